@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from itertools import combinations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torchmetrics_dna.images.preparations import SCALINGS, Preparation
@@ -16,28 +15,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recipe(Preparation):
-    """Recipe of a value: the preparation of images, the run of the network, and what becomes of its features.
+    """Recipe of a value: the preparation of images, the run of the network, and what becomes of its features."""
 
-    Attributes:
-        by_batch: True if batch norms take mean and variance of each batch, as in training mode.
-        dtype: Precision of the network, ``"float16"`` or ``"bfloat16"``; None for that of its weights.
-        images: Number of images that are taken, the first ones; None for all.
-        half: True if features are kept in float16.
-        ddof: Number subtracted from the number of images, where covariances are divided by it.
-        single: True if covariances and their root are computed in float32.
-        reference: Index of the reference.
-        root: True if the square root of the value is printed.
+    by_batch: bool = False  # True if batch norms take mean and variance of each batch, as in training mode
+    dtype: str | None = None  # precision of the network, "float16" or "bfloat16"; None for that of its weights
+    images: int | None = None  # number of images that are taken, the first ones; None for all
+    half: bool = False  # True if features are kept in float16
+    ddof: int = 1  # subtracted from the number of images, where covariances are divided by it
+    single: bool = False  # True if covariances and their root are computed in float32
+    reference: int = 0  # index of the reference
+    root: bool = False  # True if the square root of the value is printed
 
-    """
-
-    by_batch: bool = False
-    dtype: str | None = None
-    images: int | None = None
-    half: bool = False
-    ddof: int = 1
-    single: bool = False
-    reference: int = 0
-    root: bool = False
+    def with_choices(self, *choices: Choice) -> Recipe:
+        """Return the recipe with these choices."""
+        changes: dict[str, Any] = {choice.field: choice.value for choice in choices}
+        return replace(self, **changes)
 
     @property
     def preparation(self) -> Preparation:
@@ -51,14 +43,7 @@ class Recipe(Preparation):
 
 
 class Choice(NamedTuple):
-    """A step of a recipe that was taken in another way.
-
-    Attributes:
-        words: Clause that follows "if".
-        field: Field of :class:`Recipe`.
-        value: Value of the field.
-
-    """
+    """A field of a recipe with another value; ``words`` are the clause that follows "if"."""
 
     words: str
     field: str
@@ -121,14 +106,8 @@ def choices_for(
 ) -> list[Choice]:
     """List the choices that may change a value.
 
-    Args:
-        plain: Recipe of the protocol.
-        num_images: Number of images.
-        of_floats: Whether images are floats, which may have been saved in several ways.
-        scaling: Mean and standard deviation of the network, per channel.
-        batch_size: Number of images in a batch for batch norms; None if the network has none.
-        others: Names of other references.
-
+    Images may be ``of_floats``, which can be saved in several ways; ``scaling`` is the network's mean and standard
+    deviation, ``batch_size`` is None without batch norms, and ``others`` are the names of other references.
     """
     numbers = {number for number in _USUAL_NUMBERS if num_images / _LEAST_SHARE <= number < num_images}
     numbers |= {num_images // 2} if num_images >= 4 else set()
@@ -138,14 +117,3 @@ def choices_for(
     choices += [Choice(f"only the first {n:,} images are taken", "images", n) for n in sorted(numbers, reverse=True)]
     choices += [Choice(f"the reference is {name}", "reference", i) for i, name in enumerate(others, 1)]
     return [choice for choice in choices if getattr(plain, choice.field) != choice.value]
-
-
-def pairs_of(choices: Sequence[Choice]) -> list[tuple[Choice, Choice]]:
-    """Return the pairs of choices that can be made together: those of different fields."""
-    return [(a, b) for a, b in combinations(choices, 2) if a.field != b.field]
-
-
-def changed(plain: Recipe, *choices: Choice) -> Recipe:
-    """Return a recipe with these choices."""
-    changes: dict[str, Any] = {choice.field: choice.value for choice in choices}
-    return replace(plain, **changes)

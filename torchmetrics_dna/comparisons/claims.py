@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import cached_property
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import torch
 
-from torchmetrics_dna.comparisons.choices import Recipe, changed, choices_for, pairs_of
+from torchmetrics_dna.comparisons.choices import Recipe, choices_for
 from torchmetrics_dna.comparisons.reconciliation import (
     ANOTHER_SAMPLE,
     Attempt,
@@ -101,15 +103,7 @@ def reconcile(
 
 
 class Candidates:
-    """Values of images by each choice, computed when they are asked for, and kept; arguments are of :func:`reconcile`.
-
-    Attributes:
-        metric: Name of the metric.
-        plain: Recipe of the protocol.
-        choices: The choices that may change its value.
-        unreadable: One line for each image that was left out.
-
-    """
+    """Values of images by each choice, computed when asked for, and kept; arguments are of :func:`reconcile`."""
 
     def __init__(
         self,
@@ -152,25 +146,27 @@ class Candidates:
         self.unreadable: list[str] = []
         self._values: dict[Recipe, float] = {}
         self._features: tuple[Tensor, Tensor | None] | None = None  # of both sides, by the protocol
-        self._standard_error: float | None = None
 
     def explain(self, claimed: str | float, same_images: bool = True) -> Reconciliation:
         """Find the choices that explain a claimed value, see :func:`reconcile`."""
         text = str(claimed).strip()
         value = _as_number(text)
-        if not same_images:
-            self._check_standard_error(len(self._images))
+        if not same_images and not (plan := self._plan(len(self._images))).debiased:
+            raise ValueError(f"A value of another sample is known to a standard error, but {plan.limits[0]}")
         self._measure([self.plain])
-        error = self._error()
+        error = self._standard_error
+        mantissa, _, exponent = text.lower().partition("e")
+        half_a_digit = 0.5 * 10.0 ** (int(exponent or 0) - (decimals(mantissa) or 0))
 
-        def attempt(recipe: Recipe, shown: float, *choices: Choice) -> Attempt:
-            tolerance = _half_a_digit(text) + _AGREEMENT * abs(value)
+        def attempt(shown: float, *choices: Choice) -> Attempt:
+            recipe = self.plain.with_choices(*choices)
+            tolerance = half_a_digit + _AGREEMENT * abs(value)
             if error is not None and not same_images:
                 spread = error * (self._num_images / (recipe.images or self._num_images)) ** 0.5
                 tolerance += ANOTHER_SAMPLE * (spread / (2 * shown) if recipe.root and shown else spread)
             return Attempt(tuple(choice.words for choice in choices), shown, tolerance)
 
-        plain = attempt(self.plain, self._value(self.plain))
+        plain = attempt(self._value(self.plain))
         attempts = [plain]
 
         def result(chance: float | None = None, chance_of_pairs: float | None = None) -> Reconciliation:
@@ -182,21 +178,21 @@ class Candidates:
 
         if result().agrees:
             return result()
-        recipes = {choice: changed(self.plain, choice) for choice in self.choices}
-        self._measure(recipes.values())
-        attempts += [attempt(recipe, self._value(recipe), choice) for choice, recipe in recipes.items()]
+        recipes = [self.plain.with_choices(choice) for choice in self.choices]
+        self._measure(recipes)
+        attempts += [attempt(self._value(recipe), choice) for choice, recipe in zip(self.choices, recipes, strict=True)]
         chance = share_explained(plain, attempts[1:], value)
         if result(chance).explanations:
             return result(chance)
         predicted = {
-            pair: attempt(changed(self.plain, *pair), self._predicted(*pair), *pair) for pair in pairs_of(self.choices)
+            pair: attempt(self._predicted(*pair), *pair)
+            for pair in combinations(self.choices, 2)
+            if pair[0].field != pair[1].field
         }
         chance_of_pairs = share_explained(plain, predicted.values(), value)
         nearest = sorted(predicted, key=lambda pair: abs(predicted[pair].value - value))[:_PAIRS]
-        self._measure(changed(self.plain, *pair) for pair in nearest)
-        for pair in nearest:
-            recipe = changed(self.plain, *pair)
-            attempts.append(attempt(recipe, self._value(recipe), *pair))
+        self._measure(self.plain.with_choices(*pair) for pair in nearest)
+        attempts += [attempt(self._value(self.plain.with_choices(*pair)), *pair) for pair in nearest]
         return result(chance, chance_of_pairs)
 
     @property
@@ -212,27 +208,22 @@ class Candidates:
     def _predicted(self, *choices: Choice) -> float:
         """Return the value that choices would have if their effects added up."""
         plain = self._value(self.plain)
-        alone = [self._values[replace(changed(self.plain, choice), root=False)] for choice in choices]
+        alone = [self._values[replace(self.plain.with_choices(choice), root=False)] for choice in choices]
         value = max(0.0, plain + sum(each - plain for each in alone))
-        return math.sqrt(value) if changed(self.plain, *choices).root else value
-
-    def _check_standard_error(self, num_images: int) -> None:
-        """Raise ValueError if there is no standard error of so many images."""
-        plan = self._plan(num_images)
-        if not plan.debiased:
-            raise ValueError(f"A value of another sample is known to a standard error, but {plan.limits[0]}")
+        return math.sqrt(value) if self.plain.with_choices(*choices).root else value
 
     def _plan(self, num_images: int) -> Plan:
         return plan_for(self._extractor.neurons, [num_images], tested=False, name=self.metric)
 
-    def _error(self) -> float | None:
-        """Return the standard error of the protocol's value; None if there are too few images."""
-        if self._standard_error is None and self._plan(self._num_images).debiased:
-            assert self._features is not None
-            features, of_reference = self._features
-            reference = self._moments_of_reference(self.plain, of_reference)  # exact: both samples have the same one
-            self._standard_error = float(layer_frechet_estimate(features, reference).standard_error)
-        return self._standard_error
+    @cached_property
+    def _standard_error(self) -> float | None:
+        """Standard error of the protocol's value, which is measured; None if there are too few images."""
+        assert self._features is not None
+        features, of_reference = self._features
+        if not self._plan(len(features)).debiased:
+            return None
+        reference = self._moments_of_reference(self.plain, of_reference)  # exact: both samples have the same one
+        return float(layer_frechet_estimate(features, reference).standard_error)
 
     def _measure(self, recipes: Iterable[Recipe]) -> None:
         """Measure the values of recipes that are not known yet, in as few passes as memory allows."""
@@ -272,11 +263,14 @@ class Candidates:
                 yield preparation, of_images, measured.get(replace(preparation, saved="given"))
 
     def _distance(self, recipe: Recipe, features: Tensor, of_reference: Tensor | None) -> float:
-        moments = _moments(features[: recipe.images], recipe)
-        of_other = self._moments_of_reference(recipe, of_reference)
-        if recipe.single:
-            return _distance_in_float32(*moments, *(each.float() for each in of_other))
-        return float(layer_frechet_distance(*moments, *of_other))
+        mean_a, cov_a = _moments(features[: recipe.images], recipe)
+        mean_b, cov_b = self._moments_of_reference(recipe, of_reference)
+        if not recipe.single:
+            return float(layer_frechet_distance(mean_a, cov_a, mean_b, cov_b))
+        # eigenvalues of the product of covariances, as FID's codes take them
+        mean_b, cov_b = mean_b.float(), cov_b.float()
+        roots = torch.linalg.eigvals(cov_a @ cov_b).sqrt().real.sum()
+        return float((mean_a - mean_b).square().sum() + cov_a.trace() + cov_b.trace() - 2 * roots)
 
     def _moments_of_reference(self, recipe: Recipe, features: Tensor | None) -> Moments:
         reference = self._references[recipe.reference]
@@ -330,12 +324,6 @@ def _moments(features: Tensor, recipe: Recipe) -> Moments:
     return features.mean(0), torch.cov(features.T, correction=recipe.ddof)
 
 
-def _distance_in_float32(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tensor) -> float:
-    """Return the Fréchet distance with eigenvalues of the product of covariances, as FID's codes take them."""
-    roots = torch.linalg.eigvals(cov_a @ cov_b).sqrt().real.sum()
-    return float((mean_a - mean_b).square().sum() + cov_a.trace() + cov_b.trace() - 2 * roots)
-
-
 def _as_number(text: str) -> float:
     """Return a claimed value; ValueError if it is no finite number above 0."""
     try:
@@ -345,10 +333,3 @@ def _as_number(text: str) -> float:
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f"Argument `claimed` expected to be a number above 0, such as 12.34, but got {text!r}")
     return value
-
-
-def _half_a_digit(text: str) -> float:
-    """Return half a unit of the last digit that was written."""
-    mantissa, _, exponent = text.lower().partition("e")
-    digits = decimals(mantissa) or 0
-    return 0.5 * 10.0 ** (int(exponent or 0) - digits)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict, overload
 
-from torchmetrics_dna.comparisons.compare_classes import compare_classes
+from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons, compare_classes
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.comparisons.comparisons import Comparisons, label, names_of
 from torchmetrics_dna.dna.distances import check_distances
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from torch import Tensor
     from typing_extensions import Unpack
 
-    from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
     from torchmetrics_dna.comparisons.classes import Classes
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna import DNA
@@ -193,14 +192,7 @@ def compare(
 
 
 def compare_with_first(sides: Sequence[Any], names: Sequence[str], *arguments: Arguments) -> list[Comparison]:
-    """Compare the first side with each of the others; each is measured once by each network.
-
-    Args:
-        sides: Images, DNAs or paths of them.
-        names: Name of each side.
-        arguments: The arguments of the comparison; of several networks, those of each.
-
-    """
+    """Compare the first side with each of the others, measuring each once by each network, with its arguments."""
     with in_step(arguments[0].distributed):
         opened = [measure_sides(sides, of_network) for of_network in arguments]
         compared = [_compare_opened(*of_network, names) for of_network in zip(opened, arguments, strict=True)]

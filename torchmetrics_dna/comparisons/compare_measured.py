@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from torchmetrics_dna.comparisons.comparison import SHARED, Comparison
-from torchmetrics_dna.dna import DNA, HistogramDNA
+from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distance import Distance, Result
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
@@ -47,38 +47,20 @@ def compare_measured(
 
     If both have folds, distances come with evidence; the result keeps no folds. Properties of images measured beside a
     network are compared separately, unless neuron weights are given.
-
-    Raises:
-        ValueError: If they do not fit together.
-        RuntimeError: If a side has only one image, unless dna-emd, which needs no more, is among the distances.
-
     """
-    options = confidence, plans or {}, paired, names
     network = network_of(a.any.neurons) if neuron_weights is None else None
-    if network is None:
-        return _compare(a, b, neuron_weights, distances, *options)
-    properties = [Measured({kind: dna.select([LAYER]) for kind, dna in side.dnas.items()}, []) for side in (a, b)]
-    same_source, a = a is b, a.select(list(network))
-    b = a if same_source else b.select(list(network))
-    comparison = _compare(a, b, None, distances, *options)
     by_neuron = [record for record in distances if record.grain == "neuron"]
-    if not by_neuron:
-        return comparison
-    return replace(
-        comparison, properties=_compare(properties[0], properties[1], None, by_neuron, confidence, {}, paired, names)
-    )
-
-
-def _compare(
-    a: Measured,
-    b: Measured,
-    neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None,
-    distances: Sequence[Distance],
-    confidence: float,
-    plans: Mapping[str, Plan],
-    paired: bool,
-    names: tuple[str, str],
-) -> Comparison:
+    if network is not None:
+        options: dict[str, Any] = {"confidence": confidence, "paired": paired, "names": names}
+        same_source = a is b
+        properties_a, properties_b = (
+            Measured({kind: dna.select([LAYER]) for kind, dna in side.dnas.items()}, []) for side in (a, b)
+        )
+        a = a.select(list(network))
+        b = a if same_source else b.select(list(network))
+        comparison = compare_measured(a, b, distances=distances, plans=plans, **options)
+        properties = compare_measured(properties_a, properties_b, distances=by_neuron, **options) if by_neuron else None
+        return replace(comparison, properties=properties)
     dna, results, cache = a.any, dict[str, Result](), dict[Any, Any]()
     weights = resolve_weights(neuron_weights, dna.neurons, dna.extractor, dna.weights_digest)
     images = min(2 if side.any.has_unknown_size else side.any.num_images for side in (a, b))
@@ -95,14 +77,15 @@ def _compare(
             inputs[1],
             weights if record.grain == "neuron" else None,
             confidence=confidence,
-            unions=_unions_by_image(record, inputs, a, b, plans.get(record.name)),
+            unions=_unions_by_image(record, inputs, a, b, (plans or {}).get(record.name)),
             paired=paired,
             cache=cache,
         )
     sides = a.without_folds(), b.without_folds()
-    copies = 0 if paired else _copies(a, b)
-    by_neuron = [result for result in results.values() if result.distance.grain == "neuron"]
-    identical = a is b or any(not result.values.any() for result in by_neuron)
+    copies = 0
+    if not paired and a.thumbnails is not None and b.thumbnails is not None:
+        copies = near_duplicates(b.thumbnails, a.thumbnails) or 0
+    identical = a is b or any(not results[record.name].values.any() for record in by_neuron if record.name in results)
     tested = any(result.evidence is not None for result in results.values())
     notices = _notices(a, b, 0 if identical else copies, names, tested)
     if not paired and not identical and copies <= SHARED * (b.any.num_images or 0):
@@ -110,12 +93,14 @@ def _compare(
     notices += dict.fromkeys(limit for result in results.values() for limit in result.limits)
     if lacking:
         notices.append(f"More images are needed on each side for {', '.join(lacking)}")
+    histograms = a.dnas.get("histogram")
     return Comparison(
         dna.neurons,
         results,
         {"a": a.any.num_images, "b": b.any.num_images},
         dna.extractor,
-        *_bins_of(a.dnas.get("histogram")),
+        histograms.num_bins if isinstance(histograms, HistogramDNA) else None,
+        histograms.ranges.label if isinstance(histograms, HistogramDNA) and histograms.ranges else None,
         weights,
         a.unreadable + b.unreadable,
         (sides[0], sides[0]) if a is b else sides,
@@ -124,18 +109,6 @@ def _compare(
         copies=copies,
         paired=paired,
     )
-
-
-def _bins_of(dna: DNA | None) -> tuple[int | None, str | None]:
-    """Return the number of bins and the label of the ranges of a histogram DNA."""
-    if not isinstance(dna, HistogramDNA):
-        return None, None
-    return dna.num_bins, dna.ranges.label if dna.ranges else None
-
-
-def _copies(a: Measured, b: Measured) -> int:
-    """Return the number of images of B that look nearly like images of A."""
-    return 0 if a.thumbnails is None or b.thumbnails is None else near_duplicates(b.thumbnails, a.thumbnails) or 0
 
 
 def _notices(a: Measured, b: Measured, copies: int, names: tuple[str, str], tested: bool) -> list[str]:

@@ -26,7 +26,7 @@ from torchmetrics_dna.functional.permutation import LEAST_FOLDS, SIGNIFICANT, ho
 from torchmetrics_dna.plots import plot_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -98,10 +98,6 @@ class Comparison(Cited["Result"]):
         """All distances by name, and the published metrics of this comparison, which may take their place."""
         return DISTANCES | {name: result.distance for name, result in self.results.items()}
 
-    def values_of(self, distances: Iterable[Distance]) -> dict[str, float | None]:
-        """Return values by key; None for a distance that takes more images than there are."""
-        return {record.key: self[record.name].value if record.name in self else None for record in distances}
-
     def of_grain(self, *grains: Grain) -> list[Result]:
         """Return the results of these grains, ``"neuron"``, ``"layer"`` or ``"set"``, without published metrics."""
         results = (result for result in self.values() if result.distance.protocol is None)
@@ -120,11 +116,6 @@ class Comparison(Cited["Result"]):
         Debiased values, and tests of which of two sets is nearer, assume independent sides.
         """
         return self.same_images or self.copies > SHARED * (self.num_images["b"] or inf)
-
-    @property
-    def _in_order(self) -> list[Result]:
-        """The distances that have evidence, dna-emd first."""
-        return [result for result in self.values() if result.evidence is not None]
 
     @property
     def p_value(self) -> float | None:
@@ -156,7 +147,7 @@ class Comparison(Cited["Result"]):
     @property
     def interval(self) -> Interval | None:
         """Confidence interval of the debiased dna-emd, or else of the first distance that has one."""
-        return next((result.interval for result in self._in_order if result.interval), None)
+        return next((result.interval for result in self.values() if result.interval), None)
 
     @property
     def null(self) -> float | None:
@@ -166,7 +157,7 @@ class Comparison(Cited["Result"]):
     @property
     def _first(self) -> Evidence | None:
         """First evidence with a test, dna-emd before others."""
-        candidates = (result.evidence for result in self._in_order)
+        candidates = (result.evidence for result in self.values())
         return next((evidence for evidence in candidates if evidence is not None and evidence.test is not None), None)
 
     def about(self, result: Result) -> str:
@@ -369,7 +360,8 @@ class Comparison(Cited["Result"]):
                 result.distance.key: {
                     layer: figure.interval and asdict(figure.interval) for layer, figure in result.layers.items()
                 }
-                for result in self._in_order
+                for result in self.values()
+                if result.evidence is not None
             },
             "null": self.null,
             "notices": self.notices,
@@ -389,12 +381,7 @@ class Comparison(Cited["Result"]):
 
 
 def _verdict(comparison: Comparison) -> tuple[str, str]:
-    """Say what B looks like, and how far it is from A by dna-emd and how sure that is.
-
-    Args:
-        comparison: A comparison of histograms.
-
-    """
+    """Say what B looks like, and how far it is from A by dna-emd and how sure that is."""
     a, b = comparison.names
     emd, interval, p = comparison["dna-emd"].value, comparison["dna-emd"].interval, comparison.p_value
     if emd == 0:

@@ -9,7 +9,7 @@ from math import inf, isnan, nan
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.comparisons.many import ManyComparisons
+from torchmetrics_dna.comparisons.results import Cited
 from torchmetrics_dna.dna.evidence import paired_p_value
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number, p_figure, p_in_words, with_error
@@ -28,6 +28,53 @@ _SQUARED = "act.²"
 _UNIT = f"{_SQUARED}: squared activations."
 _ERRORS = "±: jackknife standard error over folds, or else deviation over splits or subsets."
 _BOLD = f"Bold: nearer than each other set (paired test, p ≤ {SIGNIFICANT}, Holm-corrected)."
+
+
+class ManyComparisons(Cited["Comparison"]):
+    """Comparisons by name, of several sets or of classes, with one test each."""
+
+    @property
+    def distance(self) -> str:
+        """Name of the distance that gives the order: dna-emd if it was measured, else the first."""
+        return next(
+            name
+            for name, result in next(iter(self.values())).items()
+            if not result.distance.higher_is_better and all(name in comparison for comparison in self.values())
+        )
+
+    @property
+    def p_holm(self) -> dict[str, float | None]:
+        """P-value of each comparison, corrected for their number (Holm, 1979); None without a test.
+
+        If no two sides differ, any of them ends at or below 0.05 in at most 5 % of calls.
+        """
+        return holm({name: comparison[self.distance].p_value for name, comparison in self.items()})
+
+    def _figure(self, name: str) -> float:
+        """Return the debiased distance if there is one, else the plain one."""
+        result = self[name][self.distance]
+        return result.value if result.debiased is None else result.debiased
+
+    @property
+    def _distances(self) -> dict[str, Distance]:
+        """All distances that were measured, by name; too few images can leave one out of some comparisons."""
+        return {name: result.distance for comparison in self.values() for name, result in comparison.items()}
+
+    def _record(self, comparison: Comparison, p_holm: float | None) -> dict[str, Any]:
+        """Return values, interval and test of one comparison in plain types."""
+        result = comparison[self.distance]
+        interval = result.interval
+        return {
+            **{
+                record.key: comparison[name].value if name in comparison else None
+                for name, record in self._distances.items()
+            },
+            f"{result.distance.key}_debiased": result.debiased,
+            "low": interval and interval.low,
+            "high": interval and interval.high,
+            "p_value": result.p_value,
+            "p_holm": p_holm,
+        }
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -114,14 +114,18 @@ class Reconciliation(Results[Attempt]):
             ways = "; or ".join(f"{each.name} ({self._shown(each.value)})" for each in explanations)
             named = f"Any of these would do{self._within}: {ways}."
         chance = self.chance if len(explanations[0].choices) == 1 else self.chance_of_pairs
-        return " ".join([f"{value}, but {claim}.", named, *_accident(chance)])
+        accident = (
+            [] if chance is None else [f"Of values about as far off, {_percent(chance)} would be explained, too."]
+        )
+        return " ".join([f"{value}, but {claim}.", named, *accident])
 
     @property
     def table(self) -> Table:
         """The protocol, and the nearest choices."""
         attempts = [self.plain, *self.nearest[:_MOST_SHOWN]]
         rows: list[list[Cell]] = [
-            [each.name, each.value, each.value - float(self.claimed), self._word(each)] for each in attempts
+            [each.name, each.value, each.value - float(self.claimed), "agrees" if self._explains(each) else "-"]
+            for each in attempts
         ]
         left = len(self) - len(attempts)
         more = f", and {left} more" if left > 0 else ""
@@ -190,9 +194,6 @@ class Reconciliation(Results[Attempt]):
     def _distance(self, attempt: Attempt) -> float:
         return abs(attempt.value - float(self.claimed))
 
-    def _word(self, attempt: Attempt) -> str:
-        return "agrees" if self._explains(attempt) else "-"
-
     def _shown(self, value: float) -> str:
         """Format a value with a digit more than the claimed one has."""
         digits = decimals(self.claimed)
@@ -236,11 +237,6 @@ def share_explained(plain: Attempt, attempts: Iterable[Attempt], claimed: float)
             covered += max(0.0, min(last, end) - max(first, done))
             done = max(done, min(last, end))
     return covered / total if total else 1.0
-
-
-def _accident(chance: float | None) -> list[str]:
-    """Say how often a choice explains a value that it did not make."""
-    return [] if chance is None else [f"Of values about as far off, {_percent(chance)} would be explained, too."]
 
 
 def _percent(share: float) -> str:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.comparisons.comparisons import Comparisons
     from torchmetrics_dna.dna.citation import Citation
-    from torchmetrics_dna.files.tables import Cell
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -116,18 +115,12 @@ class Seeds(Cited["Sequence[str]"]):
     def table(self) -> Table:
         """The models, nearest first."""
         header = ["model", "seeds", self.comparisons.distance, "between seeds", "by sampling", "p (nearest nearer)"]
-        cells: list[list[Cell]] = [
-            [
-                row["model"],
-                row["seeds"],
-                self._shown(row["model"]),
-                row["between"],
-                row["within"],
-                p_figure(row["p_value"]),
-            ]
-            for row in self.rows()
-        ]
-        return Table(header, cells, f"{len(self)} models against {self.comparisons.reference}, without noise")
+        rows = [row | {"mean": self._shown(row["model"]), "p_value": p_figure(row["p_value"])} for row in self.rows()]
+        return Table(
+            header,
+            [[*row.values()] for row in rows],
+            f"{len(self)} models against {self.comparisons.reference}, without noise",
+        )
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one record per model in plain types, nearest first."""

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
-from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.changes import ChangeDictionary, changes_for
 from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
 from torchmetrics_dna.dna.saving import Saved
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.resolve import Feature
@@ -160,55 +157,39 @@ def diff(
 
     """
     what = "A comparison of versions"
-    sides = [indexed(side, what) for side in open_images((old, new), what, reading)]
+    old_images, new_images = [indexed(side, what) for side in open_images((old, new), what, reading)]
     distances = resolve_distances(None, [])
     resolved = resolve(feature, layers, num_bins, ranges, to_gpu=True)
-    change_dictionary = changes_for(changes, resolved.extractor.name, resolved.extractor.weights_digest)
-    old_images, new_images = sides
-    match = _match(old_images, new_images, reading or Reading())
-    kinds = kinds_for(distances)
-    job = Job.for_dnas(resolved, kinds, reading, num_folds)
-    both, removed, added = (
-        measure(job, side.take(numbers)) if numbers else None
-        for side, numbers in ((old_images, match.common), (old_images, match.removed), (new_images, match.added))
-    )
-    against = partial(_against, distances=distances, changes=change_dictionary)
-    whole = against(_joined(both, removed), _joined(both, added)) if match.removed or match.added else None
-    return replace(match.versions, whole=whole, of_added=against(both, added), of_removed=against(both, removed))
-
-
-@dataclass(frozen=True)
-class _Match:
-    """Images of two versions, matched by pixels.
-
-    Attributes:
-        common: Indices in the old version of the images that both have.
-        removed: Indices in the old version of those that only it has.
-        added: Indices in the new version of those that only it has.
-        versions: The differences, still without comparisons.
-
-    """
-
-    common: list[int]
-    removed: list[int]
-    added: list[int]
-    versions: Versions
-
-
-def _match(old: ImageSource, new: ImageSource, reading: Reading) -> _Match:
-    a, b = (contents(side, reading) for side in (old, new))
+    dictionary = changes_for(changes, resolved.extractor.name, resolved.extractor.weights_digest)
+    a, b = (contents(side, reading or Reading()) for side in (old_images, new_images))
     same = [(a.numbers[i], b.numbers[j]) for i, j in in_common(a.digests, b.digests)]
     only_old = sorted(set(a.numbers) - {i for i, _ in same})
     only_new = sorted(set(b.numbers) - {j for _, j in same})
-    old_names, new_names = _short_names(old), _short_names(new)
-    old_only_names, new_only_names = [old_names[i] for i in only_old], [new_names[j] for j in only_new]
-    renamed = [(old_names[i], new_names[j]) for i, j in same if old_names[i] != new_names[j]]
-    counts = len(a.numbers), len(b.numbers)
-    both = {*old_only_names} & {*new_only_names}
-    edited = [name for name in old_only_names if name in both]
-    added, removed = ([name for name in names if name not in both] for names in (new_only_names, old_only_names))
-    versions = Versions(counts, added, removed, renamed, edited, None, None, None, a.unreadable + b.unreadable)
-    return _Match([i for i, _ in same], only_old, only_new, versions)
+    job = Job.for_dnas(resolved, kinds_for(distances), reading, num_folds)
+    kept, removed, added = (
+        measure(job, side.take(numbers)) if numbers else None
+        for side, numbers in ((old_images, [i for i, _ in same]), (old_images, only_old), (new_images, only_new))
+    )
+
+    def compared(first: Measured | None, second: Measured | None) -> Comparison | None:
+        if first is None or second is None:
+            return None
+        return replace(compare_measured(first, second, distances=distances), changes=dictionary)
+
+    old_names, new_names = _short_names(old_images), _short_names(new_images)
+    removed_names, added_names = [old_names[i] for i in only_old], [new_names[j] for j in only_new]
+    edited = {*removed_names} & {*added_names}
+    return Versions(
+        num_images=(len(a.numbers), len(b.numbers)),
+        added=[name for name in added_names if name not in edited],
+        removed=[name for name in removed_names if name not in edited],
+        renamed=[(old_names[i], new_names[j]) for i, j in same if old_names[i] != new_names[j]],
+        edited=[name for name in removed_names if name in edited],
+        whole=compared(_joined(kept, removed), _joined(kept, added)) if only_old or only_new else None,
+        of_added=compared(kept, added),
+        of_removed=compared(kept, removed),
+        unreadable=a.unreadable + b.unreadable,
+    )
 
 
 def _short_names(images: ImageSource) -> list[str]:
@@ -218,16 +199,5 @@ def _short_names(images: ImageSource) -> list[str]:
 
 def _joined(a: Measured | None, b: Measured | None) -> Measured | None:
     """Merge two parts without their folds, since two versions share the images of the first."""
-    if a is None or b is None:
-        part = a or b
-        return part and part.without_folds()
-    dnas = {kind: replace(merged([dna, b.dnas[kind]]), folds=()) for kind, dna in a.dnas.items()}
-    return Measured(dnas, [])
-
-
-def _against(
-    a: Measured | None, b: Measured | None, distances: Sequence[Distance], changes: ChangeDictionary | None
-) -> Comparison | None:
-    if a is None or b is None:
-        return None
-    return replace(compare_measured(a, b, distances=distances), changes=changes)
+    part = a.joined(b) if a is not None and b is not None else a or b
+    return part and part.without_folds()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from torchmetrics_dna.dna import LayerGaussianDNA
+from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.dna.fid_statistics import is_unnamed
 from torchmetrics_dna.dna.saving import part_of_results
@@ -77,6 +78,11 @@ class Measured:
     def select(self, layers: Sequence[str]) -> Measured:
         """Return a copy with DNAs of these layers only; per-image values are unchanged."""
         return replace(self, dnas={kind: dna.select(layers) for kind, dna in self.dnas.items()})
+
+    def joined(self, other: Measured) -> Measured:
+        """Return the DNAs of both sets of images together; per-image values are left out."""
+        dnas = {kind: merged([dna, other.dnas[kind]]) for kind, dna in self.dnas.items()}
+        return Measured(dnas, self.unreadable + other.unreadable)
 
     def without_folds(self) -> Measured:
         """Return a copy without folds, which take most of the memory."""

@@ -22,18 +22,10 @@ if TYPE_CHECKING:
 class ActivationRange(ImageMetric):
     """Minimum and maximum activation of each neuron, from which the bounds of histograms follow.
 
-    As input to ``forward`` and ``update`` the metric accepts
-
-    - ``imgs`` (:class:`~torch.Tensor`): images, shape ``(B, 3, H, W)``; uint8, or with ``normalize=True``
-      floating point in [0, 1]
-
-    As output of ``forward`` (for its batch) and ``compute`` (for all images) the metric returns a dict of
-
-    - ``minimum`` and ``maximum`` (:class:`~torch.Tensor`): float64, shape ``(N,)``, in the order of ``neurons``
+    ``compute`` returns a dict of ``minimum`` and ``maximum``, float64, shape ``(N,)``, in the order of ``neurons``.
 
     Args:
-        feature: Name or module of the network, as for :class:`DNAExtractor`, or a :class:`DNAExtractor`, which other
-            metrics may share.
+        feature: As for :class:`DNAEMD`.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
         layers: Names of the layers; by default those of the extractor.
         margin: Rule of the ranges from ``to_ranges``, ``"widen"`` or ``"scale"``; see :class:`ActivationRanges`.
@@ -71,7 +63,8 @@ class ActivationRange(ImageMetric):
         statistic = RangeStatistic(resolve(feature, layers, histograms=False).extractor, margin)
         super().__init__(statistic.extractor, statistic, (SEEN,), normalize, **kwargs)
 
-    def update(self, imgs: Tensor) -> None:
+    @override
+    def update(self, imgs: Tensor) -> None:  # type: ignore[override]  # there is one side
         """Add images.
 
         Args:

@@ -41,21 +41,9 @@ class ImageMetric(Metric):
     fingerprint of the values that must be equal to merge or reduce states (its first half) or to share them in a
     compute group (all of it).
 
-    A subclass defines ``update``, which adds images by :meth:`_add`, and :meth:`_value`. The private members of
-    torchmetrics' ``Metric`` that are overridden or used here are listed, with reasons, in ``hooks.py``.
-
-    Args:
-        extractor: Extractor of the activations; other metrics may share it.
-        statistic: The statistic to accumulate.
-        sides: Names of the sides that images are added to.
-        normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
-        reset_real_features: Whether ``reset`` clears the real side, too.
-        reference: The real side, if it is not accumulated.
-        kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
-
-    Raises:
-        ValueError: If ``normalize`` or ``reset_real_features`` is no bool.
-
+    A subclass defines :meth:`_value`, and ``update`` if it takes more or less than images and their side. The private
+    members of torchmetrics' ``Metric`` that are overridden or used here are listed, with reasons, in
+    ``tests/metrics/test_hooks.py``.
     """
 
     higher_is_better: bool | None = False
@@ -120,6 +108,21 @@ class ImageMetric(Metric):
     def _value_or_nan(self) -> Value:
         """Return the value, with NaN in place of an error if a side has too few images."""
         return self._value()
+
+    def update(self, imgs: Tensor, real: bool) -> None:
+        """Add images to one side.
+
+        Args:
+            imgs: Shape ``(B, 3, H, W)``, uint8; with ``normalize=True`` floating point in [0, 1].
+            real: Whether they are real images.
+
+        Raises:
+            ValueError: If images or ``real`` are something else, or activations are not finite. Nothing is added then.
+
+        """
+        side = self._side_of(real)
+        self._check(imgs)
+        self._add(side, imgs)
 
     def compute(self) -> Value:
         """Compute the value over all images; see the class.
@@ -298,16 +301,10 @@ class ImageMetric(Metric):
         should_sync: bool = True,
         distributed_available: Callable[[], bool] | None = None,
     ) -> None:
-        """Reduce the states over all processes, until ``unsync`` restores the local ones.
+        """Reduce the states over all processes, until ``unsync`` restores the local ones; arguments as in torchmetrics.
 
-        A single copy of the states is reduced in place, for any number of processes. After an error the local states
-        are unchanged.
-
-        Args:
-            dist_sync_fn: Function that gathers a tensor of all processes, in place of reductions.
-            process_group: The processes; by default all.
-            should_sync: Whether to sync at all.
-            distributed_available: Function that returns True if there are several processes.
+        A single copy of the states is reduced in place, for any number of processes, or gathered by ``dist_sync_fn``.
+        After an error the local states are unchanged.
 
         Raises:
             TorchMetricsUserError: If the metric is synced already.
@@ -368,7 +365,7 @@ class ImageMetric(Metric):
                     states[f"{prefix}{side}_{name}"] = value
         return states
 
-    # Hooks of torchmetrics: see hooks.py
+    # Hooks of torchmetrics
 
     def _wrap_update(self, update: Callable[..., Any]) -> Callable[..., Any]:
         wrapped = torch.inference_mode()(super()._wrap_update(update))

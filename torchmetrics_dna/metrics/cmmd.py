@@ -28,24 +28,14 @@ class CMMD(FeatureMetric):
     four times that while the distance is computed. A sync gathers those of all processes, with a peak of three copies.
     The time grows with the product of the numbers of images.
 
-    As input to ``forward`` and ``update`` the metric accepts
-
-    - ``imgs`` (:class:`~torch.Tensor`): images, shape ``(B, 3, H, W)``; uint8, or with ``normalize=True``
-      floating point in [0, 1]
-    - ``real`` (:class:`bool`): whether they are real or fake
-
-    As output of ``forward`` and ``compute`` the metric returns
-
-    - ``cmmd`` (:class:`~torch.Tensor`): float64 scalar, without unit
+    ``compute`` returns a float64 scalar, without unit.
 
     Args:
-        feature: Name or module of the network, as for :class:`DNAExtractor`, or a :class:`DNAExtractor`, which other
-            metrics may share.
+        feature: As for :class:`MIND`, and so is ``reference``.
         reset_real_features: Whether ``reset`` clears the real images too. Set it to False if they do not change.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
         layer: Name of the layer, or of a view of one; by default the last of the extractor.
-        reference: The real side, if it is known in advance: from :meth:`to_features`, or the path of a file that its
-            ``save`` wrote. Extractor and layer are taken from it unless given.
+        reference: The real side, if it is known in advance, or the path of a file of it.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
     Raises:

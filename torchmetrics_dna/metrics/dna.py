@@ -39,21 +39,8 @@ _D = TypeVar("_D", bound=DNA)
 class DNAMetric(ImageMetric, Generic[_D]):
     """Base class of the distances between the DNAs of real and fake images.
 
-    A subclass sets the distance. Its statistic may keep folds or classes of images.
-
-    Args:
-        resolved: Resolved arguments: the extractor, and the reference if there is one.
-        statistic: Statistic of a side, whose value is a DNA for the distance.
-        reset_real_features: Whether ``reset`` clears the real images too.
-        normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
-        reduction: One of ``reductions``.
-        weights: Weight of each neuron, or of each layer if the distance is by layer.
-        debias: Whether the value is the debiased distance.
-        kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
-
-    Raises:
-        ValueError: If an argument has a wrong value, or two do not go together.
-
+    A subclass sets the distance, the reductions that it has, and the statistic of a side, whose value is a DNA for the
+    distance, and which may keep folds or classes of images. Weights are of neurons, or of layers if the distance is.
     """
 
     distance: Distance
@@ -108,6 +95,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
     def _settings(self) -> dict[str, Any]:
         return {"neuron weights (digest)": digest_of(self._weights)}
 
+    @override
     def update(
         self,
         imgs: Tensor,
@@ -247,9 +235,10 @@ class DNAMetric(ImageMetric, Generic[_D]):
 
     def _result(self, confidence: float = 0.95, with_evidence: bool = False) -> Result:
         """Return the distance between the sides; RuntimeError if one has too few images."""
-        sides = self._dna("real"), self._dna("fake")
-        options: dict[str, Any] = {"with_evidence": with_evidence, "paired": self.pairs}
-        return self.distance.result(*sides, self._weights, confidence=confidence, **options)
+        real, fake = self._dna("real"), self._dna("fake")
+        return self.distance.result(
+            real, fake, self._weights, confidence=confidence, with_evidence=with_evidence, paired=self.pairs
+        )
 
     def _reduce(self, result: Result) -> Value:
         if self.reduction == "layer":
@@ -312,19 +301,7 @@ def in_groups(
     debias: bool,
     classes: int | Sequence[str] | None,
 ) -> DNAStatistic[Any]:
-    """Return the statistic of a side: of all images, or also of each fold, or of each class.
-
-    Args:
-        statistic: Statistic of all images of a side.
-        of_fold: Statistic of a fold.
-        num_folds: Number of folds; None for none, or with ``debias`` for 20.
-        debias: Whether the metric's value is the debiased distance.
-        classes: Number of classes, or their names; None for none.
-
-    Raises:
-        ValueError: If folds and classes are both given, or one has a wrong value.
-
-    """
+    """Return the statistic of a side: of all images, also of each fold (20 of them to debias), or of each class."""
     if classes is not None:
         if num_folds is not None:
             raise ValueError("Argument `classes` does not go with `num_folds`; leave one of the two out")
@@ -340,12 +317,7 @@ def _keys(
     groups: Sequence[Hashable] | None,
     classes: Tensor | Sequence[int | str] | None,
 ) -> Tensor | None:
-    """Return the fold or class of each image, shape ``(B,)``, on the CPU; None without folds or classes.
-
-    Raises:
-        ValueError: If ``groups`` or ``classes`` do not fit the statistic or the number of images.
-
-    """
+    """Return the fold or class of each image, shape ``(B,)``, on the CPU; None without folds or classes."""
     if (classes is not None) != isinstance(statistic, ClassedStatistic):
         have, lack = ("the metric", "`update`") if classes is None else ("`update`", "the metric")
         raise ValueError(f"Argument `classes` was given to {have}, but not to {lack}; give it to both")

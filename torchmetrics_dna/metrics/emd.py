@@ -34,15 +34,7 @@ class DNAEMD(DNAMetric[HistogramDNA]):
     of all images (Eq. 3 to 5 of `Visual DNA <https://arxiv.org/abs/2304.10036>`_). The unit is bins: 0 is
     equal, ``num_bins - 1`` the largest possible distance.
 
-    As input to ``forward`` and ``update`` the metric accepts
-
-    - ``imgs`` (:class:`~torch.Tensor`): images, shape ``(B, 3, H, W)``; uint8, or with ``normalize=True``
-      floating point in [0, 1]
-    - ``real`` (:class:`bool`): whether they are real or fake
-
-    As output of ``forward`` and ``compute`` the metric returns
-
-    - ``dna_emd`` (:class:`~torch.Tensor`): float64 scalar; see ``reduction`` for more detail
+    ``compute`` returns a float64 scalar, or what ``reduction`` says.
 
     Args:
         feature: Name or module of the network, as for :class:`DNAExtractor`, or a :class:`DNAExtractor`, which other

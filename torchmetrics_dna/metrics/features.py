@@ -24,25 +24,12 @@ if TYPE_CHECKING:
 class FeatureMetric(ImageMetric):
     """Base class of the distances between the features of real and fake images.
 
-    A subclass computes the distance, in :meth:`_distance`.
-
-    Args:
-        feature: Name or module of the network, as for :class:`DNAExtractor`, or a :class:`DNAExtractor`, which other
-            metrics may share.
-        reset_real_features: Whether ``reset`` clears the real images too.
-        normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
-        layer: Name of the layer, or of a view of one; by default the last of the extractor.
-        reference: The real side, if it is known in advance, or the path of a file of it.
-        kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
-
-    Raises:
-        TypeError: If ``feature`` or ``reference`` is of another type.
-        ValueError: If an argument has a wrong value.
-
+    A subclass computes the distance, in :meth:`_distance`, of at least ``_least`` images a side.
     """
 
     reference: Features | None
     _statistic: FeatureStatistic
+    _least = 1
 
     def __init__(
         self,
@@ -76,21 +63,6 @@ class FeatureMetric(ImageMetric):
         super().__init__(extractor, statistic, sides, normalize, reset_real_features, features, **kwargs)
         self.layer = chosen
 
-    def update(self, imgs: Tensor, real: bool) -> None:
-        """Add images to one side.
-
-        Args:
-            imgs: Shape ``(B, 3, H, W)``, uint8; with ``normalize=True`` floating point in [0, 1].
-            real: Whether they are real images.
-
-        Raises:
-            ValueError: If images or ``real`` are something else, or activations are not finite. Nothing is added then.
-
-        """
-        side = self._side_of(real)
-        self._check(imgs)
-        self._add(side, imgs)
-
     def features(self, real: bool) -> Tensor:
         """Return the features of one side so far, over all processes: float32, ``(images, n)``.
 
@@ -120,6 +92,7 @@ class FeatureMetric(ImageMetric):
 
     @override
     def _value_or_nan(self) -> Value:
-        if all(self._statistic.any_in(self._state(side)) for side in self._sides):
-            return self._value()
+        real, fake = self._rows(True), self._rows(False)
+        if min(len(real), len(fake)) >= self._least:
+            return self._distance(real, fake)
         return torch.tensor(torch.nan, dtype=torch.float64, device=self.device)

@@ -35,19 +35,10 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
     spatial mean of neuron n (section 3.1 of `Visual DNA <https://arxiv.org/abs/2304.10036>`_). The unit is
     that of the activations, squared.
 
-    As input to ``forward`` and ``update`` the metric accepts
-
-    - ``imgs`` (:class:`~torch.Tensor`): images, shape ``(B, 3, H, W)``; uint8, or with ``normalize=True``
-      floating point in [0, 1]
-    - ``real`` (:class:`bool`): whether they are real or fake
-
-    As output of ``forward`` and ``compute`` the metric returns
-
-    - ``dna_frechet`` (:class:`~torch.Tensor`): float64 scalar; see ``reduction`` for more detail
+    ``compute`` returns a float64 scalar, or what ``reduction`` says.
 
     Args:
-        feature: Name or module of the network, as for :class:`DNAExtractor`, or a :class:`DNAExtractor`, which other
-            metrics may share.
+        feature: As for :class:`DNAEMD`.
         reset_real_features: Whether ``reset`` clears the real images too. Set it to False if they do not change.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
         layers: Names of the layers; by default those of the extractor.
@@ -56,14 +47,9 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
             as :class:`DNAEMD` keeps; in a collection the two share one state.
         num_bins: Bins of those histograms.
         ranges: Activation ranges of those histograms, as for :class:`DNAEMD`.
-        reference: The real side, if it is known in advance, from ``to_dna`` or :func:`make_dna`, or the path of a DNA
-            file that :func:`load_dna` accepts; only fake images are added then. Extractor and layers are taken from it
-            unless given.
-        neuron_weights: The :math:`W^n`: :class:`NeuronWeights`, the path of a file of them, or shape ``(N,)`` in the
-            order of ``neurons``.
-        reduction: ``"mean"``: the sum above. ``"layer"``: a dict of scalars, one per layer. ``"none"``: one value
-            per neuron, shape ``(N,)``. Without weights these are plain means and distances. ``"class"``: a dict of
-            scalars, one for each class that has two images on both sides.
+        reference: As for :class:`DNAEMD`; extractor and layers are taken from it unless given.
+        neuron_weights: The :math:`W^n`, as for :class:`DNAEMD`.
+        reduction: As for :class:`DNAEMD`; a class needs two images on both sides.
         num_folds: As for :class:`DNAEMD`; with ``statistics="means"``.
         debias: As for :class:`DNAEMD`.
         pairs: As for :class:`DNAEMD`.

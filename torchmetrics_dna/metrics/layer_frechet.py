@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from typing_extensions import override
 
 from torchmetrics_dna.dna import LayerGaussianDNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.functional.reduction import check_weights
+from torchmetrics_dna.metrics.base import ImageMetric
 from torchmetrics_dna.metrics.dna import DNAMetric, MetricReduction
 from torchmetrics_dna.statistics import CrossMomentStatistic
 from torchmetrics_dna.statistics.resolve import resolve
@@ -35,25 +35,15 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
     the neurons of layer l: the fd that `Visual DNA <https://arxiv.org/abs/2304.10036>`_ is compared with. Over the last
     layer of an Inception network alone, it is FID. The unit is that of the activations, squared.
 
-    As input to ``forward`` and ``update`` the metric accepts
-
-    - ``imgs`` (:class:`~torch.Tensor`): images, shape ``(B, 3, H, W)``; uint8, or with ``normalize=True``
-      floating point in [0, 1]
-    - ``real`` (:class:`bool`): whether they are real or fake
-
-    As output of ``forward`` and ``compute`` the metric returns
-
-    - ``fd`` (:class:`~torch.Tensor`): float64 scalar; see ``reduction`` for more detail
+    ``compute`` returns a float64 scalar, or what ``reduction`` says.
 
     Args:
-        feature: Name or module of the network, as for :class:`DNAExtractor`, or a :class:`DNAExtractor`, which other
-            metrics may share.
+        feature: As for :class:`DNAEMD`.
         reset_real_features: Whether ``reset`` clears the real images too. Set it to False if they do not change.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
         layers: Names of the layers; by default those of the extractor.
-        reference: The real side, if it is known in advance, from ``to_dna`` or :func:`make_dna`, or the path of a DNA
-            file that :func:`load_dna` accepts, also of statistics for FID; only fake images are added then. Extractor
-            and layers are taken from it unless given; for statistics they are ``inception_fid``.
+        reference: As for :class:`DNAEMD`, also the path of statistics for FID. Extractor and layers are taken from it
+            unless given; for statistics they are ``inception_fid``.
         layer_weights: The :math:`W^l`: a dict with the weight of each layer, or shape ``(layers,)``.
         reduction: ``"mean"``: the sum above. ``"layer"``: a dict of scalars, one per layer. ``"none"``: one value
             per layer, shape ``(layers,)``. Without weights these are plain means and distances.
@@ -79,6 +69,7 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
 
     distance = DISTANCES["fd"]
     reductions = ("mean", "layer", "none")
+    update = ImageMetric.update  # type: ignore[assignment]  # folds or classes are not kept
 
     def __init__(
         self,
@@ -97,20 +88,6 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
         statistic = CrossMomentStatistic(resolved.extractor)
         super().__init__(resolved, statistic, reset_real_features, normalize, reduction, weights, **kwargs)
         self.layer_weights = self._weights
-
-    @override
-    def update(self, imgs: Tensor, real: bool) -> None:  # type: ignore[override]  # folds or classes are not kept
-        """Add images to one side.
-
-        Args:
-            imgs: Shape ``(B, 3, H, W)``, uint8; with ``normalize=True`` floating point in [0, 1].
-            real: Whether they are real images.
-
-        Raises:
-            ValueError: If images or ``real`` are something else, or activations are not finite. Nothing is added then.
-
-        """
-        super().update(imgs, real)
 
 
 def _in_order(weights: Mapping[str, float] | Tensor, layers: list[str]) -> Tensor:

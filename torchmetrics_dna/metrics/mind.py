@@ -31,15 +31,7 @@ class MIND(FeatureMetric):
     The features of all images are kept, ``4 n`` bytes an image: 50,000 images of 2,048 neurons take 410 MB a side, and
     four times that while the distance is computed. A sync gathers those of all processes, with a peak of three copies.
 
-    As input to ``forward`` and ``update`` the metric accepts
-
-    - ``imgs`` (:class:`~torch.Tensor`): images, shape ``(B, 3, H, W)``; uint8, or with ``normalize=True``
-      floating point in [0, 1]
-    - ``real`` (:class:`bool`): whether they are real or fake
-
-    As output of ``forward`` and ``compute`` the metric returns
-
-    - ``mind`` (:class:`~torch.Tensor`): float64 scalar, in squared activations
+    ``compute`` returns a float64 scalar, in squared activations.
 
     Args:
         feature: Name or module of the network, as for :class:`DNAExtractor`, or a :class:`DNAExtractor`, which other

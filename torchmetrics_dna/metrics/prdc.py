@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 from typing_extensions import override
 
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     import os
 
     from torchmetrics_dna.dna.features import Features
+    from torchmetrics_dna.metrics.base import Value
     from torchmetrics_dna.statistics.resolve import Feature
 
 
@@ -27,24 +27,15 @@ class PRDC(FeatureMetric):
     equal numbers of images only. The features of all images are kept, ``4 n`` bytes an image, as in :class:`MIND`; the
     time grows with the product of the numbers of images.
 
-    As input to ``forward`` and ``update`` the metric accepts
-
-    - ``imgs`` (:class:`~torch.Tensor`): images, shape ``(B, 3, H, W)``; uint8, or with ``normalize=True``
-      floating point in [0, 1]
-    - ``real`` (:class:`bool`): whether they are real or fake
-
-    As output of ``forward`` and ``compute`` the metric returns
-
-    - a dict of ``precision``, ``recall``, ``density`` and ``coverage``, float64 scalars; higher is better
+    ``compute`` returns a dict of ``precision``, ``recall``, ``density`` and ``coverage``, float64 scalars; higher is
+    better.
 
     Args:
-        feature: Name or module of the network, as for :class:`DNAExtractor`, or a :class:`DNAExtractor`, which other
-            metrics may share.
+        feature: As for :class:`MIND`, and so is ``reference``.
         reset_real_features: Whether ``reset`` clears the real images too. Set it to False if they do not change.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
         layer: Name of the layer, or of a view of one; by default the last of the extractor.
-        reference: The real side, if it is known in advance: from :meth:`to_features`, or the path of a file that its
-            ``save`` wrote. Extractor and layer are taken from it unless given.
+        reference: The real side, if it is known in advance, or the path of a file of it.
         nearest_k: Number of nearest neighbours, k.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
@@ -80,7 +71,7 @@ class PRDC(FeatureMetric):
     ) -> None:
         check_nearest(nearest_k)
         super().__init__(feature, reset_real_features, normalize, layer=layer, reference=reference, **kwargs)
-        self.nearest_k = nearest_k
+        self.nearest_k, self._least = nearest_k, nearest_k + 1
 
     @property
     @override
@@ -92,9 +83,7 @@ class PRDC(FeatureMetric):
         return prdc(real, fake, self.nearest_k)
 
     @override
-    def _value_or_nan(self) -> dict[str, Tensor]:
-        real, fake = self._rows(True), self._rows(False)
-        if min(len(real), len(fake)) > self.nearest_k:
-            return self._distance(real, fake)
-        nan = torch.tensor(torch.nan, dtype=torch.float64, device=self.device)
-        return dict.fromkeys(("precision", "recall", "density", "coverage"), nan)
+    def _value_or_nan(self) -> Value:
+        value = super()._value_or_nan()
+        names = "precision", "recall", "density", "coverage"
+        return dict.fromkeys(names, value) if isinstance(value, Tensor) else value

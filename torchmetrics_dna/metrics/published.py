@@ -117,20 +117,13 @@ class _OfFeatures(FeatureMetric):
 
     def __init__(self, record: Distance, extractor: DNAExtractor, *options: Any, **kwargs: Any) -> None:
         super().__init__(extractor, *options, layer=record.layer, **kwargs)
-        self.distance = record
+        self.distance, self._least = record, record.least
 
     @override
     def _distance(self, real: Tensor, fake: Tensor) -> Tensor:
         pair = self.distance.between(*(SimpleNamespace(values=side) for side in (real, fake)))
         value, _ = pair[self.distance.key] if isinstance(pair, dict) else pair
         return torch.tensor(value, dtype=torch.float64, device=self.device)
-
-    @override
-    def _value_or_nan(self) -> Tensor:
-        real, fake = self._rows(True), self._rows(False)
-        if min(len(real), len(fake)) < self.distance.least:
-            return torch.tensor(torch.nan, dtype=torch.float64, device=self.device)
-        return self._distance(real, fake)
 
 
 class _Score(_OfFeatures):

@@ -53,16 +53,8 @@ class DNARealism(ImageMetric):
       it comes from. It finds the images of the reference's kind in a mixed pool, and is meaningless if pool and
       reference are alike.
 
-    As input to ``forward`` and ``update`` the metric accepts
-
-    - ``imgs`` (:class:`~torch.Tensor`): images, shape ``(B, 3, H, W)``; uint8, or with ``normalize=True``
-      floating point in [0, 1]
-    - ``indices`` (:class:`~torch.Tensor`, optional): index of each image in the data set, shape ``(B,)``
-
-    As output of ``forward`` (for its batch) and ``compute`` (for all images) the metric returns
-
-    - ``dna_realism`` (:class:`~torch.Tensor`): float64, one score per image. By ascending index, each image once, so
-      that repeats of a distributed sampler do not count; without indices in order of addition, rank by rank.
+    ``compute`` returns the scores of all images, float64: by ascending index, each image once, so that repeats of a
+    distributed sampler do not count; without indices in order of addition, rank by rank.
 
     Args:
         feature: A :class:`DNAExtractor`, or its ``feature``; by default the extractor of the reference.
@@ -154,7 +146,10 @@ class DNARealism(ImageMetric):
         statistic = RealismStatistic(scorer, pools, **settings)
         super().__init__(extractor, statistic, (SEEN,), normalize, reference=sides[0], **kwargs)
 
-    def update(self, imgs: Tensor, indices: Tensor | Sequence[int] | None = None) -> None:
+    @override
+    def update(  # type: ignore[override]  # there is one side
+        self, imgs: Tensor, indices: Tensor | Sequence[int] | None = None
+    ) -> None:
         """Score images.
 
         Args:

@@ -44,13 +44,7 @@ def saved(statistic: Statistic, state: State) -> dict[str, Any]:
 
 
 def loaded(statistic: Statistic, values: Mapping[str, Any]) -> State:
-    """Return a copy of the state in a checkpoint.
-
-    Args:
-        statistic: The statistic of the state.
-        values: Tensors, and bytes from :func:`saved`, by name.
-
-    """
+    """Return a copy of the state in a checkpoint: tensors, and bytes from :func:`saved`, by name."""
     empty = statistic.packed(statistic.empty("cpu"))
     tensors: dict[str, Tensor] = {}
     for name, value in values.items():
@@ -75,14 +69,7 @@ def digest_of(weights: Tensor | None) -> str:
 
 
 def check_agreement(configuration: Mapping[str, Any], device: torch.device, group: Any) -> None:
-    """Raise RuntimeError on every process, naming the difference, unless all have the same configuration.
-
-    Args:
-        configuration: Values that must be equal.
-        device: The device that the group communicates on.
-        group: The processes; None for all.
-
-    """
+    """Raise RuntimeError on every process of a group, naming the difference, unless all have one configuration."""
     own = fingerprint(configuration).to(device)
     fingerprints = [torch.empty_like(own) for _ in range(dist.get_world_size(group))]
     dist.all_gather(fingerprints, own, group=group)

@@ -71,10 +71,6 @@ class FeatureStatistic(Statistic):
     def joined(self, states: Sequence[State], device: torch.device) -> State:
         return _state([in_turn([self.value(state).to(device) for state in states])])
 
-    def any_in(self, state: State) -> bool:
-        """True if a state has images."""
-        return any(map(len, _parts(state)))
-
     @override
     def value(self, state: State) -> Tensor:
         """Return the features of a state, shape ``(images, n)``."""
