@@ -167,6 +167,20 @@ def table(found: dict[str, dict[str, list[str | None]]]) -> str:
     return results.table(["lower edge named / another place", *found], rows)
 
 
+def conclude(found: dict[str, dict[str, list[str | None]]]) -> str:
+    """Write the text about the results, means over domains."""
+    lower, other = ({fault: float(np.mean([pair[k] for pair in shares(found, fault).values()])) for fault in FAULTS}
+                    for k in (0, 1))  # fmt: skip
+    edges, wholes = ([fault for fault in FAULTS if fault.startswith(kind)] for kind in ("lowest", "whole"))
+    placed = ", ".join(f"{results.percent(lower[fault])} ({fault[15:]})" for fault in edges)
+    return (
+        f"a fault in the lowest eighth is placed there in {placed} of the draws, elsewhere in at most"
+        f" {results.percent(max(other[fault] for fault in edges))}. A place is named in"
+        f" {results.percent(max(lower[fault] + other[fault] for fault in wholes))} where the whole image is spoilt, and"
+        f" in {results.percent(lower[NONE] + other[NONE])} between equal sets."
+    )
+
+
 def main() -> None:
     arguments = results.parser(__doc__).parse_args()
     folder = results.begin(arguments)
@@ -182,22 +196,11 @@ def main() -> None:
             print(name, flush=True)
         groups.append(found)
     tuned, reported = groups
-    lower = {fault: [share for share, _ in shares(reported, fault).values()] for fault in FAULTS}
-    other = {fault: [share for _, share in shares(reported, fault).values()] for fault in FAULTS}
-    edges, wholes = ([fault for fault in FAULTS if fault.startswith(kind)] for kind in ("lowest", "whole"))
     results.write(
         folder,
         "mean_maps",
         paper="no such experiment.",
-        here="a fault in the lowest eighth is placed at the lower edge in "
-        + ", ".join(f"{results.span(lower[fault], '.0%')} ({fault[15:]})" for fault in edges).replace("%", " %")
-        + " of the draws of a domain, elsewhere in at most "
-        + results.percent(max(max(other[fault]) for fault in edges))
-        + "; where the whole image is spoilt, a place is named in at most "
-        + results.percent(max(a + b for fault in wholes for a, b in shares(reported, fault).values()))
-        + ", and between equal sets in at most "
-        + results.percent(max(a + b for a, b in shares(reported, NONE).values()))
-        + ".",
+        here=conclude(reported),
         tables=[table(reported), *(["Domains that chose the rule:", table(tuned)] if tuned else [])],
         figures={"": figure},
         seeds=f"0 to {draws - 1}, of which images are A and B",

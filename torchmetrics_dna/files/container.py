@@ -13,6 +13,7 @@ import struct
 import zipfile
 from math import prod
 from pathlib import Path
+from threading import Lock
 from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -36,6 +37,8 @@ _END = struct.Struct("<4sHHHHIIH")  # the end of a zip, before its comment
 _TAIL = _END.size + len(_MARK) + 64
 _DTYPES = ("|u1", "<f8")
 _MOST_NESTED = 100_000  # lists or objects, each of which takes 30 times its text
+# numpy parses headers as literals, which CPython before 3.11.8 and 3.12.3 may refuse in two threads at once (gh-106905)
+_PARSING = Lock()
 _LEVEL = 4  # of byte planes, within 2 % of the smallest size at less than half the time
 
 
@@ -123,11 +126,13 @@ def read_npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[An
     """
     version = npy.read_magic(file)
     if version == (1, 0):  # of 64 kB at most
-        return npy.read_array_header_1_0(file)
+        with _PARSING:
+            return npy.read_array_header_1_0(file)
     length = file.read(4)
     size = int.from_bytes(length, "little")
     check_header(size, "the header of its array")
-    return npy.read_array_header_2_0(io.BytesIO(length + file.read(size)))
+    with _PARSING:
+        return npy.read_array_header_2_0(io.BytesIO(length + file.read(size)))
 
 
 def is_container(path: str | os.PathLike[str]) -> bool:
@@ -234,7 +239,8 @@ def _read_array(archive: zipfile.ZipFile, name: str, dtype: str, shape: list[int
     with archive.open(info) as member:
         if npy.read_magic(member) != (1, 0):
             raise ValueError(f"its array {name!r} is not npy of version 1.0")
-        stored_shape, fortran, stored_dtype = npy.read_array_header_1_0(member)
+        with _PARSING:
+            stored_shape, fortran, stored_dtype = npy.read_array_header_1_0(member)
         if (list(stored_shape), stored_dtype.str) != (shape, dtype) or info.file_size - member.tell() != size:
             raise ValueError(
                 f"its array {name!r} is {stored_dtype.str} of shape {stored_shape}, expected {dtype} of {shape}"
