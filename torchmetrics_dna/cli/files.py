@@ -49,7 +49,7 @@ def make(
     check_sources(images)
     check_output(output, ".npz")
     from torchmetrics_dna.jobs.job import Job
-    from torchmetrics_dna.jobs.make_files import make_files, output_paths, parts_folder
+    from torchmetrics_dna.jobs.make import make_files, output_paths, parts_folder
     from torchmetrics_dna.jobs.processes import rank
     from torchmetrics_dna.statistics.resolve import resolve
 

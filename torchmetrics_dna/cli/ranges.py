@@ -23,7 +23,7 @@ class Rule(Enum):
 _SOURCES = "Folders, and files of images as for compare; also .json of earlier ranges."
 
 
-@measures_images("properties", "crop", "on")
+@measures_images("properties", "crop")
 def ranges(
     sources: Annotated[list[str], typer.Argument(metavar="IMAGES", help=_SOURCES)],
     output: o.Written,
@@ -40,12 +40,10 @@ def ranges(
     from torchmetrics_dna.statistics.resolve import resolve
 
     inputs = [ActivationRanges.load(name) if name.endswith(".json") else name for name in sources]
-    on = options.pop("on")
     with showing_progress(options) as packed:
         reading = packed.pop("reading")
         extractor = resolve(histograms=False, to_gpu=True, **packed).extractor
-        shared: Any = {"reading": reading, "distributed": PROCESSES > 1, "on": on}
-        measured = measure_ranges(inputs, extractor, margin.value, **shared)
+        measured = measure_ranges(inputs, extractor, margin.value, reading=reading, distributed=PROCESSES > 1)
     if rank() == 0:
         with writing(output) as path:
             measured.ranges.save(path)

@@ -15,7 +15,7 @@ from torchmetrics_dna.dna.distances import resolve_distances
 from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.extractors.without_properties import without_properties
 from torchmetrics_dna.files.atomic import check_folder, replacing
-from torchmetrics_dna.jobs.pairs import partners
+from torchmetrics_dna.jobs.groups import partners
 from torchmetrics_dna.jobs.processes import in_step, rank
 from torchmetrics_dna.jobs.sides import Arguments, open_indexed_sides
 from torchmetrics_dna.reporting.findings import Findings

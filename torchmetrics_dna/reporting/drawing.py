@@ -14,8 +14,8 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from torchmetrics_dna.dna.histogram import grouped
 from torchmetrics_dna.files.visible import percent
-from torchmetrics_dna.images.resize import central_square
-from torchmetrics_dna.singles.cards import as_bytes
+from torchmetrics_dna.images.cells import central_square
+from torchmetrics_dna.images.pixels import as_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna import HistogramDNA
     from torchmetrics_dna.images import ImageSource
-    from torchmetrics_dna.images.resize import Crop
+    from torchmetrics_dna.images.cells import Crop
 
 GROUPS = 32  # of bins, at most, in a small histogram
 _FAINTEST = 5  # a share of 10 to the minus this has no height

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.jobs.features import contrasted
 from torchmetrics_dna.reporting.drawing import heat_picture, name_within, place_of, thumbnail
-from torchmetrics_dna.singles.cards import as_bytes
 from torchmetrics_dna.singles.ranking import heat_maps
 
 if TYPE_CHECKING:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import torch
 from PIL import Image
 
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.extractors.classes import classifier_of
 from torchmetrics_dna.images import Reading
-from torchmetrics_dna.images.boxes import window
+from torchmetrics_dna.images.cells import window
+from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.jobs.features import Distances
 from torchmetrics_dna.jobs.job import Job
@@ -26,13 +26,13 @@ from torchmetrics_dna.singles.neuron_groups import mixed, move_together
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource, Source
-    from torchmetrics_dna.images.cells import Box
-    from torchmetrics_dna.images.resize import Crop
+    from torchmetrics_dna.images.cells import Box, Crop
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.singles.class_shares import Classes
     from torchmetrics_dna.statistics.rows import ImageRows
@@ -234,11 +234,6 @@ def cards_of(
         else class_shares_of(extremes["a"].probabilities, extremes["b"].probabilities, classifier.names)
     )
     return Cards(cards, classes, images, samples)
-
-
-def as_bytes(image: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return an image, uint8 or in [0, 1], as uint8."""
-    return image if image.dtype == np.uint8 else (255 * image).round().astype(np.uint8)
 
 
 def cut_out(pixels: NDArray[np.uint8], box: Box) -> Image.Image:

@@ -13,9 +13,10 @@ from torch import Tensor
 from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.tables import Table, notebook_html
 from torchmetrics_dna.files.visible import images_in_words, percent, shortened, three_digits, visible
+from torchmetrics_dna.functional.heat import SIDE
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import ImageSource, Reading
-from torchmetrics_dna.images.resize import central_square
+from torchmetrics_dna.images.cells import central_square
 from torchmetrics_dna.jobs.features import Heat
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import measure
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.images import Images
-    from torchmetrics_dna.images.resize import Crop
+    from torchmetrics_dna.images.cells import Crop
     from torchmetrics_dna.singles.nearest import Nearest
     from torchmetrics_dna.statistics.scores import ImageScorer
 
@@ -278,7 +279,7 @@ def heat_maps(mapper: ImageScorer, images: ImageSource, numbers: Sequence[int]) 
 
     """
     job = Job(mapper.extractor, {"heat": Heat(mapper)}, Reading(num_workers=0))
-    return Heat.maps_of(measure(job, images.take(numbers)).rows["heat"])
+    return measure(job, images.take(numbers)).rows["heat"].view(-1, SIDE, SIDE)
 
 
 def _cell(key: str, value: Any) -> Any:
