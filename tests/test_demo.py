@@ -5,8 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from torchmetrics_dna.demo import DEGRADATIONS, STRENGTHS, photographs, run_demo
-from torchmetrics_dna.plots import plot_demo
+from torchmetrics_dna.demo import DEGRADATIONS, STRENGTHS, photographs, plot_demo, run_demo
 
 
 @pytest.mark.slow

@@ -56,7 +56,7 @@ def loaded_by(*statements: str) -> list[set[str]]:
 def test_importing_loads_nothing_heavy_that_torchmetrics_does_not() -> None:
     alone, started, compared, upstream, used = loaded_by(
         "import torchmetrics_dna",
-        "import torchmetrics_dna.jobs.make_files, torchmetrics_dna.comparisons.compare, torchmetrics_dna.singles.rank",
+        "import torchmetrics_dna.jobs.make, torchmetrics_dna.comparisons.compare, torchmetrics_dna.singles.rank",
         f"import numpy as np; torchmetrics_dna.comparisons.compare.compare({IMAGES}, {IMAGES} + 9)",
         "import torchmetrics",
         "from torchmetrics_dna import DNAEMD, compare",

@@ -13,16 +13,9 @@ from PIL import Image
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna, rank
 from torchmetrics_dna.comparisons.comparison import Comparison
-from torchmetrics_dna.demo import AMOUNTS, Demo, blur, photographs
+from torchmetrics_dna.demo import AMOUNTS, Demo, blur, photographs, plot_demo
 from torchmetrics_dna.images import open_source
-from torchmetrics_dna.plots import (
-    plot_demo,
-    plot_histograms,
-    plot_layers,
-    plot_neurons,
-    plot_ranking,
-    versus,
-)
+from torchmetrics_dna.plots import plot_histograms, plot_layers, plot_neurons, versus
 
 LAYERS = ["block_0", "block_3", "head"]
 PHOTOS = photographs(20)
@@ -168,7 +161,7 @@ def test_every_curve_is_drawn_and_differs_by_more_than_colour(monkeypatch: pytes
 def test_contact_sheet(tmp_path: Path) -> None:
     (tmp_path / "none.png").write_text("no image")
     ranking = rank([*PHOTOS[:6], *BLURRED[:6]], PHOTOS[:2], layers=["block_0"], score="contrast")
-    sheet = plot_ranking(ranking, columns=3)
+    sheet = ranking.plot(columns=3)
     references = sheet.axes[:3]
     assert [axis.get_visible() for axis in references] == [True, True, False]
     assert [axis.get_xlabel() for axis in references[:2]] == ["image 0", "image 1"]
@@ -177,7 +170,7 @@ def test_contact_sheet(tmp_path: Path) -> None:
     )
     assert references[0].get_ylabel() == "reference"
     broken = replace(ranking, reference_images=open_source([tmp_path / "none.png"]))
-    figure = plot_ranking(broken, columns=3)  # as for a DNA
+    figure = broken.plot(columns=3)  # as for a DNA
     titles = [axis.get_title() for axis in figure.axes]
     assert titles == [axis.get_title() for axis in sheet.axes[3:]]
     assert titles[0] == f"1: {float(ranking.scores[0]):#.3g}"
@@ -188,14 +181,14 @@ def test_contact_sheet(tmp_path: Path) -> None:
     assert drawn(sheet).std() > 1
     of_dna = rank(PHOTOS[:2], make_dna(PHOTOS[:2], layers=["block_0"]), score="distance")
     assert of_dna.reference_images is None
-    title = " ".join(plot_ranking(of_dna)._suptitle.get_text().split())
+    title = " ".join(of_dna.plot()._suptitle.get_text().split())
     assert title == "2 images by their distance to the reference, nearest first: rank, score in bins, name"
 
 
 def test_contact_sheet_of_outliers() -> None:
     images = [*PHOTOS[:6], *BLURRED[:6]]
     ranking = rank(images, PHOTOS[:4], layers=["block_0", "block_2"])
-    figure = plot_ranking(ranking, columns=4, maps=True)
+    figure = ranking.plot(columns=4, maps=True)
     assert [axis.get_ylabel() for axis in figure.axes[::4]] == ["reference", "worst", "where", "next", "where"]
     titles = [axis.get_title().split(":")[0] for axis in (*figure.axes[4:8], *figure.axes[12:16])]
     assert titles == [str(i) for i in range(1, 9)]
@@ -209,7 +202,7 @@ def test_contact_sheet_of_outliers() -> None:
     assert drawn(figure).std() > 1
     square = DNAExtractor(layers=["block_2"], crop="center")
     wide = [np.concatenate([photo, photo], 1) for photo in PHOTOS[:3]]
-    axis = plot_ranking(rank(wide, PHOTOS[:4], square), maps=True).axes[6]
+    axis = rank(wide, PHOTOS[:4], square).plot(maps=True).axes[6]
     height, width = wide[0].shape[:2]
     assert axis.images[1].get_extent() == [(width - height) // 2, (width + height) // 2, height, 0]
-    assert len(plot_ranking(rank(PHOTOS[:1], PHOTOS[:4], square)).axes) == 2
+    assert len(rank(PHOTOS[:1], PHOTOS[:4], square).plot().axes) == 2

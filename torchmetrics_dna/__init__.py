@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Reading
-    from torchmetrics_dna.jobs.make_dna import make_dna
+    from torchmetrics_dna.jobs.make import make_dna
     from torchmetrics_dna.metrics import (
         CMMD,
         DNAEMD,
@@ -74,7 +74,7 @@ _HOME = {
     "Reading": "images.reading",
     "compare": "comparisons.compare",
     "load_dna": "dna.load",
-    "make_dna": "jobs.make_dna",
+    "make_dna": "jobs.make",
     "monitor": "comparisons.monitor",
     "rank": "singles.rank",
     "report": "reporting",

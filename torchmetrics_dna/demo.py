@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from torchmetrics_dna.comparisons.compare import compare
+from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.images.sources import open_indexed
+from torchmetrics_dna.plots.figure import curve_style, new_figure, plain_axes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -156,3 +158,42 @@ def run_demo(num_images: int = 8, progress: Progress | None = None) -> Demo:
             for name, change in DEGRADATIONS.items()
         },
     )
+
+
+def plot_demo(demo: Demo) -> Any:
+    """Plot the demonstration: distances over strength, and an example of each degradation; readable on a phone.
+
+    Args:
+        demo: From :func:`run_demo`.
+
+    Returns:
+        The matplotlib figure.
+
+    Raises:
+        ModuleNotFoundError: If matplotlib is missing.
+
+    """
+    num_rows, num_columns = len(demo.comparisons), 1 + len(demo.strengths)
+    figure = new_figure(width=6, height=2.8 + 1.75 * num_rows)
+    above, below = figure.subfigures(2, 1, height_ratios=(2.8, 1.75 * num_rows))
+    axis = above.subplots()
+    for i, (name, comparisons) in enumerate(demo.comparisons.items()):
+        values = [0, *(comparison["dna-emd"].value for comparison in comparisons)]
+        axis.plot(range(num_columns), values, label=name, linewidth=2.5, markersize=8, **curve_style(i))
+    axis.set_title(f"{demo.num_images} photographs against degraded copies", loc="left", fontsize=14)
+    axis.set_ylabel(DISTANCES["dna-emd"].label, fontsize=13)
+    axis.set_xticks(range(num_columns), ["original", *"123456789"[: num_columns - 1]])
+    axis.set_xlabel("strength of the degradation", fontsize=13)
+    axis.set_ylim(bottom=0)
+    axis.tick_params(labelsize=13)
+    axis.legend(frameon=False, fontsize=13)
+    plain_axes(axis)
+    grid = below.subplots(num_rows, num_columns, gridspec_kw={"wspace": 0.03, "hspace": 0.03}, squeeze=False)
+    for row, (name, examples) in zip(grid, demo.examples.items(), strict=True):
+        row[0].set_ylabel(name, fontsize=13)
+        titles = ["original", *(demo.amount(name, strength) for strength in demo.strengths)]
+        for cell, picture, title in zip(row, examples, titles, strict=True):
+            cell.imshow(picture)
+            cell.set(xticks=[], yticks=[])
+            cell.set_title(title, fontsize=12)
+    return figure

@@ -26,7 +26,7 @@ from significance import RECORD, RELABELINGS, random_folds
 from test_and_value import FOLDS, SCALE, Tables, cumulative, far, share
 
 from torchmetrics_dna.dna import evidence as asked
-from torchmetrics_dna.jobs.pairs import FEW
+from torchmetrics_dna.jobs.groups import FEW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

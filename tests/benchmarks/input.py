@@ -24,8 +24,9 @@ from timing import in_turns
 
 from torchmetrics_dna import DNAExtractor, make_dna
 from torchmetrics_dna.demo import photographs
-from torchmetrics_dna.images import Reading, open_source, resize_image
+from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.images.loader import default_workers, load_batches
+from torchmetrics_dna.images.resize import resize_image
 from torchmetrics_dna.statistics import histogram_statistic
 
 SIDE = 512

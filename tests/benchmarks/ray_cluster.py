@@ -47,7 +47,7 @@ def job(source: str, output: str, engine: str | None, kill_at: int) -> None:
     from torchmetrics_dna import DNAExtractor
     from torchmetrics_dna.images import Reading
     from torchmetrics_dna.jobs.job import Job
-    from torchmetrics_dna.jobs.make_files import make_files
+    from torchmetrics_dna.jobs.make import make_files
     from torchmetrics_dna.statistics.resolve import resolve
 
     killed_at: list[float] = []

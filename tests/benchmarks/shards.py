@@ -30,7 +30,7 @@ from torchmetrics_dna import DNAExtractor
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.make_files import make_files
+from torchmetrics_dna.jobs.make import make_files
 from torchmetrics_dna.statistics.resolve import resolve
 
 def megabytes():

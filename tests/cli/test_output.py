@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torchmetrics_dna.demo import blur, noise, photographs
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.files.tables import Table, as_csv
-from torchmetrics_dna.jobs.make_dna import make_dna
+from torchmetrics_dna.jobs.make import make_dna
 
 # what cells may have of LaTeX
 _COMMANDS = re.compile(

@@ -12,7 +12,8 @@ from commands import in_processes, run
 from golden import GOLDEN
 
 from torchmetrics_dna import DNAEMD, ActivationRange, ActivationRanges, DNAExtractor
-from torchmetrics_dna.images import open_source, resize_image
+from torchmetrics_dna.images import open_source
+from torchmetrics_dna.images.resize import resize_image
 
 END = GOLDEN / "endtoend"
 A, B, OFFICIAL = END / "a", END / "b", END / "activation_ranges.json"

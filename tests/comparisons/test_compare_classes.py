@@ -20,7 +20,7 @@ from PIL import Image
 from typer import Exit
 
 from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, compare
-from torchmetrics_dna.cli.comparing import output_of
+from torchmetrics_dna.cli.compare import output_of
 from torchmetrics_dna.cli.gates import check_gates
 from torchmetrics_dna.cli.output import Format, write
 from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons

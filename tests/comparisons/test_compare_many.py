@@ -19,7 +19,7 @@ from PIL import Image
 from scipy import stats
 
 from torchmetrics_dna import ActivationRanges, DNAExtractor, compare, make_dna
-from torchmetrics_dna.cli.comparing import output_of
+from torchmetrics_dna.cli.compare import output_of
 from torchmetrics_dna.cli.output import Format, write
 from torchmetrics_dna.comparisons.comparison import Comparison
 from torchmetrics_dna.comparisons.comparisons import Comparisons, by_name, short_names

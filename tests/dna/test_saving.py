@@ -79,11 +79,6 @@ def test_a_loaded_ranking_has_no_images(tmp_path: Path) -> None:
     assert torch.equal(loaded.nearest.copies, result.nearest.copies)
     assert torch.equal(loaded.shares, result.shares)
     assert all(getattr(loaded, name) is None for name in Ranking.UNSAVED)
-    relevant = [i % 3 == 0 for i in range(len(A))]
-    for ours, theirs in zip(loaded.precision_recall(relevant), result.precision_recall(relevant), strict=True):
-        assert torch.equal(torch.as_tensor(ours), torch.as_tensor(theirs))
-    with pytest.raises(ValueError, match="Expected one entry for each of 12 images, but got 3"):
-        loaded.precision_recall(relevant[:3])
     for show in (loaded.plot, lambda: loaded.maps([0])):
         with pytest.raises(ValueError, match="was loaded has no images to show; rank them again"):
             show()

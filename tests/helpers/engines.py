@@ -12,7 +12,7 @@ from networks import pixels
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.jobs.engine import Engine, Work
 from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.make_files import make_files
+from torchmetrics_dna.jobs.make import make_files
 from torchmetrics_dna.statistics.resolve import resolve
 
 EXTRACTOR, RANGES = pixels()

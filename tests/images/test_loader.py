@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from torchmetrics_dna.images import Reading, open_source, resize_image
+from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.images.loader import default_workers, load_batches
+from torchmetrics_dna.images.resize import resize_image
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])

@@ -19,7 +19,8 @@ import torch
 from address_space import at_most
 from PIL import Image
 
-from torchmetrics_dna.images import check_images, open_source
+from torchmetrics_dna.images import open_source
+from torchmetrics_dna.images.tensors import check_images
 
 RNG = np.random.default_rng(0)
 SHADES = RNG.random((9, 7), np.float32)

@@ -13,7 +13,8 @@ from PIL import Image
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
 from torchmetrics_dna import DNAExtractor, make_dna
-from torchmetrics_dna.images import open_source, resize_image, resize_tensor
+from torchmetrics_dna.images import open_source
+from torchmetrics_dna.images.resize import resize_image, resize_tensor
 
 
 @pytest.mark.parametrize("crop", ["none", "center"])

@@ -33,8 +33,8 @@ from torchmetrics_dna.images.base import Shard
 from torchmetrics_dna.images.loader import load_batches
 from torchmetrics_dna.images.places import expand
 from torchmetrics_dna.jobs.job import Job
+from torchmetrics_dna.jobs.make import make_files
 from torchmetrics_dna.jobs.make_changes import make_changes
-from torchmetrics_dna.jobs.make_files import make_files
 from torchmetrics_dna.statistics.resolve import resolve
 
 # servers, Arrow and fsspec have threads, which Python 3.12 and later warn of where workers are forked

@@ -22,9 +22,10 @@ from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.jobs import on_ray
 from torchmetrics_dna.jobs.elsewhere import check_reachable, engine_of
 from torchmetrics_dna.jobs.engine import Engine, Work
-from torchmetrics_dna.jobs.measure_ranges import measure_ranges
+from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.on_ray import RayEngine
 from torchmetrics_dna.jobs.parts import Finished, Parts
+from torchmetrics_dna.statistics.resolve import resolve
 from torchmetrics_dna.version import __version__
 
 
@@ -59,11 +60,12 @@ def test_what_can_not_be_read_is_left_out_as_by_one_process(tmp_path: Path) -> N
 
 def test_parts_are_merged_in_their_order(tmp_path: Path) -> None:
     dnas = [make_dna(kinds.PIXELS[i : i + 1], EXTRACTOR, kind="gaussian") for i in range(11)]
-    parts = Parts(tmp_path, [range(1)] * 11, ["gaussian"])
+    job = Job.for_dnas(resolve(EXTRACTOR), ["gaussian"], Reading(batch_size=1))
+    parts = Parts(tmp_path, open_source(kinds.PIXELS[:11]), job)
     for i in reversed(range(11)):
         dnas[i].save(tmp_path / "x.dna.npz")
         parts.put(i, Finished({"gaussian": (tmp_path / "x.dna.npz").read_bytes()}, 1, []))
-    ((_, dna),) = parts.merged("images")
+    ((_, dna),) = parts.merged()
     assert dna.digest == merged(dnas).digest
     assert dna.digest != merged(dnas[::-1]).digest  # the order matters, to the last bit
 
@@ -77,10 +79,8 @@ def test_sources_can_be_sent(kind: str, tmp_path: Path) -> None:
     assert dna.digest == expected.digest
 
 
-def test_ranges_and_comparisons_are_those_of_one_process(tmp_path: Path) -> None:
+def test_comparisons_are_those_of_one_process(tmp_path: Path) -> None:
     sources = [shards(tmp_path / name, 3, size) for name, size in (("a", 4), ("b", 6))]
-    expected, remote = (measure_ranges(sources, EXTRACTOR, "widen", reading=Reading(4), on=e) for e in (None, Here()))
-    assert (remote.ranges.digest, remote.num_images) == (expected.ranges.digest, expected.num_images)
     expected, remote = (compare(*sources, EXTRACTOR, num_bins=40, ranges=RANGES, on=e) for e in (None, Here()))
     assert remote["dna-emd"].value == expected["dna-emd"].value
     assert remote["dna-fd"].value == pytest.approx(expected["dna-fd"].value, rel=1e-9)

@@ -14,7 +14,7 @@ from shards import MANY
 
 from torchmetrics_dna import ActivationRanges, DNAExtractor
 from torchmetrics_dna.images import Reading, open_source
-from torchmetrics_dna.jobs.loading import activate
+from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure_ranges import measure_ranges
 
 
@@ -98,13 +98,13 @@ def test_batches_come_in_the_parts_that_go_through_the_network(broken: Path) -> 
     extractor = DNAExtractor(Pixels(), input_size=8)
     extractor.images_at_once = 2
     images = open_source(torch.cat([REAL, FAKE]))
-    parts = list(activate(images, extractor, Reading(batch_size=8)))
+    parts = list(Job(extractor, {}, Reading(batch_size=8)).activate(images))
     assert [part.places for part in parts] == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9], [10]]
-    skipping = list(activate(open_source(str(broken)), extractor, Reading(skip_unreadable=True)))
+    skipping = list(Job(extractor, {}, Reading(skip_unreadable=True)).activate(open_source(str(broken))))
     assert [place for part in skipping for place in part.places] == [0, 2]
     assert [len(part.left_out) for part in skipping] == [1]
     extractor.images_at_once = 4
-    assert [len(part.places) for part in activate(images, extractor, Reading(batch_size=5))] == [3, 2, 4, 2]
+    assert [len(part.places) for part in Job(extractor, {}, Reading(batch_size=5)).activate(images)] == [3, 2, 4, 2]
     extractor.images_at_once = 1
-    one_by_one = list(activate(open_source(str(broken)), extractor, Reading(skip_unreadable=True)))
+    one_by_one = list(Job(extractor, {}, Reading(skip_unreadable=True)).activate(open_source(str(broken))))
     assert [(part.places, len(part.left_out)) for part in one_by_one] == [([0], 1), ([2], 0)]

@@ -19,7 +19,7 @@ from torchmetrics_dna.images import ImageStream, Reading, open_source
 from torchmetrics_dna.images.loader import chunked
 from torchmetrics_dna.jobs import parts as parts_module
 from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.make_files import make_files
+from torchmetrics_dna.jobs.make import make_files
 from torchmetrics_dna.jobs.parts import parts_of
 from torchmetrics_dna.statistics.resolve import resolve
 

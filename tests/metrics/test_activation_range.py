@@ -20,7 +20,8 @@ from torchmetrics import MetricCollection
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from torchmetrics_dna import DNAEMD, ActivationRange, ActivationRanges, DNAExtractor, DNAFrechet
-from torchmetrics_dna.images import open_source, resize_image
+from torchmetrics_dna.images import open_source
+from torchmetrics_dna.images.resize import resize_image
 
 BRIGHT = FAKE + 128  # reaches further than REAL // 2, and less far at the other end
 

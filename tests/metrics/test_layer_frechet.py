@@ -13,7 +13,8 @@ from torch import Tensor
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from torchmetrics_dna import DNAExtractor, LayerFrechetDistance
-from torchmetrics_dna.images import open_source, resize_image
+from torchmetrics_dna.images import open_source
+from torchmetrics_dna.images.resize import resize_image
 
 LAYERS = list(EXTRACTOR.neurons)
 

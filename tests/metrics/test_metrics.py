@@ -19,7 +19,8 @@ from torchmetrics import Metric
 
 from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, DNAFrechet
 from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
-from torchmetrics_dna.images import open_source, resize_image
+from torchmetrics_dna.images import open_source
+from torchmetrics_dna.images.resize import resize_image
 
 
 @pytest.fixture(params=[emd, frechet], ids=["emd", "frechet"])

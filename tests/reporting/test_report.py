@@ -30,11 +30,13 @@ from torchmetrics_dna.images.properties import PROPERTIES
 from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.reporting import build
-from torchmetrics_dna.reporting import scored as scored_module
+from torchmetrics_dna.reporting import shown as shown_module
 from torchmetrics_dna.reporting.drawing import GROUPS, small_histograms, spikes, step_path
 from torchmetrics_dna.reporting.findings import Findings
 from torchmetrics_dna.reporting.page import as_html
-from torchmetrics_dna.reporting.scored import Scored
+from torchmetrics_dna.reporting.shown import least_like
+from torchmetrics_dna.singles.cards import Cards
+from torchmetrics_dna.singles.ranking import heat_maps
 from torchmetrics_dna.version import __version__
 
 LAYERS = ["block_0", "block_3"]
@@ -134,21 +136,22 @@ def test_maps_show_where_images_are_unlike_the_other_set(
     monkeypatch.setitem(build.FORMATS, "html", lambda findings: all_findings.append(findings) or as_html(findings))
     comparison = report(PHOTOS, spoilt, tmp_path / "x.html", extractor)
     (findings,) = all_findings
-    scored = findings.scored["b"]
-    places = scored.least_like(3)
-    scores = torch.zeros(3, dtype=torch.float64)
+    images, scorer = findings.cards.images["b"], findings.scorers["b"]
+    names = [image["name"] for image in least_like(findings.cards, "b", scorer)["images"]]
+    heats = heat_maps(scorer, images, [list(images.names).index(name) for name in names])
+    scores = torch.zeros(6, dtype=torch.float64)
     for sign, side in ((1, 0), (-1, 1)):
         ranking = rank(spoilt, comparison.measured[side].any, extractor, score="distance")
         distances = dict(zip(ranking.names, ranking.scores, strict=True))
-        scores += sign * torch.stack([distances[scored.names[place]] for place in places])
-    torch.testing.assert_close(scored.maps(places).mean((1, 2)), scores)
+        scores += sign * torch.stack([distances[name] for name in names])
+    torch.testing.assert_close(heats.mean((1, 2)), scores)
     page = Page((tmp_path / "x.html").read_text(encoding="utf-8"))
     maps = [image["alt"] for image in page.all("img") if (image["alt"] or "").startswith("Map of ")]
     assert len(maps) == 12
     assert sum(": most in the lower " in alt for alt in maps[6:]) >= 5
-    heats = scored.maps(scored.least_like(6)).numpy()
+    assert [alt.removeprefix("Map of ").partition(":")[0] for alt in maps[6:]] == names
     low, high = np.quantile(heats, (0.01, 0.99))
-    for alt, heat in zip(maps[6:], heats, strict=True):
+    for alt, heat in zip(maps[6:], heats.numpy(), strict=True):
         red, _, blue = pixels_of(page, alt).transpose(2, 0, 1)
         yellow = (red - blue).mean(1)  # 0 of grey, and at most 0.85 of (254, 232, 56)
         rows = (((heat - low) / (high - low)).clip(0, 1) * 0.85 * (254 - 56)).mean(1)
@@ -217,7 +220,7 @@ def check_two_tests(comparison: Comparison) -> None:
         assert (tested.p_value, tested.p_value_of_properties) == pytest.approx(expected)
         assert tested["dna-emd"].p_value == network
         assert (" differs from " not in tested.verdict) == (expected[0] > 0.05) == (tested.explain().differs is False)
-        findings = Findings(tested, {}, None, {})
+        findings = Findings(tested, None, {}, {})
         assert (
             bool(tested.explain().properties)
             == (expected[1] <= 0.05)
@@ -395,7 +398,7 @@ def test_the_scale_is_that_of_the_page(tmp_path: Path) -> None:
 def test_copies_are_placed_by_the_plain_distance() -> None:
     """The correction for noise takes too much from sets that share images."""
     copies = compare(PHOTOS, [jpeg(photo, strength=1) for photo in PHOTOS])
-    findings = Findings(copies, {}, None, {})
+    findings = Findings(copies, None, {}, {})
     place = findings.place_on_scale
     assert copies.shares_images
     assert "dna-emd is shown without the correction" in as_html(findings)
@@ -536,10 +539,11 @@ def test_fifty_thousand_images_stay_under_five_megabytes(total: int, monkeypatch
     comparison = compare_measured(*measured)
     pixels = np.random.default_rng(0).integers(0, 256, (300, 200, 3), dtype=np.uint8)  # what JPEG can't make small
     source = ImageSource(names, lambda _: pixels, "/a/long/path")
-    monkeypatch.setattr(scored_module, "heat_maps", lambda *_: torch.rand(6, 56, 56, generator=generator))
-    mapper = SimpleNamespace(extractor=SimpleNamespace(crop="none"))
-    scored = Scored(source, names, range(50_000), torch.linspace(1, 9, 50_000), mapper)
-    html = as_html(Findings(comparison, {"a": scored, "b": scored}, None, {}))
+    monkeypatch.setattr(shown_module, "heat_maps", lambda *_: torch.rand(6, 56, 56, generator=generator))
+    scorer = SimpleNamespace(extractor=SimpleNamespace(crop="none"))
+    sample = Measured({}, [], range(50_000), names, {"distances": torch.linspace(1, 9, 50_000)[:, None]})
+    cards = Cards([], None, {"a": source, "b": source}, {"a": sample, "b": sample})
+    html = as_html(Findings(comparison, cards, {"a": scorer, "b": scorer}, {}))
     assert len(html.encode()) < 5e6
     assert "and 99,900 more" in html
 
@@ -586,11 +590,14 @@ def test_a_dna_and_few_images(extractor: DNAExtractor, tmp_path: Path) -> None:
     assert ["weights of neurons", "96 neurons other than 0"] in page.rows
 
 
-def test_images_are_ordered_by_their_likeness_to_the_other_side() -> None:
+def test_images_least_like_the_other_side_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """dna-emd to the other side less that to their own: -3, 2, -1 and 1."""
     distances = torch.tensor([[4.0, 7], [6, 4], [3, 4], [6, 5]])
-    measured = Measured({}, [], [5, 6, 8, 9], ["f", "g", "i", "j"], {"distances": distances})
-    scored = Scored.of(open_source(np.zeros((10, 4, 4, 3), np.uint8)), measured, mapper=None)
-    assert (list(scored.names), list(scored.numbers)) == (["f", "i", "j", "g"], [5, 8, 9, 6])
-    assert scored.scores.tolist() == [-3, -1, 1, 2]
-    assert scored.least_like(2) == [3, 2]
+    sample = Measured({}, [], [5, 6, 8, 9], ["f", "g", "i", "j"], {"distances": distances})
+    images = open_source(np.zeros((10, 4, 4, 3), np.uint8))
+    mapped: list[int] = []
+    monkeypatch.setattr(shown_module, "heat_maps", lambda *given: mapped.extend(given[2]) or torch.zeros(4, 9, 9))
+    shown = least_like(Cards([], None, {"a": images}, {"a": sample}), "a", scorer=None)
+    assert [image["name"] for image in shown["images"]] == ["g", "j", "i", "f"]
+    assert mapped == [6, 9, 8, 5]
+    assert (shown["count"], shown["whole"], shown["ends"]) == (4, 10, None)

@@ -18,8 +18,8 @@ from PIL import Image
 from torchmetrics_dna import DNAExtractor, compare, make_dna
 from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.images import Reading
-from torchmetrics_dna.reporting.cards import crop_picture, describe_cards, look_different
-from torchmetrics_dna.singles.cards import Card, Cards, ImageCrop, make_cards
+from torchmetrics_dna.reporting.cards import as_small_file, describe_cards, describe_classes, look_different
+from torchmetrics_dna.singles.cards import Card, Cards, ImageCrop, cut_out, make_cards
 from torchmetrics_dna.singles.neuron_groups import mixed, move_together
 
 LAYERS = ["block_0", "block_2", "block_4", "head"]
@@ -125,6 +125,14 @@ def test_crops_are_of_the_images_that_excite_most_and_least(made: tuple[Any, Car
             numbers = [crop.number for crop in card.most[side] + card.least[side]]
             assert len(numbers) == len(set(numbers))
             assert card.most[side][0].image == f"image {card.most[side][0].number}"
+            for crop in card.most[side] + card.least[side]:
+                height, width = images[crop.number].shape[:2]
+                left, top, right, bottom = (
+                    round(share * n) for share, n in zip(crop.box, (width, height) * 2, strict=True)
+                )
+                part = Image.fromarray(images[crop.number][top:bottom, left:right])
+                part.thumbnail((96, 96), Image.Resampling.LANCZOS)
+                assert crop.picture == part
 
 
 def test_figures_are_those_of_the_comparison(made: tuple[Any, Cards]) -> None:
@@ -241,7 +249,7 @@ def test_classes_that_the_sides_have_more_of(extractor: DNAExtractor) -> None:
             (abs(share.a - share.b) for share in classes), reverse=True
         )
     assert min(cards.classes.top.values()) > 0.3
-    shown = describe_cards(cards, explained=False)["classes"]
+    shown = describe_classes(cards.classes)
     assert shown["sentence"].startswith(
         f"The network's own classifier sees more in A of {cards.classes.more['a'][0].name}"
     )
@@ -276,13 +284,13 @@ def test_what_a_page_shows_of_cards(made: tuple[Any, Cards]) -> None:
 def test_pictures_stay_small_and_show_their_box() -> None:
     pixels = np.zeros((50, 80, 3), np.uint8)
     pixels[20:30, 40:60] = 255
-    src = crop_picture(pixels, (0.5, 0.4, 0.75, 0.6)).uri
+    src = as_small_file(cut_out(pixels, (0.5, 0.4, 0.75, 0.6)))
     with Image.open(io.BytesIO(base64.b64decode(src.partition(",")[2]))) as picture:
         assert picture.size == (20, 10)
         assert np.asarray(picture).min() > 240
     noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3), dtype=np.uint8)
-    assert len(crop_picture(noise, (0, 0, 1, 1)).uri) < 8500
-    assert crop_picture(pixels, (1, 1, 1, 1)).uri.startswith("data:")  # at least a pixel
+    assert len(as_small_file(cut_out(noise, (0, 0, 1, 1)))) < 8500
+    assert cut_out(pixels, (1, 1, 1, 1)).size == (1, 1)
 
 
 def test_cards_are_shown_whose_crops_look_different() -> None:
@@ -290,14 +298,11 @@ def test_cards_are_shown_whose_crops_look_different() -> None:
 
     def card_of(a: list[int], b: list[int]) -> bool:
         """Whether crops of these grey levels look different."""
-        levels = {"a": a, "b": b}
-        crops = {side: [ImageCrop("", i, whole, 1.0) for i in range(len(greys))] for side, greys in levels.items()}
-        pictures = {
-            (side, i, whole): crop_picture(np.full((32, 32, 3), grey, np.uint8), whole)
-            for side, greys in levels.items()
-            for i, grey in enumerate(greys)
+        crops = {
+            side: [ImageCrop("", 0, whole, 1.0, Image.new("RGB", (32, 32), (grey,) * 3)) for grey in greys]
+            for side, greys in (("a", a), ("b", b))
         }
-        return look_different(Card("head", 0, "0", None, None, None, "b", [], crops, {}), pictures)
+        return look_different(Card("head", 0, "0", None, None, None, "b", [], crops, {}))
 
     assert card_of([10, 20, 30, 40], [60, 70, 80, 90])
     assert card_of([60, 70, 80, 90], [10, 20, 30, 40])

@@ -10,7 +10,6 @@ from one_ruler import distances
 from PIL import Image, ImageFilter
 from scipy.stats import spearmanr
 from sklearn.covariance import OAS
-from sklearn.metrics import average_precision_score
 
 from torchmetrics_dna import DNAExtractor, NeuronWeights, make_dna, rank
 from torchmetrics_dna.demo import blur, photographs
@@ -195,17 +194,6 @@ def test_chosen_neurons(reference: object, tmp_path: Path) -> None:
     assert float(ranking.scores[0]) == pytest.approx(float(reference.distances(nearest_dna)[20]), abs=1e-9)
 
 
-def test_area_under_precision_recall_is_scikit_learns(reference: object) -> None:
-    ranking = rank(MIXED, reference)
-    relevant = [True] * 4 + [False] * 4
-    precision, recall, area = ranking.precision_recall(relevant)
-    truth = [relevant[number] for number in ranking.numbers]
-    assert area == pytest.approx(average_precision_score(truth, -ranking.scores.numpy()))
-    assert (precision[-1], recall[-1]) == (1, 0)
-    with pytest.raises(ValueError, match="Expected one entry for each of 8 images, but got 2"):
-        ranking.precision_recall([True, False])
-
-
 def test_what_can_not_be_read_is_left_out(reference: object, tmp_path: Path) -> None:
     for i, photo in enumerate(PHOTOS[:3]):
         Image.fromarray(photo).save(tmp_path / f"{i}.png")
@@ -283,8 +271,6 @@ def test_few_ruined_images_are_found() -> None:
     assert set(ranking.numbers[:2]) == {4, 11}
     assert [row["image"] for row in ranking.rows(worst=2)] == ranking.names[:2]
     assert [row["image"] for row in ranking.rows(top=2)] == ranking.names[:-3:-1]
-    _, _, area = ranking.precision_recall([i in (4, 11) for i in range(30)])
-    assert area == 1
 
 
 def test_local_scores_and_maps_are_those_of_numpy() -> None:

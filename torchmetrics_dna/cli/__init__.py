@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from torchmetrics_dna.cli.changes import changes
 from torchmetrics_dna.cli.compare import compare, demo
 from torchmetrics_dna.cli.diff import diff
 from torchmetrics_dna.cli.extractors import extractors
@@ -13,7 +12,7 @@ from torchmetrics_dna.cli.files import convert, info, make, merge
 from torchmetrics_dna.cli.help import Command, Commands
 from torchmetrics_dna.cli.matrix import matrix
 from torchmetrics_dna.cli.monitor import monitor
-from torchmetrics_dna.cli.ranges import ranges
+from torchmetrics_dna.cli.ranges import changes, ranges
 from torchmetrics_dna.cli.rank import rank
 from torchmetrics_dna.cli.reconcile import reconcile
 from torchmetrics_dna.cli.report import report

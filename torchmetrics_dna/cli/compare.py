@@ -6,11 +6,15 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from rich.text import Text
+
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import (
     PROCESSES,
     check_figure,
     check_sources,
+    listing,
+    numbers,
     out,
     print_unreadable,
     progress,
@@ -18,13 +22,25 @@ from torchmetrics_dna.cli.console import (
     talk,
 )
 from torchmetrics_dna.cli.gates import check_gates
-from torchmetrics_dna.cli.measuring import measures_images, with_progress
-from torchmetrics_dna.cli.output import Format, FormatOption, ResultFile, format_for, write
+from torchmetrics_dna.cli.measuring import measures_images, showing_progress
+from torchmetrics_dna.cli.output import (
+    Format,
+    FormatOption,
+    Printout,
+    ResultFile,
+    format_for,
+    terminal_tables,
+    write,
+)
 from torchmetrics_dna.extras import require
+from torchmetrics_dna.files.visible import number, p_in_words
 
 if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+    from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.demo import Demo
+    from torchmetrics_dna.comparisons.comparisons import Comparisons
 
 _DEMO_SETS = 9  # degraded copies; counted without torch, so that the first line comes at once
 
@@ -91,10 +107,12 @@ def compare(
             from torchmetrics_dna.dna.distances import check_distances
 
             check_distances(options["metrics"], f"Option {name}")
-    with progress() as report:
-        compared = _compare(a, [b, *(more or ())], by, distributed=PROCESSES > 1, **with_progress(options, report))
-    from torchmetrics_dna.cli.comparing import output_of
+    from torchmetrics_dna.comparisons.compare import compare as compare_sets
+    from torchmetrics_dna.comparisons.comparisons import by_name
 
+    sides: Any = by_name([b, *more]) if more else b
+    with showing_progress(options) as packed:
+        compared: Any = compare_sets(a, sides, by=by, distributed=PROCESSES > 1, **packed)
     write(output_of(compared, cite), form, output)
     _comment(compared, curve)
     if not more and by is None and form is Format.TEXT:
@@ -104,11 +122,58 @@ def compare(
     check_gates(by_set, 1 - confidence, **limits, fail_if_different=fail_if_different)
 
 
-def _compare(reference: str, sets: list[str], by: str | None, **options: Any) -> Any:
-    from torchmetrics_dna.comparisons.compare import compare as compare_sets
-    from torchmetrics_dna.comparisons.comparisons import by_name
+def output_of(compared: Comparison | Comparisons | ClassComparisons, cite: bool = False) -> Printout:
+    """Return what the command writes of a result of :func:`compare`, with a citation if so asked."""
+    from torchmetrics_dna.comparisons.comparison import Comparison
 
-    return compare_sets(reference, by_name(sets) if len(sets) > 1 else sets[0], by=by, **options)
+    citation = compared.cite() if cite else ""
+    if isinstance(compared, Comparison):
+        return _of_two(compared, citation)
+    return Printout(compared.to_dict, compared.rows, [compared.verdict], [compared.table], citation=citation)
+
+
+def _of_two(result: Comparison, citation: str) -> Printout:
+    from torchmetrics_dna.reporting.words import layers_table, neurons_table
+
+    sentences = [result.verdict, *result.explain().property_sentences] if result.verdict else []
+    tables = [layers_table(result)] if result.of_grain("neuron", "layer") else []
+    tables += [neurons_table(result)] if result.of_grain("neuron") else []
+    tables = [] if result.same_images else tables
+    text = [*sentences, *[""][: len(sentences)], _summary(result), *terminal_tables(tables)]
+    return Printout(result.to_dict, result.rows, sentences, [result.table, *tables], text, citation=citation)
+
+
+def _summary(result: Comparison) -> RichTable:
+    """Return the main figures of a comparison as a table."""
+    from torchmetrics_dna.functional.permutation import SIGNIFICANT
+
+    figures: list[tuple[str, float | str | None, str]] = []
+    for name, distance in result.items():
+        figures.append((name, distance.value, result.about(distance)))
+        if evidence := distance.evidence:
+            interval, p = evidence.interval, distance.p_value
+            if interval is not None:
+                sure = f"{interval.level} interval {interval.ends}"
+                figures.append(("  without noise", distance.overall.debiased_shown, sure))
+            if p is not None:
+                about = f"95 % of equal sets below {number(evidence.null_high)}; {p_in_words(p)}"
+                if (
+                    p <= SIGNIFICANT
+                    and distance.value <= (evidence.null_high or 0)
+                    and distance.distance.grain == "neuron"
+                ):
+                    about += " for the clearest layer or neuron"  # which the mean over all neurons need not show
+                figures.append(("  by chance", evidence.null, about))
+    values = numbers([value for _, value, _ in figures])
+    rows: list[tuple[str, str | Text, str]] = [
+        (name, Text(value, "" if name.startswith(" ") else "bold"), what)
+        for (name, _, what), value in zip(figures, values, strict=True)
+    ]
+    where = f"in {' and '.join(result.names)}" + ", as pairs" * result.paired
+    rows.append(("images", " and ".join(str(n or "unknown") for n in result.num_images.values()), where))
+    ranges = f", ranges {result.ranges}" if result.ranges else ""
+    rows.append(("extractor", result.extractor, f"{result.neurons.total:,} neurons{ranges}"))
+    return listing(rows)
 
 
 def _comment(compared: Any, curve: Path | None) -> None:
@@ -139,12 +204,22 @@ def demo(
     talk.print(
         f"Comparing {num_images} photographs with {_DEMO_SETS} degraded copies{', about 15 s' * (num_images == 8)}"
     )
-    from torchmetrics_dna.demo import run_demo
-    from torchmetrics_dna.plots import plot_demo
+    from torchmetrics_dna.demo import plot_demo, run_demo
 
     with progress() as report:
         result = run_demo(num_images, report)
-    _print_demo(result)
+    distances = "dna-emd", "dna-fd"
+    rows: list[list[str | float | None]] = [
+        [comparison.names[1], *(comparison[distance].value for distance in distances)]
+        for comparisons in result.comparisons.values()
+        for comparison in comparisons
+    ]
+    shown = rich_table(["copies", *distances], rows, f"{num_images} photographs against their degraded copies")
+    for row in shown.rows[len(result.strengths) - 1 :: len(result.strengths)]:
+        row.end_section = True
+    out.print(shown)
+    for comparisons in result.comparisons.values():
+        out.print(comparisons[len(comparisons) // 2].verdict)
     plot_demo(result).savefig(output)
     talk.print(f"The figure is in {output}")
     talk.print("Now with images of your own: torchmetrics-dna compare photos/ generated/")
@@ -162,19 +237,3 @@ def _say_what_next(result: Comparison, a: str, b: str) -> None:
     talk.print()
     talk.print(f"What differs, in pictures: torchmetrics-dna report {a} {b} -o report.html", soft_wrap=True)
     talk.print(f"Which images of B are {which}: torchmetrics-dna rank {b} --reference {a}", soft_wrap=True)
-
-
-def _print_demo(result: Demo) -> None:
-    distances = "dna-emd", "dna-fd"
-    rows: list[list[str | float | None]] = [
-        [comparison.names[1], *(comparison[distance].value for distance in distances)]
-        for comparisons in result.comparisons.values()
-        for comparison in comparisons
-    ]
-    title = f"{result.num_images} photographs against their degraded copies"
-    shown = rich_table(["copies", *distances], rows, title)
-    for row in shown.rows[len(result.strengths) - 1 :: len(result.strengths)]:
-        row.end_section = True
-    out.print(shown)
-    for comparisons in result.comparisons.values():
-        out.print(comparisons[len(comparisons) // 2].verdict)

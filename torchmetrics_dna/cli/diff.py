@@ -7,14 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import torchmetrics_dna.cli.options as o
-from torchmetrics_dna.cli.console import (
-    PROCESSES,
-    check_sources,
-    print_unreadable,
-    progress,
-    talk,
-)
-from torchmetrics_dna.cli.measuring import measures_images, with_progress
+from torchmetrics_dna.cli.console import PROCESSES, check_sources, print_unreadable, talk
+from torchmetrics_dna.cli.measuring import measures_images, showing_progress
 from torchmetrics_dna.cli.output import FormatOption, Printout, ResultFile, format_for, write
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import images_in_words
@@ -48,8 +42,8 @@ def diff(
     form = format_for(form, output)
     if PROCESSES > 1:
         raise ValueError("Versions are compared by one process, but torchrun has started several; leave it out")
-    with progress() as report:
-        versions = compare_versions(old, new, num_folds=num_folds or None, **with_progress(options, report))
+    with showing_progress(options) as packed:
+        versions = compare_versions(old, new, num_folds=num_folds or None, **packed)
     write(_output_of(versions), form, output)
     print_unreadable(versions.unreadable)
     if fail_if_different and (versions.added or versions.removed or versions.edited):

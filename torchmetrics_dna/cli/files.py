@@ -14,11 +14,10 @@ from torchmetrics_dna.cli.console import (
     interrupted,
     listing,
     print_unreadable,
-    progress,
     rich_table,
     talk,
 )
-from torchmetrics_dna.cli.measuring import measures_images, with_progress
+from torchmetrics_dna.cli.measuring import measures_images, showing_progress
 from torchmetrics_dna.cli.output import FormatOption, Printout, ResultFile, format_for, write
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import in_words
@@ -50,7 +49,7 @@ def make(
     check_sources(images)
     check_output(output, ".npz")
     from torchmetrics_dna.jobs.job import Job
-    from torchmetrics_dna.jobs.make_files import make_files, output_paths, parts_folder
+    from torchmetrics_dna.jobs.make import make_files, output_paths, parts_folder
     from torchmetrics_dna.jobs.processes import rank
     from torchmetrics_dna.statistics.resolve import resolve
 
@@ -59,8 +58,7 @@ def make(
         check_output(path, ".npz")
     on = options.pop("on")
     try:
-        with progress() as report:
-            packed = with_progress(options, report)
+        with showing_progress(options) as packed:
             reading = packed.pop("reading")
             resolved = resolve(histograms="histogram" in kinds, to_gpu=True, **packed)
             job = Job.for_dnas(resolved, kinds, reading, num_folds or None, groups)

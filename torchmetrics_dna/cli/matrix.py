@@ -8,16 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import torchmetrics_dna.cli.options as o
-from torchmetrics_dna.cli.console import (
-    PROCESSES,
-    check_figure,
-    check_sources,
-    print_unreadable,
-    progress,
-    rich_table,
-    talk,
-)
-from torchmetrics_dna.cli.measuring import measures_images, with_progress
+from torchmetrics_dna.cli.console import PROCESSES, check_figure, check_sources, print_unreadable, rich_table, talk
+from torchmetrics_dna.cli.measuring import measures_images, showing_progress
 from torchmetrics_dna.cli.output import FormatOption, Printout, ResultFile, format_for, write
 
 if TYPE_CHECKING:
@@ -39,17 +31,22 @@ def matrix(
     """Compare several image sets, or DNAs of them, all against all."""
     from torchmetrics_dna.comparisons import matrix as compare_all
     from torchmetrics_dna.extras import require
+    from torchmetrics_dna.jobs.processes import rank as process_rank
 
     check_sources(*sets)
     form = format_for(form, output)
     require("scipy", "plot")
     if heatmap is not None:
         check_figure(heatmap)
-    with progress() as report:
-        packed = with_progress(options, report) | {"metrics": o.names(metrics), "neuron_weights": neuron_weights}
+    options |= {"metrics": o.names(metrics), "neuron_weights": neuron_weights}
+    with showing_progress(options) as packed:
         distances = compare_all(sets, distributed=PROCESSES > 1, **packed)
     write(_output_of(distances), form, output)
-    _draw(distances, heatmap)
+    if heatmap is not None and process_rank() == 0:
+        from torchmetrics_dna.plots import plot_matrix
+
+        plot_matrix(distances).savefig(heatmap)
+        talk.print(f"The heat map is in {heatmap}")
     print_unreadable(distances.unreadable)
 
 
@@ -78,14 +75,3 @@ def _near(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
         mean = sum(distances.values()) / len(distances)
         cells.append([row["set"], row["num_images"], near, distances[near], far, distances[far], mean])
     return ["set", "images", "nearest", "distance", "furthest", "distance", "mean of all"], cells
-
-
-def _draw(distances: DistanceMatrix, heatmap: Path | None) -> None:
-    from torchmetrics_dna.jobs.processes import rank
-
-    if rank() != 0 or heatmap is None:
-        return
-    from torchmetrics_dna.plots import plot_matrix
-
-    plot_matrix(distances).savefig(heatmap)
-    talk.print(f"The heat map is in {heatmap}")

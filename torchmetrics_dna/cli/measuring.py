@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import wraps
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
 
 import torchmetrics_dna.cli.options as o
+from torchmetrics_dna.cli.console import progress
 from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.images.reading import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from torchmetrics_dna.images.reading import Progress
+    from collections.abc import Callable, Iterator
 
     Command = Callable[..., None]
 
@@ -79,6 +79,8 @@ def measures_images(*more: str) -> Callable[[Command], Command]:
     return with_options
 
 
-def with_progress(options: dict[str, Any], report: Progress) -> dict[str, Any]:
-    """Return the options of a command with a callback for the progress of reading."""
-    return options | {"reading": replace(options["reading"], progress=report)}
+@contextmanager
+def showing_progress(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Show the progress of reading in this block; yields the options of a command with the callback for it."""
+    with progress() as report:
+        yield options | {"reading": replace(options["reading"], progress=report)}

@@ -1,4 +1,4 @@
-"""Command that measures activation ranges."""
+"""Commands that measure activation ranges, and what changes of images do to neurons."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 import torchmetrics_dna.cli.options as o
-from torchmetrics_dna.cli.console import PROCESSES, check_output, check_sources, print_unreadable, progress, talk
-from torchmetrics_dna.cli.measuring import measures_images, with_progress
+from torchmetrics_dna.cli.console import PROCESSES, check_output, check_sources, print_unreadable, talk
+from torchmetrics_dna.cli.measuring import measures_images, showing_progress
 from torchmetrics_dna.files.visible import images_in_words
 
 
@@ -23,7 +23,7 @@ class Rule(Enum):
 _SOURCES = "Folders, and files of images as for compare; also .json of earlier ranges."
 
 
-@measures_images("properties", "crop", "on")
+@measures_images("properties", "crop")
 def ranges(
     sources: Annotated[list[str], typer.Argument(metavar="IMAGES", help=_SOURCES)],
     output: o.Written,
@@ -40,15 +40,27 @@ def ranges(
     from torchmetrics_dna.statistics.resolve import resolve
 
     inputs = [ActivationRanges.load(name) if name.endswith(".json") else name for name in sources]
-    on = options.pop("on")
-    with progress() as report:
-        packed = with_progress(options, report)
+    with showing_progress(options) as packed:
         reading = packed.pop("reading")
         extractor = resolve(histograms=False, to_gpu=True, **packed).extractor
-        shared: Any = {"reading": reading, "distributed": PROCESSES > 1, "on": on}
-        measured = measure_ranges(inputs, extractor, margin.value, **shared)
+        measured = measure_ranges(inputs, extractor, margin.value, reading=reading, distributed=PROCESSES > 1)
     if rank() == 0:
         with writing(output) as path:
             measured.ranges.save(path)
     talk.print(f"{output}: {measured.ranges!r}, {images_in_words(measured.num_images)}")
     print_unreadable(measured.unreadable)
+
+
+@measures_images()
+def changes(images: o.Images, output: o.Output, **options: Any) -> None:
+    """Measure what blur, noise, compression and others do to each neuron, and write it to a .npz file."""
+    check_sources(images)
+    check_output(output, ".npz")
+    from torchmetrics_dna.jobs.make_changes import make_changes
+    from torchmetrics_dna.jobs.processes import rank
+
+    with showing_progress(options) as packed:
+        dictionary = make_changes(images, distributed=PROCESSES > 1, **packed)
+    if rank() == 0:
+        dictionary.save(output)
+    talk.print(f"{output}: {dictionary!r}")

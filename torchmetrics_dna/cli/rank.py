@@ -13,10 +13,9 @@ from torchmetrics_dna.cli.console import (
     check_output,
     check_sources,
     print_unreadable,
-    progress,
     talk,
 )
-from torchmetrics_dna.cli.measuring import measures_images, with_progress
+from torchmetrics_dna.cli.measuring import measures_images, showing_progress
 from torchmetrics_dna.cli.output import FormatOption, Printout, ResultFile, format_for, write
 
 if TYPE_CHECKING:
@@ -72,14 +71,8 @@ def rank(
     from torchmetrics_dna.images.sources import open_indexed
     from torchmetrics_dna.singles.rank import rank as rank_images
 
-    options |= {
-        "score": score,
-        "contrast": contrast,
-        "nearest": nearest,
-        "neuron_weights": neuron_weights,
-    }
-    with progress() as report:
-        packed = with_progress(options, report)
+    options |= {"score": score, "contrast": contrast, "nearest": nearest, "neuron_weights": neuron_weights}
+    with showing_progress(options) as packed:
         source = images if grid is None else open_indexed(images, "A contact sheet", packed["reading"])
         ranking = rank_images(source, reference, distributed=PROCESSES > 1, **packed)
     write(_output_of(ranking, reference, contrast, ranking.rows(top, worst)), form, output)
@@ -99,9 +92,7 @@ def _write(ranking: Ranking, save_index: Path | None, grid: Path | None, maps: b
         ranking.index.save(save_index)
         talk.print(f"{save_index}: {ranking.index!r}")
     if grid is not None:
-        from torchmetrics_dna.plots import plot_ranking
-
-        plot_ranking(ranking, maps=maps).savefig(grid)
+        ranking.plot(maps=maps).savefig(grid)
         talk.print(f"The contact sheet is in {grid}")
 
 

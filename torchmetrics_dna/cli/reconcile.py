@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 import torchmetrics_dna.cli.options as o
-from torchmetrics_dna.cli.console import PROCESSES, check_sources, print_unreadable, progress
-from torchmetrics_dna.cli.measuring import measures_images, with_progress
+from torchmetrics_dna.cli.console import PROCESSES, check_sources, print_unreadable
+from torchmetrics_dna.cli.measuring import measures_images, showing_progress
 from torchmetrics_dna.cli.output import FormatOption, Printout, ResultFile, format_for, write
 
 
@@ -56,8 +56,8 @@ def reconcile(
     form = format_for(form, output)
     if PROCESSES > 1:
         raise ValueError("Values are reconciled by one process, but torchrun has started several; leave it out")
-    with progress() as report:
-        packed = with_progress(options, report) | {"others": others, "same_images": not another_sample}
+    options |= {"others": others, "same_images": not another_sample}
+    with showing_progress(options) as packed:
         result = find_choices(images, reference, claimed, metric.value, **packed)
     write(Printout(result.to_dict, result.rows, [result.verdict], [result.table]), form, output)
     print_unreadable(result.unreadable)

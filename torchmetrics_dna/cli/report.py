@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import torchmetrics_dna.cli.options as o
-from torchmetrics_dna.cli.console import PROCESSES, check_output, check_sources, out, print_unreadable, progress, talk
-from torchmetrics_dna.cli.measuring import measures_images, with_progress
-
-if TYPE_CHECKING:
-    from torchmetrics_dna.comparisons.comparison import Comparison
-
+from torchmetrics_dna.cli.console import PROCESSES, check_output, check_sources, out, print_unreadable, talk
+from torchmetrics_dna.cli.measuring import measures_images, showing_progress
 
 _SUFFIXES = (".html", ".htm", ".md", ".json")
 Report = Annotated[Path, o.output_option("The file to write: .html, .md or .json.", "-o", "--output")]
 Scored = Annotated[
     int,
-    o.option("Images of each side, drawn at random, among which to look for those most and least like the other."),
+    o.option("Images of each side, drawn at random, among which to look for those least like the other."),
 ]
 
 
@@ -40,25 +36,17 @@ def report(
     check_output(output, *_SUFFIXES)
     import torchmetrics_dna.reporting as pages
 
-    with progress() as bars:
-        result = pages.report(
-            a,
-            b,
-            output,
-            num_scored=num_scored,
-            groups=groups,
-            pairs=pairs and pairs.pairs,
-            metrics=o.names(metrics),
-            neuron_weights=neuron_weights,
-            neuron_names=neuron_names,
-            changes=changes,
-            distributed=PROCESSES > 1,
-            **with_progress(options, bars),
-        )
-    _tell(result, output)
-
-
-def _tell(result: Comparison, output: Path) -> None:
+    options |= {
+        "num_scored": num_scored,
+        "metrics": o.names(metrics),
+        "neuron_weights": neuron_weights,
+        "neuron_names": neuron_names,
+        "changes": changes,
+        "groups": groups,
+        "pairs": pairs and pairs.pairs,
+    }
+    with showing_progress(options) as packed:
+        result = pages.report(a, b, output, distributed=PROCESSES > 1, **packed)
     for sentence in (result.verdict, *result.explain().property_sentences):
         out.print(sentence)
     talk.print(f"The report is in {output}")

@@ -44,7 +44,9 @@ def select(
     dna = loaded[0][0]
     distances = torch.stack([a.distances(b) for a, b in loaded])
     chosen = select_neurons(distances, k)
-    chosen_weights = NeuronWeights.of_neurons(chosen, dna.neurons, dna.extractor, dna.weights_digest, _name(output))
+    chosen_weights = NeuronWeights.of_neurons(
+        chosen, dna.neurons, dna.extractor, dna.weights_digest, output.name.partition(".")[0]
+    )
     rows: list[list[str | float | None]] = []
     for index in chosen[:20].tolist():
         layer, number = dna.neurons.locate(index)
@@ -92,7 +94,7 @@ def learn(
         for i, (with_, without) in enumerate(zip(pairs[::2], pairs[1::2], strict=True))
     ]
     out.print(rich_table(columns, rows, "Share of each distance that the weights take away"))
-    _save(NeuronWeights.like(learned, loaded[0][0], _name(output)), output)
+    _save(NeuronWeights.like(learned, loaded[0][0], output.name.partition(".")[0]), output)
 
 
 def _load_pairs(paths: list[str]) -> list[tuple[HistogramDNA, HistogramDNA]]:
@@ -109,11 +111,6 @@ def _load_pairs(paths: list[str]) -> list[tuple[HistogramDNA, HistogramDNA]]:
             raise ValueError(f"{path!r} is {dna!r}, expected a DNA of kind 'histogram'")
         dnas.append(dna)
     return list(zip(dnas[::2], dnas[1::2], strict=True))
-
-
-def _name(output: Path) -> str:
-    """Name weights by their file, without its suffixes."""
-    return output.name.partition(".")[0]
 
 
 def _save(neuron_weights: NeuronWeights, output: Path) -> None:

@@ -19,8 +19,7 @@ from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, rates_of_sorted
 from torchmetrics_dna.images import ImageStream
-from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.loading import is_small_job
+from torchmetrics_dna.jobs.job import Job, is_small_job
 from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 from torchmetrics_dna.jobs.sides import Arguments, open_images
@@ -218,7 +217,7 @@ def _by_class(images: Images, members: Mapping[str, list[Any]], names: Sequence[
         ends = pairwise([0, *accumulate(map(len, classes))])
         in_turn = job.run(images.take(list(chain(*classes))), [range(*pair) for pair in ends])
     for split in in_turn:
-        yield Measured(job.dnas(split), split.unreadable)
+        yield Measured(job.values(split), split.unreadable)
         del split
 
 

@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.images import Reading, Source
     from torchmetrics_dna.jobs.engine import Engine
-    from torchmetrics_dna.jobs.groups import Groups
-    from torchmetrics_dna.jobs.pairs import Pairs
+    from torchmetrics_dna.jobs.groups import Groups, Pairs
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.resolve import Feature
 

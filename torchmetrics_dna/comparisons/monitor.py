@@ -180,6 +180,6 @@ def _watched(
 ) -> Iterator[Window]:
     record = DISTANCES[detector.distance]
     for split in job.run(images, size=size):
-        (dna,) = job.dnas(split).values()
+        (dna,) = job.values(split).values()
         result = record.result(reference, dna, with_evidence=False)
         yield replace(detector.add(result.value, split.first, split.last), seed=seed)

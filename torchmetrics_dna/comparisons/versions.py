@@ -12,10 +12,11 @@ from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.visible import figure, images_in_words, p_in_words
 from torchmetrics_dna.functional.permutation import NUM_FOLDS, SIGNIFICANT
 from torchmetrics_dna.images import Reading
+from torchmetrics_dna.images.base import indexed
 from torchmetrics_dna.images.contents import contents, in_common
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import Measured, measure
-from torchmetrics_dna.jobs.sides import open_indexed_images
+from torchmetrics_dna.jobs.sides import open_images
 from torchmetrics_dna.statistics.resolve import resolve
 
 if TYPE_CHECKING:
@@ -155,7 +156,8 @@ def diff(
         8 images before, 8 images now: 6 the same, 2 added, 2 removed.
 
     """
-    old_images, new_images = open_indexed_images((old, new), "A comparison of versions", reading)
+    what = "A comparison of versions"
+    old_images, new_images = [indexed(side, what) for side in open_images((old, new), what, reading)]
     distances = resolve_distances(None, [])
     resolved = resolve(feature, layers, num_bins, ranges, to_gpu=True)
     dictionary = changes_for(changes, resolved.extractor.name, resolved.extractor.weights_digest)

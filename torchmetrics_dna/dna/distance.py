@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna.evidence import Evidence, Interval
     from torchmetrics_dna.dna.unions import Unions
-    from torchmetrics_dna.images import Crop
+    from torchmetrics_dna.images.cells import Crop
 
 Kind = Literal["histogram", "gaussian", "layer-gaussian"]
 Grain = Literal["neuron", "layer", "set"]

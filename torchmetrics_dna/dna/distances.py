@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.dna.base import DNA
-    from torchmetrics_dna.images import Crop
+    from torchmetrics_dna.images.cells import Crop
 
 
 def _of_dnas(a: DNA, b: DNA) -> Tensor:

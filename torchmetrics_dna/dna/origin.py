@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from torchmetrics_dna.dna.identity import check_same, identity
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.extractors.projections import STEP
-from torchmetrics_dna.images import RESIZES
+from torchmetrics_dna.images.resize import RESIZES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

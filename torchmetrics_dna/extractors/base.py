@@ -24,14 +24,16 @@ from torchmetrics_dna.extractors.layout import Layout, in_order, or_nan
 from torchmetrics_dna.extractors.projections import NUM_PROJECTIONS, STEP, Projections
 from torchmetrics_dna.extractors.sharing import PooledLayer, Shareable, SharedPass
 from torchmetrics_dna.files.download import fetch
-from torchmetrics_dna.images import Crop, Resize, check_images, check_resize, resize_tensor
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, VERSION, image_properties
-from torchmetrics_dna.images.tensors import in_unit_range
+from torchmetrics_dna.images.resize import Resize, check_resize, resize_tensor
+from torchmetrics_dna.images.tensors import check_images, in_unit_range
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from torchmetrics_dna.images.cells import Crop
 
 PROPERTY_RANGES = ActivationRanges(
     torch.zeros(len(PROPERTIES)), torch.ones(len(PROPERTIES)), Neurons({LAYER: len(PROPERTIES)}), name=LAYER

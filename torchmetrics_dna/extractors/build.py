@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from torchmetrics_dna.images import Resize
+    from torchmetrics_dna.images.resize import Resize
 
 
 _SIZE_WITHOUT_NETWORK = 16, 16  # pixels; images are loaded at some size

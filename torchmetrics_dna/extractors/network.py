@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from torchmetrics_dna.images import Crop
+    from torchmetrics_dna.images.cells import Crop
 
 
 @dataclass(frozen=True, eq=False)

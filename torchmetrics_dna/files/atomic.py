@@ -17,19 +17,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path, whose file replaces ``path`` atomically after it is flushed to disk.
 
     On errors, the temporary file is removed and an existing file at ``path`` is unchanged. For a symbolic link, its
-    target is replaced or created.
-
-    Raises:
-        FileNotFoundError: If the folder does not exist.
-        PermissionError: If the folder is not writable.
-        FileExistsError: If something other than a file exists at ``path``.
-
+    target is replaced or created. Errors are those of :func:`check_folder`.
     """
     check_folder(Path(path))
     path = Path(os.path.realpath(path))
-    temporary = path.with_name(
-        f".{path.name}.{secrets.token_hex(4)}"
-    )  # unique, since other threads may write the same file
+    # unique, since other threads may write the same file
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         yield temporary
         _flush(temporary)
@@ -47,11 +40,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 def check_folder(path: Path) -> None:
     """Check that a file can be written to a path.
 
-    Raises:
-        FileNotFoundError: If the folder does not exist.
-        PermissionError: If the folder is not writable.
-        FileExistsError: If something other than a file exists there, such as a folder or a device.
-
+    Raises FileNotFoundError if the folder does not exist, PermissionError if it is not writable, FileExistsError if
+    something other than a file exists there, such as a folder or a device.
     """
     path = Path(os.path.realpath(path)) if path.is_symlink() else path  # keep the given path for messages otherwise
     if not path.parent.is_dir():

@@ -18,31 +18,23 @@ _MOST_REASON = 300
 
 @contextmanager
 def refusing(path: str | os.PathLike[str], what: str) -> Iterator[None]:
-    """Convert any error of parsing a file to a ValueError of one line that names the file.
+    """Convert any error of parsing a file to a ValueError of one line that names the file and the expected format.
 
-    Parsers raise too many types to list: zipfile alone has ten, and numpy passes on errors of Python's tokenizer.
-
-    Args:
-        path: The file.
-        what: Name of the expected format.
-
-    Raises:
-        OSError: Unchanged, if the system can't read the file.
-        ValueError: For all other errors.
-
+    Parsers raise too many types to list: zipfile alone has ten, and numpy passes on errors of Python's tokenizer. An
+    OSError is unchanged if the system can't read the file.
     """
     try:
         yield
     except Exception as err:
         if isinstance(err, OSError) and err.filename is not None:
             raise
-        reason = shortened(" ".join(str(err).split()))
+        reason = truncated(" ".join(str(err).split()))
         if type(err) is not ValueError:
             reason = f"it is damaged ({type(err).__name__}: {reason})"
         raise ValueError(f"Can't read {str(path)!r} as {what}: {reason}") from err
 
 
-def shortened(text: str) -> str:
+def truncated(text: str) -> str:
     """Truncate a foreign text to 300 characters; a server may send any length."""
     return text if len(text) <= _MOST_REASON else f"{text[:_MOST_REASON]}..."
 
@@ -58,17 +50,11 @@ def reason_of(err: Exception) -> str:
     reason = " ".join(str(err).split())
     if not reason or isinstance(err, LookupError):
         reason = f"{type(err).__name__}: {reason}".removesuffix(": ")
-    return shortened(reason)
+    return truncated(reason)
 
 
 def read_json(path: str | os.PathLike[str], kind: type) -> Any:
-    """Read an object or list from a json file; call it within :func:`refusing`.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: Or another error, if the content has another type or a duplicate key.
-
-    """
+    """Read an object or list from a json file; call it within :func:`refusing`."""
     return parse_json(Path(path).read_bytes(), kind)
 
 

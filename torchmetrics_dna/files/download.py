@@ -11,7 +11,7 @@ from reprlib import repr as brief
 from typing import Any
 
 from torchmetrics_dna.files.atomic import replacing
-from torchmetrics_dna.files.damage import shortened
+from torchmetrics_dna.files.damage import truncated
 
 PREFIX = "hub:"
 _SCHEMES = ("https://", "http://")
@@ -109,10 +109,8 @@ def _is_intact(path: Path, sha256: str, offline: bool) -> bool:
 def _check_content(path: Path, sha256: str) -> None:
     """Verify the hash of a cached file, or that in its name for the hub; delete the file and raise OSError if wrong."""
     content, expected, blob = hashlib.sha256(), sha256, path.resolve()
-    is_hashed = path.is_symlink() and len(blob.name) in (
-        40,
-        64,
-    )  # without symlinks, the hub's cache has no hashes in names
+    # without symlinks, the hub's cache has no hashes in names
+    is_hashed = path.is_symlink() and len(blob.name) in (40, 64)
     if is_hashed and not sha256:
         expected = blob.name
         if len(expected) == 40:  # git blob hash of a small file; large ones have a SHA-256
@@ -169,4 +167,4 @@ def _checkpoint(address: str) -> Path:
 
 
 def _first_line(err: Exception) -> str:
-    return shortened(next((line.strip() for line in str(err).splitlines() if line.strip()), type(err).__name__))
+    return truncated(next((line.strip() for line in str(err).splitlines() if line.strip()), type(err).__name__))

@@ -19,9 +19,6 @@ _held: set[int] = set()
 class Lock:
     """Lock on a file that is created for it and deleted on release; a no-op on Windows.
 
-    Args:
-        path: The file, in an existing folder.
-
     Raises:
         BlockingIOError: If the lock is held, by this process or another.
 

@@ -29,10 +29,7 @@ def is_address(path: object) -> TypeGuard[str]:
 def system_of(address: str, doing: str = "read") -> tuple[Any, str]:
     """Return the file system of an address and the path in it; call it within :func:`asking`.
 
-    Raises:
-        ModuleNotFoundError: If the package for the protocol is missing.
-        ValueError: If the protocol is unknown.
-
+    Raises ModuleNotFoundError if the package for the protocol is missing, ValueError if the protocol is unknown.
     """
     protocol = address.partition("://")[0].lower()
     if protocol in _PACKAGES:
@@ -84,13 +81,8 @@ class _UnknownError(ValueError):
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Check in advance, as far as possible, that a file can be written to a path or an address.
 
-    Raises:
-        FileNotFoundError: If there is no such folder or bucket.
-        FileExistsError: If something other than a file exists there.
-        OSError: If the server fails, or the place is not writable.
-        ModuleNotFoundError: If the package for the protocol is missing.
-        ValueError: If the protocol is unknown.
-
+    Raises FileNotFoundError if there is no such folder or bucket, FileExistsError if something other than a file exists
+    there, OSError if the server fails or the place is not writable; others as of :func:`system_of`.
     """
     if not is_address(path):
         check_folder(Path(path))
@@ -109,12 +101,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 @contextmanager
 def writing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a local path to write to; for an address, the file is uploaded when the context exits.
-
-    Raises:
-        OSError: If the file can't be written.
-
-    """
+    """Yield a local path to write to; for an address, the file is uploaded when the context exits."""
     if not is_address(path):
         yield Path(path)
         return
@@ -129,13 +116,7 @@ def writing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def download(address: str, path: str | os.PathLike[str]) -> None:
-    """Download a file at an address to a path.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        OSError: If it can't be read.
-
-    """
+    """Download a file at an address to a path; errors as of :func:`asking`."""
     with asking(address):
         system, remote_path = system_of(address)
         system.get_file(remote_path, str(path))

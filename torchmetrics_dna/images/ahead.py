@@ -17,13 +17,9 @@ _SECONDS = 0.1  # between checks of a reader whether it was stopped
 
 
 def read_ahead(sources: Iterable[Iterator[_T]], readers: int) -> Iterator[Iterator[_T]]:
-    """Yield the same iterators in the same order, while threads read the next ones ahead.
+    """Yield the same iterators in the same order, while ``readers`` threads read the next ones ahead.
 
-    Exhaust each iterator before the next. Up to 32 items of each are buffered.
-
-    Args:
-        sources: The iterators; each is read by one thread.
-        readers: Number of threads; 0 to read nothing ahead.
+    Exhaust each iterator before the next. Up to 32 items of each are buffered; with no readers nothing is read ahead.
 
     Example:
         >>> [list(items) for items in read_ahead(iter([iter("ab"), iter("c")]), readers=2)]

@@ -17,7 +17,7 @@ from torchmetrics_dna.files.limits import check_pixels, check_size
 from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.images.base import Images, ImageSource
 from torchmetrics_dna.images.kind import Kind, joined, stream_of
-from torchmetrics_dna.images.pixels import check_array
+from torchmetrics_dna.images.pixels import check_array, stamp_of
 from torchmetrics_dna.images.places import open_file, suffix_of
 from torchmetrics_dna.images.rows import check_column
 
@@ -48,7 +48,7 @@ def open_arrays(files: Sequence[str], label: str, reading: Reading) -> Images:
     layouts = {file: _layout(file, reading.column) for file in files}
     if all(layout.offset is not None for layout in layouts.values()):
         for file in layouts:
-            _check_sum(file, reading.column, _stamp(file, 0))
+            _check_sum(file, reading.column, _stamp(file))
         return joined([_mapped(file, layout, reading) for file, layout in layouts.items()], label, reading)
     count = sum(layout.shape[0] if len(layout.shape) == 4 else 1 for layout in layouts.values())
     return stream_of(files, label, reading, _read, count=count)
@@ -74,9 +74,8 @@ def _mapped(path: str, layout: _Layout, reading: Reading) -> ImageSource:
     return ImageSource(names, array.image, path, reading.exif_orientation, partial(_stamp, path))
 
 
-def _stamp(path: str, index: int) -> str:  # noqa: ARG001
-    status = Path(path).stat()
-    return f"{status.st_size} {status.st_mtime_ns}"
+def _stamp(path: str, _: int = 0) -> str:
+    return stamp_of([path].__getitem__, 0)
 
 
 class _Mapped:

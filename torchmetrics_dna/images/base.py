@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 from functools import partial
-from textwrap import shorten
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import UnidentifiedImageError
 from torch.utils.data import Dataset
+from typing_extensions import override
 
 from torchmetrics_dna.files.damage import reason_of
 from torchmetrics_dna.files.visible import images_in_words
@@ -39,6 +39,7 @@ class ImageSource(Dataset["RGBImage"]):
         stamp: Function that returns a text that changes with image ``i``; None if changes can't be detected cheaply.
 
     Attributes:
+        fetch: As given.
         numbers: Indices of the images in the source that they were taken from; their own if this is that source.
         uses: The options among :data:`CHOICES` that apply to this source; all if unknown.
 
@@ -59,11 +60,11 @@ class ImageSource(Dataset["RGBImage"]):
         self.exif_orientation = exif_orientation
         self.stamp = stamp
         self.numbers: Sequence[int] = range(len(names))
-        self._fetch = fetch
+        self.fetch = fetch
 
     def take(self, numbers: Sequence[int]) -> ImageSource:
         """Select images by index, in this order."""
-        fetch = partial(_fetch_selected, self._fetch, numbers)
+        fetch = partial(_fetch_selected, self.fetch, numbers)
         selected = ImageSource(Names(self.names, chosen=numbers), fetch, self.label, self.exif_orientation)
         selected.numbers = numbers
         return selected
@@ -75,6 +76,11 @@ class ImageSource(Dataset["RGBImage"]):
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def count(self) -> int:
+        """Number of images; that of a stream may be unknown, None."""
+        return len(self)
+
     def __getitem__(self, index: int) -> RGBImage:
         """Decode image ``index`` by :func:`to_rgb`; ValueError with its name if unreadable."""
         name = self.names[index]
@@ -83,45 +89,49 @@ class ImageSource(Dataset["RGBImage"]):
         except Exception as err:  # damaged files make Pillow raise errors of any type
             raise ValueError(unreadable(name, err)) from err
 
-    def fetch(self, index: int) -> Any:
-        """Return the undecoded content of image ``index``."""
-        return self._fetch(index)
-
     def decode(self, index: int) -> RGBImage:
         """Decode image ``index`` like ``self[index]``, but with unchanged errors."""
-        return to_rgb(self._fetch(index), self.exif_orientation)
+        return to_rgb(self.fetch(index), self.exif_orientation)
 
     def file_facts(self, index: int) -> FileFacts | None:
         """Return format and size of the file of image ``index``; None if it is in memory."""
-        return file_facts(self._fetch(index))
+        return file_facts(self.fetch(index))
+
+
+class VersionedImages(ImageSource):
+    """Images of a source, each in ``count`` versions, one after the other; a source image is decoded once."""
+
+    def __init__(self, source: ImageSource, count: int) -> None:
+        names = [name for name in source.names for _ in range(count)]
+        super().__init__(names, self.decode, source.label, source.exif_orientation)
+        self._source, self._count = source, count
+        self._last: tuple[int, RGBImage] | None = None
+
+    @override
+    def decode(self, index: int) -> RGBImage:
+        place, number = divmod(index, self._count)
+        if self._last is None or self._last[0] != place:
+            self._last = place, self._source.decode(place)
+        return self.version(self._last[1], number, index)
+
+    def version(self, image: RGBImage, number: int, index: int) -> RGBImage:
+        """Return version ``number`` of a decoded image; ``index`` is that among all versions."""
+        raise NotImplementedError
 
 
 class Entry(NamedTuple):
-    """Undecoded image of a stream.
+    """Undecoded image of a stream."""
 
-    Attributes:
-        number: Increasing number with gaps between shards, so that each shard can be numbered on its own.
-        name: Name of the image.
-        image: Content: a file, a Pillow image, an array or a tensor; or the error why there is none.
-
-    """
-
-    number: int
+    number: int  # increasing, with gaps between shards, so that each shard can be numbered on its own
     name: str
-    image: Any
+    image: Any  # file, Pillow image, array or tensor; or the error why there is none
 
 
 class Shard(NamedTuple):
-    """Part of a stream that can be read on its own.
+    """Part of a stream that can be read on its own."""
 
-    Attributes:
-        label: Name in messages.
-        read: Function that returns a new iterator over the names and contents of the images.
-
-    """
-
-    label: str
-    read: Callable[[], Iterator[tuple[str, Any]]]
+    label: str  # for messages
+    read: Callable[[], Iterator[tuple[str, Any]]]  # a new iterator over names and images
 
 
 class BrokenShardError(ValueError):
@@ -170,7 +180,9 @@ class ImageStream:
         self._part = (0, 1)
 
     def split(self, part: int, parts: int) -> ImageStream:
-        """Select one of ``parts`` parts: every ``parts``-th shard if there are enough, or else image."""
+        """Select one of ``parts`` parts, every ``parts``-th shard or else image; ValueError if it is only whole."""
+        if parts > 1 and self.only_whole:
+            raise ValueError(f"{self.label!r} can't be shared among processes, since {self.only_whole}")
         first, step = self._part
         part_stream = object.__new__(type(self))
         part_stream.__dict__ |= self.__dict__ | {"_part": (first + step * part, step * parts)}
@@ -187,12 +199,7 @@ class ImageStream:
         return entries if by_shard else itertools.islice(entries, first, None, step)
 
     def read(self, numbers: Iterable[int]) -> Iterator[Iterator[Entry]]:
-        """Read shards by number; the last entry of a damaged file is its error.
-
-        Raises:
-            BrokenShardError: If an object of this process fails.
-
-        """
+        """Read shards by number; the last entry of a damaged file is its error. BrokenShardError if an object fails."""
         return read_ahead(map(self._read, numbers), self.readers)
 
     def _read(self, number: int) -> Iterator[Entry]:
@@ -208,13 +215,9 @@ class ImageStream:
                 raise error from err
             yield Entry(number << _SHARD_BITS | (i + 1), shard.label, error)
 
-    def take(self, numbers: Sequence[int]) -> NoReturn:  # noqa: ARG002
+    def __getitem__(self, index: int) -> RGBImage:
         """Raise ValueError: a stream has no index."""
-        raise ValueError(by_number(self, "This"))
-
-    def __getitem__(self, index: int) -> NoReturn:
-        """Raise ValueError: a stream has no index."""
-        raise ValueError(by_number(self, "This"))
+        return indexed(self, "This")[index]
 
 
 Images = ImageSource | ImageStream
@@ -228,11 +231,18 @@ def by_number(stream: ImageStream, what: str) -> str:
     )
 
 
+def indexed(images: Images, what: str) -> ImageSource:
+    """Return images with random access; ValueError for a stream, with ``what`` needs it, such as "A report"."""
+    if isinstance(images, ImageStream):
+        raise ValueError(by_number(images, what))
+    return images
+
+
 def unreadable(name: str, err: Exception) -> str:
     """Describe an error of an image or a shard in one line."""
     if isinstance(err, BrokenShardError):
         return str(err)
-    reason = shorten(reason_of(err), 500)  # zipfile, for example, quotes damaged names
+    reason = reason_of(err)
     if isinstance(err, UnidentifiedImageError):
         reason = "it is not an image file"
         if name.lower().endswith((".tif", ".tiff")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 Picture = NDArray[np.uint8]
 STRENGTHS = (1, 2, 3, 4, 5)
 _SIDE = 224  # pixels; shorter side of an image for which the lengths below hold
-_TINTS = {"warmer": np.array([1.0, 0.1, -1.0]), "cooler": np.array([-1.0, -0.1, 1.0])}
+_WARM = np.array([1.0, 0.1, -1.0])  # tint
 
 
 def change_image(image: Picture, name: str, strength: int, seed: int = 0) -> Picture:
@@ -89,14 +90,9 @@ def _motion_blur(image: Picture, length: float, rng: np.random.Generator) -> Pic
 
 def _displaced(picture: Image.Image, right: float, down: float) -> NDArray[np.float64]:
     """Translate an image; uncovered pixels keep the values of the original."""
-    moved = np.asarray(
-        picture.transform(picture.size, Image.Transform.AFFINE, (1, 0, right, 0, 1, down), Image.Resampling.BILINEAR)
-    ).astype(np.float64)
-    inside = np.asarray(
-        Image.new("L", picture.size, 255).transform(
-            picture.size, Image.Transform.AFFINE, (1, 0, right, 0, 1, down), Image.Resampling.BILINEAR
-        )
-    )
+    shift = picture.size, Image.Transform.AFFINE, (1, 0, right, 0, 1, down), Image.Resampling.BILINEAR
+    moved = np.asarray(picture.transform(*shift)).astype(np.float64)
+    inside = np.asarray(Image.new("L", picture.size, 255).transform(*shift))
     return np.where(inside[..., None] == 255, moved, np.asarray(picture))
 
 
@@ -120,22 +116,13 @@ def _darker(image: Picture, percent: float, _: np.random.Generator) -> Picture:
     return _rounded(image * (1 - percent / 100))
 
 
-def _more_contrast(image: Picture, percent: float, _: np.random.Generator) -> Picture:
+def _contrast(sign: int, image: Picture, percent: float, _: np.random.Generator) -> Picture:
     mean = image.mean()
-    return _rounded(mean + (image - mean) * (1 + percent / 100))
+    return _rounded(mean + (image - mean) * (1 + sign * percent / 100))
 
 
-def _less_contrast(image: Picture, percent: float, _: np.random.Generator) -> Picture:
-    mean = image.mean()
-    return _rounded(mean + (image - mean) * (1 - percent / 100))
-
-
-def _more_saturation(image: Picture, percent: float, _: np.random.Generator) -> Picture:
-    return np.asarray(ImageEnhance.Color(Image.fromarray(image)).enhance(1 + percent / 100))
-
-
-def _less_saturation(image: Picture, percent: float, _: np.random.Generator) -> Picture:
-    return np.asarray(ImageEnhance.Color(Image.fromarray(image)).enhance(1 - percent / 100))
+def _saturation(sign: int, image: Picture, percent: float, _: np.random.Generator) -> Picture:
+    return np.asarray(ImageEnhance.Color(Image.fromarray(image)).enhance(1 + sign * percent / 100))
 
 
 def _hue(image: Picture, degrees: float, _: np.random.Generator) -> Picture:
@@ -144,8 +131,8 @@ def _hue(image: Picture, degrees: float, _: np.random.Generator) -> Picture:
     return np.asarray(Image.fromarray(turned, "HSV").convert("RGB"))
 
 
-def _tint(name: str) -> Callable[[Picture, float, np.random.Generator], Picture]:
-    return lambda image, levels, _: _rounded(image + levels * _TINTS[name])
+def _tint(sign: int, image: Picture, levels: float, _: np.random.Generator) -> Picture:
+    return _rounded(image + sign * levels * _WARM)
 
 
 def _fog(image: Picture, percent: float, rng: np.random.Generator) -> Picture:
@@ -199,20 +186,12 @@ def _even(most: float, power: float = 1.0) -> tuple[float, ...]:
 
 
 class Change(NamedTuple):
-    """Named change of images.
+    """Named change of images."""
 
-    Attributes:
-        apply: Function of an image, an amount and a random generator.
-        amounts: Amount at each strength.
-        words: Noun phrase with a place for the amount.
-        depends_on_size: True if the same amount is seen more in small images, as lengths, noise and compression are.
-
-    """
-
-    apply: Callable[[Picture, float, np.random.Generator], Picture]
-    amounts: tuple[float, ...]
-    words: str
-    depends_on_size: bool = True
+    apply: Callable[[Picture, float, np.random.Generator], Picture]  # of an image, an amount and a random generator
+    amounts: tuple[float, ...]  # at each strength
+    words: str  # noun phrase with a place for the amount
+    depends_on_size: bool = True  # the same amount is seen more in small images, as of lengths and noise
 
     def in_words(self, strength: float) -> str:
         """Describe the change with its amount, interpolated between strengths.
@@ -242,13 +221,13 @@ CHANGES: dict[str, Change] = {
     "pixelation": Change(_pixelation, (2.4, 3.8, 5.2, 6.6, 8.0), "pixelation in blocks of {} px"),
     "brighter": Change(_brighter, _even(64), "brightening by {} grey levels", False),
     "darker": Change(_darker, _even(60), "darkening by {} %", False),
-    "more contrast": Change(_more_contrast, _even(120), "a gain in contrast of {} %", False),
-    "less contrast": Change(_less_contrast, _even(75), "a loss of contrast of {} %", False),
-    "more saturation": Change(_more_saturation, _even(200), "a gain in saturation of {} %", False),
-    "less saturation": Change(_less_saturation, _even(100), "a loss of saturation of {} %", False),
+    "more contrast": Change(partial(_contrast, 1), _even(120), "a gain in contrast of {} %", False),
+    "less contrast": Change(partial(_contrast, -1), _even(75), "a loss of contrast of {} %", False),
+    "more saturation": Change(partial(_saturation, 1), _even(200), "a gain in saturation of {} %", False),
+    "less saturation": Change(partial(_saturation, -1), _even(100), "a loss of saturation of {} %", False),
     "hue": Change(_hue, _even(180), "a turn of hue by {} degrees", False),
-    "warmer": Change(_tint("warmer"), _even(50), "a warm tint of {} grey levels", False),
-    "cooler": Change(_tint("cooler"), _even(50), "a cool tint of {} grey levels", False),
+    "warmer": Change(partial(_tint, 1), _even(50), "a warm tint of {} grey levels", False),
+    "cooler": Change(partial(_tint, -1), _even(50), "a cool tint of {} grey levels", False),
     "fog": Change(_fog, _even(85), "fog of {} % density", False),
     "vignette": Change(_vignette, _even(100), "a vignette of {} % in the corners", False),
     "sharpening": Change(_sharpening, _even(500), "sharpening by {} %"),

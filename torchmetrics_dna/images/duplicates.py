@@ -20,12 +20,7 @@ _ROWS = 1024
 
 
 def thumbnail(image: RGBImage) -> Tensor:
-    """Reduce an image to a thumbnail, uint8, shape ``(THUMBNAIL,)``.
-
-    Args:
-        image: Image ``(H, W, 3)``, uint8 or in [0, 1].
-
-    """
+    """Reduce an image ``(H, W, 3)``, uint8 or in [0, 1], to a thumbnail, uint8, shape ``(THUMBNAIL,)``."""
     step = max(1, min(image.shape[:2]) // 256)
     strided = image[::step, ::step]
     pixels = strided if strided.dtype == np.uint8 else (255 * strided.clip(0, 1)).round().astype(np.uint8)
@@ -36,11 +31,8 @@ def thumbnail(image: RGBImage) -> Tensor:
 def near_duplicates(thumbnails: Tensor, others: Tensor, apart: Tensor | None = None) -> int | None:
     """Count the images that have a near-duplicate among others; None if there are more than ``MOST``.
 
-    Args:
-        thumbnails: Thumbnails of the images, uint8, shape ``(n, THUMBNAIL)``.
-        others: Thumbnails to compare with, shape ``(m, THUMBNAIL)``.
-        apart: Folds of both, ``(n + m,)``: only images of different folds are compared.
-
+    Thumbnails are uint8, ``(n, THUMBNAIL)`` and ``(m, THUMBNAIL)``. With ``apart``, the folds of both, ``(n + m,)``,
+    only images of different folds are compared.
     """
     if max(len(thumbnails), len(others)) > MOST:
         return None

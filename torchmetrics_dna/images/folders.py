@@ -12,8 +12,8 @@ from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.images.base import ImageSource
 from torchmetrics_dna.images.kind import Kind, joined
 from torchmetrics_dna.images.names import EXTENSIONS, is_image_name, natural_key
+from torchmetrics_dna.images.pixels import stamp_of
 from torchmetrics_dna.images.places import files_below, open_file
-from torchmetrics_dna.images.stamps import stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,13 +29,16 @@ _MARKS = (  # UTF-32 first: its byte order mark begins with that of UTF-16
 
 
 def open_folder(path: str, reading: Reading) -> ImageSource:
-    """Open all images in a folder, or one at an address, in natural order, without hidden files and folders."""
-    if is_address(path):
-        images = [file for file in files_below(path) if is_image_name(file.rpartition("/")[2])]
-        return open_files(sorted(images, key=natural_key), path, reading)
+    """Open all images in a folder, in natural order, without hidden files and folders."""
     files = _walk(str(Path(path)))
     files.sort(key=lambda file: natural_key(file.replace(os.sep, "/")))
     return open_files(files, path, reading)
+
+
+def open_remote_folder(path: str, reading: Reading) -> ImageSource:
+    """Open all images in a folder at an address, in natural order."""
+    images = [file for file in files_below(path) if is_image_name(file.rpartition("/")[2])]
+    return open_files(sorted(images, key=natural_key), path, reading)
 
 
 def open_files(files: Sequence[str], label: str, reading: Reading) -> ImageSource:
@@ -59,13 +62,10 @@ def refuse(err: OSError) -> NoReturn:
 
 
 def _listed(path: str) -> list[str]:
-    parent = path.rpartition("/")[0] if is_address(path) else Path(path).parent
-    lines = [line.strip() for line in _read_list(path).splitlines()]
-    return [line if is_address(line) else _below(parent, line) for line in lines if line]
-
-
-def _below(parent: str | Path, line: str) -> str:
-    return str(parent / line) if isinstance(parent, Path) else f"{parent}/{line}"
+    lines = filter(None, map(str.strip, _read_list(path).splitlines()))
+    if is_address(path):
+        return [line if is_address(line) else f"{path.rpartition('/')[0]}/{line}" for line in lines]
+    return [line if is_address(line) else str(Path(path).parent / line) for line in lines]
 
 
 def _read_list(path: str) -> str:

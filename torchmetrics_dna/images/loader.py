@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,19 +12,20 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from torchmetrics_dna.images.base import ImageSource, ImageStream, unreadable
-from torchmetrics_dna.images.cores import cores
+from torchmetrics_dna.images.base import Entry, ImageSource, ImageStream, unreadable
 from torchmetrics_dna.images.pixels import file_facts, to_rgb
 from torchmetrics_dna.images.places import forget_threads
 from torchmetrics_dna.images.properties import image_properties
 from torchmetrics_dna.images.reading import Reading
-from torchmetrics_dna.images.resize import Crop, Resize, resize_image
+from torchmetrics_dna.images.resize import resize_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from torchmetrics_dna.images.base import Entry, Images
+    from torchmetrics_dna.images.base import Images
+    from torchmetrics_dna.images.cells import Crop
     from torchmetrics_dna.images.pixels import FileFacts, RGBImage
+    from torchmetrics_dna.images.resize import Resize
 
     Notes = Callable[[RGBImage], Mapping[str, Tensor]]
 
@@ -33,28 +35,16 @@ _FEW = 64  # images below which starting worker processes costs more than it sav
 
 @dataclass(frozen=True)
 class Batch:
-    """Batch of images of a source.
+    """Batch of images of a source."""
 
-    Attributes:
-        images: Images ``(B, 3, H, W)``: float32 in [0, 1], or unchanged if they are not resized.
-        unreadable: Errors of the unreadable images, one line each.
-        error: Reason why the readable images can't be stacked, or None.
-        properties: Properties of the original images, ``(B, 21)``, or None if not measured.
-        numbers: Indices of the readable images in the source; in a stream, the numbers of their entries.
-        names: Names of the readable images.
-        notes: Values of the ``notes`` callback for the original images, by name, ``(B, ...)``.
-        ends: True if a part of the source ends with this batch.
-
-    """
-
-    images: Tensor
-    unreadable: list[str]
-    error: str | None = None
-    properties: Tensor | None = None
-    numbers: list[int] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
-    notes: Mapping[str, Tensor] = field(default_factory=dict)
-    ends: bool = False
+    images: Tensor  # (B, 3, H, W), float32 in [0, 1]; unchanged if they are not resized
+    unreadable: list[str]  # one line for each image
+    error: str | None = None  # reason why the readable images can't be stacked
+    properties: Tensor | None = None  # of the original images, (B, 21), if measured
+    numbers: list[int] = field(default_factory=list)  # indices in the source; in a stream, numbers of entries
+    names: list[str] = field(default_factory=list)  # of the readable images
+    notes: Mapping[str, Tensor] = field(default_factory=dict)  # values of the `notes` callback, by name, (B, ...)
+    ends: bool = False  # True if a part of the source ends with this batch
 
     def pin_memory(self) -> Batch:
         """Copy to page-locked memory, for asynchronous transfer to a GPU; called by DataLoader."""
@@ -77,21 +67,19 @@ def load_batches(
 ) -> Iterator[Batch]:
     """Decode and resize all images, in order.
 
-    Streams are read in this process, and decoded by the workers.
+    Streams are read in this process, and decoded by the workers, or here if they are an object of this process.
 
     Args:
         source: The images.
         size: Height and width; None to leave images as they are, in which case all must have the same size.
         crop: Crop before the resize, see :func:`resize_image`.
-        resize: Method of resizing, see :func:`resize_image`.
-        reading: Options for reading them. The last batch may be smaller; a stream of an object of this process is
-            decoded here, whatever the number of workers.
+        resize: Method of resizing, see there.
+        reading: Options for reading them. The last batch may be smaller.
         properties: Whether to measure properties of the images, too.
         notes: Callback that maps each image, decoded by :func:`to_rgb`, to values by name.
-        parts: Ranges of images, or of shards of a stream: no batch crosses a boundary of parts, so that results for a
-            part do not depend on the others. By default everything is one part.
-        window: Number of images of windows that parts are cut into; the last batch of a window is yielded without
-            waiting for the next image.
+        parts: Ranges of images, or of shards of a stream, that no batch crosses, so that results for a part do not
+            depend on the others. By default everything is one part.
+        window: Number of images of windows that parts are cut into; a full window does not wait for the next image.
         pin_memory: Whether to copy batches to page-locked memory, for a network on a GPU.
 
     Raises:
@@ -100,9 +88,9 @@ def load_batches(
     """
     reading = reading or Reading()
     loader: DataLoader[Any] = DataLoader(
-        _Decoded(source, _Transform(size, crop, resize, properties, notes)),
+        _Decoded(source, size, crop, resize, properties, notes),
         batch_size=None,
-        sampler=_Chunks(source, reading.batch_size, parts, window),
+        sampler=_chunks(source, reading.batch_size, parts, window),
         num_workers=_workers_for(source, reading.num_workers),
         collate_fn=_as_it_is,  # type: ignore[arg-type]  # typed for lists of samples
         worker_init_fn=forget_threads,
@@ -114,6 +102,11 @@ def load_batches(
         if batch.unreadable and not reading.skip_unreadable:
             raise ValueError(batch.unreadable[0] + _SKIP)
         yield batch
+
+
+def cores() -> int:
+    """Return the number of cores available to this process: its CPU affinity where supported, else all cores."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def default_workers(num_images: int) -> int:
@@ -133,46 +126,35 @@ def default_workers(num_images: int) -> int:
 
 
 def _workers_for(source: Images, num_workers: int | None) -> int:
-    if isinstance(source, ImageStream):
-        if not source.of_files:
-            return 0
-        return default_workers(_FEW if source.count is None else source.count) if num_workers is None else num_workers
-    return default_workers(len(source)) if num_workers is None else num_workers
+    if isinstance(source, ImageStream) and not source.of_files:
+        return 0
+    if num_workers is not None:
+        return num_workers
+    return default_workers(_FEW if source.count is None else source.count)
 
 
 class _Chunk(NamedTuple):
-    """Items of a batch.
+    """Items of a batch."""
 
-    Attributes:
-        items: Numbers of images, or entries of a stream.
-        ends: True if a part ends with this chunk.
-
-    """
-
-    items: Sequence[Any]
-    ends: bool
+    items: Sequence[Any]  # numbers of images, or entries of a stream
+    ends: bool  # True if a part ends with this chunk
 
 
-class _Chunks:
-    """Sampler of the chunks of a source, part by part."""
+def _chunks(source: Images, size: int, parts: Sequence[range] | None, window: int | None) -> Iterator[_Chunk]:
+    """Yield the chunks of a source, part by part."""
+    for part in _items_of_parts(source, parts):
+        for items in [part] if window is None else _windows(part, window):
+            yield from chunked(items, size)
 
-    def __init__(self, source: Images, size: int, parts: Sequence[range] | None, window: int | None = None) -> None:
-        self.source, self.size, self.parts, self.window = source, size, parts, window
 
-    def __iter__(self) -> Iterator[_Chunk]:
-        for part in self._of_stream(self.source) if isinstance(self.source, ImageStream) else self._of_source():
-            for items in [part] if self.window is None else _windows(part, self.window):
-                yield from chunked(items, self.size)
-
-    def _of_source(self) -> Sequence[range]:
-        return [range(len(self.source))] if self.parts is None else self.parts  # type: ignore[arg-type]
-
-    def _of_stream(self, stream: ImageStream) -> Iterator[Iterable[Entry]]:
-        if self.parts is None:
-            yield stream
-            return
-        shards = stream.read(chain.from_iterable(self.parts))
-        for part in self.parts:
+def _items_of_parts(source: Images, parts: Sequence[range] | None) -> Iterator[Iterable[Any]]:
+    if not isinstance(source, ImageStream):
+        yield from [range(len(source))] if parts is None else parts
+    elif parts is None:
+        yield source
+    else:
+        shards = source.read(chain.from_iterable(parts))
+        for part in parts:
             yield chain.from_iterable(islice(shards, len(part)))
 
 
@@ -214,15 +196,40 @@ class _Sample(NamedTuple):
     notes: Mapping[str, Tensor]
 
 
-class _Transform:
-    """Transform of decoded images to samples."""
+class _Decoded(Dataset["Batch"]):
+    """Dataset of batches, indexed by chunks; unreadable images become messages, since workers obscure exceptions."""
 
     def __init__(
-        self, size: tuple[int, int] | None, crop: Crop, resize: Resize, properties: bool, notes: Notes | None
+        self,
+        source: Images,
+        size: tuple[int, int] | None,
+        crop: Crop,
+        resize: Resize,
+        properties: bool,
+        notes: Notes | None,
     ) -> None:
-        self.size, self.crop, self.resize, self.properties, self.notes = size, crop, resize, properties, notes
+        self.source, self.size, self.crop, self.resize = source, size, crop, resize
+        self.properties, self.notes = properties, notes
 
-    def __call__(self, number: int, name: str, image: RGBImage, facts: Callable[[], FileFacts | None]) -> _Sample:
+    def __getitem__(self, chunk: _Chunk) -> Batch:
+        return _collate([self._load(item) for item in chunk.items], chunk.ends)
+
+    def _load(self, item: int | Entry) -> _Sample | str:
+        if isinstance(item, Entry):
+            number, name, content = item
+            if isinstance(content, Exception):
+                return unreadable(name, content)
+            decode, facts = partial(to_rgb, content, self.source.exif_orientation), partial(file_facts, content)
+        else:
+            assert isinstance(self.source, ImageSource)
+            number, name = item, self.source.names[item]
+            decode, facts = partial(self.source.decode, item), partial(self.source.file_facts, item)
+        try:
+            return self._sample(number, name, decode(), facts)
+        except Exception as err:
+            return unreadable(name, err)
+
+    def _sample(self, number: int, name: str, image: RGBImage, facts: Callable[[], FileFacts | None]) -> _Sample:
         notes = {} if self.notes is None else self.notes(image)
         if self.size is None:
             tensor = torch.from_numpy(image.transpose(2, 0, 1).copy())
@@ -233,34 +240,6 @@ class _Transform:
             pixels = torch.from_numpy(image.transpose(2, 0, 1)[None].copy())
             properties = image_properties(pixels, facts())[0]
         return _Sample(number, name, tensor, properties, notes)
-
-
-class _Decoded(Dataset["Batch"]):
-    """Dataset of batches, indexed by chunks; unreadable images become messages, since workers obscure exceptions."""
-
-    def __init__(self, source: Images, transform: _Transform) -> None:
-        self.source, self.transform = source, transform
-
-    def __getitem__(self, chunk: _Chunk) -> Batch:
-        load = self._of_stream if isinstance(self.source, ImageStream) else self._of_source
-        return _collate([load(item) for item in chunk.items], chunk.ends)
-
-    def _of_source(self, index: int) -> _Sample | str:
-        assert isinstance(self.source, ImageSource)
-        source, name = self.source, self.source.names[index]
-        try:
-            return self.transform(index, name, source.decode(index), lambda: source.file_facts(index))
-        except Exception as err:
-            return unreadable(name, err)
-
-    def _of_stream(self, entry: Entry) -> _Sample | str:
-        if isinstance(entry.image, Exception):
-            return unreadable(entry.name, entry.image)
-        try:
-            image = to_rgb(entry.image, self.source.exif_orientation)
-            return self.transform(entry.number, entry.name, image, lambda: file_facts(entry.image))
-        except Exception as err:
-            return unreadable(entry.name, err)
 
 
 def _as_it_is(batch: Batch) -> Batch:

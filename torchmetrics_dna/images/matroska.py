@@ -19,12 +19,8 @@ _LONGEST = 12  # bytes of an element's header
 def check_matroska(file: BinaryIO) -> None:
     """Check the extent of each element of a file, down to its frames, by reading only their headers.
 
-    Args:
-        file: File at position 0, to which it is reset. Files of other formats are ignored.
-
-    Raises:
-        ValueError: If an element is of an unknown kind, or extends beyond its parent, as in a truncated file.
-
+    The file is at position 0, to which it is reset. Files of other formats are ignored. ValueError if an element is of
+    an unknown kind, or extends beyond its parent, as in a truncated file.
     """
     end = file.seek(0, 2)
     file.seek(0)

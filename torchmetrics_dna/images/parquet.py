@@ -63,9 +63,7 @@ def _values(table: Any, column: str) -> Iterator[Any]:
 def _unpacked(table: Any, group: int, column: str | None) -> int:
     """Return the uncompressed size of a column of a row group, or of all columns: an upper bound for each value.
 
-    Raises:
-        ValueError: If that is implausible for the size in the file.
-
+    ValueError if that is implausible for the size in the file.
     """
     group_metadata, total = table.metadata.row_group(group), 0
     for chunk in map(group_metadata.column, range(group_metadata.num_columns)):
@@ -110,12 +108,7 @@ def _column(table: Any, path: str, reading: Reading) -> str | None:
 
 
 def labels_of(stream: ImageStream, column: str) -> dict[str, str]:
-    """Read the labels of images in another column, by the image's name.
-
-    Raises:
-        ValueError: If the stream is not of Parquet files, or one has no such column.
-
-    """
+    """Read the labels of images in another column, by the image's name; ValueError if a file has none."""
     parquet = require("pyarrow.parquet", "parquet")
     labels: dict[str, str] = {}
     interned: dict[str, str] = {}  # one string per label, however many images have it

@@ -1,12 +1,14 @@
-"""Decode an image of any form to RGB, or refuse it."""
+"""Decode an image of any form to RGB, or refuse it, and detect changes of it without decoding."""
 
 from __future__ import annotations
 
 import os
 import re
 import stat
+import zlib
 from collections.abc import Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -18,11 +20,10 @@ from torch import Tensor
 from torchmetrics_dna.files.limits import beyond, check_size, max_pixels, most_bytes
 from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.images.places import read_address
-from torchmetrics_dna.images.plugins import open_image
 from torchmetrics_dna.images.tensors import scale_remedy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -30,6 +31,9 @@ RGBImage: TypeAlias = "NDArray[np.uint8 | np.float32]"
 
 _CHANNELS = (1, 3, 4)
 _BITS, _PHOTOMETRIC, _SAMPLES, _PLANES, _FORMAT = 258, 262, 277, 284, 339  # tags of TIFF
+_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")  # of HEIC
+_JXL = b"\xff\x0a", b"\0\0\0\x0cJXL "
+_PLUGINS = {"HEIC": ("pillow-heif", "pillow_heif"), "JPEG XL": ("pillow-jxl-plugin", "pillow_jxl")}
 # (is tensor, number of axes) -> (axis of channels in the other layout, conversion to ours)
 _MOVES = {
     (False, 3): (0, "imgs.transpose(1, 2, 0)"),
@@ -59,10 +63,8 @@ def file_facts(image: Any) -> FileFacts | None:
 def unwrapped(image: Any) -> Any:
     """Return the content of an image without containers.
 
-    Args:
-        image: An image, or one that is first in a tuple, the bytes of a file, ``{"bytes": ..., "path": ...}`` with
-            either of them, or an address, whose file is read.
-
+    An image may be first in a tuple, the bytes of a file, ``{"bytes": ..., "path": ...}`` with either of them, or an
+    address, whose file is read.
     """
     if isinstance(image, (tuple, list)) and image:
         image = image[0]
@@ -74,6 +76,30 @@ def unwrapped(image: Any) -> Any:
         check_size(len(image))
         image = BytesIO(image)
     return image
+
+
+def stamp_of(fetch: Callable[[int], Any], index: int) -> str:
+    """Return a text that changes with an image: size and time of a file, or a checksum; empty for an address."""
+    try:
+        image = fetch(index)
+        if is_address(image):
+            return ""
+        image = unwrapped(image)
+        if isinstance(image, Image.Image):  # if not loaded yet, stamp its file
+            image = (getattr(image, "fp", None) and getattr(image, "filename", None)) or np.asarray(image)
+        if isinstance(image, (str, os.PathLike)):
+            status = Path(image).stat()
+            return f"{status.st_size} {status.st_mtime_ns}"
+        if isinstance(image, BytesIO):
+            return f"{image.getbuffer().nbytes} {zlib.crc32(image.getbuffer()):08x}"
+        if isinstance(image, Tensor):
+            image = image.detach().cpu().numpy()
+        array = np.ascontiguousarray(image)
+        if array.dtype.hasobject:
+            return ""
+        return f"{array.dtype} {array.shape} {zlib.crc32(array.data):08x}"
+    except Exception:  # reported when the image is read
+        return "unreadable"
 
 
 def to_rgb(image: Any, exif_orientation: bool = False) -> RGBImage:
@@ -103,6 +129,11 @@ def to_rgb(image: Any, exif_orientation: bool = False) -> RGBImage:
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # same colours, without the warning of a direct conversion
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def as_bytes(image: RGBImage) -> NDArray[np.uint8]:
+    """Round an image of floats in [0, 1] to bytes; return bytes as they are."""
+    return image.astype(np.uint8, copy=False) if image.dtype == np.uint8 else (image * 255).round().astype(np.uint8)
 
 
 def check_array(images: NDArray[Any] | Tensor, what: str, most_axes: int) -> None:
@@ -172,20 +203,44 @@ class _Limit(int):
 
 @contextmanager
 def opened(file: str | os.PathLike[str] | BytesIO) -> Iterator[Image.Image]:
-    """Open an image file, not decoded yet, with our limit of pixels in place of Pillow's.
-
-    Raises:
-        ValueError: If the image has more pixels.
-
-    """
+    """Open an image file, not decoded yet, with our limit of pixels in place of Pillow's; ValueError beyond it."""
     previous, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, _Limit(max_pixels())
     try:
-        with open_image(file) as image:
+        with _open(file) as image:
             yield image
     except Image.DecompressionBombError as err:
         raise ValueError(beyond(str(err).split(",")[0])) from err
     finally:
         Image.MAX_IMAGE_PIXELS = previous
+
+
+def _open(file: str | os.PathLike[str] | BytesIO) -> Image.Image:
+    """Open an image file; HEIC and JPEG XL take plugins of Pillow, imported when a file needs them."""
+    try:
+        return Image.open(file)
+    except UnidentifiedImageError:
+        kind = _kind_of_plugin(file)
+        if kind is None:
+            raise
+    package, name = _PLUGINS[kind]
+    try:
+        plugin = import_module(name)
+    except ModuleNotFoundError as err:
+        raise ValueError(f"it is {kind}, which takes another package: `pip install {package}`") from err
+    if kind == "HEIC":
+        plugin.register_heif_opener()
+    return Image.open(file)
+
+
+def _kind_of_plugin(file: str | os.PathLike[str] | BytesIO) -> str | None:
+    if isinstance(file, BytesIO):
+        start = bytes(file.getbuffer()[:12])
+    else:
+        with Path(file).open("rb") as content:
+            start = content.read(12)
+    if start[4:8] == b"ftyp" and start[8:12] in _BRANDS:
+        return "HEIC"
+    return "JPEG XL" if start.startswith(_JXL) else None
 
 
 def is_image_file(path: str | os.PathLike[str] | BytesIO) -> bool:

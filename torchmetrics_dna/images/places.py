@@ -45,13 +45,9 @@ def suffix_of(path: str) -> str:
 
 
 def expand(pattern: str) -> list[str]:
-    """Expand a pattern to files: ``{a,b}`` and ``{000..999}`` are enumerated, ``*`` is matched.
+    """Expand a pattern to files: ``{a,b}`` and ``{000..999}`` are enumerated, ``*`` is matched; not an existing file.
 
-    An existing file of exactly that name takes precedence.
-
-    Raises:
-        FileNotFoundError: If nothing matches.
-        ValueError: If braces expand to more files than the limit of one set.
+    Raises FileNotFoundError if nothing matches, ValueError if braces expand to more files than the limit of one set.
 
     Example:
         >>> expand("shards/{08..11}.tar")
@@ -83,28 +79,17 @@ def files_below(address: str) -> list[str]:
         return [system.unstrip_protocol(file) for file in system.find(path)]
 
 
-def check_there(path: str) -> None:
-    """Raise FileNotFoundError, or OSError, unless a path or address is a file."""
-    if is_address(path):
-        with asking(path):
-            system, remote_path = system_of(path)
-            system.info(remote_path)
-    elif not Path(path).is_file():
-        raise FileNotFoundError(f"There is no file {path!r}")
+def check_address(address: str) -> None:
+    """Raise FileNotFoundError, or OSError, unless there is something at an address."""
+    with asking(address):
+        system, path = system_of(address)
+        system.info(path)
 
 
 def open_file(path: str, *, forwards: bool = False) -> BinaryIO:
-    """Open a file on this machine, or at an address.
+    """Open a file on this machine, or at an address; errors as of :func:`asking`.
 
-    Args:
-        path: Path or address.
-        forwards: Whether it is only read sequentially, so that a server need not support range requests.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        OSError: If it can't be read.
-        ModuleNotFoundError: If the package for the protocol is missing.
-
+    A file that is only read ``forwards`` does not need a server that supports range requests.
     """
     if not is_address(path):
         return Path(path).open("rb")

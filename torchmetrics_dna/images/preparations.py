@@ -13,8 +13,10 @@ from PIL import Image
 from torch.nn.functional import interpolate
 from typing_extensions import override
 
-from torchmetrics_dna.images.base import ImageSource
-from torchmetrics_dna.images.resize import RESIZES, Crop, central_square, resize_image
+from torchmetrics_dna.images.base import ImageSource, VersionedImages
+from torchmetrics_dna.images.cells import Crop, central_square
+from torchmetrics_dna.images.pixels import as_bytes
+from torchmetrics_dna.images.resize import RESIZES, resize_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,36 +31,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Preparation:
-    """Preparation of images for a network; each field is a step that published codes take differently.
+    """Preparation of images for a network; each field is a step that published codes take differently."""
 
-    Attributes:
-        saved: Name in :data:`SAVES`: what became of the pixels when images were saved.
-        crop: Crop before the resize.
-        resize: Name in :data:`RESIZERS`.
-        channels: Order of the channels, ``"RGB"`` or ``"BGR"``.
-        scaling: Name in :data:`SCALINGS`; ``"own"`` for the mean and standard deviation of the network.
-
-    """
-
-    saved: str = "given"
-    crop: Crop = "none"
-    resize: str = "clean"
-    channels: str = "RGB"
-    scaling: str = "own"
+    saved: str = "given"  # of SAVES: what became of the pixels when images were saved
+    crop: Crop = "none"  # before the resize
+    resize: str = "clean"  # of RESIZERS
+    channels: str = "RGB"  # order, "RGB" or "BGR"
+    scaling: str = "own"  # of SCALINGS; "own" for the mean and standard deviation of the network
 
     def apply(self, image: RGBImage, size: tuple[int, int], mean: Channels, std: Channels) -> NDArray[np.float32]:
-        """Prepare an image for a network that subtracts ``mean`` and divides by ``std`` afterwards.
+        """Prepare an image ``(H, W, 3)``, uint8 or float32 in [0, 1], for a network of this input ``size``.
 
-        Args:
-            image: Image, shape ``(H, W, 3)``, uint8, or float32 in [0, 1].
-            size: Height and width of the network's input.
-            mean: Mean per channel of images in [0, 1].
-            std: Standard deviation per channel.
-
-        Returns:
-            Image, float32, in [0, 1] or a little beyond, shape ``(height, width, 3)``; with another scaling, what
-            becomes of it by ``mean`` and ``std``.
-
+        The network subtracts ``mean`` and divides by ``std`` afterwards, so the result is float32 in [0, 1] or a little
+        beyond, ``(height, width, 3)``; with another scaling, what becomes of it by ``mean`` and ``std``.
         """
         image = SAVES[self.saved](image)
         if self.crop == "center":
@@ -74,16 +59,10 @@ class Preparation:
         return np.ascontiguousarray(resized)
 
 
-class PreparedImages(ImageSource):
-    """Images of a source, each in several preparations, one after the other; a source image is decoded once.
+class PreparedImages(VersionedImages):
+    """Images of a source, each in several preparations.
 
-    Args:
-        source: The images.
-        preparations: Preparations of each image.
-        size: Height and width of the network's input.
-        mean: Mean per channel that the network subtracts.
-        std: Standard deviation per channel that it divides by.
-
+    ``size`` is the height and width of the network's input, which subtracts ``mean`` and divides by ``std``.
     """
 
     def __init__(
@@ -94,29 +73,17 @@ class PreparedImages(ImageSource):
         mean: Channels,
         std: Channels,
     ) -> None:
-        names = [name for name in source.names for _ in preparations]
-        super().__init__(names, self._prepared, source.label, source.exif_orientation)
-        self._source, self._preparations, self._input = source, preparations, (size, mean, std)
-        self._last: tuple[int, RGBImage] | None = None
+        super().__init__(source, len(preparations))
+        self._preparations, self._input = preparations, (size, mean, std)
 
     @override
-    def decode(self, index: int) -> RGBImage:
-        return self._prepared(index)
-
-    def _prepared(self, index: int) -> NDArray[np.float32]:
-        place, number = divmod(index, len(self._preparations))
-        if self._last is None or self._last[0] != place:
-            self._last = place, self._source.decode(place)
-        return self._preparations[number].apply(self._last[1], *self._input)
+    def version(self, image: RGBImage, number: int, index: int) -> NDArray[np.float32]:
+        return self._preparations[number].apply(image, *self._input)
 
 
 def is_floating(image: RGBImage) -> bool:
     """True for an image of floats, which may have been saved as bytes in several ways."""
     return image.dtype != np.uint8
-
-
-def _as_bytes(image: RGBImage) -> NDArray[np.uint8]:
-    return (image * 255).round().astype(np.uint8) if is_floating(image) else image.astype(np.uint8, copy=False)
 
 
 def _cut(image: RGBImage) -> RGBImage:
@@ -125,16 +92,12 @@ def _cut(image: RGBImage) -> RGBImage:
 
 def _as_jpeg(quality: int, image: RGBImage) -> RGBImage:
     file = BytesIO()
-    Image.fromarray(_as_bytes(image)).save(file, "JPEG", quality=quality)
+    Image.fromarray(as_bytes(image)).save(file, "JPEG", quality=quality)
     return np.array(Image.open(file))
 
 
-def _of_ours(resize: Any, image: RGBImage, size: tuple[int, int]) -> NDArray[np.float32]:
-    return resize_image(image, size, resize=resize)
-
-
 def _by_pillow(method: Image.Resampling, image: RGBImage, size: tuple[int, int]) -> NDArray[np.float32]:
-    resized = Image.fromarray(np.ascontiguousarray(_as_bytes(image))).resize(size[::-1], method)
+    resized = Image.fromarray(np.ascontiguousarray(as_bytes(image))).resize(size[::-1], method)
     values: NDArray[np.float32] = np.divide(np.asarray(resized).transpose(2, 0, 1), np.float32(255), dtype=np.float32)
     return values
 
@@ -149,13 +112,13 @@ def _by_torch(image: RGBImage, size: tuple[int, int], rounds: bool = False, **op
 #: What may become of pixels when images are saved, by name.
 SAVES: dict[str, Callable[[RGBImage], RGBImage]] = {
     "given": lambda image: image,
-    "rounded": _as_bytes,
+    "rounded": as_bytes,
     "cut": _cut,
     **{f"jpeg_{quality}": partial(_as_jpeg, quality) for quality in (95, 90, 75)},
 }
 #: Methods of resizing an image ``(H, W, 3)`` to float32 ``(3, height, width)``, by name: those of extractors, and more.
 RESIZERS: dict[str, Resizer] = {
-    **{name: partial(_of_ours, name) for name in RESIZES},
+    **{name: partial(resize_image, resize=name) for name in RESIZES},
     "torch_bilinear": partial(_by_torch, mode="bilinear"),
     "torch_bilinear_corners": partial(_by_torch, mode="bilinear", align_corners=True),
     "torch_bilinear_antialias": partial(_by_torch, mode="bilinear", antialias=True),

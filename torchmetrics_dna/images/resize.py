@@ -10,7 +10,8 @@ are ``(height, width)``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -18,7 +19,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from torchmetrics_dna.images.pillow import resize_bytes, resize_bytes_image
+from torchmetrics_dna.images.cells import Crop, central_square
+from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.images.tensors import lacks_float64
 
 if TYPE_CHECKING:
@@ -26,32 +28,26 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.images.pixels import RGBImage
 
-Crop = Literal["none", "center"]
 Resize = Literal["clean", "torch", "pillow", "tensorflow"]
 RESIZES: tuple[Resize, ...] = get_args(Resize)
+_BITS = 22  # of Pillow's fixed-point weights
+_HALF = 1 << (_BITS - 1)
+_SUPPORT = 2.0  # pixels of the bicubic kernel, on either side
 
 
 def resize_image(
     image: RGBImage, size: tuple[int, int], crop: Crop = "none", resize: Resize = "clean"
 ) -> NDArray[np.float32]:
-    """Resize an image, by default like the official implementation in its mode 'clean'.
+    """Resize an image ``(H, W, 3)``, uint8 or float32 in [0, 1], by default like the official mode 'clean'.
 
-    Args:
-        image: Image, shape ``(H, W, 3)``, uint8, or float32 in [0, 1].
-        size: Height and width of the result.
-        crop: ``"center"`` to crop to the largest central square first.
-        resize: Method of resizing.
-
-    Returns:
-        Image, float32 in [0, 1] (``"torch"``: also a little beyond), shape ``(3, height, width)``.
-
+    With ``crop="center"`` it is cropped to the largest central square first. The result is float32 in [0, 1]
+    (``"torch"``: also a little beyond), shape ``(3, height, width)``.
     """
     if crop == "center":
         top, left, side = central_square(*image.shape[:2])
         image = image[top : top + side, left : left + side]
     if resize == "pillow":
-        pixels = image if image.dtype == np.uint8 else (image * 255).round().astype(np.uint8)
-        resized_bytes = resize_bytes_image(np.ascontiguousarray(pixels), size).transpose(2, 0, 1)
+        resized_bytes = _bytes_by_pillow(np.ascontiguousarray(as_bytes(image)), size).transpose(2, 0, 1)
         return np.divide(resized_bytes, np.float32(255), dtype=np.float32, order="C")
     if resize in ("torch", "tensorflow"):
         batch = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
@@ -71,14 +67,7 @@ def resize_image(
 def resize_tensor(imgs: Tensor, size: tuple[int, int], crop: Crop = "none", resize: Resize = "clean") -> Tensor:
     """Resize a batch on its device; equals :func:`resize_image` to 1e-5 for 'clean', exactly for others.
 
-    Args:
-        imgs: Images ``(B, 3, H, W)``, uint8, or floating point in [0, 1].
-        size: Height and width of the result.
-        crop: ``"center"`` to crop to the largest central square first.
-        resize: Method of resizing.
-
-    Returns:
-        Images, float32 in [0, 1] (``"torch"``: also a little beyond), shape ``(B, 3, height, width)``.
+    Images are ``(B, 3, H, W)``, uint8 or floating point in [0, 1]; the result is float32 as there.
 
     Example:
         >>> resize_tensor(torch.full((1, 3, 5, 7), 51, dtype=torch.uint8), (2, 2))[0, 0]
@@ -92,7 +81,7 @@ def resize_tensor(imgs: Tensor, size: tuple[int, int], crop: Crop = "none", resi
     if resize == "pillow":
         pixels = imgs if imgs.dtype == torch.uint8 else (imgs * 255).round()
         pixels = pixels.cpu() if lacks_float64(imgs.device) else pixels
-        return resize_bytes(pixels, size).float().to(imgs.device) / 255
+        return _bytes_like_pillow(pixels, size).float().to(imgs.device) / 255
     if resize == "tensorflow":
         bytes_ = imgs.float() if imgs.dtype == torch.uint8 else imgs.float() * 255
         for axis, side in ((3, size[1]), (2, size[0])):
@@ -112,12 +101,6 @@ def check_resize(crop: str, resize: str | None) -> None:
         raise ValueError(f"Argument `resize` expected to be of {', '.join(RESIZES)}, but got {resize!r}")
 
 
-def central_square(height: int, width: int) -> tuple[int, int, int]:
-    """Return top, left and side of the largest central square of an image, in pixels."""
-    side = min(height, width)
-    return (height - side) // 2, (width - side) // 2, side
-
-
 def _between_neighbours(imgs: Tensor, axis: int, side: int) -> Tensor:
     """Interpolate linearly along an axis, at multiples of the ratio of sizes, in float32 like TensorFlow 1."""
     old_side = imgs.shape[axis]
@@ -126,3 +109,52 @@ def _between_neighbours(imgs: Tensor, axis: int, side: int) -> Tensor:
     shares = (coordinates - lower).view(-1, *[1] * (3 - axis))
     low, high = (imgs.index_select(axis, pixels) for pixels in (lower, (lower + 1).clamp(max=old_side - 1)))
     return low + (high - low) * shares
+
+
+def _bytes_by_pillow(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Resize an image ``(H, W, 3)`` by Pillow, rows before columns, which newer versions of Pillow reorder by size."""
+    height, width = size
+    resized = Image.fromarray(image).resize((width, len(image)), Image.Resampling.BICUBIC)
+    return np.asarray(resized.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def _bytes_like_pillow(imgs: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize a batch like :func:`_bytes_by_pillow`, on its device: antialiased bicubic, rounded after each pass.
+
+    Images are integers from 0 to 255 of any dtype, the result is of float64. Sums of integers below 2^31 are exact in
+    float64, so it is equal on all devices.
+    """
+    values = imgs.double()
+    height, width = size
+    if values.shape[3] != width:  # rows before columns
+        values = _rounded(values @ _weights(values.shape[3], width, values.device).T)
+    if values.shape[2] != height:
+        values = _rounded(_weights(values.shape[2], height, values.device) @ values)
+    return values
+
+
+def _rounded(sums: Tensor) -> Tensor:
+    return ((sums + _HALF) / (1 << _BITS)).floor().clamp(0, 255)
+
+
+@lru_cache(32)
+def _weights(num_in: int, num_out: int, device: torch.device) -> Tensor:
+    """Return the weights of input pixels for each output pixel, in units of 2^-22, float64, ``(num_out, num_in)``."""
+    scale = num_in / num_out
+    stretch = max(scale, 1.0)  # antialiasing widens the kernel when shrinking
+    weights = np.zeros((num_out, num_in))
+    for pixel in range(num_out):
+        centre = (pixel + 0.5) * scale
+        first = max(int(centre - _SUPPORT * stretch + 0.5), 0)
+        last = min(int(centre + _SUPPORT * stretch + 0.5), num_in)
+        values = _bicubic((np.arange(first, last, dtype=np.float64) - (centre - 0.5)) / stretch)
+        fractions = values / values.sum() * (1 << _BITS)
+        weights[pixel, first:last] = np.trunc(fractions + np.copysign(0.5, fractions))
+    return torch.from_numpy(weights).to(device)
+
+
+def _bicubic(x: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """Evaluate Keys' cubic kernel with a = -1/2."""
+    x = np.abs(x)
+    near, far = (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return np.where(x < 1, near, np.where(x < 2, far, 0))

@@ -22,12 +22,9 @@ _NAME_IT = "name it by `column`"
 
 
 def find_column(row: Mapping[str, Any], column: str | None, label: str) -> str:
-    """Return the name of the column of images.
+    """Return the name of the column of images; ``label`` names the rows in errors.
 
-    Args:
-        row: One of the rows.
-        column: Name of the column; None to detect it: a common name, or else the only column with an image.
-        label: Name of the rows in errors.
+    If none is given, it is a common name, or else the only column with an image.
 
     Raises:
         ValueError: If there is none, or it is ambiguous.
@@ -58,13 +55,7 @@ def check_column(columns: Iterable[str], column: str, label: str) -> None:
 
 
 class Column:
-    """Extractor of images from rows, by a column that is detected in the first row.
-
-    Args:
-        column: Name of the column; None to detect it.
-        label: Name of the rows in errors.
-
-    """
+    """Extractor of images from rows, by a column that is detected in the first row unless it is given."""
 
     def __init__(self, column: str | None, label: str) -> None:
         self._column, self._label = column, label

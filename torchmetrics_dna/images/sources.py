@@ -17,14 +17,13 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.images.arrays import ARRAY
-from torchmetrics_dna.images.base import Images, ImageSource, ImageStream, by_number
-from torchmetrics_dna.images.folders import IMAGE, LIST, open_files, open_folder, refuse
-from torchmetrics_dna.images.iterables import open_iterable
-from torchmetrics_dna.images.memory import open_array, open_image, open_sequence
+from torchmetrics_dna.images.base import Images, ImageSource, ImageStream, indexed
+from torchmetrics_dna.images.folders import IMAGE, LIST, open_files, open_folder, open_remote_folder, refuse
 from torchmetrics_dna.images.names import EXTENSIONS
+from torchmetrics_dna.images.objects import open_array, open_image, open_iterable, open_sequence
 from torchmetrics_dna.images.parquet import PARQUET
 from torchmetrics_dna.images.pixels import check_no_address, is_image_file
-from torchmetrics_dna.images.places import check_there, expand, is_folder, missing, suffix_of
+from torchmetrics_dna.images.places import check_address, expand, is_folder, missing, suffix_of
 from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.images.rows import is_file
 from torchmetrics_dna.images.tars import TAR
@@ -33,8 +32,6 @@ from torchmetrics_dna.images.zips import ZIP
 
 if TYPE_CHECKING:
     from torchmetrics_dna.images.kind import Kind
-
-__all__ = ["EXTENSIONS", "ImageSource", "ImageStream", "Reading", "Source", "check_used", "open_indexed", "open_source"]
 
 ImageLike = Union[str, "os.PathLike[str]", bytes, Image.Image, NDArray[Any], Tensor, Mapping[str, Any]]
 Source = Union[
@@ -98,18 +95,8 @@ def open_source(source: Source, reading: Reading | None = None) -> Images:
 
 
 def open_indexed(source: Source, what: str, reading: Reading | None = None) -> ImageSource:
-    """Open a set of images with random access; ValueError for a stream.
-
-    Args:
-        source: See :func:`open_source`.
-        what: Name of the consumer in the error, such as "A report".
-        reading: Options for reading them.
-
-    """
-    images = open_source(source, reading)
-    if isinstance(images, ImageStream):
-        raise ValueError(by_number(images, what))
-    return images
+    """Open images with random access; ValueError for a stream, with ``what`` needs it, such as "A report"."""
+    return indexed(open_source(source, reading), what)
 
 
 def check_used(reading: Reading, *opened: object) -> None:
@@ -148,29 +135,37 @@ def _open_object(source: Any, label: str, reading: Reading) -> tuple[Images, Seq
 
 def _open_path(text: str, reading: Reading) -> tuple[Images, Sequence[str]]:
     """Open a path, an address or a pattern; return the names of options that apply, too."""
-    files = expand(text) if is_address(text) else _local(text)
+    if is_address(text):
+        return _open_files(expand(text), text, reading)
+    files = _local(text)
+    if len(files) == 1 and Path(files[0]).is_dir():
+        return open_folder(files[0], reading), ()
+    return _open_files(files, text, reading)
+
+
+def _open_files(files: list[str], text: str, reading: Reading) -> tuple[Images, Sequence[str]]:
     suffixes = {suffix_of(file): file for file in reversed(files)}
     kind = next((kind for kind in KINDS if suffix_of(files[0]) in kind.suffixes), None)
-    folder = len(files) == 1 and not is_address(files[0]) and Path(files[0]).is_dir()
-    if folder or (kind is None and len(suffixes) == 1):
+    if kind is None and len(suffixes) == 1:
         return _open_unknown(files, text, reading), ()
     unfit = [file for suffix, file in suffixes.items() if kind is None or suffix not in kind.suffixes]
     if kind is None or unfit:
         examples = ", ".join(sorted({files[0], *unfit})[:2])
         raise ValueError(f"The files {text!r} are of several kinds, such as {examples}; give those of one kind")
-    for file in files[:1] if is_address(files[0]) else files:  # checking all may take long
-        check_there(file)
+    if is_address(files[0]):
+        check_address(files[0])  # checking all may take long
     return kind.open(files, text, reading), kind.choices
 
 
 def _open_unknown(files: list[str], text: str, reading: Reading) -> ImageSource:
-    """Open a folder, or image files without a known suffix."""
+    """Open a folder at an address, or image files without a known suffix."""
     path = files[0]
-    if len(files) == 1 and (is_folder(path) if is_address(path) else Path(path).is_dir()):
-        return open_folder(path, reading)
-    if not is_address(path) and not is_image_file(path):
+    if is_address(path):
+        if len(files) == 1 and is_folder(path):
+            return open_remote_folder(path, reading)
+        check_address(path)
+    elif not is_image_file(path):
         raise ValueError(f"{path!r} is no source of images; give {_FILES} ({', '.join(EXTENSIONS)} or another)")
-    check_there(path)
     return open_files(files, text, reading)
 
 

@@ -38,18 +38,15 @@ def open_tars(files: Sequence[str], label: str, reading: Reading) -> Images:
     A single local uncompressed tar is indexed first, by reading only its headers. Several or compressed tars are
     streams, since indexing them means reading all of them.
     """
-    if len(files) == 1 and not is_address(files[0]) and not _is_packed(files[0]):
-        return _open_one(files[0], reading)
-    return stream_of(files, label, reading, _read)
-
-
-TAR = Kind(".tar", (".tar", ".tgz", ".gz", ".bz2", ".xz"), open_tars, ("column",))
-
-
-def _open_one(path: str, reading: Reading) -> ImageSource:
+    path = files[0]
+    if len(files) > 1 or is_address(path) or _is_packed(path):
+        return stream_of(files, label, reading, _read)
     with refusing(path, "a tar"):
         index = _Index(path, reading.column)
     return ImageSource(Names(index.names, f"{path}/"), index.fetch, path, reading.exif_orientation, index.stamp)
+
+
+TAR = Kind(".tar", (".tar", ".tgz", ".gz", ".bz2", ".xz"), open_tars, ("column",))
 
 
 class _Member(NamedTuple):
@@ -109,9 +106,7 @@ def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
 def _images(path: str, column: str | None) -> Iterator[tuple[str, _Member | str, _Forwards]]:
     """Yield each image, or its error, and the file at its first byte; linked images follow in a second pass.
 
-    Raises:
-        ValueError: If the tar is damaged, has duplicate files, or nothing in the column.
-
+    ValueError if the tar is damaged, has duplicate files, or nothing in the column.
     """
     choice, listing, any_image = _Choice(column), Listing(), False
     for info, file in _members(path):
@@ -179,12 +174,7 @@ def _all_of(file: _Forwards | BinaryIO, size: int) -> bytes:
 
 
 class _Forwards:
-    """Sequential reader of a tar, compressed or not, with a limit on the size of headers.
-
-    Attributes:
-        left: Number of bytes that may be read before the next file begins.
-
-    """
+    """Sequential reader of a tar, compressed or not; ``left`` bytes may be read before the next file begins."""
 
     def __init__(self, file: BinaryIO, seeks: bool) -> None:
         buffered = file if isinstance(file, BufferedReader) else BufferedReader(cast("Any", file), _CHUNK)

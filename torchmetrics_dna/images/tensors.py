@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def check_images(imgs: Tensor, normalize: bool, channels: Sequence[int] = (3,), values: bool = True) -> None:
-    """Raise ValueError (TypeError for other than tensors) unless ``imgs`` is a batch of images.
+    """Raise ValueError (TypeError for other than tensors) unless ``imgs`` is a batch of images ``(B, C, H, W)``.
 
     Args:
-        imgs: Images ``(B, C, H, W)``.
+        imgs: The images.
         normalize: False to expect uint8, True to expect floating point in [0, 1].
         channels: Allowed values of C.
         values: Whether to check values, too. For floating point images on a device, this is a device sync.

@@ -8,8 +8,8 @@ from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.damage import refusing
 from torchmetrics_dna.files.limits import beyond, max_pixels
 from torchmetrics_dna.images.addresses import is_address
-from torchmetrics_dna.images.cores import cores
 from torchmetrics_dna.images.kind import Kind, stream_of
+from torchmetrics_dna.images.loader import cores
 from torchmetrics_dna.images.matroska import check_matroska
 from torchmetrics_dna.images.places import open_file
 
@@ -43,11 +43,8 @@ VIDEO = Kind("video", (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", 
 def _opened(av: Any, file: BinaryIO) -> Any:
     """Open a container of a supported format, without access to other files or addresses."""
     try:
-        return av.open(
-            file,
-            options=_limits(),
-            container_options={"format_whitelist": _CONTAINERS, "protocol_whitelist": ""},
-        )
+        allowed = {"format_whitelist": _CONTAINERS, "protocol_whitelist": ""}
+        return av.open(file, options=_limits(), container_options=allowed)
     except av.ArgumentError as err:
         raise ValueError("its content is of another kind; expected MP4, MOV, MKV, WebM, AVI or MPEG") from err
 
@@ -90,12 +87,7 @@ def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
 
 
 def _frames(av: Any, container: Any) -> Iterator[Any]:
-    """Decode the frames of a video.
-
-    Raises:
-        ValueError: If a frame is damaged, or they end before the duration of the container.
-
-    """
+    """Decode the frames of a video; ValueError if one is damaged, or they end before the duration of the container."""
     stream, end = _stream(container), 0.0
     try:
         for packet in container.demux():  # all streams, since sound may be longer

@@ -28,15 +28,12 @@ _LONGEST_PATH = 4096  # bytes of the target of a link
 
 def open_zips(files: Sequence[str], label: str, reading: Reading) -> ImageSource:
     """Open the images of zips, searched like folders."""
-    return joined([_open_zip(file, reading) for file in files], label, reading)
+    archives = [_Zip(file) for file in files]
+    sources = [ImageSource(each.names, each.open, each.path, reading.exif_orientation, each.stamp) for each in archives]
+    return joined(sources, label, reading)
 
 
 ZIP = Kind(".zip", (".zip",), open_zips)
-
-
-def _open_zip(path: str, reading: Reading) -> ImageSource:
-    archive = _Zip(path)
-    return ImageSource(archive.names, archive.open, path, reading.exif_orientation, archive.stamp)
 
 
 class _Zip:
@@ -73,11 +70,9 @@ class _Zip:
     def _archive(self) -> zipfile.ZipFile:
         archive = self._open.get(os.getpid())
         if archive is None:
-            archive = self._open[os.getpid()] = zipfile.ZipFile(
-                open_file(self.path)
-                if is_address(self.path)
-                else self.path  # a path, so that the archive closes the file
-            )
+            # of a path, the archive closes the file
+            file: Any = open_file(self.path) if is_address(self.path) else self.path
+            archive = self._open[os.getpid()] = zipfile.ZipFile(file)
         return archive
 
     def __getstate__(self) -> dict[str, Any]:

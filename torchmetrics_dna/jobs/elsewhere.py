@@ -14,17 +14,13 @@ from urllib.parse import parse_qsl
 from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.jobs.engine import Engine, Work
-from torchmetrics_dna.jobs.loading import count_images
+from torchmetrics_dna.jobs.job import count_images
 from torchmetrics_dna.jobs.on_ray import RayEngine
-from torchmetrics_dna.jobs.parts import Finished, Parts, packed, parts_of
+from torchmetrics_dna.jobs.parts import Finished, Parts
 from torchmetrics_dna.jobs.processes import world_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.images import Images
-    from torchmetrics_dna.jobs.job import Job, Split
 
 _SETTINGS = {"actors": int, "cpus": int, "gpus": float}
 
@@ -62,74 +58,30 @@ def engine_of(engine: Engine | str) -> Engine:
 
 
 def check_elsewhere(images: Images) -> None:
-    """Check that other processes can read these images.
-
-    Raises:
-        ValueError: If they are a stream that lives in this process, or this is one of several processes.
-
-    """
+    """Raise ValueError unless workers of an engine can read these images, and there is one process here."""
     if isinstance(images, ImageStream) and not images.of_files:
         raise ValueError(f"{images.label!r} lives in this process, so an engine can't read it; give files or addresses")
     if world_size() > 1:
         raise ValueError("Argument `on` has workers of its own, but torchrun has started several processes; give one")
 
 
-def measure_elsewhere(images: Images, job: Job, engine: Engine | str) -> tuple[dict[str, DNA], list[str]]:
-    """Return the DNA of each kind, as in the files of :func:`make_files`, and a line for each image left out."""
-    with TemporaryDirectory() as folder:
-        parts = Parts(Path(folder), parts_of(images, job.reading.batch_size), list(job.statistics))
-        finish_elsewhere(images, job, parts, engine)
-        return dict(parts.merged(images.label)), parts.unreadable()
+def finish_elsewhere(parts: Parts, engine: Engine | str) -> None:
+    """Measure the missing parts of a job on an engine, and report progress; errors are those of :meth:`Engine.run`.
 
-
-def finish_elsewhere(images: Images, job: Job, parts: Parts, engine: Engine | str) -> None:
-    """Measure the missing parts of a job on an engine.
-
-    Each finished part is saved on this machine's disk, so that no part is measured twice after a loss.
-
-    Raises:
-        ValueError: If an image can't be read, or images or extractor can't be pickled.
-        Exception: As :meth:`Engine.run` raises it.
-
+    Each is saved on this machine's disk once it is finished, so that none is measured twice after a loss. The extractor
+    is on the CPU meanwhile, since a machine without its device can't unpickle it.
     """
-    run_elsewhere(images, job, engine, parts.parts, parts.missing(), packed, parts.put)
-
-
-def run_elsewhere(
-    images: Images,
-    job: Job,
-    engine: Engine | str,
-    splits: Sequence[range],
-    numbers: Sequence[int],
-    value: Callable[[Job, Split], Any],
-    take: Callable[[int, Finished], None],
-) -> None:
-    """Run some splits of a job on an engine, and report progress.
-
-    Args:
-        images: The images.
-        job: The job; its extractor is moved to the CPU meanwhile, since a machine without the device can't unpickle it.
-        engine: The engine, see :func:`engine_of`.
-        splits: All splits.
-        numbers: Numbers of the splits to run.
-        value: Function that computes the result of a split in a worker; must be picklable.
-        take: Callback for the number of each split and its result, in order of completion.
-
-    Raises:
-        Exception: As :meth:`Engine.run` raises it.
-
-    """
-    extractor, device, progress = job.extractor, job.extractor.device, job.reading.progress
-    done, total = 0, count_images(images, [splits[number] for number in numbers])
+    numbers, images, extractor = parts.missing(), parts.images, parts.job.extractor
     if not numbers:
         return
+    device, progress = extractor.device, parts.job.reading.progress
+    done, total = 0, count_images(images, [parts.ranges[number] for number in numbers])
     extractor.to("cpu")
     try:
-        work = _SplitWork(images, job, splits, value)
-        with closing(engine_of(engine).run(work, numbers)) as results:
-            for number, finished in results:
-                take(number, finished)
-                done += finished.num_images + len(finished.unreadable)
+        with closing(engine_of(engine).run(_SplitWork(parts), numbers)) as results:
+            for number, result in results:
+                parts.put(number, result)
+                done += result.num_images + len(result.unreadable)
                 if progress:
                     progress(images.label, done, total)
     finally:
@@ -141,10 +93,10 @@ def run_elsewhere(
 class _SplitWork(Work):
     """Work that runs splits as a single process would."""
 
-    def __init__(self, images: Images, job: Job, splits: Sequence[range], value: Callable[[Job, Split], Any]) -> None:
-        self.label = images.label
-        self._images, self._splits, self._value = images, splits, value
-        self._job = replace(job, reading=replace(job.reading, progress=None))
+    def __init__(self, parts: Parts) -> None:
+        self.label = parts.images.label
+        self._images, self._splits = parts.images, parts.ranges
+        self._job = replace(parts.job, reading=replace(parts.job.reading, progress=None))
 
     def begin(self, device: str, cores: int) -> None:
         """Move the network to the device; the other cores decode images."""
@@ -155,7 +107,13 @@ class _SplitWork(Work):
 
     def __call__(self, number: int) -> Finished:
         (split,) = self._job.run(self._images, [self._splits[number]])
-        return Finished(self._value(self._job, split), split.num_images, split.unreadable)
+        files = {}
+        with TemporaryDirectory() as folder:  # as files, DNAs are many times smaller than counts in memory
+            for kind, dna in self._job.values(split).items():
+                path = Path(folder, f"{kind}.dna.npz")
+                dna.save(path)
+                files[kind] = path.read_bytes()
+        return Finished(files, split.num_images, split.unreadable)
 
 
 def check_reachable(images: Images) -> None:

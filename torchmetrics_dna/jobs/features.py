@@ -9,10 +9,9 @@ from torch import distributed as dist
 from typing_extensions import override
 
 from torchmetrics_dna.binning.moments import spatial_means
-from torchmetrics_dna.functional.heat import SIDE, heat
+from torchmetrics_dna.functional.heat import heat
 from torchmetrics_dna.statistics.base import rows_of
 from torchmetrics_dna.statistics.rows import ImageRows
-from torchmetrics_dna.statistics.scores import Scorer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.binning.single_rows import SingleRows
     from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.statistics import State
-    from torchmetrics_dna.statistics.scores import ImageScorer
+    from torchmetrics_dna.statistics.scores import ImageScorer, Scorer
 
     Histograms = list[tuple[Tensor, SingleRows]]
 
@@ -31,12 +30,7 @@ _MOST_KEPT = 2 << 30  # bytes of histograms of images; beyond that they run thro
 
 
 class SpatialMeans(ImageRows):
-    """Spatial means of some layers, float32, ``(images, N)``; a job turns them into :class:`Features`.
-
-    Args:
-        neurons: The layers, in the order of the extractor, and their N neurons.
-
-    """
+    """Spatial means of some layers, float32, ``(images, N)``; a job turns them into :class:`Features`."""
 
     def __init__(self, neurons: Neurons) -> None:
         super().__init__()
@@ -53,32 +47,23 @@ class SpatialMeans(ImageRows):
 
 
 class Distances(ImageRows):
-    """Scores of each image against S references, and with ``pools`` to the pool of all images, in the last column.
+    """Scores of each image against S references; with ``pools``, also to the pool of all images, in the last column.
 
-    Distances to the pool are NaN if the histograms of single images took too much memory to be kept until the end.
-    Beside its rows, a state has ``"pool"``, the counts of all images in the scorer's bins, and these histograms.
-
-    Args:
-        scorer: Computes the scores.
-        pools: Whether to use the images of the pass as a reference as well; takes a :class:`Scorer`.
-
+    Distances to the pool take a :class:`Scorer`; they are NaN if the histograms of single images took too much memory
+    to be kept until the end. Beside its rows, a state has ``"pool"``, the counts of all images in the scorer's bins,
+    and these histograms.
     """
 
     def __init__(self, scorer: ImageScorer, pools: bool = False) -> None:
         super().__init__()
-        self._scorer, self._pools = scorer, pools
-
-    @property
-    def _histograms(self) -> Scorer:
-        """Scorer that keeps histograms, for a pool."""
-        assert isinstance(self._scorer, Scorer)
-        return self._scorer
+        self._scorer = scorer
+        self._pooling = cast("Scorer", scorer) if pools else None
 
     @override
     def empty(self, device: torch.device | str) -> State:
         state = super().empty(device)
-        if self._pools:
-            state |= {"pool": self._histograms.empty_counts(), "histograms": cast("Tensor", list[Any]())}
+        if self._pooling is not None:
+            state |= {"pool": self._pooling.empty_counts(), "histograms": cast("Tensor", list[Any]())}
         return state
 
     @override
@@ -87,12 +72,12 @@ class Distances(ImageRows):
 
     @override
     def add_(self, state: State, parts: Parts, num_images: int) -> None:
-        if not self._pools:
+        if self._pooling is None:
             super().add_(state, parts, num_images)
             return
         histograms = _histograms(state)
         for part in parts:
-            distances, rows, layout = self._histograms.keep([part])
+            distances, rows, layout = self._pooling.keep([part])
             rows_of(state).append(distances.T.cpu())
             rows = rows.cpu()
             layout.add_counts_(state["pool"], rows)
@@ -102,15 +87,15 @@ class Distances(ImageRows):
 
     @override
     def reduce_(self, state: State, group: Any = None) -> None:
-        if self._pools:
+        if self._pooling is not None:
             dist.all_reduce(state["pool"], group=group)
 
     @override
     def value(self, state: State) -> Tensor:
         distances = super().value(state)
-        if not self._pools or not len(distances):
+        if self._pooling is None or not len(distances):
             return distances
-        to_pool = [self._histograms.distances_to(state["pool"], *histograms) for histograms in _histograms(state)]
+        to_pool = [self._pooling.distances_to(state["pool"], *histograms) for histograms in _histograms(state)]
         column = torch.cat([distances[:0, 0], *to_pool])
         if len(column) < len(distances):
             column = torch.full((len(distances),), torch.nan, dtype=torch.float64)
@@ -119,12 +104,7 @@ class Distances(ImageRows):
 
 
 class Heat(ImageRows):
-    """Heat map of the score of each image, by :func:`heat`, flattened: ``(images, side * side)``, float64.
-
-    Args:
-        scorer: Computes the scores.
-
-    """
+    """Heat map of the score of each image, by :func:`heat`, flattened: ``(images, side * side)``, float64."""
 
     def __init__(self, scorer: ImageScorer) -> None:
         super().__init__()
@@ -133,11 +113,6 @@ class Heat(ImageRows):
     @override
     def rows(self, activations: Mapping[str, Tensor]) -> Tensor:
         return heat(self._scorer.maps(activations), self._scorer.extractor.input_size).flatten(1)
-
-    @staticmethod
-    def maps_of(rows: Tensor) -> Tensor:
-        """Return rows as maps, ``(images, side, side)``."""
-        return rows.view(-1, SIDE, SIDE)
 
 
 def _histograms(state: State) -> Histograms:

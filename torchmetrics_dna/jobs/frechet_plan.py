@@ -21,28 +21,28 @@ _BYTES = 1 << 30  # of spatial means of both sides
 
 
 def plan_for(
-    neurons: Neurons, num_images: Sequence[int], *, tested: bool = True, by_fold: bool = False, name: str = "fd"
+    neurons: Neurons, num_images: Sequence[int | None], *, tested: bool = True, by_fold: bool = False, name: str = "fd"
 ) -> Plan:
     """Plan fd of some layers between two sets.
 
     Args:
         neurons: The layers.
-        num_images: Numbers of images of the sides that are not taken as exact.
+        num_images: Numbers of images of the sides that are not taken as exact; None for a stream of unknown length.
         tested: False if a side is taken as exact, so that there is no test.
         by_fold: True if images of a fold belong together.
         name: Name of the distance, for the reasons.
 
     """
-    few = min(num_images)
-    if 4 * neurons.total * sum(num_images) > _BYTES:
-        reason = f"that keeps {neurons.total:,} numbers of each of {sum(num_images):,} images"
-        return Plan(
-            neurons,
-            False,
-            (),
-            (f"{name} has no test and no value without noise here, since {reason}; watch fewer layers",),
-        )
-    limits = _limits_of_test(neurons, few, max(num_images), name) if tested else []
+    sizes = [size for size in num_images if size is not None]
+    reason = ""
+    if len(sizes) < len(num_images):
+        reason = "a stream does not say how long it is"
+    elif 4 * neurons.total * sum(sizes) > _BYTES:
+        reason = f"that keeps {neurons.total:,} numbers of each of {sum(sizes):,} images; watch fewer layers"
+    if reason:
+        return Plan(neurons, False, (), (f"{name} has no test and no value without noise here, since {reason}",))
+    few = min(sizes)
+    limits = _limits_of_test(neurons, few, max(sizes), name) if tested else []
     has_test = tested and not limits
     debiased = [layer for layer, width in neurons.items() if few >= _IMAGES * width]
     lacking = [layer for layer in neurons if layer not in debiased]

@@ -1,33 +1,39 @@
-"""Groups of images that belong together: frames of a clip, crops of a picture, slices of a patient."""
+"""Images that belong together: groups of a set, such as frames of a clip, and pairs across sides of a comparison."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.functional.permutation import LEAST_FOLDS
 from torchmetrics_dna.images import ImageSource
+from torchmetrics_dna.statistics.folds import group_folds
 
 if TYPE_CHECKING:
+    from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.images import Images
 
 Groups = str | Callable[[str], object] | Sequence[object]
+Pairs = bool | str | Callable[[str], object]
+FEW = 50  # pairs, of which each is a fold of its own
 _PREFIX = "prefix:"
 
 
 def grouping(images: Images, groups: Groups | None) -> Callable[[int, str], object] | None:
-    """Return a function (index, name) -> group, or None to group by pixel content.
+    """Return a function (index, name) -> group, or None to group by pixel content; errors as of :func:`group_names`.
 
-    Raises:
-        ValueError: As :func:`group_names`; for a stream also if groups are a sequence, since its images are not known.
-
+    The images of a stream are not known, so it can't have a sequence of groups.
     """
     if isinstance(images, ImageSource):
         if groups is None:
             return None
-        return partial(_by_number, group_names(images, groups))
+        names = group_names(images, groups)
+        return lambda number, _: names[number]
     if groups is None and images.in_folders:
         groups = "folder"
     if groups is None:
@@ -37,15 +43,8 @@ def grouping(images: Images, groups: Groups | None) -> Callable[[int, str], obje
             f"Argument `groups` is a sequence, but {images.label!r} is a stream; give 'folder', 'prefix:REGEX' or a"
             " function of an image's name"
         )
-    return partial(_by_name, _group_of(groups))
-
-
-def _by_number(names: Sequence[object], number: int, _: str) -> object:
-    return names[number]
-
-
-def _by_name(group_of: Callable[[str], object], _: int, name: str) -> object:
-    return group_of(name)
+    group_of = _group_of(groups)
+    return lambda _, name: group_of(name)
 
 
 def group_names(images: ImageSource, groups: Groups) -> list[object]:
@@ -80,14 +79,10 @@ def _group_of(groups: str | Callable[[str], object]) -> Callable[[str], object]:
     if callable(groups):
         return groups
     if groups == "folder":
-        return _folder
+        return lambda name: str(PurePath(name).parent)
     if not groups.startswith(_PREFIX):
         raise ValueError(f"Argument `groups` expected to be 'folder' or 'prefix:REGEX', but got {groups!r}")
     return partial(_matched, groups.removeprefix(_PREFIX))
-
-
-def _folder(name: str) -> str:
-    return str(PurePath(name).parent)
 
 
 def _matched(expression: str, name: str) -> str:
@@ -98,3 +93,80 @@ def _matched(expression: str, name: str) -> str:
     if match is None:
         raise ValueError(f"{expression!r} matches nothing at the beginning of {name!r}; give another expression")
     return match[1] if match.re.groups else match[0]
+
+
+def folds_of_pairs(sides: Sequence[Images | DNA], pairs: Pairs, num_folds: int) -> tuple[list[list[int]], int]:
+    """Return the fold of each image of each side, and the number of folds; both images of a pair share one.
+
+    Many pairs share ``num_folds``, few have a fold each. ValueError if ``pairs`` is of another type, a side has no
+    images by number, or an image has no partner.
+    """
+    sources = list[ImageSource]()
+    for side in sides:
+        if not isinstance(side, ImageSource):
+            raise ValueError(
+                "Argument `pairs` takes images by number on all sides, but got a DNA or a stream; leave it out"
+            )
+        sources.append(side)
+    keys = [_keys_of_pairs(side, pairs) for side in sources]
+    for side, of_side in zip(sources[1:], keys[1:], strict=True):
+        _check_partners(sources[0], side, keys[0], of_side)
+    if len(keys[0]) > FEW:
+        return [group_folds(of_side, num_folds).tolist() for of_side in keys], num_folds
+    numbers = {key: i for i, key in enumerate(sorted(keys[0], key=str))}
+    return [[numbers[key] for key in of_side] for of_side in keys], max(LEAST_FOLDS, len(numbers))
+
+
+def partners(a: ImageSource, b: ImageSource, pairs: Pairs) -> list[int]:
+    """Return the index of each image's partner in B, for all images of A in order; for sides that were checked."""
+    numbers = {key: number for number, key in enumerate(_keys_of_pairs(b, pairs))}
+    return [numbers[key] for key in _keys_of_pairs(a, pairs)]
+
+
+def _keys_of_pairs(images: ImageSource, pairs: Pairs) -> Sequence[object]:
+    if pairs is True:
+        return range(len(images))
+    if pairs == "name":
+        return names_in_pairs(images.names, images.label)
+    if not callable(pairs):
+        raise ValueError(
+            f"Argument `pairs` expected to be True, 'name' or a function of an image's name, but got {pairs!r}"
+        )
+    return [pairs(name) for name in images.names]
+
+
+def names_in_pairs(names: Sequence[str], root: str) -> list[str]:
+    """Return names by which images are paired: paths below the root, or file names elsewhere, without suffix.
+
+    Example:
+        >>> names_in_pairs(["a/x/1.png", "a/x/2.png"], "a"), names_in_pairs(["b/x/1.jpg"], "list.txt")
+        (['x/1', 'x/2'], ['1'])
+
+    """
+    paths = [PurePath(name) for name in names]
+    below = [path.relative_to(root) if path.is_relative_to(root) else PurePath(path.name) for path in paths]
+    return [str(path.with_suffix("")) for path in below]
+
+
+def _check_partners(a: ImageSource, b: ImageSource, keys_a: Sequence[object], keys_b: Sequence[object]) -> None:
+    """Raise ValueError unless each image has one partner."""
+    if isinstance(keys_a, range):
+        if len(keys_a) != len(keys_b):
+            raise ValueError(
+                f"Argument `pairs` is True, but {a.label!r} has {images_in_words(len(keys_a))} and {b.label!r}"
+                f" {images_in_words(len(keys_b))}; leave out those without a partner, or give 'name' or a function"
+            )
+        return
+    for side, keys in ((a, keys_a), (b, keys_b)):
+        key, count = Counter(keys).most_common(1)[0]
+        if count > 1:
+            raise ValueError(
+                f"Argument `pairs` gives {key!r} to {count} images of {side.label!r}; give one that tells them apart"
+            )
+    for side, opposite, keys, partners in ((a, b, keys_a, set(keys_b)), (b, a, keys_b, set(keys_a))):
+        alone = [name for name, key in zip(side.names, keys, strict=True) if key not in partners]
+        if alone:
+            raise ValueError(
+                f"Argument `pairs` finds no partner in {opposite.label!r} for {images_in_words(len(alone))} of"
+                f" {side.label!r}, such as {alone[0]!r}; leave them out"
+            )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.extractors.cpu import cut
 from torchmetrics_dna.images import ImageSource, Reading
+from torchmetrics_dna.images.loader import load_batches
 from torchmetrics_dna.jobs.groups import grouping
-from torchmetrics_dna.jobs.loading import activate
+from torchmetrics_dna.jobs.processes import raise_if_peer_failed
 from torchmetrics_dna.statistics import (
     CrossMomentStatistic,
     DNAStatistic,
@@ -30,35 +32,35 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images
     from torchmetrics_dna.jobs.groups import Groups
-    from torchmetrics_dna.jobs.loading import Activated
     from torchmetrics_dna.statistics import State
     from torchmetrics_dna.statistics.resolve import Resolved
+
+_FEW = 64  # images, for which torch takes less time than loading numba, about a second
 
 
 @dataclass(eq=False)
 class Split:
-    """Measured states of a part of an image set.
+    """Measured states of a part of an image set."""
 
-    Attributes:
-        states: The state of each statistic, by name.
-        unreadable: One line for each image that was left out.
-        num_images: Number of images that were read.
-        first: Name of the first of these images; empty if there is none.
-        last: Name of the last one.
-        numbers: Indices of the images in their source, or running numbers in a stream; only if rows or folds are kept.
-        names: Names of the images, under the same condition.
-        notes: Folds and thumbnails of batches, by name, if folds are kept.
+    states: dict[str, State]  # by name of the statistic
+    unreadable: list[str] = field(default_factory=list)  # one line for each image that was left out
+    num_images: int = 0  # that were read
+    first: str = ""  # name of the first of these images; empty if there is none
+    last: str = ""  # name of the last one
+    numbers: list[int] = field(default_factory=list)  # indices in the source, or numbers in a stream; if rows are kept
+    names: list[str] = field(default_factory=list)  # of the images with numbers
+    notes: dict[str, list[Tensor]] = field(default_factory=dict)  # folds and thumbnails of batches, if folds are kept
 
-    """
 
-    states: dict[str, State]
-    unreadable: list[str] = field(default_factory=list)
-    num_images: int = 0
-    first: str = ""
-    last: str = ""
-    numbers: list[int] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
-    notes: dict[str, list[Tensor]] = field(default_factory=dict)
+class Activated(NamedTuple):
+    """Activations of a batch of images."""
+
+    places: list[int]  # indices of the readable images; in a stream, numbers of their entries
+    activations: dict[str, Tensor]  # {layer: (B, n, *positions)}
+    left_out: list[str]  # one line for each image
+    names: list[str]  # of the readable images
+    notes: Mapping[str, Tensor]  # folds and thumbnails of them, (B, ...), by name
+    ends: bool  # True if these are the last images of a part
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,29 +96,19 @@ class Job:
         num_folds: int | None = None,
         groups: Groups | None = None,
     ) -> Job:
-        """Make a job whose statistics are DNAs, by kind.
+        """Make a job whose statistics are DNAs, by kind; histograms have the resolved bins and ranges."""
+        extractor, num_bins = resolved.extractor, resolved.num_bins
 
-        Args:
-            resolved: The network, and the bins and ranges of histograms.
-            kinds: Kinds of DNA to make.
-            reading: Options for reading the images.
-            num_folds: Number of folds of images to keep; None for none.
-            groups: Images that share a fold.
-
-        """
-        extractor, num_bins, ranges = resolved.extractor, resolved.num_bins, resolved.ranges
+        def unfolded(kind: Kind, num_bins: int) -> DNAStatistic[Any]:
+            if kind == "histogram":
+                return histogram_statistic(extractor, num_bins, resolved.ranges)
+            return MomentStatistic(extractor) if kind == "gaussian" else CrossMomentStatistic(extractor)
 
         def statistic(kind: Kind) -> Statistic:
-            makers: dict[str, tuple[Callable[[], DNAStatistic[Any]], Callable[[], DNAStatistic[Any]]]] = {
-                "histogram": (
-                    lambda: histogram_statistic(extractor, num_bins, ranges),
-                    lambda: histogram_statistic(extractor, bins_of_folds(num_bins), ranges),
-                ),
-                "gaussian": (lambda: MomentStatistic(extractor), lambda: MomentStatistic(extractor)),
-                "layer-gaussian": (lambda: CrossMomentStatistic(extractor), lambda: MomentStatistic(extractor)),
-            }
-            make_statistic, make_fold = makers[kind]
-            return make_statistic() if num_folds is None else FoldedStatistic(make_statistic(), make_fold(), num_folds)
+            if num_folds is None:
+                return unfolded(kind, num_bins)
+            fold = unfolded("gaussian" if kind == "layer-gaussian" else kind, bins_of_folds(num_bins))
+            return FoldedStatistic(unfolded(kind, num_bins), fold, num_folds)
 
         return cls(extractor, {kind: statistic(kind) for kind in kinds}, reading or Reading(), num_folds, groups)
 
@@ -145,12 +137,12 @@ class Job:
 
         """
         split: Split | None = None
-        for part, folds in self._activated(images, splits, size, whole or images):
+        for part in self.activate(images, splits, size, whole):
             begin, ends = 0, part.ends
             while begin < len(part.places):
                 split = split or self.empty()
                 end = len(part.places) if size is None else min(len(part.places), begin + size - split.num_images)
-                self._add_(split, images, part, slice(begin, end), folds)
+                self._add_(split, images, part, slice(begin, end))
                 begin = end
                 if split.num_images == size:
                     yield split
@@ -158,7 +150,7 @@ class Job:
             if size is None:
                 split = split or self.empty()
                 split.unreadable += part.left_out
-            del part, folds
+            del part
             if splits is not None and ends:
                 assert split is not None
                 yield split
@@ -167,22 +159,15 @@ class Job:
             yield split or self.empty()
 
     def run_by(self, images: Images, class_of: Callable[[str], str | None], classes: Sequence[str]) -> dict[str, Split]:
-        """Measure all classes in one pass, all in memory; images without a class are left out.
-
-        Args:
-            images: The images.
-            class_of: Function from an image's name to its class, or None.
-            classes: Names of all classes.
-
-        """
+        """Measure all classes in one pass, all in memory; images whose name has no class are left out."""
         splits = {name: self.empty() for name in classes}
-        for part, folds in self._activated(images, None, None, images):
+        for part in self.activate(images):
             labels = [class_of(name) for name in part.names]
             for label in filter(None, dict.fromkeys(labels)):
                 chosen = [i for i, image_label in enumerate(labels) if image_label == label]
-                self._add_(splits[label], images, part, chosen, folds)
+                self._add_(splits[label], images, part, chosen)
             splits[classes[0]].unreadable += part.left_out
-            del part, folds
+            del part
         return splits
 
     def empty(self) -> Split:
@@ -194,54 +179,87 @@ class Job:
         values = {name: statistic.value(split.states[name]) for name, statistic in self.statistics.items()}
         return {name: value.to("cpu") if isinstance(value, DNA) else value for name, value in values.items()}
 
-    def dnas(self, split: Split) -> dict[str, DNA]:
-        """Return the DNAs among the values."""
-        return {name: value for name, value in self.values(split).items() if isinstance(value, DNA)}
-
     @property
     def keeps_rows(self) -> bool:
         """True if the job keeps values of single images."""
         return self.num_folds is not None or any(statistic.by_image for statistic in self.statistics.values())
 
-    def _activated(
-        self, images: Images, splits: Sequence[range] | None, size: int | None, whole: Images
-    ) -> Iterator[tuple[Activated, Tensor | None]]:
-        """Yield activations of parts of batches, with the folds of their images."""
+    def activate(
+        self,
+        images: Images,
+        splits: Sequence[range] | None = None,
+        size: int | None = None,
+        whole: Images | None = None,
+    ) -> Iterator[Activated]:
+        """Yield the activations of images, batch by batch; arguments are those of :meth:`run`.
+
+        On the CPU, batches are as large as the network runs at once. Delete the activations before the next iteration,
+        so that two are never in memory.
+        """
         if splits is not None and not splits:
             return
-        group_of = grouping(whole, self.groups) if self.num_folds is not None else None
+        group_of = grouping(whole or images, self.groups) if self.num_folds is not None else None
         by_content = self.folds is None and group_of is None
-        notes = (
-            None if self.num_folds is None else partial(image_notes, num_folds=self.num_folds if by_content else None)
-        )
-        for part in activate(images, self.extractor, self.reading, notes, splits, size):
-            if self.num_folds is None or not part.places:
-                folds = None
-            elif self.folds is not None:
-                folds = torch.tensor([self.folds[number] for number in _numbers(images, part.places)])
-            elif group_of is None:
-                folds = part.notes["folds"]
-            else:
-                folds = group_folds([*map(group_of, _numbers(images, part.places), part.names)], self.num_folds)
-            yield part, folds
-            del part
+        num_by_content = self.num_folds if by_content else None
+        take_notes = None if self.num_folds is None else partial(image_notes, num_folds=num_by_content)
+        extractor, progress = self.extractor, self.reading.progress
+        done, total = 0, count_images(images, splits)
+        run = partial(extractor, resized=extractor.input_size is not None)
+        most = extractor.images_at_once if extractor.device.type == "cpu" else self.reading.batch_size
+        for batch in load_batches(
+            images,
+            extractor.input_size,
+            extractor.crop,
+            extractor.resize,
+            self.reading,
+            properties=extractor.has_properties,
+            notes=take_notes,
+            parts=splits,
+            window=size,
+            pin_memory=extractor.device.type == "cuda",
+        ):
+            pixels = batch.images.to(extractor.device, non_blocking=True)
+            more = [] if batch.properties is None else [batch.properties.to(extractor.device, non_blocking=True)]
+            numbers, left_out = batch.numbers, batch.unreadable
+            for part in cut(len(numbers), most):
+                raise_if_peer_failed()
+                inputs = [pixels[part], *(values[part] for values in more)]
+                places, names = numbers[part], batch.names[part]
+                notes = {name: values[part] for name, values in batch.notes.items()}
+                if notes and not by_content:
+                    notes["folds"] = self._folds(_numbers(images, places), names, group_of)
+                ends = batch.ends and part.stop == len(numbers)
+                yield Activated(places, run(*inputs) if numbers else {}, left_out, names, notes, ends)
+                left_out = []
+            done += len(numbers) + len(batch.unreadable)
+            if progress:
+                progress(images.label, done, total)
+        if progress and total is None and done:
+            progress(images.label, done, done)
 
-    def _add_(
-        self, split: Split, images: Images, part: Activated, chosen: slice | list[int], folds: Tensor | None
-    ) -> None:
+    def _folds(
+        self, numbers: Sequence[int], names: Sequence[str], group_of: Callable[[int, str], object] | None
+    ) -> Tensor:
+        if self.folds is not None:
+            return torch.tensor([self.folds[number] for number in numbers])
+        assert group_of is not None
+        assert self.num_folds is not None
+        return group_folds([*map(group_of, numbers, names)], self.num_folds)
+
+    def _add_(self, split: Split, images: Images, part: Activated, chosen: slice | list[int]) -> None:
         """Add the chosen images of a part in place."""
         activations = {layer: values[chosen] for layer, values in part.activations.items()}  # views if a slice
         places, names = (_some(values, chosen) for values in (part.places, part.names))
+        notes = {name: values[chosen] for name, values in part.notes.items()}
         for name, statistic in self.statistics.items():
-            if isinstance(statistic, FoldedStatistic) and folds is not None:
-                statistic.add_keyed_(split.states[name], [activations], folds[chosen])
+            if isinstance(statistic, FoldedStatistic):
+                statistic.add_keyed_(split.states[name], [activations], notes["folds"])
             else:
                 statistic.add_(split.states[name], [activations], len(places))
         split.num_images += len(places)
         split.first, split.last = split.first or names[0], names[-1]
-        if folds is not None:
-            split.notes.setdefault("folds", []).append(folds[chosen])
-            split.notes.setdefault("thumbnails", []).append(part.notes["thumbnails"][chosen])
+        for name, values in notes.items():
+            split.notes.setdefault(name, []).append(values)
         if self.keeps_rows:  # unbounded lists for a long stream otherwise
             split.numbers += _numbers(images, places)
             split.names += names
@@ -254,3 +272,25 @@ def _numbers(images: Images, places: Sequence[int]) -> list[int]:
 
 def _some(values: Sequence[Any], chosen: slice | list[int]) -> Sequence[Any]:
     return values[chosen] if isinstance(chosen, slice) else [values[i] for i in chosen]
+
+
+def is_small_job(images: Images) -> bool:
+    """True if loading numba would take longer than the work."""
+    return images.count is not None and images.count <= _FEW
+
+
+def count_images(images: Images, parts: Sequence[range] | None) -> int | None:
+    """Return the number of images in these parts; None for a stream of unknown length."""
+    if isinstance(images, ImageSource):
+        return len(images) if parts is None else sum(map(len, parts))
+    return images.count if parts is None or sum(map(len, parts)) == len(images.shards) else None
+
+
+def check_any_read(num_images: int, unreadable: Sequence[str], label: str = "") -> None:
+    """Raise ValueError if all images were left out, or there were none."""
+    if unreadable and num_images == 1:
+        raise ValueError(f"The only image could not be read: {unreadable[0]}")
+    if unreadable and len(unreadable) == num_images:
+        raise ValueError(f"None of the {num_images} images could be read; the first: {unreadable[0]}")
+    if not num_images:
+        raise ValueError(f"There are no images in {label!r}")

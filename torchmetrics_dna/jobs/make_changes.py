@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 from typing_extensions import override
 
 from torchmetrics_dna.dna.changes import ChangeDictionary
 from torchmetrics_dna.images import ImageSource, Reading
+from torchmetrics_dna.images.base import VersionedImages
 from torchmetrics_dna.images.changes import CHANGES, STRENGTHS, change_image
+from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.images.sources import open_indexed
 from torchmetrics_dna.jobs.features import SpatialMeans
@@ -32,29 +33,15 @@ _LEAST = 20  # images
 _COMPONENTS = 5  # principal components of the content of images
 
 
-class ChangedImages(ImageSource):
-    """Images of a source, each unchanged and then in all changes and strengths.
-
-    Args:
-        source: The images.
-
-    """
+class ChangedImages(VersionedImages):
+    """Images of a source, each unchanged and then in all changes and strengths."""
 
     def __init__(self, source: ImageSource) -> None:
-        names = [name for name in source.names for _ in range(1 + len(_STEPS))]
-        super().__init__(names, source._fetch, source.label, source.exif_orientation)
-        self._last: tuple[int, RGBImage] | None = None
+        super().__init__(source, 1 + len(_STEPS))
 
     @override
-    def decode(self, index: int) -> RGBImage:
-        number, step = divmod(index, 1 + len(_STEPS))
-        if self._last is None or self._last[0] != number:  # indices come in order, so each image is decoded once
-            self._last = number, super().decode(number)
-        image = self._last[1]
-        if not step:
-            return image
-        pixels = (image * 255).round() if image.dtype == np.float32 else image
-        return change_image(pixels.astype(np.uint8), *_STEPS[step - 1], seed=index)
+    def version(self, image: RGBImage, number: int, index: int) -> RGBImage:
+        return change_image(as_bytes(image), *_STEPS[number - 1], seed=index) if number else image
 
 
 def make_changes(

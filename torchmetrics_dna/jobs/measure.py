@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -13,10 +15,11 @@ from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.dna.fid_statistics import is_unnamed
 from torchmetrics_dna.dna.saving import part_of_results
 from torchmetrics_dna.images import ImageSource, open_source
-from torchmetrics_dna.jobs.elsewhere import check_elsewhere, measure_elsewhere
+from torchmetrics_dna.jobs.elsewhere import check_elsewhere, finish_elsewhere
 from torchmetrics_dna.jobs.features import SpatialMeans
-from torchmetrics_dna.jobs.loading import check_any_read, share_of
-from torchmetrics_dna.jobs.processes import gather, in_step
+from torchmetrics_dna.jobs.job import check_any_read
+from torchmetrics_dna.jobs.parts import Parts
+from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,29 +37,17 @@ if TYPE_CHECKING:
 @part_of_results
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Values measured in one pass over an image set.
-
-    Attributes:
-        dnas: DNA of each requested kind, all of the same images; with folds, if the job has folds.
-        unreadable: One line for each image that was left out.
-        numbers: Source indices of the readable images, ascending, or running numbers in a stream; per-image values
-            follow this order. Empty if the job keeps no values of single images.
-        names: Names of these images.
-        rows: Other values of each image, by name of statistic; with folds, also ``"folds"`` and ``"thumbnails"``.
-        features: Spatial means of the images, if the job has them.
-        states: States of per-image statistics without their rows, by name.
-
-    """
+    """Values measured in one pass over an image set."""
 
     UNSAVED: ClassVar[tuple[str, ...]] = ("numbers", "names", "rows", "features", "states")  # not of any result
 
-    dnas: dict[str, DNA]
-    unreadable: list[str]
-    numbers: Sequence[int] = ()
-    names: Sequence[str] = ()
-    rows: Mapping[str, Tensor] = field(default_factory=dict)
-    features: Features | None = None
-    states: Mapping[str, State] = field(default_factory=dict)
+    dnas: dict[str, DNA]  # of each requested kind, all of the same images; with folds, if the job has folds
+    unreadable: list[str]  # one line for each image that was left out
+    numbers: Sequence[int] = ()  # source indices of readable images, ascending; rows follow their order
+    names: Sequence[str] = ()  # of these images
+    rows: Mapping[str, Tensor] = field(default_factory=dict)  # other values of each image, by statistic; "folds"
+    features: Features | None = None  # spatial means of the images, if the job has them
+    states: Mapping[str, State] = field(default_factory=dict)  # of per-image statistics, without rows
 
     @property
     def folds(self) -> Tensor | None:
@@ -118,7 +109,8 @@ def measure(
         images = open_source(source, job.reading)
         if on is not None:
             return _measure_elsewhere(job, images, on)
-        (split,) = job.run(share_of(images) if distributed and not own else images.split(0, 1), whole=images)
+        share = images.split(rank(), world_size()) if distributed and not own else images.split(0, 1)
+        (split,) = job.run(share, whole=images)
         unreadable, num_images = split.unreadable, split.num_images
         if distributed:
             shares = gather((unreadable, num_images))
@@ -152,7 +144,10 @@ def _measure_elsewhere(job: Job, images: Images, engine: Engine | str) -> Measur
             f"Argument `on` makes nothing but DNAs, but {', '.join(rows)} of single images are needed; leave it out"
         )
     check_elsewhere(images)
-    return Measured(*measure_elsewhere(images, job, engine))
+    with TemporaryDirectory() as folder:
+        parts = Parts(Path(folder), images, job)
+        finish_elsewhere(parts, engine)
+        return Measured(dict(parts.merged()), parts.unreadable())
 
 
 def _notes(job: Job, split: Split) -> dict[str, Tensor]:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.images.sources import check_used
-from torchmetrics_dna.jobs.elsewhere import check_elsewhere, run_elsewhere
-from torchmetrics_dna.jobs.job import Job, Split
-from torchmetrics_dna.jobs.loading import check_any_read, share_of
-from torchmetrics_dna.jobs.parts import Finished, parts_of
-from torchmetrics_dna.jobs.processes import gather, in_step
+from torchmetrics_dna.jobs.job import Job, check_any_read
+from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 from torchmetrics_dna.statistics import RangeStatistic
 
@@ -20,24 +16,15 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images, Source
-    from torchmetrics_dna.jobs.engine import Engine
     from torchmetrics_dna.neurons.ranges import FixedMargin
-    from torchmetrics_dna.statistics import State
 
 
 class MeasuredRanges(NamedTuple):
-    """Activation ranges measured in one pass over image sets.
+    """Activation ranges measured in one pass over image sets."""
 
-    Attributes:
-        ranges: Ranges of all images, united with the given ones.
-        num_images: Number of measured images.
-        unreadable: One line for each image that was left out.
-
-    """
-
-    ranges: ActivationRanges
-    num_images: int
-    unreadable: list[str]
+    ranges: ActivationRanges  # of all images, united with the given ones
+    num_images: int  # that were measured
+    unreadable: list[str]  # one line for each image that was left out
 
 
 def measure_ranges(
@@ -47,17 +34,10 @@ def measure_ranges(
     *,
     reading: Reading | None = None,
     distributed: bool = False,
-    on: Engine | str | None = None,
 ) -> MeasuredRanges:
-    """Measure the minimum and maximum of each neuron in one pass over image sets.
+    """Measure the minimum and maximum of each neuron in one pass over image sets; earlier ranges may be among them.
 
-    Args:
-        sources: Image sets, see :func:`open_source`; also earlier ranges.
-        extractor: The network, on its device.
-        margin: Rule of the ranges, ``"widen"`` or ``"scale"``; see :class:`ActivationRanges`.
-        reading: Options for reading the images.
-        distributed: Share the images among the processes of torch.distributed; all get the same result.
-        on: Engine that measures them on other machines, see :func:`engine_of`.
+    ``margin`` is the rule of the ranges, see :class:`ActivationRanges`; other arguments are those of :func:`make_dna`.
 
     Raises:
         ValueError: If a source has no images, one can't be read, activations are not finite, or earlier ranges are of
@@ -86,38 +66,13 @@ def measure_ranges(
         check_used(reading, *opened)
         unreadable: list[str] = []
         job = Job(extractor, {"ranges": statistic}, reading)
-        if on is not None:
-            for images in opened:
-                check_elsewhere(images)
-            for images in opened:
-                unreadable += _add_elsewhere_(state, statistic, images, job, on)
-        else:
-            for images in opened:
-                (split,) = job.run(share_of(images) if distributed else images)
-                statistic.merge_(state, split.states["ranges"])
-                unreadable += split.unreadable
+        for images in opened:
+            (split,) = job.run(images.split(rank(), world_size()) if distributed else images)
+            statistic.merge_(state, split.states["ranges"])
+            unreadable += split.unreadable
         if distributed:
             unreadable = [line for lines in gather(unreadable) for line in lines]
             statistic.reduce_(state)
         if opened:
             check_any_read(statistic.num_images(state) + len(unreadable), unreadable, opened[0].label)
         return MeasuredRanges(statistic.value(state), statistic.num_images(state), unreadable)
-
-
-def _add_elsewhere_(
-    state: State, statistic: RangeStatistic, images: Images, job: Job, engine: Engine | str
-) -> list[str]:
-    """Add images in place, by an engine, in any order; return a line for each image that was left out."""
-    parts, left_out = parts_of(images, job.reading.batch_size), dict[int, list[str]]()
-
-    def take(part: int, finished: Finished) -> None:
-        statistic.merge_(state, finished.value)
-        left_out[part] = finished.unreadable
-
-    run_elsewhere(images, job, engine, parts, range(len(parts)), partial(_state_of, statistic), take)
-    return [line for part in sorted(left_out) for line in left_out[part]]
-
-
-def _state_of(statistic: RangeStatistic, _: Job, split: Split) -> State:
-    statistic.num_images(split.states["ranges"])  # raises if some activations were not finite
-    return {name: tensor.cpu() for name, tensor in split.states["ranges"].items()}

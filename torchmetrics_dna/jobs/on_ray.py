@@ -135,9 +135,10 @@ def _shared(
                 calls[actor.begin.remote(work, os.getcwd(), __version__)] = actor, None  # noqa: PTH109
             finished, _ = ray.wait([*calls], num_returns=1, timeout=_PATIENCE)
             if not finished and not working:
+                free = ray.available_resources()
                 warnings.warn(
-                    f"No Ray worker has started for {_PATIENCE:.0f} s: the cluster has"
-                    f" {_in_words(ray.available_resources())} free; waiting for more",
+                    f"No Ray worker has started for {_PATIENCE:.0f} s: the cluster has {free.get('CPU', 0):g} CPU,"
+                    f" {free.get('GPU', 0):g} GPU free; waiting for more",
                     stacklevel=2,
                 )
             for call in finished:
@@ -212,7 +213,3 @@ def _lost(number: int | None, times: int, cause: Exception) -> RuntimeError:
         f"Ray has lost {times} workers {what} ({reason_of(cause)}); see that they have enough memory, and"
         " torchmetrics-dna as here"
     )
-
-
-def _in_words(resources: dict[str, float]) -> str:
-    return ", ".join(f"{resources.get(name, 0):g} {name}" for name in ("CPU", "GPU"))

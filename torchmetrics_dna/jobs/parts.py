@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from collections import ChainMap
 from contextlib import suppress
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torchmetrics_dna.dna.base import merged
@@ -16,36 +16,32 @@ from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.damage import check_type, read_json, refusing
 from torchmetrics_dna.files.locks import Lock
 from torchmetrics_dna.images import ImageStream
-from torchmetrics_dna.jobs.loading import check_any_read
+from torchmetrics_dna.images.pixels import stamp_of
+from torchmetrics_dna.jobs.groups import group_names
+from torchmetrics_dna.jobs.job import check_any_read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from torchmetrics_dna.dna import DNA
-    from torchmetrics_dna.images import Images
-    from torchmetrics_dna.jobs.job import Job, Split
+    from torchmetrics_dna.images import Images, ImageSource
+    from torchmetrics_dna.jobs.job import Job
 
 _MOST_PARTS = 32  # enough to share among processes, few enough to be cheap to write
 _MOST_OF_SHARDS = 1000  # of 0.5 to 3 MB each on disk with the default extractor
-FORMAT = "parts of a torchmetrics_dna"
+_FORMAT = "parts of a torchmetrics_dna"
 _JOB, _LOCK = "job.json", "torchmetrics-dna.lock"
 _FILE = r"(job\.json|\d{2,3}\.json|\d{2,3}\.[a-z-]+\.dna\.npz)"
 _OURS = re.compile(rf"{_FILE}|\.{_FILE}\.\d+|{re.escape(_LOCK)}")  # including temporary files of interrupted writes
 
 
 class Finished(NamedTuple):
-    """Result of a part that was measured elsewhere.
+    """Result of a part that was measured elsewhere."""
 
-    Attributes:
-        value: The files of its DNAs as their bytes, by kind; or the state of another statistic.
-        num_images: Number of images that were read.
-        unreadable: One line for each image that was left out.
-
-    """
-
-    value: Any
-    num_images: int
-    unreadable: list[str]
+    files: dict[str, bytes]  # of its DNAs, by kind
+    num_images: int  # that were read
+    unreadable: list[str]  # one line for each image that was left out
 
 
 def parts_of(images: Images, batch_size: int) -> list[range]:
@@ -67,40 +63,50 @@ def parts_of(images: Images, batch_size: int) -> list[range]:
     return [range(first, min(first + size, count)) for first in range(0, count, size)]
 
 
-def packed(job: Job, split: Split) -> dict[str, bytes]:
-    """Return the files of a split's DNAs as bytes, by kind; they are many times smaller than counts in memory."""
-    files = {}
-    with TemporaryDirectory() as folder:
-        for kind, dna in job.dnas(split).items():
-            path = Path(folder, f"{kind}.dna.npz")
-            dna.save(path)
-            files[kind] = path.read_bytes()
-    return files
+def _described(images: Images, job: Job) -> dict[str, Any]:
+    """Return the description that all parts of a job share, in json types."""
+    lines = _of_shards(images, job) if isinstance(images, ImageStream) else _of_images(images, job)
+    sha = hashlib.sha256()
+    for line in lines:
+        sha.update(line.encode(errors="surrogatepass"))
+    count = len(images.shards) if isinstance(images, ImageStream) else len(images)
+    configurations = [statistic.configuration for statistic in job.statistics.values()]
+    return dict(ChainMap(*configurations)) | {
+        "kinds": [configuration["kinds"] for configuration in configurations],
+        "format": _FORMAT,
+        "images (digest of names, sizes and times)": f"{count} {sha.hexdigest()[:16]}",
+        "batch sizes": job.reading.batch_size,
+        "EXIF orientations": images.exif_orientation,
+    }
+
+
+def _of_images(images: ImageSource, job: Job) -> Iterator[str]:
+    groups = [""] * len(images) if job.groups is None else group_names(images, job.groups)
+    for i, (name, group) in enumerate(zip(images.names, groups, strict=True)):
+        yield f"{name}\n{images.stamp(i) if images.stamp else ''}\n{group}"
+
+
+def _of_shards(images: ImageStream, job: Job) -> Iterator[str]:
+    yield f"shards\n{job.reading.column}\n{job.reading.fps}\n{job.groups if isinstance(job.groups, str) else ''}"
+    for shard in images.shards:
+        yield f"{shard.label}\n{stamp_of([shard.label].__getitem__, 0)}"
 
 
 class Parts:
-    """Parts of a job, on disk.
+    """Parts of a job of DNAs, as :func:`parts_of` cuts the images, and the finished ones in a folder."""
 
-    Args:
-        folder: Folder of the parts.
-        parts: Range of images or shards of each part, see :func:`parts_of`.
-        kinds: Kinds of DNA of each part.
-
-    """
-
-    def __init__(self, folder: Path, parts: Sequence[range], kinds: list[str]) -> None:
-        self.folder, self.kinds = folder, kinds
-        self.parts = parts
+    def __init__(self, folder: Path, images: Images, job: Job) -> None:
+        self.folder, self.images, self.job = folder, images, job
+        self.ranges = parts_of(images, job.reading.batch_size)
         self._lock: Lock | None = None
 
-    def begin(self, job: dict[str, Any], resume: bool) -> None:
+    def begin(self, resume: bool) -> None:
         """Make the folder, or resume in it, and lock it.
 
-        Raises:
-            ValueError: If it holds something else, another process uses it, its parts are of another job, or it has
-                finished parts and ``resume`` is False.
-
+        ValueError if it holds something else, another process uses it, its parts are of another job, or it has finished
+        parts and ``resume`` is False.
         """
+        job = _described(self.images, self.job)
         self._check_ours()
         self.folder.mkdir(exist_ok=True)
         try:
@@ -138,7 +144,7 @@ class Parts:
         """Unlock the folder; remove what is in it if no part is finished."""
         if self._lock is None:
             return
-        if len(self.missing()) == len(self.parts):
+        if len(self.missing()) == len(self.ranges):
             self.remove()
         self._leave(self._lock)
         self._lock = None
@@ -150,14 +156,14 @@ class Parts:
 
     def missing(self) -> list[int]:
         """Return the numbers of the parts that are not finished."""
-        return [part for part in range(len(self.parts)) if not self._record(part).is_file()]
+        return [part for part in range(len(self.ranges)) if not self._record(part).is_file()]
 
-    def measure(self, images: Images, job: Job, parts: Sequence[int]) -> None:
+    def measure(self, parts: Sequence[int]) -> None:
         """Measure these parts in one pass over their images."""
         remaining = iter(parts)
-        for split in job.run(images, [self.parts[part] for part in parts]):
+        for split in self.job.run(self.images, [self.ranges[part] for part in parts]):
             part = next(remaining)
-            for kind, dna in job.dnas(split).items():
+            for kind, dna in self.job.values(split).items():
                 dna.save(self._path(part, kind))
                 del dna
             self._finish(part, split.num_images, split.unreadable)
@@ -165,7 +171,7 @@ class Parts:
 
     def put(self, part: int, finished: Finished) -> None:
         """Finish a part that was measured elsewhere."""
-        for kind, content in finished.value.items():
+        for kind, content in finished.files.items():
             with replacing(self._path(part, kind)) as temporary:
                 temporary.write_bytes(content)
         self._finish(part, finished.num_images, finished.unreadable)
@@ -174,24 +180,19 @@ class Parts:
         """Return one line for each image or shard that was left out, of all parts."""
         return [line for record in self._records() for line in record["unreadable"]]
 
-    def merged(self, label: str) -> Iterator[tuple[str, DNA]]:
+    def merged(self) -> Iterator[tuple[str, DNA]]:
         """Merge the DNAs of all parts, one kind at a time, lazily; two DNAs are in memory at a time.
 
-        Args:
-            label: Name of the image set, for messages.
-
-        Raises:
-            ValueError: If no image could be read.
-
+        ValueError if no image could be read.
         """
         unreadable = self.unreadable()
         num_images = sum(record["num_images"] for record in self._records())
-        check_any_read(num_images + len(unreadable), unreadable, label)
-        paths = {kind: [self._path(part, kind) for part in range(len(self.parts))] for kind in self.kinds}
-        return ((kind, merged(map(load_dna, paths[kind]))) for kind in self.kinds)
+        check_any_read(num_images + len(unreadable), unreadable, self.images.label)
+        paths = {kind: [self._path(part, kind) for part in range(len(self.ranges))] for kind in self.job.statistics}
+        return ((kind, merged(map(load_dna, of_kind))) for kind, of_kind in paths.items())
 
     def _records(self) -> Iterator[dict[str, Any]]:
-        return map(self._read, range(len(self.parts)))
+        return map(self._read, range(len(self.ranges)))
 
     def _read(self, part: int) -> dict[str, Any]:
         record = self._record(part)
@@ -233,8 +234,8 @@ class Parts:
         record = self.folder / _JOB
         with refusing(record, "the job of parts"):
             job: dict[str, Any] = read_json(record, dict)
-            if job.get("format") != FORMAT:
-                raise ValueError(f"its format is {job.get('format')!r}, expected {FORMAT!r}; move its folder away")
+            if job.get("format") != _FORMAT:
+                raise ValueError(f"its format is {job.get('format')!r}, expected {_FORMAT!r}; move its folder away")
         return job
 
     def _finish(self, part: int, num_images: int, unreadable: list[str]) -> None:

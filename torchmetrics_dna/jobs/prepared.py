@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from torchmetrics_dna.extractors.guard import normalising_by_batch
 from torchmetrics_dna.images.preparations import PreparedImages
 from torchmetrics_dna.jobs.features import SpatialMeans
-from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.loading import check_any_read
+from torchmetrics_dna.jobs.job import Job, check_any_read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,19 +33,10 @@ def measure_prepared(
 ) -> tuple[list[Tensor], list[str]]:
     """Measure the spatial means of images in several preparations, by one pass over them.
 
-    Args:
-        source: The images.
-        preparations: Preparations of each image.
-        extractor: The network, with an ``input_size``.
-        reading: Options for reading the images.
-        dtype: Precision of the network, as for :class:`DNAExtractor`.
-        by_batch: Whether batch norms take the mean and variance of each batch; there is a pass for each preparation.
+    With ``by_batch``, batch norms take the mean and variance of each batch, and there is a pass for each preparation.
 
     Returns:
         Features of each preparation, float32, ``(images, n)``, and a line for each image that was left out.
-
-    Raises:
-        ValueError: If there are no images, or one can't be read.
 
     """
     if by_batch and len(preparations) > 1:

@@ -89,14 +89,9 @@ def raise_if_peer_failed() -> None:
 
 @contextmanager
 def joined(report: Callable[[Exception], None]) -> Iterator[None]:
-    """Initialize the process group of torchrun, and exit with the same code as the other processes.
+    """Initialize the process group of torchrun, and exit with the same code as the other processes: 2 after an error.
 
-    Args:
-        report: Callback for the error of all, called in one process.
-
-    Raises:
-        SystemExit: With code 2, after an error.
-
+    The error of all is given to ``report`` in one process.
     """
     cuda = torch.cuda.is_available()
     if cuda:

@@ -23,15 +23,8 @@ def by_network(arguments: Arguments, sides: Sequence[Any]) -> list[Arguments]:
     """Split the arguments of a comparison by the network of each metric.
 
     Without a network and layers, published metrics bring theirs; other metrics are of the default network, which comes
-    first. With one, all metrics are of that network.
-
-    Args:
-        arguments: The arguments.
-        sides: The sides of the comparison.
-
-    Raises:
-        ValueError: If an argument deviates from a publication, would be ignored, or an iterator would be read twice.
-
+    first. With one, all metrics are of that network. ValueError if an argument deviates from a publication, would be
+    ignored, or an iterator would be read twice.
     """
     published = _published(arguments.metrics)
     network = Network() if arguments.feature is None else arguments.feature

@@ -21,17 +21,16 @@ from torchmetrics_dna.extractors.projections import own_layers
 from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
-from torchmetrics_dna.images import ImageSource, ImageStream, Reading, open_source
+from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.images.addresses import is_address
-from torchmetrics_dna.images.base import by_number
+from torchmetrics_dna.images.base import indexed
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.jobs.elsewhere import check_elsewhere
 from torchmetrics_dna.jobs.features import SpatialMeans
 from torchmetrics_dna.jobs.frechet_plan import plan_for
-from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.loading import is_small_job, number_of
+from torchmetrics_dna.jobs.groups import folds_of_pairs
+from torchmetrics_dna.jobs.job import Job, is_small_job
 from torchmetrics_dna.jobs.measure import Measured, measure
-from torchmetrics_dna.jobs.pairs import folds_of_pairs
 from torchmetrics_dna.statistics.folds import check_num_folds
 from torchmetrics_dna.statistics.resolve import check_of_dnas, resolve
 
@@ -43,10 +42,9 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.dna.names import GivenNames
     from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.images import Images, Source
+    from torchmetrics_dna.images import Images, ImageSource, Source
     from torchmetrics_dna.jobs.engine import Engine
-    from torchmetrics_dna.jobs.groups import Groups
-    from torchmetrics_dna.jobs.pairs import Pairs
+    from torchmetrics_dna.jobs.groups import Groups, Pairs
     from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.resolve import Feature
@@ -77,42 +75,25 @@ class Arguments:
 
 @dataclass(frozen=True, eq=False)
 class Sides:
-    """Opened image sets of one comparison.
+    """Opened image sets of one comparison."""
 
-    Attributes:
-        measured: Iterator over the measured sides, each measured lazily.
-        distances: Distances that all sides support.
-        plans: Plans of the evidence for fd and for published metrics that are fd of a layer, by name.
-        words: Names of neurons and changes of images, as keyword arguments of :class:`Comparison`.
-        few: True if sides and images are so few that loading numba would take longer than the work.
-        paired: True if the images of the sides are pairs, in the same folds.
-
-    """
-
-    measured: Iterator[Measured]
-    distances: Sequence[Distance]
-    plans: Mapping[str, Plan]
-    words: dict[str, Any]
-    few: bool
-    paired: bool = False
+    measured: Iterator[Measured]  # each measured lazily
+    distances: Sequence[Distance]  # that all sides support
+    plans: Mapping[str, Plan]  # of evidence for fd, and published fd of a layer, by name
+    words: dict[str, Any]  # names of neurons and changes of images, for Comparison
+    few: bool  # True if loading numba would take longer than the work
+    paired: bool = False  # True if images are pairs, in the same folds
 
 
 def measure_sides(sides: Sequence[Source | DNA], arguments: Arguments) -> Sides:
-    """Open all sides, and prepare to measure them; errors of any side come before the first is measured.
-
-    Args:
-        sides: Images, DNAs or paths of them.
-        arguments: The arguments of the comparison.
-
-    Raises:
-        ValueError: As for :func:`compare`.
-
-    """
+    """Open all sides, and prepare to measure them; errors of any side come before the first is measured."""
     opened = _open_sides(sides, arguments.layers, arguments.ranges, arguments.reading, arguments.on)
     dnas = [side for side in opened if isinstance(side, DNA)]
     distances = resolve_distances(arguments.metrics, dnas)
-    _check_certainty(arguments.confidence, arguments.num_folds)
     num_folds, paired = arguments.num_folds, bool(arguments.pairs)
+    check_confidence(arguments.confidence)
+    if num_folds is not None:
+        check_num_folds(num_folds)
     folds: Sequence[Sequence[int] | None] = [None] * len(opened)
     if arguments.pairs:
         if arguments.groups is not None or num_folds is None:
@@ -163,12 +144,6 @@ def _place(side: Any) -> str | None:
     return path if is_address(path) else os.path.realpath(path)
 
 
-def _check_certainty(confidence: float, num_folds: int | None) -> None:
-    check_confidence(confidence)
-    if num_folds is not None:
-        check_num_folds(num_folds)
-
-
 def _words(arguments: Arguments, origin: DNA | DNAExtractor) -> dict[str, Any]:
     """Resolve and check neuron names and changes; names for other layers of a preset are dropped."""
     extractor = origin.extractor if isinstance(origin, DNA) else origin.name
@@ -181,22 +156,11 @@ def _words(arguments: Arguments, origin: DNA | DNAExtractor) -> dict[str, Any]:
 
 def _plan_for_fd(sides: Sequence[Images | DNA], distance: Distance, neurons: Neurons, by_fold: bool) -> Plan:
     """Plan for fd of images, with DNAs taken as exact."""
-    sizes = [number_of(side) for side in sides if not isinstance(side, DNA)]
+    sizes = [side.count for side in sides if not isinstance(side, DNA)]
     layers = own_layers(neurons) if distance.layer is None else [distance.layer]
     neurons = neurons.take(neurons.positions(layers))
-    known_sizes = [size for size in sizes if size is not None]
-    if len(known_sizes) < len(sizes):
-        return Plan(
-            neurons,
-            False,
-            (),
-            (
-                f"{distance.name} has no test and no value without noise here, since a stream does not say how long"
-                " it is",
-            ),
-        )
     tested = not isinstance(sides[0], DNA) and len(sizes) > 1
-    return plan_for(neurons, known_sizes, tested=tested, by_fold=by_fold, name=distance.name)
+    return plan_for(neurons, sizes, tested=tested, by_fold=by_fold, name=distance.name)
 
 
 def _is_small_job(sides: Sequence[Images | DNA]) -> bool:
@@ -267,12 +231,8 @@ def open_indexed_sides(
     reading: Reading | None = None,
 ) -> list[ImageSource | DNA]:
     """Open all sides for a consumer of indexed images, such as "A report"; ValueError if one is a stream."""
-    indexed = list[ImageSource | DNA]()
-    for opened in _open_sides(sides, layers, ranges, reading):
-        if isinstance(opened, ImageStream):
-            raise ValueError(by_number(opened, what))
-        indexed.append(opened)
-    return indexed
+    opened = _open_sides(sides, layers, ranges, reading)
+    return [side if isinstance(side, DNA) else indexed(side, what) for side in opened]
 
 
 def open_images(sides: Sequence[Source], what: str, reading: Reading | None) -> list[Images]:
@@ -281,16 +241,6 @@ def open_images(sides: Sequence[Source], what: str, reading: Reading | None) -> 
     for side in _open_sides(sides, None, None, reading):
         if isinstance(side, DNA):
             raise ValueError(f"{what} needs images, but got a DNA of {images_in_words(side.num_images)}; give these")
-        opened.append(side)
-    return opened
-
-
-def open_indexed_images(sides: Sequence[Source], what: str, reading: Reading | None) -> list[ImageSource]:
-    """Open sides that must be images with an index; ValueError if a side is a stream."""
-    opened = list[ImageSource]()
-    for side in open_images(sides, what, reading):
-        if isinstance(side, ImageStream):
-            raise ValueError(by_number(side, what))
         opened.append(side)
     return opened
 

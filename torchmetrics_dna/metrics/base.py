@@ -17,8 +17,7 @@ from torchmetrics.utilities.exceptions import TorchMetricsUserError
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.identity import check_same
 from torchmetrics_dna.extractors import DNAExtractor
-from torchmetrics_dna.images import check_images
-from torchmetrics_dna.images.tensors import lacks_float64
+from torchmetrics_dna.images.tensors import check_images, lacks_float64
 from torchmetrics_dna.metrics.state import check_agreement, fingerprint, loaded, outside_graphs, saved
 from torchmetrics_dna.statistics.folds import FoldedStatistic
 from torchmetrics_dna.statistics.grouped import ClassedStatistic

@@ -6,7 +6,7 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from torchmetrics_dna.comparisons.compare import Options, compare_with_first
 from torchmetrics_dna.comparisons.comparisons import names_of
@@ -15,15 +15,13 @@ from torchmetrics_dna.dna.distances import resolve_distances
 from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.extractors.without_properties import without_properties
 from torchmetrics_dna.files.atomic import check_folder, replacing
-from torchmetrics_dna.jobs.features import Distances
-from torchmetrics_dna.jobs.pairs import partners
+from torchmetrics_dna.jobs.groups import partners
 from torchmetrics_dna.jobs.processes import in_step, rank
 from torchmetrics_dna.jobs.sides import Arguments, open_indexed_sides
 from torchmetrics_dna.reporting.findings import Findings
 from torchmetrics_dna.reporting.page import as_html
-from torchmetrics_dna.reporting.scored import Scored
 from torchmetrics_dna.reporting.texts import as_json, as_markdown
-from torchmetrics_dna.singles.cards import make_cards
+from torchmetrics_dna.singles.cards import NUM_IMAGES, cards_of
 from torchmetrics_dna.statistics.resolve import resolve
 from torchmetrics_dna.statistics.scores import Scorer
 
@@ -39,7 +37,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.statistics.resolve import Feature
 
 Format = Literal["html", "markdown", "json"]
-NUM_SCORED = 256  # images of each side
 FORMATS = {"html": as_html, "markdown": as_markdown, "json": as_json}
 
 
@@ -51,7 +48,7 @@ def report(
     *,
     format: Format | None = None,  # noqa: A002 - what users call it
     names: tuple[str, str] | None = None,
-    num_scored: int = NUM_SCORED,
+    num_scored: int = NUM_IMAGES,
     **options: Unpack[Options],
 ) -> Comparison:
     """Compare two image sets, and write a report: one html page that opens offline, Markdown or json.
@@ -64,7 +61,7 @@ def report(
         format: ``"html"``, ``"markdown"`` or ``"json"``; by default from the suffix of ``output``, else html.
         names: Names of A and B; by default their paths.
         num_scored: Number of images of each side to sample, with a fixed seed. The report shows crops of them that
-            excite neurons most, and those most and least like the other side. They pass through the network once more.
+            excite neurons most, and those least like the other side. They pass through the network once more.
         options: Keyword arguments of :func:`compare`, from ``metrics``, dna-emd among them, to ``distributed``.
 
     Properties of images are measured too if both sides are images and the extractor is given by name.
@@ -88,9 +85,9 @@ def report(
     if unknown := options.keys() - Options.__annotations__.keys():
         raise TypeError(f"report() got an unexpected keyword argument {min(unknown)!r}; it takes those of compare()")
     write = _writer(format, output)
-    shared: Any = {"reading": options.get("reading"), "distributed": options.get("distributed", False)}
+    reading, distributed = options.get("reading"), options.get("distributed", False)
     layers, ranges = options.get("layers"), options.get("ranges")
-    with in_step(shared["distributed"]):
+    with in_step(distributed):
         sides = _open(a, b, output, num_scored, options)
         images = {name: side for name, side in sides.items() if not isinstance(side, DNA)}
         dnas = [side for side in sides.values() if isinstance(side, DNA)]
@@ -103,25 +100,18 @@ def report(
             feature, options["layers"] = extractor, None
         arguments = Arguments(feature, **options)
         comparison = compare_with_first((sides["a"], sides["b"]), names or names_of(a, b), arguments)[0]
-        scored, cards = {}, None
+        scorers, cards = dict[str, Scorer](), None
         if extractor is not None:
             alone = without_properties(extractor) if comparison.properties else extractor
             scorers = {name: _scorer(comparison, alone, name) for name in images}
-            cards = make_cards(
-                sides["a"],
-                sides["b"],
-                comparison,
-                alone,
-                num_images=num_scored,
-                keep=lambda name: {"distances": Distances(scorers[name])},
-                **shared,
+            cards = cards_of(
+                images, comparison, alone, scorers, num_images=num_scored, reading=reading, distributed=distributed
             )
-            scored = {name: Scored.of(images[name], sample, scorers[name]) for name, sample in cards.looked_at.items()}
         if rank() == 0:
             settings = _settings(sides, comparison, extractor, num_scored)
             pairs = options.get("pairs")
             paired = partners(images["a"], images["b"], pairs) if pairs else None
-            _write(Findings(comparison, scored, cards, settings, paired), write, output)
+            _write(Findings(comparison, cards, scorers, settings, paired), write, output)
         return comparison
 
 
@@ -144,7 +134,7 @@ def write_report(comparison: Comparison, output: str | os.PathLike[str], *, form
         raise ValueError(f"A report shows dna-emd, but got a comparison by {', '.join(comparison)}; compare by it")
     for dna in comparison.aligned():
         _ = dna.known_ranges
-    _write(Findings(comparison, {}, None, {}), write, output)
+    _write(Findings(comparison, None, {}, {}), write, output)
 
 
 def _write(findings: Findings, write: Callable[[Findings], str], output: str | os.PathLike[str]) -> None:
@@ -162,8 +152,13 @@ def _writer(format: Format | None, output: str | os.PathLike[str]) -> Callable[[
 
 def _scorer(comparison: Comparison, extractor: DNAExtractor, name: str) -> Scorer:
     """Return the scorer of images of a side: distances from the other side and from its own."""
-    sides = [_histograms(comparison, side, extractor) for side in ("ba" if name == "a" else "ab")]
-    return Scorer(sides, extractor, comparison.neuron_weights)
+    assert comparison.measured is not None
+    references = list[HistogramDNA]()
+    for measured in comparison.measured[:: -1 if name == "a" else 1]:
+        dna = measured.dnas["histogram"]
+        assert isinstance(dna, HistogramDNA)
+        references.append(replace(dna.restrict(extractor.neurons), folds=()))
+    return Scorer(references, extractor, comparison.neuron_weights)
 
 
 def _open(
@@ -189,14 +184,6 @@ def _open(
         elif isinstance(side, DNA):
             raise ValueError(f"A report takes histograms, but got {side!r}; make a DNA of kind 'histogram'")
     return sides
-
-
-def _histograms(comparison: Comparison, name: str, extractor: DNAExtractor) -> HistogramDNA:
-    """Return the histogram DNA of one side, restricted to the neurons of the extractor."""
-    assert comparison.measured is not None
-    dna = comparison.measured["ab".index(name)].dnas["histogram"]
-    assert isinstance(dna, HistogramDNA)
-    return replace(dna.restrict(extractor.neurons), folds=())
 
 
 def _settings(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import re
 import warnings
@@ -22,6 +21,7 @@ from torchmetrics_dna.dna import DNA, check_comparable
 from torchmetrics_dna.dna.load import load_dna
 from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.locks import Lock
+from torchmetrics_dna.files.tables import as_csv
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
 from torchmetrics_dna.images import ImageSource, Reading
@@ -276,11 +276,8 @@ class Checkpoints:
         return measured.any
 
     def _write(self, comparisons: Comparisons) -> None:
-        rows = comparisons.rows()
-        with replacing(self.folder / "checkpoints.csv") as path, path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        with replacing(self.folder / "checkpoints.csv") as path:
+            path.write_text(as_csv(comparisons.rows()), encoding="utf-8", newline="")
         with suppress(ModuleNotFoundError):  # matplotlib is not needed to score
             figure = plot_curve(comparisons)
             with replacing(self.folder / "curve.png") as path:

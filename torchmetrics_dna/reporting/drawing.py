@@ -14,7 +14,8 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from torchmetrics_dna.dna.histogram import grouped
 from torchmetrics_dna.files.visible import percent
-from torchmetrics_dna.images.resize import central_square
+from torchmetrics_dna.images.cells import central_square
+from torchmetrics_dna.images.pixels import as_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna import HistogramDNA
     from torchmetrics_dna.images import ImageSource
-    from torchmetrics_dna.images.resize import Crop
+    from torchmetrics_dna.images.cells import Crop
 
 GROUPS = 32  # of bins, at most, in a small histogram
 _FAINTEST = 5  # a share of 10 to the minus this has no height
@@ -121,11 +122,6 @@ def name_within(source: ImageSource, name: str) -> str:
     return name.removeprefix(f"{Path(source.label)}/")
 
 
-def as_bytes(image: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return an image, uint8 or in [0, 1], as uint8."""
-    return image if image.dtype == np.uint8 else (255 * image).round().astype(np.uint8)
-
-
 def thumbnail(image: NDArray[Any]) -> str:
     """Return a small JPEG of an image, ``(H, W, 3)``, uint8 or in [0, 1], as a data URI."""
     picture = Image.fromarray(as_bytes(image))
@@ -178,11 +174,6 @@ def place_of(heat: Tensor) -> str:
     ninths = adaptive_avg_pool2d(heat[None], 3)[0]
     row, column = divmod(int(ninths.argmax()), 3)
     return "centre" if row == column == 1 else f"{_ROWS[row]} {_COLUMNS[column]}"
-
-
-def as_base64(values: Tensor) -> str:
-    """Encode the bytes of a uint8 tensor."""
-    return base64.b64encode(values.contiguous().numpy().tobytes()).decode()
 
 
 def _palette(scaled: NDArray[Any]) -> NDArray[np.uint8]:

@@ -12,10 +12,9 @@ from torchmetrics_dna.dna.scale import scale_for
 from torchmetrics_dna.files.visible import figure, images_in_words
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.properties import property_in_words
-from torchmetrics_dna.reporting.cards import describe_cards, describe_classes
+from torchmetrics_dna.reporting.cards import describe_classes
 from torchmetrics_dna.reporting.drawing import GROUPS, step_path
-from torchmetrics_dna.reporting.strips import make_strips
-from torchmetrics_dna.reporting.words import made_with
+from torchmetrics_dna.reporting.words import describe_settings, made_with
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,9 +22,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna.explanation import Explanation
     from torchmetrics_dna.dna.scale import Scale
-    from torchmetrics_dna.reporting.scored import Scored
-    from torchmetrics_dna.reporting.strips import Strips
     from torchmetrics_dna.singles.cards import Cards
+    from torchmetrics_dna.statistics.scores import Scorer
 
 
 class Place(NamedTuple):
@@ -49,6 +47,20 @@ class Place(NamedTuple):
     is_debiased: bool
 
     @property
+    def largest(self) -> float:
+        """Largest value of the scale, or of the interval."""
+        return max(self.high, *(mark.most for mark in self.scale.marks))
+
+    @property
+    def note(self) -> str:
+        """Sentences on what the scale shows."""
+        draws = f"means and ranges of {self.scale.num_draws} draws of {self.scale.images}"
+        note = f"Known changes of photographs on the same scale: {draws}. Only p says whether a difference is real."
+        if not self.is_debiased:
+            note += " dna-emd is shown without the correction, which takes too much from sets that share images."
+        return note
+
+    @property
     def sentence(self) -> str:
         """The distance beside all known changes."""
         marks = [
@@ -64,16 +76,16 @@ class Findings:
 
     Attributes:
         comparison: The comparison, with histograms of known ranges.
-        scored: Images of ``"a"``, of ``"b"`` or of both, ordered by how much closer they are to the other side.
-        cards: Cards of the neurons with most evidence; None if neither side has images.
+        cards: Cards of the neurons with most evidence, and the sampled images; None if neither side has images.
+        scorers: By side, ``"a"``, ``"b"`` or both, the scorer of its sample.
         settings: Settings to list beside those of the comparison.
         partners: Index in B of the partner of each image of A; None unless images correspond.
 
     """
 
     comparison: Comparison
-    scored: Mapping[str, Scored]
     cards: Cards | None
+    scorers: Mapping[str, Scorer]
     settings: Mapping[str, str]
     partners: Sequence[int] | None = None
 
@@ -82,22 +94,10 @@ class Findings:
         """Explanation of the differences in words."""
         return self.comparison.explain()
 
-    @cached_property
-    def strips(self) -> Strips | None:
-        """Images for the first screen; reads them. None if neither side has images."""
-        return None if self.cards is None else make_strips(self.cards, self.partners)
-
     @property
     def may_differ(self) -> bool:
         """True unless the test shows no difference, where single images and neurons have nothing to show."""
         return self.explanation.differs is not False
-
-    @cached_property
-    def shown(self) -> dict[str, Any] | None:
-        """Cards as input of the template; reads their pictures. None where no difference is shown."""
-        if self.cards is None or not self.may_differ:
-            return None
-        return describe_cards(self.cards, explained=bool(self.explanation.changes))
 
     @cached_property
     def place_on_scale(self) -> Place | None:
@@ -135,6 +135,11 @@ class Findings:
             side: images_in_words(counts[side]) if name == side.upper() else f"{name} ({images_in_words(counts[side])})"
             for side, name in zip("ab", names, strict=True)
         }
+
+    @property
+    def all_settings(self) -> dict[str, str]:
+        """All settings that the figures depend on, by name."""
+        return describe_settings(self.comparison, self.settings)
 
     @property
     def summary(self) -> str:

@@ -5,43 +5,35 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-import re
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from torchmetrics_dna.dna.names import in_words, number_and_name
-from torchmetrics_dna.files.visible import p_figure, visible
+from torchmetrics_dna.files.visible import number, p_figure, p_in_words, visible
+from torchmetrics_dna.reporting.cards import describe_cards
 from torchmetrics_dna.reporting.drawing import (
     SmallHistograms,
-    as_base64,
     colour_bar,
     heat_bar,
-    heat_picture,
-    name_within,
     neuron_map,
-    place_of,
     small_histograms,
     spikes,
     step_path,
-    thumbnail,
 )
-from torchmetrics_dna.reporting.templates import environment, styles
-from torchmetrics_dna.reporting.words import clearly, describe_settings
+from torchmetrics_dna.reporting.shown import least_like, make_strips
+from torchmetrics_dna.reporting.words import clearly
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.reporting.findings import Findings
-    from torchmetrics_dna.reporting.scored import Scored
 
 _TOP = 12  # neurons whose histograms are shown at once
-_PICTURES = 6  # of a side; each goes through the network once more, for its map
-_MAPPED = (0.01, 0.99)  # quantiles of the maps of a side: ends of their scale, beyond which are few places
-_FLAT = 1e-9  # spread of a flat map, relative to the largest value: rounding
 _TICKS = 5  # of an axis
 _NAMED = 100  # images that could not be read
 _HERE = "torchmetrics_dna.reporting"
@@ -55,10 +47,13 @@ def as_html(findings: Findings) -> str:
     emd = comparison["dna-emd"].values
     # within each layer, neurons that differ most come first
     order = torch.cat([rows.start + emd[rows].argsort(descending=True) for rows in comparison.neurons.slices.values()])
-    script = files(_HERE).joinpath("page.js").read_text(encoding="utf-8")
+    script = _text("page.js")
     headline, figures = comparison.headline_and_figures
+    cards, explained = findings.cards, bool(findings.explanation.changes)
+    shown = cards if findings.may_differ else None
+    sides = [] if shown is None else [least_like(shown, side, scorer) for side, scorer in findings.scorers.items()]
     return (
-        environment()
+        _environment()
         .get_template("page.html")
         .render(
             findings=findings,
@@ -66,9 +61,10 @@ def as_html(findings: Findings) -> str:
             names=dict(zip("ab", comparison.names, strict=True)),
             headline=headline.replace(" %", "\N{NO-BREAK SPACE}%"),
             figures=figures,
-            strips=findings.strips,
-            scale=_scale(findings),
-            explained=bool(findings.explanation.changes),
+            strips=None if cards is None else make_strips(cards, findings.partners),
+            scale=findings.place_on_scale,
+            explained=explained,
+            shown=None if shown is None else describe_cards(shown, explained),
             sure=comparison["dna-emd"].evidence is not None,
             tested=clearly(comparison),
             axis=_axis(comparison),
@@ -76,37 +72,32 @@ def as_html(findings: Findings) -> str:
             colour_bar=colour_bar(),
             data=_data(comparison, order, histograms) | {"spike": [spike_texts[i] for i in order.tolist()]},
             top=_top(comparison, histograms, spike_texts),
-            sides=[_side(side, scored) for side, scored in findings.scored.items()] if findings.may_differ else [],
+            sides=sides,
             heat_bar=heat_bar(),
             unreadable=comparison.unreadable[:_NAMED],
-            settings=describe_settings(comparison, a, findings.settings),
-            style=styles("page.css", "cards.css"),
+            style=Markup("\n".join(map(_text, ("page.css", "cards.css")))),
             script=Markup(script),
             script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         )
     )
 
 
-def _scale(findings: Findings) -> dict[str, Any] | None:
-    """Return the scale of known changes with its largest value and its texts, or None."""
-    place = findings.place_on_scale
-    if place is None:
-        return None
-    marks, scale = place.scale.marks, place.scale
-    largest = max(place.high, *(mark.most for mark in marks))
-    draws = f"means and ranges of {scale.num_draws} draws of {scale.images}"
-    note = f"Known changes of photographs on the same scale: {draws}. Only p says whether a difference is real."
-    if not place.is_debiased:
-        note += " dna-emd is shown without the correction, which takes too much from sets that share images."
-    texts = {"shown": place.shown, "label": place.sentence, "note": note}
-    return {
-        "marks": marks,
-        "value": place.value,
-        "low": place.low,
-        "high": place.high,
-        "largest": 1.06 * largest,
-        **texts,
-    }
+def _environment() -> Environment:
+    """Return the Jinja environment of the page's templates; all values are escaped and made visible."""
+    env = Environment(
+        loader=PackageLoader(_HERE, ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: visible(value) if type(value) is str else value,  # Markup is our own
+    )
+    env.filters |= {"number": number, "p": p_figure, "p_in_words": p_in_words}
+    return env
+
+
+def _text(name: str) -> str:
+    return files(_HERE).joinpath(name).read_text(encoding="utf-8")
 
 
 def _axis(comparison: Comparison) -> dict[str, Any]:
@@ -164,7 +155,7 @@ def _data(comparison: Comparison, order: Tensor, histograms: SmallHistograms) ->
         "low": _short(low),
         "high": _short(high),
         "used": histograms.used[order].tolist(),
-        "levels": as_base64(histograms.levels[order]),
+        "levels": base64.b64encode(histograms.levels[order].numpy().tobytes()).decode(),
     }
 
 
@@ -185,33 +176,3 @@ def _top(comparison: Comparison, histograms: SmallHistograms, spike_texts: list[
             step_path(levels, int(histograms.used[i]), 240, 90) for levels in histograms.levels[i].tolist()
         ]
     return top
-
-
-def _side(side: str, scored: Scored) -> dict[str, Any]:
-    """Return the images of a side that are least like the other side, and their maps on one scale."""
-    places = scored.least_like(_PICTURES)
-    maps = scored.maps(places)
-    ends, images = _ends(maps), []
-    for place, heat in zip(places, maps, strict=True):
-        name = name_within(scored.images, scored.names[place])
-        pixels = scored.images[scored.numbers[place]]
-        images.append(
-            {
-                "name": name,
-                "parts": re.findall(r"[^/_.-]*[/_.-]?", name),
-                "picture": thumbnail(pixels),
-                "map": ends and heat_picture(pixels, heat, ends, scored.mapper.extractor.crop),
-                "where": place_of(heat),
-            }
-        )
-    counts = {"count": len(scored.names), "whole": len(scored.images)}
-    return {"letter": side, "images": images, "ends": ends, **counts}
-
-
-def _ends(maps: Tensor) -> tuple[float, float] | None:
-    """Return the ends of the scale of maps; None if all are flat, as those of layers without positions are."""
-    spread = maps.amax((1, 2)) - maps.amin((1, 2))
-    if bool((spread <= _FLAT * maps.abs().amax()).all()):
-        return None
-    low, high = maps.flatten().quantile(torch.tensor(_MAPPED, dtype=maps.dtype)).tolist()
-    return low, high

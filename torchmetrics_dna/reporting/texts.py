@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from torchmetrics_dna.files.tables import Table, escaped_markdown
 from torchmetrics_dna.files.visible import p_figure
 from torchmetrics_dna.reporting.cards import describe_card
-from torchmetrics_dna.reporting.tables import layers_table, neurons_table
-from torchmetrics_dna.reporting.words import describe_settings
+from torchmetrics_dna.reporting.words import layers_table, neurons_table
 
 if TYPE_CHECKING:
     from torchmetrics_dna.reporting.findings import Findings
@@ -18,16 +17,16 @@ if TYPE_CHECKING:
 def as_markdown(findings: Findings) -> str:
     """Render a report as Markdown: the words and tables of the page, without pictures."""
     comparison, sides = findings.comparison, map(escaped_markdown, findings.sides.values())
-    settings = describe_settings(comparison, comparison.aligned()[0], findings.settings)
     headline, figures = map(escaped_markdown, comparison.headline_and_figures)
     place = findings.place_on_scale
+    differing = [[row["name"], row["a"], row["b"], p_figure(row["q"])] for row in findings.properties if row["clear"]]
     parts = [
         f"# {headline}",
         "A: {}  \nB: {}".format(*sides),
         *filter(None, [figures, place and escaped_markdown(place.sentence)]),
         *([escaped_markdown(findings.classes["sentence"])] if findings.classes else []),
         *(f"Note: {escaped_markdown(notice)}." for notice in comparison.notices),
-        *_properties(findings),
+        *(["## What differs", Table(["property of images", "A", "B", "q"], differing).markdown()] if differing else []),
         "## Where in the network",
         layers_table(comparison).markdown(),
         "## Over all layers",
@@ -35,7 +34,7 @@ def as_markdown(findings: Findings) -> str:
         "## Which neurons",
         neurons_table(comparison).markdown(),
         "## What was done",
-        Table(["setting", "value"], list(settings.items())).markdown(),
+        Table(["setting", "value"], list(findings.all_settings.items())).markdown(),
         *(f"Left out: {escaped_markdown(line)}" for line in comparison.unreadable),
     ]
     return "\n\n".join(parts) + "\n"
@@ -53,12 +52,6 @@ def as_json(findings: Findings) -> str:
         "scale": [mark._asdict() for mark in place.scale.marks] if place else [],
         "classes": classes and classes["rows"],
         "cards": [describe_card(card) for card in cards.cards] if cards else [],
-        "settings": describe_settings(comparison, comparison.aligned()[0], findings.settings),
+        "settings": findings.all_settings,
     }
     return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-
-
-def _properties(findings: Findings) -> list[str]:
-    """Return the section on properties of images that differ, or nothing."""
-    rows = [[row["name"], row["a"], row["b"], p_figure(row["q"])] for row in findings.properties if row["clear"]]
-    return ["## What differs", Table(["property of images", "A", "B", "q"], rows).markdown()] if rows else []

@@ -6,12 +6,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from PIL import Image
 
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.extractors.classes import classifier_of
 from torchmetrics_dna.images import Reading
-from torchmetrics_dna.images.boxes import window
+from torchmetrics_dna.images.cells import window
+from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.images.properties import LAYER
+from torchmetrics_dna.jobs.features import Distances
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.processes import in_step
@@ -21,18 +24,24 @@ from torchmetrics_dna.singles.extremes import Extremes, NeuronExtremes
 from torchmetrics_dna.singles.neuron_groups import mixed, move_together
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource, Source
-    from torchmetrics_dna.images.cells import Box
+    from torchmetrics_dna.images.cells import Box, Crop
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.singles.class_shares import Classes
     from torchmetrics_dna.statistics.rows import ImageRows
+    from torchmetrics_dna.statistics.scores import Scorer
 
-NUM_NEURONS, NUM_IMAGES = 12, 256
-MOST, LEAST = 6, 3  # crops of a side
+NUM_IMAGES = 256
+_NUM_NEURONS = 12
+_MOST, _LEAST = 6, 3  # crops of a side
+_SIDE = 96  # pixels of a crop's picture
 _CANDIDATES = 5  # for each card
 
 
@@ -44,6 +53,7 @@ class ImageCrop(NamedTuple):
         number: Index of the image in its source.
         box: Left, top, right and bottom, as fractions of the original image.
         activation: The largest activation of the neuron in the image, or the smallest.
+        picture: Pillow image of the crop, at most 96 pixels wide and high.
 
     """
 
@@ -51,6 +61,7 @@ class ImageCrop(NamedTuple):
     number: int
     box: Box
     activation: float
+    picture: Image.Image
 
 
 class OtherNeuron(NamedTuple):
@@ -99,31 +110,30 @@ class Cards:
         cards: One card for each group of neurons.
         classes: Classes that the network predicts; None unless it is sure, see :func:`make_cards`.
         images: Sources of the sides that are images, ``"a"``, ``"b"`` or both.
-        looked_at: Measured samples of these images, by side.
+        samples: Measured samples of these images, by side.
 
     """
 
     cards: list[Card]
     classes: Classes | None
     images: dict[str, ImageSource]
-    looked_at: dict[str, Measured]
+    samples: dict[str, Measured]
 
     @property
     def num_images(self) -> dict[str, int]:
         """Number of images in the sample of each side."""
-        return {side: len(sample.numbers) for side, sample in self.looked_at.items()}
+        return {side: len(sample.numbers) for side, sample in self.samples.items()}
 
 
 def make_cards(
     a: Source | DNA,
     b: Source | DNA,
-    found: Comparison,
+    comparison: Comparison,
     extractor: DNAExtractor,
     *,
-    num_neurons: int = NUM_NEURONS,
+    num_neurons: int = _NUM_NEURONS,
     num_images: int = NUM_IMAGES,
     seed: int = 0,
-    keep: Callable[[str], Mapping[str, ImageRows]] | None = None,
     reading: Reading | None = None,
     distributed: bool = False,
 ) -> Cards:
@@ -147,12 +157,11 @@ def make_cards(
     Args:
         a: Images, or a DNA or the path of one, whose side has no crops.
         b: As ``a``.
-        found: The comparison of both, from :func:`compare`.
+        comparison: The comparison of both, from :func:`compare`.
         extractor: The extractor of the comparison.
         num_neurons: Maximum number of cards.
         num_images: Number of images to sample from each side.
         seed: Seed of the samples.
-        keep: Function from ``"a"`` or ``"b"`` to further per-image statistics of the sample, by name.
         reading: Options for reading the images.
         distributed: Share the images among the processes of torch.distributed; all get the same result.
 
@@ -171,63 +180,95 @@ def make_cards(
 
     """
     with in_step(distributed):
-        images = open_images(a, b, reading)
-        _check(found, extractor, num_neurons, num_images)
-        candidates = mixed(_by_evidence(found), _CANDIDATES * num_neurons)
-        columns = [(neuron["layer"], neuron["neuron"]) for neuron in candidates]
-        classifier = classifier_of(extractor) if len(images) == 2 else None
-        samples: dict[str, Measured] = {}
-        for side, source in images.items():
-            statistics = {
-                "extremes": NeuronExtremes(columns, extractor.input_size, classifier),
-                **(keep(side) if keep else {}),
-            }
-            samples[side] = _look(
-                source,
-                _draw(len(source), num_images, seed),
-                Job(extractor, statistics, reading or Reading()),
-                distributed,
-            )
-        extremes = {side: Extremes.of(s.numbers, s.rows["extremes"], len(columns)) for side, s in samples.items()}
-        groups = move_together([side_extremes.values[..., 0] for side_extremes in extremes.values()])
-        shown = mixed([candidates[first] for first in groups], num_neurons)
-        crops = _Crops(images, extremes, extractor)
-        cards = [
-            _card(candidates, column, groups[column], crops)
-            for column in groups
-            if any(candidates[column] is neuron for neuron in shown)
-        ]
-        classes = (
-            None
-            if classifier is None
-            else class_shares_of(extremes["a"].probabilities, extremes["b"].probabilities, classifier.names)
-        )
-        return Cards(cards, classes, images, samples)
+        sides = zip("ab", open_indexed_sides((a, b), "A card", reading=reading), strict=True)
+        images = {name: side for name, side in sides if not isinstance(side, DNA)}
+        if not images:
+            raise ValueError("Cards show images, but A and B are both DNAs; give the images of at least one side")
+        for name, value in (("num_neurons", num_neurons), ("num_images", num_images)):
+            if value < 1:
+                raise ValueError(f"Argument `{name}` expected to be at least 1, but got {value}")
+        return cards_of(images, comparison, extractor, {}, num_neurons, num_images, seed, reading, distributed)
 
 
-def open_images(a: Source | DNA, b: Source | DNA, reading: Reading | None = None) -> dict[str, ImageSource]:
-    """Open the sides that are images, by ``"a"`` and ``"b"``; ValueError if neither is, or one is a stream."""
-    sides = open_indexed_sides((a, b), "A card", reading=reading)
-    images = {name: side for name, side in zip("ab", sides, strict=True) if not isinstance(side, DNA)}
-    if not images:
-        raise ValueError("Cards show images, but A and B are both DNAs; give the images of at least one side")
-    return images
+def cards_of(
+    images: dict[str, ImageSource],
+    comparison: Comparison,
+    extractor: DNAExtractor,
+    scorers: Mapping[str, Scorer],
+    num_neurons: int = _NUM_NEURONS,
+    num_images: int = NUM_IMAGES,
+    seed: int = 0,
+    reading: Reading | None = None,
+    distributed: bool = False,
+) -> Cards:
+    """Make cards like :func:`make_cards`, of opened images by side.
+
+    The pass also measures ``"distances"`` of the sample of each side that has a scorer.
+    """
+    _check(comparison, extractor)
+    candidates = mixed(_by_evidence(comparison), _CANDIDATES * num_neurons)
+    columns = [(neuron["layer"], neuron["neuron"]) for neuron in candidates]
+    classifier = classifier_of(extractor) if len(images) == 2 else None
+    samples: dict[str, Measured] = {}
+    for side, source in images.items():
+        statistics: dict[str, ImageRows] = {"extremes": NeuronExtremes(columns, extractor.input_size, classifier)}
+        if side in scorers:
+            statistics["distances"] = Distances(scorers[side])
+        drawn = torch.randperm(len(source), generator=torch.Generator().manual_seed(seed))
+        numbers = drawn[:num_images].sort().values.tolist()
+        job = Job(extractor, statistics, reading or Reading())
+        measured = measure(job, source.take(numbers), distributed=distributed)
+        samples[side] = replace(measured, numbers=[numbers[i] for i in measured.numbers])
+    extremes = {side: Extremes.of(sample.rows["extremes"], len(columns)) for side, sample in samples.items()}
+    groups = move_together([side_extremes.values[..., 0] for side_extremes in extremes.values()])
+    shown = mixed([candidates[first] for first in groups], num_neurons)
+    chosen = [column for column in groups if any(candidates[column] is neuron for neuron in shown)]
+    crops = {
+        side: _crops(source, samples[side].numbers, extremes[side], chosen, extractor.crop)
+        for side, source in images.items()
+    }
+    cards = [_card(candidates, column, groups[column], crops) for column in chosen]
+    classes = (
+        None
+        if classifier is None
+        else class_shares_of(extremes["a"].probabilities, extremes["b"].probabilities, classifier.names)
+    )
+    return Cards(cards, classes, images, samples)
 
 
-def _check(found: Comparison, extractor: DNAExtractor, num_neurons: int, num_images: int) -> None:
-    for name, value in (("num_neurons", num_neurons), ("num_images", num_images)):
-        if value < 1:
-            raise ValueError(f"Argument `{name}` expected to be at least 1, but got {value}")
-    if not found.of_grain("neuron"):
+def cut_out(pixels: NDArray[np.uint8], box: Box) -> Image.Image:
+    """Cut a part out of an image ``(H, W, 3)``, at least a pixel, and shrink it to at most 96 pixels a side.
+
+    Args:
+        pixels: The image.
+        box: Left, top, right and bottom as fractions of the image.
+
+    """
+    height, width = pixels.shape[:2]
+    left, right = _pixels(box[0], box[2], width)
+    top, bottom = _pixels(box[1], box[3], height)
+    picture = Image.fromarray(pixels[top:bottom, left:right])
+    picture.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    return picture
+
+
+def _pixels(begin: float, end: float, length: int) -> tuple[int, int]:
+    first = min(round(begin * length), length - 1)
+    return first, max(first + 1, round(end * length))
+
+
+def _check(comparison: Comparison, extractor: DNAExtractor) -> None:
+    if not comparison.of_grain("neuron"):
         raise ValueError(
-            f"Cards take a distance of neurons, but the comparison has {', '.join(found)}; add dna-emd to its `metrics`"
+            f"Cards take a distance of neurons, but the comparison has {', '.join(comparison)}; add dna-emd to its"
+            " `metrics`"
         )
-    if missing := [layer for layer in found.neurons if layer not in extractor.neurons]:
+    if missing := [layer for layer in comparison.neurons if layer not in extractor.neurons]:
         raise ValueError(
             f"The comparison has layer {missing[0]!r}, but the extractor has {', '.join(extractor.neurons)}; give the"
             " extractor that it was made with"
         )
-    if list(found.neurons) == [LAYER]:
+    if list(comparison.neurons) == [LAYER]:
         raise ValueError("Cards show neurons of a network, but only properties were compared; give an extractor")
 
 
@@ -236,58 +277,57 @@ def _by_evidence(comparison: Comparison) -> list[dict[str, Any]]:
     return [neuron for neuron in comparison.top_neurons(comparison.neurons.total) if neuron["layer"] != LAYER]
 
 
-def _draw(count: int, num_images: int, seed: int) -> list[int]:
-    """Draw indices of images, ascending."""
-    drawn = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    numbers: list[int] = drawn[:num_images].sort().values.tolist()
-    return numbers
+def _crops(
+    images: ImageSource, numbers: Sequence[int], extremes: Extremes, columns: Iterable[int], crop: Crop
+) -> dict[int, tuple[list[ImageCrop], list[ImageCrop]]]:
+    """Cut out what excites neurons most, and what of other images excites them least; each image is read once.
+
+    Args:
+        images: All images of the side.
+        numbers: Indices of the sampled ones.
+        extremes: Their extremes.
+        columns: Columns of the neurons in the extremes.
+        crop: Part of an image that the network sees.
+
+    """
+    chosen = {column: _most_and_least(extremes, column) for column in columns}
+    ends: dict[int, list[tuple[int, int]]] = {}  # by image of the sample: columns, and 0 for most or 1 for least
+    for column, parts in chosen.items():
+        for end, part in enumerate(parts):
+            for i in part:
+                ends.setdefault(i, []).append((column, end))
+    crops: dict[tuple[int, int, int], ImageCrop] = {}
+    for i, of_image in ends.items():
+        name, number = images.names[numbers[i]], numbers[i]
+        pixels = as_bytes(images[number])
+        for column, end in of_image:
+            left, top, right, bottom = extremes.cells[i, column, end].tolist()
+            box = window((left, top, right, bottom), pixels.shape[0], pixels.shape[1], crop)
+            activation = float(extremes.values[i, column, end])
+            crops[column, end, i] = ImageCrop(name, number, box, activation, cut_out(pixels, box))
+    return {
+        column: ([crops[column, 0, i] for i in most], [crops[column, 1, i] for i in least])
+        for column, (most, least) in chosen.items()
+    }
 
 
-def _look(source: ImageSource, numbers: list[int], job: Job, distributed: bool) -> Measured:
-    """Measure the images of a source with these indices."""
-    measured = measure(job, source.take(numbers), distributed=distributed)
-    return replace(measured, numbers=[numbers[i] for i in measured.numbers])
+def _most_and_least(extremes: Extremes, column: int) -> tuple[list[int], list[int]]:
+    """Return the images of the sample that excite a neuron most, and those of the others that excite it least."""
+    largest, smallest = extremes.values[:, column].T.tolist()
+    indices = range(len(largest))
+    most = sorted(indices, key=lambda i: -largest[i])[: min(_MOST, -(-2 * len(indices) // 3))]
+    rest = [i for i in indices if i not in most]
+    return most, sorted(rest, key=lambda i: (smallest[i], largest[i]))[:_LEAST]
 
 
-class _Crops:
-    """Crops of the sampled images, around extremes of a neuron."""
-
-    def __init__(
-        self, images: Mapping[str, ImageSource], extremes: Mapping[str, Extremes], extractor: DNAExtractor
-    ) -> None:
-        self.sides = list(images)
-        self._images, self._extremes, self._crop = images, extremes, extractor.crop
-        self._sizes: dict[tuple[str, int], tuple[int, int]] = {}
-
-    def of(self, side: str, column: int) -> tuple[list[ImageCrop], list[ImageCrop]]:
-        """Return the crops that excite a neuron most, and those of other images that excite it least."""
-        largest, smallest = self._extremes[side].values[:, column].T.tolist()
-        indices = range(len(largest))
-        count = min(MOST, -(-2 * len(indices) // 3))
-        most = sorted(indices, key=lambda i: -largest[i])[:count]
-        rest = [i for i in indices if i not in most]
-        least = sorted(rest, key=lambda i: (smallest[i], largest[i]))[:LEAST]
-        return [self._cut(side, i, column, 0) for i in most], [self._cut(side, i, column, 1) for i in least]
-
-    def _cut(self, side: str, index: int, column: int, end: int) -> ImageCrop:
-        extremes, images = self._extremes[side], self._images[side]
-        number = extremes.numbers[index]
-        left, top, right, bottom = extremes.cells[index, column, end].tolist()
-        box = window((left, top, right, bottom), *self._size(side, number), self._crop)
-        return ImageCrop(images.names[number], number, box, float(extremes.values[index, column, end]))
-
-    def _size(self, side: str, number: int) -> tuple[int, int]:
-        """Return height and width of an image; each is read only once."""
-        if (side, number) not in self._sizes:
-            height, width = self._images[side][number].shape[:2]
-            self._sizes[side, number] = height, width
-        return self._sizes[side, number]
-
-
-def _card(candidates: Sequence[dict[str, Any]], column: int, others: Sequence[int], crops: _Crops) -> Card:
+def _card(
+    candidates: Sequence[dict[str, Any]],
+    column: int,
+    others: Sequence[int],
+    crops: Mapping[str, Mapping[int, tuple[list[ImageCrop], list[ImageCrop]]]],
+) -> Card:
     neuron = candidates[column]
     shift = neuron["shift"] or 0
-    by_side = {side: crops.of(side, column) for side in crops.sides}
     return Card(
         neuron["layer"],
         neuron["neuron"],
@@ -297,6 +337,6 @@ def _card(candidates: Sequence[dict[str, Any]], column: int, others: Sequence[in
         neuron["q"],
         ("b" if shift > 0 else "a") if shift else None,
         [OtherNeuron(*(candidates[i][key] for key in ("layer", "neuron", "name"))) for i in others],
-        {side: most for side, (most, _) in by_side.items()},
-        {side: least for side, (_, least) in by_side.items()},
+        {side: of_side[column][0] for side, of_side in crops.items()},
+        {side: of_side[column][1] for side, of_side in crops.items()},
     )

@@ -25,28 +25,23 @@ class Extremes:
     """Extremes of n neurons in single images.
 
     Attributes:
-        numbers: Indices of the images in their source, ascending.
         values: Largest and smallest activation, float32, ``(images, n, 2)``.
         cells: Position of each of these, as fractions of the network's input: left, top, right and bottom,
             ``(images, n, 2, 4)``.
-        means: Spatial means, ``(images, n)``.
         probabilities: Probabilities of classes, ``(images, classes)``; 0 columns without a classifier.
 
     """
 
-    numbers: Sequence[int]
     values: Tensor
     cells: Tensor
-    means: Tensor
     probabilities: Tensor
 
     @classmethod
-    def of(cls, numbers: Sequence[int], rows: Tensor, num_neurons: int) -> Extremes:
+    def of(cls, rows: Tensor, num_neurons: int) -> Extremes:
         """Split the rows of :class:`NeuronExtremes`."""
-        sizes = [2 * num_neurons, 8 * num_neurons, num_neurons]
-        values, cells, means, probabilities = torch.split(rows, [*sizes, rows.shape[1] - sum(sizes)], 1)
+        values, cells, probabilities = rows.tensor_split([2 * num_neurons, 10 * num_neurons], 1)
         each = (len(rows), num_neurons)
-        return cls(numbers, values.reshape(*each, 2), cells.reshape(*each, 2, 4), means, probabilities)
+        return cls(values.reshape(*each, 2), cells.reshape(*each, 2, 4), probabilities)
 
 
 class NeuronExtremes(ImageRows):
@@ -63,7 +58,7 @@ class NeuronExtremes(ImageRows):
         self,
         neurons: Sequence[tuple[str, int]],
         input_size: tuple[int, int] | None,
-        classifier: Classifier | None = None,
+        classifier: Classifier | None,
     ) -> None:
         super().__init__()
         self._neurons, self._input_size, self._classifier = neurons, input_size, classifier
@@ -73,41 +68,20 @@ class NeuronExtremes(ImageRows):
 
     @override
     def rows(self, activations: Mapping[str, Tensor]) -> Tensor:
-        chosen = {
-            layer: (columns, activations[layer][:, [self._neurons[column][1] for column in columns]])
-            for layer, columns in self._columns.items()
-        }
-        count = len(next(iter(activations.values())))
-        parts = [part.flatten(1) for part in _of_batch(chosen, count, self._input_size)]
+        count, width = len(next(iter(activations.values()))), len(self._neurons)
+        values, cells = torch.zeros(count, width, 2), torch.zeros(count, width, 2, 4)
+        for layer, columns in self._columns.items():
+            of_layer = activations[layer][:, [self._neurons[column][1] for column in columns]].float()
+            parts = cells_of(of_layer.shape[2:], self._input_size)
+            of_layer = of_layer.flatten(2) if of_layer.ndim > 2 else of_layer[..., None]
+            for end, sign in enumerate((1, -1)):
+                most = (sign * of_layer).amax(2)
+                values[:, columns, end] = sign * most.cpu()
+                cells[:, columns, end] = parts[_middle_of(sign * of_layer == most[..., None], parts).cpu()]
+        rows = [values.flatten(1), cells.flatten(1)]
         if self._classifier is not None:
-            parts.append(self._classifier.probabilities(activations[CLASSIFIED]).cpu())
-        return torch.cat(parts, 1)
-
-
-def _of_batch(
-    chosen: Mapping[str, tuple[list[int], Tensor]], num_images: int, size: tuple[int, int] | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return values, cells and means of a batch, as in :class:`Extremes`.
-
-    Args:
-        chosen: For each layer, columns of the result and their activations, ``(B, c, *positions)``.
-        num_images: B.
-        size: Height and width of the network's input.
-
-    """
-    width = sum(len(columns) for columns, _ in chosen.values())
-    values, cells = torch.zeros(num_images, width, 2), torch.zeros(num_images, width, 2, 4)
-    means = torch.zeros(num_images, width)
-    for columns, activations in chosen.values():
-        values_of_layer = activations.float()
-        parts = cells_of(values_of_layer.shape[2:], size)
-        values_of_layer = values_of_layer.flatten(2) if values_of_layer.ndim > 2 else values_of_layer[..., None]
-        means[:, columns] = values_of_layer.mean(2).cpu()
-        for end, sign in enumerate((1, -1)):
-            most = (sign * values_of_layer).amax(2)
-            values[:, columns, end] = sign * most.cpu()
-            cells[:, columns, end] = parts[_middle_of(sign * values_of_layer == most[..., None], parts).cpu()]
-    return values, cells, means
+            rows.append(self._classifier.probabilities(activations[CLASSIFIED]).cpu())
+        return torch.cat(rows, 1)
 
 
 def _middle_of(reached: Tensor, parts: Tensor) -> Tensor:

@@ -165,22 +165,11 @@ def _open_nearest(
 
 def _is_index(path: str | os.PathLike[str]) -> bool:
     """True if a path is named like a file of features, or is one; a ``.npz`` may also hold images."""
-    if str(path).endswith(".features.npz"):
-        return True
-    return Path(path).is_file() and is_container(path)
+    return str(path).endswith(".features.npz") or (Path(path).is_file() and is_container(path))
 
 
 class _Scored(NamedTuple):
-    """Scores of the ranked images.
-
-    Attributes:
-        measured: Values of the ranked images, with the rows ``"distances"``.
-        references: The DNA of the reference, and that of the contrast if there is one.
-        mapper: Scorer whose maps show where images are off.
-        typical: Scores of the reference's own images, if they are known.
-        p_value: P-value of the test that pool and reference differ.
-
-    """
+    """Scores of the ranked images, the rows ``"distances"`` of ``measured``, with what they were compared with."""
 
     measured: Measured
     references: list[DNA]
@@ -194,7 +183,8 @@ class _Run:
 
     def __init__(self, resolved: Resolved, weights: Tensor | None, reading: Reading, distributed: bool) -> None:
         self.resolved, self.weights, self.reading, self.distributed = resolved, weights, reading, distributed
-        self.dnas = iter(resolved.dnas)
+        self.extractor, self.dnas = resolved.extractor, iter(resolved.dnas)
+        self.features = {"features": SpatialMeans.of_last_layer(resolved.extractor.neurons)}
 
     def rank(
         self,
@@ -208,13 +198,17 @@ class _Run:
         reference, *contrasts = (
             self._measured(side, score, folds=pools, features=own and side is index_source) for side in sides
         )
-        index = self._index(index_source, reference if own else None)
-        if score == "outlier":
-            scored = self._by_outliers(source, reference, index is not None)
-        elif score == "local":
-            scored = self._by_places(source, reference, index is not None)
+        if index_source is None or isinstance(index_source, Features):
+            index = index_source
         else:
-            scored = self._by_emd(source, sides[0], [reference, *contrasts], pools, index is not None)
+            index = (reference if own else self._rows(index_source, **self.features)).features
+        rows = {} if index is None else self.features  # of the ranked images, beside their scores
+        if score == "outlier":
+            scored = self._by_outliers(source, reference, rows)
+        elif score == "local":
+            scored = self._by_places(source, reference, rows)
+        else:
+            scored = self._by_emd(source, sides[0], [reference, *contrasts], pools, rows)
         measured, references = scored.measured, scored.references
         distances = measured.rows["distances"]
         scores = contrasted(distances)
@@ -241,105 +235,78 @@ class _Run:
             reference_images=sides[0] if isinstance(sides[0], ImageSource) else None,
         )
 
-    def _by_outliers(self, source: Images, reference: Measured, features: bool) -> _Scored:
-        extractor = self.resolved.extractor
+    def _by_outliers(self, source: Images, reference: Measured, rows: Mapping[str, ImageRows]) -> _Scored:
+        neurons = self.extractor.neurons
         dna = cast("LayerGaussianDNA", reference.dnas["layer-gaussian"])
-        scorer = OutlierScorer(dna, extractor)
+        scorer = OutlierScorer(dna, self.extractor)
         typical = None
         if "means" in reference.rows and dna.num_images > 2:
-            layers = layers_for_outliers(extractor.neurons)
-            columns = torch.split(reference.rows["means"], [extractor.neurons[layer] for layer in layers], 1)
+            layers = layers_for_outliers(neurons)
+            columns = torch.split(reference.rows["means"], [neurons[layer] for layer in layers], 1)
             typical = outlier_distance(dict(zip(layers, map(left_out_distances, columns), strict=True)))
         mapper = self._places(reference) or scorer
-        return _Scored(self._rows(source, **self._score_rows(scorer, features)), [dna], mapper, typical)
+        return _Scored(self._rows(source, distances=Distances(scorer), **rows), [dna], mapper, typical)
 
-    def _by_places(self, source: Images, reference: Measured, features: bool) -> _Scored:
+    def _by_places(self, source: Images, reference: Measured, rows: Mapping[str, ImageRows]) -> _Scored:
         scorer = self._places(reference)
         if scorer is None:
             raise ValueError(
                 "The score 'local' takes a layer with a grid of positions, but there is none among"
-                f" {', '.join(self.resolved.extractor.neurons)}"
+                f" {', '.join(self.extractor.neurons)}"
             )
-        measured = self._rows(source, **self._score_rows(scorer, features))
+        measured = self._rows(source, distances=Distances(scorer), **rows)
         # the extreme places of the reference are part of its covariance, so its own scores would be too low to compare
         return _Scored(measured, [reference.any], scorer, typical=None)
 
     def _places(self, reference: Measured) -> LocalScorer | None:
         """Return the scorer of places; None if the reference is a DNA, or no layer has a grid of positions."""
         dna = reference.dnas.get("local")
-        return None if dna is None else LocalScorer(cast("LayerGaussianDNA", dna), self.resolved.extractor)
+        return None if dna is None else LocalScorer(cast("LayerGaussianDNA", dna), self.extractor)
 
     def _by_emd(
-        self, source: Images, side: Images | DNA, references: list[Measured], pools: bool, features: bool
+        self,
+        source: Images,
+        side: Images | DNA,
+        references: list[Measured],
+        pools: bool,
+        rows: Mapping[str, ImageRows],
     ) -> _Scored:
         histograms = [cast("HistogramDNA", measured.dnas["histogram"]) for measured in references]
-        measured, scorer = self._score(source, histograms, pools, features)
-        p_value = None
+        scorer, p_value = Scorer(histograms, self.extractor, self.weights), None
         if pools:
+            job = self._histograms(folds=True).also(distances=Distances(scorer, pools), **rows)
+            measured = measure(job, source, distributed=self.distributed)
+            scorer = scorer.beside(measured.states["distances"]["pool"])
+            if measured.rows["distances"].isnan().any():  # histograms could not be kept
+                second_pass = self._rows(source, distances=Distances(scorer))
+                measured = replace(measured, rows={**measured.rows, **second_pass.rows})
             histograms.append(cast("HistogramDNA", measured.dnas["histogram"]))
             p_value = DISTANCES["dna-emd"].result(histograms[0], histograms[1], self.weights).p_value
+        else:
+            measured = self._rows(source, distances=Distances(scorer), **rows)
         typical = self._typical(side, scorer, histograms[0].num_images)
         return _Scored(measured, list(histograms), scorer, typical, p_value)
 
     def _measured(self, side: Images | DNA, score: Score, folds: bool, features: bool) -> Measured:
         if isinstance(side, DNA):
             return Measured({side.kind: next(self.dnas)}, [])
-        job = self._job_for_outliers() if score in WORST_FIRST else self._job(folds)
-        return self._measure(job.also(features=self._features()) if features else job, side)
+        job = self._moments() if score in WORST_FIRST else self._histograms(folds)
+        return measure(job.also(**self.features) if features else job, side, distributed=self.distributed)
 
-    def _measure(self, job: Job, images: Images) -> Measured:
-        return measure(job, images, distributed=self.distributed)
-
-    def _job(self, folds: bool) -> Job:
-        """Return a job that makes histograms."""
+    def _histograms(self, folds: bool) -> Job:
         return Job.for_dnas(self.resolved, ["histogram"], self.reading, NUM_FOLDS if folds else None)
 
-    def _job_for_outliers(self) -> Job:
+    def _moments(self) -> Job:
         """Return a job that makes the Gaussians of layers and of places, and keeps means to leave images out."""
-        extractor = self.resolved.extractor
-        neurons = extractor.neurons
+        neurons = self.extractor.neurons
         chosen = neurons.take(neurons.positions(layers_for_outliers(neurons)))
         job = Job.for_dnas(self.resolved, ["layer-gaussian"], self.reading).also(means=SpatialMeans(chosen))
-        layer = local_layer(extractor)
-        return job if layer is None else job.also(local=LocalMomentStatistic(extractor, layer))
+        layer = local_layer(self.extractor)
+        return job if layer is None else job.also(local=LocalMomentStatistic(self.extractor, layer))
 
     def _rows(self, images: Images, **statistics: ImageRows) -> Measured:
         """Measure only statistics of single images."""
-        return self._measure(Job(self.resolved.extractor, statistics, self.reading), images)
-
-    def _features(self) -> SpatialMeans:
-        """Return the statistic for features of the last layer."""
-        return SpatialMeans.of_last_layer(self.resolved.extractor.neurons)
-
-    def _score_rows(self, scorer: ImageScorer, features: bool, pools: bool = False) -> dict[str, ImageRows]:
-        """Return the statistics of the ranked images: their scores, and their features for an index."""
-        rows: dict[str, ImageRows] = {"distances": Distances(scorer, pools)}
-        return rows | ({"features": self._features()} if features else {})
-
-    def _index(self, index_source: Images | Features | None, reference: Measured | None) -> Features | None:
-        if index_source is None or isinstance(index_source, Features):
-            return index_source
-        return (reference or self._rows(index_source, features=self._features())).features
-
-    def _score(
-        self, source: Images, references: list[HistogramDNA], pools: bool, features: bool
-    ) -> tuple[Measured, Scorer]:
-        """Measure distances of the images to all references and, if ``pools``, to their pool.
-
-        Returns:
-            The measured values, and a scorer with the same references.
-
-        """
-        scorer = Scorer(references, self.resolved.extractor, self.weights)
-        rows = self._score_rows(scorer, features, pools)
-        if not pools:
-            return self._rows(source, **rows), scorer
-        measured = self._measure(self._job(folds=True).also(**rows), source)
-        scorer = scorer.beside(measured.states["distances"]["pool"])
-        if measured.rows["distances"].isnan().any():  # histograms could not be kept
-            second_pass = self._rows(source, distances=Distances(scorer))
-            measured = replace(measured, rows={**measured.rows, **second_pass.rows})
-        return measured, scorer
+        return measure(Job(self.extractor, statistics, self.reading), images, distributed=self.distributed)
 
     def _typical(self, side: Images | DNA, scorer: Scorer, count: int) -> Tensor | None:
         """Score images of the reference, each against the other ``count - 1``; a sample if there are many."""

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.tables import Table, notebook_html
-from torchmetrics_dna.files.visible import images_in_words, percent, three_digits
+from torchmetrics_dna.files.visible import images_in_words, percent, shortened, three_digits, visible
+from torchmetrics_dna.functional.heat import SIDE
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
-from torchmetrics_dna.images import ImageSource
-from torchmetrics_dna.plots import NO_IMAGES, plot_ranking
-from torchmetrics_dna.singles.maps import heat_maps
+from torchmetrics_dna.images import ImageSource, Reading
+from torchmetrics_dna.images.cells import central_square
+from torchmetrics_dna.jobs.features import Heat
+from torchmetrics_dna.jobs.job import Job
+from torchmetrics_dna.jobs.measure import measure
+from torchmetrics_dna.plots.figure import new_figure, put_title
 from torchmetrics_dna.singles.nearest import COPY
 
 if TYPE_CHECKING:
@@ -23,6 +29,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.images import Images
+    from torchmetrics_dna.images.cells import Crop
     from torchmetrics_dna.singles.nearest import Nearest
     from torchmetrics_dna.statistics.scores import ImageScorer
 
@@ -150,13 +157,17 @@ class Ranking(Saved):
             ValueError: If the ranked images are a stream, or the ranking was loaded.
 
         """
-        if self.images is None or self.mapper is None:
-            raise ValueError(NO_IMAGES)
-        if not isinstance(self.images, ImageSource):
+        images, mapper = self._images_and_mapper()
+        if not isinstance(images, ImageSource):
             raise ValueError(
-                f"Maps take images that can be read again, but {self.images.label!r} is a stream; rank a folder or list"
+                f"Maps take images that can be read again, but {images.label!r} is a stream; rank a folder or list"
             )
-        return heat_maps(self.mapper, self.images, [self.numbers[place] for place in places])
+        return heat_maps(mapper, images, [self.numbers[place] for place in places])
+
+    def _images_and_mapper(self) -> tuple[Images, ImageScorer]:
+        if self.images is None or self.mapper is None:
+            raise ValueError("A ranking that was loaded has no images to show; rank them again")
+        return self.images, self.mapper
 
     def to_dict(self) -> dict[str, Any]:
         """Return all results in plain types, ready for json."""
@@ -202,35 +213,49 @@ class Ranking(Saved):
         return Table(header, cells, f"{images_in_words(len(self.names))} {self.question}")
 
     def plot(self, columns: int = 8, maps: bool = False) -> Any:
-        """Plot a contact sheet, see :func:`~torchmetrics_dna.plots.plot_ranking`."""
-        return plot_ranking(self, columns, maps)
+        """Plot a contact sheet below examples of the reference.
 
-    def precision_recall(self, relevant: Sequence[bool]) -> tuple[Tensor, Tensor, float]:
-        """Compute the precision-recall curve of the ranking for relevant images.
+        Outlier and local scores have two rows of the worst images; others the best, middle and worst.
 
         Args:
-            relevant: Whether each image is relevant, in source order; for a stream, of each readable image.
+            columns: Number of images in each row.
+            maps: Whether to show below each row where its images are off, by :meth:`maps`.
 
         Returns:
-            Precision and recall at each number of images taken in the order of the ranking, and the area under the
-            curve (average precision), by torchmetrics.
+            The matplotlib figure. If the reference is images, evenly spaced examples are read for it.
 
         Raises:
-            ValueError: Unless there is one entry for each image of the source.
+            ValueError: If the ranking was loaded.
 
         """
-        from torchmetrics.functional import classification  # slow to import
-
-        count = len(self.images) if isinstance(self.images, ImageSource) else len(self.names)
-        if self.images is None:  # images that could not be read may come after the last one that could
-            count = max(len(relevant), max(self.numbers) + 1)
-        if len(relevant) != count:
-            raise ValueError(f"Expected one entry for each of {count} images, but got {len(relevant)}")
-        truth = torch.tensor([int(relevant[number]) for number in self.numbers])
-        span = (self.scores[-1] - self.scores[0]).abs().clamp(min=torch.finfo(torch.float64).tiny)
-        closeness = (self.scores[-1] - self.scores).abs() / span  # in [0, 1], so that torchmetrics applies no sigmoid
-        precision, recall, _ = classification.binary_precision_recall_curve(closeness, truth)
-        return precision, recall, float(classification.binary_average_precision(closeness, truth))
+        images, mapper = self._images_and_mapper()
+        count = len(self.scores)
+        columns = min(columns, count)
+        last = count - columns
+        starts = {"best": 0, "middle": last // 2, "worst": last}
+        if self.worst_first:
+            starts = {"worst": 0} | ({"next": min(columns, last)} if last else {})
+        examples = _some(self.reference_images, columns)
+        num_rows = bool(examples) + (1 + maps) * len(starts)
+        figure = new_figure(width=1.25 * columns + 0.4, height=0.4 + 1.6 * num_rows)
+        rows = iter(figure.subplots(num_rows, columns, squeeze=False))
+        if examples:
+            row = next(rows)
+            row[0].set_ylabel("reference")
+            for axis, (name, image) in zip(row, examples + [("", None)] * columns, strict=False):
+                _show(axis, image, "", name)
+        for name, start in starts.items():
+            row, places = next(rows), range(start, start + columns)
+            row[0].set_ylabel(name)
+            pictures = [images[self.numbers[place]] for place in places]
+            for place, axis, picture in zip(places, row, pictures, strict=True):
+                _show(axis, picture, f"{place + 1}: {three_digits(float(self.scores[place]))}", self.names[place])
+            if maps:
+                _show_maps(next(rows), pictures, self.maps(places), mapper.extractor.crop)
+        unit = "" if self.worst_first else " in bins"
+        title = f"{count} images {self.question}: rank, score{unit}, name"
+        put_title(figure, title, 1.25 * columns + 0.4)
+        return figure
 
     def _repr_html_(self) -> str:
         return notebook_html("; ".join(self.notices), self.table(self.rows()[:_SHOWN]))
@@ -241,7 +266,57 @@ class Ranking(Saved):
         return f"Ranking({images_in_words(len(self.names))}, {self.score} {first} to {last}{unit})"
 
 
+def heat_maps(mapper: ImageScorer, images: ImageSource, numbers: Sequence[int]) -> Tensor:
+    """Map the scores of some images, by one pass over them.
+
+    Args:
+        mapper: Scorer of the images.
+        images: Source of the images.
+        numbers: Their indices in it.
+
+    Returns:
+        See :func:`~torchmetrics_dna.functional.heat`, float64, ``(images, side, side)``.
+
+    """
+    job = Job(mapper.extractor, {"heat": Heat(mapper)}, Reading(num_workers=0))
+    return measure(job, images.take(numbers)).rows["heat"].view(-1, SIDE, SIDE)
+
+
 def _cell(key: str, value: Any) -> Any:
     if key == "share_worse":
         return f"{100 * value:3.0f} %"
     return three_digits(value) if isinstance(value, float) else value
+
+
+def _show_maps(row: Any, pictures: Sequence[Any], maps: Tensor, crop: Crop) -> None:
+    """Draw heat maps in red over grey images, all on one scale: what is higher is less transparent."""
+    row[0].set_ylabel("where")
+    low, high = float(maps.min()), float(maps.max())
+    opacities = ((maps - low) / max(high - low, 1e-9)).numpy()
+    for axis, picture, opacity in zip(row, pictures, opacities, strict=True):
+        height, width = picture.shape[:2]
+        top, left, side = central_square(height, width) if crop == "center" else (0, 0, None)
+        extent = (left, left + (side or width), top + (side or height), top)
+        axis.imshow(picture.mean(2), cmap="gray", vmin=-255, vmax=255)
+        axis.imshow(np.ones_like(opacity), cmap="Reds", vmin=0, vmax=1.3, alpha=opacity, extent=extent)
+        axis.set(xticks=[], yticks=[], xlim=(0, width), ylim=(height, 0))
+
+
+def _some(images: ImageSource | None, most: int) -> list[tuple[str, Any]]:
+    """Return names and pixels of evenly spaced images; unreadable ones are left out."""
+    chosen: list[tuple[str, Any]] = []
+    if images is not None:
+        for index in np.linspace(0, len(images) - 1, min(most, len(images)), dtype=int).tolist():
+            with suppress(ValueError):
+                chosen.append((images.names[index], images[index]))
+    return chosen
+
+
+def _show(axis: Any, image: Any, title: str, name: str) -> None:
+    """Draw an image with its name, cut in the middle; hide the axes for None."""
+    axis.set_visible(image is not None)
+    if image is not None:
+        axis.imshow(image)
+        axis.set(xticks=[], yticks=[])
+        axis.set_title(title, fontsize=8)
+        axis.set_xlabel(shortened(visible(name), 22), fontsize=6, parse_math=False)

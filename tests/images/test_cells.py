@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from torchmetrics_dna.images.boxes import window
-from torchmetrics_dna.images.cells import WHOLE, Box, cells_of
+from torchmetrics_dna.images.cells import WHOLE, Box, cells_of, window
 
 
 def test_a_grid_divides_the_image() -> None:

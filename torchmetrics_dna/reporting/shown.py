@@ -1,8 +1,9 @@
-"""Strips of images for the first screen: some of A, some of B, and what differs between partners."""
+"""Images that a page shows: some drawn at random, the differences of partners, and those least like the other side."""
 
 from __future__ import annotations
 
 import math
+import re
 from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,18 +12,26 @@ import numpy as np
 import torch
 from PIL import Image
 
-from torchmetrics_dna.reporting.drawing import as_bytes, name_within, thumbnail
+from torchmetrics_dna.images.pixels import as_bytes
+from torchmetrics_dna.jobs.features import contrasted
+from torchmetrics_dna.reporting.drawing import heat_picture, name_within, place_of, thumbnail
+from torchmetrics_dna.singles.ranking import heat_maps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from torchmetrics_dna.images import ImageSource
     from torchmetrics_dna.singles.cards import Cards
+    from torchmetrics_dna.statistics.scores import ImageScorer
 
     Pixels = NDArray[np.uint8]
 
+_UNLIKE = 6  # images least like the other side; each goes through the network once more, for its map
+_MAPPED = (0.01, 0.99)  # quantiles of the maps of a side: ends of their scale, beyond which are few places
+_FLAT = 1e-9  # spread of a flat map, relative to the largest value: rounding
 _MOST = 8  # images of a strip
 _CLIPPED = 0.01  # of the values of the differences, at most
 
@@ -58,7 +67,7 @@ def make_strips(cards: Cards, partners: Sequence[int] | None) -> Strips:
 
     """
     order = torch.randperm(max(map(len, cards.images.values())), generator=torch.Generator().manual_seed(0)).tolist()
-    readable = {side: set(sample.numbers) for side, sample in cards.looked_at.items()}
+    readable = {side: set(sample.numbers) for side, sample in cards.samples.items()}
     if partners is None:
         drawn = {side: [i for i in order if i in readable[side]][:_MOST] for side in cards.images}
         sides = {side: _thumbnails([_read(cards.images[side], i) for i in numbers]) for side, numbers in drawn.items()}
@@ -107,3 +116,41 @@ def _gain(differences: Sequence[NDArray[Any]]) -> int:
     values = np.concatenate([difference.ravel() for difference in differences])
     largest = float(np.quantile(values, 1 - _CLIPPED))
     return int(2 ** max(0, math.floor(math.log2(255 / max(largest, 1)))))
+
+
+def least_like(cards: Cards, side: str, scorer: ImageScorer) -> dict[str, Any]:
+    """Return the sampled images of a side that are least like the other side, and their maps on one scale.
+
+    Args:
+        cards: Cards, which hold the samples, with their ``"distances"`` to the other side and to their own.
+        side: ``"a"`` or ``"b"``.
+        scorer: Scorer that measured them.
+
+    """
+    images, sample = cards.images[side], cards.samples[side]
+    order = contrasted(sample.rows["distances"]).argsort(stable=True).flip(0)[:_UNLIKE].tolist()
+    numbers = [sample.numbers[i] for i in order]
+    maps = heat_maps(scorer, images, numbers)
+    ends, shown = _ends(maps), []
+    for i, number, heat in zip(order, numbers, maps, strict=True):
+        name, pixels = name_within(images, sample.names[i]), images[number]
+        shown.append(
+            {
+                "name": name,
+                "parts": re.findall(r"[^/_.-]*[/_.-]?", name),
+                "picture": thumbnail(pixels),
+                "map": ends and heat_picture(pixels, heat, ends, scorer.extractor.crop),
+                "where": place_of(heat),
+            }
+        )
+    counts = {"count": len(sample.names), "whole": len(images)}
+    return {"letter": side, "images": shown, "ends": ends, **counts}
+
+
+def _ends(maps: Tensor) -> tuple[float, float] | None:
+    """Return the ends of the scale of maps; None if all are flat, as those of layers without positions are."""
+    spread = maps.amax((1, 2)) - maps.amin((1, 2))
+    if bool((spread <= _FLAT * maps.abs().amax()).all()):
+        return None
+    low, high = maps.flatten().quantile(torch.tensor(_MAPPED, dtype=maps.dtype)).tolist()
+    return low, high

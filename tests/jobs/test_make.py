@@ -27,7 +27,7 @@ from torchmetrics_dna.dna.distances import Kind
 from torchmetrics_dna.files.locks import Lock
 from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.make_files import make_files, output_paths
+from torchmetrics_dna.jobs.make import make_files, output_paths
 from torchmetrics_dna.statistics import HistogramStatistic
 from torchmetrics_dna.statistics.resolve import resolve
 

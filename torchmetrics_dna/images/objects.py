@@ -1,8 +1,10 @@
-"""Streams of images from a DataLoader, an iterable, an iterator or a function."""
+"""Images in memory or in a dataset, and streams from a DataLoader, an iterable, an iterator or a function."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +12,9 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler
 
-from torchmetrics_dna.images.base import ImageStream, Shard
-from torchmetrics_dna.images.rows import Column, is_file
+from torchmetrics_dna.images.base import ImageSource, ImageStream, Shard
+from torchmetrics_dna.images.pixels import check_array, stamp_of
+from torchmetrics_dna.images.rows import Column, find_column, is_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -19,6 +22,41 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images.reading import Reading
 
 _ANEW = "give a list, or a function that makes it anew"
+
+
+def open_image(image: Any, label: str, reading: Reading) -> ImageSource:
+    """Open a single image."""
+    return _by_number([image], [image].__getitem__, label, reading, stamped=True)
+
+
+def open_array(images: Any, label: str, reading: Reading) -> ImageSource:
+    """Open an array ``(B, H, W, C)`` or tensor ``(B, C, H, W)``, or one image of either."""
+    check_array(images, "Images", 4)
+    images = images if images.ndim == 4 else images[None]
+    return _by_number(images, images.__getitem__, label, reading, stamped=True)
+
+
+def open_sequence(source: Any, label: str, reading: Reading) -> tuple[ImageSource, bool]:
+    """Open a sequence or map-style dataset of images, or of rows with one image each; return True with rows."""
+    row = None
+    with suppress(Exception):  # reported when it is read
+        row = source[0] if len(source) else None
+    stamped = isinstance(source, (list, tuple))  # stamps of a dataset would load its images
+    if not isinstance(row, Mapping) or is_file(row):
+        return _by_number(source, source.__getitem__, label, reading, stamped), False
+    fetch = partial(_fetch_column, source, find_column(row, reading.column, label))
+    return _by_number(source, fetch, label, reading, stamped), True
+
+
+def _by_number(source: Any, fetch: Callable[[int], Any], label: str, reading: Reading, stamped: bool) -> ImageSource:
+    # only plain sequences have names: indexing a dataset or an array would load its images
+    entries = source if isinstance(source, (list, tuple)) else [None] * len(source)
+    names = [str(e) if isinstance(e, (str, os.PathLike)) else f"image {i}" for i, e in enumerate(entries)]
+    return ImageSource(names, fetch, label, reading.exif_orientation, partial(stamp_of, fetch) if stamped else None)
+
+
+def _fetch_column(source: Any, column: str, index: int) -> Any:
+    return source[index][column]
 
 
 def open_iterable(source: Any, label: str, reading: Reading) -> ImageStream | None:

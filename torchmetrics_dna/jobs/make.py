@@ -1,32 +1,95 @@
-"""Make DNA files of large image sets: in parts, by one process or several, and resume after an interruption."""
+"""Make the DNA of an image set, or files of it: in parts, by one process or several, resumed after an interruption."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections import ChainMap
+import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, get_args
 
+from torchmetrics_dna.dna.distance import Kind
 from torchmetrics_dna.extras import without_numba
-from torchmetrics_dna.images import ImageStream, open_source
+from torchmetrics_dna.images import ImageStream, Reading, open_source
 from torchmetrics_dna.images.addresses import check_writable, is_address
+from torchmetrics_dna.images.base import left_out_in_words
 from torchmetrics_dna.images.sources import check_used
-from torchmetrics_dna.images.stamps import stamp_of
 from torchmetrics_dna.jobs.elsewhere import check_elsewhere, finish_elsewhere
-from torchmetrics_dna.jobs.groups import group_names, grouping
-from torchmetrics_dna.jobs.loading import is_small_job
+from torchmetrics_dna.jobs.groups import grouping
+from torchmetrics_dna.jobs.job import Job, is_small_job
 from torchmetrics_dna.jobs.measure import measure
-from torchmetrics_dna.jobs.parts import FORMAT, Parts, parts_of
+from torchmetrics_dna.jobs.parts import Parts
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
+from torchmetrics_dna.statistics.resolve import resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from torchmetrics_dna.images import Images, ImageSource, Source
+    from torchmetrics_dna.dna import DNA
+    from torchmetrics_dna.images import Source
     from torchmetrics_dna.jobs.engine import Engine
-    from torchmetrics_dna.jobs.job import Job
+    from torchmetrics_dna.jobs.groups import Groups
+    from torchmetrics_dna.neurons.ranges import ActivationRanges
+    from torchmetrics_dna.statistics.resolve import Feature
+
+
+def make_dna(
+    source: Source,
+    feature: Feature | None = None,
+    *,
+    kind: Kind = "histogram",
+    layers: Sequence[str] | None = None,
+    num_bins: int | None = None,
+    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
+    num_folds: int | None = None,
+    groups: Groups | None = None,
+    reading: Reading | None = None,
+    distributed: bool = False,
+    on: Engine | str | None = None,
+) -> DNA:
+    """Make the DNA of an image set (section 3.2 of the paper).
+
+    Args:
+        source: A folder, a file of images (zip, tar, Parquet, array, list, video), an address or a pattern of these,
+            a dataset, images in memory, or an iterable of images; see :func:`open_source`.
+        feature: A :class:`DNAExtractor`, or its ``feature``; a name runs on CUDA if there is a GPU.
+        kind: ``"histogram"``, ``"gaussian"`` or ``"layer-gaussian"``.
+        layers: Names of the layers, if ``feature`` is not an extractor.
+        num_bins: Bins of each neuron's histogram; 1000 by default.
+        ranges: Activation ranges, the path of a file of them, or ``"auto"`` for histograms that find their own; by
+            default those packaged with the extractor, or else ``"auto"``.
+        num_folds: Number of folds of images to keep, at least 5, such as 20, so that :func:`compare` can test.
+        groups: Images that share a fold; see :func:`group_names`.
+        reading: Options for reading the images.
+        distributed: Share the images among the processes of torch.distributed; all must make the same call, and all
+            get the same result.
+        on: Engine that measures the images on other machines, such as ``"ray"``, see :func:`engine_of`.
+
+    Returns:
+        A :class:`HistogramDNA`, :class:`GaussianDNA` or :class:`LayerGaussianDNA`, on the CPU.
+
+    Raises:
+        ValueError: If an argument is wrong, there are no images, or one can't be read.
+
+    Example:
+        >>> import numpy as np
+        >>> make_dna([np.zeros((40, 50, 3), np.uint8)], layers=["head"])
+        HistogramDNA(1 image, 'efficientnet_lite0', 1000 bins, Neurons(1280 in 1 layer: head 1280), ranges \
+efficientnet_lite0)
+
+    """
+    with in_step(distributed):
+        if kind not in get_args(Kind):
+            raise ValueError(f"Argument `kind` expected to be one of {get_args(Kind)}, but got {kind!r}")
+        resolved = resolve(feature, layers, num_bins, ranges, histograms=kind == "histogram", to_gpu=True)
+        images = open_source(source, reading)
+        check_used(reading or Reading(), images)
+        with without_numba(is_small_job(images)):
+            job = Job.for_dnas(resolved, [kind], reading, num_folds, groups)
+            measured = measure(job, images, distributed=distributed, on=on)
+    if left_out := measured.unreadable:
+        warnings.warn(f"{left_out_in_words(left_out)}, the first: {left_out[0]}", stacklevel=2)
+    return measured.any
 
 
 def make_files(
@@ -60,34 +123,31 @@ def make_files(
     Raises:
         FileNotFoundError: If the images, or the folder or bucket to write to, do not exist.
         FileExistsError: If ``output`` exists and is not a file.
-        ValueError: If there are no images, one can't be read, or activations are not finite; if a stream is to be
-            resumed; if there are finished parts and ``resume`` is False, or they are of another job or of other images;
-            if the folder of parts holds something else, or another process makes parts in it.
+        ValueError: As of :func:`measure`, and :meth:`Parts.begin`; also if a stream is to be resumed.
 
     """
     with in_step():
-        kinds: list[Any] = list(job.statistics)
         images = open_source(source, job.reading)
         check_used(job.reading, images)
         if job.num_folds is not None:
             grouping(images, job.groups)
-        paths = output_paths(output, kinds)
+        paths = output_paths(output, list(job.statistics))
         if on is not None:
             check_elsewhere(images)
         if isinstance(images, ImageStream) and not images.of_files:
             return paths, _measure_stream(images, job, paths, resume, notes)
-        parts = Parts(parts_folder(output), parts_of(images, job.reading.batch_size), kinds)
+        parts = Parts(parts_folder(output), images, job)
     try:
         with in_step(), without_numba(is_small_job(images)):
             if rank() == 0:
-                parts.begin(_described(images, job), resume)
+                parts.begin(resume)
             if on is None:
                 missing = gather(parts.missing())[0]  # of rank 0, before any process finishes a part
-                parts.measure(images, job, missing[rank() :: world_size()])
+                parts.measure(missing[rank() :: world_size()])
                 gather(None)  # wait until all parts are there
             else:
-                finish_elsewhere(images, job, parts, on)
-            dnas = parts.merged(images.label)
+                finish_elsewhere(parts, on)
+            dnas = parts.merged()
             if rank() == 0:
                 for kind, dna in dnas:
                     replace(dna, notes=notes).save(paths[kind])
@@ -116,14 +176,7 @@ def _measure_stream(images: ImageStream, job: Job, paths: dict[str, Path | str],
 
 
 def output_paths(output: str | os.PathLike[str], kinds: Sequence[str]) -> dict[str, Path | str]:
-    """Return the path or address of each kind of DNA.
-
-    Raises:
-        FileNotFoundError: If the folder or bucket does not exist.
-        FileExistsError: If the output exists and is not a file.
-        OSError: If the file system of an address can't be reached or written to.
-
-    """
+    """Return the path or address of each kind of DNA, if it can be written; errors as of :func:`check_writable`."""
     output = os.fspath(output)
     names = {kinds[0]: output}
     if len(kinds) > 1:
@@ -138,32 +191,3 @@ def output_paths(output: str | os.PathLike[str], kinds: Sequence[str]) -> dict[s
 def parts_folder(output: str | os.PathLike[str]) -> Path:
     """Return the folder of a job's parts: beside its output, or in the working directory if that is an address."""
     return Path(f"{output.rpartition('/')[2] if is_address(output) else output}.parts")
-
-
-def _described(images: Images, job: Job) -> dict[str, Any]:
-    """Return the description that all parts of a job share, in json types."""
-    lines = _of_shards(images, job) if isinstance(images, ImageStream) else _of_images(images, job)
-    sha = hashlib.sha256()
-    for line in lines:
-        sha.update(line.encode(errors="surrogatepass"))
-    count = len(images.shards) if isinstance(images, ImageStream) else len(images)
-    configurations = [statistic.configuration for statistic in job.statistics.values()]
-    return dict(ChainMap(*configurations)) | {
-        "kinds": [configuration["kinds"] for configuration in configurations],
-        "format": FORMAT,
-        "images (digest of names, sizes and times)": f"{count} {sha.hexdigest()[:16]}",
-        "batch sizes": job.reading.batch_size,
-        "EXIF orientations": images.exif_orientation,
-    }
-
-
-def _of_images(images: ImageSource, job: Job) -> Iterator[str]:
-    groups = [""] * len(images) if job.groups is None else group_names(images, job.groups)
-    for i, (name, group) in enumerate(zip(images.names, groups, strict=True)):
-        yield f"{name}\n{images.stamp(i) if images.stamp else ''}\n{group}"
-
-
-def _of_shards(images: ImageStream, job: Job) -> Iterator[str]:
-    yield f"shards\n{job.reading.column}\n{job.reading.fps}\n{job.groups if isinstance(job.groups, str) else ''}"
-    for shard in images.shards:
-        yield f"{shard.label}\n{stamp_of(lambda _, path=shard.label: path, 0)}"  # type: ignore[misc]
