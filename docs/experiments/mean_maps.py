@@ -142,7 +142,7 @@ def plot(differences: Tensor, domain: str) -> Figure:
     maps = [differences[list(FAULTS).index(fault)] for fault in shown]
     limit = float(maps[1].abs().amax())
     for axis, values, title in zip(panels, maps, shown.values(), strict=True):
-        picture = axis.imshow(values, cmap="PuOr_r", vmin=-limit, vmax=limit)
+        picture = axis.imshow(values.numpy(), cmap="PuOr_r", vmin=-limit, vmax=limit)
         axis.set_title(title, loc="left", fontsize=10)
         axis.set_axis_off()
     figure.colorbar(picture, ax=panels, extend="both", label="outlier score, squared: B less A")

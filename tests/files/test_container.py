@@ -432,7 +432,7 @@ def test_the_deceiver_can_write_a_file_that_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.outer
-@pytest.mark.parametrize(("of", "kinds", "least"), [("dnas", 20, 15), ("images", 10, 1)])
+@pytest.mark.parametrize(("of", "kinds", "least"), [("dnas", 19, 15), ("images", 10, 1)])
 def test_mutated_files_are_refused_or_read_as_they_are(of: str, kinds: int, least: int) -> None:
     """As many as take seconds; tests/mutations.py makes 50,000 of them."""
     script, files = Path(__file__).parents[1] / "helpers" / "mutations.py", 30 * kinds
