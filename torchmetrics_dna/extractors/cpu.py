@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -52,12 +53,10 @@ def alike_convolutions(device: torch.device, packed: PackedWeights | None = None
 class _ThroughOneDNN(TorchFunctionMode):
     def __init__(self, packed: PackedWeights | None) -> None:
         super().__init__()
-        self.packed = packed
+        self._convolve = partial(_convolve, packed)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.conv2d:
-            return _convolve(self.packed, *args, **kwargs or {})
-        return func(*args, **kwargs or {})
+        return (self._convolve if func is torch.conv2d else func)(*args, **kwargs or {})
 
 
 def _convolve(
