@@ -1,9 +1,9 @@
 """Measure the cost of counting, updates, scores and distances: the figures of docs/numbers.md, in one run.
 
-    python tests/benchmarks/performance.py [--rounds 9] [--sections counting parts update ...]
+    python tests/benchmarks/performance.py [--rounds 9] [--sections loop counting parts update ...]
 
 Calls take turns. Figures are medians, or medians of the ratio to the bare call of the same turn, so that a machine
-whose speed drifts does not matter.
+whose speed drifts does not matter. The section ``loop`` comes first, before malloc is set as the command line sets it.
 """
 
 from __future__ import annotations
