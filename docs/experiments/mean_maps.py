@@ -163,21 +163,23 @@ def table(found: dict[str, dict[str, list[str | None]]]) -> str:
     rows = []
     for fault in FAULTS:
         cells = shares(found, fault)
-        rows.append([fault, *(f"{lower:.0%} / {other:.0%}".replace("%", " %") for lower, other in cells.values())])
+        rows.append(
+            [fault, *(f"{lower:.0%} / {elsewhere:.0%}".replace("%", " %") for lower, elsewhere in cells.values())]
+        )
     return results.table(["lower edge named / another place", *found], rows)
 
 
 def conclude(found: dict[str, dict[str, list[str | None]]]) -> str:
     """Write the text about the results, means over domains."""
-    lower, other = ({fault: float(np.mean([pair[k] for pair in shares(found, fault).values()])) for fault in FAULTS}
+    lower, elsewhere = ({fault: float(np.mean([pair[k] for pair in shares(found, fault).values()])) for fault in FAULTS}
                     for k in (0, 1))  # fmt: skip
     edges, wholes = ([fault for fault in FAULTS if fault.startswith(kind)] for kind in ("lowest", "whole"))
     placed = ", ".join(f"{results.percent(lower[fault])} ({fault[15:]})" for fault in edges)
     return (
         f"a fault in the lowest eighth is placed there in {placed} of the draws, elsewhere in at most"
-        f" {results.percent(max(other[fault] for fault in edges))}. A place is named in"
-        f" {results.percent(max(lower[fault] + other[fault] for fault in wholes))} where the whole image is spoilt, and"
-        f" in {results.percent(lower[NONE] + other[NONE])} between equal sets."
+        f" {results.percent(max(elsewhere[fault] for fault in edges))}. A place is named in"
+        f" {results.percent(max(lower[fault] + elsewhere[fault] for fault in wholes))} where the whole image is spoilt,"
+        f" and in {results.percent(lower[NONE] + elsewhere[NONE])} between equal sets."
     )
 
 

@@ -187,7 +187,10 @@ def make_cards(
         for name, value in (("num_neurons", num_neurons), ("num_images", num_images)):
             if value < 1:
                 raise ValueError(f"Argument `{name}` expected to be at least 1, but got {value}")
-        return cards_of(images, comparison, extractor, {}, num_neurons, num_images, seed, reading, distributed)
+        return cards_of(
+            images, comparison, extractor, {},
+            num_images=num_images, reading=reading, distributed=distributed, num_neurons=num_neurons, seed=seed,
+        )  # fmt: skip
 
 
 def cards_of(
@@ -195,11 +198,12 @@ def cards_of(
     comparison: Comparison,
     extractor: DNAExtractor,
     scorers: Mapping[str, Scorer],
+    *,
+    num_images: int,
+    reading: Reading | None,
+    distributed: bool,
     num_neurons: int = _NUM_NEURONS,
-    num_images: int = NUM_IMAGES,
     seed: int = 0,
-    reading: Reading | None = None,
-    distributed: bool = False,
 ) -> Cards:
     """Make cards like :func:`make_cards`, of opened images by side.
 
