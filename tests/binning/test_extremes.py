@@ -17,7 +17,7 @@ def test_extremes_of_any_layout(layout: str, dtype: torch.dtype) -> None:
     values = laid_out(layout, dtype)
     of_neurons = [neuron.double() for neuron in values.unbind(1)]
     # another layer first, so that neurons are numbered across layers
-    extremes = activation_extremes([{"first": torch.tensor([[-3.0, 4.0]]).to(dtype), "second": values}])
+    extremes = activation_extremes([{"first": torch.tensor([[-3.0, 4.0]] * len(values)).to(dtype), "second": values}])
     low, high = split_extremes(extremes)
     np.testing.assert_array_equal(low, [-3, 4, *(neuron.min() for neuron in of_neurons)])
     np.testing.assert_array_equal(high, [-3, 4, *(neuron.max() for neuron in of_neurons)])

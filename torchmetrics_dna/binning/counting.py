@@ -81,6 +81,31 @@ def add_counts_(counts: Tensor, parts: Parts, bins: Bins, accepted: Tensor | Non
             count_by_torch_(*arguments)
 
 
+def add_counts_by_key_(counts: Tensor, parts: Parts, bins: Bins, rows: Tensor, keys: Tensor) -> None:
+    """Add the histograms of each image to the counts of its key, in place and in one pass.
+
+    Only for activations that :func:`counts_by_key` is true for.
+
+    Args:
+        counts: Counts, shape ``(keys, N, num_bins)``, int64, of which each key's are contiguous.
+        parts: Activations.
+        bins: Bins of all neurons, in one or several rows.
+        rows: Row of each image's bins, shape ``(B,)``, int64.
+        keys: Key of each image, shape ``(B,)``, int64.
+
+    Raises:
+        ValueError: If a value is not finite; counts are then unchanged.
+
+    """
+    optional("binning.cpu").add_counts_by_key_(counts, parts, bins, rows, keys)
+
+
+def counts_by_key(parts: Parts, num_bins: int) -> bool:
+    """True if compiled code can count these activations by key."""
+    compiled = optional("binning.cpu")
+    return bool(compiled) and compiled.covers(parts, num_bins)
+
+
 def _counted_by_triton(counts: Tensor, layer: Tensor, bins: Bins, accepted: Tensor | None) -> bool:
     """Count a layer on CUDA; False if Triton is missing or fails, with one warning and unchanged counts."""
     triton_kernels = optional("binning.cuda")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.binning.layouts import Parts
 
 _TILE = 16384  # bin numbers: with the activations, a fraction of the L2 cache
-_WIDEST = 32  # neurons of a tile, so that its counts span few memory pages (TLB)
+_WIDEST = 64  # neurons of a tile: whole cache lines that follow each other, and counts in the L2 cache
 _NARROWEST = 4
 _RUN = 256  # activations of a loop, to amortize its overhead
 _TASK = 1 << 16  # minimum activations of a task
@@ -55,7 +55,10 @@ class Layout(NamedTuple):  # keep the name: numba's on-disk cache depends on it
 
 
 class Work(NamedTuple):
-    """Task of one call: neurons ``begin`` to ``end`` of a layer, whose first neuron is ``first`` among all."""
+    """Task of one call: neurons ``begin`` to ``end`` of a layer, whose first neuron is ``first`` among all.
+
+    The images are those of the layout, ``first_image`` of the batch and the ones that follow.
+    """
 
     layer: str
     pieces: list[Tensor]  # tensors of the layer, to keep the memory alive
@@ -64,6 +67,7 @@ class Work(NamedTuple):
     begin: int
     end: int
     first: int
+    first_image: int = 0
 
 
 def covers(parts: Parts, num_bins: int = 1) -> bool:
@@ -79,22 +83,31 @@ def as_arrays(bins: Bins) -> tuple[NDArray[np.float64], NDArray[np.float64], NDA
     return (*ends, float(bins.offset), float(bins.factor), bins.num_bins)  # type: ignore[return-value]
 
 
-def share_out(parts: Parts, beside: int = 0) -> Iterator[Work]:
-    """Split all neurons into tasks that balance the load of torch's threads.
+def share_out(parts: Parts, beside: int = 0, by_image: bool = False) -> Iterator[Work]:
+    """Split the work into tasks that balance the load of torch's threads, by neurons.
 
-    The cost of an image for a neuron is its number of activations plus ``beside``.
+    The cost of an image for a neuron is its number of activations plus ``beside``. If results are ``by_image``, layers
+    whose neurons are contiguous are split by images, so that memory is read in order.
     """
     total = sum(layer.numel() + beside * prod(layer.shape[:2]) for _, layer in placed(parts))
     task = max(_TASK, total // (8 * torch.get_num_threads()))
     for name, (columns, _) in zip(parts[0], placed(parts[:1]), strict=True):
         pieces = _in_rows([part[name].detach() for part in parts if part[name].numel()])
-        if pieces:
-            neurons = columns.stop - columns.start
-            cost = sum(len(piece) * (piece[0, 0].numel() + beside) for piece in pieces)
-            memory, layout = _read(pieces, total // torch.get_num_threads() // cost)
-            step = -(-task // cost // layout.width) * layout.width
-            for begin in range(0, neurons, step):
-                yield Work(name, pieces, memory, layout, begin, min(begin + step, neurons), columns.start)
+        if not pieces:
+            continue
+        neurons, images = columns.stop - columns.start, sum(map(len, pieces))
+        cost = images * (pieces[0][0, 0].numel() + beside)
+        memory, layout = _read(pieces, total // torch.get_num_threads() // cost)
+        if by_image and layout.along_neurons and layout.neuron_stride == 1:
+            step = -(-task * images // (cost * neurons))
+            for image in range(0, images, step):
+                origins = layout.origins[image : image + step]
+                some = layout._replace(origins=origins, images=len(origins))
+                yield Work(name, pieces, memory, some, 0, neurons, columns.start, image)
+            continue
+        step = -(-task // cost // layout.width) * layout.width
+        for begin in range(0, neurons, step):
+            yield Work(name, pieces, memory, layout, begin, min(begin + step, neurons), columns.start)
 
 
 def _in_rows(pieces: list[Tensor]) -> list[Tensor]:

@@ -29,15 +29,19 @@ def activation_extremes(parts: Parts) -> Tensor:
         [-1.0, 2.0, 3.0, 5.0]
 
     """
+    return image_extremes(parts).amax(0)
+
+
+def image_extremes(parts: Parts) -> Tensor:
+    """Compute :func:`activation_extremes` of each image, shape ``(B, 2 * N)``."""
     fast = optional("binning.cpu") if all(layer.numel() for _, layer in placed(parts)) else None
-    extremes: Tensor
     if fast and fast.covers(parts):
-        extremes = fast.extremes(parts)
+        ends = fast.extremes(parts)
     else:
-        extremes = torch.stack([torch.cat([_of_layer(layer) for layer in part.values()], 1) for part in parts]).amax(0)
-    extremes = extremes.flatten()
+        ends = torch.cat([torch.cat([_of_layer(layer) for layer in part.values()], 2) for part in parts], 1)
+    extremes: Tensor = ends.double().transpose(0, 1).flatten(1)
     if extremes.device.type == "cpu":
-        check_finite(by_layer(extremes, {layer: values.shape[1] for layer, values in parts[0].items()}))
+        check_finite(by_layer(extremes.amax(0), {layer: values.shape[1] for layer, values in parts[0].items()}))
     return extremes
 
 
@@ -53,11 +57,12 @@ def unless_refused(extremes: Tensor, accepted: Tensor | None) -> Tensor:
 
 
 def _of_layer(values: Tensor) -> Tensor:
-    reduced_axes = (0, *range(2, values.ndim))
-    return torch.stack([-values.amin(reduced_axes).double(), values.amax(reduced_axes).double()])
+    """Return the negated minimum and the maximum over positions, ``(2, B, n)``, float64."""
+    flat = values.flatten(2) if values.ndim > 2 else values[..., None]
+    return torch.stack([-flat.amin(2).double(), flat.amax(2).double()])
 
 
 def split_extremes(extremes: Tensor) -> tuple[Tensor, Tensor]:
-    """Split into minimum and maximum, each ``(N,)``; the maximum is a view."""
-    negated_minimum, maximum = extremes.chunk(2)
+    """Split ``(..., 2 * N)`` into minimum and maximum, each ``(..., N)``; the maximum is a view."""
+    negated_minimum, maximum = extremes.chunk(2, -1)
     return -negated_minimum, maximum

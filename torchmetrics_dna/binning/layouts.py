@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    import torch
     from torch import Tensor
 
     Parts = Sequence[Mapping[str, Tensor]]  # consecutive parts of a batch: each ``{layer: (b, n, *positions)}``
@@ -38,6 +39,22 @@ def picture_rows(layer: Tensor) -> Tensor:
 def sent(numbers: Tensor, device: torch.device) -> Tensor:
     """Copy numbers from the host to a device asynchronously, from pinned memory for CUDA."""
     return (numbers.pin_memory() if device.type == "cuda" else numbers).to(device, non_blocking=True)
+
+
+def images_of(parts: Parts, chosen: Tensor) -> Parts:
+    """Select images of a batch by the mask ``chosen``, ``(B,)``, on the CPU; a view if the selection is contiguous."""
+    sizes = [len(next(iter(part.values()))) for part in parts]
+    if chosen.all():
+        return parts
+    selected = []
+    for part, mask in zip(parts, torch.split(chosen, sizes), strict=True):
+        indices = mask.nonzero().flatten()
+        if len(indices):
+            first, end = int(indices[0]), int(indices[-1]) + 1
+            is_contiguous = end - first == len(indices)
+            selection = slice(first, end) if is_contiguous else sent(indices, next(iter(part.values())).device)
+            selected.append({layer: values[selection] for layer, values in part.items()})
+    return selected
 
 
 def in_memory_order(values: Tensor) -> Tensor:

@@ -34,8 +34,12 @@ class Grid(NamedTuple):
         """Return the bins in which activations are counted."""
         return Bins(torch.zeros_like(self.width), self.width, self.start.double(), 0.0, 1.0, num_bins)
 
-    def take(self, rows: Tensor | slice) -> Grid:
-        """Select the grid of a subset of neurons."""
+    def flat(self) -> Grid:
+        """Return the grids of several sets of neurons as one."""
+        return Grid(self.exponent.flatten(), self.start.flatten())
+
+    def take(self, rows: Tensor | slice | int) -> Grid:
+        """Select the grid of a subset of neurons, or of one of several sets."""
         return Grid(self.exponent[rows], self.start[rows])
 
 

@@ -15,35 +15,35 @@ from numba.extending import overload
 from torchmetrics_dna.kernels.compile import compiled, compiled_in_any_order, compiled_with_fused_terms
 
 
-def to_double(raw: Any) -> Any:
-    """Convert a value, or its bits, to float64; numba uses the overload below."""
+def to_float(raw: Any) -> Any:
+    """Convert a value, or its bits, to float32; float64 stays; numba uses the overload below."""
     raise NotImplementedError
 
 
-@overload(to_double)
-def _to_double(raw: Any) -> Any:
+@overload(to_float)
+def _to_float(raw: Any) -> Any:
     if raw == types.int16:
-        return _half_to_double
+        return _half_to_float
     if raw == types.uint16:
-        return _bfloat16_to_double
-    return _float_to_double
+        return _bfloat16_to_float
+    return _unchanged
 
 
-def _float_to_double(raw: Any) -> Any:
-    return np.float64(raw)
+def _unchanged(raw: Any) -> Any:
+    return raw
 
 
-def _half_to_double(raw: Any) -> Any:
+def _half_to_float(raw: Any) -> Any:
     bits = np.uint32(np.uint32(raw) & np.uint32(0x7FFF))
     # same mantissa in float32, whose exponent bias is larger by 112
     size = np.uint32(bits << np.uint32(13)).view(np.float32) * np.float32(2.0**112)
     if bits >= np.uint32(0x7C00):
         size = np.float32(np.inf)
-    return np.float64(-size if raw < 0 else size)
+    return -size if raw < 0 else size
 
 
-def _bfloat16_to_double(raw: Any) -> Any:
-    return np.float64(np.uint32(np.uint32(raw) << np.uint32(16)).view(np.float32))
+def _bfloat16_to_float(raw: Any) -> Any:
+    return np.uint32(np.uint32(raw) << np.uint32(16)).view(np.float32)
 
 
 @compiled
@@ -78,7 +78,7 @@ def are_finite(values: Any, begin: Any, size: Any) -> Any:
     """True if ``size`` values from ``begin`` on are finite."""
     is_bad = np.int32(0)
     for i in range(size):
-        is_bad = max(is_bad, np.int32(0) if abs(to_double(values[np.uint64(begin + i)])) < np.inf else np.int32(1))
+        is_bad = max(is_bad, np.int32(0) if abs(to_float(values[np.uint64(begin + i)])) < np.inf else np.int32(1))
     return is_bad == 0
 
 
@@ -87,11 +87,15 @@ _ROUNDING = 1.01 * 2.0**-24  # of float32, with a reserve for repeated rounding
 _MOST_ERROR = 2.0**-9  # in bins, up to which the fast path pays
 _MOST_SLOPE = 2.0**100  # beyond it, products overflow float32
 _NEVER = -1.0
+_NEAR = 6  # bins for each activation of a neuron, up to which that pays
 _LANES = 64  # activations of a neuron compared at once
 
 
 @compiled
-def count_neurons(memory: Any, layout: Any, begin: Any, end: Any, first: Any, bins: Any, counts: Any, step: Any) -> Any:
+def count_neurons(
+    memory: Any, layout: Any, begin: Any, end: Any, first: Any, bins: Any, rows: Any, cells: Any, offsets: Any,
+    step: Any,
+) -> Any:  # fmt: skip
     """Add ``step`` for each activation of neurons of a layer; return True if all are finite.
 
     Values that are not finite are counted in a fixed cell, so that the opposite step undoes all counts.
@@ -101,24 +105,30 @@ def count_neurons(memory: Any, layout: Any, begin: Any, end: Any, first: Any, bi
         layout: Layout of the layer in ``memory``.
         begin: First neuron, within the layer.
         end: Last neuron plus one, within the layer.
-        first: First neuron of the layer in ``bins`` and ``counts``.
-        bins: Tuple of arrays and numbers.
-        counts: Counts, shape ``(N, num_bins)``.
+        first: First neuron of the layer among all.
+        bins: Tuple of arrays, with one or several rows of all neurons, and numbers.
+        rows: Index of the first neuron in ``bins`` for each image, shape ``(B,)``.
+        cells: Counts, ``num_bins`` for each neuron.
+        offsets: Index of the first count in ``cells`` for each image, shape ``(B,)``.
         step: 1 or -1.
 
     """
-    cells, num_bins = counts.reshape(-1), counts.shape[1]
+    num_bins = bins[5]
     numbers = np.empty(layout.width * layout.length, np.int32)
     staged = np.empty(layout.width * layout.length, memory.dtype)
-    # many activations are counted in 32 bits first, to fit the L1 cache
+    # many activations are counted in 32 bits first, so that the counts are read and written once, in order
     near = np.zeros(layout.width * num_bins, np.uint32)
-    is_near = num_bins <= 2 * layout.images * layout.rows * layout.positions < 2**32
+    activations = layout.images * layout.rows * layout.positions
+    is_near = num_bins <= _NEAR * activations < _NEAR * 2**32 and (offsets == offsets[0]).all()
     all_finite = True
     for neuron in range(begin, end, layout.width):
         width = min(layout.width, end - neuron)
-        rule = _rule_of(bins, first + neuron, width, layout)
+        rule = _rule_of(bins, rows[0] + first + neuron, width, layout)
         begin_cells = (first + neuron) * num_bins
         for image in range(layout.images):
+            target = offsets[image] + begin_cells
+            if rows[image] != rows[max(0, image - 1)]:
+                rule = _rule_of(bins, rows[image] + first + neuron, width, layout)
             for row in range(layout.rows):
                 for position in range(0, layout.positions, layout.length):
                     length = min(layout.length, layout.positions - position)
@@ -127,9 +137,9 @@ def count_neurons(memory: Any, layout: Any, begin: Any, end: Any, first: Any, bi
                     if is_near:
                         _add(near, 0, numbers, width * length, layout.along_neurons, np.uint32(1))
                     else:
-                        _add(cells, begin_cells, numbers, width * length, layout.along_neurons, step)
+                        _add(cells, target, numbers, width * length, layout.along_neurons, step)
         if is_near:
-            _move(near, cells, begin_cells, width * num_bins, step)
+            _move(near, cells, offsets[0] + begin_cells, width * num_bins, step)
     return all_finite
 
 
@@ -232,61 +242,59 @@ def count_from_rows(stored: Any, starts: Any, activations: Any, begin: Any, end:
 
 
 @compiled
-def sum_neurons(memory: Any, layout: Any, begin: Any, end: Any, sums: Any) -> None:
+def sum_neurons(memory: Any, layout: Any, begin: Any, end: Any, first_image: Any, sums: Any) -> None:
     """Write sums over positions to ``sums``, shape ``(B, n)``; other arguments are those of :func:`count_neurons`."""
-    staged = np.empty(layout.width * layout.length, memory.dtype)
-    for neuron in range(begin, end, layout.width):
-        width = min(layout.width, end - neuron)
-        for image in range(layout.images):
-            target = sums[image, neuron : neuron + width]
-            target[:] = 0
-            for row in range(layout.rows):
-                for position in range(0, layout.positions, layout.length):
-                    length = min(layout.length, layout.positions - position)
-                    origin = place(layout, image, neuron, row, position)
-                    if layout.along_neurons:
-                        stage(memory, layout, origin, width, length, staged)
-                        for k in range(length):
-                            for j in range(width):
-                                target[j] += to_double(staged[np.uint64(k * width + j)])
-                    else:
-                        for j in range(width):
-                            stage(memory, layout, origin + j * layout.neuron_stride, 1, length, staged)
-                            target[j] += _sum(staged, length)
+    staged = np.empty(layout.length, memory.dtype)
+    are_contiguous = layout.along_neurons and layout.neuron_stride == 1
+    for image in range(layout.images):
+        target = sums[first_image + image]
+        target[begin:end] = 0
+        for row in range(layout.rows):
+            if are_contiguous:
+                for position in range(layout.positions):
+                    origin = place(layout, image, 0, row, position)
+                    for j in range(begin, end):
+                        target[np.uint64(j)] += np.float64(to_float(memory[np.uint64(origin + j)]))
+                continue
+            for position in range(0, layout.positions, layout.length):
+                length = min(layout.length, layout.positions - position)
+                for j in range(begin, end):
+                    stage(memory, layout, place(layout, image, j, row, position), 1, length, staged)
+                    target[j] += _sum(staged, length)
 
 
 @compiled
-def extremes_of_neurons(memory: Any, layout: Any, begin: Any, end: Any, first: Any, extremes: Any) -> None:
-    """Write the negated minimum and the maximum of neurons to ``extremes``, shape ``(2, N)``.
+def extremes_of_neurons(
+    memory: Any, layout: Any, begin: Any, end: Any, first: Any, first_image: Any, extremes: Any
+) -> None:
+    """Write the negated minimum and the maximum of neurons to ``extremes``, shape ``(2, B, N)``, for each image.
 
-    They are NaN for all neurons of a tile with a value that is not finite. Other arguments are those of
-    :func:`count_neurons`.
+    They are NaN where a value is not finite. Other arguments are those of :func:`count_neurons`.
     """
-    staged = np.empty(layout.width * layout.length, memory.dtype)
-    at_once = layout.width if layout.along_neurons else 1
-    low, high = np.empty(max(_LANES, at_once)), np.empty(max(_LANES, at_once))
-    for neuron in range(begin, end, at_once):
-        width = min(at_once, end - neuron)
-        low[:], high[:] = np.inf, -np.inf
-        all_finite = True
-        for image in range(layout.images):
+    are_contiguous = layout.along_neurons and layout.neuron_stride == 1
+    at_once = end - begin if are_contiguous else 1
+    columns = max(_LANES, at_once)
+    low, high = np.empty(columns, extremes.dtype), np.empty(columns, extremes.dtype)
+    differences = np.empty(columns, extremes.dtype)
+    staged = np.empty(layout.positions, memory.dtype)
+    for image in range(layout.images):
+        for neuron in range(begin, end, at_once):
+            low[:], high[:], differences[:] = np.inf, -np.inf, 0
             for row in range(layout.rows):
-                for position in range(0, layout.positions, layout.length):
-                    length = min(layout.length, layout.positions - position)
-                    origin = place(layout, image, neuron, row, position)
-                    stage(memory, layout, origin, width, length, staged)
-                    if layout.along_neurons:
-                        _widen(staged, 0, length, width, low, high)
-                    else:
-                        blocks = length // _LANES
-                        _widen(staged, 0, blocks, _LANES, low, high)
-                        _widen(staged, blocks * _LANES, 1, length - blocks * _LANES, low, high)
-                    all_finite &= are_finite(staged, 0, width * length)
-        if not layout.along_neurons:
-            low[0], high[0] = low.min(), high.max()
-        for j in range(width):
-            extremes[0, first + neuron + j] = -low[j] if all_finite else np.nan
-            extremes[1, first + neuron + j] = high[j] if all_finite else np.nan
+                origin = place(layout, image, neuron, row, 0)
+                if are_contiguous:
+                    _widen(memory, origin, layout.positions, layout.stride, at_once, low, high, differences)
+                elif layout.stride == 1:
+                    _widen_by_lanes(memory, origin, layout.positions, low, high, differences)
+                else:
+                    stage(memory, layout, origin, 1, layout.positions, staged)
+                    _widen_by_lanes(staged, 0, layout.positions, low, high, differences)
+            if not are_contiguous:
+                low[0], high[0], differences[0] = low.min(), high.max(), differences.sum()
+            for j in range(at_once):
+                is_finite = differences[j] == 0
+                extremes[0, first_image + image, first + neuron + j] = -low[j] if is_finite else np.nan
+                extremes[1, first_image + image, first + neuron + j] = high[j] if is_finite else np.nan
 
 
 @compiled
@@ -351,7 +359,7 @@ def _bin_exactly(
     offset, factor = bins[3], bins[4]
     for i in range(size):
         j = np.uint64(first + i) if many else np.uint64(first)
-        x = to_double(values[np.uint64(begin + i)])
+        x = np.float64(to_float(values[np.uint64(begin + i)]))
         cell = np.floor(((x - exact[0, j]) / exact[1, j] + offset) * factor) - exact[2, j] + exact[3, j]
         cell = cell if cell > exact[3, j] else exact[3, j]
         numbers[np.uint64(target + i)] = np.int32(cell if cell < exact[4, j] else exact[4, j])
@@ -366,7 +374,7 @@ def _bin_roughly(
     half, most, unsure = np.float32(0.5), np.float32(bins[5] - 0.5), np.int32(0)
     for i in range(size):
         j = np.uint64(first + i) if many else np.uint64(first)
-        x = np.float32(to_double(values[np.uint64(begin + i)]))
+        x = np.float32(to_float(values[np.uint64(begin + i)]))
         t = (x - rough[0, j]) * rough[1, j] + rough[2, j]
         t = t if t > half else half
         t = t if t < most else most
@@ -392,13 +400,35 @@ def _add(cells: Any, first: Any, numbers: Any, size: Any, along_neurons: Any, st
 
 
 @compiled
-def _widen(values: Any, origin: Any, rows: Any, width: Any, low: Any, high: Any) -> None:
-    """Update ``low`` and ``high`` of each column by values."""
-    for k in range(rows):
+def _widen_by_lanes(values: Any, origin: Any, size: Any, low: Any, high: Any, differences: Any) -> None:
+    """Update ``low`` and ``high`` like :func:`_widen`, by ``size`` values in rows of lanes."""
+    rows = size // _LANES
+    _widen(values, origin, rows, _LANES, _LANES, low, high, differences)
+    _widen(values, origin + rows * _LANES, 1, _LANES, size - rows * _LANES, low, high, differences)
+
+
+@compiled
+def _widen(values: Any, origin: Any, rows: Any, step: Any, width: Any, low: Any, high: Any, differences: Any) -> None:
+    """Update ``low`` and ``high`` of each column by rows of values, and add values minus themselves: 0 if finite."""
+    for k in range(0, rows, 4):  # at a time, to read and write the columns less often; the last row may repeat
+        first, second = origin + k * step, origin + min(k + 1, rows - 1) * step
+        third, fourth = origin + min(k + 2, rows - 1) * step, origin + min(k + 3, rows - 1) * step
         for j in range(width):
-            x = to_double(values[np.uint64(origin + k * width + j)])
-            low[j] = x if x < low[j] else low[j]
-            high[j] = x if x > high[j] else high[j]
+            a, b = to_float(values[np.uint64(first + j)]), to_float(values[np.uint64(second + j)])
+            c, d = to_float(values[np.uint64(third + j)]), to_float(values[np.uint64(fourth + j)])
+            lowest, highest = _least(_least(a, b), _least(c, d)), _most(_most(a, b), _most(c, d))
+            low[j], high[j] = _least(lowest, low[j]), _most(highest, high[j])
+            differences[j] += ((a - a) + (b - b)) + ((c - c) + (d - d))
+
+
+@compiled
+def _least(a: Any, b: Any) -> Any:
+    return a if a < b else b
+
+
+@compiled
+def _most(a: Any, b: Any) -> Any:
+    return a if a > b else b
 
 
 @compiled
@@ -423,7 +453,7 @@ def _running_sums(counts: Any, sums: Any) -> Any:
 def _sum(values: Any, length: Any) -> Any:
     total = 0.0
     for i in range(length):
-        total += to_double(values[np.uint64(i)])
+        total += np.float64(to_float(values[np.uint64(i)]))
     return total
 
 

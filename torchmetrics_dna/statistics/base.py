@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
+from torchmetrics_dna.binning.histogram import check_finite
+from torchmetrics_dna.binning.layouts import images_of
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.origin import identity_of
 
@@ -136,6 +138,15 @@ class DNAStatistic(Statistic, Generic[_D]):
     @abstractmethod
     def value(self, state: State) -> _D:
         """Return the DNA of a state; may be a view of it."""
+
+    def add_each_(self, states: State, parts: Parts, keys: Tensor) -> None:
+        """Add a batch in place like :meth:`add_`, each image to the state that is the row of its key in ``states``."""
+        present = keys.unique().tolist()  # type: ignore[no-untyped-call]
+        if len(present) > 1 and next(iter(states.values())).device.type == "cpu":
+            check_finite(parts)  # before any key is added; on other devices each non-finite one is left out
+        for k in present:
+            chosen = keys == k
+            self.add_({name: rows[k] for name, rows in states.items()}, images_of(parts, chosen), int(chosen.sum()))
 
 
 def rows_of(state: State, name: str = "rows") -> list[Tensor]:

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import torch
 from typing_extensions import override
 
-from torchmetrics_dna.binning.histogram import check_finite
-from torchmetrics_dna.binning.layouts import sent
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.statistics.base import DNAStatistic, Field, State
@@ -46,10 +44,8 @@ class Grouped(DNAStatistic[_D], Generic[_D]):
     @override
     def add_keyed_(self, state: State, parts: Parts, keys: Tensor) -> None:
         """Add a batch in place, each image to the group that is its key."""
-        present = keys.unique().tolist()  # type: ignore[no-untyped-call]
-        for k in present:
-            images_of_group = images_of(parts, keys == k) if len(present) > 1 else parts
-            self.statistic.add_(self.of(state, k), images_of_group, int((keys == k).sum()))
+        states = {name: state[self._prefix + name].view(self.count, -1) for name in self.statistic.fields}
+        self.statistic.add_each_(states, parts, keys)
 
     @override
     def merge_(self, state: State, other: State) -> None:
@@ -83,20 +79,6 @@ class Grouped(DNAStatistic[_D], Generic[_D]):
         }
 
 
-def images_of(parts: Parts, chosen: Tensor) -> Parts:
-    """Select images of a batch by the mask ``chosen``, ``(B,)``, on the CPU; a view if the selection is contiguous."""
-    sizes = [len(next(iter(part.values()))) for part in parts]
-    selected = []
-    for part, mask in zip(parts, torch.split(chosen, sizes), strict=True):
-        indices = mask.nonzero().flatten()
-        if len(indices):
-            first, end = int(indices[0]), int(indices[-1]) + 1
-            is_contiguous = end - first == len(indices)
-            selection = slice(first, end) if is_contiguous else sent(indices, next(iter(part.values())).device)
-            selected.append({layer: values[selection] for layer, values in part.items()})
-    return selected
-
-
 class ClassedStatistic(Grouped[_D], Generic[_D]):
     """Statistic of each class, by name."""
 
@@ -108,12 +90,6 @@ class ClassedStatistic(Grouped[_D], Generic[_D]):
     @override
     def configuration(self) -> dict[str, Any]:
         return self.statistic.configuration | {"classes": list(self.names)}
-
-    @override
-    def add_keyed_(self, state: State, parts: Parts, keys: Tensor) -> None:
-        if len(keys.unique()) > 1 and next(iter(state.values())).device.type == "cpu":  # type: ignore[no-untyped-call]
-            check_finite(parts)  # before any class is added; on other devices each non-finite class is left out
-        super().add_keyed_(state, parts, keys)
 
     def to_dnas(self, state: State) -> dict[str, _D]:
         """Return the DNA of each class by name; views of the state if possible."""

@@ -10,7 +10,14 @@ from torch import distributed as dist
 from typing_extensions import override
 
 from torchmetrics_dna.binning import add_counts_, bins_within
-from torchmetrics_dna.binning.extremes import activation_extremes, by_layer, split_extremes, unless_refused
+from torchmetrics_dna.binning.counting import add_counts_by_key_, counts_by_key
+from torchmetrics_dna.binning.extremes import (
+    activation_extremes,
+    by_layer,
+    image_extremes,
+    split_extremes,
+    unless_refused,
+)
 from torchmetrics_dna.binning.histogram import check_num_bins
 from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid, regrid_
 from torchmetrics_dna.dna import HistogramDNA
@@ -48,6 +55,16 @@ class HistogramStatistic(DNAStatistic[HistogramDNA]):
             self._bins = self._bins.to(counts.device)
         with screened(counts[self._cells :], parts, num_images) as accepted:
             add_counts_(counts[: self._cells].view(-1, self.num_bins), parts, self._bins, accepted)
+
+    @override
+    def add_each_(self, states: State, parts: Parts, keys: Tensor) -> None:
+        if not counts_by_key(parts, self.num_bins):
+            super().add_each_(states, parts, keys)
+            return
+        counts = states["counts"]
+        per_neuron = counts[:, : self._cells].view(len(counts), -1, self.num_bins)
+        add_counts_by_key_(per_neuron, parts, self._bins, torch.zeros_like(keys), keys)
+        counts[:, -1] += keys.bincount(minlength=len(counts))
 
     @override
     def value(self, state: State) -> HistogramDNA:
@@ -88,6 +105,22 @@ class SelfRangingStatistic(DNAStatistic[HistogramDNA]):
             add_counts_(self._counts(state), parts, grid.bins(self.num_bins), accepted)
 
     @override
+    def add_each_(self, states: State, parts: Parts, keys: Tensor) -> None:
+        if not counts_by_key(parts, self.num_bins):
+            super().add_each_(states, parts, keys)
+            return
+        of_images, counts = image_extremes(parts), self._counts(states)
+        present, rows = keys.unique(return_inverse=True)  # type: ignore[no-untyped-call]
+        known = states["extremes"][present]
+        united = torch.stack([of_images[rows == row].amax(0) for row in range(len(present))]).maximum(known)
+        old, new = (dyadic_grid(*split_extremes(extremes), self.num_bins) for extremes in (known, united))
+        for row, key in enumerate(present):
+            regrid_(counts[key], old.take(row), new.take(row))
+        states["extremes"][present] = united
+        add_counts_by_key_(counts, parts, new.flat().bins(self.num_bins), rows, keys)
+        states["counts"][:, -1] += keys.bincount(minlength=len(counts))
+
+    @override
     def merge_(self, state: State, other: State) -> None:
         device = state["counts"].device
         theirs = {name: tensor.to(device, copy=True) for name, tensor in other.items()}
@@ -113,7 +146,9 @@ class SelfRangingStatistic(DNAStatistic[HistogramDNA]):
         return HistogramDNA(self._counts(state), self.neurons, ranges, num_images, **self.origin)
 
     def _counts(self, state: State) -> Tensor:
-        return state["counts"][: self.neurons.total * self.num_bins].view(-1, self.num_bins)
+        """Return the counts of a state, or of several, ``(..., N, num_bins)``."""
+        counts = state["counts"][..., : self.neurons.total * self.num_bins]
+        return counts.view(*counts.shape[:-1], -1, self.num_bins)
 
     def _tail(self, state: State) -> Tensor:
         return state["counts"][self.neurons.total * self.num_bins :]
