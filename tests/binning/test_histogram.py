@@ -176,6 +176,26 @@ def test_parts_count_like_the_whole(way: str, cut: str, layout: str) -> None:
     np.testing.assert_array_equal(counts.numpy(), np.concatenate([double, single]))
 
 
+@every_cut
+@pytest.mark.parametrize("num_bins", [3, 300])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_images_count_at_their_keys_within_their_bins(layout: str, num_bins: int, cut: str) -> None:
+    values = laid_out(layout, torch.float32)
+    low, high = torch.linspace(-2, -1, 4 * values.shape[1]).double(), torch.linspace(1, 2, 4 * values.shape[1]).double()
+    draw = np.random.default_rng(0)
+    keys, rows = draw.integers(3, size=len(values)), draw.integers(2, size=len(values))
+    counts = torch.zeros(3, 2 * values.shape[1] + 1, num_bins, dtype=torch.int64)  # a key's counts may lie apart
+    cpu.add_counts_by_key_(
+        counts[:, :-1], in_parts(values, cut), bins_within(low, high, num_bins), *map(torch.from_numpy, (rows, keys))
+    )
+    expected = np.zeros(counts.shape, np.int64)
+    for image, key, row in zip(values, keys, rows, strict=True):
+        both = torch.cat([image * 2, image])[None].numpy()
+        ends = (end.view(2, -1)[row].numpy() for end in (low, high))
+        expected[key, :-1] += by_numpy(both, *ends, num_bins)
+    np.testing.assert_array_equal(counts.numpy(), expected)
+
+
 @pytest.mark.parametrize("sizes", [{"_PROGRAMS": 1}, {"_PROGRAMS": 10**6}, {"_CELLS": 0}])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_tiles_and_programs_change_nothing(layout: str, sizes: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
