@@ -127,7 +127,7 @@ def parts(rounds: int) -> None:
 
 def update(rounds: int) -> None:
     images = pictures(16)
-    columns = ("bare again", "in parts", "DNAEMD", "auto", "DNARealism", "DNAFrechet", "FID")
+    columns = ("bare again", "in parts", "DNAEMD", "auto", "debias", "DNARealism", "DNAFrechet", "FID")
     print(f"\n{'update, 16 images':24} {'bare, ms':>9}" + "".join(f"{name:>12}" for name in columns))
     for name, make in networks().items():
         bare = make()
@@ -139,6 +139,7 @@ def update(rounds: int) -> None:
         calls = {
             "DNAEMD": emd,
             "auto": DNAEMD(make(), ranges="auto"),
+            "debias": DNAEMD(make(), ranges=ranges, debias=True),  # keeps folds of images
             "DNARealism": DNARealism(make(), reference=emd.to_dna(True)),
             "DNAFrechet": DNAFrechet(make()),
             "FID": FrechetInceptionDistance(make().pooled(layer)),

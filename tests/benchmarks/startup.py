@@ -2,9 +2,10 @@
 
 ``start``: commands that need no network. ``small``: ``compare`` of two folders of 8 images, beside a process that
 imports torch and timm and sends as many images through the same network. ``make``: 240 JPEGs of 512 px and a ResNet-50
-of random weights, then the default extractor, beside importing torch and timm and the forward passes of timm's network;
-and a ResNet-50 with all 16 blocks, beside the official code if that is there (``pip install vdna``). Whole processes,
-in turns; medians, and the median ratio, by the clock and by processor time, which a busy machine changes less.
+of random weights, then the default extractor, beside importing torch and timm and the forward passes of timm's network
+in batches of 4 and of 30; and a ResNet-50 with all 16 blocks, beside the official code if that is there (``pip install
+vdna``). Whole processes, in turns; medians, and the median ratio, by the clock and by processor time, which a busy
+machine changes less.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ FORWARD = """
 import sys, time
 import timm, torch
 
-name, count, size = sys.argv[1], int(sys.argv[2]), 4
+name, count, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 network = timm.create_model(name).eval()
 batch = torch.rand(size, 3, 224, 224)
 start = time.perf_counter()
@@ -118,7 +119,7 @@ def measure_starts(folder: Path) -> None:
 def measure_small(folder: Path) -> None:
     """Measure ``compare`` of two folders of 8 images, without the first turn, in which numba compiles."""
     folders = [str(write_photographs(folder / name, 8, 256, q)) for name, q in (("a", 95), ("b", 40))]
-    forward = [sys.executable, "-c", FORWARD, "tf_efficientnet_lite0", "16"]
+    forward = [sys.executable, "-c", FORWARD, "tf_efficientnet_lite0", "16", "4"]
     turns = [(cost([*COMMAND, "compare", *folders]), cost(forward)) for _ in range(6)][1:]
     for way in ("clock", "processor"):
         ours, bare = ([getattr(turn[side], way) for turn in turns] for side in (0, 1))
@@ -138,15 +139,16 @@ def measure_make(folder: Path) -> None:
     official = [sys.executable, "-c", OFFICIAL, photographs, of_blocks, ranges, str(folder / "official")]
     for _ in range(3):
         for name, feature in (("resnet50", ["resnet50", "--weights-path", weights]), DEFAULT):
-            forward = float(cost([sys.executable, "-c", FORWARD, name, "240"]).printed.split()[-1])
+            command = [sys.executable, "-c", FORWARD, name, "240"]
+            passes = [float(cost([*command, size]).printed.split()[-1]) for size in ("4", "30")]
             made = cost([*make, *feature])
             imports = cost([sys.executable, "-c", "import timm, torch"]).clock
-            ratio = made.clock / (forward + imports)
+            of_both = [made.clock / (seconds + imports) for seconds in passes]
             print(
-                f"make {made.clock:.1f} s, forward passes of timm's {name} {forward:.1f} s, imports {imports:.1f} s:",
-                end="",
+                f"make {made.clock:.1f} s, imports {imports:.1f} s, forward passes of timm's {name} in batches of 4 and"
+                f" 30: {passes[0]:.1f} and {passes[1]:.1f} s; {of_both[0]:.2f} and {of_both[1]:.2f} of both; peak"
+                f" {made.peak:.0f} MB"
             )
-            print(f" {ratio:.2f} of both; peak {made.peak:.0f} MB")
         blocks = cost(ours)
         print(f"make of 16 blocks {blocks.clock:.1f} s, peak {blocks.peak:.0f} MB", end="", flush=True)
         if find_spec("vdna"):
