@@ -254,14 +254,58 @@ WEIGHT = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(0))
         Outputs(lambda x: nn.functional.conv2d(x.float(), WEIGHT, padding=1, stride=2)),
         Outputs(lambda x: nn.functional.conv2d(input=x.float()[..., 2:, 1:], weight=WEIGHT, padding="same")),
         Outputs(lambda x: nn.functional.conv2d(x.float()[0], WEIGHT)[None]),
+        Outputs(lambda x: nn.functional.conv2d(x.float().transpose(2, 3), WEIGHT.transpose(2, 3), WEIGHT[:, 0, 0, 0])),
         Outputs(lambda x: nn.functional.conv2d(x.double(), WEIGHT.double(), WEIGHT[:, 0, 0, 0].double())),
         torch.compile(Outputs(lambda x: nn.functional.conv2d(x.float(), WEIGHT)), backend="eager"),
     ],
-    ids=["numbers", "same", "one image", "double", "compiled"],
+    ids=["numbers", "same", "one image", "strided", "double", "compiled"],
 )
 def test_any_convolution_of_a_network(network: nn.Module) -> None:
     image = random_images(1, 0)
     torch.testing.assert_close(DNAExtractor(network)(image)["output"], network(image), rtol=1e-5, atol=1e-3)
+
+
+MATRIX = torch.randn(7, 48, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+@pytest.mark.parametrize("bias", [None, MATRIX[:, 0].contiguous()], ids=["without bias", "with bias"])
+@pytest.mark.usefixtures("one_thread")
+def test_linear_layers_depend_neither_on_the_rows_nor_on_threads(bias: Tensor | None, pooled: bool) -> None:
+    def tokens(imgs: Tensor) -> Tensor:
+        pixels = imgs.float().flatten(2).transpose(1, 2).repeat(1, 1, 16) + torch.arange(48)
+        return pixels.mean(1) if pooled else pixels
+
+    extractor = DNAExtractor(Outputs(lambda x: nn.functional.linear(tokens(x), MATRIX, bias)))
+    images = random_images(9, 0, (4, 5))
+    expected = extractor(images)["output"]
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        for batch in (images[:1], images[:2], images[:5], images):
+            assert torch.equal(extractor(batch)["output"], expected[: len(batch)])
+    exact = tokens(images).double().numpy() @ MATRIX.double().numpy().T + (0 if bias is None else bias.numpy())
+    np.testing.assert_allclose(expected, exact if pooled else exact.swapaxes(1, 2), rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        Outputs(lambda x: nn.functional.linear(x.float().mean((2, 3))[0], MATRIX[:, :3])[None]),
+        Outputs(lambda x: nn.functional.linear(x.double().mean((2, 3)), MATRIX[:, :3].double())),
+        Outputs(lambda x: nn.functional.linear(x.float().mean((2, 3)), MATRIX[:3].T[::2], MATRIX[0, ::2])),
+        Outputs(lambda x: nn.functional.linear(x.float().mean((2, 3)), MATRIX[0, :3])[:, None]),
+    ],
+    ids=["one row", "double", "transposed", "a vector of weights"],
+)
+def test_any_linear_layer_of_a_network(network: nn.Module) -> None:
+    image = random_images(1, 0)
+    torch.testing.assert_close(DNAExtractor(network)(image)["output"], network(image), rtol=1e-5, atol=1e-3)
+
+
+def test_a_linear_layer_of_another_width_fails_in_torchs_words() -> None:
+    network = Outputs(lambda x: nn.functional.linear(x.float().mean(1), torch.ones(4, 224)))
+    with pytest.raises(RuntimeError, match=r"mat1 and mat2 shapes cannot be multiplied \(24x10 and 224x4\)$"):
+        DNAExtractor(network)(random_images(2, 0))
 
 
 def test_packed_weights_follow_the_network(monkeypatch: pytest.MonkeyPatch) -> None:

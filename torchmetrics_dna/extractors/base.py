@@ -18,7 +18,7 @@ from torchmetrics_dna.extractors.build import Plan, half_of, plan
 from torchmetrics_dna.extractors.capture import capture, device_of
 from torchmetrics_dna.extractors.channels import channels_of, check_per_channel, standardised
 from torchmetrics_dna.extractors.compiled import CompiledCapture
-from torchmetrics_dna.extractors.cpu import PackedWeights, alike_convolutions, cut
+from torchmetrics_dna.extractors.cpu import PackedWeights, cut, rounding_alike
 from torchmetrics_dna.extractors.guard import evaluating, lock_of
 from torchmetrics_dna.extractors.layout import Layout, in_order, or_nan
 from torchmetrics_dna.extractors.projections import NUM_PROJECTIONS, STEP, Projections
@@ -374,7 +374,7 @@ class DNAExtractor(Shareable):
             with torch.autocast(imgs.device.type, self.dtype, enabled=self.dtype is not None):
                 if self._compiled is not None:
                     return self._compiled(prepared, at_once)
-                with alike_convolutions(imgs.device, self._packed):
+                with rounding_alike(imgs.device, self._packed):
                     return capture(self.network, self._submodules, prepared)
         except RuntimeError as err:
             if prepared.dtype == torch.uint8 and _ABOUT_TYPES.search(str(err)):

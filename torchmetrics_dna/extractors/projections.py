@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from torchmetrics_dna.extractors.cpu import alike_convolutions
+from torchmetrics_dna.extractors.cpu import rounding_alike
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -74,7 +74,7 @@ class Projections:
         unit = normalize(activations.float(), dim=1)
         points = unit.flatten(2) if unit.ndim > 2 else unit[..., None]
         if activations.device.type == "cpu":
-            with alike_convolutions(activations.device):
+            with rounding_alike(activations.device):
                 projected = torch.conv2d(points[..., None].contiguous(), directions[..., None, None])[..., 0]
         else:
             projected = directions @ points
