@@ -148,6 +148,8 @@ class _Unpickler(pickle.Unpickler):
 def _serve(pipe: connection.Connection) -> None:
     """Do one task after another, until the tests' process is gone."""
     torch.set_num_threads(1)
+    # workers of loaders start as in any process, not from the server that this one was forked from, which takes seconds
+    multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
     while True:
         try:
             content = pipe.recv_bytes()

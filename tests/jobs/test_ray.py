@@ -97,7 +97,7 @@ def killing(cluster: Any, after: int) -> Callable[[str, int, int | None], None]:
     return progress
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 def test_a_bucket_is_measured_though_a_node_dies(tmp_path: Path, cluster: Any, bucket: Any) -> None:
     source = shards(tmp_path / "shards", 9, 10)
     make(source, tmp_path / "x.dna.npz")  # by one process, from this machine

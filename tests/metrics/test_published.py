@@ -52,7 +52,7 @@ def frechet(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.square(a.mean(0) - b.mean(0)).sum() + np.square(x).sum() + np.square(y).sum() - 2 * root)
 
 
-@pytest.mark.slow
+@pytest.mark.outer  # compare's are in the gate, and those of a small network are compare's
 def test_values_are_those_of_torch_fidelity(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = inception_of_fid(tmp_path, PHOTOS[:16])
