@@ -44,8 +44,7 @@ class Grouped(DNAStatistic[_D], Generic[_D]):
     @override
     def add_keyed_(self, state: State, parts: Parts, keys: Tensor) -> None:
         """Add a batch in place, each image to the group that is its key."""
-        states = {name: state[self._prefix + name].view(self.count, -1) for name in self.statistic.fields}
-        self.statistic.add_each_(states, parts, keys)
+        self.statistic.add_each_(self._by_group(state), parts, keys)
 
     @override
     def merge_(self, state: State, other: State) -> None:
@@ -73,10 +72,11 @@ class Grouped(DNAStatistic[_D], Generic[_D]):
 
     def of(self, state: State, k: int) -> State:
         """Return the state of one group, as views."""
-        return {
-            name: state[self._prefix + name][k * field.size : (k + 1) * field.size]
-            for name, field in self.statistic.fields.items()
-        }
+        return {name: rows[k] for name, rows in self._by_group(state).items()}
+
+    def _by_group(self, state: State) -> State:
+        """Return the states of all groups, a row for each, as views."""
+        return {name: state[self._prefix + name].view(self.count, -1) for name in self.statistic.fields}
 
 
 class ClassedStatistic(Grouped[_D], Generic[_D]):
