@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from accelerator import Accelerator
 from networks import pixels, random_images
 
-from torchmetrics_dna import DNAExtractor
+from torchmetrics_dna import DNAEMD, DNAExtractor
 from torchmetrics_dna.neurons import ActivationRanges
 from torchmetrics_dna.statistics import (
     CrossMomentStatistic,
@@ -58,3 +59,19 @@ def test_a_value_that_is_not_finite_changes_no_group(make: Make) -> None:
     with pytest.raises(ValueError, match="Layer 'mean' gives activations that are NaN or infinite"):
         grouped.add_keyed_(state, [spoilt], torch.tensor([0, 0, 1]))
     assert all(torch.equal(values, before[name]) for name, values in state.items())
+
+
+def test_groups_go_on_where_their_metric_went(monkeypatch: pytest.MonkeyPatch) -> None:
+    extractor, ranges = pixels()
+    images = random_images(6, 0)
+    moved, stayed = (DNAEMD(extractor, ranges=ranges, num_bins=30, debias=True) for _ in range(2))
+    stayed.update(images, real=True)
+    with Accelerator():
+        with monkeypatch.context() as patch:
+            patch.setattr("torchmetrics_dna.binning.counting.optional", lambda _: None)  # no Triton
+            moved.to("cuda")
+            moved.update(images[:3].to("cuda"), real=True)
+        moved.to("cpu")
+        moved.update(images[3:], real=True)
+    for fold, expected in zip(moved.to_dna(True).folds, stayed.to_dna(True).folds, strict=True):
+        assert torch.equal(fold.counts, expected.counts)

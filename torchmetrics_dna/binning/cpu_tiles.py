@@ -102,8 +102,8 @@ def share_out(parts: Parts, beside: int = 0, by_image: bool = False) -> Iterator
             step = -(-task * images // (cost * neurons))
             for image in range(0, images, step):
                 origins = layout.origins[image : image + step]
-                some = layout._replace(origins=origins, images=len(origins))
-                yield Work(name, pieces, memory, some, 0, neurons, columns.start, image)
+                of_images = layout._replace(origins=origins, images=len(origins))
+                yield Work(name, pieces, memory, of_images, 0, neurons, columns.start, image)
             continue
         step = -(-task // cost // layout.width) * layout.width
         for begin in range(0, neurons, step):

@@ -26,6 +26,7 @@ from torchmetrics_dna.statistics.base import DNAStatistic, Field, State
 from torchmetrics_dna.statistics.nonfinite import read_tail, screened
 
 if TYPE_CHECKING:
+    from torchmetrics_dna.binning import Bins
     from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.extractors import DNAExtractor
 
@@ -51,10 +52,9 @@ class HistogramStatistic(DNAStatistic[HistogramDNA]):
     @override
     def add_(self, state: State, parts: Parts, num_images: int) -> None:
         counts = state["counts"]
-        if self._bins.centre.device != counts.device:
-            self._bins = self._bins.to(counts.device)
+        bins = self._bins_on(counts.device)
         with screened(counts[self._cells :], parts, num_images) as accepted:
-            add_counts_(counts[: self._cells].view(-1, self.num_bins), parts, self._bins, accepted)
+            add_counts_(counts[: self._cells].view(-1, self.num_bins), parts, bins, accepted)
 
     @override
     def add_each_(self, states: State, parts: Parts, keys: Tensor) -> None:
@@ -63,8 +63,14 @@ class HistogramStatistic(DNAStatistic[HistogramDNA]):
             return
         counts = states["counts"]
         per_neuron = counts[:, : self._cells].view(len(counts), -1, self.num_bins)
-        add_counts_by_key_(per_neuron, parts, self._bins, torch.zeros_like(keys), keys)
+        add_counts_by_key_(per_neuron, parts, self._bins_on(counts.device), torch.zeros_like(keys), keys)
         counts[:, -1] += keys.bincount(minlength=len(counts))
+
+    def _bins_on(self, device: torch.device) -> Bins:
+        """Return the bins on a device, where they stay for the next batch."""
+        if self._bins.centre.device != device:
+            self._bins = self._bins.to(device)
+        return self._bins
 
     @override
     def value(self, state: State) -> HistogramDNA:
@@ -111,9 +117,9 @@ class SelfRangingStatistic(DNAStatistic[HistogramDNA]):
             return
         of_images, counts = image_extremes(parts), self._counts(states)
         present, rows = keys.unique(return_inverse=True)  # type: ignore[no-untyped-call]
-        known = states["extremes"][present]
-        united = torch.stack([of_images[rows == row].amax(0) for row in range(len(present))]).maximum(known)
-        old, new = (dyadic_grid(*split_extremes(extremes), self.num_bins) for extremes in (known, united))
+        previous = states["extremes"][present]
+        united = torch.stack([of_images[rows == row].amax(0) for row in range(len(present))]).maximum(previous)
+        old, new = (dyadic_grid(*split_extremes(extremes), self.num_bins) for extremes in (previous, united))
         for row, key in enumerate(present):
             regrid_(counts[key], old.take(row), new.take(row))
         states["extremes"][present] = united
