@@ -48,8 +48,6 @@ MISTAKES = [
     (("matrix", A, "nowhere"), NO_SOURCE),
     (("diff", A, "nowhere"), NO_SOURCE),
     (("monitor", A, "nowhere"), NO_SOURCE),
-    (("reconcile", A, "nowhere", "--claimed", "1"), NO_SOURCE),
-    (("reconcile", A, B, "--claimed", "1", "--other", "nowhere"), NO_SOURCE),
     (("make", "nowhere", "-o", "y.npz"), NO_SOURCE),
     (("ranges", A, "nowhere", "-o", "y.json"), NO_SOURCE),
     (("changes", "nowhere", "-o", "y.npz"), NO_SOURCE),
@@ -124,13 +122,6 @@ MISTAKES = [
     (("compare", A, B, "-o", "nowhere/x.csv"), "There is no folder 'nowhere' to write 'x.csv' to; make it first"),
     (("monitor", A, B, "--format", "latex"), "line by line; give --format text, json or csv, but got latex"),
     (("matrix", A), "two sets at least"),
-    (("reconcile", A, B), "Missing option '--claimed'"),
-    (
-        ("reconcile", A, B, "--claimed", "low"),
-        "Option --claimed expected to be a number above 0, such as 12.34, but got",
-    ),
-    (("reconcile", A, B, "--claimed", "1", "--metric", "kid"), "'kid' is not one of 'fid', 'sfid', 'fd-dinov2'"),
-    (("reconcile", A, B, "--claimed", "1", "--metric", "fd"), "A claimed value is of one layer; give one by --layers"),
     (("make", A, "-o", "y.npz", "--on", "slurm"), "Option --on expected to be 'ray' or 'ray://HOST:PORT', but got"),
     (
         ("make", A, "-o", "y.npz", "--on", "ray", "--device", "cpu"),

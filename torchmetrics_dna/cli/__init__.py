@@ -14,7 +14,6 @@ from torchmetrics_dna.cli.matrix import matrix
 from torchmetrics_dna.cli.monitor import monitor
 from torchmetrics_dna.cli.ranges import changes, ranges
 from torchmetrics_dna.cli.rank import rank
-from torchmetrics_dna.cli.reconcile import reconcile
 from torchmetrics_dna.cli.report import report
 from torchmetrics_dna.cli.weights import weights
 from torchmetrics_dna.version import __version__
@@ -56,7 +55,6 @@ _FIRST: dict[Callable[..., None], str] = {
 _MORE: dict[Callable[..., None], str] = {
     matrix: "torchmetrics-dna matrix photos/ generated/ paintings/ --heatmap matrix.png",
     diff: "torchmetrics-dna diff v1/ v2/ --format markdown",
-    reconcile: "torchmetrics-dna reconcile samples/ statistics.npz --claimed 12.34",
     merge: "torchmetrics-dna merge a.dna.npz b.dna.npz -o both.dna.npz",
     info: "torchmetrics-dna info photos.dna.npz",
     convert: "torchmetrics-dna convert official.json photos.dna.npz",
