@@ -74,9 +74,6 @@ def compare(
     fail_if_different: Annotated[
         bool, o.output_option("Exit with code 1 if the test finds a difference.", "--fail-if-different")
     ] = False,
-    cite: Annotated[
-        bool, o.output_option("Add how the numbers were computed, in sentences for a methods section.", "--cite")
-    ] = False,
     form: FormatOption = None,
     output: ResultFile = None,
     **options: Any,
@@ -113,7 +110,7 @@ def compare(
     sides: Any = by_name([b, *more]) if more else b
     with showing_progress(options) as packed:
         compared: Any = compare_sets(a, sides, by=by, distributed=PROCESSES > 1, **packed)
-    write(output_of(compared, cite), form, output)
+    write(output_of(compared), form, output)
     _comment(compared, curve)
     if not more and by is None and form is Format.TEXT:
         _say_what_next(compared, a, b)
@@ -122,17 +119,16 @@ def compare(
     check_gates(by_set, 1 - confidence, **limits, fail_if_different=fail_if_different)
 
 
-def output_of(compared: Comparison | Comparisons | ClassComparisons, cite: bool = False) -> Printout:
-    """Return what the command writes of a result of :func:`compare`, with a citation if so asked."""
+def output_of(compared: Comparison | Comparisons | ClassComparisons) -> Printout:
+    """Return what the command writes of a result of :func:`compare`."""
     from torchmetrics_dna.comparisons.comparison import Comparison
 
-    citation = compared.cite() if cite else ""
     if isinstance(compared, Comparison):
-        return _of_two(compared, citation)
-    return Printout(compared.to_dict, compared.rows, [compared.verdict], [compared.table], citation=citation)
+        return _of_two(compared)
+    return Printout(compared.to_dict, compared.rows, [compared.verdict], [compared.table])
 
 
-def _of_two(result: Comparison, citation: str) -> Printout:
+def _of_two(result: Comparison) -> Printout:
     from torchmetrics_dna.reporting.words import layers_table, neurons_table
 
     sentences = [result.verdict, *result.explain().property_sentences] if result.verdict else []
@@ -140,7 +136,7 @@ def _of_two(result: Comparison, citation: str) -> Printout:
     tables += [neurons_table(result)] if result.of_grain("neuron") else []
     tables = [] if result.same_images else tables
     text = [*sentences, *[""][: len(sentences)], _summary(result), *terminal_tables(tables)]
-    return Printout(result.to_dict, result.rows, sentences, [result.table, *tables], text, citation=citation)
+    return Printout(result.to_dict, result.rows, sentences, [result.table, *tables], text)
 
 
 def _summary(result: Comparison) -> RichTable:

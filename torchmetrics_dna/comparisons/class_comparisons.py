@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.dna.citation import Citation
     from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.images import Images
     from torchmetrics_dna.jobs.job import Split
@@ -87,10 +86,6 @@ class ClassComparisons(ManyComparisons):
         figure = number(self[different[0]][self.distance].overall.debiased_shown)
         most = f"{different[0]} most ({self.distance} {figure})"
         return f"Of {count} classes, {differ} (q ≤ {SIGNIFICANT:g}), {most}."
-
-    @property
-    def _citation(self) -> Citation:
-        return replace(self.total._citation, manner=f"all together and in each of {len(self)} classes")
 
     @property
     def table(self) -> Table:

@@ -7,9 +7,8 @@ from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
-from torchmetrics_dna.comparisons.results import Cited
+from torchmetrics_dna.comparisons.results import Results
 from torchmetrics_dna.dna import HistogramDNA
-from torchmetrics_dna.dna.citation import Citation
 from torchmetrics_dna.dna.distances import DISTANCES, flat_figures, named_in
 from torchmetrics_dna.dna.explanation import (
     Explanation,
@@ -46,7 +45,7 @@ TESTED = ("z", "p_value", "q")  # of a neuron
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparison(Cited["Result"]):
+class Comparison(Results["Result"]):
     """Distances between two image sets A and B, per neuron and layer: a mapping of results by name of distance.
 
     Attributes:
@@ -182,14 +181,6 @@ class Comparison(Cited["Result"]):
     def scalars(self, prefix: str = "dna/") -> dict[str, float]:
         """Return all figures for a logger, such as ``dna/dna_emd`` and ``dna/block_0/dna_emd_debiased``."""
         return flat_figures(prefix, self._figures(None), self.layers)
-
-    @property
-    def _citation(self) -> Citation:
-        (a, b), counts = self.names, self.num_images
-        bins = f"{self.num_bins:,} bins" if self.num_bins else ""
-        ranges = f" in ranges {self.ranges}" if self.ranges else ""
-        manner = "as pairs" if self.paired else ""
-        return Citation((a, counts["a"]), {b: counts["b"]}, list(self.values()), bins + ranges, manner)
 
     def _figures(self, layer: str | None) -> dict[str, float | None]:
         """Return distances of a layer, or over all, by key: plain, debiased and p-values; None if not measured."""
