@@ -29,7 +29,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "classes" / "cat").mkdir(parents=True)
     shutil.copy(min(Path(A).iterdir()), folder / "classes" / "cat")
     (folder / "wrong.json").write_text("{}")
-    (folder / "names.json").write_text('{"block_0": {"16": "x"}}')
     (folder / "labels.csv").write_text("cat/0.png,cat\n")
     extractor = DNAExtractor(layers=["block_0", "block_6"])
     make_dna(A, extractor).save(folder / "x.dna.npz")
@@ -60,7 +59,6 @@ MISTAKES = [
     (("weights", "select", "nowhere.npz", "x.dna.npz", "-o", "y.npz"), "There is no DNA file"),
     (("compare", "empty", A), "There are no images in 'empty'; looked for"),
     (("compare", A, B, "--ranges", "nowhere"), "nowhere"),
-    (("compare", A, B, "--neuron-names", "nowhere.json"), "nowhere.json"),
     (("ranges", A, "nowhere.json", "-o", "y.json"), "nowhere.json"),
     # where nothing can be written, of every command that writes
     (("make", A, "-o", "nodir/x.npz"), NO_FOLDER),
@@ -81,7 +79,6 @@ MISTAKES = [
     (("compare", A, B, "--ranges", "wrong.json"), "wrong.json' as activation ranges"),
     (("ranges", A, OTHERS / "hist50.json", "-o", "y.json"), "hist50.json' as activation ranges"),
     (("info", "damaged.dna.npz"), "its checksum is wrong, so it was damaged or changed"),
-    (("compare", A, B, "--layers", "block_0", "--neuron-names", "names.json"), "has no neuron '16'"),
     (("compare", A, A, "--by", "labels.csv"), "has no class for"),
     (("compare", A, A, "--by", "folder"), "lies in no folder of its class"),
     # options, by name

@@ -52,7 +52,6 @@ def compare(
     more: o.MoreSides = None,
     metrics: o.AllMetrics = None,
     neuron_weights: o.NeuronWeightsFile = None,
-    neuron_names: o.NeuronNamesFile = None,
     num_folds: Annotated[int, o.statistic_option("Folds of images for intervals and tests; 0 for neither.")] = 20,
     groups: o.Groups = None,
     pairs: o.Pairs = None,
@@ -82,7 +81,6 @@ def compare(
     options |= {
         "metrics": o.names(metrics),
         "neuron_weights": neuron_weights,
-        "neuron_names": neuron_names,
         "changes": changes,
         "confidence": confidence,
         "num_folds": num_folds or None,

@@ -161,10 +161,6 @@ NeuronWeightsFile = Annotated[
     str | None,
     statistic_option("File of neuron weights, from weights select or weights learn.", rare=True),
 ]
-NeuronNamesFile = Annotated[
-    Path | None,
-    output_option('What to call neurons: a json file of {layer: {"number": "text"}}.', rare=True),
-]
 ChangesFile = Annotated[
     str | None,
     statistic_option(

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.changes import ChangeDictionary
     from torchmetrics_dna.dna.distance import Distance, Grain, Result
     from torchmetrics_dna.dna.evidence import Evidence, Interval
-    from torchmetrics_dna.dna.names import NeuronNames
     from torchmetrics_dna.files.tables import Cell
     from torchmetrics_dna.functional.permutation import PermutationTest
     from torchmetrics_dna.jobs.measure import Measured
@@ -59,7 +58,6 @@ class Comparison(Results["Result"]):
         unreadable: One line for each image that was left out.
         measured: The DNAs of A and of B that were compared.
         notices: Caveats, one line each: near-duplicate images, and evidence that is not available.
-        neuron_names: Names of neurons, ``{layer: {number: text}}``.
         changes: Effects of named changes of images on the neurons, or None.
         properties: Comparison of properties of images, with its own tests; None if they were not measured.
         names: Names of A and B in figures: their paths, or the letters.
@@ -78,7 +76,6 @@ class Comparison(Results["Result"]):
     unreadable: list[str] = field(default_factory=list)
     measured: tuple[Measured, Measured] | None = None
     notices: list[str] = field(default_factory=list)
-    neuron_names: NeuronNames = field(default_factory=dict)
     changes: ChangeDictionary | None = None
     properties: Comparison | None = None
     names: tuple[str, str] = ("A", "B")
@@ -268,7 +265,7 @@ class Comparison(Results["Result"]):
         return [
             {
                 **dict(zip(("layer", "neuron"), self.neurons.locate(i), strict=True)),
-                "name": name_of(*self.neurons.locate(i), self.neuron_names),
+                "name": name_of(*self.neurons.locate(i)),
                 **{name: None if values is None else float(values[i]) for name, values in columns.items()},
             }
             for i in chosen

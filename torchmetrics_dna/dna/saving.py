@@ -216,7 +216,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "None": (type(None),), "bool": (bool,), "int": (int,), "float": (float, int), "str": (str,), "Tensor": (Tensor,),
     "dict": (dict,), "list": (list,), "tuple": (tuple,), "Mapping": (dict,), "Sequence": (list, tuple),
     "Neurons": (Neurons,), "Distance": (Distance,), "DNA": (DNA,), "ChangeDictionary": (ChangeDictionary,),
-    "NeuronNames": (dict,), "Score": (str,),
+    "Score": (str,),
 }  # fmt: skip
 
 
