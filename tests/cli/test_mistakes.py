@@ -56,7 +56,6 @@ MISTAKES = [
     (("info", "nowhere"), "There is no DNA file"),
     (("merge", "nowhere.npz", "-o", "y.npz"), "There is no DNA file"),
     (("convert", "nowhere", "y.npz"), "nowhere"),
-    (("weights", "select", "nowhere.npz", "x.dna.npz", "-o", "y.npz"), "There is no DNA file"),
     (("compare", "empty", A), "There are no images in 'empty'; looked for"),
     (("compare", A, B, "--ranges", "nowhere"), "nowhere"),
     (("ranges", A, "nowhere.json", "-o", "y.json"), "nowhere.json"),
@@ -74,7 +73,6 @@ MISTAKES = [
     (("report", A, B, "-o", "r.pdf"), "a file that ends in .html or .htm or .md or .json, but got 'r.pdf'"),
     (("rank", A, "--reference", B, "--grid", "g.xyz"), "a file that ends in .png or .pdf or"),
     (("demo", "-o", "x"), "a file that ends in .png or .pdf or"),
-    (("weights", "learn", "x.dna.npz", "x.dna.npz", "-o", "y.json"), "a file that ends in .npz, but got 'y.json'"),
     # files of another kind, or damaged
     (("compare", A, B, "--ranges", "wrong.json"), "wrong.json' as activation ranges"),
     (("ranges", A, OTHERS / "hist50.json", "-o", "y.json"), "hist50.json' as activation ranges"),
@@ -137,9 +135,6 @@ MISTAKES = [
     (("report", A, B, "-o", "r.html", "--num-scored", "0"), "Option --num-scored expected to be at least 1, but got 0"),
     (("report", A, B, "-o", "r.html", "--metrics", "dna-fd"), "add it to --metrics, which got dna-fd"),
     (("demo", "--num-images", "1"), "Option --num-images expected to be an integer larger than 1, but got 1"),
-    (("weights", "select", "x.dna.npz", "-o", "y.npz"), "Expected pairs of DNA files, but got 1 files"),
-    (("weights", "learn", "x.dna.npz", "x.dna.npz", "-o", "y.npz"), "Learning takes at least two pairs of files"),
-    (("weights", "select", *["x.dna.npz"] * 2, "-o", "y.npz", "-k", "999"), "Option -k expected to be from 1 to"),
     # what does not fit together
     (
         ("compare", "x.dna.npz", B, "--feature", "resnet18.a1_in1k", "--weights-path", "nowhere.pth"),

@@ -298,7 +298,7 @@ def test_cards_are_shown_whose_crops_look_different() -> None:
             side: [ImageCrop("", 0, whole, 1.0, Image.new("RGB", (32, 32), (grey,) * 3)) for grey in greys]
             for side, greys in (("a", a), ("b", b))
         }
-        return look_different(Card("head", 0, "0", None, None, None, "b", [], crops, {}))
+        return look_different(Card("head", 0, None, None, None, "b", [], crops, {}))
 
     assert card_of([10, 20, 30, 40], [60, 70, 80, 90])
     assert card_of([60, 70, 80, 90], [10, 20, 30, 40])

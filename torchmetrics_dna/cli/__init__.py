@@ -15,7 +15,6 @@ from torchmetrics_dna.cli.monitor import monitor
 from torchmetrics_dna.cli.ranges import changes, ranges
 from torchmetrics_dna.cli.rank import rank
 from torchmetrics_dna.cli.report import report
-from torchmetrics_dna.cli.weights import weights
 from torchmetrics_dna.version import __version__
 
 app = typer.Typer(
@@ -65,4 +64,3 @@ _MORE: dict[Callable[..., None], str] = {
 for commands, title in ((_FIRST, "Commands"), (_MORE, "More")):
     for command, example in commands.items():
         app.command(cls=Command, epilog=example, rich_help_panel=title)(command)
-app.add_typer(weights, name="weights", rich_help_panel="More")
