@@ -38,7 +38,7 @@ def test_a_table_csv_json_and_a_sheet(
     monkeypatch.setattr(console.out, "width", 80)
     reference = files / "fit.plain.dna.npz"
     grid = tmp_path / "grid.png"
-    assert run(monkeypatch, "rank", A, "--reference", reference, "--format", "csv", "--grid", grid) == 0
+    assert run(monkeypatch, "rank", A, "--reference", reference, "--format", "csv", "--plot", grid) == 0
     captured = capsys.readouterr()
     rows = list(csv.DictReader(io.StringIO(captured.out)))
     assert [row["rank"] for row in rows] == [str(i) for i in range(1, 8)]
@@ -68,7 +68,7 @@ def test_the_worst_with_maps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     grid, options = tmp_path / "grid.png", ("rank", A, "--reference", B, "--layers", "block_2", "--format", "json")
-    assert run(monkeypatch, *options, "--grid", grid, "--maps") == 0
+    assert run(monkeypatch, *options, "--plot", grid, "--maps") == 0
     captured = capsys.readouterr()
     rows = json.loads(captured.out)
     assert [row["score"] for row in rows] == sorted([row["score"] for row in rows], reverse=True)

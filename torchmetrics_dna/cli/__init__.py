@@ -10,7 +10,6 @@ from torchmetrics_dna.cli.diff import diff
 from torchmetrics_dna.cli.extractors import extractors
 from torchmetrics_dna.cli.files import convert, info, make, merge
 from torchmetrics_dna.cli.help import Command, Commands
-from torchmetrics_dna.cli.matrix import matrix
 from torchmetrics_dna.cli.monitor import monitor
 from torchmetrics_dna.cli.ranges import changes, ranges
 from torchmetrics_dna.cli.rank import rank
@@ -47,12 +46,11 @@ _FIRST: dict[Callable[..., None], str] = {
     demo: "torchmetrics-dna demo -o demo.png",
     compare: "torchmetrics-dna compare photos/ generated/",
     report: "torchmetrics-dna report photos/ generated/ -o report.html",
-    rank: "torchmetrics-dna rank generated/ --reference photos/ --grid sheet.png",
+    rank: "torchmetrics-dna rank generated/ --reference photos/ --plot sheet.png",
     make: "torchmetrics-dna make photos/ -o photos.dna.npz --num-folds 20",
     monitor: "torchmetrics-dna monitor photos.dna.npz camera/ --window 100",
 }
 _MORE: dict[Callable[..., None], str] = {
-    matrix: "torchmetrics-dna matrix photos/ generated/ paintings/ --heatmap matrix.png",
     diff: "torchmetrics-dna diff v1/ v2/ --format markdown",
     merge: "torchmetrics-dna merge a.dna.npz b.dna.npz -o both.dna.npz",
     info: "torchmetrics-dna info photos.dna.npz",
