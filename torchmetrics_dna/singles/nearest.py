@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.dna.identity import check_same, identity
-from torchmetrics_dna.dna.saving import part_of_results
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.features import Features
@@ -19,7 +18,6 @@ COPY = 0.5  # ratio below which an image is called a likely copy
 _AT_ONCE = 1024  # images in a block of the distance matrix: 40 MB for an index of 10,000
 
 
-@part_of_results
 @dataclass(frozen=True, eq=False)
 class Nearest:
     """Nearest image in an index for each of B images.
