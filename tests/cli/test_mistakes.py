@@ -84,7 +84,7 @@ MISTAKES = [
         "Unknown layer 'block_9'; the layers of efficientnet_lite0 are: block_0",
     ),
     (("compare", A, B, "--feature", "efficientnet_lite00"), "did you mean 'efficientnet_lite0'?"),
-    (("compare", A, B, "--num-bins", "0"), "Option --num-bins expected to be integer larger than 0, but got 0"),
+    (("compare", A, B, "--num-bins", "0"), "Option --num-bins expected to be integer larger than 1, but got 0"),
     (
         ("compare", "--all", A, B, "--metrics", "fd,fid"),
         f"of {', '.join(DISTANCES)}, but got 'fid'; FID is fd of the feature inception_fid",

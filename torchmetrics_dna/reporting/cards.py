@@ -11,7 +11,7 @@ import torch
 from torchmetrics_dna.dna.names import in_words
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images.properties import PROPERTIES, image_properties
-from torchmetrics_dna.reporting.drawing import data_uri, name_within
+from torchmetrics_dna.reporting.drawing import data_uri
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,7 +106,7 @@ def _sides(card: Card, images: Mapping[str, ImageSource]) -> dict[str, Any]:
     def entries(side: str, crops: list[ImageCrop]) -> list[dict[str, Any]]:
         return [
             {
-                "image": name_within(images[side], crop.image),
+                "image": images[side].relative_names[crop.number],
                 "activation": crop.activation,
                 "picture": as_small_file(crop.picture),
             }
