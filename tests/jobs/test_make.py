@@ -11,6 +11,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -131,6 +132,36 @@ def test_parts_of_another_job(changes: dict[str, object], difference: str, tmp_p
     ):
         make(tmp_path, resume=True, **changes)
     make(tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("images", "more", "difference"),
+    [("two.npz", {"column": "b"}, "column"), ("folder", {"exif_orientation": True}, "EXIF orientations")],
+)
+def test_parts_of_images_read_in_another_way(
+    images: str, more: dict[str, Any], difference: str, tmp_path: Path
+) -> None:
+    """Every option of reading that chooses or changes pixels."""
+    np.savez(tmp_path / "two.npz", a=IMAGES[:9], b=IMAGES[9:18])
+    (tmp_path / "folder").mkdir()
+    for i in range(9):
+        Image.fromarray(IMAGES[i]).save(tmp_path / "folder" / f"{i}.png")
+
+    def progress(name: str, done: int, total: int | None) -> None:
+        if done > 4:
+            raise StoppedError
+
+    first = {"column": "a"} if images == "two.npz" else {}
+    options = {"batch_size": 2, "num_workers": 0}
+    with pytest.raises(StoppedError):
+        make_files(
+            tmp_path / images, tmp_path / "x.npz", job(["histogram"], Reading(**options, **first, progress=progress))
+        )
+    with pytest.raises(ValueError, match=f"are of another job, their {difference} differ: "):
+        make_files(
+            tmp_path / images, tmp_path / "x.npz", job(["histogram"], Reading(**options, **first | more)), resume=True
+        )
+    make_files(tmp_path / images, tmp_path / "x.npz", job(["histogram"], Reading(**options, **first)), resume=True)
 
 
 def test_images_that_can_not_be_read(tmp_path: Path) -> None:

@@ -81,6 +81,8 @@ def _described(images: Images, job: Job) -> dict[str, Any]:
         "images (digest of names, sizes and times)": f"{count} {sha.hexdigest()[:16]}",
         "batch sizes": job.reading.batch_size,
         "EXIF orientations": images.exif_orientation,
+        "column": job.reading.column,
+        "fps": job.reading.fps,
     }
 
 
@@ -91,7 +93,7 @@ def _of_images(images: ImageSource, job: Job) -> Iterator[str]:
 
 
 def _of_shards(images: ImageStream, job: Job) -> Iterator[str]:
-    yield f"shards\n{job.reading.column}\n{job.reading.fps}\n{job.groups if isinstance(job.groups, str) else ''}"
+    yield f"shards\n{job.groups if isinstance(job.groups, str) else ''}"
     for shard in images.shards:
         yield f"{shard.label}\n{stamp_of([shard.file].__getitem__, 0)}"
 
