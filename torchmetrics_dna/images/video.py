@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.damage import refusing
 from torchmetrics_dna.files.limits import beyond, max_pixels
-from torchmetrics_dna.images.addresses import is_address, public
+from torchmetrics_dna.images.addresses import public
 from torchmetrics_dna.images.kind import Kind, stream_of
 from torchmetrics_dna.images.loader import cores
-from torchmetrics_dna.images.matroska import check_matroska
 from torchmetrics_dna.images.places import open_file
 
 if TYPE_CHECKING:
@@ -75,17 +74,14 @@ def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
     """Yield all frames, or those due at ``fps``."""
     av = require("av", "video")
     begin = due = -math.inf  # times of the first frame and of the next one to take
-    with open_file(path) as file:
-        if not is_address(path):  # would be downloaded twice
-            check_matroska(file)
-        with _opened(av, file) as container:
-            for number, frame in enumerate(_frames(av, container)):
-                if reading.fps is not None and frame.time is not None:
-                    if frame.time < due - _EARLY:
-                        continue
-                    begin = frame.time if begin == -math.inf else begin
-                    due = begin + (math.floor((frame.time - begin + _EARLY) * reading.fps) + 1) / reading.fps
-                yield f"frame {number}", frame.to_ndarray(format="rgb24")
+    with open_file(path) as file, _opened(av, file) as container:
+        for number, frame in enumerate(_frames(av, container)):
+            if reading.fps is not None and frame.time is not None:
+                if frame.time < due - _EARLY:
+                    continue
+                begin = frame.time if begin == -math.inf else begin
+                due = begin + (math.floor((frame.time - begin + _EARLY) * reading.fps) + 1) / reading.fps
+            yield f"frame {number}", frame.to_ndarray(format="rgb24")
 
 
 def _frames(av: Any, container: Any) -> Iterator[Any]:
