@@ -24,7 +24,8 @@ from torchmetrics_dna.cli.compare import output_of
 from torchmetrics_dna.cli.gates import check_gates
 from torchmetrics_dna.cli.output import Format, write
 from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
-from torchmetrics_dna.images import Reading
+from torchmetrics_dna.comparisons.classes import by_class
+from torchmetrics_dna.images import ImageSource, Reading
 
 
 def test_classes_are_as_measured_by_themselves() -> None:
@@ -197,3 +198,15 @@ def test_a_column_of_parquet(
     assert "There is no column 'colour'" in capsys.readouterr().err
     assert run(monkeypatch, "compare", *sides, "--by", "folder") == 2
     assert "give 'column:NAME'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16-le"])
+def test_labels_in_another_encoding_are_told_with_their_file(encoding: str, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    source = ImageSource(["x/a/1.png", "x/2.png"], str, "x")
+    labels.write_text("image,class\na/1.png,Möwe\n2.png,gull\n", encoding=encoding)
+    with pytest.raises(ValueError, match=rf"'{labels}' is not in UTF-8; save it as UTF-8$"):
+        by_class(source, str(labels))
+    for spelled, saved in (("./a//1.png", "utf-8"), ("a/1.png", "utf-16")):
+        labels.write_text(f"image,class\n{spelled},Möwe\n2.png,gull\n", encoding=saved)
+        assert by_class(source, str(labels)) == {"gull": [1], "Möwe": [0]}
