@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from dnas import are_alike
+from filelock import Timeout
 from golden import GOLDEN
 from networks import pixels
 from PIL import Image
@@ -25,7 +26,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torchmetrics_dna import DNAExtractor, load_dna, make_dna
 from torchmetrics_dna.dna import HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.distances import Kind
-from torchmetrics_dna.files.locks import Lock
+from torchmetrics_dna.files.locks import lock, unlock
 from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.make import make_files, output_paths
@@ -317,19 +318,19 @@ def test_one_job_at_a_time(tmp_path: Path) -> None:
 def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     """End by SIGKILL, while processes that it has forked live on."""
     code = (
-        "import os, pathlib, signal, time\nfrom torchmetrics_dna.files.locks import Lock\n"
-        "lock = Lock(pathlib.Path('lock'))\n"
+        "import os, pathlib, time\nfrom torchmetrics_dna.files.locks import lock\n"
+        "held = lock(pathlib.Path('lock'))\n"
         "if os.fork() == 0:\n    print(os.getpid(), flush=True)\n    os.close(1)\n    time.sleep(99)\n"
         "time.sleep(99)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
         child = int(process.stdout.readline())
-        with pytest.raises(BlockingIOError):
-            Lock(tmp_path / "lock")
+        with pytest.raises(Timeout):
+            lock(tmp_path / "lock")
         process.kill()
         process.wait()
         os.kill(child, 0)  # it is there
-        Lock(tmp_path / "lock").release()
+        unlock(lock(tmp_path / "lock"))
         os.kill(child, signal.SIGKILL)
     assert list(tmp_path.iterdir()) == []
 
