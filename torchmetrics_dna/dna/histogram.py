@@ -23,7 +23,6 @@ from torchmetrics_dna.dna.codec import (
     to_planes,
 )
 from torchmetrics_dna.dna.gaussian import GaussianDNA
-from torchmetrics_dna.dna.neuron_histogram import Axis, NeuronHistogram
 from torchmetrics_dna.files.damage import check_type
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.emd import MOST_COUNTS, check_counted, dna_emd, dna_emd_on_grid
@@ -276,24 +275,6 @@ class HistogramDNA(DNA):
             return (self.grid.start[:, None] + index) * self.grid.width[:, None]
         low, high = (bound.to(device)[:, None] for bound in self.known_ranges.bounds())
         return low + (high - low) * index / self.num_bins
-
-    def histogram(self, layer: str, neuron: int) -> NeuronHistogram:
-        """Return the histogram of one neuron for packages that plot histograms, such as mplhep.
-
-        Raises:
-            ValueError: If there is no such neuron, or ranges are unknown.
-
-        Example:
-            >>> from torchmetrics_dna import make_dna
-            >>> from torchmetrics_dna.demo import photographs
-            >>> histogram = make_dna(photographs(2), layers=["block_0"], num_bins=50).histogram("block_0", 3)
-            >>> len(histogram.axes[0]), int(histogram.values().sum())  # 112 x 112 positions of two images
-            (50, 25088)
-
-        """
-        single = self.select(neurons=[self.neurons.index(layer, neuron)])
-        axis = Axis(single.bin_edges()[0].cpu().numpy(), f"{layer}, neuron {neuron}")
-        return NeuronHistogram((axis,), single.counts[0].double().cpu().numpy())
 
     def __repr__(self) -> str:
         ranges = "unknown" if self.ranges is None else self.ranges.label
