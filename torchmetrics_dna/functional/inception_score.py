@@ -27,6 +27,7 @@ def inception_score(logits: Tensor, splits: int = SPLITS) -> tuple[float, float]
         is better.
 
     Raises:
+        ValueError: If a logit is not finite.
         RuntimeError: If there are fewer images than splits.
 
     Example:
@@ -36,6 +37,8 @@ def inception_score(logits: Tensor, splits: int = SPLITS) -> tuple[float, float]
     """
     if len(logits) < splits:
         raise RuntimeError(f"At least {splits} images are required to compute is, but got {len(logits)}")
+    if not logits.isfinite().all():
+        raise ValueError("Expected finite logits, but got NaN or infinity; leave such images out")
     order = torch.from_numpy(np.random.RandomState(_SEED).permutation(len(logits)))
     logs = logits[order.to(logits.device)].double().log_softmax(1)
     ends = [k * len(logs) // splits for k in range(splits + 1)]

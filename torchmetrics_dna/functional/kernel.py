@@ -7,6 +7,8 @@ import warnings
 import torch
 from torch import Tensor, nn
 
+from torchmetrics_dna.functional.features import check_features
+
 SUBSETS, SUBSET_SIZE = 100, 1000  # defaults of torchmetrics
 
 
@@ -22,6 +24,7 @@ def kernel_distance(a: Tensor, b: Tensor) -> tuple[float, float]:
         of one size up to that, the only subset is all images, with deviation 0.
 
     Raises:
+        ValueError: If a value is not finite.
         RuntimeError: If a set has fewer than two images.
 
     Example:
@@ -38,6 +41,7 @@ def kernel_distance(a: Tensor, b: Tensor) -> tuple[float, float]:
         )
     from torchmetrics.image.kid import KernelInceptionDistance  # a slow import
 
+    check_features(a, b, "kid")
     subsets = 1 if size == len(a) == len(b) else SUBSETS
     # features are gathered already, so there is nothing to sync
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):

@@ -48,13 +48,15 @@ def prdc(features_real: Tensor, features_fake: Tensor, nearest_k: int = NEAREST)
             f" {len(fake)}"
         )
     radii, fake_radii = _radii(real, nearest_k), _radii(fake, nearest_k)
+    zero = _zero(real)
     balls = torch.zeros(len(fake), dtype=torch.int64, device=real.device)
     covered, recalled = (torch.zeros(len(real), dtype=torch.bool, device=real.device) for _ in range(2))
     for rows in _blocks(len(real), len(fake)):
         distances = torch.cdist(real[rows], fake)
-        inside = distances < radii[rows, None]
+        equal = distances <= zero[rows, None]  # lies in a ball of any radius, even 0
+        inside = (distances < radii[rows, None]) | equal
         balls += inside.sum(0)
-        covered[rows], recalled[rows] = inside.any(1), (distances < fake_radii).any(1)
+        covered[rows], recalled[rows] = inside.any(1), ((distances < fake_radii) | equal).any(1)
     values = (balls > 0).double().mean(), recalled.double().mean(), balls.double().mean() / nearest_k
     return dict(zip(("precision", "recall", "density", "coverage"), (*values, covered.double().mean()), strict=True))
 
@@ -75,6 +77,11 @@ def _radii(features: Tensor, nearest_k: int) -> Tensor:
         distances[torch.arange(len(distances), device=features.device), own] = torch.inf
         radii[rows] = distances.kthvalue(nearest_k, 1).values
     return radii
+
+
+def _zero(features: Tensor) -> Tensor:
+    """Return the largest distance of each row to an equal one, which is above 0 by rounding."""
+    return 1e-7 * features.norm(dim=1)
 
 
 def _blocks(rows: int, columns: int) -> list[slice]:
