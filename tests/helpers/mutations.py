@@ -49,7 +49,6 @@ from torchmetrics_dna.dna.changes import ChangeDictionary
 from torchmetrics_dna.dna.codec import Stored
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.features import Features
-from torchmetrics_dna.dna.names import resolve_names
 from torchmetrics_dna.dna.vdna import load_vdna, save_vdna
 from torchmetrics_dna.files.container import content_digest
 from torchmetrics_dna.images import ImageSource, open_source
@@ -104,17 +103,6 @@ def ranges(margin: str, name: str | None) -> Subject:
     )
 
 
-def names() -> Subject:
-    path = lambda stem: stem.with_suffix(".json")  # noqa: E731
-    content = json.dumps({"block.0/conv-1": {"0": "dog faces", "2": "Ünïcode"}, "层": {"1": "x"}, "x": {}})
-    return Subject(
-        lambda stem: path(stem).write_text(content, encoding="utf-8"),
-        lambda stem: {"neuron names": resolve_names(path(stem), WHOLE)},
-        lambda stem: {"neuron names": plain_names(path(stem))},
-        (".json",),
-    )
-
-
 def subjects() -> dict[str, Subject]:
     histogram, self_ranging, gaussian, layer_gaussian = dnas.every_kind()
     of_whole_layers = dnas.every_kind(WHOLE)
@@ -136,7 +124,6 @@ def subjects() -> dict[str, Subject]:
         "changes": ours(changes),
         "features": ours(features),
         "features, named": ours(named),
-        "neuron names": names(),
         "ranges": ranges("widen", "mine"),
         "ranges, official": ranges("scale", None),
         "official histogram": pair(dnas.histogram(WHOLE, largest=2**31 - 1)),
@@ -233,11 +220,6 @@ def plain_ranges(path: Path) -> dict[str, Any]:
     low, high = ([end[layer][str(i)] for layer, n in layers.items() for i in range(n)] for end in ends)
     about = {"margin": content.get("margin", "scale"), "name": content.get("name")}
     return {"layers": [[layer, list(range(n))] for layer, n in layers.items()], "low": low, "high": high} | about
-
-
-def plain_names(path: Path) -> dict[str, dict[int, str]]:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    return {layer: {int(number): name for number, name in of_layer.items()} for layer, of_layer in content.items()}
 
 
 def plain_pair(stem: Path) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def _gathered(labelled: Iterable[tuple[_T, str]]) -> dict[str, list[_T]]:
 
 def _classes(images: ImageSource, by: Classes) -> list[str]:
     if by == "folder":
-        return [_folder_below(name, images.label) for name in images.names]
+        return [_folder(name, images.label) for name in images.relative_names]
     if isinstance(by, str) and by.endswith(".csv"):
         labels = _read_labels(by)
         return [_labelled(name, labels, by) for name in images.names]
@@ -74,11 +74,11 @@ def _classes(images: ImageSource, by: Classes) -> list[str]:
     return [str(name) for name in by]
 
 
-def _folder_below(name: str, label: str) -> str:
-    parts = PurePath(name.removeprefix(label).lstrip("/")).parts
-    if len(parts) < 2:
+def _folder(name: str, label: str) -> str:
+    folder, _, rest = name.partition("/")
+    if not rest:
         raise ValueError(f"{name!r} lies in no folder of its class below {label!r}; give a .csv of labels")
-    return parts[0]
+    return folder
 
 
 def _read_labels(path: str) -> dict[str, str]:

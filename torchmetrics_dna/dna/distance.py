@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
-from importlib.metadata import version
+from functools import cached_property
 from math import isnan
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -20,10 +19,9 @@ from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
 from torchmetrics_dna.functional.student import student_tail
 from torchmetrics_dna.neurons import Neurons
-from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from torchmetrics_dna.dna.evidence import Evidence, Interval
     from torchmetrics_dna.dna.unions import Unions
@@ -58,21 +56,6 @@ def _too_few_pairs(num_folds: int, least_p_value: float) -> str:
         f"{num_folds} folds of pairs can't give a p-value below {least_p_value:.2g}, so no difference can be shown;"
         " give at least 6 pairs"
     )
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Network and software that a result was computed with; None where unknown."""
-
-    extractor: str
-    weights_digest: str | None
-    preparation: Mapping[str, Any] | None
-    versions: Mapping[str, str]  # of each package, this one first
-
-
-@cache
-def _versions() -> dict[str, str]:
-    return {"torchmetrics-dna": __version__} | {name: version(name) for name in ("torch", "numpy", "pillow")}
 
 
 @dataclass(frozen=True)
@@ -170,10 +153,7 @@ class Distance:
             check_comparable(a, b)
             check_enough(a, b, self.name, self.least)
             values, neurons = self.between(a, b), a.neurons
-        origin = Origin(
-            a.extractor, a.weights_digest or b.weights_digest, a.preparation or b.preparation or None, _versions()
-        )
-        result = Result(self, values, neurons, weights, spread=spread, origin=origin)
+        result = Result(self, values, neurons, weights, spread=spread)
         if not with_evidence or self.unions is None:
             return result
         if unions is None and self.kinds and not self.by_image:
@@ -244,7 +224,6 @@ class Result:
         evidence: Debiased distances, intervals and a test; None without folds of images.
         spread: Standard deviation over subsets of images; 0 for a single subset, None if it is not a mean over subsets.
         limits: One line for each part of the evidence that is missing, with the reason.
-        origin: Network and software that it was computed with.
 
     """
 
@@ -255,7 +234,6 @@ class Result:
     evidence: Evidence | None = None
     spread: float | None = None
     limits: tuple[str, ...] = ()
-    origin: Origin | None = None
 
     @cached_property
     def weighted(self) -> Tensor:

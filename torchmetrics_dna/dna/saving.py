@@ -16,7 +16,7 @@ from typing_extensions import Self
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.changes import ChangeDictionary
 from torchmetrics_dna.dna.codec import Joined, Stored
-from torchmetrics_dna.dna.distance import Distance, Origin, Result
+from torchmetrics_dna.dna.distance import Distance, Result
 from torchmetrics_dna.dna.distances import DISTANCES, PROTOCOLS
 from torchmetrics_dna.dna.evidence import Evidence, Interval
 from torchmetrics_dna.dna.jackknife import Jackknife
@@ -38,9 +38,7 @@ _DTYPES = {
     )
 }  # fmt: skip
 _MOST_INTEGER = 2**53  # that float64 holds exactly
-_CLASSES: dict[str, type] = {
-    each.__name__: each for each in (Result, Evidence, Interval, Jackknife, PermutationTest, Origin)
-}
+_CLASSES: dict[str, type] = {each.__name__: each for each in (Result, Evidence, Interval, Jackknife, PermutationTest)}
 
 
 def part_of_results(kind: type[_T]) -> type[_T]:
@@ -218,7 +216,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "None": (type(None),), "bool": (bool,), "int": (int,), "float": (float, int), "str": (str,), "Tensor": (Tensor,),
     "dict": (dict,), "list": (list,), "tuple": (tuple,), "Mapping": (dict,), "Sequence": (list, tuple),
     "Neurons": (Neurons,), "Distance": (Distance,), "DNA": (DNA,), "ChangeDictionary": (ChangeDictionary,),
-    "NeuronNames": (dict,), "Score": (str,),
+    "Score": (str,),
 }  # fmt: skip
 
 

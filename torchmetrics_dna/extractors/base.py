@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import os
 import re
@@ -311,20 +310,6 @@ class DNAExtractor(Shareable):
     def pooled(self, layer: str) -> PooledLayer:
         """Return a module that computes the spatial means of a layer, ``(B, n)``, as ``feature`` of FID, KID etc."""
         return PooledLayer(self, layer)
-
-    def of_prepared(self, dtype: str | torch.dtype | None = None, images_at_once: int | None = None) -> DNAExtractor:
-        """Return an extractor of the same network for images of its input size that are neither resized nor clipped.
-
-        Args:
-            dtype: Precision of the network, as for the class.
-            images_at_once: Maximum number of images per forward pass on the CPU; by default that of this extractor.
-
-        """
-        extractor = copy.copy(self)
-        extractor._shared, extractor._compiled = SharedPass(), None
-        extractor.crop, extractor.resize, extractor.dtype = "none", "torch", half_of(dtype)
-        extractor.images_at_once = images_at_once or self.images_at_once
-        return extractor
 
     def resolve_ranges(
         self, ranges: ActivationRanges | str | os.PathLike[str] | None = None

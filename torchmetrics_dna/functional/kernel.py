@@ -24,7 +24,7 @@ def kernel_distance(a: Tensor, b: Tensor) -> tuple[float, float]:
         of one size up to that, the only subset is all images, with deviation 0.
 
     Raises:
-        ValueError: If a value is not finite.
+        ValueError: If shapes do not match, or a value is not finite.
         RuntimeError: If a set has fewer than two images.
 
     Example:
@@ -39,9 +39,9 @@ def kernel_distance(a: Tensor, b: Tensor) -> tuple[float, float]:
         raise RuntimeError(
             f"More than one image is required for both sides to compute kid, but got {len(a)} and {len(b)}"
         )
+    check_features(a, b, "kid")
     from torchmetrics.image.kid import KernelInceptionDistance  # a slow import
 
-    check_features(a, b, "kid")
     subsets = 1 if size == len(a) == len(b) else SUBSETS
     # features are gathered already, so there is nothing to sync
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):

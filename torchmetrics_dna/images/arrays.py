@@ -71,7 +71,7 @@ def _mapped(path: str, layout: _Layout, reading: Reading) -> ImageSource:
     array = _Mapped(path, layout)
     count = layout.shape[0] if len(layout.shape) == 4 else 1
     names = [f"{path}/{i}" for i in range(count)]
-    return ImageSource(names, array.image, path, reading.exif_orientation, partial(_stamp, path))
+    return ImageSource(names, array.image, path, reading.exif_orientation, partial(_stamp, path), [path])
 
 
 def _stamp(path: str, _: int = 0) -> str:

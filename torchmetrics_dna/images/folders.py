@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -32,19 +33,20 @@ def open_folder(path: str, reading: Reading) -> ImageSource:
     """Open all images in a folder, in natural order, without hidden files and folders."""
     files = _walk(str(Path(path)))
     files.sort(key=lambda file: natural_key(file.replace(os.sep, "/")))
-    return open_files(files, path, reading)
+    return open_files(files, path, reading, [path])
 
 
 def open_remote_folder(path: str, reading: Reading) -> ImageSource:
     """Open all images in a folder at an address, in natural order."""
-    images = [file for file in files_below(path) if is_image_name(file.rpartition("/")[2])]
-    return open_files(sorted(images, key=natural_key), path, reading)
+    root, files = files_below(path)
+    images = [file for file in files if is_image_name(file.rpartition("/")[2])]
+    return open_files(sorted(images, key=natural_key), path, reading, [root])
 
 
-def open_files(files: Sequence[str], label: str, reading: Reading) -> ImageSource:
+def open_files(files: Sequence[str], label: str, reading: Reading, roots: Sequence[str] = ()) -> ImageSource:
     """Open image files, in this order."""
     fetch = files.__getitem__
-    return ImageSource(files, fetch, label, reading.exif_orientation, partial(stamp_of, fetch))
+    return ImageSource(files, fetch, label, reading.exif_orientation, partial(stamp_of, fetch), roots)
 
 
 def open_lists(lists: Sequence[str], label: str, reading: Reading) -> ImageSource:
@@ -52,7 +54,13 @@ def open_lists(lists: Sequence[str], label: str, reading: Reading) -> ImageSourc
     return joined([open_files(_listed(name), name, reading) for name in lists], label, reading)
 
 
-IMAGE = Kind("image file", EXTENSIONS, open_files)
+def open_images(files: Sequence[str], pattern: str, reading: Reading) -> ImageSource:
+    """Open image files that match a pattern; their names are below its folders without wildcards."""
+    fixed = os.path.dirname(re.split(r"[*?\[{]", pattern)[0])  # noqa: PTH120
+    return open_files(files, pattern, reading, () if is_address(pattern) else [fixed])
+
+
+IMAGE = Kind("image file", EXTENSIONS, open_images)
 LIST = Kind(".txt with one path or address a line", (".txt",), open_lists)
 
 

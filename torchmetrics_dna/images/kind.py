@@ -57,7 +57,8 @@ def joined(sources: Sequence[ImageSource], label: str, reading: Reading) -> Imag
     places = [(k, i) for k, source in enumerate(sources) for i in range(len(source))]
     names = [sources[k].names[i] for k, i in places]
     fetch, stamp = partial(_fetch_joined, sources, places), partial(_stamp_joined, sources, places)
-    return ImageSource(names, fetch, label, reading.exif_orientation, stamp)
+    roots = {root for source in sources for root in source.roots}
+    return ImageSource(names, fetch, label, reading.exif_orientation, stamp, roots)
 
 
 def _fetch_joined(sources: Sequence[ImageSource], places: Sequence[tuple[int, int]], index: int) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 
 from torchmetrics_dna.images.base import ImageSource, ImageStream, Shard
 from torchmetrics_dna.images.pixels import check_array, stamp_of
@@ -77,9 +77,21 @@ def open_iterable(source: Any, label: str, reading: Reading) -> ImageStream | No
         return None
     read = [Shard(label, partial(_images, shard, label, reading)) for shard in shards]
     stream = ImageStream(read, label, reading.exif_orientation, of_files=False)
-    if isinstance(source, DataLoader) and isinstance(source.sampler, DistributedSampler):
-        stream.only_whole = "its DataLoader has a DistributedSampler; give one that goes through all images"
+    if isinstance(source, DataLoader) and (sampler := _own_order(source)):
+        stream.only_whole = (
+            f"the order of its DataLoader, by a {sampler}, may differ from process to process; give one with"
+            " shuffle=False and no sampler, or its dataset"
+        )
     return stream
+
+
+def _own_order(loader: DataLoader[Any]) -> str:
+    """Return the type of the sampler that may give each process an order of its own; empty if all have the same."""
+    samplers = [loader.sampler, getattr(loader, "batch_sampler", None)]
+    samplers.append(getattr(samplers[-1], "sampler", None))
+    known = SequentialSampler, BatchSampler, type(None)
+    own = (type(sampler).__name__ for sampler in samplers if type(sampler) not in known)
+    return "" if isinstance(loader.dataset, IterableDataset) else next(own, "")
 
 
 def _part_of(source: Any, number: int) -> Iterator[Any]:

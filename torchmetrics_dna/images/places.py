@@ -72,11 +72,11 @@ def is_folder(address: str) -> bool:
         return not address.startswith("http") and bool(system.isdir(path))
 
 
-def files_below(address: str) -> list[str]:
-    """Return the addresses of all files in a folder."""
+def files_below(address: str) -> tuple[str, list[str]]:
+    """Return the address of a folder as those of all files in it begin, and these."""
     with asking(address):
         system, path = system_of(address)
-        return [system.unstrip_protocol(file) for file in system.find(path)]
+        return system.unstrip_protocol(path), [system.unstrip_protocol(file) for file in system.find(path)]
 
 
 def check_address(address: str) -> None:

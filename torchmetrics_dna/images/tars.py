@@ -43,7 +43,8 @@ def open_tars(files: Sequence[str], label: str, reading: Reading) -> Images:
         return stream_of(files, label, reading, _read)
     with refusing(path, "a tar"):
         index = _Index(path, reading.column)
-    return ImageSource(Names(index.names, f"{path}/"), index.fetch, path, reading.exif_orientation, index.stamp)
+    names = Names(index.names, f"{path}/")
+    return ImageSource(names, index.fetch, path, reading.exif_orientation, index.stamp, [path])
 
 
 TAR = Kind(".tar", (".tar", ".tgz", ".gz", ".bz2", ".xz"), open_tars, ("column",))

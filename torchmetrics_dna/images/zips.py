@@ -29,7 +29,10 @@ _LONGEST_PATH = 4096  # bytes of the target of a link
 def open_zips(files: Sequence[str], label: str, reading: Reading) -> ImageSource:
     """Open the images of zips, searched like folders."""
     archives = [_Zip(file) for file in files]
-    sources = [ImageSource(each.names, each.open, each.path, reading.exif_orientation, each.stamp) for each in archives]
+    sources = [
+        ImageSource(each.names, each.open, each.path, reading.exif_orientation, each.stamp, [each.path])
+        for each in archives
+    ]
     return joined(sources, label, reading)
 
 

@@ -117,11 +117,6 @@ def colour_bar() -> str:
     return _uri(Image.fromarray(_palette(np.linspace(0, 1, 128))[None]), "PNG")
 
 
-def name_within(source: ImageSource, name: str) -> str:
-    """Return the name of an image without the folder of its source."""
-    return name.removeprefix(f"{Path(source.label)}/")
-
-
 def thumbnail(image: NDArray[Any]) -> str:
     """Return a small JPEG of an image, ``(H, W, 3)``, uint8 or in [0, 1], as a data URI."""
     picture = Image.fromarray(as_bytes(image))

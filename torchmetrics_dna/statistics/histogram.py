@@ -86,14 +86,14 @@ class HistogramStatistic(DNAStatistic[HistogramDNA]):
 class SelfRangingStatistic(DNAStatistic[HistogramDNA]):
     """Histograms on grids that grow with the data, ``ranges="auto"``.
 
-    Beside the counts, in 2 bins or more, a state has the extremes of each neuron as ``(-minimum, maximum)``, which
+    Beside the counts, a state has the extremes of each neuron as ``(-minimum, maximum)``, which
     determine its grid.
     """
 
     kind = HistogramDNA.kind
 
     def __init__(self, extractor: DNAExtractor, num_bins: int) -> None:
-        check_num_bins(num_bins, least=2)
+        check_num_bins(num_bins)
         super().__init__(extractor, num_bins=num_bins, ranges="auto")
         self.num_bins = num_bins
 
