@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.changes import ChangeDictionary
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.images import Reading, Source
-    from torchmetrics_dna.jobs.engine import Engine
     from torchmetrics_dna.jobs.groups import Groups, Pairs
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.resolve import Feature
@@ -54,7 +53,7 @@ class Options(TypedDict, total=False):
     pairs: Pairs | None
     reading: Reading | None
     distributed: bool
-    on: Engine | str | None
+    on: str | None
 
 
 @overload
@@ -93,7 +92,7 @@ def compare(
     pairs: Pairs | None = None,
     reading: Reading | None = None,
     distributed: bool = False,
-    on: Engine | str | None = None,
+    on: str | None = None,
 ) -> Comparison | Comparisons | ClassComparisons:
     """Measure how far two image sets are apart: by dna-emd and dna-fd, or by the distances in ``metrics``.
 
@@ -137,7 +136,7 @@ def compare(
         reading: Options for reading the images.
         distributed: Share the images, or with ``by`` the classes, among the processes of torch.distributed; all must
             make the same call, and all get the same result.
-        on: Engine that measures images on other machines, such as ``"ray"``, see :func:`engine_of`; only for DNAs.
+        on: Ray cluster that measures the images, such as ``"ray"``, see :func:`finish_on_ray`.
 
     Returns:
         A :class:`Comparison`; of several sets :class:`Comparisons`, and with ``by`` :class:`ClassComparisons`.

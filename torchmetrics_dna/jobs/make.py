@@ -14,10 +14,10 @@ from torchmetrics_dna.images import ImageStream, Reading, open_source
 from torchmetrics_dna.images.addresses import check_writable, is_address
 from torchmetrics_dna.images.base import left_out_in_words
 from torchmetrics_dna.images.sources import check_used
-from torchmetrics_dna.jobs.elsewhere import check_elsewhere, finish_elsewhere
 from torchmetrics_dna.jobs.groups import grouping
 from torchmetrics_dna.jobs.job import Job, is_small_job
 from torchmetrics_dna.jobs.measure import measure
+from torchmetrics_dna.jobs.on_ray import check_on_ray, finish_on_ray
 from torchmetrics_dna.jobs.parts import Parts
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 from torchmetrics_dna.statistics.resolve import resolve
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.images import Source
-    from torchmetrics_dna.jobs.engine import Engine
     from torchmetrics_dna.jobs.groups import Groups
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.resolve import Feature
@@ -45,7 +44,7 @@ def make_dna(
     groups: Groups | None = None,
     reading: Reading | None = None,
     distributed: bool = False,
-    on: Engine | str | None = None,
+    on: str | None = None,
 ) -> DNA:
     """Make the DNA of an image set (section 3.2 of the paper).
 
@@ -63,7 +62,7 @@ def make_dna(
         reading: Options for reading the images.
         distributed: Share the images among the processes of torch.distributed; all must make the same call, and all
             get the same result.
-        on: Engine that measures the images on other machines, such as ``"ray"``, see :func:`engine_of`.
+        on: Ray cluster that measures the images, such as ``"ray"``, see :func:`finish_on_ray`.
 
     Returns:
         A :class:`HistogramDNA`, :class:`GaussianDNA` or :class:`LayerGaussianDNA`, on the CPU.
@@ -97,7 +96,7 @@ def make_files(
     output: str | os.PathLike[str],
     job: Job,
     *,
-    on: Engine | str | None = None,
+    on: str | None = None,
     resume: bool = False,
     notes: str = "",
 ) -> tuple[dict[str, Path | str], list[str]]:
@@ -113,7 +112,7 @@ def make_files(
         output: Path of the file, or an address such as ``s3://bucket/x.dna.npz``, whose folder of parts is in the
             working directory; with several kinds, ``x.dna.npz`` stands for ``x.histogram.dna.npz`` and so on.
         job: The kinds of DNA to make, see :meth:`Job.for_dnas`.
-        on: Engine whose workers measure the parts, see :func:`engine_of`.
+        on: Ray cluster that measures the parts, see :func:`finish_on_ray`.
         resume: Resume from the finished parts of an interrupted call.
         notes: Text to store in the files.
 
@@ -133,7 +132,7 @@ def make_files(
             grouping(images, job.groups)
         paths = output_paths(output, list(job.statistics))
         if on is not None:
-            check_elsewhere(images)
+            check_on_ray(on, images)
         if isinstance(images, ImageStream) and not images.of_files:
             return paths, _measure_stream(images, job, paths, resume, notes)
         parts = Parts(parts_folder(output), images, job)
@@ -146,7 +145,8 @@ def make_files(
                 parts.measure(missing[rank() :: world_size()])
                 gather(None)  # wait until all parts are there
             else:
-                finish_elsewhere(parts, on)
+                for _ in finish_on_ray(parts, on):
+                    pass
             dnas = parts.merged()
             if rank() == 0:
                 for kind, dna in dnas:

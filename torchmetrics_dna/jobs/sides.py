@@ -23,12 +23,12 @@ from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.images.base import indexed
 from torchmetrics_dna.images.sources import check_used
-from torchmetrics_dna.jobs.elsewhere import check_elsewhere
 from torchmetrics_dna.jobs.features import SpatialMeans
 from torchmetrics_dna.jobs.frechet_plan import plan_for
 from torchmetrics_dna.jobs.groups import folds_of_pairs
 from torchmetrics_dna.jobs.job import Job, is_small_job
 from torchmetrics_dna.jobs.measure import Measured, measure
+from torchmetrics_dna.jobs.on_ray import check_on_ray
 from torchmetrics_dna.statistics.folds import check_num_folds
 from torchmetrics_dna.statistics.resolve import check_of_dnas, resolve
 
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images, ImageSource, Source
-    from torchmetrics_dna.jobs.engine import Engine
     from torchmetrics_dna.jobs.groups import Groups, Pairs
     from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.neurons.ranges import ActivationRanges
@@ -66,7 +65,7 @@ class Arguments:
     pairs: Pairs | None = None
     reading: Reading | None = None
     distributed: bool = False
-    on: Engine | str | None = None
+    on: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +82,10 @@ class Sides:
 
 def measure_sides(sides: Sequence[Source | DNA], arguments: Arguments) -> Sides:
     """Open all sides, and prepare to measure them; errors of any side come before the first is measured."""
-    opened = _open_sides(sides, arguments.layers, arguments.ranges, arguments.reading, arguments.on)
+    opened = _open_sides(sides, arguments.layers, arguments.ranges, arguments.reading)
+    for side in opened:
+        if arguments.on is not None and not isinstance(side, DNA):
+            check_on_ray(arguments.on, side)
     dnas = [side for side in opened if isinstance(side, DNA)]
     distances = resolve_distances(arguments.metrics, dnas)
     num_folds, paired = arguments.num_folds, bool(arguments.pairs)
@@ -107,7 +109,7 @@ def measure_sides(sides: Sequence[Source | DNA], arguments: Arguments) -> Sides:
     extractor, plans = resolved.extractor, dict[str, Plan]()
     resolve_weights(arguments.neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest)
     network = (arguments.neuron_weights is None and network_of(extractor.neurons)) or extractor.neurons
-    if arguments.on is None and num_folds is not None:  # an engine keeps nothing of single images
+    if num_folds is not None:
         by_fold = paired or arguments.groups is not None
         plans = {r.name: _plan_for_fd(opened, r, network, by_fold) for r in distances if r.by_image}
     job = Job.for_dnas(resolved, kinds, arguments.reading, num_folds)
@@ -196,7 +198,6 @@ def _open_sides(
     layers: Sequence[str] | None,
     ranges: ActivationRanges | str | os.PathLike[str] | None,
     reading: Reading | None,
-    on: Engine | str | None = None,
 ) -> list[Images | DNA]:
     with ThreadPoolExecutor() as pool:  # files of DNAs: unpacking and checksums release Python's lock
         loads = [pool.submit(open_side, side, layers, ranges) if is_dna_path(side) else None for side in sides]
@@ -209,9 +210,6 @@ def _open_sides(
         origin = {"extractor": named_dna.extractor, "weights_digest": named_dna.weights_digest}
         opened = [named(side, named_dna.neurons, **origin) if isinstance(side, DNA) else side for side in opened]
     check_used(reading or Reading(), *opened)
-    for side in opened if on is not None else ():
-        if not isinstance(side, DNA):
-            check_elsewhere(side)
     return opened
 
 
