@@ -17,6 +17,7 @@ from torchmetrics.utilities.exceptions import TorchMetricsUserError
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.identity import check_same
 from torchmetrics_dna.extractors import DNAExtractor
+from torchmetrics_dna.extractors.sharing import share_in_collections
 from torchmetrics_dna.images.tensors import check_images, lacks_float64
 from torchmetrics_dna.metrics.state import check_agreement, fingerprint, loaded, outside_graphs, saved
 from torchmetrics_dna.statistics.folds import FoldedStatistic
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.statistics import State, Statistic
 
+share_in_collections()
 Value = Tensor | dict[str, Tensor]
 SEEN = "seen"  # the side of a metric without real and fake images
 
@@ -81,7 +83,6 @@ class ImageMetric(Metric):
         options = {} if SEEN in sides else {"reset_real_features": reset_real_features}
         self.add_state("configuration", torch.cat([fingerprint(self._mergeable), fingerprint(options)]))
         self.extractor = extractor
-        extractor.share_with(self)
 
     @property
     def neurons(self) -> Neurons:
@@ -131,7 +132,6 @@ class ImageMetric(Metric):
             RuntimeError: If there are too few images.
 
         """
-        self.extractor.release()
         return self._value()
 
     def forward(self, *args: Any, **kwargs: Any) -> Value:
@@ -176,7 +176,6 @@ class ImageMetric(Metric):
                 setattr(self, name, [])  # torchmetrics clears lists in place, but a wrapper or a copy may hold them
         super().reset()
         self._set_state("real", real_state)
-        self.extractor.release()
 
     def plot(
         self,
@@ -428,10 +427,6 @@ class ImageMetric(Metric):
             self.configuration = self._here(self.configuration)
             self._computed = None
             self._update_count = max(1, self._update_count)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        self.extractor.share_with(self)
 
     def __setattr__(self, name: str, value: Any) -> None:
         # torchmetrics' FeatureShare would put another metric's network here; the extractor shares its passes itself
