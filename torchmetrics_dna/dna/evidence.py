@@ -198,7 +198,7 @@ def weigh_evidence(
         test = _test(unions, relabeled, power, weights)
         under = mean_over_neurons(weighted(relabeled.distances[1:], weights))
         null, null_high = float(under.mean()), float(under.quantile(0.95))
-        # a relabeling whose sides are exchanged as a whole has the same distance; of pairs, there is none
+        # a relabeling whose sides are exchanged as a whole has the same distance
         least_p_value = float((in_a == in_a[0]).all(1).sum() + (in_a != in_a[0]).all(1).sum()) / len(in_a)
         if power == 2:
             part = _without_noise(values, part, unions, relabeled, test)
@@ -262,7 +262,7 @@ def _relabelings(unions: Unions, most: int) -> Tensor | None:
 def _test(unions: Unions, relabeled: _Relabeled, power: int, weights: Tensor | None) -> PermutationTest:
     distances, in_a = relabeled.distances, relabeled.in_a
     noise, num_folds = relabeled.noise.to(distances)[:, None], len(unions.sizes_a)
-    ways = 2 ** (num_folds - 1) if unions.paired else comb(in_a.shape[1], num_folds)
+    ways = 2**num_folds if unions.paired else comb(in_a.shape[1], num_folds)
     shifts = None
     if unions.shifts is not None:
         # a difference of means has noise of the root of 1/images, whatever the power

@@ -141,6 +141,7 @@ class Shard(NamedTuple):
 
     label: str  # for messages
     read: Callable[[], Iterator[tuple[str, Any]]]  # a new iterator over names and images
+    file: str = ""  # path or address
 
 
 class BrokenShardError(ValueError):
@@ -155,9 +156,10 @@ class ImageStream:
         label: Name of the set.
         exif_orientation: Whether to rotate images by their EXIF tag. The official implementation does not.
         count: Number of images, if known.
-        of_files: Whether shards are files, named by their labels, which can be read again, by other processes too, and
-            skipped if damaged. False for objects of this process.
+        of_files: Whether shards are files, which can be read again, by other processes too, and skipped if damaged.
+            False for objects of this process.
         in_folders: Whether images of one shard belong together, such as frames of a video.
+        decoded: Whether images are decoded already, so that they are too large to be sent to worker processes.
         readers: Number of threads that read ahead, a shard each.
 
     Example:
@@ -179,13 +181,14 @@ class ImageStream:
         count: int | None = None,
         of_files: bool = True,
         in_folders: bool = False,
+        decoded: bool = False,
         readers: int = 0,
     ) -> None:
         self.shards = shards
         self.label = label
         self.exif_orientation = exif_orientation
         self.count = count
-        self.of_files, self.in_folders, self.readers = of_files, in_folders, readers
+        self.of_files, self.in_folders, self.decoded, self.readers = of_files, in_folders, decoded, readers
         self._part = (0, 1)
 
     def split(self, part: int, parts: int) -> ImageStream:

@@ -95,7 +95,7 @@ def _of_images(images: ImageSource, job: Job) -> Iterator[str]:
 def _of_shards(images: ImageStream, job: Job) -> Iterator[str]:
     yield f"shards\n{job.groups if isinstance(job.groups, str) else ''}"
     for shard in images.shards:
-        yield f"{shard.label}\n{stamp_of([shard.label].__getitem__, 0)}"
+        yield f"{shard.label}\n{stamp_of([shard.file].__getitem__, 0)}"
 
 
 class Parts:

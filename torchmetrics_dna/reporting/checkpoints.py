@@ -27,6 +27,7 @@ from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
 from torchmetrics_dna.images import ImageSource, Reading
 from torchmetrics_dna.images.base import left_out_in_words
+from torchmetrics_dna.images.objects import is_output
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import measure
@@ -264,7 +265,7 @@ class Checkpoints:
 
     def _open(self, images: Source | DNA) -> Images | DNA:
         """Open the generated images of a checkpoint; one of several processes may have none."""
-        if hasattr(images, "images"):  # a pipeline's output
+        if is_output(images):
             images = iter([images])
         elif self._distributed and isinstance(images, Sized) and not len(images):
             images = iter(())
