@@ -91,7 +91,7 @@ class DNAExtractor(Shareable):
         projection_seed: Seed of the directions.
         compile: Whether to run a named network by ``torch.compile``, which pays for several thousand images. Torch
             keeps the code in ``~/.cache/torch/inductor``, where later processes load it, unless
-            ``TORCHINDUCTOR_CACHE_DIR`` is set. Activations change by rounding, so counts are not equal to those without it.
+            ``TORCHINDUCTOR_CACHE_DIR`` is set. Activations change by rounding, so counts differ from those without it.
         device: Device to move the network to; None to leave it in place (the CPU for a named network).
 
     Attributes:
