@@ -340,7 +340,7 @@ class ImageMetric(Metric):
         try:
             yield
         except RefusedImagesError:
-            local = self._cache or self.metric_state  # the latter are reduced ones within a sync
+            local: Any = self._cache or self.metric_state  # the latter are reduced ones within a sync
             with torch.inference_mode():
                 for side in self._sides:
                     self._statistic.forget_refused_({name: local[f"{side}_{name}"] for name in self._names})
