@@ -59,5 +59,6 @@ def near_duplicates(thumbnails: Tensor, others: Tensor, apart: Tensor | None = N
 
 def _has_content(thumbnails: Tensor) -> Tensor:
     """True for images of more than one colour."""
-    colours = thumbnails.unflatten(1, (-1, 3)).float()
-    return (colours - colours.mean(1, keepdim=True)).square().mean((1, 2)) > _BLANK**2
+    colours = thumbnails.reshape(len(thumbnails), _SIDE**2, 3).float()
+    deviations: Tensor = (colours - colours.mean(1, keepdim=True)).square().mean((1, 2)).sqrt()
+    return deviations > _BLANK
