@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import random
+import subprocess
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -67,6 +69,30 @@ def test_a_file_gives_back_the_result(name: str, tmp_path: Path) -> None:
     assert (tmp_path / "b.result.npz").read_bytes() == (tmp_path / "a.result.npz").read_bytes()
     frame = pytest.importorskip("pandas").DataFrame(result.rows())
     assert loaded.to_dataframe().equals(frame)
+
+
+@pytest.mark.slow
+def test_a_new_process_loads_each_class(tmp_path: Path) -> None:
+    """A script that reads a file has imported nothing but the class."""
+    for name in SAVED:
+        result = RESULTS[name][0]()
+        kind, home = type(result).__name__, "singles" if isinstance(result, Ranking) else "comparisons"
+        result.save(tmp_path / "a.result.npz")
+        script = f"from torchmetrics_dna.{home} import {kind}; print({kind}.load('a.result.npz'))"
+        done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.stdout.strip(), done.stderr) == (repr(result), ""), name
+
+
+def test_what_another_version_wrote_is_not_called_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "a.result.npz"
+    RESULTS["all with all"][0]().save(path)
+    header, arrays = read_container(path)
+    newer = arrays["values"].tobytes().replace(b'"DistanceMatrix"', b'"DistanceTensor"')
+    arrays["values"] = np.frombuffer(newer, np.uint8)
+    write_container(path, header["dna"], arrays, written_by="torchmetrics-dna 99.0")
+    with pytest.raises(ValueError, match="written by torchmetrics-dna 99.0: it holds a 'DistanceTensor', which") as err:
+        DistanceMatrix.load(path)
+    assert "damaged" not in str(err.value)
 
 
 def test_a_loaded_ranking_has_no_images(tmp_path: Path) -> None:

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.comparisons.comparisons import Comparisons
-    from torchmetrics_dna.files.tables import Table
 
 _OF_A_MATRIX = ("feature", "layers", "metrics", "num_bins", "ranges", "neuron_weights", "reading")
 _USUAL = {"num_folds": 20, "confidence": 0.95}
@@ -230,7 +229,7 @@ def _compare_all(
     _draw(distances, plot)
 
 
-def _numbered(table: Table) -> tuple[list[str], list[list[Any]]]:
+def _numbered(table: Any) -> tuple[list[str], list[list[Any]]]:
     """Return the full matrix, its columns numbered like its rows."""
     cells = [
         [f"{i} {name}", images, *(None if j == i else value for j, value in enumerate(values, 1))]
@@ -239,7 +238,7 @@ def _numbered(table: Table) -> tuple[list[str], list[list[Any]]]:
     return ["set", "images", *map(str, range(1, len(cells) + 1))], cells
 
 
-def _near(table: Table) -> tuple[list[str], list[list[Any]]]:
+def _near(table: Any) -> tuple[list[str], list[list[Any]]]:
     """Return the nearest and the furthest set of each."""
     names, cells = table.header[2:], []
     for i, (name, images, *values) in enumerate(table.rows):

@@ -287,7 +287,7 @@ class Comparisons(ManyComparisons):
         if near is None or far is None:
             return None
         # the test is of jackknife estimates; where these have the other order, nothing shows that the best is nearer
-        return paired_p_value(near, far) if near.jackknife.left <= far.jackknife.left else 1.0
+        return 1.0 if near.jackknife.left > far.jackknife.left else paired_p_value(near, far)
 
     def __repr__(self) -> str:
         return f"Comparisons({len(self)} sets with {self.reference}, best {self.best})"

@@ -98,17 +98,19 @@ def relabelings_of_size(sizes_a: Tensor, sizes_b: Tensor, most: int = NUM_RELABE
 def exchanges_of_pairs(num_folds: int, most: int = NUM_RELABELINGS) -> Tensor:
     """Return relabelings of pairs, as in :func:`relabelings`, which exchange the sides of folds.
 
-    Fold k of A and fold k of B hold the same pairs. Distances are the same if both sides are exchanged as a whole, so
-    the first fold stays, and ``2**(num_folds - 1)`` relabelings are all.
+    Fold k of A and fold k of B hold the same pairs. A relabeling and its mirror image, of which all distances are the
+    same, count as one of ``most``.
 
     Example:
         >>> exchanges_of_pairs(2).int()
         tensor([[1, 1, 0, 0],
-                [1, 0, 0, 1]], dtype=torch.int32)
+                [1, 0, 0, 1],
+                [0, 1, 1, 0],
+                [0, 0, 1, 1]], dtype=torch.int32)
 
     """
     if 2 ** (num_folds - 1) <= most:
-        unchanged = torch.tensor([(True, *rest) for rest in product([True, False], repeat=num_folds - 1)])
+        unchanged = torch.tensor(list(product([True, False], repeat=num_folds)))
     else:
         unchanged = torch.rand(_SPARE * most, num_folds, generator=torch.Generator().manual_seed(0)) < 0.5
         unchanged[0] = True

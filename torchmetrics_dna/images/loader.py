@@ -20,6 +20,7 @@ from torchmetrics_dna.images.pixels import file_facts, to_rgb
 from torchmetrics_dna.images.properties import image_properties
 from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.images.resize import resize_image
+from torchmetrics_dna.images.workers import started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -106,7 +107,7 @@ def load_batches(
         worker_init_fn=forget_threads,
         pin_memory=pin_memory,
     )
-    for batch in loader:
+    for batch in started(loader):
         if batch.error:
             raise ValueError(batch.error)
         if batch.unreadable and not reading.skip_unreadable:

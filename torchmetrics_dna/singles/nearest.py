@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.dna.identity import check_same, identity
-from torchmetrics_dna.dna.saving import part_of_results
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.features import Features
@@ -20,7 +19,6 @@ _SAME = 1e-3  # distance, in norms, up to which rows of an index are the same im
 _AT_ONCE = 1024  # images in a block of the distance matrix: 40 MB for an index of 10,000
 
 
-@part_of_results
 @dataclass(frozen=True, eq=False)
 class Nearest:
     """Nearest image in an index for each of B images.
