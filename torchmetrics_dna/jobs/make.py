@@ -20,7 +20,7 @@ from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.on_ray import check_on_ray, finish_on_ray
 from torchmetrics_dna.jobs.parts import Parts
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
-from torchmetrics_dna.statistics.resolve import resolve
+from torchmetrics_dna.jobs.sides import Arguments, open_sides
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,12 +80,14 @@ efficientnet_lite0)
     with in_step(distributed):
         if kind not in get_args(Kind):
             raise ValueError(f"Argument `kind` expected to be one of {get_args(Kind)}, but got {kind!r}")
-        resolved = resolve(feature, layers, num_bins, ranges, histograms=kind == "histogram", to_gpu=True)
-        images = open_source(source, reading)
-        check_used(reading or Reading(), images)
-        with without_numba(is_small_job(images)):
-            job = Job.for_dnas(resolved, [kind], reading, num_folds, groups)
-            measured = measure(job, images, distributed=distributed, on=on)
+        arguments = Arguments(
+            feature, None, layers, num_bins, ranges, num_folds=num_folds, groups=None if groups is None else (groups,),
+            reading=reading, distributed=distributed, on=on,
+        )  # fmt: skip
+        sides = open_sides([source], arguments, [kind])
+        sides.source(0, "A DNA")
+        with without_numba(sides.is_small):
+            measured = sides.measured(0)
     if left_out := measured.unreadable:
         warnings.warn(f"{left_out_in_words(left_out)}, the first: {left_out[0]}", stacklevel=2)
     return measured.any
