@@ -29,7 +29,6 @@ from torchmetrics_dna.metrics.state import (
     outside_graphs,
     sample_of,
     saved,
-    version_of,
 )
 from torchmetrics_dna.statistics.folds import FoldedStatistic
 from torchmetrics_dna.statistics.nonfinite import RefusedImagesError
@@ -291,7 +290,7 @@ class ImageMetric(Metric):
 
         """
         extractor = self.extractor
-        version = version_of(extractor.network), repr(extractor.preparation)
+        version = extractor.weights_version, repr(extractor.preparation)
         if self._hashed is None or self._hashed[0] != version:
             self._hashed = version, (extractor.weights_digest, extractor.digest)
         weights, digest = self._hashed[1]
