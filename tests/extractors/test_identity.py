@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import deepcopy
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -226,3 +228,54 @@ def test_moments_of_a_layer_are_a_reference_for_those_of_neurons() -> None:
 def test_errors_of_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"^Argument {message}"):
         changed(**options)
+
+
+class _Waiting(Net):
+    def __init__(self, before: Event, after: Event) -> None:
+        super().__init__()
+        self.events = before, after
+
+    def forward(self, imgs: Tensor) -> Tensor:
+        before, after = self.events
+        if len(imgs) > 1:
+            before.set()
+            assert after.wait(60)
+        return super().forward(imgs)
+
+
+@pytest.mark.parametrize("precision", ["highest", "medium"])
+def test_settings_of_the_process_are_restored_whatever_threads_do(precision: str) -> None:
+    """Each network has a lock of its own, so passes of two overlap."""
+
+    def settings() -> list[object]:
+        backends: Any = torch.backends
+        each = (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv)
+        return [_matmul(), backends.cudnn.allow_tf32, *(getattr(backend, "fp32_precision", "") for backend in each)]
+
+    first, second, done = Event(), Event(), Event()
+    with _precision(precision):
+        before = settings()
+        expected = changed()(IMAGES)
+        # `one` begins, `two` begins, `one` ends, `two` runs and ends
+        one = DNAExtractor(_Waiting(first, second), **OPTIONS)
+        two = DNAExtractor(_Waiting(second, done), **OPTIONS)
+        with ThreadPoolExecutor(2) as threads:
+            a = threads.submit(one, IMAGES)
+            assert first.wait(60)
+            b = threads.submit(two, IMAGES)
+            outputs = [a.result()]
+            done.set()
+            outputs.append(b.result())
+        assert settings() == before
+    for activations in outputs:
+        assert all(torch.equal(values, expected[layer]) for layer, values in activations.items())
+
+
+def test_a_named_network_is_float32_whatever_its_parent_is_built_in() -> None:
+    expected = DNAExtractor(layers=["block_0"])
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        extractor = DNAExtractor(layers=["block_0"])
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert extractor.digest == expected.digest

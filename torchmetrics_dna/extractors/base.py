@@ -20,7 +20,7 @@ from torchmetrics_dna.extractors.capture import capture, device_of, own_dtype
 from torchmetrics_dna.extractors.channels import channels_of, per_channel, standardised
 from torchmetrics_dna.extractors.compiled import CompiledCapture
 from torchmetrics_dna.extractors.cpu import PackedWeights, cut, rounding_alike
-from torchmetrics_dna.extractors.guard import borrowing, lock_of
+from torchmetrics_dna.extractors.guard import borrowing, float32_by_default, lock_of
 from torchmetrics_dna.extractors.layout import Layout, in_order, or_nan
 from torchmetrics_dna.extractors.projections import NUM_PROJECTIONS, STEP, Projections
 from torchmetrics_dna.extractors.sharing import PooledLayer, Shareable, shared
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 PROPERTY_RANGES = ActivationRanges(
     torch.zeros(len(PROPERTIES)), torch.ones(len(PROPERTIES)), Neurons({LAYER: len(PROPERTIES)}), name=LAYER
 )
-_SAMPLES = 16  # values of each tensor of a user's module, to detect changes of weights
+_SAMPLES = 16  # values of each tensor, to detect changes of weights
 # what torch says of inputs of another type than the weights
 _ABOUT_TYPES = re.compile(r"dtype|Byte|unsigned char|scalar type")
 # images per forward pass on the CPU: the buffers of more are so large that the system maps their pages anew for each
@@ -89,9 +89,9 @@ class DNAExtractor(Shareable):
             neurons: layers named ``"head:projected"``, which come first unless ``layers`` lists them. Default: 64 if
             ``layers`` names one, else none.
         projection_seed: Seed of the directions.
-        compile: Whether to run a named network by ``torch.compile``, which pays for several thousand images. Torch
-            keeps the code in ``~/.cache/torch/inductor``, where later processes load it, unless
-            ``TORCHINDUCTOR_CACHE_DIR`` is set. Activations change by rounding, so counts are not equal to those without it.
+        compile: Whether to run a named network by ``torch.compile``, which pays for several thousand images. The code
+            is kept in ``~/.cache/torch/inductor``, where later processes load it, unless ``TORCHINDUCTOR_CACHE_DIR`` is
+            set. Activations change by rounding, so counts are not equal to those without it.
         device: Device to move the network to; None to leave it in place (the CPU for a named network).
 
     Attributes:
@@ -141,7 +141,8 @@ class DNAExtractor(Shareable):
         super().__init__()
         self.dtype = half_of(dtype)
         check_resize(crop, resize)
-        built = plan(feature, layers, weights_path)
+        with float32_by_default():
+            built = plan(feature, layers, weights_path)
         self.name = built.name
         self.crop: Crop = crop
         self.input_size = built.input_size if input_size is None else _size(input_size)
@@ -202,15 +203,15 @@ class DNAExtractor(Shareable):
         """Value that is equal as long as weights, buffers and their dtypes are; cheap, and without a device sync.
 
         Ask for it before and after, and for :attr:`weights_digest` only where it differs. It has torch's version
-        counters, addresses and, of a user's module on the CPU, sampled values. On other devices, writes that torch does
-        not count, such as to ``.data`` or by the replay of a CUDA graph, are missed.
+        counters, addresses and, on the CPU, sampled values. On other devices, writes that torch does not count, such as
+        to ``.data`` or by the replay of a CUDA graph, are missed.
         """
-        return _version_of(self.network, with_values=not self._own)
+        return _version_of(self.network)
 
     @property
     def weights_digest(self) -> str:
         """Digest of the current weights of the network, 16 hexadecimal digits; computed anew where they changed."""
-        version = _version_of(self.network, with_values=not self._own, waits=True)
+        version = _version_of(self.network, waits=True)
         if self._known_weights is None or self._known_weights[0] != version:
             self._known_weights = version, self._hash_weights()
         return self._known_weights[1]
@@ -447,8 +448,8 @@ def _size(value: Any) -> tuple[int, int]:
     return sides
 
 
-def _version_of(network: nn.Module, with_values: bool, waits: bool = False) -> Hashable:
-    """Return a cheap fingerprint of the weights: addresses, torch's version counters, and values if asked for.
+def _version_of(network: nn.Module, waits: bool = False) -> Hashable:
+    """Return a cheap fingerprint of the weights: addresses, torch's version counters, and sampled values.
 
     Version counters miss writes to ``.data``, such as those of moving averages; these change the sampled values, which
     are read on devices other than the CPU only if the host may wait.
@@ -459,7 +460,7 @@ def _version_of(network: nn.Module, with_values: bool, waits: bool = False) -> H
             None if tensor.is_inference() else tensor._version,
             tensor.dtype,
             tuple(tensor.detach().flatten()[:: tensor.numel() // _SAMPLES + 1].tolist())
-            if with_values and (waits or tensor.device.type == "cpu")
+            if waits or tensor.device.type == "cpu"
             else None,
         )
         for tensor in chain(network.parameters(), network.buffers())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from threading import Lock, RLock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -35,7 +35,7 @@ def borrowing(network: nn.Module, is_own: bool) -> Iterator[None]:
         network.eval()
     # set flags directly: `train` and `eval` of a user's module may have side effects
     training = [] if is_own else [module for module in network.modules() if module.training]
-    with torch.inference_mode(is_own), torch.no_grad(), _ieee_float32():
+    with torch.inference_mode(is_own), torch.no_grad(), _IEEE_FLOAT32:
         for module in training:
             module.training = False
         try:
@@ -46,36 +46,62 @@ def borrowing(network: nn.Module, is_own: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _ieee_float32() -> Iterator[None]:
-    """Compute in float32 as IEEE has it within the context, not in TF32 or bfloat16, whatever the process is set to.
-
-    torch has these settings twice: as of old, and since 2.9 for each backend. Code that reads them while the two don't
-    agree gets an error, so both are set. Where the user's don't agree, reading them is an error, and the old ones stay.
-    """
-    backends: Any = torch.backends
-    matmul = _or_none(torch.get_float32_matmul_precision)
-    tf32 = torch.cuda.is_initialized() and _or_none(lambda: backends.cudnn.allow_tf32)  # type: ignore[no-untyped-call]
-    each = [backends.cuda.matmul]
-    each += [backends.cudnn.conv, backends.cudnn.rnn] if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
-    each += [getattr(backends.mkldnn, name, None) for name in ("matmul", "conv", "rnn")]
-    before = [(backend, backend.fp32_precision) for backend in each if hasattr(backend, "fp32_precision")]
+def float32_by_default() -> Iterator[None]:
+    """Make new tensors float32 within the context, such as weights while a parent is built in half precision."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
     try:
-        if matmul not in (None, "highest"):
-            torch.set_float32_matmul_precision("highest")
-        if tf32:
-            backends.cudnn.allow_tf32 = False
-        for backend, precision in before:
-            if precision not in ("none", "ieee"):
-                backend.fp32_precision = "ieee"
         yield
     finally:
+        torch.set_default_dtype(before)
+
+
+class _Precision:
+    """Context in which float32 is IEEE's, not TF32 or bfloat16, whatever the process is set to.
+
+    The settings are those of the process, so they are restored once the last of its threads is done. torch has them
+    twice: as of old, and since 2.9 for each backend. Code that reads them while the two don't agree gets an error, so
+    both are set. Where the user's don't agree, reading them is an error, and the old ones stay.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._restore = Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._restore = self._set()
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._restore.close()
+
+    def _set(self) -> ExitStack:
+        """Set all; return the context whose end restores them."""
+        backends, has_cuda = cast("Any", torch.backends), torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        each = [backends.cuda.matmul, *([backends.cudnn.conv, backends.cudnn.rnn] if has_cuda else [])]
+        each += [getattr(backends.mkldnn, name, None) for name in ("matmul", "conv", "rnn")]
+        matmul = _or_none(torch.get_float32_matmul_precision)
+        restore = ExitStack()
+        for backend in each:  # restored last
+            if hasattr(backend, "fp32_precision"):
+                restore.callback(setattr, backend, "fp32_precision", backend.fp32_precision)
         if matmul not in (None, "highest"):
-            torch.set_float32_matmul_precision(matmul)
-        if tf32:
-            backends.cudnn.allow_tf32 = True
-        for backend, precision in before:
-            if backend.fp32_precision != precision:
-                backend.fp32_precision = precision
+            restore.callback(torch.set_float32_matmul_precision, matmul)
+            torch.set_float32_matmul_precision("highest")
+        if has_cuda and _or_none(lambda: backends.cudnn.allow_tf32):
+            restore.callback(setattr, backends.cudnn, "allow_tf32", True)
+            backends.cudnn.allow_tf32 = False
+        for backend in each:
+            if hasattr(backend, "fp32_precision") and backend.fp32_precision not in ("none", "ieee"):
+                backend.fp32_precision = "ieee"
+        return restore
+
+
+_IEEE_FLOAT32 = _Precision()
 
 
 def _or_none(read: Callable[[], Any]) -> Any:

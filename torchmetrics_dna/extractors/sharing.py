@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable
+    from collections.abc import Callable, Hashable, Sequence
 
     from torch import Tensor
 
@@ -92,16 +92,18 @@ class _Pass(NamedTuple):
 class _Call:
     """The forward passes of one call of a collection; each is dropped once all members had it, or the call ends."""
 
-    def __init__(self, members: Iterable[nn.Module]) -> None:
-        self._extractors = [getattr(module, "extractor", None) for member in members for module in member.modules()]
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        self._members = members
         self._passes: dict[Extractor, _Pass] = {}
 
     def activations(self, extractor: Extractor, imgs: Tensor, run: Callable[[Tensor], Activations]) -> Activations:
         found, weights = self._passes.pop(extractor, None), extractor.weights_version
         if found is None or not found.is_of(imgs, weights):
             kept = imgs.detach().clone() if imgs.device.type == "cpu" else imgs
-            asking = sum(each is extractor for each in self._extractors)
-            found = _Pass(kept, _version(imgs), weights, run(imgs), due=asking)
+            asking = [
+                m for member in self._members for m in member.modules() if getattr(m, "extractor", 0) is extractor
+            ]
+            found = _Pass(kept, _version(imgs), weights, run(imgs), due=len(asking))
         if found.due > 1:
             self._passes[extractor] = found._replace(due=found.due - 1)
         return found.activations
