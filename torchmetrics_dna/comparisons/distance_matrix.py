@@ -21,7 +21,7 @@ from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.pairwise import square
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
 from torchmetrics_dna.jobs.processes import in_step
-from torchmetrics_dna.jobs.sides import Arguments, measure_sides
+from torchmetrics_dna.jobs.sides import Arguments, open_sides
 from torchmetrics_dna.plots import plot_matrix
 
 if TYPE_CHECKING:
@@ -186,11 +186,11 @@ def matrix(
     options = feature, metrics, layers, num_bins, ranges, neuron_weights
     arguments = Arguments(*options, num_folds=None, reading=reading, distributed=distributed)
     with in_step(distributed):
-        sides = measure_sides(list(named.values()), arguments)
+        sides = open_sides(list(named.values()), arguments)
         distances = sides.distances if metrics is not None else sides.distances[:1]
         if similarities := [record.name for record in distances if record.higher_is_better]:
             raise ValueError(f"Argument `metrics` takes distances, but {similarities[0]} is none; leave it out")
-        measured = list(sides.measured)
+        measured = [sides.measured(k) for k in range(len(named))]
     # as in a comparison, properties of images measured beside a network are no part of its distances
     network = network_of(measured[0].any.neurons) if neuron_weights is None else None
     measured = measured if network is None else [side.select(list(network)) for side in measured]
