@@ -553,6 +553,7 @@ def test_fifty_thousand_images_stay_under_five_megabytes(total: int, monkeypatch
     [
         ({"num_scored": 0}, "`num_scored` expected to be at least 1, but got 0"),
         ({"metrics": ["dna-fd"]}, "A report shows dna-emd; add it to `metrics`, which got dna-fd"),
+        ({"metrics": "dna-fd"}, "A report shows dna-emd; add it to `metrics`, which got dna-fd$"),
         ({"a": make_dna(PHOTOS[:2], layers=["block_0"], kind="gaussian")}, "A report takes histograms, but got Gauss"),
     ],
 )

@@ -175,7 +175,8 @@ def _open(
         raise ValueError(f"Argument `num_scored` expected to be at least 1, but got {num_scored}")
     metrics = options.get("metrics")
     if metrics is not None and "dna-emd" not in [record.name for record in resolve_distances(metrics, ())]:
-        raise ValueError(f"A report shows dna-emd; add it to `metrics`, which got {', '.join(metrics)}")
+        got = metrics if isinstance(metrics, str) else ", ".join(metrics)
+        raise ValueError(f"A report shows dna-emd; add it to `metrics`, which got {got}")
     options_of_sides = options.get("layers"), options.get("ranges"), options.get("reading")
     opened = open_indexed_sides((a, b), "A report", *options_of_sides)
     sides = dict(zip("ab", opened, strict=True))

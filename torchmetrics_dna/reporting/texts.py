@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from torchmetrics_dna.files.tables import Table, escaped_markdown
-from torchmetrics_dna.files.visible import p_figure
+from torchmetrics_dna.files.visible import p_figure, strict_json
 from torchmetrics_dna.reporting.cards import describe_card
 from torchmetrics_dna.reporting.words import layers_table, neurons_table
 
@@ -54,4 +53,4 @@ def as_json(findings: Findings) -> str:
         "cards": [describe_card(card) for card in cards.cards] if cards else [],
         "settings": findings.all_settings,
     }
-    return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    return strict_json(record, indent=2, ensure_ascii=False) + "\n"
