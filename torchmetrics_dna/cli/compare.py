@@ -145,7 +145,7 @@ def output_of(compared: Comparison | Comparisons | ClassComparisons) -> Printout
 
 
 def _of_two(result: Comparison) -> Printout:
-    from torchmetrics_dna.reporting.words import layers_table, neurons_table
+    from torchmetrics_dna.reporting.findings import layers_table, neurons_table
 
     sentences = [result.verdict, *result.explain().property_sentences] if result.verdict else []
     tables = [layers_table(result)] if result.of_grain("neuron", "layer") else []

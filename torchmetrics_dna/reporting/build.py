@@ -19,9 +19,8 @@ from torchmetrics_dna.images.addresses import public
 from torchmetrics_dna.jobs.groups import partners
 from torchmetrics_dna.jobs.processes import in_step, rank
 from torchmetrics_dna.jobs.sides import Arguments, open_indexed_sides
-from torchmetrics_dna.reporting.findings import Findings
+from torchmetrics_dna.reporting.findings import Findings, as_json, as_markdown
 from torchmetrics_dna.reporting.page import as_html
-from torchmetrics_dna.reporting.texts import as_json, as_markdown
 from torchmetrics_dna.singles.cards import NUM_IMAGES, cards_of
 from torchmetrics_dna.statistics.resolve import resolve
 from torchmetrics_dna.statistics.scores import Scorer
