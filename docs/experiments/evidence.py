@@ -117,7 +117,6 @@ class Measure:
     def __call__(self, pictures: Sequence[Picture], mix: bool = False) -> Set:
         """With ``mix``, half of each layer's neurons are those of the next image."""
         parts = [self.extractor(data.batch(list(pictures[i : i + 8]))) for i in range(0, len(pictures), 8)]
-        self.extractor.release()
         activations = {layer: torch.cat([part[layer] for part in parts]) for layer in parts[0]}
         for values in activations.values() if mix else ():
             half = torch.randperm(values.shape[1], generator=torch.Generator().manual_seed(5))[::2]

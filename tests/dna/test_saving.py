@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from all_results import EXTRACTOR, FIXED, RESULTS, A, B
-from mutations import mutated, mutated_json
+from damage import damaged
 from torch import Tensor
 
 from torchmetrics_dna import compare, load_dna, make_dna, rank, report
@@ -190,25 +190,13 @@ def test_numbers_that_json_lacks_are_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "count"), [("two sets", 40), *(pytest.param(name, 250, marks=pytest.mark.outer) for name in SAVED)]
 )
-def test_damaged_and_forged_files_are_refused_in_one_line(name: str, count: int, tmp_path: Path) -> None:
+def test_damaged_files_are_refused_in_one_line(name: str, count: int, tmp_path: Path) -> None:
     path = tmp_path / "a.result.npz"
     RESULTS[name][0]().save(path)
-    content, (header, arrays) = path.read_bytes(), read_container(path)
-    rng, messages = random.Random(0), list[str]()
+    content, rng = path.read_bytes(), random.Random(0)
     for _ in range(count):
-        _, damaged = mutated(content, rng)
-        if damaged == content:
+        path.write_bytes(damaged(content, rng))
+        if path.read_bytes() == content:
             continue
-        path.write_bytes(damaged)
         with pytest.raises(ValueError, match=r"^[^\n]*a\.result\.npz[^\n]*$"):
             Saved.load(path)
-    for _ in range(count):
-        # checksums and digest fit, so only what is in the file can tell
-        _, text = mutated_json(arrays["values"].tobytes(), rng)
-        write_container(path, header["dna"], {**arrays, "values": np.frombuffer(text, np.uint8)})
-        try:
-            Saved.load(path)
-        except ValueError as err:
-            messages.append(str(err))
-    assert len(messages) > 0.4 * count
-    assert all("a.result.npz" in message and "\n" not in message and len(message) < 1000 for message in messages)

@@ -17,6 +17,7 @@ from torchmetrics.utilities.exceptions import TorchMetricsUserError
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.identity import check_same
 from torchmetrics_dna.extractors import DNAExtractor
+from torchmetrics_dna.extractors.sharing import share_in_collections
 from torchmetrics_dna.images.tensors import check_images, lacks_float64
 from torchmetrics_dna.metrics.state import (
     UNKNOWN,
@@ -28,7 +29,6 @@ from torchmetrics_dna.metrics.state import (
     outside_graphs,
     sample_of,
     saved,
-    version_of,
 )
 from torchmetrics_dna.statistics.folds import FoldedStatistic
 from torchmetrics_dna.statistics.nonfinite import RefusedImagesError
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.statistics import State, Statistic
 
+share_in_collections()
 Value = Tensor | dict[str, Tensor]
 SEEN = "seen"  # the side of a metric without real and fake images
 _LABELS = ("identity", "sampled")  # states beside those of the statistic
@@ -103,7 +104,6 @@ class ImageMetric(Metric):
             self._defaults[f"{side}_identity"] = self._get(side, "identity")  # which is replaced, never changed
             self.add_state(f"{side}_sampled", torch.full((2,), _LEAST))
         self.extractor = extractor
-        extractor.share_with(self)
 
     @property
     def neurons(self) -> Neurons:
@@ -156,7 +156,6 @@ class ImageMetric(Metric):
                 since activations were not finite: the next call goes on without them.
 
         """
-        self.extractor.release()
         with self._reading():
             return self._value()
 
@@ -206,7 +205,6 @@ class ImageMetric(Metric):
                 setattr(self, name, [])  # torchmetrics clears lists in place, but a wrapper or a copy may hold them
         super().reset()
         self._set_state("real", real_state)
-        self.extractor.release()
 
     def plot(
         self,
@@ -292,7 +290,7 @@ class ImageMetric(Metric):
 
         """
         extractor = self.extractor
-        version = version_of(extractor.network), repr(extractor.preparation)
+        version = extractor.weights_version, repr(extractor.preparation)
         if self._hashed is None or self._hashed[0] != version:
             self._hashed = version, (extractor.weights_digest, extractor.digest)
         weights, digest = self._hashed[1]
@@ -341,7 +339,7 @@ class ImageMetric(Metric):
         try:
             yield
         except RefusedImagesError:
-            local = self._cache or self.metric_state  # the latter are reduced ones within a sync
+            local: Any = self._cache or self.metric_state  # the latter are reduced ones within a sync
             with torch.inference_mode():
                 for side in self._sides:
                     self._statistic.forget_refused_({name: local[f"{side}_{name}"] for name in self._names})
@@ -581,7 +579,6 @@ class ImageMetric(Metric):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         self._hashed = None  # addresses of another process
-        self.extractor.share_with(self)
 
     def __setattr__(self, name: str, value: Any) -> None:
         # torchmetrics' FeatureShare would put another metric's network here; the extractor shares its passes itself
