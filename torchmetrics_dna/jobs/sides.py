@@ -66,6 +66,10 @@ class Arguments:
     distributed: bool = False
     on: str | None = None
 
+    def __post_init__(self) -> None:
+        if isinstance(self.metrics, str):
+            object.__setattr__(self, "metrics", [self.metrics])
+
 
 @dataclass(frozen=True, eq=False)
 class Sides:
