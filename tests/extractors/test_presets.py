@@ -99,7 +99,7 @@ def test_layers_and_images_are_the_official_ones(name: str) -> None:
 def test_the_network_has_these_layers(name: str) -> None:
     preset = PRESETS[name]
     submodules = {layer: View.of(path).source for layer, path in preset.submodules.items()}
-    shapes = probe(build_network(preset), submodules, preset.input_size, 3)
+    shapes = probe(build_network(preset), submodules, preset.input_size, 3).shapes
     for layer, width in FACTS[name][0].items():
         of_tokens = len(shapes[layer]) == 3
         assert shapes[layer][2 if of_tokens else 1] == width
