@@ -20,12 +20,8 @@ class _Record(NamedTuple):
 
 
 def commands() -> dict[str, Any]:
-    """Return all commands by their full names, such as ``weights select``."""
-    by_name: dict[str, Any] = {}
-    for name, command in typer.main.get_command(app).commands.items():
-        inner = getattr(command, "commands", None)
-        by_name |= {f"{name} {each}": sub for each, sub in inner.items()} if inner else {name: command}
-    return by_name
+    """Return all commands by name."""
+    return dict(typer.main.get_command(app).commands)
 
 
 def as_markdown() -> str:

@@ -64,8 +64,6 @@ _EXPERIMENTAL = tuple(
         "jobs.make_changes",
         "dna.changes",
         "images.changes",
-        "comparisons.claims",
-        "comparisons.reconciliation",
     )
 )
 

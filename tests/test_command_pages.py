@@ -34,12 +34,8 @@ TAKES_A_NETWORK = ("fid", "hub:", "hf://", "--feature", "s3://", "--on ")
 
 
 def commands() -> dict[str, Any]:
-    """All commands by their full names."""
-    by_name: dict[str, Any] = {}
-    for name, command in typer.main.get_command(app).commands.items():
-        inner = getattr(command, "commands", None)
-        by_name |= {f"{name} {each}": sub for each, sub in inner.items()} if inner else {name: command}
-    return by_name
+    """All commands by name."""
+    return dict(typer.main.get_command(app).commands)
 
 
 COMMANDS = commands()

@@ -126,9 +126,6 @@ def test_names_of_the_api_say_how_stable_they_are() -> None:
     assert by_status["experimental"] == {
         f"torchmetrics_dna.{name}"
         for name in (
-            "comparisons.claims.reconcile",
-            "comparisons.reconciliation.Attempt",
-            "comparisons.reconciliation.Reconciliation",
             "dna.changes.ChangeDictionary",
             "images.changes.change_image",
             "jobs.elsewhere.engine_of",

@@ -131,3 +131,13 @@ def test_what_goes_wrong_as_an_interrupted_command_ends(
     monkeypatch.setattr("torchmetrics_dna.cli.app", command)
     assert run(monkeypatch) == 130
     assert capsys.readouterr().err == "torchmetrics-dna: interrupted\n"
+
+
+@pytest.mark.parametrize("other", [{}, {"RANK": "1", "MASTER_ADDR": "head", "MASTER_PORT": "1"}])
+def test_variables_of_another_program_start_no_group(other: dict[str, str], tmp_path: Path) -> None:
+    """A scheduler's shell has some of the variables that torchrun sets, and nobody to wait for."""
+    environment = {**os.environ, "WORLD_SIZE": "2"} | other
+    command = [sys.executable, "-m", "torchmetrics_dna", "info", str(FILES / "histogram.dna.npz")]
+    process = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=60)
+    assert process.returncode == 0, process.stderr
+    assert "histogram" in process.stdout

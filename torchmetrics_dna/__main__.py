@@ -50,7 +50,9 @@ def _end(code: int | None) -> None:
 
 def _processes() -> AbstractContextManager[None]:
     """Join the processes of torchrun, if there are any."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    from torchmetrics_dna.cli.console import PROCESSES
+
+    if PROCESSES == 1:
         return nullcontext()
     from torchmetrics_dna.jobs.processes import joined
 

@@ -2,7 +2,7 @@
 
     pip install "torchmetrics-dna[demo]" scikit-learn
     python gan_checkpoints.py -o digits
-    torchmetrics-dna compare digits/real digits/step_* --curve curve.png
+    torchmetrics-dna compare digits/real digits/step_* --plot curve.png
 
 It takes some minutes on two cores, offline.
 """

@@ -21,7 +21,7 @@ from torchmetrics_dna import ActivationRanges
 from torchmetrics_dna.binning import Bins, bins_within, counting, cpu, cuda, histogram
 from torchmetrics_dna.binning.histogram import check_finite
 from torchmetrics_dna.binning.layouts import placed
-from torchmetrics_dna.functional import activation_histogram
+from torchmetrics_dna.functional import activation_histogram, dna_realism, dna_realism_map
 from torchmetrics_dna.neurons import Neurons
 
 Parts = Sequence[Mapping[str, Tensor]]
@@ -377,7 +377,8 @@ def test_activations_that_want_a_gradient() -> None:
     [
         ((2, 3), 2, 4, r"but got \(2, 3\), \(2,\) and \(2,\)"),
         ((3,), 3, 4, r"but got \(3,\)"),
-        ((2, 3), 3, 0, "Argument `num_bins` expected to be integer larger than 0, but got 0"),
+        ((2, 3), 3, 0, "Argument `num_bins` expected to be integer larger than 1, but got 0"),
+        ((2, 3), 3, 1, "Argument `num_bins` expected to be integer larger than 1, but got 1"),
         ((2, 3), 3, 2.0, "but got 2.0"),
         ((2, 3), 3, True, "but got True"),
     ],
@@ -385,3 +386,16 @@ def test_activations_that_want_a_gradient() -> None:
 def test_errors(shape: tuple[int, ...], ends: int, num_bins: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         activation_histogram(torch.zeros(shape), torch.zeros(ends), torch.ones(ends), num_bins)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "neuron"),
+    [([0.0, 1.0], [1.0, -1.0], 1), ([torch.nan, 0.0], [1.0, 1.0], 0), ([0.0, 0.0], [1.0, torch.inf], 1)],
+)
+def test_bounds_are_ordered_and_finite(low: list[float], high: list[float], neuron: int) -> None:
+    ends = torch.tensor(low), torch.tensor(high)
+    with pytest.raises(ValueError, match=f"`low` expected to be at most `high`, both finite, but neuron {neuron} has"):
+        activation_histogram(torch.zeros(1, 2), *ends, 4)
+    for score in (dna_realism, dna_realism_map):
+        with pytest.raises(ValueError, match=f"both finite, but neuron {neuron} has"):
+            score(torch.zeros(1, 2, 3), torch.ones(2, 4).long(), *ends)

@@ -137,18 +137,6 @@ def test_how_sure_it_is(
     assert "0 of 96 significantly" in printed
 
 
-def test_names_of_neurons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    names = tmp_path / "names.json"
-    names.write_text(json.dumps({"block_0": {str(i): f"kernel {i}" for i in range(16)}, "head": {"7": "other"}}))
-    options = ("compare", A, B, "--layers", "block_0", "--neuron-names", names)
-    assert run(monkeypatch, *options) == 0
-    assert "kernel" in capsys.readouterr().out.split("Neurons that differ most")[1]
-
-    assert run(monkeypatch, *options, "--format", "json") == 0
-    result = json.loads(capsys.readouterr().out)
-    assert all(neuron["name"] == f"kernel {neuron['neuron']}" for neuron in result["top_neurons"])
-
-
 def test_folds_and_groups(
     folders: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

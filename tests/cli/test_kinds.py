@@ -77,7 +77,7 @@ def test_other_commands_take_them(
             "A report takes images by number, but '{source}' is a stream",
         ),
         (
-            ["rank", "{source}", "--reference", "{source}", "--grid", "x.png"],
+            ["rank", "{source}", "--reference", "{source}", "--plot", "x.png"],
             "A contact sheet takes images by number, but '{source}' is a stream",
         ),
         (
@@ -133,6 +133,6 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(
 
 def test_a_contact_sheet_of_a_tar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, sheet = tar(tmp_path / "x.tar", FILES), tmp_path / "x.png"
-    assert run(monkeypatch, "rank", source, "--reference", source, "--grid", sheet, *FAST) == 0
+    assert run(monkeypatch, "rank", source, "--reference", source, "--plot", sheet, *FAST) == 0
     with Image.open(sheet) as image:
         assert image.width > 500

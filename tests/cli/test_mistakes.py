@@ -29,7 +29,6 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "classes" / "cat").mkdir(parents=True)
     shutil.copy(min(Path(A).iterdir()), folder / "classes" / "cat")
     (folder / "wrong.json").write_text("{}")
-    (folder / "names.json").write_text('{"block_0": {"16": "x"}}')
     (folder / "labels.csv").write_text("cat/0.png,cat\n")
     extractor = DNAExtractor(layers=["block_0", "block_6"])
     make_dna(A, extractor).save(folder / "x.dna.npz")
@@ -45,11 +44,8 @@ MISTAKES = [
     (("compare", A, "nowhere"), NO_SOURCE),
     (("compare", A, B, "nowhere"), NO_SOURCE),
     (("compare", A, "nowhere", "--by", "folder"), NO_SOURCE),
-    (("matrix", A, "nowhere"), NO_SOURCE),
     (("diff", A, "nowhere"), NO_SOURCE),
     (("monitor", A, "nowhere"), NO_SOURCE),
-    (("reconcile", A, "nowhere", "--claimed", "1"), NO_SOURCE),
-    (("reconcile", A, B, "--claimed", "1", "--other", "nowhere"), NO_SOURCE),
     (("make", "nowhere", "-o", "y.npz"), NO_SOURCE),
     (("ranges", A, "nowhere", "-o", "y.json"), NO_SOURCE),
     (("changes", "nowhere", "-o", "y.npz"), NO_SOURCE),
@@ -59,16 +55,14 @@ MISTAKES = [
     (("info", "nowhere"), "There is no DNA file"),
     (("merge", "nowhere.npz", "-o", "y.npz"), "There is no DNA file"),
     (("convert", "nowhere", "y.npz"), "nowhere"),
-    (("weights", "select", "nowhere.npz", "x.dna.npz", "-o", "y.npz"), "There is no DNA file"),
     (("compare", "empty", A), "There are no images in 'empty'; looked for"),
     (("compare", A, B, "--ranges", "nowhere"), "nowhere"),
-    (("compare", A, B, "--neuron-names", "nowhere.json"), "nowhere.json"),
     (("ranges", A, "nowhere.json", "-o", "y.json"), "nowhere.json"),
     # where nothing can be written, of every command that writes
     (("make", A, "-o", "nodir/x.npz"), NO_FOLDER),
     (("ranges", A, "-o", "nodir/x.json"), NO_FOLDER),
     (("report", A, B, "-o", "nodir/x.html"), NO_FOLDER),
-    (("rank", A, "--reference", B, "--grid", "nodir/g.png"), NO_FOLDER),
+    (("rank", A, "--reference", B, "--plot", "nodir/g.png"), NO_FOLDER),
     (("demo", "-o", "nodir/x.png"), NO_FOLDER),
     (("make", A, "-o", "x.txt"), "a file that ends in .npz, but got 'x.txt'"),
     (("make", A, "-o", "."), "a file that ends in .npz, but got '.'"),
@@ -76,14 +70,12 @@ MISTAKES = [
     (("merge", "x.dna.npz", "-o", ".."), "a file that ends in .npz, but got '..'"),
     (("ranges", A, "-o", "y.txt"), "Expected the name of a file that ends in .json, but got 'y.txt'"),
     (("report", A, B, "-o", "r.pdf"), "a file that ends in .html or .htm or .md or .json, but got 'r.pdf'"),
-    (("rank", A, "--reference", B, "--grid", "g.xyz"), "a file that ends in .png or .pdf or"),
+    (("rank", A, "--reference", B, "--plot", "g.xyz"), "a file that ends in .png or .pdf or"),
     (("demo", "-o", "x"), "a file that ends in .png or .pdf or"),
-    (("weights", "learn", "x.dna.npz", "x.dna.npz", "-o", "y.json"), "a file that ends in .npz, but got 'y.json'"),
     # files of another kind, or damaged
     (("compare", A, B, "--ranges", "wrong.json"), "wrong.json' as activation ranges"),
     (("ranges", A, OTHERS / "hist50.json", "-o", "y.json"), "hist50.json' as activation ranges"),
     (("info", "damaged.dna.npz"), "its checksum is wrong, so it was damaged or changed"),
-    (("compare", A, B, "--layers", "block_0", "--neuron-names", "names.json"), "has no neuron '16'"),
     (("compare", A, A, "--by", "labels.csv"), "has no class for"),
     (("compare", A, A, "--by", "folder"), "lies in no folder of its class"),
     # options, by name
@@ -92,9 +84,9 @@ MISTAKES = [
         "Unknown layer 'block_9'; the layers of efficientnet_lite0 are: block_0",
     ),
     (("compare", A, B, "--feature", "efficientnet_lite00"), "did you mean 'efficientnet_lite0'?"),
-    (("compare", A, B, "--num-bins", "0"), "Option --num-bins expected to be integer larger than 0, but got 0"),
+    (("compare", A, B, "--num-bins", "0"), "Option --num-bins expected to be integer larger than 1, but got 0"),
     (
-        ("matrix", A, B, "--metrics", "fd,fid"),
+        ("compare", "--all", A, B, "--metrics", "fd,fid"),
         f"of {', '.join(DISTANCES)}, but got 'fid'; FID is fd of the feature inception_fid",
     ),
     (("compare", A, B, "--metrics", "fid,lpips"), "sfid, fd-dinov2, fd-dinov2-edm2, but got 'lpips'"),
@@ -116,21 +108,15 @@ MISTAKES = [
     (("compare", A, B, "--pairs", "twins"), "'twins' is not one of 'order', 'name'"),
     (("compare", A, A, "--pairs", "name", "--num-folds", "0"), "Option --pairs does not go with"),
     (("compare", A, B, "--by", "colour"), "'folder', the path of a .csv"),
-    (("compare", A, B, "--by", "folder", "--curve", "x.png"), "--curve is for several sets"),
+    (("compare", A, B, "--by", "folder", "--plot", "x.png"), "--plot is for whole sets"),
+    (("compare", "--all", A, B, "--groups", "folder"), "--groups is for sets against one reference"),
+    (("compare", "--all", A, B, "--fail-above", "0"), "--fail-above is for sets against one reference"),
     (("compare", A, B, "--by", "folder", "--groups", "folder"), "--groups is for whole sets"),
     (("compare", "classes", "classes", "--by", "folder", "--metrics", "kid"), "takes no kid class by class"),
     (("compare", A, B, "--format", "yaml"), "'yaml' is not one of 'text', 'json', 'csv', 'markdown', 'latex'"),
     (("compare", A, B, "-o", "x.yaml"), "a file that ends in .txt or .json or .csv or .md or .tex, but got 'x.yaml'"),
     (("compare", A, B, "-o", "nowhere/x.csv"), "There is no folder 'nowhere' to write 'x.csv' to; make it first"),
     (("monitor", A, B, "--format", "latex"), "line by line; give --format text, json or csv, but got latex"),
-    (("matrix", A), "two sets at least"),
-    (("reconcile", A, B), "Missing option '--claimed'"),
-    (
-        ("reconcile", A, B, "--claimed", "low"),
-        "Option --claimed expected to be a number above 0, such as 12.34, but got",
-    ),
-    (("reconcile", A, B, "--claimed", "1", "--metric", "kid"), "'kid' is not one of 'fid', 'sfid', 'fd-dinov2'"),
-    (("reconcile", A, B, "--claimed", "1", "--metric", "fd"), "A claimed value is of one layer; give one by --layers"),
     (("make", A, "-o", "y.npz", "--on", "slurm"), "Option --on expected to be 'ray' or 'ray://HOST:PORT', but got"),
     (
         ("make", A, "-o", "y.npz", "--on", "ray", "--device", "cpu"),
@@ -143,15 +129,12 @@ MISTAKES = [
     (("ranges", A, "-o", "y.json", "--margin", "auto"), "'auto' is not one of 'widen', 'scale'"),
     (("rank", A, "--reference", B, "--top", "2", "--worst", "2"), "Expected --top or --worst, but got both"),
     (("rank", A, "--reference", B, "--score", "best"), "Option --score expected to be outlier, local, contrast or"),
-    (("rank", A, "--reference", B, "--maps"), "Option --maps goes with --grid"),
+    (("rank", A, "--reference", B, "--maps"), "Option --maps goes with --plot"),
     (("rank", A, "--reference", B, "--top", "-1"), "Invalid value for '--top'"),
     (("rank", A, "--reference", B, "--save-index", "i.safetensors"), "Option --save-index goes with --nearest"),
     (("report", A, B, "-o", "r.html", "--num-scored", "0"), "Option --num-scored expected to be at least 1, but got 0"),
     (("report", A, B, "-o", "r.html", "--metrics", "dna-fd"), "add it to --metrics, which got dna-fd"),
     (("demo", "--num-images", "1"), "Option --num-images expected to be an integer larger than 1, but got 1"),
-    (("weights", "select", "x.dna.npz", "-o", "y.npz"), "Expected pairs of DNA files, but got 1 files"),
-    (("weights", "learn", "x.dna.npz", "x.dna.npz", "-o", "y.npz"), "Learning takes at least two pairs of files"),
-    (("weights", "select", *["x.dna.npz"] * 2, "-o", "y.npz", "-k", "999"), "Option -k expected to be from 1 to"),
     # what does not fit together
     (
         ("compare", "x.dna.npz", B, "--feature", "resnet18.a1_in1k", "--weights-path", "nowhere.pth"),
@@ -204,7 +187,7 @@ def test_a_mistake_is_told_before_any_work(
         (("compare", "images", B), 1),
         (("compare", "images", B, "images"), 2),
         (("compare", "images", "images", "--by", "folder"), 2),
-        (("matrix", "images", B), 1),
+        (("compare", "--all", "images", B), 1),
         (("diff", "images", B), 1),
         (("make", "images", "-o", "y.npz"), 1),
         (("ranges", "images", B, "-o", "y.json"), 1),

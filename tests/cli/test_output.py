@@ -37,7 +37,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 RESULTS = {
     "compare": ["compare", "a.dna.npz", "b.dna.npz"],
     "compare several": ["compare", "a.dna.npz", "b.dna.npz", "c.dna.npz"],
-    "matrix": ["matrix", "a.dna.npz", "b.dna.npz", "c.dna.npz"],
+    "all with all": ["compare", "--all", "a.dna.npz", "b.dna.npz", "c.dna.npz"],
     "info": ["info", "a.dna.npz"],
     "extractors": ["extractors"],
 }

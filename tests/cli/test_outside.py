@@ -63,7 +63,6 @@ def dnas(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         (["info", "B"], 0, ("layer", "net", "ranges", "notes")),
         (["compare", "A", "B"], 0, ("layer", "net")),
         (["merge", "A", "B", "-o", "m.npz"], 0, ("layer", "net", "ranges")),
-        (["weights", "select", "A", "B", "-k", "5", "-o", "w.npz"], 0, ("layer",)),
         (["convert", "B", "official"], 0, ("layer", "net", "ranges")),
         (["report", "A", "B", "-o", "r.html"], 0, ()),
         (["convert", "A", "official", "--ranges", "nowhere\x1b[2J"], 2, ()),

@@ -1,4 +1,4 @@
-"""rank and weights as a user meets them."""
+"""rank as a user meets them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 from commands import in_processes, run
 from golden import GOLDEN
 from PIL import Image
@@ -16,7 +15,7 @@ from PIL import Image
 import torchmetrics_dna.cli.console as console
 from torchmetrics_dna import NeuronWeights, load_dna, make_dna
 from torchmetrics_dna.demo import blur, noise, photographs
-from torchmetrics_dna.functional import select_neurons, sensitivity_deviation
+from torchmetrics_dna.functional import select_neurons
 
 A, B = GOLDEN / "endtoend" / "a", GOLDEN / "endtoend" / "b"
 LAYERS = ["block_0", "block_4"]
@@ -39,7 +38,7 @@ def test_a_table_csv_json_and_a_sheet(
     monkeypatch.setattr(console.out, "width", 80)
     reference = files / "fit.plain.dna.npz"
     grid = tmp_path / "grid.png"
-    assert run(monkeypatch, "rank", A, "--reference", reference, "--format", "csv", "--grid", grid) == 0
+    assert run(monkeypatch, "rank", A, "--reference", reference, "--format", "csv", "--plot", grid) == 0
     captured = capsys.readouterr()
     rows = list(csv.DictReader(io.StringIO(captured.out)))
     assert [row["rank"] for row in rows] == [str(i) for i in range(1, 8)]
@@ -69,7 +68,7 @@ def test_the_worst_with_maps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     grid, options = tmp_path / "grid.png", ("rank", A, "--reference", B, "--layers", "block_2", "--format", "json")
-    assert run(monkeypatch, *options, "--grid", grid, "--maps") == 0
+    assert run(monkeypatch, *options, "--plot", grid, "--maps") == 0
     captured = capsys.readouterr()
     rows = json.loads(captured.out)
     assert [row["score"] for row in rows] == sorted([row["score"] for row in rows], reverse=True)
@@ -99,42 +98,18 @@ def test_copies_and_a_contrast_with_a_file(
     assert all(row["copy"] and row["nearest"] == row["image"] for row in rows)
 
 
-def test_selected_neurons(
+def test_weights_of_neurons_come_from_a_file(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pairs = [files / f"fit.{name}.dna.npz" for name in ("plain", "blur", "plain", "noise")]
-    output = tmp_path / "degradation.weights.npz"
-    assert run(monkeypatch, "weights", "select", *pairs, "-o", output, "-k", "5") == 0
-    weights = NeuronWeights.load(output)
-    dnas = [load_dna(path) for path in pairs]
-    expected = select_neurons(torch.stack([dnas[0].distances(dnas[1]), dnas[2].distances(dnas[3])]), 5)
-    assert weights.weights.nonzero().flatten().tolist() == sorted(expected.tolist())
-    assert weights.name == "degradation"
-    captured = capsys.readouterr()
-    assert "5 most sensitive neurons" in captured.out
-    assert "NeuronWeights('degradation', 5 of 128 neurons" in captured.err
-    assert run(monkeypatch, "rank", B, "--reference", pairs[0], "--neuron-weights", output, "--format", "json") == 0
+    plain, blurred = (load_dna(path) for path in (files / "fit.plain.dna.npz", files / "fit.blur.dna.npz"))
+    distances, output = plain.distances(blurred), tmp_path / "x.weights.npz"
+    chosen = select_neurons(distances, 5)
+    NeuronWeights.of_neurons(chosen, plain.neurons, plain.extractor, plain.weights_digest).save(output)
+    weighted = ("--neuron-weights", output, "--format", "json")
+    assert run(monkeypatch, "rank", B, "--reference", files / "fit.plain.dna.npz", *weighted) == 0
     assert len(json.loads(capsys.readouterr().out)) == 5
-    assert run(monkeypatch, "compare", pairs[0], pairs[1], "--neuron-weights", output, "--format", "json") == 0
-    weighted = json.loads(capsys.readouterr().out)["dna_emd"]
-    assert weighted == pytest.approx(float(dnas[0].distances(dnas[1])[expected].mean()))
-
-
-def test_learned_weights(
-    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    names = ("plain", "blur", "plain", "noise")
-    held_out = [option for name in names for option in ("--held-out", files / f"new.{name}.dna.npz")]
-    pairs = [files / f"fit.{name}.dna.npz" for name in names]
-    output = tmp_path / "x.weights.npz"
-    assert run(monkeypatch, "weights", "learn", *pairs, *held_out, "-o", output) == 0
-    captured = capsys.readouterr()
-    assert "on held-out images" in captured.out
-    assert "2,000 of 2,000" in captured.err
-    weights = NeuronWeights.load(output).weights
-    plain, blurred, noisy = (load_dna(files / f"fit.{name}.dna.npz") for name in ("plain", "blur", "noise"))
-    assert float(sensitivity_deviation(plain.distances(blurred), weights)) > 0.7
-    assert abs(float(sensitivity_deviation(plain.distances(noisy), weights))) < 0.2
+    assert run(monkeypatch, "compare", files / "fit.plain.dna.npz", files / "fit.blur.dna.npz", *weighted) == 0
+    assert json.loads(capsys.readouterr().out)["dna_emd"] == pytest.approx(float(distances[chosen].mean()))
 
 
 @pytest.mark.usefixtures("one_thread")

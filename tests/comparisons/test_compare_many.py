@@ -296,7 +296,7 @@ FAST = ("--layers", "block_0", "--num-folds", "8")
 def test_the_command_compares_several(
     folders: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(monkeypatch, "compare", *folders, *FAST, "--format", "csv", "--curve", tmp_path / "curve.png") == 0
+    assert run(monkeypatch, "compare", *folders, *FAST, "--format", "csv", "--plot", tmp_path / "curve.png") == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["set"] for row in rows] == list(SETS)
     assert [row["best"] for row in rows] == ["False", "True", "False"]

@@ -102,6 +102,14 @@ def test_tree(compared: DistanceMatrix) -> None:
     assert heights.max() == max(joints)
 
 
+def test_sets_may_have_any_name() -> None:
+    named = matrix({"set": SETS["a"], "images": SETS["b"], "num_images": SETS["c'2"]}, EXTRACTOR, **FIXED)
+    assert {row["set"] for row in named.rows()} == {"set", "images", "num_images"}
+    assert sorted(row["num_images"] for row in named.rows()) == [12, 12, 20]
+    assert all(row[f"to {row['set']}"] == 0 for row in named.rows())
+    assert [row[0] for row in named.table.rows] == named.table.header[2:]
+
+
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for name, images in SETS.items():
         (tmp_path / "sets" / name).mkdir(parents=True)
@@ -110,21 +118,21 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     make_dna(tmp_path / "sets" / "d", layers=["block_0"]).save(tmp_path / "sets" / "d.dna.npz")
     sides = [tmp_path / "sets" / name for name in ("a", "b", "c'2", "d.dna.npz")]
     figure = tmp_path / "heat.png"
-    assert run(monkeypatch, "matrix", *sides, "--heatmap", figure) == 0
+    assert run(monkeypatch, "compare", "--all", *sides, "--plot", figure) == 0
     output = capsys.readouterr().out
     assert output.startswith("Of 4 sets, ")
     assert "1 " in output
     assert figure.stat().st_size > 5_000
-    assert run(monkeypatch, "matrix", *sides, "--format", "csv") == 0
+    assert run(monkeypatch, "compare", "--all", *sides, "--format", "csv") == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert run(monkeypatch, "matrix", *sides, "--format", "json") == 0
+    assert run(monkeypatch, "compare", "--all", *sides, "--format", "json") == 0
     values = json.loads(capsys.readouterr().out)
     assert len(values["linkage"]) == 3
     i, j = values["order"][:2]
-    assert float(rows[0][values["sets"][j]]) == values["distances"]["dna-emd"][i][j]
-    assert run(monkeypatch, "matrix", *sides, "--format", "markdown") == 0
+    assert float(rows[0]["to " + values["sets"][j]]) == values["distances"]["dna-emd"][i][j]
+    assert run(monkeypatch, "compare", "--all", *sides, "--format", "markdown") == 0
     assert "| --: |" in capsys.readouterr().out
-    assert run(monkeypatch, "matrix", *sides[3:] * 11) == 2  # one name twice
+    assert run(monkeypatch, "compare", "--all", *sides[3:] * 11) == 2  # one name twice
 
 
 def test_many_sets_are_told_by_their_neighbours(
@@ -133,5 +141,5 @@ def test_many_sets_are_told_by_their_neighbours(
     dna = make_dna(SETS["a"], EXTRACTOR, ranges="auto", **FIXED)
     for i in range(11):
         dna.save(tmp_path / f"{i}.dna.npz")
-    assert run(monkeypatch, "matrix", *sorted(tmp_path.iterdir())) == 0
+    assert run(monkeypatch, "compare", "--all", *sorted(tmp_path.iterdir())) == 0
     assert "nearest" in capsys.readouterr().out

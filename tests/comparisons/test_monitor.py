@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from commands import run
+from commands import in_processes, run
 from networks import Pixels
 from PIL import Image
 
@@ -78,6 +79,30 @@ def test_a_full_window_waits_for_no_image(batch_size: int) -> None:
         assert len(yielded) == count
     with pytest.raises(ValueError, match="no camera"):
         next(windows)
+
+
+@pytest.mark.parametrize("order", ["source", "random"])
+def test_what_can_not_be_read_is_named(order: Order) -> None:
+    """In the reference, within a window, and after the last full one; windows are full of what is left."""
+    reference, stream = ([*map(Image.fromarray, each)] for each in (REFERENCE, STREAM[:14]))
+    reference[3], stream[2], stream[13] = b"no reference", b"no picture", b"none at the end"
+    reading = Reading(batch_size=4, skip_unreadable=True)
+    extractor = DNAExtractor(Pixels())
+    with pytest.warns(UserWarning, match="Can't read image 'image .*'.*; it is left out") as warned:
+        windows = [*monitor(reference, stream, extractor, window=6, learn=2, order=order, reading=reading, **OPTIONS)]
+    named = [re.findall(r"'image (\d+)'", str(warning.message)) for warning in warned]
+    assert sorted(named) == [["13"], ["2"], ["3"]]
+    assert len(windows) == 2
+
+
+@pytest.mark.slow
+def test_one_process_writes_the_file(tmp_path: Path) -> None:
+    np.savez(tmp_path / "images.npz", REFERENCE)
+    arguments = ["monitor", tmp_path / "images.npz", tmp_path / "images.npz", "-o", tmp_path / "windows.json"]
+    output = in_processes(tmp_path, *arguments, "--layers", "block_0", "--window", 10)
+    assert output.codes == [2, 2]
+    assert output.stderr.count("A stream is monitored by one process, but torchrun has started several") == 1
+    assert not (tmp_path / "windows.json").exists()
 
 
 def test_what_has_an_index_is_drawn_in_random_order() -> None:

@@ -47,7 +47,7 @@ def _cov(values: np.ndarray) -> np.ndarray:
     return np.atleast_2d(np.cov(values.T)) if len(values) > 1 else np.zeros((values.shape[1],) * 2)
 
 
-counts = arrays(np.int64, (5, 4), elements=st.integers(0, 2**50)).map(torch.from_numpy)
+counts = arrays(np.int64, (5, 4), elements=st.integers(0, 2**49)).map(torch.from_numpy)
 samples = arrays(np.float64, st.tuples(st.integers(1, 6), st.just(5)), elements=st.floats(-100, 100))
 
 
@@ -59,6 +59,15 @@ def test_merging_histograms_is_associative_and_commutative(a: Tensor, b: Tensor,
     assert torch.equal(merged.counts, a.counts + b.counts + c.counts)
     assert are_alike(merged, c.merge(a).merge(b))
     assert not are_alike(merged, a.merge(b))
+
+
+@pytest.mark.parametrize("each", [2**51, 2**61])
+def test_counts_that_would_not_add_up_exactly_are_not_merged(each: int) -> None:
+    a, b = (histogram(torch.full((5, 4), value)) for value in (each, each // 2))
+    with pytest.raises(ValueError, match=r"Layer 'a' would have .* values of each neuron, more than the 2\^53"):
+        a + b
+    assert (a.counts == each).all()
+    assert (b.counts == each // 2).all()
 
 
 @given(samples, samples, samples)
@@ -243,7 +252,7 @@ def test_fewer_bins_of_self_ranging_histograms(values: np.ndarray, factor: int) 
     assert torch.equal(counted(12).rebin(12 // factor).counts, counted(12 // factor).counts)
 
 
-@pytest.mark.parametrize("num_bins", [0, -1, 3, 8])
+@pytest.mark.parametrize("num_bins", [0, 1, -1, 3, 8])
 def test_bins_that_do_not_divide(num_bins: int) -> None:
     with pytest.raises(ValueError, match=f"expected to divide the 4 bins that there are, but got {num_bins}"):
         histogram(torch.ones(5, 4).long()).rebin(num_bins)

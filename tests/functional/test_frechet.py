@@ -65,6 +65,11 @@ def test_weights_are_those_of_the_paper() -> None:
         ((torch.ones(2), torch.ones(2), torch.ones(3), torch.ones(3)), "of one shape"),
         ((torch.ones(2), -torch.ones(2), torch.ones(2), torch.ones(2)), "negative or NaN"),
         ((torch.ones(2), torch.ones(2), torch.ones(2), torch.tensor([1, float("nan")])), "negative or NaN"),
+        ((torch.ones(2), torch.ones(2), torch.tensor([1, float("nan")]), torch.ones(2)), "neuron 1 has NaN"),
+        (
+            (torch.tensor([float("inf"), 1]), torch.ones(2), torch.ones(2), torch.ones(2)),
+            "neuron 0 has NaN or infinity",
+        ),
         ((*[torch.ones(2)] * 4, torch.ones(1)), r"shape \(2,\)"),
         ((*[torch.ones(2)] * 4, None, "layer"), "but got 'layer'"),
     ],

@@ -40,6 +40,18 @@ def test_digits(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
         assert 0.2 < values["precision"] < 1
 
 
+@pytest.mark.parametrize(("images", "width"), [(6, 3), (40, 3), (60, 500)])
+def test_copies_lie_in_balls_without_extent(images: int, width: int) -> None:
+    """Of equal images, such as those of a generator that has collapsed, every ball is a point."""
+    random = np.random.default_rng(images)
+    image = torch.from_numpy(random.normal(size=(1, width)))
+    real, others = image.expand(images, -1), torch.from_numpy(random.normal(size=(images, width)))
+    assert prdc(real, real.clone()) == {"precision": 1, "recall": 1, "density": images / 5, "coverage": 1}
+    assert not any(prdc(real, real + 1).values())
+    fake = torch.cat([others, real[:1]])[1:]  # one of them is a copy of all real images
+    assert prdc(real, fake) == {"precision": 1 / images, "recall": 1, "density": 0.2, "coverage": 1}
+
+
 @settings(max_examples=30)
 @given(st.integers(0, 2**32), st.integers(6, 12), st.integers(6, 12), st.integers(1, 5))
 def test_laws(seed: int, real_images: int, fake_images: int, k: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -10,7 +10,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
+from torch import Tensor
 
+from torchmetrics_dna.dna.evidence import weigh_evidence
+from torchmetrics_dna.dna.unions import Unions
 from torchmetrics_dna.functional.permutation import (
     exchanges_of_pairs,
     false_discovery_rates,
@@ -35,7 +38,7 @@ def test_many_ways_are_drawn() -> None:
     assert labels.shape == (3000, 32)
     assert labels[0].tolist() == [True] * 12 + [False] * 20
     assert (labels.sum(1) == 12).all()
-    assert len(labels.unique(dim=0)) > 2990
+    assert len(labels.unique(dim=0)) == 3000
     share = labels[1:].double().mean(0)
     assert (share - 12 / 32).abs().max() < 5 * (12 / 32 * 20 / 32 / 3000) ** 0.5
     assert torch.equal(labels, relabelings(12, 20, most=3000))
@@ -141,10 +144,39 @@ def test_pairs_are_exchanged_within_folds(num_folds: int) -> None:
     exchanges = exchanges_of_pairs(num_folds, most=100)
     assert (exchanges[:, :num_folds] ^ exchanges[:, num_folds:]).all()
     assert exchanges[0].tolist() == [True] * num_folds + [False] * num_folds
-    assert len(exchanges) == min(100, 2**num_folds)
-    if 2**num_folds <= 100:
-        assert len(exchanges.unique(dim=0)) == 2**num_folds
+    assert len(exchanges.unique(dim=0)) == len(exchanges)
+    # but for mirror images, which have the same distance
+    different = torch.cat([exchanges, ~exchanges]).unique(dim=0)
+    assert len(different) == 2 * min(100, 2 ** (num_folds - 1))
+    assert len(exchanges) == (100 if num_folds > 7 else 2**num_folds)
     assert torch.equal(exchanges, exchanges_of_pairs(num_folds, most=100))
+
+
+@pytest.mark.parametrize(("a", "b", "most"), [(5, 5, 200), (3, 5, 55), (6, 7, 1000)])
+def test_no_way_is_drawn_twice(a: int, b: int, most: int) -> None:
+    assert len(relabelings(a, b, most).unique(dim=0)) == most
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_p_value_of_ten_pairs_is_that_of_all_ways(seed: int) -> None:
+    differences = np.random.default_rng(seed).normal(0.4, 1, size=(10, 6))
+    moved = torch.from_numpy(np.concatenate([differences, -differences]) / 20)
+
+    def distances(in_a: Tensor, in_b: Tensor) -> Tensor:
+        return (in_a.double() @ moved - in_b.double() @ moved).abs()
+
+    sizes, layers = torch.ones(10, dtype=torch.int64), [slice(0, 2), slice(2, 6)]
+    unions = Unions(distances, sizes, sizes, layers, (False, False)).as_pairs()
+    evidence = weigh_evidence(torch.from_numpy(np.abs(differences.mean(0))), unions)
+    assert evidence is not None
+    assert evidence.test is not None
+    ways = np.array(list(product([1, -1], repeat=10)))
+    whole, of_layers, of_neurons = written_out(np.abs(ways @ differences / 10), layers)
+    assert evidence.test.exact
+    assert evidence.test.p_value == pytest.approx(whole)
+    np.testing.assert_allclose(evidence.test.layers, of_layers)
+    np.testing.assert_allclose(evidence.test.neurons, of_neurons)
+    assert evidence.least_p_value == 2 / 1024
 
 
 def test_p_values_are_spread_evenly_where_nothing_differs() -> None:

@@ -14,7 +14,9 @@ from torch import Tensor
 
 import torchmetrics_dna.functional.mean_discrepancy as of_cmmd
 import torchmetrics_dna.functional.monge as of_mind
-from torchmetrics_dna.functional import cmmd, mind
+from torchmetrics_dna.functional import cmmd, mind, prdc
+from torchmetrics_dna.functional.inception_score import inception_score
+from torchmetrics_dna.functional.kernel import kernel_distance
 
 GOLDEN = load("published.npz")
 # of equal sizes, and one whose larger side is subsampled
@@ -120,6 +122,34 @@ def test_errors(distance: object) -> None:
             distance(a, bad)
     with pytest.raises(RuntimeError, match=rf"At least one image .* compute {distance.__name__}, but got 4 and 0"):
         distance(a, a[:0])
+
+
+def _of_images(name: str) -> object:
+    others = features(1, 20)
+    return {
+        "is": inception_score,
+        "kid": lambda rows: kernel_distance(others, rows),
+        "cmmd": lambda rows: cmmd(rows, others),
+        "mind": lambda rows: mind(others, rows),
+        "prdc": lambda rows: prdc(rows, others),
+    }[name]
+
+
+@pytest.mark.parametrize("name", ["is", "kid", "cmmd", "mind", "prdc"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_no_figure_of_features_that_are_not_finite(name: str, value: float) -> None:
+    bad = features(0, 20)
+    bad[[7, 12], 2] = value
+    with pytest.raises(ValueError, match=f"finite features to compute {name}, .* in 2 of 20 images, first in image 7"):
+        _of_images(name)(bad)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_cmmd_does_not_depend_on_the_order_of_images(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    a, b = features(seed, 200, 40), features(seed + 1, 170, 40)
+    orders = [(torch.randperm(200, generator=generator), torch.randperm(170, generator=generator)) for _ in range(10)]
+    assert {float(cmmd(a[of_a], b[of_b])) for of_a, of_b in orders} == {float(cmmd(a, b))}
 
 
 def test_errors_of_one() -> None:

@@ -6,18 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from networks import Pixels, pixels
+from networks import pixels
 
-from torchmetrics_dna import DNAExtractor, Reading, compare, make_dna, monitor, rank
+from torchmetrics_dna import compare, make_dna, monitor, rank
 from torchmetrics_dna.comparisons import diff, matrix
-from torchmetrics_dna.comparisons.claims import reconcile
 from torchmetrics_dna.demo import Demo
 
 EXTRACTOR, RANGES = pixels()
 FIXED: dict[str, Any] = {"ranges": RANGES, "num_bins": 40}
 A, B, C = (np.random.default_rng(i).integers(0, 200 + 20 * i, (12, 8, 8, 3)).astype(np.uint8) for i in range(3))
 CLASSES = ["x", "y"] * 6
-RESIZED = DNAExtractor(Pixels(), layers=["mean"], input_size=8)
 
 RESULTS: dict[str, tuple[Callable[[], Any], str]] = {
     "two sets": (lambda: compare(A, B, EXTRACTOR, **FIXED), "Comparison("),
@@ -41,10 +39,6 @@ RESULTS: dict[str, tuple[Callable[[], Any], str]] = {
     "versions": (
         lambda: diff(A, np.concatenate([A[2:], C[:3]]), EXTRACTOR, **FIXED),
         "Versions(3 added, 2 removed, 0 edited of 12 images)",
-    ),
-    "a claimed value": (
-        lambda: reconcile(A, B, "0.5", "fd", RESIZED, reading=Reading(num_workers=0)),
-        "Reconciliation(fd, 0.5 claimed, ",
     ),
     "a window": (lambda: next(monitor(A, B, EXTRACTOR, window=6, **FIXED)), "Window("),
     "a ranking": (lambda: rank(A, B, EXTRACTOR, **FIXED), "Ranking(12 images, "),

@@ -23,7 +23,15 @@ from makers import REAL
 from networks import Pixels
 from processes import run
 from shards import MANY
-from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    DistributedSampler,
+    IterableDataset,
+    RandomSampler,
+    SubsetRandomSampler,
+    TensorDataset,
+)
 from typing_extensions import Self
 
 from torchmetrics_dna import DNAExtractor, compare, load_dna, make_dna, rank, report
@@ -214,19 +222,31 @@ def test_processes_share_a_stream(tmp_path: Path) -> None:
 
 def share_loader(rank: int, world: int) -> None:
     dataset = TensorDataset(MANY)
-    loader = DataLoader(dataset, sampler=DistributedSampler(dataset))
-    with pytest.raises(
-        ValueError, match="can't be shared among processes, since its DataLoader has a DistributedSampler"
+    torch.manual_seed(rank)  # as in any two processes
+    shuffled = RandomSampler(dataset)
+    for loader, sampler in (
+        (DataLoader(dataset, 4, shuffle=True), "RandomSampler"),
+        (DataLoader(dataset, sampler=DistributedSampler(dataset)), "DistributedSampler"),
+        (DataLoader(dataset, batch_sampler=BatchSampler(shuffled, 4, False)), "RandomSampler"),
+        (DataLoader(dataset, batch_size=None, sampler=SubsetRandomSampler(range(5))), "SubsetRandomSampler"),
     ):
-        make_dna(loader, EXTRACTOR, distributed=True)
+        with pytest.raises(ValueError, match=f"by a {sampler}, may differ from process to process; give one with shuf"):
+            make_dna(loader, EXTRACTOR, distributed=True)
     single = make_dna(DataLoader(dataset, batch_size=3), EXTRACTOR, num_bins=20)
-    assert make_dna(DataLoader(dataset, batch_size=3), EXTRACTOR, num_bins=20, distributed=True).digest == single.digest
+    for loader in (DataLoader(dataset, batch_size=3), DataLoader(dataset, batch_size=None), DataLoader(Anew(), 3)):
+        assert make_dna(loader, EXTRACTOR, num_bins=20, distributed=True).digest == single.digest
 
 
-def test_loaders_that_share_already_are_refused(tmp_path: Path) -> None:
+class Anew(IterableDataset[torch.Tensor]):
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        return iter(MANY)
+
+
+def test_loaders_of_one_order_alone_are_shared(tmp_path: Path) -> None:
     dataset = TensorDataset(torch.from_numpy(PIXELS).permute(0, 3, 1, 2))
     loader = DataLoader(dataset, sampler=DistributedSampler(dataset, 2, 0))
     assert len(list(open_source(loader))) == 6  # where each process goes its own way
+    assert len(list(open_source(DataLoader(dataset, shuffle=True)))) == len(dataset)
     run(2, share_loader)
 
 

@@ -11,11 +11,13 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from dnas import are_alike
+from filelock import Timeout
 from golden import GOLDEN
 from networks import pixels
 from PIL import Image
@@ -24,7 +26,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torchmetrics_dna import DNAExtractor, load_dna, make_dna
 from torchmetrics_dna.dna import HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.distances import Kind
-from torchmetrics_dna.files.locks import Lock
+from torchmetrics_dna.files.locks import lock, unlock
 from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.make import make_files, output_paths
@@ -130,6 +132,36 @@ def test_parts_of_another_job(changes: dict[str, object], difference: str, tmp_p
     ):
         make(tmp_path, resume=True, **changes)
     make(tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("images", "more", "difference"),
+    [("two.npz", {"column": "b"}, "column"), ("folder", {"exif_orientation": True}, "EXIF orientations")],
+)
+def test_parts_of_images_read_in_another_way(
+    images: str, more: dict[str, Any], difference: str, tmp_path: Path
+) -> None:
+    """Every option of reading that chooses or changes pixels."""
+    np.savez(tmp_path / "two.npz", a=IMAGES[:9], b=IMAGES[9:18])
+    (tmp_path / "folder").mkdir()
+    for i in range(9):
+        Image.fromarray(IMAGES[i]).save(tmp_path / "folder" / f"{i}.png")
+
+    def progress(name: str, done: int, total: int | None) -> None:
+        if done > 4:
+            raise StoppedError
+
+    first = {"column": "a"} if images == "two.npz" else {}
+    options = {"batch_size": 2, "num_workers": 0}
+    with pytest.raises(StoppedError):
+        make_files(
+            tmp_path / images, tmp_path / "x.npz", job(["histogram"], Reading(**options, **first, progress=progress))
+        )
+    with pytest.raises(ValueError, match=f"are of another job, their {difference} differ: "):
+        make_files(
+            tmp_path / images, tmp_path / "x.npz", job(["histogram"], Reading(**options, **first | more)), resume=True
+        )
+    make_files(tmp_path / images, tmp_path / "x.npz", job(["histogram"], Reading(**options, **first)), resume=True)
 
 
 def test_images_that_can_not_be_read(tmp_path: Path) -> None:
@@ -286,21 +318,35 @@ def test_one_job_at_a_time(tmp_path: Path) -> None:
 def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     """End by SIGKILL, while processes that it has forked live on."""
     code = (
-        "import os, pathlib, signal, time\nfrom torchmetrics_dna.files.locks import Lock\n"
-        "lock = Lock(pathlib.Path('lock'))\n"
+        "import os, pathlib, time\nfrom torchmetrics_dna.files.locks import lock\n"
+        "held = lock(pathlib.Path('lock'))\n"
         "if os.fork() == 0:\n    print(os.getpid(), flush=True)\n    os.close(1)\n    time.sleep(99)\n"
         "time.sleep(99)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
         child = int(process.stdout.readline())
-        with pytest.raises(BlockingIOError):
-            Lock(tmp_path / "lock")
+        with pytest.raises(Timeout):
+            lock(tmp_path / "lock")
         process.kill()
         process.wait()
         os.kill(child, 0)  # it is there
-        Lock(tmp_path / "lock").release()
+        unlock(lock(tmp_path / "lock"))
         os.kill(child, signal.SIGKILL)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_forked_process_neither_releases_a_lock_nor_closes_what_is_not_its_own(tmp_path: Path) -> None:
+    code = (
+        "import os, pathlib, sys\nfrom filelock import Timeout\nfrom torchmetrics_dna.files.locks import lock, unlock\n"
+        "path = pathlib.Path('lock')\nheld = lock(path)\n"
+        "if os.fork() == 0:\n"
+        "    files = [open(sys.executable, 'rb') for _ in range(20)]\n    unlock(held)\n"
+        "    os._exit(not all(file.read(1) for file in files))\n"
+        "assert os.wait()[1] == 0\nassert path.exists()\n"
+        "try:\n    lock(path)\nexcept Timeout:\n    unlock(held)\n    unlock(lock(path))\n    print('held')\n"
+    )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert (process.stdout, process.stderr) == ("held\n", "")
 
 
 def test_where_files_go(tmp_path: Path) -> None:

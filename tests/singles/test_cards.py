@@ -100,7 +100,7 @@ def extractor() -> DNAExtractor:
 
 @pytest.fixture(scope="module")
 def made(extractor: DNAExtractor) -> tuple[Any, Cards]:
-    comparison = compare(A, B, extractor, neuron_names={"block_0": {i: f"kernel <{i}>" for i in range(16)}})
+    comparison = compare(A, B, extractor)
     return comparison, make_cards(A, B, comparison, extractor, num_neurons=6)
 
 
@@ -144,7 +144,6 @@ def test_figures_are_those_of_the_comparison(made: tuple[Any, Cards]) -> None:
         places.append(list(top).index((card.layer, card.neuron)))
         assert (card.z, card.p_value, card.q) == (neuron["z"], neuron["p_value"], neuron["q"])
         assert card.higher == ("b" if neuron["shift"] > 0 else "a")
-        assert card.name == neuron["name"]
     assert places == sorted(places)
     assert max(sum(card.layer == layer for card in cards.cards) for layer in LAYERS) <= 3
 
@@ -267,9 +266,7 @@ def test_classes_that_the_sides_have_more_of(extractor: DNAExtractor) -> None:
 def test_what_a_page_shows_of_cards(made: tuple[Any, Cards]) -> None:
     _, cards = made
     shown = describe_cards(cards, explained=True)
-    # a named change explains the difference, so only neurons with names are not folded
-    named = [card for card in cards.cards if card.layer == "block_0"]
-    assert len(shown["shown"]) == min(3, len(named))
+    assert not shown["shown"]  # a named change explains the difference
     described = shown["shown"] + shown["folded"]
     crops = [crop for card in described for side in card["sides"].values() for part in side.values() for crop in part]
     assert len(crops) == 6 * 2 * 9
@@ -277,8 +274,7 @@ def test_what_a_page_shows_of_cards(made: tuple[Any, Cards]) -> None:
     with Image.open(io.BytesIO(base64.b64decode(crops[0]["picture"].partition(",")[2]))) as picture:
         assert max(picture.size) <= 96
     assert "among 12 images of A and 12 images of B." in shown["how"]
-    captions = [card["called"] for card in described]
-    assert all(f"kernel <{card.neuron}> (block_0 neuron {card.neuron})" in captions for card in named)
+    assert [card["called"] for card in described] == [f"{card.layer} neuron {card.neuron}" for card in cards.cards]
 
 
 def test_pictures_stay_small_and_show_their_box() -> None:
@@ -302,7 +298,7 @@ def test_cards_are_shown_whose_crops_look_different() -> None:
             side: [ImageCrop("", 0, whole, 1.0, Image.new("RGB", (32, 32), (grey,) * 3)) for grey in greys]
             for side, greys in (("a", a), ("b", b))
         }
-        return look_different(Card("head", 0, "0", None, None, None, "b", [], crops, {}))
+        return look_different(Card("head", 0, None, None, None, "b", [], crops, {}))
 
     assert card_of([10, 20, 30, 40], [60, 70, 80, 90])
     assert card_of([60, 70, 80, 90], [10, 20, 30, 40])

@@ -146,7 +146,7 @@ def test_a_layer_of_another_width_is_refused() -> None:
 def test_bins_and_ranges_that_nobody_counts_with_are_refused() -> None:
     with pytest.raises(ValueError, match="`num_bins` and `ranges` go with statistics='activations'; leave them out"):
         DNAFrechet(EXTRACTOR, num_bins=-5, ranges="no such file")
-    with pytest.raises(ValueError, match="`num_bins` expected to be integer larger than 0, but got -5"):
+    with pytest.raises(ValueError, match="`num_bins` expected to be integer larger than 1, but got -5"):
         make_dna(Unread(), EXTRACTOR, kind="gaussian", num_bins=-5)
     with pytest.raises(FileNotFoundError, match="no such file"):
         make_dna(Unread(), EXTRACTOR, kind="gaussian", ranges="no such file")

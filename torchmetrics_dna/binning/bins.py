@@ -65,6 +65,17 @@ def bins_within(low: Tensor, high: Tensor, num_bins: int) -> Bins:
     return Bins((low + high) / 2, half_width, torch.zeros_like(low), 1.0, num_bins / 2, num_bins)
 
 
+def check_bounds(low: Tensor, high: Tensor) -> None:
+    """Raise ValueError that names the first neuron whose bounds are not finite, or swapped, if any."""
+    bad = ~((low <= high) & low.isfinite() & high.isfinite())
+    if bad.any():
+        neuron = int(bad.nonzero()[0])
+        raise ValueError(
+            f"Argument `low` expected to be at most `high`, both finite, but neuron {neuron} has"
+            f" {float(low[neuron])} and {float(high[neuron])}; give the lower bounds first"
+        )
+
+
 def clipping_bounds(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """The ends of bins between bounds, shape ``(N,)`` each, float64: a little wider, so that none is 0 wide."""
     half_width, middle = (high - low) / 2 + HALF_WIDTH_MARGIN, (high + low) / 2

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from torchmetrics_dna.binning.bins import Bins, bins_within
+from torchmetrics_dna.binning.bins import Bins, bins_within, check_bounds
 from torchmetrics_dna.binning.histogram import add_layer_ as count_by_torch_
 from torchmetrics_dna.binning.histogram import check_finite, check_num_bins
 from torchmetrics_dna.binning.layouts import placed
@@ -36,7 +36,8 @@ def activation_histogram(activations: Tensor, low: Tensor, high: Tensor, num_bin
         Counts, int64, shape ``(n, num_bins)``.
 
     Raises:
-        ValueError: If shapes do not match, ``num_bins`` is not a positive integer, or a value is not finite.
+        ValueError: If shapes do not match, ``num_bins`` is not an integer of 2 or more, or a value or bound is not
+            finite or bounds are swapped.
 
     Example:
         >>> activations = torch.tensor([[0.1, 5.0], [0.6, -7.0], [0.6, 0.0]])
@@ -51,6 +52,7 @@ def activation_histogram(activations: Tensor, low: Tensor, high: Tensor, num_bin
             "Expected activations (B, n, *positions) and bounds (n,), but got"
             f" {tuple(activations.shape)}, {tuple(low.shape)} and {tuple(high.shape)}"
         )
+    check_bounds(low, high)
     counts = activations.new_zeros((activations.shape[1], num_bins), dtype=torch.int64)
     add_counts_(counts, [{"activations": activations}], bins_within(low, high, num_bins))
     return counts

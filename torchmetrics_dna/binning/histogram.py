@@ -36,10 +36,13 @@ def _add_(cells: Tensor, numbers: Tensor, accepted: Tensor | None) -> None:
         cells.scatter_add_(0, numbers.clamp_(0, len(cells) - 1), accepted.expand(len(numbers)))
 
 
-def check_num_bins(num_bins: int, least: int = 1) -> None:
-    """Raise ValueError, in the words of torchmetrics, unless ``num_bins`` is an integer of at least ``least``."""
-    if not isinstance(num_bins, int) or isinstance(num_bins, bool) or num_bins < least:
-        raise ValueError(f"Argument `num_bins` expected to be integer larger than {least - 1}, but got {num_bins!r}")
+def check_num_bins(num_bins: int) -> None:
+    """Raise ValueError, in the words of torchmetrics, unless ``num_bins`` is an integer of 2 or more.
+
+    All sets are equal in a single bin.
+    """
+    if not isinstance(num_bins, int) or isinstance(num_bins, bool) or num_bins < 2:
+        raise ValueError(f"Argument `num_bins` expected to be integer larger than 1, but got {num_bins!r}")
 
 
 def check_finite(parts: Parts) -> None:

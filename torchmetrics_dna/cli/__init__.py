@@ -10,13 +10,10 @@ from torchmetrics_dna.cli.diff import diff
 from torchmetrics_dna.cli.extractors import extractors
 from torchmetrics_dna.cli.files import convert, info, make, merge
 from torchmetrics_dna.cli.help import Command, Commands
-from torchmetrics_dna.cli.matrix import matrix
 from torchmetrics_dna.cli.monitor import monitor
 from torchmetrics_dna.cli.ranges import changes, ranges
 from torchmetrics_dna.cli.rank import rank
-from torchmetrics_dna.cli.reconcile import reconcile
 from torchmetrics_dna.cli.report import report
-from torchmetrics_dna.cli.weights import weights
 from torchmetrics_dna.version import __version__
 
 app = typer.Typer(
@@ -49,14 +46,12 @@ _FIRST: dict[Callable[..., None], str] = {
     demo: "torchmetrics-dna demo -o demo.png",
     compare: "torchmetrics-dna compare photos/ generated/",
     report: "torchmetrics-dna report photos/ generated/ -o report.html",
-    rank: "torchmetrics-dna rank generated/ --reference photos/ --grid sheet.png",
+    rank: "torchmetrics-dna rank generated/ --reference photos/ --plot sheet.png",
     make: "torchmetrics-dna make photos/ -o photos.dna.npz --num-folds 20",
     monitor: "torchmetrics-dna monitor photos.dna.npz camera/ --window 100",
 }
 _MORE: dict[Callable[..., None], str] = {
-    matrix: "torchmetrics-dna matrix photos/ generated/ paintings/ --heatmap matrix.png",
     diff: "torchmetrics-dna diff v1/ v2/ --format markdown",
-    reconcile: "torchmetrics-dna reconcile samples/ statistics.npz --claimed 12.34",
     merge: "torchmetrics-dna merge a.dna.npz b.dna.npz -o both.dna.npz",
     info: "torchmetrics-dna info photos.dna.npz",
     convert: "torchmetrics-dna convert official.json photos.dna.npz",
@@ -67,4 +62,3 @@ _MORE: dict[Callable[..., None], str] = {
 for commands, title in ((_FIRST, "Commands"), (_MORE, "More")):
     for command, example in commands.items():
         app.command(cls=Command, epilog=example, rich_help_panel=title)(command)
-app.add_typer(weights, name="weights", rich_help_panel="More")

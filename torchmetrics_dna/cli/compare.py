@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.comparisons.comparisons import Comparisons
 
+_OF_A_MATRIX = ("feature", "layers", "metrics", "num_bins", "ranges", "neuron_weights", "reading")
+_USUAL = {"num_folds": 20, "confidence": 0.95}
+_WIDE = 10  # sets; a full matrix of more is too wide for a terminal
 _DEMO_SETS = 9  # degraded copies; counted without torch, so that the first line comes at once
 
 
@@ -52,7 +55,6 @@ def compare(
     more: o.MoreSides = None,
     metrics: o.AllMetrics = None,
     neuron_weights: o.NeuronWeightsFile = None,
-    neuron_names: o.NeuronNamesFile = None,
     num_folds: Annotated[int, o.statistic_option("Folds of images for intervals and tests; 0 for neither.")] = 20,
     groups: o.Groups = None,
     pairs: o.Pairs = None,
@@ -64,8 +66,12 @@ def compare(
             "Compare class by class: folder, a .csv of images and classes, or column:NAME of Parquet.",
         ),
     ] = None,
-    curve: Annotated[
-        Path | None, o.output_option("Draw the distances of several sets over what their names count.")
+    every: Annotated[
+        bool, o.statistic_option("Compare all sets with each other, not only with A: a matrix.", "--all")
+    ] = False,
+    plot: Annotated[
+        Path | None,
+        o.output_option("Draw the layers of two sets, several sets over what their names count, or all with all."),
     ] = None,
     fail_above: Annotated[float | None, o.output_option("Exit with code 1 if a distance is above this.")] = None,
     fail_unless_below: Annotated[
@@ -73,9 +79,6 @@ def compare(
     ] = None,
     fail_if_different: Annotated[
         bool, o.output_option("Exit with code 1 if the test finds a difference.", "--fail-if-different")
-    ] = False,
-    cite: Annotated[
-        bool, o.output_option("Add how the numbers were computed, in sentences for a methods section.", "--cite")
     ] = False,
     form: FormatOption = None,
     output: ResultFile = None,
@@ -85,7 +88,6 @@ def compare(
     options |= {
         "metrics": o.names(metrics),
         "neuron_weights": neuron_weights,
-        "neuron_names": neuron_names,
         "changes": changes,
         "confidence": confidence,
         "num_folds": num_folds or None,
@@ -96,10 +98,10 @@ def compare(
     form = format_for(form, output)
     if by is not None and more:
         raise ValueError("Option --by is for two sets; leave it out, or compare each pair by itself")
-    if curve is not None:
-        if not more:
-            raise ValueError("Option --curve is for several sets; leave it out")
-        check_figure(curve)
+    if plot is not None:
+        if by is not None:
+            raise ValueError("Option --plot is for whole sets; leave it out, or leave out --by")
+        check_figure(plot)
     if fail_unless_below is not None and not fail_unless_below > 0:
         raise ValueError(f"Option --fail-unless-below expected to be above 0, but got {fail_unless_below:g}")
     for name, limit in (("--fail-above", fail_above), ("--fail-unless-below", fail_unless_below)):
@@ -107,14 +109,23 @@ def compare(
             from torchmetrics_dna.dna.distances import check_distances
 
             check_distances(options["metrics"], f"Option {name}")
+    if every:
+        gates = {
+            "fail_above": fail_above,
+            "fail_unless_below": fail_unless_below,
+            "fail_if_different": fail_if_different,
+        }
+        _compare_all([a, b, *(more or ())], options | {"by": by} | gates, plot, form, output)
+        return
     from torchmetrics_dna.comparisons.compare import compare as compare_sets
     from torchmetrics_dna.comparisons.comparisons import by_name
 
     sides: Any = by_name([b, *more]) if more else b
     with showing_progress(options) as packed:
         compared: Any = compare_sets(a, sides, by=by, distributed=PROCESSES > 1, **packed)
-    write(output_of(compared, cite), form, output)
-    _comment(compared, curve)
+    write(output_of(compared), form, output)
+    _comment(compared)
+    _draw(compared, plot)
     if not more and by is None and form is Format.TEXT:
         _say_what_next(compared, a, b)
     by_set = compared if more or by else {compared.names[1]: compared}
@@ -122,17 +133,16 @@ def compare(
     check_gates(by_set, 1 - confidence, **limits, fail_if_different=fail_if_different)
 
 
-def output_of(compared: Comparison | Comparisons | ClassComparisons, cite: bool = False) -> Printout:
-    """Return what the command writes of a result of :func:`compare`, with a citation if so asked."""
+def output_of(compared: Comparison | Comparisons | ClassComparisons) -> Printout:
+    """Return what the command writes of a result of :func:`compare`."""
     from torchmetrics_dna.comparisons.comparison import Comparison
 
-    citation = compared.cite() if cite else ""
     if isinstance(compared, Comparison):
-        return _of_two(compared, citation)
-    return Printout(compared.to_dict, compared.rows, [compared.verdict], [compared.table], citation=citation)
+        return _of_two(compared)
+    return Printout(compared.to_dict, compared.rows, [compared.verdict], [compared.table])
 
 
-def _of_two(result: Comparison, citation: str) -> Printout:
+def _of_two(result: Comparison) -> Printout:
     from torchmetrics_dna.reporting.words import layers_table, neurons_table
 
     sentences = [result.verdict, *result.explain().property_sentences] if result.verdict else []
@@ -140,7 +150,7 @@ def _of_two(result: Comparison, citation: str) -> Printout:
     tables += [neurons_table(result)] if result.of_grain("neuron") else []
     tables = [] if result.same_images else tables
     text = [*sentences, *[""][: len(sentences)], _summary(result), *terminal_tables(tables)]
-    return Printout(result.to_dict, result.rows, sentences, [result.table, *tables], text, citation=citation)
+    return Printout(result.to_dict, result.rows, sentences, [result.table, *tables], text)
 
 
 def _summary(result: Comparison) -> RichTable:
@@ -176,10 +186,8 @@ def _summary(result: Comparison) -> RichTable:
     return listing(rows)
 
 
-def _comment(compared: Any, curve: Path | None) -> None:
-    """Print on stderr what the result does not say, and draw the curve."""
-    from torchmetrics_dna.jobs.processes import rank
-
+def _comment(compared: Any) -> None:
+    """Print on stderr what the result does not say."""
     for notice in getattr(compared, "notices", ()):
         talk.print(f"{notice}.")
     alone = getattr(compared, "alone", ())
@@ -187,11 +195,58 @@ def _comment(compared: Any, curve: Path | None) -> None:
         if names:
             talk.print(f"Only {side} has {len(names)} more: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}.")
     print_unreadable(compared.unreadable)
-    if curve is not None and rank() == 0:
-        from torchmetrics_dna.plots import plot_curve
 
-        plot_curve(compared).savefig(curve)
-        talk.print(f"The curve is in {curve}")
+
+def _draw(compared: Any, plot: Path | None) -> None:
+    """Draw the result, in the first process."""
+    from torchmetrics_dna.jobs.processes import rank
+
+    if plot is not None and rank() == 0:
+        compared.plot().savefig(plot)
+        talk.print(f"The figure is in {plot}")
+
+
+def _compare_all(
+    sets: list[str], options: dict[str, Any], plot: Path | None, form: Format, output: Path | None
+) -> None:
+    """Compare all sets with each other."""
+    from torchmetrics_dna.comparisons import matrix
+
+    require("scipy", "plot")
+    arguments = {name: options.pop(name) for name in _OF_A_MATRIX}
+    given = [name for name, value in options.items() if value is not None and value is not False]
+    if others := [name for name in given if options[name] != _USUAL.get(name)]:
+        name = others[0].replace("_", "-")
+        raise ValueError(f"Option --{name} is for sets against one reference; leave it out, or leave out --all")
+    o.known_metrics(",".join(arguments["metrics"]) if arguments["metrics"] else None)
+    with showing_progress(arguments) as packed:
+        distances = matrix(sets, distributed=PROCESSES > 1, **packed)
+    table = distances.table
+    columns, cells = (_near if len(table.rows) > _WIDE else _numbered)(table)
+    text = [distances.verdict, "", rich_table(columns, cells, table.title)]
+    write(Printout(distances.to_dict, distances.rows, [distances.verdict], [table], text), form, output)
+    print_unreadable(distances.unreadable)
+    _draw(distances, plot)
+
+
+def _numbered(table: Any) -> tuple[list[str], list[list[Any]]]:
+    """Return the full matrix, its columns numbered like its rows."""
+    cells = [
+        [f"{i} {name}", images, *(None if j == i else value for j, value in enumerate(values, 1))]
+        for i, (name, images, *values) in enumerate(table.rows, 1)
+    ]
+    return ["set", "images", *map(str, range(1, len(cells) + 1))], cells
+
+
+def _near(table: Any) -> tuple[list[str], list[list[Any]]]:
+    """Return the nearest and the furthest set of each."""
+    names, cells = table.header[2:], []
+    for i, (name, images, *values) in enumerate(table.rows):
+        others = [(value, j) for j, value in enumerate(values) if j != i]
+        (near, nearest), (far, furthest) = min(others), max(others)
+        mean = sum(value for value, _ in others) / len(others)
+        cells.append([name, images, names[nearest], near, names[furthest], far, mean])
+    return ["set", "images", "nearest", "distance", "furthest", "distance", "mean of all"], cells
 
 
 def demo(

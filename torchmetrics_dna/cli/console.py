@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 _FIGURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")  # that matplotlib writes
 _EVERY = 30  # seconds between lines of progress
 WIDE = 1000  # columns if stdout is no terminal: lines are not wrapped, so that names can be searched for
-PROCESSES = int(os.environ.get("WORLD_SIZE", "1"))  # of this command, set by torchrun
+# what torchrun sets: a shell or a container of another program may have one or two of them
+_OF_TORCHRUN = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
+PROCESSES = int(os.environ["WORLD_SIZE"]) if os.environ.keys() >= _OF_TORCHRUN else 1  # of this command
 _QUIET = PROCESSES > 1 and os.environ.get("RANK") != "0"  # only the first process prints
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import torchmetrics_dna.cli.options as o
-from torchmetrics_dna.cli.console import check_figure, check_sources, talk
+from torchmetrics_dna.cli.console import PROCESSES, check_figure, check_sources, talk
 from torchmetrics_dna.cli.measuring import measures_images
 from torchmetrics_dna.cli.output import FormatOption, ResultFile, format_for, writing_lines
 
@@ -40,6 +40,8 @@ def monitor(
 
     check_sources(reference, images)
     form = format_for(form, output, streamed=True)
+    if PROCESSES > 1:
+        raise ValueError("A stream is monitored by one process, but torchrun has started several; leave it out")
     options["order"] = "source" if in_order else "random"
     if plot is not None:
         check_figure(plot)

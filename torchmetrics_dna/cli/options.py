@@ -159,11 +159,7 @@ AllMetrics = Annotated[
 ]
 NeuronWeightsFile = Annotated[
     str | None,
-    statistic_option("File of neuron weights, from weights select or weights learn.", rare=True),
-]
-NeuronNamesFile = Annotated[
-    Path | None,
-    output_option('What to call neurons: a json file of {layer: {"number": "text"}}.', rare=True),
+    statistic_option("File of neuron weights, which NeuronWeights.save writes.", rare=True),
 ]
 ChangesFile = Annotated[
     str | None,

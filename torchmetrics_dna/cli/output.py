@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import WIDE, Console, check_output, out, rich_table, talk
 from torchmetrics_dna.files.atomic import replacing
-from torchmetrics_dna.files.tables import Table, as_csv, escaped_latex, escaped_markdown
+from torchmetrics_dna.files.tables import Table, as_csv, escaped_markdown
 from torchmetrics_dna.files.visible import visible
 
 if TYPE_CHECKING:
@@ -55,7 +55,6 @@ class Printout:
         tables: What it says in tables.
         text: Text for a terminal, of sentences and tables of rich; by default ``sentences`` and ``tables``.
         columns: Columns of ``records``, if there may be none.
-        citation: Sentences on how it was computed, if asked for.
 
     """
 
@@ -65,7 +64,6 @@ class Printout:
     tables: Sequence[Table]
     text: Sequence[Any] = ()
     columns: Sequence[str] = ()
-    citation: str = ""
 
 
 def format_for(form: Format | None, path: Path | None, streamed: bool = False) -> Format:
@@ -122,15 +120,10 @@ def writing_lines(form: Format, path: Path | None) -> Iterator[Callable[[Mapping
 
 def _print(result: Printout, form: Format, console: Console) -> None:
     if form is Format.JSON:
-        document = result.document()
-        if result.citation:
-            document = {**document, "citation": result.citation}
-        console.print_json(json.dumps(document), ensure_ascii=True)
+        console.print_json(json.dumps(result.document()), ensure_ascii=True)
     elif form is Format.TEXT:
         for part in result.text or [*result.sentences, *terminal_tables(result.tables)]:
             console.print(part)
-        if result.citation:
-            console.print(f"\n{result.citation}", soft_wrap=True)
     elif not console.quiet:
         console.file.write(_rendered(result, form))
 
@@ -149,8 +142,6 @@ def _rendered(result: Printout, form: Format) -> str:
         return as_csv(result.records(), result.columns)
     if form is Format.MARKDOWN:
         titled = [part for table in result.tables for part in (escaped_markdown(table.title), table.markdown()) if part]
-        cited = [escaped_markdown(result.citation)] * bool(result.citation)
-        return "\n\n".join([*map(escaped_markdown, result.sentences), *titled, *cited]) + "\n"
+        return "\n\n".join([*map(escaped_markdown, result.sentences), *titled]) + "\n"
     titled = [f"% {visible(table.title)}\n" * bool(table.title) + table.latex() for table in result.tables]
-    # a comment, since the file may be the input of a float
-    return "\n\n".join([*titled, *[f"% {escaped_latex(result.citation)}"] * bool(result.citation)]) + "\n"
+    return "\n\n".join(titled) + "\n"

@@ -45,7 +45,7 @@ def rank(
     neuron_weights: o.NeuronWeightsFile = None,
     top: Annotated[int | None, o.option("Show so many of the best ones only.", min=1)] = None,
     worst: Annotated[int | None, o.option("Show so many of the worst ones only.", min=1)] = None,
-    grid: Annotated[Path | None, o.output_option("Draw a contact sheet, below images of the reference.")] = None,
+    plot: Annotated[Path | None, o.output_option("Draw a contact sheet, below images of the reference.")] = None,
     maps: Annotated[bool, o.output_option("Show in the contact sheet where images are off.", "--maps")] = False,
     form: FormatOption = None,
     output: ResultFile = None,
@@ -60,10 +60,10 @@ def rank(
         raise ValueError("Expected --top or --worst, but got both; leave one out")
     if score not in (None, "outlier", "local", "contrast", "distance"):
         raise ValueError(f"Option --score expected to be outlier, local, contrast or distance, but got {score!r}")
-    if grid is not None:
-        check_figure(grid)
+    if plot is not None:
+        check_figure(plot)
     elif maps:
-        raise ValueError("Option --maps goes with --grid, the contact sheet that shows them; give both")
+        raise ValueError("Option --maps goes with --plot, the contact sheet that shows them; give both")
     if save_index is not None:
         if nearest is None:
             raise ValueError("Option --save-index goes with --nearest, which says of which images; give both")
@@ -73,16 +73,16 @@ def rank(
 
     options |= {"score": score, "contrast": contrast, "nearest": nearest, "neuron_weights": neuron_weights}
     with showing_progress(options) as packed:
-        source = images if grid is None else open_indexed(images, "A contact sheet", packed["reading"])
+        source = images if plot is None else open_indexed(images, "A contact sheet", packed["reading"])
         ranking = rank_images(source, reference, distributed=PROCESSES > 1, **packed)
     write(_output_of(ranking, reference, contrast, ranking.rows(top, worst)), form, output)
     for notice in ranking.notices:
         talk.print(notice)
     print_unreadable(ranking.unreadable)
-    _write(ranking, save_index, grid, maps)
+    _write(ranking, save_index, plot, maps)
 
 
-def _write(ranking: Ranking, save_index: Path | None, grid: Path | None, maps: bool) -> None:
+def _write(ranking: Ranking, save_index: Path | None, plot: Path | None, maps: bool) -> None:
     """Write the requested files, in the first process."""
     from torchmetrics_dna.jobs.processes import rank as process_rank
 
@@ -91,9 +91,9 @@ def _write(ranking: Ranking, save_index: Path | None, grid: Path | None, maps: b
     if save_index is not None and ranking.index is not None:
         ranking.index.save(save_index)
         talk.print(f"{save_index}: {ranking.index!r}")
-    if grid is not None:
-        ranking.plot(maps=maps).savefig(grid)
-        talk.print(f"The contact sheet is in {grid}")
+    if plot is not None:
+        ranking.plot(maps=maps).savefig(plot)
+        talk.print(f"The contact sheet is in {plot}")
 
 
 def _output_of(ranking: Ranking, reference: str, contrast: str | None, records: list[dict[str, Any]]) -> Printout:

@@ -9,17 +9,15 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.comparisons.comparisons import Comparisons
     from torchmetrics_dna.comparisons.distance_matrix import DistanceMatrix, matrix
-    from torchmetrics_dna.comparisons.seeds import Seeds
     from torchmetrics_dna.comparisons.versions import Versions, diff
 
-__all__ = ["ClassComparisons", "Comparison", "Comparisons", "DistanceMatrix", "Seeds", "Versions", "diff", "matrix"]
+__all__ = ["ClassComparisons", "Comparison", "Comparisons", "DistanceMatrix", "Versions", "diff", "matrix"]
 
 _HOME = {
     "ClassComparisons": "comparisons.class_comparisons",
     "Comparison": "comparisons.comparison",
     "Comparisons": "comparisons.comparisons",
     "DistanceMatrix": "comparisons.distance_matrix",
-    "Seeds": "comparisons.seeds",
     "Versions": "comparisons.versions",
     "diff": "comparisons.versions",
     "matrix": "comparisons.distance_matrix",

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.dna.citation import Citation
     from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.images import Images
     from torchmetrics_dna.jobs.job import Split
@@ -87,10 +86,6 @@ class ClassComparisons(ManyComparisons):
         figure = number(self[different[0]][self.distance].overall.debiased_shown)
         most = f"{different[0]} most ({self.distance} {figure})"
         return f"Of {count} classes, {differ} (q ≤ {SIGNIFICANT:g}), {most}."
-
-    @property
-    def _citation(self) -> Citation:
-        return replace(self.total._citation, manner=f"all together and in each of {len(self)} classes")
 
     @property
     def table(self) -> Table:
@@ -154,7 +149,7 @@ def compare_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> ClassCompa
     Both sets are read class by class, so only one class of each is in memory at a time. The counts of a class equal
     those of its images measured alone. ``a`` and ``b`` are images that have an index, or Parquet files.
     """
-    for name in ("groups", "neuron_names", "changes", "on"):
+    for name in ("groups", "changes", "on"):
         if getattr(arguments, name) is not None:
             raise ValueError(f"Argument `{name}` is for whole sets; leave it out, or leave out `by`")
     with in_step(arguments.distributed):

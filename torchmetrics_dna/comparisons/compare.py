@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.changes import ChangeDictionary
-    from torchmetrics_dna.dna.names import GivenNames
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.images import Reading, Source
     from torchmetrics_dna.jobs.engine import Engine
@@ -48,7 +47,6 @@ class Options(TypedDict, total=False):
     num_bins: int | None
     ranges: ActivationRanges | str | os.PathLike[str] | None
     neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None
-    neuron_names: GivenNames | None
     changes: ChangeDictionary | str | os.PathLike[str] | None
     confidence: float
     num_folds: int | None
@@ -87,7 +85,6 @@ def compare(
     num_bins: int | None = None,
     ranges: ActivationRanges | str | os.PathLike[str] | None = None,
     neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
-    neuron_names: GivenNames | None = None,
     changes: ChangeDictionary | str | os.PathLike[str] | None = None,
     confidence: float = 0.95,
     num_folds: int | None = NUM_FOLDS,
@@ -119,8 +116,6 @@ def compare(
             default those packaged with the extractor, or else ``"auto"``.
         neuron_weights: Weights of Eq. (5): :class:`NeuronWeights`, the path of a file of them, or shape ``(N,)``; by
             default the plain mean.
-        neuron_names: Names of neurons to show: ``{layer: {number: text}}``, or the path of a json
-            file of it.
         changes: Effects of named changes of images, such as blur, on the neurons, from :func:`make_changes`, or the
             path of a file of them, for :meth:`Comparison.explain`; by default those packaged with the extractor.
         confidence: Level of the confidence intervals.
@@ -165,7 +160,7 @@ def compare(
 
     """
     arguments = Arguments(
-        feature, metrics, layers, num_bins, ranges, neuron_weights, neuron_names, changes, confidence, num_folds,
+        feature, metrics, layers, num_bins, ranges, neuron_weights, changes, confidence, num_folds,
         groups, pairs, reading, distributed, on,
     )  # fmt: skip
     sets = b if isinstance(b, Mapping) and not is_file(b) else None

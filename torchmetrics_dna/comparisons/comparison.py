@@ -7,9 +7,8 @@ from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
-from torchmetrics_dna.comparisons.results import Cited
+from torchmetrics_dna.comparisons.results import Results
 from torchmetrics_dna.dna import HistogramDNA
-from torchmetrics_dna.dna.citation import Citation
 from torchmetrics_dna.dna.distances import DISTANCES, flat_figures, named_in
 from torchmetrics_dna.dna.explanation import (
     Explanation,
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.changes import ChangeDictionary
     from torchmetrics_dna.dna.distance import Distance, Grain, Result
     from torchmetrics_dna.dna.evidence import Evidence, Interval
-    from torchmetrics_dna.dna.names import NeuronNames
     from torchmetrics_dna.files.tables import Cell
     from torchmetrics_dna.functional.permutation import PermutationTest
     from torchmetrics_dna.jobs.measure import Measured
@@ -46,7 +44,7 @@ TESTED = ("z", "p_value", "q")  # of a neuron
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparison(Cited["Result"]):
+class Comparison(Results["Result"]):
     """Distances between two image sets A and B, per neuron and layer: a mapping of results by name of distance.
 
     Attributes:
@@ -60,7 +58,6 @@ class Comparison(Cited["Result"]):
         unreadable: One line for each image that was left out.
         measured: The DNAs of A and of B that were compared.
         notices: Caveats, one line each: near-duplicate images, and evidence that is not available.
-        neuron_names: Names of neurons, ``{layer: {number: text}}``.
         changes: Effects of named changes of images on the neurons, or None.
         properties: Comparison of properties of images, with its own tests; None if they were not measured.
         names: Names of A and B in figures: their paths, or the letters.
@@ -79,7 +76,6 @@ class Comparison(Cited["Result"]):
     unreadable: list[str] = field(default_factory=list)
     measured: tuple[Measured, Measured] | None = None
     notices: list[str] = field(default_factory=list)
-    neuron_names: NeuronNames = field(default_factory=dict)
     changes: ChangeDictionary | None = None
     properties: Comparison | None = None
     names: tuple[str, str] = ("A", "B")
@@ -183,14 +179,6 @@ class Comparison(Cited["Result"]):
         """Return all figures for a logger, such as ``dna/dna_emd`` and ``dna/block_0/dna_emd_debiased``."""
         return flat_figures(prefix, self._figures(None), self.layers)
 
-    @property
-    def _citation(self) -> Citation:
-        (a, b), counts = self.names, self.num_images
-        bins = f"{self.num_bins:,} bins" if self.num_bins else ""
-        ranges = f" in ranges {self.ranges}" if self.ranges else ""
-        manner = "as pairs" if self.paired else ""
-        return Citation((a, counts["a"]), {b: counts["b"]}, list(self.values()), bins + ranges, manner)
-
     def _figures(self, layer: str | None) -> dict[str, float | None]:
         """Return distances of a layer, or over all, by key: plain, debiased and p-values; None if not measured."""
         figures: dict[str, float | None] = {}
@@ -277,7 +265,7 @@ class Comparison(Cited["Result"]):
         return [
             {
                 **dict(zip(("layer", "neuron"), self.neurons.locate(i), strict=True)),
-                "name": name_of(*self.neurons.locate(i), self.neuron_names),
+                "name": name_of(*self.neurons.locate(i)),
                 **{name: None if values is None else float(values[i]) for name, values in columns.items()},
             }
             for i in chosen

@@ -9,7 +9,7 @@ from math import inf, isnan, nan
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.comparisons.results import Cited
+from torchmetrics_dna.comparisons.results import Results
 from torchmetrics_dna.dna.evidence import paired_p_value
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number, p_figure, p_in_words, with_error
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.dna.citation import Citation
     from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.files.tables import Cell
 
@@ -30,7 +29,7 @@ _ERRORS = "±: jackknife standard error over folds, or else deviation over split
 _BOLD = f"Bold: nearer than each other set (paired test, p ≤ {SIGNIFICANT}, Holm-corrected)."
 
 
-class ManyComparisons(Cited["Comparison"]):
+class ManyComparisons(Results["Comparison"]):
     """Comparisons by name, of several sets or of classes, with one test each."""
 
     @property
@@ -167,14 +166,6 @@ class Comparisons(ManyComparisons):
             f"{best} is nearest to {self.reference} ({figure}), but not surely nearer than {_listed(ties, second, p)}."
         )
 
-    @property
-    def _citation(self) -> Citation:
-        first = next(iter(self.values()))
-        sets = {name: comparison.num_images["b"] for name, comparison in self.items()}
-        results = {name: result for comparison in self.values() for name, result in comparison.items()}
-        reference = self.reference, first.num_images["a"]
-        return replace(first._citation, reference=reference, sets=sets, results=list(results.values()))
-
     def by(self, distance: str) -> Comparisons:
         """Return the same comparisons by one distance, which then gives order, tests and verdict.
 
@@ -296,7 +287,7 @@ class Comparisons(ManyComparisons):
         if near is None or far is None:
             return None
         # the test is of jackknife estimates; where these have the other order, nothing shows that the best is nearer
-        return paired_p_value(near, far) if near.jackknife.left <= far.jackknife.left else 1.0
+        return 1.0 if near.jackknife.left > far.jackknife.left else paired_p_value(near, far)
 
     def __repr__(self) -> str:
         return f"Comparisons({len(self)} sets with {self.reference}, best {self.best})"

@@ -105,20 +105,20 @@ class DistanceMatrix(Shown):
     @property
     def table(self) -> Table:
         """The matrix, one row per set in the order of the tree."""
-        rows = self.rows()
-        title = f"{self.distance}, {len(rows)} sets in the order of their tree"
-        return Table(list(rows[0]), [[*row.values()] for row in rows], title)
+        title = f"{self.distance}, {len(self.names)} sets in the order of their tree"
+        header = ["set", "images", *(self.names[i] for i in self.order)]
+        return Table(header, [[*row.values()] for row in self.rows()], title)
 
     def plot(self) -> Any:
         """Plot a heat map and the tree of the sets, see :func:`~torchmetrics_dna.plots.plot_matrix`."""
         return plot_matrix(self)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the matrix in plain types, one row per set in the order of the tree."""
+        """Return the matrix in plain types, one row per set in the order of the tree; ``"to b"`` has distances to b."""
         values, order = self.distances[self.distance], self.order
         return [
             {"set": self.names[i], "num_images": self.num_images[i]}
-            | {self.names[j]: float(values[i, j]) for j in order}
+            | {f"to {self.names[j]}": float(values[i, j]) for j in order}
             for i in order
         ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -143,6 +144,9 @@ def monitor(
         ranges: Activation ranges.
         reading: Options for reading the images.
 
+    Warns:
+        UserWarning: For each image that can't be read, if such are skipped.
+
     Raises:
         ValueError: If an argument is wrong or does not fit the reference.
 
@@ -168,7 +172,12 @@ def monitor(
     resolved = resolve(*options, dnas, histograms=kind == "histogram", to_gpu=True)
     job = Job.for_dnas(resolved, [kind], reading)
     images, seed = open_source(source, reading), None  # before the reference is measured, since it may not be there
-    base = resolved.dnas[0] if dnas else measure(job, side).any  # type: ignore[arg-type]
+    if dnas:
+        base = resolved.dnas[0]
+    else:
+        measured = measure(job, side)  # type: ignore[arg-type]
+        base = measured.any
+        _warn_of(measured.unreadable)
     if order == "random" and isinstance(images, ImageSource):
         seed = _SEED
         images = images.take(torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).tolist())
@@ -180,6 +189,14 @@ def _watched(
 ) -> Iterator[Window]:
     record = DISTANCES[detector.distance]
     for split in job.run(images, size=size):
+        _warn_of(split.unreadable)
+        if split.num_images < size:
+            break
         (dna,) = job.values(split).values()
         result = record.result(reference, dna, with_evidence=False)
         yield replace(detector.add(result.value, split.first, split.last), seed=seed)
+
+
+def _warn_of(unreadable: Sequence[str]) -> None:
+    for line in unreadable:
+        warnings.warn(f"{line}; it is left out", stacklevel=3)

@@ -10,7 +10,6 @@ from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.tables import notebook_html
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.dna.citation import Citation
     from torchmetrics_dna.files.tables import Table
 
 _T = TypeVar("_T")
@@ -48,20 +47,3 @@ class Results(Shown, Mapping[str, _T]):
         return len(self.results)
 
     __eq__, __hash__ = object.__eq__, object.__hash__
-
-
-class Cited(Results[_T]):
-    """Results of comparisons, which say how they were computed."""
-
-    @property
-    @abstractmethod
-    def _citation(self) -> Citation:
-        """Citation of the comparison, or of its sets together."""
-
-    def cite(self) -> str:
-        """Say in sentences, for a methods section, how the numbers were computed.
-
-        They name sets and numbers of images; networks, digests of their weights, layers and preparation of images;
-        intervals and tests; and the versions of the packages that computed the result, also if it was loaded.
-        """
-        return str(self._citation)

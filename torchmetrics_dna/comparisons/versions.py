@@ -176,7 +176,7 @@ def diff(
             return None
         return replace(compare_measured(first, second, distances=distances), changes=dictionary)
 
-    old_names, new_names = _short_names(old_images), _short_names(new_images)
+    old_names, new_names = _short_names(old_images, new_images)
     removed_names, added_names = [old_names[i] for i in only_old], [new_names[j] for j in only_new]
     edited = {*removed_names} & {*added_names}
     return Versions(
@@ -192,9 +192,10 @@ def diff(
     )
 
 
-def _short_names(images: ImageSource) -> list[str]:
-    """Return names relative to the source, so that an image has the same name in both versions."""
-    return [name.removeprefix(images.label).lstrip("/") for name in images.names]
+def _short_names(old: ImageSource, new: ImageSource) -> list[Sequence[str]]:
+    """Return names below each version, so that an image has the same name in both; those of lists are as they are."""
+    are_folders = old.roots and new.roots
+    return [side.relative_names if are_folders else side.names for side in (old, new)]
 
 
 def _joined(a: Measured | None, b: Measured | None) -> Measured | None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
-from importlib.metadata import version
+from functools import cached_property
 from math import isnan
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from torchmetrics_dna.dna.base import check_comparable, check_enough
 from torchmetrics_dna.dna.evidence import weigh_evidence
+from torchmetrics_dna.dna.jackknife import has_negative
 from torchmetrics_dna.extractors.projections import own_layers
 from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.files.visible import number
@@ -20,10 +20,9 @@ from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
 from torchmetrics_dna.functional.student import student_tail
 from torchmetrics_dna.neurons import Neurons
-from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from torchmetrics_dna.dna.evidence import Evidence, Interval
     from torchmetrics_dna.dna.unions import Unions
@@ -46,6 +45,9 @@ class Protocol(NamedTuple):
     crop: Crop = "none"  # of images before they are resized
 
 
+_SIGNED = "weights below 0 have no interval and no value without noise, since noise can move their sum either way"
+
+
 def _below_noise(name: str, value: float, debiased: float) -> str:
     return (
         f"{name} is {number(value)}, but equal sets of this size give {number(value - debiased)}; these may be the"
@@ -58,21 +60,6 @@ def _too_few_pairs(num_folds: int, least_p_value: float) -> str:
         f"{num_folds} folds of pairs can't give a p-value below {least_p_value:.2g}, so no difference can be shown;"
         " give at least 6 pairs"
     )
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Network and software that a result was computed with; None where unknown."""
-
-    extractor: str
-    weights_digest: str | None
-    preparation: Mapping[str, Any] | None
-    versions: Mapping[str, str]  # of each package, this one first
-
-
-@cache
-def _versions() -> dict[str, str]:
-    return {"torchmetrics-dna": __version__} | {name: version(name) for name in ("torch", "numpy", "pillow")}
 
 
 @dataclass(frozen=True)
@@ -170,10 +157,7 @@ class Distance:
             check_comparable(a, b)
             check_enough(a, b, self.name, self.least)
             values, neurons = self.between(a, b), a.neurons
-        origin = Origin(
-            a.extractor, a.weights_digest or b.weights_digest, a.preparation or b.preparation or None, _versions()
-        )
-        result = Result(self, values, neurons, weights, spread=spread, origin=origin)
+        result = Result(self, values, neurons, weights, spread=spread)
         if not with_evidence or self.unions is None:
             return result
         if unions is None and self.kinds and not self.by_image:
@@ -244,7 +228,6 @@ class Result:
         evidence: Debiased distances, intervals and a test; None without folds of images.
         spread: Standard deviation over subsets of images; 0 for a single subset, None if it is not a mean over subsets.
         limits: One line for each part of the evidence that is missing, with the reason.
-        origin: Network and software that it was computed with.
 
     """
 
@@ -255,7 +238,6 @@ class Result:
     evidence: Evidence | None = None
     spread: float | None = None
     limits: tuple[str, ...] = ()
-    origin: Origin | None = None
 
     @cached_property
     def weighted(self) -> Tensor:
@@ -332,7 +314,7 @@ class Result:
         """P-value of the hypothesis that the populations are at least so far apart, by the jackknife's variance.
 
         A p-value of 0.05 or less shows that they are nearer, which a large :attr:`p_value` does not. None without an
-        interval, and for weights of both signs.
+        interval.
 
         Args:
             distance: A distance above 0.
@@ -368,6 +350,8 @@ class Result:
         least_p_value = evidence.least_p_value
         if unions.paired and least_p_value is not None and least_p_value > SIGNIFICANT:
             limits = (*limits, _too_few_pairs(len(unions.sizes_a), least_p_value))
+        if has_negative(weights):
+            limits = (*limits, _SIGNED)
         if self.distance.by_image and any(unions.exact) and evidence.is_below_noise:
             limits = (*limits, _below_noise(self.distance.name, self.value, evidence.centre))
         return replace(self, evidence=evidence, limits=tuple(limits))

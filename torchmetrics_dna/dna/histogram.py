@@ -23,10 +23,9 @@ from torchmetrics_dna.dna.codec import (
     to_planes,
 )
 from torchmetrics_dna.dna.gaussian import GaussianDNA
-from torchmetrics_dna.dna.neuron_histogram import Axis, NeuronHistogram
 from torchmetrics_dna.files.damage import check_type
 from torchmetrics_dna.files.visible import images_in_words
-from torchmetrics_dna.functional.emd import dna_emd, dna_emd_on_grid
+from torchmetrics_dna.functional.emd import MOST_COUNTS, check_counted, dna_emd, dna_emd_on_grid
 from torchmetrics_dna.functional.pairwise import pairwise_dna_emd
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
@@ -137,15 +136,16 @@ class HistogramDNA(DNA):
         """Merge bins into fewer, wider ones; equal to counting with that many bins.
 
         Args:
-            num_bins: A divisor of the current number of bins.
+            num_bins: A divisor of the current number of bins, 2 or more.
 
         Raises:
-            ValueError: If ``num_bins`` is not a divisor.
+            ValueError: If ``num_bins`` is not such a divisor.
 
         """
-        if num_bins < 1 or self.num_bins % num_bins:
+        if num_bins < 2 or self.num_bins % num_bins:
             raise ValueError(
-                f"Argument `num_bins` expected to divide the {self.num_bins} bins that there are, but got {num_bins}"
+                f"Argument `num_bins` expected to divide the {self.num_bins} bins that there are, but got {num_bins};"
+                " give 2 or more"
             )
         if not self.self_ranging:
             return replace(self, counts=self.counts.view(len(self.counts), num_bins, -1).sum(2))
@@ -172,8 +172,7 @@ class HistogramDNA(DNA):
         mine, theirs = in_same_bins(self, other)
         low, high = (bound.to(device) for bound in self.known_ranges.bounds())
         distances = dna_emd_on_grid(mine.counts, theirs.counts.to(device), mine.grid, low, high)
-        if distances.isnan().any():
-            raise ValueError(f"Neuron {int(distances.isnan().nonzero()[0])} has no counts in one of the sets")
+        check_counted(distances)
         return distances
 
     def by_layer(self) -> dict[str, Tensor]:
@@ -184,6 +183,13 @@ class HistogramDNA(DNA):
     def _absorb(self, other: HistogramDNA) -> dict[str, Any]:
         if not other.num_images:
             return {}
+        for layer, rows in self.neurons.slices.items():  # all neurons of a layer have as many values
+            values = sum(float(dna.counts[rows.start].sum(dtype=torch.float64)) for dna in (self, other))
+            if values > MOST_COUNTS:
+                raise ValueError(
+                    f"Layer {layer!r} would have {values:.4g} values of each neuron, more than the 2^53 that add up"
+                    " exactly; merge fewer images"
+                )
         ranges = self.ranges
         if self.self_ranging:
             own = (self if self.num_images else other).known_ranges  # without images there is no range
@@ -269,24 +275,6 @@ class HistogramDNA(DNA):
             return (self.grid.start[:, None] + index) * self.grid.width[:, None]
         low, high = (bound.to(device)[:, None] for bound in self.known_ranges.bounds())
         return low + (high - low) * index / self.num_bins
-
-    def histogram(self, layer: str, neuron: int) -> NeuronHistogram:
-        """Return the histogram of one neuron for packages that plot histograms, such as mplhep.
-
-        Raises:
-            ValueError: If there is no such neuron, or ranges are unknown.
-
-        Example:
-            >>> from torchmetrics_dna import make_dna
-            >>> from torchmetrics_dna.demo import photographs
-            >>> histogram = make_dna(photographs(2), layers=["block_0"], num_bins=50).histogram("block_0", 3)
-            >>> len(histogram.axes[0]), int(histogram.values().sum())  # 112 x 112 positions of two images
-            (50, 25088)
-
-        """
-        single = self.select(neurons=[self.neurons.index(layer, neuron)])
-        axis = Axis(single.bin_edges()[0].cpu().numpy(), f"{layer}, neuron {neuron}")
-        return NeuronHistogram((axis,), single.counts[0].double().cpu().numpy())
 
     def __repr__(self) -> str:
         ranges = "unknown" if self.ranges is None else self.ranges.label

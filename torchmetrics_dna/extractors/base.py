@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import os
 import re
@@ -90,9 +89,9 @@ class DNAExtractor(Shareable):
             neurons: layers named ``"head:projected"``, which come first unless ``layers`` lists them. Default: 64 if
             ``layers`` names one, else none.
         projection_seed: Seed of the directions.
-        compile: Whether to run a named network by ``torch.compile``, which pays for several thousand images. The code
-            is kept in ``~/.cache/torch/inductor``, where later processes load it, unless ``TORCHINDUCTOR_CACHE_DIR`` is
-            set. Activations change by rounding, so counts are not equal to those without it.
+        compile: Whether to run a named network by ``torch.compile``, which pays for several thousand images. Torch
+            keeps the code in ``~/.cache/torch/inductor``, where later processes load it, unless
+            ``TORCHINDUCTOR_CACHE_DIR`` is set. Activations change by rounding, so counts differ from those without it.
         device: Device to move the network to; None to leave it in place (the CPU for a named network).
 
     Attributes:
@@ -342,20 +341,6 @@ class DNAExtractor(Shareable):
     def pooled(self, layer: str) -> PooledLayer:
         """Return a module that computes the spatial means of a layer, ``(B, n)``, as ``feature`` of FID, KID etc."""
         return PooledLayer(self, layer)
-
-    def of_prepared(self, dtype: str | torch.dtype | None = None, images_at_once: int | None = None) -> DNAExtractor:
-        """Return an extractor of the same network for images of its input size that are neither resized nor clipped.
-
-        Args:
-            dtype: Precision of the network, as for the class.
-            images_at_once: Maximum number of images per forward pass on the CPU; by default that of this extractor.
-
-        """
-        extractor = copy.copy(self)
-        extractor._compiled = None
-        extractor.crop, extractor.resize, extractor.dtype = "none", "torch", half_of(dtype)
-        extractor.images_at_once = images_at_once or self.images_at_once
-        return extractor
 
     def resolve_ranges(
         self, ranges: ActivationRanges | str | os.PathLike[str] | None = None

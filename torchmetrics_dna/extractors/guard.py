@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 import torch
-from torch.nn.modules.batchnorm import _BatchNorm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -110,31 +109,3 @@ def _or_none(read: Callable[[], Any]) -> Any:
         return read()
     except RuntimeError:
         return None
-
-
-def batch_norms(network: nn.Module) -> list[_BatchNorm]:
-    """Return the batch norms of a network."""
-    return [module for module in network.modules() if isinstance(module, _BatchNorm)]
-
-
-@contextmanager
-def normalising_by_batch(network: nn.Module) -> Iterator[None]:
-    """Let batch norms take mean and variance of each batch, as in training mode; their statistics stay as they are."""
-    norms = batch_norms(network)
-    states = [(norm.training, norm.track_running_stats) for norm in norms]
-
-    def begin(norm: Any, _args: Any) -> None:
-        norm.training, norm.track_running_stats = True, False
-
-    def end(norm: Any, _args: Any, _output: Any) -> None:
-        norm.training, norm.track_running_stats = False, True
-
-    handles = [norm.register_forward_pre_hook(begin) for norm in norms]
-    handles += [norm.register_forward_hook(end) for norm in norms]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-        for norm, (training, tracks) in zip(norms, states, strict=True):
-            norm.training, norm.track_running_stats = training, tracks

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.binning.self_ranging import Grid
 
+MOST_COUNTS = 2.0**53  # of a neuron; float64 has all integers up to it
 _CHUNK = 1 << 20  # cells whose cumulative shares are held in float64 at a time: 8 MiB a side
 
 
@@ -40,7 +41,7 @@ def dna_emd(counts_a: Tensor, counts_b: Tensor, weights: Tensor | None = None, r
         The distance, float64.
 
     Raises:
-        ValueError: If shapes differ, a neuron has no counts, or weights are not finite.
+        ValueError: If shapes differ, a neuron has no counts or too many, or weights are not finite.
 
     Example:
         >>> dna_emd(torch.tensor([[4, 0, 0], [1, 1, 0]]), torch.tensor([[0, 0, 9], [1, 1, 0]]))
@@ -54,13 +55,22 @@ def dna_emd(counts_a: Tensor, counts_b: Tensor, weights: Tensor | None = None, r
         )
     fast = _fast(counts_a, counts_b)
     distances = (fast.emd_of_rows if fast else emd_of_rows)(counts_a, counts_b)
-    if distances.isnan().any():
-        raise ValueError(f"Neuron {int(distances.isnan().nonzero()[0])} has no counts in one of the sets")
+    check_counted(distances)
     return weigh_and_reduce(distances, weights, reduction)
 
 
+def check_counted(distances: Tensor) -> None:
+    """Raise ValueError that names the first neuron whose distance is NaN, if any."""
+    bad = distances.isnan()
+    if bad.any():
+        raise ValueError(
+            f"Neuron {int(bad.nonzero()[0])} has no counts in one of the sets, or more than the 2^53 that add up"
+            " exactly; count its images anew"
+        )
+
+
 def emd_of_rows(counts_a: Tensor, counts_b: Tensor) -> Tensor:
-    """Compute the EMD of Eq. (3) of each neuron, float64, shape ``(N,)``; NaN where one has no counts."""
+    """Compute the EMD of Eq. (3) of each neuron, float64, ``(N,)``; NaN where :func:`cumulative_share` is."""
     distances = torch.empty(len(counts_a), dtype=torch.float64, device=counts_a.device)
     for rows, differences in _share_differences(counts_a, counts_b):
         distances[rows] = differences.abs_().sum(1)
@@ -125,6 +135,7 @@ def _share_differences(counts_a: Tensor, counts_b: Tensor) -> Iterator[tuple[sli
 
 
 def cumulative_share(counts: Tensor) -> Tensor:
-    """Compute F of Eq. (3), by exact sums of integers below 2^53 and a single division."""
+    """Compute F of Eq. (3), by exact sums and a single division; NaN without counts, or with more than 2^53."""
     cumulative = counts.cumsum(1, dtype=torch.float64)
-    return cumulative.div_(cumulative[:, -1:].clone())
+    totals = cumulative[:, -1:].clone()
+    return cumulative.div_(totals.masked_fill_(totals > MOST_COUNTS, torch.nan))

@@ -25,5 +25,15 @@ def check_features(a: Tensor, b: Tensor, name: str) -> None:
         raise RuntimeError(
             f"At least one image is required for both sides to compute {name}, but got {len(a)} and {len(b)}"
         )
-    if not (a.isfinite().all() and b.isfinite().all()):
-        raise ValueError("Expected finite features, but got NaN or infinity")
+    for features in (a, b):
+        check_finite_rows(features, name)
+
+
+def check_finite_rows(features: Tensor, name: str) -> None:
+    """Raise ValueError that names the first image with NaN or infinity, in ``(images, n)``, if any."""
+    bad = ~features.isfinite().all(1)
+    if bad.any():
+        raise ValueError(
+            f"Expected finite features to compute {name}, but got NaN or infinity in {int(bad.sum())} of {len(bad)}"
+            f" images, first in image {int(bad.nonzero()[0])}; leave them out, and check the network"
+        )

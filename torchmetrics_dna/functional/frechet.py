@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from torchmetrics_dna.functional.reduction import Reduction, weigh_and_reduce
 
 if TYPE_CHECKING:
@@ -38,7 +40,8 @@ def dna_frechet(
         float64.
 
     Raises:
-        ValueError: If shapes differ, a variance is negative or NaN, or weights are not finite.
+        ValueError: If shapes differ, a mean or variance is not finite, a variance is negative, or weights are not
+            finite.
 
     Example:
         >>> from torch import tensor
@@ -51,6 +54,11 @@ def dna_frechet(
         raise ValueError(f"Expected means and variances of one shape (N,), but got {sorted(shapes)}")
     if not ((var_a >= 0) & (var_b >= 0)).all():
         raise ValueError("Expected variances that are 0 or more, but got a negative or NaN one")
+    finite = torch.stack([t.isfinite() for t in (mean_a, var_a, mean_b, var_b)]).all(0)
+    if not finite.all():
+        raise ValueError(
+            f"Expected finite means and variances, but neuron {int((~finite).nonzero()[0])} has NaN or infinity"
+        )
     distances = (mean_a.double() - mean_b.double()).square()
     distances += (var_a.double().sqrt() - var_b.double().sqrt()).square()
     return weigh_and_reduce(distances, weights, reduction)

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torchmetrics_dna.functional.features import check_finite_rows
+
 SPLITS = 10  # as published
 _SEED = 2020  # of the order of images, as in torch-fidelity
 
@@ -27,6 +29,7 @@ def inception_score(logits: Tensor, splits: int = SPLITS) -> tuple[float, float]
         is better.
 
     Raises:
+        ValueError: If a logit is not finite.
         RuntimeError: If there are fewer images than splits.
 
     Example:
@@ -36,6 +39,7 @@ def inception_score(logits: Tensor, splits: int = SPLITS) -> tuple[float, float]
     """
     if len(logits) < splits:
         raise RuntimeError(f"At least {splits} images are required to compute is, but got {len(logits)}")
+    check_finite_rows(logits, "is")
     order = torch.from_numpy(np.random.RandomState(_SEED).permutation(len(logits)))
     logs = logits[order.to(logits.device)].double().log_softmax(1)
     ends = [k * len(logs) // splits for k in range(splits + 1)]

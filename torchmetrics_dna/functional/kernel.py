@@ -7,6 +7,8 @@ import warnings
 import torch
 from torch import Tensor, nn
 
+from torchmetrics_dna.functional.features import check_features
+
 SUBSETS, SUBSET_SIZE = 100, 1000  # defaults of torchmetrics
 
 
@@ -22,6 +24,7 @@ def kernel_distance(a: Tensor, b: Tensor) -> tuple[float, float]:
         of one size up to that, the only subset is all images, with deviation 0.
 
     Raises:
+        ValueError: If shapes do not match, or a value is not finite.
         RuntimeError: If a set has fewer than two images.
 
     Example:
@@ -36,6 +39,7 @@ def kernel_distance(a: Tensor, b: Tensor) -> tuple[float, float]:
         raise RuntimeError(
             f"More than one image is required for both sides to compute kid, but got {len(a)} and {len(b)}"
         )
+    check_features(a, b, "kid")
     from torchmetrics.image.kid import KernelInceptionDistance  # a slow import
 
     subsets = 1 if size == len(a) == len(b) else SUBSETS

@@ -42,7 +42,7 @@ def cmmd(embeddings_a: Tensor, embeddings_b: Tensor) -> Tensor:
 
     """
     check_features(embeddings_a, embeddings_b, "cmmd")
-    a, b = (unit_rows(embeddings) for embeddings in (embeddings_a, embeddings_b))
+    a, b = (_in_any_order(unit_rows(embeddings)) for embeddings in (embeddings_a, embeddings_b))
     return SCALE * (_mean_kernel(a, a) + _mean_kernel(b, b) - 2 * _mean_kernel(a, b)).clamp(min=0)
 
 
@@ -54,6 +54,11 @@ def unit_rows(embeddings: Tensor) -> Tensor:
         raise ValueError("Expected embeddings with a direction, but got a row of zeros")
     unit: Tensor = embeddings / norms
     return unit
+
+
+def _in_any_order(rows: Tensor) -> Tensor:
+    """Sort rows by their sums, so that rounding does not depend on their order."""
+    return rows[rows.sum(1).argsort()]
 
 
 def kernel_less_one(a: Tensor, b: Tensor) -> Tensor:

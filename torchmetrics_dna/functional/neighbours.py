@@ -18,7 +18,8 @@ def prdc(features_real: Tensor, features_fake: Tensor, nearest_k: int = NEAREST)
     inside a real ball, recall that of real images inside a fake one (`Kynkäänniemi et al., 2019
     <https://arxiv.org/abs/1904.06991>`_). Density is the number of real balls that a fake image lies in, over k, and
     coverage the share of real balls with a fake image inside (`Naeem et al., 2020
-    <https://arxiv.org/abs/2002.09797>`_). They depend on the numbers of images: compare sets of one size.
+    <https://arxiv.org/abs/2002.09797>`_). A copy of an image lies in its ball, also in one without extent. They depend
+    on the numbers of images: compare sets of one size.
 
     Args:
         features_real: Real features, shape ``(images, n)``, floating point.
@@ -51,10 +52,10 @@ def prdc(features_real: Tensor, features_fake: Tensor, nearest_k: int = NEAREST)
     balls = torch.zeros(len(fake), dtype=torch.int64, device=real.device)
     covered, recalled = (torch.zeros(len(real), dtype=torch.bool, device=real.device) for _ in range(2))
     for rows in _blocks(len(real), len(fake)):
-        distances = torch.cdist(real[rows], fake)
-        inside = distances < radii[rows, None]
+        distances = _distances(real[rows], fake)
+        inside = (distances < radii[rows, None]) | (distances == 0)
         balls += inside.sum(0)
-        covered[rows], recalled[rows] = inside.any(1), (distances < fake_radii).any(1)
+        covered[rows], recalled[rows] = inside.any(1), ((distances < fake_radii) | (distances == 0)).any(1)
     values = (balls > 0).double().mean(), recalled.double().mean(), balls.double().mean() / nearest_k
     return dict(zip(("precision", "recall", "density", "coverage"), (*values, covered.double().mean()), strict=True))
 
@@ -65,13 +66,21 @@ def check_nearest(nearest_k: int) -> None:
         raise ValueError(f"Argument `nearest_k` expected to be an integer of at least 1, but got {nearest_k!r}")
 
 
+def _distances(a: Tensor, b: Tensor) -> Tensor:
+    """Compute the distances of all pairs of rows; 0 where only rounding is left."""
+    distances = torch.cdist(a, b)
+    # squares are differences of sums of n squares
+    rounding = (a.shape[1] * torch.finfo(a.dtype).eps) ** 0.5 * torch.maximum(a.norm(dim=1).max(), b.norm(dim=1).max())
+    return distances.masked_fill_(distances <= rounding, 0)
+
+
 def _radii(features: Tensor, nearest_k: int) -> Tensor:
     """Compute the distance of each row to its k-th nearest other row."""
     radii = features.new_empty(len(features))
     for rows in _blocks(len(features), len(features)):
-        distances = torch.cdist(features[rows], features)
+        distances = _distances(features[rows], features)
         own = torch.arange(rows.start, rows.start + len(distances), device=features.device)
-        # exclude itself; rounding may leave a distance above 0
+        # exclude itself
         distances[torch.arange(len(distances), device=features.device), own] = torch.inf
         radii[rows] = distances.kthvalue(nearest_k, 1).values
     return radii

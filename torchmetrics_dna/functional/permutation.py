@@ -19,6 +19,7 @@ NUM_RELABELINGS = 1000
 SIGNIFICANT = 0.05  # level of p-values and false discovery rates
 UNEQUAL = 1.5  # ratio of images of the sides above which relabelings balance images instead of folds
 _TIE = 1e-9  # relative difference below which values are tied
+_SPARE = 8  # times as many are drawn as asked for, since some are drawn twice
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ class PermutationTest:
 
 
 def relabelings(num_a: int, num_b: int, most: int = NUM_RELABELINGS) -> Tensor:
-    """Return relabelings of folds as A or B: all of them if there are at most ``most``, else so many random ones.
+    """Return relabelings of folds as A or B: all if there are at most ``most``, else so many different random ones.
 
     They are masks of the folds in A, bool, shape ``(P, num_a + num_b)``, those of A first; the first row is observed.
 
@@ -62,10 +63,10 @@ def relabelings(num_a: int, num_b: int, most: int = NUM_RELABELINGS) -> Tensor:
     if comb(total, num_a) <= most:
         chosen = torch.tensor(list(combinations(range(total), num_a)))
     else:
-        keys = torch.rand(most, total, generator=torch.Generator().manual_seed(0))
+        keys = torch.rand(_SPARE * most, total, generator=torch.Generator().manual_seed(0))
         keys[0] = torch.arange(total)
         chosen = keys.argsort(1)[:, :num_a]
-    return torch.zeros(len(chosen), total, dtype=torch.bool).scatter_(1, chosen, value=True)
+    return _distinct(torch.zeros(len(chosen), total, dtype=torch.bool).scatter_(1, chosen, value=True), most)
 
 
 def relabelings_of_size(sizes_a: Tensor, sizes_b: Tensor, most: int = NUM_RELABELINGS) -> Tensor:
@@ -97,7 +98,8 @@ def relabelings_of_size(sizes_a: Tensor, sizes_b: Tensor, most: int = NUM_RELABE
 def exchanges_of_pairs(num_folds: int, most: int = NUM_RELABELINGS) -> Tensor:
     """Return relabelings of pairs, as in :func:`relabelings`, which exchange the sides of folds.
 
-    Fold k of A and fold k of B hold the same pairs.
+    Fold k of A and fold k of B hold the same pairs. A relabeling and its mirror image, of which all distances are the
+    same, count as one of ``most``.
 
     Example:
         >>> exchanges_of_pairs(2).int()
@@ -107,12 +109,20 @@ def exchanges_of_pairs(num_folds: int, most: int = NUM_RELABELINGS) -> Tensor:
                 [0, 0, 1, 1]], dtype=torch.int32)
 
     """
-    if 2**num_folds <= most:
+    if 2 ** (num_folds - 1) <= most:
         unchanged = torch.tensor(list(product([True, False], repeat=num_folds)))
     else:
-        unchanged = torch.rand(most, num_folds, generator=torch.Generator().manual_seed(0)) < 0.5
+        unchanged = torch.rand(_SPARE * most, num_folds, generator=torch.Generator().manual_seed(0)) < 0.5
         unchanged[0] = True
+        unchanged = _distinct(unchanged ^ ~unchanged[:, :1], most)
     return torch.cat([unchanged, ~unchanged], 1)
+
+
+def _distinct(masks: Tensor, most: int) -> Tensor:
+    """Return the first ``most`` different rows, in their order."""
+    rows, numbers = masks.unique(dim=0, return_inverse=True)  # type: ignore[no-untyped-call]
+    first = torch.full((len(rows),), len(masks)).scatter_reduce(0, numbers, torch.arange(len(masks)), "amin")
+    return masks[first.sort().values[:most]]
 
 
 def permutation_test(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.binning.bins import Bins, bins_within
+from torchmetrics_dna.binning.bins import Bins, bins_within, check_bounds
 from torchmetrics_dna.binning.histogram import check_finite, finite_layers
 from torchmetrics_dna.binning.layouts import chunks, placed, sent
 from torchmetrics_dna.binning.single_rows import histograms_of, row_of_bins
@@ -79,6 +79,7 @@ def check_references(
             f"Expected bounds of the {neurons} neurons that the reference has, but got {tuple(low.shape)} and"
             f" {tuple(high.shape)}"
         )
+    check_bounds(low, high)
     bins = bins_within(low, high, num_bins)
     if contrast_counts is None:
         return reference_counts[None], bins

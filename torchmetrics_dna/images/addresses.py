@@ -14,9 +14,11 @@ from torchmetrics_dna.files.damage import reason_of
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _ADDRESS = re.compile("[A-Za-z][A-Za-z0-9+.-]+://")
+_USER = re.compile(r"(?<=://)[^/@\s'\"]*@")
+_QUERY = re.compile(r"(https?://[^?#\s'\"]*)[?#][^\s'\"]*")
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
 _BUCKETS = ("s3", "s3a", "gs", "gcs")  # object stores, without folders that could be missing
 
@@ -24,6 +26,23 @@ _BUCKETS = ("s3", "s3a", "gs", "gcs")  # object stores, without folders that cou
 def is_address(path: object) -> TypeGuard[str]:
     """True if a path is an address, such as ``s3://bucket/photos.tar``."""
     return isinstance(path, str) and _ADDRESS.match(path) is not None
+
+
+def public(text: str) -> str:
+    """Remove credentials and the query, such as a signature, from addresses in a text that is shown.
+
+    Example:
+        >>> public("https://me:secret@host/a.png?X-Amz-Signature=1f and s3://bucket/a?.png")
+        'https://host/a.png and s3://bucket/a?.png'
+
+    """
+    return _QUERY.sub(r"\1", _USER.sub("", text))
+
+
+def public_names(files: Sequence[str]) -> list[str]:
+    """Return the names of files as they are shown; with their numbers if only a query tells them apart."""
+    names = [public(file) for file in files]
+    return names if len(set(names)) == len(set(files)) else [f"{name}#{i}" for i, name in enumerate(names)]
 
 
 def system_of(address: str, doing: str = "read") -> tuple[Any, str]:
@@ -38,13 +57,13 @@ def system_of(address: str, doing: str = "read") -> tuple[Any, str]:
     try:
         return cast("tuple[Any, str]", core.url_to_fs(address))
     except ImportError as err:
-        raise ModuleNotFoundError(f"To {doing} {address!r}: {reason_of(err)}") from err
+        raise ModuleNotFoundError(f"To {doing} {public(address)!r}: {reason_of(err)}") from err
     except ValueError as err:
         if "Protocol not known" not in str(err):
             raise
         raise _UnknownError(
-            f"{address!r} is an address of an unknown kind; expected https://, s3://, gs://, hf:// or another that"
-            " fsspec knows"
+            f"{public(address)!r} is an address of an unknown kind; expected https://, s3://, gs://, hf:// or another"
+            " that fsspec knows"
         ) from err
 
 
@@ -66,12 +85,12 @@ def asking(address: str, doing: str = "read") -> Iterator[None]:
     except FileNotFoundError as err:
         cause = err.__cause__  # fsspec maps every HTTP error to a missing file
         if getattr(cause, "status", 404) in (404, 410) or not isinstance(cause, Exception):
-            raise FileNotFoundError(f"There is nothing at {address!r}; check the address") from err
-        raise OSError(f"Can't {doing} {address!r}: {type(cause).__name__}: {reason_of(cause)}") from err
+            raise FileNotFoundError(f"There is nothing at {public(address)!r}; check the address") from err
+        raise OSError(f"Can't {doing} {public(address)!r}: {type(cause).__name__}: {public(reason_of(cause))}") from err
     except (ModuleNotFoundError, _UnknownError):
         raise
     except Exception as err:
-        raise OSError(f"Can't {doing} {address!r}: {type(err).__name__}: {reason_of(err)}") from err
+        raise OSError(f"Can't {doing} {public(address)!r}: {type(err).__name__}: {public(reason_of(err))}") from err
 
 
 class _UnknownError(ValueError):
@@ -89,13 +108,14 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         return
     protocol = path.partition("://")[0].lower()
     if protocol in ("http", "https"):
-        raise OSError(f"Can't write {path!r}: a web server only gives files; choose another output")
+        raise OSError(f"Can't write {public(path)!r}: a web server only gives files; choose another output")
     with asking(path, "write"):
         system, remote_path = system_of(path, "write")
         exists = protocol not in _BUCKETS or system.exists(remote_path.partition("/")[0])
     if not exists:
         raise FileNotFoundError(
-            f"There is no bucket to write {path!r} to, or it does not answer; make it first, or check credentials"
+            f"There is no bucket to write {public(path)!r} to, or it does not answer; make it first, or check"
+            " credentials"
         )
 
 

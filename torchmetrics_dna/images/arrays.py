@@ -14,7 +14,7 @@ import numpy as np
 from torchmetrics_dna.files.container import plain_member, read_npy_header
 from torchmetrics_dna.files.damage import refusing
 from torchmetrics_dna.files.limits import check_pixels, check_size
-from torchmetrics_dna.images.addresses import is_address
+from torchmetrics_dna.images.addresses import is_address, public
 from torchmetrics_dna.images.base import Images, ImageSource
 from torchmetrics_dna.images.kind import Kind, joined, stream_of
 from torchmetrics_dna.images.pixels import check_array, stamp_of
@@ -51,7 +51,7 @@ def open_arrays(files: Sequence[str], label: str, reading: Reading) -> Images:
             _check_sum(file, reading.column, _stamp(file))
         return joined([_mapped(file, layout, reading) for file, layout in layouts.items()], label, reading)
     count = sum(layout.shape[0] if len(layout.shape) == 4 else 1 for layout in layouts.values())
-    return stream_of(files, label, reading, _read, count=count)
+    return stream_of(files, label, reading, _read, count=count, decoded=True)
 
 
 ARRAY = Kind(".npy or .npz of (B, H, W, C)", (".npy", ".npz"), open_arrays, ("column",))
@@ -71,7 +71,7 @@ def _mapped(path: str, layout: _Layout, reading: Reading) -> ImageSource:
     array = _Mapped(path, layout)
     count = layout.shape[0] if len(layout.shape) == 4 else 1
     names = [f"{path}/{i}" for i in range(count)]
-    return ImageSource(names, array.image, path, reading.exif_orientation, partial(_stamp, path))
+    return ImageSource(names, array.image, path, reading.exif_orientation, partial(_stamp, path), [path])
 
 
 def _stamp(path: str, _: int = 0) -> str:
@@ -99,7 +99,7 @@ class _Mapped:
 
 def _layout(path: str, column: str | None) -> _Layout:
     """Return the layout of the array in a file; ValueError if it is not an array of images."""
-    with refusing(path, "an array of images"), open_file(path) as file:
+    with refusing(public(path), "an array of images"), open_file(path) as file:
         if suffix_of(path) == ".npy":
             shape, fortran, dtype = read_npy_header(file)
             offset: int | None = file.tell()
@@ -178,13 +178,13 @@ def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
     forwards = suffix_of(path) == ".npy"
     with open_file(path, forwards=forwards) as file:
         if forwards:
-            yield from _images(path, file)
+            yield from _images(file)
             return
         with zipfile.ZipFile(file) as archive, archive.open(_member(archive, reading.column, path)) as member:
-            yield from _images(path, member)
+            yield from _images(member)
 
 
-def _images(path: str, file: IO[bytes]) -> Iterator[tuple[str, Any]]:
+def _images(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
     shape, _, dtype = read_npy_header(file)
     shape = shape if len(shape) == 4 else (1, *shape)
     size = dtype.itemsize * prod(shape[1:])
@@ -194,6 +194,6 @@ def _images(path: str, file: IO[bytes]) -> Iterator[tuple[str, Any]]:
             data += more
         if len(data) < size:
             raise ValueError("it has been cut off; copy it anew")
-        yield f"{path}/{i}", np.frombuffer(data, dtype).reshape(shape[1:])
+        yield str(i), np.frombuffer(data, dtype).reshape(shape[1:])
     if file.read(1):  # reading to the end also makes zipfile verify the checksum
         raise ValueError("it goes on after its last image; copy it anew")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import UnidentifiedImageError
@@ -13,11 +13,11 @@ from typing_extensions import override
 from torchmetrics_dna.files.damage import reason_of
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images.ahead import read_ahead
-from torchmetrics_dna.images.names import Names
+from torchmetrics_dna.images.names import Names, names_below
 from torchmetrics_dna.images.pixels import file_facts, to_rgb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from torchmetrics_dna.images.pixels import FileFacts, RGBImage
 
@@ -37,6 +37,7 @@ class ImageSource(Dataset["RGBImage"]):
         label: Name of the set.
         exif_orientation: Whether to rotate images by their EXIF tag. The official implementation does not.
         stamp: Function that returns a text that changes with image ``i``; None if changes can't be detected cheaply.
+        roots: Folders and archives that the names are below; if empty, the folder that all files share.
 
     Attributes:
         fetch: As given.
@@ -54,9 +55,11 @@ class ImageSource(Dataset["RGBImage"]):
         label: str,
         exif_orientation: bool = False,
         stamp: Callable[[int], str] | None = None,
+        roots: Collection[str] = (),
     ) -> None:
         self.names = names
         self.label = label
+        self.roots = roots
         self.exif_orientation = exif_orientation
         self.stamp = stamp
         self.numbers: Sequence[int] = range(len(names))
@@ -65,7 +68,8 @@ class ImageSource(Dataset["RGBImage"]):
     def take(self, numbers: Sequence[int]) -> ImageSource:
         """Select images by index, in this order."""
         fetch = partial(_fetch_selected, self.fetch, numbers)
-        selected = ImageSource(Names(self.names, chosen=numbers), fetch, self.label, self.exif_orientation)
+        names = Names(self.names, chosen=numbers)
+        selected = ImageSource(names, fetch, self.label, self.exif_orientation, roots=self.roots)
         selected.numbers = numbers
         return selected
 
@@ -75,6 +79,11 @@ class ImageSource(Dataset["RGBImage"]):
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @cached_property
+    def relative_names(self) -> list[str]:
+        """Name of each image below its source, see :func:`names_below`: the same in a copy of the source elsewhere."""
+        return names_below(self.names, self.roots)
 
     @property
     def count(self) -> int:
@@ -103,7 +112,7 @@ class VersionedImages(ImageSource):
 
     def __init__(self, source: ImageSource, count: int) -> None:
         names = [name for name in source.names for _ in range(count)]
-        super().__init__(names, self.decode, source.label, source.exif_orientation)
+        super().__init__(names, self.decode, source.label, source.exif_orientation, roots=source.roots)
         self._source, self._count = source, count
         self._last: tuple[int, RGBImage] | None = None
 
@@ -132,6 +141,7 @@ class Shard(NamedTuple):
 
     label: str  # for messages
     read: Callable[[], Iterator[tuple[str, Any]]]  # a new iterator over names and images
+    file: str = ""  # path or address
 
 
 class BrokenShardError(ValueError):
@@ -146,9 +156,10 @@ class ImageStream:
         label: Name of the set.
         exif_orientation: Whether to rotate images by their EXIF tag. The official implementation does not.
         count: Number of images, if known.
-        of_files: Whether shards are files, named by their labels, which can be read again, by other processes too, and
-            skipped if damaged. False for objects of this process.
+        of_files: Whether shards are files, which can be read again, by other processes too, and skipped if damaged.
+            False for objects of this process.
         in_folders: Whether images of one shard belong together, such as frames of a video.
+        decoded: Whether images are decoded already, so that they are too large to be sent to worker processes.
         readers: Number of threads that read ahead, a shard each.
 
     Example:
@@ -170,13 +181,14 @@ class ImageStream:
         count: int | None = None,
         of_files: bool = True,
         in_folders: bool = False,
+        decoded: bool = False,
         readers: int = 0,
     ) -> None:
         self.shards = shards
         self.label = label
         self.exif_orientation = exif_orientation
         self.count = count
-        self.of_files, self.in_folders, self.readers = of_files, in_folders, readers
+        self.of_files, self.in_folders, self.decoded, self.readers = of_files, in_folders, decoded, readers
         self._part = (0, 1)
 
     def split(self, part: int, parts: int) -> ImageStream:

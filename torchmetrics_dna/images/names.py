@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from operator import eq
 from pathlib import PurePosixPath
-from typing import overload
+from typing import Any, overload
 
 EXTENSIONS = (
     ".avif",
@@ -59,6 +60,46 @@ def natural_key(name: str) -> str:
 def _key(digits: str) -> str:
     significant = (digits if digits.isascii() else "".join(str(int(digit)) for digit in digits)).lstrip("0")
     return f"\1{chr(len(significant))}{significant}"
+
+
+def names_below(names: Sequence[str], roots: Collection[str] = (), paths: Any = os.path) -> list[str]:
+    """Return the names of files below the folder or archive of ``roots`` that each is in, with ``/`` between folders.
+
+    The spelling of paths does not matter, as in ``./x`` and ``x//y``. Without roots, names are those below the folder
+    that all files share.
+
+    Args:
+        names: Paths or addresses.
+        roots: Folders and archives.
+        paths: The rules of paths, :mod:`posixpath` or :mod:`ntpath`; by default those of this system.
+
+    Raises:
+        ValueError: If a name is below none of the roots.
+
+    Example:
+        >>> names_below(["data/cat/1.png", "data/dog/2.png"], ["./data//"]), names_below(["x/cat/1.png", "x/2.png"])
+        (['cat/1.png', 'dog/2.png'], ['cat/1.png', '2.png'])
+
+    """
+    whole = [paths.normpath(name) for name in names]
+    if not roots:
+        whole = [paths.abspath(name) for name in whole]
+        try:
+            roots = [paths.commonpath([paths.dirname(name) for name in whole])] if whole else []
+        except ValueError:  # they are on several drives of Windows
+            return [name.replace(paths.sep, "/") for name in whole]
+    folders = {paths.normcase(paths.normpath(root)) for root in roots}
+    folders = {"" if folder == paths.curdir else folder for folder in folders}
+    return [_below(name, folders, paths) for name in whole]
+
+
+def _below(name: str, folders: set[str], paths: Any) -> str:
+    folder, above = name, paths.dirname(name)
+    while above != folder:
+        if paths.normcase(above) in folders:
+            return str(name[len(above) :].lstrip(paths.sep).replace(paths.sep, "/"))
+        folder, above = above, paths.dirname(above)
+    raise ValueError(f"{name!r} is not below {' or '.join(map(repr, sorted(folders)[:3]))}, the source of the images")
 
 
 class Names(Sequence[str]):

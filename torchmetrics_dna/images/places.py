@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import urlsplit
 
 from torchmetrics_dna.files.limits import check_files
-from torchmetrics_dna.images.addresses import asking, is_address, system_of
+from torchmetrics_dna.images.addresses import asking, is_address, public, system_of
 from torchmetrics_dna.images.names import natural_key
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def expand(pattern: str) -> list[str]:
         has_wildcard = "*" in text if is_address(text) else any(sign in text for sign in "*?[")
         files += sorted(_looked_up(text), key=natural_key) if has_wildcard else [text]
     if not files:
-        raise FileNotFoundError(f"There are no files {pattern!r}")
+        raise FileNotFoundError(f"There are no files {public(pattern)!r}")
     return list(dict.fromkeys(files))
 
 
@@ -72,11 +72,11 @@ def is_folder(address: str) -> bool:
         return not address.startswith("http") and bool(system.isdir(path))
 
 
-def files_below(address: str) -> list[str]:
-    """Return the addresses of all files in a folder."""
+def files_below(address: str) -> tuple[str, list[str]]:
+    """Return the address of a folder as those of all files in it begin, and these."""
     with asking(address):
         system, path = system_of(address)
-        return [system.unstrip_protocol(file) for file in system.find(path)]
+        return system.unstrip_protocol(path), [system.unstrip_protocol(file) for file in system.find(path)]
 
 
 def check_address(address: str) -> None:
@@ -120,7 +120,7 @@ def forget_threads(worker: int = 0) -> None:  # noqa: ARG001
 def _spelled_out(pattern: str) -> Iterator[str]:
     parts = re.split(r"\{([^{}]*)\}", pattern)
     choices = [_choices(part, pattern) if i % 2 else [part] for i, part in enumerate(parts)]
-    check_files(prod(map(len, choices)), pattern)
+    check_files(prod(map(len, choices)), public(pattern))
     return map("".join, itertools.product(*choices))
 
 
@@ -129,7 +129,7 @@ def _choices(inner: str, pattern: str) -> list[str]:
     if match := _RANGE.fullmatch(inner):
         first, last = match.groups()
         width = len(first) if first.startswith("0") else 0
-        check_files(int(last) - int(first) + 1, pattern)
+        check_files(int(last) - int(first) + 1, public(pattern))
         return [f"{number:0{width}}" for number in range(int(first), int(last) + 1)]
     return inner.split(",") if "," in inner else [f"{{{inner}}}"]
 

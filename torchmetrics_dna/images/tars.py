@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from torchmetrics_dna.files.damage import refusing
 from torchmetrics_dna.files.limits import MOST_HEADER, check_header, check_size
-from torchmetrics_dna.images.addresses import is_address
+from torchmetrics_dna.images.addresses import is_address, public
 from torchmetrics_dna.images.archives import NOT_REGULAR, Listing, leads_nowhere
 from torchmetrics_dna.images.base import Images, ImageSource
 from torchmetrics_dna.images.kind import Kind, stream_of
@@ -43,7 +43,8 @@ def open_tars(files: Sequence[str], label: str, reading: Reading) -> Images:
         return stream_of(files, label, reading, _read)
     with refusing(path, "a tar"):
         index = _Index(path, reading.column)
-    return ImageSource(Names(index.names, f"{path}/"), index.fetch, path, reading.exif_orientation, index.stamp)
+    names = Names(index.names, f"{path}/")
+    return ImageSource(names, index.fetch, path, reading.exif_orientation, index.stamp, [path])
 
 
 TAR = Kind(".tar", (".tar", ".tgz", ".gz", ".bz2", ".xz"), open_tars, ("column",))
@@ -100,7 +101,7 @@ def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
             image = ValueError(member) if isinstance(member, str) else _content(file, member)
         except ValueError as err:
             image = err
-        yield f"{path}/{name}", image
+        yield name, image
 
 
 def _images(path: str, column: str | None) -> Iterator[tuple[str, _Member | str, _Forwards]]:
@@ -244,7 +245,7 @@ class _Choice:
 
     def none(self, path: str) -> str:
         """Return the error text if no file was chosen."""
-        return f"There is no column {self._column!r} in {path!r}, which has {', '.join(sorted(self.seen)[:10])}"
+        return f"There is no column {self._column!r} in {public(path)!r}, which has {', '.join(sorted(self.seen)[:10])}"
 
 
 def _are_parts(a: str, b: str) -> bool:

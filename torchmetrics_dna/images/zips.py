@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from torchmetrics_dna.files.damage import reason_of
 from torchmetrics_dna.files.limits import check_size
-from torchmetrics_dna.images.addresses import asking, is_address
+from torchmetrics_dna.images.addresses import asking, is_address, public
 from torchmetrics_dna.images.archives import Listing, leads_nowhere
 from torchmetrics_dna.images.base import ImageSource
 from torchmetrics_dna.images.kind import Kind, joined
@@ -29,7 +29,10 @@ _LONGEST_PATH = 4096  # bytes of the target of a link
 def open_zips(files: Sequence[str], label: str, reading: Reading) -> ImageSource:
     """Open the images of zips, searched like folders."""
     archives = [_Zip(file) for file in files]
-    sources = [ImageSource(each.names, each.open, each.path, reading.exif_orientation, each.stamp) for each in archives]
+    sources = [
+        ImageSource(each.names, each.open, public(each.path), reading.exif_orientation, each.stamp, [public(each.path)])
+        for each in archives
+    ]
     return joined(sources, label, reading)
 
 
@@ -48,10 +51,10 @@ class _Zip:
         except (OSError, ModuleNotFoundError):
             raise
         except Exception as err:  # zipfile raises ten types
-            raise ValueError(f"{path!r} is not a readable zip archive: {reason_of(err)}") from err
+            raise ValueError(f"{public(path)!r} is not a readable zip archive: {reason_of(err)}") from err
         names = sorted(members, key=natural_key)
         self._members = [members[name] for name in names]  # differ from names for links
-        self.names = Names(names, f"{path}/")
+        self.names = Names(names, f"{public(path)}/")
 
     def open(self, index: int) -> BytesIO:
         archive = self._archive()

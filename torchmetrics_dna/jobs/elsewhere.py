@@ -119,7 +119,7 @@ class _SplitWork(Work):
 def check_reachable(images: Images) -> None:
     """Raise FileNotFoundError unless this machine has the first file of a set, or at least its folder."""
     try:
-        file = images.shards[0].label if isinstance(images, ImageStream) else images.fetch(0)
+        file = images.shards[0].file if isinstance(images, ImageStream) else images.fetch(0)
     except FileNotFoundError as err:
         file = err.filename
     except Exception:  # errors of images are raised when they are read

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import PurePath
+from pathlib import PurePath, PurePosixPath
 from typing import TYPE_CHECKING
 
 from torchmetrics_dna.files.visible import images_in_words
@@ -127,25 +127,12 @@ def _keys_of_pairs(images: ImageSource, pairs: Pairs) -> Sequence[object]:
     if pairs is True:
         return range(len(images))
     if pairs == "name":
-        return names_in_pairs(images.names, images.label)
+        return [str(PurePosixPath(name).with_suffix("")) for name in images.relative_names]
     if not callable(pairs):
         raise ValueError(
             f"Argument `pairs` expected to be True, 'name' or a function of an image's name, but got {pairs!r}"
         )
     return [pairs(name) for name in images.names]
-
-
-def names_in_pairs(names: Sequence[str], root: str) -> list[str]:
-    """Return names by which images are paired: paths below the root, or file names elsewhere, without suffix.
-
-    Example:
-        >>> names_in_pairs(["a/x/1.png", "a/x/2.png"], "a"), names_in_pairs(["b/x/1.jpg"], "list.txt")
-        (['x/1', 'x/2'], ['1'])
-
-    """
-    paths = [PurePath(name) for name in names]
-    below = [path.relative_to(root) if path.is_relative_to(root) else PurePath(path.name) for path in paths]
-    return [str(path.with_suffix("")) for path in below]
 
 
 def _check_partners(a: ImageSource, b: ImageSource, keys_a: Sequence[object], keys_b: Sequence[object]) -> None:

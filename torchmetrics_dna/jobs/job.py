@@ -129,7 +129,7 @@ class Job:
         Args:
             images: The images.
             splits: Range of images, or of shards of a stream, of each split; None for all in one.
-            size: Number of images of each split instead; an incomplete last split is dropped.
+            size: Number of images of each split instead; the last split may have fewer.
             whole: The source that the images are a share of, for groups that are given by index.
 
         Raises:
@@ -147,7 +147,7 @@ class Job:
                 if split.num_images == size:
                     yield split
                     split = None
-            if size is None:
+            if size is None or part.left_out:
                 split = split or self.empty()
                 split.unreadable += part.left_out
             del part
@@ -155,7 +155,7 @@ class Job:
                 assert split is not None
                 yield split
                 split = None  # freed before the next one is allocated: counts may be large
-        if splits is None and size is None:
+        if splits is None and (size is None or split is not None):
             yield split or self.empty()
 
     def run_by(self, images: Images, class_of: Callable[[str], str | None], classes: Sequence[str]) -> dict[str, Split]:

@@ -91,6 +91,8 @@ def _measure(images: ImageSource, extractor: DNAExtractor, reading: Reading) -> 
     forms = 1 + len(_STEPS)
     job = Job(extractor, {"means": SpatialMeans(extractor.neurons)}, reading)
     for split in job.run(ChangedImages(images), [range(i * forms, (i + 1) * forms) for i in range(len(images))]):
+        if len(split.numbers) < forms:  # a version can't be read
+            continue
         for number, means in zip(split.numbers, job.values(split)["means"].double(), strict=True):
             step = number % forms
             if step:

@@ -13,7 +13,6 @@ from torchmetrics_dna.dna import LayerGaussianDNA
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.dna.fid_statistics import is_unnamed
-from torchmetrics_dna.dna.saving import part_of_results
 from torchmetrics_dna.images import ImageSource, open_source
 from torchmetrics_dna.jobs.elsewhere import check_elsewhere, finish_elsewhere
 from torchmetrics_dna.jobs.features import SpatialMeans
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.statistics import State
 
 
-@part_of_results
 @dataclass(frozen=True, eq=False)
 class Measured:
     """Values measured in one pass over an image set."""

@@ -9,12 +9,14 @@ from collections import ChainMap
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from filelock import Timeout
+
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.identity import check_same
 from torchmetrics_dna.dna.load import load_dna
 from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.damage import check_type, read_json, refusing
-from torchmetrics_dna.files.locks import Lock
+from torchmetrics_dna.files.locks import lock, unlock
 from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.images.pixels import stamp_of
 from torchmetrics_dna.jobs.groups import group_names
@@ -23,6 +25,8 @@ from torchmetrics_dna.jobs.job import check_any_read
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+
+    from filelock import FileLock
 
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.images import Images, ImageSource
@@ -77,6 +81,8 @@ def _described(images: Images, job: Job) -> dict[str, Any]:
         "images (digest of names, sizes and times)": f"{count} {sha.hexdigest()[:16]}",
         "batch sizes": job.reading.batch_size,
         "EXIF orientations": images.exif_orientation,
+        "column": job.reading.column,
+        "fps": job.reading.fps,
     }
 
 
@@ -87,9 +93,9 @@ def _of_images(images: ImageSource, job: Job) -> Iterator[str]:
 
 
 def _of_shards(images: ImageStream, job: Job) -> Iterator[str]:
-    yield f"shards\n{job.reading.column}\n{job.reading.fps}\n{job.groups if isinstance(job.groups, str) else ''}"
+    yield f"shards\n{job.groups if isinstance(job.groups, str) else ''}"
     for shard in images.shards:
-        yield f"{shard.label}\n{stamp_of([shard.label].__getitem__, 0)}"
+        yield f"{shard.label}\n{stamp_of([shard.file].__getitem__, 0)}"
 
 
 class Parts:
@@ -98,7 +104,7 @@ class Parts:
     def __init__(self, folder: Path, images: Images, job: Job) -> None:
         self.folder, self.images, self.job = folder, images, job
         self.ranges = parts_of(images, job.reading.batch_size)
-        self._lock: Lock | None = None
+        self._lock: FileLock | None = None
 
     def begin(self, resume: bool) -> None:
         """Make the folder, or resume in it, and lock it.
@@ -110,17 +116,17 @@ class Parts:
         self._check_ours()
         self.folder.mkdir(exist_ok=True)
         try:
-            lock = Lock(self.folder / _LOCK)
-        except BlockingIOError as err:
+            held = lock(self.folder / _LOCK)
+        except Timeout as err:
             raise ValueError(
                 f"Another process is making parts in {str(self.folder)!r}; wait for it, or choose another output"
             ) from err
         try:
             self._begin(job, resume)
         except BaseException:
-            self._leave(lock)
+            self._leave(held)
             raise
-        self._lock = lock
+        self._lock = held
 
     def _begin(self, job: dict[str, Any], resume: bool) -> None:
         finished = len(list(self.folder.glob("[0-9]*.json")))
@@ -149,8 +155,8 @@ class Parts:
         self._leave(self._lock)
         self._lock = None
 
-    def _leave(self, lock: Lock) -> None:
-        lock.release()
+    def _leave(self, held: FileLock) -> None:
+        unlock(held)
         with suppress(OSError):  # it is not empty
             self.folder.rmdir()
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.jobs.sides import Arguments
 
-_OF_NEURONS = ("num_bins", "ranges", "neuron_weights", "neuron_names", "changes")
+_OF_NEURONS = ("num_bins", "ranges", "neuron_weights", "changes")
 _OF_NETWORK = ("properties", "projections")
 
 

@@ -13,10 +13,8 @@ from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
 from torchmetrics_dna.dna.evidence import check_confidence
 from torchmetrics_dna.dna.fid_statistics import is_unnamed, named
 from torchmetrics_dna.dna.load import is_dna_path, load_dna
-from torchmetrics_dna.dna.names import resolve_names
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.dna.unions import Plan
-from torchmetrics_dna.extractors import PRESETS
 from torchmetrics_dna.extractors.projections import own_layers
 from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.files.visible import images_in_words
@@ -40,7 +38,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.dna.distance import Distance
-    from torchmetrics_dna.dna.names import GivenNames
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images, ImageSource, Source
     from torchmetrics_dna.jobs.engine import Engine
@@ -62,7 +59,6 @@ class Arguments:
     num_bins: int | None = None
     ranges: ActivationRanges | str | os.PathLike[str] | None = None
     neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None
-    neuron_names: GivenNames | None = None
     changes: ChangeDictionary | str | os.PathLike[str] | None = None
     confidence: float = 0.95
     num_folds: int | None = NUM_FOLDS
@@ -80,7 +76,7 @@ class Sides:
     measured: Iterator[Measured]  # each measured lazily
     distances: Sequence[Distance]  # that all sides support
     plans: Mapping[str, Plan]  # of evidence for fd, and published fd of a layer, by name
-    words: dict[str, Any]  # names of neurons and changes of images, for Comparison
+    words: dict[str, Any]  # changes of images, for Comparison
     few: bool  # True if loading numba would take longer than the work
     paired: bool = False  # True if images are pairs, in the same folds
 
@@ -145,13 +141,9 @@ def _place(side: Any) -> str | None:
 
 
 def _words(arguments: Arguments, origin: DNA | DNAExtractor) -> dict[str, Any]:
-    """Resolve and check neuron names and changes; names for other layers of a preset are dropped."""
+    """Resolve and check changes."""
     extractor = origin.extractor if isinstance(origin, DNA) else origin.name
-    preset_neurons = PRESETS[extractor].neurons if extractor in PRESETS else None
-    return {
-        "neuron_names": resolve_names(arguments.neuron_names, origin.neurons, preset_neurons),
-        "changes": changes_for(arguments.changes, extractor, origin.weights_digest),
-    }
+    return {"changes": changes_for(arguments.changes, extractor, origin.weights_digest)}
 
 
 def _plan_for_fd(sides: Sequence[Images | DNA], distance: Distance, neurons: Neurons, by_fold: bool) -> Plan:

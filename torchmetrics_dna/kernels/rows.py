@@ -11,6 +11,7 @@ import numpy as np
 
 from torchmetrics_dna.kernels.compile import compiled, compiled_in_any_order
 
+_MOST = 2.0**53  # counts that add up exactly
 _TINY = np.finfo(np.float64).tiny
 
 
@@ -18,7 +19,7 @@ _TINY = np.finfo(np.float64).tiny
 def emd_rows(counts_a: Any, counts_b: Any, distances: Any) -> None:
     """Write the Earth Mover's Distance of each row of two sets of counts."""
     for row in range(len(distances)):
-        distances[row] = _share_difference(np.cumsum(counts_a[row]), np.cumsum(counts_b[row]))
+        distances[row] = _share_difference(_sums(counts_a[row]), _sums(counts_b[row]))
 
 
 @compiled
@@ -36,10 +37,23 @@ def area_rows(counts_a: Any, counts_b: Any, begins: Any, ends: Any, areas: Any) 
     num_bins = counts_a.shape[1]
     differences = np.zeros(num_bins + 1)
     for row in range(len(areas)):
-        sums_a, sums_b = np.cumsum(counts_a[row]), np.cumsum(counts_b[row])
+        sums_a, sums_b = _sums(counts_a[row]), _sums(counts_b[row])
         for k in range(num_bins):
             differences[k + 1] = sums_a[k] / sums_a[-1] - sums_b[k] / sums_b[-1]
         areas[row] = _area(differences, begins[row], ends[row])
+
+
+@compiled
+def _sums(counts: Any) -> Any:
+    """Return running sums, exact up to 2^53; NaN as the last one beyond."""
+    sums = np.empty(len(counts))
+    total = 0.0
+    for k in range(len(counts)):
+        total += counts[k]
+        sums[k] = total
+    if total > _MOST:
+        sums[-1] = np.nan
+    return sums
 
 
 @compiled

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna import HistogramDNA
     from torchmetrics_dna.dna.distance import Grain, Result
-    from torchmetrics_dna.dna.names import NeuronNames
     from torchmetrics_dna.neurons.index import Neurons
 
 
@@ -21,8 +20,6 @@ class ComparisonLike(Protocol):
 
     @property
     def neurons(self) -> Neurons: ...
-    @property
-    def neuron_names(self) -> NeuronNames: ...
     @property
     def names(self) -> tuple[str, str]: ...
     @property

@@ -222,7 +222,7 @@ def _pair(axis: Any, comparison: ComparisonLike, neuron: tuple[str, int], names:
     figures = f"{number(float(emd.values[index]))} bins"
     if emd.evidence is not None and emd.evidence.test is not None:
         figures += f", q = {float(emd.evidence.test.q[index]):.2g}"
-    put_title(axis, f"{visible(in_words(*neuron, comparison.neuron_names))}\n{figures}", 2.6, size=8)
+    put_title(axis, f"{visible(in_words(*neuron))}\n{figures}", 2.6, size=8)
     # log scale, since many neurons are inactive at most positions
     axis.set(xlim=(low, high), yscale="log", xlabel="activation")
     plain_axes(axis)

@@ -15,6 +15,7 @@ from torchmetrics_dna.dna.distances import resolve_distances
 from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.extractors.without_properties import without_properties
 from torchmetrics_dna.files.atomic import check_folder, replacing
+from torchmetrics_dna.images.addresses import public
 from torchmetrics_dna.jobs.groups import partners
 from torchmetrics_dna.jobs.processes import in_step, rank
 from torchmetrics_dna.jobs.sides import Arguments, open_indexed_sides
@@ -194,7 +195,7 @@ def _settings(
         name.upper(): "a DNA" if isinstance(side, DNA) else f"images, {side.label}" for name, side in sides.items()
     }
     if Path(sys.argv[0]).name in ("torchmetrics-dna", "__main__.py"):
-        settings["command"] = shlex.join(["torchmetrics-dna", *sys.argv[1:]])
+        settings["command"] = public(shlex.join(["torchmetrics-dna", *sys.argv[1:]]))
     if interval := comparison.interval:
         settings["folds of images"] = str(interval.num_folds)
     if extractor is None:

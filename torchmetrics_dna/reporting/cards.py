@@ -11,7 +11,7 @@ import torch
 from torchmetrics_dna.dna.names import in_words
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images.properties import PROPERTIES, image_properties
-from torchmetrics_dna.reporting.drawing import data_uri, name_within
+from torchmetrics_dna.reporting.drawing import data_uri
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,15 +36,15 @@ _VISIBLE = ("brightness", "contrast", "saturation", "red against green", "blue a
 def describe_cards(cards: Cards, explained: bool) -> dict[str, Any]:
     """Return the input of the macro ``cards`` of ``cards.html``: texts, numbers, and pictures as data URIs.
 
-    At most three cards are to be shown, the others folded. One is shown if a neuron of its group has a name, or if the
-    crops of A and of B look different, unless a named change explains the difference.
+    At most three cards are to be shown, the others folded. One is shown if the crops of A and of B look
+    different, unless a named change explains the difference.
 
     Args:
         cards: Cards from :func:`~torchmetrics_dna.singles.cards.make_cards`.
         explained: Whether a named change, such as blur, explains the difference.
 
     """
-    shown = [i for i, card in enumerate(cards.cards) if _has_name(card) or (not explained and look_different(card))]
+    shown = [i for i, card in enumerate(cards.cards) if not explained and look_different(card)]
     described = [describe_card(card) | {"sides": _sides(card, cards.images)} for card in cards.cards]
     return {
         "how": _how(cards),
@@ -69,11 +69,6 @@ def look_different(card: Card) -> bool:
 def _visible_properties(picture: Image.Image) -> Tensor:
     properties = image_properties(torch.tensor(np.asarray(picture)).permute(2, 0, 1)[None])[0]
     return properties[[PROPERTIES.index(name) for name in _VISIBLE]]
-
-
-def _has_name(card: Card) -> bool:
-    names = [(card.name, card.neuron), *((similar.name, similar.neuron) for similar in card.others)]
-    return any(name != str(number) for name, number in names)
 
 
 def _how(cards: Cards) -> str:
@@ -102,7 +97,7 @@ def describe_card(card: Card) -> dict[str, Any]:
 
 
 def _called(neuron: Card | OtherNeuron) -> str:
-    return in_words(neuron.layer, neuron.neuron, {neuron.layer: {neuron.neuron: neuron.name}})
+    return in_words(neuron.layer, neuron.neuron)
 
 
 def _sides(card: Card, images: Mapping[str, ImageSource]) -> dict[str, Any]:
@@ -111,7 +106,7 @@ def _sides(card: Card, images: Mapping[str, ImageSource]) -> dict[str, Any]:
     def entries(side: str, crops: list[ImageCrop]) -> list[dict[str, Any]]:
         return [
             {
-                "image": name_within(images[side], crop.image),
+                "image": images[side].relative_names[crop.number],
                 "activation": crop.activation,
                 "picture": as_small_file(crop.picture),
             }

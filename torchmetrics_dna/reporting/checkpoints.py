@@ -14,18 +14,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from filelock import Timeout
 
 from torchmetrics_dna.comparisons.compare import compare
 from torchmetrics_dna.comparisons.comparisons import Comparisons
 from torchmetrics_dna.dna import DNA, check_comparable
 from torchmetrics_dna.dna.load import load_dna
 from torchmetrics_dna.files.atomic import replacing
-from torchmetrics_dna.files.locks import Lock
+from torchmetrics_dna.files.locks import lock, unlock
 from torchmetrics_dna.files.tables import as_csv
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
 from torchmetrics_dna.images import ImageSource, Reading
 from torchmetrics_dna.images.base import left_out_in_words
+from torchmetrics_dna.images.objects import is_output
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import measure
@@ -37,6 +39,8 @@ from torchmetrics_dna.statistics.resolve import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from filelock import FileLock
 
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.extractors import DNAExtractor
@@ -116,7 +120,7 @@ class Checkpoints:
         self._distributed = distributed and world_size() > 1
         self.num_folds = num_folds
         self._comparisons: dict[int, Comparison] = {}
-        self._lock: Lock | None = None
+        self._lock: FileLock | None = None
         self._is_replaced = False
         with in_step(self._distributed):
             self.folder, saved = self._open_folder(Path(folder))
@@ -241,19 +245,19 @@ class Checkpoints:
             raise self._another_reference(actual, expected)
         earlier = _OWNERS.get(self.folder.resolve())
         try:
-            self._lock = Lock(self.folder / ".lock") if earlier is None else earlier._give_up()
-        except BlockingIOError as err:
+            self._lock = lock(self.folder / ".lock") if earlier is None else earlier._give_up()
+        except Timeout as err:
             raise ValueError(
                 f"Another run adds checkpoints to {str(self.folder)!r}; give each run its own folder"
             ) from err
-        self._release = weakref.finalize(self, self._lock.release)
+        self._release = weakref.finalize(self, unlock, self._lock)
         _OWNERS[self.folder.resolve()] = self
 
-    def _give_up(self) -> Lock:
-        lock, self._lock, self._is_replaced = self._lock, None, True
-        assert lock is not None
+    def _give_up(self) -> FileLock:
+        held, self._lock, self._is_replaced = self._lock, None, True
+        assert held is not None
         self._release.detach()
-        return lock
+        return held
 
     def _another_reference(self, actual: str, expected: str) -> ValueError:
         path = str(self.folder / _REFERENCE)
@@ -261,7 +265,7 @@ class Checkpoints:
 
     def _open(self, images: Source | DNA) -> Images | DNA:
         """Open the generated images of a checkpoint; one of several processes may have none."""
-        if hasattr(images, "images"):  # a pipeline's output
+        if is_output(images):
             images = iter([images])
         elif self._distributed and isinstance(images, Sized) and not len(images):
             images = iter(())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.dna import HistogramDNA
-    from torchmetrics_dna.images import ImageSource
     from torchmetrics_dna.images.cells import Crop
 
 GROUPS = 32  # of bins, at most, in a small histogram
@@ -115,11 +113,6 @@ def neuron_map(distances: Tensor, largest: float, columns: int) -> str:
 def colour_bar() -> str:
     """Draw the colour scale of the map as the data URI of a PNG."""
     return _uri(Image.fromarray(_palette(np.linspace(0, 1, 128))[None]), "PNG")
-
-
-def name_within(source: ImageSource, name: str) -> str:
-    """Return the name of an image without the folder of its source."""
-    return name.removeprefix(f"{Path(source.label)}/")
 
 
 def thumbnail(image: NDArray[Any]) -> str:

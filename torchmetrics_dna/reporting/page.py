@@ -12,7 +12,7 @@ import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from torchmetrics_dna.dna.names import in_words, number_and_name
+from torchmetrics_dna.dna.names import in_words, name_of
 from torchmetrics_dna.files.visible import number, p_figure, p_in_words, visible
 from torchmetrics_dna.reporting.cards import describe_cards
 from torchmetrics_dna.reporting.drawing import (
@@ -137,7 +137,7 @@ def _data(comparison: Comparison, order: Tensor, histograms: SmallHistograms) ->
     """Return the data of each neuron for the script, in the order of the map."""
     neurons = comparison.neurons
     all_neurons = [(layer, number) for layer in neurons for number in neurons.numbers(layer)]
-    named = [(number, number_and_name(layer, number, comparison.neuron_names)) for layer, number in all_neurons]
+    named = [(number, name_of(layer, number)) for layer, number in all_neurons]
     numbers = [number if name == str(number) else visible(name) for number, name in named]
     low, high = histograms.ends[order].T
     emd = comparison["dna-emd"]
@@ -168,8 +168,7 @@ def _top(comparison: Comparison, histograms: SmallHistograms, spike_texts: list[
     top = comparison.top_neurons(_TOP)
     for neuron in top:
         i = comparison.neurons.index(neuron["layer"], neuron["neuron"])
-        key = neuron["layer"], neuron["neuron"], comparison.neuron_names
-        neuron["called"], neuron["name"] = in_words(*key), number_and_name(*key)
+        neuron["called"] = in_words(neuron["layer"], neuron["neuron"])
         neuron["spike"] = spike_texts[i]
         neuron["low"], neuron["high"] = histograms.ends[i].tolist()
         neuron["paths"] = [

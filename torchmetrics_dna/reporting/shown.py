@@ -14,7 +14,7 @@ from PIL import Image
 
 from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.jobs.features import contrasted
-from torchmetrics_dna.reporting.drawing import heat_picture, name_within, place_of, thumbnail
+from torchmetrics_dna.reporting.drawing import heat_picture, place_of, thumbnail
 from torchmetrics_dna.singles.ranking import heat_maps
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _read_pairs(
 
 
 def _read(source: ImageSource, number: int) -> tuple[str, Pixels]:
-    return name_within(source, source.names[number]), as_bytes(source[number])
+    return source.relative_names[number], as_bytes(source[number])
 
 
 def _thumbnails(images: Sequence[tuple[str, Pixels]]) -> list[StripImage]:
@@ -132,8 +132,8 @@ def least_like(cards: Cards, side: str, scorer: ImageScorer) -> dict[str, Any]:
     numbers = [sample.numbers[i] for i in order]
     maps = heat_maps(scorer, images, numbers)
     ends, shown = _ends(maps), []
-    for i, number, heat in zip(order, numbers, maps, strict=True):
-        name, pixels = name_within(images, sample.names[i]), images[number]
+    for number, heat in zip(numbers, maps, strict=True):
+        name, pixels = images.relative_names[number], images[number]
         shown.append(
             {
                 "name": name,

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from torchmetrics_dna.dna.names import number_and_name
+from torchmetrics_dna.dna.names import name_of
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import in_words, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
@@ -91,7 +91,7 @@ def neurons_table(comparison: Comparison, most: int = 10) -> Table:
     rows: list[list[Cell]] = [
         [
             neuron["layer"],
-            number_and_name(neuron["layer"], neuron["neuron"], comparison.neuron_names),
+            name_of(neuron["layer"], neuron["neuron"]),
             *(neuron[key] for key in keys.values()),
             *(p_figure(neuron[key]) for key in tests.values()),
         ]

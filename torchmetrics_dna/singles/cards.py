@@ -69,7 +69,6 @@ class OtherNeuron(NamedTuple):
 
     layer: str
     neuron: int
-    name: str
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,6 @@ class Card:
     Attributes:
         layer: Name of its layer.
         neuron: Its number within the layer.
-        name: Its name, or again its number.
         z: Its distance above the null mean, in null standard deviations; None without a test.
         p_value: P-value, corrected for the number of neurons; None without a test.
         q: False discovery rate; None without a test.
@@ -92,7 +90,6 @@ class Card:
 
     layer: str
     neuron: int
-    name: str
     z: float | None
     p_value: float | None
     q: float | None
@@ -335,12 +332,11 @@ def _card(
     return Card(
         neuron["layer"],
         neuron["neuron"],
-        neuron["name"],
         neuron["z"],
         neuron["p_value"],
         neuron["q"],
         ("b" if shift > 0 else "a") if shift else None,
-        [OtherNeuron(*(candidates[i][key] for key in ("layer", "neuron", "name"))) for i in others],
+        [OtherNeuron(*(candidates[i][key] for key in ("layer", "neuron"))) for i in others],
         {side: of_side[column][0] for side, of_side in crops.items()},
         {side: of_side[column][1] for side, of_side in crops.items()},
     )
