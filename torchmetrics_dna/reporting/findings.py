@@ -12,7 +12,6 @@ from torchmetrics_dna.dna.scale import scale_for
 from torchmetrics_dna.files.visible import figure, images_in_words
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.properties import property_in_words
-from torchmetrics_dna.reporting.cards import describe_classes
 from torchmetrics_dna.reporting.drawing import GROUPS, step_path
 from torchmetrics_dna.reporting.words import describe_settings, made_with
 
@@ -116,18 +115,6 @@ class Findings:
         return Place(scale, interval.value, interval.low, interval.high, text, True)
 
     @property
-    def classes(self) -> dict[str, Any] | None:
-        """Sentence and table rows on the classes that the network predicts; None if it has no classifier."""
-        classes = self.cards and self.cards.classes
-        return describe_classes(classes) if classes else None
-
-    @property
-    def sentences(self) -> list[str]:
-        """Sentences after the verdict: properties of images that differ, and predicted classes."""
-        sentences = self.explanation.property_sentences
-        return [*sentences, self.classes["sentence"]] if self.classes and self.classes["rows"] else sentences
-
-    @property
     def sides(self) -> dict[str, str]:
         """Name and number of images of ``"a"`` and ``"b"``."""
         names, counts = self.comparison.names, self.comparison.num_images
@@ -145,7 +132,14 @@ class Findings:
     def summary(self) -> str:
         """One paragraph, for a paper or a pull request."""
         sides = ", ".join(f"{side.upper()}: {text}" for side, text in self.sides.items())
-        return " ".join([f"{sides}.", self.comparison.verdict, *self.sentences, f"({made_with(self.comparison)}.)"])
+        return " ".join(
+            [
+                f"{sides}.",
+                self.comparison.verdict,
+                *self.explanation.property_sentences,
+                f"({made_with(self.comparison)}.)",
+            ]
+        )
 
     @cached_property
     def properties(self) -> list[dict[str, Any]]:

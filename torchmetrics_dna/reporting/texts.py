@@ -24,7 +24,6 @@ def as_markdown(findings: Findings) -> str:
         f"# {headline}",
         "A: {}  \nB: {}".format(*sides),
         *filter(None, [figures, place and escaped_markdown(place.sentence)]),
-        *([escaped_markdown(findings.classes["sentence"])] if findings.classes else []),
         *(f"Note: {escaped_markdown(notice)}." for notice in comparison.notices),
         *(["## What differs", Table(["property of images", "A", "B", "q"], differing).markdown()] if differing else []),
         "## Where in the network",
@@ -41,16 +40,15 @@ def as_markdown(findings: Findings) -> str:
 
 
 def as_json(findings: Findings) -> str:
-    """Render a report as json: that of ``compare`` with the summary, classes, cards and settings."""
-    comparison, classes, cards = findings.comparison, findings.classes, findings.cards
+    """Render a report as json: that of ``compare`` with the summary, cards and settings."""
+    comparison, cards = findings.comparison, findings.cards
     place = findings.place_on_scale
     record = {
         "summary": findings.summary,
-        "sentences": findings.sentences,
+        "sentences": findings.explanation.property_sentences,
         "names": dict(zip("ab", comparison.names, strict=True)),
         **comparison.to_dict(),
         "scale": [mark._asdict() for mark in place.scale.marks] if place else [],
-        "classes": classes and classes["rows"],
         "cards": [describe_card(card) for card in cards.cards] if cards else [],
         "settings": findings.all_settings,
     }

@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 
 from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.extractors.classes import classifier_of
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.images.cells import window
 from torchmetrics_dna.images.pixels import as_bytes
@@ -19,7 +18,6 @@ from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import open_indexed_sides
-from torchmetrics_dna.singles.class_shares import class_shares_of
 from torchmetrics_dna.singles.extremes import Extremes, NeuronExtremes
 from torchmetrics_dna.singles.neuron_groups import mixed, move_together
 
@@ -34,7 +32,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.images.cells import Box, Crop
     from torchmetrics_dna.jobs.measure import Measured
-    from torchmetrics_dna.singles.class_shares import Classes
     from torchmetrics_dna.statistics.rows import ImageRows
     from torchmetrics_dna.statistics.scores import Scorer
 
@@ -105,14 +102,12 @@ class Cards:
 
     Attributes:
         cards: One card for each group of neurons.
-        classes: Classes that the network predicts; None unless it is sure, see :func:`make_cards`.
         images: Sources of the sides that are images, ``"a"``, ``"b"`` or both.
         samples: Measured samples of these images, by side.
 
     """
 
     cards: list[Card]
-    classes: Classes | None
     images: dict[str, ImageSource]
     samples: dict[str, Measured]
 
@@ -145,11 +140,6 @@ def make_cards(
 
     A card shows crops of up to 6 images of a side that excite the neuron most, by their largest activation, and of 3 of
     the others that excite it least, by their smallest (ties: by their largest).
-
-    The classes are those of the default extractor's own classifier, if it has its packaged weights and the layer
-    ``head``. They are left out unless the median over images of the top probability is above 0.3 on both sides, since
-    the network is not sure otherwise. No class is named unless a permutation test over images, of the sum of all
-    differences, has a p-value of 0.05 or less.
 
     Args:
         a: Images, or a DNA or the path of one, whose side has no crops.
@@ -209,10 +199,9 @@ def cards_of(
     _check(comparison, extractor)
     candidates = mixed(_by_evidence(comparison), _CANDIDATES * num_neurons)
     columns = [(neuron["layer"], neuron["neuron"]) for neuron in candidates]
-    classifier = classifier_of(extractor) if len(images) == 2 else None
     samples: dict[str, Measured] = {}
     for side, source in images.items():
-        statistics: dict[str, ImageRows] = {"extremes": NeuronExtremes(columns, extractor.input_size, classifier)}
+        statistics: dict[str, ImageRows] = {"extremes": NeuronExtremes(columns, extractor.input_size)}
         if side in scorers:
             statistics["distances"] = Distances(scorers[side])
         drawn = torch.randperm(len(source), generator=torch.Generator().manual_seed(seed))
@@ -229,12 +218,7 @@ def cards_of(
         for side, source in images.items()
     }
     cards = [_card(candidates, column, groups[column], crops) for column in chosen]
-    classes = (
-        None
-        if classifier is None
-        else class_shares_of(extremes["a"].probabilities, extremes["b"].probabilities, classifier.names)
-    )
-    return Cards(cards, classes, images, samples)
+    return Cards(cards, images, samples)
 
 
 def cut_out(pixels: NDArray[np.uint8], box: Box) -> Image.Image:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import torch
 from typing_extensions import override
 
-from torchmetrics_dna.extractors.classes import LAYER as CLASSIFIED
 from torchmetrics_dna.images.cells import cells_of
 from torchmetrics_dna.statistics.rows import ImageRows
 
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torch import Tensor
-
-    from torchmetrics_dna.extractors.classes import Classifier
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,20 +25,18 @@ class Extremes:
         values: Largest and smallest activation, float32, ``(images, n, 2)``.
         cells: Position of each of these, as fractions of the network's input: left, top, right and bottom,
             ``(images, n, 2, 4)``.
-        probabilities: Probabilities of classes, ``(images, classes)``; 0 columns without a classifier.
 
     """
 
     values: Tensor
     cells: Tensor
-    probabilities: Tensor
 
     @classmethod
     def of(cls, rows: Tensor, num_neurons: int) -> Extremes:
         """Split the rows of :class:`NeuronExtremes`."""
-        values, cells, probabilities = rows.tensor_split([2 * num_neurons, 10 * num_neurons], 1)
+        values, cells = rows.tensor_split([2 * num_neurons], 1)
         each = (len(rows), num_neurons)
-        return cls(values.reshape(*each, 2), cells.reshape(*each, 2, 4), probabilities)
+        return cls(values.reshape(*each, 2), cells.reshape(*each, 2, 4))
 
 
 class NeuronExtremes(ImageRows):
@@ -50,18 +45,12 @@ class NeuronExtremes(ImageRows):
     Args:
         neurons: Layer and number of each neuron.
         input_size: Height and width of the network's input.
-        classifier: Classifier of the extractor, for the probabilities of classes.
 
     """
 
-    def __init__(
-        self,
-        neurons: Sequence[tuple[str, int]],
-        input_size: tuple[int, int] | None,
-        classifier: Classifier | None,
-    ) -> None:
+    def __init__(self, neurons: Sequence[tuple[str, int]], input_size: tuple[int, int] | None) -> None:
         super().__init__()
-        self._neurons, self._input_size, self._classifier = neurons, input_size, classifier
+        self._neurons, self._input_size = neurons, input_size
         self._columns: dict[str, list[int]] = {}
         for column, (layer, _) in enumerate(neurons):
             self._columns.setdefault(layer, []).append(column)
@@ -78,10 +67,7 @@ class NeuronExtremes(ImageRows):
                 most = (sign * of_layer).amax(2)
                 values[:, columns, end] = sign * most.cpu()
                 cells[:, columns, end] = parts[_middle_of(sign * of_layer == most[..., None], parts).cpu()]
-        rows = [values.flatten(1), cells.flatten(1)]
-        if self._classifier is not None:
-            rows.append(self._classifier.probabilities(activations[CLASSIFIED]).cpu())
-        return torch.cat(rows, 1)
+        return torch.cat([values.flatten(1), cells.flatten(1)], 1)
 
 
 def _middle_of(reached: Tensor, parts: Tensor) -> Tensor:
