@@ -54,7 +54,6 @@ FACTS = {
     "sd_vae_encoder": ({"latent": 4}, 4, 512, HALF),
     "hrnet_w48": ({"last_layer": 720}, 720, 224, IMAGENET),
     "dinov2_vit_large": (tokens(24, 1024), 25600, 224, IMAGENET),
-    "dinov3_vit_base": (tokens(12, 768), 9984, 256, IMAGENET),
     "dinov2_edm2": ({"class_token": 1024}, 1024, 224, IMAGENET),
     "dinov2_dgm_eval": ({"class_token": 1024}, 1024, 224, IMAGENET),
     "clip_vit_large_336": (tokens(24, 1024) | {"projected": 768}, 26368, 336, CLIP),
