@@ -22,6 +22,7 @@ from torchmetrics_dna import compare, load_dna, make_dna, rank, report
 from torchmetrics_dna.comparisons import ClassComparisons, Comparison, DistanceMatrix
 from torchmetrics_dna.dna.distances import DISTANCES, PROTOCOLS
 from torchmetrics_dna.dna.saving import Saved
+from torchmetrics_dna.files.container import read_container, write_container
 from torchmetrics_dna.reporting import write_report
 from torchmetrics_dna.singles import Ranking
 

@@ -88,8 +88,9 @@ def test_constants_are_constant(form: str) -> None:
 def test_arguments_are_checked(form: str) -> None:
     with pytest.raises(ValueError, match="Argument `normalize` expected to be a bool"):
         FORMS[form].make(normalize="yes")
-    with pytest.raises(ValueError, match="Unexpected keyword arguments: `foo`"):
-        FORMS[form].make(foo=1)
+    for name in ("foo", "weights", "statistic", "extractor", "sides"):
+        with pytest.raises(ValueError, match=f"Unexpected keyword arguments: `{name}`"):
+            FORMS[form].make(**{name: 1})
     if takes_real(form):
         with pytest.raises(ValueError, match="Argument `reset_real_features` expected to be a bool"):
             FORMS[form].make(reset_real_features=1)
@@ -364,6 +365,23 @@ def test_the_state_dict_is_empty_unless_persistent(form: str) -> None:
     assert not alike(values(metric), expected)
     metric.load_state_dict(saved)
     assert alike(values(metric), expected), "counting went on in the checkpoint"
+
+
+@every_form
+def test_a_part_of_a_state_is_not_loaded(form: str) -> None:
+    metric, restored = ready(form), FORMS[form].make()
+    for each in (metric, restored):
+        each.persistent(True)
+    saved = metric.state_dict()
+    for name in saved:
+        part = {key: value for key, value in saved.items() if key != name}
+        with pytest.raises(RuntimeError, match=f"Missing key.*{name}"):
+            restored.load_state_dict(part)
+    with pytest.raises(RuntimeError, match="Missing key"):
+        restored.load_state_dict({})
+    assert restored.update_count == 0, "nothing was loaded"
+    restored.load_state_dict(saved)
+    assert alike(values(restored), values(metric))
 
 
 @pytest.mark.parametrize(

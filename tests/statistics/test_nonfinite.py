@@ -64,3 +64,14 @@ def test_merging_keeps_the_note(metric: DNAEMD) -> None:
     metric.merge_state(other)
     with pytest.raises(ValueError, match="batches of 2 images"):
         metric.compute()
+
+
+def test_more_images_than_counts_of_64_bits_hold_are_an_error() -> None:
+    metric = DNAEMD(Spoilt(), num_bins=20, ranges="auto")
+    for real in (True, False):
+        metric.update(torch.full((2, 3, 4, 4), 7, dtype=torch.uint8), real=real)
+    for doublings in (45, 18, 20):  # past 2**45, 2**63 and 2**64 images
+        for _ in range(doublings):
+            metric.merge_state(metric)
+        with pytest.raises((OverflowError, RuntimeError), match=r"At most 1,099,511,627,776 images|but got 0 and 0"):
+            metric.compute()

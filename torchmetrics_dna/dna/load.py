@@ -17,9 +17,8 @@ from torchmetrics_dna.dna.paths import check_dna_file, is_official
 from torchmetrics_dna.dna.vdna import load_vdna, with_ranges
 from torchmetrics_dna.files.container import is_container
 from torchmetrics_dna.files.download import PREFIX, fetch
-from torchmetrics_dna.images.addresses import download, is_address
+from torchmetrics_dna.images.addresses import download, is_address, suffix_of
 from torchmetrics_dna.images.arrays import holds_images
-from torchmetrics_dna.images.places import suffix_of
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:

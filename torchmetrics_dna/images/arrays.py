@@ -14,11 +14,10 @@ import numpy as np
 from torchmetrics_dna.files.container import plain_member, read_npy_header
 from torchmetrics_dna.files.damage import refusing
 from torchmetrics_dna.files.limits import check_pixels, check_size
-from torchmetrics_dna.images.addresses import is_address, public
+from torchmetrics_dna.images.addresses import is_address, open_file, public, suffix_of
 from torchmetrics_dna.images.base import Images, ImageSource
 from torchmetrics_dna.images.kind import Kind, joined, stream_of
 from torchmetrics_dna.images.pixels import check_array, stamp_of
-from torchmetrics_dna.images.places import open_file, suffix_of
 from torchmetrics_dna.images.rows import check_column
 
 if TYPE_CHECKING:

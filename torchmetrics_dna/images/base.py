@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import UnidentifiedImageError
 from torch.utils.data import Dataset
-from typing_extensions import override
 
 from torchmetrics_dna.files.damage import reason_of
 from torchmetrics_dna.files.visible import images_in_words
@@ -105,27 +104,6 @@ class ImageSource(Dataset["RGBImage"]):
     def file_facts(self, index: int) -> FileFacts | None:
         """Return format and size of the file of image ``index``; None if it is in memory."""
         return file_facts(self.fetch(index))
-
-
-class VersionedImages(ImageSource):
-    """Images of a source, each in ``count`` versions, one after the other; a source image is decoded once."""
-
-    def __init__(self, source: ImageSource, count: int) -> None:
-        names = [name for name in source.names for _ in range(count)]
-        super().__init__(names, self.decode, source.label, source.exif_orientation, roots=source.roots)
-        self._source, self._count = source, count
-        self._last: tuple[int, RGBImage] | None = None
-
-    @override
-    def decode(self, index: int) -> RGBImage:
-        place, number = divmod(index, self._count)
-        if self._last is None or self._last[0] != place:
-            self._last = place, self._source.decode(place)
-        return self.version(self._last[1], number, index)
-
-    def version(self, image: RGBImage, number: int, index: int) -> RGBImage:
-        """Return version ``number`` of a decoded image; ``index`` is that among all versions."""
-        raise NotImplementedError
 
 
 class Entry(NamedTuple):

@@ -12,6 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from torchmetrics_dna.images.pixels import as_bytes
+
 if TYPE_CHECKING:
     from torchmetrics_dna.images.pixels import RGBImage
 
@@ -26,9 +28,8 @@ _ROWS = 1024
 def thumbnail(image: RGBImage) -> Tensor:
     """Reduce an image ``(H, W, 3)``, uint8 or in [0, 1], to a thumbnail, uint8, shape ``(THUMBNAIL,)``."""
     step = max(1, min(image.shape[:2]) // 256)
-    strided = image[::step, ::step]
-    pixels = strided if strided.dtype == np.uint8 else (255 * strided.clip(0, 1)).round().astype(np.uint8)
-    small = Image.fromarray(np.ascontiguousarray(pixels)).resize((_SIDE, _SIDE), Image.Resampling.BOX)
+    pixels = np.ascontiguousarray(as_bytes(image[::step, ::step]))
+    small = Image.fromarray(pixels).resize((_SIDE, _SIDE), Image.Resampling.BOX)
     return torch.from_numpy(np.asarray(small).reshape(-1).copy())
 
 
@@ -59,5 +60,6 @@ def near_duplicates(thumbnails: Tensor, others: Tensor, apart: Tensor | None = N
 
 def _has_content(thumbnails: Tensor) -> Tensor:
     """True for images of more than one colour."""
-    colours = thumbnails.unflatten(1, (-1, 3)).float()
-    return (colours - colours.mean(1, keepdim=True)).square().mean((1, 2)) > _BLANK**2
+    colours = thumbnails.reshape(len(thumbnails), _SIDE**2, 3).float()
+    deviations: Tensor = (colours - colours.mean(1, keepdim=True)).square().mean((1, 2)).sqrt()
+    return deviations > _BLANK

@@ -9,12 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from torchmetrics_dna.images.addresses import is_address, public, public_names
+from torchmetrics_dna.images.addresses import files_below, is_address, open_file, public, public_names
 from torchmetrics_dna.images.base import ImageSource
 from torchmetrics_dna.images.kind import Kind, joined
 from torchmetrics_dna.images.names import EXTENSIONS, is_image_name, natural_key
 from torchmetrics_dna.images.pixels import stamp_of
-from torchmetrics_dna.images.places import files_below, open_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

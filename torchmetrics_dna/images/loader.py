@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from torchmetrics_dna.images.addresses import forget_threads
 from torchmetrics_dna.images.base import Entry, ImageSource, ImageStream, unreadable
 from torchmetrics_dna.images.pixels import file_facts, to_rgb
-from torchmetrics_dna.images.places import forget_threads
 from torchmetrics_dna.images.properties import image_properties
 from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.images.resize import resize_image

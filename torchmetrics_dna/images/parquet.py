@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.damage import refusing
 from torchmetrics_dna.files.limits import check_unpacked
-from torchmetrics_dna.images.addresses import is_address, public
+from torchmetrics_dna.images.addresses import is_address, open_file, public
 from torchmetrics_dna.images.kind import Kind, stream_of
-from torchmetrics_dna.images.places import open_file
 from torchmetrics_dna.images.rows import check_column, find_column, is_file
 
 if TYPE_CHECKING:

@@ -19,8 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from torchmetrics_dna.files.limits import beyond, check_size, max_pixels, most_bytes
-from torchmetrics_dna.images.addresses import is_address
-from torchmetrics_dna.images.places import read_address
+from torchmetrics_dna.images.addresses import is_address, read_address
 from torchmetrics_dna.images.tensors import scale_remedy
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from torchmetrics_dna.images.addresses import is_address, public
+from torchmetrics_dna.images.addresses import check_address, expand, is_address, is_folder, missing, public, suffix_of
+from torchmetrics_dna.images.archives import TAR, ZIP
 from torchmetrics_dna.images.arrays import ARRAY
 from torchmetrics_dna.images.base import Images, ImageSource, ImageStream, indexed
 from torchmetrics_dna.images.folders import IMAGE, LIST, open_files, open_folder, open_remote_folder, refuse
@@ -23,12 +24,9 @@ from torchmetrics_dna.images.names import EXTENSIONS
 from torchmetrics_dna.images.objects import is_output, open_array, open_image, open_iterable, open_sequence
 from torchmetrics_dna.images.parquet import PARQUET
 from torchmetrics_dna.images.pixels import check_no_address, is_image_file
-from torchmetrics_dna.images.places import check_address, expand, is_folder, missing, suffix_of
 from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.images.rows import is_file
-from torchmetrics_dna.images.tars import TAR
 from torchmetrics_dna.images.video import VIDEO
-from torchmetrics_dna.images.zips import ZIP
 
 if TYPE_CHECKING:
     from torchmetrics_dna.images.kind import Kind

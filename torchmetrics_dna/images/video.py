@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.damage import refusing
 from torchmetrics_dna.files.limits import beyond, max_pixels
-from torchmetrics_dna.images.addresses import public
+from torchmetrics_dna.images.addresses import open_file, public
 from torchmetrics_dna.images.kind import Kind, stream_of
 from torchmetrics_dna.images.loader import cores
-from torchmetrics_dna.images.places import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

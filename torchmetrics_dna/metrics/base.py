@@ -29,7 +29,6 @@ from torchmetrics_dna.metrics.state import (
     outside_graphs,
     sample_of,
     saved,
-    version_of,
 )
 from torchmetrics_dna.statistics.folds import FoldedStatistic
 from torchmetrics_dna.statistics.nonfinite import RefusedImagesError
@@ -291,7 +290,7 @@ class ImageMetric(Metric):
 
         """
         extractor = self.extractor
-        version = version_of(extractor.network), repr(extractor.preparation)
+        version = extractor.weights_version, repr(extractor.preparation)
         if self._hashed is None or self._hashed[0] != version:
             self._hashed = version, (extractor.weights_digest, extractor.digest)
         weights, digest = self._hashed[1]
@@ -340,7 +339,7 @@ class ImageMetric(Metric):
         try:
             yield
         except RefusedImagesError:
-            local = self._cache or self.metric_state  # the latter are reduced ones within a sync
+            local: Any = self._cache or self.metric_state  # the latter are reduced ones within a sync
             with torch.inference_mode():
                 for side in self._sides:
                     self._statistic.forget_refused_({name: local[f"{side}_{name}"] for name in self._names})

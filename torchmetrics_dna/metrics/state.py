@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.statistics import State, Statistic
 
 
-_SAMPLES = 16  # values of each tensor of a network, to detect changes of weights
-
-
 def outside_graphs(call: Callable[..., Any]) -> Callable[..., Any]:
     """Break the graph of a compiled loop around a call, since it uses locks and weak references."""
     disabled: Callable[..., Any] | None = None
@@ -78,25 +75,6 @@ def as_digests(numbers: Tensor) -> list[str]:
     """Return the digests in a state from :func:`as_bytes`."""
     digits = bytes(numbers.tolist()).hex()
     return [digits[start : start + 16] for start in range(0, len(digits), 16)]
-
-
-def version_of(network: nn.Module) -> tuple[Any, ...]:
-    """Return what changes with the weights of a network, without waiting for a device.
-
-    Torch's counters miss writes to ``.data``, such as those of moving averages. On the CPU a sample of the values tells
-    them, on a device :func:`sample_of` does.
-    """
-    return tuple(
-        (
-            tensor.data_ptr(),
-            tensor.dtype,
-            None if tensor.is_inference() else tensor._version,
-            tensor.detach().flatten()[:: tensor.numel() // _SAMPLES + 1].tolist()
-            if tensor.device.type == "cpu"
-            else (),
-        )
-        for tensor in chain(network.parameters(), network.buffers())
-    )
 
 
 def sample_of(network: nn.Module, device: torch.device) -> Tensor:

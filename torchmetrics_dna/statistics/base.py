@@ -152,7 +152,7 @@ class Statistic(ABC):
             if not names:
                 continue
             flat = torch.cat([state[name] for name in names])  # the only copy of the state
-            state |= dict(zip(names, flat.split([len(state[name]) for name in names]), strict=True))
+            state |= dict(zip(names, torch.split(flat, [len(state[name]) for name in names]), strict=True))
             if reduction == "sum":
                 self.align_(state, before)
             dist.all_reduce(flat, operation, group)
