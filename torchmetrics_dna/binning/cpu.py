@@ -1,11 +1,10 @@
 """Counts, means and distances on the CPU, compiled by numba, in one pass over activations of any memory layout.
 
-A tile is a block of neurons by positions of one image. It is copied along the contiguous axis, since a copy prefetches
-many cache lines where arithmetic loads one after another; its values are binned together, then counted. Arrays are
-indexed, not sliced: reference counting of a slice costs as much as a short row.
+A tile is a block of neurons by positions of one image: copied along the contiguous axis, since a copy prefetches many
+cache lines, then binned together, then counted. Arrays are indexed, not sliced: a slice is counted as a reference.
 
-All compiled functions are in this file: numba caches code by the file of a function, whatever others it calls. They run
-in threads of Python: numba's own can't be called by two threads at once, or break in a forked worker of a loader.
+All is in this file, since numba caches code by the file of a function. Threads are Python's: numba's own can't be used
+by two threads at once, or break in a forked worker of a loader.
 """
 
 from __future__ import annotations
@@ -42,7 +41,6 @@ _MOST_BINS = 1 << 24  # so that cells of a tile fit 32 bits
 _BINS = 4  # bins of a histogram that cost as much as one activation
 _MOST_COUNTS = 2.0**53  # of a neuron; float64 has all integers up to it
 _ROUNDING = 2.0**-48  # of a bin's number, relative to the largest, with a reserve
-_TINY = np.finfo(np.float64).tiny
 _DTYPES = {torch.float32, torch.float64, torch.float16, torch.bfloat16}
 
 
@@ -86,11 +84,7 @@ def _stage(task: Any, begin: Any, width: Any, length: Any, staged: Any) -> None:
 
 @_compiled
 def _set_rule(bins: Any, neuron: Any, width: Any, length: Any, along_neurons: Any, rule: Any, cells: Any) -> Any:
-    """Write the bins of each value of a tile, and the first cell of its neuron.
-
-    The number of a bin is about ``(x - rule[0]) * rule[1] + rule[2]``; the result is how far that may be from the
-    middle of a bin to be sure.
-    """
+    """Write what is known of each value of a tile; return how far from the middle of a bin a quick number is sure."""
     centre, scale, start, offset, factor, num_bins = bins
     sure = 0.5
     for j in range(width):
@@ -148,30 +142,15 @@ def _add(counts: Any, numbers: Any, size: Any) -> None:
 
 
 @_compiled
-def _move(counts: Any, cells: Any, first: Any, size: Any, step: Any) -> None:
-    """Add counts times ``step`` to the cells from ``first`` on, and reset them to 0."""
-    for i in range(size):
-        cells[np.uint64(first + i)] += step * np.int64(counts[np.uint64(i)])
-        counts[np.uint64(i)] = 0
-
-
-@_compiled
 def _count(
     bins: Any, rows: Any, cells: Any, offsets: Any, step: Any, references: Any, weights: Any, distances: Any, task: Any
 ) -> Any:
     """Count neurons of each image; return True if all values are finite, else the opposite step undoes the counts.
 
-    Args:
-        bins: Arrays with one or several rows of all neurons, and numbers.
-        rows: Index of the first neuron in ``bins`` for each image, shape ``(B,)``.
-        cells: Counts, ``num_bins`` for each neuron; unused if there are references.
-        offsets: Index of the first count in ``cells`` for each image, shape ``(B,)``.
-        step: 1 or -1.
-        references: Counts of S references, ``(S, N, num_bins)``; S is 0 to count.
-        weights: Weights ``(N,)``; the distances of neurons of weight 0 are left out.
-        distances: Output, the distance of each image to each reference, ``(S, B, N)``.
-        task: Task.
-
+    ``bins`` are arrays of one or several rows of all neurons, and numbers. ``rows`` and ``offsets`` have the index of
+    the first neuron in ``bins``, and of the first of ``cells``, for each image. With ``references``, counts of shape
+    ``(S, N, num_bins)``, nothing is counted, but the distance of each image to each of them written to ``distances``,
+    ``(S, B, N)``, for neurons whose weight is not 0.
     """
     num_bins, positions, along_neurons, tile = bins[5], task.positions, task.along_neurons, task.width * task.length
     rule, of_neuron = np.empty((5, tile)), np.empty(tile, np.int32)
@@ -201,9 +180,15 @@ def _count(
                     all_finite &= _bin_exactly(staged, width * length, here, of_here, bins, numbers)
                 _add(counts, numbers, width * length)
             if len(references) == 0 and (image + 1 == images or offsets[image] != offsets[image + 1]):
-                _move(counts, cells, offsets[image] + first * num_bins, width * num_bins, step)
+                for i in range(width * num_bins):
+                    cells[np.uint64(offsets[image] + first * num_bins + i)] += step * np.int64(counts[np.uint64(i)])
+                    counts[np.uint64(i)] = 0
             for j in range(width if len(references) else 0):
-                _take_sums(counts, j * num_bins, sums)
+                total: Any = 0.0
+                for k in range(num_bins):
+                    total += counts[np.uint64(j * num_bins + k)]
+                    sums[np.uint64(k)] = total
+                    counts[np.uint64(j * num_bins + k)] = 0
                 for s in range(len(references) if weights[first + j] else 0):
                     distances[s, image, first + j] = _distance(sums, 1.0 / positions, expected[s, j])
     return all_finite
@@ -219,16 +204,6 @@ def _set_shares(counts: Any, shares: Any) -> None:
     total = total if total <= _MOST_COUNTS else np.nan
     for k in range(len(counts)):
         shares[k] /= total
-
-
-@_compiled
-def _take_sums(counts: Any, first: Any, sums: Any) -> None:
-    """Write the running sums of counts from ``first`` on, and reset these to 0."""
-    total: Any = np.uint32(0)
-    for k in range(len(sums)):
-        total = np.uint32(total + counts[np.uint64(first + k)])
-        sums[np.uint64(k)] = total
-        counts[np.uint64(first + k)] = 0
 
 
 @_compiled_in_any_order
@@ -250,7 +225,7 @@ def _area(differences: Any, begin: Any, end: Any) -> Any:
         left, right = before + slope * first, before + slope * last
         absolute_sum = abs(left) + abs(right)
         # two triangles if the line crosses 0
-        height = (left * left + right * right) / max(absolute_sum, _TINY) if left * right < 0.0 else absolute_sum
+        height = (left * left + right * right) / max(absolute_sum, 1e-300) if left * right < 0.0 else absolute_sum
         area += height * (last - first) / 2
     return area
 
@@ -330,11 +305,8 @@ def emd_of_rows(*arguments: Tensor) -> Tensor:
     counts_a, counts_b, *limits = (tensor.numpy() for tensor in arguments)
     begins, ends = limits or (np.empty(0), np.empty(0))
     distances = np.empty(len(counts_a))
-    parts = [slice(first, first + _ROWS) for first in range(0, len(counts_a), _ROWS)]
-    _in_threads(
-        lambda rows: _distances_of_rows(counts_a[rows], counts_b[rows], begins[rows], ends[rows], distances[rows]),
-        parts,
-    )
+    work = [(slice(first, first + _ROWS),) for first in range(0, len(counts_a), _ROWS)]
+    _first_bad(lambda r: _distances_of_rows(counts_a[r], counts_b[r], begins[r], ends[r], distances[r]), work)
     return torch.from_numpy(distances)
 
 
@@ -344,11 +316,7 @@ def _arrays(bins: Bins) -> tuple[Any, ...]:
 
 
 def _work(parts: Parts, num_bins: int = 1, beside: int = 0) -> Iterator[tuple[str, list[Tensor], Task]]:
-    """Split the work by neurons into tasks that balance the load of threads.
-
-    Each task comes with the name of its layer, and the tensors that keep its memory alive. The cost of an image for a
-    neuron is its number of activations plus ``beside``.
-    """
+    """Yield tasks of about one cost, activations plus ``beside``, with the layer's name and what keeps its memory."""
     threads = torch.get_num_threads()
     total = sum(layer.numel() + beside * prod(layer.shape[:2]) for _, layer in placed(parts))
     for name, (columns, _) in zip(parts[0], placed(parts[:1]), strict=True):
@@ -358,12 +326,9 @@ def _work(parts: Parts, num_bins: int = 1, beside: int = 0) -> Iterator[tuple[st
         if not pieces:
             continue
         lowest = min(pieces, key=torch.Tensor.data_ptr)
-        origins = np.concatenate(
-            [
-                (piece.data_ptr() - lowest.data_ptr()) // piece.itemsize + np.arange(len(piece)) * piece.stride(0)
-                for piece in pieces
-            ]
-        )
+        starts = [(piece.data_ptr() - lowest.data_ptr()) // piece.itemsize for piece in pieces]
+        of_pieces = [start + np.arange(len(x)) * x.stride(0) for start, x in zip(starts, pieces, strict=True)]
+        origins = np.concatenate(of_pieces)
         (neurons, positions), (neuron_stride, stride) = lowest.shape[1:], lowest.stride()[1:]
         size = int(origins.max()) + (neurons - 1) * neuron_stride + (positions - 1) * stride + 1
         memory = as_strided(lowest.as_strided((1,), (1,)).numpy(), (size,))
@@ -371,8 +336,7 @@ def _work(parts: Parts, num_bins: int = 1, beside: int = 0) -> Iterator[tuple[st
         # a large layer of few neurons is split among threads, too
         width = min(max(_TILE // positions, _WIDEST if along_neurons else 4), -(-neurons // threads))
         width = max(1, min(width, _CELLS // num_bins))
-        length = min(positions, _TILE // width)
-        layout = memory, origins, neuron_stride, stride, positions, along_neurons, width, length
+        layout = memory, origins, neuron_stride, stride, positions, along_neurons, width, min(positions, _TILE // width)
         at_least = max(_TASK, total // (8 * threads)) // (len(origins) * (positions + beside))
         step = -(-max(1, at_least) // width) * width
         for begin in range(0, neurons, step):
@@ -386,18 +350,12 @@ def _in_order(layer: Tensor) -> Tensor:
     return flat if 1 in flat.stride()[1:] else flat.contiguous()
 
 
-def _first_bad(call: Callable[[Task], Any], work: list[tuple[str, list[Tensor], Task]]) -> str | None:
-    """Call a function on all tasks; return the layer of the first one for which it returns False, if any."""
-    results = _in_threads(call, [task for *_, task in work])
-    return next((name for (name, *_), result in zip(work, results, strict=True) if result is False), None)
-
-
-def _in_threads(call: Callable[[Any], Any], work: list[Any]) -> list[Any]:
-    """Call a function on each item, in as many threads as torch has."""
-    threads = torch.get_num_threads()
-    if min(threads, len(work)) < 2:
-        return [call(item) for item in work]
-    return list(_pool(threads, os.getpid()).map(call, work))
+def _first_bad(call: Callable[[Any], Any], work: Sequence[tuple[Any, ...]]) -> str | None:
+    """Call a function on the last of each item, in as many threads as torch has; return the first of one that fails."""
+    threads, items = torch.get_num_threads(), [item[-1] for item in work]
+    each = _pool(threads, os.getpid()).map if min(threads, len(work)) > 1 else map
+    results = list(each(call, items))
+    return next((item[0] for item, result in zip(work, results, strict=True) if result is False), None)
 
 
 @lru_cache(maxsize=1)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
