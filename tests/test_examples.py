@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import runpy
@@ -18,8 +19,8 @@ from commands import in_processes, torchrun
 from golden import GOLDEN
 from PIL import Image
 
-from torchmetrics_dna import compare, load_dna, make_dna
-from torchmetrics_dna.demo import photographs
+from torchmetrics_dna import DNAExtractor, compare, load_dna, make_dna
+from torchmetrics_dna.demo import blur, photographs
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 PAGE = EXAMPLES.parent / "which_extractor.md"  # which holds what what_it_sees.py wrote
@@ -228,3 +229,50 @@ def test_spark_merges_partitions_to_the_dna_of_all(tmp_path: Path) -> None:
         parquet.write_table(pa.table({"image": images}), tmp_path / f"{name}.parquet")
     run("spark_parquet.py", str(tmp_path / "*.parquet"), str(output), timeout=180)
     assert load_dna(output).digest == make_dna(folder).digest
+
+
+def as_jpeg(picture: np.ndarray) -> np.ndarray:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=75)
+    return np.array(Image.open(file))
+
+
+@pytest.mark.outer
+def test_a_single_wrong_choice_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = [np.ascontiguousarray(photo[:120]) for photo in photographs(16)]
+    reference, samples = photos[:8], [blur(photo, 1) for photo in photos[8:]]
+    nearest = [
+        [np.array(Image.fromarray(photo).resize((224, 224), Image.Resampling.NEAREST)) for photo in side]
+        for side in (reference, samples)
+    ]
+    hidden = {
+        "as the protocol says": compare(reference, samples, metrics=["dna-fd"], num_folds=None),
+        "images are saved as JPEG of quality 75": compare(
+            reference, list(map(as_jpeg, samples)), metrics=["dna-fd"], num_folds=None
+        ),
+        "images are resized by Pillow, nearest": compare(*nearest, metrics=["dna-fd"], num_folds=None),
+        "images are cut to their central square": compare(
+            reference, samples, DNAExtractor(crop="center"), metrics=["dna-fd"], num_folds=None
+        ),
+        "the network runs in bfloat16": compare(
+            reference, samples, DNAExtractor(dtype="bfloat16"), metrics=["dna-fd"], num_folds=None
+        ),
+    }
+    example = runpy.run_path(str(EXAMPLES / "reconcile.py"), run_name="reconcile")
+    sides = [list(map(Image.fromarray, side)) for side in (samples, reference)]
+    values = {name: example["value_of"]("dna-fd", name, *sides) for name in example["CHOICES"]}
+    for name, result in hidden.items():
+        digits = 3 if "bfloat16" in name else 5  # which amplifies that tensors are resized with other rounding
+        claimed = f"{result['dna-fd'].value:.{digits}f}"
+        assert [choice for choice, value in values.items() if example["explains"](value, claimed)] == [name]
+
+    for folder, side in zip(("samples", "photos"), sides, strict=True):
+        (tmp_path / folder).mkdir()
+        for i, picture in enumerate(side):
+            picture.save(tmp_path / folder / f"{i}.png")
+    arguments = [tmp_path / "samples", tmp_path / "photos", "--metric", "dna-fd", "--claimed", claimed]
+    monkeypatch.setattr(sys, "argv", ["reconcile.py", *map(str, arguments)])
+    example["main"]()
+    assert capsys.readouterr().out.endswith(f"{claimed}: the network runs in bfloat16\n")

@@ -206,3 +206,15 @@ def test_contact_sheet_of_outliers() -> None:
     height, width = wide[0].shape[:2]
     assert axis.images[1].get_extent() == [(width - height) // 2, (width + height) // 2, height, 0]
     assert len(rank(PHOTOS[:1], PHOTOS[:4], square).plot().axes) == 2
+
+
+def test_maps_of_floats_lie_over_the_same_pictures_as_those_of_bytes() -> None:
+    network = DNAExtractor(layers=["block_4"])
+    shown = []
+    for photos in (PHOTOS[:4], [(photo / 255).astype(np.float32) for photo in PHOTOS[:4]]):
+        figure = rank(photos, PHOTOS[:6], network).plot(maps=True)
+        shown.append([axis.images[0].get_array() for axis in figure.axes if len(axis.images) == 2])
+    assert len(shown[0]) == len(shown[1]) == 4
+    for picture, same in zip(*shown, strict=True):
+        np.testing.assert_allclose(picture, same, atol=1e-4)
+        assert np.ptp(picture) > 20

@@ -135,7 +135,6 @@ class Measured:
         self.means = torch.empty(len(self.folds), extractor.neurons.total)
         for numbers in alike(pictures):
             found = extractor(data.batch([pictures.images[number] for number in numbers]))
-            extractor.release()
             parts = [activation_histogram(x, low[name], high[name], num_bins) for name, x in found.items()]
             counts, fold = torch.cat(parts).int(), int(self.folds[numbers[0]])
             self.everything[fold] += counts

@@ -62,7 +62,6 @@ def measured(pictures: Iterator[NDArray[np.uint8]] | Pictures, extractor: DNAExt
         ten.append(picture)
         if len(ten) == TEN:
             found = extractor(data.batch(ten))
-            extractor.release()
             counts = [activation_histogram(values, low[name], high[name], BINS) for name, values in found.items()]
             yield Images(torch.cat(counts).int(), torch.cat([x.flatten(2).mean(2) for x in found.values()], 1))
             ten = []

@@ -98,7 +98,6 @@ class Measure:
                 for i, values in enumerate(found[layer].split(1), start):
                     counts[i, rows] = activation_histogram(values, low[rows], high[rows], BINS).short()
             means.append(torch.cat([x.flatten(2).mean(2) for x in found.values()], 1))
-        self.extractor.release()
         return Images(counts, torch.cat(means))
 
     def in_folds(self, images: Images, chosen: Tensor, folds: Tensor) -> HistogramDNA:

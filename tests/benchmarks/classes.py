@@ -1,4 +1,4 @@
-"""Memory of many classes, with the default extractor: read class by class, and kept by a metric.
+"""Memory of many classes, with the default extractor: read class by class.
 
     python tests/benchmarks/classes.py --classes 100 1000
 
@@ -37,24 +37,12 @@ def read_by_class(classes: int) -> Any:
     return f"total dna-emd {comparisons.total['dna-emd'].value:.3f}"
 
 
-def metric(classes: int) -> Any:
-    import torch
-
-    from torchmetrics_dna import DNAEMD, DNAExtractor
-
-    by_class = DNAEMD(DNAExtractor(input_size=SIDE), classes=classes, reduction="class", num_bins=50)
-    for real in (True, False):
-        batch = torch.from_numpy(images(32, int(real))).movedim(3, 1)
-        by_class.update(batch, real, classes=torch.arange(32) * classes // 32)
-    return f"{len(by_class.compute())} classes have images"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--classes", type=int, nargs="+", default=[100, 1000])
     parser.add_argument("--alone", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    runs = {"compare by class, 1,000 bins": read_by_class, "DNAEMD(classes=...), 50 bins": metric}
+    runs = {"compare by class, 1,000 bins": read_by_class}
     if arguments.alone:
         start = time.perf_counter()
         summary = runs[arguments.alone](arguments.classes[0])

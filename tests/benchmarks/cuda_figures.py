@@ -168,12 +168,10 @@ def updates(dry: bool) -> Iterable[tuple[str, Figures]]:
 
 
 def _bare(extractor: DNAExtractor, images: Tensor) -> None:
-    extractor.release()
     extractor(images)
 
 
 def _updated(metric: object, images: Tensor, label: str) -> None:
-    metric.extractor.release()  # so that the network runs  # type: ignore[attr-defined]
     if label == "DNARealism":
         metric.reset()  # type: ignore[attr-defined]
         metric.update(images)  # type: ignore[attr-defined]

@@ -212,13 +212,13 @@ def computing(images: Tensor, rounds: int) -> None:
 
 
 def scores(rounds: int) -> None:
-    """Scores of 32 images, and of a pool all that it takes until they are there."""
+    """Scores of 32 images."""
     images = pictures(32)
     emd = DNAEMD(DNAExtractor())
     emd.update(images, real=True)
     dna = emd.to_dna(True)
     bare = DNAExtractor()
-    ways = {"distance": None, "contrast with a DNA": dna, "contrast with the pool": "pool"}
+    ways = {"distance": None, "contrast with a DNA": dna}
     metrics = {
         name: DNARealism(DNAExtractor(), reference=dna, contrast=way, compute_with_cache=False)
         for name, way in ways.items()

@@ -231,3 +231,14 @@ def test_shifts_and_histograms_are_those_of_the_activations(photos: list[np.ndar
             assert np.abs(np.cumsum(share.numpy() - expected / expected.sum())).sum() < 0.05
     with pytest.raises(ValueError, match="No histograms were compared"):
         compare(make_dna(a, extractor, kind="gaussian"), make_dna(b, extractor, kind="gaussian")).histograms("mean", 0)
+
+
+def test_sides_that_share_blank_tiles_are_tested_like_others() -> None:
+    images, blank = (
+        np.random.default_rng(0).integers(0, 256, (20, 20, 24, 3), np.uint8),
+        np.full((4, 20, 24, 3), 255, np.uint8),
+    )
+    sides = (np.concatenate([half, blank]) for half in (images[:10], images[10:]))
+    comparison = compare(*sides, layers=["block_0"])
+    assert comparison.copies == 0
+    assert not any("share images" in notice or "nearly like" in notice for notice in comparison.notices)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import processes
@@ -13,18 +12,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from class_sets import NAMES, OPTIONS, SETS, check, extractor, of_class, tensor
+from class_sets import NAMES, OPTIONS, SETS, check, extractor, of_class
 from commands import run
-from networks import Outputs
 from PIL import Image
 from typer import Exit
 
-from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, compare
+from torchmetrics_dna import compare
 from torchmetrics_dna.cli.compare import output_of
 from torchmetrics_dna.cli.gates import check_gates
 from torchmetrics_dna.cli.output import Format, write
 from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
-from torchmetrics_dna.images import Reading
+from torchmetrics_dna.comparisons.classes import by_class
+from torchmetrics_dna.images import ImageSource, Reading
 
 
 def test_classes_are_as_measured_by_themselves() -> None:
@@ -33,73 +32,6 @@ def test_classes_are_as_measured_by_themselves() -> None:
 
 def test_in_several_processes() -> None:
     processes.run(3, check)
-
-
-def test_total_of_a_metric_is_that_of_all_images() -> None:
-    metric, plain = DNAEMD(extractor(), classes=NAMES, **OPTIONS), DNAEMD(extractor(), **OPTIONS)
-    for side, (images, classes) in SETS.items():
-        metric.update(tensor(images), side == "real", classes=classes)
-        plain.update(tensor(images), side == "real")
-    assert metric.compute() == plain.compute()
-    by_class = DNAEMD(extractor(), classes=NAMES, reduction="class", **OPTIONS)
-    dogs = [tensor(of_class(side, "dog")) for side in SETS]
-    assert by_class(dogs[0], True, classes=["dog"] * 11) == {}  # no fakes yet
-    assert set(by_class(dogs[1], False, classes=["dog"] * 11)) == {"dog"}
-    by_class.reset()
-    by_class.update(dogs[0], True, classes=["dog"] * 11)
-    with pytest.raises(RuntimeError, match="No class has 1 image on both sides"):
-        by_class.compute()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({}, "given to the metric, but not to `update`"),
-        ({"classes": ["cat"]}, "a class for each of 2 images, but got 1"),
-        ({"classes": ["cat", "cow"]}, r"'cow', which is not one of the 4 classes \(cat, dog, emu, fox\)"),
-        ({"classes": torch.tensor([0, 4])}, "has 4, which is not"),
-        ({"classes": torch.tensor(0)}, "but got a scalar"),
-        ({"classes": [0, 1], "groups": ["a", "b"]}, "`groups` goes with folds"),
-    ],
-)
-def test_wrong_classes_add_nothing(arguments: dict[str, Any], message: str) -> None:
-    metric = DNAEMD(extractor(), classes=NAMES, **OPTIONS)
-    with pytest.raises(ValueError, match=message):
-        metric.update(tensor(SETS["real"][0][:2]), True, **arguments)
-    assert metric.update_count == 0
-    assert metric.to_dna(real=True).num_images == 0
-
-
-def test_what_is_not_finite_adds_nothing() -> None:
-    network = Outputs(lambda imgs: {"log": imgs.float().log()})  # of black, minus infinity
-    metric = DNAFrechet(DNAExtractor(network), classes=NAMES)
-    images = torch.full((2, 3, 8, 8), 5, dtype=torch.uint8)
-    images[1, 0, 0, 0] = 0
-    with pytest.raises(ValueError, match="'log'"):
-        metric.update(images, True, classes=["cat", "dog"])
-    assert metric.to_dnas(real=True)["cat"].num_images == 0
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"classes": 0}, "number above 0"),
-        ({"classes": ["a", "a"]}, "different names"),
-        ({"reduction": "class"}, "there are no classes"),
-        ({"classes": 2, "num_folds": 20}, "does not go with `num_folds`"),
-    ],
-)
-def test_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        DNAEMD(extractor(), **OPTIONS, **arguments)
-
-
-def test_without_classes() -> None:
-    metric = DNAEMD(extractor(), **OPTIONS)
-    with pytest.raises(ValueError, match="given to `update`, but not to the metric"):
-        metric.update(tensor(SETS["real"][0][:2]), True, classes=["cat", "dog"])
-    with pytest.raises(ValueError, match="No classes of images are kept apart"):
-        metric.to_dnas(real=True)
 
 
 @pytest.fixture(scope="module")
@@ -197,3 +129,15 @@ def test_a_column_of_parquet(
     assert "There is no column 'colour'" in capsys.readouterr().err
     assert run(monkeypatch, "compare", *sides, "--by", "folder") == 2
     assert "give 'column:NAME'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16-le"])
+def test_labels_in_another_encoding_are_told_with_their_file(encoding: str, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.csv"
+    source = ImageSource(["x/a/1.png", "x/2.png"], str, "x")
+    labels.write_text("image,class\na/1.png,Möwe\n2.png,gull\n", encoding=encoding)
+    with pytest.raises(ValueError, match=rf"'{labels}' is not in UTF-8; save it as UTF-8$"):
+        by_class(source, str(labels))
+    for spelled, saved in (("./a//1.png", "utf-8"), ("a/1.png", "utf-16")):
+        labels.write_text(f"image,class\n{spelled},Möwe\n2.png,gull\n", encoding=saved)
+        assert by_class(source, str(labels)) == {"gull": [1], "Möwe": [0]}

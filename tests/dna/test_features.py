@@ -66,3 +66,16 @@ def test_any_kind_of_dna_is_known_from_the_start() -> None:
     code = "from torchmetrics_dna.dna import DNA; print(*sorted(DNA._kinds()))"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert process.stdout.split() == ["gaussian", "histogram", "layer-gaussian"]
+
+
+def test_a_copy_of_an_image_that_is_in_the_index_twice_is_found() -> None:
+    generator = torch.Generator().manual_seed(0)
+    distinct = torch.randn(6, 5, generator=generator)
+    images = torch.stack([distinct[0] + 1e-3, distinct[1] + 1e-3, distinct[2] * 2])
+    index = torch.cat([distinct, distinct[:1], distinct[:1] * (1 + 1e-6)])  # other kernels round differently
+    once, often = (
+        find_nearest(Features(images, NEURONS, "x"), Features(rows, NEURONS, "x")) for rows in (distinct, index)
+    )
+    assert often.copies.tolist() == once.copies.tolist() == [True, True, False]
+    torch.testing.assert_close(often.ratios, once.ratios)
+    assert find_nearest(Features(images, NEURONS, "x"), Features(distinct[:1], NEURONS, "x")).ratios.isnan().all()

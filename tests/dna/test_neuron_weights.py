@@ -63,3 +63,9 @@ def test_weights_of_something_else(changes: dict[str, object], message: str, tmp
         resolve_weights(weights, **fitting | changes)
     with pytest.raises(ValueError, match=r"expected to have shape \(4,\)"):
         NeuronWeights(torch.ones(3), NEURONS, "tiny")
+
+
+def test_weights_of_zero_make_no_distance() -> None:
+    for weights in (torch.zeros(4), NeuronWeights(torch.zeros(4), NEURONS, "tiny")):
+        with pytest.raises(ValueError, match="expected to have a weight other than 0, but all are 0"):
+            resolve_weights(weights, NEURONS, "tiny")

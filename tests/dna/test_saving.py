@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import random
+import subprocess
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from all_results import EXTRACTOR, FIXED, RESULTS, A, B
-from mutations import mutated, mutated_json
+from damage import damaged
 from torch import Tensor
 
 from torchmetrics_dna import compare, load_dna, make_dna, rank, report
@@ -68,6 +70,30 @@ def test_a_file_gives_back_the_result(name: str, tmp_path: Path) -> None:
     assert (tmp_path / "b.result.npz").read_bytes() == (tmp_path / "a.result.npz").read_bytes()
     frame = pytest.importorskip("pandas").DataFrame(result.rows())
     assert loaded.to_dataframe().equals(frame)
+
+
+@pytest.mark.slow
+def test_a_new_process_loads_each_class(tmp_path: Path) -> None:
+    """A script that reads a file has imported nothing but the class."""
+    for name in SAVED:
+        result = RESULTS[name][0]()
+        kind, home = type(result).__name__, "singles" if isinstance(result, Ranking) else "comparisons"
+        result.save(tmp_path / "a.result.npz")
+        script = f"from torchmetrics_dna.{home} import {kind}; print({kind}.load('a.result.npz'))"
+        done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.stdout.strip(), done.stderr) == (repr(result), ""), name
+
+
+def test_what_another_version_wrote_is_not_called_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "a.result.npz"
+    RESULTS["all with all"][0]().save(path)
+    header, arrays = read_container(path)
+    newer = arrays["values"].tobytes().replace(b'"DistanceMatrix"', b'"DistanceTensor"')
+    arrays["values"] = np.frombuffer(newer, np.uint8)
+    write_container(path, header["dna"], arrays, written_by="torchmetrics-dna 99.0")
+    with pytest.raises(ValueError, match="written by torchmetrics-dna 99.0: it holds a 'DistanceTensor', which") as err:
+        DistanceMatrix.load(path)
+    assert "damaged" not in str(err.value)
 
 
 def test_a_loaded_ranking_has_no_images(tmp_path: Path) -> None:
@@ -164,25 +190,13 @@ def test_numbers_that_json_lacks_are_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "count"), [("two sets", 40), *(pytest.param(name, 250, marks=pytest.mark.outer) for name in SAVED)]
 )
-def test_damaged_and_forged_files_are_refused_in_one_line(name: str, count: int, tmp_path: Path) -> None:
+def test_damaged_files_are_refused_in_one_line(name: str, count: int, tmp_path: Path) -> None:
     path = tmp_path / "a.result.npz"
     RESULTS[name][0]().save(path)
-    content, (header, arrays) = path.read_bytes(), read_container(path)
-    rng, messages = random.Random(0), list[str]()
+    content, rng = path.read_bytes(), random.Random(0)
     for _ in range(count):
-        _, damaged = mutated(content, rng)
-        if damaged == content:
+        path.write_bytes(damaged(content, rng))
+        if path.read_bytes() == content:
             continue
-        path.write_bytes(damaged)
         with pytest.raises(ValueError, match=r"^[^\n]*a\.result\.npz[^\n]*$"):
             Saved.load(path)
-    for _ in range(count):
-        # checksums and digest fit, so only what is in the file can tell
-        _, text = mutated_json(arrays["values"].tobytes(), rng)
-        write_container(path, header["dna"], {**arrays, "values": np.frombuffer(text, np.uint8)})
-        try:
-            Saved.load(path)
-        except ValueError as err:
-            messages.append(str(err))
-    assert len(messages) > 0.4 * count
-    assert all("a.result.npz" in message and "\n" not in message and len(message) < 1000 for message in messages)

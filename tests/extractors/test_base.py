@@ -207,7 +207,7 @@ def test_a_module_gets_images_as_they_are_unless_told_otherwise() -> None:
     plain, prepared = DNAExtractor(network), DNAExtractor(network, input_size=8, mean=[0.5] * 3, std=[0.5] * 3)
     images = random_images(1, 2)
     plain(images)
-    assert inputs[-1].data_ptr() == images.data_ptr()
+    assert inputs[-1].dtype == images.dtype
     assert torch.equal(inputs[-1], images)
     prepared(images)
     assert inputs[-1].shape == (1, 3, 8, 8)
@@ -316,7 +316,7 @@ def test_packed_weights_follow_the_network(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.undo()
     copied = pickle.loads(pickle.dumps(extractor))
     assert torch.equal(copied(images)["block_1"], packed)
-    copied.to(torch.bfloat16).to(torch.float32)  # weights lose digits
+    copied.network.to(torch.bfloat16).to(torch.float32)  # weights lose digits
     rounded = copied(images)["block_1"]
     assert not torch.equal(rounded, packed)
     torch.testing.assert_close(rounded, packed, rtol=0, atol=0.05 * float(packed.abs().max()))
@@ -386,11 +386,11 @@ def test_the_digest_follows_the_weights_of_a_users_module(way: str) -> None:
         "buffer": lambda: network[1].running_mean.add_(1),
     }
     changes[way]()
-    for after in (make_dna(images, extractor, ranges="auto", num_bins=16), metric.to_dna(True)):
-        expected = DNAExtractor(network, input_size=8).weights_digest
-        assert after.weights_digest == expected != before.weights_digest
-        with pytest.raises(ValueError, match="can't be merged or compared, their weights"):
-            before.merge(after)
+    after = make_dna(images, extractor, ranges="auto", num_bins=16)
+    assert after.weights_digest == DNAExtractor(network, input_size=8).weights_digest != before.weights_digest
+    with pytest.raises(ValueError, match="can't be merged or compared, their weights"):
+        before.merge(after)
+    assert metric.to_dna(True).weights_digest == before.weights_digest, "as they were when images were counted"
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -427,12 +427,6 @@ def test_copies_are_the_extractor_itself_and_pickles_carry_it(default_extractor:
     loaded = pickle.loads(pickle.dumps(extractor))
     images = torch.rand(1, 3, 20, 20)
     assert torch.equal(loaded(images)["stem"], extractor(images)["stem"])
-
-
-def test_half_precision_reaches_the_network() -> None:
-    extractor = DNAExtractor(Convolutions(), layers=["stem"], input_size=16)
-    nn.Sequential(extractor).half()
-    assert extractor(random_images(2, 0))["stem"].dtype == torch.float16
 
 
 def test_pooled_gives_spatial_means(default_extractor: DNAExtractor) -> None:

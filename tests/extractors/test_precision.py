@@ -8,13 +8,12 @@ import pickle
 import shutil
 import subprocess
 import sys
-from copy import deepcopy
 from pathlib import Path
 
 import pytest
 import skimage.data
 import torch
-from networks import Convolutions, random_images
+from networks import random_images
 
 from torchmetrics_dna import DNAEMD, DNAExtractor, make_dna
 from torchmetrics_dna.dna.origin import extractor_of
@@ -23,15 +22,12 @@ from torchmetrics_dna.functional import dna_emd
 LAYERS = ["block_0", "block_6"]
 # batches of several sizes, and what torch compiled for them
 COMPILE = """
-import json, sys
-from networks import Convolutions, random_images
+import json
+from networks import random_images
 from torch._dynamo.utils import counters
 from torchmetrics_dna import DNAExtractor
 
-if sys.argv[1] == "module":
-    extractor = DNAExtractor(Convolutions(), layers=["stem", "body.3"], compile=True)
-else:
-    extractor = DNAExtractor(layers=["block_0"], compile=True)
+extractor = DNAExtractor(layers=["block_0"], compile=True)
 sums = [sum(float(values.sum()) for values in extractor(random_images(count, 0) / 255).values()) for count in (4, 7, 1)]
 print(json.dumps([sums, counters["stats"]["unique_graphs"]]))
 """
@@ -63,18 +59,17 @@ def test_other_precisions_are_refused(dtype: object) -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")  # torch's own use of it
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler")
-@pytest.mark.parametrize("layers", [["stem", "body.3"], pytest.param(None, marks=pytest.mark.outer)])
-def test_compiled_networks_give_the_same(layers: list[str] | None) -> None:
-    plain, compiled = (DNAExtractor(Convolutions(), layers=layers, compile=compiles) for compiles in (False, True))
+def test_compiled_networks_give_the_same() -> None:
+    plain, compiled = (DNAExtractor(layers=["block_0"], compile=compiles) for compiles in (False, True))
     assert compiled.digest == plain.digest
-    images = random_images(5, 0).float() / 255
-    copies = [deepcopy(compiled), pickle.loads(pickle.dumps(compiled))] if layers else []  # each compiles anew
-    for extractor in (compiled, *copies):
-        for batch in (images, images[:2]) if extractor is compiled else (images,):
+    images, folder = random_images(5, 0).float() / 255, os.environ.get("TORCHINDUCTOR_CACHE_DIR")
+    for extractor in (compiled, pickle.loads(pickle.dumps(compiled))):  # which compiles anew
+        for batch in (images, images[:2]):
             activations = extractor(batch)
             assert list(activations) == list(plain.neurons)
             for layer, values in plain(batch).items():
-                torch.testing.assert_close(activations[layer], values, rtol=1e-5, atol=1e-6)
+                torch.testing.assert_close(activations[layer], values, rtol=1e-4, atol=1e-4)
+    assert os.environ.get("TORCHINDUCTOR_CACHE_DIR") == folder
     metric = DNAEMD(compiled, normalize=True, num_bins=20)
     metric.update(images, real=True)
     metric.update(images / 2, real=False)
@@ -86,13 +81,12 @@ def test_compiled_networks_give_the_same(layers: list[str] | None) -> None:
 
 @pytest.mark.outer
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler")
-@pytest.mark.parametrize("network", ["module", "named"])
-def test_a_later_process_compiles_no_code(network: str, tmp_path: Path) -> None:
+def test_a_later_process_compiles_no_code(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "TORCHINDUCTOR_CACHE_DIR"}
     environment |= {"TORCH_HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
 
     def run() -> tuple[object, set[Path]]:
-        command = [sys.executable, "-c", COMPILE, network]
+        command = [sys.executable, "-c", COMPILE]
         printed = subprocess.run(command, env=environment, capture_output=True, check=True).stdout
         return json.loads(printed), set(tmp_path.glob("inductor/**/*.so"))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from threading import Event
 
 import pytest
@@ -24,13 +23,11 @@ def score(extractor: DNAExtractor, images: Tensor) -> list[Tensor]:
     return [metric.compute() for metric in metrics]
 
 
-@pytest.fixture(params=["plain", "compiled"])
-def extractors(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[DNAExtractor]:
+@pytest.fixture
+def extractors() -> list[DNAExtractor]:
     """Two extractors of one network, which is in training mode."""
-    # the graphs of torch.compile, without the minute that their code takes
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
-    network, compiled = Convolutions(), request.param == "compiled"
-    return [DNAExtractor(network, layers=["stem", "body"], input_size=16, compile=compiled) for _ in range(2)]
+    network = Convolutions()
+    return [DNAExtractor(network, layers=["stem", "body"], input_size=16) for _ in range(2)]
 
 
 @pytest.mark.parametrize("several", [False, True])

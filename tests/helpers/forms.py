@@ -13,8 +13,6 @@ from torchmetrics import Metric
 from torchmetrics_dna import CMMD, MIND, make_dna
 from torchmetrics_dna.metrics import PRDC
 
-CLASSES = ["a", "b", "a", "c", "c", "a", "b"]
-
 
 class Form(NamedTuple):
     """A metric, and what ``update`` takes beside images."""
@@ -46,10 +44,6 @@ def in_order(metric: Metric, imgs: Tensor, real: bool) -> dict[str, object]:
     return {"indices": torch.arange(len(imgs)) + 100 * metric.update_count}
 
 
-def classed(metric: Metric, imgs: Tensor, real: bool) -> dict[str, object]:
-    return {"real": real, "classes": CLASSES[: len(imgs)]}
-
-
 def grouped(metric: Metric, imgs: Tensor, real: bool) -> dict[str, object]:
     return {"real": real, "groups": list("aabbcac")[: len(imgs)]}
 
@@ -66,12 +60,9 @@ FORMS: dict[str, Form] = {
     **{name: Form(make, plainly) for name, make in MAKERS.items()},
     **{name: Form(make, one_sided) for name, make in ONE_SIDED.items()},
     "emd with reference": Form(lambda **kwargs: with_reference("emd", **kwargs), only_fake),
-    "realism with indices": Form(ONE_SIDED["contrasted_realism"], in_order),
+    "realism with indices": Form(ONE_SIDED["realism"], in_order),
     "realism, contrast": Form(contrasted, one_sided),
     "realism, some neurons": Form(some_neurons, one_sided),
-    "emd by class": Form(lambda **kwargs: emd(classes=list("abc"), reduction="class", **kwargs), classed),
-    "auto emd by class": Form(lambda **kwargs: emd(classes=list("abc"), ranges="auto", **kwargs), classed),
-    "frechet by class": Form(lambda **kwargs: frechet(classes=list("abc"), **kwargs), classed),
     "emd in folds": Form(lambda **kwargs: emd(num_folds=5, **kwargs), grouped),
     "auto emd in folds": Form(lambda **kwargs: emd(num_folds=5, ranges="auto", **kwargs), grouped),
     "frechet in folds": Form(lambda **kwargs: frechet(num_folds=5, **kwargs), grouped),

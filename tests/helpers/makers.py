@@ -50,10 +50,6 @@ def realism(**kwargs: object) -> DNARealism:
     return DNARealism(EXTRACTOR, **{"reference": reference} | kwargs)
 
 
-def contrasted_realism(**kwargs: object) -> DNARealism:
-    return realism(**{"contrast": "pool"} | kwargs)
-
-
 def outlier_realism(**kwargs: object) -> DNARealism:
     reference = make_dna(REAL, EXTRACTOR, kind="layer-gaussian")
     return DNARealism(EXTRACTOR, **{"reference": reference} | kwargs)
@@ -71,7 +67,7 @@ MAKERS: dict[str, Callable[..., Metric]] = {
 # without the forms that differ in what they count by alone
 CLASSES = {maker.__name__: maker for maker in (emd, frechet, layer_frechet)}
 ONE_SIDED: dict[str, Callable[..., Metric]] = {
-    maker.__name__: maker for maker in (realism, contrasted_realism, outlier_realism, activation_range)
+    maker.__name__: maker for maker in (realism, outlier_realism, activation_range)
 }
 
 

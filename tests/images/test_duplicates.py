@@ -47,3 +47,13 @@ def test_chunks_change_nothing_and_too_many_are_not_looked_at(monkeypatch: pytes
     assert near_duplicates(plain, copies, folds) == expected
     monkeypatch.setattr(duplicates, "MOST", 39)
     assert near_duplicates(plain, copies, folds) is None
+
+
+def test_images_of_one_colour_are_no_copies() -> None:
+    random = np.random.default_rng(0)
+    blank = [np.full((64, 64, 3), level, np.uint8) for level in (0, 255, 255)]
+    blank += [random.normal(240, 3, (64, 64, 3)).round().astype(np.uint8)]  # a scan of nothing
+    a, b = thumbnails([*PHOTOS[:5], *blank]), thumbnails([*blank, *PHOTOS[4:8]])
+    folds = torch.arange(len(a) + len(b))
+    assert near_duplicates(a, b) == near_duplicates(a, b, folds) == 1
+    assert near_duplicates(a[5:], b[:4]) == near_duplicates(a[5:], b[:0]) == 0

@@ -20,12 +20,16 @@ from address_space import at_most
 from PIL import Image
 
 from torchmetrics_dna.images import open_source
+from torchmetrics_dna.images.pixels import opened
 from torchmetrics_dna.images.tensors import check_images
 
 RNG = np.random.default_rng(0)
 SHADES = RNG.random((9, 7), np.float32)
 BYTES = RNG.integers(0, 256, (9, 7, 3), np.uint8)
 DEEP = RNG.integers(0, 65536, (9, 7, 3), np.uint16)
+
+
+FOURTH = "a fourth channel that is no alpha; for a network of 3 channels save those three"
 
 
 def saved(path: Path, pixels: np.ndarray, **options: object) -> Path:
@@ -39,7 +43,6 @@ def saved(path: Path, pixels: np.ndarray, **options: object) -> Path:
         (SHADES, {}, SHADES[..., None]),
         (DEEP[..., 0], {}, DEEP[..., :1] / 65535),
         (DEEP[..., 0], {"byteorder": ">"}, DEEP[..., :1] / 65535),
-        (DEEP, {"photometric": "rgb"}, DEEP // 256),  # Pillow cuts to 8 bits
         (BYTES, {"photometric": "rgb"}, BYTES),
         (np.moveaxis(BYTES, 2, 0), {"photometric": "rgb", "planarconfig": "separate"}, BYTES),
         (np.dstack([BYTES, BYTES[..., 0]]), {"photometric": "rgb"}, BYTES),
@@ -68,7 +71,9 @@ def test_tiffs_that_are_read(pixels: np.ndarray, options: dict, expected: np.nda
             {"photometric": "minisblack", "planarconfig": "contig"},
             "(2 channels|not a TIFF that Pillow reads; .* 1, 3 or 4 channels)",  # older Pillow does not read it
         ),
-        (np.moveaxis(DEEP, 2, 0), {"photometric": "rgb", "planarconfig": "separate"}, "16-bit channels apart"),
+        (DEEP, {"photometric": "rgb"}, "colours of 16 bits, of which Pillow reads 8"),
+        (np.moveaxis(DEEP, 2, 0), {"photometric": "rgb", "planarconfig": "separate"}, "colours of 16 bits"),
+        (BYTES[:, :, [0, 1, 2, 0]], {"photometric": "rgb", "extrasamples": ["unspecified"]}, FOURTH),
         (BYTES[..., 0].view(np.int8), {}, "8-bit signed integers; expected"),
         (DEEP[..., 0].view(np.int16), {}, "16-bit signed integers"),
         (DEEP[..., 0].astype(np.int32), {}, "32-bit signed integers"),
@@ -357,3 +362,39 @@ def test_other_channels_are_told_of_the_argument() -> None:
             check_images(torch.zeros(4, channels, 28, 28, dtype=torch.uint8), False)
     with pytest.raises(ValueError, match=r"expected to have shape \(B, 1 or 3, H, W\), but got \(4, 2, 8, 8\)$"):
         check_images(torch.zeros(4, 2, 8, 8, dtype=torch.uint8), False, (1, 3))
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """A PNG of 16 bits a channel, which Pillow does not write."""
+    kinds = {1: 0, 2: 4, 3: 2, 4: 6}
+    height, width, channels = pixels.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", width, height, 16, kinds[channels], 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    sums = ((kind, data, zlib.crc32(kind + data)) for kind, data in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(struct.pack(">I", len(d)) + k + d + struct.pack(">I", s) for k, d, s in sums)
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_colours_of_16_bits_are_not_cut_to_8(channels: int) -> None:
+    deep = np.dstack([DEEP, DEEP])[..., :channels]
+    files = [png(deep)] if channels != 3 else [png(deep), b"P6 7 9 65535\n" + deep.astype(">u2").tobytes()]
+    for file in files:
+        with pytest.raises(ValueError, match="it has colours of 16 bits, of which Pillow reads 8; save it with 8 bits"):
+            open_source([file])[0]
+    shallow = np.array(open_source([b"P6 7 9 255\n" + BYTES.tobytes()])[0])
+    np.testing.assert_array_equal(shallow, BYTES)
+    if channels > 2:
+        np.testing.assert_allclose(open_source(deep / 65535)[0], DEEP / 65535, rtol=0, atol=1e-7)  # as the message says
+    np.testing.assert_allclose(open_source([png(DEEP[..., :1])])[0][..., 0], DEEP[..., 0] / 65535, rtol=0, atol=1e-7)
+
+
+def test_pillows_limit_of_pixels_is_as_before_whoever_reads_at_once() -> None:
+    before, file = Image.MAX_IMAGE_PIXELS, BytesIO(huge(8))
+    first, second = opened(file), opened(BytesIO(huge(8)))
+    first.__enter__()
+    assert before == Image.MAX_IMAGE_PIXELS  # another thread may open an image while this one is decoded
+    second.__enter__()
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+    assert before == Image.MAX_IMAGE_PIXELS

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 from golden import GOLDEN
+from hub_server import serving
 from PIL import Image
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
-from torchmetrics_dna.images import Reading, open_source
+from torchmetrics_dna.images import ImageStream, Reading, open_source
 
 
 def picture(path: Path, value: int = 0) -> Path:
@@ -230,3 +232,52 @@ def test_sources_without_images(tmp_path: Path) -> None:
 def test_things_that_are_no_pictures(item: object, message: str) -> None:
     with pytest.raises(ValueError, match=f"^Can't read image 'image 0': .*{message}"):
         open_source([item])[0]
+
+
+class Counted(IterableDataset):
+    """Stream that knows its length."""
+
+    def __len__(self) -> int:
+        return 3
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return iter(np.stack([colour] * len(self)))
+
+
+def test_an_iterable_dataset_with_a_length_is_a_stream() -> None:
+    source = open_source(Counted())
+    assert isinstance(source, ImageStream)
+    assert [np.array_equal(entry.image, colour) for entry in source] == [True] * 3
+
+
+def test_images_of_a_dataset_of_several_shards_have_names_of_their_own() -> None:
+    datasets = pytest.importorskip("datasets")
+    rows = {"image": [colour.tolist()] * 5, "number": list(range(5))}
+    features = datasets.Features({"image": datasets.Array3D((3, 4, 3), "uint8"), "number": datasets.Value("int64")})
+    dataset = datasets.Dataset.from_dict(rows, features=features).to_iterable_dataset(num_shards=2).with_format("numpy")
+    names = [entry.name for entry in open_source(dataset, Reading(column="image"))]
+    assert names == ["shard 0, image 0", "shard 0, image 1", "shard 0, image 2", "shard 1, image 0", "shard 1, image 1"]
+
+
+def test_addresses_are_shown_without_credentials_and_signatures(tmp_path: Path) -> None:
+    signed = picture(tmp_path / "a.png?X-Signature=SECRET"), tmp_path / "b.zip?X-Signature=SECRET"
+    with zipfile.ZipFile(signed[1], "w") as archive:
+        archive.write(signed[0], "c.png")
+    with serving({"plain": tmp_path}) as (server, _):
+        address = f"{server}/plain/"
+        for source, names in (
+            (f"{address}{signed[0].name}", [f"{address}a.png"]),
+            ([f"{address}{signed[0].name}"], [f"{address}a.png"]),
+            ([f"{address}a.png?id=1&key=SECRET", f"{address}a.png?id=2"], [f"{address}a.png#0", f"{address}a.png#1"]),
+        ):
+            opened = open_source(source)
+            assert list(opened.names) == names
+            assert "SECRET" not in opened.label
+        assert open_source(f"{address}{signed[0].name}")[0].shape == (3, 4, 3)
+        with pytest.raises(FileNotFoundError, match=f"^There is nothing at '{address}none.tar'; check the address$"):
+            open_source(f"{address}none.tar?X-Signature=SECRET")
+        with pytest.raises(ValueError, match=f"^Can't read image '{address}none.png': There is nothing at"):
+            open_source([f"{address}none.png?X-Signature=SECRET"])[0]
+    with pytest.raises((OSError, ModuleNotFoundError)) as caught:
+        open_source("http://me:SECRET@127.0.0.1:9/x.tar?key=SECRET")
+    assert "SECRET" not in str(caught.value)

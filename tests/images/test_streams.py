@@ -37,9 +37,9 @@ from typing_extensions import Self
 from torchmetrics_dna import DNAExtractor, compare, load_dna, make_dna, rank, report
 from torchmetrics_dna import rank as rank_images
 from torchmetrics_dna.images import ImageStream, Reading, open_source
+from torchmetrics_dna.images.addresses import expand
 from torchmetrics_dna.images.base import Shard
 from torchmetrics_dna.images.loader import load_batches
-from torchmetrics_dna.images.places import expand
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.make import make_files
 from torchmetrics_dna.jobs.make_changes import make_changes

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
+from fractions import Fraction
 from pathlib import Path
 
 import kinds
 import numpy as np
 import pytest
+import torch
 from kinds import PIXELS
 
-from torchmetrics_dna.images import ImageStream, open_source
+from torchmetrics_dna.images import ImageStream, Reading, open_source
+from torchmetrics_dna.images.loader import load_batches
 
 FRAMES = np.tile(np.kron(PIXELS[:8], np.ones((3, 3, 1), np.uint8)), (3, 1, 1, 1))  # 24
 LENGTH = "its frames end after .* of 2.00 seconds; it has been cut off, copy it anew"
@@ -37,11 +41,7 @@ def frames(path: Path) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("name", VIDEOS)
-def test_videos_that_are_cut_off_or_damaged_are_told(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # of this machine, the structure of Matroska is looked at first: here, what is said of files at addresses
-    monkeypatch.setattr("torchmetrics_dna.images.video.is_address", lambda _: True)
+def test_videos_that_are_cut_off_or_damaged_are_told(name: str, tmp_path: Path) -> None:
     codec, options, message = VIDEOS[name]
     path = tmp_path / name
     content = Path(kinds.encoded(path, codec, FRAMES, **options)).read_bytes()
@@ -56,29 +56,6 @@ def test_videos_that_are_cut_off_or_damaged_are_told(
         middle = len(content) // 2
         path.write_bytes(content[:middle] + bytes(80) + content[middle + 80 :])
         assert DAMAGED in frames(path)[1]
-
-
-def test_where_matroska_is_damaged_is_told(tmp_path: Path) -> None:
-    path = tmp_path / "x.webm"
-    content = Path(kinds.encoded(path, "libvpx", FRAMES)).read_bytes()
-    path.write_bytes(content[:3000])
-    assert frames(path) == (
-        0,
-        f"Can't read images of '{path}': it has 3000 bytes of {len(content)}, so it has been cut off; copy it anew",
-    )
-    # elements of a cluster begin with their kind, a size of two bytes, the track, and the time
-    block = next(m.start() for m in re.finditer(rb"\xa3[\x40-\x7f].\x81", content, re.DOTALL) if m.start() > 2000)
-    for place, byte in ((block, b"\xa4"), (block + 1, b"\x7f")):
-        path.write_bytes(content[:place] + byte + content[place + 1 :])
-        assert re.search(r"it is damaged at byte \d+; copy it anew$", frames(path)[1])
-    # one that is written while it is recorded does not say where its clusters end
-    parts = content.split(b"\x1f\x43\xb6\x75")
-    sizes = [9 - part[0].bit_length() for part in parts[1:]]
-    endless = [((1 << 7 * size + 1) - 1).to_bytes(size, "big") for size in sizes]
-    opened = [unknown + part[size:] for unknown, part, size in zip(endless, parts[1:], sizes, strict=True)]
-    path.write_bytes(b"\x1f\x43\xb6\x75".join([parts[0], *opened]))
-    assert len(opened) > 1
-    assert frames(path) == (24, "")
 
 
 @pytest.mark.parametrize(
@@ -103,3 +80,38 @@ def test_frames_of_too_many_pixels_are_refused(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("TORCHMETRICS_DNA_MAX_PIXELS", str(60 * 72 - 1))
     with pytest.raises(ValueError, match=r"x.mp4' as a video: its frames have .* more than 4319 pixels; to read"):
         open_source(path)
+
+
+def test_frames_are_as_many_as_asked_for_after_a_gap(tmp_path: Path) -> None:
+    import av
+
+    times = [*range(10), *range(50, 60)]  # tenths of a second
+    with av.open(str(tmp_path / "x.mkv"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = FRAMES.shape[2], FRAMES.shape[1], "yuv420p"
+        for time, image in zip(times, FRAMES, strict=False):
+            frame = av.VideoFrame.from_ndarray(image, "rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+    def taken(fps: float) -> list[int]:
+        entries = open_source(tmp_path / "x.mkv", Reading(fps=fps))
+        return [times[int(entry.name.rpartition(" ")[2])] for entry in entries]
+
+    assert taken(2) == [0, 5, 50, 55]
+    assert taken(10) == taken(30) == times
+
+
+def test_few_frames_are_held_in_their_full_size(tmp_path: Path) -> None:
+    frames = np.kron(np.tile(PIXELS, (6, 1, 1, 1)), np.ones((16, 16, 1), np.uint8))
+    path = kinds.encoded(tmp_path / "x.mp4", "mpeg4", frames)
+    expected = [batch.images for batch in load_batches(open_source(path), (32, 32), reading=Reading(num_workers=0))]
+    frame = frames[0].nbytes
+    del frames
+    tracemalloc.start()
+    batches = list(load_batches(open_source(path), (32, 32), reading=Reading(num_workers=2)))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert torch.equal(torch.cat([batch.images for batch in batches]), torch.cat(expected))
+    assert peak < 20 * frame

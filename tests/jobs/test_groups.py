@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from networks import random_images
 from pixel_sets import EXTRACTOR, RANGES, A, B
 
@@ -48,6 +49,9 @@ def test_groups_are_shared_out_evenly_and_by_name_alone() -> None:
     folds = group_folds([f"clip {i}" for i in range(600)], 20)
     assert folds.bincount(minlength=20).min() > 10
     assert group_folds(["clip 7", "clip 7"], 20).tolist() == [int(folds[7])] * 2
+    numbers = [7, 8, 7]
+    for groups in (torch.tensor(numbers), list(torch.tensor(numbers)), np.array(numbers)):
+        assert group_folds(groups, 20).tolist() == group_folds(numbers, 20).tolist()
 
 
 def test_frames_of_one_clip_are_no_test() -> None:

@@ -335,6 +335,20 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_forked_process_neither_releases_a_lock_nor_closes_what_is_not_its_own(tmp_path: Path) -> None:
+    code = (
+        "import os, pathlib, sys\nfrom filelock import Timeout\nfrom torchmetrics_dna.files.locks import lock, unlock\n"
+        "path = pathlib.Path('lock')\nheld = lock(path)\n"
+        "if os.fork() == 0:\n"
+        "    files = [open(sys.executable, 'rb') for _ in range(20)]\n    unlock(held)\n"
+        "    os._exit(not all(file.read(1) for file in files))\n"
+        "assert os.wait()[1] == 0\nassert path.exists()\n"
+        "try:\n    lock(path)\nexcept Timeout:\n    unlock(held)\n    unlock(lock(path))\n    print('held')\n"
+    )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert (process.stdout, process.stderr) == ("held\n", "")
+
+
 def test_where_files_go(tmp_path: Path) -> None:
     assert output_paths(tmp_path / "x", ["gaussian"]) == {"gaussian": tmp_path / "x"}
     for name, expected in (("x.npz", "x.gaussian.npz"), ("x", "x.gaussian"), ("a.b.dna.npz", "a.b.gaussian.dna.npz")):

@@ -10,11 +10,12 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torch.utils.data import Dataset
 
 from torchmetrics_dna import DNAEMD, DNAExtractor, compare, make_dna
 from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.dna.changes import ChangeDictionary, changes_for
-from torchmetrics_dna.images import open_source
+from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.images.changes import CHANGES, STRENGTHS, change_image
 from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.jobs.make_changes import ChangedImages, make_changes
@@ -162,3 +163,28 @@ def test_properties_come_first() -> None:
     without_network = compare(photos[:20], changed, LAYER, num_folds=None).explain()
     assert without_network.properties[0].name in ("sharpness", "fine detail")
     assert (without_network.p_value, without_network.changes, without_network.properties[0].q) == (None, None, None)
+
+
+class Unsteady(Dataset):
+    """Photographs of which one can't be read for the first time."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    def __len__(self) -> int:
+        return len(PHOTOS)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        self.reads += index == 5
+        if index == 5 and self.reads == 1:
+            raise OSError
+        return PHOTOS[index]
+
+
+def test_an_image_of_which_a_version_is_missing_is_left_out(extractor: DNAExtractor) -> None:
+    reading = Reading(num_workers=0, skip_unreadable=True)
+    dictionary = make_changes(Unsteady(), extractor, reading=reading)
+    expected = make_changes(PHOTOS[:5] + PHOTOS[6:], extractor)
+    change = dictionary.names.index("blur")
+    assert dictionary.num_images == expected.num_images == 23
+    torch.testing.assert_close(dictionary.shifts[change], expected.shifts[change])

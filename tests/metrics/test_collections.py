@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import gc
+import pickle
 import weakref
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from accelerator import Accelerator
 from makers import EXTRACTOR, FAKE, MAKERS, RANGES, REAL, emd, fed, frechet, frechet_of_activations, with_reference
 from networks import Convolutions, Pixels
-from torch import Tensor
-from torchmetrics import MetricCollection
+from torch import Tensor, nn
+from torchmetrics import Metric, MetricCollection
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
-from torchmetrics.wrappers import FeatureShare
+from torchmetrics.wrappers import FeatureShare, MetricTracker
+from torchmetrics.wrappers.abstract import WrapperMetric
 
 from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, DNAFrechet
 
@@ -126,22 +132,18 @@ def four_metrics(extractor: DNAExtractor) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("kind", ["loop", "collection"])
-def test_one_pass_for_all_and_nothing_is_held_after_it(kind: str) -> None:
+def test_one_pass_for_all_members_and_nothing_is_held_after_it() -> None:
     extractor = DNAExtractor(Pixels())
     passes = Passes(extractor)
     metrics = four_metrics(extractor)
-    collection = MetricCollection(dict(metrics)) if kind == "collection" else None
+    collection = MetricCollection(metrics | {"again": DNAEMD(extractor, ranges=RANGES)})
     buffer = torch.empty_like(REAL)
     for i, (imgs, real) in enumerate([(REAL, True), (REAL // 2, False), (REAL // 3, False)], start=1):
         buffer.copy_(imgs)
-        if collection is None:
-            for metric in metrics.values():
-                metric.update(buffer, real=real)
-        else:
-            collection.update(buffer, real=real)
+        collection.update(buffer, real=real)
         assert passes.count == i
         assert passes.nothing_is_held()
+    assert {"emd", "again"} in map(set, collection.compute_groups.values())
     clones = {name: metric.clone() for name, metric in four_metrics(DNAExtractor(Pixels())).items()}
     for name, metric in clones.items():
         metric.update(REAL, real=True)
@@ -161,25 +163,129 @@ def test_a_buffer_changed_between_metrics_is_seen_as_changed() -> None:
     second.update(buffer, real=True)
     buffer.mul_(0)
     third.update(buffer, real=True)
-    assert passes.count == 3
+    assert passes.count == 3  # each metric beside a collection has its own
     for metric, images in ((first, REAL), (second, 255 - REAL), (third, REAL * 0)):
         single = DNAEMD(EXTRACTOR, ranges=RANGES)
         single.update(images, real=True)
         assert torch.equal(metric.real_counts, single.real_counts)
 
 
-def test_activations_go_with_the_images_where_a_metric_did_not_ask() -> None:
+class Between(Metric):
+    """Member of a collection that does something else than asking for activations."""
+
+    def __init__(self, act: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.act = act
+
+    def update(self, imgs: Tensor, real: bool) -> None:
+        self.act(imgs)
+
+    def compute(self) -> Tensor:
+        return torch.zeros(())
+
+
+def fail(_: Tensor) -> None:
+    raise RuntimeError("of another metric")
+
+
+class Skips(WrapperMetric):
+    """Wrapper whose metric is never asked."""
+
+    def __init__(self, metric: Metric) -> None:
+        super().__init__()
+        self.metric = metric
+
+    def update(self, imgs: Tensor, real: bool) -> None:
+        pass
+
+    def compute(self) -> Tensor:
+        return torch.zeros(())
+
+
+@pytest.mark.parametrize(
+    "other", [lambda _: Between(fail), lambda extractor: Skips(DNAFrechet(extractor))], ids=["fails", "skips"]
+)
+def test_nothing_is_held_where_a_member_never_asks(other: Callable[[DNAExtractor], Metric]) -> None:
     extractor = DNAExtractor(Pixels())
     passes = Passes(extractor)
-    metrics = four_metrics(extractor)
-    images = REAL.clone()
-    metrics["emd"].update(images, real=True)
-    assert not passes.nothing_is_held()
-    del images
-    assert passes.nothing_is_held()
-    images = REAL.clone()
-    metrics["emd"].update(images, real=True)
-    metrics["emd"].reset()
+    members = {"a": DNAEMD(extractor, ranges=RANGES), "b": other(extractor), "c": DNAFrechet(extractor)}
+    collection = MetricCollection(members, compute_groups=False)
+    for turn in range(1, 3):
+        with suppress(RuntimeError):
+            collection.update(REAL, real=True)
+        assert passes.nothing_is_held()
+        assert passes.count == turn
+        members["c"].update(REAL, real=True)
+        extractor(REAL)
+        assert passes.nothing_is_held()
+        passes.count = turn
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+@pytest.mark.parametrize("wrapped", [MetricCollection, MetricTracker])
+def test_images_rewritten_unseen_are_other_images(
+    wrapped: Callable[[MetricCollection], MetricCollection], on_device: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torchmetrics_dna.binning.counting.optional", lambda _: None)  # no Triton without a GPU
+    with Accelerator() if on_device else nullcontext():
+        extractor = DNAExtractor(Pixels())
+        metrics = {"mean": DNAEMD(extractor, ranges=RANGES), "gaussian": DNAFrechet(extractor)}
+        collection = MetricCollection(metrics).to("cuda" if on_device else "cpu")
+        tracked: Any = wrapped(collection)
+        if isinstance(tracked, MetricTracker):
+            tracked.increment()
+        separate = DNAEMD(EXTRACTOR, ranges=RANGES)
+        separate.update(REAL[:5], real=True)
+        separate.update(FAKE, real=False)
+        buffer = REAL[:5].clone().to("cuda" if on_device else "cpu")
+        tracked.update(buffer, real=True)
+        memory = buffer.on_cpu if on_device else buffer
+        with torch.inference_mode():
+            memory.numpy()[:] = FAKE.numpy()  # as DLPack, a CUDA graph or `.data` would
+        tracked.update(buffer, real=False)
+        expected = separate.compute().item()
+        assert expected > 1
+        assert tracked.compute()["mean"].item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_weights_that_change_are_seen() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.factor = nn.Parameter(torch.ones(()))
+
+        def forward(self, imgs: Tensor) -> Tensor:
+            return imgs.float().mean((2, 3)) * self.factor
+
+    network = Scaled()
+    extractor = DNAExtractor(network)
+
+    def double(_: Tensor) -> None:
+        network.factor.data.mul_(2)
+
+    first, second = DNAFrechet(extractor), DNAFrechet(extractor)
+    collection = MetricCollection({"a": first, "b": Between(double), "c": second}, compute_groups=False)
+    collection.update(REAL, real=True)
+    means = [metric.to_dna(True).mean for metric in (first, second)]
+    torch.testing.assert_close(2 * means[0], means[1])
+
+
+def test_forward_and_copies_share_as_well() -> None:
+    extractor = DNAExtractor(Pixels())
+    passes = Passes(extractor)
+    collection = MetricCollection(four_metrics(extractor))
+    collection.update(REAL, real=True)
+    for turn, each in enumerate((collection, collection.clone()), start=2):
+        each.update(FAKE, real=False)
+        assert passes.count == turn
+    extractor.network._forward_hooks.clear()
+    loaded = pickle.loads(pickle.dumps(collection))
+    passes = Passes(loaded["emd"].extractor)
+    loaded.update(FAKE, real=False)
+    assert passes.count == 1
+    passes = Passes(extractor)
+    MetricCollection({"emd": DNAEMD(extractor, ranges=RANGES), "frechet": DNAFrechet(extractor)})(REAL, real=True)
+    assert passes.count == 1
     assert passes.nothing_is_held()
 
 

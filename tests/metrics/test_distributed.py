@@ -258,6 +258,35 @@ def test_processes_that_disagree_all_raise(tmp_path: Path) -> None:
     run(3, disagreements)
 
 
+def collectives(rank: int, world: int) -> None:
+    """Settings are compared by an all-gather; then one all-reduce a side, or two with extremes, also with folds."""
+    called: list[str] = []
+    for name in ("all_reduce", "all_gather", "all_gather_object", "broadcast", "reduce", "gather"):
+        collective = getattr(dist, name)
+
+        def counted(*args: object, name: str = name, collective: object = collective, **kwargs: object) -> object:
+            called.append(name)
+            return collective(*args, **kwargs)
+
+        setattr(dist, name, counted)
+    auto = {"ranges": "auto"}
+    for metric, number in (
+        (emd(), 1), (emd(num_folds=20), 1), (emd(**auto), 2), (emd(num_folds=20, **auto), 2),
+        (frechet(num_folds=20), 1), (MAKERS["layer_frechet"](), 2),
+    ):  # fmt: skip
+        called.clear()
+        feed_shards(metric, rank, world)
+        value = metric.compute()
+        expected = ["all_gather"] + ["all_reduce"] * number * 2
+        # a rank without images has weights that the others lack
+        assert [name for name in called if name != "all_gather_object"] == expected
+        equal_everywhere(value)
+
+
+def test_a_sync_is_one_reduction_a_side(tmp_path: Path) -> None:
+    run(2, collectives)
+
+
 def memory(rank: int, world: int, path: str) -> None:
     """Peak memory of a sync beyond the state, in states; ours, and torchmetrics' way beside it."""
     network = DNAExtractor(Outputs(lambda imgs: imgs.float().mean((2, 3)).repeat(1, 1664)))

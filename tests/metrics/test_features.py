@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerator import Accelerator
 from golden import load
 from makers import EXTRACTOR, FAKE, REAL, alone
 from networks import Outputs, Pixels
@@ -151,6 +152,27 @@ def test_one_pass_and_one_state_for_both() -> None:
 def test_bad_arguments(call: Callable[[], Metric], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_an_empty_metric_takes_states_of_other_devices_to_its_own() -> None:
+    with Accelerator():
+        there, here = MIND(EXTRACTOR).to("cuda"), MIND(EXTRACTOR)
+        there.update(REAL.to("cuda"), real=True)
+        here.merge_state(there)
+        assert here.features(True).device.type == here.real_features[0].device.type == "cpu"
+
+
+@pytest.mark.parametrize("make", [MIND, CMMD, partial(PRDC, nearest_k=2)], indirect=True)
+def test_images_that_a_device_refused_are_in_no_features(make: Callable[..., Metric]) -> None:
+    with Accelerator():
+        metric, expected = make(normalize=True).to("cuda"), make(normalize=True)
+        for images, real in ((REAL, True), (FAKE, False)):
+            metric.update((images / 255).to("cuda"), real=real)
+            expected.update(images / 255, real=real)
+        metric.update(torch.full((3, 3, 12, 10), torch.nan).to("cuda"), real=True)
+        with pytest.raises(ValueError, match="Layer 'mean' gave activations that are NaN or infinite for batches of 3"):
+            metric.to_features(True)
+        assert torch.equal(metric.to_features(True).values, expected.features(True))
 
 
 def share_features(rank: int, world: int) -> None:

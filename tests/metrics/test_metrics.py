@@ -122,7 +122,7 @@ def test_emd_works_from_one_image_and_frechet_distances_do_not() -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"reduction": "sum"}, ValueError, "'mean', 'layer', 'none' or 'class', but got 'sum'"),
+        ({"reduction": "sum"}, ValueError, "'mean', 'layer' or 'none', but got 'sum'"),
         ({"neuron_weights": torch.ones(4)}, ValueError, r"expected to have shape \(9,\), but got \(4,\)"),
         ({"neuron_weights": torch.full((9,), float("nan"))}, ValueError, "neuron 0 has NaN or infinity"),
     ],

@@ -6,14 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from makers import EXTRACTOR, FAKE, ONE_SIDED, RANGES, REAL
+from makers import EXTRACTOR, FAKE, RANGES, REAL
 from networks import Outputs, Pixels, random_images
 from one_ruler import distances
 from processes import run
 from sklearn.covariance import OAS
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
-from torchmetrics.utilities.distributed import gather_all_tensors
 
 from torchmetrics_dna import DNAExtractor, DNARealism, NeuronWeights, make_dna
 
@@ -106,8 +105,6 @@ def test_maps_add_up_to_the_scores(ranges: str, weighted: bool) -> None:
     outliers = DNARealism(EXTRACTOR, reference=OUTLIERS)
     total = sum(values.reshape(9, -1).mean(1) for values in outliers.map(IMAGES).values())
     np.testing.assert_allclose(total.sqrt(), outliers(IMAGES), rtol=1e-9)
-    with pytest.raises(ValueError, match="give the DNA of the pool as `contrast`"):
-        DNARealism(EXTRACTOR, reference=REFERENCES["fixed"], score="contrast").map(IMAGES)
     with pytest.raises(ValueError, match="uint8"):
         outliers.map(IMAGES.float())
 
@@ -120,7 +117,8 @@ def test_scores_that_do_not_fit() -> None:
         ({"reference": OUTLIERS, "score": "contrast"}, TypeError, "make it by make_dna.*kind='histogram'"),
         ({"reference": OUTLIERS, "num_bins": 20}, ValueError, "`num_bins` is not for the score 'outlier'"),
         ({"reference": OUTLIERS, "contrast": histograms}, ValueError, "`contrast` is not for the score 'outlier'"),
-        ({"reference": histograms, "score": "distance", "contrast": "pool"}, ValueError, "`contrast` is not for"),
+        ({"reference": histograms, "score": "distance", "contrast": histograms}, ValueError, "`contrast` is not for"),
+        ({"reference": histograms, "score": "contrast"}, ValueError, "give the DNA of the pool, or use rank"),
         ({"reference": make_dna(REAL[:1], EXTRACTOR, kind="layer-gaussian")}, RuntimeError, "More than one image"),
         ({"reference": replace(OUTLIERS, num_images=0)}, ValueError, "expected to say of how many images it is"),
     ):
@@ -192,50 +190,17 @@ def test_processes_get_all_scores_in_order(tmp_path: Path) -> None:
     run(3, share_scores, str(tmp_path / "expected"))
 
 
-def share_pool(rank: int, world: int, expected: str) -> None:
-    """Score a share of the images on each rank, contrasted with all images of all ranks, each once."""
-    images = random_images(9, 7)
-    make = ONE_SIDED["contrasted_realism"]
-    metric = make()
-    busy = max(1, world - 1)
-    mine = score_shard(metric, images, rank, busy)
-    scores = metric.compute()
-    torch.testing.assert_close(scores, torch.load(expected), rtol=0, atol=1e-9)
-    assert torch.equal(scores, make(sync_on_compute=False)(images))
-    metric.update(images[:1], indices=[0])
-    assert torch.equal(metric.compute(), scores)
-    # a function of the user's gathers what each process has
-    gathered = make(dist_sync_fn=lambda tensor, group: gather_all_tensors(tensor, group))
-    if rank < busy:
-        gathered.update(images[mine], indices=mine)
-    assert torch.equal(gathered.compute(), scores)
-    # without indices as they came, rank by rank
-    plain = make()
-    plain.update(images[:2] if rank else images)
-    together = torch.cat([images, *[images[:2]] * (world - 1)])
-    assert torch.equal(plain.compute(), make(sync_on_compute=False)(together))
-
-
-@pytest.mark.parametrize("world", [1, 3])
-def test_processes_share_a_pool(world: int, tmp_path: Path) -> None:
-    dnas = [make_dna(image[None], EXTRACTOR, num_bins=40, ranges=RANGES) for image in IMAGES]
-    reference, pool = REFERENCES["fixed"], sum(dnas)
-    expected = torch.stack([(reference.distances(dna) - pool.distances(dna)).mean() for dna in dnas])
-    torch.save(expected, tmp_path / "expected")
-    run(world, share_pool, str(tmp_path / "expected"))
-
-
 @pytest.mark.parametrize("weighted", [False, True])
-def test_self_ranging_references_and_pools_share_bins(weighted: bool) -> None:
+def test_self_ranging_references_share_bins(weighted: bool) -> None:
     weights = torch.rand(EXTRACTOR.neurons.total).double() if weighted else None
     by_neuron = 1 / EXTRACTOR.neurons.total if weights is None else weights.numpy()
     arguments = {"reference": REFERENCES["auto"], "neuron_weights": weights}
     other = make_dna(FAKE, EXTRACTOR, num_bins=40, ranges="auto")
-    for contrast, sides, pool in ((None, [REAL], None), (other, [REAL, FAKE], None), ("pool", [REAL], IMAGES)):
+    for contrast, sides in ((None, [REAL]), (other, [REAL, FAKE])):
         metric = DNARealism(EXTRACTOR, contrast=contrast, **arguments)
         for part in IMAGES.split(4):
             metric.update(part)
-        to_reference, *to_contrast = distances(EXTRACTOR, IMAGES, sides, 40, pool)
+        to_reference, *to_contrast = distances(EXTRACTOR, IMAGES, sides, 40)
         expected = to_reference - sum(to_contrast)
         np.testing.assert_allclose(metric.compute(), (expected * by_neuron).sum(1), rtol=0, atol=1e-9)
 
@@ -252,49 +217,6 @@ def test_a_contrast_is_the_difference_of_two_distances(tmp_path: Path) -> None:
         torch.testing.assert_close(metric(IMAGES), both[0] - both[1], rtol=0, atol=1e-9)
     with pytest.raises(TypeError, match="`contrast` expected to be a HistogramDNA or the path of one, but got int"):
         DNARealism(EXTRACTOR, reference=reference, contrast=3)
-
-
-def test_a_pool_is_all_that_is_scored() -> None:
-    reference = REFERENCES["fixed"]
-    weights = torch.rand(reference.neurons.total).double()
-    weights[4] = 0
-    metric = DNARealism(EXTRACTOR, reference=reference, contrast="pool", neuron_weights=weights)
-    for part in IMAGES.split(4):
-        batch = metric(part)
-        alone = make_dna(part, EXTRACTOR, num_bins=40, ranges=RANGES)
-        expected = DNARealism(EXTRACTOR, reference=reference, contrast=alone, neuron_weights=weights)(part)
-        torch.testing.assert_close(batch, expected, rtol=0, atol=1e-9)
-    pool = make_dna(IMAGES, EXTRACTOR, num_bins=40, ranges=RANGES)
-    expected = DNARealism(EXTRACTOR, reference=reference, contrast=pool, neuron_weights=weights)(IMAGES)
-    torch.testing.assert_close(metric.compute(), expected, rtol=0, atol=1e-9)
-    # a row holds no more numbers than an image has activations, and none for a neuron of weight 0
-    rows = metric.seen_histograms
-    assert {row.dtype for row in rows} == {torch.int16}
-    activations = EXTRACTOR(IMAGES[:1])
-    every = torch.tensor([values[0, 0].numel() for values in activations.values() for _ in range(values.shape[1])])
-    assert rows[0].shape[1] == int(every.clamp(max=40)[weights > 0].sum())
-    fewer = DNARealism(EXTRACTOR, reference=reference, contrast="pool", num_bins=20)
-    coarse = [make_dna(images, EXTRACTOR, num_bins=20, ranges=RANGES) for images in (REAL, IMAGES)]
-    fine = DNARealism(EXTRACTOR, reference=coarse[0], contrast=coarse[1])
-    torch.testing.assert_close(fewer(IMAGES), fine(IMAGES), rtol=0, atol=1e-9)
-
-
-def test_pools_that_can_not_be() -> None:
-    metric = DNARealism(EXTRACTOR, reference=REFERENCES["fixed"], contrast="pool")
-    metric.update(IMAGES)
-    before = metric.compute()
-    with pytest.raises(ValueError, match="all images expected to give .* resize them to one size"):
-        metric.update(IMAGES[..., 1:])
-    assert torch.equal(metric.compute(), before)
-    metric.persistent(True)
-    saved = metric.state_dict()
-    saved["seen_histograms"] = b""  # as it is saved while synced
-    metric.load_state_dict(saved)
-    other = ONE_SIDED["contrasted_realism"]()
-    other.update(IMAGES)
-    for join in (lambda: metric.update(IMAGES), lambda: metric.merge_state(other), lambda: other.merge_state(metric)):
-        with pytest.raises(RuntimeError, match="no image can join it now; call `reset` first"):
-            join()
 
 
 def test_weights_layers_and_files(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from networks import Pixels
 from PIL import Image
 from processes import run
 from shards import CROWD, CROWD_FAKE
+from torch.utils.data import Dataset
 from torchmetrics import MetricCollection
 
 from torchmetrics_dna import DNAEMD, Checkpoints, DNAExtractor, DNAFrechet, compare, load_dna, make_dna
@@ -106,6 +107,24 @@ def test_images_in_any_form(tmp_path: Path) -> None:
     )
     scalars = [checkpoints.add(step, images).scalars() for step, images in enumerate(forms)]
     assert scalars == [scalars[0]] * len(forms)
+
+
+class Augmented(Dataset):
+    """Dataset that keeps other images in an attribute of a common name."""
+
+    images = REFERENCE
+
+    def __len__(self) -> int:
+        return len(OTHERS)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return OTHERS[index]
+
+
+def test_a_dataset_is_read_by_its_items_whatever_its_attributes_are(tmp_path: Path) -> None:
+    checkpoints = fresh(tmp_path)
+    expected = checkpoints.add(0, OTHERS).scalars()
+    assert checkpoints.add(1, Augmented()).scalars() == expected
 
 
 def test_images_that_can_not_be_read_are_left_out_with_a_warning(tmp_path: Path) -> None:

@@ -49,9 +49,11 @@ def test_the_layer_and_the_images_of_its_batches_are_named(metric: DNAEMD) -> No
     metric.update(torch.cat([images(2), white(1)]), real=False)  # no error yet
     with pytest.raises(ValueError, match="Layer 'spoilt' gave activations that are NaN or infinite for batches of 5 "):
         metric.compute()
-    assert metric.to_dna(True).num_images == 4
-    with pytest.raises(ValueError, match="and reset"):
-        metric.to_dna(False)
+    assert (metric.to_dna(True).num_images, metric.to_dna(False).num_images) == (4, 4)
+    assert metric.compute() > 0, "told once; it goes on without them"
+    metric.update(white(3), real=True)
+    with pytest.raises(ValueError, match="batches of 3 images"):
+        metric.to_dna(True)
 
 
 def test_merging_keeps_the_note(metric: DNAEMD) -> None:
@@ -62,3 +64,14 @@ def test_merging_keeps_the_note(metric: DNAEMD) -> None:
     metric.merge_state(other)
     with pytest.raises(ValueError, match="batches of 2 images"):
         metric.compute()
+
+
+def test_more_images_than_counts_of_64_bits_hold_are_an_error() -> None:
+    metric = DNAEMD(Spoilt(), num_bins=20, ranges="auto")
+    for real in (True, False):
+        metric.update(torch.full((2, 3, 4, 4), 7, dtype=torch.uint8), real=real)
+    for doublings in (45, 18, 20):  # past 2**45, 2**63 and 2**64 images
+        for _ in range(doublings):
+            metric.merge_state(metric)
+        with pytest.raises((OverflowError, RuntimeError), match=r"At most 1,099,511,627,776 images|but got 0 and 0"):
+            metric.compute()

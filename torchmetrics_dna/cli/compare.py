@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.comparisons.comparisons import Comparisons
-    from torchmetrics_dna.files.tables import Table
 
 _OF_A_MATRIX = ("feature", "layers", "metrics", "num_bins", "ranges", "neuron_weights", "reading")
 _USUAL = {"num_folds": 20, "confidence": 0.95}
@@ -103,10 +103,11 @@ def compare(
         if by is not None:
             raise ValueError("Option --plot is for whole sets; leave it out, or leave out --by")
         check_figure(plot)
-    if fail_unless_below is not None and not fail_unless_below > 0:
-        raise ValueError(f"Option --fail-unless-below expected to be above 0, but got {fail_unless_below:g}")
-    for name, limit in (("--fail-above", fail_above), ("--fail-unless-below", fail_unless_below)):
+    for name, limit, least in (("--fail-above", fail_above, -inf), ("--fail-unless-below", fail_unless_below, 0)):
         if limit is not None:
+            if not least < limit < inf:
+                expected = "a number" if least < 0 else "a number above 0"
+                raise ValueError(f"Option {name} expected to be {expected}, but got {limit:g}")
             from torchmetrics_dna.dna.distances import check_distances
 
             check_distances(options["metrics"], f"Option {name}")
@@ -144,7 +145,7 @@ def output_of(compared: Comparison | Comparisons | ClassComparisons) -> Printout
 
 
 def _of_two(result: Comparison) -> Printout:
-    from torchmetrics_dna.reporting.words import layers_table, neurons_table
+    from torchmetrics_dna.reporting.findings import layers_table, neurons_table
 
     sentences = [result.verdict, *result.explain().property_sentences] if result.verdict else []
     tables = [layers_table(result)] if result.of_grain("neuron", "layer") else []
@@ -224,13 +225,13 @@ def _compare_all(
         distances = matrix(sets, distributed=PROCESSES > 1, **packed)
     table = distances.table
     columns, cells = (_near if len(table.rows) > _WIDE else _numbered)(table)
-    text = [distances.verdict, "", rich_table(columns, cells, table.title)]
+    text = [distances.verdict, "", rich_table(columns, cells, table.title), *table.notes]
     write(Printout(distances.to_dict, distances.rows, [distances.verdict], [table], text), form, output)
     print_unreadable(distances.unreadable)
     _draw(distances, plot)
 
 
-def _numbered(table: Table) -> tuple[list[str], list[list[Any]]]:
+def _numbered(table: Any) -> tuple[list[str], list[list[Any]]]:
     """Return the full matrix, its columns numbered like its rows."""
     cells = [
         [f"{i} {name}", images, *(None if j == i else value for j, value in enumerate(values, 1))]
@@ -239,7 +240,7 @@ def _numbered(table: Table) -> tuple[list[str], list[list[Any]]]:
     return ["set", "images", *map(str, range(1, len(cells) + 1))], cells
 
 
-def _near(table: Table) -> tuple[list[str], list[list[Any]]]:
+def _near(table: Any) -> tuple[list[str], list[list[Any]]]:
     """Return the nearest and the furthest set of each."""
     names, cells = table.header[2:], []
     for i, (name, images, *values) in enumerate(table.rows):

@@ -105,7 +105,7 @@ def check_sources(*sources: str) -> None:
 
     Addresses and what else has a colon are left to those who open them; so are patterns that match nothing.
     """
-    from torchmetrics_dna.images.places import expand, missing
+    from torchmetrics_dna.images.addresses import expand, missing
 
     for source in sources:
         for path in [] if ":" in source else expand(source):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path, PurePath
+from io import StringIO
+from pathlib import PurePath
 from typing import TYPE_CHECKING, TypeVar
 
 from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.images.base import by_number
+from torchmetrics_dna.images.folders import read_list
 from torchmetrics_dna.images.names import is_image_name, natural_key
 from torchmetrics_dna.images.parquet import labels_of
 
@@ -83,21 +85,20 @@ def _folder(name: str, label: str) -> str:
 
 def _read_labels(path: str) -> dict[str, str]:
     """Read the class of each image by name; a first row without an image name is a header."""
-    with Path(path).open(newline="", encoding="utf-8-sig") as file:
-        rows = [row for row in csv.reader(file) if row]
+    rows = [row for row in csv.reader(StringIO(read_list(path), newline="")) if row]
     if rows and rows[0] and not is_image_name(PurePath(rows[0][0]).name):
         rows = rows[1:]
     short = next((row for row in rows if len(row) < 2), None)
     if short is not None or not rows:
         raise ValueError(f"{path!r} expected to have an image and its class in each row, but got {short or 'no rows'}")
-    return {row[0].strip(): row[1].strip() for row in rows}
+    return {PurePath(row[0].strip()).as_posix(): row[1].strip() for row in rows}
 
 
 def _labelled(name: str, labels: dict[str, str], path: str) -> str:
     """Return the label of the longest suffix of the path that has one."""
     parts = PurePath(name).parts
     for begin in range(len(parts)):
-        label = labels.get("/".join(parts[begin:]).replace("//", "/"))
+        label = labels.get(PurePath(*parts[begin:]).as_posix())
         if label is not None:
             return label
     raise ValueError(f"{path!r} has no class for {name!r}; add a row, or leave the image out")

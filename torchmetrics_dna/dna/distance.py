@@ -12,7 +12,7 @@ from torch import Tensor
 
 from torchmetrics_dna.dna.base import check_comparable, check_enough
 from torchmetrics_dna.dna.evidence import weigh_evidence
-from torchmetrics_dna.extractors.projections import own_layers
+from torchmetrics_dna.dna.jackknife import has_negative
 from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
@@ -42,6 +42,9 @@ class Protocol(NamedTuple):
     feature: str  # name of the preset, which brings resize, mean and standard deviation
     layer: str
     crop: Crop = "none"  # of images before they are resized
+
+
+_SIGNED = "weights below 0 have no interval and no value without noise, since noise can move their sum either way"
 
 
 def _below_noise(name: str, value: float, debiased: float) -> str:
@@ -112,8 +115,8 @@ class Distance:
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
     def layers_of(self, neurons: Neurons) -> list[str]:
-        """Return the layers in the mean and the evidence; per-layer distances leave out projections of others."""
-        return {"neuron": list(neurons), "layer": own_layers(neurons), "set": []}[self.grain]
+        """Return the layers in the mean and the evidence."""
+        return [] if self.grain == "set" else list(neurons)
 
     def result(
         self,
@@ -244,8 +247,7 @@ class Result:
     def mean(self) -> Tensor:
         """Distance over all neurons or layers, a scalar on the device of the values.
 
-        Without weights, image properties beside a network are left out, and projections of other layers if it is per
-        layer.
+        Without weights, image properties beside a network are left out.
         """
         averaged = self._averaged
         weighted = self.weighted if averaged is None else self.weighted[averaged.to(self.weighted.device)]
@@ -310,7 +312,7 @@ class Result:
         """P-value of the hypothesis that the populations are at least so far apart, by the jackknife's variance.
 
         A p-value of 0.05 or less shows that they are nearer, which a large :attr:`p_value` does not. None without an
-        interval, and for weights of both signs.
+        interval.
 
         Args:
             distance: A distance above 0.
@@ -346,6 +348,8 @@ class Result:
         least_p_value = evidence.least_p_value
         if unions.paired and least_p_value is not None and least_p_value > SIGNIFICANT:
             limits = (*limits, _too_few_pairs(len(unions.sizes_a), least_p_value))
+        if has_negative(weights):
+            limits = (*limits, _SIGNED)
         if self.distance.by_image and any(unions.exact) and evidence.is_below_noise:
             limits = (*limits, _below_noise(self.distance.name, self.value, evidence.centre))
         return replace(self, evidence=evidence, limits=tuple(limits))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import comb, copysign, isnan
+from math import comb, isnan
 from typing import TYPE_CHECKING
 
 import torch
 
-from torchmetrics_dna.dna.jackknife import Jackknife, correlation, difference_of, overall, parts_by_sign, root, weighted
+from torchmetrics_dna.dna.jackknife import Jackknife, difference_of, jackknifed, root, weighted
 from torchmetrics_dna.files.visible import figure, number, percent
 from torchmetrics_dna.functional.permutation import (
     LEAST_FOLDS,
@@ -42,7 +42,7 @@ class Interval:
 
     Attributes:
         value: Distance corrected for sampling noise: an estimate for the populations.
-        low: Lower end, in the unit of the distance; 0 or more, unless a weight is negative.
+        low: Lower end, in the unit of the distance; 0 or more.
         high: Upper end.
         confidence: Nominal coverage of the distance between the two populations.
         num_folds: Number of folds of images it is from.
@@ -87,9 +87,10 @@ class Evidence:
     """Evidence for a distance between two sets.
 
     Attributes:
-        interval: Confidence interval around the debiased distance; None for fd of too few images.
+        interval: Confidence interval around the debiased distance; None for fd of too few images and for weights
+            below 0.
         layers: Debiased distance of each layer, shape ``(layers,)``; 0 where nothing is left, NaN for fd of a layer
-            with too many neurons for these images. Neurons with negative weights are debiased separately.
+            with too many neurons for these images, and for weights below 0.
         layer_intervals: Confidence interval of each layer around its debiased distance; None for NaN.
         neurons: Debiased distance of each neuron, shape ``(N,)``; of each layer for fd.
         test: Permutation test of the folds; None where a side has no folds, or images in fewer than 5, where one side
@@ -188,7 +189,7 @@ def weigh_evidence(
     folded = [len(sizes) for sizes, exact in zip(sides, unions.exact, strict=True) if not exact]
     if not folded or min(folded) < LEAST_FOLDS:
         return None
-    parts = parts_by_sign(values, unions, power, weights)
+    part = jackknifed(values, unions, power, weights)
     test, null, null_high, least_p_value = None, None, None, None
     testable = len(folded) == 2 and unions.num_relabelings != 0
     in_a = _relabelings(unions, unions.num_relabelings or NUM_RELABELINGS) if testable else None
@@ -200,18 +201,15 @@ def weigh_evidence(
         # a relabeling whose sides are exchanged as a whole has the same distance
         least_p_value = float((in_a == in_a[0]).all(1).sum() + (in_a != in_a[0]).all(1).sum()) / len(in_a)
         if power == 2:
-            parts = [_without_noise(values, part, unions, relabeled, test) for part in parts]
+            part = _without_noise(values, part, unions, relabeled, test)
     p_values = [None] * (1 + len(unions.slices)) if test is None else [test.p_value, *test.layers.tolist()]
     num_folds = max(map(len, sides))
-    interval, *of_layers = (_interval(parts, i, power, confidence, num_folds, p) for i, p in enumerate(p_values))
-    debiased = torch.stack([part.sign * root(part.centre, power) for part in parts]).sum(0)
+    interval, *of_layers = (_interval(part, i, power, confidence, num_folds, p) for i, p in enumerate(p_values))
+    debiased = root(part.centre, power)
     layers, single = debiased[1 : 1 + len(unions.slices)], debiased[1 + len(unions.slices) :]
-    centre, upper = (parts[0].sign * float(figures[0]) for figures in (parts[0].centre, parts[0].upper))
-    if len(parts) == 2:  # no scale makes the noise of a difference additive
-        centre = copysign(abs(float(debiased[0])) ** power, float(debiased[0]))
     return Evidence(
-        interval, layers, tuple(of_layers), single, test, null, null_high, least_p_value, overall(parts, power), centre,
-        upper, power,
+        interval, layers, tuple(of_layers), single, test, null, null_high, least_p_value, part.jackknife(0),
+        float(part.centre[0]), float(part.upper[0]), power,
     )  # fmt: skip
 
 
@@ -300,46 +298,17 @@ def _without_noise(values: Tensor, part: Part, unions: Unions, relabeled: _Relab
 
 
 def _interval(
-    parts: list[Part], figure: int, power: int, confidence: float, num_folds: int, p_value: float | None
+    part: Part, figure: int, power: int, confidence: float, num_folds: int, p_value: float | None
 ) -> Interval | None:
-    """Return the interval around a debiased figure; None where a variance is unknown.
+    """Return the interval around a debiased figure; None where the variance is unknown.
 
-    With weights of one sign, it holds 0 if and only if the test at the same level finds no difference.
+    It holds 0 if and only if the test at the same level finds no difference.
     """
-    jackknives = [part.jackknife(figure) for part in parts]
-    if any(isnan(jackknife.variance) for jackknife in jackknives):
+    jackknife = part.jackknife(figure)
+    if isnan(jackknife.variance):
         return None
-    ends = [
-        _ends(float(part.centre[figure]), float(part.upper[figure]), jackknife, power, confidence)
-        for part, jackknife in zip(parts, jackknives, strict=True)
-    ]
-    if len(parts) == 2:
-        value, low, high = _difference(ends[0], ends[1], correlation(jackknives[0], jackknives[1]))
-        return Interval(value, low, high, confidence, num_folds)
-    value, low, high = ends[0]
-    differs = p_value is not None and p_value <= 1 - confidence
-    if p_value is not None and not differs:
-        low = 0.0
-    if parts[0].sign < 0:
-        value, low, high = -value, -high, -low
-    return Interval(value, low, high, confidence, num_folds, differs)
-
-
-def _ends(
-    centre: float, upper: float, jackknife: Jackknife, power: int, confidence: float
-) -> tuple[float, float, float]:
-    """Return a debiased figure and the ends of its interval."""
     spread = student_quantile((1 + confidence) / 2, jackknife.freedom) * jackknife.variance**0.5
-    ends = torch.tensor([centre, centre - spread, upper + spread], dtype=torch.float64)
-    value, low, high = root(ends, power).tolist()
-    return value, low, high
-
-
-def _difference(
-    a: tuple[float, float, float], b: tuple[float, float, float], correlation: float
-) -> tuple[float, float, float]:
-    """Return the difference of two estimates and its interval, from their intervals (Zou and Donner, 2008)."""
-    value = a[0] - b[0]
-    below, above = (a[0] - a[1], b[2] - b[0]), (a[2] - a[0], b[0] - b[1])
-    reach = [max(0.0, x**2 + y**2 - 2 * correlation * x * y) ** 0.5 for x, y in (below, above)]
-    return value, value - reach[0], value + reach[1]
+    centre, upper = part.centre[figure], part.upper[figure]
+    value, low, high = root(torch.stack([centre, centre - spread, upper + spread]).double(), power).tolist()
+    differs = p_value is not None and p_value <= 1 - confidence
+    return Interval(value, low if differs or p_value is None else 0.0, high, confidence, num_folds, differs)

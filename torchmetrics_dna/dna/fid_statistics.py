@@ -17,8 +17,7 @@ from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.container import plain_member, read_npy_header
 from torchmetrics_dna.files.damage import refusing
 from torchmetrics_dna.files.limits import check_unpacked
-from torchmetrics_dna.images.addresses import asking, is_address
-from torchmetrics_dna.images.places import open_file, suffix_of
+from torchmetrics_dna.images.addresses import asking, is_address, open_file, suffix_of
 from torchmetrics_dna.neurons.index import Neurons
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from torchmetrics_dna.extractors.timm_models import untagged
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def identity(
         ranges = "auto" if ranges.margin == "auto" else ranges.digest
     properties = {
         "kinds": kind,
-        "extractors": extractor,
+        "extractors": untagged(extractor),
         "neurons": None if neurons is None else f"{neurons!r}, digest {neurons.digest}",
         "numbers of bins": num_bins,
         "activation ranges (digest)": ranges,

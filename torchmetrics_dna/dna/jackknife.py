@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from math import copysign, isnan, nan
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from math import isnan, nan
+from typing import TYPE_CHECKING, TypeGuard
 
 import torch
 
@@ -24,60 +24,47 @@ if TYPE_CHECKING:
 class Jackknife:
     """Delete-one-fold jackknife of a distance, on the scale where the bias is additive: its ``power``."""
 
-    left: float  # debiased distance; negative if smaller than its noise, or if weights are negative
-    variance: float  # of ``left``; NaN where weights have both signs
+    left: float  # debiased distance; negative if smaller than its noise
+    variance: float  # of ``left``; NaN where a weight is negative
     freedom: float  # degrees of freedom of the variance
     sides: tuple[Pseudo | None, Pseudo | None]  # of A and B; None for one that is taken as exact; pairs are those of A
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Jackknife of a weighted sum whose weights are of one sign.
+    """Jackknife of a weighted sum; NaN where a weight is negative.
 
     Figures are powers of the distance (``power``), on which noise is additive: of the whole, of each layer and of each
     neuron; pseudo-values are of the whole and of layers, shape ``(K, 1 + layers)``.
     """
 
-    sign: int  # -1 for the part that is subtracted
-    weights: Tensor | None  # absolute, (N,); None for the plain mean
+    weights: Tensor | None  # (N,); None for the plain mean
     left: Tensor  # debiased figures; negative if smaller than their noise
     centre: Tensor  # the same, by the relabelings of a test where these vary less
     upper: Tensor  # figures that the upper ends of intervals are from
     sides: tuple[Pseudo | None, Pseudo | None]  # of A and B; None for a side that is taken as exact
 
     def jackknife(self, figure: int) -> Jackknife:
-        """Return the jackknife of one figure, without the sign."""
+        """Return the jackknife of one figure."""
         a, b = (None if side is None else (side[0][:, figure], side[1]) for side in self.sides)
         return Jackknife(float(self.left[figure]), *variance_of([side for side in (a, b) if side is not None]), (a, b))
 
 
-def parts_by_sign(values: Tensor, unions: Unions, power: int, weights: Tensor | None) -> list[Part]:
-    """Jackknife the sums of positive and of negative weights separately, since noise biases each upwards."""
-    signed: list[tuple[int, Tensor | None]] = [(1, weights)]
-    if weights is not None and (weights < 0).any():
-        both = [(1, weights.clamp(min=0)), (-1, (-weights).clamp(min=0))]
-        signed = [(sign, absolute) for sign, absolute in both if absolute.any()]
-    parts = []
-    for sign, absolute in signed:
-        if unions.noise is None:
-            bias, sides = _delete_one(unions, power, absolute)
-        else:
-            bias, sides = _known_noise(unions.noise(), unions, absolute)
-        left = figures_of(values[None], unions.slices, absolute)[0].pow(power) - bias
-        parts.append(Part(sign, absolute, left, left, left, sides))
-    return parts
+def jackknifed(values: Tensor, unions: Unions, power: int, weights: Tensor | None) -> Part:
+    """Jackknife a weighted sum; all of it is NaN if a weight is negative, since noise then adds on no scale."""
+    if has_negative(weights):
+        weights = torch.full_like(weights, nan)
+    if unions.noise is None:
+        bias, sides = _delete_one(unions, power, weights)
+    else:
+        bias, sides = _known_noise(unions.noise(), unions, weights)
+    left = figures_of(values[None], unions.slices, weights)[0].pow(power) - bias
+    return Part(weights, left, left, left, sides)
 
 
-def overall(parts: list[Part], power: int) -> Jackknife:
-    """Return the jackknife of the whole; with weights of both signs, no scale makes noise additive: NaN variance."""
-    first = parts[0].jackknife(0)
-    if len(parts) == 2:
-        value = float(root(parts[0].left[0], power) - root(parts[1].left[0], power))
-        return replace(first, left=copysign(abs(value) ** power, value), variance=nan)
-    if parts[0].sign > 0:
-        return first
-    a, b = (None if side is None else (-side[0], side[1]) for side in first.sides)
-    return replace(first, left=-first.left, sides=(a, b))
+def has_negative(weights: Tensor | None) -> TypeGuard[Tensor]:
+    """True if any weight is below 0."""
+    return weights is not None and bool((weights < 0).any())
 
 
 def _delete_one(
@@ -133,15 +120,6 @@ def variance_of(sides: Sequence[Pseudo]) -> tuple[float, float]:
     # Welch-Satterthwaite degrees of freedom
     spread = sum(part**2 / (folds - 1) for part, folds in parts)
     return variance, variance**2 / spread if spread else float("inf")
-
-
-def correlation(a: Jackknife, b: Jackknife) -> float:
-    """Return the correlation of the figures of two jackknives over the same folds."""
-    both = [(of_a, of_b) for of_a, of_b in zip(a.sides, b.sides, strict=True) if of_a is not None and of_b is not None]
-    # Cov(x, y) = (Var(x + y) - Var(x - y)) / 4
-    spread = [variance_of([(of_a[0] + sign * of_b[0], of_a[1]) for of_a, of_b in both])[0] for sign in (1, -1)]
-    scale = 4 * (a.variance * b.variance) ** 0.5
-    return (spread[0] - spread[1]) / scale if scale else 0.0
 
 
 def difference_of(near: Jackknife, far: Jackknife) -> tuple[float, float] | None:

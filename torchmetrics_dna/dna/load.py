@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from torchmetrics_dna.dna.base import DNA, merged
 from torchmetrics_dna.dna.fid_statistics import PICKLES, is_statistics, load_fid_statistics
+from torchmetrics_dna.dna.gaussian import GaussianDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.histogram import HistogramDNA
 from torchmetrics_dna.dna.paths import check_dna_file, is_official
 from torchmetrics_dna.dna.vdna import load_vdna, with_ranges
 from torchmetrics_dna.files.container import is_container
 from torchmetrics_dna.files.download import PREFIX, fetch
-from torchmetrics_dna.images.addresses import download, is_address
+from torchmetrics_dna.images.addresses import download, is_address, suffix_of
 from torchmetrics_dna.images.arrays import holds_images
-from torchmetrics_dna.images.places import suffix_of
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:
@@ -97,6 +97,8 @@ def given_dna(
     value: Any = reference
     if isinstance(reference, (str, os.PathLike)):
         value = load_dna(reference, None if ranges == "auto" else ranges)
+    if kind is GaussianDNA and isinstance(value, LayerGaussianDNA):
+        value = value.to_gaussian()  # it holds one
     if not isinstance(value, kind):
         raise TypeError(
             f"Argument `{argument}` expected to be a {kind.__name__} or the path of one, but got {type(value).__name__}"

@@ -93,7 +93,7 @@ def resolve_weights(
     """Resolve an argument to the weights of an extractor's neurons, float64, ``(N,)``; None for the plain mean.
 
     Raises:
-        ValueError: If neurons, extractor, its weights or the shape do not match.
+        ValueError: If neurons, extractor, its weights or the shape do not match, or all weights are 0.
 
     """
     if weights is None:
@@ -101,10 +101,17 @@ def resolve_weights(
     if isinstance(weights, (str, os.PathLike)):
         weights = NeuronWeights.load(weights)
     if not isinstance(weights, NeuronWeights):
-        return check_weights(weights, neurons.total)
+        return _not_all_zero(check_weights(weights, neurons.total))
     check_same(
         f"{weights!r} can't be used here",
         identity(weights.extractor, weights.weights_digest, neurons=weights.neurons),
         identity(extractor, weights_digest, neurons=neurons),
     )
-    return weights.weights
+    return _not_all_zero(weights.weights)
+
+
+def _not_all_zero(weights: Tensor) -> Tensor:
+    """Return weights; ValueError if all are 0, with which any two sets would be equal."""
+    if not weights.any():
+        raise ValueError("Argument `neuron_weights` expected to have a weight other than 0, but all are 0")
+    return weights

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from copy import deepcopy
 from functools import partial
-from itertools import chain
+from itertools import chain, product
 from threading import get_ident
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,89 +22,119 @@ if TYPE_CHECKING:
 
 
 _SAME_SHAPE = (functional.batch_norm, functional.layer_norm, functional.hardtanh)
-# to probe a network: on the meta device, dtype
-_ATTEMPTS = (
-    (True, torch.float32),
-    (True, torch.uint8),
-    (False, torch.float32),
-    (False, torch.uint8),
-)
-
 _MOST_LISTED = 40  # submodules
+_OTHER_SIZES = (32, 64, 96, 128, 256, 299, 384, 512)  # pixels, that networks are made for
+# what torch says of an input whose height or width does not fit the weights
+_ABOUT_SIZES = re.compile(r"multiplied|must match|normalized_shape|match the size|too small|can't be greater")
+
+
+class UnfitError(ValueError):
+    """A network ran, but what it gives are no activations."""
 
 
 class _Reached(Exception):  # noqa: N818 - control flow: all outputs are captured
     pass
 
 
-def capture(network: nn.Module, submodules: Mapping[str, str], imgs: Tensor) -> dict[str, Tensor]:
-    """Return outputs of submodules, ``{layer: output}``; the forward pass stops as soon as all are captured.
+class Probed(NamedTuple):
+    """What a pass of one image shows of a network.
+
+    Attributes:
+        shapes: Shape of each layer's output.
+        edited: Layers whose output the network goes on to write to.
+        dtype: Dtype of images that the network takes where neither float32 nor uint8 is.
+
+    """
+
+    shapes: dict[str, torch.Size]
+    edited: frozenset[str]
+    dtype: torch.dtype | None
+
+
+def capture(
+    network: nn.Module,
+    submodules: Mapping[str, str],
+    imgs: Tensor,
+    edited: frozenset[str] = frozenset(),
+    stops: bool = False,
+) -> dict[str, Tensor]:
+    """Return outputs of submodules, ``{layer: output}``, or the network's own if there are none.
 
     Args:
         network: Network to run on ``imgs``.
-        submodules: ``{layer: path of the submodule}``; if empty, the network's own outputs are returned.
+        submodules: ``{layer: path of the submodule}``.
         imgs: Input of the network.
+        edited: Layers whose output the network goes on to write to, which are copied before.
+        stops: Whether to end the pass by an exception once all are captured. A module of the user's runs to its end,
+            as its own code and hooks may rely on it.
+
+    Raises:
+        UnfitError: If a submodule does not run exactly once, or gives no activations.
 
     """
     if not submodules:
         return named_outputs(network(imgs))
     captured: dict[str, Tensor] = {}
+    runs = dict.fromkeys(submodules, 0)
 
     def keep(layer: str, output: Tensor) -> None:
-        captured[layer] = output
-        if len(captured) == len(submodules):
+        captured[layer] = output.clone() if layer in edited else output
+        runs[layer] += 1
+        if stops and len(captured) == len(submodules):
             raise _Reached
 
-    with _hooked(network, submodules, keep):
-        try:
-            network(imgs)
-        except _Reached:
-            return {layer: captured[layer] for layer in submodules}
-    missing = next(layer for layer in submodules if layer not in captured)
-    raise ValueError(f"The forward pass did not reach layer {missing!r}")
+    with _hooked(network, submodules, keep), suppress(_Reached):
+        network(imgs)
+    _check_runs(runs)
+    return {layer: captured[layer] for layer in submodules}
 
 
-def probe(
-    network: nn.Module, submodules: Mapping[str, str], size: tuple[int, int], channels: int = 3
-) -> dict[str, torch.Size]:
-    """Return the shapes of the outputs of :func:`capture` for one image.
+def probe(network: nn.Module, submodules: Mapping[str, str], size: tuple[int, int], channels: int = 3) -> Probed:
+    """Find out what the outputs of :func:`capture` are, by one image.
 
     The pass runs on the meta device, which computes nothing; only networks that fail there get a dummy image.
 
     Raises:
-        ValueError: If the network fails on such an image, or a submodule does not run exactly once.
+        UnfitError: If the network fails on such an image, a submodule does not run exactly once, or gives no
+            activations.
 
     """
-    errors: list[Exception] = []
-    for attempt in _ATTEMPTS:
-        seen: dict[str, list[torch.Size]] = {layer: [] for layer in submodules}
+    errors: dict[tuple[bool, torch.dtype], Exception] = {}
+    for on_meta, dtype in _attempts(network):
+        seen: dict[str, list[_Seen]] = {layer: [] for layer in submodules}
         try:
-            _note_shapes(network, submodules, channels, size, attempt, seen)
+            _look(network, submodules, channels, size, (on_meta, dtype), seen)
+        except UnfitError:
+            raise
         except Exception as err:
-            errors.append(err)
+            errors[on_meta, dtype] = err
             continue
-        for layer, shapes in seen.items():
-            if len(shapes) != 1:
-                raise ValueError(
-                    f"Layer {layer!r} runs {len(shapes)} times in a forward pass; choose submodules that run once"
-                )
-        return {layer: shapes[0] for layer, shapes in seen.items()}
-    raise ValueError(
-        f"The network can't take an image of {size[0]} x {size[1]} pixels ({errors[-2]});"
-        " say which size it takes with `input_size`"
-    ) from errors[-2]
+        _check_runs({layer: len(outputs) for layer, outputs in seen.items()})
+        edited = frozenset(layer for layer, (each,) in seen.items() if each.output._version != each.version)
+        shapes = {layer: each.output.shape for layer, (each,) in seen.items()}
+        return Probed(shapes, edited, None if dtype in (torch.float32, torch.uint8) else dtype)
+    error = errors[False, own_dtype(network)]
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    sizes = [side for side in _OTHER_SIZES if _reaches(network, submodules, (side, side), channels)]
+    if sizes or _ABOUT_SIZES.search(reason):
+        example = f", such as {sizes[-1]}" if sizes else ""
+        raise UnfitError(
+            f"The network can't take an image of {size[0]} x {size[1]} pixels ({reason}); say which size it takes with"
+            f" `input_size`{example}"
+        ) from error
+    raise UnfitError(f"The network fails on images of shape {(1, channels, *size)}: {reason}") from error
 
 
 def shapes_reached(
     network: nn.Module, submodules: Mapping[str, str], size: tuple[int, int], channels: int
 ) -> dict[str, torch.Size]:
     """Probe a size that the network may not support; return the shapes of the layers that the pass reaches."""
-    for attempt in _ATTEMPTS:
-        seen: dict[str, list[torch.Size]] = {}
+    for attempt in _attempts(network):
+        seen: dict[str, list[_Seen]] = {}
         with suppress(Exception):
-            _note_shapes(network, submodules, channels, size, attempt, seen)
+            _look(network, submodules, channels, size, attempt, seen)
         if seen:
-            return {layer: shapes[-1] for layer, shapes in seen.items()}
+            return {layer: outputs[-1].output.shape for layer, outputs in seen.items()}
     return {}
 
 
@@ -128,19 +159,27 @@ def named_outputs(output: Any) -> dict[str, Tensor]:
     """Name the tensors of a network's output: by key for a dict, else ``output``, or ``output_0`` ... for several.
 
     Raises:
-        TypeError: If the output has another type.
+        UnfitError: If the output is something else.
 
     """
+    outputs: Any = output
     if isinstance(output, Tensor):
-        output = {"output": output}
+        outputs = {"output": output}
     elif isinstance(output, (tuple, list)):
-        output = {f"output_{i}": value for i, value in enumerate(output)}
-    if not isinstance(output, Mapping) or not output or not all(isinstance(v, Tensor) for v in output.values()):
-        raise TypeError(
-            "Expected a network whose output is a tensor, or a dict, list or tuple of tensors,"
-            f" but got {type(output).__name__}"
-        )
-    return {str(name): value for name, value in output.items()}
+        outputs = {f"output_{i}": value for i, value in enumerate(output)}
+    if not isinstance(outputs, Mapping) or not outputs:
+        what = type(output).__name__ if outputs else f"an empty {type(output).__name__}"
+        raise UnfitError(f"{_EXPECTED}, but got {what}")
+    for name, value in outputs.items():
+        if not isinstance(value, Tensor):
+            raise UnfitError(
+                f"{_EXPECTED}, but {name!r} is {_with_article(type(value).__name__)}; name submodules by `layers`, or"
+                " give a module that returns its tensors side by side"
+            )
+    return {str(name): _activations(str(name), value) for name, value in outputs.items()}
+
+
+_EXPECTED = "Expected a network whose output is a tensor, or a dict, list or tuple of tensors"
 
 
 def device_of(network: nn.Module) -> torch.device:
@@ -148,24 +187,50 @@ def device_of(network: nn.Module) -> torch.device:
     return next((t.device for t in chain(network.parameters(), network.buffers())), torch.device("cpu"))
 
 
-def _note_shapes(
+def own_dtype(network: nn.Module) -> torch.dtype:
+    """Return the dtype of the first parameter of floating point; float32 if there is none."""
+    return next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
+
+
+class _Seen(NamedTuple):
+    output: Tensor
+    version: int  # as the layer gave it
+
+
+def _attempts(network: nn.Module) -> list[tuple[bool, torch.dtype]]:
+    """Return the ways to probe a network, in turn: on the meta device or not, by images of a dtype."""
+    return list(product((True, False), dict.fromkeys((torch.float32, torch.uint8, own_dtype(network)))))
+
+
+def _reaches(network: nn.Module, submodules: Mapping[str, str], size: tuple[int, int], channels: int) -> bool:
+    """True if a pass on the meta device works for a size."""
+    for dtype in dict.fromkeys((torch.float32, own_dtype(network))):
+        with suppress(Exception):
+            _look(network, submodules, channels, size, (True, dtype), {})
+            return True
+    return False
+
+
+def _look(
     network: nn.Module,
     submodules: Mapping[str, str],
     channels: int,
     size: tuple[int, int],
     attempt: tuple[bool, torch.dtype],
-    seen: dict[str, list[torch.Size]],
+    seen: dict[str, list[_Seen]],
 ) -> None:
-    """Append the output shapes of layers for a dummy image to ``seen``, as far as the pass gets."""
+    """Append the outputs of layers for a dummy image to ``seen``, as far as the pass gets."""
     on_meta, dtype = attempt
 
     def note(layer: str, output: Tensor) -> None:
-        seen.setdefault(layer, []).append(output.shape)
+        seen.setdefault(layer, []).append(_Seen(output, output._version))
 
     shadow = _on_meta(network) if on_meta else network
     imgs = torch.zeros(1, channels, *size, dtype=dtype, device="meta" if on_meta else device_of(network))
+    # versions aren't counted in inference mode
     with (
-        torch.inference_mode(),
+        torch.inference_mode(False),
+        torch.no_grad(),
         _hooked(shadow, submodules, note),
         Skipping(*_SAME_SHAPE) if on_meta else nullcontext(),
     ):
@@ -173,6 +238,12 @@ def _note_shapes(
     if not submodules:
         for layer, value in named_outputs(output).items():
             note(layer, value)
+
+
+def _check_runs(runs: Mapping[str, int]) -> None:
+    for layer, count in runs.items():
+        if count != 1:
+            raise UnfitError(f"Layer {layer!r} runs {count} times in a forward pass; choose submodules that run once")
 
 
 @contextmanager
@@ -199,8 +270,23 @@ def first_tensor(layer: str, output: Any) -> Tensor:
     if isinstance(output, (tuple, list)) and output:
         output = output[0]
     if not isinstance(output, Tensor):
-        raise TypeError(f"Layer {layer!r} expected to give a tensor, but it gives {type(output).__name__}")
+        raise UnfitError(f"Layer {layer!r} expected to give a tensor, but it gives {type(output).__name__}")
+    return _activations(layer, output)
+
+
+def _activations(layer: str, output: Tensor) -> Tensor:
+    """Return the output of a layer; UnfitError if its values are no real numbers, one beside the other."""
+    if output.is_complex() or output.layout != torch.strided or output.is_quantized:
+        what = "complex" if output.is_complex() else "quantized" if output.is_quantized else f"{output.layout}"
+        raise UnfitError(
+            f"Layer {layer!r} expected to give real numbers in a dense tensor, but its output is {what}; give a module"
+            " that converts it"
+        )
     return output
+
+
+def _with_article(name: str) -> str:
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
 def _on_meta(network: nn.Module) -> nn.Module:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from math import isfinite
 from typing import TYPE_CHECKING
 
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from torchmetrics_dna.extractors.build import Plan
@@ -35,11 +38,23 @@ def channels_of(plan: Plan, channels: int, properties: bool) -> tuple[tuple[int,
     return (channels,), channels
 
 
-def check_per_channel(channels: int, **values_by_name: tuple[float, ...] | None) -> None:
-    """Raise ValueError unless each argument has a number for each channel."""
-    for name, values in values_by_name.items():
-        if values is not None and len(values) != channels:
-            raise ValueError(f"Argument `{name}` expected to have {channels} numbers, but got {values}")
+def per_channel(name: str, values: Sequence[float] | None, channels: int) -> tuple[float, ...] | None:
+    """Return the numbers of an argument, one for each channel; None for None.
+
+    Raises:
+        ValueError: If they are something else.
+
+    """
+    if values is None:
+        return None
+    try:
+        numbers = tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        numbers = ()
+    if len(numbers) != channels or not all(map(isfinite, numbers)) or (name == "std" and min(numbers) <= 0):
+        what = "positive numbers" if name == "std" else "numbers"
+        raise ValueError(f"Argument `{name}` expected to have {channels} {what}, but got {numbers or values!r}")
+    return numbers
 
 
 def standardised(imgs: Tensor, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> Tensor:
@@ -52,4 +67,4 @@ def standardised(imgs: Tensor, mean: tuple[float, ...] | None, std: tuple[float,
 @lru_cache
 def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
     """Cache constants on the device, since copying them there is a device sync."""
-    return torch.tensor(values, device=device)[:, None, None]
+    return torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from threading import get_ident
@@ -18,27 +18,25 @@ from torch.nn.functional import pad
 from torchmetrics_dna.extractors.capture import first_tensor, named_outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 _FOLDER = "TORCHINDUCTOR_CACHE_DIR"  # environment variable of torch
 
 
 class CompiledCapture:
-    """:func:`capture` for one network, as a graph of ``torch.compile`` limited to what the layers need.
+    """:func:`capture` for a network of ours, as a graph of ``torch.compile`` limited to what the layers need.
 
-    Its hooks stay on the submodules, since they are traced into the graph on the first call; for other callers of the
-    network they are no-ops.
+    Its hooks stay on the submodules, since they are traced into the graph on the first call. On the CPU, weights are
+    packed as constants, with batch norms and activations fused into convolutions.
 
     Args:
         network: The network.
         submodules: ``{layer: path of the submodule}``, see :func:`capture`.
-        is_frozen: Whether the weights never change. On the CPU they are then packed as constants, with batch norms and
-            activations fused into convolutions.
 
     """
 
-    def __init__(self, network: nn.Module, submodules: Mapping[str, str], is_frozen: bool) -> None:
-        self._network, self._submodules, self._is_frozen = network, submodules, is_frozen
+    def __init__(self, network: nn.Module, submodules: Mapping[str, str]) -> None:
+        self._network, self._submodules = network, submodules
         self._captured: dict[str, Tensor] | None = None
         self._thread = 0
         for layer, path in submodules.items():
@@ -56,7 +54,7 @@ class CompiledCapture:
 
         self._captured, self._thread = {}, get_ident()
         try:
-            with inductor.patch(freezing=self._is_frozen and imgs.device.type == "cpu"):
+            with _compiled_code_kept(), inductor.patch(freezing=imgs.device.type == "cpu"):
                 outputs = self._compiled(imgs)
         finally:
             self._captured = None
@@ -65,7 +63,6 @@ class CompiledCapture:
     def _own_graph(self) -> Callable[[Tensor], dict[str, Tensor]]:
         # torch caches graphs by code object and ignores hooks in lookups, so each capture has its own code object
         run = FunctionType(CompiledCapture._run.__code__.replace(), globals())
-        keep_compiled_code()
         return torch.compile(MethodType(run, self))
 
     def _run(self, imgs: Tensor) -> dict[str, Tensor]:
@@ -85,22 +82,30 @@ class CompiledCapture:
         self._compiled = self._own_graph()
 
 
-def keep_compiled_code() -> None:
+@contextmanager
+def _compiled_code_kept() -> Iterator[None]:
     """Have torch keep compiled code in its home folder, where later processes find it, instead of a temporary one.
 
     Each kind of processor has a folder of its own: torch compiles for the one it runs on, and does not ask which that
-    was when it loads code from a folder that machines share.
+    was when it loads code from a folder that machines share. The environment variable is restored.
     """
+    before = os.environ.get(_FOLDER)
     with suppress(ImportError, OSError):  # no numba, or no writable home
         from llvmlite import binding
         from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
         # torch sets the variable itself, so a temporary folder in it need not be the user's choice
-        if os.environ.get(_FOLDER, default_cache_dir()) != default_cache_dir():
-            return
-        processor = f"{binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}"
-        key = hashlib.sha256(processor.encode()).hexdigest()[:16]
-        folder = Path(torch.hub.get_dir()).parent / "inductor" / key
-        folder.mkdir(parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK):
-            os.environ[_FOLDER] = str(folder)
+        if before in (None, default_cache_dir()):
+            processor = f"{binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}"
+            key = hashlib.sha256(processor.encode()).hexdigest()[:16]
+            folder = Path(torch.hub.get_dir()).parent / "inductor" / key
+            folder.mkdir(parents=True, exist_ok=True)
+            if os.access(folder, os.W_OK):
+                os.environ[_FOLDER] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(_FOLDER, None)
+        else:
+            os.environ[_FOLDER] = before

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.extractors.axes import neuron_axes
-from torchmetrics_dna.extractors.capture import probe, submodules_in_words
-from torchmetrics_dna.extractors.projections import STEP as PROJECTED
-from torchmetrics_dna.extractors.views import View, with_projected
+from torchmetrics_dna.extractors.capture import Probed, probe, submodules_in_words
+from torchmetrics_dna.extractors.views import View
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES
 from torchmetrics_dna.neurons.index import Neurons
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torchmetrics_dna.extractors.build import Plan
-    from torchmetrics_dna.extractors.projections import Projections
 
 _DUMMY_SIZE = (224, 224)
 
@@ -33,8 +31,8 @@ class Layout:
         views: Output and view of each layer.
         axes: Axis of the neurons in each output.
         widths: Number of neurons of each layer.
-        bytes_per_image: Memory of the outputs and projections of one image, in bytes.
-        projections: Random directions to project on, or None.
+        bytes_per_image: Memory of the outputs of one image, in bytes.
+        probed: What a pass of one image showed.
 
     """
 
@@ -42,22 +40,19 @@ class Layout:
     axes: Mapping[str, int]
     widths: Mapping[str, int]
     bytes_per_image: int
-    projections: Projections | None = None
+    probed: Probed
 
     @classmethod
-    def of(
-        cls, plan: Plan, size: tuple[int, int] | None, channels: int, projections: Projections | None = None
-    ) -> Layout:
+    def of(cls, plan: Plan, size: tuple[int, int] | None, channels: int) -> Layout:
         """Probe the network with an image of this size and number of channels.
-
-        With ``projections``, those of each layer come first, unless the plan lists them.
 
         Raises:
             ValueError: If the network fails, a layer does not exist, or its neurons are ambiguous.
 
         """
         size = size or _DUMMY_SIZE
-        shapes = probe(plan.network, plan.submodules, size, channels)
+        probed = probe(plan.network, plan.submodules, size, channels)
+        shapes: Mapping[str, torch.Size] = probed.shapes
         for source in plan.outputs or []:
             if source not in shapes:
                 raise ValueError(
@@ -66,25 +61,45 @@ class Layout:
                 )
         shapes = {source: shapes[source] for source in plan.outputs or shapes}
         views = plan.views or {source: View(source) for source in shapes}
-        views = with_projected(views) if projections else views
         for layer, view in views.items():
             view.check(layer, shapes[view.source], plan.network)
         axes = neuron_axes(plan.network, plan.submodules, shapes, size, channels)
         outputs = {source: shape[axes[source]] for source, shape in shapes.items()}
-        widths = {layer: view.width(outputs[view.source], projections) for layer, view in views.items()}
-        numbers = {source: prod(shape[1:]) for source, shape in shapes.items()}
-        projected = [view.source for view in views.values() if PROJECTED in view.steps]
-        projected_values = (
-            sum(numbers[source] // outputs[source] * projections.count for source in projected) if projections else 0
-        )
-        return cls(views, axes, widths, 4 * (sum(numbers.values()) + projected_values), projections)
+        widths = {layer: outputs[view.source] for layer, view in views.items()}
+        for layer, width in widths.items():
+            if not width:
+                raise ValueError(f"Layer {layer!r} has no neurons: it gives shape {tuple(shapes[views[layer].source])}")
+        numbers = sum(prod(shape[1:]) for shape in shapes.values())
+        return cls(views, axes, widths, 4 * numbers, probed)
 
-    def read(self, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the activations of each layer, ``(B, n, *positions)``."""
-        return {
-            layer: view.take(outputs[view.source].movedim(self.axes[view.source], 1), self.projections)
-            for layer, view in self.views.items()
-        }
+    def read(self, outputs: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
+        """Return the activations of each layer, ``(count, n, *positions)``.
+
+        Raises:
+            ValueError: If outputs are others than for the image that the network was first tried with.
+
+        """
+        activations = {}
+        for layer, view in self.views.items():
+            if view.source not in outputs:
+                raise ValueError(
+                    f"The network's outputs are {', '.join(outputs)}, but for the image it was first tried with there"
+                    f" was {view.source!r}; give a module whose outputs have the same names for all images"
+                )
+            output, expected = outputs[view.source], self.probed.shapes[view.source]
+            if output.ndim != len(expected) or len(output) != count:
+                raise ValueError(
+                    f"Layer {layer!r} gave shape {tuple(output.shape)} for {count} images, but {tuple(expected)} for"
+                    " one; give a module with one row for each image"
+                )
+            values = view.take(output.movedim(self.axes[view.source], 1))
+            if values.shape[1] != self.widths[layer]:
+                raise ValueError(
+                    f"Layer {layer!r} gave {values.shape[1]} neurons, but {self.widths[layer]} for the image it was"
+                    " first tried with; give the extractor an `input_size`"
+                )
+            activations[layer] = values
+        return activations
 
 
 @torch.inference_mode()

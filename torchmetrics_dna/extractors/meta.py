@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
+from torch.nn.functional import hardtanh
 from torch.overrides import TorchFunctionMode
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 
 _SUMS = (Tensor.add, Tensor.__iadd__)
+_IN_PLACE = 3  # position of ``inplace`` among the arguments of hardtanh
 
 
 class Skipping(TorchFunctionMode):
@@ -34,7 +37,10 @@ class Skipping(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func in self._functions or (func in _SUMS and _are_alike(*args)):
-            return next(chain(args, kwargs.values()))
+            first: Tensor = next(chain(args, kwargs.values()))
+            if func is Tensor.__iadd__ or kwargs.get("inplace") or (func is hardtanh and True in args[_IN_PLACE:]):
+                increment_version(first)  # as the function would
+            return first
         if func is torch.conv2d and args[0].is_meta and (sizes := _sizes_after(*args, **kwargs)):
             return args[0].new_empty(sizes)
         return func(*args, **kwargs)

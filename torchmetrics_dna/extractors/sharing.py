@@ -1,16 +1,16 @@
-"""Share one forward pass between consumers of the same images."""
+"""Share one forward pass between the metrics of a collection."""
 
 from __future__ import annotations
 
-import weakref
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from contextvars import ContextVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable, Sequence
 
     from torch import Tensor
 
@@ -19,76 +19,101 @@ if TYPE_CHECKING:
 Activations = list[dict[str, "Tensor"]]  # of consecutive parts of a batch
 
 
-class SharedPass:
-    """Cache of the activations of the last batch, for as long as another consumer may request them.
+class Extractor(Protocol):
+    """Interface of :class:`DNAExtractor` that is used here."""
 
-    Consumers are the metrics and pooled layers of one extractor. Activations are cached only if there are several, and
-    dropped as soon as each had them, the images are deleted, or other images come. Images are compared by content,
-    never by identity alone, so buffers may be reused and changed.
+    neurons: Neurons
+
+    @property
+    def weights_version(self) -> Hashable:
+        """Value that changes with the weights."""
+
+    def in_parts(self, imgs: Tensor) -> Activations:
+        """Return the activations as a list of consecutive parts of the batch."""
+
+
+def shared(extractor: Extractor, imgs: Tensor, run: Callable[[Tensor], Activations]) -> Activations:
+    """Return ``run(imgs)``, or what it gave another member in the same call of a collection.
+
+    Metrics outside of collections run the network each.
     """
-
-    def __init__(self) -> None:
-        self._consumers: list[weakref.ref[Any]] = []
-        self._cached: _CachedBatch | None = None
-
-    def register(self, consumer: object) -> None:
-        """Register a consumer, for as long as it lives."""
-        self._consumers.append(weakref.ref(consumer))
-
-    def get(self, imgs: Tensor, run: Callable[[Tensor], Activations]) -> Activations:
-        """Return the activations of images, from the cache or else from a forward pass."""
-        cached = self._cached
-        if cached is not None and cached.matches(imgs):
-            cached.uses += 1
-            if cached.uses >= self._count():
-                self.drop()
-            return cached.activations
-        self.drop()
-        activations = run(imgs)
-        if self._count() > 1:
-            self._cached = _CachedBatch.of(imgs, activations, self)
-        return activations
-
-    def drop(self) -> None:
-        """Clear the cache."""
-        self._cached = None
-
-    def _count(self) -> int:
-        self._consumers = [consumer for consumer in self._consumers if consumer() is not None]
-        return len(self._consumers)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return SharedPass, ()
+    call = _CALL.get()
+    return run(imgs) if call is None else call.activations(extractor, imgs, run)
 
 
-@dataclass(eq=False)
-class _CachedBatch:
+def share_in_collections() -> None:
+    """Let the members of a ``MetricCollection`` share forward passes within each of its calls.
+
+    torchmetrics tells a metric neither that it is in a collection, nor when a call of it begins or ends. So ``update``
+    and ``forward`` of the class are wrapped, once in a process, to note that they run; they do the same as before.
+    """
+    from torchmetrics import MetricCollection
+
+    for name in ("update", "forward"):
+        method = getattr(MetricCollection, name)
+        if not hasattr(method, "notes_calls"):
+            setattr(MetricCollection, name, _noting_calls(method, only_leaders=name == "update"))
+
+
+def _noting_calls(method: Callable[..., Any], only_leaders: bool) -> Callable[..., Any]:
+    @wraps(method)
+    def noted(collection: Any, *args: Any, **kwargs: Any) -> Any:
+        # `update` reaches only the first member of each group
+        groups = collection.compute_groups.values() if only_leaders else ()
+        names = [group[0] for group in groups] or collection.keys(keep_base=True)
+        token = _CALL.set(_Call([getattr(collection, str(name)) for name in names]))
+        try:
+            return method(collection, *args, **kwargs)
+        finally:
+            _CALL.reset(token)
+
+    noted.notes_calls = True  # type: ignore[attr-defined]
+    return noted
+
+
+class _Pass(NamedTuple):
+    """Activations of images, with what they depend on, and how many members have yet to ask for them."""
+
+    imgs: Tensor  # on the CPU a copy, to which nobody can write
+    version: int | None
+    weights: Hashable
     activations: Activations
-    alive: weakref.ref[Tensor]
-    content: Tensor | None
-    version: int
-    uses: int = 1
+    due: int
 
-    @classmethod
-    def of(cls, imgs: Tensor, activations: Activations, owner: SharedPass) -> _CachedBatch:
-        # On the CPU, numpy may write to the memory without torch noticing, so contents are compared, which is cheap
-        # next to a network. On other devices that would be a sync, and version counters see all writes.
-        tracked = imgs.device.type != "cpu" and not imgs.is_inference()
-        owner_ref = weakref.ref(owner)
+    def is_of(self, imgs: Tensor, weights: Hashable) -> bool:
+        """True for equal images and weights. On devices, where a comparison is a sync, images are the same tensor."""
+        if self.weights != weights:
+            return False
+        if imgs.device.type != "cpu":
+            return imgs is self.imgs and _version(imgs) == self.version
+        return imgs.dtype == self.imgs.dtype and self.imgs.device == imgs.device and torch.equal(imgs, self.imgs)
 
-        def drop_cache(images: weakref.ref[Tensor]) -> None:
-            shared = owner_ref()
-            if shared is not None and shared._cached is not None and shared._cached.alive is images:
-                shared.drop()
 
-        content = None if tracked else imgs.detach().clone()
-        return cls(activations, weakref.ref(imgs, drop_cache), content, imgs._version if tracked else 0)
+class _Call:
+    """The forward passes of one call of a collection; each is dropped once all members had it, or the call ends."""
 
-    def matches(self, imgs: Tensor) -> bool:
-        if self.content is None:
-            return self.alive() is imgs and imgs._version == self.version
-        same_kind = imgs.dtype == self.content.dtype and imgs.device == self.content.device
-        return same_kind and torch.equal(imgs, self.content)
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        self._members = members
+        self._passes: dict[Extractor, _Pass] = {}
+
+    def activations(self, extractor: Extractor, imgs: Tensor, run: Callable[[Tensor], Activations]) -> Activations:
+        found, weights = self._passes.pop(extractor, None), extractor.weights_version
+        if found is None or not found.is_of(imgs, weights):
+            kept = imgs.detach().clone() if imgs.device.type == "cpu" else imgs
+            asking = [
+                m for member in self._members for m in member.modules() if getattr(m, "extractor", 0) is extractor
+            ]
+            found = _Pass(kept, _version(imgs), weights, run(imgs), due=len(asking))
+        if found.due > 1:
+            self._passes[extractor] = found._replace(due=found.due - 1)
+        return found.activations
+
+
+_CALL: ContextVar[_Call | None] = ContextVar("call of a collection", default=None)
+
+
+def _version(imgs: Tensor) -> int | None:
+    return None if imgs.is_inference() else imgs._version
 
 
 class Shareable(nn.Module):
@@ -98,18 +123,6 @@ class Shareable(nn.Module):
         # torchmetrics' FeatureShare replaces it by a cache that mistakes a reused buffer for the same images
         if name != "forward":
             super().__setattr__(name, value)
-
-
-class Extractor(Protocol):
-    """Interface of :class:`DNAExtractor` that pooled layers use."""
-
-    neurons: Neurons
-
-    def in_parts(self, imgs: Tensor) -> Activations:
-        """Return the activations as a list of consecutive parts of the batch."""
-
-    def share_with(self, consumer: object) -> None:
-        """Register a consumer; the network runs once for all consumers that get the same images in a row."""
 
 
 class PooledLayer(Shareable):
@@ -127,13 +140,19 @@ class PooledLayer(Shareable):
         self.extractor = extractor
         self.layer = layer
         self.num_features = extractor.neurons[layer]
-        extractor.share_with(self)
+        share_in_collections()
 
     def forward(self, imgs: Tensor) -> Tensor:
         """Compute spatial means for images that the extractor accepts."""
         pieces = [part[self.layer] for part in self.extractor.in_parts(imgs)]
-        return torch.cat([piece.flatten(2).mean(2) if piece.ndim > 2 else piece for piece in pieces])
+        return torch.cat([_spatial_means(piece) for piece in pieces])
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self.extractor.share_with(self)
+        share_in_collections()
+
+
+def _spatial_means(values: Tensor) -> Tensor:
+    """Return float32 means over positions, computed in float32 or better."""
+    wide = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+    return (wide.flatten(2).mean(2) if wide.ndim > 2 else wide).float()

@@ -17,6 +17,20 @@ def is_timm_name(name: str) -> bool:
     return bool(timm.is_model(name.split(".")[0].removeprefix("timm/")))
 
 
+def untagged(name: str) -> str:
+    """Return the name of an extractor without timm's tag of weights, which their digest tells from others.
+
+    A timm model has one in its name or not, as it was given by name or as a module.
+
+    Example:
+        >>> untagged("timm/resnet18.a1_in1k")
+        'resnet18'
+
+    """
+    architecture, dot, _ = name.removeprefix("timm/").partition(".")
+    return architecture if (dot or architecture != name) and is_timm_name(name) else name
+
+
 def is_timm_model(network: nn.Module) -> bool:
     """True if the network was built by timm."""
     return hasattr(network, "pretrained_cfg") and hasattr(network, "forward_features")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING
 
-from torchmetrics_dna.extractors.sharing import SharedPass
 from torchmetrics_dna.images.properties import LAYER
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ def without_properties(extractor: DNAExtractor) -> DNAExtractor:
         return extractor
     reduced = copy(extractor)
     reduced.__dict__.pop("ranges", None)  # cached for all neurons
-    reduced.neurons, reduced.has_properties, reduced._shared = network, False, SharedPass()
+    reduced.neurons, reduced.has_properties = network, False
     return reduced
 
 

@@ -1,29 +1,56 @@
-"""Read and write files at addresses, such as ``s3://bucket/x``, by fsspec."""
+"""Open, list and write files on this machine, or at addresses such as ``s3://bucket/x`` by fsspec."""
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
-from contextlib import contextmanager
+import sys
+from contextlib import contextmanager, suppress
+from glob import glob
+from math import prod
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeGuard, cast
+from urllib.parse import urlsplit
 
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.atomic import check_folder
 from torchmetrics_dna.files.damage import reason_of
+from torchmetrics_dna.files.limits import check_files
+from torchmetrics_dna.images.names import natural_key
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _ADDRESS = re.compile("[A-Za-z][A-Za-z0-9+.-]+://")
+_USER = re.compile(r"(?<=://)[^/@\s'\"]*@")
+_QUERY = re.compile(r"(https?://[^?#\s'\"]*)[?#][^\s'\"]*")
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
+_RANGE = re.compile(r"(\d{1,18})\.\.(\d{1,18})")
 _BUCKETS = ("s3", "s3a", "gs", "gcs")  # object stores, without folders that could be missing
 
 
 def is_address(path: object) -> TypeGuard[str]:
     """True if a path is an address, such as ``s3://bucket/photos.tar``."""
     return isinstance(path, str) and _ADDRESS.match(path) is not None
+
+
+def public(text: str) -> str:
+    """Remove credentials and the query, such as a signature, from addresses in a text that is shown.
+
+    Example:
+        >>> public("https://me:secret@host/a.png?X-Amz-Signature=1f and s3://bucket/a?.png")
+        'https://host/a.png and s3://bucket/a?.png'
+
+    """
+    return _QUERY.sub(r"\1", _USER.sub("", text))
+
+
+def public_names(files: Sequence[str]) -> list[str]:
+    """Return the names of files as they are shown; with their numbers if only a query tells them apart."""
+    names = [public(file) for file in files]
+    return names if len(set(names)) == len(set(files)) else [f"{name}#{i}" for i, name in enumerate(names)]
 
 
 def system_of(address: str, doing: str = "read") -> tuple[Any, str]:
@@ -38,13 +65,13 @@ def system_of(address: str, doing: str = "read") -> tuple[Any, str]:
     try:
         return cast("tuple[Any, str]", core.url_to_fs(address))
     except ImportError as err:
-        raise ModuleNotFoundError(f"To {doing} {address!r}: {reason_of(err)}") from err
+        raise ModuleNotFoundError(f"To {doing} {public(address)!r}: {reason_of(err)}") from err
     except ValueError as err:
         if "Protocol not known" not in str(err):
             raise
         raise _UnknownError(
-            f"{address!r} is an address of an unknown kind; expected https://, s3://, gs://, hf:// or another that"
-            " fsspec knows"
+            f"{public(address)!r} is an address of an unknown kind; expected https://, s3://, gs://, hf:// or another"
+            " that fsspec knows"
         ) from err
 
 
@@ -66,12 +93,12 @@ def asking(address: str, doing: str = "read") -> Iterator[None]:
     except FileNotFoundError as err:
         cause = err.__cause__  # fsspec maps every HTTP error to a missing file
         if getattr(cause, "status", 404) in (404, 410) or not isinstance(cause, Exception):
-            raise FileNotFoundError(f"There is nothing at {address!r}; check the address") from err
-        raise OSError(f"Can't {doing} {address!r}: {type(cause).__name__}: {reason_of(cause)}") from err
+            raise FileNotFoundError(f"There is nothing at {public(address)!r}; check the address") from err
+        raise OSError(f"Can't {doing} {public(address)!r}: {type(cause).__name__}: {public(reason_of(cause))}") from err
     except (ModuleNotFoundError, _UnknownError):
         raise
     except Exception as err:
-        raise OSError(f"Can't {doing} {address!r}: {type(err).__name__}: {reason_of(err)}") from err
+        raise OSError(f"Can't {doing} {public(address)!r}: {type(err).__name__}: {public(reason_of(err))}") from err
 
 
 class _UnknownError(ValueError):
@@ -89,13 +116,14 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         return
     protocol = path.partition("://")[0].lower()
     if protocol in ("http", "https"):
-        raise OSError(f"Can't write {path!r}: a web server only gives files; choose another output")
+        raise OSError(f"Can't write {public(path)!r}: a web server only gives files; choose another output")
     with asking(path, "write"):
         system, remote_path = system_of(path, "write")
         exists = protocol not in _BUCKETS or system.exists(remote_path.partition("/")[0])
     if not exists:
         raise FileNotFoundError(
-            f"There is no bucket to write {path!r} to, or it does not answer; make it first, or check credentials"
+            f"There is no bucket to write {public(path)!r} to, or it does not answer; make it first, or check"
+            " credentials"
         )
 
 
@@ -120,3 +148,122 @@ def download(address: str, path: str | os.PathLike[str]) -> None:
     with asking(address):
         system, remote_path = system_of(address)
         system.get_file(remote_path, str(path))
+
+
+def missing(path: str) -> FileNotFoundError:
+    """Return the error for a local path that does not exist; it names one beside it that differs by case alone."""
+    with suppress(OSError):
+        alike = sorted(p for p in Path(path).parent.iterdir() if p.name.lower() == Path(path).name.lower())
+        if alike:
+            return FileNotFoundError(f"There is no file or folder {path!r}; there is {str(alike[0])!r}")
+    return FileNotFoundError(f"There is no file or folder {path!r}")
+
+
+def suffix_of(path: str) -> str:
+    """Return the suffix of a file's name, in lower case; for an address, without its query.
+
+    Example:
+        >>> suffix_of("https://host/photos.TAR?token=x.png")
+        '.tar'
+
+    """
+    name = PurePosixPath(urlsplit(path).path if path.startswith("http") and is_address(path) else path).name
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122
+
+
+def expand(pattern: str) -> list[str]:
+    """Expand a pattern to files: ``{a,b}`` and ``{000..999}`` are enumerated, ``*`` is matched; not an existing file.
+
+    Raises FileNotFoundError if nothing matches, ValueError if braces expand to more files than the limit of one set.
+
+    Example:
+        >>> expand("shards/{08..11}.tar")
+        ['shards/08.tar', 'shards/09.tar', 'shards/10.tar', 'shards/11.tar']
+
+    """
+    if not is_address(pattern) and os.path.lexists(pattern):
+        return [pattern]
+    files: list[str] = []
+    for text in _spelled_out(pattern):
+        has_wildcard = "*" in text if is_address(text) else any(sign in text for sign in "*?[")
+        files += sorted(_looked_up(text), key=natural_key) if has_wildcard else [text]
+    if not files:
+        raise FileNotFoundError(f"There are no files {public(pattern)!r}")
+    return list(dict.fromkeys(files))
+
+
+def is_folder(address: str) -> bool:
+    """True if an address is a non-empty folder."""
+    with asking(address):
+        system, path = system_of(address)
+        return not address.startswith("http") and bool(system.isdir(path))
+
+
+def files_below(address: str) -> tuple[str, list[str]]:
+    """Return the address of a folder as those of all files in it begin, and these."""
+    with asking(address):
+        system, path = system_of(address)
+        return system.unstrip_protocol(path), [system.unstrip_protocol(file) for file in system.find(path)]
+
+
+def check_address(address: str) -> None:
+    """Raise FileNotFoundError, or OSError, unless there is something at an address."""
+    with asking(address):
+        system, path = system_of(address)
+        system.info(path)
+
+
+def open_file(path: str, *, forwards: bool = False) -> BinaryIO:
+    """Open a file on this machine, or at an address; errors as of :func:`asking`.
+
+    A file that is only read ``forwards`` does not need a server that supports range requests.
+    """
+    if not is_address(path):
+        return Path(path).open("rb")
+    with asking(path):
+        system, remote_path = system_of(path)
+        settings = {"block_size": 0} if forwards and path.startswith("http") else {}
+        return cast("BinaryIO", system.open(remote_path, "rb", **settings))
+
+
+def read_address(address: str, most: int) -> bytes:
+    """Read a file at an address, up to ``most + 1`` bytes."""
+    with open_file(address, forwards=True) as file, asking(address):
+        parts, size = [], 0
+        while size <= most and (part := file.read(min(1 << 20, most + 1 - size))):
+            parts.append(part)
+            size += len(part)
+        return b"".join(parts)
+
+
+def forget_threads(worker: int = 0) -> None:  # noqa: ARG001
+    """Reset fsspec in a forked process, where its thread is gone, which old versions don't detect."""
+    asyn = sys.modules.get("fsspec.asyn")
+    if asyn is not None and not hasattr(asyn, "reset_after_fork"):
+        asyn.iothread[0] = asyn.loop[0] = None
+        asyn.reset_lock()
+
+
+def _spelled_out(pattern: str) -> Iterator[str]:
+    parts = re.split(r"\{([^{}]*)\}", pattern)
+    choices = [_choices(part, pattern) if i % 2 else [part] for i, part in enumerate(parts)]
+    check_files(prod(map(len, choices)), public(pattern))
+    return map("".join, itertools.product(*choices))
+
+
+def _choices(inner: str, pattern: str) -> list[str]:
+    """Enumerate the content of braces."""
+    if match := _RANGE.fullmatch(inner):
+        first, last = match.groups()
+        width = len(first) if first.startswith("0") else 0
+        check_files(int(last) - int(first) + 1, public(pattern))
+        return [f"{number:0{width}}" for number in range(int(first), int(last) + 1)]
+    return inner.split(",") if "," in inner else [f"{{{inner}}}"]
+
+
+def _looked_up(pattern: str) -> list[str]:
+    if not is_address(pattern):
+        return glob(pattern, recursive=True)  # noqa: PTH207
+    with asking(pattern):
+        system, path = system_of(pattern)
+        return [system.unstrip_protocol(file) for file in system.glob(path)]

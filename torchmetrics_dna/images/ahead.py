@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _T = TypeVar("_T")
-_QUEUE_SIZE = 32  # items of a reader, which may be frames of some MB
+_QUEUE_SIZE = 8  # items of a reader, which may be frames of some MB
 _SECONDS = 0.1  # between checks of a reader whether it was stopped
 
 
 def read_ahead(sources: Iterable[Iterator[_T]], readers: int) -> Iterator[Iterator[_T]]:
     """Yield the same iterators in the same order, while ``readers`` threads read the next ones ahead.
 
-    Exhaust each iterator before the next. Up to 32 items of each are buffered; with no readers nothing is read ahead.
+    Exhaust each iterator before the next. Up to 8 items of each are buffered; with no readers nothing is read ahead.
 
     Example:
         >>> [list(items) for items in read_ahead(iter([iter("ab"), iter("c")]), readers=2)]

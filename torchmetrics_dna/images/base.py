@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import UnidentifiedImageError
 from torch.utils.data import Dataset
-from typing_extensions import override
 
 from torchmetrics_dna.files.damage import reason_of
 from torchmetrics_dna.files.visible import images_in_words
@@ -107,27 +106,6 @@ class ImageSource(Dataset["RGBImage"]):
         return file_facts(self.fetch(index))
 
 
-class VersionedImages(ImageSource):
-    """Images of a source, each in ``count`` versions, one after the other; a source image is decoded once."""
-
-    def __init__(self, source: ImageSource, count: int) -> None:
-        names = [name for name in source.names for _ in range(count)]
-        super().__init__(names, self.decode, source.label, source.exif_orientation, roots=source.roots)
-        self._source, self._count = source, count
-        self._last: tuple[int, RGBImage] | None = None
-
-    @override
-    def decode(self, index: int) -> RGBImage:
-        place, number = divmod(index, self._count)
-        if self._last is None or self._last[0] != place:
-            self._last = place, self._source.decode(place)
-        return self.version(self._last[1], number, index)
-
-    def version(self, image: RGBImage, number: int, index: int) -> RGBImage:
-        """Return version ``number`` of a decoded image; ``index`` is that among all versions."""
-        raise NotImplementedError
-
-
 class Entry(NamedTuple):
     """Undecoded image of a stream."""
 
@@ -141,6 +119,7 @@ class Shard(NamedTuple):
 
     label: str  # for messages
     read: Callable[[], Iterator[tuple[str, Any]]]  # a new iterator over names and images
+    file: str = ""  # path or address
 
 
 class BrokenShardError(ValueError):
@@ -155,9 +134,10 @@ class ImageStream:
         label: Name of the set.
         exif_orientation: Whether to rotate images by their EXIF tag. The official implementation does not.
         count: Number of images, if known.
-        of_files: Whether shards are files, named by their labels, which can be read again, by other processes too, and
-            skipped if damaged. False for objects of this process.
+        of_files: Whether shards are files, which can be read again, by other processes too, and skipped if damaged.
+            False for objects of this process.
         in_folders: Whether images of one shard belong together, such as frames of a video.
+        decoded: Whether images are decoded already, so that they are too large to be sent to worker processes.
         readers: Number of threads that read ahead, a shard each.
 
     Example:
@@ -179,13 +159,14 @@ class ImageStream:
         count: int | None = None,
         of_files: bool = True,
         in_folders: bool = False,
+        decoded: bool = False,
         readers: int = 0,
     ) -> None:
         self.shards = shards
         self.label = label
         self.exif_orientation = exif_orientation
         self.count = count
-        self.of_files, self.in_folders, self.readers = of_files, in_folders, readers
+        self.of_files, self.in_folders, self.decoded, self.readers = of_files, in_folders, decoded, readers
         self._part = (0, 1)
 
     def split(self, part: int, parts: int) -> ImageStream:

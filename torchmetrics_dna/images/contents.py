@@ -61,8 +61,11 @@ def in_common(old: Sequence[bytes], new: Sequence[bytes]) -> list[tuple[int, int
     return [(index, unmatched[digest].pop()) for index, digest in enumerate(old) if unmatched[digest]]
 
 
-def _digest(image: RGBImage) -> dict[str, Tensor]:
+def digest_of(image: RGBImage) -> bytes:
+    """Return 16 bytes that tell an image ``(H, W, 3)`` from those of other pixels."""
     pixels = np.ascontiguousarray(image)
-    shape = f"{pixels.dtype} {pixels.shape} ".encode()
-    digest = hashlib.blake2b(shape + pixels.tobytes(), digest_size=16).digest()
-    return {"digest": torch.frombuffer(bytearray(digest), dtype=torch.uint8)}
+    return hashlib.blake2b(f"{pixels.dtype} {pixels.shape} ".encode() + pixels.tobytes(), digest_size=16).digest()
+
+
+def _digest(image: RGBImage) -> dict[str, Tensor]:
+    return {"digest": torch.frombuffer(bytearray(digest_of(image)), dtype=torch.uint8)}

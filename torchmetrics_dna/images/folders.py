@@ -9,12 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from torchmetrics_dna.images.addresses import is_address
+from torchmetrics_dna.images.addresses import files_below, is_address, open_file, public, public_names
 from torchmetrics_dna.images.base import ImageSource
 from torchmetrics_dna.images.kind import Kind, joined
 from torchmetrics_dna.images.names import EXTENSIONS, is_image_name, natural_key
 from torchmetrics_dna.images.pixels import stamp_of
-from torchmetrics_dna.images.places import files_below, open_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,13 +44,13 @@ def open_remote_folder(path: str, reading: Reading) -> ImageSource:
 
 def open_files(files: Sequence[str], label: str, reading: Reading, roots: Sequence[str] = ()) -> ImageSource:
     """Open image files, in this order."""
-    fetch = files.__getitem__
-    return ImageSource(files, fetch, label, reading.exif_orientation, partial(stamp_of, fetch), roots)
+    fetch, names = files.__getitem__, files if roots else public_names(files)
+    return ImageSource(names, fetch, label, reading.exif_orientation, partial(stamp_of, fetch), roots)
 
 
 def open_lists(lists: Sequence[str], label: str, reading: Reading) -> ImageSource:
     """Open the image files of lists with one path per line, relative to the list."""
-    return joined([open_files(_listed(name), name, reading) for name in lists], label, reading)
+    return joined([open_files(_listed(name), public(name), reading) for name in lists], label, reading)
 
 
 def open_images(files: Sequence[str], pattern: str, reading: Reading) -> ImageSource:
@@ -70,13 +69,14 @@ def refuse(err: OSError) -> NoReturn:
 
 
 def _listed(path: str) -> list[str]:
-    lines = filter(None, map(str.strip, _read_list(path).splitlines()))
+    lines = filter(None, map(str.strip, read_list(path).splitlines()))
     if is_address(path):
         return [line if is_address(line) else f"{path.rpartition('/')[0]}/{line}" for line in lines]
     return [line if is_address(line) else str(Path(path).parent / line) for line in lines]
 
 
-def _read_list(path: str) -> str:
+def read_list(path: str) -> str:
+    """Read a text in UTF-8, or with a byte order mark; ValueError in another encoding."""
     with open_file(path, forwards=True) as file:
         data = file.read()
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8-sig")
@@ -85,7 +85,7 @@ def _read_list(path: str) -> str:
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:  # UTF-16 without a byte order mark; no path contains it
-        raise ValueError(f"List {path!r} is not in UTF-8; save it as UTF-8")
+        raise ValueError(f"List {public(path)!r} is not in UTF-8; save it as UTF-8")
     return text
 
 

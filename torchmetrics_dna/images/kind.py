@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torchmetrics_dna.images.addresses import is_address
+from torchmetrics_dna.images.addresses import is_address, public
 from torchmetrics_dna.images.base import Images, ImageSource, ImageStream, Shard
 
 if TYPE_CHECKING:
@@ -41,13 +41,22 @@ def stream_of(
     read: Callable[[str, Reading], Iterator[tuple[str, Any]]],
     **settings: Any,
 ) -> ImageStream:
-    """A stream with a shard for each file, as ``read`` gives its images; settings as for :class:`ImageStream`.
+    """A stream with a shard for each file, as ``read`` gives its images by their names in it.
+
+    Settings are those of :class:`ImageStream`.
 
     Files at addresses are read ahead, several at a time, for a server makes one wait.
     """
-    shards = [Shard(file, partial(read, file, reading)) for file in files]
+    shards = [Shard(public(file), partial(_named, read, file, reading), file) for file in files]
     settings = {"readers": _READERS if any(map(is_address, files)) else 0, **settings}
     return ImageStream(shards, label, reading.exif_orientation, **settings)
+
+
+def _named(
+    read: Callable[[str, Reading], Iterator[tuple[str, Any]]], file: str, reading: Reading
+) -> Iterator[tuple[str, Any]]:
+    for name, image in read(file, reading):
+        yield f"{public(file)}/{name}", image
 
 
 def joined(sources: Sequence[ImageSource], label: str, reading: Reading) -> ImageSource:

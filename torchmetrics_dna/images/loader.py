@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
@@ -12,12 +14,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from torchmetrics_dna.images.addresses import forget_threads
 from torchmetrics_dna.images.base import Entry, ImageSource, ImageStream, unreadable
 from torchmetrics_dna.images.pixels import file_facts, to_rgb
-from torchmetrics_dna.images.places import forget_threads
 from torchmetrics_dna.images.properties import image_properties
 from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.images.resize import resize_image
+from torchmetrics_dna.images.workers import started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -67,7 +70,8 @@ def load_batches(
 ) -> Iterator[Batch]:
     """Decode and resize all images, in order.
 
-    Streams are read in this process, and decoded by the workers, or here if they are an object of this process.
+    Streams are read in this process, and decoded by the workers, or here if they are an object of this process. What is
+    decoded already, such as frames of a video, is resized here by as many threads, so that a few full images are held.
 
     Args:
         source: The images.
@@ -87,16 +91,23 @@ def load_batches(
 
     """
     reading = reading or Reading()
-    loader: DataLoader[Any] = DataLoader(
+    decoded, workers = (
         _Decoded(source, size, crop, resize, properties, notes),
+        _workers_for(source, reading.num_workers),
+    )
+    items = _items_of_parts(source, parts)
+    if isinstance(source, ImageStream) and source.decoded:
+        items, workers = map(partial(_in_threads, decoded.load, workers), items), 0
+    loader: DataLoader[Any] = DataLoader(
+        decoded,
         batch_size=None,
-        sampler=_chunks(source, reading.batch_size, parts, window),
-        num_workers=_workers_for(source, reading.num_workers),
+        sampler=_chunks(items, reading.batch_size, window),
+        num_workers=workers,
         collate_fn=_as_it_is,  # type: ignore[arg-type]  # typed for lists of samples
         worker_init_fn=forget_threads,
         pin_memory=pin_memory,
     )
-    for batch in loader:
+    for batch in started(loader):
         if batch.error:
             raise ValueError(batch.error)
         if batch.unreadable and not reading.skip_unreadable:
@@ -136,13 +147,13 @@ def _workers_for(source: Images, num_workers: int | None) -> int:
 class _Chunk(NamedTuple):
     """Items of a batch."""
 
-    items: Sequence[Any]  # numbers of images, or entries of a stream
+    items: Sequence[Any]  # numbers of images, or entries of a stream, loaded or not
     ends: bool  # True if a part ends with this chunk
 
 
-def _chunks(source: Images, size: int, parts: Sequence[range] | None, window: int | None) -> Iterator[_Chunk]:
+def _chunks(parts: Iterable[Iterable[Any]], size: int, window: int | None) -> Iterator[_Chunk]:
     """Yield the chunks of a source, part by part."""
-    for part in _items_of_parts(source, parts):
+    for part in parts:
         for items in [part] if window is None else _windows(part, window):
             yield from chunked(items, size)
 
@@ -156,6 +167,21 @@ def _items_of_parts(source: Images, parts: Sequence[range] | None) -> Iterator[I
         shards = source.read(chain.from_iterable(parts))
         for part in parts:
             yield chain.from_iterable(islice(shards, len(part)))
+
+
+def _in_threads(load: Callable[[Any], Any], threads: int, items: Iterable[Any]) -> Iterator[Any]:
+    """Load items in order, one for each thread at a time."""
+    if not threads:
+        yield from map(load, items)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        pending: deque[Future[Any]] = deque()
+        for item in items:
+            pending.append(pool.submit(load, item))
+            if len(pending) > threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
 def _windows(items: Iterable[Any], size: int) -> Iterator[Iterable[Any]]:
@@ -212,9 +238,12 @@ class _Decoded(Dataset["Batch"]):
         self.properties, self.notes = properties, notes
 
     def __getitem__(self, chunk: _Chunk) -> Batch:
-        return _collate([self._load(item) for item in chunk.items], chunk.ends)
+        return _collate([self.load(item) for item in chunk.items], chunk.ends)
 
-    def _load(self, item: int | Entry) -> _Sample | str:
+    def load(self, item: int | Entry | _Sample | str) -> _Sample | str:
+        """Load an image by its number or entry; one that is loaded already is unchanged."""
+        if isinstance(item, (_Sample, str)):
+            return item
         if isinstance(item, Entry):
             number, name, content = item
             if isinstance(content, Exception):

@@ -83,23 +83,34 @@ def names_below(names: Sequence[str], roots: Collection[str] = (), paths: Any = 
     """
     whole = [paths.normpath(name) for name in names]
     if not roots:
-        whole = [paths.abspath(name) for name in whole]
+        if len({paths.isabs(name) for name in whole}) > 1:
+            whole = [paths.abspath(name) for name in whole]
         try:
-            roots = [paths.commonpath([paths.dirname(name) for name in whole])] if whole else []
+            roots = [paths.commonpath({paths.dirname(name) for name in whole} or {""})]
         except ValueError:  # they are on several drives of Windows
             return [name.replace(paths.sep, "/") for name in whole]
     folders = {paths.normcase(paths.normpath(root)) for root in roots}
     folders = {"" if folder == paths.curdir else folder for folder in folders}
-    return [_below(name, folders, paths) for name in whole]
+    begins: dict[str, int] = {}  # of names below their root, by folder
+    below: list[str] = []
+    for name in whole:
+        folder = paths.dirname(name)
+        if folder not in begins:
+            begins[folder] = len(_root_of(folder, folders, paths))
+        below.append(name[begins[folder] :].lstrip(paths.sep).replace(paths.sep, "/"))
+    return below
 
 
-def _below(name: str, folders: set[str], paths: Any) -> str:
-    folder, above = name, paths.dirname(name)
-    while above != folder:
-        if paths.normcase(above) in folders:
-            return str(name[len(above) :].lstrip(paths.sep).replace(paths.sep, "/"))
-        folder, above = above, paths.dirname(above)
-    raise ValueError(f"{name!r} is not below {' or '.join(map(repr, sorted(folders)[:3]))}, the source of the images")
+def _root_of(folder: str, roots: set[str], paths: Any) -> str:
+    """Return the nearest root that a folder is, or is in."""
+    root, above = folder, paths.dirname(folder)
+    while paths.normcase(root) not in roots:
+        if root == above:
+            raise ValueError(
+                f"{folder!r} is not below {' or '.join(sorted(map(repr, roots))[:3])}, the source of images"
+            )
+        root, above = above, paths.dirname(above)
+    return root
 
 
 class Names(Sequence[str]):

@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 
+from torchmetrics_dna.images.addresses import public, public_names
 from torchmetrics_dna.images.base import ImageSource, ImageStream, Shard
 from torchmetrics_dna.images.pixels import check_array, stamp_of
 from torchmetrics_dna.images.rows import Column, find_column, is_file
@@ -51,7 +52,7 @@ def open_sequence(source: Any, label: str, reading: Reading) -> tuple[ImageSourc
 def _by_number(source: Any, fetch: Callable[[int], Any], label: str, reading: Reading, stamped: bool) -> ImageSource:
     # only plain sequences have names: indexing a dataset or an array would load its images
     entries = source if isinstance(source, (list, tuple)) else [None] * len(source)
-    names = [str(e) if isinstance(e, (str, os.PathLike)) else f"image {i}" for i, e in enumerate(entries)]
+    names = public_names([str(e) if isinstance(e, (str, os.PathLike)) else f"image {i}" for i, e in enumerate(entries)])
     return ImageSource(names, fetch, label, reading.exif_orientation, partial(stamp_of, fetch) if stamped else None)
 
 
@@ -75,7 +76,10 @@ def open_iterable(source: Any, label: str, reading: Reading) -> ImageStream | No
         shards = [_Calls(source)]
     else:
         return None
-    read = [Shard(label, partial(_images, shard, label, reading)) for shard in shards]
+    read = [
+        Shard(label, partial(_images, shard, label, reading, f"shard {k}, " if len(shards) > 1 else ""))
+        for k, shard in enumerate(shards)
+    ]
     stream = ImageStream(read, label, reading.exif_orientation, of_files=False)
     if isinstance(source, DataLoader) and (sampler := _own_order(source)):
         stream.only_whole = (
@@ -135,18 +139,18 @@ class _Calls:
             yield value
 
 
-def _images(items: Callable[[], Iterable[Any]], label: str, reading: Reading) -> Iterator[tuple[str, Any]]:
-    """Split items into single images, with their names."""
+def _images(items: Callable[[], Iterable[Any]], label: str, reading: Reading, start: str) -> Iterator[tuple[str, Any]]:
+    """Split items into single images, with their names, which begin with ``start`` unless they are paths."""
     column, number = Column(reading.column, label), 0
     for item in items():
         for image in _single(item, column):
-            yield image if isinstance(image, str) else f"image {number}", image
+            yield public(image) if isinstance(image, str) else f"{start}image {number}", image
             number += 1
 
 
 def _single(item: Any, column: Column) -> Iterator[Any]:
     """Yield the images of an item: itself, or those of a batch, of a row, or of a pipeline's output."""
-    if not isinstance(item, (np.ndarray, Tensor)) and hasattr(item, "images"):
+    if is_output(item):
         item = item.images
     if isinstance(item, Mapping) and not is_file(item):
         item = column(item)
@@ -159,6 +163,12 @@ def _single(item: Any, column: Column) -> Iterator[Any]:
             yield column(element)
     else:
         yield column(item)
+
+
+def is_output(item: Any) -> bool:
+    """True for the output of a pipeline, whose images are its attribute; a dataset may well have one of that name."""
+    is_source = hasattr(item, "__getitem__") or hasattr(item, "__iter__") or callable(item)
+    return hasattr(item, "images") and (isinstance(item, Mapping) or not is_source)
 
 
 def _is_batch(item: Any) -> bool:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.damage import refusing
 from torchmetrics_dna.files.limits import check_unpacked
-from torchmetrics_dna.images.addresses import is_address
+from torchmetrics_dna.images.addresses import is_address, open_file, public
 from torchmetrics_dna.images.kind import Kind, stream_of
-from torchmetrics_dna.images.places import open_file
 from torchmetrics_dna.images.rows import check_column, find_column, is_file
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ _AT_ONCE, _MOST_AT_ONCE = 32, 64_000_000  # maximum rows, and bytes, read at onc
 def open_parquet(files: Sequence[str], label: str, reading: Reading) -> ImageStream:
     """Open the images of Parquet files; the first is checked at once."""
     parquet = require("pyarrow.parquet", "parquet")
-    with refusing(files[0], "Parquet"), open_file(files[0]) as file:
+    with refusing(public(files[0]), "Parquet"), open_file(files[0]) as file:
         _column(_opened(parquet, file), files[0], reading)
     count = None if any(map(is_address, files)) else sum(parquet.read_metadata(file).num_rows for file in files)
     return stream_of(files, label, reading, _read, count=count)
@@ -44,7 +43,7 @@ def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
             return
         for number, value in enumerate(_values(table, column)):
             is_named_text = isinstance(value, str) and reading.column is not None
-            yield f"{path}/{number}", value if is_named_text else _content(value)
+            yield str(number), value if is_named_text else _content(value)
 
 
 def _opened(parquet: Any, file: BinaryIO) -> Any:
@@ -112,13 +111,15 @@ def labels_of(stream: ImageStream, column: str) -> dict[str, str]:
     parquet = require("pyarrow.parquet", "parquet")
     labels: dict[str, str] = {}
     interned: dict[str, str] = {}  # one string per label, however many images have it
-    for path in (shard.label for shard in stream.shards):
+    for label_of_file, _, path in stream.shards:
         if not path.endswith(PARQUET.suffixes):
-            raise ValueError(f"Labels in a column are of Parquet files, but {path!r} is another; give a .csv of labels")
-        with refusing(path, "Parquet"), open_file(path) as file:
+            raise ValueError(
+                f"Labels in a column are of Parquet files, but {public(path)!r} is another; give a .csv of labels"
+            )
+        with refusing(public(path), "Parquet"), open_file(path) as file:
             table = _opened(parquet, file)
             check_column(table.schema_arrow.names, column, path)
             for number, value in enumerate(_values(table, column)):
                 label = str(value)
-                labels[f"{path}/{number}"] = interned.setdefault(label, label)
+                labels[f"{label_of_file}/{number}"] = interned.setdefault(label, label)
     return labels

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -18,8 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from torchmetrics_dna.files.limits import beyond, check_size, max_pixels, most_bytes
-from torchmetrics_dna.images.addresses import is_address
-from torchmetrics_dna.images.places import read_address
+from torchmetrics_dna.images.addresses import is_address, read_address
 from torchmetrics_dna.images.tensors import scale_remedy
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 RGBImage: TypeAlias = "NDArray[np.uint8 | np.float32]"
 
 _CHANNELS = (1, 3, 4)
-_BITS, _PHOTOMETRIC, _SAMPLES, _PLANES, _FORMAT = 258, 262, 277, 284, 339  # tags of TIFF
+_BITS, _PHOTOMETRIC, _SAMPLES, _EXTRA, _FORMAT = 258, 262, 277, 338, 339  # tags of TIFF
 _BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")  # of HEIC
 _JXL = b"\xff\x0a", b"\0\0\0\x0cJXL "
 _PLUGINS = {"HEIC": ("pillow-heif", "pillow_heif"), "JPEG XL": ("pillow-jxl-plugin", "pillow_jxl")}
@@ -116,6 +116,7 @@ def to_rgb(image: Any, exif_orientation: bool = False) -> RGBImage:
         with opened(image) as file:
             if file.format == "TIFF":
                 _check_tiff(file)
+            _check_depth(file)
             file.load()
             image = file
     if not isinstance(image, Image.Image):
@@ -201,17 +202,26 @@ class _Limit(int):
         return int(self)
 
 
+_SWAPPING = Lock()  # while Pillow's limit is ours
+if hasattr(os, "register_at_fork"):  # a process must not be forked while another thread has the lock
+    os.register_at_fork(before=_SWAPPING.acquire, after_in_parent=_SWAPPING.release, after_in_child=_SWAPPING.release)
+
+
 @contextmanager
 def opened(file: str | os.PathLike[str] | BytesIO) -> Iterator[Image.Image]:
     """Open an image file, not decoded yet, with our limit of pixels in place of Pillow's; ValueError beyond it."""
-    previous, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, _Limit(max_pixels())
+    limit = _Limit(max_pixels())
     try:
-        with _open(file) as image:
+        with _SWAPPING:
+            pillows, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, limit
+            try:
+                image = _open(file)
+            finally:
+                Image.MAX_IMAGE_PIXELS = pillows
+        with image:
             yield image
     except Image.DecompressionBombError as err:
         raise ValueError(beyond(str(err).split(",")[0])) from err
-    finally:
-        Image.MAX_IMAGE_PIXELS = previous
 
 
 def _open(file: str | os.PathLike[str] | BytesIO) -> Image.Image:
@@ -275,6 +285,20 @@ def check_no_address(path: str | os.PathLike[str]) -> None:
         raise ValueError(f"{text!r} is an address that was made a path; give it as a string")
 
 
+def _check_depth(image: Any) -> None:
+    """Raise ValueError for colours of 16 bits, of which Pillow decodes the upper 8; grey has all."""
+    settings = image.tile[0][3] if image.tile else ""
+    is_deep = ";16" in str(settings)
+    if image.format == "PPM" and isinstance(settings, tuple):
+        is_deep = settings[-1] > 255
+    if image.format == "TIFF":
+        is_deep = max(image.tag_v2.get(_BITS, (1,))) > 8
+    if is_deep and len(image.getbands()) > 1:
+        raise ValueError(
+            "it has colours of 16 bits, of which Pillow reads 8; save it with 8 bits, or give arrays `imgs / 65535`"
+        )
+
+
 def _check_tiff(image: Any) -> None:
     """Raise ValueError unless Pillow decodes a TIFF correctly: one page, supported depth and channels, black as 0."""
     tags = image.tag_v2
@@ -287,7 +311,9 @@ def _check_tiff(image: Any) -> None:
         f"{bits}-bit {'signed ' * signed}integers; expected 8 or 16 bits without a sign": signed
         or (image.mode != "F" and bits in (12, 32)),
         "shades of which white is 0; save it with black as 0": deep and tags.get(_PHOTOMETRIC) == 0,
-        f"{bits}-bit channels apart; save it with channels together": bits > 8 and tags.get(_PLANES) == 2,
+        "a fourth channel that is no alpha; for a network of 3 channels save those three": samples == 4
+        and tags.get(_PHOTOMETRIC) == 2
+        and tags.get(_EXTRA, (0,))[0] == 0,
     }
     for fault, is_present in faults.items():
         if is_present:

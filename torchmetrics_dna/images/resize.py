@@ -87,7 +87,8 @@ def resize_tensor(imgs: Tensor, size: tuple[int, int], crop: Crop = "none", resi
         for axis, side in ((3, size[1]), (2, size[0])):
             bytes_ = _between_neighbours(bytes_, axis, side)
         return bytes_ / 255
-    values = imgs / 255 if imgs.dtype == torch.uint8 else imgs.float()
+    values = imgs.float()
+    values = values / 255 if imgs.dtype == torch.uint8 else values
     if imgs.shape[-2:] != size:
         values = interpolate(values, size, mode="bicubic", align_corners=False, antialias=True)
     return values if resize == "torch" else values.clamp(0, 1)

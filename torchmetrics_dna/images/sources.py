@@ -15,20 +15,18 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from torchmetrics_dna.images.addresses import is_address
+from torchmetrics_dna.images.addresses import check_address, expand, is_address, is_folder, missing, public, suffix_of
+from torchmetrics_dna.images.archives import TAR, ZIP
 from torchmetrics_dna.images.arrays import ARRAY
 from torchmetrics_dna.images.base import Images, ImageSource, ImageStream, indexed
 from torchmetrics_dna.images.folders import IMAGE, LIST, open_files, open_folder, open_remote_folder, refuse
 from torchmetrics_dna.images.names import EXTENSIONS
-from torchmetrics_dna.images.objects import open_array, open_image, open_iterable, open_sequence
+from torchmetrics_dna.images.objects import is_output, open_array, open_image, open_iterable, open_sequence
 from torchmetrics_dna.images.parquet import PARQUET
 from torchmetrics_dna.images.pixels import check_no_address, is_image_file
-from torchmetrics_dna.images.places import check_address, expand, is_folder, missing, suffix_of
 from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.images.rows import is_file
-from torchmetrics_dna.images.tars import TAR
 from torchmetrics_dna.images.video import VIDEO
-from torchmetrics_dna.images.zips import ZIP
 
 if TYPE_CHECKING:
     from torchmetrics_dna.images.kind import Kind
@@ -85,9 +83,12 @@ def open_source(source: Source, reading: Reading | None = None) -> Images:
     if isinstance(source, (ImageSource, ImageStream)):
         return source
     reading = replace(reading or Reading(), progress=None)  # a callback could not be sent along with the images
-    label = os.fspath(source) if isinstance(source, (str, os.PathLike)) else f"{type(source).__name__} of images"
-    is_path = isinstance(source, (str, os.PathLike))
-    opened, uses = _open_path(label, reading) if is_path else _open_object(source, label, reading)
+    if isinstance(source, (str, os.PathLike)):
+        label = public(os.fspath(source))
+        opened, uses = _open_path(os.fspath(source), reading)
+    else:
+        label = f"{type(source).__name__} of images"
+        opened, uses = _open_object(source, label, reading)
     opened.uses = frozenset(uses)
     if isinstance(opened, ImageSource) and not opened.names:
         raise ValueError(f"There are no images in {label!r}; looked for {', '.join(EXTENSIONS)}{_shards_in(label)}")
@@ -121,7 +122,7 @@ def _open_object(source: Any, label: str, reading: Reading) -> tuple[Images, Seq
     if isinstance(source, (np.ndarray, Tensor)):
         return open_array(source, label, reading), ()
     by_index = hasattr(source, "__getitem__") and hasattr(source, "__len__")
-    if by_index and not isinstance(source, DataLoader):
+    if by_index and not isinstance(source, (DataLoader, IterableDataset)):  # which have a length, too
         images, of_rows = open_sequence(source, label, reading)
         return images, ("column",) if of_rows else ()
     stream = open_iterable(source, label, reading)
@@ -129,7 +130,7 @@ def _open_object(source: Any, label: str, reading: Reading) -> tuple[Images, Seq
         return stream, ("column",)
     raise TypeError(
         f"Expected images as {_FILES}, sequence of images, array, tensor, dataset, iterable, or function that gives"
-        f" them, but got {type(source).__name__}{'; give its `images`' if hasattr(source, 'images') else ''}"
+        f" them, but got {type(source).__name__}{'; give its `images`' if is_output(source) else ''}"
     )
 
 
@@ -150,11 +151,11 @@ def _open_files(files: list[str], text: str, reading: Reading) -> tuple[Images, 
         return _open_unknown(files, text, reading), ()
     unfit = [file for suffix, file in suffixes.items() if kind is None or suffix not in kind.suffixes]
     if kind is None or unfit:
-        examples = ", ".join(sorted({files[0], *unfit})[:2])
-        raise ValueError(f"The files {text!r} are of several kinds, such as {examples}; give those of one kind")
+        examples = ", ".join(map(public, sorted({files[0], *unfit})[:2]))
+        raise ValueError(f"The files {public(text)!r} are of several kinds, such as {examples}; give those of one kind")
     if is_address(files[0]):
         check_address(files[0])  # checking all may take long
-    return kind.open(files, text, reading), kind.choices
+    return kind.open(files, public(text), reading), kind.choices
 
 
 def _open_unknown(files: list[str], text: str, reading: Reading) -> ImageSource:
@@ -166,7 +167,7 @@ def _open_unknown(files: list[str], text: str, reading: Reading) -> ImageSource:
         check_address(path)
     elif not is_image_file(path):
         raise ValueError(f"{path!r} is no source of images; give {_FILES} ({', '.join(EXTENSIONS)} or another)")
-    return open_files(files, text, reading)
+    return open_files(files, public(text), reading)
 
 
 def _local(text: str) -> list[str]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.damage import refusing
 from torchmetrics_dna.files.limits import beyond, max_pixels
-from torchmetrics_dna.images.addresses import is_address
+from torchmetrics_dna.images.addresses import open_file, public
 from torchmetrics_dna.images.kind import Kind, stream_of
 from torchmetrics_dna.images.loader import cores
-from torchmetrics_dna.images.matroska import check_matroska
-from torchmetrics_dna.images.places import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images.reading import Reading
 
 
-_EARLY = 1e-4  # seconds; tolerance for rounded times
+_EARLY = 6e-4  # seconds; tolerance for rounded times, of which Matroska has milliseconds
 _SLACK = 0.75  # frames by which the last frame may end before the container
 # FFmpeg's names; without playlists and stream descriptions, which refer to other files
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegvideo"
@@ -32,9 +31,9 @@ _WITH_LENGTH = ("mov", "matroska", "avi")  # containers whose header has the dur
 def open_videos(files: Sequence[str], label: str, reading: Reading) -> ImageStream:
     """Open the frames of videos; those of one video are a group, and count as one for tests."""
     av = require("av", "video")
-    with refusing(files[0], "a video"), open_file(files[0]) as file, _opened(av, file) as container:
+    with refusing(public(files[0]), "a video"), open_file(files[0]) as file, _opened(av, file) as container:
         _stream(container)
-    return stream_of(files, label, reading, _read, in_folders=True, readers=min(cores(), len(files)))
+    return stream_of(files, label, reading, _read, in_folders=True, decoded=True, readers=min(cores(), len(files)))
 
 
 VIDEO = Kind("video", (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"), open_videos, ("fps",))
@@ -73,17 +72,15 @@ def _stream(container: Any) -> Any:
 def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
     """Yield all frames, or those due at ``fps``."""
     av = require("av", "video")
-    due = -1.0
-    with open_file(path) as file:
-        if not is_address(path):  # would be downloaded twice
-            check_matroska(file)
-        with _opened(av, file) as container:
-            for number, frame in enumerate(_frames(av, container)):
-                if reading.fps is not None and frame.time is not None:
-                    if frame.time < due - _EARLY:
-                        continue
-                    due = (frame.time if due < 0 else due) + 1 / reading.fps
-                yield f"{path}/frame {number}", frame.to_ndarray(format="rgb24")
+    begin = due = -math.inf  # times of the first frame and of the next one to take
+    with open_file(path) as file, _opened(av, file) as container:
+        for number, frame in enumerate(_frames(av, container)):
+            if reading.fps is not None and frame.time is not None:
+                if frame.time < due - _EARLY:
+                    continue
+                begin = frame.time if begin == -math.inf else begin
+                due = begin + (math.floor((frame.time - begin + _EARLY) * reading.fps) + 1) / reading.fps
+            yield f"frame {number}", frame.to_ndarray(format="rgb24")
 
 
 def _frames(av: Any, container: Any) -> Iterator[Any]:

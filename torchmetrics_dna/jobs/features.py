@@ -71,7 +71,7 @@ class Distances(ImageRows):
         return self._scorer([activations]).T
 
     @override
-    def add_(self, state: State, parts: Parts, num_images: int) -> None:
+    def add_(self, state: State, parts: Parts, num_images: int, finite: Tensor | None = None) -> None:
         if self._pooling is None:
             super().add_(state, parts, num_images)
             return

@@ -10,7 +10,6 @@ from typing_extensions import override
 
 from torchmetrics_dna.dna.changes import ChangeDictionary
 from torchmetrics_dna.images import ImageSource, Reading
-from torchmetrics_dna.images.base import VersionedImages
 from torchmetrics_dna.images.changes import CHANGES, STRENGTHS, change_image
 from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.images.properties import LAYER
@@ -33,14 +32,21 @@ _LEAST = 20  # images
 _COMPONENTS = 5  # principal components of the content of images
 
 
-class ChangedImages(VersionedImages):
-    """Images of a source, each unchanged and then in all changes and strengths."""
+class ChangedImages(ImageSource):
+    """Images of a source, each unchanged and then in all changes and strengths; each is decoded once."""
 
     def __init__(self, source: ImageSource) -> None:
-        super().__init__(source, 1 + len(_STEPS))
+        names = [name for name in source.names for _ in range(1 + len(_STEPS))]
+        super().__init__(names, self.decode, source.label, source.exif_orientation, roots=source.roots)
+        self._source = source
+        self._last: tuple[int, RGBImage] | None = None
 
     @override
-    def version(self, image: RGBImage, number: int, index: int) -> RGBImage:
+    def decode(self, index: int) -> RGBImage:
+        place, number = divmod(index, 1 + len(_STEPS))
+        if self._last is None or self._last[0] != place:
+            self._last = place, self._source.decode(place)
+        image = self._last[1]
         return change_image(as_bytes(image), *_STEPS[number - 1], seed=index) if number else image
 
 
@@ -91,6 +97,8 @@ def _measure(images: ImageSource, extractor: DNAExtractor, reading: Reading) -> 
     forms = 1 + len(_STEPS)
     job = Job(extractor, {"means": SpatialMeans(extractor.neurons)}, reading)
     for split in job.run(ChangedImages(images), [range(i * forms, (i + 1) * forms) for i in range(len(images))]):
+        if len(split.numbers) < forms:  # a version can't be read
+            continue
         for number, means in zip(split.numbers, job.values(split)["means"].double(), strict=True):
             step = number % forms
             if step:

@@ -17,10 +17,21 @@ from torchmetrics.utilities.exceptions import TorchMetricsUserError
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.identity import check_same
 from torchmetrics_dna.extractors import DNAExtractor
+from torchmetrics_dna.extractors.sharing import share_in_collections
 from torchmetrics_dna.images.tensors import check_images, lacks_float64
-from torchmetrics_dna.metrics.state import check_agreement, fingerprint, loaded, outside_graphs, saved
+from torchmetrics_dna.metrics.state import (
+    UNKNOWN,
+    as_bytes,
+    as_digests,
+    digest_of_settings,
+    loaded,
+    of_all_processes,
+    outside_graphs,
+    sample_of,
+    saved,
+)
 from torchmetrics_dna.statistics.folds import FoldedStatistic
-from torchmetrics_dna.statistics.grouped import ClassedStatistic
+from torchmetrics_dna.statistics.nonfinite import RefusedImagesError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,21 +40,27 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.statistics import State, Statistic
 
+share_in_collections()
 Value = Tensor | dict[str, Tensor]
 SEEN = "seen"  # the side of a metric without real and fake images
+_LABELS = ("identity", "sampled")  # states beside those of the statistic
+_LEAST = torch.iinfo(torch.int64).min
+_ANOTHER = "a metric with another extractor, layers, bins, bounds or `normalize`"
+_NOT_TOGETHER = "Processes hold metrics that can't be reduced together"
 
 
 class ImageMetric(Metric):
     """Base class of all metrics: accumulates activations in states of a statistic, one for each side.
 
     Sides are ``"real"`` and ``"fake"``, only ``"fake"`` if the real side is a ``reference``, or ``"seen"``.
-    States are the statistic's tensors for each side, named ``real_counts`` and the like, and ``configuration``: a
-    fingerprint of the values that must be equal to merge or reduce states (its first half) or to share them in a
-    compute group (all of it).
+    States are the statistic's tensors for each side, named ``real_counts`` and the like, and two more:
 
-    A subclass defines :meth:`_value`, and ``update`` if it takes more or less than images and their side. The private
-    members of torchmetrics' ``Metric`` that are overridden or used here are listed, with reasons, in
-    ``tests/metrics/test_hooks.py``.
+    - ``real_identity``, on the CPU, the digests of the values that must be equal to merge or reduce states, of those
+      that must be equal to share them in a compute group, too, and of weights and extractor as they were when images
+      of this side were counted;
+    - ``real_sampled``, the extremes of a number that changes with the weights of a module on a device.
+
+    A subclass defines :meth:`_value`, and ``update`` if it takes more or less than images and their side.
     """
 
     higher_is_better: bool | None = False
@@ -52,7 +69,6 @@ class ImageMetric(Metric):
     plot_lower_bound: float | None = 0.0
     feature_network: str = "extractor"
     extractor: DNAExtractor
-    configuration: Tensor
 
     def __init__(
         self,
@@ -62,6 +78,7 @@ class ImageMetric(Metric):
         normalize: bool,
         reset_real_features: bool = True,
         reference: DNA | Features | None = None,
+        /,  # so that torchmetrics names what no metric takes
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -78,20 +95,26 @@ class ImageMetric(Metric):
                 if isinstance(default, Tensor):
                     setattr(self, f"{side}_{name}", state)
                     self._defaults[f"{side}_{name}"] = default.expand(state.shape)
-        options = {} if SEEN in sides else {"reset_real_features": reset_real_features}
-        self.add_state("configuration", torch.cat([fingerprint(self._mergeable), fingerprint(options)]))
+        self._mergeable = self._values_to_merge()
+        self._digests = [digest_of_settings(each) for each in (self._mergeable, {"keeps": reset_real_features})]
+        self._hashed: tuple[Any, tuple[str, str]] | None = None  # version of the weights, digests
+        self._preparations: dict[str, Any] = {}  # of the images that were counted, by digest of the extractor
+        for side in sides:
+            self.add_state(f"{side}_identity", as_bytes(*self._digests, UNKNOWN, UNKNOWN))
+            self._defaults[f"{side}_identity"] = self._get(side, "identity")  # which is replaced, never changed
+            self.add_state(f"{side}_sampled", torch.full((2,), _LEAST))
         self.extractor = extractor
-        extractor.share_with(self)
 
     @property
     def neurons(self) -> Neurons:
         """The neurons, in the order of per-neuron values and weights."""
         return self._statistic.neurons
 
-    @property
-    def _mergeable(self) -> dict[str, Any]:
-        """Values that must be equal for states to be merged."""
-        values = self._statistic.configuration | {"values of `normalize`": self.normalize}
+    def _values_to_merge(self) -> dict[str, Any]:
+        """Return the values that must be equal for states to be merged, beside the weights."""
+        of_weights = ("weights (digest)", "extractors (digest)")
+        values = {name: value for name, value in self._statistic.configuration.items() if name not in of_weights}
+        values["values of `normalize`"] = self.normalize
         if SEEN not in self._sides:
             values["references"] = "none" if self.reference is None else self.reference.digest
         return values
@@ -99,7 +122,7 @@ class ImageMetric(Metric):
     @property
     def _settings(self) -> dict[str, Any]:
         """Values beside the states that the result depends on, which must be equal in all processes."""
-        return {}
+        return {"metrics": type(self).__name__, "values of `reset_real_features`": self.reset_real_features}
 
     def _value(self) -> Value:
         """Return the value of the states; RuntimeError if a side has too few images."""
@@ -128,11 +151,13 @@ class ImageMetric(Metric):
         """Compute the value over all images; see the class.
 
         Raises:
-            RuntimeError: If there are too few images.
+            RuntimeError: If there are too few images, or the metrics of the processes differ.
+            ValueError: If sides were counted with different weights; or, once, if images on a device were left out
+                since activations were not finite: the next call goes on without them.
 
         """
-        self.extractor.release()
-        return self._value()
+        with self._reading():
+            return self._value()
 
     def forward(self, *args: Any, **kwargs: Any) -> Value:
         """Add images like ``update``, and return the value of this batch alone.
@@ -152,16 +177,19 @@ class ImageMetric(Metric):
             )
         arguments = inspect.signature(self.update).bind(*args, **kwargs).arguments
         side = self._side_of(arguments["real"]) if "real" in arguments else SEEN
-        before, count = self._state(side), self._update_count
+        before, count, identity = self._state(side), self._update_count, self._get(side, "identity")
         self._set_state(side, self._statistic.empty(self.device))
         try:
             self.update(*args, **kwargs)
-            with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self.dist_sync_on_step):
+            with (
+                self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self.dist_sync_on_step),
+                self._reading(),
+            ):
                 value = self._value_or_nan()
             # into the batch's tensors: those before may be shared with other metrics of a compute group
             self._statistic.put_before_(self._state(side), before)
         except BaseException:
-            self._set_state(side, before)
+            self._set_state(side, before | {"identity": identity})
             self._update_count = count
             raise
         self._computed = None
@@ -170,13 +198,13 @@ class ImageMetric(Metric):
 
     def reset(self) -> None:
         """Clear all images, or with ``reset_real_features=False`` all but the real ones."""
-        real_state = self._state("real") if not self.reset_real_features and "real" in self._sides else {}
+        keeps = not self.reset_real_features and "real" in self._sides
+        real_state = {name: self._get("real", name) for name in (*self._names, *_LABELS)} if keeps else {}
         for name, default in self._defaults.items():
             if isinstance(default, list):
                 setattr(self, name, [])  # torchmetrics clears lists in place, but a wrapper or a copy may hold them
         super().reset()
         self._set_state("real", real_state)
-        self.extractor.release()
 
     def plot(
         self,
@@ -220,10 +248,10 @@ class ImageMetric(Metric):
         started: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
         if started and torch.cuda.is_current_stream_capturing():
             keeps_rows = any(isinstance(default, list) for default in self._defaults.values())
-            if keeps_rows or isinstance(self._statistic, (FoldedStatistic, ClassedStatistic)):
+            if keeps_rows or isinstance(self._statistic, FoldedStatistic):
                 raise RuntimeError(
                     f"A CUDA graph can't capture `update` of this {type(self).__name__}, in which the host takes part:"
-                    " it keeps rows, folds or classes of images; call `update` outside of the graph"
+                    " it keeps rows or folds of images; call `update` outside of the graph"
                 )
         check_images(imgs, self.normalize, self.extractor.allowed_channels, values=False)
 
@@ -233,9 +261,10 @@ class ImageMetric(Metric):
         Args:
             side: Name of the side.
             imgs: Shape ``(B, 3, H, W)``.
-            keys: The fold, class or index of each image, shape ``(B,)``, int64, on the CPU, if the statistic takes any.
+            keys: The fold or index of each image, shape ``(B,)``, int64, on the CPU, if the statistic takes any.
 
         """
+        identity = self._identity_of_update(side)
         parts = self.extractor.in_parts(imgs, wait=False)
         if lacks_float64(imgs.device):  # the network runs on the device, accumulation on the CPU
             parts = [{layer: values.to(self.device) for layer, values in part.items()} for part in parts]
@@ -243,11 +272,86 @@ class ImageMetric(Metric):
             self._statistic.add_(self._state(side), parts, len(imgs))
         else:
             self._statistic.add_keyed_(self._state(side), parts, keys)
+        setattr(self, f"{side}_identity", identity)
+        if self.device.type != "cpu" and not self.extractor._own:
+            sample = sample_of(self.extractor.network, self.device)
+            sampled = self._get(side, "sampled")
+            sampled.copy_(torch.maximum(sampled, torch.cat([-sample, sample])))
+
+    # Weights that images are counted with
+
+    def _identity_of_update(self, side: str) -> Tensor:
+        """Return the identity of a side after an update with the current weights.
+
+        Digests are computed anew, which waits for the device, only if the weights may have changed.
+
+        Raises:
+            ValueError: If the weights are others than those of earlier images of this side, or of the reference.
+
+        """
+        extractor = self.extractor
+        version = extractor.weights_version, repr(extractor.preparation)
+        if self._hashed is None or self._hashed[0] != version:
+            self._hashed = version, (extractor.weights_digest, extractor.digest)
+        weights, digest = self._hashed[1]
+        now = {"weights (digest)": weights, "extractors (digest)": digest}
+        keeps = side == "real" and not self.reset_real_features
+        remedy = "make a new metric" if keeps else "call `reset` first"
+        check_same(
+            f"Images of the {side} side were counted with other weights", self._origin(side), now, remedy=f"; {remedy}"
+        )
+        check_same("The reference was made with other weights", self._origin_of_reference, now)
+        self._preparations[digest] = extractor.preparation
+        return as_bytes(*self._digests, weights, digest)
+
+    def _origin(self, side: str) -> dict[str, str]:
+        """Return the digests of weights and extractor that images of a side were counted with; empty without images."""
+        *_, weights, digest = as_digests(self._get(side, "identity"))
+        return {} if weights == UNKNOWN else {"weights (digest)": weights, "extractors (digest)": digest}
+
+    @property
+    def _origin_of_reference(self) -> dict[str, str]:
+        weights = None if self.reference is None else self.reference.weights_digest
+        return {} if weights is None else {"weights (digest)": weights}
+
+    def _counted_with(self, side: str) -> dict[str, Any]:
+        """Return weights digest and preparation that images of a side were counted with, as fields of a DNA."""
+        origin, current = self._origin(side), self._statistic.origin
+        if not origin:
+            return {name: current[name] for name in ("weights_digest", "preparation")}
+        preparation = self._preparations.get(origin["extractors (digest)"], current["preparation"])
+        return {"weights_digest": origin["weights (digest)"], "preparation": preparation}
+
+    def _check_weights(self) -> None:
+        """Raise ValueError if the sides were not counted with the same weights."""
+        origins = [self._origin(side) for side in self._sides]
+        remedy = "; call `reset`, and count all images with the same weights"
+        check_same("The sides can't be compared", self._origin_of_reference, *origins, remedy=remedy)
+        if self.device.type != "cpu" and not self.extractor._own:
+            low, high = torch.stack([self._get(side, "sampled") for side in self._sides]).amax(0).tolist()
+            if low > _LEAST and -low != high:
+                raise ValueError(f"The weights changed while images were counted, by a write to `.data`{remedy}")
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Check weights before the states are read, and tell once that images were refused."""
+        self._check_weights()
+        try:
+            yield
+        except RefusedImagesError:
+            local: Any = self._cache or self.metric_state  # the latter are reduced ones within a sync
+            with torch.inference_mode():
+                for side in self._sides:
+                    self._statistic.forget_refused_({name: local[f"{side}_{name}"] for name in self._names})
+            raise
 
     # States
 
+    def _get(self, side: str, name: str) -> Any:
+        return getattr(self, f"{side}_{name}")
+
     def _state(self, side: str) -> State:
-        return {name: getattr(self, f"{side}_{name}") for name in self._names}
+        return {name: self._get(side, name) for name in self._names}
 
     def _set_state(self, side: str, state: State) -> None:
         for name, tensor in state.items():
@@ -257,14 +361,17 @@ class ImageMetric(Metric):
     def _whole(self) -> Iterator[None]:
         """Hold the states reduced over all processes inside this context."""
         should_sync = self._to_sync and not self._is_synced
-        with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=should_sync, should_unsync=should_sync):
+        with (
+            self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=should_sync, should_unsync=should_sync),
+            self._reading(),
+        ):
             yield
 
     def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
         """Add the state of another metric, or a dict of its states, to this one.
 
         Raises:
-            ValueError: If it is neither, or of another extractor, layers, bins, bounds, reference or ``normalize``.
+            ValueError: If it is neither, or of other weights, layers, bins, bounds, reference or ``normalize``.
 
         """
         if isinstance(incoming_state, ImageMetric):
@@ -278,21 +385,27 @@ class ImageMetric(Metric):
         missing = [name for name in self._defaults if name not in incoming_state]
         if missing:
             raise ValueError(f"Expected state variable {missing[0]} to be present in incoming state")
-        if not self._can_merge(incoming_state["configuration"]):
-            raise ValueError(
-                "Can't merge the state of a metric with another extractor, layers, bins, bounds or `normalize`"
-            )
         self._merge(incoming_state)
         self._computed = None
         self._update_count += 1
 
-    def _can_merge(self, configuration: Tensor) -> bool:
-        half = len(self.configuration) // 2
-        return torch.equal(configuration[:half].to(self.configuration.device), self.configuration[:half])
-
     def _merge(self, states: dict[str, Any]) -> None:
+        message = "Can't merge the states of these metrics"
+        identities = {}
+        for side in self._sides:
+            theirs = states[f"{side}_identity"].cpu()
+            if as_digests(theirs)[0] != self._digests[0]:
+                raise ValueError(f"Can't merge the state of {_ANOTHER}")
+            *_, weights, digest = as_digests(theirs)
+            if weights != UNKNOWN:
+                check_same(message, self._origin(side), {"weights (digest)": weights, "extractors (digest)": digest})
+                identities[side] = as_bytes(*self._digests, weights, digest)
         for side in self._sides:
             self._statistic.merge_(self._state(side), {name: states[f"{side}_{name}"] for name in self._names})
+            sampled = self._get(side, "sampled")
+            sampled.copy_(torch.maximum(sampled, states[f"{side}_sampled"].to(sampled.device)))
+        for side, identity in identities.items():
+            setattr(self, f"{side}_identity", identity)
 
     def sync(
         self,
@@ -303,12 +416,14 @@ class ImageMetric(Metric):
     ) -> None:
         """Reduce the states over all processes, until ``unsync`` restores the local ones; arguments as in torchmetrics.
 
-        A single copy of the states is reduced in place, for any number of processes, or gathered by ``dist_sync_fn``.
-        After an error the local states are unchanged.
+        Processes compare their settings and weights by an all-gather of 8 numbers. Then a copy of the states is
+        reduced, by one all-reduce a side, or two where histograms must first be brought to a common grid or moments to
+        a common mean; rows of images are gathered. Or a custom ``dist_sync_fn`` gathers all. After an error the local
+        states are unchanged.
 
         Raises:
             TorchMetricsUserError: If the metric is synced already.
-            RuntimeError: If the metrics of the processes differ.
+            RuntimeError: If the metrics of the processes differ, or one of them can't be read.
 
         """
         if self._is_synced and should_sync:
@@ -317,33 +432,56 @@ class ImageMetric(Metric):
         if not should_sync or not is_distributed():
             return
         group = process_group or self.process_group
-        if dist_sync_fn in (None, gather_all_tensors):
-            check_agreement(self._mergeable | self._settings, self.device, group)
-            states = {side: self._reduced(side, group) for side in self._sides}
-        else:
-            configurations = dist_sync_fn(self.configuration, group=group)
-            if not all(self._can_merge(configuration) for configuration in configurations):
-                raise RuntimeError("Processes hold metrics that can't be reduced together")
-            states = {side: self._gathered(side, dist_sync_fn, group) for side in self._sides}
+        states = (
+            self._reduced(group) if dist_sync_fn in (None, gather_all_tensors) else self._gathered(dist_sync_fn, group)
+        )
         self._cache = self.metric_state
         for side, state in states.items():
             self._set_state(side, state)
         self._is_synced = True
 
-    def _reduced(self, side: str, group: Any) -> State:
-        """Return a copy of a state, reduced over processes; lists are copied shallowly, since rows never change."""
-        copy: Any = {
-            name: list(value) if isinstance(value, list) else value.clone() for name, value in self._state(side).items()
-        }
-        self._statistic.reduce_(copy, group)
-        return copy  # type: ignore[no-any-return]
+    def _reduced(self, group: Any) -> dict[str, State]:
+        """Return the states of all processes, by side, once all have the same settings and weights."""
+        own: dict[str, Any] = {side: self._origin(side) for side in self._sides}
+        own |= {"settings": self._mergeable | self._settings, "error": ""}
+        try:
+            self._check_weights()
+        except ValueError as err:  # of this process, but the others wait for it
+            own["error"] = str(err)
+        everyone = of_all_processes(own, self.device, group)
+        for rank, each in enumerate(everyone):
+            if each["error"]:
+                raise RuntimeError(f"{each['error']}" + f" (process {rank})" * (len(everyone) > 1))
+        for name in ("settings", *self._sides):
+            check_same(_NOT_TOGETHER, *(each[name] for each in everyone), error=RuntimeError)
+        states = {}
+        for side in self._sides:
+            state: Any = {n: list(v) if isinstance(v, list) else v for n, v in self._state(side).items()}
+            self._statistic.reduce_(state, group)
+            origin = next((each[side] for each in everyone if each[side]), None)
+            identity = self._get(side, "identity") if origin is None else as_bytes(*self._digests, *origin.values())
+            states[side] = state | {"identity": identity}
+        return states
 
-    def _gathered(self, side: str, dist_sync_fn: Callable[..., Any], group: Any) -> State:
-        """Return the joined state of all processes, by a custom function that gathers a tensor."""
-        packed = self._statistic.packed(self._state(side))
-        gathered = {name: dist_sync_fn(tensor.to(self.device), group=group) for name, tensor in packed.items()}
-        ranks = [dict(zip(gathered, tensors, strict=True)) for tensors in zip(*gathered.values(), strict=True)]
-        return self._statistic.joined([self._statistic.unpacked(rank) for rank in ranks], self.device)
+    def _gathered(self, dist_sync_fn: Callable[..., Any], group: Any) -> dict[str, State]:
+        """Return the joined states of all processes, by side, by a custom function that gathers a tensor."""
+
+        def of_all(tensor: Tensor) -> list[Tensor]:
+            return dist_sync_fn(tensor.to(self.device), group=group)  # type: ignore[no-any-return]
+
+        identities = {side: [each.cpu() for each in of_all(self._get(side, "identity"))] for side in self._sides}
+        states = {}
+        for side, of_ranks in identities.items():
+            digests = [as_digests(each) for each in of_ranks]
+            known = {tuple(each[2:]) for each in digests if each[2] != UNKNOWN}
+            if any(each[0] != self._digests[0] for each in digests) or len(known) > 1:
+                raise RuntimeError(_NOT_TOGETHER)
+            packed = self._statistic.packed(self._state(side))
+            gathered = {name: of_all(tensor) for name, tensor in packed.items()}
+            ranks = [dict(zip(gathered, tensors, strict=True)) for tensors in zip(*gathered.values(), strict=True)]
+            states[side] = self._statistic.joined([self._statistic.unpacked(rank) for rank in ranks], self.device)
+            states[side]["identity"] = as_bytes(*self._digests, *next(iter(known), (UNKNOWN, UNKNOWN)))
+        return states
 
     @contextmanager
     def sync_context(self, *args: Any, should_unsync: bool = True, **kwargs: Any) -> Iterator[None]:
@@ -394,13 +532,18 @@ class ImageMetric(Metric):
         self._merge(incoming_state)
 
     def _apply(self, fn: Callable[..., Any], exclude_state: Sequence[str] = ()) -> ImageMetric:
-        if lacks_float64(fn(torch.zeros(0)).device):
+        """Move to another device; the types of states and network stay, since counts and digests depend on them."""
+        device = fn(torch.zeros(0, device=self.device)).device
+        if device == self.device or lacks_float64(device):
             return self
         values = self._computed, self._forward_cache
-        super()._apply(fn, exclude_state=[*self._defaults, *exclude_state])
-        for name in self._defaults:
+        super()._apply(lambda tensor: tensor.to(device), exclude_state=[*self._defaults, *exclude_state])
+        for name in self._defaults.keys() - {f"{side}_identity" for side in self._sides}:
             setattr(self, name, self._here(getattr(self, name)))
-        self._cache = self._here(self._cache)
+        if self._cache is not None:
+            self._cache = {
+                name: value if name.endswith("_identity") else self._here(value) for name, value in self._cache.items()
+            }
         self._computed, self._forward_cache = self._here(values)
         if isinstance(self.reference, DNA):
             self.reference = self.reference.to(self.device)
@@ -411,27 +554,31 @@ class ImageMetric(Metric):
         return apply_to_collection(value, Tensor, lambda tensor: tensor.to(self.device))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        *_, error_msgs = args
+        _, _, missing_keys, _, error_msgs = args
         names = [name for name in self._defaults if prefix + name in state_dict]
-        if "configuration" in names and not self._can_merge(state_dict[f"{prefix}configuration"]):
-            error_msgs.append(
-                f"The state {prefix!r} is of a metric with another extractor, layers, bins, bounds or `normalize`"
-            )
+        lacking = [name for name in self._defaults if name not in names and (names or self._persistent[name])]
+        missing_keys += [prefix + name for name in lacking]
+        identities = [state_dict[prefix + name] for name in names if name.endswith("_identity")]
+        if any(as_digests(identity)[0] != self._digests[0] for identity in identities):
+            error_msgs.append(f"The state {prefix!r} is of {_ANOTHER}")
+            lacking = names
+        if lacking:  # a part of a state is none
             for name in names:
                 del state_dict[prefix + name]
             names = []
         super()._load_from_state_dict(state_dict, prefix, *args)
+        if not names:
+            return
         for side in self._sides:
-            if all(f"{side}_{name}" in names for name in self._names):
-                self._set_state(side, self._here(loaded(self._statistic, self._state(side))))
-        if names:
-            self.configuration = self._here(self.configuration)
-            self._computed = None
-            self._update_count = max(1, self._update_count)
+            self._set_state(side, self._here(loaded(self._statistic, self._state(side))))
+            self._set_state(side, {"identity": self._get(side, "identity").detach().clone().cpu()})
+            self._set_state(side, {"sampled": self._get(side, "sampled").detach().clone().to(self.device)})
+        self._computed = None
+        self._update_count = max(1, self._update_count)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self.extractor.share_with(self)
+        self._hashed = None  # addresses of another process
 
     def __setattr__(self, name: str, value: Any) -> None:
         # torchmetrics' FeatureShare would put another metric's network here; the extractor shares its passes itself

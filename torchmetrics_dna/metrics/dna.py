@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 import torch
@@ -21,7 +23,6 @@ from torchmetrics_dna.metrics.base import ImageMetric, Value
 from torchmetrics_dna.metrics.state import digest_of
 from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.statistics.folds import FoldedStatistic, content_folds, group_folds
-from torchmetrics_dna.statistics.grouped import ClassedStatistic, class_names, class_numbers
 
 if TYPE_CHECKING:
     import os
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.statistics import DNAStatistic
     from torchmetrics_dna.statistics.resolve import Resolved
 
-MetricReduction = Literal["mean", "layer", "none", "class"]
+MetricReduction = Literal["mean", "layer", "none"]
 _D = TypeVar("_D", bound=DNA)
 
 
@@ -40,11 +41,11 @@ class DNAMetric(ImageMetric, Generic[_D]):
     """Base class of the distances between the DNAs of real and fake images.
 
     A subclass sets the distance, the reductions that it has, and the statistic of a side, whose value is a DNA for the
-    distance, and which may keep folds or classes of images. Weights are of neurons, or of layers if the distance is.
+    distance, and which may keep folds of images. Weights are of neurons, or of layers if the distance is.
     """
 
     distance: Distance
-    reductions: ClassVar[tuple[str, ...]] = ("mean", "layer", "none", "class")
+    reductions: ClassVar[tuple[str, ...]] = ("mean", "layer", "none")
     plot_legend_name: str = "Layer"
     reference: _D | None
     _statistic: DNAStatistic[Any]
@@ -59,6 +60,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
         weights: NeuronWeights | Tensor | str | os.PathLike[str] | None,
         debias: bool = False,
         pairs: bool = False,
+        /,
         **kwargs: Any,
     ) -> None:
         reference: Any = resolved.dnas[0] if resolved.dnas else None
@@ -74,12 +76,6 @@ class DNAMetric(ImageMetric, Generic[_D]):
                 raise ValueError(f"Argument `{name}` expected to be a bool")
         if pairs and not isinstance(statistic, FoldedStatistic):
             raise ValueError("Argument `pairs` goes with `num_folds` or `debias`; give num_folds=20")
-        self.classes = statistic.names if isinstance(statistic, ClassedStatistic) else None
-        if reduction == "class" and self.classes is None:
-            raise ValueError("Argument `reduction` is 'class', but there are no classes; give the metric `classes`")
-        for name, value in (("debias", debias), ("reference", reference)):
-            if self.classes and value:
-                raise ValueError(f"Argument `classes` does not go with `{name}`; leave one of the two out")
         self.reduction, self.debias, self.pairs = reduction, debias, pairs
         if reference is not None:
             check_comparable(reference, self._dna("fake"))
@@ -93,16 +89,15 @@ class DNAMetric(ImageMetric, Generic[_D]):
     @property
     @override
     def _settings(self) -> dict[str, Any]:
-        return {"neuron weights (digest)": digest_of(self._weights)}
+        names = ("reduction", "debias", "pairs")
+        return super()._settings | {
+            "distances": self.distance.name,
+            "neuron weights (digest)": digest_of(self._weights),
+            **{f"values of `{name}`": getattr(self, name) for name in names},
+        }
 
     @override
-    def update(
-        self,
-        imgs: Tensor,
-        real: bool,
-        groups: Sequence[Hashable] | None = None,
-        classes: Tensor | Sequence[int | str] | None = None,
-    ) -> None:
+    def update(self, imgs: Tensor, real: bool, groups: Sequence[Hashable] | None = None) -> None:
         """Add images to one side.
 
         Args:
@@ -110,19 +105,17 @@ class DNAMetric(ImageMetric, Generic[_D]):
             real: Whether they are real images.
             groups: Group of each image, such as the name of its clip; images of one group share a fold. By default
                 images of equal pixels do. With ``pairs``, the pair of each image.
-            classes: Class of each image, by number or name, if the metric has classes. A CUDA tensor forces a sync;
-                pass classes on the CPU.
 
         Raises:
-            ValueError: If images, ``real``, ``groups`` or ``classes`` are something else, or activations are not
-                finite. Nothing is added then.
+            ValueError: If images, ``real`` or ``groups`` are something else, or activations are not finite. Nothing is
+                added then.
 
         """
         side = self._side_of(real)
         self._check(imgs)
         if self.pairs and groups is None:
             raise ValueError("Argument `groups` expected to have the pair of each image, since `pairs` is True")
-        self._add(side, imgs, _keys(self._statistic, imgs, groups, classes))
+        self._add(side, imgs, _folds(self._statistic, imgs, groups))
 
     def to_dna(self, real: bool) -> _D:
         """Return the DNA of one side so far, over all processes."""
@@ -131,20 +124,6 @@ class DNAMetric(ImageMetric, Generic[_D]):
         with self._whole():
             dna: _D = self._dna("real" if real else "fake", snapshot=True)
         return dna
-
-    def to_dnas(self, real: bool) -> dict[str, _D]:
-        """Return the DNA of each class of one side so far, over all processes, by name.
-
-        Raises:
-            ValueError: If the metric has no classes.
-
-        """
-        statistic = self._statistic
-        if not isinstance(statistic, ClassedStatistic):
-            raise ValueError(f"No classes of images are kept apart; {self._remedy('give the metric `classes`')}")
-        with self._whole():
-            state = self._state("real" if real else "fake")
-            return statistic.to_dnas({name: tensor.clone() for name, tensor in state.items()})
 
     def explain(self, changes: ChangeDictionary | str | os.PathLike[str] | None = None) -> Explanation:
         """Describe in words what differs between the sides, over all processes; ``str()`` of it is a text for a log.
@@ -206,8 +185,6 @@ class DNAMetric(ImageMetric, Generic[_D]):
 
     @override
     def _value(self) -> Value:
-        if self.reduction == "class":
-            return self._by_class()
         if self.debias:
             return self._debiased()
         return self._reduce(self._result())
@@ -217,8 +194,6 @@ class DNAMetric(ImageMetric, Generic[_D]):
         try:
             return self._value()
         except TooFewImagesError:
-            if self.reduction == "class":
-                return {}
             nans = torch.full((self._terms.total,), torch.nan, dtype=torch.float64, device=self.device)
             return self._reduce(Result(self.distance, nans, self.neurons, self._weights))
 
@@ -227,7 +202,11 @@ class DNAMetric(ImageMetric, Generic[_D]):
         if side not in self._sides:
             return self.reference
         state = self._state(side)
-        return self._as_taken(self._statistic.value({k: v.clone() for k, v in state.items()} if snapshot else state))
+        dna = self._statistic.value({k: v.clone() for k, v in state.items()} if snapshot else state)
+        origin = self._counted_with(side)
+        if any(getattr(dna, name) != value for name, value in origin.items()):
+            dna = replace(dna, folds=tuple(replace(fold, **origin) for fold in dna.folds), **origin)
+        return self._as_taken(dna)
 
     def _as_taken(self, dna: DNA) -> Any:
         """Convert a DNA to the kind that the distance needs."""
@@ -245,20 +224,6 @@ class DNAMetric(ImageMetric, Generic[_D]):
             return result.layer_means
         return result.weighted if self.reduction == "none" else result.mean
 
-    def _by_class(self) -> dict[str, Tensor]:
-        """Return the mean distance of each class that has enough images on both sides."""
-        least, statistic = self.distance.least, self._statistic
-        assert isinstance(statistic, ClassedStatistic)
-        real, fake = (statistic.to_dnas(self._state(side)) for side in ("real", "fake"))
-        enough = [name for name in real if min(real[name].num_images, fake[name].num_images) >= least]
-        if not enough:
-            images = "1 image" if least == 1 else f"{least} images"
-            raise TooFewImagesError(f"No class has {images} on both sides; give more images")
-        sides = {name: (self._as_taken(real[name]), self._as_taken(fake[name])) for name in enough}
-        return {
-            name: self.distance.result(*pair, self._weights, with_evidence=False).mean for name, pair in sides.items()
-        }
-
     def _debiased(self) -> Value:
         evidence = self._evidence()
         if self.reduction == "layer":
@@ -266,10 +231,6 @@ class DNAMetric(ImageMetric, Generic[_D]):
         if self.reduction == "none":
             return evidence.neurons.to(self.device)
         return torch.tensor(evidence.debiased, dtype=torch.float64, device=self.device)
-
-    def _remedy(self, argument: str) -> str:
-        """Return the remedy if the metric has no folds or classes: an argument, if it takes one."""
-        return argument if "class" in self.reductions else "DNAEMD and DNAFrechet can keep them"
 
     def _test(self) -> PermutationTest | None:
         """Test if the sides differ; None without folds, or if too few have images."""
@@ -282,7 +243,9 @@ class DNAMetric(ImageMetric, Generic[_D]):
 
     def _evidence(self, confidence: float = 0.95) -> Evidence:
         if not isinstance(self._statistic, FoldedStatistic):
-            remedy = self._remedy("give argument `num_folds`, such as num_folds=20")
+            remedy = "give argument `num_folds`, such as num_folds=20"
+            if "num_folds" not in signature(type(self)).parameters:
+                remedy = "DNAEMD and DNAFrechet can keep them"
             raise ValueError(f"No folds of images were kept apart; {remedy}")
         evidence = self._result(confidence, with_evidence=True).evidence
         if evidence is None:
@@ -294,37 +257,17 @@ class DNAMetric(ImageMetric, Generic[_D]):
         return evidence
 
 
-def in_groups(
-    statistic: DNAStatistic[Any],
-    of_fold: DNAStatistic[Any],
-    num_folds: int | None,
-    debias: bool,
-    classes: int | Sequence[str] | None,
+def in_folds(
+    statistic: DNAStatistic[Any], of_fold: DNAStatistic[Any], num_folds: int | None, debias: bool
 ) -> DNAStatistic[Any]:
-    """Return the statistic of a side: of all images, also of each fold (20 of them to debias), or of each class."""
-    if classes is not None:
-        if num_folds is not None:
-            raise ValueError("Argument `classes` does not go with `num_folds`; leave one of the two out")
-        return ClassedStatistic(statistic, class_names(classes))
+    """Return the statistic of a side: of all images, or also of each fold, 20 of them to debias."""
     if num_folds is None and debias:
         num_folds = NUM_FOLDS
     return statistic if num_folds is None else FoldedStatistic(statistic, of_fold, num_folds)
 
 
-def _keys(
-    statistic: DNAStatistic[Any],
-    imgs: Tensor,
-    groups: Sequence[Hashable] | None,
-    classes: Tensor | Sequence[int | str] | None,
-) -> Tensor | None:
-    """Return the fold or class of each image, shape ``(B,)``, on the CPU; None without folds or classes."""
-    if (classes is not None) != isinstance(statistic, ClassedStatistic):
-        have, lack = ("the metric", "`update`") if classes is None else ("`update`", "the metric")
-        raise ValueError(f"Argument `classes` was given to {have}, but not to {lack}; give it to both")
-    if classes is not None and isinstance(statistic, ClassedStatistic):
-        if groups is not None:
-            raise ValueError("Argument `groups` goes with folds of images, which a metric with `classes` has not")
-        return class_numbers(classes, statistic.names, len(imgs))
+def _folds(statistic: DNAStatistic[Any], imgs: Tensor, groups: Sequence[Hashable] | None) -> Tensor | None:
+    """Return the fold of each image, shape ``(B,)``, on the CPU; None without folds."""
     if not isinstance(statistic, FoldedStatistic):
         if groups is not None:
             raise ValueError("Argument `groups` goes with folds of images; give the metric `num_folds`, such as 20")

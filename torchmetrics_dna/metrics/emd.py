@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.load import given_dna
-from torchmetrics_dna.metrics.dna import DNAMetric, in_groups
+from torchmetrics_dna.metrics.dna import DNAMetric, in_folds
 from torchmetrics_dna.statistics.folds import bins_of_folds
 from torchmetrics_dna.statistics.resolve import resolve
 
@@ -51,8 +51,7 @@ class DNAEMD(DNAMetric[HistogramDNA]):
         neuron_weights: The :math:`W^n`: :class:`NeuronWeights`, the path of a file of them, or shape ``(N,)`` in the
             order of ``neurons``.
         reduction: ``"mean"``: the sum above. ``"layer"``: a dict of scalars, one per layer. ``"none"``: one value
-            per neuron, shape ``(N,)``. Without weights these are plain means and distances. ``"class"``: a dict of
-            scalars, one for each class that has images on both sides.
+            per neuron, shape ``(N,)``. Without weights these are plain means and distances.
         num_folds: Number of folds of images to keep, at least 5, such as 20, for the interval and test of
             :meth:`evidence`. Twenty make the state three times as large; the distance is the same.
         debias: Whether to correct the distance for the sampling noise of finite sets. This needs folds (by default 20)
@@ -60,9 +59,6 @@ class DNAEMD(DNAMetric[HistogramDNA]):
         pairs: Whether images of both sides correspond, such as originals and their compressed versions: ``update`` then
             takes the pair of each image as ``groups``, the same for both, and evidence and debiased distances are those
             of pairs. Of few pairs keep many folds, such as 100.
-        classes: Number of classes of images to keep, or their names. ``update`` then takes the class of each image;
-            ``reduction="class"`` returns a distance for each class, and any other the distance of all images. The state
-            grows by that factor: 1,000 classes of the default extractor take 1.7 GB with ``num_bins=50``.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
     Raises:
@@ -100,12 +96,11 @@ class DNAEMD(DNAMetric[HistogramDNA]):
         num_folds: int | None = None,
         debias: bool = False,
         pairs: bool = False,
-        classes: int | Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
         resolved = resolve(feature, layers, num_bins, ranges, given_dna(reference, HistogramDNA, ranges))
         of_fold = replace(resolved, num_bins=bins_of_folds(resolved.num_bins)).histogram_statistic()
-        statistic = in_groups(resolved.histogram_statistic(), of_fold, num_folds, debias, classes)
+        statistic = in_folds(resolved.histogram_statistic(), of_fold, num_folds, debias)
         super().__init__(
             resolved, statistic, reset_real_features, normalize, reduction, neuron_weights, debias, pairs, **kwargs
         )

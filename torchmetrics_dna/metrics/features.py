@@ -74,8 +74,9 @@ class FeatureMetric(ImageMetric):
     def to_features(self, real: bool) -> Features:
         """Return the features of one side as a value, to save or to pass as ``reference``."""
         layer = self.neurons.take(self.neurons.positions([self.layer]))
-        origin = self.extractor.name, self.extractor.weights_digest, self.extractor.preparation
-        return Features(self.features(real), layer, *origin)
+        with self._whole():
+            origin = self._counted_with("real" if real and self.reference is None else "fake")
+            return Features(self._rows(real), layer, self.extractor.name, **origin)
 
     def _distance(self, real: Tensor, fake: Tensor) -> Value:
         """Compute the distance between the features of both sides."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from torchmetrics_dna.dna import GaussianDNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.load import given_dna
-from torchmetrics_dna.metrics.dna import DNAMetric, in_groups
+from torchmetrics_dna.metrics.dna import DNAMetric, in_folds
 from torchmetrics_dna.statistics import MomentStatistic
 from torchmetrics_dna.statistics.resolve import resolve
 
@@ -49,11 +49,10 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
         ranges: Activation ranges of those histograms, as for :class:`DNAEMD`.
         reference: As for :class:`DNAEMD`; extractor and layers are taken from it unless given.
         neuron_weights: The :math:`W^n`, as for :class:`DNAEMD`.
-        reduction: As for :class:`DNAEMD`; a class needs two images on both sides.
+        reduction: As for :class:`DNAEMD`.
         num_folds: As for :class:`DNAEMD`; with ``statistics="means"``.
         debias: As for :class:`DNAEMD`.
         pairs: As for :class:`DNAEMD`.
-        classes: As for :class:`DNAEMD`; a class of the default extractor takes 33 KB a side.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
     Raises:
@@ -92,7 +91,6 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
         num_folds: int | None = None,
         debias: bool = False,
         pairs: bool = False,
-        classes: int | Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
         if statistics not in ("means", "activations"):
@@ -106,7 +104,7 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
         resolved = resolve(feature, layers, num_bins, ranges, dnas, histograms=from_histograms)
         moments = MomentStatistic(resolved.extractor)
         total: DNAStatistic[Any] = resolved.histogram_statistic() if from_histograms else moments
-        statistic = in_groups(total, moments, num_folds, debias, classes)
+        statistic = in_folds(total, moments, num_folds, debias)
         super().__init__(
             resolved, statistic, reset_real_features, normalize, reduction, neuron_weights, debias, pairs, **kwargs
         )

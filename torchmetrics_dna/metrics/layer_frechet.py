@@ -68,8 +68,7 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
     """
 
     distance = DISTANCES["fd"]
-    reductions = ("mean", "layer", "none")
-    update = ImageMetric.update  # type: ignore[assignment]  # folds or classes are not kept
+    update = ImageMetric.update  # type: ignore[assignment]  # folds are not kept
 
     def __init__(
         self,
@@ -99,4 +98,7 @@ def _in_order(weights: Mapping[str, float] | Tensor, layers: list[str]) -> Tenso
                 f" {', '.join(map(str, weights)) or 'none'}"
             )
         weights = torch.tensor([weights[layer] for layer in layers], dtype=torch.float64)
-    return check_weights(weights, len(layers), of="layer")
+    weights = check_weights(weights, len(layers), of="layer")
+    if not weights.any():
+        raise ValueError("Argument `layer_weights` expected to have a weight other than 0, but all are 0")
+    return weights

@@ -84,7 +84,7 @@ class MIND(FeatureMetric):
     @property
     @override
     def _settings(self) -> dict[str, Any]:
-        return {"numbers of projections": self.num_projections, "seeds": self.seed}
+        return super()._settings | {"numbers of projections": self.num_projections, "seeds": self.seed}
 
     @override
     def _distance(self, real: Tensor, fake: Tensor) -> Tensor:

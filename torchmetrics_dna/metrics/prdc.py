@@ -76,7 +76,7 @@ class PRDC(FeatureMetric):
     @property
     @override
     def _settings(self) -> dict[str, Any]:
-        return {"nearest neighbours": self.nearest_k}
+        return super()._settings | {"nearest neighbours": self.nearest_k}
 
     @override
     def _distance(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:

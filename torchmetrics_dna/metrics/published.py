@@ -19,7 +19,7 @@ from torchmetrics_dna.metrics.features import FeatureMetric
 from torchmetrics_dna.metrics.frechet import DNAFrechet
 from torchmetrics_dna.metrics.layer_frechet import LayerFrechetDistance
 from torchmetrics_dna.statistics import CrossMomentStatistic
-from torchmetrics_dna.statistics.resolve import resolve
+from torchmetrics_dna.statistics.resolve import DEFAULT_FEATURE, resolve
 
 if TYPE_CHECKING:
     import os
@@ -41,12 +41,13 @@ def published_metrics(
 ) -> MetricCollection:
     """Return a collection of published metrics, with the values that :func:`compare` gives for the same names.
 
-    Each brings network, layer, resize and crop of its publication; other distances are of ``efficientnet_lite0``. Each
-    network runs once for a batch, and metrics of one layer share a state. The features of all images are kept, ``4 n``
+    Each brings network, layer, resize and crop of its publication. Other distances, such as dna-emd, are of
+    ``efficientnet_lite0``, and go into a collection of their own, so that no name hides another network. Each network
+    runs once for a batch, and metrics of one layer share a state. The features of all images are kept, ``4 n``
     bytes an image, except for Fréchet distances and those of neurons.
 
     Args:
-        metrics: Names, such as ``["fid", "kid", "is", "dna-emd"]``.
+        metrics: Names, such as ``["fid", "kid", "is"]``.
         weights_path: Weights of the network, a file or folder; of several networks a folder with those of each. By
             default they are downloaded.
         reset_real_features: Whether ``reset`` clears the real images too. Set it to False if they do not change.
@@ -58,12 +59,12 @@ def published_metrics(
         A collection whose values are scalars by name; of kid and is the means.
 
     Raises:
-        ValueError: If a name is unknown, or weights are wrong or missing.
+        ValueError: If a name is unknown, published metrics are mixed with others, or weights are wrong or missing.
 
     Example:
         >>> import torch
         >>> from torchmetrics_dna.metrics import published_metrics
-        >>> collection = published_metrics(["dna-emd", "mind"])  # with "fid", "kid", "is" and Inception's weights too
+        >>> collection = published_metrics(["dna-emd", "mind"])  # with Inception's weights ["fid", "kid", "is"]
         >>> images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
         >>> collection.update(images, real=True)
         >>> collection.update(images // 2, real=False)
@@ -78,10 +79,15 @@ def published_metrics(
         raise ValueError(unknown_metrics(unknown, dict.fromkeys([*PROTOCOLS, *DISTANCES])))
     chosen = list(filter(None, records.values()))
     others = [record for record in chosen if record.protocol is None]
+    if 0 < len(others) < len(chosen):
+        raise ValueError(
+            "Argument `metrics` expected to be published metrics, which bring their network, or others, which are of"
+            f" {DEFAULT_FEATURE}, but got {', '.join(names)}; make those of {DEFAULT_FEATURE}"
+            f" ({', '.join(record.name for record in others)}) by another call"
+        )
     options: dict[str, Any] = {"reset_real_features": reset_real_features, "normalize": normalize, **kwargs}
     network = Network(weights_path=weights_path, device=device)
-    split = networks_of([record for record in chosen if record.protocol is not None], network, bool(others))
-    split += [(Network(device=device), others)] if others else []
+    split = [(Network(device=device), others)] if others else networks_of(chosen, network)
     by_name: dict[str, Metric | MetricCollection] = {}
     for own, of_network in split:
         extractor = resolve(own, histograms=False).extractor

@@ -16,7 +16,7 @@ from torchmetrics_dna.metrics.state import digest_of
 from torchmetrics_dna.statistics.outliers import OutlierScorer
 from torchmetrics_dna.statistics.realism import RealismStatistic
 from torchmetrics_dna.statistics.resolve import resolve
-from torchmetrics_dna.statistics.scores import POOL, Score, Scorer, check_indices, check_left_out
+from torchmetrics_dna.statistics.scores import Score, Scorer, check_indices, check_left_out
 
 if TYPE_CHECKING:
     import os
@@ -51,7 +51,7 @@ class DNARealism(ImageMetric):
       A plain or low-contrast image is close to every set, so the distance alone ranks it high.
     - ``"contrast"``: :math:`d_i(ref) - d_i(contrast)`. Below 0, an image is more like the reference than like the pool
       it comes from. It finds the images of the reference's kind in a mixed pool, and is meaningless if pool and
-      reference are alike.
+      reference are alike. A pool that is known only at the end is for :func:`rank`.
 
     ``compute`` returns the scores of all images, float64: by ascending index, each image once, so that repeats of a
     distributed sampler do not count; without indices in order of addition, rank by rank.
@@ -63,9 +63,7 @@ class DNARealism(ImageMetric):
             :func:`load_dna` accepts.
         score: ``"outlier"``, ``"contrast"`` or ``"distance"``; by default the one that fits the reference, and for a
             :class:`HistogramDNA` the contrast if ``contrast`` is given.
-        contrast: DNA to contrast with, or its path; or ``"pool"``, all scored images, of all processes, each once. A
-            pool is only known at the end, so the histograms of each image are kept until then: with the default
-            extractor 0.4 MB an image, and with ``num_bins=100`` 0.2 MB. By default the pool, if ``score`` asks for it.
+        contrast: DNA to contrast with, such as that of the pool, or its path.
         layers: Names of the layers; by default those of the reference.
         num_bins: Number of bins, if fewer than in the reference and the contrast; see :meth:`HistogramDNA.rebin`.
         ranges: Activation ranges of the reference, or the path of a file of them, if it has none.
@@ -88,8 +86,9 @@ class DNARealism(ImageMetric):
         >>> bright_one, *dark_ones = metric.compute()
         >>> all(bright_one < dark_one for dark_one in dark_ones)
         True
-        >>> metric = DNARealism(reference=metric.reference, contrast="pool")
-        >>> metric.update(torch.cat([bright[:1], dark]))
+        >>> pool = torch.cat([bright[:1], dark])
+        >>> metric = DNARealism(reference=metric.reference, contrast=make_dna(pool, layers=["block_0", "head"]))
+        >>> metric.update(pool)
         >>> (metric.compute() < 0).tolist()  # more like the reference than like the pool
         [True, False, False]
         >>> metric = DNARealism(reference=make_dna(bright, layers=["block_0"], kind="layer-gaussian"))
@@ -119,23 +118,22 @@ class DNARealism(ImageMetric):
     ) -> None:
         (dna,) = given_dna(reference, DNA, ranges)  # type: ignore[type-abstract]
         self.score = _score_of(dna, score, contrast)
-        pools = self.score == "contrast" and contrast in (None, POOL)
         if self.score == "outlier":
             check_left_out("outlier", num_bins=num_bins, ranges=ranges, neuron_weights=neuron_weights)
             resolved = resolve(feature, layers, dnas=[dna], histograms=False)
         else:
-            dnas = [dna, *given_dna(None if pools else contrast, HistogramDNA, ranges, "contrast")]
+            dnas = [dna, *given_dna(contrast, HistogramDNA, ranges, "contrast")]
             histograms = cast("list[HistogramDNA]", dnas)
             dnas = dnas if num_bins is None else [histogram.rebin(num_bins) for histogram in histograms]
             resolved = resolve(feature, layers, ranges=ranges, dnas=dnas)
         extractor, sides = resolved.extractor, resolved.dnas
-        self.contrast = POOL if pools else sides[1] if len(sides) > 1 else None
+        self.contrast = sides[1] if len(sides) > 1 else None
         self.neuron_weights = resolve_weights(
             neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest
         )
         settings = {
             "references": sides[0].digest,
-            "contrasts": self.contrast.digest if isinstance(self.contrast, DNA) else str(self.contrast),
+            "contrasts": "none" if self.contrast is None else self.contrast.digest,
             "neuron weights (digest)": digest_of(self.neuron_weights),
         }
         scorer: ImageScorer
@@ -143,8 +141,8 @@ class DNARealism(ImageMetric):
             scorer = OutlierScorer(sides[0], extractor, wait=False)
         else:
             scorer = Scorer(cast("Sequence[HistogramDNA]", sides), extractor, self.neuron_weights, wait=False)
-        statistic = RealismStatistic(scorer, pools, **settings)
-        super().__init__(extractor, statistic, (SEEN,), normalize, reference=sides[0], **kwargs)
+        statistic = RealismStatistic(scorer, **settings)
+        super().__init__(extractor, statistic, (SEEN,), normalize, True, sides[0], **kwargs)
 
     @override
     def update(  # type: ignore[override]  # there is one side
@@ -158,8 +156,7 @@ class DNARealism(ImageMetric):
                 tensor forces a sync; pass indices on the CPU.
 
         Raises:
-            ValueError: If images or indices are something else, activations are not finite, or with a pool of other
-                shapes than those before. Nothing is added then.
+            ValueError: If images or indices are something else, or activations are not finite. Nothing is added then.
 
         """
         self._check(imgs)
@@ -179,15 +176,10 @@ class DNARealism(ImageMetric):
             ``{layer: (B, *positions)}``, float64.
 
         Raises:
-            ValueError: If images are something else, or the contrast is the pool, which is known only at the end.
+            ValueError: If images are something else.
 
         """
         self._check(imgs)
-        if self._statistic.pools:
-            raise ValueError(
-                "A map takes a contrast that is known before, but it is the pool of all scored images; give the DNA of"
-                " the pool as `contrast`"
-            )
         return self._statistic.scorer.maps(self.extractor(imgs))
 
     def summary(self, worst: int = 5, limit: float | None = None) -> dict[str, Any]:
@@ -243,4 +235,9 @@ def _score_of(reference: DNA, score: Score | None, contrast: object) -> Score:
         )
     if score != "contrast":
         check_left_out(score, contrast=contrast)
+    elif contrast is None:
+        raise ValueError(
+            "Argument `contrast` expected to be a HistogramDNA or the path of one for the score 'contrast', but got"
+            " None; give the DNA of the pool, or use rank(images, reference)"
+        )
     return score

@@ -1,4 +1,4 @@
-"""Functions of states and configurations for the base class of metrics."""
+"""Functions of states and identities for the base class of metrics."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import hashlib
 import json
 import sys
 from functools import wraps
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
 
-from torchmetrics_dna.dna.identity import check_same
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from torch import nn
 
     from torchmetrics_dna.statistics import State, Statistic
 
@@ -57,10 +58,34 @@ def loaded(statistic: Statistic, values: Mapping[str, Any]) -> State:
     return statistic.unpacked(tensors)
 
 
-def fingerprint(configuration: Mapping[str, Any]) -> Tensor:
-    """Return the digest of a configuration, 32 bytes in an int64 tensor, as a state that torchmetrics can compare."""
-    digest = hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).digest()
-    return torch.tensor(list(digest), dtype=torch.int64)
+UNKNOWN = "0" * 16  # in place of a digest, where no image was counted
+
+
+def digest_of_settings(settings: Mapping[str, Any]) -> str:
+    """Return a digest of settings, 16 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def as_bytes(*digests: str) -> Tensor:
+    """Return digests as a state that torchmetrics can compare: 8 numbers of a byte each, int64, on the CPU."""
+    return torch.tensor(list(bytes.fromhex("".join(digests))), dtype=torch.int64)
+
+
+def as_digests(numbers: Tensor) -> list[str]:
+    """Return the digests in a state from :func:`as_bytes`."""
+    digits = bytes(numbers.tolist()).hex()
+    return [digits[start : start + 16] for start in range(0, len(digits), 16)]
+
+
+def sample_of(network: nn.Module, device: torch.device) -> Tensor:
+    """Return a number that depends on a value of each tensor of a network, int64, ``(1,)``, on the device."""
+    tensors = [
+        each for each in chain(network.parameters(), network.buffers()) if each.numel() and each.device == device
+    ]
+    values = [each.detach().as_strided((1,), (1,)).double() for each in tensors]
+    bits = torch.cat([*values, torch.zeros(1, dtype=torch.float64, device=device)]).view(torch.int64)
+    factors = torch.arange(1, 2 * len(bits), 2, device=device)  # odd, so that no bit is lost
+    return (bits * factors).sum(0, keepdim=True) >> 2  # so that its negative is a number, too
 
 
 def digest_of(weights: Tensor | None) -> str:
@@ -68,13 +93,13 @@ def digest_of(weights: Tensor | None) -> str:
     return "none" if weights is None else hashlib.sha256(repr(weights.tolist()).encode()).hexdigest()[:16]
 
 
-def check_agreement(configuration: Mapping[str, Any], device: torch.device, group: Any) -> None:
-    """Raise RuntimeError on every process of a group, naming the difference, unless all have one configuration."""
-    own = fingerprint(configuration).to(device)
-    fingerprints = [torch.empty_like(own) for _ in range(dist.get_world_size(group))]
-    dist.all_gather(fingerprints, own, group=group)
-    if all(torch.equal(each, own) for each in fingerprints):
-        return
-    configurations: list[Any] = [None] * len(fingerprints)
-    dist.all_gather_object(configurations, dict(configuration), group=group)
-    check_same("Processes hold metrics that can't be reduced together", *configurations, error=RuntimeError)
+def of_all_processes(own: Mapping[str, Any], device: torch.device, group: Any) -> list[Mapping[str, Any]]:
+    """Return the values of all processes, or only one's if all are equal; one all-gather of digests tells that."""
+    digest = as_bytes(digest_of_settings(own)).to(device)
+    digests = [torch.empty_like(digest) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(digests, digest, group=group)
+    if all(torch.equal(each, digest) for each in digests):
+        return [own]
+    everyone: list[Any] = [None] * len(digests)
+    dist.all_gather_object(everyone, dict(own), group=group)
+    return everyone

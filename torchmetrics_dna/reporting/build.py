@@ -15,12 +15,12 @@ from torchmetrics_dna.dna.distances import resolve_distances
 from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.extractors.without_properties import without_properties
 from torchmetrics_dna.files.atomic import check_folder, replacing
+from torchmetrics_dna.images.addresses import public
 from torchmetrics_dna.jobs.groups import partners
 from torchmetrics_dna.jobs.processes import in_step, rank
 from torchmetrics_dna.jobs.sides import Arguments, open_indexed_sides
-from torchmetrics_dna.reporting.findings import Findings
+from torchmetrics_dna.reporting.findings import Findings, as_json, as_markdown
 from torchmetrics_dna.reporting.page import as_html
-from torchmetrics_dna.reporting.texts import as_json, as_markdown
 from torchmetrics_dna.singles.cards import NUM_IMAGES, cards_of
 from torchmetrics_dna.statistics.resolve import resolve
 from torchmetrics_dna.statistics.scores import Scorer
@@ -174,7 +174,8 @@ def _open(
         raise ValueError(f"Argument `num_scored` expected to be at least 1, but got {num_scored}")
     metrics = options.get("metrics")
     if metrics is not None and "dna-emd" not in [record.name for record in resolve_distances(metrics, ())]:
-        raise ValueError(f"A report shows dna-emd; add it to `metrics`, which got {', '.join(metrics)}")
+        got = metrics if isinstance(metrics, str) else ", ".join(metrics)
+        raise ValueError(f"A report shows dna-emd; add it to `metrics`, which got {got}")
     options_of_sides = options.get("layers"), options.get("ranges"), options.get("reading")
     opened = open_indexed_sides((a, b), "A report", *options_of_sides)
     sides = dict(zip("ab", opened, strict=True))
@@ -194,7 +195,7 @@ def _settings(
         name.upper(): "a DNA" if isinstance(side, DNA) else f"images, {side.label}" for name, side in sides.items()
     }
     if Path(sys.argv[0]).name in ("torchmetrics-dna", "__main__.py"):
-        settings["command"] = shlex.join(["torchmetrics-dna", *sys.argv[1:]])
+        settings["command"] = public(shlex.join(["torchmetrics-dna", *sys.argv[1:]]))
     if interval := comparison.interval:
         settings["folds of images"] = str(interval.num_folds)
     if extractor is None:

@@ -13,7 +13,6 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from filelock import Timeout
 
 from torchmetrics_dna.comparisons.compare import compare
@@ -27,6 +26,9 @@ from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
 from torchmetrics_dna.images import ImageSource, Reading
 from torchmetrics_dna.images.base import left_out_in_words
+from torchmetrics_dna.images.contents import digest_of
+from torchmetrics_dna.images.objects import is_output
+from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import measure
@@ -264,7 +266,7 @@ class Checkpoints:
 
     def _open(self, images: Source | DNA) -> Images | DNA:
         """Open the generated images of a checkpoint; one of several processes may have none."""
-        if hasattr(images, "images"):  # a pipeline's output
+        if is_output(images):
             images = iter([images])
         elif self._distributed and isinstance(images, Sized) and not len(images):
             images = iter(())
@@ -307,6 +309,5 @@ def _pixels_of(images: ImageSource) -> str:
         except Exception as err:  # broken files make Pillow raise all kinds of things
             sha.update(type(err).__name__.encode())
             continue
-        pixels = image if image.dtype == np.uint8 else (255 * image.clip(0, 1)).round().astype(np.uint8)
-        sha.update(str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes())
+        sha.update(digest_of(as_bytes(image)))
     return f"{_PIXELS}{sha.hexdigest()[:16]}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.dna import HistogramDNA
-    from torchmetrics_dna.images import ImageSource
     from torchmetrics_dna.images.cells import Crop
 
 GROUPS = 32  # of bins, at most, in a small histogram

@@ -132,7 +132,7 @@ def least_like(cards: Cards, side: str, scorer: ImageScorer) -> dict[str, Any]:
     numbers = [sample.numbers[i] for i in order]
     maps = heat_maps(scorer, images, numbers)
     ends, shown = _ends(maps), []
-    for i, number, heat in zip(order, numbers, maps, strict=True):
+    for number, heat in zip(numbers, maps, strict=True):
         name, pixels = images.relative_names[number], images[number]
         shown.append(
             {

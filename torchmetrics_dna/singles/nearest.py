@@ -9,17 +9,16 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.dna.identity import check_same, identity
-from torchmetrics_dna.dna.saving import part_of_results
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.extractors import DNAExtractor
 
 COPY = 0.5  # ratio below which an image is called a likely copy
+_SAME = 1e-3  # distance, in norms, up to which rows of an index are the same image, but for rounding
 _AT_ONCE = 1024  # images in a block of the distance matrix: 40 MB for an index of 10,000
 
 
-@part_of_results
 @dataclass(frozen=True, eq=False)
 class Nearest:
     """Nearest image in an index for each of B images.
@@ -27,8 +26,9 @@ class Nearest:
     Attributes:
         names: Names of the nearest images.
         distances: Euclidean distances of spatial means, float32, shape ``(B,)``.
-        ratios: Distances divided by the distance of the nearest image to its own nearest neighbour in the index. Usual
-            values are about 1 or more; far below 1, an image is a likely copy.
+        ratios: Distances divided by the distance of the nearest image to its own nearest neighbour in the index that
+            is another image; NaN if there is none. Usual values are about 1 or more; far below 1, an image is a likely
+            copy.
 
     """
 
@@ -50,7 +50,7 @@ def find_nearest(features: Features, index: Features) -> Nearest:
     """Find the nearest image in an index for each image, by Euclidean distance of their features."""
     neighbours, distances = _nearest(features.values, index.values)
     used = torch.unique(neighbours)
-    _, spacing = _nearest(index.values[used], index.values, used)
+    _, spacing = _nearest(index.values[used], index.values, least=_SAME)
     usual = torch.full((index.num_images,), torch.nan).index_copy_(0, used, spacing)
     names = index.names or [f"image {number}" for number in range(index.num_images)]
     return Nearest([names[neighbour] for neighbour in neighbours.tolist()], distances, distances / usual[neighbours])
@@ -68,14 +68,14 @@ def check_index(index: Features, extractor: DNAExtractor) -> None:
     )
 
 
-def _nearest(values: Tensor, index: Tensor, own: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Return row and distance of the nearest neighbour of each image, except its ``own`` row in the index."""
+def _nearest(values: Tensor, index: Tensor, least: float | None = None) -> tuple[Tensor, Tensor]:
+    """Return row and distance of the nearest neighbour of each image beyond ``least`` times its norm."""
     rows, distances = [], []
     for first in range(0, len(values), _AT_ONCE):
         block = values[first : first + _AT_ONCE]
         block_distances = torch.cdist(block, index)
-        if own is not None:
-            block_distances[torch.arange(len(block)), own[first : first + _AT_ONCE]] = torch.inf
+        if least is not None:
+            block_distances[block_distances <= least * block.norm(dim=1, keepdim=True)] = torch.inf
         nearest = block_distances.argmin(1)
         rows.append(nearest)
         # recomputed, since cdist's matrix product cancels the digits of small distances

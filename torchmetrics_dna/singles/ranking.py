@@ -17,6 +17,7 @@ from torchmetrics_dna.functional.heat import SIDE
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import ImageSource, Reading
 from torchmetrics_dna.images.cells import central_square
+from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.jobs.features import Heat
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import measure
@@ -297,7 +298,7 @@ def _show_maps(row: Any, pictures: Sequence[Any], maps: Tensor, crop: Crop) -> N
         height, width = picture.shape[:2]
         top, left, side = central_square(height, width) if crop == "center" else (0, 0, None)
         extent = (left, left + (side or width), top + (side or height), top)
-        axis.imshow(picture.mean(2), cmap="gray", vmin=-255, vmax=255)
+        axis.imshow(as_bytes(picture).mean(2), cmap="gray", vmin=-255, vmax=255)
         axis.imshow(np.ones_like(opacity), cmap="Reds", vmin=0, vmax=1.3, alpha=opacity, extent=extent)
         axis.set(xticks=[], yticks=[], xlim=(0, width), ylim=(height, 0))
 

@@ -7,11 +7,12 @@ torchmetrics, a job keeps them in a split. The last entry of the first tensor co
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
+from typing_extensions import override
 
 from torchmetrics_dna.binning.histogram import check_finite
 from torchmetrics_dna.binning.layouts import images_of
@@ -29,11 +30,12 @@ _D = TypeVar("_D", bound=DNA)
 
 
 class Field(NamedTuple):
-    """Size, dtype and initial value of one flat tensor of a state."""
+    """One flat tensor of a state, or a list of tensors with rows of images."""
 
-    size: int
+    size: int  # of the tensor, or of a row; 0 for rows that are numbers
     dtype: torch.dtype
-    fill: float
+    fill: float = 0
+    reduction: Literal["sum", "max", "cat"] = "sum"  # of the tensors of all processes; "cat" for rows
 
 
 class Statistic(ABC):
@@ -46,7 +48,7 @@ class Statistic(ABC):
     """
 
     kind: ClassVar[str]
-    additive: ClassVar[bool] = True  # True if states are merged by adding their tensors
+    reduces_by_field: ClassVar[bool] = True  # True if `reduce_` is that of this class
     by_image: ClassVar[bool] = False  # True if the value has a row for each image, in order of addition
 
     def __init__(self, extractor: DNAExtractor, **more: Any) -> None:
@@ -72,7 +74,9 @@ class Statistic(ABC):
     def empty(self, device: torch.device | str) -> State:
         """Return the state of no images."""
         return {
-            name: torch.full((field.size,), field.fill, dtype=field.dtype, device=device)
+            name: cast("Tensor", [])
+            if field.reduction == "cat"
+            else torch.full((field.size,), field.fill, dtype=field.dtype, device=device)
             for name, field in self.fields.items()
         }
 
@@ -81,18 +85,25 @@ class Statistic(ABC):
         """Return the value of a state, such as a DNA; may be a view of it."""
 
     @abstractmethod
-    def add_(self, state: State, parts: Parts, num_images: int) -> None:
+    def add_(self, state: State, parts: Parts, num_images: int, finite: Tensor | None = None) -> None:
         """Add a batch in place; raise ValueError, and add nothing, if an activation is not finite.
+
+        On a device nothing is raised; the batch is refused: it adds nothing, and its images are counted as refused.
 
         Args:
             state: The state to update.
             parts: Activations of consecutive parts of the batch, each ``{layer: (b, n, *positions)}``.
             num_images: Number of images in the batch.
+            finite: On a device, which layers are finite in the whole batch that this is a part of, ``(layers,)``; by
+                default the parts are a whole one.
 
         """
 
+    def forget_refused_(self, state: State) -> None:  # noqa: B027 - most of a job can't be refused
+        """Forget, in place, how many images were refused."""
+
     def add_keyed_(self, state: State, parts: Parts, keys: Tensor) -> None:
-        """Add a batch in place like :meth:`add_`, with the fold, class or index of each image, which most ignore.
+        """Add a batch in place like :meth:`add_`, with the fold or index of each image, which most ignore.
 
         Keys have shape ``(B,)``, int64, on the CPU.
         """
@@ -100,8 +111,12 @@ class Statistic(ABC):
 
     def merge_(self, state: State, other: State) -> None:
         """Add another state in place."""
-        for name in self.fields:
-            state[name] += other[name].to(state[name].device)
+        for name, field in self.fields.items():
+            theirs = other[name].to(state[name].device)
+            if field.reduction == "max":
+                state[name].copy_(torch.maximum(state[name], theirs))
+            else:
+                state[name] += theirs
 
     def put_before_(self, state: State, earlier: State) -> None:
         """Add a state of earlier images in place; like :meth:`merge_`, unless images have an order."""
@@ -127,9 +142,23 @@ class Statistic(ABC):
         return total
 
     def reduce_(self, state: State, group: Any = None) -> None:
-        """Reduce the states of all processes in place, by one all-reduce for each tensor."""
-        for name in self.fields:
-            dist.all_reduce(state[name], group=group)
+        """Replace the tensors of a state by those of all processes.
+
+        That is one all-reduce for what is summed, and before it one for extremes, if there are any.
+        """
+        before = dict(state)
+        for reduction, operation in (("max", dist.ReduceOp.MAX), ("sum", dist.ReduceOp.SUM)):
+            names = [name for name, field in self.fields.items() if field.reduction == reduction]
+            if not names:
+                continue
+            flat = torch.cat([state[name] for name in names])  # the only copy of the state
+            state |= dict(zip(names, torch.split(flat, [len(state[name]) for name in names]), strict=True))
+            if reduction == "sum":
+                self.align_(state, before)
+            dist.all_reduce(flat, operation, group)
+
+    def align_(self, state: State, before: State) -> None:  # noqa: B027 - nothing to do for most
+        """Fit what is summed to the extremes of all processes, in place; ``before`` has those of this one."""
 
 
 class DNAStatistic(Statistic, Generic[_D]):
@@ -139,14 +168,24 @@ class DNAStatistic(Statistic, Generic[_D]):
     def value(self, state: State) -> _D:
         """Return the DNA of a state; may be a view of it."""
 
-    def add_each_(self, states: State, parts: Parts, keys: Tensor) -> None:
+    @abstractmethod
+    def tail(self, state: State) -> Tensor:
+        """Return the end of a state, as a view: images that each layer refused, and images that were added."""
+
+    @override
+    def forget_refused_(self, state: State) -> None:
+        self.tail(state)[:-1] = 0
+
+    def add_each_(self, states: State, parts: Parts, keys: Tensor, finite: Tensor | None = None) -> None:
         """Add a batch in place like :meth:`add_`, each image to the state that is the row of its key in ``states``."""
         present = keys.unique().tolist()  # type: ignore[no-untyped-call]
         if len(present) > 1 and next(iter(states.values())).device.type == "cpu":
-            check_finite(parts)  # before any key is added; on other devices each non-finite one is left out
+            check_finite(parts)  # before any key is added
         for k in present:
             chosen = keys == k
-            self.add_({name: rows[k] for name, rows in states.items()}, images_of(parts, chosen), int(chosen.sum()))
+            self.add_(
+                {name: rows[k] for name, rows in states.items()}, images_of(parts, chosen), int(chosen.sum()), finite
+            )
 
 
 def rows_of(state: State, name: str = "rows") -> list[Tensor]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from torchmetrics_dna.binning.histogram import finite_layers
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS
 from torchmetrics_dna.images.duplicates import thumbnail
@@ -55,13 +56,15 @@ class FoldedStatistic(DNAStatistic[_D], Generic[_D]):
         return self.statistic.fields | self._folds.fields
 
     @override
-    def add_(self, state: State, parts: Parts, num_images: int) -> None:
+    def add_(self, state: State, parts: Parts, num_images: int, finite: Tensor | None = None) -> None:
         self.add_keyed_(state, parts, torch.arange(num_images) % self.num_folds)
 
     @override
     def add_keyed_(self, state: State, parts: Parts, keys: Tensor) -> None:
-        self.statistic.add_(state, parts, len(keys))  # raises for non-finite values before anything is added
-        self._folds.add_keyed_(state, parts, keys)
+        on_device = next(iter(state.values())).device.type != "cpu"
+        finite = finite_layers(parts) if on_device else None
+        self.statistic.add_(state, parts, len(keys), finite)  # raises for non-finite values before anything is added
+        self._folds.add_keyed_(state, parts, keys, finite)
 
     @override
     def merge_(self, state: State, other: State) -> None:
@@ -70,8 +73,25 @@ class FoldedStatistic(DNAStatistic[_D], Generic[_D]):
 
     @override
     def reduce_(self, state: State, group: Any = None) -> None:
+        if self.statistic.reduces_by_field:
+            super().reduce_(state, group)
+            return
         self.statistic.reduce_(state, group)
         self._folds.reduce_(state, group)
+
+    @override
+    def align_(self, state: State, before: State) -> None:
+        self.statistic.align_(state, before)
+        self._folds.align_(state, before)
+
+    @override
+    def tail(self, state: State) -> Tensor:
+        return self.statistic.tail(state)
+
+    @override
+    def forget_refused_(self, state: State) -> None:
+        self.statistic.forget_refused_(state)
+        self._folds.forget_refused_(state)
 
     @override
     def value(self, state: State) -> _D:
@@ -105,7 +125,9 @@ def image_notes(image: RGBImage, num_folds: int | None) -> dict[str, Tensor]:
 
 def group_folds(groups: Sequence[Hashable], num_folds: int) -> Tensor:
     """Return the fold of each image by a digest of its group, ``(B,)``, independent of batch, order and process."""
-    digests = [hashlib.sha256(str(group).encode(errors="surrogatepass")).digest() for group in groups]
+    # a tensor's text has its device
+    names = [group.tolist() if isinstance(group, Tensor) else group for group in groups]
+    digests = [hashlib.sha256(str(name).encode(errors="surrogatepass")).digest() for name in names]
     return torch.tensor([int.from_bytes(digest[:6], "big") % num_folds for digest in digests], dtype=torch.int64)
 
 

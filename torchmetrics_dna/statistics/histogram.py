@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch import distributed as dist
 from typing_extensions import override
 
 from torchmetrics_dna.binning import add_counts_, bins_within
@@ -50,16 +49,16 @@ class HistogramStatistic(DNAStatistic[HistogramDNA]):
         return {"counts": Field(self._cells + len(self.neurons) + 1, torch.int64, 0)}
 
     @override
-    def add_(self, state: State, parts: Parts, num_images: int) -> None:
+    def add_(self, state: State, parts: Parts, num_images: int, finite: Tensor | None = None) -> None:
         counts = state["counts"]
         bins = self._bins_on(counts.device)
-        with screened(counts[self._cells :], parts, num_images) as accepted:
+        with screened(self.tail(state), parts, num_images, finite) as accepted:
             add_counts_(counts[: self._cells].view(-1, self.num_bins), parts, bins, accepted)
 
     @override
-    def add_each_(self, states: State, parts: Parts, keys: Tensor) -> None:
+    def add_each_(self, states: State, parts: Parts, keys: Tensor, finite: Tensor | None = None) -> None:
         if not counts_by_key(parts, self.num_bins):
-            super().add_each_(states, parts, keys)
+            super().add_each_(states, parts, keys, finite)
             return
         counts = states["counts"]
         per_neuron = counts[:, : self._cells].view(len(counts), -1, self.num_bins)
@@ -76,8 +75,12 @@ class HistogramStatistic(DNAStatistic[HistogramDNA]):
     def value(self, state: State) -> HistogramDNA:
         counts = state["counts"]
         per_neuron = counts[: self._cells].view(-1, self.num_bins)
-        num_images = read_tail(counts[self._cells :], self.neurons)
+        num_images = read_tail(self.tail(state), self.neurons)
         return HistogramDNA(per_neuron, self.neurons, self.ranges, num_images, **self.origin)
+
+    @override
+    def tail(self, state: State) -> Tensor:
+        return state["counts"][self._cells :]
 
 
 class SelfRangingStatistic(DNAStatistic[HistogramDNA]):
@@ -88,7 +91,6 @@ class SelfRangingStatistic(DNAStatistic[HistogramDNA]):
     """
 
     kind = HistogramDNA.kind
-    additive = False
 
     def __init__(self, extractor: DNAExtractor, num_bins: int) -> None:
         check_num_bins(num_bins)
@@ -100,20 +102,20 @@ class SelfRangingStatistic(DNAStatistic[HistogramDNA]):
     def fields(self) -> dict[str, Field]:
         return {
             "counts": Field(self.neurons.total * self.num_bins + len(self.neurons) + 1, torch.int64, 0),
-            "extremes": Field(2 * self.neurons.total, torch.float64, -torch.inf),
+            "extremes": Field(2 * self.neurons.total, torch.float64, -torch.inf, "max"),
         }
 
     @override
-    def add_(self, state: State, parts: Parts, num_images: int) -> None:
+    def add_(self, state: State, parts: Parts, num_images: int, finite: Tensor | None = None) -> None:
         extremes = activation_extremes(parts)
-        with screened(self._tail(state), by_layer(extremes, self.neurons), num_images) as accepted:
+        with screened(self.tail(state), by_layer(extremes, self.neurons), num_images, finite) as accepted:
             grid = self._widen(state, unless_refused(extremes, accepted))
             add_counts_(self._counts(state), parts, grid.bins(self.num_bins), accepted)
 
     @override
-    def add_each_(self, states: State, parts: Parts, keys: Tensor) -> None:
+    def add_each_(self, states: State, parts: Parts, keys: Tensor, finite: Tensor | None = None) -> None:
         if not counts_by_key(parts, self.num_bins):
-            super().add_each_(states, parts, keys)
+            super().add_each_(states, parts, keys, finite)
             return
         of_images, counts = image_extremes(parts), self._counts(states)
         present, rows = keys.unique(return_inverse=True)  # type: ignore[no-untyped-call]
@@ -135,11 +137,9 @@ class SelfRangingStatistic(DNAStatistic[HistogramDNA]):
         state["counts"] += theirs["counts"]
 
     @override
-    def reduce_(self, state: State, group: Any = None) -> None:
-        extremes = state["extremes"].clone()
-        dist.all_reduce(extremes, op=dist.ReduceOp.MAX, group=group)
-        self._widen(state, extremes)
-        dist.all_reduce(state["counts"], group=group)
+    def align_(self, state: State, before: State) -> None:
+        old, new = (dyadic_grid(*split_extremes(each["extremes"]), self.num_bins) for each in (before, state))
+        regrid_(self._counts(state), old, new)
 
     @override
     def value(self, state: State) -> HistogramDNA:
@@ -148,7 +148,7 @@ class SelfRangingStatistic(DNAStatistic[HistogramDNA]):
         ranges = ActivationRanges(
             torch.where(has_values, minimum, 0), torch.where(has_values, maximum, 0), self.neurons, "auto", "auto"
         )
-        num_images = read_tail(self._tail(state), self.neurons)
+        num_images = read_tail(self.tail(state), self.neurons)
         return HistogramDNA(self._counts(state), self.neurons, ranges, num_images, **self.origin)
 
     def _counts(self, state: State) -> Tensor:
@@ -156,7 +156,8 @@ class SelfRangingStatistic(DNAStatistic[HistogramDNA]):
         counts = state["counts"][..., : self.neurons.total * self.num_bins]
         return counts.view(*counts.shape[:-1], -1, self.num_bins)
 
-    def _tail(self, state: State) -> Tensor:
+    @override
+    def tail(self, state: State) -> Tensor:
         return state["counts"][self.neurons.total * self.num_bins :]
 
     def _widen(self, state: State, extremes: Tensor) -> Grid:

@@ -37,19 +37,21 @@ class MomentStatistic(DNAStatistic[GaussianDNA]):
         return {"moments": Field(2 * self.neurons.total + len(self.neurons) + 1, torch.float64, 0)}
 
     @override
-    def add_(self, state: State, parts: Parts, num_images: int) -> None:
-        moments, tail = self._split(state)
-        with screened(tail, parts, num_images) as accepted:
-            add_moments_(moments, parts, accepted)
+    def add_(self, state: State, parts: Parts, num_images: int, finite: Tensor | None = None) -> None:
+        with screened(self.tail(state), parts, num_images, finite) as accepted:
+            add_moments_(self._moments(state), parts, accepted)
 
     @override
     def value(self, state: State) -> GaussianDNA:
-        moments, tail = self._split(state)
-        return GaussianDNA.from_moments(moments, self.neurons, read_tail(tail, self.neurons), **self.origin)
+        num_images = read_tail(self.tail(state), self.neurons)
+        return GaussianDNA.from_moments(self._moments(state), self.neurons, num_images, **self.origin)
 
-    def _split(self, state: State) -> tuple[Tensor, Tensor]:
-        moments = state["moments"]
-        return moments[: 2 * self.neurons.total].view(2, -1), moments[2 * self.neurons.total :]
+    @override
+    def tail(self, state: State) -> Tensor:
+        return state["moments"][2 * self.neurons.total :]
+
+    def _moments(self, state: State) -> Tensor:
+        return state["moments"][: 2 * self.neurons.total].view(2, -1)
 
 
 class CrossMomentStatistic(DNAStatistic[LayerGaussianDNA]):
@@ -62,7 +64,7 @@ class CrossMomentStatistic(DNAStatistic[LayerGaussianDNA]):
     """
 
     kind = LayerGaussianDNA.kind
-    additive = False
+    reduces_by_field = False
 
     def __init__(self, extractor: DNAExtractor, layer: str | None = None) -> None:
         super().__init__(extractor, **({} if layer is None else {"layers of moments": layer}))
@@ -79,9 +81,9 @@ class CrossMomentStatistic(DNAStatistic[LayerGaussianDNA]):
         }
 
     @override
-    def add_(self, state: State, parts: Parts, num_images: int) -> None:
+    def add_(self, state: State, parts: Parts, num_images: int, finite: Tensor | None = None) -> None:
         parts = [{layer: part[layer] for layer in self.neurons} for part in parts]
-        with screened(self._tail(state), parts, num_images) as accepted:
+        with screened(self.tail(state), parts, num_images, finite) as accepted:
             add_cross_moments_(self._moments(state), parts, accepted)
 
     @override
@@ -89,11 +91,12 @@ class CrossMomentStatistic(DNAStatistic[LayerGaussianDNA]):
         device = state["shift"].device
         theirs = {name: tensor.to(device) for name, tensor in other.items()}
         merge_cross_moments_(self._moments(state), self._moments(theirs))
-        self._tail(state).add_(self._tail(theirs))
+        self.tail(state).add_(self.tail(theirs))
 
     @override
     def reduce_(self, state: State, group: Any = None) -> None:
         # products add up only with a common shift, and the global mean is the most accurate one
+        state |= {name: state[name].clone() for name in self.fields}
         moments = self._moments(state)
         total = torch.cat([moments.num_images * moments.shift + moments.sums, moments.num_images[None]])
         dist.all_reduce(total, group=group)
@@ -102,17 +105,18 @@ class CrossMomentStatistic(DNAStatistic[LayerGaussianDNA]):
 
     @override
     def value(self, state: State) -> LayerGaussianDNA:
-        num_images = read_tail(self._tail(state), self.neurons)
+        num_images = read_tail(self.tail(state), self.neurons)
         return LayerGaussianDNA(*mean_and_covariance(self._moments(state)), self.neurons, num_images, **self.origin)
 
     def _moments(self, state: State) -> CrossMoments:
         """Return the moments in a state, as views."""
-        widths, tail = self.neurons.items(), self._tail(state)
+        widths, tail = self.neurons.items(), self.tail(state)
         sums, *products = torch.split(
             state["cross_moments"][: -len(tail)], [self.neurons.total, *(width**2 for _, width in widths)]
         )
         by_layer = {layer: p.view(n, n) for (layer, n), p in zip(widths, products, strict=True)}
         return CrossMoments(tail[-1], state["shift"], sums, by_layer)
 
-    def _tail(self, state: State) -> Tensor:
+    @override
+    def tail(self, state: State) -> Tensor:
         return state["cross_moments"][-len(self.neurons) - 1 :]

@@ -2,7 +2,7 @@
 
 On the CPU, adding a batch to a state checks them and raises at once. On other devices that would need a sync, so the
 device itself skips such a batch and counts it in the tail of the state: the number of images refused by each layer, and
-the number added. Reading the state raises the error.
+the number added. The next read of the state raises the error, once, as ``update`` would have.
 """
 
 from __future__ import annotations
@@ -19,17 +19,19 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.binning.layouts import Parts
 
-REMEDY = (
-    "check the images, which with `normalize=True` must lie in [0, 1], and the network (half precision overflows), and"
-    " reset"
-)
+_MOST = 1 << 40  # images, each with less than 2**22 activations of a neuron, whose counts fit into 63 bits
+
+
+class RefusedImagesError(ValueError):
+    """Batches were left out, since their activations were not finite; the next read goes on without them."""
 
 
 @contextmanager
-def screened(tail: Tensor, parts: Parts, num_images: int) -> Iterator[Tensor | None]:
+def screened(tail: Tensor, parts: Parts, num_images: int, finite: Tensor | None = None) -> Iterator[Tensor | None]:
     """Count a batch as added or refused in the tail of its state, around the code that adds it.
 
-    ``parts`` are its activations, or values that are finite exactly if these are.
+    ``parts`` are its activations, or values that are finite exactly if these are; ``finite`` tells it for each layer if
+    it is known.
 
     Yields:
         1 if everything is finite, else 0, as an int64 scalar on the device. None on the CPU, where adding raises.
@@ -39,7 +41,7 @@ def screened(tail: Tensor, parts: Parts, num_images: int) -> Iterator[Tensor | N
         yield None
         tail[-1] += num_images
         return
-    finite = finite_layers(parts)
+    finite = finite_layers(parts) if finite is None else finite
     accepted = finite.all().long()
     yield accepted
     tail[-1] += num_images * accepted
@@ -50,21 +52,28 @@ def read_tail(tail: Tensor, layers: Iterable[str]) -> int:
     """Return the number of images that were added.
 
     Raises:
-        ValueError: If images were refused, since a layer was not finite.
+        RefusedImagesError: If images were refused, since a layer was not finite.
+        OverflowError: If there are so many images that their counts may not fit into 64 bits.
 
     """
     *refused, images = (int(number) for number in tail.tolist())
+    check_refused(refused, layers)
+    return check_number(images)
+
+
+def check_refused(refused: Iterable[int], layers: Iterable[str]) -> None:
+    """Raise RefusedImagesError if a layer refused images."""
     for layer, number in zip(layers, refused, strict=True):
         if number:
-            raise ValueError(
+            raise RefusedImagesError(
                 f"Layer {layer!r} gave activations that are NaN or infinite for batches of {number} images, which were"
-                f" left out; {REMEDY}"
+                " left out; check the images, which with `normalize=True` must lie in [0, 1], and the network (half"
+                " precision overflows), then call again to go on without them, or reset"
             )
+
+
+def check_number(images: int) -> int:
+    """Return the number of images; OverflowError if their counts may not fit into 64 bits."""
+    if not 0 <= images <= _MOST:
+        raise OverflowError(f"At most {_MOST:,} images can be counted together, but got {images:,}; merge fewer states")
     return images
-
-
-def check_scores(scores: Tensor) -> None:
-    """Raise ValueError if a score is NaN, since the image or its activations were not finite."""
-    missing = int(scores.isnan().sum())
-    if missing:
-        raise ValueError(f"{missing} images have no score: activations of their batches are NaN or infinite; {REMEDY}")

@@ -106,7 +106,7 @@ class LocalMomentStatistic(CrossMomentStatistic):
     kind = "local-gaussian"
 
     @override
-    def add_(self, state: State, parts: Parts, num_images: int) -> None:
+    def add_(self, state: State, parts: Parts, num_images: int, finite: Tensor | None = None) -> None:
         (layer,) = self.neurons
         places = [{layer: neighbourhoods(part[layer]).movedim(1, 3).flatten(0, 2)} for part in parts]
         super().add_(state, places, sum(len(part[layer]) for part in places))

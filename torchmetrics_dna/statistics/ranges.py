@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 import torch
 from torch import Tensor
-from torch import distributed as dist
 from typing_extensions import override
 
 from torchmetrics_dna.binning.extremes import activation_extremes, by_layer, split_extremes, unless_refused
@@ -44,13 +43,13 @@ class RangeStatistic(Statistic):
     def fields(self) -> dict[str, Field]:
         return {
             "images": Field(len(self.neurons) + 1, torch.int64, 0),
-            "extremes": Field(2 * self.neurons.total, torch.float64, -torch.inf),
+            "extremes": Field(2 * self.neurons.total, torch.float64, -torch.inf, "max"),
         }
 
     @override
-    def add_(self, state: State, parts: Parts, num_images: int) -> None:
+    def add_(self, state: State, parts: Parts, num_images: int, finite: Tensor | None = None) -> None:
         extremes = activation_extremes(parts)
-        with screened(state["images"], by_layer(extremes, self.neurons), num_images) as accepted:
+        with screened(state["images"], by_layer(extremes, self.neurons), num_images, finite) as accepted:
             self._widen(state, unless_refused(extremes, accepted))
 
     def add_ranges_(self, state: State, ranges: ActivationRanges) -> None:
@@ -61,14 +60,8 @@ class RangeStatistic(Statistic):
         self._widen(state, torch.cat([-restricted.minimum, restricted.maximum]))
 
     @override
-    def merge_(self, state: State, other: State) -> None:
-        self._widen(state, other["extremes"])
-        state["images"] += other["images"].to(state["images"].device)
-
-    @override
-    def reduce_(self, state: State, group: Any = None) -> None:
-        dist.all_reduce(state["images"], group=group)
-        dist.all_reduce(state["extremes"], op=dist.ReduceOp.MAX, group=group)
+    def forget_refused_(self, state: State) -> None:
+        state["images"][:-1] = 0
 
     @override
     def value(self, state: State) -> ActivationRanges:

@@ -65,7 +65,7 @@ def resolve(
             packaged with the extractor, else ``"auto"``.
         dnas: DNAs that images are to be compared with.
         histograms: Whether histograms are made; if not, default ranges are not loaded.
-        to_gpu: Move the network to CUDA, if there is a GPU, unless an extractor or a device is given.
+        to_gpu: Move a named network to CUDA, if there is a GPU, unless a device is given.
 
     Raises:
         TypeError: If an argument has a wrong type.
@@ -113,7 +113,7 @@ def _extractor(
     network = feature if isinstance(feature, Network) else Network(feature)
     feature, settings = network.feature, network.settings
     layers = settings.pop("layers", layers)
-    if to_gpu and torch.cuda.is_available():
+    if to_gpu and torch.cuda.is_available() and not isinstance(feature, nn.Module):  # which the user would have moved
         settings = {"device": "cuda"} | settings
     if not dnas:
         return DNAExtractor(default if feature is None else feature, layers=layers, **settings)

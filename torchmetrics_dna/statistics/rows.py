@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from torchmetrics_dna.binning.histogram import check_finite
+from torchmetrics_dna.binning.histogram import check_finite, finite_layers
 from torchmetrics_dna.binning.moments import spatial_means
 from torchmetrics_dna.statistics.base import Field, State, Statistic, gather_rows, rows_of
+from torchmetrics_dna.statistics.nonfinite import check_refused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,7 +44,7 @@ class ImageRows(Statistic):
         return cast("State", {"rows": []})
 
     @override
-    def add_(self, state: State, parts: Parts, num_images: int) -> None:
+    def add_(self, state: State, parts: Parts, num_images: int, finite: Tensor | None = None) -> None:
         rows_of(state).extend(self.rows(part).cpu() for part in parts)
 
     @abstractmethod
@@ -65,73 +66,147 @@ class ImageRows(Statistic):
         return torch.cat(rows) if rows else torch.zeros(0)
 
 
-class FeatureStatistic(Statistic):
-    """Spatial means of one layer, float32, one row per image, in order of addition.
+class RowStatistic(Statistic):
+    """Base class of statistics that keep rows of all images, in order of addition, in lists that metrics gather.
 
-    A state is ``{"features": [...]}``, a list of tensors ``(b, n)``, which are never changed in place.
+    Beside lists of tensors ``(b, ...)``, which are never changed in place, a state has ``refused``: how many images
+    each layer refused on a device. There the rows of a refused batch are NaN, since only a device sync could leave them
+    out; no value has them.
     """
 
-    kind = "features"
+    marks: ClassVar[str]  # the list whose rows are NaN for images that were refused
 
-    def __init__(self, extractor: DNAExtractor, layer: str) -> None:
-        super().__init__(extractor, **{"layers of features": layer})
-        self.layer = layer
-        self.width = extractor.neurons[layer]
+    @property
+    @abstractmethod
+    def rows(self) -> dict[str, Field]:
+        """Layout of the rows of an image, by the name of their list."""
+
+    @property
+    def checked(self) -> Sequence[str]:
+        """Layers that must be finite."""
+        return list(self.neurons)
 
     @property
     @override
     def fields(self) -> dict[str, Field]:
-        return {"features": Field(0, torch.float32, 0)}
+        return self.rows | {"refused": Field(len(self.checked), torch.int64)}
 
     @override
-    def empty(self, device: torch.device | str) -> State:
-        return cast("State", {"features": []})
-
-    @override
-    def add_(self, state: State, parts: Parts, num_images: int) -> None:
-        rows_of(state, "features").append(_features(parts, self.layer).contiguous())
+    def forget_refused_(self, state: State) -> None:
+        if bool(state["refused"].any()):
+            marks = self.joined_rows(state, self.marks).isnan()
+            kept = ~(marks if marks.ndim == 1 else marks.any(1))
+            for name in self.rows:
+                rows = self.joined_rows(state, name)
+                rows_of(state, name)[:] = [rows[kept.to(rows.device)]]
+            state["refused"].zero_()
 
     @override
     def merge_(self, state: State, other: State) -> None:
-        rows_of(state, "features").extend(self._fitting(state, other))
+        self._join(state, other, len(rows_of(state, self.marks)))
 
     @override
     def put_before_(self, state: State, earlier: State) -> None:
-        rows_of(state, "features")[:0] = self._fitting(state, earlier)
+        self._join(state, earlier, 0)
+
+    def _join(self, state: State, other: State, position: int) -> None:
+        """Insert the rows of another state at a position."""
+        device = state["refused"].device
+        for name in self.rows:
+            theirs = rows_of(other, name)
+            theirs = [theirs] if isinstance(theirs, Tensor) else theirs
+            rows_of(state, name)[position:position] = [rows.to(self._place(name, device)) for rows in theirs]
+        state["refused"] += other["refused"].to(device)
+
+    def _place(self, _: str, device: torch.device) -> torch.device:
+        """Return the device of a list, where that of the state is this one."""
+        return device
 
     @override
-    def reduce_(self, state: State, group: Any = None) -> None:
-        rows_of(state, "features")[:] = [in_turn(gather_rows(self.value(state), group))]
+    def packed(self, state: State) -> dict[str, Tensor]:
+        return {name: self.joined_rows(state, name) for name in self.rows} | {"refused": state["refused"]}
 
     @override
     def joined(self, states: Sequence[State], device: torch.device) -> State:
-        return cast("State", {"features": [in_turn([self.value(state).to(device) for state in states])]})
+        total = self.empty(device)
+        for name in self.rows:
+            rows_of(total, name).append(self.in_turn([self.joined_rows(state, name).to(device) for state in states]))
+        for state in states:
+            total["refused"] += state["refused"].to(device)
+        return total
 
     @override
-    def value(self, state: State) -> Tensor:
-        """Return the features of a state, shape ``(images, n)``."""
-        parts = rows_of(state, "features")
+    def reduce_(self, state: State, group: Any = None) -> None:
+        super().reduce_(state, group)  # of what was refused
+        for name in self.rows:
+            rows = self.joined_rows(state, name).to(state["refused"].device)
+            state[name] = cast("Tensor", [self.in_turn(gather_rows(rows, group))])
+
+    def in_turn(self, shares: Sequence[Tensor]) -> Tensor:
+        """Return the rows of all processes in one order: rank by rank."""
+        return torch.cat(list(shares))
+
+    def joined_rows(self, state: State, name: str) -> Tensor:
+        """Return all rows of a list as one tensor, with those of refused images."""
+        parts = rows_of(state, name)
         if isinstance(parts, Tensor):
             return parts
         if not parts:
-            return torch.zeros(0, self.width, device=self.extractor.device)
+            field = self.rows[name]
+            shape = (0, field.size) if field.size else (0,)
+            return torch.zeros(shape, dtype=field.dtype, device=state["refused"].device)
         if len(parts) > 1:
-            parts[:] = [torch.cat(parts)]  # replaces the parts, which would take the memory twice
+            parts[:] = [torch.cat([part.to(parts[0].device) for part in parts])]  # or they take the memory twice
         return parts[0]
 
-    def _fitting(self, state: State, other: State) -> list[Tensor]:
-        """Return the parts of another state, on the device of this one."""
-        mine, theirs = rows_of(state, "features"), rows_of(other, "features")
-        theirs = [theirs] if isinstance(theirs, Tensor) else theirs
-        return [part.to(mine[0].device) for part in theirs] if mine else list(theirs)
+    def check_refused(self, state: State) -> None:
+        """Raise RefusedImagesError if images were refused."""
+        check_refused(state["refused"].tolist(), self.checked)
 
 
-def _features(parts: Parts, layer: str) -> Tensor:
-    """Spatial means of a layer, float32, ``(images, n)``; ValueError if they are not finite."""
-    pieces = [part[layer] for part in parts]
-    if pieces[0].device.type == "cpu":  # on other devices this would sync; non-finite features show when they are read
-        check_finite([{layer: piece} for piece in pieces])
-    return spatial_means(pieces).T.float()
+class FeatureStatistic(RowStatistic):
+    """Spatial means of one layer, float32, one row per image, in order of addition, in the list ``features``."""
+
+    kind = "features"
+    marks = "features"
+
+    def __init__(self, extractor: DNAExtractor, layer: str) -> None:
+        super().__init__(extractor, **{"layers of features": layer})
+        self.layer = layer
+
+    @property
+    @override
+    def rows(self) -> dict[str, Field]:
+        return {"features": Field(self.extractor.neurons[self.layer], torch.float32, reduction="cat")}
+
+    @property
+    @override
+    def checked(self) -> Sequence[str]:
+        return [self.layer]
+
+    @override
+    def add_(self, state: State, parts: Parts, num_images: int, finite: Tensor | None = None) -> None:
+        pieces = [part[self.layer] for part in parts]
+        own = [{self.layer: piece} for piece in pieces]
+        if pieces[0].device.type == "cpu":
+            check_finite(own)
+        features = spatial_means(pieces).T.float().contiguous()
+        if pieces[0].device.type != "cpu":
+            finite = finite_layers(own)
+            features = torch.where(finite, features, torch.nan)
+            state["refused"] += num_images * ~finite
+        rows_of(state, "features").append(features)
+
+    @override
+    def in_turn(self, shares: Sequence[Tensor]) -> Tensor:
+        """Interleave the rows of all processes, as a distributed sampler deals them out."""
+        return in_turn(shares)
+
+    @override
+    def value(self, state: State) -> Tensor:
+        """Return the features of a state, shape ``(images, n)``; RefusedImagesError if images were refused."""
+        self.check_refused(state)
+        return self.joined_rows(state, "features")
 
 
 def in_turn(shares: Sequence[Tensor]) -> Tensor:

@@ -161,14 +161,3 @@ def check_indices(indices: Tensor | Sequence[int], count: int) -> Tensor:
             f" {numbers.dtype} of shape {tuple(numbers.shape)}"
         )
     return numbers.long()
-
-
-def each_once(indices: Tensor) -> Tensor:
-    """Return positions of the images by ascending index, each image once; without indices in order of addition."""
-    if (indices < 0).any():
-        return torch.arange(len(indices), device=indices.device)
-    order = indices.argsort(stable=True)
-    ordered = indices[order]
-    first = torch.ones_like(ordered, dtype=torch.bool)
-    first[1:] = ordered[1:] != ordered[:-1]
-    return order[first]

@@ -1,0 +1,215 @@
+"""A module of the user's is borrowed: it ends up as if it had run by itself, whatever happened meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from copy import deepcopy
+
+import pytest
+import torch
+from accelerator import Accelerator
+from networks import random_images
+from torch import Tensor, nn
+
+from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet
+
+IMAGES = random_images(4, 0) / 255
+
+
+class Borrowed(nn.Module):
+    """Network that caches a constant on its first call, keeps a flag while it runs, and can fail half-way."""
+
+    def __init__(self, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Conv2d(3, 4, 3, dtype=dtype)
+        self.norm = nn.BatchNorm2d(4, dtype=dtype)
+        self.relu = nn.ReLU(inplace=True)
+        self.drop = nn.Dropout()
+        self.head = nn.Linear(4, 3, dtype=dtype)
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.scale: Tensor | None = None
+        self.running, self.failure = False, ""
+        self.calls: list[str] = []
+        self.register_forward_pre_hook(lambda module, _: module.calls.append("fetch weights"))
+        self.register_forward_hook(lambda module, *_: module.calls.append("put weights back"))
+
+    def forward(self, imgs: Tensor) -> Tensor:
+        self.running = True
+        if self.scale is None:
+            self.scale = torch.linspace(0.5, 1, 4, dtype=imgs.dtype, device=imgs.device)
+        values = self.relu(self.norm(self.stem(imgs))).mean((2, 3))
+        if self.failure == "error":
+            raise RuntimeError("out of memory")
+        if self.failure == "interrupt":
+            raise KeyboardInterrupt
+        values = self.head(self.drop(values) * self.scale)
+        self.running = False
+        if self.failure == "NaN":
+            return values * torch.nan
+        return values[1:] if self.failure == "rows" else values
+
+
+def alone(network: nn.Module, imgs: Tensor) -> None:
+    """Run a network as its owner would, to look at what it gives."""
+    modes = {module: module.training for module in network.modules()}
+    try:
+        with torch.no_grad():
+            network.eval()(imgs)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def everything(network: Borrowed) -> list[object]:
+    """What its owner could see."""
+    tensors = [*network.parameters(), *network.buffers(), network.scale]
+    return [
+        [
+            tensor is not None
+            and (tensor.dtype, tensor.device, tensor.requires_grad, tensor.is_inference(), tensor.tolist())
+            for tensor in tensors
+        ],
+        [parameter.grad for parameter in network.parameters()],
+        [(module.training, len(module._forward_hooks), len(module._forward_pre_hooks)) for module in network.modules()],
+        [tensor._version for tensor in network.parameters()],
+        (network.running, network.calls),
+        (torch.get_rng_state().tolist(), torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
+    ]
+
+
+def trained(network: nn.Module, imgs: Tensor) -> list[list[float]]:
+    """The weights after a step of training."""
+    torch.manual_seed(1)
+    optimizer = torch.optim.SGD(network.train().parameters(), 0.1)
+    network(imgs).square().sum().backward()
+    optimizer.step()
+    return [tensor.tolist() for tensor in network.state_dict().values()]
+
+
+@pytest.mark.parametrize("layers", [None, ["norm"]])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("failure", ["", "error", "interrupt", "NaN", "rows"])
+def test_a_module_is_given_back_as_if_it_had_run_by_itself(
+    failure: str, dtype: torch.dtype, layers: list[str] | None
+) -> None:
+    network, twin, imgs = Borrowed(dtype), Borrowed(dtype), IMAGES.to(dtype)
+    for each in (network, twin):
+        each.norm.eval()  # frozen, as in fine-tuning
+        each.stem.weight.requires_grad_(False)
+    metric = DNAFrechet(DNAExtractor(network, layers=layers), normalize=True)
+    network.calls.clear()  # of trying it out
+    for each, run in ((network, lambda: metric.update(IMAGES, real=True)), (twin, lambda: alone(twin, imgs))):
+        each.failure = failure
+        with suppress(RuntimeError, KeyboardInterrupt, ValueError):
+            run()
+        each.failure = ""
+    assert everything(network) == everything(twin)
+    # a layer may be fine where what follows is not
+    assert metric._update_count == (not failure or (failure in ("NaN", "rows") and layers is not None))
+    assert trained(network, imgs) == trained(twin, imgs)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda extractor: DNAEMD(extractor, normalize=True)(IMAGES, real=True),
+        lambda extractor: extractor(IMAGES),
+        lambda extractor: extractor.pooled("output")(IMAGES),
+        lambda extractor: extractor(IMAGES.clone().requires_grad_()),
+    ],
+)
+@pytest.mark.parametrize("context", [nullcontext, torch.inference_mode, lambda: torch.autocast("cpu", torch.bfloat16)])
+def test_it_learns_on_within_whatever_context_it_was_looked_at(
+    context: Callable[[], object], use: Callable[[DNAExtractor], object]
+) -> None:
+    network = Borrowed()
+    twin = deepcopy(network)
+    extractor = DNAExtractor(network)
+    autocast = torch.autocast("cpu", torch.bfloat16) if "lambda" in str(context) else nullcontext()
+    with context():
+        use(extractor)
+    with autocast:  # torch caches weights in bfloat16 within one such context
+        use(extractor)
+        after = trained(network, IMAGES)
+    alone(twin, IMAGES)
+    with autocast:
+        assert after == trained(twin, IMAGES)
+
+
+def test_trying_it_out_leaves_no_trace_but_its_own() -> None:
+    network, twin = Borrowed(), Borrowed()
+    for each in (network, twin):  # which no network without numbers can
+        each.head.register_forward_pre_hook(lambda _, args: (args[0] * float(args[0].detach().mean() * 0 + 1),))
+    DNAExtractor(network, layers=["relu"], input_size=8)
+    alone(twin, torch.zeros(1, 3, 8, 8))
+    assert everything(network) == everything(twin)
+    assert trained(network, IMAGES) == trained(twin, IMAGES)
+
+
+def test_nothing_moves_it_but_its_owner() -> None:
+    network = Borrowed()
+    metric = DNAFrechet(network, normalize=True)
+    with Accelerator():
+        message = (
+            r"^The images are on cuda:0, but the network is on cpu; move either: `imgs.to\('cpu'\)`, or .*'cuda:0'"
+        )
+        with pytest.raises(ValueError, match=message):
+            metric.update(IMAGES.to("cuda"), real=True)
+        assert {parameter.device.type for parameter in network.parameters()} == {"cpu"}
+        metric.to("cuda")  # an order
+        assert {parameter.device.type for parameter in network.parameters()} == {"cuda"}
+        with pytest.raises(ValueError, match="images are on cpu, but the network is on cuda:0"):
+            metric.update(IMAGES, real=True)
+        assert not any(parameter.is_inference() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(
+    "cast",
+    [
+        lambda metric: nn.ModuleList([metric]).half(),
+        lambda metric: nn.ModuleList([metric]).to(torch.bfloat16),
+        lambda metric: metric.set_dtype(torch.float16),
+        lambda metric: metric.double(),
+        lambda metric: metric.extractor.half(),
+        lambda metric: nn.ModuleList([metric.extractor.pooled(next(iter(metric.extractor.neurons)))]).half(),
+    ],
+)
+@pytest.mark.parametrize("named", [False, True])
+def test_nothing_casts_it_but_its_owner(named: bool, cast: Callable[[DNAFrechet], object]) -> None:
+    extractor = DNAExtractor(layers=["block_0"]) if named else DNAExtractor(Borrowed(), input_size=16)
+    images, digest = random_images(2, 0), extractor.weights_digest
+    expected = extractor(images)
+    cast(DNAFrechet(extractor))
+    assert {parameter.dtype for parameter in extractor.network.parameters()} == {torch.float32}
+    assert extractor.weights_digest == digest
+    for layer, values in extractor(images).items():
+        assert torch.equal(values, expected[layer])
+
+
+def test_the_images_are_the_callers() -> None:
+    class Editor(nn.Module):
+        def forward(self, imgs: Tensor) -> Tensor:
+            return imgs.mul_(0.5)
+
+    for options in ({}, {"input_size": (12, 10), "resize": "torch"}):
+        images = IMAGES.clone()
+        extractor = DNAExtractor(Editor(), properties=True, **options)
+        assert torch.equal(extractor(images)["output"], IMAGES / 2)
+        assert torch.equal(images, IMAGES)
+
+
+def test_a_layer_is_what_it_gave_and_not_what_was_made_of_it() -> None:
+    network = Borrowed()  # `relu` writes to what `norm` gives
+    alone_, beside = DNAExtractor(network, layers=["norm"]), DNAExtractor(network, layers=["norm", "head"])
+    expected = deepcopy(network).eval()
+    values = expected.norm(expected.stem(IMAGES))
+    assert values.min() < 0
+    for extractor in (alone_, beside):
+        torch.testing.assert_close(extractor(IMAGES)["norm"], values, rtol=1e-5, atol=1e-6)
+
+
+def test_compile_is_for_networks_of_ours() -> None:
+    with pytest.raises(ValueError, match=r"`compile` is for named networks, .*; give `torch.compile\(module\)` as"):
+        DNAExtractor(Borrowed(), compile=True)

@@ -1,0 +1,249 @@
+"""Weights of a module that trains on: what was counted with others is never counted, merged or compared together."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+
+import pytest
+import torch
+from accelerator import Accelerator
+from makers import FAKE, REAL
+from processes import run
+from torch import Tensor, nn
+from torchmetrics import Metric, MetricCollection
+
+from torchmetrics_dna import (
+    CMMD,
+    DNAEMD,
+    MIND,
+    ActivationRange,
+    DNAExtractor,
+    DNAFrechet,
+    DNARealism,
+    LayerFrechetDistance,
+    make_dna,
+)
+
+MAKERS: dict[str, Callable[..., Metric]] = {
+    "emd": lambda extractor, **kwargs: DNAEMD(extractor, ranges="auto", num_bins=16, **kwargs),
+    "frechet": DNAFrechet,
+    "layer_frechet": LayerFrechetDistance,
+    "mind": MIND,
+    "cmmd": CMMD,
+}
+Change = Callable[[nn.Module], object]
+every_metric = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+
+
+class Trained(nn.Module):
+    """Network of a convolution and a batch norm, in any precision."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, imgs: Tensor) -> Tensor:
+        return self.norm(self.conv(imgs.to(self.conv.weight.dtype)))
+
+
+class Scaled(nn.Module):
+    """Network of one buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.ones(3))
+
+    def forward(self, imgs: Tensor) -> Tensor:
+        return imgs.float().mean((2, 3)) * self.scale
+
+
+def digest(module: nn.Module) -> str:
+    return DNAExtractor(module).weights_digest
+
+
+CHANGES: dict[str, Change] = {
+    "in place": lambda module: module.conv.weight.detach().mul_(2),
+    "data": lambda module: module.conv.weight.data.mul_(2),  # unseen by torch's counter, as many moving averages write
+    "load_state_dict": lambda module: module.load_state_dict({k: v + 1 for k, v in module.state_dict().items()}),
+    "buffer": lambda module: module.norm.running_mean.add_(1),
+    "precision": lambda module: module.double(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+@every_metric
+def test_images_of_other_weights_are_refused(make: Callable[..., Metric], change: Change) -> None:
+    module = Trained()
+    metric = make(DNAExtractor(module))
+    metric.update(REAL, real=True)
+    metric.update(FAKE, real=False)
+    value, before = metric.compute(), digest(module)
+    change(module)
+    message = f"Images of the fake side .* weights .* differ: '{before}' and '{digest(module)}'; call `reset` first"
+    for call in (metric.update, metric):
+        with pytest.raises(ValueError, match=message):
+            call(FAKE, real=False)
+    metric._computed = None
+    assert torch.equal(metric.compute(), value), "nothing was added"
+    metric.reset()
+    metric.update(REAL, real=True)
+    metric.update(FAKE, real=False)
+    fresh = make(DNAExtractor(module))
+    fresh.update(REAL, real=True)
+    fresh.update(FAKE, real=False)
+    assert torch.equal(metric.compute(), fresh.compute())
+
+
+@every_metric
+def test_sides_of_different_weights_are_not_compared(make: Callable[..., Metric]) -> None:
+    module = Trained()
+    metric = make(DNAExtractor(module), reset_real_features=False)
+    metric.update(REAL, real=True)
+    before = digest(module)
+    CHANGES["in place"](module)
+    metric.update(FAKE, real=False)
+    message = f"The sides can't be compared, their weights .* differ: '{before}' and '{digest(module)}'; call `reset`"
+    for copy in (metric, metric.clone(), pickle.loads(pickle.dumps(metric))):
+        with pytest.raises(ValueError, match=message):
+            copy.compute()
+    metric.reset()  # which keeps the real side, of the weights before
+    with pytest.raises(ValueError, match="Images of the real side were counted .*; make a new metric"):
+        metric.update(REAL, real=True)
+    metric.update(FAKE, real=False)
+    with pytest.raises(ValueError, match=message):
+        metric.compute()
+
+
+def test_a_dna_is_of_the_weights_that_its_images_were_counted_with() -> None:
+    module = Trained()
+    before, metric = digest(module), DNAEMD(DNAExtractor(module), ranges="auto", num_bins=16, num_folds=5)
+    metric.update(REAL, real=True)
+    features = MIND(DNAExtractor(module))
+    features.update(REAL, real=True)
+    metric.persistent(True)
+    CHANGES["data"](module)
+    restored = DNAEMD(DNAExtractor(module), ranges="auto", num_bins=16, num_folds=5)
+    restored.load_state_dict(metric.state_dict())
+    merged = DNAEMD(DNAExtractor(module), ranges="auto", num_bins=16, num_folds=5)
+    merged.merge_state(metric.metric_state)
+    for each in (metric, restored, merged):
+        dna = each.to_dna(True)
+        assert {dna.weights_digest, *(fold.weights_digest for fold in dna.folds)} == {before}
+        assert each.to_dna(False).weights_digest == digest(module), "of no images"
+        with pytest.raises(ValueError, match=f"differ: '{before}' and '{digest(module)}'"):
+            each.update(REAL, real=True)
+    assert features.to_features(True).weights_digest == before
+
+
+@every_metric
+def test_states_of_other_weights_are_not_merged(make: Callable[..., Metric]) -> None:
+    module = Trained()
+    old, new = make(DNAExtractor(module)), make(DNAExtractor(module))
+    old.update(REAL, real=True)
+    before = digest(module)
+    CHANGES["in place"](module)
+    new.update(REAL, real=True)
+    for incoming in (old, old.metric_state):
+        with pytest.raises(ValueError, match=f"their weights .* differ: '{digest(module)}' and '{before}'"):
+            new.merge_state(incoming)
+
+
+@pytest.mark.parametrize("kind", ["histogram", "layer-gaussian"])
+def test_a_reference_is_of_the_weights_it_was_made_with(kind: str) -> None:
+    module = Trained()
+    extractor = DNAExtractor(module)
+    reference = make_dna(REAL, extractor, kind=kind)
+    metrics = [DNARealism(extractor, reference=reference)]
+    metrics.append((DNAEMD if kind == "histogram" else LayerFrechetDistance)(extractor, reference=reference))
+    CHANGES["in place"](module)
+    for metric in metrics:
+        with pytest.raises(ValueError, match="The reference was made with other weights, their weights .* differ"):
+            metric.update(FAKE, **({} if isinstance(metric, DNARealism) else {"real": False}))
+
+
+def test_training_between_epochs_is_free() -> None:
+    module = Trained()
+    metrics = MetricCollection([ActivationRange(DNAExtractor(module)), DNAFrechet(DNAExtractor(module))])
+    for _ in range(3):
+        CHANGES["in place"](module)
+        metrics.update(REAL, real=True)
+        metrics.update(FAKE, real=False)
+        assert metrics.compute()["DNAFrechet"] > 0
+        assert metrics["DNAFrechet"].to_dna(True).weights_digest == digest(module)
+        metrics.reset()
+
+
+@pytest.mark.parametrize("change", ["in place", "data"])
+def test_on_a_device_update_waits_for_no_weights(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchmetrics_dna.binning.counting.optional", lambda _: None)
+    with Accelerator() as accelerator:
+        module = Scaled()
+        metric, images = DNAFrechet(DNAExtractor(module)).to("cuda"), REAL.to("cuda")
+        metric.update(images, real=True)
+        with accelerator.never_waits():
+            metric.update(images, real=True)
+        assert metric.to_dna(True).num_images == 2 * len(REAL)
+        (module.scale.data if change == "data" else module.scale).mul_(2)
+        if change == "in place":
+            with pytest.raises(ValueError, match="Images of the real side were counted with other weights"):
+                metric.update(images, real=True)
+            return
+        with accelerator.never_waits():
+            metric.update(images, real=False)
+        with pytest.raises(ValueError, match=r"The weights changed while images were counted, by a write to `\.data`"):
+            metric.compute()
+
+
+def of_processes(rank: int, world: int) -> None:
+    """Ranks of one side each, with other weights; ranks of both, one of which trained in between."""
+    module = Trained()
+    if rank:
+        CHANGES["in place"](module)
+    metric = DNAFrechet(DNAExtractor(module))
+    metric.update(REAL, real=rank == 0)
+    with pytest.raises(ValueError, match="The sides can't be compared, their weights"):
+        metric.compute()
+    module = Trained()
+    metric = DNAFrechet(DNAExtractor(module))
+    metric.update(REAL, real=True)
+    if rank == 1:
+        CHANGES["in place"](module)
+    metric.update(FAKE, real=False)
+    with pytest.raises(RuntimeError, match=r"The sides can't be compared, .*\(process 1\)"):
+        metric.compute()
+    assert not metric._is_synced
+
+
+def test_every_process_tells_what_one_counted_with_other_weights() -> None:
+    run(2, of_processes)
+
+
+def settings(rank: int, world: int) -> None:
+    """Every setting on which a value depends, other on one rank of three."""
+    extractor, last = DNAExtractor(Trained()), rank == 2
+
+    def images(value: Tensor) -> Tensor:
+        return value[rank : rank + 2]
+
+    for name, make in {
+        "debias": lambda: DNAEMD(extractor, ranges="auto", num_folds=5, debias=last),
+        "reduction": lambda: DNAFrechet(extractor, reduction="layer" if last else "mean"),
+        "reset_real_features": lambda: CMMD(extractor, reset_real_features=last),
+        "metrics": lambda: (MIND if last else CMMD)(extractor),
+        "numbers of projections": lambda: MIND(extractor, num_projections=5 + last),
+    }.items():
+        metric = make()
+        metric.update(images(REAL), real=True)
+        metric.update(images(FAKE), real=False)
+        with pytest.raises(RuntimeError, match=f"can't be reduced together, their .*{name}.* differ"):
+            metric.compute()
+    scores = DNARealism(extractor, reference=make_dna(REAL, extractor))
+    scores.update(images(REAL), indices=None if last else [rank, rank + 1])
+    with pytest.raises(ValueError, match="`indices` expected in every call or in none, on all processes alike"):
+        scores.compute()
+
+
+def test_processes_with_other_settings_all_raise() -> None:
+    run(3, settings)
