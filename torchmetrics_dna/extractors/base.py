@@ -22,7 +22,6 @@ from torchmetrics_dna.extractors.compiled import CompiledCapture
 from torchmetrics_dna.extractors.cpu import PackedWeights, cut, rounding_alike
 from torchmetrics_dna.extractors.guard import borrowing, float32_by_default, lock_of
 from torchmetrics_dna.extractors.layout import Layout, in_order, or_nan
-from torchmetrics_dna.extractors.projections import NUM_PROJECTIONS, STEP, Projections
 from torchmetrics_dna.extractors.sharing import PooledLayer, Shareable, shared
 from torchmetrics_dna.extractors.timm_models import untagged
 from torchmetrics_dna.files.download import fetch
@@ -67,8 +66,7 @@ class DNAExtractor(Shareable):
         layers: Names of the layers, in this order: layers of the preset, submodules of the network, or entries of its
             output. Default: all layers of a preset; every block or stage and the final norm of a timm model; the output
             of another module. A name may end with a view: ``"last_norm:class"`` is the class token of that layer,
-            ``"head:mean"`` the mean over positions, ``"head:unit"`` the neurons of each position divided by their norm,
-            ``"head:projected"`` its ``projections``.
+            ``"head:mean"`` the mean over positions, ``"head:unit"`` the neurons of each position divided by their norm.
         weights_path: Weights for a preset or timm model, instead of the default source: a file (a state dict, or the
             official file), or a folder, which is searched for ``NAME.safetensors``, ``NAME.pth`` and the path of the
             file in its repository; ``NAME.ranges.json`` or the official ranges in that folder are used with it.
@@ -85,13 +83,9 @@ class DNAExtractor(Shareable):
         properties: Whether to measure properties of the original images, before any resize, too: the layer
             ``"properties"`` of :func:`~torchmetrics_dna.images.properties.image_properties`, whose neurons have names.
             It comes first, unless ``layers`` places it. The feature ``"properties"`` has only that layer, no network.
-        projections: Number of random directions to project each layer on, too, which respond to combinations of
-            neurons: layers named ``"head:projected"``, which come first unless ``layers`` lists them. Default: 64 if
-            ``layers`` names one, else none.
-        projection_seed: Seed of the directions.
-        compile: Whether to run a named network by ``torch.compile``, which pays for several thousand images. The code
-            is kept in ``~/.cache/torch/inductor``, where later processes load it, unless ``TORCHINDUCTOR_CACHE_DIR`` is
-            set. Activations change by rounding, so counts are not equal to those without it.
+        compile: Whether to run a named network by ``torch.compile``, which pays for several thousand images. Torch
+            keeps the code in ``~/.cache/torch/inductor``, where later processes load it, unless
+            ``TORCHINDUCTOR_CACHE_DIR`` is set. Activations change by rounding, so counts differ from those without it.
         device: Device to move the network to; None to leave it in place (the CPU for a named network).
 
     Attributes:
@@ -133,8 +127,6 @@ class DNAExtractor(Shareable):
         channels: int = 3,
         dtype: str | torch.dtype | None = None,
         properties: bool = False,
-        projections: int | None = None,
-        projection_seed: int = 0,
         compile: bool = False,  # noqa: A002 - torch's own word
         device: str | torch.device | None = None,
     ) -> None:
@@ -166,13 +158,10 @@ class DNAExtractor(Shareable):
         self._packed_version: Hashable = None
         self._known_weights: tuple[Hashable, str] | None = None
         self._submodules = built.submodules
-        if projections is None and any(STEP in view.steps for view in built.views.values()):
-            projections = NUM_PROJECTIONS
-        self._projections = Projections.of(built.outputs, projections, projection_seed)
         self.neurons = in_order(self._lay_out(built), layers or (), properties or feature == LAYER)
         built.load()  # after the layout: probing a network without weights is faster
         self.has_properties = LAYER in self.neurons
-        self._ranges = built.ranges if self._projections is None else None  # ranges don't cover projections
+        self._ranges = built.ranges
         self._compiled = CompiledCapture(self.network, self._submodules) if compile else None
         if device is not None:
             self.to(device)
@@ -249,7 +238,6 @@ class DNAExtractor(Shareable):
             "dtype": ", ".join(dtypes).replace("torch.", "") or None,
         }
         settings |= {"channels": self._channels} if self._channels != 3 else {}
-        settings |= self._projections.preparation if self._projections else {}
         return settings | ({"properties": VERSION} if self.has_properties else {})
 
     def forward(self, imgs: Tensor, properties: Tensor | None = None, resized: bool = False) -> dict[str, Tensor]:
@@ -420,7 +408,7 @@ class DNAExtractor(Shareable):
         if not self._own and self.device.type == "meta":
             raise ValueError("The module is on the meta device, so it has no weights; load them before")
         with lock_of(self.network), borrowing(self.network, self._own):
-            self._layout = Layout.of(built, self.input_size, self._channels, self._projections)
+            self._layout = Layout.of(built, self.input_size, self._channels)
         self.bytes_per_image = self._layout.bytes_per_image
         convolutions = sum(weight.ndim == 4 for weight in self.network.parameters())
         at_once = _AT_ONCE if convolutions > 1 else _AT_ONCE_OF_TRANSFORMERS  # one makes patches
