@@ -206,6 +206,7 @@ class ImageMetric(Metric):
                 setattr(self, name, [])  # torchmetrics clears lists in place, but a wrapper or a copy may hold them
         super().reset()
         self._set_state("real", real_state)
+        self._preparations = self._preparations if keeps else {}
 
     def plot(
         self,
@@ -637,10 +638,10 @@ def _as_digests(numbers: Tensor) -> list[str]:
 
 def _sample_of(network: nn.Module, device: torch.device) -> Tensor:
     """Return a number that depends on a value of each tensor of a network, int64, ``(1,)``, on the device."""
-    tensors = [
-        each for each in chain(network.parameters(), network.buffers()) if each.numel() and each.device == device
-    ]
-    values = [each.detach().as_strided((1,), (1,)).double() for each in tensors]
+    tensors = [each for each in chain(network.parameters(), network.buffers()) if each.device == device]
+    local = [each.to_local() if hasattr(each, "to_local") else each for each in tensors]  # of what FSDP shards
+    real = [each for each in local if each.numel() and each.layout is torch.strided and not each.is_complex()]
+    values = [each.detach().as_strided((1,), (1,)).double() for each in real]
     bits = torch.cat([*values, torch.zeros(1, dtype=torch.float64, device=device)]).view(torch.int64)
     factors = torch.arange(1, 2 * len(bits), 2, device=device)  # odd, so that no bit is lost
     return (bits * factors).sum(0, keepdim=True) >> 2  # so that its negative is a number, too
