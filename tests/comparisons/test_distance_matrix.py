@@ -102,6 +102,20 @@ def test_tree(compared: DistanceMatrix) -> None:
     assert heights.max() == max(joints)
 
 
+def test_the_unit_of_self_ranging_histograms_is_told(compared: DistanceMatrix) -> None:
+    """The same two sets have two values, which are of other bins."""
+    pair = compare(SETS["a"], SETS["b"], EXTRACTOR, ranges="auto", num_folds=None, **FIXED)
+    values = pair["dna-emd"].value, float(compared.distances["dna-emd"][0, 1])
+    assert values[0] != pytest.approx(values[1], rel=1e-3)
+    assert pair.about(pair["dna-emd"]).startswith("bins of 64 of the range of A, ")
+    (note,) = compared.notes
+    assert "of all these sets together" in note
+    assert compared.table.notes == compared.to_dict()["notes"] == [note]
+    ranges = make_dna(SETS["a"], EXTRACTOR, ranges="auto", **FIXED).known_ranges
+    fixed = ActivationRanges(ranges.minimum, ranges.maximum, ranges.neurons)
+    assert not matrix(SETS, EXTRACTOR, ranges=fixed, **FIXED).notes
+
+
 def test_sets_may_have_any_name() -> None:
     named = matrix({"set": SETS["a"], "images": SETS["b"], "num_images": SETS["c'2"]}, EXTRACTOR, **FIXED)
     assert {row["set"] for row in named.rows()} == {"set", "images", "num_images"}

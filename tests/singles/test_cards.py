@@ -19,8 +19,7 @@ from torchmetrics_dna import DNAExtractor, compare, make_dna
 from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.reporting.cards import as_small_file, describe_cards, look_different
-from torchmetrics_dna.singles.cards import Card, Cards, ImageCrop, cut_out, make_cards
-from torchmetrics_dna.singles.neuron_groups import mixed, move_together
+from torchmetrics_dna.singles.cards import Card, Cards, ImageCrop, cut_out, make_cards, mixed, move_together
 
 LAYERS = ["block_0", "block_2", "block_4", "head"]
 SQUARE = 6  # pixels

@@ -12,6 +12,7 @@ import torch
 
 from torchmetrics_dna.comparisons.comparisons import by_name
 from torchmetrics_dna.comparisons.results import Shown
+from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.base import check_comparable, check_enough
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.extractors.without_properties import network_of
@@ -21,7 +22,7 @@ from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.pairwise import square
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
 from torchmetrics_dna.jobs.processes import in_step
-from torchmetrics_dna.jobs.sides import Arguments, measure_sides
+from torchmetrics_dna.jobs.sides import Arguments, open_sides
 from torchmetrics_dna.plots import plot_matrix
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.resolve import Feature
 
+_OF_ALL = "Bins are of the range of all these sets together; in a comparison of two sets they are of that of A."
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DistanceMatrix(Shown):
@@ -50,6 +53,7 @@ class DistanceMatrix(Shown):
         layers: Matrices of each layer, ``{distance: {layer: (K, K)}}``, for distances that are known by layer.
         extractor: Name of the extractor.
         unreadable: One line for each image that was left out.
+        notes: Caveats, one line each: of histograms that find their own ranges, what their bins are.
 
     """
 
@@ -59,6 +63,7 @@ class DistanceMatrix(Shown):
     layers: Mapping[str, Mapping[str, Tensor]]
     extractor: str
     unreadable: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
     @property
     def distance(self) -> str:
@@ -107,7 +112,7 @@ class DistanceMatrix(Shown):
         """The matrix, one row per set in the order of the tree."""
         title = f"{self.distance}, {len(self.names)} sets in the order of their tree"
         header = ["set", "images", *(self.names[i] for i in self.order)]
-        return Table(header, [[*row.values()] for row in self.rows()], title)
+        return Table(header, [[*row.values()] for row in self.rows()], title, self.notes)
 
     def plot(self) -> Any:
         """Plot a heat map and the tree of the sets, see :func:`~torchmetrics_dna.plots.plot_matrix`."""
@@ -129,6 +134,7 @@ class DistanceMatrix(Shown):
             "num_images": list(self.num_images),
             "extractor": self.extractor,
             "distance": self.distance,
+            "notes": list(self.notes),
             "distances": {name: values.tolist() for name, values in self.distances.items()},
             "layers": {
                 name: {layer: values.tolist() for layer, values in layers.items()}
@@ -186,11 +192,11 @@ def matrix(
     options = feature, metrics, layers, num_bins, ranges, neuron_weights
     arguments = Arguments(*options, num_folds=None, reading=reading, distributed=distributed)
     with in_step(distributed):
-        sides = measure_sides(list(named.values()), arguments)
+        sides = open_sides(list(named.values()), arguments)
         distances = sides.distances if metrics is not None else sides.distances[:1]
         if similarities := [record.name for record in distances if record.higher_is_better]:
             raise ValueError(f"Argument `metrics` takes distances, but {similarities[0]} is none; leave it out")
-        measured = list(sides.measured)
+        measured = [sides.measured(k) for k in range(len(named))]
     # as in a comparison, properties of images measured beside a network are no part of its distances
     network = network_of(measured[0].any.neurons) if neuron_weights is None else None
     measured = measured if network is None else [side.select(list(network)) for side in measured]
@@ -204,7 +210,9 @@ def matrix(
         by_layer[record.name] = {layer: square(values, len(named)) for layer, values in per_layer.items()}
     num_images = [side.any.num_images for side in measured]
     unreadable = [line for side in measured for line in side.unreadable]
-    return DistanceMatrix(list(named), num_images, matrices, by_layer, dna.extractor, unreadable)
+    of_all = isinstance(dna, HistogramDNA) and dna.self_ranging and any(record.unit == "bins" for record in distances)
+    notes = [_OF_ALL] * of_all
+    return DistanceMatrix(list(named), num_images, matrices, by_layer, dna.extractor, unreadable, notes)
 
 
 def _pairs(record: Distance, measured: Sequence[Measured]) -> Tensor:

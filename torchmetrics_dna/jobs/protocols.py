@@ -60,8 +60,7 @@ def only_published(metrics: Sequence[str | Distance] | None) -> Distance | None:
 
 def _published(metrics: Sequence[str | Distance] | None) -> dict[str | Distance, Distance | None]:
     """Return the published metric of each name, or None."""
-    names = [metrics] if isinstance(metrics, str) else metrics or ()
-    return {name: named_in(PROTOCOLS, str(name)) for name in names}
+    return {name: named_in(PROTOCOLS, str(name)) for name in metrics or ()}
 
 
 def _check(arguments: Arguments, network: Network, records: Sequence[Distance], others: Sequence[Any]) -> None:

@@ -19,9 +19,8 @@ from torchmetrics_dna.images.addresses import public
 from torchmetrics_dna.jobs.groups import partners
 from torchmetrics_dna.jobs.processes import in_step, rank
 from torchmetrics_dna.jobs.sides import Arguments, open_indexed_sides
-from torchmetrics_dna.reporting.findings import Findings
+from torchmetrics_dna.reporting.findings import Findings, as_json, as_markdown
 from torchmetrics_dna.reporting.page import as_html
-from torchmetrics_dna.reporting.texts import as_json, as_markdown
 from torchmetrics_dna.singles.cards import NUM_IMAGES, cards_of
 from torchmetrics_dna.statistics.resolve import resolve
 from torchmetrics_dna.statistics.scores import Scorer
@@ -175,7 +174,8 @@ def _open(
         raise ValueError(f"Argument `num_scored` expected to be at least 1, but got {num_scored}")
     metrics = options.get("metrics")
     if metrics is not None and "dna-emd" not in [record.name for record in resolve_distances(metrics, ())]:
-        raise ValueError(f"A report shows dna-emd; add it to `metrics`, which got {', '.join(metrics)}")
+        got = metrics if isinstance(metrics, str) else ", ".join(metrics)
+        raise ValueError(f"A report shows dna-emd; add it to `metrics`, which got {got}")
     options_of_sides = options.get("layers"), options.get("ranges"), options.get("reading")
     opened = open_indexed_sides((a, b), "A report", *options_of_sides)
     sides = dict(zip("ab", opened, strict=True))
