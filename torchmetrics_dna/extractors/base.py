@@ -192,15 +192,15 @@ class DNAExtractor(Shareable):
         """Value that is equal as long as weights, buffers and their dtypes are; cheap, and without a device sync.
 
         Ask for it before and after, and for :attr:`weights_digest` only where it differs. It has torch's version
-        counters, addresses and, on the CPU, sampled values. On other devices, writes that torch does not count, such as
-        to ``.data`` or by the replay of a CUDA graph, are missed.
+        counters, addresses and, of a user's module on the CPU, sampled values. On other devices, writes that torch does
+        not count, such as to ``.data`` or by the replay of a CUDA graph, are missed.
         """
-        return _version_of(self.network)
+        return _version_of(self.network, with_values=not self._own)
 
     @property
     def weights_digest(self) -> str:
         """Digest of the current weights of the network, 16 hexadecimal digits; computed anew where they changed."""
-        version = _version_of(self.network, waits=True)
+        version = _version_of(self.network, with_values=not self._own, waits=True)
         if self._known_weights is None or self._known_weights[0] != version:
             self._known_weights = version, self._hash_weights()
         return self._known_weights[1]
@@ -436,8 +436,8 @@ def _size(value: Any) -> tuple[int, int]:
     return sides
 
 
-def _version_of(network: nn.Module, waits: bool = False) -> Hashable:
-    """Return a cheap fingerprint of the weights: addresses, torch's version counters, and sampled values.
+def _version_of(network: nn.Module, with_values: bool, waits: bool = False) -> Hashable:
+    """Return a cheap fingerprint of the weights: addresses, torch's version counters, and values if asked for.
 
     Version counters miss writes to ``.data``, such as those of moving averages; these change the sampled values, which
     are read on devices other than the CPU only if the host may wait.
@@ -447,9 +447,13 @@ def _version_of(network: nn.Module, waits: bool = False) -> Hashable:
             tensor.data_ptr(),
             None if tensor.is_inference() else tensor._version,
             tensor.dtype,
-            tuple(tensor.detach().flatten()[:: tensor.numel() // _SAMPLES + 1].tolist())
-            if waits or tensor.device.type == "cpu"
-            else None,
+            _sample_of(tensor) if with_values and (waits or tensor.device.type == "cpu") else None,
         )
         for tensor in chain(network.parameters(), network.buffers())
     )
+
+
+def _sample_of(tensor: Tensor) -> tuple[float, ...]:
+    is_last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+    flat = (tensor.detach().movedim(1, 3) if is_last else tensor.detach()).flatten()  # a view, without a copy
+    return tuple(flat[:: len(flat) // _SAMPLES + 1].tolist())
