@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import re
 import sys
@@ -10,7 +12,7 @@ import warnings
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from torchmetrics_dna.files.visible import visible
+from torchmetrics_dna.files.visible import ERRORS, in_known_letters, visible
 from torchmetrics_dna.kernels.memory import keep_freed_memory
 
 DEBUG = "TORCHMETRICS_DNA_DEBUG"
@@ -23,6 +25,10 @@ def main() -> None:
     """Run the command line."""
     keep_freed_memory()
     warnings.formatwarning = _warning
+    codecs.register_error(ERRORS, in_known_letters)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=ERRORS)  # whatever the encoding of a terminal or a file, no result is lost to it
     try:
         from torchmetrics_dna.cli import app
 

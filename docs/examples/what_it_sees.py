@@ -29,7 +29,7 @@ from torchmetrics_dna import DNAExtractor, compare, make_dna
 from torchmetrics_dna.demo import AMOUNTS, DEGRADATIONS, STRENGTHS, photographs
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.base import merged
-from torchmetrics_dna.reporting.words import SIGNIFICANT
+from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.version import __version__
 
 Picture = NDArray[np.uint8]

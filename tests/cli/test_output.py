@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -134,3 +137,48 @@ def test_csv_is_exact_and_has_no_formulas(rows: list[tuple[str, float]]) -> None
     read = list(csv.DictReader(io.StringIO(text)))
     assert [float(row["value"]) for row in read] == [value for _, value in rows]
     assert not any(row["name"].startswith(("=", "+", "-", "@")) for row in read)
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "latex", "csv", "json"])
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "cp932"])
+def test_no_encoding_of_the_output_loses_a_result(
+    encoding: str, form: str, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that output is redirected to has such an encoding on Windows, and where no locale is set."""
+    monkeypatch.chdir(files)
+    streams = {name: io.TextIOWrapper(io.BytesIO(), encoding, newline="") for name in ("stdout", "stderr")}
+    for name, stream in streams.items():
+        monkeypatch.setattr(sys, name, stream)
+    dnas = ("a.dna.npz", "b.dna.npz", "c.dna.npz")
+    for number in (2, 3):
+        assert run(monkeypatch, "compare", *dnas[:number], "--fail-if-different", "--format", form) == 1
+    for stream in streams.values():
+        stream.flush()
+    output, errors = (stream.buffer.getvalue().decode(encoding) for stream in streams.values())
+    assert "b.dna.npz" in output
+    assert "Failed: " in errors
+    assert r"\u" not in output + errors
+    if encoding in ("ascii", "cp1252") and form in ("text", "markdown"):
+        assert "significantly, p <= 0.05" in " ".join(output.split())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")
+@pytest.mark.parametrize("form", ["text", "json", "csv", "markdown", "latex"])
+def test_names_that_are_not_utf_8(
+    form: str, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    odd = os.fsdecode(b"caf\xe9.dna.npz")
+    paths = [tmp_path / name for name in ("a.dna.npz", "b.dna.npz", odd)]
+    for path, name in zip(paths, "abc", strict=True):
+        shutil.copy(files / f"{name}.dna.npz", path)
+    assert run(monkeypatch, "compare", *paths, "--format", form) == 0
+    printed = capfdbinary.readouterr().out.decode()
+    if form == "json":
+        parsed = json.loads(printed)
+        assert [record["set"] for record in parsed["sets"]] == ["b.dna.npz", r"caf\xe9.dna.npz"]
+        json.dumps(parsed, ensure_ascii=False).encode()  # no half of a pair
+    else:
+        assert "xe9" in printed
+    output = tmp_path / "result.csv"
+    assert run(monkeypatch, "compare", *paths, "-o", output) == 0
+    assert r"caf\xe9.dna.npz" in output.read_text(encoding="utf-8")

@@ -22,7 +22,7 @@ from torchmetrics_dna import ActivationRanges, DNAExtractor, compare, make_dna
 from torchmetrics_dna.cli.compare import output_of
 from torchmetrics_dna.cli.output import Format, write
 from torchmetrics_dna.comparisons.comparison import Comparison
-from torchmetrics_dna.comparisons.comparisons import Comparisons, by_name, short_names
+from torchmetrics_dna.comparisons.comparisons import Comparisons, by_name, names_of, short_names
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import paired_p_value
 from torchmetrics_dna.functional.student import student_tail
@@ -367,3 +367,12 @@ def test_the_curve_shows_every_set(comparisons: Comparisons) -> None:
     assert axis.get_xlabel() == "number in the name of the set"
     assert "best: step_2000" in figure.get_suptitle()
     assert len(axis.containers) == len(SETS)
+
+
+def test_addresses_are_shown_without_their_secrets() -> None:
+    signed = [f"https://me:secret@host/{name}.zip?X-Amz-Signature=1f" for name in ("a", "b")]
+    assert names_of(*signed) == ("a.zip", "b.zip")
+    assert names_of(signed[0], []) == ("https://host/a.zip", "B")
+    assert list(by_name(signed)) == ["a.zip", "b.zip"]
+    same = [f"https://host/a.zip?part={i}" for i in (1, 2)]
+    assert list(by_name(same).values()) == same

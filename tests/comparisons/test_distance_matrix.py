@@ -21,7 +21,6 @@ from scipy.stats import wasserstein_distance
 
 from torchmetrics_dna import ActivationRanges, DNAExtractor, compare, make_dna
 from torchmetrics_dna.comparisons import DistanceMatrix, matrix
-from torchmetrics_dna.functional.pairwise import pairwise_dna_emd
 from torchmetrics_dna.plots import plot_matrix
 
 EXTRACTOR = DNAExtractor(Pixels(), input_size=8)
@@ -86,7 +85,6 @@ def test_fixed_bounds_against_numpy(weights: torch.Tensor | None) -> None:
         differences = np.abs(shares[i] - shares[j]).sum(1)
         differences = differences / len(differences) if weights is None else differences * weights.numpy()
         assert float(weighted.distances["dna-emd"][i, j]) == pytest.approx(differences.sum(), rel=1e-12)
-    assert pairwise_dna_emd([dna.counts for dna in dnas]).shape == (6, neurons.total)
 
 
 def test_tree(compared: DistanceMatrix) -> None:
@@ -100,6 +98,20 @@ def test_tree(compared: DistanceMatrix) -> None:
     feet = [x for line in figure.axes[0].lines for x, y in zip(*line.get_data(), strict=True) if y == 0]
     assert sorted(set(feet)) == [0, 1, 2, 3]
     assert heights.max() == max(joints)
+
+
+def test_the_unit_of_self_ranging_histograms_is_told(compared: DistanceMatrix) -> None:
+    """The same two sets have two values, which are of other bins."""
+    pair = compare(SETS["a"], SETS["b"], EXTRACTOR, ranges="auto", num_folds=None, **FIXED)
+    values = pair["dna-emd"].value, float(compared.distances["dna-emd"][0, 1])
+    assert values[0] != pytest.approx(values[1], rel=1e-3)
+    assert pair.about(pair["dna-emd"]).startswith("bins of 64 of the range of A, ")
+    (note,) = compared.notes
+    assert "of all these sets together" in note
+    assert compared.table.notes == compared.to_dict()["notes"] == [note]
+    ranges = make_dna(SETS["a"], EXTRACTOR, ranges="auto", **FIXED).known_ranges
+    fixed = ActivationRanges(ranges.minimum, ranges.maximum, ranges.neurons)
+    assert not matrix(SETS, EXTRACTOR, ranges=fixed, **FIXED).notes
 
 
 def test_sets_may_have_any_name() -> None:

@@ -542,7 +542,7 @@ def test_fifty_thousand_images_stay_under_five_megabytes(total: int, monkeypatch
     monkeypatch.setattr(shown_module, "heat_maps", lambda *_: torch.rand(6, 56, 56, generator=generator))
     scorer = SimpleNamespace(extractor=SimpleNamespace(crop="none"))
     sample = Measured({}, [], range(50_000), names, {"distances": torch.linspace(1, 9, 50_000)[:, None]})
-    cards = Cards([], None, {"a": source, "b": source}, {"a": sample, "b": sample})
+    cards = Cards([], {"a": source, "b": source}, {"a": sample, "b": sample})
     html = as_html(Findings(comparison, cards, {"a": scorer, "b": scorer}, {}))
     assert len(html.encode()) < 5e6
     assert "and 99,900 more" in html
@@ -553,6 +553,7 @@ def test_fifty_thousand_images_stay_under_five_megabytes(total: int, monkeypatch
     [
         ({"num_scored": 0}, "`num_scored` expected to be at least 1, but got 0"),
         ({"metrics": ["dna-fd"]}, "A report shows dna-emd; add it to `metrics`, which got dna-fd"),
+        ({"metrics": "dna-fd"}, "A report shows dna-emd; add it to `metrics`, which got dna-fd$"),
         ({"a": make_dna(PHOTOS[:2], layers=["block_0"], kind="gaussian")}, "A report takes histograms, but got Gauss"),
     ],
 )
@@ -597,7 +598,16 @@ def test_images_least_like_the_other_side_come_first(monkeypatch: pytest.MonkeyP
     images = open_source(np.zeros((10, 4, 4, 3), np.uint8))
     mapped: list[int] = []
     monkeypatch.setattr(shown_module, "heat_maps", lambda *given: mapped.extend(given[2]) or torch.zeros(4, 9, 9))
-    shown = least_like(Cards([], None, {"a": images}, {"a": sample}), "a", scorer=None)
+    shown = least_like(Cards([], {"a": images}, {"a": sample}), "a", scorer=None)
     assert [image["name"] for image in shown["images"]] == ["image 6", "image 9", "image 8", "image 5"]
     assert mapped == [6, 9, 8, 5]
     assert (shown["count"], shown["whole"], shown["ends"]) == (4, 10, None)
+
+
+def test_a_report_shows_no_signature_of_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = "https://me:SECRET@host/a.zip?X-Signature=SECRET"
+    monkeypatch.setattr("sys.argv", ["torchmetrics-dna", "compare", address, "b", "-o", "x.html"])
+    report(PHOTOS[:3], BLURRED[:3], tmp_path / "x.html", layers=["block_0"])
+    page = (tmp_path / "x.html").read_text(encoding="utf-8")
+    assert "https://host/a.zip" in page
+    assert "SECRET" not in page

@@ -18,9 +18,8 @@ from PIL import Image
 from torchmetrics_dna import DNAExtractor, compare, make_dna
 from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.images import Reading
-from torchmetrics_dna.reporting.cards import as_small_file, describe_cards, describe_classes, look_different
-from torchmetrics_dna.singles.cards import Card, Cards, ImageCrop, cut_out, make_cards
-from torchmetrics_dna.singles.neuron_groups import mixed, move_together
+from torchmetrics_dna.reporting.cards import as_small_file, describe_cards, look_different
+from torchmetrics_dna.singles.cards import Card, Cards, ImageCrop, cut_out, make_cards, mixed, move_together
 
 LAYERS = ["block_0", "block_2", "block_4", "head"]
 SQUARE = 6  # pixels
@@ -198,7 +197,6 @@ def test_a_side_may_be_a_dna(made: tuple[Any, Cards], extractor: DNAExtractor) -
     dna = make_dna(A, extractor, num_folds=20)
     cards = make_cards(dna, B, compare(dna, B, extractor), extractor, num_neurons=2)
     assert [set(card.most) for card in cards.cards] == [{"b"}, {"b"}]
-    assert cards.classes is None
     assert "among 12 images of B." in describe_cards(cards, explained=False)["how"]
     with pytest.raises(ValueError, match="A and B are both DNAs; give the images of at least one side"):
         make_cards(dna, dna, compare(dna, dna), extractor)
@@ -231,36 +229,6 @@ def test_what_is_wrong_is_told(made: tuple[Any, Cards], extractor: DNAExtractor)
         make_cards(A, B, compare(A, B, extractor, metrics=["kid"]), extractor)
     with pytest.raises(ValueError, match="has layer 'block_0', but the extractor has colours, contrast, mean"):
         make_cards(A, B, comparison, DNAExtractor(Pixels()))
-
-
-def test_classes_that_the_sides_have_more_of(extractor: DNAExtractor) -> None:
-    cats = [np.roll(PHOTOS[3], shift, 1) for shift in (-4, -2, 0, 2, 4)]
-    cups = [np.roll(PHOTOS[4], shift, 1) for shift in (-4, -2, 0, 2, 4)]
-    comparison = compare(cats, cups, extractor, num_folds=None)
-    cards = make_cards(cats, cups, comparison, extractor, num_neurons=1)
-    assert cards.classes is not None
-    assert "cat" in cards.classes.more["a"][0].name
-    assert cards.classes.more["b"][0].name == "espresso"
-    for side, classes in cards.classes.more.items():
-        assert 1 <= len(classes) <= 5
-        assert all((share.a > share.b) == (side == "a") for share in classes)
-        assert [abs(share.a - share.b) for share in classes] == sorted(
-            (abs(share.a - share.b) for share in classes), reverse=True
-        )
-    assert min(cards.classes.top.values()) > 0.3
-    shown = describe_classes(cards.classes)
-    assert shown["sentence"].startswith(
-        f"The network's own classifier sees more in A of {cards.classes.more['a'][0].name}"
-    )
-    assert "; more in B of espresso" in shown["sentence"]
-
-    # a network that does not know what it sees says nothing
-    noise = [np.random.default_rng(i).integers(0, 255, (64, 64, 3), dtype=np.uint8) for i in range(3)]
-    noise = [np.asarray(Image.fromarray(image).resize((4, 4)).resize((64, 64))) for image in noise]
-    assert make_cards(cats, noise, compare(cats, noise, extractor, num_folds=None), extractor).classes is None
-    # nor does one that was not trained on these classes
-    other = DNAExtractor(layers=["block_0"])
-    assert make_cards(cats, cups, compare(cats, cups, other, num_folds=None), other).classes is None
 
 
 def test_what_a_page_shows_of_cards(made: tuple[Any, Cards]) -> None:

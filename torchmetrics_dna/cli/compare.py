@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -102,10 +103,11 @@ def compare(
         if by is not None:
             raise ValueError("Option --plot is for whole sets; leave it out, or leave out --by")
         check_figure(plot)
-    if fail_unless_below is not None and not fail_unless_below > 0:
-        raise ValueError(f"Option --fail-unless-below expected to be above 0, but got {fail_unless_below:g}")
-    for name, limit in (("--fail-above", fail_above), ("--fail-unless-below", fail_unless_below)):
+    for name, limit, least in (("--fail-above", fail_above, -inf), ("--fail-unless-below", fail_unless_below, 0)):
         if limit is not None:
+            if not least < limit < inf:
+                expected = "a number" if least < 0 else "a number above 0"
+                raise ValueError(f"Option {name} expected to be {expected}, but got {limit:g}")
             from torchmetrics_dna.dna.distances import check_distances
 
             check_distances(options["metrics"], f"Option {name}")
@@ -143,7 +145,7 @@ def output_of(compared: Comparison | Comparisons | ClassComparisons) -> Printout
 
 
 def _of_two(result: Comparison) -> Printout:
-    from torchmetrics_dna.reporting.words import layers_table, neurons_table
+    from torchmetrics_dna.reporting.findings import layers_table, neurons_table
 
     sentences = [result.verdict, *result.explain().property_sentences] if result.verdict else []
     tables = [layers_table(result)] if result.of_grain("neuron", "layer") else []
@@ -223,7 +225,7 @@ def _compare_all(
         distances = matrix(sets, distributed=PROCESSES > 1, **packed)
     table = distances.table
     columns, cells = (_near if len(table.rows) > _WIDE else _numbered)(table)
-    text = [distances.verdict, "", rich_table(columns, cells, table.title)]
+    text = [distances.verdict, "", rich_table(columns, cells, table.title), *table.notes]
     write(Printout(distances.to_dict, distances.rows, [distances.verdict], [table], text), form, output)
     print_unreadable(distances.unreadable)
     _draw(distances, plot)

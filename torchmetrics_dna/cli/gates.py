@@ -64,7 +64,7 @@ def _not_near(compared: Mapping[str, Comparison], limit: float, level: float) ->
         if p is None:
             raise ValueError(
                 f"Option --fail-unless-below takes an interval, but there is none of {name}; keep folds"
-                " (--num-folds 20), with images in at least 5 of them, and no weights of both signs"
+                " (--num-folds 20), with images in at least 5 of them, and weights of 0 or more"
             )
         p_values[name] = p
     lines = {
@@ -87,7 +87,7 @@ def _too_far(compared: Mapping[str, Comparison], limit: float) -> list[str]:
         shown = number(value if debiased is None else result.overall.debiased_shown)
         figures[name] = value
         lines[name] = f"{distance}{'' if debiased is None else ' without noise'} of {name} is {shown}"
-    failed = [f"Failed: {lines[name]}, above {limit:g}." for name, value in figures.items() if value > limit]
+    failed = [f"Failed: {lines[name]}, above {limit:g}." for name, value in figures.items() if not value <= limit]
     largest = max(figures, key=figures.__getitem__)
     return failed or [f"Passed: {lines[largest]}{_of('largest', compared)}, not above {limit:g}."]
 
@@ -113,7 +113,7 @@ def _different(compared: Mapping[str, Comparison], level: float) -> list[str]:
     p = {name: value for name, value in corrected.items() if value is not None}
     p_texts = {name: f"p{' (Holm)' * (count > 1)} {p_in_words(value).removeprefix('p ')}" for name, value in p.items()}
     smallest = min(p, key=p.__getitem__)
-    failed = [f"Failed: {name} differs, {p_texts[name]}, not above {level:g}." for name in p if p[name] <= level]
+    failed = [f"Failed: {name} differs, {p_texts[name]}, at or below {level:g}." for name in p if p[name] <= level]
     passed = (
         f"Passed: no difference of {smallest} is shown, {p_texts[smallest]}{_of('least', compared)}, above {level:g}."
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import Enum
@@ -13,7 +12,7 @@ import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import WIDE, Console, check_output, out, rich_table, talk
 from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.tables import Table, as_csv, escaped_markdown
-from torchmetrics_dna.files.visible import visible
+from torchmetrics_dna.files.visible import ERRORS, strict_json, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -92,7 +91,7 @@ def write(result: Printout, form: Format, path: Path | None) -> None:
     if path is None:
         _print(result, form, out)
     elif not out.quiet:
-        with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        with replacing(path) as temporary, temporary.open("w", encoding="utf-8", errors=ERRORS, newline="") as file:
             _print(result, form, Console(file=file, width=WIDE))
         talk.print(f"The result is in {path}", soft_wrap=True)
 
@@ -100,13 +99,13 @@ def write(result: Printout, form: Format, path: Path | None) -> None:
 @contextmanager
 def writing_lines(form: Format, path: Path | None) -> Iterator[Callable[[Mapping[str, Any], str], None]]:
     """Yield a function that writes a record, and its text, at once: as text, csv or a json document a line."""
-    with nullcontext() if path is None else path.open("w", encoding="utf-8", newline="") as file:
+    with nullcontext() if path is None else path.open("w", encoding="utf-8", errors=ERRORS, newline="") as file:
         console = out if file is None else Console(file=file, width=WIDE)
         has_header = False
 
         def write_line(record: Mapping[str, Any], text: str) -> None:
             nonlocal has_header
-            line = {Format.TEXT: text, Format.JSON: json.dumps(record)}.get(form)
+            line = {Format.TEXT: text, Format.JSON: strict_json(record)}.get(form)
             if line is None:
                 header, _, values = as_csv([record]).rstrip("\n").partition("\n")
                 line, has_header = values if has_header else f"{header}\n{values}", True
@@ -120,7 +119,7 @@ def writing_lines(form: Format, path: Path | None) -> Iterator[Callable[[Mapping
 
 def _print(result: Printout, form: Format, console: Console) -> None:
     if form is Format.JSON:
-        console.print_json(json.dumps(result.document()), ensure_ascii=True)
+        console.print_json(strict_json(result.document()), ensure_ascii=True)
     elif form is Format.TEXT:
         for part in result.text or [*result.sentences, *terminal_tables(result.tables)]:
             console.print(part)

@@ -97,6 +97,9 @@ def _write(ranking: Ranking, save_index: Path | None, plot: Path | None, maps: b
 
 
 def _output_of(ranking: Ranking, reference: str, contrast: str | None, records: list[dict[str, Any]]) -> Printout:
+    from torchmetrics_dna.images.addresses import public
+
     table = ranking.table(records)
-    title = table.title.replace("the contrast", contrast or "the pool of all").replace("the reference", reference)
+    others, of = public(contrast or "the pool of all"), public(reference)
+    title = table.title.replace("the contrast", others).replace("the reference", of)
     return Printout(lambda: records, lambda: records, [], [replace(table, title=title)])

@@ -159,7 +159,8 @@ class Comparison(Results["Result"]):
     def about(self, result: Result) -> str:
         """Return the unit of a distance, and what its value averages over."""
         record, weights = result.distance, self.neuron_weights
-        unit = f"bins of {self.num_bins}" if record.unit == "bins" else record.unit
+        of_range = f" of the range of {self.names[0]}" if self.ranges == "auto" else ""
+        unit = f"bins of {self.num_bins}{of_range}" if record.unit == "bins" else record.unit
         of_layer = f"of layer {record.layer or list(self.neurons)[-1]}"
         if record.protocol is not None:
             reduction = f"{of_layer} of {record.protocol.feature}"

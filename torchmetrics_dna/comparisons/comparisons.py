@@ -14,6 +14,7 @@ from torchmetrics_dna.dna.evidence import paired_p_value
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number, p_figure, p_in_words, with_error
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm
+from torchmetrics_dna.images.addresses import public, public_names
 from torchmetrics_dna.plots import plot_curve
 
 if TYPE_CHECKING:
@@ -307,8 +308,8 @@ def _listed(ties: Sequence[str], second: str, p: float) -> str:
 
 
 def label(source: Any, default: str) -> str:
-    """Return the path of a set as it was given, or the default if the set is no path."""
-    return os.fspath(source) if isinstance(source, (str, os.PathLike)) else default
+    """Return the path of a set as it was given, an address without its secrets; or the default if it is no path."""
+    return public(os.fspath(source)) if isinstance(source, (str, os.PathLike)) else default
 
 
 def short_names(labels: Sequence[str]) -> list[str]:
@@ -331,8 +332,8 @@ def names_of(a: Any, b: Any) -> tuple[str, str]:
     """Return the names of two sets in sentences: their short paths, or "A" and "B", also where paths are the same.
 
     Example:
-        >>> names_of("data/photos/", "data/generated/"), names_of("photos/", [])
-        (('photos', 'generated'), ('photos', 'B'))
+        >>> names_of("data/photos/", "data/generated/"), names_of("https://host/photos.zip?signature=1f", [])
+        (('photos', 'generated'), ('https://host/photos.zip', 'B'))
 
     """
     first, second = short_names([label(side, letter).rstrip("/") or "/" for side, letter in ((a, "A"), (b, "B"))])
@@ -341,8 +342,8 @@ def names_of(a: Any, b: Any) -> tuple[str, str]:
 
 def by_name(sets: Sequence[Any]) -> dict[str, Any]:
     """Map sets by their short paths; ValueError if two have the same path."""
-    labels = [label(side, f"set {i}") for i, side in enumerate(sets, 1)]
-    if len(set(labels)) < len(labels):
-        twice = next(name for name in labels if labels.count(name) > 1)
+    paths = [os.fspath(side) if isinstance(side, (str, os.PathLike)) else f"set {i}" for i, side in enumerate(sets, 1)]
+    if len(set(paths)) < len(paths):
+        twice = public(next(path for path in paths if paths.count(path) > 1))
         raise ValueError(f"Argument `sets` expected to be different sets, but got {twice!r} twice; leave one out")
-    return dict(zip(short_names(labels), sets, strict=True))
+    return dict(zip(short_names(public_names(paths)), sets, strict=True))

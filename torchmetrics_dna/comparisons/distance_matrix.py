@@ -12,13 +12,13 @@ import torch
 
 from torchmetrics_dna.comparisons.comparisons import by_name
 from torchmetrics_dna.comparisons.results import Shown
+from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.base import check_comparable, check_enough
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number
-from torchmetrics_dna.functional.pairwise import square
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import Arguments, open_sides
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.resolve import Feature
 
+_OF_ALL = "Bins are of the range of all these sets together; in a comparison of two sets they are of that of A."
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DistanceMatrix(Shown):
@@ -50,6 +52,7 @@ class DistanceMatrix(Shown):
         layers: Matrices of each layer, ``{distance: {layer: (K, K)}}``, for distances that are known by layer.
         extractor: Name of the extractor.
         unreadable: One line for each image that was left out.
+        notes: Caveats, one line each: of histograms that find their own ranges, what their bins are.
 
     """
 
@@ -59,6 +62,7 @@ class DistanceMatrix(Shown):
     layers: Mapping[str, Mapping[str, Tensor]]
     extractor: str
     unreadable: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
     @property
     def distance(self) -> str:
@@ -107,7 +111,7 @@ class DistanceMatrix(Shown):
         """The matrix, one row per set in the order of the tree."""
         title = f"{self.distance}, {len(self.names)} sets in the order of their tree"
         header = ["set", "images", *(self.names[i] for i in self.order)]
-        return Table(header, [[*row.values()] for row in self.rows()], title)
+        return Table(header, [[*row.values()] for row in self.rows()], title, self.notes)
 
     def plot(self) -> Any:
         """Plot a heat map and the tree of the sets, see :func:`~torchmetrics_dna.plots.plot_matrix`."""
@@ -129,6 +133,7 @@ class DistanceMatrix(Shown):
             "num_images": list(self.num_images),
             "extractor": self.extractor,
             "distance": self.distance,
+            "notes": list(self.notes),
             "distances": {name: values.tolist() for name, values in self.distances.items()},
             "layers": {
                 name: {layer: values.tolist() for layer, values in layers.items()}
@@ -200,11 +205,13 @@ def matrix(
     by_layer: dict[str, dict[str, Tensor]] = {}
     for record in distances:
         overall, per_layer = _reduced(record, dna.neurons, _pairs(record, measured), weights)
-        matrices[record.name] = square(overall, len(named))
-        by_layer[record.name] = {layer: square(values, len(named)) for layer, values in per_layer.items()}
+        matrices[record.name] = _square(overall, len(named))
+        by_layer[record.name] = {layer: _square(values, len(named)) for layer, values in per_layer.items()}
     num_images = [side.any.num_images for side in measured]
     unreadable = [line for side in measured for line in side.unreadable]
-    return DistanceMatrix(list(named), num_images, matrices, by_layer, dna.extractor, unreadable)
+    of_all = isinstance(dna, HistogramDNA) and dna.self_ranging and any(record.unit == "bins" for record in distances)
+    notes = [_OF_ALL] * of_all
+    return DistanceMatrix(list(named), num_images, matrices, by_layer, dna.extractor, unreadable, notes)
 
 
 def _pairs(record: Distance, measured: Sequence[Measured]) -> Tensor:
@@ -233,3 +240,19 @@ def _reduced(
     weighted = weigh_and_reduce(pairs, weights, "none")
     layers = {layer: mean_over_neurons(weighted[:, rows]) for layer, rows in neurons.slices.items()}
     return mean_over_neurons(weighted), layers
+
+
+def _square(pairs: Tensor, count: int) -> Tensor:
+    """Arrange distances of pairs, in the order of ``combinations``, in a matrix ``(count, count)``.
+
+    Example:
+        >>> _square(torch.tensor([1.0, 2.0, 3.0]), 3)
+        tensor([[0., 1., 2.],
+                [1., 0., 3.],
+                [2., 3., 0.]])
+
+    """
+    matrix = pairs.new_zeros(count, count)
+    rows, columns = torch.triu_indices(count, count, 1)
+    matrix[rows, columns] = matrix[columns, rows] = pairs
+    return matrix

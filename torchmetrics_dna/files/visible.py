@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
-from math import floor, log10
+from collections.abc import Mapping
+from math import floor, isfinite, log10
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+ERRORS = "torchmetrics_dna"  # the name of in_known_letters as a handler of encoding errors
 LEAST_P = 0.001  # resolution of a thousand relabelings
 # control characters, line separators, bidirectional overrides, and surrogates, which UTF-8 can't encode
 _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_ASCII = {"≤": "<=", "≥": ">=", "±": "+-", "²": "^2", "\xd7": "x", "…": "...", "↑": "^", "✓": "yes", "\xa0": " "}
 
 
 def visible(text: str) -> str:
@@ -22,7 +28,50 @@ def visible(text: str) -> str:
         \x1b[2Jred\u202egnp.exe
 
     """
-    return _HIDDEN.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+    return _HIDDEN.sub(lambda match: _in_ascii(match[0]), text)
+
+
+def strict_json(document: Any, **settings: Any) -> str:
+    r"""Return json that any parser reads: without NaN and infinity, and with bytes that are not UTF-8 as ``\\xff``.
+
+    Example:
+        >>> print(strict_json({"caf\udce9": float("inf")}))
+        {"caf\\xe9": null}
+
+    """
+    return json.dumps(_strict(document), allow_nan=False, **settings)
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, str):
+        return _SURROGATE.sub(lambda match: _in_ascii(match[0]), value)
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {_strict(key): _strict(item) for key, item in value.items()}
+    return list(map(_strict, value)) if isinstance(value, (list, tuple)) else value
+
+
+def in_known_letters(error: UnicodeError) -> tuple[str, int]:
+    r"""Write what an encoding lacks in ASCII: a handler of encoding errors for :func:`codecs.register_error`.
+
+    Example:
+        >>> import codecs
+        >>> codecs.register_error("in_known_letters", in_known_letters)
+        >>> "p ≤ 0.001 of 雪".encode("cp1252", "in_known_letters")
+        b'p <= 0.001 of \\u96ea'
+
+    """
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(map(_in_ascii, error.object[error.start : error.end])), error.end
+
+
+def _in_ascii(letter: str) -> str:
+    """Return a letter in ASCII; Python has bytes of names that are not UTF-8 as surrogates."""
+    if "\udc80" <= letter <= "\udcff":
+        return f"\\x{ord(letter) & 0xFF:02x}"
+    return _ASCII.get(letter) or letter.encode("unicode_escape").decode()
 
 
 def shortened(text: str, length: int) -> str:

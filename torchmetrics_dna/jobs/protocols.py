@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.jobs.sides import Arguments
 
 _OF_NEURONS = ("num_bins", "ranges", "neuron_weights", "changes")
-_OF_NETWORK = ("properties", "projections")
+_OF_NETWORK = ("properties",)
 
 
 def by_network(arguments: Arguments, sides: Sequence[Any]) -> list[Arguments]:
@@ -60,8 +60,7 @@ def only_published(metrics: Sequence[str | Distance] | None) -> Distance | None:
 
 def _published(metrics: Sequence[str | Distance] | None) -> dict[str | Distance, Distance | None]:
     """Return the published metric of each name, or None."""
-    names = [metrics] if isinstance(metrics, str) else metrics or ()
-    return {name: named_in(PROTOCOLS, str(name)) for name in names}
+    return {name: named_in(PROTOCOLS, str(name)) for name in metrics or ()}
 
 
 def _check(arguments: Arguments, network: Network, records: Sequence[Distance], others: Sequence[Any]) -> None:

@@ -15,7 +15,6 @@ from torchmetrics_dna.dna.fid_statistics import is_unnamed, named
 from torchmetrics_dna.dna.load import is_dna_path, load_dna
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.dna.unions import Plan
-from torchmetrics_dna.extractors.projections import own_layers
 from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
@@ -65,6 +64,10 @@ class Arguments:
     reading: Reading | None = None
     distributed: bool = False
     on: str | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.metrics, str):
+            object.__setattr__(self, "metrics", [self.metrics])
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +179,7 @@ def _place(side: Any) -> str | None:
 def _plan_for_fd(sides: Sequence[Images | DNA], distance: Distance, neurons: Neurons, by_fold: bool) -> Plan:
     """Plan for fd of images, with DNAs taken as exact."""
     sizes = [side.count for side in sides if not isinstance(side, DNA)]
-    layers = own_layers(neurons) if distance.layer is None else [distance.layer]
+    layers = list(neurons) if distance.layer is None else [distance.layer]
     neurons = neurons.take(neurons.positions(layers))
     tested = not isinstance(sides[0], DNA) and len(sizes) > 1
     return plan_for(neurons, sizes, tested=tested, by_fold=by_fold, name=distance.name)

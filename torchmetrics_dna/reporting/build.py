@@ -21,9 +21,8 @@ from torchmetrics_dna.images.base import indexed
 from torchmetrics_dna.jobs.groups import partners
 from torchmetrics_dna.jobs.processes import in_step, rank
 from torchmetrics_dna.jobs.sides import Arguments, Sides, open_sides
-from torchmetrics_dna.reporting.findings import Findings
+from torchmetrics_dna.reporting.findings import Findings, as_json, as_markdown
 from torchmetrics_dna.reporting.page import as_html
-from torchmetrics_dna.reporting.texts import as_json, as_markdown
 from torchmetrics_dna.singles.cards import NUM_IMAGES, cards_of
 from torchmetrics_dna.statistics.scores import Scorer
 
@@ -177,7 +176,8 @@ def _open(
         raise ValueError(f"Argument `num_scored` expected to be at least 1, but got {num_scored}")
     metrics = arguments.metrics
     if metrics is not None and "dna-emd" not in [record.name for record in resolve_distances(metrics, ())]:
-        raise ValueError(f"A report shows dna-emd; add it to `metrics`, which got {', '.join(map(str, metrics))}")
+        got = metrics if isinstance(metrics, str) else ", ".join(map(str, metrics))
+        raise ValueError(f"A report shows dna-emd; add it to `metrics`, which got {got}")
     sides = open_sides((a, b), arguments)
     for side in sides.images:
         if isinstance(side, HistogramDNA):

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.images import ImageSource
     from torchmetrics_dna.singles.cards import Card, Cards, ImageCrop, OtherNeuron
-    from torchmetrics_dna.singles.class_shares import Classes
 
 _LARGEST = 6000  # bytes of a crop, so that a page of twelve cards stays under 2 MB
 _QUALITIES = (75, 50, 25, 10)
@@ -127,17 +126,3 @@ def as_small_file(picture: Image.Image) -> str:
         if file.tell() <= _LARGEST:
             break
     return data_uri(file.getvalue(), "jpeg")
-
-
-def describe_classes(classes: Classes) -> dict[str, Any]:
-    """Return a sentence and the rows of a table on predicted classes."""
-    rows = [{**share._asdict(), "more": side} for side, shares in classes.more.items() for share in shares]
-    parts = [
-        f"more in {side.upper()} of {', '.join(share.name for share in shares)}"
-        for side, shares in classes.more.items()
-        if shares
-    ]
-    return {
-        "rows": rows,
-        "sentence": f"The network's own classifier sees {'; '.join(parts) or 'much the same in both'}.",
-    }

@@ -1,20 +1,24 @@
-"""Content of a report, independent of its format."""
+"""Content of a report, and as Markdown and json; sentences and tables of a comparison."""
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from functools import cached_property
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torchmetrics_dna.dna.histogram import grouped
 from torchmetrics_dna.dna.names import name_of
 from torchmetrics_dna.dna.scale import scale_for
-from torchmetrics_dna.files.visible import figure, images_in_words
+from torchmetrics_dna.files.tables import Table, escaped_markdown
+from torchmetrics_dna.files.visible import figure, images_in_words, in_words, p_figure, strict_json
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.properties import property_in_words
-from torchmetrics_dna.reporting.cards import describe_classes
+from torchmetrics_dna.reporting.cards import describe_card
 from torchmetrics_dna.reporting.drawing import GROUPS, step_path
-from torchmetrics_dna.reporting.words import describe_settings, made_with
+from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna.explanation import Explanation
     from torchmetrics_dna.dna.scale import Scale
+    from torchmetrics_dna.files.tables import Cell
     from torchmetrics_dna.singles.cards import Cards
     from torchmetrics_dna.statistics.scores import Scorer
 
@@ -116,16 +121,9 @@ class Findings:
         return Place(scale, interval.value, interval.low, interval.high, text, True)
 
     @property
-    def classes(self) -> dict[str, Any] | None:
-        """Sentence and table rows on the classes that the network predicts; None if it has no classifier."""
-        classes = self.cards and self.cards.classes
-        return describe_classes(classes) if classes else None
-
-    @property
     def sentences(self) -> list[str]:
-        """Sentences after the verdict: properties of images that differ, and predicted classes."""
-        sentences = self.explanation.property_sentences
-        return [*sentences, self.classes["sentence"]] if self.classes and self.classes["rows"] else sentences
+        """Sentences after the verdict: properties of images that differ."""
+        return self.explanation.property_sentences
 
     @property
     def sides(self) -> dict[str, str]:
@@ -145,7 +143,14 @@ class Findings:
     def summary(self) -> str:
         """One paragraph, for a paper or a pull request."""
         sides = ", ".join(f"{side.upper()}: {text}" for side, text in self.sides.items())
-        return " ".join([f"{sides}.", self.comparison.verdict, *self.sentences, f"({made_with(self.comparison)}.)"])
+        return " ".join(
+            [
+                f"{sides}.",
+                self.comparison.verdict,
+                *self.explanation.property_sentences,
+                f"({made_with(self.comparison)}.)",
+            ]
+        )
 
     @cached_property
     def properties(self) -> list[dict[str, Any]]:
@@ -165,3 +170,125 @@ class Findings:
             paths = [step_path(side, int(used[place]), 160, 24) for side in heights[place]]
             rows.append({"name": name, **values, "q": row["q"], "clear": clear, "paths": paths})
         return rows
+
+
+def made_with(comparison: Comparison) -> str:
+    """Say in a few words how the figures were made: version, extractor, bins and folds."""
+    interval = comparison.interval
+    parts = [
+        f"torchmetrics-dna {__version__}",
+        comparison.extractor,
+        f"{comparison.neurons.total:,} neurons in {len(comparison.neurons)} layers",
+        f"{comparison.num_bins:,} bins" if comparison.num_bins else "",
+        f"{interval.num_folds} folds{' of pairs' * comparison.paired}" if interval else "",
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def clearly(comparison: Comparison) -> str:
+    """Say how many neurons differ significantly; an empty string without a test."""
+    evidence = next((result.evidence for result in comparison.of_grain("neuron") if result.evidence), None)
+    if evidence is None or evidence.test is None:
+        return ""
+    count = int((evidence.test.neurons <= SIGNIFICANT).sum())
+    return f"{count:,} of {comparison.neurons.total:,} significantly, p ≤ {SIGNIFICANT}"
+
+
+def describe_settings(comparison: Comparison, more: Mapping[str, str]) -> dict[str, str]:
+    """Return all settings that the figures depend on, by name, with ``more`` before them."""
+    dna = comparison.aligned()[0]
+    ranges = dna.known_ranges
+    bounds = "of their own" if dna.self_ranging else f"{ranges.label} ({ranges.digest}, margin {ranges.margin})"
+    weights = "none, the plain mean"
+    if comparison.neuron_weights is not None:
+        weights = f"{int(comparison.neuron_weights.count_nonzero())} neurons other than 0"
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchmetrics", "timm", "numpy", "pillow"))
+    return {
+        **more,
+        "extractor": comparison.extractor,
+        "weights of the network": dna.weights_digest or "unknown",
+        "preparation of images": in_words(
+            dna.preparation and {step: setting for step, setting in dna.preparation.items() if setting is not None}
+        ),
+        "neurons": f"{comparison.neurons.total:,} in {len(comparison.neurons)} layers",
+        "bins of a histogram": str(dna.num_bins),
+        "ranges of activations": bounds,
+        "weights of neurons": weights,
+        "made": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
+        "made by": f"torchmetrics-dna {__version__}, {versions}, Python {platform.python_version()}",
+    }
+
+
+def layers_table(comparison: Comparison) -> Table:
+    """Return a table of the distances of each layer, with the interval and the test of the first that has them."""
+    results = comparison.of_grain("neuron", "layer")
+    tested = next((result for result in results if result.evidence), None)
+    columns: dict[str, list[Cell]] = {"layer": [*comparison.neurons], "neurons": [*comparison.neurons.values()]}
+    for result in results:
+        figures = result.layers.values()
+        columns[result.distance.name] = [figure.value for figure in figures]
+        if result is tested:
+            columns["without noise"] = [figure.debiased_shown for figure in figures]
+            columns["interval"] = [figure.ends for figure in figures]
+            columns["p"] = [p_figure(figure.p_value) for figure in figures]
+    return Table(list(columns), list(zip(*columns.values(), strict=True)), "By layer")
+
+
+def neurons_table(comparison: Comparison, most: int = 10) -> Table:
+    """Return a table of the neurons that differ most clearly; by size if there is no test."""
+    tested = clearly(comparison)
+    keys = {result.distance.name: result.distance.key for result in comparison.of_grain("neuron")}
+    keys |= {"mean shift": "shift"}
+    tests = {"p": "p_value", "q": "q"} if tested else {}
+    rows: list[list[Cell]] = [
+        [
+            neuron["layer"],
+            name_of(neuron["layer"], neuron["neuron"]),
+            *(neuron[key] for key in keys.values()),
+            *(p_figure(neuron[key]) for key in tests.values()),
+        ]
+        for neuron in comparison.top_neurons(most)
+    ]
+    title = f"Neurons that differ most clearly ({tested})" if tested else "Neurons that differ most"
+    return Table(["layer", "neuron", *keys, *tests], rows, title)
+
+
+def as_markdown(findings: Findings) -> str:
+    """Render a report as Markdown: the words and tables of the page, without pictures."""
+    comparison, sides = findings.comparison, map(escaped_markdown, findings.sides.values())
+    headline, figures = map(escaped_markdown, comparison.headline_and_figures)
+    place = findings.place_on_scale
+    differing = [[row["name"], row["a"], row["b"], p_figure(row["q"])] for row in findings.properties if row["clear"]]
+    parts = [
+        f"# {headline}",
+        "A: {}  \nB: {}".format(*sides),
+        *filter(None, [figures, place and escaped_markdown(place.sentence)]),
+        *(f"Note: {escaped_markdown(notice)}." for notice in comparison.notices),
+        *(["## What differs", Table(["property of images", "A", "B", "q"], differing).markdown()] if differing else []),
+        "## Where in the network",
+        layers_table(comparison).markdown(),
+        "## Over all layers",
+        comparison.table.markdown(),
+        "## Which neurons",
+        neurons_table(comparison).markdown(),
+        "## What was done",
+        Table(["setting", "value"], list(findings.all_settings.items())).markdown(),
+        *(f"Left out: {escaped_markdown(line)}" for line in comparison.unreadable),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def as_json(findings: Findings) -> str:
+    """Render a report as json: that of ``compare`` with the summary, cards and settings."""
+    comparison, cards = findings.comparison, findings.cards
+    place = findings.place_on_scale
+    record = {
+        "summary": findings.summary,
+        "sentences": findings.sentences,
+        "names": dict(zip("ab", comparison.names, strict=True)),
+        **comparison.to_dict(),
+        "scale": [mark._asdict() for mark in place.scale.marks] if place else [],
+        "cards": [describe_card(card) for card in cards.cards] if cards else [],
+        "settings": findings.all_settings,
+    }
+    return strict_json(record, indent=2, ensure_ascii=False) + "\n"

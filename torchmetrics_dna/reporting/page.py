@@ -24,8 +24,8 @@ from torchmetrics_dna.reporting.drawing import (
     spikes,
     step_path,
 )
+from torchmetrics_dna.reporting.findings import clearly
 from torchmetrics_dna.reporting.shown import least_like, make_strips
-from torchmetrics_dna.reporting.words import clearly
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from PIL import Image
+from typing_extensions import override
 
 from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.extractors.classes import classifier_of
 from torchmetrics_dna.images import Reading
-from torchmetrics_dna.images.cells import window
+from torchmetrics_dna.images.cells import cells_of, window
 from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.jobs.features import Distances
@@ -19,29 +20,29 @@ from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import open_indexed_sides
-from torchmetrics_dna.singles.class_shares import class_shares_of
-from torchmetrics_dna.singles.extremes import Extremes, NeuronExtremes
-from torchmetrics_dna.singles.neuron_groups import mixed, move_together
+from torchmetrics_dna.statistics.rows import ImageRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.images.cells import Box, Crop
     from torchmetrics_dna.jobs.measure import Measured
-    from torchmetrics_dna.singles.class_shares import Classes
-    from torchmetrics_dna.statistics.rows import ImageRows
     from torchmetrics_dna.statistics.scores import Scorer
 
 NUM_IMAGES = 256
 _NUM_NEURONS = 12
 _MOST, _LEAST = 6, 3  # crops of a side
 _SIDE = 96  # pixels of a crop's picture
+_TOGETHER = 0.8  # correlation, of either sign
+_EVIDENT = 0.05  # q of a neuron that counts as one with evidence
+_ENOUGH = 8  # images; correlations over fewer are meaningless
 _CANDIDATES = 5  # for each card
 
 
@@ -105,14 +106,12 @@ class Cards:
 
     Attributes:
         cards: One card for each group of neurons.
-        classes: Classes that the network predicts; None unless it is sure, see :func:`make_cards`.
         images: Sources of the sides that are images, ``"a"``, ``"b"`` or both.
         samples: Measured samples of these images, by side.
 
     """
 
     cards: list[Card]
-    classes: Classes | None
     images: dict[str, ImageSource]
     samples: dict[str, Measured]
 
@@ -145,11 +144,6 @@ def make_cards(
 
     A card shows crops of up to 6 images of a side that excite the neuron most, by their largest activation, and of 3 of
     the others that excite it least, by their smallest (ties: by their largest).
-
-    The classes are those of the default extractor's own classifier, if it has its packaged weights and the layer
-    ``head``. They are left out unless the median over images of the top probability is above 0.3 on both sides, since
-    the network is not sure otherwise. No class is named unless a permutation test over images, of the sum of all
-    differences, has a p-value of 0.05 or less.
 
     Args:
         a: Images, or a DNA or the path of one, whose side has no crops.
@@ -209,10 +203,9 @@ def cards_of(
     _check(comparison, extractor)
     candidates = mixed(_by_evidence(comparison), _CANDIDATES * num_neurons)
     columns = [(neuron["layer"], neuron["neuron"]) for neuron in candidates]
-    classifier = classifier_of(extractor) if len(images) == 2 else None
     samples: dict[str, Measured] = {}
     for side, source in images.items():
-        statistics: dict[str, ImageRows] = {"extremes": NeuronExtremes(columns, extractor.input_size, classifier)}
+        statistics: dict[str, ImageRows] = {"extremes": NeuronExtremes(columns, extractor.input_size)}
         if side in scorers:
             statistics["distances"] = Distances(scorers[side])
         drawn = torch.randperm(len(source), generator=torch.Generator().manual_seed(seed))
@@ -229,12 +222,7 @@ def cards_of(
         for side, source in images.items()
     }
     cards = [_card(candidates, column, groups[column], crops) for column in chosen]
-    classes = (
-        None
-        if classifier is None
-        else class_shares_of(extremes["a"].probabilities, extremes["b"].probabilities, classifier.names)
-    )
-    return Cards(cards, classes, images, samples)
+    return Cards(cards, images, samples)
 
 
 def cut_out(pixels: NDArray[np.uint8], box: Box) -> Image.Image:
@@ -340,3 +328,134 @@ def _card(
         {side: of_side[column][0] for side, of_side in crops.items()},
         {side: of_side[column][1] for side, of_side in crops.items()},
     )
+
+
+def mixed(neurons: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """Return the first neurons in order, at most half of one layer as long as others have evidence.
+
+    Args:
+        neurons: From :meth:`Comparison.top_neurons`: dicts with ``layer`` and ``q``, which is None without a test.
+        count: Maximum number of neurons.
+
+    Example:
+        >>> neurons = [{"layer": layer, "q": q} for layer, q in (("x", 0.01), ("x", 0.01), ("y", 0.04), ("y", 0.5))]
+        >>> mixed(neurons, 2)
+        [{'layer': 'x', 'q': 0.01}, {'layer': 'y', 'q': 0.04}]
+
+    """
+    most, of_layer = max(1, count // 2), Counter[str]()
+    chosen: list[int] = []
+    for i, neuron in enumerate(neurons):
+        evident = neuron["q"] is None or neuron["q"] <= _EVIDENT
+        if len(chosen) < count and evident and of_layer[neuron["layer"]] < most:
+            of_layer[neuron["layer"]] += 1
+            chosen.append(i)
+    taken = set(chosen)
+    rest = [i for i in range(len(neurons)) if i not in taken]
+    return [neurons[i] for i in sorted(chosen + rest[: count - len(chosen)])]
+
+
+def move_together(sides: Sequence[Tensor]) -> dict[int, list[int]]:
+    """Group correlated neurons.
+
+    In order, a neuron joins the first group whose first neuron correlates with it over the images of all sides, centred
+    by side: the difference between the sides would correlate all neurons otherwise.
+
+    Args:
+        sides: Values of n neurons for each image of a side, ``(images, n)``.
+
+    Returns:
+        Column of the first neuron of each group, mapped to the columns of the others.
+
+    Example:
+        >>> rising = torch.arange(8.0)
+        >>> move_together([torch.stack([rising, rising % 2, 5 - 2 * rising], 1)])
+        {0: [2], 1: []}
+
+    """
+    values = torch.cat([side.double() - side.double().mean(0) for side in sides])
+    lengths = values.norm(dim=0)
+    scaled = values / lengths.clamp(min=1e-12)
+    together = (scaled.T @ scaled).abs() >= _TOGETHER
+    groups: dict[int, list[int]] = {}
+    for column in range(values.shape[1]):
+        first = next((leader for leader in groups if len(values) >= _ENOUGH and together[leader, column]), None)
+        if first is None:
+            groups[column] = []
+        else:
+            groups[first].append(column)
+    return groups
+
+
+@dataclass(frozen=True, eq=False)
+class Extremes:
+    """Extremes of n neurons in single images.
+
+    Attributes:
+        values: Largest and smallest activation, float32, ``(images, n, 2)``.
+        cells: Position of each of these, as fractions of the network's input: left, top, right and bottom,
+            ``(images, n, 2, 4)``.
+
+    """
+
+    values: Tensor
+    cells: Tensor
+
+    @classmethod
+    def of(cls, rows: Tensor, num_neurons: int) -> Extremes:
+        """Split the rows of :class:`NeuronExtremes`."""
+        values, cells = rows.tensor_split([2 * num_neurons], 1)
+        each = (len(rows), num_neurons)
+        return cls(values.reshape(*each, 2), cells.reshape(*each, 2, 4))
+
+
+class NeuronExtremes(ImageRows):
+    """Per-image statistic of the extremes of n neurons, see :class:`Extremes`.
+
+    Args:
+        neurons: Layer and number of each neuron.
+        input_size: Height and width of the network's input.
+
+    """
+
+    def __init__(self, neurons: Sequence[tuple[str, int]], input_size: tuple[int, int] | None) -> None:
+        super().__init__()
+        self._neurons, self._input_size = neurons, input_size
+        self._columns: dict[str, list[int]] = {}
+        for column, (layer, _) in enumerate(neurons):
+            self._columns.setdefault(layer, []).append(column)
+
+    @override
+    def rows(self, activations: Mapping[str, Tensor]) -> Tensor:
+        count, width = len(next(iter(activations.values()))), len(self._neurons)
+        values, cells = torch.zeros(count, width, 2), torch.zeros(count, width, 2, 4)
+        for layer, columns in self._columns.items():
+            of_layer = activations[layer][:, [self._neurons[column][1] for column in columns]].float()
+            parts = cells_of(of_layer.shape[2:], self._input_size)
+            of_layer = of_layer.flatten(2) if of_layer.ndim > 2 else of_layer[..., None]
+            for end, sign in enumerate((1, -1)):
+                most = (sign * of_layer).amax(2)
+                values[:, columns, end] = sign * most.cpu()
+                cells[:, columns, end] = parts[_middle_of(sign * of_layer == most[..., None], parts).cpu()]
+        return torch.cat([values.flatten(1), cells.flatten(1)], 1)
+
+
+def _middle_of(reached: Tensor, parts: Tensor) -> Tensor:
+    """Return the position nearest to the centroid of all positions that reach an extreme.
+
+    There may be many: a neuron is often 0 almost everywhere, and the first of such positions is just a corner.
+
+    Args:
+        reached: Mask of the positions that reach the extreme, ``(B, c, positions)``.
+        parts: Cell of each position, ``(positions, 4)``.
+
+    Returns:
+        Shape ``(B, c)``.
+
+    """
+    middles = ((parts[:, :2] + parts[:, 2:]) / 2).to(reached.device)
+    weights = reached.float()
+    centroid = weights @ middles / weights.sum(2, keepdim=True)
+    distances = sum((middles[:, axis] - centroid[..., axis, None]) ** 2 for axis in (0, 1))
+    assert isinstance(distances, torch.Tensor)
+    return torch.where(reached, distances, torch.inf).argmin(2)
