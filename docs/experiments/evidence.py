@@ -35,7 +35,6 @@ from torchmetrics_dna import DNAExtractor
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import weigh_evidence
-from torchmetrics_dna.extractors.projections import Projections
 from torchmetrics_dna.functional import activation_histogram, dna_emd, dna_frechet, layer_frechet_distance, mind
 from torchmetrics_dna.functional.kernel import kernel_distance
 from torchmetrics_dna.images.changes import CHANGES, STRENGTHS, change_image
@@ -124,13 +123,20 @@ class Measure:
         return histograms(activations, self.bounds)
 
 
+def projected(activations: Tensor) -> Tensor:
+    """The neurons of each position, divided by their norm, on random directions: ``(B, DIRECTIONS, *positions)``."""
+    rows = np.random.default_rng(0).standard_normal((DIRECTIONS, activations.shape[1]))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    unit = torch.nn.functional.normalize(activations.float(), dim=1)
+    return torch.einsum("kn,bn...->bk...", torch.from_numpy(rows).float(), unit)
+
+
 def histograms(activations: dict[str, Tensor], bounds: dict[str, tuple[Tensor, Tensor]]) -> Set:
     """Histograms of each image, within bounds that are filled in by whoever comes first: the range and 20 % more.
 
-    Projections of each layer come first, as ``DNAExtractor(projections=)`` has them.
+    Projections of each layer come first.
     """
-    project = Projections(DIRECTIONS, seed=0)
-    activations = {f"{layer}:projected": project(x) for layer, x in activations.items()} | activations
+    activations = {f"{layer}:projected": projected(x) for layer, x in activations.items()} | activations
     neurons = Neurons({layer: x.shape[1] for layer, x in activations.items()})
     images = len(next(iter(activations.values())))
     counts = torch.zeros(images, neurons.total, BINS, dtype=torch.int16)

@@ -8,8 +8,6 @@ from layouts import LAYOUTS, laid_out
 
 from torchmetrics_dna.binning.extremes import activation_extremes, split_extremes
 
-pytestmark = pytest.mark.usefixtures("way")
-
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("layout", [layout for layout in LAYOUTS if layout not in ("no images", "no positions")])

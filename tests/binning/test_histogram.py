@@ -36,7 +36,7 @@ def by_torch(counts: Tensor, parts: Parts, bins: Bins) -> None:
 
 def by_numba(counts: Tensor, parts: Parts, bins: Bins) -> None:
     assert cpu.covers(parts, bins.num_bins)
-    cpu.add_counts_(counts, parts, bins)
+    counting.add_counts_(counts, parts, bins)
 
 
 def by_triton(counts: Tensor, parts: Parts, bins: Bins) -> None:
@@ -356,7 +356,7 @@ def test_what_is_accepted_is_for_the_caller_to_say(module: ModuleType, value: fl
 def test_the_fast_way_is_taken_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     compiled = counting.optional("binning.cpu")
-    monkeypatch.setattr(compiled, "add_counts_", lambda *_: calls.append("numba"))
+    monkeypatch.setattr(compiled, "add_counts_by_key_", lambda *_: calls.append("numba"))
     monkeypatch.setattr(counting, "count_by_torch_", lambda *_: calls.append("torch"))
     ends = torch.zeros(3), torch.ones(3)
     activation_histogram(torch.zeros(1, 3), *ends, 4)

@@ -21,7 +21,6 @@ from scipy.stats import wasserstein_distance
 
 from torchmetrics_dna import ActivationRanges, DNAExtractor, compare, make_dna
 from torchmetrics_dna.comparisons import DistanceMatrix, matrix
-from torchmetrics_dna.functional.pairwise import pairwise_dna_emd
 from torchmetrics_dna.plots import plot_matrix
 
 EXTRACTOR = DNAExtractor(Pixels(), input_size=8)
@@ -86,7 +85,6 @@ def test_fixed_bounds_against_numpy(weights: torch.Tensor | None) -> None:
         differences = np.abs(shares[i] - shares[j]).sum(1)
         differences = differences / len(differences) if weights is None else differences * weights.numpy()
         assert float(weighted.distances["dna-emd"][i, j]) == pytest.approx(differences.sum(), rel=1e-12)
-    assert pairwise_dna_emd([dna.counts for dna in dnas]).shape == (6, neurons.total)
 
 
 def test_tree(compared: DistanceMatrix) -> None:

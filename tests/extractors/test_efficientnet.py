@@ -82,7 +82,7 @@ def test_shapes_without_values_are_those_of_real_passes(
     try:
         expected = network(torch.zeros(1, channels, *size)).shape
     except RuntimeError:
-        with pytest.raises(ValueError, match="can't take an image"):
+        with pytest.raises(ValueError, match="can't take an image|fails on images"):
             probe(network, {"0": "0"}, size, channels)
         return
-    assert probe(network, {"0": "0"}, size, channels) == {"0": expected}
+    assert probe(network, {"0": "0"}, size, channels).shapes == {"0": expected}

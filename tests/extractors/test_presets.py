@@ -54,7 +54,6 @@ FACTS = {
     "sd_vae_encoder": ({"latent": 4}, 4, 512, HALF),
     "hrnet_w48": ({"last_layer": 720}, 720, 224, IMAGENET),
     "dinov2_vit_large": (tokens(24, 1024), 25600, 224, IMAGENET),
-    "dinov3_vit_base": (tokens(12, 768), 9984, 256, IMAGENET),
     "dinov2_edm2": ({"class_token": 1024}, 1024, 224, IMAGENET),
     "dinov2_dgm_eval": ({"class_token": 1024}, 1024, 224, IMAGENET),
     "clip_vit_large_336": (tokens(24, 1024) | {"projected": 768}, 26368, 336, CLIP),
@@ -99,7 +98,7 @@ def test_layers_and_images_are_the_official_ones(name: str) -> None:
 def test_the_network_has_these_layers(name: str) -> None:
     preset = PRESETS[name]
     submodules = {layer: View.of(path).source for layer, path in preset.submodules.items()}
-    shapes = probe(build_network(preset), submodules, preset.input_size, 3)
+    shapes = probe(build_network(preset), submodules, preset.input_size, 3).shapes
     for layer, width in FACTS[name][0].items():
         of_tokens = len(shapes[layer]) == 3
         assert shapes[layer][2 if of_tokens else 1] == width

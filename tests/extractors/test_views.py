@@ -30,7 +30,6 @@ from torchmetrics_dna import (
     make_dna,
 )
 from torchmetrics_dna.dna.origin import extractor_of
-from torchmetrics_dna.extractors.network import Network
 
 IMAGES = random_images(6, 0, (30, 40))
 
@@ -121,7 +120,7 @@ def test_half_precision_is_averaged_in_more() -> None:
 @pytest.mark.parametrize(
     ("network", "layer", "message"),
     [
-        ("vit", "norm:cls", "Unknown view 'cls' of layer 'norm'; the views are: class, mean, unit, projected"),
+        ("vit", "norm:cls", "Unknown view 'cls' of layer 'norm'; the views are: class, mean, unit"),
         ("vit", "nrm:class", "Unknown layer 'nrm'"),
         ("vit", "head:class", r"'head:class' expected tokens \(B, tokens, n\), but 'head' gives shape \(1, 1000\)"),
         ("vit", "norm:class:class", r"'norm:class:class' expected tokens"),
@@ -172,7 +171,7 @@ def test_in_metrics_and_files(vit: nn.Module, tmp_path: Path) -> None:
 
 def test_in_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     a, b, file = str(GOLDEN / "endtoend" / "a"), str(GOLDEN / "endtoend" / "b"), str(tmp_path / "a.dna.npz")
-    layers = "block_0,block_1:projected,block_1:mean"
+    layers = "block_0,block_1:unit,block_1:mean"
     assert run(monkeypatch, "make", a, "-o", file, "--layers", layers, "--num-bins", "50") == 0
     capsys.readouterr()
     assert run(monkeypatch, "compare", file, b, "--format", "json") == 0
@@ -180,10 +179,5 @@ def test_in_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     assert ",".join(content["layers"]) == layers
     assert all(layer["dna_emd"] > 0 for layer in content["layers"].values())
     assert list(extractor_of(load_dna(file), ["block_0"]).neurons) == ["block_0"]
-    with pytest.raises(ValueError, match=r"\(projections\) differ: 64 and 5"):
-        compare(file, b, Network(projections=5))
     assert run(monkeypatch, "compare", a, b, "--layers", "block_1:middle") == 2
-    assert (
-        "Unknown view 'middle' of layer 'block_1'; the views are: class, mean, unit, projected"
-        in capsys.readouterr().err
-    )
+    assert "Unknown view 'middle' of layer 'block_1'; the views are: class, mean, unit" in capsys.readouterr().err

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pickle
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -108,40 +107,6 @@ def test_errors_name_the_file_and_what_is_wrong(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(1)}, tmp_path / "short.pth")
     with pytest.raises(ValueError, match="Expected weights of 247 tensors, but the file holds 1"):
         DNAExtractor(weights_path=tmp_path / "short.pth")
-
-
-class Attention(torch.nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.positions = torch.nn.Parameter(torch.randn(5).half())
-        self.register_buffer("steps", torch.arange(3))
-        self.blocks = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.LayerNorm(4))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.blocks(x)
-
-
-@pytest.mark.filterwarnings("ignore:`torch.jit")
-@pytest.mark.parametrize("method", ["script", "trace"])
-def test_torchscript_is_read_without_running_it(tmp_path: Path, method: str) -> None:
-    source, target = Attention(), Attention()
-    archive = torch.jit.script(source) if method == "script" else torch.jit.trace(source, torch.ones(1, 4))
-    archive.save(tmp_path / "w.pt")
-    load_weights(target, tmp_path / "w.pt")
-    for name, tensor in source.state_dict().items():
-        assert target.state_dict()[name].dtype == tensor.dtype
-        assert torch.equal(target.state_dict()[name], tensor)
-
-
-def test_an_archive_that_only_looks_like_torchscript(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for content in (pickle.dumps({"a": Malicious()}, protocol=2), b"nonsense", b""):
-        with zipfile.ZipFile("w.pt", "w") as archive:
-            archive.writestr("w/data.pkl", content)
-            archive.writestr("w/constants.pkl", b"")
-        with pytest.raises(ValueError, match=r"w\.pt is not a state dict that can be loaded without running code"):
-            load_weights(Convolutions(), "w.pt")
-    assert not (tmp_path / "owned").exists()
 
 
 def test_a_folder_of_weights(tmp_path: Path) -> None:

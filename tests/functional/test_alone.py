@@ -15,12 +15,11 @@ OTHERS = (
     "PIL", "huggingface_hub", "jinja2", "matplotlib", "numba", "rich", "safetensors", "scipy", "timm", "torchmetrics",
     "torchvision", "typer",
 )  # fmt: skip
-COMPILED = f"{FOLDER}.cpu"  # numba's part, of which the others do without
 
 
 @pytest.mark.slow  # starts a process
 def test_all_files_import_without_other_packages() -> None:
-    names = [name for _, name, _ in pkgutil.iter_modules(functional.__path__, f"{FOLDER}.") if name != COMPILED]
+    names = [name for _, name, _ in pkgutil.iter_modules(functional.__path__, f"{FOLDER}.")]
     assert len(names) > 15
     code = f"import importlib, sys\nsys.modules.update(dict.fromkeys({OTHERS}))\n" + "".join(
         f"importlib.import_module({name!r})\n" for name in names

@@ -1,16 +1,22 @@
-"""Jobs of shards, and work for engines."""
+"""Jobs of shards, and Ray in this process."""
 
 from __future__ import annotations
 
+import os
+import pickle
+import signal
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from kinds import png, tar
-from networks import pixels
+from networks import Pixels, pixels
+from torch import Tensor
 
 from torchmetrics_dna.images import Reading
-from torchmetrics_dna.jobs.engine import Engine, Work
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.make import make_files
 from torchmetrics_dna.statistics.resolve import resolve
@@ -19,13 +25,78 @@ EXTRACTOR, RANGES = pixels()
 KINDS = ("histogram", "gaussian", "layer-gaussian")
 
 
-class Twice(Work):
-    label = "numbers"
+class Ray:
+    """Ray as far as its public functions are called, in this process: all tasks run when one is needed, the last first.
 
-    def begin(self, device: str, cores: int) -> None: ...
+    What goes to a task and comes from it is pickled.
+    """
 
-    def __call__(self, number: int) -> int:
-        return 2 * number
+    cloudpickle = pickle
+    exceptions = SimpleNamespace(RayError=RuntimeError)
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, Any, Any]] = []
+        self._tasks: list[Callable[[], Any]] = []
+        self._results: dict[int, bytes] = {}
+
+    def is_initialized(self) -> bool:
+        return False
+
+    def init(self, address: str | None, **options: Any) -> None:
+        self.calls.append(("init", address, options))
+        if address == "ray://none:1":
+            raise ValueError("there is none")
+
+    def shutdown(self) -> None:
+        self.calls.append(("shutdown", None, None))
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 2.0}
+
+    def put(self, value: Any) -> Any:
+        return value
+
+    def remote(self, **options: Any) -> Callable[..., Any]:
+        self.calls.append(("remote", None, options))
+
+        def of(function: Callable[..., Any]) -> Any:
+            def submit(*arguments: Any) -> int:
+                content = pickle.dumps((function, arguments))
+                self._tasks.append(partial(self._run, content))
+                return len(self._tasks) - 1
+
+            return SimpleNamespace(remote=submit)
+
+        return of
+
+    @staticmethod
+    def _run(content: bytes) -> bytes:
+        function, arguments = pickle.loads(content)
+        return pickle.dumps(function(*arguments))
+
+    def get(self, number: int) -> Any:
+        for last in reversed(range(len(self._tasks))):
+            if last not in self._results:
+                self._results[last] = self._tasks[last]()
+        return pickle.loads(self._results[number])
+
+    def cancel(self, number: int, *, force: bool) -> None:
+        assert force
+
+
+class Deadly(Pixels):
+    """Network that kills the first two workers which see some images, but never the process that made it."""
+
+    def __init__(self, folder: Path, victim: np.ndarray) -> None:
+        super().__init__()
+        self.folder, self.victim, self.home = folder, int(victim.sum(dtype=np.int64)), os.getpid()
+
+    def forward(self, imgs: Tensor) -> dict[str, Tensor]:
+        deaths = list(self.folder.iterdir())
+        if os.getpid() != self.home and len(deaths) < 2 and round(imgs.double().sum().item()) == self.victim:
+            (self.folder / str(len(deaths))).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(imgs)
 
 
 def shards(folder: Path, count: int, size: int) -> str:
@@ -37,13 +108,14 @@ def shards(folder: Path, count: int, size: int) -> str:
     return f"{folder}/*.tar"
 
 
-def make(source: object, output: Path | str, engine: Engine | str | None = None, **options: Any) -> list[str]:
+def make(source: object, output: Path | str, on: str | None = None, **options: Any) -> list[str]:
     if not str(output).startswith("s3:"):
         Path(output).parent.mkdir(exist_ok=True)
     folds = options.pop("num_folds", None), options.pop("groups", None)
+    extractor = options.pop("extractor", EXTRACTOR)
     resume, reading = options.pop("resume", False), Reading(options.pop("batch_size", 4), 0, **options)
-    job = Job.for_dnas(resolve(EXTRACTOR, num_bins=40, ranges=RANGES), KINDS, reading, *folds)
-    return make_files(source, output, job, on=engine, resume=resume)[1]
+    job = Job.for_dnas(resolve(extractor, num_bins=40, ranges=RANGES), KINDS, reading, *folds)
+    return make_files(source, output, job, on=on, resume=resume)[1]
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -21,7 +21,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 State = dict[str, Tensor]
 # blocks of networks; the others are like them, and one network, dino_vit_base, has them all
-SHALLOW = {"mugs_vit_base": 3, "mugs_vit_large": 3, "clip_im_vit_b16": 3, "dinov2_vit_large": 3, "dinov3_vit_base": 3}
+SHALLOW = {"mugs_vit_base": 3, "mugs_vit_large": 3, "clip_im_vit_b16": 3, "dinov2_vit_large": 3}
 
 
 class Official(NamedTuple):
@@ -230,37 +230,6 @@ def dinov2(depth: int = SHALLOW["dinov2_vit_large"]) -> Official:
     return Official(state, watched(network, tokens("encoder.layer", depth, "layernorm")))
 
 
-def dinov3() -> Official:
-    """transformers' DINOv3, in the form of timm's file."""
-    depth = SHALLOW["dinov3_vit_base"]
-    config = transformers.DINOv3ViTConfig(
-        hidden_size=768,
-        num_hidden_layers=depth,
-        num_attention_heads=12,
-        intermediate_size=3072,
-        num_register_tokens=4,
-        image_size=256,
-    )
-    network = randomised(transformers.DINOv3ViTModel(config))
-    for name, value in network.state_dict().items():
-        if name.endswith(("q_proj.bias", "v_proj.bias")):
-            value.zero_()  # as in the published weights, so timm leaves them out
-    rules = (
-        (r"^embeddings\.mask_token", ""),
-        (r".*\.[qv]_proj\.bias", ""),
-        (r"^embeddings\.cls_token", "cls_token"),
-        (r"^embeddings\.register_tokens", "reg_token"),
-        (r"^embeddings\.patch_embeddings\.", "patch_embed.proj."),
-        (r"^model\.layer\.", "blocks."),
-        *_VIT[4:6],
-        (r"layer_scale(\d)\.lambda1", r"gamma_\1"),
-        (r"mlp\.up_proj", "mlp.fc1"),
-        (r"mlp\.down_proj", "mlp.fc2"),
-    )
-    state = fused(renamed(network.state_dict(), *rules), *_FUSED)
-    return Official(state, watched(network, tokens("model.layer", depth, "norm")))
-
-
 def resnet50(wrap: Callable[[State], Any]) -> Official:
     network = randomised(timm.create_model("resnet50", pretrained=False))
     names = [f"layer{stage}.{i}" for stage, depth in enumerate((3, 4, 6, 3), 1) for i in range(depth)]
@@ -378,5 +347,4 @@ _MAKERS: dict[str, Callable[[], Official]] = {
     "hrnet_w48": lambda: hrnet(dict),
     "hrnet_w48, MSeg": lambda: hrnet(mseg),
     "dinov2_vit_large": dinov2,
-    "dinov3_vit_base": dinov3,
 }

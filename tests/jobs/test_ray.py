@@ -12,19 +12,19 @@ from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from buckets import serving
 from commands import run as run_command
-from engines import KINDS, broken_shards, contents, make, shards
+from engines import KINDS, Deadly, broken_shards, contents, make, shards
 from filelock import FileLock
 
-from torchmetrics_dna import load_dna
+from torchmetrics_dna import DNAExtractor, load_dna
 
 pytestmark = [
     # Ray's own, which leaves files and sockets open
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning:ray.*", "ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:No Ray worker has started"),  # where the machine is busy
 ]
 HELPERS = Path(__file__).parents[1] / "helpers"
 
@@ -61,16 +61,20 @@ def cluster(bucket: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
 OWN = """
 from contextlib import suppress
 import psutil
-from engines import Twice
-from torchmetrics_dna.jobs.on_ray import RayEngine
-for number, result in RayEngine().run(Twice(), [2]):
-    assert (number, result) == (2, 4)
+from kinds import PIXELS
+from torchmetrics_dna import make_dna
+from torchmetrics_dna.images import Reading
+
+def progress(_, done, total):
+    assert (done, total) == (11, 11)
     processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
     open_ports = []
     for process in processes:
         with suppress(psutil.NoSuchProcess):  # some end as soon as they have started others
             open_ports += [c.laddr for c in process.net_connections("inet") if c.status == "LISTEN"]
     print({address.ip.removeprefix("::ffff:") for address in open_ports}, len(open_ports) > 3)
+
+make_dna(PIXELS, layers=["block_0"], reading=Reading(progress=progress), on="ray")
 """
 
 
@@ -110,12 +114,24 @@ def test_a_bucket_is_measured_though_a_node_dies(tmp_path: Path, cluster: Any, b
 
 
 @pytest.mark.outer
+def test_a_part_that_loses_its_worker_twice_is_measured(tmp_path: Path, cluster: Any) -> None:
+    source = shards(tmp_path / "shards", 3, 4)
+    (tmp_path / "deaths").mkdir()
+    victim = np.random.default_rng(0).integers(0, 256, (3, 4, 6, 5, 3))[1]  # images of the second shard
+    extractor = DNAExtractor(Deadly(tmp_path / "deaths", victim))
+    for name, on in (("one", None), ("ray", "ray")):
+        make(source, tmp_path / name / "x.dna.npz", on, extractor=extractor)
+    assert len(list((tmp_path / "deaths").iterdir())) == 2
+    assert contents(tmp_path / "ray") == contents(tmp_path / "one")
+
+
+@pytest.mark.outer
 def test_an_error_is_that_of_one_process_which_can_resume(tmp_path: Path, cluster: Any) -> None:
     source = broken_shards(tmp_path / "shards")
     messages = []
-    for name, engine in (("one", None), ("ray", "ray?actors=2")):
+    for name, on in (("one", None), ("ray", "ray?cpus=1")):
         with pytest.raises(ValueError, match="Can't read image '.*001.tar/a.png'") as caught:
-            make(source, tmp_path / name / "x.dna.npz", engine)
+            make(source, tmp_path / name / "x.dna.npz", on)
         messages.append(str(caught.value))
         assert "00.json" in contents(tmp_path / name / "x.dna.npz.parts")
         make(source, tmp_path / name / "x.dna.npz", skip_unreadable=True, resume=True)
@@ -132,7 +148,7 @@ def test_a_command_on_a_cluster(
     feature = ["--feature", "properties"]
     assert run_command(monkeypatch, "make", "a/000.tar", "-o", "b.dna.npz", "--num-folds", "20", *feature) == 0
     results = []
-    for options in ([], ["--on", "ray?actors=1"]):
+    for options in ([], ["--on", "ray"]):
         capsys.readouterr()
         assert run_command(monkeypatch, "compare", "a/*.tar", "b.dna.npz", "--format", "json", *feature, *options) == 0
         results.append(json.loads(capsys.readouterr().out))  # and nothing else

@@ -602,3 +602,12 @@ def test_images_least_like_the_other_side_come_first(monkeypatch: pytest.MonkeyP
     assert [image["name"] for image in shown["images"]] == ["image 6", "image 9", "image 8", "image 5"]
     assert mapped == [6, 9, 8, 5]
     assert (shown["count"], shown["whole"], shown["ends"]) == (4, 10, None)
+
+
+def test_a_report_shows_no_signature_of_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = "https://me:SECRET@host/a.zip?X-Signature=SECRET"
+    monkeypatch.setattr("sys.argv", ["torchmetrics-dna", "compare", address, "b", "-o", "x.html"])
+    report(PHOTOS[:3], BLURRED[:3], tmp_path / "x.html", layers=["block_0"])
+    page = (tmp_path / "x.html").read_text(encoding="utf-8")
+    assert "https://host/a.zip" in page
+    assert "SECRET" not in page

@@ -71,9 +71,9 @@ def add_counts_(counts: Tensor, parts: Parts, bins: Bins, accepted: Tensor | Non
         ValueError: If a value is not finite, unless ``accepted`` is given.
 
     """
-    compiled = optional("binning.cpu") if accepted is None and counts.device.type == "cpu" else None
-    if compiled and compiled.covers(parts, bins.num_bins):
-        compiled.add_counts_(counts, parts, bins)
+    if accepted is None and counts.device.type == "cpu" and counts_by_key(parts, bins.num_bins):
+        one = torch.zeros(sum(max(map(len, part.values()), default=0) for part in parts), dtype=torch.int64)
+        add_counts_by_key_(counts[None], parts, bins, one, one)
         return
     if accepted is None:
         check_finite(parts)

@@ -1,107 +1,363 @@
-"""Counts, extremes and spatial means on the CPU, compiled by numba, in one pass over activations of any layout."""
+"""Counts, means and distances on the CPU, compiled by numba, in one pass over activations of any memory layout.
+
+A tile is a block of neurons by positions of one image: copied along the contiguous axis, since a copy prefetches many
+cache lines, then binned together, then counted. Arrays are indexed, not sliced: a slice is counted as a reference.
+
+All is in this file, since numba caches code by the file of a function. Threads are Python's: numba's own can't be used
+by two threads at once, or break in a forked worker of a loader.
+"""
 
 from __future__ import annotations
 
-from functools import partial
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache, partial
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
-from torch import Tensor
+from numba import njit
+from numpy.lib.stride_tricks import as_strided
 
-from torchmetrics_dna.binning.cpu_tiles import Layout, Work, as_arrays, covers, share_out
 from torchmetrics_dna.binning.histogram import not_finite
 from torchmetrics_dna.binning.layouts import placed
-from torchmetrics_dna.kernels.rows import regrid_rows
-from torchmetrics_dna.kernels.threads import in_rows, in_threads
-from torchmetrics_dna.kernels.tiles import count_from_rows, count_neurons, extremes_of_neurons, sum_neurons
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+    from torch import Tensor
 
     from torchmetrics_dna.binning.bins import Bins
     from torchmetrics_dna.binning.layouts import Parts
 
-__all__ = ["add_counts_", "add_counts_by_key_", "count_rows_", "covers", "extremes", "regrid_", "spatial_means"]
-_TASK = 256  # neurons per task
+_TILE = 512  # values of a tile: with the bins of each, a fraction of the L2 cache
+_WIDEST = 64  # neurons of a tile that lie side by side: whole cache lines, and counts in the L2 cache
+_TASK = 1 << 16  # values of a task, at least
+_CELLS = 1 << 20  # counts of a tile: 4 MiB
+_ROWS = 256  # rows of counts of a task
+_MOST_BINS = 1 << 24  # so that cells of a tile fit 32 bits
+_BINS = 4  # bins of a histogram that cost as much as one activation
+_MOST_COUNTS = 2.0**53  # of a neuron; float64 has all integers up to it
+_ROUNDING = 2.0**-48  # of a bin's number, relative to the largest, with a reserve
+_DTYPES = {torch.float32, torch.float64, torch.float16, torch.bfloat16}
 
 
-def add_counts_(counts: Tensor, parts: Parts, bins: Bins) -> None:
-    """Add the histograms of all layers to ``counts``, shape ``(N, num_bins)``, int64, in place.
+class Task(NamedTuple):
+    """Neurons of a layer in memory."""
 
-    Raises:
-        ValueError: If a value is not finite; counts are then unchanged.
+    memory: NDArray[Any]  # from the lowest address of the layer on
+    origins: NDArray[np.int64]  # offset of each image
+    neuron_stride: int
+    stride: int  # of positions
+    positions: int
+    along_neurons: bool  # neurons lie side by side
+    width: int  # neurons of a tile
+    length: int  # positions of a tile
+    begin: int  # first neuron
+    end: int  # last neuron plus one
+    first: int  # number of the layer's first neuron among all
 
+
+def _compiled(function: Any, **options: Any) -> Any:
+    options = {"nogil": True, "error_model": "numpy", **options}
+    try:
+        return njit(cache=True, **options)(function)
+    except RuntimeError:  # no folder to cache code in
+        return njit(**options)(function)
+
+
+# sums in any order, for SIMD; always inlined, since a function that is compiled alone has another order
+_compiled_in_any_order = partial(_compiled, fastmath={"reassoc", "nsz"}, forceinline=True)
+
+
+@_compiled
+def _stage(task: Any, begin: Any, width: Any, length: Any, staged: Any) -> None:
+    """Copy ``width`` neurons by ``length`` positions from ``begin`` on."""
+    rows, row_stride, size = (length, task.stride, width) if task.along_neurons else (width, task.neuron_stride, length)
+    for k in range(rows):
+        target, source = k * size, begin + k * row_stride
+        for j in range(size):
+            staged[np.uint64(target + j)] = task.memory[np.uint64(source + j)]
+
+
+@_compiled
+def _set_rule(bins: Any, neuron: Any, width: Any, length: Any, along_neurons: Any, rule: Any, cells: Any) -> Any:
+    """Write what is known of each value of a tile; return how far from the middle of a bin a quick number is sure."""
+    centre, scale, start, offset, factor, num_bins = bins
+    sure = 0.5
+    for j in range(width):
+        n = neuron + j
+        slope, shift = factor / scale[n], offset * factor - start[n]
+        sure = min(sure, 0.5 - _ROUNDING * (abs(shift) + num_bins))
+        for k in range(length):
+            i = k * width + j if along_neurons else j * length + k
+            rule[0, i], rule[1, i], rule[2, i], rule[3, i], rule[4, i] = centre[n], slope, shift, scale[n], start[n]
+            cells[i] = j * num_bins
+    return sure
+
+
+@_compiled
+def _bin_quickly(values: Any, size: Any, rule: Any, cells: Any, bins: Any, sure: Any, numbers: Any) -> Any:
+    """Write the cell of each value; return True if all are sure and finite."""
+    most, unsure = bins[5] - 0.5, np.int32(0)
+    edge = np.nan if bins[3] else 0.0  # exact on a grid, where networks have many values
+    for i in range(size):
+        x = np.float64(values[np.uint64(i)])
+        t = (x - rule[0, i]) * rule[1, i] + rule[2, i]
+        t = t if t > 0.5 else 0.5
+        t = t if t < most else most
+        number = np.int32(t)
+        is_sure = (abs(t - number - 0.5) < sure or x == edge) and abs(x) < np.inf
+        unsure = max(unsure, np.int32(0) if is_sure else np.int32(1))
+        numbers[np.uint64(i)] = number + cells[i]
+    return unsure == 0
+
+
+@_compiled
+def _bin_exactly(values: Any, size: Any, rule: Any, cells: Any, bins: Any, numbers: Any) -> Any:
+    """Write the cell of each value, any of its neuron for NaN, by :class:`Bins`; return True if all are finite."""
+    bad = np.int32(0)
+    for i in range(size):
+        x = np.float64(values[np.uint64(i)])
+        number = np.floor(((x - rule[0, i]) / rule[3, i] + bins[3]) * bins[4]) - rule[4, i]
+        number = number if number > 0.0 else 0.0
+        numbers[np.uint64(i)] = np.int32(number if number < bins[5] - 1.0 else bins[5] - 1.0) + cells[i]
+        bad = max(bad, np.int32(0) if abs(x) < np.inf else np.int32(1))
+    return bad == 0
+
+
+@_compiled
+def _add(counts: Any, numbers: Any, size: Any) -> None:
+    """Count cells, four distant values at a time: repeated updates of one cell wait for each other."""
+    quarter, one = size // 4, np.uint32(1)
+    for i in range(quarter):
+        counts[np.uint64(numbers[np.uint64(i)])] += one
+        counts[np.uint64(numbers[np.uint64(i + quarter)])] += one
+        counts[np.uint64(numbers[np.uint64(i + 2 * quarter)])] += one
+        counts[np.uint64(numbers[np.uint64(i + 3 * quarter)])] += one
+    for i in range(4 * quarter, size):
+        counts[np.uint64(numbers[np.uint64(i)])] += one
+
+
+@_compiled
+def _count(
+    bins: Any, rows: Any, cells: Any, offsets: Any, step: Any, references: Any, weights: Any, distances: Any, task: Any
+) -> Any:
+    """Count neurons of each image; return True if all values are finite, else the opposite step undoes the counts.
+
+    ``bins`` are arrays of one or several rows of all neurons, and numbers. ``rows`` and ``offsets`` have the index of
+    the first neuron in ``bins``, and of the first of ``cells``, for each image. With ``references``, counts of shape
+    ``(S, N, num_bins)``, nothing is counted, but the distance of each image to each of them written to ``distances``,
+    ``(S, B, N)``, for neurons whose weight is not 0.
     """
-    keys = torch.zeros(sum(max(map(len, part.values()), default=0) for part in parts), dtype=torch.int64)
-    add_counts_by_key_(counts[None], parts, bins, keys, keys)
+    num_bins, positions, along_neurons, tile = bins[5], task.positions, task.along_neurons, task.width * task.length
+    rule, of_neuron = np.empty((5, tile)), np.empty(tile, np.int32)
+    rest, of_rest = np.empty((5, tile)), np.empty(tile, np.int32)  # of tiles of what positions are left
+    staged, numbers = np.empty(tile, task.memory.dtype), np.empty(tile, np.int32)
+    counts, sums = np.zeros(task.width * num_bins, np.uint32), np.empty(num_bins)
+    expected = np.empty((len(references), task.width, num_bins))
+    images, sure, all_finite = len(task.origins), 0.0, True
+    for neuron in range(task.begin, task.end, task.width):
+        width, first = min(task.width, task.end - neuron), task.first + neuron
+        if len(references) and not weights[first : first + width].any():
+            continue
+        for s in range(len(references)):
+            for j in range(width):
+                _set_shares(references[s, first + j], expected[s, j])
+        for image in range(images):
+            if image == 0 or rows[image] != rows[image - 1]:
+                row, left = rows[image] + first, positions % task.length
+                sure = _set_rule(bins, row, width, task.length, along_neurons, rule, of_neuron)
+                _set_rule(bins, row, width, left, along_neurons, rest, of_rest)
+            for position in range(0, positions, task.length):
+                length = min(task.length, positions - position)
+                origin = task.origins[image] + neuron * task.neuron_stride + position * task.stride
+                _stage(task, origin, width, length, staged)
+                here, of_here = (rule, of_neuron) if length == task.length else (rest, of_rest)
+                if not _bin_quickly(staged, width * length, here, of_here, bins, sure, numbers):
+                    all_finite &= _bin_exactly(staged, width * length, here, of_here, bins, numbers)
+                _add(counts, numbers, width * length)
+            if len(references) == 0 and (image + 1 == images or offsets[image] != offsets[image + 1]):
+                for i in range(width * num_bins):
+                    cells[np.uint64(offsets[image] + first * num_bins + i)] += step * np.int64(counts[np.uint64(i)])
+                    counts[np.uint64(i)] = 0
+            for j in range(width if len(references) else 0):
+                total: Any = 0.0
+                for k in range(num_bins):
+                    total += counts[np.uint64(j * num_bins + k)]
+                    sums[np.uint64(k)] = total
+                    counts[np.uint64(j * num_bins + k)] = 0
+                for s in range(len(references) if weights[first + j] else 0):
+                    distances[s, image, first + j] = _distance(sums, 1.0 / positions, expected[s, j])
+    return all_finite
+
+
+@_compiled
+def _set_shares(counts: Any, shares: Any) -> None:
+    """Write cumulative shares, by exact sums and a division; NaN without counts, or with more than 2^53."""
+    total = 0.0
+    for k in range(len(counts)):
+        total += counts[k]
+        shares[k] = total
+    total = total if total <= _MOST_COUNTS else np.nan
+    for k in range(len(counts)):
+        shares[k] /= total
+
+
+@_compiled_in_any_order
+def _distance(sums: Any, scale: Any, shares: Any) -> Any:
+    """Compute Eq. (3) of the paper for running sums of counts that a factor makes shares."""
+    distance = 0.0
+    for k in range(len(shares)):
+        distance += abs(sums[k] * scale - shares[k])
+    return distance
+
+
+@_compiled_in_any_order
+def _area(differences: Any, begin: Any, end: Any) -> Any:
+    """Integrate the absolute value of the piecewise linear interpolation of differences."""
+    area = 0.0
+    for k in range(len(differences) - 1):
+        before, slope = differences[k], differences[k + 1] - differences[k]
+        first, last = min(max(begin - k, 0.0), 1.0), min(max(end - k, 0.0), 1.0)
+        left, right = before + slope * first, before + slope * last
+        absolute_sum = abs(left) + abs(right)
+        # two triangles if the line crosses 0
+        height = (left * left + right * right) / max(absolute_sum, 1e-300) if left * right < 0.0 else absolute_sum
+        area += height * (last - first) / 2
+    return area
+
+
+@_compiled
+def _distances_of_rows(counts_a: Any, counts_b: Any, begins: Any, ends: Any, distances: Any) -> None:
+    """Write the distance of each row of counts: the area between limits if there are any, else Eq. (3)."""
+    shares_a, shares_b = np.zeros(counts_a.shape[1] + 1), np.zeros(counts_a.shape[1] + 1)
+    for row in range(len(distances)):
+        _set_shares(counts_a[row], shares_a[1:])
+        _set_shares(counts_b[row], shares_b[1:])
+        if len(begins):
+            distances[row] = _area(shares_a - shares_b, begins[row], ends[row])
+        else:
+            distances[row] = _distance(shares_a[1:], 1.0, shares_b[1:])
+
+
+@_compiled_in_any_order
+def _sum(values: Any, begin: Any, size: Any) -> Any:
+    total = 0.0
+    for i in range(begin, begin + size):
+        total += np.float64(values[np.uint64(i)])
+    return total
+
+
+@_compiled
+def _sum_positions(sums: Any, task: Any) -> None:
+    """Write the sums over positions of each image to ``sums``, zeros of shape ``(B, n)``."""
+    for image in range(len(task.origins)):
+        for j in range(task.end if task.along_neurons else task.begin, task.end):
+            origin = task.origins[image] + j * task.neuron_stride
+            sums[image, j] = _sum(task.memory, origin, task.positions)
+        target = sums[image]
+        for position in range(task.positions if task.along_neurons else 0):
+            origin = task.origins[image] + position * task.stride
+            for j in range(task.begin, task.end):
+                target[np.uint64(j)] += np.float64(task.memory[np.uint64(origin + j)])
+
+
+def covers(parts: Parts, num_bins: int = 1) -> bool:
+    """True if compiled code supports these activations: on the CPU, of a supported dtype."""
+    return num_bins <= _MOST_BINS and all(
+        layer.device.type == "cpu" and layer.dtype in _DTYPES for _, layer in placed(parts)
+    )
 
 
 def add_counts_by_key_(counts: Tensor, parts: Parts, bins: Bins, rows: Tensor, keys: Tensor) -> None:
     """Implement :func:`torchmetrics_dna.binning.counting.add_counts_by_key_`."""
     cells = counts.as_strided(((len(counts) - 1) * counts.stride(0) + counts[0].numel(),), (1,)).numpy()
-    arguments = as_arrays(bins), (rows * counts.shape[1]).numpy(), cells, (keys * counts.stride(0)).numpy()
-    work = list(share_out(parts))
-
-    def count(step: int) -> set[str]:
-        return set().union(*in_threads([partial(_count, task, *arguments, step) for task in work]))
-
-    bad_layers = count(1)
-    if bad_layers:
-        count(-1)  # undoes every count
-        raise not_finite(next(layer for layer in parts[0] if layer in bad_layers))
+    arguments = _arrays(bins), (rows * counts.shape[1]).numpy(), cells, (keys * counts.stride(0)).numpy()
+    no_references = np.empty((0, 0, 0), np.int64), np.empty(0), np.empty((0, 0, 0))
+    work = list(_work(parts, bins.num_bins))
+    bad_layer = _first_bad(lambda task: _count(*arguments, 1, *no_references, task), work)
+    if bad_layer is not None:
+        _first_bad(lambda task: _count(*arguments, -1, *no_references, task), work)
+        raise not_finite(bad_layer)
 
 
-def regrid_(counts: Tensor, starts: Tensor, shifts: Tensor, new_starts: Tensor) -> None:
-    """Regrid counts, shape ``(N, num_bins)``, in place to bins ``2**shifts`` times as wide; ``(N,)``, int64."""
-    in_rows(regrid_rows, *(tensor.numpy() for tensor in (counts, starts, shifts, new_starts)))
-
-
-def count_rows_(counts: Tensor, rows: Tensor, starts: Tensor, activations: Tensor) -> None:
-    """Add rows of images, ``(images, L)``, in the layout of :class:`SingleRows`, to ``counts`` in place."""
-    source = rows.numpy(), starts.numpy(), activations.numpy()
-    target = counts.numpy()
-    in_threads(partial(count_from_rows, *source, *task, target) for task in neurons_in_tasks(len(target)))
-
-
-def neurons_in_tasks(neurons: int) -> Iterator[tuple[int, int]]:
-    """Yield the first neuron of each task and the one after its last."""
-    for first in range(0, neurons, _TASK):
-        yield first, min(first + _TASK, neurons)
-
-
-def _count(work: Work, *arguments: Any) -> set[str]:
-    """Count the neurons of a task; return the name of their layer if a value is not finite."""
-    return set() if count_neurons(*_slice_of(work), work.first, *arguments) else {work.layer}
-
-
-def _slice_of(work: Work) -> tuple[Any, Layout, int, int]:
-    return work.memory, work.layout, work.begin, work.end
-
-
-def extremes(parts: Parts) -> Tensor:
-    """Compute the negated minimum and the maximum of each neuron in each image, ``(2, B, N)``, for non-empty layers.
-
-    The dtype is float32, or float64 if that of an activation is. They are NaN where a value is not finite.
-    """
-    layers = [layer for _, layer in placed(parts)]
-    shape = sum(len(next(iter(part.values()))) for part in parts), sum(layer.shape[1] for layer in parts[0].values())
-    dtype = torch.float64 if any(layer.dtype == torch.float64 for layer in layers) else torch.float32
-    values = torch.empty(2, *shape, dtype=dtype)
-    target = values.numpy()
-    in_threads(
-        partial(extremes_of_neurons, *_slice_of(work), work.first, work.first_image, target)
-        for work in share_out(parts, by_image=True)
-    )
-    return values
+def fill_distances_(distances: Tensor, parts: Parts, references: Tensor, bins: Bins, weights: Tensor) -> None:
+    """Implement :func:`torchmetrics_dna.functional.realism.fill_distances_`, with one row of bins for each neuron."""
+    zeros = np.zeros(distances.shape[1], np.int64)
+    arguments = _arrays(bins), zeros, zeros, zeros, 1, references.numpy(), weights.numpy(), distances.numpy()
+    bad_layer = _first_bad(partial(_count, *arguments), list(_work(parts, bins.num_bins, bins.num_bins // _BINS)))
+    if bad_layer is not None:
+        raise not_finite(bad_layer)
 
 
 def spatial_means(pieces: Sequence[Tensor]) -> Tensor:
     """Average over positions, float64, shape ``(n, B)``, for non-empty pieces ``(b, n, *positions)``."""
-    sums = torch.empty(sum(map(len, pieces)), pieces[0].shape[1], dtype=torch.float64)
-    target = sums.numpy()
-    in_threads(
-        partial(sum_neurons, *_slice_of(work), work.first_image, target)
-        for work in share_out([{"activations": piece} for piece in pieces], by_image=True)
-    )
+    sums = torch.zeros(sum(map(len, pieces)), pieces[0].shape[1], dtype=torch.float64)
+    _first_bad(partial(_sum_positions, sums.numpy()), list(_work([{"activations": piece} for piece in pieces])))
     return sums.div_(prod(pieces[0].shape[2:])).T
+
+
+def emd_of_rows(*arguments: Tensor) -> Tensor:
+    """Compute :func:`torchmetrics_dna.functional.emd.emd_of_rows`, or with limits ``area_of_rows`` beside it."""
+    counts_a, counts_b, *limits = (tensor.numpy() for tensor in arguments)
+    begins, ends = limits or (np.empty(0), np.empty(0))
+    distances = np.empty(len(counts_a))
+    work = [(slice(first, first + _ROWS),) for first in range(0, len(counts_a), _ROWS)]
+    _first_bad(lambda r: _distances_of_rows(counts_a[r], counts_b[r], begins[r], ends[r], distances[r]), work)
+    return torch.from_numpy(distances)
+
+
+def _arrays(bins: Bins) -> tuple[Any, ...]:
+    arrays = (tensor.contiguous().numpy() for tensor in (bins.centre, bins.scale, bins.first))
+    return (*arrays, float(bins.offset), float(bins.factor), bins.num_bins)
+
+
+def _work(parts: Parts, num_bins: int = 1, beside: int = 0) -> Iterator[tuple[str, list[Tensor], Task]]:
+    """Yield tasks of about one cost, activations plus ``beside``, with the layer's name and what keeps its memory."""
+    threads = torch.get_num_threads()
+    total = sum(layer.numel() + beside * prod(layer.shape[:2]) for _, layer in placed(parts))
+    for name, (columns, _) in zip(parts[0], placed(parts[:1]), strict=True):
+        pieces = [_in_order(part[name].detach()) for part in parts if part[name].numel()]
+        if len({(piece.stride()[1:], piece.dtype, piece.data_ptr() % piece.itemsize) for piece in pieces}) > 1:
+            pieces = [_in_order(torch.cat(pieces))]
+        if not pieces:
+            continue
+        lowest = min(pieces, key=torch.Tensor.data_ptr)
+        starts = [(piece.data_ptr() - lowest.data_ptr()) // piece.itemsize for piece in pieces]
+        of_pieces = [start + np.arange(len(x)) * x.stride(0) for start, x in zip(starts, pieces, strict=True)]
+        origins = np.concatenate(of_pieces)
+        (neurons, positions), (neuron_stride, stride) = lowest.shape[1:], lowest.stride()[1:]
+        size = int(origins.max()) + (neurons - 1) * neuron_stride + (positions - 1) * stride + 1
+        memory = as_strided(lowest.as_strided((1,), (1,)).numpy(), (size,))
+        along_neurons = neuron_stride == 1 and (stride != 1 or positions == 1)
+        # a large layer of few neurons is split among threads, too
+        width = min(max(_TILE // positions, _WIDEST if along_neurons else 4), -(-neurons // threads))
+        width = max(1, min(width, _CELLS // num_bins))
+        layout = memory, origins, neuron_stride, stride, positions, along_neurons, width, min(positions, _TILE // width)
+        at_least = max(_TASK, total // (8 * threads)) // (len(origins) * (positions + beside))
+        step = -(-max(1, at_least) // width) * width
+        for begin in range(0, neurons, step):
+            yield name, pieces, Task(*layout, begin, min(begin + step, neurons), columns.start)
+
+
+def _in_order(layer: Tensor) -> Tensor:
+    """Return a layer as ``(B, n, positions)`` with neurons or positions side by side, in single precision or more."""
+    layer = layer if layer.dtype in (torch.float32, torch.float64) else layer.float()
+    flat = layer.flatten(2) if layer.ndim > 2 else layer[..., None]
+    return flat if 1 in flat.stride()[1:] else flat.contiguous()
+
+
+def _first_bad(call: Callable[[Any], Any], work: Sequence[tuple[Any, ...]]) -> str | None:
+    """Call a function on the last of each item, in as many threads as torch has; return the first of one that fails."""
+    threads, items = torch.get_num_threads(), [item[-1] for item in work]
+    each = _pool(threads, os.getpid()).map if min(threads, len(work)) > 1 else map
+    results = list(each(call, items))
+    return next((item[0] for item, result in zip(work, results, strict=True) if result is False), None)
+
+
+@lru_cache(maxsize=1)
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:  # noqa: ARG001 - a forked process needs a pool of its own
+    return ThreadPoolExecutor(threads, thread_name_prefix="torchmetrics_dna")

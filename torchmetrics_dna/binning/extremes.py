@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from math import gcd
 from typing import TYPE_CHECKING
 
 import torch
 
 from torchmetrics_dna.binning.histogram import check_finite
-from torchmetrics_dna.binning.layouts import placed
-from torchmetrics_dna.extras import optional
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +15,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.binning.layouts import Parts
+
+
+_ROWS = 64  # of neurons that are read at a time
 
 
 def activation_extremes(parts: Parts) -> Tensor:
@@ -34,11 +36,7 @@ def activation_extremes(parts: Parts) -> Tensor:
 
 def image_extremes(parts: Parts) -> Tensor:
     """Compute :func:`activation_extremes` of each image, shape ``(B, 2 * N)``."""
-    fast = optional("binning.cpu") if all(layer.numel() for _, layer in placed(parts)) else None
-    if fast and fast.covers(parts):
-        ends = fast.extremes(parts)
-    else:
-        ends = torch.cat([torch.cat([_of_layer(layer) for layer in part.values()], 2) for part in parts], 1)
+    ends = torch.cat([torch.cat([_of_layer(layer) for layer in part.values()], 2) for part in parts], 1)
     extremes: Tensor = ends.double().transpose(0, 1).flatten(1)
     if extremes.device.type == "cpu":
         check_finite(by_layer(extremes.amax(0), {layer: values.shape[1] for layer, values in parts[0].items()}))
@@ -59,7 +57,14 @@ def unless_refused(extremes: Tensor, accepted: Tensor | None) -> Tensor:
 def _of_layer(values: Tensor) -> Tensor:
     """Return the negated minimum and the maximum over positions, ``(2, B, n)``, float64."""
     flat = values.flatten(2) if values.ndim > 2 else values[..., None]
-    return torch.stack([-flat.amin(2).double(), flat.amax(2).double()])
+    if flat.stride(1) < flat.stride(2):  # rows of neurons, several at a time, since wide ones are read fastest
+        images, neurons, positions = flat.shape
+        at_once = gcd(positions, _ROWS)
+        rows = flat.transpose(1, 2).reshape(images, positions // at_once, at_once * neurons)
+        low, high = (ends.view(images, -1, neurons).transpose(1, 2) for ends in (rows.amin(1), rows.amax(1)))
+    else:
+        low = high = flat
+    return torch.stack([-low.amin(2).double(), high.amax(2).double()])
 
 
 def split_extremes(extremes: Tensor) -> tuple[Tensor, Tensor]:

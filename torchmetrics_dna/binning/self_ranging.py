@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.binning.bins import Bins
-from torchmetrics_dna.extras import optional
 
 _FINEST = 40  # bits below the largest activation; a smaller spread counts as constant
 _CELLS = 1 << 20  # counts regridded at a time: 8 MiB of int64
@@ -67,15 +66,13 @@ def regrid_(counts: Tensor, old: Grid, new: Grid) -> None:
     """Move counts, shape ``(N, num_bins)``, to a coarser or shifted grid, in place and exactly."""
     # larger shifts are undefined, and 62 gives 0 for any index
     shifts = (new.exponent - old.exponent).clamp(0, 62)
-    fast = optional("binning.cpu") if counts.device.type == "cpu" else None
-    if fast:
-        fast.regrid_(counts, old.start, shifts, new.start)
-        return
     num_bins = counts.shape[1]
     step = max(1, _CELLS // num_bins)
     offsets = torch.arange(num_bins, device=counts.device)
-    # includes unchanged rows, since skipping them would be a device sync
-    for rows in (slice(first, first + step) for first in range(0, len(counts), step)):
+    changed = torch.arange(len(counts), device=counts.device)
+    if counts.device.type == "cpu":  # elsewhere, skipping unchanged rows would be a device sync
+        changed = changed[(shifts > 0) | (old.start != new.start)]
+    for rows in torch.split(changed, step):
         bins = ((old.start[rows, None] + offsets) >> shifts[rows, None]) - new.start[rows, None]
         # bins outside of the new grid are empty
         moved = torch.zeros_like(counts[rows]).scatter_add_(1, bins.clamp_(0, num_bins - 1), counts[rows])

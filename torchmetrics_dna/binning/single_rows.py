@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.extras import optional
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -76,10 +74,6 @@ class SingleRows:
 
     def add_counts_(self, counts: Tensor, rows: Tensor) -> None:
         """Add the histograms of all rows to counts, shape ``(N, num_bins)``, int64, in place."""
-        fast = optional("binning.cpu") if counts.device.type == "cpu" else None
-        if fast:
-            fast.count_rows_(counts, rows, self.starts, self.activations)
-            return
         for neurons, _, histograms in self.histograms(rows):
             counts[neurons] += histograms.sum(1)
 

@@ -12,18 +12,14 @@ import torch
 from torchmetrics_dna.comparisons.classes import by_class
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.comparisons.comparisons import ManyComparisons, names_of
-from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
-from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.extras import without_numba
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, rates_of_sorted
 from torchmetrics_dna.images import ImageStream
-from torchmetrics_dna.jobs.job import Job, is_small_job
 from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
-from torchmetrics_dna.jobs.sides import Arguments, open_images
-from torchmetrics_dna.statistics.resolve import resolve
+from torchmetrics_dna.jobs.sides import Arguments, open_sides
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,7 +27,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.images import Images
-    from torchmetrics_dna.jobs.job import Split
+    from torchmetrics_dna.jobs.job import Job, Split
 
     Total = tuple[Measured, Measured] | None
 
@@ -153,7 +149,8 @@ def compare_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> ClassCompa
         if getattr(arguments, name) is not None:
             raise ValueError(f"Argument `{name}` is for whole sets; leave it out, or leave out `by`")
     with in_step(arguments.distributed):
-        sides = open_images((a, b), "A comparison of classes", arguments.reading)
+        opened = open_sides((a, b), arguments)
+        sides = [opened.source(k, "A comparison of classes") for k in range(2)]
         of_sides = by if isinstance(by, tuple) and len(by) == 2 else (by, by)
         in_a, in_b = (by_class(side, labels) for side, labels in zip(sides, of_sides, strict=True))
         common = [name for name in in_a if name in in_b]
@@ -166,18 +163,12 @@ def compare_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> ClassCompa
             raise ValueError(
                 f"{streams[0].label!r} is a stream, whose classes one process reads; leave out `distributed`"
             )
-        distances = resolve_distances(arguments.metrics, [])
+        distances, job = opened.distances, opened.job
         if lacking := [record.name for record in distances if not record.kinds]:
             raise ValueError(f"Argument `metrics` takes no {lacking[0]} class by class; leave it out")
-        kinds = kinds_for(distances)
-        options = arguments.feature, arguments.layers, arguments.num_bins, arguments.ranges
-        resolved = resolve(*options, histograms="histogram" in kinds, to_gpu=True)
-        extractor, weights = resolved.extractor, arguments.neuron_weights
-        resolve_weights(weights, extractor.neurons, extractor.name, extractor.weights_digest)
-        job = Job.for_dnas(resolved, kinds, arguments.reading, arguments.num_folds)
         compared = partial(
             compare_measured,
-            neuron_weights=weights,
+            neuron_weights=arguments.neuron_weights,
             distances=distances,
             confidence=arguments.confidence,
             names=names_of(a, b),
@@ -185,7 +176,7 @@ def compare_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> ClassCompa
         # processes share whole classes, so that results do not depend on the number of processes
         mine = common[rank() :: world_size()] if arguments.distributed else common
         measured = [_by_class(side, members, mine, job) for side, members in zip(sides, (in_a, in_b), strict=True)]
-        with without_numba(all(map(is_small_job, sides))):
+        with without_numba(opened.is_small):
             results: dict[str, Comparison] = {}
             total: Total = None
             for name, a_class, b_class in zip(mine, *measured, strict=True):

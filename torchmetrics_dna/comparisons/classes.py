@@ -98,7 +98,7 @@ def _labelled(name: str, labels: dict[str, str], path: str) -> str:
     """Return the label of the longest suffix of the path that has one."""
     parts = PurePath(name).parts
     for begin in range(len(parts)):
-        label = labels.get(PurePath(*parts[begin:]).as_posix())
+        label = labels.get("/".join(parts[begin:]).replace("//", "/"))
         if label is not None:
             return label
     raise ValueError(f"{path!r} has no class for {name!r}; add a row, or leave the image out")

@@ -15,7 +15,7 @@ from torchmetrics_dna.functional.permutation import NUM_FOLDS
 from torchmetrics_dna.images.rows import is_file
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.protocols import by_network, only_published
-from torchmetrics_dna.jobs.sides import Arguments, Sides, measure_sides
+from torchmetrics_dna.jobs.sides import Arguments, Sides, open_sides
 
 if TYPE_CHECKING:
     import os
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.changes import ChangeDictionary
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.images import Reading, Source
-    from torchmetrics_dna.jobs.engine import Engine
     from torchmetrics_dna.jobs.groups import Groups, Pairs
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.resolve import Feature
@@ -54,7 +53,7 @@ class Options(TypedDict, total=False):
     pairs: Pairs | None
     reading: Reading | None
     distributed: bool
-    on: Engine | str | None
+    on: str | None
 
 
 @overload
@@ -93,7 +92,7 @@ def compare(
     pairs: Pairs | None = None,
     reading: Reading | None = None,
     distributed: bool = False,
-    on: Engine | str | None = None,
+    on: str | None = None,
 ) -> Comparison | Comparisons | ClassComparisons:
     """Measure how far two image sets are apart: by dna-emd and dna-fd, or by the distances in ``metrics``.
 
@@ -137,7 +136,7 @@ def compare(
         reading: Options for reading the images.
         distributed: Share the images, or with ``by`` the classes, among the processes of torch.distributed; all must
             make the same call, and all get the same result.
-        on: Engine that measures images on other machines, such as ``"ray"``, see :func:`engine_of`; only for DNAs.
+        on: Ray cluster that measures the images, such as ``"ray"``, see :func:`finish_on_ray`.
 
     Returns:
         A :class:`Comparison`; of several sets :class:`Comparisons`, and with ``by`` :class:`ClassComparisons`.
@@ -189,30 +188,31 @@ def compare(
 def compare_with_first(sides: Sequence[Any], names: Sequence[str], *arguments: Arguments) -> list[Comparison]:
     """Compare the first side with each of the others, measuring each once by each network, with its arguments."""
     with in_step(arguments[0].distributed):
-        opened = [measure_sides(sides, of_network) for of_network in arguments]
-        compared = [_compare_opened(*of_network, names) for of_network in zip(opened, arguments, strict=True)]
+        opened = [open_sides(sides, of_network) for of_network in arguments]
+        compared = [compare_sides(of_network, names) for of_network in opened]
     return [_united(of_networks) for of_networks in zip(*compared, strict=True)]
 
 
-def _compare_opened(opened: Sides, arguments: Arguments, names: Sequence[str]) -> list[Comparison]:
-    """Compare the first side with each of the others by one network."""
-    with without_numba(opened.few):
-        first = next(opened.measured)
+def compare_sides(sides: Sides, names: Sequence[str]) -> list[Comparison]:
+    """Compare the first side with each of the others, which ``names`` call, by one network."""
+    arguments = sides.arguments
+    with without_numba(sides.is_small):
+        first = sides.measured(0)
         return [
             replace(
                 compare_measured(
                     first,
-                    measured,
+                    sides.measured(k),
                     arguments.neuron_weights,
-                    opened.distances,
+                    sides.distances,
                     arguments.confidence,
-                    opened.plans,
-                    opened.paired,
+                    sides.plans,
+                    bool(arguments.pairs),
                     (names[0], name),
                 ),
-                **opened.words,
+                changes=sides.changes,
             )
-            for measured, name in zip(opened.measured, names[1:], strict=True)
+            for k, name in enumerate(names[1:], 1)
         ]
 
 

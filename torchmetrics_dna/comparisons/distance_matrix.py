@@ -19,10 +19,9 @@ from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number
-from torchmetrics_dna.functional.pairwise import square
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
 from torchmetrics_dna.jobs.processes import in_step
-from torchmetrics_dna.jobs.sides import Arguments, measure_sides
+from torchmetrics_dna.jobs.sides import Arguments, open_sides
 from torchmetrics_dna.plots import plot_matrix
 
 if TYPE_CHECKING:
@@ -192,11 +191,11 @@ def matrix(
     options = feature, metrics, layers, num_bins, ranges, neuron_weights
     arguments = Arguments(*options, num_folds=None, reading=reading, distributed=distributed)
     with in_step(distributed):
-        sides = measure_sides(list(named.values()), arguments)
+        sides = open_sides(list(named.values()), arguments)
         distances = sides.distances if metrics is not None else sides.distances[:1]
         if similarities := [record.name for record in distances if record.higher_is_better]:
             raise ValueError(f"Argument `metrics` takes distances, but {similarities[0]} is none; leave it out")
-        measured = list(sides.measured)
+        measured = [sides.measured(k) for k in range(len(named))]
     # as in a comparison, properties of images measured beside a network are no part of its distances
     network = network_of(measured[0].any.neurons) if neuron_weights is None else None
     measured = measured if network is None else [side.select(list(network)) for side in measured]
@@ -206,8 +205,8 @@ def matrix(
     by_layer: dict[str, dict[str, Tensor]] = {}
     for record in distances:
         overall, per_layer = _reduced(record, dna.neurons, _pairs(record, measured), weights)
-        matrices[record.name] = square(overall, len(named))
-        by_layer[record.name] = {layer: square(values, len(named)) for layer, values in per_layer.items()}
+        matrices[record.name] = _square(overall, len(named))
+        by_layer[record.name] = {layer: _square(values, len(named)) for layer, values in per_layer.items()}
     num_images = [side.any.num_images for side in measured]
     unreadable = [line for side in measured for line in side.unreadable]
     of_all = isinstance(dna, HistogramDNA) and dna.self_ranging and any(record.unit == "bins" for record in distances)
@@ -241,3 +240,19 @@ def _reduced(
     weighted = weigh_and_reduce(pairs, weights, "none")
     layers = {layer: mean_over_neurons(weighted[:, rows]) for layer, rows in neurons.slices.items()}
     return mean_over_neurons(weighted), layers
+
+
+def _square(pairs: Tensor, count: int) -> Tensor:
+    """Arrange distances of pairs, in the order of ``combinations``, in a matrix ``(count, count)``.
+
+    Example:
+        >>> _square(torch.tensor([1.0, 2.0, 3.0]), 3)
+        tensor([[0., 1., 2.],
+                [1., 0., 3.],
+                [2., 3., 0.]])
+
+    """
+    matrix = pairs.new_zeros(count, count)
+    rows, columns = torch.triu_indices(count, count, 1)
+    matrix[rows, columns] = matrix[columns, rows] = pairs
+    return matrix

@@ -9,21 +9,20 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import torch
 
 from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.dna.distances import DISTANCES, resolve_distances
+from torchmetrics_dna.dna.distances import DISTANCES
+from torchmetrics_dna.dna.load import is_dna_path
 from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.conformal import ConformalEvidence
-from torchmetrics_dna.images import ImageSource, Reading, open_source
-from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.measure import measure
-from torchmetrics_dna.jobs.sides import open_side
-from torchmetrics_dna.statistics.resolve import resolve
+from torchmetrics_dna.images import ImageSource, Reading
+from torchmetrics_dna.jobs.measure import Measured
+from torchmetrics_dna.jobs.sides import Arguments, open_sides
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
 
-    from torchmetrics_dna.dna.distance import Kind
     from torchmetrics_dna.images import Images, Source
+    from torchmetrics_dna.jobs.job import Job
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.resolve import Feature
 
@@ -163,37 +162,31 @@ def monitor(
         raise ValueError(f"Argument `window` expected to be an integer of at least 1, but got {window!r}")
     if order not in get_args(Order):
         raise ValueError(f"Argument `order` expected to be one of {get_args(Order)}, but got {order!r}")
-    side = open_side(reference, layers, ranges, reading)
-    dnas = [side] if isinstance(side, DNA) else []
-    record = resolve_distances(None if dnas else ["dna-emd"], dnas)[0]
-    detector = Monitor(learn, level, record.name)  # before images are opened, so that a wrong argument fails at once
-    options = feature, layers, num_bins, ranges
-    kind: Kind = dnas[0].kind if dnas else record.kinds[0]  # type: ignore[assignment]
-    resolved = resolve(*options, dnas, histograms=kind == "histogram", to_gpu=True)
-    job = Job.for_dnas(resolved, [kind], reading)
-    images, seed = open_source(source, reading), None  # before the reference is measured, since it may not be there
-    if dnas:
-        base = resolved.dnas[0]
-    else:
-        measured = measure(job, side)  # type: ignore[arg-type]
-        base = measured.any
-        _warn_of(measured.unreadable)
+    detector = Monitor(learn, level)  # before images are opened, so that a wrong argument fails at once
+    metrics = None if isinstance(reference, DNA) or is_dna_path(reference) else ["dna-emd"]
+    sides = open_sides(
+        (reference, source), Arguments(feature, metrics, layers, num_bins, ranges, num_folds=None, reading=reading)
+    )
+    images, seed = sides.source(1, "A monitor"), None
+    detector.distance = sides.distances[0].name
+    measured = sides.measured(0)
+    _warn_of(measured.unreadable)
     if order == "random" and isinstance(images, ImageSource):
         seed = _SEED
         images = images.take(torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).tolist())
-    return _watched(detector, base, images, job, window, seed)
+    return _watched(detector, measured, images, sides.job, window, seed)
 
 
 def _watched(
-    detector: Monitor, reference: DNA, images: Images, job: Job, size: int, seed: int | None
+    detector: Monitor, reference: Measured, images: Images, job: Job, size: int, seed: int | None
 ) -> Iterator[Window]:
     record = DISTANCES[detector.distance]
     for split in job.run(images, size=size):
         _warn_of(split.unreadable)
         if split.num_images < size:
             break
-        (dna,) = job.values(split).values()
-        result = record.result(reference, dna, with_evidence=False)
+        window = Measured(job.values(split), [])
+        result = record.result(reference.input_of(record), window.input_of(record), with_evidence=False)
         yield replace(detector.add(result.value, split.first, split.last), seed=seed)
 
 

@@ -6,24 +6,21 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
-from torchmetrics_dna.dna.changes import ChangeDictionary, changes_for
-from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
 from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.visible import images_in_words, number, p_in_words
 from torchmetrics_dna.functional.permutation import NUM_FOLDS, SIGNIFICANT
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.images.base import indexed
 from torchmetrics_dna.images.contents import contents, in_common
-from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import Measured, measure
-from torchmetrics_dna.jobs.sides import open_images
-from torchmetrics_dna.statistics.resolve import resolve
+from torchmetrics_dna.jobs.sides import Arguments, open_sides
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
     from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.dna.changes import ChangeDictionary
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.resolve import Feature
@@ -157,24 +154,24 @@ def diff(
 
     """
     what = "A comparison of versions"
-    old_images, new_images = [indexed(side, what) for side in open_images((old, new), what, reading)]
-    distances = resolve_distances(None, [])
-    resolved = resolve(feature, layers, num_bins, ranges, to_gpu=True)
-    dictionary = changes_for(changes, resolved.extractor.name, resolved.extractor.weights_digest)
+    arguments = Arguments(
+        feature, None, layers, num_bins, ranges, changes=changes, num_folds=num_folds, reading=reading
+    )
+    sides = open_sides((old, new), arguments)
+    old_images, new_images = (indexed(sides.source(k, what), what) for k in range(2))
     a, b = (contents(side, reading or Reading()) for side in (old_images, new_images))
     same = [(a.numbers[i], b.numbers[j]) for i, j in in_common(a.digests, b.digests)]
     only_old = sorted(set(a.numbers) - {i for i, _ in same})
     only_new = sorted(set(b.numbers) - {j for _, j in same})
-    job = Job.for_dnas(resolved, kinds_for(distances), reading, num_folds)
     kept, removed, added = (
-        measure(job, side.take(numbers)) if numbers else None
+        measure(sides.job, side.take(numbers)) if numbers else None
         for side, numbers in ((old_images, [i for i, _ in same]), (old_images, only_old), (new_images, only_new))
     )
 
     def compared(first: Measured | None, second: Measured | None) -> Comparison | None:
         if first is None or second is None:
             return None
-        return replace(compare_measured(first, second, distances=distances), changes=dictionary)
+        return replace(compare_measured(first, second, distances=sides.distances), changes=sides.changes)
 
     old_names, new_names = _short_names(old_images, new_images)
     removed_names, added_names = [old_names[i] for i in only_old], [new_names[j] for j in only_new]

@@ -13,7 +13,6 @@ from torch import Tensor
 from torchmetrics_dna.dna.base import check_comparable, check_enough
 from torchmetrics_dna.dna.evidence import weigh_evidence
 from torchmetrics_dna.dna.jackknife import has_negative
-from torchmetrics_dna.extractors.projections import own_layers
 from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
@@ -116,8 +115,8 @@ class Distance:
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
     def layers_of(self, neurons: Neurons) -> list[str]:
-        """Return the layers in the mean and the evidence; per-layer distances leave out projections of others."""
-        return {"neuron": list(neurons), "layer": own_layers(neurons), "set": []}[self.grain]
+        """Return the layers in the mean and the evidence."""
+        return [] if self.grain == "set" else list(neurons)
 
     def result(
         self,
@@ -248,8 +247,7 @@ class Result:
     def mean(self) -> Tensor:
         """Distance over all neurons or layers, a scalar on the device of the values.
 
-        Without weights, image properties beside a network are left out, and projections of other layers if it is per
-        layer.
+        Without weights, image properties beside a network are left out.
         """
         averaged = self._averaged
         weighted = self.weighted if averaged is None else self.weighted[averaged.to(self.weighted.device)]

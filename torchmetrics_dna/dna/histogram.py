@@ -26,7 +26,6 @@ from torchmetrics_dna.dna.gaussian import GaussianDNA
 from torchmetrics_dna.files.damage import check_type
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.emd import MOST_COUNTS, check_counted, dna_emd, dna_emd_on_grid
-from torchmetrics_dna.functional.pairwise import pairwise_dna_emd
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:
@@ -299,7 +298,7 @@ def pairwise_emd(dnas: Sequence[HistogramDNA]) -> Tensor:
     it is the same for all pairs, so that the matrix is symmetric.
     """
     if not dnas[0].self_ranging:
-        return pairwise_dna_emd([dna.counts for dna in dnas])
+        return torch.stack([a.distances(b) for a, b in combinations(dnas, 2)])
     dnas = in_same_bins(*dnas)
     grid, bounds = dnas[0].grid, dnas[0].known_ranges.bounds()
     return torch.stack([dna_emd_on_grid(a.counts, b.counts, grid, *bounds) for a, b in combinations(dnas, 2)])

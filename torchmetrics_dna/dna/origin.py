@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.dna.identity import check_same, identity
 from torchmetrics_dna.extractors import DNAExtractor
-from torchmetrics_dna.extractors.projections import STEP
 from torchmetrics_dna.images.resize import RESIZES
 
 if TYPE_CHECKING:
@@ -14,6 +13,8 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna.base import DNA
     from torchmetrics_dna.dna.features import Features
+
+_ARGUMENTS = ("resize", "input_size", "crop", "mean", "std", "dtype", "channels")  # of DNAExtractor, in a preparation
 
 
 def extractor_of(dna: DNA | Features, layers: Sequence[str] | None = None, **settings: Any) -> DNAExtractor:
@@ -31,11 +32,9 @@ def extractor_of(dna: DNA | Features, layers: Sequence[str] | None = None, **set
     arguments = {
         key: value
         for key, value in (dna.preparation or {}).items()
-        if key != "properties" and value is not None and (key != "resize" or value in RESIZES)
+        if key in _ARGUMENTS and value is not None and (key != "resize" or value in RESIZES)
     }
     layers = layers or list(dna.neurons)
-    if not any(STEP in layer.split(":") for layer in layers):
-        arguments = {key: value for key, value in arguments.items() if not key.startswith("projection")}
     # without a size, images were not resized, or an official file does not record the size
     if "input_size" not in arguments:
         arguments.pop("resize", None)

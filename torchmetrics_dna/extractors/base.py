@@ -22,7 +22,6 @@ from torchmetrics_dna.extractors.compiled import CompiledCapture
 from torchmetrics_dna.extractors.cpu import PackedWeights, cut, rounding_alike
 from torchmetrics_dna.extractors.guard import borrowing, float32_by_default, lock_of
 from torchmetrics_dna.extractors.layout import Layout, in_order, or_nan
-from torchmetrics_dna.extractors.projections import NUM_PROJECTIONS, STEP, Projections
 from torchmetrics_dna.extractors.sharing import PooledLayer, Shareable, shared
 from torchmetrics_dna.extractors.timm_models import untagged
 from torchmetrics_dna.files.download import fetch
@@ -67,8 +66,7 @@ class DNAExtractor(Shareable):
         layers: Names of the layers, in this order: layers of the preset, submodules of the network, or entries of its
             output. Default: all layers of a preset; every block or stage and the final norm of a timm model; the output
             of another module. A name may end with a view: ``"last_norm:class"`` is the class token of that layer,
-            ``"head:mean"`` the mean over positions, ``"head:unit"`` the neurons of each position divided by their norm,
-            ``"head:projected"`` its ``projections``.
+            ``"head:mean"`` the mean over positions, ``"head:unit"`` the neurons of each position divided by their norm.
         weights_path: Weights for a preset or timm model, instead of the default source: a file (a state dict, or the
             official file), or a folder, which is searched for ``NAME.safetensors``, ``NAME.pth`` and the path of the
             file in its repository; ``NAME.ranges.json`` or the official ranges in that folder are used with it.
@@ -85,13 +83,9 @@ class DNAExtractor(Shareable):
         properties: Whether to measure properties of the original images, before any resize, too: the layer
             ``"properties"`` of :func:`~torchmetrics_dna.images.properties.image_properties`, whose neurons have names.
             It comes first, unless ``layers`` places it. The feature ``"properties"`` has only that layer, no network.
-        projections: Number of random directions to project each layer on, too, which respond to combinations of
-            neurons: layers named ``"head:projected"``, which come first unless ``layers`` lists them. Default: 64 if
-            ``layers`` names one, else none.
-        projection_seed: Seed of the directions.
-        compile: Whether to run a named network by ``torch.compile``, which pays for several thousand images. The code
-            is kept in ``~/.cache/torch/inductor``, where later processes load it, unless ``TORCHINDUCTOR_CACHE_DIR`` is
-            set. Activations change by rounding, so counts are not equal to those without it.
+        compile: Whether to run a named network by ``torch.compile``, which pays for several thousand images. Torch
+            keeps the code in ``~/.cache/torch/inductor``, where later processes load it, unless
+            ``TORCHINDUCTOR_CACHE_DIR`` is set. Activations change by rounding, so counts differ from those without it.
         device: Device to move the network to; None to leave it in place (the CPU for a named network).
 
     Attributes:
@@ -133,8 +127,6 @@ class DNAExtractor(Shareable):
         channels: int = 3,
         dtype: str | torch.dtype | None = None,
         properties: bool = False,
-        projections: int | None = None,
-        projection_seed: int = 0,
         compile: bool = False,  # noqa: A002 - torch's own word
         device: str | torch.device | None = None,
     ) -> None:
@@ -166,13 +158,10 @@ class DNAExtractor(Shareable):
         self._packed_version: Hashable = None
         self._known_weights: tuple[Hashable, str] | None = None
         self._submodules = built.submodules
-        if projections is None and any(STEP in view.steps for view in built.views.values()):
-            projections = NUM_PROJECTIONS
-        self._projections = Projections.of(built.outputs, projections, projection_seed)
         self.neurons = in_order(self._lay_out(built), layers or (), properties or feature == LAYER)
         built.load()  # after the layout: probing a network without weights is faster
         self.has_properties = LAYER in self.neurons
-        self._ranges = built.ranges if self._projections is None else None  # ranges don't cover projections
+        self._ranges = built.ranges
         self._compiled = CompiledCapture(self.network, self._submodules) if compile else None
         if device is not None:
             self.to(device)
@@ -203,15 +192,15 @@ class DNAExtractor(Shareable):
         """Value that is equal as long as weights, buffers and their dtypes are; cheap, and without a device sync.
 
         Ask for it before and after, and for :attr:`weights_digest` only where it differs. It has torch's version
-        counters, addresses and, on the CPU, sampled values. On other devices, writes that torch does not count, such as
-        to ``.data`` or by the replay of a CUDA graph, are missed.
+        counters, addresses and, of a user's module on the CPU, sampled values. On other devices, writes that torch does
+        not count, such as to ``.data`` or by the replay of a CUDA graph, are missed.
         """
-        return _version_of(self.network)
+        return _version_of(self.network, with_values=not self._own)
 
     @property
     def weights_digest(self) -> str:
         """Digest of the current weights of the network, 16 hexadecimal digits; computed anew where they changed."""
-        version = _version_of(self.network, waits=True)
+        version = _version_of(self.network, with_values=not self._own, waits=True)
         if self._known_weights is None or self._known_weights[0] != version:
             self._known_weights = version, self._hash_weights()
         return self._known_weights[1]
@@ -249,7 +238,6 @@ class DNAExtractor(Shareable):
             "dtype": ", ".join(dtypes).replace("torch.", "") or None,
         }
         settings |= {"channels": self._channels} if self._channels != 3 else {}
-        settings |= self._projections.preparation if self._projections else {}
         return settings | ({"properties": VERSION} if self.has_properties else {})
 
     def forward(self, imgs: Tensor, properties: Tensor | None = None, resized: bool = False) -> dict[str, Tensor]:
@@ -420,7 +408,7 @@ class DNAExtractor(Shareable):
         if not self._own and self.device.type == "meta":
             raise ValueError("The module is on the meta device, so it has no weights; load them before")
         with lock_of(self.network), borrowing(self.network, self._own):
-            self._layout = Layout.of(built, self.input_size, self._channels, self._projections)
+            self._layout = Layout.of(built, self.input_size, self._channels)
         self.bytes_per_image = self._layout.bytes_per_image
         convolutions = sum(weight.ndim == 4 for weight in self.network.parameters())
         at_once = _AT_ONCE if convolutions > 1 else _AT_ONCE_OF_TRANSFORMERS  # one makes patches
@@ -448,8 +436,8 @@ def _size(value: Any) -> tuple[int, int]:
     return sides
 
 
-def _version_of(network: nn.Module, waits: bool = False) -> Hashable:
-    """Return a cheap fingerprint of the weights: addresses, torch's version counters, and sampled values.
+def _version_of(network: nn.Module, with_values: bool, waits: bool = False) -> Hashable:
+    """Return a cheap fingerprint of the weights: addresses, torch's version counters, and values if asked for.
 
     Version counters miss writes to ``.data``, such as those of moving averages; these change the sampled values, which
     are read on devices other than the CPU only if the host may wait.
@@ -459,9 +447,13 @@ def _version_of(network: nn.Module, waits: bool = False) -> Hashable:
             tensor.data_ptr(),
             None if tensor.is_inference() else tensor._version,
             tensor.dtype,
-            tuple(tensor.detach().flatten()[:: tensor.numel() // _SAMPLES + 1].tolist())
-            if waits or tensor.device.type == "cpu"
-            else None,
+            _sample_of(tensor) if with_values and (waits or tensor.device.type == "cpu") else None,
         )
         for tensor in chain(network.parameters(), network.buffers())
     )
+
+
+def _sample_of(tensor: Tensor) -> tuple[float, ...]:
+    is_last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+    flat = (tensor.detach().movedim(1, 3) if is_last else tensor.detach()).flatten()  # a view, without a copy
+    return tuple(flat[:: len(flat) // _SAMPLES + 1].tolist())

@@ -11,8 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from torchmetrics_dna.extractors.torchscript import is_torchscript, torchscript_state
-
 if TYPE_CHECKING:
     import os
 
@@ -30,7 +28,7 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str], preset: Prese
 
     Args:
         network: The network; may be on the meta device.
-        path: A ``.safetensors`` file, a TorchScript archive, or a state dict written by ``torch.save``, alone or under
+        path: A ``.safetensors`` file, or a state dict written by ``torch.save``, alone or under
             the key ``state_dict``, ``model_state_dict`` or ``model``.
         preset: Preset that describes how official files differ from the network.
 
@@ -61,8 +59,6 @@ def _read(path: Path) -> State:
             from safetensors.torch import load_file
 
             return load_file(path)
-        if is_torchscript(path):
-            return torchscript_state(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
         for key in ("state_dict", "model_state_dict", "model"):
             if isinstance(content.get(key), dict):

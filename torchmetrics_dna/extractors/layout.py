@@ -11,8 +11,7 @@ from torch import Tensor
 
 from torchmetrics_dna.extractors.axes import neuron_axes
 from torchmetrics_dna.extractors.capture import Probed, probe, submodules_in_words
-from torchmetrics_dna.extractors.projections import STEP as PROJECTED
-from torchmetrics_dna.extractors.views import View, with_projected
+from torchmetrics_dna.extractors.views import View
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES
 from torchmetrics_dna.neurons.index import Neurons
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torchmetrics_dna.extractors.build import Plan
-    from torchmetrics_dna.extractors.projections import Projections
 
 _DUMMY_SIZE = (224, 224)
 
@@ -33,9 +31,8 @@ class Layout:
         views: Output and view of each layer.
         axes: Axis of the neurons in each output.
         widths: Number of neurons of each layer.
-        bytes_per_image: Memory of the outputs and projections of one image, in bytes.
+        bytes_per_image: Memory of the outputs of one image, in bytes.
         probed: What a pass of one image showed.
-        projections: Random directions to project on, or None.
 
     """
 
@@ -44,15 +41,10 @@ class Layout:
     widths: Mapping[str, int]
     bytes_per_image: int
     probed: Probed
-    projections: Projections | None = None
 
     @classmethod
-    def of(
-        cls, plan: Plan, size: tuple[int, int] | None, channels: int, projections: Projections | None = None
-    ) -> Layout:
+    def of(cls, plan: Plan, size: tuple[int, int] | None, channels: int) -> Layout:
         """Probe the network with an image of this size and number of channels.
-
-        With ``projections``, those of each layer come first, unless the plan lists them.
 
         Raises:
             ValueError: If the network fails, a layer does not exist, or its neurons are ambiguous.
@@ -69,21 +61,16 @@ class Layout:
                 )
         shapes = {source: shapes[source] for source in plan.outputs or shapes}
         views = plan.views or {source: View(source) for source in shapes}
-        views = with_projected(views) if projections else views
         for layer, view in views.items():
             view.check(layer, shapes[view.source], plan.network)
         axes = neuron_axes(plan.network, plan.submodules, shapes, size, channels)
         outputs = {source: shape[axes[source]] for source, shape in shapes.items()}
-        widths = {layer: view.width(outputs[view.source], projections) for layer, view in views.items()}
+        widths = {layer: outputs[view.source] for layer, view in views.items()}
         for layer, width in widths.items():
             if not width:
                 raise ValueError(f"Layer {layer!r} has no neurons: it gives shape {tuple(shapes[views[layer].source])}")
-        numbers = {source: prod(shape[1:]) for source, shape in shapes.items()}
-        projected = [view.source for view in views.values() if PROJECTED in view.steps]
-        projected_values = (
-            sum(numbers[source] // outputs[source] * projections.count for source in projected) if projections else 0
-        )
-        return cls(views, axes, widths, 4 * (sum(numbers.values()) + projected_values), probed, projections)
+        numbers = sum(prod(shape[1:]) for shape in shapes.values())
+        return cls(views, axes, widths, 4 * numbers, probed)
 
     def read(self, outputs: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
         """Return the activations of each layer, ``(count, n, *positions)``.
@@ -105,7 +92,7 @@ class Layout:
                     f"Layer {layer!r} gave shape {tuple(output.shape)} for {count} images, but {tuple(expected)} for"
                     " one; give a module with one row for each image"
                 )
-            values = view.take(output.movedim(self.axes[view.source], 1), self.projections)
+            values = view.take(output.movedim(self.axes[view.source], 1))
             if values.shape[1] != self.widths[layer]:
                 raise ValueError(
                     f"Layer {layer!r} gave {values.shape[1]} neurons, but {self.widths[layer]} for the image it was"

@@ -23,7 +23,6 @@ class Network:
     weights_path: str | os.PathLike[str] | None = None
     crop: Crop | None = None
     properties: bool | None = None
-    projections: int | None = None
     layers: Sequence[str] | None = None
     device: str | torch.device | None = None
 

@@ -259,14 +259,6 @@ _RECORDS = (
         unused=("incre_modules.", "downsamp_modules.", "final_layer.", "classifier.", "last_layer."),
     ),
     _DINOV2,
-    _vit(
-        "dinov3_vit_base",
-        "vit_base_patch16_dinov3.lvd1689m",
-        (12, 768),
-        "hub:timm/vit_base_patch16_dinov3.lvd1689m@c6a5fb7d12bbd3cf3b0079253141c3332aaed7da/model.safetensors",
-        "DINOv3",
-        input_size=(256, 256),
-    ),
     _dinov2("dinov2_edm2", "torch"),
     _dinov2("dinov2_dgm_eval", "pillow"),
     _vit(

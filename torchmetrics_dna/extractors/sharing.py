@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from functools import wraps
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
@@ -14,25 +14,12 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from torchmetrics_dna.neurons.index import Neurons
+    from torchmetrics_dna.extractors.base import DNAExtractor
 
 Activations = list[dict[str, "Tensor"]]  # of consecutive parts of a batch
 
 
-class Extractor(Protocol):
-    """Interface of :class:`DNAExtractor` that is used here."""
-
-    neurons: Neurons
-
-    @property
-    def weights_version(self) -> Hashable:
-        """Value that changes with the weights."""
-
-    def in_parts(self, imgs: Tensor) -> Activations:
-        """Return the activations as a list of consecutive parts of the batch."""
-
-
-def shared(extractor: Extractor, imgs: Tensor, run: Callable[[Tensor], Activations]) -> Activations:
+def shared(extractor: DNAExtractor, imgs: Tensor, run: Callable[[Tensor], Activations]) -> Activations:
     """Return ``run(imgs)``, or what it gave another member in the same call of a collection.
 
     Metrics outside of collections run the network each.
@@ -94,9 +81,9 @@ class _Call:
 
     def __init__(self, members: Sequence[nn.Module]) -> None:
         self._members = members
-        self._passes: dict[Extractor, _Pass] = {}
+        self._passes: dict[DNAExtractor, _Pass] = {}
 
-    def activations(self, extractor: Extractor, imgs: Tensor, run: Callable[[Tensor], Activations]) -> Activations:
+    def activations(self, extractor: DNAExtractor, imgs: Tensor, run: Callable[[Tensor], Activations]) -> Activations:
         found, weights = self._passes.pop(extractor, None), extractor.weights_version
         if found is None or not found.is_of(imgs, weights):
             kept = imgs.detach().clone() if imgs.device.type == "cpu" else imgs
@@ -133,7 +120,7 @@ class PooledLayer(Shareable):
 
     """
 
-    def __init__(self, extractor: Extractor, layer: str) -> None:
+    def __init__(self, extractor: DNAExtractor, layer: str) -> None:
         super().__init__()
         if layer not in extractor.neurons:
             raise ValueError(f"Unknown layer {layer!r}; the layers are: {', '.join(extractor.neurons)}")

@@ -1,4 +1,4 @@
-"""Views of a layer, which its name ends with: class token, mean over positions, unit vectors, random projections."""
+"""Views of a layer, which its name ends with: class token, mean over positions, unit vectors."""
 
 from __future__ import annotations
 
@@ -8,14 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from torchmetrics_dna.extractors.projections import STEP as PROJECTED
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from torch import nn
-
-    from torchmetrics_dna.extractors.projections import Projections
 
 _CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")  # of timm, transformers, torchvision and CLIP
 
@@ -37,24 +33,19 @@ class View(NamedTuple):
         """Parse the view in a layer's name; ValueError if there is no such view."""
         source, *steps = layer.split(":")
         for step in steps:
-            if step not in (*_STEPS, PROJECTED):
-                names = ", ".join((*_STEPS, PROJECTED))
-                raise ValueError(f"Unknown view {step!r} of layer {source!r}; the views are: {names}")
+            if step not in _STEPS:
+                raise ValueError(f"Unknown view {step!r} of layer {source!r}; the views are: {', '.join(_STEPS)}")
         return cls(source, tuple(steps))
 
     def after(self, steps: Sequence[str]) -> View:
         """Compose this view with ``steps`` before it."""
         return View(self.source, (*steps, *self.steps))
 
-    def take(self, activations: Tensor, projections: Projections | None = None) -> Tensor:
+    def take(self, activations: Tensor) -> Tensor:
         """Apply the view to activations ``(B, n, *positions)``; positions are kept or reduced to ``(B, n)``."""
         for step in self.steps:
-            activations = projections(activations) if step == PROJECTED and projections else _STEPS[step](activations)
+            activations = _STEPS[step](activations)
         return activations
-
-    def width(self, neurons: int, projections: Projections | None) -> int:
-        """Return the number of neurons of the view, given that of the output."""
-        return projections.count if projections and PROJECTED in self.steps else neurons
 
     def check(self, layer: str, shape: Sequence[int], network: nn.Module) -> None:
         """Check that the output supports the view.
@@ -81,21 +72,13 @@ class View(NamedTuple):
                     f" {', '.join(_CLASS_TOKENS[:-1])} or {_CLASS_TOKENS[-1]} before {self.source!r}; take the view"
                     " 'mean'"
                 )
-            tokens = tokens and step in ("unit", PROJECTED)
+            tokens = tokens and step == "unit"
 
 
 def views_of(layers: Sequence[str]) -> tuple[list[str], dict[str, View]]:
     """Return the outputs that layers need, each once, and the view of each layer."""
     views = {layer: View.of(layer) for layer in layers}
     return list(dict.fromkeys(view.source for view in views.values())), views
-
-
-def with_projected(views: Mapping[str, View]) -> dict[str, View]:
-    """Prepend the projection of each view, unless a view is projected already."""
-    if any(PROJECTED in view.steps for view in views.values()):
-        return dict(views)
-    projected = {f"{layer}:{PROJECTED}": View(view.source, (*view.steps, PROJECTED)) for layer, view in views.items()}
-    return projected | dict(views)
 
 
 def plain(views: Mapping[str, View]) -> bool:

@@ -85,7 +85,7 @@ def dna_emd_on_grid(counts_a: Tensor, counts_b: Tensor, grid: Grid, low: Tensor,
     """
     begin, end, per_bounds = bounds_on_grid(grid, low, high)
     fast = _fast(counts_a, counts_b)
-    areas = (fast.area_of_rows if fast else area_of_rows)(counts_a, counts_b, begin, end)
+    areas = (fast.emd_of_rows if fast else area_of_rows)(counts_a, counts_b, begin, end)
     return areas * (counts_a.shape[1] * per_bounds)
 
 
@@ -116,7 +116,7 @@ def area_of_rows(counts_a: Tensor, counts_b: Tensor, begin: Tensor, end: Tensor)
 def _fast(*counts: Tensor) -> Any:
     """Return the compiled distances if they support these counts, else None."""
     on_cpu = all(tensor.device.type == "cpu" and tensor.dtype == torch.int64 for tensor in counts)
-    return optional("functional.cpu") if on_cpu else None
+    return optional("binning.cpu") if on_cpu else None
 
 
 def _area(left: Tensor, right: Tensor, length: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torchmetrics_dna.binning.histogram import check_finite, finite_layers
 from torchmetrics_dna.binning.layouts import chunks, placed, sent
 from torchmetrics_dna.binning.single_rows import histograms_of, row_of_bins
 from torchmetrics_dna.extras import optional
+from torchmetrics_dna.functional.emd import cumulative_share
 from torchmetrics_dna.functional.reduction import check_weights, sum_over_neurons
 
 if TYPE_CHECKING:
@@ -120,12 +121,14 @@ def realism_of_parts(
     weights = weights_or_mean(weights, neurons).cpu()
     images = sum(len(next(iter(part.values()))) for part in parts)
     distances = torch.zeros(len(references), images, neurons, dtype=torch.float64, device=device)
-    fast = optional("functional.cpu") if device.type == "cpu" else None
-    fill = fast.fill_distances_ if fast and fast.covers(parts, bins.num_bins) else fill_distances_
+    fast = optional("binning.cpu") if device.type == "cpu" and storage is None else None
     wait = wait or device.type == "cpu"
-    if wait and fill is fill_distances_:
-        check_finite(parts)
-    fill(distances, parts, references, bins, weights, storage)
+    if fast and fast.covers(parts, bins.num_bins):
+        fast.fill_distances_(distances, parts, references, bins, weights)
+    else:
+        if wait:
+            check_finite(parts)
+        fill_distances_(distances, parts, references, bins, weights, storage)
     scores = _scores(distances, sent(weights, device), wait)
     return scores if wait else torch.where(finite_layers(parts).all(), scores, torch.nan)
 
@@ -135,12 +138,8 @@ def realism_of_rows(rows: Tensor, layout: SingleRows, references: Tensor, weight
     neurons = references.shape[1]
     weights = weights_or_mean(weights, neurons).to(references.device)
     distances = torch.zeros(len(references), len(rows), neurons, dtype=torch.float64, device=references.device)
-    fast = optional("functional.cpu") if references.device.type == "cpu" else None
-    if fast:
-        fast.fill_from_rows_(distances, rows, layout, references)
-    else:
-        for chosen, positions, histograms in layout.histograms(rows):
-            distances[:, :, chosen] = _distances_to(histograms, references[:, chosen], positions)
+    for chosen, positions, histograms in layout.histograms(rows):
+        distances[:, :, chosen] = _distances_to(histograms, references[:, chosen], positions)
     return _scores(distances, weights, wait=True)
 
 
@@ -207,10 +206,5 @@ def _layer_distances(
 
 def _distances_to(histograms: Tensor, references: Tensor, positions: int) -> Tensor:
     """Compute distances ``(S, images, n)`` of histograms ``(n, images, num_bins)`` to ``(S, n, num_bins)``."""
-    sums = histograms.cumsum(2).double()
-    distances = []
-    for counts in references:
-        cumulative = counts.cumsum(1).double()
-        expected = cumulative * (positions / cumulative[:, -1:])  # scaled to the activations of one image
-        distances.append((sums - expected[:, None]).abs_().sum(2).T / positions)
-    return torch.stack(distances)
+    shares = histograms.cumsum(2).double() / positions
+    return torch.stack([(shares - cumulative_share(counts)[:, None]).abs_().sum(2).T for counts in references])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zipfile
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from math import prod
 from pathlib import Path
@@ -96,19 +97,27 @@ class _Mapped:
         return {**self.__dict__, "_array": None}
 
 
+@contextmanager
+def _opened(path: str, column: str | None) -> Iterator[tuple[BinaryIO, IO[bytes], zipfile.ZipInfo | None]]:
+    """Open a file, and in it the array of images, which is a member of an ``.npz``."""
+    is_npy = suffix_of(path) == ".npy"
+    with open_file(path, forwards=is_npy) as file:
+        if is_npy:
+            yield file, file, None
+            return
+        with zipfile.ZipFile(file) as archive:
+            info = plain_member(archive, _member(archive, column, path))
+            with archive.open(info) as member:
+                yield file, member, info
+
+
 def _layout(path: str, column: str | None) -> _Layout:
     """Return the layout of the array in a file; ValueError if it is not an array of images."""
-    with refusing(public(path), "an array of images"), open_file(path) as file:
-        if suffix_of(path) == ".npy":
-            shape, fortran, dtype = read_npy_header(file)
-            offset: int | None = file.tell()
-        else:
-            with zipfile.ZipFile(file) as archive:
-                info = plain_member(archive, _member(archive, column, path))
-                with archive.open(info) as member:
-                    shape, fortran, dtype = read_npy_header(member)
-                    inner = member.tell()
-            offset = None if info.compress_type != zipfile.ZIP_STORED else _start(file, info) + inner
+    with refusing(public(path), "an array of images"), _opened(path, column) as (file, array, info):
+        shape, fortran, dtype = read_npy_header(array)
+        offset: int | None = array.tell()
+        if info is not None:
+            offset = _start(file, info) + array.tell() if info.compress_type == zipfile.ZIP_STORED else None
         # shape and dtype without memory
         check_array(np.broadcast_to(np.empty((), dtype), shape), "Images", 4)
         single = shape[-3:]
@@ -126,14 +135,8 @@ def _layout(path: str, column: str | None) -> _Layout:
 @lru_cache(64)
 def _check_sum(path: str, column: str | None, stamp: str) -> None:  # noqa: ARG001  # part of the cache key
     """Raise ValueError if the checksum of an ``.npz`` member is wrong, which memory maps do not verify."""
-    if suffix_of(path) == ".npy":  # has no checksum
-        return
-    with (
-        refusing(path, "an array of images"),
-        zipfile.ZipFile(path) as archive,
-        archive.open(plain_member(archive, _member(archive, column, path))) as member,
-    ):
-        while member.read(_CHUNK):
+    with refusing(path, "an array of images"), _opened(path, column) as (_, array, info):
+        while info is not None and array.read(_CHUNK):
             pass
 
 
@@ -174,25 +177,16 @@ def _start(file: BinaryIO, info: zipfile.ZipInfo) -> int:
 
 def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
     """Stream the images of an array, with one in memory at a time."""
-    forwards = suffix_of(path) == ".npy"
-    with open_file(path, forwards=forwards) as file:
-        if forwards:
-            yield from _images(file)
-            return
-        with zipfile.ZipFile(file) as archive, archive.open(_member(archive, reading.column, path)) as member:
-            yield from _images(member)
-
-
-def _images(file: IO[bytes]) -> Iterator[tuple[str, Any]]:
-    shape, _, dtype = read_npy_header(file)
-    shape = shape if len(shape) == 4 else (1, *shape)
-    size = dtype.itemsize * prod(shape[1:])
-    for i in range(shape[0]):
-        data = b""
-        while len(data) < size and (more := file.read(size - len(data))):
-            data += more
-        if len(data) < size:
-            raise ValueError("it has been cut off; copy it anew")
-        yield str(i), np.frombuffer(data, dtype).reshape(shape[1:])
-    if file.read(1):  # reading to the end also makes zipfile verify the checksum
-        raise ValueError("it goes on after its last image; copy it anew")
+    with _opened(path, reading.column) as (_, file, _):
+        shape, _, dtype = read_npy_header(file)
+        shape = shape if len(shape) == 4 else (1, *shape)
+        size = dtype.itemsize * prod(shape[1:])
+        for i in range(shape[0]):
+            data = b""
+            while len(data) < size and (more := file.read(size - len(data))):
+                data += more
+            if len(data) < size:
+                raise ValueError("it has been cut off; copy it anew")
+            yield str(i), np.frombuffer(data, dtype).reshape(shape[1:])
+        if file.read(1):  # reading to the end also makes zipfile verify the checksum
+            raise ValueError("it goes on after its last image; copy it anew")

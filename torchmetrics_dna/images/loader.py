@@ -91,11 +91,8 @@ def load_batches(
 
     """
     reading = reading or Reading()
-    decoded, workers = (
-        _Decoded(source, size, crop, resize, properties, notes),
-        _workers_for(source, reading.num_workers),
-    )
-    items = _items_of_parts(source, parts)
+    decoded = _Decoded(source, size, crop, resize, properties, notes)
+    workers, items = _workers_for(source, reading.num_workers), _items_of_parts(source, parts)
     if isinstance(source, ImageStream) and source.decoded:
         items, workers = map(partial(_in_threads, decoded.load, workers), items), 0
     loader: DataLoader[Any] = DataLoader(

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.extractors.cpu import cut
@@ -25,8 +26,6 @@ from torchmetrics_dna.statistics.folds import FoldedStatistic, bins_of_folds, gr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from torch import Tensor
 
     from torchmetrics_dna.dna.distance import Kind
     from torchmetrics_dna.extractors import DNAExtractor
@@ -50,6 +49,16 @@ class Split:
     numbers: list[int] = field(default_factory=list)  # indices in the source, or numbers in a stream; if rows are kept
     names: list[str] = field(default_factory=list)  # of the images with numbers
     notes: dict[str, list[Tensor]] = field(default_factory=dict)  # folds and thumbnails of batches, if folds are kept
+
+
+class Share(NamedTuple):
+    """What was read of an image set in one process or part."""
+
+    num_images: int
+    unreadable: list[str]  # one line for each image that was left out
+    numbers: Sequence[int]  # of the images, as in Split
+    names: Sequence[str]
+    rows: Mapping[str, Tensor]  # other values of each image, by name
 
 
 class Activated(NamedTuple):
@@ -178,6 +187,15 @@ class Job:
         """Return the value of each statistic; DNAs are on the CPU, and may be views of the split."""
         values = {name: statistic.value(split.states[name]) for name, statistic in self.statistics.items()}
         return {name: value.to("cpu") if isinstance(value, DNA) else value for name, value in values.items()}
+
+    def shared(self, split: Split) -> tuple[dict[str, Any], Share]:
+        """Return the DNAs of a split, and what else was read of it: values of single images, folds and thumbnails."""
+        values = self.values(split)
+        rows = {name: values.pop(name) for name, statistic in self.statistics.items() if statistic.by_image}
+        if self.num_folds is not None:
+            rows |= {"folds": torch.zeros(0, dtype=torch.int64), "thumbnails": torch.zeros(0, dtype=torch.uint8)}
+            rows |= {name: torch.cat(batches) for name, batches in split.notes.items()}
+        return values, Share(split.num_images, split.unreadable, split.numbers, split.names, rows)
 
     @property
     def keeps_rows(self) -> bool:

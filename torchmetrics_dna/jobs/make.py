@@ -14,20 +14,19 @@ from torchmetrics_dna.images import ImageStream, Reading, open_source
 from torchmetrics_dna.images.addresses import check_writable, is_address
 from torchmetrics_dna.images.base import left_out_in_words
 from torchmetrics_dna.images.sources import check_used
-from torchmetrics_dna.jobs.elsewhere import check_elsewhere, finish_elsewhere
 from torchmetrics_dna.jobs.groups import grouping
 from torchmetrics_dna.jobs.job import Job, is_small_job
 from torchmetrics_dna.jobs.measure import measure
+from torchmetrics_dna.jobs.on_ray import check_on_ray, finish_on_ray
 from torchmetrics_dna.jobs.parts import Parts
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
-from torchmetrics_dna.statistics.resolve import resolve
+from torchmetrics_dna.jobs.sides import Arguments, open_sides
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.images import Source
-    from torchmetrics_dna.jobs.engine import Engine
     from torchmetrics_dna.jobs.groups import Groups
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.resolve import Feature
@@ -45,7 +44,7 @@ def make_dna(
     groups: Groups | None = None,
     reading: Reading | None = None,
     distributed: bool = False,
-    on: Engine | str | None = None,
+    on: str | None = None,
 ) -> DNA:
     """Make the DNA of an image set (section 3.2 of the paper).
 
@@ -63,7 +62,7 @@ def make_dna(
         reading: Options for reading the images.
         distributed: Share the images among the processes of torch.distributed; all must make the same call, and all
             get the same result.
-        on: Engine that measures the images on other machines, such as ``"ray"``, see :func:`engine_of`.
+        on: Ray cluster that measures the images, such as ``"ray"``, see :func:`finish_on_ray`.
 
     Returns:
         A :class:`HistogramDNA`, :class:`GaussianDNA` or :class:`LayerGaussianDNA`, on the CPU.
@@ -81,12 +80,14 @@ efficientnet_lite0)
     with in_step(distributed):
         if kind not in get_args(Kind):
             raise ValueError(f"Argument `kind` expected to be one of {get_args(Kind)}, but got {kind!r}")
-        resolved = resolve(feature, layers, num_bins, ranges, histograms=kind == "histogram", to_gpu=True)
-        images = open_source(source, reading)
-        check_used(reading or Reading(), images)
-        with without_numba(is_small_job(images)):
-            job = Job.for_dnas(resolved, [kind], reading, num_folds, groups)
-            measured = measure(job, images, distributed=distributed, on=on)
+        arguments = Arguments(
+            feature, None, layers, num_bins, ranges, num_folds=num_folds, groups=None if groups is None else (groups,),
+            reading=reading, distributed=distributed, on=on,
+        )  # fmt: skip
+        sides = open_sides([source], arguments, [kind])
+        sides.source(0, "A DNA")
+        with without_numba(sides.is_small):
+            measured = sides.measured(0)
     if left_out := measured.unreadable:
         warnings.warn(f"{left_out_in_words(left_out)}, the first: {left_out[0]}", stacklevel=2)
     return measured.any
@@ -97,7 +98,7 @@ def make_files(
     output: str | os.PathLike[str],
     job: Job,
     *,
-    on: Engine | str | None = None,
+    on: str | None = None,
     resume: bool = False,
     notes: str = "",
 ) -> tuple[dict[str, Path | str], list[str]]:
@@ -113,7 +114,7 @@ def make_files(
         output: Path of the file, or an address such as ``s3://bucket/x.dna.npz``, whose folder of parts is in the
             working directory; with several kinds, ``x.dna.npz`` stands for ``x.histogram.dna.npz`` and so on.
         job: The kinds of DNA to make, see :meth:`Job.for_dnas`.
-        on: Engine whose workers measure the parts, see :func:`engine_of`.
+        on: Ray cluster that measures the parts, see :func:`finish_on_ray`.
         resume: Resume from the finished parts of an interrupted call.
         notes: Text to store in the files.
 
@@ -133,7 +134,7 @@ def make_files(
             grouping(images, job.groups)
         paths = output_paths(output, list(job.statistics))
         if on is not None:
-            check_elsewhere(images)
+            check_on_ray(on, images)
         if isinstance(images, ImageStream) and not images.of_files:
             return paths, _measure_stream(images, job, paths, resume, notes)
         parts = Parts(parts_folder(output), images, job)
@@ -146,7 +147,8 @@ def make_files(
                 parts.measure(missing[rank() :: world_size()])
                 gather(None)  # wait until all parts are there
             else:
-                finish_elsewhere(parts, on)
+                for _ in finish_on_ray(parts, on):
+                    pass
             dnas = parts.merged()
             if rank() == 0:
                 for kind, dna in dnas:

@@ -14,9 +14,9 @@ from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.dna.fid_statistics import is_unnamed
 from torchmetrics_dna.images import ImageSource, open_source
-from torchmetrics_dna.jobs.elsewhere import check_elsewhere, finish_elsewhere
 from torchmetrics_dna.jobs.features import SpatialMeans
 from torchmetrics_dna.jobs.job import check_any_read
+from torchmetrics_dna.jobs.on_ray import check_on_ray, finish_on_ray
 from torchmetrics_dna.jobs.parts import Parts
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.images import Images, Source
-    from torchmetrics_dna.jobs.engine import Engine
-    from torchmetrics_dna.jobs.job import Job, Split
+    from torchmetrics_dna.jobs.job import Job, Share
     from torchmetrics_dna.statistics import State
 
 
@@ -88,7 +87,7 @@ class Measured:
 
 
 def measure(
-    job: Job, source: Source, *, distributed: bool = False, own: bool = False, on: Engine | str | None = None
+    job: Job, source: Source, *, distributed: bool = False, own: bool = False, on: str | None = None
 ) -> Measured:
     """Run all images of a source through a job once.
 
@@ -97,7 +96,7 @@ def measure(
         source: Images, see :func:`open_source`.
         distributed: Share the images among the processes of torch.distributed; all get the same result.
         own: Whether each process has images of its own; with ``distributed``, all are measured as one set.
-        on: Engine that measures them on other machines, see :func:`engine_of`.
+        on: Ray cluster that measures them, see :func:`finish_on_ray`.
 
     Raises:
         ValueError: If there are no images, one can't be read, or activations are not finite.
@@ -106,24 +105,38 @@ def measure(
     with in_step(distributed):
         images = open_source(source, job.reading)
         if on is not None:
-            return _measure_elsewhere(job, images, on)
+            check_on_ray(on, images)
+            with TemporaryDirectory() as folder:
+                parts = Parts(Path(folder), images, job)
+                shares = list(finish_on_ray(parts, on))
+                return _measured(job, images, dict(parts.merged()), shares, {})
         share = images.split(rank(), world_size()) if distributed and not own else images.split(0, 1)
         (split,) = job.run(share, whole=images)
-        unreadable, num_images = split.unreadable, split.num_images
         if distributed:
-            shares = gather((unreadable, num_images))
-            unreadable, num_images = [line for lines, _ in shares for line in lines], sum(count for _, count in shares)
+            gather(None)  # so that the error of one is that of all
             for name, statistic in job.statistics.items():
                 statistic.reduce_(split.states[name])
-        check_any_read(num_images + len(unreadable), unreadable, images.label)
-        values = job.values(split)
-        rows = {name: values.pop(name) for name, statistic in job.statistics.items() if statistic.by_image}
+        values, read = job.shared(split)
         # rows are copied in order, so the state need not hold them
-        states = {name: {key: t for key, t in split.states[name].items() if key != "rows"} for name in rows}
-        rows |= _notes(job, split)
-        numbers, names, ordered_rows = _in_order(rows, split, images, distributed)
-        features = _features(job, ordered_rows, names)
-        return Measured(values, sorted(unreadable), numbers, names, ordered_rows, features, states)
+        by_image = [name for name, statistic in job.statistics.items() if statistic.by_image]
+        states = {name: {key: t for key, t in split.states[name].items() if key != "rows"} for name in by_image}
+        return _measured(job, images, values, gather(read) if distributed else [read], states)
+
+
+def _measured(
+    job: Job, images: Images, dnas: dict[str, DNA], shares: Sequence[Share], states: Mapping[str, State]
+) -> Measured:
+    """Put together what was read of an image set, in the order of the source."""
+    unreadable = sorted(line for share in shares for line in share.unreadable)
+    check_any_read(sum(share.num_images for share in shares) + len(unreadable), unreadable, images.label)
+    numbers = torch.tensor([number for share in shares for number in share.numbers], dtype=torch.int64)
+    names, order = [name for share in shares for name in share.names], numbers.argsort()
+    # an empty share has rows of another shape, which can't be concatenated
+    read = [share for share in shares if share.numbers]
+    rows = {name: torch.cat([share.rows[name] for share in read])[order] for name in (read[0].rows if read else ())}
+    in_order = numbers[order].tolist() if isinstance(images, ImageSource) else list(range(len(numbers)))
+    names = [names[i] for i in order.tolist()]
+    return Measured(dnas, unreadable, in_order, names, rows, _features(job, rows, names), states)
 
 
 def _features(job: Job, rows: dict[str, Tensor], names: Sequence[str]) -> Features | None:
@@ -134,41 +147,3 @@ def _features(job: Job, rows: dict[str, Tensor], names: Sequence[str]) -> Featur
     extractor = job.extractor
     origin = extractor.name, extractor.weights_digest, extractor.preparation
     return Features(rows.pop("features"), statistic.neurons, *origin, names)
-
-
-def _measure_elsewhere(job: Job, images: Images, engine: Engine | str) -> Measured:
-    if rows := [name for name, statistic in job.statistics.items() if statistic.by_image]:
-        raise ValueError(
-            f"Argument `on` makes nothing but DNAs, but {', '.join(rows)} of single images are needed; leave it out"
-        )
-    check_elsewhere(images)
-    with TemporaryDirectory() as folder:
-        parts = Parts(Path(folder), images, job)
-        finish_elsewhere(parts, engine)
-        return Measured(dict(parts.merged()), parts.unreadable())
-
-
-def _notes(job: Job, split: Split) -> dict[str, Tensor]:
-    """Return the fold and the thumbnail of each image; empty without folds."""
-    if job.num_folds is None:
-        return {}
-    empty = {"folds": torch.zeros(0, dtype=torch.int64), "thumbnails": torch.zeros(0, dtype=torch.uint8)}
-    return empty | {name: torch.cat(batches) for name, batches in split.notes.items()}
-
-
-def _in_order(
-    rows: dict[str, Tensor], split: Split, images: Images, distributed: bool
-) -> tuple[list[int], list[str], dict[str, Tensor]]:
-    """Gather numbers, names and rows of the images of all processes, in source order."""
-    own = split.numbers, split.names, rows
-    shares = gather(own) if distributed else [own]
-    gathered = torch.tensor([number for numbers, _, _ in shares for number in numbers], dtype=torch.int64)
-    order = gathered.argsort()
-    numbers = gathered[order].tolist() if isinstance(images, ImageSource) else list(range(len(gathered)))
-    names = [name for _, names_of_share, _ in shares for name in names_of_share]
-    # an empty share has rows of another shape, which can't be concatenated
-    ordered = {
-        name: torch.cat([share[name] for read, _, share in shares if read or len(shares) == 1])[order]
-        for name in (rows if len(gathered) else ())
-    }
-    return numbers, [names[i] for i in order.tolist()], ordered

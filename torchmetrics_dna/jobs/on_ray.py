@@ -1,215 +1,133 @@
-"""Engine on Ray: actors share the splits."""
+"""Measure the parts of a job on Ray: tasks, which Ray repeats if a worker is lost."""
 
 from __future__ import annotations
 
 import os
 import pickle
 import platform
-import warnings
-from collections import Counter, deque
-from contextlib import ExitStack, contextmanager, suppress
+import re
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.damage import reason_of
-from torchmetrics_dna.jobs.engine import Engine, Work
+from torchmetrics_dna.images import ImageStream
+from torchmetrics_dna.images.addresses import is_address
+from torchmetrics_dna.jobs.job import count_images
+from torchmetrics_dna.jobs.parts import finished
+from torchmetrics_dna.jobs.processes import world_size
 from torchmetrics_dna.kernels.memory import keep_freed_memory
 from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Iterator
 
-_MOST_LOSSES = 5  # of workers at one number, or before the first one starts
-_PATIENCE = 60.0  # seconds
+    from torchmetrics_dna.images import Images
+    from torchmetrics_dna.jobs.job import Share
+    from torchmetrics_dna.jobs.parts import Finished, Parts
+
+_LOSSES = 5  # of workers at one part, before it is an error
+_CLUSTER = re.compile(r"(ray|ray://[^?]+)(?:[?&]cpus=([1-9]\d*)|[?&]gpus=(\d*\.?\d+))*")
 
 
-class RayEngine(Engine):
-    """Engine with workers in a Ray cluster: a connected, named or running one, or a new one on this machine.
+def check_on_ray(on: str, images: Images) -> None:
+    """Raise ValueError unless ``on`` names a cluster that can read these images, and there is one process here."""
+    if not _CLUSTER.fullmatch(str(on)):
+        expected = "'ray' or 'ray://HOST:PORT', perhaps with cores and GPUs of each task, 'ray?cpus=8&gpus=1'"
+        raise ValueError(f"Argument `on` expected to be {expected}, but got {on!r}")
+    if isinstance(images, ImageStream) and not images.of_files:
+        raise ValueError(f"{images.label!r} lives in this process, so Ray can't read it; give files or addresses")
+    if world_size() > 1:
+        raise ValueError("Argument `on` has workers of its own, but torchrun has started several processes; give one")
 
-    Args:
-        address: Address such as ``"ray://head:10001"``. None for the cluster that this process is connected to, else
-            that of ``RAY_ADDRESS``, else one that runs on this machine, else a new one.
-        actors: Maximum number of workers; by default as many as the cluster has room for.
-        cpus: Number of cores of each worker.
-        gpus: Number of GPUs of each worker; by default 1 if the cluster has any, else 0. Fractions such as 0.5 let
-            workers share one.
 
-    Raises:
-        ValueError: If a number is out of range.
+def finish_on_ray(parts: Parts, on: str) -> Iterator[Share]:
+    """Measure the missing parts of a job on Ray, put them in their folder in order, and yield what was read of each.
 
+    ``on`` is ``"ray"`` for the cluster of ``RAY_ADDRESS``, one that runs on this machine, or else a new one; or
+    ``"ray://HOST:PORT"``. Cores and GPUs of each task may follow: ``"ray?cpus=8&gpus=1"``. ConnectionError if it can't
+    be reached, RuntimeError if workers are lost repeatedly; else the error of the first part that failed.
     """
-
-    def __init__(
-        self, address: str | None = None, *, actors: int | None = None, cpus: int = 1, gpus: float | None = None
-    ) -> None:
-        for name, value, least in (("actors", actors, 1), ("cpus", cpus, 1), ("gpus", gpus, 0)):
-            if value is not None and value < least:
-                raise ValueError(f"Setting `{name}` of ray expected to be at least {least}, but got {value}")
-        self.address = address
-        self.actors, self.cpus, self.gpus = actors, cpus, gpus
-
-    def run(self, work: Work, numbers: Sequence[int]) -> Generator[tuple[int, Any], None, None]:
-        """Run the work as for any engine; a cluster started for it is stopped."""
-        ray = require("ray", "ray")
-        try:
-            pickled = require("ray.cloudpickle", "ray").dumps(work)
-        except Exception as err:  # whatever pickle meets
-            raise ValueError(
-                f"{work.label!r} or its extractor lives in this process and can't be sent to others ({reason_of(err)});"
-                " give files or addresses, and a named extractor or a module that can be pickled"
-            ) from err
-        with self._connected(ray):
-            actors, resources = self._room(ray.cluster_resources())
-            yield from _shared(ray, ray.put(pickled), resources, actors, numbers)
-
-    def _room(self, cluster: dict[str, float]) -> tuple[int, dict[str, float]]:
-        """Return the maximum number of actors in a cluster, and the resources of each."""
-        gpus = float("GPU" in cluster) if self.gpus is None else self.gpus
-        room = int(cluster.get("CPU", 0) // self.cpus)
-        room = min(room, int(cluster.get("GPU", 0) // gpus)) if gpus else room
-        return self.actors or max(1, room), {"num_cpus": self.cpus, "num_gpus": gpus}
-
-    @contextmanager
-    def _connected(self, ray: Any) -> Iterator[None]:
-        if ray.is_initialized():
-            yield
-            return
-        with ExitStack() as undo:
-            undo.callback(ray.shutdown)
-            try:
-                self._connect(ray, undo)
+    address, cpus, gpus = _CLUSTER.fullmatch(on).groups()  # type: ignore[union-attr]  # it was checked
+    numbers, images, progress = parts.missing(), parts.images, parts.job.reading.progress or (lambda *_: None)
+    done, total = 0, count_images(images, [parts.ranges[number] for number in numbers])
+    if not numbers:
+        return
+    if "RAY_ADDRESS" not in os.environ:
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # so that a new cluster listens on loopback
+    ray = require("ray", "ray")
+    work = _pickled(ray, parts)
+    with ExitStack() as stack:
+        if not ray.is_initialized():
+            try:  # silent, since our output may be for programs
+                ray.init(None if address == "ray" else address, log_to_driver=False, logging_level="ERROR")
             except Exception as err:  # Ray raises many types
-                where = f"the Ray cluster {self.address!r}" if self.address else "a Ray cluster"
-                raise ConnectionError(f"Can't connect to {where}: {reason_of(err)}; see that it runs") from err
-            yield
+                raise ConnectionError(f"Can't connect to {on!r}: {reason_of(err)}; see that it runs") from err
+            stack.callback(ray.shutdown)
+        gpus = ("GPU" in ray.cluster_resources()) if gpus is None else gpus
+        of_each = {"num_cpus": int(cpus or 1), "num_gpus": float(gpus)}
+        task = ray.remote(**of_each, max_retries=_LOSSES, max_calls=0)(_finished)
+        common = ray.put(work), os.getcwd(), __version__, *of_each.values()  # noqa: PTH109
+        calls = [task.remote(parts.ranges[number], *common) for number in numbers]
+        stack.callback(lambda: [ray.cancel(call, force=True) for call in calls])
+        for number, call in zip(numbers, calls, strict=True):
+            try:
+                result = ray.get(call)
+            except ray.exceptions.RayError as err:
+                raise RuntimeError(
+                    f"Ray could not measure part {number} ({reason_of(err)}); see that its machines have enough memory,"
+                    " and what is installed here"
+                ) from err
+            if isinstance(result, Exception):
+                raise result
+            parts.put(number, result)
+            done += result.share.num_images + len(result.share.unreadable)
+            progress(images.label, done, total)
+            yield result.share
+    if total is None and done:
+        progress(images.label, done, done)
 
-    def _connect(self, ray: Any, undo: ExitStack) -> None:
-        """Connect to a cluster; if none is named and none runs, start one that is closed to others."""
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}  # our output may be for programs
-        address = self.address or os.environ.get("RAY_ADDRESS")
-        if address is None and require("ray._private.services", "ray").canonicalize_bootstrap_address(None) is None:
-            undo.enter_context(_closed())
-            address, options["include_dashboard"] = "local", False
-        ray.init(address, **options)
 
-
-@contextmanager
-def _closed() -> Iterator[None]:
-    """Make a new cluster listen on loopback only, as Ray's default on macOS and Windows, and require a token."""
-    constants, config = require("ray._private.ray_constants", "ray"), require("ray._raylet", "ray").Config
-    settings = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "token")}
-    before = {name: os.environ.get(name) for name in settings}
-    is_open = constants.ENABLE_RAY_CLUSTER
-    os.environ |= settings  # for its processes; this one has read its environment already
-    constants.ENABLE_RAY_CLUSTER = False
-    config.initialize("")
+def _pickled(ray: Any, parts: Parts) -> bytes:
+    """Pickle job and images, with the network on the CPU: a machine without its device can't unpickle it."""
+    job, device = parts.job, parts.job.extractor.device
+    job.extractor.to("cpu")
     try:
-        yield
+        silent = replace(job, reading=replace(job.reading, progress=None))
+        return bytes(ray.cloudpickle.dumps((silent, parts.images)))
+    except Exception as err:  # whatever pickle meets
+        raise ValueError(
+            f"{parts.images.label!r} or its extractor can't be sent to others ({reason_of(err)}); give files or"
+            " addresses, and a named extractor or a module that can be pickled"
+        ) from err
     finally:
-        constants.ENABLE_RAY_CLUSTER = is_open
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
-        config.initialize("")
+        job.extractor.to(device)
 
 
-def _shared(
-    ray: Any, work: Any, resources: dict[str, float], most: int, numbers: Sequence[int]
-) -> Generator[tuple[int, Any], None, None]:
-    """Share numbers among at most ``most`` actors, each with one number at a time.
-
-    A lost actor is replaced, and its number requeued. Ray's own retries are no substitute: they are used up within
-    seconds after a node dies, and without a limit, a split that kills its worker is retried forever.
-    """
-    worker = ray.remote(**resources, max_restarts=0, max_task_retries=0)(_Worker)
-    waiting, failed, losses = deque(numbers), dict[int, Exception](), Counter[int | None]()
-    calls: dict[Any, tuple[Any, int | None]] = {}  # actor and its number, None while it starts
+def _finished(part: range, work: bytes, folder: str, version: str, cpus: int, gpus: float) -> Finished | Exception:
+    """Measure a part in a worker, in the folder of the driver, and return the error if images have one."""
+    if version != __version__:
+        raise ValueError(f"{platform.node()} has torchmetrics-dna {__version__}, expected {version}")
+    with suppress(OSError):  # it may not have that folder, nor need it
+        os.chdir(folder)
+    job, images = pickle.loads(work)
+    torch.set_num_threads(cpus)
+    keep_freed_memory()
+    job.extractor.to("cuda" if gpus else "cpu")
+    if job.reading.num_workers is None:
+        job = replace(job, reading=replace(job.reading, num_workers=cpus - 1))
     try:
-        while True:
-            working = [number for _, number in calls.values() if number is not None]
-            if not waiting and all(number > min(failed, default=number) for number in working):
-                break
-            while len(calls) < min(most, len(waiting) + len(working)):
-                actor = worker.remote()
-                calls[actor.begin.remote(work, os.getcwd(), __version__)] = actor, None  # noqa: PTH109
-            finished, _ = ray.wait([*calls], num_returns=1, timeout=_PATIENCE)
-            if not finished and not working:
-                free = ray.available_resources()
-                warnings.warn(
-                    f"No Ray worker has started for {_PATIENCE:.0f} s: the cluster has {free.get('CPU', 0):g} CPU,"
-                    f" {free.get('GPU', 0):g} GPU free; waiting for more",
-                    stacklevel=2,
-                )
-            for call in finished:
-                actor, number = calls.pop(call)
-                try:
-                    result = ray.get(call)
-                except ray.exceptions.RayError as err:
-                    _kill(ray, actor)
-                    cause = getattr(err, "cause", None)
-                    if not isinstance(cause, Exception) or isinstance(cause, ray.exceptions.RayError):
-                        losses[number] += 1
-                        if losses[number] > _MOST_LOSSES:
-                            raise _lost(number, losses[number], cause or err) from err
-                        if number is not None and number < min(failed, default=number + 1):
-                            waiting.appendleft(number)
-                    elif number is None:
-                        raise cause from err
-                    else:
-                        failed[number] = cause
-                        waiting = deque(each for each in waiting if each < number)  # requeued ones still run
-                    continue
-                del losses[number]
-                if waiting:  # before yielding, so that the actor works while the caller does
-                    following = waiting.popleft()
-                    calls[actor.do.remote(following)] = actor, following
-                else:
-                    _kill(ray, actor)  # frees its resources for others
-                if number is not None:
-                    yield number, result
-                del result
-    finally:
-        for actor, _ in calls.values():
-            _kill(ray, actor)
-    if failed:
-        raise failed[min(failed)]
-
-
-class _Worker:
-    """Class of the Ray actors."""
-
-    def begin(self, pickled: bytes, folder: str, version: str) -> None:
-        """Set up as in the driver's process, whose relative paths then work."""
-        host = platform.node()
-        if version != __version__:
-            raise ValueError(f"{host} has torchmetrics-dna {__version__}, expected {version}; install that there")
-        with suppress(OSError):
-            os.chdir(folder)
-        try:
-            self._work: Work = pickle.loads(pickled)
-        except Exception as err:  # whatever pickle meets
-            raise ValueError(
-                f"{host} can't unpickle the images or the extractor ({reason_of(err)}); install there what is here"
-            ) from err
-        ray = require("ray", "ray")
-        cores = int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))
-        torch.set_num_threads(cores)
-        keep_freed_memory()
-        self._work.begin("cuda" if ray.get_gpu_ids() else "cpu", cores)
-
-    def do(self, number: int) -> Any:
-        return self._work(number)
-
-
-def _kill(ray: Any, actor: Any) -> None:
-    with suppress(Exception):  # it may be gone, or cut off
-        ray.kill(actor)
-
-
-def _lost(number: int | None, times: int, cause: Exception) -> RuntimeError:
-    what = "before it began" if number is None else f"at part {number}"
-    return RuntimeError(
-        f"Ray has lost {times} workers {what} ({reason_of(cause)}); see that they have enough memory, and"
-        " torchmetrics-dna as here"
-    )
+        file: Any = images.shards[0].file if isinstance(images, ImageStream) else images.fetch(0)
+    except Exception as err:  # which its image has, too
+        file = getattr(err, "filename", None)
+    if isinstance(file, (str, os.PathLike)) and not is_address(file) and not Path(file).parent.is_dir():
+        remedy = "give a folder that all machines share, or an address"  # or all images would be left out
+        return FileNotFoundError(f"{platform.node()!r} does not have {str(file)!r}; {remedy}")
+    try:
+        return finished(job, images, part)
+    except Exception as err:  # of any image
+        return err

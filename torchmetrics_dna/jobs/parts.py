@@ -7,6 +7,8 @@ import json
 import re
 from collections import ChainMap
 from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from filelock import Timeout
@@ -24,13 +26,12 @@ from torchmetrics_dna.jobs.job import check_any_read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from filelock import FileLock
 
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.images import Images, ImageSource
-    from torchmetrics_dna.jobs.job import Job
+    from torchmetrics_dna.jobs.job import Job, Share
 
 _MOST_PARTS = 32  # enough to share among processes, few enough to be cheap to write
 _MOST_OF_SHARDS = 1000  # of 0.5 to 3 MB each on disk with the default extractor
@@ -44,8 +45,7 @@ class Finished(NamedTuple):
     """Result of a part that was measured elsewhere."""
 
     files: dict[str, bytes]  # of its DNAs, by kind
-    num_images: int  # that were read
-    unreadable: list[str]  # one line for each image that was left out
+    share: Share  # what was read
 
 
 def parts_of(images: Images, batch_size: int) -> list[range]:
@@ -65,6 +65,19 @@ def parts_of(images: Images, batch_size: int) -> list[range]:
         count, batches = len(images), -(-len(images) // batch_size)
         size = batch_size * -(-batches // _MOST_PARTS)
     return [range(first, min(first + size, count)) for first in range(0, count, size)]
+
+
+def finished(job: Job, images: Images, part: range) -> Finished:
+    """Measure a part of a job, with DNAs as files, which are many times smaller than counts in memory."""
+    (split,) = job.run(images, [part])
+    dnas, share = job.shared(split)
+    files = {}
+    with TemporaryDirectory() as folder:
+        for kind, dna in dnas.items():
+            path = Path(folder, f"{kind}.dna.npz")
+            dna.save(path)
+            files[kind] = path.read_bytes()
+    return Finished(files, share)
 
 
 def _described(images: Images, job: Job) -> dict[str, Any]:
@@ -175,12 +188,12 @@ class Parts:
             self._finish(part, split.num_images, split.unreadable)
             del split
 
-    def put(self, part: int, finished: Finished) -> None:
+    def put(self, part: int, result: Finished) -> None:
         """Finish a part that was measured elsewhere."""
-        for kind, content in finished.files.items():
+        for kind, content in result.files.items():
             with replacing(self._path(part, kind)) as temporary:
                 temporary.write_bytes(content)
-        self._finish(part, finished.num_images, finished.unreadable)
+        self._finish(part, result.share.num_images, result.share.unreadable)
 
     def unreadable(self) -> list[str]:
         """Return one line for each image or shard that was left out, of all parts."""
@@ -194,7 +207,8 @@ class Parts:
         unreadable = self.unreadable()
         num_images = sum(record["num_images"] for record in self._records())
         check_any_read(num_images + len(unreadable), unreadable, self.images.label)
-        paths = {kind: [self._path(part, kind) for part in range(len(self.ranges))] for kind in self.job.statistics}
+        kinds = [name for name, statistic in self.job.statistics.items() if not statistic.by_image]
+        paths = {kind: [self._path(part, kind) for part in range(len(self.ranges))] for kind in kinds}
         return ((kind, merged(map(load_dna, of_kind))) for kind, of_kind in paths.items())
 
     def _records(self) -> Iterator[dict[str, Any]]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.jobs.sides import Arguments
 
 _OF_NEURONS = ("num_bins", "ranges", "neuron_weights", "changes")
-_OF_NETWORK = ("properties", "projections")
+_OF_NETWORK = ("properties",)
 
 
 def by_network(arguments: Arguments, sides: Sequence[Any]) -> list[Arguments]:

@@ -1,10 +1,10 @@
-"""Open the image sets of a comparison, and measure each once."""
+"""Open image sets and DNAs: what all that measures and compares them starts from."""
 
 from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.dna import DNA
@@ -15,7 +15,6 @@ from torchmetrics_dna.dna.fid_statistics import is_unnamed, named
 from torchmetrics_dna.dna.load import is_dna_path, load_dna
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.dna.unions import Plan
-from torchmetrics_dna.extractors.projections import own_layers
 from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
@@ -23,24 +22,22 @@ from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.images.base import indexed
 from torchmetrics_dna.images.sources import check_used
-from torchmetrics_dna.jobs.elsewhere import check_elsewhere
 from torchmetrics_dna.jobs.features import SpatialMeans
 from torchmetrics_dna.jobs.frechet_plan import plan_for
 from torchmetrics_dna.jobs.groups import folds_of_pairs
 from torchmetrics_dna.jobs.job import Job, is_small_job
 from torchmetrics_dna.jobs.measure import Measured, measure
+from torchmetrics_dna.jobs.on_ray import check_on_ray
 from torchmetrics_dna.statistics.folds import check_num_folds
 from torchmetrics_dna.statistics.resolve import check_of_dnas, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
-    from torchmetrics_dna.dna.distance import Distance
-    from torchmetrics_dna.extractors import DNAExtractor
+    from torchmetrics_dna.dna.distance import Distance, Kind
     from torchmetrics_dna.images import Images, ImageSource, Source
-    from torchmetrics_dna.jobs.engine import Engine
     from torchmetrics_dna.jobs.groups import Groups, Pairs
     from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.neurons.ranges import ActivationRanges
@@ -51,7 +48,7 @@ _FEW_SIDES = 8  # torch takes a tenth of numba's loading time for one distance o
 
 @dataclass(frozen=True, eq=False)
 class Arguments:
-    """Arguments of a comparison of image sets; attributes are the arguments of :func:`compare`."""
+    """Arguments of what measures and compares image sets; attributes are the arguments of :func:`compare`."""
 
     feature: Feature | None = None
     metrics: Sequence[str | Distance] | None = None
@@ -66,7 +63,7 @@ class Arguments:
     pairs: Pairs | None = None
     reading: Reading | None = None
     distributed: bool = False
-    on: Engine | str | None = None
+    on: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.metrics, str):
@@ -75,22 +72,65 @@ class Arguments:
 
 @dataclass(frozen=True, eq=False)
 class Sides:
-    """Opened image sets of one comparison."""
+    """Image sets and DNAs that were opened and checked together; each is measured when it is asked for."""
 
-    measured: Iterator[Measured]  # each measured lazily
+    arguments: Arguments
+    images: Sequence[Images | DNA]  # DNAs have the layers and ranges of the job
     distances: Sequence[Distance]  # that all sides support
     plans: Mapping[str, Plan]  # of evidence for fd, and published fd of a layer, by name
-    words: dict[str, Any]  # changes of images, for Comparison
-    few: bool  # True if loading numba would take longer than the work
-    paired: bool = False  # True if images are pairs, in the same folds
+    changes: ChangeDictionary | None  # named changes of images, for Comparison
+    jobs: Sequence[Job]  # of each side; empty if all are DNAs
+    keys: Sequence[object]  # equal for sides that are the same images, in the same groups
+    _measured: dict[object, Measured] = field(default_factory=dict)  # of sides that occur again
+
+    @property
+    def job(self) -> Job:
+        """Job that makes the DNAs of images, and keeps nothing else of single ones."""
+        job = self.jobs[0]
+        dnas = {name: statistic for name, statistic in job.statistics.items() if not statistic.by_image}
+        return replace(job, statistics=dnas, groups=None, folds=None)
+
+    @property
+    def is_small(self) -> bool:
+        """True if loading numba would take longer than the work."""
+        return len(self.images) <= _FEW_SIDES and all(isinstance(s, DNA) or is_small_job(s) for s in self.images)
+
+    def source(self, k: int, what: str) -> Images:
+        """Return the images of side ``k``; ValueError if it is a DNA, with ``what`` needs them, such as "A report"."""
+        side = self.images[k]
+        if isinstance(side, DNA):
+            raise ValueError(f"{what} needs images, but got a DNA of {images_in_words(side.num_images)}; give these")
+        return side
+
+    def measured(self, k: int) -> Measured:
+        """Measure side ``k``, or return its DNA."""
+        side, key = self.images[k], self.keys[k]
+        if isinstance(side, DNA):
+            return Measured({side.kind: side}, [])
+        if (known := self._measured.get(key)) is not None:
+            return known
+        result = measure(self.jobs[k], side, distributed=self.arguments.distributed, on=self.arguments.on)
+        if self.keys.count(key) > 1:
+            self._measured[key] = result
+        return result
 
 
-def measure_sides(sides: Sequence[Source | DNA], arguments: Arguments) -> Sides:
-    """Open all sides, and prepare to measure them; errors of any side come before the first is measured."""
-    opened = _open_sides(sides, arguments.layers, arguments.ranges, arguments.reading, arguments.on)
+def open_sides(sides: Sequence[Source | DNA], arguments: Arguments, kinds: Sequence[Kind] | None = None) -> Sides:
+    """Open all sides, and prepare to measure them; errors of any side come before the first is measured.
+
+    Args:
+        sides: Images, DNAs and paths of them.
+        arguments: The arguments.
+        kinds: Kinds of DNA to make of images; by default those that the metrics take.
+
+    """
+    opened = _opened(sides, arguments.layers, arguments.ranges, arguments.reading)
     dnas = [side for side in opened if isinstance(side, DNA)]
-    distances = resolve_distances(arguments.metrics, dnas)
-    num_folds, paired = arguments.num_folds, bool(arguments.pairs)
+    for side in opened:
+        if arguments.on is not None and not isinstance(side, DNA):
+            check_on_ray(arguments.on, side)
+    distances = resolve_distances(arguments.metrics, dnas) if kinds is None else []
+    num_folds = arguments.num_folds
     check_confidence(arguments.confidence)
     if num_folds is not None:
         check_num_folds(num_folds)
@@ -104,36 +144,28 @@ def measure_sides(sides: Sequence[Source | DNA], arguments: Arguments) -> Sides:
         folds, num_folds = folds_of_pairs(opened, arguments.pairs, num_folds)
     if len(dnas) == len(opened):
         check_of_dnas(dnas, arguments.feature, arguments.num_bins)
-        return Sides(map(_as_measured, dnas), distances, {}, _words(arguments, dnas[0]), _is_small_job(opened))
-    kinds = kinds_for(distances)
+        changes = changes_for(arguments.changes, dnas[0].extractor, dnas[0].weights_digest)
+        return Sides(arguments, opened, distances, {}, changes, [], range(len(opened)))
+    kinds = kinds_for(distances) if kinds is None else kinds
     options = arguments.feature, arguments.layers, arguments.num_bins, arguments.ranges
     resolved = resolve(*options, dnas, histograms="histogram" in kinds, to_gpu=True)
-    extractor, plans = resolved.extractor, dict[str, Plan]()
+    extractor, plans, resolved_dnas = resolved.extractor, dict[str, Plan](), iter(resolved.dnas)
     resolve_weights(arguments.neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest)
     network = (arguments.neuron_weights is None and network_of(extractor.neurons)) or extractor.neurons
-    if arguments.on is None and num_folds is not None:  # an engine keeps nothing of single images
-        by_fold = paired or arguments.groups is not None
+    if num_folds is not None:
+        by_fold = bool(arguments.pairs) or arguments.groups is not None
         plans = {r.name: _plan_for_fd(opened, r, network, by_fold) for r in distances if r.by_image}
-    job = Job.for_dnas(resolved, kinds, arguments.reading, num_folds)
-    job, resolved_dnas = job.also(**_kept_for(distances, plans, network)), iter(resolved.dnas)
+    job = Job.for_dnas(resolved, kinds, arguments.reading, num_folds).also(**_kept_for(distances, plans, network))
     grouped = _groups_of_sides(arguments.groups, len(opened))
-    keys = [(_place(side), id(groups)) for side, groups in zip(sides, grouped, strict=True)]
-    jobs = [replace(job, groups=groups, folds=of_side) for groups, of_side in zip(grouped, folds, strict=True)]
-
-    def measured() -> Iterator[Measured]:
-        cached: dict[tuple[str | None, int], Measured] = {}  # cache of sides that occur again
-        for i, side in enumerate(opened):
-            if isinstance(side, DNA):
-                yield _as_measured(next(resolved_dnas))
-                continue
-            result = cached.get(keys[i])
-            if result is None:
-                result = measure(jobs[i], side, distributed=arguments.distributed, on=arguments.on)
-            if keys[i][0] is not None and keys[i] in keys[i + 1 :]:
-                cached[keys[i]] = result
-            yield result
-
-    return Sides(measured(), distances, plans, _words(arguments, extractor), _is_small_job(opened), paired)
+    return Sides(
+        arguments,
+        [next(resolved_dnas) if isinstance(side, DNA) else side for side in opened],
+        distances,
+        plans,
+        changes_for(arguments.changes, extractor.name, extractor.weights_digest),
+        [replace(job, groups=groups, folds=of_side) for groups, of_side in zip(grouped, folds, strict=True)],
+        [(k if (place := _place(side)) is None else place, id(grouped[k])) for k, side in enumerate(sides)],
+    )
 
 
 def _place(side: Any) -> str | None:
@@ -144,23 +176,13 @@ def _place(side: Any) -> str | None:
     return path if is_address(path) else os.path.realpath(path)
 
 
-def _words(arguments: Arguments, origin: DNA | DNAExtractor) -> dict[str, Any]:
-    """Resolve and check changes."""
-    extractor = origin.extractor if isinstance(origin, DNA) else origin.name
-    return {"changes": changes_for(arguments.changes, extractor, origin.weights_digest)}
-
-
 def _plan_for_fd(sides: Sequence[Images | DNA], distance: Distance, neurons: Neurons, by_fold: bool) -> Plan:
     """Plan for fd of images, with DNAs taken as exact."""
     sizes = [side.count for side in sides if not isinstance(side, DNA)]
-    layers = own_layers(neurons) if distance.layer is None else [distance.layer]
+    layers = list(neurons) if distance.layer is None else [distance.layer]
     neurons = neurons.take(neurons.positions(layers))
     tested = not isinstance(sides[0], DNA) and len(sizes) > 1
     return plan_for(neurons, sizes, tested=tested, by_fold=by_fold, name=distance.name)
-
-
-def _is_small_job(sides: Sequence[Images | DNA]) -> bool:
-    return len(sides) <= _FEW_SIDES and all(isinstance(side, DNA) or is_small_job(side) for side in sides)
 
 
 def _kept_for(distances: Sequence[Distance], plans: Mapping[str, Plan], neurons: Neurons) -> dict[str, SpatialMeans]:
@@ -195,12 +217,11 @@ def open_side(
     return open_source(side, reading)
 
 
-def _open_sides(
+def _opened(
     sides: Sequence[Source | DNA],
     layers: Sequence[str] | None,
     ranges: ActivationRanges | str | os.PathLike[str] | None,
     reading: Reading | None,
-    on: Engine | str | None = None,
 ) -> list[Images | DNA]:
     with ThreadPoolExecutor() as pool:  # files of DNAs: unpacking and checksums release Python's lock
         loads = [pool.submit(open_side, side, layers, ranges) if is_dna_path(side) else None for side in sides]
@@ -213,33 +234,10 @@ def _open_sides(
         origin = {"extractor": named_dna.extractor, "weights_digest": named_dna.weights_digest}
         opened = [named(side, named_dna.neurons, **origin) if isinstance(side, DNA) else side for side in opened]
     check_used(reading or Reading(), *opened)
-    for side in opened if on is not None else ():
-        if not isinstance(side, DNA):
-            check_elsewhere(side)
     return opened
 
 
-def open_indexed_sides(
-    sides: Sequence[Source | DNA],
-    what: str,
-    layers: Sequence[str] | None = None,
-    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
-    reading: Reading | None = None,
-) -> list[ImageSource | DNA]:
-    """Open all sides for a consumer of indexed images, such as "A report"; ValueError if one is a stream."""
-    opened = _open_sides(sides, layers, ranges, reading)
+def open_indexed_sides(sides: Sequence[Source | DNA], what: str, reading: Reading | None) -> list[ImageSource | DNA]:
+    """Open sides for a consumer of indexed images alone, such as "A card"; ValueError if one is a stream."""
+    opened = _opened(sides, None, None, reading)
     return [side if isinstance(side, DNA) else indexed(side, what) for side in opened]
-
-
-def open_images(sides: Sequence[Source], what: str, reading: Reading | None) -> list[Images]:
-    """Open sides that must be images, streams too; ValueError if a side is a DNA."""
-    opened: list[Images] = []
-    for side in _open_sides(sides, None, None, reading):
-        if isinstance(side, DNA):
-            raise ValueError(f"{what} needs images, but got a DNA of {images_in_words(side.num_images)}; give these")
-        opened.append(side)
-    return opened
-
-
-def _as_measured(dna: DNA) -> Measured:
-    return Measured({dna.kind: dna}, [])

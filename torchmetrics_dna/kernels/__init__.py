@@ -1,1 +1,1 @@
-"""Numba kernels on arrays, and their parallel execution in torch's threads."""
+"""Settings of the C library."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import json
+import sys
 from contextlib import contextmanager
 from functools import wraps
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch import distributed as dist
 from torchmetrics import Metric
 from torchmetrics.utilities.data import apply_to_collection
 from torchmetrics.utilities.distributed import gather_all_tensors
@@ -16,27 +21,18 @@ from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.identity import check_same
-from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.extractors.sharing import share_in_collections
 from torchmetrics_dna.images.tensors import check_images, lacks_float64
-from torchmetrics_dna.metrics.state import (
-    UNKNOWN,
-    as_bytes,
-    as_digests,
-    digest_of_settings,
-    loaded,
-    of_all_processes,
-    outside_graphs,
-    sample_of,
-    saved,
-)
 from torchmetrics_dna.statistics.folds import FoldedStatistic
 from torchmetrics_dna.statistics.nonfinite import RefusedImagesError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from torch import nn
 
     from torchmetrics_dna.dna.features import Features
+    from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.statistics import State, Statistic
 
@@ -44,6 +40,7 @@ share_in_collections()
 Value = Tensor | dict[str, Tensor]
 SEEN = "seen"  # the side of a metric without real and fake images
 _LABELS = ("identity", "sampled")  # states beside those of the statistic
+_UNKNOWN = "0" * 16  # in place of a digest, where no image was counted
 _LEAST = torch.iinfo(torch.int64).min
 _ANOTHER = "a metric with another extractor, layers, bins, bounds or `normalize`"
 _NOT_TOGETHER = "Processes hold metrics that can't be reduced together"
@@ -68,7 +65,6 @@ class ImageMetric(Metric):
     full_state_update: bool = False
     plot_lower_bound: float | None = 0.0
     feature_network: str = "extractor"
-    extractor: DNAExtractor
 
     def __init__(
         self,
@@ -91,19 +87,24 @@ class ImageMetric(Metric):
             for name, state in statistic.empty("cpu").items():
                 # `add_state` and `reset` copy the default: one row, not a second state
                 default = state[:1].clone() if isinstance(state, Tensor) else state
-                self.add_state(f"{side}_{name}", default)
+                self.add_state(f"{side}_{name}", default, dist_reduce_fx=statistic.fields[name].reduction)
                 if isinstance(default, Tensor):
                     setattr(self, f"{side}_{name}", state)
                     self._defaults[f"{side}_{name}"] = default.expand(state.shape)
         self._mergeable = self._values_to_merge()
-        self._digests = [digest_of_settings(each) for each in (self._mergeable, {"keeps": reset_real_features})]
+        self._digests = [_digest_of_settings(each) for each in (self._mergeable, {"keeps": reset_real_features})]
         self._hashed: tuple[Any, tuple[str, str]] | None = None  # version of the weights, digests
         self._preparations: dict[str, Any] = {}  # of the images that were counted, by digest of the extractor
         for side in sides:
-            self.add_state(f"{side}_identity", as_bytes(*self._digests, UNKNOWN, UNKNOWN))
+            self.add_state(f"{side}_identity", _as_bytes(*self._digests, _UNKNOWN, _UNKNOWN))
             self._defaults[f"{side}_identity"] = self._get(side, "identity")  # which is replaced, never changed
-            self.add_state(f"{side}_sampled", torch.full((2,), _LEAST))
-        self.extractor = extractor
+            self.add_state(f"{side}_sampled", torch.full((2,), _LEAST), dist_reduce_fx="max")
+        self._modules["extractor"] = extractor  # where torch moves it
+
+    @property
+    def extractor(self) -> DNAExtractor:
+        """The extractor. It shares its passes itself, so it stays where FeatureShare puts a cache in its place."""
+        return self._statistic.extractor
 
     @property
     def neurons(self) -> Neurons:
@@ -112,7 +113,7 @@ class ImageMetric(Metric):
 
     def _values_to_merge(self) -> dict[str, Any]:
         """Return the values that must be equal for states to be merged, beside the weights."""
-        of_weights = ("weights (digest)", "extractors (digest)")
+        of_weights = ("weights (digest)", "extractors (digest)", "image preparations (dtype)")
         values = {name: value for name, value in self._statistic.configuration.items() if name not in of_weights}
         values["values of `normalize`"] = self.normalize
         if SEEN not in self._sides:
@@ -205,6 +206,7 @@ class ImageMetric(Metric):
                 setattr(self, name, [])  # torchmetrics clears lists in place, but a wrapper or a copy may hold them
         super().reset()
         self._set_state("real", real_state)
+        self._preparations = self._preparations if keeps else {}
 
     def plot(
         self,
@@ -274,7 +276,7 @@ class ImageMetric(Metric):
             self._statistic.add_keyed_(self._state(side), parts, keys)
         setattr(self, f"{side}_identity", identity)
         if self.device.type != "cpu" and not self.extractor._own:
-            sample = sample_of(self.extractor.network, self.device)
+            sample = _sample_of(self.extractor.network, self.device)
             sampled = self._get(side, "sampled")
             sampled.copy_(torch.maximum(sampled, torch.cat([-sample, sample])))
 
@@ -302,12 +304,12 @@ class ImageMetric(Metric):
         )
         check_same("The reference was made with other weights", self._origin_of_reference, now)
         self._preparations[digest] = extractor.preparation
-        return as_bytes(*self._digests, weights, digest)
+        return _as_bytes(*self._digests, weights, digest)
 
     def _origin(self, side: str) -> dict[str, str]:
         """Return the digests of weights and extractor that images of a side were counted with; empty without images."""
-        *_, weights, digest = as_digests(self._get(side, "identity"))
-        return {} if weights == UNKNOWN else {"weights (digest)": weights, "extractors (digest)": digest}
+        *_, weights, digest = _as_digests(self._get(side, "identity"))
+        return {} if weights == _UNKNOWN else {"weights (digest)": weights, "extractors (digest)": digest}
 
     @property
     def _origin_of_reference(self) -> dict[str, str]:
@@ -394,12 +396,12 @@ class ImageMetric(Metric):
         identities = {}
         for side in self._sides:
             theirs = states[f"{side}_identity"].cpu()
-            if as_digests(theirs)[0] != self._digests[0]:
+            if _as_digests(theirs)[0] != self._digests[0]:
                 raise ValueError(f"Can't merge the state of {_ANOTHER}")
-            *_, weights, digest = as_digests(theirs)
-            if weights != UNKNOWN:
+            *_, weights, digest = _as_digests(theirs)
+            if weights != _UNKNOWN:
                 check_same(message, self._origin(side), {"weights (digest)": weights, "extractors (digest)": digest})
-                identities[side] = as_bytes(*self._digests, weights, digest)
+                identities[side] = _as_bytes(*self._digests, weights, digest)
         for side in self._sides:
             self._statistic.merge_(self._state(side), {name: states[f"{side}_{name}"] for name in self._names})
             sampled = self._get(side, "sampled")
@@ -448,7 +450,7 @@ class ImageMetric(Metric):
             self._check_weights()
         except ValueError as err:  # of this process, but the others wait for it
             own["error"] = str(err)
-        everyone = of_all_processes(own, self.device, group)
+        everyone = _of_all_processes(own, self.device, group)
         for rank, each in enumerate(everyone):
             if each["error"]:
                 raise RuntimeError(f"{each['error']}" + f" (process {rank})" * (len(everyone) > 1))
@@ -459,7 +461,7 @@ class ImageMetric(Metric):
             state: Any = {n: list(v) if isinstance(v, list) else v for n, v in self._state(side).items()}
             self._statistic.reduce_(state, group)
             origin = next((each[side] for each in everyone if each[side]), None)
-            identity = self._get(side, "identity") if origin is None else as_bytes(*self._digests, *origin.values())
+            identity = self._get(side, "identity") if origin is None else _as_bytes(*self._digests, *origin.values())
             states[side] = state | {"identity": identity}
         return states
 
@@ -472,15 +474,15 @@ class ImageMetric(Metric):
         identities = {side: [each.cpu() for each in of_all(self._get(side, "identity"))] for side in self._sides}
         states = {}
         for side, of_ranks in identities.items():
-            digests = [as_digests(each) for each in of_ranks]
-            known = {tuple(each[2:]) for each in digests if each[2] != UNKNOWN}
+            digests = [_as_digests(each) for each in of_ranks]
+            known = {tuple(each[2:]) for each in digests if each[2] != _UNKNOWN}
             if any(each[0] != self._digests[0] for each in digests) or len(known) > 1:
                 raise RuntimeError(_NOT_TOGETHER)
             packed = self._statistic.packed(self._state(side))
             gathered = {name: of_all(tensor) for name, tensor in packed.items()}
             ranks = [dict(zip(gathered, tensors, strict=True)) for tensors in zip(*gathered.values(), strict=True)]
             states[side] = self._statistic.joined([self._statistic.unpacked(rank) for rank in ranks], self.device)
-            states[side]["identity"] = as_bytes(*self._digests, *next(iter(known), (UNKNOWN, UNKNOWN)))
+            states[side]["identity"] = _as_bytes(*self._digests, *next(iter(known), (_UNKNOWN, _UNKNOWN)))
         return states
 
     @contextmanager
@@ -498,7 +500,7 @@ class ImageMetric(Metric):
         """Return states like torchmetrics, but rows as bytes, since torch.distributed loads tensors of equal length."""
         states: dict[str, Any] = super().state_dict(destination, prefix, keep_vars)
         for side in self._sides:
-            for name, value in saved(self._statistic, self._state(side)).items():
+            for name, value in _saved(self._statistic, self._state(side)).items():
                 if f"{prefix}{side}_{name}" in states:
                     states[f"{prefix}{side}_{name}"] = value
         return states
@@ -518,10 +520,10 @@ class ImageMetric(Metric):
                 self._update_count, self._computed = before
                 raise
 
-        return outside_graphs(keep_if_it_fails)
+        return _outside_graphs(keep_if_it_fails)
 
     def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
-        return outside_graphs(super()._wrap_compute(compute))
+        return _outside_graphs(super()._wrap_compute(compute))
 
     def _reduce_states(self, incoming_state: dict[str, Any]) -> None:
         if not self.reset_real_features and "real" in self._sides:
@@ -559,7 +561,7 @@ class ImageMetric(Metric):
         lacking = [name for name in self._defaults if name not in names and (names or self._persistent[name])]
         missing_keys += [prefix + name for name in lacking]
         identities = [state_dict[prefix + name] for name in names if name.endswith("_identity")]
-        if any(as_digests(identity)[0] != self._digests[0] for identity in identities):
+        if any(_as_digests(identity)[0] != self._digests[0] for identity in identities):
             error_msgs.append(f"The state {prefix!r} is of {_ANOTHER}")
             lacking = names
         if lacking:  # a part of a state is none
@@ -570,7 +572,7 @@ class ImageMetric(Metric):
         if not names:
             return
         for side in self._sides:
-            self._set_state(side, self._here(loaded(self._statistic, self._state(side))))
+            self._set_state(side, self._here(_loaded(self._statistic, self._state(side))))
             self._set_state(side, {"identity": self._get(side, "identity").detach().clone().cpu()})
             self._set_state(side, {"sampled": self._get(side, "sampled").detach().clone().to(self.device)})
         self._computed = None
@@ -580,8 +582,83 @@ class ImageMetric(Metric):
         super().__setstate__(state)
         self._hashed = None  # addresses of another process
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        # torchmetrics' FeatureShare would put another metric's network here; the extractor shares its passes itself
-        if name == self.feature_network and not isinstance(value, DNAExtractor):
-            return
-        super().__setattr__(name, value)
+
+def _outside_graphs(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Break the graph of a compiled loop around a call, since it uses locks and weak references."""
+    disabled: Callable[..., Any] | None = None
+
+    @wraps(call)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        nonlocal disabled
+        if "torch._dynamo" not in sys.modules:  # torch would load its compiler, which takes a second
+            return call(*args, **kwargs)
+        if disabled is None:
+            disabled = torch.compiler.disable(call)  # type: ignore[no-untyped-call]
+        return disabled(*args, **kwargs)
+
+    return checked
+
+
+def _saved(statistic: Statistic, state: State) -> dict[str, Any]:
+    """Return the entries of a state that a checkpoint stores as bytes: its lists of rows."""
+    lists = [name for name, value in state.items() if isinstance(value, list)]
+    packed = statistic.packed(state) if lists else {}
+    return {name: packed[name].cpu().numpy().tobytes() for name in lists}
+
+
+def _loaded(statistic: Statistic, values: Mapping[str, Any]) -> State:
+    """Return a copy of the state in a checkpoint: tensors, and bytes from :func:`_saved`, by name."""
+    empty = statistic.packed(statistic.empty("cpu"))
+    tensors: dict[str, Tensor] = {}
+    for name, value in values.items():
+        if isinstance(value, Tensor):
+            tensors[name] = value.detach().clone()
+        elif value:
+            tensors[name] = torch.frombuffer(bytearray(value), dtype=empty[name].dtype).view(-1, *empty[name].shape[1:])
+        else:
+            tensors[name] = empty[name]
+    return statistic.unpacked(tensors)
+
+
+def _digest_of_settings(settings: Mapping[str, Any]) -> str:
+    """Return a digest of settings, 16 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _as_bytes(*digests: str) -> Tensor:
+    """Return digests as a state that torchmetrics can compare: 8 numbers of a byte each, int64, on the CPU."""
+    return torch.tensor(list(bytes.fromhex("".join(digests))), dtype=torch.int64)
+
+
+def _as_digests(numbers: Tensor) -> list[str]:
+    """Return the digests in a state from :func:`_as_bytes`."""
+    digits = bytes(numbers.tolist()).hex()
+    return [digits[start : start + 16] for start in range(0, len(digits), 16)]
+
+
+def _sample_of(network: nn.Module, device: torch.device) -> Tensor:
+    """Return a number that depends on a value of each tensor of a network, int64, ``(1,)``, on the device."""
+    tensors = [each for each in chain(network.parameters(), network.buffers()) if each.device == device]
+    local = [each.to_local() if hasattr(each, "to_local") else each for each in tensors]  # of what FSDP shards
+    real = [each for each in local if each.numel() and each.layout is torch.strided and not each.is_complex()]
+    values = [each.detach().as_strided((1,), (1,)).double() for each in real]
+    bits = torch.cat([*values, torch.zeros(1, dtype=torch.float64, device=device)]).view(torch.int64)
+    factors = torch.arange(1, 2 * len(bits), 2, device=device)  # odd, so that no bit is lost
+    return (bits * factors).sum(0, keepdim=True) >> 2  # so that its negative is a number, too
+
+
+def digest_of(weights: Tensor | None) -> str:
+    """Return a digest of the weights, 16 hexadecimal digits, or 'none' without weights."""
+    return "none" if weights is None else hashlib.sha256(repr(weights.tolist()).encode()).hexdigest()[:16]
+
+
+def _of_all_processes(own: Mapping[str, Any], device: torch.device, group: Any) -> list[Mapping[str, Any]]:
+    """Return the values of all processes, or only one's if all are equal; one all-gather of digests tells that."""
+    digest = _as_bytes(_digest_of_settings(own)).to(device)
+    digests = [torch.empty_like(digest) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(digests, digest, group=group)
+    if all(torch.equal(each, digest) for each in digests):
+        return [own]
+    everyone: list[Any] = [None] * len(digests)
+    dist.all_gather_object(everyone, dict(own), group=group)
+    return everyone

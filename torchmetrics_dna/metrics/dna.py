@@ -19,8 +19,7 @@ from torchmetrics_dna.dna.evidence import Evidence, check_confidence
 from torchmetrics_dna.dna.explanation import Explanation, explain
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, NUM_FOLDS
-from torchmetrics_dna.metrics.base import ImageMetric, Value
-from torchmetrics_dna.metrics.state import digest_of
+from torchmetrics_dna.metrics.base import ImageMetric, Value, digest_of
 from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.statistics.folds import FoldedStatistic, content_folds, group_folds
 

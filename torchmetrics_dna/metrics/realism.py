@@ -11,8 +11,7 @@ from typing_extensions import override
 from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
-from torchmetrics_dna.metrics.base import SEEN, ImageMetric
-from torchmetrics_dna.metrics.state import digest_of
+from torchmetrics_dna.metrics.base import SEEN, ImageMetric, digest_of
 from torchmetrics_dna.statistics.outliers import OutlierScorer
 from torchmetrics_dna.statistics.realism import RealismStatistic
 from torchmetrics_dna.statistics.resolve import resolve

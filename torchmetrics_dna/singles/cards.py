@@ -171,7 +171,7 @@ def make_cards(
 
     """
     with in_step(distributed):
-        sides = zip("ab", open_indexed_sides((a, b), "A card", reading=reading), strict=True)
+        sides = zip("ab", open_indexed_sides((a, b), "A card", reading), strict=True)
         images = {name: side for name, side in sides if not isinstance(side, DNA)}
         if not images:
             raise ValueError("Cards show images, but A and B are both DNAs; give the images of at least one side")

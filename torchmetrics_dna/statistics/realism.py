@@ -38,7 +38,7 @@ class RealismStatistic(RowStatistic):
 
     @property
     @override
-    def rows(self) -> dict[str, Field]:
+    def row_fields(self) -> dict[str, Field]:
         kinds = {"scores": torch.float64, "indices": torch.int64}
         return {name: Field(0, dtype, reduction="cat") for name, dtype in kinds.items()}
 

@@ -78,7 +78,7 @@ class RowStatistic(Statistic):
 
     @property
     @abstractmethod
-    def rows(self) -> dict[str, Field]:
+    def row_fields(self) -> dict[str, Field]:
         """Layout of the rows of an image, by the name of their list."""
 
     @property
@@ -89,14 +89,14 @@ class RowStatistic(Statistic):
     @property
     @override
     def fields(self) -> dict[str, Field]:
-        return self.rows | {"refused": Field(len(self.checked), torch.int64)}
+        return self.row_fields | {"refused": Field(len(self.checked), torch.int64)}
 
     @override
     def forget_refused_(self, state: State) -> None:
         if bool(state["refused"].any()):
             marks = self.joined_rows(state, self.marks).isnan()
             kept = ~(marks if marks.ndim == 1 else marks.any(1))
-            for name in self.rows:
+            for name in self.row_fields:
                 rows = self.joined_rows(state, name)
                 rows_of(state, name)[:] = [rows[kept.to(rows.device)]]
             state["refused"].zero_()
@@ -112,7 +112,7 @@ class RowStatistic(Statistic):
     def _join(self, state: State, other: State, position: int) -> None:
         """Insert the rows of another state at a position."""
         device = state["refused"].device
-        for name in self.rows:
+        for name in self.row_fields:
             theirs = rows_of(other, name)
             theirs = [theirs] if isinstance(theirs, Tensor) else theirs
             rows_of(state, name)[position:position] = [rows.to(self._place(name, device)) for rows in theirs]
@@ -124,12 +124,12 @@ class RowStatistic(Statistic):
 
     @override
     def packed(self, state: State) -> dict[str, Tensor]:
-        return {name: self.joined_rows(state, name) for name in self.rows} | {"refused": state["refused"]}
+        return {name: self.joined_rows(state, name) for name in self.row_fields} | {"refused": state["refused"]}
 
     @override
     def joined(self, states: Sequence[State], device: torch.device) -> State:
         total = self.empty(device)
-        for name in self.rows:
+        for name in self.row_fields:
             rows_of(total, name).append(self.in_turn([self.joined_rows(state, name).to(device) for state in states]))
         for state in states:
             total["refused"] += state["refused"].to(device)
@@ -138,7 +138,7 @@ class RowStatistic(Statistic):
     @override
     def reduce_(self, state: State, group: Any = None) -> None:
         super().reduce_(state, group)  # of what was refused
-        for name in self.rows:
+        for name in self.row_fields:
             rows = self.joined_rows(state, name).to(state["refused"].device)
             state[name] = cast("Tensor", [self.in_turn(gather_rows(rows, group))])
 
@@ -152,7 +152,7 @@ class RowStatistic(Statistic):
         if isinstance(parts, Tensor):
             return parts
         if not parts:
-            field = self.rows[name]
+            field = self.row_fields[name]
             shape = (0, field.size) if field.size else (0,)
             return torch.zeros(shape, dtype=field.dtype, device=state["refused"].device)
         if len(parts) > 1:
@@ -176,7 +176,7 @@ class FeatureStatistic(RowStatistic):
 
     @property
     @override
-    def rows(self) -> dict[str, Field]:
+    def row_fields(self) -> dict[str, Field]:
         return {"features": Field(self.extractor.neurons[self.layer], torch.float32, reduction="cat")}
 
     @property
