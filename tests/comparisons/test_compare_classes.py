@@ -73,7 +73,7 @@ def test_which_classes_differ(tested: ClassComparisons, capsys: pytest.CaptureFi
     check_gates({name: comparison for name, comparison in tested.items() if name != "b"}, 0.05, fail_if_different=True)
     with pytest.raises(Exit):
         check_gates(tested, 0.05, fail_if_different=True)
-    assert capsys.readouterr().err.splitlines()[1:] == ["Failed: b differs, p (Holm) = 0.003, not above 0.05."]
+    assert capsys.readouterr().err.splitlines()[1:] == ["Failed: b differs, p (Holm) = 0.003, at or below 0.05."]
 
 
 def save(folder: Path, side: str) -> Path:

@@ -322,7 +322,7 @@ def test_the_command_compares_several(
     [
         (["--fail-above", "1000"], 0, "Passed: dna-emd without noise of step_100 is "),
         (["--fail-above", "5"], 1, "Failed: dna-emd without noise of step_100 is "),
-        (["--fail-if-different"], 1, "Failed: step_100 differs, p (Holm) = 0.003, not above 0.05."),
+        (["--fail-if-different"], 1, "Failed: step_100 differs, p (Holm) = 0.003, at or below 0.05."),
         (["--fail-if-different", "--confidence", "0.999"], 2, "can't find one of 3 that differs: its p would be 0.001"),
         (
             ["--fail-if-different", "--num-folds", "0"],
@@ -348,7 +348,7 @@ def test_what_is_for_several_sets(
     folders: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, "compare", *folders[:2], *FAST, "--fail-if-different") == 1
-    assert f"Failed: {Path(folders[1]).name} differs, p ≤ 0.001, not above 0.05." in capsys.readouterr().err
+    assert f"Failed: {Path(folders[1]).name} differs, p ≤ 0.001, at or below 0.05." in capsys.readouterr().err
     assert run(monkeypatch, "compare", folders[0], *folders[:2], *FAST, "--fail-if-different", "--fail-above", "0") == 1
     captured = capsys.readouterr()
     real = folders[0]

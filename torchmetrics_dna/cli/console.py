@@ -187,12 +187,7 @@ def numbers(values: Sequence[float | str | None], width: int = 0) -> list[str]:
         ['15.00  ', ' 0.1468', ' -     ']
 
     """
-    parts = [
-        (
-            number(value) if value is None or isinstance(value, str) else f"{value:#.4g}".rstrip(".") if value else "0"
-        ).partition(".")
-        for value in values
-    ]
+    parts = [("0" if value == 0 else number(value, zeros=True)).partition(".") for value in values]
     most = max(len(point + fraction) for _, point, fraction in parts)
     padded = [integer + (point + fraction).ljust(most) for integer, point, fraction in parts]
     width = max(width, *map(len, padded))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.dna.saving import Saved
-from torchmetrics_dna.files.visible import figure, images_in_words, p_in_words
+from torchmetrics_dna.files.visible import images_in_words, number, p_in_words
 from torchmetrics_dna.functional.permutation import NUM_FOLDS, SIGNIFICANT
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.images.base import indexed
@@ -102,7 +102,7 @@ class Versions(Saved):
     def _apart(self, result: Comparison) -> str:
         first = next(iter(result.values()))
         unit = f" {first.distance.unit}" if first.distance.unit else ""
-        return f"{figure(first.value)}{unit} apart by {first.distance.name}"
+        return f"{number(first.value, 3)}{unit} apart by {first.distance.name}"
 
     def _against_kept(self, what: str, result: Comparison) -> str:
         p = result.p_value

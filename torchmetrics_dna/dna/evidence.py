@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from torchmetrics_dna.dna.jackknife import Jackknife, difference_of, jackknifed, root, weighted
-from torchmetrics_dna.files.visible import figure, number, percent
+from torchmetrics_dna.files.visible import number, percent
 from torchmetrics_dna.functional.permutation import (
     LEAST_FOLDS,
     NUM_RELABELINGS,
@@ -25,8 +25,6 @@ from torchmetrics_dna.functional.reduction import mean_over_neurons
 from torchmetrics_dna.functional.student import student_quantile, student_tail
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
     from torchmetrics_dna.dna.jackknife import Part
@@ -61,25 +59,21 @@ class Interval:
     @property
     def ends(self) -> str:
         """Both ends as text: "0.5 to 2", or "above 0 to 2" if 0 does not belong to the interval."""
-        return self._ends(number)
+        return self._ends(4)
 
     @property
     def in_words(self) -> str:
         """Level and ends for running text, as in "95 % interval 0.5 to 2"."""
-        return f"{self.level} interval {self._ends(figure)}"
+        return f"{self.level} interval {self._ends(3)}"
 
     @property
     def level(self) -> str:
         """The confidence in per cent."""
         return percent(self.confidence)
 
-    def _ends(self, form: Callable[[float], str]) -> str:
-        low, high = form(self.low), form(self.high)
-        if self.excludes_zero and self.low == 0:
-            low = "above 0"
-        if self.excludes_zero and self.high == 0:
-            high = "below 0"
-        return f"{low} to {high}"
+    def _ends(self, digits: int) -> str:
+        low = "above 0" if self.excludes_zero and self.low == 0 else number(self.low, digits)
+        return f"{low} to {number(self.high, digits)}"
 
 
 @dataclass(frozen=True, eq=False)

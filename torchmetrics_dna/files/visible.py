@@ -88,31 +88,21 @@ def shortened(text: str, length: int) -> str:
     return f"{text[: length - 1 - tail]}…{text[len(text) - tail :]}"
 
 
-def number(value: float | str | None) -> str:
-    """Format with four significant digits; None as a dash, text unchanged."""
-    return "-" if value is None else value if isinstance(value, str) else f"{value:.4g}"
+def number(value: float | str | None, digits: int = 4, *, zeros: bool = False) -> str:
+    """Format with so many significant digits, or all before the point; None as a dash, text unchanged.
 
-
-def figure(value: float) -> str:
-    """Format with three significant digits, for running text.
+    With ``zeros``, trailing ones are kept, so that the numbers of a column have one precision.
 
     Example:
-        >>> figure(8.5824), figure(12345.6)
-        ('8.58', '12,346')
+        >>> number(8.5824), number(12345.6), number(8.5824, 3), number(1.0, 3, zeros=True), number(None)
+        ('8.582', '12,346', '8.58', '1.00', '-')
 
     """
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
-
-
-def three_digits(value: float) -> str:
-    """Format with three significant digits, trailing zeros too, so that the numbers of a column have one precision.
-
-    Example:
-        >>> three_digits(1.0), three_digits(0.01234), three_digits(249.6), three_digits(12345.6)
-        ('1.00', '0.0123', '250', '12,346')
-
-    """
-    return f"{value:#.3g}".removesuffix(".") if not abs(value) >= 999.5 else f"{value:,.0f}"
+    if value is None or isinstance(value, str):
+        return "-" if value is None else value
+    if abs(value) >= 10**digits - 0.5:
+        return f"{value:,.0f}"
+    return f"{value:{'#' * zeros}.{digits}g}".removesuffix(".")
 
 
 def with_error(value: float, error: float | None) -> str:
@@ -124,7 +114,7 @@ def with_error(value: float, error: float | None) -> str:
 
     """
     if not error:
-        return three_digits(value)
+        return number(value, 3, zeros=True)
     decimals = max(0, 1 - floor(log10(error)))
     return f"{value:,.{decimals}f} ± {error:,.{decimals}f}"
 

@@ -13,7 +13,7 @@ from torchmetrics_dna.dna.histogram import grouped
 from torchmetrics_dna.dna.names import name_of
 from torchmetrics_dna.dna.scale import scale_for
 from torchmetrics_dna.files.tables import Table, escaped_markdown
-from torchmetrics_dna.files.visible import figure, images_in_words, in_words, p_figure, strict_json
+from torchmetrics_dna.files.visible import images_in_words, in_words, number, p_figure, strict_json
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.properties import property_in_words
 from torchmetrics_dna.reporting.cards import describe_card
@@ -69,7 +69,7 @@ class Place(NamedTuple):
     def sentence(self) -> str:
         """The distance beside all known changes."""
         marks = [
-            f"{mark.name} {figure(mark.mean)} ({figure(mark.least)} to {figure(mark.most)})"
+            f"{mark.name} {number(mark.mean, 3)} ({number(mark.least, 3)} to {number(mark.most, 3)})"
             for mark in self.scale.marks
         ]
         return f"dna-emd {self.shown}; on the same scale, of {self.scale.images}: {', '.join(marks)}."
@@ -112,12 +112,12 @@ class Findings:
         if scale is None:
             return None
         if self.comparison.shares_images and not self.comparison.paired:  # correction assumes independent sides
-            return Place(scale, result.value, result.value, result.value, f"{figure(result.value)} bins", False)
+            return Place(scale, result.value, result.value, result.value, f"{number(result.value, 3)} bins", False)
         interval = result.interval
         if interval is None:
             return None
         shown = result.overall.debiased_shown
-        text = shown if isinstance(shown, str) else f"{figure(interval.value)} bins"
+        text = shown if isinstance(shown, str) else f"{number(interval.value, 3)} bins"
         return Place(scale, interval.value, interval.low, interval.high, text, True)
 
     @property

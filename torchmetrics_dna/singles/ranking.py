@@ -12,7 +12,7 @@ from torch import Tensor
 
 from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.tables import Table, notebook_html
-from torchmetrics_dna.files.visible import images_in_words, percent, shortened, three_digits, visible
+from torchmetrics_dna.files.visible import images_in_words, number, percent, shortened, visible
 from torchmetrics_dna.functional.heat import SIDE
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import ImageSource, Reading
@@ -126,7 +126,7 @@ class Ranking(Saved):
             limit = float(self.typical.quantile(1 - _BEYOND))
             beyond = int((self.scores > limit).sum())
             notices.append(
-                f"{images_in_words(beyond)} of {len(self.names)} score above {three_digits(limit)}, as"
+                f"{images_in_words(beyond)} of {len(self.names)} score above {number(limit, 3, zeros=True)}, as"
                 f" {percent(_BEYOND)} of the reference's own images do; {_BEYOND * len(self.names):.3g} would be"
                 " expected by chance"
             )
@@ -250,7 +250,8 @@ class Ranking(Saved):
             row[0].set_ylabel(name)
             pictures = [images[self.numbers[place]] for place in places]
             for place, axis, picture in zip(places, row, pictures, strict=True):
-                _show(axis, picture, f"{place + 1}: {three_digits(float(self.scores[place]))}", self.names[place])
+                score = number(float(self.scores[place]), 3, zeros=True)
+                _show(axis, picture, f"{place + 1}: {score}", self.names[place])
             if maps:
                 _show_maps(next(rows), pictures, self.maps(places), mapper.extractor.crop)
         unit = "" if self.worst_first else " in bins"
@@ -286,7 +287,7 @@ def heat_maps(mapper: ImageScorer, images: ImageSource, numbers: Sequence[int]) 
 def _cell(key: str, value: Any) -> Any:
     if key == "share_worse":
         return f"{100 * value:3.0f} %"
-    return three_digits(value) if isinstance(value, float) else value
+    return number(value, 3, zeros=True) if isinstance(value, float) else value
 
 
 def _show_maps(row: Any, pictures: Sequence[Any], maps: Tensor, crop: Crop) -> None:
