@@ -120,7 +120,10 @@ MISTAKES = [
     (("compare", A, B, "-o", "x.yaml"), "a file that ends in .txt or .json or .csv or .md or .tex, but got 'x.yaml'"),
     (("compare", A, B, "-o", "nowhere/x.csv"), "There is no folder 'nowhere' to write 'x.csv' to; make it first"),
     (("monitor", A, B, "--format", "latex"), "line by line; give --format text, json or csv, but got latex"),
-    (("make", A, "-o", "y.npz", "--on", "slurm"), "Option --on expected to be 'ray' or 'ray://HOST:PORT', but got"),
+    (
+        ("make", A, "-o", "y.npz", "--on", "slurm"),
+        "Option --on expected to be 'ray' or 'ray://HOST:PORT', perhaps with",
+    ),
     (
         ("make", A, "-o", "y.npz", "--on", "ray", "--device", "cpu"),
         "Option --device is 'cpu', but workers take the device that --on gives",

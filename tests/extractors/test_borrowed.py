@@ -161,7 +161,7 @@ def test_nothing_moves_it_but_its_owner() -> None:
         metric.to("cuda")  # an order
         assert {parameter.device.type for parameter in network.parameters()} == {"cuda"}
         with pytest.raises(ValueError, match="images are on cpu, but the network is on cuda:0"):
-            metric.update(IMAGES, real=True)
+            metric.extractor(IMAGES)
         assert not any(parameter.is_inference() for parameter in network.parameters())
 
 

@@ -76,28 +76,11 @@ def test_six_spoilt_crops_of_eighty_are_among_the_worst_eight() -> None:
     assert set(spoilt) <= set(rank(pool, reference).numbers[:8])
 
 
-def test_too_many_images_to_keep_run_twice(reference: HistogramDNA, monkeypatch: pytest.MonkeyPatch) -> None:
-    ranking = rank(MIXED, reference)
-    monkeypatch.setattr("torchmetrics_dna.jobs.features._MOST_KEPT", 500_000)
-    reported: list[int] = []
-    again = rank(
-        MIXED,
-        reference,
-        reading=Reading(progress=lambda _, done, images: reported.append(done == images), batch_size=8),
-    )
-    assert sum(reported) == 2
-    assert again.numbers == ranking.numbers
-    torch.testing.assert_close(again.scores, ranking.scores, rtol=0, atol=1e-9)
-
-
-@pytest.mark.parametrize("kept", [True, False])
-def test_histograms_that_find_their_own_ranges(kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_histograms_that_find_their_own_ranges() -> None:
     extractor = DNAExtractor(layers=LAYERS)
-    if not kept:
-        monkeypatch.setattr("torchmetrics_dna.jobs.features._MOST_KEPT", 500_000)
     ranking = rank(MIXED, make_dna(PHOTOS[:6], extractor, ranges="auto"), extractor)
     mixed, typical = (torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) for images in (MIXED, PHOTOS[:6]))
-    to_reference, to_pool = distances(extractor, mixed, [typical], 1000, pool=mixed).mean(2)
+    to_reference, to_pool = distances(extractor, mixed, [typical, mixed], 1000).mean(2)
     np.testing.assert_allclose(
         ranking.scores, (to_reference - to_pool)[ranking.numbers], rtol=0, atol=1e-3
     )  # resized elsewhere

@@ -128,6 +128,7 @@ def _finished(part: range, work: bytes, folder: str, version: str, cpus: int, gp
         remedy = "give a folder that all machines share, or an address"  # or all images would be left out
         return FileNotFoundError(f"{platform.node()!r} does not have {str(file)!r}; {remedy}")
     try:
-        return finished(job, images, part)
+        (split,) = job.run(images, [part])
+        return finished(job, split)
     except Exception as err:  # of any image
         return err

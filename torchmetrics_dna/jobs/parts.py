@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from filelock import FileLock
 
     from torchmetrics_dna.dna import DNA
-    from torchmetrics_dna.images import Images, ImageSource
-    from torchmetrics_dna.jobs.job import Job, Share
+    from torchmetrics_dna.images import Images
+    from torchmetrics_dna.jobs.job import Job, Share, Split
 
 _MOST_PARTS = 32  # enough to share among processes, few enough to be cheap to write
 _MOST_OF_SHARDS = 1000  # of 0.5 to 3 MB each on disk with the default extractor
@@ -42,7 +42,7 @@ _OURS = re.compile(rf"{_FILE}|\.{_FILE}\.\d+|{re.escape(_LOCK)}")  # including t
 
 
 class Finished(NamedTuple):
-    """Result of a part that was measured elsewhere."""
+    """Result of a part, here or elsewhere."""
 
     files: dict[str, bytes]  # of its DNAs, by kind
     share: Share  # what was read
@@ -67,9 +67,8 @@ def parts_of(images: Images, batch_size: int) -> list[range]:
     return [range(first, min(first + size, count)) for first in range(0, count, size)]
 
 
-def finished(job: Job, images: Images, part: range) -> Finished:
-    """Measure a part of a job, with DNAs as files, which are many times smaller than counts in memory."""
-    (split,) = job.run(images, [part])
+def finished(job: Job, split: Split) -> Finished:
+    """Return the result of a part, with DNAs as files, which are many times smaller than counts in memory."""
     dnas, share = job.shared(split)
     files = {}
     with TemporaryDirectory() as folder:
@@ -82,9 +81,8 @@ def finished(job: Job, images: Images, part: range) -> Finished:
 
 def _described(images: Images, job: Job) -> dict[str, Any]:
     """Return the description that all parts of a job share, in json types."""
-    lines = _of_shards(images, job) if isinstance(images, ImageStream) else _of_images(images, job)
     sha = hashlib.sha256()
-    for line in lines:
+    for line in _named(images, job):
         sha.update(line.encode(errors="surrogatepass"))
     count = len(images.shards) if isinstance(images, ImageStream) else len(images)
     configurations = [statistic.configuration for statistic in job.statistics.values()]
@@ -99,16 +97,16 @@ def _described(images: Images, job: Job) -> dict[str, Any]:
     }
 
 
-def _of_images(images: ImageSource, job: Job) -> Iterator[str]:
+def _named(images: Images, job: Job) -> Iterator[str]:
+    """Yield a text for each image, or for each file of a stream, that changes with it or with its group."""
+    if isinstance(images, ImageStream):
+        yield f"shards\n{job.groups if isinstance(job.groups, str) else ''}"
+        for shard in images.shards:
+            yield f"{shard.label}\n{stamp_of([shard.file].__getitem__, 0)}"
+        return
     groups = [""] * len(images) if job.groups is None else group_names(images, job.groups)
     for i, (name, group) in enumerate(zip(images.names, groups, strict=True)):
         yield f"{name}\n{images.stamp(i) if images.stamp else ''}\n{group}"
-
-
-def _of_shards(images: ImageStream, job: Job) -> Iterator[str]:
-    yield f"shards\n{job.groups if isinstance(job.groups, str) else ''}"
-    for shard in images.shards:
-        yield f"{shard.label}\n{stamp_of([shard.file].__getitem__, 0)}"
 
 
 class Parts:
@@ -181,19 +179,17 @@ class Parts:
         """Measure these parts in one pass over their images."""
         remaining = iter(parts)
         for split in self.job.run(self.images, [self.ranges[part] for part in parts]):
-            part = next(remaining)
-            for kind, dna in self.job.values(split).items():
-                dna.save(self._path(part, kind))
-                del dna
-            self._finish(part, split.num_images, split.unreadable)
+            self.put(next(remaining), finished(self.job, split))
             del split
 
     def put(self, part: int, result: Finished) -> None:
-        """Finish a part that was measured elsewhere."""
+        """Write the files of a part; its record comes last, since it marks the part as finished."""
         for kind, content in result.files.items():
             with replacing(self._path(part, kind)) as temporary:
                 temporary.write_bytes(content)
-        self._finish(part, result.share.num_images, result.share.unreadable)
+        record = {"num_images": result.share.num_images, "unreadable": result.share.unreadable}
+        with replacing(self._record(part)) as temporary:
+            temporary.write_text(json.dumps(record), encoding="utf-8")
 
     def unreadable(self) -> list[str]:
         """Return one line for each image or shard that was left out, of all parts."""
@@ -257,11 +253,6 @@ class Parts:
             if job.get("format") != _FORMAT:
                 raise ValueError(f"its format is {job.get('format')!r}, expected {_FORMAT!r}; move its folder away")
         return job
-
-    def _finish(self, part: int, num_images: int, unreadable: list[str]) -> None:
-        """Write the record of a part; must come last, since it marks the part as finished."""
-        with replacing(self._record(part)) as temporary:
-            temporary.write_text(json.dumps({"num_images": num_images, "unreadable": unreadable}), encoding="utf-8")
 
     def _path(self, part: int, kind: str) -> Path:
         return self.folder / f"{part:02}.{kind}.dna.npz"

@@ -8,21 +8,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from torchmetrics_dna.comparisons.compare import Options, compare_with_first
+from torchmetrics_dna.comparisons.compare import Options, compare_sides
 from torchmetrics_dna.comparisons.comparisons import names_of
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.distances import resolve_distances
+from torchmetrics_dna.dna.load import is_dna_path
 from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.extractors.without_properties import without_properties
 from torchmetrics_dna.files.atomic import check_folder, replacing
 from torchmetrics_dna.images.addresses import public
+from torchmetrics_dna.images.base import indexed
 from torchmetrics_dna.jobs.groups import partners
 from torchmetrics_dna.jobs.processes import in_step, rank
-from torchmetrics_dna.jobs.sides import Arguments, open_indexed_sides
+from torchmetrics_dna.jobs.sides import Arguments, Sides, open_sides
 from torchmetrics_dna.reporting.findings import Findings, as_json, as_markdown
 from torchmetrics_dna.reporting.page import as_html
 from torchmetrics_dna.singles.cards import NUM_IMAGES, cards_of
-from torchmetrics_dna.statistics.resolve import resolve
 from torchmetrics_dna.statistics.scores import Scorer
 
 if TYPE_CHECKING:
@@ -85,21 +86,22 @@ def report(
     if unknown := options.keys() - Options.__annotations__.keys():
         raise TypeError(f"report() got an unexpected keyword argument {min(unknown)!r}; it takes those of compare()")
     write = _writer(format, output)
-    reading, distributed = options.get("reading"), options.get("distributed", False)
-    layers, ranges = options.get("layers"), options.get("ranges")
+    if not any(isinstance(side, DNA) or is_dna_path(side) for side in (a, b)) and (
+        feature is None or isinstance(feature, (Network, str))
+    ):
+        network = feature if isinstance(feature, Network) else Network(feature)
+        feature = network if network.properties is not None else replace(network, properties=True)
+    arguments = Arguments(feature, **options)
+    reading, distributed = arguments.reading, arguments.distributed
     with in_step(distributed):
-        sides = _open(a, b, output, num_scored, options)
+        opened = _open(a, b, output, num_scored, arguments)
+        sides = {
+            name: side if isinstance(side, DNA) else indexed(side, "A report")
+            for name, side in zip("ab", opened.images, strict=True)
+        }
         images = {name: side for name, side in sides.items() if not isinstance(side, DNA)}
-        dnas = [side for side in sides.values() if isinstance(side, DNA)]
-        if len(images) == len(sides) and isinstance(feature, (Network, str, type(None))):
-            network = feature if isinstance(feature, Network) else Network(feature)
-            feature = network if network.properties is not None else replace(network, properties=True)
-        extractor = None
-        if images:
-            extractor = resolve(feature, layers, options.get("num_bins"), ranges, dnas, to_gpu=True).extractor
-            feature, options["layers"] = extractor, None
-        arguments = Arguments(feature, **options)
-        comparison = compare_with_first((sides["a"], sides["b"]), names or names_of(a, b), arguments)[0]
+        extractor = opened.job.extractor if images else None
+        comparison = compare_sides(opened, names or names_of(a, b))[0]
         scorers, cards = dict[str, Scorer](), None
         if extractor is not None:
             alone = without_properties(extractor) if comparison.properties else extractor
@@ -166,20 +168,18 @@ def _open(
     b: Source | DNA,
     output: str | os.PathLike[str],
     num_scored: int,
-    options: Options,
-) -> dict[str, ImageSource | DNA]:
+    arguments: Arguments,
+) -> Sides:
     """Open both sides and check the arguments, so that errors come before any work."""
     check_folder(Path(output))
     if num_scored < 1:
         raise ValueError(f"Argument `num_scored` expected to be at least 1, but got {num_scored}")
-    metrics = options.get("metrics")
+    metrics = arguments.metrics
     if metrics is not None and "dna-emd" not in [record.name for record in resolve_distances(metrics, ())]:
-        got = metrics if isinstance(metrics, str) else ", ".join(metrics)
+        got = metrics if isinstance(metrics, str) else ", ".join(map(str, metrics))
         raise ValueError(f"A report shows dna-emd; add it to `metrics`, which got {got}")
-    options_of_sides = options.get("layers"), options.get("ranges"), options.get("reading")
-    opened = open_indexed_sides((a, b), "A report", *options_of_sides)
-    sides = dict(zip("ab", opened, strict=True))
-    for side in sides.values():
+    sides = open_sides((a, b), arguments)
+    for side in sides.images:
         if isinstance(side, HistogramDNA):
             _ = side.known_ranges
         elif isinstance(side, DNA):

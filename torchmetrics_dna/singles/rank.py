@@ -77,8 +77,8 @@ def rank(
         feature: A :class:`DNAExtractor`, or its ``feature``; by default the extractor of the reference.
         score: By default ``"outlier"``; but ``"contrast"`` if the reference is a histogram DNA or a single image, or
             an argument is given that only dna-emd takes: ``contrast``, ``num_bins``, ``ranges`` or ``neuron_weights``.
-        contrast: ``"pool"``, the default of a contrast: all ranked images; their histograms are kept in memory, or
-            above 2 GB a second pass is made. Or other images, a DNA or its path.
+        contrast: ``"pool"``, the default of a contrast: all ranked images, which then run through the network
+            twice. Or other images, a DNA or its path.
         nearest: Images, their :class:`Features`, or the path of a file of these (``ranking.index.save``), in which to
             find the nearest neighbour of each image, to detect copies; if they are the reference's images, these are
             measured only once.
@@ -272,18 +272,13 @@ class _Run:
         rows: Mapping[str, ImageRows],
     ) -> _Scored:
         histograms = [cast("HistogramDNA", measured.dnas["histogram"]) for measured in references]
-        scorer, p_value = Scorer(histograms, self.extractor, self.weights), None
+        p_value = None
         if pools:
-            job = self._histograms(folds=True).also(distances=Distances(scorer, pools), **rows)
-            measured = measure(job, source, distributed=self.distributed)
-            scorer = scorer.beside(measured.states["distances"]["pool"])
-            if measured.rows["distances"].isnan().any():  # histograms could not be kept
-                second_pass = self._rows(source, distances=Distances(scorer))
-                measured = replace(measured, rows={**measured.rows, **second_pass.rows})
-            histograms.append(cast("HistogramDNA", measured.dnas["histogram"]))
+            pool = measure(self._histograms(folds=True), source, distributed=self.distributed)
+            histograms.append(cast("HistogramDNA", pool.dnas["histogram"]))
             p_value = DISTANCES["dna-emd"].result(histograms[0], histograms[1], self.weights).p_value
-        else:
-            measured = self._rows(source, distances=Distances(scorer), **rows)
+        scorer = Scorer(histograms, self.extractor, self.weights)
+        measured = self._rows(source, distances=Distances(scorer), **rows)
         typical = self._typical(side, scorer, histograms[0].num_images)
         return _Scored(measured, list(histograms), scorer, typical, p_value)
 
