@@ -90,7 +90,8 @@ class _Call:
             asking = [
                 m for member in self._members for m in member.modules() if getattr(m, "extractor", 0) is extractor
             ]
-            found = _Pass(kept, _version(imgs), weights, run(imgs), due=len(asking))
+            activations = run(imgs)  # which may first arrange the weights anew
+            found = _Pass(kept, _version(imgs), extractor.weights_version, activations, due=len(asking))
         if found.due > 1:
             self._passes[extractor] = found._replace(due=found.due - 1)
         return found.activations

@@ -535,11 +535,10 @@ class ImageMetric(Metric):
 
     def _apply(self, fn: Callable[..., Any], exclude_state: Sequence[str] = ()) -> ImageMetric:
         """Move to another device; the types of states and network stay, since counts and digests depend on them."""
-        device = fn(torch.zeros(0, device=self.device)).device
-        if device == self.device or lacks_float64(device):
+        if lacks_float64(fn(torch.zeros(0, device=self.device)).device):
             return self
         values = self._computed, self._forward_cache
-        super()._apply(lambda tensor: tensor.to(device), exclude_state=[*self._defaults, *exclude_state])
+        super()._apply(fn, exclude_state=[*self._defaults, *exclude_state])  # the extractor takes only the device, too
         for name in self._defaults.keys() - {f"{side}_identity" for side in self._sides}:
             setattr(self, name, self._here(getattr(self, name)))
         if self._cache is not None:
