@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from torchmetrics_dna.files.visible import ERRORS, in_known_letters, visible
-from torchmetrics_dna.kernels.memory import keep_freed_memory
+from torchmetrics_dna.memory import keep_freed_memory
 
 DEBUG = "TORCHMETRICS_DNA_DEBUG"
 _EXPECTED = (ValueError, RuntimeError, OSError, ModuleNotFoundError)

@@ -31,7 +31,7 @@ from torchmetrics_dna.binning.histogram import check_finite
 from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.functional import dna_emd
 from torchmetrics_dna.functional.emd import emd_of_rows
-from torchmetrics_dna.kernels.memory import keep_freed_memory
+from torchmetrics_dna.memory import keep_freed_memory
 
 BINS = 1000
 SHAPES = {

@@ -11,9 +11,8 @@ from layouts import laid_out
 from torch import Tensor
 
 from torchmetrics_dna.binning import bins_within
-from torchmetrics_dna.binning.single_rows import SingleRows
 from torchmetrics_dna.functional import activation_histogram, dna_emd, dna_realism
-from torchmetrics_dna.functional.realism import realism_of_parts, realism_of_rows
+from torchmetrics_dna.functional.realism import realism_of_parts
 
 pytestmark = pytest.mark.usefixtures("way")
 
@@ -87,33 +86,6 @@ def test_parts_score_like_the_whole(layout: str, cut: str) -> None:
     expected = dna_realism({"double": values * 2, "activations": values}, reference, *bounds)
     parts = realism_of_parts(in_parts(values, cut), reference[None], bins_within(*bounds, 30))[0]
     torch.testing.assert_close(parts, expected, rtol=0, atol=1e-12)
-
-
-@every_cut
-@pytest.mark.parametrize("bins", [3, 30, 40_000])
-@pytest.mark.parametrize("layout", ["convolution", "channels last", "tokens", "pooled", "a window", "no images"])
-def test_kept_histograms_are_exact(layout: str, bins: int, cut: str) -> None:
-    """Cases: more positions than bins and fewer, neurons left out, two layers of the same values."""
-    values = laid_out(layout, torch.float32)
-    images, neurons = len(values), 2 * values.shape[1]
-    bounds = torch.full((neurons,), -2.0), torch.full((neurons,), 2.0)
-    generator = torch.Generator().manual_seed(0)
-    references = torch.randint(1, 9, (2, neurons, bins), generator=generator)
-    weights = torch.rand(neurons, generator=generator).double()
-    weights[::3] = 0
-    parts = in_parts(values, cut)
-    rows_of = SingleRows([values[0, 0].numel()] * 2 if images else [0, 0], weights, bins, [values.shape[1]] * 2)
-    rows = rows_of.empty(images, "cpu")
-    scores = realism_of_parts(parts, references, bins_within(*bounds, bins), weights, (rows_of, rows))
-    torch.testing.assert_close(realism_of_rows(rows, rows_of, references, weights), scores, rtol=0, atol=1e-9)
-    counts = torch.zeros(neurons, bins, dtype=torch.int64)
-    rows_of.add_counts_(counts, rows)
-    doubled = torch.cat([values * 2, values], 1)
-    expected = activation_histogram(doubled, *bounds, bins) if images else torch.zeros_like(counts)
-    expected[::3] = 0
-    assert torch.equal(counts, expected)
-    assert rows.dtype == (torch.int16 if bins < 40_000 else torch.int32)
-    assert rows.shape[1] == (weights > 0).sum() * min(bins, values[0, 0].numel() if images else 0)
 
 
 def test_without_numba_scores_differ_in_the_last_digits_at_most(monkeypatch: pytest.MonkeyPatch) -> None:

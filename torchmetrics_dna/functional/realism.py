@@ -10,7 +10,6 @@ from torch import Tensor
 from torchmetrics_dna.binning.bins import Bins, bins_within, check_bounds
 from torchmetrics_dna.binning.histogram import check_finite, finite_layers
 from torchmetrics_dna.binning.layouts import chunks, placed, sent
-from torchmetrics_dna.binning.single_rows import histograms_of, row_of_bins
 from torchmetrics_dna.extras import optional
 from torchmetrics_dna.functional.emd import cumulative_share
 from torchmetrics_dna.functional.reduction import check_weights, sum_over_neurons
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torchmetrics_dna.binning.layouts import Parts
-    from torchmetrics_dna.binning.single_rows import SingleRows
-
-    Storage = tuple[SingleRows, Tensor]  # layout, and rows of the images to fill
 
 _CELLS = 1 << 20  # bins at a time: 8 MiB of float64
 
@@ -97,7 +93,6 @@ def realism_of_parts(
     references: Tensor,
     bins: Bins,
     weights: Tensor | None = None,
-    storage: Storage | None = None,
     wait: bool = True,
 ) -> Tensor:
     """Compute :func:`dna_realism` to several references at once, for activations in parts, ``(S, B)``.
@@ -107,7 +102,6 @@ def realism_of_parts(
         references: Counts, shape ``(S, N, num_bins)``.
         bins: Bins of all neurons.
         weights: As for :func:`dna_realism`.
-        storage: Destination of the histograms of the images; None to drop them.
         wait: Whether to check for errors, which is a device sync. If not, on a device, all scores are NaN instead.
 
     """
@@ -121,26 +115,16 @@ def realism_of_parts(
     weights = weights_or_mean(weights, neurons).cpu()
     images = sum(len(next(iter(part.values()))) for part in parts)
     distances = torch.zeros(len(references), images, neurons, dtype=torch.float64, device=device)
-    fast = optional("binning.cpu") if device.type == "cpu" and storage is None else None
+    fast = optional("binning.cpu") if device.type == "cpu" else None
     wait = wait or device.type == "cpu"
     if fast and fast.covers(parts, bins.num_bins):
         fast.fill_distances_(distances, parts, references, bins, weights)
     else:
         if wait:
             check_finite(parts)
-        fill_distances_(distances, parts, references, bins, weights, storage)
+        fill_distances_(distances, parts, references, bins, weights)
     scores = _scores(distances, sent(weights, device), wait)
     return scores if wait else torch.where(finite_layers(parts).all(), scores, torch.nan)
-
-
-def realism_of_rows(rows: Tensor, layout: SingleRows, references: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Compute :func:`realism_of_parts` from stored histograms, shape ``(B, L)``."""
-    neurons = references.shape[1]
-    weights = weights_or_mean(weights, neurons).to(references.device)
-    distances = torch.zeros(len(references), len(rows), neurons, dtype=torch.float64, device=references.device)
-    for chosen, positions, histograms in layout.histograms(rows):
-        distances[:, :, chosen] = _distances_to(histograms, references[:, chosen], positions)
-    return _scores(distances, weights, wait=True)
 
 
 def weights_or_mean(weights: Tensor | None, neurons: int) -> Tensor:
@@ -157,9 +141,7 @@ def _scores(distances: Tensor, weights: Tensor, wait: bool) -> Tensor:
     return sum_over_neurons(distances * weights)
 
 
-def fill_distances_(
-    distances: Tensor, parts: Parts, references: Tensor, bins: Bins, weights: Tensor, storage: Storage | None = None
-) -> None:
+def fill_distances_(distances: Tensor, parts: Parts, references: Tensor, bins: Bins, weights: Tensor) -> None:
     """Write the Earth Mover's Distance of each image to references, for neurons whose weight is not 0.
 
     ``distances``, shape ``(S, B, N)``, float64, are 0 at first; ``weights`` are on the CPU; the rest is as in
@@ -176,17 +158,12 @@ def fill_distances_(
                 if len(used) < layer.shape[1]:
                     index = sent(used, layer.device)
                     values, chosen = layer[:, index], index + columns.start
-                layer_references = references[:, chosen], bins.take(chosen)
-                distances[:, images, chosen] = _layer_distances(
-                    values, *layer_references, used + columns.start, images, storage
-                )
+                distances[:, images, chosen] = _layer_distances(values, references[:, chosen], bins.take(chosen))
         image = images.stop
 
 
-def _layer_distances(
-    activations: Tensor, references: Tensor, bins: Bins, neurons: Tensor, image: slice, storage: Storage | None
-) -> Tensor:
-    """Compute the distances of neurons of a layer, shape ``(S, B, n)``; write histograms to ``storage``."""
+def _layer_distances(activations: Tensor, references: Tensor, bins: Bins) -> Tensor:
+    """Compute the distances of neurons of a layer, shape ``(S, B, n)``."""
     distances = activations.new_empty(len(references), *activations.shape[:2], dtype=torch.float64)
     first = 0
     for rows, values in chunks(activations, least=bins.num_bins, size=_CELLS):
@@ -196,10 +173,6 @@ def _layer_distances(
             numbers.clamp_(0, bins.num_bins - 1)  # NaN converts to any integer
         chunk = slice(first, first + images)
         distances[:, chunk, rows] = _distances_to(histograms_of(numbers, bins.num_bins), references[:, rows], positions)
-        if storage is not None:
-            layout, stored = storage
-            row = row_of_bins(numbers, bins.num_bins).transpose(0, 1).flatten(1)
-            stored[image][chunk, layout.place(neurons[rows])] = row.to(stored.dtype)
         first = (first + images) % len(activations)
     return distances
 
@@ -208,3 +181,9 @@ def _distances_to(histograms: Tensor, references: Tensor, positions: int) -> Ten
     """Compute distances ``(S, images, n)`` of histograms ``(n, images, num_bins)`` to ``(S, n, num_bins)``."""
     shares = histograms.cumsum(2).double() / positions
     return torch.stack([(shares - cumulative_share(counts)[:, None]).abs_().sum(2).T for counts in references])
+
+
+def histograms_of(numbers: Tensor, num_bins: int) -> Tensor:
+    """Count bins ``(n, images, positions)`` to ``(n, images, num_bins)``, int64."""
+    counts = numbers.new_zeros(*numbers.shape[:2], num_bins)
+    return counts.scatter_add_(2, numbers, numbers.new_ones(1, 1, 1).expand_as(numbers))

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from torchmetrics_dna.binning.histogram import check_finite
 from torchmetrics_dna.binning.layouts import placed
-from torchmetrics_dna.binning.single_rows import histograms_of
-from torchmetrics_dna.functional.realism import check_references, weights_or_mean
+from torchmetrics_dna.functional.realism import check_references, histograms_of, weights_or_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -20,7 +20,7 @@ from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.jobs.job import count_images
 from torchmetrics_dna.jobs.parts import finished
 from torchmetrics_dna.jobs.processes import world_size
-from torchmetrics_dna.kernels.memory import keep_freed_memory
+from torchmetrics_dna.memory import keep_freed_memory
 from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:

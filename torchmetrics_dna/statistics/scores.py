@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from copy import copy
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -11,11 +10,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from torchmetrics_dna.binning.bins import bins_within
-from torchmetrics_dna.binning.single_rows import SingleRows, positions_of
 from torchmetrics_dna.dna import HistogramDNA, check_comparable
 from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.functional.emd import bounds_on_grid
-from torchmetrics_dna.functional.realism import realism_of_parts, realism_of_rows, weights_or_mean
+from torchmetrics_dna.functional.realism import realism_of_parts, weights_or_mean
 from torchmetrics_dna.functional.realism_map import realism_maps
 from torchmetrics_dna.statistics import HistogramStatistic, SelfRangingStatistic
 
@@ -80,7 +78,6 @@ class Scorer(ImageScorer):
                 raise ValueError("Argument `reference` expected to be of at least one image, but it has none")
         super().__init__(extractor)
         self.self_ranging, self._wait = first.self_ranging, wait
-        self._layouts: dict[tuple[int, ...], SingleRows] = {}
         self.weights = weights_or_mean(weights, extractor.neurons.total)
         if first.self_ranging:  # in bins of the first reference, on the grid that holds all
             references = in_same_bins(*(reference.to("cpu") for reference in references))
@@ -94,12 +91,6 @@ class Scorer(ImageScorer):
         # stacked, so that one pass over an image's histograms compares it with all references
         self._counts = counts[0][None] if len(counts) == 1 else torch.stack(counts)
 
-    def beside(self, counts: Tensor) -> Scorer:
-        """Return a copy with one more reference, given by counts in this scorer's bins, shape ``(N, num_bins)``."""
-        scorer = copy(self)
-        scorer._counts = torch.cat([self._counts, counts.to(self._counts.device)[None]])
-        return scorer
-
     @override
     def __call__(self, parts: Parts) -> Tensor:
         self._move(parts)
@@ -111,29 +102,6 @@ class Scorer(ImageScorer):
         self._move([activations])
         maps = realism_maps(activations, self._counts, self._bins, self.weights)
         return {layer: values[0] if len(values) == 1 else values[0] - values[1] for layer, values in maps.items()}
-
-    def keep(self, parts: Parts) -> tuple[Tensor, Tensor, SingleRows]:
-        """Return distances, the histograms of the images, one row each, and their layout."""
-        device = self._move(parts)
-        layout = self.layout(positions_of(parts[0]))
-        rows = layout.empty(sum(len(next(iter(part.values()))) for part in parts), device)
-        distances = realism_of_parts(parts, self._counts, self._bins, self.weights, (layout, rows), self._wait)
-        return distances, rows, layout
-
-    def layout(self, positions: list[int]) -> SingleRows:
-        """Return the memory layout of per-image histograms for these numbers of positions of the layers."""
-        if tuple(positions) not in self._layouts:
-            widths = list(self.extractor.neurons.values())
-            self._layouts[tuple(positions)] = SingleRows(positions, self.weights, self._bins.num_bins, widths)
-        return self._layouts[tuple(positions)]
-
-    def empty_counts(self) -> Tensor:
-        """Return counts of 0 in this scorer's bins, int64, shape ``(N, num_bins)``, on the CPU."""
-        return torch.zeros(self._counts.shape[1:], dtype=torch.int64)
-
-    def distances_to(self, counts: Tensor, rows: Tensor, layout: SingleRows) -> Tensor:
-        """Compute distances of histograms from :meth:`keep` to counts ``(N, num_bins)``, shape ``(B,)``."""
-        return realism_of_rows(rows, layout, counts[None], self.weights)[0]
 
     def _move(self, parts: Parts) -> torch.device:
         """Move counts and bins to the device of the activations, and return it."""
