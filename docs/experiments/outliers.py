@@ -33,7 +33,7 @@ from torch.nn.functional import interpolate
 
 from torchmetrics_dna import DNAExtractor, make_dna, rank
 from torchmetrics_dna.binning.moments import spatial_means
-from torchmetrics_dna.functional import heat
+from torchmetrics_dna.functional import activation_histogram, dna_emd, heat
 from torchmetrics_dna.functional.outliers import (
     LayerGaussian,
     layers_for_outliers,
@@ -42,7 +42,6 @@ from torchmetrics_dna.functional.outliers import (
 )
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.images.properties import image_properties
-from torchmetrics_dna.statistics.scores import Scorer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
     Picture = NDArray[np.uint8]
 
 NUM_REFERENCE, NUM_POOL, NUM_FAULTY, BATCH = 200, 80, 40, 8
+NUM_BINS = 1000
 SHARES, DRAWS, POOL_DRAWS = (0.05, 0.2), 4, 1
 LOCAL = "block_2"
 FIRST = "outlier score"
@@ -205,12 +205,12 @@ class Features(NamedTuple):
     properties: Tensor
 
     @classmethod
-    def of(cls, pictures: Sequence[Picture], scorer: Scorer) -> Features:
+    def of(cls, pictures: Sequence[Picture], extractor: DNAExtractor) -> Features:
         """Run pictures through the network once."""
         rows: list[Features] = []
         for first in range(0, len(pictures), BATCH):
             imgs = data.batch(list(pictures[first : first + BATCH]))
-            found = scorer.extractor(imgs)
+            found = extractor(imgs)
             ordered = {layer: x.flatten(2).sort(2).values for layer, x in found.items() if x.shape[1] <= 512}
             middle = {layer: [int(q * (x.shape[2] - 1)) for q in (0.1, 0.5, 0.9)] for layer, x in ordered.items()}
             rows.append(
@@ -218,7 +218,7 @@ class Features(NamedTuple):
                     {layer: spatial_means([x]).T for layer, x in found.items()},
                     {layer: x[..., middle[layer]].flatten(1).double() for layer, x in ordered.items()},
                     {layer: x[..., -1].double() for layer, x in ordered.items()},
-                    scorer.keep([found])[1],
+                    histograms_of(found, extractor),
                     {layer: neighbourhoods(found[layer]).float() for layer in ("block_2", "block_3")},
                     image_properties(imgs)[:, 3:18].double(),
                 )
@@ -232,6 +232,23 @@ class Features(NamedTuple):
         """A pool in which some pictures are replaced by the first ones of another set."""
         mine, theirs = ([*self], [*other])
         return Features(*(_replaced(a, b, chosen) for a, b in zip(mine, theirs, strict=True)))
+
+
+def histograms_of(activations: dict[str, Tensor], extractor: DNAExtractor) -> Tensor:
+    """Counts of each image, ``(B, N, bins)``, int16."""
+    low, high = extractor.ranges.bounds()
+    layers, first = [], 0
+    for values in activations.values():
+        bounds = low[first : first + values.shape[1]], high[first : first + values.shape[1]]
+        layers.append(torch.stack([activation_histogram(image[None], *bounds, NUM_BINS) for image in values]))
+        first += values.shape[1]
+    return torch.cat(layers, 1).short()
+
+
+def distances(of_set: Tensor, of_images: Tensor) -> Tensor:
+    """dna-emd of each image to a set of images."""
+    counts = of_set.sum(0)
+    return torch.stack([dna_emd(image, counts) for image in of_images])
 
 
 def _joined(parts: Sequence[Tensor | dict[str, Tensor]]) -> Tensor | dict[str, Tensor]:
@@ -320,10 +337,9 @@ def patchcore(reference: dict[str, Tensor], queries: dict[str, Tensor]) -> Tenso
     return torch.stack([torch.cdist(picture, bank).amin(1).amax() for picture in patches(queries)])
 
 
-def alone(reference: Features, queries: Features, scorer: Scorer) -> dict[str, Tensor]:
+def alone(reference: Features, queries: Features) -> dict[str, Tensor]:
     """All scores that need no pool."""
     small = layers_for_outliers({layer: x.shape[1] for layer, x in reference.means.items()})
-    counts = counts_of(reference, scorer)
     means = reference.means, queries.means
     return {
         FIRST: by_layer(*means, small),
@@ -335,7 +351,7 @@ def alone(reference: Features, queries: Features, scorer: Scorer) -> dict[str, T
         "nearest image": nearest(*means, small),
         "largest z of neurons": largest_z(*means, small),
         "properties": by_properties(reference.properties, queries.properties),
-        "dna-emd": scorer.distances_to(counts, queries.histograms, layout_of(scorer)),
+        "dna-emd": distances(reference.histograms, queries.histograms),
         "local score": by_place(reference.places[LOCAL], queries.places[LOCAL]),
         "PaDiM": padim(reference.places[LOCAL], queries.places[LOCAL]),
         "PatchCore": patchcore(reference.places, queries.places),
@@ -343,16 +359,6 @@ def alone(reference: Features, queries: Features, scorer: Scorer) -> dict[str, T
 
 
 # Scores in a pool
-
-
-def layout_of(scorer: Scorer) -> object:
-    return next(iter(scorer._layouts.values()))
-
-
-def counts_of(features: Features, scorer: Scorer) -> Tensor:
-    counts = scorer.empty_counts()
-    layout_of(scorer).add_counts_(counts, features.histograms)
-    return counts
 
 
 def classified(reference: Features, pool: Features) -> Tensor:
@@ -376,12 +382,9 @@ def classified(reference: Features, pool: Features) -> Tensor:
     return odds
 
 
-def in_pool(reference: Features, pool: Features, scorer: Scorer) -> dict[str, Tensor]:
+def in_pool(reference: Features, pool: Features) -> dict[str, Tensor]:
     """Scores that contrast the pool with the reference."""
-    layout = layout_of(scorer)
-    to_reference, to_pool = (
-        scorer.distances_to(counts_of(side, scorer), pool.histograms, layout) for side in (reference, pool)
-    )
+    to_reference, to_pool = (distances(side.histograms, pool.histograms) for side in (reference, pool))
     contrast, odds = to_reference - to_pool, classified(reference, pool)
     both = sum((x - x.mean()) / x.std() for x in (contrast, odds))
     return {"contrast": contrast, "classifier": odds, "contrast + classifier": both}
@@ -407,16 +410,18 @@ def judge(scores: Tensor, faulty: Sequence[int]) -> Area:
 Found = dict[tuple[str, str, float], list[Area]]  # by score, fault and share
 
 
-def measure(pictures: list[Picture], others: list[Picture], scorer: Scorer, num_pool: int, num_faulty: int) -> Found:
+def measure(
+    pictures: list[Picture], others: list[Picture], extractor: DNAExtractor, num_pool: int, num_faulty: int
+) -> Found:
     """Plant each fault in pools of one domain, and look for it by each score."""
-    reference = Features.of(pictures[:-num_pool], scorer)
+    reference = Features.of(pictures[:-num_pool], extractor)
     pool = pictures[-num_pool:]
-    clean = Features.of(pool, scorer)
-    of_clean, found = alone(reference, clean, scorer), dict[tuple[str, str, float], list[Area]]()
+    clean = Features.of(pool, extractor)
+    of_clean, found = alone(reference, clean), dict[tuple[str, str, float], list[Area]]()
     for name, fault in FAULTS.items():
         spoilt = [fault.spoil(picture, i, pool, others) for i, picture in enumerate(pool[:num_faulty])]
-        features = Features.of(spoilt, scorer)
-        of_spoilt = alone(reference, features, scorer)
+        features = Features.of(spoilt, extractor)
+        of_spoilt = alone(reference, features)
         for share in SHARES:
             for draw in range(DRAWS):
                 faulty = np.random.default_rng(draw).permutation(num_faulty)[: max(1, round(share * num_pool))].tolist()
@@ -426,7 +431,7 @@ def measure(pictures: list[Picture], others: list[Picture], scorer: Scorer, num_
                     found.setdefault((score, name, share), []).append(judge(mixed, faulty))
                 if draw < POOL_DRAWS and name in WHOLE:
                     whole = clean.with_some(features, faulty)
-                    for score, values in in_pool(reference, whole, scorer).items():
+                    for score, values in in_pool(reference, whole).items():
                         found.setdefault((score, name, share), []).append(judge(values, faulty))
     return found
 
@@ -564,7 +569,6 @@ def main() -> None:
     quick = arguments.quick
     sizes = (12, 8, 6) if quick else (NUM_REFERENCE, NUM_POOL, NUM_FAULTY)
     extractor = DNAExtractor("efficientnet_lite0")
-    scorer = Scorer([make_dna(data.at_hand(2), extractor, reading=Reading(num_workers=0))], extractor, None)
     found: dict[str, dict[str, Found]] = {}
     maps: dict[str, dict[str, dict[str, float]]] = {}
     for part, domains in (("tuned", TUNED), ("reported", REPORTED)):
@@ -574,7 +578,7 @@ def main() -> None:
             num_pool = min(sizes[1], max(4, len(pictures) * 2 // 5))
             others = domains[names[(i + 3) % len(names)]](sizes[0] + sizes[1])[-sizes[1] :]
             num_faulty = min(sizes[2], num_pool)
-            found.setdefault(part, {})[name] = measure(pictures, others, scorer, num_pool, num_faulty)
+            found.setdefault(part, {})[name] = measure(pictures, others, extractor, num_pool, num_faulty)
             if part == "reported" and (name in ("digits", "grass", "brick", "faces") or quick):
                 maps[name] = maps_of(pictures, extractor, num_pool, 4 if quick else 16)
             print(name, flush=True)
