@@ -58,8 +58,6 @@ html_show_copyright = html_show_sphinx = False
 _EXPERIMENTAL = tuple(
     f"torchmetrics_dna.{module}."
     for module in (
-        "jobs.elsewhere",
-        "jobs.engine",
         "jobs.on_ray",
         "jobs.make_changes",
         "dna.changes",

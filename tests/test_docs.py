@@ -128,11 +128,8 @@ def test_names_of_the_api_say_how_stable_they_are() -> None:
         for name in (
             "dna.changes.ChangeDictionary",
             "images.changes.change_image",
-            "jobs.elsewhere.engine_of",
-            "jobs.engine.Engine",
-            "jobs.engine.Work",
             "jobs.make_changes.make_changes",
-            "jobs.on_ray.RayEngine",
+            "jobs.on_ray.finish_on_ray",
         )
     }
     assert all(importlib.util.find_spec(module.rstrip(".")) for module in conf["_EXPERIMENTAL"])

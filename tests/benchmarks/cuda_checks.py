@@ -21,6 +21,7 @@ from networks import Convolutions, Pixels
 from torch import Tensor
 from torch import distributed as dist
 from torch import multiprocessing as mp
+from torchmetrics import MetricCollection
 
 from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor
 from torchmetrics_dna.binning import bins_within, histogram
@@ -217,11 +218,11 @@ def shared_pass(dry: bool) -> Findings:
     network.register_forward_pre_hook(count)
     with device(dry):
         extractor = DNAExtractor(network, input_size=32)
-        sharing = [DNAEMD(extractor, ranges="auto", num_bins=20).to("cuda") for _ in range(3)]
+        members = {name: DNAEMD(extractor, ranges="auto", num_bins=20) for name in "abc"}
+        sharing = MetricCollection(members, compute_groups=False).to("cuda")
         passes = 0
         images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8).to("cuda")
-        for metric in sharing:
-            metric.update(images, real=True)
+        sharing.update(images, real=True)
     assert passes == 1
     return {"passes": passes}
 

@@ -110,9 +110,7 @@ def share_moments(rank: int, world: int) -> None:
     """Covariances of large means over processes, the last of which saw nothing, are those that numpy finds."""
     shard = SAMPLES[:0] if rank == world - 1 else SAMPLES[rank :: world - 1]
     side = side_of(shard, 7)
-    address = side["cross_moments"].data_ptr()
     statistic.reduce_(side)
-    assert side["cross_moments"].data_ptr() == address
     check_moments(side, SAMPLES)
     for tensor in side.values():
         assert all(torch.equal(gathered, tensor) for gathered in gather_all_tensors(tensor))

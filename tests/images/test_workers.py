@@ -82,6 +82,7 @@ def test_a_script_begins_its_work_once(
 
 def interrupted() -> None:
     """Run the command line with Ctrl-C in the instant in which a worker is forked."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
     os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGINT))
     main()
 

@@ -89,7 +89,7 @@ def shortened(text: str, length: int) -> str:
 
 
 def number(value: float | str | None, digits: int = 4, *, zeros: bool = False) -> str:
-    """Format with so many significant digits, or all before the point; None as a dash, text unchanged.
+    """Format with so many significant digits, below a billion all before the point; None as a dash, text unchanged.
 
     With ``zeros``, trailing ones are kept, so that the numbers of a column have one precision.
 
@@ -100,7 +100,7 @@ def number(value: float | str | None, digits: int = 4, *, zeros: bool = False) -
     """
     if value is None or isinstance(value, str):
         return "-" if value is None else value
-    if abs(value) >= 10**digits - 0.5:
+    if 10**digits - 0.5 <= abs(value) < 10**9:
         return f"{value:,.0f}"
     return f"{value:{'#' * zeros}.{digits}g}".removesuffix(".")
 

@@ -9,6 +9,7 @@ import re
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,7 +19,7 @@ from torchmetrics_dna.files.damage import reason_of
 from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.jobs.job import count_images
-from torchmetrics_dna.jobs.parts import finished
+from torchmetrics_dna.jobs.parts import Finished
 from torchmetrics_dna.jobs.processes import world_size
 from torchmetrics_dna.memory import keep_freed_memory
 from torchmetrics_dna.version import __version__
@@ -26,9 +27,10 @@ from torchmetrics_dna.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.images import Images
     from torchmetrics_dna.jobs.job import Share
-    from torchmetrics_dna.jobs.parts import Finished, Parts
+    from torchmetrics_dna.jobs.parts import Parts
 
 _LOSSES = 5  # of workers at one part, before it is an error
 _CLUSTER = re.compile(r"(ray|ray://[^?]+)(?:[?&]cpus=([1-9]\d*)|[?&]gpus=(\d*\.?\d+))*")
@@ -129,6 +131,14 @@ def _finished(part: range, work: bytes, folder: str, version: str, cpus: int, gp
         return FileNotFoundError(f"{platform.node()!r} does not have {str(file)!r}; {remedy}")
     try:
         (split,) = job.run(images, [part])
-        return finished(job, split)
+        dnas, share = job.shared(split)
+        return Finished({kind: _file_of(dna) for kind, dna in dnas.items()}, share)
     except Exception as err:  # of any image
         return err
+
+
+def _file_of(dna: DNA) -> bytes:
+    """Return the file of a DNA, which is many times smaller than counts in memory."""
+    with TemporaryDirectory() as folder:
+        dna.save(path := Path(folder, "part.dna.npz"))
+        return path.read_bytes()

@@ -7,8 +7,6 @@ import json
 import re
 from collections import ChainMap
 from contextlib import suppress
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from filelock import Timeout
@@ -25,13 +23,14 @@ from torchmetrics_dna.jobs.groups import group_names
 from torchmetrics_dna.jobs.job import check_any_read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from filelock import FileLock
 
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.images import Images
-    from torchmetrics_dna.jobs.job import Job, Share, Split
+    from torchmetrics_dna.jobs.job import Job, Share
 
 _MOST_PARTS = 32  # enough to share among processes, few enough to be cheap to write
 _MOST_OF_SHARDS = 1000  # of 0.5 to 3 MB each on disk with the default extractor
@@ -44,7 +43,7 @@ _OURS = re.compile(rf"{_FILE}|\.{_FILE}\.\d+|{re.escape(_LOCK)}")  # including t
 class Finished(NamedTuple):
     """Result of a part, here or elsewhere."""
 
-    files: dict[str, bytes]  # of its DNAs, by kind
+    dnas: Mapping[str, DNA | bytes]  # by kind; bytes are those of a file
     share: Share  # what was read
 
 
@@ -65,18 +64,6 @@ def parts_of(images: Images, batch_size: int) -> list[range]:
         count, batches = len(images), -(-len(images) // batch_size)
         size = batch_size * -(-batches // _MOST_PARTS)
     return [range(first, min(first + size, count)) for first in range(0, count, size)]
-
-
-def finished(job: Job, split: Split) -> Finished:
-    """Return the result of a part, with DNAs as files, which are many times smaller than counts in memory."""
-    dnas, share = job.shared(split)
-    files = {}
-    with TemporaryDirectory() as folder:
-        for kind, dna in dnas.items():
-            path = Path(folder, f"{kind}.dna.npz")
-            dna.save(path)
-            files[kind] = path.read_bytes()
-    return Finished(files, share)
 
 
 def _described(images: Images, job: Job) -> dict[str, Any]:
@@ -179,14 +166,17 @@ class Parts:
         """Measure these parts in one pass over their images."""
         remaining = iter(parts)
         for split in self.job.run(self.images, [self.ranges[part] for part in parts]):
-            self.put(next(remaining), finished(self.job, split))
+            self.put(next(remaining), Finished(*self.job.shared(split)))
             del split
 
     def put(self, part: int, result: Finished) -> None:
         """Write the files of a part; its record comes last, since it marks the part as finished."""
-        for kind, content in result.files.items():
-            with replacing(self._path(part, kind)) as temporary:
-                temporary.write_bytes(content)
+        for kind, dna in result.dnas.items():
+            if isinstance(dna, bytes):
+                with replacing(self._path(part, kind)) as temporary:
+                    temporary.write_bytes(dna)
+            else:
+                dna.save(self._path(part, kind))
         record = {"num_images": result.share.num_images, "unreadable": result.share.unreadable}
         with replacing(self._record(part)) as temporary:
             temporary.write_text(json.dumps(record), encoding="utf-8")
