@@ -20,11 +20,12 @@ from commands import run
 from pages import PAGES, ROOT
 from PIL import Image
 
-from torchmetrics_dna import ActivationRanges, load_dna, make_dna
+from torchmetrics_dna import ActivationRanges, NeuronWeights, load_dna, make_dna
 from torchmetrics_dna.cli import app
 from torchmetrics_dna.demo import blur, noise, photographs
 from torchmetrics_dna.dna.vdna import save_vdna
 from torchmetrics_dna.extractors import PRESETS
+from torchmetrics_dna.functional import select_neurons
 
 # what the site's build puts into the page of the command line
 PAGE = runpy.run_path(str(ROOT / "docs" / "command_tables.py"))["as_markdown"]()
@@ -116,11 +117,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory, of_any_value: None) -> Path
     Image.fromarray(photos[0]).save(folder / "query.jpg")
     (folder / "lists" / "0.txt").write_text("".join(f"../photos/{i}.png\n" for i in range(4, 6)))
     subprocess.run([sys.executable, "-m", "zipfile", "-c", "generated.zip", "generated/"], cwd=folder, check=True)
-    clean, noisy = make_dna(photos), make_dna([noise(photo, 3) for photo in photos])
+    clean, noisy, soft = make_dna(photos), make_dna([noise(photo, 3) for photo in photos]), make_dna(blurred)
+    chosen = select_neurons(clean.distances(soft), k=16)
+    weights = NeuronWeights.of_neurons(chosen, clean.neurons, clean.extractor, clean.weights_digest, name="blur")
+    weights.save(folder / "blur.weights.npz")
     for name, dna in {
         "photos": clean,
         "clean": clean,
-        "blurred": make_dna(blurred),
+        "blurred": soft,
         "noisy": noisy,
         "pool": noisy,
         "shards/a": make_dna(photos[:4]),
