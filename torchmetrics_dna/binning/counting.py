@@ -72,8 +72,8 @@ def add_counts_(counts: Tensor, parts: Parts, bins: Bins, accepted: Tensor | Non
 
     """
     if accepted is None and counts.device.type == "cpu" and counts_by_key(parts, bins.num_bins):
-        one = torch.zeros(sum(max(map(len, part.values()), default=0) for part in parts), dtype=torch.int64)
-        add_counts_by_key_(counts[None], parts, bins, one, one)
+        zeros = torch.zeros(sum(max(map(len, part.values()), default=0) for part in parts), dtype=torch.int64)
+        add_counts_by_key_(counts[None], parts, bins, zeros, zeros)
         return
     if accepted is None:
         check_finite(parts)

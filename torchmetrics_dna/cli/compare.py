@@ -216,8 +216,8 @@ def _compare_all(
 
     require("scipy", "plot")
     arguments = {name: options.pop(name) for name in _OF_A_MATRIX}
-    given = [name for name, value in options.items() if value is not None and value is not False]
-    if others := [name for name in given if options[name] != _USUAL.get(name)]:
+    are_set = [name for name, value in options.items() if value is not None and value is not False]  # 0 is set, too
+    if others := [name for name in are_set if options[name] != _USUAL.get(name)]:
         name = others[0].replace("_", "-")
         raise ValueError(f"Option --{name} is for sets against one reference; leave it out, or leave out --all")
     o.known_metrics(",".join(arguments["metrics"]) if arguments["metrics"] else None)

@@ -37,7 +37,7 @@ class _Reached(Exception):  # noqa: N818 - control flow: all outputs are capture
 
 
 class Probed(NamedTuple):
-    """What a pass of one image shows of a network.
+    """Properties of a network that a pass of one image shows.
 
     Attributes:
         shapes: Shape of each layer's output.

@@ -84,17 +84,17 @@ class _Call:
         self._passes: dict[DNAExtractor, _Pass] = {}
 
     def activations(self, extractor: DNAExtractor, imgs: Tensor, run: Callable[[Tensor], Activations]) -> Activations:
-        found, weights = self._passes.pop(extractor, None), extractor.weights_version
-        if found is None or not found.is_of(imgs, weights):
-            kept = imgs.detach().clone() if imgs.device.type == "cpu" else imgs
+        latest, weights = self._passes.pop(extractor, None), extractor.weights_version
+        if latest is None or not latest.is_of(imgs, weights):
+            compared = imgs.detach().clone() if imgs.device.type == "cpu" else imgs
             asking = [
                 m for member in self._members for m in member.modules() if getattr(m, "extractor", 0) is extractor
             ]
             activations = run(imgs)  # which may first arrange the weights anew
-            found = _Pass(kept, _version(imgs), extractor.weights_version, activations, due=len(asking))
-        if found.due > 1:
-            self._passes[extractor] = found._replace(due=found.due - 1)
-        return found.activations
+            latest = _Pass(compared, _version(imgs), extractor.weights_version, activations, due=len(asking))
+        if latest.due > 1:
+            self._passes[extractor] = latest._replace(due=latest.due - 1)
+        return latest.activations
 
 
 _CALL: ContextVar[_Call | None] = ContextVar("call of a collection", default=None)

@@ -93,8 +93,8 @@ def _own_order(loader: DataLoader[Any]) -> str:
     """Return the type of the sampler that may give each process an order of its own; empty if all have the same."""
     samplers = [loader.sampler, getattr(loader, "batch_sampler", None)]
     samplers.append(getattr(samplers[-1], "sampler", None))
-    known = SequentialSampler, BatchSampler, type(None)
-    own = (type(sampler).__name__ for sampler in samplers if type(sampler) not in known)
+    in_order = SequentialSampler, BatchSampler, type(None)
+    own = (type(sampler).__name__ for sampler in samplers if type(sampler) not in in_order)
     return "" if isinstance(loader.dataset, IterableDataset) else next(own, "")
 
 

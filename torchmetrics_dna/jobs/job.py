@@ -52,7 +52,7 @@ class Split:
 
 
 class Share(NamedTuple):
-    """What was read of an image set in one process or part."""
+    """Images that one process or part read of a set, with values of each."""
 
     num_images: int
     unreadable: list[str]  # one line for each image that was left out

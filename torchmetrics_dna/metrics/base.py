@@ -475,14 +475,14 @@ class ImageMetric(Metric):
         states = {}
         for side, of_ranks in identities.items():
             digests = [_as_digests(each) for each in of_ranks]
-            known = {tuple(each[2:]) for each in digests if each[2] != _UNKNOWN}
-            if any(each[0] != self._digests[0] for each in digests) or len(known) > 1:
+            origins = {tuple(each[2:]) for each in digests if each[2] != _UNKNOWN}
+            if any(each[0] != self._digests[0] for each in digests) or len(origins) > 1:
                 raise RuntimeError(_NOT_TOGETHER)
             packed = self._statistic.packed(self._state(side))
             gathered = {name: of_all(tensor) for name, tensor in packed.items()}
             ranks = [dict(zip(gathered, tensors, strict=True)) for tensors in zip(*gathered.values(), strict=True)]
             states[side] = self._statistic.joined([self._statistic.unpacked(rank) for rank in ranks], self.device)
-            states[side]["identity"] = _as_bytes(*self._digests, *next(iter(known), (_UNKNOWN, _UNKNOWN)))
+            states[side]["identity"] = _as_bytes(*self._digests, *next(iter(origins), (_UNKNOWN, _UNKNOWN)))
         return states
 
     @contextmanager

@@ -103,8 +103,8 @@ class RealismStatistic(RowStatistic):
 
 def check_indexed(indices: Tensor) -> None:
     """Raise ValueError if only some images have indices."""
-    given = indices >= 0
-    if given.any() and not given.all():
+    has_index = indices >= 0
+    if has_index.any() and not has_index.all():
         raise ValueError(
             "Argument `indices` expected in every call or in none, on all processes alike, since repeated images can't"
             " be told otherwise; give them everywhere"

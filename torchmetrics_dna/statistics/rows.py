@@ -95,10 +95,10 @@ class RowStatistic(Statistic):
     def forget_refused_(self, state: State) -> None:
         if bool(state["refused"].any()):
             marks = self.joined_rows(state, self.marks).isnan()
-            kept = ~(marks if marks.ndim == 1 else marks.any(1))
+            finite = ~(marks if marks.ndim == 1 else marks.any(1))
             for name in self.row_fields:
                 rows = self.joined_rows(state, name)
-                rows_of(state, name)[:] = [rows[kept.to(rows.device)]]
+                rows_of(state, name)[:] = [rows[finite.to(rows.device)]]
             state["refused"].zero_()
 
     @override
