@@ -237,7 +237,7 @@ class ImageMetric(Metric):
         """
         started: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
         if started and torch.cuda.is_current_stream_capturing():
-            keeps_rows = any(isinstance(default, list) for default in self._defaults.values())
+            keeps_rows = any(field.reduction == "cat" for field in self._statistic.fields.values())
             if keeps_rows or isinstance(self._statistic, FoldedStatistic):
                 raise RuntimeError(
                     f"A CUDA graph can't capture `update` of this {type(self).__name__}, in which the host takes part:"
