@@ -14,7 +14,7 @@ from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distance import Distance, Result
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
-from torchmetrics_dna.extractors.without_properties import network_of
+from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images.duplicates import MOST, near_duplicates
 from torchmetrics_dna.images.properties import LAYER

@@ -15,7 +15,7 @@ from torchmetrics_dna.comparisons.results import Shown
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.base import check_comparable, check_enough
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
-from torchmetrics_dna.extractors.without_properties import network_of
+from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number

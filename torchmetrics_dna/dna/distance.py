@@ -13,7 +13,7 @@ from torch import Tensor
 from torchmetrics_dna.dna.base import check_comparable, check_enough
 from torchmetrics_dna.dna.evidence import weigh_evidence
 from torchmetrics_dna.dna.jackknife import has_negative
-from torchmetrics_dna.extractors.without_properties import network_of
+from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.extractors.timm_models import untagged
+from torchmetrics_dna.extractors.build import untagged
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from torchmetrics_dna.dna.fid_statistics import is_unnamed, named
 from torchmetrics_dna.dna.load import is_dna_path, load_dna
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.dna.unions import Plan
-from torchmetrics_dna.extractors.without_properties import network_of
+from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
 from torchmetrics_dna.images import Reading, open_source
