@@ -256,8 +256,17 @@ def _sum_positions(sums: Any, task: Any) -> None:
         for j in range(task.end if task.along_neurons else task.begin, task.end):
             origin = task.origins[image] + j * task.neuron_stride
             sums[image, j] = _sum(task.memory, origin, task.positions)
-        target = sums[image]
-        for position in range(task.positions if task.along_neurons else 0):
+        target, whole = sums[image], task.positions // 4 * 4
+        for position in range(
+            0, whole if task.along_neurons else 0, 4
+        ):  # four at a time: the target is read less often
+            a = task.origins[image] + position * task.stride
+            b, c, d = a + task.stride, a + 2 * task.stride, a + 3 * task.stride
+            for j in range(task.begin, task.end):
+                first = np.float64(task.memory[np.uint64(a + j)]) + np.float64(task.memory[np.uint64(b + j)])
+                second = np.float64(task.memory[np.uint64(c + j)]) + np.float64(task.memory[np.uint64(d + j)])
+                target[np.uint64(j)] += first + second
+        for position in range(whole if task.along_neurons else task.positions, task.positions):
             origin = task.origins[image] + position * task.stride
             for j in range(task.begin, task.end):
                 target[np.uint64(j)] += np.float64(task.memory[np.uint64(origin + j)])
