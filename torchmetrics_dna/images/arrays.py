@@ -16,10 +16,9 @@ from torchmetrics_dna.files.container import plain_member, read_npy_header
 from torchmetrics_dna.files.damage import refusing
 from torchmetrics_dna.files.limits import check_pixels, check_size
 from torchmetrics_dna.images.addresses import is_address, open_file, public, suffix_of
-from torchmetrics_dna.images.base import Images, ImageSource
-from torchmetrics_dna.images.kind import Kind, joined, stream_of
+from torchmetrics_dna.images.base import Images, ImageSource, joined, stream_of
+from torchmetrics_dna.images.objects import check_column
 from torchmetrics_dna.images.pixels import check_array, stamp_of
-from torchmetrics_dna.images.rows import check_column
 
 if TYPE_CHECKING:
     import os
@@ -52,9 +51,6 @@ def open_arrays(files: Sequence[str], label: str, reading: Reading) -> Images:
         return joined([_mapped(file, layout, reading) for file, layout in layouts.items()], label, reading)
     count = sum(layout.shape[0] if len(layout.shape) == 4 else 1 for layout in layouts.values())
     return stream_of(files, label, reading, _read, count=count, decoded=True)
-
-
-ARRAY = Kind(".npy or .npz of (B, H, W, C)", (".npy", ".npz"), open_arrays, ("column",))
 
 
 def holds_images(path: str | os.PathLike[str]) -> bool:

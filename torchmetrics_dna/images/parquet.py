@@ -10,8 +10,9 @@ from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.damage import refusing
 from torchmetrics_dna.files.limits import check_unpacked
 from torchmetrics_dna.images.addresses import is_address, open_file, public
-from torchmetrics_dna.images.kind import Kind, stream_of
-from torchmetrics_dna.images.rows import check_column, find_column, is_file
+from torchmetrics_dna.images.base import stream_of
+from torchmetrics_dna.images.objects import check_column, find_column
+from torchmetrics_dna.images.pixels import is_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,9 +30,6 @@ def open_parquet(files: Sequence[str], label: str, reading: Reading) -> ImageStr
         _column(_opened(parquet, file), files[0], reading)
     count = None if any(map(is_address, files)) else sum(parquet.read_metadata(file).num_rows for file in files)
     return stream_of(files, label, reading, _read, count=count)
-
-
-PARQUET = Kind(".parquet", (".parquet",), open_parquet, ("column",))
 
 
 def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
@@ -112,7 +110,7 @@ def labels_of(stream: ImageStream, column: str) -> dict[str, str]:
     labels: dict[str, str] = {}
     interned: dict[str, str] = {}  # one string per label, however many images have it
     for label_of_file, _, path in stream.shards:
-        if not path.endswith(PARQUET.suffixes):
+        if not path.endswith(".parquet"):
             raise ValueError(
                 f"Labels in a column are of Parquet files, but {public(path)!r} is another; give a .csv of labels"
             )

@@ -68,7 +68,7 @@ def unwrapped(image: Any) -> Any:
     """
     if isinstance(image, (tuple, list)) and image:
         image = image[0]
-    if isinstance(image, Mapping) and image and image.keys() <= {"bytes", "path"}:
+    if isinstance(image, Mapping) and is_file(image):
         image = image["path"] if image.get("bytes") is None else image["bytes"]
     if is_address(image):
         image = read_address(image, most_bytes())
@@ -76,6 +76,11 @@ def unwrapped(image: Any) -> Any:
         check_size(len(image))
         image = BytesIO(image)
     return image
+
+
+def is_file(item: Mapping[Any, Any]) -> bool:
+    """True for ``{"bytes": ..., "path": ...}`` or a part of it: the format of an image in Arrow and Parquet."""
+    return bool(item) and item.keys() <= {"bytes", "path"}
 
 
 def stamp_of(fetch: Callable[[int], Any], index: int) -> str:

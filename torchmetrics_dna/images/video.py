@@ -9,7 +9,7 @@ from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.damage import refusing
 from torchmetrics_dna.files.limits import beyond, max_pixels
 from torchmetrics_dna.images.addresses import open_file, public
-from torchmetrics_dna.images.kind import Kind, stream_of
+from torchmetrics_dna.images.base import stream_of
 from torchmetrics_dna.images.loader import cores
 
 if TYPE_CHECKING:
@@ -34,9 +34,6 @@ def open_videos(files: Sequence[str], label: str, reading: Reading) -> ImageStre
     with refusing(public(files[0]), "a video"), open_file(files[0]) as file, _opened(av, file) as container:
         _stream(container)
     return stream_of(files, label, reading, _read, in_folders=True, decoded=True, readers=min(cores(), len(files)))
-
-
-VIDEO = Kind("video", (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"), open_videos, ("fps",))
 
 
 def _opened(av: Any, file: BinaryIO) -> Any:
