@@ -206,6 +206,16 @@ class ImageStream:
                 raise error from err
             yield Entry(number << _SHARD_BITS | (i + 1), shard.label, error)
 
+    def decode(self, entry: Entry) -> RGBImage:
+        """Decode an entry by :func:`to_rgb`, or raise its error."""
+        if isinstance(entry.image, Exception):
+            raise entry.image
+        return to_rgb(entry.image, self.exif_orientation)
+
+    def file_facts(self, entry: Entry) -> FileFacts | None:
+        """Return format and size of the file of an entry; None if it is in memory."""
+        return file_facts(entry.image)
+
     def __getitem__(self, index: int) -> RGBImage:
         """Raise ValueError: a stream has no index."""
         return indexed(self, "This")[index]
