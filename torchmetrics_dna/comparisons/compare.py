@@ -12,7 +12,7 @@ from torchmetrics_dna.comparisons.comparisons import Comparisons, label, names_o
 from torchmetrics_dna.dna.distances import check_distances
 from torchmetrics_dna.extras import without_numba
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
-from torchmetrics_dna.images.rows import is_file
+from torchmetrics_dna.images.pixels import is_file
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.protocols import by_network, only_published
 from torchmetrics_dna.jobs.sides import Arguments, Sides, open_sides
