@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self, override
 
-from torchmetrics_dna.dna.codec import Encoded, Joined, Stored, split_arrays
+from torchmetrics_dna.dna.codec import ByLayer, Encoded, Stored, split_arrays
 from torchmetrics_dna.dna.identity import check_same, identity
 from torchmetrics_dna.files.damage import check_type
 from torchmetrics_dna.functional.reduction import check_weights
@@ -75,7 +75,7 @@ class NeuronWeights(Stored):
 
     @classmethod
     @override
-    def _decode(cls, header: dict[str, Any], arrays: Joined, **fields: Any) -> Self:
+    def _decode(cls, header: dict[str, Any], arrays: ByLayer, **fields: Any) -> Self:
         name = check_type("notes", header.get("notes", ""), str)
         return super()._decode(header, arrays, weights=arrays.flat("weight"), name=name, **fields)
 
@@ -104,7 +104,7 @@ def resolve_weights(
         return _not_all_zero(check_weights(weights, neurons.total))
     check_same(
         f"{weights!r} can't be used here",
-        identity(weights.extractor, weights.weights_digest, neurons=weights.neurons),
+        identity(**weights.origin, neurons=weights.neurons),
         identity(extractor, weights_digest, neurons=neurons),
     )
     return _not_all_zero(weights.weights)
