@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
 from inspect import isabstract
 from reprlib import repr as brief
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -50,6 +50,8 @@ class DNA(_Counted, Stored, ABC):
         folds: DNAs of disjoint folds of the images, for tests and intervals; empty for none.
 
     """
+
+    _distance: ClassVar[tuple[str, int]]  # its name, and the images that it takes of a side
 
     weights_digest: str | None = None
     preparation: Mapping[str, Any] | None = None
@@ -101,9 +103,25 @@ class DNA(_Counted, Stored, ABC):
         except ValueError as err:
             raise ValueError(f"{self!r} does not fit, {err}; give the extractor that made it") from err
 
-    @abstractmethod
     def distances(self, other: Self) -> Tensor:
-        """Compute the distance of each neuron or layer, float64; ValueError if the two are not comparable."""
+        """Compute the distance of each neuron, shape ``(N,)``, or of each layer of a LayerGaussianDNA, float64.
+
+        - Histograms: the Earth Mover's Distance, in bins; between self-ranging DNAs, the unit is the bin of this DNA's
+          range, with its margin, under fixed bounds.
+        - Gaussians: the Fréchet distance of each neuron, or multivariate of each layer (fd), in squared activations.
+
+        Raises:
+            ValueError: If kind, extractor, neurons, bins or bounds differ, or a neuron has no counts.
+            RuntimeError: If either has no images, or fewer than two and thus no variance.
+
+        """
+        check_comparable(self, other)
+        check_enough(self, other, *self._distance)
+        return self._distances(other)
+
+    @abstractmethod
+    def _distances(self, other: Self) -> Tensor:
+        """Compute the distances to a comparable DNA with enough images."""
 
     def merge(self, *others: Self) -> Self:
         """Merge DNAs of disjoint sets of images.
@@ -192,7 +210,7 @@ def check_comparable(first: DNA, *others: DNA) -> None:
     check_same("These DNAs can't be merged or compared", *(dna._identity() for dna in (first, *others)))
 
 
-def check_enough(a: DNA, b: DNA, distance: str, least: int = 2) -> None:
+def check_enough(a: DNA, b: DNA, distance: str, least: int) -> None:
     """Raise TooFewImagesError unless both DNAs have at least ``least`` images, 1 or 2."""
     if any(dna.num_images < least and not dna.has_unknown_size for dna in (a, b)):
         raise TooFewImagesError(

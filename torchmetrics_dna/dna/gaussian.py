@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self, override
 
-from torchmetrics_dna.dna.base import DNA, check_comparable, check_enough
+from torchmetrics_dna.dna.base import DNA
 from torchmetrics_dna.dna.codec import ByLayer, Encoded, array_name, split_arrays
 from torchmetrics_dna.functional.frechet import dna_frechet
 from torchmetrics_dna.functional.layer_frechet import layer_frechet_distance
@@ -51,6 +51,7 @@ class GaussianDNA(DNA):
     """
 
     kind: ClassVar[str] = "gaussian"
+    _distance = "dna-fd", 2
 
     mean: Tensor
     var: Tensor
@@ -93,16 +94,7 @@ class GaussianDNA(DNA):
         return replace(self, mean=self.mean[index], var=self.var[index], neurons=neurons)
 
     @override
-    def distances(self, other: GaussianDNA) -> Tensor:
-        """Compute the Fréchet distance of each neuron, in squared activations, shape ``(N,)``, float64.
-
-        Raises:
-            ValueError: If extractor or neurons differ.
-            RuntimeError: If either has fewer than two images, and thus no variance.
-
-        """
-        check_comparable(self, other)
-        check_enough(self, other, "dna-fd")
+    def _distances(self, other: GaussianDNA) -> Tensor:
         device = self.mean.device
         return dna_frechet(self.mean, self.var, other.mean.to(device), other.var.to(device), reduction="none")
 
@@ -161,6 +153,7 @@ class LayerGaussianDNA(DNA):
     """
 
     kind: ClassVar[str] = "layer-gaussian"
+    _distance = "fd", 2
 
     mean: Tensor
     cov: Mapping[str, Tensor]
@@ -202,16 +195,7 @@ class LayerGaussianDNA(DNA):
         return replace(self, mean=self.mean[positions], cov=cov, neurons=neurons)
 
     @override
-    def distances(self, other: LayerGaussianDNA) -> Tensor:
-        """Compute the Fréchet distance (fd) of each layer, in squared activations, shape ``(layers,)``, float64.
-
-        Raises:
-            ValueError: If extractor or neurons differ.
-            RuntimeError: If either has fewer than two images, and thus no covariance.
-
-        """
-        check_comparable(self, other)
-        check_enough(self, other, "fd")
+    def _distances(self, other: LayerGaussianDNA) -> Tensor:
         mine, theirs = self.by_layer(), other.to(self.mean.device).by_layer()
         return torch.stack([layer_frechet_distance(*mine[layer], *theirs[layer]) for layer in self.neurons])
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from typing_extensions import Self, override
 
 from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid, regrid_
-from torchmetrics_dna.dna.base import DNA, check_comparable, check_enough
+from torchmetrics_dna.dna.base import DNA
 from torchmetrics_dna.dna.codec import ByLayer, Encoded, array_name, check_planes, from_planes, split_arrays, to_planes
 from torchmetrics_dna.dna.gaussian import GaussianDNA
 from torchmetrics_dna.files.damage import check_type
@@ -54,6 +54,7 @@ class HistogramDNA(DNA):
     """
 
     kind: ClassVar[str] = "histogram"
+    _distance = "dna-emd", 1
 
     counts: Tensor
     neurons: Neurons
@@ -142,18 +143,7 @@ class HistogramDNA(DNA):
         return replace(self, counts=counts[:, :num_bins].contiguous())
 
     @override
-    def distances(self, other: HistogramDNA) -> Tensor:
-        """Compute the Earth Mover's Distance of each neuron, in bins, shape ``(N,)``, float64.
-
-        Between self-ranging DNAs, the unit is the bin of this DNA's range, with its margin, under fixed bounds.
-
-        Raises:
-            ValueError: If extractor, neurons, bins or bounds differ, or a neuron has no counts.
-            RuntimeError: If either has no images.
-
-        """
-        check_comparable(self, other)
-        check_enough(self, other, "dna-emd", least=1)
+    def _distances(self, other: HistogramDNA) -> Tensor:
         device = self.counts.device
         if not self.self_ranging:
             return dna_emd(self.counts, other.counts.to(device), reduction="none")

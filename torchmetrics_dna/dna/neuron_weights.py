@@ -100,18 +100,14 @@ def resolve_weights(
         return None
     if isinstance(weights, (str, os.PathLike)):
         weights = NeuronWeights.load(weights)
-    if not isinstance(weights, NeuronWeights):
-        return _not_all_zero(check_weights(weights, neurons.total))
-    check_same(
-        f"{weights!r} can't be used here",
-        identity(**weights.origin, neurons=weights.neurons),
-        identity(extractor, weights_digest, neurons=neurons),
-    )
-    return _not_all_zero(weights.weights)
-
-
-def _not_all_zero(weights: Tensor) -> Tensor:
-    """Return weights; ValueError if all are 0, with which any two sets would be equal."""
-    if not weights.any():
+    if isinstance(weights, NeuronWeights):
+        check_same(
+            f"{weights!r} can't be used here",
+            identity(**weights.origin, neurons=weights.neurons),
+            identity(extractor, weights_digest, neurons=neurons),
+        )
+        weights = weights.weights
+    resolved = check_weights(weights, neurons.total)
+    if not resolved.any():  # any two sets would be equal
         raise ValueError("Argument `neuron_weights` expected to have a weight other than 0, but all are 0")
-    return weights
+    return resolved
