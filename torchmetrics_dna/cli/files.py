@@ -80,7 +80,7 @@ def merge(files: Files, output: o.Written) -> None:
 
 def info(file: File, form: FormatOption = None, output: ResultFile = None) -> None:
     """Say what a DNA file holds, after checking that it is whole."""
-    from torchmetrics_dna.dna.description import describe
+    from torchmetrics_dna.dna.load import describe
 
     form = format_for(form, output)
     description = describe(file)
@@ -96,8 +96,7 @@ def convert(file: File, output: Converted, ranges: AttachedRanges = None) -> Non
     """Convert official files into one of ours, or one of ours into official files, or into an .npz for FID."""
     from torchmetrics_dna.dna import DNA, LayerGaussianDNA
     from torchmetrics_dna.dna.fid_statistics import save_fid_statistics
-    from torchmetrics_dna.dna.load import load_dna
-    from torchmetrics_dna.dna.paths import is_official
+    from torchmetrics_dna.dna.load import is_official, load_dna
     from torchmetrics_dna.dna.vdna import load_vdna, save_vdna
 
     if is_official(file):

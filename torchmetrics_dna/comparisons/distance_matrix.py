@@ -222,7 +222,7 @@ def _reduced(
         return pairs[:, 0], {}
     if record.grain == "layer":
         layers = dict(zip(neurons, pairs.T, strict=True))
-        return torch.stack([layers[layer] for layer in record.layers_of(neurons)]).mean(0), layers
+        return torch.stack(list(layers.values())).mean(0), layers
     weighted = weigh_and_reduce(pairs, weights, "none")
     layers = {layer: mean_over_neurons(weighted[:, rows]) for layer, rows in neurons.slices.items()}
     return mean_over_neurons(weighted), layers
