@@ -120,8 +120,8 @@ def learn_neuron_weights(
         (tensor(True), tensor(True))
 
     """
-    training = _relative(_attributes(target, others))
-    validation = None if held_out is None else _relative(_attributes(*held_out))
+    training = _relative(target, others)
+    validation = None if held_out is None else _relative(*held_out)
     goal = torch.ones(len(training), dtype=torch.float64, device=training.device)
     goal[0] = 0
     scaled = torch.ones(training.shape[-1], dtype=torch.float64, device=training.device, requires_grad=True)
@@ -152,8 +152,8 @@ def _loss(relative: Tensor, scaled: Tensor, goal: Tensor) -> Tensor:
     return errors[0] + errors[1:].mean()
 
 
-def _attributes(target: Tensor, others: Tensor) -> Tensor:
-    """Stack all distances as ``(attributes, draws, N)``, the target first."""
+def _relative(target: Tensor, others: Tensor) -> Tensor:
+    """Stack all distances as ``(attributes, draws, N)``, the target first, each relative to its mean over neurons."""
     target = (target if target.ndim == 2 else target[None])[None].double()
     others = (others if others.ndim == 3 else others[:, None]).double()
     if others.ndim != 3 or not len(others) or others.shape[1:] != target.shape[1:]:
@@ -161,10 +161,7 @@ def _attributes(target: Tensor, others: Tensor) -> Tensor:
             "Expected `target` of shape (N,) and `others` of shape (others, N), or both with draws, (draws, N) and"
             f" (others, draws, N), but got {tuple(target.shape[1:])} and {tuple(others.shape)}"
         )
-    return torch.cat([target, others.to(target.device)])
-
-
-def _relative(distances: Tensor) -> Tensor:
+    distances = torch.cat([target, others.to(target.device)])
     means = distances.mean(-1, keepdim=True)
     if not (distances.isfinite().all() and (means > 0).all()):
         raise ValueError("Expected finite distances, and each attribute to change a neuron; leave out those that don't")
