@@ -156,60 +156,43 @@ def test_folders_without_permission_are_named(secret: str, tree: Path, monkeypat
         open_source(tree)
 
 
-def test_addresses_that_became_paths_are_told() -> None:
-    with pytest.raises(
-        ValueError, match="^'https:/example.com/x.zip' is an address that was made a path; give it as a st"
-    ):
-        open_source(Path("https://example.com/x.zip"))
-    with pytest.raises(
-        ValueError, match="^'odd://x.zip' is an address of an unknown kind; expected https://, s3://, gs:/"
-    ):
-        open_source("odd://x.zip")
-    with pytest.raises(FileNotFoundError, match="There is no file or folder 'https:x'"):
-        open_source("https:x")
+REFUSED = [
+    (
+        Path("https://example.com/x.zip"),
+        ValueError,
+        "^'https:/example.com/x.zip' is an address that was made a path; give",
+    ),
+    ("odd://x.zip", ValueError, "^'odd://x.zip' is an address of an unknown kind; expected https://, s3://, gs:/"),
+    ("https:x", FileNotFoundError, "There is no file or folder 'https:x'"),
+    ("x.xyz", ValueError, r"^'x.xyz' is no source of images; give a folder, \.zip, .* \(\.avif, .*\.jfif"),
+    (7, TypeError, "Expected images as a folder, .*sequence.*dataset.*, but got int$"),
+    (SimpleNamespace(images=[]), TypeError, "but got SimpleNamespace; give its `images`$"),  # a pipeline's output
+    ("empty", ValueError, r"There are no images in 'empty'; looked for .*\.png"),
+    ([], ValueError, "There are no images in 'list of images'"),
+    ("nowhere", FileNotFoundError, "There is no file or folder 'nowhere'$"),
+    ("EMPTY", FileNotFoundError, "There is no file or folder 'EMPTY'; there is 'empty'"),
+    ("bad.zip", ValueError, "Can't read 'bad.zip' as a zip: it is damaged"),
+    ([np.zeros((3, 4, 2), np.uint8)], ValueError, r"shape \(H, W, C\) with C = 1, 3 or 4, but got shape \(3, 4, 2\)"),
+    ([np.zeros((0, 4, 3), np.uint8)], ValueError, "^Can't read image 'image 0': .*but got shape"),
+    ([{"bytes": 1}], ValueError, "expected a path, Pillow image, array or tensor, but got int"),
+    ([b"no picture"], ValueError, "^Can't read image 'image 0': it is not an image file"),
+]
 
 
-def test_what_is_no_source_is_told_what_is(tmp_path: Path) -> None:
-    (tmp_path / "x.xyz").write_bytes(colour.tobytes())
-    with pytest.raises(
-        ValueError, match=r"^'.*x.xyz' is no source of images; give a folder, \.zip, .* \(\.avif, .*\.jfif"
-    ):
-        open_source(tmp_path / "x.xyz")
-    picture(tmp_path / "picture")  # a file's name says nothing where its content does
-    assert open_source(tmp_path / "picture")[0].shape == (3, 4, 3)
-    with pytest.raises(TypeError, match="Expected images as a folder, .*sequence.*dataset.*, but got int$"):
-        open_source(7)
-    with pytest.raises(TypeError, match="but got SimpleNamespace; give its `images`$"):  # a pipeline's output
-        open_source(SimpleNamespace(images=[]))
+@pytest.mark.parametrize(("source", "error", "message"), REFUSED)
+def test_what_is_no_source_or_no_picture_is_told(
+    source: object, error: type[Exception], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
+    Path("bad.zip").write_text("no archive")
+    Path("x.xyz").write_bytes(colour.tobytes())
+    with pytest.raises(error, match=message):
+        open_source(source)[0]
 
 
-def test_sources_without_images(tmp_path: Path) -> None:
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"There are no images in '.*empty'; looked for .*\.png"):
-        open_source(tmp_path / "empty")
-    with pytest.raises(ValueError, match="There are no images in 'list of images'"):
-        open_source([])
-    with pytest.raises(FileNotFoundError, match="There is no file or folder 'nowhere'"):
-        open_source("nowhere")
-    with pytest.raises(FileNotFoundError, match=r"There is no file or folder '.*EMPTY'; there is '.*empty'"):
-        open_source(tmp_path / "EMPTY")
-    (tmp_path / "bad.zip").write_text("no archive")
-    with pytest.raises(ValueError, match=r"Can't read '.*bad.zip' as a zip: it is damaged"):
-        open_source(tmp_path / "bad.zip")
-
-
-@pytest.mark.parametrize(
-    ("item", "message"),
-    [
-        (np.zeros((3, 4, 2), np.uint8), r"shape \(H, W, C\) with C = 1, 3 or 4, but got shape \(3, 4, 2\)"),
-        (np.zeros((0, 4, 3), np.uint8), "but got shape"),
-        ({"bytes": 1}, "expected a path, Pillow image, array or tensor, but got int"),
-        (b"no picture", "it is not an image file"),
-    ],
-)
-def test_things_that_are_no_pictures(item: object, message: str) -> None:
-    with pytest.raises(ValueError, match=f"^Can't read image 'image 0': .*{message}"):
-        open_source([item])[0]
+def test_the_content_of_a_file_without_a_known_ending_counts(tmp_path: Path) -> None:
+    assert open_source(picture(tmp_path / "picture"))[0].shape == (3, 4, 3)
 
 
 def test_images_of_a_dataset_of_several_shards_have_names_of_their_own() -> None:
