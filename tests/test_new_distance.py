@@ -97,9 +97,9 @@ def test_pages_and_help_name_all() -> None:
     assert (tuple(DISTANCES), tuple(PROTOCOLS)) == (options.METRICS, options.PROTOCOLS)
     for record in DISTANCES.values():
         assert options.known_metrics(f"{record.name},{record.key}")
-    assert options.known_or_published("dna-emd,fid,fd_dinov2")
+    assert options.known_metrics("dna-emd,fid,fd_dinov2")
     concepts = (ROOT / "docs" / "concepts.md").read_text("utf-8")
-    assert f"any of {', '.join(DISTANCES)}, with commas" in get_args(options.Metrics)[1].help.lower()
+    assert f"any of {', '.join(DISTANCES)}, with commas" in get_args(options._SHARED["metrics"])[1].help.lower()
     rows = [tuple(cell.strip() for cell in line.split("|")[1:-1]) for line in concepts.splitlines() if "|" in line]
     described = [(name, key, unit, least[0]) for name, key, _, unit, least in rows[2:]]
     assert described == [(r.name, f"`{r.key}`", r.unit or "none", str(r.least)) for r in DISTANCES.values()]

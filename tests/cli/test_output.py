@@ -42,7 +42,7 @@ RESULTS = {
     "compare several": ["compare", "a.dna.npz", "b.dna.npz", "c.dna.npz"],
     "all with all": ["compare", "--all", "a.dna.npz", "b.dna.npz", "c.dna.npz"],
     "info": ["info", "a.dna.npz"],
-    "extractors": ["extractors"],
+    "extractors": ["info"],
 }
 
 

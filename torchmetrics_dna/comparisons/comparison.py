@@ -312,13 +312,28 @@ class Comparison(Results["Result"]):
 
     @property
     def table(self) -> Table:
-        """The distances, each with its interval and test."""
+        """The distances, each with its interval and test; below them, of what they are."""
+        counts = " and ".join(f"{count:,}" if count else "unknown" for count in self.num_images.values())
+        ranges = f", ranges {self.ranges}" if self.ranges else ""
+        notes = [
+            f"{counts} images in {' and '.join(self.names)}{', as pairs' * self.paired}; {self.extractor},"
+            f" {self.neurons.total:,} neurons{ranges}"
+        ]
         rows: list[list[Cell]] = []
         for name, result in self.items():
-            overall, chance = result.overall, None if result.evidence is None else result.evidence.null
-            evidence = [overall.debiased_shown, overall.ends, chance, p_figure(overall.p_value)]
-            rows.append([name, overall.value, *evidence, self.about(result)])
-        return Table(["distance", "value", "without noise", "interval", "by chance", "p", "unit"], rows)
+            overall, evidence = result.overall, result.evidence
+            noise = [overall.debiased_shown, overall.ends, evidence and evidence.null, p_figure(overall.p_value)]
+            rows.append([name, overall.value, *noise, self.about(result)])
+            if (
+                evidence is not None
+                and result.distance.grain == "neuron"
+                and (1.0 if overall.p_value is None else overall.p_value) <= SIGNIFICANT
+                and result.value <= (evidence.null_high or 0)
+            ):
+                notes.append(
+                    f"p of {name} is for the clearest layer or neuron; chance alone gives such a mean over all neurons"
+                )
+        return Table(["distance", "value", "without noise", "interval", "by chance", "p", "unit"], rows, notes=notes)
 
     def plot(self, distance: str | None = None, *, ax: Any = None) -> Any:
         """Plot the distances of the layers, see :func:`~torchmetrics_dna.plots.plot_layers`."""
