@@ -23,7 +23,7 @@ from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.demo import blur, jpeg, photographs
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.evidence import Evidence
-from torchmetrics_dna.dna.scale import scale_for
+from torchmetrics_dna.dna.explanation import scale_for
 from torchmetrics_dna.files.visible import p_figure
 from torchmetrics_dna.images import ImageSource, Reading, open_source
 from torchmetrics_dna.images.properties import PROPERTIES

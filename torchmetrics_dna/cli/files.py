@@ -101,7 +101,7 @@ def info(
         write(_extractors(), form, output)
         talk.print("✓ is on this machine; the rest is downloaded on first use. Any timm model's name works, too.")
         return
-    from torchmetrics_dna.dna.description import describe
+    from torchmetrics_dna.dna.load import describe
 
     description = describe(file)
     records = [{"layer": layer, **values} for layer, values in description["layers"].items()]
@@ -116,8 +116,7 @@ def convert(file: File, output: Converted, ranges: AttachedRanges = None) -> Non
     """Convert official files into one of ours, or one of ours into official files, or into an .npz for FID."""
     from torchmetrics_dna.dna import DNA, LayerGaussianDNA
     from torchmetrics_dna.dna.fid_statistics import save_fid_statistics
-    from torchmetrics_dna.dna.load import load_dna
-    from torchmetrics_dna.dna.paths import is_official
+    from torchmetrics_dna.dna.load import is_official, load_dna
     from torchmetrics_dna.dna.vdna import load_vdna, save_vdna
 
     if is_official(file):

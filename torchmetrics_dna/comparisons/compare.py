@@ -11,7 +11,7 @@ from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.comparisons.comparisons import Comparisons, label, names_of
 from torchmetrics_dna.dna.distances import check_distances
 from torchmetrics_dna.extras import without_numba
-from torchmetrics_dna.images.rows import is_file
+from torchmetrics_dna.images.pixels import is_file
 from torchmetrics_dna.jobs.arguments import ALL, Arguments, taking
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.protocols import by_network, only_published

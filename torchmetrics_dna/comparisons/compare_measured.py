@@ -11,10 +11,10 @@ import torch
 
 from torchmetrics_dna.comparisons.comparison import SHARED, Comparison
 from torchmetrics_dna.dna import HistogramDNA
-from torchmetrics_dna.dna.distance import Distance, Result
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
-from torchmetrics_dna.extractors.without_properties import network_of
+from torchmetrics_dna.dna.result import Result
+from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images.duplicates import MOST, near_duplicates
 from torchmetrics_dna.images.properties import LAYER
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torchmetrics_dna.dna.changes import ChangeDictionary
+    from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.dna.unions import Plan
 
 _NAMESAKES = 0.9  # of the images of the larger side, for pairs to be offered

@@ -15,10 +15,10 @@ from torchmetrics_dna.dna.explanation import (
     as_gaussian,
     explain,
     has_means,
+    name_of,
     property_differences,
 )
 from torchmetrics_dna.dna.histogram import in_same_bins
-from torchmetrics_dna.dna.names import name_of
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number, p_figure, p_in_words
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, SIGNIFICANT, holm
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.dna.changes import ChangeDictionary
-    from torchmetrics_dna.dna.distance import Distance, Grain, Result
+    from torchmetrics_dna.dna.distance import Distance, Grain
     from torchmetrics_dna.dna.evidence import Evidence, Interval
+    from torchmetrics_dna.dna.result import Result
     from torchmetrics_dna.files.tables import Cell
     from torchmetrics_dna.functional.permutation import PermutationTest
     from torchmetrics_dna.jobs.measure import Measured

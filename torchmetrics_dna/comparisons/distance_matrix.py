@@ -15,7 +15,7 @@ from torchmetrics_dna.comparisons.results import Shown
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.base import check_comparable, check_enough
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
-from torchmetrics_dna.extractors.without_properties import network_of
+from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number
@@ -222,7 +222,7 @@ def _reduced(
         return pairs[:, 0], {}
     if record.grain == "layer":
         layers = dict(zip(neurons, pairs.T, strict=True))
-        return torch.stack([layers[layer] for layer in record.layers_of(neurons)]).mean(0), layers
+        return torch.stack(list(layers.values())).mean(0), layers
     weighted = weigh_and_reduce(pairs, weights, "none")
     layers = {layer: mean_over_neurons(weighted[:, rows]) for layer, rows in neurons.slices.items()}
     return mean_over_neurons(weighted), layers

@@ -14,7 +14,8 @@ from torchmetrics_dna.dna.evidence import check_confidence
 from torchmetrics_dna.dna.fid_statistics import is_unnamed, named
 from torchmetrics_dna.dna.load import is_dna_path, load_dna
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
-from torchmetrics_dna.extractors.without_properties import network_of
+from torchmetrics_dna.dna.unions import Plan
+from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.images.addresses import is_address

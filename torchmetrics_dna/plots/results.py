@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.dna import HistogramDNA
-    from torchmetrics_dna.dna.distance import Grain, Result
+    from torchmetrics_dna.dna.distance import Grain
+    from torchmetrics_dna.dna.result import Result
     from torchmetrics_dna.neurons.index import Neurons
 
 

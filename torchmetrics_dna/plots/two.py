@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from torchmetrics_dna.dna.explanation import in_words
 from torchmetrics_dna.dna.histogram import grouped
-from torchmetrics_dna.dna.names import in_words
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.visible import images_in_words, number, visible
 from torchmetrics_dna.plots.figure import STYLES, curve_style, given_axes, new_figure, plain_axes, put_title
@@ -16,7 +16,7 @@ from torchmetrics_dna.plots.figure import STYLES, curve_style, given_axes, new_f
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torchmetrics_dna.dna.distance import Result
+    from torchmetrics_dna.dna.result import Result
     from torchmetrics_dna.plots.results import ComparisonLike
 
 _LEGEND = 30  # characters of a name
@@ -84,8 +84,8 @@ def _title_axes(axis: Any, comparison: ComparisonLike, names: tuple[str, str] | 
 
 def _profile(axis: Any, result: Result, colour: str) -> None:
     """Draw bars of one distance, layer by layer."""
-    layers = result.distance.layers_of(result.neurons)
-    overall, values = result.value, [result.layers[layer].value for layer in layers]
+    layers = list(result.layers)
+    overall, values = result.value, [figure.value for figure in result.layers.values()]
     x, evidence = np.arange(len(layers)), result.evidence
     axis.set_xticks(x, map(visible, layers))
     axis.axhline(overall, color="black", linestyle="--", linewidth=1, label=f"all: {number(overall)}")

@@ -14,7 +14,6 @@ from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.distances import resolve_distances
 from torchmetrics_dna.dna.load import is_dna_path
 from torchmetrics_dna.extractors.network import Network
-from torchmetrics_dna.extractors.without_properties import without_properties
 from torchmetrics_dna.files.atomic import check_folder, replacing
 from torchmetrics_dna.images.addresses import public
 from torchmetrics_dna.images.base import indexed
@@ -102,7 +101,7 @@ def report(
         comparison = compare_sides(opened, names or names_of(a, b))[0]
         scorers, cards = dict[str, Scorer](), None
         if extractor is not None:
-            alone = without_properties(extractor) if comparison.properties else extractor
+            alone = extractor.without_properties() if comparison.properties else extractor
             scorers = {name: _scorer(comparison, alone, name) for name in images}
             cards = cards_of(
                 images, comparison, alone, scorers, num_images=num_scored, reading=reading, distributed=distributed

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from torchmetrics_dna.dna.names import in_words
+from torchmetrics_dna.dna.explanation import in_words
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images.properties import PROPERTIES, image_properties
 from torchmetrics_dna.reporting.drawing import data_uri

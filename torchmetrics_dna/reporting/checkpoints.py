@@ -25,7 +25,7 @@ from torchmetrics_dna.files.tables import as_csv
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images import ImageSource
 from torchmetrics_dna.images.base import left_out_in_words
-from torchmetrics_dna.images.contents import digest_of
+from torchmetrics_dna.images.duplicates import digest_of
 from torchmetrics_dna.images.objects import is_output
 from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.images.sources import check_used

@@ -9,9 +9,8 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from torchmetrics_dna.dna.explanation import name_of, scale_for
 from torchmetrics_dna.dna.histogram import grouped
-from torchmetrics_dna.dna.names import name_of
-from torchmetrics_dna.dna.scale import scale_for
 from torchmetrics_dna.files.tables import Table, escaped_markdown
 from torchmetrics_dna.files.visible import images_in_words, in_words, number, p_figure, strict_json
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.dna.explanation import Explanation
-    from torchmetrics_dna.dna.scale import Scale
+    from torchmetrics_dna.dna.explanation import Explanation, Scale
     from torchmetrics_dna.files.tables import Cell
     from torchmetrics_dna.singles.cards import Cards
     from torchmetrics_dna.statistics.scores import Scorer

@@ -12,7 +12,7 @@ import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from torchmetrics_dna.dna.names import in_words, name_of
+from torchmetrics_dna.dna.explanation import in_words, name_of
 from torchmetrics_dna.files.visible import number, p_figure, p_in_words, visible
 from torchmetrics_dna.reporting.cards import describe_cards
 from torchmetrics_dna.reporting.drawing import (
