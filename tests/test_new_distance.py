@@ -56,7 +56,9 @@ def test_in_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     summary, layers, neurons = re.split(r"\n(?=By layer|Neurons)", capsys.readouterr().out)
     value = {name: f"{result[DISTANCES[name].key]:#.4g}".rstrip(".") for name in NAMES}
     listed = dict(
-        line.split()[:2] for line in summary.splitlines() if line.startswith(tuple(f" {name} " for name in NAMES))
+        line.replace("│", " ").split()[:2]
+        for line in summary.splitlines()
+        if line.startswith(tuple(f"│ {name} " for name in NAMES))
     )
     assert listed == value
     names, _, row = (line.replace("┃", " ").replace("│", " ").split() for line in layers.splitlines()[2:5])

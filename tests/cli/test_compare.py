@@ -78,7 +78,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str]:
 def test_a_mean_that_chance_reaches_too_is_told_from_what_differs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("torchmetrics_dna.functional.permutation.SIGNIFICANT", 0.2)  # p is near 0.04
+    monkeypatch.setattr("torchmetrics_dna.comparisons.comparison.SIGNIFICANT", 0.2)  # p is near 0.04
     photos = photographs(48)
     np.save(tmp_path / "a.npy", np.stack(photos[:24]))
     for strength, is_said in ((2, True), (4, False)):
@@ -168,6 +168,7 @@ def test_progress(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_other_distances(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(console.out, "width", 80)
     options = ("compare", A, B, "--layers", "block_0,block_1")
     assert run(monkeypatch, *options, "--metrics", "fd, kid") == 0
     printed = capsys.readouterr().out

@@ -320,21 +320,24 @@ class Comparison(Results["Result"]):
             f"{counts} images in {' and '.join(self.names)}{', as pairs' * self.paired}; {self.extractor},"
             f" {self.neurons.total:,} neurons{ranges}"
         ]
-        rows: list[list[Cell]] = []
+        noise: dict[str, list[Cell]] = {"without noise": [], "interval": [], "by chance": [], "p": []}
         for name, result in self.items():
-            overall, evidence = result.overall, result.evidence
-            noise = [overall.debiased_shown, overall.ends, evidence and evidence.null, p_figure(overall.p_value)]
-            rows.append([name, overall.value, *noise, self.about(result)])
-            if (
-                evidence is not None
-                and result.distance.grain == "neuron"
-                and (1.0 if overall.p_value is None else overall.p_value) <= SIGNIFICANT
-                and result.value <= (evidence.null_high or 0)
-            ):
+            overall, evidence, p = result.overall, result.evidence, result.p_value
+            cells = overall.debiased_shown, overall.ends, evidence and evidence.null, p_figure(overall.p_value)
+            for column, cell in zip(noise.values(), cells, strict=True):
+                column.append(cell)
+            high = None if evidence is None or result.distance.grain != "neuron" else evidence.null_high
+            if p is not None and p <= SIGNIFICANT and result.value <= (high or 0):
                 notes.append(
                     f"p of {name} is for the clearest layer or neuron; chance alone gives such a mean over all neurons"
                 )
-        return Table(["distance", "value", "without noise", "interval", "by chance", "p", "unit"], rows, notes=notes)
+        columns: dict[str, list[Cell]] = {
+            "distance": list(self),
+            "value": [result.value for result in self.values()],
+            **{name: cells for name, cells in noise.items() if any(cell is not None for cell in cells)},
+            "unit": [self.about(result) for result in self.values()],
+        }
+        return Table(list(columns), list(zip(*columns.values(), strict=True)), notes=notes)
 
     def plot(self, distance: str | None = None, *, ax: Any = None) -> Any:
         """Plot the distances of the layers, see :func:`~torchmetrics_dna.plots.plot_layers`."""
