@@ -65,13 +65,14 @@ class Printout:
     columns: Sequence[str] = ()
 
 
-def format_for(form: Format | None, path: Path | None, streamed: bool = False) -> Format:
+def format_for(form: Format | None, path: Path | None, streamed: bool = False, also: tuple[str, ...] = ()) -> Format:
     """Return the format of a result; check the file to write, and print if it will be replaced, before any work.
 
     Args:
         form: The format, if it is given.
         path: File to write, if it is given.
         streamed: Whether records are written one by one, which tables in Markdown and LaTeX do not allow.
+        also: More suffixes that are allowed, of files that the command writes by itself.
 
     Raises:
         FileNotFoundError: If the folder to write to does not exist.
@@ -79,8 +80,8 @@ def format_for(form: Format | None, path: Path | None, streamed: bool = False) -
 
     """
     if path is not None:
-        check_output(path, *(_SUFFIXES if form is None else ("",)))
-    form = form or (Format.TEXT if path is None else _SUFFIXES[path.suffix.lower()])
+        check_output(path, *((*_SUFFIXES, *also) if form is None else ("",)))
+    form = form or (Format.TEXT if path is None else _SUFFIXES.get(path.suffix.lower(), Format.TEXT))
     if streamed and form in (Format.MARKDOWN, Format.LATEX):
         raise ValueError(f"A stream is written line by line; give --format text, json or csv, but got {form.value}")
     return form

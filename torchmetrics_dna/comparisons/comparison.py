@@ -313,13 +313,31 @@ class Comparison(Results["Result"]):
 
     @property
     def table(self) -> Table:
-        """The distances, each with its interval and test."""
-        rows: list[list[Cell]] = []
+        """The distances, each with its interval and test; below them, of what they are."""
+        counts = " and ".join(f"{count:,}" if count else "unknown" for count in self.num_images.values())
+        ranges = f", ranges {self.ranges}" if self.ranges else ""
+        notes = [
+            f"{counts} images in {' and '.join(self.names)}{', as pairs' * self.paired}; {self.extractor},"
+            f" {self.neurons.total:,} neurons{ranges}"
+        ]
+        noise: dict[str, list[Cell]] = {"without noise": [], "interval": [], "by chance": [], "p": []}
         for name, result in self.items():
-            overall, chance = result.overall, None if result.evidence is None else result.evidence.null
-            evidence = [overall.debiased_shown, overall.ends, chance, p_figure(overall.p_value)]
-            rows.append([name, overall.value, *evidence, self.about(result)])
-        return Table(["distance", "value", "without noise", "interval", "by chance", "p", "unit"], rows)
+            overall, evidence, p = result.overall, result.evidence, result.p_value
+            cells = overall.debiased_shown, overall.ends, evidence and evidence.null, p_figure(overall.p_value)
+            for column, cell in zip(noise.values(), cells, strict=True):
+                column.append(cell)
+            high = None if evidence is None or result.distance.grain != "neuron" else evidence.null_high
+            if p is not None and p <= SIGNIFICANT and result.value <= (high or 0):
+                notes.append(
+                    f"p of {name} is for the clearest layer or neuron; chance alone gives such a mean over all neurons"
+                )
+        columns: dict[str, list[Cell]] = {
+            "distance": list(self),
+            "value": [result.value for result in self.values()],
+            **{name: cells for name, cells in noise.items() if any(cell is not None for cell in cells)},
+            "unit": [self.about(result) for result in self.values()],
+        }
+        return Table(list(columns), list(zip(*columns.values(), strict=True)), notes=notes)
 
     def plot(self, distance: str | None = None, *, ax: Any = None) -> Any:
         """Plot the distances of the layers, see :func:`~torchmetrics_dna.plots.plot_layers`."""
