@@ -16,8 +16,8 @@ from torchmetrics_dna.plots.figure import STYLES, curve_style, given_axes, new_f
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna.distance import Result
-    from torchmetrics_dna.plots.results import ComparisonLike
 
 _LEGEND = 30  # characters of a name
 
@@ -29,7 +29,7 @@ def _check(comparison: object) -> None:
 
 
 def plot_layers(
-    comparison: ComparisonLike, distance: str | None = None, *, names: tuple[str, str] | None = None, ax: Any = None
+    comparison: Comparison, distance: str | None = None, *, names: tuple[str, str] | None = None, ax: Any = None
 ) -> Any:
     """Plot a layer profile: the distance of the two sets in each layer, from the first layer to the last.
 
@@ -78,7 +78,7 @@ def _asked(results: Sequence[Result], distance: str | None, of: str) -> Sequence
     return chosen
 
 
-def _title_axes(axis: Any, comparison: ComparisonLike, names: tuple[str, str] | None) -> None:
+def _title_axes(axis: Any, comparison: Comparison, names: tuple[str, str] | None) -> None:
     put_title(axis, versus(comparison, names), axis.get_window_extent().width / axis.figure.dpi, size=9)
 
 
@@ -107,7 +107,7 @@ def _profile(axis: Any, result: Result, colour: str) -> None:
 
 
 def plot_neurons(
-    comparison: ComparisonLike,
+    comparison: Comparison,
     distance: str | None = None,
     by: Literal["evidence", "distance"] = "evidence",
     *,
@@ -160,7 +160,7 @@ def plot_neurons(
 
 
 def plot_histograms(
-    comparison: ComparisonLike,
+    comparison: Comparison,
     neurons: Sequence[tuple[str, int]] | None = None,
     *,
     names: tuple[str, str] | None = None,
@@ -207,7 +207,7 @@ def plot_histograms(
     return axes[0].figure
 
 
-def _pair(axis: Any, comparison: ComparisonLike, neuron: tuple[str, int], names: tuple[str, str] | None) -> None:
+def _pair(axis: Any, comparison: Comparison, neuron: tuple[str, int], names: tuple[str, str] | None) -> None:
     """Draw the two histograms of one neuron."""
     index, emd = comparison.neurons.index(*neuron), comparison["dna-emd"]
     a, b = comparison.aligned([index])
@@ -228,7 +228,7 @@ def _pair(axis: Any, comparison: ComparisonLike, neuron: tuple[str, int], names:
     plain_axes(axis)
 
 
-def versus(comparison: ComparisonLike, names: tuple[str, str] | None = None) -> str:
+def versus(comparison: Comparison, names: tuple[str, str] | None = None) -> str:
     """Return a title that names both sets, their numbers of images and the extractor."""
     a, b = (
         f"{visible(name)} ({images_in_words(count) if count else 'unknown images'})"

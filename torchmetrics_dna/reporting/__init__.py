@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 from torchmetrics_dna.extras import lazily
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.reporting.build import report, write_report
+    from torchmetrics_dna.reporting.build import report, write
 
-__all__ = ["report", "write_report"]
+__all__ = ["report", "write"]
 
-_HOME = {"report": "reporting.build", "write_report": "reporting.build"}
+_HOME = {"report": "reporting.build", "write": "reporting.build"}
 __getattr__ = lazily(__name__, _HOME)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.features import Features
-    from torchmetrics_dna.images import Images
+    from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.images.cells import Crop
     from torchmetrics_dna.singles.nearest import Nearest
     from torchmetrics_dna.statistics.scores import ImageScorer
@@ -163,7 +163,7 @@ class Ranking(Saved):
             raise ValueError(
                 f"Maps take images that can be read again, but {images.label!r} is a stream; rank a folder or list"
             )
-        return heat_maps(mapper, images, [self.numbers[place] for place in places])
+        return heat_maps(mapper, images.take([self.numbers[place] for place in places]))
 
     def _images_and_mapper(self) -> tuple[Images, ImageScorer]:
         if self.images is None or self.mapper is None:
@@ -268,20 +268,15 @@ class Ranking(Saved):
         return f"Ranking({images_in_words(len(self.names))}, {self.score} {first} to {last}{unit})"
 
 
-def heat_maps(mapper: ImageScorer, images: ImageSource, numbers: Sequence[int]) -> Tensor:
+def heat_maps(mapper: ImageScorer, images: Source) -> Tensor:
     """Map the scores of some images, by one pass over them.
-
-    Args:
-        mapper: Scorer of the images.
-        images: Source of the images.
-        numbers: Their indices in it.
 
     Returns:
         See :func:`~torchmetrics_dna.functional.heat`, float64, ``(images, side, side)``.
 
     """
     job = Job(mapper.extractor, {"heat": Heat(mapper)}, Reading(num_workers=0))
-    return measure(job, images.take(numbers)).rows["heat"].view(-1, SIDE, SIDE)
+    return measure(job, images).rows["heat"].view(-1, SIDE, SIDE)
 
 
 def _cell(key: str, value: Any) -> Any:
