@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from commands import run
 
-import torchmetrics_dna.dna.description
+import torchmetrics_dna.dna.load
 from torchmetrics_dna import make_dna
 from torchmetrics_dna.version import __version__
 
@@ -106,7 +106,7 @@ def test_an_unexpected_error_is_one_line_and_its_trace_is_at_hand(
     def describe(*_: object) -> None:
         raise KeyError("x")
 
-    monkeypatch.setattr(torchmetrics_dna.dna.description, "describe", describe)
+    monkeypatch.setattr(torchmetrics_dna.dna.load, "describe", describe)
     if debug is not None:
         monkeypatch.setenv("TORCHMETRICS_DNA_DEBUG", debug)
     assert run(monkeypatch, "info", "x.npz") == 2

@@ -29,7 +29,7 @@ from torchmetrics_dna import (
     load_dna,
     make_dna,
 )
-from torchmetrics_dna.dna.origin import extractor_of
+from torchmetrics_dna.dna.identity import extractor_of
 
 IMAGES = random_images(6, 0, (30, 40))
 

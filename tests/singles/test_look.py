@@ -18,7 +18,8 @@ from torchmetrics_dna.comparisons import Comparison
 from torchmetrics_dna.comparisons.compare import compare_sides
 from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.images import ImageSource, Reading
-from torchmetrics_dna.jobs.sides import Arguments, open_sides
+from torchmetrics_dna.jobs.arguments import Arguments
+from torchmetrics_dna.jobs.sides import open_sides
 from torchmetrics_dna.singles.look import Card, ImageCrop, Pictures, cut_out, look, mixed, move_together
 
 LAYERS = ["block_0", "block_2", "block_4", "head"]

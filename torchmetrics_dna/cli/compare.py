@@ -34,7 +34,7 @@ from torchmetrics_dna.cli.output import (
     write,
 )
 from torchmetrics_dna.extras import require
-from torchmetrics_dna.files.visible import number, p_in_words
+from torchmetrics_dna.files.visible import number, p_figure
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -168,7 +168,7 @@ def _summary(result: Comparison) -> RichTable:
                 sure = f"{interval.level} interval {interval.ends}"
                 figures.append(("  without noise", distance.overall.debiased_shown, sure))
             if p is not None:
-                about = f"95 % of equal sets below {number(evidence.null_high)}; {p_in_words(p)}"
+                about = f"95 % of equal sets below {number(evidence.null_high)}; {p_figure(p, 'p')}"
                 if (
                     p <= SIGNIFICANT
                     and distance.value <= (evidence.null_high or 0)

@@ -48,21 +48,17 @@ def make(
     """Write the DNA of an image set to a file, or one for each kind."""
     check_sources(images)
     check_output(output, ".npz")
-    from torchmetrics_dna.jobs.job import Job
+    from torchmetrics_dna.jobs.arguments import Arguments
     from torchmetrics_dna.jobs.make import make_files, output_paths, parts_folder
     from torchmetrics_dna.jobs.processes import rank
-    from torchmetrics_dna.statistics.resolve import resolve
 
     kinds = _kinds(kind)
     for path in output_paths(output, kinds).values() if len(kinds) > 1 else ():
         check_output(path, ".npz")
-    on = options.pop("on")
     try:
         with showing_progress(options) as packed:
-            reading = packed.pop("reading")
-            resolved = resolve(histograms="histogram" in kinds, to_gpu=True, **packed)
-            job = Job.for_dnas(resolved, kinds, reading, num_folds or None, groups)
-            paths, unreadable = make_files(images, output, job, on=on, resume=resume, notes=notes)
+            arguments = Arguments(num_folds=num_folds or None, groups=groups, **packed)
+            paths, unreadable = make_files(images, output, kinds, arguments, resume=resume, notes=notes)
     except BaseException as err:
         if interrupted(err) and (folder := parts_folder(output)).is_dir():
             talk.print(f"Finished parts are in {folder}; --resume goes on from them.", soft_wrap=True)
@@ -84,7 +80,7 @@ def merge(files: Files, output: o.Written) -> None:
 
 def info(file: File, form: FormatOption = None, output: ResultFile = None) -> None:
     """Say what a DNA file holds, after checking that it is whole."""
-    from torchmetrics_dna.dna.description import describe
+    from torchmetrics_dna.dna.load import describe
 
     form = format_for(form, output)
     description = describe(file)
@@ -100,8 +96,7 @@ def convert(file: File, output: Converted, ranges: AttachedRanges = None) -> Non
     """Convert official files into one of ours, or one of ours into official files, or into an .npz for FID."""
     from torchmetrics_dna.dna import DNA, LayerGaussianDNA
     from torchmetrics_dna.dna.fid_statistics import save_fid_statistics
-    from torchmetrics_dna.dna.load import load_dna
-    from torchmetrics_dna.dna.paths import is_official
+    from torchmetrics_dna.dna.load import is_official, load_dna
     from torchmetrics_dna.dna.vdna import load_vdna, save_vdna
 
     if is_official(file):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from torchmetrics_dna.functional.mean_discrepancy import cmmd
+from torchmetrics_dna.functional.features import cmmd
 from torchmetrics_dna.metrics.features import FeatureMetric
 
 if TYPE_CHECKING:

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from torchmetrics_dna.comparisons.compare import Options, compare_sides
+from torchmetrics_dna.comparisons.compare import compare_sides
 from torchmetrics_dna.comparisons.comparisons import names_of
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.distances import resolve_distances
 from torchmetrics_dna.dna.load import is_dna_path
 from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.files.atomic import check_folder, replacing
+from torchmetrics_dna.files.tables import as_markdown
+from torchmetrics_dna.files.visible import strict_json
 from torchmetrics_dna.images.base import indexed
+from torchmetrics_dna.jobs.arguments import ALL, Arguments, taking
 from torchmetrics_dna.jobs.processes import in_step, rank
-from torchmetrics_dna.jobs.sides import Arguments, open_sides
-from torchmetrics_dna.reporting.findings import as_json, as_markdown
+from torchmetrics_dna.jobs.sides import open_sides
+from torchmetrics_dna.reporting.findings import words_and_tables
 from torchmetrics_dna.reporting.page import as_html
 from torchmetrics_dna.singles.look import NUM_IMAGES, look
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
-
-    from typing_extensions import Unpack
 
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.images import Source
@@ -34,10 +35,13 @@ if TYPE_CHECKING:
 
 Format = Literal["html", "markdown", "json"]
 _FORMATS: dict[str, Callable[[Comparison, Pictures | None], str]] = {
-    "html": as_html, "markdown": as_markdown, "json": as_json,
-}  # fmt: skip
+    "html": as_html,
+    "markdown": lambda comparison, _: as_markdown(*words_and_tables(comparison)),
+    "json": lambda comparison, _: strict_json(comparison.to_dict(), indent=2, ensure_ascii=False) + "\n",
+}
 
 
+@taking(*ALL)
 def report(
     a: Source | DNA,
     b: Source | DNA,
@@ -47,7 +51,7 @@ def report(
     format: Format | None = None,  # noqa: A002 - what users call it
     names: tuple[str, str] | None = None,
     num_scored: int = NUM_IMAGES,
-    **options: Unpack[Options],
+    **options: Any,
 ) -> Comparison:
     """Compare two image sets, and write a report: one html page that opens offline, Markdown or json.
 
@@ -60,7 +64,7 @@ def report(
         names: Names of A and B; by default their paths.
         num_scored: Number of images of each side to sample, with a fixed seed. The report shows crops of them that
             excite neurons most, and those least like the other side. They pass through the network once more.
-        options: Keyword arguments of :func:`compare`, from ``metrics``, dna-emd among them, to ``distributed``.
+        options: All other :class:`Arguments`; dna-emd is among the ``metrics``.
 
     Properties of images are measured too if both sides are images and the extractor is given by name.
 
@@ -80,8 +84,6 @@ def report(
         {'a': 2, 'b': 2}
 
     """
-    if unknown := options.keys() - Options.__annotations__.keys():
-        raise TypeError(f"report() got an unexpected keyword argument {min(unknown)!r}; it takes those of compare()")
     _check_format(format)
     if not any(isinstance(side, DNA) or is_dna_path(side) for side in (a, b)) and (
         feature is None or isinstance(feature, (Network, str))

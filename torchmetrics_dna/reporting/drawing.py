@@ -12,7 +12,6 @@ from PIL import Image
 from torch.nn.functional import adaptive_avg_pool2d
 
 from torchmetrics_dna.dna.histogram import grouped
-from torchmetrics_dna.files.visible import percent
 from torchmetrics_dna.images.cells import central_square
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def spikes(a: HistogramDNA, b: HistogramDNA) -> list[str]:
     heights = shares.gather(2, fullest.expand(2, -1, 1))[..., 0].T.tolist()
     return [
         f"one bin, {'of 0' if low <= 0 < high else f'from {float(low):.3g}'},"
-        f" holds {percent(round(in_a, 2))} of A and {percent(round(in_b, 2))} of B"
+        f" holds {100 * in_a:.0f} % of A and {100 * in_b:.0f} % of B"
         if max(in_a, in_b) >= _SPIKE
         else ""
         for (low, high), (in_a, in_b) in zip(ends, heights, strict=True)

@@ -1,4 +1,4 @@
-"""A comparison in sentences and tables, as Markdown and as json."""
+"""A comparison in sentences and tables."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from torchmetrics_dna.dna.explanation import name_of, scale_for
 from torchmetrics_dna.dna.histogram import grouped
-from torchmetrics_dna.dna.names import name_of
-from torchmetrics_dna.dna.scale import scale_for
-from torchmetrics_dna.files.tables import Table, escaped_markdown
-from torchmetrics_dna.files.visible import images_in_words, in_words, number, p_figure, strict_json
+from torchmetrics_dna.files.tables import Table
+from torchmetrics_dna.files.visible import images_in_words, in_words, number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.addresses import public
 from torchmetrics_dna.images.properties import property_in_words
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.dna.scale import Scale
+    from torchmetrics_dna.dna.explanation import Scale
     from torchmetrics_dna.files.tables import Cell
     from torchmetrics_dna.singles.look import Pictures
 
@@ -197,29 +196,11 @@ def neurons_table(comparison: Comparison, most: int = 10) -> Table:
     return Table(["layer", "neuron", *keys, *tests], rows, title)
 
 
-def as_markdown(comparison: Comparison, pictures: Pictures | None = None) -> str:
-    """Render a comparison as Markdown: the words and tables of the page, without its pictures."""
-    headline, figures = comparison.headline_and_figures
-    place = place_on_scale(comparison)
-    clear = [[row["name"], row["a"], row["b"], p_figure(row["q"])] for row in property_rows(comparison) if row["clear"]]
-    tables = [
-        *([Table(["property of images", "A", "B", "q"], clear, "Properties of the images")] if clear else []),
-        layers_table(comparison),
-        Table(comparison.table.header, comparison.table.rows, "Over all layers"),
-        neurons_table(comparison),
-        Table(["setting", "value"], list(settings_of(comparison, pictures).items()), "What was done"),
-    ]
-    parts = [
-        f"# {escaped_markdown(headline)}",
-        "  \n".join(f"{side.upper()}: {escaped_markdown(text)}" for side, text in sides_in_words(comparison).items()),
-        *(escaped_markdown(text) for text in (figures, place.sentence if place else "") if text),
-        *(f"Note: {escaped_markdown(notice)}." for notice in comparison.notices),
-        *(f"## {escaped_markdown(table.title)}\n\n{table.markdown()}" for table in tables),
-        *(f"Left out: {escaped_markdown(line)}" for line in comparison.unreadable),
-    ]
-    return "\n\n".join(parts) + "\n"
-
-
-def as_json(comparison: Comparison, pictures: Pictures | None = None) -> str:  # noqa: ARG001 - it shows none
-    """Render a comparison as json, as ``compare`` does."""
-    return strict_json(comparison.to_dict(), indent=2, ensure_ascii=False) + "\n"
+def words_and_tables(comparison: Comparison) -> tuple[list[str], list[Table]]:
+    """Return what a comparison says in sentences and in tables, for a terminal, Markdown and LaTeX."""
+    sentences = [comparison.verdict, *comparison.explain().property_sentences] if comparison.verdict else []
+    tables = [comparison.table]
+    if not comparison.same_images:
+        tables += [layers_table(comparison)] if comparison.of_grain("neuron", "layer") else []
+        tables += [neurons_table(comparison)] if comparison.of_grain("neuron") else []
+    return sentences, tables

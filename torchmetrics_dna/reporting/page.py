@@ -13,8 +13,8 @@ import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from torchmetrics_dna.dna.names import in_words, name_of
-from torchmetrics_dna.files.visible import images_in_words, number, p_figure, p_in_words, visible
+from torchmetrics_dna.dna.explanation import in_words, name_of
+from torchmetrics_dna.files.visible import images_in_words, number, p_figure, visible
 from torchmetrics_dna.reporting.drawing import (
     SmallHistograms,
     colour_bar,
@@ -105,7 +105,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: visible(value) if type(value) is str else value,  # Markup is our own
     )
-    env.filters |= {"number": number, "p": p_figure, "p_in_words": p_in_words, "images": images_in_words}
+    env.filters |= {"number": number, "p": p_figure, "images": images_in_words}
     env.filters |= {"called": lambda neuron: in_words(*neuron), "parts": re.compile("[^/_.-]*[/_.-]?").findall}
     env.filters |= {"path": step_path, "jpeg": jpeg, "png": png}
     return env

@@ -15,8 +15,7 @@ from PIL import Image
 from typing_extensions import override
 
 from torchmetrics_dna.dna import DNA, HistogramDNA
-from torchmetrics_dna.dna.names import in_words
-from torchmetrics_dna.extractors.without_properties import without_properties
+from torchmetrics_dna.dna.explanation import in_words
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.images.base import indexed
 from torchmetrics_dna.images.cells import cells_of, window
@@ -193,7 +192,8 @@ def look(
     Example:
         >>> import numpy as np
         >>> from torchmetrics_dna.comparisons.compare import compare_sides
-        >>> from torchmetrics_dna.jobs.sides import Arguments, open_sides
+        >>> from torchmetrics_dna.jobs.arguments import Arguments
+        >>> from torchmetrics_dna.jobs.sides import open_sides
         >>> black, white = np.zeros((2, 40, 50, 3), np.uint8), np.full((2, 40, 50, 3), 255, np.uint8)
         >>> sides = open_sides((black, white), Arguments(layers=["block_0"]))
         >>> cards = look(sides, compare_sides(sides, ("black", "white"))[0], num_neurons=2).cards
@@ -225,9 +225,9 @@ def look(
         if comparison.explain().differs is False:
             return pictures
         settings["images looked at one by one"] = f"{num_images} of each side at most, drawn with seed 0"
-        extractor = sides.job.extractor
+        extractor = sides.extractor
         if comparison.properties is not None:
-            extractor = without_properties(extractor)
+            extractor = extractor.without_properties()
         neurons = [n for n in comparison.top_neurons(comparison.neurons.total) if n["layer"] != LAYER]
         candidates = mixed(neurons, _CANDIDATES * num_neurons)
         extremes = NeuronExtremes([(n["layer"], n["neuron"]) for n in candidates], extractor.input_size)

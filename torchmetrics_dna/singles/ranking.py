@@ -12,7 +12,7 @@ from torch import Tensor
 
 from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.tables import Table, notebook_html
-from torchmetrics_dna.files.visible import images_in_words, number, percent, shortened, visible
+from torchmetrics_dna.files.visible import images_in_words, number, shortened, visible
 from torchmetrics_dna.functional.heat import SIDE
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import ImageSource, Reading
@@ -127,7 +127,7 @@ class Ranking(Saved):
             beyond = int((self.scores > limit).sum())
             notices.append(
                 f"{images_in_words(beyond)} of {len(self.names)} score above {number(limit, 3, zeros=True)}, as"
-                f" {percent(_BEYOND)} of the reference's own images do; {_BEYOND * len(self.names):.3g} would be"
+                f" {100 * _BEYOND:g} % of the reference's own images do; {_BEYOND * len(self.names):.3g} would be"
                 " expected by chance"
             )
         if self.p_value is not None and self.p_value > SIGNIFICANT:
@@ -138,7 +138,7 @@ class Ranking(Saved):
         copies = 0 if self.nearest is None else int(self.nearest.copies.sum())
         if copies:
             notices.append(
-                f"{images_in_words(copies)} of {len(self.names)} look like copies: less than {percent(COPY)} as far"
+                f"{images_in_words(copies)} of {len(self.names)} look like copies: less than {100 * COPY:g} % as far"
                 " from an image that was looked up as that image is from all others there"
             )
         return notices
