@@ -17,6 +17,7 @@ from torchmetrics_dna.files.visible import images_in_words, in_words, number, p_
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.addresses import public
 from torchmetrics_dna.images.properties import property_in_words
+from torchmetrics_dna.reporting.drawing import GROUPS
 from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.explanation import Scale
     from torchmetrics_dna.files.tables import Cell
     from torchmetrics_dna.singles.look import Pictures
-
-_GROUPS = 32  # of bins, at most, in a histogram of a property
 
 
 class Place(NamedTuple):
@@ -118,7 +117,7 @@ def property_rows(comparison: Comparison) -> list[dict[str, Any]]:
     if properties is None:
         return []
     a, b = properties.means
-    shares, used, _ = grouped(*properties.aligned(), _GROUPS)
+    shares, used, _ = grouped(*properties.aligned(), GROUPS)
     heights = (255 * shares / shares.amax((1, 2), keepdim=True)).round().int()
     p = comparison.p_value_of_properties
     rows = []

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.explanation import in_words
-from torchmetrics_dna.images import Reading
+from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.images.base import indexed
 from torchmetrics_dna.images.cells import cells_of, window
 from torchmetrics_dna.images.pixels import as_bytes
@@ -164,9 +164,7 @@ class Pictures:
     crop: Crop = "none"
 
 
-def look(
-    sides: Sides, comparison: Comparison, *, num_images: int = NUM_IMAGES, num_neurons: int = _NUM_NEURONS
-) -> Pictures:
+def look(sides: Sides, comparison: Comparison, num_images: int = NUM_IMAGES) -> Pictures:
     """Look at single images of both sides, by one more pass over samples of them.
 
     Candidates for cards are the neurons with the most evidence (without a test: with the largest distance), five for
@@ -183,11 +181,10 @@ def look(
         sides: The two sides, from :func:`open_sides`. One that is a DNA has no images to show.
         comparison: Their comparison, from :func:`compare_sides`, with dna-emd.
         num_images: Number of images to sample from each side, with a fixed seed.
-        num_neurons: Maximum number of cards.
 
     Raises:
-        ValueError: If a side is a stream, a number is below 1, the comparison is without dna-emd, or an image can't be
-            read.
+        ValueError: If a side is a stream, ``num_images`` is below 1, the comparison is without dna-emd, or an image
+            can't be read.
 
     Example:
         >>> import numpy as np
@@ -196,14 +193,13 @@ def look(
         >>> from torchmetrics_dna.jobs.sides import open_sides
         >>> black, white = np.zeros((2, 40, 50, 3), np.uint8), np.full((2, 40, 50, 3), 255, np.uint8)
         >>> sides = open_sides((black, white), Arguments(layers=["block_0"]))
-        >>> cards = look(sides, compare_sides(sides, ("black", "white"))[0], num_neurons=2).cards
+        >>> cards = look(sides, compare_sides(sides, ("black", "white"))[0]).cards
         >>> len(cards), [crop.name for crop in cards[0].most["a"]]
-        (2, ['image 0', 'image 1'])
+        (12, ['image 0', 'image 1'])
 
     """
-    for name, value in (("num_images", num_images), ("num_neurons", num_neurons)):
-        if value < 1:
-            raise ValueError(f"Argument `{name}` expected to be at least 1, but got {value}")
+    if num_images < 1:
+        raise ValueError(f"Argument `num_images` expected to be at least 1, but got {num_images}")
     if "dna-emd" not in comparison:
         raise ValueError(f"Images are looked at by dna-emd, but got a comparison by {', '.join(comparison)}; add it")
     opened = dict(zip("ab", sides.images, strict=True))
@@ -229,7 +225,7 @@ def look(
         if comparison.properties is not None:
             extractor = extractor.without_properties()
         neurons = [n for n in comparison.top_neurons(comparison.neurons.total) if n["layer"] != LAYER]
-        candidates = mixed(neurons, _CANDIDATES * num_neurons)
+        candidates = mixed(neurons, _CANDIDATES * _NUM_NEURONS)
         extremes = NeuronExtremes([(n["layer"], n["neuron"]) for n in candidates], extractor.input_size)
         samples: dict[str, Measured] = {}
         unlike: dict[str, list[Picture]] = {}
@@ -244,7 +240,7 @@ def look(
         return replace(
             pictures,
             num_images={side: len(sample.numbers) for side, sample in samples.items()},
-            cards=_cards(images, samples, extremes, candidates, num_neurons, extractor.crop),
+            cards=_cards(images, samples, extremes, candidates, extractor.crop),
             unlike=unlike,
             crop=extractor.crop,
         )
@@ -331,7 +327,7 @@ def _unlike(images: _Images, sample: Measured, scorer: Scorer) -> list[Picture]:
     """Return the sampled images that are least like the other side: by their distance to it, less that to their own."""
     order = contrasted(sample.rows["distances"]).argsort(stable=True).flip(0)[:_UNLIKE].tolist()
     numbers = [sample.numbers[i] for i in order]
-    heats = heat_maps(scorer, [images.keep(number) for number in numbers])
+    heats = heat_maps(scorer, open_source([images.keep(number) for number in numbers]))
     return [images.picture(number, heat) for number, heat in zip(numbers, heats, strict=True)]
 
 
@@ -340,13 +336,12 @@ def _cards(
     samples: Mapping[str, Measured],
     extremes: NeuronExtremes,
     candidates: Sequence[Mapping[str, Any]],
-    num_neurons: int,
     crop: Crop,
 ) -> list[Card]:
     """Return a card for each group of the candidates, which are the columns of the extremes."""
-    measured = {side: extremes.split(sample.rows["extremes"]) for side, sample in samples.items()}
+    measured = {side: extremes.unpacked(sample.rows["extremes"]) for side, sample in samples.items()}
     groups = move_together([values[..., 0] for values, _ in measured.values()])
-    shown = {id(neuron) for neuron in mixed([candidates[first] for first in groups], num_neurons)}
+    shown = {id(neuron) for neuron in mixed([candidates[first] for first in groups], _NUM_NEURONS)}
     chosen = [column for column in groups if id(candidates[column]) in shown]
     crops = {
         side: _crops(images[side], sample.numbers, *measured[side], chosen, crop) for side, sample in samples.items()
@@ -369,7 +364,7 @@ def _crops(
     Args:
         images: All images of the side.
         numbers: Indices of the sampled ones.
-        values: Their extremes, see :meth:`NeuronExtremes.split`.
+        values: Their extremes, see :meth:`NeuronExtremes.unpacked`.
         cells: The cells of these.
         columns: Columns of the neurons.
         crop: Part of an image that the network sees.
@@ -514,7 +509,7 @@ class NeuronExtremes(ImageRows):
                 cells[:, columns, end] = parts[_middle_of(sign * of_layer == most[..., None], parts).cpu()]
         return torch.cat([values.flatten(1), cells.flatten(1)], 1)
 
-    def split(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def unpacked(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Split rows into activations ``(images, n, 2)`` and cells ``(images, n, 2, 4)``, fractions of the input."""
         width = len(self.neurons)
         values, cells = rows.tensor_split([2 * width], 1)

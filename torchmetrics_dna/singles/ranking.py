@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.features import Features
-    from torchmetrics_dna.images import Images, Source
+    from torchmetrics_dna.images import Images
     from torchmetrics_dna.images.cells import Crop
     from torchmetrics_dna.singles.nearest import Nearest
     from torchmetrics_dna.statistics.scores import ImageScorer
@@ -268,7 +268,7 @@ class Ranking(Saved):
         return f"Ranking({images_in_words(len(self.names))}, {self.score} {first} to {last}{unit})"
 
 
-def heat_maps(mapper: ImageScorer, images: Source) -> Tensor:
+def heat_maps(mapper: ImageScorer, images: Images) -> Tensor:
     """Map the scores of some images, by one pass over them.
 
     Returns:
