@@ -30,24 +30,14 @@ if TYPE_CHECKING:
 
 
 class Place(NamedTuple):
-    """Place of a distance on the scale of known changes.
-
-    Attributes:
-        scale: The scale.
-        value: The distance, in bins.
-        low: Lower end of its interval.
-        high: Upper end.
-        shown: The distance in words.
-        is_debiased: True if it is corrected for sampling noise.
-
-    """
+    """Place of a distance on the scale of known changes."""
 
     scale: Scale
-    value: float
-    low: float
+    value: float  # in bins
+    low: float  # ends of its interval
     high: float
-    shown: str
-    is_debiased: bool
+    shown: str  # the distance in words
+    is_debiased: bool  # corrected for sampling noise
 
     @property
     def largest(self) -> float:

@@ -359,16 +359,9 @@ def _cards(
 def _crops(
     images: _Images, numbers: Sequence[int], values: Tensor, cells: Tensor, columns: Iterable[int], crop: Crop
 ) -> dict[int, tuple[list[ImageCrop], list[ImageCrop]]]:
-    """Cut out what excites neurons most, and what of other images excites them least; each image is read once.
+    """Cut out what excites each neuron most, and what of other images excites it least; each image is read once.
 
-    Args:
-        images: All images of the side.
-        numbers: Indices of the sampled ones.
-        values: Their extremes, see :meth:`NeuronExtremes.unpacked`.
-        cells: The cells of these.
-        columns: Columns of the neurons.
-        crop: Part of an image that the network sees.
-
+    ``numbers`` are of the sampled images, whose extremes and cells of :meth:`NeuronExtremes.unpacked` are the others.
     """
     chosen = {column: _most_and_least(values[:, column]) for column in columns}
     ends: dict[int, list[tuple[int, int]]] = {}  # by image of the sample: columns, and 0 for most or 1 for least
@@ -400,22 +393,11 @@ def _most_and_least(values: Tensor) -> tuple[list[int], list[int]]:
 
 
 def cut_out(pixels: NDArray[np.uint8], box: Box) -> Image.Image:
-    """Cut a part out of an image ``(H, W, 3)``, at least a pixel, and shrink it to at most 96 pixels a side.
-
-    Args:
-        pixels: The image.
-        box: Left, top, right and bottom as fractions of the image.
-
-    """
+    """Cut a part out of an image ``(H, W, 3)``, at least a pixel, and shrink it to at most 96 pixels a side."""
     height, width = pixels.shape[:2]
-    left, right = _span(box[0], box[2], width)
-    top, bottom = _span(box[1], box[3], height)
+    left, top = min(round(box[0] * width), width - 1), min(round(box[1] * height), height - 1)
+    right, bottom = max(left + 1, round(box[2] * width)), max(top + 1, round(box[3] * height))
     return shrunk(pixels[top:bottom, left:right], _CROP)
-
-
-def _span(begin: float, end: float, length: int) -> tuple[int, int]:
-    first = min(round(begin * length), length - 1)
-    return first, max(first + 1, round(end * length))
 
 
 def _visible_properties(picture: Image.Image) -> Tensor:
@@ -423,11 +405,7 @@ def _visible_properties(picture: Image.Image) -> Tensor:
 
 
 def mixed(neurons: Sequence[Mapping[str, Any]], count: int) -> list[Mapping[str, Any]]:
-    """Return the first neurons in order, at most half of one layer as long as others have evidence.
-
-    Args:
-        neurons: From :meth:`Comparison.top_neurons`: dicts with ``layer`` and ``q``, which is None without a test.
-        count: Maximum number of neurons.
+    """Return the first ``count`` neurons in order, at most half of one layer as long as others have evidence.
 
     Example:
         >>> neurons = [{"layer": layer, "q": q} for layer, q in (("x", 0.01), ("x", 0.01), ("y", 0.04), ("y", 0.5))]
@@ -448,16 +426,9 @@ def mixed(neurons: Sequence[Mapping[str, Any]], count: int) -> list[Mapping[str,
 
 
 def move_together(sides: Sequence[Tensor]) -> dict[int, list[int]]:
-    """Group correlated neurons.
+    """Group neurons that correlate over the images of all sides, from their values ``(images, n)`` for each side.
 
-    In order, a neuron joins the first group whose first neuron correlates with it over the images of all sides, centred
-    by side: the difference between the sides would correlate all neurons otherwise.
-
-    Args:
-        sides: Values of n neurons for each image of a side, ``(images, n)``.
-
-    Returns:
-        Column of the first neuron of each group, mapped to the columns of the others.
+    Returns the column of the first neuron of each group, mapped to the columns of the others.
 
     Example:
         >>> rising = torch.arange(8.0)
@@ -519,15 +490,8 @@ class NeuronExtremes(ImageRows):
 def _middle_of(reached: Tensor, parts: Tensor) -> Tensor:
     """Return the position nearest to the centroid of all positions that reach an extreme.
 
-    There may be many: a neuron is often 0 almost everywhere, and the first of such positions is just a corner.
-
-    Args:
-        reached: Mask of the positions that reach the extreme, ``(B, c, positions)``.
-        parts: Cell of each position, ``(positions, 4)``.
-
-    Returns:
-        Shape ``(B, c)``.
-
+    There may be many: a neuron is often 0 almost everywhere, and the first of such positions is just a corner. From a
+    mask of them, ``(B, c, positions)``, and the cell of each position, ``(positions, 4)``; returns ``(B, c)``.
     """
     middles = ((parts[:, :2] + parts[:, 2:]) / 2).to(reached.device)
     weights = reached.float()
