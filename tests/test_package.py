@@ -61,7 +61,8 @@ METRICS_ALONE = f"""
 import sys
 sys.modules.update(dict.fromkeys({[*(f"torchmetrics_dna.{room}" for room in ABOVE), "typer", "rich"]}))
 import torch
-from torchmetrics_dna import DNAEMD, PRDC, ActivationRange, DNAFrechet, DNARealism, LayerFrechetDistance
+from torchmetrics_dna import DNAEMD, ActivationRange, DNAFrechet, DNARealism, LayerFrechetDistance
+from torchmetrics_dna.metrics import PRDC
 real, fake = torch.randint(0, 256, (2, 6, 3, 40, 40), dtype=torch.uint8)
 for kind in (DNAEMD, DNAFrechet, LayerFrechetDistance, PRDC):
     metric = kind()

@@ -35,7 +35,7 @@ def by_torch(counts: Tensor, parts: Parts, bins: Bins) -> None:
 
 
 def by_numba(counts: Tensor, parts: Parts, bins: Bins) -> None:
-    assert cpu.covers(parts, bins.num_bins)
+    assert counting.compiled_for(parts, bins.num_bins)
     counting.add_counts_(counts, parts, bins)
 
 
@@ -360,8 +360,8 @@ def test_the_fast_way_is_taken_where_it_can(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(counting, "count_by_torch_", lambda *_: calls.append("torch"))
     ends = torch.zeros(3), torch.ones(3)
     activation_histogram(torch.zeros(1, 3), *ends, 4)
-    assert not cpu.covers([{"x": torch.zeros(1, 3)}], 2**30)
-    assert not cpu.covers([{"x": torch.zeros(1, 3, device="meta")}], 4)
+    assert not counting.compiled_for([{"x": torch.zeros(1, 3)}], 2**30)
+    assert not counting.compiled_for([{"x": torch.zeros(1, 3, device="meta")}], 4)
     monkeypatch.setattr(counting, "optional", lambda _: None)
     activation_histogram(torch.zeros(1, 3), *ends, 4)
     assert calls == ["numba", "torch"]

@@ -40,10 +40,9 @@ from torchmetrics_dna.images import ImageStream, Reading, open_source
 from torchmetrics_dna.images.addresses import expand
 from torchmetrics_dna.images.base import Shard
 from torchmetrics_dna.images.loader import load_batches
-from torchmetrics_dna.jobs.job import Job
+from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.jobs.make import make_files
 from torchmetrics_dna.jobs.make_changes import make_changes
-from torchmetrics_dna.statistics.resolve import resolve
 
 # servers, Arrow and fsspec have threads, which Python 3.12 and later warn of where workers are forked
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning")
@@ -139,7 +138,8 @@ def test_what_a_stream_can_not_do_is_told_with_a_remedy(tmp_path: Path) -> None:
         make_changes(source, EXTRACTOR)
     with pytest.raises(ValueError, match=f"^This {message}"):
         open_source(source)[0]
-    arguments = tmp_path / "x.dna.npz", Job.for_dnas(resolve(EXTRACTOR, num_bins=50, ranges="auto"), ["histogram"])
+    shared = Arguments(EXTRACTOR, num_bins=50, ranges="auto", num_folds=None)
+    arguments = tmp_path / "x.dna.npz", ["histogram"], shared
     with pytest.raises(ValueError, match="lives in this process, so it has no parts to resume from; leave out"):
         make_files(iter(PIXELS), *arguments, resume=True)
     with pytest.raises(ValueError, match=r"`groups` is a sequence, but '.*x.tgz' is a stream; give 'folder'"):

@@ -51,7 +51,10 @@ def check_finite(parts: Parts) -> None:
         # a single device sync for all layers
         for layer, finite in zip(parts[0], finite_layers(parts).tolist(), strict=True):
             if not finite:
-                raise not_finite(layer)
+                raise ValueError(
+                    f"Layer {layer!r} gives activations that are NaN or infinite;"
+                    " check the images and the network (half precision overflows)"
+                )
 
 
 def finite_layers(parts: Parts) -> Tensor:
@@ -65,11 +68,3 @@ def finite_layers(parts: Parts) -> Tensor:
     ]
     # a single launch on a device for all layers; types are promoted, so that finite values stay finite
     return torch.stack(extremes).isfinite().view(len(parts), -1, 2).all(2).all(0)
-
-
-def not_finite(layer: str) -> ValueError:
-    """Return the error for a layer with NaN or infinity."""
-    return ValueError(
-        f"Layer {layer!r} gives activations that are NaN or infinite;"
-        " check the images and the network (half precision overflows)"
-    )

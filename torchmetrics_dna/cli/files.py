@@ -48,21 +48,17 @@ def make(
     """Write the DNA of an image set to a file, or one for each kind."""
     check_sources(images)
     check_output(output, ".npz")
-    from torchmetrics_dna.jobs.job import Job
+    from torchmetrics_dna.jobs.arguments import Arguments
     from torchmetrics_dna.jobs.make import make_files, output_paths, parts_folder
     from torchmetrics_dna.jobs.processes import rank
-    from torchmetrics_dna.statistics.resolve import resolve
 
     kinds = _kinds(kind)
     for path in output_paths(output, kinds).values() if len(kinds) > 1 else ():
         check_output(path, ".npz")
-    on = options.pop("on")
     try:
         with showing_progress(options) as packed:
-            reading = packed.pop("reading")
-            resolved = resolve(histograms="histogram" in kinds, to_gpu=True, **packed)
-            job = Job.for_dnas(resolved, kinds, reading, num_folds or None, groups)
-            paths, unreadable = make_files(images, output, job, on=on, resume=resume, notes=notes)
+            arguments = Arguments(num_folds=num_folds or None, groups=groups, **packed)
+            paths, unreadable = make_files(images, output, kinds, arguments, resume=resume, notes=notes)
     except BaseException as err:
         if interrupted(err) and (folder := parts_folder(output)).is_dir():
             talk.print(f"Finished parts are in {folder}; --resume goes on from them.", soft_wrap=True)

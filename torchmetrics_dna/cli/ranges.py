@@ -37,13 +37,10 @@ def ranges(
     from torchmetrics_dna.jobs.measure_ranges import measure_ranges
     from torchmetrics_dna.jobs.processes import rank
     from torchmetrics_dna.neurons.ranges import ActivationRanges
-    from torchmetrics_dna.statistics.resolve import resolve
 
     inputs = [ActivationRanges.load(name) if name.endswith(".json") else name for name in sources]
     with showing_progress(options) as packed:
-        reading = packed.pop("reading")
-        extractor = resolve(histograms=False, to_gpu=True, **packed).extractor
-        measured = measure_ranges(inputs, extractor, margin.value, reading=reading, distributed=PROCESSES > 1)
+        measured = measure_ranges(inputs, margin=margin.value, distributed=PROCESSES > 1, **packed)
     if rank() == 0:
         with writing(output) as path:
             measured.ranges.save(path)

@@ -19,7 +19,7 @@ from torchmetrics_dna.functional.permutation import SIGNIFICANT, rates_of_sorted
 from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
-from torchmetrics_dna.jobs.sides import Arguments, open_sides
+from torchmetrics_dna.jobs.sides import open_sides
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.images import Images
+    from torchmetrics_dna.jobs.arguments import Arguments
     from torchmetrics_dna.jobs.job import Job, Split
 
     Total = tuple[Measured, Measured] | None
@@ -166,13 +167,7 @@ def compare_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> ClassCompa
         distances, job = opened.distances, opened.job
         if lacking := [record.name for record in distances if not record.kinds]:
             raise ValueError(f"Argument `metrics` takes no {lacking[0]} class by class; leave it out")
-        compared = partial(
-            compare_measured,
-            neuron_weights=arguments.neuron_weights,
-            distances=distances,
-            confidence=arguments.confidence,
-            names=names_of(a, b),
-        )
+        compared = partial(compare_measured, distances=distances, arguments=arguments, names=names_of(a, b))
         # processes share whole classes, so that results do not depend on the number of processes
         mine = common[rank() :: world_size()] if arguments.distributed else common
         measured = [_by_class(side, members, mine, job) for side, members in zip(sides, (in_a, in_b), strict=True)]

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.visible import images_in_words, number, p_in_words
-from torchmetrics_dna.functional.permutation import NUM_FOLDS, SIGNIFICANT
+from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.images.base import indexed
-from torchmetrics_dna.images.contents import contents, in_common
+from torchmetrics_dna.images.duplicates import contents, in_common
+from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import Measured, measure
-from torchmetrics_dna.jobs.sides import Arguments, open_sides
+from torchmetrics_dna.jobs.sides import open_sides
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
 
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.dna.changes import ChangeDictionary
     from torchmetrics_dna.images import ImageSource, Source
-    from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.resolve import Feature
 
 
@@ -116,18 +114,8 @@ class Versions(Saved):
         return f"Versions({numbers} of {self.num_images[0]} images)"
 
 
-def diff(
-    old: Source,
-    new: Source,
-    feature: Feature | None = None,
-    *,
-    layers: Sequence[str] | None = None,
-    num_bins: int | None = None,
-    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
-    changes: ChangeDictionary | str | os.PathLike[str] | None = None,
-    num_folds: int | None = NUM_FOLDS,
-    reading: Reading | None = None,
-) -> Versions:
+@taking("layers", "num_bins", "ranges", "changes", "num_folds", "reading")
+def diff(old: Source, new: Source, feature: Feature | None = None, **options: Any) -> Versions:
     """Compare two versions of a data set: find the added and removed images, and compare them with those in both.
 
     Images are the same if their decoded pixels are, whatever the names of their files. Each is measured once.
@@ -135,13 +123,8 @@ def diff(
     Args:
         old: Images that have an index, see :func:`make_dna`.
         new: As ``old``.
-        feature: As for :func:`compare`, and so are all that follow.
-        layers: Names of the layers.
-        num_bins: Bins of each neuron's histogram.
-        ranges: Activation ranges.
-        changes: Effects of named changes of images on the neurons.
-        num_folds: Number of folds of images, for tests; None for none.
-        reading: Options for reading the images.
+        feature: As for :func:`compare`.
+        options: Some of :class:`Arguments`, as the signature shows.
 
     Raises:
         ValueError: If an argument is wrong, there are no images, or one can't be read.
@@ -154,12 +137,10 @@ def diff(
 
     """
     what = "A comparison of versions"
-    arguments = Arguments(
-        feature, None, layers, num_bins, ranges, changes=changes, num_folds=num_folds, reading=reading
-    )
-    sides = open_sides((old, new), arguments)
+    sides = open_sides((old, new), Arguments(feature, **options))
+    reading = sides.arguments.reading or Reading()
     old_images, new_images = (indexed(sides.source(k, what), what) for k in range(2))
-    a, b = (contents(side, reading or Reading()) for side in (old_images, new_images))
+    a, b = (contents(side, reading) for side in (old_images, new_images))
     same = [(a.numbers[i], b.numbers[j]) for i, j in in_common(a.digests, b.digests)]
     only_old = sorted(set(a.numbers) - {i for i, _ in same})
     only_new = sorted(set(b.numbers) - {j for _, j in same})
@@ -171,7 +152,7 @@ def diff(
     def compared(first: Measured | None, second: Measured | None) -> Comparison | None:
         if first is None or second is None:
             return None
-        return replace(compare_measured(first, second, distances=sides.distances), changes=sides.changes)
+        return compare_measured(first, second, sides.distances, changes=sides.changes)
 
     old_names, new_names = _short_names(old_images, new_images)
     removed_names, added_names = [old_names[i] for i in only_old], [new_names[j] for j in only_new]

@@ -12,11 +12,7 @@ from torchmetrics_dna.dna.histogram import pairwise_emd
 from torchmetrics_dna.dna.unions import emd_unions, frechet_unions, layer_frechet_unions, unions_of_images
 from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.files.visible import plain_name, unknown_metrics
-from torchmetrics_dna.functional.inception_score import SPLITS, inception_score
-from torchmetrics_dna.functional.kernel import kernel_distance
-from torchmetrics_dna.functional.mean_discrepancy import cmmd
-from torchmetrics_dna.functional.monge import mind
-from torchmetrics_dna.functional.neighbours import NEAREST, prdc
+from torchmetrics_dna.functional.features import NEAREST, SPLITS, cmmd, inception_score, kernel_distance, mind, prdc
 from torchmetrics_dna.functional.unions import cmmd_of_unions, kernel_of_unions
 
 if TYPE_CHECKING:

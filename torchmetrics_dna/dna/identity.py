@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.extractors import DNAExtractor
-from torchmetrics_dna.extractors.timm_models import untagged
+from torchmetrics_dna.extractors.build import untagged
 from torchmetrics_dna.images.resize import RESIZES
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 

@@ -141,7 +141,7 @@ def _unions_of_neurons(
 
 
 def unions_of_images(
-    of_unions: Callable[[Tensor, Tensor, int, Tensor, Tensor], Tensor], a: Features, b: Features, folds: Folds
+    of_unions: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor], a: Features, b: Features, folds: Folds
 ) -> Unions:
     """Build unions for a distance of features, such as :func:`kernel_of_unions`, from those of all images."""
     filled = [
@@ -149,7 +149,7 @@ def unions_of_images(
         for side, of_side in zip((a, b), folds, strict=True)
     ]
     numbers, sizes_a, sizes_b = _numbered_folds(filled[0], filled[1])
-    distances = partial(of_unions, torch.cat([a.values, b.values]), numbers, len(sizes_a) + len(sizes_b))
+    distances = partial(of_unions, torch.cat([a.values, b.values]), numbers)
     return Unions(distances, sizes_a, sizes_b, [slice(1)], (folds[0] is None, folds[1] is None))
 
 

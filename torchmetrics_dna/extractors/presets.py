@@ -30,7 +30,7 @@ class Preset:
         weights: Source of the weights: a reference for ``download.py``, with the revision of a hub repository if known,
             or the name of a package.
         licence: Licence of the weights.
-        input_size: Height and width that images are resized to.
+        input_size: Height and width that images are resized to; None to leave them as they are.
         resize: Method of resizing.
         mean: Mean per channel, subtracted from images in [0, 1]; by default that of ImageNet.
         std: Standard deviation per channel, by which images are divided; by default that of ImageNet.
@@ -52,10 +52,10 @@ class Preset:
     neurons: Mapping[str, int]
     weights: str
     licence: str
-    input_size: tuple[int, int] = (224, 224)
+    input_size: tuple[int, int] | None = (224, 224)
     resize: Resize = "clean"
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[float, ...] | None = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] | None = (0.229, 0.224, 0.225)
     sha256: str = ""
     prefix: str = ""
     unused: tuple[str, ...] = ()

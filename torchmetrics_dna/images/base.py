@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from torchmetrics_dna.files.damage import reason_of
 from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.images.addresses import is_address, public
 from torchmetrics_dna.images.ahead import read_ahead
 from torchmetrics_dna.images.names import Names, names_below
 from torchmetrics_dna.images.pixels import file_facts, to_rgb
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from torchmetrics_dna.images.pixels import FileFacts, RGBImage
+    from torchmetrics_dna.images.reading import Reading
 
 _SHARD_BITS = 40  # lower bits of an entry's number in a stream, for the image within its shard
-
 _BROKEN = "Can't read images of"  # prefix of errors of shards
+_READERS = 4  # of files at addresses, for a server makes one wait
 
 CHOICES = frozenset({"column", "fps"})
 
@@ -66,7 +68,7 @@ class ImageSource(Dataset["RGBImage"]):
 
     def take(self, numbers: Sequence[int]) -> ImageSource:
         """Select images by index, in this order."""
-        fetch = partial(_fetch_selected, self.fetch, numbers)
+        fetch = partial(_fetch_chosen, self.fetch, numbers)
         names = Names(self.names, chosen=numbers)
         selected = ImageSource(names, fetch, self.label, self.exif_orientation, roots=self.roots)
         selected.numbers = numbers
@@ -91,11 +93,10 @@ class ImageSource(Dataset["RGBImage"]):
 
     def __getitem__(self, index: int) -> RGBImage:
         """Decode image ``index`` by :func:`to_rgb`; ValueError with its name if unreadable."""
-        name = self.names[index]
         try:
             return self.decode(index)
         except Exception as err:  # damaged files make Pillow raise errors of any type
-            raise ValueError(unreadable(name, err)) from err
+            raise ValueError(unreadable(self.names[index], err)) from err
 
     def decode(self, index: int) -> RGBImage:
         """Decode image ``index`` like ``self[index]``, but with unchanged errors."""
@@ -205,6 +206,16 @@ class ImageStream:
                 raise error from err
             yield Entry(number << _SHARD_BITS | (i + 1), shard.label, error)
 
+    def decode(self, entry: Entry) -> RGBImage:
+        """Decode an entry by :func:`to_rgb`, or raise its error."""
+        if isinstance(entry.image, Exception):
+            raise entry.image
+        return to_rgb(entry.image, self.exif_orientation)
+
+    def file_facts(self, entry: Entry) -> FileFacts | None:
+        """Return format and size of the file of an entry; None if it is in memory."""
+        return file_facts(entry.image)
+
     def __getitem__(self, index: int) -> RGBImage:
         """Raise ValueError: a stream has no index."""
         return indexed(self, "This")[index]
@@ -255,5 +266,45 @@ def left_out_in_words(lines: Sequence[str]) -> str:
     return f"{' and '.join(texts)} {'was' if len(lines) == 1 else 'were'} left out"
 
 
-def _fetch_selected(fetch: Callable[[int], Any], numbers: Sequence[int], index: int) -> Any:
+def _fetch_chosen(fetch: Callable[[int], Any], numbers: Sequence[int], index: int) -> Any:
     return fetch(numbers[index])
+
+
+def joined(sources: Sequence[ImageSource], label: str, reading: Reading) -> ImageSource:
+    """Return the images of several sources as one."""
+    if len(sources) == 1:
+        return sources[0]
+    places = [(k, i) for k, source in enumerate(sources) for i in range(len(source))]
+    names = [sources[k].names[i] for k, i in places]
+    fetch, stamp = (partial(_of_one, what, sources, places) for what in ("fetch", "stamp"))
+    roots = {root for source in sources for root in source.roots}
+    has_stamps = all(source.stamp for source in sources)
+    return ImageSource(names, fetch, label, reading.exif_orientation, stamp if has_stamps else None, roots)
+
+
+def _of_one(what: str, sources: Sequence[ImageSource], places: Sequence[tuple[int, int]], index: int) -> Any:
+    k, i = places[index]
+    return getattr(sources[k], what)(i)
+
+
+def stream_of(
+    files: Sequence[str],
+    label: str,
+    reading: Reading,
+    read: Callable[[str, Reading], Iterator[tuple[str, Any]]],
+    **settings: Any,
+) -> ImageStream:
+    """Return a stream with a shard for each file, of which ``read`` gives the images by their names in it.
+
+    Settings are those of :class:`ImageStream`. Files at addresses are read ahead, several at a time.
+    """
+    shards = [Shard(public(file), partial(_named, read, file, reading), file) for file in files]
+    settings = {"readers": _READERS if any(map(is_address, files)) else 0, **settings}
+    return ImageStream(shards, label, reading.exif_orientation, **settings)
+
+
+def _named(
+    read: Callable[[str, Reading], Iterator[tuple[str, Any]]], file: str, reading: Reading
+) -> Iterator[tuple[str, Any]]:
+    for name, image in read(file, reading):
+        yield f"{public(file)}/{name}", image

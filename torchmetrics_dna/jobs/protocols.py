@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torchmetrics_dna.dna.distance import Distance
-    from torchmetrics_dna.jobs.sides import Arguments
+    from torchmetrics_dna.jobs.arguments import Arguments
 
 _OF_NEURONS = ("num_bins", "ranges", "neuron_weights", "changes")
 _OF_NETWORK = ("properties",)

@@ -275,7 +275,7 @@ class ImageMetric(Metric):
         else:
             self._statistic.add_keyed_(self._state(side), parts, keys)
         setattr(self, f"{side}_identity", identity)
-        if self.device.type != "cpu" and not self.extractor._own:
+        if self.device.type != "cpu" and not self.extractor.is_named:
             sample = _sample_of(self.extractor.network, self.device)
             sampled = self._get(side, "sampled")
             sampled.copy_(torch.maximum(sampled, torch.cat([-sample, sample])))
@@ -329,7 +329,7 @@ class ImageMetric(Metric):
         origins = [self._origin(side) for side in self._sides]
         remedy = "; call `reset`, and count all images with the same weights"
         check_same("The sides can't be compared", self._origin_of_reference, *origins, remedy=remedy)
-        if self.device.type != "cpu" and not self.extractor._own:
+        if self.device.type != "cpu" and not self.extractor.is_named:
             low, high = torch.stack([self._get(side, "sampled") for side in self._sides]).amax(0).tolist()
             if low > _LEAST and -low != high:
                 raise ValueError(f"The weights changed while images were counted, by a write to `.data`{remedy}")

@@ -6,21 +6,21 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from torchmetrics_dna.comparisons.compare import Options, compare_sides
+from torchmetrics_dna.comparisons.compare import compare_sides
 from torchmetrics_dna.comparisons.comparisons import names_of
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.distances import resolve_distances
 from torchmetrics_dna.dna.load import is_dna_path
 from torchmetrics_dna.extractors.network import Network
-from torchmetrics_dna.extractors.without_properties import without_properties
 from torchmetrics_dna.files.atomic import check_folder, replacing
 from torchmetrics_dna.images.addresses import public
 from torchmetrics_dna.images.base import indexed
+from torchmetrics_dna.jobs.arguments import ALL, Arguments, taking
 from torchmetrics_dna.jobs.groups import partners
 from torchmetrics_dna.jobs.processes import in_step, rank
-from torchmetrics_dna.jobs.sides import Arguments, Sides, open_sides
+from torchmetrics_dna.jobs.sides import Sides, open_sides
 from torchmetrics_dna.reporting.findings import Findings, as_json, as_markdown
 from torchmetrics_dna.reporting.page import as_html
 from torchmetrics_dna.singles.cards import NUM_IMAGES, cards_of
@@ -29,8 +29,6 @@ from torchmetrics_dna.statistics.scores import Scorer
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
-
-    from typing_extensions import Unpack
 
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.extractors import DNAExtractor
@@ -41,6 +39,7 @@ Format = Literal["html", "markdown", "json"]
 FORMATS = {"html": as_html, "markdown": as_markdown, "json": as_json}
 
 
+@taking(*ALL)
 def report(
     a: Source | DNA,
     b: Source | DNA,
@@ -50,7 +49,7 @@ def report(
     format: Format | None = None,  # noqa: A002 - what users call it
     names: tuple[str, str] | None = None,
     num_scored: int = NUM_IMAGES,
-    **options: Unpack[Options],
+    **options: Any,
 ) -> Comparison:
     """Compare two image sets, and write a report: one html page that opens offline, Markdown or json.
 
@@ -63,7 +62,7 @@ def report(
         names: Names of A and B; by default their paths.
         num_scored: Number of images of each side to sample, with a fixed seed. The report shows crops of them that
             excite neurons most, and those least like the other side. They pass through the network once more.
-        options: Keyword arguments of :func:`compare`, from ``metrics``, dna-emd among them, to ``distributed``.
+        options: All other :class:`Arguments`; dna-emd is among the ``metrics``.
 
     Properties of images are measured too if both sides are images and the extractor is given by name.
 
@@ -83,8 +82,6 @@ def report(
         {'a': 2, 'b': 2}
 
     """
-    if unknown := options.keys() - Options.__annotations__.keys():
-        raise TypeError(f"report() got an unexpected keyword argument {min(unknown)!r}; it takes those of compare()")
     write = _writer(format, output)
     if not any(isinstance(side, DNA) or is_dna_path(side) for side in (a, b)) and (
         feature is None or isinstance(feature, (Network, str))
@@ -104,7 +101,7 @@ def report(
         comparison = compare_sides(opened, names or names_of(a, b))[0]
         scorers, cards = dict[str, Scorer](), None
         if extractor is not None:
-            alone = without_properties(extractor) if comparison.properties else extractor
+            alone = extractor.without_properties() if comparison.properties else extractor
             scorers = {name: _scorer(comparison, alone, name) for name in images}
             cards = cards_of(
                 images, comparison, alone, scorers, num_images=num_scored, reading=reading, distributed=distributed

@@ -23,30 +23,26 @@ from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.locks import lock, unlock
 from torchmetrics_dna.files.tables import as_csv
 from torchmetrics_dna.files.visible import images_in_words
-from torchmetrics_dna.functional.permutation import NUM_FOLDS
-from torchmetrics_dna.images import ImageSource, Reading
+from torchmetrics_dna.images import ImageSource
 from torchmetrics_dna.images.base import left_out_in_words
-from torchmetrics_dna.images.contents import digest_of
+from torchmetrics_dna.images.duplicates import digest_of
 from torchmetrics_dna.images.objects import is_output
 from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.images.sources import check_used
-from torchmetrics_dna.jobs.job import Job
+from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
-from torchmetrics_dna.jobs.sides import open_side
+from torchmetrics_dna.jobs.sides import open_side, open_sides
 from torchmetrics_dna.plots import plot_curve
 from torchmetrics_dna.statistics.folds import check_num_folds
-from torchmetrics_dna.statistics.resolve import resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from filelock import FileLock
 
     from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.dna.distance import Kind
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images, Source
-    from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.resolve import Feature
 
 _REFERENCE = "reference.dna.npz"
@@ -70,13 +66,8 @@ class Checkpoints:
         reference: Images, which are measured once and kept in the folder, or a DNA or the path of one, of any kind;
             give it folds for a test and for values without noise (``make_dna(..., num_folds=20)``).
         folder: Folder of the files; created if it does not exist.
-        feature: As for :func:`compare`, and so are all that follow.
-        layers: Names of the layers.
-        num_bins: Bins of each neuron's histogram.
-        ranges: Activation ranges.
-        num_folds: Number of folds of images; None for none.
-        reading: Options for reading the images.
-        distributed: Share the work among the processes of torch.distributed, as above.
+        feature: As for :func:`compare`.
+        options: Some of :class:`Arguments`, as the signature shows.
 
     Attributes:
         reference: The DNA of the reference.
@@ -97,52 +88,50 @@ class Checkpoints:
 
     """
 
+    @taking("layers", "num_bins", "ranges", "num_folds", "reading", "distributed")
     def __init__(
-        self,
-        reference: Source | DNA,
-        folder: str | PathLike[str],
-        feature: Feature | None = None,
-        *,
-        layers: Sequence[str] | None = None,
-        num_bins: int | None = None,
-        ranges: ActivationRanges | str | PathLike[str] | None = None,
-        num_folds: int | None = NUM_FOLDS,
-        reading: Reading | None = None,
-        distributed: bool = False,
+        self, reference: Source | DNA, folder: str | PathLike[str], feature: Feature | None = None, **options: Any
     ) -> None:
-        if rank() and not distributed:
+        arguments = Arguments(feature, **options)
+        if rank() and not arguments.distributed:
             raise ValueError(
                 f"This is process {rank()} of {world_size()}, which would all write to {str(folder)!r}; give"
                 " distributed=True in all of them, or leave it to process 0"
             )
-        if num_folds is not None:
-            check_num_folds(num_folds)
-        self._reading = reading or Reading()
-        self._distributed = distributed and world_size() > 1
-        self.num_folds = num_folds
+        if arguments.num_folds is not None:
+            check_num_folds(arguments.num_folds)
+        self._distributed = arguments.distributed and world_size() > 1
+        self._arguments = Arguments(reading=arguments.reading)  # to open the images of checkpoints
         self._comparisons: dict[int, Comparison] = {}
         self._lock: FileLock | None = None
         self._is_replaced = False
         with in_step(self._distributed):
             self.folder, saved = self._open_folder(Path(folder))
-            opened = open_side(reference, ranges=ranges, reading=self._reading)
-            dnas = [dna for dna in (opened, saved) if isinstance(dna, DNA)][:1]
-            histograms = not dnas or dnas[0].kind == "histogram"
-            self._resolved = resolve(feature, layers, num_bins, ranges, dnas, histograms=histograms, to_gpu=True)
+            opened = open_side(reference, arguments)
+            dna = opened if isinstance(opened, DNA) else saved
+            kind: Kind = "histogram" if dna is None else dna.kind
+            sides = open_sides([opened if dna is None else dna], arguments, [kind])
+            self._job = sides.job
+            side = sides.images[0]
             if saved is not None:
-                self._check_kept(saved, opened)
-            if isinstance(opened, DNA) or dnas:
-                self.reference = self._resolved.dnas[0].to("cpu")
+                self._check_kept(saved, opened, side)
+            if isinstance(side, DNA):
+                self.reference = side.to("cpu")
             else:
-                dna = self._measure(opened, "histogram")
-                self.reference = replace(dna, notes=_pixels_of(opened)) if isinstance(opened, ImageSource) else dna
+                dna = self._measure(side)
+                self.reference = replace(dna, notes=_pixels_of(side)) if isinstance(side, ImageSource) else dna
             if saved is None and rank() == 0:
                 self.reference.save(self.folder / _REFERENCE)
 
     @property
     def extractor(self) -> DNAExtractor:
         """Extractor of the activations."""
-        return self._resolved.extractor
+        return self._job.extractor
+
+    @property
+    def num_folds(self) -> int | None:
+        """Number of folds of images."""
+        return self._job.num_folds
 
     @property
     def comparisons(self) -> Comparisons:
@@ -194,7 +183,7 @@ class Checkpoints:
                 dna = opened.to("cpu")
             else:
                 own = not isinstance(images, (str, PathLike))
-                dna = self._measure(opened, self.reference.kind, own)
+                dna = self._measure(opened, own)
             check_comparable(self.reference, dna)
             comparison = compare(self.reference, dna)
             if rank() == 0:
@@ -213,9 +202,13 @@ class Checkpoints:
             folder, has_reference = gather((folder.absolute(), has_reference))[0]
         return folder, load_dna(folder / _REFERENCE) if has_reference else None
 
-    def _check_kept(self, saved: DNA, opened: Images | DNA) -> None:
+    def _check_kept(self, saved: DNA, opened: Images | DNA, resolved: Images | DNA) -> None:
         """Raise ValueError if the folder is known to hold another reference than the given one."""
-        if isinstance(opened, ImageSource) and len(opened) != saved.num_images and not self._reading.skip_unreadable:
+        if (
+            isinstance(opened, ImageSource)
+            and len(opened) != saved.num_images
+            and not self._job.reading.skip_unreadable
+        ):
             expected, actual = map(images_in_words, (len(opened), saved.num_images))
         elif (
             isinstance(opened, ImageSource)
@@ -226,8 +219,10 @@ class Checkpoints:
                 f"{images_in_words(n)}, {digest}"
                 for n, digest in ((len(opened), pixels), (saved.num_images, saved.notes))
             )
-        elif saved.digest != (dna := self._resolved.dnas[0]).digest:
-            expected, actual = (f"{images_in_words(each.num_images)}, digest {each.digest}" for each in (dna, saved))
+        elif isinstance(resolved, DNA) and saved.digest != resolved.digest:
+            expected, actual = (
+                f"{images_in_words(each.num_images)}, digest {each.digest}" for each in (resolved, saved)
+            )
         else:
             return
         raise self._another_reference(actual, expected)
@@ -270,12 +265,11 @@ class Checkpoints:
             images = iter([images])
         elif self._distributed and isinstance(images, Sized) and not len(images):
             images = iter(())
-        return open_side(images, reading=self._reading)
+        return open_side(images, self._arguments)
 
-    def _measure(self, images: Images, kind: Any, own: bool = False) -> DNA:
-        check_used(self._reading, images)
-        job = Job.for_dnas(self._resolved, [kind], self._reading, self.num_folds)
-        measured = measure(job, images, distributed=self._distributed, own=own)
+    def _measure(self, images: Images, own: bool = False) -> DNA:
+        check_used(self._job.reading, images)
+        measured = measure(self._job, images, distributed=self._distributed, own=own)
         if lines := measured.unreadable:
             warnings.warn(f"{left_out_in_words(lines)}, the first: {lines[0]}", stacklevel=3)
         return measured.any
