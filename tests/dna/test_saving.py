@@ -165,14 +165,11 @@ def test_numbers_that_json_lacks_are_kept(tmp_path: Path) -> None:
     assert loaded.distances["dna-emd"].numpy().tobytes() == values["dna-emd"].numpy().tobytes()
 
 
-@pytest.mark.parametrize(
-    ("name", "count"), [("two sets", 40), *(pytest.param(name, 250, marks=pytest.mark.outer) for name in SAVED)]
-)
-def test_damaged_files_are_refused_in_one_line(name: str, count: int, tmp_path: Path) -> None:
+def test_damaged_files_are_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "a.result.npz"
-    RESULTS[name][0]().save(path)
+    RESULTS["two sets"][0]().save(path)
     content, rng = path.read_bytes(), random.Random(0)
-    for _ in range(count):
+    for _ in range(40):
         path.write_bytes(damaged(content, rng))
         if path.read_bytes() == content:
             continue
