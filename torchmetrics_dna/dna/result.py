@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.dna.evidence import has_negative, weigh_evidence
-from torchmetrics_dna.extractors.without_properties import network_of
+from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
