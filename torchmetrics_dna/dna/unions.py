@@ -136,8 +136,8 @@ def _unions_of_neurons(
     a: DNA, b: DNA, distances: Callable[[Tensor, Tensor], Tensor], shifts: Callable[[Tensor, Tensor], Tensor]
 ) -> Unions:
     slices, exact = [*a.neurons.slices.values()], (not a.folds, not b.folds)
-    sizes = (_sizes(_filled(dna)) for dna in (a, b))
-    return Unions(distances, *sizes, slices, exact, shifts=shifts, shift_slices=slices)
+    sizes_a, sizes_b = (_sizes(_filled(dna)) for dna in (a, b))
+    return Unions(distances, sizes_a, sizes_b, slices, exact, shifts=shifts, shift_slices=slices)
 
 
 def unions_of_images(
@@ -221,7 +221,8 @@ def _numbered_folds(sides: Folds, num_images: Sequence[int]) -> tuple[Tensor, Te
 
     A side without folds is one of so many images.
     """
-    numbers, sizes = [], []
+    numbers: list[Tensor] = []
+    sizes: list[Tensor] = []
     for of_side, images in zip(sides, num_images, strict=True):
         folds = torch.zeros(images, dtype=torch.int64) if of_side is None else of_side
         _, number, size = folds.unique(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
