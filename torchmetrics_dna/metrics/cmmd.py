@@ -44,7 +44,7 @@ class CMMD(FeatureMetric):
 
     Example:
         >>> import torch
-        >>> from torchmetrics_dna import CMMD
+        >>> from torchmetrics_dna.metrics import CMMD
         >>> metric = CMMD(layer="block_1")
         >>> generator = torch.Generator().manual_seed(0)
         >>> bright = torch.randint(100, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)

@@ -53,7 +53,7 @@ class MIND(FeatureMetric):
 
     Example:
         >>> import torch
-        >>> from torchmetrics_dna import MIND
+        >>> from torchmetrics_dna.metrics import MIND
         >>> metric = MIND(layer="block_1")
         >>> generator = torch.Generator().manual_seed(0)
         >>> bright = torch.randint(100, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)

@@ -45,7 +45,7 @@ class PRDC(FeatureMetric):
 
     Example:
         >>> import torch
-        >>> from torchmetrics_dna import PRDC
+        >>> from torchmetrics_dna.metrics import PRDC
         >>> metric = PRDC(layer="block_1", nearest_k=2)
         >>> generator = torch.Generator().manual_seed(0)
         >>> images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
