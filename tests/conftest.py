@@ -57,7 +57,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Run a test with the compiled functions, and as if numba were not installed."""
     if request.param == "torch":
-        for module in ("binning.counting", "binning.moments", "functional.emd", "functional.realism"):
+        for module in ("binning.counting", "functional.emd"):
             monkeypatch.setattr(f"torchmetrics_dna.{module}.optional", lambda _: None)
     return request.param
 

@@ -1,8 +1,7 @@
-"""Optional dependencies and lazy imports."""
+"""Optional dependencies."""
 
 from __future__ import annotations
 
-import sys
 import warnings
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -11,26 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-
-def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """Return the ``__getattr__`` of a package whose public names are imported on first use.
-
-    Args:
-        package: Name of the package.
-        homes: Module of this package that defines each public name.
-
-    """
-
-    def load(name: str) -> Any:
-        if name not in homes:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(import_module(f"torchmetrics_dna.{homes[name]}"), name)
-        setattr(sys.modules[package], name, value)
-        return value
-
-    return load
+    from collections.abc import Iterator
 
 
 def require(module: str, extra: str) -> Any:

@@ -22,7 +22,7 @@ from sklearn.datasets import load_digits
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna
 from torchmetrics_dna.demo import blur, jpeg, noise, photographs
-from torchmetrics_dna.dna.scale import measured_with
+from torchmetrics_dna.dna.explanation import measured_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -36,7 +36,7 @@ from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import weigh_evidence
 from torchmetrics_dna.functional import activation_histogram, dna_emd, dna_frechet, layer_frechet_distance, mind
-from torchmetrics_dna.functional.kernel import kernel_distance
+from torchmetrics_dna.functional.features import kernel_distance
 from torchmetrics_dna.images.changes import CHANGES, STRENGTHS, change_image
 from torchmetrics_dna.neurons import Neurons
 

@@ -230,7 +230,7 @@ def distances(measure: Measure, a: HistogramDNA, b: HistogramDNA, means_a: Tenso
         float(a.distances(b).mean()),
         float(dna_frechet(x.mean(0), x.var(0), y.mean(0), y.var(0))),
         float(layer_frechet_distance(x[:, last].mean(0), x[:, last].T.cov(), y[:, last].mean(0), y[:, last].T.cov())),
-        float(kernel_of_unions(torch.cat([x[:, last], y[:, last]]), folds, 2, *sides)),
+        float(kernel_of_unions(torch.cat([x[:, last], y[:, last]]), folds, *sides)),
     ]
 
 

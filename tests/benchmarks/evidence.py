@@ -25,7 +25,7 @@ from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import weigh_evidence
 from torchmetrics_dna.dna.features import Features
-from torchmetrics_dna.jobs.frechet_plan import plan_for
+from torchmetrics_dna.jobs.fd_evidence import plan_for
 from torchmetrics_dna.neurons import Neurons
 
 POSITIONS, FOLDS = 197, 20

@@ -36,7 +36,6 @@ def in_other_layout(name: str) -> DNAExtractor:
     """A named network with contiguous weights, which run channels last otherwise; a module with the reverse."""
     extractor = network(name)
     extractor(pictures()[:1])  # arranges the weights of a named network
-    extractor._packed = None  # the same in any layout
     named = name == NETWORKS[0]
     extractor.network.to(memory_format=torch.contiguous_format if named else torch.channels_last)
     return extractor

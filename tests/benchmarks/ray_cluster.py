@@ -46,9 +46,8 @@ def job(source: str, output: str, engine: str | None, kill_at: int) -> None:
     """Run a job and print its figures; at ``kill_at`` images, ask for a node to be killed."""
     from torchmetrics_dna import DNAExtractor
     from torchmetrics_dna.images import Reading
-    from torchmetrics_dna.jobs.job import Job
+    from torchmetrics_dna.jobs.arguments import Arguments
     from torchmetrics_dna.jobs.make import make_files
-    from torchmetrics_dna.statistics.resolve import resolve
 
     killed_at: list[float] = []
 
@@ -65,7 +64,9 @@ def job(source: str, output: str, engine: str | None, kill_at: int) -> None:
     figures["before"] = memory()
     start = time.perf_counter()
     reading = Reading(progress=progress, num_workers=None if engine else 0)
-    make_files(source, output, Job.for_dnas(resolve(extractor), ["histogram", "gaussian"], reading), on=engine)
+    make_files(
+        source, output, ["histogram", "gaussian"], Arguments(extractor, num_folds=None, reading=reading, on=engine)
+    )
     print(json.dumps(figures | {"seconds": time.perf_counter() - start, "peak": memory()}), flush=True)
 
 

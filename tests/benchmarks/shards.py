@@ -29,9 +29,8 @@ import torch
 from torchmetrics_dna import DNAExtractor
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.images import Reading
-from torchmetrics_dna.jobs.job import Job
+from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.jobs.make import make_files
-from torchmetrics_dna.statistics.resolve import resolve
 
 def megabytes():
     pages = int(Path("/proc/self/statm").read_text().split()[1])
@@ -40,13 +39,14 @@ def megabytes():
 source, output = sys.argv[1:]
 torch.manual_seed(0)
 extractor = DNAExtractor(torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, stride=2)), input_size=16, layers=["0"])
-make_files([torch.zeros(3, 24, 24)] * 4, output, Job.for_dnas(resolve(extractor, ranges="auto"), ["histogram"]))
+ARGUMENTS = Arguments(extractor, ranges="auto", num_folds=None, reading=Reading(num_workers=2))
+make_files([torch.zeros(3, 24, 24)] * 4, output, ["histogram"], ARGUMENTS)
 before = megabytes()
 start = time.perf_counter()
 opened = open_source(source)
 seconds_open, taken = time.perf_counter() - start, megabytes() - before
 start = time.perf_counter()
-make_files(opened, output, Job.for_dnas(resolve(extractor, ranges="auto"), ["histogram"], Reading(num_workers=2)))
+make_files(opened, output, ["histogram"], ARGUMENTS)
 seconds = time.perf_counter() - start
 peaks = [resource.getrusage(who).ru_maxrss * 1024 / 1e6 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
 print(seconds_open, taken, seconds, *peaks)

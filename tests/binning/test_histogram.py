@@ -31,11 +31,12 @@ TRITON_DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # the CPU where 
 
 def by_torch(counts: Tensor, parts: Parts, bins: Bins) -> None:
     check_finite(parts)
-    histogram.add_counts_(counts, parts, bins)
+    for rows, layer in placed(parts):
+        histogram.add_layer_(counts[rows], layer, bins.take(rows))
 
 
 def by_numba(counts: Tensor, parts: Parts, bins: Bins) -> None:
-    assert cpu.covers(parts, bins.num_bins)
+    assert counting.compiled_for(parts, bins.num_bins)
     counting.add_counts_(counts, parts, bins)
 
 
@@ -253,27 +254,6 @@ def test_bins_of_grids(way: str, dtype: torch.dtype) -> None:
     np.testing.assert_array_equal(counts.numpy(), expected)
 
 
-def test_float64_is_for_values_at_an_edge_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Values a ten-thousandth of a bin from any edge are counted without it, also where zeros lie on the first edge."""
-    low, high, bins = np.array([-3.7, 0.0]), np.array([5.1, 6.0]), 1000
-    fractions = np.random.default_rng(0).uniform(1e-4, 1 - 1e-4, (2, 5000)) + np.arange(5000) % bins
-    values = (low[:, None] + (high - low)[:, None] * fractions / bins).astype(np.float32)
-    values[1, :100] = 0
-    expected = by_numpy(values[None], low, high, bins)
-    monkeypatch.setattr(cuda, "_exact_bin_of", None)  # which would not be called
-    counts = histogram_by("triton", torch.from_numpy(values[None]), *map(torch.from_numpy, (low, high)), bins)
-    np.testing.assert_array_equal(counts.numpy(), expected)
-
-
-@pytest.mark.parametrize("num_bins", [3, 3000])
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_many_and_few_activations_for_a_bin(layout: str, num_bins: int) -> None:
-    values = laid_out(layout, torch.float32)
-    low, high = torch.linspace(-2, -1, values.shape[1]).double(), torch.linspace(1, 2, values.shape[1]).double()
-    expected = by_numpy(values.numpy(), low.numpy(), high.numpy(), num_bins)
-    np.testing.assert_array_equal(histogram_by("numba", values, low, high, num_bins).numpy(), expected)
-
-
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_a_bin_counts_beyond_16_bits(memory_format: torch.memory_format) -> None:
     values = torch.zeros(3, 2, 250, 300).contiguous(memory_format=memory_format)
@@ -360,8 +340,8 @@ def test_the_fast_way_is_taken_where_it_can(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(counting, "count_by_torch_", lambda *_: calls.append("torch"))
     ends = torch.zeros(3), torch.ones(3)
     activation_histogram(torch.zeros(1, 3), *ends, 4)
-    assert not cpu.covers([{"x": torch.zeros(1, 3)}], 2**30)
-    assert not cpu.covers([{"x": torch.zeros(1, 3, device="meta")}], 4)
+    assert not counting.compiled_for([{"x": torch.zeros(1, 3)}], 2**30)
+    assert not counting.compiled_for([{"x": torch.zeros(1, 3, device="meta")}], 4)
     monkeypatch.setattr(counting, "optional", lambda _: None)
     activation_histogram(torch.zeros(1, 3), *ends, 4)
     assert calls == ["numba", "torch"]

@@ -10,7 +10,7 @@ from golden import GOLDEN
 
 from torchmetrics_dna import load_dna
 from torchmetrics_dna.dna import HistogramDNA
-from torchmetrics_dna.dna.description import describe
+from torchmetrics_dna.dna.load import describe
 from torchmetrics_dna.files.container import write_container
 
 OURS = sorted((Path(__file__).parents[1] / "data" / "format_1").glob("*.dna.npz"))

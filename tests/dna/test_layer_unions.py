@@ -25,8 +25,8 @@ from torchmetrics_dna.dna.load import load_dna
 from torchmetrics_dna.functional import layer_frechet_distance, layer_frechet_estimate
 from torchmetrics_dna.functional.permutation import relabelings
 from torchmetrics_dna.functional.student import student_quantile
+from torchmetrics_dna.jobs.fd_evidence import plan_for
 from torchmetrics_dna.jobs.features import SpatialMeans
-from torchmetrics_dna.jobs.frechet_plan import plan_for
 from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.plots import plot_layers
 

@@ -16,7 +16,7 @@ import torch
 from networks import random_images
 
 from torchmetrics_dna import DNAEMD, DNAExtractor, make_dna
-from torchmetrics_dna.dna.origin import extractor_of
+from torchmetrics_dna.dna.identity import extractor_of
 from torchmetrics_dna.functional import dna_emd
 
 LAYERS = ["block_0", "block_6"]

@@ -16,7 +16,7 @@ from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna
 from torchmetrics_dna.demo import blur, photographs
-from torchmetrics_dna.dna.origin import extractor_of
+from torchmetrics_dna.dna.identity import extractor_of
 from torchmetrics_dna.extractors import PRESETS
 from torchmetrics_dna.functional import layer_frechet_distance
 

@@ -114,7 +114,7 @@ def test_features_against_torchmetrics(seed: int) -> None:
     features = torch.from_numpy(random.normal(size=(40, 5)))
     folds = torch.from_numpy(random.permutation(np.arange(40) % FOLDS))
     in_a, in_b = memberships(seed, False)
-    distances = kernel_of_unions(features, folds, FOLDS, in_a, in_b)
+    distances = kernel_of_unions(features, folds, in_a, in_b)
     for value, a, b in zip(distances[:, 0], in_a, in_b, strict=True):
         features_a, features_b = (features[side[folds]] for side in (a, b))
         if len(features_a) == len(features_b):  # which is all that torchmetrics takes
@@ -133,7 +133,7 @@ def test_cmmd(rest: bool) -> None:
     embeddings = torch.from_numpy(random.normal(size=(40, 5)))
     folds = torch.from_numpy(random.permutation(np.arange(40) % FOLDS))
     in_a, in_b = memberships(1, rest)
-    distances = cmmd_of_unions(embeddings, folds, FOLDS, in_a, in_b)
+    distances = cmmd_of_unions(embeddings, folds, in_a, in_b)
     directions = embeddings.numpy() / np.linalg.norm(embeddings.numpy(), axis=1, keepdims=True)
     kernel = np.exp(-cdist(directions, directions, "sqeuclidean") / 200)
     for value, *sides in zip(distances[:, 0].tolist(), in_a[:, folds].numpy(), in_b[:, folds].numpy(), strict=True):

@@ -17,9 +17,8 @@ from networks import Pixels, pixels
 from torch import Tensor
 
 from torchmetrics_dna.images import Reading
-from torchmetrics_dna.jobs.job import Job
+from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.jobs.make import make_files
-from torchmetrics_dna.statistics.resolve import resolve
 
 EXTRACTOR, RANGES = pixels()
 KINDS = ("histogram", "gaussian", "layer-gaussian")
@@ -111,11 +110,11 @@ def shards(folder: Path, count: int, size: int) -> str:
 def make(source: object, output: Path | str, on: str | None = None, **options: Any) -> list[str]:
     if not str(output).startswith("s3:"):
         Path(output).parent.mkdir(exist_ok=True)
-    folds = options.pop("num_folds", None), options.pop("groups", None)
+    folds = {name: options.pop(name, None) for name in ("num_folds", "groups")}
     extractor = options.pop("extractor", EXTRACTOR)
     resume, reading = options.pop("resume", False), Reading(options.pop("batch_size", 4), 0, **options)
-    job = Job.for_dnas(resolve(extractor, num_bins=40, ranges=RANGES), KINDS, reading, *folds)
-    return make_files(source, output, job, on=on, resume=resume)[1]
+    arguments = Arguments(extractor, num_bins=40, ranges=RANGES, reading=reading, on=on, **folds)
+    return make_files(source, output, KINDS, arguments, resume=resume)[1]
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,9 @@ from torchmetrics_dna.dna import HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.distances import Kind
 from torchmetrics_dna.files.locks import lock, unlock
 from torchmetrics_dna.images import Reading, open_source
-from torchmetrics_dna.jobs.job import Job
+from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.jobs.make import make_files, output_paths
 from torchmetrics_dna.statistics import HistogramStatistic
-from torchmetrics_dna.statistics.resolve import resolve
 
 EXTRACTOR, RANGES = pixels()
 KINDS = ("histogram", "gaussian", "layer-gaussian")
@@ -42,8 +41,8 @@ class StoppedError(Exception):
     """Ctrl-C, at a moment of the test's choice."""
 
 
-def job(kinds: list[Kind], reading: Reading | None = None) -> Job:
-    return Job.for_dnas(resolve(EXTRACTOR, num_bins=40, ranges=RANGES), kinds, reading)
+def job(kinds: Sequence[Kind], reading: Reading | None = None) -> tuple[Sequence[Kind], Arguments]:
+    return kinds, Arguments(EXTRACTOR, num_bins=40, ranges=RANGES, num_folds=None, reading=reading)
 
 
 def make(folder: Path, *, stop_after: int | None = None, images: object = IMAGES, **changes: object) -> dict[str, Path]:
@@ -53,11 +52,12 @@ def make(folder: Path, *, stop_after: int | None = None, images: object = IMAGES
 
     arguments = {"kinds": KINDS, "num_bins": 40, "ranges": RANGES, "batch_size": 2} | changes
     reading = Reading(arguments["batch_size"], 0, progress=progress, skip_unreadable=True)
-    resolved = resolve(changes.get("extractor", EXTRACTOR), None, arguments["num_bins"], arguments["ranges"])
+    shared = {"num_bins": arguments["num_bins"], "ranges": arguments["ranges"], "reading": reading, "num_folds": None}
     return make_files(
         images,
         folder / "x.dna.npz",
-        Job.for_dnas(resolved, arguments["kinds"], reading),
+        arguments["kinds"],
+        Arguments(changes.get("extractor", EXTRACTOR), **shared),
         resume=bool(changes.get("resume")),
         notes="made here",
     )[0]
@@ -155,13 +155,13 @@ def test_parts_of_images_read_in_another_way(
     options = {"batch_size": 2, "num_workers": 0}
     with pytest.raises(StoppedError):
         make_files(
-            tmp_path / images, tmp_path / "x.npz", job(["histogram"], Reading(**options, **first, progress=progress))
+            tmp_path / images, tmp_path / "x.npz", *job(["histogram"], Reading(**options, **first, progress=progress))
         )
     with pytest.raises(ValueError, match=f"are of another job, their {difference} differ: "):
         make_files(
-            tmp_path / images, tmp_path / "x.npz", job(["histogram"], Reading(**options, **first | more)), resume=True
+            tmp_path / images, tmp_path / "x.npz", *job(["histogram"], Reading(**options, **first | more)), resume=True
         )
-    make_files(tmp_path / images, tmp_path / "x.npz", job(["histogram"], Reading(**options, **first)), resume=True)
+    make_files(tmp_path / images, tmp_path / "x.npz", *job(["histogram"], Reading(**options, **first)), resume=True)
 
 
 def test_images_that_can_not_be_read(tmp_path: Path) -> None:
@@ -172,16 +172,16 @@ def test_images_that_can_not_be_read(tmp_path: Path) -> None:
     (folder / "4.png").write_text("no picture")
     skipping, stopping = (job(["histogram"], Reading(2, 0, skip_unreadable=skip)) for skip in (True, False))
     output = tmp_path / "x.dna.npz"
-    paths, unreadable = make_files(folder, output, skipping)
+    paths, unreadable = make_files(folder, output, *skipping)
     assert unreadable == [f"Can't read image '{folder}/4.png': it is not an image file"]
     assert load_dna(paths["histogram"]).num_images == 8
     with pytest.raises(ValueError, match="Can't read image .*4.png"):
-        make_files(folder, output, stopping)
+        make_files(folder, output, *stopping)
     shutil.rmtree(tmp_path / "x.dna.npz.parts")
     for i in range(9):
         (folder / f"{i}.png").write_text("no picture")
     with pytest.raises(ValueError, match="None of the 9 images could be read"):
-        make_files(folder, output, skipping)
+        make_files(folder, output, *skipping)
 
 
 def in_zip(folder: Path, last: bytes) -> Path:
@@ -270,17 +270,13 @@ def test_only_our_own_files_are_deleted(tmp_path: Path) -> None:
     parts = tmp_path / "x.dna.npz.parts"
     with pytest.raises(StoppedError):
         make(tmp_path, stop_after=9)
-    (parts / "precious.txt").touch()
-    with pytest.raises(ValueError, match=r"or something else is in it \('precious.txt'\); move it away"):
-        make(tmp_path, resume=True)
-    (parts / "precious.txt").unlink()
     (parts / f".00.json.{2**22}").touch()  # from a process that was killed as it wrote
 
     def progress(*_: object) -> None:
         (parts / "precious.txt").touch()
 
     reading = Reading(2, 0, progress=progress, skip_unreadable=True)
-    make_files(IMAGES, tmp_path / "x.dna.npz", job(KINDS, reading), resume=True)
+    make_files(IMAGES, tmp_path / "x.dna.npz", *job(KINDS, reading), resume=True)
     assert list(parts.iterdir()) == [parts / "precious.txt"]
     parts.joinpath("precious.txt").unlink()
     parts.rmdir()
@@ -310,7 +306,7 @@ def test_one_job_at_a_time(tmp_path: Path) -> None:
             with pytest.raises(ValueError, match="Another process is making parts in .*x.dna.npz.parts'; wait for it"):
                 make(tmp_path, images=IMAGES[::-1], resume=resume)
 
-    paths, _ = make_files(IMAGES, tmp_path / "x.dna.npz", job(KINDS, Reading(16, 0, progress=progress)))
+    paths, _ = make_files(IMAGES, tmp_path / "x.dna.npz", *job(KINDS, Reading(16, 0, progress=progress)))
     assert load_dna(paths["histogram"]).digest == make_dna(IMAGES, EXTRACTOR, num_bins=40, ranges=RANGES).digest
     assert sorted(tmp_path.iterdir()) == sorted(paths.values())
 
@@ -354,10 +350,10 @@ def test_where_files_go(tmp_path: Path) -> None:
     for name, expected in (("x.npz", "x.gaussian.npz"), ("x", "x.gaussian"), ("a.b.dna.npz", "a.b.gaussian.dna.npz")):
         assert output_paths(tmp_path / name, ["histogram", "gaussian"])["gaussian"] == tmp_path / expected
     with pytest.raises(FileNotFoundError, match="There is no folder .*nowhere' to write 'x' to"):
-        make_files(IMAGES, tmp_path / "nowhere" / "x", job(["histogram"]))
+        make_files(IMAGES, tmp_path / "nowhere" / "x", *job(["histogram"]))
     (tmp_path / "x.gaussian").mkdir()
     with pytest.raises(FileExistsError, match="x.gaussian' is a folder or a device, expected a file; choose another"):
-        make_files([tmp_path / "never looked at"], tmp_path / "x", job(KINDS))
+        make_files([tmp_path / "never looked at"], tmp_path / "x", *job(KINDS))
 
 
 def test_covariances_are_those_of_spatial_means() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,15 @@ from torchmetrics_dna import load_dna, make_dna
 from torchmetrics_dna.images import ImageStream, Reading, open_source
 from torchmetrics_dna.images.loader import chunked
 from torchmetrics_dna.jobs import parts as parts_module
-from torchmetrics_dna.jobs.job import Job
+from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.jobs.make import make_files
 from torchmetrics_dna.jobs.parts import parts_of
-from torchmetrics_dna.statistics.resolve import resolve
 
 EXTRACTOR, RANGES = pixels()
 KINDS = ("histogram", "gaussian", "layer-gaussian")
 IMAGES = np.random.default_rng(0).integers(0, 256, (71, 6, 5, 3)).astype(np.uint8)
 FILES = {f"img{i:02}.png": png(image) for i, image in enumerate(IMAGES)}
+ARGUMENTS = Arguments(EXTRACTOR, num_bins=40, ranges=RANGES, num_folds=None)
 LENGTHS = (30, 1, 17, 0, 23)
 
 
@@ -50,8 +51,7 @@ def make(source: object, folder: Path, stop_after: int | None = None, **options:
     folder.mkdir(exist_ok=True)
     resume = options.pop("resume", False)
     reading = Reading(4, **{"num_workers": 0, "progress": progress, **options})
-    job = Job.for_dnas(resolve(EXTRACTOR, num_bins=40, ranges=RANGES), KINDS, reading)
-    paths, _ = make_files(source, folder / "x.dna.npz", job, resume=resume)
+    paths, _ = make_files(source, folder / "x.dna.npz", KINDS, replace(ARGUMENTS, reading=reading), resume=resume)
     return {kind: path.read_bytes() for kind, path in paths.items()}
 
 
@@ -93,8 +93,7 @@ def test_changed_shards_are_another_job(tmp_path: Path) -> None:
 
 
 def make_shards(rank: int, world: int, source: str, folder: Path) -> None:
-    job = Job.for_dnas(resolve(EXTRACTOR, num_bins=40, ranges=RANGES), KINDS, Reading(4, rank))
-    make_files(source, folder / "x.dna.npz", job)
+    make_files(source, folder / "x.dna.npz", KINDS, replace(ARGUMENTS, reading=Reading(4, rank)))
 
 
 def test_processes_share_shards(tmp_path: Path, expected: dict[str, bytes]) -> None:

@@ -20,10 +20,7 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.wrappers import BootStrapper, ClasswiseWrapper, MetricTracker, Running
 
 from torchmetrics_dna import (
-    CMMD,
     DNAEMD,
-    MIND,
-    PRDC,
     ActivationRange,
     DNAExtractor,
     DNAFrechet,
@@ -31,6 +28,7 @@ from torchmetrics_dna import (
     LayerFrechetDistance,
     make_dna,
 )
+from torchmetrics_dna.metrics import CMMD, MIND, PRDC
 
 Make = Callable[..., Metric]
 more = random_images(7, 5)

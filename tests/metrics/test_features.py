@@ -20,8 +20,9 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.utilities.distributed import gather_all_tensors
 
-from torchmetrics_dna import CMMD, MIND, PRDC, DNAExtractor, DNAFrechet, compare
+from torchmetrics_dna import DNAExtractor, DNAFrechet, compare
 from torchmetrics_dna.dna.features import Features
+from torchmetrics_dna.metrics import CMMD, MIND, PRDC
 
 
 @pytest.fixture(params=[MIND, CMMD])

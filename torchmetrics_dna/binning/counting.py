@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.binning.layouts import Parts
+
+_MOST_BINS = 1 << 24  # so that cells of a tile fit 32 bits
+_DTYPES = {torch.float32, torch.float64, torch.float16, torch.bfloat16}
 
 
 def activation_histogram(activations: Tensor, low: Tensor, high: Tensor, num_bins: int) -> Tensor:
@@ -71,11 +74,11 @@ def add_counts_(counts: Tensor, parts: Parts, bins: Bins, accepted: Tensor | Non
         ValueError: If a value is not finite, unless ``accepted`` is given.
 
     """
-    if accepted is None and counts.device.type == "cpu" and counts_by_key(parts, bins.num_bins):
-        zeros = torch.zeros(sum(max(map(len, part.values()), default=0) for part in parts), dtype=torch.int64)
-        add_counts_by_key_(counts[None], parts, bins, zeros, zeros)
-        return
     if accepted is None:
+        if compiled := compiled_for(parts, bins.num_bins):
+            zeros = torch.zeros(sum(max(map(len, part.values()), default=0) for part in parts), dtype=torch.int64)
+            compiled.add_counts_by_key_(counts[None], parts, bins, zeros, zeros)
+            return
         check_finite(parts)
     for columns, layer in placed(parts):
         arguments = counts[columns], layer, bins.take(columns), accepted
@@ -83,29 +86,12 @@ def add_counts_(counts: Tensor, parts: Parts, bins: Bins, accepted: Tensor | Non
             count_by_torch_(*arguments)
 
 
-def add_counts_by_key_(counts: Tensor, parts: Parts, bins: Bins, rows: Tensor, keys: Tensor) -> None:
-    """Add the histograms of each image to the counts of its key, in place and in one pass.
-
-    Only for activations that :func:`counts_by_key` is true for.
-
-    Args:
-        counts: Counts, shape ``(keys, N, num_bins)``, int64, of which each key's are contiguous.
-        parts: Activations.
-        bins: Bins of all neurons, in one or several rows.
-        rows: Row of each image's bins, shape ``(B,)``, int64.
-        keys: Key of each image, shape ``(B,)``, int64.
-
-    Raises:
-        ValueError: If a value is not finite; counts are then unchanged.
-
-    """
-    optional("binning.cpu").add_counts_by_key_(counts, parts, bins, rows, keys)
-
-
-def counts_by_key(parts: Parts, num_bins: int) -> bool:
-    """True if compiled code can count these activations by key."""
-    compiled = optional("binning.cpu")
-    return bool(compiled) and compiled.covers(parts, num_bins)
+def compiled_for(parts: Parts, num_bins: int = 1) -> Any:
+    """Return the functions that numba compiles for the CPU if they support these activations and bins, else None."""
+    is_covered = num_bins <= _MOST_BINS and all(
+        layer.device.type == "cpu" and layer.dtype in _DTYPES for _, layer in placed(parts)
+    )
+    return optional("binning.cpu") if is_covered else None
 
 
 def _counted_by_triton(counts: Tensor, layer: Tensor, bins: Bins, accepted: Tensor | None) -> bool:

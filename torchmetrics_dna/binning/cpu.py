@@ -2,9 +2,7 @@
 
 A tile is a block of neurons by positions of one image: copied along the contiguous axis, since a copy prefetches many
 cache lines, then binned together, then counted. Arrays are indexed, not sliced: a slice is counted as a reference.
-
-All is in this file, since numba caches code by the file of a function. Threads are Python's: numba's own can't be used
-by two threads at once, or break in a forked worker of a loader.
+Threads are Python's: numba's own can't be used by two threads at once, or break in a forked worker of a loader.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ import torch
 from numba import njit
 from numpy.lib.stride_tricks import as_strided
 
-from torchmetrics_dna.binning.histogram import not_finite
+from torchmetrics_dna.binning.histogram import check_finite
 from torchmetrics_dna.binning.layouts import placed
 
 if TYPE_CHECKING:
@@ -37,11 +35,9 @@ _WIDEST = 64  # neurons of a tile that lie side by side: whole cache lines, and 
 _TASK = 1 << 16  # values of a task, at least
 _CELLS = 1 << 20  # counts of a tile: 4 MiB
 _ROWS = 256  # rows of counts of a task
-_MOST_BINS = 1 << 24  # so that cells of a tile fit 32 bits
 _BINS = 4  # bins of a histogram that cost as much as one activation
 _MOST_COUNTS = 2.0**53  # of a neuron; float64 has all integers up to it
 _ROUNDING = 2.0**-48  # of a bin's number, relative to the largest, with a reserve
-_DTYPES = {torch.float32, torch.float64, torch.float16, torch.bfloat16}
 
 
 class Task(NamedTuple):
@@ -255,48 +251,67 @@ def _sum(values: Any, begin: Any, size: Any) -> Any:
 def _sum_positions(sums: Any, task: Any) -> None:
     """Write the sums over positions of each image to ``sums``, zeros of shape ``(B, n)``."""
     for image in range(len(task.origins)):
+        origin, target = task.origins[image], sums[image]
         for j in range(task.end if task.along_neurons else task.begin, task.end):
-            origin = task.origins[image] + j * task.neuron_stride
-            sums[image, j] = _sum(task.memory, origin, task.positions)
-        target = sums[image]
-        for position in range(task.positions if task.along_neurons else 0):
-            origin = task.origins[image] + position * task.stride
+            target[j] = _sum(task.memory, origin + j * task.neuron_stride, task.positions)
+        # sums of four positions at a time are written once
+        whole = task.positions // 4 * 4 if task.along_neurons else 0
+        for position in range(0, whole, 4):
+            a = origin + position * task.stride
+            b, c, d = a + task.stride, a + 2 * task.stride, a + 3 * task.stride
             for j in range(task.begin, task.end):
-                target[np.uint64(j)] += np.float64(task.memory[np.uint64(origin + j)])
-
-
-def covers(parts: Parts, num_bins: int = 1) -> bool:
-    """True if compiled code supports these activations: on the CPU, of a supported dtype."""
-    return num_bins <= _MOST_BINS and all(
-        layer.device.type == "cpu" and layer.dtype in _DTYPES for _, layer in placed(parts)
-    )
+                first = np.float64(task.memory[np.uint64(a + j)]) + np.float64(task.memory[np.uint64(b + j)])
+                second = np.float64(task.memory[np.uint64(c + j)]) + np.float64(task.memory[np.uint64(d + j)])
+                target[np.uint64(j)] += first + second
+        for position in range(whole, task.positions if task.along_neurons else 0):
+            for j in range(task.begin, task.end):
+                target[np.uint64(j)] += np.float64(task.memory[np.uint64(origin + position * task.stride + j)])
 
 
 def add_counts_by_key_(counts: Tensor, parts: Parts, bins: Bins, rows: Tensor, keys: Tensor) -> None:
-    """Implement :func:`torchmetrics_dna.binning.counting.add_counts_by_key_`."""
+    """Add the histograms of each image to the counts of its key, in place and in one pass.
+
+    Args:
+        counts: Counts, shape ``(keys, N, num_bins)``, int64, of which each key's are contiguous.
+        parts: Activations.
+        bins: Bins of all neurons, in one or several rows.
+        rows: Row of each image's bins, shape ``(B,)``, int64.
+        keys: Key of each image, shape ``(B,)``, int64.
+
+    Raises:
+        ValueError: If a value is not finite; counts are then unchanged.
+
+    """
     cells = counts.as_strided(((len(counts) - 1) * counts.stride(0) + counts[0].numel(),), (1,)).numpy()
     arguments = _arrays(bins), (rows * counts.shape[1]).numpy(), cells, (keys * counts.stride(0)).numpy()
     no_references = np.empty((0, 0, 0), np.int64), np.empty(0), np.empty((0, 0, 0))
     work = list(_work(parts, bins.num_bins))
-    bad_layer = _first_bad(lambda task: _count(*arguments, 1, *no_references, task), work)
-    if bad_layer is not None:
-        _first_bad(lambda task: _count(*arguments, -1, *no_references, task), work)
-        raise not_finite(bad_layer)
+    if not _all(lambda task: _count(*arguments, 1, *no_references, task), work):
+        _all(lambda task: _count(*arguments, -1, *no_references, task), work)
+        check_finite(parts)
 
 
 def fill_distances_(distances: Tensor, parts: Parts, references: Tensor, bins: Bins, weights: Tensor) -> None:
-    """Implement :func:`torchmetrics_dna.functional.realism.fill_distances_`, with one row of bins for each neuron."""
+    """Write the dna-emd of each image to references, for neurons whose weight is not 0.
+
+    Args:
+        distances: Shape ``(S, B, N)``, float64, zeros at first.
+        parts: Activations.
+        references: Counts, shape ``(S, N, num_bins)``, int64.
+        bins: Bins of all neurons.
+        weights: Shape ``(N,)``, float64.
+
+    """
     zeros = np.zeros(distances.shape[1], np.int64)
     arguments = _arrays(bins), zeros, zeros, zeros, 1, references.numpy(), weights.numpy(), distances.numpy()
-    bad_layer = _first_bad(partial(_count, *arguments), list(_work(parts, bins.num_bins, bins.num_bins // _BINS)))
-    if bad_layer is not None:
-        raise not_finite(bad_layer)
+    if not _all(partial(_count, *arguments), list(_work(parts, bins.num_bins, bins.num_bins // _BINS))):
+        check_finite(parts)
 
 
 def spatial_means(pieces: Sequence[Tensor]) -> Tensor:
     """Average over positions, float64, shape ``(n, B)``, for non-empty pieces ``(b, n, *positions)``."""
     sums = torch.zeros(sum(map(len, pieces)), pieces[0].shape[1], dtype=torch.float64)
-    _first_bad(partial(_sum_positions, sums.numpy()), list(_work([{"activations": piece} for piece in pieces])))
+    _all(partial(_sum_positions, sums.numpy()), list(_work([{"activations": piece} for piece in pieces])))
     return sums.div_(prod(pieces[0].shape[2:])).T
 
 
@@ -306,7 +321,7 @@ def emd_of_rows(*arguments: Tensor) -> Tensor:
     begins, ends = limits or (np.empty(0), np.empty(0))
     distances = np.empty(len(counts_a))
     work = [(slice(first, first + _ROWS),) for first in range(0, len(counts_a), _ROWS)]
-    _first_bad(lambda r: _distances_of_rows(counts_a[r], counts_b[r], begins[r], ends[r], distances[r]), work)
+    _all(lambda r: _distances_of_rows(counts_a[r], counts_b[r], begins[r], ends[r], distances[r]), work)
     return torch.from_numpy(distances)
 
 
@@ -315,8 +330,8 @@ def _arrays(bins: Bins) -> tuple[Any, ...]:
     return (*arrays, float(bins.offset), float(bins.factor), bins.num_bins)
 
 
-def _work(parts: Parts, num_bins: int = 1, beside: int = 0) -> Iterator[tuple[str, list[Tensor], Task]]:
-    """Yield tasks of about one cost, activations plus ``beside``, with the layer's name and what keeps its memory."""
+def _work(parts: Parts, num_bins: int = 1, beside: int = 0) -> Iterator[tuple[list[Tensor], Task]]:
+    """Yield tasks of about one cost, activations plus ``beside``, each after what keeps its memory."""
     threads = torch.get_num_threads()
     total = sum(layer.numel() + beside * prod(layer.shape[:2]) for _, layer in placed(parts))
     for name, (columns, _) in zip(parts[0], placed(parts[:1]), strict=True):
@@ -340,7 +355,7 @@ def _work(parts: Parts, num_bins: int = 1, beside: int = 0) -> Iterator[tuple[st
         at_least = max(_TASK, total // (8 * threads)) // (len(origins) * (positions + beside))
         step = -(-max(1, at_least) // width) * width
         for begin in range(0, neurons, step):
-            yield name, pieces, Task(*layout, begin, min(begin + step, neurons), columns.start)
+            yield pieces, Task(*layout, begin, min(begin + step, neurons), columns.start)
 
 
 def _in_order(layer: Tensor) -> Tensor:
@@ -350,12 +365,11 @@ def _in_order(layer: Tensor) -> Tensor:
     return flat if 1 in flat.stride()[1:] else flat.contiguous()
 
 
-def _first_bad(call: Callable[[Any], Any], work: Sequence[tuple[Any, ...]]) -> str | None:
-    """Call a function on the last of each item, in as many threads as torch has; return the first of one that fails."""
+def _all(call: Callable[[Any], Any], work: Sequence[tuple[Any, ...]]) -> bool:
+    """Call a function on the last of each item, in as many threads as torch has; return False if one returns it."""
     threads, items = torch.get_num_threads(), [item[-1] for item in work]
     each = _pool(threads, os.getpid()).map if min(threads, len(work)) > 1 else map
-    results = list(each(call, items))
-    return next((item[0] for item, result in zip(work, results, strict=True) if result is False), None)
+    return False not in list(each(call, items))
 
 
 @lru_cache(maxsize=1)

@@ -49,11 +49,6 @@ def by_layer(extremes: Tensor, widths: Mapping[str, int]) -> Parts:
     return [dict(zip(widths, split, strict=True))]
 
 
-def unless_refused(extremes: Tensor, accepted: Tensor | None) -> Tensor:
-    """Return the extremes of a batch, or -inf where ``accepted`` is 0."""
-    return extremes if accepted is None else torch.where(accepted > 0, extremes, -torch.inf)
-
-
 def _of_layer(values: Tensor) -> Tensor:
     """Return the negated minimum and the maximum over positions, ``(2, B, n)``, float64."""
     flat = values.flatten(2) if values.ndim > 2 else values[..., None]

@@ -6,19 +6,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from torchmetrics_dna.binning.layouts import chunks, in_memory_order, placed
+from torchmetrics_dna.binning.layouts import chunks, in_memory_order
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.binning.bins import Bins
     from torchmetrics_dna.binning.layouts import Parts
-
-
-def add_counts_(counts: Tensor, parts: Parts, bins: Bins, accepted: Tensor | None = None) -> None:
-    """Implement :func:`torchmetrics_dna.binning.add_counts_`, without its check of finite activations."""
-    for columns, layer in placed(parts):
-        add_layer_(counts[columns], layer, bins.take(columns), accepted)
 
 
 def add_layer_(counts: Tensor, layer: Tensor, bins: Bins, accepted: Tensor | None = None) -> None:
@@ -51,7 +45,10 @@ def check_finite(parts: Parts) -> None:
         # a single device sync for all layers
         for layer, finite in zip(parts[0], finite_layers(parts).tolist(), strict=True):
             if not finite:
-                raise not_finite(layer)
+                raise ValueError(
+                    f"Layer {layer!r} gives activations that are NaN or infinite;"
+                    " check the images and the network (half precision overflows)"
+                )
 
 
 def finite_layers(parts: Parts) -> Tensor:
@@ -65,11 +62,3 @@ def finite_layers(parts: Parts) -> Tensor:
     ]
     # a single launch on a device for all layers; types are promoted, so that finite values stay finite
     return torch.stack(extremes).isfinite().view(len(parts), -1, 2).all(2).all(0)
-
-
-def not_finite(layer: str) -> ValueError:
-    """Return the error for a layer with NaN or infinity."""
-    return ValueError(
-        f"Layer {layer!r} gives activations that are NaN or infinite;"
-        " check the images and the network (half precision overflows)"
-    )

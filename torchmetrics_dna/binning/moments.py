@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import torch
 from torch import Tensor
 
+from torchmetrics_dna.binning.counting import compiled_for
 from torchmetrics_dna.binning.histogram import check_finite
 from torchmetrics_dna.binning.layouts import chunks
-from torchmetrics_dna.extras import optional
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -41,9 +41,10 @@ def add_moments_(moments: Tensor, parts: Parts, accepted: Tensor | None = None) 
 
 def spatial_means(pieces: Sequence[Tensor]) -> Tensor:
     """Average over positions, float64, shape ``(n, B)``, for consecutive parts of a batch, ``(b, n, *positions)``."""
-    fast = optional("binning.cpu") if all(piece.numel() for piece in pieces) else None
-    if fast and fast.covers([{"activations": piece} for piece in pieces]):
-        return cast("Tensor", fast.spatial_means(pieces))
+    if all(piece.numel() for piece in pieces):
+        compiled = compiled_for([{"activations": piece} for piece in pieces])
+        if compiled:
+            return cast("Tensor", compiled.spatial_means(pieces))
     return torch.cat([_plain_means(piece) for piece in pieces], 1)
 
 

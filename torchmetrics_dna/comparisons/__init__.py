@@ -1,25 +1,5 @@
-"""Comparisons of image sets: two, many, class by class, over time."""
+"""Comparisons of image sets: two, many, class by class, over time; modules are imported on first use."""
 
-from typing import TYPE_CHECKING
+import lazy_loader
 
-from torchmetrics_dna.extras import lazily
-
-if TYPE_CHECKING:
-    from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
-    from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.comparisons.comparisons import Comparisons
-    from torchmetrics_dna.comparisons.distance_matrix import DistanceMatrix, matrix
-    from torchmetrics_dna.comparisons.versions import Versions, diff
-
-__all__ = ["ClassComparisons", "Comparison", "Comparisons", "DistanceMatrix", "Versions", "diff", "matrix"]
-
-_HOME = {
-    "ClassComparisons": "comparisons.class_comparisons",
-    "Comparison": "comparisons.comparison",
-    "Comparisons": "comparisons.comparisons",
-    "DistanceMatrix": "comparisons.distance_matrix",
-    "Versions": "comparisons.versions",
-    "diff": "comparisons.versions",
-    "matrix": "comparisons.distance_matrix",
-}
-__getattr__ = lazily(__name__, _HOME)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -11,22 +11,23 @@ import torch
 
 from torchmetrics_dna.comparisons.comparison import SHARED, Comparison
 from torchmetrics_dna.dna import HistogramDNA
-from torchmetrics_dna.dna.distance import Distance, Result
 from torchmetrics_dna.dna.distances import DISTANCES
-from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
-from torchmetrics_dna.extractors.without_properties import network_of
+from torchmetrics_dna.dna.neuron_weights import resolve_weights
+from torchmetrics_dna.dna.result import Result
+from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images.duplicates import MOST, near_duplicates
 from torchmetrics_dna.images.properties import LAYER
+from torchmetrics_dna.jobs.arguments import Arguments
+from torchmetrics_dna.jobs.fd_evidence import unions_of
 from torchmetrics_dna.jobs.measure import Measured
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Mapping, Sequence
 
-    from torch import Tensor
-
-    from torchmetrics_dna.dna.unions import Plan, Unions
+    from torchmetrics_dna.dna.changes import ChangeDictionary
+    from torchmetrics_dna.dna.distance import Distance
+    from torchmetrics_dna.dna.unions import Plan
 
 _NAMESAKES = 0.9  # of the images of the larger side, for pairs to be offered
 _NUMBERED = re.compile(r"(image )?[\d_-]+")  # which tells nothing of what an image shows
@@ -35,11 +36,11 @@ _NUMBERED = re.compile(r"(image )?[\d_-]+")  # which tells nothing of what an im
 def compare_measured(
     a: Measured,
     b: Measured,
-    neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
     distances: Sequence[Distance] = tuple(DISTANCES.values()),
-    confidence: float = 0.95,
+    arguments: Arguments | None = None,
+    *,
     plans: Mapping[str, Plan] | None = None,
-    paired: bool = False,
+    changes: ChangeDictionary | None = None,
     names: tuple[str, str] = ("A", "B"),
 ) -> Comparison:
     """Compare two measured sets, which ``names`` call, by those of the distances that both support.
@@ -47,21 +48,20 @@ def compare_measured(
     If both have folds, distances come with evidence; the result keeps no folds. Properties of images measured beside a
     network are compared separately, unless neuron weights are given.
     """
-    network = network_of(a.any.neurons) if neuron_weights is None else None
+    arguments = arguments or Arguments()
+    paired, network = bool(arguments.pairs), network_of(a.any.neurons) if arguments.neuron_weights is None else None
     by_neuron = [record for record in distances if record.grain == "neuron"]
     if network is not None:
-        options: dict[str, Any] = {"confidence": confidence, "paired": paired, "names": names}
-        same_source = a is b
-        properties_a, properties_b = (
+        first = a.select(list(network))
+        of_network = first, first if a is b else b.select(list(network))
+        of_properties = [
             Measured({kind: dna.select([LAYER]) for kind, dna in side.dnas.items()}, []) for side in (a, b)
-        )
-        a = a.select(list(network))
-        b = a if same_source else b.select(list(network))
-        comparison = compare_measured(a, b, distances=distances, plans=plans, **options)
-        properties = compare_measured(properties_a, properties_b, distances=by_neuron, **options) if by_neuron else None
+        ]
+        comparison = compare_measured(*of_network, distances, arguments, plans=plans, changes=changes, names=names)
+        properties = compare_measured(*of_properties, by_neuron, arguments, names=names) if by_neuron else None
         return replace(comparison, properties=properties)
     dna, results, cache = a.any, dict[str, Result](), dict[Any, Any]()
-    weights = resolve_weights(neuron_weights, dna.neurons, dna.extractor, dna.weights_digest)
+    weights = resolve_weights(arguments.neuron_weights, dna.neurons, dna.extractor, dna.weights_digest)
     images = min(2 if side.any.has_unknown_size else side.any.num_images for side in (a, b))
     lacking: list[str] = []
     for record in distances:
@@ -75,8 +75,8 @@ def compare_measured(
             inputs[0],
             inputs[1],
             weights if record.grain == "neuron" else None,
-            confidence=confidence,
-            unions=_unions_by_image(record, inputs, a, b, (plans or {}).get(record.name)),
+            confidence=arguments.confidence,
+            unions=unions_of(record, a, b, (plans or {}).get(record.name)),
             paired=paired,
             cache=cache,
         )
@@ -104,6 +104,7 @@ def compare_measured(
         a.unreadable + b.unreadable,
         (sides[0], sides[0]) if a is b else sides,
         notices,
+        changes,
         names=names,
         copies=copies,
         paired=paired,
@@ -167,17 +168,3 @@ def _namesakes(names_a: Sequence[str], names_b: Sequence[str], names: tuple[str,
 
 def _that_look(count: int, name: str) -> str:
     return f"{images_in_words(count)} of {name} {'looks' if count == 1 else 'look'}"
-
-
-def _unions_by_image(
-    record: Distance, inputs: Sequence[Any], a: Measured, b: Measured, plan: Plan | None
-) -> Unions | None:
-    """Return the unions of folds for a distance whose evidence needs features of images, or None."""
-    if record.unions is None:
-        return None
-    if record.by_image:
-        if plan is None or (a.folds is None and b.folds is None):
-            return None
-        sides = [side.dnas["layer-gaussian"] if side.folds is None else side.features for side in (a, b)]
-        return record.unions(*sides, (a.folds, b.folds), plan)
-    return None if record.kinds else record.unions(*inputs, (a.folds, b.folds))

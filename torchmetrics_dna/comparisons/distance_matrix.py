@@ -14,28 +14,27 @@ from torchmetrics_dna.comparisons.comparisons import by_name
 from torchmetrics_dna.comparisons.results import Shown
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.base import check_comparable, check_enough
-from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
-from torchmetrics_dna.extractors.without_properties import network_of
+from torchmetrics_dna.dna.neuron_weights import resolve_weights
+from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
+from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.processes import in_step
-from torchmetrics_dna.jobs.sides import Arguments, open_sides
+from torchmetrics_dna.jobs.sides import open_sides
 from torchmetrics_dna.plots import plot_matrix
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
 
     from torch import Tensor
 
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.distance import Distance
-    from torchmetrics_dna.images import Reading, Source
+    from torchmetrics_dna.images import Source
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.neurons.index import Neurons
-    from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.resolve import Feature
 
 _OF_ALL = "Bins are of the range of all these sets together; in a comparison of two sets they are of that of A."
@@ -147,31 +146,19 @@ class DistanceMatrix(Shown):
         return f"DistanceMatrix({len(self.names)} sets, {', '.join(self.distances)})"
 
 
+@taking("metrics", "layers", "num_bins", "ranges", "neuron_weights", "reading", "distributed")
 def matrix(
-    sets: Mapping[str, Source | DNA] | Sequence[Source | DNA],
-    feature: Feature | None = None,
-    *,
-    metrics: Sequence[str] | None = None,
-    layers: Sequence[str] | None = None,
-    num_bins: int | None = None,
-    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
-    neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
-    reading: Reading | None = None,
-    distributed: bool = False,
+    sets: Mapping[str, Source | DNA] | Sequence[Source | DNA], feature: Feature | None = None, **options: Any
 ) -> DistanceMatrix:
     """Compare several sets, all against all, such as domains or versions; each is measured once.
 
     Args:
         sets: Images, or DNAs or paths of them, by name; or a sequence: their paths then are their names, without the
             folders they have in common.
-        feature: As for :func:`compare`, and so are all that follow.
-        metrics: Names of distances; dna-emd orders the sets if it is among them, else the first. By default only one.
-        layers: Names of the layers.
-        num_bins: Bins of each neuron's histogram.
-        ranges: Activation ranges; with ``"auto"``, bins divide the range of all sets together.
-        neuron_weights: Weights of Eq. (5).
-        reading: Options for reading the images.
-        distributed: Share the images among the processes of torch.distributed; all get the same result.
+        feature: As for :func:`compare`.
+        options: Some of :class:`Arguments`, as the signature shows. Of the ``metrics``, dna-emd orders the sets if it
+            is among them, else the first; by default it is the only one. With ``ranges="auto"``, bins divide the range
+            of all sets together.
 
     Raises:
         ValueError: As for :func:`compare`; if there are fewer than two sets, or two of one name.
@@ -188,19 +175,18 @@ def matrix(
     named = dict(sets) if isinstance(sets, Mapping) else by_name(sets)
     if len(named) < 2:
         raise ValueError(f"Argument `sets` expected to have two sets at least, but got {len(named)}; give more")
-    options = feature, metrics, layers, num_bins, ranges, neuron_weights
-    arguments = Arguments(*options, num_folds=None, reading=reading, distributed=distributed)
-    with in_step(distributed):
+    arguments = Arguments(feature, num_folds=None, **options)
+    with in_step(arguments.distributed):
         sides = open_sides(list(named.values()), arguments)
-        distances = sides.distances if metrics is not None else sides.distances[:1]
+        distances = sides.distances if arguments.metrics is not None else sides.distances[:1]
         if similarities := [record.name for record in distances if record.higher_is_better]:
             raise ValueError(f"Argument `metrics` takes distances, but {similarities[0]} is none; leave it out")
         measured = [sides.measured(k) for k in range(len(named))]
     # as in a comparison, properties of images measured beside a network are no part of its distances
-    network = network_of(measured[0].any.neurons) if neuron_weights is None else None
+    network = network_of(measured[0].any.neurons) if arguments.neuron_weights is None else None
     measured = measured if network is None else [side.select(list(network)) for side in measured]
     dna = measured[0].any
-    weights = resolve_weights(neuron_weights, dna.neurons, dna.extractor, dna.weights_digest)
+    weights = resolve_weights(arguments.neuron_weights, dna.neurons, dna.extractor, dna.weights_digest)
     matrices: dict[str, Tensor] = {}
     by_layer: dict[str, dict[str, Tensor]] = {}
     for record in distances:
@@ -236,7 +222,7 @@ def _reduced(
         return pairs[:, 0], {}
     if record.grain == "layer":
         layers = dict(zip(neurons, pairs.T, strict=True))
-        return torch.stack([layers[layer] for layer in record.layers_of(neurons)]).mean(0), layers
+        return torch.stack(list(layers.values())).mean(0), layers
     weighted = weigh_and_reduce(pairs, weights, "none")
     layers = {layer: mean_over_neurons(weighted[:, rows]) for layer, rows in neurons.slices.items()}
     return mean_over_neurons(weighted), layers

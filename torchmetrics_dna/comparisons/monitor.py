@@ -13,17 +13,16 @@ from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.load import is_dna_path
 from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.conformal import ConformalEvidence
-from torchmetrics_dna.images import ImageSource, Reading
+from torchmetrics_dna.images import ImageSource
+from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import Measured
-from torchmetrics_dna.jobs.sides import Arguments, open_sides
+from torchmetrics_dna.jobs.sides import open_sides
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator, Sequence
 
     from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.jobs.job import Job
-    from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.resolve import Feature
 
 LEARN = 20  # windows
@@ -111,6 +110,7 @@ class Monitor:
         return Window(self.count, first, last, self.distance, value, high, evidence, self.changed)
 
 
+@taking("layers", "num_bins", "ranges", "reading")
 def monitor(
     reference: Source | DNA,
     source: Source,
@@ -120,10 +120,7 @@ def monitor(
     learn: int = LEARN,
     level: float = 0.05,
     order: Order = "random",
-    layers: Sequence[str] | None = None,
-    num_bins: int | None = None,
-    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
-    reading: Reading | None = None,
+    **options: Any,
 ) -> Iterator[Window]:
     """Monitor a stream of images, and yield the result of each window as soon as it is full.
 
@@ -138,10 +135,7 @@ def monitor(
         order: Order of images that have an index, such as those of a folder or an array: ``"random"``, since names and
             numbers need not follow time, and a source sorted by subject would look like changes; changes over time are
             then hidden. ``"source"`` if their order is that of time. Streams keep their order.
-        layers: Names of the layers.
-        num_bins: Bins of each neuron's histogram.
-        ranges: Activation ranges.
-        reading: Options for reading the images.
+        options: Some of :class:`Arguments`, as the signature shows.
 
     Warns:
         UserWarning: For each image that can't be read, if such are skipped.
@@ -164,13 +158,11 @@ def monitor(
         raise ValueError(f"Argument `order` expected to be one of {get_args(Order)}, but got {order!r}")
     detector = Monitor(learn, level)  # before images are opened, so that a wrong argument fails at once
     metrics = None if isinstance(reference, DNA) or is_dna_path(reference) else ["dna-emd"]
-    sides = open_sides(
-        (reference, source), Arguments(feature, metrics, layers, num_bins, ranges, num_folds=None, reading=reading)
-    )
+    sides = open_sides((reference, source), Arguments(feature, metrics, num_folds=None, **options))
     images, seed = sides.source(1, "A monitor"), None
     detector.distance = sides.distances[0].name
     measured = sides.measured(0)
-    _warn_of(measured.unreadable)
+    _warn_of(measured.unreadable, 4)
     if order == "random" and isinstance(images, ImageSource):
         seed = _SEED
         images = images.take(torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).tolist())
@@ -190,6 +182,6 @@ def _watched(
         yield replace(detector.add(result.value, split.first, split.last), seed=seed)
 
 
-def _warn_of(unreadable: Sequence[str]) -> None:
+def _warn_of(unreadable: Sequence[str], stacklevel: int = 3) -> None:
     for line in unreadable:
-        warnings.warn(f"{line}; it is left out", stacklevel=3)
+        warnings.warn(f"{line}; it is left out", stacklevel=stacklevel)

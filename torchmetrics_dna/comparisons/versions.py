@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
-from torchmetrics_dna.dna.saving import Saved
-from torchmetrics_dna.files.visible import images_in_words, number, p_in_words
-from torchmetrics_dna.functional.permutation import NUM_FOLDS, SIGNIFICANT
+from torchmetrics_dna.comparisons.results import Shown
+from torchmetrics_dna.files.tables import Table
+from torchmetrics_dna.files.visible import images_in_words, number, p_figure
+from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.images.base import indexed
-from torchmetrics_dna.images.contents import contents, in_common
+from torchmetrics_dna.images.duplicates import contents, in_common
+from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import Measured, measure
-from torchmetrics_dna.jobs.sides import Arguments, open_sides
+from torchmetrics_dna.jobs.sides import open_sides
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
 
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.dna.changes import ChangeDictionary
     from torchmetrics_dna.images import ImageSource, Source
-    from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.resolve import Feature
+
+_MOST = 5  # names that a table shows
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Versions(Saved):
+class Versions(Shown):
     """Differences between two versions of a data set.
 
     Attributes:
@@ -77,6 +78,23 @@ class Versions(Saved):
             )
         return lines
 
+    @property
+    def verdict(self) -> str:
+        """The differences in words."""
+        return " ".join(self.sentences)
+
+    @property
+    def table(self) -> Table:
+        """The changed images: their number, and the names of the first."""
+        names: dict[str, list[str]] = {change: [] for change in ("added", "removed", "renamed", "edited")}
+        for row in self.rows():
+            names[row["change"]].append(f"{row['before']} -> {row['image']}" if row["before"] else row["image"])
+        rows = [
+            (change, len(all_names), ", ".join([*all_names[:_MOST], *["..."] * (len(all_names) > _MOST)]))
+            for change, all_names in names.items()
+        ]
+        return Table(["images", "number", "such as"], rows)
+
     def rows(self) -> list[dict[str, Any]]:
         """Return one record per changed image in plain types; ``"before"`` is the old name of a renamed one."""
         changes = {"added": self.added, "removed": self.removed, "edited": self.edited}
@@ -109,25 +127,15 @@ class Versions(Saved):
         if p is None:
             return f"The images {what} and those kept are {self._apart(result)}, noise included; too few for a test."
         differ = "differ" if p <= SIGNIFICANT else "do not differ by more than chance"
-        return f"The images {what} {differ} from those kept ({self._apart(result)}, {p_in_words(p)})."
+        return f"The images {what} {differ} from those kept ({self._apart(result)}, {p_figure(p, 'p')})."
 
     def __repr__(self) -> str:
         numbers = f"{len(self.added)} added, {len(self.removed)} removed, {len(self.edited)} edited"
         return f"Versions({numbers} of {self.num_images[0]} images)"
 
 
-def diff(
-    old: Source,
-    new: Source,
-    feature: Feature | None = None,
-    *,
-    layers: Sequence[str] | None = None,
-    num_bins: int | None = None,
-    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
-    changes: ChangeDictionary | str | os.PathLike[str] | None = None,
-    num_folds: int | None = NUM_FOLDS,
-    reading: Reading | None = None,
-) -> Versions:
+@taking("layers", "num_bins", "ranges", "changes", "num_folds", "reading")
+def diff(old: Source, new: Source, feature: Feature | None = None, **options: Any) -> Versions:
     """Compare two versions of a data set: find the added and removed images, and compare them with those in both.
 
     Images are the same if their decoded pixels are, whatever the names of their files. Each is measured once.
@@ -135,13 +143,8 @@ def diff(
     Args:
         old: Images that have an index, see :func:`make_dna`.
         new: As ``old``.
-        feature: As for :func:`compare`, and so are all that follow.
-        layers: Names of the layers.
-        num_bins: Bins of each neuron's histogram.
-        ranges: Activation ranges.
-        changes: Effects of named changes of images on the neurons.
-        num_folds: Number of folds of images, for tests; None for none.
-        reading: Options for reading the images.
+        feature: As for :func:`compare`.
+        options: Some of :class:`Arguments`, as the signature shows.
 
     Raises:
         ValueError: If an argument is wrong, there are no images, or one can't be read.
@@ -154,12 +157,10 @@ def diff(
 
     """
     what = "A comparison of versions"
-    arguments = Arguments(
-        feature, None, layers, num_bins, ranges, changes=changes, num_folds=num_folds, reading=reading
-    )
-    sides = open_sides((old, new), arguments)
+    sides = open_sides((old, new), Arguments(feature, **options))
+    reading = sides.arguments.reading or Reading()
     old_images, new_images = (indexed(sides.source(k, what), what) for k in range(2))
-    a, b = (contents(side, reading or Reading()) for side in (old_images, new_images))
+    a, b = (contents(side, reading) for side in (old_images, new_images))
     same = [(a.numbers[i], b.numbers[j]) for i, j in in_common(a.digests, b.digests)]
     only_old = sorted(set(a.numbers) - {i for i, _ in same})
     only_new = sorted(set(b.numbers) - {j for _, j in same})
@@ -171,7 +172,7 @@ def diff(
     def compared(first: Measured | None, second: Measured | None) -> Comparison | None:
         if first is None or second is None:
             return None
-        return replace(compare_measured(first, second, distances=sides.distances), changes=sides.changes)
+        return compare_measured(first, second, sides.distances, changes=sides.changes)
 
     old_names, new_names = _short_names(old_images, new_images)
     removed_names, added_names = [old_names[i] for i in only_old], [new_names[j] for j in only_new]

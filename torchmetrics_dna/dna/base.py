@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, fields, replace
 from inspect import isabstract
 from reprlib import repr as brief
-from types import NoneType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
+from torch import Tensor
 from typing_extensions import Self, override
 
-from torchmetrics_dna.dna.codec import Encoded, Joined, Stored
-from torchmetrics_dna.dna.identity import check_same, differences, identity
-from torchmetrics_dna.files.container import content_digest
+from torchmetrics_dna.dna.codec import ByLayer, Encoded, Stored
+from torchmetrics_dna.dna.identity import check_same, identity
 from torchmetrics_dna.files.damage import check_type
 from torchmetrics_dna.files.tables import Table, notebook_html
 from torchmetrics_dna.files.visible import images_in_words
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     import torch
-    from torch import Tensor
 
     from torchmetrics_dna.neurons.index import Neurons
 
@@ -54,6 +51,8 @@ class DNA(_Counted, Stored, ABC):
 
     """
 
+    _distance: ClassVar[tuple[str, int]]  # its name, and the images that it takes of a side
+
     weights_digest: str | None = None
     preparation: Mapping[str, Any] | None = None
     notes: str = ""
@@ -73,28 +72,22 @@ class DNA(_Counted, Stored, ABC):
                 f" {brief(self.folds)}"
             )
 
-    @cached_property
-    def digest(self) -> str:
-        """Content digest, 16 hexadecimal digits; ignores notes, names of ranges and folds."""
-        return content_digest(*self._encode()[:2])
-
     @property
     def has_unknown_size(self) -> bool:
         """True if the number of images is not known, and ``num_images`` is 0."""
         return False
 
-    @property
-    def origin(self) -> dict[str, Any]:
-        """Keyword arguments that DNAs of other kinds of the same images share with this one."""
-        return {"weights_digest": self.weights_digest, "preparation": self.preparation, "notes": self.notes}
-
     def to(self, device: torch.device | str) -> Self:
         """Return a copy of this DNA on a device."""
-        return replace(self._moved(device), folds=tuple(fold._moved(device) for fold in self.folds))
 
-    @abstractmethod
-    def _moved(self, device: torch.device | str) -> Self:
-        """Return this DNA on a device, with its folds left where they are."""
+        def moved(value: Any) -> Any:
+            if isinstance(value, (Tensor, DNA)):
+                return value.to(device)
+            if isinstance(value, dict):
+                return {key: moved(item) for key, item in value.items()}
+            return tuple(map(moved, value)) if isinstance(value, tuple) else value
+
+        return replace(self, **{field.name: moved(getattr(self, field.name)) for field in fields(self)})
 
     def select(self, layers: Sequence[str] | None = None, neurons: Sequence[int] | Tensor | None = None) -> Self:
         """Select layers or flat neuron indices; the order of this DNA is kept."""
@@ -110,13 +103,25 @@ class DNA(_Counted, Stored, ABC):
         except ValueError as err:
             raise ValueError(f"{self!r} does not fit, {err}; give the extractor that made it") from err
 
-    @abstractmethod
     def distances(self, other: Self) -> Tensor:
-        """Compute the distance of each neuron or layer, float64; ValueError if the two are not comparable."""
+        """Compute the distance of each neuron, shape ``(N,)``, or of each layer of a LayerGaussianDNA, float64.
 
-    def matches(self, other: DNA) -> bool:
-        """True if the two may be merged and compared."""
-        return not differences(self._identity(), other._identity())
+        - Histograms: the Earth Mover's Distance, in bins; between self-ranging DNAs, the unit is the bin of this DNA's
+          range, with its margin, under fixed bounds.
+        - Gaussians: the Fréchet distance of each neuron, or multivariate of each layer (fd), in squared activations.
+
+        Raises:
+            ValueError: If kind, extractor, neurons, bins or bounds differ, or a neuron has no counts.
+            RuntimeError: If either has no images, or fewer than two and thus no variance.
+
+        """
+        check_comparable(self, other)
+        check_enough(self, other, *self._distance)
+        return self._distances(other)
+
+    @abstractmethod
+    def _distances(self, other: Self) -> Tensor:
+        """Compute the distances to a comparable DNA with enough images."""
 
     def merge(self, *others: Self) -> Self:
         """Merge DNAs of disjoint sets of images.
@@ -144,14 +149,14 @@ class DNA(_Counted, Stored, ABC):
     @classmethod
     @override
     def _kinds(cls) -> dict[str, type[Self]]:
+        import torchmetrics_dna.dna.histogram  # noqa: F401 - which imports all kinds
+
         return {each.kind: each for each in (cls.__subclasses__() if isabstract(cls) else [cls])}
 
     @override
     def _encode(self) -> Encoded:
-        described, arrays, remarks = super()._encode()
-        layers = described.pop("layers")  # the order of keys is part of the bytes of a file
-        described |= {"preparation": self.preparation, "layers": layers, "num_images": self.num_images}
-        return described, arrays, remarks | {"notes": self.notes}
+        described, arrays, _ = super()._encode()
+        return {**described, "num_images": self.num_images}, arrays, {"notes": self.notes}
 
     @override
     def _encode_all(self) -> Encoded:
@@ -168,20 +173,18 @@ class DNA(_Counted, Stored, ABC):
 
     @classmethod
     @override
-    def _decode(cls, header: dict[str, Any], arrays: Joined, **fields: Any) -> Self:
+    def _decode(cls, header: dict[str, Any], arrays: ByLayer, **fields: Any) -> Self:
+        dna, folds = header["dna"], []
+        for number, own in enumerate(check_type("folds", dna.get("folds", []), list)):
+            described = {**dna, **check_type("fold", own, dict), "folds": []}
+            inner = {**header, "notes": "", "dna": described}
+            folds.append(DNA._kinds()[described["kind"]]._decode(inner, arrays.of_fold(number)))
         fields |= {
-            "num_images": check_type("num_images", header["dna"]["num_images"], int),
-            "preparation": check_type("preparation", header["dna"]["preparation"], dict, NoneType),
+            "num_images": check_type("num_images", dna["num_images"], int),
             "notes": check_type("notes", header.get("notes", ""), str),
+            "folds": tuple(folds),
         }
-        described = check_type("folds", header["dna"].get("folds", []), list)
-        kinds = DNA._kinds()
-        folds = []
-        for number, own in enumerate(described):
-            description = {**header["dna"], **check_type("fold", own, dict), "folds": []}
-            inner = {**header, "notes": "", "dna": description}
-            folds.append(kinds[description["kind"]]._decode(inner, arrays.of_fold(number)))
-        return super()._decode(header, arrays, folds=tuple(folds), **fields)
+        return super()._decode(header, arrays, **fields)
 
     @abstractmethod
     def _absorb(self, other: Self) -> dict[str, Any]:
@@ -193,7 +196,7 @@ class DNA(_Counted, Stored, ABC):
 
     def _identity(self, **more: Any) -> dict[str, Any]:
         """Return the properties that must be equal in DNAs that are merged or compared."""
-        return identity(self.extractor, self.weights_digest, self.preparation, self.neurons, self.kind, **more)
+        return identity(**self.origin, neurons=self.neurons, kind=self.kind, **more)
 
     def _repr_html_(self) -> str:
         return notebook_html(repr(self), Table(["layer", "neurons"], list(self.neurons.items())))
@@ -201,16 +204,13 @@ class DNA(_Counted, Stored, ABC):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({images_in_words(self.num_images)}, {self.extractor!r}, {self.neurons!r})"
 
-    def __deepcopy__(self, memo: dict[int, object]) -> Self:
-        return self  # immutable
-
 
 def check_comparable(first: DNA, *others: DNA) -> None:
     """Raise ValueError unless all DNAs share kind, extractor, neurons, bins and bounds."""
     check_same("These DNAs can't be merged or compared", *(dna._identity() for dna in (first, *others)))
 
 
-def check_enough(a: DNA, b: DNA, distance: str, least: int = 2) -> None:
+def check_enough(a: DNA, b: DNA, distance: str, least: int) -> None:
     """Raise TooFewImagesError unless both DNAs have at least ``least`` images, 1 or 2."""
     if any(dna.num_images < least and not dna.has_unknown_size for dna in (a, b)):
         raise TooFewImagesError(
@@ -235,9 +235,7 @@ def merged(dnas: Iterable[_D]) -> _D:
         if len(folds) != len(dna.folds):
             warnings.warn("Not all DNAs have as many folds, so the merged one has none", stacklevel=2)
             folds = []
-        folds = [
-            replace(fold, **fold._absorb(added)) for fold, added in zip(folds, dna.folds[: len(folds)], strict=True)
-        ]
+        folds = [replace(fold, **fold._absorb(added)) for fold, added in zip(folds, dna.folds, strict=False)]
         total = replace(
             total,
             **total._absorb(dna),

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self, override
 
-from torchmetrics_dna.dna.codec import Encoded, Joined, Stored, split_arrays
+from torchmetrics_dna.dna.codec import ByLayer, Encoded, Stored, split_arrays
 from torchmetrics_dna.dna.identity import check_same, identity
 from torchmetrics_dna.extractors.presets import PRESETS
 from torchmetrics_dna.files.damage import check_type
@@ -131,7 +131,7 @@ class ChangeDictionary(Stored):
 
     @classmethod
     @override
-    def _decode(cls, header: dict[str, Any], arrays: Joined, **fields: Any) -> Self:
+    def _decode(cls, header: dict[str, Any], arrays: ByLayer, **fields: Any) -> Self:
         names = tuple(check_type("change", name, str) for name in check_type("changes", header["dna"]["changes"], list))
         shifts, content = (
             torch.from_numpy(np.concatenate(list(arrays.parts(field).values()))).T for field in ("shift", "content")
@@ -172,7 +172,7 @@ def changes_for(
     dictionary = source if isinstance(source, ChangeDictionary) else ChangeDictionary.load(source)
     check_same(
         f"{dictionary!r} can't be used here",
-        identity(dictionary.extractor, dictionary.weights_digest),
+        identity(**dictionary.origin),
         identity(extractor, weights_digest),
     )
     return dictionary

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from reprlib import repr as brief
 from types import NoneType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from urllib.parse import quote
 
 import numpy as np
 from typing_extensions import Self
 
-from torchmetrics_dna.files.container import Arrays, read_container, write_container
+from torchmetrics_dna.files.container import Arrays, content_digest, read_container, write_container
 from torchmetrics_dna.files.damage import check_type, refusing
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.version import __version__
@@ -24,12 +26,23 @@ Encoded = tuple[dict[str, Any], Arrays, dict[str, Any]]
 
 
 class Stored:
-    """Base class of values with a file format, about the neurons of an extractor."""
+    """Base class of immutable values with a file format, about the neurons of an extractor."""
 
     kind: ClassVar[str]
     neurons: Neurons
     extractor: str
     weights_digest: str | None
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What the value was made by: extractor, digest of its weights and, for values of images, their preparation."""
+        names = ("extractor", "weights_digest", "preparation")
+        return {name: getattr(self, name) for name in names if hasattr(self, name)}
+
+    @cached_property
+    def digest(self) -> str:
+        """Content digest, 16 hexadecimal digits; ignores notes, names of ranges and folds."""
+        return content_digest(*self._encode()[:2])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the value to one file, in :doc:`this format </format>`.
@@ -65,7 +78,7 @@ class Stored:
                 " load_dna reads a DNA of any kind"
             )
         with refusing(path, "a DNA file"):
-            return kinds[kind]._decode(header, Joined(arrays, Neurons.from_list(header["dna"]["layers"])))
+            return kinds[kind]._decode(header, ByLayer(arrays, Neurons.from_list(header["dna"]["layers"])))
 
     @classmethod
     def _kinds(cls) -> dict[str, type[Self]]:
@@ -74,43 +87,46 @@ class Stored:
 
     def _encode(self) -> Encoded:
         """Return a JSON-serializable description, arrays by name, and remarks; subclasses add theirs."""
-        described = {"kind": self.kind, "extractor": self.extractor, "weights": self.weights_digest}
-        return described | {"layers": self.neurons.to_list()}, {}, {}
+        origin = self.origin
+        described = {"kind": self.kind, "extractor": origin.pop("extractor"), "weights": origin.pop("weights_digest")}
+        return {**described, **origin, "layers": self.neurons.to_list()}, {}, {}
 
     def _encode_all(self) -> Encoded:
         """Encode the value with its folds, which :meth:`_encode` leaves out."""
         return self._encode()
 
     @classmethod
-    def _decode(cls, header: dict[str, Any], arrays: Joined, **fields: Any) -> Self:
+    def _decode(cls, header: dict[str, Any], arrays: ByLayer, **fields: Any) -> Self:
         """Invert :meth:`_encode_all`; ``fields`` are those that a subclass has decoded."""
+        dna = header["dna"]
         fields |= {
             "neurons": arrays.neurons,
-            "extractor": check_type("extractor", header["dna"]["extractor"], str),
-            "weights_digest": check_type("weights", header["dna"]["weights"], str, NoneType),
+            "extractor": check_type("extractor", dna["extractor"], str),
+            "weights_digest": check_type("weights", dna["weights"], str, NoneType),
         }
+        if "preparation" in dna:
+            fields["preparation"] = check_type("preparation", dna["preparation"], dict, NoneType)
         return cls(**fields)
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        return self
 
-class Joined:
+
+class ByLayer(NamedTuple):
     """Arrays of a container, stored layer by layer."""
 
-    def __init__(self, arrays: Arrays, neurons: Neurons) -> None:
-        self._arrays, self.neurons = arrays, neurons
+    arrays: Arrays
+    neurons: Neurons
 
-    def of_fold(self, number: int) -> Joined:
+    def of_fold(self, number: int) -> ByLayer:
         """Return the arrays of a fold; those it does not store are shared with the whole DNA."""
         prefix = f"folds/{number}/"
-        own = {name.removeprefix(prefix): array for name, array in self._arrays.items() if name.startswith(prefix)}
-        return Joined({**self._arrays, **own}, self.neurons)
+        own = {name.removeprefix(prefix): array for name, array in self.arrays.items() if name.startswith(prefix)}
+        return ByLayer({**self.arrays, **own}, self.neurons)
 
     def parts(self, field: str) -> dict[str, NDArray[Any]]:
         """Return the array of each layer."""
-        return {layer: self._arrays[array_name(field, layer)] for layer in self.neurons}
-
-    def single(self, name: str) -> NDArray[Any] | None:
-        """Return an array that belongs to no layer; None if there is none of this name."""
-        return self._arrays.get(name)
+        return {layer: self.arrays[array_name(field, layer)] for layer in self.neurons}
 
     def flat(self, field: str) -> Tensor:
         """Concatenate a field over layers: one number per neuron, float64."""
@@ -125,8 +141,6 @@ class Joined:
 
 def array_name(field: str, layer: str) -> str:
     """Return the name of a layer's array in a container."""
-    from urllib.parse import quote
-
     return f"{field}/{quote(layer, safe='')}"
 
 
@@ -157,21 +171,9 @@ def check_planes(planes: NDArray[Any], shape: tuple[int, int], num_values: int) 
         raise ValueError(f"its counts of a layer do not add up to {num_values} values")
 
 
-def from_planes(planes: NDArray[Any], counts: NDArray[np.int64]) -> None:
-    """Invert :func:`to_planes` into ``counts``."""
+def from_planes(planes: NDArray[Any], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Invert :func:`to_planes` into ``counts``, and return these."""
     counts[:] = planes[0]
     for k in range(1, len(planes)):
         counts += planes[k].astype(np.int64) << (8 * k)
-
-
-def largest_count(planes: NDArray[Any]) -> int:
-    """Return the largest count.
-
-    Example:
-        >>> largest_count(to_planes(np.array([[7, 300], [2, 299]])))
-        300
-
-    """
-    counts = np.empty(planes.shape[1:], np.int64)
-    from_planes(planes, counts)
-    return int(np.max(counts, initial=0))
+    return counts

@@ -12,11 +12,7 @@ from torchmetrics_dna.dna.histogram import pairwise_emd
 from torchmetrics_dna.dna.unions import emd_unions, frechet_unions, layer_frechet_unions, unions_of_images
 from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.files.visible import plain_name, unknown_metrics
-from torchmetrics_dna.functional.inception_score import SPLITS, inception_score
-from torchmetrics_dna.functional.kernel import kernel_distance
-from torchmetrics_dna.functional.mean_discrepancy import cmmd
-from torchmetrics_dna.functional.monge import mind
-from torchmetrics_dna.functional.neighbours import NEAREST, prdc
+from torchmetrics_dna.functional.features import NEAREST, SPLITS, cmmd, inception_score, kernel_distance, mind, prdc
 from torchmetrics_dna.functional.unions import cmmd_of_unions, kernel_of_unions
 
 if TYPE_CHECKING:
@@ -204,10 +200,11 @@ def resolve_distances(metrics: Sequence[str | Distance] | None, dnas: Sequence[D
     return chosen
 
 
-def check_distances(metrics: Sequence[str] | None, what: str) -> None:
+def check_distances(metrics: Sequence[str | Distance] | None, what: str) -> None:
     """Raise ValueError if no metric is a distance, which ``what``, such as "A table of sets", needs."""
-    names = [metrics] if isinstance(metrics, str) else metrics
-    records = [named_in(DISTANCES, name) or named_in(PROTOCOLS, name) for name in names or ()]
+    given = [metrics] if isinstance(metrics, str) else metrics or ()
+    names = [metric.name if isinstance(metric, Distance) else metric for metric in given]
+    records = [named_in(DISTANCES, name) or named_in(PROTOCOLS, name) for name in names]
     if names and all(record is not None and record.higher_is_better for record in records):
         raise ValueError(f"{what} takes a distance, but got {', '.join(names)} alone; add one, such as dna-emd")
 

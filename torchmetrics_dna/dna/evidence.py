@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import comb, isnan
-from typing import TYPE_CHECKING
+from math import comb, isnan, nan
+from typing import TYPE_CHECKING, TypeGuard
 
 import torch
+from torch import Tensor
 
-from torchmetrics_dna.dna.jackknife import Jackknife, difference_of, jackknifed, root, weighted
-from torchmetrics_dna.files.visible import number, percent
+from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.permutation import (
     LEAST_FOLDS,
     NUM_RELABELINGS,
@@ -25,10 +25,12 @@ from torchmetrics_dna.functional.reduction import mean_over_neurons
 from torchmetrics_dna.functional.student import student_quantile, student_tail
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from collections.abc import Sequence
 
-    from torchmetrics_dna.dna.jackknife import Part
     from torchmetrics_dna.dna.unions import Unions
+
+Pseudo = tuple[Tensor, Tensor]  # pseudo-values of folds; number of all images divided by those of each fold
+Sides = tuple[Pseudo | None, Pseudo | None]  # of A and B; None for one that is taken as exact; pairs are those of A
 
 _LEAST_RELABELINGS = 100  # distinct ones of the larger of two unequal sides, or there is no test
 _DOUBTED = 0.2  # p-value from which on single neurons add nothing to the debiased distance
@@ -69,11 +71,21 @@ class Interval:
     @property
     def level(self) -> str:
         """The confidence in per cent."""
-        return percent(self.confidence)
+        return f"{number(100 * self.confidence, 3)} %"
 
     def _ends(self, digits: int) -> str:
         low = "above 0" if self.excludes_zero and self.low == 0 else number(self.low, digits)
         return f"{low} to {number(self.high, digits)}"
+
+
+@dataclass(frozen=True, eq=False)
+class Jackknife:
+    """Delete-one-fold jackknife of a distance, on the scale where the bias is additive: its ``power``."""
+
+    left: float  # debiased distance; negative if smaller than its noise
+    variance: float  # of ``left``; NaN where a weight is negative
+    freedom: float  # degrees of freedom of the variance
+    sides: Sides
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +140,204 @@ class Evidence:
         return not variance or student_tail(-self.centre / variance**0.5, self.jackknife.freedom) < 0.001
 
 
+def weigh_evidence(
+    values: Tensor, unions: Unions, power: int = 1, weights: Tensor | None = None, confidence: float = 0.95
+) -> Evidence | None:
+    """Compute the evidence for a distance from folds; None if no side has folds, or one has too few with images.
+
+    Distances of finite sets are biased upwards. If the bias of the distance (``power`` 1) or of its square (2) is
+    proportional to 1/images, the delete-group jackknife for folds of unequal size (Busing et al., 1999) estimates it,
+    and the variance. For squares, the relabelings of a test estimate the bias with less variance. A side without folds
+    is taken as exact, and can't be tested.
+
+    Args:
+        values: Distance of each neuron, shape ``(N,)``; of each layer for fd.
+        unions: Folds of both sides.
+        power: Power of the distance to which noise adds; see :class:`~torchmetrics_dna.dna.distance.Distance`.
+        weights: Weights of Eq. (5), shape ``(N,)``; None for the plain mean.
+        confidence: Level of the interval.
+
+    """
+    sides = [unions.sizes_a, unions.sizes_b]
+    folded = [len(sizes) for sizes, exact in zip(sides, unions.exact, strict=True) if not exact]
+    if not folded or min(folded) < LEAST_FOLDS:
+        return None
+    figures = _Figures.of(values, unions, power, weights)
+    test, null, null_high, least_p_value = None, None, None, None
+    testable = len(folded) == 2 and unions.num_relabelings != 0
+    in_a = _relabelings(unions, unions.num_relabelings or NUM_RELABELINGS) if testable else None
+    if in_a is not None:
+        relabeled = _Relabeled.of(unions, in_a)
+        test = _test(unions, relabeled, power, weights)
+        under = mean_over_neurons(_weighted(relabeled.distances[1:], weights))
+        null, null_high = float(under.mean()), float(under.quantile(0.95))
+        # a relabeling whose sides are exchanged as a whole has the same distance
+        least_p_value = float((in_a == in_a[0]).all(1).sum() + (in_a != in_a[0]).all(1).sum()) / len(in_a)
+        if power == 2:
+            figures = _without_noise(values, figures, unions, relabeled, test)
+    p_values = [None] * (1 + len(unions.slices)) if test is None else [test.p_value, *test.layers.tolist()]
+    num_folds = max(map(len, sides))
+    interval, *of_layers = (_interval(figures, i, power, confidence, num_folds, p) for i, p in enumerate(p_values))
+    debiased = _root(figures.centre, power)
+    layers, single = debiased[1 : 1 + len(unions.slices)], debiased[1 + len(unions.slices) :]
+    return Evidence(
+        interval, layers, tuple(of_layers), single, test, null, null_high, least_p_value, figures.jackknife(0),
+        float(figures.centre[0]), float(figures.upper[0]), power,
+    )  # fmt: skip
+
+
+def check_confidence(confidence: float) -> None:
+    """Raise ValueError unless the confidence is between 0 and 1."""
+    if not 0 < confidence < 1:
+        raise ValueError(f"Argument `confidence` expected to be between 0 and 1, but got {confidence}")
+
+
+def has_negative(weights: Tensor | None) -> TypeGuard[Tensor]:
+    """True if any weight is below 0."""
+    return weights is not None and bool((weights < 0).any())
+
+
+def paired_p_value(near: Evidence, far: Evidence) -> float | None:
+    """Test if two sets are equally far from the same A: a two-sided t-test by the delete-group jackknife.
+
+    Both distances share the sampling noise of A, and that of pairs in all; the test is paired, so that it cancels.
+
+    Args:
+        near: Evidence for the distance of A and one set.
+        far: Evidence for the distance of the same A, in the same folds, and another set.
+
+    Returns:
+        The p-value; None where the noise of a distance is unknown.
+
+    """
+    first, second = near.jackknife, far.jackknife
+    a, b = first.sides[0], second.sides[0]
+    if (a is None) != (b is None) or isnan(first.variance + second.variance):
+        return None
+    parts = [side for side in (first.sides[1], second.sides[1]) if side is not None]
+    if a is not None and b is not None:
+        if not torch.equal(a[1], b[1]):
+            return None
+        parts.append((a[0] - b[0], a[1]))
+    variance, freedom = _variance_of(parts)
+    if not variance:
+        return float(first.left == second.left)
+    return min(1.0, 2 * student_tail(abs(first.left - second.left) / variance**0.5, freedom))
+
+
+@dataclass(frozen=True, eq=False)
+class _Figures:
+    """Powers of the distance, on which noise is additive: of the whole, of each layer and of each neuron.
+
+    All are NaN if a weight is negative, since noise then adds on no scale.
+    """
+
+    weights: Tensor | None  # (N,); None for the plain mean
+    left: Tensor  # debiased by the jackknife; negative if smaller than their noise
+    centre: Tensor  # the same, by the relabelings of a test where these vary less
+    upper: Tensor  # that the upper ends of intervals are from
+    sides: Sides  # pseudo-values of the whole and of layers, shape ``(K, 1 + layers)``
+
+    @classmethod
+    def of(cls, values: Tensor, unions: Unions, power: int, weights: Tensor | None) -> _Figures:
+        if has_negative(weights):
+            weights = torch.full_like(weights, nan)
+        bias, sides = (_delete_one if unions.noise is None else _known_noise)(unions, power, weights)
+        left = _figures_of(values[None], unions.slices, weights)[0].pow(power) - bias
+        return cls(weights, left, left, left, sides)
+
+    def jackknife(self, figure: int) -> Jackknife:
+        """Return the jackknife of one figure."""
+        a, b = (None if side is None else (side[0][:, figure], side[1]) for side in self.sides)
+        return Jackknife(float(self.left[figure]), *_variance_of([side for side in (a, b) if side is not None]), (a, b))
+
+
+def _delete_one(unions: Unions, power: int, weights: Tensor | None) -> tuple[Tensor, Sides]:
+    """Compute the bias of all figures, and pseudo-values of the whole and the layers; on the scale of ``power``."""
+    sides = [unions.sizes_a, unions.sizes_b]
+    total = sum(map(len, sides))
+    first = torch.arange(total) < len(sides[0])
+    out = torch.eye(total, dtype=torch.bool)
+    if unions.paired:  # a fold is left out of both sides at once, so that what its pairs share cancels
+        out, sides = torch.eye(len(sides[0]), dtype=torch.bool).repeat(1, 2), sides[:1]
+    rows = torch.cat([first[None], first & ~out]), torch.cat([~first[None], ~first & ~out])
+    value, *left = _figures_of(unions.distances(*rows), unions.slices, weights).pow(power)
+    bias = torch.zeros_like(value)
+    pseudo_values: list[Pseudo | None] = []
+    for k, sizes in enumerate(sides):
+        if len(sizes) == 1:
+            pseudo_values.append(None)  # taken as exact
+            continue
+        rest = torch.stack(left[k * len(sides[0]) :][: len(sizes)])
+        times = (sizes.double().sum() / sizes).to(rest)
+        pseudo = times[:, None] * value - (times[:, None] - 1) * rest
+        bias += value - (pseudo / times[:, None]).sum(0)
+        pseudo_values.append((pseudo[:, : 1 + len(unions.slices)], times))
+    return bias, (pseudo_values[0], None if unions.paired else pseudo_values[1])
+
+
+def _known_noise(unions: Unions, _: int, weights: Tensor | None) -> tuple[Tensor, Sides]:
+    """Return the bias of all figures, and influences in the place of pseudo-values, whose variance is the same."""
+    assert unions.noise is not None
+    noise = unions.noise()
+
+    def figures(influence: Pseudo | None) -> Pseudo | None:
+        if influence is None:
+            return None
+        return _figures_of(influence[0], unions.slices, weights)[:, : 1 + len(unions.slices)], influence[1]
+
+    a, b = map(figures, noise.influences)
+    if unions.paired and a is not None and b is not None:  # units of both sides hold the same pairs
+        a, b = (a[0] + b[0], a[1]), None
+    return _figures_of(noise.bias[None], unions.slices, weights)[0], (a, b)
+
+
+def _variance_of(sides: Sequence[Pseudo]) -> tuple[float, float]:
+    """Return the variance of a sum of means of pseudo-values, and its degrees of freedom (Welch-Satterthwaite)."""
+    parts = []
+    for pseudo, times in sides:
+        mean = (pseudo / times).sum()
+        parts.append((((pseudo - mean).square() / (times - 1)).mean().item(), len(times)))
+    variance = sum(part for part, _ in parts)
+    spread = sum(part**2 / (folds - 1) for part, folds in parts)
+    return variance, variance**2 / spread if spread else float("inf")
+
+
+def _figures_of(distances: Tensor, slices: Sequence[slice], weights: Tensor | None) -> Tensor:
+    """Return the figures of the whole, of each layer and of each neuron, ``(P, 1 + layers + N)``."""
+    terms = _weighted(distances, weights)
+    layers = [mean_over_neurons(terms[:, rows])[:, None] for rows in slices]
+    return torch.cat([mean_over_neurons(terms)[:, None], *layers, terms], 1)
+
+
+def _weighted(distances: Tensor, weights: Tensor | None) -> Tensor:
+    """Return the terms whose mean is the weighted distance."""
+    return distances if weights is None else distances * (weights.to(distances) * len(weights))
+
+
+def _root(figures: Tensor, power: int) -> Tensor:
+    """Invert ``power``; negative figures become 0."""
+    inverted: Tensor = figures.clamp(min=0).pow(1 / power)
+    return inverted
+
+
+def _relabelings(unions: Unions, most: int) -> Tensor | None:
+    """Draw relabelings of folds, balanced if sides have about the same size; None if there are too few."""
+    sizes_a, sizes_b = unions.sizes_a, unions.sizes_b
+    if unions.paired:
+        return exchanges_of_pairs(len(sizes_a), most)
+    few, many = sorted((int(sizes_a.sum()), int(sizes_b.sum())))
+    if many <= UNEQUAL * few:
+        return relabelings(len(sizes_a), len(sizes_b), most)
+    a_is_smaller = sizes_a.sum() <= sizes_b.sum()
+    smaller, larger = (sizes_a, sizes_b) if a_is_smaller else (sizes_b, sizes_a)
+    in_smaller = relabelings_of_size(smaller, larger, most)
+    # relabelings that exchange the same large folds are nearly the same
+    if len(torch.unique(in_smaller[:, len(smaller) :], dim=0)) < _LEAST_RELABELINGS:
+        return None
+    return in_smaller if a_is_smaller else ~in_smaller.roll(len(sizes_a), 1)
+
+
 @dataclass(frozen=True, eq=False)
 class _Relabeled:
     """Distances under relabelings of the folds."""
@@ -157,102 +367,6 @@ class _Relabeled:
         return (squares.mean(0) - self.overlap * squares[0]).clamp(min=0) / (1 - self.overlap)
 
 
-def weigh_evidence(
-    values: Tensor,
-    unions: Unions,
-    power: int = 1,
-    weights: Tensor | None = None,
-    confidence: float = 0.95,
-) -> Evidence | None:
-    """Compute the evidence for a distance from folds; None if no side has folds, or one has too few with images.
-
-    Distances of finite sets are biased upwards. If the bias of the distance (``power`` 1) or of its square (2) is
-    proportional to 1/images, the delete-group jackknife for folds of unequal size (Busing et al., 1999) estimates it,
-    and the variance. For squares, the relabelings of a test estimate the bias with less variance. A side without folds
-    is taken as exact, and can't be tested.
-
-    Args:
-        values: Distance of each neuron, shape ``(N,)``; of each layer for fd.
-        unions: Folds of both sides.
-        power: Power of the distance to which noise adds; see :class:`~torchmetrics_dna.dna.distance.Distance`.
-        weights: Weights of Eq. (5), shape ``(N,)``; None for the plain mean.
-        confidence: Level of the interval.
-
-    """
-    sides = [unions.sizes_a, unions.sizes_b]
-    folded = [len(sizes) for sizes, exact in zip(sides, unions.exact, strict=True) if not exact]
-    if not folded or min(folded) < LEAST_FOLDS:
-        return None
-    part = jackknifed(values, unions, power, weights)
-    test, null, null_high, least_p_value = None, None, None, None
-    testable = len(folded) == 2 and unions.num_relabelings != 0
-    in_a = _relabelings(unions, unions.num_relabelings or NUM_RELABELINGS) if testable else None
-    if in_a is not None:
-        relabeled = _Relabeled.of(unions, in_a)
-        test = _test(unions, relabeled, power, weights)
-        under = mean_over_neurons(weighted(relabeled.distances[1:], weights))
-        null, null_high = float(under.mean()), float(under.quantile(0.95))
-        # a relabeling whose sides are exchanged as a whole has the same distance
-        least_p_value = float((in_a == in_a[0]).all(1).sum() + (in_a != in_a[0]).all(1).sum()) / len(in_a)
-        if power == 2:
-            part = _without_noise(values, part, unions, relabeled, test)
-    p_values = [None] * (1 + len(unions.slices)) if test is None else [test.p_value, *test.layers.tolist()]
-    num_folds = max(map(len, sides))
-    interval, *of_layers = (_interval(part, i, power, confidence, num_folds, p) for i, p in enumerate(p_values))
-    debiased = root(part.centre, power)
-    layers, single = debiased[1 : 1 + len(unions.slices)], debiased[1 + len(unions.slices) :]
-    return Evidence(
-        interval, layers, tuple(of_layers), single, test, null, null_high, least_p_value, part.jackknife(0),
-        float(part.centre[0]), float(part.upper[0]), power,
-    )  # fmt: skip
-
-
-def check_confidence(confidence: float) -> None:
-    """Raise ValueError unless the confidence is between 0 and 1."""
-    if not 0 < confidence < 1:
-        raise ValueError(f"Argument `confidence` expected to be between 0 and 1, but got {confidence}")
-
-
-def paired_p_value(near: Evidence, far: Evidence) -> float | None:
-    """Test if two sets are equally far from the same A: a two-sided t-test by the delete-group jackknife.
-
-    Both distances share the sampling noise of A; the test is paired, so that it cancels.
-
-    Args:
-        near: Evidence for the distance of A and one set.
-        far: Evidence for the distance of the same A, in the same folds, and another set.
-
-    Returns:
-        The p-value; None where the noise of a distance is unknown.
-
-    """
-    first, second = near.jackknife, far.jackknife
-    spread = difference_of(first, second)
-    if spread is None:
-        return None
-    variance, freedom = spread
-    if not variance:
-        return float(first.left == second.left)
-    return min(1.0, 2 * student_tail(abs(first.left - second.left) / variance**0.5, freedom))
-
-
-def _relabelings(unions: Unions, most: int) -> Tensor | None:
-    """Draw relabelings of folds, balanced if sides have about the same size; None if there are too few."""
-    sizes_a, sizes_b = unions.sizes_a, unions.sizes_b
-    if unions.paired:
-        return exchanges_of_pairs(len(sizes_a), most)
-    few, many = sorted((int(sizes_a.sum()), int(sizes_b.sum())))
-    if many <= UNEQUAL * few:
-        return relabelings(len(sizes_a), len(sizes_b), most)
-    a_is_smaller = sizes_a.sum() <= sizes_b.sum()
-    smaller, larger = (sizes_a, sizes_b) if a_is_smaller else (sizes_b, sizes_a)
-    in_smaller = relabelings_of_size(smaller, larger, most)
-    # relabelings that exchange the same large folds are nearly the same
-    if len(torch.unique(in_smaller[:, len(smaller) :], dim=0)) < _LEAST_RELABELINGS:
-        return None
-    return in_smaller if a_is_smaller else ~in_smaller.roll(len(sizes_a), 1)
-
-
 def _test(unions: Unions, relabeled: _Relabeled, power: int, weights: Tensor | None) -> PermutationTest:
     distances, in_a = relabeled.distances, relabeled.in_a
     noise, num_folds = relabeled.noise.to(distances)[:, None], len(unions.sizes_a)
@@ -265,8 +379,10 @@ def _test(unions: Unions, relabeled: _Relabeled, power: int, weights: Tensor | N
     return permutation_test(distances / noise.pow(1 / power), unions.slices, weights, len(in_a) == ways, shifts)
 
 
-def _without_noise(values: Tensor, part: Part, unions: Unions, relabeled: _Relabeled, test: PermutationTest) -> Part:
-    """Return the part with squares of the whole, of each layer and of each neuron that relabelings debias.
+def _without_noise(
+    values: Tensor, figures: _Figures, unions: Unions, relabeled: _Relabeled, test: PermutationTest
+) -> _Figures:
+    """Return squares of the whole, of each layer and of each neuron that relabelings debias.
 
     What relabelings give on average is subtracted. If the difference is in few neurons, the noise of all others hides
     it from the whole, so nothing may be left of what the test finds. The mean of the neurons' own debiased distances
@@ -274,35 +390,33 @@ def _without_noise(values: Tensor, part: Part, unions: Unions, relabeled: _Relab
     of pairs are debiased by the jackknife: their difference is above its noise, which then adds less than where nothing
     differs.
     """
-    observed, under = weighted(values, part.weights), weighted(relabeled.distances, part.weights)
+    observed, under = _weighted(values, figures.weights), _weighted(relabeled.distances, figures.weights)
     columns = [slice(None), *unions.slices]
-    neurons = observed.square() - relabeled.null(under).to(observed)
-    if unions.paired:
-        neurons = part.left[len(columns) :]
+    neurons = figures.left[len(columns) :] if unions.paired else observed.square() - relabeled.null(under).to(observed)
     means = torch.stack([mean_over_neurons(under[:, rows]) for rows in columns], 1)
     null = relabeled.null(means).to(observed)
     remaining = torch.stack([mean_over_neurons(observed[rows]) for rows in columns]).square() - null
-    single = torch.stack([mean_over_neurons(root(neurons[rows], 2)) for rows in columns])
+    single = torch.stack([mean_over_neurons(_root(neurons[rows], 2)) for rows in columns])
     belief = (1 - torch.tensor([test.p_value, *test.layers.tolist()]).to(single) / _DOUBTED).clamp(min=0)
     believed = torch.where(belief > 0, (belief * single).square(), -torch.inf)
-    figures = torch.cat([torch.maximum(remaining, believed), neurons])
-    centre = torch.where(part.left.isnan(), torch.nan, figures)
+    debiased = torch.cat([torch.maximum(remaining, believed), neurons])
+    centre = torch.where(figures.left.isnan(), torch.nan, debiased)
     # of pairs, relabelings subtract too much and the jackknife too little, so the interval spans both
-    return replace(part, centre=centre, upper=torch.maximum(centre, part.left) if unions.paired else centre)
+    return replace(figures, centre=centre, upper=torch.maximum(centre, figures.left) if unions.paired else centre)
 
 
 def _interval(
-    part: Part, figure: int, power: int, confidence: float, num_folds: int, p_value: float | None
+    figures: _Figures, figure: int, power: int, confidence: float, num_folds: int, p_value: float | None
 ) -> Interval | None:
     """Return the interval around a debiased figure; None where the variance is unknown.
 
     It holds 0 if and only if the test at the same level finds no difference.
     """
-    jackknife = part.jackknife(figure)
+    jackknife = figures.jackknife(figure)
     if isnan(jackknife.variance):
         return None
     spread = student_quantile((1 + confidence) / 2, jackknife.freedom) * jackknife.variance**0.5
-    centre, upper = part.centre[figure], part.upper[figure]
-    value, low, high = root(torch.stack([centre, centre - spread, upper + spread]).double(), power).tolist()
+    centre, upper = figures.centre[figure], figures.upper[figure]
+    value, low, high = _root(torch.stack([centre, centre - spread, upper + spread]).double(), power).tolist()
     differs = p_value is not None and p_value <= 1 - confidence
     return Interval(value, low if differs or p_value is None else 0.0, high, confidence, num_folds, differs)

@@ -1,20 +1,28 @@
-"""Explain in words how two DNAs differ: by properties of images, and by named changes that explain the shift."""
+"""Words for DNAs: names of neurons, known distances beside a distance, and how two DNAs differ.
+
+They differ by properties of images, and by named changes that explain the shift.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torchmetrics_dna.dna.changes import LEAST_EXPLAINED
 from torchmetrics_dna.dna.gaussian import GaussianDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.histogram import HistogramDNA
-from torchmetrics_dna.files.visible import p_in_words, percent
+from torchmetrics_dna.extractors.presets import PRESETS
+from torchmetrics_dna.files.damage import read_json
+from torchmetrics_dna.files.visible import p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.changes import CHANGES
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, property_in_words
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torchmetrics_dna.dna.base import DNA
     from torchmetrics_dna.dna.changes import ChangeDictionary, NamedChange
     from torchmetrics_dna.functional.permutation import PermutationTest
@@ -48,6 +56,68 @@ _LEAST_UNTESTED = 10  # images on a side, for words without a test
 _LIKE_NONE = "; no known change, such as blur or JPEG compression, accounts for half of the difference"
 _FILES = " files"  # the end of the names of shares of formats
 _MIN_SHIFT = 0.2  # standard deviations between means, for a property to be called higher or lower
+_BESIDE = "image preparations (properties)"
+
+
+def name_of(layer: str, number: int) -> str:
+    """Return the number of a neuron within a layer as text, or the name of a property.
+
+    Example:
+        >>> name_of("head", 7), name_of("properties", 3)
+        ('7', 'brightness')
+
+    """
+    return PROPERTIES[number] if layer == LAYER and number < len(PROPERTIES) else str(number)
+
+
+def in_words(layer: str, number: int) -> str:
+    """Return the name of a neuron with its layer.
+
+    Example:
+        >>> in_words("head", 7), in_words("properties", 3)
+        ('head neuron 7', 'brightness (properties)')
+
+    """
+    name = name_of(layer, number)
+    return f"{layer} neuron {number}" if name == str(number) else f"{name} ({layer})"
+
+
+class ScaleMark(NamedTuple):
+    """Distance that a known change makes, in bins, corrected for sampling noise: mean and range over draws."""
+
+    name: str
+    mean: float
+    least: float
+    most: float
+
+
+class Scale(NamedTuple):
+    """Distances of known changes, measured with one extractor, its layers, bins and ranges."""
+
+    marks: tuple[ScaleMark, ...]  # ascending
+    images: str  # on each side of a draw, in words
+    num_draws: int
+
+
+def scale_for(dna: HistogramDNA) -> Scale | None:
+    """Return the packaged scale of distances from this DNA; None unless it was measured in exactly this way."""
+    preset = PRESETS.get(dna.extractor)
+    record = None if preset is None or preset.scale is None else _read_scale(preset.scale)
+    if record is None or record["measured_with"] != measured_with(dna):
+        return None
+    return Scale(tuple(ScaleMark(**mark) for mark in record["marks"]), record["images"], record["draws"])
+
+
+def measured_with(dna: HistogramDNA) -> dict[str, Any]:
+    """Return all that a distance in bins depends on beside the images, in json's types."""
+    # properties measured beside the network are not among the neurons
+    return {key: value for key, value in dna._identity().items() if key != _BESIDE}
+
+
+@lru_cache(maxsize=2)
+def _read_scale(path: Path) -> dict[str, Any]:
+    record: dict[str, Any] = read_json(path, dict)
+    return record
 
 
 class PropertyDifference(NamedTuple):
@@ -140,13 +210,13 @@ class Explanation:
         """A after the changes, and the share of the difference that they account for."""
         assert self.changes
         assert self.unexplained is not None
-        share = percent(round(1 - self.unexplained, 2))
+        share = f"{100 - 100 * self.unexplained:.0f} %"
         return f"{self.names[0]} after {_changes_in_words(self.changes)}, which accounts for {share} of the difference"
 
     def __str__(self) -> str:
         (a, b), sentences = self.names, self.property_sentences
         if headline := self.headline:
-            p_value = "" if self.p_value is None else f" ({p_in_words(self.p_value)})"
+            p_value = "" if self.p_value is None else f" ({p_figure(self.p_value, 'p')})"
             sentences = [f"{headline}{p_value}.", *sentences]
         return " ".join(sentences) or f"No words are known for what differs between {a} and {b}."
 

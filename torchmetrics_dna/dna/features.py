@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, replace
-from functools import cached_property
-from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -14,8 +12,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self, override
 
-from torchmetrics_dna.dna.codec import Encoded, Joined, Stored, array_name
-from torchmetrics_dna.files.container import content_digest
+from torchmetrics_dna.dna.codec import ByLayer, Encoded, Stored, array_name
 from torchmetrics_dna.files.damage import check_type, parse_json
 from torchmetrics_dna.files.visible import images_in_words
 
@@ -29,7 +26,7 @@ if TYPE_CHECKING:
 class Features(Stored):
     """Spatial means of N neurons, image by image.
 
-    They are the real side of :class:`MIND`, :class:`CMMD` and :class:`PRDC`, and an index of images among which
+    They are the real side of the metrics MIND, CMMD and PRDC, and an index of images among which
     :func:`rank` looks up the nearest. In memory and in a file they take ``4 N`` bytes an image.
 
     Args:
@@ -81,11 +78,6 @@ class Features(Stored):
         """Name of the last layer."""
         return list(self.neurons)[-1]
 
-    @cached_property
-    def digest(self) -> str:
-        """Content digest, 16 hexadecimal digits."""
-        return content_digest(*self._encode()[:2])
-
     def select(self, layers: Sequence[str]) -> Self:
         """Select layers, in the order of this value; ValueError if a layer is missing."""
         if list(layers) == list(self.neurons):
@@ -96,7 +88,7 @@ class Features(Stored):
     @override
     def _encode(self) -> Encoded:
         described, _, _ = super()._encode()
-        described |= {"preparation": self.preparation, "num_images": self.num_images}
+        described["num_images"] = self.num_images
         arrays = {
             array_name("features", layer): _bytes_of(self.values[:, columns])
             for layer, columns in self.neurons.slices.items()
@@ -108,7 +100,7 @@ class Features(Stored):
 
     @classmethod
     @override
-    def _decode(cls, header: dict[str, Any], arrays: Joined, **fields: Any) -> Self:
+    def _decode(cls, header: dict[str, Any], arrays: ByLayer, **fields: Any) -> Self:
         number = check_type("num_images", header["dna"]["num_images"], int)
         columns = []
         for layer, packed in arrays.parts("features").items():
@@ -117,20 +109,15 @@ class Features(Stored):
             if len(packed) != number:
                 raise ValueError(f"it has features of {len(packed)} images, but is of {number}")
             columns.append(torch.from_numpy(np.ascontiguousarray(packed).view("<f4").astype(np.float32)))
-        packed_names = arrays.single("names")
-        names = [] if packed_names is None else parse_json(packed_names.tobytes(), list)
+        names = parse_json(arrays.arrays["names"].tobytes(), list) if "names" in arrays.arrays else []
         fields |= {
             "values": columns[0] if len(columns) == 1 else torch.cat(columns, 1),
-            "preparation": check_type("preparation", header["dna"]["preparation"], dict, NoneType),
             "names": [check_type("name", name, str) for name in names],
         }
         return super()._decode(header, arrays, **fields)
 
     def __repr__(self) -> str:
         return f"Features({images_in_words(self.num_images)}, {self.extractor!r}, {self.neurons!r})"
-
-    def __deepcopy__(self, memo: dict[int, object]) -> Self:
-        return self  # immutable
 
 
 def _bytes_of(values: Tensor) -> np.ndarray[Any, Any]:

@@ -4,32 +4,28 @@ from __future__ import annotations
 
 import zipfile
 from dataclasses import replace
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.lib import format as npy
 
 from torchmetrics_dna.dna.gaussian import LayerGaussianDNA
 from torchmetrics_dna.files.atomic import replacing
-from torchmetrics_dna.files.container import plain_member, read_npy_header
+from torchmetrics_dna.files.container import read_npz
 from torchmetrics_dna.files.damage import refusing
-from torchmetrics_dna.files.limits import check_unpacked
 from torchmetrics_dna.images.addresses import asking, is_address, open_file, suffix_of
 from torchmetrics_dna.neurons.index import Neurons
 
 if TYPE_CHECKING:
     import os
 
-    from numpy.typing import NDArray
-
     from torchmetrics_dna.dna.base import DNA
 
 UNNAMED, LAYER, FEATURE = "statistics", "features", "inception_fid"
 PICKLES = (".pkl", ".pt")
-_MEMBERS = ("mu.npy", "sigma.npy")
+_ARRAYS = ("mu", "sigma")
+_MEMBERS = {f"{name}.npy" for name in _ARRAYS}
 _PICKLE = (
     "is a pickle, which can run any code when it is read; where you trust it, write what fd takes:"
     " numpy.savez('x.npz', mu=..., sigma=...), in EDM2's files of stats['fid'] or stats['fd_dinov2'], and in"
@@ -51,7 +47,7 @@ def is_statistics(path: str | os.PathLike[str]) -> bool:
         return _first_member(str(path)) in _MEMBERS
     try:
         with zipfile.ZipFile(path) as archive:
-            return set(archive.namelist()) >= {*_MEMBERS}
+            return set(archive.namelist()) >= _MEMBERS
     except Exception:  # reported when the file is read
         return False
 
@@ -75,11 +71,16 @@ def load_fid_statistics(path: str | os.PathLike[str]) -> LayerGaussianDNA:
     """
     if suffix_of(str(path)) in PICKLES:
         raise ValueError(f"{str(path)!r} {_PICKLE}")
-    path = Path(path)
     with refusing(path, "statistics of FID"):
-        mean, cov = _read(path)
-        mu, sigma = (torch.from_numpy(np.array(values, np.float64)) for values in (mean, cov))
-        return LayerGaussianDNA(mu, {LAYER: sigma}, Neurons({LAYER: len(mean)}), 0, UNNAMED)
+        arrays = read_npz(path, _ARRAYS)
+        if any(array.dtype.kind != "f" for array in arrays.values()):
+            raise ValueError("its mu and sigma are not of floating point")
+        mean, cov = (torch.from_numpy(array.astype(np.float64)) for array in arrays.values())
+        if mean.ndim != 1 or cov.shape != (len(mean), len(mean)):
+            raise ValueError(
+                f"its mu and sigma are of shapes {tuple(mean.shape)} and {tuple(cov.shape)}, expected (n,) and (n, n)"
+            )
+        return LayerGaussianDNA(mean, {LAYER: cov}, Neurons({LAYER: len(mean)}), 0, UNNAMED)
 
 
 def save_fid_statistics(dna: LayerGaussianDNA, path: str | os.PathLike[str]) -> None:
@@ -135,27 +136,3 @@ def _first_member(address: str) -> str:
     except OSError:
         return ""
     return head[30 : 30 + int.from_bytes(head[26:28], "little")].decode("ascii", "replace")
-
-
-def _read(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
-    with zipfile.ZipFile(path) as archive:
-        headers = []
-        for name in _MEMBERS:
-            with archive.open(plain_member(archive, name)) as member:
-                headers.append(read_npy_header(member))
-        if any(dtype.kind != "f" for _, _, dtype in headers):
-            raise ValueError("its mu and sigma are not of floating point")
-        mean_shape, cov_shape = (shape for shape, _, _ in headers)
-        if len(mean_shape) != 1 or cov_shape != (*mean_shape, *mean_shape):
-            raise ValueError(f"its mu and sigma are of shapes {mean_shape} and {cov_shape}, expected (n,) and (n, n)")
-        check_unpacked(path.stat().st_size, 8 * (prod(mean_shape) + prod(cov_shape)))
-        mean, cov = (_array(archive, name) for name in _MEMBERS)
-    return mean, cov
-
-
-def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
-    with archive.open(name) as member:
-        array = npy.read_array(member, allow_pickle=False)
-        if member.read(1):  # reading to the end also makes zipfile verify the checksum
-            raise ValueError(f"its array {name!r} goes on after its end")
-    return np.asarray(array)

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from typing_extensions import Self, override
 
-from torchmetrics_dna.dna.base import DNA, check_comparable, check_enough
-from torchmetrics_dna.dna.codec import Encoded, Joined, array_name, split_arrays
+from torchmetrics_dna.dna.base import DNA
+from torchmetrics_dna.dna.codec import ByLayer, Encoded, array_name, split_arrays
 from torchmetrics_dna.functional.frechet import dna_frechet
 from torchmetrics_dna.functional.layer_frechet import layer_frechet_distance
 from torchmetrics_dna.neurons.ranges import LARGEST
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from torchmetrics_dna.neurons.index import Neurons
 
@@ -51,6 +51,7 @@ class GaussianDNA(DNA):
     """
 
     kind: ClassVar[str] = "gaussian"
+    _distance = "dna-fd", 2
 
     mean: Tensor
     var: Tensor
@@ -93,32 +94,18 @@ class GaussianDNA(DNA):
         return replace(self, mean=self.mean[index], var=self.var[index], neurons=neurons)
 
     @override
-    def distances(self, other: GaussianDNA) -> Tensor:
-        """Compute the Fréchet distance of each neuron, in squared activations, shape ``(N,)``, float64.
-
-        Raises:
-            ValueError: If extractor or neurons differ.
-            RuntimeError: If either has fewer than two images, and thus no variance.
-
-        """
-        check_comparable(self, other)
-        check_enough(self, other, "dna-fd")
+    def _distances(self, other: GaussianDNA) -> Tensor:
         device = self.mean.device
         return dna_frechet(self.mean, self.var, other.mean.to(device), other.var.to(device), reduction="none")
-
-    @override
-    def _moved(self, device: torch.device | str) -> GaussianDNA:
-        return replace(self, mean=self.mean.to(device), var=self.var.to(device))
 
     @override
     def _absorb(self, other: GaussianDNA) -> dict[str, Any]:
         if self.statistics == "activations":
             raise ValueError("Gaussians of activations can't be merged; merge the histograms that they are from")
-        theirs = other.to(self.mean.device)
-        mean, var = merge_moments(
-            (self.mean, self.var, self.num_images), (theirs.mean, theirs.var, other.num_images), torch.square
-        )
-        return {"mean": mean, "var": var, "num_images": self.num_images + other.num_images}
+        theirs, counts = other.to(self.mean.device), (self.num_images, other.num_images)
+        mean, shift = _merged_mean(self.mean, theirs.mean, *counts)
+        var = _merged_spread(self.var, theirs.var, shift.square(), *counts)
+        return {"mean": mean, "var": var, "num_images": sum(counts)}
 
     @override
     def _identity(self, **more: Any) -> dict[str, Any]:
@@ -134,7 +121,7 @@ class GaussianDNA(DNA):
 
     @classmethod
     @override
-    def _decode(cls, header: dict[str, Any], arrays: Joined, **fields: Any) -> Self:
+    def _decode(cls, header: dict[str, Any], arrays: ByLayer, **fields: Any) -> Self:
         fields |= {field: arrays.flat(field) for field in ("mean", "var")}
         return super()._decode(header, arrays, statistics=header["dna"]["statistics"], **fields)
 
@@ -166,6 +153,7 @@ class LayerGaussianDNA(DNA):
     """
 
     kind: ClassVar[str] = "layer-gaussian"
+    _distance = "fd", 2
 
     mean: Tensor
     cov: Mapping[str, Tensor]
@@ -191,15 +179,11 @@ class LayerGaussianDNA(DNA):
     def has_unknown_size(self) -> bool:
         return not self.num_images and any(bool(cov.any()) for cov in self.cov.values())
 
-    @override
-    def _moved(self, device: torch.device | str) -> LayerGaussianDNA:
-        return replace(self, mean=self.mean.to(device), cov={name: cov.to(device) for name, cov in self.cov.items()})
-
     def to_gaussian(self) -> GaussianDNA:
         """Return the mean and variance of each neuron: the diagonals."""
         var = torch.cat([cov.diagonal() for cov in self.cov.values()]).clamp(min=0)
         folds = tuple(fold for fold in self.folds if isinstance(fold, GaussianDNA))
-        return GaussianDNA(self.mean, var, self.neurons, self.num_images, self.extractor, folds=folds, **self.origin)
+        return GaussianDNA(self.mean, var, self.neurons, self.num_images, folds=folds, notes=self.notes, **self.origin)
 
     @override
     def _take(self, positions: Tensor, neurons: Neurons) -> LayerGaussianDNA:
@@ -211,16 +195,7 @@ class LayerGaussianDNA(DNA):
         return replace(self, mean=self.mean[positions], cov=cov, neurons=neurons)
 
     @override
-    def distances(self, other: LayerGaussianDNA) -> Tensor:
-        """Compute the Fréchet distance (fd) of each layer, in squared activations, shape ``(layers,)``, float64.
-
-        Raises:
-            ValueError: If extractor or neurons differ.
-            RuntimeError: If either has fewer than two images, and thus no covariance.
-
-        """
-        check_comparable(self, other)
-        check_enough(self, other, "fd")
+    def _distances(self, other: LayerGaussianDNA) -> Tensor:
         mine, theirs = self.by_layer(), other.to(self.mean.device).by_layer()
         return torch.stack([layer_frechet_distance(*mine[layer], *theirs[layer]) for layer in self.neurons])
 
@@ -233,13 +208,13 @@ class LayerGaussianDNA(DNA):
     def _absorb(self, other: LayerGaussianDNA) -> dict[str, Any]:
         if self.has_unknown_size or other.has_unknown_size:
             raise ValueError("These DNAs can't be merged: one does not say of how many images it is")
-        mine, theirs = self.by_layer(), other.to(self.mean.device).by_layer()
-        means, cov = [], {}
-        for layer in self.neurons:
-            a, b = (*mine[layer], self.num_images), (*theirs[layer], other.num_images)
-            mean, cov[layer] = merge_moments(a, b, lambda shift: torch.outer(shift, shift))
-            means.append(mean)
-        return {"mean": torch.cat(means), "cov": cov, "num_images": self.num_images + other.num_images}
+        theirs, counts = other.to(self.mean.device), (self.num_images, other.num_images)
+        mean, shift = _merged_mean(self.mean, theirs.mean, *counts)
+        cov = {
+            layer: _merged_spread(self.cov[layer], theirs.cov[layer], torch.outer(shifts, shifts), *counts)
+            for layer, shifts in self.neurons.split(shift).items()
+        }
+        return {"mean": mean, "cov": cov, "num_images": sum(counts)}
 
     @override
     def _encode(self) -> Encoded:
@@ -251,7 +226,7 @@ class LayerGaussianDNA(DNA):
 
     @classmethod
     @override
-    def _decode(cls, header: dict[str, Any], arrays: Joined, **fields: Any) -> Self:
+    def _decode(cls, header: dict[str, Any], arrays: ByLayer, **fields: Any) -> Self:
         cov = {}
         for layer, triangle in arrays.parts("cov").items():
             n = arrays.neurons[layer]
@@ -285,15 +260,14 @@ def check_moments(values: Tensor, field: str) -> None:
         raise ValueError(f"Argument `{field}` expected to be at most {LARGEST}, but got {largest}")
 
 
-def merge_moments(
-    a: tuple[Tensor, Tensor, int], b: tuple[Tensor, Tensor, int], square: Callable[[Tensor], Tensor]
-) -> tuple[Tensor, Tensor]:
-    """Merge the means, unbiased (co)variances and numbers of images of two sets (Chan et al., 1979).
-
-    ``square`` is applied to the shift of the means: elementwise for variances, the outer product for covariances.
-    """
-    (mean_a, var_a, count_a), (mean_b, var_b, count_b) = a, b
-    total = count_a + count_b
+def _merged_mean(mean_a: Tensor, mean_b: Tensor, count_a: int, count_b: int) -> tuple[Tensor, Tensor]:
+    """Merge the means of two sets; return the mean of both, and the shift from A to B."""
     shift = mean_b - mean_a
-    scatter = var_a * (count_a - 1) + var_b * (count_b - 1) + square(shift) * (count_a * count_b / max(1, total))
-    return mean_a + shift * (count_b / max(1, total)), scatter / max(1, total - 1)
+    return mean_a + shift * (count_b / max(1, count_a + count_b)), shift
+
+
+def _merged_spread(spread_a: Tensor, spread_b: Tensor, squares: Tensor, count_a: int, count_b: int) -> Tensor:
+    """Merge unbiased (co)variances, given the squares of the shift of the means (Chan et al., 1979)."""
+    total = count_a + count_b
+    scatter = spread_a * (count_a - 1) + spread_b * (count_b - 1) + squares * (count_a * count_b / max(1, total))
+    return scatter / max(1, total - 1)

@@ -12,16 +12,8 @@ from torch import Tensor
 from typing_extensions import Self, override
 
 from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid, regrid_
-from torchmetrics_dna.dna.base import DNA, check_comparable, check_enough
-from torchmetrics_dna.dna.codec import (
-    Encoded,
-    Joined,
-    array_name,
-    check_planes,
-    from_planes,
-    split_arrays,
-    to_planes,
-)
+from torchmetrics_dna.dna.base import DNA
+from torchmetrics_dna.dna.codec import ByLayer, Encoded, array_name, check_planes, from_planes, split_arrays, to_planes
 from torchmetrics_dna.dna.gaussian import GaussianDNA
 from torchmetrics_dna.files.damage import check_type
 from torchmetrics_dna.files.visible import images_in_words
@@ -62,6 +54,7 @@ class HistogramDNA(DNA):
     """
 
     kind: ClassVar[str] = "histogram"
+    _distance = "dna-emd", 1
 
     counts: Tensor
     neurons: Neurons
@@ -104,10 +97,6 @@ class HistogramDNA(DNA):
         """Bins of a self-ranging histogram, on the device of the counts."""
         return self._grid(self.known_ranges, self.num_bins)
 
-    @override
-    def _moved(self, device: torch.device | str) -> HistogramDNA:
-        return replace(self, counts=self.counts.to(device))
-
     def to_gaussian(self) -> GaussianDNA:
         """Compute the mean and variance of all activations of each neuron, from the centers of their bins.
 
@@ -124,7 +113,8 @@ class HistogramDNA(DNA):
         shares = self.counts.double().div_(self.counts.sum(1, keepdim=True).clamp(min=1))
         mean = (shares * centers).sum(1)
         var = centers.sub_(mean[:, None]).square_().mul_(shares).sum(1)
-        return GaussianDNA(mean, var, self.neurons, self.num_images, self.extractor, "activations", **self.origin)
+        more = {"statistics": "activations", "notes": self.notes, **self.origin}
+        return GaussianDNA(mean, var, self.neurons, self.num_images, **more)
 
     @override
     def _take(self, positions: Tensor, neurons: Neurons) -> HistogramDNA:
@@ -153,18 +143,7 @@ class HistogramDNA(DNA):
         return replace(self, counts=counts[:, :num_bins].contiguous())
 
     @override
-    def distances(self, other: HistogramDNA) -> Tensor:
-        """Compute the Earth Mover's Distance of each neuron, in bins, shape ``(N,)``, float64.
-
-        Between self-ranging DNAs, the unit is the bin of this DNA's range, with its margin, under fixed bounds.
-
-        Raises:
-            ValueError: If extractor, neurons, bins or bounds differ, or a neuron has no counts.
-            RuntimeError: If either has no images.
-
-        """
-        check_comparable(self, other)
-        check_enough(self, other, "dna-emd", least=1)
+    def _distances(self, other: HistogramDNA) -> Tensor:
         device = self.counts.device
         if not self.self_ranging:
             return dna_emd(self.counts, other.counts.to(device), reduction="none")
@@ -237,7 +216,7 @@ class HistogramDNA(DNA):
 
     @classmethod
     @override
-    def _decode(cls, header: dict[str, Any], arrays: Joined, **fields: Any) -> Self:
+    def _decode(cls, header: dict[str, Any], arrays: ByLayer, **fields: Any) -> Self:
         dna, neurons, ranges = header["dna"], arrays.neurons, None
         num_bins = check_type("num_bins", dna["num_bins"], int)
         if dna["ranges"] is not None:

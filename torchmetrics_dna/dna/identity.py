@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.extractors.timm_models import untagged
+from torchmetrics_dna.extractors import DNAExtractor
+from torchmetrics_dna.extractors.build import untagged
+from torchmetrics_dna.images.resize import RESIZES
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from torchmetrics_dna.dna.base import DNA
+    from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.neurons.index import Neurons
+
+_ARGUMENTS = ("resize", "input_size", "crop", "mean", "std", "dtype", "channels")  # of DNAExtractor, in a preparation
 
 
 def identity(
@@ -43,20 +48,55 @@ def identity(
     return {name: value for name, value in properties.items() if value is not None}
 
 
-def differences(*identities: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Return the properties that differ, with their values; a property unknown to an identity matches any value."""
-    differing = {}
-    for name in dict.fromkeys(chain.from_iterable(identities)):
-        candidates = [each[name] for each in identities if each.get(name) is not None]
-        values = [value for i, value in enumerate(candidates) if value not in candidates[:i]]
-        if len(values) > 1:
-            differing[name] = values
-    return differing
-
-
 def check_same(
     message: str, *identities: Mapping[str, Any], remedy: str = "", error: type[Exception] = ValueError
 ) -> None:
-    """Raise an error that names the values of the first difference, if any; its text begins with ``message``."""
-    for name, values in differences(*identities).items():
-        raise error(f"{message}, their {name} differ: {' and '.join(map(repr, values))}{remedy}")
+    """Raise an error that names the values of the first difference, if any; its text begins with ``message``.
+
+    A property unknown to an identity matches any value.
+    """
+    for name in {name: None for each in identities for name in each}:
+        known = [each[name] for each in identities if each.get(name) is not None]
+        distinct = [value for i, value in enumerate(known) if value not in known[:i]]
+        if len(distinct) > 1:
+            raise error(f"{message}, their {name} differ: {' and '.join(map(repr, distinct))}{remedy}")
+
+
+def extractor_of(dna: DNA | Features, layers: Sequence[str] | None = None, **settings: Any) -> DNAExtractor:
+    """Build the extractor that made a DNA, with its layers and its preparation of images as far as they are known.
+
+    Args:
+        dna: The DNA.
+        layers: Names of the layers; by default those of the DNA.
+        settings: Further keyword arguments of :class:`DNAExtractor`.
+
+    Raises:
+        ValueError: If no preset or timm model has the name of the extractor, or an argument is invalid.
+
+    """
+    arguments = {
+        key: value
+        for key, value in (dna.preparation or {}).items()
+        if key in _ARGUMENTS and value is not None and (key != "resize" or value in RESIZES)
+    }
+    # without a size, images were not resized, or an official file does not record the size
+    if "input_size" not in arguments:
+        arguments.pop("resize", None)
+    else:
+        arguments["input_size"] = tuple(arguments["input_size"])
+    try:
+        return DNAExtractor(dna.extractor, layers=layers or list(dna.neurons), **(arguments | settings))
+    except ValueError as err:
+        raise ValueError(
+            f"Can't build the extractor {dna.extractor!r} of this DNA; give it as `feature`: {err}"
+        ) from err
+
+
+def check_made_by(dna: DNA | Features, extractor: DNAExtractor) -> None:
+    """Raise ValueError if a DNA has another extractor, weights or preparation of images; what is unknown matches."""
+    check_same(
+        "The given DNA and `feature` don't fit",
+        identity(**dna.origin),
+        identity(extractor.name, extractor.weights_digest, extractor.preparation),
+        remedy="; leave `feature` and its options out to take the DNA's",
+    )

@@ -1,4 +1,7 @@
-"""Load DNA files of any kind and origin: ours or official ones, on disk or on the hub."""
+"""Tell DNA files from others, describe and load them: ours or official ones, on disk, at addresses or on the hub.
+
+Descriptions of our files take no torch, whose import takes seconds, so what needs it is imported where it is used.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +12,21 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
-from torchmetrics_dna.dna.base import DNA, merged
-from torchmetrics_dna.dna.fid_statistics import PICKLES, is_statistics, load_fid_statistics
-from torchmetrics_dna.dna.gaussian import GaussianDNA, LayerGaussianDNA
-from torchmetrics_dna.dna.histogram import HistogramDNA
-from torchmetrics_dna.dna.paths import check_dna_file, is_official
-from torchmetrics_dna.dna.vdna import load_vdna, with_ranges
-from torchmetrics_dna.files.container import is_container
+from torchmetrics_dna.files.container import Arrays, content_digest, is_container, read_container
+from torchmetrics_dna.files.damage import refusing
 from torchmetrics_dna.files.download import PREFIX, fetch
 from torchmetrics_dna.images.addresses import download, is_address, suffix_of
-from torchmetrics_dna.images.arrays import holds_images
-from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from torchmetrics_dna.dna.base import DNA
+    from torchmetrics_dna.neurons.ranges import ActivationRanges
 
     Ranges = ActivationRanges | str | os.PathLike[str] | None
 
-_D = TypeVar("_D", bound=DNA)
+_D = TypeVar("_D", bound="DNA")
+_KINDS = ("histogram", "gaussian", "layer-gaussian")
 
 
 def load_dna(path: str | os.PathLike[str], ranges: Ranges = None) -> DNA:
@@ -46,11 +46,36 @@ def load_dna(path: str | os.PathLike[str], ranges: Ranges = None) -> DNA:
         ValueError: If it is not a DNA file, is damaged, or has ranges other than ``ranges``.
 
     """
+    from torchmetrics_dna.dna.fid_statistics import PICKLES, is_statistics, load_fid_statistics
+    from torchmetrics_dna.dna.vdna import load_vdna
+    from torchmetrics_dna.neurons.ranges import ActivationRanges
+
     if suffix_of(str(path)) in PICKLES:  # refused without fetching it
         return load_fid_statistics(path)
     with _local_copy(path) as file:
-        read = next((read for claims, read in _OTHER_FORMATS if claims(file)), _read_own)
-        return read(file, ranges)
+        if is_official(file):
+            official = load_vdna(file, ranges)
+            if isinstance(official, ActivationRanges):
+                raise ValueError(f"{str(file)!r} holds activation ranges, not a DNA; load_vdna reads them")
+            return official
+        return load_fid_statistics(file) if is_statistics(file) else _load_own(file, ranges)
+
+
+def _load_own(path: str | os.PathLike[str], ranges: Ranges) -> DNA:
+    """Read a file of ours, of any kind; ValueError if it was counted within other ranges."""
+    from torchmetrics_dna.dna import DNA
+    from torchmetrics_dna.dna.vdna import with_ranges
+
+    _check_dna_file(path)
+    dna = DNA.load(path)
+    bounded = with_ranges(dna, ranges)
+    theirs, given = (getattr(each, "ranges", None) for each in (dna, bounded))
+    if theirs and given and theirs.digest != given.digest:
+        raise ValueError(
+            f"{str(path)!r} was counted within the ranges {theirs.digest} ({theirs.label}), but argument `ranges`"
+            f" gives {given.digest} ({given.label})"
+        )
+    return bounded
 
 
 def merge_files(paths: Sequence[str | os.PathLike[str]]) -> DNA:
@@ -64,6 +89,8 @@ def merge_files(paths: Sequence[str | os.PathLike[str]]) -> DNA:
         ValueError: If a file can't be read, or the DNAs are not comparable.
 
     """
+    from torchmetrics_dna.dna.base import merged
+
     seen: dict[str, str] = {}
 
     def load(path: str | os.PathLike[str]) -> DNA:
@@ -92,6 +119,8 @@ def given_dna(
         TypeError: If it is not a DNA of class ``kind``.
 
     """
+    from torchmetrics_dna.dna.gaussian import GaussianDNA, LayerGaussianDNA
+
     if reference is None:
         return []
     value: Any = reference
@@ -106,8 +135,69 @@ def given_dna(
     return [value]
 
 
+def describe(path: str) -> dict[str, Any]:
+    """Check a DNA file of any kind and return a JSON-serializable description of it.
+
+    Args:
+        path: File, stem or address that :func:`load_dna` reads.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        OSError: If the hub or an address can't be read.
+        ValueError: If it is not a DNA file, or damaged.
+
+    """
+    if not is_address(path) and not path.startswith(PREFIX):
+        _check_dna_file(path)
+        if Path(path).is_file() and is_container(path):
+            header, arrays = read_container(path)
+            with refusing(path, "a DNA file"):
+                if header["dna"]["kind"] in _KINDS:
+                    return _described(header["dna"], arrays, header)
+    dna = load_dna(path)
+    with refusing(path, "a DNA file"):
+        return _described(*dna._encode_all())
+
+
+def _described(dna: Mapping[str, Any], arrays: Arrays, remarks: Mapping[str, Any]) -> dict[str, Any]:
+    """Build the description from the encoded parts of a file."""
+    import numpy as np
+
+    from torchmetrics_dna.dna.codec import array_name, check_planes, from_planes
+    from torchmetrics_dna.neurons.index import Neurons
+
+    unfolded = {name: array for name, array in arrays.items() if not name.startswith("folds/")}
+    neurons, kind = Neurons.from_list(dna["layers"]), dna["kind"]
+    description = {
+        "kind": kind,
+        "digest": content_digest({key: value for key, value in dna.items() if key != "folds"}, unfolded),
+        "extractor": dna["extractor"],
+        "weights_digest": dna["weights"],
+        "preparation": dna["preparation"],
+        "num_images": dna["num_images"],
+        "num_folds": len(dna.get("folds", [])),
+        "num_neurons": neurons.total,
+    }
+    layers: dict[str, dict[str, int]] = {layer: {"neurons": width} for layer, width in neurons.items()}
+    if kind == "histogram":
+        num_bins, ranges = dna["num_bins"], dna["ranges"]
+        description["num_bins"] = num_bins
+        description["ranges"] = ranges and {"name": remarks.get("ranges_name"), **ranges}
+        for layer, width in neurons.items():
+            planes, num_values = arrays[array_name("counts", layer)], dna["num_values"][layer]
+            check_planes(planes, (width, num_bins), num_values)
+            counts = from_planes(planes, np.empty((width, num_bins), np.int64))
+            layers[layer] |= {"values": num_values, "largest count": int(counts.max())}
+    if kind == "gaussian":
+        description["statistics"] = dna["statistics"]
+    return {**description, "notes": remarks.get("notes", ""), "layers": layers}
+
+
 def is_dna_path(source: Any) -> TypeGuard[str | os.PathLike[str]]:
     """True if an argument that may also be images is the path of a DNA file."""
+    from torchmetrics_dna.dna.fid_statistics import is_statistics
+    from torchmetrics_dna.images.arrays import holds_images
+
     if not isinstance(source, (str, os.PathLike)):
         return False
     text = str(source)
@@ -119,33 +209,33 @@ def is_dna_path(source: Any) -> TypeGuard[str | os.PathLike[str]]:
         return is_official(text) or not Path(text).is_file() or is_container(text) or not holds_images(text)
     if Path(text).is_dir():
         return False
-    return any(claims(text) for claims, _ in _OTHER_FORMATS) or (Path(text).is_file() and is_container(text))
+    return is_official(text) or is_statistics(text) or (Path(text).is_file() and is_container(text))
 
 
-def _read_own(path: str | os.PathLike[str], ranges: Ranges) -> DNA:
-    """Read a file of ours, of any kind; ValueError if it was counted within other ranges."""
-    check_dna_file(path)
-    dna = DNA.load(path)
-    if ranges is None or not isinstance(dna, HistogramDNA):
-        return dna
-    bounded = with_ranges(dna, ranges)
-    if dna.ranges is not None and dna.ranges.digest != bounded.known_ranges.digest:
-        raise ValueError(
-            f"{str(path)!r} was counted within the ranges {dna.ranges.digest} ({dna.ranges.label}), but argument"
-            f" `ranges` gives {bounded.known_ranges.digest} ({bounded.known_ranges.label})"
-        )
-    return bounded
+def is_official(path: str | os.PathLike[str]) -> bool:
+    """True if a path is either of the two files of the official implementation, or their stem and no file itself."""
+    pair = vdna_pair(path)
+    return pair is not None and not is_container(pair[1])
 
 
-def _read_official(path: str | os.PathLike[str], ranges: Ranges) -> DNA:
-    official = load_vdna(path, ranges)
-    if isinstance(official, ActivationRanges):
-        raise ValueError(f"{str(path)!r} holds activation ranges, not a DNA; load_vdna reads them")
-    return official
+def vdna_pair(path: str | os.PathLike[str]) -> tuple[Path, Path] | None:
+    """Return the ``.json`` and ``.npz`` of a path that is either of them or their stem; None unless both exist."""
+    path = Path(path)
+    if path.is_file():  # an existing file is never a stem
+        if path.suffix not in (".json", ".npz"):
+            return None
+        path = path.with_suffix("")
+    pair = Path(f"{path}.json"), Path(f"{path}.npz")
+    return pair if all(file.is_file() for file in pair) else None
 
 
-# formats of others: a predicate on a local path, and its reader
-_OTHER_FORMATS = ((is_official, _read_official), (is_statistics, lambda path, _: load_fid_statistics(path)))
+def _check_dna_file(path: str | os.PathLike[str]) -> None:
+    """Raise FileNotFoundError unless a file or an official pair exists."""
+    if not Path(path).is_file() and not is_official(path):
+        if Path(path).is_dir():
+            raise FileNotFoundError(f"{str(path)!r} is a folder, not a DNA file; make the DNA of its images first")
+        name = Path(path).name
+        raise FileNotFoundError(f"There is no DNA file {str(path)!r}, nor an official {name}.json with {name}.npz")
 
 
 @contextmanager
@@ -153,27 +243,27 @@ def _local_copy(path: str | os.PathLike[str]) -> Iterator[str | os.PathLike[str]
     """Yield a local path of a DNA; a file at an address is deleted when the context exits."""
     if str(path).startswith(PREFIX):
         yield _fetched(str(path))
-        return
-    if not is_address(path):
+    elif is_address(path):
+        with TemporaryDirectory() as folder:
+            file = Path(folder, f"x{suffix_of(path)}")  # the suffix tells the format
+            download(path, file)
+            try:
+                yield file
+            except ValueError as err:
+                raise ValueError(str(err).replace(str(file), path)) from err
+    else:
         yield path
-        return
-    with TemporaryDirectory() as folder:
-        file = Path(folder, f"x{suffix_of(path)}")  # the suffix tells the format
-        download(path, file)
-        try:
-            yield file
-        except ValueError as err:
-            raise ValueError(str(err).replace(str(file), path)) from err
 
 
 def _fetched(reference: str) -> Path:
     """Fetch a DNA from the hub; for an official pair both files, into the same folder."""
-    file = reference.rpartition("/")[2]
-    if Path(file).suffix == ".npz":
-        path = fetch(reference)
-        if not is_container(path) and not is_statistics(path):
-            fetch(reference.removesuffix(".npz") + ".json")
-        return path
-    stem = reference.removesuffix(".json")
-    fetch(f"{stem}.npz")
-    return fetch(f"{stem}.json")
+    from torchmetrics_dna.dna.fid_statistics import is_statistics
+
+    if not reference.endswith(".npz"):
+        stem = reference.removesuffix(".json")
+        fetch(f"{stem}.npz")
+        return fetch(f"{stem}.json")
+    path = fetch(reference)
+    if not is_container(path) and not is_statistics(path):
+        fetch(reference.removesuffix(".npz") + ".json")
+    return path

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self, override
 
-from torchmetrics_dna.dna.codec import Encoded, Joined, Stored, split_arrays
+from torchmetrics_dna.dna.codec import ByLayer, Encoded, Stored, split_arrays
 from torchmetrics_dna.dna.identity import check_same, identity
 from torchmetrics_dna.files.damage import check_type
 from torchmetrics_dna.functional.reduction import check_weights
@@ -75,7 +75,7 @@ class NeuronWeights(Stored):
 
     @classmethod
     @override
-    def _decode(cls, header: dict[str, Any], arrays: Joined, **fields: Any) -> Self:
+    def _decode(cls, header: dict[str, Any], arrays: ByLayer, **fields: Any) -> Self:
         name = check_type("notes", header.get("notes", ""), str)
         return super()._decode(header, arrays, weights=arrays.flat("weight"), name=name, **fields)
 
@@ -100,18 +100,14 @@ def resolve_weights(
         return None
     if isinstance(weights, (str, os.PathLike)):
         weights = NeuronWeights.load(weights)
-    if not isinstance(weights, NeuronWeights):
-        return _not_all_zero(check_weights(weights, neurons.total))
-    check_same(
-        f"{weights!r} can't be used here",
-        identity(weights.extractor, weights.weights_digest, neurons=weights.neurons),
-        identity(extractor, weights_digest, neurons=neurons),
-    )
-    return _not_all_zero(weights.weights)
-
-
-def _not_all_zero(weights: Tensor) -> Tensor:
-    """Return weights; ValueError if all are 0, with which any two sets would be equal."""
-    if not weights.any():
+    if isinstance(weights, NeuronWeights):
+        check_same(
+            f"{weights!r} can't be used here",
+            identity(**weights.origin, neurons=weights.neurons),
+            identity(extractor, weights_digest, neurons=neurons),
+        )
+        weights = weights.weights
+    resolved = check_weights(weights, neurons.total)
+    if not resolved.any():  # any two sets would be equal
         raise ValueError("Argument `neuron_weights` expected to have a weight other than 0, but all are 0")
-    return weights
+    return resolved

@@ -16,7 +16,7 @@ from typing_extensions import Self
 
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.changes import ChangeDictionary
-from torchmetrics_dna.dna.codec import Joined, Stored
+from torchmetrics_dna.dna.codec import ByLayer, Stored
 from torchmetrics_dna.dna.distance import Distance
 from torchmetrics_dna.dna.distances import DISTANCES, PROTOCOLS
 from torchmetrics_dna.files.container import Arrays, read_container, write_container
@@ -38,12 +38,12 @@ _HOMES = {  # modules of the classes that files hold, imported when a file is re
     "DistanceMatrix": "comparisons.distance_matrix",
     "Evidence": "dna.evidence",
     "Interval": "dna.evidence",
-    "Jackknife": "dna.jackknife",
+    "Jackknife": "dna.evidence",
     "Measured": "jobs.measure",
     "Nearest": "singles.nearest",
     "PermutationTest": "functional.permutation",
     "Ranking": "singles.ranking",
-    "Result": "dna.distance",
+    "Result": "dna.result",
     "Versions": "comparisons.versions",
 }
 
@@ -100,11 +100,9 @@ class _Encoder:
 
     def __init__(self) -> None:
         self.arrays: Arrays = {}
-        self._numbers: dict[int, int] = {}
-        self._alive: list[Any] = []  # ids are of living objects only
+        self._seen: dict[int, tuple[int, Any]] = {}  # number and value by id, which is of a living object only
 
     def encode(self, value: Any) -> Any:
-        """Return a value in json's types."""
         if value is None or isinstance(value, (bool, int, str)):
             return value
         if isinstance(value, float):
@@ -115,16 +113,14 @@ class _Encoder:
             return {"tuple": [self.encode(item) for item in value]}
         if isinstance(value, Mapping) and not isinstance(value, Neurons) and not is_dataclass(value):
             return {"dict": [[self.encode(key), self.encode(item)] for key, item in value.items()]}
-        if id(value) in self._numbers:
-            return {"again": self._numbers[id(value)]}
+        if id(value) in self._seen:
+            return {"again": self._seen[id(value)][0]}
         entry = self._entry(value)
-        self._numbers[id(value)] = len(self._alive)
-        self._alive.append(value)
+        self._seen[id(value)] = len(self._seen), value
         return entry
 
     def _entry(self, value: Any) -> dict[str, Any]:
-        kind = type(value).__name__
-        place = str(len(self.arrays))
+        kind, place = type(value).__name__, str(len(self.arrays))
         if isinstance(value, Tensor):
             dtype = str(value.dtype).removeprefix("torch.")
             if dtype not in _STORED or (dtype == "int64" and (value.abs() > _MOST_INTEGER).any()):
@@ -154,7 +150,6 @@ class _Decoder:
         self._objects: list[Any] = []
 
     def decode(self, value: Any) -> Any:
-        """Return a value from json's types."""
         if isinstance(value, list):
             return [self.decode(item) for item in value]
         if not isinstance(value, dict):
@@ -182,11 +177,14 @@ class _Decoder:
             return (PROTOCOLS if published else DISTANCES)[name]
         if tag == "stored":
             described, remarks, place = content
-            parts = ((name.partition("/"), array) for name, array in self._arrays.items())
-            own = {name: array for (before, _, name), array in parts if before == place}
+            own = {
+                name.removeprefix(f"{place}/"): array
+                for name, array in self._arrays.items()
+                if name.startswith(f"{place}/")
+            }
             kinds: dict[str, type[Stored]] = {**DNA._kinds(), **ChangeDictionary._kinds()}
-            joined = Joined(own, Neurons.from_list(described["layers"]))
-            return kinds[described["kind"]]._decode({"dna": described, **remarks}, joined)
+            arrays = ByLayer(own, Neurons.from_list(described["layers"]))
+            return kinds[described["kind"]]._decode({"dna": described, **remarks}, arrays)
         if tag not in _HOMES:
             raise ValueError(f"it holds a {tag!r}, which this version does not know")
         kind = getattr(import_module(f"torchmetrics_dna.{_HOMES[tag]}"), tag)

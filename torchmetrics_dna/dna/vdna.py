@@ -16,7 +16,7 @@ from torch import Tensor
 from torchmetrics_dna.dna.base import DNA
 from torchmetrics_dna.dna.gaussian import GaussianDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.histogram import HistogramDNA
-from torchmetrics_dna.dna.paths import vdna_pair
+from torchmetrics_dna.dna.load import vdna_pair
 from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.container import read_npz
 from torchmetrics_dna.files.damage import check_type, read_json, refusing
@@ -25,6 +25,9 @@ from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable, Mapping
+
+    Ranges = ActivationRanges | str | os.PathLike[str] | None
 
 _LARGEST = np.iinfo(np.int32).max  # official files hold int32, and wrap
 _VERSION = "0.1.1"  # version of vdna with this format
@@ -32,9 +35,7 @@ _RANGES = "activation-ranges"
 _KINDS = ("histogram", "gaussian", "layer-gaussian", _RANGES)
 
 
-def load_vdna(
-    path: str | os.PathLike[str], ranges: ActivationRanges | str | os.PathLike[str] | None = None
-) -> DNA | ActivationRanges:
+def load_vdna(path: str | os.PathLike[str], ranges: Ranges = None) -> DNA | ActivationRanges:
     """Read files of the official implementation; pickles in them are never loaded.
 
     Args:
@@ -70,7 +71,7 @@ def load_vdna(
             raise ValueError(f"it is of kind {brief(kind)}, expected one of {', '.join(_KINDS)}")
     with refusing(npz, "an official file"):
         value = _value(npz, kind, neurons, num_bins, common)
-    return with_ranges(value, ranges) if isinstance(value, HistogramDNA) and ranges is not None else value
+    return with_ranges(value, ranges) if isinstance(value, DNA) else value
 
 
 def save_vdna(value: DNA | ActivationRanges, path: str | os.PathLike[str]) -> None:
@@ -100,45 +101,49 @@ def save_vdna(value: DNA | ActivationRanges, path: str | os.PathLike[str]) -> No
         about.write_text(described, encoding="utf-8")
 
 
-def _value(npz: Path, kind: str, neurons: Neurons, num_bins: int, common: dict[str, Any]) -> DNA | ActivationRanges:
-    """Read the value of the arrays of an official ``.npz``."""
-    if kind == _RANGES:
-        low, high = (_flat(npz, neurons, end, "<f4") for end in ("min", "max"))
-        return ActivationRanges(low, high, neurons, "scale")
-    if kind == "gaussian":
-        mean, var = (_flat(npz, neurons, field, "<f4") for field in ("mu", "var"))
-        return GaussianDNA(mean, var, neurons, **common)
-    if kind == "layer-gaussian":
-        names = {layer: f"sigma-{layer}" for layer in neurons}
-        sigma = read_npz(npz, {name: ("<f8", [neurons[layer]] * 2) for layer, name in names.items()})
-        cov = {layer: torch.from_numpy(sigma[name].copy()) for layer, name in names.items()}
-        negative = next((layer for layer in neurons if (cov[layer].diagonal() < 0).any()), None)
-        if negative is not None:
-            raise ValueError(f"its array {names[negative]!r} has a negative variance")
-        return LayerGaussianDNA(_flat(npz, neurons, "mu", "<f8"), cov, neurons, **common)
-    arrays = read_npz(npz, {layer: ("<i4", [n, num_bins]) for layer, n in neurons.items()})
-    if any((counts < 0).any() for counts in arrays.values()):
-        raise ValueError("it has negative counts: more than 2^31 - 1 were written to it, and wrapped")
-    counts = torch.cat([torch.from_numpy(arrays[layer].astype(np.int64)) for layer in neurons])
-    return HistogramDNA(counts, neurons, None, **common)
-
-
-def with_ranges(dna: HistogramDNA, ranges: ActivationRanges | str | os.PathLike[str]) -> HistogramDNA:
-    """Set the activation ranges that the histograms span."""
+def with_ranges(dna: DNA, ranges: Ranges) -> DNA:
+    """Return histograms with the activation ranges that they span, if any are given; other DNAs as they are."""
+    if ranges is None or not isinstance(dna, HistogramDNA):
+        return dna
     loaded = ranges if isinstance(ranges, ActivationRanges) else ActivationRanges.load(ranges)
     return replace(dna, ranges=loaded.restrict(dna.neurons))
 
 
-def _flat(npz: Path, neurons: Neurons, field: str, dtype: str) -> Tensor:
-    names = {layer: f"{field}-{layer}" for layer in neurons}
-    arrays = read_npz(npz, {name: (dtype, [neurons[layer]]) for layer, name in names.items()})
-    return torch.from_numpy(np.concatenate([arrays[name] for name in names.values()]))
+def _value(npz: Path, kind: str, neurons: Neurons, num_bins: int, common: dict[str, Any]) -> DNA | ActivationRanges:
+    """Read the value of the arrays of an official ``.npz``."""
+
+    def by_layer(prefix: str, dtype: str, shape: Callable[[int], tuple[int, ...]]) -> dict[str, Tensor]:
+        arrays = read_npz(npz, [f"{prefix}{layer}" for layer in neurons])
+        for (name, array), n in zip(arrays.items(), neurons.values(), strict=True):
+            if (array.dtype.str, array.shape) != (dtype, shape(n)):
+                raise ValueError(
+                    f"its array {name!r} is {array.dtype.str} of shape {array.shape}, expected {dtype} of {shape(n)}"
+                )
+        return {layer: torch.from_numpy(arrays[f"{prefix}{layer}"].copy()) for layer in neurons}
+
+    def flat(prefix: str, dtype: str) -> Tensor:
+        return torch.cat(list(by_layer(prefix, dtype, lambda n: (n,)).values()))
+
+    if kind == _RANGES:
+        return ActivationRanges(flat("min-", "<f4"), flat("max-", "<f4"), neurons, "scale")
+    if kind == "gaussian":
+        return GaussianDNA(flat("mu-", "<f4"), flat("var-", "<f4"), neurons, **common)
+    if kind == "layer-gaussian":
+        cov = by_layer("sigma-", "<f8", lambda n: (n, n))
+        negative = next((layer for layer in neurons if (cov[layer].diagonal() < 0).any()), None)
+        if negative is not None:
+            raise ValueError(f"its array 'sigma-{negative}' has a negative variance")
+        return LayerGaussianDNA(flat("mu-", "<f8"), cov, neurons, **common)
+    counts = torch.cat([part.long() for part in by_layer("", "<i4", lambda n: (n, num_bins)).values()])
+    if (counts < 0).any():
+        raise ValueError("it has negative counts: more than 2^31 - 1 were written to it, and wrapped")
+    return HistogramDNA(counts, neurons, None, **common)
 
 
 def _official_arrays(value: DNA | ActivationRanges) -> dict[str, Any]:
-    def split(field: str, values: Tensor, dtype: type) -> dict[str, Any]:
+    def split(prefix: str, values: Tensor, dtype: type) -> dict[str, Any]:
         parts = value.neurons.split(values.cpu())
-        return {f"{field}{layer}": part.numpy().astype(dtype) for layer, part in parts.items()}
+        return {f"{prefix}{layer}": part.numpy().astype(dtype) for layer, part in parts.items()}
 
     if isinstance(value, ActivationRanges):
         return split("min-", value.minimum, np.float32) | split("max-", value.maximum, np.float32)
@@ -161,11 +166,13 @@ def _official_arrays(value: DNA | ActivationRanges) -> dict[str, Any]:
 
 def _description(value: DNA | ActivationRanges) -> dict[str, Any]:
     """Return the json that the official implementation would write."""
-    dna = value if isinstance(value, DNA) else None
-    kind = dna.kind if dna else _RANGES
-    histogram = isinstance(dna, HistogramDNA)
-    bins = dna.num_bins if isinstance(dna, HistogramDNA) else 0
-    preparation = (dna and dna.preparation) or {}
+    preparation: Mapping[str, Any] = {}
+    kind, notes, num_images, extractor = _RANGES, "", 0, "NotFilled"
+    if isinstance(value, DNA):
+        kind, preparation, notes = value.kind, value.preparation or {}, value.notes
+        num_images, extractor = value.num_images, value.extractor
+    histogram = isinstance(value, HistogramDNA)
+    bins = value.num_bins if isinstance(value, HistogramDNA) else 0
     return {
         "time_of_compute": f"{datetime.now():%I:%M%p on %B %d, %Y}",
         "vdna_version": _VERSION,
@@ -181,12 +188,12 @@ def _description(value: DNA | ActivationRanges) -> dict[str, Any]:
             "average_feats_spatially": kind in ("gaussian", "layer-gaussian"),
             "accumulate_spatial_feats_in_hist": histogram,
             "accumulate_sample_feats_in_hist": histogram,
-            "keep_only_min_max": dna is None,
+            "keep_only_min_max": kind == _RANGES,
             "normalise_feats": histogram,
             "hist_nb_bins": bins,
-            "description": dna.notes if dna else "",
+            "description": notes,
         },
-        "num_images": dna.num_images if dna else 0,
-        "feature_extractor_name": dna.extractor if dna else "NotFilled",
+        "num_images": num_images,
+        "feature_extractor_name": extractor,
         "neurons_list": dict(value.neurons),
     }

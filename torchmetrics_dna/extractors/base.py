@@ -1,29 +1,26 @@
-"""DNAExtractor: a frozen network whose activations describe images."""
+"""DNAExtractor: a frozen network whose activations describe images; its arguments, its identity, and its calls."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import replace
-from functools import cached_property
-from itertools import chain
+from functools import cached_property, lru_cache
+from math import isfinite
 from operator import index
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from torchmetrics_dna.extractors.build import Plan, half_of, plan
-from torchmetrics_dna.extractors.capture import capture, device_of, own_dtype
-from torchmetrics_dna.extractors.channels import channels_of, per_channel, standardised
-from torchmetrics_dna.extractors.compiled import CompiledCapture
-from torchmetrics_dna.extractors.cpu import PackedWeights, cut, rounding_alike
+from torchmetrics_dna.extractors.build import build, untagged
+from torchmetrics_dna.extractors.cpu import cut
 from torchmetrics_dna.extractors.guard import borrowing, float32_by_default, lock_of
-from torchmetrics_dna.extractors.layout import Layout, in_order, or_nan
+from torchmetrics_dna.extractors.runner import Runner
 from torchmetrics_dna.extractors.sharing import PooledLayer, Shareable, shared
-from torchmetrics_dna.extractors.timm_models import untagged
+from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.files.download import fetch
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, VERSION, image_properties
 from torchmetrics_dna.images.resize import Resize, check_resize, resize_tensor
@@ -32,19 +29,13 @@ from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Sequence
 
     from torchmetrics_dna.images.cells import Crop
 
 PROPERTY_RANGES = ActivationRanges(
     torch.zeros(len(PROPERTIES)), torch.ones(len(PROPERTIES)), Neurons({LAYER: len(PROPERTIES)}), name=LAYER
 )
-_SAMPLES = 16  # values of each tensor, to detect changes of weights
-# what torch says of inputs of another type than the weights
-_ABOUT_TYPES = re.compile(r"dtype|Byte|unsigned char|scalar type")
-# images per forward pass on the CPU: the buffers of more are so large that the system maps their pages anew for each
-# batch; matrix products, of which transformers consist, gain from more rows
-_AT_ONCE, _AT_ONCE_OF_TRANSFORMERS, _AT_ONCE_BYTES = 4, 8, 2**27
 
 
 class DNAExtractor(Shareable):
@@ -84,8 +75,8 @@ class DNAExtractor(Shareable):
             ``"properties"`` of :func:`~torchmetrics_dna.images.properties.image_properties`, whose neurons have names.
             It comes first, unless ``layers`` places it. The feature ``"properties"`` has only that layer, no network.
         compile: Whether to run a named network by ``torch.compile``, which pays for several thousand images. Torch
-            keeps the code in ``~/.cache/torch/inductor``, where later processes load it, unless
-            ``TORCHINDUCTOR_CACHE_DIR`` is set. Activations change by rounding, so counts differ from those without it.
+            keeps the code in the folder that ``TORCHINDUCTOR_CACHE_DIR`` names, by default a temporary one, where later
+            processes load it. Activations change by rounding, so counts differ from those without it.
         device: Device to move the network to; None to leave it in place (the CPU for a named network).
 
     Attributes:
@@ -95,7 +86,6 @@ class DNAExtractor(Shareable):
         bytes_per_image: Memory of the activations of one image, in bytes.
         allowed_channels: Numbers of channels that images may have.
         images_at_once: Maximum number of images per forward pass on the CPU, where larger batches are split.
-        network: The network.
 
     Raises:
         TypeError: If ``feature`` is neither a name nor a module.
@@ -110,8 +100,6 @@ class DNAExtractor(Shareable):
         {'block_0': (2, 16, 112, 112), 'head': (2, 1280, 7, 7)}
 
     """
-
-    network: nn.Module
 
     def __init__(
         self,
@@ -131,61 +119,60 @@ class DNAExtractor(Shareable):
         device: str | torch.device | None = None,
     ) -> None:
         super().__init__()
-        self.dtype = half_of(dtype)
+        self.dtype = _half(dtype)
         check_resize(crop, resize)
         with float32_by_default():
-            built = plan(feature, layers, weights_path)
-        self.name = built.name
+            built = build(feature, layers, weights_path)
+        preset, is_named = built.preset, not isinstance(feature, nn.Module)
+        self.name = preset.name
         self.crop: Crop = crop
-        self.input_size = built.input_size if input_size is None else _size(input_size)
-        self.resize: Resize = resize or built.resize
-        self.allowed_channels, self._channels = channels_of(built, channels, properties)
-        self.mean = per_channel("mean", built.mean if mean is None else mean, self._channels)
-        self.std = per_channel("std", built.std if std is None else std, self._channels)
+        self.input_size = preset.input_size if input_size is None else _size(input_size)
+        self.resize: Resize = resize or preset.resize
+        is_rgb = preset.input_size is not None or built.views == {}
+        self.allowed_channels, self._channels = _channels(self.name, channels, is_rgb, properties)
+        self.mean = _per_channel("mean", preset.mean if mean is None else mean, self._channels)
+        self.std = _per_channel("std", preset.std if std is None else std, self._channels)
         for name, is_set in (("crop", crop != "none"), ("resize", resize)):
             if is_set and self.input_size is None:
                 raise ValueError(f"Argument `{name}` goes with an `input_size`; this network takes images as they are")
-        # bypasses __setattr__, so that torch does not register it as a submodule
-        self.__dict__["network"] = built.network
-        self._own = not isinstance(feature, nn.Module)
-        if compile and not self._own:
+        if compile and not is_named:
             raise ValueError(
                 "Argument `compile` is for named networks, since it leaves hooks on submodules; give"
                 " `torch.compile(module)` as `feature`"
             )
-        self._memory_format = torch.contiguous_format  # of images and of convolution weights
-        self._packed = PackedWeights() if self._own else None  # a user's weights may change
-        self._packed_version: Hashable = None
-        self._known_weights: tuple[Hashable, str] | None = None
-        self._submodules = built.submodules
-        self.neurons = in_order(self._lay_out(built), layers or (), properties or feature == LAYER)
+        # not an attribute of torch's, so that the network is not registered as a submodule
+        self._runner = Runner(
+            built, self.input_size, self._channels, is_named=is_named, dtype=self.dtype, compiles=compile
+        )
         built.load()  # after the layout: probing a network without weights is faster
+        self.bytes_per_image, self.images_at_once = self._runner.bytes_per_image, self._runner.at_once
+        widths = self._runner.layout.widths if self._runner.layout else {}
+        order = [*(layer for layer in widths if layer not in (layers or ())), *(layers or ())]
+        if (properties or feature == LAYER) and LAYER not in order:
+            order.insert(0, LAYER)
+        self.neurons = Neurons({layer: widths.get(layer, len(PROPERTIES)) for layer in order})
         self.has_properties = LAYER in self.neurons
-        self._ranges = built.ranges
-        self._compiled = CompiledCapture(self.network, self._submodules) if compile else None
+        self._ranges = preset.ranges
+        self._known_weights: tuple[Hashable, str] | None = None
         if device is not None:
             self.to(device)
+
+    # Identity
+
+    @property
+    def network(self) -> nn.Module:
+        """The network."""
+        return self._runner.network
 
     @property
     def device(self) -> torch.device:
         """Device of the network."""
-        return device_of(self.network)
+        return self._runner.device
 
-    @cached_property
-    def ranges(self) -> ActivationRanges | None:
-        """Activation ranges for the weights, or None; downloaded on first use.
-
-        Raises:
-            OSError: If they can't be downloaded.
-
-        """
-        if self._ranges is None:
-            return PROPERTY_RANGES if list(self.neurons) == [LAYER] else None
-        path = self._ranges
-        if isinstance(path, str):
-            path = fetch(path, is_fixed=True, remedy="give it as `ranges`, or give `ranges='auto'`")
-        ranges = self._fitting(ActivationRanges.load(path))
-        return replace(ranges, name=ranges.name or self.name)
+    @property
+    def is_named(self) -> bool:
+        """True if the network was made by name, so that no code of the user's changes its weights."""
+        return self._runner.is_named
 
     @property
     def weights_version(self) -> Hashable:
@@ -195,31 +182,28 @@ class DNAExtractor(Shareable):
         counters, addresses and, of a user's module on the CPU, sampled values. On other devices, writes that torch does
         not count, such as to ``.data`` or by the replay of a CUDA graph, are missed.
         """
-        return _version_of(self.network, with_values=not self._own)
+        return self._runner.weights_version()
 
     @property
     def weights_digest(self) -> str:
         """Digest of the current weights of the network, 16 hexadecimal digits; computed anew where they changed."""
-        version = _version_of(self.network, with_values=not self._own, waits=True)
+        version = self._runner.weights_version(waits=True)
         if self._known_weights is None or self._known_weights[0] != version:
-            self._known_weights = version, self._hash_weights()
+            sha = hashlib.sha256()
+            tensors = self.network.state_dict()
+            tensors |= {name: buffer for name, buffer in self.network.named_buffers() if name not in tensors}
+            for name, tensor in tensors.items():
+                if isinstance(tensor, Tensor):  # a module may keep other things, too
+                    sha.update(name.encode())
+                    sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+            self._known_weights = version, sha.hexdigest()[:16]
         return self._known_weights[1]
-
-    def _hash_weights(self) -> str:
-        sha = hashlib.sha256()
-        tensors = self.network.state_dict()
-        tensors |= {name: buffer for name, buffer in self.network.named_buffers() if name not in tensors}
-        for name, tensor in tensors.items():
-            if isinstance(tensor, Tensor):  # a module may keep other things, too
-                sha.update(name.encode())
-                sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-        return sha.hexdigest()[:16]
 
     @property
     def digest(self) -> str:
         """Digest of the weights, the layers and the preparation of images, 16 hexadecimal digits."""
-        name = untagged(self.name)
-        settings = (self.weights_digest, name, dict(self.neurons), self._submodules, self.preparation)
+        name, submodules = untagged(self.name), self._runner.submodules
+        settings = (self.weights_digest, name, dict(self.neurons), submodules, self.preparation)
         return hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
 
     @property
@@ -239,6 +223,58 @@ class DNAExtractor(Shareable):
         }
         settings |= {"channels": self._channels} if self._channels != 3 else {}
         return settings | ({"properties": VERSION} if self.has_properties else {})
+
+    @cached_property
+    def ranges(self) -> ActivationRanges | None:
+        """Activation ranges for the weights, or None; downloaded on first use.
+
+        Raises:
+            OSError: If they can't be downloaded.
+
+        """
+        if self._ranges is None:
+            return PROPERTY_RANGES if list(self.neurons) == [LAYER] else None
+        path = self._ranges
+        if isinstance(path, str):
+            path = fetch(path, is_fixed=True, remedy="give it as `ranges`, or give `ranges='auto'`")
+        ranges = self._fitting(ActivationRanges.load(path))
+        return replace(ranges, name=ranges.name or self.name)
+
+    def resolve_ranges(
+        self, ranges: ActivationRanges | str | os.PathLike[str] | None = None
+    ) -> ActivationRanges | None:
+        """Return activation ranges for this extractor's layers: ``ranges``, read from a file, or packaged ones.
+
+        Returns:
+            The ranges; None if histograms are to range themselves: for ``"auto"``, for ranges of self-ranging
+            histograms, or by default without packaged ranges.
+
+        Raises:
+            ValueError: If layers or neurons do not match.
+            TypeError: If ``ranges`` is of another type.
+
+        """
+        if ranges is None:
+            return self.ranges
+        if ranges == "auto":
+            return None
+        if isinstance(ranges, (str, os.PathLike)):
+            ranges = ActivationRanges.load(ranges)
+        if not isinstance(ranges, ActivationRanges):
+            raise TypeError(
+                f"Argument `ranges` expected to be an ActivationRanges, a path or 'auto', but got {ranges!r}"
+            )
+        restricted = self._fitting(ranges)
+        # the range of a self-ranging histogram is no bound for another
+        return None if restricted.margin == "auto" else restricted
+
+    def _fitting(self, ranges: ActivationRanges) -> ActivationRanges:
+        """Restrict ranges to these neurons, with the fixed ranges of properties added."""
+        if self.has_properties and LAYER not in ranges.neurons:
+            ranges = ranges.beside(PROPERTY_RANGES)
+        return ranges.restrict(self.neurons)
+
+    # Calls
 
     def forward(self, imgs: Tensor, properties: Tensor | None = None, resized: bool = False) -> dict[str, Tensor]:
         """Compute the activations of a batch of images, neurons on axis 1.
@@ -277,92 +313,68 @@ class DNAExtractor(Shareable):
 
     def _run(self, imgs: Tensor, properties: Tensor | None = None) -> list[dict[str, Tensor]]:
         imgs = imgs.expand(-1, self._channels, -1, -1)  # repeats grey channels
-        self._meet(imgs.device)
-        with borrowing(self.network, self._own):
-            at_once = self.images_at_once if imgs.device.type == "cpu" else max(1, len(imgs))
-            parts = []
-            for rows in cut(len(imgs), at_once):
-                part = self._layout.read(self._outputs(imgs[rows], at_once), len(imgs[rows])) if self._layout else {}
+        self._runner.meet(imgs.device)
+        at_once = self.images_at_once if imgs.device.type == "cpu" else max(1, len(imgs))
+        parts = []
+        for rows in cut(len(imgs), at_once):
+            with borrowing(self.network, self.is_named):
+                part = self._outputs(imgs[rows], at_once)
                 if self.has_properties:
                     part[LAYER] = image_properties(imgs[rows]) if properties is None else properties[rows]
-                parts.append({layer: part[layer] for layer in self.neurons})
+            parts.append({layer: part[layer] for layer in self.neurons})
         return parts
 
-    def _meet(self, device: torch.device) -> None:
-        """Move a network of ours to the device of images; ValueError if a module of the user's is on another."""
-        if self._own:
-            self._move(device)
-            self._refresh()
-            return
-        devices = {tensor.device for tensor in chain(self.network.parameters(), self.network.buffers())}
-        # a module may be spread over devices, or fetch its weights from elsewhere
-        if len(devices) == 1 and device not in devices and not (found := devices.pop()).type == "meta":
-            raise ValueError(
-                f"The images are on {device}, but the network is on {found}; move either: `imgs.to({str(found)!r})`, or"
-                f" the metric, which takes the network along, `.to({str(device)!r})`"
-            )
-
-    def _move(self, device: torch.device) -> None:
-        if self.device != device:
-            with torch.inference_mode(False):  # or weights would be fit for inference alone
-                self.network.to(device)
-
-    def _refresh(self) -> None:
-        """Arrange a network of ours for its device, and drop what was made of weights that changed since.
-
-        On the CPU, convolutions are a quarter faster with channels last. A user's module stays as it is, since it may
-        take views of activations that channels last do not have.
-        """
-        memory_format = torch.channels_last if self.device.type == "cpu" else torch.contiguous_format
-        if self._compiled is None and memory_format is not self._memory_format:
-            with torch.inference_mode(False):
-                self.network.to(memory_format=memory_format)
-            self._memory_format = memory_format
-        version = self.weights_version
-        if self._packed is not None and version != self._packed_version:
-            self._packed.clear()
-            self._packed_version = version
-
     def _run_or_nan(self, imgs: Tensor) -> list[dict[str, Tensor]]:
-        return or_nan(self._run(imgs), in_unit_range(imgs))
+        """Replace activations by NaN if an image is out of range, without a device sync."""
+        parts, valid = self._run(imgs), in_unit_range(imgs)
+        with torch.inference_mode():
+            return [
+                {layer: torch.where(valid.to(values.device), values, torch.nan) for layer, values in part.items()}
+                for part in parts
+            ]
+
+    def _outputs(self, imgs: Tensor, at_once: int) -> dict[str, Tensor]:
+        """Return the activations of the network's layers for a part of a batch."""
+        if self._runner.layout is None:
+            return {}
+        return self._runner.activations(self._prepare(imgs), self._runner.layout, self.name, at_once)
+
+    def _prepare(self, imgs: Tensor) -> Tensor:
+        """Return images as the network takes them; a copy, since it may write to them."""
+        if self.input_size is None and self.mean is None and self.std is None:
+            takes = self._runner.layout and self._runner.layout.probed.dtype
+            imgs = imgs.to(takes) if takes and imgs.is_floating_point() else imgs
+            return imgs.clone()
+        imgs = resize_tensor(imgs, self.input_size or (imgs.shape[2], imgs.shape[3]), self.crop, self.resize)
+        if self.mean is self.std is None:
+            imgs = imgs.clone()
+        if self.mean is not None:
+            imgs = imgs - _on_device(self.mean, imgs.device)
+        if self.std is not None:
+            imgs = imgs / _on_device(self.std, imgs.device)
+        return imgs.to(self._runner.input_dtype)
 
     def pooled(self, layer: str) -> PooledLayer:
         """Return a module that computes the spatial means of a layer, ``(B, n)``, as ``feature`` of FID, KID etc."""
         return PooledLayer(self, layer)
 
-    def resolve_ranges(
-        self, ranges: ActivationRanges | str | os.PathLike[str] | None = None
-    ) -> ActivationRanges | None:
-        """Return activation ranges for this extractor's layers: ``ranges``, read from a file, or packaged ones.
+    def without_properties(self) -> DNAExtractor:
+        """Return the extractor without properties of images; itself if it does not have both.
 
-        Returns:
-            The ranges; None if histograms are to range themselves: for ``"auto"``, for ranges of self-ranging
-            histograms, or by default without packaged ranges.
-
-        Raises:
-            ValueError: If layers or neurons do not match.
-            TypeError: If ``ranges`` is of another type.
+        Example:
+            >>> DNAExtractor(layers=["head"], properties=True).without_properties().neurons
+            Neurons(1280 in 1 layer: head 1280)
 
         """
-        if ranges is None:
-            return self.ranges
-        if ranges == "auto":
-            return None
-        if isinstance(ranges, (str, os.PathLike)):
-            ranges = ActivationRanges.load(ranges)
-        if not isinstance(ranges, ActivationRanges):
-            raise TypeError(
-                f"Argument `ranges` expected to be an ActivationRanges, a path or 'auto', but got {ranges!r}"
-            )
-        restricted = self._fitting(ranges)
-        # the range of a self-ranging histogram is no bound for another
-        return None if restricted.margin == "auto" else restricted
+        neurons = network_of(self.neurons)
+        if neurons is None:
+            return self
+        reduced = copy(self)
+        reduced.__dict__.pop("ranges", None)  # cached for all neurons
+        reduced.neurons, reduced.has_properties = neurons, False
+        return reduced
 
-    def _fitting(self, ranges: ActivationRanges) -> ActivationRanges:
-        """Restrict ranges to these neurons, with the fixed ranges of properties added."""
-        if self.has_properties and LAYER not in ranges.neurons:
-            ranges = ranges.beside(PROPERTY_RANGES)
-        return ranges.restrict(self.neurons)
+    # torch
 
     def train(self, mode: bool = True) -> DNAExtractor:  # noqa: ARG002
         """Stay in evaluation mode: the network never trains."""
@@ -372,57 +384,22 @@ class DNAExtractor(Shareable):
         """Return the name and neurons, for ``repr``."""
         return f"{self.name!r}, {self.neurons}"
 
-    def _outputs(self, imgs: Tensor, at_once: int) -> dict[str, Tensor]:
-        prepared = self._prepare(imgs)
-        try:
-            # weights that autocast caches here would have no gradients in a context of the user's around it
-            with torch.autocast(imgs.device.type, self.dtype, enabled=self.dtype is not None, cache_enabled=False):
-                if self._compiled is not None:
-                    return self._compiled(prepared, at_once)
-                with rounding_alike(imgs.device, self._packed):
-                    edited = self._layout.probed.edited if self._layout else frozenset()
-                    return capture(self.network, self._submodules, prepared, edited, stops=self._own)
-        except RuntimeError as err:
-            if prepared.dtype == torch.uint8 and _ABOUT_TYPES.search(str(err)):
-                raise ValueError(
-                    f"{self.name} takes floats, but got uint8 images; give `mean` and `std`, such as (0.5, 0.5, 0.5)"
-                    " for both, with which images become floats, or a module that takes uint8"
-                ) from err
-            raise
-
-    def _prepare(self, imgs: Tensor) -> Tensor:
-        if self.input_size is None and self.mean is None and self.std is None:
-            takes = self._layout and self._layout.probed.dtype
-            imgs = imgs.to(takes) if takes and imgs.is_floating_point() else imgs
-            return imgs.clone()  # the network may write to them
-        imgs = resize_tensor(imgs, self.input_size or (imgs.shape[2], imgs.shape[3]), self.crop, self.resize)
-        imgs = imgs.clone() if self.mean is self.std is None else standardised(imgs, self.mean, self.std)
-        return imgs.to(own_dtype(self.network))
-
-    def _lay_out(self, built: Plan) -> Mapping[str, int]:
-        """Probe the layout of the layers in the network's outputs; return their numbers of neurons."""
-        self._layout: Layout | None = None
-        if built.outputs == ():  # no layer of the network is used
-            self.bytes_per_image, self.images_at_once = 4 * len(PROPERTIES), _AT_ONCE
-            return {}
-        if not self._own and self.device.type == "meta":
-            raise ValueError("The module is on the meta device, so it has no weights; load them before")
-        with lock_of(self.network), borrowing(self.network, self._own):
-            self._layout = Layout.of(built, self.input_size, self._channels)
-        self.bytes_per_image = self._layout.bytes_per_image
-        convolutions = sum(weight.ndim == 4 for weight in self.network.parameters())
-        at_once = _AT_ONCE if convolutions > 1 else _AT_ONCE_OF_TRANSFORMERS  # one makes patches
-        self.images_at_once = max(1, min(at_once, _AT_ONCE_BYTES // self.bytes_per_image))
-        return self._layout.widths
-
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> DNAExtractor:  # noqa: ARG002
         """Take only the device: other metrics share the network, or the user has it, in the dtype that it has."""
         with lock_of(self.network):
-            self._move(fn(torch.zeros(0, device=self.device)).device)
+            self._runner.move(fn(torch.zeros(0, device=self.device)).device)
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> DNAExtractor:
         return self
+
+
+def _half(dtype: str | torch.dtype | None) -> torch.dtype | None:
+    """Return the dtype for autocast, or None for that of the network."""
+    resolved = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
+    if resolved not in (None, torch.float16, torch.bfloat16):
+        raise ValueError(f"Argument `dtype` expected to be 'float16', 'bfloat16' or None, but got {dtype!r}")
+    return cast("torch.dtype | None", resolved)
 
 
 def _size(value: Any) -> tuple[int, int]:
@@ -436,24 +413,37 @@ def _size(value: Any) -> tuple[int, int]:
     return sides
 
 
-def _version_of(network: nn.Module, with_values: bool, waits: bool = False) -> Hashable:
-    """Return a cheap fingerprint of the weights: addresses, torch's version counters, and values if asked for.
+def _channels(name: str, channels: int, is_rgb: bool, properties: bool) -> tuple[tuple[int, ...], int]:
+    """Return the allowed numbers of channels of images, and the number of channels of the network's input."""
+    if not isinstance(channels, int) or channels < 1:
+        raise ValueError(f"Argument `channels` expected to be a positive integer, but got {channels!r}")
+    if is_rgb or channels == 3:
+        if channels not in (1, 3):
+            raise ValueError(
+                f"Argument `channels` expected to be 1 or 3 for {name}, which takes RGB, but got {channels};"
+                " give a module that takes so many"
+            )
+        return ((1, 3) if channels == 1 else (3,)), 3
+    if properties:
+        raise ValueError(f"Argument `properties` is for RGB images, but `channels` is {channels}; leave one out")
+    return (channels,), channels
 
-    Version counters miss writes to ``.data``, such as those of moving averages; these change the sampled values, which
-    are read on devices other than the CPU only if the host may wait.
-    """
-    return tuple(
-        (
-            tensor.data_ptr(),
-            None if tensor.is_inference() else tensor._version,
-            tensor.dtype,
-            _sample_of(tensor) if with_values and (waits or tensor.device.type == "cpu") else None,
-        )
-        for tensor in chain(network.parameters(), network.buffers())
-    )
+
+def _per_channel(name: str, values: Sequence[float] | None, channels: int) -> tuple[float, ...] | None:
+    """Return the numbers of an argument, one for each channel; None for None."""
+    if values is None:
+        return None
+    try:
+        numbers = tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        numbers = ()
+    if len(numbers) != channels or not all(map(isfinite, numbers)) or (name == "std" and min(numbers) <= 0):
+        what = "positive numbers" if name == "std" else "numbers"
+        raise ValueError(f"Argument `{name}` expected to have {channels} {what}, but got {numbers or values!r}")
+    return numbers
 
 
-def _sample_of(tensor: Tensor) -> tuple[float, ...]:
-    is_last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
-    flat = (tensor.detach().movedim(1, 3) if is_last else tensor.detach()).flatten()  # a view, without a copy
-    return tuple(flat[:: len(flat) // _SAMPLES + 1].tolist())
+@lru_cache
+def _on_device(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Cache constants on the device, since copying them there is a device sync."""
+    return torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]

@@ -1,110 +1,89 @@
-"""Resolve the arguments of DNAExtractor to a network and the outputs to read."""
+"""Resolve the arguments of DNAExtractor to a network, the layers to read, and a record of how images are prepared."""
 
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
 from torch import nn
 
 from torchmetrics_dna.extractors.architectures import build_network, without_weights
 from torchmetrics_dna.extractors.capture import submodules_in_words
 from torchmetrics_dna.extractors.checkpoints import load_weights
 from torchmetrics_dna.extractors.presets import PRESETS, Preset
-from torchmetrics_dna.extractors.timm_models import data_config, default_layers, is_timm_model, is_timm_name
-from torchmetrics_dna.extractors.views import View, plain, views_of
+from torchmetrics_dna.extractors.views import View
 from torchmetrics_dna.extractors.weights import find_ranges, find_weights, local_weights
 from torchmetrics_dna.images.properties import LAYER
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
-
-    from torchmetrics_dna.images.resize import Resize
-
 
 _SIZE_WITHOUT_NETWORK = 16, 16  # pixels; images are loaded at some size
+_CONTAINERS = ("blocks", "stages", "layers")  # of timm's models
+_FINAL_NORMS = ("norm", "bn2", "head.norm", "fc_norm")
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Network with its preprocessing and the outputs to read.
+class Built(NamedTuple):
+    """Network, and the layers to read.
 
     Attributes:
-        name: Name of the extractor.
+        preset: Name, preparation of images and ranges; those of a module of the user's, too.
         network: The network; until its weights are loaded, it may be on the meta device.
         submodules: ``{output: path}`` of the submodules to read; empty to read the network's own outputs.
-        outputs: Names of the outputs to read; None for all, empty if no layer of the network is used.
-        views: Output and view of each layer; empty if layers are the outputs themselves.
-        input_size: Height and width; None to leave images as they are.
-        resize: Method of resizing.
-        mean: Mean per channel, or None.
-        std: Standard deviation per channel, or None.
-        ranges: Path or reference of a file of activation ranges, or None.
+        views: Output and view of each layer; None for all outputs, empty if no layer of the network is used.
         load: Callback that loads the weights; a no-op if they are loaded already.
 
     """
 
-    name: str
+    preset: Preset
     network: nn.Module
-    submodules: Mapping[str, str] = field(default_factory=dict)
-    outputs: Sequence[str] | None = None
-    views: Mapping[str, View] = field(default_factory=dict)
-    input_size: tuple[int, int] | None = None
-    resize: Resize = "clean"
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    ranges: Path | str | None = None
+    submodules: Mapping[str, str] = {}
+    views: Mapping[str, View] | None = None
     load: Callable[[], None] = lambda: None
 
 
-def plan(feature: str | nn.Module, layers: Sequence[str] | None, weights_path: str | os.PathLike[str] | None) -> Plan:
+def build(feature: str | nn.Module, layers: Sequence[str] | None, weights_path: str | os.PathLike[str] | None) -> Built:
     """Resolve the arguments of :class:`DNAExtractor`; the layer of properties is not one of the network."""
     if layers is not None:
         _check_layer_names(layers)
     if feature == LAYER:
         if any(layer != LAYER for layer in layers or []):
             raise ValueError(f"Feature {LAYER!r} has no layers but {LAYER!r}, but got {list(layers or [])}")
-        return Plan(LAYER, nn.Identity(), outputs=(), input_size=_SIZE_WITHOUT_NETWORK)
+        return Built(_unpublished(LAYER, _SIZE_WITHOUT_NETWORK), nn.Identity(), views={})
     if layers is None:
-        return _plan(feature, None, weights_path)
-    sources, views = views_of([layer for layer in layers if layer != LAYER])
-    base = _plan(feature, sources or None, weights_path)
-    if not sources:
-        return replace(base, submodules={}, outputs=(), views={})
+        return _build(feature, None, weights_path)
+    views = {layer: View.of(layer) for layer in layers if layer != LAYER}
+    sources = list(dict.fromkeys(view.source for view in views.values()))
+    built = _build(feature, sources or None, weights_path)
+    if not views:
+        return built._replace(submodules={}, views={})
+    if any(view.steps for view in views.values()):  # ranges are those of outputs, not of views
+        built = built._replace(preset=replace(built.preset, ranges=None))
     # the outputs of a preset may be views themselves
-    own = {layer: view.after(base.views[view.source].steps) if base.views else view for layer, view in views.items()}
-    # ranges are those of outputs, not of views
-    return replace(base, views=own, ranges=base.ranges if plain(views) else None)
+    own = {layer: view.after(built.views[view.source].steps) if built.views else view for layer, view in views.items()}
+    return built._replace(views=own)
 
 
-def half_of(dtype: str | torch.dtype | None) -> torch.dtype | None:
-    """Return the dtype for autocast, or None for that of the network; ValueError for any other."""
-    resolved = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
-    if resolved not in (None, torch.float16, torch.bfloat16):
-        raise ValueError(f"Argument `dtype` expected to be 'float16', 'bfloat16' or None, but got {dtype!r}")
-    return cast("torch.dtype | None", resolved)
-
-
-def _plan(feature: str | nn.Module, layers: Sequence[str] | None, weights_path: str | os.PathLike[str] | None) -> Plan:
+def _build(
+    feature: str | nn.Module, layers: Sequence[str] | None, weights_path: str | os.PathLike[str] | None
+) -> Built:
     if isinstance(feature, nn.Module):
         if weights_path is not None:
             raise ValueError("Argument `weights_path` goes with a named extractor; load the weights into the module")
-        if is_timm_model(feature):
-            return _from_timm(feature, _timm_name(feature), layers)
-        return _from_module(feature, layers)
+        if hasattr(feature, "pretrained_cfg") and hasattr(feature, "forward_features"):  # built by timm
+            return _of_timm(feature, _timm_name(feature), layers)
+        return _of_module(feature, layers)
     if not isinstance(feature, str):
         raise TypeError(
             f"Got unknown input to argument `feature`: expected a name or an nn.Module, but got {feature!r}"
         )
     if feature in PRESETS:
-        return _from_preset(PRESETS[feature], layers, weights_path)
+        return _of_preset(PRESETS[feature], layers, weights_path)
     if is_timm_name(feature):
-        return _from_timm(_create(feature, weights_path), feature, layers)
+        return _of_timm(_fetched(feature, weights_path), feature, layers)
     import timm
 
     close = difflib.get_close_matches(feature, [*PRESETS, LAYER, *timm.list_models()], n=1)
@@ -114,7 +93,7 @@ def _plan(feature: str | nn.Module, layers: Sequence[str] | None, weights_path: 
     )
 
 
-def _from_preset(preset: Preset, layers: Sequence[str] | None, weights_path: str | os.PathLike[str] | None) -> Plan:
+def _of_preset(preset: Preset, layers: Sequence[str] | None, weights_path: str | os.PathLike[str] | None) -> Built:
     chosen = (preset.default_layers or list(preset.submodules)) if layers is None else layers
     for layer in chosen:
         if layer not in preset.submodules:
@@ -123,26 +102,22 @@ def _from_preset(preset: Preset, layers: Sequence[str] | None, weights_path: str
     path = find_weights(preset, weights_path)  # fail before building the network
     network = build_network(preset)
     views = {layer: View.of(preset.submodules[layer]) for layer in chosen}
-    return Plan(
-        preset.name,
+    return Built(
+        replace(preset, ranges=find_ranges(preset, weights_path)),
         network,
         {layer: view.source for layer, view in views.items()},
-        views={layer: View(layer, view.steps) for layer, view in views.items()},
-        input_size=preset.input_size,
-        resize=preset.resize,
-        mean=preset.mean,
-        std=preset.std,
-        ranges=find_ranges(preset, weights_path),
-        load=partial(load_weights, network, path, preset),
+        {layer: View(layer, view.steps) for layer, view in views.items()},
+        partial(load_weights, network, path, preset),
     )
 
 
-def _create(name: str, weights_path: str | os.PathLike[str] | None) -> nn.Module:
+def _fetched(name: str, weights_path: str | os.PathLike[str] | None) -> nn.Module:
+    """Build a model of timm with its weights, or with those of a file."""
     import timm
 
-    build = partial(timm.create_model, name, pretrained=weights_path is None)
+    create = partial(timm.create_model, name, pretrained=weights_path is None)
     try:
-        network: nn.Module = build() if weights_path is None else without_weights(build)
+        network: nn.Module = create() if weights_path is None else without_weights(create)
     except (OSError, RuntimeError) as err:
         raise RuntimeError(
             f"timm can't fetch the weights of {name!r} ({str(err).splitlines()[0]}); give a local file of them with"
@@ -153,20 +128,73 @@ def _create(name: str, weights_path: str | os.PathLike[str] | None) -> nn.Module
     return network
 
 
-def _from_timm(network: nn.Module, name: str, layers: Sequence[str] | None) -> Plan:
-    chosen = default_layers(network) if layers is None else layers
+def _of_timm(network: nn.Module, name: str, layers: Sequence[str] | None) -> Built:
+    from timm.data import resolve_model_data_config
+
+    chosen = _default_layers(network) if layers is None else layers
     _check_submodules(network, chosen)
-    size, mean, std = data_config(network)
-    return Plan(name, network, {layer: layer for layer in chosen}, input_size=size, mean=mean, std=std)
+    config = resolve_model_data_config(network)
+    preset = _unpublished(name, tuple(config["input_size"][1:]), tuple(config["mean"]), tuple(config["std"]))
+    return Built(preset, network, {layer: layer for layer in chosen})
 
 
-def _from_module(network: nn.Module, layers: Sequence[str] | None) -> Plan:
-    name = type(network).__name__
-    submodules = dict(network.named_modules())
+def _of_module(network: nn.Module, layers: Sequence[str] | None) -> Built:
+    preset, submodules = _unpublished(type(network).__name__), dict(network.named_modules())
     if layers is None or not any(layer in submodules for layer in layers):
-        return Plan(name, network, outputs=layers)
+        return Built(preset, network, views=None if layers is None else {layer: View(layer) for layer in layers})
     _check_submodules(network, layers)
-    return Plan(name, network, {layer: layer for layer in layers})
+    return Built(preset, network, {layer: layer for layer in layers})
+
+
+def _unpublished(name: str, input_size: tuple[int, int] | None = None, mean: Any = None, std: Any = None) -> Preset:
+    """Describe a network that is no preset."""
+    return Preset(name, "", {}, {}, "", "", input_size=input_size, mean=mean, std=std)
+
+
+def is_timm_name(name: str) -> bool:
+    """True if timm can build a model of this name (with or without a tag of weights)."""
+    import timm
+
+    return bool(timm.is_model(name.split(".")[0].removeprefix("timm/")))
+
+
+def untagged(name: str) -> str:
+    """Return the name of an extractor without timm's tag of weights, which their digest tells from others.
+
+    A timm model has one in its name or not, as it was given by name or as a module.
+
+    Example:
+        >>> untagged("timm/resnet18.a1_in1k")
+        'resnet18'
+
+    """
+    architecture, dot, _ = name.removeprefix("timm/").partition(".")
+    return architecture if (dot or architecture != name) and is_timm_name(name) else name
+
+
+def _timm_name(network: nn.Module) -> str:
+    config = network.pretrained_cfg
+    name = config.get("architecture") if isinstance(config, dict) else getattr(config, "architecture", None)
+    return str(name or type(network).__name__)
+
+
+def _default_layers(network: nn.Module) -> list[str]:
+    """Return the names of every block or stage of a timm model, and of its final norm."""
+    containers = {name: getattr(network, name, None) for name in _CONTAINERS}
+    paths = next(
+        (
+            [f"{name}.{child}" for child, _ in container.named_children()]
+            for name, container in containers.items()
+            if isinstance(container, (nn.Sequential, nn.ModuleList)) and len(container) > 1
+        ),
+        None,
+    )
+    if paths is None:
+        feature_info: Any = getattr(network, "feature_info", [])
+        paths = [info["module"] for info in feature_info if info.get("module")]
+    modules = dict(network.named_modules())
+    norms = [n for n in _FINAL_NORMS if n in modules and not isinstance(modules[n], nn.Identity)]
+    return paths + norms[:1]
 
 
 def _check_layer_names(layers: Sequence[str]) -> None:
@@ -183,13 +211,7 @@ def _check_submodules(network: nn.Module, layers: Sequence[str]) -> None:
         if layer not in names:
             close = difflib.get_close_matches(layer, names, n=1)
             meant = f"; did you mean {close[0]!r}?" if close else ""
-            name = type(network).__name__
             raise ValueError(
-                f"Unknown layer {layer!r}{meant}; the submodules of {name} are: {submodules_in_words(network)}"
+                f"Unknown layer {layer!r}{meant}; the submodules of {type(network).__name__} are:"
+                f" {submodules_in_words(network)}"
             )
-
-
-def _timm_name(network: nn.Module) -> str:
-    config = network.pretrained_cfg
-    name = config.get("architecture") if isinstance(config, dict) else getattr(config, "architecture", None)
-    return str(name or type(network).__name__)

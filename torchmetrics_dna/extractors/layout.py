@@ -1,4 +1,4 @@
-"""Layout of the layers in a network's outputs, and their size."""
+"""Layout of the layers in a network's outputs: which axis has the neurons, and how many there are."""
 
 from __future__ import annotations
 
@@ -6,19 +6,15 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from torchmetrics_dna.extractors.axes import neuron_axes
-from torchmetrics_dna.extractors.capture import Probed, probe, submodules_in_words
+from torchmetrics_dna.extractors.capture import Probed, probe, shapes_reached, submodules_in_words
 from torchmetrics_dna.extractors.views import View
-from torchmetrics_dna.images.properties import LAYER, PROPERTIES
-from torchmetrics_dna.neurons.index import Neurons
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from torchmetrics_dna.extractors.build import Plan
+    from torch import Tensor
+
+    from torchmetrics_dna.extractors.build import Built
 
 _DUMMY_SIZE = (224, 224)
 
@@ -43,7 +39,7 @@ class Layout:
     probed: Probed
 
     @classmethod
-    def of(cls, plan: Plan, size: tuple[int, int] | None, channels: int) -> Layout:
+    def of(cls, built: Built, size: tuple[int, int] | None, channels: int) -> Layout:
         """Probe the network with an image of this size and number of channels.
 
         Raises:
@@ -51,21 +47,19 @@ class Layout:
 
         """
         size = size or _DUMMY_SIZE
-        probed = probe(plan.network, plan.submodules, size, channels)
-        shapes: Mapping[str, torch.Size] = probed.shapes
-        for source in plan.outputs or []:
-            if source not in shapes:
+        probed = probe(built.network, built.submodules, size, channels)
+        views = built.views or {source: View(source) for source in probed.shapes}
+        for view in views.values():
+            if view.source not in probed.shapes:
                 raise ValueError(
-                    f"Unknown layer {source!r}; the network's outputs are: {', '.join(shapes)}; its submodules:"
-                    f" {submodules_in_words(plan.network)}"
+                    f"Unknown layer {view.source!r}; the network's outputs are: {', '.join(probed.shapes)}; its"
+                    f" submodules: {submodules_in_words(built.network)}"
                 )
-        shapes = {source: shapes[source] for source in plan.outputs or shapes}
-        views = plan.views or {source: View(source) for source in shapes}
+        shapes = {view.source: probed.shapes[view.source] for view in views.values()}
         for layer, view in views.items():
-            view.check(layer, shapes[view.source], plan.network)
-        axes = neuron_axes(plan.network, plan.submodules, shapes, size, channels)
-        outputs = {source: shape[axes[source]] for source, shape in shapes.items()}
-        widths = {layer: outputs[view.source] for layer, view in views.items()}
+            view.check(layer, shapes[view.source], built.network)
+        axes = _neuron_axes(built, shapes, size, channels)
+        widths = {layer: shapes[view.source][axes[view.source]] for layer, view in views.items()}
         for layer, width in widths.items():
             if not width:
                 raise ValueError(f"Layer {layer!r} has no neurons: it gives shape {tuple(shapes[views[layer].source])}")
@@ -102,18 +96,46 @@ class Layout:
         return activations
 
 
-@torch.inference_mode()
-def or_nan(parts: list[dict[str, Tensor]], valid: Tensor) -> list[dict[str, Tensor]]:
-    """Replace activations by NaN unless ``valid``, a bool tensor on their device; needs no device sync."""
-    return [
-        {layer: torch.where(valid.to(values.device), values, torch.nan) for layer, values in part.items()}
-        for part in parts
-    ]
+def _neuron_axes(
+    built: Built, shapes: Mapping[str, Sequence[int]], size: tuple[int, int], channels: int
+) -> dict[str, int]:
+    """Find the axis of neurons in each output: ``(B, n)``, ``(B, tokens, n)``, ``(B, n, H, W)`` or ``(B, H, W, n)``.
+
+    Raises:
+        ValueError: If an output has another number of dimensions, or its neurons are ambiguous.
+
+    """
+    axes: dict[str, int | None] = {}
+    for layer, shape in shapes.items():
+        if len(shape) not in (2, 3, 4):
+            raise ValueError(f"Layer {layer!r} gives shape {tuple(shape)}; expected 2, 3 or 4 dimensions")
+        axes[layer] = {2: 1, 3: 2}.get(len(shape)) or (_by_proportion(shape, size) if size[0] == size[1] else None)
+    taller: Mapping[str, Sequence[int]] = {}
+    if None in axes.values():
+        taller = shapes_reached(built.network, built.submodules, (2 * size[0], size[1]), channels)
+    for layer, shape in shapes.items():
+        axes[layer] = axes[layer] or _by_growth(shape, taller.get(layer, shape), size)
+        if axes[layer] is None:
+            raise ValueError(
+                f"Layer {layer!r} gives shape {tuple(shape)}, in which neurons can't be told from positions;"
+                " give another `input_size`, another layer, or a module that gives (B, tokens, n)"
+            )
+    return {layer: axis for layer, axis in axes.items() if axis is not None}
 
 
-def in_order(widths: Mapping[str, int], layers: Sequence[str], properties: bool) -> Neurons:
-    """Order the layers of a network by ``layers``, with properties first unless they are in ``layers``."""
-    order = [*(layer for layer in widths if layer not in layers), *layers]
-    if properties and LAYER not in order:
-        order.insert(0, LAYER)
-    return Neurons({layer: widths.get(layer, len(PROPERTIES)) for layer in order})
+def _by_proportion(shape: Sequence[int], size: tuple[int, int]) -> int | None:
+    """Find the neurons beside two axes with the aspect ratio of the image, or with a single position; else None."""
+    _, first, second, third = shape
+    channels_last, channels_first = (
+        height * size[1] == width * size[0] or height == width == 1
+        for height, width in ((first, second), (second, third))
+    )
+    if channels_last == channels_first:
+        return 1 if first == second == third == 1 else None
+    return 3 if channels_last else 1
+
+
+def _by_growth(shape: Sequence[int], taller: Sequence[int], size: tuple[int, int]) -> int | None:
+    """Find the neurons by the axis of positions that grows when images become taller; None if ambiguous."""
+    grown = tuple(axis for axis in (1, 2, 3) if taller[axis] != shape[axis])
+    return {(): _by_proportion(shape, size), (1,): 3, (2,): 1}.get(grown)

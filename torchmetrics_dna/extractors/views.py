@@ -8,10 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from torchmetrics_dna.images.properties import LAYER
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import nn
+
+    from torchmetrics_dna.neurons.index import Neurons
 
 _CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")  # of timm, transformers, torchvision and CLIP
 
@@ -75,15 +79,10 @@ class View(NamedTuple):
             tokens = tokens and step == "unit"
 
 
-def views_of(layers: Sequence[str]) -> tuple[list[str], dict[str, View]]:
-    """Return the outputs that layers need, each once, and the view of each layer."""
-    views = {layer: View.of(layer) for layer in layers}
-    return list(dict.fromkeys(view.source for view in views.values())), views
-
-
-def plain(views: Mapping[str, View]) -> bool:
-    """True if all layers are outputs without a view."""
-    return all(not view.steps for view in views.values())
+def network_of(neurons: Neurons) -> Neurons | None:
+    """Return the neurons without properties of images; None unless there are both."""
+    layers = [layer for layer in neurons if layer != LAYER]
+    return neurons.take(neurons.positions(layers)) if 0 < len(layers) < len(neurons) else None
 
 
 def _has_class_token(network: nn.Module, tokens: int) -> bool:

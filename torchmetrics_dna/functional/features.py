@@ -1,21 +1,303 @@
-"""Checks of the features of single images."""
+"""Metrics of the features of single images: KID, CMMD, MIND, precision and recall, inception score; all in float64."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import warnings
+from itertools import pairwise
 
-if TYPE_CHECKING:
-    from torch import Tensor
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+# as published, or as torchmetrics has them
+SUBSETS, SUBSET_SIZE = 100, 1000  # of KID
+CMMD_SCALE, _CMMD_SIGMA = 1000.0, 10.0
+NUM_PROJECTIONS, SEED, _MIND_SCALE = 1000, 2020, 3  # of MIND
+NEAREST = 5  # of density and coverage
+SPLITS, _SEED_OF_ORDER = 10, 2020  # of the inception score, as in torch-fidelity
+_CELLS = 1 << 22  # values at a time
 
 
-def check_features(a: Tensor, b: Tensor, name: str) -> None:
-    """Check two sets of features, each ``(images, n)``, for a distance of this name.
+def kernel_distance(a: Tensor, b: Tensor) -> tuple[float, float]:
+    """Compute KID between two sets of features by torchmetrics, with a fixed seed.
+
+    Args:
+        a: Features of A, shape ``(images, n)``.
+        b: Features of B, shape ``(images, n)``; the number of images may differ.
+
+    Returns:
+        Mean and standard deviation over 100 random subsets of 1000 images, or of the size of the smaller set. For sets
+        of one size up to that, the only subset is all images, with deviation 0.
 
     Raises:
-        ValueError: If shapes or dtypes are wrong, or a value is not finite.
-        RuntimeError: If a set is empty.
+        ValueError: If shapes do not match, or a value is not finite.
+        RuntimeError: If a set has fewer than two images.
+
+    Example:
+        >>> features = torch.rand(50, 8, generator=torch.Generator().manual_seed(0))
+        >>> mean, deviation = kernel_distance(features, features + 1)
+        >>> mean > 1, deviation
+        (True, 0.0)
 
     """
+    size = min(SUBSET_SIZE, len(a), len(b))
+    if size < 2:
+        raise RuntimeError(
+            f"More than one image is required for both sides to compute kid, but got {len(a)} and {len(b)}"
+        )
+    _check(a, b, "kid")
+    from torchmetrics.image.kid import KernelInceptionDistance  # a slow import
+
+    subsets = 1 if size == len(a) == len(b) else SUBSETS
+    # features are gathered already, so there is nothing to sync
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.filterwarnings("ignore", "Metric `Kernel Inception Distance` will save all", UserWarning)
+        torch.default_generator.manual_seed(0)
+        metric = KernelInceptionDistance(nn.Identity(), subsets, size, sync_on_compute=False)
+        metric.update(a.double(), real=True)
+        metric.update(b.double(), real=False)
+        mean, deviation = metric.compute()
+    return float(mean), float(deviation)
+
+
+def cmmd(embeddings_a: Tensor, embeddings_b: Tensor) -> Tensor:
+    r"""Compute CMMD (`Jayasumana et al., CVPR 2024 <https://arxiv.org/abs/2401.09603>`_) of two sets of embeddings.
+
+    .. math::
+        1000 \left( \overline{k(a, a')} + \overline{k(b, b')} - 2\, \overline{k(a, b)} \right), \qquad
+        k(x, y) = \exp\left(-\frac{|x - y|^2}{2 \sigma^2}\right), \quad \sigma = 10
+
+    with means over all pairs, including each image with itself: the biased estimator, as published. Rows are normalized
+    first. The computation is in float64; that of the published code in float32 is accurate to about three digits.
+
+    Args:
+        embeddings_a: Embeddings of A, ``(images, n)``, floating point; published for CLIP's projected embeddings.
+        embeddings_b: Embeddings of B, ``(images, n)``; the number of images may differ.
+
+    Returns:
+        A scalar, float64, 0 or more, without unit.
+
+    Raises:
+        ValueError: If shapes do not match, a value is not finite, or a row is all zeros.
+        RuntimeError: If a set is empty.
+
+    Example:
+        >>> a, b = torch.tensor([[1.0, 0.0], [2.0, 0.0]]), torch.tensor([[0.0, 3.0]])
+        >>> cmmd(a, b), cmmd(a, a)
+        (tensor(19.9003, dtype=torch.float64), tensor(0., dtype=torch.float64))
+
+    """
+    _check(embeddings_a, embeddings_b, "cmmd")
+    # sorted, so that rounding does not depend on the order of images
+    a, b = (rows[rows.sum(1).argsort()] for rows in (unit_rows(embeddings_a), unit_rows(embeddings_b)))
+    return CMMD_SCALE * (_mean_kernel(a, a) + _mean_kernel(b, b) - 2 * _mean_kernel(a, b)).clamp(min=0)
+
+
+def unit_rows(embeddings: Tensor) -> Tensor:
+    """Normalize rows, float64; ValueError if a row is all zeros."""
+    embeddings = embeddings.double()
+    norms = embeddings.norm(dim=1, keepdim=True)
+    if (norms == 0).any():
+        raise ValueError("Expected embeddings with a direction, but got a row of zeros")
+    unit: Tensor = embeddings / norms
+    return unit
+
+
+def kernel_less_one(a: Tensor, b: Tensor) -> Tensor:
+    """Compute CMMD's kernel of unit rows minus 1, its maximum, to keep precision; shape ``(len(a), len(b))``."""
+    return (((a @ b.T).clamp(max=1) - 1) / _CMMD_SIGMA**2).expm1()
+
+
+def _mean_kernel(a: Tensor, b: Tensor) -> Tensor:
+    total = a.new_zeros(())
+    for block in blocks(len(a), len(b), _CELLS):
+        rows = a[block]
+        if b is a:  # pairs of different rows count twice
+            total += kernel_less_one(rows, rows).sum() + 2 * kernel_less_one(rows, a[block.stop :]).sum()
+        else:
+            total += kernel_less_one(rows, b).sum()
+    return total / (len(a) * len(b))
+
+
+def mind(features_a: Tensor, features_b: Tensor, *, num_projections: int = NUM_PROJECTIONS, seed: int = SEED) -> Tensor:
+    r"""Compute the Monge Inception Distance (MIND) between two sets of features.
+
+    .. math::
+        \text{MIND} = \frac{3 n}{M} \sum_{m=1}^M \frac{1}{K} \sum_{k=1}^K \left( a^m_{(k)} - b^m_{(k)} \right)^2
+
+    where :math:`a^m_{(k)}` is the k-th smallest projection of A's features on direction m: the squared 2-Wasserstein
+    distance along a random direction, as the mean of M, times 3 n (`Berthet et al., 2026
+    <https://arxiv.org/abs/2605.06797>`_). Directions are drawn like those of torch-fidelity, so equal features
+    and seeds reproduce its values. A larger set is subsampled at random to the size of the smaller; only then does the
+    value depend on the order of rows.
+
+    Args:
+        features_a: Features of A, shape ``(images, n)``, floating point.
+        features_b: Features of B, shape ``(images, n)``; the number of images may differ.
+        num_projections: Number of directions, M.
+        seed: Seed of directions and subsample.
+
+    Returns:
+        A scalar, float64, 0 or more, in squared activations.
+
+    Raises:
+        ValueError: If shapes do not match, a value is not finite, or an argument has an invalid value.
+        RuntimeError: If a set is empty.
+
+    Example:
+        >>> features = torch.rand(50, 8, generator=torch.Generator().manual_seed(0))
+        >>> mind(features, features)
+        tensor(0., dtype=torch.float64)
+        >>> mind(features, features + 0.5, num_projections=10).shape
+        torch.Size([])
+
+    """
+    check_integer("num_projections", num_projections, least=1)
+    check_integer("seed", seed, least=0)
+    _check(features_a, features_b, "mind")
+    generator = torch.Generator().manual_seed(seed)
+    images = min(len(features_a), len(features_b))
+    a, b = (_subsample(features, images, generator).double() for features in (features_a, features_b))
+    directions = torch.randn(num_projections, a.shape[1], generator=generator)
+    directions = (directions / directions.norm(dim=1, keepdim=True)).to(a)
+    total = a.new_zeros(())
+    for block in blocks(num_projections, images, _CELLS):
+        sorted_a, sorted_b = ((directions[block] @ rows.T).sort(1).values for rows in (a, b))
+        total += (sorted_a - sorted_b).square().sum()
+    return total * _MIND_SCALE * a.shape[1] / (num_projections * images)
+
+
+def _subsample(features: Tensor, images: int, generator: torch.Generator) -> Tensor:
+    """Subsample rows at random; the generator is not used if all rows are needed."""
+    if len(features) == images:
+        return features
+    return features[torch.randperm(len(features), generator=generator)[:images].to(features.device)]
+
+
+def prdc(features_real: Tensor, features_fake: Tensor, nearest_k: int = NEAREST) -> dict[str, Tensor]:
+    r"""Compute precision, recall, density and coverage of fake features.
+
+    The ball of an image reaches to its k-th nearest neighbour in its own set. Precision is the share of fake images
+    inside a real ball, recall that of real images inside a fake one (`Kynkäänniemi et al., 2019
+    <https://arxiv.org/abs/1904.06991>`_). Density is the number of real balls that a fake image lies in, over k, and
+    coverage the share of real balls with a fake image inside (`Naeem et al., 2020
+    <https://arxiv.org/abs/2002.09797>`_). A copy of an image lies in its ball, also in one without extent. They depend
+    on the numbers of images: compare sets of one size.
+
+    Args:
+        features_real: Real features, shape ``(images, n)``, floating point.
+        features_fake: Fake features, shape ``(images, n)``; the number of images may differ.
+        nearest_k: Rank of the neighbour, k.
+
+    Returns:
+        ``precision``, ``recall``, ``density`` and ``coverage``, scalars, float64; higher is better. Density may be
+        above 1, the others are from 0 to 1.
+
+    Raises:
+        ValueError: If shapes do not match, a value is not finite, or ``nearest_k`` is not a positive integer.
+        RuntimeError: If a set has no more than ``nearest_k`` images.
+
+    Example:
+        >>> real = torch.arange(8.0)[:, None]
+        >>> {name: round(float(value), 3) for name, value in prdc(real, real + 2.2, nearest_k=1).items()}
+        {'precision': 0.75, 'recall': 0.75, 'density': 1.375, 'coverage': 0.75}
+
+    """
+    check_integer("nearest_k", nearest_k, least=1)
+    _check(features_real, features_fake, "prdc")
+    real, fake = features_real.double(), features_fake.double()
+    if min(len(real), len(fake)) <= nearest_k:
+        raise RuntimeError(
+            f"More than {nearest_k} images are required for both sides to compute prdc, but got {len(real)} and"
+            f" {len(fake)}"
+        )
+    radii, fake_radii = _radii(real, nearest_k), _radii(fake, nearest_k)
+    balls = torch.zeros(len(fake), dtype=torch.int64, device=real.device)
+    covered, recalled = (torch.zeros(len(real), dtype=torch.bool, device=real.device) for _ in range(2))
+    for rows in blocks(len(real), len(fake), _CELLS):
+        distances = _distances(real[rows], fake)
+        inside = (distances < radii[rows, None]) | (distances == 0)
+        balls += inside.sum(0)
+        covered[rows], recalled[rows] = inside.any(1), ((distances < fake_radii) | (distances == 0)).any(1)
+    return {
+        "precision": (balls > 0).double().mean(),
+        "recall": recalled.double().mean(),
+        "density": balls.double().mean() / nearest_k,
+        "coverage": covered.double().mean(),
+    }
+
+
+def _distances(a: Tensor, b: Tensor) -> Tensor:
+    """Compute the distances of all pairs of rows; 0 where only rounding is left."""
+    distances = torch.cdist(a, b)
+    # squares are differences of sums of n squares
+    rounding = (a.shape[1] * torch.finfo(a.dtype).eps) ** 0.5 * torch.maximum(a.norm(dim=1).max(), b.norm(dim=1).max())
+    return distances.masked_fill_(distances <= rounding, 0)
+
+
+def _radii(features: Tensor, nearest_k: int) -> Tensor:
+    """Compute the distance of each row to its k-th nearest other row."""
+    radii = features.new_empty(len(features))
+    for rows in blocks(len(features), len(features), _CELLS):
+        distances = _distances(features[rows], features)
+        distances.diagonal(rows.start).fill_(torch.inf)  # to itself
+        radii[rows] = distances.kthvalue(nearest_k, 1).values
+    return radii
+
+
+def inception_score(logits: Tensor, splits: int = SPLITS) -> tuple[float, float]:
+    r"""Compute the inception score (`Salimans et al., 2016 <https://arxiv.org/abs/1606.03498>`_) from logits.
+
+    The score of a split is :math:`\exp(\overline{KL(p(y|x) \,\|\, p(y))})`, the mean over its images. Images are
+    shuffled with a fixed seed, as torch-fidelity does, so that the score does not depend on how they are sorted.
+
+    Args:
+        logits: Logits of the images, shape ``(images, classes)``, floating point.
+        splits: Number of parts of the set; the score depends on their size.
+
+    Returns:
+        Mean and standard deviation (divided by the number of splits) of the scores of the splits; 1 or more, and higher
+        is better.
+
+    Raises:
+        ValueError: If a logit is not finite.
+        RuntimeError: If there are fewer images than splits.
+
+    Example:
+        >>> inception_score(torch.eye(10).mul(100))[0], inception_score(100 * torch.eye(2).repeat(20, 1))[0] > 1.5
+        (1.0, True)
+
+    """
+    if len(logits) < splits:
+        raise RuntimeError(f"At least {splits} images are required to compute is, but got {len(logits)}")
+    _check_finite(logits, "is")
+    order = torch.from_numpy(np.random.RandomState(_SEED_OF_ORDER).permutation(len(logits)))
+    logs = logits[order.to(logits.device)].double().log_softmax(1)
+    ends = [k * len(logs) // splits for k in range(splits + 1)]
+    scores = torch.stack([_score(logs[start:end]) for start, end in pairwise(ends)])
+    return float(scores.mean()), float(scores.std(correction=0))
+
+
+def _score(logs: Tensor) -> Tensor:
+    p = logs.exp()
+    score: Tensor = (p * (logs - p.mean(0).log())).nan_to_num(0).sum(1).mean().exp()
+    return score
+
+
+def blocks(rows: int, columns: int, cells: int) -> list[slice]:
+    """Return slices of rows, with at most so many cells each."""
+    size = max(1, cells // max(1, columns))
+    return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
+
+
+def check_integer(name: str, value: object, least: int) -> None:
+    """Raise ValueError unless an argument is an integer of at least ``least``."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"Argument `{name}` expected to be an integer of at least {least}, but got {value!r}")
+
+
+def _check(a: Tensor, b: Tensor, name: str) -> None:
+    """Check two sets of features, each ``(images, n)``, for a metric of this name."""
     shapes = [tuple(features.shape) for features in (a, b)]
     if any(len(shape) != 2 for shape in shapes) or shapes[0][1] != shapes[1][1]:
         raise ValueError(f"Expected two sets of features, each (images, n), but got shapes {shapes[0]} and {shapes[1]}")
@@ -26,11 +308,10 @@ def check_features(a: Tensor, b: Tensor, name: str) -> None:
             f"At least one image is required for both sides to compute {name}, but got {len(a)} and {len(b)}"
         )
     for features in (a, b):
-        check_finite_rows(features, name)
+        _check_finite(features, name)
 
 
-def check_finite_rows(features: Tensor, name: str) -> None:
-    """Raise ValueError that names the first image with NaN or infinity, in ``(images, n)``, if any."""
+def _check_finite(features: Tensor, name: str) -> None:
     bad = ~features.isfinite().all(1)
     if bad.any():
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Distance of single images to a set (sections 5.1 and 5.4 of the paper), and its contrast between two sets."""
+"""Distance of single images to a set (sections 5.1 and 5.4 of the paper), its contrast between sets, and its maps."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.binning.bins import Bins, bins_within, check_bounds
+from torchmetrics_dna.binning.counting import add_counts_, compiled_for
 from torchmetrics_dna.binning.histogram import check_finite, finite_layers
-from torchmetrics_dna.binning.layouts import chunks, placed, sent
-from torchmetrics_dna.extras import optional
-from torchmetrics_dna.functional.emd import cumulative_share
+from torchmetrics_dna.binning.layouts import placed, sent
+from torchmetrics_dna.functional.emd import emd_of_rows
+from torchmetrics_dna.functional.features import blocks
 from torchmetrics_dna.functional.reduction import check_weights, sum_over_neurons
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.binning.layouts import Parts
 
-_CELLS = 1 << 20  # bins at a time: 8 MiB of float64
+_CELLS = 1 << 18  # bins of a map at a time: 2 MiB of float64
+_NO_COUNTS = "A neuron of the reference has no counts; make the reference from at least one image"
 
 
 def dna_realism(
@@ -61,12 +63,159 @@ def dna_realism(
 
     """
     layers = {"activations": activations} if isinstance(activations, Tensor) else activations
-    references, bins = check_references(reference_counts, low, high, contrast_counts)
+    references, bins = _check_references(reference_counts, low, high, contrast_counts)
     scores = realism_of_parts([layers], references, bins, weights)
     return scores[0] if len(scores) == 1 else scores[0] - scores[1]
 
 
-def check_references(
+def realism_of_parts(
+    parts: Parts, references: Tensor, bins: Bins, weights: Tensor | None = None, wait: bool = True
+) -> Tensor:
+    """Compute :func:`dna_realism` to several references at once, for activations in parts, ``(S, B)``.
+
+    Args:
+        parts: Activations.
+        references: Counts, shape ``(S, N, num_bins)``.
+        bins: Bins of all neurons.
+        weights: As for :func:`dna_realism`.
+        wait: Whether to check for errors, which is a device sync. If not, on a device, all scores are NaN instead.
+
+    """
+    neurons, device = references.shape[1], references.device
+    if sum(layer.shape[1] for layer in parts[0].values()) != neurons:
+        raise ValueError(
+            f"Expected activations of the {neurons} neurons that the reference has, but got"
+            f" {[tuple(layer.shape) for layer in parts[0].values()]}"
+        )
+    weights = check_weights(weights, neurons).cpu()
+    images = sum(len(next(iter(part.values()))) for part in parts)
+    distances = torch.zeros(len(references), images, neurons, dtype=torch.float64, device=device)
+    wait = wait or device.type == "cpu"
+    if compiled := compiled_for(parts, bins.num_bins):
+        compiled.fill_distances_(distances, parts, references, bins, weights)
+    else:
+        if wait:
+            check_finite(parts)
+        _fill_distances_(distances, parts, references, bins)
+    weights = sent(weights, device)
+    distances.masked_fill_(weights == 0, 0)
+    if wait and distances.isnan().any():
+        raise ValueError(_NO_COUNTS)
+    # each row is summed separately, so that a score is bitwise independent of the batch
+    scores = sum_over_neurons(distances * weights)
+    return scores if wait else torch.where(finite_layers(parts).all(), scores, torch.nan)
+
+
+def _fill_distances_(distances: Tensor, parts: Parts, references: Tensor, bins: Bins) -> None:
+    """Write the dna-emd of the histogram of each image to each reference, to ``distances`` of shape ``(S, B, N)``."""
+    accepted = torch.ones((), dtype=torch.int64, device=distances.device)  # NaN lands in any bin, without a sync
+    first = 0
+    for part in parts:
+        for columns, layer in placed([part]):
+            for image, values in enumerate(torch.split(layer, 1) if len(layer) else (), first):
+                counts = torch.zeros(layer.shape[1], bins.num_bins, dtype=torch.int64, device=layer.device)
+                add_counts_(counts, [{"image": values}], bins.take(columns), accepted)
+                for row, reference in zip(distances[:, image, columns], references[:, columns], strict=True):
+                    row.copy_(emd_of_rows(counts, reference))
+        first += len(next(iter(part.values())))
+
+
+def dna_realism_map(
+    activations: Tensor | Mapping[str, Tensor],
+    reference_counts: Tensor,
+    low: Tensor,
+    high: Tensor,
+    weights: Tensor | None = None,
+    contrast_counts: Tensor | None = None,
+) -> dict[str, Tensor]:
+    r"""Compute maps whose means over positions add up to :func:`dna_realism`.
+
+    The dna-emd of a neuron moves the sorted activations of the image to the quantiles of the reference. A position pays
+    what moving its own activation costs; activations in one bin share their quantiles, and pay alike. A neuron of an
+    image with P positions thus has
+
+    .. math::
+        c_p = \frac{P}{h_k} \int_{F[k-1]}^{F[k]} |Q_{ref}(u) - k| \, du, \qquad k = bin(p),
+
+    with the cumulative shares F of the image, its number of activations :math:`h_k` in a bin, and the quantiles Q of
+    the reference, in bins.
+
+    Args:
+        activations: ``{layer: (B, n, *positions)}``, or those of a single layer; floating point, finite.
+        reference_counts: Counts of the reference, shape ``(N, num_bins)``, layers concatenated.
+        low: Lower bounds, shape ``(N,)``, float64.
+        high: Upper bounds, shape ``(N,)``, float64.
+        weights: The :math:`W^n` of Eq. (5), shape ``(N,)``; by default the plain mean.
+        contrast_counts: Counts of the pool, shape ``(N, num_bins)``, whose map is subtracted; None for the distance.
+
+    Returns:
+        For each layer ``(B, *positions)``, float64, in bins. A single layer is called ``"activations"``.
+
+    Raises:
+        ValueError: If shapes do not match, a value is not finite, or a neuron of a set has no counts.
+
+    Example:
+        >>> image = torch.tensor([[[0.1, 0.9]]])  # one neuron, two positions
+        >>> bounds = torch.tensor([0.0]), torch.tensor([1.0])
+        >>> dna_realism_map(image, torch.tensor([[8, 0, 0, 0]]), *bounds)["activations"]
+        tensor([[0., 3.]], dtype=torch.float64)
+
+    """
+    layers = {"activations": activations} if isinstance(activations, Tensor) else activations
+    references, bins = _check_references(reference_counts, low, high, contrast_counts)
+    maps = realism_maps(layers, references, bins, weights)
+    return {layer: both[0] - both[1] if len(both) == 2 else both[0] for layer, both in maps.items()}
+
+
+def realism_maps(
+    layers: Mapping[str, Tensor], references: Tensor, bins: Bins, weights: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Compute :func:`dna_realism_map` to S references, ``(S, N, num_bins)``; ``(S, B, *positions)`` for each layer."""
+    check_finite([layers])
+    totals = references.sum(2, keepdim=True)
+    if not totals.all():
+        raise ValueError(_NO_COUNTS)
+    weights = check_weights(weights, references.shape[1]).to(references.device)
+    cumulative = references.cumsum(2).double() / totals
+    # of the quantile function of each reference, up to the end of each bin
+    integrals = (references.double() / totals * torch.arange(bins.num_bins, device=totals.device)).cumsum(2)
+    maps = {}
+    for layer, (columns, values) in zip(layers, placed([layers]), strict=True):
+        total = values.new_zeros(len(references), *values.shape[:1], *values.shape[2:], dtype=torch.float64)
+        for image, activations in enumerate(values):
+            flat = activations.flatten(1) if values.ndim > 2 else activations[:, None]
+            for block in blocks(len(flat), bins.num_bins, _CELLS):
+                rows = slice(columns.start + block.start, columns.start + block.stop)
+                numbers = bins.take(rows).numbers(flat[block])
+                for of_reference, shares, integral in zip(total, cumulative, integrals, strict=True):
+                    costs = weights[rows] @ _costs(numbers, shares[rows], integral[rows])
+                    of_reference[image] += costs.view(values.shape[2:])
+        maps[layer] = total
+    return maps
+
+
+def _costs(numbers: Tensor, cumulative: Tensor, integral: Tensor) -> Tensor:
+    """Return what each position pays, ``(n, positions)``, for its bin.
+
+    ``cumulative`` shares of a reference and the ``integral`` of its quantile function have shape ``(n, num_bins)``.
+    """
+    counts = torch.zeros_like(cumulative, dtype=torch.int64).scatter_add_(1, numbers, torch.ones_like(numbers))
+    k = torch.arange(counts.shape[1], dtype=torch.float64, device=counts.device)
+    ends = counts.cumsum(1).double() / numbers.shape[1]
+    # integral of the quantile function up to the end of each bin of the image: linear between the reference's steps
+    place = torch.searchsorted(cumulative, ends).clamp(max=len(k) - 1)
+    up_to_end = integral.gather(1, place) - place * (cumulative.gather(1, place) - ends)
+    begins, up_to_begin = (torch.nn.functional.pad(values, (1, 0))[:, :-1] for values in (ends, up_to_end))
+    # quantiles are at most k up to the reference's own share in bins 0 to k, and above it afterwards
+    middle = torch.minimum(torch.maximum(cumulative, begins), ends)
+    up_to_middle = torch.where(middle <= begins, up_to_begin, torch.where(middle >= ends, up_to_end, integral))
+    below = k * (middle - begins) - (up_to_middle - up_to_begin)
+    above = up_to_end - up_to_middle - k * (ends - middle)
+    costs = (below + above) * numbers.shape[1] / counts.clamp(min=1)
+    return costs.gather(1, numbers)
+
+
+def _check_references(
     reference_counts: Tensor, low: Tensor, high: Tensor, contrast_counts: Tensor | None
 ) -> tuple[Tensor, Bins]:
     """Return the counts of one or two references, ``(S, N, num_bins)``, and their bins; ValueError if shapes differ."""
@@ -86,104 +235,3 @@ def check_references(
             f" `reference_counts`, but got {tuple(contrast_counts.shape)}"
         )
     return torch.stack([reference_counts, contrast_counts.to(reference_counts)]), bins
-
-
-def realism_of_parts(
-    parts: Parts,
-    references: Tensor,
-    bins: Bins,
-    weights: Tensor | None = None,
-    wait: bool = True,
-) -> Tensor:
-    """Compute :func:`dna_realism` to several references at once, for activations in parts, ``(S, B)``.
-
-    Args:
-        parts: Activations.
-        references: Counts, shape ``(S, N, num_bins)``.
-        bins: Bins of all neurons.
-        weights: As for :func:`dna_realism`.
-        wait: Whether to check for errors, which is a device sync. If not, on a device, all scores are NaN instead.
-
-    """
-    neurons = references.shape[1]
-    if sum(layer.shape[1] for layer in parts[0].values()) != neurons:
-        raise ValueError(
-            f"Expected activations of the {neurons} neurons that the reference has, but got"
-            f" {[tuple(layer.shape) for layer in parts[0].values()]}"
-        )
-    device = references.device
-    weights = weights_or_mean(weights, neurons).cpu()
-    images = sum(len(next(iter(part.values()))) for part in parts)
-    distances = torch.zeros(len(references), images, neurons, dtype=torch.float64, device=device)
-    fast = optional("binning.cpu") if device.type == "cpu" else None
-    wait = wait or device.type == "cpu"
-    if fast and fast.covers(parts, bins.num_bins):
-        fast.fill_distances_(distances, parts, references, bins, weights)
-    else:
-        if wait:
-            check_finite(parts)
-        fill_distances_(distances, parts, references, bins, weights)
-    scores = _scores(distances, sent(weights, device), wait)
-    return scores if wait else torch.where(finite_layers(parts).all(), scores, torch.nan)
-
-
-def weights_or_mean(weights: Tensor | None, neurons: int) -> Tensor:
-    """Check weights; return ``1/N`` each for None."""
-    if weights is None:
-        weights = torch.full((neurons,), 1 / neurons, dtype=torch.float64)
-    return check_weights(weights, neurons)
-
-
-def _scores(distances: Tensor, weights: Tensor, wait: bool) -> Tensor:
-    if wait and distances.isnan().any():
-        raise ValueError("A neuron of the reference has no counts; make the reference from at least one image")
-    # each row is summed separately, so that a score is bitwise independent of the batch
-    return sum_over_neurons(distances * weights)
-
-
-def fill_distances_(distances: Tensor, parts: Parts, references: Tensor, bins: Bins, weights: Tensor) -> None:
-    """Write the Earth Mover's Distance of each image to references, for neurons whose weight is not 0.
-
-    ``distances``, shape ``(S, B, N)``, float64, are 0 at first; ``weights`` are on the CPU; the rest is as in
-    :func:`realism_of_parts`.
-    """
-    image = 0
-    for part in parts:
-        for columns, layer in placed([part]):
-            images = slice(image, image + len(layer))
-            used = weights[columns].nonzero().flatten()
-            if len(used):
-                chosen: slice | Tensor = columns
-                values = layer
-                if len(used) < layer.shape[1]:
-                    index = sent(used, layer.device)
-                    values, chosen = layer[:, index], index + columns.start
-                distances[:, images, chosen] = _layer_distances(values, references[:, chosen], bins.take(chosen))
-        image = images.stop
-
-
-def _layer_distances(activations: Tensor, references: Tensor, bins: Bins) -> Tensor:
-    """Compute the distances of neurons of a layer, shape ``(S, B, n)``."""
-    distances = activations.new_empty(len(references), *activations.shape[:2], dtype=torch.float64)
-    first = 0
-    for rows, values in chunks(activations, least=bins.num_bins, size=_CELLS):
-        images, positions = values.shape[1:]
-        numbers = bins.take(rows).numbers(values).view(-1, images, positions)
-        if numbers.device.type != "cpu":
-            numbers.clamp_(0, bins.num_bins - 1)  # NaN converts to any integer
-        chunk = slice(first, first + images)
-        distances[:, chunk, rows] = _distances_to(histograms_of(numbers, bins.num_bins), references[:, rows], positions)
-        first = (first + images) % len(activations)
-    return distances
-
-
-def _distances_to(histograms: Tensor, references: Tensor, positions: int) -> Tensor:
-    """Compute distances ``(S, images, n)`` of histograms ``(n, images, num_bins)`` to ``(S, n, num_bins)``."""
-    shares = histograms.cumsum(2).double() / positions
-    return torch.stack([(shares - cumulative_share(counts)[:, None]).abs_().sum(2).T for counts in references])
-
-
-def histograms_of(numbers: Tensor, num_bins: int) -> Tensor:
-    """Count bins ``(n, images, positions)`` to ``(n, images, num_bins)``, int64."""
-    counts = numbers.new_zeros(*numbers.shape[:2], num_bins)
-    return counts.scatter_add_(2, numbers, numbers.new_ones(1, 1, 1).expand_as(numbers))

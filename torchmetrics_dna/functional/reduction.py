@@ -37,8 +37,10 @@ def mean_over_neurons(values: Tensor) -> Tensor:
     return sum_over_neurons(values) / values.shape[-1]
 
 
-def check_weights(weights: Tensor, count: int, of: str = "neuron") -> Tensor:
-    """Return the weights in float64; ValueError unless there is a finite one for each neuron, or ``of``."""
+def check_weights(weights: Tensor | None, count: int, of: str = "neuron") -> Tensor:
+    """Return weights in float64, 1 / count for None; ValueError unless each neuron, or ``of``, has a finite one."""
+    if weights is None:
+        return torch.full((count,), 1 / count, dtype=torch.float64)
     weights = torch.as_tensor(weights, dtype=torch.float64)
     if weights.shape != (count,):
         raise ValueError(f"{of.capitalize()} weights expected to have shape ({count},), but got {tuple(weights.shape)}")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from torchmetrics_dna.functional.features import CMMD_SCALE, blocks, kernel_less_one, unit_rows
 from torchmetrics_dna.functional.layer_frechet import layer_frechet_distance
-from torchmetrics_dna.functional.mean_discrepancy import SCALE, kernel_less_one, unit_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,7 +45,7 @@ def emd_of_unions(counts: Tensor, in_a: Tensor, in_b: Tensor, within: tuple[Tens
     share_a, share_b = (1 / (side @ totals) for side in (a, b))
     is_partition = bool((in_a ^ in_b).all())  # each fold is on one side: one product is enough
     distances = torch.empty(len(a), counts.shape[1], dtype=torch.float64, device=counts.device)
-    for rows in _chunks(counts.shape[1], max(1, _CELLS // (len(a) * counts.shape[2]))):
+    for rows in blocks(counts.shape[1], len(a) * counts.shape[2], _CELLS):
         chunk, scale_a, scale_b = cumulative[:, rows], share_a[:, rows, None], share_b[:, rows, None]
         sums = torch.tensordot(a, chunk, 1)
         if is_partition:
@@ -162,46 +162,45 @@ def layer_frechet_of_unions(features: Tensor, folds: Tensor, in_a: Tensor, in_b:
     return torch.stack(distances)
 
 
-def kernel_of_unions(features: Tensor, folds: Tensor, num_folds: int, in_a: Tensor, in_b: Tensor) -> Tensor:
+def kernel_of_unions(features: Tensor, folds: Tensor, in_a: Tensor, in_b: Tensor) -> Tensor:
     """Compute the unbiased kernel distance (squared MMD, with KID's cubic kernel) between unions of folds, ``(P, 1)``.
 
     Arguments are those of :func:`layer_frechet_of_unions`.
     """
-    features = features.double()
-    blocks, diagonal = _kernel_blocks(features, folds, num_folds, lambda a, b: (a @ b.T / a.shape[1] + 1) ** 3)
-    sizes = folds.bincount(minlength=num_folds).double()
+    kernels, diagonal = _by_folds(features.double(), folds, in_a, lambda a, b: (a @ b.T / a.shape[1] + 1) ** 3)
+    sizes = folds.bincount(minlength=in_a.shape[1]).double()
     a, b = in_a.double(), in_b.double()
     within = []
     for side in (a, b):
         images = side @ sizes
-        within.append((((side @ blocks) * side).sum(1) - side @ diagonal) / (images * (images - 1)))
-    between = ((a @ blocks) * b).sum(1) / ((a @ sizes) * (b @ sizes))
+        within.append((((side @ kernels) * side).sum(1) - side @ diagonal) / (images * (images - 1)))
+    between = ((a @ kernels) * b).sum(1) / ((a @ sizes) * (b @ sizes))
     return (within[0] + within[1] - 2 * between)[:, None]
 
 
-def cmmd_of_unions(embeddings: Tensor, folds: Tensor, num_folds: int, in_a: Tensor, in_b: Tensor) -> Tensor:
+def cmmd_of_unions(embeddings: Tensor, folds: Tensor, in_a: Tensor, in_b: Tensor) -> Tensor:
     """Compute CMMD between unions of folds; arguments and result are those of :func:`kernel_of_unions`."""
-    blocks, _ = _kernel_blocks(unit_rows(embeddings), folds, num_folds, kernel_less_one)
-    sizes = folds.bincount(minlength=num_folds).double()
+    kernels, _ = _by_folds(unit_rows(embeddings), folds, in_a, kernel_less_one)
+    sizes = folds.bincount(minlength=in_a.shape[1]).double()
     shares = [side / (side @ sizes)[:, None] for side in (in_a.double(), in_b.double())]
     change = shares[0] - shares[1]
-    return SCALE * ((change @ blocks) * change).sum(1, keepdim=True).clamp(min=0)
+    return CMMD_SCALE * ((change @ kernels) * change).sum(1, keepdim=True).clamp(min=0)
 
 
-def _kernel_blocks(
-    features: Tensor, folds: Tensor, num_folds: int, kernel: Callable[[Tensor, Tensor], Tensor]
+def _by_folds(
+    features: Tensor, folds: Tensor, masks: Tensor, kernel: Callable[[Tensor, Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Sum a kernel over pairs of images by folds, ``(K, K)``, and over images with themselves, ``(K,)``."""
-    blocks = torch.zeros(num_folds, num_folds, dtype=torch.float64, device=features.device)
-    diagonal = torch.zeros(num_folds, dtype=torch.float64, device=features.device)
-    for rows in _chunks(len(features), max(1, (_CELLS << 3) // len(features))):
+    num_folds, device = masks.shape[1], features.device
+    sums = torch.zeros(num_folds, num_folds, dtype=torch.float64, device=device)
+    diagonal = torch.zeros(num_folds, dtype=torch.float64, device=device)
+    for rows in blocks(len(features), len(features), _CELLS << 3):
         values = kernel(features[rows], features)
-        by_fold = torch.zeros(num_folds, len(features), dtype=torch.float64, device=features.device)
+        by_fold = torch.zeros(num_folds, len(features), dtype=torch.float64, device=device)
         by_fold.index_add_(0, folds[rows], values)
-        blocks.index_add_(1, folds, by_fold)
-        row = torch.arange(len(values), device=features.device)
-        diagonal.index_add_(0, folds[rows], values[row, row + rows.start])
-    return blocks, diagonal
+        sums.index_add_(1, folds, by_fold)
+        diagonal.index_add_(0, folds[rows], values.diagonal(rows.start))
+    return sums, diagonal
 
 
 def _of_products(products: Tensor, in_a: Tensor, in_b: Tensor) -> Tensor:
@@ -236,7 +235,3 @@ def _moments(features: Tensor, sides: Tensor) -> Iterator[tuple[Tensor, Tensor]]
         products += signed.T @ updates
         previous, count = side, side.sum()
         yield sums / count, (products - torch.outer(sums, sums) / count) / (count - 1)
-
-
-def _chunks(length: int, size: int) -> Iterator[slice]:
-    return (slice(start, min(start + size, length)) for start in range(0, length, size))

@@ -36,6 +36,14 @@ def is_address(path: object) -> TypeGuard[str]:
     return isinstance(path, str) and _ADDRESS.match(path) is not None
 
 
+def place_of(source: object, default: object = None) -> object:
+    """Return the canonical path or address of images; the default if ``source`` is no path."""
+    if not isinstance(source, (str, os.PathLike)):
+        return default
+    path = os.fspath(source)
+    return path if is_address(path) else os.path.realpath(path)
+
+
 def public(text: str) -> str:
     """Remove credentials and the query, such as a signature, from addresses in a text that is shown.
 
@@ -53,73 +61,59 @@ def public_names(files: Sequence[str]) -> list[str]:
     return names if len(set(names)) == len(set(files)) else [f"{name}#{i}" for i, name in enumerate(names)]
 
 
-def system_of(address: str, doing: str = "read") -> tuple[Any, str]:
-    """Return the file system of an address and the path in it; call it within :func:`asking`.
-
-    Raises ModuleNotFoundError if the package for the protocol is missing, ValueError if the protocol is unknown.
-    """
-    protocol = address.partition("://")[0].lower()
-    if protocol in _PACKAGES:
-        require(_PACKAGES[protocol], "remote")
-    core = require("fsspec.core", "remote")
-    try:
-        return cast("tuple[Any, str]", core.url_to_fs(address))
-    except ImportError as err:
-        raise ModuleNotFoundError(f"To {doing} {public(address)!r}: {reason_of(err)}") from err
-    except ValueError as err:
-        if "Protocol not known" not in str(err):
-            raise
-        raise _UnknownError(
-            f"{public(address)!r} is an address of an unknown kind; expected https://, s3://, gs://, hf:// or another"
-            " that fsspec knows"
-        ) from err
-
-
 @contextmanager
-def asking(address: str, doing: str = "read") -> Iterator[None]:
-    """Convert errors of other packages to one line that names the address; a no-op for paths.
+def asking(address: str, doing: str = "read") -> Iterator[tuple[Any, str]]:
+    """Yield the file system of an address and the path in it; errors become one line that names the address.
 
     Raises:
         FileNotFoundError: If nothing exists at the address.
+        ModuleNotFoundError: If the package for the protocol is missing.
+        ValueError: If the protocol is unknown.
         OSError: For all other errors.
-        ModuleNotFoundError: Unchanged.
 
     """
-    if not is_address(address):
-        yield
-        return
+    protocol, name = _protocol(address), public(address)
+    if protocol in _PACKAGES:
+        require(_PACKAGES[protocol], "remote")
+    fsspec = require("fsspec", "remote")
     try:
-        yield
-    except FileNotFoundError as err:
-        cause = err.__cause__  # fsspec maps every HTTP error to a missing file
-        if getattr(cause, "status", 404) in (404, 410) or not isinstance(cause, Exception):
-            raise FileNotFoundError(f"There is nothing at {public(address)!r}; check the address") from err
-        raise OSError(f"Can't {doing} {public(address)!r}: {type(cause).__name__}: {public(reason_of(cause))}") from err
-    except (ModuleNotFoundError, _UnknownError):
+        fsspec.get_filesystem_class(protocol)
+    except ImportError as err:
+        raise ModuleNotFoundError(f"To {doing} {name!r}: {reason_of(err)}") from err
+    except ValueError as err:
+        raise ValueError(
+            f"{name!r} is an address of an unknown kind; expected https://, s3://, gs://, hf:// or another that fsspec"
+            " knows"
+        ) from err
+    try:
+        yield fsspec.url_to_fs(address)
+    except ModuleNotFoundError:
         raise
     except Exception as err:
-        raise OSError(f"Can't {doing} {public(address)!r}: {type(err).__name__}: {public(reason_of(err))}") from err
+        # fsspec maps every HTTP error to a missing file
+        cause = err.__cause__ if isinstance(err, FileNotFoundError) else err
+        if not isinstance(cause, Exception) or (cause is not err and getattr(cause, "status", 404) in (404, 410)):
+            raise FileNotFoundError(f"There is nothing at {name!r}; check the address") from err
+        raise OSError(f"Can't {doing} {name!r}: {type(cause).__name__}: {public(reason_of(cause))}") from err
 
 
-class _UnknownError(ValueError):
-    """Raised for an address with an unknown protocol."""
+def _protocol(address: str) -> str:
+    return address.partition("://")[0].lower()
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Check in advance, as far as possible, that a file can be written to a path or an address.
 
     Raises FileNotFoundError if there is no such folder or bucket, FileExistsError if something other than a file exists
-    there, OSError if the server fails or the place is not writable; others as of :func:`system_of`.
+    there, OSError if the server fails or the place is not writable; others as of :func:`asking`.
     """
     if not is_address(path):
         check_folder(Path(path))
         return
-    protocol = path.partition("://")[0].lower()
-    if protocol in ("http", "https"):
+    if _protocol(path) in ("http", "https"):
         raise OSError(f"Can't write {public(path)!r}: a web server only gives files; choose another output")
-    with asking(path, "write"):
-        system, remote_path = system_of(path, "write")
-        exists = protocol not in _BUCKETS or system.exists(remote_path.partition("/")[0])
+    with asking(path, "write") as (system, remote_path):
+        exists = _protocol(path) not in _BUCKETS or system.exists(remote_path.partition("/")[0])
     if not exists:
         raise FileNotFoundError(
             f"There is no bucket to write {public(path)!r} to, or it does not answer; make it first, or check"
@@ -136,27 +130,73 @@ def writing(path: str | os.PathLike[str]) -> Iterator[Path]:
     with TemporaryDirectory() as folder:
         local = Path(folder, PurePosixPath(path).name)
         yield local
-        with asking(path, "write"):
-            system, remote_path = system_of(path, "write")
-            if path.partition("://")[0].lower() not in _BUCKETS:
+        with asking(path, "write") as (system, remote_path):
+            if _protocol(path) not in _BUCKETS:
                 system.makedirs(system._parent(remote_path), exist_ok=True)
             system.put_file(str(local), remote_path)
 
 
 def download(address: str, path: str | os.PathLike[str]) -> None:
     """Download a file at an address to a path; errors as of :func:`asking`."""
-    with asking(address):
-        system, remote_path = system_of(address)
+    with asking(address) as (system, remote_path):
         system.get_file(remote_path, str(path))
+
+
+def is_folder(address: str) -> bool:
+    """True if an address is a non-empty folder."""
+    with asking(address) as (system, path):
+        return not address.startswith("http") and bool(system.isdir(path))
+
+
+def files_below(address: str) -> tuple[str, list[str]]:
+    """Return the address of a folder as those of all files in it begin, and these."""
+    with asking(address) as (system, path):
+        return system.unstrip_protocol(path), [system.unstrip_protocol(file) for file in system.find(path)]
+
+
+def check_address(address: str) -> None:
+    """Raise FileNotFoundError, or OSError, unless there is something at an address."""
+    with asking(address) as (system, path):
+        system.info(path)
+
+
+def open_file(path: str, *, forwards: bool = False) -> BinaryIO:
+    """Open a file on this machine, or at an address; errors as of :func:`asking`.
+
+    A file that is only read ``forwards`` does not need a server that supports range requests.
+    """
+    if not is_address(path):
+        return Path(path).open("rb")
+    with asking(path) as (system, remote_path):
+        settings = {"block_size": 0} if forwards and path.startswith("http") else {}
+        return cast("BinaryIO", system.open(remote_path, "rb", **settings))
+
+
+def read_address(address: str, most: int) -> bytes:
+    """Read a file at an address, up to ``most + 1`` bytes."""
+    with open_file(address, forwards=True) as file, asking(address):
+        content = bytearray()
+        while len(content) <= most and (part := file.read(min(1 << 20, most + 1 - len(content)))):
+            content += part
+        return bytes(content)
+
+
+def forget_threads(worker: int = 0) -> None:  # noqa: ARG001
+    """Reset fsspec in a forked process, where its thread is gone, which old versions don't detect."""
+    asyn = sys.modules.get("fsspec.asyn")
+    if asyn is not None and not hasattr(asyn, "reset_after_fork"):
+        asyn.iothread[0] = asyn.loop[0] = None
+        asyn.reset_lock()
 
 
 def missing(path: str) -> FileNotFoundError:
     """Return the error for a local path that does not exist; it names one beside it that differs by case alone."""
+    alike: list[str] = []
     with suppress(OSError):
-        alike = sorted(p for p in Path(path).parent.iterdir() if p.name.lower() == Path(path).name.lower())
-        if alike:
-            return FileNotFoundError(f"There is no file or folder {path!r}; there is {str(alike[0])!r}")
-    return FileNotFoundError(f"There is no file or folder {path!r}")
+        alike = sorted(str(p) for p in Path(path).parent.iterdir() if p.name.lower() == Path(path).name.lower())
+    return FileNotFoundError(
+        f"There is no file or folder {path!r}" + "".join(f"; there is {name!r}" for name in alike[:1])
+    )
 
 
 def suffix_of(path: str) -> str:
@@ -183,72 +223,15 @@ def expand(pattern: str) -> list[str]:
     """
     if not is_address(pattern) and os.path.lexists(pattern):
         return [pattern]
-    files: list[str] = []
-    for text in _spelled_out(pattern):
-        has_wildcard = "*" in text if is_address(text) else any(sign in text for sign in "*?[")
-        files += sorted(_looked_up(text), key=natural_key) if has_wildcard else [text]
-    if not files:
-        raise FileNotFoundError(f"There are no files {public(pattern)!r}")
-    return list(dict.fromkeys(files))
-
-
-def is_folder(address: str) -> bool:
-    """True if an address is a non-empty folder."""
-    with asking(address):
-        system, path = system_of(address)
-        return not address.startswith("http") and bool(system.isdir(path))
-
-
-def files_below(address: str) -> tuple[str, list[str]]:
-    """Return the address of a folder as those of all files in it begin, and these."""
-    with asking(address):
-        system, path = system_of(address)
-        return system.unstrip_protocol(path), [system.unstrip_protocol(file) for file in system.find(path)]
-
-
-def check_address(address: str) -> None:
-    """Raise FileNotFoundError, or OSError, unless there is something at an address."""
-    with asking(address):
-        system, path = system_of(address)
-        system.info(path)
-
-
-def open_file(path: str, *, forwards: bool = False) -> BinaryIO:
-    """Open a file on this machine, or at an address; errors as of :func:`asking`.
-
-    A file that is only read ``forwards`` does not need a server that supports range requests.
-    """
-    if not is_address(path):
-        return Path(path).open("rb")
-    with asking(path):
-        system, remote_path = system_of(path)
-        settings = {"block_size": 0} if forwards and path.startswith("http") else {}
-        return cast("BinaryIO", system.open(remote_path, "rb", **settings))
-
-
-def read_address(address: str, most: int) -> bytes:
-    """Read a file at an address, up to ``most + 1`` bytes."""
-    with open_file(address, forwards=True) as file, asking(address):
-        parts, size = [], 0
-        while size <= most and (part := file.read(min(1 << 20, most + 1 - size))):
-            parts.append(part)
-            size += len(part)
-        return b"".join(parts)
-
-
-def forget_threads(worker: int = 0) -> None:  # noqa: ARG001
-    """Reset fsspec in a forked process, where its thread is gone, which old versions don't detect."""
-    asyn = sys.modules.get("fsspec.asyn")
-    if asyn is not None and not hasattr(asyn, "reset_after_fork"):
-        asyn.iothread[0] = asyn.loop[0] = None
-        asyn.reset_lock()
-
-
-def _spelled_out(pattern: str) -> Iterator[str]:
     parts = re.split(r"\{([^{}]*)\}", pattern)
     choices = [_choices(part, pattern) if i % 2 else [part] for i, part in enumerate(parts)]
     check_files(prod(map(len, choices)), public(pattern))
-    return map("".join, itertools.product(*choices))
+    files: dict[str, None] = {}  # in order, each once
+    for text in map("".join, itertools.product(*choices)):
+        files.update(dict.fromkeys(_matched(text)))
+    if not files:
+        raise FileNotFoundError(f"There are no files {public(pattern)!r}")
+    return list(files)
 
 
 def _choices(inner: str, pattern: str) -> list[str]:
@@ -261,9 +244,11 @@ def _choices(inner: str, pattern: str) -> list[str]:
     return inner.split(",") if "," in inner else [f"{{{inner}}}"]
 
 
-def _looked_up(pattern: str) -> list[str]:
-    if not is_address(pattern):
-        return glob(pattern, recursive=True)  # noqa: PTH207
-    with asking(pattern):
-        system, path = system_of(pattern)
-        return [system.unstrip_protocol(file) for file in system.glob(path)]
+def _matched(text: str) -> list[str]:
+    """Return the files that match a pattern without braces, in natural order; a text without wildcards itself."""
+    if not any(sign in text for sign in ("*" if is_address(text) else "*?[")):
+        return [text]
+    if not is_address(text):
+        return sorted(glob(text, recursive=True), key=natural_key)  # noqa: PTH207
+    with asking(text) as (system, path):
+        return sorted((system.unstrip_protocol(file) for file in system.glob(path)), key=natural_key)

@@ -6,7 +6,7 @@ from collections import deque
 from contextlib import suppress
 from queue import Empty, Full, Queue
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _QUEUE_SIZE = 8  # items of a reader, which may be frames of some MB
 _SECONDS = 0.1  # between checks of a reader whether it was stopped
+_END = object()
 
 
 def read_ahead(sources: Iterable[Iterator[_T]], readers: int) -> Iterator[Iterator[_T]]:
@@ -26,17 +27,17 @@ def read_ahead(sources: Iterable[Iterator[_T]], readers: int) -> Iterator[Iterat
         [['a', 'b'], ['c']]
 
     """
+    if not readers:
+        yield from sources
+        return
+    remaining = iter(sources)
     running: deque[_Reader[_T]] = deque()
     try:
-        for source in sources:
-            if not readers:
-                yield source
-                continue
-            running.append(_Reader(source))
-            if len(running) == readers:
-                yield iter(running[0])
-                running.popleft().stop()
-        while running:
+        while True:
+            while len(running) < readers and (source := next(remaining, None)) is not None:
+                running.append(_Reader(source))
+            if not running:
+                return
             yield iter(running[0])
             running.popleft().stop()
     finally:
@@ -49,19 +50,19 @@ class _Reader(Generic[_T]):
 
     def __init__(self, source: Iterator[_T]) -> None:
         self._source = source
-        self._items: Queue[tuple[_T | None, BaseException | None, bool]] = Queue(_QUEUE_SIZE)
+        self._items: Queue[tuple[Any, BaseException | None]] = Queue(_QUEUE_SIZE)
         self._stopped = Event()
         self._thread = Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def __iter__(self) -> Iterator[_T]:
         while True:
-            item, error, ends = self._items.get()
+            item, error = self._items.get()
             if error is not None:
                 raise error
-            if ends:
+            if item is _END:
                 return
-            yield item  # type: ignore[misc]
+            yield item
 
     def stop(self) -> None:
         """End the thread."""
@@ -74,16 +75,16 @@ class _Reader(Generic[_T]):
     def _run(self) -> None:
         try:
             for item in self._source:
-                if not self._put((item, None, False)):
+                if not self._put(item):
                     return
-            self._put((None, None, True))
+            self._put(_END)
         except BaseException as err:  # raised again in the consumer
-            self._put((None, err, True))
+            self._put(None, err)
 
-    def _put(self, item: tuple[_T | None, BaseException | None, bool]) -> bool:
+    def _put(self, item: Any, error: BaseException | None = None) -> bool:
         """Wait for room in the queue and add an item; False if stopped."""
         while not self._stopped.is_set():
             with suppress(Full):
-                self._items.put(item, timeout=_SECONDS)
+                self._items.put((item, error), timeout=_SECONDS)
                 return True
         return False

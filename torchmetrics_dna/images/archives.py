@@ -7,19 +7,20 @@ import posixpath
 import stat
 import tarfile
 import zipfile
-from array import array
+from functools import partial
 from importlib import import_module
 from io import BufferedReader, BytesIO
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from typing_extensions import Self, override
 
-from torchmetrics_dna.files.damage import reason_of, refusing
+from torchmetrics_dna.files.container import plain_member
+from torchmetrics_dna.files.damage import refusing
 from torchmetrics_dna.files.limits import check_header, check_size
-from torchmetrics_dna.images.addresses import asking, is_address, open_file, public
-from torchmetrics_dna.images.base import Images, ImageSource
-from torchmetrics_dna.images.kind import Kind, joined, stream_of
+from torchmetrics_dna.images.addresses import is_address, open_file, public
+from torchmetrics_dna.images.base import Images, ImageSource, joined, stream_of
 from torchmetrics_dna.images.names import Names, is_image_member, natural_key
 
 if TYPE_CHECKING:
@@ -28,10 +29,13 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images.reading import Reading
 
 _ALL = "*"
-_PACKINGS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ": "lzma"}
+_PACKINGS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ": "lzma"}  # which check their sums, unlike tarfile
 _LONG = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _CHUNK = 1 << 20
-_LINK = "it is a link; pack what it leads to: `tar --dereference --hard-dereference`, or `zip` without `-y`"
+_NOT_PLAIN = (
+    "it is a link, a sparse file or a device; pack what it leads to: `tar --dereference --hard-dereference`, or `zip`"
+    " without `-y`"
+)
 _CUT = "it is no tar, or damaged, or has been cut off; copy it anew"
 
 
@@ -41,7 +45,7 @@ def open_zips(files: Sequence[str], label: str, reading: Reading) -> ImageSource
     for archive in map(_Zip, files):
         name = public(archive.path)
         names = Names(archive.names, f"{name}/")
-        sources.append(ImageSource(names, archive.open, name, reading.exif_orientation, archive.stamp, [name]))
+        sources.append(ImageSource(names, archive.fetch, name, reading.exif_orientation, archive.stamp, [name]))
     return joined(sources, label, reading)
 
 
@@ -53,28 +57,27 @@ def open_tars(files: Sequence[str], label: str, reading: Reading) -> Images:
     """
     path = files[0]
     if len(files) > 1 or is_address(path) or _is_packed(path):
-        return stream_of(files, label, reading, _read)
+        return stream_of(files, label, reading, _stream)
     with refusing(path, "a tar"):
-        index = _Index(path, reading.column)
-    names = Names(index.names, f"{path}/")
-    return ImageSource(names, index.fetch, path, reading.exif_orientation, index.stamp, [path])
+        found = [
+            (name, info.offset_data, info.size if _is_plain(info) else -1)
+            for name, info, _ in _images(path, reading.column)
+        ]
+    found.sort(key=lambda image: natural_key(image[0]))
+    places = np.array([place for _, *place in found], np.int64).reshape(-1, 2)  # compact, for millions
+    names = Names([name for name, *_ in found], f"{path}/")
+    fetch, stamp = partial(_fetch, path, places), partial(_stamp, path, places)
+    return ImageSource(names, fetch, path, reading.exif_orientation, stamp, [path])
 
 
-ZIP = Kind(".zip", (".zip",), open_zips)
-TAR = Kind(".tar", (".tar", ".tgz", ".gz", ".bz2", ".xz"), open_tars, ("column",))
-
-
-class _Once:
-    """Check that no file of an archive comes twice: unpacked, the last one would take the place of the others."""
-
-    def __init__(self) -> None:
-        self._paths = set[str]()
-
-    def add(self, name: str) -> None:
-        path = posixpath.normpath(name)
-        if path in self._paths:
-            raise ValueError(f"it has {path!r} twice; pack it anew, each file once")
-        self._paths.add(path)
+def _add(name: str, files: set[str]) -> None:
+    """Add a file of an archive to those before; ValueError unless it is in the archive, and once."""
+    path = posixpath.normpath(name)
+    if path.startswith("../"):
+        raise ValueError(f"its file {name!r} leads out of it; pack it anew, from the folder that all files are in")
+    if path in files:  # unpacked, the last one would take the place of the others
+        raise ValueError(f"it has {path!r} twice; pack it anew, each file once")
+    files.add(path)
 
 
 class _Zip:
@@ -82,28 +85,19 @@ class _Zip:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._open: dict[int, zipfile.ZipFile] = {}
-        once = _Once()
-        try:
-            with asking(path), open_file(path) as file, zipfile.ZipFile(file) as archive:
-                self.names = sorted(filter(is_image_member, archive.namelist()), key=natural_key)
+        self._opened: dict[int, zipfile.ZipFile] = {}
+        files: set[str] = set()
+        with open_file(path) as file, refusing(public(path), "a zip"), zipfile.ZipFile(file) as archive:
+            self.names = sorted(filter(is_image_member, archive.namelist()), key=natural_key)
             for name in self.names:
-                once.add(name)
-        except (OSError, ModuleNotFoundError):
-            raise
-        except Exception as err:  # zipfile raises ten types
-            raise ValueError(f"{public(path)!r} is not a readable zip archive: {reason_of(err)}") from err
+                _add(name, files)
 
-    def open(self, index: int) -> BytesIO:
-        archive = self._archive()
-        member = archive.getinfo(self.names[index])
+    def fetch(self, index: int) -> BytesIO:
+        member = plain_member(self._archive(), self.names[index])
         if stat.S_ISLNK(member.external_attr >> 16):
-            raise ValueError(_LINK)
+            raise ValueError(_NOT_PLAIN)
         check_size(member.file_size)
-        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            # zipfile decompresses other methods without bounds
-            raise ValueError(f"it is packed by method {member.compress_type} of zip; pack it by deflate")
-        with archive.open(member) as file:
+        with self._archive().open(member) as file:
             return BytesIO(file.read(member.file_size))  # bounded: `read()` alone would exceed a false size
 
     def stamp(self, index: int) -> str:
@@ -111,108 +105,111 @@ class _Zip:
         return f"{member.file_size} {member.CRC:08x}"
 
     def _archive(self) -> zipfile.ZipFile:
-        archive = self._open.get(os.getpid())
+        archive = self._opened.get(os.getpid())
         if archive is None:
             # of a path, the archive closes the file
             file: Any = open_file(self.path) if is_address(self.path) else self.path
-            archive = self._open[os.getpid()] = zipfile.ZipFile(file)
+            archive = self._opened[os.getpid()] = zipfile.ZipFile(file)
         return archive
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": {}}
+        return {**self.__dict__, "_opened": {}}
 
 
-class _Index:
-    """Index of the images of an unpacked tar."""
-
-    def __init__(self, path: str, column: str | None) -> None:
-        self._path = path
-        names, offsets, sizes = list[str](), array("q"), array("q")  # compact, for millions
-        self._faults: dict[int, str] = {}
-        for name, info, _ in _images(path, column):
-            if isinstance(info, str):
-                self._faults[len(names)] = info
-            names.append(name)
-            offsets.append(0 if isinstance(info, str) else info.offset_data)
-            sizes.append(0 if isinstance(info, str) else info.size)
-        self._order = array("q", sorted(range(len(names)), key=lambda number: natural_key(names[number])))
-        self.names = [names[number] for number in self._order]
-        self._offsets, self._sizes = offsets, sizes
-
-    def fetch(self, index: int) -> BytesIO:
-        number = self._order[index]
-        if number in self._faults:
-            raise ValueError(self._faults[number])
-        check_size(size := self._sizes[number])
-        with Path(self._path).open("rb") as file:  # reopened: processes must not share a file position
-            file.seek(self._offsets[number])
-            content = file.read(size)
-        if len(content) < size:
-            raise ValueError(_CUT)
-        return BytesIO(content)
-
-    def stamp(self, index: int) -> str:
-        number = self._order[index]
-        return f"{self._sizes[number]} {self._offsets[number]} {Path(self._path).stat().st_mtime_ns}"
+def _fetch(path: str, places: np.ndarray[Any, Any], index: int) -> BytesIO:
+    """Read an image of an unpacked tar at its place: its offset, and its size, or -1 if it is not plain."""
+    offset, size = places[index].tolist()
+    if size < 0:
+        raise ValueError(_NOT_PLAIN)
+    check_size(size)
+    with Path(path).open("rb") as file:  # reopened: processes must not share a file position
+        file.seek(offset)
+        content = file.read(size)
+    if len(content) < size:
+        raise ValueError(_CUT)
+    return BytesIO(content)
 
 
-def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
-    """Stream the images of a tar."""
+def _stamp(path: str, places: np.ndarray[Any, Any], index: int) -> str:
+    offset, size = places[index].tolist()
+    return f"{size} {offset} {Path(path).stat().st_mtime_ns}"
+
+
+def _stream(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
+    """Yield the images of a tar, or why one can't be read."""
     for name, info, archive in _images(path, reading.column):
-        image: Any
         try:
-            image = _content(archive, info)
+            if not _is_plain(info):
+                raise ValueError(_NOT_PLAIN)  # noqa: TRY301
+            check_size(info.size)
         except ValueError as err:
-            image = err
-        yield name, image
+            yield name, err
+        else:
+            file: Any = archive.extractfile(info)
+            yield name, BytesIO(file.read())
 
 
-def _content(archive: tarfile.TarFile, info: tarfile.TarInfo | str) -> BytesIO:
-    if isinstance(info, str):
-        raise ValueError(info)
-    check_size(info.size)
-    return BytesIO(cast("IO[bytes]", archive.extractfile(info)).read())
+def _images(path: str, column: str | None) -> Iterator[tuple[str, tarfile.TarInfo, tarfile.TarFile]]:
+    """Yield the headers of the images of a tar.
 
+    WebDataset stores the files of a sample next to each other: ``7.jpg``, ``7.json`` and ``7.mask.png`` share the name
+    up to the first dot, and the rest is the column.
 
-def _images(path: str, column: str | None) -> Iterator[tuple[str, tarfile.TarInfo | str, tarfile.TarFile]]:
-    """Yield each image of a tar, or why it can't be read.
+    Args:
+        path: The tar.
+        column: Column to take of each sample; ``"*"`` for all images; None for all, if each sample has one.
 
-    ValueError if the tar is damaged, has duplicate files, or nothing in the column.
+    Raises:
+        ValueError: If the tar is damaged, has duplicate files, or nothing in the column.
+
     """
-    choice, once, any_image = _Choice(column), _Once(), False
+    files, columns = set[str](), set[str]()
+    last_sample = last_part = ""
     for info, archive in _members(path):
-        if info.isdir() or not choice.is_image(info.name):
+        if info.isdir():
             continue
-        any_image = True
-        once.add(info.name)
-        yield info.name, _plain(info), archive
-    if not any_image and choice.seen:
-        columns = ", ".join(sorted(choice.seen)[:10])
-        raise ValueError(f"There is no column {column!r} in {public(path)!r}, which has {columns}")
+        place = PurePosixPath(info.name)
+        stem, _, part = place.name.partition(".")
+        sample = str(place.parent / stem)
+        if column in (None, _ALL):
+            is_image = is_image_member(info.name)
+        else:
+            columns.add(part)
+            is_image = bool(stem) and part.lower() == str(column).lower()
+        if not is_image:
+            continue
+        # names such as 7.1.png and 7.2.png are those of plain files
+        are_parts = sample == last_sample and part != last_part and not ("." in part and "." in last_part)
+        if column is None and are_parts:
+            raise ValueError(
+                f"sample {sample!r} has several images, {last_part} and {part}; choose one by `column`, such as"
+                f" {last_part!r}, or take all by '*'"
+            )
+        last_sample, last_part = sample, part
+        _add(info.name, files)
+        yield info.name, info, archive
+    if columns and not files:
+        listed = ", ".join(sorted(columns)[:10])
+        raise ValueError(f"There is no column {column!r} in {public(path)!r}, which has {listed}")
 
 
-def _plain(info: tarfile.TarInfo) -> tarfile.TarInfo | str:
-    """Return a file of a tar if all of its bytes are in a row; else why it is not read."""
-    if info.issym() or info.islnk():
-        return _LINK
-    if info.issparse():
-        return "it is a sparse file of a tar; pack it without `--sparse`"
-    return info if info.isreg() else "it is not a regular file"
+def _is_plain(info: tarfile.TarInfo) -> bool:
+    """True for a file whose bytes are all in a row."""
+    return info.isreg() and not info.issparse()
 
 
 def _members(path: str) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
     """Yield the headers of a tar in order; a file is read before the next header, or not at all."""
-    with open_file(path, forwards=True) as opened:
-        buffered = opened if isinstance(opened, BufferedReader) else BufferedReader(cast("Any", opened), _CHUNK)
+    with _buffered(path) as buffered:
         packing = _packing(buffered)
-        file = import_module(packing).open(buffered) if packing else buffered
+        file: Any = import_module(packing).open(buffered) if packing else buffered
         mode: Any = "r|" if packing or is_address(path) else "r:"
         with tarfile.open(fileobj=file, mode=mode, tarinfo=_Header, bufsize=_CHUNK) as archive:
             while info := archive.next():
                 archive.members = []  # type: ignore[attr-defined]  # tarfile would keep all headers
                 yield info, archive
             # to the end, where checksums of packed files are
-            while block := cast("BinaryIO", archive.fileobj).read(_CHUNK):
+            while block := archive.fileobj.read(_CHUNK):  # type: ignore[union-attr]
                 if block.count(0) < len(block):
                     raise ValueError("it goes on after its end mark, as joined tars do; join what is in them")
 
@@ -236,49 +233,17 @@ class _Header(tarfile.TarInfo):
         return info
 
 
-class _Choice:
-    """Filter of the files of a tar that are images.
-
-    WebDataset stores the files of a sample next to each other: ``7.jpg``, ``7.json`` and ``7.mask.png`` share the name
-    up to the first dot, and the rest is the column.
-
-    Args:
-        column: Column to take of each sample; ``"*"`` for all images; None for all, if each sample has one.
-
-    """
-
-    def __init__(self, column: str | None) -> None:
-        self._column = column
-        self._last: tuple[str, str] | None = None
-        self.seen: set[str] = set()
-
-    def is_image(self, name: str) -> bool:
-        """True if a file is an image; call it for all files, in order."""
-        path = PurePosixPath(name)
-        sample, _, column = path.name.partition(".")
-        if self._column not in (None, _ALL):
-            self.seen.add(column)
-            return column.lower() == str(self._column).lower() and not path.name.startswith(".")
-        if not is_image_member(name):
-            return False
-        key = str(path.parent / sample)
-        previous, self._last = self._last, (key, column)
-        # names such as 7.1.png and 7.2.png are those of plain files
-        are_parts = previous and previous[0] == key and previous[1] != column
-        if self._column is None and previous and are_parts and not ("." in previous[1] and "." in column):
-            raise ValueError(
-                f"sample {key!r} has several images, {previous[1]} and {column}; choose one by `column`, such as"
-                f" {previous[1]!r}, or take all by '*'"
-            )
-        return True
+def _buffered(path: str) -> BufferedReader:
+    file: Any = open_file(path, forwards=True)
+    return file if isinstance(file, BufferedReader) else BufferedReader(file, _CHUNK)
 
 
-def _packing(file: BinaryIO) -> str | None:
+def _packing(file: BufferedReader) -> str | None:
     """Return the module that unpacks a file, which is not read; None if it is not packed."""
-    start = cast("BufferedReader", file).peek(6)
+    start = file.peek(6)
     return next((module for mark, module in _PACKINGS.items() if start.startswith(mark)), None)
 
 
 def _is_packed(path: str) -> bool:
-    with open_file(path) as file:
+    with _buffered(path) as file:
         return _packing(file) is not None

@@ -16,10 +16,9 @@ from torchmetrics_dna.files.container import plain_member, read_npy_header
 from torchmetrics_dna.files.damage import refusing
 from torchmetrics_dna.files.limits import check_pixels, check_size
 from torchmetrics_dna.images.addresses import is_address, open_file, public, suffix_of
-from torchmetrics_dna.images.base import Images, ImageSource
-from torchmetrics_dna.images.kind import Kind, joined, stream_of
+from torchmetrics_dna.images.base import Images, ImageSource, joined, stream_of
+from torchmetrics_dna.images.objects import check_column
 from torchmetrics_dna.images.pixels import check_array, stamp_of
-from torchmetrics_dna.images.rows import check_column
 
 if TYPE_CHECKING:
     import os
@@ -42,6 +41,10 @@ class _Layout(NamedTuple):
     fortran: bool
     offset: int | None
 
+    @property
+    def count(self) -> int:
+        return self.shape[0] if len(self.shape) == 4 else 1
+
 
 def open_arrays(files: Sequence[str], label: str, reading: Reading) -> Images:
     """Open arrays of images; local uncompressed ones are memory-mapped, others are streamed."""
@@ -50,11 +53,7 @@ def open_arrays(files: Sequence[str], label: str, reading: Reading) -> Images:
         for file in layouts:
             _check_sum(file, reading.column, _stamp(file))
         return joined([_mapped(file, layout, reading) for file, layout in layouts.items()], label, reading)
-    count = sum(layout.shape[0] if len(layout.shape) == 4 else 1 for layout in layouts.values())
-    return stream_of(files, label, reading, _read, count=count, decoded=True)
-
-
-ARRAY = Kind(".npy or .npz of (B, H, W, C)", (".npy", ".npz"), open_arrays, ("column",))
+    return stream_of(files, label, reading, _read, count=sum(each.count for each in layouts.values()), decoded=True)
 
 
 def holds_images(path: str | os.PathLike[str]) -> bool:
@@ -68,33 +67,19 @@ def holds_images(path: str | os.PathLike[str]) -> bool:
 
 
 def _mapped(path: str, layout: _Layout, reading: Reading) -> ImageSource:
-    array = _Mapped(path, layout)
-    count = layout.shape[0] if len(layout.shape) == 4 else 1
-    names = [f"{path}/{i}" for i in range(count)]
-    return ImageSource(names, array.image, path, reading.exif_orientation, partial(_stamp, path), [path])
+    names = [f"{path}/{i}" for i in range(layout.count)]
+    fetch, stamp = partial(_fetch, path, layout), partial(_stamp, path)
+    return ImageSource(names, fetch, path, reading.exif_orientation, stamp, [path])
+
+
+def _fetch(path: str, layout: _Layout, index: int) -> NDArray[Any]:
+    order: Any = "F" if layout.fortran else "C"
+    array = np.memmap(path, layout.dtype, "r", layout.offset or 0, layout.shape, order)  # takes no time
+    return np.array(array[index] if array.ndim == 4 else array)
 
 
 def _stamp(path: str, _: int = 0) -> str:
     return stamp_of([path].__getitem__, 0)
-
-
-class _Mapped:
-    """Memory-mapped array, mapped again in every process, since a pickle would contain all of it."""
-
-    def __init__(self, path: str, layout: _Layout) -> None:
-        self._path, self._layout = path, layout
-        self._array: NDArray[Any] | None = None
-
-    def image(self, index: int) -> NDArray[Any]:
-        if self._array is None:
-            layout = self._layout
-            order: Any = "F" if layout.fortran else "C"
-            array = np.memmap(self._path, layout.dtype, "r", layout.offset or 0, layout.shape, order)
-            self._array = array if array.ndim == 4 else array[None]
-        return np.array(self._array[index])
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_array": None}
 
 
 @contextmanager
@@ -118,14 +103,11 @@ def _layout(path: str, column: str | None) -> _Layout:
         offset: int | None = array.tell()
         if info is not None:
             offset = _start(file, info) + array.tell() if info.compress_type == zipfile.ZIP_STORED else None
-        # shape and dtype without memory
-        check_array(np.broadcast_to(np.empty((), dtype), shape), "Images", 4)
-        single = shape[-3:]
-        check_pixels(prod(single[:2]))
-        check_size(dtype.itemsize * prod(single))
+        check_array(np.broadcast_to(np.empty((), dtype), shape), "Images", 4)  # without memory
+        check_pixels(prod(shape[-3:][:2]))
+        check_size(dtype.itemsize * prod(shape[-3:]))
         if offset is not None and not is_address(path):
-            end = file.seek(0, 2)
-            if end < offset + dtype.itemsize * prod(shape):
+            if file.seek(0, 2) < offset + dtype.itemsize * prod(shape):
                 raise ValueError("it has been cut off; copy it anew")
         elif fortran:
             raise ValueError("its first axis is not the outermost; save `numpy.ascontiguousarray(imgs)`")

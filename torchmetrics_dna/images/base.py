@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,6 +12,7 @@ from torch.utils.data import Dataset
 
 from torchmetrics_dna.files.damage import reason_of
 from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.images.addresses import is_address, public
 from torchmetrics_dna.images.ahead import read_ahead
 from torchmetrics_dna.images.names import Names, names_below
 from torchmetrics_dna.images.pixels import file_facts, to_rgb
@@ -19,14 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     from torchmetrics_dna.images.pixels import FileFacts, RGBImage
+    from torchmetrics_dna.images.reading import Reading
 
 _SHARD_BITS = 40  # lower bits of an entry's number in a stream, for the image within its shard
-
 _BROKEN = "Can't read images of"  # prefix of errors of shards
+_READERS = 4  # of files at addresses, for a server makes one wait
 
 CHOICES = frozenset({"column", "fps"})
 
 
+@dataclass(eq=False, repr=False)
 class ImageSource(Dataset["RGBImage"]):
     """Indexed images, decoded to RGB on access.
 
@@ -37,36 +41,27 @@ class ImageSource(Dataset["RGBImage"]):
         exif_orientation: Whether to rotate images by their EXIF tag. The official implementation does not.
         stamp: Function that returns a text that changes with image ``i``; None if changes can't be detected cheaply.
         roots: Folders and archives that the names are below; if empty, the folder that all files share.
+        uses: The options among :data:`CHOICES` that apply to this source; all if unknown.
 
     Attributes:
-        fetch: As given.
         numbers: Indices of the images in the source that they were taken from; their own if this is that source.
-        uses: The options among :data:`CHOICES` that apply to this source; all if unknown.
 
     """
 
+    names: Sequence[str]
+    fetch: Callable[[int], Any]
+    label: str
+    exif_orientation: bool = False
+    stamp: Callable[[int], str] | None = None
+    roots: Collection[str] = ()
     uses: frozenset[str] = CHOICES
 
-    def __init__(
-        self,
-        names: Sequence[str],
-        fetch: Callable[[int], Any],
-        label: str,
-        exif_orientation: bool = False,
-        stamp: Callable[[int], str] | None = None,
-        roots: Collection[str] = (),
-    ) -> None:
-        self.names = names
-        self.label = label
-        self.roots = roots
-        self.exif_orientation = exif_orientation
-        self.stamp = stamp
-        self.numbers: Sequence[int] = range(len(names))
-        self.fetch = fetch
+    def __post_init__(self) -> None:
+        self.numbers: Sequence[int] = range(len(self.names))
 
     def take(self, numbers: Sequence[int]) -> ImageSource:
         """Select images by index, in this order."""
-        fetch = partial(_fetch_selected, self.fetch, numbers)
+        fetch = partial(_fetch_chosen, self.fetch, numbers)
         names = Names(self.names, chosen=numbers)
         selected = ImageSource(names, fetch, self.label, self.exif_orientation, roots=self.roots)
         selected.numbers = numbers
@@ -91,11 +86,10 @@ class ImageSource(Dataset["RGBImage"]):
 
     def __getitem__(self, index: int) -> RGBImage:
         """Decode image ``index`` by :func:`to_rgb`; ValueError with its name if unreadable."""
-        name = self.names[index]
         try:
             return self.decode(index)
         except Exception as err:  # damaged files make Pillow raise errors of any type
-            raise ValueError(unreadable(name, err)) from err
+            raise ValueError(unreadable(self.names[index], err)) from err
 
     def decode(self, index: int) -> RGBImage:
         """Decode image ``index`` like ``self[index]``, but with unchanged errors."""
@@ -126,6 +120,7 @@ class BrokenShardError(ValueError):
     """Raised if a shard can't be read, or not further; the message says where and why."""
 
 
+@dataclass(eq=False, repr=False)
 class ImageStream:
     """Sequential images, without random access or, in general, a length.
 
@@ -139,6 +134,8 @@ class ImageStream:
         in_folders: Whether images of one shard belong together, such as frames of a video.
         decoded: Whether images are decoded already, so that they are too large to be sent to worker processes.
         readers: Number of threads that read ahead, a shard each.
+        only_whole: Reason why it can't be split among processes, if there is one.
+        uses: The options among :data:`CHOICES` that apply to this stream; all if unknown.
 
     Example:
         >>> stream = ImageStream([Shard("letters", lambda: iter([("a", 1), ("b", 2), ("c", 3)]))], "letters")
@@ -147,38 +144,25 @@ class ImageStream:
 
     """
 
+    shards: Sequence[Shard]
+    label: str
+    exif_orientation: bool = False
+    count: int | None = None
+    of_files: bool = True
+    in_folders: bool = False
+    decoded: bool = False
+    readers: int = 0
+    only_whole: str = ""
     uses: frozenset[str] = CHOICES
-    only_whole = ""  # reason why it can't be split among processes
-
-    def __init__(
-        self,
-        shards: Sequence[Shard],
-        label: str,
-        exif_orientation: bool = False,
-        *,
-        count: int | None = None,
-        of_files: bool = True,
-        in_folders: bool = False,
-        decoded: bool = False,
-        readers: int = 0,
-    ) -> None:
-        self.shards = shards
-        self.label = label
-        self.exif_orientation = exif_orientation
-        self.count = count
-        self.of_files, self.in_folders, self.decoded, self.readers = of_files, in_folders, decoded, readers
-        self._part = (0, 1)
+    _part: tuple[int, int] = (0, 1)
 
     def split(self, part: int, parts: int) -> ImageStream:
         """Select one of ``parts`` parts, every ``parts``-th shard or else image; ValueError if it is only whole."""
         if parts > 1 and self.only_whole:
             raise ValueError(f"{self.label!r} can't be shared among processes, since {self.only_whole}")
         first, step = self._part
-        part_stream = object.__new__(type(self))
-        part_stream.__dict__ |= self.__dict__ | {"_part": (first + step * part, step * parts)}
-        if self.count is not None:
-            part_stream.count = -(-self.count // parts)  # approximately
-        return part_stream
+        count = None if self.count is None else -(-self.count // parts)  # approximately
+        return replace(self, count=count, _part=(first + step * part, step * parts))
 
     def __iter__(self) -> Iterator[Entry]:
         """Iterate over the entries of this part of the stream, in order."""
@@ -204,6 +188,16 @@ class ImageStream:
             if not self.of_files:
                 raise error from err
             yield Entry(number << _SHARD_BITS | (i + 1), shard.label, error)
+
+    def decode(self, entry: Entry) -> RGBImage:
+        """Decode an entry by :func:`to_rgb`, or raise its error."""
+        if isinstance(entry.image, Exception):
+            raise entry.image
+        return to_rgb(entry.image, self.exif_orientation)
+
+    def file_facts(self, entry: Entry) -> FileFacts | None:
+        """Return format and size of the file of an entry; None if it is in memory."""
+        return file_facts(entry.image)
 
     def __getitem__(self, index: int) -> RGBImage:
         """Raise ValueError: a stream has no index."""
@@ -255,5 +249,45 @@ def left_out_in_words(lines: Sequence[str]) -> str:
     return f"{' and '.join(texts)} {'was' if len(lines) == 1 else 'were'} left out"
 
 
-def _fetch_selected(fetch: Callable[[int], Any], numbers: Sequence[int], index: int) -> Any:
+def _fetch_chosen(fetch: Callable[[int], Any], numbers: Sequence[int], index: int) -> Any:
     return fetch(numbers[index])
+
+
+def joined(sources: Sequence[ImageSource], label: str, reading: Reading) -> ImageSource:
+    """Return the images of several sources as one."""
+    if len(sources) == 1:
+        return sources[0]
+    places = [(k, i) for k, source in enumerate(sources) for i in range(len(source))]
+    names = [sources[k].names[i] for k, i in places]
+    fetch, stamp = (partial(_of_one, what, sources, places) for what in ("fetch", "stamp"))
+    roots = {root for source in sources for root in source.roots}
+    has_stamps = all(source.stamp for source in sources)
+    return ImageSource(names, fetch, label, reading.exif_orientation, stamp if has_stamps else None, roots)
+
+
+def _of_one(what: str, sources: Sequence[ImageSource], places: Sequence[tuple[int, int]], index: int) -> Any:
+    k, i = places[index]
+    return getattr(sources[k], what)(i)
+
+
+def stream_of(
+    files: Sequence[str],
+    label: str,
+    reading: Reading,
+    read: Callable[[str, Reading], Iterator[tuple[str, Any]]],
+    **settings: Any,
+) -> ImageStream:
+    """Return a stream with a shard for each file, of which ``read`` gives the images by their names in it.
+
+    Settings are those of :class:`ImageStream`. Files at addresses are read ahead, several at a time.
+    """
+    shards = [Shard(public(file), partial(_named, read, file, reading), file) for file in files]
+    settings = {"readers": _READERS if any(map(is_address, files)) else 0, **settings}
+    return ImageStream(shards, label, reading.exif_orientation, **settings)
+
+
+def _named(
+    read: Callable[[str, Reading], Iterator[tuple[str, Any]]], file: str, reading: Reading
+) -> Iterator[tuple[str, Any]]:
+    for name, image in read(file, reading):
+        yield f"{public(file)}/{name}", image

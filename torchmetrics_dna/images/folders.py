@@ -10,22 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from torchmetrics_dna.images.addresses import files_below, is_address, open_file, public, public_names
-from torchmetrics_dna.images.base import ImageSource
-from torchmetrics_dna.images.kind import Kind, joined
-from torchmetrics_dna.images.names import EXTENSIONS, is_image_name, natural_key
+from torchmetrics_dna.images.base import ImageSource, joined
+from torchmetrics_dna.images.names import is_image_name, natural_key
 from torchmetrics_dna.images.pixels import stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torchmetrics_dna.images.reading import Reading
-
-_MARKS = (  # UTF-32 first: its byte order mark begins with that of UTF-16
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 
 
 def open_folder(path: str, reading: Reading) -> ImageSource:
@@ -59,10 +51,6 @@ def open_images(files: Sequence[str], pattern: str, reading: Reading) -> ImageSo
     return open_files(files, pattern, reading, () if is_address(pattern) else [fixed])
 
 
-IMAGE = Kind("image file", EXTENSIONS, open_images)
-LIST = Kind(".txt with one path or address a line", (".txt",), open_lists)
-
-
 def refuse(err: OSError) -> NoReturn:
     """Raise an error that names the unreadable path."""
     raise type(err)(f"Can't read {str(err.filename)!r}: {err.strerror}") from err
@@ -70,16 +58,19 @@ def refuse(err: OSError) -> NoReturn:
 
 def _listed(path: str) -> list[str]:
     lines = filter(None, map(str.strip, read_list(path).splitlines()))
-    if is_address(path):
-        return [line if is_address(line) else f"{path.rpartition('/')[0]}/{line}" for line in lines]
-    return [line if is_address(line) else str(Path(path).parent / line) for line in lines]
+    within = f"{path.rpartition('/')[0]}/{{}}".format if is_address(path) else Path(path).parent.joinpath
+    return [line if is_address(line) else str(within(line)) for line in lines]
 
 
 def read_list(path: str) -> str:
     """Read a text in UTF-8, or with a byte order mark; ValueError in another encoding."""
     with open_file(path, forwards=True) as file:
         data = file.read()
-    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8-sig")
+    encoding = "utf-8-sig"
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):  # which begins with that of UTF-16
+        encoding = "utf-32"
+    elif data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "utf-16"
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError:

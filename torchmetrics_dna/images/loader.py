@@ -15,8 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from torchmetrics_dna.images.addresses import forget_threads
-from torchmetrics_dna.images.base import Entry, ImageSource, ImageStream, unreadable
-from torchmetrics_dna.images.pixels import file_facts, to_rgb
+from torchmetrics_dna.images.base import Entry, ImageStream, unreadable
 from torchmetrics_dna.images.properties import image_properties
 from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.images.resize import resize_image
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.images.base import Images
     from torchmetrics_dna.images.cells import Crop
-    from torchmetrics_dna.images.pixels import FileFacts, RGBImage
+    from torchmetrics_dna.images.pixels import RGBImage
     from torchmetrics_dna.images.resize import Resize
 
     Notes = Callable[[RGBImage], Mapping[str, Tensor]]
@@ -92,13 +91,22 @@ def load_batches(
     """
     reading = reading or Reading()
     decoded = _Decoded(source, size, crop, resize, properties, notes)
-    workers, items = _workers_for(source, reading.num_workers), _items_of_parts(source, parts)
-    if isinstance(source, ImageStream) and source.decoded:
+    items, workers = _items_of_parts(source, parts), reading.num_workers
+    if workers is None:
+        workers = default_workers(_FEW if source.count is None else source.count)
+    if isinstance(source, ImageStream) and not source.of_files:
+        workers = 0
+    elif isinstance(source, ImageStream) and source.decoded:
         items, workers = map(partial(_in_threads, decoded.load, workers), items), 0
     loader: DataLoader[Any] = DataLoader(
         decoded,
         batch_size=None,
-        sampler=_chunks(items, reading.batch_size, window),
+        sampler=(
+            chunk
+            for part in items
+            for windowed in ([part] if window is None else _windows(part, window))
+            for chunk in chunked(windowed, reading.batch_size)
+        ),
         num_workers=workers,
         collate_fn=_as_it_is,  # type: ignore[arg-type]  # typed for lists of samples
         worker_init_fn=forget_threads,
@@ -133,26 +141,11 @@ def default_workers(num_images: int) -> int:
     return min(8, max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
-def _workers_for(source: Images, num_workers: int | None) -> int:
-    if isinstance(source, ImageStream) and not source.of_files:
-        return 0
-    if num_workers is not None:
-        return num_workers
-    return default_workers(_FEW if source.count is None else source.count)
-
-
 class _Chunk(NamedTuple):
     """Items of a batch."""
 
     items: Sequence[Any]  # numbers of images, or entries of a stream, loaded or not
     ends: bool  # True if a part ends with this chunk
-
-
-def _chunks(parts: Iterable[Iterable[Any]], size: int, window: int | None) -> Iterator[_Chunk]:
-    """Yield the chunks of a source, part by part."""
-    for part in parts:
-        for items in [part] if window is None else _windows(part, window):
-            yield from chunked(items, size)
 
 
 def _items_of_parts(source: Images, parts: Sequence[range] | None) -> Iterator[Iterable[Any]]:
@@ -219,20 +212,16 @@ class _Sample(NamedTuple):
     notes: Mapping[str, Tensor]
 
 
+@dataclass
 class _Decoded(Dataset["Batch"]):
     """Dataset of batches, indexed by chunks; unreadable images become messages, since workers obscure exceptions."""
 
-    def __init__(
-        self,
-        source: Images,
-        size: tuple[int, int] | None,
-        crop: Crop,
-        resize: Resize,
-        properties: bool,
-        notes: Notes | None,
-    ) -> None:
-        self.source, self.size, self.crop, self.resize = source, size, crop, resize
-        self.properties, self.notes = properties, notes
+    source: Images
+    size: tuple[int, int] | None
+    crop: Crop
+    resize: Resize
+    properties: bool
+    notes: Notes | None
 
     def __getitem__(self, chunk: _Chunk) -> Batch:
         return _collate([self.load(item) for item in chunk.items], chunk.ends)
@@ -241,31 +230,24 @@ class _Decoded(Dataset["Batch"]):
         """Load an image by its number or entry; one that is loaded already is unchanged."""
         if isinstance(item, (_Sample, str)):
             return item
-        if isinstance(item, Entry):
-            number, name, content = item
-            if isinstance(content, Exception):
-                return unreadable(name, content)
-            decode, facts = partial(to_rgb, content, self.source.exif_orientation), partial(file_facts, content)
-        else:
-            assert isinstance(self.source, ImageSource)
-            number, name = item, self.source.names[item]
-            decode, facts = partial(self.source.decode, item), partial(self.source.file_facts, item)
+        source: Any = self.source
+        number, name = (item.number, item.name) if isinstance(item, Entry) else (item, source.names[item])
         try:
-            return self._sample(number, name, decode(), facts)
-        except Exception as err:
+            image = source.decode(item)
+            notes = {} if self.notes is None else self.notes(image)
+            properties = None
+            if self.properties:
+                properties = image_properties(_channels_first(image)[None], source.file_facts(item))[0]
+            if self.size is None:
+                return _Sample(number, name, _channels_first(image), properties, notes)
+            resized = torch.from_numpy(resize_image(image, self.size, self.crop, self.resize))
+            return _Sample(number, name, resized, properties, notes)
+        except Exception as err:  # damaged files make Pillow raise errors of any type
             return unreadable(name, err)
 
-    def _sample(self, number: int, name: str, image: RGBImage, facts: Callable[[], FileFacts | None]) -> _Sample:
-        notes = {} if self.notes is None else self.notes(image)
-        if self.size is None:
-            tensor = torch.from_numpy(image.transpose(2, 0, 1).copy())
-        else:
-            tensor = torch.from_numpy(resize_image(image, self.size, self.crop, self.resize))
-        properties = None
-        if self.properties:
-            pixels = torch.from_numpy(image.transpose(2, 0, 1)[None].copy())
-            properties = image_properties(pixels, facts())[0]
-        return _Sample(number, name, tensor, properties, notes)
+
+def _channels_first(image: RGBImage) -> Tensor:
+    return torch.from_numpy(image.transpose(2, 0, 1).copy())
 
 
 def _as_it_is(batch: Batch) -> Batch:
@@ -274,21 +256,21 @@ def _as_it_is(batch: Batch) -> Batch:
 
 def _collate(items: list[_Sample | str], ends: bool) -> Batch:
     samples = [item for item in items if isinstance(item, _Sample)]
-    images = [item.image for item in samples]
     unreadable = [item for item in items if isinstance(item, str)]
-    formats = {(tuple(image.shape[1:]), image.dtype) for image in images}
+    formats = {(tuple(sample.image.shape[1:]), sample.image.dtype) for sample in samples}
     if len(formats) > 1:
         sizes = " and ".join(f"{height} x {width}" for (height, width), _ in sorted(formats, key=str)[:2])
         error = f"Images differ in size ({sizes}); give the extractor an `input_size`"
         return Batch(torch.empty(0), [], error)
-    properties = [item.properties for item in samples if item.properties is not None]
+    if not samples:
+        return Batch(torch.empty(0), unreadable, ends=ends)
+    properties = [sample.properties for sample in samples if sample.properties is not None]
     return Batch(
-        torch.stack(images) if images else torch.empty(0),
+        torch.stack([sample.image for sample in samples]),
         unreadable,
-        None,
-        torch.stack(properties) if properties else None,
-        [item.number for item in samples],
-        [item.name for item in samples],
-        {name: torch.stack([item.notes[name] for item in samples]) for name in (samples[0].notes if samples else ())},
-        ends,
+        properties=torch.stack(properties) if properties else None,
+        numbers=[sample.number for sample in samples],
+        names=[sample.name for sample in samples],
+        notes={note: torch.stack([sample.notes[note] for sample in samples]) for note in samples[0].notes},
+        ends=ends,
     )

@@ -10,24 +10,9 @@ from pathlib import PurePosixPath
 from typing import Any, overload
 
 EXTENSIONS = (
-    ".avif",
-    ".bmp",
-    ".gif",
-    ".heic",
-    ".heif",
-    ".jfif",
-    ".jp2",
-    ".jpeg",
-    ".jpg",
-    ".jxl",
-    ".pbm",
-    ".pgm",
-    ".png",
-    ".ppm",
-    ".tif",
-    ".tiff",
-    ".webp",
-)
+    ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpeg", ".jpg", ".jxl", ".pbm", ".pgm", ".png",
+    ".ppm", ".tif", ".tiff", ".webp",
+)  # fmt: skip
 
 
 def is_image_name(name: str) -> bool:
@@ -140,8 +125,3 @@ class Names(Sequence[str]):
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and len(self) == len(other) and all(map(eq, self, other))
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return f"Names({list(self[:3])}, of {len(self)})"

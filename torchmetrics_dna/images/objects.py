@@ -6,16 +6,18 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 
 from torchmetrics_dna.images.addresses import public, public_names
 from torchmetrics_dna.images.base import ImageSource, ImageStream, Shard
-from torchmetrics_dna.images.pixels import check_array, stamp_of
-from torchmetrics_dna.images.rows import Column, find_column, is_file
+from torchmetrics_dna.images.names import is_image_name
+from torchmetrics_dna.images.pixels import check_array, is_file, is_image_file, stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images.reading import Reading
 
 _ANEW = "give a list, or a function that makes it anew"
+_LIKELY = ("image", "img", "jpg", "jpeg", "png", "webp", "pixel_values", "picture", "photo")
+_NAME_IT = "name it by `column`"
 
 
 def open_image(image: Any, label: str, reading: Reading) -> ImageSource:
@@ -43,7 +47,7 @@ def open_sequence(source: Any, label: str, reading: Reading) -> tuple[ImageSourc
     with suppress(Exception):  # reported when it is read
         row = source[0] if len(source) else None
     stamped = isinstance(source, (list, tuple))  # stamps of a dataset would load its images
-    if not isinstance(row, Mapping) or is_file(row):
+    if not is_row(row):
         return _by_number(source, source.__getitem__, label, reading, stamped), False
     fetch = partial(_fetch_column, source, find_column(row, reading.column, label))
     return _by_number(source, fetch, label, reading, stamped), True
@@ -141,18 +145,18 @@ class _Calls:
 
 def _images(items: Callable[[], Iterable[Any]], label: str, reading: Reading, start: str) -> Iterator[tuple[str, Any]]:
     """Split items into single images, with their names, which begin with ``start`` unless they are paths."""
-    column, number = Column(reading.column, label), 0
+    column, number = _Column(reading.column, label), 0
     for item in items():
         for image in _single(item, column):
             yield public(image) if isinstance(image, str) else f"{start}image {number}", image
             number += 1
 
 
-def _single(item: Any, column: Column) -> Iterator[Any]:
+def _single(item: Any, column: _Column) -> Iterator[Any]:
     """Yield the images of an item: itself, or those of a batch, of a row, or of a pipeline's output."""
     if is_output(item):
         item = item.images
-    if isinstance(item, Mapping) and not is_file(item):
+    if is_row(item):
         item = column(item)
     if isinstance(item, (tuple, list)) and item and (isinstance(item, tuple) or _is_batch(item[0])):
         item = item[0]  # images come first, labels after them
@@ -171,5 +175,80 @@ def is_output(item: Any) -> bool:
     return hasattr(item, "images") and (isinstance(item, Mapping) or not is_source)
 
 
+def is_row(item: Any) -> bool:
+    """True for a row of several values, one of which is an image."""
+    return isinstance(item, Mapping) and not is_file(item)
+
+
 def _is_batch(item: Any) -> bool:
     return isinstance(item, (np.ndarray, Tensor)) and item.ndim == 4
+
+
+class _Column:
+    """Extractor of images from rows, by a column that is detected in the first row unless it is given."""
+
+    def __init__(self, column: str | None, label: str) -> None:
+        self._column, self._label = column, label
+        self._resolved: str | None = None
+
+    def __call__(self, item: Any) -> Any:
+        """Return the image in a row; other items are images themselves."""
+        if not is_row(item):
+            return item
+        if self._resolved is None:
+            self._resolved = find_column(item, self._column, self._label)
+        if self._resolved not in item:
+            raise ValueError(f"its row has no column {self._resolved!r}, but {_listed(item)}")
+        return item[self._resolved]
+
+
+def find_column(row: Mapping[str, Any], column: str | None, label: str) -> str:
+    """Return the name of the column of images; ``label`` names the rows in errors.
+
+    If none is given, it is a common name, or else the only column with an image.
+
+    Raises:
+        ValueError: If there is none, or it is ambiguous.
+
+    Example:
+        >>> find_column({"label": 3, "img": np.zeros((4, 5, 3), np.uint8)}, None, "rows")
+        'img'
+
+    """
+    if column is not None:
+        check_column(row, column, label)
+        return column
+    holding = [name for name, value in row.items() if _is_image(value)]
+    lower = {name.lower(): name for name, value in row.items() if value is None or _is_image(value, least_axes=2)}
+    if usual := [lower[name] for name in _LIKELY if name in lower]:
+        return usual[0]
+    if len(holding) == 1:
+        return holding[0]
+    what = f"several columns that hold an image ({', '.join(holding)})" if holding else "no column that holds an image"
+    raise ValueError(f"There is {what} in {label!r}, which has {_listed(row)}; {_NAME_IT}")
+
+
+def check_column(columns: Iterable[str], column: str, label: str) -> None:
+    """Raise ValueError that lists the columns unless ``column`` is one of them."""
+    columns = list(columns)
+    if column not in columns:
+        raise ValueError(f"There is no column {column!r} in {label!r}, which has {_listed(columns)}; {_NAME_IT}")
+
+
+def _is_image(value: Any, least_axes: int = 3) -> bool:
+    """True if a value may be an image or a batch of images; with two axes, it may also be boxes."""
+    if isinstance(value, Mapping):
+        return is_file(value) and any(value.values())
+    if isinstance(value, (bytes, bytearray)):
+        return is_image_file(BytesIO(value))
+    if isinstance(value, (str, os.PathLike)):
+        return is_image_name(os.path.basename(value))  # noqa: PTH119
+    if isinstance(value, (np.ndarray, Tensor)):
+        return least_axes <= value.ndim <= 4
+    if isinstance(value, list) and value:
+        return not isinstance(value[0], list) and _is_image(value[0], least_axes)
+    return isinstance(value, Image.Image)
+
+
+def _listed(columns: Iterable[str]) -> str:
+    return ", ".join(map(str, columns)) or "none"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import contextmanager
 from textwrap import shorten
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.damage import refusing
 from torchmetrics_dna.files.limits import check_unpacked
 from torchmetrics_dna.images.addresses import is_address, open_file, public
-from torchmetrics_dna.images.kind import Kind, stream_of
-from torchmetrics_dna.images.rows import check_column, find_column, is_file
+from torchmetrics_dna.images.base import stream_of
+from torchmetrics_dna.images.objects import check_column, find_column
+from torchmetrics_dna.images.pixels import is_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -25,30 +27,26 @@ _AT_ONCE, _MOST_AT_ONCE = 32, 64_000_000  # maximum rows, and bytes, read at onc
 def open_parquet(files: Sequence[str], label: str, reading: Reading) -> ImageStream:
     """Open the images of Parquet files; the first is checked at once."""
     parquet = require("pyarrow.parquet", "parquet")
-    with refusing(public(files[0]), "Parquet"), open_file(files[0]) as file:
-        _column(_opened(parquet, file), files[0], reading)
+    with refusing(public(files[0]), "Parquet"), _opened(files[0]) as table:
+        _column(table, files[0], reading)
     count = None if any(map(is_address, files)) else sum(parquet.read_metadata(file).num_rows for file in files)
     return stream_of(files, label, reading, _read, count=count)
 
 
-PARQUET = Kind(".parquet", (".parquet",), open_parquet, ("column",))
-
-
 def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
-    parquet = require("pyarrow.parquet", "parquet")
-    with open_file(path) as file:
-        table = _opened(parquet, file)
+    with _opened(path) as table:
         column = _column(table, path, reading)
-        if column is None:
-            return
-        for number, value in enumerate(_values(table, column)):
+        for number, value in enumerate(_values(table, column) if column is not None else ()):
             is_named_text = isinstance(value, str) and reading.column is not None
             yield str(number), value if is_named_text else _content(value)
 
 
-def _opened(parquet: Any, file: BinaryIO) -> Any:
+@contextmanager
+def _opened(path: str) -> Iterator[Any]:
     """Open a file without Arrow's threads, which do not survive a fork: workers would deadlock."""
-    return parquet.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
+    parquet = require("pyarrow.parquet", "parquet")
+    with open_file(path) as file:
+        yield parquet.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
 
 
 def _values(table: Any, column: str) -> Iterator[Any]:
@@ -108,16 +106,14 @@ def _column(table: Any, path: str, reading: Reading) -> str | None:
 
 def labels_of(stream: ImageStream, column: str) -> dict[str, str]:
     """Read the labels of images in another column, by the image's name; ValueError if a file has none."""
-    parquet = require("pyarrow.parquet", "parquet")
     labels: dict[str, str] = {}
     interned: dict[str, str] = {}  # one string per label, however many images have it
     for label_of_file, _, path in stream.shards:
-        if not path.endswith(PARQUET.suffixes):
+        if not path.endswith(".parquet"):
             raise ValueError(
                 f"Labels in a column are of Parquet files, but {public(path)!r} is another; give a .csv of labels"
             )
-        with refusing(public(path), "Parquet"), open_file(path) as file:
-            table = _opened(parquet, file)
+        with refusing(public(path), "Parquet"), _opened(path) as table:
             check_column(table.schema_arrow.names, column, path)
             for number, value in enumerate(_values(table, column)):
                 label = str(value)

@@ -7,7 +7,7 @@ import re
 import stat
 import zlib
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
@@ -68,7 +68,7 @@ def unwrapped(image: Any) -> Any:
     """
     if isinstance(image, (tuple, list)) and image:
         image = image[0]
-    if isinstance(image, Mapping) and image and image.keys() <= {"bytes", "path"}:
+    if isinstance(image, Mapping) and is_file(image):
         image = image["path"] if image.get("bytes") is None else image["bytes"]
     if is_address(image):
         image = read_address(image, most_bytes())
@@ -76,6 +76,11 @@ def unwrapped(image: Any) -> Any:
         check_size(len(image))
         image = BytesIO(image)
     return image
+
+
+def is_file(item: Mapping[Any, Any]) -> bool:
+    """True for ``{"bytes": ..., "path": ...}`` or a part of it: the format of an image in Arrow and Parquet."""
+    return bool(item) and item.keys() <= {"bytes", "path"}
 
 
 def stamp_of(fetch: Callable[[int], Any], index: int) -> str:
@@ -177,11 +182,7 @@ def _array_to_rgb(image: NDArray[Any] | Tensor) -> RGBImage:
     image = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., :3]
     if image.dtype == np.uint8:
         return image
-    low, high = float(image.min()), float(image.max())
-    if not (low >= 0 and high <= 1):  # also true of NaN
-        raise ValueError(
-            f"its floating point pixels must lie in [0, 1], but got {low:g} to {high:g}{scale_remedy(low, high)}"
-        )
+    _check_range(image, "floating point", 1)
     return image.astype(np.float32)
 
 
@@ -189,10 +190,15 @@ def _shades_to_rgb(image: Image.Image) -> RGBImage:
     """Convert 16-bit or floating-point grey to RGB; Pillow would clip it at 255."""
     shades = np.asarray(image)
     white, kind = (1, "floating point") if image.mode == "F" else (65535, "integer")
-    low, high = shades.min(), shades.max()
-    if not (low >= 0 and high <= white):
-        raise ValueError(f"its {kind} pixels must lie in [0, {white}], but got {low:g} to {high:g}")
+    _check_range(shades, kind, white)
     return np.repeat((shades.astype(np.float32) / white)[..., None], 3, axis=2)
+
+
+def _check_range(pixels: NDArray[Any], kind: str, white: int) -> None:
+    low, high = float(pixels.min()), float(pixels.max())
+    if not (low >= 0 and high <= white):  # also true of NaN
+        remedy = scale_remedy(low, high) if white == 1 else ""
+        raise ValueError(f"its {kind} pixels must lie in [0, {white}], but got {low:g} to {high:g}{remedy}")
 
 
 class _Limit(int):
@@ -243,11 +249,9 @@ def _open(file: str | os.PathLike[str] | BytesIO) -> Image.Image:
 
 
 def _kind_of_plugin(file: str | os.PathLike[str] | BytesIO) -> str | None:
-    if isinstance(file, BytesIO):
-        start = bytes(file.getbuffer()[:12])
-    else:
-        with Path(file).open("rb") as content:
-            start = content.read(12)
+    with nullcontext(file) if isinstance(file, BytesIO) else Path(file).open("rb") as content:
+        content.seek(0)
+        start = content.read(12)
     if start[4:8] == b"ftyp" and start[8:12] in _BRANDS:
         return "HEIC"
     return "JPEG XL" if start.startswith(_JXL) else None

@@ -53,13 +53,16 @@ def image_properties(imgs: Tensor, file: FileFacts | None = None) -> Tensor:
     if imgs.dtype != torch.uint8:
         imgs = imgs.mul(255).round().to(torch.uint8)
     properties = torch.zeros(len(imgs), len(PROPERTIES), dtype=torch.float64, device=imgs.device)
-    sizes = _sizes(*imgs.shape[2:])
-    file_values = [0.0] * NUM_OF_FILES if file is None else _of_file(file, imgs[0, 0].numel())
-    # filled with scalars, since copying a tensor is a device sync
-    for column, value in (*enumerate(sizes), *enumerate(file_values, len(PROPERTIES) - NUM_OF_FILES)):
-        properties[:, column] = value
+    height, width = imgs.shape[2:]
+    scalars = [math.log2(width) / 16, math.log2(height) / 16, 0.5 + math.log2(width / height) / 8]
     if len(imgs):
-        properties[:, len(sizes) : -NUM_OF_FILES] = torch.stack([*_colours(imgs), *_texture(imgs)], 1)
+        properties[:, len(scalars) : -NUM_OF_FILES] = torch.stack([*_colours(imgs), *_texture(imgs)], 1)
+    columns = list(range(len(scalars)))
+    if file is not None:
+        scalars += [file.format == "JPEG", file.format == "PNG", file.num_bytes / (height * width * _MOST_BYTES)]
+        columns += range(len(PROPERTIES) - NUM_OF_FILES, len(PROPERTIES))
+    for column, value in zip(columns, scalars, strict=True):  # since copying a tensor is a device sync
+        properties[:, column] = value
     return properties.clamp_(0, 1).float()
 
 
@@ -82,19 +85,10 @@ def property_in_words(name: str, value: float) -> str:
     return f"{value:.3g}"
 
 
-def _sizes(height: int, width: int) -> list[float]:
-    return [math.log2(width) / 16, math.log2(height) / 16, 0.5 + math.log2(width / height) / 8]
-
-
-def _of_file(file: FileFacts, pixels: int) -> list[float]:
-    return [float(file.format == "JPEG"), float(file.format == "PNG"), file.num_bytes / (pixels * _MOST_BYTES)]
-
-
 def _grey(imgs: Tensor) -> Tensor:
     """Compute the brightness of each pixel, in thousandths of 255, int32."""
     red, green, blue = imgs.int().unbind(1)
-    grey: Tensor = red * 299 + green * 587 + blue * 114
-    return grey
+    return red * 299 + green * 587 + blue * 114
 
 
 def _colours(imgs: Tensor) -> list[Tensor]:

@@ -6,8 +6,9 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import Any, NamedTuple, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,20 +17,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from torchmetrics_dna.images.addresses import check_address, expand, is_address, is_folder, missing, public, suffix_of
-from torchmetrics_dna.images.archives import TAR, ZIP
-from torchmetrics_dna.images.arrays import ARRAY
 from torchmetrics_dna.images.base import Images, ImageSource, ImageStream, indexed
-from torchmetrics_dna.images.folders import IMAGE, LIST, open_files, open_folder, open_remote_folder, refuse
+from torchmetrics_dna.images.folders import open_files, open_folder, open_remote_folder, refuse
 from torchmetrics_dna.images.names import EXTENSIONS
-from torchmetrics_dna.images.objects import is_output, open_array, open_image, open_iterable, open_sequence
-from torchmetrics_dna.images.parquet import PARQUET
+from torchmetrics_dna.images.objects import is_output, is_row, open_array, open_image, open_iterable, open_sequence
 from torchmetrics_dna.images.pixels import check_no_address, is_image_file
 from torchmetrics_dna.images.reading import Reading
-from torchmetrics_dna.images.rows import is_file
-from torchmetrics_dna.images.video import VIDEO
-
-if TYPE_CHECKING:
-    from torchmetrics_dna.images.kind import Kind
 
 ImageLike = Union[str, "os.PathLike[str]", bytes, Image.Image, NDArray[Any], Tensor, Mapping[str, Any]]
 Source = Union[
@@ -44,7 +37,42 @@ Source = Union[
     ImageStream,
 ]
 
-KINDS: tuple[Kind, ...] = (ZIP, LIST, ARRAY, TAR, PARQUET, VIDEO, IMAGE)
+
+class Kind(NamedTuple):
+    """A kind of file that images are in.
+
+    Attributes:
+        name: What it is called where the kinds are listed.
+        suffixes: How names of such files end, in lower case.
+        opener: ``module:function`` of this package that opens some files of the kind as one set; it takes them, what to
+            call the set, and how to read. It is imported when it is needed.
+        choices: Which of ``"column"`` and ``"fps"`` have a meaning for it.
+
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    opener: str
+    choices: tuple[str, ...] = ()
+
+    def open(self, files: Sequence[str], label: str, reading: Reading) -> Images:
+        """Open files as one set of images, called ``label``."""
+        module, _, function = self.opener.partition(":")
+        images: Images = getattr(import_module(f"{__package__}.{module}"), function)(files, label, reading)
+        return images
+
+
+LIST = Kind(".txt with one path or address a line", (".txt",), "folders:open_lists")
+IMAGE = Kind("image file", EXTENSIONS, "folders:open_images")
+KINDS = (
+    Kind(".zip", (".zip",), "archives:open_zips"),
+    LIST,
+    Kind(".npy or .npz of (B, H, W, C)", (".npy", ".npz"), "arrays:open_arrays", ("column",)),
+    Kind(".tar", (".tar", ".tgz", ".gz", ".bz2", ".xz"), "archives:open_tars", ("column",)),
+    Kind(".parquet", (".parquet",), "parquet:open_parquet", ("column",)),
+    Kind("video", (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"), "video:open_videos", ("fps",)),
+    IMAGE,
+)
 _FILES = f"a folder, {', '.join(kind.name for kind in KINDS)}"
 
 
@@ -112,7 +140,7 @@ def check_used(reading: Reading, *opened: object) -> None:
 
 def _open_object(source: Any, label: str, reading: Reading) -> tuple[Images, Sequence[str]]:
     """Open an object other than a path; return the names of options that apply, too."""
-    if isinstance(source, Mapping) and not is_file(source):
+    if is_row(source):
         raise TypeError(
             f"Expected images, but got a {type(source).__name__} with {', '.join(map(str, source)) or 'nothing'};"
             " give what is under one of these names"
@@ -136,15 +164,9 @@ def _open_object(source: Any, label: str, reading: Reading) -> tuple[Images, Seq
 
 def _open_path(text: str, reading: Reading) -> tuple[Images, Sequence[str]]:
     """Open a path, an address or a pattern; return the names of options that apply, too."""
-    if is_address(text):
-        return _open_files(expand(text), text, reading)
-    files = _local(text)
-    if len(files) == 1 and Path(files[0]).is_dir():
+    files = expand(text) if is_address(text) else _local(text)
+    if len(files) == 1 and not is_address(text) and Path(files[0]).is_dir():
         return open_folder(files[0], reading), ()
-    return _open_files(files, text, reading)
-
-
-def _open_files(files: list[str], text: str, reading: Reading) -> tuple[Images, Sequence[str]]:
     suffixes = {suffix_of(file): file for file in reversed(files)}
     kind = next((kind for kind in KINDS if suffix_of(files[0]) in kind.suffixes), None)
     if kind is None and len(suffixes) == 1:

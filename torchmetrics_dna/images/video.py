@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, BinaryIO
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.damage import refusing
 from torchmetrics_dna.files.limits import beyond, max_pixels
 from torchmetrics_dna.images.addresses import open_file, public
-from torchmetrics_dna.images.kind import Kind, stream_of
+from torchmetrics_dna.images.base import stream_of
 from torchmetrics_dna.images.loader import cores
 
 if TYPE_CHECKING:
@@ -30,22 +31,24 @@ _WITH_LENGTH = ("mov", "matroska", "avi")  # containers whose header has the dur
 
 def open_videos(files: Sequence[str], label: str, reading: Reading) -> ImageStream:
     """Open the frames of videos; those of one video are a group, and count as one for tests."""
-    av = require("av", "video")
-    with refusing(public(files[0]), "a video"), open_file(files[0]) as file, _opened(av, file) as container:
+    require("av", "video")
+    with refusing(public(files[0]), "a video"), _opened(files[0]) as (_, container):
         _stream(container)
     return stream_of(files, label, reading, _read, in_folders=True, decoded=True, readers=min(cores(), len(files)))
 
 
-VIDEO = Kind("video", (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"), open_videos, ("fps",))
-
-
-def _opened(av: Any, file: BinaryIO) -> Any:
-    """Open a container of a supported format, without access to other files or addresses."""
-    try:
-        allowed = {"format_whitelist": _CONTAINERS, "protocol_whitelist": ""}
-        return av.open(file, options=_limits(), container_options=allowed)
-    except av.ArgumentError as err:
-        raise ValueError("its content is of another kind; expected MP4, MOV, MKV, WebM, AVI or MPEG") from err
+@contextmanager
+def _opened(path: str) -> Iterator[tuple[Any, Any]]:
+    """Yield PyAV and a container of a supported format, without access to other files or addresses."""
+    av = require("av", "video")
+    allowed = {"format_whitelist": _CONTAINERS, "protocol_whitelist": ""}
+    with open_file(path) as file:
+        try:
+            container = av.open(file, options=_limits(), container_options=allowed)
+        except av.ArgumentError as err:
+            raise ValueError("its content is of another kind; expected MP4, MOV, MKV, WebM, AVI or MPEG") from err
+        with container:
+            yield av, container
 
 
 def _limits() -> dict[str, str]:
@@ -71,9 +74,8 @@ def _stream(container: Any) -> Any:
 
 def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
     """Yield all frames, or those due at ``fps``."""
-    av = require("av", "video")
     begin = due = -math.inf  # times of the first frame and of the next one to take
-    with open_file(path) as file, _opened(av, file) as container:
+    with _opened(path) as (av, container):
         for number, frame in enumerate(_frames(av, container)):
             if reading.fps is not None and frame.time is not None:
                 if frame.time < due - _EARLY:

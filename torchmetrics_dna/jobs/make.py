@@ -6,46 +6,32 @@ import os
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from torchmetrics_dna.dna.distance import Kind
 from torchmetrics_dna.extras import without_numba
-from torchmetrics_dna.images import ImageStream, Reading, open_source
+from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.images.addresses import check_writable, is_address
 from torchmetrics_dna.images.base import left_out_in_words
-from torchmetrics_dna.images.sources import check_used
+from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.groups import grouping
-from torchmetrics_dna.jobs.job import Job, is_small_job
 from torchmetrics_dna.jobs.measure import measure
-from torchmetrics_dna.jobs.on_ray import check_on_ray, finish_on_ray
+from torchmetrics_dna.jobs.on_ray import finish_on_ray
 from torchmetrics_dna.jobs.parts import Parts
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
-from torchmetrics_dna.jobs.sides import Arguments, open_sides
+from torchmetrics_dna.jobs.sides import open_sides
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.images import Source
-    from torchmetrics_dna.jobs.groups import Groups
-    from torchmetrics_dna.neurons.ranges import ActivationRanges
+    from torchmetrics_dna.jobs.job import Job
     from torchmetrics_dna.statistics.resolve import Feature
 
 
-def make_dna(
-    source: Source,
-    feature: Feature | None = None,
-    *,
-    kind: Kind = "histogram",
-    layers: Sequence[str] | None = None,
-    num_bins: int | None = None,
-    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
-    num_folds: int | None = None,
-    groups: Groups | None = None,
-    reading: Reading | None = None,
-    distributed: bool = False,
-    on: str | None = None,
-) -> DNA:
+@taking("layers", "num_bins", "ranges", "groups", "reading", "distributed", "on", num_folds=None)
+def make_dna(source: Source, feature: Feature | None = None, *, kind: Kind = "histogram", **options: Any) -> DNA:
     """Make the DNA of an image set (section 3.2 of the paper).
 
     Args:
@@ -53,16 +39,8 @@ def make_dna(
             a dataset, images in memory, or an iterable of images; see :func:`open_source`.
         feature: A :class:`DNAExtractor`, or its ``feature``; a name runs on CUDA if there is a GPU.
         kind: ``"histogram"``, ``"gaussian"`` or ``"layer-gaussian"``.
-        layers: Names of the layers, if ``feature`` is not an extractor.
-        num_bins: Bins of each neuron's histogram; 1000 by default.
-        ranges: Activation ranges, the path of a file of them, or ``"auto"`` for histograms that find their own; by
-            default those packaged with the extractor, or else ``"auto"``.
-        num_folds: Number of folds of images to keep, at least 5, such as 20, so that :func:`compare` can test.
-        groups: Images that share a fold; see :func:`group_names`.
-        reading: Options for reading the images.
-        distributed: Share the images among the processes of torch.distributed; all must make the same call, and all
-            get the same result.
-        on: Ray cluster that measures the images, such as ``"ray"``, see :func:`finish_on_ray`.
+        options: Some of :class:`Arguments`, as the signature shows. Folds are kept if ``num_folds`` is given, such as
+            20, so that :func:`compare` can test.
 
     Returns:
         A :class:`HistogramDNA`, :class:`GaussianDNA` or :class:`LayerGaussianDNA`, on the CPU.
@@ -77,28 +55,25 @@ def make_dna(
 efficientnet_lite0)
 
     """
-    with in_step(distributed):
+    arguments = Arguments(feature, **options)
+    with in_step(arguments.distributed):
         if kind not in get_args(Kind):
             raise ValueError(f"Argument `kind` expected to be one of {get_args(Kind)}, but got {kind!r}")
-        arguments = Arguments(
-            feature, None, layers, num_bins, ranges, num_folds=num_folds, groups=None if groups is None else (groups,),
-            reading=reading, distributed=distributed, on=on,
-        )  # fmt: skip
         sides = open_sides([source], arguments, [kind])
         sides.source(0, "A DNA")
         with without_numba(sides.is_small):
             measured = sides.measured(0)
     if left_out := measured.unreadable:
-        warnings.warn(f"{left_out_in_words(left_out)}, the first: {left_out[0]}", stacklevel=2)
+        warnings.warn(f"{left_out_in_words(left_out)}, the first: {left_out[0]}", stacklevel=3)
     return measured.any
 
 
 def make_files(
     source: Source,
     output: str | os.PathLike[str],
-    job: Job,
+    kinds: Sequence[Kind],
+    arguments: Arguments,
     *,
-    on: str | None = None,
     resume: bool = False,
     notes: str = "",
 ) -> tuple[dict[str, Path | str], list[str]]:
@@ -113,8 +88,8 @@ def make_files(
         source: See :func:`open_source`.
         output: Path of the file, or an address such as ``s3://bucket/x.dna.npz``, whose folder of parts is in the
             working directory; with several kinds, ``x.dna.npz`` stands for ``x.histogram.dna.npz`` and so on.
-        job: The kinds of DNA to make, see :meth:`Job.for_dnas`.
-        on: Ray cluster that measures the parts, see :func:`finish_on_ray`.
+        kinds: Kinds of DNA to make.
+        arguments: As for :func:`make_dna`; all processes of torch.distributed share the images.
         resume: Resume from the finished parts of an interrupted call.
         notes: Text to store in the files.
 
@@ -128,18 +103,16 @@ def make_files(
 
     """
     with in_step():
-        images = open_source(source, job.reading)
-        check_used(job.reading, images)
+        sides = open_sides([source], arguments, kinds)
+        images, job, on = sides.source(0, "A DNA"), sides.jobs[0], arguments.on
         if job.num_folds is not None:
             grouping(images, job.groups)
         paths = output_paths(output, list(job.statistics))
-        if on is not None:
-            check_on_ray(on, images)
         if isinstance(images, ImageStream) and not images.of_files:
             return paths, _measure_stream(images, job, paths, resume, notes)
         parts = Parts(parts_folder(output), images, job)
     try:
-        with in_step(), without_numba(is_small_job(images)):
+        with in_step(), without_numba(sides.is_small):
             if rank() == 0:
                 parts.begin(resume)
             if on is None:

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
 from torchmetrics_dna.dna.changes import ChangeDictionary
-from torchmetrics_dna.images import ImageSource, Reading
+from torchmetrics_dna.images import ImageSource
+from torchmetrics_dna.images.base import indexed
 from torchmetrics_dna.images.changes import CHANGES, STRENGTHS, change_image
 from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.images.properties import LAYER
-from torchmetrics_dna.images.sources import open_indexed
+from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.features import SpatialMeans
-from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
-from torchmetrics_dna.statistics.resolve import resolve
+from torchmetrics_dna.jobs.sides import open_sides
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Source
     from torchmetrics_dna.images.pixels import RGBImage
+    from torchmetrics_dna.jobs.job import Job
     from torchmetrics_dna.statistics.resolve import Feature
 
 _STEPS = [(name, strength) for name in CHANGES for strength in STRENGTHS]
@@ -50,52 +49,43 @@ class ChangedImages(ImageSource):
         return change_image(as_bytes(image), *_STEPS[number - 1], seed=index) if number else image
 
 
-def make_changes(
-    source: Source,
-    feature: Feature | None = None,
-    *,
-    layers: Sequence[str] | None = None,
-    reading: Reading | None = None,
-    distributed: bool = False,
-) -> ChangeDictionary:
+@taking("layers", "reading", "distributed")
+def make_changes(source: Source, feature: Feature | None = None, **options: Any) -> ChangeDictionary:
     """Make a dictionary of changes from 111 versions of each image: unchanged, and with each change in each strength.
 
     Args:
         source: At least 20 images, better a hundred, similar to those to be compared; see
             :func:`make_dna`.
-        feature: A :class:`DNAExtractor`, or its ``feature``.
-        layers: Names of the layers, if ``feature`` is not an extractor.
-        reading: Options for reading the images.
-        distributed: Share the images among the processes of torch.distributed; all get the same result.
+        feature: As for :func:`make_dna`.
+        options: Some of :class:`Arguments`, as the signature shows.
 
     Raises:
         ValueError: If an argument is wrong, there are fewer than 20 images, or one can't be read.
 
     """
-    with in_step(distributed):
-        images = open_indexed(source, "A dictionary of changes", reading)
+    what, arguments = "A dictionary of changes", Arguments(feature, num_folds=None, **options)
+    with in_step(arguments.distributed):
+        sides = open_sides([source], arguments, [])
+        images = indexed(sides.source(0, what), what)
         if len(images) < _LEAST:
-            raise ValueError(f"A dictionary of changes takes at least {_LEAST} images, but got {len(images)}")
-        extractor = resolve(feature, layers, histograms=False, to_gpu=True).extractor
-        if LAYER in extractor.neurons:
-            raise ValueError("A dictionary of changes is of a network's neurons; leave `properties` out")
-        means, sums = _measure(
-            images.split(rank(), world_size()) if distributed else images, extractor, reading or Reading()
-        )
-        shares = gather((means, sums)) if distributed else [(means, sums)]
+            raise ValueError(f"{what} takes at least {_LEAST} images, but got {len(images)}")
+        if LAYER in sides.extractor.neurons:
+            raise ValueError(f"{what} is of a network's neurons; leave `properties` out")
+        job = sides.job.also(means=SpatialMeans(sides.extractor.neurons))
+        means, sums = _measure(images.split(rank(), world_size()) if arguments.distributed else images, job)
+        shares = gather((means, sums)) if arguments.distributed else [(means, sums)]
         means = torch.cat([means for means, _ in shares])
         sums = torch.stack([sums for _, sums in shares]).sum(0)
         if len(means) < _LEAST:
             raise ValueError(f"Only {len(means)} images could be read, but a dictionary takes at least {_LEAST}")
-        return _dictionary(means, sums, extractor)
+        return _dictionary(means, sums, sides.extractor)
 
 
-def _measure(images: ImageSource, extractor: DNAExtractor, reading: Reading) -> tuple[Tensor, Tensor]:
+def _measure(images: ImageSource, job: Job) -> tuple[Tensor, Tensor]:
     """Return means of each unchanged image, ``(images, N)``, and sums over images by step, ``(C * S, N)``."""
     clean: list[Tensor] = []
-    sums = torch.zeros(len(_STEPS), extractor.neurons.total, dtype=torch.float64)
+    sums = torch.zeros(len(_STEPS), job.extractor.neurons.total, dtype=torch.float64)
     forms = 1 + len(_STEPS)
-    job = Job(extractor, {"means": SpatialMeans(extractor.neurons)}, reading)
     for split in job.run(ChangedImages(images), [range(i * forms, (i + 1) * forms) for i in range(len(images))]):
         if len(split.numbers) < forms:  # a version can't be read
             continue

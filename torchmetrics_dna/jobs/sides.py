@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.dna.changes import ChangeDictionary, changes_for
+from torchmetrics_dna.dna.changes import changes_for
 from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
 from torchmetrics_dna.dna.evidence import check_confidence
 from torchmetrics_dna.dna.fid_statistics import is_unnamed, named
 from torchmetrics_dna.dna.load import is_dna_path, load_dna
-from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
-from torchmetrics_dna.dna.unions import Plan
-from torchmetrics_dna.extractors.without_properties import network_of
+from torchmetrics_dna.dna.neuron_weights import resolve_weights
+from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.files.visible import images_in_words
-from torchmetrics_dna.functional.permutation import NUM_FOLDS
 from torchmetrics_dna.images import Reading, open_source
-from torchmetrics_dna.images.addresses import is_address
-from torchmetrics_dna.images.base import indexed
+from torchmetrics_dna.images.addresses import place_of
 from torchmetrics_dna.images.sources import check_used
-from torchmetrics_dna.jobs.features import SpatialMeans
-from torchmetrics_dna.jobs.frechet_plan import plan_for
+from torchmetrics_dna.jobs.fd_evidence import features_for, plans_for
 from torchmetrics_dna.jobs.groups import folds_of_pairs
-from torchmetrics_dna.jobs.job import Job, is_small_job
+from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.on_ray import check_on_ray
 from torchmetrics_dna.statistics.folds import check_num_folds
@@ -34,40 +29,16 @@ from torchmetrics_dna.statistics.resolve import check_of_dnas, resolve
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from torch import Tensor
-
+    from torchmetrics_dna.dna.changes import ChangeDictionary
     from torchmetrics_dna.dna.distance import Distance, Kind
-    from torchmetrics_dna.images import Images, ImageSource, Source
-    from torchmetrics_dna.jobs.groups import Groups, Pairs
-    from torchmetrics_dna.neurons.index import Neurons
-    from torchmetrics_dna.neurons.ranges import ActivationRanges
-    from torchmetrics_dna.statistics.resolve import Feature
+    from torchmetrics_dna.dna.unions import Plan
+    from torchmetrics_dna.extractors import DNAExtractor
+    from torchmetrics_dna.images import Images, Source
+    from torchmetrics_dna.jobs.arguments import Arguments
+    from torchmetrics_dna.jobs.groups import Groups
 
+_FEW = 64  # images, for which torch takes less time than loading numba, about a second
 _FEW_SIDES = 8  # torch takes a tenth of numba's loading time for one distance of self-ranging DNAs
-
-
-@dataclass(frozen=True, eq=False)
-class Arguments:
-    """Arguments of what measures and compares image sets; attributes are the arguments of :func:`compare`."""
-
-    feature: Feature | None = None
-    metrics: Sequence[str | Distance] | None = None
-    layers: Sequence[str] | None = None
-    num_bins: int | None = None
-    ranges: ActivationRanges | str | os.PathLike[str] | None = None
-    neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None
-    changes: ChangeDictionary | str | os.PathLike[str] | None = None
-    confidence: float = 0.95
-    num_folds: int | None = NUM_FOLDS
-    groups: Groups | tuple[Groups, ...] | None = None
-    pairs: Pairs | None = None
-    reading: Reading | None = None
-    distributed: bool = False
-    on: str | None = None
-
-    def __post_init__(self) -> None:
-        if isinstance(self.metrics, str):
-            object.__setattr__(self, "metrics", [self.metrics])
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +50,14 @@ class Sides:
     distances: Sequence[Distance]  # that all sides support
     plans: Mapping[str, Plan]  # of evidence for fd, and published fd of a layer, by name
     changes: ChangeDictionary | None  # named changes of images, for Comparison
-    jobs: Sequence[Job]  # of each side; empty if all are DNAs
+    jobs: Sequence[Job]  # of each side, at least one; empty if all are DNAs to compare
     keys: Sequence[object]  # equal for sides that are the same images, in the same groups
     _measured: dict[object, Measured] = field(default_factory=dict)  # of sides that occur again
+
+    @property
+    def extractor(self) -> DNAExtractor:
+        """Extractor of images."""
+        return self.jobs[0].extractor
 
     @property
     def job(self) -> Job:
@@ -93,7 +69,8 @@ class Sides:
     @property
     def is_small(self) -> bool:
         """True if loading numba would take longer than the work."""
-        return len(self.images) <= _FEW_SIDES and all(isinstance(s, DNA) or is_small_job(s) for s in self.images)
+        counts = [0 if isinstance(side, DNA) else side.count for side in self.images]
+        return len(counts) <= _FEW_SIDES and all(count is not None and count <= _FEW for count in counts)
 
     def source(self, k: int, what: str) -> Images:
         """Return the images of side ``k``; ValueError if it is a DNA, with ``what`` needs them, such as "A report"."""
@@ -121,14 +98,18 @@ def open_sides(sides: Sequence[Source | DNA], arguments: Arguments, kinds: Seque
     Args:
         sides: Images, DNAs and paths of them.
         arguments: The arguments.
-        kinds: Kinds of DNA to make of images; by default those that the metrics take.
+        kinds: Kinds of DNA to make of images, perhaps none; by default those that the metrics take, if there are
+            images.
 
     """
-    opened = _opened(sides, arguments.layers, arguments.ranges, arguments.reading)
+    opened = _opened(sides, arguments)
     dnas = [side for side in opened if isinstance(side, DNA)]
-    for side in opened:
-        if arguments.on is not None and not isinstance(side, DNA):
-            check_on_ray(arguments.on, side)
+    if kinds is None or len(dnas) < len(opened):  # else images come later
+        check_used(arguments.reading or Reading(), *opened)
+    if arguments.on is not None:
+        for side in opened:
+            if not isinstance(side, DNA):
+                check_on_ray(arguments.on, side)
     distances = resolve_distances(arguments.metrics, dnas) if kinds is None else []
     num_folds = arguments.num_folds
     check_confidence(arguments.confidence)
@@ -142,59 +123,33 @@ def open_sides(sides: Sequence[Source | DNA], arguments: Arguments, kinds: Seque
                 f"Argument `pairs` does not go with `{conflict}`, since pairs make the folds; leave one out"
             )
         folds, num_folds = folds_of_pairs(opened, arguments.pairs, num_folds)
-    if len(dnas) == len(opened):
+    if kinds is None and len(dnas) == len(opened):
         check_of_dnas(dnas, arguments.feature, arguments.num_bins)
         changes = changes_for(arguments.changes, dnas[0].extractor, dnas[0].weights_digest)
         return Sides(arguments, opened, distances, {}, changes, [], range(len(opened)))
     kinds = kinds_for(distances) if kinds is None else kinds
     options = arguments.feature, arguments.layers, arguments.num_bins, arguments.ranges
     resolved = resolve(*options, dnas, histograms="histogram" in kinds, to_gpu=True)
-    extractor, plans, resolved_dnas = resolved.extractor, dict[str, Plan](), iter(resolved.dnas)
+    extractor, resolved_dnas = resolved.extractor, iter(resolved.dnas)
     resolve_weights(arguments.neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest)
     network = (arguments.neuron_weights is None and network_of(extractor.neurons)) or extractor.neurons
-    if num_folds is not None:
-        by_fold = bool(arguments.pairs) or arguments.groups is not None
-        plans = {r.name: _plan_for_fd(opened, r, network, by_fold) for r in distances if r.by_image}
-    job = Job.for_dnas(resolved, kinds, arguments.reading, num_folds).also(**_kept_for(distances, plans, network))
+    by_fold = bool(arguments.pairs) or arguments.groups is not None
+    plans = {} if num_folds is None else plans_for(distances, opened, network, by_fold=by_fold)
+    job = Job.for_dnas(resolved, kinds, arguments.reading, num_folds).also(**features_for(distances, plans, network))
     grouped = _groups_of_sides(arguments.groups, len(opened))
     return Sides(
         arguments,
         [next(resolved_dnas) if isinstance(side, DNA) else side for side in opened],
         distances,
         plans,
-        changes_for(arguments.changes, extractor.name, extractor.weights_digest),
-        [replace(job, groups=groups, folds=of_side) for groups, of_side in zip(grouped, folds, strict=True)],
-        [(k if (place := _place(side)) is None else place, id(grouped[k])) for k, side in enumerate(sides)],
+        changes_for(arguments.changes, extractor.name, extractor.weights_digest) if distances else None,
+        [replace(job, groups=groups, folds=of_side) for groups, of_side in zip(grouped, folds, strict=True)] or [job],
+        [(place_of(side, k), id(grouped[k])) for k, side in enumerate(sides)],
     )
 
 
-def _place(side: Any) -> str | None:
-    """Return the canonical path or address of images; None if ``side`` is no path."""
-    if not isinstance(side, (str, os.PathLike)):
-        return None
-    path = os.fspath(side)
-    return path if is_address(path) else os.path.realpath(path)
-
-
-def _plan_for_fd(sides: Sequence[Images | DNA], distance: Distance, neurons: Neurons, by_fold: bool) -> Plan:
-    """Plan for fd of images, with DNAs taken as exact."""
-    sizes = [side.count for side in sides if not isinstance(side, DNA)]
-    layers = list(neurons) if distance.layer is None else [distance.layer]
-    neurons = neurons.take(neurons.positions(layers))
-    tested = not isinstance(sides[0], DNA) and len(sizes) > 1
-    return plan_for(neurons, sizes, tested=tested, by_fold=by_fold, name=distance.name)
-
-
-def _kept_for(distances: Sequence[Distance], plans: Mapping[str, Plan], neurons: Neurons) -> dict[str, SpatialMeans]:
-    """Return the per-image statistics of distances: features of their or the last layer, and of those of plans."""
-    layers = {record.layer or list(neurons)[-1] for record in distances if not record.kinds}
-    for plan in plans.values():
-        layers.update(plan.neurons if plan.tested or plan.debiased else ())
-    return {"features": SpatialMeans(neurons.take(neurons.positions(sorted(layers))))} if layers else {}
-
-
 def _groups_of_sides(groups: Groups | tuple[Groups, ...] | None, count: int) -> Sequence[Groups | None]:
-    if groups is None or isinstance(groups, str) or callable(groups):
+    if groups is None or isinstance(groups, str) or callable(groups) or count == 1:
         return [groups] * count
     if isinstance(groups, tuple) and len(groups) == count:
         return groups
@@ -203,41 +158,24 @@ def _groups_of_sides(groups: Groups | tuple[Groups, ...] | None, count: int) -> 
     )
 
 
-def open_side(
-    side: Source | DNA,
-    layers: Sequence[str] | None = None,
-    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
-    reading: Reading | None = None,
-) -> Images | DNA:
-    """Open one side of a comparison: images, or a DNA restricted to ``layers``."""
+def open_side(side: Source | DNA, arguments: Arguments) -> Images | DNA:
+    """Open one side of a comparison: images, or a DNA restricted to the layers."""
     if is_dna_path(side):
-        side = load_dna(side, None if ranges == "auto" else ranges)
+        side = load_dna(side, None if arguments.ranges == "auto" else arguments.ranges)
     if isinstance(side, DNA):
-        return side if layers is None or is_unnamed(side) else side.select(layers)
-    return open_source(side, reading)
+        return side if arguments.layers is None or is_unnamed(side) else side.select(arguments.layers)
+    return open_source(side, arguments.reading)
 
 
-def _opened(
-    sides: Sequence[Source | DNA],
-    layers: Sequence[str] | None,
-    ranges: ActivationRanges | str | os.PathLike[str] | None,
-    reading: Reading | None,
-) -> list[Images | DNA]:
+def _opened(sides: Sequence[Source | DNA], arguments: Arguments) -> list[Images | DNA]:
     with ThreadPoolExecutor() as pool:  # files of DNAs: unpacking and checksums release Python's lock
-        loads = [pool.submit(open_side, side, layers, ranges) if is_dna_path(side) else None for side in sides]
+        loads = [pool.submit(open_side, side, arguments) if is_dna_path(side) else None for side in sides]
         opened = [
-            open_side(side, layers, ranges, reading) if load is None else load.result()
+            open_side(side, arguments) if load is None else load.result()
             for side, load in zip(sides, loads, strict=True)
         ]
     named_dna = next((side for side in opened if isinstance(side, DNA) and not is_unnamed(side)), None)
     if named_dna is not None:
         origin = {"extractor": named_dna.extractor, "weights_digest": named_dna.weights_digest}
         opened = [named(side, named_dna.neurons, **origin) if isinstance(side, DNA) else side for side in opened]
-    check_used(reading or Reading(), *opened)
     return opened
-
-
-def open_indexed_sides(sides: Sequence[Source | DNA], what: str, reading: Reading | None) -> list[ImageSource | DNA]:
-    """Open sides for a consumer of indexed images alone, such as "A card"; ValueError if one is a stream."""
-    opened = _opened(sides, None, None, reading)
-    return [side if isinstance(side, DNA) else indexed(side, what) for side in opened]

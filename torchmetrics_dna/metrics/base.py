@@ -264,7 +264,7 @@ class ImageMetric(Metric):
             else:
                 self._statistic.add_keyed_(self._state(side), parts, keys)
             self._set_counted_with(side, counted_with)
-            if self.device.type != "cpu" and not self.extractor._own:
+            if self.device.type != "cpu" and not self.extractor.is_named:
                 sample, sampled = _sample_of(self.extractor.network, self.device), getattr(self, f"{side}_sampled")
                 sampled.copy_(torch.maximum(sampled, torch.cat([-sample, sample])))
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from torchmetrics_dna.functional.mean_discrepancy import cmmd
+from torchmetrics_dna.functional.features import cmmd
 from torchmetrics_dna.metrics.features import FeatureMetric
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class CMMD(FeatureMetric):
 
     Example:
         >>> import torch
-        >>> from torchmetrics_dna import CMMD
+        >>> from torchmetrics_dna.metrics import CMMD
         >>> metric = CMMD(layer="block_1")
         >>> generator = torch.Generator().manual_seed(0)
         >>> bright = torch.randint(100, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)

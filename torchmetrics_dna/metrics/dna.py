@@ -13,11 +13,11 @@ from typing_extensions import override
 from torchmetrics_dna.dna import DNA, HistogramDNA, TooFewImagesError, check_comparable
 from torchmetrics_dna.dna.base import check_enough
 from torchmetrics_dna.dna.changes import ChangeDictionary, changes_for
-from torchmetrics_dna.dna.distance import Result
 from torchmetrics_dna.dna.distances import flat_figures
 from torchmetrics_dna.dna.evidence import Evidence, check_confidence
 from torchmetrics_dna.dna.explanation import Explanation, explain
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
+from torchmetrics_dna.dna.result import Result
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, NUM_FOLDS
 from torchmetrics_dna.metrics.base import ImageMetric, Value, digest_of
 from torchmetrics_dna.neurons import Neurons

@@ -9,7 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from torchmetrics_dna.dna.features import Features, given_features
-from torchmetrics_dna.dna.origin import check_made_by, extractor_of
+from torchmetrics_dna.dna.identity import check_made_by, extractor_of
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.metrics.base import ImageMetric, Value
 from torchmetrics_dna.statistics import FeatureStatistic

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from torchmetrics_dna.functional.monge import NUM_PROJECTIONS, SEED, check_projections, mind
+from torchmetrics_dna.functional.features import NUM_PROJECTIONS, SEED, check_integer, mind
 from torchmetrics_dna.metrics.features import FeatureMetric
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class MIND(FeatureMetric):
 
     Example:
         >>> import torch
-        >>> from torchmetrics_dna import MIND
+        >>> from torchmetrics_dna.metrics import MIND
         >>> metric = MIND(layer="block_1")
         >>> generator = torch.Generator().manual_seed(0)
         >>> bright = torch.randint(100, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
@@ -85,7 +85,8 @@ class MIND(FeatureMetric):
         seed: int = SEED,
         **kwargs: Any,
     ) -> None:
-        check_projections(num_projections, seed)
+        check_integer("num_projections", num_projections, least=1)
+        check_integer("seed", seed, least=0)
         super().__init__(feature, reset_real_features, normalize, layer=layer, reference=reference, **kwargs)
         self.num_projections, self.seed = num_projections, seed
 

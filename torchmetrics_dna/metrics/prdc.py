@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from typing_extensions import override
 
-from torchmetrics_dna.functional.neighbours import NEAREST, check_nearest, prdc
+from torchmetrics_dna.functional.features import NEAREST, check_integer, prdc
 from torchmetrics_dna.metrics.features import FeatureMetric
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class PRDC(FeatureMetric):
 
     Example:
         >>> import torch
-        >>> from torchmetrics_dna import PRDC
+        >>> from torchmetrics_dna.metrics import PRDC
         >>> metric = PRDC(layer="block_1", nearest_k=2)
         >>> generator = torch.Generator().manual_seed(0)
         >>> images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
@@ -76,7 +76,7 @@ class PRDC(FeatureMetric):
         nearest_k: int = NEAREST,
         **kwargs: Any,
     ) -> None:
-        check_nearest(nearest_k)
+        check_integer("nearest_k", nearest_k, least=1)
         super().__init__(feature, reset_real_features, normalize, layer=layer, reference=reference, **kwargs)
         self.nearest_k, self._least = nearest_k, nearest_k + 1
 

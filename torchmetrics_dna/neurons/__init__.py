@@ -1,14 +1,5 @@
-"""Neurons of a network, and the ranges of their activations."""
+"""Neurons of a network, and the ranges of their activations; modules are imported on first use."""
 
-from typing import TYPE_CHECKING
+import lazy_loader
 
-from torchmetrics_dna.extras import lazily
-
-if TYPE_CHECKING:
-    from torchmetrics_dna.neurons.index import Neurons
-    from torchmetrics_dna.neurons.ranges import ActivationRanges
-
-__all__ = ["ActivationRanges", "Neurons"]
-
-_HOME = {"ActivationRanges": "neurons.ranges", "Neurons": "neurons.index"}
-__getattr__ = lazily(__name__, _HOME)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,13 +1,5 @@
-"""Reports of comparisons: a page that opens offline, Markdown or json."""
+"""Reports of comparisons: a page that opens offline, Markdown or json; modules are imported on first use."""
 
-from typing import TYPE_CHECKING
+import lazy_loader
 
-from torchmetrics_dna.extras import lazily
-
-if TYPE_CHECKING:
-    from torchmetrics_dna.reporting.build import report, write_report
-
-__all__ = ["report", "write_report"]
-
-_HOME = {"report": "reporting.build", "write_report": "reporting.build"}
-__getattr__ = lazily(__name__, _HOME)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -23,30 +23,26 @@ from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.locks import lock, unlock
 from torchmetrics_dna.files.tables import as_csv
 from torchmetrics_dna.files.visible import images_in_words
-from torchmetrics_dna.functional.permutation import NUM_FOLDS
-from torchmetrics_dna.images import ImageSource, Reading
+from torchmetrics_dna.images import ImageSource
 from torchmetrics_dna.images.base import left_out_in_words
-from torchmetrics_dna.images.contents import digest_of
+from torchmetrics_dna.images.duplicates import digest_of
 from torchmetrics_dna.images.objects import is_output
 from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.images.sources import check_used
-from torchmetrics_dna.jobs.job import Job
+from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
-from torchmetrics_dna.jobs.sides import open_side
+from torchmetrics_dna.jobs.sides import open_side, open_sides
 from torchmetrics_dna.plots import plot_curve
 from torchmetrics_dna.statistics.folds import check_num_folds
-from torchmetrics_dna.statistics.resolve import resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from filelock import FileLock
 
     from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.dna.distance import Kind
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images, Source
-    from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.resolve import Feature
 
 _REFERENCE = "reference.dna.npz"
@@ -70,13 +66,8 @@ class Checkpoints:
         reference: Images, which are measured once and kept in the folder, or a DNA or the path of one, of any kind;
             give it folds for a test and for values without noise (``make_dna(..., num_folds=20)``).
         folder: Folder of the files; created if it does not exist.
-        feature: As for :func:`compare`, and so are all that follow.
-        layers: Names of the layers.
-        num_bins: Bins of each neuron's histogram.
-        ranges: Activation ranges.
-        num_folds: Number of folds of images; None for none.
-        reading: Options for reading the images.
-        distributed: Share the work among the processes of torch.distributed, as above.
+        feature: As for :func:`compare`.
+        options: Some of :class:`Arguments`, as the signature shows.
 
     Attributes:
         reference: The DNA of the reference.
@@ -97,52 +88,50 @@ class Checkpoints:
 
     """
 
+    @taking("layers", "num_bins", "ranges", "num_folds", "reading", "distributed")
     def __init__(
-        self,
-        reference: Source | DNA,
-        folder: str | PathLike[str],
-        feature: Feature | None = None,
-        *,
-        layers: Sequence[str] | None = None,
-        num_bins: int | None = None,
-        ranges: ActivationRanges | str | PathLike[str] | None = None,
-        num_folds: int | None = NUM_FOLDS,
-        reading: Reading | None = None,
-        distributed: bool = False,
+        self, reference: Source | DNA, folder: str | PathLike[str], feature: Feature | None = None, **options: Any
     ) -> None:
-        if rank() and not distributed:
+        arguments = Arguments(feature, **options)
+        if rank() and not arguments.distributed:
             raise ValueError(
                 f"This is process {rank()} of {world_size()}, which would all write to {str(folder)!r}; give"
                 " distributed=True in all of them, or leave it to process 0"
             )
-        if num_folds is not None:
-            check_num_folds(num_folds)
-        self._reading = reading or Reading()
-        self._distributed = distributed and world_size() > 1
-        self.num_folds = num_folds
+        if arguments.num_folds is not None:
+            check_num_folds(arguments.num_folds)
+        self._distributed = arguments.distributed and world_size() > 1
+        self._arguments = Arguments(reading=arguments.reading)  # to open the images of checkpoints
         self._comparisons: dict[int, Comparison] = {}
         self._lock: FileLock | None = None
         self._is_replaced = False
         with in_step(self._distributed):
             self.folder, saved = self._open_folder(Path(folder))
-            opened = open_side(reference, ranges=ranges, reading=self._reading)
-            dnas = [dna for dna in (opened, saved) if isinstance(dna, DNA)][:1]
-            histograms = not dnas or dnas[0].kind == "histogram"
-            self._resolved = resolve(feature, layers, num_bins, ranges, dnas, histograms=histograms, to_gpu=True)
+            opened = open_side(reference, arguments)
+            dna = opened if isinstance(opened, DNA) else saved
+            kind: Kind = "histogram" if dna is None else dna.kind
+            sides = open_sides([opened if dna is None else dna], arguments, [kind])
+            self._job = sides.job
+            side = sides.images[0]
             if saved is not None:
-                self._check_kept(saved, opened)
-            if isinstance(opened, DNA) or dnas:
-                self.reference = self._resolved.dnas[0].to("cpu")
+                self._check_kept(saved, opened, side)
+            if isinstance(side, DNA):
+                self.reference = side.to("cpu")
             else:
-                dna = self._measure(opened, "histogram")
-                self.reference = replace(dna, notes=_pixels_of(opened)) if isinstance(opened, ImageSource) else dna
+                notes = _pixels_of(side) if isinstance(side, ImageSource) else ""
+                self.reference = replace(self._measure(side), notes=notes)
             if saved is None and rank() == 0:
                 self.reference.save(self.folder / _REFERENCE)
 
     @property
     def extractor(self) -> DNAExtractor:
         """Extractor of the activations."""
-        return self._resolved.extractor
+        return self._job.extractor
+
+    @property
+    def num_folds(self) -> int | None:
+        """Number of folds of images."""
+        return self._job.num_folds
 
     @property
     def comparisons(self) -> Comparisons:
@@ -189,12 +178,13 @@ class Checkpoints:
         with in_step(self._distributed):
             if rank() == 0:
                 self._hold_folder()
-            opened = self._open(images)
-            if isinstance(opened, DNA):
-                dna = opened.to("cpu")
-            else:
-                own = not isinstance(images, (str, PathLike))
-                dna = self._measure(opened, self.reference.kind, own)
+            own = not isinstance(images, (str, PathLike))
+            if is_output(images):
+                images = iter([images])
+            elif self._distributed and isinstance(images, Sized) and not len(images):
+                images = iter(())  # one of several processes may have none
+            opened = open_side(images, self._arguments)
+            dna = opened.to("cpu") if isinstance(opened, DNA) else self._measure(opened, own)
             check_comparable(self.reference, dna)
             comparison = compare(self.reference, dna)
             if rank() == 0:
@@ -213,24 +203,23 @@ class Checkpoints:
             folder, has_reference = gather((folder.absolute(), has_reference))[0]
         return folder, load_dna(folder / _REFERENCE) if has_reference else None
 
-    def _check_kept(self, saved: DNA, opened: Images | DNA) -> None:
+    def _check_kept(self, saved: DNA, opened: Images | DNA, resolved: Images | DNA) -> None:
         """Raise ValueError if the folder is known to hold another reference than the given one."""
-        if isinstance(opened, ImageSource) and len(opened) != saved.num_images and not self._reading.skip_unreadable:
-            expected, actual = map(images_in_words, (len(opened), saved.num_images))
-        elif (
-            isinstance(opened, ImageSource)
-            and saved.notes.startswith(_PIXELS)
-            and (pixels := _pixels_of(opened)) != saved.notes
-        ):
-            expected, actual = (
-                f"{images_in_words(n)}, {digest}"
-                for n, digest in ((len(opened), pixels), (saved.num_images, saved.notes))
+        if isinstance(opened, ImageSource):
+            count = saved.num_images if self._job.reading.skip_unreadable else len(opened)
+            pixels = _pixels_of(opened) if saved.notes.startswith(_PIXELS) else saved.notes
+            self._check_same((saved.num_images, saved.notes), (count, pixels))
+        if isinstance(resolved, DNA):
+            self._check_same(_described(saved), _described(resolved))
+
+    def _check_same(self, found: tuple[int, str], given: tuple[int, str]) -> None:
+        """Raise ValueError unless number of images and digest of the reference in the folder are the given ones."""
+        if found != given:
+            texts = [", ".join(filter(None, (images_in_words(count), digest))) for count, digest in (found, given)]
+            raise ValueError(
+                f"Another reference is in {str(self.folder / _REFERENCE)!r}: of {texts[0]}, but got {texts[1]}; choose"
+                " another folder"
             )
-        elif saved.digest != (dna := self._resolved.dnas[0]).digest:
-            expected, actual = (f"{images_in_words(each.num_images)}, digest {each.digest}" for each in (dna, saved))
-        else:
-            return
-        raise self._another_reference(actual, expected)
 
     def _hold_folder(self) -> None:
         """Lock the folder, or take the lock over from an earlier object of this process; ValueError if it is held."""
@@ -238,12 +227,7 @@ class Checkpoints:
             return
         if self._is_replaced:
             raise ValueError(f"A later Checkpoints of this process has taken over {str(self.folder)!r}; use that one")
-        saved = load_dna(self.folder / _REFERENCE)
-        if saved.digest != self.reference.digest:
-            actual, expected = (
-                f"{images_in_words(each.num_images)}, digest {each.digest}" for each in (saved, self.reference)
-            )
-            raise self._another_reference(actual, expected)
+        self._check_same(_described(load_dna(self.folder / _REFERENCE)), _described(self.reference))
         earlier = _OWNERS.get(self.folder.resolve())
         try:
             self._lock = lock(self.folder / ".lock") if earlier is None else earlier._give_up()
@@ -260,22 +244,9 @@ class Checkpoints:
         self._release.detach()
         return held
 
-    def _another_reference(self, actual: str, expected: str) -> ValueError:
-        path = str(self.folder / _REFERENCE)
-        return ValueError(f"Another reference is in {path!r}: of {actual}, but got {expected}; choose another folder")
-
-    def _open(self, images: Source | DNA) -> Images | DNA:
-        """Open the generated images of a checkpoint; one of several processes may have none."""
-        if is_output(images):
-            images = iter([images])
-        elif self._distributed and isinstance(images, Sized) and not len(images):
-            images = iter(())
-        return open_side(images, reading=self._reading)
-
-    def _measure(self, images: Images, kind: Any, own: bool = False) -> DNA:
-        check_used(self._reading, images)
-        job = Job.for_dnas(self._resolved, [kind], self._reading, self.num_folds)
-        measured = measure(job, images, distributed=self._distributed, own=own)
+    def _measure(self, images: Images, own: bool = False) -> DNA:
+        check_used(self._job.reading, images)
+        measured = measure(self._job, images, distributed=self._distributed, own=own)
         if lines := measured.unreadable:
             warnings.warn(f"{left_out_in_words(lines)}, the first: {lines[0]}", stacklevel=3)
         return measured.any
@@ -298,6 +269,10 @@ def _name(step: int) -> str:
 
 def _file(step: int) -> str:
     return f"{_name(step)}.dna.npz"
+
+
+def _described(dna: DNA) -> tuple[int, str]:
+    return dna.num_images, f"digest {dna.digest}"
 
 
 def _pixels_of(images: ImageSource) -> str:

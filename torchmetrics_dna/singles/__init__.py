@@ -1,12 +1,5 @@
-"""Single images: ranks, nearest images, and where neurons are excited."""
+"""Single images: ranks, nearest images, and where neurons are excited; modules are imported on first use."""
 
-from typing import TYPE_CHECKING
+import lazy_loader
 
-from torchmetrics_dna.extras import lazily
-
-if TYPE_CHECKING:
-    from torchmetrics_dna.singles.ranking import Ranking
-
-__all__ = ["Ranking"]
-
-__getattr__ = lazily(__name__, {"Ranking": "singles.ranking"})
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -17,32 +17,30 @@ from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.files.container import is_container
 from torchmetrics_dna.functional.outliers import layers_for_outliers, left_out_distances, outlier_distance
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
-from torchmetrics_dna.images import ImageSource, ImageStream, Reading, open_source
-from torchmetrics_dna.images.sources import check_used
+from torchmetrics_dna.images import ImageSource, ImageStream, open_source
+from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.features import Distances, SpatialMeans, contrasted
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.processes import in_step
-from torchmetrics_dna.jobs.sides import open_side
+from torchmetrics_dna.jobs.sides import Sides, open_side, open_sides
 from torchmetrics_dna.singles.nearest import check_index, find_nearest
 from torchmetrics_dna.singles.ranking import WORST_FIRST, Ranking, Score
 from torchmetrics_dna.statistics.outliers import LocalMomentStatistic, LocalScorer, OutlierScorer, local_layer
-from torchmetrics_dna.statistics.resolve import resolve
 from torchmetrics_dna.statistics.scores import POOL, Scorer, check_left_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from torchmetrics_dna.dna.neuron_weights import NeuronWeights
-    from torchmetrics_dna.images import Images, Source
-    from torchmetrics_dna.neurons.ranges import ActivationRanges
-    from torchmetrics_dna.statistics.resolve import Feature, Resolved
+    from torchmetrics_dna.images import Images, Reading, Source
+    from torchmetrics_dna.statistics.resolve import Feature
     from torchmetrics_dna.statistics.rows import ImageRows
     from torchmetrics_dna.statistics.scores import ImageScorer
 
 _MOST_TYPICAL = 200  # images of the reference whose dna-emd is measured for comparison
 
 
+@taking("layers", "num_bins", "ranges", "neuron_weights", "reading", "distributed")
 def rank(
     images: Source,
     reference: Source | DNA,
@@ -51,12 +49,7 @@ def rank(
     score: Score | None = None,
     contrast: Source | DNA | None = None,
     nearest: Source | Features | None = None,
-    layers: Sequence[str] | None = None,
-    num_bins: int | None = None,
-    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
-    neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
-    reading: Reading | None = None,
-    distributed: bool = False,
+    **options: Any,
 ) -> Ranking:
     """Rank images by how far each of them is from a reference's own images, or by how close they are to the reference.
 
@@ -82,13 +75,7 @@ def rank(
         nearest: Images, their :class:`Features`, or the path of a file of these (``ranking.index.save``), in which to
             find the nearest neighbour of each image, to detect copies; if they are the reference's images, these are
             measured only once.
-        layers: Names of the layers, if ``feature`` is not an extractor.
-        num_bins: Bins of each neuron's histogram, if the reference is images.
-        ranges: Activation ranges, the path of a file of them, or ``"auto"``; for a reference without ranges.
-        neuron_weights: Weights of Eq. (5): :class:`NeuronWeights`, the path of a file of them, or shape ``(N,)``; by
-            default the plain mean.
-        reading: Options for reading the images.
-        distributed: Share the images among the processes of torch.distributed; all get the same result.
+        options: Some of :class:`Arguments`, as the signature shows.
 
     Raises:
         TypeError: If the reference or the contrast is a DNA of another kind than the score takes.
@@ -102,30 +89,26 @@ def rank(
         ['image 1', 'image 2', 'image 0']
 
     """
-    reading = reading or Reading()
-    with in_step(distributed):
-        source = open_source(images, reading)
-        side = open_side(reference, layers, ranges, reading)
-        of_emd = {"contrast": contrast, "num_bins": num_bins, "ranges": ranges, "neuron_weights": neuron_weights}
+    arguments = Arguments(feature, num_folds=None, **options)
+    with in_step(arguments.distributed):
+        source = open_source(images, arguments.reading)
+        side = open_side(reference, arguments)
+        names_of_emd = "num_bins", "ranges", "neuron_weights"
+        of_emd = {"contrast": contrast, **{name: getattr(arguments, name) for name in names_of_emd}}
         score = _score_of(side, score, of_emd)
         pools = score == "contrast" and (contrast is None or (isinstance(contrast, str) and contrast == POOL))
         if score == "local" and isinstance(side, DNA):
             raise TypeError(f"Argument `reference` expected to be images for the score 'local', but got {side!r}")
-        sides = [_of_kind(side, LayerGaussianDNA if score in WORST_FIRST else HistogramDNA, "reference")]
+        kind, of_kind = ("layer-gaussian", LayerGaussianDNA) if score in WORST_FIRST else ("histogram", HistogramDNA)
+        opened = [source, _of_kind(side, of_kind, "reference")]
         if score == "contrast" and not pools:
-            sides.append(
-                _of_kind(open_side(cast("Source | DNA", contrast), layers, ranges, reading), HistogramDNA, "contrast")
-            )
-        index_source = _open_nearest(nearest, reference, sides[0], reading)
-        check_used(reading, source, *sides, index_source)
-        dnas = [side for side in sides if isinstance(side, DNA)]
-        histograms = score not in WORST_FIRST
-        resolved = resolve(feature, layers, num_bins, ranges, dnas, histograms=histograms, to_gpu=True)
-        extractor = resolved.extractor
-        if isinstance(index_source, Features):
-            check_index(index_source, extractor)
-        weights = resolve_weights(neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest)
-        return _Run(resolved, weights, reading, distributed).rank(source, sides, score, pools, index_source)
+            opened.append(_of_kind(open_side(cast("Source | DNA", contrast), arguments), of_kind, "contrast"))
+        index = _open_nearest(nearest, reference, opened[1], arguments.reading)
+        others = [] if index is None or isinstance(index, Features) else [index]
+        sides = open_sides([*opened, *others], replace(arguments, num_folds=NUM_FOLDS if pools else None), [kind])
+        if isinstance(index, Features):
+            check_index(index, sides.extractor)
+        return _Run(sides).rank(sides.images[1 : len(opened)], score, pools, index)
 
 
 def _score_of(reference: Images | DNA, score: Score | None, of_emd: Mapping[str, object]) -> Score:
@@ -151,7 +134,7 @@ def _of_kind(side: Images | DNA, kind: type[DNA], name: str) -> Images | DNA:
 
 
 def _open_nearest(
-    nearest: Source | Features | None, reference: Any, side: Images | DNA, reading: Reading
+    nearest: Source | Features | None, reference: Any, side: Images | DNA, reading: Reading | None
 ) -> Images | Features | None:
     """Open the images or features of the index; return the reference's own source if they are the same images."""
     if nearest is None or isinstance(nearest, Features):
@@ -168,48 +151,41 @@ def _is_index(path: str | os.PathLike[str]) -> bool:
     return str(path).endswith(".features.npz") or (Path(path).is_file() and is_container(path))
 
 
-class _Scored(NamedTuple):
-    """Scores of the ranked images, the rows ``"distances"`` of ``measured``, with what they were compared with."""
+class _Ruler(NamedTuple):
+    """Scorer of the ranked images, and what it compares them with."""
 
-    measured: Measured
-    references: list[DNA]
+    scorer: ImageScorer
     mapper: ImageScorer
-    typical: Tensor | None
+    references: Sequence[DNA]
+    typical: Tensor | None = None
     p_value: float | None = None
 
 
 class _Run:
-    """Passes over images for one ranking."""
+    """Passes over the first of the sides, the images, for one ranking."""
 
-    def __init__(self, resolved: Resolved, weights: Tensor | None, reading: Reading, distributed: bool) -> None:
-        self.resolved, self.weights, self.reading, self.distributed = resolved, weights, reading, distributed
-        self.extractor, self.dnas = resolved.extractor, iter(resolved.dnas)
-        self.features = {"features": SpatialMeans.of_last_layer(resolved.extractor.neurons)}
+    def __init__(self, sides: Sides) -> None:
+        self.extractor, self.job, self.distributed = sides.extractor, sides.job, sides.arguments.distributed
+        self.source = sides.source(0, "A ranking")
+        neurons, weights = self.extractor.neurons, sides.arguments.neuron_weights
+        self.weights = resolve_weights(weights, neurons, self.extractor.name, self.extractor.weights_digest)
+        self.features = {"features": SpatialMeans.of_last_layer(neurons)}
 
     def rank(
-        self,
-        source: Images,
-        sides: list[Images | DNA],
-        score: Score,
-        pools: bool,
-        index_source: Images | Features | None,
+        self, sides: Sequence[Images | DNA], score: Score, pools: bool, index_source: Images | Features | None
     ) -> Ranking:
         own = index_source is sides[0]
-        reference, *contrasts = (
-            self._measured(side, score, folds=pools, features=own and side is index_source) for side in sides
-        )
+        reference, *contrasts = (self._measured(side, score, features=own and side is index_source) for side in sides)
         if index_source is None or isinstance(index_source, Features):
             index = index_source
         else:
             index = (reference if own else self._rows(index_source, **self.features)).features
-        rows = {} if index is None else self.features  # of the ranked images, beside their scores
-        if score == "outlier":
-            scored = self._by_outliers(source, reference, rows)
-        elif score == "local":
-            scored = self._by_places(source, reference, rows)
+        if score in WORST_FIRST:
+            ruler = self._for_outliers(reference) if score == "outlier" else self._for_places(reference)
         else:
-            scored = self._by_emd(source, sides[0], [reference, *contrasts], pools, rows)
-        measured, references = scored.measured, scored.references
+            ruler = self._for_emd(sides[0], [reference, *contrasts], pools)
+        features = {} if index is None else self.features
+        measured = self._rows(self.source, distances=Distances(ruler.scorer), **features)
         distances = measured.rows["distances"]
         scores = contrasted(distances)
         order = scores.argsort(descending=score in WORST_FIRST, stable=True)
@@ -217,25 +193,26 @@ class _Run:
         nearest = None
         if index is not None and measured.features is not None:
             nearest = find_nearest(measured.features, index).take(order)
+        dnas = [replace(dna, folds=()) for dna in ruler.references]
         return Ranking(
             score=score,
             names=names,
             scores=scores[order],
             numbers=numbers,
-            images=source,
-            reference=replace(references[0], folds=()),
-            mapper=scored.mapper,
+            images=self.source,
+            reference=dnas[0],
+            mapper=ruler.mapper,
             unreadable=measured.unreadable,
-            distances=distances[order, 0] if len(references) > 1 else None,
-            contrast=replace(references[1], folds=()) if len(references) > 1 else None,
-            typical=scored.typical,
+            distances=distances[order, 0] if len(dnas) > 1 else None,
+            contrast=dnas[1] if len(dnas) > 1 else None,
+            typical=ruler.typical,
             nearest=nearest,
             index=index,
-            p_value=scored.p_value,
+            p_value=ruler.p_value,
             reference_images=sides[0] if isinstance(sides[0], ImageSource) else None,
         )
 
-    def _by_outliers(self, source: Images, reference: Measured, rows: Mapping[str, ImageRows]) -> _Scored:
+    def _for_outliers(self, reference: Measured) -> _Ruler:
         neurons = self.extractor.neurons
         dna = cast("LayerGaussianDNA", reference.dnas["layer-gaussian"])
         scorer = OutlierScorer(dna, self.extractor)
@@ -244,64 +221,46 @@ class _Run:
             layers = layers_for_outliers(neurons)
             columns = torch.split(reference.rows["means"], [neurons[layer] for layer in layers], 1)
             typical = outlier_distance(dict(zip(layers, map(left_out_distances, columns), strict=True)))
-        mapper = self._places(reference) or scorer
-        return _Scored(self._rows(source, distances=Distances(scorer), **rows), [dna], mapper, typical)
+        return _Ruler(scorer, self._places(reference) or scorer, [dna], typical)
 
-    def _by_places(self, source: Images, reference: Measured, rows: Mapping[str, ImageRows]) -> _Scored:
+    def _for_places(self, reference: Measured) -> _Ruler:
         scorer = self._places(reference)
         if scorer is None:
             raise ValueError(
                 "The score 'local' takes a layer with a grid of positions, but there is none among"
                 f" {', '.join(self.extractor.neurons)}"
             )
-        measured = self._rows(source, distances=Distances(scorer), **rows)
         # the extreme places of the reference are part of its covariance, so its own scores would be too low to compare
-        return _Scored(measured, [reference.any], scorer, typical=None)
+        return _Ruler(scorer, scorer, [reference.any])
 
     def _places(self, reference: Measured) -> LocalScorer | None:
         """Return the scorer of places; None if the reference is a DNA, or no layer has a grid of positions."""
         dna = reference.dnas.get("local")
         return None if dna is None else LocalScorer(cast("LayerGaussianDNA", dna), self.extractor)
 
-    def _by_emd(
-        self,
-        source: Images,
-        side: Images | DNA,
-        references: list[Measured],
-        pools: bool,
-        rows: Mapping[str, ImageRows],
-    ) -> _Scored:
+    def _for_emd(self, side: Images | DNA, references: Sequence[Measured], pools: bool) -> _Ruler:
         histograms = [cast("HistogramDNA", measured.dnas["histogram"]) for measured in references]
         p_value = None
         if pools:
-            pool = measure(self._histograms(folds=True), source, distributed=self.distributed)
+            pool = measure(self.job, self.source, distributed=self.distributed)
             histograms.append(cast("HistogramDNA", pool.dnas["histogram"]))
             p_value = DISTANCES["dna-emd"].result(histograms[0], histograms[1], self.weights).p_value
         scorer = Scorer(histograms, self.extractor, self.weights)
-        measured = self._rows(source, distances=Distances(scorer), **rows)
-        typical = self._typical(side, scorer, histograms[0].num_images)
-        return _Scored(measured, list(histograms), scorer, typical, p_value)
+        return _Ruler(scorer, scorer, histograms, self._typical(side, scorer, histograms[0].num_images), p_value)
 
-    def _measured(self, side: Images | DNA, score: Score, folds: bool, features: bool) -> Measured:
+    def _measured(self, side: Images | DNA, score: Score, features: bool) -> Measured:
         if isinstance(side, DNA):
-            return Measured({side.kind: next(self.dnas)}, [])
-        job = self._moments() if score in WORST_FIRST else self._histograms(folds)
+            return Measured({side.kind: side}, [])
+        job, neurons = self.job, self.extractor.neurons
+        if score in WORST_FIRST:  # keep means, to leave images out, and the Gaussian of places
+            job = job.also(means=SpatialMeans(neurons.take(neurons.positions(layers_for_outliers(neurons)))))
+            if (layer := local_layer(self.extractor)) is not None:
+                job = job.also(local=LocalMomentStatistic(self.extractor, layer))
         return measure(job.also(**self.features) if features else job, side, distributed=self.distributed)
-
-    def _histograms(self, folds: bool) -> Job:
-        return Job.for_dnas(self.resolved, ["histogram"], self.reading, NUM_FOLDS if folds else None)
-
-    def _moments(self) -> Job:
-        """Return a job that makes the Gaussians of layers and of places, and keeps means to leave images out."""
-        neurons = self.extractor.neurons
-        chosen = neurons.take(neurons.positions(layers_for_outliers(neurons)))
-        job = Job.for_dnas(self.resolved, ["layer-gaussian"], self.reading).also(means=SpatialMeans(chosen))
-        layer = local_layer(self.extractor)
-        return job if layer is None else job.also(local=LocalMomentStatistic(self.extractor, layer))
 
     def _rows(self, images: Images, **statistics: ImageRows) -> Measured:
         """Measure only statistics of single images."""
-        return measure(Job(self.extractor, statistics, self.reading), images, distributed=self.distributed)
+        return measure(Job(self.extractor, statistics, self.job.reading), images, distributed=self.distributed)
 
     def _typical(self, side: Images | DNA, scorer: Scorer, count: int) -> Tensor | None:
         """Score images of the reference, each against the other ``count - 1``; a sample if there are many."""

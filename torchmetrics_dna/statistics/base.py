@@ -18,7 +18,7 @@ from typing_extensions import override
 from torchmetrics_dna.binning.histogram import check_finite
 from torchmetrics_dna.binning.layouts import images_of
 from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.dna.origin import identity_of
+from torchmetrics_dna.dna.identity import identity
 
 if TYPE_CHECKING:
     from torchmetrics_dna.binning.layouts import Parts
@@ -65,7 +65,8 @@ class Statistic(ABC):
     @property
     def configuration(self) -> dict[str, Any]:
         """Values that must be equal for two states to be merged."""
-        return identity_of(self.extractor, kind=self.kind, **self._more)
+        more = {**self._more, "extractors (digest)": self.extractor.digest}
+        return identity(**self.origin, neurons=self.extractor.neurons, kind=self.kind, **more)
 
     @property
     @abstractmethod

@@ -9,13 +9,12 @@ from torch import Tensor
 from typing_extensions import override
 
 from torchmetrics_dna.binning import add_counts_, bins_within
-from torchmetrics_dna.binning.counting import add_counts_by_key_, counts_by_key
+from torchmetrics_dna.binning.counting import compiled_for
 from torchmetrics_dna.binning.extremes import (
     activation_extremes,
     by_layer,
     image_extremes,
     split_extremes,
-    unless_refused,
 )
 from torchmetrics_dna.binning.histogram import check_num_bins
 from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid, regrid_
@@ -57,12 +56,13 @@ class HistogramStatistic(DNAStatistic[HistogramDNA]):
 
     @override
     def add_each_(self, states: State, parts: Parts, keys: Tensor, finite: Tensor | None = None) -> None:
-        if not counts_by_key(parts, self.num_bins):
+        compiled = compiled_for(parts, self.num_bins)
+        if not compiled:
             super().add_each_(states, parts, keys, finite)
             return
         counts = states["counts"]
         per_neuron = counts[:, : self._cells].view(len(counts), -1, self.num_bins)
-        add_counts_by_key_(per_neuron, parts, self._bins_on(counts.device), torch.zeros_like(keys), keys)
+        compiled.add_counts_by_key_(per_neuron, parts, self._bins_on(counts.device), torch.zeros_like(keys), keys)
         counts[:, -1] += keys.bincount(minlength=len(counts))
 
     def _bins_on(self, device: torch.device) -> Bins:
@@ -105,12 +105,14 @@ class SelfRangingStatistic(DNAStatistic[HistogramDNA]):
     def add_(self, state: State, parts: Parts, num_images: int, finite: Tensor | None = None) -> None:
         extremes = activation_extremes(parts)
         with screened(self.tail(state), by_layer(extremes, self.neurons), num_images, finite) as accepted:
-            grid = self._widen(state, unless_refused(extremes, accepted))
+            found = extremes if accepted is None else torch.where(accepted > 0, extremes, -torch.inf)
+            grid = self._widen(state, found)
             add_counts_(self._counts(state), parts, grid.bins(self.num_bins), accepted)
 
     @override
     def add_each_(self, states: State, parts: Parts, keys: Tensor, finite: Tensor | None = None) -> None:
-        if not counts_by_key(parts, self.num_bins):
+        compiled = compiled_for(parts, self.num_bins)
+        if not compiled:
             super().add_each_(states, parts, keys, finite)
             return
         of_images, counts = image_extremes(parts), self._counts(states)
@@ -121,7 +123,7 @@ class SelfRangingStatistic(DNAStatistic[HistogramDNA]):
         for row, key in enumerate(present):
             regrid_(counts[key], old.take(row), new.take(row))
         self._stored(states)[present] = united
-        add_counts_by_key_(counts, parts, new.flat().bins(self.num_bins), rows, keys)
+        compiled.add_counts_by_key_(counts, parts, new.flat().bins(self.num_bins), rows, keys)
         states["counts"][:, -1] += keys.bincount(minlength=len(counts))
 
     @override

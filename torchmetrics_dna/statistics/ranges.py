@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from torchmetrics_dna.binning.extremes import activation_extremes, by_layer, split_extremes, unless_refused
+from torchmetrics_dna.binning.extremes import activation_extremes, by_layer, split_extremes
 from torchmetrics_dna.neurons.ranges import ActivationRanges, FixedMargin
 from torchmetrics_dna.statistics.base import Field, State, Statistic
 from torchmetrics_dna.statistics.nonfinite import read_tail, screened
@@ -50,7 +50,7 @@ class RangeStatistic(Statistic):
     def add_(self, state: State, parts: Parts, num_images: int, finite: Tensor | None = None) -> None:
         extremes = activation_extremes(parts)
         with screened(state["images"], by_layer(extremes, self.neurons), num_images, finite) as accepted:
-            self._widen(state, unless_refused(extremes, accepted))
+            self._widen(state, extremes if accepted is None else torch.where(accepted > 0, extremes, -torch.inf))
 
     def add_ranges_(self, state: State, ranges: ActivationRanges) -> None:
         """Add earlier ranges in place; ValueError if layers or margin rule do not fit."""

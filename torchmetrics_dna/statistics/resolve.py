@@ -11,7 +11,7 @@ from torch import nn
 from torchmetrics_dna.binning.histogram import check_num_bins
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.fid_statistics import FEATURE, is_unnamed, named
-from torchmetrics_dna.dna.origin import check_made_by, extractor_of
+from torchmetrics_dna.dna.identity import check_made_by, extractor_of
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.neurons import ActivationRanges

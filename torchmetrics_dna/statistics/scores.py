@@ -13,8 +13,8 @@ from torchmetrics_dna.binning.bins import bins_within
 from torchmetrics_dna.dna import HistogramDNA, check_comparable
 from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.functional.emd import bounds_on_grid
-from torchmetrics_dna.functional.realism import realism_of_parts, weights_or_mean
-from torchmetrics_dna.functional.realism_map import realism_maps
+from torchmetrics_dna.functional.realism import realism_maps, realism_of_parts
+from torchmetrics_dna.functional.reduction import check_weights
 from torchmetrics_dna.statistics import HistogramStatistic, SelfRangingStatistic
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Scorer(ImageScorer):
                 raise ValueError("Argument `reference` expected to be of at least one image, but it has none")
         super().__init__(extractor)
         self.self_ranging, self._wait = first.self_ranging, wait
-        self.weights = weights_or_mean(weights, extractor.neurons.total)
+        self.weights = check_weights(weights, extractor.neurons.total)
         if first.self_ranging:  # in bins of the first reference, on the grid that holds all
             references = in_same_bins(*(reference.to("cpu") for reference in references))
             grid = references[0].grid

@@ -1,16 +1,22 @@
-"""Plan the evidence for fd: the layers whose noise can be estimated, within limits of time and memory."""
+"""Evidence that needs values of single images: what is planned, kept and compared for it, within time and memory."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.unions import LAYER_RELABELINGS, Plan
 from torchmetrics_dna.functional.layer_frechet_estimate import HALVINGS, TENTHS
 from torchmetrics_dna.functional.permutation import UNEQUAL
+from torchmetrics_dna.jobs.features import SpatialMeans
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from torchmetrics_dna.dna.distance import Distance
+    from torchmetrics_dna.dna.unions import Unions
+    from torchmetrics_dna.images import Images
+    from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.neurons.index import Neurons
 
 _IMAGES = 3  # of a side per neuron of a layer; with fewer, intervals cover too little
@@ -18,6 +24,45 @@ _SECONDS = 5e-10  # of one core per unit of work, which is the sum over layers o
 _DISTANCES = 1 + TENTHS + 2 * HALVINGS + 2 * 4  # of an estimate; eigenvectors of two matrices take four times as long
 _LONGEST_TEST, _LONGEST_ESTIMATE = 10, 120  # seconds; an estimate is of thousands of images, which take longer
 _BYTES = 1 << 30  # of spatial means of both sides
+
+
+def plans_for(
+    distances: Sequence[Distance], sides: Sequence[Images | DNA], neurons: Neurons, *, by_fold: bool
+) -> dict[str, Plan]:
+    """Plan the evidence of each fd, plain or published, by its name; DNAs are taken as exact."""
+    sizes = [side.count for side in sides if not isinstance(side, DNA)]
+    tested = not isinstance(sides[0], DNA) and len(sizes) > 1
+    return {
+        record.name: plan_for(
+            neurons if record.layer is None else neurons.take(neurons.positions([record.layer])),
+            sizes,
+            tested=tested,
+            by_fold=by_fold,
+            name=record.name,
+        )
+        for record in distances
+        if record.by_image
+    }
+
+
+def features_for(distances: Sequence[Distance], plans: Mapping[str, Plan], neurons: Neurons) -> dict[str, SpatialMeans]:
+    """Return the per-image statistics of distances: features of their or the last layer, and of those of plans."""
+    layers = {record.layer or list(neurons)[-1] for record in distances if not record.kinds}
+    for plan in plans.values():
+        layers.update(plan.neurons if plan.tested or plan.debiased else ())
+    return {"features": SpatialMeans(neurons.take(neurons.positions(sorted(layers))))} if layers else {}
+
+
+def unions_of(record: Distance, a: Measured, b: Measured, plan: Plan | None) -> Unions | None:
+    """Return the unions of folds for a distance whose evidence needs values of single images, else None."""
+    if record.unions is None or (record.kinds and not record.by_image):
+        return None
+    if not record.by_image:
+        return record.unions(a.input_of(record), b.input_of(record), (a.folds, b.folds))
+    if plan is None or (a.folds is None and b.folds is None):
+        return None
+    sides: list[Any] = [side.dnas["layer-gaussian"] if side.folds is None else side.features for side in (a, b)]
+    return record.unions(*sides, (a.folds, b.folds), plan)
 
 
 def plan_for(

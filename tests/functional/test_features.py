@@ -1,0 +1,226 @@
+"""KID, CMMD, MIND, PRDC and the inception score, against published values, other libraries and their formulas."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from golden import load
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
+from scipy.stats import wasserstein_distance
+from sklearn.datasets import load_digits
+from sklearn.neighbors import NearestNeighbors
+from torch import Tensor, nn
+from torchmetrics.image.kid import KernelInceptionDistance
+
+from torchmetrics_dna.functional import cmmd, mind, prdc
+from torchmetrics_dna.functional import features as module
+from torchmetrics_dna.functional.features import inception_score, kernel_distance
+
+GOLDEN = load("published.npz")
+# of equal sizes, and one whose larger side is subsampled
+A, B = ([torch.from_numpy(GOLDEN[f"features_{side}-{name}"]) for side in "12"] for name in "ab")
+DIGITS = torch.from_numpy(load_digits().data)
+_seeds = st.integers(0, 2**32)
+
+
+def features(seed: int, images: int, width: int = 5) -> Tensor:
+    return torch.randn(images, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("name", "sets"), [("a", A), ("b", B)])
+def test_published_values(name: str, sets: list[Tensor]) -> None:
+    for projections in (50, 1000):
+        expected = float(GOLDEN[f"mind-{name}-M{projections}"])
+        assert float(mind(*sets, num_projections=projections)) == pytest.approx(expected, rel=1e-6)
+    assert mind(*sets) == mind(*sets, num_projections=1000, seed=2020), "the published settings are the default"
+    assert float(cmmd(*sets)) == pytest.approx(float(GOLDEN[f"cmmd-{name}"]), rel=1e-6)
+    # float32 leaves three digits of them
+    assert float(cmmd(*sets)) == pytest.approx(float(GOLDEN[f"cmmd32-{name}"]), rel=5e-3)
+
+
+def test_the_smaller_side_of_mind_may_come_first() -> None:
+    larger, smaller = B
+    generator = torch.Generator().manual_seed(2020)
+    drawn = larger[torch.randperm(300, generator=generator)[:260]]
+    directions = torch.randn(1000, 24, generator=generator).double()
+    directions /= directions.norm(dim=1, keepdim=True)
+    ends = ((x.double() @ directions.T).sort(0).values.numpy() for x in (drawn, smaller))
+    expected = 72 * np.square(np.subtract(*ends)).mean()
+    assert float(mind(larger, smaller)) == pytest.approx(expected, rel=1e-6)
+    assert float(mind(smaller, larger)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_cmmd_is_its_formula_for_images_in_any_order() -> None:
+    a, b = (x.double().numpy() / np.linalg.norm(x.double().numpy(), axis=1, keepdims=True) for x in B)
+    aa, bb, ab = (np.exp(-cdist(x, y, "sqeuclidean") / 200).mean() for x, y in ((a, a), (b, b), (a, b)))
+    assert float(cmmd(*B)) == pytest.approx(1000 * (aa + bb - 2 * ab), rel=1e-9)
+    for seed in range(10):
+        generator = torch.Generator().manual_seed(seed)
+        assert cmmd(*(x[torch.randperm(len(x), generator=generator)] for x in B)) == cmmd(*B)
+
+
+def test_mind_along_one_neuron_is_a_wasserstein_distance_and_a_shift_costs_its_square() -> None:
+    a, b = features(0, 40, 1), features(1, 40, 1) + 102
+    moved = wasserstein_distance(a[:, 0], b[:, 0])
+    assert float(mind(a, b)) == pytest.approx(3 * moved**2, rel=1e-3)
+    a, shift = features(0, 30, 8), features(1, 1, 8)
+    distance = float(mind(a, a + shift, num_projections=20_000))
+    assert distance == pytest.approx(3 * float(shift.square().sum()), rel=0.02)
+
+
+@settings(max_examples=20)
+@given(_seeds, st.integers(1, 12), st.integers(1, 12), st.floats(0.1, 100))
+def test_laws_of_mind_and_cmmd(seed: int, images_a: int, images_b: int, scale: float) -> None:
+    a, b = features(seed, images_a), features(seed + 1, images_b)
+    for distance in (lambda x, y: mind(x, y, num_projections=20), cmmd):
+        assert distance(a, b) >= 0
+        assert distance(a, a) == pytest.approx(0, abs=1e-12)
+        assert float(distance(a, b)) == pytest.approx(float(distance(b, a)), rel=1e-9, abs=1e-12)
+    assert float(cmmd(a * scale, b)) == pytest.approx(float(cmmd(a, b)), rel=1e-9, abs=1e-12)
+    if images_a == images_b:
+        value = float(mind(a, b, num_projections=20))
+        scaled = float(mind(a * scale, b * scale, num_projections=20))
+        assert scaled == pytest.approx(scale**2 * value, rel=1e-9)
+
+
+KID_SETS = tuple(features(seed, 70, 20).float().relu() + 0.1 * seed for seed in range(2))
+
+
+def kid_by_formula(a: np.ndarray, b: np.ndarray) -> float:
+    """The unbiased squared MMD under the kernel (x'y / n + 1)^3."""
+
+    def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return (x @ y.T / x.shape[1] + 1) ** 3
+
+    within = sum((kernel(x, x).sum() - np.trace(kernel(x, x))) / (len(x) * (len(x) - 1)) for x in (a, b))
+    return float(within - 2 * kernel(a, b).mean())
+
+
+def test_kid_of_all_images_is_its_formula_and_of_subsets_that_of_torchmetrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = kid_by_formula(*(side.double().numpy() for side in KID_SETS))
+    mean, deviation = kernel_distance(*KID_SETS)
+    assert (mean, deviation) == (pytest.approx(expected, rel=1e-9), 0)
+    for counts in ((70, 40), (40, 70)):
+        a, b = (side[:count] for side, count in zip(KID_SETS, counts, strict=True))
+        metric = KernelInceptionDistance(nn.Identity(), subsets=100, subset_size=40)
+        metric.update(a, real=True)
+        metric.update(b, real=False)
+        torch.manual_seed(0)
+        assert kernel_distance(a, b) == tuple(pytest.approx(float(value), rel=1e-4) for value in metric.compute())
+    monkeypatch.setattr(module, "SUBSET_SIZE", 30)
+    mean, deviation = kernel_distance(*KID_SETS)
+    assert mean == pytest.approx(expected, abs=deviation)
+
+
+def test_nothing_is_warned_of_and_the_random_state_is_left_alone() -> None:
+    a, b = KID_SETS
+    state = torch.get_rng_state()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        first = kernel_distance(a, b[:40])
+        mind(*B, num_projections=3)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(5)
+    assert kernel_distance(a, b[:40]) == first
+
+
+def prdc_by_definition(real: Tensor, fake: Tensor, k: int) -> list[float]:
+    a, b = real.numpy(), fake.numpy()
+    radii = [NearestNeighbors(n_neighbors=k).fit(side).kneighbors()[0][:, -1] for side in (a, b)]  # without itself
+    apart = cdist(a, b)
+    inside = apart < radii[0][:, None]
+    recalled = (apart < radii[1]).any(1)
+    return [inside.any(0).mean(), recalled.mean(), inside.sum() / (k * len(b)), inside.any(1).mean()]
+
+
+@pytest.mark.parametrize("cells", [1 << 22, 500])
+def test_prdc_of_digits(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_CELLS", cells)
+    for real, fake, k in ((DIGITS[:300], DIGITS[300:500] * 0.9, 5), (DIGITS[:40], DIGITS[40:120], 1)):
+        values = prdc(real, fake, k)
+        assert list(values) == ["precision", "recall", "density", "coverage"]
+        expected = prdc_by_definition(real, fake, k)
+        np.testing.assert_allclose([float(value) for value in values.values()], expected, rtol=1e-12)
+        assert 0.2 < values["precision"] < 1
+
+
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = mind(*A), cmmd(*B)
+    monkeypatch.setattr(module, "_CELLS", 300 * 7)
+    for actual, expected in zip((mind(*A), cmmd(*B)), values, strict=True):
+        assert float(actual) == pytest.approx(float(expected), rel=1e-12)
+
+
+@pytest.mark.parametrize(("images", "width"), [(6, 3), (60, 500)])
+def test_copies_lie_in_balls_without_extent(images: int, width: int) -> None:
+    """Of equal images, such as those of a generator that has collapsed, every ball is a point."""
+    random = np.random.default_rng(images)
+    image = torch.from_numpy(random.normal(size=(1, width)))
+    real, others = image.expand(images, -1), torch.from_numpy(random.normal(size=(images, width)))
+    assert prdc(real, real.clone()) == {"precision": 1, "recall": 1, "density": images / 5, "coverage": 1}
+    assert not any(prdc(real, real + 1).values())
+    fake = torch.cat([others, real[:1]])[1:]  # one of them is a copy of all real images
+    assert prdc(real, fake) == {"precision": 1 / images, "recall": 1, "density": 0.2, "coverage": 1}
+
+
+def test_the_inception_score_of_splits_is_that_of_their_classes() -> None:
+    logits = 100 * torch.eye(2).repeat(20, 1)
+    assert inception_score(logits, splits=1) == (pytest.approx(2), 0)
+    with pytest.raises(RuntimeError, match="At least 10 images are required to compute is, but got 4"):
+        inception_score(logits[:4])
+
+
+FUNCTIONS: dict[str, Callable[[Tensor, Tensor], object]] = {
+    "is": lambda _, rows: inception_score(rows),
+    "kid": kernel_distance,
+    "cmmd": cmmd,
+    "mind": mind,
+    "prdc": lambda others, rows: prdc(rows, others),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_no_figure_of_features_that_are_not_finite(name: str, value: float) -> None:
+    bad = features(0, 20)
+    bad[[7, 12], 2] = value
+    with pytest.raises(ValueError, match=f"finite features to compute {name}, .* in 2 of 20 images, first in image 7"):
+        FUNCTIONS[name](features(1, 20), bad)
+
+
+@pytest.mark.parametrize("distance", [mind, cmmd])
+def test_errors_of_shape_and_dtype(distance: Callable[[Tensor, Tensor], Tensor]) -> None:
+    a = features(0, 4)
+    for bad, message in (
+        (a[0], r"each \(images, n\), but got shapes \(4, 5\) and \(5,\)"),
+        (a[:, :3], r"but got shapes \(4, 5\) and \(4, 3\)"),
+        (a.long(), r"floating point, but got torch\.float64 and torch\.int64"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            distance(a, bad)
+    with pytest.raises(RuntimeError, match=rf"At least one image .* compute {distance.__name__}, but got 4 and 0"):
+        distance(a, a[:0])
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda a: cmmd(a, a * 0), ValueError, "a row of zeros"),
+        (lambda a: mind(a, a, num_projections=0), ValueError, "`num_projections` .* integer of at least 1, but got 0"),
+        (lambda a: mind(a, a, num_projections=2.5), ValueError, "`num_projections` .* at least 1, but got 2.5"),
+        (lambda a: mind(a, a, num_projections=True), ValueError, "`num_projections` .* at least 1, but got True"),
+        (lambda a: mind(a, a, seed=-1), ValueError, "`seed` expected to be an integer of at least 0, but got -1"),
+        (lambda a: prdc(a, a, 0), ValueError, "`nearest_k` expected to be an integer of at least 1"),
+        (lambda a: prdc(a, a), RuntimeError, "More than 5 images are required .* to compute prdc, but got 4 and 4"),
+        (lambda a: kernel_distance(a, a[:1]), RuntimeError, "for both sides to compute kid, but got 4 and 1"),
+    ],
+)
+def test_errors(call: Callable[[Tensor], object], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call(features(0, 4))

@@ -1,0 +1,226 @@
+"""Result of a distance between two sets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import isnan
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from torchmetrics_dna.dna.evidence import has_negative, weigh_evidence
+from torchmetrics_dna.extractors.views import network_of
+from torchmetrics_dna.files.visible import number
+from torchmetrics_dna.functional.permutation import SIGNIFICANT
+from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
+from torchmetrics_dna.functional.student import student_tail
+from torchmetrics_dna.neurons import Neurons
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.dna.distance import Distance
+    from torchmetrics_dna.dna.evidence import Evidence, Interval
+    from torchmetrics_dna.dna.unions import Unions
+
+_UNTESTABLE = (
+    "There is no test: one side has so many more images that its folds can't be exchanged for those of the other;"
+    " compare with a part of it, or keep more folds"
+)
+_SIGNED = "weights below 0 have no interval and no value without noise, since noise can move their sum either way"
+
+
+class Figure(NamedTuple):
+    """Distance over all neurons, or of one layer.
+
+    Attributes:
+        value: The distance.
+        interval: Confidence interval around the debiased distance; None without folds of images, and for fd with fewer
+            than two images per neuron of a layer and side.
+        p_value: P-value of a permutation test, for a layer corrected for the number of layers; None without folds on
+            both sides, and for fd where the test would take too long.
+
+    """
+
+    value: float
+    interval: Interval | None = None
+    p_value: float | None = None
+
+    @property
+    def debiased(self) -> float | None:
+        """Distance corrected for sampling noise; 0 if nothing is left, None without an interval."""
+        return None if self.interval is None else self.interval.value
+
+    @property
+    def debiased_shown(self) -> float | str | None:
+        """:attr:`debiased`; if nothing is left of a distance, "below noise" and the end of the interval."""
+        if self.interval is None or self.interval.value != 0 or self.value == 0:
+            return self.debiased
+        return "below noise" + (f", at most {number(self.interval.high)}" if self.interval.high > 0 else "")
+
+    @property
+    def ends(self) -> str:
+        """Ends of the interval in words; a dash without one."""
+        return "-" if self.interval is None else self.interval.ends
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Return all figures in plain types."""
+        low, high = (None, None) if self.interval is None else (self.interval.low, self.interval.high)
+        return {"value": self.value, "debiased": self.debiased, "low": low, "high": high, "p_value": self.p_value}
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Distance between two sets, with its evidence.
+
+    Attributes:
+        distance: Record of the distance.
+        values: Distances per neuron, shape ``(N,)``, per layer, or of the sets, shape ``(1,)``; float64.
+        neurons: The neurons, in the order of ``values``.
+        weights: Weights of Eq. (5), or None for the plain mean.
+        evidence: Debiased distances, intervals and a test; None without folds of images.
+        spread: Standard deviation over subsets of images; 0 for a single subset, None if it is not a mean over subsets.
+        limits: One line for each part of the evidence that is missing, with the reason.
+
+    """
+
+    distance: Distance
+    values: Tensor
+    neurons: Neurons
+    weights: Tensor | None = None
+    evidence: Evidence | None = None
+    spread: float | None = None
+    limits: tuple[str, ...] = ()
+
+    @cached_property
+    def weighted(self) -> Tensor:
+        """Terms whose mean is the distance: ``values * weights * len(weights)``."""
+        return weigh_and_reduce(self.values, self.weights, "none")
+
+    @property
+    def mean(self) -> Tensor:
+        """Distance over all neurons or layers, a scalar on the device of the values.
+
+        Without weights, image properties beside a network are left out.
+        """
+        averaged, weighted = self._averaged, self.weighted
+        return mean_over_neurons(weighted if averaged is None else weighted[averaged.to(weighted.device)])
+
+    @property
+    def layer_means(self) -> dict[str, Tensor]:
+        """Distance of each layer, scalars on the device of the values; empty for a distance of sets."""
+        if self.distance.grain == "set":
+            return {}
+        return {layer: mean_over_neurons(values) for layer, values in self._terms.split(self.weighted).items()}
+
+    @cached_property
+    def overall(self) -> Figure:
+        """Distance over all neurons or layers, with its interval and test."""
+        if self.evidence is None:
+            return Figure(float(self.mean))
+        test = self.evidence.test
+        return Figure(float(self.mean), self.evidence.interval, None if test is None else test.p_value)
+
+    @cached_property
+    def layers(self) -> dict[str, Figure]:
+        """Distance of each layer, with its interval and test; empty for a distance of sets."""
+        figures = {layer: Figure(float(value)) for layer, value in self.layer_means.items()}
+        if self.evidence is None:
+            return figures
+        test = self.evidence.test
+        for i, layer in enumerate(figures):
+            p_value = None if test is None else float(test.layers[i])
+            figures[layer] = Figure(figures[layer].value, self.evidence.layer_intervals[i], p_value)
+        return figures
+
+    @property
+    def value(self) -> float:
+        """Distance over all neurons or layers."""
+        return self.overall.value
+
+    @property
+    def debiased(self) -> float | None:
+        """Distance corrected for sampling noise; see :class:`Figure`."""
+        return self.overall.debiased
+
+    @property
+    def interval(self) -> Interval | None:
+        """Confidence interval around the debiased distance."""
+        return self.overall.interval
+
+    @property
+    def standard_error(self) -> float | None:
+        """Standard error of the value over draws of images, by the jackknife; None without an interval, and at 0."""
+        if self.evidence is None or self.interval is None or not self.value:
+            return None
+        variance, power = self.evidence.jackknife.variance, self.evidence.power
+        return None if isnan(variance) else variance**0.5 / (power * abs(self.value) ** (power - 1))
+
+    @property
+    def p_value(self) -> float | None:
+        """P-value of the permutation test: share of random relabelings of folds that are at least as far apart."""
+        return self.overall.p_value
+
+    def p_value_of_at_least(self, distance: float) -> float | None:
+        """P-value of the hypothesis that the populations are at least so far apart, by the jackknife's variance.
+
+        A p-value of 0.05 or less shows that they are nearer, which a large :attr:`p_value` does not. None without an
+        interval.
+
+        Args:
+            distance: A distance above 0.
+
+        Raises:
+            ValueError: If it is not above 0.
+
+        """
+        if not distance > 0:
+            raise ValueError(f"Argument `distance` expected to be above 0, but got {distance}")
+        if not self.values.any():
+            return 0.0  # equal sets
+        if self.evidence is None or self.interval is None or isnan(self.evidence.jackknife.variance):
+            return None
+        variance, freedom = self.evidence.jackknife.variance, self.evidence.jackknife.freedom
+        beyond = distance**self.evidence.power - self.evidence.upper
+        return student_tail(beyond / variance**0.5, freedom) if variance else float(beyond <= 0)
+
+    def tested(self, unions: Unions, confidence: float = 0.95) -> Result:
+        """Return the result with evidence from folds, if enough of them have images."""
+        values, weights = self.values, self.weights
+        if self.distance.grain == "neuron" and self._averaged is not None:
+            weights = torch.zeros(len(values), dtype=torch.float64)
+            weights[self._averaged] = 1 / len(self._averaged)
+        evidence = weigh_evidence(values, unions, self.distance.power, weights, confidence)
+        if evidence is None:
+            return self
+        limits = list(unions.limits)
+        if not limits and evidence.test is None and not any(unions.exact):
+            limits.append(_UNTESTABLE)
+        if unions.paired and (evidence.least_p_value or 0) > SIGNIFICANT:
+            limits.append(
+                f"{len(unions.sizes_a)} folds of pairs can't give a p-value below {evidence.least_p_value:.2g}, so no"
+                " difference can be shown; give at least 6 pairs"
+            )
+        if has_negative(weights):
+            limits.append(_SIGNED)
+        if self.distance.by_image and any(unions.exact) and evidence.is_below_noise:
+            limits.append(
+                f"{self.distance.name} is {number(self.value)}, but equal sets of this size give"
+                f" {number(self.value - evidence.centre)}; these may be the reference's own images, or features that"
+                " hardly vary"
+            )
+        return replace(self, evidence=evidence, limits=tuple(limits))
+
+    @property
+    def _terms(self) -> Neurons:
+        """Terms per layer: its neurons, or one for a distance of layers."""
+        return self.neurons if self.distance.grain == "neuron" else Neurons(dict.fromkeys(self.neurons, 1))
+
+    @cached_property
+    def _averaged(self) -> Tensor | None:
+        """Indices of the terms in the mean; None for all."""
+        if self.weights is not None or self.distance.grain == "set":
+            return None
+        terms = self._terms
+        layers = list(network_of(terms) or terms)
+        return None if len(layers) == len(terms) else terms.positions(layers)

@@ -1,0 +1,169 @@
+"""Run a network on parts of a batch: on the device of the images, with activations that no other image changes."""
+
+from __future__ import annotations
+
+import re
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from torchmetrics_dna.extractors.capture import capture, device_of, own_dtype
+from torchmetrics_dna.extractors.compiled import CompiledCapture
+from torchmetrics_dna.extractors.cpu import rounding_alike
+from torchmetrics_dna.extractors.guard import borrowing, lock_of
+from torchmetrics_dna.extractors.layout import Layout
+from torchmetrics_dna.images.properties import PROPERTIES
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from torchmetrics_dna.extractors.build import Built
+
+# what torch says of inputs of another type than the weights
+_ABOUT_TYPES = re.compile(r"dtype|Byte|unsigned char|scalar type")
+_SAMPLES = 16  # values of each tensor, to detect changes of weights
+# images per forward pass on the CPU: the buffers of more are so large that the system maps their pages anew for each
+# batch; matrix products, of which transformers consist, gain from more rows
+_AT_ONCE, _AT_ONCE_OF_TRANSFORMERS, _AT_ONCE_BYTES = 4, 8, 2**27
+
+
+class Runner:
+    """Network of an extractor, and how it is run.
+
+    A network of ours (``is_named``) follows the images and is arranged for their device; a module of the user's stays
+    as it is.
+
+    Args:
+        built: The network and the layers to read; its weights need not be loaded.
+        size: Height and width of its input; None if it takes any.
+        channels: Number of channels of its input.
+        is_named: Whether the network was made by name.
+        dtype: Precision of autocast, or None.
+        compiles: Whether to run it by ``torch.compile``.
+
+    Attributes:
+        layout: Layout of the layers in its outputs; None if no layer of the network is used.
+        bytes_per_image: Memory of the activations of one image.
+        at_once: Maximum number of images per forward pass on the CPU.
+
+    Raises:
+        ValueError: If the network fails on an image of this size, or a layer can't be read.
+
+    """
+
+    def __init__(
+        self,
+        built: Built,
+        size: tuple[int, int] | None,
+        channels: int,
+        *,
+        is_named: bool,
+        dtype: torch.dtype | None,
+        compiles: bool,
+    ) -> None:
+        self.network, self.submodules, self.is_named, self._dtype = built.network, built.submodules, is_named, dtype
+        self._memory_format = torch.contiguous_format  # of convolution weights
+        self.layout: Layout | None = None
+        self.bytes_per_image, self.at_once = 4 * len(PROPERTIES), _AT_ONCE
+        if built.views != {}:
+            if not is_named and self.device.type == "meta":
+                raise ValueError("The module is on the meta device, so it has no weights; load them before")
+            with lock_of(self.network), borrowing(self.network, is_named):
+                self.layout = Layout.of(built, size, channels)
+            self.bytes_per_image = self.layout.bytes_per_image
+            convolutions = sum(weight.ndim == 4 for weight in self.network.parameters())
+            at_once = _AT_ONCE if convolutions > 1 else _AT_ONCE_OF_TRANSFORMERS  # one makes patches
+            self.at_once = max(1, min(at_once, _AT_ONCE_BYTES // self.bytes_per_image))
+        self._compiled = CompiledCapture(self.network, self.submodules) if compiles else None
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the network."""
+        return device_of(self.network)
+
+    def move(self, device: torch.device) -> None:
+        """Move the network to a device."""
+        if self.device != device:
+            with torch.inference_mode(False):  # or weights would be fit for inference alone
+                self.network.to(device)
+
+    def meet(self, device: torch.device) -> None:
+        """Bring a network of ours to the device of images; ValueError if a module of the user's is on another."""
+        if self.is_named:
+            self.move(device)
+            # on the CPU, convolutions are a quarter faster with channels last; a module of the user's may take views of
+            # activations that these do not have
+            memory_format = torch.channels_last if device.type == "cpu" else torch.contiguous_format
+            if self._compiled is None and memory_format is not self._memory_format:
+                with torch.inference_mode(False):
+                    self.network.to(memory_format=memory_format)
+                self._memory_format = memory_format
+            return
+        devices = {tensor.device for tensor in chain(self.network.parameters(), self.network.buffers())}
+        # a module may be spread over devices, or fetch its weights from elsewhere
+        if len(devices) == 1 and device not in devices and not (found := devices.pop()).type == "meta":
+            raise ValueError(
+                f"The images are on {device}, but the network is on {found}; move either: `imgs.to({str(found)!r})`, or"
+                f" the metric, which takes the network along, `.to({str(device)!r})`"
+            )
+
+    def activations(self, imgs: Tensor, layout: Layout, name: str, rows: int) -> dict[str, Tensor]:
+        """Run the network on prepared images; return ``{layer: (B, n, *positions)}``.
+
+        Args:
+            imgs: Images as the network takes them.
+            layout: Layout of the layers.
+            name: Name of the extractor, for errors.
+            rows: Number of images for which a compiled network is made.
+
+        Raises:
+            ValueError: If the network takes no images of this dtype, or gives something else than for the image that it
+                was first tried with.
+
+        """
+        try:
+            # weights that autocast caches here would have no gradients in a context of the user's around it
+            with torch.autocast(imgs.device.type, self._dtype, enabled=self._dtype is not None, cache_enabled=False):
+                if self._compiled is not None:
+                    outputs = self._compiled(imgs, rows)
+                else:
+                    with rounding_alike(imgs.device):
+                        edited = layout.probed.edited
+                        outputs = capture(self.network, self.submodules, imgs, edited, stops=self.is_named)
+        except RuntimeError as err:
+            if imgs.dtype == torch.uint8 and _ABOUT_TYPES.search(str(err)):
+                raise ValueError(
+                    f"{name} takes floats, but got uint8 images; give `mean` and `std`, such as (0.5, 0.5, 0.5)"
+                    " for both, with which images become floats, or a module that takes uint8"
+                ) from err
+            raise
+        return layout.read(outputs, len(imgs))
+
+    @property
+    def input_dtype(self) -> torch.dtype:
+        """Dtype of the weights, which prepared images are given in."""
+        return own_dtype(self.network)
+
+    def weights_version(self, waits: bool = False) -> Hashable:
+        """Return a cheap fingerprint of the weights: addresses, torch's version counters, a user's sampled values.
+
+        Version counters miss writes to ``.data``, such as those of moving averages; these change the sampled values,
+        which are read on devices other than the CPU only if the host may wait (``waits``).
+        """
+        return tuple(
+            (
+                tensor.data_ptr(),
+                None if tensor.is_inference() else tensor._version,
+                tensor.dtype,
+                _sample_of(tensor) if not self.is_named and (waits or tensor.device.type == "cpu") else None,
+            )
+            for tensor in chain(self.network.parameters(), self.network.buffers())
+        )
+
+
+def _sample_of(tensor: Tensor) -> tuple[float, ...]:
+    is_last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
+    flat = (tensor.detach().movedim(1, 3) if is_last else tensor.detach()).flatten()  # a view, without a copy
+    return tuple(flat[:: len(flat) // _SAMPLES + 1].tolist())

@@ -1,0 +1,118 @@
+"""Arguments of all that measures and compares image sets; imports no torch, so that commands start at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import wraps
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+    from torchmetrics_dna.dna.changes import ChangeDictionary
+    from torchmetrics_dna.dna.distance import Distance
+    from torchmetrics_dna.dna.neuron_weights import NeuronWeights
+    from torchmetrics_dna.images.reading import Reading
+    from torchmetrics_dna.jobs.groups import Groups, Pairs
+    from torchmetrics_dna.neurons.ranges import ActivationRanges
+    from torchmetrics_dna.statistics.resolve import Feature
+
+_F = TypeVar("_F", bound="Callable[..., Any]")
+
+
+@dataclass(frozen=True, eq=False)
+class Arguments:
+    """Keyword arguments that functions and commands share; each takes those that its signature shows.
+
+    Args:
+        feature: A :class:`DNAExtractor`, or its ``feature``; a name runs on CUDA if there is a GPU. By default that of
+            the given DNAs, else ``"efficientnet_lite0"``.
+        metrics: Any of ``"dna-emd"``, ``"dna-fd"``, ``"fd"``, ``"kid"``, ``"mind"``, ``"cmmd"``,
+            ``"precision"``, ``"recall"``, ``"density"`` and ``"coverage"``, all from one pass over the images; for
+            :func:`compare` also published ones. By default the first two, or those that the given DNAs support. Those
+            from ``"kid"`` on are of the last layer's spatial means, which are kept for them, ``(images, n)`` in
+            float32; for evidence of fd, those of all layers are.
+        layers: Names of the layers, if ``feature`` is not an extractor; also selects from a DNA.
+        num_bins: Bins of each neuron's histogram; by default those of the given DNAs, else 1000.
+        ranges: Activation ranges, the path of a file of them, or ``"auto"`` for histograms that find their own; by
+            default those of the given DNAs, else those packaged with the extractor, else ``"auto"``.
+        neuron_weights: Weights of Eq. (5): :class:`NeuronWeights`, the path of a file of them, or shape ``(N,)``; by
+            default the plain mean.
+        changes: Effects of named changes of images, such as blur, on the neurons, from :func:`make_changes`, or the
+            path of a file of them, for :meth:`Comparison.explain`; by default those packaged with the extractor.
+        confidence: Level of the confidence intervals.
+        num_folds: Number of folds of images, for debiased distances, intervals, and tests of whether distances are more
+            than noise; at least 5, or None for none. An image's fold depends on its pixels, as in :class:`DNAEMD`;
+            tests need images in at least 5 folds. A DNA has the folds of its file; without folds it is taken as exact,
+            and there is no test.
+        groups: Images that belong together (frames of a clip, crops of a picture) and share a fold: ``"folder"``,
+            ``"prefix:REGEX"``, a function of an image's name, or a tuple with a sequence of groups for each side, of
+            one side the sequence; see :func:`group_names`.
+        pairs: Whether images of the sides correspond, as originals and their compressed, enlarged, denoised or
+            translated versions do: True if they do in their order; ``"name"``: by their names below the source, without
+            the ending; or a function of an image's name that gives the same for both. What a pair has in common then
+            adds no noise, so that 10 pairs show what takes hundreds of independent images.
+        reading: Options for reading the images.
+        distributed: Share the images among the processes of torch.distributed; all must make the same call, and all
+            get the same result.
+        on: Ray cluster that measures the images, such as ``"ray"``, see :func:`finish_on_ray`.
+
+    """
+
+    feature: Feature | None = None
+    metrics: Sequence[str | Distance] | None = None
+    layers: Sequence[str] | None = None
+    num_bins: int | None = None
+    ranges: ActivationRanges | str | os.PathLike[str] | None = None
+    neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None
+    changes: ChangeDictionary | str | os.PathLike[str] | None = None
+    confidence: float = 0.95
+    num_folds: int | None = 20
+    groups: Groups | tuple[Groups, ...] | None = None
+    pairs: Pairs | None = None
+    reading: Reading | None = None
+    distributed: bool = False
+    on: str | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.metrics, str):
+            object.__setattr__(self, "metrics", [self.metrics])
+
+
+ALL = tuple(field.name for field in fields(Arguments)[1:])
+
+
+def taking(*names: str, **defaults: Any) -> Callable[[_F], _F]:
+    """Replace ``**options`` in the signature of a function by these arguments; others are a TypeError.
+
+    Args:
+        names: Names of arguments of :class:`Arguments`.
+        defaults: Arguments with other defaults.
+
+    """
+    usual = {field.name: field for field in fields(Arguments)}
+    default_of = {name: usual[name].default for name in names} | defaults
+    shared = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=usual[name].type)
+        for name, default in default_of.items()
+    ]
+
+    def with_arguments(function: _F) -> _F:
+        own = signature(function)
+        shown = own.replace(parameters=[*list(own.parameters.values())[:-1], *shared])
+
+        @wraps(function)
+        def checked(*args: Any, **options: Any) -> Any:
+            for name in options:
+                if name not in shown.parameters:
+                    raise TypeError(f"{function.__qualname__}() got an unexpected keyword argument {name!r}")
+            return function(*args, **{**defaults, **options})
+
+        checked.__signature__ = shown  # type: ignore[attr-defined]
+        return cast("_F", checked)
+
+    return with_arguments

@@ -1,0 +1,2 @@
+from .index import Neurons as Neurons
+from .ranges import ActivationRanges as ActivationRanges

@@ -1,0 +1,2 @@
+from .build import report as report
+from .build import write as write

@@ -1,0 +1,1 @@
+from .ranking import Ranking as Ranking
