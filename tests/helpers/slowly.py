@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
+from sklearn.covariance import OAS
 from torch import Tensor, nn
 
 from torchmetrics_dna import ActivationRanges
-from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
+from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA
 from torchmetrics_dna.neurons import Neurons
 
 Activations = Mapping[str, Tensor]
@@ -143,3 +145,42 @@ def histogram_dna(activations: Activations, ranges: ActivationRanges | None, num
 def gaussian_dna(activations: Activations) -> GaussianDNA:
     mean, var = torch.tensor([moments(x) for x in of_neurons(activations)], dtype=torch.float64).T
     return GaussianDNA(mean, var, observed(activations).neurons, len(next(iter(activations.values()))), "x")
+
+
+def in_folds(
+    activations: Activations, of_image: Tensor, whole: Callable[[Activations], DNA], part: Callable[[Activations], DNA]
+) -> DNA:
+    """DNA of activations with a DNA of each fold beside it."""
+    folds = [{layer: x[of_image == k] for layer, x in activations.items()} for k in of_image.unique().tolist()]
+    return replace(whole(activations), folds=tuple(map(part, folds)))
+
+
+def realism(images: Activations, references: Sequence[Activations], ends: Sequence, num_bins: int) -> np.ndarray:
+    """Distance of each image to each reference, of each neuron, ``(references, images, N)``, without ``ends`` in the
+    bins of the grid that holds all references, in the unit of the first."""
+    result = []
+    for n, values in enumerate(of_neurons(images)):
+        sets = [of_neurons(reference)[n] for reference in references]
+        if ends is not None:
+            histograms = [[counted(x, *bounds(*ends[n]), num_bins) for x in xs] for xs in (values, sets)]
+            unit = 1.0
+        else:
+            edges = dyadic_edges(min(x.min() for x in sets), max(x.max() for x in sets), num_bins)
+            inside = np.nextafter(edges[-1], edges[0])
+            histograms = [[counted_between(x.clip(edges[0], inside), edges) for x in xs] for xs in (values, sets)]
+            low, high = within(*bounds(sets[0].min(), sets[0].max()))
+            unit = num_bins * (edges[1] - edges[0]) / (high - low)
+        result.append([[emd(image, reference) * unit for image in histograms[0]] for reference in histograms[1]])
+    return np.array(result).transpose(1, 2, 0)
+
+
+def outliers(images: Activations, reference: Activations) -> np.ndarray:
+    """Outlier score of each image, by sklearn's shrunk covariance with the unbiased one in its place."""
+    squares = []
+    for layer, values in images.items():
+        queries, means = (
+            x.double().reshape(len(x), x.shape[1], -1).mean(2).numpy() for x in (values, reference[layer])
+        )
+        unbiased = len(means) / (len(means) - 1)
+        squares.append(OAS().fit(means).mahalanobis(queries) / unbiased / means.shape[1])
+    return np.mean(squares, 0) ** 0.5

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +23,14 @@ from slowly import (
     frechet,
     gaussian_dna,
     histogram_dna,
+    in_folds,
     layer_frechet,
     moments,
     moments_of_bins,
     observed,
     of_neurons,
+    outliers,
+    realism,
     some_images,
 )
 from torch import Tensor
@@ -39,8 +41,10 @@ from torchmetrics_dna import (
     ActivationRanges,
     DNAExtractor,
     DNAFrechet,
+    DNARealism,
     LayerFrechetDistance,
     NeuronWeights,
+    make_dna,
 )
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.distances import DISTANCES
@@ -49,6 +53,7 @@ from torchmetrics_dna.statistics.folds import content_folds
 REAL, FAKE, OTHERS = some_images(17, 0), some_images(17, 1, 130), some_images(4, 2)
 GROUPS = list("abcdefghijkabcdil")
 LAYERS = {"all": ["maps", "corner", "rows"], "some": ["rows", "maps"], "one": ["corner"]}
+BINS_OF_FOLDS = {7: 7, 250: 50, 1000: 100}
 BATCHES = {True: (5, 1), False: (2, 9)}  # and the rest
 
 
@@ -282,15 +287,78 @@ def debiased(row: Row, weights: Tensor | None, real: Activations, fake: Activati
 def folded(row: Row, activations: Activations, num_folds: int, real: bool) -> DNA:
     imgs, groups = side(row, real)
     digests = [hashlib.sha256(group.encode()).digest()[:6] for group in groups]
-    numbers = [int.from_bytes(digest, "big") % num_folds for digest in digests]
-    of_image = torch.tensor(numbers) if row["groups"] else content_folds(imgs, num_folds)
-    parts = [{layer: x[of_image == k] for layer, x in activations.items()} for k in of_image.unique().tolist()]
+    numbers = torch.tensor([int.from_bytes(digest, "big") % num_folds for digest in digests])
+    of_image = numbers if row["groups"] else content_folds(imgs, num_folds)
     if row["metric"] is DNAFrechet:
-        return replace(gaussian_dna(activations), folds=tuple(gaussian_dna(part) for part in parts))
-    num_bins = row["num_bins"] or 1000
-    of_fold = {7: 7, 250: 50, 1000: 100}[num_bins]
-    ranges = None
-    if row["ranges"] in ("given", "file"):
-        ranges = given_ranges().restrict(extractor(row["layers"]).neurons)
-    whole = histogram_dna(activations, ranges, num_bins)
-    return replace(whole, folds=tuple(histogram_dna(part, ranges, of_fold) for part in parts))
+        return in_folds(activations, of_image, gaussian_dna, gaussian_dna)
+    fixed, num_bins = row["ranges"] in ("given", "file"), row["num_bins"] or 1000
+    ranges = given_ranges().restrict(extractor(row["layers"]).neurons) if fixed else None
+    whole, part = (partial(histogram_dna, ranges=ranges, num_bins=n) for n in (num_bins, BINS_OF_FOLDS[num_bins]))
+    return in_folds(activations, of_image, whole, part)
+
+
+OF_SCORES: dict[str, Any] = {
+    "layers": ("all", "some", "one"),
+    "normalize": (False, True),
+    "score": (None, "outlier", "distance", "contrast"),
+    "kind": ("histogram", "layer-gaussian"),
+    "saved": (False, True),
+    "ranges": ("auto", "given"),
+    "num_bins": (None, 50),
+    "weights": (None, "tensor", "neurons"),
+    "contrast": (False, True),
+    "indices": (None, "list", "tensor"),
+    "way": ("update", "forward", "batches", "merged"),
+}
+
+
+def score_fits(row: Row) -> bool:
+    if row["kind"] == "layer-gaussian":
+        of_emd = row["weights"] or row["contrast"] or row["num_bins"] or row["ranges"] == "given"
+        return row["score"] in (None, "outlier") and not of_emd
+    return row["score"] != "outlier" and (row["score"] is None or (row["score"] == "contrast") == row["contrast"])
+
+
+@pytest.mark.parametrize("row", covering(OF_SCORES, score_fits), ids=title)
+def test_scores(row: Row, tmp_path: Path) -> None:
+    network, imgs = extractor(row["layers"]), as_given(OTHERS, row)
+    ranges = {"auto": "auto", "given": given_ranges()}[row["ranges"]]
+    of_kind = {"kind": row["kind"], **({"num_bins": 250, "ranges": ranges} if row["kind"] == "histogram" else {})}
+    sets = [REAL, FAKE][: 1 + row["contrast"]]
+    dnas: list[Any] = [make_dna(each.permute(0, 2, 3, 1).numpy(), network, **of_kind) for each in sets]
+    if row["saved"]:
+        for number, dna in enumerate(dnas):
+            dna.save(tmp_path / f"{number}.dna.npz")
+            dnas[number] = tmp_path / f"{number}.dna.npz"
+    weights = None if row["weights"] is None else signed(network.neurons.total)
+    neuron_weights = weights
+    if row["weights"] == "neurons":
+        neuron_weights = NeuronWeights(weights, network.neurons, network.name, network.weights_digest)
+    given = {"reference": dnas[0], "score": row["score"], "num_bins": row["num_bins"], "neuron_weights": neuron_weights}
+    given |= {"normalize": row["normalize"]} | ({"contrast": dnas[1]} if row["contrast"] else {})
+    metric, other = DNARealism(network, **given), DNARealism(network, **given)
+    numbers = {None: None, "list": [7, 0, 3, 5], "tensor": torch.tensor([7, 0, 3, 5])}[row["indices"]]
+    sizes = {"update": (4,), "merged": (3, 1)}.get(row["way"], (1, 2, 1))
+    begin = 0
+    for number, part in enumerate(imgs.split(sizes)):
+        taker = other if row["way"] == "merged" and number else metric
+        call = taker.forward if row["way"] == "forward" else taker.update
+        call(part, **({} if numbers is None else {"indices": numbers[begin : begin + len(part)]}))
+        begin += len(part)
+    if row["way"] == "merged":
+        metric.merge_state(other)
+    images, references = network(imgs), [network(as_given(each, row)) for each in sets]
+    if row["kind"] == "layer-gaussian":
+        expected = outliers(images, references[0])
+    else:
+        ends = None
+        if row["ranges"] == "given":
+            chosen = given_ranges().restrict(network.neurons)
+            ends = list(zip(chosen.minimum.tolist(), chosen.maximum.tolist(), strict=True))
+        of_neuron = realism(images, references, ends, row["num_bins"] or 250)
+        summed = of_neuron.mean(2) if weights is None else of_neuron @ weights.numpy()
+        expected = summed[0] - summed[1] if row["contrast"] else summed[0]
+    order = [0, 1, 2, 3] if numbers is None else [1, 2, 3, 0]
+    np.testing.assert_allclose(
+        metric.compute(), expected[order], rtol=1e-5 if row["kind"] == "layer-gaussian" else 1e-9
+    )
