@@ -318,10 +318,6 @@ def test_copies_go_their_own_way(form: str, duplicate: Callable[[Metric], Metric
     assert not alike(values(metric), expected)
 
 
-def test_hashes_differ(make_class: Make) -> None:
-    assert len({make_class(), make_class()}) == 2
-
-
 @pytest.mark.parametrize("make", [*CLASSES.values(), *ONE_SIDED.values()])
 @pytest.mark.filterwarnings("ignore:`torch.jit", "ignore:This property will be:DeprecationWarning")
 def test_scripts_go_around_metrics(make: Make) -> None:

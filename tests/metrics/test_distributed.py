@@ -7,7 +7,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from makers import FAKE, MAKERS, ONE_SIDED, RANGES, REAL, alone, emd, fed, frechet, with_reference
+from makers import (
+    EXTRACTOR,
+    FAKE,
+    MAKERS,
+    ONE_SIDED,
+    RANGES,
+    REAL,
+    activation_range,
+    alone,
+    emd,
+    fed,
+    frechet,
+    with_reference,
+)  # fmt: skip
 from networks import Convolutions, Outputs, random_images
 from processes import run
 from shards import MANY, agree, equal_everywhere, shard
@@ -20,6 +33,7 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
 from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet
+from torchmetrics_dna.metrics import CMMD, MIND
 
 SUMS = ("frechet", "layer_frechet")  # equal to rounding, where counts are equal
 
@@ -219,6 +233,13 @@ def disagreements(rank: int, world: int) -> None:
         r"activation ranges \(digest\) differ: ": emd(ranges=RANGES if rank else "auto"),
         r"weights \(digest\) differ: '\w{16}' and '\w{16}'": DNAFrechet(network(rank == 1)),
         "kinds differ: '\\w+' and '\\w+'": frechet() if rank else emd(),
+        r"neuron weights \(digest\) differ: ": emd(neuron_weights=torch.full((9,), 1 + (rank == 1))),
+        "values of `debias` differ: ": emd(num_folds=5, debias=rank == 1),
+        "values of `reduction` differ: ": frechet(reduction="layer" if rank else "mean"),
+        "values of `reset_real_features` differ: ": CMMD(EXTRACTOR, reset_real_features=rank == 1),
+        "metrics differ: 'CMMD' and 'MIND'": (MIND if rank == 1 else CMMD)(EXTRACTOR),
+        "numbers of projections differ: ": MIND(EXTRACTOR, num_projections=5 + (rank == 1)),
+        "seeds differ: ": MIND(EXTRACTOR, seed=rank),
         "references differ: ": with_reference("emd", REAL[: 3 + rank]),
     }
     for message, metric in mixed.items():
@@ -229,6 +250,10 @@ def disagreements(rank: int, world: int) -> None:
             metric.compute()
         assert not metric._is_synced
 
+    ranges = activation_range(margin="scale" if rank else "widen")
+    ranges.update(REAL)
+    with pytest.raises(RuntimeError, match="together, their margins differ: 'widen' and 'scale'"):
+        ranges.to_ranges()
     for make in (*MAKERS.values(), *ONE_SIDED.values()):
         metric = make(normalize=rank == 1)
         images = REAL / 255 if rank == 1 else REAL
@@ -237,10 +262,6 @@ def disagreements(rank: int, world: int) -> None:
         with pytest.raises(RuntimeError, match="together, their values of `normalize` differ: False and True"):
             metric.compute()
         assert not metric._is_synced
-    weighted = emd(neuron_weights=torch.full((9,), 1 + (rank == 1)))
-    with pytest.raises(RuntimeError, match=r"can't be reduced together, their neuron weights \(digest\) differ: "):
-        fed(weighted).compute()
-
     custom = emd(num_bins=40 + (rank == 1), dist_sync_fn=lambda tensor, group=None: [tensor, tensor])
     fed(custom).compute()  # a function that brings no other rank's state is believed
 

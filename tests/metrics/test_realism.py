@@ -12,7 +12,7 @@ from one_ruler import distances
 from processes import run
 from sklearn.covariance import OAS
 from torch import Tensor
-from torchmetrics import Metric, MetricCollection
+from torchmetrics import Metric
 
 from torchmetrics_dna import DNAExtractor, DNARealism, NeuronWeights, make_dna
 
@@ -51,23 +51,6 @@ def test_outlier_scores_are_those_of_sklearn(tmp_path: Path) -> None:
             metric.update(part)
         np.testing.assert_allclose(metric.compute(), outliers_by_sklearn(IMAGES), rtol=1e-5)
     assert torch.equal(metric(IMAGES[:1]), metric.compute()[:1])  # whatever the batch
-
-
-def share_outliers(rank: int, world: int, expected: str) -> None:
-    images = random_images(9, 7)
-    metric = DNARealism(EXTRACTOR, reference=make_dna(REAL, EXTRACTOR, kind="layer-gaussian"))
-    score_shard(metric, images, rank, world - 1)
-    assert torch.equal(metric.compute(), torch.load(expected))
-    summary = metric.summary(worst=3)
-    scores = torch.load(expected)
-    assert summary["indices"] == scores.argsort(descending=True, stable=True)[:3].tolist()
-
-
-def test_processes_get_all_outlier_scores_in_order(tmp_path: Path) -> None:
-    metric = DNARealism(EXTRACTOR, reference=OUTLIERS)
-    metric.update(IMAGES)
-    torch.save(metric.compute(), tmp_path / "expected")
-    run(3, share_outliers, str(tmp_path / "expected"))
 
 
 def test_a_summary_names_the_worst() -> None:
@@ -168,26 +151,24 @@ def test_indices_give_the_order_and_what_was_repeated() -> None:
         metric.compute()
 
 
-def share_scores(rank: int, world: int, expected: str) -> None:
+def share_scores(rank: int, world: int, expected: list[Tensor]) -> None:
     """Every rank scores its shard, as a distributed sampler with padding gives it; the last one has none."""
-    images = random_images(9, 7)
-    reference = make_dna(REAL, EXTRACTOR, num_bins=40, ranges=RANGES)
-    metric = DNARealism(EXTRACTOR, reference=reference)
-    busy = world - 1
-    score_shard(metric, images, rank, busy)
-    scores = metric.compute()
-    assert torch.equal(scores, torch.load(expected))
-    # and the shard goes on where it was
-    metric.update(images[:1], indices=[0])
-    assert torch.equal(metric.compute(), scores)
+    for reference, scores in zip((REFERENCES["fixed"], OUTLIERS), expected, strict=True):
+        metric = DNARealism(EXTRACTOR, reference=reference)
+        score_shard(metric, IMAGES, rank, world - 1)
+        assert torch.equal(metric.compute(), scores)
+        assert metric.summary(worst=3)["indices"] == scores.argsort(descending=True, stable=True)[:3].tolist()
+        metric.update(IMAGES[:1], indices=[0])  # the shard goes on where it was
+        assert torch.equal(metric.compute(), scores)
+        metric.reset()
+        metric.update(IMAGES[:1], indices=None if rank else [0])
+        with pytest.raises(ValueError, match="`indices` expected in every call or in none, on all processes alike"):
+            metric.compute()
 
 
-def test_processes_get_all_scores_in_order(tmp_path: Path) -> None:
+def test_processes_get_all_scores_in_order() -> None:
     """Unequal shards, one of them empty, padding as a distributed sampler adds it."""
-    metric = DNARealism(EXTRACTOR, reference=REFERENCES["fixed"])
-    metric.update(IMAGES)
-    torch.save(metric.compute(), tmp_path / "expected")
-    run(3, share_scores, str(tmp_path / "expected"))
+    run(3, share_scores, [DNARealism(EXTRACTOR, reference=each)(IMAGES) for each in (REFERENCES["fixed"], OUTLIERS)])
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -234,25 +215,6 @@ def test_weights_layers_and_files(tmp_path: Path) -> None:
         DNARealism(DNAExtractor(Outputs(lambda imgs: Pixels()(imgs))), reference=reference)
     with pytest.raises(TypeError, match="expected to be a HistogramDNA or the path of one"):
         DNARealism(EXTRACTOR, reference=make_dna(REAL, EXTRACTOR, kind="gaussian"))
-
-
-def test_in_collections_metrics_share_states_only_if_all_is_equal() -> None:
-    reference = REFERENCES["fixed"]
-    weights = torch.zeros(reference.neurons.total)
-    weights[0] = 1
-    metrics = MetricCollection(
-        {
-            "a": DNARealism(EXTRACTOR, reference=reference),
-            "same": DNARealism(EXTRACTOR, reference=reference),
-            "b": DNARealism(EXTRACTOR, reference=reference, neuron_weights=weights),
-        }
-    )
-    for _ in range(2):
-        metrics.update(REAL[:1])
-    assert sorted(map(sorted, metrics.compute_groups.values())) == [["a", "same"], ["b"]]
-    values = metrics.compute()
-    assert torch.equal(values["a"], values["same"])
-    assert not torch.equal(values["a"], values["b"])
 
 
 def score_shard(metric: Metric, images: Tensor, rank: int, busy: int) -> Tensor:
