@@ -94,12 +94,6 @@ def test_arguments_are_checked(form: str) -> None:
             FORMS[form].make(reset_real_features=1)
 
 
-@pytest.mark.parametrize("form", [form for form in FORMS if form not in ("mind", "cmmd", "prdc")])
-def test_layers_go_with_a_named_feature(form: str) -> None:
-    with pytest.raises(ValueError, match="`layers` goes with a named feature; give it to"):
-        FORMS[form].make(layers=["mean"])
-
-
 @pytest.mark.parametrize("form", [form for form in FORMS if takes_real(form)])
 def test_an_empty_side_is_an_error(form: str) -> None:
     metric = FORMS[form].make()
