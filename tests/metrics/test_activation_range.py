@@ -12,10 +12,7 @@ from golden import GOLDEN
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from makers import EXTRACTOR, FAKE, REAL
-from processes import run
-from shards import MANY, agree, shard
 from torch import Tensor
-from torchmetrics.utilities.distributed import gather_all_tensors
 
 from torchmetrics_dna import DNAEMD, ActivationRange, ActivationRanges, DNAExtractor, DNAFrechet
 from torchmetrics_dna.images import open_source
@@ -136,29 +133,3 @@ def test_no_images_are_an_error() -> None:
 def test_bad_margins(margin: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ActivationRange(EXTRACTOR, margin=margin)
-
-
-def share_ranges(rank: int, world: int) -> None:
-    """Ranges are those of one process, to the last bit, whichever images a process saw; the last one sees none."""
-
-    def check(metric: ActivationRange, images: Tensor) -> None:
-        single = learned(images, sync_on_compute=False)
-        for name, values in single.compute().items():
-            agree(metric.compute()[name], values)
-            assert torch.equal(metric.compute()[name], values)
-        assert metric.to_ranges().digest == single.to_ranges().digest
-
-    own = shard(MANY, rank, world)
-    for kwargs in ({}, {"dist_sync_fn": lambda tensor, group: gather_all_tensors(tensor, group)}):
-        metric = learned(*([own] if len(own) else []), **kwargs)
-        local = copy.deepcopy(metric.metric_state)
-        check(metric, MANY)
-        torch.testing.assert_close(metric.metric_state, local, rtol=0, atol=0)
-        with metric.sync_context():
-            assert metric.seen_images[-1] == len(MANY)
-        metric.update(FAKE[rank : rank + 1] + 128)
-        check(metric, torch.cat([MANY, FAKE[:world] + 128]))
-
-
-def test_every_process_gets_the_ranges_of_one(tmp_path: Path) -> None:
-    run(3, share_ranges)

@@ -393,15 +393,6 @@ def test_the_state_of_another_metric_is_not_loaded(form: str, setting: dict[str,
     assert alike(values(metric), before)
 
 
-def test_results_are_detached_tensors_and_repeatable(make: Make) -> None:
-    metric = fed(make(compute_with_cache=False))
-    first = metric.compute()
-    assert isinstance(first, torch.Tensor)
-    assert not first.requires_grad
-    assert metric.compute() == first
-    assert metric.update_count == 2
-
-
 @pytest.mark.parametrize("reduction", ["layer", "none"])
 def test_forward_gives_what_compute_gives(make: Make, reduction: str) -> None:
     metric = make(reduction=reduction)

@@ -66,6 +66,14 @@ def values(rank: int, world: int) -> None:
         referred = with_reference(name, MANY)
         feed_shards(referred, rank, world, both=False)
         agree(referred.compute(), expected)
+    for dist_sync_fn in (None, lambda tensor, group: gather_all_tensors(tensor, group)):
+        ranges, whole = activation_range(dist_sync_fn=dist_sync_fn), activation_range(sync_on_compute=False)
+        if len(own := shard(MANY, rank, world)):
+            ranges.update(own)
+        whole.update(MANY)
+        assert ranges.to_ranges().digest == whole.to_ranges().digest
+        with ranges.sync_context():
+            assert ranges.seen_images[-1] == len(MANY)
 
 
 def test_every_process_gets_the_value_of_one(tmp_path: Path) -> None:
