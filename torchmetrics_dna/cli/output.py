@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import WIDE, Console, check_output, out, rich_table, talk
 from torchmetrics_dna.files.atomic import replacing
-from torchmetrics_dna.files.tables import Table, as_csv, escaped_markdown
+from torchmetrics_dna.files.tables import Table, as_csv, as_markdown
 from torchmetrics_dna.files.visible import ERRORS, strict_json, visible
 
 if TYPE_CHECKING:
@@ -141,7 +141,6 @@ def _rendered(result: Printout, form: Format) -> str:
     if form is Format.CSV:
         return as_csv(result.records(), result.columns)
     if form is Format.MARKDOWN:
-        titled = [part for table in result.tables for part in (escaped_markdown(table.title), table.markdown()) if part]
-        return "\n\n".join([*map(escaped_markdown, result.sentences), *titled]) + "\n"
+        return as_markdown(result.sentences, result.tables)
     titled = [f"% {visible(table.title)}\n" * bool(table.title) + table.latex() for table in result.tables]
     return "\n\n".join(titled) + "\n"

@@ -20,7 +20,7 @@ from torchmetrics_dna.dna.explanation import (
 )
 from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.files.tables import Table
-from torchmetrics_dna.files.visible import number, p_figure, p_in_words
+from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, SIGNIFICANT, holm
 from torchmetrics_dna.plots import plot_layers
 
@@ -426,26 +426,26 @@ def _tested(comparison: Comparison) -> tuple[str, str]:
         if comparison.shares_images:
             hidden = f"{a} and {b} share images, so this test can't show whether they differ"
             if of_properties is not None and of_properties <= SIGNIFICANT:
-                hidden += f", but properties of their images do ({p_in_words(of_properties)})"
-            return f"{hidden}.", f"{_UNCORRECTED}: {number(emd.value, 3)} bins; {p_in_words(p)}."
+                hidden += f", but properties of their images do ({p_figure(of_properties, 'p')})"
+            return f"{hidden}.", f"{_UNCORRECTED}: {number(emd.value, 3)} bins; {p_figure(p, 'p')}."
         shown = f"No difference between {a} and {b} can be shown"
         if of_properties is not None and of_properties <= SIGNIFICANT:
-            shown += f" by the network, but properties of their images differ ({p_in_words(of_properties)})"
+            shown += f" by the network, but properties of their images differ ({p_figure(of_properties, 'p')})"
         assert comparison.null is not None
         value, chance = f"dna-emd is {number(emd.value, 3)} bins", number(comparison.null, 3)
         if not interval.high:
             least = f"{value}, less than the {chance} that chance alone gives at this size"
-            return f"{shown}.", f"{least}; {p_in_words(p)}."
+            return f"{shown}.", f"{least}; {p_figure(p, 'p')}."
         value += f", and chance alone gives {chance} at this size"
         most = f"at most {number(interval.high, 3)} bins ({interval.level} interval)"
-        return f"{shown}.", f"{value}; corrected for sampling noise, it is {most}; {p_in_words(p)}."
+        return f"{shown}.", f"{value}; corrected for sampling noise, it is {most}; {p_figure(p, 'p')}."
     headline = comparison.explain().headline if comparison.measured else f"{b} differs from {a}"
     where, distance = _where(comparison), f"{number(interval.value, 3)} bins ({interval.in_words})"
     if comparison.shares_images:
-        return f"{headline}.", f"{_UNCORRECTED}: {number(emd.value, 3)} bins{where}; {p_in_words(p)}."
+        return f"{headline}.", f"{_UNCORRECTED}: {number(emd.value, 3)} bins{where}; {p_figure(p, 'p')}."
     if not interval.value:
         distance = f"below noise, at most {number(interval.high, 3)} bins ({interval.level} interval)"
-    return f"{headline}.", f"dna-emd, corrected for sampling noise: {distance}{where}; {p_in_words(p)}."
+    return f"{headline}.", f"dna-emd, corrected for sampling noise: {distance}{where}; {p_figure(p, 'p')}."
 
 
 def _where(comparison: Comparison) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.comparisons.results import Shown
 from torchmetrics_dna.files.tables import Table
-from torchmetrics_dna.files.visible import images_in_words, number, p_in_words
+from torchmetrics_dna.files.visible import images_in_words, number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.images.base import indexed
@@ -127,7 +127,7 @@ class Versions(Shown):
         if p is None:
             return f"The images {what} and those kept are {self._apart(result)}, noise included; too few for a test."
         differ = "differ" if p <= SIGNIFICANT else "do not differ by more than chance"
-        return f"The images {what} {differ} from those kept ({self._apart(result)}, {p_in_words(p)})."
+        return f"The images {what} {differ} from those kept ({self._apart(result)}, {p_figure(p, 'p')})."
 
     def __repr__(self) -> str:
         numbers = f"{len(self.added)} added, {len(self.removed)} removed, {len(self.edited)} edited"

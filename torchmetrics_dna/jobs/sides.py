@@ -17,9 +17,7 @@ from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.images.addresses import place_of
-from torchmetrics_dna.images.base import indexed
 from torchmetrics_dna.images.sources import check_used
-from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.jobs.fd_evidence import features_for, plans_for
 from torchmetrics_dna.jobs.groups import folds_of_pairs
 from torchmetrics_dna.jobs.job import Job
@@ -35,7 +33,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.distance import Distance, Kind
     from torchmetrics_dna.dna.unions import Plan
     from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.images import Images, ImageSource, Source
+    from torchmetrics_dna.images import Images, Source
+    from torchmetrics_dna.jobs.arguments import Arguments
     from torchmetrics_dna.jobs.groups import Groups
 
 _FEW = 64  # images, for which torch takes less time than loading numba, about a second
@@ -180,10 +179,3 @@ def _opened(sides: Sequence[Source | DNA], arguments: Arguments) -> list[Images 
         origin = {"extractor": named_dna.extractor, "weights_digest": named_dna.weights_digest}
         opened = [named(side, named_dna.neurons, **origin) if isinstance(side, DNA) else side for side in opened]
     return opened
-
-
-def open_indexed_sides(sides: Sequence[Source | DNA], what: str, reading: Reading | None) -> list[ImageSource | DNA]:
-    """Open sides for a consumer of indexed images alone, such as "A card"; ValueError if one is a stream."""
-    opened = _opened(sides, Arguments(reading=reading))
-    check_used(reading or Reading(), *opened)
-    return [side if isinstance(side, DNA) else indexed(side, what) for side in opened]
