@@ -9,7 +9,8 @@ import torch
 from networks import Outputs, random_images
 from torch import Tensor, nn
 
-from torchmetrics_dna import CMMD, DNAEMD, DNAExtractor, DNAFrechet, LayerFrechetDistance
+from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, LayerFrechetDistance
+from torchmetrics_dna.metrics import CMMD
 
 IMAGES = random_images(6, 0)
 

@@ -1,0 +1,46 @@
+"""Rows of options in which every pair of values meets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations, islice
+from random import Random
+from typing import Any
+
+Row = dict[str, Any]
+
+
+def covering(options: Mapping[str, Sequence[Any]], fits: Callable[[Row], bool] = lambda _: True) -> list[Row]:
+    """Return few rows, of a value for each option, so that every two values which some row may hold meet in one.
+
+    Args:
+        options: Values of each option.
+        fits: Whether the values of a row go together.
+
+    """
+    random, rows = Random(0), []
+    places = [(name, number) for name, values in options.items() for number in range(len(values))]
+    missing = {pair for pair in combinations(places, 2) if pair[0][0] != pair[1][0]}
+    while missing:
+        pair = min(missing)
+        tries = ({name: random.randrange(len(values)) for name, values in options.items()} for _ in range(400))
+        fitting = (row for row in (each | dict(pair) for each in tries) if fits(_values(options, row)))
+        best = max(islice(fitting, 20), key=lambda row: len(_pairs(row) & missing), default={})
+        missing -= _pairs(best) | {pair}  # a pair that no row fits is left out
+        if best:
+            rows.append(_values(options, best))
+    return rows
+
+
+def _pairs(row: Mapping[str, int]) -> set[Any]:
+    return set(combinations(row.items(), 2))
+
+
+def _values(options: Mapping[str, Sequence[Any]], row: Mapping[str, int]) -> Row:
+    return {name: options[name][number] for name, number in row.items()}
+
+
+def title(row: Row) -> str:
+    """Return a readable id of a row, of what is not the default."""
+    named = {name: getattr(value, "__name__", value) for name, value in row.items() if value not in (None, False)}
+    return " ".join(name if value is True else f"{name}={value}" for name, value in named.items())

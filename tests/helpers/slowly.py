@@ -1,0 +1,186 @@
+"""Distances of two sets the slow way: float64 numpy, from activations, one neuron after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from sklearn.covariance import OAS
+from torch import Tensor, nn
+
+from torchmetrics_dna import ActivationRanges
+from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA
+from torchmetrics_dna.neurons import Neurons
+
+Activations = Mapping[str, Tensor]
+
+
+class Polynomials(nn.Module):
+    """Activations that no float holds exactly, of either sign, and bitwise the same for any batch."""
+
+    def forward(self, imgs: Tensor) -> dict[str, Tensor]:
+        red, green, blue = (imgs if imgs.is_floating_point() else imgs.float() / 255).unbind(1)
+        maps = torch.stack([red * green - 0.3 * blue, blue * blue * 0.7, 0.1 - red * green * blue], 1)
+        corner = torch.stack([red[:, 1, 2] * 5.1, green[:, 0, 3] - blue[:, 2, 1] * 0.9], 1)
+        rows = torch.stack([red[:, 2:] * 0.37, green[:, 1:-1] * blue[:, 2:], red[:, :-2] - 0.61 * blue[:, 2:]], 1)
+        return {"maps": maps, "corner": corner, "rows": rows * rows - 0.2}
+
+
+def some_images(count: int, seed: int, brightest: int = 256) -> Tensor:
+    """uint8 images of odd sizes, darker to the right, so that no two axes or channels are alike."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randint(0, brightest, (count, 3, 5, 7), generator=generator).double()
+    fall = torch.linspace(1, 0.3, 7) * torch.tensor([1, 0.8, 0.55])[:, None, None]
+    return (noise * fall).to(torch.uint8)
+
+
+def of_neurons(activations: Activations) -> list[np.ndarray]:
+    """Values of each neuron, ``(images, positions)``, float64."""
+    return [
+        values[:, n].reshape(len(values), -1).double().numpy()
+        for values in activations.values()
+        for n in range(values.shape[1])
+    ]
+
+
+def observed(activations: Activations, margin: str = "widen") -> ActivationRanges:
+    """Ranges of activations."""
+    ends = [(values.min(), values.max()) for values in of_neurons(activations)]
+    neurons = Neurons({layer: values.shape[1] for layer, values in activations.items()})
+    return ActivationRanges(*torch.tensor(ends, dtype=torch.float64).T, neurons, margin)
+
+
+def bounds(low: float, high: float) -> tuple[float, float]:
+    """A range with its margin of 20 %."""
+    return low - 0.1 * (high - low), high + 0.1 * (high - low)
+
+
+def within(low: float, high: float) -> tuple[float, float]:
+    """Bounds with what the official bins add to them."""
+    half = (high - low) / 2 + 1e-8
+    return (low + high) / 2 - half, (low + high) / 2 + half
+
+
+def counted(values: np.ndarray, low: float, high: float, num_bins: int) -> np.ndarray:
+    """Histogram between bounds, Eq. (1) and (2)."""
+    z = np.clip((values - (low + high) / 2) / ((high - low) / 2 + 1e-8), -1, 1)
+    numbers = np.minimum(np.floor((z + 1) * num_bins / 2), num_bins - 1).astype(int)
+    return np.bincount(numbers.ravel(), minlength=num_bins)
+
+
+def dyadic_edges(low: float, high: float, num_bins: int) -> np.ndarray:
+    """Edges of the narrowest bins, of a power of two, that hold a range, down to 40 bits below its larger end."""
+    exponent = np.frexp(max(abs(low), abs(high)))[1] - 40.0
+    if high > low:
+        exponent = max(exponent, np.floor(np.log2((high - low) / num_bins)) - 2)
+    while np.floor(high / 2**exponent) - np.floor(low / 2**exponent) >= num_bins:
+        exponent += 1
+    return (np.floor(low / 2**exponent) + np.arange(num_bins + 1)) * 2**exponent
+
+
+def counted_between(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    numbers = np.searchsorted(edges, values.ravel(), side="right") - 1
+    return np.bincount(numbers, minlength=len(edges) - 1)
+
+
+def emd(a: np.ndarray, b: np.ndarray) -> float:
+    """Eq. (3), of counts."""
+    return float(np.abs(a.cumsum() / a.sum() - b.cumsum() / b.sum()).sum())
+
+
+def emd_within(a: np.ndarray, b: np.ndarray, low: float, high: float, num_bins: int) -> float:
+    """EMD of a neuron's values between the bounds of a range."""
+    ends = bounds(low, high)
+    return emd(counted(a, *ends, num_bins), counted(b, *ends, num_bins))
+
+
+def emd_of_any_range(a: np.ndarray, b: np.ndarray, num_bins: int, low: float, high: float) -> float:
+    """Area between cumulative shares, linear within dyadic bins, over the bounds of the range of A."""
+    edges = dyadic_edges(min(a.min(), b.min()), max(a.max(), b.max()), num_bins)
+    low, high = within(*bounds(low, high))
+    at = np.unique(np.clip([low, high, *edges], low, high))
+    shares = [np.append(0, counted_between(x, edges).cumsum()) / x.size for x in (a, b)]
+    gap = np.interp(at, edges, shares[0]) - np.interp(at, edges, shares[1])
+    left, right, total = gap[:-1], gap[1:], np.abs(gap[:-1]) + np.abs(gap[1:])
+    heights = np.where(left * right < 0, (left**2 + right**2) / np.where(total > 0, total, 1), total) / 2
+    return float((heights * np.diff(at)).sum() * num_bins / (high - low))
+
+
+def frechet(mean_a: float, var_a: float, mean_b: float, var_b: float) -> float:
+    return float((mean_a - mean_b) ** 2 + var_a + var_b - 2 * np.sqrt(var_a * var_b))
+
+
+def moments(values: np.ndarray) -> tuple[float, float]:
+    """Mean and variance of spatial means."""
+    means = values.mean(1)
+    return means.mean(), means.var(ddof=1) if len(means) > 1 else 0.0
+
+
+def moments_of_bins(values: np.ndarray, edges: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
+    """Mean and variance of all values, from the centres of their bins."""
+    centres = (edges[1:] + edges[:-1]) / 2
+    mean = (centres * counts).sum() / values.size
+    return mean, ((centres - mean) ** 2 * counts).sum() / values.size
+
+
+def layer_frechet(a: np.ndarray, b: np.ndarray) -> float:
+    """Multivariate distance of spatial means, ``(images, n)``, by the eigenvalues of the product of covariances."""
+    cov_a, cov_b = np.atleast_2d(np.cov(a.T)), np.atleast_2d(np.cov(b.T))
+    root = np.sqrt(np.linalg.eigvals(cov_a @ cov_b).real.clip(min=0)).sum()
+    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(cov_a) + np.trace(cov_b) - 2 * root)
+
+
+def histogram_dna(activations: Activations, ranges: ActivationRanges | None, num_bins: int) -> HistogramDNA:
+    """DNA of activations; without ranges a self-ranging one."""
+    values, own = of_neurons(activations), observed(activations, "auto") if ranges is None else ranges
+    counts = [
+        counted_between(x, dyadic_edges(*ends, num_bins)) if ranges is None else counted(x, *bounds(*ends), num_bins)
+        for x, *ends in zip(values, own.minimum.tolist(), own.maximum.tolist(), strict=True)
+    ]
+    return HistogramDNA(torch.from_numpy(np.stack(counts)), own.neurons, own, len(values[0]), "x")
+
+
+def gaussian_dna(activations: Activations) -> GaussianDNA:
+    mean, var = torch.tensor([moments(x) for x in of_neurons(activations)], dtype=torch.float64).T
+    return GaussianDNA(mean, var, observed(activations).neurons, len(next(iter(activations.values()))), "x")
+
+
+def in_folds(
+    activations: Activations, of_image: Tensor, whole: Callable[[Activations], DNA], part: Callable[[Activations], DNA]
+) -> DNA:
+    """DNA of activations with a DNA of each fold beside it."""
+    folds = [{layer: x[of_image == k] for layer, x in activations.items()} for k in of_image.unique().tolist()]
+    return replace(whole(activations), folds=tuple(map(part, folds)))
+
+
+def realism(images: Activations, references: Sequence[Activations], ends: Sequence, num_bins: int) -> np.ndarray:
+    """Distance of each image to each reference, of each neuron, ``(references, images, N)``, without ``ends`` in the
+    bins of the grid that holds all references, in the unit of the first."""
+    result = []
+    for n, values in enumerate(of_neurons(images)):
+        sets = [of_neurons(reference)[n] for reference in references]
+        if ends is not None:
+            histograms = [[counted(x, *bounds(*ends[n]), num_bins) for x in xs] for xs in (values, sets)]
+            unit = 1.0
+        else:
+            edges = dyadic_edges(min(x.min() for x in sets), max(x.max() for x in sets), num_bins)
+            inside = np.nextafter(edges[-1], edges[0])
+            histograms = [[counted_between(x.clip(edges[0], inside), edges) for x in xs] for xs in (values, sets)]
+            low, high = within(*bounds(sets[0].min(), sets[0].max()))
+            unit = num_bins * (edges[1] - edges[0]) / (high - low)
+        result.append([[emd(image, reference) * unit for image in histograms[0]] for reference in histograms[1]])
+    return np.array(result).transpose(1, 2, 0)
+
+
+def outliers(images: Activations, reference: Activations) -> np.ndarray:
+    """Outlier score of each image, by sklearn's shrunk covariance with the unbiased one in its place."""
+    squares = []
+    for layer, values in images.items():
+        queries, means = (
+            x.double().reshape(len(x), x.shape[1], -1).mean(2).numpy() for x in (values, reference[layer])
+        )
+        unbiased = len(means) / (len(means) - 1)
+        squares.append(OAS().fit(means).mahalanobis(queries) / unbiased / means.shape[1])
+    return np.mean(squares, 0) ** 0.5

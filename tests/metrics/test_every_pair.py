@@ -1,0 +1,364 @@
+"""Every pair of options of the metrics meets once, and each row is what float64 numpy makes of the activations."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from covering import Row, covering, title
+from slowly import (
+    Activations,
+    Polynomials,
+    bounds,
+    counted,
+    counted_between,
+    dyadic_edges,
+    emd_of_any_range,
+    emd_within,
+    frechet,
+    gaussian_dna,
+    histogram_dna,
+    in_folds,
+    layer_frechet,
+    moments,
+    moments_of_bins,
+    observed,
+    of_neurons,
+    outliers,
+    realism,
+    some_images,
+)
+from torch import Tensor
+from torchmetrics import Metric
+
+from torchmetrics_dna import (
+    DNAEMD,
+    ActivationRanges,
+    DNAExtractor,
+    DNAFrechet,
+    DNARealism,
+    LayerFrechetDistance,
+    NeuronWeights,
+    make_dna,
+)
+from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.dna.distances import DISTANCES
+from torchmetrics_dna.statistics.folds import content_folds
+
+REAL, FAKE, OTHERS = some_images(17, 0), some_images(17, 1, 130), some_images(4, 2)
+GROUPS = list("abcdefghijkabcdil")
+LAYERS = {"all": ["maps", "corner", "rows"], "some": ["rows", "maps"], "one": ["corner"]}
+BINS_OF_FOLDS = {7: 7, 250: 50, 1000: 100}
+BATCHES = {True: (5, 1), False: (2, 9)}  # and the rest
+
+
+def signed(count: int) -> Tensor:
+    return torch.linspace(-0.3, 1.1, count, dtype=torch.float64).sin()
+
+
+def unsigned(count: int) -> Tensor:
+    return torch.arange(count, dtype=torch.float64) / 7
+
+
+@cache
+def extractor(layers: str) -> DNAExtractor:
+    return DNAExtractor(Polynomials(), layers=LAYERS[layers])
+
+
+@cache
+def given_ranges() -> ActivationRanges:
+    """Ranges that some activations lie beyond."""
+    return observed(DNAExtractor(Polynomials())(some_images(3, 5)))
+
+
+def as_given(imgs: Tensor, row: Row) -> Tensor:
+    return imgs / 255 if row["normalize"] else imgs
+
+
+def side(row: Row, real: bool) -> tuple[Tensor, list[str]]:
+    """Images of a side and their groups; there are fewer fake ones, unless these are in pairs."""
+    count = 17 if real or row.get("pairs") else 14
+    return as_given((REAL if real else FAKE)[:count], row), GROUPS[:count]
+
+
+COMMON: dict[str, Any] = {
+    "layers": ("all", "some", "one"),
+    "module": (False, True),
+    "normalize": (False, True),
+    "reset_real_features": (True, False),
+    "weights": (None, "tensor", "neurons", "file"),
+    "reduction": ("mean", "layer", "none"),
+    "real": ("update", "forward", "batches", "merged", "reference", "file"),
+    "fake": ("update", "forward", "batches", "merged"),
+}
+OF_HISTOGRAMS: dict[str, Any] = {"num_bins": (None, 7, 250), "ranges": (None, "auto", "given", "file")}
+OF_FOLDS: dict[str, Any] = {
+    "num_folds": (None, 6),
+    "debias": (False, True),
+    "pairs": (False, True),
+    "groups": (False, True),
+}
+
+
+def emd_fits(row: Row) -> bool:
+    if row["num_folds"] is None and not row["debias"] and (row["pairs"] or row["groups"]):
+        return False
+    return not row["pairs"] or row["groups"]
+
+
+def frechet_fits(row: Row) -> bool:
+    if row["statistics"] == "activations":
+        return row["num_folds"] is None and not row["debias"] and emd_fits(row)
+    return row["num_bins"] is None and row["ranges"] is None and emd_fits(row)
+
+
+ROWS = [
+    *covering({"metric": (DNAEMD,), **COMMON, **OF_HISTOGRAMS, **OF_FOLDS}, emd_fits),
+    *covering(
+        {"metric": (DNAFrechet,), "statistics": ("means", "activations"), **COMMON, **OF_HISTOGRAMS, **OF_FOLDS},
+        frechet_fits,
+    ),
+    *covering({"metric": (LayerFrechetDistance,), **COMMON, "weights": (None, "tensor", "mapping")}),
+]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=title)
+def test_two_sides(row: Row, tmp_path: Path) -> None:
+    weights = chosen_weights(row)
+    metric = fed(row, weights, tmp_path)
+    sides = [extractor(row["layers"])(side(row, real)[0]) for real in (True, False)]
+    if row.get("debias"):
+        check(metric.compute(), debiased(row, weights, *sides), row, 1e-7)
+        return
+    distances = torch.tensor(distances_of(row, *sides), dtype=torch.float64)
+    terms = distances if weights is None else distances * weights * len(weights)
+    widths = [1 if row["metric"] is LayerFrechetDistance else values.shape[1] for values in sides[0].values()]
+    by_layer = dict(zip(LAYERS[row["layers"]], [part.mean() for part in terms.split(widths)], strict=True))
+    check(metric.compute(), {"mean": terms.mean(), "layer": by_layer, "none": terms}[row["reduction"]], row)
+
+
+def check(value: Any, expected: Any, row: Row, rtol: float = 1e-9) -> None:
+    if row["reduction"] == "layer":
+        assert list(value) == LAYERS[row["layers"]]
+        value, expected = (torch.stack([*each.values()]) for each in (value, expected))
+    assert value.dtype == torch.float64
+    expected = torch.as_tensor(expected).double()
+    torch.testing.assert_close(value.flatten(), expected.flatten(), rtol=rtol, atol=1e-12)  # torchmetrics squeezes one
+    assert row.get("debias") or bool((value != 0).any())
+
+
+def chosen_weights(row: Row) -> Tensor | None:
+    """Weights of neurons or layers; below 0 where that has a value."""
+    count = extractor(row["layers"]).neurons.total
+    if row["metric"] is LayerFrechetDistance:
+        count = len(LAYERS[row["layers"]])
+    return None if row["weights"] is None else (unsigned if row.get("debias") else signed)(count) + 0.1
+
+
+def arguments(row: Row, weights: Tensor | None, folder: Path) -> dict[str, Any]:
+    names = ("reduction", "normalize", "reset_real_features", "num_bins", "num_folds", "debias", "pairs", "statistics")
+    given = {name: row[name] for name in names if row.get(name) is not None}
+    given["feature"] = extractor(row["layers"])
+    if row["module"]:
+        given |= {"feature": Polynomials(), "layers": LAYERS[row["layers"]]}
+    if row.get("ranges") is not None:
+        given["ranges"] = row["ranges"] if row["ranges"] == "auto" else given_ranges()
+        if row["ranges"] == "file":
+            given_ranges().save(folder / "ranges.json")
+            given["ranges"] = folder / "ranges.json"
+    if row["metric"] is LayerFrechetDistance:
+        as_mapping = row["weights"] == "mapping"
+        named = (
+            dict(zip(reversed(LAYERS[row["layers"]]), weights.flip(0).tolist(), strict=True)) if as_mapping else weights
+        )
+        return given | {"layer_weights": named}
+    given["neuron_weights"] = weights
+    if row["weights"] in ("neurons", "file"):
+        own = extractor(row["layers"])
+        given["neuron_weights"] = NeuronWeights(weights, own.neurons, own.name, own.weights_digest)
+        if row["weights"] == "file":
+            given["neuron_weights"].save(folder / "weights.npz")
+            given["neuron_weights"] = folder / "weights.npz"
+    return given
+
+
+def fed(row: Row, weights: Tensor | None, folder: Path) -> Metric:
+    given, of_class = arguments(row, weights, folder), row["metric"]
+    if row["real"] in ("reference", "file"):
+        source = of_class(**given)
+        feed(source, row, True, "batches")
+        given["reference"] = source.to_dna(real=True)
+        if row["real"] == "file":
+            given["reference"].save(folder / "reference.dna.npz")
+            given["reference"] = folder / "reference.dna.npz"
+    metric, other = of_class(**given), of_class(**given)
+    takes_real = "reference" not in given
+    if takes_real and not row["reset_real_features"]:
+        feed(metric, row, True, row["real"], other)
+    spoil(metric, takes_real and row["reset_real_features"], row)
+    metric.reset()
+    if takes_real and row["reset_real_features"]:
+        feed(metric, row, True, row["real"], other)
+    feed(metric, row, False, row["fake"], of_class(**given))
+    return metric
+
+
+def spoil(metric: Metric, real: bool, row: Row) -> None:
+    """Add images that a reset takes away."""
+    for side in (True, False) if real else (False,):
+        metric.update(as_given(OTHERS, row), real=side, **({"groups": list("abca")} if row.get("groups") else {}))
+
+
+def feed(metric: Metric, row: Row, real: bool, way: str, other: Metric | None = None) -> None:
+    imgs, groups = side(row, real)
+    batches = (*BATCHES[real], len(imgs) - sum(BATCHES[real]))
+    if way == "merged":
+        begin = batches[0]
+        add(metric.update, imgs[:begin], groups[:begin], real, row)
+        add(other.update, imgs[begin:], groups[begin:], real, row)
+        metric.merge_state(other)
+        return
+    sizes = (len(imgs),) if way == "update" else batches
+    for number, part in enumerate(imgs.split(sizes)):
+        begin = sum(sizes[:number])
+        add(metric.forward if way == "forward" else metric.update, part, groups[begin : begin + len(part)], real, row)
+
+
+def add(call: Any, imgs: Tensor, groups: list[str], real: bool, row: Row) -> None:
+    call(imgs, real=real, **({"groups": groups} if row.get("groups") else {}))
+
+
+def ends_of(row: Row, real: Activations) -> list[tuple[float, float]]:
+    """Range of each neuron: as given, else that of the real side."""
+    if row["ranges"] in ("given", "file"):
+        ranges = given_ranges().select(LAYERS[row["layers"]]).restrict(extractor(row["layers"]).neurons)
+        return list(zip(ranges.minimum.tolist(), ranges.maximum.tolist(), strict=True))
+    return [(values.min(), values.max()) for values in of_neurons(real)]
+
+
+def distances_of(row: Row, real: Activations, fake: Activations) -> list[float]:
+    if row["metric"] is LayerFrechetDistance:
+        means = [
+            {
+                layer: x.double().flatten(2).mean(2).numpy() if x.ndim > 2 else x.double().numpy()
+                for layer, x in side.items()
+            }
+            for side in (real, fake)
+        ]
+        return [layer_frechet(means[0][layer], means[1][layer]) for layer in real]
+    pairs, num_bins = list(zip(of_neurons(real), of_neurons(fake), strict=True)), row["num_bins"] or 1000
+    if row.get("statistics") == "means":
+        return [frechet(*moments(a), *moments(b)) for a, b in pairs]
+    self_ranging = row["ranges"] in (None, "auto")
+    if row["metric"] is DNAEMD:
+        distance = (lambda a, b, *ends: emd_of_any_range(a, b, num_bins, *ends)) if self_ranging else (
+            lambda a, b, *ends: emd_within(a, b, *ends, num_bins)
+        )  # fmt: skip
+        return [distance(a, b, *ends) for (a, b), ends in zip(pairs, ends_of(row, real), strict=True)]
+    by_neuron = []
+    for (a, b), ends in zip(pairs, ends_of(row, real), strict=True):
+        sides: list[float] = []
+        for values in (a, b):
+            if self_ranging:
+                edges = dyadic_edges(values.min(), values.max(), num_bins)
+                counts = counted_between(values, edges)
+            else:
+                edges, counts = np.linspace(*bounds(*ends), num_bins + 1), counted(values, *bounds(*ends), num_bins)
+            sides += moments_of_bins(values, edges, counts)
+        by_neuron.append(frechet(*sides))
+    return by_neuron
+
+
+def debiased(row: Row, weights: Tensor | None, real: Activations, fake: Activations) -> Any:
+    """The evidence for DNAs whose folds are counted one by one."""
+    num_folds = row["num_folds"] or 20
+    sides = [folded(row, side, num_folds, is_real) for side, is_real in ((real, True), (fake, False))]
+    record = DISTANCES["dna-emd" if row["metric"] is DNAEMD else "dna-fd"]
+    evidence = record.result(*sides, weights, with_evidence=True, paired=row["pairs"]).evidence
+    by_layer = dict(zip(LAYERS[row["layers"]], evidence.layers, strict=True))
+    return {"mean": evidence.debiased, "layer": by_layer, "none": evidence.neurons}[row["reduction"]]
+
+
+def folded(row: Row, activations: Activations, num_folds: int, real: bool) -> DNA:
+    imgs, groups = side(row, real)
+    digests = [hashlib.sha256(group.encode()).digest()[:6] for group in groups]
+    numbers = torch.tensor([int.from_bytes(digest, "big") % num_folds for digest in digests])
+    of_image = numbers if row["groups"] else content_folds(imgs, num_folds)
+    if row["metric"] is DNAFrechet:
+        return in_folds(activations, of_image, gaussian_dna, gaussian_dna)
+    fixed, num_bins = row["ranges"] in ("given", "file"), row["num_bins"] or 1000
+    ranges = given_ranges().restrict(extractor(row["layers"]).neurons) if fixed else None
+    whole, part = (partial(histogram_dna, ranges=ranges, num_bins=n) for n in (num_bins, BINS_OF_FOLDS[num_bins]))
+    return in_folds(activations, of_image, whole, part)
+
+
+OF_SCORES: dict[str, Any] = {
+    "layers": ("all", "some", "one"),
+    "normalize": (False, True),
+    "score": (None, "outlier", "distance", "contrast"),
+    "kind": ("histogram", "layer-gaussian"),
+    "saved": (False, True),
+    "ranges": ("auto", "given"),
+    "num_bins": (None, 50),
+    "weights": (None, "tensor", "neurons"),
+    "contrast": (False, True),
+    "indices": (None, "list", "tensor"),
+    "way": ("update", "forward", "batches", "merged"),
+}
+
+
+def score_fits(row: Row) -> bool:
+    if row["kind"] == "layer-gaussian":
+        of_emd = row["weights"] or row["contrast"] or row["num_bins"] or row["ranges"] == "given"
+        return row["score"] in (None, "outlier") and not of_emd
+    return row["score"] != "outlier" and (row["score"] is None or (row["score"] == "contrast") == row["contrast"])
+
+
+@pytest.mark.parametrize("row", covering(OF_SCORES, score_fits), ids=title)
+def test_scores(row: Row, tmp_path: Path) -> None:
+    network, imgs = extractor(row["layers"]), as_given(OTHERS, row)
+    ranges = {"auto": "auto", "given": given_ranges()}[row["ranges"]]
+    of_kind = {"kind": row["kind"], **({"num_bins": 250, "ranges": ranges} if row["kind"] == "histogram" else {})}
+    sets = [REAL, FAKE][: 1 + row["contrast"]]
+    dnas: list[Any] = [make_dna(each.permute(0, 2, 3, 1).numpy(), network, **of_kind) for each in sets]
+    if row["saved"]:
+        for number, dna in enumerate(dnas):
+            dna.save(tmp_path / f"{number}.dna.npz")
+            dnas[number] = tmp_path / f"{number}.dna.npz"
+    weights = None if row["weights"] is None else signed(network.neurons.total)
+    neuron_weights = weights
+    if row["weights"] == "neurons":
+        neuron_weights = NeuronWeights(weights, network.neurons, network.name, network.weights_digest)
+    given = {"reference": dnas[0], "score": row["score"], "num_bins": row["num_bins"], "neuron_weights": neuron_weights}
+    given |= {"normalize": row["normalize"]} | ({"contrast": dnas[1]} if row["contrast"] else {})
+    metric, other = DNARealism(network, **given), DNARealism(network, **given)
+    numbers = {None: None, "list": [7, 0, 3, 5], "tensor": torch.tensor([7, 0, 3, 5])}[row["indices"]]
+    sizes = {"update": (4,), "merged": (3, 1)}.get(row["way"], (1, 2, 1))
+    begin = 0
+    for number, part in enumerate(imgs.split(sizes)):
+        taker = other if row["way"] == "merged" and number else metric
+        call = taker.forward if row["way"] == "forward" else taker.update
+        call(part, **({} if numbers is None else {"indices": numbers[begin : begin + len(part)]}))
+        begin += len(part)
+    if row["way"] == "merged":
+        metric.merge_state(other)
+    images, references = network(imgs), [network(as_given(each, row)) for each in sets]
+    if row["kind"] == "layer-gaussian":
+        expected = outliers(images, references[0])
+    else:
+        ends = None
+        if row["ranges"] == "given":
+            chosen = given_ranges().restrict(network.neurons)
+            ends = list(zip(chosen.minimum.tolist(), chosen.maximum.tolist(), strict=True))
+        of_neuron = realism(images, references, ends, row["num_bins"] or 250)
+        summed = of_neuron.mean(2) if weights is None else of_neuron @ weights.numpy()
+        expected = summed[0] - summed[1] if row["contrast"] else summed[0]
+    order = [0, 1, 2, 3] if numbers is None else [1, 2, 3, 0]
+    np.testing.assert_allclose(
+        metric.compute(), expected[order], rtol=1e-5 if row["kind"] == "layer-gaussian" else 1e-9
+    )
