@@ -56,7 +56,9 @@ def test_in_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     summary, layers, neurons = re.split(r"\n(?=By layer|Neurons)", capsys.readouterr().out)
     value = {name: f"{result[DISTANCES[name].key]:#.4g}".rstrip(".") for name in NAMES}
     listed = dict(
-        line.split()[:2] for line in summary.splitlines() if line.startswith(tuple(f" {name} " for name in NAMES))
+        line.replace("│", " ").split()[:2]
+        for line in summary.splitlines()
+        if line.startswith(tuple(f"│ {name} " for name in NAMES))
     )
     assert listed == value
     names, _, row = (line.replace("┃", " ").replace("│", " ").split() for line in layers.splitlines()[2:5])
@@ -97,9 +99,9 @@ def test_pages_and_help_name_all() -> None:
     assert (tuple(DISTANCES), tuple(PROTOCOLS)) == (options.METRICS, options.PROTOCOLS)
     for record in DISTANCES.values():
         assert options.known_metrics(f"{record.name},{record.key}")
-    assert options.known_or_published("dna-emd,fid,fd_dinov2")
+    assert options.known_metrics("dna-emd,fid,fd_dinov2")
     concepts = (ROOT / "docs" / "concepts.md").read_text("utf-8")
-    assert f"any of {', '.join(DISTANCES)}, with commas" in get_args(options.Metrics)[1].help.lower()
+    assert f"any of {', '.join(DISTANCES)}, with commas" in get_args(options._SHARED["metrics"])[1].help.lower()
     rows = [tuple(cell.strip() for cell in line.split("|")[1:-1]) for line in concepts.splitlines() if "|" in line]
     described = [(name, key, unit, least[0]) for name, key, _, unit, least in rows[2:]]
     assert described == [(r.name, f"`{r.key}`", r.unit or "none", str(r.least)) for r in DISTANCES.values()]

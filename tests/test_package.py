@@ -52,7 +52,7 @@ def test_public_names_are_there() -> None:
     # a function keeps its name whichever module was imported first
     importlib.import_module("torchmetrics_dna.comparisons.compare")
     assert callable(torchmetrics_dna.compare)
-    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+    with pytest.raises(AttributeError, match="nonsense"):
         torchmetrics_dna.nonsense  # noqa: B018
 
 
@@ -61,7 +61,8 @@ METRICS_ALONE = f"""
 import sys
 sys.modules.update(dict.fromkeys({[*(f"torchmetrics_dna.{room}" for room in ABOVE), "typer", "rich"]}))
 import torch
-from torchmetrics_dna import DNAEMD, PRDC, ActivationRange, DNAFrechet, DNARealism, LayerFrechetDistance
+from torchmetrics_dna import DNAEMD, ActivationRange, DNAFrechet, DNARealism, LayerFrechetDistance
+from torchmetrics_dna.metrics import PRDC
 real, fake = torch.randint(0, 256, (2, 6, 3, 40, 40), dtype=torch.uint8)
 for kind in (DNAEMD, DNAFrechet, LayerFrechetDistance, PRDC):
     metric = kind()

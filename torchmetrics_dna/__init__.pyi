@@ -6,14 +6,12 @@ from .dna.neuron_weights import NeuronWeights as NeuronWeights
 from .extractors.base import DNAExtractor as DNAExtractor
 from .images.reading import Reading as Reading
 from .jobs.make import make_dna as make_dna
-from .metrics import CMMD as CMMD
 from .metrics import DNAEMD as DNAEMD
-from .metrics import MIND as MIND
-from .metrics import PRDC as PRDC
 from .metrics import ActivationRange as ActivationRange
 from .metrics import DNAFrechet as DNAFrechet
 from .metrics import DNARealism as DNARealism
 from .metrics import LayerFrechetDistance as LayerFrechetDistance
+from .metrics import published_metrics as published_metrics
 from .neurons.ranges import ActivationRanges as ActivationRanges
 from .reporting.build import report as report
 from .reporting.checkpoints import Checkpoints as Checkpoints

@@ -26,19 +26,9 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images.reading import Progress
 
 PHOTOGRAPHS = (
-    "astronaut.png",
-    "brick.png",
-    "camera.png",
-    "chelsea.png",
-    "coffee.png",
-    "grass.png",
-    "gravel.png",
-    "hubble_deep_field.jpg",
-    "moon.png",
-    "motorcycle_left.png",
-    "retina.jpg",
-    "rocket.jpg",
-)
+    "astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "grass.png", "gravel.png",
+    "hubble_deep_field.jpg", "moon.png", "motorcycle_left.png", "retina.jpg", "rocket.jpg",
+)  # fmt: skip
 STRENGTHS = (1, 2, 3, 4)
 _COMPARED = STRENGTHS[1:]
 _SIDE = 192  # side of a crop, in pixels
@@ -127,10 +117,10 @@ def run_demo(num_images: int = 8, progress: Progress | None = None) -> Demo:
 
     """
     images = photographs(num_images)
-    keys = [(name, strength) for name in DEGRADATIONS for strength in _COMPARED]
     sets = {
-        f"{name}, {Demo.amount(name, strength)}": [DEGRADATIONS[name](image, strength) for image in images]
-        for name, strength in keys
+        f"{name}, {Demo.amount(name, strength)}": [change(image, strength) for image in images]
+        for name, change in DEGRADATIONS.items()
+        for strength in _COMPARED
     }
     finished, total = 0, num_images * (1 + len(sets))
 
@@ -144,15 +134,12 @@ def run_demo(num_images: int = 8, progress: Progress | None = None) -> Demo:
         images, sets, DNAExtractor("efficientnet_lite0"), metrics=["dna-emd", "dna-fd"], pairs=True,
         reading=Reading(progress=count),
     )  # fmt: skip
-    by_key = {
-        key: replace(comparison, names=("photographs", name))
-        for key, (name, comparison) in zip(keys, compared.items(), strict=True)
-    }
+    renamed = iter([replace(each, names=("photographs", name)) for name, each in compared.items()])
     example = images[_EXAMPLE % num_images]
     return Demo(
         num_images,
         _COMPARED,
-        {name: [by_key[name, strength] for strength in _COMPARED] for name in DEGRADATIONS},
+        {name: [next(renamed) for _ in _COMPARED] for name in DEGRADATIONS},
         {
             name: [example, *(change(example, strength) for strength in _COMPARED)]
             for name, change in DEGRADATIONS.items()

@@ -21,7 +21,8 @@ from rich.progress import track
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from torchmetrics_dna import PRDC, DNAExtractor, compare
+from torchmetrics_dna import DNAExtractor, compare
+from torchmetrics_dna.metrics import PRDC
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparisons import Comparisons

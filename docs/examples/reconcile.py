@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from torchmetrics_dna.metrics import published_metrics
+from torchmetrics_dna import published_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

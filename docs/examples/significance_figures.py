@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torchmetrics_dna import DNAExtractor, compare, make_dna
 from torchmetrics_dna.demo import blur, jpeg, photographs
 from torchmetrics_dna.dna.distances import DISTANCES
-from torchmetrics_dna.files.visible import p_in_words
+from torchmetrics_dna.files.visible import p_figure
 from torchmetrics_dna.functional.permutation import relabelings
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def figure(
         axis.axvline(result["dna-emd"].layers[layer].value, color=FOUND, linewidth=2, label="A and B")
         axis.axvline(result["dna-emd"].layers[layer].debiased, color=DEBIASED, linewidth=2, linestyle="--",
                      label="A and B, without noise")  # fmt: skip
-        label = p_in_words(result["dna-emd"].layers[layer].p_value or 0)
+        label = p_figure(result["dna-emd"].layers[layer].p_value or 0, "p")
         axis.set_title(f"{layer or 'all neurons'}: {label}", fontsize=10, loc="left")
         axis.set_xlim(left=-0.5)
         axis.set_xlabel("dna-emd (bins)")

@@ -29,7 +29,7 @@ from torchvision.transforms import v2
 from torchmetrics_dna import DNAExtractor
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.dna.distances import DISTANCES as RECORDS
-from torchmetrics_dna.images import Reading
+from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.statistics.resolve import resolve
@@ -149,7 +149,10 @@ def compare_domains(domains: Domains, number: int) -> list[list[Comparison]]:
     extractor = DNAExtractor("efficientnet_lite0")
     kinds = ("histogram", "gaussian", "layer-gaussian")
     job = Job.for_dnas(resolve(extractor), kinds, Reading(num_workers=0))
-    measured = {name: [measure(job, list(part.pictures[:number])) for part in parts] for name, parts in domains.items()}
+    measured = {
+        name: [measure(job, open_source(list(part.pictures[:number]))) for part in parts]
+        for name, parts in domains.items()
+    }
     return [
         [compare_measured(tested, learned, distances=list(DISTANCES.values())) for learned, _ in measured.values()]
         for _, tested in measured.values()

@@ -25,6 +25,7 @@ from torchmetrics import MetricCollection
 
 from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor
 from torchmetrics_dna.binning import bins_within, histogram
+from torchmetrics_dna.binning.layouts import placed
 
 MIB = 2**20
 Findings = dict[str, object]
@@ -131,7 +132,9 @@ def half(dry: bool) -> Findings:
         metric.update(images, real=True)
         actual = metric.to_dna(True).counts.cpu()
     expected = torch.zeros_like(actual)
-    histogram.add_counts_(expected, [activations], bins_within(*ranges.bounds(), 100))
+    bins = bins_within(*ranges.bounds(), 100)
+    for rows, layer in placed([activations]):
+        histogram.add_layer_(expected[rows], layer, bins.take(rows))
     assert torch.equal(actual, expected)
     return {"activations": sorted({str(x.dtype) for x in activations.values()})}
 

@@ -28,6 +28,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, DNAFrechet, DNARealism, make_dna
 from torchmetrics_dna.binning import add_counts_, bins_within, histogram
 from torchmetrics_dna.binning.histogram import check_finite
+from torchmetrics_dna.binning.layouts import placed
 from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.functional import dna_emd
 from torchmetrics_dna.functional.emd import emd_of_rows
@@ -68,7 +69,8 @@ def official_way(activations: Tensor, low: Tensor, high: Tensor, num_bins: int) 
 
 def plain_way(counts: Tensor, parts: list[dict[str, Tensor]], bins: object) -> None:
     check_finite(parts)
-    histogram.add_counts_(counts, parts, bins)
+    for rows, layer in placed(parts):
+        histogram.add_layer_(counts[rows], layer, bins.take(rows))
 
 
 def layer_of(shape: tuple[int, ...]) -> Tensor:

@@ -26,7 +26,7 @@ COMMANDS = {"compare": (), "report": ("-o", "page.html")}
 
 def run(command: str, core: int, folder: Path, seconds: dict[str, float]) -> None:
     """Time a command on a core."""
-    line = ["taskset", "--cpu-list", str(core), sys.executable, "-m", "torchmetrics_dna", command, "a", "b"]
+    line = ["taskset", "--cpu-list", str(core), sys.executable, "-m", "torchmetrics_dna", "compare", "a", "b"]
     start = time.perf_counter()
     subprocess.run([*line, *COMMANDS[command]], cwd=folder, check=True, capture_output=True)
     seconds[command] = time.perf_counter() - start

@@ -31,7 +31,8 @@ TRITON_DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # the CPU where 
 
 def by_torch(counts: Tensor, parts: Parts, bins: Bins) -> None:
     check_finite(parts)
-    histogram.add_counts_(counts, parts, bins)
+    for rows, layer in placed(parts):
+        histogram.add_layer_(counts[rows], layer, bins.take(rows))
 
 
 def by_numba(counts: Tensor, parts: Parts, bins: Bins) -> None:
@@ -251,27 +252,6 @@ def test_bins_of_grids(way: str, dtype: torch.dtype) -> None:
     numbers = np.floor(values[0].double().numpy() / widths[:, None].numpy()) - first[:, None].numpy()
     expected = np.stack([np.bincount(row, minlength=40) for row in numbers.clip(0, 39).astype(int)])
     np.testing.assert_array_equal(counts.numpy(), expected)
-
-
-def test_float64_is_for_values_at_an_edge_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Values a ten-thousandth of a bin from any edge are counted without it, also where zeros lie on the first edge."""
-    low, high, bins = np.array([-3.7, 0.0]), np.array([5.1, 6.0]), 1000
-    fractions = np.random.default_rng(0).uniform(1e-4, 1 - 1e-4, (2, 5000)) + np.arange(5000) % bins
-    values = (low[:, None] + (high - low)[:, None] * fractions / bins).astype(np.float32)
-    values[1, :100] = 0
-    expected = by_numpy(values[None], low, high, bins)
-    monkeypatch.setattr(cuda, "_exact_bin_of", None)  # which would not be called
-    counts = histogram_by("triton", torch.from_numpy(values[None]), *map(torch.from_numpy, (low, high)), bins)
-    np.testing.assert_array_equal(counts.numpy(), expected)
-
-
-@pytest.mark.parametrize("num_bins", [3, 3000])
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_many_and_few_activations_for_a_bin(layout: str, num_bins: int) -> None:
-    values = laid_out(layout, torch.float32)
-    low, high = torch.linspace(-2, -1, values.shape[1]).double(), torch.linspace(1, 2, values.shape[1]).double()
-    expected = by_numpy(values.numpy(), low.numpy(), high.numpy(), num_bins)
-    np.testing.assert_array_equal(histogram_by("numba", values, low, high, num_bins).numpy(), expected)
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])

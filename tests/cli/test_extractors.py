@@ -15,7 +15,7 @@ from torchmetrics_dna.extractors import PRESETS
 
 def listed(home: Path, *options: str) -> str:
     places = {"HF_HOME": str(home), "TORCH_HOME": str(home), "COLUMNS": "80"}
-    command = [*COMMAND, "extractors", *options]
+    command = [*COMMAND, "info", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **places})
     assert "is on this machine" in done.stderr or options
     return done.stdout

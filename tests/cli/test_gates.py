@@ -12,8 +12,6 @@ from PIL import Image
 from scipy.stats import t as student
 
 from torchmetrics_dna import DNAExtractor, compare
-from torchmetrics_dna.dna.changes import ChangeDictionary
-from torchmetrics_dna.images.changes import CHANGES
 
 OPTIONS = ("--layers", "block_0", "--ranges", "auto")
 pytestmark = pytest.mark.usefixtures("of_any_value")
@@ -71,11 +69,3 @@ def test_it_takes_an_interval_and_independent_images(
         text = " ".join(capsys.readouterr().err.split())
         assert code == (2 if message else 0)
         assert message is None or message in text
-
-
-def test_changes_are_measured_and_written(sets: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    path = tmp_path / "x.changes.npz"
-    assert run(monkeypatch, "changes", str(sets / "a"), "-o", str(path), "--layers", "block_0") == 0
-    dictionary = ChangeDictionary.load(path)
-    assert (dictionary.num_images, list(dictionary.neurons)) == (24, ["block_0"])
-    assert list(dictionary.names) == list(CHANGES)

@@ -63,7 +63,7 @@ def test_other_commands_take_them(
     np.savez(tmp_path / "two.npz", fake=PIXELS, real=255 - PIXELS)
     page = tmp_path / "report.html"
     chosen = ("--column", "fake", *FAST)
-    assert run(monkeypatch, "report", tmp_path / "two.npz", folder, "-o", page, *chosen) == 0
+    assert run(monkeypatch, "compare", tmp_path / "two.npz", folder, "-o", page, *chosen) == 0
     assert page.exists()
     assert run(monkeypatch, "make", kinds.video(tmp_path), "--fps", "2", "-o", tmp_path / "v.npz", *FAST) == 0
     assert load_dna(tmp_path / "v.npz").num_images == -(-COUNT // 2)
@@ -73,7 +73,7 @@ def test_other_commands_take_them(
     ("command", "message"),
     [
         (
-            ["report", "{source}", "{source}", "-o", "x.html"],
+            ["compare", "{source}", "{source}", "-o", "x.html"],
             "A report takes images by number, but '{source}' is a stream",
         ),
         (

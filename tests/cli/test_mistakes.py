@@ -48,10 +48,8 @@ MISTAKES = [
     (("monitor", A, "nowhere"), NO_SOURCE),
     (("make", "nowhere", "-o", "y.npz"), NO_SOURCE),
     (("ranges", A, "nowhere", "-o", "y.json"), NO_SOURCE),
-    (("changes", "nowhere", "-o", "y.npz"), NO_SOURCE),
     (("rank", A), "Option --reference is missing; give the images, or the DNA file, that IMAGES should be like"),
     (("rank", A, "--reference", "nowhere"), NO_SOURCE),
-    (("report", A, "nowhere", "-o", "y.html"), NO_SOURCE),
     (("info", "nowhere"), "There is no DNA file"),
     (("merge", "nowhere.npz", "-o", "y.npz"), "There is no DNA file"),
     (("convert", "nowhere", "y.npz"), "nowhere"),
@@ -61,7 +59,7 @@ MISTAKES = [
     # where nothing can be written, of every command that writes
     (("make", A, "-o", "nodir/x.npz"), NO_FOLDER),
     (("ranges", A, "-o", "nodir/x.json"), NO_FOLDER),
-    (("report", A, B, "-o", "nodir/x.html"), NO_FOLDER),
+    (("compare", A, B, "-o", "nodir/x.html"), NO_FOLDER),
     (("rank", A, "--reference", B, "--plot", "nodir/g.png"), NO_FOLDER),
     (("demo", "-o", "nodir/x.png"), NO_FOLDER),
     (("make", A, "-o", "x.txt"), "a file that ends in .npz, but got 'x.txt'"),
@@ -69,7 +67,6 @@ MISTAKES = [
     (("make", A, "-o", "folder.npz"), "a file that ends in .npz, but got 'folder.npz'"),
     (("merge", "x.dna.npz", "-o", ".."), "a file that ends in .npz, but got '..'"),
     (("ranges", A, "-o", "y.txt"), "Expected the name of a file that ends in .json, but got 'y.txt'"),
-    (("report", A, B, "-o", "r.pdf"), "a file that ends in .html or .htm or .md or .json, but got 'r.pdf'"),
     (("rank", A, "--reference", B, "--plot", "g.xyz"), "a file that ends in .png or .pdf or"),
     (("demo", "-o", "x"), "a file that ends in .png or .pdf or"),
     # files of another kind, or damaged
@@ -98,6 +95,7 @@ MISTAKES = [
     (("compare", A, B, "--metrics", "recall", "--fail-above", "1"), "Option --fail-above takes a distance, but got"),
     (("compare", A, B, "--fail-unless-below", "0"), "expected to be a number above 0, but got 0"),
     (("compare", A, B, "--batch-size", "-3"), "Option --batch-size expected to be an integer of at least 1"),
+    (("compare", A, B, "--num-workers", "-1"), "Option --num-workers expected to be an integer of at least 0"),
     (("compare", A, B, "--device", "gpu"), "There is no device 'gpu' here; there is: cpu"),
     (("compare", A, B, "--device", "cuda:99"), "There is no device 'cuda:99' here; there is: cpu"),
     (("compare", A, B, "--confidence", "2"), "Option --confidence expected"),
@@ -117,7 +115,10 @@ MISTAKES = [
     (("compare", A, B, "--by", "folder", "--groups", "folder"), "--groups is for whole sets"),
     (("compare", "classes", "classes", "--by", "folder", "--metrics", "kid"), "takes no kid class by class"),
     (("compare", A, B, "--format", "yaml"), "'yaml' is not one of 'text', 'json', 'csv', 'markdown', 'latex'"),
-    (("compare", A, B, "-o", "x.yaml"), "a file that ends in .txt or .json or .csv or .md or .tex, but got 'x.yaml'"),
+    (
+        ("compare", A, B, "-o", "x.yaml"),
+        "ends in .txt or .json or .csv or .md or .tex or .html or .htm, but got 'x.yaml'",
+    ),
     (("compare", A, B, "-o", "nowhere/x.csv"), "There is no folder 'nowhere' to write 'x.csv' to; make it first"),
     (("monitor", A, B, "--format", "latex"), "line by line; give --format text, json or csv, but got latex"),
     (
@@ -138,8 +139,10 @@ MISTAKES = [
     (("rank", A, "--reference", B, "--maps"), "Option --maps goes with --plot"),
     (("rank", A, "--reference", B, "--top", "-1"), "Invalid value for '--top'"),
     (("rank", A, "--reference", B, "--save-index", "i.safetensors"), "Option --save-index goes with --nearest"),
-    (("report", A, B, "-o", "r.html", "--num-scored", "0"), "Option --num-scored expected to be at least 1, but got 0"),
-    (("report", A, B, "-o", "r.html", "--metrics", "dna-fd"), "add it to --metrics, which got dna-fd"),
+    (("compare", A, B, "--all", "-o", "r.html"), "A page is of two sets as a whole"),
+    (("compare", A, B, "--by", "folder", "-o", "r.html"), "A page is of two sets as a whole"),
+    (("compare", A, B, A, "-o", "r.html"), "A page is of two sets as a whole"),
+    (("compare", A, B, "-o", "r.html", "--metrics", "dna-fd"), "add it to --metrics, which got dna-fd"),
     (("demo", "--num-images", "1"), "Option --num-images expected to be an integer larger than 1, but got 1"),
     # what does not fit together
     (
@@ -198,7 +201,7 @@ def test_a_mistake_is_told_before_any_work(
         (("make", "images", "-o", "y.npz"), 1),
         (("ranges", "images", B, "-o", "y.json"), 1),
         (("rank", "images", "--reference", B), 1),
-        (("report", "images", B, "-o", "y.html"), 1),
+        (("compare", "images", B, "-o", "y.html"), 1),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )

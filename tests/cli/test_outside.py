@@ -64,7 +64,7 @@ def dnas(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         (["compare", "A", "B"], 0, ("layer", "net")),
         (["merge", "A", "B", "-o", "m.npz"], 0, ("layer", "net", "ranges")),
         (["convert", "B", "official"], 0, ("layer", "net", "ranges")),
-        (["report", "A", "B", "-o", "r.html"], 0, ()),
+        (["compare", "A", "B", "-o", "r.html"], 0, ()),
         (["convert", "A", "official", "--ranges", "nowhere\x1b[2J"], 2, ()),
         (["compare", "A", "B", "--layers", HOSTILE], 2, ()),
     ],

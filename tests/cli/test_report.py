@@ -18,16 +18,15 @@ def test_a_page_and_the_verdict(
 ) -> None:
     output = tmp_path / "report.html"
     options = ("--layers", "block_0,block_3")
-    assert run(monkeypatch, "report", A, B, "-o", output, *options, "--num-scored", "4") == 0
+    assert run(monkeypatch, "compare", A, B, "-o", output, *options) == 0
     captured = capsys.readouterr()
-    assert f"The report is in {output}" in "".join(captured.err.splitlines())
+    assert f"The page is in {output}" in "".join(captured.err.splitlines())
     page = Page(output.read_text(encoding="utf-8"))
     words = " ".join(page.text.split())
     headline, rest = " ".join(captured.out.split()).split(". ", 1)
     assert words.startswith(f"b against a {headline}.")
     assert rest.partition(" Images of b against")[0] in words
     assert "A a (7 images)" in words
-    assert "Of 4 images drawn at random from the 5" in page.text
     assert ["bins of a histogram", "1000"] in page.rows
     assert not any(A in (image["alt"] or "") for image in page.all("img")), "names are told within their folder"
     assert run(monkeypatch, "compare", A, B, *options, "--format", "json") == 0
@@ -39,7 +38,7 @@ def test_a_page_and_the_verdict(
 def test_files_of_dnas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "a.dna.npz"
     assert run(monkeypatch, "make", A, "--layers", "block_0", "-o", file) == 0
-    assert run(monkeypatch, "report", file, B, "-o", tmp_path / "x.html") == 0
+    assert run(monkeypatch, "compare", file, B, "-o", tmp_path / "x.html") == 0
     page = Page((tmp_path / "x.html").read_text(encoding="utf-8"))
     assert str(file) in page.text
     assert ["A", "a DNA"] in page.rows

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pixel_sets
@@ -13,7 +16,7 @@ from golden import GOLDEN, load
 from networks import pixels
 from PIL import Image
 
-from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, compare, make_dna
+from torchmetrics_dna import DNAEMD, Checkpoints, DNAExtractor, DNAFrechet, compare, make_dna, monitor, rank, report
 from torchmetrics_dna.cli.gates import check_gates
 from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
 from torchmetrics_dna.images import Reading
@@ -108,30 +111,21 @@ def test_kinds_of_dna(photos: list[np.ndarray]) -> None:
         make_dna(photos, extractor, kind="cloud")
 
 
-def test_dnas_stand_for_sources(photos: list[np.ndarray]) -> None:
-    extractor, ranges = pixels()
-    options = {"feature": extractor, "ranges": ranges, "num_bins": 60}
-    of_images = compare(photos[:6], photos[6:], **options)
-    a = make_dna(photos[:6], extractor, ranges=ranges, num_bins=60)
-    b = make_dna(photos[6:], extractor, ranges=ranges, num_bins=60)
+@pytest.mark.parametrize("own", [True, False])
+def test_dnas_stand_for_sources(own: bool, photos: list[np.ndarray]) -> None:
+    extractor, fixed = pixels()
+    ranges, shown = ("auto", "auto") if own else (fixed, fixed.digest)
+    of_images = compare(photos[:6], photos[6:], extractor, ranges=ranges, num_bins=60)
+    a, b = (make_dna(part, extractor, ranges=ranges, num_bins=60) for part in (photos[:6], photos[6:]))
     for result in (compare(a, b), compare(a, np.stack(photos[6:]), extractor), compare(photos[:6], b, extractor)):
         assert result["dna-emd"].value == of_images["dna-emd"].value
-        assert ("dna-fd" in result, result.num_bins, result.ranges) == (False, 60, ranges.digest)
+        assert ("dna-fd" in result, result.num_bins, result.ranges) == (False, 60, shown)
     bells = [make_dna(part, extractor, kind="gaussian") for part in (photos[:6], photos[6:])]
     assert compare(*bells)["dna-fd"].value == of_images["dna-fd"].value
     assert "dna-emd" not in compare(*bells)
     assert [n["dna_emd"] for n in compare(*bells).top_neurons(2)] == [None, None]
     with pytest.raises(ValueError, match="make both of one kind"):
         compare(a, bells[1])
-
-
-def test_self_ranging_dnas_stand_for_sources_too(photos: list[np.ndarray]) -> None:
-    extractor, _ = pixels()
-    of_images = compare(photos[:6], photos[6:], extractor, num_bins=60)
-    assert of_images.ranges == "auto"
-    a, b = (make_dna(part, extractor, num_bins=60) for part in (photos[:6], photos[6:]))
-    for result in (compare(a, b), compare(a, photos[6:], extractor), compare(photos[:6], b, extractor)):
-        assert (result["dna-emd"].value, result.ranges) == (of_images["dna-emd"].value, "auto")
 
 
 def test_a_dna_says_which_extractor_the_other_side_needs(photos: list[np.ndarray]) -> None:
@@ -206,13 +200,22 @@ def test_progress_is_reported_per_source(photos: list[np.ndarray], photo_folder:
     assert {s[0] for s in calls} == {str(photo_folder), "list of images"}
 
 
-def test_bad_options(photos: list[np.ndarray]) -> None:
-    with pytest.raises(ValueError, match="`num_bins` expected to be integer larger than 1, but got 1"):
-        compare(photos[:1], photos[:1], pixels()[0], num_bins=1)
-    with pytest.raises(ValueError, match="`batch_size` expected to be an integer of at least 1, but got 0"):
-        Reading(batch_size=0)
-    with pytest.raises(ValueError, match="`num_workers` expected to be an integer of at least 0, but got -1"):
-        Reading(num_workers=-1)
+@pytest.mark.parametrize(
+    ("function", "options"),
+    [
+        (compare, {"level": 0.9}),
+        (make_dna, {"confidence": 0.9}),
+        (rank, {"num_folds": 20}),
+        (monitor, {"neuron_weights": None}),
+        (Checkpoints, {"metrics": ["fd"]}),
+        (report, {"contrast": "pool"}),
+    ],
+)
+def test_an_argument_that_would_be_ignored_is_refused(function: Callable[..., object], options: dict[str, Any]) -> None:
+    (name,) = options
+    with pytest.raises(TypeError, match=f"got an unexpected keyword argument '{name}'"):
+        function(A, B, **options)
+    assert name not in signature(function).parameters
 
 
 @pytest.mark.parametrize("ranges", ["fixed", "auto"])

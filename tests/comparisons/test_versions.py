@@ -72,7 +72,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert run(monkeypatch, *arguments) == 0
     captured = capsys.readouterr().out
     assert captured.startswith("4 images before, 4 images now: 3 the same, 1 added, 1 removed.")
-    assert "renamed: 2.png -> x.webp" in captured
+    assert "2.png -> x.webp" in captured
     assert run(monkeypatch, *arguments, "--format", "markdown", "--fail-if-different") == 1
     captured = capsys.readouterr()
     assert "| added | 1 | 2.png |" in captured.out

@@ -148,12 +148,9 @@ def test_dnas_that_do_not_fit_together(changes: dict[str, object], message: str)
     for operation in (dna.merge, dna.distances):
         with pytest.raises(ValueError, match=message):
             operation(other)
+        with pytest.raises(ValueError, match="their kinds differ: 'histogram' and 'gaussian'"):
+            operation(gaussian(np.zeros((4, 5))))
     assert not are_alike(dna, other)
-
-
-def test_kinds_do_not_mix() -> None:
-    with pytest.raises(ValueError, match="their kinds differ: 'histogram' and 'gaussian'"):
-        histogram(torch.ones(5, 4).long()).distances(gaussian(np.zeros((4, 5))))
 
 
 @pytest.mark.parametrize(
@@ -170,6 +167,15 @@ def test_kinds_do_not_mix() -> None:
         (
             lambda: GaussianDNA(torch.ones(5), torch.ones(5), NEURONS, -1, "x"),
             "`num_images` expected to be from 0 to 2",
+        ),
+        *(
+            (lambda cov=cov: LayerGaussianDNA(torch.zeros(5), cov, NEURONS, 2, "x"), message)
+            for cov, message in (
+                ({"a": torch.eye(2)}, r"`mean` and `cov` expected to have shapes"),
+                ({"a": torch.eye(2), "b": torch.eye(2)}, r"`mean` and `cov` expected to have shapes"),
+                ({"a": torch.eye(2), "b": torch.eye(3).cumsum(1)}, "symmetric and finite, but layer 'b' is not"),
+                ({"a": torch.eye(2) * torch.nan, "b": torch.eye(3)}, "symmetric and finite, but layer 'a' is not"),
+            )
         ),
     ],
 )
@@ -213,20 +219,6 @@ def test_layer_gaussians_are_compared_layer_by_layer() -> None:
     assert a.select(["b"]).mean.tolist() == a.by_layer()["b"][0].tolist()
     assert not are_alike(a, b)
     assert not are_alike(a, a.to_gaussian())
-
-
-@pytest.mark.parametrize(
-    ("cov", "message"),
-    [
-        ({"a": torch.eye(2)}, r"`mean` and `cov` expected to have shapes"),
-        ({"a": torch.eye(2), "b": torch.eye(2)}, r"`mean` and `cov` expected to have shapes"),
-        ({"a": torch.eye(2), "b": torch.eye(3).cumsum(1)}, "symmetric and finite, but layer 'b' is not"),
-        ({"a": torch.eye(2) * torch.nan, "b": torch.eye(3)}, "symmetric and finite, but layer 'a' is not"),
-    ],
-)
-def test_bad_covariances(cov: dict[str, Tensor], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        LayerGaussianDNA(torch.zeros(5), cov, NEURONS, 2, "x")
 
 
 @given(arrays(np.float64, (5, 30), elements=st.floats(-3, 9)), st.sampled_from([1, 2, 3, 6]))

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from torchmetrics_dna import MIND, DNAExtractor, Features
+from torchmetrics_dna import DNAExtractor, Features
 from torchmetrics_dna.files.limits import MOST_HEADER
+from torchmetrics_dna.metrics import MIND
 from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.singles.nearest import check_index, find_nearest
 

@@ -130,7 +130,7 @@ def test_what_is_wrong_is_refused(files: dict[str, Path], tmp_path: Path) -> Non
         ("nan.npz", "as statistics of FID"),
         ("objects.npz", "as statistics of FID"),
         ("wide.npz", r"shapes \(20000,\) and \(1, 1\), expected"),
-        ("zeros.npz", r"it would unpack from \d+ to 92507200 bytes, as a zip bomb does"),
+        ("zeros.npz", r"it would unpack from \d+ to 925\d+ bytes, as a zip bomb does"),
         ("cut.npz", "as statistics of FID: it is damaged"),
     ):
         with at_most(100), pytest.raises(ValueError, match=message):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -51,63 +49,12 @@ except Exception as err:
 """
 
 
-# forks a process that has torch already for each line that it reads
-SERVER = """
-import json, os, sys, traceback
-import torch
-for line in sys.stdin:
-    code, arguments, environment = json.loads(line)
-    child = os.fork()
-    if not child:
-        try:
-            os.environ |= environment
-            sys.argv[1:] = arguments
-            exec(code, {"__name__": "__main__"})
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            os._exit(0)
-    os.waitpid(child, 0)
-    print("\\x04", flush=True)
-"""
-
-
-class Forked:
-    """A process with torch; close it in the end."""
-
-    def __init__(self) -> None:
-        command = [sys.executable, "-c", SERVER]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def run(self, code: str, *arguments: str, **environment: str) -> str:
-        """Run code with these arguments and environment variables; return its output."""
-        self._process.stdin.write(json.dumps([code, arguments, environment]) + "\n")
-        self._process.stdin.flush()
-        lines = []
-        while (line := self._process.stdout.readline()) != "\x04\n":
-            assert line, "the process is gone"
-            lines.append(line)
-        return "".join(lines).strip()
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.communicate()
-
-
-@pytest.fixture(scope="module", autouse=True)
-def forked() -> Iterator[None]:
-    FORKED.append(Forked())
-    yield
-    FORKED.pop().close()
-
-
-FORKED: list[Forked] = []
-
-
 def run(code: str, endpoint: str, home: Path, *arguments: str, **environment: str) -> str:
     variables = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "TORCH_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
-    return FORKED[0].run(code, *arguments, **variables, **environment)
+    command = [sys.executable, "-c", code, *arguments]
+    process = subprocess.run(command, env=os.environ | variables | environment, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    return process.stdout.strip()
 
 
 def use(name: str, endpoint: str, home: Path, address: str = "", **environment: str) -> str:

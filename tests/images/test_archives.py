@@ -81,6 +81,13 @@ def error_of(path: Path) -> str:
 
 
 @suffixes
+def test_archives_are_searched_like_folders(suffix: str, tmp_path: Path) -> None:
+    names = ("img2.png", "img10.PNG", "sub/deep/a.JfiF", "sub/.b.png", ".cache/x.png", "__MACOSX/y.png", "c.md")
+    given = names if suffix == ".tar.gz" else names[::-1]  # which is not sorted, since it is a stream
+    assert list(read(packed(tmp_path / f"x{suffix}", *((name, PNG[0]) for name in given)))) == list(names[:3])
+
+
+@suffixes
 def test_links_and_other_files_are_told_and_nothing_is_read_by_them(suffix: str, tmp_path: Path) -> None:
     others = {"a.png": member(tarfile.SYMTYPE, "/etc/passwd"), "z.png": member(tarfile.LNKTYPE, "b/1.png")}
     if suffix != ".zip":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -52,21 +53,14 @@ def test_a_window_holds_its_cell_and_lies_within_what_was_seen(size: tuple[int, 
     if crop == "center":
         left, top, visible = (width - side) // 2, (height - side) // 2, (side, side)
     box = window(cell, height, width, crop)
-    pixels = [share * length for share, length in zip(box, (width, height, width, height), strict=True)]
-    held = [
-        left + cell[0] * visible[0],
-        top + cell[1] * visible[1],
-        left + cell[2] * visible[0],
-        top + cell[3] * visible[1],
-    ]
-    assert pixels[0] <= held[0] + 1e-9
-    assert pixels[1] <= held[1] + 1e-9
-    assert pixels[2] >= held[2] - 1e-9
-    assert pixels[3] >= held[3] - 1e-9
-    assert pixels[0] >= left - 1e-9
-    assert pixels[1] >= top - 1e-9
-    assert pixels[2] <= left + visible[0] + 1e-9
-    assert pixels[3] <= top + visible[1] + 1e-9
+    pixels = np.array(box) * [width, height, width, height]
+    seen = np.array([left, top, left, top])
+    held = seen + np.array(cell) * [*visible, *visible]
+    ends = seen + np.array([0, 0, *visible])
+    assert (pixels[:2] <= held[:2] + 1e-9).all()
+    assert (pixels[2:] >= held[2:] - 1e-9).all()
+    assert (pixels[:2] >= ends[:2] - 1e-9).all()
+    assert (pixels[2:] <= ends[2:] + 1e-9).all()
     # a square, unless there is no room for it
     expected = max(side / 4, 3 * (cell[2] - cell[0]) * visible[0], 3 * (cell[3] - cell[1]) * visible[1])
     assert pixels[2] - pixels[0] == pytest.approx(min(expected, visible[0]))

@@ -143,19 +143,6 @@ def test_lab_colours_are_those_of_the_standard() -> None:
     np.testing.assert_allclose(open_source([image])[0], [np.eye(3, dtype=int) * 255], atol=25)  # of 8 bits a channel
 
 
-@pytest.mark.parametrize(
-    ("image", "message"),
-    [
-        (Image.new("I", (4, 3), 70000), r"must lie in \[0, 65535\], but got 70000 to 70000"),
-        (Image.new("I", (4, 3), -1), "but got -1 to -1"),
-        (Image.new("F", (4, 3), 128), r"must lie in \[0, 1\], but got 128 to 128"),
-    ],
-)
-def test_shades_without_a_known_white_are_refused(image: Image.Image, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        open_source([image])[0]
-
-
 @pytest.mark.parametrize("name", ["x.gif", "x.webp", "x.png"])
 def test_moving_pictures_are_their_first_frame(name: str, tmp_path: Path) -> None:
     frames = [Image.new("RGB", (4, 3), (value, 0, 0)) for value in (255, 0, 128)]
@@ -252,12 +239,18 @@ def test_zip_members_do_not_unpack_beyond_the_limit(
     assert peak < 2_000_000
 
 
-def test_zip_members_of_other_packings_are_refused(tmp_path: Path) -> None:
-    # their unpacking can't be bounded: 46 MB of one byte take 45 bytes in bzip2
-    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_BZIP2) as archive:
-        archive.writestr("x.png", huge(8))
-    with pytest.raises(ValueError, match="Can't read image .*: it is packed by method 12 of zip; pack it by deflate"):
-        open_source(tmp_path / "x.zip")[0]
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (Image.new("I", (4, 3), 70000), r"must lie in \[0, 65535\], but got 70000 to 70000"),
+        (Image.new("I", (4, 3), -1), "but got -1 to -1"),
+        (Image.new("F", (4, 3), 128), r"must lie in \[0, 1\], but got 128 to 128"),
+        (np.zeros((8, 28, 28, 3), np.uint8), r"\(8, 28, 28, 3\) and type uint8; give one image at a time"),
+    ],
+)
+def test_shades_without_a_known_white_and_batches_are_no_images(source: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        open_source([source])[0]
 
 
 GREYS, COLOURS = np.zeros((8, 28, 28), np.uint8), np.zeros((8, 28, 28, 3), np.uint8)
@@ -308,13 +301,6 @@ def test_floats_of_another_scale_are_told_how_to_become_images(
         assert str(caught.value).endswith(f"but got {low:g} to {high:g}; give `{remedy}`")
         image = open_source(eval(remedy, {"imgs": imgs}))[0]
         np.testing.assert_allclose(image[..., 0], np.linspace(0, 1, 12).reshape(3, 4), atol=1e-6)
-
-
-def test_a_list_of_batches_is_told_to_become_one() -> None:
-    with pytest.raises(ValueError, match=r"\(8, 28, 28, 3\) and type uint8; give one image at a time"):
-        open_source([COLOURS])[0]
-    with pytest.raises(ValueError, match=r"but got shape \(2, 8, 28, 28, 3\) and type uint8$"):
-        open_source(np.stack([COLOURS] * 2))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])

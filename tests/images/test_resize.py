@@ -51,20 +51,6 @@ def test_tensors_become_what_files_become(crop: str, size: tuple[int, int], floa
         )
 
 
-def test_an_image_of_the_right_size_is_only_scaled(photos: list[np.ndarray]) -> None:
-    expected = photos[0].transpose(2, 0, 1) / np.float32(255)
-    np.testing.assert_allclose(resize_image(photos[0], (192, 192)), expected, atol=1e-7)
-    np.testing.assert_allclose(
-        resize_tensor(torch.from_numpy(photos[0]).permute(2, 0, 1)[None], (192, 192))[0], expected, atol=1e-7
-    )
-
-
-def test_arrays_in_floating_point_are_resized_alike(photos: list[np.ndarray]) -> None:
-    np.testing.assert_allclose(
-        resize_image((photos[1] / 255).astype(np.float32), (100, 80)), resize_image(photos[1], (100, 80)), atol=1e-6
-    )
-
-
 @pytest.mark.parametrize("size", [(192, 192), (90, 70), (300, 200)])
 @pytest.mark.parametrize("floating", [False, True])
 def test_files_are_resized_by_pillow_alone_to_the_last_bit(

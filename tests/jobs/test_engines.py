@@ -18,7 +18,7 @@ from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.jobs import on_ray
 from torchmetrics_dna.jobs.job import Job, Share
-from torchmetrics_dna.jobs.parts import Finished, Parts
+from torchmetrics_dna.jobs.parts import Parts
 from torchmetrics_dna.statistics.resolve import resolve
 
 
@@ -56,7 +56,7 @@ def test_parts_are_merged_in_their_order(tmp_path: Path) -> None:
     parts = Parts(tmp_path, open_source(kinds.PIXELS[:11]), job)
     for i in reversed(range(11)):
         dnas[i].save(tmp_path / "x.dna.npz")
-        parts.put(i, Finished({"gaussian": (tmp_path / "x.dna.npz").read_bytes()}, Share(1, [], [], [], {})))
+        parts.put(i, {"gaussian": (tmp_path / "x.dna.npz").read_bytes()}, Share(1, [], [], [], {}))
     ((_, dna),) = parts.merged()
     assert dna.digest == merged(dnas).digest
     assert dna.digest != merged(dnas[::-1]).digest  # the order matters, to the last bit

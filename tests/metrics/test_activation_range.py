@@ -99,7 +99,7 @@ def test_batches_order_and_merging_do_not_matter(order: list[int], size: int, cu
     merged = parts[0]
     merged.merge_state(parts[1])
     for metric in (learned(*shuffled.split(size)), merged):
-        assert all(torch.equal(metric.metric_state[name], state) for name, state in expected.metric_state.items())
+        torch.testing.assert_close(metric.metric_state, expected.metric_state, rtol=0, atol=0)
         assert metric.to_ranges().digest == expected.to_ranges().digest
 
 
@@ -197,9 +197,9 @@ def share_ranges(rank: int, world: int) -> None:
     own = shard(MANY, rank, world)
     for kwargs in ({}, {"dist_sync_fn": lambda tensor, group: gather_all_tensors(tensor, group)}):
         metric = learned(*([own] if len(own) else []), **kwargs)
-        local = {state: tensor.clone() for state, tensor in metric.metric_state.items()}
+        local = copy.deepcopy(metric.metric_state)
         check(metric, MANY)
-        assert all(torch.equal(metric.metric_state[state], tensor) for state, tensor in local.items())
+        torch.testing.assert_close(metric.metric_state, local, rtol=0, atol=0)
         with metric.sync_context():
             assert metric.seen_images[-1] == len(MANY)
         metric.update(FAKE[rank : rank + 1] + 128)

@@ -20,10 +20,7 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.wrappers import BootStrapper, ClasswiseWrapper, MetricTracker, Running
 
 from torchmetrics_dna import (
-    CMMD,
     DNAEMD,
-    MIND,
-    PRDC,
     ActivationRange,
     DNAExtractor,
     DNAFrechet,
@@ -31,6 +28,7 @@ from torchmetrics_dna import (
     LayerFrechetDistance,
     make_dna,
 )
+from torchmetrics_dna.metrics import CMMD, MIND, PRDC
 
 Make = Callable[..., Metric]
 more = random_images(7, 5)
@@ -175,8 +173,6 @@ def test_bad_batches_change_nothing(form: str, call: str, monkeypatch: pytest.Mo
         if takes_real(form):
             with pytest.raises(ValueError, match=f"Argument `real` expected to be a bool, but got {real!r}"):
                 take(REAL, **FORMS[form].arguments(metric, REAL, True) | {"real": real})
-    assert metric.compute() is value, "the cached value stays"
-    assert metric.update_count == 2
     metric._computed = None
     assert alike(values(metric), tensors(value))
 
@@ -192,7 +188,6 @@ def test_floats_outside_0_to_1_change_nothing(form: str, number: float) -> None:
         FORMS[form].feed(metric, REAL, False)
     untouched = FORMS[form].make(normalize=True)
     torch.testing.assert_close(metric.metric_state, untouched.metric_state, rtol=0, atol=0)
-    assert metric.update_count == 0
 
 
 @pytest.mark.parametrize(
@@ -232,7 +227,11 @@ def test_states_of_other_metrics_are_not_merged(form: str) -> None:
     for other in others:
         with pytest.raises(ValueError, match=r"Can't merge the states of these metrics, their .* differ: .* and "):
             metric.merge_state(other)
-        with pytest.raises(ValueError, match="Can't merge the state of|to be present in incoming state"):
+        if other.normalize:
+            FORMS[form].feed(other, FAKE / 255, False)
+        else:
+            other.update(FAKE, real=False)
+        with pytest.raises(ValueError, match="Can't merge the states of these metrics|to be present in incoming state"):
             metric.merge_state(other.metric_state)
     with pytest.raises(ValueError, match="Expected incoming state to be a dict or an instance of"):
         metric.merge_state([1])
@@ -279,7 +278,7 @@ def test_states_follow_devices(form: str) -> None:
         for name, state in metric.metric_state.items():
             for part in state if isinstance(state, list) else [state]:
                 # what each update compares on the host stays there
-                assert part.device.type == ("cpu" if name.endswith("_identity") else "meta")
+                assert part.device.type == ("cpu" if name.endswith("_counted_with") else "meta")
         metric.reset()
 
 
@@ -396,11 +395,10 @@ def test_a_part_of_a_state_is_not_loaded(form: str) -> None:
 def test_the_state_of_another_metric_is_not_loaded(form: str, setting: dict[str, object]) -> None:
     metric, other = ready(form), FORMS[form].make(**setting)
     before = values(metric)
+    FORMS[form].feed(other, REAL, True)
     for each in (metric, other):
         each.persistent(True)
-    with pytest.raises(
-        RuntimeError, match="is of a metric with another extractor, layers, bins, bounds or `normalize`"
-    ):
+    with pytest.raises(RuntimeError, match="is of another metric: "):
         metric.load_state_dict(other.state_dict())
     assert alike(values(metric), before)
 
@@ -454,7 +452,8 @@ def test_a_metric_casts_no_network() -> None:
 def test_an_idle_metric_holds_each_state_once(name: str) -> None:
     sums = {"frechet": 2, "layer_frechet": 5}  # per neuron; of layers of three, with the shift
     metric = MAKERS[name](**{} if name in sums else {"num_bins": 1000})
-    storages = [t.untyped_storage() for t in [*metric.metric_state.values(), *metric._defaults.values()]]
+    held_tensors = [*metric.metric_state.values(), *metric._defaults.values()]
+    storages = [each.untyped_storage() for each in held_tensors if isinstance(each, torch.Tensor)]
     held = sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
     # counts or sums of each neuron, and at the end what layers refused and how many images there are
     side = metric.neurons.total * sums.get(name, 1000) + len(metric.neurons) + 1

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -35,9 +36,9 @@ def values(rank: int, world: int) -> None:
         expected = alone(make, MANY, FAKE).compute()
         metric = make()
         feed_shards(metric, rank, world)
-        local = {state: tensor.clone() for state, tensor in metric.metric_state.items()}
+        local = deepcopy(metric.metric_state)
         agree(metric.compute(), expected)
-        assert all(torch.equal(metric.metric_state[state], tensor) for state, tensor in local.items())
+        torch.testing.assert_close(metric.metric_state, local, rtol=0, atol=0)
         assert metric.to_dna(True).num_images == len(MANY)
         assert metric.to_dna(True).digest == alone(make, MANY, FAKE).to_dna(True).digest or name in SUMS
         # counting goes on from the local state; torchmetrics keeps a value until the next update, so all get images
@@ -68,7 +69,7 @@ def manners(rank: int, world: int) -> None:
 
         metric = make()
         feed_shards(metric, rank, world)
-        before = {name: state for name, state in metric.metric_state.items() if name != "configuration"}
+        before = metric.metric_state
         metric.sync()
         assert metric.to_dna(False).num_images == len(FAKE)
         with pytest.raises(TorchMetricsUserError, match="already been synced"):
@@ -226,7 +227,6 @@ def disagreements(rank: int, world: int) -> None:
         metric.update(REAL, real=False)
         with pytest.raises(RuntimeError, match=f"^Processes hold .* can't be reduced together, their {message}"):
             metric.compute()
-        assert metric._cache is None
         assert not metric._is_synced
 
     for make in (*MAKERS.values(), *ONE_SIDED.values()):
@@ -236,7 +236,6 @@ def disagreements(rank: int, world: int) -> None:
             metric.update(images, **({} if make in ONE_SIDED.values() else {"real": real}))
         with pytest.raises(RuntimeError, match="together, their values of `normalize` differ: False and True"):
             metric.compute()
-        assert metric._cache is None
         assert not metric._is_synced
     weighted = emd(neuron_weights=torch.full((9,), 1 + (rank == 1)))
     with pytest.raises(RuntimeError, match=r"can't be reduced together, their neuron weights \(digest\) differ: "):
@@ -259,7 +258,7 @@ def test_processes_that_disagree_all_raise(tmp_path: Path) -> None:
 
 
 def collectives(rank: int, world: int) -> None:
-    """Settings are compared by an all-gather; then one all-reduce a side, or two with extremes, also with folds."""
+    """Once settings are compared, one all-reduce a side, or two with extremes, also with folds."""
     called: list[str] = []
     for name in ("all_reduce", "all_gather", "all_gather_object", "broadcast", "reduce", "gather"):
         collective = getattr(dist, name)
@@ -277,9 +276,8 @@ def collectives(rank: int, world: int) -> None:
         called.clear()
         feed_shards(metric, rank, world)
         value = metric.compute()
-        expected = ["all_gather"] + ["all_reduce"] * number * 2
-        # a rank without images has weights that the others lack
-        assert [name for name in called if name != "all_gather_object"] == expected
+        assert called.count("all_reduce") == number * 2
+        assert called[-number * 2 :] == ["all_reduce"] * number * 2, "settings are compared before"
         equal_everywhere(value)
 
 
@@ -292,7 +290,7 @@ def memory(rank: int, world: int, path: str) -> None:
     network = DNAExtractor(Outputs(lambda imgs: imgs.float().mean((2, 3)).repeat(1, 1664)))
     metric = DNAEMD(network, num_bins=1000)
     fed(metric)
-    state = sum(tensor.nbytes for tensor in metric.metric_state.values())
+    state = sum(state.nbytes for state in metric.metric_state.values() if isinstance(state, Tensor))
 
     def peak(call: object) -> float:
         with Path("/proc/self/clear_refs").open("w", encoding="ascii") as file:

@@ -11,7 +11,7 @@ from makers import CLASSES, FAKE, MAKERS, REAL, emd, fed, realism
 from torch import Tensor
 from torchmetrics import Metric
 
-from torchmetrics_dna import CMMD
+from torchmetrics_dna.metrics import CMMD
 
 
 @pytest.mark.parametrize("fullgraph", [False, True])

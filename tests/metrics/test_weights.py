@@ -14,9 +14,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
 
 from torchmetrics_dna import (
-    CMMD,
     DNAEMD,
-    MIND,
     ActivationRange,
     DNAExtractor,
     DNAFrechet,
@@ -24,6 +22,7 @@ from torchmetrics_dna import (
     LayerFrechetDistance,
     make_dna,
 )
+from torchmetrics_dna.metrics import CMMD, MIND
 
 MAKERS: dict[str, Callable[..., Metric]] = {
     "emd": lambda extractor, **kwargs: DNAEMD(extractor, ranges="auto", num_bins=16, **kwargs),

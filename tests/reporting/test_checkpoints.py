@@ -90,6 +90,18 @@ def test_resumed_out_of_order_and_replaced(trained: Path, tmp_path: Path) -> Non
     assert "step_000700" not in resumed.comparisons
 
 
+class Augmented(Dataset):
+    """Dataset that keeps other images in an attribute of a common name; it is read by its items."""
+
+    images = REFERENCE
+
+    def __len__(self) -> int:
+        return len(OTHERS)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return OTHERS[index]
+
+
 def test_images_in_any_form(tmp_path: Path) -> None:
     checkpoints = fresh(tmp_path)
     tensor = torch.from_numpy(OTHERS).movedim(-1, 1)
@@ -103,28 +115,11 @@ def test_images_in_any_form(tmp_path: Path) -> None:
         iter(tensor.split(6)),
         SimpleNamespace(images=[*map(Image.fromarray, OTHERS)]),  # as pipelines of diffusers give them
         folder,
+        Augmented(),
         make_dna(OTHERS, EXTRACTOR, num_folds=20, **OPTIONS),
     )
     scalars = [checkpoints.add(step, images).scalars() for step, images in enumerate(forms)]
     assert scalars == [scalars[0]] * len(forms)
-
-
-class Augmented(Dataset):
-    """Dataset that keeps other images in an attribute of a common name."""
-
-    images = REFERENCE
-
-    def __len__(self) -> int:
-        return len(OTHERS)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return OTHERS[index]
-
-
-def test_a_dataset_is_read_by_its_items_whatever_its_attributes_are(tmp_path: Path) -> None:
-    checkpoints = fresh(tmp_path)
-    expected = checkpoints.add(0, OTHERS).scalars()
-    assert checkpoints.add(1, Augmented()).scalars() == expected
 
 
 def test_images_that_can_not_be_read_are_left_out_with_a_warning(tmp_path: Path) -> None:
@@ -155,25 +150,20 @@ def test_other_kinds_and_no_folds(tmp_path: Path) -> None:
 def test_no_curve_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     fresh(tmp_path).add(1, OTHERS)
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "reference.dna.npz", "step_000001.dna.npz", "checkpoints.csv",
-    }  # fmt: skip
+    files = {"reference.dna.npz", "step_000001.dna.npz", "checkpoints.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == files
 
 
 def test_mistakes_are_told_before_any_state_changes(trained: Path, tmp_path: Path) -> None:
-    for other, message in (
-        (REFERENCE[:19], "of 20 images, but got 19 images; choose another folder"),
-        (
-            make_dna(OTHERS, EXTRACTOR, **OPTIONS),
-            "of 20 images, digest .{16}, but got 20 images, digest .{16}; choose another folder",
-        ),
+    dna = make_dna(OTHERS, EXTRACTOR, **OPTIONS)
+    for options, error, message in (
+        ({"reference": REFERENCE[:19]}, ValueError, "of 20 images, .*but got 19 images, .*; choose another folder"),
+        ({"reference": dna}, ValueError, "of 20 images, digest .{16}, but got 20 images, digest .{16}; choose another"),
+        ({"num_bins": 50}, ValueError, "Argument `num_bins` is 50, but the given DNA has 100 bins"),
+        ({"batchsize": 3}, TypeError, "got an unexpected keyword argument 'batchsize'"),
     ):
-        with pytest.raises(ValueError, match=message):
-            fresh(trained, other)
-    with pytest.raises(ValueError, match="Argument `num_bins` is 50, but the given DNA has 100 bins"):
-        fresh(trained, num_bins=50)
-    with pytest.raises(TypeError, match=r"got an unexpected keyword argument 'batchsize'"):
-        fresh(tmp_path, batchsize=3)
+        with pytest.raises(error, match=message):
+            fresh(trained, **options)
     checkpoints = fresh(tmp_path)
     with pytest.raises(ValueError, match="There are no checkpoints in .* yet; add one"):
         _ = checkpoints.comparisons

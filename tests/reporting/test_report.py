@@ -8,7 +8,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,25 +19,25 @@ from torch import nn
 
 from torchmetrics_dna import ActivationRanges, DNAExtractor, compare, make_dna, rank, report
 from torchmetrics_dna.comparisons import Comparison
+from torchmetrics_dna.comparisons.compare import compare_sides
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.demo import blur, jpeg, photographs
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.evidence import Evidence
 from torchmetrics_dna.dna.explanation import scale_for
-from torchmetrics_dna.files.visible import p_figure
-from torchmetrics_dna.images import ImageSource, Reading, open_source
+from torchmetrics_dna.files.visible import p_figure, strict_json
+from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.images.properties import PROPERTIES
+from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.jobs.measure import Measured
+from torchmetrics_dna.jobs.sides import open_sides
 from torchmetrics_dna.neurons import Neurons
-from torchmetrics_dna.reporting import build
-from torchmetrics_dna.reporting import shown as shown_module
-from torchmetrics_dna.reporting.drawing import GROUPS, small_histograms, spikes, step_path
-from torchmetrics_dna.reporting.findings import Findings
+from torchmetrics_dna.reporting import write
+from torchmetrics_dna.reporting.drawing import GROUPS, small_histograms, spikes
+from torchmetrics_dna.reporting.drawing import jpeg as jpeg_uri
+from torchmetrics_dna.reporting.findings import place_on_scale, property_rows
 from torchmetrics_dna.reporting.page import as_html
-from torchmetrics_dna.reporting.shown import least_like
-from torchmetrics_dna.singles.cards import Cards
-from torchmetrics_dna.singles.ranking import heat_maps
-from torchmetrics_dna.version import __version__
+from torchmetrics_dna.singles.look import Picture, Pictures, look
 
 LAYERS = ["block_0", "block_3"]
 PHOTOS = photographs(12)
@@ -126,35 +126,30 @@ def test_images_are_those_of_rank(reported: tuple[Page, Comparison, str], extrac
         assert list(scores.values()) == sorted(scores.values(), reverse=True)
 
 
-def test_maps_show_where_images_are_unlike_the_other_set(
-    extractor: DNAExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_maps_show_where_images_are_unlike_the_other_set(extractor: DNAExtractor, tmp_path: Path) -> None:
     """Of photographs whose lower quarter is noise; the mean of a map is the image's score, from two rankings."""
     noise = np.random.default_rng(0).integers(0, 256, (48, 192, 3), np.uint8)
     spoilt = [np.concatenate([photo[:144], noise]) for photo in photographs(24)[12:]]
-    all_findings: list[Findings] = []
-    monkeypatch.setitem(build.FORMATS, "html", lambda findings: all_findings.append(findings) or as_html(findings))
-    comparison = report(PHOTOS, spoilt, tmp_path / "x.html", extractor)
-    (findings,) = all_findings
-    images, scorer = findings.cards.images["b"], findings.scorers["b"]
-    names = [image["name"] for image in least_like(findings.cards, "b", scorer)["images"]]
-    heats = heat_maps(scorer, images, [list(images.names).index(name) for name in names])
+    sides = open_sides((PHOTOS, spoilt), Arguments(extractor))
+    comparison = compare_sides(sides, ("A", "B"))[0]
+    pictures = look(sides, comparison)
+    names, heats = [image.name for image in pictures.unlike["b"]], [image.heat for image in pictures.unlike["b"]]
     scores = torch.zeros(6, dtype=torch.float64)
     for sign, side in ((1, 0), (-1, 1)):
         ranking = rank(spoilt, comparison.measured[side].any, extractor, score="distance")
         distances = dict(zip(ranking.names, ranking.scores, strict=True))
         scores += sign * torch.stack([distances[name] for name in names])
-    torch.testing.assert_close(heats.mean((1, 2)), scores)
-    page = Page((tmp_path / "x.html").read_text(encoding="utf-8"))
+    torch.testing.assert_close(torch.stack(heats).mean((1, 2)), scores)
+    page = Page(as_html(comparison, pictures))
     maps = [image["alt"] for image in page.all("img") if (image["alt"] or "").startswith("Map of ")]
     assert len(maps) == 12
     assert sum(": most in the lower " in alt for alt in maps[6:]) >= 5
     assert [alt.removeprefix("Map of ").partition(":")[0] for alt in maps[6:]] == names
-    low, high = np.quantile(heats, (0.01, 0.99))
-    for alt, heat in zip(maps[6:], heats.numpy(), strict=True):
+    low, high = np.quantile(torch.stack(heats), (0.01, 0.99))
+    for alt, heat in zip(maps[6:], heats, strict=True):
         red, _, blue = pixels_of(page, alt).transpose(2, 0, 1)
         yellow = (red - blue).mean(1)  # 0 of grey, and at most 0.85 of (254, 232, 56)
-        rows = (((heat - low) / (high - low)).clip(0, 1) * 0.85 * (254 - 56)).mean(1)
+        rows = (((heat.numpy() - low) / (high - low)).clip(0, 1) * 0.85 * (254 - 56)).mean(1)
         expected = np.interp((np.arange(160) + 0.5) * 56 / 160 - 0.5, np.arange(56), rows)
         assert np.abs(yellow - expected).mean() < 4
         assert yellow[120:].mean() > 1.5 * yellow[:100].mean()
@@ -173,23 +168,20 @@ def test_layers_without_positions_have_no_maps(tmp_path: Path) -> None:
 
 def test_the_verdict(reported: tuple[Page, Comparison, str]) -> None:
     _, comparison, _ = reported
+    evidence = comparison["dna-emd"].evidence
 
-    def verdict_of(p: float, layers: list[float]) -> str:
-        evidence = comparison["dna-emd"].evidence
+    def verdict_of(p: float, *layers: float) -> str:
         test = replace(evidence.test, p_value=p, layers=torch.tensor(layers))
         interval = replace(evidence.interval, value=3, low=0, high=4, excludes_zero=p <= 0.05)
         return with_evidence(comparison, replace(evidence, test=test, interval=interval)).verdict
 
-    assert verdict_of(0.001, [0.01, 0.02]).startswith(
-        "made differs from real & true: it looks like real & true after a"
-    )
-    figures = "dna-emd, corrected for sampling noise: 3 bins (95 % interval above 0 to 4)"
-    assert verdict_of(0.001, [0.01, 0.02]).endswith(f". {figures}; p ≤ 0.001.")
-    assert verdict_of(0.02, [0.5, 0.04]).endswith(f". {figures}, most clearly in block_3; p = 0.02.")
-    assert verdict_of(0.02, [0.5, 0.5]).endswith(f". {figures}, in a few neurons and in no layer as a whole; p = 0.02.")
-    nothing_shown = verdict_of(0.051, [0.5, 0.5])
-    assert nothing_shown.startswith("No difference between real & true and made can be shown. dna-emd is ")
-    assert nothing_shown.endswith("; corrected for sampling noise, it is at most 4 bins (95 % interval); p = 0.051.")
+    for verdict, words in (
+        (verdict_of(0.001, 0.01, 0.02), ("it looks like real & true after a", "3 bins", "above 0 to 4", "p ≤ 0.001.")),
+        (verdict_of(0.02, 0.5, 0.04), ("made differs from real & true", "most clearly in block_3; p = 0.02.")),
+        (verdict_of(0.02, 0.5, 0.5), ("made differs from real & true", "in a few neurons and in no layer as a whole")),
+        (verdict_of(0.051, 0.5, 0.5), ("No difference", "can be shown. dna-emd is", "is at most 4 bins", "p = 0.051.")),
+    ):
+        assert [word for word in words if word not in verdict] == []
 
 
 @pytest.fixture(scope="module")
@@ -220,20 +212,11 @@ def check_two_tests(comparison: Comparison) -> None:
         assert (tested.p_value, tested.p_value_of_properties) == pytest.approx(expected)
         assert tested["dna-emd"].p_value == network
         assert (" differs from " not in tested.verdict) == (expected[0] > 0.05) == (tested.explain().differs is False)
-        findings = Findings(tested, None, {}, {})
-        assert (
-            bool(tested.explain().properties)
-            == (expected[1] <= 0.05)
-            == any(row["clear"] for row in findings.properties)
-        )
+        named, clear = bool(tested.explain().properties), any(row["clear"] for row in property_rows(tested))
+        assert named == clear == (expected[1] <= 0.05)
 
 
-def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    all_findings: list[Findings] = []
-    formats = dict(build.FORMATS)
-    monkeypatch.setitem(
-        build.FORMATS, "html", lambda findings: all_findings.append(findings) or formats["html"](findings)
-    )
+def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path) -> None:
     comparison = report(*folders, tmp_path / "report.html", layers=LAYERS)
     # properties are watched where both sides are images, and the distance is none of theirs
     assert list(comparison.neurons) == LAYERS
@@ -242,27 +225,15 @@ def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path, mo
     assert sentences[0].startswith("Images of <c> against those of a|b: ")
     assert "more JPEG files (0 % to 100 %)" in sentences[0]
     check_two_tests(comparison)
-    summary = (
-        f"A: a|b (24 images), B: <c> (28 images). {comparison.verdict} {' '.join(sentences)}"
-        f" (torchmetrics-dna {__version__}, efficientnet_lite0, 96 neurons in 2 layers, 1,000 bins,"
-        f" {comparison.interval.num_folds} folds.)"
+    write(tmp_path / "x.json", comparison)
+    assert json.loads((tmp_path / "x.json").read_text(encoding="utf-8")) == json.loads(
+        strict_json(comparison.to_dict())
     )
-    as_json = json.loads(formats["json"](all_findings[0]))
-    assert (as_json["summary"], as_json["sentences"], as_json["dna_emd"]) == (
-        summary,
-        sentences,
-        comparison["dna-emd"].value,
-    )
-    assert {row["name"] for row in as_json["properties"]} == set(PROPERTIES)
-    assert as_json["cards"][0]["called"].startswith("block_")
-    assert as_json["settings"]["folds of images"] == str(comparison.interval.num_folds)
-    markdown = formats["markdown"](all_findings[0])
+    write(tmp_path / "x.md", comparison)
+    markdown = (tmp_path / "x.md").read_text(encoding="utf-8")
     plain = markdown.replace("\\", "")
-    assert plain.startswith(f"# {comparison.verdict.partition('. ')[0]}")
-    assert all(part in plain for part in comparison.headline_and_figures)
-    assert r"a\|b (24 images)" in markdown  # nothing that it is given acts as Markdown or html
-    assert r"\<c\>" in markdown
-    assert "| blockiness |" in markdown
+    assert all(part in plain for part in (*comparison.headline_and_figures, *sentences))
+    assert markdown.startswith(r"\<c\> differs from a\|b: "), "nothing that it is given acts as Markdown or html"
     assert all(len(re.findall(r"(?<!\\)\|", line)) >= 3 for line in markdown.splitlines() if line.startswith("|"))
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     page = Page(html)
@@ -273,33 +244,12 @@ def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path, mo
     places = [words.index(part) for part in [*parts, "What was done"]]
     assert places == sorted(places)
     assert [words.count(part) for part in (headline, figures)] == [1, 1], "each fact once"
-    names = [row[0] for row in page.rows if row and row[0] in PROPERTIES]
-    assert sorted(names) == sorted(PROPERTIES)
+    assert sorted(row[0] for row in page.rows if row and row[0] in PROPERTIES) == sorted(PROPERTIES)
     assert next(row for row in page.rows if row[0] == "JPEG files")[1:3] == ["0 %", "100 %"]
     assert not any(row[0] in ("made on", "ran on") for row in page.rows if row), "nothing of the machine"
+    crops = [image for image in page.all("img") if (image["alt"] or "").startswith("Part of ")]
+    assert len(crops) >= 12 * 9
     assert len(html.encode()) < 2e6
-
-
-def test_a_file_ends_as_its_format(tmp_path: Path) -> None:
-    for ending, begin in (("md", "# "), ("json", "{")):
-        report(PHOTOS[:2], BLURRED[:2], tmp_path / f"x.{ending}", layers=["head"])
-        assert (tmp_path / f"x.{ending}").read_text(encoding="utf-8").startswith(begin)
-
-
-def test_a_format_that_there_is_not_is_told(tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match="^Argument `format` expected to be one of html, markdown, json, but got 'pdf'"
-    ):
-        report(PHOTOS, BLURRED, tmp_path / "x.pdf", format="pdf", reading=Reading(progress=pytest.fail))
-    with pytest.raises(TypeError, match=r"^report\(\) got an unexpected keyword argument 'batchsize'"):
-        report(PHOTOS, BLURRED, tmp_path / "x.html", batchsize=3)
-
-
-def test_notices_are_shown(extractor: DNAExtractor, tmp_path: Path) -> None:
-    comparison = report(PHOTOS, [*PHOTOS[:1], *BLURRED], tmp_path / "x.html", extractor)
-    assert len(comparison.notices) == 1
-    page = Page((tmp_path / "x.html").read_text(encoding="utf-8"))
-    assert f"{comparison.notices[0]}." in page.text
 
 
 def strip_of(page: Page, letter: str) -> list[str]:
@@ -398,28 +348,26 @@ def test_the_scale_is_that_of_the_page(tmp_path: Path) -> None:
 def test_copies_are_placed_by_the_plain_distance() -> None:
     """The correction for noise takes too much from sets that share images."""
     copies = compare(PHOTOS, [jpeg(photo, strength=1) for photo in PHOTOS])
-    findings = Findings(copies, None, {}, {})
-    place = findings.place_on_scale
+    place = place_on_scale(copies)
     assert copies.shares_images
-    assert "dna-emd is shown without the correction" in as_html(findings)
+    assert "dna-emd is shown without the correction" in as_html(copies)
     assert (place.value, place.is_debiased) == (copies["dna-emd"].value, False)
 
 
 def test_nothing_is_named_without_a_test(tmp_path: Path) -> None:
-    comparison = report(PHOTOS[:4], BLURRED[:4], tmp_path / "x.html", layers=["block_0"])
+    comparison = report(PHOTOS[:4], [*PHOTOS[:1], *BLURRED[:3]], tmp_path / "x.html", layers=["block_0"])
     assert comparison.p_value is None
     words = " ".join(Page((tmp_path / "x.html").read_text(encoding="utf-8")).text.split())
     assert "21 properties; whether they differ was not tested" in words
     assert "looks like" not in words
     assert "significantly" not in words
-    report(PHOTOS[:4], BLURRED[:4], tmp_path / "x.md", layers=["block_0"])
-    assert "property of images" not in (tmp_path / "x.md").read_text(encoding="utf-8")
+    assert comparison.notices
+    assert all(f"{notice}." in words for notice in comparison.notices)
 
 
 def test_no_single_image_is_shown_where_nothing_differs(extractor: DNAExtractor, tmp_path: Path) -> None:
     photos = photographs(48)
-    comparison = report(photos[:24], photos[24:], tmp_path / "x.html", extractor)
-    assert comparison.p_value > 0.05
+    assert report(photos[:24], photos[24:], tmp_path / "x.html", extractor).p_value > 0.05
     page = Page((tmp_path / "x.html").read_text(encoding="utf-8"))
     assert not page.all("article")
     assert "least like" not in page.text
@@ -428,8 +376,7 @@ def test_no_single_image_is_shown_where_nothing_differs(extractor: DNAExtractor,
 
 def test_small_histograms_hold_the_shares(reported: tuple[Page, Comparison, str]) -> None:
     _, comparison, _ = reported
-    a, b = comparison.aligned()
-    small = small_histograms(a, b)
+    small = small_histograms(*comparison.aligned())
     for i in (0, 7, comparison.neurons.total - 1):
         share_a, share_b, edges = comparison.histograms(*comparison.neurons.locate(i))
         filled = (share_a + share_b).nonzero().flatten()
@@ -442,7 +389,6 @@ def test_small_histograms_hold_the_shares(reported: tuple[Page, Comparison, str]
         assert float(small.ends[i, 0]) == pytest.approx(float(edges[filled[0]]))
         assert float(small.ends[i, 1]) >= float(edges[filled[-1] + 1]) - 1e-9
         assert 0 < int(small.used[i]) <= GROUPS
-    assert step_path([255, 0], 2, 10, 100) == "M0 100V0H5V100H10V100"
 
 
 def test_the_fullest_bin_is_told_apart(reported: tuple[Page, Comparison, str]) -> None:
@@ -459,19 +405,6 @@ def test_the_fullest_bin_is_told_apart(reported: tuple[Page, Comparison, str]) -
         assert lines[i] == f"one bin, {position}, holds {in_a} of A and {in_b} of B"
     assert 0 < sum(map(bool, lines)) < len(lines)
     assert sorted(page.data["spike"]) == sorted(lines)
-
-
-def test_histograms_that_found_their_own_ends_share_bins(extractor: DNAExtractor, tmp_path: Path) -> None:
-    comparison = report(PHOTOS[:6], BLURRED[:6], tmp_path / "x.html", extractor, ranges="auto")
-    page = (tmp_path / "x.html").read_text(encoding="utf-8")
-    assert ("differ most clearly" in page) == (comparison.p_value is not None)
-    a, b = comparison.aligned()
-    assert torch.equal(a.bin_edges(), b.bin_edges())
-    share_a, share_b, edges = comparison.histograms("block_0", 5)
-    i = comparison.neurons.index("block_0", 5)
-    assert torch.equal(a.counts[i].double() / a.counts[i].sum(), share_a)
-    assert torch.equal(b.counts[i].double() / b.counts[i].sum(), share_b)
-    assert torch.equal(a.bin_edges()[i], edges)
 
 
 def test_names_of_files_are_text(extractor: DNAExtractor, tmp_path: Path) -> None:
@@ -519,59 +452,48 @@ def test_layers_whose_names_are_markup(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("total", [2064, 25600])
-def test_fifty_thousand_images_stay_under_five_megabytes(total: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    width = total // 8
-    neurons = Neurons({f"block_{i}": width for i in range(8)})
+def test_fifty_thousand_images_stay_under_five_megabytes(total: int) -> None:
+    neurons = Neurons({f"block_{i}": total // 8 for i in range(8)})
     ranges = ActivationRanges(torch.zeros(total), torch.ones(total), neurons)
     generator = torch.Generator().manual_seed(0)
+    origin = {"num_images": 50_000, "extractor": "x"}
     dnas = [
-        HistogramDNA(
-            torch.randint(0, 10**6, (total, 100), generator=generator),
-            neurons,
-            ranges,
-            num_images=50_000,
-            extractor="x",
-        )
+        HistogramDNA(torch.randint(0, 10**6, (total, 100), generator=generator), neurons, ranges, **origin)
         for _ in range(2)
     ]
     names = [f"/a/long/path/to/the/images/of/a/data/set/{i:012}.jpg" for i in range(50_000)]
     measured = [Measured({"histogram": dna}, [f"Can't read image {name!r}" for name in names]) for dna in dnas]
-    comparison = compare_measured(*measured)
-    pixels = np.random.default_rng(0).integers(0, 256, (300, 200, 3), dtype=np.uint8)  # what JPEG can't make small
-    source = ImageSource(names, lambda _: pixels, "/a/long/path")
-    monkeypatch.setattr(shown_module, "heat_maps", lambda *_: torch.rand(6, 56, 56, generator=generator))
-    scorer = SimpleNamespace(extractor=SimpleNamespace(crop="none"))
-    sample = Measured({}, [], range(50_000), names, {"distances": torch.linspace(1, 9, 50_000)[:, None]})
-    cards = Cards([], {"a": source, "b": source}, {"a": sample, "b": sample})
-    html = as_html(Findings(comparison, cards, {"a": scorer, "b": scorer}, {}))
+    noise = np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)  # what JPEG can't make small
+    shown = [Picture(name, Image.fromarray(noise), torch.rand(56, 56, generator=generator)) for name in names[:8]]
+    images = {"strips": dict.fromkeys("ab", shown), "unlike": dict.fromkeys("ab", shown[:6])}
+    pictures = Pictures({}, **images, num_images={"a": 256, "b": 256})
+    html = as_html(compare_measured(*measured), pictures)
     assert len(html.encode()) < 5e6
     assert "and 99,900 more" in html
+    assert len(jpeg_uri(Image.fromarray(noise[:96, :96]), 6000)) < 8500, "of each of up to 216 crops"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "error", "message"),
     [
-        ({"num_scored": 0}, "`num_scored` expected to be at least 1, but got 0"),
-        ({"metrics": ["dna-fd"]}, "A report shows dna-emd; add it to `metrics`, which got dna-fd"),
-        ({"metrics": "dna-fd"}, "A report shows dna-emd; add it to `metrics`, which got dna-fd$"),
-        ({"a": make_dna(PHOTOS[:2], layers=["block_0"], kind="gaussian")}, "A report takes histograms, but got Gauss"),
+        ({"num_scored": 0}, ValueError, "`num_scored` expected to be at least 1, but got 0"),
+        ({"metrics": ["dna-fd"]}, ValueError, "A report shows dna-emd; add it to `metrics`, which got dna-fd"),
+        ({"metrics": "dna-fd"}, ValueError, "A report shows dna-emd; add it to `metrics`, which got dna-fd$"),
+        ({"a": make_dna(PHOTOS[:2], layers=["head"], kind="gaussian")}, ValueError, "takes histograms, but got Gauss"),
+        ({"a": replace(make_dna(PHOTOS[:2], layers=["head"]), ranges=None)}, ValueError, "ranges of this DNA are unk"),
+        ({"b": iter(PHOTOS)}, ValueError, "A report takes images by number"),
+        ({"format": "pdf"}, ValueError, "`format` expected to be one of html, markdown, json, but got 'pdf'"),
+        ({"batchsize": 3}, TypeError, r"^report\(\) got an unexpected keyword argument 'batchsize'"),
+        ({"output": "nowhere/x.html"}, FileNotFoundError, "There is no folder"),
     ],
 )
-def test_mistakes_are_told_before_any_work(arguments: dict[str, object], message: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=message):
-        report(
-            reading=Reading(progress=pytest.fail),
-            **{"a": PHOTOS, "b": BLURRED, "output": tmp_path / "x.html"} | arguments,
-        )
+def test_mistakes_are_told_before_any_work(
+    arguments: dict[str, Any], error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    output = tmp_path / arguments.pop("output", "x.html")
+    with pytest.raises(error, match=message):
+        report(reading=Reading(progress=pytest.fail), **{"a": PHOTOS, "b": BLURRED, "output": output} | arguments)
     assert not list(tmp_path.iterdir())
-
-
-def test_a_dna_of_unknown_ranges_is_told_of(tmp_path: Path) -> None:
-    dna = replace(make_dna(PHOTOS[:2], layers=["block_0"]), ranges=None)
-    with pytest.raises(ValueError, match="The activation ranges of this DNA are unknown"):
-        report(dna, PHOTOS, tmp_path / "x.html")
-    with pytest.raises(FileNotFoundError, match="There is no folder"):
-        report(PHOTOS, PHOTOS, tmp_path / "nowhere" / "x.html")
 
 
 def test_a_dna_and_few_images(extractor: DNAExtractor, tmp_path: Path) -> None:
@@ -589,19 +511,6 @@ def test_a_dna_and_few_images(extractor: DNAExtractor, tmp_path: Path) -> None:
     assert "Furthest from" not in page.text
     assert "B 1 image" in " ".join(page.text.split())
     assert ["weights of neurons", "96 neurons other than 0"] in page.rows
-
-
-def test_images_least_like_the_other_side_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """dna-emd to the other side less that to their own: -3, 2, -1 and 1."""
-    distances = torch.tensor([[4.0, 7], [6, 4], [3, 4], [6, 5]])
-    sample = Measured({}, [], [5, 6, 8, 9], [f"image {i}" for i in (5, 6, 8, 9)], {"distances": distances})
-    images = open_source(np.zeros((10, 4, 4, 3), np.uint8))
-    mapped: list[int] = []
-    monkeypatch.setattr(shown_module, "heat_maps", lambda *given: mapped.extend(given[2]) or torch.zeros(4, 9, 9))
-    shown = least_like(Cards([], {"a": images}, {"a": sample}), "a", scorer=None)
-    assert [image["name"] for image in shown["images"]] == ["image 6", "image 9", "image 8", "image 5"]
-    assert mapped == [6, 9, 8, 5]
-    assert (shown["count"], shown["whole"], shown["ends"]) == (4, 10, None)
 
 
 def test_a_report_shows_no_signature_of_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

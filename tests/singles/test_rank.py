@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from one_ruler import distances
-from PIL import Image, ImageFilter
+from PIL import Image
 from scipy.stats import spearmanr
 from sklearn.covariance import OAS
 
@@ -62,18 +62,6 @@ def test_a_contrast_is_the_difference_of_two_distances(reference: HistogramDNA, 
         torch.testing.assert_close(other.scores, ranking.scores, rtol=0, atol=1e-9)
     with pytest.raises(TypeError, match="`contrast` expected to be a HistogramDNA or images, but got GaussianDNA"):
         rank(MIXED, reference, contrast=make_dna(MIXED, layers=LAYERS, kind="gaussian"))
-
-
-@pytest.mark.slow
-def test_six_spoilt_crops_of_eighty_are_among_the_worst_eight() -> None:
-    crops = photographs(180)
-    reference, pool = crops[:100], crops[100:]
-    spoilt = np.random.default_rng(2).permutation(80)[:6].tolist()
-    for i in spoilt[::2]:
-        pool[i] = np.asarray(Image.fromarray(pool[i]).filter(ImageFilter.GaussianBlur(4)))
-    for i in spoilt[1::2]:
-        pool[i] = 255 - pool[i]
-    assert set(spoilt) <= set(rank(pool, reference).numbers[:8])
 
 
 def test_histograms_that_find_their_own_ranges() -> None:
@@ -149,22 +137,11 @@ def test_copies_are_found(tmp_path: Path) -> None:
 
 def test_a_pool_of_the_references_own_kind_is_told() -> None:
     photos = photographs(60)
-    alike = rank(photos[:30], photos[30:], layers=["block_0"], score="contrast")
-    assert alike.p_value > 0.05
-    assert alike.notices == [
-        f"Pool and reference do not differ measurably (p = {alike.p_value:.2g}), so a contrast with the pool says"
-        " nothing about single images; give other images as the contrast, or rank by another score"
-    ]
     mixed = [*photos[:10], *(blur(photo, strength=8) for photo in photos[:20])]
-    other = rank(mixed, photos[30:], layers=["block_0"], score="contrast")
-    assert other.p_value <= 0.05
-    assert other.notices == []
-
-
-def test_one_image_ranks_others_by_likeness() -> None:
-    ranking = rank([PHOTOS[3], PHOTOS[2], 255 - PHOTOS[2]], PHOTOS[2], layers=LAYERS, score="distance")
-    assert ranking.numbers[0] == 1
-    assert float(ranking.scores[0]) == pytest.approx(0, abs=1e-9)
+    for pool, alike in ((photos[:30], True), (mixed, False)):
+        ranking = rank(pool, photos[30:], layers=["block_0"], score="contrast")
+        assert (ranking.p_value > 0.05) == alike
+        assert [f"(p = {ranking.p_value:.2g})" in notice for notice in ranking.notices] == [True] * alike
 
 
 def test_chosen_neurons(reference: object, tmp_path: Path) -> None:
@@ -190,11 +167,9 @@ def test_what_can_not_be_read_is_left_out(reference: object, tmp_path: Path) -> 
 
 def test_references_of_another_kind(reference: object) -> None:
     gaussian = make_dna(PHOTOS[:2], layers=LAYERS, kind="gaussian")
-    for score, kind in ((None, "LayerGaussianDNA"), ("contrast", "HistogramDNA"), ("distance", "HistogramDNA")):
-        with pytest.raises(TypeError, match=f"`reference` expected to be a {kind} or images, but got GaussianDNA"):
+    for score, kind in ((None, "LayerGaussianDNA or"), ("contrast", "HistogramDNA or"), ("local", "images for")):
+        with pytest.raises(TypeError, match=f"`reference` expected to be .*{kind} .*, but got GaussianDNA"):
             rank(MIXED, gaussian, score=score)
-    with pytest.raises(TypeError, match="expected to be images for the score 'local', but got GaussianDNA"):
-        rank(MIXED, gaussian, score="local")
     other = NeuronWeights(torch.ones(1), reference.neurons.take(torch.tensor([0])), "efficientnet_lite0")
     with pytest.raises(ValueError, match="can't be used here, their neurons differ"):
         rank(MIXED, reference, neuron_weights=other)
@@ -300,33 +275,22 @@ def test_maps_of_distances_add_up(reference: HistogramDNA) -> None:
 
 
 def test_the_score_fits_the_question(reference: HistogramDNA) -> None:
-    assert rank(MIXED, PHOTOS[:3], layers=LAYERS).score == "outlier"
-    for reference_side, options in (
+    extractor = DNAExtractor(layers=LAYERS)
+    assert rank(MIXED, PHOTOS[:3], extractor).score == "outlier"
+    for side, options in (
         (reference, {}),
         (PHOTOS[0], {}),
         (PHOTOS[:3], {"num_bins": 50}),
-        (PHOTOS[:3], {"contrast": PHOTOS}),
+        (PHOTOS, {"contrast": MIXED}),
     ):
-        assert (
-            rank(
-                MIXED[:2],
-                reference_side,
-                None if reference_side is reference else DNAExtractor(layers=LAYERS),
-                **options,
-            ).score
-            == "contrast"
-        )
-    with pytest.raises(ValueError, match="`score` expected to be one of .* but got 'best'"):
-        rank(MIXED, reference, score="best")
-    with pytest.raises(ValueError, match="`num_bins` is not for the score 'outlier'; leave it out"):
-        rank(MIXED, PHOTOS, score="outlier", num_bins=50)
-    with pytest.raises(ValueError, match="`contrast` is not for the score 'distance'"):
-        rank(MIXED, reference, score="distance", contrast=MIXED)
-    with pytest.raises(
-        TypeError, match="`reference` expected to be a LayerGaussianDNA or images, but got HistogramDNA"
+        assert rank(MIXED[:2], side, None if side is reference else extractor, **options).score == "contrast"
+    for side, options, error, message in (
+        (reference, {"score": "best"}, ValueError, "`score` expected to be one of .* but got 'best'"),
+        (PHOTOS, {"score": "outlier", "num_bins": 50}, ValueError, "`num_bins` is not for the score 'outlier'"),
+        (reference, {"score": "distance", "contrast": MIXED}, ValueError, "`contrast` is not for the score 'distance'"),
+        (reference, {"score": "outlier"}, TypeError, "to be a LayerGaussianDNA or images, but got HistogramDNA"),
+        (PHOTOS[0], {"score": "outlier", "feature": extractor}, RuntimeError, "More than one image is required in the"),
+        (PHOTOS, {"score": "local", "feature": DNAExtractor("properties")}, ValueError, "but there is none among prop"),
     ):
-        rank(MIXED, reference, score="outlier")
-    with pytest.raises(RuntimeError, match="More than one image is required in the reference"):
-        rank(MIXED, PHOTOS[0], DNAExtractor(layers=LAYERS), score="outlier")
-    with pytest.raises(ValueError, match="takes a layer with a grid of positions, but there is none among properties"):
-        rank(MIXED, PHOTOS, DNAExtractor("properties"), score="local")
+        with pytest.raises(error, match=message):
+            rank(MIXED, side, **options)

@@ -2,9 +2,7 @@
 
 A tile is a block of neurons by positions of one image: copied along the contiguous axis, since a copy prefetches many
 cache lines, then binned together, then counted. Arrays are indexed, not sliced: a slice is counted as a reference.
-
-All is in this file, since numba caches code by the file of a function. Threads are Python's: numba's own can't be used
-by two threads at once, or break in a forked worker of a loader.
+Threads are Python's: numba's own can't be used by two threads at once, or break in a forked worker of a loader.
 """
 
 from __future__ import annotations
@@ -253,14 +251,21 @@ def _sum(values: Any, begin: Any, size: Any) -> Any:
 def _sum_positions(sums: Any, task: Any) -> None:
     """Write the sums over positions of each image to ``sums``, zeros of shape ``(B, n)``."""
     for image in range(len(task.origins)):
+        origin, target = task.origins[image], sums[image]
         for j in range(task.end if task.along_neurons else task.begin, task.end):
-            origin = task.origins[image] + j * task.neuron_stride
-            sums[image, j] = _sum(task.memory, origin, task.positions)
-        target = sums[image]
-        for position in range(task.positions if task.along_neurons else 0):
-            origin = task.origins[image] + position * task.stride
+            target[j] = _sum(task.memory, origin + j * task.neuron_stride, task.positions)
+        # sums of four positions at a time are written once
+        whole = task.positions // 4 * 4 if task.along_neurons else 0
+        for position in range(0, whole, 4):
+            a = origin + position * task.stride
+            b, c, d = a + task.stride, a + 2 * task.stride, a + 3 * task.stride
             for j in range(task.begin, task.end):
-                target[np.uint64(j)] += np.float64(task.memory[np.uint64(origin + j)])
+                first = np.float64(task.memory[np.uint64(a + j)]) + np.float64(task.memory[np.uint64(b + j)])
+                second = np.float64(task.memory[np.uint64(c + j)]) + np.float64(task.memory[np.uint64(d + j)])
+                target[np.uint64(j)] += first + second
+        for position in range(whole, task.positions if task.along_neurons else 0):
+            for j in range(task.begin, task.end):
+                target[np.uint64(j)] += np.float64(task.memory[np.uint64(origin + position * task.stride + j)])
 
 
 def add_counts_by_key_(counts: Tensor, parts: Parts, bins: Bins, rows: Tensor, keys: Tensor) -> None:

@@ -6,19 +6,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from torchmetrics_dna.binning.layouts import chunks, in_memory_order, placed
+from torchmetrics_dna.binning.layouts import chunks, in_memory_order
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.binning.bins import Bins
     from torchmetrics_dna.binning.layouts import Parts
-
-
-def add_counts_(counts: Tensor, parts: Parts, bins: Bins, accepted: Tensor | None = None) -> None:
-    """Implement :func:`torchmetrics_dna.binning.add_counts_`, without its check of finite activations."""
-    for columns, layer in placed(parts):
-        add_layer_(counts[columns], layer, bins.take(columns), accepted)
 
 
 def add_layer_(counts: Tensor, layer: Tensor, bins: Bins, accepted: Tensor | None = None) -> None:

@@ -66,16 +66,15 @@ _CHUNK = 1 << 18  # values at a time: 2 MiB of float64
 _DEVICE_CHUNK = 1 << 22  # values at a time on a device, to amortize launches: 32 MiB
 
 
-def chunks(activations: Tensor, least: int = 1, size: int | None = None) -> Iterator[tuple[slice, Tensor]]:
+def chunks(activations: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Yield views ``(neurons, images, positions)`` of ``(B, n, *positions)``, each with the slice of its neurons.
 
-    A chunk has all images of its neurons, or a part of the images of one neuron that is too large. The size of an image
-    of a neuron is its number of positions, at least ``least``; that of a chunk is at most ``size``.
+    A chunk has all images of its neurons, or a part of the images of one neuron that is too large.
     """
-    size = size or (_CHUNK if activations.device.type == "cpu" else _DEVICE_CHUNK)
+    size = _CHUNK if activations.device.type == "cpu" else _DEVICE_CHUNK
     images, neurons = activations.shape[:2]
     by_neuron = activations.flatten(2).transpose(0, 1) if activations.ndim > 2 else activations.T[..., None]
-    positions = max(least, by_neuron.shape[2], 1)
+    positions = max(1, by_neuron.shape[2])
     rows = max(1, size // (max(1, images) * positions))
     batch = max(1, images if rows > 1 else size // positions)
     for row in range(0, neurons, rows):

@@ -5,15 +5,11 @@ from typing import Annotated
 
 import typer
 
-from torchmetrics_dna.cli.compare import compare, demo
-from torchmetrics_dna.cli.diff import diff
-from torchmetrics_dna.cli.extractors import extractors
-from torchmetrics_dna.cli.files import convert, info, make, merge
+from torchmetrics_dna.cli.compare import compare, demo, diff
+from torchmetrics_dna.cli.files import convert, info, make, merge, ranges
 from torchmetrics_dna.cli.help import Command, Commands
 from torchmetrics_dna.cli.monitor import monitor
-from torchmetrics_dna.cli.ranges import changes, ranges
 from torchmetrics_dna.cli.rank import rank
-from torchmetrics_dna.cli.report import report
 from torchmetrics_dna.version import __version__
 
 app = typer.Typer(
@@ -41,11 +37,10 @@ def main(
     """Visual DNA: compare image sets neuron by neuron."""
 
 
-# each with an example; the first six are what most people need
+# each with an example; the first five are what most people need
 _FIRST: dict[Callable[..., None], str] = {
     demo: "torchmetrics-dna demo -o demo.png",
-    compare: "torchmetrics-dna compare photos/ generated/",
-    report: "torchmetrics-dna report photos/ generated/ -o report.html",
+    compare: "torchmetrics-dna compare photos/ generated/ -o report.html",
     rank: "torchmetrics-dna rank generated/ --reference photos/ --plot sheet.png",
     make: "torchmetrics-dna make photos/ -o photos.dna.npz --num-folds 20",
     monitor: "torchmetrics-dna monitor photos.dna.npz camera/ --window 100",
@@ -56,8 +51,6 @@ _MORE: dict[Callable[..., None], str] = {
     info: "torchmetrics-dna info photos.dna.npz",
     convert: "torchmetrics-dna convert official.json photos.dna.npz",
     ranges: "torchmetrics-dna ranges photos/ generated/ -o both.ranges.json",
-    changes: "torchmetrics-dna changes photos/ -o photos.changes.npz",
-    extractors: "torchmetrics-dna extractors",
 }
 for commands, title in ((_FIRST, "Commands"), (_MORE, "More")):
     for command, example in commands.items():

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import shlex
+from inspect import signature
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from rich.text import Text
+import typer
 
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import (
     PROCESSES,
     check_figure,
     check_sources,
-    listing,
-    numbers,
     out,
     print_unreadable,
     progress,
@@ -23,44 +22,32 @@ from torchmetrics_dna.cli.console import (
     talk,
 )
 from torchmetrics_dna.cli.gates import check_gates
-from torchmetrics_dna.cli.measuring import measures_images, showing_progress
 from torchmetrics_dna.cli.output import (
     Format,
     FormatOption,
     Printout,
     ResultFile,
     format_for,
-    terminal_tables,
     write,
 )
 from torchmetrics_dna.extras import require
-from torchmetrics_dna.files.visible import number, p_in_words
+from torchmetrics_dna.files.visible import images_in_words
 
 if TYPE_CHECKING:
-    from rich.table import Table as RichTable
-
     from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.comparisons.comparisons import Comparisons
 
-_OF_A_MATRIX = ("feature", "layers", "metrics", "num_bins", "ranges", "neuron_weights", "reading")
-_USUAL = {"num_folds": 20, "confidence": 0.95}
+_PAGE = (".html", ".htm")
 _WIDE = 10  # sets; a full matrix of more is too wide for a terminal
 _DEMO_SETS = 9  # degraded copies; counted without torch, so that the first line comes at once
 
 
-@measures_images("num_bins", "ranges", "properties", "crop", "fps", "on")
+@o.measures_images(*o.OF_SOME)
 def compare(
     a: o.SideA,
     b: o.SideB,
     more: o.MoreSides = None,
-    metrics: o.AllMetrics = None,
-    neuron_weights: o.NeuronWeightsFile = None,
-    num_folds: Annotated[int, o.statistic_option("Folds of images for intervals and tests; 0 for neither.")] = 20,
-    groups: o.Groups = None,
-    pairs: o.Pairs = None,
-    confidence: o.Confidence = 0.95,
-    changes: o.ChangesFile = None,
     by: Annotated[
         str | None,
         o.statistic_option(
@@ -82,23 +69,20 @@ def compare(
         bool, o.output_option("Exit with code 1 if the test finds a difference.", "--fail-if-different")
     ] = False,
     form: FormatOption = None,
-    output: ResultFile = None,
+    output: Annotated[
+        Path | None,
+        o.output_option("Write to this file: .txt, .json, .csv, .md or .tex; .html for a page.", "-o", "--output"),
+    ] = None,
     **options: Any,
 ) -> None:
     """Compare two image sets, or DNAs of them; or the first with each of several."""
-    options |= {
-        "metrics": o.names(metrics),
-        "neuron_weights": neuron_weights,
-        "changes": changes,
-        "confidence": confidence,
-        "num_folds": num_folds or None,
-        "groups": groups,
-        "pairs": pairs and pairs.pairs,
-    }
     check_sources(a, b, *(more or ()))
-    form = format_for(form, output)
+    page = output if form is None and output is not None and output.suffix.lower() in _PAGE else None
+    form = format_for(form, output, also=_PAGE)
     if by is not None and more:
         raise ValueError("Option --by is for two sets; leave it out, or compare each pair by itself")
+    if page is not None and (more or by is not None or every):
+        raise ValueError("A page is of two sets as a whole; leave out others, --by and --all, or give another ending")
     if plot is not None:
         if by is not None:
             raise ValueError("Option --plot is for whole sets; leave it out, or leave out --by")
@@ -111,28 +95,36 @@ def compare(
             from torchmetrics_dna.dna.distances import check_distances
 
             check_distances(options["metrics"], f"Option {name}")
+    limits = {"fail_above": fail_above, "fail_unless_below": fail_unless_below}
     if every:
-        gates = {
-            "fail_above": fail_above,
-            "fail_unless_below": fail_unless_below,
-            "fail_if_different": fail_if_different,
-        }
-        _compare_all([a, b, *(more or ())], options | {"by": by} | gates, plot, form, output)
+        gates = [name for name, limit in limits.items() if limit is not None]
+        own = ["by"] * (by is not None) + gates + ["fail_if_different"] * fail_if_different
+        _compare_all([a, b, *(more or ())], options, own, plot, form, output)
         return
     from torchmetrics_dna.comparisons.compare import compare as compare_sets
     from torchmetrics_dna.comparisons.comparisons import by_name
 
-    sides: Any = by_name([b, *more]) if more else b
-    with showing_progress(options) as packed:
-        compared: Any = compare_sets(a, sides, by=by, distributed=PROCESSES > 1, **packed)
-    write(output_of(compared), form, output)
+    compared: Any
+    with o.showing_progress(options) as shown:
+        if page is None:
+            sets: Any = by_name([b, *more]) if more else b
+            compared = compare_sets(a, sets, by=by, distributed=PROCESSES > 1, **shown)
+        else:
+            from torchmetrics_dna.reporting import report
+
+            compared = report(a, b, page, distributed=PROCESSES > 1, **shown)
+    if page is None:
+        write(output_of(compared), form, output)
+    else:
+        for sentence in (compared.verdict, *compared.explain().property_sentences):
+            out.print(sentence)
+        talk.print(f"The page is in {page}", soft_wrap=True)
     _comment(compared)
     _draw(compared, plot)
-    if not more and by is None and form is Format.TEXT:
+    if not more and by is None and page is None and form is Format.TEXT:
         _say_what_next(compared, a, b)
     by_set = compared if more or by else {compared.names[1]: compared}
-    limits = {"fail_above": fail_above, "fail_unless_below": fail_unless_below}
-    check_gates(by_set, 1 - confidence, **limits, fail_if_different=fail_if_different)
+    check_gates(by_set, 1 - options["confidence"], **limits, fail_if_different=fail_if_different)
 
 
 def output_of(compared: Comparison | Comparisons | ClassComparisons) -> Printout:
@@ -147,45 +139,12 @@ def output_of(compared: Comparison | Comparisons | ClassComparisons) -> Printout
 def _of_two(result: Comparison) -> Printout:
     from torchmetrics_dna.reporting.findings import layers_table, neurons_table
 
+    tables = [result.table]
+    if not result.same_images:
+        tables += [layers_table(result)] if result.of_grain("neuron", "layer") else []
+        tables += [neurons_table(result)] if result.of_grain("neuron") else []
     sentences = [result.verdict, *result.explain().property_sentences] if result.verdict else []
-    tables = [layers_table(result)] if result.of_grain("neuron", "layer") else []
-    tables += [neurons_table(result)] if result.of_grain("neuron") else []
-    tables = [] if result.same_images else tables
-    text = [*sentences, *[""][: len(sentences)], _summary(result), *terminal_tables(tables)]
-    return Printout(result.to_dict, result.rows, sentences, [result.table, *tables], text)
-
-
-def _summary(result: Comparison) -> RichTable:
-    """Return the main figures of a comparison as a table."""
-    from torchmetrics_dna.functional.permutation import SIGNIFICANT
-
-    figures: list[tuple[str, float | str | None, str]] = []
-    for name, distance in result.items():
-        figures.append((name, distance.value, result.about(distance)))
-        if evidence := distance.evidence:
-            interval, p = evidence.interval, distance.p_value
-            if interval is not None:
-                sure = f"{interval.level} interval {interval.ends}"
-                figures.append(("  without noise", distance.overall.debiased_shown, sure))
-            if p is not None:
-                about = f"95 % of equal sets below {number(evidence.null_high)}; {p_in_words(p)}"
-                if (
-                    p <= SIGNIFICANT
-                    and distance.value <= (evidence.null_high or 0)
-                    and distance.distance.grain == "neuron"
-                ):
-                    about += " for the clearest layer or neuron"  # which the mean over all neurons need not show
-                figures.append(("  by chance", evidence.null, about))
-    values = numbers([value for _, value, _ in figures])
-    rows: list[tuple[str, str | Text, str]] = [
-        (name, Text(value, "" if name.startswith(" ") else "bold"), what)
-        for (name, _, what), value in zip(figures, values, strict=True)
-    ]
-    where = f"in {' and '.join(result.names)}" + ", as pairs" * result.paired
-    rows.append(("images", " and ".join(str(n or "unknown") for n in result.num_images.values()), where))
-    ranges = f", ranges {result.ranges}" if result.ranges else ""
-    rows.append(("extractor", result.extractor, f"{result.neurons.total:,} neurons{ranges}"))
-    return listing(rows)
+    return Printout(result.to_dict, result.rows, sentences, tables)
 
 
 def _comment(compared: Any) -> None:
@@ -209,20 +168,20 @@ def _draw(compared: Any, plot: Path | None) -> None:
 
 
 def _compare_all(
-    sets: list[str], options: dict[str, Any], plot: Path | None, form: Format, output: Path | None
+    sets: list[str], options: dict[str, Any], own: list[str], plot: Path | None, form: Format, output: Path | None
 ) -> None:
-    """Compare all sets with each other."""
+    """Compare all sets with each other; ``own`` are given options that a matrix does not take."""
+    require("scipy", "plot")
+    o.known(o.METRICS, options["metrics"])
     from torchmetrics_dna.comparisons import matrix
 
-    require("scipy", "plot")
-    arguments = {name: options.pop(name) for name in _OF_A_MATRIX}
-    are_set = [name for name, value in options.items() if value is not None and value is not False]  # 0 is set, too
-    if others := [name for name in are_set if options[name] != _USUAL.get(name)]:
+    takes = signature(matrix).parameters
+    others = [*own, *(name for name in options if name not in takes and options[name] != o.USUAL[name])]
+    if others:
         name = others[0].replace("_", "-")
         raise ValueError(f"Option --{name} is for sets against one reference; leave it out, or leave out --all")
-    o.known_metrics(",".join(arguments["metrics"]) if arguments["metrics"] else None)
-    with showing_progress(arguments) as packed:
-        distances = matrix(sets, distributed=PROCESSES > 1, **packed)
+    with o.showing_progress({name: options[name] for name in options if name in takes}) as shown:
+        distances = matrix(sets, distributed=PROCESSES > 1, **shown)
     table = distances.table
     columns, cells = (_near if len(table.rows) > _WIDE else _numbered)(table)
     text = [distances.verdict, "", rich_table(columns, cells, table.title), *table.notes]
@@ -249,6 +208,37 @@ def _near(table: Any) -> tuple[list[str], list[list[Any]]]:
         mean = sum(value for value, _ in others) / len(others)
         cells.append([name, images, names[nearest], near, names[furthest], far, mean])
     return ["set", "images", "nearest", "distance", "furthest", "distance", "mean of all"], cells
+
+
+@o.measures_images("num_folds")
+def diff(
+    old: Annotated[str, typer.Argument(metavar="OLD", help="The version before; images that have an index.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The version now.")],
+    fail_if_different: Annotated[
+        bool,
+        o.output_option("Exit with code 1 if an image was added, removed or edited.", "--fail-if-different"),
+    ] = False,
+    form: FormatOption = None,
+    output: ResultFile = None,
+    **options: Any,
+) -> None:
+    """List the images added, removed and edited between two versions of a data set, and say how they differ."""
+    from torchmetrics_dna.comparisons import diff as compare_versions
+
+    check_sources(old, new)
+    form = format_for(form, output)
+    if PROCESSES > 1:
+        raise ValueError("Versions are compared by one process, but torchrun has started several; leave it out")
+    with o.showing_progress(options) as shown:
+        versions = compare_versions(old, new, **shown)
+    columns = "change", "image", "before"
+    tables = [versions.table]
+    write(Printout(versions.to_dict, versions.rows, versions.sentences, tables, columns=columns), form, output)
+    print_unreadable(versions.unreadable)
+    if fail_if_different and (versions.added or versions.removed or versions.edited):
+        added = images_in_words(len(versions.added))
+        talk.print(f"Failed: {added} added, {len(versions.removed):,} removed, {len(versions.edited):,} edited.")
+        raise typer.Exit(1)
 
 
 def demo(
@@ -292,5 +282,5 @@ def _say_what_next(result: Comparison, a: str, b: str) -> None:
     which = "most like A" if is_dna_path(a) else "off"  # a DNA of histograms does not say how far its images are apart
     a, b = map(shlex.quote, (a, b))
     talk.print()
-    talk.print(f"What differs, in pictures: torchmetrics-dna report {a} {b} -o report.html", soft_wrap=True)
+    talk.print(f"What differs, in pictures: torchmetrics-dna compare {a} {b} -o page.html", soft_wrap=True)
     talk.print(f"Which images of B are {which}: torchmetrics-dna rank {b} --reference {a}", soft_wrap=True)

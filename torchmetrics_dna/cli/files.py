@@ -1,7 +1,8 @@
-"""Commands that make and handle DNA files."""
+"""Commands that make and handle files: DNAs, and activation ranges; and the list of extractors."""
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -9,6 +10,7 @@ import typer
 
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import (
+    PROCESSES,
     check_output,
     check_sources,
     interrupted,
@@ -17,12 +19,21 @@ from torchmetrics_dna.cli.console import (
     rich_table,
     talk,
 )
-from torchmetrics_dna.cli.measuring import measures_images, showing_progress
 from torchmetrics_dna.cli.output import FormatOption, Printout, ResultFile, format_for, write
 from torchmetrics_dna.files.tables import Table
-from torchmetrics_dna.files.visible import in_words
+from torchmetrics_dna.files.visible import images_in_words, in_words
 
-File = Annotated[str, typer.Argument(metavar="FILE", help="A DNA file: ours, official, or hub:OWNER/REPO/path.")]
+
+class Rule(Enum):
+    """Rule that derives histogram bounds from activation ranges."""
+
+    WIDEN = "widen"
+    SCALE = "scale"
+
+
+_SOURCES = "Folders, and files of images as for compare; also .json of earlier ranges."
+_FILE = "A DNA file: ours, official, or hub:OWNER/REPO/path."
+File = Annotated[str, typer.Argument(metavar="FILE", help=_FILE)]
 Files = Annotated[list[str], typer.Argument(metavar="FILES", help="DNA files of one kind and one extractor.")]
 Converted = Annotated[
     Path, typer.Argument(metavar="OUTPUT", help="A file of ours; the stem of official ones; or an .npz for FID.")
@@ -34,15 +45,14 @@ KeptFolds = Annotated[
 AttachedRanges = Annotated[str | None, o.option("File of activation ranges, for official files, which have none.")]
 
 
-@measures_images("num_bins", "ranges", "properties", "crop", "fps", "on")
+@o.measures_images("num_bins", "ranges", "crop", "fps", "on", "groups")
 def make(
     images: o.Images,
     output: o.Written,
     kind: Kinds = "histogram",
     num_folds: KeptFolds = 0,
-    groups: o.Groups = None,
     resume: Annotated[bool, o.option("Resume from the finished parts of an interrupted run.", "--resume")] = False,
-    notes: Annotated[str, o.option("A remark to keep in the file.")] = "",
+    notes: Annotated[str, o.option("A remark to keep in the file.", rare=True)] = "",
     **options: Any,
 ) -> None:
     """Write the DNA of an image set to a file, or one for each kind."""
@@ -56,8 +66,8 @@ def make(
     for path in output_paths(output, kinds).values() if len(kinds) > 1 else ():
         check_output(path, ".npz")
     try:
-        with showing_progress(options) as packed:
-            arguments = Arguments(num_folds=num_folds or None, groups=groups, **packed)
+        with o.showing_progress(options) as shown:
+            arguments = Arguments(num_folds=num_folds or None, **shown)
             paths, unreadable = make_files(images, output, kinds, arguments, resume=resume, notes=notes)
     except BaseException as err:
         if interrupted(err) and (folder := parts_folder(output)).is_dir():
@@ -78,11 +88,21 @@ def merge(files: Files, output: o.Written) -> None:
     talk.print(f"{output}: {merged!r}")
 
 
-def info(file: File, form: FormatOption = None, output: ResultFile = None) -> None:
-    """Say what a DNA file holds, after checking that it is whole."""
+def info(
+    file: Annotated[
+        str | None, typer.Argument(metavar="FILE", help=f"{_FILE} Without one, the named extractors are listed.")
+    ] = None,
+    form: FormatOption = None,
+    output: ResultFile = None,
+) -> None:
+    """Say what a DNA file holds, after checking that it is whole; or which extractors there are."""
+    form = format_for(form, output)
+    if file is None:
+        write(_extractors(), form, output)
+        talk.print("✓ is on this machine; the rest is downloaded on first use. Any timm model's name works, too.")
+        return
     from torchmetrics_dna.dna.load import describe
 
-    form = format_for(form, output)
     description = describe(file)
     records = [{"layer": layer, **values} for layer, values in description["layers"].items()]
     layers = Table(list(records[0]), [[*record.values()] for record in records], "Layers")
@@ -131,3 +151,67 @@ def _kinds(names: str) -> list[Any]:
         if kind not in get_args(Kind):
             raise ValueError(f"Option --kind expected to be of {', '.join(get_args(Kind))}, but got {kind!r}")
     return kinds
+
+
+@o.measures_images("crop")
+def ranges(
+    sources: Annotated[list[str], typer.Argument(metavar="IMAGES", help=_SOURCES)],
+    output: o.Written,
+    margin: Annotated[Rule, o.option("Rule by which bounds follow; scale is the official one.")] = Rule.WIDEN,
+    **options: Any,
+) -> None:
+    """Measure the activation ranges of image sets together, and write them to a .json file."""
+    check_sources(*sources)
+    check_output(output, ".json")
+    from torchmetrics_dna.images.addresses import writing
+    from torchmetrics_dna.jobs.measure_ranges import measure_ranges
+    from torchmetrics_dna.jobs.processes import rank
+    from torchmetrics_dna.neurons.ranges import ActivationRanges
+
+    inputs = [ActivationRanges.load(name) if name.endswith(".json") else name for name in sources]
+    with o.showing_progress(options) as shown:
+        measured = measure_ranges(inputs, margin=margin.value, distributed=PROCESSES > 1, **shown)
+    if rank() == 0:
+        with writing(output) as path:
+            measured.ranges.save(path)
+    talk.print(f"{output}: {measured.ranges!r}, {images_in_words(measured.num_images)}")
+    print_unreadable(measured.unreadable)
+
+
+def _extractors() -> Printout:
+    """Return a list of the named extractors, their weights and ranges, and what of these is on this machine."""
+    from torchmetrics_dna.extractors import PRESETS
+    from torchmetrics_dna.extractors.weights import is_here
+
+    descriptions, records = list[dict[str, Any]](), list[dict[str, Any]]()
+    for preset in PRESETS.values():
+        ranges = "packaged" if isinstance(preset.ranges, Path) else preset.ranges
+        here = {"weights": is_here(preset.weights), "ranges": ranges is not None and is_here(ranges)}
+        copied = {name: getattr(preset, name) for name in ("input_size", "resize", "mean", "std", "weights", "licence")}
+        descriptions.append(
+            {"name": preset.name, "layers": dict(preset.neurons), **copied, "ranges": ranges}
+            | {f"{name}_here": is_there for name, is_there in here.items()}
+        )
+        records.append(
+            {
+                "extractor": preset.name,
+                "layers": len(preset.neurons),
+                "neurons": sum(preset.neurons.values()),
+                "input": preset.input_size[0],
+                "weights": _place(preset.weights) + " ✓" * here["weights"],
+                "ranges": _place(ranges) + " ✓" * here["ranges"],
+                "licence": preset.licence,
+            }
+        )
+    table = Table(list(records[0]), [[*record.values()] for record in records], "Extractors")
+    text = [rich_table(table.header, table.rows, table.title, compact=True)]  # 80 columns wide
+    return Printout(lambda: descriptions, lambda: records, [], [table], text)
+
+
+def _place(source: str | None) -> str:
+    """Abbreviate the source of a file: the owner of a repository on the hub, or the host of an address."""
+    if source is None:
+        return "-"
+    if source.startswith("hub:"):
+        return source.removeprefix("hub:").split("/")[0]
+    return ".".join(source.split("/")[2].split(".")[-2:]) if "://" in source else "packaged"

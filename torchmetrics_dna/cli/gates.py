@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from torchmetrics_dna.cli.console import talk
-from torchmetrics_dna.files.visible import number, p_in_words
+from torchmetrics_dna.files.visible import number, p_figure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,7 +69,7 @@ def _not_near(compared: Mapping[str, Comparison], limit: float, level: float) ->
         p_values[name] = p
     lines = {
         name: f"{distance} without noise of {name} is {number(compared[name][distance].overall.debiased_shown)};"
-        f" that it is {limit:g} or more has {p_in_words(p)}"
+        f" that it is {limit:g} or more has {p_figure(p, 'p')}"
         for name, p in p_values.items()
     }
     failed = [f"Failed: {lines[name]}, above {level:g}." for name, p in p_values.items() if p > level]
@@ -111,7 +111,7 @@ def _different(compared: Mapping[str, Comparison], level: float) -> list[str]:
         )
     corrected = holm({name: comparison.p_value for name, comparison in compared.items()})
     p = {name: value for name, value in corrected.items() if value is not None}
-    p_texts = {name: f"p{' (Holm)' * (count > 1)} {p_in_words(value).removeprefix('p ')}" for name, value in p.items()}
+    p_texts = {name: p_figure(value, "p (Holm)" if count > 1 else "p") for name, value in p.items()}
     smallest = min(p, key=p.__getitem__)
     failed = [f"Failed: {name} differs, {p_texts[name]}, at or below {level:g}." for name in p if p[name] <= level]
     passed = (

@@ -9,24 +9,23 @@ import typer
 
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import PROCESSES, check_figure, check_sources, talk
-from torchmetrics_dna.cli.measuring import measures_images
 from torchmetrics_dna.cli.output import FormatOption, ResultFile, format_for, writing_lines
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.monitor import Window
 
 
-@measures_images("properties", "fps")
+@o.measures_images("fps")
 def monitor(
     reference: Annotated[str, typer.Argument(metavar="REFERENCE", help=o.SIDE)],
     images: o.Images,
     window: Annotated[int, o.option("Images in a window.")] = 500,
-    learn: Annotated[int, o.statistic_option("Windows from which to learn what is usual.")] = 20,
+    learn: Annotated[int, o.statistic_option("Windows from which to learn what is usual.", rare=True)] = 20,
     in_order: Annotated[
         bool,
         o.option("Take images of a folder or file as they stand there: their order is that of time.", "--in-order"),
     ] = False,
-    level: Annotated[float, o.statistic_option("Chance of a false alarm, however long the stream.")] = 0.05,
+    level: Annotated[float, o.statistic_option("Chance of a false alarm, however long the stream.", rare=True)] = 0.05,
     plot: Annotated[Path | None, o.output_option("Draw all windows, at the end.")] = None,
     fail_if_changed: Annotated[
         bool, o.output_option("Stop with code 1 as soon as the stream has changed.", "--fail-if-changed")

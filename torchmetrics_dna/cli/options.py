@@ -1,15 +1,25 @@
-"""Arguments shared by several commands."""
+"""Options shared by several commands; those that measure images take what the Python functions take."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from dataclasses import fields, replace
 from enum import Enum
-from functools import partial
+from functools import partial, wraps
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from torchmetrics_dna.cli.console import progress
+from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.files.visible import plain_name, unknown_metrics
+from torchmetrics_dna.images.reading import Reading
+from torchmetrics_dna.jobs.arguments import Arguments
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 METRICS = ("dna-emd", "dna-fd", "fd", "kid", "mind", "cmmd", "precision", "recall", "density", "coverage")
 PROTOCOLS = ("fid", "kid", "is", "sfid", "precision", "recall", "fd-dinov2", "fd-dinov2-edm2", "cmmd")
@@ -28,11 +38,6 @@ class Partner(Enum):
     ORDER = "order"
     NAME = "name"
 
-    @property
-    def pairs(self) -> bool | str:
-        """Argument ``pairs`` of Python functions."""
-        return self is Partner.ORDER or self.value
-
 
 def option(text: str, *names: str, group: str | None = None, rare: bool = False, **settings: Any) -> Any:
     """Make an option with this help text, in a group; a rare one is shown by ``--help-all`` alone."""
@@ -44,21 +49,22 @@ image_option, network_option, statistic_option, output_option, machine_option = 
 )
 
 
-def known_metrics(metrics: str | None) -> str | None:
-    """Return the metrics if all are distances; ValueError, naming the distances there are, if not."""
-    return _known(metrics, METRICS)
+def names(text: str | None) -> list[str] | None:
+    """Split a comma-separated list."""
+    return None if text is None else [name.strip() for name in text.split(",")]
 
 
-def known_or_published(metrics: str | None) -> str | None:
+def known_metrics(metrics: str | None) -> list[str] | None:
     """Return the metrics if all are distances or published metrics; ValueError if not."""
-    return _known(metrics, tuple(dict.fromkeys((*METRICS, *PROTOCOLS))))
+    return known((*METRICS, *PROTOCOLS), names(metrics))
 
 
-def _known(metrics: str | None, allowed: tuple[str, ...]) -> str | None:
+def known(allowed: tuple[str, ...], metrics: list[str] | None) -> list[str] | None:
+    """Return the metrics if all are allowed; ValueError, naming those that are, if not."""
     plain = set(map(plain_name, (*allowed, "dna-frechet")))
-    unknown = [name for name in names(metrics) or () if plain_name(name) not in plain]
+    unknown = [name for name in metrics or () if plain_name(name) not in plain]
     if unknown:  # told here, since the registry of distances takes seconds to load
-        raise ValueError(unknown_metrics(unknown, allowed))
+        raise ValueError(unknown_metrics(unknown, dict.fromkeys(allowed)))
     return metrics
 
 
@@ -92,95 +98,139 @@ MoreSides = Annotated[
     typer.Argument(metavar="C", help="More sets; A is compared with each of B, C and so on.", show_default=False),
 ]
 Images = Annotated[str, typer.Argument(metavar="IMAGES", help=_IMAGES)]
-Output = Annotated[Path, output_option("The file to write.", "-o", "--output")]
 Written = Annotated[str, output_option("The file to write, also at an address.", "-o", "--output")]
-Feature = Annotated[
-    str | None,
-    network_option(
-        "Extractor: a preset, or a timm model's name. [default: efficientnet_lite0, or that of a given DNA]",
-    ),
-]
-Layers = Annotated[str | None, network_option("Layers, separated by commas. [default: the extractor's]")]
-NumBins = Annotated[
-    int | None,
-    network_option("Bins of each neuron's histogram. [default: 1000, or those of a given DNA]", rare=True),
-]
-Ranges = Annotated[
-    str | None, network_option("File of activation ranges, or auto. [default: packaged, else auto]", rare=True)
-]
-Properties = Annotated[
-    bool | None,
-    network_option("Watch sharpness, noise, size and other properties of images, too.", "--properties"),
-]
-WeightsPath = Annotated[Path | None, network_option("Local file of the extractor's weights.", rare=True)]
-CropOption = Annotated[
-    Crop | None, image_option("Cut out of images before they are resized. [default: none]", rare=True)
-]
-Column = Annotated[
-    str | None,
-    image_option(
-        "Where images are in datasets' rows, .parquet, .npz and samples of a .tar. [default: it is found]",
-        rare=True,
-    ),
-]
-Fps = Annotated[float | None, image_option("Frames of a video to take for each second. [default: all]", rare=True)]
-SkipUnreadable = Annotated[
-    bool, image_option("Leave out, and name at the end, images that can't be read.", "--skip-unreadable")
-]
-BatchSize = Annotated[int, machine_option("Images in a batch.")]
-NumWorkers = Annotated[
-    int | None,
-    machine_option("Processes that decode images. [default: one for each core that may be used, up to 8]", rare=True),
-]
-Device = Annotated[
-    str | None, machine_option("Such as cpu or cuda:1. [default: CUDA if there is one]", callback=known_device)
-]
-On = Annotated[
-    str | None,
-    machine_option(
-        "Measure on other machines: ray, or ray://HOST:PORT; ?actors=8&gpus=1 may follow.",
-        rare=True,
-    ),
-]
-Metrics = Annotated[
-    str | None,
-    statistic_option(
-        f"Any of {', '.join(METRICS)}, with commas. [default: dna-emd,dna-fd, or what DNAs allow]",
-        callback=known_metrics,
-    ),
-]
-AllMetrics = Annotated[
-    str | None,
-    statistic_option(
-        f"Any of {', '.join(METRICS)}, with commas. Without --feature and --layers, {', '.join(PROTOCOLS)} are as"
-        " published, by networks of their own. [default: dna-emd,dna-fd, or what DNAs allow]",
-        callback=known_or_published,
-    ),
-]
-NeuronWeightsFile = Annotated[
-    str | None,
-    statistic_option("File of neuron weights, which NeuronWeights.save writes.", rare=True),
-]
-ChangesFile = Annotated[
-    str | None,
-    statistic_option(
-        "Dictionary of changes, from the command changes. [default: packaged, if there is one]",
-        rare=True,
-    ),
-]
-Groups = Annotated[
-    str | None,
-    statistic_option(
-        "Which images belong together: folder, or prefix:REGEX of their names. [default: equal ones]",
-    ),
-]
-Pairs = Annotated[
-    Partner | None,
-    statistic_option("Images of A and B correspond, by their order or their names."),
-]
-Confidence = Annotated[float, statistic_option("Level of the confidence intervals.", rare=True)]
+
+# by the names of Python's arguments
+_SHARED: dict[str, Any] = {
+    "feature": Annotated[
+        str | None,
+        network_option(
+            "Extractor: a preset, or a timm model's name. [default: efficientnet_lite0, or that of a given DNA]"
+        ),
+    ],
+    "layers": Annotated[
+        str | None, network_option("Layers, separated by commas. [default: the extractor's]", callback=names)
+    ],
+    "num_bins": Annotated[
+        int | None,
+        network_option("Bins of each neuron's histogram. [default: 1000, or those of a given DNA]", rare=True),
+    ],
+    "ranges": Annotated[
+        str | None, network_option("File of activation ranges, or auto. [default: packaged, else auto]", rare=True)
+    ],
+    "weights_path": Annotated[Path | None, network_option("Local file of the extractor's weights.", rare=True)],
+    "crop": Annotated[
+        Crop | None, image_option("Cut out of images before they are resized. [default: none]", rare=True)
+    ],
+    "properties": Annotated[
+        bool | None,
+        network_option("Watch sharpness, noise, size and other properties of images, too.", "--properties", rare=True),
+    ],
+    "column": Annotated[
+        str | None,
+        image_option(
+            "Where images are in datasets' rows, .parquet, .npz and samples of a .tar. [default: it is found]",
+            rare=True,
+        ),
+    ],
+    "fps": Annotated[
+        float | None, image_option("Frames of a video to take for each second. [default: all]", rare=True)
+    ],
+    "skip_unreadable": Annotated[
+        bool,
+        image_option("Leave out, and name at the end, images that can't be read.", "--skip-unreadable", rare=True),
+    ],
+    "batch_size": Annotated[int, machine_option("Images in a batch.", rare=True)],
+    "num_workers": Annotated[
+        int | None,
+        machine_option(
+            "Processes that decode images. [default: one for each core that may be used, up to 8]", rare=True
+        ),
+    ],
+    "device": Annotated[
+        str | None, machine_option("Such as cpu or cuda:1. [default: CUDA if there is one]", callback=known_device)
+    ],
+    "on": Annotated[
+        str | None,
+        machine_option("Measure on other machines: ray, or ray://HOST:PORT; ?cpus=8&gpus=1 may follow.", rare=True),
+    ],
+    "metrics": Annotated[
+        str | None,
+        statistic_option(
+            f"Any of {', '.join(METRICS)}, with commas. Without --feature and --layers, {', '.join(PROTOCOLS)} are as"
+            " published, by networks of their own. [default: dna-emd,dna-fd, or what DNAs allow]",
+            callback=known_metrics,
+        ),
+    ],
+    "neuron_weights": Annotated[
+        str | None, statistic_option("File of neuron weights, which NeuronWeights.save writes.", rare=True)
+    ],
+    "num_folds": Annotated[
+        int, statistic_option("Folds of images for intervals and tests; 0 for neither.", callback=lambda n: n or None)
+    ],
+    "groups": Annotated[
+        str | None,
+        statistic_option("Which images belong together: folder, or prefix:REGEX of their names. [default: equal ones]"),
+    ],
+    "pairs": Annotated[
+        Partner | None, statistic_option("Images of A and B correspond, by their order or their names.")
+    ],
+    "confidence": Annotated[float, statistic_option("Level of the confidence intervals.", rare=True)],
+}
+# options that not all commands have which measure images
+OF_SOME = (
+    *("num_bins", "ranges", "crop", "fps", "on"),
+    *("metrics", "neuron_weights", "num_folds", "groups", "pairs", "confidence"),
+)
+_OF_ALL = _SHARED.keys() - {*OF_SOME}
+USUAL = {field.name: field.default for kind in (Arguments, Reading, Network) for field in fields(kind)}
 
 
-def names(layers: str | None) -> list[str] | None:
-    """Split a comma-separated list."""
-    return None if layers is None else [name.strip() for name in layers.split(",")]
+def measures_images(*more: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Replace ``**options`` of a command by shared options, which it gets as keyword arguments of Python functions.
+
+    Args:
+        more: Names of the options that this command has beside those that all have.
+
+    """
+
+    def with_options(command: Callable[..., None]) -> Callable[..., None]:
+        own = list(signature(command, eval_str=True).parameters.values())[:-1]
+
+        @wraps(command)
+        def run(**options: Any) -> None:
+            if options.get("on") is not None:
+                if options["device"] is not None:
+                    raise ValueError(
+                        f"Option --device is {options['device']!r}, but workers take the device that --on gives them;"
+                        " leave it out, or give '?gpus=0' for the CPU, '?gpus=1' for CUDA"
+                    )
+                options["device"] = "cpu"  # the network is pickled for workers
+            options |= {name: _plain(options[name]) for name in ("crop", "pairs") if name in options}
+            network, reading = (
+                {field.name: options.pop(field.name) for field in fields(kind) if field.name in options.keys() - apart}
+                for kind, apart in ((Network, {"layers"}), (Reading, set[str]()))
+            )
+            command(feature=Network(**network), reading=Reading(**reading), **options)
+
+        shared = [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=USUAL[name], annotation=annotation)
+            for name, annotation in _SHARED.items()
+            if name in _OF_ALL | {*more}
+        ]
+        run.__signature__ = signature(command).replace(parameters=[*own, *shared])  # type: ignore[attr-defined]
+        return run
+
+    return with_options
+
+
+def _plain(choice: Enum | None) -> bool | str | None:
+    """Return a choice as Python functions take it."""
+    return None if choice is None else choice is Partner.ORDER or str(choice.value)
+
+
+@contextmanager
+def showing_progress(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Show the progress of reading in this block; yields the options of a command with the callback for it."""
+    with progress() as report:
+        yield options | {"reading": replace(options["reading"], progress=report)}

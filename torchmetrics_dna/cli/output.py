@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import WIDE, Console, check_output, out, rich_table, talk
 from torchmetrics_dna.files.atomic import replacing
-from torchmetrics_dna.files.tables import Table, as_csv, escaped_markdown
+from torchmetrics_dna.files.tables import Table, as_csv, as_markdown
 from torchmetrics_dna.files.visible import ERRORS, strict_json, visible
 
 if TYPE_CHECKING:
@@ -65,13 +65,14 @@ class Printout:
     columns: Sequence[str] = ()
 
 
-def format_for(form: Format | None, path: Path | None, streamed: bool = False) -> Format:
+def format_for(form: Format | None, path: Path | None, streamed: bool = False, also: tuple[str, ...] = ()) -> Format:
     """Return the format of a result; check the file to write, and print if it will be replaced, before any work.
 
     Args:
         form: The format, if it is given.
         path: File to write, if it is given.
         streamed: Whether records are written one by one, which tables in Markdown and LaTeX do not allow.
+        also: More suffixes that are allowed, of files that the command writes by itself.
 
     Raises:
         FileNotFoundError: If the folder to write to does not exist.
@@ -79,8 +80,8 @@ def format_for(form: Format | None, path: Path | None, streamed: bool = False) -
 
     """
     if path is not None:
-        check_output(path, *(_SUFFIXES if form is None else ("",)))
-    form = form or (Format.TEXT if path is None else _SUFFIXES[path.suffix.lower()])
+        check_output(path, *((*_SUFFIXES, *also) if form is None else ("",)))
+    form = form or (Format.TEXT if path is None else _SUFFIXES.get(path.suffix.lower(), Format.TEXT))
     if streamed and form in (Format.MARKDOWN, Format.LATEX):
         raise ValueError(f"A stream is written line by line; give --format text, json or csv, but got {form.value}")
     return form
@@ -140,7 +141,6 @@ def _rendered(result: Printout, form: Format) -> str:
     if form is Format.CSV:
         return as_csv(result.records(), result.columns)
     if form is Format.MARKDOWN:
-        titled = [part for table in result.tables for part in (escaped_markdown(table.title), table.markdown()) if part]
-        return "\n\n".join([*map(escaped_markdown, result.sentences), *titled]) + "\n"
+        return as_markdown(result.sentences, result.tables)
     titled = [f"% {visible(table.title)}\n" * bool(table.title) + table.latex() for table in result.tables]
     return "\n\n".join(titled) + "\n"

@@ -15,14 +15,13 @@ from torchmetrics_dna.cli.console import (
     print_unreadable,
     talk,
 )
-from torchmetrics_dna.cli.measuring import measures_images, showing_progress
 from torchmetrics_dna.cli.output import FormatOption, Printout, ResultFile, format_for, write
 
 if TYPE_CHECKING:
     from torchmetrics_dna.singles.ranking import Ranking
 
 
-@measures_images("properties", "fps")
+@o.measures_images("fps", "neuron_weights")
 def rank(
     images: o.Images,
     reference: Annotated[
@@ -41,8 +40,7 @@ def rank(
     nearest: Annotated[
         str | None, o.option("Images, or a saved index: show each image's nearest among them, to find copies.")
     ] = None,
-    save_index: Annotated[Path | None, o.option("Save the index of --nearest (.features.npz).")] = None,
-    neuron_weights: o.NeuronWeightsFile = None,
+    save_index: Annotated[Path | None, o.option("Save the index of --nearest (.features.npz).", rare=True)] = None,
     top: Annotated[int | None, o.option("Show so many of the best ones only.", min=1)] = None,
     worst: Annotated[int | None, o.option("Show so many of the worst ones only.", min=1)] = None,
     plot: Annotated[Path | None, o.output_option("Draw a contact sheet, below images of the reference.")] = None,
@@ -71,10 +69,10 @@ def rank(
     from torchmetrics_dna.images.sources import open_indexed
     from torchmetrics_dna.singles.rank import rank as rank_images
 
-    options |= {"score": score, "contrast": contrast, "nearest": nearest, "neuron_weights": neuron_weights}
-    with showing_progress(options) as packed:
-        source = images if plot is None else open_indexed(images, "A contact sheet", packed["reading"])
-        ranking = rank_images(source, reference, distributed=PROCESSES > 1, **packed)
+    options |= {"score": score, "contrast": contrast, "nearest": nearest, "distributed": PROCESSES > 1}
+    with o.showing_progress(options) as shown:
+        source = images if plot is None else open_indexed(images, "A contact sheet", shown["reading"])
+        ranking = rank_images(source, reference, **shown)
     write(_output_of(ranking, reference, contrast, ranking.rows(top, worst)), form, output)
     for notice in ranking.notices:
         talk.print(notice)

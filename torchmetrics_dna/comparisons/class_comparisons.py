@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna.distance import Distance
+    from torchmetrics_dna.files.tables import Cell
     from torchmetrics_dna.images import Images
     from torchmetrics_dna.jobs.arguments import Arguments
     from torchmetrics_dna.jobs.job import Job, Split
@@ -87,29 +88,36 @@ class ClassComparisons(ManyComparisons):
     @property
     def table(self) -> Table:
         """The classes, furthest first, and all together."""
-        names = {result.distance.key: name for name, result in self.total.items()}
-        distance, p = self.distance, self.total[self.distance].p_value
-        records = [*self.rows(), self._row("all together", self.total, p, None)]
-        results = [*(self[name] for name in self.order), self.total]
-        tests = {
-            key: name
-            for key, name in {"p_holm": "p (Holm)", "q_value": "q"}.items()
-            if any(record[key] is not None for record in records)
+        names, distance = self.order, self.distance
+        results = [*(self[name] for name in names), self.total]
+        columns: dict[str, Sequence[Cell]] = {
+            "class": [*names, "all together"],
+            "images of A": [result.num_images["a"] for result in results],
+            "of B": [result.num_images["b"] for result in results],
+            **{name: [r[name].value if name in r else None for r in results] for name in self.total},
         }
-        has_folds = any(result[distance].interval for result in results)
-        header = ["class", "images of A", "of B", *names.values(), *["without noise"] * has_folds, *tests.values()]
-        rows: list[list[Any]] = [
-            [record["class"], record["images_a"], record["images_b"], *(record[key] for key in names)]
-            + [result[distance].overall.debiased_shown] * has_folds
-            + [p_figure(record[key]) for key in tests]
-            for record, result in zip(records, results, strict=True)
-        ]
-        return Table(header, rows, f"{len(self)} classes")
+        if any(result[distance].interval for result in results):
+            columns["without noise"] = [result[distance].overall.debiased_shown for result in results]
+        tests = {"p (Holm)": (self.p_holm, self.total[distance].p_value), "q": (self.q_values, None)}
+        for title, (of_classes, of_total) in tests.items():
+            values = [*(of_classes[name] for name in names), of_total]
+            if any(value is not None for value in values):
+                columns[title] = list(map(p_figure, values))
+        return Table(list(columns), list(zip(*columns.values(), strict=True)), f"{len(self)} classes")
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one record per class in plain types, furthest first."""
         p_holm, q_values = self.p_holm, self.q_values
-        return [self._row(name, self[name], p_holm[name], q_values[name]) for name in self.order]
+        return [
+            {
+                "class": name,
+                "images_a": self[name].num_images["a"],
+                "images_b": self[name].num_images["b"],
+                **self._record(self[name], p_holm[name]),
+                "q_value": q_values[name],
+            }
+            for name in self.order
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Return all results in plain types, ready for json."""
@@ -126,15 +134,6 @@ class ClassComparisons(ManyComparisons):
     @property
     def _distances(self) -> dict[str, Distance]:
         return {name: result.distance for name, result in self.total.items()}
-
-    def _row(self, name: str, comparison: Comparison, p_holm: float | None, q: float | None) -> dict[str, Any]:
-        return {
-            "class": name,
-            "images_a": comparison.num_images["a"],
-            "images_b": comparison.num_images["b"],
-            **self._record(comparison, p_holm),
-            "q_value": q,
-        }
 
     def __repr__(self) -> str:
         return f"ClassComparisons({len(self)} classes, furthest {self.order[0]})"

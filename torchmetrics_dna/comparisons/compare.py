@@ -90,10 +90,10 @@ def compare(
             raise ValueError("Argument `by` is for two sets; leave it out, or compare each pair by itself")
         if arguments.pairs:
             raise ValueError("Argument `pairs` is for whole sets; leave it out, or compare the classes one by one")
-        if (alone := only_published(arguments.metrics)) is not None and alone.protocol is not None:
+        for name, network in only_published(arguments.metrics):
             raise ValueError(
-                f"Argument `by` is for metrics of one network, but got {alone.name!r}; leave it out, or give the"
-                f" feature {alone.protocol.feature!r} and a distance"
+                f"Argument `by` is for metrics of one network, but got {name!r}; leave it out, or give the feature"
+                f" {network!r} and a distance"
             )
         return compare_classes(a, b, by, arguments)
     if sets is None:

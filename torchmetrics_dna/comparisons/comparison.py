@@ -20,7 +20,7 @@ from torchmetrics_dna.dna.explanation import (
 )
 from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.files.tables import Table
-from torchmetrics_dna.files.visible import number, p_figure, p_in_words
+from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, SIGNIFICANT, holm
 from torchmetrics_dna.plots import plot_layers
 
@@ -313,13 +313,31 @@ class Comparison(Results["Result"]):
 
     @property
     def table(self) -> Table:
-        """The distances, each with its interval and test."""
-        rows: list[list[Cell]] = []
+        """The distances, each with its interval and test; below them, of what they are."""
+        counts = " and ".join(f"{count:,}" if count else "unknown" for count in self.num_images.values())
+        ranges = f", ranges {self.ranges}" if self.ranges else ""
+        notes = [
+            f"{counts} images in {' and '.join(self.names)}{', as pairs' * self.paired}; {self.extractor},"
+            f" {self.neurons.total:,} neurons{ranges}"
+        ]
+        noise: dict[str, list[Cell]] = {"without noise": [], "interval": [], "by chance": [], "p": []}
         for name, result in self.items():
-            overall, chance = result.overall, None if result.evidence is None else result.evidence.null
-            evidence = [overall.debiased_shown, overall.ends, chance, p_figure(overall.p_value)]
-            rows.append([name, overall.value, *evidence, self.about(result)])
-        return Table(["distance", "value", "without noise", "interval", "by chance", "p", "unit"], rows)
+            overall, evidence, p = result.overall, result.evidence, result.p_value
+            cells = overall.debiased_shown, overall.ends, evidence and evidence.null, p_figure(overall.p_value)
+            for column, cell in zip(noise.values(), cells, strict=True):
+                column.append(cell)
+            high = None if evidence is None or result.distance.grain != "neuron" else evidence.null_high
+            if p is not None and p <= SIGNIFICANT and result.value <= (high or 0):
+                notes.append(
+                    f"p of {name} is for the clearest layer or neuron; chance alone gives such a mean over all neurons"
+                )
+        columns: dict[str, list[Cell]] = {
+            "distance": list(self),
+            "value": [result.value for result in self.values()],
+            **{name: cells for name, cells in noise.items() if any(cell is not None for cell in cells)},
+            "unit": [self.about(result) for result in self.values()],
+        }
+        return Table(list(columns), list(zip(*columns.values(), strict=True)), notes=notes)
 
     def plot(self, distance: str | None = None, *, ax: Any = None) -> Any:
         """Plot the distances of the layers, see :func:`~torchmetrics_dna.plots.plot_layers`."""
@@ -408,26 +426,26 @@ def _tested(comparison: Comparison) -> tuple[str, str]:
         if comparison.shares_images:
             hidden = f"{a} and {b} share images, so this test can't show whether they differ"
             if of_properties is not None and of_properties <= SIGNIFICANT:
-                hidden += f", but properties of their images do ({p_in_words(of_properties)})"
-            return f"{hidden}.", f"{_UNCORRECTED}: {number(emd.value, 3)} bins; {p_in_words(p)}."
+                hidden += f", but properties of their images do ({p_figure(of_properties, 'p')})"
+            return f"{hidden}.", f"{_UNCORRECTED}: {number(emd.value, 3)} bins; {p_figure(p, 'p')}."
         shown = f"No difference between {a} and {b} can be shown"
         if of_properties is not None and of_properties <= SIGNIFICANT:
-            shown += f" by the network, but properties of their images differ ({p_in_words(of_properties)})"
+            shown += f" by the network, but properties of their images differ ({p_figure(of_properties, 'p')})"
         assert comparison.null is not None
         value, chance = f"dna-emd is {number(emd.value, 3)} bins", number(comparison.null, 3)
         if not interval.high:
             least = f"{value}, less than the {chance} that chance alone gives at this size"
-            return f"{shown}.", f"{least}; {p_in_words(p)}."
+            return f"{shown}.", f"{least}; {p_figure(p, 'p')}."
         value += f", and chance alone gives {chance} at this size"
         most = f"at most {number(interval.high, 3)} bins ({interval.level} interval)"
-        return f"{shown}.", f"{value}; corrected for sampling noise, it is {most}; {p_in_words(p)}."
+        return f"{shown}.", f"{value}; corrected for sampling noise, it is {most}; {p_figure(p, 'p')}."
     headline = comparison.explain().headline if comparison.measured else f"{b} differs from {a}"
     where, distance = _where(comparison), f"{number(interval.value, 3)} bins ({interval.in_words})"
     if comparison.shares_images:
-        return f"{headline}.", f"{_UNCORRECTED}: {number(emd.value, 3)} bins{where}; {p_in_words(p)}."
+        return f"{headline}.", f"{_UNCORRECTED}: {number(emd.value, 3)} bins{where}; {p_figure(p, 'p')}."
     if not interval.value:
         distance = f"below noise, at most {number(interval.high, 3)} bins ({interval.level} interval)"
-    return f"{headline}.", f"dna-emd, corrected for sampling noise: {distance}{where}; {p_in_words(p)}."
+    return f"{headline}.", f"dna-emd, corrected for sampling noise: {distance}{where}; {p_figure(p, 'p')}."
 
 
 def _where(comparison: Comparison) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torchmetrics_dna.comparisons.results import Results
 from torchmetrics_dna.dna.evidence import paired_p_value
 from torchmetrics_dna.files.tables import Table
-from torchmetrics_dna.files.visible import number, p_figure, p_in_words, with_error
+from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm
 from torchmetrics_dna.images.addresses import public, public_names
 from torchmetrics_dna.plots import plot_curve
@@ -161,7 +161,7 @@ class Comparisons(ManyComparisons):
         if p is None:
             return f"{best} is nearest to {self.reference} ({figure}); without folds of images nobody knows how surely."
         if p <= SIGNIFICANT:
-            return f"{best} is nearest to {self.reference} ({figure}), nearer than {second} ({p_in_words(p)})."
+            return f"{best} is nearest to {self.reference} ({figure}), nearer than {second} ({p_figure(p, 'p')})."
         ties = [name for name in others if (p_values[name] or 0) > SIGNIFICANT]
         return (
             f"{best} is nearest to {self.reference} ({figure}), but not surely nearer than {_listed(ties, second, p)}."
@@ -217,7 +217,7 @@ class Comparisons(ManyComparisons):
             elif not with_errors or (comparison.shares_images and not comparison.paired):
                 cells.append(result.value)
             else:
-                cells.append(with_error(result.value, result.standard_error or result.spread))
+                cells.append(number(result.value, 3, zeros=True, error=result.standard_error or result.spread))
         return cells
 
     def _evidence(self, prefix: str) -> dict[str, Sequence[Cell]]:
@@ -304,7 +304,7 @@ def _listed(ties: Sequence[str], second: str, p: float) -> str:
     """Return the second best with its p-value, and the number of other sets that are not surely further."""
     more = len(ties) - 1
     others = f" and {more} other{'s' if more > 1 else ''}" if more else ""
-    return f"{second}{others} ({p_in_words(p)})"
+    return f"{second}{others} ({p_figure(p, 'p')})"
 
 
 def label(source: Any, default: str) -> str:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
-from torchmetrics_dna.dna.saving import Saved
-from torchmetrics_dna.files.visible import images_in_words, number, p_in_words
+from torchmetrics_dna.comparisons.results import Shown
+from torchmetrics_dna.files.tables import Table
+from torchmetrics_dna.files.visible import images_in_words, number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.images.base import indexed
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.statistics.resolve import Feature
 
+_MOST = 5  # names that a table shows
+
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Versions(Saved):
+class Versions(Shown):
     """Differences between two versions of a data set.
 
     Attributes:
@@ -75,6 +78,23 @@ class Versions(Saved):
             )
         return lines
 
+    @property
+    def verdict(self) -> str:
+        """The differences in words."""
+        return " ".join(self.sentences)
+
+    @property
+    def table(self) -> Table:
+        """The changed images: their number, and the names of the first."""
+        names: dict[str, list[str]] = {change: [] for change in ("added", "removed", "renamed", "edited")}
+        for row in self.rows():
+            names[row["change"]].append(f"{row['before']} -> {row['image']}" if row["before"] else row["image"])
+        rows = [
+            (change, len(all_names), ", ".join([*all_names[:_MOST], *["..."] * (len(all_names) > _MOST)]))
+            for change, all_names in names.items()
+        ]
+        return Table(["images", "number", "such as"], rows)
+
     def rows(self) -> list[dict[str, Any]]:
         """Return one record per changed image in plain types; ``"before"`` is the old name of a renamed one."""
         changes = {"added": self.added, "removed": self.removed, "edited": self.edited}
@@ -107,7 +127,7 @@ class Versions(Saved):
         if p is None:
             return f"The images {what} and those kept are {self._apart(result)}, noise included; too few for a test."
         differ = "differ" if p <= SIGNIFICANT else "do not differ by more than chance"
-        return f"The images {what} {differ} from those kept ({self._apart(result)}, {p_in_words(p)})."
+        return f"The images {what} {differ} from those kept ({self._apart(result)}, {p_figure(p, 'p')})."
 
     def __repr__(self) -> str:
         numbers = f"{len(self.added)} added, {len(self.removed)} removed, {len(self.edited)} edited"

@@ -15,7 +15,7 @@ from torchmetrics_dna.dna.gaussian import GaussianDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.histogram import HistogramDNA
 from torchmetrics_dna.extractors.presets import PRESETS
 from torchmetrics_dna.files.damage import read_json
-from torchmetrics_dna.files.visible import p_in_words, percent
+from torchmetrics_dna.files.visible import p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.changes import CHANGES
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, property_in_words
@@ -210,13 +210,13 @@ class Explanation:
         """A after the changes, and the share of the difference that they account for."""
         assert self.changes
         assert self.unexplained is not None
-        share = percent(round(1 - self.unexplained, 2))
+        share = f"{100 - 100 * self.unexplained:.0f} %"
         return f"{self.names[0]} after {_changes_in_words(self.changes)}, which accounts for {share} of the difference"
 
     def __str__(self) -> str:
         (a, b), sentences = self.names, self.property_sentences
         if headline := self.headline:
-            p_value = "" if self.p_value is None else f" ({p_in_words(self.p_value)})"
+            p_value = "" if self.p_value is None else f" ({p_figure(self.p_value, 'p')})"
             sentences = [f"{headline}{p_value}.", *sentences]
         return " ".join(sentences) or f"No words are known for what differs between {a} and {b}."
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Features(Stored):
     """Spatial means of N neurons, image by image.
 
-    They are the real side of :class:`MIND`, :class:`CMMD` and :class:`PRDC`, and an index of images among which
+    They are the real side of the metrics MIND, CMMD and PRDC, and an index of images among which
     :func:`rank` looks up the nearest. In memory and in a file they take ``4 N`` bytes an image.
 
     Args:

@@ -144,11 +144,7 @@ def unions_of_images(
     of_unions: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor], a: Features, b: Features, folds: Folds
 ) -> Unions:
     """Build unions for a distance of features, such as :func:`kernel_of_unions`, from those of all images."""
-    filled = [
-        torch.zeros(side.num_images, dtype=torch.int64) if of_side is None else of_side
-        for side, of_side in zip((a, b), folds, strict=True)
-    ]
-    numbers, sizes_a, sizes_b = _numbered_folds(filled[0], filled[1])
+    numbers, sizes_a, sizes_b = _numbered_folds(folds, [a.num_images, b.num_images])
     distances = partial(of_unions, torch.cat([a.values, b.values]), numbers)
     return Unions(distances, sizes_a, sizes_b, [slice(1)], (folds[0] is None, folds[1] is None))
 
@@ -160,7 +156,7 @@ def layer_frechet_unions(a: Side, b: Side, folds: Folds, plan: Plan) -> Unions:
     is taken as exact, such as published statistics.
     """
     neurons = plan.neurons
-    numbers, sizes_a, sizes_b = _numbered_folds(*folds)
+    numbers, sizes_a, sizes_b = _numbered_folds(folds, [1, 1])
     layers = [slice(i, i + 1) for i in range(len(neurons))]
 
     def values() -> Tensor:
@@ -220,18 +216,18 @@ def _by_unit(influences: Tensor | None, folds: Tensor | None, by_fold: bool) -> 
     return sums / sizes[:, None], len(influences) / sizes.double()
 
 
-def _numbered_folds(a: Tensor | None, b: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def _numbered_folds(sides: Folds, num_images: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
     """Number the folds of A and then B from 0; return the fold of each image, and the sizes of the folds of A and B.
 
-    A side without images has one fold of size 1.
+    A side without folds is one of so many images.
     """
-    numbers, sizes, first = [], [], 0
-    for of_side in (a, b):
-        folds = torch.zeros(1, dtype=torch.int64) if of_side is None else of_side
+    numbers: list[Tensor] = []
+    sizes: list[Tensor] = []
+    for of_side, images in zip(sides, num_images, strict=True):
+        folds = torch.zeros(images, dtype=torch.int64) if of_side is None else of_side
         _, number, size = folds.unique(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
-        numbers.append(number + first)
+        numbers.append(number + sum(map(len, sizes)))
         sizes.append(size)
-        first += len(size)
     return torch.cat(numbers), sizes[0], sizes[1]
 
 

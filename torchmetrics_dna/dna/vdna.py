@@ -25,7 +25,7 @@ from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     Ranges = ActivationRanges | str | os.PathLike[str] | None
 
@@ -166,8 +166,8 @@ def _official_arrays(value: DNA | ActivationRanges) -> dict[str, Any]:
 
 def _description(value: DNA | ActivationRanges) -> dict[str, Any]:
     """Return the json that the official implementation would write."""
-    kind, preparation, notes = _RANGES, {}, ""
-    num_images, extractor = 0, "NotFilled"
+    preparation: Mapping[str, Any] = {}
+    kind, notes, num_images, extractor = _RANGES, "", 0, "NotFilled"
     if isinstance(value, DNA):
         kind, preparation, notes = value.kind, value.preparation or {}, value.notes
         num_images, extractor = value.num_images, value.extractor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -64,22 +65,12 @@ def _torchvision(name: str, **options: Any) -> Callable[[], nn.Module]:
 
 
 def _own(name: str) -> Callable[[], nn.Module]:
-    if name == "efficientnet_lite0":
-        from torchmetrics_dna.extractors.efficientnet import EfficientNetLite0
-
-        return EfficientNetLite0
-    if name == "inception":
-        from torchmetrics_dna.extractors.inception import fid_inception
-
-        return fid_inception
-    if name == "hrnet_w48":
-        from torchmetrics_dna.extractors.hrnet import HRNetRepresentation
-
-        return HRNetRepresentation
-    require("diffusers", "diffusers")
-    from torchmetrics_dna.extractors.autoencoder import StableDiffusionEncoder
-
-    return StableDiffusionEncoder
+    """Return a builder in a file beside this one, by ``file.function``."""
+    file, _, function = name.partition(".")
+    if file == "autoencoder":
+        require("diffusers", "diffusers")
+    builder: Callable[[], nn.Module] = getattr(import_module(f"torchmetrics_dna.extractors.{file}"), function)
+    return builder
 
 
 _LIBRARIES: dict[str, Callable[..., Callable[[], nn.Module]]] = {

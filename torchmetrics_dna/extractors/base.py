@@ -75,8 +75,8 @@ class DNAExtractor(Shareable):
             ``"properties"`` of :func:`~torchmetrics_dna.images.properties.image_properties`, whose neurons have names.
             It comes first, unless ``layers`` places it. The feature ``"properties"`` has only that layer, no network.
         compile: Whether to run a named network by ``torch.compile``, which pays for several thousand images. Torch
-            keeps the code in ``~/.cache/torch/inductor``, where later processes load it, unless
-            ``TORCHINDUCTOR_CACHE_DIR`` is set. Activations change by rounding, so counts differ from those without it.
+            keeps the code in the folder that ``TORCHINDUCTOR_CACHE_DIR`` names, by default a temporary one, where later
+            processes load it. Activations change by rounding, so counts differ from those without it.
         device: Device to move the network to; None to leave it in place (the CPU for a named network).
 
     Attributes:
@@ -335,7 +335,9 @@ class DNAExtractor(Shareable):
 
     def _outputs(self, imgs: Tensor, at_once: int) -> dict[str, Tensor]:
         """Return the activations of the network's layers for a part of a batch."""
-        return self._runner.activations(self._prepare(imgs), self.name, at_once)
+        if self._runner.layout is None:
+            return {}
+        return self._runner.activations(self._prepare(imgs), self._runner.layout, self.name, at_once)
 
     def _prepare(self, imgs: Tensor) -> Tensor:
         """Return images as the network takes them; a copy, since it may write to them."""

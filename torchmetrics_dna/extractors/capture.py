@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _SAME_SHAPE = (functional.batch_norm, functional.layer_norm, functional.hardtanh)
 _MOST_LISTED = 40  # submodules
-_OTHER_SIZES = (32, 64, 96, 128, 256, 299, 384, 512)  # pixels, that networks are made for
 # what torch says of an input whose height or width does not fit the weights
 _ABOUT_SIZES = re.compile(r"multiplied|must match|normalized_shape|match the size|too small|can't be greater")
 
@@ -115,12 +114,10 @@ def probe(network: nn.Module, submodules: Mapping[str, str], size: tuple[int, in
         return Probed(shapes, edited, None if dtype in (torch.float32, torch.uint8) else dtype)
     error = errors[False, own_dtype(network)]
     reason = (str(error) or type(error).__name__).splitlines()[0]
-    sizes = [side for side in _OTHER_SIZES if _reaches(network, submodules, (side, side), channels)]
-    if sizes or _ABOUT_SIZES.search(reason):
-        example = f", such as {sizes[-1]}" if sizes else ""
+    if _ABOUT_SIZES.search(reason):
         raise UnfitError(
             f"The network can't take an image of {size[0]} x {size[1]} pixels ({reason}); say which size it takes with"
-            f" `input_size`{example}"
+            " `input_size`"
         ) from error
     raise UnfitError(f"The network fails on images of shape {(1, channels, *size)}: {reason}") from error
 
@@ -173,7 +170,7 @@ def named_outputs(output: Any) -> dict[str, Tensor]:
     for name, value in outputs.items():
         if not isinstance(value, Tensor):
             raise UnfitError(
-                f"{_EXPECTED}, but {name!r} is {_with_article(type(value).__name__)}; name submodules by `layers`, or"
+                f"{_EXPECTED}, but {name!r} is of type {type(value).__name__}; name submodules by `layers`, or"
                 " give a module that returns its tensors side by side"
             )
     return {str(name): _activations(str(name), value) for name, value in outputs.items()}
@@ -197,18 +194,9 @@ class _Seen(NamedTuple):
     version: int  # as the layer gave it
 
 
-def _attempts(network: nn.Module) -> list[tuple[bool, torch.dtype]]:
+def _attempts(network: nn.Module) -> Iterator[tuple[bool, torch.dtype]]:
     """Return the ways to probe a network, in turn: on the meta device or not, by images of a dtype."""
-    return list(product((True, False), dict.fromkeys((torch.float32, torch.uint8, own_dtype(network)))))
-
-
-def _reaches(network: nn.Module, submodules: Mapping[str, str], size: tuple[int, int], channels: int) -> bool:
-    """True if a pass on the meta device works for a size."""
-    for dtype in dict.fromkeys((torch.float32, own_dtype(network))):
-        with suppress(Exception):
-            _look(network, submodules, channels, size, (True, dtype), {})
-            return True
-    return False
+    return product((True, False), dict.fromkeys((torch.float32, torch.uint8, own_dtype(network))))
 
 
 def _look(
@@ -283,10 +271,6 @@ def _activations(layer: str, output: Tensor) -> Tensor:
             " that converts it"
         )
     return output
-
-
-def _with_article(name: str) -> str:
-    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
 def _on_meta(network: nn.Module) -> nn.Module:

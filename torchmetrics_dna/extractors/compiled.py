@@ -1,12 +1,8 @@
-"""Networks compiled by ``torch.compile``: for one size of batches, with code that is kept on disk."""
+"""Networks compiled by ``torch.compile``, for one size of batches."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-from contextlib import contextmanager, suppress
 from functools import partial
-from pathlib import Path
 from threading import get_ident
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
@@ -18,9 +14,7 @@ from torch.nn.functional import pad
 from torchmetrics_dna.extractors.capture import first_tensor, named_outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-_FOLDER = "TORCHINDUCTOR_CACHE_DIR"  # environment variable of torch
+    from collections.abc import Callable, Mapping
 
 
 class CompiledCapture:
@@ -54,7 +48,7 @@ class CompiledCapture:
 
         self._captured, self._thread = {}, get_ident()
         try:
-            with _compiled_code_kept(), inductor.patch(freezing=imgs.device.type == "cpu"):
+            with inductor.patch(freezing=imgs.device.type == "cpu"):
                 outputs = self._compiled(imgs)
         finally:
             self._captured = None
@@ -80,32 +74,3 @@ class CompiledCapture:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state
         self._compiled = self._own_graph()
-
-
-@contextmanager
-def _compiled_code_kept() -> Iterator[None]:
-    """Have torch keep compiled code in its home folder, where later processes find it, instead of a temporary one.
-
-    Each kind of processor has a folder of its own: torch compiles for the one it runs on, and does not ask which that
-    was when it loads code from a folder that machines share. The environment variable is restored.
-    """
-    before = os.environ.get(_FOLDER)
-    with suppress(ImportError, OSError):  # no numba, or no writable home
-        from llvmlite import binding
-        from torch._inductor.runtime.cache_dir_utils import default_cache_dir
-
-        # torch sets the variable itself, so a temporary folder in it need not be the user's choice
-        if before in (None, default_cache_dir()):
-            processor = f"{binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}"
-            key = hashlib.sha256(processor.encode()).hexdigest()[:16]
-            folder = Path(torch.hub.get_dir()).parent / "inductor" / key
-            folder.mkdir(parents=True, exist_ok=True)
-            if os.access(folder, os.W_OK):
-                os.environ[_FOLDER] = str(folder)
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop(_FOLDER, None)
-        else:
-            os.environ[_FOLDER] = before

@@ -132,7 +132,7 @@ _DINOV2 = _vit(
 )
 _INCEPTION = Preset(
     "inception",
-    "own:inception",
+    "own:inception.fid_inception",
     submodules={"block_0": "maxpool1", "block_1": "maxpool2", "block_2": "Mixed_6e", "block_3": "avgpool"},
     neurons={"block_0": 64, "block_1": 192, "block_2": 768, "block_3": 2048},
     input_size=(299, 299),
@@ -149,7 +149,7 @@ _INCEPTION = Preset(
 _RECORDS = (
     Preset(
         "efficientnet_lite0",
-        "own:efficientnet_lite0",
+        "own:efficientnet.EfficientNetLite0",
         submodules={f"block_{i}": f"blocks.{i}" for i in range(7)} | {"head": "bn2"},
         neurons={f"block_{i}": n for i, n in enumerate((16, 24, 40, 80, 112, 192, 320))} | {"head": 1280},
         mean=_HALF,
@@ -237,7 +237,7 @@ _RECORDS = (
     ),
     Preset(
         "sd_vae_encoder",
-        "own:sd_vae_encoder",
+        "own:autoencoder.StableDiffusionEncoder",
         submodules={"latent": ""},
         neurons={"latent": 4},
         input_size=(512, 512),
@@ -251,7 +251,7 @@ _RECORDS = (
     ),
     Preset(
         "hrnet_w48",
-        "own:hrnet_w48",
+        "own:hrnet.HRNetRepresentation",
         submodules={"last_layer": ""},
         neurons={"last_layer": 720},
         weights="hub:timm/hrnet_w48.ms_in1k/model.safetensors",

@@ -109,11 +109,12 @@ class Runner:
                 f" the metric, which takes the network along, `.to({str(device)!r})`"
             )
 
-    def activations(self, imgs: Tensor, name: str, rows: int) -> dict[str, Tensor]:
+    def activations(self, imgs: Tensor, layout: Layout, name: str, rows: int) -> dict[str, Tensor]:
         """Run the network on prepared images; return ``{layer: (B, n, *positions)}``.
 
         Args:
             imgs: Images as the network takes them.
+            layout: Layout of the layers.
             name: Name of the extractor, for errors.
             rows: Number of images for which a compiled network is made.
 
@@ -122,8 +123,6 @@ class Runner:
                 was first tried with.
 
         """
-        if self.layout is None:
-            return {}
         try:
             # weights that autocast caches here would have no gradients in a context of the user's around it
             with torch.autocast(imgs.device.type, self._dtype, enabled=self._dtype is not None, cache_enabled=False):
@@ -131,7 +130,7 @@ class Runner:
                     outputs = self._compiled(imgs, rows)
                 else:
                     with rounding_alike(imgs.device):
-                        edited = self.layout.probed.edited
+                        edited = layout.probed.edited
                         outputs = capture(self.network, self.submodules, imgs, edited, stops=self.is_named)
         except RuntimeError as err:
             if imgs.dtype == torch.uint8 and _ABOUT_TYPES.search(str(err)):
@@ -140,7 +139,7 @@ class Runner:
                     " for both, with which images become floats, or a module that takes uint8"
                 ) from err
             raise
-        return self.layout.read(outputs, len(imgs))
+        return layout.read(outputs, len(imgs))
 
     @property
     def input_dtype(self) -> torch.dtype:

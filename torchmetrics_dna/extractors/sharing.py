@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import nn
 
+from torchmetrics_dna.extractors.views import View
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
@@ -132,15 +134,9 @@ class PooledLayer(Shareable):
 
     def forward(self, imgs: Tensor) -> Tensor:
         """Compute spatial means for images that the extractor accepts."""
-        pieces = [part[self.layer] for part in self.extractor.in_parts(imgs)]
-        return torch.cat([_spatial_means(piece) for piece in pieces])
+        mean = View(self.layer, ("mean",))
+        return torch.cat([mean.take(part[self.layer]).float() for part in self.extractor.in_parts(imgs)])
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         share_in_collections()
-
-
-def _spatial_means(values: Tensor) -> Tensor:
-    """Return float32 means over positions, computed in float32 or better."""
-    wide = values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
-    return (wide.flatten(2).mean(2) if wide.ndim > 2 else wide).float()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from reprlib import repr as brief
@@ -59,16 +58,8 @@ def read_json(path: str | os.PathLike[str], kind: type) -> Any:
 
 
 def parse_json(text: bytes, kind: type) -> Any:
-    """Parse an object or list of json, without duplicate keys."""
-    return check_type("content", json.loads(text.decode(), object_pairs_hook=_unique_keys), kind)
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        duplicate, _ = Counter(key for key, _ in pairs).most_common(1)[0]
-        raise ValueError(f"it has the key {duplicate!r} twice")
-    return content
+    """Parse an object or list of json."""
+    return check_type("content", json.loads(text.decode()), kind)
 
 
 def check_type(name: str, value: Any, *types: type) -> Any:

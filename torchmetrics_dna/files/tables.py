@@ -138,6 +138,12 @@ class Table:
         return [all(map(_NUMBER.fullmatch, column)) for column in columns] or [False] * len(self.header)
 
 
+def as_markdown(sentences: Sequence[str], tables: Sequence[Table]) -> str:
+    """Render sentences, and tables with their titles, as Markdown."""
+    titled = [part for table in tables for part in (escaped_markdown(table.title), table.markdown()) if part]
+    return "\n\n".join([*map(escaped_markdown, sentences), *titled]) + "\n"
+
+
 def notebook_html(sentence: str, table: Table) -> str:
     """Return what a notebook shows of a result: a sentence above a table."""
     return f"<p>{escape(visible(sentence))}</p>\n{table.html()}"

@@ -88,46 +88,27 @@ def shortened(text: str, length: int) -> str:
     return f"{text[: length - 1 - tail]}…{text[len(text) - tail :]}"
 
 
-def number(value: float | str | None, digits: int = 4, *, zeros: bool = False) -> str:
+def number(value: float | str | None, digits: int = 4, *, zeros: bool = False, error: float | None = None) -> str:
     """Format with so many significant digits, below a billion all before the point; None as a dash, text unchanged.
 
-    With ``zeros``, trailing ones are kept, so that the numbers of a column have one precision.
+    With ``zeros``, trailing ones are kept, so that the numbers of a column have one precision. With an ``error``, the
+    number has as many decimals as two digits of that.
 
     Example:
         >>> number(8.5824), number(12345.6), number(8.5824, 3), number(1.0, 3, zeros=True), number(None)
         ('8.582', '12,346', '8.58', '1.00', '-')
+        >>> number(34.567, error=0.123), number(1234.5, error=678.9)
+        ('34.57 ± 0.12', '1,234 ± 679')
 
     """
     if value is None or isinstance(value, str):
         return "-" if value is None else value
+    if error:
+        decimals = max(0, 1 - floor(log10(error)))
+        return f"{value:,.{decimals}f} ± {error:,.{decimals}f}"
     if 10**digits - 0.5 <= abs(value) < 10**9:
         return f"{value:,.0f}"
     return f"{value:{'#' * zeros}.{digits}g}".removesuffix(".")
-
-
-def with_error(value: float, error: float | None) -> str:
-    """Format a value and its error, with two digits of the error; without one, with three digits of the value.
-
-    Example:
-        >>> with_error(34.567, 0.123), with_error(1234.5, 678.9), with_error(0.5, None)
-        ('34.57 ± 0.12', '1,234 ± 679', '0.500')
-
-    """
-    if not error:
-        return number(value, 3, zeros=True)
-    decimals = max(0, 1 - floor(log10(error)))
-    return f"{value:,.{decimals}f} ± {error:,.{decimals}f}"
-
-
-def percent(share: float) -> str:
-    """Format a share.
-
-    Example:
-        >>> percent(0.95), percent(0.999)
-        ('95 %', '99.9 %')
-
-    """
-    return f"{100 * share:.3g} %"
 
 
 def images_in_words(count: int) -> str:
@@ -150,22 +131,18 @@ def in_words(value: Any) -> str:
     return "unknown" if value is None else str(value)
 
 
-def p_in_words(p: float) -> str:
-    """Format a p-value for running text."""
-    return f"p {'= ' if p > LEAST_P else ''}{p_figure(p)}"
-
-
-def p_figure(p: float | None) -> str:
-    """Format a p-value or q with two digits; None as a dash.
+def p_figure(p: float | None, name: str = "") -> str:
+    """Format a p-value or q with two digits; None as a dash. With a name, as in running text.
 
     Example:
-        >>> p_figure(0.0123), p_figure(0.0004), p_figure(1.0)
-        ('0.012', '≤ 0.001', '1')
+        >>> p_figure(0.0123), p_figure(0.0004), p_figure(1.0), p_figure(0.0123, "p"), p_figure(0.0004, "p")
+        ('0.012', '≤ 0.001', '1', 'p = 0.012', 'p ≤ 0.001')
 
     """
     if p is None:
         return "-"
-    return f"{p:.2g}" if p > LEAST_P else f"≤ {LEAST_P:g}"
+    figure = f"{p:.2g}" if p > LEAST_P else f"≤ {LEAST_P:g}"
+    return f"{name} {'= ' * (p > LEAST_P)}{figure}" if name else figure
 
 
 def plain_name(name: str) -> str:

@@ -112,7 +112,7 @@ def _fill_distances_(distances: Tensor, parts: Parts, references: Tensor, bins: 
     first = 0
     for part in parts:
         for columns, layer in placed([part]):
-            for image, values in enumerate(layer.split(1) if len(layer) else (), first):
+            for image, values in enumerate(torch.split(layer, 1) if len(layer) else (), first):
                 counts = torch.zeros(layer.shape[1], bins.num_bins, dtype=torch.int64, device=layer.device)
                 add_counts_(counts, [{"image": values}], bins.take(columns), accepted)
                 for row, reference in zip(distances[:, image, columns], references[:, columns], strict=True):

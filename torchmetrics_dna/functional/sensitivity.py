@@ -9,9 +9,9 @@ import torch
 from torchmetrics_dna.functional.reduction import check_weights, mean_over_neurons, sum_over_neurons
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
+
+_LEARNING_RATE = 0.02  # of the first step, for weights in units of 1/N
 
 
 def select_neurons(distances: Tensor, k: int | None = None, *, quantile: float | None = None) -> Tensor:
@@ -47,7 +47,9 @@ def select_neurons(distances: Tensor, k: int | None = None, *, quantile: float |
     if k is None or not 1 <= k <= neurons:
         raise ValueError(f"Argument `k` expected to be from 1 to {neurons}, the number of neurons, but got {k}")
     # equal distances share their mean rank
-    ranks = torch.stack([_mean_ranks(row) for row in pairs]).mean(0)
+    ordered = pairs.sort(1).values
+    first, beyond = (torch.searchsorted(ordered, pairs.contiguous(), right=right) for right in (False, True))
+    ranks = ((first + beyond - 1).double() / 2).mean(0)
     return ranks.argsort(descending=True, stable=True)[:k]
 
 
@@ -86,9 +88,7 @@ def learn_neuron_weights(
     held_out: tuple[Tensor, Tensor] | None = None,
     nonnegative: bool = False,
     steps: int = 2000,
-    learning_rate: float = 0.02,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     r"""Learn weights with which a distance ignores one attribute and keeps the others, Eq. (7) of the paper.
 
@@ -105,9 +105,7 @@ def learn_neuron_weights(
         held_out: Target and others of other images, to select the weights of the best step; None for the last step.
         nonnegative: Whether to constrain weights to 0 or more.
         steps: Number of steps.
-        learning_rate: Learning rate of the first step, for weights in units of :math:`1/N`.
         seed: Seed of the draws.
-        progress: Callback every 100 steps, with the number of steps done and of all.
 
     Returns:
         The :math:`W^n`, float64, shape ``(N,)``, on the device of ``target``.
@@ -122,12 +120,12 @@ def learn_neuron_weights(
         (tensor(True), tensor(True))
 
     """
-    training = _relative(_attributes(target, others))
-    validation = None if held_out is None else _relative(_attributes(*held_out))
+    training = _relative(target, others)
+    validation = None if held_out is None else _relative(*held_out)
     goal = torch.ones(len(training), dtype=torch.float64, device=training.device)
     goal[0] = 0
     scaled = torch.ones(training.shape[-1], dtype=torch.float64, device=training.device, requires_grad=True)
-    optimizer = torch.optim.Adam([scaled], lr=learning_rate)
+    optimizer = torch.optim.Adam([scaled], lr=_LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     draws = torch.randint(training.shape[1], (steps,), generator=torch.Generator().manual_seed(seed)).tolist()
     best_weights, lowest_loss = scaled.detach().clone(), torch.inf
@@ -136,8 +134,6 @@ def learn_neuron_weights(
         _loss(training[:, draw], scaled, goal).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
-        if progress is not None and (step % 100 == 99 or step == steps - 1):
-            progress(step + 1, steps)
         with torch.no_grad():
             if nonnegative:
                 scaled.clamp_(min=0)
@@ -156,8 +152,8 @@ def _loss(relative: Tensor, scaled: Tensor, goal: Tensor) -> Tensor:
     return errors[0] + errors[1:].mean()
 
 
-def _attributes(target: Tensor, others: Tensor) -> Tensor:
-    """Stack all distances as ``(attributes, draws, N)``, the target first."""
+def _relative(target: Tensor, others: Tensor) -> Tensor:
+    """Stack all distances as ``(attributes, draws, N)``, the target first, each relative to its mean over neurons."""
     target = (target if target.ndim == 2 else target[None])[None].double()
     others = (others if others.ndim == 3 else others[:, None]).double()
     if others.ndim != 3 or not len(others) or others.shape[1:] != target.shape[1:]:
@@ -165,17 +161,8 @@ def _attributes(target: Tensor, others: Tensor) -> Tensor:
             "Expected `target` of shape (N,) and `others` of shape (others, N), or both with draws, (draws, N) and"
             f" (others, draws, N), but got {tuple(target.shape[1:])} and {tuple(others.shape)}"
         )
-    return torch.cat([target, others.to(target.device)])
-
-
-def _relative(distances: Tensor) -> Tensor:
+    distances = torch.cat([target, others.to(target.device)])
     means = distances.mean(-1, keepdim=True)
     if not (distances.isfinite().all() and (means > 0).all()):
         raise ValueError("Expected finite distances, and each attribute to change a neuron; leave out those that don't")
     return distances / means
-
-
-def _mean_ranks(values: Tensor) -> Tensor:
-    ordered = values.sort().values
-    first, beyond = (torch.searchsorted(ordered, values, right=right) for right in (False, True))
-    return (first + beyond - 1).double() / 2

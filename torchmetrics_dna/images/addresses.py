@@ -36,6 +36,14 @@ def is_address(path: object) -> TypeGuard[str]:
     return isinstance(path, str) and _ADDRESS.match(path) is not None
 
 
+def place_of(source: object, default: object = None) -> object:
+    """Return the canonical path or address of images; the default if ``source`` is no path."""
+    if not isinstance(source, (str, os.PathLike)):
+        return default
+    path = os.fspath(source)
+    return path if is_address(path) else os.path.realpath(path)
+
+
 def public(text: str) -> str:
     """Remove credentials and the query, such as a signature, from addresses in a text that is shown.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,6 +30,7 @@ _READERS = 4  # of files at addresses, for a server makes one wait
 CHOICES = frozenset({"column", "fps"})
 
 
+@dataclass(eq=False, repr=False)
 class ImageSource(Dataset["RGBImage"]):
     """Indexed images, decoded to RGB on access.
 
@@ -39,32 +41,23 @@ class ImageSource(Dataset["RGBImage"]):
         exif_orientation: Whether to rotate images by their EXIF tag. The official implementation does not.
         stamp: Function that returns a text that changes with image ``i``; None if changes can't be detected cheaply.
         roots: Folders and archives that the names are below; if empty, the folder that all files share.
+        uses: The options among :data:`CHOICES` that apply to this source; all if unknown.
 
     Attributes:
-        fetch: As given.
         numbers: Indices of the images in the source that they were taken from; their own if this is that source.
-        uses: The options among :data:`CHOICES` that apply to this source; all if unknown.
 
     """
 
+    names: Sequence[str]
+    fetch: Callable[[int], Any]
+    label: str
+    exif_orientation: bool = False
+    stamp: Callable[[int], str] | None = None
+    roots: Collection[str] = ()
     uses: frozenset[str] = CHOICES
 
-    def __init__(
-        self,
-        names: Sequence[str],
-        fetch: Callable[[int], Any],
-        label: str,
-        exif_orientation: bool = False,
-        stamp: Callable[[int], str] | None = None,
-        roots: Collection[str] = (),
-    ) -> None:
-        self.names = names
-        self.label = label
-        self.roots = roots
-        self.exif_orientation = exif_orientation
-        self.stamp = stamp
-        self.numbers: Sequence[int] = range(len(names))
-        self.fetch = fetch
+    def __post_init__(self) -> None:
+        self.numbers: Sequence[int] = range(len(self.names))
 
     def take(self, numbers: Sequence[int]) -> ImageSource:
         """Select images by index, in this order."""
@@ -127,6 +120,7 @@ class BrokenShardError(ValueError):
     """Raised if a shard can't be read, or not further; the message says where and why."""
 
 
+@dataclass(eq=False, repr=False)
 class ImageStream:
     """Sequential images, without random access or, in general, a length.
 
@@ -140,6 +134,8 @@ class ImageStream:
         in_folders: Whether images of one shard belong together, such as frames of a video.
         decoded: Whether images are decoded already, so that they are too large to be sent to worker processes.
         readers: Number of threads that read ahead, a shard each.
+        only_whole: Reason why it can't be split among processes, if there is one.
+        uses: The options among :data:`CHOICES` that apply to this stream; all if unknown.
 
     Example:
         >>> stream = ImageStream([Shard("letters", lambda: iter([("a", 1), ("b", 2), ("c", 3)]))], "letters")
@@ -148,38 +144,25 @@ class ImageStream:
 
     """
 
+    shards: Sequence[Shard]
+    label: str
+    exif_orientation: bool = False
+    count: int | None = None
+    of_files: bool = True
+    in_folders: bool = False
+    decoded: bool = False
+    readers: int = 0
+    only_whole: str = ""
     uses: frozenset[str] = CHOICES
-    only_whole = ""  # reason why it can't be split among processes
-
-    def __init__(
-        self,
-        shards: Sequence[Shard],
-        label: str,
-        exif_orientation: bool = False,
-        *,
-        count: int | None = None,
-        of_files: bool = True,
-        in_folders: bool = False,
-        decoded: bool = False,
-        readers: int = 0,
-    ) -> None:
-        self.shards = shards
-        self.label = label
-        self.exif_orientation = exif_orientation
-        self.count = count
-        self.of_files, self.in_folders, self.decoded, self.readers = of_files, in_folders, decoded, readers
-        self._part = (0, 1)
+    _part: tuple[int, int] = (0, 1)
 
     def split(self, part: int, parts: int) -> ImageStream:
         """Select one of ``parts`` parts, every ``parts``-th shard or else image; ValueError if it is only whole."""
         if parts > 1 and self.only_whole:
             raise ValueError(f"{self.label!r} can't be shared among processes, since {self.only_whole}")
         first, step = self._part
-        part_stream = object.__new__(type(self))
-        part_stream.__dict__ |= self.__dict__ | {"_part": (first + step * part, step * parts)}
-        if self.count is not None:
-            part_stream.count = -(-self.count // parts)  # approximately
-        return part_stream
+        count = None if self.count is None else -(-self.count // parts)  # approximately
+        return replace(self, count=count, _part=(first + step * part, step * parts))
 
     def __iter__(self) -> Iterator[Entry]:
         """Iterate over the entries of this part of the stream, in order."""

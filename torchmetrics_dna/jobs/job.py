@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.statistics import State
     from torchmetrics_dna.statistics.resolve import Resolved
 
-_FEW = 64  # images, for which torch takes less time than loading numba, about a second
-
 
 @dataclass(eq=False)
 class Split:
@@ -290,11 +288,6 @@ def _numbers(images: Images, places: Sequence[int]) -> list[int]:
 
 def _some(values: Sequence[Any], chosen: slice | list[int]) -> Sequence[Any]:
     return values[chosen] if isinstance(chosen, slice) else [values[i] for i in chosen]
-
-
-def is_small_job(images: Images) -> bool:
-    """True if loading numba would take longer than the work."""
-    return images.count is not None and images.count <= _FEW
 
 
 def count_images(images: Images, parts: Sequence[range] | None) -> int | None:

@@ -13,10 +13,10 @@ from torchmetrics_dna.dna import LayerGaussianDNA
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.dna.fid_statistics import is_unnamed
-from torchmetrics_dna.images import ImageSource, open_source
+from torchmetrics_dna.images import ImageSource
 from torchmetrics_dna.jobs.features import SpatialMeans
 from torchmetrics_dna.jobs.job import check_any_read
-from torchmetrics_dna.jobs.on_ray import check_on_ray, finish_on_ray
+from torchmetrics_dna.jobs.on_ray import finish_on_ray
 from torchmetrics_dna.jobs.parts import Parts
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.distance import Distance
-    from torchmetrics_dna.images import Images, Source
+    from torchmetrics_dna.images import Images
     from torchmetrics_dna.jobs.job import Job, Share
     from torchmetrics_dna.statistics import State
 
@@ -87,25 +87,23 @@ class Measured:
 
 
 def measure(
-    job: Job, source: Source, *, distributed: bool = False, own: bool = False, on: str | None = None
+    job: Job, images: Images, *, distributed: bool = False, own: bool = False, on: str | None = None
 ) -> Measured:
-    """Run all images of a source through a job once.
+    """Run all images through a job once.
 
     Args:
         job: The job.
-        source: Images, see :func:`open_source`.
+        images: The images.
         distributed: Share the images among the processes of torch.distributed; all get the same result.
         own: Whether each process has images of its own; with ``distributed``, all are measured as one set.
-        on: Ray cluster that measures them, see :func:`finish_on_ray`.
+        on: Ray cluster that measures them, which was checked, see :func:`finish_on_ray`.
 
     Raises:
         ValueError: If there are no images, one can't be read, or activations are not finite.
 
     """
     with in_step(distributed):
-        images = open_source(source, job.reading)
         if on is not None:
-            check_on_ray(on, images)
             with TemporaryDirectory() as folder:
                 parts = Parts(Path(folder), images, job)
                 shares = list(finish_on_ray(parts, on))

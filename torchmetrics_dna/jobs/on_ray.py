@@ -19,7 +19,6 @@ from torchmetrics_dna.files.damage import reason_of
 from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.jobs.job import count_images
-from torchmetrics_dna.jobs.parts import Finished
 from torchmetrics_dna.jobs.processes import world_size
 from torchmetrics_dna.memory import keep_freed_memory
 from torchmetrics_dna.version import __version__
@@ -86,10 +85,11 @@ def finish_on_ray(parts: Parts, on: str) -> Iterator[Share]:
                 ) from err
             if isinstance(result, Exception):
                 raise result
-            parts.put(number, result)
-            done += result.share.num_images + len(result.share.unreadable)
+            dnas, share = result
+            parts.put(number, dnas, share)
+            done += share.num_images + len(share.unreadable)
             progress(images.label, done, total)
-            yield result.share
+            yield share
     if total is None and done:
         progress(images.label, done, done)
 
@@ -110,7 +110,9 @@ def _pickled(ray: Any, parts: Parts) -> bytes:
         job.extractor.to(device)
 
 
-def _finished(part: range, work: bytes, folder: str, version: str, cpus: int, gpus: float) -> Finished | Exception:
+def _finished(
+    part: range, work: bytes, folder: str, version: str, cpus: int, gpus: float
+) -> tuple[dict[str, bytes], Share] | Exception:
     """Measure a part in a worker, in the folder of the driver, and return the error if images have one."""
     if version != __version__:
         raise ValueError(f"{platform.node()} has torchmetrics-dna {__version__}, expected {version}")
@@ -132,7 +134,7 @@ def _finished(part: range, work: bytes, folder: str, version: str, cpus: int, gp
     try:
         (split,) = job.run(images, [part])
         dnas, share = job.shared(split)
-        return Finished({kind: _file_of(dna) for kind, dna in dnas.items()}, share)
+        return {kind: _file_of(dna) for kind, dna in dnas.items()}, share
     except Exception as err:  # of any image
         return err
 

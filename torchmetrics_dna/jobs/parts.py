@@ -7,7 +7,7 @@ import json
 import re
 from collections import ChainMap
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from filelock import Timeout
 
@@ -37,14 +37,7 @@ _MOST_OF_SHARDS = 1000  # of 0.5 to 3 MB each on disk with the default extractor
 _FORMAT = "parts of a torchmetrics_dna"
 _JOB, _LOCK = "job.json", "torchmetrics-dna.lock"
 _FILE = r"(job\.json|\d{2,3}\.json|\d{2,3}\.[a-z-]+\.dna\.npz)"
-_OURS = re.compile(rf"{_FILE}|\.{_FILE}\.\d+|{re.escape(_LOCK)}")  # including temporary files of interrupted writes
-
-
-class Finished(NamedTuple):
-    """Result of a part, here or elsewhere."""
-
-    dnas: Mapping[str, DNA | bytes]  # by kind; bytes are those of a file
-    share: Share  # what was read
+_OURS = re.compile(rf"{_FILE}|\.{_FILE}\.\d+")  # including temporary files of interrupted writes
 
 
 def parts_of(images: Images, batch_size: int) -> list[range]:
@@ -166,18 +159,18 @@ class Parts:
         """Measure these parts in one pass over their images."""
         remaining = iter(parts)
         for split in self.job.run(self.images, [self.ranges[part] for part in parts]):
-            self.put(next(remaining), Finished(*self.job.shared(split)))
+            self.put(next(remaining), *self.job.shared(split))
             del split
 
-    def put(self, part: int, result: Finished) -> None:
-        """Write the files of a part; its record comes last, since it marks the part as finished."""
-        for kind, dna in result.dnas.items():
+    def put(self, part: int, dnas: Mapping[str, DNA | bytes], share: Share) -> None:
+        """Write the files of a part, from DNAs or their bytes; its record comes last, since it marks it as finished."""
+        for kind, dna in dnas.items():
             if isinstance(dna, bytes):
                 with replacing(self._path(part, kind)) as temporary:
                     temporary.write_bytes(dna)
             else:
                 dna.save(self._path(part, kind))
-        record = {"num_images": result.share.num_images, "unreadable": result.share.unreadable}
+        record = {"num_images": share.num_images, "unreadable": share.unreadable}
         with replacing(self._record(part)) as temporary:
             temporary.write_text(json.dumps(record), encoding="utf-8")
 
@@ -216,23 +209,19 @@ class Parts:
     def remove(self) -> None:
         """Delete all parts, but no other files."""
         for path in sorted(self.folder.iterdir()):  # job.json after the parts
-            if _OURS.fullmatch(path.name) and path.name != _LOCK:
+            if _OURS.fullmatch(path.name):
                 path.unlink()
 
     def _check_ours(self) -> None:
-        """Raise ValueError if the folder holds files that this module has not written."""
-        if not self.folder.exists():
-            return
-        names = sorted(path.name for path in self.folder.iterdir()) if self.folder.is_dir() else ["."]
-        foreign = [name for name in names if not _OURS.fullmatch(name)]
-        if not foreign and _JOB in names:
+        """Raise ValueError if there is something else than a folder of parts."""
+        names = sorted(path.name for path in self.folder.iterdir()) if self.folder.is_dir() else []
+        foreign = [name for name in names if name != _LOCK and not name.startswith(".")]  # hidden: interrupted writes
+        if _JOB in names:
             self._job()
-        elif not foreign:
-            foreign = [name for name in names if re.fullmatch(_FILE, name)]
-        if foreign:
+        elif foreign or (self.folder.exists() and not self.folder.is_dir()):
             raise ValueError(
-                f"{str(self.folder)!r} is not a folder of parts, or something else is in it ({foreign[0]!r}); move it"
-                " away, or choose another output"
+                f"{str(self.folder)!r} is not a folder of parts, since something else is in it"
+                f" ({', '.join(foreign[:1]) or 'a file'}); move it away, or choose another output"
             )
 
     def _job(self) -> dict[str, Any]:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.jobs.arguments import Arguments
 
 _OF_NEURONS = ("num_bins", "ranges", "neuron_weights", "changes")
-_OF_NETWORK = ("properties",)
 
 
 def by_network(arguments: Arguments, sides: Sequence[Any]) -> list[Arguments]:
@@ -26,21 +25,20 @@ def by_network(arguments: Arguments, sides: Sequence[Any]) -> list[Arguments]:
     first. With one, all metrics are of that network. ValueError if an argument deviates from a publication, would be
     ignored, or an iterator would be read twice.
     """
-    published = _published(arguments.metrics)
     network = Network() if arguments.feature is None else arguments.feature
     if not isinstance(network, Network) or network.feature is not None or arguments.layers is not None:
-        alone = only_published(arguments.metrics)
-        if alone is not None and alone.protocol is not None:
+        for name, feature in only_published(arguments.metrics):
             raise ValueError(
-                f"Metric {alone.name!r} brings its own network, {alone.protocol.feature!r}, but another or layers are"
-                " given; leave out `feature` and `layers`"
+                f"Metric {name!r} brings its own network, {feature!r}, but another or layers are given; leave out"
+                " `feature` and `layers`"
             )
         return [arguments]
+    published = {name: named_in(PROTOCOLS, str(name)) for name in arguments.metrics or ()}
     records = [record for record in published.values() if record is not None]
     if not records:
         return [arguments]
     others = [name for name, record in published.items() if record is None]
-    _check(arguments, network, records, others)
+    _check(arguments, network, records[0], alone=not others)
     split = networks_of(records, network, bool(others))
     if len(split) + bool(others) > 1 and any(isinstance(side, Iterator) for side in sides):
         raise ValueError(
@@ -52,28 +50,20 @@ def by_network(arguments: Arguments, sides: Sequence[Any]) -> list[Arguments]:
     return first + [replace(arguments, feature=own, metrics=of_network, **of_neurons) for own, of_network in split]
 
 
-def only_published(metrics: Sequence[str | Distance] | None) -> Distance | None:
-    """Return the first metric that is published and no distance of other networks, or None."""
-    records = {name: record for name, record in _published(metrics).items() if named_in(DISTANCES, str(name)) is None}
-    return next(filter(None, records.values()), None)
+def only_published(metrics: Sequence[str | Distance] | None) -> list[tuple[str, str]]:
+    """Return name and network of the metrics that are published, and no distances of other networks, too."""
+    records = [named_in(PROTOCOLS, str(name)) for name in metrics or () if named_in(DISTANCES, str(name)) is None]
+    return [(record.name, record.protocol.feature) for record in records if record is not None and record.protocol]
 
 
-def _published(metrics: Sequence[str | Distance] | None) -> dict[str | Distance, Distance | None]:
-    """Return the published metric of each name, or None."""
-    return {name: named_in(PROTOCOLS, str(name)) for name in metrics or ()}
-
-
-def _check(arguments: Arguments, network: Network, records: Sequence[Distance], others: Sequence[Any]) -> None:
+def _check(arguments: Arguments, network: Network, record: Distance, *, alone: bool) -> None:
     """Raise ValueError if an argument deviates from a publication, or no metric takes it."""
     if network.crop not in (None, "none"):
         raise ValueError(
-            f"Argument `crop` is {network.crop!r}, but {records[0].name} brings the crop of its publication; leave it"
+            f"Argument `crop` is {network.crop!r}, but {record.name} brings the crop of its publication; leave it"
             " out, or give `feature` for a metric of your own"
         )
-    if others:
-        return
-    settings = {name: getattr(arguments, name) for name in _OF_NEURONS}
-    settings |= {name: getattr(network, name) for name in _OF_NETWORK}
-    unused = next((name for name, value in settings.items() if value is not None), None)
-    if unused is not None:
-        raise ValueError(f"Argument `{unused}` is not for {records[0].name}; leave it out, or add dna-emd to `metrics`")
+    settings = {name: getattr(arguments, name) for name in _OF_NEURONS} | {"properties": network.properties}
+    unused = [name for name, value in settings.items() if value is not None]
+    if alone and unused:
+        raise ValueError(f"Argument `{unused[0]}` is not for {record.name}; leave it out, or add dna-emd to `metrics`")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.changes import changes_for
@@ -14,17 +13,14 @@ from torchmetrics_dna.dna.evidence import check_confidence
 from torchmetrics_dna.dna.fid_statistics import is_unnamed, named
 from torchmetrics_dna.dna.load import is_dna_path, load_dna
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
-from torchmetrics_dna.dna.unions import Plan
 from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images import Reading, open_source
-from torchmetrics_dna.images.addresses import is_address
-from torchmetrics_dna.images.base import indexed
+from torchmetrics_dna.images.addresses import place_of
 from torchmetrics_dna.images.sources import check_used
-from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.jobs.fd_evidence import features_for, plans_for
 from torchmetrics_dna.jobs.groups import folds_of_pairs
-from torchmetrics_dna.jobs.job import Job, is_small_job
+from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.on_ray import check_on_ray
 from torchmetrics_dna.statistics.folds import check_num_folds
@@ -37,9 +33,11 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.distance import Distance, Kind
     from torchmetrics_dna.dna.unions import Plan
     from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.images import Images, ImageSource, Source
+    from torchmetrics_dna.images import Images, Source
+    from torchmetrics_dna.jobs.arguments import Arguments
     from torchmetrics_dna.jobs.groups import Groups
 
+_FEW = 64  # images, for which torch takes less time than loading numba, about a second
 _FEW_SIDES = 8  # torch takes a tenth of numba's loading time for one distance of self-ranging DNAs
 
 
@@ -71,7 +69,8 @@ class Sides:
     @property
     def is_small(self) -> bool:
         """True if loading numba would take longer than the work."""
-        return len(self.images) <= _FEW_SIDES and all(isinstance(s, DNA) or is_small_job(s) for s in self.images)
+        counts = [0 if isinstance(side, DNA) else side.count for side in self.images]
+        return len(counts) <= _FEW_SIDES and all(count is not None and count <= _FEW for count in counts)
 
     def source(self, k: int, what: str) -> Images:
         """Return the images of side ``k``; ValueError if it is a DNA, with ``what`` needs them, such as "A report"."""
@@ -145,16 +144,8 @@ def open_sides(sides: Sequence[Source | DNA], arguments: Arguments, kinds: Seque
         plans,
         changes_for(arguments.changes, extractor.name, extractor.weights_digest) if distances else None,
         [replace(job, groups=groups, folds=of_side) for groups, of_side in zip(grouped, folds, strict=True)] or [job],
-        [(k if (place := _place(side)) is None else place, id(grouped[k])) for k, side in enumerate(sides)],
+        [(place_of(side, k), id(grouped[k])) for k, side in enumerate(sides)],
     )
-
-
-def _place(side: Any) -> str | None:
-    """Return the canonical path or address of images; None if ``side`` is no path."""
-    if not isinstance(side, (str, os.PathLike)):
-        return None
-    path = os.fspath(side)
-    return path if is_address(path) else os.path.realpath(path)
 
 
 def _groups_of_sides(groups: Groups | tuple[Groups, ...] | None, count: int) -> Sequence[Groups | None]:
@@ -188,10 +179,3 @@ def _opened(sides: Sequence[Source | DNA], arguments: Arguments) -> list[Images 
         origin = {"extractor": named_dna.extractor, "weights_digest": named_dna.weights_digest}
         opened = [named(side, named_dna.neurons, **origin) if isinstance(side, DNA) else side for side in opened]
     return opened
-
-
-def open_indexed_sides(sides: Sequence[Source | DNA], what: str, reading: Reading | None) -> list[ImageSource | DNA]:
-    """Open sides for a consumer of indexed images alone, such as "A card"; ValueError if one is a stream."""
-    opened = _opened(sides, Arguments(reading=reading))
-    check_used(reading or Reading(), *opened)
-    return [side if isinstance(side, DNA) else indexed(side, what) for side in opened]

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 class ActivationRange(ImageMetric):
     """Minimum and maximum activation of each neuron, from which the bounds of histograms follow.
 
-    ``compute`` returns a dict of ``minimum`` and ``maximum``, float64, shape ``(N,)``, in the order of ``neurons``.
+    As input to ``forward`` and ``update`` the metric accepts
+
+    - ``imgs`` (:class:`~torch.Tensor`): images ``(B, 3, H, W)``, uint8, or with ``normalize=True`` floats in [0, 1]
+
+    As output of ``forward`` and ``compute`` the metric returns
+
+    - ``ranges`` (:class:`dict`): ``minimum`` and ``maximum``, float64, shape ``(N,)``, in the order of ``neurons``
 
     Args:
         feature: As for :class:`DNAEMD`.
@@ -44,6 +50,7 @@ class ActivationRange(ImageMetric):
         >>> {name: tuple(values.shape) for name, values in metric.compute().items()}
         {'minimum': (1296,), 'maximum': (1296,)}
         >>> emd = DNAEMD(metric.extractor, ranges=metric.to_ranges())
+        >>> figure, axes = metric.plot()
 
     """
 

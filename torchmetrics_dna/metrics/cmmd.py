@@ -28,7 +28,14 @@ class CMMD(FeatureMetric):
     four times that while the distance is computed. A sync gathers those of all processes, with a peak of three copies.
     The time grows with the product of the numbers of images.
 
-    ``compute`` returns a float64 scalar, without unit.
+    As input to ``forward`` and ``update`` the metric accepts
+
+    - ``imgs`` (:class:`~torch.Tensor`): images ``(B, 3, H, W)``, uint8, or with ``normalize=True`` floats in [0, 1]
+    - ``real`` (:class:`bool`): whether they are real images
+
+    As output of ``forward`` and ``compute`` the metric returns
+
+    - ``cmmd`` (:class:`~torch.Tensor`): float64 scalar, without unit
 
     Args:
         feature: As for :class:`MIND`, and so is ``reference``.
@@ -44,7 +51,7 @@ class CMMD(FeatureMetric):
 
     Example:
         >>> import torch
-        >>> from torchmetrics_dna import CMMD
+        >>> from torchmetrics_dna.metrics import CMMD
         >>> metric = CMMD(layer="block_1")
         >>> generator = torch.Generator().manual_seed(0)
         >>> bright = torch.randint(100, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
@@ -53,6 +60,7 @@ class CMMD(FeatureMetric):
         >>> metric.update(dark, real=False)
         >>> metric.compute() > 0
         tensor(True)
+        >>> figure, axes = metric.plot()
 
     """
 

@@ -202,7 +202,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
             return self.reference
         state = self._state(side)
         dna = self._statistic.value({k: v.clone() for k, v in state.items()} if snapshot else state)
-        origin = self._counted_with(side)
+        origin = self._origin(side)
         if any(getattr(dna, name) != value for name, value in origin.items()):
             dna = replace(dna, folds=tuple(replace(fold, **origin) for fold in dna.folds), **origin)
         return self._as_taken(dna)

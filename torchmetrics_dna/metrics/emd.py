@@ -34,7 +34,15 @@ class DNAEMD(DNAMetric[HistogramDNA]):
     of all images (Eq. 3 to 5 of `Visual DNA <https://arxiv.org/abs/2304.10036>`_). The unit is bins: 0 is
     equal, ``num_bins - 1`` the largest possible distance.
 
-    ``compute`` returns a float64 scalar, or what ``reduction`` says.
+    As input to ``forward`` and ``update`` the metric accepts
+
+    - ``imgs`` (:class:`~torch.Tensor`): images ``(B, 3, H, W)``, uint8, or with ``normalize=True`` floats in [0, 1]
+    - ``real`` (:class:`bool`): whether they are real images
+    - ``groups`` (a sequence, optional): the group of each image, whose images share a fold
+
+    As output of ``forward`` and ``compute`` the metric returns
+
+    - ``dna_emd`` (:class:`~torch.Tensor`): float64 scalar, in bins, or what ``reduction`` says
 
     Args:
         feature: Name or module of the network, as for :class:`DNAExtractor`, or a :class:`DNAExtractor`, which other
@@ -76,6 +84,7 @@ class DNAEMD(DNAMetric[HistogramDNA]):
         >>> metric.update(dark, real=False)
         >>> metric.compute() > 1
         tensor(True)
+        >>> figure, axes = metric.plot()
 
     """
 

@@ -75,7 +75,7 @@ class FeatureMetric(ImageMetric):
         """Return the features of one side as a value, to save or to pass as ``reference``."""
         layer = self.neurons.take(self.neurons.positions([self.layer]))
         with self._whole():
-            origin = self._counted_with("real" if real and self.reference is None else "fake")
+            origin = self._origin("real" if real and self.reference is None else "fake")
             return Features(self._rows(real), layer, self.extractor.name, **origin)
 
     def _distance(self, real: Tensor, fake: Tensor) -> Value:

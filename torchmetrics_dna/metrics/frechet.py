@@ -35,7 +35,15 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
     spatial mean of neuron n (section 3.1 of `Visual DNA <https://arxiv.org/abs/2304.10036>`_). The unit is
     that of the activations, squared.
 
-    ``compute`` returns a float64 scalar, or what ``reduction`` says.
+    As input to ``forward`` and ``update`` the metric accepts
+
+    - ``imgs`` (:class:`~torch.Tensor`): images ``(B, 3, H, W)``, uint8, or with ``normalize=True`` floats in [0, 1]
+    - ``real`` (:class:`bool`): whether they are real images
+    - ``groups`` (a sequence, optional): the group of each image, whose images share a fold
+
+    As output of ``forward`` and ``compute`` the metric returns
+
+    - ``dna_fd`` (:class:`~torch.Tensor`): float64 scalar, or what ``reduction`` says
 
     Args:
         feature: As for :class:`DNAEMD`.
@@ -70,6 +78,7 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
         >>> metric.update(dark, real=False)
         >>> metric.compute() > 0
         tensor(True)
+        >>> figure, axes = metric.plot()
 
     """
 

@@ -35,7 +35,14 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
     the neurons of layer l: the fd that `Visual DNA <https://arxiv.org/abs/2304.10036>`_ is compared with. Over the last
     layer of an Inception network alone, it is FID. The unit is that of the activations, squared.
 
-    ``compute`` returns a float64 scalar, or what ``reduction`` says.
+    As input to ``forward`` and ``update`` the metric accepts
+
+    - ``imgs`` (:class:`~torch.Tensor`): images ``(B, 3, H, W)``, uint8, or with ``normalize=True`` floats in [0, 1]
+    - ``real`` (:class:`bool`): whether they are real images
+
+    As output of ``forward`` and ``compute`` the metric returns
+
+    - ``fd`` (:class:`~torch.Tensor`): float64 scalar, or what ``reduction`` says
 
     Args:
         feature: As for :class:`DNAEMD`.
@@ -64,6 +71,7 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
         >>> metric.update(dark, real=False)
         >>> metric.compute() > 0
         tensor(True)
+        >>> figure, axes = metric.plot()
 
     """
 

@@ -31,7 +31,14 @@ class MIND(FeatureMetric):
     The features of all images are kept, ``4 n`` bytes an image: 50,000 images of 2,048 neurons take 410 MB a side, and
     four times that while the distance is computed. A sync gathers those of all processes, with a peak of three copies.
 
-    ``compute`` returns a float64 scalar, in squared activations.
+    As input to ``forward`` and ``update`` the metric accepts
+
+    - ``imgs`` (:class:`~torch.Tensor`): images ``(B, 3, H, W)``, uint8, or with ``normalize=True`` floats in [0, 1]
+    - ``real`` (:class:`bool`): whether they are real images
+
+    As output of ``forward`` and ``compute`` the metric returns
+
+    - ``mind`` (:class:`~torch.Tensor`): float64 scalar, in squared activations
 
     Args:
         feature: Name or module of the network, as for :class:`DNAExtractor`, or a :class:`DNAExtractor`, which other
@@ -53,7 +60,7 @@ class MIND(FeatureMetric):
 
     Example:
         >>> import torch
-        >>> from torchmetrics_dna import MIND
+        >>> from torchmetrics_dna.metrics import MIND
         >>> metric = MIND(layer="block_1")
         >>> generator = torch.Generator().manual_seed(0)
         >>> bright = torch.randint(100, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
@@ -62,6 +69,7 @@ class MIND(FeatureMetric):
         >>> metric.update(dark, real=False)
         >>> metric.compute() > 0
         tensor(True)
+        >>> figure, axes = metric.plot()
 
     """
 

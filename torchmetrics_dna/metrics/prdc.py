@@ -27,8 +27,14 @@ class PRDC(FeatureMetric):
     equal numbers of images only. The features of all images are kept, ``4 n`` bytes an image, as in :class:`MIND`; the
     time grows with the product of the numbers of images.
 
-    ``compute`` returns a dict of ``precision``, ``recall``, ``density`` and ``coverage``, float64 scalars; higher is
-    better.
+    As input to ``forward`` and ``update`` the metric accepts
+
+    - ``imgs`` (:class:`~torch.Tensor`): images ``(B, 3, H, W)``, uint8, or with ``normalize=True`` floats in [0, 1]
+    - ``real`` (:class:`bool`): whether they are real images
+
+    As output of ``forward`` and ``compute`` the metric returns
+
+    - ``prdc`` (:class:`dict`): ``precision``, ``recall``, ``density``, ``coverage``, float64 scalars; higher is better
 
     Args:
         feature: As for :class:`MIND`, and so is ``reference``.
@@ -45,7 +51,7 @@ class PRDC(FeatureMetric):
 
     Example:
         >>> import torch
-        >>> from torchmetrics_dna import PRDC
+        >>> from torchmetrics_dna.metrics import PRDC
         >>> metric = PRDC(layer="block_1", nearest_k=2)
         >>> generator = torch.Generator().manual_seed(0)
         >>> images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
@@ -53,6 +59,7 @@ class PRDC(FeatureMetric):
         >>> metric.update(images // 2, real=False)
         >>> metric.compute()["coverage"]
         tensor(0., dtype=torch.float64)
+        >>> figure, axes = metric.plot()
 
     """
 

@@ -63,7 +63,7 @@ def published_metrics(
 
     Example:
         >>> import torch
-        >>> from torchmetrics_dna.metrics import published_metrics
+        >>> from torchmetrics_dna import published_metrics
         >>> collection = published_metrics(["dna-emd", "mind"])  # with Inception's weights ["fid", "kid", "is"]
         >>> images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
         >>> collection.update(images, real=True)

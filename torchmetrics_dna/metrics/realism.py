@@ -52,8 +52,15 @@ class DNARealism(ImageMetric):
       it comes from. It finds the images of the reference's kind in a mixed pool, and is meaningless if pool and
       reference are alike. A pool that is known only at the end is for :func:`rank`.
 
-    ``compute`` returns the scores of all images, float64: by ascending index, each image once, so that repeats of a
-    distributed sampler do not count; without indices in order of addition, rank by rank.
+    As input to ``forward`` and ``update`` the metric accepts
+
+    - ``imgs`` (:class:`~torch.Tensor`): images ``(B, 3, H, W)``, uint8, or with ``normalize=True`` floats in [0, 1]
+    - ``indices`` (:class:`~torch.Tensor`, optional): the index of each image in its data set
+
+    As output of ``forward`` and ``compute`` the metric returns
+
+    - ``scores`` (:class:`~torch.Tensor`): float64, shape ``(images,)``, by ascending index, each image once, so that
+      repeats of a distributed sampler do not count; without indices in order of addition, rank by rank
 
     Args:
         feature: A :class:`DNAExtractor`, or its ``feature``; by default the extractor of the reference.
@@ -94,6 +101,7 @@ class DNARealism(ImageMetric):
         >>> metric.update(torch.cat([bright[:1], dark]))
         >>> sorted(metric.summary(worst=2)["indices"])
         [1, 2]
+        >>> figure, axes = metric.plot()
 
     """
 

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.visible import visible
-from torchmetrics_dna.plots.figure import STYLES, new_figure, plain_axes
+from torchmetrics_dna.plots.figure import STYLES, new_figure, plain_axes, put_title
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torchmetrics_dna.plots.results import ComparisonsLike, MatrixLike, WindowLike
-
+    from torchmetrics_dna.comparisons.comparisons import Comparisons
+    from torchmetrics_dna.comparisons.distance_matrix import DistanceMatrix
+    from torchmetrics_dna.comparisons.monitor import Window
 
 _WRITTEN = 12  # sets; figures of more do not fit into the cells
 
 
-def plot_curve(comparisons: ComparisonsLike) -> Any:
+def plot_curve(comparisons: Comparisons) -> Any:
     """Plot distances of several sets from one reference, over the numbers in their names, or side by side.
 
     Returns:
@@ -54,11 +55,11 @@ def plot_curve(comparisons: ComparisonsLike) -> Any:
     axis.set_ylim(bottom=0)
     plain_axes(axis)
     text = f"{len(names)} sets against {visible(comparisons.reference)}; best: {visible(names[best])}"
-    figure.suptitle(text, x=0.01, ha="left", fontsize=11)
+    put_title(figure, text, figure.get_figwidth())
     return figure
 
 
-def plot_matrix(matrix: MatrixLike) -> Any:
+def plot_matrix(matrix: DistanceMatrix) -> Any:
     """Plot a heat map of all distances, ordered by hierarchical clustering, with the tree above it.
 
     Returns:
@@ -92,11 +93,11 @@ def plot_matrix(matrix: MatrixLike) -> Any:
                 j, i, "-" if i == j else f"{values[i, j]:.3g}", ha="center", va="center", fontsize=8, color=colour
             )
     figure.colorbar(picture, ax=[tree, axis], label=record.label, aspect=30)
-    figure.suptitle(f"{count} sets, all against all", x=0.01, ha="left", fontsize=11)
+    put_title(figure, f"{count} sets, all against all", size + 2.5)
     return figure
 
 
-def plot_monitor(windows: Sequence[WindowLike], level: float = 0.05) -> Any:
+def plot_monitor(windows: Sequence[Window], level: float = 0.05) -> Any:
     """Plot windows of a stream: the distance of each from the reference, and below, the evidence for a change.
 
     Args:
@@ -125,5 +126,5 @@ def plot_monitor(windows: Sequence[WindowLike], level: float = 0.05) -> Any:
     below.legend(frameon=False, fontsize=9, loc="upper left")
     for axis in (above, below):
         plain_axes(axis)
-    figure.suptitle(f"{len(windows)} windows of a stream", x=0.01, ha="left", fontsize=11)
+    put_title(figure, f"{len(windows)} windows of a stream", 8)
     return figure

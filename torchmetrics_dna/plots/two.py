@@ -16,8 +16,9 @@ from torchmetrics_dna.plots.figure import STYLES, curve_style, given_axes, new_f
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.dna.distance import Grain
     from torchmetrics_dna.dna.result import Result
-    from torchmetrics_dna.plots.results import ComparisonLike
 
 _LEGEND = 30  # characters of a name
 
@@ -29,7 +30,7 @@ def _check(comparison: object) -> None:
 
 
 def plot_layers(
-    comparison: ComparisonLike, distance: str | None = None, *, names: tuple[str, str] | None = None, ax: Any = None
+    comparison: Comparison, distance: str | None = None, *, names: tuple[str, str] | None = None, ax: Any = None
 ) -> Any:
     """Plot a layer profile: the distance of the two sets in each layer, from the first layer to the last.
 
@@ -47,13 +48,10 @@ def plot_layers(
         ValueError: If there is no such distance, or the number of ``ax`` is wrong.
 
     """
-    _check(comparison)
-    shown = _asked(comparison.of_grain("neuron", "layer"), distance, "layers")
+    shown = _asked(comparison, distance, "neuron", "layer")
     layers, size = list(comparison.neurons), (max(7.5, 0.35 * len(comparison.neurons) + 4), 1.2 + 2.3 * len(shown))
     if ax is None:
-        figure = new_figure(*size)
-        axes = list(figure.subplots(len(shown), squeeze=False)[:, 0])
-        put_title(figure, versus(comparison, names), size[0])
+        axes = _new_axes(comparison, names, size, len(shown))
     else:
         axes = given_axes(ax, [result.distance.name for result in shown], "distance", "or give `distance`")
         _title_axes(axes[0], comparison, names)
@@ -69,16 +67,27 @@ def plot_layers(
     return axes[0].figure
 
 
-def _asked(results: Sequence[Result], distance: str | None, of: str) -> Sequence[Result]:
+def _asked(comparison: Comparison, distance: str | None, *grains: Grain) -> Sequence[Result]:
     """Select one of the distances, or all; ValueError if there is none."""
+    _check(comparison)
+    results = comparison.of_grain(*grains)
     chosen = [result for result in results if distance in (None, result.distance.name, result.distance.key)]
     if not chosen:
         names = ", ".join(result.distance.name for result in results) or "none; compare histograms or Gaussians"
-        raise ValueError(f"The comparison has these distances of {of}: {names}; got {distance!r}")
+        raise ValueError(f"The comparison has these distances of {grains[-1]}s: {names}; got {distance!r}")
     return chosen
 
 
-def _title_axes(axis: Any, comparison: ComparisonLike, names: tuple[str, str] | None) -> None:
+def _new_axes(
+    comparison: Comparison, names: tuple[str, str] | None, size: tuple[float, float], rows: int, columns: int = 1
+) -> list[Any]:
+    """Return the axes of a new figure, whose title names both sets."""
+    figure = new_figure(*size)
+    put_title(figure, versus(comparison, names), size[0])
+    return list(figure.subplots(rows, columns, squeeze=False).flat)
+
+
+def _title_axes(axis: Any, comparison: Comparison, names: tuple[str, str] | None) -> None:
     put_title(axis, versus(comparison, names), axis.get_window_extent().width / axis.figure.dpi, size=9)
 
 
@@ -107,7 +116,7 @@ def _profile(axis: Any, result: Result, colour: str) -> None:
 
 
 def plot_neurons(
-    comparison: ComparisonLike,
+    comparison: Comparison,
     distance: str | None = None,
     by: Literal["evidence", "distance"] = "evidence",
     *,
@@ -131,17 +140,14 @@ def plot_neurons(
         ValueError: If the comparison has no such distance of neurons.
 
     """
-    _check(comparison)
-    result = _asked(comparison.of_grain("neuron"), distance, "neurons")[0]
+    result = _asked(comparison, distance, "neuron")[0]
     values, record, evidence = result.values, result.distance, result.evidence
     label = record.label
     if by == "evidence" and evidence is not None and evidence.test is not None:
         values, label = evidence.test.z, f"{record.name}: z\n(deviations above chance)"
     rows = {layer: part.sort(descending=True).values for layer, part in comparison.neurons.split(values).items()}
     if ax is None:
-        figure = new_figure(width=8, height=1.4 + 0.32 * len(rows))
-        axis = figure.subplots()
-        put_title(figure, versus(comparison, names), 8)
+        axis = _new_axes(comparison, names, (8, 1.4 + 0.32 * len(rows)), 1)[0]
     else:
         axis = given_axes(ax, ["all neurons"], "map", "give one")[0]
         _title_axes(axis, comparison, names)
@@ -160,7 +166,7 @@ def plot_neurons(
 
 
 def plot_histograms(
-    comparison: ComparisonLike,
+    comparison: Comparison,
     neurons: Sequence[tuple[str, int]] | None = None,
     *,
     names: tuple[str, str] | None = None,
@@ -185,11 +191,8 @@ def plot_histograms(
     chosen = neurons or [(neuron["layer"], neuron["neuron"]) for neuron in comparison.top_neurons(6)]
     rows, columns = -(-len(chosen) // 3), min(3, len(chosen))
     if ax is None:
-        width = max(6, 0.5 + 3 * columns)
-        figure = new_figure(width=width, height=1.2 + 2.6 * rows)
-        axes = list(figure.subplots(rows, columns, squeeze=False).flatten())
-        figure.supylabel("share of positions (%)", fontsize=10)
-        put_title(figure, versus(comparison, names), width)
+        axes = _new_axes(comparison, names, (max(6, 0.5 + 3 * columns), 1.2 + 2.6 * rows), rows, columns)
+        axes[0].figure.supylabel("share of positions (%)", fontsize=10)
     else:
         axes = given_axes(ax, [f"{layer} {neuron}" for layer, neuron in chosen], "neuron", "or give `neurons`")
     for axis, neuron in zip(axes, chosen, strict=False):
@@ -197,8 +200,8 @@ def plot_histograms(
     for axis in axes[len(chosen) :]:
         axis.set_visible(False)
     if ax is None:
-        handles_and_labels = axes[0].get_legend_handles_labels()
-        legend = figure.legend(*handles_and_labels, loc="outside lower left", ncols=2, frameon=False, fontsize=9)
+        shown = axes[0].get_legend_handles_labels()
+        legend = axes[0].figure.legend(*shown, loc="outside lower left", ncols=2, frameon=False, fontsize=9)
     else:
         axes[0].set_ylabel("share of positions (%)")
         legend = axes[0].legend(frameon=False, fontsize=8)
@@ -207,7 +210,7 @@ def plot_histograms(
     return axes[0].figure
 
 
-def _pair(axis: Any, comparison: ComparisonLike, neuron: tuple[str, int], names: tuple[str, str] | None) -> None:
+def _pair(axis: Any, comparison: Comparison, neuron: tuple[str, int], names: tuple[str, str] | None) -> None:
     """Draw the two histograms of one neuron."""
     index, emd = comparison.neurons.index(*neuron), comparison["dna-emd"]
     a, b = comparison.aligned([index])
@@ -217,7 +220,8 @@ def _pair(axis: Any, comparison: ComparisonLike, neuron: tuple[str, int], names:
     for share, name, (colour, _), style in zip(
         shares[:, :used], names or comparison.names, STYLES, ("-", "--"), strict=False
     ):
-        label = _short(name)
+        label = visible(name) if len(visible(name)) <= _LEGEND else f"…{visible(name)[1 - _LEGEND :]}"
+        label = f" {label}" if label.startswith("_") else label  # matplotlib would hide it
         axis.stairs((100 * share).numpy(), edges, color=colour, linestyle=style, label=label, baseline=None)
     figures = f"{number(float(emd.values[index]))} bins"
     if emd.evidence is not None and emd.evidence.test is not None:
@@ -228,17 +232,10 @@ def _pair(axis: Any, comparison: ComparisonLike, neuron: tuple[str, int], names:
     plain_axes(axis)
 
 
-def versus(comparison: ComparisonLike, names: tuple[str, str] | None = None) -> str:
+def versus(comparison: Comparison, names: tuple[str, str] | None = None) -> str:
     """Return a title that names both sets, their numbers of images and the extractor."""
     a, b = (
         f"{visible(name)} ({images_in_words(count) if count else 'unknown images'})"
         for name, count in zip(names or comparison.names, comparison.num_images.values(), strict=True)
     )
     return f"{a} against {b}, {comparison.extractor}"
-
-
-def _short(name: str) -> str:
-    """Shorten a name to its end, for a legend; matplotlib would hide names that begin with an underscore."""
-    shown = visible(name)
-    shown = shown if len(shown) <= _LEGEND else f"…{shown[1 - _LEGEND :]}"
-    return f" {shown}" if shown.startswith("_") else shown

@@ -1,2 +1,2 @@
 from .build import report as report
-from .build import write_report as write_report
+from .build import write as write

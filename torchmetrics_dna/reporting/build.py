@@ -1,9 +1,7 @@
-"""Make a report from two image sets: a page, Markdown or json."""
+"""Compare two image sets and write what differs: a page, Markdown or json."""
 
 from __future__ import annotations
 
-import shlex
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,28 +13,32 @@ from torchmetrics_dna.dna.distances import resolve_distances
 from torchmetrics_dna.dna.load import is_dna_path
 from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.files.atomic import check_folder, replacing
-from torchmetrics_dna.images.addresses import public
+from torchmetrics_dna.files.tables import as_markdown
+from torchmetrics_dna.files.visible import strict_json
 from torchmetrics_dna.images.base import indexed
 from torchmetrics_dna.jobs.arguments import ALL, Arguments, taking
-from torchmetrics_dna.jobs.groups import partners
 from torchmetrics_dna.jobs.processes import in_step, rank
-from torchmetrics_dna.jobs.sides import Sides, open_sides
-from torchmetrics_dna.reporting.findings import Findings, as_json, as_markdown
+from torchmetrics_dna.jobs.sides import open_sides
+from torchmetrics_dna.reporting.findings import words_and_tables
 from torchmetrics_dna.reporting.page import as_html
-from torchmetrics_dna.singles.cards import NUM_IMAGES, cards_of
-from torchmetrics_dna.statistics.scores import Scorer
+from torchmetrics_dna.singles.look import NUM_IMAGES, look
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.images import ImageSource, Source
+    from torchmetrics_dna.images import Source
+    from torchmetrics_dna.jobs.sides import Sides
+    from torchmetrics_dna.singles.look import Pictures
     from torchmetrics_dna.statistics.resolve import Feature
 
 Format = Literal["html", "markdown", "json"]
-FORMATS = {"html": as_html, "markdown": as_markdown, "json": as_json}
+_FORMATS: dict[str, Callable[[Comparison, Pictures | None], str]] = {
+    "html": as_html,
+    "markdown": lambda comparison, _: as_markdown(*words_and_tables(comparison)),
+    "json": lambda comparison, _: strict_json(comparison.to_dict(), indent=2, ensure_ascii=False) + "\n",
+}
 
 
 @taking(*ALL)
@@ -82,44 +84,38 @@ def report(
         {'a': 2, 'b': 2}
 
     """
-    write = _writer(format, output)
+    _check_format(format)
     if not any(isinstance(side, DNA) or is_dna_path(side) for side in (a, b)) and (
         feature is None or isinstance(feature, (Network, str))
     ):
         network = feature if isinstance(feature, Network) else Network(feature)
         feature = network if network.properties is not None else replace(network, properties=True)
     arguments = Arguments(feature, **options)
-    reading, distributed = arguments.reading, arguments.distributed
-    with in_step(distributed):
-        opened = _open(a, b, output, num_scored, arguments)
-        sides = {
-            name: side if isinstance(side, DNA) else indexed(side, "A report")
-            for name, side in zip("ab", opened.images, strict=True)
-        }
-        images = {name: side for name, side in sides.items() if not isinstance(side, DNA)}
-        extractor = opened.job.extractor if images else None
-        comparison = compare_sides(opened, names or names_of(a, b))[0]
-        scorers, cards = dict[str, Scorer](), None
-        if extractor is not None:
-            alone = extractor.without_properties() if comparison.properties else extractor
-            scorers = {name: _scorer(comparison, alone, name) for name in images}
-            cards = cards_of(
-                images, comparison, alone, scorers, num_images=num_scored, reading=reading, distributed=distributed
-            )
+    with in_step(arguments.distributed):
+        check_folder(Path(output))
+        _check(arguments, num_scored)
+        sides = open_sides((a, b), arguments)
+        _check_sides(sides)
+        comparison = compare_sides(sides, names or names_of(a, b))[0]
+        pictures = look(sides, comparison, num_images=num_scored)
         if rank() == 0:
-            settings = _settings(sides, comparison, extractor, num_scored)
-            pairs = options.get("pairs")
-            paired = partners(images["a"], images["b"], pairs) if pairs else None
-            _write(Findings(comparison, cards, scorers, settings, paired), write, output)
+            write(output, comparison, pictures, format=format)
         return comparison
 
 
-def write_report(comparison: Comparison, output: str | os.PathLike[str], *, format: Format | None = None) -> None:  # noqa: A002
-    """Write the report of a comparison that was made before, such as a loaded one; it shows no images.
+def write(
+    output: str | os.PathLike[str],
+    comparison: Comparison,
+    pictures: Pictures | None = None,
+    *,
+    format: Format | None = None,  # noqa: A002
+) -> None:
+    """Write a comparison as a page, Markdown or json.
 
     Args:
-        comparison: A comparison by dna-emd.
         output: The file to write.
+        comparison: A comparison by dna-emd, also one that was loaded.
+        pictures: What to show of single images, from :func:`~torchmetrics_dna.singles.look.look`; by default none.
         format: As for :func:`report`.
 
     Raises:
@@ -127,80 +123,37 @@ def write_report(comparison: Comparison, output: str | os.PathLike[str], *, form
         ValueError: If the comparison is without dna-emd, or without histograms of known ranges.
 
     """
-    write = _writer(format, output)
+    _check_format(format)
     check_folder(Path(output))
     if "dna-emd" not in comparison:
         raise ValueError(f"A report shows dna-emd, but got a comparison by {', '.join(comparison)}; compare by it")
     for dna in comparison.aligned():
         _ = dna.known_ranges
-    _write(Findings(comparison, None, {}, {}), write, output)
-
-
-def _write(findings: Findings, write: Callable[[Findings], str], output: str | os.PathLike[str]) -> None:
-    with replacing(output) as temporary:
-        temporary.write_text(write(findings), encoding="utf-8")
-
-
-def _writer(format: Format | None, output: str | os.PathLike[str]) -> Callable[[Findings], str]:  # noqa: A002
-    """Return the function that renders findings; ValueError if the format is unknown."""
-    if format is not None and format not in FORMATS:
-        raise ValueError(f"Argument `format` expected to be one of {', '.join(FORMATS)}, but got {format!r}")
     by_suffix = {".md": "markdown", ".json": "json"}.get(Path(output).suffix.lower(), "html")
-    return FORMATS[format or by_suffix]
+    text = _FORMATS[format or by_suffix](comparison, pictures)
+    with replacing(output) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
-def _scorer(comparison: Comparison, extractor: DNAExtractor, name: str) -> Scorer:
-    """Return the scorer of images of a side: distances from the other side and from its own."""
-    assert comparison.measured is not None
-    references = list[HistogramDNA]()
-    for measured in comparison.measured[:: -1 if name == "a" else 1]:
-        dna = measured.dnas["histogram"]
-        assert isinstance(dna, HistogramDNA)
-        references.append(replace(dna.restrict(extractor.neurons), folds=()))
-    return Scorer(references, extractor, comparison.neuron_weights)
+def _check_format(format: str | None) -> None:  # noqa: A002
+    if format is not None and format not in _FORMATS:
+        raise ValueError(f"Argument `format` expected to be one of {', '.join(_FORMATS)}, but got {format!r}")
 
 
-def _open(
-    a: Source | DNA,
-    b: Source | DNA,
-    output: str | os.PathLike[str],
-    num_scored: int,
-    arguments: Arguments,
-) -> Sides:
-    """Open both sides and check the arguments, so that errors come before any work."""
-    check_folder(Path(output))
+def _check(arguments: Arguments, num_scored: int) -> None:
     if num_scored < 1:
         raise ValueError(f"Argument `num_scored` expected to be at least 1, but got {num_scored}")
     metrics = arguments.metrics
     if metrics is not None and "dna-emd" not in [record.name for record in resolve_distances(metrics, ())]:
-        got = metrics if isinstance(metrics, str) else ", ".join(map(str, metrics))
-        raise ValueError(f"A report shows dna-emd; add it to `metrics`, which got {got}")
-    sides = open_sides((a, b), arguments)
+        raise ValueError(f"A report shows dna-emd; add it to `metrics`, which got {', '.join(map(str, metrics))}")
+
+
+def _check_sides(sides: Sides) -> None:
+    """Raise ValueError for sides that can't be shown, before any work."""
     for side in sides.images:
         if isinstance(side, HistogramDNA):
             _ = side.known_ranges
         elif isinstance(side, DNA):
             raise ValueError(f"A report takes histograms, but got {side!r}; make a DNA of kind 'histogram'")
-    return sides
-
-
-def _settings(
-    sides: dict[str, ImageSource | DNA], comparison: Comparison, extractor: DNAExtractor | None, num_scored: int
-) -> dict[str, str]:
-    """Return settings of the report that the comparison does not hold, by name."""
-    settings = {
-        name.upper(): "a DNA" if isinstance(side, DNA) else f"images, {side.label}" for name, side in sides.items()
-    }
-    if Path(sys.argv[0]).name in ("torchmetrics-dna", "__main__.py"):
-        settings["command"] = public(shlex.join(["torchmetrics-dna", *sys.argv[1:]]))
-    if interval := comparison.interval:
-        settings["folds of images"] = str(interval.num_folds)
-    if extractor is None:
-        return settings
-    return {
-        **settings,
-        "images looked at one by one": f"{num_scored} of each side at most, drawn with seed 0",
-        "turned by their EXIF tag": "yes"
-        if any(getattr(s, "exif_orientation", False) for s in sides.values())
-        else "no",
-    }
+        else:
+            indexed(side, "A report")

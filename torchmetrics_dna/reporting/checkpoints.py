@@ -118,8 +118,8 @@ class Checkpoints:
             if isinstance(side, DNA):
                 self.reference = side.to("cpu")
             else:
-                dna = self._measure(side)
-                self.reference = replace(dna, notes=_pixels_of(side)) if isinstance(side, ImageSource) else dna
+                notes = _pixels_of(side) if isinstance(side, ImageSource) else ""
+                self.reference = replace(self._measure(side), notes=notes)
             if saved is None and rank() == 0:
                 self.reference.save(self.folder / _REFERENCE)
 
@@ -178,12 +178,13 @@ class Checkpoints:
         with in_step(self._distributed):
             if rank() == 0:
                 self._hold_folder()
-            opened = self._open(images)
-            if isinstance(opened, DNA):
-                dna = opened.to("cpu")
-            else:
-                own = not isinstance(images, (str, PathLike))
-                dna = self._measure(opened, own)
+            own = not isinstance(images, (str, PathLike))
+            if is_output(images):
+                images = iter([images])
+            elif self._distributed and isinstance(images, Sized) and not len(images):
+                images = iter(())  # one of several processes may have none
+            opened = open_side(images, self._arguments)
+            dna = opened.to("cpu") if isinstance(opened, DNA) else self._measure(opened, own)
             check_comparable(self.reference, dna)
             comparison = compare(self.reference, dna)
             if rank() == 0:
@@ -204,28 +205,21 @@ class Checkpoints:
 
     def _check_kept(self, saved: DNA, opened: Images | DNA, resolved: Images | DNA) -> None:
         """Raise ValueError if the folder is known to hold another reference than the given one."""
-        if (
-            isinstance(opened, ImageSource)
-            and len(opened) != saved.num_images
-            and not self._job.reading.skip_unreadable
-        ):
-            expected, actual = map(images_in_words, (len(opened), saved.num_images))
-        elif (
-            isinstance(opened, ImageSource)
-            and saved.notes.startswith(_PIXELS)
-            and (pixels := _pixels_of(opened)) != saved.notes
-        ):
-            expected, actual = (
-                f"{images_in_words(n)}, {digest}"
-                for n, digest in ((len(opened), pixels), (saved.num_images, saved.notes))
+        if isinstance(opened, ImageSource):
+            count = saved.num_images if self._job.reading.skip_unreadable else len(opened)
+            pixels = _pixels_of(opened) if saved.notes.startswith(_PIXELS) else saved.notes
+            self._check_same((saved.num_images, saved.notes), (count, pixels))
+        if isinstance(resolved, DNA):
+            self._check_same(_described(saved), _described(resolved))
+
+    def _check_same(self, found: tuple[int, str], given: tuple[int, str]) -> None:
+        """Raise ValueError unless number of images and digest of the reference in the folder are the given ones."""
+        if found != given:
+            texts = [", ".join(filter(None, (images_in_words(count), digest))) for count, digest in (found, given)]
+            raise ValueError(
+                f"Another reference is in {str(self.folder / _REFERENCE)!r}: of {texts[0]}, but got {texts[1]}; choose"
+                " another folder"
             )
-        elif isinstance(resolved, DNA) and saved.digest != resolved.digest:
-            expected, actual = (
-                f"{images_in_words(each.num_images)}, digest {each.digest}" for each in (resolved, saved)
-            )
-        else:
-            return
-        raise self._another_reference(actual, expected)
 
     def _hold_folder(self) -> None:
         """Lock the folder, or take the lock over from an earlier object of this process; ValueError if it is held."""
@@ -233,12 +227,7 @@ class Checkpoints:
             return
         if self._is_replaced:
             raise ValueError(f"A later Checkpoints of this process has taken over {str(self.folder)!r}; use that one")
-        saved = load_dna(self.folder / _REFERENCE)
-        if saved.digest != self.reference.digest:
-            actual, expected = (
-                f"{images_in_words(each.num_images)}, digest {each.digest}" for each in (saved, self.reference)
-            )
-            raise self._another_reference(actual, expected)
+        self._check_same(_described(load_dna(self.folder / _REFERENCE)), _described(self.reference))
         earlier = _OWNERS.get(self.folder.resolve())
         try:
             self._lock = lock(self.folder / ".lock") if earlier is None else earlier._give_up()
@@ -254,18 +243,6 @@ class Checkpoints:
         assert held is not None
         self._release.detach()
         return held
-
-    def _another_reference(self, actual: str, expected: str) -> ValueError:
-        path = str(self.folder / _REFERENCE)
-        return ValueError(f"Another reference is in {path!r}: of {actual}, but got {expected}; choose another folder")
-
-    def _open(self, images: Source | DNA) -> Images | DNA:
-        """Open the generated images of a checkpoint; one of several processes may have none."""
-        if is_output(images):
-            images = iter([images])
-        elif self._distributed and isinstance(images, Sized) and not len(images):
-            images = iter(())
-        return open_side(images, self._arguments)
 
     def _measure(self, images: Images, own: bool = False) -> DNA:
         check_used(self._job.reading, images)
@@ -292,6 +269,10 @@ def _name(step: int) -> str:
 
 def _file(step: int) -> str:
     return f"{_name(step)}.dna.npz"
+
+
+def _described(dna: DNA) -> tuple[int, str]:
+    return dna.num_images, f"digest {dna.digest}"
 
 
 def _pixels_of(images: ImageSource) -> str:

@@ -1,4 +1,4 @@
-"""Graphics of the page: small histograms, a map of neurons, thumbnails; as numbers, SVG paths and data URIs."""
+"""Graphics of the page: small histograms, a map of neurons, pictures; as numbers, SVG paths and data URIs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from PIL import Image
 from torch.nn.functional import adaptive_avg_pool2d
 
 from torchmetrics_dna.dna.histogram import grouped
-from torchmetrics_dna.files.visible import percent
 from torchmetrics_dna.images.cells import central_square
-from torchmetrics_dna.images.pixels import as_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -26,12 +26,14 @@ if TYPE_CHECKING:
 GROUPS = 32  # of bins, at most, in a small histogram
 _FAINTEST = 5  # a share of 10 to the minus this has no height
 _SPIKE = 0.1  # of all activations, in one bin
-_THUMBNAIL = 160  # pixels
 # dark blue, grey, yellow: lightness rises throughout, so the scale suits every kind of colour vision
 _COLOURS = ((0, 34, 78), (125, 124, 120), (254, 232, 56))
 _DIM = 0.45  # brightness of an image under its map, so that yellow is lighter than all of it
 _OPAQUE = 0.85  # of the yellow where a map is highest, so that the image stays visible
+_MAPPED = (0.01, 0.99)  # quantiles of the maps of a side: ends of their scale, beyond which are few places
+_FLAT = 1e-9  # spread of a flat map, relative to the largest value: rounding
 _ROWS, _COLUMNS = ("upper", "middle", "lower"), ("left", "centre", "right")
+_QUALITIES = (80, 50, 25, 10)  # of a JPEG
 
 
 class SmallHistograms(NamedTuple):
@@ -50,13 +52,7 @@ class SmallHistograms(NamedTuple):
 
 
 def small_histograms(a: HistogramDNA, b: HistogramDNA) -> SmallHistograms:
-    """Return histograms of all neurons over their non-empty bins; works layer by layer to save memory.
-
-    Args:
-        a: A histogram DNA of known ranges.
-        b: Another one, in the same bins.
-
-    """
+    """Return histograms of all neurons, in the same bins of known ranges; works layer by layer to save memory."""
     layers = [grouped(a.select(layers=[layer]), b.select(layers=[layer]), GROUPS) for layer in a.neurons]
     shares, used, ends = (torch.cat(parts) for parts in zip(*layers, strict=True))
     heights = 1 + shares.log10() / _FAINTEST
@@ -65,36 +61,36 @@ def small_histograms(a: HistogramDNA, b: HistogramDNA) -> SmallHistograms:
 
 
 def spikes(a: HistogramDNA, b: HistogramDNA) -> list[str]:
-    """Describe each neuron's fullest bin, such as the zeros of a ReLU; an empty string if none stands out.
-
-    Args:
-        a: A histogram DNA of known ranges.
-        b: Another one, in the same bins.
-
-    """
+    """Describe each neuron's fullest bin, such as the zeros of a ReLU; an empty string if none stands out."""
     shares = torch.stack([dna.counts / dna.counts.sum(1, keepdim=True) for dna in (a, b)])
     fullest, edges = shares.sum(0).argmax(1, keepdim=True), a.bin_edges()
     ends = zip(edges.gather(1, fullest), edges.gather(1, fullest + 1), strict=True)
     heights = shares.gather(2, fullest.expand(2, -1, 1))[..., 0].T.tolist()
     return [
         f"one bin, {'of 0' if low <= 0 < high else f'from {float(low):.3g}'},"
-        f" holds {percent(round(in_a, 2))} of A and {percent(round(in_b, 2))} of B"
+        f" holds {100 * in_a:.0f} % of A and {100 * in_b:.0f} % of B"
         if max(in_a, in_b) >= _SPIKE
         else ""
         for (low, high), (in_a, in_b) in zip(ends, heights, strict=True)
     ]
 
 
-def step_path(levels: list[int], used: int, width: int, height: int) -> str:
-    """Return the outline of a small histogram as an SVG path."""
+def step_path(levels: Sequence[int], width: int, height: int) -> str:
+    """Return the outline of a histogram, of levels up to 255, as an SVG path.
+
+    Example:
+        >>> step_path([255, 0], 10, 100)
+        'M0 100V0H5V100H10V100'
+
+    """
     steps = (
-        f"V{height - level * height / 255:.4g}H{(i + 1) * width / used:.4g}" for i, level in enumerate(levels[:used])
+        f"V{height - level * height / 255:.4g}H{(i + 1) * width / len(levels):.4g}" for i, level in enumerate(levels)
     )
     return f"M0 {height}{''.join(steps)}V{height}"
 
 
-def neuron_map(distances: Tensor, largest: float, columns: int) -> str:
-    """Draw a pixel for each neuron, row by row, as the data URI of a PNG; pixels after the last are transparent.
+def neuron_map(distances: Tensor, largest: float, columns: int) -> Image.Image:
+    """Draw a pixel for each neuron, row by row; pixels after the last are transparent.
 
     Args:
         distances: Shape ``(n,)``.
@@ -107,53 +103,52 @@ def neuron_map(distances: Tensor, largest: float, columns: int) -> str:
     pixels = np.zeros((-(-len(scaled) // columns) * columns, 4), dtype=np.uint8)
     pixels[: len(scaled), :3] = _palette(scaled.numpy())
     pixels[: len(scaled), 3] = 255
-    return _uri(Image.fromarray(pixels.reshape(-1, columns, 4)), "PNG")
+    return Image.fromarray(pixels.reshape(-1, columns, 4))
 
 
-def colour_bar() -> str:
-    """Draw the colour scale of the map as the data URI of a PNG."""
-    return _uri(Image.fromarray(_palette(np.linspace(0, 1, 128))[None]), "PNG")
+def colour_bar() -> Image.Image:
+    """Draw the colour scale of the map."""
+    return Image.fromarray(_palette(np.linspace(0, 1, 128))[None])
 
 
-def thumbnail(image: NDArray[Any]) -> str:
-    """Return a small JPEG of an image, ``(H, W, 3)``, uint8 or in [0, 1], as a data URI."""
-    picture = Image.fromarray(as_bytes(image))
-    picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    return _uri(picture, "JPEG", quality=85)
+def ends_of(heats: Tensor) -> tuple[float, float] | None:
+    """Return the ends of the scale of heat maps; None if all are flat, as those of layers without positions are."""
+    spread = heats.amax((1, 2)) - heats.amin((1, 2))
+    if bool((spread <= _FLAT * heats.abs().amax()).all()):
+        return None
+    low, high = heats.flatten().quantile(torch.tensor(_MAPPED, dtype=heats.dtype)).tolist()
+    return low, high
 
 
-def heat_picture(image: NDArray[Any], heat: Tensor, ends: tuple[float, float], crop: Crop) -> str:
-    """Draw a heat map in yellow over a dim grey image, as the data URI of a small JPEG.
+def heat_picture(picture: Image.Image, heat: Tensor, ends: tuple[float, float], crop: Crop) -> Image.Image:
+    """Draw a heat map in yellow over a dim grey image.
 
     Args:
-        image: Shape ``(H, W, 3)``, uint8 or in [0, 1].
+        picture: The image.
         heat: Heat map of the part that the network sees, ``(side, side)``.
         ends: Values from which on down nothing is coloured, and from which on up yellow is strongest.
         crop: Part of the image that the network sees.
 
     """
-    picture = Image.fromarray(as_bytes(image)).convert("L")
-    picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
     top, left, side = central_square(picture.height, picture.width) if crop == "center" else (0, 0, None)
     seen = (side or picture.width, side or picture.height)
     low, high = ends
     shares = Image.fromarray(((heat - low) / max(high - low, 1e-300)).clamp(0, 1).float().numpy())
     opacities = np.zeros((picture.height, picture.width))
     opacities[top : top + seen[1], left : left + seen[0]] = np.asarray(shares.resize(seen, Image.Resampling.BILINEAR))
-    return _uri(Image.fromarray(_heated(np.asarray(picture), opacities)), "JPEG", quality=85)
+    return _heated(np.asarray(picture.convert("L")), opacities)
 
 
-def heat_bar() -> str:
-    """Draw the scale of :func:`heat_picture`, over middle grey, as the data URI of a PNG."""
-    return _uri(Image.fromarray(_heated(np.full((1, 128), 128), np.linspace(0, 1, 128)[None])), "PNG")
+def heat_bar() -> Image.Image:
+    """Draw the scale of :func:`heat_picture`, over middle grey."""
+    return _heated(np.full((1, 128), 128), np.linspace(0, 1, 128)[None])
 
 
-def _heated(grey: NDArray[Any], shares: NDArray[Any]) -> NDArray[np.uint8]:
-    """Blend grey levels ``(h, w)`` with yellow by shares in [0, 1], ``(h, w, 3)``."""
+def _heated(grey: NDArray[Any], shares: NDArray[Any]) -> Image.Image:
+    """Blend grey levels ``(h, w)`` with yellow by shares in [0, 1]."""
     opacities = _OPAQUE * shares[..., None]
     blended = (1 - opacities) * _DIM * grey[..., None] + opacities * np.array(_COLOURS[-1])
-    pixels: NDArray[np.uint8] = blended.round().astype(np.uint8)
-    return pixels
+    return Image.fromarray(blended.round().astype(np.uint8))
 
 
 def place_of(heat: Tensor) -> str:
@@ -175,18 +170,18 @@ def _palette(scaled: NDArray[Any]) -> NDArray[np.uint8]:
     return np.stack(channels, 1).round().astype(np.uint8)
 
 
-def _uri(picture: Image.Image, kind: str, **options: Any) -> str:
+def png(picture: Image.Image) -> str:
+    """Return a picture as the data URI of a PNG."""
     file = BytesIO()
-    picture.save(file, kind, **options)
-    return data_uri(file.getvalue(), kind.lower())
+    picture.save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def data_uri(data: bytes, kind: str) -> str:
-    """Encode the file of a picture as a data URI.
-
-    Example:
-        >>> data_uri(b"GIF89a", "gif")
-        'data:image/gif;base64,R0lGODlh'
-
-    """
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+def jpeg(picture: Image.Image, most: int = 16_000) -> str:
+    """Return a picture as the data URI of a JPEG of about ``most`` bytes at most: of noise it is coarser."""
+    for quality in _QUALITIES:
+        file = BytesIO()
+        picture.save(file, "JPEG", quality=quality)
+        if file.tell() <= most:
+            break
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

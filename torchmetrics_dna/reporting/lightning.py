@@ -136,14 +136,9 @@ class DNACallback:
         return fits and (trainer.current_epoch + 1) % self.every_n_epochs == 0
 
     def _counting(self, normalize: bool) -> DNAEMD:
-        checkpoints: Any = self.checkpoints
-        metric = DNAEMD(
-            checkpoints.extractor,
-            normalize=normalize,
-            reference=checkpoints.reference,
-            num_folds=checkpoints.num_folds,
-        )
-        return metric.to(checkpoints.extractor.device)
+        kept: Any = self.checkpoints
+        metric = DNAEMD(kept.extractor, normalize=normalize, reference=kept.reference, num_folds=kept.num_folds)
+        return metric.to(kept.extractor.device)
 
     def _counted(self) -> DNA:
         """Return the DNA of all returned images, of all processes."""
@@ -152,30 +147,17 @@ class DNACallback:
         return metric.to_dna(real=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (
-            _made,
-            (type(self).__bases__[0],),
-            self.__dict__,
-        )  # the combined class can't be imported, so pickle its base
-
-
-def _made(cls: type[DNACallback]) -> DNACallback:
-    return cls.__new__(cls)
+        cls = type(self).__bases__[0]  # the combined class can't be imported
+        return cls.__new__, (cls,), self.__dict__
 
 
 def _callbacks() -> tuple[type, ...]:
-    """Return the ``Callback`` of each loaded package, or else of the first installed one.
-
-    Raises:
-        ModuleNotFoundError: If no package is installed.
-
-    """
-    loaded = [package for package in _PACKAGES if sys.modules.get(package)]
-    for package in () if loaded else _PACKAGES:
+    """Return the ``Callback`` of each loaded package, or else of the first installed one."""
+    for package in () if any(map(sys.modules.get, _PACKAGES)) else _PACKAGES:
         with suppress(ModuleNotFoundError):
             import_module(package)
-            loaded = [package]
             break
+    loaded = [package for package in _PACKAGES if sys.modules.get(package)]
     if not loaded:
         raise ModuleNotFoundError(
             "DNACallback needs Lightning, which is not installed; run `pip install lightning`", name="lightning"

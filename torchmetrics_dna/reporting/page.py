@@ -1,10 +1,11 @@
-"""The html page of a report."""
+"""The html page of a comparison."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import math
+import re
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -13,35 +14,42 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from torchmetrics_dna.dna.explanation import in_words, name_of
-from torchmetrics_dna.files.visible import number, p_figure, p_in_words, visible
-from torchmetrics_dna.reporting.cards import describe_cards
+from torchmetrics_dna.files.visible import images_in_words, number, p_figure, visible
 from torchmetrics_dna.reporting.drawing import (
     SmallHistograms,
     colour_bar,
+    ends_of,
     heat_bar,
+    heat_picture,
+    jpeg,
     neuron_map,
+    place_of,
+    png,
     small_histograms,
     spikes,
     step_path,
 )
-from torchmetrics_dna.reporting.findings import clearly
-from torchmetrics_dna.reporting.shown import least_like, make_strips
+from torchmetrics_dna.reporting.findings import clearly, place_on_scale, property_rows, settings_of, sides_in_words
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from PIL import Image
     from torch import Tensor
 
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.reporting.findings import Findings
+    from torchmetrics_dna.images.cells import Crop
+    from torchmetrics_dna.singles.look import Picture, Pictures
 
 _TOP = 12  # neurons whose histograms are shown at once
+_CARDS = 3  # that are not folded
 _TICKS = 5  # of an axis
 _NAMED = 100  # images that could not be read
 _HERE = "torchmetrics_dna.reporting"
 
 
-def as_html(findings: Findings) -> str:
-    """Render a report as one html page."""
-    comparison = findings.comparison
+def as_html(comparison: Comparison, pictures: Pictures | None = None) -> str:
+    """Render a comparison as one html page; without pictures, it shows no images."""
     a, b = comparison.aligned()
     histograms, spike_texts = small_histograms(a, b), spikes(a, b)
     emd = comparison["dna-emd"].values
@@ -49,22 +57,27 @@ def as_html(findings: Findings) -> str:
     order = torch.cat([rows.start + emd[rows].argsort(descending=True) for rows in comparison.neurons.slices.values()])
     script = _text("page.js")
     headline, figures = comparison.headline_and_figures
-    cards, explained = findings.cards, bool(findings.explanation.changes)
-    shown = cards if findings.may_differ else None
-    sides = [] if shown is None else [least_like(shown, side, scorer) for side, scorer in findings.scorers.items()]
+    explanation = comparison.explain()
+    cards = [] if pictures is None else pictures.cards
+    # a named change explains the difference, so what crops show need not differ
+    first = [] if explanation.changes else [i for i, card in enumerate(cards) if card.look_different][:_CARDS]
     return (
         _environment()
         .get_template("page.html")
         .render(
-            findings=findings,
             comparison=comparison,
             names=dict(zip("ab", comparison.names, strict=True)),
+            sides=sides_in_words(comparison),
             headline=headline.replace(" %", "\N{NO-BREAK SPACE}%"),
             figures=figures,
-            strips=None if cards is None else make_strips(cards, findings.partners),
-            scale=findings.place_on_scale,
-            explained=explained,
-            shown=None if shown is None else describe_cards(shown, explained),
+            scale=place_on_scale(comparison),
+            properties=property_rows(comparison),
+            may_differ=explanation.differs is not False,
+            explained=bool(explanation.changes),
+            pictures=pictures,
+            first=[cards[i] for i in first],
+            folded=[card for i, card in enumerate(cards) if i not in first],
+            unlike={} if pictures is None else {s: _unlike(p, pictures.crop) for s, p in pictures.unlike.items()},
             sure=comparison["dna-emd"].evidence is not None,
             tested=clearly(comparison),
             axis=_axis(comparison),
@@ -72,8 +85,8 @@ def as_html(findings: Findings) -> str:
             colour_bar=colour_bar(),
             data=_data(comparison, order, histograms) | {"spike": [spike_texts[i] for i in order.tolist()]},
             top=_top(comparison, histograms, spike_texts),
-            sides=sides,
             heat_bar=heat_bar(),
+            settings=settings_of(comparison, pictures),
             unreadable=comparison.unreadable[:_NAMED],
             style=Markup("\n".join(map(_text, ("page.css", "cards.css")))),
             script=Markup(script),
@@ -92,12 +105,25 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: visible(value) if type(value) is str else value,  # Markup is our own
     )
-    env.filters |= {"number": number, "p": p_figure, "p_in_words": p_in_words}
+    env.filters |= {"number": number, "p": p_figure, "images": images_in_words}
+    env.filters |= {"called": lambda neuron: in_words(*neuron), "parts": re.compile("[^/_.-]*[/_.-]?").findall}
+    env.filters |= {"path": step_path, "jpeg": jpeg, "png": png}
     return env
 
 
 def _text(name: str) -> str:
     return files(_HERE).joinpath(name).read_text(encoding="utf-8")
+
+
+def _unlike(pictures: Sequence[Picture], crop: Crop) -> dict[str, Any]:
+    """Return the images of a side that are least like the other, with their maps on one scale and where these peak."""
+    heats = [picture.heat for picture in pictures if picture.heat is not None]
+    ends = ends_of(torch.stack(heats))
+    maps: list[tuple[Image.Image | None, str]] = [(None, "")] * len(heats)
+    if ends is not None:
+        pairs = zip(pictures, heats, strict=True)
+        maps = [(heat_picture(picture.picture, heat, ends, crop), place_of(heat)) for picture, heat in pairs]
+    return {"ends": ends, "images": list(zip(pictures, maps, strict=True))}
 
 
 def _axis(comparison: Comparison) -> dict[str, Any]:
@@ -125,7 +151,7 @@ def _map(comparison: Comparison, order: Tensor) -> dict[str, Any]:
         }
         for layer, rows in comparison.neurons.slices.items()
     ]
-    return {"largest": largest, "columns": columns, "layers": layers}
+    return {"largest": largest, "layers": layers}
 
 
 def _columns(comparison: Comparison) -> int:
@@ -135,20 +161,15 @@ def _columns(comparison: Comparison) -> int:
 
 def _data(comparison: Comparison, order: Tensor, histograms: SmallHistograms) -> dict[str, Any]:
     """Return the data of each neuron for the script, in the order of the map."""
-    neurons = comparison.neurons
-    all_neurons = [(layer, number) for layer in neurons for number in neurons.numbers(layer)]
-    named = [(number, name_of(layer, number)) for layer, number in all_neurons]
-    numbers = [number if name == str(number) else visible(name) for number, name in named]
+    slices = comparison.neurons.slices.items()
+    names = [visible(name_of(*comparison.neurons.locate(i))) for i in order.tolist()]
     low, high = histograms.ends[order].T
     emd = comparison["dna-emd"]
-    evidence = emd.evidence
-    test = evidence.test if evidence else None
+    test = emd.evidence.test if emd.evidence else None
     return {
         "columns": _columns(comparison),
-        "layers": [
-            [visible(layer), rows.start, rows.stop - rows.start] for layer, rows in comparison.neurons.slices.items()
-        ],
-        "number": [numbers[i] for i in order.tolist()],
+        "layers": [[visible(layer), rows.start, rows.stop - rows.start] for layer, rows in slices],
+        "number": [int(name) if name.isdecimal() else name for name in names],
         "emd": _short(emd.values[order]),
         "shift": _short(comparison.mean_shift[order]),
         "q": [] if test is None else [p_figure(q) for q in test.q[order].tolist()],
@@ -163,15 +184,13 @@ def _short(values: Tensor) -> list[float]:
     return [float(f"{value:.4g}") for value in values.tolist()]
 
 
-def _top(comparison: Comparison, histograms: SmallHistograms, spike_texts: list[str]) -> list[dict[str, Any]]:
-    """Return the neurons that differ most clearly, with figures and outlines of their histograms."""
+def _top(comparison: Comparison, histograms: SmallHistograms, spike_texts: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the neurons that differ most clearly, with figures and their histograms."""
     top = comparison.top_neurons(_TOP)
     for neuron in top:
         i = comparison.neurons.index(neuron["layer"], neuron["neuron"])
         neuron["called"] = in_words(neuron["layer"], neuron["neuron"])
         neuron["spike"] = spike_texts[i]
         neuron["low"], neuron["high"] = histograms.ends[i].tolist()
-        neuron["paths"] = [
-            step_path(levels, int(histograms.used[i]), 240, 90) for levels in histograms.levels[i].tolist()
-        ]
+        neuron["heights"] = histograms.levels[i, :, : int(histograms.used[i])].tolist()
     return top

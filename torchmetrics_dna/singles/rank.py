@@ -151,13 +151,13 @@ def _is_index(path: str | os.PathLike[str]) -> bool:
     return str(path).endswith(".features.npz") or (Path(path).is_file() and is_container(path))
 
 
-class _Scored(NamedTuple):
-    """Scores of the ranked images, the rows ``"distances"`` of ``measured``, with what they were compared with."""
+class _Ruler(NamedTuple):
+    """Scorer of the ranked images, and what it compares them with."""
 
-    measured: Measured
-    references: list[DNA]
+    scorer: ImageScorer
     mapper: ImageScorer
-    typical: Tensor | None
+    references: Sequence[DNA]
+    typical: Tensor | None = None
     p_value: float | None = None
 
 
@@ -180,14 +180,12 @@ class _Run:
             index = index_source
         else:
             index = (reference if own else self._rows(index_source, **self.features)).features
-        rows = {} if index is None else self.features  # of the ranked images, beside their scores
-        if score == "outlier":
-            scored = self._by_outliers(reference, rows)
-        elif score == "local":
-            scored = self._by_places(reference, rows)
+        if score in WORST_FIRST:
+            ruler = self._for_outliers(reference) if score == "outlier" else self._for_places(reference)
         else:
-            scored = self._by_emd(sides[0], [reference, *contrasts], pools, rows)
-        measured, references = scored.measured, scored.references
+            ruler = self._for_emd(sides[0], [reference, *contrasts], pools)
+        features = {} if index is None else self.features
+        measured = self._rows(self.source, distances=Distances(ruler.scorer), **features)
         distances = measured.rows["distances"]
         scores = contrasted(distances)
         order = scores.argsort(descending=score in WORST_FIRST, stable=True)
@@ -195,25 +193,26 @@ class _Run:
         nearest = None
         if index is not None and measured.features is not None:
             nearest = find_nearest(measured.features, index).take(order)
+        dnas = [replace(dna, folds=()) for dna in ruler.references]
         return Ranking(
             score=score,
             names=names,
             scores=scores[order],
             numbers=numbers,
             images=self.source,
-            reference=replace(references[0], folds=()),
-            mapper=scored.mapper,
+            reference=dnas[0],
+            mapper=ruler.mapper,
             unreadable=measured.unreadable,
-            distances=distances[order, 0] if len(references) > 1 else None,
-            contrast=replace(references[1], folds=()) if len(references) > 1 else None,
-            typical=scored.typical,
+            distances=distances[order, 0] if len(dnas) > 1 else None,
+            contrast=dnas[1] if len(dnas) > 1 else None,
+            typical=ruler.typical,
             nearest=nearest,
             index=index,
-            p_value=scored.p_value,
+            p_value=ruler.p_value,
             reference_images=sides[0] if isinstance(sides[0], ImageSource) else None,
         )
 
-    def _by_outliers(self, reference: Measured, rows: Mapping[str, ImageRows]) -> _Scored:
+    def _for_outliers(self, reference: Measured) -> _Ruler:
         neurons = self.extractor.neurons
         dna = cast("LayerGaussianDNA", reference.dnas["layer-gaussian"])
         scorer = OutlierScorer(dna, self.extractor)
@@ -222,32 +221,24 @@ class _Run:
             layers = layers_for_outliers(neurons)
             columns = torch.split(reference.rows["means"], [neurons[layer] for layer in layers], 1)
             typical = outlier_distance(dict(zip(layers, map(left_out_distances, columns), strict=True)))
-        mapper = self._places(reference) or scorer
-        return _Scored(self._rows(self.source, distances=Distances(scorer), **rows), [dna], mapper, typical)
+        return _Ruler(scorer, self._places(reference) or scorer, [dna], typical)
 
-    def _by_places(self, reference: Measured, rows: Mapping[str, ImageRows]) -> _Scored:
+    def _for_places(self, reference: Measured) -> _Ruler:
         scorer = self._places(reference)
         if scorer is None:
             raise ValueError(
                 "The score 'local' takes a layer with a grid of positions, but there is none among"
                 f" {', '.join(self.extractor.neurons)}"
             )
-        measured = self._rows(self.source, distances=Distances(scorer), **rows)
         # the extreme places of the reference are part of its covariance, so its own scores would be too low to compare
-        return _Scored(measured, [reference.any], scorer, typical=None)
+        return _Ruler(scorer, scorer, [reference.any])
 
     def _places(self, reference: Measured) -> LocalScorer | None:
         """Return the scorer of places; None if the reference is a DNA, or no layer has a grid of positions."""
         dna = reference.dnas.get("local")
         return None if dna is None else LocalScorer(cast("LayerGaussianDNA", dna), self.extractor)
 
-    def _by_emd(
-        self,
-        side: Images | DNA,
-        references: list[Measured],
-        pools: bool,
-        rows: Mapping[str, ImageRows],
-    ) -> _Scored:
+    def _for_emd(self, side: Images | DNA, references: Sequence[Measured], pools: bool) -> _Ruler:
         histograms = [cast("HistogramDNA", measured.dnas["histogram"]) for measured in references]
         p_value = None
         if pools:
@@ -255,23 +246,17 @@ class _Run:
             histograms.append(cast("HistogramDNA", pool.dnas["histogram"]))
             p_value = DISTANCES["dna-emd"].result(histograms[0], histograms[1], self.weights).p_value
         scorer = Scorer(histograms, self.extractor, self.weights)
-        measured = self._rows(self.source, distances=Distances(scorer), **rows)
-        typical = self._typical(side, scorer, histograms[0].num_images)
-        return _Scored(measured, list(histograms), scorer, typical, p_value)
+        return _Ruler(scorer, scorer, histograms, self._typical(side, scorer, histograms[0].num_images), p_value)
 
     def _measured(self, side: Images | DNA, score: Score, features: bool) -> Measured:
         if isinstance(side, DNA):
             return Measured({side.kind: side}, [])
-        job = self._moments() if score in WORST_FIRST else self.job
+        job, neurons = self.job, self.extractor.neurons
+        if score in WORST_FIRST:  # keep means, to leave images out, and the Gaussian of places
+            job = job.also(means=SpatialMeans(neurons.take(neurons.positions(layers_for_outliers(neurons)))))
+            if (layer := local_layer(self.extractor)) is not None:
+                job = job.also(local=LocalMomentStatistic(self.extractor, layer))
         return measure(job.also(**self.features) if features else job, side, distributed=self.distributed)
-
-    def _moments(self) -> Job:
-        """Return a job that makes the Gaussians of layers and of places, and keeps means to leave images out."""
-        neurons = self.extractor.neurons
-        chosen = neurons.take(neurons.positions(layers_for_outliers(neurons)))
-        job = self.job.also(means=SpatialMeans(chosen))
-        layer = local_layer(self.extractor)
-        return job if layer is None else job.also(local=LocalMomentStatistic(self.extractor, layer))
 
     def _rows(self, images: Images, **statistics: ImageRows) -> Measured:
         """Measure only statistics of single images."""

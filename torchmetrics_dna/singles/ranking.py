@@ -12,7 +12,7 @@ from torch import Tensor
 
 from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.tables import Table, notebook_html
-from torchmetrics_dna.files.visible import images_in_words, number, percent, shortened, visible
+from torchmetrics_dna.files.visible import images_in_words, number, shortened, visible
 from torchmetrics_dna.functional.heat import SIDE
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import ImageSource, Reading
@@ -127,7 +127,7 @@ class Ranking(Saved):
             beyond = int((self.scores > limit).sum())
             notices.append(
                 f"{images_in_words(beyond)} of {len(self.names)} score above {number(limit, 3, zeros=True)}, as"
-                f" {percent(_BEYOND)} of the reference's own images do; {_BEYOND * len(self.names):.3g} would be"
+                f" {100 * _BEYOND:g} % of the reference's own images do; {_BEYOND * len(self.names):.3g} would be"
                 " expected by chance"
             )
         if self.p_value is not None and self.p_value > SIGNIFICANT:
@@ -138,7 +138,7 @@ class Ranking(Saved):
         copies = 0 if self.nearest is None else int(self.nearest.copies.sum())
         if copies:
             notices.append(
-                f"{images_in_words(copies)} of {len(self.names)} look like copies: less than {percent(COPY)} as far"
+                f"{images_in_words(copies)} of {len(self.names)} look like copies: less than {100 * COPY:g} % as far"
                 " from an image that was looked up as that image is from all others there"
             )
         return notices
@@ -163,7 +163,7 @@ class Ranking(Saved):
             raise ValueError(
                 f"Maps take images that can be read again, but {images.label!r} is a stream; rank a folder or list"
             )
-        return heat_maps(mapper, images, [self.numbers[place] for place in places])
+        return heat_maps(mapper, images.take([self.numbers[place] for place in places]))
 
     def _images_and_mapper(self) -> tuple[Images, ImageScorer]:
         if self.images is None or self.mapper is None:
@@ -268,20 +268,15 @@ class Ranking(Saved):
         return f"Ranking({images_in_words(len(self.names))}, {self.score} {first} to {last}{unit})"
 
 
-def heat_maps(mapper: ImageScorer, images: ImageSource, numbers: Sequence[int]) -> Tensor:
+def heat_maps(mapper: ImageScorer, images: Images) -> Tensor:
     """Map the scores of some images, by one pass over them.
-
-    Args:
-        mapper: Scorer of the images.
-        images: Source of the images.
-        numbers: Their indices in it.
 
     Returns:
         See :func:`~torchmetrics_dna.functional.heat`, float64, ``(images, side, side)``.
 
     """
     job = Job(mapper.extractor, {"heat": Heat(mapper)}, Reading(num_workers=0))
-    return measure(job, images.take(numbers)).rows["heat"].view(-1, SIDE, SIDE)
+    return measure(job, images).rows["heat"].view(-1, SIDE, SIDE)
 
 
 def _cell(key: str, value: Any) -> Any:

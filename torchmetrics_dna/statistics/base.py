@@ -7,6 +7,7 @@ torchmetrics, a job keeps them in a split. The last entry of the first tensor co
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, cast
 
 import torch
@@ -20,12 +21,11 @@ from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.identity import identity
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.extractors import DNAExtractor
 
 State = dict[str, Tensor]
+Gather = Callable[..., list[Tensor]]
 _D = TypeVar("_D", bound=DNA)
 
 
@@ -35,7 +35,8 @@ class Field(NamedTuple):
     size: int  # of the tensor, or of a row; 0 for rows that are numbers
     dtype: torch.dtype
     fill: float = 0
-    reduction: Literal["sum", "max", "cat"] = "sum"  # of the tensors of all processes; "cat" for rows
+    # of tensors, stacked, of all processes, as in torchmetrics; "cat" for rows
+    reduction: Literal["sum", "max", "cat"] | Callable[[Tensor], Tensor] = "sum"
 
 
 class Statistic(ABC):
@@ -48,7 +49,7 @@ class Statistic(ABC):
     """
 
     kind: ClassVar[str]
-    reduces_by_field: ClassVar[bool] = True  # True if `reduce_` is that of this class
+    shared_by: ClassVar[Literal["sum", "max"] | None] = None  # reduction of `shared`, if there is any
     by_image: ClassVar[bool] = False  # True if the value has a row for each image, in order of addition
 
     def __init__(self, extractor: DNAExtractor, **more: Any) -> None:
@@ -110,56 +111,56 @@ class Statistic(ABC):
         """
         self.add_(state, parts, len(keys))
 
-    def merge_(self, state: State, other: State) -> None:
-        """Add another state in place."""
+    def merge_(self, state: State, earlier: State) -> None:
+        """Add the state of other images in place; if images have an order, those come first."""
         for name, field in self.fields.items():
-            theirs = other[name].to(state[name].device)
-            if field.reduction == "max":
-                state[name].copy_(torch.maximum(state[name], theirs))
-            else:
+            if field.reduction == "cat":
+                rows_of(state, name)[:0] = rows_of(earlier, name)
+                continue
+            theirs = earlier[name].to(state[name].device)
+            if field.reduction == "sum":
                 state[name] += theirs
+            else:
+                state[name].copy_(_reduced(torch.stack([state[name], theirs]), field))
 
-    def put_before_(self, state: State, earlier: State) -> None:
-        """Add a state of earlier images in place; like :meth:`merge_`, unless images have an order."""
-        self.merge_(state, earlier)
+    def merged(self, stacked: Tensor) -> Tensor:
+        """Merge states of one tensor, one in each row of ``stacked``; the reduction of what does not simply add up."""
+        (name,) = self.fields
+        total = {name: stacked[0].clone()}
+        for state in stacked[1:]:
+            self.merge_(total, {name: state})
+        return total[name]
 
-    def packed(self, state: State) -> dict[str, Tensor]:
-        """Return one tensor for each name of a state, to gather or save it; lists of rows are concatenated."""
-        return {name: tensor if isinstance(tensor, Tensor) else self.value(state) for name, tensor in state.items()}
-
-    def unpacked(self, tensors: Mapping[str, Tensor]) -> State:
-        """Return the state of tensors from :meth:`packed`."""
-        empty = self.empty("cpu")
-        return {
-            name: tensor if isinstance(empty[name], Tensor) else cast("Tensor", [tensor])
-            for name, tensor in tensors.items()
-        }
-
-    def joined(self, states: Sequence[State], device: torch.device) -> State:
-        """Merge the states of all processes into a new one."""
-        total = self.empty(device)
-        for state in states:
-            self.merge_(total, state)
-        return total
-
-    def reduce_(self, state: State, group: Any = None) -> None:
+    def reduce_(self, state: State, group: Any = None, gather: Gather | None = None) -> None:
         """Replace the tensors of a state by those of all processes.
 
-        That is one all-reduce for what is summed, and before it one for extremes, if there are any.
+        That is one all-reduce for what is summed, and before it one for extremes or means, if there are any; or
+        ``gather``, a function like :func:`torchmetrics.utilities.distributed.gather_all_tensors`, gathers all tensors.
         """
-        before = dict(state)
-        for reduction, operation in (("max", dist.ReduceOp.MAX), ("sum", dist.ReduceOp.SUM)):
-            names = [name for name, field in self.fields.items() if field.reduction == reduction]
+        fields = {name: field for name, field in self.fields.items() if field.reduction != "cat"}
+        if gather is not None:
+            state |= {n: _reduced(torch.stack(gather(state[n], group=group)), field) for n, field in fields.items()}
+            return
+        operations = {"sum": dist.ReduceOp.SUM, "max": dist.ReduceOp.MAX}
+        largest = [name for name, field in fields.items() if field.reduction == "max"]
+        for names, reduction in ((largest, "max"), ([name for name in fields if name not in largest], "sum")):
             if not names:
                 continue
             flat = torch.cat([state[name] for name in names])  # the only copy of the state
             state |= dict(zip(names, torch.split(flat, [len(state[name]) for name in names]), strict=True))
-            if reduction == "sum":
-                self.align_(state, before)
-            dist.all_reduce(flat, operation, group)
+            if reduction == "sum" and self.shared_by:
+                shared = self.shared(state)
+                dist.all_reduce(shared, operations[self.shared_by], group)
+                self.align_(state, shared, is_first=dist.get_rank(group) == 0)
+            dist.all_reduce(flat, operations[reduction], group)
 
-    def align_(self, state: State, before: State) -> None:  # noqa: B027 - nothing to do for most
-        """Fit what is summed to the extremes of all processes, in place; ``before`` has those of this one."""
+    def shared(self, state: State) -> Tensor:
+        """Return what processes must know of each other before states add up; they reduce it by ``shared_by``."""
+        raise NotImplementedError
+
+    def align_(self, state: State, shared: Tensor, is_first: bool) -> None:
+        """Fit a state, in place, to what all processes know, which only the state of the first one keeps itself."""
+        raise NotImplementedError
 
 
 class DNAStatistic(Statistic, Generic[_D]):
@@ -169,9 +170,9 @@ class DNAStatistic(Statistic, Generic[_D]):
     def value(self, state: State) -> _D:
         """Return the DNA of a state; may be a view of it."""
 
-    @abstractmethod
     def tail(self, state: State) -> Tensor:
         """Return the end of a state, as a view: images that each layer refused, and images that were added."""
+        return state[next(iter(self.fields))][-len(self.neurons) - 1 :]
 
     @override
     def forget_refused_(self, state: State) -> None:
@@ -194,14 +195,8 @@ def rows_of(state: State, name: str = "rows") -> list[Tensor]:
     return cast("list[Tensor]", state[name])
 
 
-def gather_rows(rows: Tensor, group: Any = None) -> list[Tensor]:
-    """Gather the rows ``(images, ...)`` of all processes, on the device that the group communicates on."""
-    world = dist.get_world_size(group)
-    counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(world)]
-    dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device), group=group)
-    sizes = [int(count) for count in counts]
-    padded = rows.new_zeros(max(sizes), *rows.shape[1:])
-    padded[: len(rows)] = rows
-    gathered = [torch.empty_like(padded) for _ in sizes]
-    dist.all_gather(gathered, padded, group=group)
-    return [rows[:size] for rows, size in zip(gathered, sizes, strict=True)]
+def _reduced(stacked: Tensor, field: Field) -> Tensor:
+    """Reduce the tensors of several processes, one in each row."""
+    if callable(field.reduction):
+        return field.reduction(stacked)
+    return stacked.sum(0) if field.reduction == "sum" else stacked.amax(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -66,27 +66,20 @@ class FoldedStatistic(DNAStatistic[_D], Generic[_D]):
         self.statistic.add_(state, parts, len(keys), finite)  # raises for non-finite values before anything is added
         self._folds.add_keyed_(state, parts, keys, finite)
 
-    @override
-    def merge_(self, state: State, other: State) -> None:
-        self.statistic.merge_(state, other)
-        self._folds.merge_(state, other)
+    @property
+    def shared_by(self) -> Literal["sum", "max"] | None:  # type: ignore[override]
+        """Reduction of :meth:`shared`."""
+        return self.statistic.shared_by
 
     @override
-    def reduce_(self, state: State, group: Any = None) -> None:
-        if self.statistic.reduces_by_field:
-            super().reduce_(state, group)
-            return
-        self.statistic.reduce_(state, group)
-        self._folds.reduce_(state, group)
+    def shared(self, state: State) -> Tensor:
+        return torch.cat([self.statistic.shared(state), self._folds.shared(state)])
 
     @override
-    def align_(self, state: State, before: State) -> None:
-        self.statistic.align_(state, before)
-        self._folds.align_(state, before)
-
-    @override
-    def tail(self, state: State) -> Tensor:
-        return self.statistic.tail(state)
+    def align_(self, state: State, shared: Tensor, is_first: bool) -> None:
+        of_total = len(shared) // (self.num_folds + 1)
+        self.statistic.align_(state, shared[:of_total], is_first)
+        self._folds.align_(state, shared[of_total:], is_first)
 
     @override
     def forget_refused_(self, state: State) -> None:

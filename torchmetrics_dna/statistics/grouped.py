@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+import torch
 from typing_extensions import override
 
 from torchmetrics_dna.dna import DNA
@@ -31,8 +32,12 @@ class Grouped(DNAStatistic[_D], Generic[_D]):
     @property
     @override
     def fields(self) -> dict[str, Field]:
-        fields = self.statistic.fields.items()
-        return {self._prefix + name: field._replace(size=self.count * field.size) for name, field in fields}
+        return {
+            self._prefix + name: field._replace(
+                size=self.count * field.size, reduction=self.merged if callable(field.reduction) else field.reduction
+            )
+            for name, field in self.statistic.fields.items()
+        }
 
     @override
     def add_(self, state: State, parts: Parts, num_images: int, finite: Tensor | None = None) -> None:
@@ -44,18 +49,18 @@ class Grouped(DNAStatistic[_D], Generic[_D]):
         self.statistic.add_each_(self._by_group(state), parts, keys, finite)
 
     @override
-    def merge_(self, state: State, other: State) -> None:
+    def merge_(self, state: State, earlier: State) -> None:
         for k in range(self.count):
-            self.statistic.merge_(self.of(state, k), self.of(other, k))
+            self.statistic.merge_(self.of(state, k), self.of(earlier, k))
 
     @override
-    def align_(self, state: State, before: State) -> None:
-        for k in range(self.count):
-            self.statistic.align_(self.of(state, k), self.of(before, k))
+    def shared(self, state: State) -> Tensor:
+        return torch.cat([self.statistic.shared(self.of(state, k)) for k in range(self.count)])
 
     @override
-    def tail(self, state: State) -> Tensor:
-        raise NotImplementedError("Each group has its own tail")
+    def align_(self, state: State, shared: Tensor, is_first: bool) -> None:
+        for k, own in enumerate(shared.chunk(self.count)):
+            self.statistic.align_(self.of(state, k), own, is_first)
 
     @override
     def forget_refused_(self, state: State) -> None:

@@ -78,32 +78,28 @@ class HistogramStatistic(DNAStatistic[HistogramDNA]):
         num_images = read_tail(self.tail(state), self.neurons)
         return HistogramDNA(per_neuron, self.neurons, self.ranges, num_images, **self.origin)
 
-    @override
-    def tail(self, state: State) -> Tensor:
-        return state["counts"][self._cells :]
-
 
 class SelfRangingStatistic(DNAStatistic[HistogramDNA]):
     """Histograms on grids that grow with the data, ``ranges="auto"``.
 
-    Beside the counts, a state has the extremes of each neuron as ``(-minimum, maximum)``, which
-    determine its grid.
+    A state has, between the counts and its tail, the extremes of each neuron as ``(-minimum, maximum)``, which
+    determine its grid: float64, as the bits of int64. Without images they mean nothing.
     """
 
     kind = HistogramDNA.kind
+    shared_by = "max"
 
     def __init__(self, extractor: DNAExtractor, num_bins: int) -> None:
         check_num_bins(num_bins)
         super().__init__(extractor, num_bins=num_bins, ranges="auto")
         self.num_bins = num_bins
+        self._cells = self.neurons.total * num_bins
 
     @property
     @override
     def fields(self) -> dict[str, Field]:
-        return {
-            "counts": Field(self.neurons.total * self.num_bins + len(self.neurons) + 1, torch.int64, 0),
-            "extremes": Field(2 * self.neurons.total, torch.float64, -torch.inf, "max"),
-        }
+        size = self._cells + 2 * self.neurons.total + len(self.neurons) + 1
+        return {"counts": Field(size, torch.int64, reduction=self.merged)}
 
     @override
     def add_(self, state: State, parts: Parts, num_images: int, finite: Tensor | None = None) -> None:
@@ -121,54 +117,66 @@ class SelfRangingStatistic(DNAStatistic[HistogramDNA]):
             return
         of_images, counts = image_extremes(parts), self._counts(states)
         present, rows = keys.unique(return_inverse=True)  # type: ignore[no-untyped-call]
-        previous = states["extremes"][present]
-        united = torch.stack([of_images[rows == row].amax(0) for row in range(len(present))]).maximum(previous)
-        old, new = (dyadic_grid(*split_extremes(extremes), self.num_bins) for extremes in (previous, united))
+        previous = self._extremes(states)[present]
+        united = torch.stack([of_images[rows == row].amax(0) for row in range(len(present))]).maximum(previous) + 0.0
+        old, new = (self._grid(extremes) for extremes in (previous, united))
         for row, key in enumerate(present):
             regrid_(counts[key], old.take(row), new.take(row))
-        states["extremes"][present] = united
+        self._stored(states)[present] = united
         compiled.add_counts_by_key_(counts, parts, new.flat().bins(self.num_bins), rows, keys)
         states["counts"][:, -1] += keys.bincount(minlength=len(counts))
 
     @override
-    def merge_(self, state: State, other: State) -> None:
-        device = state["counts"].device
-        theirs = {name: tensor.to(device, copy=True) for name, tensor in other.items()}
-        self._widen(state, theirs["extremes"])
-        self._widen(theirs, state["extremes"])
-        state["counts"] += theirs["counts"]
+    def merge_(self, state: State, earlier: State) -> None:
+        theirs = {"counts": earlier["counts"].to(state["counts"].device, copy=True)}
+        self._widen(state, self._extremes(theirs))
+        self._widen(theirs, self._extremes(state))
+        self._counts(state).add_(self._counts(theirs))
+        self.tail(state).add_(self.tail(theirs))
 
     @override
-    def align_(self, state: State, before: State) -> None:
-        old, new = (dyadic_grid(*split_extremes(each["extremes"]), self.num_bins) for each in (before, state))
-        regrid_(self._counts(state), old, new)
+    def shared(self, state: State) -> Tensor:
+        return self._extremes(state)
+
+    @override
+    def align_(self, state: State, shared: Tensor, is_first: bool) -> None:
+        self._widen(state, shared)
+        if not is_first:
+            self._stored(state).zero_()
 
     @override
     def value(self, state: State) -> HistogramDNA:
-        minimum, maximum = split_extremes(state["extremes"])
+        minimum, maximum = split_extremes(self._extremes(state))
         has_values = minimum <= maximum  # without images, ranges are 0 to 0
         ranges = ActivationRanges(
-            torch.where(has_values, minimum, 0), torch.where(has_values, maximum, 0), self.neurons, "auto", "auto"
+            torch.where(has_values, minimum + 0.0, 0), torch.where(has_values, maximum, 0), self.neurons, "auto", "auto"
         )
         num_images = read_tail(self.tail(state), self.neurons)
         return HistogramDNA(self._counts(state), self.neurons, ranges, num_images, **self.origin)
 
     def _counts(self, state: State) -> Tensor:
         """Return the counts of a state, or of several, ``(..., N, num_bins)``."""
-        counts = state["counts"][..., : self.neurons.total * self.num_bins]
+        counts = state["counts"][..., : self._cells]
         return counts.view(*counts.shape[:-1], -1, self.num_bins)
 
-    @override
-    def tail(self, state: State) -> Tensor:
-        return state["counts"][self.neurons.total * self.num_bins :]
+    def _stored(self, state: State) -> Tensor:
+        """Return the extremes in a state, or in several, as a view, ``(..., 2 * N)``."""
+        return state["counts"][..., self._cells : self._cells + 2 * self.neurons.total].view(torch.float64)
+
+    def _extremes(self, state: State) -> Tensor:
+        """Return the extremes of the images of a state, or of several; -inf without images."""
+        return torch.where(state["counts"][..., -1:] > 0, self._stored(state), -torch.inf)
+
+    def _grid(self, extremes: Tensor) -> Grid:
+        return dyadic_grid(*split_extremes(extremes), self.num_bins)
 
     def _widen(self, state: State, extremes: Tensor) -> Grid:
         """Widen the grid of a state in place to hold these extremes, and return it."""
-        united = torch.maximum(state["extremes"], extremes)
-        old = dyadic_grid(*split_extremes(state["extremes"]), self.num_bins)
-        new = dyadic_grid(*split_extremes(united), self.num_bins)
-        regrid_(self._counts(state), old, new)
-        state["extremes"].copy_(united)
+        own = self._extremes(state)
+        united = torch.maximum(own, extremes) + 0.0  # not -0.0, of other bits
+        new = self._grid(united)
+        regrid_(self._counts(state), self._grid(own), new)
+        self._stored(state).copy_(united)
         return new
 
 

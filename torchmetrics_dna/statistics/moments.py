@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch import distributed as dist
 from typing_extensions import override
 
 from torchmetrics_dna.binning.moments import (
@@ -46,10 +45,6 @@ class MomentStatistic(DNAStatistic[GaussianDNA]):
         num_images = read_tail(self.tail(state), self.neurons)
         return GaussianDNA.from_moments(self._moments(state), self.neurons, num_images, **self.origin)
 
-    @override
-    def tail(self, state: State) -> Tensor:
-        return state["moments"][2 * self.neurons.total :]
-
     def _moments(self, state: State) -> Tensor:
         return state["moments"][: 2 * self.neurons.total].view(2, -1)
 
@@ -64,7 +59,7 @@ class CrossMomentStatistic(DNAStatistic[LayerGaussianDNA]):
     """
 
     kind = LayerGaussianDNA.kind
-    reduces_by_field = False
+    shared_by = "sum"
 
     def __init__(self, extractor: DNAExtractor, layer: str | None = None) -> None:
         super().__init__(extractor, **({} if layer is None else {"layers of moments": layer}))
@@ -75,10 +70,8 @@ class CrossMomentStatistic(DNAStatistic[LayerGaussianDNA]):
     @override
     def fields(self) -> dict[str, Field]:
         products = sum(width**2 for width in self.neurons.values())
-        return {
-            "cross_moments": Field(self.neurons.total + products + len(self.neurons) + 1, torch.float64, 0),
-            "shift": Field(self.neurons.total, torch.float64, 0),
-        }
+        size = 2 * self.neurons.total + products + len(self.neurons) + 1
+        return {"cross_moments": Field(size, torch.float64, reduction=self.merged)}
 
     @override
     def add_(self, state: State, parts: Parts, num_images: int, finite: Tensor | None = None) -> None:
@@ -87,21 +80,23 @@ class CrossMomentStatistic(DNAStatistic[LayerGaussianDNA]):
             add_cross_moments_(self._moments(state), parts, accepted)
 
     @override
-    def merge_(self, state: State, other: State) -> None:
-        device = state["shift"].device
-        theirs = {name: tensor.to(device) for name, tensor in other.items()}
+    def merge_(self, state: State, earlier: State) -> None:
+        theirs = {"cross_moments": earlier["cross_moments"].to(state["cross_moments"].device)}
         merge_cross_moments_(self._moments(state), self._moments(theirs))
         self.tail(state).add_(self.tail(theirs))
 
     @override
-    def reduce_(self, state: State, group: Any = None) -> None:
+    def shared(self, state: State) -> Tensor:
         # products add up only with a common shift, and the global mean is the most accurate one
-        state |= {name: state[name].clone() for name in self.fields}
         moments = self._moments(state)
-        total = torch.cat([moments.num_images * moments.shift + moments.sums, moments.num_images[None]])
-        dist.all_reduce(total, group=group)
-        recentre_(moments, total[:-1] / total[-1].clamp(min=1))
-        dist.all_reduce(state["cross_moments"], group=group)
+        return torch.cat([moments.num_images * moments.shift + moments.sums, moments.num_images[None]])
+
+    @override
+    def align_(self, state: State, shared: Tensor, is_first: bool) -> None:
+        moments = self._moments(state)
+        recentre_(moments, shared[:-1] / shared[-1].clamp(min=1))
+        if not is_first:
+            moments.shift.zero_()
 
     @override
     def value(self, state: State) -> LayerGaussianDNA:
@@ -109,14 +104,9 @@ class CrossMomentStatistic(DNAStatistic[LayerGaussianDNA]):
         return LayerGaussianDNA(*mean_and_covariance(self._moments(state)), self.neurons, num_images, **self.origin)
 
     def _moments(self, state: State) -> CrossMoments:
-        """Return the moments in a state, as views."""
-        widths, tail = self.neurons.items(), self.tail(state)
-        sums, *products = torch.split(
-            state["cross_moments"][: -len(tail)], [self.neurons.total, *(width**2 for _, width in widths)]
-        )
-        by_layer = {layer: p.view(n, n) for (layer, n), p in zip(widths, products, strict=True)}
-        return CrossMoments(tail[-1], state["shift"], sums, by_layer)
-
-    @override
-    def tail(self, state: State) -> Tensor:
-        return state["cross_moments"][-len(self.neurons) - 1 :]
+        """Return the moments in a state, as views: the shift, sums, products of each layer, and the tail."""
+        total, widths = self.neurons.total, self.neurons.values()
+        sizes = [total, total, *(width**2 for width in widths), len(widths) + 1]
+        shift, sums, *products, tail = torch.split(state["cross_moments"], sizes)
+        by_layer = {layer: p.view(n, n) for (layer, n), p in zip(self.neurons.items(), products, strict=True)}
+        return CrossMoments(tail[-1], shift, sums, by_layer)

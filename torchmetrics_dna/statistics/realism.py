@@ -63,15 +63,6 @@ class RealismStatistic(RowStatistic):
         rows_of(state, "indices").append(keys)  # a copy to the device would sync
 
     @override
-    def _place(self, name: str, device: torch.device) -> torch.device:
-        return torch.device("cpu") if name == "indices" else device
-
-    @override
-    def _join(self, state: State, other: State, position: int) -> None:
-        check_indexed(torch.cat([rows[:1].cpu() for each in (state, other) for rows in rows_of(each, "indices")[:1]]))
-        super()._join(state, other, position)
-
-    @override
     def value(self, state: State) -> Tensor:
         """Return the scores, float64, by ascending index, each image once; without indices in order of addition.
 

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from torchmetrics_dna.binning.histogram import check_finite, finite_layers
 from torchmetrics_dna.binning.moments import spatial_means
-from torchmetrics_dna.statistics.base import Field, State, Statistic, gather_rows, rows_of
+from torchmetrics_dna.statistics.base import Field, Gather, State, Statistic, rows_of
 from torchmetrics_dna.statistics.nonfinite import check_refused
 
 if TYPE_CHECKING:
@@ -52,11 +52,7 @@ class ImageRows(Statistic):
         """Compute the rows of a batch ``{layer: (B, n, *positions)}``, shape ``(B, columns)``."""
 
     @override
-    def merge_(self, state: State, other: State) -> None:
-        rows_of(state).extend(rows_of(other))
-
-    @override
-    def reduce_(self, state: State, group: Any = None) -> None:
+    def reduce_(self, state: State, group: Any = None, gather: Gather | None = None) -> None:
         """Do nothing: each process keeps its rows."""
 
     @override
@@ -102,45 +98,14 @@ class RowStatistic(Statistic):
             state["refused"].zero_()
 
     @override
-    def merge_(self, state: State, other: State) -> None:
-        self._join(state, other, len(rows_of(state, self.marks)))
+    def reduce_(self, state: State, group: Any = None, gather: Gather | None = None) -> None:
+        from torchmetrics.utilities.distributed import gather_all_tensors
 
-    @override
-    def put_before_(self, state: State, earlier: State) -> None:
-        self._join(state, earlier, 0)
-
-    def _join(self, state: State, other: State, position: int) -> None:
-        """Insert the rows of another state at a position."""
-        device = state["refused"].device
-        for name in self.row_fields:
-            theirs = rows_of(other, name)
-            theirs = [theirs] if isinstance(theirs, Tensor) else theirs
-            rows_of(state, name)[position:position] = [rows.to(self._place(name, device)) for rows in theirs]
-        state["refused"] += other["refused"].to(device)
-
-    def _place(self, _: str, device: torch.device) -> torch.device:
-        """Return the device of a list, where that of the state is this one."""
-        return device
-
-    @override
-    def packed(self, state: State) -> dict[str, Tensor]:
-        return {name: self.joined_rows(state, name) for name in self.row_fields} | {"refused": state["refused"]}
-
-    @override
-    def joined(self, states: Sequence[State], device: torch.device) -> State:
-        total = self.empty(device)
-        for name in self.row_fields:
-            rows_of(total, name).append(self.in_turn([self.joined_rows(state, name).to(device) for state in states]))
-        for state in states:
-            total["refused"] += state["refused"].to(device)
-        return total
-
-    @override
-    def reduce_(self, state: State, group: Any = None) -> None:
-        super().reduce_(state, group)  # of what was refused
+        super().reduce_(state, group, gather)  # of what was refused
         for name in self.row_fields:
             rows = self.joined_rows(state, name).to(state["refused"].device)
-            state[name] = cast("Tensor", [self.in_turn(gather_rows(rows, group))])
+            shares = (gather or gather_all_tensors)(rows, group=group)
+            state[name] = cast("Tensor", [self.in_turn(shares)])
 
     def in_turn(self, shares: Sequence[Tensor]) -> Tensor:
         """Return the rows of all processes in one order: rank by rank."""
@@ -149,8 +114,6 @@ class RowStatistic(Statistic):
     def joined_rows(self, state: State, name: str) -> Tensor:
         """Return all rows of a list as one tensor, with those of refused images."""
         parts = rows_of(state, name)
-        if isinstance(parts, Tensor):
-            return parts
         if not parts:
             field = self.row_fields[name]
             shape = (0, field.size) if field.size else (0,)
