@@ -130,12 +130,12 @@ def compare(
 def output_of(compared: Comparison | Comparisons | ClassComparisons) -> Printout:
     """Return what the command writes of a result of :func:`compare`."""
     from torchmetrics_dna.comparisons.comparison import Comparison
-
-    if not isinstance(compared, Comparison):
-        return Printout(compared.to_dict, compared.rows, [compared.verdict], [compared.table])
     from torchmetrics_dna.reporting.findings import words_and_tables
 
-    return Printout(compared.to_dict, compared.rows, *words_and_tables(compared))
+    sentences, tables = [compared.verdict], [compared.table]
+    if isinstance(compared, Comparison):
+        sentences, tables = words_and_tables(compared)
+    return Printout(compared.to_dict, compared.rows, sentences, tables)
 
 
 def _comment(compared: Any) -> None:
