@@ -14,7 +14,8 @@ from processes import run
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from torchmetrics_dna import DNAExtractor
-from torchmetrics_dna.statistics import CrossMomentStatistic, State
+from torchmetrics_dna.statistics import CrossMomentStatistic, DNAStatistic, MomentStatistic, State
+from torchmetrics_dna.statistics.folds import FoldedStatistic
 
 WIDTHS = {"a": 4, "b": 3}
 statistic = CrossMomentStatistic(
@@ -27,11 +28,11 @@ SAMPLES = 1e4 * _random.uniform(-1, 1, 7) + _random.normal(size=(200, 7)) @ _ran
 )
 
 
-def add(side: State, samples: np.ndarray) -> None:
+def add(side: State, samples: np.ndarray, to: DNAStatistic = statistic) -> None:
     values = torch.from_numpy(samples.copy())
     # the second layer has two positions, whose mean counts
     layers = {"a": values[:, :4], "b": torch.stack([values[:, 4:] - 0.5, values[:, 4:] + 0.5], 2)}
-    statistic.add_(side, [layers], len(samples))
+    to.add_(side, [layers], len(samples))
 
 
 def side_of(samples: np.ndarray, batch: int | None = None) -> State:
@@ -107,6 +108,13 @@ def share_moments(rank: int, world: int) -> None:
     check_moments(side, SAMPLES)
     for tensor in side.values():
         assert all(torch.equal(gathered, tensor) for gathered in gather_all_tensors(tensor))
+    folded = FoldedStatistic(statistic, MomentStatistic(statistic.extractor), 5)
+    side = folded.empty("cpu")
+    if len(shard):
+        add(side, shard, folded)
+    folded.reduce_(side)
+    check_moments(side, SAMPLES)
+    assert sum(fold.num_images for fold in folded.value(side).folds) == len(SAMPLES)
     empty = statistic.empty("cpu")
     statistic.reduce_(empty)
     assert statistic.value(empty).num_images == 0

@@ -11,13 +11,8 @@ import torch
 from golden import GOLDEN
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from makers import EXTRACTOR, FAKE, RANGES, REAL
-from networks import Pixels
-from processes import run
-from shards import MANY, agree, shard
+from makers import EXTRACTOR, FAKE, REAL
 from torch import Tensor
-from torchmetrics import MetricCollection
-from torchmetrics.utilities.distributed import gather_all_tensors
 
 from torchmetrics_dna import DNAEMD, ActivationRange, ActivationRanges, DNAExtractor, DNAFrechet
 from torchmetrics_dna.images import open_source
@@ -57,18 +52,6 @@ def test_photographs_give_numpys_extremes(photos: list[np.ndarray], size: int) -
         assert values.dtype == torch.float64
         np.testing.assert_allclose(values, expected, rtol=1e-6)
         np.testing.assert_array_equal(values[:6], expected[:6])
-
-
-def test_the_default_network_on_photographs(photos: list[np.ndarray], default_extractor: DNAExtractor) -> None:
-    images = torch.from_numpy(np.stack(photos[:4])).permute(0, 3, 1, 2)
-    metric = ActivationRange(default_extractor)
-    metric.update(images)
-    activations = {layer: values.numpy() for layer, values in default_extractor(images).items()}
-    flat = [np.moveaxis(values, 1, 0).reshape(values.shape[1], -1) for values in activations.values()]
-    ranges = metric.to_ranges()
-    np.testing.assert_array_equal(ranges.minimum, np.concatenate([values.min(1) for values in flat]))
-    np.testing.assert_array_equal(ranges.maximum, np.concatenate([values.max(1) for values in flat]))
-    assert ranges.neurons == default_extractor.neurons
 
 
 def test_official_ranges_end_to_end(default_extractor: DNAExtractor) -> None:
@@ -150,64 +133,3 @@ def test_no_images_are_an_error() -> None:
 def test_bad_margins(margin: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ActivationRange(EXTRACTOR, margin=margin)
-
-
-def test_a_collection_runs_the_network_once() -> None:
-    extractor = DNAExtractor(Pixels())
-    extractor.images_at_once = 100  # so that a batch is one pass
-    passes: list[int] = []
-    extractor.network.register_forward_hook(lambda *_: passes.append(1))
-    metrics = MetricCollection({"ranges": ActivationRange(extractor), "emd": DNAEMD(extractor, ranges=RANGES)})
-    for count, (images, real) in enumerate([(REAL, True), (REAL // 2, False), (BRIGHT, False)], start=1):
-        metrics.update(images.clone(), real=real)
-        assert len(passes) == count
-    values = metrics.compute()
-    assert same({name: values[name] for name in ("minimum", "maximum")}, learned(REAL, BRIGHT, REAL // 2).compute())
-    assert values["emd"] > 0
-    batch = metrics(REAL // 3, real=False)
-    assert same({name: batch[name] for name in ("minimum", "maximum")}, learned(REAL // 3).compute())
-
-
-def test_equal_ones_share_a_state_and_others_do_not() -> None:
-    metrics = MetricCollection(
-        {
-            "one": learned(),
-            "same": learned(),
-            "scale": learned(margin="scale"),
-            "other": ActivationRange(Pixels(), layers=["mean", "contrast", "colours"]),
-        }
-    )
-    for _ in range(2):
-        metrics.update(REAL)
-    assert sorted(map(sorted, metrics.compute_groups.values())) == [["one", "same"], ["other"], ["scale"]]
-    metrics(BRIGHT)
-    assert metrics["same"].to_ranges().digest == learned(REAL, BRIGHT).to_ranges().digest
-
-
-def share_ranges(rank: int, world: int) -> None:
-    """Ranges are those of one process, to the last bit, whichever images a process saw; the last one sees none."""
-
-    def check(metric: ActivationRange, images: Tensor) -> None:
-        single = learned(images, sync_on_compute=False)
-        for name, values in single.compute().items():
-            agree(metric.compute()[name], values)
-            assert torch.equal(metric.compute()[name], values)
-        assert metric.to_ranges().digest == single.to_ranges().digest
-
-    own = shard(MANY, rank, world)
-    for kwargs in ({}, {"dist_sync_fn": lambda tensor, group: gather_all_tensors(tensor, group)}):
-        metric = learned(*([own] if len(own) else []), **kwargs)
-        local = copy.deepcopy(metric.metric_state)
-        check(metric, MANY)
-        torch.testing.assert_close(metric.metric_state, local, rtol=0, atol=0)
-        with metric.sync_context():
-            assert metric.seen_images[-1] == len(MANY)
-        metric.update(FAKE[rank : rank + 1] + 128)
-        check(metric, torch.cat([MANY, FAKE[:world] + 128]))
-
-    with pytest.raises(RuntimeError, match="can't be reduced together, their margins differ: 'widen' and 'scale'"):
-        learned(MANY, margin="scale" if rank else "widen").to_ranges()
-
-
-def test_every_process_gets_the_ranges_of_one(tmp_path: Path) -> None:
-    run(3, share_ranges)

@@ -13,7 +13,20 @@ import numpy as np
 import pytest
 import torch
 from accelerator import Accelerator
-from makers import EXTRACTOR, FAKE, MAKERS, RANGES, REAL, emd, fed, frechet, frechet_of_activations, with_reference
+from makers import (
+    EXTRACTOR,
+    FAKE,
+    MAKERS,
+    RANGES,
+    REAL,
+    activation_range,
+    emd,
+    fed,
+    frechet,
+    frechet_of_activations,
+    realism,
+    with_reference,
+)  # fmt: skip
 from networks import Convolutions, Pixels
 from torch import Tensor, nn
 from torchmetrics import Metric, MetricCollection
@@ -23,6 +36,7 @@ from torchmetrics.wrappers import FeatureShare, MetricTracker
 from torchmetrics.wrappers.abstract import WrapperMetric
 
 from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, DNAFrechet
+from torchmetrics_dna.metrics import CMMD, MIND
 
 
 def grouped(**metrics: object) -> list[set[str]]:
@@ -42,11 +56,20 @@ def test_metrics_that_differ_in_how_they_read_a_state_share_it() -> None:
         means_by_layer=frechet(reduction="layer"),
         auto=emd(ranges="auto"),
         auto_gaussian=MAKERS["self_ranging_frechet"](reduction="none"),
+        mind=MIND(EXTRACTOR),
+        cmmd=CMMD(EXTRACTOR),
+        ranges=activation_range(),
+        ranges_again=activation_range(),
+        scores=realism(),
+        scores_again=realism(),
     )
     assert {frozenset(group) for group in groups} == {
         frozenset({"mean", "layer", "weighted", "gaussian"}),
         frozenset({"means", "means_by_layer"}),
         frozenset({"auto", "auto_gaussian"}),
+        frozenset({"mind", "cmmd"}),
+        frozenset({"ranges", "ranges_again"}),
+        frozenset({"scores", "scores_again"}),
     }
 
 
@@ -65,6 +88,8 @@ def test_metrics_that_differ_in_how_they_read_a_state_share_it() -> None:
         (lambda: with_reference("emd"), lambda: with_reference("emd", FAKE)),
         (lambda: with_reference("frechet"), lambda: with_reference("frechet", FAKE)),
         (lambda: with_reference("emd"), lambda: emd()),
+        (lambda: activation_range(), lambda: activation_range(margin="scale")),
+        (lambda: realism(), lambda: realism(neuron_weights=torch.eye(9)[0])),
     ],
 )
 def test_other_metrics_never_share(make_a: object, make_b: object) -> None:
@@ -150,24 +175,6 @@ def test_one_pass_for_all_members_and_nothing_is_held_after_it() -> None:
         metric.update(torch.cat([REAL // 2, REAL // 3]), real=False)
         if name != "kid":  # draws subsets
             torch.testing.assert_close(metrics[name].compute(), metric.compute(), rtol=1e-6, atol=1e-9)
-
-
-def test_a_buffer_changed_between_metrics_is_seen_as_changed() -> None:
-    extractor = DNAExtractor(Pixels())
-    passes = Passes(extractor)
-    first, second, third = (DNAEMD(extractor, ranges=RANGES) for _ in range(3))
-    array = REAL.numpy().copy()
-    buffer = torch.from_numpy(array)
-    first.update(buffer, real=True)
-    array[:] = 255 - array  # torch does not see this
-    second.update(buffer, real=True)
-    buffer.mul_(0)
-    third.update(buffer, real=True)
-    assert passes.count == 3  # each metric beside a collection has its own
-    for metric, images in ((first, REAL), (second, 255 - REAL), (third, REAL * 0)):
-        single = DNAEMD(EXTRACTOR, ranges=RANGES)
-        single.update(images, real=True)
-        assert torch.equal(metric.real_counts, single.real_counts)
 
 
 class Between(Metric):

@@ -1,9 +1,8 @@
-"""DNAEMD and DNAFrechet: values against scipy, numpy and the official ones, and their arguments."""
+"""Distances of two sides: official values, and their arguments; test_every_pair.py has those of numpy."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +11,11 @@ from golden import GOLDEN, load
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from makers import EXTRACTOR, FAKE, RANGES, REAL, emd, fed, frechet, layer_frechet
-from networks import Convolutions, Outputs
-from scipy.stats import wasserstein_distance
-from torch import Tensor
+from networks import Convolutions, Outputs, random_images
 from torchmetrics import Metric
+from torchmetrics.image.fid import FrechetInceptionDistance
 
-from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, DNAFrechet
+from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, DNAFrechet, LayerFrechetDistance
 from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.images.resize import resize_image
@@ -26,29 +24,6 @@ from torchmetrics_dna.images.resize import resize_image
 @pytest.fixture(params=[emd, frechet], ids=["emd", "frechet"])
 def make(request: pytest.FixtureRequest) -> Callable[..., Metric]:
     return request.param
-
-
-def activations(images: Tensor) -> list[np.ndarray]:
-    """Activations of each neuron by image, ``(images, positions)``; Pixels written once more in numpy."""
-    pixels = images.numpy().astype(np.float64)
-    layers = pixels, pixels[:, :, 1:] - pixels[:, :, :-1], pixels.mean((2, 3))
-    return [layer[:, i].reshape(len(images), -1) for layer in layers for i in range(3)]
-
-
-def test_emd_equals_scipy() -> None:
-    low, high = (b.numpy() for b in RANGES.bounds())
-    expected = []
-    for i, (a, b) in enumerate(zip(activations(REAL), activations(FAKE), strict=True)):
-        centre, half = (low[i] + high[i]) / 2, (high[i] - low[i]) / 2 + 1e-8
-        bins = [np.minimum(np.floor((np.clip((x.ravel() - centre) / half, -1, 1) + 1) * 20), 39) for x in (a, b)]
-        expected.append(wasserstein_distance(*bins))
-    np.testing.assert_allclose(fed(emd(reduction="none")).compute(), expected, rtol=0, atol=1e-9)
-
-
-def test_frechet_equals_numpy() -> None:
-    a, b = (np.stack([x.mean(1) for x in activations(images)]) for images in (REAL, FAKE))
-    expected = (a.mean(1) - b.mean(1)) ** 2 + (a.std(1, ddof=1) - b.std(1, ddof=1)) ** 2
-    np.testing.assert_allclose(fed(frechet(reduction="none")).compute(), expected, rtol=1e-6)
 
 
 @given(st.permutations(range(6)), st.integers(1, 6))
@@ -72,24 +47,6 @@ def test_floats_count_as_the_bytes_they_are_of(make: Callable[..., Metric]) -> N
     fed(metrics[0])
     fed(metrics[1], REAL / 255, FAKE / 255)
     assert metrics[0].compute() == metrics[1].compute()
-
-
-def test_reductions_are_means_of_the_same_distances(make: Callable[..., Metric]) -> None:
-    mean, layer, none = (fed(make(reduction=r)).compute() for r in ("mean", "layer", "none"))
-    assert mean.shape == ()
-    assert mean.dtype == torch.float64
-    torch.testing.assert_close(mean, none.mean())
-    assert list(layer) == list(EXTRACTOR.neurons)
-    for name, layer_slice in EXTRACTOR.neurons.slices.items():
-        torch.testing.assert_close(layer[name], none[layer_slice].mean())
-
-
-def test_weights_are_those_of_the_paper(make: Callable[..., Metric]) -> None:
-    distances = fed(make(reduction="none")).compute()
-    weights = torch.linspace(-1, 2, 9)
-    weighted = fed(make(neuron_weights=weights)).compute()
-    torch.testing.assert_close(weighted, (weights.double() * distances).sum())
-    torch.testing.assert_close(fed(make(neuron_weights=torch.full((9,), 1 / 9))).compute(), distances.mean())
 
 
 def test_to_dna_is_a_snapshot(make: Callable[..., Metric]) -> None:
@@ -216,7 +173,44 @@ def test_tensors_of_the_original_size_give_what_files_give(default_extractor: DN
     assert float(metric.compute()) == pytest.approx(float(golden["emd_avg"]), abs=1e-2)
 
 
-def test_ranges_from_a_path(tmp_path: Path) -> None:
-    RANGES.save(tmp_path / "r.json")
-    assert fed(emd(ranges=tmp_path / "r.json")).compute() == fed(emd()).compute()
-    assert fed(emd(ranges=str(tmp_path / "r.json"))).to_dna(True).ranges.digest == RANGES.digest
+def test_the_diagonals_give_dna_fd() -> None:
+    dnas = [fed(layer_frechet()).to_dna(real).to_gaussian() for real in (True, False)]
+    torch.testing.assert_close(dnas[0].distances(dnas[1]).mean(), fed(frechet()).compute(), rtol=1e-9, atol=0)
+
+
+def test_of_one_layer_it_is_fid() -> None:
+    extractor = DNAExtractor("efficientnet_lite0", layers=["block_0"])
+    ours, fid = LayerFrechetDistance(extractor), FrechetInceptionDistance(extractor.pooled("block_0"))
+    fid.set_dtype(torch.float64)
+    for metric in (ours, fid):
+        fed(metric, random_images(40, 0, (64, 64)), random_images(30, 1, (64, 64)) // 2)
+    assert float(ours.compute()) == pytest.approx(float(fid.compute()), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({"colours": 1.0}, "expected to have the layers colours, contrast, mean, but got colours"),
+        ({}, "but got none"),
+        (torch.ones(9), r"Layer weights expected to have shape \(3,\), but got \(9,\)"),
+        (dict.fromkeys(EXTRACTOR.neurons, float("nan")), "Layer weights expected to be finite, but layer 0 has NaN"),
+    ],
+)
+def test_bad_weights(weights: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        layer_frechet(layer_weights=weights)
+
+
+@pytest.mark.parametrize(("sides", "prefix"), [(("a", "b"), ""), (("fd_a", "fd_b"), "fdset_")])
+def test_official_distances_of_pictures(sides: tuple[str, str], prefix: str, default_extractor: DNAExtractor) -> None:
+    golden = load("endtoend/endtoend.npz")
+    metric = LayerFrechetDistance(default_extractor, normalize=True, reduction="layer")
+    for side in sides:
+        pictures = [resize_image(image, (224, 224)) for image in open_source(GOLDEN / "endtoend" / side)]
+        for batch in torch.from_numpy(np.stack(pictures)).split(8):
+            metric.update(batch, real=side == sides[0])
+    for layer, value in metric.compute().items():
+        full_rank = prefix and bool(golden[f"fdset_full_rank-{layer}"])
+        for by in ("vdna", "exact"):
+            official = float(golden[f"{prefix}fd_layer_{by}-{layer}"])
+            assert float(value) == pytest.approx(official, rel=1e-6 if full_rank else 1e-5)

@@ -217,32 +217,3 @@ def of_processes(rank: int, world: int) -> None:
 
 def test_every_process_tells_what_one_counted_with_other_weights() -> None:
     run(2, of_processes)
-
-
-def settings(rank: int, world: int) -> None:
-    """Every setting on which a value depends, other on one rank of three."""
-    extractor, last = DNAExtractor(Trained()), rank == 2
-
-    def images(value: Tensor) -> Tensor:
-        return value[rank : rank + 2]
-
-    for name, make in {
-        "debias": lambda: DNAEMD(extractor, ranges="auto", num_folds=5, debias=last),
-        "reduction": lambda: DNAFrechet(extractor, reduction="layer" if last else "mean"),
-        "reset_real_features": lambda: CMMD(extractor, reset_real_features=last),
-        "metrics": lambda: (MIND if last else CMMD)(extractor),
-        "numbers of projections": lambda: MIND(extractor, num_projections=5 + last),
-    }.items():
-        metric = make()
-        metric.update(images(REAL), real=True)
-        metric.update(images(FAKE), real=False)
-        with pytest.raises(RuntimeError, match=f"can't be reduced together, their .*{name}.* differ"):
-            metric.compute()
-    scores = DNARealism(extractor, reference=make_dna(REAL, extractor))
-    scores.update(images(REAL), indices=None if last else [rank, rank + 1])
-    with pytest.raises(ValueError, match="`indices` expected in every call or in none, on all processes alike"):
-        scores.compute()
-
-
-def test_processes_with_other_settings_all_raise() -> None:
-    run(3, settings)

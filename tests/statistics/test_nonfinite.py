@@ -43,19 +43,6 @@ def white(count: int) -> Tensor:
     return torch.full((count, 3, 4, 4), 255, dtype=torch.uint8, device="cuda")
 
 
-def test_the_layer_and_the_images_of_its_batches_are_named(metric: DNAEMD) -> None:
-    metric.update(images(0), real=True)
-    metric.update(images(1), real=False)
-    metric.update(torch.cat([images(2), white(1)]), real=False)  # no error yet
-    with pytest.raises(ValueError, match="Layer 'spoilt' gave activations that are NaN or infinite for batches of 5 "):
-        metric.compute()
-    assert (metric.to_dna(True).num_images, metric.to_dna(False).num_images) == (4, 4)
-    assert metric.compute() > 0, "told once; it goes on without them"
-    metric.update(white(3), real=True)
-    with pytest.raises(ValueError, match="batches of 3 images"):
-        metric.to_dna(True)
-
-
 def test_merging_keeps_the_note(metric: DNAEMD) -> None:
     other = metric.clone()
     metric.update(images(0), real=True)

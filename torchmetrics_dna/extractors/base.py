@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from torchmetrics_dna.extractors.build import build, untagged
+from torchmetrics_dna.extractors.capture import own_dtype
 from torchmetrics_dna.extractors.cpu import cut
 from torchmetrics_dna.extractors.guard import borrowing, float32_by_default, lock_of
 from torchmetrics_dna.extractors.runner import Runner
@@ -182,12 +183,19 @@ class DNAExtractor(Shareable):
         counters, addresses and, of a user's module on the CPU, sampled values. On other devices, writes that torch does
         not count, such as to ``.data`` or by the replay of a CUDA graph, are missed.
         """
-        return self._runner.weights_version()
+        return self._runner.watch.version()
+
+    def weights_sample(self, device: torch.device) -> Tensor | None:
+        """Return a number that changes with such writes to weights on a device, int64, ``(1,)``, without a device sync.
+
+        None on the CPU, and for a named network, whose weights nobody writes to.
+        """
+        return None if device.type == "cpu" or self.is_named else self._runner.watch.sample_on(device)
 
     @property
     def weights_digest(self) -> str:
         """Digest of the current weights of the network, 16 hexadecimal digits; computed anew where they changed."""
-        version = self._runner.weights_version(waits=True)
+        version = self._runner.watch.version(waits=True)
         if self._known_weights is None or self._known_weights[0] != version:
             sha = hashlib.sha256()
             tensors = self.network.state_dict()
@@ -211,7 +219,7 @@ class DNAExtractor(Shareable):
         """Preparation of images and precision of the network, JSON-serializable."""
         as_list = {name: value and list(value) for name, value in (("mean", self.mean), ("std", self.std))}
         size = self.input_size and list(self.input_size)
-        weights = {p.dtype for p in self.network.parameters() if p.is_floating_point()} - {torch.float32}
+        weights = {p.dtype for p in self._runner.watch.parameters if p.is_floating_point()} - {torch.float32}
         dtypes = [str(self.dtype)] if self.dtype else []
         dtypes += [f"{dtype} weights" for dtype in sorted(map(str, weights))]
         settings: dict[str, Any] = {
@@ -352,7 +360,7 @@ class DNAExtractor(Shareable):
             imgs = imgs - _on_device(self.mean, imgs.device)
         if self.std is not None:
             imgs = imgs / _on_device(self.std, imgs.device)
-        return imgs.to(self._runner.input_dtype)
+        return imgs.to(own_dtype(self.network))
 
     def pooled(self, layer: str) -> PooledLayer:
         """Return a module that computes the spatial means of a layer, ``(B, n)``, as ``feature`` of FID, KID etc."""

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import re
-from itertools import chain
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.extractors.capture import capture, device_of, own_dtype
+from torchmetrics_dna.extractors.capture import capture, device_of
 from torchmetrics_dna.extractors.compiled import CompiledCapture
 from torchmetrics_dna.extractors.cpu import rounding_alike
 from torchmetrics_dna.extractors.guard import borrowing, lock_of
 from torchmetrics_dna.extractors.layout import Layout
+from torchmetrics_dna.extractors.watch import Watch
 from torchmetrics_dna.images.properties import PROPERTIES
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
-
     from torchmetrics_dna.extractors.build import Built
 
 # what torch says of inputs of another type than the weights
 _ABOUT_TYPES = re.compile(r"dtype|Byte|unsigned char|scalar type")
-_SAMPLES = 16  # values of each tensor, to detect changes of weights
 # images per forward pass on the CPU: the buffers of more are so large that the system maps their pages anew for each
 # batch; matrix products, of which transformers consist, gain from more rows
 _AT_ONCE, _AT_ONCE_OF_TRANSFORMERS, _AT_ONCE_BYTES = 4, 8, 2**27
@@ -46,6 +43,7 @@ class Runner:
     Attributes:
         layout: Layout of the layers in its outputs; None if no layer of the network is used.
         bytes_per_image: Memory of the activations of one image.
+        watch: Its weights, and whether they changed.
         at_once: Maximum number of images per forward pass on the CPU.
 
     Raises:
@@ -64,6 +62,7 @@ class Runner:
         compiles: bool,
     ) -> None:
         self.network, self.submodules, self.is_named, self._dtype = built.network, built.submodules, is_named, dtype
+        self.watch = Watch(self.network, samples=not is_named)
         self._memory_format = torch.contiguous_format  # of convolution weights
         self.layout: Layout | None = None
         self.bytes_per_image, self.at_once = 4 * len(PROPERTIES), _AT_ONCE
@@ -101,7 +100,7 @@ class Runner:
                     self.network.to(memory_format=memory_format)
                 self._memory_format = memory_format
             return
-        devices = {tensor.device for tensor in chain(self.network.parameters(), self.network.buffers())}
+        devices = {tensor.device for tensor in self.watch.tensors}
         # a module may be spread over devices, or fetch its weights from elsewhere
         if len(devices) == 1 and device not in devices and not (found := devices.pop()).type == "meta":
             raise ValueError(
@@ -140,30 +139,3 @@ class Runner:
                 ) from err
             raise
         return layout.read(outputs, len(imgs))
-
-    @property
-    def input_dtype(self) -> torch.dtype:
-        """Dtype of the weights, which prepared images are given in."""
-        return own_dtype(self.network)
-
-    def weights_version(self, waits: bool = False) -> Hashable:
-        """Return a cheap fingerprint of the weights: addresses, torch's version counters, a user's sampled values.
-
-        Version counters miss writes to ``.data``, such as those of moving averages; these change the sampled values,
-        which are read on devices other than the CPU only if the host may wait (``waits``).
-        """
-        return tuple(
-            (
-                tensor.data_ptr(),
-                None if tensor.is_inference() else tensor._version,
-                tensor.dtype,
-                _sample_of(tensor) if not self.is_named and (waits or tensor.device.type == "cpu") else None,
-            )
-            for tensor in chain(self.network.parameters(), self.network.buffers())
-        )
-
-
-def _sample_of(tensor: Tensor) -> tuple[float, ...]:
-    is_last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
-    flat = (tensor.detach().movedim(1, 3) if is_last else tensor.detach()).flatten()  # a view, without a copy
-    return tuple(flat[:: len(flat) // _SAMPLES + 1].tolist())

@@ -8,7 +8,6 @@ import json
 import sys
 from contextlib import contextmanager
 from functools import wraps
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,8 +28,6 @@ from torchmetrics_dna.statistics.nonfinite import RefusedImagesError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
-
-    from torch import nn
 
     from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.extractors import DNAExtractor
@@ -237,7 +234,7 @@ class ImageMetric(Metric):
         """
         started: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
         if started and torch.cuda.is_current_stream_capturing():
-            keeps_rows = any(isinstance(default, list) for default in self._defaults.values())
+            keeps_rows = any(field.reduction == "cat" for field in self._statistic.fields.values())
             if keeps_rows or isinstance(self._statistic, FoldedStatistic):
                 raise RuntimeError(
                     f"A CUDA graph can't capture `update` of this {type(self).__name__}, in which the host takes part:"
@@ -264,8 +261,8 @@ class ImageMetric(Metric):
             else:
                 self._statistic.add_keyed_(self._state(side), parts, keys)
             self._set_counted_with(side, counted_with)
-            if self.device.type != "cpu" and not self.extractor.is_named:
-                sample, sampled = _sample_of(self.extractor.network, self.device), getattr(self, f"{side}_sampled")
+            if (sample := self.extractor.weights_sample(self.device)) is not None:
+                sampled = getattr(self, f"{side}_sampled")
                 sampled.copy_(torch.maximum(sampled, torch.cat([-sample, sample])))
 
     # Weights that images are counted with
@@ -340,7 +337,7 @@ class ImageMetric(Metric):
     def sync_context(self, *args: Any, should_unsync: bool = True, **kwargs: Any) -> Iterator[None]:
         """Sync like torchmetrics, check weights, and restore the local states, also after an error."""
         self.sync(*args, **kwargs)
-        local: Any = self._cache or self.metric_state
+        local: Any = self._cache if self._is_synced else self.metric_state
         try:
             self._check_weights()
             yield
@@ -380,13 +377,15 @@ class ImageMetric(Metric):
                 raise RuntimeError(f"{each['error']} (process {rank})")
         message = "Processes hold metrics that can't be reduced together"
         check_same(message, *(each["settings"] for each in everyone), error=RuntimeError)
-        for side in self._sides:
-            of_ranks = [CountedWith(*each[side]) for each in everyone if each[side]]
+        counted_with = {side: [CountedWith(*each[side]) for each in everyone if each[side]] for side in self._sides}
+        for of_ranks in counted_with.values():
             check_same(message, *_identities(of_ranks), error=RuntimeError)
-            state = self._state(side)
+        states = {side: self._state(side) for side in self._sides}
+        for state in states.values():
             self._statistic.reduce_(state, group, None if dist_sync_fn is gather_all_tensors else dist_sync_fn)
+        for side, state in states.items():
             self._set_state(side, state)
-            self._set_counted_with(side, of_ranks[0] if of_ranks else None)
+            self._set_counted_with(side, next(iter(counted_with[side]), None))
 
     def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
         """Add the state of another metric, or a dict of its states, to this one.
@@ -522,17 +521,6 @@ def _outside_graphs(call: Callable[..., Any]) -> Callable[..., Any]:
 def _identities(sides: Iterable[CountedWith | None]) -> list[dict[str, Any]]:
     """Return the identities of those that have images."""
     return [side.identity for side in sides if side is not None]
-
-
-def _sample_of(network: nn.Module, device: torch.device) -> Tensor:
-    """Return a number that depends on a value of each tensor of a network, int64, ``(1,)``, on the device."""
-    tensors = [each for each in chain(network.parameters(), network.buffers()) if each.device == device]
-    local = [each.to_local() if hasattr(each, "to_local") else each for each in tensors]  # of what FSDP shards
-    real = [each for each in local if each.numel() and each.layout is torch.strided and not each.is_complex()]
-    values = [each.detach().as_strided((1,), (1,)).double() for each in real]
-    bits = torch.cat([*values, torch.zeros(1, dtype=torch.float64, device=device)]).view(torch.int64)
-    factors = torch.arange(1, 2 * len(bits), 2, device=device)  # odd, so that no bit is lost
-    return (bits * factors).sum(0, keepdim=True) >> 2  # so that its negative is a number, too
 
 
 def digest_of(weights: Tensor | None) -> str:

@@ -156,11 +156,10 @@ class Statistic(ABC):
 
     def shared(self, state: State) -> Tensor:
         """Return what processes must know of each other before states add up; they reduce it by ``shared_by``."""
-        raise NotImplementedError
+        return next(iter(state.values())).new_zeros(0)
 
-    def align_(self, state: State, shared: Tensor, is_first: bool) -> None:
+    def align_(self, state: State, shared: Tensor, is_first: bool) -> None:  # noqa: B027 - nothing to do for most
         """Fit a state, in place, to what all processes know, which only the state of the first one keeps itself."""
-        raise NotImplementedError
 
 
 class DNAStatistic(Statistic, Generic[_D]):

@@ -16,7 +16,6 @@ from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS
 from torchmetrics_dna.images.duplicates import thumbnail
 from torchmetrics_dna.statistics import DNAStatistic, Field
-from torchmetrics_dna.statistics.grouped import Grouped
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -34,6 +33,8 @@ _D = TypeVar("_D", bound=DNA)
 class FoldedStatistic(DNAStatistic[_D], Generic[_D]):
     """Statistic of all images, with ``of_fold`` for each fold beside it, whose histograms have fewer bins.
 
+    The states of folds are concatenated in flat tensors, named with the prefix ``folds_``.
+
     Raises:
         ValueError: If there are too few folds.
 
@@ -42,8 +43,7 @@ class FoldedStatistic(DNAStatistic[_D], Generic[_D]):
     def __init__(self, statistic: DNAStatistic[_D], of_fold: DNAStatistic[Any], num_folds: int) -> None:
         check_num_folds(num_folds)
         super().__init__(statistic.extractor)
-        self.statistic, self.num_folds = statistic, num_folds
-        self._folds = Grouped(of_fold, num_folds, "folds_")
+        self.statistic, self.of_fold, self.num_folds = statistic, of_fold, num_folds
 
     @property
     @override
@@ -53,7 +53,11 @@ class FoldedStatistic(DNAStatistic[_D], Generic[_D]):
     @property
     @override
     def fields(self) -> dict[str, Field]:
-        return self.statistic.fields | self._folds.fields
+        fields = dict(self.statistic.fields)
+        for name, field in self.of_fold.fields.items():
+            reduction = self._merged_folds if callable(field.reduction) else field.reduction
+            fields[f"folds_{name}"] = field._replace(size=self.num_folds * field.size, reduction=reduction)
+        return fields
 
     @override
     def add_(self, state: State, parts: Parts, num_images: int, finite: Tensor | None = None) -> None:
@@ -64,7 +68,11 @@ class FoldedStatistic(DNAStatistic[_D], Generic[_D]):
         on_device = next(iter(state.values())).device.type != "cpu"
         finite = finite_layers(parts) if on_device else None
         self.statistic.add_(state, parts, len(keys), finite)  # raises for non-finite values before anything is added
-        self._folds.add_keyed_(state, parts, keys, finite)
+        self.of_fold.add_each_(self._by_fold(state), parts, keys, finite)
+
+    def _merged_folds(self, stacked: Tensor) -> Tensor:
+        by_fold = stacked.view(len(stacked), self.num_folds, -1)
+        return torch.cat([self.of_fold.merged(by_fold[:, k]) for k in range(self.num_folds)])
 
     @property
     def shared_by(self) -> Literal["sum", "max"] | None:  # type: ignore[override]
@@ -73,22 +81,32 @@ class FoldedStatistic(DNAStatistic[_D], Generic[_D]):
 
     @override
     def shared(self, state: State) -> Tensor:
-        return torch.cat([self.statistic.shared(state), self._folds.shared(state)])
+        return torch.cat([self.statistic.shared(state), *map(self.of_fold.shared, self._folds(state))])
 
     @override
     def align_(self, state: State, shared: Tensor, is_first: bool) -> None:
-        of_total = len(shared) // (self.num_folds + 1)
+        of_total = len(self.statistic.shared(state))
         self.statistic.align_(state, shared[:of_total], is_first)
-        self._folds.align_(state, shared[of_total:], is_first)
+        for fold, of_fold in zip(self._folds(state), shared[of_total:].view(self.num_folds, -1), strict=True):
+            self.of_fold.align_(fold, of_fold, is_first)
 
     @override
     def forget_refused_(self, state: State) -> None:
         self.statistic.forget_refused_(state)
-        self._folds.forget_refused_(state)
+        for fold in self._folds(state):
+            self.of_fold.forget_refused_(fold)
 
     @override
     def value(self, state: State) -> _D:
-        return replace(self.statistic.value(state), folds=tuple(self._folds.values(state)))
+        return replace(self.statistic.value(state), folds=tuple(map(self.of_fold.value, self._folds(state))))
+
+    def _folds(self, state: State) -> list[State]:
+        """Return the states of folds, as views."""
+        return [{name: rows[k] for name, rows in self._by_fold(state).items()} for k in range(self.num_folds)]
+
+    def _by_fold(self, state: State) -> State:
+        """Return the states of all folds, a row for each, as views."""
+        return {name: state[f"folds_{name}"].view(self.num_folds, -1) for name in self.of_fold.fields}
 
 
 def bins_of_folds(num_bins: int) -> int:

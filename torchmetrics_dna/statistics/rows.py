@@ -163,22 +163,11 @@ class FeatureStatistic(RowStatistic):
     @override
     def in_turn(self, shares: Sequence[Tensor]) -> Tensor:
         """Interleave the rows of all processes, as a distributed sampler deals them out."""
-        return in_turn(shares)
+        turn = torch.cat([torch.arange(len(share)) for share in shares])
+        return torch.cat(list(shares))[turn.argsort(stable=True).to(shares[0].device)]
 
     @override
     def value(self, state: State) -> Tensor:
         """Return the features of a state, shape ``(images, n)``; RefusedImagesError if images were refused."""
         self.check_refused(state)
         return self.joined_rows(state, "features")
-
-
-def in_turn(shares: Sequence[Tensor]) -> Tensor:
-    """Interleave the rows of all processes, as a distributed sampler deals them out.
-
-    Example:
-        >>> in_turn([torch.tensor([[0], [2]]), torch.tensor([[1]])]).flatten()
-        tensor([0, 1, 2])
-
-    """
-    turn = torch.cat([torch.arange(len(share)) for share in shares])
-    return torch.cat(list(shares))[turn.argsort(stable=True).to(shares[0].device)]
