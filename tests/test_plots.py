@@ -123,18 +123,11 @@ def test_names_of_the_user_and_axes_of_the_user(comparison: object) -> None:
         width = figure.bbox.width
         assert all(title.get_window_extent().x1 <= width for title in titles)
     unnamed = compare(make_dna(PHOTOS[:2], layers=["block_0"]), BLURRED[:2])
-    assert unnamed.names == ("A", "B")
+    assert versus(unnamed) == "A (2 images) against B (2 images), efficientnet_lite0"
     with pytest.raises(ValueError, match=r"`ax` .* 2 axes, one for each distance \(dna-emd, dna-fd\), but got 1; or"):
         plot_layers(comparison, ax=own[0, 0])
     with pytest.raises(ValueError, match="has these distances of layers: dna-emd, dna-fd; got 'fd'"):
         plot_layers(comparison, "fd")
-
-
-def test_paths_are_names(photo_folder: Path, tmp_path: Path) -> None:
-    make_dna(PHOTOS[:2], layers=["block_0"]).save(tmp_path / "made.npz")
-    comparison = compare(photo_folder, tmp_path / "made.npz", num_folds=None)
-    assert comparison.names == ("photos", "made.npz")
-    assert versus(comparison) == "photos (12 images) against made.npz (2 images), efficientnet_lite0"
 
 
 @pytest.mark.parametrize("plot", [plot_layers, plot_neurons, plot_histograms])

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import in_processes, run
+from commands import Command, in_processes, run
 from golden import GOLDEN, load
+from pages import Page
 from PIL import Image
 
 import torchmetrics_dna.cli.console as console
@@ -30,13 +31,10 @@ def test_json_for_programs(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_processes_share_the_images(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_processes_share_the_images(tmp_path: Path, cli: Command) -> None:
     options = ["compare", A, B, "--format", "json", "--batch-size", "1"]
     options += ["--layers", "block_0,block_6", "--ranges", "auto"]
-    assert run(monkeypatch, *options) == 0
-    one, two = json.loads(capsys.readouterr().out), json.loads(in_processes(tmp_path, *options).stdout)
+    one, two = json.loads(cli(*options).out), json.loads(in_processes(tmp_path, *options).stdout)
     shared, expected = _flat(two), _flat(one)
     assert len(shared) > 100
     # sums of floating point may differ in their last digits, counts do not
@@ -52,10 +50,9 @@ def _flat(content: object, key: str = "") -> dict[str, object]:
     return {key: content}
 
 
-def test_a_table_for_people(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_for_people(monkeypatch: pytest.MonkeyPatch, cli: Command) -> None:
     monkeypatch.setattr(console.out, "width", 80)
-    assert run(monkeypatch, "compare", A, B, "--layers", "block_0, head", "--num-bins", "50") == 0
-    printed = capsys.readouterr().out
+    printed = cli("compare", A, B, "--layers", "block_0, head", "--num-bins", "50").out
     for text in ("dna-emd", "dna-fd", "7 and 5", "bins of 50", "1,296 neurons", "block_0", "Neurons that differ most"):
         assert text in printed
     assert max(map(len, printed.splitlines())) <= 80
@@ -76,28 +73,24 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str]:
 
 
 def test_a_mean_that_chance_reaches_too_is_told_from_what_differs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Command
 ) -> None:
     monkeypatch.setattr("torchmetrics_dna.comparisons.comparison.SIGNIFICANT", 0.2)  # p is near 0.04
     photos = photographs(48)
     np.save(tmp_path / "a.npy", np.stack(photos[:24]))
     for strength, is_said in ((2, True), (4, False)):
         np.save(tmp_path / "b.npy", np.stack([blur(photo, strength) for photo in photos[24:]]))
-        assert (
-            run(monkeypatch, "compare", str(tmp_path / "a.npy"), str(tmp_path / "b.npy"), "--metrics", "dna-emd") == 0
+        printed = " ".join(
+            cli("compare", str(tmp_path / "a.npy"), str(tmp_path / "b.npy"), "--metrics", "dna-emd").out.split()
         )
-        printed = " ".join(capsys.readouterr().out.split())
         assert ("for the clearest layer or neuron" in printed) == is_said
 
 
-def test_how_sure_it_is(
-    folders: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_how_sure_it_is(folders: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch, cli: Command) -> None:
     monkeypatch.setattr(console.out, "width", 80)
     a, blurred, others = folders
     options = ("--layers", "block_0,block_3")
-    assert run(monkeypatch, "compare", a, blurred, *options) == 0
-    printed, talk = capsys.readouterr()
+    printed, talk = cli("compare", a, blurred, *options)
     assert f"in pictures: torchmetrics-dna compare {a} {blurred} -o page.html\n" in talk
     assert f"are off: torchmetrics-dna rank {blurred} --reference {a}\n" in talk
     names = Path(blurred).name, Path(a).name
@@ -106,8 +99,7 @@ def test_how_sure_it_is(
     assert all(text in printed for text in ("without noise", "by chance", "95 % interval", "of 96 significantly"))
     assert max(map(len, printed.splitlines())) <= 80
 
-    assert run(monkeypatch, "compare", a, blurred, *options, "--confidence", "0.8", "--format", "json") == 0
-    result = json.loads(capsys.readouterr().out)
+    result = json.loads(cli("compare", a, blurred, *options, "--confidence", "0.8", "--format", "json").out)
     assert result["p_value"] <= 0.001
     assert result["interval"]["confidence"] == 0.8
     assert result["layers"]["block_0"]["dna_emd_p_value"] <= 0.05
@@ -115,34 +107,33 @@ def test_how_sure_it_is(
     q = [neuron["q"] for neuron in result["top_neurons"]]
     assert q == sorted(q)
 
-    assert run(monkeypatch, "compare", a, others, *options) == 0
-    printed, talk = capsys.readouterr()
+    printed, talk = cli("compare", a, others, *options)
     assert talk == f"{a}: 18 of 18\n{others}: 18 of 18\n"
     assert printed.startswith("No difference between a and others can be shown. dna-emd is ")
     assert "0 of 96 significantly" in printed
 
 
-def test_folds_and_groups(
-    folders: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_folds_and_groups(folders: tuple[str, str, str], cli: Command) -> None:
     a, blurred, _ = folders
     options = ("--layers", "block_0")
-    assert run(monkeypatch, "compare", a, blurred, *options, "--num-folds", "0") == 0
-    printed = capsys.readouterr().out
+    printed = cli("compare", a, blurred, *options, "--num-folds", "0").out
     assert "Whether that is more than noise can't be said" in " ".join(printed.split())
     assert "without noise" not in printed
     assert "clearly" not in printed
 
-    assert run(monkeypatch, "compare", A, A, *options, "--num-folds", "0") == 0
-    printed, talk = capsys.readouterr()
+    printed, talk = cli("compare", A, A, *options, "--num-folds", "0")
     verdict = " ".join(printed.partition("\n\n")[0].split())  # and of no shift is anything said
     assert verdict == "A and B are 0 bins apart: their histograms are equal, as those of the same images are."
     assert "-o page.html" not in talk
 
-    assert run(monkeypatch, "compare", a, blurred, *options, "--groups", "prefix:..", "--format", "json") == 0
-    assert json.loads(capsys.readouterr().out)["p_value"] <= 0.05
-    assert run(monkeypatch, "compare", a, blurred, *options, "--groups", "folder", "--format", "json") == 0
-    assert json.loads(capsys.readouterr().out)["p_value"] is None  # all images of a side are in one fold
+    assert (
+        json.loads(cli("compare", a, blurred, *options, "--groups", "prefix:..", "--format", "json").out)["p_value"]
+        <= 0.05
+    )
+    assert (
+        json.loads(cli("compare", a, blurred, *options, "--groups", "folder", "--format", "json").out)["p_value"]
+        is None
+    )  # all images of a side are in one fold
 
 
 def test_progress(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,20 +158,17 @@ def test_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "2/2" in terminal.getvalue()
 
 
-def test_other_distances(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_distances(monkeypatch: pytest.MonkeyPatch, cli: Command) -> None:
     monkeypatch.setattr(console.out, "width", 80)
     options = ("compare", A, B, "--layers", "block_0,block_1")
-    assert run(monkeypatch, *options, "--metrics", "fd, kid") == 0
-    printed = capsys.readouterr().out
+    printed = cli(*options, "--metrics", "fd, kid").out
     assert all(text in printed for text in ("fd", "kid", "of layer block_1, ±", "over subsets", "By layer"))
     assert not any(text in printed for text in ("dna-emd", "dna-fd", "Neurons that differ most"))
     assert max(map(len, printed.splitlines())) <= 80
 
-    assert run(monkeypatch, *options, "--metrics", "kid") == 0
-    assert "By layer" not in capsys.readouterr().out
+    assert "By layer" not in cli(*options, "--metrics", "kid").out
 
-    assert run(monkeypatch, *options, "--metrics", "dna-emd,dna-fd,fd,kid", "--format", "json") == 0
-    result = json.loads(capsys.readouterr().out)
+    result = json.loads(cli(*options, "--metrics", "dna-emd,dna-fd,fd,kid", "--format", "json").out)
     golden = load("endtoend/endtoend.npz")
     for layer, figures in result["layers"].items():
         assert figures["fd"] == pytest.approx(float(golden[f"fd_layer_exact-{layer}"]), rel=1e-5)
@@ -188,10 +176,9 @@ def test_other_distances(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     assert result["kid_std"] > 0
 
 
-def test_one_image_each(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_image_each(cli: Command) -> None:
     image = str(next(Path(A).iterdir()))
-    assert run(monkeypatch, "compare", image, image, "--layers", "block_0") == 0
-    captured = capsys.readouterr()
+    captured = cli("compare", image, image, "--layers", "block_0")
     assert "More images are needed on each side for dna-fd." in captured.err
     assert "dna-fd" not in captured.out
 
@@ -206,3 +193,30 @@ def test_the_demo_prints_and_plots(
     assert talk.startswith(f"Comparing 2 photographs with {3 * len(DEGRADATIONS)} degraded copies\n")
     assert "images through the network: 20 of 20\n" in talk
     assert all(name in printed for name in ("blur", "noise", "JPEG"))
+
+
+def test_a_page_and_the_verdict(tmp_path: Path, cli: Command) -> None:
+    output = tmp_path / "report.html"
+    options = ("--layers", "block_0,block_3")
+    captured = cli("compare", A, B, "-o", output, *options)
+    assert f"The page is in {output}" in "".join(captured.err.splitlines())
+    page = Page(output.read_text(encoding="utf-8"))
+    words = " ".join(page.text.split())
+    headline, rest = " ".join(captured.out.split()).split(". ", 1)
+    assert words.startswith(f"b against a {headline}.")
+    assert rest.partition(" Images of b against")[0] in words
+    assert "A a (7 images)" in words
+    assert ["bins of a histogram", "1000"] in page.rows
+    assert not any(A in (image["alt"] or "") for image in page.all("img")), "names are told within their folder"
+    expected = json.loads(cli("compare", A, B, *options, "--format", "json").out)
+    assert next(row for row in page.rows if row[0] == "dna-emd")[1] == f"{expected['dna_emd']:.4g}"
+    assert next(row for row in page.rows if row[0] == "A")[1] == f"images, {A}"
+
+
+def test_files_of_dnas(tmp_path: Path, cli: Command) -> None:
+    file = tmp_path / "a.dna.npz"
+    cli("make", A, "--layers", "block_0", "-o", file)
+    cli("compare", file, B, "-o", tmp_path / "x.html")
+    page = Page((tmp_path / "x.html").read_text(encoding="utf-8"))
+    assert str(file) in page.text
+    assert ["A", "a DNA"] in page.rows

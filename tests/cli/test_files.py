@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,13 +16,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import COMMAND, in_processes, run
+from commands import COMMAND, Command, in_processes
 from golden import GOLDEN
 
 import torchmetrics_dna.cli.console as console
 from torchmetrics_dna import ActivationRanges, compare, load_dna
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.vdna import save_vdna
+from torchmetrics_dna.extractors import PRESETS
 
 A, B = GOLDEN / "endtoend" / "fd_a", GOLDEN / "endtoend" / "fd_b"
 OFFICIAL = GOLDEN / "official_files"
@@ -39,52 +42,43 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_files_take_the_place_of_images(
-    made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_files_take_the_place_of_images(made: Path, cli: Command) -> None:
     expected = compare(A, B, layers=["block_0", "block_6"])
-    assert run(monkeypatch, "make", B, "-o", made / "y.dna.npz", *FAST) == 0
+    cli("make", B, "-o", made / "y.dna.npz", *FAST)
     x, y = made / "x.histogram.dna.npz", made / "y.dna.npz"
     for sides in ((x, y), (x, B), (A, y)):
-        capsys.readouterr()
-        assert run(monkeypatch, "compare", *sides, "--format", "json", "--batch-size", "4") == 0
-        result = json.loads(capsys.readouterr().out)
+        result = json.loads(cli("compare", *sides, "--format", "json", "--batch-size", "4").out)
         assert result["dna_emd"] == pytest.approx(expected["dna-emd"].value, rel=1e-5)
         assert list(result["layers"]) == ["block_0", "block_6"]
         assert result["dna_frechet"] is None
-    assert run(monkeypatch, "compare", x, y, "--layers", "block_6") == 0
-    printed = capsys.readouterr().out
+    printed = cli("compare", x, y, "--layers", "block_6").out
     assert "block_6" in printed
     assert "block_0" not in printed
-    capsys.readouterr()
-    assert run(monkeypatch, "compare", made / "x.layer-gaussian.dna.npz", B, "--format", "json") == 0
-    result = json.loads(capsys.readouterr().out)
+    result = json.loads(cli("compare", made / "x.layer-gaussian.dna.npz", B, "--format", "json").out)
     assert result["dna_frechet"] == pytest.approx(expected["dna-fd"].value, rel=1e-5)
     assert result["fd"] > result["dna_frechet"]
     assert result["dna_emd"] is None
 
 
-def test_merging(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_merging(made: Path, tmp_path: Path, cli: Command) -> None:
     x = made / "x.histogram.dna.npz"
     with pytest.warns(UserWarning, match=f"{x}' and '{x}' hold equal DNAs: are their 30 images the same"):
-        assert run(monkeypatch, "merge", x, x, x, "-o", tmp_path / "three.dna.npz") == 0
+        cli("merge", x, x, x, "-o", tmp_path / "three.dna.npz")
     merged, once = load_dna(tmp_path / "three.dna.npz"), load_dna(x)
     assert isinstance(once, HistogramDNA)
     assert merged.num_images == 90
     assert (merged.counts == 3 * once.counts).all()
 
 
-def test_what_is_in_a_file(made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_in_a_file(made: Path, monkeypatch: pytest.MonkeyPatch, cli: Command) -> None:
     monkeypatch.setattr(console.out, "width", 80)
     x = made / "x.histogram.dna.npz"
     dna = load_dna(x)
-    assert run(monkeypatch, "info", x) == 0
-    printed = capsys.readouterr().out
+    printed = cli("info", x).out
     for text in (dna.digest, "histogram", "efficientnet_lite0", "block_6", "30", "margin widen", "376,320"):
         assert text in printed
     assert max(map(len, printed.splitlines())) <= 80
-    assert run(monkeypatch, "info", x, "--format", "json") == 0
-    description = json.loads(capsys.readouterr().out)
+    description = json.loads(cli("info", x, "--format", "json").out)
     assert description["digest"] == dna.digest
     assert description["num_images"] == 30
     assert description["layers"]["block_0"] == {
@@ -95,42 +89,33 @@ def test_what_is_in_a_file(made: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert description["preparation"]["input_size"] == [224, 224]
 
 
-def test_official_files_both_ways(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_official_files_both_ways(tmp_path: Path, cli: Command) -> None:
     ours, back = tmp_path / "x.dna.npz", tmp_path / "back"
-    assert run(monkeypatch, "convert", OFFICIAL / "hist50", ours) == 0
-    assert "Its activation ranges are unknown; --ranges attaches them." in capsys.readouterr().err
-    assert run(monkeypatch, "convert", OFFICIAL / "hist50", ours, "--ranges", OFFICIAL / "activation_ranges.json") == 0
-    assert run(monkeypatch, "convert", ours, back) == 0
+    assert "Its activation ranges are unknown; --ranges attaches them." in cli("convert", OFFICIAL / "hist50", ours).err
+    cli("convert", OFFICIAL / "hist50", ours, "--ranges", OFFICIAL / "activation_ranges.json")
+    cli("convert", ours, back)
     assert load_dna(back).digest == load_dna(OFFICIAL / "hist50").digest
-    assert (
-        run(monkeypatch, "compare", ours, back, "--ranges", OFFICIAL / "activation_ranges.json", "--format", "json")
-        == 0
-    )
-    assert json.loads(capsys.readouterr().out)["dna_emd"] == 0
-    assert run(monkeypatch, "convert", OFFICIAL / "act_ranges", tmp_path / "ranges.json") == 0
+    ranges = "--ranges", OFFICIAL / "activation_ranges.json"
+    assert json.loads(cli("compare", ours, back, *ranges, "--format", "json").out)["dna_emd"] == 0
+    cli("convert", OFFICIAL / "act_ranges", tmp_path / "ranges.json")
     expected = ActivationRanges.load(OFFICIAL / "activation_ranges.json")
     assert ActivationRanges.load(tmp_path / "ranges.json").digest == expected.digest
     for stem in ("gauss", "layer_gauss"):
-        assert run(monkeypatch, "convert", OFFICIAL / stem, tmp_path / "g.dna.npz") == 0
+        cli("convert", OFFICIAL / stem, tmp_path / "g.dna.npz")
         assert load_dna(tmp_path / "g.dna.npz").digest == load_dna(OFFICIAL / stem).digest
     uneven = tmp_path / "uneven"
     dna = load_dna(OFFICIAL / "hist50")
     layer, first = next(iter(dna.neurons)), int(dna.counts[0].sum())
     dna.counts[1] += torch.arange(50) == 7
     save_vdna(dna, uneven)
-    capsys.readouterr()
     said = f"The counts of layer {layer!r} add up to {first} for one neuron and {first + 1} for another"
     for command, start in (
         (["info", uneven], f"Can't read '{uneven}' as a DNA file: "),
         (["convert", uneven, tmp_path / "uneven.dna.npz"], ""),
     ):
-        assert run(monkeypatch, *command) == 2
-        assert f"{start}{said}" in capsys.readouterr().err
+        assert f"{start}{said}" in cli(*command, code=2).err
     assert not (tmp_path / "uneven.dna.npz").exists()
-    assert run(monkeypatch, "compare", OFFICIAL / "hist50", B) == 2
-    assert "Can't build the extractor 'tiny_conv' of this DNA" in capsys.readouterr().err
+    assert "Can't build the extractor 'tiny_conv' of this DNA" in cli("compare", OFFICIAL / "hist50", B, code=2).err
 
 
 @contextmanager
@@ -146,9 +131,7 @@ def interruptible(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.slow
-def test_interrupted_and_resumed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_interrupted_and_resumed(tmp_path: Path, cli: Command) -> None:
     # a part for each image, so that the signal comes before the last one also on a busy machine
     make = ["make", str(A), *FAST, "--kind", "histogram,gaussian,layer-gaussian", "--batch-size", "1", "-o"]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
@@ -161,8 +144,7 @@ def test_interrupted_and_resumed(
             time.sleep(0.001)
         process.send_signal(signal.SIGSTOP)
         for more in ([], ["--resume"], ["--kind", "gaussian"]):
-            assert run(monkeypatch, *command, *more) == 2
-            assert f"Another process is making parts in '{parts}'; wait for it" in capsys.readouterr().err
+            assert f"Another process is making parts in '{parts}'; wait for it" in cli(*command, *more, code=2).err
         process.send_signal(signal.SIGCONT)
         process.send_signal(signal.SIGINT)
         said = process.communicate()[1]
@@ -171,21 +153,20 @@ def test_interrupted_and_resumed(
     assert said.endswith(expected)
     assert list(cut.iterdir()) == [parts]
     assert not list(parts.glob(".*"))
-    assert run(monkeypatch, *command) == 2
-    assert "finished parts of an interrupted run: resume from them with --resume" in capsys.readouterr().err
-    assert run(monkeypatch, *command, "--resume") == 0
-    assert run(monkeypatch, *make, whole / "x.dna.npz") == 0
+    assert "finished parts of an interrupted run: resume from them with --resume" in cli(*command, code=2).err
+    cli(*command, "--resume")
+    cli(*make, whole / "x.dna.npz")
     written = {path.name: path.read_bytes() for path in whole.iterdir()}
     assert len(written) == 3
     assert {path.name: path.read_bytes() for path in cut.iterdir()} == written
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_two_processes_make_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_make_the_same_file(tmp_path: Path, cli: Command) -> None:
     make = ["make", A, *FAST, "--kind", "histogram,gaussian,layer-gaussian", "-o"]
     for count in "12":
         (tmp_path / count).mkdir()
-    assert run(monkeypatch, *make, tmp_path / "1" / "x.dna.npz") == 0
+    cli(*make, tmp_path / "1" / "x.dna.npz")
     assert in_processes(tmp_path, *make, tmp_path / "2" / "x.dna.npz").codes == [0, 0]
     for kind in ("histogram", "gaussian", "layer-gaussian"):
         one, two = (tmp_path / count / f"x.{kind}.dna.npz" for count in "12")
@@ -208,3 +189,30 @@ def test_a_disk_that_is_full(tmp_path: Path) -> None:
         == f"torchmetrics-dna: [Errno 27] File too large: '{tmp_path}/x.npz.parts/00.histogram.dna.npz'"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def listed(home: Path, *options: str) -> str:
+    places = {"HF_HOME": str(home), "TORCH_HOME": str(home), "COLUMNS": "80"}
+    command = [*COMMAND, "info", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **places})
+    assert "is on this machine" in done.stderr or options
+    return done.stdout
+
+
+def test_the_list_says_what_there_is_and_what_is_here(tmp_path: Path) -> None:
+    text = listed(tmp_path)
+    lines = {line.split()[0]: line for line in text.splitlines() if line and not line.startswith(" ")}
+    assert all(len(line) <= 80 for line in text.splitlines())
+    assert set(PRESETS) < set(lines)
+    assert lines["mugs_vit_large"].split()[1:] == ["25", "25,600", "224", "bramtoula", "bramtoula", "Apache-2.0"]
+    assert lines["efficientnet_lite0"].count("✓") == 2
+    assert text.count("✓") == 2
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    address = hashlib.sha256(PRESETS["vgg16"].weights.encode()).hexdigest()[:16]
+    (tmp_path / "hub" / "checkpoints" / f"{address}-vgg16-397923af.pth").touch()
+    by_name = {entry["name"]: entry for entry in json.loads(listed(tmp_path, "--format", "json"))}
+    assert list(by_name) == list(PRESETS)
+    assert [name for name, entry in by_name.items() if entry["weights_here"]] == ["efficientnet_lite0", "vgg16"]
+    assert by_name["vgg16"]["layers"]["relu_5_3"] == 512
+    assert by_name["vgg16"]["ranges"] == "hub:bramtoula/visual-dna-models/VGG/vgg16/activation_ranges.json"
+    assert not by_name["vgg16"]["ranges_here"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import kinds
 import numpy as np
 import pytest
-from commands import run
+from commands import Command, run
 from kinds import COUNT, FILES, ON_DISK, PIXELS, tar
 from PIL import Image
 
@@ -32,40 +32,41 @@ def expected(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("kind", ON_DISK)
-def test_make_takes_them(kind: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_make_takes_them(kind: str, expected: str, tmp_path: Path, cli: Command) -> None:
     (tmp_path / "in").mkdir()
     output = tmp_path / "x.dna.npz"
-    assert run(monkeypatch, "make", ON_DISK[kind](tmp_path / "in"), "-o", output, *FAST) == 0
+    cli("make", ON_DISK[kind](tmp_path / "in"), "-o", output, *FAST)
     assert load_dna(output).digest == expected
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "x.dna.npz"]
 
 
-def test_other_commands_take_them(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_other_commands_take_them(folder: Path, tmp_path: Path, cli: Command) -> None:
     source, other = kinds.shards(tmp_path, mask=True), kinds.npy(tmp_path)
     outputs = []
     for images, chosen in ((source, ("--column", "mask.png")), (folder, ())):
-        assert run(monkeypatch, "compare", images, other, *chosen, *FAST, "--format", "json") == 0
-        outputs.append(json.loads(capsys.readouterr().out))
+        outputs.append(json.loads(cli("compare", images, other, *chosen, *FAST, "--format", "json").out))
     assert outputs[0]["dna_emd"] > outputs[1]["dna_emd"] == 0
     query, ranked = tmp_path / "query.npy", []
     np.save(query, PIXELS[:1] // 2)
     for images, chosen in ((source, ("--column", "png")), (folder, ())):
-        assert run(monkeypatch, "rank", images, "--reference", query, *chosen, *FAST, "--format", "csv") == 0
-        rows = [line.split(",") for line in capsys.readouterr().out.splitlines()[1:]]
+        rows = [
+            line.split(",")
+            for line in cli("rank", images, "--reference", query, *chosen, *FAST, "--format", "csv").out.splitlines()[
+                1:
+            ]
+        ]
         ranked.append([(score, int("".join(filter(str.isdigit, Path(name).stem)))) for _, name, score, *_ in rows])
     assert ranked[0] == ranked[1]
     ranges = tmp_path / "x.json", tmp_path / "y.json"
     for path, arguments in zip(ranges, ([source, "--column", "png"], [folder]), strict=True):
-        assert run(monkeypatch, "ranges", *arguments, "-o", path, "--layers", "block_0") == 0
+        cli("ranges", *arguments, "-o", path, "--layers", "block_0")
     assert ranges[0].read_text() == ranges[1].read_text()
     np.savez(tmp_path / "two.npz", fake=PIXELS, real=255 - PIXELS)
     page = tmp_path / "report.html"
     chosen = ("--column", "fake", *FAST)
-    assert run(monkeypatch, "compare", tmp_path / "two.npz", folder, "-o", page, *chosen) == 0
+    cli("compare", tmp_path / "two.npz", folder, "-o", page, *chosen)
     assert page.exists()
-    assert run(monkeypatch, "make", kinds.video(tmp_path), "--fps", "2", "-o", tmp_path / "v.npz", *FAST) == 0
+    cli("make", kinds.video(tmp_path), "--fps", "2", "-o", tmp_path / "v.npz", *FAST)
     assert load_dna(tmp_path / "v.npz").num_images == -(-COUNT // 2)
 
 
@@ -107,12 +108,7 @@ def test_other_commands_take_them(
     ],
 )
 def test_what_is_wrong_is_one_line_and_nothing_is_written(
-    command: list[str],
-    message: str,
-    folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    command: list[str], message: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Command
 ) -> None:
     import pyarrow as pa
     from pyarrow import parquet as pq
@@ -125,14 +121,17 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(
     paths["poor"] = str(tmp_path / "poor.parquet")
     pq.write_table(pa.table({"label": [1]}), paths["poor"])
     fast = ("--layers", "block_0")
-    assert run(monkeypatch, *[word.format(**paths) for word in command], *fast) == 2
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if "torchmetrics-dna:" in line]
+    (line,) = [
+        line
+        for line in cli(*[word.format(**paths) for word in command], *fast, code=2).err.splitlines()
+        if "torchmetrics-dna:" in line
+    ]
     assert message.format(**paths) in line
     assert list(Path().iterdir()) == []
 
 
-def test_a_contact_sheet_of_a_tar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_contact_sheet_of_a_tar(tmp_path: Path, cli: Command) -> None:
     source, sheet = tar(tmp_path / "x.tar", FILES), tmp_path / "x.png"
-    assert run(monkeypatch, "rank", source, "--reference", source, "--plot", sheet, *FAST) == 0
+    cli("rank", source, "--reference", source, "--plot", sheet, *FAST)
     with Image.open(sheet) as image:
         assert image.width > 500

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from commands import run
+from commands import Command
 from golden import GOLDEN
 
 from torchmetrics_dna import make_dna
@@ -172,17 +172,12 @@ MISTAKES = [
     ("command", "message"), MISTAKES, ids=[" ".join(Path(word).name for word in command) for command, _ in MISTAKES]
 )
 def test_a_mistake_is_told_before_any_work(
-    command: tuple[object, ...],
-    message: str,
-    files: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    command: tuple[object, ...], message: str, files: Path, monkeypatch: pytest.MonkeyPatch, cli: Command
 ) -> None:
     monkeypatch.chdir(files)
     before = sorted(Path().iterdir())
     monkeypatch.setattr("torchmetrics_dna.extractors.base.DNAExtractor.forward", pytest.fail)
-    assert run(monkeypatch, *command) == 2
-    captured = capsys.readouterr()
+    captured = cli(*command, code=2)
     assert captured.out == ""
     line = captured.err.splitlines()[-1]
     assert line.startswith(("torchmetrics-dna: ", "Error: "))  # ours, or that of what reads the command line
@@ -206,21 +201,15 @@ def test_a_mistake_is_told_before_any_work(
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
 def test_unreadable_images_stop_it_or_are_named_at_the_end(
-    command: tuple[str, ...],
-    count: int,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    command: tuple[str, ...], count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Command
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "500")
     shutil.copytree(A, "images/cat")
     Path("images/cat/text.png").write_text("no picture")
     options = ("--layers", "block_0")
-    assert run(monkeypatch, *command, *options) == 2
-    assert "text.png': it is not an image file" in capsys.readouterr().err.splitlines()[-1]
+    assert "text.png': it is not an image file" in cli(*command, *options, code=2).err.splitlines()[-1]
     assert [path.name for path in Path().iterdir()] == ["images"]
-    assert run(monkeypatch, *command, *options, "--skip-unreadable") == 0
-    said = " ".join(capsys.readouterr().err.split())
+    said = " ".join(cli(*command, *options, "--skip-unreadable").err.split())
     assert ("1 image was left out:" if count == 1 else f"{count} images were left out:") in said
     assert "text.png': it is not an image file" in said

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import run
+from commands import Command, run
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,20 +48,14 @@ RESULTS = {
 
 @pytest.mark.parametrize("arguments", RESULTS.values(), ids=RESULTS)
 def test_each_result_in_each_format(
-    arguments: list[str],
-    files: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    arguments: list[str], files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Command
 ) -> None:
     monkeypatch.chdir(files)
     printed = {}
     for form, suffix in (("text", "txt"), ("json", "json"), ("csv", "csv"), ("markdown", "md"), ("latex", "tex")):
-        assert run(monkeypatch, *arguments, "--format", form) == 0
-        printed[form] = capsys.readouterr().out
+        printed[form] = cli(*arguments, "--format", form).out
         path = tmp_path / f"result.{suffix}"
-        assert run(monkeypatch, *arguments, "-o", path) == 0
-        captured = capsys.readouterr()
+        captured = cli(*arguments, "-o", path)
         assert captured.out == ""
         assert f"The result is in {path}" in captured.err
         text = path.read_text(encoding="utf-8")
@@ -81,12 +75,10 @@ def test_each_result_in_each_format(
         assert {line.count(" & ") for line in body.splitlines() if line.endswith(r"\\")} == {len(alignment) - 1}
 
 
-def test_records_of_a_comparison_are_its_figures(
-    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_records_of_a_comparison_are_its_figures(files: Path, cli: Command) -> None:
     a, b = (DNA.load(files / f"{name}.dna.npz") for name in "ab")
-    assert run(monkeypatch, "compare", files / "a.dna.npz", files / "b.dna.npz", "--format", "csv") == 0
-    rows = {row["layer"]: row for row in csv.DictReader(io.StringIO(capsys.readouterr().out))}
+    printed = cli("compare", files / "a.dna.npz", files / "b.dna.npz", "--format", "csv").out
+    rows = {row["layer"]: row for row in csv.DictReader(io.StringIO(printed))}
     by_neuron = a.distances(b)
     assert float(rows[""]["value"]) == pytest.approx(float(by_neuron.mean()), rel=1e-12)
     for layer, values in a.neurons.split(by_neuron).items():

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from commands import run
+from commands import Command
 from PIL import Image
 from rich.console import Console
 from rich.text import Text
@@ -76,23 +76,19 @@ def test_commands_show_it(
     dnas: list[Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    cli: Command,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     files = {"A": dnas[0], "B": dnas[1]}
-    assert run(monkeypatch, *(files.get(word, word) for word in command)) == code
-    captured = capsys.readouterr()
+    captured = cli(*(files.get(word, word) for word in command), code=code)
     for text in captured:
         assert SHOWN.fullmatch(text), text
     for what in shown:
         assert words(f"{what} {visible(HOSTILE)}") in words(captured.out + captured.err).replace("\\\\", "\\"), what
 
 
-def test_json_holds_the_exact_text(
-    dnas: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(monkeypatch, "info", dnas[0], "--format", "json") == 0
-    printed = capsys.readouterr().out
+def test_json_holds_the_exact_text(dnas: list[Path], cli: Command) -> None:
+    printed = cli("info", dnas[0], "--format", "json").out
     assert printed.isascii()
     assert SHOWN.fullmatch(printed)
     description = json.loads(printed)
@@ -102,7 +98,7 @@ def test_json_holds_the_exact_text(
 
 @pytest.mark.usefixtures("wide")
 def test_names_of_ranked_images(
-    tmp_path: Path, photos: list[np.ndarray], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, photos: list[np.ndarray], monkeypatch: pytest.MonkeyPatch, cli: Command
 ) -> None:
     monkeypatch.chdir(tmp_path)
     names = [
@@ -120,8 +116,7 @@ def test_names_of_ranked_images(
     options = ("--reference", names[0], "--layers", "block_0", "--skip-unreadable")
     printed = {}
     for form in ("csv", "json", "text"):
-        assert run(monkeypatch, "rank", ".", *options, "--format", form) == 0
-        captured = capsys.readouterr()
+        captured = cli("rank", ".", *options, "--format", form)
         for text in captured:
             assert SHOWN.fullmatch(text), text
         assert "1 image was left out:" in captured.err

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from commands import in_processes, run
+from commands import Command, in_processes, run
 from golden import GOLDEN
 
 from torchmetrics_dna import DNAEMD, ActivationRange, ActivationRanges, DNAExtractor
@@ -54,26 +54,20 @@ def test_the_file_has_the_official_form(measured: Path) -> None:
         assert list(ours[key]["block_0"]) == list(official[key]["block_0"])
 
 
-def test_the_file_serves_metrics_and_compare(
-    measured: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_file_serves_metrics_and_compare(measured: Path, cli: Command) -> None:
     digest = ActivationRanges.load(measured).digest
     metric = DNAEMD(layers=["block_0", "head"], ranges=measured)
     metric.update(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), real=True)
     assert metric.to_dna(True).ranges.digest == digest
-    assert run(monkeypatch, "compare", A, B, *FAST, "--ranges", measured, "--format", "json") == 0
-    result = json.loads(capsys.readouterr().out)
+    result = json.loads(cli("compare", A, B, *FAST, "--ranges", measured, "--format", "json").out)
     assert result["ranges"] == digest
     assert result["dna_emd"] > 1
 
 
-def test_official_ranges_and_a_union_with_earlier_ones(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_official_ranges_and_a_union_with_earlier_ones(tmp_path: Path, cli: Command) -> None:
     first, both = tmp_path / "a.json", tmp_path / "ab.json"
-    assert run(monkeypatch, "ranges", A, "-o", first, "--margin", "scale") == 0
-    assert run(monkeypatch, "ranges", first, B, "-o", both, "--margin", "scale") == 0
-    assert "margin 'scale'), 5 images" in " ".join(capsys.readouterr().err.split())
+    cli("ranges", A, "-o", first, "--margin", "scale")
+    assert "margin 'scale'), 5 images" in " ".join(cli("ranges", first, B, "-o", both, "--margin", "scale").err.split())
     loaded, official = ActivationRanges.load(both), ActivationRanges.load(OFFICIAL)
     assert (loaded.neurons, loaded.margin) == (official.neurons, official.margin)
     for layer, where in official.neurons.slices.items():
@@ -83,11 +77,11 @@ def test_official_ranges_and_a_union_with_earlier_ones(
             np.testing.assert_allclose(mine[where], theirs[where], rtol=0, atol=rounding, err_msg=layer)
 
 
-def test_options_reach_the_extractor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_reach_the_extractor(tmp_path: Path, cli: Command) -> None:
     by_name = {}
     for name, options in (("plain", []), ("crop", ["--crop", "center"]), ("cpu", ["--device", "cpu"])):
         arguments = ["--layers", "block_0", "--batch-size", "3", "--num-workers", "0", *options]
-        assert run(monkeypatch, "ranges", A, "-o", tmp_path / f"{name}.json", *arguments) == 0
+        cli("ranges", A, "-o", tmp_path / f"{name}.json", *arguments)
         by_name[name] = ActivationRanges.load(tmp_path / f"{name}.json")
     assert torch.equal(by_name["plain"].maximum, by_name["cpu"].maximum)
     assert not torch.equal(by_name["plain"].maximum, by_name["crop"].maximum)

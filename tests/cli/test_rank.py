@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 import pytest
-from commands import in_processes, run
+from commands import Command, in_processes
 from golden import GOLDEN
 from PIL import Image
 
@@ -33,21 +33,19 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_table_csv_json_and_a_sheet(
-    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Command
 ) -> None:
     monkeypatch.setattr(console.out, "width", 80)
     reference = files / "fit.plain.dna.npz"
     grid = tmp_path / "grid.png"
-    assert run(monkeypatch, "rank", A, "--reference", reference, "--format", "csv", "--plot", grid) == 0
-    captured = capsys.readouterr()
+    captured = cli("rank", A, "--reference", reference, "--format", "csv", "--plot", grid)
     rows = list(csv.DictReader(io.StringIO(captured.out)))
     assert [row["rank"] for row in rows] == [str(i) for i in range(1, 8)]
     assert {Path(row["image"]).name for row in rows} == {path.name for path in A.iterdir()}
     assert "The contact sheet is in" in captured.err
     with Image.open(grid) as sheet:
         assert sheet.width > 500
-    assert run(monkeypatch, "rank", A, "--reference", reference, "--format", "json", "--top", "2") == 0
-    best = json.loads(capsys.readouterr().out)
+    best = json.loads(cli("rank", A, "--reference", reference, "--format", "json", "--top", "2").out)
     assert [row["image"] for row in best] == [row["image"] for row in rows[:2]]
     assert best[0]["score"] == pytest.approx(float(rows[0]["score"]))
     query = str(next(A.iterdir()))
@@ -58,79 +56,63 @@ def test_a_table_csv_json_and_a_sheet(
         ("local", "7 images by the place that is least like"),
     ):
         reference = query if score in ("distance", "contrast") else B
-        assert run(monkeypatch, "rank", A, "--reference", reference, "--layers", "block_2", "--score", score) == 0
-        printed = capsys.readouterr().out
+        printed = cli("rank", A, "--reference", reference, "--layers", "block_2", "--score", score).out
         assert title in printed
         assert max(map(len, printed.splitlines())) <= 80
 
 
-def test_the_worst_with_maps(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_worst_with_maps(tmp_path: Path, cli: Command) -> None:
     grid, options = tmp_path / "grid.png", ("rank", A, "--reference", B, "--layers", "block_2", "--format", "json")
-    assert run(monkeypatch, *options, "--plot", grid, "--maps") == 0
-    captured = capsys.readouterr()
+    captured = cli(*options, "--plot", grid, "--maps")
     rows = json.loads(captured.out)
     assert [row["score"] for row in rows] == sorted([row["score"] for row in rows], reverse=True)
     assert "would be expected by chance" in captured.err
     with Image.open(grid) as sheet:
         assert sheet.height > 500
     for end, expected in (("--worst", rows[:2]), ("--top", rows[:-3:-1])):
-        assert run(monkeypatch, *options, end, "2") == 0
-        assert json.loads(capsys.readouterr().out) == expected
+        assert json.loads(cli(*options, end, "2").out) == expected
 
 
 def test_copies_and_a_contrast_with_a_file(
-    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Command
 ) -> None:
     monkeypatch.setattr(console.out, "width", 80)
     index = tmp_path / "x.features.npz"
     options = ["rank", A, "--reference", A, "--layers", "block_0,block_4", "--contrast", files / "fit.blur.dna.npz"]
-    assert run(monkeypatch, *options, "--nearest", A, "--save-index", index) == 0
-    captured = capsys.readouterr()
+    captured = cli(*options, "--nearest", A, "--save-index", index)
     assert "copies" in captured.err
     assert "Features(7 images" in captured.err
     for header in ("score", "dna-emd", "worse", "ratio", "nearest"):
         assert header in captured.out
     assert max(map(len, captured.out.splitlines())) <= 80
-    assert run(monkeypatch, *options, "--nearest", index, "--format", "json") == 0
-    rows = json.loads(capsys.readouterr().out)
+    rows = json.loads(cli(*options, "--nearest", index, "--format", "json").out)
     assert all(row["copy"] and row["nearest"] == row["image"] for row in rows)
 
 
-def test_weights_of_neurons_come_from_a_file(
-    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_weights_of_neurons_come_from_a_file(files: Path, tmp_path: Path, cli: Command) -> None:
     plain, blurred = (load_dna(path) for path in (files / "fit.plain.dna.npz", files / "fit.blur.dna.npz"))
     distances, output = plain.distances(blurred), tmp_path / "x.weights.npz"
     chosen = select_neurons(distances, 5)
     NeuronWeights.of_neurons(chosen, plain.neurons, plain.extractor, plain.weights_digest).save(output)
     weighted = ("--neuron-weights", output, "--format", "json")
-    assert run(monkeypatch, "rank", B, "--reference", files / "fit.plain.dna.npz", *weighted) == 0
-    assert len(json.loads(capsys.readouterr().out)) == 5
-    assert run(monkeypatch, "compare", files / "fit.plain.dna.npz", files / "fit.blur.dna.npz", *weighted) == 0
-    assert json.loads(capsys.readouterr().out)["dna_emd"] == pytest.approx(float(distances[chosen].mean()))
+    assert len(json.loads(cli("rank", B, "--reference", files / "fit.plain.dna.npz", *weighted).out)) == 5
+    result = json.loads(cli("compare", files / "fit.plain.dna.npz", files / "fit.blur.dna.npz", *weighted).out)
+    assert result["dna_emd"] == pytest.approx(float(distances[chosen].mean()))
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_processes_rank_the_same(
-    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_processes_rank_the_same(files: Path, tmp_path: Path, cli: Command) -> None:
     options = ["rank", A, "--reference", files / "fit.plain.dna.npz", "--format", "csv", "--batch-size", "1"]
-    assert run(monkeypatch, *options) == 0
-    alone = capsys.readouterr().out
+    alone = cli(*options).out
     assert in_processes(tmp_path, *options)[:2] == ([0, 0], alone)
     assert alone.count("\n") == 8
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_processes_find_the_same_outliers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_processes_find_the_same_outliers(tmp_path: Path, cli: Command) -> None:
     options = ["rank", A, "--reference", B, "--layers", "block_0,block_2", "--format", "json", "--batch-size", "1"]
     for score in ("outlier", "local"):
-        assert run(monkeypatch, *options, "--score", score) == 0
-        alone = json.loads(capsys.readouterr().out)
+        alone = json.loads(cli(*options, "--score", score).out)
         codes, printed, _ = in_processes(tmp_path, *options, "--score", score)
         assert codes == [0, 0]
         for row, expected in zip(json.loads(printed), alone, strict=True):
@@ -139,17 +121,13 @@ def test_processes_find_the_same_outliers(
             assert row.get("share_worse") == expected.get("share_worse")
 
 
-def test_compare_with_confidence(
-    files: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_compare_with_confidence(files: Path, photo_folder: Path, cli: Command) -> None:
     other = files / "new.blur.dna.npz"
     options = ["--layers", "block_0", "--confidence", "0.9"]
-    assert run(monkeypatch, "compare", photo_folder, other, *options) == 0
-    printed = capsys.readouterr().out
+    printed = cli("compare", photo_folder, other, *options).out
     assert "without noise" in printed
     assert "90 % interval" in printed
     assert "one side has no folds" in " ".join(printed.split())
     assert "by chance" not in printed
-    assert run(monkeypatch, "compare", photo_folder, other, *options, "--format", "json") == 0
-    interval = json.loads(capsys.readouterr().out)["interval"]
+    interval = json.loads(cli("compare", photo_folder, other, *options, "--format", "json").out)["interval"]
     assert interval["low"] <= interval["value"] <= interval["high"]

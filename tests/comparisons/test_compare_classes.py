@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from class_sets import NAMES, OPTIONS, SETS, check, extractor, of_class
-from commands import run
+from commands import Command
 from PIL import Image
 from typer import Exit
 
@@ -84,13 +84,12 @@ def save(folder: Path, side: str) -> Path:
     return folder / side
 
 
-def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(tmp_path: Path, cli: Command) -> None:
     real, fake = (save(tmp_path, side) for side in SETS)
     (fake / "yak").mkdir()
     Image.new("RGB", (32, 32)).save(fake / "yak" / "1.png")
     options = ["--layers", "block_0", "--num-folds", "0"]
-    assert run(monkeypatch, "compare", real, fake, "--by", "folder", *options) == 0
-    captured = capsys.readouterr()
+    captured = cli("compare", real, fake, "--by", "folder", *options)
     assert captured.out.startswith("Of 2 classes, dog is furthest (dna-emd ")
     assert "all together" in captured.out
     assert "Only fake has 1 more: yak." in captured.err
@@ -98,18 +97,19 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     labels.write_text(
         "file,class\n" + "".join(f"{c}/{i}.png,{c}\n" for c in NAMES[:2] for i in range(5)) + "yak/1.png,y\n"
     )
-    assert run(monkeypatch, "compare", real, fake, "--by", labels, *options, "--format", "csv") == 0
-    rows = {row["class"]: row for row in csv.DictReader(io.StringIO(capsys.readouterr().out))}
+    rows = {
+        row["class"]: row
+        for row in csv.DictReader(
+            io.StringIO(cli("compare", real, fake, "--by", labels, *options, "--format", "csv").out)
+        )
+    }
     alone = compare(real / "cat", fake / "cat", layers=["block_0"], num_folds=None)
     assert float(rows["cat"]["dna_emd"]) == alone["dna-emd"].value
     gate = ("--fail-above", "0.01", "--format", "markdown")
-    assert run(monkeypatch, "compare", real, fake, "--by", "folder", *options, *gate) == 1
-    assert "of dog is" in capsys.readouterr().err
+    assert "of dog is" in cli("compare", real, fake, "--by", "folder", *options, *gate, code=1).err
 
 
-def test_a_column_of_parquet(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_column_of_parquet(tmp_path: Path, cli: Command) -> None:
     for side, (images, classes) in SETS.items():
         files = [io.BytesIO() for _ in images]
         for file, image in zip(files, images, strict=True):
@@ -125,10 +125,8 @@ def test_a_column_of_parquet(
         assert comparison["dna-emd"].debiased == expected[name]["dna-emd"].debiased
     assert result.alone == expected.alone
     assert result.total["dna-emd"].value == expected.total["dna-emd"].value
-    assert run(monkeypatch, "compare", *sides, "--by", "column:colour") == 2
-    assert "There is no column 'colour'" in capsys.readouterr().err
-    assert run(monkeypatch, "compare", *sides, "--by", "folder") == 2
-    assert "give 'column:NAME'" in capsys.readouterr().err
+    assert "There is no column 'colour'" in cli("compare", *sides, "--by", "column:colour", code=2).err
+    assert "give 'column:NAME'" in cli("compare", *sides, "--by", "folder", code=2).err
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-16-le"])

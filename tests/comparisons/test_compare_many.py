@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from commands import run
+from commands import Command
 from networks import Pixels
 from PIL import Image
 from scipy import stats
@@ -293,11 +293,12 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 FAST = ("--layers", "block_0", "--num-folds", "8")
 
 
-def test_the_command_compares_several(
-    folders: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(monkeypatch, "compare", *folders, *FAST, "--format", "csv", "--plot", tmp_path / "curve.png") == 0
-    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+def test_the_command_compares_several(folders: list[str], tmp_path: Path, cli: Command) -> None:
+    rows = list(
+        csv.DictReader(
+            io.StringIO(cli("compare", *folders, *FAST, "--format", "csv", "--plot", tmp_path / "curve.png").out)
+        )
+    )
     assert [row["set"] for row in rows] == list(SETS)
     assert [row["best"] for row in rows] == ["False", "True", "False"]
     p = np.array([float(row["p_value"]) for row in rows])
@@ -305,16 +306,14 @@ def test_the_command_compares_several(
     assert [float(row["p_holm"]) for row in rows] == pytest.approx(corrected[p.argsort().argsort()])
     with Image.open(tmp_path / "curve.png") as picture:
         assert picture.width > 300
-    assert run(monkeypatch, "compare", *folders, *FAST, "--format", "markdown") == 0
-    lines = capsys.readouterr().out.splitlines()
+    lines = cli("compare", *folders, *FAST, "--format", "markdown").out.splitlines()
     assert lines[0].startswith(r"step\_2000 is nearest to ")
     assert lines[4].endswith("| p (Holm) | p (best nearer) |")
     assert lines[5].startswith("| --- | --: |")
     assert [line for line in lines if "**" in line] == [line for line in lines if line.startswith(r"| step\_2000")]
     assert len(lines) == 8 + len(SETS)
     assert lines[-1].startswith("Bold: nearer than each other set (paired test")
-    assert run(monkeypatch, "compare", *folders, *FAST, "--format", "json") == 0
-    assert json.loads(capsys.readouterr().out)["best"] == "step_2000"
+    assert json.loads(cli("compare", *folders, *FAST, "--format", "json").out)["best"] == "step_2000"
 
 
 @pytest.mark.parametrize(
@@ -332,25 +331,18 @@ def test_the_command_compares_several(
     ],
 )
 def test_exit_codes(
-    options: list[str],
-    code: int,
-    expected: str,
-    folders: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    options: list[str], code: int, expected: str, folders: list[str], monkeypatch: pytest.MonkeyPatch, cli: Command
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    assert run(monkeypatch, "compare", *folders, *FAST, *options) == code
-    assert expected.replace(" ", "") in "".join(capsys.readouterr().err.split())
+    assert expected.replace(" ", "") in "".join(cli("compare", *folders, *FAST, *options, code=code).err.split())
 
 
-def test_what_is_for_several_sets(
-    folders: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(monkeypatch, "compare", *folders[:2], *FAST, "--fail-if-different") == 1
-    assert f"Failed: {Path(folders[1]).name} differs, p ≤ 0.001, at or below 0.05." in capsys.readouterr().err
-    assert run(monkeypatch, "compare", folders[0], *folders[:2], *FAST, "--fail-if-different", "--fail-above", "0") == 1
-    captured = capsys.readouterr()
+def test_what_is_for_several_sets(folders: list[str], cli: Command) -> None:
+    assert (
+        f"Failed: {Path(folders[1]).name} differs, p ≤ 0.001, at or below 0.05."
+        in cli("compare", *folders[:2], *FAST, "--fail-if-different", code=1).err
+    )
+    captured = cli("compare", folders[0], *folders[:2], *FAST, "--fail-if-different", "--fail-above", "0", code=1)
     real = folders[0]
     verdict = f"{Path(real).name}: the same images as {real}, dna-emd 0. The only other set is step_100,"
     assert "".join(captured.out.split()).startswith(verdict.replace(" ", ""))  # wherever lines break

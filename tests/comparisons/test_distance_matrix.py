@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from commands import run
+from commands import Command
 from networks import Pixels
 from PIL import Image
 from scipy.cluster.hierarchy import cophenet
@@ -122,7 +122,7 @@ def test_sets_may_have_any_name() -> None:
     assert [row[0] for row in named.table.rows] == named.table.header[2:]
 
 
-def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(tmp_path: Path, cli: Command) -> None:
     for name, images in SETS.items():
         (tmp_path / "sets" / name).mkdir(parents=True)
         for i, image in enumerate(images[:4]):
@@ -130,28 +130,21 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     make_dna(tmp_path / "sets" / "d", layers=["block_0"]).save(tmp_path / "sets" / "d.dna.npz")
     sides = [tmp_path / "sets" / name for name in ("a", "b", "c'2", "d.dna.npz")]
     figure = tmp_path / "heat.png"
-    assert run(monkeypatch, "compare", "--all", *sides, "--plot", figure) == 0
-    output = capsys.readouterr().out
+    output = cli("compare", "--all", *sides, "--plot", figure).out
     assert output.startswith("Of 4 sets, ")
     assert "1 " in output
     assert figure.stat().st_size > 5_000
-    assert run(monkeypatch, "compare", "--all", *sides, "--format", "csv") == 0
-    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert run(monkeypatch, "compare", "--all", *sides, "--format", "json") == 0
-    values = json.loads(capsys.readouterr().out)
+    rows = list(csv.DictReader(io.StringIO(cli("compare", "--all", *sides, "--format", "csv").out)))
+    values = json.loads(cli("compare", "--all", *sides, "--format", "json").out)
     assert len(values["linkage"]) == 3
     i, j = values["order"][:2]
     assert float(rows[0]["to " + values["sets"][j]]) == values["distances"]["dna-emd"][i][j]
-    assert run(monkeypatch, "compare", "--all", *sides, "--format", "markdown") == 0
-    assert "| --: |" in capsys.readouterr().out
-    assert run(monkeypatch, "compare", "--all", *sides[3:] * 11) == 2  # one name twice
+    assert "| --: |" in cli("compare", "--all", *sides, "--format", "markdown").out
+    cli("compare", "--all", *sides[3:] * 11, code=2)  # one name twice
 
 
-def test_many_sets_are_told_by_their_neighbours(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_many_sets_are_told_by_their_neighbours(tmp_path: Path, cli: Command) -> None:
     dna = make_dna(SETS["a"], EXTRACTOR, ranges="auto", **FIXED)
     for i in range(11):
         dna.save(tmp_path / f"{i}.dna.npz")
-    assert run(monkeypatch, "compare", "--all", *sorted(tmp_path.iterdir())) == 0
-    assert "nearest" in capsys.readouterr().out
+    assert "nearest" in cli("compare", "--all", *sorted(tmp_path.iterdir())).out

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from commands import in_processes, run
+from commands import Command, in_processes
 from networks import Pixels
 from PIL import Image
 
@@ -184,13 +184,12 @@ def test_wrong_arguments_are_told_before_the_first_image(arguments: dict[str, An
         monitor(REFERENCE, STREAM, DNAExtractor(Pixels()), **arguments)
 
 
-def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(tmp_path: Path, cli: Command) -> None:
     np.savez(tmp_path / "stream.npz", np.concatenate([images(66, seed=1), images(12, 90, seed=3)]).repeat(4, 1))
     make_dna(REFERENCE.repeat(4, 1), layers=["block_0"]).save(tmp_path / "real.dna.npz")
     arguments = ["monitor", tmp_path / "real.dna.npz", tmp_path / "stream.npz", "--window", 3]
     figure = tmp_path / "windows.png"
-    assert run(monkeypatch, *arguments, "--in-order", "--plot", figure, "--fail-if-changed") == 1
-    captured = capsys.readouterr()
+    captured = cli(*arguments, "--in-order", "--plot", figure, "--fail-if-changed", code=1)
     lines = captured.out.splitlines()
     assert lines[0].startswith("window 1: dna-emd ")
     assert lines[-1].endswith("changed")
@@ -198,14 +197,11 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert "Failed: the stream has changed by the time of " in captured.err
     with Image.open(figure) as image:
         assert image.width > 500
-    assert run(monkeypatch, *arguments, "--in-order", "--format", "json") == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["changed"] is True
-    assert run(monkeypatch, *arguments, "--fail-if-changed") == 0
-    captured = capsys.readouterr()
+    assert json.loads(cli(*arguments, "--in-order", "--format", "json").out.splitlines()[-1])["changed"] is True
+    captured = cli(*arguments, "--fail-if-changed")
     assert captured.err.startswith("Windows are drawn in random order (seed 0), so that no change over time shows")
     assert captured.out.startswith("window 1: dna-emd ")
-    assert run(monkeypatch, *arguments[:3], "--window", 100) == 2
-    assert "fewer than 100 images" in capsys.readouterr().err
+    assert "fewer than 100 images" in cli(*arguments[:3], "--window", 100, code=2).err
 
 
 def test_a_figure_of_few_windows() -> None:

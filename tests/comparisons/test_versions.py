@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from commands import run
+from commands import Command
 from networks import Pixels
 from PIL import Image
 
@@ -61,7 +61,7 @@ def test_equal_and_disjoint_versions() -> None:
     )  # of few images, by torch alone
 
 
-def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(tmp_path: Path, cli: Command) -> None:
     for version, version_images in (("old", [*KEPT[:3], GONE[0]]), ("new", [*KEPT[:2], CAME[0]])):
         (tmp_path / version).mkdir()
         for i, image in enumerate(version_images):
@@ -69,20 +69,16 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     # the same pixels in another file
     Image.open(tmp_path / "old" / "2.png").save(tmp_path / "new" / "x.webp", lossless=True)
     arguments = ["diff", tmp_path / "old", tmp_path / "new", "--layers", "block_0"]
-    assert run(monkeypatch, *arguments) == 0
-    captured = capsys.readouterr().out
+    captured = cli(*arguments).out
     assert captured.startswith("4 images before, 4 images now: 3 the same, 1 added, 1 removed.")
     assert "2.png -> x.webp" in captured
-    assert run(monkeypatch, *arguments, "--format", "markdown", "--fail-if-different") == 1
-    captured = capsys.readouterr()
+    captured = cli(*arguments, "--format", "markdown", "--fail-if-different", code=1)
     assert "| added | 1 | 2.png |" in captured.out
     assert "Failed: 1 image added, 1 removed, 0 edited." in captured.err
-    assert run(monkeypatch, *arguments, "--format", "json") == 0
-    assert json.loads(capsys.readouterr().out)["num_images"] == {"old": 4, "new": 4}
+    assert json.loads(cli(*arguments, "--format", "json").out)["num_images"] == {"old": 4, "new": 4}
     (tmp_path / "new" / "3.png").write_bytes((tmp_path / "new" / "2.png").read_bytes())
     (tmp_path / "new" / "2.png").unlink()
-    assert run(monkeypatch, *arguments, "--fail-if-different") == 1
-    captured = capsys.readouterr()
+    captured = cli(*arguments, "--fail-if-different", code=1)
     assert "3 the same, 0 added, 0 removed.\n" in captured.out
     assert "1 image edited: other pixels under the same name.\n" in captured.out
     assert "Failed: 0 images added, 0 removed, 1 edited." in captured.err

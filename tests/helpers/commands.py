@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple, TextIO
 from unittest.mock import patch
 
 import processes
@@ -107,6 +107,9 @@ def into_file(stream: TextIO, path: Path) -> Iterator[None]:
         stream.flush()
         os.dup2(before, number)
         os.close(before)
+
+
+Command = Callable[..., Any]  # the fixture ``cli``, which returns what is printed
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:

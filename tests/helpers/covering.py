@@ -43,4 +43,5 @@ def _values(options: Mapping[str, Sequence[Any]], row: Mapping[str, int]) -> Row
 def title(row: Row) -> str:
     """Return a readable id of a row, of what is not the default."""
     named = {name: getattr(value, "__name__", value) for name, value in row.items() if value not in (None, False)}
+    named = {name: type(value).__name__ if len(str(value)) > 30 else value for name, value in named.items()}
     return " ".join(name if value is True else f"{name}={value}" for name, value in named.items())

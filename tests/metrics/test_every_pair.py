@@ -65,6 +65,11 @@ def unsigned(count: int) -> Tensor:
     return torch.arange(count, dtype=torch.float64) / 7
 
 
+@pytest.fixture(autouse=True)
+def few_relabelings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchmetrics_dna.dna.evidence.NUM_RELABELINGS", 99)
+
+
 @cache
 def extractor(layers: str) -> DNAExtractor:
     return DNAExtractor(Polynomials(), layers=LAYERS[layers])

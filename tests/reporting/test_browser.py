@@ -119,7 +119,11 @@ def test_the_map_answers_to_the_mouse(chromium: Any, report_and_comparison: tupl
 def test_the_map_answers_to_the_keyboard(chromium: Any, report_and_comparison: tuple[Path, Comparison]) -> None:
     path, comparison = report_and_comparison
     with opened(chromium, path) as page:
-        page.locator("#neurons").focus()
+        reached = []
+        for _ in range(7):
+            page.keyboard.press("Tab")
+            reached.append(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
+        assert reached == [*["A"] * 4, "SUMMARY", "SUMMARY", "neurons"]
         steps = (
             ("PageUp PageUp PageUp PageUp PageUp PageUp PageUp PageUp", "block_0", 1),
             ("ArrowLeft", "block_0", 1),
@@ -144,16 +148,6 @@ def test_the_map_answers_to_the_keyboard(chromium: Any, report_and_comparison: t
         assert page.locator("#neuron").get_attribute("role") == "status"
 
 
-@pytest.mark.outer
-def test_the_map_is_reached_with_tab(chromium: Any, report_and_comparison: tuple[Path, Comparison]) -> None:
-    with opened(chromium, report_and_comparison[0]) as page:
-        reached = []
-        for _ in range(7):
-            page.keyboard.press("Tab")
-            reached.append(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
-        assert reached[:7] == [*["A"] * 4, "SUMMARY", "SUMMARY", "neurons"]
-
-
 @pytest.mark.parametrize(
     ("size", "scheme"),
     [
@@ -174,16 +168,6 @@ def test_everyone_can_read_it(
         assert page.evaluate("document.documentElement.scrollWidth") == size[0]
         results = Axe().run(page)
         assert results.violations_count == 0, results.generate_report()
-
-
-@pytest.mark.outer
-def test_the_check_above_can_fail(chromium: Any, tmp_path: Path) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
-    (tmp_path / "x.html").write_text("<p style='color: #bbb; background: #fff'>faint</p><img src='data:,'>")
-    with opened(chromium, tmp_path / "x.html") as page:
-        violations = {violation["id"] for violation in Axe().run(page).response["violations"]}
-    assert violations >= {"color-contrast", "image-alt", "html-has-lang"}
 
 
 @pytest.mark.outer

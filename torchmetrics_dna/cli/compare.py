@@ -130,21 +130,12 @@ def compare(
 def output_of(compared: Comparison | Comparisons | ClassComparisons) -> Printout:
     """Return what the command writes of a result of :func:`compare`."""
     from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.reporting.findings import words_and_tables
 
+    sentences, tables = [compared.verdict], [compared.table]
     if isinstance(compared, Comparison):
-        return _of_two(compared)
-    return Printout(compared.to_dict, compared.rows, [compared.verdict], [compared.table])
-
-
-def _of_two(result: Comparison) -> Printout:
-    from torchmetrics_dna.reporting.findings import layers_table, neurons_table
-
-    tables = [result.table]
-    if not result.same_images:
-        tables += [layers_table(result)] if result.of_grain("neuron", "layer") else []
-        tables += [neurons_table(result)] if result.of_grain("neuron") else []
-    sentences = [result.verdict, *result.explain().property_sentences] if result.verdict else []
-    return Printout(result.to_dict, result.rows, sentences, tables)
+        sentences, tables = words_and_tables(compared)
+    return Printout(compared.to_dict, compared.rows, sentences, tables)
 
 
 def _comment(compared: Any) -> None:
@@ -176,7 +167,7 @@ def _compare_all(
     from torchmetrics_dna.comparisons import matrix
 
     takes = signature(matrix).parameters
-    others = [*own, *(name for name in options if name not in takes and options[name] != o.USUAL[name])]
+    others = [*own, *(name for name in options if name not in takes and options[name] not in (None, o.USUAL[name]))]
     if others:
         name = others[0].replace("_", "-")
         raise ValueError(f"Option --{name} is for sets against one reference; leave it out, or leave out --all")

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from torchmetrics_dna.extractors.build import build, untagged
+from torchmetrics_dna.extractors.capture import own_dtype
 from torchmetrics_dna.extractors.cpu import cut
 from torchmetrics_dna.extractors.guard import borrowing, float32_by_default, lock_of
 from torchmetrics_dna.extractors.runner import Runner
@@ -359,7 +360,7 @@ class DNAExtractor(Shareable):
             imgs = imgs - _on_device(self.mean, imgs.device)
         if self.std is not None:
             imgs = imgs / _on_device(self.std, imgs.device)
-        return imgs.to(self._runner.input_dtype)
+        return imgs.to(own_dtype(self.network))
 
     def pooled(self, layer: str) -> PooledLayer:
         """Return a module that computes the spatial means of a layer, ``(B, n)``, as ``feature`` of FID, KID etc."""

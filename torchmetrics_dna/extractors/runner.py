@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.extractors.capture import capture, device_of, own_dtype
+from torchmetrics_dna.extractors.capture import capture, device_of
 from torchmetrics_dna.extractors.compiled import CompiledCapture
 from torchmetrics_dna.extractors.cpu import rounding_alike
 from torchmetrics_dna.extractors.guard import borrowing, lock_of
@@ -139,8 +139,3 @@ class Runner:
                 ) from err
             raise
         return layout.read(outputs, len(imgs))
-
-    @property
-    def input_dtype(self) -> torch.dtype:
-        """Dtype of the weights, which prepared images are given in."""
-        return own_dtype(self.network)

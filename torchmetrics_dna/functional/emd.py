@@ -53,8 +53,8 @@ def dna_emd(counts_a: Tensor, counts_b: Tensor, weights: Tensor | None = None, r
             "Expected two sets of counts of the same shape (N, num_bins), but got"
             f" {tuple(counts_a.shape)} and {tuple(counts_b.shape)}"
         )
-    fast = _fast(counts_a, counts_b)
-    distances = (fast.emd_of_rows if fast else emd_of_rows)(counts_a, counts_b)
+    compiled = _compiled_for(counts_a, counts_b)
+    distances = (compiled.emd_of_rows if compiled else emd_of_rows)(counts_a, counts_b)
     check_counted(distances)
     return weigh_and_reduce(distances, weights, reduction)
 
@@ -84,8 +84,8 @@ def dna_emd_on_grid(counts_a: Tensor, counts_b: Tensor, grid: Grid, low: Tensor,
     within a bin of the grid, in units of a ``num_bins``-th of the bounds, shape ``(N,)`` and float64 like the result.
     """
     begin, end, per_bounds = bounds_on_grid(grid, low, high)
-    fast = _fast(counts_a, counts_b)
-    areas = (fast.emd_of_rows if fast else area_of_rows)(counts_a, counts_b, begin, end)
+    compiled = _compiled_for(counts_a, counts_b)
+    areas = (compiled.emd_of_rows if compiled else area_of_rows)(counts_a, counts_b, begin, end)
     return areas * (counts_a.shape[1] * per_bounds)
 
 
@@ -113,7 +113,7 @@ def area_of_rows(counts_a: Tensor, counts_b: Tensor, begin: Tensor, end: Tensor)
     return areas
 
 
-def _fast(*counts: Tensor) -> Any:
+def _compiled_for(*counts: Tensor) -> Any:
     """Return the compiled distances if they support these counts, else None."""
     on_cpu = all(tensor.device.type == "cpu" and tensor.dtype == torch.int64 for tensor in counts)
     return optional("binning.cpu") if on_cpu else None

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _ALL = "*"
 _PACKINGS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ": "lzma"}  # which check their sums, unlike tarfile
 _LONG = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
-_CHUNK = 1 << 20
+_CHUNK = 1 << 20  # bytes at a time
 _NOT_PLAIN = (
     "it is a link, a sparse file or a device; pack what it leads to: `tar --dereference --hard-dereference`, or `zip`"
     " without `-y`"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images.reading import Reading
 
 _USUAL = "arr_0"
-_CHUNK = 1 << 20
+_CHUNK = 1 << 20  # bytes at a time
 _LOCAL = struct.Struct("<26xHH")  # lengths of the name and the extra field in a local file header of a zip
 
 

@@ -31,7 +31,7 @@ THUMBNAIL = 3 * _SIDE**2  # values of a thumbnail
 _NEAR = 5.0  # RMS difference, of 256 levels: frames 1 pixel of 200 apart; 2 of 120 photographs
 _BLANK = 2.0  # RMS difference from one colour, of 256 levels: the plainest of 120 photographs has 3.0
 MOST = 20_000  # images of a side, which take 7 seconds on two cores
-_ROWS = 1024
+_ROWS = 1024  # images at a time
 
 
 class Content(NamedTuple):

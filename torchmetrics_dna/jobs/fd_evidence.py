@@ -29,7 +29,7 @@ _BYTES = 1 << 30  # of spatial means of both sides
 def plans_for(
     distances: Sequence[Distance], sides: Sequence[Images | DNA], neurons: Neurons, *, by_fold: bool
 ) -> dict[str, Plan]:
-    """Plan the evidence of each fd, plain or published, by its name; DNAs are taken as exact."""
+    """Plan the evidence of distances whose evidence needs single images, by name; DNAs are taken as exact."""
     sizes = [side.count for side in sides if not isinstance(side, DNA)]
     tested = not isinstance(sides[0], DNA) and len(sizes) > 1
     return {
@@ -41,7 +41,6 @@ def plans_for(
             name=record.name,
         )
         for record in distances
-        if record.by_image
     }
 
 

@@ -108,6 +108,7 @@ def measure(
                 parts = Parts(Path(folder), images, job)
                 shares = list(finish_on_ray(parts, on))
                 return _measured(job, images, dict(parts.merged()), shares, {})
+        # in one part, too, so that numbers count these images, which may have been taken from others
         share = images.split(rank(), world_size()) if distributed and not own else images.split(0, 1)
         (split,) = job.run(share, whole=images)
         if distributed:

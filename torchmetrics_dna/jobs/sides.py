@@ -134,7 +134,8 @@ def open_sides(sides: Sequence[Source | DNA], arguments: Arguments, kinds: Seque
     resolve_weights(arguments.neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest)
     network = (arguments.neuron_weights is None and network_of(extractor.neurons)) or extractor.neurons
     by_fold = bool(arguments.pairs) or arguments.groups is not None
-    plans = {} if num_folds is None else plans_for(distances, opened, network, by_fold=by_fold)
+    estimated = [] if num_folds is None else [record for record in distances if record.by_image]
+    plans = plans_for(estimated, opened, network, by_fold=by_fold) if estimated else {}
     job = Job.for_dnas(resolved, kinds, arguments.reading, num_folds).also(**features_for(distances, plans, network))
     grouped = _groups_of_sides(arguments.groups, len(opened))
     return Sides(
@@ -160,20 +161,20 @@ def _groups_of_sides(groups: Groups | tuple[Groups, ...] | None, count: int) -> 
 
 def open_side(side: Source | DNA, arguments: Arguments) -> Images | DNA:
     """Open one side of a comparison: images, or a DNA restricted to the layers."""
-    if is_dna_path(side):
-        side = load_dna(side, None if arguments.ranges == "auto" else arguments.ranges)
-    if isinstance(side, DNA):
-        return side if arguments.layers is None or is_unnamed(side) else side.select(arguments.layers)
-    return open_source(side, arguments.reading)
+    return _opened([side], arguments)[0]
 
 
 def _opened(sides: Sequence[Source | DNA], arguments: Arguments) -> list[Images | DNA]:
+    layers, ranges = arguments.layers, None if arguments.ranges == "auto" else arguments.ranges
+    opened: list[Images | DNA] = []
     with ThreadPoolExecutor() as pool:  # files of DNAs: unpacking and checksums release Python's lock
-        loads = [pool.submit(open_side, side, arguments) if is_dna_path(side) else None for side in sides]
-        opened = [
-            open_side(side, arguments) if load is None else load.result()
-            for side, load in zip(sides, loads, strict=True)
-        ]
+        loads = [pool.submit(load_dna, side, ranges) if is_dna_path(side) else None for side in sides]
+        for side, load in zip(sides, loads, strict=True):
+            value = side if load is None else load.result()
+            if not isinstance(value, DNA):
+                opened.append(open_source(value, arguments.reading))
+            else:
+                opened.append(value if layers is None or is_unnamed(value) else value.select(layers))
     named_dna = next((side for side in opened if isinstance(side, DNA) and not is_unnamed(side)), None)
     if named_dna is not None:
         origin = {"extractor": named_dna.extractor, "weights_digest": named_dna.weights_digest}

@@ -151,8 +151,18 @@ def settings_of(comparison: Comparison, pictures: Pictures | None = None) -> dic
     }
 
 
-def layers_table(comparison: Comparison) -> Table:
-    """Return a table of the distances of each layer, with the interval and the test of the first that has them."""
+def words_and_tables(comparison: Comparison) -> tuple[list[str], list[Table]]:
+    """Return what a comparison says in sentences and in tables, for a terminal, Markdown and LaTeX."""
+    sentences = [comparison.verdict, *comparison.explain().property_sentences] if comparison.verdict else []
+    tables = [comparison.table]
+    if not comparison.same_images:
+        tables += [_layers_table(comparison)] if comparison.of_grain("neuron", "layer") else []
+        tables += [_neurons_table(comparison)] if comparison.of_grain("neuron") else []
+    return sentences, tables
+
+
+def _layers_table(comparison: Comparison) -> Table:
+    """Return the distances of each layer, with the interval and the test of the first that has them."""
     results = comparison.of_grain("neuron", "layer")
     tested = next((result for result in results if result.evidence), None)
     columns: dict[str, Sequence[Cell]] = {"layer": [*comparison.neurons], "neurons": [*comparison.neurons.values()]}
@@ -166,30 +176,15 @@ def layers_table(comparison: Comparison) -> Table:
     return Table(list(columns), list(zip(*columns.values(), strict=True)), "By layer")
 
 
-def neurons_table(comparison: Comparison, most: int = 10) -> Table:
-    """Return a table of the neurons that differ most clearly; by size if there is no test."""
-    tested = clearly(comparison)
-    keys = {result.distance.name: result.distance.key for result in comparison.of_grain("neuron")}
-    keys |= {"mean shift": "shift"}
-    tests = {"p": "p_value", "q": "q"} if tested else {}
-    rows: list[list[Cell]] = [
-        [
-            neuron["layer"],
-            neuron["name"],
-            *(neuron[key] for key in keys.values()),
-            *(p_figure(neuron[key]) for key in tests.values()),
-        ]
-        for neuron in comparison.top_neurons(most)
-    ]
+def _neurons_table(comparison: Comparison) -> Table:
+    """Return the neurons that differ most clearly; by size if there is no test."""
+    tested, neurons = clearly(comparison), comparison.top_neurons()
+    columns: dict[str, Sequence[Cell]] = {key: [neuron[key] for neuron in neurons] for key in ("layer", "name")}
+    for result in comparison.of_grain("neuron"):
+        columns[result.distance.name] = [neuron[result.distance.key] for neuron in neurons]
+    columns["mean shift"] = [neuron["shift"] for neuron in neurons]
+    for name, key in {"p": "p_value", "q": "q"}.items() if tested else ():
+        columns[name] = [p_figure(neuron[key]) for neuron in neurons]
+    header = ["neuron" if name == "name" else name for name in columns]
     title = f"Neurons that differ most clearly ({tested})" if tested else "Neurons that differ most"
-    return Table(["layer", "neuron", *keys, *tests], rows, title)
-
-
-def words_and_tables(comparison: Comparison) -> tuple[list[str], list[Table]]:
-    """Return what a comparison says in sentences and in tables, for a terminal, Markdown and LaTeX."""
-    sentences = [comparison.verdict, *comparison.explain().property_sentences] if comparison.verdict else []
-    tables = [comparison.table]
-    if not comparison.same_images:
-        tables += [layers_table(comparison)] if comparison.of_grain("neuron", "layer") else []
-        tables += [neurons_table(comparison)] if comparison.of_grain("neuron") else []
-    return sentences, tables
+    return Table(header, list(zip(*columns.values(), strict=True)), title)

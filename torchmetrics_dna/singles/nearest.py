@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 COPY = 0.5  # ratio below which an image is called a likely copy
 _SAME = 1e-3  # distance, in norms, up to which rows of an index are the same image, but for rounding
-_AT_ONCE = 1024  # images in a block of the distance matrix: 40 MB for an index of 10,000
+_AT_ONCE = 1024  # images at a time, whose distances take 40 MB for an index of 10,000
 
 
 @dataclass(frozen=True, eq=False)

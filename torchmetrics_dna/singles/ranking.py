@@ -15,7 +15,7 @@ from torchmetrics_dna.files.tables import Table, notebook_html
 from torchmetrics_dna.files.visible import images_in_words, number, shortened, visible
 from torchmetrics_dna.functional.heat import SIDE
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
-from torchmetrics_dna.images import ImageSource, Reading
+from torchmetrics_dna.images import ImageSource, Reading, open_source
 from torchmetrics_dna.images.cells import central_square
 from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.jobs.features import Heat
@@ -253,10 +253,9 @@ class Ranking(Saved):
                 score = number(float(self.scores[place]), 3, zeros=True)
                 _show(axis, picture, f"{place + 1}: {score}", self.names[place])
             if maps:
-                _show_maps(next(rows), pictures, self.maps(places), mapper.extractor.crop)
+                _show_maps(next(rows), pictures, heat_maps(mapper, open_source(pictures)), mapper.extractor.crop)
         unit = "" if self.worst_first else " in bins"
-        title = f"{count} images {self.question}: rank, score{unit}, name"
-        put_title(figure, title, 1.25 * columns + 0.4)
+        put_title(figure, f"{count} images {self.question}: rank, score{unit}, name", 1.25 * columns + 0.4)
         return figure
 
     def _repr_html_(self) -> str:

@@ -1,0 +1,385 @@
+"""Every pair of options of make_dna, compare and rank meets once; each row is what numpy makes of the activations."""
+
+from __future__ import annotations
+
+import re
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from covering import Row, covering, title
+from PIL import Image
+from slowly import (
+    Activations,
+    Polynomials,
+    emd_of_any_range,
+    emd_within,
+    frechet,
+    gaussian_dna,
+    histogram_dna,
+    in_folds,
+    layer_frechet,
+    moments,
+    observed,
+    of_neurons,
+    outliers,
+    realism,
+    some_images,
+)
+from torch import Tensor
+
+from torchmetrics_dna import ActivationRanges, DNAExtractor, NeuronWeights, compare, load_dna, make_dna, rank
+from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.dna.distances import DISTANCES
+from torchmetrics_dna.images import Reading
+from torchmetrics_dna.statistics.folds import content_folds, group_folds
+
+GROUPS = "abcdefghijkabcdil"
+SETS = {"a": some_images(17, 0), "b": some_images(17, 1, 130), "others": some_images(8, 2, 200)}
+LAYERS = {"all": ["maps", "corner", "rows"], "some": ["rows", "maps"], "one": ["corner"]}
+BINS_OF_FOLDS = {7: 7, 250: 50, 1000: 100}
+NUMBERS = {"folder": re.compile(r"(\d\d)_\w\.png$"), "arrays": re.compile(r"(\d+)$")}  # of an image, in its name
+SOURCES = ("array", "list", "folder", "npy")
+NETWORK: dict[str, Any] = {
+    "layers": ("all", "some", "one"),
+    "module": (False, True),
+    "reading": (None, Reading(3, 0), Reading(100, 0)),
+}
+OF_HISTOGRAMS: dict[str, Any] = {"num_bins": (None, 7, 250), "ranges": (None, "auto", "given", "file")}
+WEIGHTS = (None, "tensor", "neurons", "file")
+
+
+@pytest.fixture(autouse=True)
+def few_relabelings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchmetrics_dna.dna.evidence.NUM_RELABELINGS", 99)
+
+
+@cache
+def extractor(layers: str) -> DNAExtractor:
+    return DNAExtractor(Polynomials(), layers=LAYERS[layers])
+
+
+@cache
+def given_ranges() -> ActivationRanges:
+    """Ranges that some activations lie beyond."""
+    return observed(DNAExtractor(Polynomials())(some_images(3, 5)))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sets as folders of images and as arrays, a file of ranges, and of weights."""
+    path = tmp_path_factory.mktemp("sets")
+    for name, imgs in SETS.items():
+        (path / name).mkdir()
+        for number, (image, group) in enumerate(zip(pictures(imgs), GROUPS, strict=False)):
+            Image.fromarray(image).save(path / name / f"{number:02}_{group}.{'png' if name == 'a' else 'bmp'}")
+        for count in (14, 17):
+            np.save(path / f"{name}{count}.npy", pictures(imgs)[:count])
+    given_ranges().save(path / "ranges.json")
+    return path
+
+
+def pictures(imgs: Tensor) -> np.ndarray:
+    return imgs.permute(0, 2, 3, 1).numpy().copy()
+
+
+def source(name: str, kind: str, folder: Path, count: int = 17) -> Any:
+    """A set of images as a source of a kind."""
+    if kind == "folder":
+        paths = sorted((folder / name).iterdir())
+        return folder / name if count >= len(paths) else list(map(str, paths[:count]))
+    if kind == "npy":
+        return folder / f"{name}{count}.npy"
+    images = pictures(SETS[name])[:count]
+    return list(images) if kind == "list" else images
+
+
+def shared(row: Row, folder: Path) -> dict[str, Any]:
+    """The arguments that the functions share."""
+    given = {
+        name: row[name] for name in ("num_bins", "reading", "num_folds", "confidence") if row.get(name) is not None
+    }
+    given["feature"] = extractor(row["layers"])
+    if row["module"]:
+        given |= {"feature": Polynomials(), "layers": LAYERS[row["layers"]]}
+    if row["ranges"] is not None:
+        given["ranges"] = {"auto": "auto", "given": given_ranges(), "file": folder / "ranges.json"}[row["ranges"]]
+    if row.get("weights") is not None:
+        own, weights = extractor(row["layers"]), weights_of(row)
+        given["neuron_weights"] = weights
+        if row["weights"] != "tensor":
+            given["neuron_weights"] = NeuronWeights(weights, own.neurons, own.name, own.weights_digest)
+        if row["weights"] == "file":
+            given["neuron_weights"].save(folder / "weights.npz")
+            given["neuron_weights"] = folder / "weights.npz"
+    return given
+
+
+def weights_of(row: Row) -> Tensor | None:
+    if row.get("weights") is None:
+        return None
+    return torch.arange(extractor(row["layers"]).neurons.total, dtype=torch.float64) / 7 + 0.1
+
+
+def fixed(row: Row) -> ActivationRanges | None:
+    """Ranges of the histograms; None if these find their own."""
+    return given_ranges().restrict(extractor(row["layers"]).neurons) if row["ranges"] in ("given", "file") else None
+
+
+def ends_of(ranges: ActivationRanges) -> list[tuple[float, float]]:
+    return list(zip(ranges.minimum.tolist(), ranges.maximum.tolist(), strict=True))
+
+
+def dna_of(row: Row, activations: Activations, of_image: Tensor | None, kind: str) -> DNA:
+    """The DNA of activations, counted slowly, with folds if images have one."""
+    num_bins = row["num_bins"] or 1000
+    whole = partial(histogram_dna, ranges=fixed(row), num_bins=num_bins)
+    part = partial(histogram_dna, ranges=fixed(row), num_bins=BINS_OF_FOLDS[num_bins])
+    if kind != "histogram":
+        whole = part = gaussian_dna
+    return whole(activations) if of_image is None else in_folds(activations, of_image, whole, part)
+
+
+def same(a: DNA, b: DNA) -> None:
+    assert a.num_images == b.num_images
+    if a.kind == "histogram":
+        assert torch.equal(a.counts, b.counts)
+    else:
+        a = a.to_gaussian() if a.kind == "layer-gaussian" else a
+        torch.testing.assert_close((a.mean, a.var), (b.mean, b.var), rtol=1e-9, atol=1e-15)
+
+
+MADE = covering(
+    {
+        **NETWORK,
+        **OF_HISTOGRAMS,
+        "source": SOURCES,
+        "kind": ("histogram", "gaussian", "layer-gaussian"),
+        "num_folds": (None, 6, 20),
+        "groups": (None, "list", "function"),
+        "saved": (False, True),
+    },
+    lambda row: row["groups"] is None or row["num_folds"] is not None,
+)
+
+
+@pytest.mark.parametrize("row", MADE, ids=title)
+def test_make_dna(row: Row, folder: Path) -> None:
+    given = shared(row, folder)
+    if row["groups"] is not None:
+        given["groups"] = list(GROUPS)
+        if row["groups"] == "function":
+            number = NUMBERS["folder" if row["source"] == "folder" else "arrays"]
+            given["groups"] = lambda name: GROUPS[int(number.search(name)[1])]
+    made = make_dna(source("a", row["source"], folder), given.pop("feature"), kind=row["kind"], **given)
+    if row["saved"]:
+        made.save(folder / "x.dna.npz")
+        made = load_dna(folder / "x.dna.npz")
+    of_image = None
+    if row["num_folds"] is not None:
+        of_image = content_folds(SETS["a"], row["num_folds"])
+        if row["groups"] is not None:
+            of_image = group_folds(GROUPS, row["num_folds"])
+    expected = dna_of(row, extractor(row["layers"])(SETS["a"]), of_image, row["kind"])
+    same(made, expected)
+    folds = [fold for fold in made.folds if fold.num_images]
+    assert len(folds) == len(expected.folds)
+    for fold, counted_fold in zip(folds, expected.folds, strict=True):
+        same(fold, counted_fold)
+
+
+COMPARED = {
+    **NETWORK,
+    **OF_HISTOGRAMS,
+    "weights": WEIGHTS,
+    "metrics": (None, "dna-emd", ("dna-fd", "fd"), ("dna-fd", "cmmd"), ("coverage", "dna-emd")),
+    "a": (*SOURCES, "dna", "saved"),
+    "b": (*SOURCES, "dna", "saved"),
+    "num_folds": (None, 6, 20),
+    "confidence": (None, 0.8),
+    "groups": (None, "list", "prefix"),
+    "pairs": (None, True, "name", "function"),
+    "several": (False, True),
+}
+
+
+def compare_fits(row: Row) -> bool:
+    dnas, folders = {"dna", "saved"} & {row["a"], row["b"]}, row["a"] == row["b"] == "folder"
+    if dnas and (row["metrics"] not in ("dna-emd", ("dna-fd", "fd")) or row["groups"] or row["pairs"]):
+        return False
+    if ((row["groups"] or row["pairs"]) and row["num_folds"] is None) or (row["groups"] and row["pairs"]):
+        return False
+    if row["several"] and (row["pairs"] or row["groups"] == "list"):
+        return False
+    return folders or (row["groups"] != "prefix" and row["pairs"] not in ("name", "function"))
+
+
+@pytest.mark.parametrize("row", covering(COMPARED, compare_fits), ids=title)
+def test_compare(row: Row, folder: Path) -> None:
+    given, count = shared(row, folder), 17 if row["pairs"] else 14
+    counts, feature = {"a": 17, "b": count}, given.pop("feature")
+    kind = "histogram" if row["metrics"] == "dna-emd" else "layer-gaussian"
+    sides: dict[str, Any] = {}
+    for name in "ab":
+        sides[name] = source(name, "array" if row[name] in ("dna", "saved") else row[name], folder, counts[name])
+        if row[name] in ("dna", "saved"):
+            own = {key: given[key] for key in ("layers", "num_bins", "ranges") if key in given}
+            sides[name] = make_dna(sides[name], feature, kind=kind, num_folds=row["num_folds"], **own)
+            if row[name] == "saved":
+                sides[name].save(folder / f"{name}.dna.npz")
+                sides[name] = folder / f"{name}.dna.npz"
+    given |= {"num_folds": row["num_folds"], "metrics": row["metrics"]}
+    if row["groups"]:
+        given["groups"] = (
+            "prefix:[0-9]+_(.)" if row["groups"] == "prefix" else (list(GROUPS[:17]), list(GROUPS[:count]))
+        )
+    if row["pairs"]:
+        given["pairs"] = (lambda name: Path(name).stem) if row["pairs"] == "function" else row["pairs"]
+    b = {"other": source("others", "folder", folder), "b": sides["b"]} if row["several"] else sides["b"]
+    if {row["a"], row["b"]} <= {"dna", "saved"} and not row["several"]:
+        given.pop("layers", None)
+        feature = None
+    compared = compare(sides["a"], b, feature, **given)
+    comparison = compared["b"] if row["several"] else compared
+    activations = [extractor(row["layers"])(SETS[name][: counts[name]]) for name in "ab"]
+    asked = row["metrics"] or ("dna-emd", "dna-fd")
+    for metric in [asked] if isinstance(asked, str) else asked:
+        check(row, metric, comparison[metric], *activations, counts)
+    assert comparison.num_images == counts
+
+
+def check(row: Row, metric: str, result: Any, a: Activations, b: Activations, counts: dict[str, int]) -> None:
+    """Check value, test and interval of a distance; of those of features its value alone."""
+    last = [of_last_layer(side) for side in (a, b)]
+    if metric in FEATURE_DISTANCES:
+        assert result.value == pytest.approx(FEATURE_DISTANCES[metric](*last), rel=1e-6)
+        return
+    if metric == "fd":
+        means = [[x.double().reshape(len(x), x.shape[1], -1).mean(2).numpy() for x in side.values()] for side in (a, b)]
+        expected = [layer_frechet(*pair) for pair in zip(*means, strict=True)]
+        assert [float(value) for value in result.layer_means.values()] == pytest.approx(expected, rel=1e-6, abs=1e-12)
+        return
+    pairs = list(zip(of_neurons(a), of_neurons(b), strict=True))
+    if metric == "dna-emd":
+        num_bins, ranges = row["num_bins"] or 1000, fixed(row)
+        ends = ends_of(observed(a) if ranges is None else ranges)
+        distances = [
+            emd_of_any_range(x, y, num_bins, *of) if ranges is None else emd_within(x, y, *of, num_bins)
+            for (x, y), of in zip(pairs, ends, strict=True)
+        ]
+    else:
+        distances = [frechet(*moments(x), *moments(y)) for x, y in pairs]
+    weights = weights_of(row)
+    expected = float(np.mean(distances) if weights is None else np.dot(weights.numpy(), distances))
+    assert result.value == pytest.approx(expected, rel=1e-9)
+    if row["num_folds"] is None:
+        assert result.p_value is None
+        return
+    dnas = []
+    for name, side in (("a", a), ("b", b)):
+        of_image = content_folds(SETS[name][: counts[name]], row["num_folds"])
+        if row["groups"]:
+            of_image = group_folds(GROUPS[: counts[name]], row["num_folds"])
+        if row["pairs"]:
+            of_image = torch.arange(counts[name])
+            if row["pairs"] is True:  # in the order of their numbers as text
+                of_image = torch.tensor(sorted(range(17), key=str)).argsort()
+        dnas.append(dna_of(row, side, of_image, "histogram" if metric == "dna-emd" else "gaussian"))
+    slow = DISTANCES[metric].result(
+        *dnas, weights, confidence=row["confidence"] or 0.95, with_evidence=True, paired=bool(row["pairs"])
+    )
+    assert result.p_value == pytest.approx(slow.p_value)
+    assert result.debiased == pytest.approx(slow.debiased, rel=1e-7)
+    assert result.interval.confidence == (row["confidence"] or 0.95)
+    ends = [(figure.low, figure.high) for figure in (result.interval, slow.interval)]
+    assert ends[0] == pytest.approx(ends[1], rel=1e-6)
+
+
+def of_last_layer(activations: Activations) -> np.ndarray:
+    """Spatial means, in float32 as features are kept."""
+    values = list(activations.values())[-1]
+    return values.double().reshape(len(values), values.shape[1], -1).mean(2).float().double().numpy()
+
+
+def cmmd(a: np.ndarray, b: np.ndarray) -> float:
+    """A thousand times the squared maximum mean discrepancy of directions, with a Gaussian kernel of width 10."""
+    a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b))
+    kernels = [np.exp(-((x[:, None] - y) ** 2).sum(2) / 200).mean() for x, y in ((a, a), (b, b), (a, b))]
+    return 1000 * (kernels[0] + kernels[1] - 2 * kernels[2])
+
+
+def coverage(a: np.ndarray, b: np.ndarray) -> float:
+    """Share of A's images with one of B nearer than the fifth neighbour in A."""
+    own, across = (np.linalg.norm(a[:, None] - x, axis=2) for x in (a, b))
+    return float((across.min(1) < np.sort(own, 1)[:, 5]).mean())
+
+
+FEATURE_DISTANCES = {"cmmd": cmmd, "coverage": coverage}
+RANKED = {
+    **NETWORK,
+    "num_bins": (None, 7, 250),
+    "ranges": (None, "auto", "given", "file"),
+    "weights": WEIGHTS,
+    "images": SOURCES,
+    "reference": (*SOURCES, "dna", "saved"),
+    "score": (None, "outlier", "distance", "contrast"),
+    "contrast": (None, "pool", "array", "dna"),
+    "nearest": (None, "folder", "reference"),
+}
+
+
+def rank_fits(row: Row) -> bool:
+    of_emd = row["num_bins"] or row["ranges"] or row["weights"] or row["contrast"]
+    if row["nearest"] == "reference" and row["reference"] in ("dna", "saved"):
+        return False
+    if row["score"] == "outlier":
+        return not of_emd
+    if row["score"] == "distance":
+        return row["contrast"] is None
+    return True
+
+
+@pytest.mark.parametrize("row", covering(RANKED, rank_fits), ids=title)
+def test_rank(row: Row, folder: Path) -> None:
+    given, network = shared(row, folder), extractor(row["layers"])
+    feature, of_emd = given.pop("feature"), row["num_bins"] or row["ranges"] or row["weights"] or row["contrast"]
+    score = row["score"] or ("contrast" if of_emd else "outlier")
+    kind = "layer-gaussian" if score == "outlier" else "histogram"
+    own = {key: given[key] for key in ("layers", "num_bins", "ranges") if key in given}
+    reference = source("a", "array" if row["reference"] in ("dna", "saved") else row["reference"], folder)
+    if row["reference"] in ("dna", "saved"):
+        reference = make_dna(reference, feature, kind=kind, **own)
+        if row["score"] is None and kind == "layer-gaussian":
+            score = "outlier"
+        if row["reference"] == "saved":
+            reference.save(folder / "reference.dna.npz")
+            reference = folder / "reference.dna.npz"
+    if row["contrast"] is not None:
+        given["contrast"] = "pool" if row["contrast"] == "pool" else pictures(SETS["b"])
+        if row["contrast"] == "dna":
+            given["contrast"] = make_dna(given["contrast"], feature, **own)
+    if row["nearest"] is not None:
+        given["nearest"] = folder / "b" if row["nearest"] == "folder" else reference
+    ranking = rank(source("others", row["images"], folder), reference, feature, score=row["score"], **given)
+    images, sets = network(SETS["others"]), [network(SETS["a"])]
+    if score == "contrast":
+        sets.append(network(SETS["b"]) if row["contrast"] in ("array", "dna") else images)
+    if score == "outlier":
+        expected, rtol = outliers(images, sets[0]), 1e-4
+    else:
+        ranges = fixed(row)
+        ends, num_bins = None if ranges is None else ends_of(ranges), row["num_bins"] or 1000
+        of_neuron, weights = realism(images, sets, ends, num_bins), weights_of(row)
+        summed, rtol = of_neuron.mean(2) if weights is None else of_neuron @ weights.numpy(), 1e-9
+        expected = summed[0] - summed[1] if score == "contrast" else summed[0]
+    order = np.argsort(-expected if score == "outlier" else expected, kind="stable")
+    assert ranking.score == score
+    assert ranking.numbers == order.tolist()
+    np.testing.assert_allclose(ranking.scores, expected[order], rtol=rtol)
+    if row["nearest"] is not None:
+        among = of_last_layer(network(SETS["b"]) if row["nearest"] == "folder" else sets[0])
+        apart = np.linalg.norm(of_last_layer(images)[:, None] - among, axis=2).min(1)
+        np.testing.assert_allclose(ranking.nearest.distances, apart[order], rtol=1e-5)
