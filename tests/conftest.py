@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # a process of tests for each core, with one thread each; set before torch is imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+_STARTING = {("processes", "run"), ("processes", "call"), ("commands", "in_processes"), ("commands", "torchrun")}
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
@@ -42,15 +43,28 @@ def _configure() -> None:
     settings.load_profile("ci" if os.environ.get("CI") else "ours")
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes long, so that no process is left with it at the end; skip what needs a GPU that is not."""
+    """Begin with what takes long, so that no process is left with it at the end; skip what needs a GPU that is not.
+
+    A test that starts processes of the pool is slow by that.
+    """
     import torch
 
     gpu = torch.cuda.is_available()
     for item in items:
+        if _starts_processes(item) and not item.get_closest_marker("outer"):
+            item.add_marker(pytest.mark.slow)
         if not gpu and item.get_closest_marker("cuda"):
             item.add_marker(pytest.mark.skip(reason="needs a GPU"))
     items.sort(key=lambda item: not (item.get_closest_marker("slow") or item.get_closest_marker("outer")))
+
+
+def _starts_processes(item: pytest.Item) -> bool:
+    code, module = getattr(getattr(item, "function", None), "__code__", None), getattr(item, "module", None)
+    used = [getattr(module, name, None) for name in getattr(code, "co_names", ())]
+    names = {(getattr(each, "__module__", None), getattr(each, "__name__", None)) for each in used}
+    return not names.isdisjoint(_STARTING)
 
 
 @pytest.fixture(params=["numba", "torch"])

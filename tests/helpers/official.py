@@ -14,7 +14,6 @@ import numpy as np
 import timm
 import torch
 import transformers
-from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
@@ -299,6 +298,8 @@ def stable_diffusion() -> Official:
         "latent_channels": 4,
         "norm_num_groups": 32,
     }
+    from diffusers import AutoencoderKL  # takes seconds
+
     network = randomised(AutoencoderKL(**config))
     rules = ((r"to_q\.", "query."), (r"to_k\.", "key."), (r"to_v\.", "value."), (r"to_out\.0\.", "proj_attn."))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 
@@ -14,6 +13,8 @@ class StableDiffusionEncoder(nn.Module):
     """
 
     def __init__(self) -> None:
+        from diffusers import AutoencoderKL  # an extra
+
         super().__init__()
         autoencoder = AutoencoderKL(
             down_block_types=("DownEncoderBlock2D",) * 4,
