@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -21,6 +23,7 @@ import torchmetrics_dna.cli.console as console
 from torchmetrics_dna import ActivationRanges, compare, load_dna
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.vdna import save_vdna
+from torchmetrics_dna.extractors import PRESETS
 
 A, B = GOLDEN / "endtoend" / "fd_a", GOLDEN / "endtoend" / "fd_b"
 OFFICIAL = GOLDEN / "official_files"
@@ -186,3 +189,30 @@ def test_a_disk_that_is_full(tmp_path: Path) -> None:
         == f"torchmetrics-dna: [Errno 27] File too large: '{tmp_path}/x.npz.parts/00.histogram.dna.npz'"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def listed(home: Path, *options: str) -> str:
+    places = {"HF_HOME": str(home), "TORCH_HOME": str(home), "COLUMNS": "80"}
+    command = [*COMMAND, "info", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **places})
+    assert "is on this machine" in done.stderr or options
+    return done.stdout
+
+
+def test_the_list_says_what_there_is_and_what_is_here(tmp_path: Path) -> None:
+    text = listed(tmp_path)
+    lines = {line.split()[0]: line for line in text.splitlines() if line and not line.startswith(" ")}
+    assert all(len(line) <= 80 for line in text.splitlines())
+    assert set(PRESETS) < set(lines)
+    assert lines["mugs_vit_large"].split()[1:] == ["25", "25,600", "224", "bramtoula", "bramtoula", "Apache-2.0"]
+    assert lines["efficientnet_lite0"].count("✓") == 2
+    assert text.count("✓") == 2
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    address = hashlib.sha256(PRESETS["vgg16"].weights.encode()).hexdigest()[:16]
+    (tmp_path / "hub" / "checkpoints" / f"{address}-vgg16-397923af.pth").touch()
+    by_name = {entry["name"]: entry for entry in json.loads(listed(tmp_path, "--format", "json"))}
+    assert list(by_name) == list(PRESETS)
+    assert [name for name, entry in by_name.items() if entry["weights_here"]] == ["efficientnet_lite0", "vgg16"]
+    assert by_name["vgg16"]["layers"]["relu_5_3"] == 512
+    assert by_name["vgg16"]["ranges"] == "hub:bramtoula/visual-dna-models/VGG/vgg16/activation_ranges.json"
+    assert not by_name["vgg16"]["ranges_here"]

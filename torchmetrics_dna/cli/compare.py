@@ -167,7 +167,7 @@ def _compare_all(
     from torchmetrics_dna.comparisons import matrix
 
     takes = signature(matrix).parameters
-    others = [*own, *(name for name in options if name not in takes and options[name] != o.USUAL[name])]
+    others = [*own, *(name for name in options if name not in takes and options[name] not in (None, o.USUAL[name]))]
     if others:
         name = others[0].replace("_", "-")
         raise ValueError(f"Option --{name} is for sets against one reference; leave it out, or leave out --all")

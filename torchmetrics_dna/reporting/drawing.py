@@ -37,18 +37,11 @@ _QUALITIES = (80, 50, 25, 10)  # of a JPEG
 
 
 class SmallHistograms(NamedTuple):
-    """Pairs of histograms, of A and of B, in bins wide enough to draw.
+    """Pairs of histograms, of A and of B, in bins wide enough to draw."""
 
-    Attributes:
-        levels: Heights on a logarithmic scale, 0 for none and 255 for all activations, uint8, ``(N, 2, GROUPS)``.
-        used: Number of groups up to the last non-empty one, ``(N,)``.
-        ends: Activations at the first group's begin and the last used group's end, ``(N, 2)``.
-
-    """
-
-    levels: Tensor
-    used: Tensor
-    ends: Tensor
+    levels: Tensor  # heights on a logarithmic scale, 0 for none and 255 for all activations, uint8, (N, 2, GROUPS)
+    used: Tensor  # number of groups up to the last non-empty one, (N,)
+    ends: Tensor  # activations at the first group's begin and the last used group's end, (N, 2)
 
 
 def small_histograms(a: HistogramDNA, b: HistogramDNA) -> SmallHistograms:
@@ -90,15 +83,8 @@ def step_path(levels: Sequence[int], width: int, height: int) -> str:
 
 
 def neuron_map(distances: Tensor, largest: float, columns: int) -> Image.Image:
-    """Draw a pixel for each neuron, row by row; pixels after the last are transparent.
-
-    Args:
-        distances: Shape ``(n,)``.
-        largest: Upper end of the colour scale. The scale is a square root, so that small distances stay visible beside
-            the few large ones.
-        columns: Number of pixels in a row.
-
-    """
+    """Draw a pixel for each of ``(n,)`` distances, row by row; pixels after the last are transparent."""
+    # a square root, so that small distances stay visible beside the few large ones
     scaled = (distances / max(largest, 1e-300)).clamp(0, 1).sqrt()
     pixels = np.zeros((-(-len(scaled) // columns) * columns, 4), dtype=np.uint8)
     pixels[: len(scaled), :3] = _palette(scaled.numpy())
@@ -121,14 +107,9 @@ def ends_of(heats: Tensor) -> tuple[float, float] | None:
 
 
 def heat_picture(picture: Image.Image, heat: Tensor, ends: tuple[float, float], crop: Crop) -> Image.Image:
-    """Draw a heat map in yellow over a dim grey image.
+    """Draw the heat map ``(side, side)`` of what the network sees of an image, in yellow over dim grey.
 
-    Args:
-        picture: The image.
-        heat: Heat map of the part that the network sees, ``(side, side)``.
-        ends: Values from which on down nothing is coloured, and from which on up yellow is strongest.
-        crop: Part of the image that the network sees.
-
+    From the first of ``ends`` on down nothing is coloured, from the second on up yellow is strongest.
     """
     top, left, side = central_square(picture.height, picture.width) if crop == "center" else (0, 0, None)
     seen = (side or picture.width, side or picture.height)

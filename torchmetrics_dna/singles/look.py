@@ -451,13 +451,7 @@ def move_together(sides: Sequence[Tensor]) -> dict[int, list[int]]:
 
 
 class NeuronExtremes(ImageRows):
-    """Per-image statistic of the largest and the smallest activation of n neurons, and of the cells that have them.
-
-    Args:
-        neurons: Layer and number of each neuron.
-        input_size: Height and width of the network's input.
-
-    """
+    """Per-image statistic of the largest and the smallest activation of n neurons, and of the cells that have them."""
 
     def __init__(self, neurons: Sequence[tuple[str, int]], input_size: tuple[int, int] | None) -> None:
         super().__init__()
