@@ -65,13 +65,13 @@ from torchmetrics_dna import DNAEMD, ActivationRange, DNAFrechet, DNARealism, La
 from torchmetrics_dna.metrics import PRDC
 real, fake = torch.randint(0, 256, (2, 6, 3, 40, 40), dtype=torch.uint8)
 for kind in (DNAEMD, DNAFrechet, LayerFrechetDistance, PRDC):
-    metric = kind()
+    metric = kind(layers=["block_0"])
     metric.update(real, real=True)
     metric.update(fake, real=False)
     print(kind.__name__, metric.compute())
     realism = DNARealism(reference=metric.to_dna(real=True)) if kind is DNAEMD else realism
 print("DNARealism", realism(fake))
-print("ActivationRange", ActivationRange()(real))
+print("ActivationRange", ActivationRange(layers=["block_0"])(real))
 """
 
 
