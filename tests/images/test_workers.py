@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from commands import in_processes
+
+from torchmetrics_dna.__main__ import main
 
 BEGIN = """
 import multiprocessing, os, sys
@@ -38,7 +43,7 @@ class Local:
     def __getitem__(self, i):
         return self.changed(i)
 """
-BARE = "mean(images)\n"
+BARE = "logger = __name__\nmean(images)\n"
 GUARDED = "if __name__ == '__main__':\n    mean(images)\n"
 LAMBDA = "if __name__ == '__main__':\n    mean(Local())\n"
 MEAN = "0.392157"  # of the levels 0, 50, 100, 150, 200
@@ -73,3 +78,25 @@ def test_a_script_begins_its_work_once(
     warnings = [line for line in process.stderr.splitlines() if "Warning: " in line]
     assert len(warnings) == bool(told), process.stderr
     assert told in process.stderr
+
+
+def interrupted() -> None:
+    """Run the command line with Ctrl-C in the instant in which a worker is forked."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
+    os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGINT))
+    main()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork")
+def test_ctrl_c_while_workers_start_is_not_lost(
+    tmp_path: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photo_folder)
+    output = in_processes(
+        tmp_path, "make", ".", "-o", tmp_path / "x.dna.npz", "--num-workers", 2, "--layers", "block_0",
+        program=interrupted, world=1,
+    )  # fmt: skip
+    assert output.codes == [130], output.stderr
+    assert "torchmetrics-dna: interrupted" in output.stderr
+    assert not list(tmp_path.glob("x.dna.npz*"))
