@@ -5,13 +5,18 @@ from __future__ import annotations
 from operator import is_
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
+    from numpy.typing import NDArray
+
 _SAMPLES = 16  # values of each tensor
+_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # which numpy has, too
+_CHANNELS_LAST = torch.channels_last
 
 
 class Watch:
@@ -29,6 +34,8 @@ class Watch:
     def __init__(self, network: nn.Module, samples: bool) -> None:
         self.network, self._samples = network, samples
         self._listed: tuple[list[nn.Module], list[Any], list[Tensor], list[Tensor]] = ([], [], [], [])
+        # addresses and types of tensors, views of their values, and tensors without views
+        self._sampled: tuple[list[Any], list[list[NDArray[Any]]], list[Tensor]] = ([], [], [])
 
     def __reduce__(self) -> Any:
         return Watch, (self.network, self._samples)
@@ -59,9 +66,16 @@ class Watch:
         On devices other than the CPU values are sampled only if the host may wait (``waits``).
         """
         tensors = self.tensors
-        counters = tuple((t.data_ptr(), None if t.is_inference() else t._version, t.dtype) for t in tensors)
-        sampled = [each for each in tensors if waits or each.device.type == "cpu"] if self._samples else []
-        return counters, _values(sampled)
+        places = [(tensor.data_ptr(), tensor.dtype) for tensor in tensors]
+        counters = tuple(None if tensor.is_inference() else tensor._version for tensor in tensors)
+        if not self._samples:
+            return *places, counters
+        sampled = self._sampled
+        if sampled[0] != places:  # until then, views hold memory that a tensor may have left
+            self._sampled = sampled = places, *_views(tensors)
+        values = [np.concatenate(views).tobytes() for views in sampled[1]]
+        others = [_sample_of(tensor) for tensor in sampled[2] if waits or tensor.device.type == "cpu"]
+        return *places, counters, *values, *others
 
     def sample_on(self, device: torch.device) -> Tensor:
         """Return a number that depends on a value of each tensor on a device, int64, ``(1,)``, without waiting."""
@@ -84,21 +98,21 @@ def _held_by(modules: Sequence[nn.Module]) -> list[Any]:
     ]
 
 
-def _values(tensors: Sequence[Tensor]) -> Hashable:
-    """Return values of each tensor, at equal distances in memory."""
-    by_dtype: dict[Any, list[Tensor]] = {}
-    others: list[Any] = []
-    with torch.no_grad():
-        for tensor in tensors:
-            step = tensor.numel() // _SAMPLES + 1
-            if type(tensor) not in (Tensor, nn.Parameter) or tensor.device.type != "cpu" or not _is_dense(tensor):
-                others.append(tuple(tensor.detach().flatten()[::step].tolist()))
-            elif tensor.numel():
-                count = (tensor.numel() - 1) // step + 1
-                by_dtype.setdefault(tensor.dtype, []).append(tensor.as_strided((count,), (step,)))
-        sampled = [torch.cat(pieces).view(torch.uint8).numpy().tobytes() for pieces in by_dtype.values()]
-    return (*sampled, *others)
+def _views(tensors: Sequence[Tensor]) -> tuple[list[list[NDArray[Any]]], list[Tensor]]:
+    """Return views of values of each tensor on the CPU, by size of a value, and the tensors that have none."""
+    views: dict[int, list[NDArray[Any]]] = {}
+    others = []
+    for tensor in tensors:
+        is_dense = tensor.is_contiguous() or (tensor.ndim == 4 and tensor.is_contiguous(memory_format=_CHANNELS_LAST))
+        if type(tensor) not in (Tensor, nn.Parameter) or tensor.device.type != "cpu" or not is_dense:
+            others.append(tensor)
+        elif count := tensor.numel():
+            step, size = count // _SAMPLES + 1, tensor.element_size()
+            values = tensor.detach().as_strided(((count - 1) // step + 1,), (step,))
+            views.setdefault(size, []).append(values.view(_BITS[size]).numpy() if size in _BITS else values.numpy())
+    return list(views.values()), others
 
 
-def _is_dense(tensor: Tensor) -> bool:
-    return tensor.is_contiguous() or (tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last))
+def _sample_of(tensor: Tensor) -> tuple[float, ...]:
+    flat = tensor.detach().flatten()
+    return tuple(flat[:: len(flat) // _SAMPLES + 1].tolist())

@@ -208,8 +208,8 @@ def _members(path: str) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
             while info := archive.next():
                 archive.members = []  # type: ignore[attr-defined]  # tarfile would keep all headers
                 yield info, archive
-            # to the end, where checksums of packed files are
-            while block := archive.fileobj.read(_CHUNK):  # type: ignore[union-attr]
+            rest: Any = archive.fileobj
+            while block := rest.read(_CHUNK):  # to the end, where checksums of packed files are
                 if block.count(0) < len(block):
                     raise ValueError("it goes on after its end mark, as joined tars do; join what is in them")
 

@@ -88,7 +88,8 @@ def property_in_words(name: str, value: float) -> str:
 def _grey(imgs: Tensor) -> Tensor:
     """Compute the brightness of each pixel, in thousandths of 255, int32."""
     red, green, blue = imgs.int().unbind(1)
-    return red * 299 + green * 587 + blue * 114
+    grey: Tensor = red * 299 + green * 587 + blue * 114
+    return grey
 
 
 def _colours(imgs: Tensor) -> list[Tensor]:
