@@ -61,17 +61,18 @@ METRICS_ALONE = f"""
 import sys
 sys.modules.update(dict.fromkeys({[*(f"torchmetrics_dna.{room}" for room in ABOVE), "typer", "rich"]}))
 import torch
-from torchmetrics_dna import DNAEMD, ActivationRange, DNAFrechet, DNARealism, LayerFrechetDistance
+from torchmetrics_dna import DNAEMD, ActivationRange, DNAExtractor, DNAFrechet, DNARealism, LayerFrechetDistance
 from torchmetrics_dna.metrics import PRDC
 real, fake = torch.randint(0, 256, (2, 6, 3, 40, 40), dtype=torch.uint8)
+network = DNAExtractor(layers=["block_0"])
 for kind in (DNAEMD, DNAFrechet, LayerFrechetDistance, PRDC):
-    metric = kind(layers=["block_0"])
+    metric = kind(network)
     metric.update(real, real=True)
     metric.update(fake, real=False)
     print(kind.__name__, metric.compute())
-    realism = DNARealism(reference=metric.to_dna(real=True)) if kind is DNAEMD else realism
+    realism = DNARealism(network, reference=metric.to_dna(real=True)) if kind is DNAEMD else realism
 print("DNARealism", realism(fake))
-print("ActivationRange", ActivationRange(layers=["block_0"])(real))
+print("ActivationRange", ActivationRange(network)(real))
 """
 
 
