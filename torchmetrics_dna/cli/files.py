@@ -197,7 +197,7 @@ def _extractors() -> Printout:
                 "extractor": preset.name,
                 "layers": len(preset.neurons),
                 "neurons": sum(preset.neurons.values()),
-                "input": preset.input_size[0],
+                "input": (preset.input_size or (None,))[0],
                 "weights": _place(preset.weights) + " ✓" * here["weights"],
                 "ranges": _place(ranges) + " ✓" * here["ranges"],
                 "licence": preset.licence,

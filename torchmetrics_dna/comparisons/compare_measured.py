@@ -57,8 +57,14 @@ def compare_measured(
         of_properties = [
             Measured({kind: dna.select([LAYER]) for kind, dna in side.dnas.items()}, []) for side in (a, b)
         ]
-        comparison = compare_measured(*of_network, distances, arguments, plans=plans, changes=changes, names=names)
-        properties = compare_measured(*of_properties, by_neuron, arguments, names=names) if by_neuron else None
+        comparison = compare_measured(
+            of_network[0], of_network[1], distances, arguments, plans=plans, changes=changes, names=names
+        )
+        properties = (
+            compare_measured(of_properties[0], of_properties[1], by_neuron, arguments, names=names)
+            if by_neuron
+            else None
+        )
         return replace(comparison, properties=properties)
     dna, results, cache = a.any, dict[str, Result](), dict[Any, Any]()
     weights = resolve_weights(arguments.neuron_weights, dna.neurons, dna.extractor, dna.weights_digest)

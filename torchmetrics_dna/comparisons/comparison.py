@@ -323,7 +323,8 @@ class Comparison(Results["Result"]):
         noise: dict[str, list[Cell]] = {"without noise": [], "interval": [], "by chance": [], "p": []}
         for name, result in self.items():
             overall, evidence, p = result.overall, result.evidence, result.p_value
-            cells = overall.debiased_shown, overall.ends, evidence and evidence.null, p_figure(overall.p_value)
+            null = evidence.null if evidence else None
+            cells = overall.debiased_shown, overall.ends, null, p_figure(overall.p_value)
             for column, cell in zip(noise.values(), cells, strict=True):
                 column.append(cell)
             high = None if evidence is None or result.distance.grain != "neuron" else evidence.null_high

@@ -42,7 +42,7 @@ class _Layout(NamedTuple):
     offset: int | None
 
     @property
-    def count(self) -> int:
+    def num_images(self) -> int:
         return self.shape[0] if len(self.shape) == 4 else 1
 
 
@@ -53,7 +53,9 @@ def open_arrays(files: Sequence[str], label: str, reading: Reading) -> Images:
         for file in layouts:
             _check_sum(file, reading.column, _stamp(file))
         return joined([_mapped(file, layout, reading) for file, layout in layouts.items()], label, reading)
-    return stream_of(files, label, reading, _read, count=sum(each.count for each in layouts.values()), decoded=True)
+    return stream_of(
+        files, label, reading, _read, count=sum(each.num_images for each in layouts.values()), decoded=True
+    )
 
 
 def holds_images(path: str | os.PathLike[str]) -> bool:
@@ -67,7 +69,7 @@ def holds_images(path: str | os.PathLike[str]) -> bool:
 
 
 def _mapped(path: str, layout: _Layout, reading: Reading) -> ImageSource:
-    names = [f"{path}/{i}" for i in range(layout.count)]
+    names = [f"{path}/{i}" for i in range(layout.num_images)]
     fetch, stamp = partial(_fetch, path, layout), partial(_stamp, path)
     return ImageSource(names, fetch, path, reading.exif_orientation, stamp, [path])
 

@@ -43,7 +43,7 @@ def open_array(images: Any, label: str, reading: Reading) -> ImageSource:
 
 def open_sequence(source: Any, label: str, reading: Reading) -> tuple[ImageSource, bool]:
     """Open a sequence or map-style dataset of images, or of rows with one image each; return True with rows."""
-    row = None
+    row: Any = None
     with suppress(Exception):  # reported when it is read
         row = source[0] if len(source) else None
     stamped = isinstance(source, (list, tuple))  # stamps of a dataset would load its images

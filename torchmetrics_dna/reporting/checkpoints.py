@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from filelock import Timeout
 
@@ -109,8 +109,8 @@ class Checkpoints:
             self.folder, saved = self._open_folder(Path(folder))
             opened = open_side(reference, arguments)
             dna = opened if isinstance(opened, DNA) else saved
-            kind: Kind = "histogram" if dna is None else dna.kind
-            sides = open_sides([opened if dna is None else dna], arguments, [kind])
+            kind = "histogram" if dna is None else dna.kind
+            sides = open_sides([opened if dna is None else dna], arguments, [cast("Kind", kind)])
             self._job = sides.job
             side = sides.images[0]
             if saved is not None:

@@ -351,8 +351,8 @@ def _cards(
         shift = candidates[column]["shift"] or 0
         higher = ("b" if shift > 0 else "a") if shift else None
         most, least = ({side: of_side[column][end] for side, of_side in crops.items()} for end in (0, 1))
-        others = [extremes.neurons[other] for other in groups[column]]
-        cards.append(Card(*extremes.neurons[column], higher, others, most, least))
+        others = [extremes.chosen[other] for other in groups[column]]
+        cards.append(Card(*extremes.chosen[column], higher, others, most, least))
     return cards
 
 
@@ -455,17 +455,17 @@ class NeuronExtremes(ImageRows):
 
     def __init__(self, neurons: Sequence[tuple[str, int]], input_size: tuple[int, int] | None) -> None:
         super().__init__()
-        self.neurons, self._input_size = neurons, input_size
+        self.chosen, self._input_size = neurons, input_size
         self._columns: dict[str, list[int]] = {}
         for column, (layer, _) in enumerate(neurons):
             self._columns.setdefault(layer, []).append(column)
 
     @override
     def rows(self, activations: Mapping[str, Tensor]) -> Tensor:
-        count, width = len(next(iter(activations.values()))), len(self.neurons)
+        count, width = len(next(iter(activations.values()))), len(self.chosen)
         values, cells = torch.zeros(count, width, 2), torch.zeros(count, width, 2, 4)
         for layer, columns in self._columns.items():
-            of_layer = activations[layer][:, [self.neurons[column][1] for column in columns]].float()
+            of_layer = activations[layer][:, [self.chosen[column][1] for column in columns]].float()
             parts = cells_of(of_layer.shape[2:], self._input_size)
             of_layer = of_layer.flatten(2) if of_layer.ndim > 2 else of_layer[..., None]
             for end, sign in enumerate((1, -1)):
@@ -476,7 +476,7 @@ class NeuronExtremes(ImageRows):
 
     def unpacked(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Split rows into activations ``(images, n, 2)`` and cells ``(images, n, 2, 4)``, fractions of the input."""
-        width = len(self.neurons)
+        width = len(self.chosen)
         values, cells = rows.tensor_split([2 * width], 1)
         return values.reshape(len(rows), width, 2), cells.reshape(len(rows), width, 2, 4)
 

@@ -32,6 +32,7 @@ from torchmetrics_dna.statistics.scores import POOL, Scorer, check_left_out
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from torchmetrics_dna.dna.distance import Kind
     from torchmetrics_dna.images import Images, Reading, Source
     from torchmetrics_dna.statistics.resolve import Feature
     from torchmetrics_dna.statistics.rows import ImageRows
@@ -99,6 +100,7 @@ def rank(
         pools = score == "contrast" and (contrast is None or (isinstance(contrast, str) and contrast == POOL))
         if score == "local" and isinstance(side, DNA):
             raise TypeError(f"Argument `reference` expected to be images for the score 'local', but got {side!r}")
+        kind: Kind
         kind, of_kind = ("layer-gaussian", LayerGaussianDNA) if score in WORST_FIRST else ("histogram", HistogramDNA)
         opened = [source, _of_kind(side, of_kind, "reference")]
         if score == "contrast" and not pools:
