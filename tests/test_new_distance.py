@@ -103,5 +103,5 @@ def test_pages_and_help_name_all() -> None:
     concepts = (ROOT / "docs" / "concepts.md").read_text("utf-8")
     assert f"any of {', '.join(DISTANCES)}, with commas" in get_args(options._SHARED["metrics"])[1].help.lower()
     rows = [tuple(cell.strip() for cell in line.split("|")[1:-1]) for line in concepts.splitlines() if "|" in line]
-    described = [(name, key, unit, least[0]) for name, key, _, unit, least in rows[2:]]
+    described = [(name, key, unit, least[0]) for name, key, _, _, unit, least in rows[2:]]
     assert described == [(r.name, f"`{r.key}`", r.unit or "none", str(r.least)) for r in DISTANCES.values()]

@@ -15,14 +15,19 @@ if TYPE_CHECKING:
 
 
 def cut(count: int, most: int) -> list[slice]:
-    """Split a batch into slices of up to ``most`` images; an empty batch is one slice.
+    """Split a batch into slices of up to ``most`` images, without a slice of one image where possible.
+
+    Operators of a user's module may round differently for one image than for more. An empty batch is one slice.
 
     Example:
         >>> [len(range(9)[part]) for part in cut(9, most=4)]
-        [4, 4, 1]
+        [4, 3, 2]
 
     """
-    return [slice(begin, min(begin + most, count)) for begin in range(0, max(1, count), most)]
+    ends = [*range(most, count, most), count]
+    if most > 2 and count > most and count % most == 1:
+        ends[-2] -= 1
+    return [slice(begin, end) for begin, end in zip([0, *ends], ends, strict=False)]
 
 
 def rounding_alike(device: torch.device) -> AbstractContextManager[object]:

@@ -101,12 +101,7 @@ def load_batches(
     loader: DataLoader[Any] = DataLoader(
         decoded,
         batch_size=None,
-        sampler=(
-            chunk
-            for part in items
-            for windowed in ([part] if window is None else _windows(part, window))
-            for chunk in chunked(windowed, reading.batch_size)
-        ),
+        sampler=_chunks(items, reading.batch_size, window),
         num_workers=workers,
         collate_fn=_as_it_is,  # type: ignore[arg-type]  # typed for lists of samples
         worker_init_fn=forget_threads,
@@ -146,6 +141,13 @@ class _Chunk(NamedTuple):
 
     items: Sequence[Any]  # numbers of images, or entries of a stream, loaded or not
     ends: bool  # True if a part ends with this chunk
+
+
+def _chunks(parts: Iterable[Iterable[Any]], size: int, window: int | None) -> Iterator[_Chunk]:
+    """Yield the chunks of a source, part by part; a variable would hold a chunk's images until the next one."""
+    for part in parts:
+        for items in [part] if window is None else _windows(part, window):
+            yield from chunked(items, size)
 
 
 def _items_of_parts(source: Images, parts: Sequence[range] | None) -> Iterator[Iterable[Any]]:

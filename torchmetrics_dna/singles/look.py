@@ -178,8 +178,8 @@ def look(sides: Sides, comparison: Comparison, num_images: int = NUM_IMAGES) -> 
     the others that excite it least, by their smallest (ties: by their largest).
 
     Args:
-        sides: The two sides, from :func:`open_sides`. One that is a DNA has no images to show.
-        comparison: Their comparison, from :func:`compare_sides`, with dna-emd.
+        sides: The two sides, from :func:`~torchmetrics_dna.jobs.sides.open_sides`. A DNA has no images to show.
+        comparison: Their comparison by dna-emd, from :func:`~torchmetrics_dna.comparisons.compare.compare_sides`.
         num_images: Number of images to sample from each side, with a fixed seed.
 
     Raises:
