@@ -129,9 +129,9 @@ def _print(result: Printout, form: Format, console: Console) -> None:
 
 
 def terminal_tables(tables: Sequence[Table]) -> list[Any]:
-    """Return tables for a terminal, an empty line before each; intervals would make those of many rows too wide."""
+    """Return tables for a terminal, an empty line before each; intervals would make them too wide."""
     parts: list[Any] = []
-    for table in (table.without("interval") if table.title else table for table in tables):
+    for table in (table.without("interval") for table in tables):
         parts += ["", rich_table(table.header, table.rows, table.title, bold=table.bold), *table.notes]
     return parts
 
