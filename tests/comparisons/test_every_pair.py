@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,16 @@ import torch
 from covering import Row, covering, title
 from PIL import Image
 from slowly import (
+    BINS_OF_FOLDS,
+    LAYERS,
     Activations,
     Polynomials,
     emd_of_any_range,
     emd_within,
+    extractor,
     frechet,
     gaussian_dna,
+    given_ranges,
     histogram_dna,
     in_folds,
     layer_frechet,
@@ -31,7 +35,7 @@ from slowly import (
 )
 from torch import Tensor
 
-from torchmetrics_dna import ActivationRanges, DNAExtractor, NeuronWeights, compare, load_dna, make_dna, rank
+from torchmetrics_dna import ActivationRanges, NeuronWeights, compare, load_dna, make_dna, rank
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.images import Reading
@@ -39,8 +43,6 @@ from torchmetrics_dna.statistics.folds import content_folds, group_folds
 
 GROUPS = "abcdefghijkabcdil"
 SETS = {"a": some_images(17, 0), "b": some_images(17, 1, 130), "others": some_images(8, 2, 200)}
-LAYERS = {"all": ["maps", "corner", "rows"], "some": ["rows", "maps"], "one": ["corner"]}
-BINS_OF_FOLDS = {7: 7, 250: 50, 1000: 100}
 NUMBERS = {"folder": re.compile(r"(\d\d)_\w\.png$"), "arrays": re.compile(r"(\d+)$")}  # of an image, in its name
 SOURCES = ("array", "list", "folder", "npy")
 NETWORK: dict[str, Any] = {
@@ -55,17 +57,6 @@ WEIGHTS = (None, "tensor", "neurons", "file")
 @pytest.fixture(autouse=True)
 def few_relabelings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torchmetrics_dna.dna.evidence.NUM_RELABELINGS", 99)
-
-
-@cache
-def extractor(layers: str) -> DNAExtractor:
-    return DNAExtractor(Polynomials(), layers=LAYERS[layers])
-
-
-@cache
-def given_ranges() -> ActivationRanges:
-    """Ranges that some activations lie beyond."""
-    return observed(DNAExtractor(Polynomials())(some_images(3, 5)))
 
 
 @pytest.fixture(scope="module")

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import torch
 from sklearn.covariance import OAS
 from torch import Tensor, nn
 
-from torchmetrics_dna import ActivationRanges
+from torchmetrics_dna import ActivationRanges, DNAExtractor
 from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA
 from torchmetrics_dna.neurons import Neurons
 
 Activations = Mapping[str, Tensor]
+
+
+LAYERS = {"all": ["maps", "corner", "rows"], "some": ["rows", "maps"], "one": ["corner"]}
+BINS_OF_FOLDS = {7: 7, 250: 50, 1000: 100}
 
 
 class Polynomials(nn.Module):
@@ -50,6 +55,17 @@ def observed(activations: Activations, margin: str = "widen") -> ActivationRange
     ends = [(values.min(), values.max()) for values in of_neurons(activations)]
     neurons = Neurons({layer: values.shape[1] for layer, values in activations.items()})
     return ActivationRanges(*torch.tensor(ends, dtype=torch.float64).T, neurons, margin)
+
+
+@cache
+def extractor(layers: str) -> DNAExtractor:
+    return DNAExtractor(Polynomials(), layers=LAYERS[layers])
+
+
+@cache
+def given_ranges() -> ActivationRanges:
+    """Ranges that some activations lie beyond."""
+    return observed(DNAExtractor(Polynomials())(some_images(3, 5)))
 
 
 def bounds(low: float, high: float) -> tuple[float, float]:

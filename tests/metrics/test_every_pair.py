@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import pytest
 import torch
 from covering import Row, covering, title
 from slowly import (
+    BINS_OF_FOLDS,
+    LAYERS,
     Activations,
     Polynomials,
     bounds,
@@ -20,14 +22,15 @@ from slowly import (
     dyadic_edges,
     emd_of_any_range,
     emd_within,
+    extractor,
     frechet,
     gaussian_dna,
+    given_ranges,
     histogram_dna,
     in_folds,
     layer_frechet,
     moments,
     moments_of_bins,
-    observed,
     of_neurons,
     outliers,
     realism,
@@ -38,8 +41,6 @@ from torchmetrics import Metric
 
 from torchmetrics_dna import (
     DNAEMD,
-    ActivationRanges,
-    DNAExtractor,
     DNAFrechet,
     DNARealism,
     LayerFrechetDistance,
@@ -52,8 +53,6 @@ from torchmetrics_dna.statistics.folds import content_folds
 
 REAL, FAKE, OTHERS = some_images(17, 0), some_images(17, 1, 130), some_images(4, 2)
 GROUPS = list("abcdefghijkabcdil")
-LAYERS = {"all": ["maps", "corner", "rows"], "some": ["rows", "maps"], "one": ["corner"]}
-BINS_OF_FOLDS = {7: 7, 250: 50, 1000: 100}
 BATCHES = {True: (5, 1), False: (2, 9)}  # and the rest
 
 
@@ -68,17 +67,6 @@ def unsigned(count: int) -> Tensor:
 @pytest.fixture(autouse=True)
 def few_relabelings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torchmetrics_dna.dna.evidence.NUM_RELABELINGS", 99)
-
-
-@cache
-def extractor(layers: str) -> DNAExtractor:
-    return DNAExtractor(Polynomials(), layers=LAYERS[layers])
-
-
-@cache
-def given_ranges() -> ActivationRanges:
-    """Ranges that some activations lie beyond."""
-    return observed(DNAExtractor(Polynomials())(some_images(3, 5)))
 
 
 def as_given(imgs: Tensor, row: Row) -> Tensor:

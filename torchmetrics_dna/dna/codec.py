@@ -35,7 +35,7 @@ class Stored:
 
     @property
     def origin(self) -> dict[str, Any]:
-        """What the value was made by: extractor, digest of its weights and, for values of images, their preparation."""
+        """Extractor, digest of its weights and, for values of images, their preparation."""
         names = ("extractor", "weights_digest", "preparation")
         return {name: getattr(self, name) for name in names if hasattr(self, name)}
 

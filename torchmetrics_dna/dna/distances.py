@@ -202,8 +202,8 @@ def resolve_distances(metrics: Sequence[str | Distance] | None, dnas: Sequence[D
 
 def check_distances(metrics: Sequence[str | Distance] | None, what: str) -> None:
     """Raise ValueError if no metric is a distance, which ``what``, such as "A table of sets", needs."""
-    given = [metrics] if isinstance(metrics, str) else metrics or ()
-    names = [metric.name if isinstance(metric, Distance) else metric for metric in given]
+    listed = [metrics] if isinstance(metrics, str) else metrics or ()
+    names = [metric.name if isinstance(metric, Distance) else metric for metric in listed]
     records = [named_in(DISTANCES, name) or named_in(PROTOCOLS, name) for name in names]
     if names and all(record is not None and record.higher_is_better for record in records):
         raise ValueError(f"{what} takes a distance, but got {', '.join(names)} alone; add one, such as dna-emd")

@@ -56,8 +56,8 @@ def check_same(
     A property unknown to an identity matches any value.
     """
     for name in {name: None for each in identities for name in each}:
-        known = [each[name] for each in identities if each.get(name) is not None]
-        distinct = [value for i, value in enumerate(known) if value not in known[:i]]
+        values = [each[name] for each in identities if each.get(name) is not None]
+        distinct = [value for i, value in enumerate(values) if value not in values[:i]]
         if len(distinct) > 1:
             raise error(f"{message}, their {name} differ: {' and '.join(map(repr, distinct))}{remedy}")
 

@@ -69,11 +69,11 @@ def _load_own(path: str | os.PathLike[str], ranges: Ranges) -> DNA:
     _check_dna_file(path)
     dna = DNA.load(path)
     bounded = with_ranges(dna, ranges)
-    theirs, given = (getattr(each, "ranges", None) for each in (dna, bounded))
-    if theirs and given and theirs.digest != given.digest:
+    counted_within, asked_for = (getattr(each, "ranges", None) for each in (dna, bounded))
+    if counted_within and asked_for and counted_within.digest != asked_for.digest:
         raise ValueError(
-            f"{str(path)!r} was counted within the ranges {theirs.digest} ({theirs.label}), but argument `ranges`"
-            f" gives {given.digest} ({given.label})"
+            f"{str(path)!r} was counted within the ranges {counted_within.digest} ({counted_within.label}), but"
+            f" argument `ranges` gives {asked_for.digest} ({asked_for.label})"
         )
     return bounded
 

@@ -59,13 +59,13 @@ def open_tars(files: Sequence[str], label: str, reading: Reading) -> Images:
     if len(files) > 1 or is_address(path) or _is_packed(path):
         return stream_of(files, label, reading, _stream)
     with refusing(path, "a tar"):
-        found = [
+        entries = [
             (name, info.offset_data, info.size if _is_plain(info) else -1)
             for name, info, _ in _images(path, reading.column)
         ]
-    found.sort(key=lambda image: natural_key(image[0]))
-    places = np.array([place for _, *place in found], np.int64).reshape(-1, 2)  # compact, for millions
-    names = Names([name for name, *_ in found], f"{path}/")
+    entries.sort(key=lambda image: natural_key(image[0]))
+    places = np.array([place for _, *place in entries], np.int64).reshape(-1, 2)  # compact, for millions
+    names = Names([name for name, *_ in entries], f"{path}/")
     fetch, stamp = partial(_fetch, path, places), partial(_stamp, path, places)
     return ImageSource(names, fetch, path, reading.exif_orientation, stamp, [path])
 

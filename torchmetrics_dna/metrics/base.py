@@ -184,12 +184,12 @@ class ImageMetric(Metric):
 
     def reset(self) -> None:
         """Clear all images, or with ``reset_real_features=False`` all but the real ones."""
-        kept = {} if self.reset_real_features else self.metric_state
+        before = {} if self.reset_real_features else self.metric_state
         for name, default in self._defaults.items():
             if isinstance(default, list):
                 setattr(self, name, [])  # torchmetrics clears lists in place, but a wrapper or a copy may hold them
         super().reset()
-        for name, state in kept.items():
+        for name, state in before.items():
             if name.startswith("real_"):
                 setattr(self, name, state)
 

@@ -36,7 +36,7 @@ class CountedWith(NamedTuple):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What must be equal to count, merge or compare images together."""
+        """Values that must be equal to count, merge or compare images together."""
         return identity(self.settings["extractors"], self.weights_digest, self.preparation) | self.settings
 
     @property

@@ -139,7 +139,7 @@ class Card:
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """What single images of the two sides of a comparison show, as plain images and numbers.
+    """Single images of the two sides of a comparison, as plain images and numbers.
 
     Attributes:
         settings: What was looked at, in words, by name.

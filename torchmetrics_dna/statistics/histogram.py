@@ -105,8 +105,8 @@ class SelfRangingStatistic(DNAStatistic[HistogramDNA]):
     def add_(self, state: State, parts: Parts, num_images: int, finite: Tensor | None = None) -> None:
         extremes = activation_extremes(parts)
         with screened(self.tail(state), by_layer(extremes, self.neurons), num_images, finite) as accepted:
-            found = extremes if accepted is None else torch.where(accepted > 0, extremes, -torch.inf)
-            grid = self._widen(state, found)
+            counted = extremes if accepted is None else torch.where(accepted > 0, extremes, -torch.inf)
+            grid = self._widen(state, counted)
             add_counts_(self._counts(state), parts, grid.bins(self.num_bins), accepted)
 
     @override
