@@ -15,7 +15,7 @@ from torchmetrics_dna.images.pixels import is_file
 from torchmetrics_dna.jobs.arguments import ALL, Arguments, taking
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.protocols import by_network, only_published
-from torchmetrics_dna.jobs.sides import Sides, open_sides
+from torchmetrics_dna.jobs.sides import Sides, example_of, open_sides
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,7 +84,7 @@ def compare(
 
     """
     arguments = Arguments(feature, **options)
-    sets = b if isinstance(b, Mapping) and not is_file(b) else None
+    sets = b if isinstance(b, Mapping) and not is_file(b) and not _is_batch(b, arguments) else None
     if by is not None:
         if sets is not None:
             raise ValueError("Argument `by` is for two sets; leave it out, or compare each pair by itself")
@@ -104,6 +104,11 @@ def compare(
     names = label(a, "the reference"), *sets
     compared = compare_with_first((a, *sets.values()), names, arguments)
     return Comparisons(names[0], dict(zip(sets, compared, strict=True)))
+
+
+def _is_batch(b: Mapping[str, Any], arguments: Arguments) -> bool:
+    example = example_of(arguments)
+    return example is not None and example.has_names_of(b)
 
 
 def compare_with_first(sources: Sequence[Any], names: Sequence[str], arguments: Arguments) -> list[Comparison]:

@@ -126,6 +126,8 @@ def _notices(a: Measured, b: Measured, copies: int, names: tuple[str, str], test
             "The activation ranges of official histograms are unknown, so shifts of neurons and named changes are left"
             " out; give them when loading: load_dna(path, ranges=...)"
         )
+    if any(side.folds is not None and side.thumbnails is None for side in (a, b)):
+        notices.append("The inputs are no images, so nearly equal ones, properties and pictures are left out")
     of_a, of_b = names
     large = [
         name

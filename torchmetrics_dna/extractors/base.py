@@ -9,8 +9,8 @@ from copy import copy
 from dataclasses import replace
 from functools import cached_property, lru_cache
 from math import isfinite
-from operator import index
-from typing import TYPE_CHECKING, Any, cast
+from operator import index, itemgetter
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +19,12 @@ from torchmetrics_dna.extractors.build import build, untagged
 from torchmetrics_dna.extractors.capture import own_dtype
 from torchmetrics_dna.extractors.cpu import cut
 from torchmetrics_dna.extractors.guard import borrowing, float32_by_default, lock_of
+from torchmetrics_dna.extractors.layout import Layout
 from torchmetrics_dna.extractors.runner import Runner
 from torchmetrics_dna.extractors.sharing import PooledLayer, Shareable, shared
 from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.files.download import fetch
+from torchmetrics_dna.images.inputs import Example, mapped, tensors_of
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, VERSION, image_properties
 from torchmetrics_dna.images.resize import Resize, check_resize, resize_tensor
 from torchmetrics_dna.images.tensors import check_images, in_unit_range
@@ -32,7 +34,9 @@ from torchmetrics_dna.neurons.ranges import ActivationRanges
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
 
+    from torchmetrics_dna.extractors.build import Built
     from torchmetrics_dna.images.cells import Crop
+    from torchmetrics_dna.images.inputs import Inputs
 
 PROPERTY_RANGES = ActivationRanges(
     torch.zeros(len(PROPERTIES)), torch.ones(len(PROPERTIES)), Neurons({LAYER: len(PROPERTIES)}), name=LAYER
@@ -70,6 +74,14 @@ class DNAExtractor(Shareable):
         std: Standard deviation per channel, by which images are then divided.
         channels: Number of channels of images. Grey images (1) are repeated for named networks and timm models; other
             modules get images of this number of channels unchanged.
+        inputs: ``"images"``, or ``"any"`` for a module that takes something else: latents, volumes, spectrograms,
+            point clouds. A batch is then a tensor, or a tuple of the module's positional arguments or a dict of its
+            keyword arguments, of one length, batch first. It is passed on as it is, nothing is resized, scaled or
+            normalised. Arguments about images are left out.
+        example: Batch of such inputs, of which up to two run through the module here. Inputs must have its structure,
+            numbers of axes and dtypes; sizes are free. Activations are ``(B, n, *positions)``.
+        channels_last: For such inputs, whether layers have their neurons on the last axis, as transformers do: of all
+            layers, or of those named.
         dtype: ``"bfloat16"`` or ``"float16"`` to run the network under torch's autocast. This changes activations, so
             such DNAs are not comparable with others.
         properties: Whether to measure properties of the original images, before any resize, too: the layer
@@ -84,8 +96,9 @@ class DNAExtractor(Shareable):
         name: Name that identifies the extractor.
         neurons: Layers with their numbers of neurons.
         has_properties: True if properties of images are among the layers.
+        example: Structure and dtypes of inputs that are no images; None for images.
         bytes_per_image: Memory of the activations of one image, in bytes.
-        allowed_channels: Numbers of channels that images may have.
+        allowed_channels: Numbers of channels that images may have; empty for other inputs.
         images_at_once: Maximum number of images per forward pass on the CPU, where larger batches are split.
 
     Raises:
@@ -99,6 +112,9 @@ class DNAExtractor(Shareable):
         >>> activations = extractor(torch.randint(0, 256, (2, 3, 90, 120), dtype=torch.uint8))
         >>> {layer: tuple(x.shape) for layer, x in activations.items()}
         {'block_0': (2, 16, 112, 112), 'head': (2, 1280, 7, 7)}
+        >>> latents = torch.randn(2, 4, 32, 32)
+        >>> DNAExtractor(torch.nn.Conv2d(4, 8, 3), inputs="any", example=latents).neurons
+        Neurons(8 in 1 layer: output 8)
 
     """
 
@@ -114,6 +130,9 @@ class DNAExtractor(Shareable):
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         channels: int = 3,
+        inputs: Literal["images", "any"] = "images",
+        example: Inputs | None = None,
+        channels_last: bool | Sequence[str] = False,
         dtype: str | torch.dtype | None = None,
         properties: bool = False,
         compile: bool = False,  # noqa: A002 - torch's own word
@@ -122,15 +141,33 @@ class DNAExtractor(Shareable):
         super().__init__()
         self.dtype = _half(dtype)
         check_resize(crop, resize)
+        of_images = _takes_images(inputs, example, channels_last)
+        if not of_images:
+            _check_of_inputs(
+                feature,
+                layers,
+                weights_path=weights_path,
+                crop=crop,
+                input_size=input_size,
+                resize=resize,
+                mean=mean,
+                std=std,
+                channels=channels,
+                properties=properties,
+            )
+        self.example = None if of_images else Example.of(example)
+        self.channels_last = channels_last
         with float32_by_default():
-            built = build(feature, layers, weights_path)
+            built = build(feature, layers, weights_path, of_images)
         preset, is_named = built.preset, not isinstance(feature, nn.Module)
         self.name = preset.name
         self.crop: Crop = crop
         self.input_size = preset.input_size if input_size is None else _size(input_size)
         self.resize: Resize = resize or preset.resize
         is_rgb = preset.input_size is not None or built.views == {}
-        self.allowed_channels, self._channels = _channels(self.name, channels, is_rgb, properties)
+        self.allowed_channels, self._channels = (
+            _channels(self.name, channels, is_rgb, properties) if of_images else ((), 0)
+        )
         self.mean = _per_channel("mean", preset.mean if mean is None else mean, self._channels)
         self.std = _per_channel("std", preset.std if std is None else std, self._channels)
         for name, is_set in (("crop", crop != "none"), ("resize", resize)):
@@ -141,10 +178,14 @@ class DNAExtractor(Shareable):
                 "Argument `compile` is for named networks, since it leaves hooks on submodules; give"
                 " `torch.compile(module)` as `feature`"
             )
+
+        def layout_of(network: Built) -> Layout:
+            if example is not None:
+                return Layout.of_inputs(network, example, channels_last)
+            return Layout.of_images(network, self.input_size, self._channels)
+
         # not an attribute of torch's, so that the network is not registered as a submodule
-        self._runner = Runner(
-            built, self.input_size, self._channels, is_named=is_named, dtype=self.dtype, compiles=compile
-        )
+        self._runner = Runner(built, layout_of, is_named=is_named, dtype=self.dtype, compiles=compile)
         built.load()  # after the layout: probing a network without weights is faster
         self.bytes_per_image, self.images_at_once = self._runner.bytes_per_image, self._runner.at_once
         widths = self._runner.layout.widths if self._runner.layout else {}
@@ -222,12 +263,15 @@ class DNAExtractor(Shareable):
         weights = {p.dtype for p in self._runner.watch.parameters if p.is_floating_point()} - {torch.float32}
         dtypes = [str(self.dtype)] if self.dtype else []
         dtypes += [f"{dtype} weights" for dtype in sorted(map(str, weights))]
+        precision = {"dtype": ", ".join(dtypes).replace("torch.", "") or None}
+        if self.example is not None:
+            return {"inputs": self.example.dtypes, "channels_last": self.channels_last or None, **precision}
         settings: dict[str, Any] = {
             "resize": self.resize if size else "none",
             "input_size": size,
             "crop": self.crop,
             **as_list,
-            "dtype": ", ".join(dtypes).replace("torch.", "") or None,
+            **precision,
         }
         settings |= {"channels": self._channels} if self._channels != 3 else {}
         return settings | ({"properties": VERSION} if self.has_properties else {})
@@ -284,11 +328,18 @@ class DNAExtractor(Shareable):
 
     # Calls
 
-    def forward(self, imgs: Tensor, properties: Tensor | None = None, resized: bool = False) -> dict[str, Tensor]:
+    def check(self, imgs: Any, normalize: bool, values: bool = True) -> None:
+        """Check a batch; arguments and errors as of :func:`check_images`, and of :meth:`Example.check`."""
+        if self.example is not None:
+            self.example.check(imgs)
+        else:
+            check_images(imgs, normalize, self.allowed_channels, values)
+
+    def forward(self, imgs: Inputs, properties: Tensor | None = None, resized: bool = False) -> dict[str, Tensor]:
         """Compute the activations of a batch of images, neurons on axis 1.
 
         Args:
-            imgs: Images ``(B, 3, H, W)``: uint8, or floating point in [0, 1].
+            imgs: Images ``(B, 3, H, W)``: uint8, or floating point in [0, 1]; or other inputs, like the example.
             properties: Properties of the original images, ``(B, 21)``; by default measured on ``imgs``.
             resized: Whether images were already resized by the method of this extractor; those of ``"torch"`` may have
                 values beyond [0, 1].
@@ -303,7 +354,7 @@ class DNAExtractor(Shareable):
         )
 
     def in_parts(
-        self, imgs: Tensor, properties: Tensor | None = None, resized: bool = False, wait: bool = True
+        self, imgs: Inputs, properties: Tensor | None = None, resized: bool = False, wait: bool = True
     ) -> list[dict[str, Tensor]]:
         """Compute the activations of :meth:`forward`, as a list of consecutive parts of the batch.
 
@@ -311,28 +362,32 @@ class DNAExtractor(Shareable):
         ``wait``, the range of floating point images is checked without a device sync: beyond [0, 1], activations are
         NaN.
         """
-        wait = wait or imgs.device.type == "cpu"
-        if not (resized and self.resize == "torch"):
-            check_images(imgs, isinstance(imgs, Tensor) and imgs.dtype != torch.uint8, self.allowed_channels, wait)
+        is_float = isinstance(imgs, Tensor) and imgs.dtype != torch.uint8
+        wait = wait or not isinstance(imgs, Tensor) or imgs.device.type == "cpu"
+        if self.example is not None or not (resized and self.resize == "torch"):
+            self.check(imgs, is_float, wait)
         with lock_of(self.network):
             if properties is not None:
                 return self._run(imgs, properties)
-            return shared(self, imgs, self._run if wait or imgs.dtype == torch.uint8 else self._run_or_nan)
+            return shared(self, imgs, self._run if wait or not is_float or self.example else self._run_or_nan)
 
-    def _run(self, imgs: Tensor, properties: Tensor | None = None) -> list[dict[str, Tensor]]:
-        imgs = imgs.expand(-1, self._channels, -1, -1)  # repeats grey channels
-        self._runner.meet(imgs.device)
-        at_once = self.images_at_once if imgs.device.type == "cpu" else max(1, len(imgs))
+    def _run(self, imgs: Any, properties: Tensor | None = None) -> list[dict[str, Tensor]]:
+        if self.example is None:
+            imgs = imgs.expand(-1, self._channels, -1, -1)  # repeats grey channels
+        first = tensors_of(imgs)[0]
+        self._runner.meet(first.device)
+        at_once = self.images_at_once if first.device.type == "cpu" else max(1, len(first))
         parts = []
-        for rows in cut(len(imgs), at_once):
+        for rows in cut(len(first), at_once):
+            some = mapped(itemgetter(rows), imgs)
             with borrowing(self.network, self.is_named):
-                part = self._outputs(imgs[rows], at_once)
+                part = self._outputs(some, at_once)
                 if self.has_properties:
-                    part[LAYER] = image_properties(imgs[rows]) if properties is None else properties[rows]
+                    part[LAYER] = image_properties(some) if properties is None else properties[rows]
             parts.append({layer: part[layer] for layer in self.neurons})
         return parts
 
-    def _run_or_nan(self, imgs: Tensor) -> list[dict[str, Tensor]]:
+    def _run_or_nan(self, imgs: Any) -> list[dict[str, Tensor]]:
         """Replace activations by NaN if an image is out of range, without a device sync."""
         parts, valid = self._run(imgs), in_unit_range(imgs)
         with torch.inference_mode():
@@ -341,14 +396,16 @@ class DNAExtractor(Shareable):
                 for part in parts
             ]
 
-    def _outputs(self, imgs: Tensor, at_once: int) -> dict[str, Tensor]:
+    def _outputs(self, imgs: Inputs, at_once: int) -> dict[str, Tensor]:
         """Return the activations of the network's layers for a part of a batch."""
         if self._runner.layout is None:
             return {}
         return self._runner.activations(self._prepare(imgs), self._runner.layout, self.name, at_once)
 
-    def _prepare(self, imgs: Tensor) -> Tensor:
+    def _prepare(self, imgs: Any) -> Any:
         """Return images as the network takes them; a copy, since it may write to them."""
+        if self.example is not None:
+            return mapped(torch.clone, imgs)
         if self.input_size is None and self.mean is None and self.std is None:
             takes = self._runner.layout and self._runner.layout.probed.dtype
             imgs = imgs.to(takes) if takes and imgs.is_floating_point() else imgs
@@ -408,6 +465,29 @@ def _half(dtype: str | torch.dtype | None) -> torch.dtype | None:
     if resolved not in (None, torch.float16, torch.bfloat16):
         raise ValueError(f"Argument `dtype` expected to be 'float16', 'bfloat16' or None, but got {dtype!r}")
     return cast("torch.dtype | None", resolved)
+
+
+def _takes_images(inputs: str, example: object, channels_last: object) -> bool:
+    """Return True for images, False for other inputs."""
+    if inputs not in ("images", "any"):
+        raise ValueError(f"Argument `inputs` expected to be 'images' or 'any', but got {inputs!r}")
+    if inputs == "images" and (example is not None or channels_last is not False):
+        name = "example" if example is not None else "channels_last"
+        raise ValueError(f"Argument `{name}` goes with `inputs='any'`; leave it out, or give both")
+    if inputs == "any" and example is None:
+        raise ValueError("Argument `inputs` is 'any', so `example` expected to be a batch of inputs, but got None")
+    return inputs == "images"
+
+
+def _check_of_inputs(feature: object, layers: Sequence[str] | None, **of_images: object) -> None:
+    """Raise ValueError if an argument is given that is about images."""
+    if not isinstance(feature, nn.Module):
+        raise ValueError(f"Argument `inputs` is 'any', so `feature` expected to be a module, but got {feature!r}")
+    names = [name for name, value in of_images.items() if value not in (None, False, "none", 3)]
+    names += ["layers"] if LAYER in (layers or ()) else []
+    for name in names:
+        what = f"has {LAYER!r}, which are" if name == "layers" else "is"
+        raise ValueError(f"Argument `{name}` {what} for images, but `inputs` is 'any'; leave it out")
 
 
 def _size(value: Any) -> tuple[int, int]:

@@ -45,8 +45,16 @@ class Built(NamedTuple):
     load: Callable[[], None] = lambda: None
 
 
-def build(feature: str | nn.Module, layers: Sequence[str] | None, weights_path: str | os.PathLike[str] | None) -> Built:
-    """Resolve the arguments of :class:`DNAExtractor`; the layer of properties is not one of the network."""
+def build(
+    feature: str | nn.Module,
+    layers: Sequence[str] | None,
+    weights_path: str | os.PathLike[str] | None,
+    of_images: bool = True,
+) -> Built:
+    """Resolve the arguments of :class:`DNAExtractor`; the layer of properties is not one of the network.
+
+    A network that is not ``of_images`` is a module, even where timm built it.
+    """
     if layers is not None:
         _check_layer_names(layers)
     if feature == LAYER:
@@ -54,10 +62,10 @@ def build(feature: str | nn.Module, layers: Sequence[str] | None, weights_path: 
             raise ValueError(f"Feature {LAYER!r} has no layers but {LAYER!r}, but got {list(layers or [])}")
         return Built(_unpublished(LAYER, _SIZE_WITHOUT_NETWORK), nn.Identity(), views={})
     if layers is None:
-        return _build(feature, None, weights_path)
+        return _build(feature, None, weights_path, of_images)
     views = {layer: View.of(layer) for layer in layers if layer != LAYER}
     sources = list(dict.fromkeys(view.source for view in views.values()))
-    built = _build(feature, sources or None, weights_path)
+    built = _build(feature, sources or None, weights_path, of_images)
     if not views:
         return built._replace(submodules={}, views={})
     if any(view.steps for view in views.values()):  # ranges are those of outputs, not of views
@@ -68,12 +76,15 @@ def build(feature: str | nn.Module, layers: Sequence[str] | None, weights_path: 
 
 
 def _build(
-    feature: str | nn.Module, layers: Sequence[str] | None, weights_path: str | os.PathLike[str] | None
+    feature: str | nn.Module,
+    layers: Sequence[str] | None,
+    weights_path: str | os.PathLike[str] | None,
+    of_images: bool,
 ) -> Built:
     if isinstance(feature, nn.Module):
         if weights_path is not None:
             raise ValueError("Argument `weights_path` goes with a named extractor; load the weights into the module")
-        if hasattr(feature, "pretrained_cfg") and hasattr(feature, "forward_features"):  # built by timm
+        if of_images and hasattr(feature, "pretrained_cfg") and hasattr(feature, "forward_features"):  # built by timm
             return _of_timm(feature, _timm_name(feature), layers)
         return _of_module(feature, layers)
     if not isinstance(feature, str):

@@ -16,9 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from torchmetrics_dna.extractors.meta import Skipping
+from torchmetrics_dna.images.inputs import called, mapped, tensors_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from torchmetrics_dna.images.inputs import Inputs
 
 
 _SAME_SHAPE = (functional.batch_norm, functional.layer_norm, functional.hardtanh)
@@ -36,7 +39,7 @@ class _Reached(Exception):  # noqa: N818 - control flow: all outputs are capture
 
 
 class Probed(NamedTuple):
-    """Properties of a network that a pass of one image shows.
+    """Properties of a network that a pass of one input shows.
 
     Attributes:
         shapes: Shape of each layer's output.
@@ -47,22 +50,22 @@ class Probed(NamedTuple):
 
     shapes: dict[str, torch.Size]
     edited: frozenset[str]
-    dtype: torch.dtype | None
+    dtype: torch.dtype | None = None
 
 
 def capture(
     network: nn.Module,
     submodules: Mapping[str, str],
-    imgs: Tensor,
+    inputs: Inputs,
     edited: frozenset[str] = frozenset(),
     stops: bool = False,
 ) -> dict[str, Tensor]:
     """Return outputs of submodules, ``{layer: output}``, or the network's own if there are none.
 
     Args:
-        network: Network to run on ``imgs``.
+        network: Network to run on ``inputs``.
         submodules: ``{layer: path of the submodule}``.
-        imgs: Input of the network.
+        inputs: Inputs of the network, see :func:`called`.
         edited: Layers whose output the network goes on to write to, which are copied before.
         stops: Whether to end the pass by an exception once all are captured. A module of the user's runs to its end,
             as its own code and hooks may rely on it.
@@ -72,7 +75,7 @@ def capture(
 
     """
     if not submodules:
-        return named_outputs(network(imgs))
+        return named_outputs(called(network, inputs))
     captured: dict[str, Tensor] = {}
     runs = dict.fromkeys(submodules, 0)
 
@@ -83,7 +86,7 @@ def capture(
             raise _Reached
 
     with _hooked(network, submodules, keep), suppress(_Reached):
-        network(imgs)
+        called(network, inputs)
     _check_runs(runs)
     return {layer: captured[layer] for layer in submodules}
 
@@ -100,26 +103,35 @@ def probe(network: nn.Module, submodules: Mapping[str, str], size: tuple[int, in
     """
     errors: dict[tuple[bool, torch.dtype], Exception] = {}
     for on_meta, dtype in _attempts(network):
-        seen: dict[str, list[_Seen]] = {layer: [] for layer in submodules}
+        imgs = _zeros(network, channels, size, on_meta, dtype)
         try:
-            _look(network, submodules, channels, size, (on_meta, dtype), seen)
+            probed = _probed(network, submodules, imgs)
         except UnfitError:
             raise
         except Exception as err:
             errors[on_meta, dtype] = err
-            continue
-        _check_runs({layer: len(outputs) for layer, outputs in seen.items()})
-        edited = frozenset(layer for layer, (each,) in seen.items() if each.output._version != each.version)
-        shapes = {layer: each.output.shape for layer, (each,) in seen.items()}
-        return Probed(shapes, edited, None if dtype in (torch.float32, torch.uint8) else dtype)
+        else:
+            return probed._replace(dtype=None if dtype in (torch.float32, torch.uint8) else dtype)
     error = errors[False, own_dtype(network)]
-    reason = (str(error) or type(error).__name__).splitlines()[0]
+    reason = _first_line(error)
     if _ABOUT_SIZES.search(reason):
         raise UnfitError(
             f"The network can't take an image of {size[0]} x {size[1]} pixels ({reason}); say which size it takes with"
             " `input_size`"
         ) from error
     raise UnfitError(f"The network fails on images of shape {(1, channels, *size)}: {reason}") from error
+
+
+def probe_example(network: nn.Module, submodules: Mapping[str, str], example: Inputs) -> Probed:
+    """Find out what the outputs of :func:`capture` are, by an example; errors as of :func:`probe`."""
+    device = device_of(network)
+    try:
+        return _probed(network, submodules, mapped(lambda tensor: tensor.detach().to(device, copy=True), example))
+    except UnfitError:
+        raise
+    except Exception as err:
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_of(example))
+        raise UnfitError(f"The network fails on the example, of shape {shapes}: {_first_line(err)}") from err
 
 
 def shapes_reached(
@@ -129,7 +141,7 @@ def shapes_reached(
     for attempt in _attempts(network):
         seen: dict[str, list[_Seen]] = {}
         with suppress(Exception):
-            _look(network, submodules, channels, size, attempt, seen)
+            _look(network, submodules, _zeros(network, channels, size, *attempt), seen)
         if seen:
             return {layer: outputs[-1].output.shape for layer, outputs in seen.items()}
     return {}
@@ -199,22 +211,26 @@ def _attempts(network: nn.Module) -> Iterator[tuple[bool, torch.dtype]]:
     return product((True, False), dict.fromkeys((torch.float32, torch.uint8, own_dtype(network))))
 
 
-def _look(
-    network: nn.Module,
-    submodules: Mapping[str, str],
-    channels: int,
-    size: tuple[int, int],
-    attempt: tuple[bool, torch.dtype],
-    seen: dict[str, list[_Seen]],
-) -> None:
-    """Append the outputs of layers for a dummy image to ``seen``, as far as the pass gets."""
-    on_meta, dtype = attempt
+def _zeros(network: nn.Module, channels: int, size: tuple[int, int], on_meta: bool, dtype: torch.dtype) -> Tensor:
+    return torch.zeros(1, channels, *size, dtype=dtype, device="meta" if on_meta else device_of(network))
+
+
+def _probed(network: nn.Module, submodules: Mapping[str, str], inputs: Inputs) -> Probed:
+    seen: dict[str, list[_Seen]] = {layer: [] for layer in submodules}
+    _look(network, submodules, inputs, seen)
+    _check_runs({layer: len(outputs) for layer, outputs in seen.items()})
+    edited = frozenset(layer for layer, (each,) in seen.items() if each.output._version != each.version)
+    return Probed({layer: each.output.shape for layer, (each,) in seen.items()}, edited)
+
+
+def _look(network: nn.Module, submodules: Mapping[str, str], inputs: Inputs, seen: dict[str, list[_Seen]]) -> None:
+    """Append the outputs of layers to ``seen``, as far as the pass gets; inputs on the meta device compute nothing."""
+    on_meta = tensors_of(inputs)[0].device.type == "meta"
 
     def note(layer: str, output: Tensor) -> None:
         seen.setdefault(layer, []).append(_Seen(output, output._version))
 
     shadow = _on_meta(network) if on_meta else network
-    imgs = torch.zeros(1, channels, *size, dtype=dtype, device="meta" if on_meta else device_of(network))
     # versions aren't counted in inference mode
     with (
         torch.inference_mode(False),
@@ -222,10 +238,14 @@ def _look(
         _hooked(shadow, submodules, note),
         Skipping(*_SAME_SHAPE) if on_meta else nullcontext(),
     ):
-        output = shadow(imgs)
+        output = called(shadow, inputs)
     if not submodules:
         for layer, value in named_outputs(output).items():
             note(layer, value)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _check_runs(runs: Mapping[str, int]) -> None:

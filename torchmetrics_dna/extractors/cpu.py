@@ -11,6 +11,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
 
@@ -44,21 +45,36 @@ class _ThroughOneDNN(TorchFunctionMode):
         return _REPLACEMENTS.get(func, func)(*args, **kwargs or {})
 
 
-def _convolve(
-    input: Any,  # noqa: A002 - torch's own word
-    weight: Any,
-    bias: Any = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> Any:
-    """Replace ``torch.conv2d`` by oneDNN where it applies."""
-    if not _is_for_onednn(input, weight, bias) or input.ndim != 4 or isinstance(padding, str):
-        return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
-    padding, stride, dilation = ((size,) if isinstance(size, int) else size for size in (padding, stride, dilation))
-    bias = bias if bias is None else bias.contiguous()  # or oneDNN reads what lies between its values
-    return torch.mkldnn_convolution(input, weight, bias, padding, stride, dilation, groups)
+def _through_onednn(convolve: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the replacement of ``torch.conv1d``, ``conv2d`` or ``conv3d`` by oneDNN where it applies."""
+
+    def replaced(
+        input: Any,  # noqa: A002 - torch's own word
+        weight: Any,
+        bias: Any = None,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ) -> Any:
+        if not _is_for_onednn(input, weight, bias) or input.ndim != weight.ndim or isinstance(padding, str):
+            return convolve(input, weight, bias, stride, padding, dilation, groups)
+        padding, stride, dilation = ((size,) if isinstance(size, int) else size for size in (padding, stride, dilation))
+        bias = bias if bias is None else bias.contiguous()  # or oneDNN reads what lies between its values
+        return torch.mkldnn_convolution(input, weight, bias, padding, stride, dilation, groups)
+
+    return replaced
+
+
+def _never_alone(convolve: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the replacement of a transposed convolution that runs a single image twice, since it rounds otherwise."""
+
+    def replaced(input: Any, weight: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: A002 - torch's own word
+        if input.ndim != weight.ndim or len(input) != 1 or torch.compiler.is_compiling():
+            return convolve(input, weight, *args, **kwargs)
+        return convolve(input.expand(2, *input.shape[1:]), weight, *args, **kwargs)[:1]
+
+    return replaced
 
 
 def _transform(input: Any, weight: Any, bias: Any = None) -> Any:  # noqa: A002 - torch's own word
@@ -72,7 +88,14 @@ def _transform(input: Any, weight: Any, bias: Any = None) -> Any:  # noqa: A002 
     return outputs[0] if is_single else outputs
 
 
-_REPLACEMENTS = {torch.conv2d: _convolve, functional.linear: _transform}
+_REPLACEMENTS: dict[Callable[..., Any], Callable[..., Any]] = {
+    **{convolve: _through_onednn(convolve) for convolve in (torch.conv1d, torch.conv2d, torch.conv3d)},
+    **{
+        convolve: _never_alone(convolve)
+        for convolve in (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)
+    },
+    functional.linear: _transform,
+}
 
 
 def _is_for_onednn(*tensors: Any) -> bool:

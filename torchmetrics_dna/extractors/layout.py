@@ -6,15 +6,24 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
-from torchmetrics_dna.extractors.capture import Probed, probe, shapes_reached, submodules_in_words
+from torchmetrics_dna.extractors.capture import (
+    Probed,
+    UnfitError,
+    probe,
+    probe_example,
+    shapes_reached,
+    submodules_in_words,
+)
 from torchmetrics_dna.extractors.views import View
+from torchmetrics_dna.images.inputs import count_of, mapped
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
     from torchmetrics_dna.extractors.build import Built
+    from torchmetrics_dna.images.inputs import Inputs
 
 _DUMMY_SIZE = (224, 224)
 
@@ -28,7 +37,7 @@ class Layout:
         axes: Axis of the neurons in each output.
         widths: Number of neurons of each layer.
         bytes_per_image: Memory of the outputs of one image, in bytes.
-        probed: What a pass of one image showed.
+        probed: What a pass of one image, or of the example, showed.
 
     """
 
@@ -39,7 +48,7 @@ class Layout:
     probed: Probed
 
     @classmethod
-    def of(cls, built: Built, size: tuple[int, int] | None, channels: int) -> Layout:
+    def of_images(cls, built: Built, size: tuple[int, int] | None, channels: int) -> Layout:
         """Probe the network with an image of this size and number of channels.
 
         Raises:
@@ -48,6 +57,35 @@ class Layout:
         """
         size = size or _DUMMY_SIZE
         probed = probe(built.network, built.submodules, size, channels)
+        return cls._of(built, probed, lambda shapes: _neuron_axes(built, shapes, size, channels))
+
+    @classmethod
+    def of_inputs(cls, built: Built, example: Inputs, channels_last: bool | Sequence[str]) -> Layout:
+        """Probe the network with the first two of the example's inputs; errors as of :meth:`of_images`.
+
+        Neurons are on axis 1, with ``channels_last`` on the last axis, of all outputs or those named.
+        """
+        few = mapped(lambda tensor: tensor[:2], example)
+        probed = probe_example(built.network, built.submodules, few)
+        for layer, shape in probed.shapes.items():
+            if len(shape) < 2 or shape[0] != count_of(few):
+                raise UnfitError(
+                    f"Layer {layer!r} gives shape {tuple(shape)} for {count_of(few)} inputs; expected (B, n,"
+                    " *positions), a row for each input"
+                )
+        last = probed.shapes if channels_last is True else channels_last or ()
+        for layer in last:
+            if layer not in probed.shapes:
+                raise ValueError(
+                    f"Unknown layer {layer!r} in `channels_last`; the outputs are: {', '.join(probed.shapes)}"
+                )
+        axes = {layer: len(shape) - 1 if layer in last else 1 for layer, shape in probed.shapes.items()}
+        return cls._of(built, probed, lambda _: axes)
+
+    @classmethod
+    def _of(
+        cls, built: Built, probed: Probed, axes_of: Callable[[Mapping[str, Sequence[int]]], Mapping[str, int]]
+    ) -> Layout:
         views = built.views or {source: View(source) for source in probed.shapes}
         for view in views.values():
             if view.source not in probed.shapes:
@@ -56,9 +94,10 @@ class Layout:
                     f" submodules: {submodules_in_words(built.network)}"
                 )
         shapes = {view.source: probed.shapes[view.source] for view in views.values()}
+        axes = axes_of(shapes)
         for layer, view in views.items():
-            view.check(layer, shapes[view.source], built.network)
-        axes = _neuron_axes(built, shapes, size, channels)
+            shape = shapes[view.source]
+            view.check(layer, shape, built.network, tokens=len(shape) == 3 and axes[view.source] == 2)
         widths = {layer: shapes[view.source][axes[view.source]] for layer, view in views.items()}
         for layer, width in widths.items():
             if not width:
@@ -83,14 +122,14 @@ class Layout:
             output, expected = outputs[view.source], self.probed.shapes[view.source]
             if output.ndim != len(expected) or len(output) != count:
                 raise ValueError(
-                    f"Layer {layer!r} gave shape {tuple(output.shape)} for {count} images, but {tuple(expected)} for"
-                    " one; give a module with one row for each image"
+                    f"Layer {layer!r} gave shape {tuple(output.shape)} for {count} images, but {tuple(expected)} at"
+                    " first; give a module with one row for each image"
                 )
             values = view.take(output.movedim(self.axes[view.source], 1))
             if values.shape[1] != self.widths[layer]:
                 raise ValueError(
                     f"Layer {layer!r} gave {values.shape[1]} neurons, but {self.widths[layer]} for the image it was"
-                    " first tried with; give the extractor an `input_size`"
+                    " first tried with; give images of one size, as by `input_size`"
                 )
             activations[layer] = values
         return activations

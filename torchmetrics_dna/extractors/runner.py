@@ -12,12 +12,16 @@ from torchmetrics_dna.extractors.capture import capture, device_of
 from torchmetrics_dna.extractors.compiled import CompiledCapture
 from torchmetrics_dna.extractors.cpu import rounding_alike
 from torchmetrics_dna.extractors.guard import borrowing, lock_of
-from torchmetrics_dna.extractors.layout import Layout
 from torchmetrics_dna.extractors.watch import Watch
+from torchmetrics_dna.images.inputs import tensors_of
 from torchmetrics_dna.images.properties import PROPERTIES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torchmetrics_dna.extractors.build import Built
+    from torchmetrics_dna.extractors.layout import Layout
+    from torchmetrics_dna.images.inputs import Inputs
 
 # what torch says of inputs of another type than the weights
 _ABOUT_TYPES = re.compile(r"dtype|Byte|unsigned char|scalar type")
@@ -34,8 +38,7 @@ class Runner:
 
     Args:
         built: The network and the layers to read; its weights need not be loaded.
-        size: Height and width of its input; None if it takes any.
-        channels: Number of channels of its input.
+        layout_of: Function that probes the network, see :class:`Layout`.
         is_named: Whether the network was made by name.
         dtype: Precision of autocast, or None.
         compiles: Whether to run it by ``torch.compile``.
@@ -47,15 +50,14 @@ class Runner:
         at_once: Maximum number of images per forward pass on the CPU.
 
     Raises:
-        ValueError: If the network fails on an image of this size, or a layer can't be read.
+        ValueError: If the network fails when it is probed, or a layer can't be read.
 
     """
 
     def __init__(
         self,
         built: Built,
-        size: tuple[int, int] | None,
-        channels: int,
+        layout_of: Callable[[Built], Layout],
         *,
         is_named: bool,
         dtype: torch.dtype | None,
@@ -70,7 +72,7 @@ class Runner:
             if not is_named and self.device.type == "meta":
                 raise ValueError("The module is on the meta device, so it has no weights; load them before")
             with lock_of(self.network), borrowing(self.network, is_named):
-                self.layout = Layout.of(built, size, channels)
+                self.layout = layout_of(built)
             self.bytes_per_image = self.layout.bytes_per_image
             convolutions = sum(weight.ndim == 4 for weight in self.network.parameters())
             at_once = _AT_ONCE if convolutions > 1 else _AT_ONCE_OF_TRANSFORMERS  # one makes patches
@@ -108,11 +110,11 @@ class Runner:
                 f" the metric, which takes the network along, `.to({str(device)!r})`"
             )
 
-    def activations(self, imgs: Tensor, layout: Layout, name: str, rows: int) -> dict[str, Tensor]:
-        """Run the network on prepared images; return ``{layer: (B, n, *positions)}``.
+    def activations(self, inputs: Inputs, layout: Layout, name: str, rows: int) -> dict[str, Tensor]:
+        """Run the network on prepared inputs; return ``{layer: (B, n, *positions)}``.
 
         Args:
-            imgs: Images as the network takes them.
+            inputs: Images, or other inputs, as the network takes them.
             layout: Layout of the layers.
             name: Name of the extractor, for errors.
             rows: Number of images for which a compiled network is made.
@@ -122,20 +124,21 @@ class Runner:
                 was first tried with.
 
         """
+        first = tensors_of(inputs)[0]
         try:
             # weights that autocast caches here would have no gradients in a context of the user's around it
-            with torch.autocast(imgs.device.type, self._dtype, enabled=self._dtype is not None, cache_enabled=False):
+            with torch.autocast(first.device.type, self._dtype, enabled=self._dtype is not None, cache_enabled=False):
                 if self._compiled is not None:
-                    outputs = self._compiled(imgs, rows)
+                    outputs = self._compiled(first, rows)
                 else:
-                    with rounding_alike(imgs.device):
+                    with rounding_alike(first.device):
                         edited = layout.probed.edited
-                        outputs = capture(self.network, self.submodules, imgs, edited, stops=self.is_named)
+                        outputs = capture(self.network, self.submodules, inputs, edited, stops=self.is_named)
         except RuntimeError as err:
-            if imgs.dtype == torch.uint8 and _ABOUT_TYPES.search(str(err)):
+            if first.dtype == torch.uint8 and _ABOUT_TYPES.search(str(err)):
                 raise ValueError(
                     f"{name} takes floats, but got uint8 images; give `mean` and `std`, such as (0.5, 0.5, 0.5)"
                     " for both, with which images become floats, or a module that takes uint8"
                 ) from err
             raise
-        return layout.read(outputs, len(imgs))
+        return layout.read(outputs, len(first))

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from torchmetrics_dna.extractors.views import View
+from torchmetrics_dna.images.inputs import tensors_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -17,17 +18,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.extractors.base import DNAExtractor
+    from torchmetrics_dna.images.inputs import Inputs
 
 Activations = list[dict[str, "Tensor"]]  # of consecutive parts of a batch
 
 
-def shared(extractor: DNAExtractor, imgs: Tensor, run: Callable[[Tensor], Activations]) -> Activations:
-    """Return ``run(imgs)``, or what it gave another member in the same call of a collection.
+def shared(extractor: DNAExtractor, inputs: Inputs, run: Callable[[Inputs], Activations]) -> Activations:
+    """Return ``run(inputs)``, or what it gave another member in the same call of a collection.
 
     Metrics outside of collections run the network each.
     """
     call = _CALL.get()
-    return run(imgs) if call is None else call.activations(extractor, imgs, run)
+    return run(inputs) if call is None else call.activations(extractor, inputs, run)
 
 
 def share_in_collections() -> None:
@@ -61,21 +63,22 @@ def _noting_calls(method: Callable[..., Any], only_leaders: bool) -> Callable[..
 
 
 class _Pass(NamedTuple):
-    """Activations of images, with what they depend on, and how many members have yet to ask for them."""
+    """Activations of inputs, with what they depend on, and how many members have yet to ask for them."""
 
-    imgs: Tensor  # on the CPU a copy, to which nobody can write
-    version: int | None
+    tensors: list[Tensor]  # of the inputs; on the CPU copies, to which nobody can write
+    versions: list[int | None]
     weights: Hashable
     activations: Activations
     due: int
 
-    def is_of(self, imgs: Tensor, weights: Hashable) -> bool:
-        """True for equal images and weights. On devices, where a comparison is a sync, images are the same tensor."""
-        if self.weights != weights:
+    def is_of(self, tensors: list[Tensor], weights: Hashable) -> bool:
+        """True for equal inputs and weights. On devices, where a comparison is a sync, tensors must be the same."""
+        if self.weights != weights or len(tensors) != len(self.tensors):
             return False
-        if imgs.device.type != "cpu":
-            return imgs is self.imgs and _version(imgs) == self.version
-        return imgs.dtype == self.imgs.dtype and self.imgs.device == imgs.device and torch.equal(imgs, self.imgs)
+        pairs = list(zip(tensors, self.tensors, strict=True))
+        if tensors[0].device.type != "cpu":
+            return all(a is b for a, b in pairs) and list(map(_version, tensors)) == self.versions
+        return all(a.dtype == b.dtype and a.device == b.device and torch.equal(a, b) for a, b in pairs)
 
 
 class _Call:
@@ -85,15 +88,16 @@ class _Call:
         self._members = members
         self._passes: dict[DNAExtractor, _Pass] = {}
 
-    def activations(self, extractor: DNAExtractor, imgs: Tensor, run: Callable[[Tensor], Activations]) -> Activations:
+    def activations(self, extractor: DNAExtractor, inputs: Inputs, run: Callable[[Inputs], Activations]) -> Activations:
+        tensors = tensors_of(inputs)
         latest, weights = self._passes.pop(extractor, None), extractor.weights_version
-        if latest is None or not latest.is_of(imgs, weights):
-            compared = imgs.detach().clone() if imgs.device.type == "cpu" else imgs
+        if latest is None or not latest.is_of(tensors, weights):
+            compared = [each.detach().clone() if each.device.type == "cpu" else each for each in tensors]
             asking = [
                 m for member in self._members for m in member.modules() if getattr(m, "extractor", 0) is extractor
             ]
-            activations = run(imgs)  # which may first arrange the weights anew
-            latest = _Pass(compared, _version(imgs), extractor.weights_version, activations, due=len(asking))
+            activations = run(inputs)  # which may first arrange the weights anew
+            latest = _Pass(compared, [*map(_version, tensors)], extractor.weights_version, activations, due=len(asking))
         if latest.due > 1:
             self._passes[extractor] = latest._replace(due=latest.due - 1)
         return latest.activations
@@ -102,8 +106,8 @@ class _Call:
 _CALL: ContextVar[_Call | None] = ContextVar("call of a collection", default=None)
 
 
-def _version(imgs: Tensor) -> int | None:
-    return None if imgs.is_inference() else imgs._version
+def _version(tensor: Tensor) -> int | None:
+    return None if tensor.is_inference() else tensor._version
 
 
 class Shareable(nn.Module):
@@ -132,8 +136,8 @@ class PooledLayer(Shareable):
         self.num_features = extractor.neurons[layer]
         share_in_collections()
 
-    def forward(self, imgs: Tensor) -> Tensor:
-        """Compute spatial means for images that the extractor accepts."""
+    def forward(self, imgs: Inputs) -> Tensor:
+        """Compute spatial means for images, or other inputs, that the extractor accepts."""
         mean = View(self.layer, ("mean",))
         return torch.cat([mean.take(part[self.layer]).float() for part in self.extractor.in_parts(imgs)])
 

@@ -51,19 +51,19 @@ class View(NamedTuple):
             activations = _STEPS[step](activations)
         return activations
 
-    def check(self, layer: str, shape: Sequence[int], network: nn.Module) -> None:
+    def check(self, layer: str, shape: Sequence[int], network: nn.Module, tokens: bool) -> None:
         """Check that the output supports the view.
 
         Args:
             layer: Name of the view.
             shape: Shape of the output for one image.
             network: The network.
+            tokens: Whether the output is tokens ``(B, tokens, n)``.
 
         Raises:
             ValueError: If it does not.
 
         """
-        tokens = len(shape) == 3
         for step in self.steps:
             if step == "class" and not tokens:
                 raise ValueError(

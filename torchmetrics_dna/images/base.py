@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from PIL import UnidentifiedImageError
 from torch.utils.data import Dataset
@@ -20,6 +20,7 @@ from torchmetrics_dna.images.pixels import file_facts, to_rgb
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
+    from torchmetrics_dna.images.inputs import Example
     from torchmetrics_dna.images.pixels import FileFacts, RGBImage
     from torchmetrics_dna.images.reading import Reading
 
@@ -42,6 +43,7 @@ class ImageSource(Dataset["RGBImage"]):
         stamp: Function that returns a text that changes with image ``i``; None if changes can't be detected cheaply.
         roots: Folders and archives that the names are below; if empty, the folder that all files share.
         uses: The options among :data:`CHOICES` that apply to this source; all if unknown.
+        example: What its items are, if these are no images.
 
     Attributes:
         numbers: Indices of the images in the source that they were taken from; their own if this is that source.
@@ -55,6 +57,7 @@ class ImageSource(Dataset["RGBImage"]):
     stamp: Callable[[int], str] | None = None
     roots: Collection[str] = ()
     uses: frozenset[str] = CHOICES
+    example: Example | None = None
 
     def __post_init__(self) -> None:
         self.numbers: Sequence[int] = range(len(self.names))
@@ -64,6 +67,7 @@ class ImageSource(Dataset["RGBImage"]):
         fetch = partial(_fetch_chosen, self.fetch, numbers)
         names = Names(self.names, chosen=numbers)
         selected = ImageSource(names, fetch, self.label, self.exif_orientation, roots=self.roots)
+        selected.example = self.example
         selected.numbers = numbers
         return selected
 
@@ -87,13 +91,14 @@ class ImageSource(Dataset["RGBImage"]):
     def __getitem__(self, index: int) -> RGBImage:
         """Decode image ``index`` by :func:`to_rgb`; ValueError with its name if unreadable."""
         try:
-            return self.decode(index)
+            return cast("RGBImage", self.decode(index))
         except Exception as err:  # damaged files make Pillow raise errors of any type
             raise ValueError(unreadable(self.names[index], err)) from err
 
-    def decode(self, index: int) -> RGBImage:
-        """Decode image ``index`` like ``self[index]``, but with unchanged errors."""
-        return to_rgb(self.fetch(index), self.exif_orientation)
+    def decode(self, index: int) -> Any:
+        """Decode image ``index`` like ``self[index]``, but with unchanged errors; or return another input."""
+        content = self.fetch(index)
+        return to_rgb(content, self.exif_orientation) if self.example is None else self.example.single(content)
 
     def file_facts(self, index: int) -> FileFacts | None:
         """Return format and size of the file of image ``index``; None if it is in memory."""
@@ -136,6 +141,7 @@ class ImageStream:
         readers: Number of threads that read ahead, a shard each.
         only_whole: Reason why it can't be split among processes, if there is one.
         uses: The options among :data:`CHOICES` that apply to this stream; all if unknown.
+        example: What its items are, if these are no images.
 
     Example:
         >>> stream = ImageStream([Shard("letters", lambda: iter([("a", 1), ("b", 2), ("c", 3)]))], "letters")
@@ -154,6 +160,7 @@ class ImageStream:
     readers: int = 0
     only_whole: str = ""
     uses: frozenset[str] = CHOICES
+    example: Example | None = None
     _part: tuple[int, int] = (0, 1)
 
     def split(self, part: int, parts: int) -> ImageStream:
@@ -189,11 +196,11 @@ class ImageStream:
                 raise error from err
             yield Entry(number << _SHARD_BITS | (i + 1), shard.label, error)
 
-    def decode(self, entry: Entry) -> RGBImage:
-        """Decode an entry by :func:`to_rgb`, or raise its error."""
+    def decode(self, entry: Entry) -> Any:
+        """Decode an entry by :func:`to_rgb`, or raise its error; or return another input."""
         if isinstance(entry.image, Exception):
             raise entry.image
-        return to_rgb(entry.image, self.exif_orientation)
+        return to_rgb(entry.image, self.exif_orientation) if self.example is None else entry.image
 
     def file_facts(self, entry: Entry) -> FileFacts | None:
         """Return format and size of the file of an entry; None if it is in memory."""
@@ -220,6 +227,12 @@ def indexed(images: Images, what: str) -> ImageSource:
     if isinstance(images, ImageStream):
         raise ValueError(by_number(images, what))
     return images
+
+
+def check_pictures(images: Images, what: str) -> None:
+    """Raise ValueError if inputs are no images, with ``what`` needs these, such as "A contact sheet"."""
+    if images.example is not None:
+        raise ValueError(f"{what} shows images, but the inputs of this network are none; leave it out")
 
 
 def unreadable(name: str, err: Exception) -> str:

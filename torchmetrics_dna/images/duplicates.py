@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from torchmetrics_dna.images.pixels import as_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
     from torchmetrics_dna.images.base import ImageSource
     from torchmetrics_dna.images.pixels import RGBImage
@@ -70,8 +72,8 @@ def in_common(old: Sequence[bytes], new: Sequence[bytes]) -> list[tuple[int, int
     return [(index, unmatched[digest].pop()) for index, digest in enumerate(old) if unmatched[digest]]
 
 
-def digest_of(image: RGBImage) -> bytes:
-    """Return 16 bytes that tell an image ``(H, W, 3)`` from those of other pixels."""
+def digest_of(image: NDArray[Any]) -> bytes:
+    """Return 16 bytes that tell an image ``(H, W, 3)``, or another array, from those of other pixels."""
     pixels = np.ascontiguousarray(image)
     return hashlib.blake2b(f"{pixels.dtype} {pixels.shape} ".encode() + pixels.tobytes(), digest_size=16).digest()
 

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from torchmetrics_dna.images.addresses import forget_threads
 from torchmetrics_dna.images.base import Entry, ImageStream, unreadable
+from torchmetrics_dna.images.inputs import joined, mapped, tensors_of
 from torchmetrics_dna.images.properties import image_properties
 from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.images.resize import resize_image
@@ -26,10 +27,11 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.images.base import Images
     from torchmetrics_dna.images.cells import Crop
+    from torchmetrics_dna.images.inputs import Inputs
     from torchmetrics_dna.images.pixels import RGBImage
     from torchmetrics_dna.images.resize import Resize
 
-    Notes = Callable[[RGBImage], Mapping[str, Tensor]]
+    Notes = Callable[[Any], Mapping[str, Tensor]]
 
 _SKIP = "; to leave out such images, give `skip_unreadable=True`"
 _FEW = 64  # images below which starting worker processes costs more than it saves
@@ -39,7 +41,7 @@ _FEW = 64  # images below which starting worker processes costs more than it sav
 class Batch:
     """Batch of images of a source."""
 
-    images: Tensor  # (B, 3, H, W), float32 in [0, 1]; unchanged if they are not resized
+    images: Inputs  # (B, 3, H, W), float32 in [0, 1]; unchanged if they are not resized, or no images
     unreadable: list[str]  # one line for each image
     error: str | None = None  # reason why the readable images can't be stacked
     properties: Tensor | None = None  # of the original images, (B, 21), if measured
@@ -51,7 +53,7 @@ class Batch:
     def pin_memory(self) -> Batch:
         """Copy to page-locked memory, for asynchronous transfer to a GPU; called by DataLoader."""
         properties = None if self.properties is None else self.properties.pin_memory()
-        return replace(self, images=self.images.pin_memory(), properties=properties)
+        return replace(self, images=mapped(Tensor.pin_memory, self.images), properties=properties)
 
 
 def load_batches(
@@ -92,6 +94,8 @@ def load_batches(
     reading = reading or Reading()
     decoded = _Decoded(source, size, crop, resize, properties, notes)
     items, workers = _items_of_parts(source, parts), reading.num_workers
+    if workers is None and source.example is not None:
+        workers = 0  # inputs are in memory, or a DataLoader's workers load them
     if workers is None:
         workers = default_workers(_FEW if source.count is None else source.count)
     if isinstance(source, ImageStream) and not source.of_files:
@@ -209,7 +213,7 @@ class _Sample(NamedTuple):
 
     number: int
     name: str
-    image: Tensor
+    image: Inputs
     properties: Tensor | None
     notes: Mapping[str, Tensor]
 
@@ -237,6 +241,8 @@ class _Decoded(Dataset["Batch"]):
         try:
             image = source.decode(item)
             notes = {} if self.notes is None else self.notes(image)
+            if source.example is not None:
+                return _Sample(number, name, image, None, notes)
             properties = None
             if self.properties:
                 properties = image_properties(_channels_first(image)[None], source.file_facts(item))[0]
@@ -259,16 +265,18 @@ def _as_it_is(batch: Batch) -> Batch:
 def _collate(items: list[_Sample | str], ends: bool) -> Batch:
     samples = [item for item in items if isinstance(item, _Sample)]
     unreadable = [item for item in items if isinstance(item, str)]
-    formats = {(tuple(sample.image.shape[1:]), sample.image.dtype) for sample in samples}
+    formats = {tuple((tuple(each.shape), each.dtype) for each in tensors_of(sample.image)) for sample in samples}
     if len(formats) > 1:
-        sizes = " and ".join(f"{height} x {width}" for (height, width), _ in sorted(formats, key=str)[:2])
-        error = f"Images differ in size ({sizes}); give the extractor an `input_size`"
+        shapes = [", ".join(str(shape) for shape, _ in tensors) for tensors in sorted(formats, key=str)[:2]]
+        error = (
+            f"Images differ in shape ({' and '.join(shapes)}); give the extractor an `input_size`, or `batch_size` 1"
+        )
         return Batch(torch.empty(0), [], error)
     if not samples:
         return Batch(torch.empty(0), unreadable, ends=ends)
     properties = [sample.properties for sample in samples if sample.properties is not None]
     return Batch(
-        torch.stack([sample.image for sample in samples]),
+        joined(torch.stack, [sample.image for sample in samples]),
         unreadable,
         properties=torch.stack(properties) if properties else None,
         numbers=[sample.number for sample in samples],

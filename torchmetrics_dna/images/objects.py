@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,12 +17,14 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Sequenti
 
 from torchmetrics_dna.images.addresses import public, public_names
 from torchmetrics_dna.images.base import ImageSource, ImageStream, Shard
+from torchmetrics_dna.images.inputs import count_of, mapped
 from torchmetrics_dna.images.names import is_image_name
 from torchmetrics_dna.images.pixels import check_array, is_file, is_image_file, stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from torchmetrics_dna.images.inputs import Example
     from torchmetrics_dna.images.reading import Reading
 
 _ANEW = "give a list, or a function that makes it anew"
@@ -39,6 +42,34 @@ def open_array(images: Any, label: str, reading: Reading) -> ImageSource:
     check_array(images, "Images", 4)
     images = images if images.ndim == 4 else images[None]
     return _by_number(images, images.__getitem__, label, reading, stamped=True)
+
+
+def open_inputs(source: Any, label: str, example: Example) -> ImageSource | ImageStream | None:
+    """Open inputs that are no images: a batch, a sequence of inputs, or a stream of inputs or batches.
+
+    Returns None for other objects. Errors of a batch as of :meth:`Example.batch`.
+    """
+    if isinstance(source, (str, bytes, os.PathLike)):
+        return None
+    if (batch := example.batch(source)) is not None:
+        return _inputs(count_of(batch), partial(_row_of, batch), label, example)
+    if by_index(source) and not isinstance(source, Mapping):
+        return _inputs(len(source), source.__getitem__, label, example)
+    return _stream(source, label, example.singles, "input", example=example)
+
+
+def _inputs(count: int, fetch: Callable[[int], Any], label: str, example: Example) -> ImageSource:
+    return ImageSource([f"input {i}" for i in range(count)], fetch, label, uses=frozenset(), example=example)
+
+
+def by_index(source: Any) -> bool:
+    """True for a sequence or a map-style dataset; loaders and iterable datasets may have a length, too."""
+    by_index = hasattr(source, "__getitem__") and hasattr(source, "__len__")
+    return by_index and not isinstance(source, (DataLoader, IterableDataset))
+
+
+def _row_of(inputs: Any, index: int) -> Any:
+    return mapped(itemgetter(index), inputs)
 
 
 def open_sequence(source: Any, label: str, reading: Reading) -> tuple[ImageSource, bool]:
@@ -70,6 +101,14 @@ def open_iterable(source: Any, label: str, reading: Reading) -> ImageStream | No
     It is read in this process. A function is called until it returns None or raises StopIteration; if it returns an
     iterator, that is read.
     """
+    singles = partial(_single, column=_Column(reading.column, label))
+    return _stream(source, label, singles, "image", exif_orientation=reading.exif_orientation)
+
+
+def _stream(
+    source: Any, label: str, singles: Callable[[Any], Iterator[Any]], word: str, **settings: Any
+) -> ImageStream | None:
+    """Open a stream, of whose items ``singles`` yields the single images; ``word`` names one."""
     if hasattr(source, "shard") and getattr(source, "num_shards", 1) > 1:  # a dataset of Hugging Face
         shards: list[Callable[[], Iterator[Any]]] = [partial(_part_of, source, k) for k in range(source.num_shards)]
     elif isinstance(source, Iterator):
@@ -81,10 +120,10 @@ def open_iterable(source: Any, label: str, reading: Reading) -> ImageStream | No
     else:
         return None
     read = [
-        Shard(label, partial(_images, shard, label, reading, f"shard {k}, " if len(shards) > 1 else ""))
+        Shard(label, partial(_images, shard, singles, f"shard {k}, {word}" if len(shards) > 1 else word))
         for k, shard in enumerate(shards)
     ]
-    stream = ImageStream(read, label, reading.exif_orientation, of_files=False)
+    stream = ImageStream(read, label, of_files=False, **settings)
     if isinstance(source, DataLoader) and (sampler := _own_order(source)):
         stream.only_whole = (
             f"the order of its DataLoader, by a {sampler}, may differ from process to process; give one with"
@@ -143,12 +182,14 @@ class _Calls:
             yield value
 
 
-def _images(items: Callable[[], Iterable[Any]], label: str, reading: Reading, start: str) -> Iterator[tuple[str, Any]]:
+def _images(
+    items: Callable[[], Iterable[Any]], singles: Callable[[Any], Iterator[Any]], start: str
+) -> Iterator[tuple[str, Any]]:
     """Split items into single images, with their names, which begin with ``start`` unless they are paths."""
-    column, number = _Column(reading.column, label), 0
+    number = 0
     for item in items():
-        for image in _single(item, column):
-            yield public(image) if isinstance(image, str) else f"{start}image {number}", image
+        for image in singles(item):
+            yield public(image) if isinstance(image, str) else f"{start} {number}", image
             number += 1
 
 

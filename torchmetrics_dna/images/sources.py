@@ -8,21 +8,34 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from torchmetrics_dna.images.addresses import check_address, expand, is_address, is_folder, missing, public, suffix_of
 from torchmetrics_dna.images.base import Images, ImageSource, ImageStream, indexed
 from torchmetrics_dna.images.folders import open_files, open_folder, open_remote_folder, refuse
 from torchmetrics_dna.images.names import EXTENSIONS
-from torchmetrics_dna.images.objects import is_output, is_row, open_array, open_image, open_iterable, open_sequence
+from torchmetrics_dna.images.objects import (
+    by_index,
+    is_output,
+    is_row,
+    open_array,
+    open_image,
+    open_inputs,
+    open_iterable,
+    open_sequence,
+)
 from torchmetrics_dna.images.pixels import check_no_address, is_image_file
 from torchmetrics_dna.images.reading import Reading
+
+if TYPE_CHECKING:
+    from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+    from torchmetrics_dna.images.inputs import Example
 
 ImageLike = Union[str, "os.PathLike[str]", bytes, Image.Image, NDArray[Any], Tensor, Mapping[str, Any]]
 Source = Union[
@@ -76,7 +89,7 @@ KINDS = (
 _FILES = f"a folder, {', '.join(kind.name for kind in KINDS)}"
 
 
-def open_source(source: Source, reading: Reading | None = None) -> Images:
+def open_source(source: Source, reading: Reading | None = None, example: Example | None = None) -> Images:
     """Open a set of images.
 
     Args:
@@ -91,6 +104,8 @@ def open_source(source: Source, reading: Reading | None = None) -> Images:
             and are uint8, or floating point in [0, 1]. Or an iterable of images or batches: a ``DataLoader``, an
             ``IterableDataset``, an iterator, or a function without arguments that is called until it returns None.
         reading: Options for reading them.
+        example: What the network takes instead of images; the set is then a batch of such inputs, a sequence or
+            map-style dataset of single inputs, or an iterable of inputs or batches.
 
     Returns:
         An ``ImageSource``, or an ``ImageStream`` if there is no random access.
@@ -110,6 +125,14 @@ def open_source(source: Source, reading: Reading | None = None) -> Images:
     """
     if isinstance(source, (ImageSource, ImageStream)):
         return source
+    if example is not None:
+        inputs = open_inputs(source, f"{type(source).__name__} of inputs", example)
+        if inputs is None:
+            raise TypeError(
+                "Expected inputs like the example of the network: a batch, list, dataset, DataLoader or iterable, but"
+                f" got {type(source).__name__}; load files, such as by `numpy.load(path, mmap_mode='r')`"
+            )
+        return inputs
     reading = replace(reading or Reading(), progress=None)  # a callback could not be sent along with the images
     if isinstance(source, (str, os.PathLike)):
         label = public(os.fspath(source))
@@ -149,8 +172,7 @@ def _open_object(source: Any, label: str, reading: Reading) -> tuple[Images, Seq
         return open_image(source, label, reading), ()
     if isinstance(source, (np.ndarray, Tensor)):
         return open_array(source, label, reading), ()
-    by_index = hasattr(source, "__getitem__") and hasattr(source, "__len__")
-    if by_index and not isinstance(source, (DataLoader, IterableDataset)):  # which have a length, too
+    if by_index(source):
         images, of_rows = open_sequence(source, label, reading)
         return images, ("column",) if of_rows else ()
     stream = open_iterable(source, label, reading)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import itemgetter, methodcaller
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.extractors.cpu import cut
 from torchmetrics_dna.images import ImageSource, Reading
+from torchmetrics_dna.images.inputs import mapped
 from torchmetrics_dna.images.loader import load_batches
 from torchmetrics_dna.jobs.groups import grouping
 from torchmetrics_dna.jobs.processes import raise_if_peer_failed
@@ -22,7 +24,7 @@ from torchmetrics_dna.statistics import (
     Statistic,
     histogram_statistic,
 )
-from torchmetrics_dna.statistics.folds import FoldedStatistic, bins_of_folds, group_folds, image_notes
+from torchmetrics_dna.statistics.folds import FoldedStatistic, bins_of_folds, group_folds, image_notes, input_notes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -191,7 +193,9 @@ class Job:
         values = self.values(split)
         rows = {name: values.pop(name) for name, statistic in self.statistics.items() if statistic.by_image}
         if self.num_folds is not None:
-            rows |= {"folds": torch.zeros(0, dtype=torch.int64), "thumbnails": torch.zeros(0, dtype=torch.uint8)}
+            rows["folds"] = torch.zeros(0, dtype=torch.int64)
+            if self.extractor.example is None:
+                rows["thumbnails"] = torch.zeros(0, dtype=torch.uint8)
             rows |= {name: torch.cat(batches) for name, batches in split.notes.items()}
         return values, Share(split.num_images, split.unreadable, split.numbers, split.names, rows)
 
@@ -217,8 +221,9 @@ class Job:
         group_of = grouping(whole or images, self.groups) if self.num_folds is not None else None
         by_content = self.folds is None and group_of is None
         num_by_content = self.num_folds if by_content else None
-        take_notes = None if self.num_folds is None else partial(image_notes, num_folds=num_by_content)
         extractor, progress = self.extractor, self.reading.progress
+        notes_of = image_notes if extractor.example is None else input_notes
+        take_notes = None if self.num_folds is None else partial(notes_of, num_folds=num_by_content)
         done, total = 0, count_images(images, splits)
         run = partial(extractor, resized=extractor.input_size is not None)
         most = extractor.images_at_once if extractor.device.type == "cpu" else self.reading.batch_size
@@ -234,12 +239,12 @@ class Job:
             window=size,
             pin_memory=extractor.device.type == "cuda",
         ):
-            pixels = batch.images.to(extractor.device, non_blocking=True)
+            pixels = mapped(methodcaller("to", extractor.device, non_blocking=True), batch.images)
             more = [] if batch.properties is None else [batch.properties.to(extractor.device, non_blocking=True)]
             numbers, left_out = batch.numbers, batch.unreadable
             for part in cut(len(numbers), most):
                 raise_if_peer_failed()
-                inputs = [pixels[part], *(values[part] for values in more)]
+                inputs = [mapped(itemgetter(part), pixels), *(values[part] for values in more)]
                 places, names = numbers[part], batch.names[part]
                 notes = {name: values[part] for name, values in batch.notes.items()}
                 if notes and not by_content:

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from torchmetrics_dna.dna.changes import ChangeDictionary
 from torchmetrics_dna.images import ImageSource
-from torchmetrics_dna.images.base import indexed
+from torchmetrics_dna.images.base import check_pictures, indexed
 from torchmetrics_dna.images.changes import CHANGES, STRENGTHS, change_image
 from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.images.properties import LAYER
@@ -67,6 +67,7 @@ def make_changes(source: Source, feature: Feature | None = None, **options: Any)
     with in_step(arguments.distributed):
         sides = open_sides([source], arguments, [])
         images = indexed(sides.source(0, what), what)
+        check_pictures(images, what)
         if len(images) < _LEAST:
             raise ValueError(f"{what} takes at least {_LEAST} images, but got {len(images)}")
         if LAYER in sides.extractor.neurons:

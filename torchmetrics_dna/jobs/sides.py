@@ -13,6 +13,7 @@ from torchmetrics_dna.dna.evidence import check_confidence
 from torchmetrics_dna.dna.fid_statistics import is_unnamed, named
 from torchmetrics_dna.dna.load import is_dna_path, load_dna
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
+from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images import Reading, open_source
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.changes import ChangeDictionary
     from torchmetrics_dna.dna.distance import Distance, Kind
     from torchmetrics_dna.dna.unions import Plan
-    from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images, Source
+    from torchmetrics_dna.images.inputs import Example
     from torchmetrics_dna.jobs.arguments import Arguments
     from torchmetrics_dna.jobs.groups import Groups
 
@@ -159,6 +160,16 @@ def _groups_of_sides(groups: Groups | tuple[Groups, ...] | None, count: int) -> 
     )
 
 
+def example_of(arguments: Arguments) -> Example | None:
+    """Return what the given extractor takes instead of images; None for images."""
+    return arguments.feature.example if isinstance(arguments.feature, DNAExtractor) else None
+
+
+def open_images(source: Source, arguments: Arguments) -> Images:
+    """Open a set of images, or of what the given extractor takes."""
+    return open_source(source, arguments.reading, example_of(arguments))
+
+
 def open_side(side: Source | DNA, arguments: Arguments) -> Images | DNA:
     """Open one side of a comparison: images, or a DNA restricted to the layers."""
     return _opened([side], arguments)[0]
@@ -172,7 +183,7 @@ def _opened(sides: Sequence[Source | DNA], arguments: Arguments) -> list[Images 
         for side, load in zip(sides, loads, strict=True):
             value = side if load is None else load.result()
             if not isinstance(value, DNA):
-                opened.append(open_source(value, arguments.reading))
+                opened.append(open_images(value, arguments))
             else:
                 opened.append(value if layers is None or is_unnamed(value) else value.select(layers))
     named_dna = next((side for side in opened if isinstance(side, DNA) and not is_unnamed(side)), None)

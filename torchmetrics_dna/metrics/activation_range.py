@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from torchmetrics_dna.images.inputs import Inputs
     from torchmetrics_dna.neurons.ranges import ActivationRanges, FixedMargin
     from torchmetrics_dna.statistics.resolve import Feature
 
@@ -71,7 +72,7 @@ class ActivationRange(ImageMetric):
         super().__init__(statistic.extractor, statistic, (SEEN,), normalize, **kwargs)
 
     @override
-    def update(self, imgs: Tensor) -> None:  # type: ignore[override]  # there is one side
+    def update(self, imgs: Inputs) -> None:  # type: ignore[override]  # there is one side
         """Add images.
 
         Args:

@@ -20,7 +20,8 @@ from torchmetrics.utilities.exceptions import TorchMetricsUserError
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.identity import check_same
 from torchmetrics_dna.extractors.sharing import share_in_collections
-from torchmetrics_dna.images.tensors import check_images, lacks_float64
+from torchmetrics_dna.images.inputs import tensors_of
+from torchmetrics_dna.images.tensors import lacks_float64
 from torchmetrics_dna.metrics.counted_with import CountedWith
 from torchmetrics_dna.statistics.folds import FoldedStatistic
 from torchmetrics_dna.statistics.nonfinite import RefusedImagesError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.extractors import DNAExtractor
+    from torchmetrics_dna.images.inputs import Inputs
     from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.statistics import State, Statistic
 
@@ -75,6 +77,8 @@ class ImageMetric(Metric):
         for name, value in (("reset_real_features", reset_real_features), ("normalize", normalize)):
             if not isinstance(value, bool):
                 raise ValueError(f"Argument `{name}` expected to be a bool")
+        if normalize and extractor.example is not None:
+            raise ValueError("Argument `normalize` is for images, but the extractor's `inputs` are 'any'; leave it out")
         self.normalize, self.reset_real_features, self.reference = normalize, reset_real_features, reference
         self._statistic, self._sides = statistic, tuple(sides)
         for side in sides:
@@ -120,11 +124,12 @@ class ImageMetric(Metric):
         """Return the value, with NaN in place of an error if a side has too few images."""
         return self._value()
 
-    def update(self, imgs: Tensor, real: bool) -> None:
+    def update(self, imgs: Inputs, real: bool) -> None:
         """Add images to one side.
 
         Args:
-            imgs: Shape ``(B, 3, H, W)``, uint8; with ``normalize=True`` floating point in [0, 1].
+            imgs: Shape ``(B, 3, H, W)``, uint8; with ``normalize=True`` floating point in [0, 1]. For an extractor
+                with ``inputs="any"``: what its module takes.
             real: Whether they are real images.
 
         Raises:
@@ -224,7 +229,7 @@ class ImageMetric(Metric):
             raise ValueError("The real side is the given `reference`, so images can only be added with `real=False`")
         return "real" if real else "fake"
 
-    def _check(self, imgs: Tensor) -> None:
+    def _check(self, imgs: Inputs) -> None:
         """Check images, but not their values; values out of range make activations NaN.
 
         Raises:
@@ -240,24 +245,25 @@ class ImageMetric(Metric):
                     f"A CUDA graph can't capture `update` of this {type(self).__name__}, in which the host takes part:"
                     " it keeps rows or folds of images; call `update` outside of the graph"
                 )
-        check_images(imgs, self.normalize, self.extractor.allowed_channels, values=False)
+        self.extractor.check(imgs, self.normalize, values=False)
 
-    def _add(self, side: str, imgs: Tensor, keys: Tensor | None = None) -> None:
+    def _add(self, side: str, imgs: Inputs, keys: Tensor | None = None) -> None:
         """Add images to a side, without a device sync; on the CPU ValueError, and nothing added, if not finite.
 
         Args:
             side: Name of the side.
-            imgs: Shape ``(B, 3, H, W)``.
+            imgs: Images, or other inputs, that were checked.
             keys: The fold or index of each image, shape ``(B,)``, int64, on the CPU, if the statistic takes any.
 
         """
         counted_with = self._counting_with(side)
         parts = self.extractor.in_parts(imgs, wait=False)
-        if lacks_float64(imgs.device):  # the network runs on the device, accumulation on the CPU
+        first = tensors_of(imgs)[0]
+        if lacks_float64(first.device):  # the network runs on the device, accumulation on the CPU
             parts = [{layer: values.to(self.device) for layer, values in part.items()} for part in parts]
         with torch.inference_mode():
             if keys is None:
-                self._statistic.add_(self._state(side), parts, len(imgs))
+                self._statistic.add_(self._state(side), parts, len(first))
             else:
                 self._statistic.add_keyed_(self._state(side), parts, keys)
             self._set_counted_with(side, counted_with)

@@ -19,6 +19,7 @@ from torchmetrics_dna.dna.explanation import Explanation, explain
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.dna.result import Result
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, NUM_FOLDS
+from torchmetrics_dna.images.inputs import count_of
 from torchmetrics_dna.metrics.base import ImageMetric, Value, digest_of
 from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.statistics.folds import FoldedStatistic, content_folds, group_folds
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.functional.permutation import PermutationTest
+    from torchmetrics_dna.images.inputs import Inputs
     from torchmetrics_dna.statistics import DNAStatistic
     from torchmetrics_dna.statistics.resolve import Resolved
 
@@ -96,11 +98,12 @@ class DNAMetric(ImageMetric, Generic[_D]):
         }
 
     @override
-    def update(self, imgs: Tensor, real: bool, groups: Sequence[Hashable] | None = None) -> None:
+    def update(self, imgs: Inputs, real: bool, groups: Sequence[Hashable] | None = None) -> None:
         """Add images to one side.
 
         Args:
-            imgs: Shape ``(B, 3, H, W)``, uint8; with ``normalize=True`` floating point in [0, 1].
+            imgs: Shape ``(B, 3, H, W)``, uint8; with ``normalize=True`` floating point in [0, 1]. For an extractor
+                with ``inputs="any"``: what its module takes.
             real: Whether they are real images.
             groups: Group of each image, such as the name of its clip; images of one group share a fold. By default
                 images of equal pixels do. With ``pairs``, the pair of each image.
@@ -265,7 +268,7 @@ def in_folds(
     return statistic if num_folds is None else FoldedStatistic(statistic, of_fold, num_folds)
 
 
-def _folds(statistic: DNAStatistic[Any], imgs: Tensor, groups: Sequence[Hashable] | None) -> Tensor | None:
+def _folds(statistic: DNAStatistic[Any], imgs: Inputs, groups: Sequence[Hashable] | None) -> Tensor | None:
     """Return the fold of each image, shape ``(B,)``, on the CPU; None without folds."""
     if not isinstance(statistic, FoldedStatistic):
         if groups is not None:
@@ -273,7 +276,7 @@ def _folds(statistic: DNAStatistic[Any], imgs: Tensor, groups: Sequence[Hashable
         return None
     if groups is None:
         # folds need a device sync: before the network runs, so that the sync does not wait for it
-        return content_folds(imgs, statistic.num_folds)
-    if len(groups) != len(imgs):
-        raise ValueError(f"Argument `groups` expected to have {len(imgs)} names, but got {len(groups)}")
+        return content_folds(imgs, statistic.num_folds, of_images=statistic.extractor.example is None)
+    if len(groups) != count_of(imgs):
+        raise ValueError(f"Argument `groups` expected to have {count_of(imgs)} names, but got {len(groups)}")
     return group_folds(groups, statistic.num_folds)

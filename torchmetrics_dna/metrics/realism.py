@@ -11,6 +11,7 @@ from typing_extensions import override
 from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
+from torchmetrics_dna.images.inputs import count_of
 from torchmetrics_dna.metrics.base import SEEN, ImageMetric, digest_of
 from torchmetrics_dna.statistics.outliers import OutlierScorer
 from torchmetrics_dna.statistics.realism import RealismStatistic
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
+    from torchmetrics_dna.images.inputs import Inputs
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.resolve import Feature
     from torchmetrics_dna.statistics.scores import ImageScorer
@@ -153,7 +155,7 @@ class DNARealism(ImageMetric):
 
     @override
     def update(  # type: ignore[override]  # there is one side
-        self, imgs: Tensor, indices: Tensor | Sequence[int] | None = None
+        self, imgs: Inputs, indices: Tensor | Sequence[int] | None = None
     ) -> None:
         """Score images.
 
@@ -167,10 +169,11 @@ class DNARealism(ImageMetric):
 
         """
         self._check(imgs)
-        no_indices = torch.full((len(imgs),), -1)
-        self._add(SEEN, imgs, no_indices if indices is None else check_indices(indices, len(imgs)))
+        count = count_of(imgs)
+        no_indices = torch.full((count,), -1)
+        self._add(SEEN, imgs, no_indices if indices is None else check_indices(indices, count))
 
-    def map(self, imgs: Tensor) -> dict[str, Tensor]:
+    def map(self, imgs: Inputs) -> dict[str, Tensor]:
         """Compute where images are off: how much each position of each layer adds to their scores.
 
         The means of the layers' maps over positions add up to the score, or to its square for outlier scores. A layer

@@ -26,6 +26,7 @@ from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images import ImageSource
 from torchmetrics_dna.images.base import left_out_in_words
 from torchmetrics_dna.images.duplicates import digest_of
+from torchmetrics_dna.images.inputs import tensors_of
 from torchmetrics_dna.images.objects import is_output
 from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.images.sources import check_used
@@ -276,7 +277,7 @@ def _described(dna: DNA) -> tuple[int, str]:
 
 
 def _pixels_of(images: ImageSource) -> str:
-    """Return a digest of the pixels of up to 64 evenly spaced images."""
+    """Return a digest of the pixels of up to 64 evenly spaced images, or of other inputs."""
     sha = hashlib.sha256()
     for i in range(0, len(images), -(-len(images) // 64)):
         try:
@@ -284,5 +285,7 @@ def _pixels_of(images: ImageSource) -> str:
         except Exception as err:  # broken files make Pillow raise all kinds of things
             sha.update(type(err).__name__.encode())
             continue
-        sha.update(digest_of(as_bytes(image)))
+        arrays = [as_bytes(image)] if images.example is None else [each.cpu().numpy() for each in tensors_of(image)]
+        for array in arrays:
+            sha.update(digest_of(array))
     return f"{_PIXELS}{sha.hexdigest()[:16]}"

@@ -209,6 +209,8 @@ def look(sides: Sides, comparison: Comparison, num_images: int = NUM_IMAGES) -> 
     settings = {side.upper(): f"images, {images[side].source.label}" if side in images else "a DNA" for side in opened}
     if not images:
         return Pictures(settings)
+    if sides.extractor.example is not None:
+        return Pictures(settings | {"pictures": "none, since the inputs of the network are no images"})
     is_turned = any(of_side.source.exif_orientation for of_side in images.values())
     settings["turned by their EXIF tag"] = "yes" if is_turned else "no"
     arguments = sides.arguments

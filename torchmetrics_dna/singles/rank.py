@@ -17,13 +17,13 @@ from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.files.container import is_container
 from torchmetrics_dna.functional.outliers import layers_for_outliers, left_out_distances, outlier_distance
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
-from torchmetrics_dna.images import ImageSource, ImageStream, open_source
+from torchmetrics_dna.images import ImageSource, ImageStream
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.features import Distances, SpatialMeans, contrasted
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.processes import in_step
-from torchmetrics_dna.jobs.sides import Sides, open_side, open_sides
+from torchmetrics_dna.jobs.sides import Sides, open_images, open_side, open_sides
 from torchmetrics_dna.singles.nearest import check_index, find_nearest
 from torchmetrics_dna.singles.ranking import WORST_FIRST, Ranking, Score
 from torchmetrics_dna.statistics.outliers import LocalMomentStatistic, LocalScorer, OutlierScorer, local_layer
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torchmetrics_dna.dna.distance import Kind
-    from torchmetrics_dna.images import Images, Reading, Source
+    from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.statistics.resolve import Feature
     from torchmetrics_dna.statistics.rows import ImageRows
     from torchmetrics_dna.statistics.scores import ImageScorer
@@ -92,7 +92,7 @@ def rank(
     """
     arguments = Arguments(feature, num_folds=None, **options)
     with in_step(arguments.distributed):
-        source = open_source(images, arguments.reading)
+        source = open_images(images, arguments)
         side = open_side(reference, arguments)
         names_of_emd = "num_bins", "ranges", "neuron_weights"
         of_emd = {"contrast": contrast, **{name: getattr(arguments, name) for name in names_of_emd}}
@@ -105,7 +105,7 @@ def rank(
         opened = [source, _of_kind(side, of_kind, "reference")]
         if score == "contrast" and not pools:
             opened.append(_of_kind(open_side(cast("Source | DNA", contrast), arguments), of_kind, "contrast"))
-        index = _open_nearest(nearest, reference, opened[1], arguments.reading)
+        index = _open_nearest(nearest, reference, opened[1], arguments)
         others = [] if index is None or isinstance(index, Features) else [index]
         sides = open_sides([*opened, *others], replace(arguments, num_folds=NUM_FOLDS if pools else None), [kind])
         if isinstance(index, Features):
@@ -136,7 +136,7 @@ def _of_kind(side: Images | DNA, kind: type[DNA], name: str) -> Images | DNA:
 
 
 def _open_nearest(
-    nearest: Source | Features | None, reference: Any, side: Images | DNA, reading: Reading | None
+    nearest: Source | Features | None, reference: Any, side: Images | DNA, arguments: Arguments
 ) -> Images | Features | None:
     """Open the images or features of the index; return the reference's own source if they are the same images."""
     if nearest is None or isinstance(nearest, Features):
@@ -145,7 +145,7 @@ def _open_nearest(
         return Features.load(nearest)
     paths = isinstance(nearest, (str, os.PathLike)) and isinstance(reference, (str, os.PathLike))
     same = os.path.realpath(nearest) == os.path.realpath(reference) if paths else nearest is reference  # type: ignore[arg-type]
-    return side if same and not isinstance(side, DNA) else open_source(nearest, reading)
+    return side if same and not isinstance(side, DNA) else open_images(nearest, arguments)
 
 
 def _is_index(path: str | os.PathLike[str]) -> bool:
@@ -229,7 +229,7 @@ class _Run:
         scorer = self._places(reference)
         if scorer is None:
             raise ValueError(
-                "The score 'local' takes a layer with a grid of positions, but there is none among"
+                "The score 'local' takes images and a layer with a grid of positions, but there is none among"
                 f" {', '.join(self.extractor.neurons)}"
             )
         # the extreme places of the reference are part of its covariance, so its own scores would be too low to compare

@@ -16,6 +16,7 @@ from torchmetrics_dna.files.visible import images_in_words, number, shortened, v
 from torchmetrics_dna.functional.heat import SIDE
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import ImageSource, Reading, open_source
+from torchmetrics_dna.images.base import check_pictures
 from torchmetrics_dna.images.cells import central_square
 from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.jobs.features import Heat
@@ -168,6 +169,7 @@ class Ranking(Saved):
     def _images_and_mapper(self) -> tuple[Images, ImageScorer]:
         if self.images is None or self.mapper is None:
             raise ValueError("A ranking that was loaded has no images to show; rank them again")
+        check_pictures(self.images, "A ranking")
         return self.images, self.mapper
 
     def to_dict(self) -> dict[str, Any]:

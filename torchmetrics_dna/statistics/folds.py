@@ -15,6 +15,7 @@ from torchmetrics_dna.binning.histogram import finite_layers
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS
 from torchmetrics_dna.images.duplicates import thumbnail
+from torchmetrics_dna.images.inputs import mapped, tensors_of
 from torchmetrics_dna.statistics import DNAStatistic, Field
 
 if TYPE_CHECKING:
@@ -124,6 +125,13 @@ def check_num_folds(num_folds: int) -> None:
         )
 
 
+def input_notes(inputs: Any, num_folds: int | None) -> dict[str, Tensor]:
+    """Return the ``"folds"`` by content, if any, of one input that is no image, without the batch axis."""
+    if num_folds is None:
+        return {}
+    return {"folds": content_folds(mapped(lambda tensor: tensor[None], inputs), num_folds, of_images=False)[0]}
+
+
 def image_notes(image: RGBImage, num_folds: int | None) -> dict[str, Tensor]:
     """Return the ``"thumbnails"`` of an image ``(H, W, 3)``, not resized, and its ``"folds"`` by content, if any."""
     notes = {"thumbnails": thumbnail(image)}
@@ -147,17 +155,37 @@ def _step(size: int) -> int:
     return max(1, math.isqrt(size // _PIXELS))
 
 
-def content_folds(imgs: Tensor, num_folds: int) -> Tensor:
+def content_folds(imgs: Any, num_folds: int, of_images: bool = True) -> Tensor:
     """Return the fold of each image by a hash of its pixels, shape ``(B,)``, independent of batch, order and process.
 
     Metrics and :func:`compare` share this function, so that an image has the same fold in both. Images are the original
-    ones, not resized, ``(B, 3, H, W)``, uint8, or floating point in [0, 1].
+    ones, not resized, ``(B, 3, H, W)``, uint8, or floating point in [0, 1]. Of other inputs, the bits are hashed.
     """
-    step = _step(imgs[0].numel()) if len(imgs) else 1
-    imgs = imgs[..., ::step, ::step]
-    pixels = imgs if imgs.dtype == torch.uint8 else imgs.float().mul(255).round()
-    factors = torch.arange(1, pixels[0].numel() + 1, device=imgs.device) * 48_271 % _PRIME if len(imgs) else pixels
+    tensors = tensors_of(imgs)
+    if not len(tensors[0]):
+        return torch.zeros(0, dtype=torch.int64)
+    mixed: Any = 0
+    for tensor in tensors:
+        mixed = (mixed * 16_807 + _hashed(_pixels(tensor) if of_images else _bits(tensor))) % _PRIME
+    folds: Tensor = (mixed // 1_000 % num_folds).cpu()
+    return folds
+
+
+def _hashed(values: Tensor) -> Tensor:
+    factors = torch.arange(1, values[0].numel() + 1, device=values.device) * 48_271 % _PRIME
     # one image at a time, since int64 takes eight times the memory of uint8
-    sums = [(image.flatten().long() * factors).sum() % _PRIME for image in pixels]
-    mixed = torch.stack(sums) * 69_621 % _PRIME if sums else torch.zeros(0, dtype=torch.int64)
-    return (mixed // 1_000 % num_folds).cpu()
+    sums = [(image.flatten().long() * factors).sum() % _PRIME for image in values]
+    return torch.stack(sums) * 69_621 % _PRIME
+
+
+def _pixels(imgs: Tensor) -> Tensor:
+    step = _step(imgs[0].numel())
+    imgs = imgs[..., ::step, ::step]
+    return imgs if imgs.dtype == torch.uint8 else imgs.float().mul(255).round()
+
+
+def _bits(values: Tensor) -> Tensor:
+    """Return some bytes of each row; fewer of many."""
+    rows = values.detach().reshape(len(values), -1)
+    rows = rows[:, :: 1 + rows.shape[1] // _PIXELS].contiguous()
+    return rows.view(torch.uint8)

@@ -137,6 +137,8 @@ class LocalScorer(ImageScorer):
 
 def local_layer(extractor: DNAExtractor) -> str | None:
     """Return the layer of up to 512 neurons whose positions are nearest to 8 pixels apart; None if none has a grid."""
+    if extractor.example is not None:
+        return None
     size = extractor.input_size or _SIZE
     image = torch.zeros(1, extractor.allowed_channels[0], *size, dtype=torch.uint8, device=extractor.device)
     heights = {

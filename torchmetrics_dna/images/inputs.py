@@ -1,0 +1,245 @@
+"""Inputs that are no images: tensors, or tuples and dicts of tensors, batch first, of the kind of an example."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Inputs = Tensor | tuple[Any, ...] | dict[str, Any]  # images, too
+
+
+def mapped(function: Callable[[Tensor], Tensor], inputs: Any) -> Any:
+    """Apply a function to all tensors of inputs.
+
+    Example:
+        >>> mapped(len, {"x": torch.zeros(2, 3), "more": (torch.zeros(2),)})
+        {'x': 2, 'more': (2,)}
+
+    """
+    if isinstance(inputs, Tensor):
+        return function(inputs)
+    if isinstance(inputs, Mapping):
+        return {name: mapped(function, part) for name, part in inputs.items()}
+    return tuple(mapped(function, part) for part in inputs)
+
+
+def joined(join: Callable[[list[Tensor]], Tensor], several: Sequence[Any]) -> Any:
+    """Join corresponding tensors of several inputs, such as by ``torch.stack``."""
+    first = several[0]
+    if isinstance(first, Tensor):
+        return join(list(several))
+    if isinstance(first, Mapping):
+        return {name: joined(join, [inputs[name] for inputs in several]) for name in first}
+    return tuple(joined(join, parts) for parts in zip(*several, strict=True))
+
+
+def tensors_of(inputs: Any) -> list[Tensor]:
+    """Return all tensors of inputs, in order."""
+    if isinstance(inputs, Tensor):
+        return [inputs]
+    parts = inputs.values() if isinstance(inputs, Mapping) else inputs
+    return [tensor for part in parts for tensor in tensors_of(part)]
+
+
+def count_of(inputs: Any) -> int:
+    """Return the number of inputs in a batch."""
+    return len(tensors_of(inputs)[0])
+
+
+def called(module: Callable[..., Any], inputs: Any) -> Any:
+    """Call a module on its inputs: a tuple are its positional arguments, a dict its keyword arguments."""
+    if isinstance(inputs, Mapping):
+        return module(**inputs)
+    return module(*inputs) if isinstance(inputs, tuple) else module(inputs)
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """Structure, numbers of axes and dtypes of inputs; shapes are free.
+
+    Args:
+        like: One input as a batch, whose tensors are on the meta device.
+
+    """
+
+    like: Any
+
+    @classmethod
+    def of(cls, example: Any) -> Example:
+        """Return those of a batch.
+
+        Raises:
+            TypeError: If it is no tensor, nor a tuple or dict of tensors.
+            ValueError: If it has no inputs, or parts of several lengths.
+
+        """
+        _check_tensors(example, "example")
+        _check_lengths(example, "example")
+        return cls(mapped(lambda tensor: tensor[:1].to("meta"), example))
+
+    @property
+    def dtypes(self) -> str:
+        """Dtypes in words.
+
+        Example:
+            >>> Example.of((torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64))).dtypes
+            'float32, int64'
+
+        """
+        return ", ".join(_name(tensor.dtype) for tensor in tensors_of(self.like))
+
+    def has_names_of(self, inputs: Mapping[Any, Any]) -> bool:
+        """True if the inputs are a dict with the names of the example, rather than several sets by name."""
+        return isinstance(self.like, Mapping) and self.like.keys() <= inputs.keys()
+
+    def check(self, inputs: Any) -> None:
+        """Check a batch, but not its values.
+
+        Raises:
+            TypeError: If it has another structure than the example.
+            ValueError: If it has another number of axes or dtype, parts of several lengths, or no inputs.
+
+        """
+        _check_like(inputs, self.like, _ARGUMENT)
+        _check_lengths(inputs, "imgs")
+
+    def batch(self, source: Any) -> Any:
+        """Return a set that is one batch, as tensors; None if it is none. Errors as of :meth:`check`."""
+        kinds: tuple[type, ...] = (Tensor, np.ndarray)
+        if not isinstance(self.like, Tensor):
+            kinds = (Mapping,) if isinstance(self.like, Mapping) else (tuple,)
+        if not isinstance(source, kinds):
+            return None
+        batch = _taken(source, self.like, _ARGUMENT)
+        self.check(batch)
+        return batch
+
+    def singles(self, item: Any) -> Iterator[Any]:
+        """Yield the inputs of an item of a data set, without the batch axis: itself, or those of a batch.
+
+        Arrays become tensors. What follows the inputs in a tuple, such as a label, and further names of a dict are left
+        out.
+
+        Raises:
+            TypeError: If it has another structure than the example.
+            ValueError: If it has another number of axes or dtype, or parts of several lengths.
+
+        """
+        inputs = _taken(item, self.like, _ITEM)
+        if tensors_of(inputs)[0].ndim == tensors_of(self.like)[0].ndim:
+            _check_like(inputs, self.like, _ITEM)
+            _check_lengths(inputs, "imgs")
+            for i in range(count_of(inputs)):
+                yield mapped(itemgetter(i), inputs)
+        else:
+            _check_like(inputs, mapped(itemgetter(0), self.like), _ITEM)
+            yield inputs
+
+    def single(self, item: Any) -> Any:
+        """Return the only input of an item, see :meth:`singles`; ValueError for a batch of more."""
+        first, *others = self.singles(item)
+        if others:
+            raise ValueError(f"expected one input, but got a batch of {1 + len(others)}; give a list of single inputs")
+        return first
+
+
+_ARGUMENT, _ITEM = "Argument `imgs{}`", "it{}"  # subjects of messages
+
+
+def _check_tensors(inputs: Any, name: str) -> None:
+    if isinstance(inputs, Tensor):
+        if not inputs.ndim:
+            raise ValueError(f"Argument `{name}` expected to be batch first, but got a number; give `{name}[None]`")
+        return
+    parts = _parts(inputs)
+    if not parts:
+        raise TypeError(
+            f"Argument `{name}` expected to be a tensor, or a tuple or dict of tensors, but got {_in_words(inputs)}"
+        )
+    for key, part in parts.items():
+        _check_tensors(part, f"{name}[{key!r}]")
+
+
+def _check_lengths(inputs: Any, name: str) -> None:
+    shapes = [tuple(tensor.shape) for tensor in tensors_of(inputs)]
+    listed = ", ".join(map(str, shapes))
+    if len({shape[0] for shape in shapes}) > 1:
+        raise ValueError(f"Argument `{name}` expected to have parts of one length, but got shapes {listed}")
+    if any(0 in shape for shape in shapes):
+        raise ValueError(f"Argument `{name}` expected to hold inputs, but got shape {listed}")
+
+
+def _check_like(inputs: Any, like: Any, subject: str, path: str = "") -> None:
+    """Check the structure, numbers of axes and dtypes."""
+    what = f"{subject.format(path)} expected to"
+    if isinstance(like, Tensor) and isinstance(inputs, Tensor):
+        if inputs.ndim != like.ndim:
+            batch = ", batch first" if subject == _ARGUMENT else ""
+            remedy = f"; give `imgs{path}[None]`" if batch and inputs.ndim == like.ndim - 1 else ""
+            raise ValueError(
+                f"{what} have {like.ndim} axes{batch}, as in the example, but got shape {tuple(inputs.shape)}{remedy}"
+            )
+        if inputs.dtype != like.dtype:
+            raise ValueError(
+                f"{what} be {_name(like.dtype)}, as in the example, but got {_name(inputs.dtype)}; give"
+                f" `imgs{path}.to({like.dtype})`, or an example of that type"
+            )
+        return
+    parts, theirs = _parts(like), _parts(inputs)
+    if parts is None or theirs is None or parts.keys() != theirs.keys():
+        raise TypeError(f"{what} be {_in_words(like)}, as in the example, but got {_in_words(inputs)}")
+    for key, part in parts.items():
+        _check_like(theirs[key], part, subject, f"{path}[{key!r}]")
+
+
+def _taken(item: Any, like: Any, subject: str, path: str = "") -> Any:
+    """Take what the example has from an item, as tensors."""
+    is_row = isinstance(item, (tuple, list)) and len(item)
+    if isinstance(like, Tensor):
+        if is_row and not isinstance(item[0], (int, float, list)):
+            item = item[0]  # labels come after it
+        if isinstance(item, (Tensor, np.ndarray, np.generic, int, float, list)):
+            return _tensor(item)
+    elif isinstance(like, Mapping):
+        item = item[0] if is_row else item
+        if isinstance(item, Mapping) and like.keys() <= item.keys():
+            return {key: _taken(item[key], part, subject, f"{path}[{key!r}]") for key, part in like.items()}
+    elif is_row:
+        item = item[0] if isinstance(item[0], (tuple, list)) and len(item[0]) == len(like) else item
+        if len(item) >= len(like):
+            return tuple(_taken(item[i], part, subject, f"{path}[{i}]") for i, part in enumerate(like))
+    raise TypeError(
+        f"{subject.format(path)} expected to be {_in_words(like)}, as in the example, but got {_in_words(item)}"
+    )
+
+
+def _tensor(value: Any) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nor does anything write to it
+        return torch.as_tensor(value).detach()
+
+
+def _parts(inputs: Any) -> dict[Any, Any] | None:
+    """Return the parts of a dict or tuple by name or place; None for others."""
+    if isinstance(inputs, Mapping):
+        return dict(inputs)
+    return dict(enumerate(inputs)) if isinstance(inputs, tuple) else None
+
+
+def _in_words(inputs: Any) -> str:
+    if isinstance(inputs, Mapping):
+        return f"a dict with {', '.join(map(repr, inputs)) or 'nothing'}"
+    if isinstance(inputs, (tuple, list)):
+        return f"a {type(inputs).__name__} of {len(inputs)}"
+    return f"a {type(inputs).__name__}"
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
