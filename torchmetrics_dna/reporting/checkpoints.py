@@ -102,7 +102,7 @@ class Checkpoints:
         if arguments.num_folds is not None:
             check_num_folds(arguments.num_folds)
         self._distributed = arguments.distributed and world_size() > 1
-        self._arguments = Arguments(reading=arguments.reading)  # to open the images of checkpoints
+        self._arguments = Arguments(feature, reading=arguments.reading)  # to open the images of checkpoints
         self._comparisons: dict[int, Comparison] = {}
         self._lock: FileLock | None = None
         self._is_replaced = False
