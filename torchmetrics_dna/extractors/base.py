@@ -171,6 +171,11 @@ class DNAExtractor(Shareable):
         return self._runner.device
 
     @property
+    def image_channels(self) -> int:
+        """Number of channels that images are decoded to: that of the network's input."""
+        return self._channels
+
+    @property
     def is_named(self) -> bool:
         """True if the network was made by name, so that no code of the user's changes its weights."""
         return self._runner.is_named

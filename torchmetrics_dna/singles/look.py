@@ -178,7 +178,8 @@ def look(sides: Sides, comparison: Comparison, num_images: int = NUM_IMAGES) -> 
     the others that excite it least, by their smallest (ties: by their largest).
 
     Args:
-        sides: The two sides, from :func:`~torchmetrics_dna.jobs.sides.open_sides`. A DNA has no images to show.
+        sides: The two sides, from :func:`~torchmetrics_dna.jobs.sides.open_sides`. A DNA has no images to show, nor
+            have images that are neither grey nor RGB.
         comparison: Their comparison by dna-emd, from :func:`~torchmetrics_dna.comparisons.compare.compare_sides`.
         num_images: Number of images to sample from each side, with a fixed seed.
 
@@ -207,6 +208,9 @@ def look(sides: Sides, comparison: Comparison, num_images: int = NUM_IMAGES) -> 
         side: _Images(indexed(source, "A report")) for side, source in opened.items() if not isinstance(source, DNA)
     }
     settings = {side.upper(): f"images, {images[side].source.label}" if side in images else "a DNA" for side in opened}
+    if images and sides.extractor.image_channels not in (1, 3):
+        settings["pictures"] = f"none, since images have {sides.extractor.image_channels} channels"
+        images = {}
     if not images:
         return Pictures(settings)
     is_turned = any(of_side.source.exif_orientation for of_side in images.values())

@@ -226,10 +226,14 @@ class Ranking(Saved):
             The matplotlib figure. If the reference is images, evenly spaced examples are read for it.
 
         Raises:
-            ValueError: If the ranking was loaded.
+            ValueError: If the ranking was loaded, or images are neither grey nor RGB.
 
         """
         images, mapper = self._images_and_mapper()
+        if (channels := mapper.extractor.image_channels) not in (1, 3):
+            raise ValueError(
+                f"A contact sheet shows grey or RGB images, but these have {channels} channels; see `rows`"
+            )
         count = len(self.scores)
         columns = min(columns, count)
         last = count - columns

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
     from torchmetrics_dna.binning.layouts import Parts
-    from torchmetrics_dna.images.pixels import RGBImage
+    from torchmetrics_dna.images.pixels import Pixels
     from torchmetrics_dna.statistics import State
 
 _MOST_BINS = 100  # of a fold's histograms: enough for tests, and twenty folds take only twice the memory of the total
@@ -124,9 +124,12 @@ def check_num_folds(num_folds: int) -> None:
         )
 
 
-def image_notes(image: RGBImage, num_folds: int | None) -> dict[str, Tensor]:
-    """Return the ``"thumbnails"`` of an image ``(H, W, 3)``, not resized, and its ``"folds"`` by content, if any."""
-    notes = {"thumbnails": thumbnail(image)}
+def image_notes(image: Pixels, num_folds: int | None) -> dict[str, Tensor]:
+    """Return notes on an image ``(H, W, C)``, not resized.
+
+    They are its ``"thumbnails"`` if it is grey or RGB, and its ``"folds"`` by content if these are so many.
+    """
+    notes = {"thumbnails": thumbnail(image)} if image.shape[2] in (1, 3) else {}
     if num_folds is not None:
         step = _step(image.size)
         pixels = image[::step, ::step].transpose(2, 0, 1).copy()  # contiguous
@@ -151,13 +154,19 @@ def content_folds(imgs: Tensor, num_folds: int) -> Tensor:
     """Return the fold of each image by a hash of its pixels, shape ``(B,)``, independent of batch, order and process.
 
     Metrics and :func:`compare` share this function, so that an image has the same fold in both. Images are the original
-    ones, not resized, ``(B, 3, H, W)``, uint8, or floating point in [0, 1].
+    ones, not resized, ``(B, C, H, W)``, uint8, or floating point in [0, 1].
     """
     step = _step(imgs[0].numel()) if len(imgs) else 1
     imgs = imgs[..., ::step, ::step]
     pixels = imgs if imgs.dtype == torch.uint8 else imgs.float().mul(255).round()
     factors = torch.arange(1, pixels[0].numel() + 1, device=imgs.device) * 48_271 % _PRIME if len(imgs) else pixels
+    parts = [pixels]
+    if imgs.dtype in (torch.float32, torch.float64):  # images of 16 bits may differ by less than a level of 8
+        parts.append((imgs * 65535).round() - 257 * pixels)
     # one image at a time, since int64 takes eight times the memory of uint8
-    sums = [(image.flatten().long() * factors).sum() % _PRIME for image in pixels]
+    sums = [
+        torch.stack([(part[i].flatten().long() * factors).sum() for part in parts]).sum() % _PRIME
+        for i in range(len(imgs))
+    ]
     mixed = torch.stack(sums) * 69_621 % _PRIME if sums else torch.zeros(0, dtype=torch.int64)
     return (mixed // 1_000 % num_folds).cpu()
