@@ -191,8 +191,8 @@ def test_comparisons_rankings_windows_and_checkpoints(kind: str, tmp_path: Path)
     metric.update(fake, real=False)
     assert comparison["dna-emd"].value == pytest.approx(metric.compute().item())
     assert comparison.explain().differs
-    assert [notice for notice in comparison.notices if "no images" in notice] == [
-        "The inputs are no images, so nearly equal ones, properties and pictures are left out"
+    assert [notice for notice in comparison.notices if "neither" in notice] == [
+        "The inputs are neither grey nor RGB images, so nearly equal ones, properties and pictures are left out"
     ]
     assert compare(real, {"model": fake, "again": real}, taken).best == "again"
     ranking = rank(fake, real, taken)
@@ -202,7 +202,7 @@ def test_comparisons_rankings_windows_and_checkpoints(kind: str, tmp_path: Path)
     realism = DNARealism(taken, reference=make_dna(real, taken, kind="layer-gaussian"))
     realism.update(fake)
     assert realism.compute().tolist() == pytest.approx(oracle.tolist(), rel=1e-6)
-    with pytest.raises(ValueError, match="shows images, but the inputs of this network are none"):
+    with pytest.raises(ValueError, match="A contact sheet takes .* inputs of the network are no images"):
         ranking.plot()
     stream = (some(real, slice(i, i + 5)) for i in range(0, 40, 5))
     assert len(list(monitor(stream, real, taken, window=10, learn=2))) == 4

@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from torchmetrics_dna import ActivationRange, DNAExtractor
 from torchmetrics_dna.images import open_source
-from torchmetrics_dna.images.pixels import to_rgb
+from torchmetrics_dna.images.pixels import decode_image
 from torchmetrics_dna.images.resize import resize_image
 
 DEBIAN = ("tuxpaint-stamps-default", "openclipart-png", "mate-backgrounds", "plasma-workspace-wallpapers")
@@ -106,7 +106,7 @@ class Pictures(Dataset[torch.Tensor]):
             with Image.open(self.paths[index]) as file:
                 if file.width * file.height > LARGEST or file.mode.startswith("I"):
                     return nothing
-                whole = Image.fromarray(to_rgb(file))
+                whole = Image.fromarray(decode_image(file).pixels)
                 alpha = file.convert("RGBA") if "A" in file.getbands() or "transparency" in file.info else None
         except OSError:  # Pillow can't read it
             return nothing

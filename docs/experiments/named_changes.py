@@ -62,7 +62,7 @@ def measure(pictures: list[NDArray[np.uint8]], extractor: DNAExtractor) -> Measu
     changed = ChangedImages(open_source(pictures))
     means, properties = [], []
     for first in range(0, len(changed), 1 + len(STEPS)):
-        some = [changed.decode(first + i) for i in range(1 + len(STEPS))]
+        some = [changed[first + i] for i in range(1 + len(STEPS))]
         properties.append(torch.cat([image_properties(torch.tensor(one.transpose(2, 0, 1)[None])) for one in some]))
         resized = torch.from_numpy(np.stack([resize_image(one, (224, 224)) for one in some]))
         found = [torch.cat([spatial_means([v]) for v in extractor(part).values()]) for part in resized.split(37)]

@@ -484,6 +484,8 @@ def test_folds_are_about_equal_and_of_pixels_alone() -> None:
     assert folds.bincount(minlength=10).min() > 30
     assert torch.equal(content_folds(images.flip(0), 10).flip(0), folds)
     assert torch.equal(content_folds(images.float() / 255, 10), folds)
+    deep = (20_000 + images.float() / 4) / 65535  # of 16 bits, all alike in 8
+    assert content_folds(deep, 10).unique().numel() > 1
     assert content_folds(images[:0], 10).shape == (0,)
     flat = torch.arange(200, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 8, 8)
     assert content_folds(flat, 10).bincount(minlength=10).min() > 5

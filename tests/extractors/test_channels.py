@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from torchmetrics_dna import DNAEMD, DNAExtractor, DNARealism, compare, make_dna
+from torchmetrics_dna import DNAEMD, DNAExtractor, DNARealism, compare
 from torchmetrics_dna.demo import photographs
 
 GREY = torch.from_numpy(photographs(8)[0]).permute(2, 0, 1)[:1].unfold(2, 64, 16).permute(2, 0, 1, 3)[:6].contiguous()
@@ -46,8 +46,8 @@ def test_own_networks_get_what_they_take(channels: int, size: int | None) -> Non
     metric.update(images, real=False)
     assert metric.compute() == 0
     assert extractor.preparation["channels"] == channels
-    with pytest.raises(ValueError, match=rf"\(B, {channels}, H, W\), but got \(3, 3, 8, 8\)"):
-        make_dna(torch.rand(3, 3, 8, 8), extractor, ranges="auto")
+    with pytest.raises(ValueError, match=rf"\(B, {channels}, H, W\), but got \(3, 7, 8, 8\)"):
+        metric.update(torch.rand(3, 7, 8, 8), real=True)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import pytest
 from kinds import FILES, PIXELS
 
 from torchmetrics_dna.images import ImageSource, open_source
-from torchmetrics_dna.images.pixels import to_rgb
+from torchmetrics_dna.images.pixels import decode_image
 
 PNG = list(FILES.values())
 suffixes = pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".zip"])
@@ -60,7 +60,7 @@ def read(path: Path) -> dict[str, np.ndarray | str]:
     images: dict[str, np.ndarray | str] = {}
     for name, content in contents.items():
         try:
-            images[name.removeprefix(f"{path}/")] = to_rgb(content())
+            images[name.removeprefix(f"{path}/")] = decode_image(content()).pixels
         except ValueError as err:
             images[name.removeprefix(f"{path}/")] = str(err)
     return images

@@ -17,7 +17,7 @@ from hub_server import serving
 from kinds import FILES, PIXELS
 
 from torchmetrics_dna.images import Reading, open_source
-from torchmetrics_dna.images.pixels import to_rgb
+from torchmetrics_dna.images.pixels import decode_image
 
 PNG = next(iter(FILES.values()))
 
@@ -111,7 +111,7 @@ def test_paths_and_addresses_in_parquet_are_not_read_unless_asked_for(wrapped: b
                 open_source(parquet(tmp_path / "y.parquet", [place]))
             assert not requests
             (entry,) = open_source(tmp_path / "y.parquet", Reading(column="image"))
-            assert np.array_equal(to_rgb(entry.image), PIXELS[0])
+            assert np.array_equal(decode_image(entry.image).pixels, PIXELS[0])
             requests.clear()
 
 

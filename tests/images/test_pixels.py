@@ -19,6 +19,7 @@ import torch
 from address_space import at_most
 from PIL import Image
 
+from torchmetrics_dna import make_dna
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.images.pixels import opened
 from torchmetrics_dna.images.tensors import check_images
@@ -29,7 +30,7 @@ BYTES = RNG.integers(0, 256, (9, 7, 3), np.uint8)
 DEEP = RNG.integers(0, 65536, (9, 7, 3), np.uint16)
 
 
-FOURTH = "a fourth channel that is no alpha; for a network of 3 channels save those three"
+FOURTH = "a fourth channel that is no alpha; save it without, or give a DNAExtractor .* with `channels=4`"
 
 
 def saved(path: Path, pixels: np.ndarray, **options: object) -> Path:
@@ -265,7 +266,16 @@ GREYS, COLOURS = np.zeros((8, 28, 28), np.uint8), np.zeros((8, 28, 28, 3), np.ui
         (torch.from_numpy(COLOURS[0]), "shape (28, 28, 3) and type torch.uint8", "imgs.permute(2, 0, 1)"),
         (COLOURS.transpose(0, 3, 1, 2), "shape (8, 3, 28, 28) and type uint8", "imgs.transpose(0, 2, 3, 1)"),
         (COLOURS[0].transpose(2, 0, 1), "shape (3, 28, 28) and type uint8", "imgs.transpose(1, 2, 0)"),
-        (COLOURS.astype(np.uint16), "shape (8, 28, 28, 3) and type uint16", "imgs / 65535"),
+        (
+            np.zeros((8, 28, 28, 4), np.uint8),
+            "shape (8, 28, 28, 4) and type uint8",
+            "imgs[..., :3]`, or a DNAExtractor of your own network with `channels=4",
+        ),
+        (
+            torch.zeros(4, 28, 28),
+            "shape (4, 28, 28) and type torch.float32",
+            "imgs[:3]`, or a DNAExtractor of your own network with `channels=4",
+        ),
         (COLOURS.astype(np.int64), "shape (8, 28, 28, 3) and type int64", 'imgs.astype("uint8")'),
         (torch.from_numpy(GREYS)[:, None].long(), "shape (8, 1, 28, 28) and type torch.int64", "imgs.to(torch.uint8)"),
         (torch.from_numpy(GREYS)[:, None].bool(), "shape (8, 1, 28, 28) and type torch.bool", "imgs * 1.0"),
@@ -275,12 +285,12 @@ def test_arrays_of_another_layout_or_type_are_told_how_to_become_images(
     source: np.ndarray | torch.Tensor, got: str, remedy: str
 ) -> None:
     with pytest.raises(ValueError, match=rf"^Images must .* but got {re.escape(got)}; give `{re.escape(remedy)}`$"):
-        open_source(source)
+        make_dna(source, "properties")
     image = source[0] if source.ndim == 4 else source
     got = re.escape(got.replace("(8, ", "(") if source.ndim == 4 else got)
     with pytest.raises(ValueError, match=rf"^Can't read image 'image 0': it must .* but got {got}; give `imgs"):
         open_source([image])[0]
-    opened = open_source(eval(remedy, {"imgs": source, "torch": torch}))
+    opened = open_source(eval(remedy.partition("`")[0], {"imgs": source, "torch": torch}))
     assert len(opened) == (8 if 8 in source.shape else 1)
     assert opened[0].shape == (28, 28, 3)
 
@@ -370,8 +380,8 @@ def test_colours_of_16_bits_are_not_cut_to_8(channels: int) -> None:
             open_source([file])[0]
     shallow = np.array(open_source([b"P6 7 9 255\n" + BYTES.tobytes()])[0])
     np.testing.assert_array_equal(shallow, BYTES)
-    if channels > 2:
-        np.testing.assert_allclose(open_source(deep / 65535)[0], DEEP / 65535, rtol=0, atol=1e-7)  # as the message says
+    if channels == 3:
+        np.testing.assert_allclose(open_source(deep)[0], DEEP / 65535, rtol=0, atol=1e-7)  # as the message says
     np.testing.assert_allclose(open_source([png(DEEP[..., :1])])[0][..., 0], DEEP[..., 0] / 65535, rtol=0, atol=1e-7)
 
 

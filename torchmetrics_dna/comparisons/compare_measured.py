@@ -127,7 +127,9 @@ def _notices(a: Measured, b: Measured, copies: int, names: tuple[str, str], test
             " out; give them when loading: load_dna(path, ranges=...)"
         )
     if any(side.folds is not None and side.thumbnails is None for side in (a, b)):
-        notices.append("The inputs are no images, so nearly equal ones, properties and pictures are left out")
+        notices.append(
+            "The inputs are neither grey nor RGB images, so nearly equal ones, properties and pictures are left out"
+        )
     of_a, of_b = names
     large = [
         name

@@ -212,6 +212,23 @@ class DNAExtractor(Shareable):
         return self._runner.device
 
     @property
+    def image_channels(self) -> int:
+        """Number of channels that images are decoded to: that of the network's input; 0 for other inputs."""
+        return self._channels
+
+    @property
+    def why_no_pictures(self) -> str:
+        """Reason why what it takes can't be shown as pictures; empty for grey and RGB images."""
+        if self.example is not None:
+            return "the inputs of the network are no images"
+        return "" if self._channels in (1, 3) else f"images have {self._channels} channels"
+
+    def check_pictures(self, what: str) -> None:
+        """Raise ValueError if what it takes can't be shown, with ``what`` shows it, such as "A contact sheet"."""
+        if self.why_no_pictures:
+            raise ValueError(f"{what} takes grey or RGB images, but {self.why_no_pictures}; leave it out")
+
+    @property
     def is_named(self) -> bool:
         """True if the network was made by name, so that no code of the user's changes its weights."""
         return self._runner.is_named

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zipfile
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache, partial
 from math import prod
 from pathlib import Path
@@ -14,11 +15,12 @@ import numpy as np
 
 from torchmetrics_dna.files.container import plain_member, read_npy_header
 from torchmetrics_dna.files.damage import refusing
-from torchmetrics_dna.files.limits import check_pixels, check_size
+from torchmetrics_dna.files.limits import check_pixels, check_size, most_bytes
 from torchmetrics_dna.images.addresses import is_address, open_file, public, suffix_of
 from torchmetrics_dna.images.base import Images, ImageSource, joined, stream_of
+from torchmetrics_dna.images.layouts import Layout
 from torchmetrics_dna.images.objects import check_column
-from torchmetrics_dna.images.pixels import check_array, stamp_of
+from torchmetrics_dna.images.pixels import stamp_of
 
 if TYPE_CHECKING:
     import os
@@ -33,8 +35,8 @@ _CHUNK = 1 << 20  # bytes at a time
 _LOCAL = struct.Struct("<26xHH")  # lengths of the name and the extra field in a local file header of a zip
 
 
-class _Layout(NamedTuple):
-    """Layout of an array in a file; ``offset`` of its first byte is None if it can't be memory-mapped."""
+class _Stored(NamedTuple):
+    """An array in a file; ``offset`` of its first byte is None if it can't be memory-mapped."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -48,14 +50,15 @@ class _Layout(NamedTuple):
 
 def open_arrays(files: Sequence[str], label: str, reading: Reading) -> Images:
     """Open arrays of images; local uncompressed ones are memory-mapped, others are streamed."""
-    layouts = {file: _layout(file, reading.column) for file in files}
-    if all(layout.offset is not None for layout in layouts.values()):
-        for file in layouts:
+    stored = {file: _stored(file, reading.column) for file in files}
+    layouts = {public(file): Layout(array.shape, array.dtype.name) for file, array in stored.items()}
+    if all(array.offset is not None for array in stored.values()):
+        for file in stored:
             _check_sum(file, reading.column, _stamp(file))
-        return joined([_mapped(file, layout, reading) for file, layout in layouts.items()], label, reading)
-    return stream_of(
-        files, label, reading, _read, count=sum(each.num_images for each in layouts.values()), decoded=True
-    )
+        images = joined([_mapped(file, array, reading) for file, array in stored.items()], label, reading)
+        return replace(images, layouts=layouts)
+    count = sum(array.num_images for array in stored.values())
+    return stream_of(files, label, reading, _read, count=count, decoded=True, layouts=layouts)
 
 
 def holds_images(path: str | os.PathLike[str]) -> bool:
@@ -68,15 +71,15 @@ def holds_images(path: str | os.PathLike[str]) -> bool:
         return False
 
 
-def _mapped(path: str, layout: _Layout, reading: Reading) -> ImageSource:
-    names = [f"{path}/{i}" for i in range(layout.num_images)]
-    fetch, stamp = partial(_fetch, path, layout), partial(_stamp, path)
+def _mapped(path: str, array: _Stored, reading: Reading) -> ImageSource:
+    names = [f"{path}/{i}" for i in range(array.num_images)]
+    fetch, stamp = partial(_fetch, path, array), partial(_stamp, path)
     return ImageSource(names, fetch, path, reading.exif_orientation, stamp, [path])
 
 
-def _fetch(path: str, layout: _Layout, index: int) -> NDArray[Any]:
-    order: Any = "F" if layout.fortran else "C"
-    array = np.memmap(path, layout.dtype, "r", layout.offset or 0, layout.shape, order)  # takes no time
+def _fetch(path: str, stored: _Stored, index: int) -> NDArray[Any]:
+    order: Any = "F" if stored.fortran else "C"
+    array = np.memmap(path, stored.dtype, "r", stored.offset or 0, stored.shape, order)  # takes no time
     return np.array(array[index] if array.ndim == 4 else array)
 
 
@@ -98,22 +101,25 @@ def _opened(path: str, column: str | None) -> Iterator[tuple[BinaryIO, IO[bytes]
                 yield file, member, info
 
 
-def _layout(path: str, column: str | None) -> _Layout:
+def _stored(path: str, column: str | None) -> _Stored:
     """Return the layout of the array in a file; ValueError if it is not an array of images."""
     with refusing(public(path), "an array of images"), _opened(path, column) as (file, array, info):
         shape, fortran, dtype = read_npy_header(array)
         offset: int | None = array.tell()
         if info is not None:
             offset = _start(file, info) + array.tell() if info.compress_type == zipfile.ZIP_STORED else None
-        check_array(np.broadcast_to(np.empty((), dtype), shape), "Images", 4)  # without memory
+        layout, size = Layout(shape, dtype.name), dtype.itemsize * prod(shape[-3:])
+        layout.check("Images", 4)
         check_pixels(prod(shape[-3:][:2]))
-        check_size(dtype.itemsize * prod(shape[-3:]))
+        if len(shape) == 3 and size > most_bytes():  # rather grey images without an axis of channels than a huge one
+            layout.check("Images", 4, channels=3)
+        check_size(size)
         if offset is not None and not is_address(path):
             if file.seek(0, 2) < offset + dtype.itemsize * prod(shape):
                 raise ValueError("it has been cut off; copy it anew")
         elif fortran:
             raise ValueError("its first axis is not the outermost; save `numpy.ascontiguousarray(imgs)`")
-    return _Layout(shape, dtype, fortran, None if is_address(path) else offset)
+    return _Stored(shape, dtype, fortran, None if is_address(path) else offset)
 
 
 @lru_cache(64)

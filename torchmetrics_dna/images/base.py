@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import UnidentifiedImageError
 from torch.utils.data import Dataset
 
-from torchmetrics_dna.files.damage import reason_of
+from torchmetrics_dna.files.damage import reason_of, refusing
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images.addresses import is_address, public
 from torchmetrics_dna.images.ahead import read_ahead
 from torchmetrics_dna.images.names import Names, names_below
-from torchmetrics_dna.images.pixels import file_facts, to_rgb
+from torchmetrics_dna.images.pixels import Decoded, decode_image, file_facts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from torchmetrics_dna.images.inputs import Example
+    from torchmetrics_dna.images.layouts import Layout
     from torchmetrics_dna.images.pixels import FileFacts, RGBImage
     from torchmetrics_dna.images.reading import Reading
 
@@ -33,7 +35,7 @@ CHOICES = frozenset({"column", "fps"})
 
 @dataclass(eq=False, repr=False)
 class ImageSource(Dataset["RGBImage"]):
-    """Indexed images, decoded to RGB on access.
+    """Indexed images, decoded on access.
 
     Args:
         names: Name of each image in messages and reports.
@@ -44,6 +46,7 @@ class ImageSource(Dataset["RGBImage"]):
         roots: Folders and archives that the names are below; if empty, the folder that all files share.
         uses: The options among :data:`CHOICES` that apply to this source; all if unknown.
         example: What its items are, if these are no images.
+        layouts: Layouts of the arrays of images that it consists of, by file, or ``""`` for one in memory.
 
     Attributes:
         numbers: Indices of the images in the source that they were taken from; their own if this is that source.
@@ -58,6 +61,7 @@ class ImageSource(Dataset["RGBImage"]):
     roots: Collection[str] = ()
     uses: frozenset[str] = CHOICES
     example: Example | None = None
+    layouts: Mapping[str, Layout] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.numbers: Sequence[int] = range(len(self.names))
@@ -89,16 +93,18 @@ class ImageSource(Dataset["RGBImage"]):
         return len(self)
 
     def __getitem__(self, index: int) -> RGBImage:
-        """Decode image ``index`` by :func:`to_rgb`; ValueError with its name if unreadable."""
+        """Decode image ``index`` to RGB by :func:`decode_image`; ValueError with its name if unreadable."""
         try:
-            return cast("RGBImage", self.decode(index))
+            return self.decode(index).pixels
         except Exception as err:  # damaged files make Pillow raise errors of any type
             raise ValueError(unreadable(self.names[index], err)) from err
 
-    def decode(self, index: int) -> Any:
-        """Decode image ``index`` like ``self[index]``, but with unchanged errors; or return another input."""
+    def decode(self, index: int, channels: int = 3) -> Decoded:
+        """Decode image ``index`` to so many channels by :func:`decode_image`, with its errors; or another input."""
         content = self.fetch(index)
-        return to_rgb(content, self.exif_orientation) if self.example is None else self.example.single(content)
+        if self.example is not None:
+            return Decoded(self.example.single(content))
+        return decode_image(content, channels, self.exif_orientation)
 
     def file_facts(self, index: int) -> FileFacts | None:
         """Return format and size of the file of image ``index``; None if it is in memory."""
@@ -142,6 +148,7 @@ class ImageStream:
         only_whole: Reason why it can't be split among processes, if there is one.
         uses: The options among :data:`CHOICES` that apply to this stream; all if unknown.
         example: What its items are, if these are no images.
+        layouts: As of an :class:`ImageSource`.
 
     Example:
         >>> stream = ImageStream([Shard("letters", lambda: iter([("a", 1), ("b", 2), ("c", 3)]))], "letters")
@@ -161,6 +168,7 @@ class ImageStream:
     only_whole: str = ""
     uses: frozenset[str] = CHOICES
     example: Example | None = None
+    layouts: Mapping[str, Layout] = field(default_factory=dict)
     _part: tuple[int, int] = (0, 1)
 
     def split(self, part: int, parts: int) -> ImageStream:
@@ -196,11 +204,13 @@ class ImageStream:
                 raise error from err
             yield Entry(number << _SHARD_BITS | (i + 1), shard.label, error)
 
-    def decode(self, entry: Entry) -> Any:
-        """Decode an entry by :func:`to_rgb`, or raise its error; or return another input."""
+    def decode(self, entry: Entry, channels: int = 3) -> Decoded:
+        """Decode an entry to so many channels by :func:`decode_image`, or raise its error; or another input."""
         if isinstance(entry.image, Exception):
             raise entry.image
-        return to_rgb(entry.image, self.exif_orientation) if self.example is None else entry.image
+        if self.example is not None:
+            return Decoded(entry.image)
+        return decode_image(entry.image, channels, self.exif_orientation)
 
     def file_facts(self, entry: Entry) -> FileFacts | None:
         """Return format and size of the file of an entry; None if it is in memory."""
@@ -229,10 +239,11 @@ def indexed(images: Images, what: str) -> ImageSource:
     return images
 
 
-def check_pictures(images: Images, what: str) -> None:
-    """Raise ValueError if inputs are no images, with ``what`` needs these, such as "A contact sheet"."""
-    if images.example is not None:
-        raise ValueError(f"{what} shows images, but the inputs of this network are none; leave it out")
+def check_channels(images: Images, channels: int) -> None:
+    """Raise ValueError if arrays of images have other channels than a network takes, so far as they are known."""
+    for file, layout in images.layouts.items():
+        with refusing(file, "an array of images") if file else nullcontext():
+            layout.check("Images", 4, channels)
 
 
 def unreadable(name: str, err: Exception) -> str:
@@ -243,7 +254,9 @@ def unreadable(name: str, err: Exception) -> str:
     if isinstance(err, UnidentifiedImageError):
         reason = "it is not an image file"
         if name.lower().endswith((".tif", ".tiff")):
-            reason = "it is not a TIFF that Pillow reads; save it with 8 or 16 bits and 1, 3 or 4 channels"
+            reason = (
+                "it is not a TIFF that Pillow reads; save it with 8 or 16 bits and 1, 3 or 4 channels, or give arrays"
+            )
     return f"Can't read image {name!r}: {reason}"
 
 

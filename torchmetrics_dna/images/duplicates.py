@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from torchmetrics_dna.images.inputs import tensors_of
 from torchmetrics_dna.images.loader import load_batches
-from torchmetrics_dna.images.pixels import as_bytes
+from torchmetrics_dna.images.pixels import as_bytes, as_rgb
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
     from torchmetrics_dna.images.base import ImageSource
-    from torchmetrics_dna.images.pixels import RGBImage
+    from torchmetrics_dna.images.inputs import Inputs
+    from torchmetrics_dna.images.pixels import Pixels
     from torchmetrics_dna.images.reading import Reading
 
 _ANY_SIZE = (8, 8)  # images must be resized to something
@@ -44,10 +44,10 @@ class Content(NamedTuple):
     unreadable: list[str]  # one line for each image that can't be read
 
 
-def contents(images: ImageSource, reading: Reading) -> Content:
-    """Digest the pixels of all images."""
+def contents(images: ImageSource, reading: Reading, channels: int = 3) -> Content:
+    """Digest the pixels of all images, decoded to so many channels."""
     content = Content([], [], [])
-    for batch in load_batches(images, _ANY_SIZE, reading=reading, notes=_digest):
+    for batch in load_batches(images, _ANY_SIZE, reading=reading, channels=channels, notes=_digest):
         content.unreadable.extend(batch.unreadable)
         if batch.numbers:
             content.numbers.extend(batch.numbers)
@@ -72,20 +72,23 @@ def in_common(old: Sequence[bytes], new: Sequence[bytes]) -> list[tuple[int, int
     return [(index, unmatched[digest].pop()) for index, digest in enumerate(old) if unmatched[digest]]
 
 
-def digest_of(image: NDArray[Any]) -> bytes:
-    """Return 16 bytes that tell an image ``(H, W, 3)``, or another array, from those of other pixels."""
-    pixels = np.ascontiguousarray(image)
-    return hashlib.blake2b(f"{pixels.dtype} {pixels.shape} ".encode() + pixels.tobytes(), digest_size=16).digest()
+def digest_of(image: Pixels | Inputs) -> bytes:
+    """Return 16 bytes that tell an image ``(H, W, C)``, or another input, from those of other pixels."""
+    blake = hashlib.blake2b(digest_size=16)
+    for part in [image] if isinstance(image, np.ndarray) else tensors_of(image):
+        bits = part if isinstance(part, np.ndarray) else part.cpu().reshape(-1).view(torch.uint8).numpy()
+        blake.update(f"{part.dtype} {tuple(part.shape)} ".encode() + bits.tobytes())
+    return blake.digest()
 
 
-def _digest(image: RGBImage) -> dict[str, Tensor]:
+def _digest(image: Pixels | Inputs) -> dict[str, Tensor]:
     return {"digest": torch.frombuffer(bytearray(digest_of(image)), dtype=torch.uint8)}
 
 
-def thumbnail(image: RGBImage) -> Tensor:
-    """Reduce an image ``(H, W, 3)``, uint8 or in [0, 1], to a thumbnail, uint8, shape ``(THUMBNAIL,)``."""
+def thumbnail(image: Pixels) -> Tensor:
+    """Reduce an image, grey or RGB, uint8 or in [0, 1], to a thumbnail, uint8, shape ``(THUMBNAIL,)``."""
     step = max(1, min(image.shape[:2]) // 256)
-    pixels = np.ascontiguousarray(as_bytes(image[::step, ::step]))
+    pixels = np.ascontiguousarray(as_rgb(as_bytes(image[::step, ::step])))
     small = Image.fromarray(pixels).resize((_SIDE, _SIDE), Image.Resampling.BOX)
     return torch.from_numpy(np.asarray(small).reshape(-1).copy())
 

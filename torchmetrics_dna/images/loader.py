@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images.addresses import forget_threads
 from torchmetrics_dna.images.base import Entry, ImageStream, unreadable
 from torchmetrics_dna.images.inputs import joined, mapped, tensors_of
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images.base import Images
     from torchmetrics_dna.images.cells import Crop
     from torchmetrics_dna.images.inputs import Inputs
-    from torchmetrics_dna.images.pixels import RGBImage
+    from torchmetrics_dna.images.pixels import Pixels
     from torchmetrics_dna.images.resize import Resize
 
     Notes = Callable[[Any], Mapping[str, Tensor]]
@@ -41,7 +43,7 @@ _FEW = 64  # images below which starting worker processes costs more than it sav
 class Batch:
     """Batch of images of a source."""
 
-    images: Inputs  # (B, 3, H, W), float32 in [0, 1]; unchanged if they are not resized, or no images
+    images: Inputs  # (B, C, H, W), float32 in [0, 1]; unchanged if they are not resized, or no images
     unreadable: list[str]  # one line for each image
     error: str | None = None  # reason why the readable images can't be stacked
     properties: Tensor | None = None  # of the original images, (B, 21), if measured
@@ -49,6 +51,7 @@ class Batch:
     names: list[str] = field(default_factory=list)  # of the readable images
     notes: Mapping[str, Tensor] = field(default_factory=dict)  # values of the `notes` callback, by name, (B, ...)
     ends: bool = False  # True if a part of the source ends with this batch
+    lost_alpha: int = 0  # number of images whose alpha channel was dropped
 
     def pin_memory(self) -> Batch:
         """Copy to page-locked memory, for asynchronous transfer to a GPU; called by DataLoader."""
@@ -63,6 +66,7 @@ def load_batches(
     resize: Resize = "clean",
     reading: Reading | None = None,
     *,
+    channels: int = 3,
     properties: bool = False,
     notes: Notes | None = None,
     parts: Sequence[range] | None = None,
@@ -80,19 +84,23 @@ def load_batches(
         crop: Crop before the resize, see :func:`resize_image`.
         resize: Method of resizing, see there.
         reading: Options for reading them. The last batch may be smaller.
+        channels: Number of channels to decode images to.
         properties: Whether to measure properties of the images, too.
-        notes: Callback that maps each image, decoded by :func:`to_rgb`, to values by name.
+        notes: Callback that maps each image, as :func:`decode_image` gives it, to values by name.
         parts: Ranges of images, or of shards of a stream, that no batch crosses, so that results for a part do not
             depend on the others. By default everything is one part.
         window: Number of images of windows that parts are cut into; a full window does not wait for the next image.
         pin_memory: Whether to copy batches to page-locked memory, for a network on a GPU.
+
+    Warns:
+        UserWarning: At the end, if images have an alpha channel that is not opaque, which is dropped.
 
     Raises:
         ValueError: If an image or a shard is unreadable (unless skipped), or sizes differ without a resize.
 
     """
     reading = reading or Reading()
-    decoded = _Decoded(source, size, crop, resize, properties, notes)
+    decoded = _Decoded(source, size, crop, resize, channels, properties, notes)
     items, workers = _items_of_parts(source, parts), reading.num_workers
     if workers is None and source.example is not None:
         workers = 0  # inputs are in memory, or a DataLoader's workers load them
@@ -111,12 +119,19 @@ def load_batches(
         worker_init_fn=forget_threads,
         pin_memory=pin_memory,
     )
+    lost_alpha = 0
     for batch in started(loader):
         if batch.error:
             raise ValueError(batch.error)
         if batch.unreadable and not reading.skip_unreadable:
             raise ValueError(batch.unreadable[0] + _SKIP)
+        lost_alpha += batch.lost_alpha
         yield batch
+    if lost_alpha:
+        have = "has" if lost_alpha == 1 else "have"
+        warnings.warn(
+            f"{images_in_words(lost_alpha)} of {source.label!r} {have} an alpha channel, which is dropped", stacklevel=2
+        )
 
 
 def cores() -> int:
@@ -216,6 +231,7 @@ class _Sample(NamedTuple):
     image: Inputs
     properties: Tensor | None
     notes: Mapping[str, Tensor]
+    lost_alpha: bool
 
 
 @dataclass
@@ -226,6 +242,7 @@ class _Decoded(Dataset["Batch"]):
     size: tuple[int, int] | None
     crop: Crop
     resize: Resize
+    channels: int
     properties: bool
     notes: Notes | None
 
@@ -239,22 +256,22 @@ class _Decoded(Dataset["Batch"]):
         source: Any = self.source
         number, name = (item.number, item.name) if isinstance(item, Entry) else (item, source.names[item])
         try:
-            image = source.decode(item)
+            image, lost_alpha = source.decode(item, self.channels)
             notes = {} if self.notes is None else self.notes(image)
             if source.example is not None:
-                return _Sample(number, name, image, None, notes)
+                return _Sample(number, name, image, None, notes, lost_alpha)
             properties = None
             if self.properties:
                 properties = image_properties(_channels_first(image)[None], source.file_facts(item))[0]
             if self.size is None:
-                return _Sample(number, name, _channels_first(image), properties, notes)
+                return _Sample(number, name, _channels_first(image), properties, notes, lost_alpha)
             resized = torch.from_numpy(resize_image(image, self.size, self.crop, self.resize))
-            return _Sample(number, name, resized, properties, notes)
+            return _Sample(number, name, resized, properties, notes, lost_alpha)
         except Exception as err:  # damaged files make Pillow raise errors of any type
             return unreadable(name, err)
 
 
-def _channels_first(image: RGBImage) -> Tensor:
+def _channels_first(image: Pixels) -> Tensor:
     return torch.from_numpy(image.transpose(2, 0, 1).copy())
 
 
@@ -267,9 +284,11 @@ def _collate(items: list[_Sample | str], ends: bool) -> Batch:
     unreadable = [item for item in items if isinstance(item, str)]
     formats = {tuple((tuple(each.shape), each.dtype) for each in tensors_of(sample.image)) for sample in samples}
     if len(formats) > 1:
-        shapes = [", ".join(str(shape) for shape, _ in tensors) for tensors in sorted(formats, key=str)[:2]]
+        shapes, types = ({" ".join(str(each[k]) for each in tensors) for tensors in formats} for k in (0, 1))
+        what, values = ("shape", shapes) if len(shapes) > 1 else ("type", types)
         error = (
-            f"Images differ in shape ({' and '.join(shapes)}); give the extractor an `input_size`, or `batch_size` 1"
+            f"Images differ in {what} ({' and '.join(sorted(values)[:2]).replace('torch.', '')}); give the extractor an"
+            " `input_size`, or `batch_size` 1"
         )
         return Batch(torch.empty(0), [], error)
     if not samples:
@@ -283,4 +302,5 @@ def _collate(items: list[_Sample | str], ends: bool) -> Batch:
         names=[sample.name for sample in samples],
         notes={note: torch.stack([sample.notes[note] for sample in samples]) for note in samples[0].notes},
         ends=ends,
+        lost_alpha=sum(sample.lost_alpha for sample in samples),
     )

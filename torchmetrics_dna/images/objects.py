@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from io import BytesIO
 from operator import itemgetter
@@ -18,8 +19,9 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Sequenti
 from torchmetrics_dna.images.addresses import public, public_names
 from torchmetrics_dna.images.base import ImageSource, ImageStream, Shard
 from torchmetrics_dna.images.inputs import count_of, mapped
+from torchmetrics_dna.images.layouts import Layout
 from torchmetrics_dna.images.names import is_image_name
-from torchmetrics_dna.images.pixels import check_array, is_file, is_image_file, stamp_of
+from torchmetrics_dna.images.pixels import is_file, is_image_file, stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -39,9 +41,11 @@ def open_image(image: Any, label: str, reading: Reading) -> ImageSource:
 
 def open_array(images: Any, label: str, reading: Reading) -> ImageSource:
     """Open an array ``(B, H, W, C)`` or tensor ``(B, C, H, W)``, or one image of either."""
-    check_array(images, "Images", 4)
+    layout = Layout.of(images)
+    layout.check("Images", 4)
     images = images if images.ndim == 4 else images[None]
-    return _by_number(images, images.__getitem__, label, reading, stamped=True)
+    source = _by_number(images, images.__getitem__, label, reading, stamped=True)
+    return replace(source, layouts={"": layout})
 
 
 def open_inputs(source: Any, label: str, example: Example) -> ImageSource | ImageStream | None:

@@ -1,4 +1,4 @@
-"""Decode an image of any form to RGB, or refuse it, and detect changes of it without decoding."""
+"""Decode an image of any form to grey, RGB or bands, or refuse it, and detect changes of it without decoding."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import stat
 import zlib
 from collections.abc import Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
@@ -20,27 +20,23 @@ from torch import Tensor
 
 from torchmetrics_dna.files.limits import beyond, check_size, max_pixels, most_bytes
 from torchmetrics_dna.images.addresses import is_address, read_address
+from torchmetrics_dna.images.layouts import Layout, own_network
 from torchmetrics_dna.images.tensors import scale_remedy
+from torchmetrics_dna.images.tiffs import check_depth, head, is_tiff, read_bands
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
-RGBImage: TypeAlias = "NDArray[np.uint8 | np.float32]"
+Pixels: TypeAlias = "NDArray[np.uint8 | np.float32]"  # (H, W, C)
+RGBImage: TypeAlias = Pixels  # (H, W, 3)
 
-_CHANNELS = (1, 3, 4)
-_BITS, _PHOTOMETRIC, _SAMPLES, _EXTRA, _FORMAT = 258, 262, 277, 338, 339  # tags of TIFF
+_DEEP_WHITE = 65535  # of 16-bit grey
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of ITU-R 601, as Pillow's
 _BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")  # of HEIC
 _JXL = b"\xff\x0a", b"\0\0\0\x0cJXL "
 _PLUGINS = {"HEIC": ("pillow-heif", "pillow_heif"), "JPEG XL": ("pillow-jxl-plugin", "pillow_jxl")}
-# (is tensor, number of axes) -> (axis of channels in the other layout, conversion to ours)
-_MOVES = {
-    (False, 3): (0, "imgs.transpose(1, 2, 0)"),
-    (False, 4): (1, "imgs.transpose(0, 2, 3, 1)"),
-    (True, 3): (2, "imgs.permute(2, 0, 1)"),
-    (True, 4): (3, "imgs.permute(0, 3, 1, 2)"),
-}
 
 
 class FileFacts(NamedTuple):
@@ -107,91 +103,127 @@ def stamp_of(fetch: Callable[[int], Any], index: int) -> str:
         return "unreadable"
 
 
-def to_rgb(image: Any, exif_orientation: bool = False) -> RGBImage:
-    """Decode an image of any form to an array ``(H, W, 3)``: uint8, or float32 in [0, 1].
+class Decoded(NamedTuple):
+    """Pixels of an image, and whether it has an alpha channel of which they know nothing."""
 
-    Alpha is dropped, other colour spaces are converted by Pillow, grey is repeated, 16-bit grey becomes float32.
+    pixels: Pixels
+    lost_alpha: bool = False
+
+
+def decode_image(image: Any, channels: int = 3, exif_orientation: bool = False) -> Decoded:
+    """Decode an image of any form to an array ``(H, W, channels)``: uint8, or float32 in [0, 1].
+
+    For 1 or 3 channels, other colour spaces are converted by Pillow, grey is repeated or RGB becomes grey, and alpha is
+    dropped. Other numbers are bands, as they are. 16-bit grey and arrays of uint16 become float32, divided by 65535.
+
+    Raises:
+        ValueError: If it has another number of channels, or can't be read without a loss.
+        TypeError: If it is no image.
+
     """
     image = unwrapped(image)
     if isinstance(image, (np.ndarray, Tensor)):
-        return _array_to_rgb(image)
+        return Decoded(_of_array(image, channels))
     if isinstance(image, (str, os.PathLike)):
         _check_file(image)
     if isinstance(image, (str, os.PathLike, BytesIO)):
+        if channels not in (1, 3) and is_tiff(image):
+            return Decoded(_of_array(read_bands(image, channels, exif_orientation), channels))
         with opened(image) as file:
-            if file.format == "TIFF":
-                _check_tiff(file)
-            _check_depth(file)
+            check_depth(file)
             file.load()
             image = file
     if not isinstance(image, Image.Image):
         raise TypeError(f"expected a path, Pillow image, array or tensor, but got {type(image).__name__}")
     if exif_orientation:
         image = ImageOps.exif_transpose(image)
-    if image.mode == "F" or image.mode.startswith("I"):
-        return _shades_to_rgb(image)
     if image.mode == "La":
         image = image.convert("LA")  # Pillow can't convert La to RGB
-    if image.mode == "P" and "transparency" in image.info:
+    if image.mode in ("P", "PA") and image.has_transparency_data:
         image = image.convert("RGBA")  # same colours, without the warning of a direct conversion
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    elif image.mode == "P" and channels != 3:
+        image = image.convert("RGB")
+    return Decoded(_of_picture(image, channels), channels in (1, 3) and _has_alpha(image))
 
 
-def as_bytes(image: RGBImage) -> NDArray[np.uint8]:
+def as_bytes(image: Pixels) -> NDArray[np.uint8]:
     """Round an image of floats in [0, 1] to bytes; return bytes as they are."""
     return image.astype(np.uint8, copy=False) if image.dtype == np.uint8 else (image * 255).round().astype(np.uint8)
 
 
-def check_array(images: NDArray[Any] | Tensor, what: str, most_axes: int) -> None:
-    """Raise ValueError with a remedy unless shape and dtype are those of an image, or of a 4-D batch of images."""
-    tensor, shape = isinstance(images, Tensor), tuple(images.shape)
-    got = f"but got shape {shape} and type {images.dtype}"
-    channels = 1 if len(shape) == 2 else shape[-3 if tensor else -1] if len(shape) > 2 else 0
-    if not 2 <= len(shape) <= most_axes or channels not in _CHANNELS or 0 in shape[-3:]:
-        single, several = ("(C, H, W)", "(B, C, H, W)") if tensor else ("(H, W, C)", "(B, H, W, C)")
-        axes = several if most_axes == 4 else single
-        raise ValueError(f"{what} must have shape {axes} with C = 1, 3 or 4, {got}{_layout_remedy(images, most_axes)}")
-    kind = str(images.dtype).removeprefix("torch.")
-    if kind != "uint8" and not kind.startswith(("float", "bfloat")):
-        remedies = {"uint16": "imgs / 65535", "bool": "imgs * 1.0"}
-        to_uint8 = "imgs.to(torch.uint8)" if tensor else 'imgs.astype("uint8")'
-        remedy = remedies.get(kind, to_uint8 if "int" in kind else "")
-        raise ValueError(
-            f"{what} must be uint8, or floating point in [0, 1], {got}" + (f"; give `{remedy}`" if remedy else "")
-        )
-
-
-def _layout_remedy(images: NDArray[Any] | Tensor, most_axes: int) -> str:
-    tensor, axes = isinstance(images, Tensor), images.ndim
-    if axes == 4 and most_axes == 3:
-        return "; give one image at a time"
-    axis, remedy = _MOVES.get((tensor, axes), (0, ""))
-    if axes in (3, 4) and images.shape[axis] not in _CHANNELS:
-        remedy = "" if axes == 4 else "imgs[:, None]" if tensor else "imgs[..., None]"
-    return f"; give `{remedy}`" if remedy else ""
-
-
-def _array_to_rgb(image: NDArray[Any] | Tensor) -> RGBImage:
-    check_array(image, "it", 3)
+def _of_array(image: NDArray[Any] | Tensor, channels: int) -> Pixels:
+    Layout.of(image).check("it", 3, channels)
     if isinstance(image, Tensor):
         image = image.detach().cpu()
         image = image.float() if image.is_floating_point() else image  # NumPy has no bfloat16
         image = (image.movedim(0, -1) if image.ndim == 3 else image).numpy()
-    if image.ndim == 2:
-        image = image[..., None]
-    image = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., :3]
-    if image.dtype == np.uint8:
-        return image
-    _check_range(image, "floating point", 1)
-    return image.astype(np.float32)
+    pixels: NDArray[Any] = image[..., None] if image.ndim == 2 else image
+    if pixels.dtype.name == "uint16":  # of any byte order
+        pixels = np.divide(pixels, _DEEP_WHITE, dtype=np.float32)
+    elif pixels.dtype != np.uint8:
+        _check_range(pixels, "floating point", 1)
+        pixels = pixels.astype(np.float32)
+    return _with_channels(pixels, channels)
 
 
-def _shades_to_rgb(image: Image.Image) -> RGBImage:
-    """Convert 16-bit or floating-point grey to RGB; Pillow would clip it at 255."""
-    shades = np.asarray(image)
-    white, kind = (1, "floating point") if image.mode == "F" else (65535, "integer")
+def as_rgb(pixels: Pixels) -> RGBImage:
+    """Repeat grey; return RGB as it is."""
+    return pixels if pixels.shape[2] == 3 else pixels.repeat(3, 2)
+
+
+def _with_channels(pixels: Pixels, channels: int) -> Pixels:
+    """Repeat grey for RGB; convert RGB to grey as Pillow does."""
+    if pixels.shape[2] == channels:
+        return pixels
+    if channels == 3:
+        return as_rgb(pixels)
+    if pixels.dtype == np.uint8:
+        return np.array(Image.fromarray(np.ascontiguousarray(pixels)).convert("L"))[..., None]
+    return (pixels @ _LUMA)[..., None].clip(0, 1)
+
+
+def _of_picture(image: Image.Image, channels: int) -> Pixels:
+    """Return the pixels of a Pillow image as grey, RGB, or its bands as they are."""
+    if channels not in (1, 3):
+        return _bands(image, channels)
+    if _is_deep(image):
+        return _with_channels(_shades(image), channels)
+    if channels == 3:
+        return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+    if image.mode not in ("1", "L", "LA"):
+        image = image.convert("RGB")
+    return np.array(image if image.mode == "L" else image.convert("L"))[..., None]
+
+
+def _bands(image: Image.Image, channels: int) -> NDArray[np.uint8]:
+    number = len(image.getbands())
+    if number != channels:
+        raise ValueError(
+            f"it has {number} channel{'s' * (number > 1)} ({image.mode}), but the network takes {channels}; give arrays"
+            f" or TIFFs of {channels} channels, or {own_network(number)}"
+        )
+    return np.array(image)
+
+
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode == "F" or image.mode.startswith("I")
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    """True if a pixel is not opaque."""
+    if not image.has_transparency_data or _is_deep(image):
+        return False
+    lowest: Any = image.convert("RGBA").getchannel("A").getextrema()[0]
+    return bool(lowest < 255)
+
+
+def _shades(image: Image.Image) -> NDArray[np.float32]:
+    """Return 16-bit or floating-point grey as ``(H, W, 1)``; Pillow would clip it at 255."""
+    shades = np.asarray(image)[..., None]
+    white, kind = (1, "floating point") if image.mode == "F" else (_DEEP_WHITE, "integer")
     _check_range(shades, kind, white)
-    return np.repeat((shades.astype(np.float32) / white)[..., None], 3, axis=2)
+    scaled: NDArray[np.float32] = np.divide(shades, white, dtype=np.float32)
+    return scaled
 
 
 def _check_range(pixels: NDArray[Any], kind: str, white: int) -> None:
@@ -249,9 +281,7 @@ def _open(file: str | os.PathLike[str] | BytesIO) -> Image.Image:
 
 
 def _kind_of_plugin(file: str | os.PathLike[str] | BytesIO) -> str | None:
-    with nullcontext(file) if isinstance(file, BytesIO) else Path(file).open("rb") as content:
-        content.seek(0)
-        start = content.read(12)
+    start = head(file, 12)
     if start[4:8] == b"ftyp" and start[8:12] in _BRANDS:
         return "HEIC"
     return "JPEG XL" if start.startswith(_JXL) else None
@@ -287,38 +317,3 @@ def check_no_address(path: str | os.PathLike[str]) -> None:
     text = os.fspath(path)
     if re.match("[A-Za-z][A-Za-z0-9+.-]+:/", text):
         raise ValueError(f"{text!r} is an address that was made a path; give it as a string")
-
-
-def _check_depth(image: Any) -> None:
-    """Raise ValueError for colours of 16 bits, of which Pillow decodes the upper 8; grey has all."""
-    settings = image.tile[0][3] if image.tile else ""
-    is_deep = ";16" in str(settings)
-    if image.format == "PPM" and isinstance(settings, tuple):
-        is_deep = settings[-1] > 255
-    if image.format == "TIFF":
-        is_deep = max(image.tag_v2.get(_BITS, (1,))) > 8
-    if is_deep and len(image.getbands()) > 1:
-        raise ValueError(
-            "it has colours of 16 bits, of which Pillow reads 8; save it with 8 bits, or give arrays `imgs / 65535`"
-        )
-
-
-def _check_tiff(image: Any) -> None:
-    """Raise ValueError unless Pillow decodes a TIFF correctly: one page, supported depth and channels, black as 0."""
-    tags = image.tag_v2
-    bits, samples = max(tags.get(_BITS, (1,))), tags.get(_SAMPLES, 1)
-    signed = 2 in tags.get(_FORMAT, ())
-    deep = image.mode == "F" or image.mode.startswith("I")
-    faults = {
-        f"{image.n_frames} pages; save the one that is meant": image.n_frames > 1,
-        f"{samples} channels; expected 1, 3 or 4": samples > 4 or (samples == 2 and image.mode == "L"),
-        f"{bits}-bit {'signed ' * signed}integers; expected 8 or 16 bits without a sign": signed
-        or (image.mode != "F" and bits in (12, 32)),
-        "shades of which white is 0; save it with black as 0": deep and tags.get(_PHOTOMETRIC) == 0,
-        "a fourth channel that is no alpha; for a network of 3 channels save those three": samples == 4
-        and tags.get(_PHOTOMETRIC) == 2
-        and tags.get(_EXTRA, (0,))[0] == 0,
-    }
-    for fault, is_present in faults.items():
-        if is_present:
-            raise ValueError(f"it is a TIFF with {fault}")

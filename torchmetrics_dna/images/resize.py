@@ -26,7 +26,7 @@ from torchmetrics_dna.images.tensors import lacks_float64
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from torchmetrics_dna.images.pixels import RGBImage
+    from torchmetrics_dna.images.pixels import Pixels
 
 Resize = Literal["clean", "torch", "pillow", "tensorflow"]
 RESIZES: tuple[Resize, ...] = get_args(Resize)
@@ -36,12 +36,12 @@ _SUPPORT = 2.0  # pixels of the bicubic kernel, on either side
 
 
 def resize_image(
-    image: RGBImage, size: tuple[int, int], crop: Crop = "none", resize: Resize = "clean"
+    image: Pixels, size: tuple[int, int], crop: Crop = "none", resize: Resize = "clean"
 ) -> NDArray[np.float32]:
-    """Resize an image ``(H, W, 3)``, uint8 or float32 in [0, 1], by default like the official mode 'clean'.
+    """Resize an image ``(H, W, C)``, uint8 or float32 in [0, 1], by default like the official mode 'clean'.
 
     With ``crop="center"`` it is cropped to the largest central square first. The result is float32 in [0, 1]
-    (``"torch"``: also a little beyond), shape ``(3, height, width)``.
+    (``"torch"``: also a little beyond), shape ``(C, height, width)``.
     """
     if crop == "center":
         top, left, side = central_square(*image.shape[:2])
@@ -53,7 +53,7 @@ def resize_image(
         batch = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
         return np.asarray(resize_tensor(batch, size, resize=resize)[0].numpy())
     height, width = size
-    resized = np.empty((3, height, width), np.float32)
+    resized = np.empty((image.shape[2], height, width), np.float32)
     most = np.float32(255 if image.dtype == np.uint8 else 1)
     # channel by channel, for cache locality
     for channel, out in zip(image.transpose(2, 0, 1), resized, strict=True):
@@ -67,7 +67,7 @@ def resize_image(
 def resize_tensor(imgs: Tensor, size: tuple[int, int], crop: Crop = "none", resize: Resize = "clean") -> Tensor:
     """Resize a batch on its device; equals :func:`resize_image` to 1e-5 for 'clean', exactly for others.
 
-    Images are ``(B, 3, H, W)``, uint8 or floating point in [0, 1]; the result is float32 as there.
+    Images are ``(B, C, H, W)``, uint8 or floating point in [0, 1]; the result is float32 as there.
 
     Example:
         >>> resize_tensor(torch.full((1, 3, 5, 7), 51, dtype=torch.uint8), (2, 2))[0, 0]
@@ -113,8 +113,10 @@ def _between_neighbours(imgs: Tensor, axis: int, side: int) -> Tensor:
 
 
 def _bytes_by_pillow(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Resize an image ``(H, W, 3)`` by Pillow, rows before columns, which newer versions of Pillow reorder by size."""
+    """Resize an image ``(H, W, C)`` by Pillow, rows before columns, which newer versions of Pillow reorder by size."""
     height, width = size
+    if image.shape[2:] not in ((), (3,)):  # Pillow would weigh the colours of RGBA by alpha
+        return np.stack([_bytes_by_pillow(channel, size) for channel in image.transpose(2, 0, 1)], 2)
     resized = Image.fromarray(image).resize((width, len(image)), Image.Resampling.BICUBIC)
     return np.asarray(resized.resize((width, height), Image.Resampling.BICUBIC))
 

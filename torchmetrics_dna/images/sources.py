@@ -100,9 +100,10 @@ def open_source(source: Source, reading: Reading | None = None, example: Example
             ``s3://``, ``gs://``, ``hf://``), or a pattern of several files of a kind: ``shards/{000..099}.tar``,
             ``shards/*.tar``. Or a sequence of paths, addresses, bytes of files, Pillow images, arrays ``(H, W, C)``,
             tensors ``(C, H, W)`` or dicts that hold one; an array ``(B, H, W, C)`` or tensor ``(B, C, H, W)``; a
-            map-style dataset of any of these, alone or first in a tuple. Arrays and tensors have 1, 3 or 4 channels,
-            and are uint8, or floating point in [0, 1]. Or an iterable of images or batches: a ``DataLoader``, an
-            ``IterableDataset``, an iterator, or a function without arguments that is called until it returns None.
+            map-style dataset of any of these, alone or first in a tuple. Arrays and tensors have the network's number
+            of channels (for RGB also 1), and are uint8, uint16, or floating point in [0, 1]. Or an iterable of images
+            or batches: a ``DataLoader``, an ``IterableDataset``, an iterator, or a function without arguments that is
+            called until it returns None.
         reading: Options for reading them.
         example: What the network takes instead of images; the set is then a batch of such inputs, a sequence or
             map-style dataset of single inputs, or an iterable of inputs or batches.

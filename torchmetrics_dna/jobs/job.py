@@ -192,11 +192,7 @@ class Job:
         """Return the DNAs of a split, and what else was read of it: values of single images, folds and thumbnails."""
         values = self.values(split)
         rows = {name: values.pop(name) for name, statistic in self.statistics.items() if statistic.by_image}
-        if self.num_folds is not None:
-            rows["folds"] = torch.zeros(0, dtype=torch.int64)
-            if self.extractor.example is None:
-                rows["thumbnails"] = torch.zeros(0, dtype=torch.uint8)
-            rows |= {name: torch.cat(batches) for name, batches in split.notes.items()}
+        rows |= {name: torch.cat(batches) for name, batches in split.notes.items()}
         return values, Share(split.num_images, split.unreadable, split.numbers, split.names, rows)
 
     @property
@@ -233,6 +229,7 @@ class Job:
             extractor.crop,
             extractor.resize,
             self.reading,
+            channels=extractor.image_channels,
             properties=extractor.has_properties,
             notes=take_notes,
             parts=splits,

@@ -10,9 +10,9 @@ from typing_extensions import override
 
 from torchmetrics_dna.dna.changes import ChangeDictionary
 from torchmetrics_dna.images import ImageSource
-from torchmetrics_dna.images.base import check_pictures, indexed
+from torchmetrics_dna.images.base import indexed
 from torchmetrics_dna.images.changes import CHANGES, STRENGTHS, change_image
-from torchmetrics_dna.images.pixels import as_bytes
+from torchmetrics_dna.images.pixels import Decoded, as_bytes
 from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.features import SpatialMeans
@@ -22,7 +22,6 @@ from torchmetrics_dna.jobs.sides import open_sides
 if TYPE_CHECKING:
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Source
-    from torchmetrics_dna.images.pixels import RGBImage
     from torchmetrics_dna.jobs.job import Job
     from torchmetrics_dna.statistics.resolve import Feature
 
@@ -38,15 +37,15 @@ class ChangedImages(ImageSource):
         names = [name for name in source.names for _ in range(1 + len(_STEPS))]
         super().__init__(names, self.decode, source.label, source.exif_orientation, roots=source.roots)
         self._source = source
-        self._last: tuple[int, RGBImage] | None = None
+        self._last: tuple[int, Decoded] | None = None
 
     @override
-    def decode(self, index: int) -> RGBImage:
+    def decode(self, index: int, channels: int = 3) -> Decoded:
         place, number = divmod(index, 1 + len(_STEPS))
         if self._last is None or self._last[0] != place:
-            self._last = place, self._source.decode(place)
+            self._last = place, self._source.decode(place, channels)
         image = self._last[1]
-        return change_image(as_bytes(image), *_STEPS[number - 1], seed=index) if number else image
+        return Decoded(change_image(as_bytes(image.pixels), *_STEPS[number - 1], seed=index)) if number else image
 
 
 @taking("layers", "reading", "distributed")
@@ -67,9 +66,12 @@ def make_changes(source: Source, feature: Feature | None = None, **options: Any)
     with in_step(arguments.distributed):
         sides = open_sides([source], arguments, [])
         images = indexed(sides.source(0, what), what)
-        check_pictures(images, what)
         if len(images) < _LEAST:
             raise ValueError(f"{what} takes at least {_LEAST} images, but got {len(images)}")
+        if sides.extractor.image_channels != 3:
+            raise ValueError(
+                f"{what} takes RGB images, but {sides.extractor.why_no_pictures or 'images have 1 channel'}"
+            )
         if LAYER in sides.extractor.neurons:
             raise ValueError(f"{what} is of a network's neurons; leave `properties` out")
         job = sides.job.also(means=SpatialMeans(sides.extractor.neurons))

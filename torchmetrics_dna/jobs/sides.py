@@ -18,6 +18,7 @@ from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.images.addresses import place_of
+from torchmetrics_dna.images.base import check_channels
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.jobs.fd_evidence import features_for, plans_for
 from torchmetrics_dna.jobs.groups import folds_of_pairs
@@ -132,6 +133,9 @@ def open_sides(sides: Sequence[Source | DNA], arguments: Arguments, kinds: Seque
     options = arguments.feature, arguments.layers, arguments.num_bins, arguments.ranges
     resolved = resolve(*options, dnas, histograms="histogram" in kinds, to_gpu=True)
     extractor, resolved_dnas = resolved.extractor, iter(resolved.dnas)
+    for side in opened:
+        if not isinstance(side, DNA):
+            check_channels(side, extractor.image_channels)
     resolve_weights(arguments.neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest)
     network = (arguments.neuron_weights is None and network_of(extractor.neurons)) or extractor.neurons
     by_fold = bool(arguments.pairs) or arguments.groups is not None

@@ -26,7 +26,6 @@ from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images import ImageSource
 from torchmetrics_dna.images.base import left_out_in_words
 from torchmetrics_dna.images.duplicates import digest_of
-from torchmetrics_dna.images.inputs import tensors_of
 from torchmetrics_dna.images.objects import is_output
 from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.images.sources import check_used
@@ -119,7 +118,7 @@ class Checkpoints:
             if isinstance(side, DNA):
                 self.reference = side.to("cpu")
             else:
-                notes = _pixels_of(side) if isinstance(side, ImageSource) else ""
+                notes = _pixels_of(side, self.extractor.image_channels) if isinstance(side, ImageSource) else ""
                 self.reference = replace(self._measure(side), notes=notes)
             if saved is None and rank() == 0:
                 self.reference.save(self.folder / _REFERENCE)
@@ -208,7 +207,9 @@ class Checkpoints:
         """Raise ValueError if the folder is known to hold another reference than the given one."""
         if isinstance(opened, ImageSource):
             count = saved.num_images if self._job.reading.skip_unreadable else len(opened)
-            pixels = _pixels_of(opened) if saved.notes.startswith(_PIXELS) else saved.notes
+            pixels = (
+                _pixels_of(opened, self.extractor.image_channels) if saved.notes.startswith(_PIXELS) else saved.notes
+            )
             self._check_same((saved.num_images, saved.notes), (count, pixels))
         if isinstance(resolved, DNA):
             self._check_same(_described(saved), _described(resolved))
@@ -276,16 +277,14 @@ def _described(dna: DNA) -> tuple[int, str]:
     return dna.num_images, f"digest {dna.digest}"
 
 
-def _pixels_of(images: ImageSource) -> str:
-    """Return a digest of the pixels of up to 64 evenly spaced images, or of other inputs."""
+def _pixels_of(images: ImageSource, channels: int) -> str:
+    """Return a digest of up to 64 evenly spaced images, decoded to so many channels, or of other inputs."""
     sha = hashlib.sha256()
     for i in range(0, len(images), -(-len(images) // 64)):
         try:
-            image = images.decode(i)
+            image = images.decode(i, channels).pixels
         except Exception as err:  # broken files make Pillow raise all kinds of things
             sha.update(type(err).__name__.encode())
             continue
-        arrays = [as_bytes(image)] if images.example is None else [each.cpu().numpy() for each in tensors_of(image)]
-        for array in arrays:
-            sha.update(digest_of(array))
+        sha.update(digest_of(image if images.example else as_bytes(image)))
     return f"{_PIXELS}{sha.hexdigest()[:16]}"

@@ -178,7 +178,8 @@ def look(sides: Sides, comparison: Comparison, num_images: int = NUM_IMAGES) -> 
     the others that excite it least, by their smallest (ties: by their largest).
 
     Args:
-        sides: The two sides, from :func:`~torchmetrics_dna.jobs.sides.open_sides`. A DNA has no images to show.
+        sides: The two sides, from :func:`~torchmetrics_dna.jobs.sides.open_sides`. A DNA has no images to show, nor
+            have images that are neither grey nor RGB.
         comparison: Their comparison by dna-emd, from :func:`~torchmetrics_dna.comparisons.compare.compare_sides`.
         num_images: Number of images to sample from each side, with a fixed seed.
 
@@ -207,10 +208,10 @@ def look(sides: Sides, comparison: Comparison, num_images: int = NUM_IMAGES) -> 
         side: _Images(indexed(source, "A report")) for side, source in opened.items() if not isinstance(source, DNA)
     }
     settings = {side.upper(): f"images, {images[side].source.label}" if side in images else "a DNA" for side in opened}
+    if images and (reason := sides.extractor.why_no_pictures):
+        settings["pictures"], images = f"none, since {reason}", {}
     if not images:
         return Pictures(settings)
-    if sides.extractor.example is not None:
-        return Pictures(settings | {"pictures": "none, since the inputs of the network are no images"})
     is_turned = any(of_side.source.exif_orientation for of_side in images.values())
     settings["turned by their EXIF tag"] = "yes" if is_turned else "no"
     arguments = sides.arguments

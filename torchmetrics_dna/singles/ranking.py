@@ -16,7 +16,6 @@ from torchmetrics_dna.files.visible import images_in_words, number, shortened, v
 from torchmetrics_dna.functional.heat import SIDE
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import ImageSource, Reading, open_source
-from torchmetrics_dna.images.base import check_pictures
 from torchmetrics_dna.images.cells import central_square
 from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.jobs.features import Heat
@@ -164,12 +163,13 @@ class Ranking(Saved):
             raise ValueError(
                 f"Maps take images that can be read again, but {images.label!r} is a stream; rank a folder or list"
             )
+        if mapper.extractor.example is not None:
+            mapper.extractor.check_pictures("A map")
         return heat_maps(mapper, images.take([self.numbers[place] for place in places]))
 
     def _images_and_mapper(self) -> tuple[Images, ImageScorer]:
         if self.images is None or self.mapper is None:
             raise ValueError("A ranking that was loaded has no images to show; rank them again")
-        check_pictures(self.images, "A ranking")
         return self.images, self.mapper
 
     def to_dict(self) -> dict[str, Any]:
@@ -228,10 +228,11 @@ class Ranking(Saved):
             The matplotlib figure. If the reference is images, evenly spaced examples are read for it.
 
         Raises:
-            ValueError: If the ranking was loaded.
+            ValueError: If the ranking was loaded, or images are neither grey nor RGB.
 
         """
         images, mapper = self._images_and_mapper()
+        mapper.extractor.check_pictures("A contact sheet")
         count = len(self.scores)
         columns = min(columns, count)
         last = count - columns

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
     from torchmetrics_dna.binning.layouts import Parts
-    from torchmetrics_dna.images.pixels import RGBImage
+    from torchmetrics_dna.images.pixels import Pixels
     from torchmetrics_dna.statistics import State
 
 _MOST_BINS = 100  # of a fold's histograms: enough for tests, and twenty folds take only twice the memory of the total
@@ -132,9 +132,12 @@ def input_notes(inputs: Any, num_folds: int | None) -> dict[str, Tensor]:
     return {"folds": content_folds(mapped(lambda tensor: tensor[None], inputs), num_folds, of_images=False)[0]}
 
 
-def image_notes(image: RGBImage, num_folds: int | None) -> dict[str, Tensor]:
-    """Return the ``"thumbnails"`` of an image ``(H, W, 3)``, not resized, and its ``"folds"`` by content, if any."""
-    notes = {"thumbnails": thumbnail(image)}
+def image_notes(image: Pixels, num_folds: int | None) -> dict[str, Tensor]:
+    """Return notes on an image ``(H, W, C)``, not resized.
+
+    They are its ``"thumbnails"`` if it is grey or RGB, and its ``"folds"`` by content if these are so many.
+    """
+    notes = {"thumbnails": thumbnail(image)} if image.shape[2] in (1, 3) else {}
     if num_folds is not None:
         step = _step(image.size)
         pixels = image[::step, ::step].transpose(2, 0, 1).copy()  # contiguous
@@ -159,33 +162,42 @@ def content_folds(imgs: Any, num_folds: int, of_images: bool = True) -> Tensor:
     """Return the fold of each image by a hash of its pixels, shape ``(B,)``, independent of batch, order and process.
 
     Metrics and :func:`compare` share this function, so that an image has the same fold in both. Images are the original
-    ones, not resized, ``(B, 3, H, W)``, uint8, or floating point in [0, 1]. Of other inputs, the bits are hashed.
+    ones, not resized, ``(B, C, H, W)``, uint8, or floating point in [0, 1]. Of other inputs, the bits are hashed.
     """
     tensors = tensors_of(imgs)
     if not len(tensors[0]):
         return torch.zeros(0, dtype=torch.int64)
     mixed: Any = 0
     for tensor in tensors:
-        mixed = (mixed * 16_807 + _hashed(_pixels(tensor) if of_images else _bits(tensor))) % _PRIME
+        mixed = (mixed * 16_807 + _hashed(_levels(tensor) if of_images else [_bits(tensor)])) % _PRIME
     folds: Tensor = (mixed // 1_000 % num_folds).cpu()
     return folds
 
 
-def _hashed(values: Tensor) -> Tensor:
-    factors = torch.arange(1, values[0].numel() + 1, device=values.device) * 48_271 % _PRIME
+def _hashed(parts: Sequence[Tensor]) -> Tensor:
+    """Return a hash of each row of some tensors of one shape."""
+    factors = torch.arange(1, parts[0][0].numel() + 1, device=parts[0].device) * 48_271 % _PRIME
     # one image at a time, since int64 takes eight times the memory of uint8
-    sums = [(image.flatten().long() * factors).sum() % _PRIME for image in values]
+    sums = [
+        torch.stack([(part[i].flatten().long() * factors).sum() for part in parts]).sum() % _PRIME
+        for i in range(len(parts[0]))
+    ]
     return torch.stack(sums) * 69_621 % _PRIME
 
 
-def _pixels(imgs: Tensor) -> Tensor:
+def _levels(imgs: Tensor) -> list[Tensor]:
+    """Return some pixels of images as levels of 8 bits, and what levels of 16 bits have more."""
     step = _step(imgs[0].numel())
     imgs = imgs[..., ::step, ::step]
-    return imgs if imgs.dtype == torch.uint8 else imgs.float().mul(255).round()
+    if imgs.dtype == torch.uint8:
+        return [imgs]
+    levels = imgs.float().mul(255).round()
+    # images of 16 bits may differ by less than a level of 8
+    is_deep = imgs.dtype in (torch.float32, torch.float64)
+    return [levels, (imgs * 65535).round() - 257 * levels] if is_deep else [levels]
 
 
 def _bits(values: Tensor) -> Tensor:
-    """Return some bytes of each row; fewer of many."""
+    """Return the bytes of each row, or some of many."""
     rows = values.detach().reshape(len(values), -1)
-    rows = rows[:, :: 1 + rows.shape[1] // _PIXELS].contiguous()
-    return rows.view(torch.uint8)
+    return rows[:, :: 1 + rows.shape[1] // _PIXELS].contiguous().view(torch.uint8)

@@ -1,0 +1,262 @@
+"""Images of other channels than RGB: what a network takes is what is decoded, as it was saved, or refused."""
+
+from __future__ import annotations
+
+import re
+import struct
+import sys
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from networks import Pixels
+from PIL import Image
+
+from torchmetrics_dna import DNAExtractor, Reading, make_dna
+from torchmetrics_dna.images import open_source
+from torchmetrics_dna.images.loader import load_batches
+from torchmetrics_dna.images.resize import RESIZES, resize_image, resize_tensor
+
+RNG = np.random.default_rng(0)
+COLOURS = RNG.integers(0, 256, (4, 9, 7, 3), np.uint8)
+GREYS = COLOURS[..., 0]
+DEEP = RNG.integers(0, 65536, (4, 9, 7, 5), np.uint16)
+BANDS = RNG.random((4, 9, 7, 5), np.float32)
+SHIFTED = ((COLOURS.astype(int) * [19595, 38470, 7471]).sum(-1) + 32768 >> 16).astype(np.uint8)  # Pillow's L
+
+
+def read(source: object, channels: int, **options: object) -> np.ndarray:
+    """The images of a source as a network gets them, ``(B, H, W, C)``."""
+    reading = Reading(2, **options)
+    batches = list(load_batches(open_source(source, reading), None, channels=channels, reading=reading))
+    return torch.cat([batch.images for batch in batches]).movedim(1, 3).numpy()
+
+
+def tiff(pixels: np.ndarray, extra: int | None = 0, order: str = "<", separate: bool = False) -> bytes:
+    """An uncompressed TIFF of ``(H, W, samples)``, of RGB and extra samples of a kind, or of bands."""
+    height, width, samples = pixels.shape
+    data = (np.moveaxis(pixels, 2, 0) if separate else pixels).astype(pixels.dtype.newbyteorder(order)).tobytes()
+    bits, kind = 8 * pixels.itemsize, {"u": 1, "i": 2, "f": 3}[pixels.dtype.kind]
+    rows = samples if separate else 1  # strips
+    tags = {
+        256: [width],
+        257: [height],
+        258: [bits] * samples,
+        259: [1],
+        262: [2 if samples == 4 else 1],
+        277: [samples],
+    }
+    tags |= {278: [height], 284: [2 if separate else 1], 339: [kind] * samples}
+    tags |= {} if extra is None else {338: [extra] * (1 if samples == 4 else samples - 1)}
+    start, tail = 8 + len(data), b""
+    tags |= {273: [8 + len(data) // rows * k for k in range(rows)], 279: [len(data) // rows] * rows}
+    entries, outside = b"", start + 2 + 12 * len(tags) + 4
+    for tag, values in sorted(tags.items()):
+        packed = struct.pack(f"{order}{len(values)}I", *values)
+        place = packed if len(values) == 1 else struct.pack(f"{order}I", outside + len(tail))
+        tail += packed if len(values) > 1 else b""
+        entries += struct.pack(f"{order}HHI", tag, 4, len(values)) + place
+    magic = b"II" if order == "<" else b"MM"
+    header = magic + struct.pack(f"{order}HI", 42, start)
+    return header + data + struct.pack(f"{order}H", len(tags)) + entries + bytes(4) + tail
+
+
+def saved(images: np.ndarray, name: str, folder: Path) -> Path:
+    """Save arrays as one file, or pictures in a folder."""
+    if name == "x.npy":
+        np.save(folder / name, images)
+    elif name == "x.npz":
+        np.savez_compressed(folder / name, images)
+    if name.startswith("x."):
+        return folder / name
+    for number, image in enumerate(images):
+        path = folder / f"{number}.{name}"
+        if name == "tif" and image.ndim == 3 and image.shape[2] != 3:
+            path.write_bytes(tiff(image))
+        else:
+            Image.fromarray(image).save(path)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("images", "name", "channels", "expected"),
+    [
+        (GREYS, "png", 1, GREYS[..., None]),
+        (DEEP[..., 0], "png", 1, DEEP[..., :1] / 65535),
+        (DEEP[..., 0], "tif", 1, DEEP[..., :1] / 65535),
+        (BANDS[..., 0], "tif", 1, BANDS[..., :1]),
+        (COLOURS, "png", 1, SHIFTED[..., None]),
+        (GREYS, "png", 3, GREYS[..., None].repeat(3, 3)),
+        (GREYS[..., None], "x.npz", 1, GREYS[..., None]),
+        (COLOURS, "x.npy", 1, SHIFTED[..., None]),
+        (DEEP[..., :1], "x.npz", 1, DEEP[..., :1] / 65535),
+        (DEEP[..., :3], "x.npy", 3, DEEP[..., :3] / 65535),
+        (DEEP.astype(">u2"), "x.npy", 5, DEEP / 65535),
+        (BANDS, "x.npz", 5, BANDS),
+        (BANDS.astype(np.float64), "x.npy", 5, BANDS),
+        (BANDS[..., :2], "x.npy", 2, BANDS[..., :2]),
+        (DEEP.view(np.uint8)[..., :4], "x.npz", 4, DEEP.view(np.uint8)[..., :4]),
+        (DEEP, "tif", 5, DEEP / 65535),
+        (BANDS[..., :2], "tif", 2, BANDS[..., :2]),
+        (DEEP.view(np.uint8)[..., :4], "tif", 4, DEEP.view(np.uint8)[..., :4]),
+        (DEEP.view(np.uint8)[..., :4], "png", 4, DEEP.view(np.uint8)[..., :4]),
+        (DEEP.view(np.uint8)[..., :2], "png", 2, DEEP.view(np.uint8)[..., :2]),
+    ],
+)
+def test_what_a_network_gets(
+    images: np.ndarray, name: str, channels: int, expected: np.ndarray, tmp_path: Path
+) -> None:
+    expected = expected if expected.dtype == np.uint8 else expected.astype(np.float32)
+    pixels = read(saved(images, name, tmp_path), channels)
+    assert pixels.dtype == expected.dtype
+    np.testing.assert_allclose(pixels, expected, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.tensor])
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_images_in_memory(kind: Callable, one_by_one: bool) -> None:
+    for images, channels, expected in (
+        (BANDS, 5, BANDS),
+        (DEEP, 5, (DEEP / 65535).astype(np.float32)),
+        (GREYS[..., None], 1, GREYS[..., None]),
+        (COLOURS / np.float32(255), 1, (COLOURS @ [0.299, 0.587, 0.114] / 255)[..., None]),
+    ):
+        source = kind(images if kind is np.asarray else np.moveaxis(images, 3, 1))
+        np.testing.assert_allclose(read(list(source) if one_by_one else source, channels), expected, rtol=0, atol=2e-7)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("separate", [False, True])
+def test_tiffs_of_bands(order: str, separate: bool) -> None:
+    for pixels, expected in ((DEEP[0], DEEP[0] / 65535), (BANDS[0], BANDS[0])):
+        np.testing.assert_allclose(read([tiff(pixels, 0, order, separate)], 5)[0], expected, rtol=0, atol=1e-7)
+
+
+def test_every_picture_becomes_grey_as_pillow_makes_it() -> None:
+    colour, grey = Image.fromarray(COLOURS[0]), Image.fromarray(GREYS[0])
+    palette = colour.quantize(256)
+    for image, expected in (
+        (colour, colour.convert("L")),
+        (colour.convert("CMYK"), colour.convert("L")),
+        (colour.convert("HSV"), colour.convert("HSV").convert("RGB").convert("L")),
+        (palette, palette.convert("RGB").convert("L")),
+        (grey.convert("LA"), grey),
+        (grey.convert("LA").convert("La"), grey),
+        (grey.convert("1"), grey.convert("1").convert("L")),
+    ):
+        np.testing.assert_array_equal(read([image], 1)[0, ..., 0], np.asarray(expected))
+
+
+FOUR = DEEP.view(np.uint8)[0, ..., :4]
+NO_ALPHA = "it is a TIFF with a fourth channel that is no alpha"
+GIVE = "give images of {} channels, or "
+OWN = "a DNAExtractor of your own network with `channels={}`"
+
+
+@pytest.mark.parametrize(
+    ("image", "channels", "message"),
+    [
+        (FOUR, 3, f"give `imgs[..., :3]`, or {OWN.format(4)}"),
+        (torch.rand(4, 9, 7), 3, f"give `imgs[:3]`, or {OWN.format(4)}"),
+        (BANDS[0], 3, f"give images of 1 or 3 channels, or {OWN.format(5)}"),
+        (BANDS[0], 1, "with C = 1 or 3, but got shape (9, 7, 5) and type float32; give images of 1 or 3 channels, or"),
+        (BANDS[0], 4, f"with C = 4, but got shape (9, 7, 5) and type float32; {GIVE.format(4)}{OWN.format(5)}"),
+        (GREYS[0], 5, f"with C = 5, but got shape (9, 7) and type uint8; {GIVE.format(5)}{OWN.format(1)}"),
+        (BANDS[0] * 300, 5, "floating point pixels must lie in [0, 1]"),
+        (DEEP[0].astype(np.int32), 5, "must be uint8, uint16, or floating point in [0, 1], but got"),
+        (Image.fromarray(COLOURS[0]), 5, "3 channels (RGB), but the network takes 5; give arrays or TIFFs of 5 "),
+        (Image.fromarray(GREYS[0]), 2, "1 channel (L), but the network takes 2; give arrays or TIFFs of 2 channels,"),
+        (tiff(FOUR), 3, f"{NO_ALPHA}; save it without, or give {OWN.format(4)}"),
+        (tiff(FOUR, extra=None), 1, NO_ALPHA),
+        (tiff(BANDS[0]), 4, f"5 channels, but the network takes 4; {GIVE.format(4)}{OWN.format(5)}"),
+        (tiff(DEEP[0].view(np.int16)), 5, "bands of type int16; save them as uint8, uint16 or floats in [0, 1]"),
+        (tiff(BANDS[0] - 1), 5, "floating point pixels must lie in [0, 1]"),
+        (tiff(DEEP[0])[:-200], 5, ""),
+    ],
+)  # fmt: skip
+def test_other_channels_are_refused_in_one_line(image: object, channels: int, message: str) -> None:
+    with pytest.raises(ValueError, match=rf"^Can't read image 'image 0': .*{re.escape(message)}") as caught:
+        read([BytesIO(image).getvalue() if isinstance(image, bytes) else image], channels)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_tiff_of_pages_or_turned_is_no_image_of_bands(tmp_path: Path) -> None:
+    pages = [Image.fromarray(grey) for grey in GREYS]
+    pages[0].save(tmp_path / "x.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(ValueError, match="it is a TIFF with 4 pages; save one that has all bands"):
+        read(tmp_path / "x.tif", 4)
+    Image.fromarray(DEEP.view(np.uint8)[0, ..., :4]).save(tmp_path / "y.tif", tiffinfo={274: 3})
+    assert read(tmp_path / "y.tif", 4).shape == (1, 9, 7, 4)
+    with pytest.raises(ValueError, match="it is a TIFF with bands that its orientation tag turns; save it upright"):
+        read(tmp_path / "y.tif", 4, exif_orientation=True)
+
+
+def test_the_package_for_tiffs_of_bands_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    with pytest.raises(ValueError, match="it is a TIFF of bands, which takes another package: `pip install tifffile`"):
+        read([tiff(BANDS[0])], 5)
+    opaque = np.dstack([COLOURS[0], np.full((9, 7), 255, np.uint8)])
+    np.testing.assert_array_equal(read([tiff(opaque, extra=2)], 3)[0], COLOURS[0])
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_alpha_that_is_dropped_is_told_once(workers: int, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    alpha = np.full((9, 7), 255, np.uint8)
+    opaque = np.dstack([COLOURS[0], alpha])
+    alpha[3, 3] = 254
+    through = Image.fromarray(np.dstack([COLOURS[0], alpha]))
+    keyed = Image.fromarray(COLOURS[0])
+    keyed.save(tmp_path / "key.png", transparency=tuple(COLOURS[0, 2, 2].tolist()))
+    through.save(tmp_path / "a.png")
+    through.save(tmp_path / "b.tif")
+    through.convert("RGBa").convert("RGBA").quantize(64).save(tmp_path / "c.png")
+    Image.fromarray(np.dstack([GREYS[0], alpha])).save(tmp_path / "d.png")
+    Image.fromarray(opaque).save(tmp_path / "opaque.png")
+    Image.fromarray(DEEP[0, ..., 0]).save(tmp_path / "deep.png")
+    for channels in (3, 1):
+        assert list(load_batches(open_source(tmp_path), (8, 8), channels=channels, reading=Reading(2, workers)))
+        message = str(recwarn.pop(UserWarning).message)
+        assert message == f"5 images of {str(tmp_path)!r} have an alpha channel, which is dropped"
+    assert list(load_batches(open_source([tmp_path / "a.png", through]), (8, 8), channels=4))
+    assert list(load_batches(open_source(tmp_path / "opaque.png"), (8, 8)))
+    assert not len(recwarn)
+    assert list(load_batches(open_source(tmp_path / "a.png"), (8, 8)))
+    assert "1 image of" in str(recwarn.pop(UserWarning).message)
+
+
+@pytest.mark.parametrize("resize", RESIZES)
+@pytest.mark.parametrize("channels", [1, 2, 4, 5])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_each_band_is_resized_by_itself(resize: str, channels: int, dtype: type) -> None:
+    image = (BANDS[0] * (255 if dtype is np.uint8 else 1)).astype(dtype)[..., :channels]
+    expected = [
+        resize_image(band[..., None].repeat(3, 2), (5, 6), resize=resize)[0] for band in np.moveaxis(image, 2, 0)
+    ]
+    np.testing.assert_array_equal(resize_image(image, (5, 6), resize=resize), np.stack(expected))
+    batch = torch.from_numpy(np.moveaxis(image, 2, 0).copy())[None]
+    np.testing.assert_allclose(resize_tensor(batch, (5, 6), resize=resize)[0], np.stack(expected), rtol=0, atol=1e-5)
+
+
+def test_types_that_differ_are_told(tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"Images differ in type \(float32 and uint8\); give the extractor an `input_size`"
+    ):
+        read([GREYS[0], DEEP[0, ..., 0]], 1)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_arrays_that_do_not_fit_are_refused_before_any_image(compressed: bool, tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    (np.savez_compressed if compressed else np.savez)(path, BANDS)
+    done: list[int] = []
+    reading = Reading(progress=lambda label, number, total: done.append(number))
+    with pytest.raises(
+        ValueError, match=rf"^Can't read '{path}' as an array of images: Images must have shape \(B, H, W, C\) with"
+    ):
+        make_dna(path, DNAExtractor(Pixels(), channels=4), reading=reading)
+    assert not done
+    assert make_dna(path, DNAExtractor(Pixels(), channels=5), reading=reading).num_images == 4
