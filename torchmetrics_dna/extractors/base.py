@@ -68,8 +68,8 @@ class DNAExtractor(Shareable):
             ``"tensorflow"``, bilinear without antialiasing. Default: that of the preset, or else ``"clean"``.
         mean: Mean per channel, subtracted from images in [0, 1].
         std: Standard deviation per channel, by which images are then divided.
-        channels: Number of channels of images. Grey images (1) are repeated for named networks and timm models; other
-            modules get images of this number of channels unchanged.
+        channels: Number of channels of images. Grey images (1) are repeated for named networks and timm models; for
+            other modules, images are decoded to this number of channels: 1 is grey, and other than 3 are bands.
         dtype: ``"bfloat16"`` or ``"float16"`` to run the network under torch's autocast. This changes activations, so
             such DNAs are not comparable with others.
         properties: Whether to measure properties of the original images, before any resize, too: the layer
