@@ -72,8 +72,8 @@ class DNAExtractor(Shareable):
             ``"tensorflow"``, bilinear without antialiasing. Default: that of the preset, or else ``"clean"``.
         mean: Mean per channel, subtracted from images in [0, 1].
         std: Standard deviation per channel, by which images are then divided.
-        channels: Number of channels of images. Grey images (1) are repeated for named networks and timm models; other
-            modules get images of this number of channels unchanged.
+        channels: Number of channels of images. Grey images (1) are repeated for named networks and timm models; for
+            other modules, images are decoded to this number of channels: 1 is grey, and other than 3 are bands.
         inputs: ``"images"``, or ``"any"`` for a module that takes something else: latents, volumes, spectrograms,
             point clouds. A batch is then a tensor, or a tuple of the module's positional arguments or a dict of its
             keyword arguments, of one length, batch first. It is passed on as it is, nothing is resized, scaled or

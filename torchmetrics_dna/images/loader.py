@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images.addresses import forget_threads
 from torchmetrics_dna.images.base import Entry, ImageStream, unreadable
 from torchmetrics_dna.images.inputs import joined, mapped, tensors_of
@@ -51,7 +50,7 @@ class Batch:
     names: list[str] = field(default_factory=list)  # of the readable images
     notes: Mapping[str, Tensor] = field(default_factory=dict)  # values of the `notes` callback, by name, (B, ...)
     ends: bool = False  # True if a part of the source ends with this batch
-    lost_alpha: int = 0  # number of images whose alpha channel was dropped
+    lost_alpha: bool = False  # True if the alpha channel of an image was dropped
 
     def pin_memory(self) -> Batch:
         """Copy to page-locked memory, for asynchronous transfer to a GPU; called by DataLoader."""
@@ -93,7 +92,7 @@ def load_batches(
         pin_memory: Whether to copy batches to page-locked memory, for a network on a GPU.
 
     Warns:
-        UserWarning: At the end, if images have an alpha channel that is not opaque, which is dropped.
+        UserWarning: Once, if images have an alpha channel that is not opaque, which is dropped.
 
     Raises:
         ValueError: If an image or a shard is unreadable (unless skipped), or sizes differ without a resize.
@@ -119,19 +118,16 @@ def load_batches(
         worker_init_fn=forget_threads,
         pin_memory=pin_memory,
     )
-    lost_alpha = 0
+    is_told = False
     for batch in started(loader):
         if batch.error:
             raise ValueError(batch.error)
         if batch.unreadable and not reading.skip_unreadable:
             raise ValueError(batch.unreadable[0] + _SKIP)
-        lost_alpha += batch.lost_alpha
+        if batch.lost_alpha and not is_told:  # without their number, which would be that of this pass or process alone
+            warnings.warn(f"Images of {source.label!r} have an alpha channel, which is dropped", stacklevel=2)
+            is_told = True
         yield batch
-    if lost_alpha:
-        have = "has" if lost_alpha == 1 else "have"
-        warnings.warn(
-            f"{images_in_words(lost_alpha)} of {source.label!r} {have} an alpha channel, which is dropped", stacklevel=2
-        )
 
 
 def cores() -> int:
@@ -302,5 +298,5 @@ def _collate(items: list[_Sample | str], ends: bool) -> Batch:
         names=[sample.name for sample in samples],
         notes={note: torch.stack([sample.notes[note] for sample in samples]) for note in samples[0].notes},
         ends=ends,
-        lost_alpha=sum(sample.lost_alpha for sample in samples),
+        lost_alpha=any(sample.lost_alpha for sample in samples),
     )
