@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import warnings
 from collections import deque
@@ -15,13 +16,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from torchmetrics_dna.images.addresses import forget_threads
 from torchmetrics_dna.images.base import Entry, ImageStream, unreadable
 from torchmetrics_dna.images.inputs import joined, mapped, tensors_of
 from torchmetrics_dna.images.properties import image_properties
 from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.images.resize import resize_image
-from torchmetrics_dna.images.workers import started
+from torchmetrics_dna.images.workers import Sent, begin, decoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -99,7 +99,7 @@ def load_batches(
 
     """
     reading = reading or Reading()
-    decoded = _Decoded(source, size, crop, resize, channels, properties, notes)
+    dataset = _Decoded(source, size, crop, resize, channels, properties, notes)
     items, workers = _items_of_parts(source, parts), reading.num_workers
     if workers is None and source.example is not None:
         workers = 0  # inputs are in memory, or a DataLoader's workers load them
@@ -108,18 +108,18 @@ def load_batches(
     if isinstance(source, ImageStream) and not source.of_files:
         workers = 0
     elif isinstance(source, ImageStream) and source.decoded:
-        items, workers = map(partial(_in_threads, decoded.load, workers), items), 0
+        items, workers = map(partial(_in_threads, dataset.load, workers), items), 0
     loader: DataLoader[Any] = DataLoader(
-        decoded,
+        Sent(dataset),
         batch_size=None,
         sampler=_chunks(items, reading.batch_size, window),
         num_workers=workers,
         collate_fn=_as_it_is,  # type: ignore[arg-type]  # typed for lists of samples
-        worker_init_fn=forget_threads,
+        worker_init_fn=begin,
         pin_memory=pin_memory,
     )
     is_told = False
-    for batch in started(loader):
+    for batch in decoded(loader):
         if batch.error:
             raise ValueError(batch.error)
         if batch.unreadable and not reading.skip_unreadable:
@@ -138,15 +138,16 @@ def cores() -> int:
 def default_workers(num_images: int) -> int:
     """Return the default number of processes that decode images.
 
-    It is 0 for a few images, else one per core available to this process, up to 8, divided among the processes of
-    torchrun on this machine. Workers wait for the network, so idle ones cost nothing.
+    It is 0 for a few images and in a process that may start none, such as of a ``multiprocessing.Pool``, else one per
+    core available to this process, up to 8, divided among the processes of torchrun on this machine. Workers wait for
+    the network, so idle ones cost nothing.
 
     Example:
         >>> default_workers(10)
         0
 
     """
-    if num_images < _FEW:
+    if num_images < _FEW or multiprocessing.current_process().daemon:
         return 0
     return min(8, max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
