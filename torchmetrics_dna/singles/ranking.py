@@ -286,8 +286,8 @@ class Ranking(Saved):
         return figure
 
     def _repr_html_(self) -> str:
-        sentences = [self.verdict] * (self.verdict is not None) + [f"{notice}." for notice in self.notices]
-        return notebook_html(" ".join(sentences), self.table(self.rows()[:_SHOWN]))
+        sentences = [self.verdict or "", *(f"{notice}." for notice in self.notices)]
+        return notebook_html(" ".join(filter(None, sentences)), self.table(self.rows()[:_SHOWN]))
 
     def __repr__(self) -> str:
         first, last = (f"{float(self.scores[i]):.4g}" for i in (0, -1))
