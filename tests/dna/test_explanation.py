@@ -22,7 +22,7 @@ def test_headlines() -> None:
         "y looks like x after darkening by about 30 %, which accounts for 62 % of the difference;"
     )
     assert Explanation(0.3, [], [], None).headline == "No difference between A and B can be shown"
-    assert Explanation(0.01, [], [], 0.9).headline.endswith(" accounts for half of the difference")
+    assert Explanation(0.01, [], [], 0.9).headline.endswith(" could not be named")
     assert Explanation(0.01, [], None, None).headline == "B differs from A"
     assert Explanation(0.01, [], [], 0.2).headline == "B differs from A"  # a property contradicts the change
 
