@@ -185,7 +185,14 @@ class DNAExtractor(Shareable):
             return Layout.of_images(network, self.input_size, self._channels)
 
         # not an attribute of torch's, so that the network is not registered as a submodule
-        self._runner = Runner(built, layout_of, is_named=is_named, dtype=self.dtype, compiles=compile)
+        self._runner = Runner(
+            built,
+            layout_of,
+            is_named=is_named,
+            dtype=self.dtype,
+            compiles=compile,
+            input_bytes=0 if self.example is None else self.example.num_bytes,
+        )
         built.load()  # after the layout: probing a network without weights is faster
         self.bytes_per_image, self.images_at_once = self._runner.bytes_per_image, self._runner.at_once
         widths = self._runner.layout.widths if self._runner.layout else {}
