@@ -235,6 +235,7 @@ def test_few_ruined_images_are_found(tmp_path: Path) -> None:
     p_value, share, *ends, _ = ranking.few_off
     assert p_value <= 0.05
     about, low, high = (max(1, round(30 * end)) for end in (share, *ends))
+    assert (clean.off, ranking.off) == ([], ranking.names[:about])
     assert ranking.verdict == (
         f"About {about} of 30 images {'is' if about == 1 else 'are'} unlike the reference ({low} to {high};"
         f" p = {p_value:.2g}), first of all {', '.join(ranking.names[:about][:5])}."

@@ -268,10 +268,15 @@ def _say_what_next(result: Comparison, a: str, b: str) -> None:
     from torchmetrics_dna.dna.load import is_dna_path
     from torchmetrics_dna.functional.permutation import SIGNIFICANT
 
-    if "dna-emd" not in result or not result["dna-emd"].value or (result.p_value or 0) > SIGNIFICANT or is_dna_path(b):
+    if "dna-emd" not in result or not result["dna-emd"].value or is_dna_path(b):
         return
-    which = "most like A" if is_dna_path(a) else "off"  # a DNA of histograms does not say how far its images are apart
+    of_dna = is_dna_path(a)  # of histograms, which do not say how far its images are apart
     a, b = map(shlex.quote, (a, b))
-    talk.print()
-    talk.print(f"What differs, in pictures: torchmetrics-dna compare {a} {b} -o page.html", soft_wrap=True)
-    talk.print(f"Which images of B are {which}: torchmetrics-dna rank {b} --reference {a}", soft_wrap=True)
+    ranking = f"torchmetrics-dna rank {b} --reference {a}"
+    if (result.p_value or 0) <= SIGNIFICANT:
+        talk.print()
+        talk.print(f"What differs, in pictures: torchmetrics-dna compare {a} {b} -o page.html", soft_wrap=True)
+        talk.print(f"Which images of B are {'most like A' if of_dna else 'off'}: {ranking}", soft_wrap=True)
+    elif not of_dna:
+        talk.print()
+        talk.print(f"A few odd images hardly show in a comparison. Whether B has any: {ranking}", soft_wrap=True)

@@ -129,21 +129,28 @@ class Ranking(Saved):
         return few_are_off(self.scores, self.typical) if self.score == "outlier" and self.typical is not None else None
 
     @property
+    def off(self) -> list[str]:
+        """Names of as many images as :attr:`few_off` says are off, worst first; none if its p-value is above 0.05."""
+        few = self.few_off
+        if few is None or few.p_value > SIGNIFICANT:
+            return []
+        return self.names[: max(1, round(few.share * len(self.names)))]
+
+    @property
     def verdict(self) -> str | None:
         """The result of :attr:`few_off` in a sentence."""
-        off, total = self.few_off, len(self.names)
-        if off is None:
+        few, off, total = self.few_off, self.off, len(self.names)
+        if few is None:
             return None
-        p = p_figure(off.p_value, "p")
-        if off.p_value > SIGNIFICANT:
-            limit = f"fewer than {off.fewest} of {total:,}" if off.fewest else "so few images"
+        p = p_figure(few.p_value, "p")
+        if not off:
+            limit = f"fewer than {few.fewest} of {total:,}" if few.fewest else "so few images"
             return f"No image is shown to be unlike the reference ({p}); {limit} can hardly be."
-        count, low, high = (max(1, round(share * total)) for share in (off.share, off.low, off.high))
-        names = ", ".join(self.names[: min(count, _NAMED)])
-        are = "is" if count == 1 else "are"
+        low, high = (max(1, round(end * total)) for end in (few.low, few.high))
+        are = "is" if len(off) == 1 else "are"
         return (
-            f"About {count:,} of {images_in_words(total)} {are} unlike the reference ({low:,} to {high:,}; {p}),"
-            f" first of all {names}."
+            f"About {len(off):,} of {images_in_words(total)} {are} unlike the reference ({low:,} to {high:,}; {p}),"
+            f" first of all {', '.join(off[:_NAMED])}."
         )
 
     @property
@@ -199,6 +206,7 @@ class Ranking(Saved):
             "question": self.question,
             "verdict": self.verdict,
             "few_off": None if self.few_off is None else self.few_off._asdict(),
+            "off": self.off,
             "notices": self.notices,
             "images": self.rows(),
         }
