@@ -81,7 +81,7 @@ class Faulty(Dataset):
 def test_images_that_are_not_resized_must_be_equally_large(photos: list[np.ndarray]) -> None:
     (batch,) = load_batches(open_source(photos), None)
     np.testing.assert_array_equal(batch.images.numpy(), np.stack(photos).transpose(0, 3, 1, 2))
-    with pytest.raises(ValueError, match=r"Images differ in size \(192 x 100 and 192 x 192\)"):
+    with pytest.raises(ValueError, match=r"Images differ in shape \(\(3, 192, 100\) and \(3, 192, 192\)\)"):
         list(load_batches(open_source([photos[0], photos[1][:, :100]]), None, reading=Reading(skip_unreadable=True)))
 
 

@@ -14,8 +14,10 @@ from accelerator import Accelerator
 from forms import FORMS, values
 from makers import FAKE, REAL, emd, frechet, self_ranging_emd
 from shards import CROWD, CROWD_FAKE
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
+
+from torchmetrics_dna import DNAEMD, DNAExtractor
 
 every_form = pytest.mark.parametrize("form", FORMS)
 
@@ -98,3 +100,23 @@ def test_evidence_is_that_of_the_cpu(
         assert getattr(evidence.interval, name) == pytest.approx(getattr(expected.interval, name), rel=1e-9)
     torch.testing.assert_close(evidence.neurons.cpu(), expected.neurons, rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(evidence.layers.cpu(), expected.layers, rtol=1e-9, atol=1e-12)
+
+
+class Shifted(nn.Module):
+    def forward(self, points: Tensor, step: Tensor) -> Tensor:
+        return points * 0.5 + (step % 5)[:, None, None] * 0.25
+
+
+def test_update_with_other_inputs_never_waits(device: Accelerator | Gpu) -> None:
+    batch = {"points": torch.arange(120.0).reshape(5, 6, 4) / 8, "step": torch.arange(5) * 37}
+    on_device, on_cpu = (
+        DNAEMD(DNAExtractor(Shifted(), inputs="any", example=batch, channels_last=True)) for _ in range(2)
+    )
+    on_device.to("cuda")
+    for turn, real in enumerate((True, False, False)):
+        batch["step"] = batch["step"] + turn
+        sent = {name: part.to("cuda") for name, part in batch.items()}
+        with device.never_waits() if turn == 2 else nullcontext():
+            on_device.update(sent, real=real)
+        on_cpu.update(batch, real=real)
+    torch.testing.assert_close(on_device.compute().cpu(), on_cpu.compute(), rtol=1e-9, atol=1e-12)

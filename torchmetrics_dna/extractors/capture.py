@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from torchmetrics_dna.extractors.meta import Skipping
-from torchmetrics_dna.images.inputs import called, mapped, tensors_of
+from torchmetrics_dna.images.inputs import called, count_of, mapped, tensors_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -123,15 +123,23 @@ def probe(network: nn.Module, submodules: Mapping[str, str], size: tuple[int, in
 
 
 def probe_example(network: nn.Module, submodules: Mapping[str, str], example: Inputs) -> Probed:
-    """Find out what the outputs of :func:`capture` are, by an example; errors as of :func:`probe`."""
+    """Find out what the outputs of :func:`capture` are, by the first two of an example; errors as of :func:`probe`."""
     device = device_of(network)
+    few = mapped(lambda tensor: tensor[:2].detach().to(device, copy=True), example)
     try:
-        return _probed(network, submodules, mapped(lambda tensor: tensor.detach().to(device, copy=True), example))
+        probed = _probed(network, submodules, few)
     except UnfitError:
         raise
     except Exception as err:
-        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_of(example))
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_of(few))
         raise UnfitError(f"The network fails on the example, of shape {shapes}: {_first_line(err)}") from err
+    for layer, shape in probed.shapes.items():
+        if len(shape) < 2 or shape[0] != count_of(few):
+            raise UnfitError(
+                f"Layer {layer!r} gives shape {tuple(shape)} for {count_of(few)} inputs; expected (B, n, *positions), a"
+                " row for each input"
+            )
+    return probed._replace(shapes={layer: torch.Size([1, *shape[1:]]) for layer, shape in probed.shapes.items()})
 
 
 def shapes_reached(

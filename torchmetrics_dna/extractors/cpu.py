@@ -66,6 +66,17 @@ def _through_onednn(convolve: Callable[..., Any]) -> Callable[..., Any]:
     return replaced
 
 
+def _never_alone(convolve: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the replacement of a transposed convolution that runs a single image twice, since it rounds otherwise."""
+
+    def replaced(input: Any, weight: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: A002 - torch's own word
+        if input.ndim != weight.ndim or len(input) != 1 or not _is_for_onednn(input, weight):
+            return convolve(input, weight, *args, **kwargs)
+        return convolve(input.expand(2, *input.shape[1:]), weight, *args, **kwargs)[:1]
+
+    return replaced
+
+
 def _transform(input: Any, weight: Any, bias: Any = None) -> Any:  # noqa: A002 - torch's own word
     """Replace ``torch.nn.functional.linear`` by oneDNN where it applies."""
     if not _is_for_onednn(input, weight, bias) or weight.ndim != 2 or input.shape[-1:] != weight.shape[1:]:
@@ -79,6 +90,10 @@ def _transform(input: Any, weight: Any, bias: Any = None) -> Any:  # noqa: A002 
 
 _REPLACEMENTS: dict[Callable[..., Any], Callable[..., Any]] = {
     **{convolve: _through_onednn(convolve) for convolve in (torch.conv1d, torch.conv2d, torch.conv3d)},
+    **{
+        convolve: _never_alone(convolve)
+        for convolve in (torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d)
+    },
     functional.linear: _transform,
 }
 

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 
 from torchmetrics_dna.extractors.capture import (
     Probed,
-    UnfitError,
     probe,
     probe_example,
     shapes_reached,
     submodules_in_words,
 )
 from torchmetrics_dna.extractors.views import View
-from torchmetrics_dna.images.inputs import count_of, mapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -65,14 +63,7 @@ class Layout:
 
         Neurons are on axis 1, with ``channels_last`` on the last axis, of all outputs or those named.
         """
-        few = mapped(lambda tensor: tensor[:2], example)
-        probed = probe_example(built.network, built.submodules, few)
-        for layer, shape in probed.shapes.items():
-            if len(shape) < 2 or shape[0] != count_of(few):
-                raise UnfitError(
-                    f"Layer {layer!r} gives shape {tuple(shape)} for {count_of(few)} inputs; expected (B, n,"
-                    " *positions), a row for each input"
-                )
+        probed = probe_example(built.network, built.submodules, example)
         last = probed.shapes if channels_last is True else channels_last or ()
         for layer in last:
             if layer not in probed.shapes:
@@ -122,8 +113,8 @@ class Layout:
             output, expected = outputs[view.source], self.probed.shapes[view.source]
             if output.ndim != len(expected) or len(output) != count:
                 raise ValueError(
-                    f"Layer {layer!r} gave shape {tuple(output.shape)} for {count} images, but {tuple(expected)} at"
-                    " first; give a module with one row for each image"
+                    f"Layer {layer!r} gave shape {tuple(output.shape)} for {count} images, but {tuple(expected)} for"
+                    " one; give a module with one row for each image"
                 )
             values = view.take(output.movedim(self.axes[view.source], 1))
             if values.shape[1] != self.widths[layer]:

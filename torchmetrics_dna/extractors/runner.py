@@ -13,7 +13,7 @@ from torchmetrics_dna.extractors.compiled import CompiledCapture
 from torchmetrics_dna.extractors.cpu import rounding_alike
 from torchmetrics_dna.extractors.guard import borrowing, lock_of
 from torchmetrics_dna.extractors.watch import Watch
-from torchmetrics_dna.images.inputs import mapped, tensors_of
+from torchmetrics_dna.images.inputs import tensors_of
 from torchmetrics_dna.images.properties import PROPERTIES
 
 if TYPE_CHECKING:
@@ -66,8 +66,6 @@ class Runner:
         self.network, self.submodules, self.is_named, self._dtype = built.network, built.submodules, is_named, dtype
         self.watch = Watch(self.network, samples=not is_named)
         self._memory_format = torch.contiguous_format  # of convolution weights
-        # operators that no network of ours has may round a single input differently, such as recurrent ones
-        self._doubles = not is_named and built.preset.input_size is None
         self.layout: Layout | None = None
         self.bytes_per_image, self.at_once = 4 * len(PROPERTIES), _AT_ONCE
         if built.views != {}:
@@ -127,9 +125,6 @@ class Runner:
 
         """
         first = tensors_of(inputs)[0]
-        is_doubled = self._doubles and len(first) == 1 and first.device.type == "cpu"
-        if is_doubled:
-            inputs = mapped(lambda tensor: torch.cat([tensor, tensor]), inputs)
         try:
             # weights that autocast caches here would have no gradients in a context of the user's around it
             with torch.autocast(first.device.type, self._dtype, enabled=self._dtype is not None, cache_enabled=False):
@@ -146,5 +141,4 @@ class Runner:
                     " for both, with which images become floats, or a module that takes uint8"
                 ) from err
             raise
-        activations = layout.read(outputs, len(first) + is_doubled)
-        return {layer: values[:1] for layer, values in activations.items()} if is_doubled else activations
+        return layout.read(outputs, len(first))
