@@ -211,6 +211,19 @@ def test_comparisons_rankings_windows_and_checkpoints(kind: str, tmp_path: Path)
     assert [len(checkpoints.comparisons), len(Checkpoints(real, tmp_path / "run", taken).comparisons)] == [1, 1]
 
 
+@pytest.mark.parametrize("channels", [None, 5])
+def test_pairs_and_groups_need_no_pictures(channels: int | None) -> None:
+    batch = torch.rand(40, 5, 4, 4, generator=torch.Generator().manual_seed(0))
+    options: dict[str, Any] = {"channels": channels} if channels else {"inputs": "any", "example": batch}
+    taken = DNAExtractor(nn.Conv2d(5, 4, 1), **options)
+    paired = compare(batch, batch * 0.9, taken, pairs=True)
+    assert paired.p_value is not None
+    assert paired.p_value <= 0.01
+    apart = compare(batch[:20], batch[20:], taken, groups=([i // 2 for i in range(20)],) * 2)
+    assert apart.p_value is not None
+    assert not any("pairs" in notice for notice in apart.notices)  # numbers are no names
+
+
 def test_a_report_has_no_pictures(tmp_path: Path) -> None:
     report(inputs("tensor", 40), inputs("tensor", 40, seed=1), tmp_path / "x.html", extractor("tensor"))
     page = (tmp_path / "x.html").read_text()

@@ -29,6 +29,7 @@ SHARED = (
     "discrepancy",
     "human_judgement",
     "make_changes",
+    "other_inputs",
     "results",
     "singles",
     "three_reports",

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.unions import Plan
 
 _NAMESAKES = 0.9  # of the images of the larger side, for pairs to be offered
-_NUMBERED = re.compile(r"(image )?[\d_-]+")  # which tells nothing of what an image shows
+_NUMBERED = re.compile(r"((image|input) )?[\d_-]+")  # which tells nothing of what an image shows
 
 
 def compare_measured(

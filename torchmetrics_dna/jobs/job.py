@@ -244,7 +244,7 @@ class Job:
                 inputs = [mapped(itemgetter(part), pixels), *(values[part] for values in more)]
                 places, names = numbers[part], batch.names[part]
                 notes = {name: values[part] for name, values in batch.notes.items()}
-                if notes and not by_content:
+                if self.num_folds is not None and not by_content:
                     notes["folds"] = self._folds(_numbers(images, places), names, group_of)
                 ends = batch.ends and part.stop == len(numbers)
                 yield Activated(places, run(*inputs) if numbers else {}, left_out, names, notes, ends)
