@@ -28,6 +28,7 @@ SHARED = (
     "data",
     "discrepancy",
     "human_judgement",
+    "kinds_held_out",
     "make_changes",
     "other_inputs",
     "results",

@@ -8,6 +8,8 @@ rights are needed, and no network by a second run. The cache is ``$XDG_CACHE_HOM
 - :func:`photographs`: things and animals, cut out or whole.
 - :func:`backgrounds`: large photographs.
 - :func:`icons`: those of a desktop; :func:`game_art`: figures and pieces of ground; :func:`letters`: of many scripts.
+- :func:`drawn_by`: emoji of two more makers, by group; :func:`wallpapers`: tiles of them; :func:`textures`: those of a
+  game, by folder. What few_off.py reports is of these and of digits, which chose nothing.
 - :func:`at_hand`: photographs and digits of scikit-image and scikit-learn, for quick runs without a network.
 """
 
@@ -28,7 +30,7 @@ from typing import TYPE_CHECKING, Literal
 import matplotlib
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from sklearn.datasets import load_digits
 from torch import Tensor
 
@@ -93,6 +95,15 @@ DRAWINGS = Package("apt", "openclipart-png")
 BACKGROUNDS = (Package("apt", "mate-backgrounds"), Package("apt", "budgie-backgrounds"))
 ICONS = Package("apt", "gnome-icon-theme")
 GAME_ART = Package("apt", "pingus-data")
+WALLPAPERS = tuple(
+    Package("apt", name)
+    for name in ("plasma-workspace-wallpapers", "lomiri-wallpapers-16.04", "lomiri-wallpapers-20.04", "ukui-wallpapers")
+)
+TEXTURES = Package("apt", "openarena-081-textures")
+EMOJIONE, FLUENT = (
+    Package("npm", "emoji-datasource-emojione", "4.0.4"),
+    Package("npm", "@lobehub/fluent-emoji-3d", "1.1.0"),
+)
 EMOJI = {maker: Package("npm", f"emoji-datasource-{maker}", "16.0.0") for maker in MAKERS}
 
 
@@ -115,6 +126,52 @@ def emoji(maker: str) -> list[Emoji]:
         if one["category"] != "Component" and path.exists():  # components: bare skin tones, five of them
             found.append(Emoji(path, maker, one["unified"], one["category"]))
     return found
+
+
+def drawn_by(maker: Literal["emojione", "fluent"]) -> tuple[list[Path], list[str]]:
+    """Emoji without variants of skin, and the group of each, such as "Food & Drink"."""
+    of_emojione = EMOJIONE.folder() / "package"
+    paths, groups = [], []
+    for one in sorted(json.loads((of_emojione / "emoji.json").read_text("utf-8")), key=lambda one: one["unified"]):
+        path = of_emojione / "img" / "emojione" / "64" / one["image"]
+        if maker == "fluent":
+            path = FLUENT.folder() / "package" / "assets" / f"{one['unified'].lower()}.webp"
+        if one["category"] != "Skin Tones" and path.exists():
+            paths.append(path)
+            groups.append(one["category"])
+    return paths, groups
+
+
+def wallpapers(side: int = 128, width: int = 640) -> tuple[list[NDArray[np.uint8]], list[str]]:
+    """Tiles of wallpapers shrunk to ``width``, and the wallpaper that each is of."""
+    tiles, names = [], []
+    for folder in (package.folder() / "usr/share" for package in WALLPAPERS):
+        files = [*folder.rglob("*.jpg"), *folder.rglob("*.png")]
+        for path in sorted(file for file in files if "screenshot" not in file.name and not file.is_symlink()):
+            with Image.open(path) as file:
+                small = file.convert("RGB")
+            if small.height > small.width:  # the same picture, cut for a phone
+                continue
+            small.thumbnail((width, width))
+            page = np.asarray(small)
+            corners = [(y, x) for y in range(0, page.shape[0] - side + 1, side) for x in range(0, width, side)]
+            tiles += [page[y : y + side, x : x + side] for y, x in corners]
+            names += [str(path.relative_to(folder))] * len(corners)
+    return tiles, names
+
+
+def textures(side: int = 128) -> tuple[list[NDArray[np.uint8]], list[str]]:
+    """Walls, floors and skies of a game, and the folder of each."""
+    folder = TEXTURES.folder()
+    with zipfile.ZipFile(next(folder.rglob("*.pk3"))) as archive:
+        pictures, groups = [], []
+        for name in sorted(name for name in archive.namelist() if name.endswith(".jpg")):
+            with Image.open(archive.open(name)) as file:
+                drawing = file.convert("RGB")
+            if min(drawing.size) >= side:
+                pictures.append(np.asarray(ImageOps.fit(drawing, (side, side))))
+                groups.append(Path(name).parent.name)
+    return pictures, groups
 
 
 def drawings() -> list[Path]:

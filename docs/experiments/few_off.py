@@ -1,0 +1,326 @@
+"""Are a few images of a set unlike another's? Level and power of the test of outlier scores, and how many it counts.
+
+    pip install "torchmetrics-dna[demo]" scikit-learn
+    python docs/experiments/few_off.py
+
+Emoji of two makers, tiles of wallpapers, textures of a game, and digits chose nothing. The score above which images are
+counted was chosen on letters and icons. Each picture is measured once; a draw takes different pictures for the
+reference and for the set, replaces some of the set by others, and asks what :func:`rank` asks. ``--activations FOLDER``
+keeps the measurements.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import data
+import numpy as np
+import results
+import torch
+from kinds_held_out import Kind, measured
+from matplotlib.figure import Figure
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+from torchmetrics_dna import DNAExtractor
+from torchmetrics_dna.dna import GaussianDNA, evidence
+from torchmetrics_dna.dna.distances import DISTANCES
+from torchmetrics_dna.dna.evidence import weigh_evidence
+from torchmetrics_dna.functional import FewOff, few_are_off
+from torchmetrics_dna.functional.outliers import (
+    LayerGaussian,
+    layers_for_outliers,
+    left_out_distances,
+    outlier_distance,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torchmetrics_dna.neurons import Neurons
+
+SIZES = ((50, 50), (100, 100), (200, 200), (50, 200), (200, 50), (300, 100))  # of the reference, of the set
+LEVEL_DRAWS, DRAWS, RELABELINGS = 25, 100, 200
+FOLDS = 20
+
+
+@dataclass
+class Cell:
+    """A set in which some images are of another kind."""
+
+    kind: str
+    other: str
+    odd: int
+    reference: int
+    images: int
+
+    @property
+    def name(self) -> str:
+        odd = f"{self.odd} {self.other}"
+        return odd if self.other.startswith(self.kind) else f"{odd} among {self.kind}"
+
+
+CELLS = (
+    Cell("fluent", "wallpapers", 5, 100, 100),
+    Cell("fluent", "wallpapers", 5, 50, 50),
+    Cell("fluent", "wallpapers", 2, 400, 100),
+    Cell("emojione", "wallpapers", 10, 200, 200),
+    Cell("digits", "digits, blurred", 5, 100, 100),
+    Cell("fluent", "fluent, blurred", 10, 200, 200),
+    Cell("fluent", "emojione", 10, 100, 100),
+    Cell("fluent", "emojione", 20, 200, 100),
+    Cell("wallpapers", "textures", 20, 100, 100),
+    Cell("textures", "textures, JPEG", 5, 100, 100),
+)
+QUICK = (Cell("digits", "photographs", 3, 15, 12),)
+TESTS = ("outlier scores", "folds, dna-fd", "KID, all layers", "energy", "classifier")
+
+
+@dataclass
+class Draws:
+    """Of many draws: p-values by test, the tests of outlier scores, and of the images named the share that is odd."""
+
+    p: dict[str, list[float]] = field(default_factory=dict)
+    found: list[FewOff] = field(default_factory=list)
+    right: list[float] = field(default_factory=list)
+
+    def power(self, test: str) -> float:
+        return float(np.mean(np.array(self.p[test]) <= 0.05))
+
+
+def scores_of(reference: Tensor, images: Tensor, neurons: Neurons) -> tuple[Tensor, Tensor]:
+    """Outlier scores of the images, and of the reference's own, each left out: what :func:`rank` has."""
+    scores, typical = {}, {}
+    for layer in layers_for_outliers(neurons):
+        own, other = (side[:, neurons.slices[layer]] for side in (reference, images))
+        scores[layer] = LayerGaussian.of(own.mean(0), own.T.cov(), len(own)).distances(other)
+        typical[layer] = left_out_distances(own)
+    return outlier_distance(scores), outlier_distance(typical)
+
+
+def by_folds(reference: Tensor, images: Tensor, neurons: Neurons, generator: torch.Generator) -> float:
+    """P-value of the test of :func:`compare`, by dna-fd."""
+    sides = []
+    for side in (reference, images):
+        folds = torch.randint(FOLDS, (len(side),), generator=generator)
+        of_folds = [gaussian(side[folds == fold], neurons) for fold in folds.unique()]
+        sides.append(gaussian(side, neurons, tuple(of_folds)))
+    record = DISTANCES["dna-fd"]
+    weighed = weigh_evidence(sides[0].distances(sides[1]), record.unions(*sides), record.power)
+    return 1.0 if weighed is None else weighed.test.p_value
+
+
+def gaussian(means: Tensor, neurons: Neurons, folds: tuple[GaussianDNA, ...] = ()) -> GaussianDNA:
+    moments = torch.stack([means.sum(0), means.square().sum(0)])
+    return GaussianDNA.from_moments(moments, neurons, len(means), "means", folds=folds)
+
+
+def by_kernel(kernel: Tensor, count: int, generator: torch.Generator) -> float:
+    """P-value of the unbiased MMD of the first ``count`` rows and the others, by permutation of the labels."""
+    total = len(kernel)
+    labels = torch.zeros(RELABELINGS, total, dtype=torch.float64)
+    chosen = torch.rand(RELABELINGS, total, generator=generator).argsort(1)[:, :count]
+    labels.scatter_(1, chosen, 1)
+    labels[0] = torch.arange(total) < count
+    pairs = kernel - kernel.diag().diag()
+    a, b = labels, 1 - labels
+    within = ((a @ pairs) * a).sum(1) / count / (count - 1)
+    others = total - count
+    within = within + ((b @ pairs) * b).sum(1) / others / (others - 1)
+    mmd = within - 2 * ((a @ pairs) * b).sum(1) / count / others
+    return float((mmd >= mmd[0] - 1e-12 * mmd[0].abs()).double().mean())
+
+
+def by_classifier(standard: Tensor, count: int, generator: torch.Generator) -> float:
+    """P-value of the difference of scores of a classifier that saw the other half, by permutation of the labels."""
+    labels = (torch.arange(len(standard)) >= count).numpy()
+    halves = torch.rand(len(standard), generator=generator).argsort() % 2
+    scores = torch.zeros(len(standard), dtype=torch.float64)
+    for half in (0, 1):
+        seen, asked = (halves != half).numpy(), (halves == half).numpy()
+        if len(set(labels[seen])) == 2:
+            model = LogisticRegression(C=0.01, max_iter=200).fit(standard[seen], labels[seen])
+            scores[asked] = torch.from_numpy(model.decision_function(standard[asked]))
+    drawn = torch.rand(RELABELINGS, len(scores), generator=generator).argsort(1)[:, count:]
+    drawn[0] = torch.arange(count, len(scores))
+    sums = scores[drawn].sum(1)
+    return float((sums >= sums[0] - 1e-12).double().mean())
+
+
+def draw(cell: Cell, kinds: dict[str, Kind], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Reference and set, whose first images are the odd ones; no picture is on both sides."""
+    kind, other = kinds[cell.kind].means, kinds[cell.other].means
+    odd = torch.randperm(len(other), generator=generator)[: cell.odd]
+    left = torch.arange(len(kind))
+    if cell.other.startswith(cell.kind):
+        left = left[~torch.isin(left, odd)]
+    plain = left[torch.randperm(len(left), generator=generator)][: cell.reference + cell.images - cell.odd]
+    return kind[plain[: cell.reference]], torch.cat([other[odd], kind[plain[cell.reference :]]])
+
+
+def ask(cell: Cell, kinds: dict[str, Kind], neurons: Neurons, draws: int) -> Draws:
+    """Ask all tests in many draws."""
+    generator = torch.Generator().manual_seed(1000 * cell.reference + cell.images)
+    asked = Draws({test: [] for test in TESTS})
+    for _ in range(draws):
+        reference, images = draw(cell, kinds, generator)
+        scores, typical = scores_of(reference, images, neurons)
+        found = few_are_off(scores, typical)
+        both = torch.cat([reference, images])
+        standard = (both - both.mean(0)) / both.std(0).clamp(min=1e-9)
+        p_values = (
+            found.p_value,
+            by_folds(reference, images, neurons, generator),
+            by_kernel((standard @ standard.T / standard.shape[1] + 1) ** 3, len(reference), generator),
+            by_kernel(-torch.cdist(standard, standard), len(reference), generator),
+            by_classifier(standard, len(reference), generator),
+        )
+        for test, p in zip(TESTS, p_values, strict=True):
+            asked.p[test].append(p)
+        asked.found.append(found)
+        if found.p_value <= 0.05:
+            named = scores.argsort(descending=True)[: max(1, round(found.share * cell.images))]
+            asked.right.append(float((named < cell.odd).double().mean()))
+    return asked
+
+
+def alarms(
+    kind: Kind, sizes: tuple[int, int], neurons: Neurons, draws: int, choose: Callable[..., Sequence[Tensor]]
+) -> list[float]:
+    """P-values of equal sets."""
+    generator = torch.Generator().manual_seed(1000 * sizes[0] + sizes[1])
+    p_values = []
+    for _ in range(draws):
+        reference, images = (kind.means[chosen] for chosen in choose(kind, sizes, generator))
+        p_values.append(few_are_off(*scores_of(reference, images, neurons)[:2]).p_value)
+    return p_values
+
+
+def at_random(kind: Kind, sizes: tuple[int, int], generator: torch.Generator) -> Sequence[Tensor]:
+    return torch.randperm(len(kind.means), generator=generator)[: sum(sizes)].split(sizes)
+
+
+def whole_groups(kind: Kind, sizes: tuple[int, int], generator: torch.Generator) -> Sequence[Tensor]:
+    """Each group is on one side, as clips may be."""
+    groups = np.unique(kind.groups)
+    shuffled = groups[torch.randperm(len(groups), generator=generator).numpy()]
+    halves = shuffled[::2], shuffled[1::2]
+    sides = [torch.from_numpy(np.isin(kind.groups, half).nonzero()[0]) for half in halves]
+    return [
+        side[torch.randperm(len(side), generator=generator)[:size]] for side, size in zip(sides, sizes, strict=True)
+    ]
+
+
+def power_row(cell: Cell, asked: Draws) -> list[str]:
+    return [cell.name, f"{cell.reference}, {cell.images}", *(f"{asked.power(test):.2f}" for test in TESTS)]
+
+
+def share_row(cell: Cell, asked: Draws) -> list[str]:
+    counts = np.array([[x * cell.images for x in found[1:4]] for found in asked.found])
+    shown = np.array([found.p_value <= 0.05 for found in asked.found])
+    covered = np.array([covers(found, cell) for found in asked.found])
+    told = ["-"] * 3
+    if shown.any():
+        told = [f"{counts[shown, 0].mean():.1f}", f"{covered[shown].mean():.2f}", f"{np.mean(asked.right):.2f}"]
+    sides = f"{cell.reference}, {cell.images}"
+    about = f"{counts[:, 0].mean():.1f}", f"{counts[:, 0].std():.1f}", f"{covered.mean():.2f}"
+    return [cell.name, sides, *about, *told, f"{shown.sum()}"]
+
+
+def covers(found: FewOff, cell: Cell) -> bool:
+    """True if the range holds the true share."""
+    return found.low - 1e-9 <= cell.odd / cell.images <= found.high + 1e-9
+
+
+def percent(p_values: Sequence[float]) -> str:
+    """How many of some p-values are 0.05 or less."""
+    return f"{100 * np.mean(np.asarray(p_values) <= 0.05):.1f} %"
+
+
+def level_table(level: dict[tuple[str, tuple[int, int]], list[float]]) -> str:
+    """False alarms by kind and size."""
+    kinds, sizes = (list(dict.fromkeys(keys)) for keys in zip(*level, strict=True))
+    rows = []
+    for name in (*kinds, "all"):
+        chosen = kinds if name == "all" else [name]
+        by_size = [np.concatenate([level[kind, size] for kind in chosen if (kind, size) in level]) for size in sizes]
+        every = np.concatenate(by_size)
+        rows.append([name, *map(percent, (*by_size, every)), f"{len(every)}"])
+    return results.table(["false alarms", *(f"{a}, {b}" for a, b in sizes), "all", "draws"], rows)
+
+
+def plot(asked: dict[str, Draws]) -> Figure:
+    """Plot power of all tests, a row for each cell."""
+    figure = Figure(figsize=(9, 0.45 * len(asked) + 1.2), layout="constrained")
+    figure.suptitle("Share of draws in which a test finds odd images")
+    axis = figure.subplots()
+    colours = ("dna-emd", "dna-fd", "KID", "fd", "other")
+    for test, colour in zip(TESTS, colours, strict=True):
+        powers = [draws.power(test) for draws in asked.values()]
+        axis.plot(powers, range(len(asked)), "o", color=results.COLOURS[colour], label=test)
+    axis.axvline(0.05, color="0.6", linewidth=0.8)
+    axis.set_yticks(range(len(asked)), list(asked))
+    axis.invert_yaxis()
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def main() -> None:
+    parser = results.parser(__doc__)
+    parser.add_argument("--activations", type=Path, help="folder that keeps what was measured")
+    arguments = parser.parse_args()
+    folder, quick = results.begin(arguments), arguments.quick
+    evidence.NUM_RELABELINGS = RELABELINGS
+    extractor = DNAExtractor("efficientnet_lite0")
+    neurons = extractor.neurons
+    kinds = measured(arguments.activations, extractor, quick)
+    plain = {name: kind for name, kind in kinds.items() if "," not in name}
+    sizes, of_level, draws = (((15, 12),), 4, 3) if quick else (SIZES, LEVEL_DRAWS, DRAWS)
+    level = {
+        (name, size): alarms(kind, size, neurons, of_level, at_random) for name, kind in plain.items() for size in sizes
+    }
+    tables = [level_table(level)]
+    print(tables[0], flush=True)
+    clips, size = ("digits", (4, 4)) if quick else ("wallpapers", (100, 100))
+    grouped = alarms(plain[clips], size, neurons, draws, whole_groups)
+    asked = []
+    for cell in QUICK if quick else CELLS:
+        asked.append((cell, ask(cell, kinds, neurons, draws)))
+        print(power_row(*asked[-1]), share_row(*asked[-1]), flush=True)
+    tables.append(results.table(["the set has", "reference, set", *TESTS], [power_row(*one) for one in asked]))
+    told = ["about, where p ≤ 0.05", "in its range", "right of those named", "draws"]
+    header = ["the set has", "reference, set", "about", "its deviation", "in its range", *told]
+    tables.append(results.table(header, [share_row(*one) for one in asked]))
+    rivals = [max(found.power(test) for test in TESTS[1:]) for _, found in asked]
+    powers = [found.power(TESTS[0]) for _, found in asked]
+    ahead = sum(power > rival for power, rival in zip(powers, rivals, strict=True))
+    ranges = [covers(found, cell) for cell, of_cell in asked for found in of_cell.found if found.p_value <= 0.05]
+    every = np.concatenate([*level.values()])
+    results.write(
+        folder,
+        "few_off",
+        paper="no such test.",
+        here=(
+            f"false alarms at 5 % are {percent(every)} of {len(every):,} draws of equal sets. The test of outlier"
+            f" scores finds more than the best of {len(TESTS) - 1} others in {ahead} of {len(asked)} cells; its power"
+            f" is {results.span(powers)}, theirs {results.span(rivals)}. Where it finds odd images, their number is in"
+            f" the range told in {results.percent(float(np.mean(ranges or [0])))} of draws. If each wallpaper is on one"
+            f" side, equal sets have p ≤ 0.05 in {percent(grouped)} of {len(grouped)} draws."
+        ),
+        tables=tables,
+        figures={"": plot({f"{cell.name} ({cell.reference}, {cell.images})": found for cell, found in asked})},
+        seeds=(
+            "of draws: 1,000 times the reference's images, and those of the set;"
+            f" {of_level} draws of each cell of the level, {draws} of power"
+        ),
+        data=["scikit-learn's digits", "scikit-image's photographs"] if quick else [
+            data.FLUENT, data.EMOJIONE, *data.WALLPAPERS, data.TEXTURES, "scikit-learn's digits",
+        ],
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Five kinds of pictures that chose nothing, measured once: what few_off.py draws from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import TYPE_CHECKING
+
+import data
+import numpy as np
+from kinds_of_pictures import kept
+from outliers import blurred, compressed
+from sklearn.datasets import load_digits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from torchmetrics_dna import DNAExtractor
+
+    Picture = NDArray[np.uint8]
+
+NUMBERS = {"fluent": 600, "emojione": 500, "wallpapers": 450, "digits": 500, "textures": 450}
+AT_HAND = {"digits": 40, "photographs": 40}
+FAULTS = {
+    "fluent, blurred": ("fluent", blurred(1).spoil, 100),
+    "digits, blurred": ("digits", blurred(1).spoil, 100),
+    "textures, JPEG": ("textures", compressed, 60),
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Spatial means of pictures, float64 ``(images, N)``, and the group that each belongs to."""
+
+    means: Tensor
+    groups: NDArray[np.str_]
+
+
+@cache
+def pictures(name: str, number: int) -> tuple[list[Picture], list[str]]:
+    """So many pictures of a kind, drawn at random, and their groups: makers' categories, sources, folders or digits."""
+    if name == "wallpapers":
+        every, groups = data.wallpapers()
+    elif name == "textures":
+        every, groups = data.textures()
+    elif name == "digits":
+        every, groups = data.at_hand(1797, "digits"), [str(digit) for digit in load_digits().target]
+    elif name == "photographs":
+        every, groups = data.at_hand(number), ["photographs"] * number
+    else:
+        paths, groups = data.drawn_by("emojione" if name == "emojione" else "fluent")
+        order = np.random.default_rng(0).permutation(len(paths))[:number]
+        return [data.picture(paths[i], 64) for i in order], [groups[i] for i in order]
+    order = np.random.default_rng(0).permutation(len(every))[:number]
+    return [every[i] for i in order], [groups[i] for i in order]
+
+
+def measured(folder: Path | None, extractor: DNAExtractor, quick: bool = False) -> dict[str, Kind]:
+    """All kinds, and the first of some with a fault; what was measured before is read from the folder."""
+    numbers = AT_HAND if quick else NUMBERS
+    kinds = {}
+    for name, number in numbers.items():
+        means = kept(folder, name, lambda name=name, number=number: pictures(name, number)[0], extractor)
+        kinds[name] = Kind(means.double(), np.array(pictures(name, number)[1]))
+    for fault, (name, spoil, number) in FAULTS.items():
+        if name in numbers:
+            images = partial(spoilt, name, spoil, numbers[name], number)
+            kinds[fault] = Kind(kept(folder, fault, images, extractor).double(), kinds[name].groups[:number])
+    return kinds
+
+
+def spoilt(name: str, spoil: Callable[..., Picture], number: int, most: int) -> list[Picture]:
+    """The first pictures of a kind, with a fault."""
+    some: Sequence[Picture] = pictures(name, number)[0][:most]
+    return [spoil(picture, i, some, some) for i, picture in enumerate(some)]
