@@ -122,6 +122,7 @@ def test_names_of_the_user_and_axes_of_the_user(comparison: object) -> None:
         assert all("".join(text.split()).count(side) == 1 for text in texts for side in (60 * "x", 60 * "y"))
         width = figure.bbox.width
         assert all(title.get_window_extent().x1 <= width for title in titles)
+    assert plot_layers(comparison)._suptitle.get_text() == versus(comparison), "no line is broken that fits"
     unnamed = compare(make_dna(PHOTOS[:2], layers=["block_0"]), BLURRED[:2])
     assert versus(unnamed) == "A (2 images) against B (2 images), efficientnet_lite0"
     with pytest.raises(ValueError, match=r"`ax` .* 2 axes, one for each distance \(dna-emd, dna-fd\), but got 1; or"):

@@ -137,9 +137,9 @@ def main() -> None:
     size = extractor.input_size or (224, 224)
     paths: list[Path] = []
     for package, folder in fetch(arguments.cache).items():
-        paths = [Path(name) for name in open_source(folder).names]
-        kept = paths[:: max(1, -(-len(paths) // arguments.per_package))]
-        print(f"{package}: {len(kept)} of {len(paths)} pictures")
+        pictures = [Path(name) for name in open_source(folder).names]
+        kept = pictures[:: max(1, -(-len(pictures) // arguments.per_package))]
+        print(f"{package}: {len(kept)} of {len(pictures)} pictures")
         paths += kept
 
     extremes = torch.stack(

@@ -55,7 +55,7 @@ assert torch.equal(activation_histogram(values, low, high, 50), expected)
 """)
 
 
-@pytest.mark.slow  # compiles
+@pytest.mark.outer  # compiles
 def test_without_a_place_for_a_cache_code_is_compiled_all_the_same() -> None:
     run("""
 from torchmetrics_dna.binning import cpu

@@ -121,7 +121,7 @@ def test_names_of_ranked_images(
             assert SHOWN.fullmatch(text), text
         assert "1 image was left out:" in captured.err
         printed[form] = captured.out
-    exact = {row["image"]: row["score"] for row in json.loads(printed["json"])}
+    exact = {row["image"]: row["score"] for row in json.loads(printed["json"])["images"]}
     assert set(exact) == set(names[:-1])
     rows = {row["image"]: float(row["score"]) for row in csv.DictReader(io.StringIO(printed["csv"]))}
     safe = {name: f"'{name}" for name in names[:4]} | {names[4]: names[4], names[5]: visible(names[5])}

@@ -45,7 +45,7 @@ def test_a_table_csv_json_and_a_sheet(
     assert "The contact sheet is in" in captured.err
     with Image.open(grid) as sheet:
         assert sheet.width > 500
-    best = json.loads(cli("rank", A, "--reference", reference, "--format", "json", "--top", "2").out)
+    best = json.loads(cli("rank", A, "--reference", reference, "--format", "json", "--top", "2").out)["images"]
     assert [row["image"] for row in best] == [row["image"] for row in rows[:2]]
     assert best[0]["score"] == pytest.approx(float(rows[0]["score"]))
     query = str(next(A.iterdir()))
@@ -64,13 +64,20 @@ def test_a_table_csv_json_and_a_sheet(
 def test_the_worst_with_maps(tmp_path: Path, cli: Command) -> None:
     grid, options = tmp_path / "grid.png", ("rank", A, "--reference", B, "--layers", "block_2", "--format", "json")
     captured = cli(*options, "--plot", grid, "--maps")
-    rows = json.loads(captured.out)
+    document = json.loads(captured.out)
+    rows, verdict = document["images"], document["verdict"]
     assert [row["score"] for row in rows] == sorted([row["score"] for row in rows], reverse=True)
-    assert "would be expected by chance" in captured.err
+    assert "unlike the reference" in verdict
+    assert 0.001 <= document["few_off"]["p_value"] <= 1
+    for form in ("text", "markdown", "csv", "latex"):  # once, on stderr where tables have no room for it
+        captured = cli(*options[:-1], form)
+        assert (captured.out.count(verdict), captured.err.count(verdict)) == (
+            (0, 1) if form in ("csv", "latex") else (1, 0)
+        )
     with Image.open(grid) as sheet:
         assert sheet.height > 500
     for end, expected in (("--worst", rows[:2]), ("--top", rows[:-3:-1])):
-        assert json.loads(cli(*options, end, "2").out) == expected
+        assert json.loads(cli(*options, end, "2").out)["images"] == expected
 
 
 def test_copies_and_a_contrast_with_a_file(
@@ -85,7 +92,7 @@ def test_copies_and_a_contrast_with_a_file(
     for header in ("score", "dna-emd", "worse", "ratio", "nearest"):
         assert header in captured.out
     assert max(map(len, captured.out.splitlines())) <= 80
-    rows = json.loads(cli(*options, "--nearest", index, "--format", "json").out)
+    rows = json.loads(cli(*options, "--nearest", index, "--format", "json").out)["images"]
     assert all(row["copy"] and row["nearest"] == row["image"] for row in rows)
 
 
@@ -95,7 +102,7 @@ def test_weights_of_neurons_come_from_a_file(files: Path, tmp_path: Path, cli: C
     chosen = select_neurons(distances, 5)
     NeuronWeights.of_neurons(chosen, plain.neurons, plain.extractor, plain.weights_digest).save(output)
     weighted = ("--neuron-weights", output, "--format", "json")
-    assert len(json.loads(cli("rank", B, "--reference", files / "fit.plain.dna.npz", *weighted).out)) == 5
+    assert len(json.loads(cli("rank", B, "--reference", files / "fit.plain.dna.npz", *weighted).out)["images"]) == 5
     result = json.loads(cli("compare", files / "fit.plain.dna.npz", files / "fit.blur.dna.npz", *weighted).out)
     assert result["dna_emd"] == pytest.approx(float(distances[chosen].mean()))
 
@@ -115,7 +122,7 @@ def test_processes_find_the_same_outliers(tmp_path: Path, cli: Command) -> None:
         alone = json.loads(cli(*options, "--score", score).out)
         codes, printed, _ = in_processes(tmp_path, *options, "--score", score)
         assert codes == [0, 0]
-        for row, expected in zip(json.loads(printed), alone, strict=True):
+        for row, expected in zip(json.loads(printed)["images"], alone["images"], strict=True):
             assert row["image"] == expected["image"]
             assert row["score"] == pytest.approx(expected["score"], rel=1e-6)
             assert row.get("share_worse") == expected.get("share_worse")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from commands import Command
+from matplotlib.colors import to_rgb
 from networks import Pixels
 from PIL import Image
 from scipy.cluster.hierarchy import cophenet
@@ -98,6 +99,24 @@ def test_tree(compared: DistanceMatrix) -> None:
     feet = [x for line in figure.axes[0].lines for x, y in zip(*line.get_data(), strict=True) if y == 0]
     assert sorted(set(feet)) == [0, 1, 2, 3]
     assert heights.max() == max(joints)
+
+
+def test_numbers_in_cells_are_legible() -> None:
+    """Text has a contrast of at least 4 to 1 with its cell, by the luminance of WCAG 2."""
+    values = torch.from_numpy(squareform(np.arange(1.0, 22)))
+    figure = plot_matrix(DistanceMatrix(list("abcdefg"), [1] * 7, {"kid": values}, {}, ""))
+    axis = next(axis for axis in figure.axes if axis.images)
+    (picture,) = axis.images
+    assert len(axis.texts) == 49
+
+    def luminance(colour: Any) -> float:
+        red, green, blue = ((c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4) for c in to_rgb(colour))
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    for text in axis.texts:
+        if (number := text.get_text()) != "-":
+            dark, light = sorted((luminance(text.get_color()), luminance(picture.cmap(picture.norm(float(number))))))
+            assert (light + 0.05) / (dark + 0.05) >= 4, number
 
 
 def test_the_unit_of_self_ranging_histograms_is_told(compared: DistanceMatrix) -> None:

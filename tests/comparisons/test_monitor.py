@@ -95,7 +95,7 @@ def test_what_can_not_be_read_is_named(order: Order) -> None:
     assert len(windows) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 def test_one_process_writes_the_file(tmp_path: Path) -> None:
     np.savez(tmp_path / "images.npz", REFERENCE)
     arguments = ["monitor", tmp_path / "images.npz", tmp_path / "images.npz", "-o", tmp_path / "windows.json"]

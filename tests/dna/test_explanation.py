@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from torchmetrics_dna import DNAExtractor, compare
-from torchmetrics_dna.demo import blur, photographs
+from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.dna.changes import NamedChange
 from torchmetrics_dna.dna.explanation import Explanation, PropertyDifference, explain
+from torchmetrics_dna.images.changes import change_image
 
 PHOTOS = photographs(24)
 
@@ -41,10 +42,20 @@ def test_few_images_get_no_story() -> None:
     assert "looks like" not in single.verdict
 
 
-@pytest.mark.parametrize("sharper", [False, True])
-def test_a_measured_property_can_contradict(sharper: bool) -> None:
-    result = compare(PHOTOS[:12], [blur(photo, 3) for photo in PHOTOS[:12]], num_folds=None)
+@pytest.mark.parametrize(
+    ("name", "moved", "up"),
+    [
+        ("noise", "noise", 1), ("salt-and-pepper noise", "noise", 1), ("speckle noise", "noise", 1),
+        ("blur", "sharpness", -1), ("sharpening", "sharpness", 1), ("JPEG compression", "blockiness", 1),
+        ("pixelation", "pixelation", 1), ("brighter", "brightness", 1), ("more contrast", "contrast", 1),
+        ("fog", "contrast", -1), ("more saturation", "saturation", 1), ("warmer", "blue against yellow", -1),
+        ("cooler", "blue against yellow", 1), ("fewer colours", "colours", -1), ("occlusion", "dark pixels", 1),
+    ],
+)  # fmt: skip
+def test_a_measured_property_can_contradict(name: str, moved: str, up: int) -> None:
+    result = compare(PHOTOS[:12], [change_image(photo, name, 3) for photo in PHOTOS[:12]], num_folds=None)
     a, b = (side.any for side in result.measured)
-    measured = PropertyDifference("sharpness", 0.2, 0.3 if sharper else 0.1, 0.05, 0.05, None)
-    explanation = explain(a, b, None, result.changes, properties=[measured])
-    assert [change.name for change in explanation.changes] == ([] if sharper else ["blur"])
+    for sign, changes in ((up, [name]), (-up, [])):
+        measured = PropertyDifference(moved, 0.2, 0.2 + sign / 10, 0.05, 0.05, None)
+        explanation = explain(a, b, None, result.changes, properties=[measured])
+        assert [change.name for change in explanation.changes] == changes

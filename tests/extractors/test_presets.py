@@ -184,7 +184,7 @@ for name in ("inception", "vgg16", "efficientnet_lite0", "hrnet_w48", "sd_vae_en
 """
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 def test_nothing_is_imported_while_tensors_take_no_memory() -> None:
     """Tensors that a module makes on import must have values: with torch 2.8, torchvision's import fails without."""
     process = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=False)

@@ -117,6 +117,7 @@ def test_what_names_no_file(reference: str) -> None:
 
 def test_cached_files_are_named_by_whole_addresses_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("torch.hub._hub_dir", str(tmp_path / "hub"))  # as torch.hub.set_dir does
     for name in "ab":
         (tmp_path / name).mkdir()
         (tmp_path / name / "w.safetensors").write_bytes(name.encode() * 1000)
@@ -130,6 +131,7 @@ def test_cached_files_are_named_by_whole_addresses_and_checked(tmp_path: Path, m
             }
         assert [request.split()[0] for request in requests] == ["HEAD", "GET"] * 2
         path = fetch(addresses["a"], sha256=sums["a"])
+        assert path.is_relative_to(tmp_path / "hub")
         assert path.name.endswith("-w.safetensors")
         with pytest.raises(OSError, match=f"its hash is {sums['a'][:16]}..., but {sums['b'][:16]}... was expected"):
             fetch(addresses["a"], sha256=sums["b"])

@@ -1,7 +1,8 @@
-"""Worker processes: a script is not run anew in them, and Ctrl-C is not lost as they start."""
+"""Worker processes start by any method, and Ctrl-C is not lost meanwhile."""
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import signal
@@ -9,75 +10,84 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from commands import in_processes
+from PIL import Image
 
 from torchmetrics_dna.__main__ import main
 
 BEGIN = """
 import multiprocessing, os, sys
+from pathlib import Path
 import numpy as np
 import torch
-from torchmetrics_dna.images import Reading, open_source
-from torchmetrics_dna.images.loader import load_batches
+from PIL import Image
+from torchmetrics_dna import DNAExtractor, make_dna
 
-multiprocessing.set_start_method(sys.argv[1], force=True)
+multiprocessing.set_start_method(os.environ["METHOD"], force=True)
 print("begins", flush=True)
 
-def mean(images):
-    batches = load_batches(open_source(images), (8, 8), reading=Reading(2, num_workers=1), notes=note)
-    batches = list(batches)
-    workers = {int(pid) for batch in batches for pid in batch.notes["process"]} - {os.getpid()}
-    print(f"{torch.cat([batch.images for batch in batches]).mean():.6f}", len(workers), flush=True)
-
-def note(image):
-    return {"process": torch.tensor(os.getpid())}
-
-images = [np.full((9, 9, 3), level, np.uint8) for level in range(0, 250, 50)]
-
-class Local:
-    def __init__(self):
-        self.changed = lambda i: images[i]
+class Own:
     def __len__(self):
-        return len(images)
+        return 66
     def __getitem__(self, i):
-        return self.changed(i)
+        Path("processes", str(os.getpid())).touch()
+        return np.asarray(Image.open(f"photos/{i:02}.png"))
+
+def measure(images=None):
+    network = torch.nn.Conv2d(3, 1, 1)
+    torch.nn.init.ones_(network.weight), torch.nn.init.zeros_(network.bias)
+    extractor = DNAExtractor(network, input_size=(12, 12))
+    mean = make_dna(Own() if images is None else images, extractor, kind="gaussian").mean.item()
+    Path("processes", str(os.getpid())).unlink(missing_ok=True)
+    print(f"{mean:.5f}", len(os.listdir("processes")) > 0, flush=True)
 """
-BARE = "logger = __name__\nmean(images)\n"
-GUARDED = "if __name__ == '__main__':\n    mean(images)\n"
-LAMBDA = "if __name__ == '__main__':\n    mean(Local())\n"
-MEAN = "0.392157"  # of the levels 0, 50, 100, 150, 200
+GUARD = "if __name__ == '__main__':\n    "
+MEAN = 3 * np.mean([3 * i for i in range(66)]) / 255
+# how a script starts, what it does, and why its images are not decoded by workers that are not forked
+STARTS = {
+    "guarded": (["script.py"], f"{GUARD}measure()", ""),
+    "bare": (["script.py"], "logger = __name__\nmeasure()", "would run this script anew"),
+    "bare, -m": (["-m", "script"], "measure()", "would run this script anew"),
+    "imported by a script": (["imports.py"], "measure()", "would run this script anew"),
+    "stdin": (["-"], "measure('photos')", "can't import this script, '<stdin>'"),
+    "-c": (["-c", BEGIN + "measure()"], "", "can't open these images (Can't get attribute 'Own'"),
+    "lambda": (["script.py"], f"{GUARD}own = Own(); own.x = lambda: 0; measure(own)", "can't be sent these images (C"),
+    "in guard": (["script.py"], f"{GUARD}class In(Own): pass\n    measure(In())", "can't open these images (Can't get"),
+    "pool": (["script.py"], f"{GUARD}multiprocessing.Pool(1).apply(measure)", ""),
+}  # fmt: skip
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+@pytest.mark.outer
 @pytest.mark.parametrize(
-    ("end", "workers", "runs", "told"),
-    [
-        (
-            BARE,
-            0,
-            1,
-            "would run this script anew, so images are decoded in this process; for workers, put what it does",
-        ),
-        (GUARDED, 1, 2, ""),
-        (LAMBDA, 0, 1, "can't be sent these images (Can't "),
-    ],
-    ids=["bare", "guarded", "lambda"],
+    ("method", "start"),
+    [("fork", "guarded"), ("fork", "bare"), *itertools.product(["forkserver", "spawn"], STARTS)],
 )
-def test_a_script_begins_its_work_once(
-    method: str, end: str, workers: int, runs: int, told: str, tmp_path: Path
-) -> None:
-    """Where workers are not forked, they import the script."""
+def test_scripts_work_by_any_start_method(method: str, start: str, tmp_path: Path) -> None:
+    """Processes that are not forked import the main script, and may not find in it what the images need."""
     if method not in multiprocessing.get_all_start_methods():
         pytest.skip("not on this platform")
+    arguments, end, reason = STARTS[start]
+    (tmp_path / "processes").mkdir()
+    (tmp_path / "photos").mkdir()
+    for i in range(66):
+        Image.new("RGB", (12, 12), (3 * i, 3 * i, 3 * i)).save(tmp_path / f"photos/{i:02}.png")
     (tmp_path / "script.py").write_text(BEGIN + end)
-    command = [sys.executable, "-W", "always::UserWarning", "script.py", method]
-    process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=200)
-    assert process.stdout.splitlines() == ["begins"] * runs + [f"{MEAN} {workers}"]
+    (tmp_path / "imports.py").write_text("import script")
+    process = subprocess.run(
+        [sys.executable, "-W", "always::UserWarning", *arguments],
+        env={**os.environ, "METHOD": method}, cwd=tmp_path, input=BEGIN + end if arguments == ["-"] else None,
+        capture_output=True, text=True, check=True, timeout=200,
+    )  # fmt: skip
+    told = reason if method != "fork" else ""
     warnings = [line for line in process.stderr.splitlines() if "Warning: " in line]
     assert len(warnings) == bool(told), process.stderr
     assert told in process.stderr
+    *begins, result = process.stdout.splitlines()
+    assert result == f"{MEAN:.5f} {not told and start != 'pool'}"
+    if "open" not in told and (told or method == "fork"):
+        assert begins == ["begins"]
 
 
 def interrupted() -> None:

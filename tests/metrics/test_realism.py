@@ -10,7 +10,8 @@ from networks import Pixels, random_images
 from processes import run
 from torch import Tensor
 
-from torchmetrics_dna import DNARealism, make_dna
+from torchmetrics_dna import DNARealism, make_dna, rank
+from torchmetrics_dna.functional import few_are_off
 
 REFERENCES = {
     ranges: make_dna(REAL, EXTRACTOR, num_bins=40, ranges=r) for ranges, r in (("fixed", RANGES), ("auto", "auto"))
@@ -31,10 +32,14 @@ def test_a_summary_names_the_worst() -> None:
     assert summary["scores"] == pytest.approx(scores[order])
     assert (summary["mean"], summary["median"]) == pytest.approx((scores.mean(), np.median(scores)))
     assert summary["max"] == summary["scores"][0]
-    assert "share_beyond" not in summary
-    limit = float(np.sort(scores)[5])
-    assert metric.summary(limit=limit + 1e-9)["share_beyond"] == pytest.approx(3 / 9)
+    assert "p_value" not in summary
+    typical = rank(REAL[:1], REAL, EXTRACTOR).typical
+    off = few_are_off(metric.compute(), typical)
+    assert metric.summary(typical=typical).items() >= {"p_value": off.p_value, "share": off.share}.items()
+    assert off.p_value > 0.05 >= few_are_off(100 * metric.compute(), typical).p_value
     plain = DNARealism(EXTRACTOR, reference=REFERENCES["fixed"])
+    with pytest.raises(ValueError, match="`typical` is not for the score 'distance'"):
+        plain.summary(typical=typical)
     with pytest.raises(RuntimeError, match="At least one image is required"):
         plain.summary()
     plain.update(IMAGES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from networks import Outputs
-from torch import Tensor
+from torch import Tensor, nn
 
 from torchmetrics_dna import DNAExtractor
 from torchmetrics_dna.statistics.outliers import local_layer
@@ -21,3 +21,7 @@ def test_rows_are_measured_by_the_height() -> None:
     layers = extractor(torch.zeros(1, 3, 40, 160, dtype=torch.uint8))
     assert [tuple(values.shape[2:]) for values in layers.values()] == [(), (20, 5), (5, 40)]
     assert local_layer(extractor) == "wide"
+
+
+def test_a_network_may_take_floats_alone() -> None:
+    assert local_layer(DNAExtractor(nn.Conv2d(5, 4, 3), channels=5)) == "output"

@@ -252,6 +252,12 @@ def test_crops_look_different(a: list[int], b: list[int], different: bool) -> No
     assert Card("head", 0, "b", [], crops, {}).look_different == different
 
 
+def test_a_difference_has_the_size_of_the_image_of_fewer_pixels() -> None:
+    a, b = ([np.full((*size, 3), 9 * i, np.uint8) for i in range(6)] for size in ((20, 20), (10, 60)))
+    _, pictures = looked(a, b, DNAExtractor(Outputs(grid), input_size=8), ranges="auto", pairs=True)
+    assert [difference.picture.size for difference in pictures.differences] == [(20, 20)] * 6
+
+
 def test_unreadable_images_are_left_out(tmp_path: Path) -> None:
     for i, photo in enumerate(A[:4]):
         Image.fromarray(photo).save(tmp_path / f"{i}.png")

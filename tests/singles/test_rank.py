@@ -14,6 +14,7 @@ from sklearn.covariance import OAS
 from torchmetrics_dna import DNAExtractor, NeuronWeights, make_dna, rank
 from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.dna import HistogramDNA
+from torchmetrics_dna.functional import few_are_off
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.singles import Ranking
 
@@ -208,27 +209,40 @@ def test_outlier_scores_are_those_of_sklearn() -> None:
     np.testing.assert_allclose(ranking.typical, left_out, rtol=1e-4)
     for score, share in zip(ranking.scores.tolist(), ranking.shares.tolist(), strict=True):
         assert share == pytest.approx(np.mean([own > score for own in left_out]))
-    limit = np.quantile(left_out, 0.95)
-    beyond = int((ranking.scores > limit).sum())
-    assert ranking.notices[0].startswith(
-        f"{beyond} image{'s' * (beyond != 1)} of 8 score above {limit:#.3g}, as 5 % of"
-    )
+    assert ranking.few_off == few_are_off(ranking.scores, ranking.typical)
     from_dna = rank(MIXED, make_dna(PHOTOS[:6], extractor, kind="layer-gaussian"))
     assert from_dna.numbers == ranking.numbers
     torch.testing.assert_close(from_dna.scores, ranking.scores, rtol=1e-12, atol=0)
-    assert (from_dna.typical, from_dna.notices) == (None, [])
+    assert (from_dna.typical, from_dna.few_off, from_dna.verdict) == (None, None, None)
     alone = rank(MIXED[:1], PHOTOS[:6], extractor)  # needs no pool
     assert float(alone.scores) == float(ranking.scores[ranking.numbers.index(0)])
 
 
-def test_few_ruined_images_are_found() -> None:
+def test_few_ruined_images_are_found(tmp_path: Path) -> None:
     photos = photographs(90)
     pool = photos[60:]
-    pool[4], pool[11] = blur(pool[4], strength=8), 255 - pool[11]
+    clean = rank(pool, photos[:60])
+    p_value, *_, fewest = clean.few_off
+    assert p_value > 0.05
+    assert clean.verdict == (
+        f"No image is shown to be unlike the reference (p = {p_value:.2g}); fewer than {fewest} of 30 can hardly be."
+    )
+    pool[4], pool[11], pool[20] = blur(pool[4], strength=8), 255 - pool[11], blur(pool[20], strength=8)
     ranking = rank(pool, photos[:60])
-    assert set(ranking.numbers[:2]) == {4, 11}
+    assert set(ranking.numbers[:3]) == {4, 11, 20}
     assert [row["image"] for row in ranking.rows(worst=2)] == ranking.names[:2]
     assert [row["image"] for row in ranking.rows(top=2)] == ranking.names[:-3:-1]
+    p_value, share, *ends, _ = ranking.few_off
+    assert p_value <= 0.05
+    about, low, high = (max(1, round(30 * end)) for end in (share, *ends))
+    assert ranking.verdict == (
+        f"About {about} of 30 images {'is' if about == 1 else 'are'} unlike the reference ({low} to {high};"
+        f" p = {p_value:.2g}), first of all {', '.join(ranking.names[:about][:5])}."
+    )
+    assert ranking.to_dict()["few_off"] == ranking.few_off._asdict()
+    assert ranking.verdict in ranking._repr_html_()
+    ranking.save(tmp_path / "x.ranking.npz")
+    assert Ranking.load(tmp_path / "x.ranking.npz").verdict == ranking.verdict
 
 
 def test_local_scores_and_maps_are_those_of_numpy() -> None:

@@ -19,12 +19,11 @@ from numba import njit
 from numpy.lib.stride_tricks import as_strided
 
 from torchmetrics_dna.binning.histogram import check_finite
-from torchmetrics_dna.binning.layouts import placed
+from torchmetrics_dna.binning.layouts import placed, side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from torchmetrics_dna.binning.bins import Bins
@@ -43,8 +42,8 @@ _ROUNDING = 2.0**-48  # of a bin's number, relative to the largest, with a reser
 class Task(NamedTuple):
     """Neurons of a layer in memory."""
 
-    memory: NDArray[Any]  # from the lowest address of the layer on
-    origins: NDArray[np.int64]  # offset of each image
+    memory: Any  # from the lowest address of the layer on
+    origins: Any  # offset of each image, int64
     neuron_stride: int
     stride: int  # of positions
     positions: int
@@ -143,10 +142,9 @@ def _count(
 ) -> Any:
     """Count neurons of each image; return True if all values are finite, else the opposite step undoes the counts.
 
-    ``bins`` are arrays of one or several rows of all neurons, and numbers. ``rows`` and ``offsets`` have the index of
-    the first neuron in ``bins``, and of the first of ``cells``, for each image. With ``references``, counts of shape
-    ``(S, N, num_bins)``, nothing is counted, but the distance of each image to each of them written to ``distances``,
-    ``(S, B, N)``, for neurons whose weight is not 0.
+    ``rows`` and ``offsets`` have the index of the first neuron in ``bins``, and of the first of ``cells``, for each
+    image. With ``references``, ``(S, N, num_bins)``, nothing is counted, but the distance of each image to each of them
+    written to ``distances``, ``(S, B, N)``, for neurons whose weight is not 0.
     """
     num_bins, positions, along_neurons, tile = bins[5], task.positions, task.along_neurons, task.width * task.length
     rule, of_neuron = np.empty((5, tile)), np.empty(tile, np.int32)
@@ -164,9 +162,8 @@ def _count(
                 _set_shares(references[s, first + j], expected[s, j])
         for image in range(images):
             if image == 0 or rows[image] != rows[image - 1]:
-                row, left = rows[image] + first, positions % task.length
-                sure = _set_rule(bins, row, width, task.length, along_neurons, rule, of_neuron)
-                _set_rule(bins, row, width, left, along_neurons, rest, of_rest)
+                sure = _set_rule(bins, rows[image] + first, width, task.length, along_neurons, rule, of_neuron)
+                _set_rule(bins, rows[image] + first, width, positions % task.length, along_neurons, rest, of_rest)
             for position in range(0, positions, task.length):
                 length = min(task.length, positions - position)
                 origin = task.origins[image] + neuron * task.neuron_stride + position * task.stride
@@ -198,8 +195,7 @@ def _set_shares(counts: Any, shares: Any) -> None:
         total += counts[k]
         shares[k] = total
     total = total if total <= _MOST_COUNTS else np.nan
-    for k in range(len(counts)):
-        shares[k] /= total
+    shares /= total
 
 
 @_compiled_in_any_order
@@ -269,18 +265,10 @@ def _sum_positions(sums: Any, task: Any) -> None:
 
 
 def add_counts_by_key_(counts: Tensor, parts: Parts, bins: Bins, rows: Tensor, keys: Tensor) -> None:
-    """Add the histograms of each image to the counts of its key, in place and in one pass.
+    """Add the histograms of each image to the counts of its key, ``(keys, N, num_bins)``, each key's contiguous.
 
-    Args:
-        counts: Counts, shape ``(keys, N, num_bins)``, int64, of which each key's are contiguous.
-        parts: Activations.
-        bins: Bins of all neurons, in one or several rows.
-        rows: Row of each image's bins, shape ``(B,)``, int64.
-        keys: Key of each image, shape ``(B,)``, int64.
-
-    Raises:
-        ValueError: If a value is not finite; counts are then unchanged.
-
+    ``rows`` and ``keys``, ``(B,)``, have the row of bins and the key of each image. All are int64. ValueError if a
+    value is not finite; counts are then unchanged.
     """
     cells = counts.as_strided(((len(counts) - 1) * counts.stride(0) + counts[0].numel(),), (1,)).numpy()
     arguments = _arrays(bins), (rows * counts.shape[1]).numpy(), cells, (keys * counts.stride(0)).numpy()
@@ -292,16 +280,7 @@ def add_counts_by_key_(counts: Tensor, parts: Parts, bins: Bins, rows: Tensor, k
 
 
 def fill_distances_(distances: Tensor, parts: Parts, references: Tensor, bins: Bins, weights: Tensor) -> None:
-    """Write the dna-emd of each image to references, for neurons whose weight is not 0.
-
-    Args:
-        distances: Shape ``(S, B, N)``, float64, zeros at first.
-        parts: Activations.
-        references: Counts, shape ``(S, N, num_bins)``, int64.
-        bins: Bins of all neurons.
-        weights: Shape ``(N,)``, float64.
-
-    """
+    """Write the dna-emd of each image to references into zeros, ``(S, B, N)``, for neurons whose weight is not 0."""
     zeros = np.zeros(distances.shape[1], np.int64)
     arguments = _arrays(bins), zeros, zeros, zeros, 1, references.numpy(), weights.numpy(), distances.numpy()
     if not _all(partial(_count, *arguments), list(_work(parts, bins.num_bins, bins.num_bins // _BINS))):
@@ -335,15 +314,14 @@ def _work(parts: Parts, num_bins: int = 1, beside: int = 0) -> Iterator[tuple[li
     threads = torch.get_num_threads()
     total = sum(layer.numel() + beside * prod(layer.shape[:2]) for _, layer in placed(parts))
     for name, (columns, _) in zip(parts[0], placed(parts[:1]), strict=True):
-        pieces = [_in_order(part[name].detach()) for part in parts if part[name].numel()]
+        pieces = [side_by_side(part[name].detach()) for part in parts if part[name].numel()]
         if len({(piece.stride()[1:], piece.dtype, piece.data_ptr() % piece.itemsize) for piece in pieces}) > 1:
-            pieces = [_in_order(torch.cat(pieces))]
+            pieces = [side_by_side(torch.cat(pieces))]
         if not pieces:
             continue
         lowest = min(pieces, key=torch.Tensor.data_ptr)
         starts = [(piece.data_ptr() - lowest.data_ptr()) // piece.itemsize for piece in pieces]
-        of_pieces = [start + np.arange(len(x)) * x.stride(0) for start, x in zip(starts, pieces, strict=True)]
-        origins = np.concatenate(of_pieces)
+        origins = np.concatenate([at + np.arange(len(x)) * x.stride(0) for at, x in zip(starts, pieces, strict=True)])
         (neurons, positions), (neuron_stride, stride) = lowest.shape[1:], lowest.stride()[1:]
         size = int(origins.max()) + (neurons - 1) * neuron_stride + (positions - 1) * stride + 1
         memory = as_strided(lowest.as_strided((1,), (1,)).numpy(), (size,))
@@ -356,13 +334,6 @@ def _work(parts: Parts, num_bins: int = 1, beside: int = 0) -> Iterator[tuple[li
         step = -(-max(1, at_least) // width) * width
         for begin in range(0, neurons, step):
             yield pieces, Task(*layout, begin, min(begin + step, neurons), columns.start)
-
-
-def _in_order(layer: Tensor) -> Tensor:
-    """Return a layer as ``(B, n, positions)`` with neurons or positions side by side, in single precision or more."""
-    layer = layer if layer.dtype in (torch.float32, torch.float64) else layer.float()
-    flat = layer.flatten(2) if layer.ndim > 2 else layer[..., None]
-    return flat if 1 in flat.stride()[1:] else flat.contiguous()
 
 
 def _all(call: Callable[[Any], Any], work: Sequence[tuple[Any, ...]]) -> bool:

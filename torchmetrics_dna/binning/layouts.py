@@ -62,6 +62,13 @@ def in_memory_order(values: Tensor) -> Tensor:
     return values.permute(sorted(range(values.ndim), key=values.stride, reverse=True))
 
 
+def side_by_side(layer: Tensor) -> Tensor:
+    """Return a layer as ``(B, n, positions)`` with neurons or positions side by side, in single precision or more."""
+    layer = layer if layer.dtype in (torch.float32, torch.float64) else layer.float()
+    flat = layer.flatten(2) if layer.ndim > 2 else layer[..., None]
+    return flat if 1 in flat.stride()[1:] else flat.contiguous()
+
+
 _CHUNK = 1 << 18  # values at a time: 2 MiB of float64
 _DEVICE_CHUNK = 1 << 22  # values at a time on a device, to amortize launches: 32 MiB
 

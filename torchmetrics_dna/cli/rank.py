@@ -15,7 +15,7 @@ from torchmetrics_dna.cli.console import (
     print_unreadable,
     talk,
 )
-from torchmetrics_dna.cli.output import FormatOption, Printout, ResultFile, format_for, write
+from torchmetrics_dna.cli.output import Format, FormatOption, Printout, ResultFile, format_for, write
 
 if TYPE_CHECKING:
     from torchmetrics_dna.singles.ranking import Ranking
@@ -74,6 +74,8 @@ def rank(
         source = images if plot is None else open_indexed(images, "A contact sheet", shown["reading"])
         ranking = rank_images(source, reference, **shown)
     write(_output_of(ranking, reference, contrast, ranking.rows(top, worst)), form, output)
+    if ranking.verdict and form in (Format.CSV, Format.LATEX):
+        talk.print(ranking.verdict)
     for notice in ranking.notices:
         talk.print(notice)
     print_unreadable(ranking.unreadable)
@@ -100,4 +102,7 @@ def _output_of(ranking: Ranking, reference: str, contrast: str | None, records: 
     table = ranking.table(records)
     others, of = public(contrast or "the pool of all"), public(reference)
     title = table.title.replace("the contrast", others).replace("the reference", of)
-    return Printout(lambda: records, lambda: records, [], [replace(table, title=title)])
+    sentences = [] if ranking.verdict is None else [ranking.verdict]
+    return Printout(
+        lambda: ranking.to_dict() | {"images": records}, lambda: records, sentences, [replace(table, title=title)]
+    )

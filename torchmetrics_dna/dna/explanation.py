@@ -53,7 +53,7 @@ _MOVES = {
     "occlusion": ("dark pixels", 1),
 }
 _LEAST_UNTESTED = 10  # images on a side, for words without a test
-_LIKE_NONE = "; no known change, such as blur or JPEG compression, accounts for half of the difference"
+_UNNAMED = "; what causes it could not be named"
 _FILES = " files"  # the end of the names of shares of formats
 _MIN_SHIFT = 0.2  # standard deviations between means, for a property to be called higher or lower
 _BESIDE = "image preparations (properties)"
@@ -182,8 +182,8 @@ class Explanation:
             return f"{b} looks like {self._changed}; whether they differ was not tested" if self.changes else ""
         if self.changes:
             return f"{b} differs from {a}: it looks like {self._changed}"
-        is_like_none = self.unexplained is not None and 1 - self.unexplained < LEAST_EXPLAINED
-        return f"{b} differs from {a}{_LIKE_NONE * is_like_none}"
+        is_unnamed = self.unexplained is not None and 1 - self.unexplained < LEAST_EXPLAINED
+        return f"{b} differs from {a}{_UNNAMED * is_unnamed}"
 
     @property
     def sentences(self) -> list[str]:

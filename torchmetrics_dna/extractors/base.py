@@ -72,8 +72,8 @@ class DNAExtractor(Shareable):
             ``"tensorflow"``, bilinear without antialiasing. Default: that of the preset, or else ``"clean"``.
         mean: Mean per channel, subtracted from images in [0, 1].
         std: Standard deviation per channel, by which images are then divided.
-        channels: Number of channels of images. Grey images (1) are repeated for named networks and timm models; other
-            modules get images of this number of channels unchanged.
+        channels: Number of channels of images. Grey images (1) are repeated for named networks and timm models; for
+            other modules, images are decoded to this number of channels: 1 is grey, and other than 3 are bands.
         inputs: ``"images"``, or ``"any"`` for a module that takes something else: latents, volumes, spectrograms,
             point clouds. A batch is then a tensor, or a tuple of the module's positional arguments or a dict of its
             keyword arguments, of one length, batch first. It is passed on as it is, nothing is resized, scaled or
@@ -185,7 +185,14 @@ class DNAExtractor(Shareable):
             return Layout.of_images(network, self.input_size, self._channels)
 
         # not an attribute of torch's, so that the network is not registered as a submodule
-        self._runner = Runner(built, layout_of, is_named=is_named, dtype=self.dtype, compiles=compile)
+        self._runner = Runner(
+            built,
+            layout_of,
+            is_named=is_named,
+            dtype=self.dtype,
+            compiles=compile,
+            input_bytes=0 if self.example is None else self.example.num_bytes,
+        )
         built.load()  # after the layout: probing a network without weights is faster
         self.bytes_per_image, self.images_at_once = self._runner.bytes_per_image, self._runner.at_once
         widths = self._runner.layout.widths if self._runner.layout else {}

@@ -28,6 +28,7 @@ _ABOUT_TYPES = re.compile(r"dtype|Byte|unsigned char|scalar type")
 # images per forward pass on the CPU: the buffers of more are so large that the system maps their pages anew for each
 # batch; matrix products, of which transformers consist, gain from more rows
 _AT_ONCE, _AT_ONCE_OF_TRANSFORMERS, _AT_ONCE_BYTES = 4, 8, 2**27
+_AT_ONCE_OF_SMALL, _SMALL_BYTES = 1024, 2**22  # small inputs: calls of the network cost more than its buffers
 
 
 class Runner:
@@ -42,6 +43,7 @@ class Runner:
         is_named: Whether the network was made by name.
         dtype: Precision of autocast, or None.
         compiles: Whether to run it by ``torch.compile``.
+        input_bytes: Memory of an input that is no image; 0 for images.
 
     Attributes:
         layout: Layout of the layers in its outputs; None if no layer of the network is used.
@@ -62,6 +64,7 @@ class Runner:
         is_named: bool,
         dtype: torch.dtype | None,
         compiles: bool,
+        input_bytes: int,
     ) -> None:
         self.network, self.submodules, self.is_named, self._dtype = built.network, built.submodules, is_named, dtype
         self.watch = Watch(self.network, samples=not is_named)
@@ -76,6 +79,9 @@ class Runner:
             self.bytes_per_image = self.layout.bytes_per_image
             convolutions = sum(weight.ndim == 4 for weight in self.network.parameters())
             at_once = _AT_ONCE if convolutions > 1 else _AT_ONCE_OF_TRANSFORMERS  # one makes patches
+            if input_bytes:
+                few_bytes = _SMALL_BYTES // max(input_bytes, self.bytes_per_image)
+                at_once = max(at_once, min(_AT_ONCE_OF_SMALL, few_bytes))
             self.at_once = max(1, min(at_once, _AT_ONCE_BYTES // self.bytes_per_image))
         self._compiled = CompiledCapture(self.network, self.submodules) if compiles else None
 

@@ -3,6 +3,7 @@
 from torchmetrics_dna.binning import activation_histogram
 from torchmetrics_dna.functional.emd import dna_emd
 from torchmetrics_dna.functional.features import cmmd, mind, prdc
+from torchmetrics_dna.functional.few_off import FewOff, few_are_off
 from torchmetrics_dna.functional.frechet import dna_frechet
 from torchmetrics_dna.functional.heat import heat
 from torchmetrics_dna.functional.layer_frechet import layer_frechet_distance
@@ -11,6 +12,7 @@ from torchmetrics_dna.functional.realism import dna_realism, dna_realism_map
 from torchmetrics_dna.functional.sensitivity import learn_neuron_weights, select_neurons, sensitivity_deviation
 
 __all__ = [
+    "FewOff",
     "FrechetEstimate",
     "activation_histogram",
     "cmmd",
@@ -18,6 +20,7 @@ __all__ = [
     "dna_frechet",
     "dna_realism",
     "dna_realism_map",
+    "few_are_off",
     "heat",
     "layer_frechet_distance",
     "layer_frechet_estimate",

@@ -181,7 +181,7 @@ def read_address(address: str, most: int) -> bytes:
         return bytes(content)
 
 
-def forget_threads(worker: int = 0) -> None:  # noqa: ARG001
+def forget_threads() -> None:
     """Reset fsspec in a forked process, where its thread is gone, which old versions don't detect."""
     asyn = sys.modules.get("fsspec.asyn")
     if asyn is not None and not hasattr(asyn, "reset_after_fork"):

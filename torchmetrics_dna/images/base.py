@@ -255,7 +255,8 @@ def unreadable(name: str, err: Exception) -> str:
         reason = "it is not an image file"
         if name.lower().endswith((".tif", ".tiff")):
             reason = (
-                "it is not a TIFF that Pillow reads; save it with 8 or 16 bits and 1, 3 or 4 channels, or give arrays"
+                "it is not a TIFF that Pillow reads; save it with 8 or 16 bits and 1, 3 or 4 channels; others take a"
+                " DNAExtractor of your own network with as many `channels`"
             )
     return f"Can't read image {name!r}: {reason}"
 

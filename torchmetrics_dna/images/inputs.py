@@ -95,6 +95,11 @@ class Example:
         """
         return ", ".join(_name(tensor.dtype) for tensor in tensors_of(self.like))
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory of one input of the example's size."""
+        return sum(tensor.nbytes for tensor in tensors_of(self.like))
+
     def has_names_of(self, inputs: Mapping[Any, Any]) -> bool:
         """True if the inputs are a dict with the names of the example, rather than several sets by name."""
         return isinstance(self.like, Mapping) and self.like.keys() <= inputs.keys()

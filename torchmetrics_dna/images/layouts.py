@@ -54,11 +54,10 @@ class Layout(NamedTuple):
         kind = self.dtype.removeprefix("torch.")
         if kind not in ("uint8", "uint16") and not kind.startswith(("float", "bfloat")):
             to_uint8 = "imgs.to(torch.uint8)" if self.is_tensor else 'imgs.astype("uint8")'
-            remedy = "imgs * 1.0" if kind == "bool" else to_uint8 if "int" in kind else ""
-            raise ValueError(
-                f"{what} must be uint8, uint16, or floating point in [0, 1], {got}"
-                + (f"; give `{remedy}`" if remedy else "")
-            )
+            remedy = "; give `imgs * 1.0`" if kind == "bool" else ""
+            if "int" in kind:
+                remedy = f"; if they lie in 0 to 255, give `{to_uint8}`"
+            raise ValueError(f"{what} must be uint8, uint16, or floating point in [0, 1], {got}{remedy}")
 
     @property
     def _channels(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import warnings
 from collections import deque
@@ -15,14 +16,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from torchmetrics_dna.files.visible import images_in_words
-from torchmetrics_dna.images.addresses import forget_threads
 from torchmetrics_dna.images.base import Entry, ImageStream, unreadable
 from torchmetrics_dna.images.inputs import joined, mapped, tensors_of
 from torchmetrics_dna.images.properties import image_properties
 from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.images.resize import resize_image
-from torchmetrics_dna.images.workers import started
+from torchmetrics_dna.images.workers import Sent, begin, decoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -51,7 +50,7 @@ class Batch:
     names: list[str] = field(default_factory=list)  # of the readable images
     notes: Mapping[str, Tensor] = field(default_factory=dict)  # values of the `notes` callback, by name, (B, ...)
     ends: bool = False  # True if a part of the source ends with this batch
-    lost_alpha: int = 0  # number of images whose alpha channel was dropped
+    lost_alpha: bool = False  # True if the alpha channel of an image was dropped
 
     def pin_memory(self) -> Batch:
         """Copy to page-locked memory, for asynchronous transfer to a GPU; called by DataLoader."""
@@ -93,14 +92,14 @@ def load_batches(
         pin_memory: Whether to copy batches to page-locked memory, for a network on a GPU.
 
     Warns:
-        UserWarning: At the end, if images have an alpha channel that is not opaque, which is dropped.
+        UserWarning: Once, if images have an alpha channel that is not opaque, which is dropped.
 
     Raises:
         ValueError: If an image or a shard is unreadable (unless skipped), or sizes differ without a resize.
 
     """
     reading = reading or Reading()
-    decoded = _Decoded(source, size, crop, resize, channels, properties, notes)
+    dataset = _Decoded(source, size, crop, resize, channels, properties, notes)
     items, workers = _items_of_parts(source, parts), reading.num_workers
     if workers is None and source.example is not None:
         workers = 0  # inputs are in memory, or a DataLoader's workers load them
@@ -109,29 +108,26 @@ def load_batches(
     if isinstance(source, ImageStream) and not source.of_files:
         workers = 0
     elif isinstance(source, ImageStream) and source.decoded:
-        items, workers = map(partial(_in_threads, decoded.load, workers), items), 0
+        items, workers = map(partial(_in_threads, dataset.load, workers), items), 0
     loader: DataLoader[Any] = DataLoader(
-        decoded,
+        Sent(dataset),
         batch_size=None,
         sampler=_chunks(items, reading.batch_size, window),
         num_workers=workers,
         collate_fn=_as_it_is,  # type: ignore[arg-type]  # typed for lists of samples
-        worker_init_fn=forget_threads,
+        worker_init_fn=begin,
         pin_memory=pin_memory,
     )
-    lost_alpha = 0
-    for batch in started(loader):
+    is_told = False
+    for batch in decoded(loader):
         if batch.error:
             raise ValueError(batch.error)
         if batch.unreadable and not reading.skip_unreadable:
             raise ValueError(batch.unreadable[0] + _SKIP)
-        lost_alpha += batch.lost_alpha
+        if batch.lost_alpha and not is_told:  # without their number, which would be that of this pass or process alone
+            warnings.warn(f"Images of {source.label!r} have an alpha channel, which is dropped", stacklevel=2)
+            is_told = True
         yield batch
-    if lost_alpha:
-        have = "has" if lost_alpha == 1 else "have"
-        warnings.warn(
-            f"{images_in_words(lost_alpha)} of {source.label!r} {have} an alpha channel, which is dropped", stacklevel=2
-        )
 
 
 def cores() -> int:
@@ -142,15 +138,16 @@ def cores() -> int:
 def default_workers(num_images: int) -> int:
     """Return the default number of processes that decode images.
 
-    It is 0 for a few images, else one per core available to this process, up to 8, divided among the processes of
-    torchrun on this machine. Workers wait for the network, so idle ones cost nothing.
+    It is 0 for a few images and in a process that may start none, such as of a ``multiprocessing.Pool``, else one per
+    core available to this process, up to 8, divided among the processes of torchrun on this machine. Workers wait for
+    the network, so idle ones cost nothing.
 
     Example:
         >>> default_workers(10)
         0
 
     """
-    if num_images < _FEW:
+    if num_images < _FEW or multiprocessing.current_process().daemon:
         return 0
     return min(8, max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
@@ -302,5 +299,5 @@ def _collate(items: list[_Sample | str], ends: bool) -> Batch:
         names=[sample.name for sample in samples],
         notes={note: torch.stack([sample.notes[note] for sample in samples]) for note in samples[0].notes},
         ends=ends,
-        lost_alpha=sum(sample.lost_alpha for sample in samples),
+        lost_alpha=any(sample.lost_alpha for sample in samples),
     )

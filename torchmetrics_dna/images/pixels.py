@@ -213,7 +213,8 @@ def _has_alpha(image: Image.Image) -> bool:
     """True if a pixel is not opaque."""
     if not image.has_transparency_data or _is_deep(image):
         return False
-    lowest: Any = image.convert("RGBA").getchannel("A").getextrema()[0]
+    image = image if image.mode in ("LA", "RGBA") else image.convert("RGBA")
+    lowest: Any = image.getchannel("A").getextrema()[0]
     return bool(lowest < 255)
 
 

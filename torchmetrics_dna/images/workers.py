@@ -1,69 +1,149 @@
-"""Start the worker processes of a loader."""
+"""Have batches decoded by worker processes, by whatever method these start."""
 
 from __future__ import annotations
 
 import ast
 import multiprocessing
+import pickle
 import signal
 import sys
 import threading
 import warnings
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
-from pickle import PicklingError
 from typing import TYPE_CHECKING, Any
 
+from torch.utils.data import Dataset
+
+from torchmetrics_dna.files.damage import reason_of
+from torchmetrics_dna.images.addresses import forget_threads
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from types import FrameType, ModuleType
 
     from torch.utils.data import DataLoader
 
+_MODULES = "give classes and functions of modules"
 
-def started(loader: DataLoader[Any]) -> Iterator[Any]:
-    """Start the workers of a loader, and return the iterator over its batches.
 
-    Without workers, and with a warning, if these would run this script anew, or can't be sent the images.
+def decoded(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Yield the batches of a loader of a :class:`Sent` dataset.
+
+    They are decoded in this process, with a warning, if workers would run this script anew, can't start, or can't be
+    sent the dataset.
     """
-    if loader.num_workers and multiprocessing.get_start_method() != "fork" and _would_run_anew():
-        _do_without(loader, "would run this script anew", "put what it does under `if __name__ == '__main__':`")
+    if loader.num_workers and multiprocessing.get_start_method() != "fork" and (obstacle := _obstacle()):
+        _warn(*obstacle)
+        loader.num_workers = 0
+    told = False
+    for batch in _started(loader):
+        if not isinstance(batch, _Undone):
+            yield batch
+            continue
+        if not told:
+            _warn(f"can't open these images ({batch.reason})", _MODULES)
+            told = True
+        yield loader.dataset[batch.item]
+
+
+def begin(worker: int) -> None:  # noqa: ARG001
+    """Make a worker ready: it may be interrupted from now on, and has connections of its own."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    forget_threads()
+
+
+class Sent(Dataset[Any]):
+    """Dataset that is sent to workers; one that can't open it says so instead of ending."""
+
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        self._dataset = dataset
+
+    def __getitem__(self, item: Any) -> Any:
+        return self._dataset[item]
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Dataset[Any]], tuple[bytes]]:
+        return _opened, (bytes(ForkingPickler.dumps(self._dataset)),)
+
+
+def _opened(content: bytes) -> Dataset[Any]:
+    try:
+        return Sent(pickle.loads(content))
+    except Exception as err:  # such as of a class that the script defines under its guard
+        return _Unopened(reason_of(err))
+
+
+@dataclass(frozen=True)
+class _Undone:
+    """Item in place of its batch, by a worker that has no dataset."""
+
+    item: Any
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Unopened(Dataset[Any]):
+    reason: str
+
+    def __getitem__(self, item: Any) -> _Undone:
+        return _Undone(item, self.reason)
+
+
+def _started(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Start the workers of a loader; go without if they can't start, such as in a process of a pool."""
     try:
         with _uninterrupted(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Got pickle error")  # torch's, as it raises that error
             return iter(loader)
-    except (AttributeError, PicklingError, TypeError) as err:  # of pickle, which starts no worker then
+    except Exception as err:
         if not loader.num_workers:
             raise
-        _do_without(loader, f"can't be sent these images ({err})", "give classes and functions of modules")
+        of_pickle = isinstance(err, AttributeError | pickle.PicklingError | TypeError)
+        reason = "be sent these images" if of_pickle else "start"
+        _warn(f"can't {reason} ({reason_of(err)})", _MODULES if of_pickle else "start them in a process that may")
+        loader.num_workers = 0
         return iter(loader)
 
 
-def _do_without(loader: DataLoader[Any], reason: str, remedy: str) -> None:
-    warnings.warn(
-        f"Worker processes {reason}, so images are decoded in this process; for workers, {remedy}", stacklevel=3
-    )
-    loader.num_workers = 0
+def _warn(reason: str, remedy: str) -> None:
+    text = f"Worker processes {reason}, so images are decoded in this process; for workers, {remedy}"
+    warnings.warn(text, stacklevel=3)
 
 
-def _would_run_anew() -> bool:
-    """True if the main thread is in a statement of the main script that a process which imports it would run, too."""
-    main, line = vars(sys.modules["__main__"]), 0
-    frame = sys._current_frames().get(threading.main_thread().ident or 0)
-    while frame is not None:
-        if frame.f_globals is main and frame.f_code.co_name == "<module>":
-            line = frame.f_lineno
-        frame = frame.f_back
-    statements: list[ast.stmt] = []
-    with suppress(OSError, SyntaxError, ValueError):
-        statements = ast.parse(Path(main.get("__file__", "")).read_bytes()).body
-    current = [each for each in statements if each.lineno <= line <= (each.end_lineno or each.lineno)]
-    names = [
-        node.id
-        for each in current
-        if isinstance(each, ast.If)
-        for node in ast.walk(each.test)
-        if isinstance(node, ast.Name)
-    ]
-    return bool(current) and "__name__" not in names
+def _obstacle() -> tuple[str, str] | None:
+    """Return why a process can't import the main script before it works, and the remedy, if so."""
+    main = sys.modules["__main__"]
+    path: str | None = getattr(main, "__file__", None)  # None in notebooks and for `python -c`
+    if path is None or str(getattr(main.__spec__, "name", "")).endswith("__main__"):
+        return None  # it is not imported
+    try:
+        nodes = list(ast.walk(ast.parse(Path(path).read_bytes())))
+    except (OSError, SyntaxError, ValueError):
+        return f"can't import this script, {path!r}", "run it from a file"
+    guards = [node for node in nodes if isinstance(node, ast.If | ast.IfExp) and _names_itself(node.test)]
+    if all(any(guard.lineno <= line <= (guard.end_lineno or 0) for guard in guards) for line in _lines(main)):
+        return None
+    return "would run this script anew", "put what it does under `if __name__ == '__main__':`"
+
+
+def _names_itself(test: ast.expr) -> bool:
+    return any(isinstance(node, ast.Name) and node.id == "__name__" for node in ast.walk(test))
+
+
+def _lines(main: ModuleType) -> list[int]:
+    """Return the line of the main script that each thread of it is at."""
+    lines = []
+    for top in sys._current_frames().values():
+        frame: FrameType | None = top
+        while frame is not None:
+            if frame.f_globals is vars(main) and frame.f_code.co_name == "<module>":
+                lines.append(frame.f_lineno)
+            frame = frame.f_back
+    return lines
 
 
 @contextmanager
@@ -75,9 +155,15 @@ def _uninterrupted() -> Iterator[None]:
         return
     held: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    block = multiprocessing.get_start_method() == "spawn" and hasattr(signal, "pthread_sigmask")
+    if block:  # new processes inherit it, so that they do not print traces while they import
+        resource_tracker.ensure_running()  # else it unblocks as it starts
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
+        if block:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         signal.signal(signal.SIGINT, before)
         if held:
             signal.raise_signal(signal.SIGINT)

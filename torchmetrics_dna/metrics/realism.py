@@ -11,6 +11,7 @@ from typing_extensions import override
 from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
+from torchmetrics_dna.functional.few_off import few_are_off
 from torchmetrics_dna.images.inputs import count_of
 from torchmetrics_dna.metrics.base import SEEN, ImageMetric, digest_of
 from torchmetrics_dna.statistics.outliers import OutlierScorer
@@ -192,28 +193,32 @@ class DNARealism(ImageMetric):
         self._check(imgs)
         return self._statistic.scorer.maps(self.extractor(imgs))
 
-    def summary(self, worst: int = 5, limit: float | None = None) -> dict[str, Any]:
+    def summary(self, worst: int = 5, typical: Tensor | None = None) -> dict[str, Any]:
         """Summarise the scores for a log, over all processes.
 
         Args:
             worst: Number of images of the highest scores.
-            limit: Score above which images count as off, such as that of 5 % of the reference's own images,
-                ``ranking.typical.quantile(0.95)`` of :func:`rank`.
+            typical: Outlier scores of the reference's own images, each left out of the reference, ``ranking.typical``
+                of :func:`rank` with the same reference; its DNA does not have them.
 
         Returns:
             ``"mean"``, ``"median"`` and ``"max"`` of the scores, ``"num_images"``, and for the images of the highest
             scores, worst first, their ``"indices"`` in the data set (without indices, in order of addition) and their
-            ``"scores"``. With a limit, also ``"share_beyond"``, the share of the images above it.
+            ``"scores"``. With ``typical``, also ``"p_value"``, ``"share"``, ``"low"`` and ``"high"`` of
+            :func:`~torchmetrics_dna.functional.few_are_off`: whether images are off, and about which share.
 
         Raises:
             RuntimeError: If there are no images.
+            ValueError: If ``typical`` is given for other scores, or is no scores.
 
         """
+        if self.score != "outlier":
+            check_left_out(self.score, typical=typical)
         with self._whole():
             scores, indices = self._value().cpu(), self._statistic.indices(self._state(SEEN))
         order = scores.argsort(descending=True, stable=True)[:worst]
-        beyond = {} if limit is None else {"share_beyond": float((scores > limit).double().mean())}
-        return beyond | {
+        off = () if typical is None else few_are_off(scores, typical)
+        return dict(zip(("p_value", "share", "low", "high"), off, strict=False)) | {
             "mean": float(scores.mean()),
             "median": float(scores.quantile(0.5)),
             "max": float(scores.max()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -12,7 +13,8 @@ from torch import Tensor
 
 from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.tables import Table, notebook_html
-from torchmetrics_dna.files.visible import images_in_words, number, shortened, visible
+from torchmetrics_dna.files.visible import images_in_words, number, p_figure, shortened, visible
+from torchmetrics_dna.functional.few_off import FewOff, few_are_off
 from torchmetrics_dna.functional.heat import SIDE
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import ImageSource, Reading, open_source
@@ -47,7 +49,7 @@ _COLUMNS = {
     "nearest_ratio": "ratio",
     "nearest": "nearest",
 }
-_BEYOND = 0.05  # share of the reference's own images beyond which images are counted
+_NAMED = 5  # of the images that are off, in words
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -118,18 +120,36 @@ class Ranking(Saved):
             "contrast": "by how much closer they are to the reference than to the contrast, best first",
         }[self.score]
 
+    @cached_property
+    def few_off(self) -> FewOff | None:
+        """Test of whether some images are unlike the reference's own, by outlier scores of both.
+
+        See :func:`~torchmetrics_dna.functional.few_are_off`. None for other scores, and without ``typical``.
+        """
+        return few_are_off(self.scores, self.typical) if self.score == "outlier" and self.typical is not None else None
+
+    @property
+    def verdict(self) -> str | None:
+        """The result of :attr:`few_off` in a sentence."""
+        off, total = self.few_off, len(self.names)
+        if off is None:
+            return None
+        p = p_figure(off.p_value, "p")
+        if off.p_value > SIGNIFICANT:
+            limit = f"fewer than {off.fewest} of {total:,}" if off.fewest else "so few images"
+            return f"No image is shown to be unlike the reference ({p}); {limit} can hardly be."
+        count, low, high = (max(1, round(share * total)) for share in (off.share, off.low, off.high))
+        names = ", ".join(self.names[: min(count, _NAMED)])
+        are = "is" if count == 1 else "are"
+        return (
+            f"About {count:,} of {images_in_words(total)} {are} unlike the reference ({low:,} to {high:,}; {p}),"
+            f" first of all {names}."
+        )
+
     @property
     def notices(self) -> list[str]:
         """Caveats about the scores, one line each."""
         notices = []
-        if self.worst_first and self.typical is not None:
-            limit = float(self.typical.quantile(1 - _BEYOND))
-            beyond = int((self.scores > limit).sum())
-            notices.append(
-                f"{images_in_words(beyond)} of {len(self.names)} score above {number(limit, 3, zeros=True)}, as"
-                f" {100 * _BEYOND:g} % of the reference's own images do; {_BEYOND * len(self.names):.3g} would be"
-                " expected by chance"
-            )
         if self.p_value is not None and self.p_value > SIGNIFICANT:
             notices.append(
                 f"Pool and reference do not differ measurably (p = {self.p_value:.2g}), so a contrast with the pool"
@@ -174,7 +194,14 @@ class Ranking(Saved):
 
     def to_dict(self) -> dict[str, Any]:
         """Return all results in plain types, ready for json."""
-        return {"score": self.score, "question": self.question, "notices": self.notices, "images": self.rows()}
+        return {
+            "score": self.score,
+            "question": self.question,
+            "verdict": self.verdict,
+            "few_off": None if self.few_off is None else self.few_off._asdict(),
+            "notices": self.notices,
+            "images": self.rows(),
+        }
 
     def rows(self, top: int | None = None, worst: int | None = None) -> list[dict[str, Any]]:
         """Return a dict per image in plain types.
@@ -262,7 +289,8 @@ class Ranking(Saved):
         return figure
 
     def _repr_html_(self) -> str:
-        return notebook_html("; ".join(self.notices), self.table(self.rows()[:_SHOWN]))
+        sentences = [self.verdict or "", *(f"{notice}." for notice in self.notices)]
+        return notebook_html(" ".join(filter(None, sentences)), self.table(self.rows()[:_SHOWN]))
 
     def __repr__(self) -> str:
         first, last = (f"{float(self.scores[i]):.4g}" for i in (0, -1))

@@ -141,9 +141,13 @@ def local_layer(extractor: DNAExtractor) -> str | None:
         return None
     size = extractor.input_size or _SIZE
     image = torch.zeros(1, extractor.allowed_channels[0], *size, dtype=torch.uint8, device=extractor.device)
+    try:
+        activations = extractor(image)
+    except ValueError:  # a network of the user's that takes floats
+        activations = extractor(image.float())
     heights = {
         layer: values.shape[2]
-        for layer, values in extractor(image).items()
+        for layer, values in activations.items()
         if values.ndim == 4 and values.shape[1] <= LARGEST
     }
     return min(heights, key=lambda layer: abs(log(size[0] / heights[layer] / _STRIDE))) if heights else None
