@@ -126,9 +126,9 @@ def by_its_network(make: Callable[[], Items], network: Callable[[], nn.Module], 
     return [*shares(plain, changed, draws), *areas(plain, changed, ranks)]
 
 
-def by_photographs(make: Callable[[], Items], draws: int, ranks: int) -> list[float]:
+def by_photographs(make: Callable[[], Items], size: int, draws: int, ranks: int) -> list[float]:
     """Level, power and areas by the network of photographs, of the inputs as grey pictures."""
-    measure = Measure()
+    measure = Measure(input_size=size)
     pictures = ([np.stack([image[0]] * 3, -1) for image in (inputs * 255).byte().numpy()] for inputs in make())
     plain, changed = map(measure, pictures)
     found = [100 * draw_many(measure, plain, other, SIDE, FOLDS, draws).alarms() for other in (plain, changed)]
@@ -159,15 +159,15 @@ def main() -> None:
     arguments = parser.parse_args()
     folder, quick = results.begin(arguments), arguments.quick
     asked.NUM_RELABELINGS = 40 if quick else RELABELINGS
-    draws, ranks = (2, 2) if quick else (arguments.draws, 40)
+    draws, ranks, size = (2, 2, 64) if quick else (arguments.draws, 40, 224)
     scripts = sha256(b"".join(Path(file).read_bytes() for file in (__file__, other_inputs.__file__)))
     kept = partial(remember, None if quick else data.CACHE / f"not_photographs-{scripts.hexdigest()[:8]}-{draws}.json")
     found: dict[tuple[str, str], list[float]] = {}
     for kind in ("digits",) if quick else KINDS:
         make, _, networks = KINDS[kind]
         for weights, network in networks.items():
-            compute = partial(by_photographs, make) if network is None else partial(by_its_network, make, network)
-            found[kind, weights] = kept(f"{kind}, {weights}", partial(compute, draws, ranks))
+            ask = partial(by_photographs, make, size) if network is None else partial(by_its_network, make, network)
+            found[kind, weights] = kept(f"{kind}, {weights}", partial(ask, draws, ranks))
     levels, powers, means = zip(*(values[:3] for values in found.values()), strict=True)
     results.write(
         folder,
@@ -181,14 +181,12 @@ def main() -> None:
                 ["inputs", "weights", "change", "no change: p ≤ 0.05", "change: p ≤ 0.05", "area, 5 of 100 changed"],
                 [
                     [
-                        kind,
-                        weights,
-                        KINDS[kind][1],
-                        f"{level:.1f} %",
-                        f"{power:.1f} %",
-                        f"{mean:.2f} ({least:.2f} to {most:.2f})",
+                        *key,
+                        KINDS[key[0]][1],
+                        *(f"{share:.1f} %" for share in of[:2]),
+                        "{:.2f} ({:.2f} to {:.2f})".format(*of[2:]),
                     ]
-                    for (kind, weights), (level, power, mean, least, most) in found.items()
+                    for key, of in found.items()
                 ],
             )
         ],
