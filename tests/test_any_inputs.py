@@ -344,7 +344,7 @@ WRONG = [
     (
         "tensor",
         lambda x: x.double(),
-        r"expected to be float32, as in the example, but got float64; give `imgs.to\(torch",
+        r"expected to be float32, as in the example, but got float64; convert it, or",
     ),
     ("tensor", lambda x: x[:0], r"`imgs` expected to hold inputs, but got shape \(0, 1, 2, 3, 4\)"),
     ("tensor", lambda x: (x, x), "`imgs` expected to be a Tensor, as in the example, but got a tuple of 2"),
@@ -353,7 +353,7 @@ WRONG = [
     (
         "tuple",
         lambda x: (x[0], x[1].int()),
-        r"`imgs\[1\]` expected to be int64, as in the example, but got int32; give",
+        r"`imgs\[1\]` expected to be int64, as in the example, but got int32; convert",
     ),
     ("dict", lambda x: {"points": x["points"]}, "a dict with 'points', 'step', as in the example, .* with 'points'$"),
     ("dict", lambda x: x | {"step": x["step"][0]}, r"`imgs\['step'\]` expected to have 1 axes, .* but got shape \(\)"),
