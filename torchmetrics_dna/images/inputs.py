@@ -193,8 +193,8 @@ def _check_like(inputs: Any, like: Any, subject: str, path: str = "") -> None:
             )
         if inputs.dtype != like.dtype:
             raise ValueError(
-                f"{what} be {_name(like.dtype)}, as in the example, but got {_name(inputs.dtype)}; convert it, or give an"
-                " example of that type"
+                f"{what} be {_name(like.dtype)}, as in the example, but got {_name(inputs.dtype)}; convert it, or give"
+                " an example of that type"
             )
         return
     parts, theirs = _parts(like), _parts(inputs)
