@@ -58,6 +58,7 @@ def test_all_from_one_pass() -> None:
     shares = {name: float(value) for name, value in prdc(*features).items()}
     assert {name: comparison[name].value for name in shares} == pytest.approx(shares, abs=1e-9)
     assert comparison.about(comparison["recall"]) == "of layer mean, higher is better"
+    assert {name for name in comparison if "higher" in comparison.about(comparison[name])} == set(shares)
     torch.manual_seed(0)
     mean, deviation = kid.compute()
     assert (comparison["kid"].value, comparison["kid"].spread) == (
