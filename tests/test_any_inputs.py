@@ -73,7 +73,7 @@ def some(batch: Any, chosen: Any) -> Any:
 def extractor(kind: str) -> DNAExtractor:
     if kind == "tensor":
         return DNAExtractor(Volumes(), inputs="any", example=inputs(kind, 3))
-    return DNAExtractor(Mixed(), inputs="any", example=inputs(kind, 3), channels_last=["points"])
+    return DNAExtractor(Mixed(), inputs="any", example=inputs(kind, 3), channels_last=("points",))
 
 
 def activations(kind: str, batch: Any) -> dict[str, Tensor]:

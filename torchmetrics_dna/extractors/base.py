@@ -156,7 +156,7 @@ class DNAExtractor(Shareable):
                 properties=properties,
             )
         self.example = None if of_images else Example.of(example)
-        self.channels_last = channels_last
+        self.channels_last = channels_last if isinstance(channels_last, bool) else list(channels_last)  # as in json
         with float32_by_default():
             built = build(feature, layers, weights_path, of_images)
         preset, is_named = built.preset, not isinstance(feature, nn.Module)
