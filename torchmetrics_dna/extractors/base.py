@@ -189,7 +189,6 @@ class DNAExtractor(Shareable):
             built,
             layout_of,
             is_named=is_named,
-            dtype=self.dtype,
             compiles=compile,
             input_bytes=0 if self.example is None else self.example.num_bytes,
         )
@@ -353,7 +352,15 @@ class DNAExtractor(Shareable):
     # Calls
 
     def check(self, imgs: Any, normalize: bool, values: bool = True) -> None:
-        """Check a batch; arguments and errors as of :func:`check_images`, and of :meth:`Example.check`."""
+        """Raise ValueError or TypeError unless a batch is what the extractor takes.
+
+        Args:
+            imgs: The batch.
+            normalize: Whether images are floating point in [0, 1], rather than uint8.
+            values: Whether to check values of images, too. For floating point images on a device, this is a device
+                sync.
+
+        """
         if self.example is not None:
             self.example.check(imgs)
         else:
@@ -424,7 +431,7 @@ class DNAExtractor(Shareable):
         """Return the activations of the network's layers for a part of a batch."""
         if self._runner.layout is None:
             return {}
-        return self._runner.activations(self._prepare(imgs), self._runner.layout, self.name, at_once)
+        return self._runner.activations(self._prepare(imgs), self._runner.layout, self.name, at_once, self.dtype)
 
     def _prepare(self, imgs: Any) -> Any:
         """Return images as the network takes them; a copy, since it may write to them."""

@@ -41,7 +41,6 @@ class Runner:
         built: The network and the layers to read; its weights need not be loaded.
         layout_of: Function that probes the network, see :class:`Layout`.
         is_named: Whether the network was made by name.
-        dtype: Precision of autocast, or None.
         compiles: Whether to run it by ``torch.compile``.
         input_bytes: Memory of an input that is no image; 0 for images.
 
@@ -62,11 +61,10 @@ class Runner:
         layout_of: Callable[[Built], Layout],
         *,
         is_named: bool,
-        dtype: torch.dtype | None,
         compiles: bool,
         input_bytes: int,
     ) -> None:
-        self.network, self.submodules, self.is_named, self._dtype = built.network, built.submodules, is_named, dtype
+        self.network, self.submodules, self.is_named = built.network, built.submodules, is_named
         self.watch = Watch(self.network, samples=not is_named)
         self._memory_format = torch.contiguous_format  # of convolution weights
         self.layout: Layout | None = None
@@ -116,7 +114,9 @@ class Runner:
                 f" the metric, which takes the network along, `.to({str(device)!r})`"
             )
 
-    def activations(self, inputs: Inputs, layout: Layout, name: str, rows: int) -> dict[str, Tensor]:
+    def activations(
+        self, inputs: Inputs, layout: Layout, name: str, rows: int, dtype: torch.dtype | None
+    ) -> dict[str, Tensor]:
         """Run the network on prepared inputs; return ``{layer: (B, n, *positions)}``.
 
         Args:
@@ -124,6 +124,7 @@ class Runner:
             layout: Layout of the layers.
             name: Name of the extractor, for errors.
             rows: Number of images for which a compiled network is made.
+            dtype: Precision of autocast, or None.
 
         Raises:
             ValueError: If the network takes no images of this dtype, or gives something else than for the image that it
@@ -133,7 +134,7 @@ class Runner:
         first = tensors_of(inputs)[0]
         try:
             # weights that autocast caches here would have no gradients in a context of the user's around it
-            with torch.autocast(first.device.type, self._dtype, enabled=self._dtype is not None, cache_enabled=False):
+            with torch.autocast(first.device.type, dtype, enabled=dtype is not None, cache_enabled=False):
                 if self._compiled is not None:
                     outputs = self._compiled(first, rows)
                 else:
