@@ -81,7 +81,9 @@ def test_scripts_work_by_any_start_method(method: str, start: str, tmp_path: Pat
         capture_output=True, text=True, check=True, timeout=200,
     )  # fmt: skip
     told = reason if method != "fork" else ""
-    warnings = [line for line in process.stderr.splitlines() if "Warning: " in line]
+    # on a busy machine, Python's own tracker of semaphores may miss that one was freed
+    lines = [line for line in process.stderr.splitlines() if "resource_tracker" not in line]
+    warnings = [line for line in lines if "Warning: " in line]
     assert len(warnings) == bool(told), process.stderr
     assert told in process.stderr
     *begins, result = process.stdout.splitlines()
