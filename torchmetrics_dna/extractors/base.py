@@ -410,11 +410,11 @@ class DNAExtractor(Shareable):
         at_once = self.images_at_once if first.device.type == "cpu" else max(1, len(first))
         parts = []
         for rows in cut(len(first), at_once):
-            some = mapped(itemgetter(rows), imgs)
+            inputs = mapped(itemgetter(rows), imgs)
             with borrowing(self.network, self.is_named):
-                part = self._outputs(some, at_once)
+                part = self._outputs(inputs, at_once)
                 if self.has_properties:
-                    part[LAYER] = image_properties(some) if properties is None else properties[rows]
+                    part[LAYER] = image_properties(inputs) if properties is None else properties[rows]
             parts.append({layer: part[layer] for layer in self.neurons})
         return parts
 

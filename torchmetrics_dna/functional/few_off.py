@@ -15,7 +15,7 @@ _TIE = 1e-9  # relative difference below which sums are tied
 
 
 class FewOff(NamedTuple):
-    """Whether some images of a set are unlike the reference's own, and about how many.
+    """Result of the test of whether some images are unlike the reference's own, and about how many are.
 
     Attributes:
         p_value: P-value of the test that none is; never 0.

@@ -1,4 +1,4 @@
-"""What shapes and types of arrays and tensors are images, and how others become images."""
+"""Shapes and types of arrays and tensors that are images, and remedies for others."""
 
 from __future__ import annotations
 

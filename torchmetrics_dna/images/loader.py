@@ -118,15 +118,17 @@ def load_batches(
         worker_init_fn=begin,
         pin_memory=pin_memory,
     )
-    is_told = False
+    is_warned = False
     for batch in decoded(loader):
         if batch.error:
             raise ValueError(batch.error)
         if batch.unreadable and not reading.skip_unreadable:
             raise ValueError(batch.unreadable[0] + _SKIP)
-        if batch.lost_alpha and not is_told:  # without their number, which would be that of this pass or process alone
+        if (
+            batch.lost_alpha and not is_warned
+        ):  # without their number, which would be that of this pass or process alone
             warnings.warn(f"Images of {source.label!r} have an alpha channel, which is dropped", stacklevel=2)
-            is_told = True
+            is_warned = True
         yield batch
 
 

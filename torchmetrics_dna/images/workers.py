@@ -39,14 +39,14 @@ def decoded(loader: DataLoader[Any]) -> Iterator[Any]:
     if loader.num_workers and multiprocessing.get_start_method() != "fork" and (obstacle := _obstacle()):
         _warn(*obstacle)
         loader.num_workers = 0
-    told = False
+    is_warned = False
     for batch in _started(loader):
         if not isinstance(batch, _Undone):
             yield batch
             continue
-        if not told:
+        if not is_warned:
             _warn(f"can't open these images ({batch.reason})", _MODULES)
-            told = True
+            is_warned = True
         yield loader.dataset[batch.item]
 
 
