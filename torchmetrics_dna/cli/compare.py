@@ -111,12 +111,13 @@ def compare(
             compared = compare_sets(a, sets, by=by, distributed=PROCESSES > 1, **shown)
         else:
             from torchmetrics_dna.reporting import report
+            from torchmetrics_dna.reporting.findings import words_and_tables
 
             compared = report(a, b, page, distributed=PROCESSES > 1, **shown)
     if page is None:
         write(output_of(compared), form, output)
     else:
-        for sentence in (compared.verdict, *compared.explain().property_sentences):
+        for sentence in words_and_tables(compared)[0]:
             out.print(sentence)
         talk.print(f"The page is in {page}", soft_wrap=True)
     _comment(compared)
