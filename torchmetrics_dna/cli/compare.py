@@ -68,6 +68,9 @@ def compare(
     fail_if_different: Annotated[
         bool, o.output_option("Exit with code 1 if the test finds a difference.", "--fail-if-different")
     ] = False,
+    fail_if_odd: Annotated[
+        bool, o.output_option("Exit with code 1 if a few images of B are shown to be unlike A.", "--fail-if-odd")
+    ] = False,
     form: FormatOption = None,
     output: Annotated[
         Path | None,
@@ -95,10 +98,15 @@ def compare(
             from torchmetrics_dna.dna.distances import check_distances
 
             check_distances(options["metrics"], f"Option {name}")
+    if fail_if_odd:
+        given = {"by": by, "pairs": options["pairs"], "groups": options["groups"]}
+        if unfit := [name for name, value in given.items() if value is not None]:
+            raise ValueError(f"Option --fail-if-odd is for independent images of whole sets; leave out --{unfit[0]}")
     limits = {"fail_above": fail_above, "fail_unless_below": fail_unless_below}
     if every:
         gates = [name for name, limit in limits.items() if limit is not None]
         own = ["by"] * (by is not None) + gates + ["fail_if_different"] * fail_if_different
+        own += ["fail_if_odd"] * fail_if_odd
         _compare_all([a, b, *(more or ())], options, own, plot, form, output)
         return
     from torchmetrics_dna.comparisons.compare import compare as compare_sets
@@ -124,7 +132,8 @@ def compare(
     if not more and by is None and page is None and form is Format.TEXT:
         _say_what_next(compared, a, b)
     by_set = compared if more or by else {compared.names[1]: compared}
-    check_gates(by_set, 1 - options["confidence"], **limits, fail_if_different=fail_if_different)
+    level = 1 - options["confidence"]
+    check_gates(by_set, level, **limits, fail_if_different=fail_if_different, fail_if_odd=fail_if_odd)
 
 
 def output_of(compared: Comparison | Comparisons | ClassComparisons) -> Printout:
@@ -277,6 +286,9 @@ def _say_what_next(result: Comparison, a: str, b: str) -> None:
         talk.print()
         talk.print(f"What differs, in pictures: torchmetrics-dna compare {a} {b} -o page.html", soft_wrap=True)
         talk.print(f"Which images of B are {'most like A' if of_dna else 'off'}: {ranking}", soft_wrap=True)
-    elif not of_dna:
+    elif result.odd is not None and result.odd.off:
+        talk.print()
+        talk.print(f"Those images, in pictures: torchmetrics-dna compare {a} {b} -o page.html", soft_wrap=True)
+    elif not of_dna and result.odd is None:
         talk.print()
         talk.print(f"A few odd images hardly show in a comparison. Whether B has any: {ranking}", soft_wrap=True)
