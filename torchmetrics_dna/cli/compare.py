@@ -139,9 +139,12 @@ def compare(
 def output_of(compared: Comparison | Comparisons | ClassComparisons) -> Printout:
     """Return what the command writes of a result of :func:`compare`."""
     from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.comparisons.comparisons import Comparisons
     from torchmetrics_dna.reporting.findings import words_and_tables
 
     sentences, tables = [compared.verdict], [compared.table]
+    if isinstance(compared, Comparisons) and (evidence := compared.evidence_table) is not None:
+        tables.append(evidence)
     if isinstance(compared, Comparison):
         sentences, tables = words_and_tables(compared)
     return Printout(compared.to_dict, compared.rows, sentences, tables)

@@ -42,7 +42,8 @@ def plot_curve(comparisons: Comparisons) -> Any:
     if positions:
         axis.plot([x[i] for i in order], [values[i] for i in order], color=colour, linewidth=1)
     for i, row in enumerate(rows):
-        ends = None if row["low"] is None else [[max(values[i] - row["low"], 0)], [max(row["high"] - values[i], 0)]]
+        low, high = row[f"{record.key}_low"], row[f"{record.key}_high"]
+        ends = None if low is None else [[max(values[i] - low, 0)], [max(high - values[i], 0)]]
         style = {"color": highlight, "marker": "s"} if i == best else {"color": colour, "marker": "o"}
         axis.errorbar([x[i]], [values[i]], ends, capsize=3, linestyle="", **style)
     axis.set_ylabel(record.label + (", without noise" if debiased else ""))

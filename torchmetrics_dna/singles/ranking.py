@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -15,6 +15,7 @@ from torchmetrics_dna.comparisons.odd_images import OddImages
 from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.tables import Table, notebook_html
 from torchmetrics_dna.files.visible import images_in_words, number, shortened, visible
+from torchmetrics_dna.functional.few_off import FewOff, score_limit
 from torchmetrics_dna.functional.heat import SIDE
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import ImageSource, Reading, open_source
@@ -139,6 +140,36 @@ class Ranking(Saved):
     def off(self) -> list[str]:
         """Names of as many images as :attr:`few_off` says are off, worst first; none if its p-value is above 0.05."""
         return [] if self.odd is None else self.odd.off
+
+    def limit(self, share: float = 0.05) -> float:
+        """Return the score that at most this share of images of the reference's own kind are beyond.
+
+        Args:
+            share: A share from ``1 / (n + 1)``, where n is the number of scores in :attr:`typical`.
+
+        Raises:
+            ValueError: If there is no :attr:`typical`, or the share is too small for so few.
+
+        """
+        if self.typical is None:
+            raise ValueError(
+                "A limit takes scores of the reference's own images, each left out, but this ranking has none; give the"
+                " reference as images, and a score other than 'local'"
+            )
+        return score_limit(self.typical, share)
+
+    def filter(self, share: float = 0.05) -> Ranking:
+        """Return the ranking of the images whose score is not beyond :meth:`limit`; ``names`` are to be kept."""
+        near = (self.scores <= self.limit(share)).nonzero()[:, 0]
+        names, numbers = ([values[i] for i in near.tolist()] for values in (self.names, self.numbers))
+        return replace(
+            self,
+            names=names,
+            numbers=numbers,
+            scores=self.scores[near],
+            distances=None if self.distances is None else self.distances[near],
+            nearest=None if self.nearest is None else self.nearest.take(near),
+        )
 
     @property
     def verdict(self) -> str | None:
