@@ -57,6 +57,12 @@ def compare(
     every: Annotated[
         bool, o.statistic_option("Compare all sets with each other, not only with A: a matrix.", "--all")
     ] = False,
+    held_out: Annotated[
+        str | None,
+        o.statistic_option(
+            "Set of real images that no model saw, one of B, C, ...: how many times as far are the others?", metavar="B"
+        ),
+    ] = None,
     plot: Annotated[
         Path | None,
         o.output_option("Draw the layers of two sets, several sets over what their names count, or all with all."),
@@ -76,6 +82,8 @@ def compare(
     **options: Any,
 ) -> None:
     """Compare two image sets, or DNAs of them; or the first with each of several."""
+    if held_out is not None and held_out not in (b, *(more or ())):
+        more = [*(more or ()), held_out]
     check_sources(a, b, *(more or ()))
     page = output if form is None and output is not None and output.suffix.lower() in _PAGE else None
     form = format_for(form, output, also=_PAGE)
@@ -98,7 +106,12 @@ def compare(
     limits = {"fail_above": fail_above, "fail_unless_below": fail_unless_below}
     if every:
         gates = [name for name, limit in limits.items() if limit is not None]
-        own = ["by"] * (by is not None) + gates + ["fail_if_different"] * fail_if_different
+        own = (
+            ["by"] * (by is not None)
+            + ["held_out"] * (held_out is not None)
+            + gates
+            + ["fail_if_different"] * fail_if_different
+        )
         _compare_all([a, b, *(more or ())], options, own, plot, form, output)
         return
     from torchmetrics_dna.comparisons.compare import compare as compare_sets
@@ -108,7 +121,8 @@ def compare(
     with o.showing_progress(options) as shown:
         if page is None:
             sets: Any = by_name([b, *more]) if more else b
-            compared = compare_sets(a, sets, by=by, distributed=PROCESSES > 1, **shown)
+            name = None if held_out is None else [*sets][[b, *(more or ())].index(held_out)] if more else held_out
+            compared = compare_sets(a, sets, by=by, held_out=name, distributed=PROCESSES > 1, **shown)
         else:
             from torchmetrics_dna.reporting import report
 
@@ -124,6 +138,8 @@ def compare(
     if not more and by is None and page is None and form is Format.TEXT:
         _say_what_next(compared, a, b)
     by_set = compared if more or by else {compared.names[1]: compared}
+    if held_out is not None:
+        by_set = {name: comparison for name, comparison in by_set.items() if name != compared.held_out}
     check_gates(by_set, 1 - options["confidence"], **limits, fail_if_different=fail_if_different)
 
 

@@ -8,6 +8,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
 from torchmetrics_dna.comparisons.results import Results
+from torchmetrics_dna.comparisons.scale import chance_in_words
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES, flat_figures, named_in
 from torchmetrics_dna.dna.explanation import (
@@ -320,11 +321,12 @@ class Comparison(Results["Result"]):
             f"{counts} images in {' and '.join(self.names)}{', as pairs' * self.paired}; {self.extractor},"
             f" {self.neurons.total:,} neurons{ranges}"
         ]
-        noise: dict[str, list[Cell]] = {"without noise": [], "interval": [], "by chance": [], "p": []}
+        names = "without noise", "interval", "by chance", "x chance", "p"
+        noise: dict[str, list[Cell]] = {name: [] for name in names}
         for name, result in self.items():
             overall, evidence, p = result.overall, result.evidence, result.p_value
-            null = evidence.null if evidence else None
-            cells = overall.debiased_shown, overall.ends, null, p_figure(overall.p_value)
+            chance = result.by_chance, result.times_chance
+            cells = overall.debiased_shown, overall.ends, *chance, p_figure(overall.p_value)
             for column, cell in zip(noise.values(), cells, strict=True):
                 column.append(cell)
             high = None if evidence is None or result.distance.grain != "neuron" else evidence.null_high
@@ -374,6 +376,7 @@ class Comparison(Results["Result"]):
                 if result.evidence is not None
             },
             "null": self.null,
+            "x_chance": {result.distance.key: result.times_chance for result in self.of_grain("neuron")},
             "notices": self.notices,
             "verdict": self.verdict if self.measured else "",
             "words": self.explain().sentences if self.measured else [],
@@ -446,7 +449,9 @@ def _tested(comparison: Comparison) -> tuple[str, str]:
         return f"{headline}.", f"{_UNCORRECTED}: {number(emd.value, 3)} bins{where}; {p_figure(p, 'p')}."
     if not interval.value:
         distance = f"below noise, at most {number(interval.high, 3)} bins ({interval.level} interval)"
-    return f"{headline}.", f"dna-emd, corrected for sampling noise: {distance}{where}; {p_figure(p, 'p')}."
+    figures = f"dna-emd, corrected for sampling noise: {distance}{where}; {p_figure(p, 'p')}."
+    chance = chance_in_words(comparison)
+    return f"{headline}.", f"{figures} {chance}".rstrip()
 
 
 def _where(comparison: Comparison) -> str:
