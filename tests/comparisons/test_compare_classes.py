@@ -65,7 +65,9 @@ def test_which_classes_differ(tested: ClassComparisons, capsys: pytest.CaptureFi
     assert rows[0]["class"] == "b"
     expected = np.maximum.accumulate(np.minimum(1, [p[name] * (3 - i) for i, name in enumerate(order)])).tolist()
     assert [tested.p_holm[name] for name in order] == pytest.approx(expected)
-    assert {row["class"]: (row["p_value"], row["p_holm"]) for row in rows} == {c: (p[c], tested.p_holm[c]) for c in p}
+    assert {row["class"]: (row["dna_emd_p_value"], row["p_holm"]) for row in rows} == {
+        c: (p[c], tested.p_holm[c]) for c in p
+    }
     write(output_of(tested), Format.MARKDOWN, None)
     lines = capsys.readouterr().out.splitlines()
     assert lines[4].endswith("| without noise | p (Holm) | q |")

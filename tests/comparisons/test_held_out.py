@@ -77,7 +77,8 @@ def test_the_held_out_set_is_no_candidate(other: Comparisons) -> None:
     assert [row[f"dna_emd_x_held_out{end}"] for end in ("", "_low", "_high")] == [ratio.value, ratio.low, ratio.high]
     assert lean.to_dict()["held_out"] == "validation"
     assert Comparisons("a", {}, "v").held_out == "v"
-    for text in (lean.table.markdown(), lean.table.latex(), lean._repr_html_()):
+    table = lean.evidence_table
+    for text in (table.markdown(), table.latex(), table.html()):
         assert f"{ratio.value:.2g} ({ratio.low:.2g} to {ratio.high:.2g})" in text
 
 
@@ -101,7 +102,7 @@ def test_what_shares_images_or_has_no_folds_has_no_ratio() -> None:
     assert set(against(TRAIN[:50]).ratios().values()) == {None}
     copied = compare(TRAIN, {"copies": TRAIN[:50], "held": OTHER}, EXTRACTOR, held_out="held", **OPTIONS)
     assert copied.ratios() == {"copies": None}
-    assert not any("held-out" in name for name in copied.table.header)
+    assert copied.evidence_table.notes == []
 
 
 def test_a_reference_without_folds_is_exact() -> None:
@@ -139,7 +140,7 @@ def test_times_chance_is_of_halves_of_a(other: Comparisons) -> None:
     assert other["real"]["dna-emd"].times_chance is None
     alone = compare(TRAIN, OTHER, EXTRACTOR, **OPTIONS)
     times = alone["dna-emd"].times_chance
-    assert alone.verdict.endswith(f"Uncorrected, it is {times:.2g} times what chance alone gives with 60 images each.")
+    assert f"Uncorrected, it is {times:.2g} times what chance alone gives with 60 images each." in alone.verdict
 
 
 def test_the_command(tmp_path: Path, cli: Command) -> None:

@@ -74,6 +74,9 @@ def compare(
     fail_if_different: Annotated[
         bool, o.output_option("Exit with code 1 if the test finds a difference.", "--fail-if-different")
     ] = False,
+    fail_if_odd: Annotated[
+        bool, o.output_option("Exit with code 1 if a few images of B are shown to be unlike A.", "--fail-if-odd")
+    ] = False,
     form: FormatOption = None,
     output: Annotated[
         Path | None,
@@ -103,15 +106,15 @@ def compare(
             from torchmetrics_dna.dna.distances import check_distances
 
             check_distances(options["metrics"], f"Option {name}")
+    if fail_if_odd:
+        given = {"by": by, "pairs": options["pairs"], "groups": options["groups"]}
+        if unfit := [name for name, value in given.items() if value is not None]:
+            raise ValueError(f"Option --fail-if-odd is for independent images of whole sets; leave out --{unfit[0]}")
     limits = {"fail_above": fail_above, "fail_unless_below": fail_unless_below}
     if every:
         gates = [name for name, limit in limits.items() if limit is not None]
-        own = (
-            ["by"] * (by is not None)
-            + ["held_out"] * (held_out is not None)
-            + gates
-            + ["fail_if_different"] * fail_if_different
-        )
+        own = ["by"] * (by is not None) + ["held_out"] * (held_out is not None) + gates
+        own += ["fail_if_different"] * fail_if_different + ["fail_if_odd"] * fail_if_odd
         _compare_all([a, b, *(more or ())], options, own, plot, form, output)
         return
     from torchmetrics_dna.comparisons.compare import compare as compare_sets
@@ -140,15 +143,19 @@ def compare(
     by_set = compared if more or by else {compared.names[1]: compared}
     if held_out is not None:
         by_set = {name: comparison for name, comparison in by_set.items() if name != compared.held_out}
-    check_gates(by_set, 1 - options["confidence"], **limits, fail_if_different=fail_if_different)
+    level = 1 - options["confidence"]
+    check_gates(by_set, level, **limits, fail_if_different=fail_if_different, fail_if_odd=fail_if_odd)
 
 
 def output_of(compared: Comparison | Comparisons | ClassComparisons) -> Printout:
     """Return what the command writes of a result of :func:`compare`."""
     from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.comparisons.comparisons import Comparisons
     from torchmetrics_dna.reporting.findings import words_and_tables
 
     sentences, tables = [compared.verdict], [compared.table]
+    if isinstance(compared, Comparisons) and (evidence := compared.evidence_table) is not None:
+        tables.append(evidence)
     if isinstance(compared, Comparison):
         sentences, tables = words_and_tables(compared)
     return Printout(compared.to_dict, compared.rows, sentences, tables)
@@ -293,6 +300,9 @@ def _say_what_next(result: Comparison, a: str, b: str) -> None:
         talk.print()
         talk.print(f"What differs, in pictures: torchmetrics-dna compare {a} {b} -o page.html", soft_wrap=True)
         talk.print(f"Which images of B are {'most like A' if of_dna else 'off'}: {ranking}", soft_wrap=True)
-    elif not of_dna:
+    elif result.odd is not None and result.odd.off:
+        talk.print()
+        talk.print(f"Those images, in pictures: torchmetrics-dna compare {a} {b} -o page.html", soft_wrap=True)
+    elif not of_dna and result.odd is None:
         talk.print()
         talk.print(f"A few odd images hardly show in a comparison. Whether B has any: {ranking}", soft_wrap=True)

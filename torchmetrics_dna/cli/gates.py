@@ -22,8 +22,9 @@ def check_gates(
     fail_above: float | None = None,
     fail_unless_below: float | None = None,
     fail_if_different: bool = False,
+    fail_if_odd: bool = False,
 ) -> None:
-    """Print for each requested gate whether it passes; exit with code 1 if a set is too far or differs.
+    """Print for each requested gate whether it passes; exit with code 1 if a set is too far, differs or has odd images.
 
     Args:
         compared: The comparison of each set, by name.
@@ -31,6 +32,7 @@ def check_gates(
         fail_above: Largest distance that passes, debiased if there are folds of images; None for no such gate.
         fail_unless_below: Distance below which each set must be shown to be; None for no such gate.
         fail_if_different: Fail for p-values up to the level, corrected for the number of sets.
+        fail_if_odd: The same for p-values of whether a few images are off.
 
     Raises:
         typer.Exit: With code 1.
@@ -40,6 +42,7 @@ def check_gates(
     lines = [] if fail_above is None else _too_far(compared, fail_above)
     lines += [] if fail_unless_below is None else _not_near(compared, fail_unless_below, level)
     lines += _different(compared, level) if fail_if_different else []
+    lines += _odd(compared, level) if fail_if_odd else []
     for line in lines:
         talk.print(line, soft_wrap=True)
     if any(line.startswith("Failed") for line in lines):
@@ -93,8 +96,6 @@ def _too_far(compared: Mapping[str, Comparison], limit: float) -> list[str]:
 
 
 def _different(compared: Mapping[str, Comparison], level: float) -> list[str]:
-    from torchmetrics_dna.functional.permutation import holm
-
     least_p = 0.0  # over sets, of the smallest p-values their tests could give
     for name, comparison in compared.items():
         if comparison.p_value is None:
@@ -109,17 +110,34 @@ def _different(compared: Mapping[str, Comparison], level: float) -> list[str]:
             f"Option --fail-if-different can't find one of {count} that differs: its p would be {least_p:.2g} at the"
             f" least, {min(1, least_p * count):.2g} after Holm's correction, above {level:g}; give fewer at a time"
         )
-    corrected = holm({name: comparison.p_value for name, comparison in compared.items()})
-    p = {name: value for name, value in corrected.items() if value is not None}
-    p_texts = {name: p_figure(value, "p (Holm)" if count > 1 else "p") for name, value in p.items()}
+    p_values = {name: comparison.p_value for name, comparison in compared.items()}
+    return _by_test(p_values, level, "differs", "no difference of {} is shown")
+
+
+def _odd(compared: Mapping[str, Comparison], level: float) -> list[str]:
+    p_values: dict[str, float | None] = {}
+    for name, comparison in compared.items():
+        if comparison.odd is None:
+            raise ValueError(
+                f"Option --fail-if-odd takes images, at least 10 of the reference, but that was not asked of {name};"
+                " give other images on both sides, and keep folds (--num-folds 20)"
+            )
+        p_values[name] = comparison.odd.p_value
+    return _by_test(p_values, level, "has odd images", "no odd image of {} is shown")
+
+
+def _by_test(p_values: Mapping[str, float | None], level: float, fails: str, passes: str) -> list[str]:
+    """Return a line for each set whose p-value, corrected for the number of sets, is at most the level, or one line."""
+    from torchmetrics_dna.functional.permutation import holm
+
+    p = {name: value for name, value in holm(p_values).items() if value is not None}
+    p_texts = {name: p_figure(value, "p (Holm)" if len(p) > 1 else "p") for name, value in p.items()}
     smallest = min(p, key=p.__getitem__)
-    failed = [f"Failed: {name} differs, {p_texts[name]}, at or below {level:g}." for name in p if p[name] <= level]
-    passed = (
-        f"Passed: no difference of {smallest} is shown, {p_texts[smallest]}{_of('least', compared)}, above {level:g}."
-    )
+    failed = [f"Failed: {name} {fails}, {p_texts[name]}, at or below {level:g}." for name in p if p[name] <= level]
+    passed = f"Passed: {passes.format(smallest)}, {p_texts[smallest]}{_of('least', p)}, above {level:g}."
     return failed or [passed]
 
 
-def _of(which: str, compared: Mapping[str, Comparison]) -> str:
+def _of(which: str, compared: Mapping[str, object]) -> str:
     """Mark the figure as the one nearest to failing, if there are several sets."""
     return f" (the {which} of {len(compared)})" if len(compared) > 1 else ""

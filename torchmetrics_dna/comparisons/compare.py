@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons, compare_classes
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.comparisons.comparisons import Comparisons, label, names_of
+from torchmetrics_dna.comparisons.odd_images import odd_images
 from torchmetrics_dna.comparisons.scale import check_held_out
 from torchmetrics_dna.dna.distances import check_distances
 from torchmetrics_dna.extras import without_numba
@@ -131,19 +132,26 @@ def compare_with_first(sources: Sequence[Any], names: Sequence[str], arguments: 
 def compare_sides(sides: Sides, names: Sequence[str]) -> list[Comparison]:
     """Compare the first side with each of the others, which ``names`` call, by one network."""
     with without_numba(sides.is_small):
-        first = sides.measured(0)
-        return [
-            compare_measured(
+        first, compared = sides.measured(0), []
+        for k, name in enumerate(names[1:], 1):
+            other = sides.measured(k)
+            comparison = compare_measured(
                 first,
-                sides.measured(k),
+                other,
                 sides.distances,
                 sides.arguments,
                 plans=sides.plans,
                 changes=sides.changes,
                 names=(names[0], name),
             )
-            for k, name in enumerate(names[1:], 1)
-        ]
+            odd = (
+                None
+                if comparison.same_images
+                else odd_images(first, other, sides.images[k], comparison.p_value_of_whole)
+            )
+            compared.append(replace(comparison, odd=odd, notices=[*comparison.notices, *sides.limits]))
+            del other  # before the next one is measured
+        return compared
 
 
 def _united(comparisons: Sequence[Comparison]) -> Comparison:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from torchmetrics_dna.comparisons.odd_images import OddImages
     from torchmetrics_dna.dna.changes import ChangeDictionary
     from torchmetrics_dna.dna.distance import Distance, Grain
     from torchmetrics_dna.dna.evidence import Evidence, Interval
@@ -65,6 +66,8 @@ class Comparison(Results["Result"]):
         names: Names of A and B in figures: their paths, or the letters.
         copies: Number of images of B that look nearly like images of A, by thumbnails; 0 if not checked.
         paired: True if each image of B was compared with its partner in A.
+        odd: Test of whether a few images of B are unlike A's own; None if that was not asked, as of DNAs, pairs,
+            groups, and sets that are too large.
 
     """
 
@@ -83,6 +86,7 @@ class Comparison(Results["Result"]):
     names: tuple[str, str] = ("A", "B")
     copies: int = 0
     paired: bool = False
+    odd: OddImages | None = None
 
     def __getitem__(self, distance: str) -> Result:
         """Return one distance by its name (``"dna-emd"``), key (``"dna_emd"``) or metric (``"DNAEMD"``)."""
@@ -134,6 +138,11 @@ class Comparison(Results["Result"]):
         of_properties = None if self.properties is None else self.properties.p_value
         p_value = None if self._first is None or self._first.test is None else self._first.test.p_value
         return holm({"network": p_value, "properties": of_properties})
+
+    @property
+    def p_value_of_whole(self) -> float | None:
+        """Smaller of :attr:`p_value` and :attr:`p_value_of_properties`; that of :attr:`odd` pays for both questions."""
+        return min((p for p in self._p_values.values() if p is not None), default=None)
 
     @property
     def least_p_value(self) -> float | None:
@@ -298,13 +307,32 @@ class Comparison(Results["Result"]):
 
     @property
     def verdict(self) -> str:
-        """Sentences: likeness of B to A, distance by dna-emd, and certainty; empty without dna-emd."""
-        return " ".join(filter(None, self.headline_and_figures))
+        """Sentences: likeness of B to A, distance by dna-emd, certainty (without dna-emd none), and odd images."""
+        headline, figures = self.headline_and_figures
+        if self.odd is not None and self._few_off and headline.endswith(f"{self._few_off}."):
+            return f"{headline[:-1]}{self.odd.details}. {figures}"
+        return " ".join(filter(None, (headline, figures, self.odd_in_words)))
+
+    @property
+    def odd_in_words(self) -> str:
+        """Sentence on whether a few images of B are unlike A's own; empty if that was not asked."""
+        return "" if self.odd is None else self.odd.sentence(self.names[0], f" of {self.names[1]}")
+
+    @property
+    def _few_off(self) -> str:
+        """About how many images are off, a clause; empty if none is shown to be."""
+        return "" if self.odd is None else self.odd.clause(self.names[0], f" of {self.names[1]}")
 
     @property
     def headline_and_figures(self) -> tuple[str, str]:
         """The verdict in two parts: what B looks like, and how far it is and how surely; empty without dna-emd."""
-        return _verdict(self) if "dna-emd" in self else ("", "")
+        if "dna-emd" not in self:
+            return "", ""
+        headline, figures = _verdict(self)
+        if self._few_off and self.p_value is not None and self.p_value > SIGNIFICANT:
+            link = "but" if self.p_value_of_whole == self.p_value else "and"
+            headline = f"{headline.removesuffix('.')}, {link} {self._few_off}."
+        return headline, figures
 
     @property
     def _test(self) -> PermutationTest | None:
@@ -366,6 +394,7 @@ class Comparison(Results["Result"]):
             "top_neurons": self.top_neurons(),
             "properties": [] if self.properties is None else self.properties.top_neurons(self.properties.neurons.total),
             "p_value": self.p_value,
+            "few_off": None if self.odd is None else self.odd.to_dict(),
             "p_values": {r.key: overall[f"{r.key}_p_value"] for r in records if r.unions},
             "interval": self.interval and asdict(self.interval),
             "layer_intervals": {
@@ -432,7 +461,8 @@ def _tested(comparison: Comparison) -> tuple[str, str]:
             if of_properties is not None and of_properties <= SIGNIFICANT:
                 hidden += f", but properties of their images do ({p_figure(of_properties, 'p')})"
             return f"{hidden}.", f"{_UNCORRECTED}: {number(emd.value, 3)} bins; {p_figure(p, 'p')}."
-        shown = f"No difference between {a} and {b} can be shown"
+        whole = " as a whole" if comparison._few_off else ""
+        shown = f"No difference between {a} and {b}{whole} can be shown"
         if of_properties is not None and of_properties <= SIGNIFICANT:
             shown += f" by the network, but properties of their images differ ({p_figure(of_properties, 'p')})"
         assert comparison.null is not None

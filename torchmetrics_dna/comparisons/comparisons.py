@@ -10,7 +10,14 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.comparisons.results import Results
-from torchmetrics_dna.comparisons.scale import ratio_columns, ratio_figures, ratio_in_words, ratio_to
+from torchmetrics_dna.comparisons.scale import (
+    X_HELD_OUT,
+    ratio_cell,
+    ratio_figures,
+    ratio_in_words,
+    ratio_notes,
+    ratio_to,
+)
 from torchmetrics_dna.dna.evidence import paired_p_value
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number, p_figure
@@ -26,6 +33,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.ratio import Ratio
     from torchmetrics_dna.files.tables import Cell
 
+_EVIDENCE = ("debiased", "low", "high", "p_value")
 _SQUARED = "act.²"
 _UNIT = f"{_SQUARED}: squared activations."
 _ERRORS = "±: jackknife standard error over folds, or else deviation over splits or subsets."
@@ -63,20 +71,17 @@ class ManyComparisons(Results["Comparison"]):
         return {name: result.distance for comparison in self.values() for name, result in comparison.items()}
 
     def _record(self, comparison: Comparison, p_holm: float | None) -> dict[str, Any]:
-        """Return values, interval and test of one comparison in plain types."""
-        result = comparison[self.distance]
-        interval = result.interval
-        return {
-            **{
-                record.key: comparison[name].value if name in comparison else None
-                for name, record in self._distances.items()
-            },
-            f"{result.distance.key}_debiased": result.debiased,
-            "low": interval and interval.low,
-            "high": interval and interval.high,
-            "p_value": result.p_value,
-            "p_holm": p_holm,
-        }
+        """Return value, error, interval and test of each distance in plain types, and the corrected p-value."""
+        figures: dict[str, Any] = {}
+        for name, record in self._distances.items():
+            result = comparison.get(name)
+            figures[record.key] = result and result.value
+            if record.unions or record.subsets:
+                figures[f"{record.key}_error"] = result and (result.standard_error or result.spread)
+            if record.unions:
+                of_result = dict.fromkeys(_EVIDENCE) if result is None else result.overall.to_dict()
+                figures |= {f"{record.key}_{key}": of_result[key] for key in _EVIDENCE}
+        return figures | {"p_holm": p_holm}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -218,52 +223,66 @@ class Comparisons(ManyComparisons):
 
     @property
     def table(self) -> Table:
-        """The sets, a row each; of more metrics than sets a column each, with units and standard errors."""
-        by_metric = len(self._distances) > len(self)
-        headers = {name: _header(record) if by_metric else name for name, record in self._distances.items()}
+        """The values, with units and standard errors: a row for each set; of more metrics than sets a column each."""
+        headers = {name: _header(record) for name, record in self._distances.items()}
         columns: dict[str, Sequence[Cell]] = {
             "set": list(self),
             "images": [comparison.num_images["b"] for comparison in self.values()],
-            **{header: self._cells(name, with_errors=by_metric) for name, header in headers.items()},
-            **self._evidence(f"{self.distance} " * by_metric),
+            **{header: self._cells(name) for name, header in headers.items()},
         }
-        ratios, ratio_notes = ratio_columns(self)
-        columns |= ratios
         nearest = {headers[name]: self.surely_nearest(name) for name in headers}
         bold = {(list(self).index(name), list(columns).index(at)) for at, name in nearest.items() if name is not None}
         errors = any("±" in str(cell) for cells in columns.values() for cell in cells)
         squared = any(_SQUARED in header for header in columns)
-        notes = [
-            line for line, applies in ((_UNIT, squared), (_ERRORS, errors), (_BOLD, bold)) if applies
-        ] + ratio_notes
+        notes = [line for line, applies in ((_UNIT, squared), (_ERRORS, errors), (_BOLD, bold)) if applies]
+        notes += self._without_errors() if errors else []
         rows = list(zip(*columns.values(), strict=True))
         table = Table(list(columns), rows, f"{len(self)} sets against {self.reference}", notes, bold)
-        return table.transposed() if by_metric else table
+        return table.transposed() if len(self._distances) > len(self) else table
 
-    def _cells(self, distance: str, *, with_errors: bool) -> list[Cell]:
+    @property
+    def evidence_table(self) -> Table | None:
+        """Distances without noise, their intervals and tests: a row for each distance and set; None without any."""
+        rows: list[Sequence[Cell]] = []
+        for name, record in self._distances.items():
+            if record.higher_is_better or not all(name in comparison for comparison in self.values()):
+                continue
+            of_one = self.by(name)
+            p_holm, p_values, ratios = of_one.p_holm, of_one.p_values, of_one.ratios()
+            for at, comparison in of_one.items():
+                overall = comparison[name].overall
+                if overall.interval is not None or overall.p_value is not None:
+                    tests = p_figure(p_holm[at]), p_figure(p_values[at])
+                    rows.append((name, at, overall.debiased_shown, overall.ends, *tests, ratio_cell(ratios, at)))
+        header = ["distance", "set", "without noise", "interval", "p (Holm)", "p (best nearer)", X_HELD_OUT]
+        table = Table(header, rows, "Without noise, and tests", ratio_notes(self))
+        return (table if self.held_out else table.without(X_HELD_OUT)) if rows else None
+
+    def _cells(self, distance: str) -> list[Cell]:
         """Return the value of each set, None if it was not measured; sets that share images have no standard error."""
         cells: list[Cell] = []
         for comparison in self.values():
             result = comparison.results.get(distance)
             if result is None:
                 cells.append(None)
-            elif not with_errors or (comparison.shares_images and not comparison.paired):
-                cells.append(result.value)
+            elif comparison.shares_images and not comparison.paired:
+                cells.append(number(result.value, 3, zeros=True))
             else:
                 cells.append(number(result.value, 3, zeros=True, error=result.standard_error or result.spread))
         return cells
 
-    def _evidence(self, prefix: str) -> dict[str, Sequence[Cell]]:
-        """Return the columns on noise and tests of the distance that orders the sets."""
-        columns: dict[str, Sequence[Cell]] = {}
-        figures = [comparison[self.distance].overall for comparison in self.values()]
-        if any(figure.interval is not None for figure in figures):
-            columns["without noise"] = [figure.debiased_shown for figure in figures]
-            columns["interval"] = [figure.ends for figure in figures]
-        if any(figure.p_value is not None for figure in figures):
-            columns["p (Holm)"] = list(map(p_figure, self.p_holm.values()))
-            columns["p (best nearer)"] = list(map(p_figure, self.p_values.values()))
-        return {f"{prefix}{name}": cells for name, cells in columns.items()}
+    def _without_errors(self) -> list[str]:
+        """Return why some values have no standard error, one line each."""
+        lines, unknown = dict[str, None](), dict[str, None]()
+        for name, comparison in self.items():
+            if comparison.shares_images and not comparison.paired:
+                lines[f"No ± of {name}, which shares images with {self.reference}."] = None
+                continue
+            for distance, result in comparison.items():
+                if result.value and not (result.standard_error or result.spread):
+                    lines |= {f"No ±: {limit}.": None for limit in result.limits}
+                    unknown |= {} if result.limits else {distance: None}
+        return [*lines, *[f"No ± is known of {', '.join(unknown)}."] * bool(unknown)]
 
     def plot(self) -> Any:
         """Plot the distances of the sets, see :func:`~torchmetrics_dna.plots.plot_curve`."""

@@ -8,14 +8,13 @@ from torchmetrics_dna.dna.ratio import ratio_of
 from torchmetrics_dna.files.visible import number
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.comparisons.comparisons import Comparisons
     from torchmetrics_dna.dna.ratio import Ratio
-    from torchmetrics_dna.files.tables import Cell
 
-_X_HELD_OUT = "x held-out"
+X_HELD_OUT = "x held-out"
 
 
 def check_held_out(held_out: str | None, sets: Collection[str]) -> None:
@@ -40,24 +39,22 @@ def ratio_to(held_out: Comparison, comparison: Comparison, distance: str) -> Rat
     return ratio_of(*evidence)
 
 
-def ratio_columns(comparisons: Comparisons) -> tuple[dict[str, list[Cell]], list[str]]:
-    """Return a column for each distance that has ratios, and the line below the table that says what they are."""
-    columns: dict[str, list[Cell]] = {}
-    known: list[Ratio] = []
-    for distance in comparisons._distances:
-        ratios = comparisons.ratios(distance)
-        if any(ratios.values()):
-            columns[f"{distance} {_X_HELD_OUT}"] = [
-                "1" if name == comparisons.held_out else ratios[name] and str(ratios[name]) for name in comparisons
-            ]
-            known += filter(None, ratios.values())
+def ratio_cell(ratios: Mapping[str, Ratio | None], name: str) -> str | None:
+    """Return the cell of a set in a column of ratios; that of the held-out set, which has none, is 1."""
+    ratio = ratios.get(name)
+    return str(ratio) if ratio else None if name in ratios else "1"
+
+
+def ratio_notes(comparisons: Comparisons) -> list[str]:
+    """Return the line below a table of ratios that says what they are, if there are any."""
+    known = [ratio for distance in comparisons._distances for ratio in comparisons.ratios(distance).values() if ratio]
     if not known:
-        return {}, []
+        return []
     held_out = comparisons.held_out
-    note = f"{_X_HELD_OUT}: times as far as {held_out}, without the noise of either ({known[0].level} interval)."
+    note = f"{X_HELD_OUT}: times as far as {held_out}, without the noise of either ({known[0].level} interval)."
     if any(ratio.high is None for ratio in known):
         note += f" At least: {held_out} can't be told from {comparisons.reference}."
-    return columns, [note]
+    return [note]
 
 
 def ratio_figures(comparisons: Comparisons, name: str) -> dict[str, float | None]:

@@ -20,7 +20,7 @@ from torchmetrics.utilities.exceptions import TorchMetricsUserError
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.identity import check_same
 from torchmetrics_dna.extractors.sharing import share_in_collections
-from torchmetrics_dna.images.inputs import tensors_of
+from torchmetrics_dna.images.inputs import count_of, tensors_of
 from torchmetrics_dna.images.tensors import lacks_float64
 from torchmetrics_dna.metrics.counted_with import CountedWith
 from torchmetrics_dna.statistics.folds import FoldedStatistic
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
+    from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images.inputs import Inputs
@@ -257,19 +258,23 @@ class ImageMetric(Metric):
 
         """
         counted_with = self._counting_with(side)
-        parts = self.extractor.in_parts(imgs, wait=False)
-        first = tensors_of(imgs)[0]
-        if lacks_float64(first.device):  # the network runs on the device, accumulation on the CPU
-            parts = [{layer: values.to(self.device) for layer, values in part.items()} for part in parts]
+        parts = self._parts_of(imgs)
         with torch.inference_mode():
             if keys is None:
-                self._statistic.add_(self._state(side), parts, len(first))
+                self._statistic.add_(self._state(side), parts, count_of(imgs))
             else:
                 self._statistic.add_keyed_(self._state(side), parts, keys)
             self._set_counted_with(side, counted_with)
             if (sample := self.extractor.weights_sample(self.device)) is not None:
                 sampled = getattr(self, f"{side}_sampled")
                 sampled.copy_(torch.maximum(sampled, torch.cat([-sample, sample])))
+
+    def _parts_of(self, imgs: Inputs) -> Parts:
+        """Compute activations where they are accumulated, without a device sync."""
+        parts = self.extractor.in_parts(imgs, wait=False)
+        if lacks_float64(tensors_of(imgs)[0].device):  # the network runs on the device, accumulation on the CPU
+            parts = [{layer: values.to(self.device) for layer, values in part.items()} for part in parts]
+        return parts
 
     # Weights that images are counted with
 
