@@ -330,7 +330,8 @@ class Comparison(Results["Result"]):
             return "", ""
         headline, figures = _verdict(self)
         if self._few_off and self.p_value is not None and self.p_value > SIGNIFICANT:
-            link = "but" if self.p_value_of_whole == self.p_value else "and"
+            of_properties = self.p_value_of_properties
+            link = "but" if of_properties is None or of_properties > SIGNIFICANT else "and"
             headline = f"{headline.removesuffix('.')}, {link} {self._few_off}."
         return headline, figures
 
