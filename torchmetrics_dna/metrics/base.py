@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +23,12 @@ from torchmetrics_dna.extractors.sharing import share_in_collections
 from torchmetrics_dna.images.inputs import tensors_of
 from torchmetrics_dna.images.tensors import lacks_float64
 from torchmetrics_dna.metrics.counted_with import CountedWith
+from torchmetrics_dna.statistics.base import kept
 from torchmetrics_dna.statistics.folds import FoldedStatistic
 from torchmetrics_dna.statistics.nonfinite import RefusedImagesError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from torchmetrics_dna.dna.features import Features
@@ -256,20 +257,30 @@ class ImageMetric(Metric):
             keys: The fold or index of each image, shape ``(B,)``, int64, on the CPU, if the statistic takes any.
 
         """
-        counted_with = self._counting_with(side)
-        parts = self.extractor.in_parts(imgs, wait=False)
-        first = tensors_of(imgs)[0]
-        if lacks_float64(first.device):  # the network runs on the device, accumulation on the CPU
-            parts = [{layer: values.to(self.device) for layer, values in part.items()} for part in parts]
+        counted_with, state = self._counting_with(side), self._state(side)
+        first, begin = tensors_of(imgs)[0], 0
+        in_turn = first.device.type == "cpu" and len(first) > self.extractor.images_at_once
+        with kept(state) if in_turn else nullcontext():
+            for part in self.extractor.in_parts(imgs, wait=False):
+                end = begin + len(next(iter(part.values())))
+                self._add_part(state, part, end - begin, None if keys is None else keys[begin:end])
+                begin = end
+                del part  # or two are in memory
         with torch.inference_mode():
-            if keys is None:
-                self._statistic.add_(self._state(side), parts, len(first))
-            else:
-                self._statistic.add_keyed_(self._state(side), parts, keys)
             self._set_counted_with(side, counted_with)
             if (sample := self.extractor.weights_sample(self.device)) is not None:
                 sampled = getattr(self, f"{side}_sampled")
                 sampled.copy_(torch.maximum(sampled, torch.cat([-sample, sample])))
+
+    def _add_part(self, state: State, part: Mapping[str, Tensor], num_images: int, keys: Tensor | None) -> None:
+        """Add the activations of some images of a batch."""
+        if lacks_float64(next(iter(part.values())).device):  # the network runs on it, accumulation on the CPU
+            part = {layer: values.to(self.device) for layer, values in part.items()}
+        with torch.inference_mode():
+            if keys is None:
+                self._statistic.add_(state, [part], num_images)
+            else:
+                self._statistic.add_keyed_(state, [part], keys)
 
     # Weights that images are counted with
 
