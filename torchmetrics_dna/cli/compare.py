@@ -124,8 +124,9 @@ def compare(
     with o.showing_progress(options) as shown:
         if page is None:
             sets: Any = by_name([b, *more]) if more else b
-            name = None if held_out is None else [*sets][[b, *(more or ())].index(held_out)] if more else held_out
-            compared = compare_sets(a, sets, by=by, held_out=name, distributed=PROCESSES > 1, **shown)
+            if held_out is not None and more:
+                held_out = [*sets][[b, *more].index(held_out)]
+            compared = compare_sets(a, sets, by=by, held_out=held_out, distributed=PROCESSES > 1, **shown)
         else:
             from torchmetrics_dna.reporting import report
 
