@@ -87,7 +87,7 @@ def test_copies_and_a_contrast_with_a_file(
     captured = cli(*options, "--nearest", A, "--save-index", index)
     assert "copies" in captured.err
     assert "Features(7 images" in captured.err
-    for header in ("score", "dna-emd", "worse", "ratio", "nearest"):
+    for header in ("score", "dna-emd", "further than", "ratio", "nearest"):
         assert header in captured.out
     assert max(map(len, captured.out.splitlines())) <= 80
     rows = json.loads(cli(*options, "--nearest", index, "--format", "json").out)["images"]

@@ -8,6 +8,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
 from torchmetrics_dna.comparisons.results import Results
+from torchmetrics_dna.comparisons.scale import chance_in_words
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES, flat_figures, named_in
 from torchmetrics_dna.dna.explanation import (
@@ -191,17 +192,16 @@ class Comparison(Results["Result"]):
         return flat_figures(prefix, self._figures(None), self.layers)
 
     def _figures(self, layer: str | None) -> dict[str, float | None]:
-        """Return distances of a layer, or over all, by key: plain, debiased and p-values; None if not measured."""
+        """Return distances of a layer, or over all, by key: plain, debiased and p-values."""
         figures: dict[str, float | None] = {}
-        for name, record in self._records.items():
+        for name, result in self.items():
+            record = result.distance
             if layer is not None and (record.grain == "set" or record.protocol is not None):
                 continue
-            result = self.get(name)
-            figure = None if result is None else result.overall if layer is None else result.layers[layer]
-            figures[record.key] = figure and figure.value
+            figure = self[name].overall if layer is None else self[name].layers[layer]
+            figures[record.key] = figure.value
             if record.unions:
-                figures |= {f"{record.key}_debiased": figure and figure.debiased}
-                figures |= {f"{record.key}_p_value": figure and figure.p_value}
+                figures |= {f"{record.key}_debiased": figure.debiased, f"{record.key}_p_value": figure.p_value}
         return figures
 
     @cached_property
@@ -349,11 +349,12 @@ class Comparison(Results["Result"]):
             f"{counts} images in {' and '.join(self.names)}{', as pairs' * self.paired}; {self.extractor},"
             f" {self.neurons.total:,} neurons{ranges}"
         ]
-        noise: dict[str, list[Cell]] = {"without noise": [], "interval": [], "by chance": [], "p": []}
+        names = "without noise", "interval", "by chance", "x chance", "p"
+        noise: dict[str, list[Cell]] = {name: [] for name in names}
         for name, result in self.items():
             overall, evidence, p = result.overall, result.evidence, result.p_value
-            null = evidence.null if evidence else None
-            cells = overall.debiased_shown, overall.ends, null, p_figure(overall.p_value)
+            chance = result.by_chance, result.times_chance
+            cells = overall.debiased_shown, overall.ends, *chance, p_figure(overall.p_value)
             for column, cell in zip(noise.values(), cells, strict=True):
                 column.append(cell)
             high = None if evidence is None or result.distance.grain != "neuron" else evidence.null_high
@@ -384,10 +385,10 @@ class Comparison(Results["Result"]):
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the per-neuron tensors in plain types, ready for json."""
-        overall, records = self._figures(None), self._records.values()
+        overall, records = self._figures(None), [result.distance for result in self.values()]
         return {
             **{record.key: overall[record.key] for record in records},
-            **{f"{r.key}_std": self[r.key].spread if r.name in self else None for r in records if r.subsets},
+            **{f"{r.key}_std": self[r.name].spread for r in records if r.subsets},
             "layers": self.layers,
             **{f"{r.key}_debiased": overall[f"{r.key}_debiased"] for r in records if r.unions},
             "top_neurons": self.top_neurons(),
@@ -404,6 +405,7 @@ class Comparison(Results["Result"]):
                 if result.evidence is not None
             },
             "null": self.null,
+            "x_chance": {result.distance.key: result.times_chance for result in self.of_grain("neuron")},
             "notices": self.notices,
             "verdict": self.verdict if self.measured else "",
             "words": self.explain().sentences if self.measured else [],
@@ -477,7 +479,9 @@ def _tested(comparison: Comparison) -> tuple[str, str]:
         return f"{headline}.", f"{_UNCORRECTED}: {number(emd.value, 3)} bins{where}; {p_figure(p, 'p')}."
     if not interval.value:
         distance = f"below noise, at most {number(interval.high, 3)} bins ({interval.level} interval)"
-    return f"{headline}.", f"dna-emd, corrected for sampling noise: {distance}{where}; {p_figure(p, 'p')}."
+    figures = f"dna-emd, corrected for sampling noise: {distance}{where}; {p_figure(p, 'p')}."
+    chance = chance_in_words(comparison)
+    return f"{headline}.", f"{figures} {chance}".rstrip()
 
 
 def _where(comparison: Comparison) -> str:
