@@ -25,6 +25,7 @@ from torchmetrics_dna.comparisons.comparison import Comparison
 from torchmetrics_dna.comparisons.comparisons import Comparisons, by_name, names_of, short_names
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import paired_p_value
+from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.student import student_tail
 from torchmetrics_dna.plots import plot_curve
 
@@ -211,7 +212,7 @@ def test_bold_is_only_what_the_test_finds(comparisons: Comparisons) -> None:
     assert comparisons.by("dna-fd").verdict.startswith("step_2000 is nearest to the reference (dna-fd ")
     alike = compare(REFERENCE, {"set 1": images(30, 10), "set 2": images(30, 20)}, EXTRACTOR, **OPTIONS)
     assert alike.surely_nearest("dna-emd") is None
-    assert (alike.table.bold, list(alike.table.notes)) == (set(), [])
+    assert (alike.table.bold, "Bold" in " ".join(alike.table.notes)) == (set(), False)
     metrics = ["dna-emd", "precision"]
     scored = compare(
         REFERENCE, {name: SETS[name] for name in ("step_100", "step_2000")}, EXTRACTOR, metrics=metrics, **OPTIONS
@@ -222,13 +223,32 @@ def test_bold_is_only_what_the_test_finds(comparisons: Comparisons) -> None:
         comparisons.by("fd")
 
 
+def test_each_distance_has_its_own_error_interval_and_test(comparisons: Comparisons) -> None:
+    """No figure of one distance stands beside another's without its name; as text, and in csv."""
+    rows = comparisons.rows()
+    for place, (name, key) in enumerate({"dna-emd": "dna_emd", "dna-fd": "dna_frechet"}.items(), 2):
+        by_one = comparisons.by(name)
+        for i, (at, result) in enumerate((at, c[name]) for at, c in comparisons.items()):
+            assert comparisons.table.rows[i][place] == number(result.value, error=result.standard_error)
+            expected = [name, at, result.overall.debiased_shown, result.overall.ends, p_figure(by_one.p_holm[at])]
+            assert expected in [list(row[:5]) for row in comparisons.evidence_table.rows]
+            assert p_figure(by_one.p_values[at]) in [row[5] for row in comparisons.evidence_table.rows if row[1] == at]
+            assert rows[i][f"{key}_error"] == result.standard_error
+            assert (rows[i][f"{key}_low"], rows[i][f"{key}_high"]) == (result.interval.low, result.interval.high)
+            assert rows[i][f"{key}_p_value"] == result.p_value
+    few = compare(REFERENCE, SETS, EXTRACTOR, metrics=["dna-emd", "fd"], **OPTIONS)
+    assert any(note.startswith("No ±: fd has no") or "±" in str(few.table.rows[0][3]) for note in few.table.notes)
+    untested = compare(REFERENCE, SETS, EXTRACTOR, num_folds=None, **OPTIONS)
+    assert (untested.evidence_table, untested.table.notes) == (None, ["act.²: squared activations."])
+
+
 def test_more_metrics_than_sets_are_rows(comparisons: Comparisons) -> None:
     sets = {name: SETS[name] for name in ("step_2000", "step_100")}
     compared = compare(REFERENCE, sets, EXTRACTOR, metrics=["dna-emd", "kid", "precision"], **OPTIONS)
     table = compared.table
     assert list(table.header) == ["", *sets]
-    evidence = [f"dna-emd {name}" for name in ("without noise", "interval", "p (Holm)", "p (best nearer)")]
-    assert [row[0] for row in table.rows] == ["images", "dna-emd (bins)", "kid", "precision ↑", *evidence]
+    assert [row[0] for row in table.rows] == ["images", "dna-emd (bins)", "kid", "precision ↑"]
+    assert "No ± is known of precision." in table.notes
     emd = compared["step_100"]["dna-emd"]
     value, _, error = str(table.rows[1][2]).partition(" ± ")
     assert float(value) == pytest.approx(emd.value, abs=float(error))
@@ -301,18 +321,18 @@ def test_the_command_compares_several(folders: list[str], tmp_path: Path, cli: C
     )
     assert [row["set"] for row in rows] == list(SETS)
     assert [row["best"] for row in rows] == ["False", "True", "False"]
-    p = np.array([float(row["p_value"]) for row in rows])
+    p = np.array([float(row["dna_emd_p_value"]) for row in rows])
     corrected = np.maximum.accumulate(np.minimum(1, np.sort(p) * [3, 2, 1]))
     assert [float(row["p_holm"]) for row in rows] == pytest.approx(corrected[p.argsort().argsort()])
     with Image.open(tmp_path / "curve.png") as picture:
         assert picture.width > 300
     lines = cli("compare", *folders, *FAST, "--format", "markdown").out.splitlines()
     assert lines[0].startswith(r"step\_2000 is nearest to ")
-    assert lines[4].endswith("| p (Holm) | p (best nearer) |")
-    assert lines[5].startswith("| --- | --: |")
+    assert lines[4] == "| set | images | dna-emd (bins) | dna-fd (act.²) |"
+    assert lines[5] == "| --- | --: | --: | --: |"
+    assert "| distance | set | without noise | interval | p (Holm) | p (best nearer) |" in lines
     assert [line for line in lines if "**" in line] == [line for line in lines if line.startswith(r"| step\_2000")]
-    assert len(lines) == 8 + len(SETS)
-    assert lines[-1].startswith("Bold: nearer than each other set (paired test")
+    assert [line for line in lines if line.startswith("Bold: nearer than each other set (paired test")]
     assert json.loads(cli("compare", *folders, *FAST, "--format", "json").out)["best"] == "step_2000"
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import binom, binomtest, hypergeom, median_abs_deviation, permutation_test
 
-from torchmetrics_dna.functional import FewOff, few_are_off
+from torchmetrics_dna.functional import FewOff, few_are_off, score_limit
 
 SCORES = arrays("float64", st.integers(1, 12), elements=st.floats(0, 1e6))
 
@@ -75,6 +75,26 @@ def test_neither_order_nor_unit_counts_and_p_is_never_0(
 @given(SCORES)
 def test_a_copy_of_the_reference_is_not_off(scores: np.ndarray) -> None:
     assert few(scores, scores).p_value > 0.4
+
+
+@pytest.mark.parametrize(("images", "share"), [(19, 0.05), (60, 0.05), (5, 0.3), (200, 0.1)])
+def test_at_most_the_share_of_a_kind_is_beyond_the_limit(images: int, share: float) -> None:
+    scores = np.random.default_rng(images).gumbel(size=(20_000, images + 1))
+    beyond = [score_limit(torch.from_numpy(row[1:]), share) < row[0] for row in scores[:1000]]
+    by_rank = np.ceil((images + 1) * (1 - share))  # the new score is each of so many with the same chance
+    assert binomtest(sum(beyond), 1000, 1 - by_rank / (images + 1)).pvalue > 0.01
+    assert 1 - by_rank / (images + 1) <= share + 1e-9
+
+
+def test_a_limit_takes_enough_scores() -> None:
+    for typical, share, message in (
+        (torch.ones(9), 0.05, "at least 0.1 with 9 images in the reference, but got 0.05; give more images"),
+        (torch.ones(9), 1.0, "`share` expected to be above 0 and below 1, but got 1.0"),
+        (torch.ones(2, 2), 0.5, r"`typical` expected to be finite scores of shape \(images,\), but got shape \(2, 2\)"),
+        (None, 0.5, "but got None"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            score_limit(typical, share)
 
 
 def test_what_are_no_scores() -> None:

@@ -35,11 +35,11 @@ def test_a_summary_names_the_worst() -> None:
     assert "p_value" not in summary
     typical = rank(REAL[:1], REAL, EXTRACTOR).typical
     off = few_are_off(metric.compute(), typical)
-    assert metric.summary(typical=typical).items() >= {"p_value": off.p_value, "share": off.share}.items()
+    tested = DNARealism(EXTRACTOR, reference=OUTLIERS, typical=typical)
+    tested.update(IMAGES)
+    assert tested.summary().items() >= {"p_value": off.p_value, "share": off.share}.items()
     assert off.p_value > 0.05 >= few_are_off(100 * metric.compute(), typical).p_value
     plain = DNARealism(EXTRACTOR, reference=REFERENCES["fixed"])
-    with pytest.raises(ValueError, match="`typical` is not for the score 'distance'"):
-        plain.summary(typical=typical)
     with pytest.raises(RuntimeError, match="At least one image is required"):
         plain.summary()
     plain.update(IMAGES)
@@ -63,6 +63,26 @@ def test_maps_add_up_to_the_scores(ranges: str, weighted: bool) -> None:
         outliers.map(IMAGES.float())
 
 
+def test_a_filter_keeps_what_the_ranking_keeps() -> None:
+    images = torch.cat([REAL, IMAGES // 8])
+    for score in ("outlier", "distance"):
+        ranking = rank(images, REAL, EXTRACTOR, score=score)
+        metric = DNARealism(EXTRACTOR, reference=ranking.reference, typical=ranking.typical)
+        assert metric.score == score
+        kept = ranking.filter(0.3)
+        limit = np.sort(ranking.typical)[int(np.ceil((len(REAL) + 1) * 0.7)) - 1]
+        assert metric.limit(0.3) == ranking.limit(0.3) == limit
+        near = sorted(i for i, x in zip(ranking.numbers, ranking.scores, strict=True) if x <= limit)
+        assert sorted(kept.numbers) == near
+        assert 0 < len(kept.names) < len(images)
+        assert torch.equal(metric.filter(images, 0.3), images[sorted(kept.numbers)])
+        assert not metric.update_called
+    with pytest.raises(ValueError, match="the metric has none; give `typical=ranking.typical`"):
+        DNARealism(EXTRACTOR, reference=OUTLIERS).filter(images)
+    with pytest.raises(ValueError, match="give the reference as images, and a score other than 'local'"):
+        rank(images, OUTLIERS, EXTRACTOR).filter()
+
+
 class Renamed(Pixels):
     pass
 
@@ -81,6 +101,7 @@ def test_scores_that_do_not_fit() -> None:
         ({"reference": histograms, "contrast": 3}, TypeError, "`contrast` expected to be a HistogramDNA or the path"),
         ({"reference": make_dna(REAL, EXTRACTOR, kind="gaussian")}, TypeError, "expected to be a HistogramDNA or the"),
         ({"reference": make_dna(REAL, Renamed())}, ValueError, "their extractors differ"),
+        ({"reference": OUTLIERS, "typical": torch.ones(2, 2)}, ValueError, "`typical` expected to be finite scores"),
         ({"reference": replace(OUTLIERS, num_images=0)}, ValueError, "expected to say of how many images it is"),
     ):
         with pytest.raises(error, match=message):
@@ -113,11 +134,15 @@ def share_scores(rank: int, world: int, expected: list[Tensor]) -> None:
     busy = world - 1
     shard = torch.tensor([*range(9), *range(-9 % busy)][rank::busy] if rank < busy else []).long()
     for reference, scores in zip((REFERENCES["fixed"], OUTLIERS), expected, strict=True):
-        metric = DNARealism(EXTRACTOR, reference=reference)
+        metric = DNARealism(EXTRACTOR, reference=reference, typical=scores[:5] / 3)
         for part in shard.split(2 + rank) if len(shard) else ():
             metric.update(IMAGES[part], indices=part)
         assert torch.equal(metric.compute(), scores)
-        assert metric.summary(worst=3)["indices"] == scores.argsort(descending=True, stable=True)[:3].tolist()
+        summary = metric.summary(worst=3)
+        assert summary["indices"] == scores.argsort(descending=True, stable=True)[:3].tolist()
+        off = few_are_off(scores, scores[:5] / 3)  # of all images, each once
+        told = {"p_value": off.p_value, "share": off.share} if reference is OUTLIERS else {}
+        assert summary.items() >= {"num_images": 9, **told}.items()
         metric.update(IMAGES[:1], indices=[0])  # the shard goes on where it was
         assert torch.equal(metric.compute(), scores)
         metric.reset()

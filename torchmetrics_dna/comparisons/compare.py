@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, overload
 from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons, compare_classes
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.comparisons.comparisons import Comparisons, label, names_of
+from torchmetrics_dna.comparisons.odd_images import odd_images
+from torchmetrics_dna.comparisons.scale import check_held_out
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.distances import DISTANCES, check_distances, named_in
 from torchmetrics_dna.dna.evidence import has_negative
@@ -20,7 +22,7 @@ from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.jobs.arguments import ALL, Arguments, taking
 from torchmetrics_dna.jobs.causes import can_be_found, find_causes
 from torchmetrics_dna.jobs.processes import in_step
-from torchmetrics_dna.jobs.protocols import by_network, only_published
+from torchmetrics_dna.jobs.protocols import by_network, only_published, saying_how_else
 from torchmetrics_dna.jobs.sides import Sides, example_of, open_sides
 
 if TYPE_CHECKING:
@@ -41,7 +43,9 @@ def compare(
     a: Source, b: Source, feature: Feature | None = None, *, by: ByClass, **options: Any
 ) -> ClassComparisons: ...
 @overload
-def compare(a: Side, b: Mapping[str, Side], feature: Feature | None = None, **options: Any) -> Comparisons: ...
+def compare(
+    a: Side, b: Mapping[str, Side], feature: Feature | None = None, *, held_out: str | None = None, **options: Any
+) -> Comparisons: ...
 @overload
 def compare(a: Side, b: Side, feature: Feature | None = None, **options: Any) -> Comparison: ...
 @taking(*ALL)
@@ -51,6 +55,7 @@ def compare(
     feature: Feature | None = None,
     *,
     by: ByClass | None = None,
+    held_out: str | None = None,
     **options: Any,
 ) -> Comparison | Comparisons | ClassComparisons:
     """Measure how far two image sets are apart: by dna-emd and dna-fd, or by the distances in ``metrics``.
@@ -64,6 +69,8 @@ def compare(
             all images), the path of a ``.csv`` with an image and its class in each row, ``"column:NAME"`` of Parquet
             files, a function of an image's name, or a pair of sequences, the classes of A's images and of B's. One
             class of each set is in memory at a time; of Parquet files all are.
+        held_out: Name of the set in ``b`` that holds real images which no model saw: how many times as far each other
+            set is from ``a`` as these is then told, for all distances with folds of images.
         options: All other :class:`Arguments`. With ``distributed`` and ``by``, processes share classes. Without
             ``feature`` and ``layers``, the ``metrics`` ``"fid"``, ``"kid"``, ``"is"``, ``"sfid"``, ``"precision"``,
             ``"recall"``, ``"fd-dinov2"``, ``"fd-dinov2-edm2"`` and ``"cmmd"`` are as published, by networks of their
@@ -91,6 +98,9 @@ def compare(
     """
     arguments = Arguments(feature, **options)
     sets = b if isinstance(b, Mapping) and not is_file(b) and not _is_batch(b, arguments) else None
+    check_held_out(held_out, sets or ())
+    if held_out is not None and arguments.pairs:
+        raise ValueError("Argument `held_out` is for independent images; leave it out, or leave out `pairs`")
     if by is not None:
         if sets is not None:
             raise ValueError("Argument `by` is for two sets; leave it out, or compare each pair by itself")
@@ -109,7 +119,7 @@ def compare(
     check_distances(arguments.metrics, "A comparison of several sets")
     names = label(a, "the reference"), *sets
     compared = compare_with_first((a, *sets.values()), names, arguments)
-    return Comparisons(names[0], dict(zip(sets, compared, strict=True)))
+    return Comparisons(names[0], dict(zip(sets, compared, strict=True)), held_out)
 
 
 def _is_batch(b: Mapping[str, Any], arguments: Arguments) -> bool:
@@ -120,8 +130,10 @@ def _is_batch(b: Mapping[str, Any], arguments: Arguments) -> bool:
 def compare_with_first(sources: Sequence[Any], names: Sequence[str], arguments: Arguments) -> list[Comparison]:
     """Compare the first set with each of the others, measuring each once by each network of the metrics."""
     with in_step(arguments.distributed):
-        own, *others = by_network(arguments, sources)
-        opened = [open_sides(sources, of_network) for of_network in (watching_properties(own, sources), *others)]
+        opened, (own, *others) = [], by_network(arguments, sources)
+        for of_network in (watching_properties(own, sources), *others):
+            with saying_how_else(of_network):
+                opened.append(open_sides(sources, of_network))
         compared = [compare_sides(sides, names) for sides in opened]
     return [_united(of_networks) for of_networks in zip(*compared, strict=True)]
 
@@ -134,8 +146,10 @@ def compare_sides(sides: Sides, names: Sequence[str]) -> list[Comparison]:
         for k, name in enumerate(names[1:], 1):
             other, both = sides.measured(k), (names[0], name)
             result = compare_measured(measured, other, sides.distances, sides.arguments, plans=sides.plans, names=both)
+            odd = None if result.same_images else odd_images(measured, other, sides.images[k], result.p_value)
+            result = replace(result, odd=odd, notices=[*result.notices, *sides.limits])
             compared.append(_with_causes(result, sides, measured, other) if len(names) == 2 else result)
-            del other  # so that two are never in memory
+            del other  # before the next one is measured
         return compared
 
 

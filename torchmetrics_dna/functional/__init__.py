@@ -3,7 +3,7 @@
 from torchmetrics_dna.binning import activation_histogram
 from torchmetrics_dna.functional.emd import dna_emd
 from torchmetrics_dna.functional.features import cmmd, mind, prdc
-from torchmetrics_dna.functional.few_off import FewOff, few_are_off
+from torchmetrics_dna.functional.few_off import FewOff, few_are_off, score_limit
 from torchmetrics_dna.functional.frechet import dna_frechet
 from torchmetrics_dna.functional.heat import heat
 from torchmetrics_dna.functional.layer_frechet import layer_frechet_distance
@@ -27,6 +27,7 @@ __all__ = [
     "learn_neuron_weights",
     "mind",
     "prdc",
+    "score_limit",
     "select_neurons",
     "sensitivity_deviation",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import NamedTuple
 
 import torch
@@ -68,7 +69,45 @@ def few_are_off(scores: Tensor, typical: Tensor) -> FewOff:
         if not ((side >= 0) & side.isfinite()).all():
             raise ValueError(f"Argument `{name}` expected to be 0 or more, but got {side.min()} to {side.max()}")
     sides = [side.detach().cpu().double() for side in (scores, typical)]
-    return FewOff(_p_value(*sides), *_share(*sides), _fewest(*map(len, sides)))
+    return FewOff(_p_value(*sides), *_share(*sides), fewest_images(*map(len, sides)))
+
+
+def score_limit(typical: Tensor, share: float = 0.05) -> float:
+    """Return the score that at most this share of images of the reference's own kind are beyond.
+
+    Of n scores, and one of a new image, each is the largest with the same chance, so the limit is the k-th smallest of
+    the n, with k = (n + 1) * (1 - share), rounded up.
+
+    Args:
+        typical: Scores of the reference's own images, each left out of the reference, shape ``(n,)``.
+        share: A share from ``1 / (n + 1)``, below 1.
+
+    Raises:
+        ValueError: If there are no scores, one is not finite, or the share is none, or too small for so few images.
+
+    Example:
+        >>> score_limit(torch.arange(1.0, 100.0), share=0.1)
+        90.0
+
+    """
+    check_typical(typical)
+    if not 0 < share < 1:
+        raise ValueError(f"Argument `share` expected to be above 0 and below 1, but got {share}")
+    place = ceil((len(typical) + 1) * (1 - share) - _TIE)
+    if place > len(typical):
+        raise ValueError(
+            f"Argument `share` expected to be at least {1 / (len(typical) + 1):.2g} with {len(typical)} images in the"
+            f" reference, but got {share:g}; give more images as the reference"
+        )
+    return float(typical.sort().values[place - 1])
+
+
+def check_typical(typical: Tensor) -> None:
+    """Raise ValueError unless these are scores: one axis, and finite."""
+    is_row = isinstance(typical, Tensor) and typical.ndim == 1 and len(typical) > 0
+    if not is_row or not typical.isfinite().all():
+        got = f"shape {tuple(typical.shape)}" if isinstance(typical, Tensor) else repr(typical)
+        raise ValueError(f"Argument `typical` expected to be finite scores of shape (images,), but got {got}")
 
 
 def _p_value(scores: Tensor, typical: Tensor) -> float:
@@ -94,11 +133,17 @@ def _share(scores: Tensor, typical: Tensor) -> tuple[float, float, float]:
     return share, max(0.0, share - error), min(1.0, share + error)
 
 
-def _fewest(num_images: int, num_typical: int) -> int | None:
-    """Return how many of the highest scores, if all are of the images, are unlikely by chance."""
+def fewest_images(num_images: int, num_typical: int, level: float = SIGNIFICANT) -> int | None:
+    """Return how many of the highest scores, if all are of the images, are unlikely by chance; None if no number is.
+
+    Example:
+        >>> fewest_images(100, 100), fewest_images(100, 400)
+        (5, 2)
+
+    """
     p = 1.0
     for others in range(num_images):
         p *= (num_images - others) / (num_images + num_typical - others)
-        if p <= SIGNIFICANT:
+        if p <= level:
             return others + 1
     return None

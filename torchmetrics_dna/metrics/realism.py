@@ -11,8 +11,8 @@ from typing_extensions import override
 from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
-from torchmetrics_dna.functional.few_off import few_are_off
-from torchmetrics_dna.images.inputs import count_of
+from torchmetrics_dna.functional.few_off import check_typical, few_are_off, score_limit
+from torchmetrics_dna.images.inputs import count_of, mapped
 from torchmetrics_dna.metrics.base import SEEN, ImageMetric, digest_of
 from torchmetrics_dna.statistics.outliers import OutlierScorer
 from torchmetrics_dna.statistics.realism import RealismStatistic
@@ -73,6 +73,9 @@ class DNARealism(ImageMetric):
         score: ``"outlier"``, ``"contrast"`` or ``"distance"``; by default the one that fits the reference, and for a
             :class:`HistogramDNA` the contrast if ``contrast`` is given.
         contrast: DNA to contrast with, such as that of the pool, or its path.
+        typical: Scores of the reference's own images, each left out of the reference: ``ranking.typical`` of
+            :func:`rank` with the same reference and score. A DNA does not have them; :meth:`limit`, :meth:`filter` and
+            the test of :meth:`summary` need them.
         layers: Names of the layers; by default those of the reference.
         num_bins: Number of bins, if fewer than in the reference and the contrast; see :meth:`HistogramDNA.rebin`.
         ranges: Activation ranges of the reference, or the path of a file of them, if it has none.
@@ -105,6 +108,11 @@ class DNARealism(ImageMetric):
         >>> sorted(metric.summary(worst=2)["indices"])
         [1, 2]
         >>> figure, axes = metric.plot()
+        >>> from torchmetrics_dna import rank
+        >>> ranking = rank(dark, bright, layers=["block_0"])
+        >>> metric = DNARealism(reference=ranking.reference, typical=ranking.typical)
+        >>> len(metric.filter(torch.cat([bright[:1], dark]), share=0.2))  # of a generator, in a loop
+        1
 
     """
 
@@ -120,6 +128,7 @@ class DNARealism(ImageMetric):
         reference: HistogramDNA | LayerGaussianDNA | str | os.PathLike[str],
         score: Score | None = None,
         contrast: HistogramDNA | str | os.PathLike[str] | None = None,
+        typical: Tensor | None = None,
         layers: Sequence[str] | None = None,
         num_bins: int | None = None,
         ranges: ActivationRanges | str | os.PathLike[str] | None = None,
@@ -128,6 +137,9 @@ class DNARealism(ImageMetric):
     ) -> None:
         (dna,) = given_dna(reference, DNA, ranges)  # type: ignore[type-abstract]
         self.score = _score_of(dna, score, contrast)
+        if typical is not None:
+            check_typical(typical)
+        self.typical = typical
         if self.score == "outlier":
             check_left_out("outlier", num_bins=num_bins, ranges=ranges, neuron_weights=neuron_weights)
             resolved = resolve(feature, layers, dnas=[dna], histograms=False)
@@ -193,31 +205,65 @@ class DNARealism(ImageMetric):
         self._check(imgs)
         return self._statistic.scorer.maps(self.extractor(imgs))
 
-    def summary(self, worst: int = 5, typical: Tensor | None = None) -> dict[str, Any]:
+    def limit(self, share: float = 0.05) -> float:
+        """Return the score that at most this share of images of the reference's own kind are beyond.
+
+        Args:
+            share: A share from ``1 / (n + 1)``, where n is the number of scores in ``typical``.
+
+        Raises:
+            ValueError: If the metric has no ``typical``, or the share is too small for so few.
+
+        """
+        if self.typical is None:
+            raise ValueError(
+                "A limit takes the scores of the reference's own images, but the metric has none; give"
+                " `typical=ranking.typical`, of rank(images, reference) with the reference's images"
+            )
+        return score_limit(self.typical, share)
+
+    def filter(self, imgs: Inputs, share: float = 0.05) -> Inputs:
+        """Return the images whose score is not beyond :meth:`limit`; the states stay as they are.
+
+        To filter what belongs to them too, such as latents, compare scores: ``metric(imgs) <= metric.limit()``.
+
+        Args:
+            imgs: Shape ``(B, 3, H, W)``, uint8; with ``normalize=True`` floating point in [0, 1].
+            share: Share of images of the reference's own kind that are beyond the limit, at most.
+
+        Raises:
+            ValueError: As :meth:`limit`; if images are something else, or activations are not finite, which on a device
+                leaves the image out.
+
+        """
+        limit = self.limit(share)
+        self._check(imgs)
+        with torch.inference_mode():
+            near = self._statistic.score([*self._parts_of(imgs)]) <= limit
+        return cast("Inputs", mapped(lambda tensor: tensor[near.to(tensor.device)], imgs))
+
+    def summary(self, worst: int = 5) -> dict[str, Any]:
         """Summarise the scores for a log, over all processes.
 
         Args:
             worst: Number of images of the highest scores.
-            typical: Outlier scores of the reference's own images, each left out of the reference, ``ranking.typical``
-                of :func:`rank` with the same reference; its DNA does not have them.
 
         Returns:
             ``"mean"``, ``"median"`` and ``"max"`` of the scores, ``"num_images"``, and for the images of the highest
             scores, worst first, their ``"indices"`` in the data set (without indices, in order of addition) and their
-            ``"scores"``. With ``typical``, also ``"p_value"``, ``"share"``, ``"low"`` and ``"high"`` of
-            :func:`~torchmetrics_dna.functional.few_are_off`: whether images are off, and about which share.
+            ``"scores"``. For outlier scores with ``typical``, also ``"p_value"``, ``"share"``, ``"low"`` and
+            ``"high"`` of :func:`~torchmetrics_dna.functional.few_are_off`: whether images are off, and about which
+            share.
 
         Raises:
             RuntimeError: If there are no images.
-            ValueError: If ``typical`` is given for other scores, or is no scores.
 
         """
-        if self.score != "outlier":
-            check_left_out(self.score, typical=typical)
         with self._whole():
             scores, indices = self._value().cpu(), self._statistic.indices(self._state(SEEN))
         order = scores.argsort(descending=True, stable=True)[:worst]
-        off = () if typical is None else few_are_off(scores, typical)
+        tested = self.score == "outlier" and self.typical is not None
+        off = few_are_off(scores, self.typical) if tested else ()  # type: ignore[arg-type]
         return dict(zip(("p_value", "share", "low", "high"), off, strict=False)) | {
             "mean": float(scores.mean()),
             "median": float(scores.quantile(0.5)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torchmetrics_dna.comparisons.odd_images import OddImages
 from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.tables import Table, notebook_html
-from torchmetrics_dna.files.visible import images_in_words, number, p_figure, shortened, visible
-from torchmetrics_dna.functional.few_off import FewOff, few_are_off
+from torchmetrics_dna.files.visible import images_in_words, number, shortened, visible
+from torchmetrics_dna.functional.few_off import FewOff, score_limit
 from torchmetrics_dna.functional.heat import SIDE
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import ImageSource, Reading, open_source
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.features import Features
+    from torchmetrics_dna.functional.few_off import FewOff
     from torchmetrics_dna.images import Images
     from torchmetrics_dna.images.cells import Crop
     from torchmetrics_dna.singles.nearest import Nearest
@@ -44,12 +46,11 @@ _COLUMNS = {
     "rank": "rank",
     "score": "score",
     "dna_emd": "dna-emd",
-    "share_worse": "worse",
+    "share_worse": "further than",
     "image": "image",
     "nearest_ratio": "ratio",
     "nearest": "nearest",
 }
-_NAMED = 5  # of the images that are off, in words
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -121,37 +122,59 @@ class Ranking(Saved):
         }[self.score]
 
     @cached_property
-    def few_off(self) -> FewOff | None:
-        """Test of whether some images are unlike the reference's own, by outlier scores of both.
+    def odd(self) -> OddImages | None:
+        """Outlier scores of the images and of the reference's own; None for other scores, and without ``typical``."""
+        if self.score != "outlier" or self.typical is None:
+            return None
+        return OddImages(self.names, self.numbers, self.scores, self.typical)
 
-        See :func:`~torchmetrics_dna.functional.few_are_off`. None for other scores, and without ``typical``.
+    @property
+    def few_off(self) -> FewOff | None:
+        """Test of whether some images are unlike the reference's own; None if :attr:`odd` is.
+
+        See :func:`~torchmetrics_dna.functional.few_are_off`.
         """
-        return few_are_off(self.scores, self.typical) if self.score == "outlier" and self.typical is not None else None
+        return None if self.odd is None else self.odd.few_off
 
     @property
     def off(self) -> list[str]:
         """Names of as many images as :attr:`few_off` says are off, worst first; none if its p-value is above 0.05."""
-        few = self.few_off
-        if few is None or few.p_value > SIGNIFICANT:
-            return []
-        return self.names[: max(1, round(few.share * len(self.names)))]
+        return [] if self.odd is None else self.odd.off
+
+    def limit(self, share: float = 0.05) -> float:
+        """Return the score that at most this share of images of the reference's own kind are beyond.
+
+        Args:
+            share: A share from ``1 / (n + 1)``, where n is the number of scores in :attr:`typical`.
+
+        Raises:
+            ValueError: If there is no :attr:`typical`, or the share is too small for so few.
+
+        """
+        if self.typical is None:
+            raise ValueError(
+                "A limit takes scores of the reference's own images, each left out, but this ranking has none; give the"
+                " reference as images, and a score other than 'local'"
+            )
+        return score_limit(self.typical, share)
+
+    def filter(self, share: float = 0.05) -> Ranking:
+        """Return the ranking of the images whose score is not beyond :meth:`limit`; ``names`` are to be kept."""
+        near = (self.scores <= self.limit(share)).nonzero()[:, 0]
+        names, numbers = ([values[i] for i in near.tolist()] for values in (self.names, self.numbers))
+        return replace(
+            self,
+            names=names,
+            numbers=numbers,
+            scores=self.scores[near],
+            distances=None if self.distances is None else self.distances[near],
+            nearest=None if self.nearest is None else self.nearest.take(near),
+        )
 
     @property
     def verdict(self) -> str | None:
         """The result of :attr:`few_off` in a sentence."""
-        few, off, total = self.few_off, self.off, len(self.names)
-        if few is None:
-            return None
-        p = p_figure(few.p_value, "p")
-        if not off:
-            limit = f"fewer than {few.fewest} of {total:,}" if few.fewest else "so few images"
-            return f"No image is shown to be unlike the reference ({p}); {limit} can hardly be."
-        low, high = (max(1, round(end * total)) for end in (few.low, few.high))
-        are = "is" if len(off) == 1 else "are"
-        return (
-            f"About {len(off):,} of {images_in_words(total)} {are} unlike the reference ({low:,} to {high:,}; {p}),"
-            f" first of all {', '.join(off[:_NAMED])}."
-        )
+        return None if self.odd is None else self.odd.sentence("the reference")
 
     @property
     def notices(self) -> list[str]:
@@ -250,14 +273,14 @@ class Ranking(Saved):
         cells = [[_cell(key, record[key]) for key in _COLUMNS if key in record] for record in records]
         return Table(header, cells, f"{images_in_words(len(self.names))} {self.question}")
 
-    def plot(self, columns: int = 8, maps: bool = False) -> Any:
+    def plot(self, columns: int = 8, maps: bool = False, most: int | None = None) -> Any:
         """Plot a contact sheet below examples of the reference.
-
-        Outlier and local scores have two rows of the worst images; others the best, middle and worst.
 
         Args:
             columns: Number of images in each row.
             maps: Whether to show below each row where its images are off, by :meth:`maps`.
+            most: Number of images to show, in their order; by default two rows of outlier and local scores, the worst
+                first, and of others a row each of the best, middle and worst.
 
         Returns:
             The matplotlib figure. If the reference is images, evenly spaced examples are read for it.
@@ -269,13 +292,19 @@ class Ranking(Saved):
         images, mapper = self._images_and_mapper()
         mapper.extractor.check_pictures("A contact sheet")
         count = len(self.scores)
-        columns = min(columns, count)
+        columns = min(columns, count, most or count)
         last = count - columns
-        starts = {"best": 0, "middle": last // 2, "worst": last}
-        if self.worst_first:
-            starts = {"worst": 0} | ({"next": min(columns, last)} if last else {})
+        shown = [
+            ("best", range(columns)),
+            ("middle", range(last // 2, last // 2 + columns)),
+            ("worst", range(last, count)),
+        ]
+        if self.worst_first or most is not None:
+            places = range(min(count, most or 2 * columns))
+            first = "worst" if self.worst_first else "best"
+            shown = [("next" if i else first, places[i : i + columns]) for i in range(0, len(places), columns)]
         examples = _some(self.reference_images, columns)
-        num_rows = bool(examples) + (1 + maps) * len(starts)
+        num_rows = bool(examples) + (1 + maps) * len(shown)
         figure = new_figure(width=1.25 * columns + 0.4, height=0.4 + 1.6 * num_rows)
         rows = iter(figure.subplots(num_rows, columns, squeeze=False))
         if examples:
@@ -283,15 +312,20 @@ class Ranking(Saved):
             row[0].set_ylabel("reference")
             for axis, (name, image) in zip(row, examples + [("", None)] * columns, strict=False):
                 _show(axis, image, "", name)
-        for name, start in starts.items():
-            row, places = next(rows), range(start, start + columns)
+        for name, places in shown:
+            row = next(rows)
             row[0].set_ylabel(name)
             pictures = [images[self.numbers[place]] for place in places]
-            for place, axis, picture in zip(places, row, pictures, strict=True):
+            for place, axis, picture in zip(places, row, pictures, strict=False):
                 score = number(float(self.scores[place]), 3, zeros=True)
                 _show(axis, picture, f"{place + 1}: {score}", self.names[place])
             if maps:
-                _show_maps(next(rows), pictures, heat_maps(mapper, open_source(pictures)), mapper.extractor.crop)
+                row_of_maps = next(rows)
+                _show_maps(row_of_maps, pictures, heat_maps(mapper, open_source(pictures)), mapper.extractor.crop)
+                for axis in row_of_maps[len(pictures) :]:
+                    axis.set_visible(False)
+            for axis in row[len(pictures) :]:
+                axis.set_visible(False)
         unit = "" if self.worst_first else " in bins"
         put_title(figure, f"{count} images {self.question}: rank, score{unit}, name", 1.25 * columns + 0.4)
         return figure
@@ -318,8 +352,8 @@ def heat_maps(mapper: ImageScorer, images: Images) -> Tensor:
 
 
 def _cell(key: str, value: Any) -> Any:
-    if key == "share_worse":
-        return f"{100 * value:3.0f} %"
+    if key == "share_worse":  # "100 %" of the reference's own images are nearer than the worst
+        return f"{100 - 100 * value:3.0f} %"
     return number(value, 3, zeros=True) if isinstance(value, float) else value
 
 
@@ -328,7 +362,7 @@ def _show_maps(row: Any, pictures: Sequence[Any], maps: Tensor, crop: Crop) -> N
     row[0].set_ylabel("where")
     low, high = float(maps.min()), float(maps.max())
     opacities = ((maps - low) / max(high - low, 1e-9)).numpy()
-    for axis, picture, opacity in zip(row, pictures, opacities, strict=True):
+    for axis, picture, opacity in zip(row, pictures, opacities, strict=False):
         height, width = picture.shape[:2]
         top, left, side = central_square(height, width) if crop == "center" else (0, 0, None)
         extent = (left, left + (side or width), top + (side or height), top)

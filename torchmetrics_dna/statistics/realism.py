@@ -56,11 +56,16 @@ class RealismStatistic(RowStatistic):
         """
         before = next((rows for rows in rows_of(state, "indices") if len(rows)), keys)
         check_indexed(torch.stack([before[0].cpu(), keys[0]]))
-        scores = self.scorer(parts)  # on a device NaN, if a layer is not finite
+        scores = self.score(parts)
         if scores.device.type != "cpu":
             state["refused"] += len(keys) * ~finite_layers(parts)
-        rows_of(state, "scores").append(scores[0] if len(scores) == 1 else scores[0] - scores[1])
+        rows_of(state, "scores").append(scores)
         rows_of(state, "indices").append(keys)  # a copy to the device would sync
+
+    def score(self, parts: Parts) -> Tensor:
+        """Score a batch, float64, shape ``(B,)``; on a device NaN, if a layer is not finite."""
+        scores = self.scorer(parts)
+        return scores[0] if len(scores) == 1 else scores[0] - scores[1]
 
     @override
     def value(self, state: State) -> Tensor:
