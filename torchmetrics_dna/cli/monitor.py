@@ -68,7 +68,7 @@ def monitor(
     if plot is not None:
         from torchmetrics_dna.plots import plot_monitor
 
-        plot_monitor(windows, level).savefig(plot)
+        plot_monitor(windows).savefig(plot)
         talk.print(f"The windows are in {plot}")
     if fail_if_changed and windows[-1].changed:
         final = windows[-1]
