@@ -6,10 +6,12 @@ import codecs
 import io
 import os
 import re
+import shlex
 import sys
 import traceback
 import warnings
 from contextlib import AbstractContextManager, nullcontext
+from itertools import pairwise
 from typing import Any
 
 from torchmetrics_dna.files.visible import ERRORS, in_known_letters, visible
@@ -67,20 +69,37 @@ def _processes() -> AbstractContextManager[None]:
 
 def _warning(message: Warning | str, *_: Any, **__: Any) -> str:
     """Format a warning in one line, without its source."""
-    return f"torchmetrics-dna: {visible(' '.join(str(message).split()))}\n"
+    return f"torchmetrics-dna: {visible(_in_options(' '.join(str(message).split())))}\n"
 
 
 def _tell(error: Exception) -> None:
     """Print an error to stderr."""
     if os.environ.get(DEBUG, "0") not in ("", "0"):
         traceback.print_exception(error)
-    if hasattr(error, "show"):  # typer's errors name the option and the help
-        error.show()
-        return
-    text = _in_options(" ".join(str(error).split()))
-    if not isinstance(error, _EXPECTED):
+    is_misuse = hasattr(error, "format_message")  # typer's errors
+    text = _misuse(error) if is_misuse else _in_options(" ".join(str(error).split()))
+    if not is_misuse and not isinstance(error, _EXPECTED):
         text = f"{type(error).__name__}: {text} (this is unexpected; {DEBUG}=1 in the environment shows its trace)"
     print(f"torchmetrics-dna: {visible(text)}", file=sys.stderr)  # noqa: T201
+
+
+def _misuse(error: Any) -> str:
+    """Return the text of an error of typer in our form: the option, what it takes, what it got, and where help is."""
+    text = error.format_message().rstrip(".").replace("Value error, ", "")
+    context = getattr(error, "ctx", None)
+    command = "" if context is None or context.parent is None else f" {context.info_name}"
+    if match := re.match(r"Invalid value for '([^' ]+)[^']*': (?:Input should be (.*?)(?:, unable.*)?$)?", text):
+        option, expected = match.groups()
+        text = text.replace(match[0], f"Option {option}: ")
+        if expected is not None:
+            got = next((word for name, word in pairwise([*sys.argv, ""]) if name == option), "")
+            expected = expected.replace("valid integer", "integer").replace("a integer", "an integer")
+            expected = expected.replace("valid number", "number").replace("greater than or equal to", "at least")
+            text = f"Option {option} expected to be {expected}" + f", but got {got!r}" * bool(got)
+    sets = [word for word in sys.argv[1:] if not word.startswith("-")]
+    if text.startswith("No such command") and os.path.lexists(sets[0]):
+        return f"{text}; to compare sets of images: torchmetrics-dna compare {shlex.join(sys.argv[1:])}"
+    return f"{text}; torchmetrics-dna{command} --help says more"
 
 
 def _in_options(text: str) -> str:

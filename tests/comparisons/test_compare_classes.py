@@ -19,7 +19,7 @@ from typer import Exit
 
 from torchmetrics_dna import compare
 from torchmetrics_dna.cli.compare import output_of
-from torchmetrics_dna.cli.gates import check_gates
+from torchmetrics_dna.cli.gates import end_by, gates_of
 from torchmetrics_dna.cli.output import Format, write
 from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
 from torchmetrics_dna.comparisons.classes import by_class
@@ -72,10 +72,11 @@ def test_which_classes_differ(tested: ClassComparisons, capsys: pytest.CaptureFi
     lines = capsys.readouterr().out.splitlines()
     assert lines[4].endswith("| without noise | p (Holm) | q |")
     assert lines[6].endswith("| 0.003 | 0.003 |")
-    check_gates({name: comparison for name, comparison in tested.items() if name != "b"}, 0.05, fail_if_different=True)
+    without_b = {name: comparison for name, comparison in tested.items() if name != "b"}
+    assert [gate.passed for gate in gates_of(without_b, 0.05, fail_if_different=True)] == [True]
     with pytest.raises(Exit):
-        check_gates(tested, 0.05, fail_if_different=True)
-    assert capsys.readouterr().err.splitlines()[1:] == ["Failed: b differs, p (Holm) = 0.003, at or below 0.05."]
+        end_by(gates_of(tested, 0.05, fail_if_different=True))
+    assert capsys.readouterr().err.splitlines() == ["Failed: b differs, p (Holm) = 0.003, at or below 0.05."]
 
 
 def save(folder: Path, side: str) -> Path:

@@ -55,6 +55,14 @@ def frechet(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.square(a.mean(0) - b.mean(0)).sum() + np.square(x).sum() + np.square(y).sum() - 2 * root)
 
 
+def test_a_network_that_cannot_be_fetched_is_not_the_only_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    with pytest.raises(OSError, match=r"kid of the default network instead: give `feature='efficientnet_lite0'`$"):
+        compare(*SETS.values(), metrics=["dna-emd", "kid"])
+
+
 def share_inside(points: np.ndarray, balls: np.ndarray) -> float:
     """ADM's evaluator: share of points within the distance of a ball's third neighbour; the first one is itself."""
     radii = np.sort(np.linalg.norm(balls[:, None] - balls[None], axis=2), 1)[:, 3]

@@ -72,13 +72,13 @@ def test_the_command(tmp_path: Path, cli: Command) -> None:
     captured = cli(*arguments).out
     assert captured.startswith("4 images before, 4 images now: 3 the same, 1 added, 1 removed.")
     assert "2.png -> x.webp" in captured
-    captured = cli(*arguments, "--format", "markdown", "--fail-if-different", code=1)
+    captured = cli(*arguments, "--format", "markdown", "--fail-if-changed", code=1)
     assert "| added | 1 | 2.png |" in captured.out
     assert "Failed: 1 image added, 1 removed, 0 edited." in captured.err
     assert json.loads(cli(*arguments, "--format", "json").out)["num_images"] == {"old": 4, "new": 4}
     (tmp_path / "new" / "3.png").write_bytes((tmp_path / "new" / "2.png").read_bytes())
     (tmp_path / "new" / "2.png").unlink()
-    captured = cli(*arguments, "--fail-if-different", code=1)
+    captured = cli(*arguments, "--fail-if-changed", code=1)
     assert "3 the same, 0 added, 0 removed.\n" in captured.out
     assert "1 image edited: other pixels under the same name.\n" in captured.out
     assert "Failed: 0 images added, 0 removed, 1 edited." in captured.err

@@ -117,6 +117,8 @@ def test_columns_are_chosen(tmp_path: Path, expected: DNA) -> None:
     rows = [{"a": image, "b": 255 - image} for image in PIXELS]
     assert dna_of(rows, column="b").digest == masks
     assert compare(rows, PIXELS, EXTRACTOR, ranges="auto", reading=Reading(column="a"))["dna-emd"].value == 0
+    with pytest.warns(UserWarning, match="several columns of images; 'image' is read, not thumb; name it by `column`"):
+        assert len(open_source([{"image": image, "thumb": 255 - image} for image in PIXELS])) == COUNT
     for images in (rows, iter(rows)):
         with pytest.raises(
             ValueError, match=r"several columns that hold an image \(a, b\) in '.*', which has a, b; name"

@@ -68,8 +68,8 @@ def test_frames_of_one_clip_are_no_test() -> None:
     ungrouped = compare(clips(a), clips(b), EXTRACTOR, **options)
     grouped = compare(clips(a), clips(b), EXTRACTOR, groups=(names, names), **options)
     assert ungrouped.p_value < 0.01 < 0.05 < grouped.p_value
-    assert any("look nearly like others of another fold" in notice for notice in ungrouped.notices)
-    assert not any("another fold" in notice for notice in grouped.notices)
+    assert any("look nearly like others of the same set" in notice for notice in ungrouped.notices)
+    assert not any("of the same set" in notice for notice in grouped.notices)
     single = compare(clips(a[:1]), clips(b[:1]), EXTRACTOR, groups=(["a"] * 10, ["b"] * 10), **options)
     assert single.p_value is None
 
@@ -96,5 +96,5 @@ def test_copies_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     comparison = compare(A[:9], np.concatenate([A[:3], B[:9]]), EXTRACTOR, **options)
     assert [notice for notice in comparison.notices if "nearly" in notice] == [
         "B has more than 10 images, too many to look for nearly equal ones; if some belong together (frames of a clip,"
-        " crops of a picture), group them, or p-values are too small"
+        " crops of a picture), p-values are too small; give their groups ('folder', or 'prefix:REGEX' of their names)"
     ]

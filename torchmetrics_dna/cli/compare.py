@@ -21,7 +21,7 @@ from torchmetrics_dna.cli.console import (
     rich_table,
     talk,
 )
-from torchmetrics_dna.cli.gates import check_gates
+from torchmetrics_dna.cli.gates import Gate, end_by, gates_of
 from torchmetrics_dna.cli.output import (
     Format,
     FormatOption,
@@ -34,6 +34,8 @@ from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.visible import images_in_words
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.comparisons.comparisons import Comparisons
@@ -112,8 +114,8 @@ def compare(
             raise ValueError(f"Option --fail-if-odd is for independent images of whole sets; leave out --{unfit[0]}")
     limits = {"fail_above": fail_above, "fail_unless_below": fail_unless_below}
     if every:
-        gates = [name for name, limit in limits.items() if limit is not None]
-        own = ["by"] * (by is not None) + ["held_out"] * (held_out is not None) + gates
+        own = ["by"] * (by is not None) + ["held_out"] * (held_out is not None)
+        own += [name for name, limit in limits.items() if limit is not None]
         own += ["fail_if_different"] * fail_if_different + ["fail_if_odd"] * fail_if_odd
         _compare_all([a, b, *(more or ())], options, own, plot, form, output)
         return
@@ -124,14 +126,24 @@ def compare(
     with o.showing_progress(options) as shown:
         if page is None:
             sets: Any = by_name([b, *more]) if more else b
-            name = None if held_out is None else [*sets][[b, *(more or ())].index(held_out)] if more else held_out
-            compared = compare_sets(a, sets, by=by, held_out=name, distributed=PROCESSES > 1, **shown)
+            if held_out is not None and more:
+                held_out = [*sets][[b, *more].index(held_out)]
+            compared = compare_sets(a, sets, by=by, held_out=held_out, distributed=PROCESSES > 1, **shown)
         else:
             from torchmetrics_dna.reporting import report
 
             compared = report(a, b, page, distributed=PROCESSES > 1, **shown)
+    by_set = compared if more or by else {compared.names[1]: compared}
+    if held_out is not None:
+        by_set = {name: comparison for name, comparison in by_set.items() if name != compared.held_out}
+    asked: dict[str, Any] = limits | {"fail_if_different": fail_if_different, "fail_if_odd": fail_if_odd}
+    gates: list[Gate] | ValueError
+    try:
+        gates = gates_of(by_set, 1 - options["confidence"], **asked)
+    except ValueError as err:  # the result is written first
+        gates = err
     if page is None:
-        write(output_of(compared), form, output)
+        write(output_of(compared, () if isinstance(gates, ValueError) else gates), form, output)
     else:
         for sentence in (compared.verdict, *compared.explain().property_sentences):
             out.print(sentence)
@@ -140,14 +152,12 @@ def compare(
     _draw(compared, plot)
     if not more and by is None and page is None and form is Format.TEXT:
         _say_what_next(compared, a, b)
-    by_set = compared if more or by else {compared.names[1]: compared}
-    if held_out is not None:
-        by_set = {name: comparison for name, comparison in by_set.items() if name != compared.held_out}
-    level = 1 - options["confidence"]
-    check_gates(by_set, level, **limits, fail_if_different=fail_if_different, fail_if_odd=fail_if_odd)
+    if isinstance(gates, ValueError):
+        raise gates
+    end_by(gates)
 
 
-def output_of(compared: Comparison | Comparisons | ClassComparisons) -> Printout:
+def output_of(compared: Comparison | Comparisons | ClassComparisons, gates: Sequence[Gate] = ()) -> Printout:
     """Return what the command writes of a result of :func:`compare`."""
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.comparisons.comparisons import Comparisons
@@ -158,7 +168,8 @@ def output_of(compared: Comparison | Comparisons | ClassComparisons) -> Printout
         tables.append(evidence)
     if isinstance(compared, Comparison):
         sentences, tables = words_and_tables(compared)
-    return Printout(compared.to_dict, compared.rows, sentences, tables)
+    document = {"gates": [gate._asdict() for gate in gates]}
+    return Printout(lambda: compared.to_dict() | document, compared.rows, sentences, tables)
 
 
 def _comment(compared: Any) -> None:
@@ -228,9 +239,9 @@ def _near(table: Any) -> tuple[list[str], list[list[Any]]]:
 def diff(
     old: Annotated[str, typer.Argument(metavar="OLD", help="The version before; images that have an index.")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="The version now.")],
-    fail_if_different: Annotated[
+    fail_if_changed: Annotated[
         bool,
-        o.output_option("Exit with code 1 if an image was added, removed or edited.", "--fail-if-different"),
+        o.output_option("Exit with code 1 if an image was added, removed or edited.", "--fail-if-changed"),
     ] = False,
     form: FormatOption = None,
     output: ResultFile = None,
@@ -247,12 +258,19 @@ def diff(
         versions = compare_versions(old, new, **shown)
     columns = "change", "image", "before"
     tables = [versions.table]
-    write(Printout(versions.to_dict, versions.rows, versions.sentences, tables, columns=columns), form, output)
+    gates = []
+    if fail_if_changed:
+        numbers = [len(names) for names in (versions.added, versions.removed, versions.edited)]
+        result = "Failed" if any(numbers) else "Passed"
+        line = f"{result}: {images_in_words(numbers[0])} added, {numbers[1]:,} removed, {numbers[2]:,} edited."
+        gates.append(Gate("--fail-if-changed", 0, not any(numbers), [line]))
+    document = {"gates": [gate._asdict() for gate in gates]}
+    printout = Printout(
+        lambda: versions.to_dict() | document, versions.rows, versions.sentences, tables, columns=columns
+    )
+    write(printout, form, output)
     print_unreadable(versions.unreadable)
-    if fail_if_different and (versions.added or versions.removed or versions.edited):
-        added = images_in_words(len(versions.added))
-        talk.print(f"Failed: {added} added, {len(versions.removed):,} removed, {len(versions.edited):,} edited.")
-        raise typer.Exit(1)
+    end_by(gates)
 
 
 def demo(

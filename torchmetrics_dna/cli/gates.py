@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
@@ -10,12 +10,29 @@ from torchmetrics_dna.cli.console import talk
 from torchmetrics_dna.files.visible import number, p_figure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torchmetrics_dna.comparisons.comparison import Comparison
 
 
-def check_gates(
+class Gate(NamedTuple):
+    """Result of a gate.
+
+    Attributes:
+        option: Name of the option that asked for it.
+        limit: The limit that was given, or the level of a test.
+        passed: Whether it passed.
+        lines: What is printed: one line if it passed, else one for each set that failed.
+
+    """
+
+    option: str
+    limit: float
+    passed: bool
+    lines: list[str]
+
+
+def gates_of(
     compared: Mapping[str, Comparison],
     level: float,
     *,
@@ -23,8 +40,8 @@ def check_gates(
     fail_unless_below: float | None = None,
     fail_if_different: bool = False,
     fail_if_odd: bool = False,
-) -> None:
-    """Print for each requested gate whether it passes; exit with code 1 if a set is too far, differs or has odd images.
+) -> list[Gate]:
+    """Return for each requested gate whether it passes.
 
     Args:
         compared: The comparison of each set, by name.
@@ -35,17 +52,27 @@ def check_gates(
         fail_if_odd: The same for p-values of whether a few images are off.
 
     Raises:
-        typer.Exit: With code 1.
         ValueError: If there is no test or interval, or it could not find a difference of one in so many sets.
 
     """
-    lines = [] if fail_above is None else _too_far(compared, fail_above)
-    lines += [] if fail_unless_below is None else _not_near(compared, fail_unless_below, level)
-    lines += _different(compared, level) if fail_if_different else []
-    lines += _odd(compared, level) if fail_if_odd else []
-    for line in lines:
-        talk.print(line, soft_wrap=True)
-    if any(line.startswith("Failed") for line in lines):
+    asked: list[tuple[str, float, list[str]]] = []
+    if fail_above is not None:
+        asked.append(("--fail-above", fail_above, _too_far(compared, fail_above)))
+    if fail_unless_below is not None:
+        asked.append(("--fail-unless-below", fail_unless_below, _not_near(compared, fail_unless_below, level)))
+    if fail_if_different:
+        asked.append(("--fail-if-different", level, _different(compared, level)))
+    if fail_if_odd:
+        asked.append(("--fail-if-odd", level, _odd(compared, level)))
+    return [Gate(option, limit, not lines[0].startswith("Failed"), lines) for option, limit, lines in asked]
+
+
+def end_by(gates: Sequence[Gate]) -> None:
+    """Print whether gates pass; exit with code 1 if one does not."""
+    for gate in gates:
+        for line in gate.lines:
+            talk.print(line, soft_wrap=True)
+    if not all(gate.passed for gate in gates):
         raise typer.Exit(1)
 
 

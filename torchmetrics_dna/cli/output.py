@@ -13,6 +13,7 @@ from torchmetrics_dna.cli.console import WIDE, Console, check_output, out, rich_
 from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.tables import Table, as_csv, as_markdown
 from torchmetrics_dna.files.visible import ERRORS, strict_json, visible
+from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -120,7 +121,10 @@ def writing_lines(form: Format, path: Path | None) -> Iterator[Callable[[Mapping
 
 def _print(result: Printout, form: Format, console: Console) -> None:
     if form is Format.JSON:
-        console.print_json(strict_json(result.document()), ensure_ascii=True)
+        document = result.document()
+        if isinstance(document, dict):
+            document = {"version": __version__} | document
+        console.print_json(strict_json(document), ensure_ascii=True)
     elif form is Format.TEXT:
         for part in result.text or [*result.sentences, *terminal_tables(result.tables)]:
             console.print(part)

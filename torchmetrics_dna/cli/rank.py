@@ -79,10 +79,10 @@ def rank(
     for notice in ranking.notices:
         talk.print(notice)
     print_unreadable(ranking.unreadable)
-    _write(ranking, save_index, plot, maps)
+    _write(ranking, save_index, plot, maps, worst if ranking.worst_first else top)
 
 
-def _write(ranking: Ranking, save_index: Path | None, plot: Path | None, maps: bool) -> None:
+def _write(ranking: Ranking, save_index: Path | None, plot: Path | None, maps: bool, most: int | None) -> None:
     """Write the requested files, in the first process."""
     from torchmetrics_dna.jobs.processes import rank as process_rank
 
@@ -92,7 +92,7 @@ def _write(ranking: Ranking, save_index: Path | None, plot: Path | None, maps: b
         ranking.index.save(save_index)
         talk.print(f"{save_index}: {ranking.index!r}")
     if plot is not None:
-        ranking.plot(maps=maps).savefig(plot)
+        ranking.plot(maps=maps, most=most).savefig(plot)
         talk.print(f"The contact sheet is in {plot}")
 
 

@@ -16,7 +16,7 @@ from torchmetrics_dna.extras import without_numba
 from torchmetrics_dna.images.pixels import is_file
 from torchmetrics_dna.jobs.arguments import ALL, Arguments, taking
 from torchmetrics_dna.jobs.processes import in_step
-from torchmetrics_dna.jobs.protocols import by_network, only_published
+from torchmetrics_dna.jobs.protocols import by_network, only_published, saying_how_else
 from torchmetrics_dna.jobs.sides import Sides, example_of, open_sides
 
 if TYPE_CHECKING:
@@ -124,7 +124,10 @@ def _is_batch(b: Mapping[str, Any], arguments: Arguments) -> bool:
 def compare_with_first(sources: Sequence[Any], names: Sequence[str], arguments: Arguments) -> list[Comparison]:
     """Compare the first set with each of the others, measuring each once by each network of the metrics."""
     with in_step(arguments.distributed):
-        opened = [open_sides(sources, of_network) for of_network in by_network(arguments, sources)]
+        opened = []
+        for of_network in by_network(arguments, sources):
+            with saying_how_else(of_network):
+                opened.append(open_sides(sources, of_network))
         compared = [compare_sides(sides, names) for sides in opened]
     return [_united(of_networks) for of_networks in zip(*compared, strict=True)]
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.unions import Plan
 
 _NAMESAKES = 0.9  # of the images of the larger side, for pairs to be offered
+_GROUP_THEM = "give their groups ('folder', or 'prefix:REGEX' of their names)"
 _NUMBERED = re.compile(r"((image|input) )?[\d_-]+")  # which tells nothing of what an image shows
 
 
@@ -140,15 +141,16 @@ def _notices(a: Measured, b: Measured, copies: int, names: tuple[str, str], test
         have = "has" if len(large) == 1 else "have"
         notices.append(
             f"{' and '.join(large)} {have} more than {MOST:,} images, too many to look for nearly equal ones; if some"
-            " belong together (frames of a clip, crops of a picture), group them, or p-values are too small"
+            f" belong together (frames of a clip, crops of a picture), p-values are too small; {_GROUP_THEM}"
         )
     for name, side in zip(names, (a, b), strict=True):
         if side.thumbnails is not None and side.folds is not None:
             near = near_duplicates(side.thumbnails, side.thumbnails, torch.cat([side.folds, side.folds]))
             if near:
                 notices.append(
-                    f"{_that_look(near, name)} nearly like others of another fold; if these belong"
-                    " together (frames of a clip, crops of a picture), group them, or p-values are too small"
+                    f"{_that_look(near, name)} nearly like others of the same set; if these belong together (frames of"
+                    f" a clip, crops of a picture), p-values are too small; {_GROUP_THEM}; a ranking with {name} as"
+                    " reference and nearest lists them"
                 )
     if copies and b.thumbnails is not None:
         notices.append(

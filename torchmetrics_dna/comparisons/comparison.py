@@ -192,17 +192,16 @@ class Comparison(Results["Result"]):
         return flat_figures(prefix, self._figures(None), self.layers)
 
     def _figures(self, layer: str | None) -> dict[str, float | None]:
-        """Return distances of a layer, or over all, by key: plain, debiased and p-values; None if not measured."""
+        """Return distances of a layer, or over all, by key: plain, debiased and p-values."""
         figures: dict[str, float | None] = {}
-        for name, record in self._records.items():
+        for name, result in self.items():
+            record = result.distance
             if layer is not None and (record.grain == "set" or record.protocol is not None):
                 continue
-            result = self.get(name)
-            figure = None if result is None else result.overall if layer is None else result.layers[layer]
-            figures[record.key] = figure and figure.value
+            figure = self[name].overall if layer is None else self[name].layers[layer]
+            figures[record.key] = figure.value
             if record.unions:
-                figures |= {f"{record.key}_debiased": figure and figure.debiased}
-                figures |= {f"{record.key}_p_value": figure and figure.p_value}
+                figures |= {f"{record.key}_debiased": figure.debiased, f"{record.key}_p_value": figure.p_value}
         return figures
 
     @cached_property
@@ -330,7 +329,8 @@ class Comparison(Results["Result"]):
             return "", ""
         headline, figures = _verdict(self)
         if self._few_off and self.p_value is not None and self.p_value > SIGNIFICANT:
-            link = "but" if self.p_value_of_whole == self.p_value else "and"
+            of_properties = self.p_value_of_properties
+            link = "but" if of_properties is None or of_properties > SIGNIFICANT else "and"
             headline = f"{headline.removesuffix('.')}, {link} {self._few_off}."
         return headline, figures
 
@@ -385,10 +385,10 @@ class Comparison(Results["Result"]):
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the per-neuron tensors in plain types, ready for json."""
-        overall, records = self._figures(None), self._records.values()
+        overall, records = self._figures(None), [result.distance for result in self.values()]
         return {
             **{record.key: overall[record.key] for record in records},
-            **{f"{r.key}_std": self[r.key].spread if r.name in self else None for r in records if r.subsets},
+            **{f"{r.key}_std": self[r.name].spread for r in records if r.subsets},
             "layers": self.layers,
             **{f"{r.key}_debiased": overall[f"{r.key}_debiased"] for r in records if r.unions},
             "top_neurons": self.top_neurons(),

@@ -93,7 +93,8 @@ class Versions(Shown):
             (change, len(all_names), ", ".join([*all_names[:_MOST], *["..."] * (len(all_names) > _MOST)]))
             for change, all_names in names.items()
         ]
-        return Table(["images", "number", "such as"], rows)
+        notes = ["All names: -o changes.csv, or rows()."] if any(len(each) > _MOST for each in names.values()) else []
+        return Table(["images", "number", "such as"], rows, notes=notes)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one record per changed image in plain types; ``"before"`` is the old name of a renamed one."""

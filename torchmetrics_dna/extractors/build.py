@@ -97,7 +97,8 @@ def _build(
         return _of_timm(_fetched(feature, weights_path), feature, layers)
     import timm
 
-    close = difflib.get_close_matches(feature, [*PRESETS, LAYER, *timm.list_models()], n=1)
+    close = [name for name in PRESETS if name.startswith(feature)]  # before models of similar length
+    close += difflib.get_close_matches(feature, [*PRESETS, LAYER, *timm.list_models()], n=1)
     raise ValueError(
         f"Argument `feature` expected to be a preset ({', '.join(PRESETS)}), a timm model or an nn.Module,"
         f" but got {feature!r}" + (f"; did you mean {close[0]!r}?" if close else "")

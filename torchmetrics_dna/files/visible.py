@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from math import floor, isfinite, log10
 from typing import TYPE_CHECKING, Any
 
@@ -152,6 +153,12 @@ def plain_name(name: str) -> str:
 
 def unknown_metrics(unknown: Sequence[str], known: Iterable[str]) -> str:
     """Return the error text for names that are no distances, or for none at all."""
-    hint = "; FID is fd of the feature inception_fid, or fid of compare" if "fid" in map(str.lower, unknown) else ""
+    known = list(known)
+    meant = [
+        name for word in unknown for name in [*(n for n in known if word in n), *get_close_matches(word, known)][:1]
+    ]
+    hint = f"; did you mean {', '.join(map(repr, meant))}?" if meant else ""
+    if "fid" in map(str.lower, unknown):
+        hint = "; FID is fd of the feature inception_fid, or fid of compare"
     got = ", ".join(map(repr, unknown)) or "none"
     return f"Argument `metrics` expected to be of {', '.join(known)}, but got {got}{hint}"

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from contextlib import contextmanager, suppress
+from difflib import get_close_matches
 from glob import glob
 from math import prod
 from pathlib import Path, PurePosixPath
@@ -190,10 +191,11 @@ def forget_threads() -> None:
 
 
 def missing(path: str) -> FileNotFoundError:
-    """Return the error for a local path that does not exist; it names one beside it that differs by case alone."""
+    """Return the error for a local path that does not exist; it names one beside it that is spelled nearly so."""
     alike: list[str] = []
     with suppress(OSError):
-        alike = sorted(str(p) for p in Path(path).parent.iterdir() if p.name.lower() == Path(path).name.lower())
+        beside = {entry.name.lower(): str(entry) for entry in Path(path).parent.iterdir()}
+        alike = [beside[name] for name in get_close_matches(Path(path).name.lower(), beside, n=1, cutoff=0.75)]
     return FileNotFoundError(
         f"There is no file or folder {path!r}" + "".join(f"; there is {name!r}" for name in alike[:1])
     )

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.images.reading import Reading
 
+_FIRST = 10  # lines of a list, one of which has to be a file
+
 
 def open_folder(path: str, reading: Reading) -> ImageSource:
     """Open all images in a folder, in natural order, without hidden files and folders."""
@@ -42,7 +44,15 @@ def open_files(files: Sequence[str], label: str, reading: Reading, roots: Sequen
 
 def open_lists(lists: Sequence[str], label: str, reading: Reading) -> ImageSource:
     """Open the image files of lists with one path per line, relative to the list."""
-    return joined([open_files(_listed(name), public(name), reading) for name in lists], label, reading)
+    of_lists = {name: _listed(name) for name in lists}
+    for name, files in of_lists.items():
+        first = files[:_FIRST]
+        if first and not any(is_address(file) or os.path.lexists(file) for file in first):
+            raise ValueError(
+                f"{public(name)!r} is read as a list of images, a path a line, but there is no file {first[0]!r}; give"
+                " paths from the list's own folder"
+            )
+    return joined([open_files(files, public(name), reading) for name, files in of_lists.items()], label, reading)
 
 
 def open_images(files: Sequence[str], pattern: str, reading: Reading) -> ImageSource:

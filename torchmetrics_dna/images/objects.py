@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -84,7 +85,7 @@ def open_sequence(source: Any, label: str, reading: Reading) -> tuple[ImageSourc
     stamped = isinstance(source, (list, tuple))  # stamps of a dataset would load its images
     if not is_row(row):
         return _by_number(source, source.__getitem__, label, reading, stamped), False
-    fetch = partial(_fetch_column, source, find_column(row, reading.column, label))
+    fetch = partial(_fetch_column, source, find_column(row, reading.column, label, tells=True))
     return _by_number(source, fetch, label, reading, stamped), True
 
 
@@ -247,10 +248,11 @@ class _Column:
         return item[self._resolved]
 
 
-def find_column(row: Mapping[str, Any], column: str | None, label: str) -> str:
+def find_column(row: Mapping[str, Any], column: str | None, label: str, tells: bool = False) -> str:
     """Return the name of the column of images; ``label`` names the rows in errors.
 
-    If none is given, it is a common name, or else the only column with an image.
+    If none is given, it is a common name, or else the only column with an image. With ``tells``, a warning names the
+    columns that hold images, too.
 
     Raises:
         ValueError: If there is none, or it is ambiguous.
@@ -266,6 +268,11 @@ def find_column(row: Mapping[str, Any], column: str | None, label: str) -> str:
     holding = [name for name, value in row.items() if _is_image(value)]
     lower = {name.lower(): name for name, value in row.items() if value is None or _is_image(value, least_axes=2)}
     if usual := [lower[name] for name in _LIKELY if name in lower]:
+        if tells and (others := [name for name in holding if name != usual[0]]):
+            warnings.warn(
+                f"{label!r} has several columns of images; {usual[0]!r} is read, not {', '.join(others)}; {_NAME_IT}",
+                stacklevel=2,
+            )
         return usual[0]
     if len(holding) == 1:
         return holding[0]

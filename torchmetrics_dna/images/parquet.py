@@ -28,7 +28,7 @@ def open_parquet(files: Sequence[str], label: str, reading: Reading) -> ImageStr
     """Open the images of Parquet files; the first is checked at once."""
     parquet = require("pyarrow.parquet", "parquet")
     with refusing(public(files[0]), "Parquet"), _opened(files[0]) as table:
-        _column(table, files[0], reading)
+        _column(table, files[0], reading, tells=True)
     count = None if any(map(is_address, files)) else sum(parquet.read_metadata(file).num_rows for file in files)
     return stream_of(files, label, reading, _read, count=count)
 
@@ -87,7 +87,7 @@ def _content(value: Any) -> Any:
     return value
 
 
-def _column(table: Any, path: str, reading: Reading) -> str | None:
+def _column(table: Any, path: str, reading: Reading, tells: bool = False) -> str | None:
     """Return the column of images, detected by the first row; None without rows."""
     column = reading.column
     for group in range(table.num_row_groups):
@@ -100,7 +100,7 @@ def _column(table: Any, path: str, reading: Reading) -> str | None:
                 row = dict(zip(batch.schema.names, (values.to_pylist()[0] for values in batch.columns), strict=True))
                 # a column of paths or addresses has to be named
                 candidates = {name: "" if isinstance(value, str) else value for name, value in row.items()}
-                return find_column(candidates, None, path)
+                return find_column(candidates, None, path, tells)
     return None
 
 

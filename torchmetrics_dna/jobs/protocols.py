@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from torchmetrics_dna.dna.distance import Distance
 from torchmetrics_dna.dna.distances import DISTANCES, PROTOCOLS, named_in, networks_of
 from torchmetrics_dna.extractors.network import Network
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.jobs.arguments import Arguments
 
 _OF_NEURONS = ("num_bins", "ranges", "neuron_weights", "changes")
@@ -54,6 +55,21 @@ def only_published(metrics: Sequence[str | Distance] | None) -> list[tuple[str, 
     """Return name and network of the metrics that are published, and no distances of other networks, too."""
     records = [named_in(PROTOCOLS, str(name)) for name in metrics or () if named_in(DISTANCES, str(name)) is None]
     return [(record.name, record.protocol.feature) for record in records if record is not None and record.protocol]
+
+
+@contextmanager
+def saying_how_else(arguments: Arguments) -> Iterator[None]:
+    """Add to an error of fetching a published network that distances of the same name are of any network, too."""
+    try:
+        yield
+    except OSError as err:
+        names = [record.name for record in arguments.metrics or () if isinstance(record, Distance) and record.protocol]
+        others = [name for name in names if name in DISTANCES]
+        if not others:
+            raise
+        raise OSError(
+            f"{err}; {', '.join(others)} of the default network instead: give `feature='efficientnet_lite0'`"
+        ) from err
 
 
 def _check(arguments: Arguments, network: Network, record: Distance, *, alone: bool) -> None:

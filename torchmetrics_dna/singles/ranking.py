@@ -46,7 +46,7 @@ _COLUMNS = {
     "rank": "rank",
     "score": "score",
     "dna_emd": "dna-emd",
-    "share_worse": "worse",
+    "share_worse": "further than",
     "image": "image",
     "nearest_ratio": "ratio",
     "nearest": "nearest",
@@ -273,14 +273,14 @@ class Ranking(Saved):
         cells = [[_cell(key, record[key]) for key in _COLUMNS if key in record] for record in records]
         return Table(header, cells, f"{images_in_words(len(self.names))} {self.question}")
 
-    def plot(self, columns: int = 8, maps: bool = False) -> Any:
+    def plot(self, columns: int = 8, maps: bool = False, most: int | None = None) -> Any:
         """Plot a contact sheet below examples of the reference.
-
-        Outlier and local scores have two rows of the worst images; others the best, middle and worst.
 
         Args:
             columns: Number of images in each row.
             maps: Whether to show below each row where its images are off, by :meth:`maps`.
+            most: Number of images to show, in their order; by default two rows of outlier and local scores, the worst
+                first, and of others a row each of the best, middle and worst.
 
         Returns:
             The matplotlib figure. If the reference is images, evenly spaced examples are read for it.
@@ -292,13 +292,19 @@ class Ranking(Saved):
         images, mapper = self._images_and_mapper()
         mapper.extractor.check_pictures("A contact sheet")
         count = len(self.scores)
-        columns = min(columns, count)
+        columns = min(columns, count, most or count)
         last = count - columns
-        starts = {"best": 0, "middle": last // 2, "worst": last}
-        if self.worst_first:
-            starts = {"worst": 0} | ({"next": min(columns, last)} if last else {})
+        shown = [
+            ("best", range(columns)),
+            ("middle", range(last // 2, last // 2 + columns)),
+            ("worst", range(last, count)),
+        ]
+        if self.worst_first or most is not None:
+            places = range(min(count, most or 2 * columns))
+            first = "worst" if self.worst_first else "best"
+            shown = [("next" if i else first, places[i : i + columns]) for i in range(0, len(places), columns)]
         examples = _some(self.reference_images, columns)
-        num_rows = bool(examples) + (1 + maps) * len(starts)
+        num_rows = bool(examples) + (1 + maps) * len(shown)
         figure = new_figure(width=1.25 * columns + 0.4, height=0.4 + 1.6 * num_rows)
         rows = iter(figure.subplots(num_rows, columns, squeeze=False))
         if examples:
@@ -306,15 +312,20 @@ class Ranking(Saved):
             row[0].set_ylabel("reference")
             for axis, (name, image) in zip(row, examples + [("", None)] * columns, strict=False):
                 _show(axis, image, "", name)
-        for name, start in starts.items():
-            row, places = next(rows), range(start, start + columns)
+        for name, places in shown:
+            row = next(rows)
             row[0].set_ylabel(name)
             pictures = [images[self.numbers[place]] for place in places]
-            for place, axis, picture in zip(places, row, pictures, strict=True):
+            for place, axis, picture in zip(places, row, pictures, strict=False):
                 score = number(float(self.scores[place]), 3, zeros=True)
                 _show(axis, picture, f"{place + 1}: {score}", self.names[place])
             if maps:
-                _show_maps(next(rows), pictures, heat_maps(mapper, open_source(pictures)), mapper.extractor.crop)
+                row_of_maps = next(rows)
+                _show_maps(row_of_maps, pictures, heat_maps(mapper, open_source(pictures)), mapper.extractor.crop)
+                for axis in row_of_maps[len(pictures) :]:
+                    axis.set_visible(False)
+            for axis in row[len(pictures) :]:
+                axis.set_visible(False)
         unit = "" if self.worst_first else " in bins"
         put_title(figure, f"{count} images {self.question}: rank, score{unit}, name", 1.25 * columns + 0.4)
         return figure
@@ -341,8 +352,8 @@ def heat_maps(mapper: ImageScorer, images: Images) -> Tensor:
 
 
 def _cell(key: str, value: Any) -> Any:
-    if key == "share_worse":
-        return f"{100 * value:3.0f} %"
+    if key == "share_worse":  # "100 %" of the reference's own images are nearer than the worst
+        return f"{100 - 100 * value:3.0f} %"
     return number(value, 3, zeros=True) if isinstance(value, float) else value
 
 
@@ -351,7 +362,7 @@ def _show_maps(row: Any, pictures: Sequence[Any], maps: Tensor, crop: Crop) -> N
     row[0].set_ylabel("where")
     low, high = float(maps.min()), float(maps.max())
     opacities = ((maps - low) / max(high - low, 1e-9)).numpy()
-    for axis, picture, opacity in zip(row, pictures, opacities, strict=True):
+    for axis, picture, opacity in zip(row, pictures, opacities, strict=False):
         height, width = picture.shape[:2]
         top, left, side = central_square(height, width) if crop == "center" else (0, 0, None)
         extent = (left, left + (side or width), top + (side or height), top)
