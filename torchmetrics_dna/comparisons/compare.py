@@ -130,7 +130,8 @@ def _is_batch(b: Mapping[str, Any], arguments: Arguments) -> bool:
 def compare_with_first(sources: Sequence[Any], names: Sequence[str], arguments: Arguments) -> list[Comparison]:
     """Compare the first set with each of the others, measuring each once by each network of the metrics."""
     with in_step(arguments.distributed):
-        opened, (own, *others) = [], by_network(arguments, sources)
+        own, *others = by_network(arguments, sources)
+        opened = list[Sides]()
         for of_network in (watching_properties(own, sources), *others):
             with saying_how_else(of_network):
                 opened.append(open_sides(sources, of_network))
