@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     Picture = NDArray[np.uint8]
 
-SIDE, OF_A_LAYER, BINS, FOLDS, RELABELINGS = 64, 12, 50, 20, 100
+SIDE, OF_A_LAYER, BINS, FOLDS, RELABELINGS = 64, 6, 25, 20, 100
 NUMBERS = {"fluent": 500, "emojione": 400, "wallpapers": 450, "textures": 400}
 STEPS, DIGITS = (200, 800, 3200), 400
 KINDS = {  # real images, others in the held-out set, others in the set that is compared
