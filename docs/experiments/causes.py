@@ -218,9 +218,9 @@ def remember_variants() -> None:
 
 def main() -> None:
     parser = results.parser(__doc__)
-    parser.add_argument("--kept", type=Path, help="file that keeps what was measured")
+    parser.add_argument("--activations", type=Path, help="json file that keeps what was measured")
     arguments = parser.parse_args()
-    folder, kept = results.begin(arguments), arguments.kept
+    folder, kept = results.begin(arguments), arguments.activations
     found = json.loads(kept.read_text("utf-8")) if kept is not None and kept.exists() else {}
     asked = sets()
     if arguments.quick:
@@ -248,7 +248,7 @@ def main() -> None:
         of = found[name]
         if not name.endswith(", amount"):
             judged[name] = is_right(of["names"], done)
-            rows.append([name, of["headline"], judged[name], DICTIONARY.get(name, "-")])
+            rows.append([name, of["headline"], judged[name], *([DICTIONARY[name]] if DICTIONARY else [])])
     changed = [name for name in judged if asked[name][0]]
     same = [name for name in judged if not asked[name][0]]
     count = {
@@ -262,6 +262,8 @@ def main() -> None:
             of = [found.get(f"{kind}, {words(((change, amount),))}, amount") for amount in strengths]
             said = [f"{cell['names'][0]} {cell['amounts'][0]:.2g}" if cell and cell["names"] else "-" for cell in of]
             said = [text.removeprefix(f"{change} ") for text in said]
+            if not any(of):
+                continue  # of a run that was stopped
             amounts.append(
                 [kind, change, *(f"{amount:g}: {text}" for amount, text in zip(strengths, said, strict=True))]
             )
@@ -273,8 +275,8 @@ def main() -> None:
         f" changes, {count['not named']} not at all and {count['wrong']} wrong. Of {len(same)} sets to which nothing"
         f" was done, {sum(judged[name] == 'right' for name in same)} are left unnamed.",
         tables=[
-            results.table(["B", "headline", "right or wrong", "dictionary of photographs"], rows),
-            results.table(["pictures", "change", "done: named", "done: named", "done: named"], amounts),
+            results.table(["B", "headline", "right or wrong", *["dictionary of photographs"] * bool(DICTIONARY)], rows),
+            *[results.table(["pictures", "change", *["done: named"] * 3], amounts)] * bool(amounts),
         ],
         seeds=f"{SEED}, of draws; {SIDE} pictures a side, drawn once",
         data=["scikit-learn"] if arguments.quick else [
