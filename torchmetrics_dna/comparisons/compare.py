@@ -162,7 +162,8 @@ def _with_causes(comparison: Comparison, sides: Sides, a: Measured, b: Measured)
     readable = a.numbers, b.numbers
     if LAYER in comparison.neurons or not comparison.explain().differs or not can_be_found(sides, readable):
         return comparison
-    return replace(comparison, causes=find_causes(sides, comparison.aligned()[0], readable, weights))
+    with without_numba(False):  # which pays for the many images of the search, however few the sets have
+        return replace(comparison, causes=find_causes(sides, comparison.aligned()[0], readable, weights))
 
 
 def watching_properties(arguments: Arguments, sources: Sequence[Any]) -> Arguments:

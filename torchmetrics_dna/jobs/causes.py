@@ -60,7 +60,7 @@ class ChangedImages(ImageSource):
         changes = self._variants[variant]
         if not changes:
             return decoded
-        pixels = as_rgb(as_bytes(decoded.pixels))
+        pixels = as_bytes(as_rgb(decoded.pixels))
         for name, amount in changes:
             pixels = change_image(pixels, name, amount, number)
         return Decoded(pixels[..., :channels])
