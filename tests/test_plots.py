@@ -47,14 +47,14 @@ def test_layer_profile(comparison: object) -> None:
     intervals = [comparison["dna-emd"].layers[layer].interval for layer in LAYERS]
     whiskers = emd.collections[0].get_segments()
     np.testing.assert_allclose([[low, high] for (_, low), (_, high) in whiskers], [[i.low, i.high] for i in intervals])
-    assert comparison.null in [line.get_ydata()[0] for line in emd.lines]
+    assert comparison["dna-emd"].by_chance in [line.get_ydata()[0] for line in emd.lines]
     interval = comparison.interval
     assert emd.get_ylabel() == "dna-emd\n(bins)"
     assert frechet.get_ylabel() == "dna-fd\n(squared activations)"
     assert [text.get_text() for text in emd.get_legend().get_texts()] == [
         f"all: {comparison['dna-emd'].value:.4g}",
         f"all, without noise: {interval.value:.4g}\n(95 % interval {interval.low:.4g} to {interval.high:.4g})",
-        f"all, by chance: {comparison.null:.4g}",
+        f"all, by chance: {comparison['dna-emd'].by_chance:.4g}",
         "with noise",
         "without noise",
         "95 % interval of each",

@@ -1,4 +1,4 @@
-"""Train a small GAN on scikit-learn's digits and watch dna-emd, dna-fd, FID and KID, all from one forward pass.
+"""Train a small GAN on scikit-learn's digits; watch dna-emd by layer, dna-fd, FID and KID, all from one forward pass.
 
     pip install "torchmetrics-dna[demo]" scikit-learn
     python gan_loop.py -o gan_loop.png
@@ -26,13 +26,8 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 
 NOISE = 24
-TITLES = {
-    "dna-emd": "dna-emd (bins)",
-    "dna-fd": "dna-fd (squared activations)",
-    "fid": "FID of block_6 (squared activations)",
-    "kid": "KID of block_6",
-}
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe and Ito
+NAMES = {"dna-emd": "dna-emd", "dna-fd": "dna-fd", "fid": "FID of block_6", "kid": "KID of block_6"}
+COLOURS = {"dna-emd": "#0072B2", "dna-fd": "#D55E00", "fid": "#009E73"}  # Okabe and Ito
 
 
 def networks() -> tuple[nn.Module, nn.Module]:
@@ -80,25 +75,30 @@ def add(metrics: MetricCollection, images: Tensor, real: bool) -> None:
         metrics.update(batch, real=real)
 
 
-def plot(steps: list[int], curves: dict[str, list[float]], floors: dict[str, float], samples: list[Tensor]) -> None:
-    """Plot four curves over training, and what the generator drew at some of the steps."""
-    figure = plt.figure(figsize=(10, 7), dpi=120, layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=(2.1, 1))
-    for axes, (name, values), colour in zip(
-        upper.subplots(2, 2, sharex=True).flat, curves.items(), COLOURS, strict=True
-    ):
-        axes.plot(steps, values, marker="o", color=colour, label="generated against real")
-        axes.axhline(floors[name], color="0.4", linestyle="--", label="real against other real")
-        axes.set_title(TITLES[name], loc="left", fontsize=11)
+def plot(
+    steps: list[int], curves: dict[str, list[float]], layers: dict[str, list[float]], samples: list[Tensor]
+) -> None:
+    """Plot metrics and layers over training, as multiples of held-out digits, and what the generator drew."""
+    figure = plt.figure(figsize=(10, 5.6), dpi=120, layout="constrained")
+    upper, lower = figure.subfigures(2, 1, height_ratios=(1.9, 1))
+    of_layers, of_metrics = upper.subplots(1, 2, sharex=True, width_ratios=(1.6, 1))
+    for k, (layer, values) in enumerate(layers.items()):
+        colour = mpl.colormaps["viridis"](0.88 * k / max(1, len(layers) - 1))
+        of_layers.plot(steps, values, marker="o", markersize=4, color=colour, label=layer)
+    of_layers.set_title("dna-emd of each layer", loc="left", fontsize=11)
+    for name, colour in COLOURS.items():
+        of_metrics.plot(steps, curves[name], marker="o", markersize=4, color=colour, label=NAMES[name])
+    of_metrics.set_title("over all layers, and FID of one", loc="left", fontsize=11)
+    for axes in (of_layers, of_metrics):
+        axes.axhline(1, color="0.4", linestyle="--", label="held-out digits")
+        axes.set(xlabel="generator steps", ylabel="times as far as held-out digits", yscale="log")
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.set_xscale("symlog", linthresh=100)
-        axes.set_ylim(bottom=min(0, *values))
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(axis="y", alpha=0.3)
         axes.set_xticks(steps, [str(step) if i % 2 == 0 else "" for i, step in enumerate(steps)])
         axes.minorticks_off()
-    for axes in upper.axes[2:]:
-        axes.set_xlabel("generator steps")
-    upper.axes[0].legend(frameon=False)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", alpha=0.3)
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     shown = range(0, len(steps), 2)
     for axes, i in zip(lower.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
         framed = nn.functional.pad(samples[i].view(4, 4, 8, 8), (1, 1, 1, 1), value=0.35)
@@ -124,6 +124,7 @@ def main() -> None:
     metrics = MetricCollection(
         {
             "dna-emd": DNAEMD(extractor, reset_real_features=False, normalize=True),
+            "layers": DNAEMD(extractor, reset_real_features=False, normalize=True, reduction="layer"),
             "dna-fd": DNAFrechet(extractor, reset_real_features=False, normalize=True),
             "fid": FrechetInceptionDistance(extractor.pooled("block_6"), reset_real_features=False, normalize=True),
             "kid": KernelInceptionDistance(
@@ -132,31 +133,38 @@ def main() -> None:
         }
     )
 
-    def measure(images: Tensor) -> dict[str, float]:
+    def measure(images: Tensor) -> tuple[dict[str, float], dict[str, float]]:
+        """Distances of images to the real ones, over all layers and of each layer."""
         add(metrics, as_images(images), real=False)
         values = metrics.compute()
         metrics.reset()  # keeps the real side
-        return {name: float(values[name][0] if name == "kid" else values[name]) for name in TITLES}
+        whole = {name: float(values[name][0] if name == "kid" else values[name]) for name in NAMES}
+        return whole, {layer: float(values[layer]) for layer in extractor.neurons}
 
     add(metrics, as_images(real), real=True)
-    floors = measure(other)
+    held_out, held_out_layers = measure(other)
     generator, discriminator = networks()
     optimizers = [torch.optim.Adam(n.parameters(), lr=2e-4, betas=(0.5, 0.999)) for n in (generator, discriminator)]
     steps = [0, *(100 * 2**i for i in range(20) if 100 * 2**i <= arguments.steps)]
-    curves: dict[str, list[float]] = {name: [] for name in TITLES}
+    curves: dict[str, list[float]] = {name: [] for name in NAMES}
+    layers: dict[str, list[float]] = {layer: [] for layer in extractor.neurons}
     samples, done, noise = [], 0, torch.randn(arguments.num_images, NOISE)
     for step in track(steps, "Training"):
         train(generator, discriminator, digits, step - done, optimizers)
         done = step
         with torch.no_grad():
             fake = generator.eval()(noise)
-        for name, value in measure(fake).items():
+        whole, by_layer = measure(fake)
+        for name, value in whole.items():
             curves[name].append(value)
+        for layer, value in by_layer.items():
+            layers[layer].append(value / held_out_layers[layer])
         samples.append(fake[:16])
-    plot(steps, curves, floors, samples)
+    ratios = {name: [value / held_out[name] for value in values] for name, values in curves.items()}
+    plot(steps, ratios, layers, samples)
     plt.savefig(arguments.output)
     for name, values in curves.items():
-        print(f"{name:8} from {values[0]:8.3f} to {values[-1]:8.3f}; real against other real {floors[name]:8.3f}")
+        print(f"{name:8} from {values[0]:8.3f} to {values[-1]:8.3f}; held-out digits {held_out[name]:8.3f}")
     print(f"The figure is in {arguments.output}")
 
 

@@ -5,8 +5,8 @@
 
 Emoji of two makers, tiles of wallpapers, textures of a game, and digits chose nothing. The score above which images are
 counted was chosen on letters and icons. Each picture is measured once; a draw takes different pictures for the
-reference and for the set, replaces some of the set by others, and asks what :func:`rank` asks. ``--activations FOLDER``
-keeps the measurements.
+reference and for the set, replaces some of the set by others, and asks what :func:`rank` asks, and the two questions of
+:func:`compare`, the first by dna-fd. ``--activations FOLDER`` keeps the measurements.
 """
 
 from __future__ import annotations
@@ -25,25 +25,24 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from torchmetrics_dna import DNAExtractor
+from torchmetrics_dna.comparisons.odd_images import OddImages
 from torchmetrics_dna.dna import GaussianDNA, evidence
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import weigh_evidence
 from torchmetrics_dna.functional import FewOff, few_are_off
-from torchmetrics_dna.functional.outliers import (
-    LayerGaussian,
-    layers_for_outliers,
-    left_out_distances,
-    outlier_distance,
-)
+from torchmetrics_dna.functional.outliers import layers_for_outliers, outlier_scores
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
 
     from torchmetrics_dna.neurons import Neurons
 
 SIZES = ((50, 50), (100, 100), (200, 200), (50, 200), (200, 50), (300, 100))  # of the reference, of the set
 LEVEL_DRAWS, DRAWS, RELABELINGS = 25, 100, 200
 FOLDS = 20
+NEAR = 0.1  # of the deviation of pictures, between near copies
 
 
 @dataclass
@@ -64,10 +63,12 @@ class Cell:
 
 CELLS = (
     Cell("fluent", "wallpapers", 5, 100, 100),
+    Cell("fluent", "wallpapers", 8, 100, 100),
     Cell("fluent", "wallpapers", 5, 50, 50),
     Cell("fluent", "wallpapers", 2, 400, 100),
     Cell("emojione", "wallpapers", 10, 200, 200),
     Cell("digits", "digits, blurred", 5, 100, 100),
+    Cell("digits", "digits, blurred", 6, 200, 200),
     Cell("fluent", "fluent, blurred", 10, 200, 200),
     Cell("fluent", "emojione", 10, 100, 100),
     Cell("fluent", "emojione", 20, 200, 100),
@@ -75,7 +76,8 @@ CELLS = (
     Cell("textures", "textures, JPEG", 5, 100, 100),
 )
 QUICK = (Cell("digits", "photographs", 3, 15, 12),)
-TESTS = ("outlier scores", "folds, dna-fd", "KID, all layers", "energy", "classifier")
+TESTS = ("outlier scores", "in compare", "folds, dna-fd", "KID, all layers", "energy", "classifier")
+OWN = 2  # of these are ours: alone, and as the second question
 
 
 @dataclass
@@ -92,12 +94,17 @@ class Draws:
 
 def scores_of(reference: Tensor, images: Tensor, neurons: Neurons) -> tuple[Tensor, Tensor]:
     """Outlier scores of the images, and of the reference's own, each left out: what :func:`rank` has."""
-    scores, typical = {}, {}
-    for layer in layers_for_outliers(neurons):
-        own, other = (side[:, neurons.slices[layer]] for side in (reference, images))
-        scores[layer] = LayerGaussian.of(own.mean(0), own.T.cov(), len(own)).distances(other)
-        typical[layer] = left_out_distances(own)
-    return outlier_distance(scores), outlier_distance(typical)
+    layers = layers_for_outliers(neurons)
+    of_images, of_reference = (
+        {layer: side[:, neurons.slices[layer]] for layer in layers} for side in (images, reference)
+    )
+    return outlier_scores(of_images, of_reference)
+
+
+def second_question(scores: Tensor, typical: Tensor, first: float) -> float:
+    """P-value of the second question of :func:`compare`, given that of the first."""
+    numbers = list(range(len(scores)))
+    return OddImages([*map(str, numbers)], numbers, scores, typical, first).p_value
 
 
 def by_folds(reference: Tensor, images: Tensor, neurons: Neurons, generator: torch.Generator) -> float:
@@ -167,12 +174,13 @@ def ask(cell: Cell, kinds: dict[str, Kind], neurons: Neurons, draws: int) -> Dra
     for _ in range(draws):
         reference, images = draw(cell, kinds, generator)
         scores, typical = scores_of(reference, images, neurons)
-        found = few_are_off(scores, typical)
+        found, whole = few_are_off(scores, typical), by_folds(reference, images, neurons, generator)
         both = torch.cat([reference, images])
         standard = (both - both.mean(0)) / both.std(0).clamp(min=1e-9)
         p_values = (
             found.p_value,
-            by_folds(reference, images, neurons, generator),
+            second_question(scores, typical, whole),
+            whole,
             by_kernel((standard @ standard.T / standard.shape[1] + 1) ** 3, len(reference), generator),
             by_kernel(-torch.cdist(standard, standard), len(reference), generator),
             by_classifier(standard, len(reference), generator),
@@ -188,13 +196,15 @@ def ask(cell: Cell, kinds: dict[str, Kind], neurons: Neurons, draws: int) -> Dra
 
 def alarms(
     kind: Kind, sizes: tuple[int, int], neurons: Neurons, draws: int, choose: Callable[..., Sequence[Tensor]]
-) -> list[float]:
-    """P-values of equal sets."""
+) -> list[tuple[float, float, float]]:
+    """P-values of equal sets: of the test of outlier scores, of folds, and of the second question."""
     generator = torch.Generator().manual_seed(1000 * sizes[0] + sizes[1])
     p_values = []
     for _ in range(draws):
         reference, images = (kind.means[chosen] for chosen in choose(kind, sizes, generator))
-        p_values.append(few_are_off(*scores_of(reference, images, neurons)[:2]).p_value)
+        scores, typical = scores_of(reference, images, neurons)
+        whole = by_folds(reference, images, neurons, generator)
+        p_values.append((few_are_off(scores, typical).p_value, whole, second_question(scores, typical, whole)))
     return p_values
 
 
@@ -211,6 +221,13 @@ def whole_groups(kind: Kind, sizes: tuple[int, int], generator: torch.Generator)
     return [
         side[torch.randperm(len(side), generator=generator)[:size]] for side, size in zip(sides, sizes, strict=True)
     ]
+
+
+def with_near_copies(kind: Kind) -> Kind:
+    """Half of the pictures, and a near copy of each."""
+    half = kind.means[: len(kind.means) // 2]
+    noise = torch.randn(half.shape, generator=torch.Generator().manual_seed(0), dtype=half.dtype)
+    return Kind(torch.cat([half, half + NEAR * half.std(0) * noise]), np.tile(kind.groups[: len(half)], 2))
 
 
 def power_row(cell: Cell, asked: Draws) -> list[str]:
@@ -234,21 +251,27 @@ def covers(found: FewOff, cell: Cell) -> bool:
     return found.low - 1e-9 <= cell.odd / cell.images <= found.high + 1e-9
 
 
-def percent(p_values: Sequence[float]) -> str:
-    """How many of some p-values are 0.05 or less."""
-    return f"{100 * np.mean(np.asarray(p_values) <= 0.05):.1f} %"
+def percent(significant: NDArray[np.bool_]) -> str:
+    """The share of draws."""
+    return f"{100 * significant.mean():.1f} %"
 
 
-def level_table(level: dict[tuple[str, tuple[int, int]], list[float]]) -> str:
-    """False alarms by kind and size."""
+def alarmed(p_values: Sequence[tuple[float, float, float]]) -> list[NDArray[np.bool_]]:
+    """Draws in which each test, and either question of :func:`compare`, finds something."""
+    alone, first, second = (np.array(p_values) <= 0.05).T
+    return [alone, first, second, first | second]
+
+
+def level_table(level: dict[tuple[str, tuple[int, int]], list[tuple[float, float, float]]]) -> str:
+    """False alarms by kind and by size."""
     kinds, sizes = (list(dict.fromkeys(keys)) for keys in zip(*level, strict=True))
     rows = []
-    for name in (*kinds, "all"):
-        chosen = kinds if name == "all" else [name]
-        by_size = [np.concatenate([level[kind, size] for kind in chosen if (kind, size) in level]) for size in sizes]
-        every = np.concatenate(by_size)
-        rows.append([name, *map(percent, (*by_size, every)), f"{len(every)}"])
-    return results.table(["false alarms", *(f"{a}, {b}" for a, b in sizes), "all", "draws"], rows)
+    for chosen in (*kinds, *sizes, None):
+        p_values = [p for key, of_cell in level.items() if chosen is None or chosen in key for p in of_cell]
+        name = "all" if chosen is None else chosen if isinstance(chosen, str) else f"{chosen[0]}, {chosen[1]} images"
+        rows.append([name, *map(percent, alarmed(p_values)), f"{len(p_values)}"])
+    header = ["false alarms", "outlier scores", "compare: differs", "compare: a few are off", "either", "draws"]
+    return results.table(header, rows)
 
 
 def plot(asked: dict[str, Draws]) -> Figure:
@@ -256,7 +279,7 @@ def plot(asked: dict[str, Draws]) -> Figure:
     figure = Figure(figsize=(9, 0.45 * len(asked) + 1.2), layout="constrained")
     figure.suptitle("Share of draws in which a test finds odd images")
     axis = figure.subplots()
-    colours = ("dna-emd", "dna-fd", "KID", "fd", "other")
+    colours = ("dna-emd", "second", "dna-fd", "KID", "fd", "other")
     for test, colour in zip(TESTS, colours, strict=True):
         powers = [draws.power(test) for draws in asked.values()]
         axis.plot(powers, range(len(asked)), "o", color=results.COLOURS[colour], label=test)
@@ -279,8 +302,11 @@ def main() -> None:
     kinds = measured(arguments.activations, extractor, quick)
     plain = {name: kind for name, kind in kinds.items() if "," not in name}
     sizes, of_level, draws = (((15, 12),), 4, 3) if quick else (SIZES, LEVEL_DRAWS, DRAWS)
+    near = {f"{name}, near copies": with_near_copies(plain[name]) for name in ("digits", "fluent") if name in plain}
     level = {
-        (name, size): alarms(kind, size, neurons, of_level, at_random) for name, kind in plain.items() for size in sizes
+        (name, size): alarms(kind, size, neurons, of_level, at_random)
+        for name, kind in (plain | near).items()
+        for size in sizes
     }
     tables = [level_table(level)]
     print(tables[0], flush=True)
@@ -294,21 +320,23 @@ def main() -> None:
     told = ["about, where p ≤ 0.05", "in its range", "right of those named", "draws"]
     header = ["the set has", "reference, set", "about", "its deviation", "in its range", *told]
     tables.append(results.table(header, [share_row(*one) for one in asked]))
-    rivals = [max(found.power(test) for test in TESTS[1:]) for _, found in asked]
-    powers = [found.power(TESTS[0]) for _, found in asked]
+    rivals = [max(found.power(test) for test in TESTS[OWN:]) for _, found in asked]
+    powers, in_compare = ([found.power(test) for _, found in asked] for test in TESTS[:OWN])
     ahead = sum(power > rival for power, rival in zip(powers, rivals, strict=True))
     ranges = [covers(found, cell) for cell, of_cell in asked for found in of_cell.found if found.p_value <= 0.05]
-    every = np.concatenate([*level.values()])
+    of_all = alarmed([p for of_cell in level.values() for p in of_cell])
     results.write(
         folder,
         "few_off",
         paper="no such test.",
         here=(
-            f"false alarms at 5 % are {percent(every)} of {len(every):,} draws of equal sets. The test of outlier"
-            f" scores finds more than the best of {len(TESTS) - 1} others in {ahead} of {len(asked)} cells; its power"
-            f" is {results.span(powers)}, theirs {results.span(rivals)}. Where it finds odd images, their number is in"
+            f"false alarms at 5 % are {percent(of_all[0])} of {len(of_all[0]):,} draws of equal sets; of `compare`,"
+            f" {percent(of_all[1])} by its first question, {percent(of_all[2])} by the second, {percent(of_all[3])} by"
+            f" either. The test of outlier scores finds more than the best of {len(TESTS) - OWN} others in {ahead} of"
+            f" {len(asked)} cells; its power is {results.span(powers)}, as second question of `compare`"
+            f" {results.span(in_compare)}, theirs {results.span(rivals)}. Where it finds odd images, their number is in"
             f" the range told in {results.percent(float(np.mean(ranges or [0])))} of draws. If each wallpaper is on one"
-            f" side, equal sets have p ≤ 0.05 in {percent(grouped)} of {len(grouped)} draws."
+            f" side, equal sets have p ≤ 0.05 in {percent(alarmed(grouped)[0])} of {len(grouped)} draws."
         ),
         tables=tables,
         figures={"": plot({f"{cell.name} ({cell.reference}, {cell.images})": found for cell, found in asked})},

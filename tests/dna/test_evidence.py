@@ -207,6 +207,8 @@ def test_weights_below_0_have_a_test_alone_and_the_reason_why() -> None:
         assert paired_p_value(result.evidence, plain) is None
         if (given < 0).all():
             assert result.p_value == plain.test.p_value
+    half = torch.tensor([0.0, 0, 0, 1, 1, 1], dtype=torch.float64)
+    assert record.result(*sides, weights=half / 3).interval is not None
 
 
 def test_a_neuron_that_is_constant_in_a_counts_as_in_the_value() -> None:

@@ -33,7 +33,7 @@ def test_below_noise(centre: float, variance: float, is_below: bool) -> None:
     """Four standard errors below 0 are, one is not, and nothing is where the error is unknown."""
     jackknife = Jackknife(centre, variance, 1000.0, (None, None))
     none = torch.zeros(0)
-    evidence = Evidence(None, none, (), none, None, None, None, None, jackknife, centre, centre, 2)
+    evidence = Evidence(None, none, (), none, None, None, None, None, None, jackknife, centre, centre, 2)
     assert evidence.is_below_noise == is_below
 
 

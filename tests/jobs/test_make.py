@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import kinds
 import numpy as np
 import pytest
 import torch
@@ -136,7 +137,11 @@ def test_parts_of_another_job(changes: dict[str, object], difference: str, tmp_p
 
 @pytest.mark.parametrize(
     ("images", "more", "difference"),
-    [("two.npz", {"column": "b"}, "column"), ("folder", {"exif_orientation": True}, "EXIF orientations")],
+    [
+        ("two.npz", {"column": "b"}, "column"),
+        ("folder", {"exif_orientation": True}, "EXIF orientations"),
+        ("videos/*.mkv", {"fps": 2}, "fps"),
+    ],
 )
 def test_parts_of_images_read_in_another_way(
     images: str, more: dict[str, Any], difference: str, tmp_path: Path
@@ -146,12 +151,15 @@ def test_parts_of_images_read_in_another_way(
     (tmp_path / "folder").mkdir()
     for i in range(9):
         Image.fromarray(IMAGES[i]).save(tmp_path / "folder" / f"{i}.png")
+    (tmp_path / "videos").mkdir()
+    for i in range(3):
+        kinds.video(tmp_path / "videos", f"{i}.mkv", IMAGES[3 * i : 3 * i + 3])
 
     def progress(name: str, done: int, total: int | None) -> None:
         if done > 4:
             raise StoppedError
 
-    first = {"column": "a"} if images == "two.npz" else {}
+    first = {"two.npz": {"column": "a"}, "videos/*.mkv": {"fps": 4}}.get(images, {})
     options = {"batch_size": 2, "num_workers": 0}
     with pytest.raises(StoppedError):
         make_files(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import weakref
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -151,6 +152,7 @@ BAD = [
 def test_bad_batches_change_nothing(form: str, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
     metric = ready(form)
     value, outputs = metric.compute(), EXTRACTOR._outputs
+    before = copy.deepcopy(metric.metric_state)
 
     def broken(imgs: torch.Tensor, at_once: int) -> dict[str, torch.Tensor]:
         """Give infinite activations for some images, which go through the network later than others."""
@@ -167,8 +169,29 @@ def test_bad_batches_change_nothing(form: str, call: str, monkeypatch: pytest.Mo
         if takes_real(form):
             with pytest.raises(ValueError, match=f"Argument `real` expected to be a bool, but got {real!r}"):
                 take(REAL, **FORMS[form].arguments(metric, REAL, True) | {"real": real})
+    torch.testing.assert_close(metric.metric_state, before, rtol=0, atol=0)
     metric._computed = None
     assert alike(values(metric), tensors(value))
+
+
+@every_form
+def test_a_batch_of_any_size_takes_the_memory_of_one_part_or_of_a_state(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metric, alive, outputs = FORMS[form].make(), [], EXTRACTOR._outputs
+    of_states = sum(held.nbytes for held in metric.metric_state.values() if isinstance(held, torch.Tensor))
+
+    def watched(imgs: torch.Tensor, at_once: int) -> dict[str, torch.Tensor]:
+        assert sum(array.nbytes for part in alive if (array := part()) is not None) <= of_states
+        # an array lives as long as the memory of a tensor made from it, however many views there are
+        arrays = {layer: values.numpy().copy() for layer, values in outputs(imgs, at_once).items()}
+        alive.extend(map(weakref.ref, arrays.values()))
+        return {layer: torch.from_numpy(array) for layer, array in arrays.items()}
+
+    monkeypatch.setattr(EXTRACTOR, "_outputs", watched)
+    monkeypatch.setattr(EXTRACTOR, "images_at_once", 3)
+    FORMS[form].feed(metric, more, False)
+    assert len(alive) == 3 * len(EXTRACTOR.neurons)  # of 3, 2 and 2 images
 
 
 @pytest.mark.parametrize("number", [1.01, -0.01, float("nan")])

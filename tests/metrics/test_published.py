@@ -172,7 +172,7 @@ def test_a_layer_alone_has_the_moments_of_all() -> None:
     from torchmetrics_dna.statistics import CrossMomentStatistic
 
     extractor = DNAExtractor(layers=["block_0", "block_1"])
-    parts, dnas = extractor.in_parts(REAL), []
+    parts, dnas = list(extractor.in_parts(REAL)), []
     for layer in ("block_1", None):
         statistic = CrossMomentStatistic(extractor, layer)
         state = statistic.empty("cpu")

@@ -51,6 +51,22 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_held_out_images_are_kept_and_told(tmp_path: Path) -> None:
+    checkpoints = fresh(tmp_path, held_out=OTHERS)
+    checkpoints.add(100, DARK)
+    comparisons = fresh(tmp_path, unread()).comparisons  # which finds them in the folder
+    expected = compare(REFERENCE, {"step_000100": DARK, "held-out": OTHERS}, EXTRACTOR, held_out="held-out", **OPTIONS)
+    assert comparisons.ratios() == expected.ratios()
+    assert comparisons.best == "step_000100"
+    assert comparisons.positions == [100]
+    rows = list(csv.DictReader((tmp_path / "checkpoints.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row["set"] for row in rows] == ["step_000100", "held-out"]
+    assert float(rows[0]["dna_emd_x_held_out_low"]) == pytest.approx(expected.ratios()["step_000100"].low)
+    assert fresh(tmp_path, held_out=OTHERS).held_out.num_images == len(OTHERS)
+    with pytest.raises(ValueError, match="Another held-out set is in '.*held_out.dna.npz': of 20 images"):
+        fresh(tmp_path, held_out=DARK)
+
+
 def test_figures_and_files(trained: Path) -> None:
     reference = make_dna(REFERENCE, EXTRACTOR, num_folds=20, **OPTIONS)
     sets = {"step_000500": DARK, "step_001000": OTHERS}

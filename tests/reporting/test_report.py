@@ -70,7 +70,7 @@ def test_figures_are_those_of_compare(reported: tuple[Page, Comparison, str], ex
     interval = expected.interval
     assert next(row for row in page.rows if row[0] == "dna-emd")[1] == f"{expected['dna-emd'].value:.4g}"
     assert f"dna-emd, corrected for sampling noise: {interval.value:.3g} bins ({interval.in_words})" in page.text
-    assert next(row for row in page.rows if row[0] == "by chance")[1] == f"{expected.null:.4g}"
+    assert next(row for row in page.rows if row[0] == "by chance")[1] == f"{expected['dna-emd'].by_chance:.4g}"
     for layer, figures in expected.layers.items():
         row = next(row for row in page.rows if row[0] == layer)
         assert row[1] == str(expected.neurons[layer])

@@ -225,7 +225,7 @@ def test_few_ruined_images_are_found(tmp_path: Path) -> None:
     p_value, *_, fewest = clean.few_off
     assert p_value > 0.05
     assert clean.verdict == (
-        f"No image is shown to be unlike the reference (p = {p_value:.2g}); fewer than {fewest} of 30 can hardly be."
+        f"No single image is shown to stand out (p = {p_value:.2g}); fewer than {fewest} of 30 can hardly be."
     )
     pool[4], pool[11], pool[20] = blur(pool[4], strength=8), 255 - pool[11], blur(pool[20], strength=8)
     ranking = rank(pool, photos[:60])

@@ -59,6 +59,12 @@ def compare(
     every: Annotated[
         bool, o.statistic_option("Compare all sets with each other, not only with A: a matrix.", "--all")
     ] = False,
+    held_out: Annotated[
+        str | None,
+        o.statistic_option(
+            "Set of real images that no model saw, one of B, C, ...: how many times as far are the others?", metavar="B"
+        ),
+    ] = None,
     plot: Annotated[
         Path | None,
         o.output_option("Draw the layers of two sets, several sets over what their names count, or all with all."),
@@ -70,6 +76,9 @@ def compare(
     fail_if_different: Annotated[
         bool, o.output_option("Exit with code 1 if the test finds a difference.", "--fail-if-different")
     ] = False,
+    fail_if_odd: Annotated[
+        bool, o.output_option("Exit with code 1 if a few images of B are shown to be unlike A.", "--fail-if-odd")
+    ] = False,
     form: FormatOption = None,
     output: Annotated[
         Path | None,
@@ -78,6 +87,8 @@ def compare(
     **options: Any,
 ) -> None:
     """Compare two image sets, or DNAs of them; or the first with each of several."""
+    if held_out is not None and held_out not in (b, *(more or ())):
+        more = [*(more or ()), held_out]
     check_sources(a, b, *(more or ()))
     page = output if form is None and output is not None and output.suffix.lower() in _PAGE else None
     form = format_for(form, output, also=_PAGE)
@@ -97,10 +108,15 @@ def compare(
             from torchmetrics_dna.dna.distances import check_distances
 
             check_distances(options["metrics"], f"Option {name}")
+    if fail_if_odd:
+        given = {"by": by, "pairs": options["pairs"], "groups": options["groups"]}
+        if unfit := [name for name, value in given.items() if value is not None]:
+            raise ValueError(f"Option --fail-if-odd is for independent images of whole sets; leave out --{unfit[0]}")
     limits = {"fail_above": fail_above, "fail_unless_below": fail_unless_below}
     if every:
         gates = [name for name, limit in limits.items() if limit is not None]
-        own = ["by"] * (by is not None) + gates + ["fail_if_different"] * fail_if_different
+        own = ["by"] * (by is not None) + ["held_out"] * (held_out is not None) + gates
+        own += ["fail_if_different"] * fail_if_different + ["fail_if_odd"] * fail_if_odd
         _compare_all([a, b, *(more or ())], options, own, plot, form, output)
         return
     from torchmetrics_dna.comparisons.compare import compare as compare_sets
@@ -110,15 +126,19 @@ def compare(
     with o.showing_progress(options) as shown:
         if page is None:
             sets: Any = by_name([b, *more]) if more else b
-            compared = compare_sets(a, sets, by=by, distributed=PROCESSES > 1, **shown)
+            name = None if held_out is None else [*sets][[b, *(more or ())].index(held_out)] if more else held_out
+            compared = compare_sets(a, sets, by=by, held_out=name, distributed=PROCESSES > 1, **shown)
         else:
             from torchmetrics_dna.reporting import report
 
             compared = report(a, b, page, distributed=PROCESSES > 1, **shown)
     by_set = compared if more or by else {compared.names[1]: compared}
+    if held_out is not None:
+        by_set = {name: comparison for name, comparison in by_set.items() if name != compared.held_out}
+    level = 1 - options["confidence"]
     gates: list[Gate] | ValueError
     try:
-        gates = gates_of(by_set, 1 - options["confidence"], **limits, fail_if_different=fail_if_different)
+        gates = gates_of(by_set, level, **limits, fail_if_different=fail_if_different, fail_if_odd=fail_if_odd)
     except ValueError as err:  # the result is written first
         gates = err
     if page is None:
@@ -297,6 +317,9 @@ def _say_what_next(result: Comparison, a: str, b: str) -> None:
         talk.print()
         talk.print(f"What differs, in pictures: torchmetrics-dna compare {a} {b} -o page.html", soft_wrap=True)
         talk.print(f"Which images of B are {'most like A' if of_dna else 'off'}: {ranking}", soft_wrap=True)
-    elif not of_dna:
+    elif result.odd is not None and result.odd.off:
+        talk.print()
+        talk.print(f"Those images, in pictures: torchmetrics-dna compare {a} {b} -o page.html", soft_wrap=True)
+    elif not of_dna and result.odd is None:
         talk.print()
         talk.print(f"A few odd images hardly show in a comparison. Whether B has any: {ranking}", soft_wrap=True)

@@ -39,6 +39,7 @@ def gates_of(
     fail_above: float | None = None,
     fail_unless_below: float | None = None,
     fail_if_different: bool = False,
+    fail_if_odd: bool = False,
 ) -> list[Gate]:
     """Return for each requested gate whether it passes.
 
@@ -48,6 +49,7 @@ def gates_of(
         fail_above: Largest distance that passes, debiased if there are folds of images; None for no such gate.
         fail_unless_below: Distance below which each set must be shown to be; None for no such gate.
         fail_if_different: Fail for p-values up to the level, corrected for the number of sets.
+        fail_if_odd: The same for p-values of whether a few images are off.
 
     Raises:
         ValueError: If there is no test or interval, or it could not find a difference of one in so many sets.
@@ -60,6 +62,8 @@ def gates_of(
         asked.append(("--fail-unless-below", fail_unless_below, _not_near(compared, fail_unless_below, level)))
     if fail_if_different:
         asked.append(("--fail-if-different", level, _different(compared, level)))
+    if fail_if_odd:
+        asked.append(("--fail-if-odd", level, _odd(compared, level)))
     return [Gate(*gate, not lines[0].startswith("Failed"), lines) for *gate, lines in asked]
 
 
@@ -119,8 +123,6 @@ def _too_far(compared: Mapping[str, Comparison], limit: float) -> list[str]:
 
 
 def _different(compared: Mapping[str, Comparison], level: float) -> list[str]:
-    from torchmetrics_dna.functional.permutation import holm
-
     least_p = 0.0  # over sets, of the smallest p-values their tests could give
     for name, comparison in compared.items():
         if comparison.p_value is None:
@@ -135,17 +137,34 @@ def _different(compared: Mapping[str, Comparison], level: float) -> list[str]:
             f"Option --fail-if-different can't find one of {count} that differs: its p would be {least_p:.2g} at the"
             f" least, {min(1, least_p * count):.2g} after Holm's correction, above {level:g}; give fewer at a time"
         )
-    corrected = holm({name: comparison.p_value for name, comparison in compared.items()})
-    p = {name: value for name, value in corrected.items() if value is not None}
-    p_texts = {name: p_figure(value, "p (Holm)" if count > 1 else "p") for name, value in p.items()}
+    p_values = {name: comparison.p_value for name, comparison in compared.items()}
+    return _by_test(p_values, level, "differs", "no difference of {} is shown")
+
+
+def _odd(compared: Mapping[str, Comparison], level: float) -> list[str]:
+    p_values: dict[str, float | None] = {}
+    for name, comparison in compared.items():
+        if comparison.odd is None:
+            raise ValueError(
+                f"Option --fail-if-odd takes images, at least 10 of the reference, but that was not asked of {name};"
+                " give other images on both sides, and keep folds (--num-folds 20)"
+            )
+        p_values[name] = comparison.odd.p_value
+    return _by_test(p_values, level, "has odd images", "no odd image of {} is shown")
+
+
+def _by_test(p_values: Mapping[str, float | None], level: float, fails: str, passes: str) -> list[str]:
+    """Return a line for each set whose p-value, corrected for the number of sets, is at most the level, or one line."""
+    from torchmetrics_dna.functional.permutation import holm
+
+    p = {name: value for name, value in holm(p_values).items() if value is not None}
+    p_texts = {name: p_figure(value, "p (Holm)" if len(p) > 1 else "p") for name, value in p.items()}
     smallest = min(p, key=p.__getitem__)
-    failed = [f"Failed: {name} differs, {p_texts[name]}, at or below {level:g}." for name in p if p[name] <= level]
-    passed = (
-        f"Passed: no difference of {smallest} is shown, {p_texts[smallest]}{_of('least', compared)}, above {level:g}."
-    )
+    failed = [f"Failed: {name} {fails}, {p_texts[name]}, at or below {level:g}." for name in p if p[name] <= level]
+    passed = f"Passed: {passes.format(smallest)}, {p_texts[smallest]}{_of('least', p)}, above {level:g}."
     return failed or [passed]
 
 
-def _of(which: str, compared: Mapping[str, Comparison]) -> str:
+def _of(which: str, compared: Mapping[str, object]) -> str:
     """Mark the figure as the one nearest to failing, if there are several sets."""
     return f" (the {which} of {len(compared)})" if len(compared) > 1 else ""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, overload
 from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons, compare_classes
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.comparisons.comparisons import Comparisons, label, names_of
+from torchmetrics_dna.comparisons.odd_images import odd_images
+from torchmetrics_dna.comparisons.scale import check_held_out
 from torchmetrics_dna.dna.distances import check_distances
 from torchmetrics_dna.extras import without_numba
 from torchmetrics_dna.images.pixels import is_file
@@ -35,7 +37,9 @@ def compare(
     a: Source, b: Source, feature: Feature | None = None, *, by: ByClass, **options: Any
 ) -> ClassComparisons: ...
 @overload
-def compare(a: Side, b: Mapping[str, Side], feature: Feature | None = None, **options: Any) -> Comparisons: ...
+def compare(
+    a: Side, b: Mapping[str, Side], feature: Feature | None = None, *, held_out: str | None = None, **options: Any
+) -> Comparisons: ...
 @overload
 def compare(a: Side, b: Side, feature: Feature | None = None, **options: Any) -> Comparison: ...
 @taking(*ALL)
@@ -45,6 +49,7 @@ def compare(
     feature: Feature | None = None,
     *,
     by: ByClass | None = None,
+    held_out: str | None = None,
     **options: Any,
 ) -> Comparison | Comparisons | ClassComparisons:
     """Measure how far two image sets are apart: by dna-emd and dna-fd, or by the distances in ``metrics``.
@@ -58,6 +63,8 @@ def compare(
             all images), the path of a ``.csv`` with an image and its class in each row, ``"column:NAME"`` of Parquet
             files, a function of an image's name, or a pair of sequences, the classes of A's images and of B's. One
             class of each set is in memory at a time; of Parquet files all are.
+        held_out: Name of the set in ``b`` that holds real images which no model saw: how many times as far each other
+            set is from ``a`` as these is then told, for all distances with folds of images.
         options: All other :class:`Arguments`. With ``distributed`` and ``by``, processes share classes. Without
             ``feature`` and ``layers``, the ``metrics`` ``"fid"``, ``"kid"``, ``"is"``, ``"sfid"``, ``"precision"``,
             ``"recall"``, ``"fd-dinov2"``, ``"fd-dinov2-edm2"`` and ``"cmmd"`` are as published, by networks of their
@@ -85,6 +92,9 @@ def compare(
     """
     arguments = Arguments(feature, **options)
     sets = b if isinstance(b, Mapping) and not is_file(b) and not _is_batch(b, arguments) else None
+    check_held_out(held_out, sets or ())
+    if held_out is not None and arguments.pairs:
+        raise ValueError("Argument `held_out` is for independent images; leave it out, or leave out `pairs`")
     if by is not None:
         if sets is not None:
             raise ValueError("Argument `by` is for two sets; leave it out, or compare each pair by itself")
@@ -103,7 +113,7 @@ def compare(
     check_distances(arguments.metrics, "A comparison of several sets")
     names = label(a, "the reference"), *sets
     compared = compare_with_first((a, *sets.values()), names, arguments)
-    return Comparisons(names[0], dict(zip(sets, compared, strict=True)))
+    return Comparisons(names[0], dict(zip(sets, compared, strict=True)), held_out)
 
 
 def _is_batch(b: Mapping[str, Any], arguments: Arguments) -> bool:
@@ -125,19 +135,26 @@ def compare_with_first(sources: Sequence[Any], names: Sequence[str], arguments: 
 def compare_sides(sides: Sides, names: Sequence[str]) -> list[Comparison]:
     """Compare the first side with each of the others, which ``names`` call, by one network."""
     with without_numba(sides.is_small):
-        first = sides.measured(0)
-        return [
-            compare_measured(
+        first, compared = sides.measured(0), []
+        for k, name in enumerate(names[1:], 1):
+            other = sides.measured(k)
+            comparison = compare_measured(
                 first,
-                sides.measured(k),
+                other,
                 sides.distances,
                 sides.arguments,
                 plans=sides.plans,
                 changes=sides.changes,
                 names=(names[0], name),
             )
-            for k, name in enumerate(names[1:], 1)
-        ]
+            odd = (
+                None
+                if comparison.same_images
+                else odd_images(first, other, sides.images[k], comparison.p_value_of_whole)
+            )
+            compared.append(replace(comparison, odd=odd, notices=[*comparison.notices, *sides.limits]))
+            del other  # before the next one is measured
+        return compared
 
 
 def _united(comparisons: Sequence[Comparison]) -> Comparison:

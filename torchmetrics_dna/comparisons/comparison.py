@@ -8,6 +8,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
 from torchmetrics_dna.comparisons.results import Results
+from torchmetrics_dna.comparisons.scale import chance_in_words
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES, flat_figures, named_in
 from torchmetrics_dna.dna.explanation import (
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from torchmetrics_dna.comparisons.odd_images import OddImages
     from torchmetrics_dna.dna.changes import ChangeDictionary
     from torchmetrics_dna.dna.distance import Distance, Grain
     from torchmetrics_dna.dna.evidence import Evidence, Interval
@@ -64,6 +66,8 @@ class Comparison(Results["Result"]):
         names: Names of A and B in figures: their paths, or the letters.
         copies: Number of images of B that look nearly like images of A, by thumbnails; 0 if not checked.
         paired: True if each image of B was compared with its partner in A.
+        odd: Test of whether a few images of B are unlike A's own; None if that was not asked, as of DNAs, pairs,
+            groups, and sets that are too large.
 
     """
 
@@ -82,6 +86,7 @@ class Comparison(Results["Result"]):
     names: tuple[str, str] = ("A", "B")
     copies: int = 0
     paired: bool = False
+    odd: OddImages | None = None
 
     def __getitem__(self, distance: str) -> Result:
         """Return one distance by its name (``"dna-emd"``), key (``"dna_emd"``) or metric (``"DNAEMD"``)."""
@@ -133,6 +138,11 @@ class Comparison(Results["Result"]):
         of_properties = None if self.properties is None else self.properties.p_value
         p_value = None if self._first is None or self._first.test is None else self._first.test.p_value
         return holm({"network": p_value, "properties": of_properties})
+
+    @property
+    def p_value_of_whole(self) -> float | None:
+        """Smaller of :attr:`p_value` and :attr:`p_value_of_properties`; that of :attr:`odd` pays for both questions."""
+        return min((p for p in self._p_values.values() if p is not None), default=None)
 
     @property
     def least_p_value(self) -> float | None:
@@ -296,13 +306,33 @@ class Comparison(Results["Result"]):
 
     @property
     def verdict(self) -> str:
-        """Sentences: likeness of B to A, distance by dna-emd, and certainty; empty without dna-emd."""
-        return " ".join(filter(None, self.headline_and_figures))
+        """Sentences: likeness of B to A, distance by dna-emd, certainty (without dna-emd none), and odd images."""
+        headline, figures = self.headline_and_figures
+        if self.odd is not None and self._few_off and headline.endswith(f"{self._few_off}."):
+            return f"{headline[:-1]}{self.odd.details}. {figures}"
+        return " ".join(filter(None, (headline, figures, self.odd_in_words)))
+
+    @property
+    def odd_in_words(self) -> str:
+        """Sentence on whether a few images of B are unlike A's own; empty if that was not asked."""
+        return "" if self.odd is None else self.odd.sentence(self.names[0], f" of {self.names[1]}")
+
+    @property
+    def _few_off(self) -> str:
+        """About how many images are off, a clause; empty if none is shown to be."""
+        return "" if self.odd is None else self.odd.clause(self.names[0], f" of {self.names[1]}")
 
     @property
     def headline_and_figures(self) -> tuple[str, str]:
         """The verdict in two parts: what B looks like, and how far it is and how surely; empty without dna-emd."""
-        return _verdict(self) if "dna-emd" in self else ("", "")
+        if "dna-emd" not in self:
+            return "", ""
+        headline, figures = _verdict(self)
+        if self._few_off and self.p_value is not None and self.p_value > SIGNIFICANT:
+            of_properties = self.p_value_of_properties
+            link = "but" if of_properties is None or of_properties > SIGNIFICANT else "and"
+            headline = f"{headline.removesuffix('.')}, {link} {self._few_off}."
+        return headline, figures
 
     @property
     def _test(self) -> PermutationTest | None:
@@ -319,11 +349,12 @@ class Comparison(Results["Result"]):
             f"{counts} images in {' and '.join(self.names)}{', as pairs' * self.paired}; {self.extractor},"
             f" {self.neurons.total:,} neurons{ranges}"
         ]
-        noise: dict[str, list[Cell]] = {"without noise": [], "interval": [], "by chance": [], "p": []}
+        names = "without noise", "interval", "by chance", "x chance", "p"
+        noise: dict[str, list[Cell]] = {name: [] for name in names}
         for name, result in self.items():
             overall, evidence, p = result.overall, result.evidence, result.p_value
-            null = evidence.null if evidence else None
-            cells = overall.debiased_shown, overall.ends, null, p_figure(overall.p_value)
+            chance = result.by_chance, result.times_chance
+            cells = overall.debiased_shown, overall.ends, *chance, p_figure(overall.p_value)
             for column, cell in zip(noise.values(), cells, strict=True):
                 column.append(cell)
             high = None if evidence is None or result.distance.grain != "neuron" else evidence.null_high
@@ -363,6 +394,7 @@ class Comparison(Results["Result"]):
             "top_neurons": self.top_neurons(),
             "properties": [] if self.properties is None else self.properties.top_neurons(self.properties.neurons.total),
             "p_value": self.p_value,
+            "few_off": None if self.odd is None else self.odd.to_dict(),
             "p_values": {r.key: overall[f"{r.key}_p_value"] for r in records if r.unions},
             "interval": self.interval and asdict(self.interval),
             "layer_intervals": {
@@ -373,6 +405,7 @@ class Comparison(Results["Result"]):
                 if result.evidence is not None
             },
             "null": self.null,
+            "x_chance": {result.distance.key: result.times_chance for result in self.of_grain("neuron")},
             "notices": self.notices,
             "verdict": self.verdict if self.measured else "",
             "words": self.explain().sentences if self.measured else [],
@@ -428,7 +461,8 @@ def _tested(comparison: Comparison) -> tuple[str, str]:
             if of_properties is not None and of_properties <= SIGNIFICANT:
                 hidden += f", but properties of their images do ({p_figure(of_properties, 'p')})"
             return f"{hidden}.", f"{_UNCORRECTED}: {number(emd.value, 3)} bins; {p_figure(p, 'p')}."
-        shown = f"No difference between {a} and {b} can be shown"
+        whole = " as a whole" if comparison._few_off else ""
+        shown = f"No difference between {a} and {b}{whole} can be shown"
         if of_properties is not None and of_properties <= SIGNIFICANT:
             shown += f" by the network, but properties of their images differ ({p_figure(of_properties, 'p')})"
         assert comparison.null is not None
@@ -445,7 +479,9 @@ def _tested(comparison: Comparison) -> tuple[str, str]:
         return f"{headline}.", f"{_UNCORRECTED}: {number(emd.value, 3)} bins{where}; {p_figure(p, 'p')}."
     if not interval.value:
         distance = f"below noise, at most {number(interval.high, 3)} bins ({interval.level} interval)"
-    return f"{headline}.", f"dna-emd, corrected for sampling noise: {distance}{where}; {p_figure(p, 'p')}."
+    figures = f"dna-emd, corrected for sampling noise: {distance}{where}; {p_figure(p, 'p')}."
+    chance = chance_in_words(comparison)
+    return f"{headline}.", f"{figures} {chance}".rstrip()
 
 
 def _where(comparison: Comparison) -> str:

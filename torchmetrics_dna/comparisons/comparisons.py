@@ -10,6 +10,14 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.comparisons.results import Results
+from torchmetrics_dna.comparisons.scale import (
+    X_HELD_OUT,
+    ratio_cell,
+    ratio_figures,
+    ratio_in_words,
+    ratio_notes,
+    ratio_to,
+)
 from torchmetrics_dna.dna.evidence import paired_p_value
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number, p_figure
@@ -22,6 +30,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna.distance import Distance
+    from torchmetrics_dna.dna.ratio import Ratio
     from torchmetrics_dna.files.tables import Cell
 
 _EVIDENCE = ("debiased", "low", "high", "p_value")
@@ -82,16 +91,34 @@ class Comparisons(ManyComparisons):
     Attributes:
         reference: Name of the reference.
         results: Comparison of each set with the reference, by name of the set, in the given order.
+        held_out: Name of the set of held-out images, which is no candidate for the nearest; None for none.
 
     """
 
     reference: str
     results: Mapping[str, Comparison]
+    held_out: str | None = None
 
     @property
     def best(self) -> str:
         """Name of the nearest set, by the debiased distance if there is one; a distance of exactly 0 comes first."""
-        return min(self, key=self._order)
+        return min((name for name in self if name != self.held_out), key=self._order)
+
+    def ratios(self, distance: str | None = None) -> dict[str, Ratio | None]:
+        """How many times as far from the reference each other set is as the held-out one, without noise.
+
+        Args:
+            distance: Name of the distance; by default that which orders the sets.
+
+        Returns:
+            The ratio of each set but the held-out one. None where it can't be said: without folds of images, if neither
+            set can be told from the reference, or if one shares images with it. Empty without a held-out set.
+
+        """
+        if self.held_out is None:
+            return {}
+        near, name = self[self.held_out], distance or self.distance
+        return {other: ratio_to(near, self[other], name) for other in self if other != self.held_out}
 
     @property
     def p_values(self) -> dict[str, float | None]:
@@ -104,6 +131,8 @@ class Comparisons(ManyComparisons):
         The test assumes that sets are independent of the reference. So a set that shares images with it has none, and
         sets of the reference's own images are left out: the best is then that of the others.
         """
+        if self.held_out is not None:
+            return dict.fromkeys(self) | self._others.p_values
         if self._apart is not self:
             return dict.fromkeys(self) | (self._apart.p_values if self._apart else {})
         best = self.best
@@ -113,12 +142,14 @@ class Comparisons(ManyComparisons):
     def positions(self) -> list[float] | None:
         """Last number of each set's name, such as a step or an epoch; None unless all names have distinct ones.
 
+        The held-out set has none.
+
         Example:
             >>> Comparisons("real", dict.fromkeys(["run_2/step_1000", "run_2/step_2000"])).positions
             [1000.0, 2000.0]
 
         """
-        numbers_of_names = [re.findall(r"\d+(?:\.\d+)?", name) for name in self]
+        numbers_of_names = [re.findall(r"\d+(?:\.\d+)?", name) for name in self._others]
         if not all(numbers_of_names):
             return None
         last = [float(numbers[-1]) for numbers in numbers_of_names]
@@ -135,7 +166,12 @@ class Comparisons(ManyComparisons):
 
     @property
     def verdict(self) -> str:
-        """One sentence: the best set and the evidence for it; before it, one on sets of the reference's images."""
+        """One sentence: the best set and the evidence for it; before it, one on sets of the reference's images.
+
+        After it, how many times as far the best set is as the held-out one, if that can be said.
+        """
+        if self.held_out is not None:
+            return " ".join(filter(None, (self._others.verdict, ratio_in_words(self, self.best))))
         if self._apart is not self:
             apart = self._apart
             same = [name for name in self if name not in apart]
@@ -174,7 +210,7 @@ class Comparisons(ManyComparisons):
         """
         results = {name: comparison[distance] for name, comparison in self.items()}
         by_one = {name: replace(self[name], results={result.distance.name: result}) for name, result in results.items()}
-        return Comparisons(self.reference, by_one)
+        return Comparisons(self.reference, by_one, self.held_out)
 
     def surely_nearest(self, distance: str) -> str | None:
         """Return the set that is nearer than each other by the paired test of one distance; None if none is."""
@@ -212,14 +248,15 @@ class Comparisons(ManyComparisons):
             if record.higher_is_better or not all(name in comparison for comparison in self.values()):
                 continue
             of_one = self.by(name)
-            p_holm, p_values = of_one.p_holm, of_one.p_values
+            p_holm, p_values, ratios = of_one.p_holm, of_one.p_values, of_one.ratios()
             for at, comparison in of_one.items():
                 overall = comparison[name].overall
                 if overall.interval is not None or overall.p_value is not None:
                     tests = p_figure(p_holm[at]), p_figure(p_values[at])
-                    rows.append((name, at, overall.debiased_shown, overall.ends, *tests))
-        header = ["distance", "set", "without noise", "interval", "p (Holm)", "p (best nearer)"]
-        return Table(header, rows, "Without noise, and tests") if rows else None
+                    rows.append((name, at, overall.debiased_shown, overall.ends, *tests, ratio_cell(ratios, at)))
+        header = ["distance", "set", "without noise", "interval", "p (Holm)", "p (best nearer)", X_HELD_OUT]
+        table = Table(header, rows, "Without noise, and tests", ratio_notes(self))
+        return (table if self.held_out else table.without(X_HELD_OUT)) if rows else None
 
     def _cells(self, distance: str) -> list[Cell]:
         """Return the value of each set, None if it was not measured; sets that share images have no standard error."""
@@ -261,6 +298,7 @@ class Comparisons(ManyComparisons):
                 **self._record(comparison, p_holm[name]),
                 "p_best_is_nearer": p_values[name],
                 "best": name == self.best,
+                **ratio_figures(self, name),
             }
             for name, comparison in self.items()
         ]
@@ -269,6 +307,7 @@ class Comparisons(ManyComparisons):
         """Return all results in plain types, ready for json."""
         return {
             "reference": self.reference,
+            "held_out": self.held_out,
             "distance": self.distance,
             "best": self.best,
             "verdict": self.verdict,
@@ -281,6 +320,13 @@ class Comparisons(ManyComparisons):
         result = self[name][self.distance]
         plain = self[name].shares_images or result.debiased is None
         return result.value if plain else result.overall.debiased_shown
+
+    @property
+    def _others(self) -> Comparisons:
+        """Comparisons without the held-out set; self if there is none."""
+        if self.held_out is None:
+            return self
+        return Comparisons(self.reference, {name: each for name, each in self.items() if name != self.held_out})
 
     @property
     def _apart(self) -> Comparisons:

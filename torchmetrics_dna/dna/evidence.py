@@ -33,6 +33,7 @@ Pseudo = tuple[Tensor, Tensor]  # pseudo-values of folds; number of all images d
 Sides = tuple[Pseudo | None, Pseudo | None]  # of A and B; None for one that is taken as exact; pairs are those of A
 
 _LEAST_RELABELINGS = 100  # distinct ones of the larger of two unequal sides, or there is no test
+_HALVES = 40  # ways to halve a side, of which the mean is taken
 _DOUBTED = 0.2  # p-value from which on single neurons add nothing to the debiased distance
 
 
@@ -104,6 +105,8 @@ class Evidence:
         null: Expected distance of equal populations at these numbers of images: its mean over relabelings; None without
             a test.
         null_high: 95 % quantile over relabelings; None without a test.
+        chance: Expected distance of two sets of these numbers of images that are both like A, from halves of the folds
+            of A; None if these are too few, or it would take too long (fd).
         least_p_value: Smallest p-value that the test can give; None without a test.
         jackknife: Jackknife of the distance; ``left`` is negative below noise, so that means over draws are unbiased.
         centre: Debiased distance on the scale of ``power``, negative if smaller than its noise; the order of sets.
@@ -120,6 +123,7 @@ class Evidence:
     test: PermutationTest | None
     null: float | None
     null_high: float | None
+    chance: float | None
     least_p_value: float | None
     jackknife: Jackknife
     centre: float
@@ -181,8 +185,8 @@ def weigh_evidence(
     debiased = _root(figures.centre, power)
     layers, single = debiased[1 : 1 + len(unions.slices)], debiased[1 + len(unions.slices) :]
     return Evidence(
-        interval, layers, tuple(of_layers), single, test, null, null_high, least_p_value, figures.jackknife(0),
-        float(figures.centre[0]), float(figures.upper[0]), power,
+        interval, layers, tuple(of_layers), single, test, null, null_high, _by_chance(unions, power, weights),
+        least_p_value, figures.jackknife(0), float(figures.centre[0]), float(figures.upper[0]), power,
     )  # fmt: skip
 
 
@@ -219,7 +223,7 @@ def paired_p_value(near: Evidence, far: Evidence) -> float | None:
         if not torch.equal(a[1], b[1]):
             return None
         parts.append((a[0] - b[0], a[1]))
-    variance, freedom = _variance_of(parts)
+    variance, freedom = variance_of(parts)
     if not variance:
         return float(first.left == second.left)
     return min(1.0, 2 * student_tail(abs(first.left - second.left) / variance**0.5, freedom))
@@ -249,7 +253,7 @@ class _Figures:
     def jackknife(self, figure: int) -> Jackknife:
         """Return the jackknife of one figure."""
         a, b = (None if side is None else (side[0][:, figure], side[1]) for side in self.sides)
-        return Jackknife(float(self.left[figure]), *_variance_of([side for side in (a, b) if side is not None]), (a, b))
+        return Jackknife(float(self.left[figure]), *variance_of([side for side in (a, b) if side is not None]), (a, b))
 
 
 def _delete_one(unions: Unions, power: int, weights: Tensor | None) -> tuple[Tensor, Sides]:
@@ -292,7 +296,7 @@ def _known_noise(unions: Unions, _: int, weights: Tensor | None) -> tuple[Tensor
     return _figures_of(noise.bias[None], unions.slices, weights)[0], (a, b)
 
 
-def _variance_of(sides: Sequence[Pseudo]) -> tuple[float, float]:
+def variance_of(sides: Sequence[Pseudo]) -> tuple[float, float]:
     """Return the variance of a sum of means of pseudo-values, and its degrees of freedom (Welch-Satterthwaite)."""
     parts = []
     for pseudo, times in sides:
@@ -365,6 +369,21 @@ class _Relabeled:
         """
         squares = figures.square() / self.noise.to(figures)[:, None]
         return (squares.mean(0) - self.overlap * squares[0]).clamp(min=0) / (1 - self.overlap)
+
+
+def _by_chance(unions: Unions, power: int, weights: Tensor | None) -> float | None:
+    """Return the mean distance of halves of A, brought to the numbers of images of the sides."""
+    num_folds, images_a, images_b = len(unions.sizes_a), float(unions.sizes_a.sum()), float(unions.sizes_b.sum())
+    untested = unions.num_relabelings == 0 or unions.paired or unions.exact[0]
+    if untested or num_folds < 2 * LEAST_FOLDS or not images_b:
+        return None
+    half = relabelings(num_folds // 2, num_folds - num_folds // 2, _HALVES)
+    in_neither = torch.zeros(len(half), len(unions.sizes_b), dtype=torch.bool)
+    first, second = (torch.cat([side, in_neither], 1) for side in (half, ~half))
+    of_halves = mean_over_neurons(_weighted(unions.distances(first, second), weights))
+    images = (half.double() @ unions.sizes_a.double()).to(of_halves)
+    noise = (1 / images_a + 1 / images_b) / (1 / images + 1 / (images_a - images))
+    return float((of_halves * noise.pow(1 / power)).mean())
 
 
 def _test(unions: Unions, relabeled: _Relabeled, power: int, weights: Tensor | None) -> PermutationTest:

@@ -161,6 +161,24 @@ class Result:
         """P-value of the permutation test: share of random relabelings of folds that are at least as far apart."""
         return self.overall.p_value
 
+    @property
+    def by_chance(self) -> float | None:
+        """Mean distance of equal sets of this size: of halves of A, or else over the relabelings of the test."""
+        if self.evidence is None:
+            return None
+        is_noisy = self.distance.grain == "neuron" and self.evidence.chance is not None
+        return self.evidence.chance if is_noisy else self.evidence.null
+
+    @property
+    def times_chance(self) -> float | None:
+        """Value over what chance gives at this size, if a difference is shown; it grows with the number of images.
+
+        None for distances of layers and of sets, and where A has too few folds.
+        """
+        chance = None if self.evidence is None else self.evidence.chance
+        differs = self.p_value is not None and self.p_value <= SIGNIFICANT
+        return self.value / chance if chance and differs and self.distance.grain == "neuron" else None
+
     def p_value_of_at_least(self, distance: float) -> float | None:
         """P-value of the hypothesis that the populations are at least so far apart, by the jackknife's variance.
 

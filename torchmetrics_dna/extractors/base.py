@@ -32,7 +32,7 @@ from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Sequence
 
     from torchmetrics_dna.extractors.build import Built
     from torchmetrics_dna.images.cells import Crop
@@ -379,53 +379,49 @@ class DNAExtractor(Shareable):
             ValueError: If images have another shape, dtype or range.
 
         """
-        parts = self.in_parts(imgs, properties, resized)
+        parts = list(self.in_parts(imgs, properties, resized))
         return (
             parts[0] if len(parts) == 1 else {layer: torch.cat([part[layer] for part in parts]) for layer in parts[0]}
         )
 
     def in_parts(
         self, imgs: Inputs, properties: Tensor | None = None, resized: bool = False, wait: bool = True
-    ) -> list[dict[str, Tensor]]:
-        """Compute the activations of :meth:`forward`, as a list of consecutive parts of the batch.
+    ) -> Iterable[dict[str, Tensor]]:
+        """Compute the activations of :meth:`forward`, part by part of the batch: each as it is asked for, and once.
 
-        Consumers that read activations once, such as metrics, save the time and memory of concatenating them. Without
-        ``wait``, the range of floating point images is checked without a device sync: beyond [0, 1], activations are
-        NaN.
+        Consumers that read activations once, such as metrics, save the memory of all others, and the time in which the
+        system maps it. Without ``wait``, the range of floating point images is checked without a device sync: beyond
+        [0, 1], activations are NaN.
         """
         is_float = isinstance(imgs, Tensor) and imgs.dtype != torch.uint8
         wait = wait or not isinstance(imgs, Tensor) or imgs.device.type == "cpu"
         if self.example is not None or not (resized and self.resize == "torch"):
             self.check(imgs, is_float, wait)
-        with lock_of(self.network):
-            if properties is not None:
-                return self._run(imgs, properties)
-            return shared(self, imgs, self._run if wait or not is_float or self.example else self._run_or_nan)
+        if properties is not None:
+            return self._run(imgs, properties)
+        return shared(self, imgs, self._run if wait or not is_float or self.example else self._run_or_nan)
 
-    def _run(self, imgs: Any, properties: Tensor | None = None) -> list[dict[str, Tensor]]:
+    def _run(self, imgs: Any, properties: Tensor | None = None) -> Iterator[dict[str, Tensor]]:
         if self.example is None:
             imgs = imgs.expand(-1, self._channels, -1, -1)  # repeats grey channels
         first = tensors_of(imgs)[0]
-        self._runner.meet(first.device)
         at_once = self.images_at_once if first.device.type == "cpu" else max(1, len(first))
-        parts = []
         for rows in cut(len(first), at_once):
             inputs = mapped(itemgetter(rows), imgs)
-            with borrowing(self.network, self.is_named):
-                part = self._outputs(inputs, at_once)
-                if self.has_properties:
-                    part[LAYER] = image_properties(inputs) if properties is None else properties[rows]
-            parts.append({layer: part[layer] for layer in self.neurons})
-        return parts
+            with lock_of(self.network):
+                self._runner.meet(first.device)
+                with borrowing(self.network, self.is_named):
+                    part = self._outputs(inputs, at_once)
+                    if self.has_properties:
+                        part[LAYER] = image_properties(inputs) if properties is None else properties[rows]
+            yield {layer: part.pop(layer) for layer in self.neurons}
 
-    def _run_or_nan(self, imgs: Any) -> list[dict[str, Tensor]]:
+    def _run_or_nan(self, imgs: Any) -> Iterator[dict[str, Tensor]]:
         """Replace activations by NaN if an image is out of range, without a device sync."""
-        parts, valid = self._run(imgs), in_unit_range(imgs)
-        with torch.inference_mode():
-            return [
-                {layer: torch.where(valid.to(values.device), values, torch.nan) for layer, values in part.items()}
-                for part in parts
-            ]
+        valid = in_unit_range(imgs)
+        for part in self._run(imgs):
+            with torch.inference_mode():
+                yield {layer: torch.where(valid.to(values.device), values, torch.nan) for layer, values in part.items()}
 
     def _outputs(self, imgs: Inputs, at_once: int) -> dict[str, Tensor]:
         """Return the activations of the network's layers for a part of a batch."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn.functional import hardtanh, pad
+from torch.nn.functional import conv2d, hardtanh, pad
 
 # (kernel, stride, expansion, output channels, blocks) of each stage: Tan & Le, EfficientNet, 2019, Table 1
 _STAGES = (
@@ -63,7 +63,7 @@ class _Block(nn.Module):
         values = maps
         for layer in self.children():
             values = layer(values)
-        return values + maps if self.has_residual else values
+        return values.add_(maps) if self.has_residual else values
 
 
 class _NormAct(nn.BatchNorm2d):
@@ -81,11 +81,13 @@ class _Conv(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel, stride, padding, groups=groups, bias=False)
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
-        step, kernel = self.stride[0], self.kernel_size[0]
-        if step > 1:
-            sides = []
-            for size in (input.shape[-1], input.shape[-2]):
-                missing = max((-(-size // step) - 1) * step + kernel - size, 0)
-                sides += [missing // 2, missing - missing // 2]
-            input = pad(input, sides)  # noqa: A001
-        return super().forward(input)
+        (step, _), (kernel, _) = self.stride, self.kernel_size
+        if step == 1:
+            return super().forward(input)
+        # one row and column less on the sides before if the number of rows or columns is even
+        uneven = [1 - size % 2 for size in (input.shape[-1], input.shape[-2])]
+        if input.device.type == "cpu":  # zeros before the kernel save a padded copy of the maps, which takes longer
+            weight = pad(self.weight, [uneven[0], 0, uneven[1], 0])
+            return conv2d(input, weight, None, step, kernel // 2, groups=self.groups)
+        sides = [side for less in uneven for side in (kernel // 2 - less, kernel // 2)]
+        return super().forward(pad(input, sides))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextvars import ContextVar
 from functools import wraps
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors.base import DNAExtractor
     from torchmetrics_dna.images.inputs import Inputs
 
-Activations = list[dict[str, "Tensor"]]  # of consecutive parts of a batch
+Activations = Iterable[dict[str, "Tensor"]]  # of consecutive parts of a batch
 
 
 def shared(extractor: DNAExtractor, inputs: Inputs, run: Callable[[Inputs], Activations]) -> Activations:
@@ -92,11 +93,13 @@ class _Call:
         tensors = tensors_of(inputs)
         latest, weights = self._passes.pop(extractor, None), extractor.weights_version
         if latest is None or not latest.is_of(tensors, weights):
-            compared = [each.detach().clone() if each.device.type == "cpu" else each for each in tensors]
             asking = [
                 m for member in self._members for m in member.modules() if getattr(m, "extractor", 0) is extractor
             ]
-            activations = run(inputs)  # which may first arrange the weights anew
+            if len(asking) < 2:
+                return run(inputs)
+            compared = [each.detach().clone() if each.device.type == "cpu" else each for each in tensors]
+            activations = list(run(inputs))  # which may first arrange the weights anew
             latest = _Pass(compared, [*map(_version, tensors)], extractor.weights_version, activations, due=len(asking))
         if latest.due > 1:
             self._passes[extractor] = latest._replace(due=latest.due - 1)

@@ -69,7 +69,7 @@ def few_are_off(scores: Tensor, typical: Tensor) -> FewOff:
         if not ((side >= 0) & side.isfinite()).all():
             raise ValueError(f"Argument `{name}` expected to be 0 or more, but got {side.min()} to {side.max()}")
     sides = [side.detach().cpu().double() for side in (scores, typical)]
-    return FewOff(_p_value(*sides), *_share(*sides), _fewest(*map(len, sides)))
+    return FewOff(_p_value(*sides), *_share(*sides), fewest_images(*map(len, sides)))
 
 
 def score_limit(typical: Tensor, share: float = 0.05) -> float:
@@ -133,11 +133,17 @@ def _share(scores: Tensor, typical: Tensor) -> tuple[float, float, float]:
     return share, max(0.0, share - error), min(1.0, share + error)
 
 
-def _fewest(num_images: int, num_typical: int) -> int | None:
-    """Return how many of the highest scores, if all are of the images, are unlikely by chance."""
+def fewest_images(num_images: int, num_typical: int, level: float = SIGNIFICANT) -> int | None:
+    """Return how many of the highest scores, if all are of the images, are unlikely by chance; None if no number is.
+
+    Example:
+        >>> fewest_images(100, 100), fewest_images(100, 400)
+        (5, 2)
+
+    """
     p = 1.0
     for others in range(num_images):
         p *= (num_images - others) / (num_images + num_typical - others)
-        if p <= SIGNIFICANT:
+        if p <= level:
             return others + 1
     return None

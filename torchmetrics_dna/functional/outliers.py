@@ -113,6 +113,25 @@ def outlier_distance(by_layer: Mapping[str, Tensor]) -> Tensor:
     return torch.stack(list(by_layer.values())).mean(0).sqrt()
 
 
+def outlier_scores(images: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Score images, and the reference's own, each left out of it, from spatial means of each layer.
+
+    Args:
+        images: Spatial means ``{layer: (B, n)}``.
+        reference: Those of 3 images or more, ``{layer: (images, n)}``.
+
+    Returns:
+        Outlier distances of the images, ``(B,)``, and of the reference's own, ``(images,)``, float64.
+
+    """
+    scores, typical = {}, {}
+    for layer, means in reference.items():
+        own = means.double()
+        scores[layer] = LayerGaussian.of(own.mean(0), own.T.cov(), len(own)).distances(images[layer].double())
+        typical[layer] = left_out_distances(own)
+    return outlier_distance(scores), outlier_distance(typical)
+
+
 def layers_for_outliers(neurons: Mapping[str, int]) -> list[str]:
     """Return the layers of up to 512 neurons, or all if there are none."""
     return [layer for layer, count in neurons.items() if count <= LARGEST] or list(neurons)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.unions import LAYER_RELABELINGS, Plan
 from torchmetrics_dna.functional.layer_frechet_estimate import HALVINGS, TENTHS
+from torchmetrics_dna.functional.outliers import layers_for_outliers
 from torchmetrics_dna.functional.permutation import UNEQUAL
 from torchmetrics_dna.jobs.features import SpatialMeans
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.dna.unions import Unions
     from torchmetrics_dna.images import Images
+    from torchmetrics_dna.jobs.arguments import Arguments
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.neurons.index import Neurons
 
@@ -50,6 +52,34 @@ def features_for(distances: Sequence[Distance], plans: Mapping[str, Plan], neuro
     for plan in plans.values():
         layers.update(plan.neurons if plan.tested or plan.debiased else ())
     return {"features": SpatialMeans(neurons.take(neurons.positions(sorted(layers))))} if layers else {}
+
+
+def means_for(
+    arguments: Arguments, distances: Sequence[Distance], sides: Sequence[Images | DNA], neurons: Neurons
+) -> tuple[dict[str, SpatialMeans], list[str]]:
+    """Return the per-image statistic that says whether a few images are off, or in a line why it is not kept.
+
+    It is asked of independent images on both sides, as the test of whether they differ is, and by all neurons.
+    """
+    by_neuron = any(record.grain == "neuron" and record.protocol is None for record in distances)
+    images = [side for side in sides if not isinstance(side, DNA)]
+    plain = not arguments.pairs and arguments.num_folds is not None and arguments.neuron_weights is None
+    if not plain or not by_neuron or isinstance(sides[0], DNA) or len(images) < 2:
+        return {}, []
+    layers = layers_for_outliers(neurons)
+    statistic = SpatialMeans(neurons.take(neurons.positions(layers)))
+    sizes = [side.count for side in images]
+    known = [size for size in sizes if size is not None]
+    reason = ""
+    if arguments.groups is not None:
+        reason = "images of a group are no independent samples; take one of each, and rank them"
+    elif len(known) < len(sizes):
+        reason = "a stream does not say how long it is"
+    elif 4 * statistic.neurons.total * sum(known) > _BYTES:
+        reason = f"that keeps {statistic.neurons.total:,} numbers of each of {sum(known):,} images; rank some of them"
+    return (
+        ({}, [f"Whether a few images are off was not asked, since {reason}"]) if reason else ({"means": statistic}, [])
+    )
 
 
 def unions_of(record: Distance, a: Measured, b: Measured, plan: Plan | None) -> Unions | None:

@@ -20,7 +20,7 @@ from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.images.addresses import place_of
 from torchmetrics_dna.images.base import check_channels
 from torchmetrics_dna.images.sources import check_used
-from torchmetrics_dna.jobs.fd_evidence import features_for, plans_for
+from torchmetrics_dna.jobs.fd_evidence import features_for, means_for, plans_for
 from torchmetrics_dna.jobs.groups import folds_of_pairs
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import Measured, measure
@@ -54,6 +54,7 @@ class Sides:
     changes: ChangeDictionary | None  # named changes of images, for Comparison
     jobs: Sequence[Job]  # of each side, at least one; empty if all are DNAs to compare
     keys: Sequence[object]  # equal for sides that are the same images, in the same groups
+    limits: Sequence[str] = ()  # what was not asked of single images, one line each, for Comparison
     _measured: dict[object, Measured] = field(default_factory=dict)  # of sides that occur again
 
     @property
@@ -141,7 +142,9 @@ def open_sides(sides: Sequence[Source | DNA], arguments: Arguments, kinds: Seque
     by_fold = bool(arguments.pairs) or arguments.groups is not None
     estimated = [] if num_folds is None else [record for record in distances if record.by_image]
     plans = plans_for(estimated, opened, network, by_fold=by_fold) if estimated else {}
-    job = Job.for_dnas(resolved, kinds, arguments.reading, num_folds).also(**features_for(distances, plans, network))
+    means, limits = means_for(arguments, distances, opened, network)
+    job = Job.for_dnas(resolved, kinds, arguments.reading, num_folds)
+    job = job.also(**features_for(distances, plans, network), **means)
     grouped = _groups_of_sides(arguments.groups, len(opened))
     return Sides(
         arguments,
@@ -151,6 +154,7 @@ def open_sides(sides: Sequence[Source | DNA], arguments: Arguments, kinds: Seque
         changes_for(arguments.changes, extractor.name, extractor.weights_digest) if distances else None,
         [replace(job, groups=groups, folds=of_side) for groups, of_side in zip(grouped, folds, strict=True)] or [job],
         [(place_of(side, k), id(grouped[k])) for k, side in enumerate(sides)],
+        limits,
     )
 
 

@@ -20,14 +20,15 @@ from torchmetrics.utilities.exceptions import TorchMetricsUserError
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.identity import check_same
 from torchmetrics_dna.extractors.sharing import share_in_collections
-from torchmetrics_dna.images.inputs import count_of, tensors_of
+from torchmetrics_dna.images.inputs import count_of
 from torchmetrics_dna.images.tensors import lacks_float64
 from torchmetrics_dna.metrics.counted_with import CountedWith
+from torchmetrics_dna.statistics.base import kept
 from torchmetrics_dna.statistics.folds import FoldedStatistic
 from torchmetrics_dna.statistics.nonfinite import RefusedImagesError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from torchmetrics_dna.binning.layouts import Parts
@@ -257,24 +258,42 @@ class ImageMetric(Metric):
             keys: The fold or index of each image, shape ``(B,)``, int64, on the CPU, if the statistic takes any.
 
         """
-        counted_with = self._counting_with(side)
+        counted_with, state, num_images = self._counting_with(side), self._state(side), count_of(imgs)
         parts = self._parts_of(imgs)
         with torch.inference_mode():
-            if keys is None:
-                self._statistic.add_(self._state(side), parts, count_of(imgs))
+            part: dict[str, Tensor] | None = (first := next(parts))
+            size = _images_in(first)
+            copied = sum(held.nbytes for held in state.values() if isinstance(held, Tensor))
+            if size == num_images or sum(values.nbytes for values in first.values()) * num_images < copied * size:
+                self._add_to(state, [first, *parts], num_images, keys)  # less memory than a copy of the state
             else:
-                self._statistic.add_keyed_(self._state(side), parts, keys)
+                with kept(state):
+                    begin = 0
+                    del first
+                    while part is not None:
+                        size = _images_in(part)
+                        self._add_to(state, [part], size, None if keys is None else keys[begin : begin + size])
+                        part = None  # before the next one is computed
+                        begin, part = begin + size, next(parts, None)
             self._set_counted_with(side, counted_with)
             if (sample := self.extractor.weights_sample(self.device)) is not None:
                 sampled = getattr(self, f"{side}_sampled")
                 sampled.copy_(torch.maximum(sampled, torch.cat([-sample, sample])))
 
-    def _parts_of(self, imgs: Inputs) -> Parts:
-        """Compute activations where they are accumulated, without a device sync."""
-        parts = self.extractor.in_parts(imgs, wait=False)
-        if lacks_float64(tensors_of(imgs)[0].device):  # the network runs on the device, accumulation on the CPU
-            parts = [{layer: values.to(self.device) for layer, values in part.items()} for part in parts]
-        return parts
+    def _parts_of(self, imgs: Inputs) -> Iterator[dict[str, Tensor]]:
+        """Compute activations, part by part, where they are accumulated, without a device sync."""
+
+        def moved(part: dict[str, Tensor]) -> dict[str, Tensor]:
+            runs_elsewhere = lacks_float64(next(iter(part.values())).device)  # the network; accumulation on the CPU
+            return {layer: values.to(self.device) for layer, values in part.items()} if runs_elsewhere else part
+
+        return map(moved, self.extractor.in_parts(imgs, wait=False))  # a generator would hold the part before
+
+    def _add_to(self, state: State, parts: Parts, num_images: int, keys: Tensor | None) -> None:
+        if keys is None:
+            self._statistic.add_(state, parts, num_images)
+        else:
+            self._statistic.add_keyed_(state, parts, keys)
 
     # Weights that images are counted with
 
@@ -527,6 +546,10 @@ def _outside_graphs(call: Callable[..., Any]) -> Callable[..., Any]:
         return disabled(*args, **kwargs)
 
     return checked
+
+
+def _images_in(part: Mapping[str, Tensor]) -> int:
+    return len(next(iter(part.values())))
 
 
 def _identities(sides: Iterable[CountedWith | None]) -> list[dict[str, Any]]:

@@ -239,7 +239,7 @@ class DNARealism(ImageMetric):
         limit = self.limit(share)
         self._check(imgs)
         with torch.inference_mode():
-            near = self._statistic.score(self._parts_of(imgs)) <= limit
+            near = self._statistic.score([*self._parts_of(imgs)]) <= limit
         return cast("Inputs", mapped(lambda tensor: tensor[near.to(tensor.device)], imgs))
 
     def summary(self, worst: int = 5) -> dict[str, Any]:

@@ -25,14 +25,14 @@ def plot_curve(comparisons: Comparisons) -> Any:
 
     Returns:
         The matplotlib figure: debiased distances with intervals if there are folds, else plain ones; the best set is
-        highlighted.
+        highlighted, and a line is at the distance of the held-out set.
 
     """
-    names = list(comparisons)
+    names = [name for name in comparisons if name != comparisons.held_out]
     record = comparisons[names[0]][comparisons.distance].distance
     positions, best = comparisons.positions, names.index(comparisons.best)
     x = positions or list(range(len(names)))
-    rows = comparisons.rows()
+    rows = [row for row in comparisons.rows() if row["set"] in names]
     values = [row[f"{record.key}_debiased"] for row in rows]
     debiased = all(value is not None for value in values)
     values = values if debiased else [row[record.key] for row in rows]
@@ -46,6 +46,11 @@ def plot_curve(comparisons: Comparisons) -> Any:
         ends = None if low is None else [[max(values[i] - low, 0)], [max(high - values[i], 0)]]
         style = {"color": highlight, "marker": "s"} if i == best else {"color": colour, "marker": "o"}
         axis.errorbar([x[i]], [values[i]], ends, capsize=3, linestyle="", **style)
+    if comparisons.held_out is not None:
+        figure_of_it = comparisons[comparisons.held_out][record.name].overall
+        level = figure_of_it.debiased if debiased else figure_of_it.value
+        axis.axhline(level, color="black", linestyle=":", label=visible(comparisons.held_out))
+        axis.legend(frameon=False)
     axis.set_ylabel(record.label + (", without noise" if debiased else ""))
     if positions is None:
         axis.set_xticks(x, [visible(name)[-30:] for name in names], rotation=30, ha="right")

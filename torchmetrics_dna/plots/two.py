@@ -110,9 +110,9 @@ def _profile(axis: Any, result: Result, colour: str) -> None:
         axis.errorbar(x + 0.2, evidence.layers.numpy(), np.array(ends).T, **style)
         debiased_label = f"all, without noise: {number(interval.value)}\n({sure} {interval.ends})"
         axis.axhspan(interval.low, interval.high, color="black", alpha=0.08, linewidth=0, label=debiased_label)
-    if evidence.null is not None:
-        by_chance = f"all, by chance: {number(evidence.null)}"
-        axis.axhline(evidence.null, color="black", linestyle=":", linewidth=1, label=by_chance)
+    if result.by_chance is not None:
+        by_chance = f"all, by chance: {number(result.by_chance)}"
+        axis.axhline(result.by_chance, color="black", linestyle=":", linewidth=1, label=by_chance)
 
 
 def plot_neurons(

@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.statistics.resolve import Feature
 
-_REFERENCE = "reference.dna.npz"
+_REFERENCE, _HELD_OUT = "reference.dna.npz", "held_out.dna.npz"
+_WHAT = {_REFERENCE: "reference", _HELD_OUT: "held-out set"}
 _PIXELS = "pixels "  # begins the notes of a reference that was measured here
 _OWNERS: weakref.WeakValueDictionary[Path, Checkpoints] = weakref.WeakValueDictionary()  # of folders' locks
 _STEP = re.compile(r"step_(\d+)\.dna\.npz")
@@ -54,8 +55,9 @@ _STEP = re.compile(r"step_(\d+)\.dna\.npz")
 class Checkpoints:
     """Scores of the checkpoints of a training run against one reference, with their DNAs in a folder.
 
-    The folder holds ``reference.dna.npz``, ``step_001000.dna.npz`` and so on, ``checkpoints.csv``, and ``curve.png`` if
-    matplotlib is installed. A resumed training with the same folder continues from its files.
+    The folder holds ``reference.dna.npz``, ``held_out.dna.npz`` if there are such images, ``step_001000.dna.npz`` and
+    so on, ``checkpoints.csv``, and ``curve.png`` if matplotlib is installed. A resumed training with the same folder
+    continues from its files.
 
     A folder belongs to one run: the first ``add`` locks it, for as long as this object lives.
 
@@ -67,10 +69,13 @@ class Checkpoints:
             give it folds for a test and for values without noise (``make_dna(..., num_folds=20)``).
         folder: Folder of the files; created if it does not exist.
         feature: As for :func:`compare`.
+        held_out: Real images that the model does not see, or a DNA of them, likewise kept: the table says how many
+            times as far as these each checkpoint is.
         options: Some of :class:`Arguments`, as the signature shows.
 
     Attributes:
         reference: The DNA of the reference.
+        held_out: The DNA of the held-out images, or None.
         folder: Folder of the files.
 
     Raises:
@@ -90,7 +95,13 @@ class Checkpoints:
 
     @taking("layers", "num_bins", "ranges", "num_folds", "reading", "distributed")
     def __init__(
-        self, reference: Source | DNA, folder: str | PathLike[str], feature: Feature | None = None, **options: Any
+        self,
+        reference: Source | DNA,
+        folder: str | PathLike[str],
+        feature: Feature | None = None,
+        *,
+        held_out: Source | DNA | None = None,
+        **options: Any,
     ) -> None:
         arguments = Arguments(feature, **options)
         if rank() and not arguments.distributed:
@@ -106,22 +117,18 @@ class Checkpoints:
         self._lock: FileLock | None = None
         self._is_replaced = False
         with in_step(self._distributed):
-            self.folder, saved = self._open_folder(Path(folder))
+            self.folder, saved, saved_held_out = self._open_folder(Path(folder))
             opened = open_side(reference, arguments)
             dna = opened if isinstance(opened, DNA) else saved
             kind = "histogram" if dna is None else dna.kind
             sides = open_sides([opened if dna is None else dna], arguments, [cast("Kind", kind)])
             self._job = sides.job
-            side = sides.images[0]
-            if saved is not None:
-                self._check_kept(saved, opened, side)
-            if isinstance(side, DNA):
-                self.reference = side.to("cpu")
-            else:
-                notes = _pixels_of(side, self.extractor.image_channels) if isinstance(side, ImageSource) else ""
-                self.reference = replace(self._measure(side), notes=notes)
-            if saved is None and rank() == 0:
-                self.reference.save(self.folder / _REFERENCE)
+            self.reference = self._kept(_REFERENCE, saved, opened, sides.images[0])
+            self.held_out = saved_held_out
+            if held_out is not None:
+                side = open_side(held_out, self._arguments)
+                self.held_out = self._kept(_HELD_OUT, saved_held_out, side, saved_held_out or side)
+            self._of_held_out = None if self.held_out is None else compare(self.reference, self.held_out)
 
     @property
     def extractor(self) -> DNAExtractor:
@@ -155,7 +162,10 @@ class Checkpoints:
         comparable = sorted(steps & self._comparisons.keys())
         if not comparable:
             raise ValueError(f"There are no checkpoints in {str(self.folder)!r} yet; add one")
-        return Comparisons("the reference", {_name(step): self._comparisons[step] for step in comparable})
+        sets = {_name(step): self._comparisons[step] for step in comparable}
+        if self._of_held_out is None:
+            return Comparisons("the reference", sets)
+        return Comparisons("the reference", sets | {"held-out": self._of_held_out}, "held-out")
 
     def add(self, step: int, images: Source | DNA) -> Comparison:
         """Score a checkpoint, keep its DNA, and draw the curve anew.
@@ -194,32 +204,46 @@ class Checkpoints:
                 self._write(self.comparisons)
         return comparison
 
-    def _open_folder(self, folder: Path) -> tuple[Path, DNA | None]:
-        """Return the folder of process 0 and the reference saved in it, before any process writes one."""
+    def _open_folder(self, folder: Path) -> tuple[Path, DNA | None, DNA | None]:
+        """Return the folder of process 0, and reference and held-out images in it, before any process writes them."""
         if rank() == 0:
             folder.mkdir(parents=True, exist_ok=True)
-        has_reference = (folder / _REFERENCE).exists()
+        there = [name for name in (_REFERENCE, _HELD_OUT) if (folder / name).exists()]
         if self._distributed:  # others may have another one, such as a temporary folder
-            folder, has_reference = gather((folder.absolute(), has_reference))[0]
-        return folder, load_dna(folder / _REFERENCE) if has_reference else None
+            folder, there = gather((folder.absolute(), there))[0]
+        saved, held_out = (load_dna(folder / name) if name in there else None for name in (_REFERENCE, _HELD_OUT))
+        return folder, saved, held_out
 
-    def _check_kept(self, saved: DNA, opened: Images | DNA, resolved: Images | DNA) -> None:
-        """Raise ValueError if the folder is known to hold another reference than the given one."""
+    def _kept(self, name: str, saved: DNA | None, opened: Images | DNA, resolved: Images | DNA) -> DNA:
+        """Return the DNA of given images, measured once and kept in a file; ValueError if that is of others."""
+        if saved is not None:
+            self._check_kept(name, saved, opened, resolved)
+        if isinstance(resolved, DNA):
+            dna = resolved.to("cpu")
+        else:
+            notes = _pixels_of(resolved, self.extractor.image_channels) if isinstance(resolved, ImageSource) else ""
+            dna = replace(self._measure(resolved), notes=notes)
+        if saved is None and rank() == 0:
+            dna.save(self.folder / name)
+        return dna
+
+    def _check_kept(self, name: str, saved: DNA, opened: Images | DNA, resolved: Images | DNA) -> None:
+        """Raise ValueError if a file is known to hold other images than the given ones."""
         if isinstance(opened, ImageSource):
             count = saved.num_images if self._job.reading.skip_unreadable else len(opened)
             pixels = (
                 _pixels_of(opened, self.extractor.image_channels) if saved.notes.startswith(_PIXELS) else saved.notes
             )
-            self._check_same((saved.num_images, saved.notes), (count, pixels))
+            self._check_same(name, (saved.num_images, saved.notes), (count, pixels))
         if isinstance(resolved, DNA):
-            self._check_same(_described(saved), _described(resolved))
+            self._check_same(name, _described(saved), _described(resolved))
 
-    def _check_same(self, found: tuple[int, str], given: tuple[int, str]) -> None:
-        """Raise ValueError unless number of images and digest of the reference in the folder are the given ones."""
+    def _check_same(self, name: str, found: tuple[int, str], given: tuple[int, str]) -> None:
+        """Raise ValueError unless number of images and digest of a DNA in the folder are the given ones."""
         if found != given:
             texts = [", ".join(filter(None, (images_in_words(count), digest))) for count, digest in (found, given)]
             raise ValueError(
-                f"Another reference is in {str(self.folder / _REFERENCE)!r}: of {texts[0]}, but got {texts[1]}; choose"
+                f"Another {_WHAT[name]} is in {str(self.folder / name)!r}: of {texts[0]}, but got {texts[1]}; choose"
                 " another folder"
             )
 
@@ -229,7 +253,7 @@ class Checkpoints:
             return
         if self._is_replaced:
             raise ValueError(f"A later Checkpoints of this process has taken over {str(self.folder)!r}; use that one")
-        self._check_same(_described(load_dna(self.folder / _REFERENCE)), _described(self.reference))
+        self._check_same(_REFERENCE, _described(load_dna(self.folder / _REFERENCE)), _described(self.reference))
         earlier = _OWNERS.get(self.folder.resolve())
         try:
             self._lock = lock(self.folder / ".lock") if earlier is None else earlier._give_up()

@@ -77,6 +77,7 @@ def as_html(comparison: Comparison, pictures: Pictures | None = None) -> str:
             pictures=pictures,
             first=[cards[i] for i in first],
             folded=[card for i, card in enumerate(cards) if i not in first],
+            odd={} if pictures is None or not pictures.odd else _unlike(pictures.odd, pictures.crop),
             unlike={} if pictures is None else {s: _unlike(p, pictures.crop) for s, p in pictures.unlike.items()},
             sure=comparison["dna-emd"].evidence is not None,
             tested=clearly(comparison),
@@ -118,8 +119,8 @@ def _text(name: str) -> str:
 def _unlike(pictures: Sequence[Picture], crop: Crop) -> dict[str, Any]:
     """Return the images of a side that are least like the other, with their maps on one scale and where these peak."""
     heats = [picture.heat for picture in pictures if picture.heat is not None]
-    ends = ends_of(torch.stack(heats))
-    maps: list[tuple[Image.Image | None, str]] = [(None, "")] * len(heats)
+    ends = ends_of(torch.stack(heats)) if heats else None
+    maps: list[tuple[Image.Image | None, str]] = [(None, "")] * len(pictures)
     if ends is not None:
         pairs = zip(pictures, heats, strict=True)
         maps = [(heat_picture(picture.picture, heat, ends, crop), place_of(heat)) for picture, heat in pairs]

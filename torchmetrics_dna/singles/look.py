@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from typing_extensions import override
 
-from torchmetrics_dna.dna import DNA, HistogramDNA
+from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.explanation import in_words
 from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.images.base import indexed
@@ -27,6 +27,7 @@ from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.singles.ranking import heat_maps
+from torchmetrics_dna.statistics.outliers import LocalMomentStatistic, LocalScorer, local_layer
 from torchmetrics_dna.statistics.rows import ImageRows
 from torchmetrics_dna.statistics.scores import Scorer
 
@@ -53,6 +54,7 @@ _ENOUGH = 8  # images; correlations over fewer are meaningless
 _EVIDENT = 0.05  # q of a neuron that counts as one with evidence
 _DRAWN = 8  # images of a strip
 _UNLIKE = 6  # images least like the other side; each goes through the network once more, for its map
+_ODD = 12  # images of B that are off
 _CROP, _THUMBNAIL = 96, 160  # pixels of the longer side
 _CLIPPED = 0.01  # of the values of the differences, at most
 _LEAST_CROPS = 4  # of a side, to say that sides look different
@@ -150,6 +152,7 @@ class Pictures:
             shows no difference, where they have nothing to show.
         cards: One card for each group of neurons, those with the most evidence first.
         unlike: Images of each side that are least like the other side, the furthest first.
+        odd: Images of B that are off, the furthest first, at most 12: by their distance from A's own images, and where.
         crop: Part of an image that the network sees, which the heat maps are of.
 
     """
@@ -161,6 +164,7 @@ class Pictures:
     num_images: dict[str, int] = field(default_factory=dict)
     cards: list[Card] = field(default_factory=list)
     unlike: dict[str, list[Picture]] = field(default_factory=dict)
+    odd: list[Picture] = field(default_factory=list)
     crop: Crop = "none"
 
 
@@ -220,13 +224,15 @@ def look(sides: Sides, comparison: Comparison, num_images: int = NUM_IMAGES) -> 
         drawn = _drawn(images, paired)
         strips = {side: [images[side].picture(i) for i in numbers] for side, numbers in drawn.items()}
         gain, differences = (1, list[Picture]()) if paired is None else _differences(images, drawn)
-        pictures = Pictures(settings, strips, differences, gain)
-        if comparison.explain().differs is False:
-            return pictures
-        settings["images looked at one by one"] = f"{num_images} of each side at most, drawn with seed 0"
         extractor = sides.extractor
         if comparison.properties is not None:
             extractor = extractor.without_properties()
+        job = Job(extractor, {}, arguments.reading or Reading())
+        odd = _odd(images, comparison, job, num_images, distributed=arguments.distributed)
+        pictures = Pictures(settings, strips, differences, gain, odd=odd, crop=extractor.crop)
+        if comparison.explain().differs is False:
+            return pictures
+        settings["images looked at one by one"] = f"{num_images} of each side at most, drawn with seed 0"
         neurons = [n for n in comparison.top_neurons(comparison.neurons.total) if n["layer"] != LAYER]
         candidates = mixed(neurons, _CANDIDATES * _NUM_NEURONS)
         extremes = NeuronExtremes([(n["layer"], n["neuron"]) for n in candidates], extractor.input_size)
@@ -234,10 +240,9 @@ def look(sides: Sides, comparison: Comparison, num_images: int = NUM_IMAGES) -> 
         unlike: dict[str, list[Picture]] = {}
         for side, of_side in images.items():
             scorer = _scorer(comparison, extractor, side)
-            job = Job(extractor, {"extremes": extremes, "distances": Distances(scorer)}, arguments.reading or Reading())
-            chosen = torch.randperm(len(of_side.source), generator=torch.Generator().manual_seed(0))
-            numbers = chosen[:num_images].sort().values.tolist()
-            measured = measure(job, of_side.source.take(numbers), distributed=arguments.distributed)
+            numbers = _sampled(of_side, num_images)
+            of_sample = job.also(extremes=extremes, distances=Distances(scorer))
+            measured = measure(of_sample, of_side.source.take(numbers), distributed=arguments.distributed)
             samples[side] = replace(measured, numbers=[numbers[i] for i in measured.numbers])
             unlike[side] = _unlike(of_side, samples[side], scorer)
         return replace(
@@ -245,8 +250,32 @@ def look(sides: Sides, comparison: Comparison, num_images: int = NUM_IMAGES) -> 
             num_images={side: len(sample.numbers) for side, sample in samples.items()},
             cards=_cards(images, samples, extremes, candidates, extractor.crop),
             unlike=unlike,
-            crop=extractor.crop,
         )
+
+
+def _sampled(images: _Images, num_images: int) -> list[int]:
+    """Return the numbers of so many images of a side, drawn with a fixed seed."""
+    chosen = torch.randperm(len(images.source), generator=torch.Generator().manual_seed(0))
+    return chosen[:num_images].sort().values.tolist()
+
+
+def _odd(
+    images: Mapping[str, _Images], comparison: Comparison, job: Job, num_images: int, *, distributed: bool
+) -> list[Picture]:
+    """Return the images of B that are off; their maps are of local scores, against places of a sample of A."""
+    if comparison.odd is None or not comparison.odd.off:
+        return []
+    numbers = list(images["b"].readable(comparison.odd.numbers[: min(len(comparison.odd.off), _ODD)]))
+    extractor = job.extractor
+    layer = local_layer(extractor)
+    if layer is None:
+        return [images["b"].picture(number) for number in numbers]
+    sample = images["a"].source.take(_sampled(images["a"], num_images))
+    local = LocalMomentStatistic(extractor, layer)
+    places = measure(job.also(local=local), sample, distributed=distributed).dnas["local"]
+    assert isinstance(places, LayerGaussianDNA)
+    heats = heat_maps(LocalScorer(places, extractor), open_source([images["b"][number] for number in numbers]))
+    return [images["b"].picture(number, heat) for number, heat in zip(numbers, heats, strict=True)]
 
 
 def _scorer(comparison: Comparison, extractor: DNAExtractor, side: str) -> Scorer:

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torchmetrics_dna.comparisons.odd_images import OddImages
 from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.tables import Table, notebook_html
-from torchmetrics_dna.files.visible import images_in_words, number, p_figure, shortened, visible
-from torchmetrics_dna.functional.few_off import FewOff, few_are_off, score_limit
+from torchmetrics_dna.files.visible import images_in_words, number, shortened, visible
+from torchmetrics_dna.functional.few_off import FewOff, score_limit
 from torchmetrics_dna.functional.heat import SIDE
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import ImageSource, Reading, open_source
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.features import Features
+    from torchmetrics_dna.functional.few_off import FewOff
     from torchmetrics_dna.images import Images
     from torchmetrics_dna.images.cells import Crop
     from torchmetrics_dna.singles.nearest import Nearest
@@ -49,7 +51,6 @@ _COLUMNS = {
     "nearest_ratio": "ratio",
     "nearest": "nearest",
 }
-_NAMED = 5  # of the images that are off, in words
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -121,20 +122,24 @@ class Ranking(Saved):
         }[self.score]
 
     @cached_property
-    def few_off(self) -> FewOff | None:
-        """Test of whether some images are unlike the reference's own, by outlier scores of both.
+    def odd(self) -> OddImages | None:
+        """Outlier scores of the images and of the reference's own; None for other scores, and without ``typical``."""
+        if self.score != "outlier" or self.typical is None:
+            return None
+        return OddImages(self.names, self.numbers, self.scores, self.typical)
 
-        See :func:`~torchmetrics_dna.functional.few_are_off`. None for other scores, and without ``typical``.
+    @property
+    def few_off(self) -> FewOff | None:
+        """Test of whether some images are unlike the reference's own; None if :attr:`odd` is.
+
+        See :func:`~torchmetrics_dna.functional.few_are_off`.
         """
-        return few_are_off(self.scores, self.typical) if self.score == "outlier" and self.typical is not None else None
+        return None if self.odd is None else self.odd.few_off
 
     @property
     def off(self) -> list[str]:
         """Names of as many images as :attr:`few_off` says are off, worst first; none if its p-value is above 0.05."""
-        few = self.few_off
-        if few is None or few.p_value > SIGNIFICANT:
-            return []
-        return self.names[: max(1, round(few.share * len(self.names)))]
+        return [] if self.odd is None else self.odd.off
 
     def limit(self, share: float = 0.05) -> float:
         """Return the score that at most this share of images of the reference's own kind are beyond.
@@ -169,19 +174,7 @@ class Ranking(Saved):
     @property
     def verdict(self) -> str | None:
         """The result of :attr:`few_off` in a sentence."""
-        few, off, total = self.few_off, self.off, len(self.names)
-        if few is None:
-            return None
-        p = p_figure(few.p_value, "p")
-        if not off:
-            limit = f"fewer than {few.fewest} of {total:,}" if few.fewest else "so few images"
-            return f"No image is shown to be unlike the reference ({p}); {limit} can hardly be."
-        low, high = (max(1, round(end * total)) for end in (few.low, few.high))
-        are = "is" if len(off) == 1 else "are"
-        return (
-            f"About {len(off):,} of {images_in_words(total)} {are} unlike the reference ({low:,} to {high:,}; {p}),"
-            f" first of all {', '.join(off[:_NAMED])}."
-        )
+        return None if self.odd is None else self.odd.sentence("the reference")
 
     @property
     def notices(self) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, cast
 
 import torch
@@ -21,6 +22,8 @@ from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.identity import identity
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.extractors import DNAExtractor
 
@@ -187,6 +190,22 @@ class DNAStatistic(Statistic, Generic[_D]):
             self.add_(
                 {name: rows[k] for name, rows in states.items()}, images_of(parts, chosen), int(chosen.sum()), finite
             )
+
+
+@contextmanager
+def kept(state: State) -> Iterator[None]:
+    """Put back, to the last bit, what a state held before the context if that ends by an error."""
+    before: dict[str, Any] = {name: [*held] if isinstance(held, list) else held.clone() for name, held in state.items()}
+    try:
+        yield
+    except BaseException:
+        with torch.inference_mode():
+            for name, held in before.items():
+                if isinstance(held, list):
+                    rows_of(state, name)[:] = held
+                else:
+                    state[name].copy_(held)
+        raise
 
 
 def rows_of(state: State, name: str = "rows") -> list[Tensor]:

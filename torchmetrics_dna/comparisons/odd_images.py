@@ -1,0 +1,124 @@
+"""Are a few images of a set unlike another set's own? The second question of a comparison, and that of a ranking."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from torchmetrics_dna.extractors.views import network_of
+from torchmetrics_dna.files.visible import images_in_words, p_figure
+from torchmetrics_dna.functional.few_off import FewOff, few_are_off, fewest_images
+from torchmetrics_dna.functional.outliers import layers_for_outliers, outlier_scores
+from torchmetrics_dna.functional.permutation import SIGNIFICANT
+from torchmetrics_dna.images import ImageSource
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from torchmetrics_dna.dna import DNA
+    from torchmetrics_dna.images import Images
+    from torchmetrics_dna.jobs.measure import Measured
+
+_NAMED = 5  # images that are off, in words
+_LEAST = 10  # images of the reference
+_PRICE = 3  # factor of p of the second question; with 2, no fewer images could be shown among equal numbers
+
+
+@dataclass(frozen=True, eq=False)
+class OddImages:
+    """Outlier scores of the images of a set against a reference, and a test of whether a few are off.
+
+    Attributes:
+        names: Names of the images, the furthest first.
+        numbers: Their indices in their source; in a stream, running numbers.
+        scores: Their outlier scores, float64, ``(B,)``.
+        typical: Scores of the reference's own images, each left out of the reference, ``(n,)``.
+        whole: P-value of the test that the sets do not differ as a whole; None if that was not asked.
+
+    """
+
+    names: list[str]
+    numbers: list[int]
+    scores: Tensor
+    typical: Tensor
+    whole: float | None = None
+
+    @cached_property
+    def few_off(self) -> FewOff:
+        """Test of whether some images are unlike the reference's own, not corrected, and about how many are."""
+        return few_are_off(self.scores, self.typical)
+
+    @property
+    def p_value(self) -> float:
+        """P-value of this test, which alone pays for both questions if the whole was tested, too.
+
+        It is three times as large, or that of the whole if this is smaller: once the sets are shown to differ, only one
+        question is left. In equal sets either finds something in at most 1.33 times as many draws as the first alone.
+        """
+        p = self.few_off.p_value
+        return p if self.whole is None else max(p, min(self.whole, _PRICE * p))
+
+    @property
+    def level(self) -> float:
+        """P-value of the test, not corrected, up to which images are said to be off."""
+        return SIGNIFICANT if self.whole is None or self.whole <= SIGNIFICANT else SIGNIFICANT / _PRICE
+
+    @property
+    def off(self) -> list[str]:
+        """Names of about as many images as are off, the furthest first; none if the test finds none."""
+        few = self.few_off
+        return [] if few.p_value > self.level else self.names[: max(1, round(few.share * len(self.names)))]
+
+    @property
+    def fewest(self) -> int | None:
+        """Number of images that are enough to be found if they are much further away than all others; None if none."""
+        return fewest_images(len(self.names), len(self.typical), self.level)
+
+    def clause(self, reference: str, of: str = "") -> str:
+        """Say about how many images, ``of`` a set, are off; empty if none is shown to be."""
+        count, total = len(self.off), images_in_words(len(self.names))
+        return f"about {count:,} of {total}{of} {'is' if count == 1 else 'are'} unlike {reference}" if count else ""
+
+    @property
+    def details(self) -> str:
+        """What follows the clause: the range of that number, p, and the first of these images."""
+        total = len(self.names)
+        low, high = (max(1, round(end * total)) for end in (self.few_off.low, self.few_off.high))
+        return f" ({low:,} to {high:,}; {p_figure(self.p_value, 'p')}), first of all {', '.join(self.off[:_NAMED])}"
+
+    def sentence(self, reference: str, of: str = "") -> str:
+        """Return the result of the test: how many are off, and the first of them; or how many it can't find."""
+        if clause := self.clause(reference, of):
+            return f"{clause[0].upper()}{clause[1:]}{self.details}."
+        limit = "so few images" if self.fewest is None else f"fewer than {self.fewest:,} of {len(self.names):,}"
+        return f"No single image{of} is shown to stand out ({p_figure(self.p_value, 'p')}); {limit} can hardly be."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result of the test in plain types: p is corrected."""
+        return self.few_off._asdict() | {"p_value": self.p_value, "fewest": self.fewest, "images": self.off}
+
+
+def odd_images(a: Measured, b: Measured, images: Images | DNA, whole: float | None = None) -> OddImages | None:
+    """Score the images of B against A from their spatial means; None if these were not measured, or A has too few."""
+    means = [side.rows.get("means") for side in (a, b)]
+    if means[0] is None or means[1] is None or len(means[0]) < _LEAST:
+        return None
+    neurons = network_of(a.any.neurons) or a.any.neurons
+    layers = layers_for_outliers(neurons)
+    of_a, of_b = (dict(zip(layers, side.split([neurons[layer] for layer in layers], 1), strict=True)) for side in means)
+    scores, typical = outlier_scores(of_b, of_a)
+    order = scores.argsort(descending=True, stable=True)
+    names = _names(images, b)
+    chosen = [[values[i] for i in order.tolist()] for values in (names, b.numbers)]
+    return OddImages(chosen[0], chosen[1], scores[order], typical, whole)
+
+
+def _names(images: Images | DNA, measured: Measured) -> Sequence[str]:
+    """Return the names of the images below their source."""
+    if isinstance(images, ImageSource):
+        names = images.relative_names
+        return [names[number] for number in measured.numbers]
+    return measured.names
