@@ -134,11 +134,15 @@ def share_scores(rank: int, world: int, expected: list[Tensor]) -> None:
     busy = world - 1
     shard = torch.tensor([*range(9), *range(-9 % busy)][rank::busy] if rank < busy else []).long()
     for reference, scores in zip((REFERENCES["fixed"], OUTLIERS), expected, strict=True):
-        metric = DNARealism(EXTRACTOR, reference=reference)
+        metric = DNARealism(EXTRACTOR, reference=reference, typical=scores[:5] / 3)
         for part in shard.split(2 + rank) if len(shard) else ():
             metric.update(IMAGES[part], indices=part)
         assert torch.equal(metric.compute(), scores)
-        assert metric.summary(worst=3)["indices"] == scores.argsort(descending=True, stable=True)[:3].tolist()
+        summary = metric.summary(worst=3)
+        assert summary["indices"] == scores.argsort(descending=True, stable=True)[:3].tolist()
+        off = few_are_off(scores, scores[:5] / 3)  # of all images, each once
+        told = {"p_value": off.p_value, "share": off.share} if reference is OUTLIERS else {}
+        assert summary.items() >= {"num_images": 9, **told}.items()
         metric.update(IMAGES[:1], indices=[0])  # the shard goes on where it was
         assert torch.equal(metric.compute(), scores)
         metric.reset()

@@ -114,8 +114,8 @@ def compare(
             raise ValueError(f"Option --fail-if-odd is for independent images of whole sets; leave out --{unfit[0]}")
     limits = {"fail_above": fail_above, "fail_unless_below": fail_unless_below}
     if every:
-        gates = [name for name, limit in limits.items() if limit is not None]
-        own = ["by"] * (by is not None) + ["held_out"] * (held_out is not None) + gates
+        own = ["by"] * (by is not None) + ["held_out"] * (held_out is not None)
+        own += [name for name, limit in limits.items() if limit is not None]
         own += ["fail_if_different"] * fail_if_different + ["fail_if_odd"] * fail_if_odd
         _compare_all([a, b, *(more or ())], options, own, plot, form, output)
         return
@@ -126,8 +126,9 @@ def compare(
     with o.showing_progress(options) as shown:
         if page is None:
             sets: Any = by_name([b, *more]) if more else b
-            name = None if held_out is None else [*sets][[b, *(more or ())].index(held_out)] if more else held_out
-            compared = compare_sets(a, sets, by=by, held_out=name, distributed=PROCESSES > 1, **shown)
+            if held_out is not None and more:
+                held_out = [*sets][[b, *more].index(held_out)]
+            compared = compare_sets(a, sets, by=by, held_out=held_out, distributed=PROCESSES > 1, **shown)
         else:
             from torchmetrics_dna.reporting import report
 
@@ -135,10 +136,10 @@ def compare(
     by_set = compared if more or by else {compared.names[1]: compared}
     if held_out is not None:
         by_set = {name: comparison for name, comparison in by_set.items() if name != compared.held_out}
-    level = 1 - options["confidence"]
+    asked: dict[str, Any] = limits | {"fail_if_different": fail_if_different, "fail_if_odd": fail_if_odd}
     gates: list[Gate] | ValueError
     try:
-        gates = gates_of(by_set, level, **limits, fail_if_different=fail_if_different, fail_if_odd=fail_if_odd)
+        gates = gates_of(by_set, 1 - options["confidence"], **asked)
     except ValueError as err:  # the result is written first
         gates = err
     if page is None:

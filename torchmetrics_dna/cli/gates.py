@@ -64,7 +64,7 @@ def gates_of(
         asked.append(("--fail-if-different", level, _different(compared, level)))
     if fail_if_odd:
         asked.append(("--fail-if-odd", level, _odd(compared, level)))
-    return [Gate(*gate, not lines[0].startswith("Failed"), lines) for *gate, lines in asked]
+    return [Gate(option, limit, not lines[0].startswith("Failed"), lines) for option, limit, lines in asked]
 
 
 def end_by(gates: Sequence[Gate]) -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.files.visible import images_in_words, p_figure
 from torchmetrics_dna.functional.few_off import FewOff, few_are_off, fewest_images
@@ -103,12 +105,13 @@ class OddImages:
 
 def odd_images(a: Measured, b: Measured, images: Images | DNA, whole: float | None = None) -> OddImages | None:
     """Score the images of B against A from their spatial means; None if these were not measured, or A has too few."""
-    means = [side.rows.get("means") for side in (a, b)]
-    if means[0] is None or means[1] is None or len(means[0]) < _LEAST:
+    means = [side.rows["means"] for side in (a, b) if "means" in side.rows]
+    if len(means) < 2 or len(means[0]) < _LEAST:
         return None
     neurons = network_of(a.any.neurons) or a.any.neurons
     layers = layers_for_outliers(neurons)
-    of_a, of_b = (dict(zip(layers, side.split([neurons[layer] for layer in layers], 1), strict=True)) for side in means)
+    widths = [neurons[layer] for layer in layers]
+    of_a, of_b = (dict(zip(layers, torch.split(side, widths, 1), strict=True)) for side in means)
     scores, typical = outlier_scores(of_b, of_a)
     order = scores.argsort(descending=True, stable=True)
     names = _names(images, b)
