@@ -54,16 +54,8 @@ html_css_files = ["site.css"]
 html_copy_source = html_show_sourcelink = False
 html_show_copyright = html_show_sphinx = False
 
-# what may change in any release: engines of other machines, dictionaries of changes, and choices behind a value
-_EXPERIMENTAL = tuple(
-    f"torchmetrics_dna.{module}."
-    for module in (
-        "jobs.on_ray",
-        "jobs.make_changes",
-        "dna.changes",
-        "images.changes",
-    )
-)
+# what may change in any release: engines of other machines
+_EXPERIMENTAL = ("torchmetrics_dna.jobs.on_ray.",)
 
 
 def _inline(self: HTML5Translator, node: nodes.math) -> None:

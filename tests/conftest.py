@@ -67,6 +67,13 @@ def _starts_processes(item: pytest.Item) -> bool:
     return not names.isdisjoint(_STARTING)
 
 
+@pytest.fixture(autouse=True)
+def _no_causes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the search of causes, which takes hundreds of images through a network, unless a test is of it."""
+    if request.node.get_closest_marker("causes") is None:
+        monkeypatch.setattr("torchmetrics_dna.jobs.causes.LEAST", 1_000_000)
+
+
 @pytest.fixture(params=["numba", "torch"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Run a test with the compiled functions, and as if numba were not installed."""

@@ -16,7 +16,6 @@ def test_distances_rise_with_the_strength_of_every_degradation() -> None:
             assert figures[0] > 0
             assert figures == sorted(figures)
         assert all(comparison.paired for comparison in comparisons)
-        assert "it looks like photographs after" in comparisons[1].verdict
     axes = [axis for part in plot_demo(demo).subfigs for axis in part.axes]
     assert axes[0].get_ylabel() == "dna-emd (bins)"
     assert [line.get_label() for line in axes[0].lines] == list(DEGRADATIONS)

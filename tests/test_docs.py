@@ -123,15 +123,7 @@ def test_names_of_the_api_say_how_stable_they_are() -> None:
         assert rest == ["", f"   {status}", "", "A sentence."]
         by_status[status].add(address)
     assert by_status["core"] == {f"torchmetrics_dna.{name}" for name in torchmetrics_dna.__all__}
-    assert by_status["experimental"] == {
-        f"torchmetrics_dna.{name}"
-        for name in (
-            "dna.changes.ChangeDictionary",
-            "images.changes.change_image",
-            "jobs.make_changes.make_changes",
-            "jobs.on_ray.finish_on_ray",
-        )
-    }
+    assert by_status["experimental"] == {f"torchmetrics_dna.{name}" for name in ("jobs.on_ray.finish_on_ray",)}
     assert all(importlib.util.find_spec(module.rstrip(".")) for module in conf["_EXPERIMENTAL"])
 
 

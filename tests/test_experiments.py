@@ -25,11 +25,11 @@ FOLDER = Path(__file__).parents[1] / "docs" / "experiments"
 Discrepancy = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 SHARED = (
     "baselines",
+    "corruptions",
     "data",
     "discrepancy",
     "human_judgement",
     "kinds_held_out",
-    "make_changes",
     "other_inputs",
     "results",
     "singles",

@@ -7,7 +7,6 @@ from networks import Pixels
 
 from torchmetrics_dna import DNAExtractor
 from torchmetrics_dna.comparisons.distance_matrix import matrix
-from torchmetrics_dna.dna.changes import NamedChange
 from torchmetrics_dna.files.tables import Table
 
 IMAGES = np.random.default_rng(0).integers(0, 200, (3, 9, 8, 7, 3)).astype(np.uint8) + np.arange(3, dtype=np.uint8)[
@@ -24,11 +23,6 @@ def test_a_matrix_of_two_sets_has_no_nearest_pair() -> None:
     nearest, furthest = of_three.split("nearest")
     assert "one and two" in nearest or "two and three" in nearest
     assert "one and three" in furthest
-
-
-def test_a_change_of_ones_own_is_called_by_its_name() -> None:
-    assert NamedChange("watermark", 2.0).in_words == "watermark"
-    assert NamedChange("blur", 2.0).in_words != "blur"
 
 
 def test_latex_knows_all_signs() -> None:

@@ -31,7 +31,8 @@ def main() -> None:
     stream = photographs(18 * size)
     random.Random(1).shuffle(stream)
     changed = [jpeg(photo, 4) for photo in stream[: 2 * size]]
-    windows = monitor(stream[2 * size : 4 * size], stream[4 * size :] + changed, extractor, window=8, order="source")
+    reference, watched = stream[2 * size : 4 * size], stream[4 * size :] + changed
+    windows = monitor(reference, watched, extractor, window=8, learn=20, order="source")
     for name, figure in {"matrix": heatmap, "monitor": plot_monitor(list(windows))}.items():
         figure.savefig(arguments.output / f"{name}.png", dpi=100, pil_kwargs={"optimize": True})
 

@@ -1,18 +1,15 @@
 """How large a distance is: known changes of photographs, as a Markdown table for the page on reading the numbers.
 
     pip install "torchmetrics-dna[demo]" scikit-learn
-    python scale_of_distances.py [--images 100] [--seeds 0 1 2] [--json efficientnet_lite0.scale.json]
+    python scale_of_distances.py [--images 100] [--seeds 0 1 2]
 
 Both sides are crops of the photographs that scikit-image ships, shared out at random; each row changes B's alone. The
-table gives the mean over the draws and, in brackets, the least and the most. The package holds five of the rows
-as json, for the scale that reports show.
+table gives the mean over the draws and, in brackets, the least and the most.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -22,7 +19,6 @@ from sklearn.datasets import load_digits
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna
 from torchmetrics_dna.demo import blur, jpeg, noise, photographs
-from torchmetrics_dna.dna.explanation import measured_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,13 +39,6 @@ CHANGES: dict[str, Callable[[Picture], Picture]] = {
     "blurred by half a pixel": lambda picture: blur(picture, 1),
     "blurred by 1 pixel": lambda picture: blur(picture, 2),
     "blurred by 4 pixels": lambda picture: blur(picture, 4),
-}
-MARKS = {
-    "other photographs": "nothing",
-    "JPEG of quality 50": "JPEG of quality 50",
-    "JPEG of quality 12": "JPEG of quality 12",
-    "blurred by 4 pixels": "blur of 4 px",
-    "digits": "another kind of picture",
 }
 DIGITS = [
     np.asarray(Image.fromarray((16 * image).clip(0, 255).astype(np.uint8)).resize((128, 128)).convert("RGB"))
@@ -92,38 +81,16 @@ def largest(values: Sequence[float | None]) -> str:
     return "-" if None in values else f"{max(values):.3f}"
 
 
-def scale(draws: Sequence[dict[str, tuple[float, float, float]]], images: int) -> dict[str, object]:
-    """Five rows of the table, and all that they depend on."""
-    values = {name: [draw[name][1] for draw in draws] for name in MARKS}
-    return {
-        "measured_with": measured_with(make_dna(photographs(2))),
-        "images": f"{images} photographs a side",
-        "draws": len(draws),
-        "marks": [
-            {
-                "name": MARKS[name],
-                "mean": round(fmean(debiased), 1),
-                "least": round(min(debiased), 1),
-                "most": round(max(debiased), 1),
-            }
-            for name, debiased in values.items()
-        ],
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=100, help="of each side")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--json", type=Path, help="write the rows of the reports' scale to this file")
     arguments = parser.parse_args()
     draws = [measure(arguments.images, seed) for seed in arguments.seeds]
     print("| B is | dna-emd | without noise | largest p |\n|---|--:|--:|--:|")
     for name in draws[0]:
         plain, debiased, p = zip(*(draw[name] for draw in draws), strict=True)
         print(f"| {name} | {spread(plain)} | {spread(debiased)} | {largest(p)} |")
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps(scale(draws, arguments.images), indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

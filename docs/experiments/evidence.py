@@ -25,6 +25,7 @@ import numpy as np
 import results
 import torch
 from checkpoints import generated, pictures
+from corruptions import CHANGES, STRENGTHS, change_image
 from matplotlib.figure import Figure
 from PIL import Image
 from significance import remember
@@ -37,7 +38,6 @@ from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import weigh_evidence
 from torchmetrics_dna.functional import activation_histogram, dna_emd, dna_frechet, layer_frechet_distance, mind
 from torchmetrics_dna.functional.features import kernel_distance
-from torchmetrics_dna.images.changes import CHANGES, STRENGTHS, change_image
 from torchmetrics_dna.neurons import Neurons
 
 if TYPE_CHECKING:

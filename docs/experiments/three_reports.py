@@ -16,12 +16,12 @@ import data
 import numpy as np
 import torch
 from checkpoints import generated, pictures
+from corruptions import change_image
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
 
 from torchmetrics_dna import report
-from torchmetrics_dna.images.changes import change_image
 
 Pictures = list[NDArray[np.uint8]]
 

@@ -14,7 +14,6 @@ from torchmetrics_dna import Checkpoints, DNAExtractor, compare, load_dna, make_
 from torchmetrics_dna.comparisons import diff
 from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.jobs.make import make_files
-from torchmetrics_dna.jobs.make_changes import make_changes
 
 RNG = np.random.default_rng(0)
 
@@ -84,5 +83,3 @@ def test_what_else_takes_bands(tmp_path: Path) -> None:
     Checkpoints(a, tmp_path / "run", extractor(5))
     with pytest.raises(ValueError, match="Another reference is in"):
         Checkpoints(of_a[:, ::-1], tmp_path / "run", extractor(5))
-    with pytest.raises(ValueError, match="A dictionary of changes takes RGB images, but images have 5 channels"):
-        make_changes(a, extractor(5))

@@ -42,7 +42,6 @@ from torchmetrics_dna.images.base import Shard
 from torchmetrics_dna.images.loader import load_batches
 from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.jobs.make import make_files
-from torchmetrics_dna.jobs.make_changes import make_changes
 
 # servers, Arrow and fsspec have threads, which Python 3.12 and later warn of where workers are forked
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning")
@@ -117,8 +116,6 @@ def test_what_a_stream_can_not_do_is_told_with_a_remedy(tmp_path: Path) -> None:
     message = r"takes images by number, but '.*x.tgz' is a stream, .*; save its images in a folder or a .zip"
     with pytest.raises(ValueError, match=f"^A report {message}"):
         report(PIXELS, source, tmp_path / "report.html", EXTRACTOR)
-    with pytest.raises(ValueError, match=f"^A dictionary of changes {message}"):
-        make_changes(source, EXTRACTOR)
     with pytest.raises(ValueError, match=f"^This {message}"):
         open_source(source)[0]
     shared = Arguments(EXTRACTOR, num_bins=50, ranges="auto", num_folds=None)

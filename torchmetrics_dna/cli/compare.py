@@ -131,6 +131,7 @@ def compare(
             compared = compare_sets(a, sets, by=by, held_out=held_out, distributed=PROCESSES > 1, **shown)
         else:
             from torchmetrics_dna.reporting import report
+            from torchmetrics_dna.reporting.findings import words_and_tables
 
             compared = report(a, b, page, distributed=PROCESSES > 1, **shown)
     by_set = compared if more or by else {compared.names[1]: compared}
@@ -145,7 +146,7 @@ def compare(
     if page is None:
         write(output_of(compared, () if isinstance(gates, ValueError) else gates), form, output)
     else:
-        for sentence in (compared.verdict, *compared.explain().property_sentences):
+        for sentence in words_and_tables(compared)[0]:
             out.print(sentence)
         talk.print(f"The page is in {page}", soft_wrap=True)
     _comment(compared)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def monitor(
     reference: Annotated[str, typer.Argument(metavar="REFERENCE", help=o.SIDE)],
     images: o.Images,
-    window: Annotated[int, o.option("Images in a window.")] = 500,
-    learn: Annotated[int, o.statistic_option("Windows from which to learn what is usual.", rare=True)] = 20,
+    window: Annotated[int, o.option("Images in a window.")] = 200,
+    learn: Annotated[int, o.statistic_option("Windows from which to learn what is usual.", rare=True)] = 10,
     in_order: Annotated[
         bool,
         o.option("Take images of a folder or file as they stand there: their order is that of time.", "--in-order"),
@@ -59,10 +59,16 @@ def monitor(
                 break
     if not windows:
         raise ValueError(f"There are fewer than {window} images in {images!r}, so no window is full; give --window")
+    if windows[-1].evidence is None:
+        talk.print(
+            f"Whether it has changed is told from window {learn + 1} on, after {learn * window:,} images; to hear it"
+            " sooner, give --window or --learn.",
+            soft_wrap=True,
+        )
     if plot is not None:
         from torchmetrics_dna.plots import plot_monitor
 
-        plot_monitor(windows, level).savefig(plot)
+        plot_monitor(windows).savefig(plot)
         talk.print(f"The windows are in {plot}")
     if fail_if_changed and windows[-1].changed:
         final = windows[-1]

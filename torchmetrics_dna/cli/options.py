@@ -176,11 +176,15 @@ _SHARED: dict[str, Any] = {
         Partner | None, statistic_option("Images of A and B correspond, by their order or their names.")
     ],
     "confidence": Annotated[float, statistic_option("Level of the confidence intervals.", rare=True)],
+    "causes": Annotated[
+        bool,
+        statistic_option("Search what change of A's images, such as blur, brings them to B.", "--causes/--no-causes"),
+    ],
 }
 # options that not all commands have which measure images
 OF_SOME = (
     *("num_bins", "ranges", "crop", "fps", "on"),
-    *("metrics", "neuron_weights", "num_folds", "groups", "pairs", "confidence"),
+    *("metrics", "neuron_weights", "num_folds", "groups", "pairs", "confidence", "causes"),
 )
 _OF_ALL = _SHARED.keys() - {*OF_SOME}
 USUAL = {field.name: field.default for kind in (Arguments, Reading, Network) for field in fields(kind)}

@@ -145,7 +145,7 @@ def compare_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> ClassCompa
     Both sets are read class by class, so only one class of each is in memory at a time. The counts of a class equal
     those of its images measured alone. ``a`` and ``b`` are images that have an index, or Parquet files.
     """
-    for name in ("groups", "changes", "on"):
+    for name in ("groups", "on"):
         if getattr(arguments, name) is not None:
             raise ValueError(f"Argument `{name}` is for whole sets; leave it out, or leave out `by`")
     with in_step(arguments.distributed):

@@ -11,10 +11,16 @@ from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.comparisons.comparisons import Comparisons, label, names_of
 from torchmetrics_dna.comparisons.odd_images import odd_images
 from torchmetrics_dna.comparisons.scale import check_held_out
-from torchmetrics_dna.dna.distances import check_distances
+from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.dna.distances import DISTANCES, check_distances, named_in
+from torchmetrics_dna.dna.evidence import has_negative
+from torchmetrics_dna.dna.load import is_dna_path
+from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.extras import without_numba
 from torchmetrics_dna.images.pixels import is_file
+from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.jobs.arguments import ALL, Arguments, taking
+from torchmetrics_dna.jobs.causes import can_be_found, find_causes
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.protocols import by_network, only_published, saying_how_else
 from torchmetrics_dna.jobs.sides import Sides, example_of, open_sides
@@ -24,8 +30,8 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.comparisons.classes import Classes
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.images import Source
+    from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.statistics.resolve import Feature
 
     Side = Source | DNA
@@ -124,8 +130,8 @@ def _is_batch(b: Mapping[str, Any], arguments: Arguments) -> bool:
 def compare_with_first(sources: Sequence[Any], names: Sequence[str], arguments: Arguments) -> list[Comparison]:
     """Compare the first set with each of the others, measuring each once by each network of the metrics."""
     with in_step(arguments.distributed):
-        opened = []
-        for of_network in by_network(arguments, sources):
+        opened, (own, *others) = [], by_network(arguments, sources)
+        for of_network in (watching_properties(own, sources), *others):
             with saying_how_else(of_network):
                 opened.append(open_sides(sources, of_network))
         compared = [compare_sides(sides, names) for sides in opened]
@@ -135,26 +141,44 @@ def compare_with_first(sources: Sequence[Any], names: Sequence[str], arguments: 
 def compare_sides(sides: Sides, names: Sequence[str]) -> list[Comparison]:
     """Compare the first side with each of the others, which ``names`` call, by one network."""
     with without_numba(sides.is_small):
-        first, compared = sides.measured(0), []
+        measured = sides.measured(0)
+        compared = list[Any]()
         for k, name in enumerate(names[1:], 1):
-            other = sides.measured(k)
-            comparison = compare_measured(
-                first,
-                other,
-                sides.distances,
-                sides.arguments,
-                plans=sides.plans,
-                changes=sides.changes,
-                names=(names[0], name),
-            )
-            odd = (
-                None
-                if comparison.same_images
-                else odd_images(first, other, sides.images[k], comparison.p_value_of_whole)
-            )
-            compared.append(replace(comparison, odd=odd, notices=[*comparison.notices, *sides.limits]))
+            other, both = sides.measured(k), (names[0], name)
+            result = compare_measured(measured, other, sides.distances, sides.arguments, plans=sides.plans, names=both)
+            odd = None if result.same_images else odd_images(measured, other, sides.images[k], result.p_value)
+            result = replace(result, odd=odd, notices=[*result.notices, *sides.limits])
+            compared.append(_with_causes(result, sides, measured, other) if len(names) == 2 else result)
             del other  # before the next one is measured
         return compared
+
+
+def _with_causes(comparison: Comparison, sides: Sides, a: Measured, b: Measured) -> Comparison:
+    """Search what causes a difference that the test finds, if that was asked for and can be."""
+    arguments, weights = sides.arguments, comparison.neuron_weights
+    if not arguments.causes or arguments.on is not None or "dna-emd" not in comparison or has_negative(weights):
+        return comparison
+    readable = a.numbers, b.numbers
+    if LAYER in comparison.neurons or not comparison.explain().differs or not can_be_found(sides, readable):
+        return comparison
+    return replace(comparison, causes=find_causes(sides, comparison.aligned()[0], readable, weights))
+
+
+def watching_properties(arguments: Arguments, sources: Sequence[Any]) -> Arguments:
+    """Return arguments by which properties of images are measured, too, unless it was said otherwise.
+
+    They are if two sets of images are compared by a distance of neurons, of a network that is given by name.
+    """
+    feature = arguments.feature
+    network = Network(feature) if feature is None or isinstance(feature, str) else feature
+    if not isinstance(network, Network) or network.properties is not None or len(sources) != 2:
+        return arguments
+    distances = [named_in(DISTANCES, str(name)) for name in arguments.metrics or ("dna-emd",)]
+    by_neuron = any(distance is not None and distance.grain == "neuron" for distance in distances)
+    of_images = not any(isinstance(side, DNA) or is_dna_path(side) for side in sources)
+    if not by_neuron or not of_images or arguments.neuron_weights is not None:
+        return arguments
+    return replace(arguments, feature=replace(network, properties=True))
 
 
 def _united(comparisons: Sequence[Comparison]) -> Comparison:

@@ -25,7 +25,6 @@ from torchmetrics_dna.jobs.measure import Measured
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from torchmetrics_dna.dna.changes import ChangeDictionary
     from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.dna.unions import Plan
 
@@ -41,7 +40,6 @@ def compare_measured(
     arguments: Arguments | None = None,
     *,
     plans: Mapping[str, Plan] | None = None,
-    changes: ChangeDictionary | None = None,
     names: tuple[str, str] = ("A", "B"),
 ) -> Comparison:
     """Compare two measured sets, which ``names`` call, by those of the distances that both support.
@@ -58,9 +56,7 @@ def compare_measured(
         of_properties = [
             Measured({kind: dna.select([LAYER]) for kind, dna in side.dnas.items()}, []) for side in (a, b)
         ]
-        comparison = compare_measured(
-            of_network[0], of_network[1], distances, arguments, plans=plans, changes=changes, names=names
-        )
+        comparison = compare_measured(of_network[0], of_network[1], distances, arguments, plans=plans, names=names)
         properties = (
             compare_measured(of_properties[0], of_properties[1], by_neuron, arguments, names=names)
             if by_neuron
@@ -111,7 +107,6 @@ def compare_measured(
         a.unreadable + b.unreadable,
         (sides[0], sides[0]) if a is b else sides,
         notices,
-        changes,
         names=names,
         copies=copies,
         paired=paired,
@@ -124,8 +119,8 @@ def _notices(a: Measured, b: Measured, copies: int, names: tuple[str, str], test
     histograms = [side.dnas.get("histogram") for side in (a, b)]
     if any(isinstance(dna, HistogramDNA) and dna.ranges is None for dna in histograms):
         notices.append(
-            "The activation ranges of official histograms are unknown, so shifts of neurons and named changes are left"
-            " out; give them when loading: load_dna(path, ranges=...)"
+            "The activation ranges of official histograms are unknown, so shifts of neurons are left out; give them"
+            " when loading: load_dna(path, ranges=...)"
         )
     if any(side.folds is not None and side.thumbnails is None for side in (a, b)):
         notices.append(

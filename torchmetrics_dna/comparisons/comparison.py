@@ -22,7 +22,7 @@ from torchmetrics_dna.dna.explanation import (
 from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number, p_figure
-from torchmetrics_dna.functional.permutation import LEAST_FOLDS, SIGNIFICANT, holm
+from torchmetrics_dna.functional.permutation import LEAST_FOLDS, SIGNIFICANT
 from torchmetrics_dna.plots import plot_layers
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.comparisons.odd_images import OddImages
-    from torchmetrics_dna.dna.changes import ChangeDictionary
     from torchmetrics_dna.dna.distance import Distance, Grain
     from torchmetrics_dna.dna.evidence import Evidence, Interval
+    from torchmetrics_dna.dna.explanation import Causes
     from torchmetrics_dna.dna.result import Result
     from torchmetrics_dna.files.tables import Cell
     from torchmetrics_dna.functional.permutation import PermutationTest
@@ -61,7 +61,7 @@ class Comparison(Results["Result"]):
         unreadable: One line for each image that was left out.
         measured: The DNAs of A and of B that were compared.
         notices: Caveats, one line each: near-duplicate images, and evidence that is not available.
-        changes: Effects of named changes of images on the neurons, or None.
+        causes: Changes of A's images that were searched for what brings them to B, or None.
         properties: Comparison of properties of images, with its own tests; None if they were not measured.
         names: Names of A and B in figures: their paths, or the letters.
         copies: Number of images of B that look nearly like images of A, by thumbnails; 0 if not checked.
@@ -81,7 +81,7 @@ class Comparison(Results["Result"]):
     unreadable: list[str] = field(default_factory=list)
     measured: tuple[Measured, Measured] | None = None
     notices: list[str] = field(default_factory=list)
-    changes: ChangeDictionary | None = None
+    causes: Causes | None = None
     properties: Comparison | None = None
     names: tuple[str, str] = ("A", "B")
     copies: int = 0
@@ -123,33 +123,20 @@ class Comparison(Results["Result"]):
     def p_value(self) -> float | None:
         """P-value of the test of dna-emd, or else of the first distance that has one: do the sets differ?
 
-        If properties of images were measured beside the network, there are two such tests, so this is corrected for
-        both (Holm, 1979), as is :attr:`p_value_of_properties`.
+        It is the same whether properties of images were measured or not: these describe a difference, and have a test
+        of their own.
         """
-        return self._p_values["network"]
+        return None if self._first is None or self._first.test is None else self._first.test.p_value
 
     @property
     def p_value_of_properties(self) -> float | None:
         """P-value of the test of properties of images; None if they were not measured, or without a test."""
-        return self._p_values["properties"]
-
-    @property
-    def _p_values(self) -> dict[str, float | None]:
-        of_properties = None if self.properties is None else self.properties.p_value
-        p_value = None if self._first is None or self._first.test is None else self._first.test.p_value
-        return holm({"network": p_value, "properties": of_properties})
-
-    @property
-    def p_value_of_whole(self) -> float | None:
-        """Smaller of :attr:`p_value` and :attr:`p_value_of_properties`; that of :attr:`odd` pays for both questions."""
-        return min((p for p in self._p_values.values() if p is not None), default=None)
+        return None if self.properties is None else self.properties.p_value
 
     @property
     def least_p_value(self) -> float | None:
         """Smallest possible :attr:`p_value`: one of all relabelings, or two if each has a mirror image."""
-        if self._first is None or self._first.least_p_value is None:
-            return None
-        return (1 if self.properties is None else 2) * self._first.least_p_value
+        return None if self._first is None else self._first.least_p_value
 
     @property
     def interval(self) -> Interval | None:
@@ -283,7 +270,7 @@ class Comparison(Results["Result"]):
         ]
 
     def explain(self, names: tuple[str, str] | None = None) -> Explanation:
-        """Describe what differs in words: properties of images if measured, and named changes that explain it.
+        """Describe what differs in words: properties of images if measured, and changes of A's that bring it to B.
 
         Args:
             names: Names of A and B; by default ``names``.
@@ -293,16 +280,15 @@ class Comparison(Results["Result"]):
 
     @cached_property
     def _explanation(self) -> Explanation:
-        test, p, properties = self._test, self.p_value, None
+        properties = None
         if self.properties is not None:
             of_properties = self.p_value_of_properties
             sides = [side.any for side in self.properties._sides()]
             properties = property_differences(sides[0], sides[1], self.properties._test)
             if of_properties is not None and of_properties > SIGNIFICANT:
                 properties = []
-        tested = test if test is None or p is None else replace(test, p_value=p)
         a, b = (side.any for side in self._sides())
-        return explain(a, b, tested, self.changes, self.names, properties)
+        return explain(a, b, self._test, self.names, properties, self.causes)
 
     @property
     def verdict(self) -> str:
@@ -409,6 +395,7 @@ class Comparison(Results["Result"]):
             "notices": self.notices,
             "verdict": self.verdict if self.measured else "",
             "words": self.explain().sentences if self.measured else [],
+            "causes": None if self.causes is None else asdict(self.causes),
             "num_images": self.num_images,
             "paired": self.paired,
             "extractor": self.extractor,
@@ -426,6 +413,9 @@ def _verdict(comparison: Comparison) -> tuple[str, str]:
     """Say what B looks like, and how far it is from A by dna-emd and how sure that is."""
     a, b = comparison.names
     emd, interval, p = comparison["dna-emd"].value, comparison["dna-emd"].interval, comparison.p_value
+    if comparison.measured is not None and comparison.measured[0] is comparison.measured[1]:
+        given = "the same images" if a == "A" else a
+        return f"You gave {given} twice: A and B are the same images.", ""
     if emd == 0:
         return f"{a} and {b} are 0 bins apart: their histograms are equal, as those of the same images are.", ""
     if p is not None and interval is not None:

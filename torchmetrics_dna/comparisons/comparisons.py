@@ -390,15 +390,17 @@ def short_names(labels: Sequence[str]) -> list[str]:
 
 
 def names_of(a: Any, b: Any) -> tuple[str, str]:
-    """Return the names of two sets in sentences: their short paths, or "A" and "B", also where paths are the same.
+    """Return the names of two sets in sentences: their short paths, or "A" and "B".
 
     Example:
         >>> names_of("data/photos/", "data/generated/"), names_of("https://host/photos.zip?signature=1f", [])
         (('photos', 'generated'), ('https://host/photos.zip', 'B'))
+        >>> names_of("data/photos", "data/photos")
+        ('data/photos', 'data/photos (again)')
 
     """
     first, second = short_names([label(side, letter).rstrip("/") or "/" for side, letter in ((a, "A"), (b, "B"))])
-    return (first, second) if first != second else ("A", "B")
+    return (first, second) if first != second else (first, f"{first} (again)")
 
 
 def by_name(sets: Sequence[Any]) -> dict[str, Any]:

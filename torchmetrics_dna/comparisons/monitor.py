@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.jobs.job import Job
     from torchmetrics_dna.statistics.resolve import Feature
 
-LEARN = 20  # windows
+LEARN = 10  # windows
 Order = Literal["random", "source"]
 _SEED = 0  # of the random order
 
@@ -43,6 +43,7 @@ class Window:
         high: 95 % quantile of the windows before it; None for the first.
         evidence: Evidence for a change since the learned windows; None while learning.
         changed: True if the evidence has ever been enough.
+        enough: Evidence that is enough: 1 over the bound on the chance of a false alarm.
         seed: Seed of the random order of the images; None if they came in the order of the source.
 
     """
@@ -55,6 +56,7 @@ class Window:
     high: float | None
     evidence: float | None
     changed: bool
+    enough: float = 20.0
     seed: int | None = None
 
     def __str__(self) -> str:
@@ -63,7 +65,8 @@ class Window:
         if self.evidence is None:
             return f"{figure}, learning"
         state = "changed" if self.changed else "no change"
-        return f"{figure} (95 % before below {number(self.high)}), evidence {self.evidence:.3g}: {state}"
+        evidence = f"evidence {self.evidence:.3g} of {self.enough:g}"
+        return f"{figure} (95 % before below {number(self.high)}), {evidence}: {state}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields in plain types."""
@@ -107,7 +110,7 @@ class Monitor:
         else:
             evidence = self._evidence.add(value)
             self.changed = self.changed or evidence >= 1 / self.level
-        return Window(self.count, first, last, self.distance, value, high, evidence, self.changed)
+        return Window(self.count, first, last, self.distance, value, high, evidence, self.changed, 1 / self.level)
 
 
 @taking("layers", "num_bins", "ranges", "reading")
@@ -116,7 +119,7 @@ def monitor(
     source: Source,
     feature: Feature | None = None,
     *,
-    window: int = 500,
+    window: int = 200,
     learn: int = LEARN,
     level: float = 0.05,
     order: Order = "random",

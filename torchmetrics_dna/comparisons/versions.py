@@ -135,7 +135,7 @@ class Versions(Shown):
         return f"Versions({numbers} of {self.num_images[0]} images)"
 
 
-@taking("layers", "num_bins", "ranges", "changes", "num_folds", "reading")
+@taking("layers", "num_bins", "ranges", "num_folds", "reading")
 def diff(old: Source, new: Source, feature: Feature | None = None, **options: Any) -> Versions:
     """Compare two versions of a data set: find the added and removed images, and compare them with those in both.
 
@@ -173,7 +173,7 @@ def diff(old: Source, new: Source, feature: Feature | None = None, **options: An
     def compared(first: Measured | None, second: Measured | None) -> Comparison | None:
         if first is None or second is None:
             return None
-        return compare_measured(first, second, sides.distances, changes=sides.changes)
+        return compare_measured(first, second, sides.distances)
 
     old_names, new_names = _short_names(old_images, new_images)
     removed_names, added_names = [old_names[i] for i in only_old], [new_names[j] for j in only_new]

@@ -1,43 +1,26 @@
-"""Words for DNAs: names of neurons, known distances beside a distance, and how two DNAs differ.
-
-They differ by properties of images, and by named changes that explain the shift.
-"""
+"""Words for DNAs: names of neurons, and how two sets differ, by properties of images and by what caused it."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from torchmetrics_dna.dna.changes import LEAST_EXPLAINED
 from torchmetrics_dna.dna.gaussian import GaussianDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.histogram import HistogramDNA
-from torchmetrics_dna.extractors.presets import PRESETS
-from torchmetrics_dna.files.damage import read_json
-from torchmetrics_dna.files.visible import p_figure
+from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.changes import CHANGES
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, property_in_words
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torchmetrics_dna.dna.base import DNA
-    from torchmetrics_dna.dna.changes import ChangeDictionary, NamedChange
     from torchmetrics_dna.functional.permutation import PermutationTest
 
 _MAX_PROPERTIES = 6  # that are named
 _MIN_EFFECT = 0.5  # standard deviations between means, for a property to be named without a test
-#: Property of images that a named change moves most plainly, and its direction.
+#: Property of images that a change moves most plainly, and its direction.
 _MOVES = {
-    "noise": ("noise", 1),
-    "salt-and-pepper noise": ("noise", 1),
-    "speckle noise": ("noise", 1),
-    "blur": ("sharpness", -1),
-    "motion blur": ("sharpness", -1),
-    "JPEG compression": ("blockiness", 1),
-    "pixelation": ("pixelation", 1),
     "brighter": ("brightness", 1),
     "darker": ("brightness", -1),
     "more contrast": ("contrast", 1),
@@ -46,17 +29,15 @@ _MOVES = {
     "less saturation": ("saturation", -1),
     "warmer": ("blue against yellow", -1),
     "cooler": ("blue against yellow", 1),
-    "fog": ("contrast", -1),
-    "vignette": ("dark corners", 1),
-    "sharpening": ("sharpness", 1),
-    "fewer colours": ("colours", -1),
-    "occlusion": ("dark pixels", 1),
+    "blur": ("sharpness", -1),
+    "resize": ("width", -1),
+    "noise": ("noise", 1),
+    "JPEG compression": ("blockiness", 1),
 }
 _LEAST_UNTESTED = 10  # images on a side, for words without a test
 _UNNAMED = "; what causes it could not be named"
 _FILES = " files"  # the end of the names of shares of formats
 _MIN_SHIFT = 0.2  # standard deviations between means, for a property to be called higher or lower
-_BESIDE = "image preparations (properties)"
 
 
 def name_of(layer: str, number: int) -> str:
@@ -82,42 +63,35 @@ def in_words(layer: str, number: int) -> str:
     return f"{layer} neuron {number}" if name == str(number) else f"{name} ({layer})"
 
 
-class ScaleMark(NamedTuple):
-    """Distance that a known change makes, in bins, corrected for sampling noise: mean and range over draws."""
+@dataclass(frozen=True)
+class Causes:
+    """Changes that were made to images of A, and how near to B they came; without names if none took half of the way.
 
-    name: str
-    mean: float
-    least: float
-    most: float
+    Attributes:
+        names: Names of one change, or of two in the order in which they were made; empty for none.
+        amounts: Their amounts, see :data:`~torchmetrics_dna.images.changes.CHANGES`.
+        bins: dna-emd without noise between images of A and of B that did not choose them: without a change, with the
+            one that takes more, and with both.
+        num_images: Number of these images of A.
 
+    """
 
-class Scale(NamedTuple):
-    """Distances of known changes, measured with one extractor, its layers, bins and ranges."""
+    names: tuple[str, ...]
+    amounts: tuple[float, ...]
+    bins: tuple[float, ...]
+    num_images: int
 
-    marks: tuple[ScaleMark, ...]  # ascending
-    images: str  # on each side of a draw, in words
-    num_draws: int
+    @property
+    def in_words(self) -> str:
+        """The changes, as in "a blur of about 1.1 px and noise of about 4 grey levels"."""
+        pairs = zip(self.names, self.amounts, strict=True)
+        return " and ".join(CHANGES[name].in_words(amount) for name, amount in pairs)
 
-
-def scale_for(dna: HistogramDNA) -> Scale | None:
-    """Return the packaged scale of distances from this DNA; None unless it was measured in exactly this way."""
-    preset = PRESETS.get(dna.extractor)
-    record = None if preset is None or preset.scale is None else _read_scale(preset.scale)
-    if record is None or record["measured_with"] != measured_with(dna):
-        return None
-    return Scale(tuple(ScaleMark(**mark) for mark in record["marks"]), record["images"], record["draws"])
-
-
-def measured_with(dna: HistogramDNA) -> dict[str, Any]:
-    """Return all that a distance in bins depends on beside the images, in json's types."""
-    # properties measured beside the network are not among the neurons
-    return {key: value for key, value in dna._identity().items() if key != _BESIDE}
-
-
-@lru_cache(maxsize=2)
-def _read_scale(path: Path) -> dict[str, Any]:
-    record: dict[str, Any] = read_json(path, dict)
-    return record
+    def sentence(self, a: str, b: str) -> str:
+        """Return a clause: how near A comes to B after the changes."""
+        before, after = number(self.bins[0], 3), self.bins[-1]
+        near = f"is {number(after, 3)} bins from {b} instead of {before}" if after else ""
+        return f"{a} after {self.in_words} {near or f'cannot be told from {b}, instead of {before} bins apart'}"
 
 
 class PropertyDifference(NamedTuple):
@@ -154,18 +128,18 @@ class Explanation:
     Attributes:
         p_value: P-value of the test for any difference; None without one.
         properties: Properties of images that differ, the clearest first; empty if they were not measured.
-        changes: Changes that would turn A into something like B, the largest first; empty if they explain too little or
-            a property contradicts them, None without a dictionary of changes for the extractor, or without a shift.
-        unexplained: Share of the shift of all neurons that these changes, or else the best available, do not explain.
+        causes: Changes of A's images that take half of the difference; None if there are none, if a property
+            contradicts them, or if they were not searched.
         names: Names of A and B.
+        is_searched: True if causes were searched.
 
     """
 
     p_value: float | None
     properties: list[PropertyDifference]
-    changes: list[NamedChange] | None
-    unexplained: float | None
+    causes: Causes | None = None
     names: tuple[str, str] = ("A", "B")
+    is_searched: bool = False
 
     @property
     def differs(self) -> bool | None:
@@ -174,22 +148,21 @@ class Explanation:
 
     @property
     def headline(self) -> str:
-        """Clause: do the sets differ, and what does B look like? Empty if no test was made and no change is named."""
+        """Clause: do the sets differ, and what change of A comes near to B? Empty if no test was made."""
         a, b = self.names
-        if self.differs is False:
-            return f"No difference between {a} and {b} can be shown"
         if self.differs is None:
-            return f"{b} looks like {self._changed}; whether they differ was not tested" if self.changes else ""
-        if self.changes:
-            return f"{b} differs from {a}: it looks like {self._changed}"
-        is_unnamed = self.unexplained is not None and 1 - self.unexplained < LEAST_EXPLAINED
-        return f"{b} differs from {a}{_UNNAMED * is_unnamed}"
+            return ""
+        if not self.differs:
+            return f"No difference between {a} and {b} can be shown"
+        if self.causes is not None:
+            return f"{b} differs from {a}: {self.causes.sentence(a, b)}"
+        return f"{b} differs from {a}{_UNNAMED * self.is_searched}"
 
     @property
     def sentences(self) -> list[str]:
         """One sentence for each kind of finding; empty if no difference is found."""
-        looks = [f"{self.names[1]} looks like {self._changed}."] if self.changes else []
-        return [*looks, *self.property_sentences]
+        caused = [] if self.causes is None else [f"{self.causes.sentence(*self.names)}."]
+        return [*caused, *self.property_sentences]
 
     @property
     def property_sentences(self) -> list[str]:
@@ -203,15 +176,7 @@ class Explanation:
             for difference in self.properties
             if not (difference.name.endswith(_FILES) and difference.effect < 0 < max(files))
         ]
-        return [f"Images of {b} against those of {a}: {'; '.join(phrases)}."]
-
-    @property
-    def _changed(self) -> str:
-        """A after the changes, and the share of the difference that they account for."""
-        assert self.changes
-        assert self.unexplained is not None
-        share = f"{100 - 100 * self.unexplained:.0f} %"
-        return f"{self.names[0]} after {_changes_in_words(self.changes)}, which accounts for {share} of the difference"
+        return [f"Measured in {b} against {a}: {'; '.join(phrases)}."]
 
     def __str__(self) -> str:
         (a, b), sentences = self.names, self.property_sentences
@@ -225,9 +190,9 @@ def explain(
     a: DNA,
     b: DNA,
     test: PermutationTest | None = None,
-    changes: ChangeDictionary | None = None,
     names: tuple[str, str] = ("A", "B"),
     properties: list[PropertyDifference] | None = None,
+    causes: Causes | None = None,
 ) -> Explanation:
     """Explain how two DNAs of the same extractor differ.
 
@@ -237,27 +202,24 @@ def explain(
         a: DNA of A, of any kind.
         b: DNA of B.
         test: Test of a per-neuron distance between them.
-        changes: Dictionary of the shifts of neurons under named changes.
         names: Names of A and B.
         properties: Properties of images that differ, if they were not measured as neurons of these DNAs.
+        causes: Changes of A's images that were searched.
 
     """
     p_value = None if test is None else test.p_value
     if not (has_means(a) and has_means(b)):
-        return Explanation(p_value, [], None, None, names)
+        return Explanation(p_value, [], names=names)
     if p_value is not None and p_value > SIGNIFICANT:
-        return Explanation(p_value, properties or [], None if changes is None else [], None, names)
+        return Explanation(p_value, properties or [], names=names)
     if p_value is None and any(not dna.has_unknown_size and dna.num_images < _LEAST_UNTESTED for dna in (a, b)):
-        return Explanation(p_value, [], None, None, names)
+        return Explanation(p_value, [], names=names)
     if properties is None:
         properties = property_differences(a, b, test)
-    gaussian_a, gaussian_b = (as_gaussian(dna.to("cpu")) for dna in (a, b))
-    shift = gaussian_b.mean - gaussian_a.mean
-    explained = None if changes is None or not shift.any() else changes.explain(shift, gaussian_a.neurons)
-    named, unexplained = (None, None) if explained is None else explained
-    if any(_is_contradicted(change, properties) for change in named or ()):
-        named = []
-    return Explanation(p_value, properties, named, unexplained, names)
+    is_searched = causes is not None
+    if causes is not None and (not causes.names or any(_is_contradicted(name, properties) for name in causes.names)):
+        causes = None
+    return Explanation(p_value, properties, causes, names, is_searched)
 
 
 def has_means(dna: DNA) -> bool:
@@ -280,9 +242,9 @@ def property_differences(a: DNA, b: DNA, test: PermutationTest | None) -> list[P
     columns = a.neurons.slices[LAYER]
     gaussian_a, gaussian_b = (as_gaussian(dna.select([LAYER]).to("cpu")) for dna in (a, b))
     differences = []
-    for i, number in enumerate(gaussian_a.neurons.numbers(LAYER)):
+    for i, column in enumerate(gaussian_a.neurons.numbers(LAYER)):
         difference = PropertyDifference(
-            PROPERTIES[number],
+            PROPERTIES[column],
             float(gaussian_a.mean[i]),
             float(gaussian_b.mean[i]),
             math.sqrt(gaussian_a.var[i]),
@@ -316,17 +278,10 @@ def _is_plural(name: str) -> bool:
     return name.endswith("s") and not name.endswith("ss")
 
 
-def _is_contradicted(change: NamedChange, properties: list[PropertyDifference]) -> bool:
+def _is_contradicted(change: str, properties: list[PropertyDifference]) -> bool:
     """True if a property of the images differs in the other direction than the change would move it."""
-    name, direction = _MOVES.get(change.name, ("", 0))
+    name, direction = _MOVES.get(change, ("", 0))
     return any(
         difference.name == name and difference.effect * direction < 0 and abs(difference.effect) >= _MIN_SHIFT
         for difference in properties
     )
-
-
-def _changes_in_words(changes: list[NamedChange]) -> str:
-    """List changes, as in "a blur of about 2.1 px and noise of about 4 grey levels (at 224 px)"."""
-    depends_on_size = any(change.name in CHANGES and CHANGES[change.name].depends_on_size for change in changes)
-    *others, last = [change.in_words for change in changes]
-    return f"{', '.join(others)}{' and ' * bool(others)}{last}{' (at 224 px)' * depends_on_size}"

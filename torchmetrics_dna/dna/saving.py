@@ -15,7 +15,6 @@ from torch import Tensor
 from typing_extensions import Self
 
 from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.dna.changes import ChangeDictionary
 from torchmetrics_dna.dna.codec import ByLayer, Stored
 from torchmetrics_dna.dna.distance import Distance
 from torchmetrics_dna.dna.distances import DISTANCES, PROTOCOLS
@@ -32,6 +31,7 @@ _STORED = {"bool": "|u1", "uint8": "|u1", "int64": "<f8", "float32": "<f8", "flo
 _DTYPES = {name: getattr(torch, name) for name in _STORED}
 _MOST_INTEGER = 2**53  # that float64 holds exactly
 _HOMES = {  # modules of the classes that files hold, imported when a file is read
+    "Causes": "dna.explanation",
     "ClassComparisons": "comparisons.class_comparisons",
     "Comparison": "comparisons.comparison",
     "Comparisons": "comparisons.comparisons",
@@ -183,7 +183,7 @@ class _Decoder:
                 for name, array in self._arrays.items()
                 if name.startswith(f"{place}/")
             }
-            kinds: dict[str, type[Stored]] = {**DNA._kinds(), **ChangeDictionary._kinds()}
+            kinds: dict[str, type[Stored]] = {**DNA._kinds()}
             arrays = ByLayer(own, Neurons.from_list(described["layers"]))
             return kinds[described["kind"]]._decode({"dna": described, **remarks}, arrays)
         if tag not in _HOMES:

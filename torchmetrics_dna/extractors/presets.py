@@ -41,8 +41,6 @@ class Preset:
         by_order: True if tensors are matched by order, since names have nothing in common.
         options: Keyword arguments of the architecture.
         ranges: Packaged file of activation ranges, or a reference for ``download.py``; None for none.
-        changes: Packaged dictionary of changes of images; None for none.
-        scale: Packaged file of distances that known changes make; None for none.
 
     """
 
@@ -64,8 +62,6 @@ class Preset:
     options: Mapping[str, Any] = field(default_factory=dict)
     default_layers: tuple[str, ...] = ()
     ranges: Path | str | None = None
-    changes: Path | None = None
-    scale: Path | None = None
 
 
 def _vit(
@@ -158,8 +154,6 @@ _RECORDS = (
         licence="Apache-2.0",
         by_order=True,
         ranges=Path(__file__).parent / "efficientnet_lite0.ranges.json",
-        changes=Path(__file__).parent / "efficientnet_lite0.changes.npz",
-        scale=Path(__file__).parent / "efficientnet_lite0.scale.json",
     ),
     _vit(
         "mugs_vit_base",

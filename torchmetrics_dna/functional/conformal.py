@@ -1,21 +1,27 @@
 """Has a sequence of figures changed? Evidence that stays valid however long, and however often, one looks.
 
-As long as nothing changes, figures are exchangeable, so the rank of each among those before is uniform, and
-independent of the other ranks: a conformal p-value (Vovk, Gammerman and Shafer, 2005). A bet at fair odds against that
-gains nothing in the mean; by Ville's inequality its stake grows to 20 times at any time with a chance of at most 1 in
-20. The stake is split over all times at which a change may come, and over ways to bet on what follows.
+A bet at fair odds against "nothing has changed" gains nothing in the mean; by Ville's inequality its stake grows to 20
+times at any time with a chance of at most 1 in 20. The stake is split over all times at which a change may come. What
+came before such a time is its reference, which stays as it is: figures after a change never enter it, as in conditional
+conformal martingales (Shaer et al., 2026, arXiv 2602.13848), so a long change is not taken for usual.
+
+The odds are exact for any number of reference figures. As long as nothing changes, all figures are exchangeable; of m
+figures so far that are no reference, s lay above the r-th largest of n reference figures, so the next one does with a
+chance of (r + s) / (n + 1 + m), as in Pólya's urn. Instead of these odds, that paper takes the worst case within a
+confidence band about the reference, which holds for a given reference but takes hundreds of figures.
 """
 
 from __future__ import annotations
 
 import random
-from bisect import bisect_left, bisect_right, insort
+from bisect import insort
 from math import log
 
 import numpy as np
 
-_POWERS = np.array([0.1, 0.3, 0.5, 0.8])  # a bet with power e pays e * p ** (e - 1)
-_SURE = 0.9  # share of a stake that bets on all figures after a change being larger than all before
+_SHARES = np.array([0.0, 0.1, 0.25, 0.5])  # of the reference, whose largest figures the next one is compared with
+_PARTS = np.array([3.0, 1.0, 1.0, 1.0]) / 6  # of a stake; large changes are above all of the reference
+_ABOVE, _BELOW = 4.5, 0.5  # as many figures as if they had been seen after the change
 _SUM = 2.109743  # of 1 / (n * log(n) ** 2) from 2 on
 
 
@@ -23,27 +29,28 @@ class ConformalEvidence:
     """Evidence that figures have become larger than those before: what one unit of money has become by fair bets.
 
     Args:
-        seed: Ties between figures, and the last digit of a rank, are drawn by it.
+        seed: Equal figures are ordered by lot, drawn by it.
 
     Example:
         >>> evidence = ConformalEvidence()
         >>> for figure in range(30):
         ...     evidence.learn(figure % 7)
         >>> [evidence.add(figure) > 20 for figure in (3, 5, 50, 51, 52, 53)]
-        [False, False, False, False, True, True]
+        [False, False, False, True, True, True]
 
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self._sorted: list[float] = []
+        self._sorted: list[tuple[float, float]] = []  # figures and lots, which order equal ones
         self._random = random.Random(seed)
         self._left = 1.0  # of the stake, for changes that come later
-        self._by_power = np.zeros(len(_POWERS))
-        self._by_start = np.zeros(0)
+        # of each time at which a change may come, and each share: what the stake has become, the reference figure with
+        # its lot and its rank from the largest, and how many figures since were above it
+        self._bets = np.zeros((5, 0, len(_SHARES)))
 
     def learn(self, figure: float) -> None:
         """Take a figure for one before any change, without a bet."""
-        insort(self._sorted, float(figure))
+        insort(self._sorted, (float(figure), self._random.random()))
 
     def add(self, figure: float) -> float:
         """Bet on the next figure, and keep it.
@@ -52,24 +59,28 @@ class ConformalEvidence:
             The evidence for a change so far; 20 or more has a chance of at most 5 % at any time, if there is none.
 
         """
-        p, count = self.p_value(figure), len(self._sorted)
-        begun = len(self._by_start) + 2
+        self._begin()
+        stakes, limits, lots, ranks, above = self._bets
+        lot = self._random.random()
+        is_above = (figure > limits) | ((figure == limits) & (lot > lots))
+        since = np.arange(len(stakes) - 1, -1, -1.0)[:, None]  # figures
+        usual = (ranks + above) / (len(self._sorted) + 1)
+        changed = (_ABOVE + above) / (_ABOVE + _BELOW + since)
+        stakes *= np.where(is_above, changed / usual, (1 - changed) / (1 - usual))
+        above += is_above
+        insort(self._sorted, (float(figure), lot))
+        return float(stakes.sum()) + self._left
+
+    def _begin(self) -> None:
+        """Stake a part on a change that comes now, with all figures so far as its reference."""
+        begun, count = self._bets.shape[1] + 2, len(self._sorted)
         stake = 1 / (_SUM * begun * log(begun) ** 2)
         self._left -= stake
-        self._by_power = (self._by_power + stake) * _POWERS * p ** (_POWERS - 1)
-        self._by_start = np.append(self._by_start, stake)
-        # of a change that came k figures ago, the k figures since then are the largest of all
-        largest = np.arange(len(self._by_start), 0, -1) / (count + 1)
-        self._by_start *= 1 - _SURE + np.where(p <= largest, _SURE / largest, 0)
-        self.learn(figure)
-        return float(self._by_power.mean() + self._by_start.sum()) / 2 + self._left
-
-    def p_value(self, figure: float) -> float:
-        """Share of the figures so far, this one included, that are at least as large; equal ones are drawn by lot."""
-        above = len(self._sorted) - bisect_right(self._sorted, figure)
-        equal = bisect_right(self._sorted, figure) - bisect_left(self._sorted, figure) + 1
-        return (above + (1 - self._random.random()) * equal) / (len(self._sorted) + 1)  # never 0
+        ranks = np.maximum(1, (_SHARES * count).round())
+        limits, lots = np.array([self._sorted[-int(rank)] for rank in ranks]).T
+        bets = np.stack([stake * _PARTS, limits, lots, ranks, np.zeros(len(ranks))])
+        self._bets = np.append(self._bets, bets[:, None], axis=1)
 
     def usual(self, share: float) -> float:
         """Quantile of the figures so far: this share of them are below it."""
-        return self._sorted[min(len(self._sorted) - 1, int(share * len(self._sorted)))]
+        return self._sorted[min(len(self._sorted) - 1, int(share * len(self._sorted)))][0]

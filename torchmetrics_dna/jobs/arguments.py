@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from torchmetrics_dna.dna.changes import ChangeDictionary
     from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.images.reading import Reading
@@ -42,8 +41,9 @@ class Arguments:
             default those of the given DNAs, else those packaged with the extractor, else ``"auto"``.
         neuron_weights: Weights of Eq. (5): :class:`NeuronWeights`, the path of a file of them, or shape ``(N,)``; by
             default the plain mean.
-        changes: Effects of named changes of images, such as blur, on the neurons, from :func:`make_changes`, or the
-            path of a file of them, for :meth:`Comparison.explain`; by default those packaged with the extractor.
+        causes: Whether to search what causes a difference of two sets: where the test finds one, some images of A are
+            blurred, compressed, darkened and otherwise changed, and those changes named that bring them to B. It takes
+            at most 1,400 more images through the network, and images on both sides, 10 at least.
         confidence: Level of the confidence intervals.
         num_folds: Number of folds of images, for debiased distances, intervals, and tests of whether distances are more
             than noise; at least 5, or None for none. An image's fold depends on its pixels, as in :class:`DNAEMD`;
@@ -69,7 +69,7 @@ class Arguments:
     num_bins: int | None = None
     ranges: ActivationRanges | str | os.PathLike[str] | None = None
     neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None
-    changes: ChangeDictionary | str | os.PathLike[str] | None = None
+    causes: bool = True
     confidence: float = 0.95
     num_folds: int | None = 20
     groups: Groups | tuple[Groups, ...] | None = None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.jobs.arguments import Arguments
 
-_OF_NEURONS = ("num_bins", "ranges", "neuron_weights", "changes")
+_OF_NEURONS = ("num_bins", "ranges", "neuron_weights")
 
 
 def by_network(arguments: Arguments, sides: Sequence[Any]) -> list[Arguments]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.dna.changes import changes_for
 from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
 from torchmetrics_dna.dna.evidence import check_confidence
 from torchmetrics_dna.dna.fid_statistics import is_unnamed, named
@@ -31,7 +30,6 @@ from torchmetrics_dna.statistics.resolve import check_of_dnas, resolve
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from torchmetrics_dna.dna.changes import ChangeDictionary
     from torchmetrics_dna.dna.distance import Distance, Kind
     from torchmetrics_dna.dna.unions import Plan
     from torchmetrics_dna.images import Images, Source
@@ -51,7 +49,6 @@ class Sides:
     images: Sequence[Images | DNA]  # DNAs have the layers and ranges of the job
     distances: Sequence[Distance]  # that all sides support
     plans: Mapping[str, Plan]  # of evidence for fd, and published fd of a layer, by name
-    changes: ChangeDictionary | None  # named changes of images, for Comparison
     jobs: Sequence[Job]  # of each side, at least one; empty if all are DNAs to compare
     keys: Sequence[object]  # equal for sides that are the same images, in the same groups
     limits: Sequence[str] = ()  # what was not asked of single images, one line each, for Comparison
@@ -128,8 +125,7 @@ def open_sides(sides: Sequence[Source | DNA], arguments: Arguments, kinds: Seque
         folds, num_folds = folds_of_pairs(opened, arguments.pairs, num_folds)
     if kinds is None and len(dnas) == len(opened):
         check_of_dnas(dnas, arguments.feature, arguments.num_bins)
-        changes = changes_for(arguments.changes, dnas[0].extractor, dnas[0].weights_digest)
-        return Sides(arguments, opened, distances, {}, changes, [], range(len(opened)))
+        return Sides(arguments, opened, distances, {}, [], range(len(opened)))
     kinds = kinds_for(distances) if kinds is None else kinds
     options = arguments.feature, arguments.layers, arguments.num_bins, arguments.ranges
     resolved = resolve(*options, dnas, histograms="histogram" in kinds, to_gpu=True)
@@ -151,7 +147,6 @@ def open_sides(sides: Sequence[Source | DNA], arguments: Arguments, kinds: Seque
         [next(resolved_dnas) if isinstance(side, DNA) else side for side in opened],
         distances,
         plans,
-        changes_for(arguments.changes, extractor.name, extractor.weights_digest) if distances else None,
         [replace(job, groups=groups, folds=of_side) for groups, of_side in zip(grouped, folds, strict=True)] or [job],
         [(place_of(side, k), id(grouped[k])) for k, side in enumerate(sides)],
         limits,

@@ -12,7 +12,6 @@ from typing_extensions import override
 
 from torchmetrics_dna.dna import DNA, HistogramDNA, TooFewImagesError, check_comparable
 from torchmetrics_dna.dna.base import check_enough
-from torchmetrics_dna.dna.changes import ChangeDictionary, changes_for
 from torchmetrics_dna.dna.distances import flat_figures
 from torchmetrics_dna.dna.evidence import Evidence, check_confidence
 from torchmetrics_dna.dna.explanation import Explanation, explain
@@ -127,26 +126,20 @@ class DNAMetric(ImageMetric, Generic[_D]):
             dna: _D = self._dna("real" if real else "fake", snapshot=True)
         return dna
 
-    def explain(self, changes: ChangeDictionary | str | os.PathLike[str] | None = None) -> Explanation:
+    def explain(self) -> Explanation:
         """Describe in words what differs between the sides, over all processes; ``str()`` of it is a text for a log.
 
-        It names properties of images, if measured (``DNAExtractor(properties=True)``), and changes of images that
-        explain the shift of the neurons. With ``num_folds`` it names nothing if the test finds no difference.
-
-        Args:
-            changes: Effects of named changes on the neurons, from :func:`make_changes`, or the path of a file of them;
-                by default those packaged with the extractor, if any.
+        It names properties of images, if measured (``DNAExtractor(properties=True)``). With ``num_folds`` it names
+        nothing if the test finds no difference. What caused a difference is found by :func:`compare`, which has images.
 
         Raises:
-            ValueError: If the dictionary of changes is for another extractor.
             RuntimeError: If a side has too few images.
 
         """
         with self._whole():
             real, fake = self._dna("real"), self._dna("fake")
             check_enough(real, fake, type(self).__name__, 1)
-            dictionary = changes_for(changes, self.extractor.name, self.extractor.weights_digest)
-            return explain(real, fake, self._test(), dictionary, ("real", "fake"))
+            return explain(real, fake, self._test(), ("real", "fake"))
 
     def scalars(self, prefix: str = "dna/") -> dict[str, float]:
         """Return the distance for a logger, over all processes, independent of the reduction.

@@ -103,12 +103,11 @@ def plot_matrix(matrix: DistanceMatrix) -> Any:
     return figure
 
 
-def plot_monitor(windows: Sequence[Window], level: float = 0.05) -> Any:
+def plot_monitor(windows: Sequence[Window]) -> Any:
     """Plot windows of a stream: the distance of each from the reference, and below, the evidence for a change.
 
     Args:
         windows: From :func:`~torchmetrics_dna.monitor`.
-        level: Chance of a false alarm, which sets the threshold of the evidence.
 
     Returns:
         The matplotlib figure.
@@ -127,7 +126,8 @@ def plot_monitor(windows: Sequence[Window], level: float = 0.05) -> Any:
     above.set_ylabel(DISTANCES[windows[0].distance].label)
     above.legend(frameon=False, fontsize=9)
     below.plot(numbers, [nan if w.evidence is None else w.evidence for w in windows], color=usual, linewidth=1)
-    below.axhline(1 / level, color=alarm, linestyle="--", linewidth=1, label=f"enough ({1 / level:g})")
+    enough = windows[0].enough
+    below.axhline(enough, color=alarm, linestyle="--", linewidth=1, label=f"enough ({enough:g})")
     below.set(yscale="log", ylabel="evidence", xlabel="window")
     below.legend(frameon=False, fontsize=9, loc="upper left")
     for axis in (above, below):

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from torchmetrics_dna.comparisons.compare import compare_sides
+from torchmetrics_dna.comparisons.compare import compare_sides, watching_properties
 from torchmetrics_dna.comparisons.comparisons import names_of
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.distances import resolve_distances
-from torchmetrics_dna.dna.load import is_dna_path
-from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.files.atomic import check_folder, replacing
 from torchmetrics_dna.files.tables import as_markdown
 from torchmetrics_dna.files.visible import strict_json
@@ -85,12 +82,7 @@ def report(
 
     """
     _check_format(format)
-    if not any(isinstance(side, DNA) or is_dna_path(side) for side in (a, b)) and (
-        feature is None or isinstance(feature, (Network, str))
-    ):
-        network = feature if isinstance(feature, Network) else Network(feature)
-        feature = network if network.properties is not None else replace(network, properties=True)
-    arguments = Arguments(feature, **options)
+    arguments = watching_properties(Arguments(feature, **options), (a, b))
     with in_step(arguments.distributed):
         check_folder(Path(output))
         _check(arguments, num_scored)

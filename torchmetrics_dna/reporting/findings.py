@@ -8,12 +8,12 @@ import sys
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.dna.explanation import name_of, scale_for
+from torchmetrics_dna.dna.explanation import name_of
 from torchmetrics_dna.dna.histogram import grouped
 from torchmetrics_dna.files.tables import Table
-from torchmetrics_dna.files.visible import images_in_words, in_words, number, p_figure
+from torchmetrics_dna.files.visible import images_in_words, in_words, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.addresses import public
 from torchmetrics_dna.images.properties import property_in_words
@@ -24,59 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.dna.explanation import Scale
     from torchmetrics_dna.files.tables import Cell
     from torchmetrics_dna.singles.look import Pictures
-
-
-class Place(NamedTuple):
-    """Place of a distance on the scale of known changes."""
-
-    scale: Scale
-    value: float  # in bins
-    low: float  # ends of its interval
-    high: float
-    shown: str  # the distance in words
-    is_debiased: bool  # corrected for sampling noise
-
-    @property
-    def largest(self) -> float:
-        """Largest value of the scale, or of the interval."""
-        return max(self.high, *(mark.most for mark in self.scale.marks))
-
-    @property
-    def note(self) -> str:
-        """Sentences on what the scale shows."""
-        draws = f"means and ranges of {self.scale.num_draws} draws of {self.scale.images}"
-        note = f"Known changes of photographs on the same scale: {draws}. Only p says whether a difference is real."
-        if not self.is_debiased:
-            note += " dna-emd is shown without the correction, which takes too much from sets that share images."
-        return note
-
-    @property
-    def sentence(self) -> str:
-        """The distance beside all known changes."""
-        marks = [
-            f"{mark.name} {number(mark.mean, 3)} ({number(mark.least, 3)} to {number(mark.most, 3)})"
-            for mark in self.scale.marks
-        ]
-        return f"dna-emd {self.shown}; on the same scale, of {self.scale.images}: {', '.join(marks)}."
-
-
-def place_on_scale(comparison: Comparison) -> Place | None:
-    """Return dna-emd on the scale of known changes; None if that was not measured in the same way."""
-    result = comparison["dna-emd"]
-    scale = scale_for(comparison.aligned()[0]) if result.weights is None else None
-    if scale is None:
-        return None
-    if comparison.shares_images and not comparison.paired:  # correction assumes independent sides
-        return Place(scale, result.value, result.value, result.value, f"{number(result.value, 3)} bins", False)
-    interval = result.interval
-    if interval is None:
-        return None
-    shown = result.overall.debiased_shown
-    text = shown if isinstance(shown, str) else f"{number(interval.value, 3)} bins"
-    return Place(scale, interval.value, interval.low, interval.high, text, True)
 
 
 def sides_in_words(comparison: Comparison) -> dict[str, str]:
@@ -153,12 +102,14 @@ def settings_of(comparison: Comparison, pictures: Pictures | None = None) -> dic
 
 def words_and_tables(comparison: Comparison) -> tuple[list[str], list[Table]]:
     """Return what a comparison says in sentences and in tables, for a terminal, Markdown and LaTeX."""
-    sentences = [comparison.verdict, *comparison.explain().property_sentences] if comparison.verdict else []
+    headline, figures = comparison.headline_and_figures
+    sentences = [" ".join(filter(None, (headline, *comparison.explain().property_sentences, figures)))]
     tables = [comparison.table]
     if not comparison.same_images:
         tables += [_layers_table(comparison)] if comparison.of_grain("neuron", "layer") else []
-        tables += [_neurons_table(comparison)] if comparison.of_grain("neuron") else []
-    return sentences, tables
+        differ = comparison.explain().differs is not False
+        tables += [_neurons_table(comparison)] if differ and comparison.of_grain("neuron") else []
+    return list(filter(None, sentences)), tables
 
 
 def _layers_table(comparison: Comparison) -> Table:

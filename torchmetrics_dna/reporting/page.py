@@ -29,7 +29,7 @@ from torchmetrics_dna.reporting.drawing import (
     spikes,
     step_path,
 )
-from torchmetrics_dna.reporting.findings import clearly, place_on_scale, property_rows, settings_of, sides_in_words
+from torchmetrics_dna.reporting.findings import clearly, property_rows, settings_of, sides_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,8 +59,8 @@ def as_html(comparison: Comparison, pictures: Pictures | None = None) -> str:
     headline, figures = comparison.headline_and_figures
     explanation = comparison.explain()
     cards = [] if pictures is None else pictures.cards
-    # a named change explains the difference, so what crops show need not differ
-    first = [] if explanation.changes else [i for i, card in enumerate(cards) if card.look_different][:_CARDS]
+    # a named cause explains the difference, so what crops show need not differ
+    first = [] if explanation.causes else [i for i, card in enumerate(cards) if card.look_different][:_CARDS]
     return (
         _environment()
         .get_template("page.html")
@@ -70,10 +70,10 @@ def as_html(comparison: Comparison, pictures: Pictures | None = None) -> str:
             sides=sides_in_words(comparison),
             headline=headline.replace(" %", "\N{NO-BREAK SPACE}%"),
             figures=figures,
-            scale=place_on_scale(comparison),
+            measured_words=explanation.property_sentences,
             properties=property_rows(comparison),
             may_differ=explanation.differs is not False,
-            explained=bool(explanation.changes),
+            explained=explanation.causes is not None,
             pictures=pictures,
             first=[cards[i] for i in first],
             folded=[card for i, card in enumerate(cards) if i not in first],

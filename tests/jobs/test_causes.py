@@ -1,0 +1,130 @@
+"""Causes are named by making them, on images that did not choose them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from torchmetrics_dna import DNAExtractor, Reading, compare
+from torchmetrics_dna.comparisons import Comparison
+from torchmetrics_dna.demo import photographs
+from torchmetrics_dna.images import open_source
+from torchmetrics_dna.images.changes import change_image
+from torchmetrics_dna.jobs.causes import ChangedImages, nearest
+
+pytestmark = pytest.mark.causes
+PHOTOS = [np.asarray(Image.fromarray(photo).resize((48, 48))) for photo in photographs(72)]
+
+
+class Edges(nn.Module):
+    """Six neurons that see detail of two sizes, brightness and colour."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fine, self.coarse = nn.Conv2d(3, 1, 3, bias=False), nn.Conv2d(3, 1, 3, bias=False, dilation=2)
+        self.colours = nn.Conv2d(3, 3, 1, bias=False)
+        with torch.no_grad():
+            for layer in (self.fine, self.coarse):
+                layer.weight.copy_(torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]]).expand(1, 3, 3, 3) / 3)
+            rows = torch.tensor([[1 / 3, 1 / 3, 1 / 3], [1.0, -1, 0], [0.5, 0.5, -1]])
+            self.colours.weight.copy_(rows[..., None, None])
+
+    def forward(self, imgs: torch.Tensor) -> torch.Tensor:
+        return self.fine(imgs).mean() + self.coarse(imgs).mean() + self.colours(imgs).mean()
+
+
+@pytest.fixture(scope="module")
+def extractor() -> DNAExtractor:
+    return DNAExtractor(Edges(), layers=["fine", "coarse", "colours"], input_size=48)
+
+
+def noisy(photos: list[np.ndarray], deviation: float = 12) -> list[np.ndarray]:
+    rng = np.random.default_rng(5)
+    return [(photo + rng.normal(0, deviation, photo.shape)).round().clip(0, 255).astype(np.uint8) for photo in photos]
+
+
+def test_what_was_done_is_named_with_its_amount(extractor: DNAExtractor, tmp_path: Path) -> None:
+    result = compare(PHOTOS[:36], noisy(PHOTOS[36:]), extractor)
+    assert result.causes.names == ("noise",)
+    assert result.causes.amounts[0] == pytest.approx(12, abs=4)
+    assert result.causes.bins[1] <= result.causes.bins[0] / 2
+    assert result.causes.num_images == 20  # of 36, 16 chose
+    said = f"B differs from A: A after noise of about {result.causes.amounts[0]:.2g} grey levels "
+    assert result.verdict.startswith(said)
+    assert result.to_dict()["causes"]["names"] == ("noise",)
+    result.save(tmp_path / "x.result.npz")
+    assert Comparison.load(tmp_path / "x.result.npz").causes == result.causes
+
+
+def test_two_causes_of_pairs(extractor: DNAExtractor) -> None:
+    darker = noisy([(photo * 0.5).astype(np.uint8) for photo in PHOTOS[:36]], 8)
+    result = compare(PHOTOS[:36], darker, extractor, pairs=True)
+    assert result.causes.names == ("darker", "noise")
+    assert result.causes.amounts == pytest.approx((50, 8), rel=0.2)
+    far, near, nearest_ = result.causes.bins
+    assert near <= far / 2
+    assert nearest_ <= near / 2
+
+
+def test_nothing_is_named_where_nothing_was_done(extractor: DNAExtractor) -> None:
+    equal = compare(PHOTOS[:36], PHOTOS[36:], extractor)
+    assert equal.p_value > 0.05
+    assert equal.causes is None
+    squares = np.random.default_rng(0).integers(0, 2, (36, 3, 3, 1), np.uint8).repeat(3, 3) * 255
+    other = compare(PHOTOS[:36], list(squares.repeat(16, 1).repeat(16, 2)), extractor)
+    assert other.p_value <= 0.05
+    assert other.causes.names == ()
+    assert other.explain().causes is None
+    assert other.verdict.startswith("B differs from A; what causes it could not be named. dna-emd, corrected")
+
+
+def test_it_can_be_left_out_and_needs_images(extractor: DNAExtractor) -> None:
+    seen: list[str] = []
+    reading = Reading(progress=lambda source, *_: seen.append(source))
+    result = compare(PHOTOS[:36], noisy(PHOTOS[36:]), extractor, causes=False, reading=reading)
+    assert result.causes is None
+    assert result.verdict.startswith("B differs from A. ")
+    assert not any(source.startswith("changed ") for source in seen)
+    for a, b in ((PHOTOS[:9], noisy(PHOTOS[9:36])), (iter(PHOTOS[:36]), noisy(PHOTOS[36:]))):
+        assert compare(a, b, extractor).causes is None
+    several = compare(PHOTOS[:36], {"soft": noisy(PHOTOS[36:])}, extractor)
+    assert several["soft"].causes is not None
+
+
+def test_variants_of_images(tmp_path: Path) -> None:
+    source = open_source(PHOTOS[:4])
+    changes = [("darker", 50.0), ("noise", 4.0)]
+    variants = ChangedImages(source, [2, 0], [[], changes])
+    assert [variants.names[i] for i in range(4)] == [source.names[i] for i in (2, 0, 2, 0)]
+    for index, number in ((0, 2), (1, 0)):
+        assert np.array_equal(variants[index], PHOTOS[number])
+        noisy = change_image(change_image(PHOTOS[number], "darker", 50), "noise", 4, seed=number)
+        assert np.array_equal(variants[2 + index], noisy)
+    grey = ChangedImages(source, [1], [[("darker", 50.0)]]).decode(0, channels=1).pixels
+    assert grey.shape == (48, 48, 1)
+    assert grey.mean() == pytest.approx(PHOTOS[1].mean() / 2, abs=4)
+
+
+def test_the_search_finds_the_least() -> None:
+    asked: list[tuple[tuple[str, float], ...]] = []
+
+    def distance(variants: list[list[tuple[str, float]]]) -> list[float]:
+        asked.extend(map(tuple, variants))
+        best = {"blur": 0.42, "noise": 0.9, "darker": 0.1}
+        return [
+            sum(abs(place - best[name]) for name, place in changes) + (changes[-1][0] != "blur") for changes in variants
+        ]
+
+    tries = [(name, place) for name in ("darker", "blur", "noise") for place in (1 / 3, 2 / 3)]
+    name, place = nearest(tries, distance)
+    assert name == "blur"
+    assert place == pytest.approx(0.42, abs=1 / 32)
+    assert len(set(asked)) == len(asked) <= 18
+    given = ("darker", 0.1)
+    nearest([("blur", 0.5)], distance, [given])
+    assert asked[-1][0] == given  # made in the order of a camera
