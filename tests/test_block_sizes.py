@@ -93,7 +93,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("dna")
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 @pytest.mark.parametrize("room", ["binning", "functional", "images", "singles"])
 def test_numbers_stay(room: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torchmetrics_dna.dna.evidence.NUM_RELABELINGS", 99)

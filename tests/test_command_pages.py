@@ -113,7 +113,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory, of_any_value: None) -> Path
         Image.fromarray(photos[clip]).save(folder / "clips" / f"{clip}" / "frame.png")
     for step in (1000, 2000):
         shutil.copytree(folder / "generated", folder / "checkpoints" / f"step_{step}")
-    shutil.copytree(folder / "generated", folder / "compressed")
+    for name, like in {"compressed": "generated", "real": "photos", "validation": "photos"}.items():
+        shutil.copytree(folder / like, folder / name)
+    for step in (800, 3200, 12_800):
+        shutil.copytree(folder / "generated", folder / f"step_{step}")
     Image.fromarray(photos[0]).save(folder / "query.jpg")
     (folder / "lists" / "0.txt").write_text("".join(f"../photos/{i}.png\n" for i in range(4, 6)))
     subprocess.run([sys.executable, "-m", "zipfile", "-c", "generated.zip", "generated/"], cwd=folder, check=True)

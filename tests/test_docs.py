@@ -34,7 +34,7 @@ def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.Monke
         exec(compile(textwrap.dedent(block), str(page), "exec"), names)
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 def test_the_notebook_runs_and_shows_results() -> None:
     """Each last expression of a cell is a table in html, or a figure."""
     notebook = json.loads((ROOT / "docs" / "examples" / "first_look.ipynb").read_text(encoding="utf-8"))

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     Picture = NDArray[np.uint8]
 
-SIDE, OF_A_LAYER, BINS, FOLDS, RELABELINGS = 64, 12, 50, 20, 100
+SIDE, OF_A_LAYER, BINS, FOLDS, RELABELINGS = 64, 6, 25, 20, 100
 NUMBERS = {"fluent": 500, "emojione": 400, "wallpapers": 450, "textures": 400}
 STEPS, DIGITS = (200, 800, 3200), 400
 KINDS = {  # real images, others in the held-out set, others in the set that is compared
@@ -364,14 +364,24 @@ def plot(steps: dict[tuple[str, str], Step], size: int) -> Figure:
             axis.plot([least], [i + 0.28], "|", color=colour, markersize=8)
     names = [other if other.startswith(real) else f"{other} against {real}" for real, other in steps]
     axis.set_yticks(range(len(steps)), names)
-    axis.set(xscale="log", xlabel="dot: times what chance gives;  arrow: at least so far, with held-out images as unit")
+    axis.set(
+        xscale="log", xlabel="dot: times what chance gives;  arrow: at least so many times as far as held-out images"
+    )
     ticks = [1, 2, 3, 5, 10, 20]
     axis.set_xticks(ticks, [f"{tick}" for tick in ticks])
     axis.set_xticks([], minor=True)
     axis.set_xlim(0.8, None)
-    axis.invert_yaxis()
     axis.spines[["top", "right"]].set_visible(False)
-    axis.text(1.02, len(steps) - 0.45, "real images", fontsize=8, color="0.4")
+    axis.set_ylim(len(steps) - 0.4, -0.6)
+    axis.annotate(
+        "real images",
+        (1, 1),
+        (3, -2),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        color="0.4",
+        va="top",
+    )
     return figure
 
 
@@ -386,17 +396,20 @@ def main() -> None:
     draws, sizes, many, few = (3, (20,), (20, 30), 2) if quick else (200, SIZES, MANY, 40)
     kinds = {"photographs": AT_HAND} if quick else KINDS
     cells: dict[tuple[str, str, int, float], Cell] = {}
-    for name, kind, size, ratio in product(POWERS, kinds, sizes, RATIOS):
+    asked_of = [
+        (name, size) for name in POWERS for size in (sizes if name == "dna-emd" else sizes[len(sizes) // 2 :][:1])
+    ]
+    for (name, size), kind, ratio in product(asked_of, kinds, RATIOS):
         compute = partial(ask, measure, mixes(measure, kinds[kind], ratio), (size, size, size), name, draws)
         key = f"{kind}, {name}, {size}, {ratio}"
         cells[kind, name, size, ratio] = Cell(**remember(kept, key, lambda compute=compute: asdict(compute())))
     coverage = [
         [kind, name, f"{size}", *(told(cells[kind, name, size, ratio]) for ratio in RATIOS)]
-        for kind, name, size in product(kinds, POWERS, sizes)
+        for kind, (name, size) in product(kinds, asked_of)
     ]
     unequal = []
     for of_sides in ((20, 20, 40),) if quick else UNEQUAL:
-        for ratio in RATIOS[1:3]:
+        for ratio in RATIOS[2:3]:
             sets = mixes(measure, next(iter(kinds.values())), ratio)
             compute = partial(ask, measure, sets, of_sides, "dna-emd", draws)
             cell = Cell(**remember(kept, f"{of_sides}, {ratio}", lambda compute=compute: asdict(compute())))

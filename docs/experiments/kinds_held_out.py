@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 
 import data
 import numpy as np
-from kinds_of_pictures import kept
+import torch
 from outliers import blurred, compressed
 from sklearn.datasets import load_digits
+
+from torchmetrics_dna.binning.moments import spatial_means
+from torchmetrics_dna.images.resize import resize_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,6 +60,30 @@ def pictures(name: str, number: int) -> tuple[list[Picture], list[str]]:
         return [data.picture(paths[i], 64) for i in order], [groups[i] for i in order]
     order = np.random.default_rng(0).permutation(len(every))[:number]
     return [every[i] for i in order], [groups[i] for i in order]
+
+
+def means_of(images: list[NDArray[np.uint8]], extractor: DNAExtractor) -> Tensor:
+    """Mean activation of each neuron for each image, shape ``(images, N)``."""
+    parts = []
+    for first in range(0, len(images), 32):
+        resized = np.stack([resize_image(image, (224, 224)) for image in images[first : first + 32]])
+        activations = extractor(torch.from_numpy(resized))
+        parts.append(torch.cat([spatial_means([values]) for values in activations.values()]).T)
+    return torch.cat(parts)
+
+
+def kept(
+    folder: Path | None, name: str, images: Callable[[], list[NDArray[np.uint8]]], extractor: DNAExtractor
+) -> Tensor:
+    """Mean activations from the folder, or measured and put there."""
+    path = None if folder is None else folder / f"{name}.pt"
+    if path is not None and path.exists():
+        stored: Tensor = torch.load(path)
+        return stored
+    means = means_of(images(), extractor)
+    if path is not None:
+        torch.save(means, path)
+    return means
 
 
 def measured(folder: Path | None, extractor: DNAExtractor, quick: bool = False) -> dict[str, Kind]:

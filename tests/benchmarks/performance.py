@@ -1,9 +1,9 @@
 """Measure the cost of counting, updates, scores and distances: the figures of docs/numbers.md, in one run.
 
-    python tests/benchmarks/performance.py [--rounds 9] [--sections loop counting parts update ...]
+    python tests/benchmarks/performance.py [--rounds 9] [--sections counting parts update ...]
 
 Calls take turns. Figures are medians, or medians of the ratio to the bare call of the same turn, so that a machine
-whose speed drifts does not matter. The section ``loop`` comes first, before malloc is set as the command line sets it.
+whose speed drifts does not matter. malloc is set as the command line sets it; `loop.py` has a user's loop.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ import os
 import resource
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 
 import timm
 import torch
@@ -149,7 +147,7 @@ def update(rounds: int) -> None:
         seconds = in_turns(
             rounds,
             **dict.fromkeys(("bare", "bare again"), partial(bare, images)),
-            **{"in parts": partial(bare.in_parts, images)},
+            **{"in parts": lambda bare=bare: [part.clear() for part in bare.in_parts(images)]},
             **{
                 key: (lambda m=metric: m.update(images))
                 if key == "DNARealism"
@@ -160,39 +158,6 @@ def update(rounds: int) -> None:
         ratios = [median(u / b for u, b in zip(seconds[key], seconds["bare"], strict=True)) - 1 for key in columns]
         print(f"{name:24} {median(seconds['bare']) * 1e3:9.1f}" + "".join(f"{ratio:+12.1%}" for ratio in ratios))
     computing(images, rounds)
-
-
-def timm_calls(rounds: int, num_images: int = 16) -> None:
-    """`update` of named networks, as they are and compiled, as a share of a bare eager call of timm's network."""
-    images = pictures(num_images)
-    columns = ("bare again", "DNAEMD", "compiled")
-    print(f"\n{f'update, {num_images} images':24} {'timm, ms':>9}" + "".join(f"{name:>12}" for name in columns))
-    for name in ("tf_efficientnet_lite0", "resnet50", "vit_small_patch16_224"):
-        torch.manual_seed(0)
-        network = timm.create_model(name).eval()
-        if name == "tf_efficientnet_lite0":
-            extractors = DNAExtractor(), DNAExtractor(compile=True)
-        else:
-            with TemporaryDirectory() as folder:
-                weights = Path(folder, "weights.pth")
-                torch.save(network.state_dict(), weights)
-                extractors = tuple(DNAExtractor(name, weights_path=weights, compile=c) for c in (False, True))
-        prepared = extractors[0]._prepare(images)
-        plain, compiled = map(DNAEMD, extractors)
-
-        def bare(network: nn.Module = network, prepared: Tensor = prepared) -> None:
-            with torch.inference_mode():
-                network(prepared)
-
-        seconds = in_turns(
-            rounds,
-            bare=bare,
-            **{"bare again": bare},
-            DNAEMD=partial(plain.update, images, True),
-            compiled=partial(compiled.update, images, True),
-        )
-        ratios = [median(u / b for u, b in zip(seconds[key], seconds["bare"], strict=True)) for key in columns]
-        print(f"{name:24} {median(seconds['bare']) * 1e3:9.1f}" + "".join(f"{ratio:12.2f}" for ratio in ratios))
 
 
 def computing(images: Tensor, rounds: int) -> None:
@@ -309,12 +274,10 @@ def growth(rounds: int) -> None:
         print(f"{label:24} {seconds * 1e3:9.2f} {seconds / x.numel() * 1e9:9.2f}")
 
 
-LOOP = "loop"  # of a user, who leaves malloc as Python has it
 SECTIONS = {
     "counting": counting,
     "parts": parts,
     "update": update,
-    "timm": timm_calls,
     "scores": scores,
     "properties": properties,
     "distance": distance,
@@ -326,15 +289,12 @@ SECTIONS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description="Cost of counting")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--sections", nargs="+", choices=[LOOP, *SECTIONS], default=[LOOP, *SECTIONS])
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     arguments = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, medians of {arguments.rounds}")
-    if LOOP in arguments.sections:
-        timm_calls(arguments.rounds, 32)
-    keep_freed_memory()  # for all other calls, as the command line does
+    keep_freed_memory()
     for section in arguments.sections:
-        if section != LOOP:
-            SECTIONS[section](arguments.rounds)
+        SECTIONS[section](arguments.rounds)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ def test_threads_of_a_user_may_count_at_once() -> None:
     assert all(torch.equal(counts, expected) for counts in results)
 
 
-@pytest.mark.slow  # starts processes
+@pytest.mark.outer  # starts processes
 def test_a_forked_process_counts_too() -> None:
     run("""
 child = os.fork()
@@ -76,7 +76,7 @@ def test_distances_do_not_depend_on_threads(threads: int) -> None:
         torch.set_num_threads(before)
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 def test_results_are_the_same_compiled_here_or_loaded_from_the_disk(tmp_path: Path) -> None:
     cold_run = os.environ.get("COLD_RUN")  # what it printed to whoever filled the folder that NUMBA_CACHE_DIR names
     paths = os.pathsep.join([str(Path(cpu.__file__).parents[2]), *sys.path])

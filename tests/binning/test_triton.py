@@ -12,9 +12,8 @@ import pytest
 SCRIPT = Path(__file__).parents[1] / "helpers" / "compile_kernels.py"
 
 
-@pytest.mark.parametrize(
-    ("gpu", "count"), [pytest.param("75", 8, marks=pytest.mark.slow), pytest.param("90", 12, marks=pytest.mark.outer)]
-)
+@pytest.mark.outer
+@pytest.mark.parametrize(("gpu", "count"), [("75", 8), ("90", 12)])
 def test_the_kernel_compiles_for_gpus_and_takes_few_instructions(gpu: str, count: int) -> None:
     pytest.importorskip("triton", "3.8", reason="older ones count histograms by votes of threads")
     # a process of its own, for Triton is imported either to interpret or to compile

@@ -174,7 +174,7 @@ def test_two_processes_make_the_same_file(tmp_path: Path, cli: Command) -> None:
     assert len(list((tmp_path / "2").iterdir())) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 def test_a_disk_that_is_full(tmp_path: Path) -> None:
     code = (
         "import resource, sys\nfrom torchmetrics_dna.__main__ import main\n"

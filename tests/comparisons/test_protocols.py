@@ -69,9 +69,8 @@ def share_inside(points: np.ndarray, balls: np.ndarray) -> float:
     return float((np.linalg.norm(points[:, None] - balls[None], axis=2) <= radii).any(1).mean())
 
 
-@pytest.mark.parametrize(
-    "count", [pytest.param(12, marks=pytest.mark.slow), pytest.param(100, marks=pytest.mark.outer)]
-)
+@pytest.mark.outer
+@pytest.mark.parametrize("count", [12, 100])
 def test_values_are_those_of_torch_fidelity_and_adm(count: int, tmp_path: Path) -> None:
     torch.manual_seed(0)
     photos = [np.ascontiguousarray(photo[:96, :96]) for photo in photographs(2 * count)]

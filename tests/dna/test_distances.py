@@ -188,6 +188,7 @@ def share_sets(rank: int, world: int, expected: str) -> None:
     equal_everywhere(torch.tensor([comparison["fd"].value, comparison["kid"].value]))
 
 
+@pytest.mark.outer
 def test_processes_find_what_one_finds(tmp_path: Path) -> None:
     comparison = compare(A, B, EXTRACTOR, metrics=ALL)
     evidence = {

@@ -56,7 +56,7 @@ def test_other_precisions_are_refused(dtype: object) -> None:
         DNAExtractor(dtype=dtype)
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 @pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")  # torch's own use of it
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler")
 def test_compiled_networks_give_the_same() -> None:

@@ -110,7 +110,7 @@ def test_cmmd_is_of_the_normalised_embedding(monkeypatch: pytest.MonkeyPatch, tm
     assert close(activations["projected"], official.activations(normalised(PHOTOS, by_pillow, name))["projected"])
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 def test_fid_is_torch_fidelitys(tmp_path: Path) -> None:
     torch.manual_seed(0)
     official = inception(tmp_path)

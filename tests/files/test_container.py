@@ -407,7 +407,7 @@ def test_numbers_whose_distances_would_not_be_finite_are_refused(huge: float) ->
     assert DISTANCES["dna-fd"].result(large, large).values.tolist() == [0]  # as float32 activations may be
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 def test_memory_of_bombs(tmp_path: Path) -> None:
     good = tmp_path / "good"
     KINDS[0].save(good)

@@ -48,7 +48,7 @@ def repository(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 def test_files_of_the_hub(repository: Path, tmp_path: Path) -> None:
     ranges = ActivationRanges.load(GOLDEN / "official_files" / "activation_ranges.json").digest
     ours, official = dnas.histogram().digest, load_dna(GOLDEN / "official_files" / "gauss").digest
@@ -81,7 +81,7 @@ def test_files_of_the_hub(repository: Path, tmp_path: Path) -> None:
         assert f"but {blob.name[:16]}... was expected" in error
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 def test_what_the_hub_does_not_have(repository: Path, tmp_path: Path) -> None:
     with serving({"owner/repo": repository}) as (endpoint, _):
         absent = [
@@ -100,7 +100,7 @@ def test_what_the_hub_does_not_have(repository: Path, tmp_path: Path) -> None:
         assert REMEDY in line
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 def test_a_hub_that_does_not_answer(tmp_path: Path) -> None:
     with serving({}) as (endpoint, _):
         pass

@@ -222,6 +222,7 @@ class Anew(IterableDataset[torch.Tensor]):
         return iter(MANY)
 
 
+@pytest.mark.outer
 def test_loaders_of_one_order_alone_are_shared(tmp_path: Path) -> None:
     dataset = TensorDataset(torch.from_numpy(PIXELS).permute(0, 3, 1, 2))
     loader = DataLoader(dataset, sampler=DistributedSampler(dataset, 2, 0))

@@ -43,9 +43,8 @@ assert not of_group & threads()
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux, to see the threads of a process")
-@pytest.mark.parametrize(
-    "module", [pytest.param("metrics", marks=pytest.mark.slow), pytest.param("jobs.processes", marks=pytest.mark.outer)]
-)
+@pytest.mark.outer
+@pytest.mark.parametrize("module", ["metrics", "jobs.processes"])
 def test_no_thread_outlives_its_group(module: str) -> None:
     """A thread that outlives its group aborts the process when it exits, now and then."""
     code = GROUP.format(module=module)
@@ -143,7 +142,7 @@ def test_the_true_error_of_one_rank_is_told_once(
     assert error_lines(output.stderr) == [f"torchmetrics-dna: {line}"]
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 def test_torchrun_ends_all_when_one_dies(shared: Path) -> None:
     process = torchrun("compare", shared, shared, "--layers", "block_0", script=ONE_RANK, check=False)
     assert process.returncode != 0

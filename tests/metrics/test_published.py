@@ -79,7 +79,7 @@ def test_values_are_those_of_torch_fidelity(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 @pytest.mark.parametrize("names", [list(PROTOCOLS), ["dna-emd", "fd", "mind", "coverage"]], ids=["published", "others"])
 def test_values_are_those_of_compare_in_one_pass(names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     make_small(monkeypatch)
@@ -148,7 +148,7 @@ def of_processes(rank: int, world: int) -> None:
         )
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 def test_two_processes_give_the_values_of_one() -> None:
     run(2, of_processes)
 

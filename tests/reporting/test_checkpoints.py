@@ -204,6 +204,7 @@ def test_another_reference_of_as_many_images_is_told(trained: Path, tmp_path: Pa
             fresh(trained, other)
 
 
+@pytest.mark.outer
 def test_a_folder_is_of_one_run(tmp_path: Path) -> None:
     first = fresh(tmp_path)
     first.add(1, DARK)
@@ -256,6 +257,7 @@ def share_checkpoints(rank: int, world: int, folder: Path) -> None:
         checkpoints.add(2000, CROWD[:0])
 
 
+@pytest.mark.outer
 def test_processes_add_images_of_their_own(tmp_path: Path) -> None:
     run(2, share_checkpoints, tmp_path / "shared")
 

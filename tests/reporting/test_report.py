@@ -229,14 +229,14 @@ def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path) ->
     markdown = (tmp_path / "x.md").read_text(encoding="utf-8")
     plain = markdown.replace("\\", "")
     assert all(part in plain for part in (*comparison.headline_and_figures, *sentences))
-    assert markdown.startswith(r"\<c\> differs from a\|b: "), "nothing that it is given acts as Markdown or html"
+    assert markdown.startswith(r"\<c\> differs from a\|b. "), "nothing that it is given acts as Markdown or html"
     assert all(len(re.findall(r"(?<!\\)\|", line)) >= 3 for line in markdown.splitlines() if line.startswith("|"))
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     page = Page(html)
     words = " ".join(page.text.split())
     headline, figures = comparison.headline_and_figures
-    parts = [headline, "A a|b (24 images)", "B <c> (28 images)", figures, "Properties of the images"]
-    parts += ["Parts of images that excite", "Images least like", "Where in the network", "Which neurons"]
+    parts = [headline, "A a|b (24 images)", "B <c> (28 images)", *sentences, figures, "Properties of the images"]
+    parts += ["Images least like", "Where in the network", "Which neurons", "Parts of images that excite"]
     places = [words.index(part) for part in [*parts, "What was done"]]
     assert places == sorted(places)
     assert [words.count(part) for part in (headline, figures)] == [1, 1], "each fact once"

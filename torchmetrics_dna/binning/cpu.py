@@ -33,6 +33,7 @@ _TILE = 512  # values of a tile: with the bins of each, a fraction of the L2 cac
 _WIDEST = 64  # neurons of a tile that lie side by side: whole cache lines, and counts in the L2 cache
 _TASK = 1 << 16  # values of a task, at least
 _CELLS = 1 << 20  # counts of a tile: 4 MiB
+_GROUP = 16  # counts that are added to cells together
 _ROWS = 256  # rows of counts of a task
 _BINS = 4  # bins of a histogram that cost as much as one activation
 _MOST_COUNTS = 2.0**53  # of a neuron; float64 has all integers up to it
@@ -137,6 +138,19 @@ def _add(counts: Any, numbers: Any, size: Any) -> None:
 
 
 @_compiled
+def _move(counts: Any, size: Any, step: Any, cells: Any, first: Any) -> None:
+    """Add counts to cells, and leave zeros; most counts of few images are zeros, which are passed over in groups."""
+    for begin in range(0, size, _GROUP):
+        filled = np.uint32(0)
+        for i in range(begin, begin + _GROUP):
+            filled |= counts[np.uint64(i)]
+        if filled:
+            for i in range(begin, min(begin + _GROUP, size)):
+                cells[np.uint64(first + i)] += step * np.int64(counts[np.uint64(i)])
+                counts[np.uint64(i)] = 0
+
+
+@_compiled
 def _count(
     bins: Any, rows: Any, cells: Any, offsets: Any, step: Any, references: Any, weights: Any, distances: Any, task: Any
 ) -> Any:
@@ -150,7 +164,7 @@ def _count(
     rule, of_neuron = np.empty((5, tile)), np.empty(tile, np.int32)
     rest, of_rest = np.empty((5, tile)), np.empty(tile, np.int32)  # of tiles of what positions are left
     staged, numbers = np.empty(tile, task.memory.dtype), np.empty(tile, np.int32)
-    counts, sums = np.zeros(task.width * num_bins, np.uint32), np.empty(num_bins)
+    counts, sums = np.zeros(task.width * num_bins + _GROUP, np.uint32), np.empty(num_bins)
     expected = np.empty((len(references), task.width, num_bins))
     images, sure, all_finite = len(task.origins), 0.0, True
     for neuron in range(task.begin, task.end, task.width):
@@ -173,9 +187,7 @@ def _count(
                     all_finite &= _bin_exactly(staged, width * length, here, of_here, bins, numbers)
                 _add(counts, numbers, width * length)
             if len(references) == 0 and (image + 1 == images or offsets[image] != offsets[image + 1]):
-                for i in range(width * num_bins):
-                    cells[np.uint64(offsets[image] + first * num_bins + i)] += step * np.int64(counts[np.uint64(i)])
-                    counts[np.uint64(i)] = 0
+                _move(counts, width * num_bins, step, cells, offsets[image] + first * num_bins)
             for j in range(width if len(references) else 0):
                 total: Any = 0.0
                 for k in range(num_bins):

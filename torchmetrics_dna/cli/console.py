@@ -182,13 +182,17 @@ def _uncut(result: Table) -> Table:
 def numbers(values: Sequence[float | str | None], width: int = 0) -> list[str]:
     """Format figures with four significant digits, aligned at the decimal point and padded to at least ``width``.
 
+    Words are as they are: a long one must not widen all other cells.
+
     Example:
-        >>> numbers([15.0, 0.1468, None])
-        ['15.00  ', ' 0.1468', ' -     ']
+        >>> numbers([15.0, 0.1468, None, "at most 0.1"])
+        ['15.00  ', ' 0.1468', ' -     ', 'at most 0.1']
 
     """
-    parts = [("0" if value == 0 else number(value, zeros=True)).partition(".") for value in values]
-    most = max(len(point + fraction) for _, point, fraction in parts)
+    figures = [i for i, value in enumerate(values) if not isinstance(value, str)]
+    parts = [("0" if values[i] == 0 else number(values[i], zeros=True)).partition(".") for i in figures]
+    most = max((len(point + fraction) for _, point, fraction in parts), default=0)
     padded = [integer + (point + fraction).ljust(most) for integer, point, fraction in parts]
-    width = max(width, *map(len, padded))
-    return [text.rjust(width) for text in padded]
+    width = max(width, *map(len, padded)) if padded else 0
+    aligned = dict(zip(figures, (text.rjust(width) for text in padded), strict=True))
+    return [aligned.get(i, str(value)) for i, value in enumerate(values)]

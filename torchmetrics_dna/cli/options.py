@@ -124,7 +124,11 @@ _SHARED: dict[str, Any] = {
     ],
     "properties": Annotated[
         bool | None,
-        network_option("Watch sharpness, noise, size and other properties of images, too.", "--properties", rare=True),
+        network_option(
+            "Watch sharpness, noise, size and other properties of images, too. [default: compare does for two sets]",
+            "--properties/--no-properties",
+            rare=True,
+        ),
     ],
     "column": Annotated[
         str | None,

@@ -130,7 +130,8 @@ def _is_batch(b: Mapping[str, Any], arguments: Arguments) -> bool:
 def compare_with_first(sources: Sequence[Any], names: Sequence[str], arguments: Arguments) -> list[Comparison]:
     """Compare the first set with each of the others, measuring each once by each network of the metrics."""
     with in_step(arguments.distributed):
-        opened, (own, *others) = [], by_network(arguments, sources)
+        own, *others = by_network(arguments, sources)
+        opened = list[Sides]()
         for of_network in (watching_properties(own, sources), *others):
             with saying_how_else(of_network):
                 opened.append(open_sides(sources, of_network))
@@ -161,7 +162,8 @@ def _with_causes(comparison: Comparison, sides: Sides, a: Measured, b: Measured)
     readable = a.numbers, b.numbers
     if LAYER in comparison.neurons or not comparison.explain().differs or not can_be_found(sides, readable):
         return comparison
-    return replace(comparison, causes=find_causes(sides, comparison.aligned()[0], readable, weights))
+    with without_numba(False):  # which pays for the many images of the search, however few the sets have
+        return replace(comparison, causes=find_causes(sides, comparison.aligned()[0], readable, weights))
 
 
 def watching_properties(arguments: Arguments, sources: Sequence[Any]) -> Arguments:

@@ -171,7 +171,9 @@ class Comparisons(ManyComparisons):
         After it, how many times as far the best set is as the held-out one, if that can be said.
         """
         if self.held_out is not None:
-            return " ".join(filter(None, (self._others.verdict, ratio_in_words(self, self.best))))
+            ratio = ratio_in_words(self, self.best)
+            order = "" if ratio and len(self._others) == 1 else self._others.verdict
+            return " ".join(filter(None, (order, ratio)))
         if self._apart is not self:
             apart = self._apart
             same = [name for name in self if name not in apart]

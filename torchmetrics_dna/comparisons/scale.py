@@ -79,9 +79,9 @@ def ratio_in_words(comparisons: Comparisons, name: str) -> str:
 
 
 def chance_in_words(comparison: Comparison) -> str:
-    """Say what dna-emd is in multiples of what chance gives at this size; empty where no difference is shown."""
+    """Say what dna-emd is in multiples of what chance gives at this size; empty if that is no more, or not shown."""
     times, images = comparison["dna-emd"].times_chance, [*comparison.num_images.values()]
-    if times is None or comparison.shares_images:
+    if times is None or times <= 1 or comparison.shares_images:
         return ""
     sizes = " and ".join(f"{count:,}" for count in dict.fromkeys(images))
     each = " images each" if images[0] == images[1] else " images"

@@ -163,11 +163,13 @@ class Result:
 
     @property
     def by_chance(self) -> float | None:
-        """Mean distance of equal sets of this size: of halves of A, or else over the relabelings of the test."""
+        """Mean distance of equal sets of this size: over relabelings, or of halves of A if a difference is shown.
+
+        Relabelings of sets that differ still differ.
+        """
         if self.evidence is None:
             return None
-        is_noisy = self.distance.grain == "neuron" and self.evidence.chance is not None
-        return self.evidence.chance if is_noisy else self.evidence.null
+        return self.evidence.null if self.times_chance is None else self.evidence.chance
 
     @property
     def times_chance(self) -> float | None:

@@ -111,7 +111,7 @@ def _is_for_onednn(*tensors: Any) -> bool:
 def _is_plain(tensor: Any) -> bool:
     return (
         type(tensor) in (Tensor, nn.Parameter)
-        and tensor.device.type == "cpu"
+        and tensor.is_cpu
         and tensor.dtype == torch.float32
         and tensor.layout == torch.strided
     )

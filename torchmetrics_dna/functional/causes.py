@@ -99,11 +99,11 @@ class Apart:
         difference = parts[0][0] if len(parts) == 1 else parts[0][0] - parts[1][0]
         with_noise = difference.square().sum(1)
         square = with_noise - torch.stack([noise for _, noise in parts]).sum(0)
-        square, emd, with_noise = (
-            float(values.mean() if self.weights is None else values @ self.weights.to(values))
-            for values in (square, difference.abs().sum(1), with_noise)
-        )
-        return square, emd, with_noise
+
+        def mean(values: Tensor) -> float:
+            return float(values.mean() if self.weights is None else values @ self.weights.to(values))
+
+        return mean(square), mean(difference.abs().sum(1)), mean(with_noise)
 
 
 def takes_half(before: Apart, after: Apart) -> bool:

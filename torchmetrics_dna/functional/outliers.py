@@ -127,7 +127,8 @@ def outlier_scores(images: Mapping[str, Tensor], reference: Mapping[str, Tensor]
     scores, typical = {}, {}
     for layer, means in reference.items():
         own = means.double()
-        scores[layer] = LayerGaussian.of(own.mean(0), own.T.cov(), len(own)).distances(images[layer].double())
+        cov = own.T.cov().view(own.shape[1], -1)  # of a single neuron, torch gives a scalar
+        scores[layer] = LayerGaussian.of(own.mean(0), cov, len(own)).distances(images[layer].double())
         typical[layer] = left_out_distances(own)
     return outlier_distance(scores), outlier_distance(typical)
 

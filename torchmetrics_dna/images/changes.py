@@ -117,7 +117,7 @@ class Change(NamedTuple):
         if not place:
             return self.none
         factor = 1.0 if self.scale is None else self.scale(side)
-        return (self.none + (self.most - self.none) * place**self.power) * factor
+        return float(self.none + (self.most - self.none) * place**self.power) * factor
 
     def in_words(self, amount: float) -> str:
         """Describe the change with its amount.

@@ -37,6 +37,7 @@ LEAST = 10  # images of a side
 _FOLDS, _BINS = 8, 50
 _STEPS = (1 / 4, 1 / 8, 1 / 16, 1 / 32)  # of places, each to either side of the best one
 _RIVALS = 2  # steps that the two best changes take, before the best alone
+_REST = 0.25  # of the difference that one change leaves, from which on a second is searched
 _KEPT = 1 << 28  # bytes of decoded images
 
 
@@ -59,7 +60,7 @@ class ChangedImages(ImageSource):
         changes = self._variants[variant]
         if not changes:
             return decoded
-        pixels = as_rgb(as_bytes(decoded.pixels))
+        pixels = as_bytes(as_rgb(decoded.pixels))
         for name, amount in changes:
             pixels = change_image(pixels, name, amount, number)
         return Decoded(pixels[..., :channels])
@@ -131,8 +132,9 @@ class _Search:
         if not takes_half(before, once):
             return Causes((), (), self._bins(before), self._num_images)
         named, bins = [first], self._bins(before, once)
-        if once.bins:
-            second = nearest([place for place in tries if place[0] != first[0]], self._chosen_by, [first])
+        if once.bins > _REST * before.bins:
+            others = [(name, CHANGES[name].tries[0]) for name in self._names() if name != first[0]]
+            second = nearest(others, self._chosen_by, [first])
             both = _in_order([nearest([first], self._chosen_by, [second], _STEPS[-2:]), second])
             (twice,) = self._checked([both])
             if takes_half(once, twice):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -28,7 +29,7 @@ class CountedWith(NamedTuple):
     @classmethod
     def of_state(cls, state: list[Tensor]) -> CountedWith | None:
         """Return what is in a state."""
-        return cls(*json.loads(bytes(state[0].tolist()))) if state else None
+        return _parsed(state[0].numpy().tobytes()) if state else None
 
     def as_state(self) -> list[Tensor]:
         """Return the state, whose text stays on the CPU, where updates compare it."""
@@ -43,3 +44,8 @@ class CountedWith(NamedTuple):
     def origin(self) -> dict[str, Any]:
         """Fields of a DNA of such images."""
         return {"weights_digest": self.weights_digest, "preparation": self.preparation}
+
+
+@lru_cache(maxsize=64)  # every update asks
+def _parsed(text: bytes) -> CountedWith:
+    return CountedWith(*json.loads(text))

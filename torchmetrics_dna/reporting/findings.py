@@ -102,8 +102,7 @@ def settings_of(comparison: Comparison, pictures: Pictures | None = None) -> dic
 
 def words_and_tables(comparison: Comparison) -> tuple[list[str], list[Table]]:
     """Return what a comparison says in sentences and in tables, for a terminal, Markdown and LaTeX."""
-    headline, figures = comparison.headline_and_figures
-    sentences = [" ".join(filter(None, (headline, *comparison.explain().property_sentences, figures)))]
+    sentences = [comparison.verdict_with(comparison.explain().property_sentences)]
     tables = [comparison.table]
     if not comparison.same_images:
         tables += [_layers_table(comparison)] if comparison.of_grain("neuron", "layer") else []
