@@ -36,7 +36,8 @@ class DNARealism(ImageMetric):
     so ``higher_is_better`` is False. There are three scores:
 
     - ``"outlier"``, an anomaly score whose maps are anomaly maps: how far the image is from the reference's own
-      images, the root of the mean, over L layers with :math:`n_l` neurons, of squared Mahalanobis distances of its spatial means :math:`x_l`,
+      images, the root of the mean, over L layers with :math:`n_l` neurons, of squared Mahalanobis distances of its
+      spatial means :math:`x_l`,
 
       .. math::
           s_i^2 = \frac{1}{L} \sum_l \frac{1}{n_l} (x_l - \mu_l)^T \Sigma_l^{-1} (x_l - \mu_l),

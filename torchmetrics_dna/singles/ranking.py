@@ -295,10 +295,13 @@ class Ranking(Saved):
 
         """
         records = self.rows() if rows is None else rows
-        header = [name for key, name in _COLUMNS.items() if key in records[0]]
+        shown = [key for key in _COLUMNS if key in records[0]]
+        if "likeness" in shown:  # the table of copies has both
+            shown.remove("nearest_ratio")
+        header = [_COLUMNS[key] for key in shown]
         if self.score == "distance":
             header[1] = "dna-emd"
-        cells = [[_cell(key, record[key]) for key in _COLUMNS if key in record] for record in records]
+        cells = [[_cell(key, record[key]) for key in shown] for record in records]
         return Table(header, cells, f"{images_in_words(len(self.names))} {self.question}")
 
     def plot(self, columns: int = 8, maps: bool = False, most: int | None = None) -> Any:
