@@ -29,6 +29,7 @@ from sklearn.datasets import load_digits
 from torchmetrics_dna import compare
 from torchmetrics_dna.functional.causes import Folds
 from torchmetrics_dna.jobs import causes as searched
+from torchmetrics_dna.jobs import sides as opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -192,7 +193,8 @@ def is_right(named: list[str], done: Done) -> str:
 
 
 def remember_variants() -> None:
-    """Measure each variant of the same pictures once, for all sets in a row that have these as A."""
+    """Measure each variant of the same pictures once, for all sets in a row that have these as A; count by numba."""
+    opened._FEW = 0
     measure = searched._Search._measured
     known: dict[str, dict[str, tuple[Tensor, Tensor]]] = {}
 

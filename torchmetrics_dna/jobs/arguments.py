@@ -43,7 +43,7 @@ class Arguments:
             default the plain mean.
         causes: Whether to search what causes a difference of two sets: where the test finds one, some images of A are
             blurred, compressed, darkened and otherwise changed, and those changes named that bring them to B. It takes
-            at most 1,400 more images through the network, and images on both sides, 10 at least.
+            at most 1,250 more images through the network, and images on both sides, 10 at least.
         confidence: Level of the confidence intervals.
         num_folds: Number of folds of images, for debiased distances, intervals, and tests of whether distances are more
             than noise; at least 5, or None for none. An image's fold depends on its pixels, as in :class:`DNAEMD`;
