@@ -57,9 +57,8 @@ class Kind(NamedTuple):
     Attributes:
         name: What it is called where the kinds are listed.
         suffixes: How names of such files end, in lower case.
-        opener: ``module:function``, a module of ``torchmetrics_dna.images`` or with its whole path, that opens some
-            files of the kind as one set; it takes them, what to call the set, and how to read. It is imported when it
-            is needed.
+        opener: ``module:function``, with a dot before a module beside this one, that opens some files of the kind as
+            one set; it takes them, what to call the set, and how to read. It is imported when it is needed.
         choices: Which of ``"column"`` and ``"fps"`` have a meaning for it.
 
     """
@@ -72,20 +71,19 @@ class Kind(NamedTuple):
     def open(self, files: Sequence[str], label: str, reading: Reading) -> Images:
         """Open files as one set of images, called ``label``."""
         module, _, function = self.opener.partition(":")
-        module = module if "." in module else f"{__package__}.{module}"
-        images: Images = getattr(import_module(module), function)(files, label, reading)
+        images: Images = getattr(import_module(module, __package__), function)(files, label, reading)
         return images
 
 
-LIST = Kind(".txt with one path or address a line", (".txt",), "folders:open_lists")
-IMAGE = Kind("image file", EXTENSIONS, "folders:open_images")
+LIST = Kind(".txt with one path or address a line", (".txt",), ".folders:open_lists")
+IMAGE = Kind("image file", EXTENSIONS, ".folders:open_images")
 KINDS = [
-    Kind(".zip", (".zip",), "archives:open_zips"),
+    Kind(".zip", (".zip",), ".archives:open_zips"),
     LIST,
-    Kind(".npy or .npz of (B, H, W, C)", (".npy", ".npz"), "arrays:open_arrays", ("column",)),
-    Kind(".tar", (".tar", ".tgz", ".gz", ".bz2", ".xz"), "archives:open_tars", ("column",)),
-    Kind(".parquet", (".parquet",), "parquet:open_parquet", ("column",)),
-    Kind("video", (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"), "video:open_videos", ("fps",)),
+    Kind(".npy or .npz of (B, H, W, C)", (".npy", ".npz"), ".arrays:open_arrays", ("column",)),
+    Kind(".tar", (".tar", ".tgz", ".gz", ".bz2", ".xz"), ".archives:open_tars", ("column",)),
+    Kind(".parquet", (".parquet",), ".parquet:open_parquet", ("column",)),
+    Kind("video", (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"), ".video:open_videos", ("fps",)),
     IMAGE,
 ]
 
