@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from html import escape
@@ -47,6 +48,7 @@ autodoc_typehints_description_target = "documented"
 napoleon_use_ivar = True
 
 html_theme = "furo"
+html_baseurl = os.environ.get("DOCS_URL", "")  # the workflow has it of a variable of the repository
 pygments_dark_style = "monokai"
 html_title = f"torchmetrics_dna {release}"
 html_static_path = ["_static"]

@@ -16,6 +16,7 @@ from typing import Any
 
 from torchmetrics_dna.files.visible import ERRORS, in_known_letters, visible
 from torchmetrics_dna.memory import keep_freed_memory
+from torchmetrics_dna.plugins import load_plugins
 
 DEBUG = "TORCHMETRICS_DNA_DEBUG"
 _EXPECTED = (ValueError, RuntimeError, OSError, ModuleNotFoundError)
@@ -34,6 +35,7 @@ def main() -> None:
     try:
         from torchmetrics_dna.cli import app
 
+        load_plugins()
         with _processes():
             _end(app(prog_name="torchmetrics-dna", standalone_mode=False))
     except KeyboardInterrupt:  # before typer handles it

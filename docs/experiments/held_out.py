@@ -277,6 +277,17 @@ ON_SCALE = {  # sets on the axis of the picture, and what they are compared with
     "wallpapers": ("wallpapers, JPEG 60", "wallpapers, blur of 1 px", "textures"),
     "digits": ("GAN, 3200 steps", "GAN, 800 steps", "GAN, 200 steps"),
 }
+IN_WORDS = {
+    "fluent, JPEG 60": "emoji, JPEG of quality 60",
+    "fluent, blur of 1 px": "emoji, blurred by 1 px",
+    "emojione": "emoji of another maker",
+    "wallpapers, JPEG 60": "photographs, JPEG of quality 60",
+    "wallpapers, blur of 1 px": "photographs, blurred by 1 px",
+    "textures": "textures against photographs",
+    "GAN, 3200 steps": "digits of a GAN, 3,200 steps",
+    "GAN, 800 steps": "digits of a GAN, 800 steps",
+    "GAN, 200 steps": "digits of a GAN, 200 steps",
+}
 SOURCE = 0.3  # of a held-out set of another source that are by another maker
 
 
@@ -311,8 +322,8 @@ def grow(measure: Measure, real: str, other: str, size: int, draws: int, source:
 
 
 def shown(ends: Sequence[float], form: str = ".3g") -> str:
-    middle, low, high = (format(end, form) for end in ends)
-    return f"{middle} ({low} to {high})".replace("inf", "no upper end")
+    middle, low, high = (format(end, form).replace("inf", "no upper end") for end in ends)
+    return middle if middle == low == high else f"{middle} ({low} to {high})"
 
 
 def by_layer(measure: Measure, kinds: tuple[str, str]) -> tuple[list[str], list[list[str]]]:
@@ -362,7 +373,7 @@ def plot(steps: dict[tuple[str, str], Step], size: int) -> Figure:
                 "", (least * 1.35, i + 0.28), (least, i + 0.28), arrowprops={"arrowstyle": "->", "color": colour}
             )
             axis.plot([least], [i + 0.28], "|", color=colour, markersize=8)
-    names = [other if other.startswith(real) else f"{other} against {real}" for real, other in steps]
+    names = [IN_WORDS.get(other, f"{other} against {real}") for real, other in steps]
     axis.set_yticks(range(len(steps)), names)
     axis.set(
         xscale="log", xlabel="dot: times what chance gives;  arrow: at least so many times as far as held-out images"
@@ -427,6 +438,10 @@ def main() -> None:
             scale[real, name] = Step(**remember(kept, f"{real}, {name}", lambda compute=compute: asdict(compute())))
     covered = [1 - cell.too_high - cell.too_low for cell in cells.values()]
     above = [cell.too_high for cell in cells.values()]
+    told_by_size = ", ".join(
+        f"unknown with {size:,} images" if step.ratio[0] == float("inf") else f"{step.ratio[0]:.3g} with {size:,}"
+        for size, step in grown.items()
+    )
     first, last = (grown[size] for size in (many[0], many[-1]))
     header, layers = by_layer(measure, AT_HAND[:2] if quick else ("fluent", "emojione"))
     results.write(
@@ -438,8 +453,8 @@ def main() -> None:
             f" draws ({sum(share < 0.93 for share in covered)} cells below 0.93); it lies above it in"
             f" {results.span(above)}. From {many[0]} to {many[-1]:,} images, the plain distance goes from"
             f" {first.plain[0]:.3g} to {last.plain[0]:.3g} bins, the value over chance from {first.over_chance[0]:.3g}"
-            f" to {last.over_chance[0]:.3g}, and the ratio from {first.ratio[0]:.3g} to {last.ratio[0]:.3g}; with a"
-            f" held-out set like the reference, the lower end from {first.least[0]:.3g} to {last.least[0]:.3g}."
+            f" to {last.over_chance[0]:.3g}, and with a held-out set like the reference the lower end of the ratio from"
+            f" {first.least[0]:.3g} to {last.least[0]:.3g}. With one of another source, the ratio is {told_by_size}."
         ),
         tables=[
             results.table(["images", "distance", "a side", *(f"ratio {ratio}" for ratio in RATIOS)], coverage),

@@ -10,14 +10,13 @@ import os
 import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
-from typing_extensions import Self
 
 # as on CUDA: their result, or its shape, is a value that the host must know
 WAITING = {

@@ -136,9 +136,9 @@ def test_unreadable_images_are_named(tmp_path: Path, photo_folder: Path) -> None
         index = source.names.index(str(photo_folder / name))
         with pytest.raises(ValueError, match=rf"Can't read image '.*{name}': {reason}"):
             source[index]
-    (tmp_path / "list.txt").write_text("gone.png")
+    (tmp_path / "list.txt").write_text(f"{photo_folder / 'photo0.png'}\ngone.png")
     with pytest.raises(ValueError, match=r"Can't read image '.*gone.png': there is no such file$"):
-        open_source(tmp_path / "list.txt")[0]
+        open_source(tmp_path / "list.txt")[1]
 
 
 @pytest.mark.parametrize("secret", ["", "sub"])

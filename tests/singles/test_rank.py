@@ -116,6 +116,7 @@ def test_copies_are_found(tmp_path: Path) -> None:
     assert rows["image 1"]["nearest"] == str(folder / "3.png")
     assert rows["image 3"]["nearest_ratio"] == pytest.approx(0, abs=1e-4)
     assert ranking.notices[-1].startswith("2 images of 4 look like copies")
+    assert [row[1] for row in ranking.copies_table.rows] == ["image 3", "image 1"]  # the surest first
     # by the definition
     means = torch.cat(
         [extractor(torch.from_numpy(p.copy()).permute(2, 0, 1)[None])["head"].mean((2, 3)) for p in PHOTOS]
@@ -134,6 +135,39 @@ def test_copies_are_found(tmp_path: Path) -> None:
     assert set(elsewhere.nearest.names) == {"image 0", "image 1"}
     with pytest.raises(ValueError, match="The index of images does not fit, their layers differ"):
         rank(images, folder, layers=LAYERS, nearest=ranking.index)
+
+
+def test_changed_copies_are_told_from_variants(tmp_path: Path) -> None:
+    """Compressed, resized, cropped by a fifth and mirrored ones, also within one folder; other colours are no copy."""
+    photos = photographs(16)
+    compressed = io.BytesIO()
+    Image.fromarray(photos[0]).save(compressed, "JPEG", quality=40)
+    height, width = (side * 4 // 5 for side in photos[3].shape[:2])
+    images = {
+        "jpeg": np.asarray(Image.open(compressed)),
+        "crop": photos[3][8 : 8 + height, 20 : 20 + width],
+        "mirror": photos[2][:, ::-1].copy(),
+        "half": np.asarray(Image.fromarray(photos[1]).resize((width * 5 // 8, height * 5 // 8))),
+        "other": photos[12],
+        "colour": photos[4][..., ::-1] // 2 + 90,
+    }
+    for folder, some in (("index", dict(enumerate(photos[:12]))), ("new", images), ("both", {**images, 0: photos[0]})):
+        (tmp_path / folder).mkdir()
+        for name, image in some.items():
+            Image.fromarray(image).save(tmp_path / folder / f"{name}.png")
+    extractor = DNAExtractor(layers=["block_4"])
+    ranking = rank(tmp_path / "new", tmp_path / "index", extractor, nearest=tmp_path / "index")
+    rows = {Path(row["image"]).stem: row for row in ranking.rows()}
+    assert [name for name in images if rows[name]["copy"]] == ["jpeg", "crop", "mirror", "half"]
+    for name, of in {"jpeg": 0, "crop": 3, "mirror": 2, "half": 1}.items():
+        assert Path(rows[name]["nearest"]).stem == str(of)
+        assert rows[name]["likeness"] > 0.97
+    ranking.index.save(tmp_path / "x.features.npz")
+    saved = rank(tmp_path / "new", tmp_path / "index", extractor, nearest=tmp_path / "x.features.npz")
+    assert saved.rows() == ranking.rows()
+    both = tmp_path / "both"
+    within = rank(both, tmp_path / "index", extractor, nearest=both)
+    assert sorted(Path(row["image"]).stem for row in within.rows() if row["copy"]) == ["0", "jpeg"]
 
 
 def test_a_pool_of_the_references_own_kind_is_told() -> None:

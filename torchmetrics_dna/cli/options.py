@@ -17,6 +17,7 @@ from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.files.visible import plain_name, unknown_metrics
 from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.jobs.arguments import Arguments
+from torchmetrics_dna.plugins import DISTANCE_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,7 +57,7 @@ def names(text: str | None) -> list[str] | None:
 
 def known_metrics(metrics: str | None) -> list[str] | None:
     """Return the metrics if all are distances or published metrics; ValueError if not."""
-    return known((*METRICS, *PROTOCOLS), names(metrics))
+    return known((*METRICS, *DISTANCE_NAMES, *PROTOCOLS), names(metrics))
 
 
 def known(allowed: tuple[str, ...], metrics: list[str] | None) -> list[str] | None:

@@ -103,6 +103,7 @@ def _output_of(ranking: Ranking, reference: str, contrast: str | None, records: 
     others, of = public(contrast or "the pool of all"), public(reference)
     title = table.title.replace("the contrast", others).replace("the reference", of)
     sentences = [] if ranking.verdict is None else [ranking.verdict]
-    return Printout(
-        lambda: ranking.to_dict() | {"images": records}, lambda: records, sentences, [replace(table, title=title)]
-    )
+    tables = [replace(table, title=title)]
+    if (copies := ranking.copies_table) is not None:
+        tables.insert(0, copies)
+    return Printout(lambda: ranking.to_dict() | {"images": records}, lambda: records, sentences, tables)

@@ -7,11 +7,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
 from inspect import isabstract
 from reprlib import repr as brief
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 from torch import Tensor
-from typing_extensions import Self, override
+from typing_extensions import override
 
 from torchmetrics_dna.dna.codec import ByLayer, Encoded, Stored
 from torchmetrics_dna.dna.identity import check_same, identity

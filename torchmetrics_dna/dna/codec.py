@@ -5,11 +5,10 @@ from __future__ import annotations
 from functools import cached_property
 from reprlib import repr as brief
 from types import NoneType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 from urllib.parse import quote
 
 import numpy as np
-from typing_extensions import Self
 
 from torchmetrics_dna.files.container import Arrays, content_digest, read_container, write_container
 from torchmetrics_dna.files.damage import check_type, refusing

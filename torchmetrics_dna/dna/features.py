@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor
-from typing_extensions import Self, override
+from typing_extensions import override
 
 from torchmetrics_dna.dna.codec import ByLayer, Encoded, Stored, array_name
 from torchmetrics_dna.files.damage import check_type, parse_json
 from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.images.likeness import PICTURE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,6 +37,7 @@ class Features(Stored):
         weights_digest: Digest of the extractor's weights; None if unknown.
         preparation: Image preprocessing; None if unknown.
         names: Names of the images; empty if unknown.
+        pictures: Small pictures of the images, uint8, ``(images, values)``, by which copies are told; None without any.
 
     Raises:
         ValueError: If shapes do not fit, or a number is not finite.
@@ -55,6 +57,7 @@ class Features(Stored):
     weights_digest: str | None = None
     preparation: Mapping[str, Any] | None = None
     names: Sequence[str] = ()
+    pictures: Tensor | None = None
 
     def __post_init__(self) -> None:
         values = self.values.detach().float().cpu()
@@ -64,6 +67,8 @@ class Features(Stored):
             )
         if self.names and len(self.names) != len(values):
             raise ValueError(f"Argument `names` expected to have {len(values)} names, but got {len(self.names)}")
+        if self.pictures is not None and len(self.pictures) != len(values):
+            raise ValueError(f"Argument `pictures` expected to be {len(values)}, but got {len(self.pictures)}")
         if not values.isfinite().all():
             raise ValueError("Expected finite features, but got NaN or infinity")
         object.__setattr__(self, "values", values)
@@ -96,6 +101,8 @@ class Features(Stored):
         if self.names:
             # not in the header, whose length is limited
             arrays["names"] = np.frombuffer(json.dumps(list(self.names)).encode(), np.uint8)
+        if self.pictures is not None:
+            arrays["pictures"] = self.pictures.numpy()
         return described, arrays, {}
 
     @classmethod
@@ -109,10 +116,14 @@ class Features(Stored):
             if len(packed) != number:
                 raise ValueError(f"it has features of {len(packed)} images, but is of {number}")
             columns.append(torch.from_numpy(np.ascontiguousarray(packed).view("<f4").astype(np.float32)))
+        pictures = arrays.arrays.get("pictures")
+        if pictures is not None and (pictures.dtype != np.uint8 or pictures.shape != (number, PICTURE)):
+            raise ValueError(f"pictures are {pictures.dtype} of shape {pictures.shape}")
         names = parse_json(arrays.arrays["names"].tobytes(), list) if "names" in arrays.arrays else []
         fields |= {
             "values": columns[0] if len(columns) == 1 else torch.cat(columns, 1),
             "names": [check_type("name", name, str) for name in names],
+            "pictures": None if pictures is None else torch.from_numpy(pictures.copy()),
         }
         return super()._decode(header, arrays, **fields)
 

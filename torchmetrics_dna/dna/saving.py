@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from importlib import import_module
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
-from typing_extensions import Self
 
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.codec import ByLayer, Stored

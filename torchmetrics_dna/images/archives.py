@@ -11,10 +11,10 @@ from functools import partial
 from importlib import import_module
 from io import BufferedReader, BytesIO
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from typing_extensions import Self, override
+from typing_extensions import override
 
 from torchmetrics_dna.files.container import plain_member
 from torchmetrics_dna.files.damage import refusing

@@ -57,8 +57,8 @@ class Kind(NamedTuple):
     Attributes:
         name: What it is called where the kinds are listed.
         suffixes: How names of such files end, in lower case.
-        opener: ``module:function`` of this package that opens some files of the kind as one set; it takes them, what to
-            call the set, and how to read. It is imported when it is needed.
+        opener: ``module:function``, with a dot before a module beside this one, that opens some files of the kind as
+            one set; it takes them, what to call the set, and how to read. It is imported when it is needed.
         choices: Which of ``"column"`` and ``"fps"`` have a meaning for it.
 
     """
@@ -71,22 +71,25 @@ class Kind(NamedTuple):
     def open(self, files: Sequence[str], label: str, reading: Reading) -> Images:
         """Open files as one set of images, called ``label``."""
         module, _, function = self.opener.partition(":")
-        images: Images = getattr(import_module(f"{__package__}.{module}"), function)(files, label, reading)
+        images: Images = getattr(import_module(module, __package__), function)(files, label, reading)
         return images
 
 
-LIST = Kind(".txt with one path or address a line", (".txt",), "folders:open_lists")
-IMAGE = Kind("image file", EXTENSIONS, "folders:open_images")
-KINDS = (
-    Kind(".zip", (".zip",), "archives:open_zips"),
+LIST = Kind(".txt with one path or address a line", (".txt",), ".folders:open_lists")
+IMAGE = Kind("image file", EXTENSIONS, ".folders:open_images")
+KINDS = [
+    Kind(".zip", (".zip",), ".archives:open_zips"),
     LIST,
-    Kind(".npy or .npz of (B, H, W, C)", (".npy", ".npz"), "arrays:open_arrays", ("column",)),
-    Kind(".tar", (".tar", ".tgz", ".gz", ".bz2", ".xz"), "archives:open_tars", ("column",)),
-    Kind(".parquet", (".parquet",), "parquet:open_parquet", ("column",)),
-    Kind("video", (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"), "video:open_videos", ("fps",)),
+    Kind(".npy or .npz of (B, H, W, C)", (".npy", ".npz"), ".arrays:open_arrays", ("column",)),
+    Kind(".tar", (".tar", ".tgz", ".gz", ".bz2", ".xz"), ".archives:open_tars", ("column",)),
+    Kind(".parquet", (".parquet",), ".parquet:open_parquet", ("column",)),
+    Kind("video", (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"), ".video:open_videos", ("fps",)),
     IMAGE,
-)
-_FILES = f"a folder, {', '.join(kind.name for kind in KINDS)}"
+]
+
+
+def _files() -> str:
+    return f"a folder, {', '.join(kind.name for kind in KINDS)}"
 
 
 def open_source(source: Source, reading: Reading | None = None, example: Example | None = None) -> Images:
@@ -180,7 +183,7 @@ def _open_object(source: Any, label: str, reading: Reading) -> tuple[Images, Seq
     if stream is not None:
         return stream, ("column",)
     raise TypeError(
-        f"Expected images as {_FILES}, sequence of images, array, tensor, dataset, iterable, or function that gives"
+        f"Expected images as {_files()}, sequence of images, array, tensor, dataset, iterable, or function that gives"
         f" them, but got {type(source).__name__}{'; give its `images`' if is_output(source) else ''}"
     )
 
@@ -211,7 +214,7 @@ def _open_unknown(files: list[str], text: str, reading: Reading) -> ImageSource:
             return open_remote_folder(path, reading)
         check_address(path)
     elif not is_image_file(path):
-        raise ValueError(f"{path!r} is no source of images; give {_FILES} ({', '.join(EXTENSIONS)} or another)")
+        raise ValueError(f"{path!r} is no source of images; give {_files()} ({', '.join(EXTENSIONS)} or another)")
     return open_files(files, public(text), reading)
 
 
@@ -227,7 +230,7 @@ def _local(text: str) -> list[str]:
         except OSError as err:
             refuse(err)
         if not stat.S_ISREG(mode) and not (stat.S_ISDIR(mode) and len(files) == 1):
-            raise ValueError(f"{path!r} is not a regular file; give {_FILES}")
+            raise ValueError(f"{path!r} is not a regular file; give {_files()}")
     return files
 
 

@@ -86,6 +86,7 @@ class Job:
         num_folds: Number of folds of images that the statistics keep; None for none.
         groups: Images that share a fold, see :func:`group_names`; by default those of equal pixels.
         folds: Fold of each image, by its number in the source; None for folds by groups.
+        notes: Function of an image's pixels that returns more values of it, by name, if no folds are kept.
 
     """
 
@@ -95,6 +96,7 @@ class Job:
     num_folds: int | None = None
     groups: Groups | None = None
     folds: Sequence[int] | None = None
+    notes: Callable[[Any], dict[str, Tensor]] | None = None
 
     @classmethod
     def for_dnas(
@@ -219,7 +221,7 @@ class Job:
         num_by_content = self.num_folds if by_content else None
         extractor, progress = self.extractor, self.reading.progress
         notes_of = image_notes if extractor.example is None else input_notes
-        take_notes = None if self.num_folds is None else partial(notes_of, num_folds=num_by_content)
+        take_notes = self.notes if self.num_folds is None else partial(notes_of, num_folds=num_by_content)
         done, total = 0, count_images(images, splits)
         run = partial(extractor, resized=extractor.input_size is not None)
         most = extractor.images_at_once if extractor.device.type == "cpu" else self.reading.batch_size

@@ -30,12 +30,14 @@ if TYPE_CHECKING:
 
 
 class DNARealism(ImageMetric):
-    r"""Score of each image against a reference. Lower is closer.
+    r"""Score of each image against a reference: lower is nearer, as in an anomaly score.
 
-    There are three scores:
+    It is not the realism score of `Kynkäänniemi et al. <https://arxiv.org/abs/1904.06991>`_, of which higher is better;
+    so ``higher_is_better`` is False. There are three scores:
 
-    - ``"outlier"``: how far the image is from the reference's own images, the root of the mean, over L layers with
-      :math:`n_l` neurons, of squared Mahalanobis distances of its spatial means :math:`x_l`,
+    - ``"outlier"``, an anomaly score whose maps are anomaly maps: how far the image is from the reference's own
+      images, the root of the mean, over L layers with :math:`n_l` neurons, of squared Mahalanobis distances of its
+      spatial means :math:`x_l`,
 
       .. math::
           s_i^2 = \frac{1}{L} \sum_l \frac{1}{n_l} (x_l - \mu_l)^T \Sigma_l^{-1} (x_l - \mu_l),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shlex
 import sys
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,7 +95,7 @@ def settings_of(comparison: Comparison, pictures: Pictures | None = None) -> dic
             "of their own" if dna.self_ranging else f"{ranges.label} ({ranges.digest}, margin {ranges.margin})"
         ),
         "weights of neurons": weights,
-        "made": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
+        "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "made by": f"torchmetrics-dna {__version__}, {versions}, Python {platform.python_version()}",
     }
 

@@ -21,9 +21,9 @@ from torchmetrics_dna.reporting.checkpoints import Checkpoints
 
 if TYPE_CHECKING:
     from os import PathLike
+    from typing import Self
 
     from torch import Tensor
-    from typing_extensions import Self
 
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.images import Source

@@ -9,12 +9,16 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.dna.identity import check_same, identity
+from torchmetrics_dna.images.likeness import likeness
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.extractors import DNAExtractor
 
-COPY = 0.5  # ratio below which an image is called a likely copy
+ALIKE = 0.97  # likeness from which an image is called a copy
+NEAR = 0.9  # likeness from which it is called near: a variant, such as the same drawing in other colours
+COPY = 0.5  # ratio of distances, below which an image is called a copy if there are no pictures
+_CANDIDATES = 6  # nearest images whose pictures are compared
 _SAME = 1e-3  # distance, in norms, up to which rows of an index are the same image, but for rounding
 _AT_ONCE = 1024  # images at a time, whose distances take 40 MB for an index of 10,000
 
@@ -29,31 +33,74 @@ class Nearest:
         ratios: Distances divided by the distance of the nearest image to its own nearest neighbour in the index that
             is another image; NaN if there is none. Usual values are about 1 or more; far below 1, an image is a likely
             copy.
+        likeness: :func:`~torchmetrics_dna.images.likeness.likeness` to the nearest image, float32, shape ``(B,)``; None
+            without pictures, NaN of plain ones.
 
     """
 
     names: list[str]
     distances: Tensor
     ratios: Tensor
+    likeness: Tensor | None = None
 
     @property
     def copies(self) -> Tensor:
-        """True for likely copies, bool, shape ``(B,)``."""
-        return (self.ratios < COPY) | (self.distances == 0)
+        """True for copies: compressed, resized, noisy, mirrored or cropped by a fifth; bool, shape ``(B,)``."""
+        if self.likeness is None:
+            return (self.ratios < COPY) | (self.distances == 0)
+        return (self.likeness >= ALIKE) | (self.distances == 0)
+
+    @property
+    def near(self) -> Tensor:
+        """True for images that are near without being copies, such as the same drawing in another colour."""
+        if self.likeness is None:
+            return torch.zeros_like(self.copies)
+        return ~self.copies & ((self.likeness >= NEAR) | (self.ratios < COPY))
+
+    @property
+    def kinds(self) -> list[str]:
+        """Each image in a word: ``"copy"``, ``"near"`` or an empty string."""
+        pairs = zip(self.copies.tolist(), self.near.tolist(), strict=True)
+        return ["copy" if is_copy else "near" if is_near else "" for is_copy, is_near in pairs]
 
     def take(self, order: Tensor) -> Nearest:
         """Return the entries of these images, in this order."""
-        return Nearest([self.names[i] for i in order.tolist()], self.distances[order], self.ratios[order])
+        likeness = None if self.likeness is None else self.likeness[order]
+        return Nearest([self.names[i] for i in order.tolist()], self.distances[order], self.ratios[order], likeness)
 
 
-def find_nearest(features: Features, index: Features) -> Nearest:
-    """Find the nearest image in an index for each image, by Euclidean distance of their features."""
-    neighbours, distances = _nearest(features.values, index.values)
+def find_nearest(features: Features, index: Features, *, others: bool = False) -> Nearest:
+    """Find the nearest image in an index for each image, by Euclidean distance of their features.
+
+    If both have pictures, the nearest ones are compared by these, and one that is alike comes first. With ``others``,
+    image i is image i of the index, and is not its own neighbour.
+    """
+    count = min(_CANDIDATES, index.num_images - others)
+    if others and not count:
+        raise ValueError("Argument `nearest` expected to have more than one image to find others like it, but got one")
+    candidates, far = _nearest(features.values, index.values, count, others=others)
+    alike = None
+    if features.pictures is not None and index.pictures is not None:
+        alike = _likeness(features.pictures, index.pictures, candidates)
+        sure = alike.nan_to_num(-1).masked_fill(alike.isnan() | (alike < NEAR), -1)
+        sure[:, 0].clamp_(min=-0.5)  # the nearest, unless another one is alike
+        chosen = sure.argmax(1, keepdim=True)
+        candidates, far, alike = (part.gather(1, chosen) for part in (candidates, far, alike))
+        alike = alike[:, 0]
+    neighbours, distances = candidates[:, 0], far[:, 0]
     used = torch.unique(neighbours)
-    _, spacing = _nearest(index.values[used], index.values, least=_SAME)
+    spacing = _nearest(index.values[used], index.values, least=_SAME)[1][:, 0]
     usual = torch.full((index.num_images,), torch.nan).index_copy_(0, used, spacing)
     names = index.names or [f"image {number}" for number in range(index.num_images)]
-    return Nearest([names[neighbour] for neighbour in neighbours.tolist()], distances, distances / usual[neighbours])
+    ratios = distances / usual[neighbours]
+    return Nearest([names[neighbour] for neighbour in neighbours.tolist()], distances, ratios, alike)
+
+
+def _likeness(pictures: Tensor, of_index: Tensor, candidates: Tensor) -> Tensor:
+    """Return the likeness of each image to its candidates, in the shape of these."""
+    rows = torch.arange(len(pictures)).repeat_interleave(candidates.shape[1])
+    pairs = zip(rows.split(_AT_ONCE), candidates.flatten().split(_AT_ONCE), strict=True)
+    return torch.cat([likeness(pictures[i], of_index[j]) for i, j in pairs]).view(candidates.shape)
 
 
 def check_index(index: Features, extractor: DNAExtractor) -> None:
@@ -68,18 +115,23 @@ def check_index(index: Features, extractor: DNAExtractor) -> None:
     )
 
 
-def _nearest(values: Tensor, index: Tensor, least: float | None = None) -> tuple[Tensor, Tensor]:
-    """Return row and distance of the nearest neighbour of each image beyond ``least`` times its norm."""
+def _nearest(
+    values: Tensor, index: Tensor, count: int = 1, *, least: float | None = None, others: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Return rows and distances of the nearest of each image, ``(images, count)``, beyond ``least`` times its norm."""
     rows, distances = [], []
     for first in range(0, len(values), _AT_ONCE):
         block = values[first : first + _AT_ONCE]
         block_distances = torch.cdist(block, index)
         if least is not None:
             block_distances[block_distances <= least * block.norm(dim=1, keepdim=True)] = torch.inf
-        nearest = block_distances.argmin(1)
-        rows.append(nearest)
+        if others:
+            block_distances[torch.arange(len(block)), torch.arange(first, first + len(block))] = torch.inf
+        nearest = block_distances.topk(count, dim=1, largest=False).indices
         # recomputed, since cdist's matrix product cancels the digits of small distances
-        exact = (block - index[nearest]).norm(dim=1)
-        is_alone = block_distances.amin(1).isinf()  # there is no other image
-        distances.append(torch.where(is_alone, torch.nan, exact))
+        exact = (block[:, None] - index[nearest]).norm(dim=2)
+        exact[block_distances.gather(1, nearest).isinf()] = torch.nan  # there is no other image
+        order = exact.argsort(dim=1, stable=True)
+        rows.append(nearest.gather(1, order))
+        distances.append(exact.gather(1, order))
     return torch.cat(rows), torch.cat(distances)

@@ -18,6 +18,7 @@ from torchmetrics_dna.files.container import is_container
 from torchmetrics_dna.functional.outliers import layers_for_outliers, left_out_distances, outlier_distance
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
 from torchmetrics_dna.images import ImageSource, ImageStream
+from torchmetrics_dna.images.likeness import small_picture
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.features import Distances, SpatialMeans, contrasted
 from torchmetrics_dna.jobs.job import Job
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna.distance import Kind
     from torchmetrics_dna.images import Images, Source
+    from torchmetrics_dna.images.pixels import Pixels
     from torchmetrics_dna.statistics.resolve import Feature
     from torchmetrics_dna.statistics.rows import ImageRows
     from torchmetrics_dna.statistics.scores import ImageScorer
@@ -110,7 +112,8 @@ def rank(
         sides = open_sides([*opened, *others], replace(arguments, num_folds=NUM_FOLDS if pools else None), [kind])
         if isinstance(index, Features):
             check_index(index, sides.extractor)
-        return _Run(sides).rank(sides.images[1 : len(opened)], score, pools, index)
+        is_own = _is_same(nearest, images)
+        return _Run(sides).rank(sides.images[1 : len(opened)], score, pools, index, is_own)
 
 
 def _score_of(reference: Images | DNA, score: Score | None, of_emd: Mapping[str, object]) -> Score:
@@ -143,14 +146,23 @@ def _open_nearest(
         return nearest
     if isinstance(nearest, (str, os.PathLike)) and _is_index(nearest):
         return Features.load(nearest)
-    paths = isinstance(nearest, (str, os.PathLike)) and isinstance(reference, (str, os.PathLike))
-    same = os.path.realpath(nearest) == os.path.realpath(reference) if paths else nearest is reference  # type: ignore[arg-type]
-    return side if same and not isinstance(side, DNA) else open_images(nearest, arguments)
+    return side if _is_same(nearest, reference) and not isinstance(side, DNA) else open_images(nearest, arguments)
+
+
+def _is_same(nearest: Any, images: Any) -> bool:
+    """True if the index is of the same images: the same path or object."""
+    if isinstance(nearest, (str, os.PathLike)) and isinstance(images, (str, os.PathLike)):
+        return os.path.realpath(nearest) == os.path.realpath(images)
+    return nearest is not None and nearest is images
 
 
 def _is_index(path: str | os.PathLike[str]) -> bool:
     """True if a path is named like a file of features, or is one; a ``.npz`` may also hold images."""
     return str(path).endswith(".features.npz") or (Path(path).is_file() and is_container(path))
+
+
+def _picture(image: Pixels) -> dict[str, Tensor]:
+    return {"pictures": small_picture(image)} if image.shape[2] in (1, 3) else {}
 
 
 class _Ruler(NamedTuple):
@@ -172,9 +184,15 @@ class _Run:
         neurons, weights = self.extractor.neurons, sides.arguments.neuron_weights
         self.weights = resolve_weights(weights, neurons, self.extractor.name, self.extractor.weights_digest)
         self.features = {"features": SpatialMeans.of_last_layer(neurons)}
+        self.notes = _picture if self.extractor.example is None else None
 
     def rank(
-        self, sides: Sequence[Images | DNA], score: Score, pools: bool, index_source: Images | Features | None
+        self,
+        sides: Sequence[Images | DNA],
+        score: Score,
+        pools: bool,
+        index_source: Images | Features | None,
+        of_itself: bool,
     ) -> Ranking:
         own = index_source is sides[0]
         reference, *contrasts = (self._measured(side, score, features=own and side is index_source) for side in sides)
@@ -194,7 +212,7 @@ class _Run:
         names, numbers = ([values[i] for i in order.tolist()] for values in (measured.names, measured.numbers))
         nearest = None
         if index is not None and measured.features is not None:
-            nearest = find_nearest(measured.features, index).take(order)
+            nearest = find_nearest(measured.features, index, others=of_itself).take(order)
         dnas = [replace(dna, folds=()) for dna in ruler.references]
         return Ranking(
             score=score,
@@ -258,11 +276,15 @@ class _Run:
             job = job.also(means=SpatialMeans(neurons.take(neurons.positions(layers_for_outliers(neurons)))))
             if (layer := local_layer(self.extractor)) is not None:
                 job = job.also(local=LocalMomentStatistic(self.extractor, layer))
-        return measure(job.also(**self.features) if features else job, side, distributed=self.distributed)
+        if features:
+            job = replace(job.also(**self.features), notes=self.notes)
+        return measure(job, side, distributed=self.distributed)
 
     def _rows(self, images: Images, **statistics: ImageRows) -> Measured:
         """Measure only statistics of single images."""
-        return measure(Job(self.extractor, statistics, self.job.reading), images, distributed=self.distributed)
+        notes = self.notes if "features" in statistics else None
+        job = Job(self.extractor, statistics, self.job.reading, notes=notes)
+        return measure(job, images, distributed=self.distributed)
 
     def _typical(self, side: Images | DNA, scorer: Scorer, count: int) -> Tensor | None:
         """Score images of the reference, each against the other ``count - 1``; a sample if there are many."""

@@ -25,7 +25,7 @@ from torchmetrics_dna.jobs.features import Heat
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.plots.figure import new_figure, put_title
-from torchmetrics_dna.singles.nearest import COPY
+from torchmetrics_dna.singles.nearest import ALIKE, NEAR
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,6 +48,8 @@ _COLUMNS = {
     "dna_emd": "dna-emd",
     "share_worse": "further than",
     "image": "image",
+    "kind": "copy?",
+    "likeness": "likeness",
     "nearest_ratio": "ratio",
     "nearest": "nearest",
 }
@@ -187,11 +189,34 @@ class Ranking(Saved):
             )
         copies = 0 if self.nearest is None else int(self.nearest.copies.sum())
         if copies:
+            look = "looks like a copy" if copies == 1 else "look like copies"
             notices.append(
-                f"{images_in_words(copies)} of {len(self.names)} look like copies: less than {100 * COPY:g} % as far"
-                " from an image that was looked up as that image is from all others there"
+                f"{images_in_words(copies)} of {len(self.names)} {look} of an image that was looked up{self._rule}"
             )
         return notices
+
+    @property
+    def _rule(self) -> str:
+        """Say how copies are told."""
+        if self.nearest is None or self.nearest.likeness is None:
+            return ": half as far from it, or less, than it is from all others there"
+        return f": aligned, mirrored or cropped, their pixels correlate by {ALIKE:g} or more; near is {NEAR:g} or more"
+
+    @property
+    def copies_table(self) -> Table | None:
+        """Copies, and images that are near one, the surest first; None if there are none."""
+        if self.nearest is None or not any(self.nearest.kinds):
+            return None
+        records = [record for record in self.rows() if record["kind"]]
+        records.sort(key=lambda record: (record["kind"] != "copy", -(record.get("likeness") or 0)))
+        keys = [key for key in ("kind", "image", "nearest", "likeness", "nearest_ratio", "rank") if key in records[0]]
+        header = [_COLUMNS[key] for key in keys]
+        cells = [[_cell(key, record[key]) for key in keys] for record in records]
+        copies = int(self.nearest.copies.sum())
+        title = (
+            f"{copies:,} of {images_in_words(len(self.names))} look like copies, {len(records) - copies:,} are near one"
+        )
+        return Table(header, cells, title)
 
     def maps(self, places: Sequence[int]) -> Tensor:
         """Compute where images are off, by one more pass over them.
@@ -251,6 +276,9 @@ class Ranking(Saved):
             columns["nearest"] = self.nearest.names
             columns["nearest_ratio"] = [None if x != x else x for x in self.nearest.ratios.tolist()]
             columns["copy"] = self.nearest.copies.tolist()
+            columns["kind"] = self.nearest.kinds
+            if self.nearest.likeness is not None:
+                columns["likeness"] = [None if x != x else x for x in self.nearest.likeness.tolist()]
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         ranked = [{"rank": i, **row} for i, row in enumerate(rows, 1)]
         if worst is not None:
@@ -267,10 +295,13 @@ class Ranking(Saved):
 
         """
         records = self.rows() if rows is None else rows
-        header = [name for key, name in _COLUMNS.items() if key in records[0]]
+        shown = [key for key in _COLUMNS if key in records[0]]
+        if "likeness" in shown:  # the table of copies has both
+            shown.remove("nearest_ratio")
+        header = [_COLUMNS[key] for key in shown]
         if self.score == "distance":
             header[1] = "dna-emd"
-        cells = [[_cell(key, record[key]) for key in _COLUMNS if key in record] for record in records]
+        cells = [[_cell(key, record[key]) for key in shown] for record in records]
         return Table(header, cells, f"{images_in_words(len(self.names))} {self.question}")
 
     def plot(self, columns: int = 8, maps: bool = False, most: int | None = None) -> Any:

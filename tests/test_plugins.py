@@ -1,0 +1,65 @@
+"""A package of someone else's, installed, adds a network, a distance and a kind of file to the commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from torchmetrics_dna.extractors import PRESETS
+from torchmetrics_dna.plugins import register_preset
+
+CODE = """
+from dataclasses import replace
+import numpy as np
+from torchmetrics_dna.dna.distance import Distance
+from torchmetrics_dna.extractors.presets import PRESETS
+from torchmetrics_dna.images.arrays import open_arrays
+from torchmetrics_dna.images.sources import Kind
+from torchmetrics_dna.plugins import register_distance, register_preset, register_source
+
+def apart(a, b):
+    return (a.mean - b.mean).abs()
+
+def open_raw(files, label, reading):
+    from torchmetrics_dna.images import open_source
+    images = np.concatenate([np.fromfile(file, np.uint8).reshape(-1, 16, 16, 3) for file in files])
+    return open_source(images, reading)
+
+register_preset(replace(PRESETS["efficientnet_lite0"], name="mine"))
+register_distance(Distance("apart", "apart", "act.", "Difference of means", "neuron", ("gaussian",), 2, apart))
+register_source(Kind(".raw of 16 x 16", (".raw",), "my_package:open_raw"))
+"""
+
+
+@pytest.mark.slow
+def test_an_installed_package_adds_its_own(tmp_path: Path) -> None:
+    (tmp_path / "my_package.py").write_text(CODE)
+    about = tmp_path / "my_package-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[torchmetrics_dna]\nmine = my_package\n")
+    random = np.random.default_rng(0)
+    for name in "ab":
+        random.integers(0, 256, (12, 16, 16, 3)).astype(np.uint8).tofile(tmp_path / f"{name}.raw")
+    command = ["compare", "a.raw", "b.raw", "--feature", "mine", "--layers", "block_0", "--metrics", "dna-emd,apart"]
+    done = subprocess.run(
+        [sys.executable, "-m", "torchmetrics_dna", *command, "--format", "json"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["apart"] > 0
+    assert result["num_images"] == {"a": 12, "b": 12}
+    assert result["extractor"] == "mine"
+
+
+def test_names_that_are_taken() -> None:
+    with pytest.raises(ValueError, match="The preset 'efficientnet_lite0' is there already; register another name"):
+        register_preset(PRESETS["efficientnet_lite0"])

@@ -1,0 +1,158 @@
+"""Likeness of two pictures, whatever their size, mirrored or cropped: the correlation of their pixels, aligned.
+
+Compression, noise, blur, resizing, and other brightness or contrast hardly change it; other colours do. A picture of
+hardly more than one colour, or of no more than a smooth gradient, is like any other, so it has none.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import affine_grid, avg_pool2d, grid_sample
+
+from torchmetrics_dna.images.pixels import as_bytes, as_rgb
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.images.pixels import Pixels
+
+SIDE = 32  # pixels of a small picture
+PICTURE = 3 * SIDE**2  # its values
+_COARSE = SIDE // 2  # pixels at which pictures are compared
+_SCALES = {0.9: 3, 0.8: 4, 0.7: 4}  # side of a crop, and the places tried along an axis
+_STEPS = (0.06, 0.03, 0.015, 0.0075)  # of scale and place, by which the best crop is searched on
+_LIKELY = 0.7  # correlation before the best crop is searched, below which two pictures are not alike
+_PLAIN = 2.0  # levels of 256: deviation of pixels from a smooth gradient, below which a picture shows nothing
+
+
+class _Crops(NamedTuple):
+    """Crops of pictures: width, height, and offset of the middle to the right and down, as shares of the picture's."""
+
+    width: Tensor
+    height: Tensor
+    right: Tensor
+    down: Tensor
+
+    def of(self, pictures: Tensor) -> Tensor:
+        """Cut a crop out of each picture ``(n, 3, SIDE, SIDE)``, ``(n, values)``."""
+        zero = torch.zeros_like(self.width)
+        rows = [torch.stack(row, -1) for row in ((self.width, zero, self.right), (zero, self.height, self.down))]
+        grid = affine_grid(torch.stack(rows, -2), [len(pictures), 3, SIDE, SIDE], align_corners=False)
+        cut = grid_sample(pictures, grid, align_corners=False, padding_mode="border")
+        return avg_pool2d(cut, SIDE // _COARSE).flatten(1)
+
+
+def _all_crops() -> Tensor:
+    """Return the crops that are tried first, a row each; the whole is the first."""
+    crops = [(1.0, 1.0, 0.0, 0.0)]
+    for scale, places in _SCALES.items():
+        offsets = np.linspace(scale - 1, 1 - scale, places).tolist()
+        crops += [(scale, scale, right, down) for right in offsets for down in offsets]
+    return torch.tensor(crops)
+
+
+def _smooth() -> Tensor:
+    """Return an orthonormal basis of gradients up to squares, each of one channel, ``(18, values)``."""
+    y, x = torch.meshgrid(*(torch.linspace(-1, 1, _COARSE, dtype=torch.float64),) * 2, indexing="ij")
+    terms = torch.stack([torch.ones_like(x), x, y, x * y, x.square(), y.square()]).flatten(1)
+    basis = torch.linalg.qr(terms.T).Q.T
+    return torch.kron(torch.eye(3, dtype=torch.float64), basis).float()
+
+
+_CROPS, _SMOOTH = _all_crops(), _smooth()
+
+
+def small_picture(image: Pixels) -> Tensor:
+    """Reduce an image, grey or RGB, uint8 or in [0, 1], to a small picture, uint8, shape ``(PICTURE,)``."""
+    step = max(1, min(image.shape[:2]) // 256)
+    pixels = np.ascontiguousarray(as_rgb(as_bytes(image[::step, ::step])))
+    small = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BOX)
+    return torch.from_numpy(np.asarray(small).transpose(2, 0, 1).reshape(-1).copy())
+
+
+def likeness(a: Tensor, b: Tensor) -> Tensor:
+    """Compute the likeness of pairs of small pictures, uint8, ``(pairs, PICTURE)``: float32, ``(pairs,)``.
+
+    From -1 to 1, it is the largest correlation of their pixels over mirrored pictures, and over crops of either; the
+    smaller one of that of all pixels and that of what a smooth gradient leaves. NaN where a picture shows nothing.
+
+    Example:
+        >>> picture = torch.randint(0, 256, (1, PICTURE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        >>> mirrored = picture.view(3, SIDE, SIDE).flip(2).reshape(1, -1)
+        >>> likeness(picture, mirrored)
+        tensor([1.])
+
+    """
+    first, second = (side.view(-1, 3, SIDE, SIDE).float() for side in (a, b))
+    aligned = [_aligned(*pair) for pair in ((first, second), (second, first))]
+    swaps = aligned[1].correlation > aligned[0].correlation
+    best = _Aligned(*(torch.where(_shaped(swaps, x), y, x) for x, y in zip(*aligned, strict=True)))
+    likely = (best.correlation > _LIKELY).nonzero()[:, 0]
+    if not len(likely):
+        return best.correlation
+    refined = _Aligned(*(part[likely] for part in best))
+    for step in _STEPS:
+        refined = _refined(refined, step)
+    values = best.correlation.clone()
+    of_crops = _Crops(*refined.crops.T).of(refined.pictures)
+    details = _correlation(_detail(refined.targets), _detail(of_crops), _PLAIN)
+    values[likely] = torch.minimum(refined.correlation, details)
+    return values
+
+
+class _Aligned(NamedTuple):
+    """Pairs of a target, ``(n, values)``, and the crop, ``(n, 4)``, of a picture that is most like it."""
+
+    correlation: Tensor
+    crops: Tensor
+    targets: Tensor
+    pictures: Tensor
+
+
+def _aligned(whole: Tensor, pictures: Tensor) -> _Aligned:
+    """Find the crop of each picture that is most like the whole of another, or its mirror image."""
+    targets = [_Crops(*_CROPS[:1].T.expand(4, len(whole))).of(each) for each in (whole, whole.flip(3))]
+    all_correlations = []
+    for crop in _CROPS:
+        cut = _Crops(*crop[:, None].expand(4, len(pictures))).of(pictures)
+        all_correlations += [_correlation(target, cut) for target in targets]
+    correlation, best = torch.stack(all_correlations).max(0)
+    target = torch.where((best % 2 == 1)[:, None], targets[1], targets[0])
+    return _Aligned(correlation, _CROPS[best // 2], target, pictures)
+
+
+def _shaped(values: Tensor, like: Tensor) -> Tensor:
+    return values.view(-1, *[1] * (like.ndim - 1))
+
+
+def _refined(pairs: _Aligned, step: float) -> _Aligned:
+    """Move sides and offsets, one after another, by a step to either side where that is better."""
+    correlation, crops, targets, pictures = pairs
+    for axis in range(4):
+        for sign in (step, -step):
+            moved = crops.clone()
+            moved[:, axis] += sign
+            moved[:, :2].clamp_(max=1)
+            moved[:, 2:] = torch.minimum(moved[:, 2:].abs(), 1 - moved[:, :2]) * moved[:, 2:].sign()
+            moved_correlation = _correlation(targets, _Crops(*moved.T).of(pictures))
+            better = moved_correlation > correlation
+            crops = torch.where(better[:, None], moved, crops)
+            correlation = torch.where(better, moved_correlation, correlation)
+    return _Aligned(correlation, crops, targets, pictures)
+
+
+def _detail(values: Tensor) -> Tensor:
+    """Return what is left of pictures without their smooth gradients."""
+    return values - values @ _SMOOTH.T @ _SMOOTH
+
+
+def _correlation(a: Tensor, b: Tensor, least: float = 0.0) -> Tensor:
+    """Return the correlation of rows; NaN where the deviation of one is ``least`` or less."""
+    a, b = (side - side.mean(1, keepdim=True) for side in (a, b))
+    norms = a.norm(dim=1), b.norm(dim=1)
+    plain = torch.minimum(*norms) <= least * a.shape[1] ** 0.5
+    correlation = (a * b).sum(1) / (norms[0] * norms[1]).clamp(min=1e-6)
+    return correlation if not least else torch.where(plain, torch.nan, correlation)
