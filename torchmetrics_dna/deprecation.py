@@ -35,7 +35,7 @@ def deprecated(since: str, gone: str, instead: str) -> Callable[[Callable[_P, _R
     def mark(call: Any) -> Any:
         text = f"`{call.__name__}` is deprecated since version {since} and will be gone in {gone}; use {instead}"
         if isinstance(call, type):
-            call.__init__ = _warning(call.__init__, text)
+            call.__init__ = _warning(call.__init__, text)  # type: ignore[misc]
             return call
         return _warning(call, text)
 

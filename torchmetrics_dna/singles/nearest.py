@@ -99,7 +99,7 @@ def find_nearest(features: Features, index: Features, *, others: bool = False) -
 def _likeness(pictures: Tensor, of_index: Tensor, candidates: Tensor) -> Tensor:
     """Return the likeness of each image to its candidates, in the shape of these."""
     rows = torch.arange(len(pictures)).repeat_interleave(candidates.shape[1])
-    pairs = zip(rows.split(_AT_ONCE), candidates.flatten().split(_AT_ONCE), strict=True)
+    pairs = zip(torch.split(rows, _AT_ONCE), torch.split(candidates.flatten(), _AT_ONCE), strict=True)
     return torch.cat([likeness(pictures[i], of_index[j]) for i, j in pairs]).view(candidates.shape)
 
 
