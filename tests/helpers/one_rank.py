@@ -19,7 +19,7 @@ def bug() -> None:
     """Raise an unexpected error in this process."""
     from torchmetrics_dna.extractors import DNAExtractor
 
-    def forward(self: DNAExtractor, imgs: object, **_: object) -> NoReturn:
+    def forward(self: DNAExtractor, imgs: object, *_: object, **__: object) -> NoReturn:
         raise TypeError("unsupported operand")
 
     DNAExtractor.forward = forward
