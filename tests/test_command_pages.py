@@ -43,7 +43,8 @@ COMMANDS = commands()
 
 
 def options(name: str) -> set[str]:
-    return {text for parameter in COMMANDS[name].params for text in parameter.opts if text.startswith("-")}
+    texts = (text for parameter in COMMANDS[name].params for text in [*parameter.opts, *parameter.secondary_opts])
+    return {text for text in texts if text.startswith("-")}
 
 
 def named_options() -> dict[str, set[str]]:

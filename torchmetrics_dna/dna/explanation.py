@@ -69,7 +69,7 @@ class Causes:
 
     Attributes:
         names: Names of one change, or of two in the order in which they were made; empty for none.
-        amounts: Their amounts, see :data:`~torchmetrics_dna.images.changes.CHANGES`.
+        amounts: Their amounts, see ``torchmetrics_dna.images.changes.CHANGES``.
         bins: dna-emd without noise between images of A and of B that did not choose them: without a change, with the
             one that takes more, and with both.
         num_images: Number of these images of A.

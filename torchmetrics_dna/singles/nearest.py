@@ -33,7 +33,7 @@ class Nearest:
         ratios: Distances divided by the distance of the nearest image to its own nearest neighbour in the index that
             is another image; NaN if there is none. Usual values are about 1 or more; far below 1, an image is a likely
             copy.
-        likeness: :func:`~torchmetrics_dna.images.likeness.likeness` to the nearest image, float32, shape ``(B,)``; None
+        likeness: ``torchmetrics_dna.images.likeness`` to the nearest image, float32, shape ``(B,)``; None
             without pictures, NaN of plain ones.
 
     """

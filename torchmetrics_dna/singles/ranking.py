@@ -147,10 +147,10 @@ class Ranking(Saved):
         """Return the score that at most this share of images of the reference's own kind are beyond.
 
         Args:
-            share: A share from ``1 / (n + 1)``, where n is the number of scores in :attr:`typical`.
+            share: A share from ``1 / (n + 1)``, where n is the number of scores in ``typical``.
 
         Raises:
-            ValueError: If there is no :attr:`typical`, or the share is too small for so few.
+            ValueError: If there is no ``typical``, or the share is too small for so few.
 
         """
         if self.typical is None:
