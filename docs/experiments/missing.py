@@ -159,15 +159,16 @@ def main() -> None:
         rows.append([cell.name, f"{cell.images}, {np.median(of_b):.0f}", *(f"{x:.2f}" for x in power), named])
         print(rows[-1], flush=True)
     ahead = sum(power[0] > max(power[1:]) for power in powers)
+    false_alarms, of_groups = (np.array(p_values) <= 0.05 for p_values in (level, grouped))
     results.write(
         folder,
         "missing",
         paper="no such test.",
         here=(
-            f"false alarms at 5 % are {percent(np.array(level) <= 0.05)} of {len(level):,} draws of equal sets. The largest excess among"
+            f"false alarms at 5 % are {percent(false_alarms)} of {len(level):,} draws of equal sets. The largest excess among"
             f" clusters finds what is missing in {results.span([power[0] for power in powers])} of the draws of a cell,"
             f" and more than KID and the energy test in {ahead} of {len(powers)} cells. If each wallpaper is on one"
-            f" side, equal sets have p ≤ 0.05 in {percent(grouped)} of {len(grouped)} draws."
+            f" side, equal sets have p ≤ 0.05 in {percent(of_groups)} of {len(grouped)} draws."
         ),
         tables=[results.table(["B lacks", "A, B", *TESTS, "named right"], rows)],
         seeds=(
