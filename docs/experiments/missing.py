@@ -167,8 +167,8 @@ def main() -> None:
         here=(
             f"false alarms at 5 % are {percent(false_alarms)} of {len(level):,} draws of equal sets. The largest excess"
             f" among clusters finds what is missing in {results.span([power[0] for power in powers])} of the draws of a"
-            f" cell, and more than KID and the energy test in {ahead} of {len(powers)} cells. If each wallpaper is on one"
-            f" side, equal sets have p ≤ 0.05 in {percent(of_groups)} of {len(grouped)} draws."
+            f" cell, and more than KID and the energy test in {ahead} of {len(powers)} cells. If each wallpaper is on"
+            f" one side, equal sets have p ≤ 0.05 in {percent(of_groups)} of {len(grouped)} draws."
         ),
         tables=[results.table(["B lacks", "A, B", *TESTS, "named right"], rows)],
         seeds=(
