@@ -14,6 +14,8 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.extractors.presets import Preset
     from torchmetrics_dna.images.sources import Kind
@@ -44,7 +46,7 @@ def register_source(kind: Kind) -> None:
     from torchmetrics_dna.images.sources import KINDS
 
     for suffix in kind.suffixes:
-        _check_new("suffix", suffix, [known for each in KINDS for known in each.suffixes])
+        _check_new("suffix", suffix, [suffix for other_kind in KINDS for suffix in other_kind.suffixes])
     KINDS.append(kind)
 
 
@@ -54,6 +56,6 @@ def load_plugins() -> None:
         point.load()
 
 
-def _check_new(what: str, name: str, known: object) -> None:
-    if name in known:  # type: ignore[operator]
+def _check_new(what: str, name: str, taken: Container[str]) -> None:
+    if name in taken:
         raise ValueError(f"The {what} {name!r} is there already; register another name")

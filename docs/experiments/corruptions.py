@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
-from io import BytesIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageEnhance, ImageFilter
+from PIL import Image, ImageFilter
+
+from torchmetrics_dna.images.changes import CHANGES as NAMED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 Picture = NDArray[np.uint8]
 STRENGTHS = (1, 2, 3, 4, 5)
 _SIDE = 224  # pixels; shorter side of an image for which the lengths below hold
-_WARM = np.array([1.0, 0.1, -1.0])  # tint
 
 
 def change_image(image: Picture, name: str, strength: int, seed: int = 0) -> Picture:
@@ -60,10 +59,6 @@ def _unit(image: Picture) -> float:
     return float(min(image.shape[:2])) / _SIDE
 
 
-def _noise(image: Picture, deviation: float, rng: np.random.Generator) -> Picture:
-    return _rounded(image + rng.normal(0, deviation, image.shape))
-
-
 def _salt_and_pepper(image: Picture, percent: float, rng: np.random.Generator) -> Picture:
     drawn = rng.random(image.shape[:2])[..., None]
     rate = percent / 100
@@ -96,43 +91,10 @@ def _displaced(picture: Image.Image, right: float, down: float) -> NDArray[np.fl
     return np.where(inside[..., None] == 255, moved, np.asarray(picture))
 
 
-def _jpeg(image: Picture, quality: float, _: np.random.Generator) -> Picture:
-    file = BytesIO()
-    Image.fromarray(image).save(file, "JPEG", quality=round(quality))
-    return np.asarray(Image.open(file))
-
-
 def _pixelation(image: Picture, block: float, _: np.random.Generator) -> Picture:
     picture, block = Image.fromarray(image), block * _unit(image)
     small = picture.resize([max(1, round(side / block)) for side in picture.size], Image.Resampling.BOX)
     return np.asarray(small.resize(picture.size, Image.Resampling.NEAREST))
-
-
-def _brighter(image: Picture, levels: float, _: np.random.Generator) -> Picture:
-    return _rounded(image + levels)
-
-
-def _darker(image: Picture, percent: float, _: np.random.Generator) -> Picture:
-    return _rounded(image * (1 - percent / 100))
-
-
-def _contrast(sign: int, image: Picture, percent: float, _: np.random.Generator) -> Picture:
-    mean = image.mean()
-    return _rounded(mean + (image - mean) * (1 + sign * percent / 100))
-
-
-def _saturation(sign: int, image: Picture, percent: float, _: np.random.Generator) -> Picture:
-    return np.asarray(ImageEnhance.Color(Image.fromarray(image)).enhance(1 + sign * percent / 100))
-
-
-def _hue(image: Picture, degrees: float, _: np.random.Generator) -> Picture:
-    turned = np.array(Image.fromarray(image).convert("HSV"))
-    turned[..., 0] += np.uint8(round(degrees * 256 / 360))  # uint8 wraps around, like hue
-    return np.asarray(Image.fromarray(turned, "HSV").convert("RGB"))
-
-
-def _tint(sign: int, image: Picture, levels: float, _: np.random.Generator) -> Picture:
-    return _rounded(image + sign * levels * _WARM)
 
 
 def _fog(image: Picture, percent: float, rng: np.random.Generator) -> Picture:
@@ -212,22 +174,24 @@ class Change(NamedTuple):
 
 
 CHANGES: dict[str, Change] = {
-    "noise": Change(_noise, _even(50, 1.5), "noise of {} grey levels"),
+    "noise": Change(NAMED["noise"].apply, _even(50, 1.5), "noise of {} grey levels"),
     "salt-and-pepper noise": Change(_salt_and_pepper, _even(10, 1.5), "salt-and-pepper noise in {} % of pixels"),
     "speckle noise": Change(_speckle, _even(50, 1.5), "speckle noise of {} %"),
     "blur": Change(_blur, _even(4, 1.5), "a blur of {} px"),
     "motion blur": Change(_motion_blur, _even(24), "a motion blur of {} px"),
-    "JPEG compression": Change(_jpeg, (57.6, 45.2, 32.8, 20.4, 8.0), "JPEG compression of quality {}"),
+    "JPEG compression": Change(
+        NAMED["JPEG compression"].apply, (57.6, 45.2, 32.8, 20.4, 8.0), "JPEG compression of quality {}"
+    ),
     "pixelation": Change(_pixelation, (2.4, 3.8, 5.2, 6.6, 8.0), "pixelation in blocks of {} px"),
-    "brighter": Change(_brighter, _even(64), "brightening by {} grey levels", False),
-    "darker": Change(_darker, _even(60), "darkening by {} %", False),
-    "more contrast": Change(partial(_contrast, 1), _even(120), "a gain in contrast of {} %", False),
-    "less contrast": Change(partial(_contrast, -1), _even(75), "a loss of contrast of {} %", False),
-    "more saturation": Change(partial(_saturation, 1), _even(200), "a gain in saturation of {} %", False),
-    "less saturation": Change(partial(_saturation, -1), _even(100), "a loss of saturation of {} %", False),
-    "hue": Change(_hue, _even(180), "a turn of hue by {} degrees", False),
-    "warmer": Change(partial(_tint, 1), _even(50), "a warm tint of {} grey levels", False),
-    "cooler": Change(partial(_tint, -1), _even(50), "a cool tint of {} grey levels", False),
+    "brighter": Change(NAMED["brighter"].apply, _even(64), "brightening by {} grey levels", False),
+    "darker": Change(NAMED["darker"].apply, _even(60), "darkening by {} %", False),
+    "more contrast": Change(NAMED["more contrast"].apply, _even(120), "a gain in contrast of {} %", False),
+    "less contrast": Change(NAMED["less contrast"].apply, _even(75), "a loss of contrast of {} %", False),
+    "more saturation": Change(NAMED["more saturation"].apply, _even(200), "a gain in saturation of {} %", False),
+    "less saturation": Change(NAMED["less saturation"].apply, _even(100), "a loss of saturation of {} %", False),
+    "hue": Change(NAMED["hue"].apply, _even(180), "a turn of hue by {} degrees", False),
+    "warmer": Change(NAMED["warmer"].apply, _even(50), "a warm tint of {} grey levels", False),
+    "cooler": Change(NAMED["cooler"].apply, _even(50), "a cool tint of {} grey levels", False),
     "fog": Change(_fog, _even(85), "fog of {} % density", False),
     "vignette": Change(_vignette, _even(100), "a vignette of {} % in the corners", False),
     "sharpening": Change(_sharpening, _even(500), "sharpening by {} %"),

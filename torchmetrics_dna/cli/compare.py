@@ -109,8 +109,8 @@ def compare(
 
             check_distances(options["metrics"], f"Option {name}")
     if fail_if_odd:
-        given = {"by": by, "pairs": options["pairs"], "groups": options["groups"]}
-        if unfit := [name for name, value in given.items() if value is not None]:
+        unfit_with = {"by": by, "pairs": options["pairs"], "groups": options["groups"]}
+        if unfit := [name for name, value in unfit_with.items() if value is not None]:
             raise ValueError(f"Option --fail-if-odd is for independent images of whole sets; leave out --{unfit[0]}")
     limits = {"fail_above": fail_above, "fail_unless_below": fail_unless_below}
     if every:
@@ -137,10 +137,10 @@ def compare(
     by_set = compared if more or by else {compared.names[1]: compared}
     if held_out is not None:
         by_set = {name: comparison for name, comparison in by_set.items() if name != compared.held_out}
-    asked: dict[str, Any] = limits | {"fail_if_different": fail_if_different, "fail_if_odd": fail_if_odd}
+    gate_options: dict[str, Any] = limits | {"fail_if_different": fail_if_different, "fail_if_odd": fail_if_odd}
     gates: list[Gate] | ValueError
     try:
-        gates = gates_of(by_set, 1 - options["confidence"], **asked)
+        gates = gates_of(by_set, 1 - options["confidence"], **gate_options)
     except ValueError as err:  # the result is written first
         gates = err
     if page is None:

@@ -55,16 +55,16 @@ def gates_of(
         ValueError: If there is no test or interval, or it could not find a difference of one in so many sets.
 
     """
-    asked: list[tuple[str, float, list[str]]] = []
+    lines_of: list[tuple[str, float, list[str]]] = []
     if fail_above is not None:
-        asked.append(("--fail-above", fail_above, _too_far(compared, fail_above)))
+        lines_of.append(("--fail-above", fail_above, _too_far(compared, fail_above)))
     if fail_unless_below is not None:
-        asked.append(("--fail-unless-below", fail_unless_below, _not_near(compared, fail_unless_below, level)))
+        lines_of.append(("--fail-unless-below", fail_unless_below, _not_near(compared, fail_unless_below, level)))
     if fail_if_different:
-        asked.append(("--fail-if-different", level, _different(compared, level)))
+        lines_of.append(("--fail-if-different", level, _different(compared, level)))
     if fail_if_odd:
-        asked.append(("--fail-if-odd", level, _odd(compared, level)))
-    return [Gate(option, limit, not lines[0].startswith("Failed"), lines) for option, limit, lines in asked]
+        lines_of.append(("--fail-if-odd", level, _odd(compared, level)))
+    return [Gate(option, limit, not lines[0].startswith("Failed"), lines) for option, limit, lines in lines_of]
 
 
 def end_by(gates: Sequence[Gate]) -> None:

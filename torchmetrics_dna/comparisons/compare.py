@@ -142,15 +142,15 @@ def compare_with_first(sources: Sequence[Any], names: Sequence[str], arguments: 
 def compare_sides(sides: Sides, names: Sequence[str]) -> list[Comparison]:
     """Compare the first side with each of the others, which ``names`` call, by one network."""
     with without_numba(sides.is_small):
-        measured = sides.measured(0)
+        of_a = sides.measured(0)
         compared = list[Any]()
         for k, name in enumerate(names[1:], 1):
-            other, both = sides.measured(k), (names[0], name)
-            result = compare_measured(measured, other, sides.distances, sides.arguments, plans=sides.plans, names=both)
-            odd = None if result.same_images else odd_images(measured, other, sides.images[k], result.p_value)
+            of_b, both = sides.measured(k), (names[0], name)
+            result = compare_measured(of_a, of_b, sides.distances, sides.arguments, plans=sides.plans, names=both)
+            odd = None if result.same_images else odd_images(of_a, of_b, sides.images[k], result.p_value)
             result = replace(result, odd=odd, notices=[*result.notices, *sides.limits])
-            compared.append(_with_causes(result, sides, measured, other) if len(names) == 2 else result)
-            del other  # before the next one is measured
+            compared.append(_with_causes(result, sides, of_a, of_b) if len(names) == 2 else result)
+            del of_b  # before the next one is measured
         return compared
 
 

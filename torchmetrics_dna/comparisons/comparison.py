@@ -418,8 +418,8 @@ def _verdict(comparison: Comparison) -> tuple[str, str]:
     a, b = comparison.names
     emd, interval, p = comparison["dna-emd"].value, comparison["dna-emd"].interval, comparison.p_value
     if comparison.measured is not None and comparison.measured[0] is comparison.measured[1]:
-        given = "the same images" if a == "A" else a
-        return f"You gave {given} twice: A and B are the same images.", ""
+        name = "the same images" if a == "A" else a
+        return f"You gave {name} twice: A and B are the same images.", ""
     if emd == 0:
         return f"{a} and {b} are 0 bins apart: their histograms are equal, as those of the same images are.", ""
     if p is not None and interval is not None:

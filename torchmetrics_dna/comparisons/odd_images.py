@@ -86,7 +86,7 @@ class OddImages:
 
     @property
     def details(self) -> str:
-        """What follows the clause: the range of that number, p, and the first of these images."""
+        """End of the sentence after the clause: the range of that number, p, and the first of these images."""
         total = len(self.names)
         low, high = (max(1, round(end * total)) for end in (self.few_off.low, self.few_off.high))
         return f" ({low:,} to {high:,}; {p_figure(self.p_value, 'p')}), first of all {', '.join(self.off[:_NAMED])}"

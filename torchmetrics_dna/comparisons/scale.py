@@ -47,12 +47,12 @@ def ratio_cell(ratios: Mapping[str, Ratio | None], name: str) -> str | None:
 
 def ratio_notes(comparisons: Comparisons) -> list[str]:
     """Return the line below a table of ratios that says what they are, if there are any."""
-    known = [ratio for distance in comparisons._distances for ratio in comparisons.ratios(distance).values() if ratio]
-    if not known:
+    ratios = [ratio for distance in comparisons._distances for ratio in comparisons.ratios(distance).values() if ratio]
+    if not ratios:
         return []
     held_out = comparisons.held_out
-    note = f"{X_HELD_OUT}: times as far as {held_out}, without the noise of either ({known[0].level} interval)."
-    if any(ratio.high is None for ratio in known):
+    note = f"{X_HELD_OUT}: times as far as {held_out}, without the noise of either ({ratios[0].level} interval)."
+    if any(ratio.high is None for ratio in ratios):
         note += f" At least: {held_out} can't be told from {comparisons.reference}."
     return [note]
 

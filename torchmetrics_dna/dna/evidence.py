@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeGuard
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.files.visible import number
+from torchmetrics_dna.files.visible import number, percent
 from torchmetrics_dna.functional.permutation import (
     LEAST_FOLDS,
     NUM_RELABELINGS,
@@ -72,7 +72,7 @@ class Interval:
     @property
     def level(self) -> str:
         """The confidence in per cent."""
-        return f"{number(100 * self.confidence, 3)} %"
+        return percent(self.confidence)
 
     def _ends(self, digits: int) -> str:
         low = "above 0" if self.excludes_zero and self.low == 0 else number(self.low, digits)

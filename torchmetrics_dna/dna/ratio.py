@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from torchmetrics_dna.dna.evidence import variance_of
-from torchmetrics_dna.files.visible import number
+from torchmetrics_dna.files.visible import number, percent
 from torchmetrics_dna.functional.ratio import fieller
 from torchmetrics_dna.functional.student import student_quantile
 
@@ -45,13 +45,13 @@ class Ratio:
 
     @property
     def ends(self) -> str:
-        """What follows in brackets: " (95 % 2.6 to 3.8)", or " (95 %)" of what is "at least"."""
+        """Interval or level in brackets: " (95 % 2.6 to 3.8)", or " (95 %)" of what is "at least"."""
         return f" ({' '.join(filter(None, (self.level, self._both)))})"
 
     @property
     def level(self) -> str:
         """The confidence in per cent."""
-        return f"{number(100 * self.confidence, 3)} %"
+        return percent(self.confidence)
 
     @property
     def _both(self) -> str:

@@ -112,6 +112,17 @@ def number(value: float | str | None, digits: int = 4, *, zeros: bool = False, e
     return f"{value:{'#' * zeros}.{digits}g}".removesuffix(".")
 
 
+def percent(share: float) -> str:
+    """Return a share in per cent.
+
+    Example:
+        >>> percent(0.95), percent(0.9999)
+        ('95 %', '100 %')
+
+    """
+    return f"{number(100 * share, 3)} %"
+
+
 def images_in_words(count: int) -> str:
     """Format a number of images.
 

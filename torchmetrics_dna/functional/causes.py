@@ -54,7 +54,7 @@ class Folds(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Apart:
-    """How far two sets are apart: from the folds of both, or from those of the differences of pairs.
+    """Distance of two sets: from the folds of both, or from those of the differences of pairs.
 
     Example:
         >>> one = torch.tensor([1, 1])

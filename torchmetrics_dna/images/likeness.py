@@ -6,6 +6,7 @@ hardly more than one colour, or of no more than a smooth gradient, is like any o
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -45,6 +46,7 @@ class _Crops(NamedTuple):
         return avg_pool2d(cut, SIDE // _COARSE).flatten(1)
 
 
+@cache
 def _all_crops() -> Tensor:
     """Return the crops that are tried first, a row each; the whole is the first."""
     crops = [(1.0, 1.0, 0.0, 0.0)]
@@ -54,15 +56,13 @@ def _all_crops() -> Tensor:
     return torch.tensor(crops)
 
 
+@cache
 def _smooth() -> Tensor:
     """Return an orthonormal basis of gradients up to squares, each of one channel, ``(18, values)``."""
     y, x = torch.meshgrid(*(torch.linspace(-1, 1, _COARSE, dtype=torch.float64),) * 2, indexing="ij")
     terms = torch.stack([torch.ones_like(x), x, y, x * y, x.square(), y.square()]).flatten(1)
     basis = torch.linalg.qr(terms.T).Q.T
     return torch.kron(torch.eye(3, dtype=torch.float64), basis).float()
-
-
-_CROPS, _SMOOTH = _all_crops(), _smooth()
 
 
 def small_picture(image: Pixels) -> Tensor:
@@ -114,14 +114,15 @@ class _Aligned(NamedTuple):
 
 def _aligned(whole: Tensor, pictures: Tensor) -> _Aligned:
     """Find the crop of each picture that is most like the whole of another, or its mirror image."""
-    targets = [_Crops(*_CROPS[:1].T.expand(4, len(whole))).of(each) for each in (whole, whole.flip(3))]
+    crops = _all_crops()
+    targets = [_Crops(*crops[:1].T.expand(4, len(whole))).of(each) for each in (whole, whole.flip(3))]
     all_correlations = []
-    for crop in _CROPS:
+    for crop in crops:
         cut = _Crops(*crop[:, None].expand(4, len(pictures))).of(pictures)
         all_correlations += [_correlation(target, cut) for target in targets]
     correlation, best = torch.stack(all_correlations).max(0)
     target = torch.where((best % 2 == 1)[:, None], targets[1], targets[0])
-    return _Aligned(correlation, _CROPS[best // 2], target, pictures)
+    return _Aligned(correlation, crops[best // 2], target, pictures)
 
 
 def _shaped(values: Tensor, like: Tensor) -> Tensor:
@@ -146,7 +147,7 @@ def _refined(pairs: _Aligned, step: float) -> _Aligned:
 
 def _detail(values: Tensor) -> Tensor:
     """Return what is left of pictures without their smooth gradients."""
-    return values - values @ _SMOOTH.T @ _SMOOTH
+    return values - values @ _smooth().T @ _smooth()
 
 
 def _correlation(a: Tensor, b: Tensor, least: float = 0.0) -> Tensor:

@@ -55,7 +55,7 @@ class ChangedImages(ImageSource):
         variant, place = divmod(index, len(self._chosen))
         number = self._chosen[place]
         decoded = self._kept.get((number, channels)) or self._source.decode(number, channels)
-        if sum(kept.pixels.nbytes for kept in self._kept.values()) < _KEPT:
+        if sum(picture.pixels.nbytes for picture in self._kept.values()) < _KEPT:
             self._kept[number, channels] = decoded
         changes = self._variants[variant]
         if not changes:
@@ -106,8 +106,8 @@ class _Search:
         self._extractor, self._weights = sides.extractor.without_properties(), weights
         self._reading, self._paired = arguments.reading or Reading(), bool(arguments.pairs)
         self._label, self._done = f"changed {images_a.label}", 0
-        known = a.known_ranges
-        self._ranges = replace(known, margin="widen") if a.self_ranging else known
+        ranges = a.known_ranges
+        self._ranges = replace(ranges, margin="widen") if a.self_ranging else ranges
         self._num_bins = a.num_bins
         chosen, checked = _halves(readable[0], CHANGED)
         if arguments.pairs:
@@ -161,7 +161,7 @@ class _Search:
         return [(name, CHANGES[name].amount(place, self._side)) for name, place in places]
 
     def _chosen_by(self, variants: Sequence[Sequence[Place]]) -> list[float]:
-        return [found.square for found in self._apart(self._choosing, variants, self._b[0])]
+        return [apart.square for apart in self._apart(self._choosing, variants, self._b[0])]
 
     def _checked(self, variants: Sequence[Sequence[Place]]) -> list[Apart]:
         return list(self._apart(self._checking, variants, self._b[1]))
@@ -170,8 +170,8 @@ class _Search:
         for a in self._measured(images.again([self._changes(places) for places in variants])):
             yield Apart((a.less(b),) if self._paired else (a, b), self._weights)
 
-    def _bins(self, *found: Apart) -> tuple[float, ...]:
-        return tuple(each.bins * self._num_bins / _BINS for each in found)
+    def _bins(self, *distances: Apart) -> tuple[float, ...]:
+        return tuple(each.bins * self._num_bins / _BINS for each in distances)
 
     def _measured(self, images: ChangedImages) -> Iterator[Folds]:
         """Yield the folds of each variant."""
@@ -202,14 +202,14 @@ def _in_order(places: Sequence[Place]) -> list[Place]:
 
 
 def nearest(
-    tries: Sequence[Place], distance: Distance, given: Sequence[Place] = (), steps: Sequence[float] = _STEPS
+    tries: Sequence[Place], distance: Distance, made: Sequence[Place] = (), steps: Sequence[float] = _STEPS
 ) -> Place:
     """Search the change of least distance: of all tries the two best, then ever closer to either side of these.
 
     Args:
         tries: Changes and places to begin with.
         distance: Function of some variants of images, each some changes.
-        given: Changes that are made, too.
+        made: Changes that are made, too.
         steps: How far to go to either side of the best place of a change, one after the other.
 
     Example:
@@ -219,18 +219,18 @@ def nearest(
         ('blur', 0.5)
 
     """
-    known: dict[Place, float] = {}
+    measured: dict[Place, float] = {}
 
     def measure(places: Sequence[Place]) -> None:
-        known.update(zip(places, distance([_in_order([*given, place]) for place in places]), strict=True))
+        measured.update(zip(places, distance([_in_order([*made, place]) for place in places]), strict=True))
 
     def best(name: str = "") -> Place:
-        return min((place for place in known if name in ("", place[0])), key=known.__getitem__)
+        return min((place for place in measured if name in ("", place[0])), key=measured.__getitem__)
 
     measure(tries)
-    rivals = list(dict.fromkeys(name for name, _ in sorted(known, key=known.__getitem__)))[:2]
+    rivals = list(dict.fromkeys(name for name, _ in sorted(measured, key=measured.__getitem__)))[:2]
     for round_, step in enumerate(steps):
         around = [best(name) for name in (rivals if round_ < _RIVALS else [best()[0]])]
         sides = [(name, place + side) for name, place in around for side in (-step, step)]
-        measure([place for place in sides if 0 < place[1] <= 1 and place not in known])
+        measure([place for place in sides if 0 < place[1] <= 1 and place not in measured])
     return best()

@@ -69,17 +69,19 @@ def means_for(
     layers = layers_for_outliers(neurons)
     statistic = SpatialMeans(neurons.take(neurons.positions(layers)))
     sizes = [side.count for side in images]
-    known = [size for size in sizes if size is not None]
+    known_sizes = [size for size in sizes if size is not None]
     reason = ""
     if arguments.groups is not None:
         reason = "images of a group are no independent samples; take one of each, and rank them"
-    elif len(known) < len(sizes):
+    elif len(known_sizes) < len(sizes):
         reason = "a stream does not say how long it is"
-    elif 4 * statistic.neurons.total * sum(known) > _BYTES:
-        reason = f"that keeps {statistic.neurons.total:,} numbers of each of {sum(known):,} images; rank some of them"
-    return (
-        ({}, [f"Whether a few images are off was not asked, since {reason}"]) if reason else ({"means": statistic}, [])
-    )
+    elif 4 * statistic.neurons.total * sum(known_sizes) > _BYTES:
+        reason = (
+            f"that keeps {statistic.neurons.total:,} numbers of each of {sum(known_sizes):,} images; rank some of them"
+        )
+    if reason:
+        return {}, [f"Whether a few images are off was not asked, since {reason}"]
+    return {"means": statistic}, []
 
 
 def unions_of(record: Distance, a: Measured, b: Measured, plan: Plan | None) -> Unions | None:

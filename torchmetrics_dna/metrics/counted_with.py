@@ -29,7 +29,7 @@ class CountedWith(NamedTuple):
     @classmethod
     def of_state(cls, state: list[Tensor]) -> CountedWith | None:
         """Return what is in a state."""
-        return _parsed(state[0].numpy().tobytes()) if state else None
+        return _parsed(state[0].cpu().numpy().tobytes()) if state else None
 
     def as_state(self) -> list[Tensor]:
         """Return the state, whose text stays on the CPU, where updates compare it."""

@@ -208,10 +208,10 @@ class Checkpoints:
         """Return the folder of process 0, and reference and held-out images in it, before any process writes them."""
         if rank() == 0:
             folder.mkdir(parents=True, exist_ok=True)
-        there = [name for name in (_REFERENCE, _HELD_OUT) if (folder / name).exists()]
+        present = [name for name in (_REFERENCE, _HELD_OUT) if (folder / name).exists()]
         if self._distributed:  # others may have another one, such as a temporary folder
-            folder, there = gather((folder.absolute(), there))[0]
-        saved, held_out = (load_dna(folder / name) if name in there else None for name in (_REFERENCE, _HELD_OUT))
+            folder, present = gather((folder.absolute(), present))[0]
+        saved, held_out = (load_dna(folder / name) if name in present else None for name in (_REFERENCE, _HELD_OUT))
         return folder, saved, held_out
 
     def _kept(self, name: str, saved: DNA | None, opened: Images | DNA, resolved: Images | DNA) -> DNA:
