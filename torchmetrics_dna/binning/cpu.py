@@ -37,7 +37,6 @@ _GROUP = 16  # counts that are added to cells together
 _ROWS = 256  # rows of counts of a task
 _BINS = 4  # bins of a histogram that cost as much as one activation
 _MOST_COUNTS = 2.0**53  # of a neuron; float64 has all integers up to it
-_ROUNDING = 2.0**-48  # of a bin's number, relative to the largest, with a reserve
 
 
 class Task(NamedTuple):
@@ -79,47 +78,25 @@ def _stage(task: Any, begin: Any, width: Any, length: Any, staged: Any) -> None:
 
 
 @_compiled
-def _set_rule(bins: Any, neuron: Any, width: Any, length: Any, along_neurons: Any, rule: Any, cells: Any) -> Any:
-    """Write what is known of each value of a tile; return how far from the middle of a bin a quick number is sure."""
-    centre, scale, start, offset, factor, num_bins = bins
-    sure = 0.5
+def _set_rule(bins: Any, neuron: Any, width: Any, length: Any, along_neurons: Any, rule: Any, cells: Any) -> None:
+    """Write what is known of each value of a tile."""
+    centre, scale, start, _, _, num_bins = bins
     for j in range(width):
         n = neuron + j
-        slope, shift = factor / scale[n], offset * factor - start[n]
-        sure = min(sure, 0.5 - _ROUNDING * (abs(shift) + num_bins))
         for k in range(length):
             i = k * width + j if along_neurons else j * length + k
-            rule[0, i], rule[1, i], rule[2, i], rule[3, i], rule[4, i] = centre[n], slope, shift, scale[n], start[n]
-            cells[i] = j * num_bins
-    return sure
+            rule[0, i], rule[1, i], rule[2, i], cells[i] = centre[n], scale[n], start[n], j * num_bins
 
 
 @_compiled
-def _bin_quickly(values: Any, size: Any, rule: Any, cells: Any, bins: Any, sure: Any, numbers: Any) -> Any:
-    """Write the cell of each value; return True if all are sure and finite."""
-    most, unsure = bins[5] - 0.5, np.int32(0)
-    edge = np.nan if bins[3] else 0.0  # exact on a grid, where networks have many values
-    for i in range(size):
-        x = np.float64(values[np.uint64(i)])
-        t = (x - rule[0, i]) * rule[1, i] + rule[2, i]
-        t = t if t > 0.5 else 0.5
-        t = t if t < most else most
-        number = np.int32(t)
-        is_sure = (abs(t - number - 0.5) < sure or x == edge) and abs(x) < np.inf
-        unsure = max(unsure, np.int32(0) if is_sure else np.int32(1))
-        numbers[np.uint64(i)] = number + cells[i]
-    return unsure == 0
-
-
-@_compiled
-def _bin_exactly(values: Any, size: Any, rule: Any, cells: Any, bins: Any, numbers: Any) -> Any:
+def _bin(values: Any, size: Any, rule: Any, cells: Any, bins: Any, numbers: Any) -> Any:
     """Write the cell of each value, any of its neuron for NaN, by :class:`Bins`; return True if all are finite."""
-    bad = np.int32(0)
+    bad, last = np.int32(0), bins[5] - 1.0
     for i in range(size):
         x = np.float64(values[np.uint64(i)])
-        number = np.floor(((x - rule[0, i]) / rule[3, i] + bins[3]) * bins[4]) - rule[4, i]
+        number = np.floor(((x - rule[0, i]) / rule[1, i] + bins[3]) * bins[4]) - rule[2, i]
         number = number if number > 0.0 else 0.0
-        numbers[np.uint64(i)] = np.int32(number if number < bins[5] - 1.0 else bins[5] - 1.0) + cells[i]
+        numbers[np.uint64(i)] = np.int32(number if number < last else last) + cells[i]
         bad = max(bad, np.int32(0) if abs(x) < np.inf else np.int32(1))
     return bad == 0
 
@@ -161,12 +138,12 @@ def _count(
     written to ``distances``, ``(S, B, N)``, for neurons whose weight is not 0.
     """
     num_bins, positions, along_neurons, tile = bins[5], task.positions, task.along_neurons, task.width * task.length
-    rule, of_neuron = np.empty((5, tile)), np.empty(tile, np.int32)
-    rest, of_rest = np.empty((5, tile)), np.empty(tile, np.int32)  # of tiles of what positions are left
+    rule, of_neuron = np.empty((3, tile)), np.empty(tile, np.int32)
+    rest, of_rest = np.empty((3, tile)), np.empty(tile, np.int32)  # of tiles of what positions are left
     staged, numbers = np.empty(tile, task.memory.dtype), np.empty(tile, np.int32)
     counts, sums = np.zeros(task.width * num_bins + _GROUP, np.uint32), np.empty(num_bins)
     expected = np.empty((len(references), task.width, num_bins))
-    images, sure, all_finite = len(task.origins), 0.0, True
+    images, all_finite = len(task.origins), True
     for neuron in range(task.begin, task.end, task.width):
         width, first = min(task.width, task.end - neuron), task.first + neuron
         if len(references) and not weights[first : first + width].any():
@@ -176,15 +153,14 @@ def _count(
                 _set_shares(references[s, first + j], expected[s, j])
         for image in range(images):
             if image == 0 or rows[image] != rows[image - 1]:
-                sure = _set_rule(bins, rows[image] + first, width, task.length, along_neurons, rule, of_neuron)
+                _set_rule(bins, rows[image] + first, width, task.length, along_neurons, rule, of_neuron)
                 _set_rule(bins, rows[image] + first, width, positions % task.length, along_neurons, rest, of_rest)
             for position in range(0, positions, task.length):
                 length = min(task.length, positions - position)
                 origin = task.origins[image] + neuron * task.neuron_stride + position * task.stride
                 _stage(task, origin, width, length, staged)
                 here, of_here = (rule, of_neuron) if length == task.length else (rest, of_rest)
-                if not _bin_quickly(staged, width * length, here, of_here, bins, sure, numbers):
-                    all_finite &= _bin_exactly(staged, width * length, here, of_here, bins, numbers)
+                all_finite &= _bin(staged, width * length, here, of_here, bins, numbers)
                 _add(counts, numbers, width * length)
             if len(references) == 0 and (image + 1 == images or offsets[image] != offsets[image + 1]):
                 _move(counts, width * num_bins, step, cells, offsets[image] + first * num_bins)
