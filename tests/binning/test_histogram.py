@@ -236,21 +236,28 @@ def test_offsets_beyond_32_bits(way: str, strides: tuple[int, int, int], tmp_pat
 
 @every_way
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64])
-def test_bins_of_grids(way: str, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(
+    ("exponents", "first"),
+    [
+        ([0, -3, 5, -60, 80, -99, 100, 3], [-20, 0, -3, -7, -1, 0, 2**20, -(2**24) + 5000]),  # in single precision
+        ([0, -3, 5, -60, 80, -160, 10, 3], [-20, 0, -3, -7, -1, 0, 5, 0]),
+        ([0, -3, 5, -60, 80, -99, 10, 3], [-20, 0, -3, -7, -1, 0, 2**30 + 1, -(2**25) + 1]),
+    ],
+)
+@pytest.mark.parametrize("num_bins", [40, 4000])
+def test_bins_of_grids(way: str, dtype: torch.dtype, exponents: list[int], first: list[int], num_bins: int) -> None:
     """Widths are powers of two: values lie on edges, below the smallest normal number, and far beyond the bins."""
-    exponents = torch.tensor([0, -3, 5, -60, 80, -160, 10, 3])
-    first = torch.tensor([-20, 0, -3, -7, -1, 0, 2**30, -(2**25)])
-    widths = 2.0 ** exponents.double()
+    widths, starts = 2.0 ** torch.tensor(exponents).double(), torch.tensor(first).double()
     steps = torch.arange(-25, 70).double()
-    edges = (first[:, None] + steps) * widths[:, None]
+    edges = (starts[:, None] + steps) * widths[:, None]
     beside = [torch.nextafter(edges.float(), torch.tensor(end)).double() for end in (-torch.inf, torch.inf)]
     extreme = torch.tensor([0.0, -0.0, 1e-45, -1e-45, 1e-30, -1e-30, 6e4, -6e4]).double().expand(8, -1)
     values = torch.cat([edges, *beside, extreme], 1).to(dtype)
     values = torch.where(values.isfinite(), values, 0)[None]
-    counts = torch.zeros(8, 40, dtype=torch.int64)
-    WAYS[way](counts, [{"x": values}], Bins(torch.zeros(8).double(), widths, first.double(), 0.0, 1.0, 40))
-    numbers = np.floor(values[0].double().numpy() / widths[:, None].numpy()) - first[:, None].numpy()
-    expected = np.stack([np.bincount(row, minlength=40) for row in numbers.clip(0, 39).astype(int)])
+    counts = torch.zeros(8, num_bins, dtype=torch.int64)
+    WAYS[way](counts, [{"x": values}], Bins(torch.zeros(8).double(), widths, starts, 0.0, 1.0, num_bins))
+    numbers = np.floor(values[0].double().numpy() / widths[:, None].numpy()) - starts[:, None].numpy()
+    expected = np.stack([np.bincount(row, minlength=num_bins) for row in numbers.clip(0, num_bins - 1).astype(int)])
     np.testing.assert_array_equal(counts.numpy(), expected)
 
 

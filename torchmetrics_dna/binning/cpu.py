@@ -36,6 +36,10 @@ _CELLS = 1 << 20  # counts of a tile: 4 MiB
 _GROUP = 16  # counts that are added to cells together
 _ROWS = 256  # rows of counts of a task
 _BINS = 4  # bins of a histogram that cost as much as one activation
+_SPARSE = 2  # bins for an activation of a neuron, from which counts of a batch are mostly zeros
+_SINGLE = 4  # bytes
+_LEAST_WIDTH = 2.0**-100  # of a bin, for single precision
+_MOST_SINGLE = 2.0**24  # single precision has all integers up to it
 _MOST_COUNTS = 2.0**53  # of a neuron; float64 has all integers up to it
 
 
@@ -78,14 +82,38 @@ def _stage(task: Any, begin: Any, width: Any, length: Any, staged: Any) -> None:
 
 
 @_compiled
-def _set_rule(bins: Any, neuron: Any, width: Any, length: Any, along_neurons: Any, rule: Any, cells: Any) -> None:
-    """Write what is known of each value of a tile."""
-    centre, scale, start, _, _, num_bins = bins
+def _set_rule(
+    bins: Any, neuron: Any, width: Any, length: Any, along_neurons: Any, rule: Any, on_grid: Any, cells: Any
+) -> Any:
+    """Write what is known of each value of a tile; return True if single precision gives its bin exactly.
+
+    That is on a grid: its widths are powers of two, and 24 bits hold its numbers.
+    """
+    centre, scale, start, offset, _, num_bins = bins
+    is_exact = offset == 0.0
     for j in range(width):
         n = neuron + j
+        is_exact &= _LEAST_WIDTH <= scale[n] <= 1.0 / _LEAST_WIDTH and abs(start[n]) + num_bins < _MOST_SINGLE
         for k in range(length):
             i = k * width + j if along_neurons else j * length + k
             rule[0, i], rule[1, i], rule[2, i], cells[i] = centre[n], scale[n], start[n], j * num_bins
+            on_grid[0, i], on_grid[1, i] = 1.0 / scale[n], start[n]
+    return is_exact
+
+
+@_compiled
+def _bin_on_grid(values: Any, size: Any, on_grid: Any, cells: Any, num_bins: Any, numbers: Any) -> Any:
+    """Write the cell of each value, by single precision alone; like :func:`_bin`."""
+    bad, zero, last, least = np.int32(0), np.float32(0), np.float32(num_bins - 1), np.float32(-_LEAST_WIDTH)
+    for i in range(size):
+        x = values[np.uint64(i)]
+        place = x * on_grid[0, i]
+        place = place if x >= zero or place < least else least  # a negative number must not become 0
+        number = np.floor(place) - on_grid[1, i]
+        number = number if number > zero else zero
+        numbers[np.uint64(i)] = np.int32(number if number < last else last) + cells[i]
+        bad = max(bad, np.int32(0) if abs(x) < np.float32(np.inf) else np.int32(1))
+    return bad == 0
 
 
 @_compiled
@@ -115,6 +143,13 @@ def _add(counts: Any, numbers: Any, size: Any) -> None:
 
 
 @_compiled
+def _add_at(cells: Any, first: Any, numbers: Any, size: Any, step: Any) -> None:
+    """Count cells where the counts of all images are."""
+    for i in range(size):
+        cells[np.uint64(first + numbers[np.uint64(i)])] += step
+
+
+@_compiled
 def _move(counts: Any, size: Any, step: Any, cells: Any, first: Any) -> None:
     """Add counts to cells, and leave zeros; most counts of few images are zeros, which are passed over in groups."""
     for begin in range(0, size, _GROUP):
@@ -138,12 +173,14 @@ def _count(
     written to ``distances``, ``(S, B, N)``, for neurons whose weight is not 0.
     """
     num_bins, positions, along_neurons, tile = bins[5], task.positions, task.along_neurons, task.width * task.length
-    rule, of_neuron = np.empty((3, tile)), np.empty(tile, np.int32)
-    rest, of_rest = np.empty((3, tile)), np.empty(tile, np.int32)  # of tiles of what positions are left
+    rule, grid, of_neuron = np.empty((3, tile)), np.empty((2, tile), np.float32), np.empty(tile, np.int32)
+    # of tiles of what positions are left
+    rest, grid_rest, of_rest = np.empty((3, tile)), np.empty((2, tile), np.float32), np.empty(tile, np.int32)
     staged, numbers = np.empty(tile, task.memory.dtype), np.empty(tile, np.int32)
     counts, sums = np.zeros(task.width * num_bins + _GROUP, np.uint32), np.empty(num_bins)
     expected = np.empty((len(references), task.width, num_bins))
-    images, all_finite = len(task.origins), True
+    images, all_finite, is_single = len(task.origins), True, False
+    is_sparse = len(references) == 0 and images * positions * _SPARSE < num_bins
     for neuron in range(task.begin, task.end, task.width):
         width, first = min(task.width, task.end - neuron), task.first + neuron
         if len(references) and not weights[first : first + width].any():
@@ -153,16 +190,27 @@ def _count(
                 _set_shares(references[s, first + j], expected[s, j])
         for image in range(images):
             if image == 0 or rows[image] != rows[image - 1]:
-                _set_rule(bins, rows[image] + first, width, task.length, along_neurons, rule, of_neuron)
-                _set_rule(bins, rows[image] + first, width, positions % task.length, along_neurons, rest, of_rest)
+                n, left = rows[image] + first, positions % task.length
+                is_single = _set_rule(bins, n, width, task.length, along_neurons, rule, grid, of_neuron)
+                _set_rule(bins, n, width, left, along_neurons, rest, grid_rest, of_rest)
+                is_single &= task.memory.itemsize == _SINGLE
             for position in range(0, positions, task.length):
                 length = min(task.length, positions - position)
                 origin = task.origins[image] + neuron * task.neuron_stride + position * task.stride
                 _stage(task, origin, width, length, staged)
-                here, of_here = (rule, of_neuron) if length == task.length else (rest, of_rest)
-                all_finite &= _bin(staged, width * length, here, of_here, bins, numbers)
-                _add(counts, numbers, width * length)
-            if len(references) == 0 and (image + 1 == images or offsets[image] != offsets[image + 1]):
+                is_whole, size = length == task.length, width * length
+                of_here = of_neuron if is_whole else of_rest
+                if is_single:
+                    all_finite &= _bin_on_grid(
+                        staged, size, grid if is_whole else grid_rest, of_here, num_bins, numbers
+                    )
+                else:
+                    all_finite &= _bin(staged, size, rule if is_whole else rest, of_here, bins, numbers)
+                if is_sparse:
+                    _add_at(cells, offsets[image] + first * num_bins, numbers, size, step)
+                else:
+                    _add(counts, numbers, size)
+            if len(references) == 0 and not is_sparse and (image + 1 == images or offsets[image] != offsets[image + 1]):
                 _move(counts, width * num_bins, step, cells, offsets[image] + first * num_bins)
             for j in range(width if len(references) else 0):
                 total: Any = 0.0

@@ -293,14 +293,14 @@ class Comparison(Results["Result"]):
     @property
     def verdict(self) -> str:
         """Sentences: likeness of B to A, distance by dna-emd, certainty (without dna-emd none), and odd images."""
-        return self.verdict_with(())
+        return " ".join(self.verdict_lines())
 
-    def verdict_with(self, sentences: Sequence[str]) -> str:
-        """Return :attr:`verdict` with sentences on what differs in its middle."""
+    def verdict_lines(self, sentences: Sequence[str] = ()) -> list[str]:
+        """Return the parts of :attr:`verdict`, each for a line, with sentences on what differs in the middle."""
         (headline, figures), odd = self.headline_and_figures, self.odd_in_words
         if self.odd is not None and self._few_off and headline.endswith(f"{self._few_off}."):
             headline, odd = f"{headline[:-1]}{self.odd.details}.", ""
-        return " ".join(filter(None, (headline, *sentences, figures, odd)))
+        return list(filter(None, (headline, *sentences, figures, odd)))
 
     @property
     def odd_in_words(self) -> str:

@@ -102,13 +102,13 @@ def settings_of(comparison: Comparison, pictures: Pictures | None = None) -> dic
 
 def words_and_tables(comparison: Comparison) -> tuple[list[str], list[Table]]:
     """Return what a comparison says in sentences and in tables, for a terminal, Markdown and LaTeX."""
-    sentences = [comparison.verdict_with(comparison.explain().property_sentences)]
+    sentences = comparison.verdict_lines(comparison.explain().property_sentences)
     tables = [comparison.table]
     if not comparison.same_images:
         tables += [_layers_table(comparison)] if comparison.of_grain("neuron", "layer") else []
         differ = comparison.explain().differs is not False
         tables += [_neurons_table(comparison)] if differ and comparison.of_grain("neuron") else []
-    return list(filter(None, sentences)), tables
+    return sentences, tables
 
 
 def _layers_table(comparison: Comparison) -> Table:
