@@ -97,6 +97,7 @@ def test_against_exchanges_and_a_jackknife_written_out() -> None:
     assert [interval.low, interval.high] == pytest.approx(ends, rel=1e-2)
 
 
+@pytest.mark.outer  # draws and tests 200 times
 @pytest.mark.parametrize("paired", [True, False])
 def test_false_alarms_are_as_many_as_the_level_allows(paired: bool) -> None:
     """Of pairs, original and copy are exchanged at random; of independent sides, images are shared out at random."""
