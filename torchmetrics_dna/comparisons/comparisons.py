@@ -192,7 +192,7 @@ class Comparisons(ManyComparisons):
         if sharing := [name for name in (best, second) if self[name].shares_images]:
             return (
                 f"{best} is nearest to {self.reference} ({figure}), but how surely can't be said: {sharing[0]} shares"
-                f" images with {self.reference}, or has copies of them."
+                f" images with {self.reference}, or has some that are nearly alike."
             )
         if p is None:
             return f"{best} is nearest to {self.reference} ({figure}); without folds of images nobody knows how surely."
@@ -337,11 +337,14 @@ class Comparisons(ManyComparisons):
         return self if len(others) == len(self) else Comparisons(self.reference, others)
 
     def _order(self, name: str) -> float:
-        """Return the sort key: the debiased distance before it is clipped at 0, so that clipped sets do not tie."""
+        """Return the sort key: the debiased distance before it is clipped at 0, so that clipped sets do not tie.
+
+        It is too small for sets that share images with the reference, as copies do; of these, the plain distance.
+        """
         if self[name].same_images or not self[name][self.distance].value:
             return -inf
         evidence = self[name][self.distance].evidence
-        debiased = nan if evidence is None else evidence.centre
+        debiased = nan if evidence is None or self[name].shares_images else evidence.centre
         return self._figure(name) ** self._distances[self.distance].power if isnan(debiased) else debiased
 
     def _paired(self, best: str, name: str) -> float | None:
