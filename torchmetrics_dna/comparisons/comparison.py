@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 SHARED = 0.1  # of the images of B; of different pictures, up to 3 % look nearly alike
 _MOST_LAYERS = 3  # that a verdict names
-_UNCORRECTED = "dna-emd, not corrected for sampling noise, since the sets share images"
+_UNCORRECTED = "dna-emd, not corrected for sampling noise, since images of both are the same or nearly alike"
 TESTED = ("z", "p_value", "q")  # of a neuron
 
 
@@ -451,7 +451,8 @@ def _tested(comparison: Comparison) -> tuple[str, str]:
     if p > SIGNIFICANT:
         of_properties = comparison.p_value_of_properties
         if comparison.shares_images:
-            hidden = f"{a} and {b} share images, so this test can't show whether they differ"
+            alike = f"{a} and {b} share images, or have some that are nearly alike"
+            hidden = f"{alike}, so this test can't show whether they differ"
             if of_properties is not None and of_properties <= SIGNIFICANT:
                 hidden += f", but properties of their images do ({p_figure(of_properties, 'p')})"
             return f"{hidden}.", f"{_UNCORRECTED}: {bins_in_words(emd.value)}; {p_figure(p, 'p')}."
