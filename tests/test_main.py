@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import run
+from PIL import Image
 
 import torchmetrics_dna.dna.load
 from torchmetrics_dna import make_dna
@@ -45,6 +46,27 @@ for command in sys.argv[1:]:
 warnings.warn("in one\nline")
 print(*codes)
 print(*({"torch", "timm", "numba", "torchvision", "PIL", "torchmetrics", "numpy", "rich", "typer"} & {*sys.modules}))
+"""
+
+# what Windows lacks is gone, processes are spawned, and no text of ours is read or written in the system's encoding
+AS_ON_WINDOWS = """
+import multiprocessing, os, signal, sys, warnings
+
+sys.modules.update(dict.fromkeys(["fcntl", "grp", "pwd", "resource", "termios"]))
+for module, name in ((os, "fork"), (os, "geteuid"), (os, "sched_getaffinity"), (signal, "pthread_sigmask")):
+    vars(module).pop(name, None)
+warnings.simplefilter("ignore", EncodingWarning)
+warnings.filterwarnings("error", category=EncodingWarning, module="torchmetrics_dna")
+from torchmetrics_dna.__main__ import main
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method("spawn")
+    for command in sys.argv[1:]:
+        sys.argv = ["torchmetrics-dna", *command.split(" ")]
+        try:
+            main()
+        except SystemExit as exit_:
+            print(exit_.code, command)
 """
 
 
@@ -141,3 +163,24 @@ def test_variables_of_another_program_start_no_group(other: dict[str, str], tmp_
     process = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=60)
     assert process.returncode == 0, process.stderr
     assert "histogram" in process.stdout
+
+
+@pytest.mark.outer
+def test_commands_run_as_on_windows(tmp_path: Path) -> None:
+    """A stricter place than Windows, whose modules, processes and encoding of redirected output these are."""
+    for shade, folder in enumerate(("Größe", "雪")):
+        (tmp_path / folder).mkdir()
+        for i in range(3):
+            Image.new("RGB", (12, 12), (90 * shade, 40 * i, 99)).save(tmp_path / folder / f"{i} é.png")
+    (tmp_path / "script.py").write_text(AS_ON_WINDOWS, encoding="utf-8")
+    # under a lock and by a worker; then to a page
+    commands = ("make Größe -o é.npz --resume --num-workers 1 --layers block_0", "compare é.npz 雪 -o ☃.html")
+    process = subprocess.run(
+        [sys.executable, "script.py", *commands],
+        env={**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONWARNDEFAULTENCODING": "1"},
+        cwd=tmp_path, capture_output=True, encoding="cp1252", timeout=200,
+    )  # fmt: skip
+    assert "0 make Größe" in process.stdout, process.stderr
+    assert r"0 compare é.npz \u96ea" in process.stdout, process.stderr
+    assert "Worker processes" not in process.stderr  # and so are decoded here
+    assert "雪" in (tmp_path / "☃.html").read_text(encoding="utf-8")

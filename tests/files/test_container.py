@@ -72,7 +72,7 @@ def test_a_link_stays_and_what_it_points_to_is_written(tmp_path: Path) -> None:
     link.unlink()
     link.symlink_to("link")
     for output in (link, target.parent, Path(os.devnull)):
-        with pytest.raises(FileExistsError, match=f"{output}' is a folder or a device, expected a file"):
+        with pytest.raises(FileExistsError, match=f"{output.name}' is a folder or a device, expected a file"):
             dna.save(output)
 
 
@@ -177,6 +177,7 @@ def test_files_of_version_1_are_read_for_ever(path: Path) -> None:
     assert described == dnas.about(dna)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="has no limit on the size of files")
 def test_writing_ends_whole_or_not_at_all(tmp_path: Path) -> None:
     """A disk that is full, as far as a process can tell: it may not write files beyond some size."""
     path = tmp_path / "x.dna.npz"
@@ -198,6 +199,7 @@ def test_writing_ends_whole_or_not_at_all(tmp_path: Path) -> None:
         dnas.gaussian().save(tmp_path / "nowhere" / "x")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="folders have no such permission")
 def test_a_folder_that_may_not_be_written_to(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
     code = (
@@ -311,7 +313,7 @@ def refused(path: Path) -> str:
     with pytest.raises(ValueError, match=r".") as caught:
         load_dna(path)
     message = str(caught.value)
-    assert str(path) in message
+    assert repr(str(path)) in message
     return message
 
 
@@ -458,7 +460,7 @@ def test_what_is_merged_twice_is_named(tmp_path: Path) -> None:
     for file, dna in zip(files, (first, second, replace(first, notes="not the same file")), strict=True):
         dna.save(file)
     assert merge_files(files[:2]).digest == (first + second).digest
-    with pytest.warns(UserWarning, match=f"'{files[2]}' and '{files[0]}' hold equal DNAs: are their 12 images the"):
+    with pytest.warns(UserWarning, match=r"copy of a' and '.*a' hold equal DNAs: are their 12 images the"):
         assert merge_files(files).num_images == 36
     replace(first, counts=first.counts * 0, num_images=0).save(files[0])
     assert merge_files([files[0], files[1], files[0]]).num_images == 12  # nothing is nothing

@@ -152,7 +152,7 @@ def test_sums_are_checked(tmp_path: Path) -> None:
     damaged = bytearray(path.read_bytes())
     damaged[damaged.index(PIXELS[3].tobytes()) + 9] ^= 1
     path.write_bytes(damaged)
-    assert f"Can't read '{path}' as an array of images: it is damaged (BadZipFile: Bad CRC-32" in error_of(path)
+    assert f"Can't read {str(path)!r} as an array of images: it is damaged (BadZipFile: Bad CRC-32" in error_of(path)
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])

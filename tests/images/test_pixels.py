@@ -85,7 +85,7 @@ def test_tiffs_that_are_read(pixels: np.ndarray, options: dict, expected: np.nda
 )
 def test_tiffs_that_are_refused(pixels: np.ndarray, options: dict, message: str, tmp_path: Path) -> None:
     path = saved(tmp_path / "x.tif", pixels, **options)
-    with pytest.raises(ValueError, match=rf"^Can't read image '{path}': .*{message}") as caught:
+    with pytest.raises(ValueError, match=rf"^Can't read image '.*x\.tif': .*{message}") as caught:
         open_source([path])[0]
     assert "\n" not in str(caught.value)
 
@@ -151,10 +151,12 @@ def test_moving_pictures_are_their_first_frame(name: str, tmp_path: Path) -> Non
     np.testing.assert_array_equal(open_source(tmp_path / name)[0], np.array(frames[0]))
 
 
-def test_only_regular_files_are_opened(tmp_path: Path) -> None:
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")
+def test_only_regular_files_are_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the path of a socket must be short
     os.mkfifo(tmp_path / "fifo.png")
     with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(tmp_path / "s.png"))
+        listening.bind("s.png")
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(ValueError, match="folder.png': it is a folder, not an image; give a folder by itself"):
         open_source([tmp_path / "folder.png"])[0]
@@ -233,7 +235,7 @@ def test_zip_members_do_not_unpack_beyond_the_limit(
     source = open_source(path)
     tracemalloc.start()
     message = r"it has 64000000 bytes, more than 1000000 .*TORCHMETRICS_DNA_MAX_PIXELS" if honest else "Bad CRC-32"
-    with pytest.raises(ValueError, match=rf"Can't read image '{path}/bomb.png': {message}"):
+    with pytest.raises(ValueError, match=rf"Can't read image '.*bomb\.zip/bomb\.png': {message}"):
         source[0]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

@@ -77,7 +77,7 @@ def test_lists_may_begin_with_a_byte_order_mark(encoding: str, tmp_path: Path) -
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16-le", "utf-16-be"])
 def test_lists_of_other_encodings_are_refused(encoding: str, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("été.png\n", encoding=encoding)
-    with pytest.raises(ValueError, match=f"^List '{tmp_path / 'list.txt'}' is not in UTF-8; save it as UTF-8$"):
+    with pytest.raises(ValueError, match=r"^List '.*list\.txt' is not in UTF-8; save it as UTF-8$"):
         open_source(tmp_path / "list.txt")
 
 
@@ -151,7 +151,7 @@ def test_folders_without_permission_are_named(secret: str, tree: Path, monkeypat
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    with pytest.raises(PermissionError, match=f"^Can't read '{tree / secret}': Permission denied$"):
+    with pytest.raises(PermissionError, match=f"^Can't read '.*{secret or tree.name}': Permission denied$"):
         open_source(tree)
 
 

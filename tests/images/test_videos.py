@@ -50,7 +50,7 @@ def test_videos_that_are_cut_off_or_damaged_are_told(name: str, tmp_path: Path) 
         path.write_bytes(content[: int(len(content) * share)])
         count, error = frames(path)
         assert count < 24
-        assert error.startswith(f"Can't read images of '{path}' after '{path}/frame {count - 1}': ")
+        assert error.startswith(f"Can't read images of {str(path)!r} after {f'{path}/frame {count - 1}'!r}: ")
         assert re.search(message, error)
     if codec == "mpeg4":
         middle = len(content) // 2

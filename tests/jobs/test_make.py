@@ -181,7 +181,7 @@ def test_images_that_can_not_be_read(tmp_path: Path) -> None:
     skipping, stopping = (job(["histogram"], Reading(2, 0, skip_unreadable=skip)) for skip in (True, False))
     output = tmp_path / "x.dna.npz"
     paths, unreadable = make_files(folder, output, *skipping)
-    assert unreadable == [f"Can't read image '{folder}/4.png': it is not an image file"]
+    assert unreadable == [f"Can't read image {str(folder / '4.png')!r}: it is not an image file"]
     assert load_dna(paths["histogram"]).num_images == 8
     with pytest.raises(ValueError, match="Can't read image .*4.png"):
         make_files(folder, output, *stopping)
@@ -269,7 +269,7 @@ def test_a_folder_that_is_not_ours_stays(names: list[str], tmp_path: Path) -> No
         (parts / name).write_text('{"mine": 1}')
     before = sorted(parts.iterdir())
     for resume in (False, True):
-        with pytest.raises(ValueError, match=f"'{parts}.* (is not a folder of parts|its format is None)"):
+        with pytest.raises(ValueError, match=r"x\.dna\.npz\.parts.* (is not a folder of parts|its format is None)"):
             make(tmp_path, resume=resume, stop_after=0)
         assert sorted(parts.iterdir()) == before
 
@@ -301,7 +301,7 @@ def test_damaged_records(content: str, tmp_path: Path) -> None:
         path = tmp_path / "x.dna.npz.parts" / name
         before = path.read_text()
         path.write_text(content)
-        with pytest.raises(ValueError, match=f"Can't read '{path}' as {label}: "):
+        with pytest.raises(ValueError, match=rf"Can't read '.*{name}' as {label}: "):
             make(tmp_path, resume=True)
         path.write_text(before)
 
@@ -319,6 +319,7 @@ def test_one_job_at_a_time(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == sorted(paths.values())
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork")
 def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     """End by SIGKILL, while processes that it has forked live on."""
     code = (
@@ -339,6 +340,7 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork")
 def test_a_forked_process_neither_releases_a_lock_nor_closes_what_is_not_its_own(tmp_path: Path) -> None:
     code = (
         "import os, pathlib, sys\nfrom filelock import Timeout\nfrom torchmetrics_dna.files.locks import lock, unlock\n"

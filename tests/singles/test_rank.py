@@ -194,7 +194,7 @@ def test_what_can_not_be_read_is_left_out(reference: object, tmp_path: Path) -> 
         Image.fromarray(photo).save(tmp_path / f"{i}.png")
     (tmp_path / "1.png").write_text("no picture")
     ranking = rank(tmp_path, reference, reading=Reading(skip_unreadable=True, batch_size=2))
-    assert ranking.unreadable == [f"Can't read image '{tmp_path}/1.png': it is not an image file"]
+    assert ranking.unreadable == [f"Can't read image {str(tmp_path / '1.png')!r}: it is not an image file"]
     assert sorted(ranking.numbers) == [0, 2]
     with pytest.raises(ValueError, match="Can't read image"):
         rank(tmp_path, reference)
