@@ -70,8 +70,8 @@ def test_half_is_taken_only_clearly() -> None:
         return SimpleNamespace(bins=bins, square=square, left_out=[torch.tensor(left).double()] * 2)
 
     before = sets(8, 4, 3.9, 4.0, 4.1, 4.0)
-    assert takes_half(before, sets(4, 1, 0.9, 1.0, 1.1, 1.0))
-    assert not takes_half(before, sets(4.1, 1, 0.9, 1.0, 1.1, 1.0))
+    assert takes_half(before, sets(5.7, 2, 1.9, 2.0, 2.1, 2.0))
+    assert not takes_half(before, sets(5.7, 2.1, 1.9, 2.0, 2.1, 2.0))
     assert takes_half(sets(8, 4, 1, 4, 8, 3), sets(4, 1, -2, 1, 5, 0))  # what images show cancels
     assert not takes_half(before, sets(0, -1, -5, 5, -5, 5))  # less only by chance
     assert not takes_half(sets(0, -1, -1, -1, -1, -1), sets(0, -3, -3, -3, -3, -3))  # nothing was apart

@@ -65,7 +65,8 @@ def in_words(layer: str, number: int) -> str:
 
 @dataclass(frozen=True)
 class Causes:
-    """Changes that were made to images of A, and how near to B they came; without names if none took half of the way.
+    """Changes that were made to images of A, and how near to B they came; without names if none took half of the
+    squared distance.
 
     Attributes:
         names: Names of one change, or of two in the order in which they were made; empty for none.
@@ -130,7 +131,7 @@ class Explanation:
     Attributes:
         p_value: P-value of the test for any difference; None without one.
         properties: Properties of images that differ, the clearest first; empty if they were not measured.
-        causes: Changes of A's images that take half of the difference; None if there are none, if a property
+        causes: Changes of A's images that take half of the squared distance; None if there are none, if a property
             contradicts them, or if they were not searched.
         names: Names of A and B.
         is_searched: True if causes were searched.

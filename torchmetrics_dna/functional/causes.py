@@ -107,7 +107,10 @@ class Apart:
 
 
 def takes_half(before: Apart, after: Apart) -> bool:
-    """True if a change of A clearly brings it nearer to B, to at most half of the distance before.
+    """True if a change of A clearly brings it nearer to B, to at most half of the squared distance before.
+
+    Squares of effects that have nothing to do with each other add up; so that B shows other images, which no change
+    takes away, leaves as much room for a change as if it did not.
 
     That it comes nearer is tested by a jackknife of the folds, which are the same before and after, so that what images
     show, which changes little, cancels.
@@ -115,4 +118,4 @@ def takes_half(before: Apart, after: Apart) -> bool:
     gains = [far - near for far, near in zip(before.left_out, after.left_out, strict=True)]
     variance = sum(float((gain - gain.mean()).square().sum()) * (len(gain) - 1) / len(gain) for gain in gains)
     is_clear = before.square - after.square > _CLEAR * variance**0.5
-    return is_clear and before.bins > 0 and after.bins <= before.bins / 2
+    return is_clear and 0 < before.square and after.square <= before.square / 2

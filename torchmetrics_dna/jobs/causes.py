@@ -73,7 +73,7 @@ class ChangedImages(ImageSource):
 
 
 def find_causes(sides: Sides, a: HistogramDNA, readable: Sequence[Sequence[int]], weights: Tensor | None) -> Causes:
-    """Find the one or two changes of A's images that take half of the distance to B, if there are such.
+    """Find the one or two changes of A's images that take half of the squared distance to B, if there are such.
 
     Args:
         sides: A and B, indexed images both.
