@@ -65,8 +65,7 @@ def in_words(layer: str, number: int) -> str:
 
 @dataclass(frozen=True)
 class Causes:
-    """Changes that were made to images of A, and how near to B they came; without names if none took half of the
-    squared distance.
+    """Changes that were made to images of A, and how near to B they came; without names if none took half.
 
     Attributes:
         names: Names of one change, or of two in the order in which they were made; empty for none.

@@ -118,4 +118,4 @@ def takes_half(before: Apart, after: Apart) -> bool:
     gains = [far - near for far, near in zip(before.left_out, after.left_out, strict=True)]
     variance = sum(float((gain - gain.mean()).square().sum()) * (len(gain) - 1) / len(gain) for gain in gains)
     is_clear = before.square - after.square > _CLEAR * variance**0.5
-    return is_clear and 0 < before.square and after.square <= before.square / 2
+    return is_clear and before.square > 0 and after.square <= before.square / 2
