@@ -18,6 +18,7 @@ from scipy.stats import hypergeom
 
 from torchmetrics_dna import compare, make_dna, rank
 from torchmetrics_dna.comparisons import Comparison
+from torchmetrics_dna.comparisons.odd_images import OddImages
 
 EXTRACTOR, RANGES = pixels()
 SETTINGS: dict[str, Any] = {"ranges": RANGES, "num_bins": 40}
@@ -66,6 +67,12 @@ def test_only_the_second_question_pays_for_both(
     level = 0.05 if whole <= 0.05 else 0.05 / 3
     assert odd.fewest == next(count for count in range(1, 41) if hypergeom(120, count, 40).pmf(count) <= level)
     assert replace(odd, whole=None).p_value == p
+
+
+def test_where_all_are_off_no_range_is_given() -> None:
+    odd = OddImages(list("abcde"), [*range(5)], torch.full((5,), 100.0).double(), torch.linspace(1, 2, 40).double())
+    assert odd.few_off.low == 1
+    assert odd.sentence("A", " of B").startswith("All 5 images of B are unlike A (p ")
 
 
 def test_the_first_question_is_as_it_is_alone(compared: Comparison) -> None:

@@ -82,14 +82,16 @@ class OddImages:
     def clause(self, reference: str, of: str = "") -> str:
         """Say about how many images, ``of`` a set, are off; empty if none is shown to be."""
         count, total = len(self.off), images_in_words(len(self.names))
-        return f"about {count:,} of {total}{of} {'is' if count == 1 else 'are'} unlike {reference}" if count else ""
+        how_many = "all" if self.few_off.low == 1 else f"about {count:,} of"
+        return f"{how_many} {total}{of} {'is' if count == 1 else 'are'} unlike {reference}" if count else ""
 
     @property
     def details(self) -> str:
         """End of the sentence after the clause: the range of that number, p, and the first of these images."""
         total = len(self.names)
         low, high = (max(1, round(end * total)) for end in (self.few_off.low, self.few_off.high))
-        return f" ({low:,} to {high:,}; {p_figure(self.p_value, 'p')}), first of all {', '.join(self.off[:_NAMED])}"
+        ends = f"{low:,} to {high:,}; " if low < high else ""
+        return f" ({ends}{p_figure(self.p_value, 'p')}), first of all {', '.join(self.off[:_NAMED])}"
 
     def sentence(self, reference: str, of: str = "") -> str:
         """Return the result of the test: how many are off, and the first of them; or how many it can't find."""
