@@ -110,7 +110,7 @@ def test_how_sure_it_is(folders: tuple[str, str, str], monkeypatch: pytest.Monke
 
     printed, talk = cli("compare", a, others, *options)
     assert talk == f"{a}: 18 of 18\n{others}: 18 of 18\n"
-    assert printed.startswith("No difference between a and others can be shown. dna-emd is ")
+    assert printed.startswith("No difference between a and others can be shown.\ndna-emd is ")
     assert "Neurons" not in printed
 
 
