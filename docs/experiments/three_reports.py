@@ -16,7 +16,6 @@ import data
 import numpy as np
 import torch
 from checkpoints import generated, pictures
-from corruptions import change_image
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
@@ -34,10 +33,9 @@ def write(folder: Path, some: Pictures, ending: str = "png", **options: int) -> 
 
 
 def copies(folder: Path, quick: bool) -> tuple[Path, Path]:
-    """Photographs, and the same ones blurred and saved as JPEG."""
+    """Photographs, and the same ones saved as JPEG."""
     photographs = data.at_hand(12) if quick else [data.picture(path) for path in data.photographs()]
-    blurred = [change_image(one, "blur", 2) for one in photographs]
-    return write(folder / "photographs", photographs), write(folder / "saved again", blurred, "jpg", quality=40)
+    return write(folder / "photographs", photographs), write(folder / "saved again", photographs, "jpg", quality=40)
 
 
 def emoji(folder: Path, quick: bool) -> tuple[Path, Path]:

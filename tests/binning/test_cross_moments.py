@@ -120,5 +120,6 @@ def share_moments(rank: int, world: int) -> None:
     assert statistic.value(empty).num_images == 0
 
 
+@pytest.mark.outer  # starts processes
 def test_processes_find_the_covariance_of_all(tmp_path: Path) -> None:
     run(3, share_moments)

@@ -115,7 +115,7 @@ MISTAKES = [
     (("compare", A, B, "--confidence", "2"), "Option --confidence expected"),
     (("compare", A, B, "--num-folds", "3"), "Option --num-folds expected to be an integer of at least 5, but got 3"),
     (("compare", A, B, "--groups", "clip"), "Option --groups expected to be 'folder' or 'prefix:REGEX', but got"),
-    (("compare", A, B, "--pairs", "name"), "finds no partner in"),
+    (("compare", A, B, "--pairs", "name"), "for no image of"),
     (("compare", A, B, "--pairs", "order"), "leave out those without a partner"),
     (("compare", A, B, "--pairs", "twins"), "'twins' is not one of 'order', 'name'"),
     (("compare", A, A, "--pairs", "name", "--num-folds", "0"), "Option --pairs does not go with"),

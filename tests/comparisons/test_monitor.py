@@ -136,6 +136,7 @@ def test_bets_are_fair(past: list[float]) -> None:
     assert max(values) > last
 
 
+@pytest.mark.outer  # 400 streams
 def test_false_alarms_keep_their_promise() -> None:
     """Normal figures, 400 streams of 300: at most 5 % are ever called changed; and a change is seen."""
     rng = np.random.default_rng(0)

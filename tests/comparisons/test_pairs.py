@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from itertools import product
+from itertools import count, product
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from torchmetrics_dna.images import Reading
 PHOTOS = [np.ascontiguousarray(photo[:64, :64]) for photo in photographs(8)]
 COPIES = [jpeg(photo, strength=4) for photo in PHOTOS]
 EXTRACTOR, RANGES = pixels()
+NUMBERS = count()
 OPTIONS = {"ranges": RANGES, "num_bins": 40, "metrics": ["dna-emd"]}
 
 
@@ -97,6 +98,7 @@ def test_against_exchanges_and_a_jackknife_written_out() -> None:
     assert [interval.low, interval.high] == pytest.approx(ends, rel=1e-2)
 
 
+@pytest.mark.outer  # draws and tests 200 times
 @pytest.mark.parametrize("paired", [True, False])
 def test_false_alarms_are_as_many_as_the_level_allows(paired: bool) -> None:
     """Of pairs, original and copy are exchanged at random; of independent sides, images are shared out at random."""
@@ -163,7 +165,7 @@ def test_pairs_are_offered_not_assumed(folders: tuple[Path, Path], tmp_path: Pat
     assert any("no independent samples" in notice and "compare them as pairs" in notice for notice in copies.notices)
     assert not copies.paired
     assert copies.p_value > 0.05
-    assert "share images, so this test can't show whether they differ. dna-emd, not corrected" in copies.verdict
+    assert "so this test can't show whether they differ. dna-emd, not corrected" in copies.verdict
     for name in ("photo", "0"):
         for i, photo in enumerate(PHOTOS):  # others than those of their names
             (tmp_path / name).mkdir(exist_ok=True)
@@ -192,6 +194,11 @@ def test_many_pairs_share_folds() -> None:
         (True, {"b": COPIES[:7]}, "has 8 images and .* 7 images; leave out those without a partner"),
         ("names", {}, "expected to be True, 'name' or a function of an image's name, but got 'names'"),
         ("name", {"b": COPIES[:7]}, "finds no partner in .* for 1 image of .*, such as 'image 7'; leave them out"),
+        (
+            lambda _: next(NUMBERS),
+            {},
+            r"a partner in .* for no image of .*: \d+ is none of \d+, ...; give partners the same name, or",
+        ),
         (lambda _: "x", {}, "gives 'x' to 8 images of .*; give one that tells them apart"),
         (True, {"groups": "folder"}, "`pairs` does not go with `groups`"),
         (True, {"num_folds": None}, "`pairs` does not go with `num_folds`"),

@@ -110,6 +110,7 @@ def test_all_records_name_layers_of_presets() -> None:
     assert [name for name, record in PROTOCOLS.items() if record.protocol.crop == "center"] == ["cmmd"]
 
 
+@pytest.mark.outer
 @pytest.mark.usefixtures("small")
 def test_each_metric_is_that_of_its_network_and_layer() -> None:
     metrics = ["fid", "kid", "is", "cmmd", "dna-emd"]

@@ -17,10 +17,12 @@ BLUR = Causes(("blur",), (1.1234,), (11.22, 2.13), 30)
 def test_headlines() -> None:
     said = "y differs from x: x after a blur of about 1.1 px is 2.13 bins from y instead of 11.2"
     assert Explanation(0.01, [], BLUR, ("x", "y"), True).headline == said
+    one_bin = Causes(("noise",), (8.0,), (1.0, 0.0), 30)
+    assert one_bin.sentence("A", "B").endswith("unchanged, it is 1 bin away")
     both = Causes(("darker", "noise"), (30.0, 8.06), (11.22, 2.13, 0.0), 30)
     assert Explanation(0.01, [], both, is_searched=True).headline.endswith(
-        "A after darkening by about 30 % and noise of about 8.1 grey levels cannot be told from B, instead of 11.2"
-        " bins apart"
+        "A after darkening by about 30 % and noise of about 8.1 grey levels cannot be told from B; unchanged, it is"
+        " 11.2 bins away"
     )
     assert Explanation(0.3, []).headline == "No difference between A and B can be shown"
     assert Explanation(0.01, [], is_searched=True).headline == ("B differs from A; what causes it could not be named")

@@ -69,7 +69,7 @@ POSITIONS = {"inception": [73**2, 35**2, 17**2, 1], "sd_vae_encoder": [64**2], "
 OFFICIAL = [name for name in FACTS if name not in ("efficientnet_lite0", "rand_resnet50", *RESIZES)] + [
     "hrnet_w48, MSeg"
 ]
-GATE = ("dino_vit_base", "vgg16")  # tokens and maps
+GATE = ("vgg16",)
 
 
 def photographs(size: int) -> Tensor:

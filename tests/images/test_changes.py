@@ -51,6 +51,8 @@ def test_they_are_what_they_are_called() -> None:
     assert np.abs(np.diff(changed("blur"), axis=1)).mean() < np.abs(np.diff(PHOTO.astype(float), axis=1)).mean() / 2
     noise = change_image(np.full((200, 200, 3), 128, np.uint8), "noise", 10)
     assert noise.std() == pytest.approx(10, rel=0.02)
+    assert not np.ptp(noise, axis=2).any()  # what is grey stays so, as a scan does
+    assert np.ptp(changed("noise"), axis=2).mean() > 60
 
 
 def test_an_unknown_change_is_told() -> None:

@@ -154,9 +154,9 @@ def _notices(a: Measured, b: Measured, copies: int, names: tuple[str, str], test
         )
         if tested and copies > SHARED * len(b.thumbnails):
             notices.append(
-                f"{of_a} and {of_b} are no independent samples, since they share images; values without noise and their"
-                f" intervals are too small, and p is too large; if each image of {of_b} belongs to one of {of_a},"
-                " compare them as pairs; for two versions of a data set, use diff"
+                f"{of_a} and {of_b} are no independent samples, since images of both are the same or nearly"
+                " alike; values without noise and their intervals are too small, and p is too large; if each image of"
+                f" {of_b} belongs to one of {of_a}, compare them as pairs; for two versions of a data set, use diff"
             )
     return notices
 

@@ -21,7 +21,7 @@ from torchmetrics_dna.dna.explanation import (
 )
 from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.files.tables import Table
-from torchmetrics_dna.files.visible import number, p_figure
+from torchmetrics_dna.files.visible import bins_in_words, number, p_figure
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, SIGNIFICANT
 from torchmetrics_dna.plots import plot_layers
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 SHARED = 0.1  # of the images of B; of different pictures, up to 3 % look nearly alike
 _MOST_LAYERS = 3  # that a verdict names
-_UNCORRECTED = "dna-emd, not corrected for sampling noise, since the sets share images"
+_UNCORRECTED = "dna-emd, not corrected for sampling noise, since images of both are the same or nearly alike"
 TESTED = ("z", "p_value", "q")  # of a neuron
 
 
@@ -426,14 +426,14 @@ def _verdict(comparison: Comparison) -> tuple[str, str]:
         return _tested(comparison)
     headline = comparison.explain().headline if comparison.measured else ""
     if interval is None:
-        distance = f"{a} and {b} are {number(emd, 3)} bins apart by dna-emd."
+        distance = f"{a} and {b} are {bins_in_words(emd)} apart by dna-emd."
         doubt = (
             "Whether that is more than noise can't be said: a test takes images in"
             f" {LEAST_FOLDS} folds on each side; give about 20 images, or DNAs made with folds."
         )
     else:
         distance = (
-            f"{a} and {b} are {number(interval.value, 3)} bins apart by dna-emd, corrected for sampling noise"
+            f"{a} and {b} are {bins_in_words(interval.value)} apart by dna-emd, corrected for sampling noise"
             f" ({interval.in_words})."
         )
         doubt = (
@@ -451,28 +451,29 @@ def _tested(comparison: Comparison) -> tuple[str, str]:
     if p > SIGNIFICANT:
         of_properties = comparison.p_value_of_properties
         if comparison.shares_images:
-            hidden = f"{a} and {b} share images, so this test can't show whether they differ"
+            alike = f"{a} and {b} share images, or have some that are nearly alike"
+            hidden = f"{alike}, so this test can't show whether they differ"
             if of_properties is not None and of_properties <= SIGNIFICANT:
                 hidden += f", but properties of their images do ({p_figure(of_properties, 'p')})"
-            return f"{hidden}.", f"{_UNCORRECTED}: {number(emd.value, 3)} bins; {p_figure(p, 'p')}."
+            return f"{hidden}.", f"{_UNCORRECTED}: {bins_in_words(emd.value)}; {p_figure(p, 'p')}."
         whole = " as a whole" if comparison._few_off else ""
         shown = f"No difference between {a} and {b}{whole} can be shown"
         if of_properties is not None and of_properties <= SIGNIFICANT:
             shown += f" by the network, but properties of their images differ ({p_figure(of_properties, 'p')})"
         assert comparison.null is not None
-        value, chance = f"dna-emd is {number(emd.value, 3)} bins", number(comparison.null, 3)
+        value, chance = f"dna-emd is {bins_in_words(emd.value)}", number(comparison.null, 3)
         if not interval.high:
             least = f"{value}, less than the {chance} that chance alone gives at this size"
             return f"{shown}.", f"{least}; {p_figure(p, 'p')}."
         value += f", and chance alone gives {chance} at this size"
-        most = f"at most {number(interval.high, 3)} bins ({interval.level} interval)"
+        most = f"at most {bins_in_words(interval.high)} ({interval.level} interval)"
         return f"{shown}.", f"{value}; corrected for sampling noise, it is {most}; {p_figure(p, 'p')}."
     headline = comparison.explain().headline if comparison.measured else f"{b} differs from {a}"
-    where, distance = _where(comparison), f"{number(interval.value, 3)} bins ({interval.in_words})"
+    where, distance = _where(comparison), f"{bins_in_words(interval.value)} ({interval.in_words})"
     if comparison.shares_images:
-        return f"{headline}.", f"{_UNCORRECTED}: {number(emd.value, 3)} bins{where}; {p_figure(p, 'p')}."
+        return f"{headline}.", f"{_UNCORRECTED}: {bins_in_words(emd.value)}{where}; {p_figure(p, 'p')}."
     if not interval.value:
-        distance = f"below noise, at most {number(interval.high, 3)} bins ({interval.level} interval)"
+        distance = f"below noise, at most {bins_in_words(interval.high)} ({interval.level} interval)"
     figures = f"dna-emd, corrected for sampling noise: {distance}{where}; {p_figure(p, 'p')}."
     chance = chance_in_words(comparison)
     return f"{headline}.", f"{figures} {chance}".rstrip()

@@ -179,12 +179,10 @@ class Comparisons(ManyComparisons):
             same = [name for name in self if name not in apart]
             prefix = f"{', '.join(same)}: the same images as {self.reference}, {self.distance} 0."
             if len(apart) == 1:
-                return (
-                    f"{prefix} The only other set is {apart.best}, {self.distance} {number(apart._shown(apart.best))}."
-                )
+                return f"{prefix} The only other set is {apart.best}, {self.distance} {apart._shown(apart.best)}."
             return f"{prefix} Of the others, {apart.verdict}" if apart else prefix
         best, others = self.best, [name for name in self if name != self.best]
-        figure = f"{self.distance} {number(self._shown(best))}"
+        figure = f"{self.distance} {self._shown(best)}"
         if not others:
             return f"{best} is the only set, {figure}."
         second, p_values = min(others, key=self._order), self.p_values
@@ -192,7 +190,7 @@ class Comparisons(ManyComparisons):
         if sharing := [name for name in (best, second) if self[name].shares_images]:
             return (
                 f"{best} is nearest to {self.reference} ({figure}), but how surely can't be said: {sharing[0]} shares"
-                f" images with {self.reference}, or has copies of them."
+                f" images with {self.reference}, or has some that are nearly alike."
             )
         if p is None:
             return f"{best} is nearest to {self.reference} ({figure}); without folds of images nobody knows how surely."
@@ -317,11 +315,13 @@ class Comparisons(ManyComparisons):
             "comparisons": {name: comparison.to_dict() for name, comparison in self.items()},
         }
 
-    def _shown(self, name: str) -> float | str | None:
-        """Return the figure to print: debiased, unless the set shares images with the reference."""
+    def _shown(self, name: str) -> str:
+        """Return the figure in words: without noise, unless the set shares images with the reference."""
         result = self[name][self.distance]
-        plain = self[name].shares_images or result.debiased is None
-        return result.value if plain else result.overall.debiased_shown
+        if self[name].shares_images or result.debiased is None:
+            return number(result.value)
+        debiased = result.overall.debiased_shown
+        return debiased if isinstance(debiased, str) else f"{number(debiased)} without noise"
 
     @property
     def _others(self) -> Comparisons:
@@ -337,11 +337,14 @@ class Comparisons(ManyComparisons):
         return self if len(others) == len(self) else Comparisons(self.reference, others)
 
     def _order(self, name: str) -> float:
-        """Return the sort key: the debiased distance before it is clipped at 0, so that clipped sets do not tie."""
+        """Return the sort key: the debiased distance before it is clipped at 0, so that clipped sets do not tie.
+
+        It is too small for sets that share images with the reference, as copies do; of these, the plain distance.
+        """
         if self[name].same_images or not self[name][self.distance].value:
             return -inf
         evidence = self[name][self.distance].evidence
-        debiased = nan if evidence is None else evidence.centre
+        debiased = nan if evidence is None or self[name].shares_images else evidence.centre
         return self._figure(name) ** self._distances[self.distance].power if isnan(debiased) else debiased
 
     def _paired(self, best: str, name: str) -> float | None:

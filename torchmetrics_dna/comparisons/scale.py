@@ -48,9 +48,11 @@ def ratio_cell(ratios: Mapping[str, Ratio | None], name: str) -> str | None:
 def ratio_notes(comparisons: Comparisons) -> list[str]:
     """Return the line below a table of ratios that says what they are, if there are any."""
     ratios = [ratio for distance in comparisons._distances for ratio in comparisons.ratios(distance).values() if ratio]
+    held_out = comparisons.held_out
+    if not ratios and held_out is not None and comparisons[held_out].shares_images:
+        return [f"No {X_HELD_OUT}: {held_out} shares images with {comparisons.reference}, or has some nearly alike."]
     if not ratios:
         return []
-    held_out = comparisons.held_out
     note = f"{X_HELD_OUT}: times as far as {held_out}, without the noise of either ({ratios[0].level} interval)."
     if any(ratio.high is None for ratio in ratios):
         note += f" At least: {held_out} can't be told from {comparisons.reference}."
@@ -81,8 +83,8 @@ def ratio_in_words(comparisons: Comparisons, name: str) -> str:
 def chance_in_words(comparison: Comparison) -> str:
     """Say what dna-emd is in multiples of what chance gives at this size; empty if that is no more, or not shown."""
     times, images = comparison["dna-emd"].times_chance, [*comparison.num_images.values()]
-    if times is None or times <= 1 or comparison.shares_images:
+    if times is None or (shown := number(times, 2)) == "1" or times < 1 or comparison.shares_images:
         return ""
     sizes = " and ".join(f"{count:,}" for count in dict.fromkeys(images))
     each = " images each" if images[0] == images[1] else " images"
-    return f"Uncorrected, it is {number(times, 2)} times what chance alone gives with {sizes}{each}."
+    return f"Uncorrected, it is {shown} times what chance alone gives with {sizes}{each}."

@@ -127,7 +127,7 @@ class Versions(Shown):
         p = result.p_value
         if p is None:
             return f"The images {what} and those kept are {self._apart(result)}, noise included; too few for a test."
-        differ = "differ" if p <= SIGNIFICANT else "do not differ by more than chance"
+        differ = "differ" if p <= SIGNIFICANT else "are not shown to differ"
         return f"The images {what} {differ} from those kept ({self._apart(result)}, {p_figure(p, 'p')})."
 
     def __repr__(self) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torchmetrics_dna.dna.gaussian import GaussianDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.histogram import HistogramDNA
-from torchmetrics_dna.files.visible import number, p_figure
+from torchmetrics_dna.files.visible import bins_in_words, number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.changes import CHANGES
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, property_in_words
@@ -89,9 +89,11 @@ class Causes:
 
     def sentence(self, a: str, b: str) -> str:
         """Return a clause: how near A comes to B after the changes."""
-        before, after = number(self.bins[0], 3), self.bins[-1]
-        near = f"is {number(after, 3)} bins from {b} instead of {before}" if after else ""
-        return f"{a} after {self.in_words} {near or f'cannot be told from {b}, instead of {before} bins apart'}"
+        before, after = self.bins[0], self.bins[-1]
+        changed = f"{a} after {self.in_words}"
+        if not after:
+            return f"{changed} cannot be told from {b}; unchanged, it is {bins_in_words(before)} away"
+        return f"{changed} is {bins_in_words(after)} from {b} instead of {number(before, 3)}"
 
 
 class PropertyDifference(NamedTuple):

@@ -134,6 +134,12 @@ def images_in_words(count: int) -> str:
     return f"{count:,} image{'' if count == 1 else 's'}"
 
 
+def bins_in_words(bins: float) -> str:
+    """Return a distance in bins in words, with three digits, as in "1 bin" or "2.13 bins"."""
+    shown = number(bins, 3)
+    return f"{shown} bin{'s' * (shown != '1')}"
+
+
 def in_words(value: Any) -> str:
     """Format a json value."""
     if isinstance(value, dict):

@@ -85,7 +85,8 @@ def _resize(image: Picture, percent: float, _: np.random.Generator) -> Picture:
 
 
 def _noise(image: Picture, deviation: float, rng: np.random.Generator) -> Picture:
-    return _rounded(image + rng.normal(0, deviation, image.shape))
+    is_grey = bool((image == image[..., :1]).all())  # as of a scan, whose noise has no colour
+    return _rounded(image + rng.normal(0, deviation, (*image.shape[:2], 1 if is_grey else 3)))
 
 
 def _jpeg(image: Picture, quality: float, _: np.random.Generator) -> Picture:

@@ -152,6 +152,11 @@ def _check_partners(a: ImageSource, b: ImageSource, keys_a: Sequence[object], ke
             )
     for side, opposite, keys, partners in ((a, b, keys_a, set(keys_b)), (b, a, keys_b, set(keys_a))):
         alone = [name for name, key in zip(side.names, keys, strict=True) if key not in partners]
+        if len(alone) == len(side):
+            raise ValueError(
+                f"Argument `pairs` finds a partner in {b.label!r} for no image of {a.label!r}: {keys_a[0]!r} is none of"
+                f" {keys_b[0]!r}, ...; give partners the same name, or pair them by order, or in Python by a function"
+            )
         if alone:
             raise ValueError(
                 f"Argument `pairs` finds no partner in {opposite.label!r} for {images_in_words(len(alone))} of"

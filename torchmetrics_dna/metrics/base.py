@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 share_in_collections()
 Value = Tensor | dict[str, Tensor]
+_HELD = 4  # activations that are added together, relative to a state: adding goes through all of it, however few
 SEEN = "seen"  # the side of a metric without real and fake images
 _LEAST = torch.iinfo(torch.int64).min
 _OF_WEIGHTS = ("weights (digest)", "image preparations")  # what changes with weights and their precision
@@ -259,22 +260,17 @@ class ImageMetric(Metric):
 
         """
         counted_with, state, num_images = self._counting_with(side), self._state(side), count_of(imgs)
-        parts = self._parts_of(imgs)
+        copied = sum(held.nbytes for held in state.values() if isinstance(held, Tensor))
         with torch.inference_mode():
-            part: dict[str, Tensor] | None = (first := next(parts))
-            size = _images_in(first)
-            copied = sum(held.nbytes for held in state.values() if isinstance(held, Tensor))
-            if size == num_images or sum(values.nbytes for values in first.values()) * num_images < copied * size:
-                self._add_to(state, [first, *parts], num_images, keys)  # less memory than a copy of the state
-            else:
-                with kept(state):
-                    begin = 0
-                    del first
-                    while part is not None:
-                        size = _images_in(part)
-                        self._add_to(state, [part], size, None if keys is None else keys[begin : begin + size])
-                        part = None  # before the next one is computed
-                        begin, part = begin + size, next(parts, None)
+            groups = _grouped(self._parts_of(imgs), _HELD * copied)
+            held = next(groups)
+            begin, size = 0, sum(map(_images_in, held))
+            with nullcontext() if size == num_images else kept(state):
+                while held:
+                    size = sum(map(_images_in, held))
+                    self._add_to(state, held, size, None if keys is None else keys[begin : begin + size])
+                    held.clear()  # before the next ones are computed
+                    begin, held = begin + size, next(groups, [])
             self._set_counted_with(side, counted_with)
             if (sample := self.extractor.weights_sample(self.device)) is not None:
                 sampled = getattr(self, f"{side}_sampled")
@@ -546,6 +542,19 @@ def _outside_graphs(call: Callable[..., Any]) -> Callable[..., Any]:
         return disabled(*args, **kwargs)
 
     return checked
+
+
+def _grouped(parts: Iterator[dict[str, Tensor]], num_bytes: int) -> Iterator[list[dict[str, Tensor]]]:
+    """Yield parts of a batch together, so many that their activations have this size; each list is the caller's."""
+    held: list[dict[str, Tensor]] = []
+    for part in parts:
+        held.append(part)
+        del part  # or it is kept while the next one is computed
+        if sum(values.nbytes for each in held for values in each.values()) >= num_bytes:
+            yield held
+            held = []
+    if held:
+        yield held
 
 
 def _images_in(part: Mapping[str, Tensor]) -> int:

@@ -107,7 +107,7 @@ def words_and_tables(comparison: Comparison) -> tuple[list[str], list[Table]]:
     if not comparison.same_images:
         tables += [_layers_table(comparison)] if comparison.of_grain("neuron", "layer") else []
         differ = comparison.explain().differs is not False
-        tables += [_neurons_table(comparison)] if differ and comparison.of_grain("neuron") else []
+        tables += [_neurons_table(comparison)] if differ and _shown(comparison) else []
     return sentences, tables
 
 
@@ -126,9 +126,14 @@ def _layers_table(comparison: Comparison) -> Table:
     return Table(list(columns), list(zip(*columns.values(), strict=True)), "By layer")
 
 
+def _shown(comparison: Comparison) -> list[dict[str, Any]]:
+    """Return the neurons that differ most clearly; of a test, those alone that differ significantly."""
+    return [neuron for neuron in comparison.top_neurons() if (neuron["p_value"] or 0) <= SIGNIFICANT]
+
+
 def _neurons_table(comparison: Comparison) -> Table:
     """Return the neurons that differ most clearly; by size if there is no test."""
-    tested, neurons = clearly(comparison), comparison.top_neurons()
+    tested, neurons = clearly(comparison), _shown(comparison)
     columns: dict[str, Sequence[Cell]] = {key: [neuron[key] for neuron in neurons] for key in ("layer", "name")}
     for result in comparison.of_grain("neuron"):
         columns[result.distance.name] = [neuron[result.distance.key] for neuron in neurons]

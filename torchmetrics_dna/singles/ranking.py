@@ -128,7 +128,10 @@ class Ranking(Saved):
         """Outlier scores of the images and of the reference's own; None for other scores, and without ``typical``."""
         if self.score != "outlier" or self.typical is None:
             return None
-        return OddImages(self.names, self.numbers, self.scores, self.typical)
+        names = self.names
+        if isinstance(self.images, ImageSource):
+            names = [self.images.relative_names[number] for number in self.numbers]
+        return OddImages(names, self.numbers, self.scores, self.typical)
 
     @property
     def few_off(self) -> FewOff | None:
@@ -141,7 +144,7 @@ class Ranking(Saved):
     @property
     def off(self) -> list[str]:
         """Names of as many images as :attr:`few_off` says are off, worst first; none if its p-value is above 0.05."""
-        return [] if self.odd is None else self.odd.off
+        return [] if self.odd is None else self.names[: len(self.odd.off)]
 
     def limit(self, share: float = 0.05) -> float:
         """Return the score that at most this share of images of the reference's own kind are beyond.
