@@ -15,6 +15,7 @@ import yaml
 import torchmetrics_dna
 
 PACKAGE = Path(torchmetrics_dna.__file__).parent
+ROOT = Path(__file__).parents[1]  # of the checkout, also where the package is installed elsewhere
 HEAVY = (
     "torchmetrics", "timm", "torchvision", "matplotlib", "typer", "rich", "PIL", "skimage", "torch._dynamo", "sympy",
 )  # fmt: skip
@@ -84,34 +85,36 @@ def test_metrics_run_without_what_stands_above_them() -> None:
 
 
 def test_who_we_are_is_told_alike() -> None:
-    root = PACKAGE.parent
-    about = {name: (root / name).read_text(encoding="utf-8") for name in ("CITATION.cff", "docs/citing.md")}
+    about = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("CITATION.cff", "docs/citing.md")}
     paper = yaml.safe_load(about["CITATION.cff"])["references"][0]
     written = about["docs/citing.md"].replace("{", "").replace("}", "")
     assert paper["title"] in written
     assert " and ".join(f"{a['family-names']}, {a['given-names']}" for a in paper["authors"]) in written
-    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert yaml.safe_load(about["CITATION.cff"])["version"] == torchmetrics_dna.__version__
     assert project["authors"] == [{"name": yaml.safe_load(about["CITATION.cff"])["authors"][0]["name"]}]
     released = str(yaml.safe_load(about["CITATION.cff"])["date-released"])
-    changes = (root / "docs" / "changelog.md").read_text(encoding="utf-8")
+    changes = (ROOT / "docs" / "changelog.md").read_text(encoding="utf-8")
     assert f"## [{torchmetrics_dna.__version__}] - {released}" in changes.splitlines()
 
 
 def test_the_gate_knows_what_each_outer_test_guards() -> None:
-    root = PACKAGE.parent
-    if not (root / ".ci" / "run").exists():
+    if not (ROOT / ".ci" / "run").exists():
         pytest.skip("an sdist has no gate")
-    table = (root / ".ci" / "run").read_text(encoding="utf-8").partition("guards='\n")[2].partition("\n'")[0]
-    files = [path.relative_to(root).as_posix() for folder in (PACKAGE, root / "docs") for path in folder.rglob("*")]
+    table = (ROOT / ".ci" / "run").read_text(encoding="utf-8").partition("guards='\n")[2].partition("\n'")[0]
+    files = [
+        path.relative_to(ROOT).as_posix()
+        for folder in (ROOT / PACKAGE.name, ROOT / "docs")
+        for path in folder.rglob("*")
+    ]
     named: set[str] = set()
     for pattern, *tests in map(str.split, table.splitlines()):
         named.update(tests)
         assert any(re.match(pattern, file) for file in files), f"nothing is called {pattern}"
     marker = re.compile(r"mark\.outer\b")
     outer = {
-        path.relative_to(root).as_posix()
-        for path in (root / "tests").rglob("test_*.py")
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "tests").rglob("test_*.py")
         if marker.search(path.read_text(encoding="utf-8"))
     }
     assert named == outer

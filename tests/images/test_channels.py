@@ -221,7 +221,8 @@ def test_alpha_that_is_dropped_is_told_once(workers: int, tmp_path: Path, recwar
             assert str(recwarn.pop(UserWarning).message) == told.format(str(source))
     assert list(load_batches(open_source([through]), (8, 8), channels=4))
     assert list(load_batches(open_source([opaque, Image.fromarray(DEEP[0, ..., 0])]), (8, 8)))
-    assert not len(recwarn)
+    # Python 3.12 warns, too, where workers are forked beside threads
+    assert not [warning for warning in recwarn if issubclass(warning.category, UserWarning)]
 
 
 @pytest.mark.parametrize("resize", RESIZES)

@@ -44,8 +44,8 @@ def test_unreadable_images_stop_the_run_or_are_reported(photo_folder: Path, num_
         load_batches(source, (8, 8), reading=Reading(batch_size=4, num_workers=num_workers, skip_unreadable=True))
     )
     assert sum(len(batch.images) for batch in batches) == 12
-    left_out = [re.findall("image '(.*)':", line)[0] for batch in batches for line in batch.unreadable]
-    assert left_out == [str(photo_folder / "photo3b.png")]
+    left_out = [re.findall("image ('.*'):", line)[0] for batch in batches for line in batch.unreadable]
+    assert left_out == [repr(str(photo_folder / "photo3b.png"))]
 
 
 @pytest.mark.parametrize("num_workers", [0, 1])
