@@ -221,10 +221,11 @@ def remember_variants() -> None:
 def main() -> None:
     parser = results.parser(__doc__)
     parser.add_argument("--activations", type=Path, help="json file that keeps what was measured")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="kinds of pictures of A; default: all")
     arguments = parser.parse_args()
     folder, kept = results.begin(arguments), arguments.activations
     found = json.loads(kept.read_text("utf-8")) if kept is not None and kept.exists() else {}
-    asked = sets()
+    asked = {name: how for name, how in sets().items() if name.startswith(tuple(arguments.kinds))}
     if arguments.quick:
         asked = {name: asked[name] for name in ("digits, darker 30", "digits, equal halves")}
     remember_variants()

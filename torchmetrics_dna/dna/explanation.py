@@ -32,6 +32,7 @@ _MOVES = {
     "blur": ("sharpness", -1),
     "resize": ("width", -1),
     "noise": ("noise", 1),
+    "grey noise": ("noise", 1),
     "JPEG compression": ("blockiness", 1),
 }
 _LEAST_UNTESTED = 10  # images on a side, for words without a test

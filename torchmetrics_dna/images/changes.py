@@ -36,7 +36,7 @@ def change_image(image: Picture, name: str, amount: float, seed: int = 0) -> Pic
     Example:
         >>> grey = np.full((32, 32, 3), 128, np.uint8)
         >>> int(change_image(grey, "brighter", 64).mean()), change_image(grey, "resize", 50).shape, len(CHANGES)
-        (192, (16, 16, 3), 13)
+        (192, (16, 16, 3), 14)
 
     """
     if name not in CHANGES:
@@ -85,8 +85,11 @@ def _resize(image: Picture, percent: float, _: np.random.Generator) -> Picture:
 
 
 def _noise(image: Picture, deviation: float, rng: np.random.Generator) -> Picture:
-    is_grey = bool((image == image[..., :1]).all())  # as of a scan, whose noise has no colour
-    return _rounded(image + rng.normal(0, deviation, (*image.shape[:2], 1 if is_grey else 3)))
+    return _rounded(image + rng.normal(0, deviation, image.shape))
+
+
+def _grey_noise(image: Picture, deviation: float, rng: np.random.Generator) -> Picture:
+    return _rounded(image + rng.normal(0, deviation, (*image.shape[:2], 1)))
 
 
 def _jpeg(image: Picture, quality: float, _: np.random.Generator) -> Picture:
@@ -146,5 +149,6 @@ CHANGES: dict[str, Change] = {
     # from the size that a network sees
     "resize": Change(_resize, "a resize to {} %", 100, 10, scale=lambda side: min(1.0, _SIDE / side)),
     "noise": Change(_noise, "noise of {} grey levels", 0, 60, power=1.5),
+    "grey noise": Change(_grey_noise, "noise without colour of {} grey levels", 0, 60, power=1.5),  # as scans have it
     "JPEG compression": Change(_jpeg, "JPEG compression of quality {}", 95, 5),
 }
