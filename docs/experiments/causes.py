@@ -7,7 +7,7 @@ Twenty changed sets, six of equal halves, six of other subjects and six of other
 What was done to B is written here, by other functions than those of the package. Changes, strengths, kinds and numbers
 were fixed before the first run, and no kind was looked at while the search was written: it was tried on icons and the
 photographs of the demonstration. That a cause takes half of the squared distance, and not of the bins, was chosen after
-a first run on most of these sets, on twelve pairs of other pictures: playing cards, sprites, icons, stamps, histology.
+a first run on most of these sets, on nine pairs of other pictures: playing cards, sprites, icons, stamps, histology.
 What is changed of A goes through the network once for all sets of a kind.
 """
 
