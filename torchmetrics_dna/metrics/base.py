@@ -260,17 +260,16 @@ class ImageMetric(Metric):
 
         """
         counted_with, state, num_images = self._counting_with(side), self._state(side), count_of(imgs)
-        copied = sum(held.nbytes for held in state.values() if isinstance(held, Tensor))
+        num_bytes = sum(tensor.nbytes for tensor in state.values() if isinstance(tensor, Tensor))
         with torch.inference_mode():
-            groups = _grouped(self._parts_of(imgs), _HELD * copied)
-            held = next(groups)
-            begin, size = 0, sum(map(_images_in, held))
-            with nullcontext() if size == num_images else kept(state):
-                while held:
-                    size = sum(map(_images_in, held))
-                    self._add_to(state, held, size, None if keys is None else keys[begin : begin + size])
-                    held.clear()  # before the next ones are computed
-                    begin, held = begin + size, next(groups, [])
+            groups = _grouped(self._parts_of(imgs), _HELD * num_bytes)
+            begin, group = 0, next(groups)
+            with nullcontext() if sum(map(_images_in, group)) == num_images else kept(state):
+                while group:
+                    end = begin + sum(map(_images_in, group))
+                    self._add_to(state, group, end - begin, None if keys is None else keys[begin:end])
+                    group.clear()  # before the next ones are computed
+                    begin, group = end, next(groups, [])
             self._set_counted_with(side, counted_with)
             if (sample := self.extractor.weights_sample(self.device)) is not None:
                 sampled = getattr(self, f"{side}_sampled")
@@ -546,15 +545,15 @@ def _outside_graphs(call: Callable[..., Any]) -> Callable[..., Any]:
 
 def _grouped(parts: Iterator[dict[str, Tensor]], num_bytes: int) -> Iterator[list[dict[str, Tensor]]]:
     """Yield parts of a batch together, so many that their activations have this size; each list is the caller's."""
-    held: list[dict[str, Tensor]] = []
+    group: list[dict[str, Tensor]] = []
     for part in parts:
-        held.append(part)
+        group.append(part)
         del part  # or it is kept while the next one is computed
-        if sum(values.nbytes for each in held for values in each.values()) >= num_bytes:
-            yield held
-            held = []
-    if held:
-        yield held
+        if sum(values.nbytes for activations in group for values in activations.values()) >= num_bytes:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def _images_in(part: Mapping[str, Tensor]) -> int:
