@@ -65,6 +65,10 @@ def test_in_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     assert names == ["layer", "neurons", PARTS[0], "without", "noise", "p", *PARTS[1:]]
     assert [row[0], *row[2:3], *row[5:]] == ["block_0", *(value[name] for name in PARTS)]
 
+    assert run(monkeypatch, *options, "--num-folds", "0") == 0  # without a test, no neuron is left out
+    neurons = capsys.readouterr().out.partition("\nNeurons that differ most")[2]
+    assert neurons.splitlines()[2].replace("┃", " ").split()[:4] == ["layer", "neuron", "dna-emd", "dna-hellinger"]
+
 
 @pytest.mark.usefixtures("_registered")
 def test_in_figures() -> None:
