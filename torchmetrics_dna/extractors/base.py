@@ -438,12 +438,10 @@ class DNAExtractor(Shareable):
             imgs = imgs.to(takes) if takes and imgs.is_floating_point() else imgs
             return imgs.clone()
         imgs = resize_tensor(imgs, self.input_size or (imgs.shape[2], imgs.shape[3]), self.crop, self.resize)
-        if self.mean is self.std is None:
-            imgs = imgs.clone()
         if self.mean is not None:
-            imgs = imgs - _on_device(self.mean, imgs.device)
+            imgs -= _on_device(self.mean, imgs.device)
         if self.std is not None:
-            imgs = imgs / _on_device(self.std, imgs.device)
+            imgs /= _on_device(self.std, imgs.device)
         return imgs.to(own_dtype(self.network))
 
     def pooled(self, layer: str) -> PooledLayer:

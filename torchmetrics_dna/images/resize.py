@@ -67,7 +67,7 @@ def resize_image(
 def resize_tensor(imgs: Tensor, size: tuple[int, int], crop: Crop = "none", resize: Resize = "clean") -> Tensor:
     """Resize a batch on its device; equals :func:`resize_image` to 1e-5 for 'clean', exactly for others.
 
-    Images are ``(B, C, H, W)``, uint8 or floating point in [0, 1]; the result is float32 as there.
+    Images are ``(B, C, H, W)``, uint8 or floating point in [0, 1]; the result, float32 as there, is a copy.
 
     Example:
         >>> resize_tensor(torch.full((1, 3, 5, 7), 51, dtype=torch.uint8), (2, 2))[0, 0]
@@ -87,11 +87,12 @@ def resize_tensor(imgs: Tensor, size: tuple[int, int], crop: Crop = "none", resi
         for axis, side in ((3, size[1]), (2, size[0])):
             bytes_ = _between_neighbours(bytes_, axis, side)
         return bytes_ / 255
-    values = imgs.float()
-    values = values / 255 if imgs.dtype == torch.uint8 else values
+    values = imgs.to(torch.float32, copy=True)
+    if imgs.dtype == torch.uint8:
+        values /= 255
     if imgs.shape[-2:] != size:
         values = interpolate(values, size, mode="bicubic", align_corners=False, antialias=True)
-    return values if resize == "torch" else values.clamp(0, 1)
+    return values if resize == "torch" else values.clamp_(0, 1)
 
 
 def check_resize(crop: str, resize: str | None) -> None:
