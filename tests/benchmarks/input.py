@@ -1,31 +1,27 @@
-"""Cost of decoding, resizing and the network, and the share of a bare forward pass's speed that `make` keeps.
+"""Cost of decoding, resizing, the network and counting.
 
-    python tests/benchmarks/input.py [--images 2000] [--rounds 3]
+    python tests/benchmarks/input.py [--images 240]
 
 The images are JPEGs of 512 x 512 pixels, crops of photographs that scikit-image ships. Each stage runs in one thread,
-and is told in images per second of processor time, which a busy machine changes least. `make` and the bare forward
-pass over the same images, in batches of 32 that are decoded already, run in turns, by the clock.
+and is told in images per second of processor time, which a busy machine changes least. `make.py` has the whole.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import torch
 from PIL import Image
-from timing import in_turns
 
-from torchmetrics_dna import DNAExtractor, make_dna
+from torchmetrics_dna import DNAExtractor
 from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.images import Reading, open_source
-from torchmetrics_dna.images.loader import default_workers, load_batches
+from torchmetrics_dna.images.loader import load_batches
 from torchmetrics_dna.images.resize import resize_image
 from torchmetrics_dna.statistics import histogram_statistic
 
@@ -75,34 +71,12 @@ def stages(folder: Path, extractor: DNAExtractor, count: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Cost of the input side")
-    parser.add_argument("--images", type=int, default=2000, help="at least 64")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=240, help="at least 64")
     arguments = parser.parse_args()
-    threads = torch.get_num_threads()
-    extractor = DNAExtractor("efficientnet_lite0")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write(folder, arguments.images)
-        torch.set_num_threads(1)
-        stages(folder, extractor, 64)
-        torch.set_num_threads(threads)
-        ready = [batch.images for batch in load_batches(open_source(folder), extractor.input_size)]
-
-        def bare() -> None:
-            for batch in ready:
-                extractor(batch)
-
-        counts = sorted({0, 1, 2, default_workers(arguments.images)})
-        makes = {str(n): lambda n=n: make_dna(folder, extractor, reading=Reading(num_workers=n)) for n in counts}
-        seconds = in_turns(arguments.rounds, bare=bare, **makes)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    print(f"\n{cores} cores, {threads} threads, load {os.getloadavg()[0]:.1f}; medians of {arguments.rounds}")
-    print(f"{'':24} {'images/s':>9} {'of bare':>9}")
-    for way, durations in seconds.items():
-        label = "bare forward pass" if way == "bare" else f"make, {way} workers"
-        share = median(b / t for b, t in zip(seconds["bare"], durations, strict=True))
-        print(f"{label:24} {arguments.images / median(durations):9.1f} {share:9.0%}")
-    print(f"chosen by default: {default_workers(arguments.images)} workers")
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder), arguments.images)
+        stages(Path(folder), DNAExtractor(), 64)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from tempfile import TemporaryDirectory
 
 import timm
 import torch
-from timing import in_turns
+from timing import in_turns, peak_mebibytes
 from torch import nn
 
 from torchmetrics_dna import DNAEMD, DNAExtractor
@@ -90,10 +89,11 @@ def growth(what: str, number: str, turns: int) -> str:
     images = torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8)
     metric = DNAEMD(layers=layers)
     metric.update(images[:4], real=True)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_mebibytes()
     seconds = in_turns(turns, update=lambda: metric.update(images, real=True))["update"]
-    megabytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    return f"{what:8}{number:>20}{median(seconds) / count * 1e3:8.1f} ms an image{megabytes:8.0f} MiB more"
+    return (
+        f"{what:8}{number:>20}{median(seconds) / count * 1e3:8.1f} ms an image{peak_mebibytes() - before:8.0f} MiB more"
+    )
 
 
 def in_a_process(environment: dict[str, str], *arguments: object) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 
 def in_turns(rounds: int, **calls: Callable[[], object]) -> dict[str, list[float]]:
@@ -18,3 +20,10 @@ def in_turns(rounds: int, **calls: Callable[[], object]) -> dict[str, list[float
             if turn:
                 seconds[name].append(time.perf_counter() - start)
     return seconds
+
+
+def peak_mebibytes() -> float:
+    """Peak memory of this process on Linux; `ru_maxrss` begins with that of the process that started it."""
+    peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert peak
+    return int(peak[1]) / 1024
