@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,16 @@ from cuts import CUTS, in_parts
 from layouts import LAYOUTS, laid_out
 
 from torchmetrics_dna.binning.extremes import activation_extremes, split_extremes
+from torchmetrics_dna.extras import without_numba
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True, params=["numba", "torch"])
+def _found_by(request: pytest.FixtureRequest) -> Iterator[None]:
+    with without_numba(request.param == "torch"):
+        yield
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])

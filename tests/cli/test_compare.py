@@ -20,14 +20,14 @@ A, B = str(GOLDEN / "endtoend" / "a"), str(GOLDEN / "endtoend" / "b")
 OFFICIAL_RANGES = str(GOLDEN / "endtoend" / "activation_ranges.json")
 
 
-def test_json_for_programs(tmp_path: Path) -> None:
-    done = in_processes(tmp_path, "compare", A, B, "--ranges", OFFICIAL_RANGES, "--format", "json", world=1)
-    printed, golden = json.loads(done.stdout), load("endtoend/endtoend.npz")
+def test_json_for_programs(cli: Command) -> None:
+    printed, talk = cli("compare", A, B, "--ranges", OFFICIAL_RANGES, "--format", "json")
+    printed, golden = json.loads(printed), load("endtoend/endtoend.npz")
     assert printed["dna_emd"] == pytest.approx(float(golden["emd_avg"]), abs=1e-3)
     assert set(printed) >= {"top_neurons", "num_images", "extractor", "num_bins", "ranges"}
     assert (printed["num_images"], printed["num_bins"]) == ({"a": 7, "b": 5}, 1000)
     assert len(printed["top_neurons"]) == 10
-    assert done.stderr == f"{A}: 7 of 7\n{B}: 5 of 5\n"
+    assert talk == f"{A}: 7 of 7\n{B}: 5 of 5\n"
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -100,6 +100,7 @@ def test_how_sure_it_is(folders: tuple[str, str, str], monkeypatch: pytest.Monke
     assert all(text in printed for text in ("without noise", "by chance", "95 % interval", "of 96 significantly"))
     assert max(map(len, printed.splitlines())) <= 80
 
+    options += ("--no-causes",)
     result = json.loads(cli("compare", a, blurred, *options, "--confidence", "0.8", "--format", "json").out)
     assert result["p_value"] <= 0.001
     assert result["interval"]["confidence"] == 0.8

@@ -35,6 +35,7 @@ _TASK = 1 << 16  # values of a task, at least
 _CELLS = 1 << 20  # counts of a tile: 4 MiB
 _GROUP = 16  # counts that are added to cells together
 _ROWS = 256  # rows of counts of a task
+_LANES = 64  # positions whose extremes are found side by side
 _BINS = 4  # bins of a histogram that cost as much as one activation
 _SPARSE = 2  # bins for an activation of a neuron, from which counts of a batch are mostly zeros
 _SINGLE = 4  # bytes
@@ -298,6 +299,51 @@ def _sum_positions(sums: Any, task: Any) -> None:
         for position in range(whole, task.positions if task.along_neurons else 0):
             for j in range(task.begin, task.end):
                 target[np.uint64(j)] += np.float64(task.memory[np.uint64(origin + position * task.stride + j)])
+
+
+@_compiled
+def _widen(memory: Any, first: Any, rows: Any, stride: Any, size: Any, low: Any, high: Any) -> Any:
+    """Extend extremes by rows of values side by side; return True if all are finite."""
+    bad = np.int32(0)
+    for row in range(rows):
+        begin = first + row * stride
+        for i in range(size):
+            x = memory[np.uint64(begin + i)]
+            low[np.uint64(i)] = x if x < low[np.uint64(i)] else low[np.uint64(i)]
+            high[np.uint64(i)] = x if x > high[np.uint64(i)] else high[np.uint64(i)]
+            bad = max(bad, np.int32(0) if abs(x) < np.inf else np.int32(1))
+    return bad == 0
+
+
+@_compiled
+def _find_extremes(extremes: Any, task: Any) -> Any:
+    """Write ``(-minimum, maximum)`` of neurons of each image, ``(B, 2, N)``; return True if all values are finite."""
+    width = task.end - task.begin if task.along_neurons else _LANES
+    low, high = np.empty(width, task.memory.dtype), np.empty(width, task.memory.dtype)
+    all_finite, whole = True, task.positions // _LANES
+    for image in range(len(task.origins)):
+        for j in range(task.begin, task.begin + 1 if task.along_neurons else task.end):
+            first, n = task.origins[image] + j * task.neuron_stride, task.first + j
+            low[:], high[:] = np.inf, -np.inf
+            if task.along_neurons:
+                all_finite &= _widen(task.memory, first, task.positions, task.stride, width, low, high)
+                for i in range(width):
+                    extremes[image, 0, n + i], extremes[image, 1, n + i] = -np.float64(low[i]), high[i]
+            else:
+                all_finite &= _widen(task.memory, first, whole, _LANES, _LANES, low, high)
+                rest = task.positions - whole * _LANES
+                all_finite &= _widen(task.memory, first + whole * _LANES, 1, 0, rest, low, high)
+                extremes[image, 0, n], extremes[image, 1, n] = -np.float64(low.min()), high.max()
+    return all_finite
+
+
+def image_extremes(parts: Parts) -> Tensor:
+    """Compute :func:`torchmetrics_dna.binning.extremes.image_extremes`."""
+    images, neurons = sum(len(next(iter(part.values()))) for part in parts), sum(x.shape[1] for x in parts[0].values())
+    extremes = torch.empty(images, 2, neurons, dtype=torch.float64)
+    if not _all(partial(_find_extremes, extremes.numpy()), list(_work(parts))):
+        check_finite(parts)
+    return extremes.flatten(1)
 
 
 def add_counts_by_key_(counts: Tensor, parts: Parts, bins: Bins, rows: Tensor, keys: Tensor) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from math import gcd
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
+from torchmetrics_dna.binning.counting import compiled_for
 from torchmetrics_dna.binning.histogram import check_finite
 
 if TYPE_CHECKING:
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.binning.layouts import Parts
-
-
-_ROWS = 64  # of neurons that are read at a time
 
 
 def activation_extremes(parts: Parts) -> Tensor:
@@ -36,6 +33,8 @@ def activation_extremes(parts: Parts) -> Tensor:
 
 def image_extremes(parts: Parts) -> Tensor:
     """Compute :func:`activation_extremes` of each image, shape ``(B, 2 * N)``."""
+    if compiled := compiled_for(parts):
+        return cast("Tensor", compiled.image_extremes(parts))
     ends = torch.cat([torch.cat([_of_layer(layer) for layer in part.values()], 2) for part in parts], 1)
     extremes: Tensor = ends.double().transpose(0, 1).flatten(1)
     if extremes.device.type == "cpu":
@@ -52,14 +51,7 @@ def by_layer(extremes: Tensor, widths: Mapping[str, int]) -> Parts:
 def _of_layer(values: Tensor) -> Tensor:
     """Return the negated minimum and the maximum over positions, ``(2, B, n)``, float64."""
     flat = values.flatten(2) if values.ndim > 2 else values[..., None]
-    if flat.stride(1) < flat.stride(2):  # rows of neurons, several at a time, since wide ones are read fastest
-        images, neurons, positions = flat.shape
-        at_once = gcd(positions, _ROWS)
-        rows = flat.transpose(1, 2).reshape(images, positions // at_once, at_once * neurons)
-        low, high = (ends.view(images, -1, neurons).transpose(1, 2) for ends in (rows.amin(1), rows.amax(1)))
-    else:
-        low = high = flat
-    return torch.stack([-low.amin(2).double(), high.amax(2).double()])
+    return torch.stack([-flat.amin(2).double(), flat.amax(2).double()])
 
 
 def split_extremes(extremes: Tensor) -> tuple[Tensor, Tensor]:
