@@ -224,6 +224,12 @@ def remember_variants() -> None:
     searched._Search._measured = remembered
 
 
+def in_words(cell: dict[str, Any], change: str) -> str:
+    """Amounts that are named, with the names of other changes than this one."""
+    named = zip(cell["names"], cell["amounts"], strict=True)
+    return " and ".join(f"{name} {amount:.2g}".removeprefix(f"{change} ") for name, amount in named) or "-"
+
+
 def main() -> None:
     parser = results.parser(__doc__)
     parser.add_argument("--activations", type=Path, help="json file that keeps what was measured")
@@ -268,13 +274,11 @@ def main() -> None:
         for change in changes:
             strengths = STRENGTHS[change]
             of = [found.get(f"{kind}, {words(((change, amount),))}, amount") for amount in strengths]
-            said = [f"{cell['names'][0]} {cell['amounts'][0]:.2g}" if cell and cell["names"] else "-" for cell in of]
-            said = [text.removeprefix(f"{change} ") for text in said]
-            if not any(of):
-                continue  # of a run that was stopped
-            amounts.append(
-                [kind, change, *(f"{amount:g}: {text}" for amount, text in zip(strengths, said, strict=True))]
-            )
+            said = [in_words(cell, change) for cell in of if cell]
+            if said:  # not of a quick run
+                amounts.append(
+                    [kind, change, *(f"{amount:g}: {text}" for amount, text in zip(strengths, said, strict=True))]
+                )
     results.write(
         folder,
         "causes",
