@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -92,8 +93,9 @@ def test_how_sure_it_is(folders: tuple[str, str, str], monkeypatch: pytest.Monke
     a, blurred, others = folders
     options = ("--layers", "block_0,block_3")
     printed, talk = cli("compare", a, blurred, *options)
-    assert f"in pictures: torchmetrics-dna compare {a} {blurred} -o page.html\n" in talk
-    assert f"are off: torchmetrics-dna rank {blurred} --reference {a}\n" in talk
+    typed_a, typed_blurred = map(shlex.quote, (a, blurred))
+    assert f"in pictures: torchmetrics-dna compare {typed_a} {typed_blurred} -o page.html\n" in talk
+    assert f"are off: torchmetrics-dna rank {typed_blurred} --reference {typed_a}\n" in talk
     names = Path(blurred).name, Path(a).name
     assert " ".join(printed.split()).startswith(f"{names[0]} differs from {names[1]}: {names[1]} after a blur")
     assert "; p ≤ 0.001." in " ".join(printed.split())

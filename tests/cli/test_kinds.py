@@ -75,35 +75,35 @@ def test_other_commands_take_them(folder: Path, tmp_path: Path, cli: Command) ->
     [
         (
             ["compare", "{source}", "{source}", "-o", "x.html"],
-            "A report takes images by number, but '{source}' is a stream",
+            "A report takes images by number, but {source!r} is a stream",
         ),
         (
             ["rank", "{source}", "--reference", "{source}", "--plot", "x.png"],
-            "A contact sheet takes images by number, but '{source}' is a stream",
+            "A contact sheet takes images by number, but {source!r} is a stream",
         ),
         (
             ["make", "{source}", "--column", "jpg", "-o", "x.npz"],
-            "There is no column 'jpg' in '{source}', which has png",
+            "There is no column 'jpg' in {source!r}, which has png",
         ),
         (
             ["make", "{folder}", "--column", "jpg", "-o", "x.npz"],
-            "Option --column is 'jpg', but there are no columns in '{folder}'; leave it out",
+            "Option --column is 'jpg', but there are no columns in {folder!r}; leave it out",
         ),
         (["make", "{source}", "--fps", "0", "-o", "x.npz"], "Option --fps expected to be above 0, but got 0.0"),
-        (["make", "{cut}", "-o", "x.npz"], "Can't read images of '{cut}': Compressed file ended"),
+        (["make", "{cut}", "-o", "x.npz"], "Can't read images of {cut!r}: Compressed file ended"),
         (
             ["make", "{cut}", "-o", "x.npz", "--kind", "histogram,gaussian"],
-            "Can't read images of '{cut}': Compressed file ended",
+            "Can't read images of {cut!r}: Compressed file ended",
         ),
-        (["compare", "{cut}", "{source}"], "Can't read images of '{cut}': Compressed file ended"),
+        (["compare", "{cut}", "{source}"], "Can't read images of {cut!r}: Compressed file ended"),
         (
             ["rank", "{source}", "--reference", "{cut}", "--format=csv"],
-            "Can't read images of '{cut}': Compressed file ended",
+            "Can't read images of {cut!r}: Compressed file ended",
         ),
-        (["ranges", "{cut}", "-o", "x.json"], "Can't read images of '{cut}': Compressed file ended"),
+        (["ranges", "{cut}", "-o", "x.json"], "Can't read images of {cut!r}: Compressed file ended"),
         (
             ["compare", "{source}", "{poor}"],
-            "There is no column that holds an image in '{poor}', which has label; name it",
+            "There is no column that holds an image in {poor!r}, which has label; name it",
         ),
     ],
 )

@@ -86,7 +86,7 @@ def test_copies_and_a_contrast_with_a_file(
     options = ["rank", A, "--reference", A, "--layers", "block_0,block_4", "--contrast", files / "fit.blur.dna.npz"]
     captured = cli(*options, "--nearest", A, "--save-index", index)  # of itself: no image is its own neighbour
     assert "look like copies" not in captured.err
-    assert "Features(7 images" in captured.err
+    assert "Features(7 images" in " ".join(captured.err.split())
     for header in ("score", "dna-emd", "further", "copy?", "likeness", "nearest"):
         assert header in captured.out
     assert max(map(len, captured.out.splitlines())) <= 80
