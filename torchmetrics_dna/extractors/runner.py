@@ -29,6 +29,9 @@ _ABOUT_TYPES = re.compile(r"dtype|Byte|unsigned char|scalar type")
 # batch; a light network of convolutions, whose weights stay in caches, is fastest with half as many
 _AT_ONCE, _AT_ONCE_OF_LIGHT, _AT_ONCE_BYTES = 8, 4, 2**27
 _LIGHT_BYTES = 2**25
+# the largest block whose release tells glibc to map blocks of this size no more, and to keep twice as much free memory:
+# of smaller ones, as most networks have, it returns memory to the system and maps it anew several times in a pass
+_LARGEST_BLOCK = 2**25 - 2**16
 _AT_ONCE_OF_SMALL, _SMALL_BYTES = 1024, 2**22  # small inputs: calls of the network cost more than its buffers
 
 
@@ -84,6 +87,7 @@ class Runner:
                 at_once = max(at_once, min(_AT_ONCE_OF_SMALL, few_bytes))
             self.at_once = max(1, min(at_once, _AT_ONCE_BYTES // self.bytes_per_image))
         self._compiled = CompiledCapture(self.network, self.submodules) if compiles else None
+        torch.empty(_LARGEST_BLOCK, dtype=torch.uint8, device="cpu")  # released at once, and never written to
 
     @property
     def device(self) -> torch.device:
