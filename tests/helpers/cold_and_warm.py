@@ -19,7 +19,7 @@ def show(label: str, values: Tensor) -> None:
 
 
 def go_through(label: str, values: Tensor) -> None:
-    """Count, score and sum activations, neurons on axis 1."""
+    """Count, score and sum activations, and find their extremes, neurons on axis 1."""
     neurons = values.shape[1]
     bins = bins_within(torch.full((neurons,), -3.0), torch.full((neurons,), 2.7), BINS)
     parts = [{"layer": values}]
@@ -31,6 +31,7 @@ def go_through(label: str, values: Tensor) -> None:
     cpu.fill_distances_(distances, parts, references, bins, torch.ones(neurons, dtype=torch.float64))
     show(f"distances {label}", distances)
     show(f"means {label}", cpu.spatial_means([values]))
+    show(f"extremes {label}", cpu.image_extremes(parts))
 
 
 def main() -> None:
