@@ -15,7 +15,6 @@ from itertools import pairwise
 from typing import Any
 
 from torchmetrics_dna.files.visible import ERRORS, in_known_letters, visible
-from torchmetrics_dna.memory import keep_freed_memory
 from torchmetrics_dna.plugins import load_plugins
 
 DEBUG = "TORCHMETRICS_DNA_DEBUG"
@@ -26,7 +25,6 @@ _OPTION = {"Argument ": "Option ", "argument ": "option "}
 
 def main() -> None:
     """Run the command line."""
-    keep_freed_memory()
     warnings.formatwarning = _warning
     codecs.register_error(ERRORS, in_known_letters)
     for stream in (sys.stdout, sys.stderr):

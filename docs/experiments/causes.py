@@ -273,8 +273,8 @@ def main() -> None:
     for kind, changes in OF_STRENGTHS.items():
         for change in changes:
             strengths = STRENGTHS[change]
-            of = [found.get(f"{kind}, {words(((change, amount),))}, amount") for amount in strengths]
-            said = [in_words(cell, change) for cell in of if cell]
+            cells = [found.get(f"{kind}, {words(((change, amount),))}, amount") for amount in strengths]
+            said = [in_words(cell, change) for cell in cells if cell]
             if said:  # not of a quick run
                 amounts.append(
                     [kind, change, *(f"{amount:g}: {text}" for amount, text in zip(strengths, said, strict=True))]

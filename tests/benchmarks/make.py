@@ -107,7 +107,7 @@ def main() -> None:
     ways = [(network, name) for network in ("default", "resnet50") for name in ("make", "bare 4", "bare 8")]
     if importlib.util.find_spec("vdna"):
         ways += [("resnet50", "official 2")]
-    seconds: dict[tuple[str, str], list[float]] = {each: [] for each in ways}
+    seconds: dict[tuple[str, str], list[float]] = {key: [] for key in ways}
     mebibytes = dict.fromkeys(ways, 0.0)
     draw = random.Random(0)
     with TemporaryDirectory() as folder:
@@ -116,12 +116,12 @@ def main() -> None:
         write(images, arguments.images)
         prepare(Path(folder))
         for _ in range(arguments.rounds):
-            for each in draw.sample(ways, len(ways)):
-                command = [sys.executable, __file__, "--child", folder, *each]
+            for key in draw.sample(ways, len(ways)):
+                command = [sys.executable, __file__, "--child", folder, *key]
                 output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
                 duration, memory = map(float, output.split()[-2:])
-                seconds[each].append(duration)
-                mebibytes[each] = max(mebibytes[each], memory)
+                seconds[key].append(duration)
+                mebibytes[key] = max(mebibytes[key], memory)
     print(f"{arguments.images} images, torch {torch.__version__}, {torch.get_num_threads()} threads")
     for (network, name), durations in seconds.items():
         share = median(own / other for own, other in zip(seconds[network, "make"], durations, strict=True))

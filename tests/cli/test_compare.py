@@ -22,8 +22,8 @@ OFFICIAL_RANGES = str(GOLDEN / "endtoend" / "activation_ranges.json")
 
 
 def test_json_for_programs(cli: Command) -> None:
-    printed, talk = cli("compare", A, B, "--ranges", OFFICIAL_RANGES, "--format", "json")
-    printed, golden = json.loads(printed), load("endtoend/endtoend.npz")
+    out, talk = cli("compare", A, B, "--ranges", OFFICIAL_RANGES, "--format", "json")
+    printed, golden = json.loads(out), load("endtoend/endtoend.npz")
     assert printed["dna_emd"] == pytest.approx(float(golden["emd_avg"]), abs=1e-3)
     assert set(printed) >= {"top_neurons", "num_images", "extractor", "num_bins", "ranges"}
     assert (printed["num_images"], printed["num_bins"]) == ({"a": 7, "b": 5}, 1000)

@@ -15,6 +15,7 @@ from torchmetrics_dna.extractors.guard import borrowing, lock_of
 from torchmetrics_dna.extractors.watch import Watch
 from torchmetrics_dna.images.inputs import tensors_of
 from torchmetrics_dna.images.properties import PROPERTIES
+from torchmetrics_dna.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,9 +30,6 @@ _ABOUT_TYPES = re.compile(r"dtype|Byte|unsigned char|scalar type")
 # batch; a light network of convolutions, whose weights stay in caches, is fastest with half as many
 _AT_ONCE, _AT_ONCE_OF_LIGHT, _AT_ONCE_BYTES = 8, 4, 2**27
 _LIGHT_BYTES = 2**25
-# the largest block whose release tells glibc to map blocks of this size no more, and to keep twice as much free memory:
-# of smaller ones, as most networks have, it returns memory to the system and maps it anew several times in a pass
-_LARGEST_BLOCK = 2**25 - 2**16
 _AT_ONCE_OF_SMALL, _SMALL_BYTES = 1024, 2**22  # small inputs: calls of the network cost more than its buffers
 
 
@@ -79,15 +77,16 @@ class Runner:
             with lock_of(self.network), borrowing(self.network, is_named):
                 self.layout = layout_of(built)
             self.bytes_per_image = self.layout.bytes_per_image
-            convolutions = sum(weight.ndim == 4 for weight in self.network.parameters())
-            is_light = sum(weight.nbytes for weight in self.network.parameters()) < _LIGHT_BYTES
-            at_once = _AT_ONCE_OF_LIGHT if is_light and convolutions > 1 else _AT_ONCE  # one makes patches
+            weights = list(self.network.parameters())
+            is_light = sum(weight.nbytes for weight in weights) < _LIGHT_BYTES
+            has_convolutions = sum(weight.ndim == 4 for weight in weights) > 1  # one makes patches
+            at_once = _AT_ONCE_OF_LIGHT if is_light and has_convolutions else _AT_ONCE
             if input_bytes:
                 few_bytes = _SMALL_BYTES // max(input_bytes, self.bytes_per_image)
                 at_once = max(at_once, min(_AT_ONCE_OF_SMALL, few_bytes))
             self.at_once = max(1, min(at_once, _AT_ONCE_BYTES // self.bytes_per_image))
         self._compiled = CompiledCapture(self.network, self.submodules) if compiles else None
-        torch.empty(_LARGEST_BLOCK, dtype=torch.uint8, device="cpu")  # released at once, and never written to
+        keep_freed_memory()
 
     @property
     def device(self) -> torch.device:

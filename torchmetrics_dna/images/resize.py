@@ -87,10 +87,11 @@ def resize_tensor(imgs: Tensor, size: tuple[int, int], crop: Crop = "none", resi
         for axis, side in ((3, size[1]), (2, size[0])):
             bytes_ = _between_neighbours(bytes_, axis, side)
         return bytes_ / 255
-    values = imgs.to(torch.float32, copy=True)
+    is_resized = imgs.shape[-2:] != size
+    values = imgs.to(torch.float32, copy=not is_resized)
     if imgs.dtype == torch.uint8:
         values /= 255
-    if imgs.shape[-2:] != size:
+    if is_resized:
         values = interpolate(values, size, mode="bicubic", align_corners=False, antialias=True)
     return values if resize == "torch" else values.clamp_(0, 1)
 
