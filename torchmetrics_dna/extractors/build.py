@@ -201,10 +201,10 @@ def _default_layers(network: nn.Module) -> list[str]:
         ),
         None,
     )
+    modules = dict(network.named_modules())
     if paths is None:
         feature_info: Any = getattr(network, "feature_info", [])
-        paths = [info["module"] for info in feature_info if info.get("module")]
-    modules = dict(network.named_modules())
+        paths = [info["module"] for info in feature_info if info.get("module") in modules]  # an HRNet's stem is none
     norms = [n for n in _FINAL_NORMS if n in modules and not isinstance(modules[n], nn.Identity)]
     return paths + norms[:1]
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from torchmetrics_dna.extractors.buffers import Tracing
 from torchmetrics_dna.extractors.meta import Skipping
 from torchmetrics_dna.images.inputs import called, count_of, mapped, tensors_of
 
@@ -44,12 +45,14 @@ class Probed(NamedTuple):
     Attributes:
         shapes: Shape of each layer's output.
         edited: Layers whose output the network goes on to write to.
+        reusable: Calls that may write into their input, see :class:`Tracing`.
         dtype: Dtype of images that the network takes where neither float32 nor uint8 is.
 
     """
 
     shapes: dict[str, torch.Size]
     edited: frozenset[str]
+    reusable: frozenset[int] = frozenset()
     dtype: torch.dtype | None = None
 
 
@@ -225,13 +228,14 @@ def _zeros(network: nn.Module, channels: int, size: tuple[int, int], on_meta: bo
 
 def _probed(network: nn.Module, submodules: Mapping[str, str], inputs: Inputs) -> Probed:
     seen: dict[str, list[_Seen]] = {layer: [] for layer in submodules}
-    _look(network, submodules, inputs, seen)
+    calls = _look(network, submodules, inputs, seen)
     _check_runs({layer: len(outputs) for layer, outputs in seen.items()})
     edited = frozenset(layer for layer, (each,) in seen.items() if each.output._version != each.version)
-    return Probed({layer: each.output.shape for layer, (each,) in seen.items()}, edited)
+    reusable = calls.reusable(each.output for (each,) in seen.values())
+    return Probed({layer: each.output.shape for layer, (each,) in seen.items()}, edited, reusable)
 
 
-def _look(network: nn.Module, submodules: Mapping[str, str], inputs: Inputs, seen: dict[str, list[_Seen]]) -> None:
+def _look(network: nn.Module, submodules: Mapping[str, str], inputs: Inputs, seen: dict[str, list[_Seen]]) -> Tracing:
     """Append the outputs of layers to ``seen``, as far as the pass gets; inputs on the meta device compute nothing."""
     on_meta = tensors_of(inputs)[0].device.type == "meta"
 
@@ -239,17 +243,20 @@ def _look(network: nn.Module, submodules: Mapping[str, str], inputs: Inputs, see
         seen.setdefault(layer, []).append(_Seen(output, output._version))
 
     shadow = _on_meta(network) if on_meta else network
+    calls = Tracing()
     # versions aren't counted in inference mode
     with (
         torch.inference_mode(False),
         torch.no_grad(),
         _hooked(shadow, submodules, note),
         Skipping(*_SAME_SHAPE) if on_meta else nullcontext(),
+        calls,
     ):
         output = called(shadow, inputs)
     if not submodules:
         for layer, value in named_outputs(output).items():
             note(layer, value)
+    return calls
 
 
 def _first_line(error: Exception) -> str:

@@ -63,7 +63,7 @@ class _Block(nn.Module):
         values = maps
         for layer in self.children():
             values = layer(values)
-        return values + maps if self.has_residual else values
+        return values.add_(maps) if self.has_residual else values
 
 
 class _NormAct(nn.BatchNorm2d):

@@ -38,8 +38,10 @@ class Skipping(TorchFunctionMode):
         kwargs = kwargs or {}
         if func in self._functions or (func in _SUMS and _are_alike(*args)):
             first: Tensor = next(chain(args, kwargs.values()))
-            if func is Tensor.__iadd__ or kwargs.get("inplace") or (func is hardtanh and True in args[_IN_PLACE:]):
-                increment_version(first)  # as the function would
+            in_place = kwargs.get("inplace") or (func is hardtanh and True in args[_IN_PLACE:])
+            if not (in_place or func is Tensor.__iadd__ or func.__name__.endswith("_")):
+                return first.new_empty(first.shape)
+            increment_version(first)  # as the function would
             return first
         if func is torch.conv2d and args[0].is_meta and (sizes := _sizes_after(*args, **kwargs)):
             return args[0].new_empty(sizes)

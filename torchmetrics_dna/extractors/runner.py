@@ -143,8 +143,8 @@ class Runner:
                 if self._compiled is not None:
                     outputs = self._compiled(first, rows)
                 else:
-                    with rounding_alike(first.device):
-                        edited = layout.probed.edited
+                    edited, reusable = layout.probed.edited, layout.probed.reusable
+                    with rounding_alike(first.device, reusable if self.is_named else frozenset()):
                         outputs = capture(self.network, self.submodules, inputs, edited, stops=self.is_named)
         except RuntimeError as err:
             if first.dtype == torch.uint8 and _ABOUT_TYPES.search(str(err)):
