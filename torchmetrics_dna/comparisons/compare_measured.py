@@ -144,13 +144,13 @@ def _notices(a: Measured, b: Measured, copies: int, names: tuple[str, str], test
             if near:
                 notices.append(
                     f"{_that_look(near, name)} nearly like others of the same set; if these belong together (frames of"
-                    f" a clip, crops of a picture), p-values are too small; {_GROUP_THEM}; a ranking with {name} as"
-                    " reference and nearest lists them"
+                    f" a clip, crops of a picture), p-values are too small; {_GROUP_THEM}; `rank` against {name} with"
+                    " `nearest` shows which they are"
                 )
     if copies and b.thumbnails is not None:
         notices.append(
             f"{_that_look(copies, of_b)} nearly like images of {of_a}; a generator that copies its training images is"
-            " close by every distance; a ranking with their nearest images shows which"
+            " close by every distance; `rank` with `nearest` shows which"
         )
         if tested and copies > SHARED * len(b.thumbnails):
             notices.append(
