@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 
 _BLOCK = 2**25 - 2**16  # bytes, just below the largest block from whose release glibc learns
 
 
+@cache
 def keep_freed_memory() -> None:
     """Let glibc keep up to 64 MiB that a forward pass frees, which otherwise is mapped again for the next.
 

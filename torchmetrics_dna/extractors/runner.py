@@ -86,7 +86,6 @@ class Runner:
                 at_once = max(at_once, min(_AT_ONCE_OF_SMALL, few_bytes))
             self.at_once = max(1, min(at_once, _AT_ONCE_BYTES // self.bytes_per_image))
         self._compiled = CompiledCapture(self.network, self.submodules) if compiles else None
-        keep_freed_memory()
 
     @property
     def device(self) -> torch.device:
@@ -137,6 +136,7 @@ class Runner:
 
         """
         first = tensors_of(inputs)[0]
+        keep_freed_memory()
         try:
             # weights that autocast caches here would have no gradients in a context of the user's around it
             with torch.autocast(first.device.type, dtype, enabled=dtype is not None, cache_enabled=False):

@@ -20,7 +20,6 @@ from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.jobs.job import count_images
 from torchmetrics_dna.jobs.processes import world_size
-from torchmetrics_dna.memory import keep_freed_memory
 from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
@@ -120,7 +119,6 @@ def _finished(
         os.chdir(folder)
     job, images = pickle.loads(work)
     torch.set_num_threads(cpus)
-    keep_freed_memory()
     job.extractor.to("cuda" if gpus else "cpu")
     if job.reading.num_workers is None:
         job = replace(job, reading=replace(job.reading, num_workers=cpus - 1))
