@@ -341,11 +341,7 @@ WRONG = [
         lambda x: x[0, 0],
         r"expected to have 5 axes, batch first, as in the example, but got shape \(2, 3, 4\)$",
     ),
-    (
-        "tensor",
-        lambda x: x.double(),
-        r"expected to be float32, as in the example, but got float64; convert it, or",
-    ),
+    ("tensor", lambda x: x.double(), r"expected to be float32, as in the example, but got float64; convert it, or"),
     ("tensor", lambda x: x[:0], r"`imgs` expected to hold inputs, but got shape \(0, 1, 2, 3, 4\)"),
     ("tensor", lambda x: (x, x), "`imgs` expected to be a Tensor, as in the example, but got a tuple of 2"),
     ("tuple", lambda x: x[0], "`imgs` expected to be a tuple of 2, as in the example, but got a Tensor"),

@@ -386,11 +386,7 @@ class Repeats(nn.Module):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (
-            lambda: DNAExtractor("efficientnet_lite00"),
-            ValueError,
-            "did you mean 'efficientnet_lite0'",
-        ),
+        (lambda: DNAExtractor("efficientnet_lite00"), ValueError, "did you mean 'efficientnet_lite0'"),
         (lambda: DNAExtractor("no such thing at all"), ValueError, "Argument `feature` expected to be a preset"),
         (lambda: DNAExtractor(2048), TypeError, "Got unknown input to argument `feature`"),
         (lambda: DNAExtractor(layers=["block_9"]), ValueError, "Unknown layer 'block_9'; the layers of efficientnet"),

@@ -120,8 +120,7 @@ def shallow(name: str) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(
-    "case",
-    [pytest.param(case, marks=pytest.mark.slow if case in GATE else pytest.mark.outer) for case in OFFICIAL],
+    "case", [pytest.param(case, marks=pytest.mark.slow if case in GATE else pytest.mark.outer) for case in OFFICIAL]
 )
 def test_an_official_file_gives_the_official_numbers(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

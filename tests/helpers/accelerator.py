@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
 
 # as on CUDA: their result, or its shape, is a value that the host must know
 WAITING = {
@@ -24,6 +24,22 @@ WAITING = {
     "unique_consecutive", "unique_dim",
 }  # fmt: skip
 _COPIES = {"_to_copy", "copy_"}
+
+
+def mapped(change: Callable[[Tensor], object], value: Any) -> Any:
+    """Return arguments or a result of an operation, with each tensor changed."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, dict):
+        return {name: mapped(change, part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return (list if isinstance(value, list) else tuple)([mapped(change, part) for part in value])
+    return value
+
+
+@cache
+def is_composite(func: Any) -> bool:
+    return torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd")
 
 
 class WaitsError(RuntimeError):
@@ -104,7 +120,8 @@ class Accelerator(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        tensors: list[Tensor] = []
+        mapped(tensors.append, (args, kwargs))
         ours = {id(tensor.on_cpu): tensor for tensor in tensors if isinstance(tensor, DeviceTensor)}
         target = kwargs.get("device")
         on_device = bool(ours) if target is None else torch.device(target).type == "cuda"
@@ -112,7 +129,7 @@ class Accelerator(TorchDispatchMode):
             return False if func.overloadpacket.__name__ == "is_pinned" else args[0].clone()
         if not ours and not on_device:
             return func(*args, **kwargs)
-        if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
+        if is_composite(func):
             super().__enter__()  # in inference mode, torch leaves such operations in one piece
             try:
                 return func.decompose(*args, **kwargs)
@@ -121,17 +138,15 @@ class Accelerator(TorchDispatchMode):
         self._look(func, args, kwargs, tensors, on_device)
         if target is not None and on_device:
             kwargs = kwargs | {"device": "cpu"}
-        inner_args, inner_kwargs = tree_map(
-            lambda leaf: leaf.on_cpu if isinstance(leaf, DeviceTensor) else leaf, (args, kwargs)
+        inner_args, inner_kwargs = mapped(
+            lambda tensor: tensor.on_cpu if isinstance(tensor, DeviceTensor) else tensor, (args, kwargs)
         )
         if kwargs.get("pin_memory"):
             inner_kwargs.pop("pin_memory")
         result = func(*inner_args, **inner_kwargs)
         if func.overloadpacket.__name__ == "copy_":
             return args[0]
-        return tree_map(
-            lambda leaf: self._wrapped(leaf, ours) if on_device and isinstance(leaf, Tensor) else leaf, result
-        )
+        return mapped(lambda tensor: self._wrapped(tensor, ours), result) if on_device else result
 
     def _look(self, func: Any, args: Any, kwargs: Any, tensors: list[Tensor], on_device: bool) -> None:
         """Record the waits of an operation; RuntimeError for what no device does."""

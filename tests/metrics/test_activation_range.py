@@ -125,10 +125,7 @@ def test_no_images_are_an_error() -> None:
 
 @pytest.mark.parametrize(
     ("margin", "message"),
-    [
-        ("auto", r"`margin` expected to be one of \('scale', 'widen'\), but got 'auto'"),
-        (0.2, "but got 0.2"),
-    ],
+    [("auto", r"`margin` expected to be one of \('scale', 'widen'\), but got 'auto'"), (0.2, "but got 0.2")],
 )
 def test_bad_margins(margin: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -79,10 +79,7 @@ def test_metrics_that_differ_in_how_they_read_a_state_share_it() -> None:
         (lambda: emd(), lambda: emd(reset_real_features=False)),
         (lambda: frechet(), lambda: frechet(reset_real_features=False)),
         (lambda: emd(), lambda: emd(num_bins=41)),
-        (
-            lambda: emd(),
-            lambda: emd(ranges=ActivationRanges(RANGES.minimum, RANGES.maximum, RANGES.neurons, "scale")),
-        ),
+        (lambda: emd(), lambda: emd(ranges=ActivationRanges(RANGES.minimum, RANGES.maximum, RANGES.neurons, "scale"))),
         (lambda: emd(), lambda: emd(ranges="auto")),
         (lambda: frechet(), lambda: DNAFrechet(Pixels(), layers=["mean", "contrast", "colours"])),
         (lambda: with_reference("emd"), lambda: with_reference("emd", FAKE)),

@@ -39,14 +39,7 @@ from slowly import (
 from torch import Tensor
 from torchmetrics import Metric
 
-from torchmetrics_dna import (
-    DNAEMD,
-    DNAFrechet,
-    DNARealism,
-    LayerFrechetDistance,
-    NeuronWeights,
-    make_dna,
-)
+from torchmetrics_dna import DNAEMD, DNAFrechet, DNARealism, LayerFrechetDistance, NeuronWeights, make_dna
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.statistics.folds import content_folds

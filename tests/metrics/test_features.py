@@ -120,10 +120,7 @@ def test_compare_gives_the_same(make: Callable[..., Metric]) -> None:
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (
-            lambda: CMMD(EXTRACTOR, layer="edges"),
-            "Unknown layer 'edges'; the layers of the extractor are: colours",
-        ),
+        (lambda: CMMD(EXTRACTOR, layer="edges"), "Unknown layer 'edges'; the layers of the extractor are: colours"),
         (lambda: PRDC(EXTRACTOR, nearest_k=0), "`nearest_k` expected to be an integer of at least 1"),
         (lambda: MIND(EXTRACTOR, num_projections=0), "`num_projections` expected to be an integer of at least 1"),
         (lambda: MIND(EXTRACTOR, seed=-1), "`seed` expected to be an integer of at least 0"),

@@ -52,11 +52,7 @@ def test_in_inference_mode_and_out_of_it(make: Callable[..., Metric]) -> None:
 
 @pytest.mark.parametrize(
     ("make", "more"),
-    [
-        (realism, {}),
-        (lambda: CMMD(emd().extractor), {"real": True}),
-        (lambda: emd(num_folds=5), {"real": True}),
-    ],
+    [(realism, {}), (lambda: CMMD(emd().extractor), {"real": True}), (lambda: emd(num_folds=5), {"real": True})],
 )
 def test_a_graph_does_not_capture_what_the_host_does(
     make: Callable[[], Metric], more: dict[str, object], monkeypatch: pytest.MonkeyPatch

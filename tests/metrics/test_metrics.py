@@ -94,16 +94,8 @@ def test_bad_arguments(
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (
-            lambda: DNAEMD(EXTRACTOR, num_bins=1),
-            ValueError,
-            "expected to be integer larger than 1, but got 1",
-        ),
-        (
-            lambda: DNAEMD(EXTRACTOR, ranges=3),
-            TypeError,
-            "an ActivationRanges, a path or 'auto', but got 3",
-        ),
+        (lambda: DNAEMD(EXTRACTOR, num_bins=1), ValueError, "expected to be integer larger than 1, but got 1"),
+        (lambda: DNAEMD(EXTRACTOR, ranges=3), TypeError, "an ActivationRanges, a path or 'auto', but got 3"),
         (lambda: DNAFrechet(EXTRACTOR, statistics="all"), ValueError, "'means' or 'activations', but got 'all'"),
         (lambda: DNAEMD(EXTRACTOR, ranges="nowhere.json"), FileNotFoundError, "nowhere"),
         (lambda: DNAEMD(EXTRACTOR, ranges="hub:nowhere.json"), ValueError, "Expected hub:OWNER/REPO/path"),
