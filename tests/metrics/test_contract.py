@@ -7,14 +7,13 @@ import io
 import pickle
 import weakref
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
 import pytest
 import torch
 from forms import FORMS, grouped, plainly, tensors, values
-from makers import CLASSES, EXTRACTOR, FAKE, MAKERS, ONE_SIDED, RANGES, REAL, fed, with_reference
+from makers import CLASSES, EXTRACTOR, FAKE, MAKERS, RANGES, REAL, emd, fed, realism, with_reference
 from networks import Convolutions, Pixels, random_images
 from torch import nn
 from torchmetrics import Metric, MetricCollection
@@ -29,7 +28,7 @@ from torchmetrics_dna import (
     LayerFrechetDistance,
     make_dna,
 )
-from torchmetrics_dna.metrics import CMMD, MIND, PRDC
+from torchmetrics_dna.metrics import MIND, PRDC
 
 Make = Callable[..., Metric]
 more = random_images(7, 5)
@@ -40,11 +39,6 @@ def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture
-def make(name: str) -> Make:
-    return MAKERS[name]
-
-
 @pytest.fixture(params=CLASSES)
 def make_class(request: pytest.FixtureRequest) -> Make:
     """Maker of each class once, for what depends on the class alone."""
@@ -52,6 +46,8 @@ def make_class(request: pytest.FixtureRequest) -> Make:
 
 
 every_form = pytest.mark.parametrize("form", FORMS)
+each_class = pytest.mark.parametrize("form", [*CLASSES, "realism", "activation_range", "mind", "cmmd", "prdc"])
+two_sided = pytest.mark.parametrize("form", [form for form in FORMS if FORMS[form].arguments in (plainly, grouped)])
 
 
 def ready(form: str, **kwargs: object) -> Metric:
@@ -71,7 +67,7 @@ def kinds(metric: Metric) -> dict[str, set[torch.dtype]]:
     return {name: {part.dtype for part in (state if isinstance(state, list) else [state])} for name, state in states}
 
 
-@every_form
+@each_class
 def test_constants_are_constant(form: str) -> None:
     metric = FORMS[form].make()
     ranges, scores = isinstance(metric, ActivationRange), isinstance(metric, DNARealism)
@@ -83,7 +79,7 @@ def test_constants_are_constant(form: str) -> None:
             setattr(metric, constant, True)
 
 
-@every_form
+@each_class
 def test_arguments_are_checked(form: str) -> None:
     with pytest.raises(ValueError, match="Argument `normalize` expected to be a bool"):
         FORMS[form].make(normalize="yes")
@@ -95,7 +91,7 @@ def test_arguments_are_checked(form: str) -> None:
             FORMS[form].make(reset_real_features=1)
 
 
-@pytest.mark.parametrize("form", [form for form in FORMS if takes_real(form)])
+@two_sided
 def test_an_empty_side_is_an_error(form: str) -> None:
     metric = FORMS[form].make()
     FORMS[form].feed(metric, REAL, True)
@@ -116,7 +112,7 @@ def test_forward_is_update_and_the_value_of_the_batch(form: str) -> None:
     assert metric.update_count == 3
 
 
-@pytest.mark.parametrize("form", [form for form in FORMS if takes_real(form)])
+@two_sided
 def test_forward_gives_nan_while_the_other_side_is_empty(form: str) -> None:
     metric = FORMS[form].make()
     value = metric(REAL, **FORMS[form].arguments(metric, REAL, True))
@@ -125,7 +121,7 @@ def test_forward_gives_nan_while_the_other_side_is_empty(form: str) -> None:
     assert alike(values(metric), values(ready(form))), "the batch was added"
 
 
-@every_form
+@each_class
 def test_an_error_in_the_middle_of_forward_loses_nothing(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     metric = ready(form)
     expected = values(metric)
@@ -147,9 +143,8 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize("call", ["update", "forward"])
 @every_form
-def test_bad_batches_change_nothing(form: str, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_batches_change_nothing(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     metric = ready(form)
     value, outputs = metric.compute(), EXTRACTOR._outputs
     before = copy.deepcopy(metric.metric_state)
@@ -161,12 +156,11 @@ def test_bad_batches_change_nothing(form: str, call: str, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(EXTRACTOR, "_outputs", broken)
     monkeypatch.setattr(EXTRACTOR, "images_at_once", 4)
-    take = getattr(metric, call)
-    for imgs, error, message in BAD:
-        with pytest.raises(error, match=message):
-            take(imgs, **FORMS[form].arguments(metric, imgs, False))
-    for real in ("no", 1):
-        if takes_real(form):
+    for take in (metric.update, metric):
+        for imgs, error, message in BAD:
+            with pytest.raises(error, match=message):
+                take(imgs, **FORMS[form].arguments(metric, imgs, False))
+        for real in ("no", 1) if takes_real(form) else ():
             with pytest.raises(ValueError, match=f"Argument `real` expected to be a bool, but got {real!r}"):
                 take(REAL, **FORMS[form].arguments(metric, REAL, True) | {"real": real})
     torch.testing.assert_close(metric.metric_state, before, rtol=0, atol=0)
@@ -194,22 +188,19 @@ def test_a_batch_of_any_size_takes_the_memory_of_one_part_or_of_four_states(
     assert len(alive) == 3 * len(EXTRACTOR.neurons)  # of 3, 2 and 2 images
 
 
-@pytest.mark.parametrize("number", [1.01, -0.01, float("nan")])
-@every_form
-def test_floats_outside_0_to_1_change_nothing(form: str, number: float) -> None:
+@each_class
+def test_floats_outside_0_to_1_change_nothing(form: str) -> None:
     metric = FORMS[form].make(normalize=True)
-    images = torch.full((3, 3, 12, 10), number)
-    with pytest.raises(ValueError, match=r"expected to lie in \[0, 1\] with `normalize=True`, but got values from"):
-        FORMS[form].feed(metric, images, False)
+    for number in (1.01, -0.01, float("nan")):
+        with pytest.raises(ValueError, match=r"expected to lie in \[0, 1\] with `normalize=True`, but got values from"):
+            FORMS[form].feed(metric, torch.full((3, 3, 12, 10), number), False)
     with pytest.raises(ValueError, match="expected to be floating point with `normalize=True`, but got torch.uint8"):
         FORMS[form].feed(metric, REAL, False)
     untouched = FORMS[form].make(normalize=True)
     torch.testing.assert_close(metric.metric_state, untouched.metric_state, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(
-    "form", [form for form in FORMS if form != "realism with indices"]
-)  # whose indices would be equal
+@pytest.mark.parametrize("form", sorted(FORMS.keys() - {"realism with indices"}))  # whose indices would be equal
 def test_merging_states_is_updating_with_both(form: str) -> None:
     feed, half = FORMS[form].feed, FORMS[form].make()
     feed(half, REAL, True)
@@ -299,7 +290,7 @@ def test_states_follow_devices(form: str) -> None:
         metric.reset()
 
 
-@every_form
+@each_class
 def test_plots(form: str) -> None:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
@@ -317,25 +308,21 @@ def alike(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
     return len(a) == len(b) and all(map(torch.equal, a, b))
 
 
-@pytest.mark.parametrize(
-    "duplicate",
-    [lambda m: m.clone(), copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))],
-    ids=["clone", "deepcopy", "pickle"],
-)
 @every_form
-def test_copies_go_their_own_way(form: str, duplicate: Callable[[Metric], Metric]) -> None:
+def test_copies_go_their_own_way(form: str) -> None:
     metric, feed = ready(form), FORMS[form].feed
     expected = values(metric)
-    other = duplicate(metric)
-    assert alike(values(other), expected)
-    feed(other, more[:5], False)
-    assert alike(values(metric), expected)
+    others = [metric.clone(), copy.deepcopy(metric), pickle.loads(pickle.dumps(metric))]
+    for other in others:
+        assert alike(values(other), expected)
+        feed(other, more[:5], False)
+        assert alike(values(metric), expected)
     feed(metric, more[:5], False)
-    assert alike(values(metric), values(other))
     assert not alike(values(metric), expected)
+    assert all(alike(values(metric), values(other)) for other in others)
 
 
-@pytest.mark.parametrize("make", [*CLASSES.values(), *ONE_SIDED.values()])
+@pytest.mark.parametrize("make", [emd, realism])
 @pytest.mark.filterwarnings("ignore:`torch.jit", "ignore:This property will be:DeprecationWarning")
 def test_scripts_go_around_metrics(make: Make) -> None:
     """As torchmetrics' network metrics, none can be scripted; modules that leave it out can, and all can be traced."""
@@ -379,7 +366,7 @@ def test_the_state_dict_is_empty_unless_persistent(form: str) -> None:
     assert alike(values(metric), expected), "counting went on in the checkpoint"
 
 
-@every_form
+@each_class
 def test_a_part_of_a_state_is_not_loaded(form: str) -> None:
     metric, restored = ready(form), FORMS[form].make()
     for each in (metric, restored):
@@ -417,8 +404,8 @@ def test_the_state_of_another_metric_is_not_loaded(form: str, setting: dict[str,
 
 
 @pytest.mark.parametrize("reduction", ["layer", "none"])
-def test_forward_gives_what_compute_gives(make: Make, reduction: str) -> None:
-    metric = make(reduction=reduction)
+def test_forward_gives_what_compute_gives(make_class: Make, reduction: str) -> None:
+    metric = make_class(reduction=reduction)
     empty, full = metric(REAL, real=True), metric(FAKE, real=False)
     if reduction == "none":
         assert empty.shape == full.shape == (metric._terms.total,)
@@ -492,40 +479,36 @@ def test_a_reference_takes_the_place_of_the_real_side(name: str) -> None:
 )
 def test_a_reference_made_from_files_is_that_of_a_metric(name: str, kind: str) -> None:
     ranges = RANGES if name == "emd" else "auto"
-    reference = make_dna(REAL, EXTRACTOR, kind=kind, ranges=ranges, num_bins=40)
-    metric = MAKERS[name](reference=reference)
+    metric = MAKERS[name](reference=make_dna(REAL, EXTRACTOR, kind=kind, ranges=ranges, num_bins=40))
     metric.update(FAKE, real=False)
     torch.testing.assert_close(metric.compute(), fed(MAKERS[name]()).compute(), rtol=1e-12, atol=0)
 
 
-def test_settings_come_from_the_reference() -> None:
-    source = DNAEMD("efficientnet_lite0", layers=["block_0"], num_bins=20)
-    source.update(REAL, real=True)
-    metric = DNAEMD(reference=source.to_dna(True))
-    assert (dict(metric.neurons), metric.num_bins) == ({"block_0": 16}, 20)
-    with pytest.raises(ValueError, match="`num_bins` is 30, but the given DNA has 20 bins"):
-        DNAEMD(reference=source.to_dna(True), num_bins=30)
-    for make, kind in ((DNAFrechet, "GaussianDNA"), (LayerFrechetDistance, "LayerGaussianDNA")):
-        with pytest.raises(TypeError, match=f"expected to be a {kind} or the path of one, but got HistogramDNA"):
-            make(reference=source.to_dna(True))
-    with pytest.raises(FileNotFoundError, match="There is no DNA file 'nowhere'"):
-        DNAEMD(reference="nowhere")
-
-
 @pytest.mark.parametrize(("make", "options"), [(DNAEMD, {"num_bins": 20}), (LayerFrechetDistance, {})])
-def test_a_reference_may_be_a_file(make: Make, options: dict[str, int], tmp_path: Path) -> None:
-    extractor = DNAExtractor("efficientnet_lite0", layers=["block_0"], crop="center")
+def test_settings_come_from_the_reference_or_its_file(make: Make, options: dict[str, int], tmp_path: Path) -> None:
+    extractor = DNAExtractor("efficientnet_lite0", layers=["block_0"], input_size=32, crop="center")
     source = make(extractor, **options)
     source.update(REAL, real=True)
-    source.to_dna(True).save(tmp_path / "x.dna.npz")
-    metric = make(reference=tmp_path / "x.dna.npz")
-    assert (dict(metric.neurons), metric.extractor.crop) == ({"block_0": 16}, "center")
-    assert all(getattr(metric, name) == value for name, value in options.items())
-    for each in (metric, source):
-        each.update(FAKE, real=False)
-    assert metric.compute() == source.compute() > 0
-    with pytest.raises(ValueError, match=r"their image preparations \(crop\) differ: 'center' and 'none'"):
-        make(DNAExtractor("efficientnet_lite0", layers=["block_0"]), reference=str(tmp_path / "x.dna.npz"))
+    dna = source.to_dna(True)
+    dna.save(tmp_path / "x.dna.npz")
+    source.update(FAKE, real=False)
+    for reference in (dna, tmp_path / "x.dna.npz"):
+        metric = make(reference=reference)
+        assert (dict(metric.neurons), metric.extractor.crop) == ({"block_0": 16}, "center")
+        assert all(getattr(metric, name) == value for name, value in options.items())
+        metric.update(FAKE, real=False)
+        assert metric.compute() == source.compute() > 0
+    with pytest.raises(ValueError, match=r"their image preparations \(crop.*\) differ: 'center'.* and 'none'"):
+        make(DNAExtractor(layers=["block_0"], input_size=32), reference=str(tmp_path / "x.dna.npz"))
+    if make is LayerFrechetDistance:
+        return
+    with pytest.raises(ValueError, match="`num_bins` is 30, but the given DNA has 20 bins"):
+        DNAEMD(reference=dna, num_bins=30)
+    for other, kind in ((DNAFrechet, "GaussianDNA"), (LayerFrechetDistance, "LayerGaussianDNA")):
+        with pytest.raises(TypeError, match=f"expected to be a {kind} or the path of one, but got HistogramDNA"):
+            other(reference=dna)
+    with pytest.raises(FileNotFoundError, match="There is no DNA file 'nowhere'"):
+        DNAEMD(reference="nowhere")
 
 
 @pytest.mark.filterwarnings("ignore:The default value for `maximize`:FutureWarning")  # torchmetrics 1.6, even if given
@@ -553,37 +536,30 @@ def test_a_bootstrapper_holds_one_network(make_class: Make) -> None:
     assert len(set(sizes)) > 1  # each its own
 
 
-@pytest.mark.parametrize("of_class", [*MAKERS, *ONE_SIDED, "mind", "cmmd", "prdc"])
-def test_a_running_window_is_its_batches(of_class: str) -> None:
-    others = {"mind": partial(MIND, EXTRACTOR), "cmmd": partial(CMMD, EXTRACTOR)}
-    others["prdc"] = partial(PRDC, EXTRACTOR, nearest_k=2)
-    make = (MAKERS | ONE_SIDED | others)[of_class]
-    metric, expected = Running(make(), window=4), make()
-    batches = [random_images(3, seed) // (1 + seed % 2) for seed in range(7)]
-    calls = [(batch,) if of_class in ONE_SIDED else (batch, seed % 2 == 0) for seed, batch in enumerate(batches)]
-    for number, call in enumerate(calls):
-        (metric if number % 3 else metric.update)(*call)
+@pytest.mark.parametrize("form", ["self_ranging_emd", *CLASSES, "realism", "activation_range", "mind", "prdc"])
+def test_a_running_window_is_its_batches(form: str) -> None:
+    make, batches = FORMS[form].make, [random_images(3, seed) // (1 + seed % 2) for seed in range(7)]
+    window = Running(make(), window=4)
+
+    def sorted_values(metric: Metric) -> list[torch.Tensor]:
+        return [part.sort().values if form == "realism" else part for part in values(metric)]  # scores are in no order
+
+    def expected(numbers: range) -> list[torch.Tensor]:
+        metric = make()
+        for number in numbers:
+            FORMS[form].feed(metric, batches[number], number % 2 == 0)
+        return sorted_values(metric)
+
+    for number, batch in enumerate(batches):
+        take = window if number % 3 else window.update
+        take(batch, **FORMS[form].arguments(window, batch, number % 2 == 0))
         if number == 1:
-            close(metric.compute(), fed_by(make(), calls[:2]).compute(), of_class)
-    for call in calls[-4:]:
-        expected.update(*call)
+            torch.testing.assert_close(sorted_values(window), expected(range(2)))
     for _ in range(2):
-        close(metric.compute(), expected.compute(), of_class)
-    if of_class not in ONE_SIDED:
+        torch.testing.assert_close(sorted_values(window), expected(range(3, 7)))
+    if takes_real(form):
         with pytest.raises(ValueError, match="give `reset_real_features=True`, or the real side as `reference`"):
             fed(Running(make(reset_real_features=False), window=2)).compute()
-
-
-def fed_by(metric: Metric, calls: list[tuple[object, ...]]) -> Metric:
-    for call in calls:
-        metric.update(*call)
-    return metric
-
-
-def close(actual: object, expected: object, name: str) -> None:
-    if "realism" in name:  # scores, in no order
-        actual, expected = (scores.sort().values for scores in (actual, expected))
-    torch.testing.assert_close(actual, expected)
 
 
 def test_classwise_names_neurons(make_class: Make) -> None:
