@@ -43,7 +43,7 @@ def by_numpy(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.array(lows), np.array(highs)
 
 
-@pytest.mark.parametrize("size", [1, 5, 12])
+@pytest.mark.parametrize("size", [1, 5])
 def test_photographs_give_numpys_extremes(photos: list[np.ndarray], size: int) -> None:
     images = np.stack(photos).transpose(0, 3, 1, 2)
     extremes = learned(*torch.from_numpy(images).split(size)).compute()
@@ -73,7 +73,7 @@ def test_official_ranges_end_to_end(default_extractor: DNAExtractor) -> None:
 
 
 @given(st.permutations(range(11)), st.integers(1, 11), st.integers(0, 11))
-@settings(max_examples=40)
+@settings(max_examples=10)
 def test_batches_order_and_merging_do_not_matter(order: list[int], size: int, cut: int) -> None:
     images = torch.cat([REAL // 2, BRIGHT])
     expected = learned(images)

@@ -77,12 +77,12 @@ COMMON: dict[str, Any] = {
     "module": (False, True),
     "normalize": (False, True),
     "reset_real_features": (True, False),
-    "weights": (None, "tensor", "neurons", "file"),
+    "weights": (None, "tensor", "file"),
     "reduction": ("mean", "layer", "none"),
-    "real": ("update", "forward", "batches", "merged", "reference", "file"),
-    "fake": ("update", "forward", "batches", "merged"),
+    "real": ("forward", "batches", "merged", "file"),
+    "fake": ("update", "forward", "merged"),
 }
-OF_HISTOGRAMS: dict[str, Any] = {"num_bins": (None, 7, 250), "ranges": (None, "auto", "given", "file")}
+OF_HISTOGRAMS: dict[str, Any] = {"num_bins": (None, 7), "ranges": (None, "auto", "file")}
 OF_FOLDS: dict[str, Any] = {
     "num_folds": (None, 6),
     "debias": (False, True),
@@ -153,10 +153,8 @@ def arguments(row: Row, weights: Tensor | None, folder: Path) -> dict[str, Any]:
     if row["module"]:
         given |= {"feature": Polynomials(), "layers": LAYERS[row["layers"]]}
     if row.get("ranges") is not None:
-        given["ranges"] = row["ranges"] if row["ranges"] == "auto" else given_ranges()
-        if row["ranges"] == "file":
-            given_ranges().save(folder / "ranges.json")
-            given["ranges"] = folder / "ranges.json"
+        given_ranges().save(folder / "ranges.json")
+        given["ranges"] = folder / "ranges.json" if row["ranges"] == "file" else "auto"
     if row["metric"] is LayerFrechetDistance:
         as_mapping = row["weights"] == "mapping"
         named = (
@@ -164,24 +162,20 @@ def arguments(row: Row, weights: Tensor | None, folder: Path) -> dict[str, Any]:
         )
         return given | {"layer_weights": named}
     given["neuron_weights"] = weights
-    if row["weights"] in ("neurons", "file"):
+    if row["weights"] == "file":
         own = extractor(row["layers"])
-        given["neuron_weights"] = NeuronWeights(weights, own.neurons, own.name, own.weights_digest)
-        if row["weights"] == "file":
-            given["neuron_weights"].save(folder / "weights.npz")
-            given["neuron_weights"] = folder / "weights.npz"
+        NeuronWeights(weights, own.neurons, own.name, own.weights_digest).save(folder / "weights.npz")
+        given["neuron_weights"] = folder / "weights.npz"
     return given
 
 
 def fed(row: Row, weights: Tensor | None, folder: Path) -> Metric:
     given, of_class = arguments(row, weights, folder), row["metric"]
-    if row["real"] in ("reference", "file"):
+    if row["real"] == "file":
         source = of_class(**given)
         feed(source, row, True, "batches")
-        given["reference"] = source.to_dna(real=True)
-        if row["real"] == "file":
-            given["reference"].save(folder / "reference.dna.npz")
-            given["reference"] = folder / "reference.dna.npz"
+        source.to_dna(real=True).save(folder / "reference.dna.npz")
+        given["reference"] = folder / "reference.dna.npz"
     metric, other = of_class(**given), of_class(**given)
     takes_real = "reference" not in given
     if takes_real and not row["reset_real_features"]:
@@ -221,7 +215,7 @@ def add(call: Any, imgs: Tensor, groups: list[str], real: bool, row: Row) -> Non
 
 def ends_of(row: Row, real: Activations) -> list[tuple[float, float]]:
     """Range of each neuron: as given, else that of the real side."""
-    if row["ranges"] in ("given", "file"):
+    if row["ranges"] == "file":
         ranges = given_ranges().select(LAYERS[row["layers"]]).restrict(extractor(row["layers"]).neurons)
         return list(zip(ranges.minimum.tolist(), ranges.maximum.tolist(), strict=True))
     return [(values.min(), values.max()) for values in of_neurons(real)]
@@ -277,7 +271,7 @@ def folded(row: Row, activations: Activations, num_folds: int, real: bool) -> DN
     of_image = numbers if row["groups"] else content_folds(imgs, num_folds)
     if row["metric"] is DNAFrechet:
         return in_folds(activations, of_image, gaussian_dna, gaussian_dna)
-    fixed, num_bins = row["ranges"] in ("given", "file"), row["num_bins"] or 1000
+    fixed, num_bins = row["ranges"] == "file", row["num_bins"] or 1000
     ranges = given_ranges().restrict(extractor(row["layers"]).neurons) if fixed else None
     whole, part = (partial(histogram_dna, ranges=ranges, num_bins=n) for n in (num_bins, BINS_OF_FOLDS[num_bins]))
     return in_folds(activations, of_image, whole, part)
@@ -294,7 +288,7 @@ OF_SCORES: dict[str, Any] = {
     "weights": (None, "tensor", "neurons"),
     "contrast": (False, True),
     "indices": (None, "list", "tensor"),
-    "way": ("update", "forward", "batches", "merged"),
+    "way": ("update", "forward", "merged"),
 }
 
 
