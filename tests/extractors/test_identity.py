@@ -50,11 +50,7 @@ CHANGES: dict[str, tuple[Callable[[], DNAExtractor], str, str]] = {
     "weights": (lambda: changed(lambda net: net.stem.weight.data.mul_(2)), "weights (digest)", ""),
     "buffer": (lambda: changed(lambda net: net.shift.add_(1)), "weights (digest)", ""),
     "buffer that is not saved": (lambda: changed(lambda net: net.factor.mul_(2)), "weights (digest)", ""),
-    "dtype of the weights": (
-        lambda: changed(lambda net: net.to(torch.bfloat16)),
-        "weights (digest)",
-        "bfloat16 weights",
-    ),
+    "bfloat16": (lambda: changed(lambda net: net.bfloat16()), "weights (digest)", "bfloat16 weights"),
     "double": (lambda: changed(lambda net: net.double()), "weights (digest)", "float64 weights"),
     "autocast": (lambda: changed(dtype="bfloat16"), "(dtype)", "'none' and 'bfloat16'"),
     "size": (lambda: changed(input_size=(16, 15)), "(input_size)", "[16, 16] and [16, 15]"),
@@ -143,16 +139,12 @@ CONTEXTS = {
 
 
 @pytest.mark.parametrize("context", CONTEXTS)
-@pytest.mark.parametrize("named", [False, True])
-def test_what_the_process_is_set_to_changes_no_activation(context: str, named: bool) -> None:
+@pytest.mark.parametrize("of_timm", [False, True])
+def test_what_the_process_is_set_to_changes_no_activation(context: str, of_timm: bool) -> None:
     if context == "by backend" and not hasattr(torch.backends.mkldnn, "matmul"):
         pytest.skip("torch has no settings by backend yet")
-    if named:
-        extractor = DNAExtractor(
-            timm.create_model("vit_tiny_patch16_224", pretrained=False), layers=["blocks.0", "norm"]
-        )
-    else:
-        extractor = changed()
+    network = timm.create_model("test_vit", pretrained=False)
+    extractor = DNAExtractor(network, layers=["blocks.0", "norm"]) if of_timm else changed()
     expected, digest = extractor(IMAGES), extractor.digest
     with CONTEXTS[context](extractor.network):
         before = _matmul()
@@ -167,16 +159,16 @@ def test_what_the_process_is_set_to_changes_no_activation(context: str, named: b
 
 
 def test_a_model_of_timm_has_one_identity_by_name_tag_or_as_a_module() -> None:
-    network = timm.create_model("resnet18", pretrained=False)
+    network = timm.create_model("test_resnet", pretrained=False)
     module = DNAExtractor(network, layers=["layer1"])
     by_tag = DNAExtractor(deepcopy(network), layers=["layer1"])
-    by_tag.name = "resnet18.a1_in1k"  # whose weights are not here
+    by_tag.name = "test_resnet.r160_in1k"  # whose weights are not here
     a, b = (dna_of(extractor) for extractor in (module, by_tag))
     assert not a.distances(b).any()
     metric = DNAEMD(module, reference=b)
     metric.update(IMAGES, real=False)
     assert metric.compute() == 0
-    other = DNAExtractor(timm.create_model("resnet18", pretrained=False), layers=["layer1"])
+    other = DNAExtractor(timm.create_model("test_resnet", pretrained=False), layers=["layer1"])
     with pytest.raises(ValueError, match="weights"):
         a.distances(dna_of(other))
 

@@ -56,11 +56,8 @@ def prdc_by_numpy(real: Tensor, fake: Tensor, k: int = 2) -> dict[str, float]:
     recalled = [any(to_real[j][i] <= radius_b[j] for j in range(len(b))) for i in range(len(a))]
     covered = [min(to_real[j][i] for j in range(len(b))) <= radius_a[i] for i in range(len(a))]
     names = ("precision", "recall", "density", "coverage")
-    return dict(
-        zip(
-            names, (within.any(1).mean(), np.mean(recalled), within.sum() / (k * len(b)), np.mean(covered)), strict=True
-        )
-    )
+    shares = within.any(1).mean(), np.mean(recalled), within.sum() / (k * len(b)), np.mean(covered)
+    return dict(zip(names, shares, strict=True))
 
 
 @pytest.mark.parametrize("layer", ["colours", "contrast", "mean"])
@@ -230,12 +227,12 @@ def test_a_reference_is_the_real_side(make: Callable[..., Metric], tmp_path: Pat
 
 
 def test_a_reference_brings_its_extractor() -> None:
-    shallow = DNAExtractor(layers=["block_0"])
+    shallow = DNAExtractor(layers=["block_0"], input_size=32)
     metric = fed(MIND(shallow, num_projections=50))
     features = metric.to_features(True)
     other = MIND(reference=features, num_projections=50)
     assert list(other.extractor.neurons) == ["block_0"]
     with pytest.raises(ValueError, match="The given DNA and `feature` don't fit"):
-        MIND(DNAExtractor(layers=["block_0"], crop="center"), reference=features)
+        MIND(DNAExtractor(layers=["block_0"], input_size=32, crop="center"), reference=features)
     other.update(FAKE, real=False)
     assert other.compute() == metric.compute()
