@@ -24,6 +24,7 @@ def command(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
+@pytest.mark.outer
 def test_the_command_rehearses_on_the_cpu(command: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps = ["counts", "huge", "metrics", "half", "graphs", "shared_pass", "updates", "counting", "computing"]
     monkeypatch.setattr(sys, "argv", ["cuda.py", "-o", str(tmp_path / "out"), "--dry", "--steps", *steps])

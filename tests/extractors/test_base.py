@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torchmetrics_dna import DNAEMD, DNAExtractor, make_dna
 from torchmetrics_dna.neurons import Neurons
 
+SMALL = {"depths": (1, 1, 1, 1), "embed_dim": 24}
 OFFICIAL = {f"block_{i}": n for i, n in enumerate((16, 24, 40, 80, 112, 192, 320))} | {"head": 1280}
 
 
@@ -40,7 +42,7 @@ def test_the_network_runs_no_deeper_than_needed() -> None:
 
 @pytest.mark.usefixtures("two_threads")
 def test_activations_are_those_of_the_network(default_extractor: DNAExtractor) -> None:
-    images = torch.rand(2, 3, 224, 224)
+    images = torch.rand(1, 3, 224, 224)
     activations = default_extractor(images)
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval().to(memory_format=torch.channels_last)
     network.load_state_dict(default_extractor.network.state_dict())
@@ -52,43 +54,34 @@ def test_activations_are_those_of_the_network(default_extractor: DNAExtractor) -
 
 
 @pytest.mark.parametrize(
-    ("name", "layers", "axis"),
+    ("name", "options", "layers", "axis"),
     [
-        ("vit_tiny_patch16_224", {f"blocks.{i}": 192 for i in range(12)} | {"norm": 192}, 2),
-        ("resnet18", {"act1": 64, "layer1": 64, "layer2": 128, "layer3": 256, "layer4": 512}, 1),
-        ("swin_tiny_patch4_window7_224", {"layers.0": 96, "layers.1": 192, "layers.2": 384, "layers.3": 768}, 3),
-        ("convnext_atto", {f"stages.{i}": 40 * 2**i for i in range(4)} | {"head.norm": 320}, 1),
-        ("mixer_s32_224", {f"blocks.{i}": 512 for i in range(8)} | {"norm": 512}, 2),
+        ("test_vit", {}, {f"blocks.{i}": 64 for i in range(6)} | {"norm": 64}, 2),
+        ("test_resnet", {}, {"act1": 32, "layer1": 32, "layer2": 48, "layer3": 192, "layer4": 96}, 1),
+        ("test_convnext", {}, {"stages.0": 24, "stages.1": 32, "stages.2": 48, "stages.3": 64, "head.norm": 64}, 1),
+        ("swin_tiny_patch4_window7_224", SMALL, {f"layers.{i}": 24 * 2**i for i in range(4)} | {"norm": 192}, 3),
     ],
 )
-def test_timm_models_of_every_layout(name: str, layers: dict[str, int], axis: int) -> None:
-    network = timm.create_model(name, pretrained=False)
-    if name.startswith("swin"):
-        layers = {**layers, "norm": 768}
+def test_timm_models_of_every_layout(name: str, options: dict[str, Any], layers: dict[str, int], axis: int) -> None:
+    """Layers are found, and images get the model's own size, mean and std."""
+    network = timm.create_model(name, pretrained=False, **options)
     extractor = DNAExtractor(network)
     assert extractor.name == name
     assert dict(extractor.neurons) == layers
     assert extractor.ranges is None
-    outputs = {}
+    outputs, inputs = {}, []
+    network.register_forward_pre_hook(lambda _m, args: inputs.append(args[0]))
     for layer in layers:
         network.get_submodule(layer).register_forward_hook(
             lambda _m, _a, out, layer=layer: outputs.__setitem__(layer, out)
         )
-    activations = extractor(random_images(2, 0, (30, 40)))
+    images = torch.cat([torch.full((1, 3, 30, 40), 255, dtype=torch.uint8), random_images(1, 0, (30, 40))])
+    activations = extractor(images)
     for layer in layers:
         assert torch.equal(activations[layer], outputs[layer].movedim(axis, 1))
-
-
-def test_timm_models_get_their_own_size_mean_and_std() -> None:
-    network = timm.create_model("inception_v3", pretrained=False)
-    extractor = DNAExtractor(network, layers=["Conv2d_1a_3x3"])
-    assert extractor.input_size == (299, 299)
-    assert (extractor.mean, extractor.std) == (network.pretrained_cfg["mean"], network.pretrained_cfg["std"])
-    inputs: list[Tensor] = []
-    network.register_forward_pre_hook(lambda _m, args: inputs.append(args[0]))
-    extractor(torch.full((1, 3, 10, 20), 255, dtype=torch.uint8))
-    white = (1 - torch.tensor(extractor.mean)) / torch.tensor(extractor.std)
-    torch.testing.assert_close(inputs[0], white[None, :, None, None].expand(1, 3, 299, 299))
+    config = network.pretrained_cfg
+    white = (1 - torch.tensor(config["mean"])) / torch.tensor(config["std"])
+    torch.testing.assert_close(inputs[0][0], white[:, None, None].expand(config["input_size"]))
 
 
 @pytest.mark.parametrize(
@@ -137,9 +130,9 @@ def test_neurons_are_told_from_positions(size: int | tuple[int, int]) -> None:
 
 
 def test_neurons_of_a_network_that_takes_one_size_are_told_by_proportion() -> None:
-    swin = timm.create_model("swin_tiny_patch4_window7_224", pretrained=False, img_size=(56, 112), window_size=7)
+    swin = timm.create_model("swin_tiny_patch4_window7_224", pretrained=False, img_size=(56, 112), **SMALL)
     extractor = DNAExtractor(swin, layers=["layers.0", "layers.1"], input_size=(56, 112))
-    assert dict(extractor.neurons) == {"layers.0": 96, "layers.1": 192}
+    assert dict(extractor.neurons) == {"layers.0": 24, "layers.1": 48}
     fixed = Outputs(lambda x: x.float()[:, :, :5, :3])  # might be 3 neurons, or 3 positions
     with pytest.raises(ValueError, match=r"\(1, 3, 5, 3\), in which neurons can't be told .* another `input_size`"):
         DNAExtractor(fixed, input_size=(30, 20))
@@ -182,7 +175,7 @@ def test_layers_of_a_module_are_submodules_or_entries_of_its_output() -> None:
     images = torch.rand(2, 3, 20, 20)
     torch.testing.assert_close(extractor(images)["stem"], network.stem(images))
     assert dict(DNAExtractor(Pixels(), layers=["mean", "colours"]).neurons) == {"mean": 3, "colours": 3}
-    large = timm.create_model("resnet18", pretrained=False)
+    large = timm.create_model("test_resnet", pretrained=False)
     with pytest.raises(ValueError, match=r"'layer9'.* are: conv1, bn1, act1, maxpool, layer1, .* within them"):
         DNAExtractor(large, layers=["layer1", "layer9"])
 
@@ -217,15 +210,14 @@ def test_large_batches_go_through_the_network_in_parts() -> None:
 def test_activations_depend_neither_on_the_batch_nor_on_threads(
     default_extractor: DNAExtractor, photos: list[np.ndarray]
 ) -> None:
-    images = torch.stack([torch.from_numpy(photo) for photo in photos[:5]]).permute(0, 3, 1, 2)
-    expected = default_extractor(images[:4])
+    images = torch.stack([torch.from_numpy(photo) for photo in photos[:3]]).permute(0, 3, 1, 2)
+    expected = default_extractor(images)
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        single, five, backwards = (default_extractor(batch) for batch in (images[:1], images, images[:3].flip(0)))
+        single, backwards = (default_extractor(batch) for batch in (images[:1], images[:2].flip(0)))
         for layer, values in expected.items():
             assert torch.equal(single[layer], values[:1])
-            assert torch.equal(five[layer][:4], values)
-            assert torch.equal(backwards[layer].flip(0), values[:3])
+            assert torch.equal(backwards[layer].flip(0), values[:2])
 
 
 WEIGHT = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(0))
@@ -250,6 +242,7 @@ def test_any_convolution_and_linear_layer_of_a_network(name: str) -> None:
     torch.testing.assert_close(DNAExtractor(network)(image)["output"], network(image), rtol=1e-5, atol=1e-3)
 
 
+@pytest.mark.outer  # importing torch's compiler takes seconds
 def test_a_compiled_module_runs_as_it_is() -> None:
     network, image = torch.compile(Outputs(OPERATORS["numbers"]), backend="eager"), random_images(1, 0)
     torch.testing.assert_close(DNAExtractor(network)(image)["output"], network(image), rtol=1e-5, atol=1e-3)

@@ -13,13 +13,13 @@ GREY = torch.from_numpy(photographs(8)[0]).permute(2, 0, 1)[:1].unfold(2, 64, 16
 
 
 def test_grey_images_are_those_with_three_equal_channels() -> None:
-    extractor, plain = DNAExtractor(layers=["block_0"], channels=1), DNAExtractor(layers=["block_0"])
+    extractor, plain = (DNAExtractor(layers=["block_0"], input_size=64, **one) for one in ({"channels": 1}, {}))
     assert extractor.digest == plain.digest
     rgb = GREY.expand(-1, 3, -1, -1)
     expected = plain(rgb)["block_0"]
     assert torch.equal(extractor(GREY)["block_0"], expected)
     assert torch.equal(extractor(rgb)["block_0"], expected)  # as files are read
-    with_properties = DNAExtractor(layers=["block_0"], channels=1, properties=True)
+    with_properties = DNAExtractor(layers=["block_0"], input_size=64, channels=1, properties=True)
     assert torch.equal(with_properties(GREY)["properties"], with_properties(rgb)["properties"])
     grey, colour = DNAEMD(extractor), DNAEMD(plain)
     for metric, images in ((grey, GREY), (colour, rgb)):
@@ -53,10 +53,7 @@ def test_own_networks_get_what_they_take(channels: int, size: int | None) -> Non
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (
-            {"channels": 4},
-            "`channels` expected to be 1 or 3 for efficientnet_lite0, which takes RGB, but got 4; give a",
-        ),
+        ({"channels": 4}, "`channels` expected to be 1 or 3 for efficientnet_lite0, which takes RGB, but got 4; give"),
         ({"channels": 0}, "`channels` expected to be a positive integer, but got 0"),
         ({"feature": nn.Conv2d(2, 3, 1), "channels": 2, "properties": True}, "`properties` is for RGB images, but"),
         ({"feature": nn.Conv2d(2, 3, 1), "channels": 2, "mean": [1.0]}, r"`mean` expected to have 2 numbers, but got"),

@@ -7,7 +7,7 @@ from collections import defaultdict
 import pytest
 import timm
 import torch
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -66,6 +66,7 @@ class Residual(nn.Module):
 SIDES = st.tuples(st.integers(1, 3), st.integers(1, 3))
 
 
+@settings(max_examples=40)
 @given(
     kernel=SIDES, stride=SIDES, padding=st.one_of(SIDES, st.just("same")), dilation=SIDES,
     groups=st.sampled_from([1, 3]), size=st.tuples(st.integers(4, 9), st.integers(4, 9)),

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from torchmetrics_dna import DNAExtractor, DNAFrechet, LayerFrechetDistance
 
-IMAGES = [random_images(24, seed, (16, 16)) // (seed + 1) for seed in range(2)]
+IMAGES = [random_images(16, seed, (16, 16)) // (seed + 1) for seed in range(2)]
 
 
 def score(extractor: DNAExtractor, images: Tensor) -> list[Tensor]:

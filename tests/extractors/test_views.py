@@ -72,24 +72,14 @@ def test_other_layers_are_as_they_were(vit: nn.Module) -> None:
     assert DNAExtractor(layers=["head", "head:mean"]).ranges is None, "a mean has other ranges than its positions"
 
 
+DINO = Dinov2Config(
+    hidden_size=24, num_hidden_layers=1, num_attention_heads=2, mlp_ratio=2, image_size=32, patch_size=16
+)
+
+
 @pytest.mark.parametrize(
     ("network", "layer"),
-    [
-        (VisionTransformer(32, 16, 1, 2, 24, 48), "encoder"),
-        (
-            Dinov2Model(
-                Dinov2Config(
-                    hidden_size=24,
-                    num_hidden_layers=1,
-                    num_attention_heads=2,
-                    mlp_ratio=2,
-                    image_size=32,
-                    patch_size=16,
-                )
-            ),
-            "layernorm",
-        ),
-    ],
+    [(VisionTransformer(32, 16, 1, 2, 24, 48), "encoder"), (Dinov2Model(DINO), "layernorm")],
     ids=["torchvision", "transformers"],
 )
 def test_class_tokens_of_other_libraries(network: nn.Module, layer: str) -> None:
@@ -121,17 +111,18 @@ def test_half_precision_is_averaged_in_more() -> None:
         ("vit", "nrm:class", "Unknown layer 'nrm'"),
         ("vit", "head:class", r"'head:class' expected tokens \(B, tokens, n\), but 'head' gives shape \(1, 1000\)"),
         ("vit", "norm:class:class", r"'norm:class:class' expected tokens"),
-        ("resnet18", "layer1:class", r"expected tokens .* gives shape \(1, 64, 56, 56\); take the view 'mean'"),
+        ("test_resnet", "layer1:class", r"expected tokens .* gives shape \(1, 32, 40, 40\); take the view 'mean'"),
         ("mixer_s32_224", "norm:class", "expected a class token, but MlpMixer has no parameter cls_token, class_token"),
         ("cait_xxs24_224", "blocks.0:class", "expected a class token, but Cait has no parameter .* before 'blocks.0'"),
     ],
 )
 def test_what_a_layer_does_not_have(network: str, layer: str, message: str, vit: nn.Module) -> None:
-    module = vit if network == "vit" else timm.create_model(network, pretrained=False)
+    small = {"depth": 2, "embed_dim": 48} if network == "cait_xxs24_224" else {}
+    module = vit if network == "vit" else timm.create_model(network, pretrained=False, **small)
     with pytest.raises(ValueError, match=message):
         DNAExtractor(module, layers=[layer])
     if network == "cait_xxs24_224":
-        assert DNAExtractor(module, layers=["norm:class"]).neurons["norm:class"] == 192
+        assert DNAExtractor(module, layers=["norm:class"]).neurons["norm:class"] == 48
 
 
 def test_in_metrics_and_files(vit: nn.Module, tmp_path: Path) -> None:

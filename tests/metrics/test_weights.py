@@ -71,8 +71,13 @@ CHANGES: dict[str, Change] = {
 }
 
 
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-@every_metric
+@pytest.mark.parametrize(
+    ("make", "change"),
+    [
+        *((DNAFrechet, change) for change in CHANGES.values()),
+        *((make, CHANGES["in place"]) for make in MAKERS.values() if make is not DNAFrechet),
+    ],
+)
 def test_images_of_other_weights_are_refused(make: Callable[..., Metric], change: Change) -> None:
     module = Trained()
     metric = make(DNAExtractor(module))
