@@ -124,20 +124,10 @@ def of_any_value() -> Iterator[None]:
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """One thread, as in parallel processes: convolutions round alike only for the same number of threads."""
-    yield from _with_threads(1)
-
-
-@pytest.fixture
-def two_threads() -> Iterator[None]:
-    """Two threads: on one, torch leaves oneDNN out for 1 x 1 convolutions, and rounds differently."""
-    yield from _with_threads(2)
-
-
-def _with_threads(count: int) -> Iterator[None]:
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
+    torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 

@@ -367,13 +367,6 @@ def test_wrong_sources(source: Callable[[Any], Any], message: str) -> None:
         make_dna(source(inputs("tensor")), extractor("tensor"))
 
 
-def test_a_generator_that_has_ended() -> None:
-    batches, taken = iter(inputs("tensor").split(8)), extractor("tensor")
-    assert make_dna(batches, taken).num_images == 24
-    with pytest.raises(ValueError, match="There are no images"):
-        make_dna(batches, taken)
-
-
 def test_other_dtypes_are_other_networks() -> None:
     single, double = (
         DNAExtractor(Volumes(), inputs="any", example=inputs("tensor").to(to)) for to in (torch.float32, torch.float64)

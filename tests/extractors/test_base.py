@@ -11,7 +11,7 @@ import torch
 from networks import Convolutions, Outputs, Pixels, random_images
 from torch import Tensor, nn
 
-from torchmetrics_dna import DNAEMD, DNAExtractor, make_dna
+from torchmetrics_dna import DNAExtractor
 from torchmetrics_dna.neurons import Neurons
 
 SMALL = {"depths": (1, 1, 1, 1), "embed_dim": 24}
@@ -38,19 +38,6 @@ def test_the_network_runs_no_deeper_than_needed() -> None:
         extractor.network.get_submodule(name).register_forward_hook(lambda *_, name=name: reached.append(name))
     extractor(random_images(1, 0))
     assert reached == ["blocks.1"]
-
-
-@pytest.mark.usefixtures("two_threads")
-def test_activations_are_those_of_the_network(default_extractor: DNAExtractor) -> None:
-    images = torch.rand(1, 3, 224, 224)
-    activations = default_extractor(images)
-    network = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval().to(memory_format=torch.channels_last)
-    network.load_state_dict(default_extractor.network.state_dict())
-    with torch.no_grad():
-        expected = network.forward_features((images - 0.5) / 0.5)
-    torch.testing.assert_close(activations["head"], expected, rtol=1e-4, atol=1e-5)
-    assert activations["head"].is_inference()
-    assert {layer: x.shape[1] for layer, x in activations.items()} == OFFICIAL
 
 
 @pytest.mark.parametrize(
@@ -284,11 +271,6 @@ def test_weights_that_change_are_followed() -> None:
     torch.testing.assert_close(rounded, before, rtol=0, atol=0.05 * float(before.abs().max()))
 
 
-def test_few_images_at_once_where_activations_are_large() -> None:
-    images_at_once = {size: DNAExtractor(Pixels(), input_size=size).images_at_once for size in (64, 1500, 4000)}
-    assert images_at_once == {64: 8, 1500: 2, 4000: 1}
-
-
 def test_centre_crop_comes_before_resizing() -> None:
     inputs: list[Tensor] = []
     extractor = DNAExtractor(Outputs(lambda x: inputs.append(x) or x), input_size=4, crop="center")
@@ -322,31 +304,6 @@ def test_it_weighs_nothing_for_its_holder_and_never_trains() -> None:
     extractor.network.train()  # whoever else holds it
     assert not extractor(random_images(1, 0))["block_0"].requires_grad
     assert not any(module.training for module in extractor.network.modules())
-
-
-@pytest.mark.parametrize("way", ["in place", "data", "load_state_dict", "buffer"])
-def test_the_digest_follows_the_weights_of_a_users_module(way: str) -> None:
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
-    extractor = DNAExtractor(network, input_size=8)
-    images = random_images(2, 0)
-    metric = DNAEMD(extractor, ranges="auto", num_bins=16)
-    metric.update(images, real=True)
-    before = make_dna(images, extractor, ranges="auto", num_bins=16)
-    assert metric.to_dna(True).weights_digest == before.weights_digest
-    changes = {
-        "in place": lambda: network[0].weight.detach().neg_(),
-        "data": lambda: network[0].weight.data.neg_(),  # unseen by torch's counter, as many moving averages write
-        "load_state_dict": lambda: network.load_state_dict(
-            {name: value + 1 for name, value in network.state_dict().items()}
-        ),
-        "buffer": lambda: network[1].running_mean.add_(1),
-    }
-    changes[way]()
-    after = make_dna(images, extractor, ranges="auto", num_bins=16)
-    assert after.weights_digest == DNAExtractor(network, input_size=8).weights_digest != before.weights_digest
-    with pytest.raises(ValueError, match="can't be merged or compared, their weights"):
-        before.merge(after)
-    assert metric.to_dna(True).weights_digest == before.weights_digest, "as they were when images were counted"
 
 
 def test_copies_are_the_extractor_itself_and_pickles_carry_it(default_extractor: DNAExtractor) -> None:

@@ -220,8 +220,7 @@ class _Waiting(Net):
         return super().forward(imgs)
 
 
-@pytest.mark.parametrize("precision", ["highest", "medium"])
-def test_settings_of_the_process_are_restored_whatever_threads_do(precision: str) -> None:
+def test_settings_of_the_process_are_restored_whatever_threads_do() -> None:
     """Each network has a lock of its own, so passes of two overlap."""
 
     def settings() -> list[object]:
@@ -230,7 +229,7 @@ def test_settings_of_the_process_are_restored_whatever_threads_do(precision: str
         return [_matmul(), backends.cudnn.allow_tf32, *(getattr(backend, "fp32_precision", "") for backend in each)]
 
     first, second, done = Event(), Event(), Event()
-    with _precision(precision):
+    with _precision("medium"):
         before = settings()
         expected = changed()(IMAGES)
         # `one` begins, `two` begins, `one` ends, `two` runs and ends

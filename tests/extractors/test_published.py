@@ -66,8 +66,7 @@ def dino(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Callable[[Tens
 
 
 @pytest.mark.parametrize(
-    ("name", "resize"),
-    [("dinov2_edm2", by_torch), pytest.param("dinov2_dgm_eval", by_pillow, marks=pytest.mark.outer)],
+    ("name", "resize"), [("dinov2_edm2", by_torch), pytest.param("dinov2_dgm_eval", by_pillow, marks=pytest.mark.outer)]
 )
 def test_fd_dinov2_is_of_the_class_token(
     name: str,

@@ -13,11 +13,11 @@ import matplotlib as mpl
 import pytest
 import torch
 from forms import FORMS, grouped, plainly, tensors, values
-from makers import CLASSES, EXTRACTOR, FAKE, MAKERS, RANGES, REAL, emd, fed, realism, with_reference
+from makers import CLASSES, EXTRACTOR, FAKE, MAKERS, RANGES, REAL, fed, with_reference
 from networks import Convolutions, Pixels, random_images
 from torch import nn
 from torchmetrics import Metric, MetricCollection
-from torchmetrics.wrappers import BootStrapper, ClasswiseWrapper, MetricTracker, Running
+from torchmetrics.wrappers import MetricTracker, Running
 
 from torchmetrics_dna import (
     DNAEMD,
@@ -119,18 +119,6 @@ def test_forward_gives_nan_while_the_other_side_is_empty(form: str) -> None:
     assert all(part.isnan().all() for part in tensors(value))
     FORMS[form].feed(metric, FAKE, False)
     assert alike(values(metric), values(ready(form))), "the batch was added"
-
-
-@each_class
-def test_an_error_in_the_middle_of_forward_loses_nothing(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    metric = ready(form)
-    expected = values(metric)
-    with monkeypatch.context() as patch:
-        patch.setattr(metric, "_value_or_nan", lambda: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            metric(more, **FORMS[form].arguments(metric, more, False))
-    assert alike(values(metric), expected)
-    assert metric.update_count == 2
 
 
 BAD = [
@@ -279,17 +267,6 @@ def test_states_keep_their_precision(form: str) -> None:
     assert alike(values(ready(form, compute_on_cpu=True)), expected)
 
 
-@every_form
-def test_states_follow_devices(form: str) -> None:
-    metric = ready(form).to("meta")
-    for _ in range(2):
-        for name, state in metric.metric_state.items():
-            for part in state if isinstance(state, list) else [state]:
-                # what each update compares on the host stays there
-                assert part.device.type == ("cpu" if name.endswith("_counted_with") else "meta")
-        metric.reset()
-
-
 @each_class
 def test_plots(form: str) -> None:
     mpl.use("Agg")
@@ -320,28 +297,6 @@ def test_copies_go_their_own_way(form: str) -> None:
     feed(metric, more[:5], False)
     assert not alike(values(metric), expected)
     assert all(alike(values(metric), values(other)) for other in others)
-
-
-@pytest.mark.parametrize("make", [emd, realism])
-@pytest.mark.filterwarnings("ignore:`torch.jit", "ignore:This property will be:DeprecationWarning")
-def test_scripts_go_around_metrics(make: Make) -> None:
-    """As torchmetrics' network metrics, none can be scripted; modules that leave it out can, and all can be traced."""
-
-    class Model(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.metric = make()
-
-        def forward(self, values: torch.Tensor) -> torch.Tensor:
-            return values + 1
-
-    class Scripted(Model):
-        __jit_ignored_attributes__ = ("metric",)
-
-    with pytest.raises(ValueError, match="Unknown type annotation"):
-        torch.jit.script(Model())
-    assert torch.jit.script(Scripted())(torch.ones(1)) == 2
-    assert torch.jit.trace(Model(), torch.ones(1))(torch.ones(1)) == 2
 
 
 @every_form
@@ -526,16 +481,6 @@ def test_a_tracker_of_epochs_holds_one_network(make_class: Make) -> None:
     assert near < far
 
 
-def test_a_bootstrapper_holds_one_network(make_class: Make) -> None:
-    strapper = BootStrapper(make_class(), num_bootstraps=10, quantile=torch.tensor([0.05, 0.95]))
-    strapper.update(REAL, real=True)
-    strapper.update(FAKE, real=False)
-    assert len({id(metric.extractor) for metric in strapper.metrics}) == 1
-    sizes = [metric.to_dna(True).num_images for metric in strapper.metrics]
-    assert sum(sizes) > 0
-    assert len(set(sizes)) > 1  # each its own
-
-
 @pytest.mark.parametrize("form", ["self_ranging_emd", *CLASSES, "realism", "activation_range", "mind", "prdc"])
 def test_a_running_window_is_its_batches(form: str) -> None:
     make, batches = FORMS[form].make, [random_images(3, seed) // (1 + seed % 2) for seed in range(7)]
@@ -560,17 +505,6 @@ def test_a_running_window_is_its_batches(form: str) -> None:
     if takes_real(form):
         with pytest.raises(ValueError, match="give `reset_real_features=True`, or the real side as `reference`"):
             fed(Running(make(reset_real_features=False), window=2)).compute()
-
-
-def test_classwise_names_neurons(make_class: Make) -> None:
-    metric = make_class(reduction="none")
-    count = metric._terms.total
-    wrapper = ClasswiseWrapper(metric, labels=[f"neuron{i}" for i in range(count)])
-    wrapper.update(REAL, real=True)
-    wrapper.update(FAKE, real=False)
-    by_neuron = wrapper.compute()
-    assert len(by_neuron) == count
-    assert all(key.endswith(f"neuron{i}") for i, key in enumerate(by_neuron))
 
 
 class Holder(nn.Module):

@@ -9,33 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import slowly
 import torch
 from covering import Row, covering, title
-from slowly import (
-    BINS_OF_FOLDS,
-    LAYERS,
-    Activations,
-    Polynomials,
-    bounds,
-    counted,
-    counted_between,
-    dyadic_edges,
-    emd_of_any_range,
-    emd_within,
-    extractor,
-    frechet,
-    gaussian_dna,
-    given_ranges,
-    histogram_dna,
-    in_folds,
-    layer_frechet,
-    moments,
-    moments_of_bins,
-    of_neurons,
-    outliers,
-    realism,
-    some_images,
-)
+from slowly import LAYERS, Activations, extractor, given_ranges, moments, of_neurons, some_images
 from torch import Tensor
 from torchmetrics import Metric
 
@@ -151,7 +128,7 @@ def arguments(row: Row, weights: Tensor | None, folder: Path) -> dict[str, Any]:
     given = {name: row[name] for name in names if row.get(name) is not None}
     given["feature"] = extractor(row["layers"])
     if row["module"]:
-        given |= {"feature": Polynomials(), "layers": LAYERS[row["layers"]]}
+        given |= {"feature": slowly.Polynomials(), "layers": LAYERS[row["layers"]]}
     if row.get("ranges") is not None:
         given_ranges().save(folder / "ranges.json")
         given["ranges"] = folder / "ranges.json" if row["ranges"] == "file" else "auto"
@@ -223,21 +200,15 @@ def ends_of(row: Row, real: Activations) -> list[tuple[float, float]]:
 
 def distances_of(row: Row, real: Activations, fake: Activations) -> list[float]:
     if row["metric"] is LayerFrechetDistance:
-        means = [
-            {
-                layer: x.double().flatten(2).mean(2).numpy() if x.ndim > 2 else x.double().numpy()
-                for layer, x in side.items()
-            }
-            for side in (real, fake)
-        ]
-        return [layer_frechet(means[0][layer], means[1][layer]) for layer in real]
+        means = ([x.double().reshape(*x.shape[:2], -1).mean(2).numpy() for x in side.values()] for side in (real, fake))
+        return list(map(slowly.layer_frechet, *means))
     pairs, num_bins = list(zip(of_neurons(real), of_neurons(fake), strict=True)), row["num_bins"] or 1000
     if row.get("statistics") == "means":
-        return [frechet(*moments(a), *moments(b)) for a, b in pairs]
+        return [slowly.frechet(*moments(a), *moments(b)) for a, b in pairs]
     self_ranging = row["ranges"] in (None, "auto")
     if row["metric"] is DNAEMD:
-        distance = (lambda a, b, *ends: emd_of_any_range(a, b, num_bins, *ends)) if self_ranging else (
-            lambda a, b, *ends: emd_within(a, b, *ends, num_bins)
+        distance = (lambda a, b, *ends: slowly.emd_of_any_range(a, b, num_bins, *ends)) if self_ranging else (
+            lambda a, b, *ends: slowly.emd_within(a, b, *ends, num_bins)
         )  # fmt: skip
         return [distance(a, b, *ends) for (a, b), ends in zip(pairs, ends_of(row, real), strict=True)]
     by_neuron = []
@@ -245,12 +216,13 @@ def distances_of(row: Row, real: Activations, fake: Activations) -> list[float]:
         sides: list[float] = []
         for values in (a, b):
             if self_ranging:
-                edges = dyadic_edges(values.min(), values.max(), num_bins)
-                counts = counted_between(values, edges)
+                edges = slowly.dyadic_edges(values.min(), values.max(), num_bins)
+                counts = slowly.counted_between(values, edges)
             else:
-                edges, counts = np.linspace(*bounds(*ends), num_bins + 1), counted(values, *bounds(*ends), num_bins)
-            sides += moments_of_bins(values, edges, counts)
-        by_neuron.append(frechet(*sides))
+                edges = np.linspace(*slowly.bounds(*ends), num_bins + 1)
+                counts = slowly.counted(values, *slowly.bounds(*ends), num_bins)
+            sides += slowly.moments_of_bins(values, edges, counts)
+        by_neuron.append(slowly.frechet(*sides))
     return by_neuron
 
 
@@ -270,11 +242,13 @@ def folded(row: Row, activations: Activations, num_folds: int, real: bool) -> DN
     numbers = torch.tensor([int.from_bytes(digest, "big") % num_folds for digest in digests])
     of_image = numbers if row["groups"] else content_folds(imgs, num_folds)
     if row["metric"] is DNAFrechet:
-        return in_folds(activations, of_image, gaussian_dna, gaussian_dna)
+        return slowly.in_folds(activations, of_image, slowly.gaussian_dna, slowly.gaussian_dna)
     fixed, num_bins = row["ranges"] == "file", row["num_bins"] or 1000
     ranges = given_ranges().restrict(extractor(row["layers"]).neurons) if fixed else None
-    whole, part = (partial(histogram_dna, ranges=ranges, num_bins=n) for n in (num_bins, BINS_OF_FOLDS[num_bins]))
-    return in_folds(activations, of_image, whole, part)
+    whole, part = (
+        partial(slowly.histogram_dna, ranges=ranges, num_bins=n) for n in (num_bins, slowly.BINS_OF_FOLDS[num_bins])
+    )
+    return slowly.in_folds(activations, of_image, whole, part)
 
 
 OF_SCORES: dict[str, Any] = {
@@ -329,13 +303,13 @@ def test_scores(row: Row, tmp_path: Path) -> None:
         metric.merge_state(other)
     images, references = network(imgs), [network(as_given(each, row)) for each in sets]
     if row["kind"] == "layer-gaussian":
-        expected = outliers(images, references[0])
+        expected = slowly.outliers(images, references[0])
     else:
         ends = None
         if row["ranges"] == "given":
             chosen = given_ranges().restrict(network.neurons)
             ends = list(zip(chosen.minimum.tolist(), chosen.maximum.tolist(), strict=True))
-        of_neuron = realism(images, references, ends, row["num_bins"] or 250)
+        of_neuron = slowly.realism(images, references, ends, row["num_bins"] or 250)
         summed = of_neuron.mean(2) if weights is None else of_neuron @ weights.numpy()
         expected = summed[0] - summed[1] if row["contrast"] else summed[0]
     order = [0, 1, 2, 3] if numbers is None else [1, 2, 3, 0]

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dnas import are_alike
 from official import inception_of_fid
 from processes import run
 from small_protocols import make_small
@@ -166,17 +165,3 @@ def test_two_processes_give_the_values_of_one() -> None:
 def test_wrong_arguments(arguments: tuple[object, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         published_metrics(*arguments)
-
-
-def test_a_layer_alone_has_the_moments_of_all() -> None:
-    from torchmetrics_dna.statistics import CrossMomentStatistic
-
-    extractor = DNAExtractor(layers=["block_0", "block_1"])
-    parts, dnas = list(extractor.in_parts(REAL)), []
-    for layer in ("block_1", None):
-        statistic = CrossMomentStatistic(extractor, layer)
-        state = statistic.empty("cpu")
-        statistic.add_(state, parts, len(REAL))
-        dnas.append(statistic.value(state).select(["block_1"]))
-    assert are_alike(dnas[0], dnas[1])
-    assert dnas[0].num_images == len(REAL)
