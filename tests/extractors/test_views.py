@@ -17,14 +17,8 @@ from torchvision.models import VisionTransformer
 from transformers import Dinov2Config, Dinov2Model
 
 from torchmetrics_dna import (
-    ActivationRange,
     DNAExtractor,
-    DNAFrechet,
-    LayerFrechetDistance,
-    NeuronWeights,
-    compare,
     load_dna,
-    make_dna,
 )
 from torchmetrics_dna.dna.identity import extractor_of
 
@@ -123,28 +117,6 @@ def test_what_a_layer_does_not_have(network: str, layer: str, message: str, vit:
         DNAExtractor(module, layers=[layer])
     if network == "cait_xxs24_224":
         assert DNAExtractor(module, layers=["norm:class"]).neurons["norm:class"] == 48
-
-
-def test_in_metrics_and_files(vit: nn.Module, tmp_path: Path) -> None:
-    extractor = DNAExtractor(vit, layers=["norm:class", "norm:mean"])
-    real, fake = IMAGES[:4], IMAGES[3:] // 2
-    tokens = torch.cat(list(extractor(real).values()), 1).double()
-    for metric in (DNAFrechet(extractor), LayerFrechetDistance(extractor)):
-        metric.update(real, real=True)
-        torch.testing.assert_close(metric.to_dna(True).mean, tokens.mean(0), rtol=1e-5, atol=1e-6)
-    dna = make_dna(real, extractor, ranges="auto", num_bins=50)
-    dna.save(tmp_path / "x.dna.npz")
-    weights = torch.rand(384, generator=torch.Generator().manual_seed(0))
-    NeuronWeights(weights, extractor.neurons, extractor.name).save(tmp_path / "w.npz")
-    comparison = compare(
-        tmp_path / "x.dna.npz", fake, extractor, neuron_weights=tmp_path / "w.npz", metrics=["dna-emd"]
-    )
-    assert list(comparison.layers) == ["norm:class", "norm:mean"]
-    assert comparison["dna-emd"].value > 0
-    learned = ActivationRange(extractor)
-    learned.update(real)
-    learned.to_ranges().save(tmp_path / "x.ranges.json")
-    assert make_dna(real, extractor, ranges=tmp_path / "x.ranges.json", num_bins=9).ranges is not None
 
 
 def test_in_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -358,18 +358,6 @@ def test_the_state_of_another_metric_is_not_loaded(form: str, setting: dict[str,
     assert alike(values(metric), before)
 
 
-@pytest.mark.parametrize("reduction", ["layer", "none"])
-def test_forward_gives_what_compute_gives(make_class: Make, reduction: str) -> None:
-    metric = make_class(reduction=reduction)
-    empty, full = metric(REAL, real=True), metric(FAKE, real=False)
-    if reduction == "none":
-        assert empty.shape == full.shape == (metric._terms.total,)
-        assert empty.isnan().all()
-    else:
-        assert empty.keys() == full.keys() == metric.neurons.keys()
-        assert all(value.isnan() for value in empty.values())
-
-
 def test_a_metric_casts_no_network() -> None:
     """Neither the user's own, which would lose digits for good, nor one of ours, which others share."""
     network = Convolutions()

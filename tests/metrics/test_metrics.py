@@ -11,11 +11,11 @@ from golden import GOLDEN, load
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from makers import EXTRACTOR, FAKE, RANGES, REAL, emd, fed, frechet, layer_frechet
-from networks import Convolutions, Outputs, random_images
+from networks import Convolutions, random_images
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, DNAFrechet, LayerFrechetDistance
+from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, LayerFrechetDistance
 from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.images.resize import resize_image
@@ -35,18 +35,6 @@ def test_batches_and_order_do_not_matter(order: list[int], size: int) -> None:
         for batch in REAL[order].split(size):
             metric.update(batch, real=True)
         torch.testing.assert_close(metric.compute(), expected.compute(), rtol=rtol, atol=0)
-
-
-def test_floats_count_as_the_bytes_they_are_of(make: Callable[..., Metric]) -> None:
-    extractor = DNAExtractor(Outputs(lambda x: x if x.is_floating_point() else x / 255))
-    ranges = ActivationRanges.observe(extractor(torch.stack([torch.zeros(3, 2, 2), torch.ones(3, 2, 2)])))
-    metrics = [
-        (DNAEMD(extractor, normalize=n, ranges=ranges) if make is emd else DNAFrechet(extractor, normalize=n))
-        for n in (False, True)
-    ]
-    fed(metrics[0])
-    fed(metrics[1], REAL / 255, FAKE / 255)
-    assert metrics[0].compute() == metrics[1].compute()
 
 
 def test_to_dna_is_a_snapshot(make: Callable[..., Metric]) -> None:
@@ -110,13 +98,6 @@ def test_bad_arguments(
 def test_bad_construction(call: object, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
-
-
-def test_named_features_and_layers() -> None:
-    metric = DNAEMD("efficientnet_lite0", layers=["block_0"], num_bins=10)
-    assert dict(metric.neurons) == {"block_0": 16}
-    assert metric.real_counts.shape == (16 * 10 + 2,)  # and the images that were refused and added
-    assert DNAFrechet(Convolutions(), layers=["stem"]).neurons.total == 6
 
 
 def official_images(side: str) -> list[np.ndarray]:
