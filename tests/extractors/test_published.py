@@ -1,4 +1,4 @@
-"""Features of published numbers: FD-DINOv2's class token with either resize, CMMD's embedding, FID; against others."""
+"""Features of published numbers: FD-DINOv2's class token with either resize, CMMD's embedding; against others."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from official import clip_with_projection, dinov2, inception
+from official import clip_with_projection, dinov2
 from PIL import Image
 from torch import Tensor
-from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna
-from torchmetrics_dna.demo import blur, photographs
+from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.dna.identity import extractor_of
 from torchmetrics_dna.extractors import PRESETS
-from torchmetrics_dna.functional import layer_frechet_distance
 
 PHOTOS = [np.ascontiguousarray(photo) for photo in photographs(2)]
 
@@ -107,20 +105,3 @@ def test_cmmd_is_of_the_normalised_embedding(monkeypatch: pytest.MonkeyPatch, tm
     activations = extractor(tensors)
     assert {layer: x.shape for layer, x in activations.items()} == {"last_norm": (2, 1024), "projected": (2, 768)}
     assert close(activations["projected"], official.activations(normalised(PHOTOS, by_pillow, name))["projected"])
-
-
-@pytest.mark.outer
-def test_fid_is_torch_fidelitys(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    official = inception(tmp_path)
-    torch.save(official.content, tmp_path / "weights.pth")
-    images = torch.from_numpy(np.stack([*PHOTOS, *(blur(photo, strength=4) for photo in PHOTOS)])).movedim(3, 1).float()
-    scaled = (interpolate_bilinear_2d_like_tensorflow1x(images, (299, 299), align_corners=False) - 128) / 128
-    a, b = official.activations(scaled)["block_3"].flatten(1).double().split(2)
-    # covariances of two images are of one vector each; eigenvalues of 2,048 neurons take ten seconds
-    v, w = ((side[0] - side[1]) / 2**0.5 for side in (a, b))
-    expected = (a.mean(0) - b.mean(0)).square().sum() + v @ v + w @ w - 2 * (v @ w).abs()
-    pooled = DNAExtractor("inception_fid", weights_path=tmp_path / "weights.pth").pooled("block_3")
-    features = [pooled(images[part].byte()).double() for part in (slice(2), slice(2, 4))]
-    moments = [moment for side in features for moment in (side.mean(0), side.T.cov())]
-    assert float(layer_frechet_distance(*moments)) == pytest.approx(float(expected), rel=1e-5)
