@@ -193,6 +193,7 @@ def test_large_batches_go_through_the_network_in_parts() -> None:
         assert values.stride() == parts[0][layer].stride()  # in memory as the network gives them
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_activations_depend_neither_on_the_batch_nor_on_threads(
     default_extractor: DNAExtractor, photos: list[np.ndarray]

@@ -63,6 +63,7 @@ def dino(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Callable[[Tens
     return path, lambda images: official.activations(images)["last_norm"][:, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "resize"), [("dinov2_edm2", by_torch), pytest.param("dinov2_dgm_eval", by_pillow, marks=pytest.mark.outer)]
 )
