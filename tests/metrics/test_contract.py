@@ -39,12 +39,6 @@ def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.fixture(params=CLASSES)
-def make_class(request: pytest.FixtureRequest) -> Make:
-    """Maker of each class once, for what depends on the class alone."""
-    return CLASSES[request.param]
-
-
 every_form = pytest.mark.parametrize("form", FORMS)
 each_class = pytest.mark.parametrize("form", [*CLASSES, "realism", "activation_range", "mind", "cmmd", "prdc"])
 two_sided = pytest.mark.parametrize("form", [form for form in FORMS if FORMS[form].arguments in (plainly, grouped)])
@@ -68,7 +62,7 @@ def kinds(metric: Metric) -> dict[str, set[torch.dtype]]:
 
 
 @each_class
-def test_constants_are_constant(form: str) -> None:
+def test_constants(form: str) -> None:
     metric = FORMS[form].make()
     ranges, scores = isinstance(metric, ActivationRange), isinstance(metric, DNARealism)
     assert metric.higher_is_better is (None if ranges else isinstance(metric, PRDC))
@@ -452,15 +446,16 @@ def test_settings_come_from_the_reference_or_its_file(make: Make, options: dict[
 
 
 @pytest.mark.filterwarnings("ignore:The default value for `maximize`:FutureWarning")  # torchmetrics 1.6, even if given
-def test_a_tracker_of_epochs_holds_one_network(make_class: Make) -> None:
-    tracker = MetricTracker(make_class(), maximize=False)
+@pytest.mark.parametrize("make", CLASSES.values())
+def test_a_tracker_of_epochs_holds_one_network(make: Make) -> None:
+    tracker = MetricTracker(make(), maximize=False)
     for epoch in range(5):
         tracker.increment()
         tracker.update(REAL, real=True)
         tracker.update(more if epoch == 3 else FAKE, real=False)
     networks = {id(metric.extractor) for metric in tracker}
     assert len(networks) == 1
-    near, far = (float(fed(make_class(), REAL, fake).compute()) for fake in (more, FAKE))
+    near, far = (float(fed(make(), REAL, fake).compute()) for fake in (more, FAKE))
     assert tracker.compute_all().tolist() == [far, far, far, near, far]
     assert tracker.best_metric(return_step=True) == (near, 3)
     assert near < far
