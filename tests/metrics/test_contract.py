@@ -17,7 +17,7 @@ from makers import CLASSES, EXTRACTOR, FAKE, MAKERS, RANGES, REAL, fed, with_ref
 from networks import Convolutions, Pixels, random_images
 from torch import nn
 from torchmetrics import Metric, MetricCollection
-from torchmetrics.wrappers import MetricTracker, Running
+from torchmetrics.wrappers import BootStrapper, MetricTracker, Running
 
 from torchmetrics_dna import (
     DNAEMD,
@@ -459,6 +459,14 @@ def test_a_tracker_of_epochs_holds_one_network(make: Make) -> None:
     assert tracker.compute_all().tolist() == [far, far, far, near, far]
     assert tracker.best_metric(return_step=True) == (near, 3)
     assert near < far
+
+
+def test_a_bootstrapper_holds_one_network() -> None:
+    strapper = BootStrapper(DNAEMD(EXTRACTOR), num_bootstraps=10)
+    strapper.update(REAL, real=True)
+    strapper.update(FAKE, real=False)
+    assert len({id(metric.extractor) for metric in strapper.metrics}) == 1
+    assert len({metric.to_dna(True).num_images for metric in strapper.metrics}) > 1  # each its own
 
 
 @pytest.mark.parametrize("form", ["self_ranging_emd", *CLASSES, "realism", "activation_range", "mind", "prdc"])
