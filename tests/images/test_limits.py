@@ -62,8 +62,8 @@ BOMBS: dict[str, tuple[Callable[[Path], object], str]] = {
         "Can't read '.*x.npz' as an array of images: the header of its array has 30000000 bytes or more, expected 4",
     ),
     "value that rows share": (
-        lambda w: dictionary(w / "x.parquet", 80_000_000),
-        r"Can't read '.*x.parquet' as Parquet: it would unpack from \d+ to 80001\d+ bytes, as a zip bomb does",
+        lambda w: dictionary(w / "x.parquet", 66_000_000),
+        r"Can't read '.*x.parquet' as Parquet: it would unpack from \d+ to 66001\d+ bytes, as a zip bomb does",
     ),
     "pattern": (
         lambda w: str(w / "x-{0..99999999}.tar"),

@@ -102,16 +102,16 @@ def test_changes_move_the_property_that_is_named(change: object, property_: str,
 
 
 def test_a_layer_like_any_other(tmp_path: object) -> None:
-    extractor = DNAExtractor(layers=["head"], properties=True)
-    assert list(extractor.neurons) == [LAYER, "head"]
-    assert list(DNAExtractor(layers=["head", LAYER]).neurons) == ["head", LAYER]
+    extractor = DNAExtractor(layers=["block_0"], properties=True)
+    assert list(extractor.neurons) == [LAYER, "block_0"]
+    assert list(DNAExtractor(layers=["block_0", LAYER]).neurons) == ["block_0", LAYER]
     blurred = [blur(photo, 3) for photo in PHOTOS]
     result = compare(PHOTOS, blurred, extractor)
     properties = [torch.cat([image_properties(as_tensor(p)) for p in photos]).double() for photos in (PHOTOS, blurred)]
     shift = properties[1].mean(0) - properties[0].mean(0)
     # the distance is that of the network, and properties are compared by themselves
-    assert list(result.neurons) == ["head"]
-    assert result["dna-emd"].value == pytest.approx(compare(PHOTOS, blurred, layers=["head"])["dna-emd"].value)
+    assert list(result.neurons) == ["block_0"]
+    assert result["dna-emd"].value == pytest.approx(compare(PHOTOS, blurred, layers=["block_0"])["dna-emd"].value)
     assert list(result.properties.neurons) == [LAYER]
     torch.testing.assert_close(result.properties.mean_shift, shift, atol=1e-3, rtol=0)
     assert result.properties.top_neurons(1)[0]["name"] == "sharpness"

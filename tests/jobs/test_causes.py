@@ -18,7 +18,7 @@ from torchmetrics_dna.images.changes import change_image
 from torchmetrics_dna.jobs.causes import ChangedImages, nearest
 
 pytestmark = pytest.mark.causes
-PHOTOS = [np.asarray(Image.fromarray(photo).resize((48, 48))) for photo in photographs(72)]
+PHOTOS = [np.asarray(Image.fromarray(photo).resize((32, 32))) for photo in photographs(72)]
 
 
 class Filters(nn.Sequential):
@@ -26,12 +26,12 @@ class Filters(nn.Sequential):
 
     def __init__(self) -> None:
         torch.manual_seed(0)
-        super().__init__(nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 32, 3), nn.ReLU())
+        super().__init__(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU())
 
 
 @pytest.fixture(scope="module")
 def extractor() -> DNAExtractor:
-    return DNAExtractor(Filters(), layers=["0", "2"], input_size=48)
+    return DNAExtractor(Filters(), layers=["0", "2"], input_size=32)
 
 
 def darker(photos: list[np.ndarray], factor: float = 0.5) -> list[np.ndarray]:
@@ -39,13 +39,13 @@ def darker(photos: list[np.ndarray], factor: float = 0.5) -> list[np.ndarray]:
 
 
 def test_what_was_done_is_named_with_its_amount(extractor: DNAExtractor, tmp_path: Path) -> None:
-    result = compare(PHOTOS[:36], darker(PHOTOS[36:]), extractor)
+    result = compare(PHOTOS[:36], {"dark": darker(PHOTOS[36:])}, extractor)["dark"]
     assert result.causes.names == ("darker",)
     assert result.causes.amounts[0] == pytest.approx(50, abs=10)
     assert result.causes.bins[1] <= result.causes.bins[0] / 2
     assert result.causes.num_images == 20  # of 36, 16 chose
-    said = f"B differs from A: A after darkening by about {result.causes.amounts[0]:.2g} % "
-    assert result.verdict.startswith(said)
+    said = "dark differs from the reference: the reference after darkening by about"
+    assert result.verdict.startswith(f"{said} {result.causes.amounts[0]:.2g} % ")
     assert result.to_dict()["causes"]["names"] == ("darker",)
     result.save(tmp_path / "x.result.npz")
     assert Comparison.load(tmp_path / "x.result.npz").causes == result.causes
@@ -82,8 +82,6 @@ def test_it_can_be_left_out_and_needs_images(extractor: DNAExtractor) -> None:
     assert not any(source.startswith("changed ") for source in seen)
     for a, b in ((PHOTOS[:9], darker(PHOTOS[9:36])), (iter(PHOTOS[:36]), darker(PHOTOS[36:]))):
         assert compare(a, b, extractor).causes is None
-    several = compare(PHOTOS[:36], {"soft": darker(PHOTOS[36:])}, extractor)
-    assert several["soft"].causes is not None
 
 
 def test_variants_of_images(tmp_path: Path) -> None:
@@ -96,7 +94,7 @@ def test_variants_of_images(tmp_path: Path) -> None:
         noisy = change_image(change_image(PHOTOS[number], "darker", 50), "noise", 4, seed=number)
         assert np.array_equal(variants[2 + index], noisy)
     grey = ChangedImages(source, [1], [[("darker", 50.0)]]).decode(0, channels=1).pixels
-    assert grey.shape == (48, 48, 1)
+    assert grey.shape == (32, 32, 1)
     assert grey.mean() == pytest.approx(PHOTOS[1].mean() / 2, abs=4)
 
 
