@@ -93,7 +93,7 @@ def share_sources(rank: int, world: int, folder: str) -> None:
 
 
 def test_processes_share_the_images(broken: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    run(3, share_sources, str(broken))
+    run(2, share_sources, str(broken))
 
 
 def test_batches_come_in_the_parts_that_go_through_the_network(broken: Path) -> None:
