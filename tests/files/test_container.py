@@ -10,7 +10,6 @@ import random
 import subprocess
 import sys
 import threading
-import time
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -43,7 +42,9 @@ OLD_FILES = [Path(__file__).parents[1] / "data" / "format_1" / f"{name}.dna.npz"
 @pytest.mark.parametrize("dna", KINDS, ids=NAMES)
 def test_round_trips_are_bit_exact(dna: DNA, tmp_path: Path) -> None:
     path = tmp_path / "x.dna.npz"
-    dna.save(path)
+    for name in (path, tmp_path / "equal"):
+        dna.save(name)
+    assert path.read_bytes() == (tmp_path / "equal").read_bytes()
     for loaded in (type(dna).load(path), load_dna(str(path))):
         assert type(loaded) is type(dna)
         for name, values in tensors(dna).items():
@@ -109,15 +110,6 @@ def test_threads_write_one_path_at_once(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
     with pytest.raises(OSError, match=r"^no number$"), replacing(tmp_path / "x"):
         raise OSError("no number")
-
-
-@pytest.mark.parametrize("dna", KINDS, ids=NAMES)
-def test_equal_dnas_give_equal_bytes(dna: DNA, tmp_path: Path) -> None:
-    for name in "ab":
-        dna.save(tmp_path / name)
-        time.sleep(0.01)
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
 def test_numpy_alone_reads_it(tmp_path: Path) -> None:
@@ -295,15 +287,12 @@ DECEITS: dict[str, tuple[Callable[[dict[str, bytes], dict], None], str]] = {
     "more numbers": (set_array(lambda array: npy(np.append(array, 0))), ""),
     "trailing bytes": (set_array(lambda array: npy(array) + b"\0" * 8), ""),
     "an npy header that does not end": (set_array(lambda array: b"\x93NUMPY\x01\x00\x03\x00(((" + array.tobytes()), ""),
-    "npy cut short": (set_array(lambda array: npy(array)[:-1]), ""),
     "garbage for npy": (set_array(lambda array: b"\x93NUMPY\x01\x00\xff\xff" + b"(" * 9999), ""),
     "more images": (set_header(num_images=13), "its content is not what its digest says"),
     "another kind": (set_header(kind="unknown"), ""),
     "layers missing": (set_header(layers=[]), ""),
-    "images of nonsense": (set_header(num_images="many"), ""),
     "deep json": (lambda members, header: header.update(dna=json.loads("[" * 900 + "]" * 900)), ""),
     "a newer format": (set_header(format_version=3), "this release reads versions 1 and 2; upgrade torchmetrics-dna"),
-    "another format": (set_header(format="png"), ""),
     "a digest of nonsense": (set_header(digest=None), ""),
 }
 

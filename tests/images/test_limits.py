@@ -113,11 +113,3 @@ def test_paths_and_addresses_in_parquet_are_not_read_unless_asked_for(wrapped: b
             (entry,) = open_source(tmp_path / "y.parquet", Reading(column="image"))
             assert np.array_equal(decode_image(entry.image).pixels, PIXELS[0])
             requests.clear()
-
-
-def test_labels_of_parquet_are_those_of_their_rows(tmp_path: Path) -> None:
-    from torchmetrics_dna.images.parquet import labels_of
-
-    path = parquet(tmp_path / "x.parquet", [{"bytes": content, "path": None} for content in FILES.values()] * 9)
-    labels = labels_of(open_source(path), "label")
-    assert labels == {f"{path}/{i}": str(i) for i in range(9 * len(FILES))}

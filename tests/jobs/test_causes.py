@@ -15,7 +15,7 @@ from torchmetrics_dna.comparisons import Comparison
 from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.images.changes import change_image
-from torchmetrics_dna.jobs.causes import ChangedImages, nearest
+from torchmetrics_dna.jobs.causes import ChangedImages
 
 pytestmark = pytest.mark.causes
 PHOTOS = [np.asarray(Image.fromarray(photo).resize((32, 32))) for photo in photographs(72)]
@@ -96,23 +96,3 @@ def test_variants_of_images(tmp_path: Path) -> None:
     grey = ChangedImages(source, [1], [[("darker", 50.0)]]).decode(0, channels=1).pixels
     assert grey.shape == (32, 32, 1)
     assert grey.mean() == pytest.approx(PHOTOS[1].mean() / 2, abs=4)
-
-
-def test_the_search_finds_the_least() -> None:
-    asked: list[tuple[tuple[str, float], ...]] = []
-
-    def distance(variants: list[list[tuple[str, float]]]) -> list[float]:
-        asked.extend(map(tuple, variants))
-        best = {"blur": 0.42, "noise": 0.9, "darker": 0.1}
-        return [
-            sum(abs(place - best[name]) for name, place in changes) + (changes[-1][0] != "blur") for changes in variants
-        ]
-
-    tries = [(name, place) for name in ("darker", "blur", "noise") for place in (1 / 3, 2 / 3)]
-    name, place = nearest(tries, distance)
-    assert name == "blur"
-    assert place == pytest.approx(0.42, abs=1 / 32)
-    assert len(set(asked)) == len(asked) <= 18
-    given = ("darker", 0.1)
-    nearest([("blur", 0.5)], distance, [given])
-    assert asked[-1][0] == given  # made in the order of a camera

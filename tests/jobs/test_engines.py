@@ -14,12 +14,8 @@ from engines import EXTRACTOR, RANGES, Ray, broken_shards, contents, make, shard
 from networks import Pixels
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna
-from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.jobs import on_ray
-from torchmetrics_dna.jobs.job import Job, Share
-from torchmetrics_dna.jobs.parts import Parts
-from torchmetrics_dna.statistics.resolve import resolve
 
 
 @pytest.fixture
@@ -50,18 +46,6 @@ def test_what_can_not_be_read_is_left_out_as_by_one_process(tmp_path: Path, ray:
     assert contents(tmp_path / "here") == contents(tmp_path / "one")
 
 
-def test_parts_are_merged_in_their_order(tmp_path: Path) -> None:
-    dnas = [make_dna(kinds.PIXELS[i : i + 1], EXTRACTOR, kind="gaussian") for i in range(11)]
-    job = Job.for_dnas(resolve(EXTRACTOR), ["gaussian"], Reading(batch_size=1))
-    parts = Parts(tmp_path, open_source(kinds.PIXELS[:11]), job)
-    for i in reversed(range(11)):
-        dnas[i].save(tmp_path / "x.dna.npz")
-        parts.put(i, {"gaussian": (tmp_path / "x.dna.npz").read_bytes()}, Share(1, [], [], [], {}))
-    ((_, dna),) = parts.merged()
-    assert dna.digest == merged(dnas).digest
-    assert dna.digest != merged(dnas[::-1]).digest  # the order matters, to the last bit
-
-
 SENT = ["zip", "npy", "packed npz", "tar", "packed tar", "shards", "parquet", "video"]
 
 
@@ -74,8 +58,9 @@ def test_sources_can_be_sent(kind: str, tmp_path: Path, ray: Ray) -> None:
     assert dna.digest == expected.digest
 
 
-def test_comparisons_are_those_of_one_process(tmp_path: Path, ray: Ray) -> None:
+def test_comparisons_are_those_of_one_process(ray: Ray, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also what depends on single images: features, tests of fd, copies, names."""
+    monkeypatch.setattr("torchmetrics_dna.dna.evidence.NUM_RELABELINGS", 99)
     images = np.random.default_rng(0).integers(0, 256, (2, 24, 6, 5, 3)).astype(np.uint8)
     images[1, :12] = images[0, :12]  # copies
     metrics = ["dna-emd", "dna-fd", "fd", "kid", "precision"]

@@ -11,7 +11,6 @@ import sys
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -191,19 +190,6 @@ def test_images_that_have_changed_since(source: Callable[[Path, bytes], object],
         make(tmp_path, images=source(tmp_path, png(9)), resume=True, batch_size=2)
     if source is not in_folder:  # whose last file has another time now
         make(tmp_path, images=source(tmp_path, png(8)), resume=True, batch_size=2)
-
-
-def test_an_open_file_need_not_be_loaded_to_see_whether_it_has_changed(tmp_path: Path) -> None:
-    path = in_folder(tmp_path, png(8)) / "0.png"
-    with Image.open(path) as image:
-        before = open_source([image]).stamp(0)
-        assert before == open_source(path).stamp(0)
-        assert image.fp is not None
-        assert image.tile  # which loading empties
-    os.utime(path, (1, 1))
-    assert open_source(path).stamp(0) != before
-    path.unlink()
-    assert open_source([path]).stamp(0) == "unreadable"
 
 
 def test_images_that_tell_nothing_of_themselves(tmp_path: Path) -> None:

@@ -14,10 +14,8 @@ from shards import MANY
 
 from torchmetrics_dna import ActivationRanges, DNAExtractor
 from torchmetrics_dna.images import Reading, open_source
-from torchmetrics_dna.jobs.features import SpatialMeans
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure_ranges import measure_ranges
-from torchmetrics_dna.neurons import Neurons
 
 
 def test_ranges_of_several_sources_are_those_of_all_images() -> None:
@@ -110,12 +108,3 @@ def test_batches_come_in_the_parts_that_go_through_the_network(broken: Path) -> 
     extractor.images_at_once = 1
     one_by_one = list(Job(extractor, {}, Reading(skip_unreadable=True)).activate(open_source(str(broken))))
     assert [(part.places, len(part.left_out)) for part in one_by_one] == [([0], 1), ([2], 0)]
-
-
-def test_features_are_means_of_the_last_layer() -> None:
-    features = SpatialMeans.of_last_layer(Neurons({"first": 3, "last": 3}))
-    images, side = torch.rand(5, 3, 4, 2), features.empty("cpu")
-    for batch in images.split(2):
-        features.add_(side, [{"first": batch * 0, "last": batch}], len(batch))
-    torch.testing.assert_close(features.value(side), images.mean((2, 3)))
-    assert features.value(side).dtype == torch.float32
