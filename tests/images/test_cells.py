@@ -22,7 +22,6 @@ def test_a_grid_divides_the_image() -> None:
     ("tokens", "size", "grid"),
     [
         (197, (224, 224), (14, 14)),
-        (196, (224, 224), (14, 14)),
         (261, (256, 256), (16, 16)),  # a class token and four registers
         (50, None, (7, 7)),
         (8 + 49, None, (7, 7)),
