@@ -70,6 +70,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such settings")
 @pytest.mark.parametrize(
     ("variables", "is_kept"),
@@ -84,6 +85,7 @@ def test_freed_memory_is_kept_unless_the_user_decides(variables: dict[str, str],
     assert (int(process.stdout) < 50) is is_kept
 
 
+@pytest.mark.slow
 def test_what_needs_no_network_starts_without_torch(tmp_path: Path) -> None:
     commands = {
         "--version": 0,

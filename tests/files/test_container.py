@@ -414,6 +414,7 @@ def test_notes_that_no_reader_would_take_are_not_written(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_what_shrinks_too_well_to_be_believed_is_stored_as_it_is(tmp_path: Path) -> None:
     """A writer never makes what its reader takes for a bomb."""
     empty = {"counts/a": np.zeros((1, 75_000, 1000), np.uint8)}

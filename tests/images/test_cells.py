@@ -36,12 +36,6 @@ def test_tokens_are_a_grid_after_some_others(tokens: int, size: tuple[int, int] 
     assert torch.equal(cells[: tokens - count], torch.tensor([WHOLE]).expand(tokens - count, 4))
 
 
-@pytest.mark.parametrize("positions", [(), (58,), (3, 4, 5)])
-def test_other_layouts_stand_for_the_whole_image(positions: tuple[int, ...]) -> None:
-    count = torch.zeros(positions).numel()
-    assert torch.equal(cells_of(positions), torch.tensor([WHOLE]).expand(count, 4))
-
-
 @pytest.mark.parametrize("size", [(100, 100), (60, 200), (300, 90), (7, 5)])
 @pytest.mark.parametrize("crop", ["none", "center"])
 @pytest.mark.parametrize("cell", [(0.0, 0.0, 0.02, 0.02), (0.5, 0.5, 0.6, 0.6), (0.9, 0.0, 1.0, 0.5)])

@@ -212,9 +212,7 @@ def test_each_band_is_resized_by_itself(resize: str, channels: int, dtype: type)
 
 
 def test_types_that_differ_are_told(tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match=r"Images differ in type \(float32 and uint8\); give the extractor an `input_size`"
-    ):
+    with pytest.raises(ValueError, match=r"Images differ in type \(float32 and uint8\); give the extractor an"):
         read([GREYS[0], DEEP[0, ..., 0]], 1)
 
 
@@ -224,9 +222,7 @@ def test_arrays_that_do_not_fit_are_refused_before_any_image(compressed: bool, t
     (np.savez_compressed if compressed else np.savez)(path, BANDS)
     done: list[int] = []
     reading = Reading(progress=lambda label, number, total: done.append(number))
-    with pytest.raises(
-        ValueError, match=r"^Can't read '.*x\.npz' as an array of images: Images must have shape \(B, H, W, C\) with"
-    ):
+    with pytest.raises(ValueError, match=r"^Can't read '.*x\.npz' as an array of images: Images must have shape \(B"):
         make_dna(path, DNAExtractor(Pixels(), channels=4), reading=reading)
     assert not done
     assert make_dna(path, DNAExtractor(Pixels(), channels=5), reading=reading).num_images == 4

@@ -74,6 +74,7 @@ def test_which_kinds_have_an_index(tmp_path: Path) -> None:
     assert len(mapped) == 9
 
 
+@pytest.mark.slow
 def test_all_functions_take_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torchmetrics_dna.dna.evidence.NUM_RELABELINGS", 99)
     folder, other = kinds.folder(tmp_path / "folder"), PIXELS // 2
@@ -108,9 +109,7 @@ def test_columns_are_chosen(tmp_path: Path, expected: DNA) -> None:
     masks = dna_of(255 - PIXELS).digest
     assert dna_of(source, column="mask.png").digest == masks
     assert dna_of(source, column="*").num_images == 2 * COUNT
-    with pytest.raises(
-        ValueError, match=r"sample '000\d' has several images, png and mask.png; choose one by `column`"
-    ):
+    with pytest.raises(ValueError, match=r"sample '000\d' has several images, png and mask.png; choose one by"):
         dna_of(source)
     with pytest.raises(ValueError, match=r"no column 'jpg' in '.*-000.tar', which has json, mask.png, png"):
         dna_of(source, column="jpg")
@@ -126,15 +125,11 @@ def test_columns_are_chosen(tmp_path: Path, expected: DNA) -> None:
     with pytest.warns(UserWarning, match="several columns of images; 'image' is read, not thumb; name it by `column`"):
         assert len(open_source([{"image": image, "thumb": 255 - image} for image in PIXELS])) == COUNT
     for images in (rows, iter(rows)):
-        with pytest.raises(
-            ValueError, match=r"several columns that hold an image \(a, b\) in '.*', which has a, b; name"
-        ):
+        with pytest.raises(ValueError, match=r"several columns that hold an image \(a, b\) in '.*', which has a, b"):
             dna_of(images)
         with pytest.raises(ValueError, match="There is no column 'c' in '.*', which has a, b; name it by `column`"):
             dna_of([*rows], column="c")
-    with pytest.raises(
-        ValueError, match="Argument `column` is 'a', but there are no columns in 'ndarray of images'; lea"
-    ):
+    with pytest.raises(ValueError, match="Argument `column` is 'a', but there are no columns in 'ndarray of images"):
         dna_of(PIXELS, column="a")
     with pytest.raises(TypeError, match="got a dict with train, test; give what is under one of these names"):
         dna_of({"train": rows, "test": rows})
@@ -193,15 +188,6 @@ def saved(folder: Path, array: np.ndarray) -> str:
     return str(folder / "x.npz")
 
 
-def flipped(path: str) -> str:
-    """A tar with a header that is damaged in its middle."""
-    content = bytearray(Path(path).read_bytes())
-    second = content.index(b"img5.png")
-    content[second : second + 4] = b"\xff\xff\xff\xff"
-    Path(path).write_bytes(content)
-    return path
-
-
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut tar": (lambda w: cut(tar(w / "x.tar", FILES)), "Can't read '.*x.tar' as a tar: it .*(cut off|unexpected end)"),
     "cut shard": (
@@ -212,7 +198,6 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda w: cut(tar(w / "x.tar.gz", FILES, "w:gz")),
         "Can't read images of '.*x.tar.gz'.*(ended before|end of data|cut off)",
     ),
-    "damaged tar": (lambda w: flipped(tar(w / "x.tar", FILES)), "Can't read '.*x.tar' as a tar: .*damaged"),
     "no tar": (lambda w: (w / "x.tar").write_text("no tar" * 999) and w / "x.tar", "Can't read '.*x.tar' as a tar"),
     "tar without images": (lambda w: tar(w / "x.tar", {"a.json": b"{}"}), "There are no images in '.*x.tar'"),
     "nothing matches": (lambda w: str(w / "*.tar"), r"There are no files '.*\*.tar'"),
@@ -272,9 +257,7 @@ def test_packed_npz_that_is_damaged(tmp_path: Path) -> None:
 def test_single_images_of_streams_are_left_out_or_told(tmp_path: Path) -> None:
     files = {**FILES, "img3.png": b"no picture"}
     path = tar(tmp_path / "x.tgz", files, "w:gz")
-    with pytest.raises(
-        ValueError, match=r"^Can't read image '.*x.tgz/img3.png': it is not an image file; to leave out"
-    ):
+    with pytest.raises(ValueError, match=r"^Can't read image '.*x.tgz/img3.png': it is not an image file; to leave"):
         dna_of(path)
     with pytest.warns(UserWarning, match="1 image was left out, the first: Can't read image '.*img3.png'"):
         assert dna_of(path, skip_unreadable=True).num_images == COUNT - 1

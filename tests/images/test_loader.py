@@ -33,11 +33,7 @@ def test_batches_hold_all_images_in_order(photo_folder: Path, num_workers: int, 
 def test_unreadable_images_stop_the_run_or_are_reported(photo_folder: Path, num_workers: int) -> None:
     (photo_folder / "photo3b.png").write_text("no picture")
     source = open_source(photo_folder)
-    with pytest.raises(
-        ValueError,
-        match=r"^Can't read image '.*photo3b.png': it is not an image file; "
-        "to leave out such images, give `skip_unreadable=True`$",
-    ):
+    with pytest.raises(ValueError, match=r"^Can't read image '.*photo3b.png': it is not an image file; to leave out"):
         list(load_batches(source, (8, 8), reading=Reading(num_workers=num_workers)))
     batches = list(
         load_batches(source, (8, 8), reading=Reading(batch_size=4, num_workers=num_workers, skip_unreadable=True))

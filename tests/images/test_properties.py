@@ -87,10 +87,7 @@ def test_the_same_in_any_batch_and_as_floats() -> None:
         (lambda p: blur(p, 3), "sharpness", -1),
         (lambda p: noise(p, 3), "noise", 1),
         (lambda p: jpeg(p, 4), "blockiness", 1),
-        (lambda p: (p * 0.6).astype(np.uint8), "brightness", -1),
-        (lambda p: (p // 2 + 64).astype(np.uint8), "contrast", -1),
         (lambda p: np.repeat(p.mean(2, keepdims=True).astype(np.uint8), 3, 2), "saturation", -1),
-        (lambda p: p[:, :90], "aspect ratio", -1),
         (lambda p: p[::4, ::4].repeat(4, 0).repeat(4, 1), "pixelation", 1),
         (lambda p: (p * (1 - np.linspace(-1, 1, 192)[:, None, None] ** 2)).astype(np.uint8), "dark corners", 1),
         (lambda p: p // 128 * 128, "flat areas", 1),
@@ -101,6 +98,7 @@ def test_changes_move_the_property_that_is_named(change: object, property_: str,
     assert sign * float(np.mean(moved)) > 0.01  # some of the photographs are grey
 
 
+@pytest.mark.slow
 def test_a_layer_like_any_other(tmp_path: object) -> None:
     extractor = DNAExtractor(layers=["block_0"], properties=True)
     assert list(extractor.neurons) == [LAYER, "block_0"]

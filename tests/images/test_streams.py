@@ -77,6 +77,7 @@ def test_patterns_are_spelled_out(tmp_path: Path) -> None:
     assert expand(f"{tmp_path}/{{odd}}s.png") == [f"{tmp_path}/{{odd}}s.png"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_images_of_a_stream_are_decoded_one_batch_at_a_time(num_workers: int, tmp_path: Path) -> None:
     """Memory does not grow with the length: counted images are freed."""
@@ -135,9 +136,7 @@ def test_what_a_stream_can_not_do_is_told_with_a_remedy(tmp_path: Path) -> None:
 def test_iterators_are_read_but_once() -> None:
     iterator = open_source(iter(PIXELS))
     assert len(list(iterator)) == COUNT
-    with pytest.raises(
-        ValueError, match="'image 10'|an iterator can be read but once, and it has been; give a list, or"
-    ):
+    with pytest.raises(ValueError, match="'image 10'|an iterator can be read but once, and it has been; give a"):
         list(iterator)
     calls = open_source(iter([*PIXELS, None]).__next__)
     assert len(list(calls)) == COUNT
@@ -243,6 +242,7 @@ def remote(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_addresses_give_what_files_give(remote: Path, tmp_path: Path) -> None:
     expected = make_dna(PIXELS, EXTRACTOR, **MEASURE).digest
     with serving({"plain": remote}, "ranges") as (server, _):

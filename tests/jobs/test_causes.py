@@ -51,6 +51,7 @@ def test_what_was_done_is_named_with_its_amount(extractor: DNAExtractor, tmp_pat
     assert Comparison.load(tmp_path / "x.result.npz").causes == result.causes
 
 
+@pytest.mark.slow
 def test_two_causes_of_pairs(extractor: DNAExtractor) -> None:
     grey = [np.asarray(Image.fromarray(photo).convert("L").convert("RGB")) for photo in darker(PHOTOS, 0.7)]
     result = compare(PHOTOS, grey, extractor, pairs=True)
@@ -61,6 +62,7 @@ def test_two_causes_of_pairs(extractor: DNAExtractor) -> None:
     assert nearest_ <= near / 2
 
 
+@pytest.mark.slow
 def test_nothing_is_named_where_nothing_was_done(extractor: DNAExtractor) -> None:
     equal = compare(PHOTOS[:36], PHOTOS[36:], extractor)
     assert equal.p_value > 0.05

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 import torch
 from dnas import are_alike
+from engines import EXTRACTOR, KINDS, RANGES, StoppedError, stopping
 from filelock import Timeout
-from networks import Convolutions, pixels
+from networks import Convolutions
 from PIL import Image
 from torch.multiprocessing.reductions import StorageWeakRef
 
@@ -31,35 +32,27 @@ from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.jobs.make import make_files, output_paths
 from torchmetrics_dna.statistics import HistogramStatistic
 
-EXTRACTOR, RANGES = pixels()
-KINDS = ("histogram", "gaussian", "layer-gaussian")
 IMAGES = np.random.default_rng(0).integers(0, 256, (23, 6, 5, 3)).astype(np.uint8)
-
-
-class StoppedError(Exception):
-    """Ctrl-C, at a moment of the test's choice."""
 
 
 def job(kinds: Sequence[Kind], reading: Reading | None = None) -> tuple[Sequence[Kind], Arguments]:
     return kinds, Arguments(EXTRACTOR, num_bins=40, ranges=RANGES, num_folds=None, reading=reading)
 
 
-def make(folder: Path, *, stop_after: int | None = None, images: object = IMAGES, **changes: object) -> dict[str, Path]:
-    def progress(name: str, done: int, total: int) -> None:
-        if stop_after is not None and done > stop_after:
-            raise StoppedError
-
-    arguments = {"kinds": KINDS, "num_bins": 40, "ranges": RANGES, "batch_size": 4} | changes
-    reading = Reading(arguments["batch_size"], 0, progress=progress, skip_unreadable=True)
-    shared = {"num_bins": arguments["num_bins"], "ranges": arguments["ranges"], "reading": reading, "num_folds": None}
-    return make_files(
-        images,
-        folder / "x.dna.npz",
-        arguments["kinds"],
-        Arguments(changes.get("extractor", EXTRACTOR), **shared),
-        resume=bool(changes.get("resume")),
-        notes="made here",
-    )[0]
+def make(
+    folder: Path,
+    *,
+    stop_after: int | None = None,
+    images: object = IMAGES,
+    kinds: Sequence[Kind] = KINDS,
+    batch_size: int = 4,
+    resume: bool = False,
+    **options: object,
+) -> dict[str, Path]:
+    reading = Reading(batch_size, 0, progress=stopping(stop_after), skip_unreadable=True)
+    shared = {"num_bins": 40, "ranges": RANGES, "reading": reading, "num_folds": None} | options
+    output, arguments = folder / "x.dna.npz", Arguments(EXTRACTOR, **shared)
+    return make_files(images, output, kinds, arguments, resume=resume, notes="made here")[0]
 
 
 @pytest.mark.parametrize("ranges", [RANGES, "auto"])
@@ -288,21 +281,6 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
         unlock(lock(tmp_path / "lock"))
         os.kill(child, signal.SIGKILL)
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork")
-def test_a_forked_process_neither_releases_a_lock_nor_closes_what_is_not_its_own(tmp_path: Path) -> None:
-    code = (
-        "import os, pathlib, sys\nfrom filelock import Timeout\nfrom torchmetrics_dna.files.locks import lock, unlock\n"
-        "path = pathlib.Path('lock')\nheld = lock(path)\n"
-        "if os.fork() == 0:\n"
-        "    files = [open(sys.executable, 'rb') for _ in range(20)]\n    unlock(held)\n"
-        "    os._exit(not all(file.read(1) for file in files))\n"
-        "assert os.wait()[1] == 0\nassert path.exists()\n"
-        "try:\n    lock(path)\nexcept Timeout:\n    unlock(held)\n    unlock(lock(path))\n    print('held')\n"
-    )
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
-    assert (process.stdout, process.stderr) == ("held\n", "")
 
 
 def test_where_files_go(tmp_path: Path) -> None:

@@ -11,28 +11,20 @@ import kinds
 import numpy as np
 import pytest
 from commands import run as run_command
+from engines import EXTRACTOR, KINDS, RANGES, StoppedError, stopping
 from kinds import png, tar
-from networks import pixels
 from processes import run
 
 from torchmetrics_dna import load_dna, make_dna
-from torchmetrics_dna.images import ImageStream, Reading, open_source
+from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.images.loader import chunked
-from torchmetrics_dna.jobs import parts as parts_module
 from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.jobs.make import make_files
-from torchmetrics_dna.jobs.parts import parts_of
 
-EXTRACTOR, RANGES = pixels()
-KINDS = ("histogram", "gaussian", "layer-gaussian")
 IMAGES = np.random.default_rng(0).integers(0, 256, (30, 6, 5, 3)).astype(np.uint8)
 FILES = {f"img{i:02}.png": png(image) for i, image in enumerate(IMAGES)}
 ARGUMENTS = Arguments(EXTRACTOR, num_bins=40, ranges=RANGES, num_folds=None)
 LENGTHS = (14, 1, 9, 0, 6)
-
-
-class StoppedError(Exception):
-    """Ctrl-C, at a moment of the test's choice."""
 
 
 def shards(folder: Path, lengths: Sequence[int] = LENGTHS) -> str:
@@ -44,13 +36,9 @@ def shards(folder: Path, lengths: Sequence[int] = LENGTHS) -> str:
 
 
 def make(source: object, folder: Path, stop_after: int | None = None, **options: Any) -> dict[str, bytes]:
-    def progress(name: str, done: int, total: int | None) -> None:
-        if stop_after is not None and done > stop_after:
-            raise StoppedError
-
     folder.mkdir(exist_ok=True)
     resume = options.pop("resume", False)
-    reading = Reading(4, **{"num_workers": 0, "progress": progress, **options})
+    reading = Reading(4, **{"num_workers": 0, "progress": stopping(stop_after), **options})
     paths, _ = make_files(source, folder / "x.dna.npz", KINDS, replace(ARGUMENTS, reading=reading), resume=resume)
     return {kind: path.read_bytes() for kind, path in paths.items()}
 
@@ -131,17 +119,6 @@ def test_broken_shards_are_left_out_if_told_so(
     (path.with_name("1.tar")).unlink()
     with pytest.raises(FileNotFoundError):
         make(source, tmp_path / "made", skip_unreadable=True)  # what is not there is told before any work
-
-
-def test_parts_are_several_shards_if_there_are_very_many(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected: dict[str, bytes]
-) -> None:
-    stream = ImageStream([None] * 2500, "many")  # type: ignore[list-item]
-    parts = parts_of(stream, 32)
-    assert [i for part in parts for i in part] == list(range(2500))
-    assert {len(part) for part in parts} == {3, 1}
-    monkeypatch.setattr(parts_module, "_MOST_OF_SHARDS", 3)
-    assert make(shards(tmp_path / "shards"), tmp_path / "made")["histogram"] == expected["histogram"]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
