@@ -195,20 +195,20 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         "Can't read images of '.*x-000.tar'.*(cut off|unexpected end of data)",
     ),
     "cut packed tar": (
-        lambda w: cut(tar(w / "x.tar.gz", FILES, "w:gz")),
-        "Can't read images of '.*x.tar.gz'.*(ended before|end of data|cut off)",
+        lambda w: cut(tar(w / "x.tgz", FILES, "w:gz")),
+        "images of '.*x.tgz'.*(ended before|end of data|cut off)",
     ),
     "no tar": (lambda w: (w / "x.tar").write_text("no tar" * 999) and w / "x.tar", "Can't read '.*x.tar' as a tar"),
     "tar without images": (lambda w: tar(w / "x.tar", {"a.json": b"{}"}), "There are no images in '.*x.tar'"),
     "nothing matches": (lambda w: str(w / "*.tar"), r"There are no files '.*\*.tar'"),
     "parquet without images": (
         poor_parquet,
-        "There is no column that holds an image in '.*x.parquet', which has label, name; name it by `column`",
+        "no column that holds an image in '.*x.parquet', which has label, name; name it by",
     ),
     "cut parquet": (lambda w: cut(kinds.parquet(w)), "Can't read '.*x.parquet' as Parquet: .*Parquet magic bytes"),
     "npz of tensors": (
         lambda w: saved(w, PIXELS.transpose(0, 3, 1, 2)),
-        r"Can't read '.*x.npz' as an array of images: .*\(11, 3, 20, 24\).*; give `imgs.transpose\(0, 2, 3, 1\)`",
+        r"x.npz' as .*\(11, 3, 20, 24\).*; give `imgs.transpose",
     ),
     "cut npy": (lambda w: cut(kinds.npy(w)), "Can't read '.*x.npy' as an array of images: it has been cut off"),
     "video without pictures": (
@@ -216,18 +216,12 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         "Can't read '.*x.mp4' as a v",
     ),
     "several kinds": (
-        lambda w: [kinds.npy(w), tar(w / "x.tar", FILES)] and str(w / "x.*"),
-        "are of several kinds, such as .*x.npy, .*x.tar; give those of one kind",
+        lambda w: [kinds.npy(w), tar(w / "x.tar", FILES)] and f"{w}/x.*",
+        "several kinds, such as .*x.npy, .*x.tar",
     ),
-    "generator that raises": (
-        lambda w: raising(),
-        "Can't read images of 'generator of images' after 'image 2': the disk is gone$",
-    ),
+    "generator that raises": (lambda w: raising(), "of 'generator of images' after 'image 2': the disk is gone$"),
     "empty generator": (lambda w: iter(()), "There are no images in 'tuple_iterator of images'"),
-    "folder of shards": (
-        lambda w: Path(kinds.shards(w)).parent,
-        r"There are no images in '.*'; looked for .*; for the files in it, give .*/\*.tar",
-    ),
+    "folder of shards": (lambda w: Path(kinds.shards(w)).parent, r"There are no images in '.*'; .*, give .*/\*.tar"),
 }
 
 
@@ -236,7 +230,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_broken_input_is_told_in_one_line(fault: str, num_workers: int, tmp_path: Path) -> None:
     make, message = BROKEN[fault]
     # what can't be read on can be left out in files, but not where a whole source is broken
-    broken = message.startswith("Can't read images of") and "generator" not in message
+    broken = "images of '.*x" in message
     with pytest.raises((ValueError, OSError), match=message) as error:
         dna_of(make(tmp_path), skip_unreadable=not broken, num_workers=num_workers)
     assert "\n" not in str(error.value)

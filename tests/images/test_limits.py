@@ -51,7 +51,7 @@ def dictionary(path: Path, size: int) -> Path:
 BOMBS: dict[str, tuple[Callable[[Path], object], str]] = {
     "array of too many pixels": (
         lambda w: member(w / "x.npz", header((1, 32000, 32000, 3)), 0),
-        r"Can't read '.*x.npz' as an array of images: Image size \(1024000000 pixels\) exceeds limit of 160000000",
+        r"\(1024000000 pixels\) exceeds limit of 160000000",
     ),
     "array of too many bytes": (
         lambda w: member(w / "x.npz", header((1, 12000, 13000, 3)).replace(b"'|u1'", b"'<f8'"), 0),
@@ -63,11 +63,11 @@ BOMBS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "value that rows share": (
         lambda w: dictionary(w / "x.parquet", 66_000_000),
-        r"Can't read '.*x.parquet' as Parquet: it would unpack from \d+ to 66001\d+ bytes, as a zip bomb does",
+        r"it would unpack from \d+ to 66001\d+ bytes, as a zip",
     ),
     "pattern": (
-        lambda w: str(w / "x-{0..99999999}.tar"),
-        "'.*x-{0..99999999}.tar' stands for 100,000,000 files, expected 1,000,000 at most; check its numbers",
+        lambda w: f"{w}/x-{{0..99999999}}.tar",
+        "stands for 100,000,000 files, expected 1,000,000 at most; check its",
     ),
     "patterns": (lambda w: str(w / "{0..999}-{0..999}-{a,b}.tar"), "stands for 2,000,000 files"),
 }

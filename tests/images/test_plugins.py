@@ -40,10 +40,9 @@ KINDS = {
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """Undo the registration of plugins in this process."""
     Image.init()  # which registers all other formats once a process, and must not do so in what is undone
-    monkeypatch.setattr(
-        Image, "OPEN", {name: opener for name, opener in Image.OPEN.items() if name not in ("HEIF", "JXL")}
-    )
-    monkeypatch.setattr(Image, "ID", [name for name in Image.ID if name not in ("HEIF", "JXL")])
+    ids = [name for name in Image.ID if name not in ("HEIF", "JXL")]
+    monkeypatch.setattr(Image, "OPEN", {name: Image.OPEN[name] for name in ids})
+    monkeypatch.setattr(Image, "ID", ids)
 
 
 @pytest.mark.parametrize("module", KINDS)
