@@ -70,8 +70,12 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such settings")
-@pytest.mark.parametrize(("variables", "is_kept"), [({}, True), ({"MALLOC_TRIM_THRESHOLD_": "131072"}, False)])
+@pytest.mark.parametrize(
+    ("variables", "is_kept"),
+    [({}, True), pytest.param({"MALLOC_TRIM_THRESHOLD_": "131072"}, False, marks=pytest.mark.outer)],
+)
 def test_freed_memory_is_kept_unless_the_user_decides(variables: dict[str, str], is_kept: bool) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
     process = subprocess.run(
@@ -81,6 +85,7 @@ def test_freed_memory_is_kept_unless_the_user_decides(variables: dict[str, str],
     assert (int(process.stdout) < 50) is is_kept
 
 
+@pytest.mark.slow
 def test_what_needs_no_network_starts_without_torch(tmp_path: Path) -> None:
     commands = {
         "--version": 0,
@@ -96,9 +101,12 @@ def test_what_needs_no_network_starts_without_torch(tmp_path: Path) -> None:
         "info nowhere": 2,
         "info": 0,
     }
+    # a scheduler's shell has some of the variables that torchrun sets, and nobody to wait for
+    environment = {**os.environ, "WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "head", "MASTER_PORT": "1"}
     process = subprocess.run(
-        [sys.executable, "-c", LOADED, *commands], capture_output=True, text=True, check=True, cwd=tmp_path
-    )
+        [sys.executable, "-c", LOADED, *commands],
+        capture_output=True, text=True, check=True, cwd=tmp_path, env=environment,
+    )  # fmt: skip
     assert f"torchmetrics-dna {__version__}\n" in process.stdout
     assert "Usage: torchmetrics-dna [OPTIONS]" in process.stdout
     codes, loaded = process.stdout.splitlines()[-2:]
@@ -153,16 +161,6 @@ def test_what_goes_wrong_as_an_interrupted_command_ends(
     monkeypatch.setattr("torchmetrics_dna.cli.app", command)
     assert run(monkeypatch) == 130
     assert capsys.readouterr().err == "torchmetrics-dna: interrupted\n"
-
-
-@pytest.mark.parametrize("other", [{}, {"RANK": "1", "MASTER_ADDR": "head", "MASTER_PORT": "1"}])
-def test_variables_of_another_program_start_no_group(other: dict[str, str], tmp_path: Path) -> None:
-    """A scheduler's shell has some of the variables that torchrun sets, and nobody to wait for."""
-    environment = {**os.environ, "WORLD_SIZE": "2"} | other
-    command = [sys.executable, "-m", "torchmetrics_dna", "info", str(FILES / "histogram.dna.npz")]
-    process = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=60)
-    assert process.returncode == 0, process.stderr
-    assert "histogram" in process.stdout
 
 
 @pytest.mark.outer

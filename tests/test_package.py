@@ -19,30 +19,51 @@ ROOT = Path(__file__).parents[1]  # of the checkout, also where the package is i
 HEAVY = (
     "torchmetrics", "timm", "torchvision", "matplotlib", "typer", "rich", "PIL", "skimage", "torch._dynamo", "sympy",
 )  # fmt: skip
-IMAGES = "np.zeros((8, 64, 64, 3), np.uint8)"
-
-
-def loaded_by(*statements: str) -> list[set[str]]:
-    """Names of the heavy modules that are loaded after each statement, in one process."""
-    code = "import sys\n" + "".join(f"{s}\nprint(*[m for m in {HEAVY} if m in sys.modules])\n" for s in statements)
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return [set(line.split()) for line in process.stdout.splitlines()]
+ABOVE = ("cli", "comparisons", "jobs", "reporting", "singles")
+STATEMENTS = (
+    "import torchmetrics_dna",
+    "import torchmetrics_dna.jobs.make, torchmetrics_dna.comparisons.compare, torchmetrics_dna.singles.rank",
+    "import numpy as np; images = np.zeros((8, 64, 64, 3), np.uint8); network = {'layers': ['block_0']};"
+    "torchmetrics_dna.comparisons.compare.compare(images, images + 9, causes=False, **network)",
+    "import torchmetrics",
+    "from torchmetrics_dna import DNAEMD, compare",
+)
+METRICS_ALONE = f"""
+for name in [name for name in sys.modules if name.partition(".")[0] == "torchmetrics_dna"]:
+    del sys.modules[name]
+sys.modules.update(dict.fromkeys({[*(f"torchmetrics_dna.{room}" for room in ABOVE), "typer", "rich"]}))
+import torch
+from torchmetrics_dna import DNAEMD, ActivationRange, DNAExtractor, DNAFrechet, DNARealism, LayerFrechetDistance
+from torchmetrics_dna.metrics import PRDC
+real, fake = torch.randint(0, 256, (2, 6, 3, 40, 40), dtype=torch.uint8)
+network = DNAExtractor(layers=["block_0"])
+for kind in (DNAEMD, DNAFrechet, LayerFrechetDistance, PRDC):
+    metric = kind(network)
+    metric.update(real, real=True)
+    metric.update(fake, real=False)
+    assert metric.compute() is not None
+    realism = DNARealism(network, reference=metric.to_dna(real=True)) if kind is DNAEMD else realism
+assert len(realism(fake)) == 6
+ActivationRange(network)(real)
+print("alone")
+"""
 
 
 @pytest.mark.slow
-def test_importing_loads_nothing_heavy_that_torchmetrics_does_not() -> None:
-    alone, started, compared, upstream, used = loaded_by(
-        "import torchmetrics_dna",
-        "import torchmetrics_dna.jobs.make, torchmetrics_dna.comparisons.compare, torchmetrics_dna.singles.rank",
-        f"import numpy as np; torchmetrics_dna.comparisons.compare.compare({IMAGES}, {IMAGES} + 9)",
-        "import torchmetrics",
-        "from torchmetrics_dna import DNAEMD, compare",
+def test_imports_are_light_and_metrics_need_nothing_above_them() -> None:
+    code = "import sys\n" + "".join(
+        f"{statement}\nprint(*[name for name in {HEAVY} if name in sys.modules])\n" for statement in STATEMENTS
     )
+    process = subprocess.run([sys.executable, "-c", code + METRICS_ALONE], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    *lines, last = process.stdout.splitlines()
+    alone, started, compared, upstream, used = (set(line.split()) for line in lines)
     assert not alone
     # what the commands use starts without torchmetrics, which takes seconds
     assert not {"torchmetrics", "timm", "torchvision", "torch._dynamo", "sympy"} & (started | compared)
     assert not {"timm", "matplotlib", "typer"} & (used - upstream)
     assert "torchmetrics" in upstream, "the checks above can fail"
+    assert last == "alone"
 
 
 def test_public_names_are_there() -> None:
@@ -55,33 +76,6 @@ def test_public_names_are_there() -> None:
     assert callable(torchmetrics_dna.compare)
     with pytest.raises(AttributeError, match="nonsense"):
         torchmetrics_dna.nonsense  # noqa: B018
-
-
-ABOVE = ("cli", "comparisons", "jobs", "reporting", "singles")
-METRICS_ALONE = f"""
-import sys
-sys.modules.update(dict.fromkeys({[*(f"torchmetrics_dna.{room}" for room in ABOVE), "typer", "rich"]}))
-import torch
-from torchmetrics_dna import DNAEMD, ActivationRange, DNAExtractor, DNAFrechet, DNARealism, LayerFrechetDistance
-from torchmetrics_dna.metrics import PRDC
-real, fake = torch.randint(0, 256, (2, 6, 3, 40, 40), dtype=torch.uint8)
-network = DNAExtractor(layers=["block_0"])
-for kind in (DNAEMD, DNAFrechet, LayerFrechetDistance, PRDC):
-    metric = kind(network)
-    metric.update(real, real=True)
-    metric.update(fake, real=False)
-    print(kind.__name__, metric.compute())
-    realism = DNARealism(network, reference=metric.to_dna(real=True)) if kind is DNAEMD else realism
-print("DNARealism", realism(fake))
-print("ActivationRange", ActivationRange(network)(real))
-"""
-
-
-@pytest.mark.slow
-def test_metrics_run_without_what_stands_above_them() -> None:
-    process = subprocess.run([sys.executable, "-c", METRICS_ALONE], capture_output=True, text=True)
-    assert process.returncode == 0, process.stderr
-    assert process.stdout.startswith("DNAEMD tensor(")
 
 
 def test_who_we_are_is_told_alike() -> None:

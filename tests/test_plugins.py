@@ -31,7 +31,7 @@ def open_raw(files, label, reading):
     images = np.concatenate([np.fromfile(file, np.uint8).reshape(-1, 16, 16, 3) for file in files])
     return open_source(images, reading)
 
-register_preset(replace(PRESETS["efficientnet_lite0"], name="mine"))
+register_preset(replace(PRESETS["efficientnet_lite0"], name="mine", input_size=(96, 96)))
 register_distance(Distance("apart", "apart", "act.", "Difference of means", "neuron", ("gaussian",), 2, apart))
 register_source(Kind(".raw of 16 x 16", (".raw",), "my_package:open_raw"))
 """

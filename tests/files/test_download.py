@@ -84,29 +84,18 @@ def test_files_of_the_hub(repository: Path, tmp_path: Path) -> None:
 @pytest.mark.outer
 def test_what_the_hub_does_not_have(repository: Path, tmp_path: Path) -> None:
     with serving({"owner/repo": repository}) as (endpoint, _):
-        absent = [
-            "hub:owner/repo/other.dna.npz",
-            "hub:owner/other/x.dna.npz",
-            "hub:owner/repo/other.ranges.json",
-        ]
+        absent = ["hub:owner/repo/other.dna.npz", "hub:owner/other/x.dna.npz", "hub:owner/repo/other.ranges.json"]
         lines = load(*absent, endpoint=endpoint, home=tmp_path)
         absent.append("hub:owner/repo/sub/x.dna.npz")
         lines += load(absent[-1], endpoint=endpoint, home=tmp_path, HF_HUB_OFFLINE="1")
+    absent.append(absent[-1])  # where nobody answers any more
+    lines += load(absent[-1], endpoint=endpoint, home=tmp_path)
     for reference, line in zip(absent, lines, strict=True):
         file, repo = reference.rpartition("/")[2], reference[4:].split("/")[1]
         assert line.startswith("OSError: Can't fetch"), line
         assert file in line
         assert f"hub repository 'owner/{repo}'" in line
         assert REMEDY in line
-
-
-@pytest.mark.outer
-def test_a_hub_that_does_not_answer(tmp_path: Path) -> None:
-    with serving({}) as (endpoint, _):
-        pass
-    (line,) = load("hub:owner/repo/x.dna.npz", endpoint=endpoint, home=tmp_path)
-    assert line.startswith("OSError: Can't fetch 'x.dna.npz'")
-    assert REMEDY in line
 
 
 @pytest.mark.parametrize("reference", ["hub:", "hub:owner", "hub:owner/repo", "hub:owner/repo@/x", "hub:a b/c?/x"])
@@ -125,10 +114,7 @@ def test_cached_files_are_named_by_whole_addresses_and_checked(tmp_path: Path, m
     with serving({"plain": tmp_path}) as (endpoint, requests):
         addresses = {name: f"{endpoint}/plain/{name}/w.safetensors" for name in "ab"}
         for _ in range(2):
-            assert {name: fetch(address).read_bytes()[:1] for name, address in addresses.items()} == {
-                "a": b"a",
-                "b": b"b",
-            }
+            assert [fetch(addresses[name]).read_bytes()[:1] for name in "ab"] == [b"a", b"b"]
         assert [request.split()[0] for request in requests] == ["HEAD", "GET"] * 2
         path = fetch(addresses["a"], sha256=sums["a"])
         assert path.is_relative_to(tmp_path / "hub")

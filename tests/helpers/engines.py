@@ -83,6 +83,20 @@ class Ray:
         assert force
 
 
+class StoppedError(Exception):
+    """Ctrl-C, at a moment of the test's choice."""
+
+
+def stopping(after: int | None) -> Callable[[str, int, int | None], None]:
+    """Progress callback that stops a run as soon as more images than this are done."""
+
+    def progress(_: str, done: int, total: int | None) -> None:
+        if after is not None and done > after:
+            raise StoppedError
+
+    return progress
+
+
 class Deadly(Pixels):
     """Network that kills the first two workers which see some images, but never the process that made it."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +18,9 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 def serving(repositories: dict[str, Path], fault: str = "") -> Iterator[tuple[str, list[str]]]:
     """Serve folders as repositories (``OWNER/REPO`` or ``datasets/OWNER/REPO``); gives the address and the requests.
 
-    The repository ``plain`` holds files without a protocol. A ``fault`` spoils every answer: ``"cut"`` the connection
-    after half of the file, or send ``"other"`` bytes than were promised, or ``"length"``, a long word for their number.
+    The repository ``plain`` holds files without a protocol, or in ``"ranges"``, if ``fault`` has that word. Others
+    spoil every answer: ``"cut"`` the connection after half of what was asked for, or send ``"other"`` bytes than were
+    promised, or ``"length"``, a long word for their number.
     """
     requests: list[str] = []
 
@@ -40,12 +42,20 @@ def serving(repositories: dict[str, Path], fault: str = "") -> Iterator[tuple[st
             if revision not in ("main", COMMIT):
                 return self._refuse("RevisionNotFound")
             path = repositories[repository] / name
+            path = path if path.is_file() else path.with_name(path.name.partition("?")[0])
             if not path.is_file():
                 return self._refuse("EntryNotFound")
-            content = path.read_bytes()
-            self.send_response(200)
+            content = part = path.read_bytes()
+            if span := re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "") if "ranges" in fault else ""):
+                part = content[int(span[1]) : int(span[2] or len(content) - 1) + 1]
+                self.send_response(206)
+                self.send_header("Content-Range", f"bytes {span[1]}-{int(span[1]) + len(part) - 1}/{len(content)}")
+            else:
+                self.send_response(200)
+            if "ranges" in fault:
+                self.send_header("Accept-Ranges", "bytes")
             self.send_header("X-Repo-Commit", COMMIT)
-            self.send_header("Content-Length", "abc" * 12_000 if fault == "length" else str(len(content)))
+            self.send_header("Content-Length", "abc" * 12_000 if fault == "length" else str(len(part)))
             if path.suffix in (".json", ".txt"):  # in git itself
                 blob = b"blob %d\0" % len(content) + content
                 self.send_header("ETag", f'"{hashlib.sha1(blob).hexdigest()}"')
@@ -54,9 +64,9 @@ def serving(repositories: dict[str, Path], fault: str = "") -> Iterator[tuple[st
                 self.send_header("X-Linked-Size", str(len(content)))
             self.end_headers()
             if body:
-                half = len(content) // 2
-                rest = b"" if fault == "cut" else content[half:][:: -1 if fault == "other" else 1]
-                self.wfile.write(content[:half] + rest)
+                half = len(part) // 2
+                rest = b"" if "cut" in fault else part[half:][:: -1 if fault == "other" else 1]
+                self.wfile.write(part[:half] + rest)
             self.close_connection = True
             return None
 
@@ -72,7 +82,7 @@ def serving(repositories: dict[str, Path], fault: str = "") -> Iterator[tuple[st
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}", requests

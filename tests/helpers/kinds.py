@@ -101,26 +101,22 @@ def parquet(parent: Path, nested: bool = False) -> str:
 
 def video(parent: Path, name: str = "x.mkv", frames: np.ndarray = PIXELS) -> str:
     """Write a lossless video."""
-    import av
-
-    with av.open(str(parent / name), "w") as container:
-        stream = container.add_stream("ffv1", rate=4)
-        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "bgr0"
-        for image in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24").reformat(format="bgr0")))
-        container.mux(stream.encode())
-    return str(parent / name)
+    return encoded(parent / name, "ffv1", frames, rate=4, pixel_format="bgr0")
 
 
-def encoded(path: Path, codec: str, frames: np.ndarray = PIXELS, **options: str) -> str:
-    """Write a lossy video like those of cameras, with 12 frames per second and a key frame every fourth."""
+def encoded(
+    path: Path, codec: str, frames: np.ndarray = PIXELS, rate: int = 12, pixel_format: str = "yuv420p", **options: str
+) -> str:
+    """Write a video, by default a lossy one like those of cameras, with a key frame every fourth."""
     import av
 
     with av.open(str(path), "w", options=options) as container:
-        stream = container.add_stream(codec, rate=12)
-        stream.width, stream.height, stream.pix_fmt, stream.gop_size = frames.shape[2], frames.shape[1], "yuv420p", 4
+        stream = container.add_stream(codec, rate=rate)
+        (stream.width, stream.height), stream.pix_fmt = (frames.shape[2], frames.shape[1]), pixel_format
+        stream.gop_size = 4
         for image in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
+            frame = av.VideoFrame.from_ndarray(image, "rgb24")
+            container.mux(stream.encode(frame.reformat(format=pixel_format)))
         container.mux(stream.encode())
     return str(path)
 

@@ -45,19 +45,3 @@ def test_little_is_read_ahead_and_threads_end(readers: int) -> None:
     streams.close()
     time.sleep(0.3)
     assert threads() == before
-
-
-@pytest.mark.parametrize("readers", [0, 1, 2])
-def test_errors_come_where_the_items_do(readers: int) -> None:
-    def failing(k: int) -> Iterator[int]:
-        yield k
-        if k == 1:
-            raise ValueError("the disk is gone")
-
-    streams = read_ahead(map(failing, range(4)), readers)
-    assert list(next(streams)) == [0]
-    items = next(streams)
-    assert next(items) == 1
-    with pytest.raises(ValueError, match="the disk is gone"):
-        next(items)
-    streams.close()

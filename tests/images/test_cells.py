@@ -22,7 +22,6 @@ def test_a_grid_divides_the_image() -> None:
     ("tokens", "size", "grid"),
     [
         (197, (224, 224), (14, 14)),
-        (196, (224, 224), (14, 14)),
         (261, (256, 256), (16, 16)),  # a class token and four registers
         (50, None, (7, 7)),
         (8 + 49, None, (7, 7)),
@@ -35,12 +34,6 @@ def test_tokens_are_a_grid_after_some_others(tokens: int, size: tuple[int, int] 
     count = grid[0] * grid[1]
     assert torch.equal(cells[tokens - count :], cells_of(grid))
     assert torch.equal(cells[: tokens - count], torch.tensor([WHOLE]).expand(tokens - count, 4))
-
-
-@pytest.mark.parametrize("positions", [(), (58,), (3, 4, 5)])
-def test_other_layouts_stand_for_the_whole_image(positions: tuple[int, ...]) -> None:
-    count = torch.zeros(positions).numel()
-    assert torch.equal(cells_of(positions), torch.tensor([WHOLE]).expand(count, 4))
 
 
 @pytest.mark.parametrize("size", [(100, 100), (60, 200), (300, 90), (7, 5)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import struct
 import sys
 from collections.abc import Callable
 from io import BytesIO
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from networks import Pixels
 from PIL import Image
@@ -35,33 +35,15 @@ def read(source: object, channels: int, **options: object) -> np.ndarray:
     return torch.cat([batch.images for batch in batches]).movedim(1, 3).numpy()
 
 
-def tiff(pixels: np.ndarray, extra: int | None = 0, order: str = "<", separate: bool = False) -> bytes:
-    """An uncompressed TIFF of ``(H, W, samples)``, of RGB and extra samples of a kind, or of bands."""
-    height, width, samples = pixels.shape
-    data = (np.moveaxis(pixels, 2, 0) if separate else pixels).astype(pixels.dtype.newbyteorder(order)).tobytes()
-    bits, kind = 8 * pixels.itemsize, {"u": 1, "i": 2, "f": 3}[pixels.dtype.kind]
-    rows = samples if separate else 1  # strips
-    tags = {
-        256: [width],
-        257: [height],
-        258: [bits] * samples,
-        259: [1],
-        262: [2 if samples == 4 else 1],
-        277: [samples],
-    }
-    tags |= {278: [height], 284: [2 if separate else 1], 339: [kind] * samples}
-    tags |= {} if extra is None else {338: [extra] * (1 if samples == 4 else samples - 1)}
-    start, tail = 8 + len(data), b""
-    tags |= {273: [8 + len(data) // rows * k for k in range(rows)], 279: [len(data) // rows] * rows}
-    entries, outside = b"", start + 2 + 12 * len(tags) + 4
-    for tag, values in sorted(tags.items()):
-        packed = struct.pack(f"{order}{len(values)}I", *values)
-        place = packed if len(values) == 1 else struct.pack(f"{order}I", outside + len(tail))
-        tail += packed if len(values) > 1 else b""
-        entries += struct.pack(f"{order}HHI", tag, 4, len(values)) + place
-    magic = b"II" if order == "<" else b"MM"
-    header = magic + struct.pack(f"{order}HI", 42, start)
-    return header + data + struct.pack(f"{order}H", len(tags)) + entries + bytes(4) + tail
+def tiff(pixels: np.ndarray, extra: int = 0, order: str = "<", separate: bool = False) -> bytes:
+    """An uncompressed TIFF of ``(H, W, samples)``, of RGB and a fourth sample of a kind, or of bands."""
+    file, samples = BytesIO(), pixels.shape[2]
+    tifffile.imwrite(
+        file, np.moveaxis(pixels, 2, 0) if separate else pixels, byteorder=order, metadata=None,
+        photometric="rgb" if samples == 4 else "minisblack", planarconfig="separate" if separate else "contig",
+        extrasamples=[extra] * (1 if samples == 4 else samples - 1),
+    )  # fmt: skip
+    return file.getvalue()
 
 
 def saved(images: np.ndarray, name: str, folder: Path) -> Path:
@@ -86,18 +68,14 @@ def saved(images: np.ndarray, name: str, folder: Path) -> Path:
     [
         (GREYS, "png", 1, GREYS[..., None]),
         (DEEP[..., 0], "png", 1, DEEP[..., :1] / 65535),
-        (DEEP[..., 0], "tif", 1, DEEP[..., :1] / 65535),
         (BANDS[..., 0], "tif", 1, BANDS[..., :1]),
         (COLOURS, "png", 1, SHIFTED[..., None]),
         (GREYS, "png", 3, GREYS[..., None].repeat(3, 3)),
         (GREYS[..., None], "x.npz", 1, GREYS[..., None]),
-        (COLOURS, "x.npy", 1, SHIFTED[..., None]),
-        (DEEP[..., :1], "x.npz", 1, DEEP[..., :1] / 65535),
         (DEEP[..., :3], "x.npy", 3, DEEP[..., :3] / 65535),
         (DEEP.astype(">u2"), "x.npy", 5, DEEP / 65535),
         (BANDS, "x.npz", 5, BANDS),
         (BANDS.astype(np.float64), "x.npy", 5, BANDS),
-        (BANDS[..., :2], "x.npy", 2, BANDS[..., :2]),
         (DEEP.view(np.uint8)[..., :4], "x.npz", 4, DEEP.view(np.uint8)[..., :4]),
         (DEEP, "tif", 5, DEEP / 65535),
         (BANDS[..., :2], "tif", 2, BANDS[..., :2]),
@@ -160,20 +138,16 @@ OWN = "a DNAExtractor of your own network with `channels={}`"
     ("image", "channels", "message"),
     [
         (FOUR, 3, f"give `imgs[..., :3]`, or {OWN.format(4)}"),
-        (torch.rand(4, 9, 7), 3, f"give `imgs[:3]`, or {OWN.format(4)}"),
         (BANDS[0], 3, f"give images of 1 or 3 channels, or {OWN.format(5)}"),
-        (BANDS[0], 1, "with C = 1 or 3, but got shape (9, 7, 5) and type float32; give images of 1 or 3 channels, or"),
         (BANDS[0], 4, f"with C = 4, but got shape (9, 7, 5) and type float32; {GIVE.format(4)}{OWN.format(5)}"),
         (GREYS[0], 5, f"with C = 5, but got shape (9, 7) and type uint8; {GIVE.format(5)}{OWN.format(1)}"),
         (BANDS[0] * 300, 5, "floating point pixels must lie in [0, 1]"),
-        (DEEP[0].astype(np.int32), 5, "must be uint8, uint16, or floating point in [0, 1], but got"),
         (Image.fromarray(COLOURS[0]), 5, "3 channels (RGB), but the network takes 5; give arrays or TIFFs of 5 "),
         (Image.fromarray(GREYS[0]), 2, "1 channel (L), but the network takes 2; give arrays or TIFFs of 2 channels,"),
         (tiff(FOUR), 3, f"{NO_ALPHA}; save it without, or give {OWN.format(4)}"),
-        (tiff(FOUR, extra=None), 1, NO_ALPHA),
+        (tiff(FOUR), 1, NO_ALPHA),
         (tiff(BANDS[0]), 4, f"5 channels, but the network takes 4; {GIVE.format(4)}{OWN.format(5)}"),
         (tiff(DEEP[0].view(np.int16)), 5, "bands of type int16; save them as uint8, uint16 or floats in [0, 1]"),
-        (tiff(BANDS[0] - 1), 5, "floating point pixels must lie in [0, 1]"),
         (tiff(DEEP[0])[:-200], 5, ""),
     ],
 )  # fmt: skip
@@ -203,8 +177,7 @@ def test_the_package_for_tiffs_of_bands_is_named(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("workers", [0, 2])
-def test_alpha_that_is_dropped_is_told_once(workers: int, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+def test_alpha_that_is_dropped_is_told_once(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     alpha = np.full((9, 7), 255, np.uint8)
     opaque = Image.fromarray(np.dstack([COLOURS[0], alpha]))
     alpha[3, 3] = 254
@@ -216,7 +189,7 @@ def test_alpha_that_is_dropped_is_told_once(workers: int, tmp_path: Path, recwar
     Image.fromarray(np.dstack([GREYS[0], alpha])).save(tmp_path / "d.png")
     told = "Images of {!r} have an alpha channel, which is dropped"
     for source in (*sorted(tmp_path.iterdir()), tmp_path):
-        for channels in (3, 1):
+        for channels, workers in ((3, 2 if source == tmp_path else 0), (1, 0)):
             assert list(load_batches(open_source(source), (8, 8), channels=channels, reading=Reading(2, workers)))
             assert str(recwarn.pop(UserWarning).message) == told.format(str(source))
     assert list(load_batches(open_source([through]), (8, 8), channels=4))
@@ -239,9 +212,7 @@ def test_each_band_is_resized_by_itself(resize: str, channels: int, dtype: type)
 
 
 def test_types_that_differ_are_told(tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match=r"Images differ in type \(float32 and uint8\); give the extractor an `input_size`"
-    ):
+    with pytest.raises(ValueError, match=r"Images differ in type \(float32 and uint8\); give the extractor an"):
         read([GREYS[0], DEEP[0, ..., 0]], 1)
 
 
@@ -251,9 +222,7 @@ def test_arrays_that_do_not_fit_are_refused_before_any_image(compressed: bool, t
     (np.savez_compressed if compressed else np.savez)(path, BANDS)
     done: list[int] = []
     reading = Reading(progress=lambda label, number, total: done.append(number))
-    with pytest.raises(
-        ValueError, match=r"^Can't read '.*x\.npz' as an array of images: Images must have shape \(B, H, W, C\) with"
-    ):
+    with pytest.raises(ValueError, match=r"^Can't read '.*x\.npz' as an array of images: Images must have shape \(B"):
         make_dna(path, DNAExtractor(Pixels(), channels=4), reading=reading)
     assert not done
     assert make_dna(path, DNAExtractor(Pixels(), channels=5), reading=reading).num_images == 4

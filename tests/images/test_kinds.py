@@ -42,8 +42,10 @@ def same(actual: DNA, expected: DNA) -> bool:
     return actual.digest == expected.digest and [f.digest for f in actual.folds] == [f.digest for f in expected.folds]
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-@pytest.mark.parametrize("kind", ON_DISK)
+@pytest.mark.parametrize(
+    ("kind", "num_workers"),
+    [*((kind, 0) for kind in ON_DISK), *((kind, 2) for kind in ("zip", "packed npz", "shards", "parquet", "video"))],
+)
 def test_files_give_what_a_folder_gives(kind: str, num_workers: int, expected: DNA, tmp_path: Path) -> None:
     source = ON_DISK[kind](tmp_path)
     options: dict[str, Any] = {"num_workers": num_workers, "batch_size": 4}
@@ -72,28 +74,33 @@ def test_which_kinds_have_an_index(tmp_path: Path) -> None:
     assert len(mapped) == 9
 
 
-@pytest.mark.parametrize("kind", ["npz", "tar", "packed tar", "shards", "parquet"])
-def test_all_functions_take_them(kind: str, tmp_path: Path) -> None:
-    source, other = ON_DISK[kind](tmp_path), PIXELS // 2
-    folder = kinds.folder(tmp_path / "folder")
-    options: dict[str, Any] = {"ranges": "auto", "num_bins": 50}
-    of_source, of_folder = (compare(images, other, EXTRACTOR, **options) for images in (source, folder))
-    # equal counts; a few images of known number are summed by torch and a stream by numba, in orders that may differ
-    assert of_source["dna-emd"].value == pytest.approx(of_folder["dna-emd"].value, rel=1e-15, abs=0)
-    assert (of_source.p_value, of_source.null) == (of_folder.p_value, pytest.approx(of_folder.null, rel=1e-15, abs=0))
-    of_source, of_folder = (rank(images, other, EXTRACTOR, nearest=other, **options) for images in (source, folder))
-    assert of_source.scores.tolist() == of_folder.scores.tolist()
-    assert of_source.nearest.names == of_folder.nearest.names
-    assert of_source.p_value == of_folder.p_value
-    # whatever the order in which workers gave them, names and numbers go with the scores
-    shared = rank(source, other, EXTRACTOR, reading=Reading(num_workers=2, batch_size=2), **options)
-    assert (shared.names, shared.scores.tolist()) == (of_source.names, of_source.scores.tolist())
-    order = [int(re.findall(r"(\d+)(?:\.png)?$", name)[0]) for name in of_source.names]
-    assert order == [int(re.findall(r"(\d+)\.png$", name)[0]) for name in of_folder.names]
-    swapped = rank(other, source, EXTRACTOR, contrast=folder, **options)
-    assert swapped.distances.tolist() == rank(other, folder, EXTRACTOR, contrast=folder, **options).distances.tolist()
-    ranges = [measure_ranges([images], EXTRACTOR, "widen").ranges.digest for images in (source, folder)]
-    assert ranges[0] == ranges[1]
+@pytest.mark.slow
+def test_all_functions_take_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchmetrics_dna.dna.evidence.NUM_RELABELINGS", 99)
+    folder, other = kinds.folder(tmp_path / "folder"), PIXELS // 2
+    options: dict[str, Any] = {"ranges": "auto", "num_bins": 50, "reading": Reading(num_workers=0)}
+
+    def results(images: object) -> tuple[Any, ...]:
+        swapped = rank(other, images, EXTRACTOR, contrast=folder, **options)
+        ranges = measure_ranges([images], EXTRACTOR, "widen", reading=options["reading"]).ranges
+        ranking = rank(images, other, EXTRACTOR, nearest=other, **options)
+        return compare(images, other, EXTRACTOR, **options), ranking, swapped.distances.tolist(), ranges.digest
+
+    compared, ranked, *others = results(folder)
+    for kind in ("shards", "parquet"):
+        source = ON_DISK[kind](tmp_path)
+        comparison, ranking, *of_source = results(source)
+        # equal counts; a few images of known number are summed by torch and a stream by numba, in other orders
+        assert comparison["dna-emd"].value == pytest.approx(compared["dna-emd"].value, rel=1e-15, abs=0)
+        assert (comparison.p_value, comparison.null) == (compared.p_value, pytest.approx(compared.null, rel=1e-15))
+        assert (ranking.scores.tolist(), ranking.p_value) == (ranked.scores.tolist(), ranked.p_value)
+        assert ranking.nearest.names == ranked.nearest.names
+        assert of_source == others
+        # whatever the order in which workers gave them, names and numbers go with the scores
+        shared = rank(source, other, EXTRACTOR, **options | {"reading": Reading(num_workers=2, batch_size=2)})
+        assert (shared.names, shared.scores.tolist()) == (ranking.names, ranking.scores.tolist())
+        order = [int(re.findall(r"(\d+)(?:\.png)?$", name)[0]) for name in ranking.names]
+        assert order == [int(re.findall(r"(\d+)\.png$", name)[0]) for name in ranked.names]
 
 
 def test_columns_are_chosen(tmp_path: Path, expected: DNA) -> None:
@@ -102,9 +109,7 @@ def test_columns_are_chosen(tmp_path: Path, expected: DNA) -> None:
     masks = dna_of(255 - PIXELS).digest
     assert dna_of(source, column="mask.png").digest == masks
     assert dna_of(source, column="*").num_images == 2 * COUNT
-    with pytest.raises(
-        ValueError, match=r"sample '000\d' has several images, png and mask.png; choose one by `column`"
-    ):
+    with pytest.raises(ValueError, match=r"sample '000\d' has several images, png and mask.png; choose one by"):
         dna_of(source)
     with pytest.raises(ValueError, match=r"no column 'jpg' in '.*-000.tar', which has json, mask.png, png"):
         dna_of(source, column="jpg")
@@ -120,15 +125,11 @@ def test_columns_are_chosen(tmp_path: Path, expected: DNA) -> None:
     with pytest.warns(UserWarning, match="several columns of images; 'image' is read, not thumb; name it by `column`"):
         assert len(open_source([{"image": image, "thumb": 255 - image} for image in PIXELS])) == COUNT
     for images in (rows, iter(rows)):
-        with pytest.raises(
-            ValueError, match=r"several columns that hold an image \(a, b\) in '.*', which has a, b; name"
-        ):
+        with pytest.raises(ValueError, match=r"several columns that hold an image \(a, b\) in '.*', which has a, b"):
             dna_of(images)
         with pytest.raises(ValueError, match="There is no column 'c' in '.*', which has a, b; name it by `column`"):
             dna_of([*rows], column="c")
-    with pytest.raises(
-        ValueError, match="Argument `column` is 'a', but there are no columns in 'ndarray of images'; lea"
-    ):
+    with pytest.raises(ValueError, match="Argument `column` is 'a', but there are no columns in 'ndarray of images"):
         dna_of(PIXELS, column="a")
     with pytest.raises(TypeError, match="got a dict with train, test; give what is under one of these names"):
         dna_of({"train": rows, "test": rows})
@@ -187,15 +188,6 @@ def saved(folder: Path, array: np.ndarray) -> str:
     return str(folder / "x.npz")
 
 
-def flipped(path: str) -> str:
-    """A tar with a header that is damaged in its middle."""
-    content = bytearray(Path(path).read_bytes())
-    second = content.index(b"img5.png")
-    content[second : second + 4] = b"\xff\xff\xff\xff"
-    Path(path).write_bytes(content)
-    return path
-
-
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut tar": (lambda w: cut(tar(w / "x.tar", FILES)), "Can't read '.*x.tar' as a tar: it .*(cut off|unexpected end)"),
     "cut shard": (
@@ -203,52 +195,33 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
         "Can't read images of '.*x-000.tar'.*(cut off|unexpected end of data)",
     ),
     "cut packed tar": (
-        lambda w: cut(tar(w / "x.tar.gz", FILES, "w:gz")),
-        "Can't read images of '.*x.tar.gz'.*(ended before|end of data|cut off)",
+        lambda w: cut(tar(w / "x.tgz", FILES, "w:gz")),
+        "images of '.*x.tgz'.*(ended before|end of data|cut off)",
     ),
-    "tar without end": (
-        lambda w: cut(tar(w / "x.tar", dict(list(FILES.items())[:2])), 4096 / 10240),
-        "Can't read '.*x.tar' as a tar",
-    ),
-    "damaged tar": (lambda w: flipped(tar(w / "x.tar", FILES)), "Can't read '.*x.tar' as a tar: .*damaged"),
     "no tar": (lambda w: (w / "x.tar").write_text("no tar" * 999) and w / "x.tar", "Can't read '.*x.tar' as a tar"),
     "tar without images": (lambda w: tar(w / "x.tar", {"a.json": b"{}"}), "There are no images in '.*x.tar'"),
-    "packed tar without images": (
-        lambda w: tar(w / "x.tgz", {"a.json": b"{}"}, "w:gz"),
-        "There are no images in '.*x.tgz'",
-    ),
-    "no shard": (lambda w: str(w / "{0..3}.tar"), "There is no file or folder '.*0.tar'"),
     "nothing matches": (lambda w: str(w / "*.tar"), r"There are no files '.*\*.tar'"),
     "parquet without images": (
         poor_parquet,
-        "There is no column that holds an image in '.*x.parquet', which has label, name; name it by `column`",
+        "no column that holds an image in '.*x.parquet', which has label, name; name it by",
     ),
     "cut parquet": (lambda w: cut(kinds.parquet(w)), "Can't read '.*x.parquet' as Parquet: .*Parquet magic bytes"),
-    "npz of one axis": (lambda w: saved(w, np.zeros(5)), r"array of images: Images must have shape \(B, H, W, C\)"),
     "npz of tensors": (
         lambda w: saved(w, PIXELS.transpose(0, 3, 1, 2)),
-        r"Can't read '.*x.npz' as an array of images: .*\(11, 3, 20, 24\).*; give `imgs.transpose\(0, 2, 3, 1\)`",
+        r"x.npz' as .*\(11, 3, 20, 24\).*; give `imgs.transpose",
     ),
-    "npz of objects": (lambda w: saved(w, np.array([{}] * 3)), "as an array of images: Images must have shape"),
     "cut npy": (lambda w: cut(kinds.npy(w)), "Can't read '.*x.npy' as an array of images: it has been cut off"),
-    "cut npz": (lambda w: cut(kinds.npz(w)), "Can't read '.*x.npz'"),
     "video without pictures": (
         lambda w: (w / "x.mp4").write_text("x" * 99) and w / "x.mp4",
         "Can't read '.*x.mp4' as a v",
     ),
     "several kinds": (
-        lambda w: [kinds.npy(w), tar(w / "x.tar", FILES)] and str(w / "x.*"),
-        "are of several kinds, such as .*x.npy, .*x.tar; give those of one kind",
+        lambda w: [kinds.npy(w), tar(w / "x.tar", FILES)] and f"{w}/x.*",
+        "several kinds, such as .*x.npy, .*x.tar",
     ),
-    "generator that raises": (
-        lambda w: raising(),
-        "Can't read images of 'generator of images' after 'image 2': the disk is gone$",
-    ),
+    "generator that raises": (lambda w: raising(), "of 'generator of images' after 'image 2': the disk is gone$"),
     "empty generator": (lambda w: iter(()), "There are no images in 'tuple_iterator of images'"),
-    "folder of shards": (
-        lambda w: Path(kinds.shards(w)).parent,
-        r"There are no images in '.*'; looked for .*; for the files in it, give .*/\*.tar",
-    ),
+    "folder of shards": (lambda w: Path(kinds.shards(w)).parent, r"There are no images in '.*'; .*, give .*/\*.tar"),
 }
 
 
@@ -257,7 +230,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_broken_input_is_told_in_one_line(fault: str, num_workers: int, tmp_path: Path) -> None:
     make, message = BROKEN[fault]
     # what can't be read on can be left out in files, but not where a whole source is broken
-    broken = message.startswith("Can't read images of") and "generator" not in message
+    broken = "images of '.*x" in message
     with pytest.raises((ValueError, OSError), match=message) as error:
         dna_of(make(tmp_path), skip_unreadable=not broken, num_workers=num_workers)
     assert "\n" not in str(error.value)
@@ -278,9 +251,7 @@ def test_packed_npz_that_is_damaged(tmp_path: Path) -> None:
 def test_single_images_of_streams_are_left_out_or_told(tmp_path: Path) -> None:
     files = {**FILES, "img3.png": b"no picture"}
     path = tar(tmp_path / "x.tgz", files, "w:gz")
-    with pytest.raises(
-        ValueError, match=r"^Can't read image '.*x.tgz/img3.png': it is not an image file; to leave out"
-    ):
+    with pytest.raises(ValueError, match=r"^Can't read image '.*x.tgz/img3.png': it is not an image file; to leave"):
         dna_of(path)
     with pytest.warns(UserWarning, match="1 image was left out, the first: Can't read image '.*img3.png'"):
         assert dna_of(path, skip_unreadable=True).num_images == COUNT - 1

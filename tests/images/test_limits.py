@@ -51,7 +51,7 @@ def dictionary(path: Path, size: int) -> Path:
 BOMBS: dict[str, tuple[Callable[[Path], object], str]] = {
     "array of too many pixels": (
         lambda w: member(w / "x.npz", header((1, 32000, 32000, 3)), 0),
-        r"Can't read '.*x.npz' as an array of images: Image size \(1024000000 pixels\) exceeds limit of 160000000",
+        r"\(1024000000 pixels\) exceeds limit of 160000000",
     ),
     "array of too many bytes": (
         lambda w: member(w / "x.npz", header((1, 12000, 13000, 3)).replace(b"'|u1'", b"'<f8'"), 0),
@@ -62,12 +62,12 @@ BOMBS: dict[str, tuple[Callable[[Path], object], str]] = {
         "Can't read '.*x.npz' as an array of images: the header of its array has 30000000 bytes or more, expected 4",
     ),
     "value that rows share": (
-        lambda w: dictionary(w / "x.parquet", 80_000_000),
-        r"Can't read '.*x.parquet' as Parquet: it would unpack from \d+ to 80001\d+ bytes, as a zip bomb does",
+        lambda w: dictionary(w / "x.parquet", 66_000_000),
+        r"it would unpack from \d+ to 66001\d+ bytes, as a zip",
     ),
     "pattern": (
-        lambda w: str(w / "x-{0..99999999}.tar"),
-        "'.*x-{0..99999999}.tar' stands for 100,000,000 files, expected 1,000,000 at most; check its numbers",
+        lambda w: f"{w}/x-{{0..99999999}}.tar",
+        "stands for 100,000,000 files, expected 1,000,000 at most; check its",
     ),
     "patterns": (lambda w: str(w / "{0..999}-{0..999}-{a,b}.tar"), "stands for 2,000,000 files"),
 }
@@ -113,11 +113,3 @@ def test_paths_and_addresses_in_parquet_are_not_read_unless_asked_for(wrapped: b
             (entry,) = open_source(tmp_path / "y.parquet", Reading(column="image"))
             assert np.array_equal(decode_image(entry.image).pixels, PIXELS[0])
             requests.clear()
-
-
-def test_labels_of_parquet_are_those_of_their_rows(tmp_path: Path) -> None:
-    from torchmetrics_dna.images.parquet import labels_of
-
-    path = parquet(tmp_path / "x.parquet", [{"bytes": content, "path": None} for content in FILES.values()] * 9)
-    labels = labels_of(open_source(path), "label")
-    assert labels == {f"{path}/{i}": str(i) for i in range(9 * len(FILES))}

@@ -15,8 +15,7 @@ from torchmetrics_dna.images.loader import default_workers, load_batches
 from torchmetrics_dna.images.resize import resize_image
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(("num_workers", "packed"), [(0, False), (2, True)])
 def test_batches_hold_all_images_in_order(photo_folder: Path, num_workers: int, packed: bool) -> None:
     source = open_source(photo_folder)
     expected = [resize_image(image, (50, 60)) for image in source]
@@ -34,11 +33,7 @@ def test_batches_hold_all_images_in_order(photo_folder: Path, num_workers: int, 
 def test_unreadable_images_stop_the_run_or_are_reported(photo_folder: Path, num_workers: int) -> None:
     (photo_folder / "photo3b.png").write_text("no picture")
     source = open_source(photo_folder)
-    with pytest.raises(
-        ValueError,
-        match=r"^Can't read image '.*photo3b.png': it is not an image file; "
-        "to leave out such images, give `skip_unreadable=True`$",
-    ):
+    with pytest.raises(ValueError, match=r"^Can't read image '.*photo3b.png': it is not an image file; to leave out"):
         list(load_batches(source, (8, 8), reading=Reading(num_workers=num_workers)))
     batches = list(
         load_batches(source, (8, 8), reading=Reading(batch_size=4, num_workers=num_workers, skip_unreadable=True))
@@ -48,17 +43,16 @@ def test_unreadable_images_stop_the_run_or_are_reported(photo_folder: Path, num_
     assert left_out == [repr(str(photo_folder / "photo3b.png"))]
 
 
-@pytest.mark.parametrize("num_workers", [0, 1])
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "told", "num_workers"),
     [
-        (KeyError("image"), "KeyError: 'image'"),
-        (MemoryError(), "MemoryError"),
-        (IndexError("no such row"), "IndexError: no such row"),
-        (TypeError("two\n  lines"), "two lines"),
+        (KeyError("image"), "KeyError: 'image'", 0),
+        (MemoryError(), "MemoryError", 1),
+        (IndexError("no such row"), "IndexError: no such row", 0),
+        (TypeError("two\n  lines"), "two lines", 0),
     ],
 )
-def test_errors_of_any_kind_name_their_image(num_workers: int, error: Exception, told: str) -> None:
+def test_errors_of_any_kind_name_their_image(error: Exception, told: str, num_workers: int) -> None:
     with pytest.raises(ValueError, match=f"^Can't read image 'image 1': {told}; to leave out"):
         list(load_batches(open_source(Faulty(error)), (8, 8), reading=Reading(num_workers=num_workers)))
 

@@ -21,7 +21,6 @@ from PIL import Image
 
 from torchmetrics_dna import make_dna
 from torchmetrics_dna.images import open_source
-from torchmetrics_dna.images.pixels import opened
 from torchmetrics_dna.images.tensors import check_images
 
 RNG = np.random.default_rng(0)
@@ -61,26 +60,20 @@ def test_tiffs_that_are_read(pixels: np.ndarray, options: dict, expected: np.nda
     ("pixels", "options", "message"),
     [
         (SHADES * 300, {}, rf"must lie in \[0, 1\], but got {300 * SHADES.min():g} to {300 * SHADES.max():g}$"),
-        (SHADES - 1, {}, r"must lie in \[0, 1\], but got -0"),
         (SHADES, {"photometric": "miniswhite"}, "white is 0"),
-        (DEEP[..., 0], {"photometric": "miniswhite"}, "white is 0"),
         (np.stack([BYTES[..., 0]] * 6), {}, "6 pages; save the one that is meant"),
-        (BYTES[:, :, [0, 1, 2, 0, 1, 2]], {}, "9 pages"),
         (BYTES[:, :, [0, 1, 2, 0, 1, 2]], {"photometric": "rgb"}, "6 channels; expected 1, 3 or 4"),
+        # older Pillow does not read it
         (
             BYTES[:, :, :2],
             {"photometric": "minisblack", "planarconfig": "contig"},
-            "(2 channels|not a TIFF that Pillow reads; .* 1, 3 or 4 channels)",  # older Pillow does not read it
+            "(2 channels|not a TIFF that Pillow)",
         ),
         (DEEP, {"photometric": "rgb"}, "colours of 16 bits, of which Pillow reads 8"),
-        (np.moveaxis(DEEP, 2, 0), {"photometric": "rgb", "planarconfig": "separate"}, "colours of 16 bits"),
         (BYTES[:, :, [0, 1, 2, 0]], {"photometric": "rgb", "extrasamples": ["unspecified"]}, FOURTH),
         (BYTES[..., 0].view(np.int8), {}, "8-bit signed integers; expected"),
-        (DEEP[..., 0].view(np.int16), {}, "16-bit signed integers"),
-        (DEEP[..., 0].astype(np.int32), {}, "32-bit signed integers"),
         (DEEP[..., 0].astype(np.uint32) * 1000, {}, "32-bit integers"),
         (SHADES.astype(np.float64), {}, "not a TIFF that Pillow reads; save"),
-        (np.dstack([SHADES] * 3), {"photometric": "rgb"}, "not a TIFF that Pillow reads"),
     ],
 )
 def test_tiffs_that_are_refused(pixels: np.ndarray, options: dict, message: str, tmp_path: Path) -> None:
@@ -158,17 +151,16 @@ def test_only_regular_files_are_opened(tmp_path: Path, monkeypatch: pytest.Monke
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind("s.png")
     (tmp_path / "folder.png").mkdir()
-    with pytest.raises(ValueError, match="folder.png': it is a folder, not an image; give a folder by itself"):
-        open_source([tmp_path / "folder.png"])[0]
-    special = [tmp_path / "fifo.png", tmp_path / "s.png", Path("/dev/zero")]
-    for path in special:
-        with pytest.raises(ValueError, match=f"^Can't read image '{path}': it is not a regular file$"):
+    for path, fault in (
+        (tmp_path / "folder.png", "it is a folder, not an image; give a folder by itself"),
+        *((path, "it is not a regular file$") for path in (tmp_path / "fifo.png", tmp_path / "s.png", "/dev/zero")),
+    ):
+        with pytest.raises(ValueError, match=f"^Can't read image '{path}': {fault}"):
             open_source([path])[0]
-    os.mkfifo(tmp_path / "fifo.zip")
-    os.mkfifo(tmp_path / "fifo.txt")
-    for path in (special[0], tmp_path / "fifo.zip", tmp_path / "fifo.txt"):
-        with pytest.raises(ValueError, match=f"^'{path}' is not a regular file; give a folder"):
-            open_source(path)
+    for name in ("fifo.png", "fifo.zip", "fifo.txt"):
+        Path(name).exists() or os.mkfifo(name)
+        with pytest.raises(ValueError, match=f"^'{tmp_path / name}' is not a regular file; give a folder"):
+            open_source(tmp_path / name)
     assert len(open_source(tmp_path)) == 2  # named like images, so they are refused when read, or left out
 
 
@@ -213,9 +205,7 @@ def test_the_limit_can_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         open_source(tmp_path / "x.png")[0]
     monkeypatch.setenv("TORCHMETRICS_DNA_MAX_PIXELS", "64")
     Image.fromarray(BYTES).save(tmp_path / "x.bmp")
-    with pytest.raises(
-        ValueError, match=r"it has \d+ bytes, more than 256 .4 for each pixel.*TORCHMETRICS_DNA_MAX_PIXELS"
-    ):
+    with pytest.raises(ValueError, match=r"it has \d+ bytes, more than 256 .4 for each pixel.*DNA_MAX_PIXELS"):
         open_source(tmp_path / "x.bmp")[0]
     monkeypatch.setenv("TORCHMETRICS_DNA_MAX_PIXELS", "many")
     with pytest.raises(ValueError, match="TORCHMETRICS_DNA_MAX_PIXELS expected to be a number, but got 'many'"):
@@ -256,6 +246,7 @@ def test_shades_without_a_known_white_and_batches_are_no_images(source: object, 
         open_source([source])[0]
 
 
+OWN = "or a DNAExtractor of your own network with `channels=4"
 GREYS, COLOURS = np.zeros((8, 28, 28), np.uint8), np.zeros((8, 28, 28, 3), np.uint8)
 
 
@@ -263,24 +254,12 @@ GREYS, COLOURS = np.zeros((8, 28, 28), np.uint8), np.zeros((8, 28, 28, 3), np.ui
     ("source", "got", "remedy"),
     [
         (GREYS, "shape (8, 28, 28) and type uint8", "imgs[..., None]"),
-        (torch.from_numpy(GREYS), "shape (8, 28, 28) and type torch.uint8", "imgs[:, None]"),
         (torch.from_numpy(COLOURS), "shape (8, 28, 28, 3) and type torch.uint8", "imgs.permute(0, 3, 1, 2)"),
         (torch.from_numpy(COLOURS[0]), "shape (28, 28, 3) and type torch.uint8", "imgs.permute(2, 0, 1)"),
         (COLOURS.transpose(0, 3, 1, 2), "shape (8, 3, 28, 28) and type uint8", "imgs.transpose(0, 2, 3, 1)"),
-        (COLOURS[0].transpose(2, 0, 1), "shape (3, 28, 28) and type uint8", "imgs.transpose(1, 2, 0)"),
-        (
-            np.zeros((8, 28, 28, 4), np.uint8),
-            "shape (8, 28, 28, 4) and type uint8",
-            "imgs[..., :3]`, or a DNAExtractor of your own network with `channels=4",
-        ),
-        (
-            torch.zeros(4, 28, 28),
-            "shape (4, 28, 28) and type torch.float32",
-            "imgs[:3]`, or a DNAExtractor of your own network with `channels=4",
-        ),
+        (COLOURS[..., [0, 0, 0, 0]], "shape (8, 28, 28, 4) and type uint8", f"imgs[..., :3]`, {OWN}"),
         (COLOURS.astype(np.int64), "shape (8, 28, 28, 3) and type int64", 'imgs.astype("uint8")'),
         (torch.from_numpy(GREYS)[:, None].long(), "shape (8, 1, 28, 28) and type torch.int64", "imgs.to(torch.uint8)"),
-        (torch.from_numpy(GREYS)[:, None].bool(), "shape (8, 1, 28, 28) and type torch.bool", "imgs * 1.0"),
     ],
 )
 def test_arrays_of_another_layout_or_type_are_told_how_to_become_images(
@@ -327,23 +306,16 @@ def test_floats_of_any_width_are_read(dtype: torch.dtype) -> None:
     ("imgs", "remedy"),
     [
         (torch.zeros(4, 4, 28, 28, dtype=torch.uint8), "imgs[:, :3]"),
-        (torch.zeros(4, 28, 28, 3, dtype=torch.uint8), "imgs.permute(0, 3, 1, 2)"),
-        (torch.zeros(3, 28, 28, dtype=torch.uint8), "imgs[None]"),
         (torch.zeros(28, 28, 3, dtype=torch.uint8), "imgs.permute(2, 0, 1)[None]"),
         (torch.zeros(4, 28, 28, dtype=torch.uint8), "imgs[:, None].expand(-1, 3, -1, -1)"),
         (torch.linspace(-1, 1, 24).reshape(1, 3, 4, 2), "(imgs + 1) / 2"),
         (torch.linspace(0, 255, 24).reshape(1, 3, 4, 2), "imgs / 255"),
         (torch.linspace(0, 1.01, 24).reshape(1, 3, 4, 2), None),
-        (torch.linspace(-9, 9, 24).reshape(1, 3, 4, 2), None),
     ],
 )
 def test_batches_of_metrics_are_told_how_to_become_images(imgs: torch.Tensor, remedy: str | None) -> None:
     normalize = imgs.is_floating_point()
-    got = (
-        r"\[0, 1\] .* but got values from"
-        if normalize
-        else rf"\(B, 3, H, W\), but got {re.escape(str((*imgs.shape,)))}"
-    )
+    got = r"\[0, 1\] .* but got values" if normalize else rf"W\), but got {re.escape(str((*imgs.shape,)))}"
     ending = f"; give `{re.escape(remedy)}`$" if remedy else "[^;]*$"
     with pytest.raises(ValueError, match=f"^Argument `imgs` expected to .*{got}.*{ending}"):
         check_images(imgs, normalize)
@@ -376,7 +348,8 @@ def png(pixels: np.ndarray) -> bytes:
 @pytest.mark.parametrize("channels", [2, 3, 4])
 def test_colours_of_16_bits_are_not_cut_to_8(channels: int) -> None:
     deep = np.dstack([DEEP, DEEP])[..., :channels]
-    files = [png(deep)] if channels != 3 else [png(deep), b"P6 7 9 65535\n" + deep.astype(">u2").tobytes()]
+    ppms = [b"P6 7 9 %d\n" % most + deep.clip(0, most).astype(">u2").tobytes() for most in (256, 65535)]
+    files = [png(deep), *(ppms if channels == 3 else [])]
     for file in files:
         with pytest.raises(ValueError, match="it has colours of 16 bits, of which Pillow reads 8; save it with 8 bits"):
             open_source([file])[0]
@@ -385,14 +358,3 @@ def test_colours_of_16_bits_are_not_cut_to_8(channels: int) -> None:
     if channels == 3:
         np.testing.assert_allclose(open_source(deep)[0], DEEP / 65535, rtol=0, atol=1e-7)  # as the message says
     np.testing.assert_allclose(open_source([png(DEEP[..., :1])])[0][..., 0], DEEP[..., 0] / 65535, rtol=0, atol=1e-7)
-
-
-def test_pillows_limit_of_pixels_is_as_before_whoever_reads_at_once() -> None:
-    before, file = Image.MAX_IMAGE_PIXELS, BytesIO(huge(8))
-    first, second = opened(file), opened(BytesIO(huge(8)))
-    first.__enter__()
-    assert before == Image.MAX_IMAGE_PIXELS  # another thread may open an image while this one is decoded
-    second.__enter__()
-    first.__exit__(None, None, None)
-    second.__exit__(None, None, None)
-    assert before == Image.MAX_IMAGE_PIXELS

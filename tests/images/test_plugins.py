@@ -40,10 +40,9 @@ KINDS = {
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """Undo the registration of plugins in this process."""
     Image.init()  # which registers all other formats once a process, and must not do so in what is undone
-    monkeypatch.setattr(
-        Image, "OPEN", {name: opener for name, opener in Image.OPEN.items() if name not in ("HEIF", "JXL")}
-    )
-    monkeypatch.setattr(Image, "ID", [name for name in Image.ID if name not in ("HEIF", "JXL")])
+    ids = [name for name in Image.ID if name not in ("HEIF", "JXL")]
+    monkeypatch.setattr(Image, "OPEN", {name: Image.OPEN[name] for name in ids})
+    monkeypatch.setattr(Image, "ID", ids)
 
 
 @pytest.mark.parametrize("module", KINDS)
@@ -54,9 +53,7 @@ def test_files_of_plugins(module: str, monkeypatch: pytest.MonkeyPatch, tmp_path
     forget(monkeypatch)
     with monkeypatch.context() as missing:
         missing.setitem(sys.modules, module, None)
-        with pytest.raises(
-            ValueError, match=f"{name}': it is {format_name}, which takes another package: `pip install {package}`"
-        ):
+        with pytest.raises(ValueError, match=f"{name}': it is {format_name}, .*: `pip install {package}`"):
             make_dna(tmp_path, layers=["block_0"])
     for loaded in [name for name in sys.modules if name.partition(".")[0] == module]:
         monkeypatch.delitem(sys.modules, loaded)

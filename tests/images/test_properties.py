@@ -87,10 +87,7 @@ def test_the_same_in_any_batch_and_as_floats() -> None:
         (lambda p: blur(p, 3), "sharpness", -1),
         (lambda p: noise(p, 3), "noise", 1),
         (lambda p: jpeg(p, 4), "blockiness", 1),
-        (lambda p: (p * 0.6).astype(np.uint8), "brightness", -1),
-        (lambda p: (p // 2 + 64).astype(np.uint8), "contrast", -1),
         (lambda p: np.repeat(p.mean(2, keepdims=True).astype(np.uint8), 3, 2), "saturation", -1),
-        (lambda p: p[:, :90], "aspect ratio", -1),
         (lambda p: p[::4, ::4].repeat(4, 0).repeat(4, 1), "pixelation", 1),
         (lambda p: (p * (1 - np.linspace(-1, 1, 192)[:, None, None] ** 2)).astype(np.uint8), "dark corners", 1),
         (lambda p: p // 128 * 128, "flat areas", 1),
@@ -101,17 +98,18 @@ def test_changes_move_the_property_that_is_named(change: object, property_: str,
     assert sign * float(np.mean(moved)) > 0.01  # some of the photographs are grey
 
 
+@pytest.mark.slow
 def test_a_layer_like_any_other(tmp_path: object) -> None:
-    extractor = DNAExtractor(layers=["head"], properties=True)
-    assert list(extractor.neurons) == [LAYER, "head"]
-    assert list(DNAExtractor(layers=["head", LAYER]).neurons) == ["head", LAYER]
+    extractor = DNAExtractor(layers=["block_0"], properties=True)
+    assert list(extractor.neurons) == [LAYER, "block_0"]
+    assert list(DNAExtractor(layers=["block_0", LAYER]).neurons) == ["block_0", LAYER]
     blurred = [blur(photo, 3) for photo in PHOTOS]
     result = compare(PHOTOS, blurred, extractor)
     properties = [torch.cat([image_properties(as_tensor(p)) for p in photos]).double() for photos in (PHOTOS, blurred)]
     shift = properties[1].mean(0) - properties[0].mean(0)
     # the distance is that of the network, and properties are compared by themselves
-    assert list(result.neurons) == ["head"]
-    assert result["dna-emd"].value == pytest.approx(compare(PHOTOS, blurred, layers=["head"])["dna-emd"].value)
+    assert list(result.neurons) == ["block_0"]
+    assert result["dna-emd"].value == pytest.approx(compare(PHOTOS, blurred, layers=["block_0"])["dna-emd"].value)
     assert list(result.properties.neurons) == [LAYER]
     torch.testing.assert_close(result.properties.mean_shift, shift, atol=1e-3, rtol=0)
     assert result.properties.top_neurons(1)[0]["name"] == "sharpness"
@@ -146,12 +144,8 @@ def test_a_file_has_a_format_and_a_size(tmp_path: Path) -> None:
         inside = tmp_path / name.replace("zip", "png")
         assert facts == FileFacts({"png": "PNG", "jpg": "JPEG", "bmp": "BMP"}[inside.suffix[1:]], inside.stat().st_size)
         properties[name] = dict(zip(PROPERTIES, image_properties(as_tensor(source[0]), facts)[0].tolist(), strict=True))
-    assert [(values["JPEG files"], values["PNG files"]) for values in properties.values()] == [
-        (0, 1),
-        (1, 0),
-        (0, 0),
-        (0, 1),
-    ]
+    assert [values["JPEG files"] for values in properties.values()] == [0, 1, 0, 0]
+    assert [values["PNG files"] for values in properties.values()] == [1, 0, 0, 1]
     size = (tmp_path / "x.jpg").stat().st_size
     assert properties["x.jpg"]["bytes per pixel"] == pytest.approx(size / PHOTOS[0][..., 0].size / 8)
     assert open_source(PHOTOS).file_facts(0) is None

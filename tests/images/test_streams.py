@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-import threading
 import tracemalloc
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +15,12 @@ import kinds
 import numpy as np
 import pytest
 import torch
-from buckets import serving
+from buckets import serving as serving_bucket
 from commands import run as run_command
+from hub_server import serving
 from kinds import COUNT, FILES, PIXELS, tar
 from makers import REAL
-from networks import Pixels
+from networks import Pixels, random_images
 from processes import run
 from shards import MANY
 from torch.utils.data import (
@@ -60,14 +59,12 @@ def stream(*lengths: int) -> ImageStream:
 
 
 @pytest.mark.parametrize("lengths", [(7,), (3, 0, 4), (1, 1, 1, 1, 1, 1), (2, 5, 1, 4)])
-@pytest.mark.parametrize("outer", [1, 2, 3])
-@pytest.mark.parametrize("inner", [1, 2, 4])
-def test_parts_of_a_stream_are_the_whole(lengths: tuple[int, ...], outer: int, inner: int) -> None:
+def test_parts_of_a_stream_are_the_whole(lengths: tuple[int, ...]) -> None:
     source = stream(*lengths)
-    parts = [list(source.split(i, outer).split(j, inner)) for i in range(outer) for j in range(inner)]
-    assert sorted((e.number, e.name) for part in parts for e in part) == [(e.number, e.name) for e in source]
-    if len(lengths) == 1:
-        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    for outer, inner in itertools.product((1, 2, 3), (1, 2, 4)):
+        parts = [list(source.split(i, outer).split(j, inner)) for i in range(outer) for j in range(inner)]
+        assert sorted((e.number, e.name) for part in parts for e in part) == [(e.number, e.name) for e in source]
+        assert len(lengths) > 1 or max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
 def test_patterns_are_spelled_out(tmp_path: Path) -> None:
@@ -80,25 +77,26 @@ def test_patterns_are_spelled_out(tmp_path: Path) -> None:
     assert expand(f"{tmp_path}/{{odd}}s.png") == [f"{tmp_path}/{{odd}}s.png"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_images_of_a_stream_are_decoded_one_batch_at_a_time(num_workers: int, tmp_path: Path) -> None:
     """Memory does not grow with the length: counted images are freed."""
-    peaks = []
-    for copies in (24, 96):
-        (tmp_path / f"{copies}").mkdir()
-        images = np.random.default_rng(0).integers(0, 256, (copies, 200, 200, 3)).astype(np.uint8)
-        files = {f"{i}.png": kinds.png(images[i % len(images)]) for i in range(copies)}
-        source = tar(tmp_path / f"{copies}" / "x.tgz", files, "w:gz")
-        make_dna(
-            source, EXTRACTOR, reading=Reading(num_workers=num_workers, batch_size=4), **MEASURE
-        )  # what is kept for later
+    content = kinds.png(np.arange(120_000, dtype=np.uint8).reshape(200, 200, 3))  # 120 kB, and little when packed
+    reading, peaks = Reading(num_workers=num_workers, batch_size=4), []
+    sources = [
+        tar(tmp_path / f"{count}.tgz", {f"{i}.png": content for i in range(count)}, "w:gz") for count in (12, 36)
+    ]
+    make_dna(sources[0], EXTRACTOR, reading=reading, **MEASURE)  # what is kept for later
+    for source in sources:
         tracemalloc.start()
-        dna = make_dna(source, EXTRACTOR, reading=Reading(num_workers=num_workers, batch_size=4), **MEASURE)
+        make_dna(source, EXTRACTOR, reading=reading, **MEASURE)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-        assert dna.num_images == copies
     ahead = 2 * num_workers * 4  # images that workers may have ready, or not yet when memory is at its peak
-    assert peaks[1] < peaks[0] + 300_000 + ahead * 120_000  # of 72 more images that have 120 kB each
+    assert peaks[1] < peaks[0] + 300_000 + ahead * 120_000
+
+
+def test_images_that_come_in_turn_are_freed() -> None:
     made: list[weakref.ref[np.ndarray]] = []
 
     def in_turn() -> Iterator[np.ndarray]:
@@ -138,9 +136,7 @@ def test_what_a_stream_can_not_do_is_told_with_a_remedy(tmp_path: Path) -> None:
 def test_iterators_are_read_but_once() -> None:
     iterator = open_source(iter(PIXELS))
     assert len(list(iterator)) == COUNT
-    with pytest.raises(
-        ValueError, match="'image 10'|an iterator can be read but once, and it has been; give a list, or"
-    ):
+    with pytest.raises(ValueError, match="'image 10'|an iterator can be read but once, and it has been; give a"):
         list(iterator)
     calls = open_source(iter([*PIXELS, None]).__next__)
     assert len(list(calls)) == COUNT
@@ -217,6 +213,12 @@ def share_loader(rank: int, world: int) -> None:
         assert make_dna(loader, EXTRACTOR, num_bins=20, distributed=True).digest == single.digest
 
 
+def test_a_shuffled_loader_is_read_by_one_process() -> None:
+    images = random_images(9, 0)
+    shuffled = make_dna(DataLoader(TensorDataset(images), 4, shuffle=True), EXTRACTOR, **MEASURE)
+    assert shuffled.digest == make_dna(images.permute(0, 2, 3, 1).numpy(), EXTRACTOR, **MEASURE).digest
+
+
 class Anew(IterableDataset[torch.Tensor]):
     def __iter__(self) -> Iterator[torch.Tensor]:
         return iter(MANY)
@@ -231,109 +233,58 @@ def test_loaders_of_one_order_alone_are_shared(tmp_path: Path) -> None:
     run(2, share_loader)
 
 
-@contextmanager
-def served(folder: Path, fault: str = "") -> Iterator[str]:
-    """Serve a folder over HTTP; ``fault`` "plain" leaves out range requests, and "cut" cuts connections."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            self.answer(body=False)
-
-        def do_GET(self) -> None:
-            self.answer(body=True)
-
-        def answer(self, body: bool) -> None:
-            path = folder / self.path.lstrip("/").partition("?")[0]
-            if not path.is_file():
-                self.send_error(404)
-                return
-            content = path.read_bytes()
-            start, end, status = 0, len(content), 200
-            if ranged := re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "") if "plain" not in fault else ""):
-                start, end, status = int(ranged[1]), int(ranged[2] or len(content) - 1) + 1, 206
-            self.send_response(status)
-            if status == 206:
-                self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(content)}")
-            if "plain" not in fault:
-                self.send_header("Accept-Ranges", "bytes")
-            part = content[start:end]
-            self.send_header("Content-Length", str(len(part)))
-            self.end_headers()
-            if body:
-                self.wfile.write(part[: len(part) // 2] if "cut" in fault else part)
-            self.close_connection = True
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-@pytest.fixture
-def remote(tmp_path: Path) -> Path:
-    (tmp_path / "web").mkdir()
+@pytest.fixture(scope="module")
+def remote(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("web")
     for kind in (kinds.zipped, kinds.packed_npz, kinds.npy, kinds.parquet, kinds.shards, kinds.video, kinds.folder):
-        kind(tmp_path / "web")
-    tar(tmp_path / "web" / "x.tgz", FILES, "w:gz")
-    return tmp_path / "web"
+        kind(folder)
+    tar(folder / "x.tgz", FILES, "w:gz")
+    return folder
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_addresses_give_what_files_give(num_workers: int, remote: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_addresses_give_what_files_give(remote: Path, tmp_path: Path) -> None:
     expected = make_dna(PIXELS, EXTRACTOR, **MEASURE).digest
-    with served(remote) as address:
+    with serving({"plain": remote}, "ranges") as (server, _):
+        address = f"{server}/plain"
         images = [f"{address}/images/{name}" for name in FILES]
         (tmp_path / "list.txt").write_text("\n".join(images))
-        for source in (
-            f"{address}/x.tgz?token=a.png",
-            f"{address}/x-{{000..002}}.tar",
-            f"{address}/x.zip",
-            f"{address}/x.npz",
-            f"{address}/x.npy",
-            f"{address}/x.parquet",
-            f"{address}/x.mkv",
-            images,
-            tmp_path / "list.txt",
-        ):
-            dna = make_dna(source, EXTRACTOR, reading=Reading(num_workers=num_workers), **MEASURE)
-            assert dna.digest == expected, source
-    with served(remote, "plain") as address:  # streams need no more than the simplest server
+        in_other_processes = (f"{address}/x-{{000..002}}.tar", f"{address}/x.parquet", images)
+        names = ("x.tgz?token=a.png", "x.zip", "x.npz", "x.npy", "x.mkv")
+        for source in (*in_other_processes, *(f"{address}/{name}" for name in names), tmp_path / "list.txt"):
+            reading = Reading(num_workers=2 if source in in_other_processes else 0)
+            assert make_dna(source, EXTRACTOR, reading=reading, **MEASURE).digest == expected, source
+    with serving({"plain": remote}) as (server, _):  # streams need no more than the simplest server
         for name in ("x.tgz", "x-000.tar", "x.npy", "images/img0.png"):
-            assert make_dna(
-                f"{address}/{name}", EXTRACTOR, reading=Reading(num_workers=num_workers), **MEASURE
-            ).num_images
+            source = f"{server}/plain/{name}"
+            assert make_dna(source, EXTRACTOR, reading=Reading(num_workers=0), **MEASURE).num_images
 
 
 @pytest.mark.parametrize(
     ("fault", "name", "message"),
     [
-        ("", "gone.tar", "There is nothing at 'http://.*/gone.tar'; check the address"),
-        ("", "gone.parquet", "There is nothing at 'http://.*/gone.parquet'"),
-        ("", "gone.png", "There is nothing at 'http://.*/gone.png'"),
-        ("", "images/", "There is nothing at|is no source of images"),
-        ("plain cut", "x.tgz", "Can't read images of 'http://.*/x.tgz'"),
-        ("plain cut", "x-000.tar", "Can't read images of 'http://.*/x-000.tar'"),
-        ("cut", "x.parquet", "Can't read 'http://.*/x.parquet' as Parquet"),
-        ("cut", "x.zip", "Can't read|not a readable zip"),
-        ("cut", "images/img0.png", "Can't read image 'http://.*/images/img0.png'"),
+        ("ranges", "gone.tar", "There is nothing at 'http://.*/gone.tar'; check the address"),
+        ("ranges", "gone.png", "There is nothing at 'http://.*/gone.png'"),
+        ("ranges", "images/", "There is nothing at|is no source of images"),
+        ("cut", "x.tgz", "Can't read images of 'http://.*/x.tgz'"),
+        ("cut", "x-000.tar", "Can't read images of 'http://.*/x-000.tar'"),
+        ("ranges cut", "x.parquet", "Can't read 'http://.*/x.parquet' as Parquet"),
+        ("ranges cut", "x.zip", "Can't read|not a readable zip"),
+        ("ranges cut", "images/img0.png", "Can't read image 'http://.*/images/img0.png'"),
     ],
 )
 def test_broken_connections_are_told_in_one_line(fault: str, name: str, message: str, remote: Path) -> None:
-    with served(remote, fault) as address, pytest.raises((OSError, ValueError), match=message) as error:
-        make_dna(f"{address}/{name}", EXTRACTOR, reading=Reading(num_workers=0), **MEASURE)
+    place = serving({"plain": remote}, fault)
+    with place as (server, _), pytest.raises((OSError, ValueError), match=message) as error:
+        make_dna(f"{server}/plain/{name}", EXTRACTOR, reading=Reading(num_workers=0), **MEASURE)
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.outer
 def test_objects_of_a_bucket(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with serving("bucket") as files:
+    with serving_bucket("bucket") as files:
         files.put(kinds.shards(tmp_path).replace("{000..002}", "*"), "bucket/shards/")
         files.put(str(kinds.folder(tmp_path)), "bucket/images", recursive=True)
         expected = make_dna(PIXELS, EXTRACTOR, **MEASURE).digest

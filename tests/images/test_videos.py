@@ -46,7 +46,7 @@ def test_videos_that_are_cut_off_or_damaged_are_told(name: str, tmp_path: Path) 
     path = tmp_path / name
     content = Path(kinds.encoded(path, codec, FRAMES, **options)).read_bytes()
     assert frames(path) == (24, "")
-    for share in (0.4, 0.7, 0.95):
+    for share in (0.4, 0.95):
         path.write_bytes(content[: int(len(content) * share)])
         count, error = frames(path)
         assert count < 24
@@ -69,9 +69,7 @@ def test_videos_that_are_cut_off_or_damaged_are_told(name: str, tmp_path: Path) 
 def test_texts_that_lead_elsewhere_are_no_videos(text: str, tmp_path: Path) -> None:
     kinds.encoded(tmp_path / "neighbour.mp4", "mpeg4", FRAMES)
     (tmp_path / "x.mp4").write_text(text)
-    with pytest.raises(
-        ValueError, match="Can't read '.*x.mp4' as a video: (its content is of another kind; expec|it is d)"
-    ):
+    with pytest.raises(ValueError, match="Can't read '.*x.mp4' as a video: (its content is of another kind|it is d)"):
         open_source(tmp_path / "x.mp4")
 
 
@@ -104,7 +102,7 @@ def test_frames_are_as_many_as_asked_for_after_a_gap(tmp_path: Path) -> None:
 
 
 def test_few_frames_are_held_in_their_full_size(tmp_path: Path) -> None:
-    frames = np.kron(np.tile(PIXELS, (6, 1, 1, 1)), np.ones((16, 16, 1), np.uint8))
+    frames = np.kron(np.tile(PIXELS, (4, 1, 1, 1)), np.ones((12, 12, 1), np.uint8))
     path = kinds.encoded(tmp_path / "x.mp4", "mpeg4", frames)
     expected = [batch.images for batch in load_batches(open_source(path), (32, 32), reading=Reading(num_workers=0))]
     frame = frames[0].nbytes

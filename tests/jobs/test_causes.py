@@ -15,10 +15,10 @@ from torchmetrics_dna.comparisons import Comparison
 from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.images.changes import change_image
-from torchmetrics_dna.jobs.causes import ChangedImages, nearest
+from torchmetrics_dna.jobs.causes import ChangedImages
 
 pytestmark = pytest.mark.causes
-PHOTOS = [np.asarray(Image.fromarray(photo).resize((48, 48))) for photo in photographs(72)]
+PHOTOS = [np.asarray(Image.fromarray(photo).resize((32, 32))) for photo in photographs(72)]
 
 
 class Filters(nn.Sequential):
@@ -26,12 +26,12 @@ class Filters(nn.Sequential):
 
     def __init__(self) -> None:
         torch.manual_seed(0)
-        super().__init__(nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 32, 3), nn.ReLU())
+        super().__init__(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU())
 
 
 @pytest.fixture(scope="module")
 def extractor() -> DNAExtractor:
-    return DNAExtractor(Filters(), layers=["0", "2"], input_size=48)
+    return DNAExtractor(Filters(), layers=["0", "2"], input_size=32)
 
 
 def darker(photos: list[np.ndarray], factor: float = 0.5) -> list[np.ndarray]:
@@ -39,18 +39,19 @@ def darker(photos: list[np.ndarray], factor: float = 0.5) -> list[np.ndarray]:
 
 
 def test_what_was_done_is_named_with_its_amount(extractor: DNAExtractor, tmp_path: Path) -> None:
-    result = compare(PHOTOS[:36], darker(PHOTOS[36:]), extractor)
+    result = compare(PHOTOS[:36], {"dark": darker(PHOTOS[36:])}, extractor)["dark"]
     assert result.causes.names == ("darker",)
     assert result.causes.amounts[0] == pytest.approx(50, abs=10)
     assert result.causes.bins[1] <= result.causes.bins[0] / 2
     assert result.causes.num_images == 20  # of 36, 16 chose
-    said = f"B differs from A: A after darkening by about {result.causes.amounts[0]:.2g} % "
-    assert result.verdict.startswith(said)
+    said = "dark differs from the reference: the reference after darkening by about"
+    assert result.verdict.startswith(f"{said} {result.causes.amounts[0]:.2g} % ")
     assert result.to_dict()["causes"]["names"] == ("darker",)
     result.save(tmp_path / "x.result.npz")
     assert Comparison.load(tmp_path / "x.result.npz").causes == result.causes
 
 
+@pytest.mark.slow
 def test_two_causes_of_pairs(extractor: DNAExtractor) -> None:
     grey = [np.asarray(Image.fromarray(photo).convert("L").convert("RGB")) for photo in darker(PHOTOS, 0.7)]
     result = compare(PHOTOS, grey, extractor, pairs=True)
@@ -61,6 +62,7 @@ def test_two_causes_of_pairs(extractor: DNAExtractor) -> None:
     assert nearest_ <= near / 2
 
 
+@pytest.mark.slow
 def test_nothing_is_named_where_nothing_was_done(extractor: DNAExtractor) -> None:
     equal = compare(PHOTOS[:36], PHOTOS[36:], extractor)
     assert equal.p_value > 0.05
@@ -82,8 +84,6 @@ def test_it_can_be_left_out_and_needs_images(extractor: DNAExtractor) -> None:
     assert not any(source.startswith("changed ") for source in seen)
     for a, b in ((PHOTOS[:9], darker(PHOTOS[9:36])), (iter(PHOTOS[:36]), darker(PHOTOS[36:]))):
         assert compare(a, b, extractor).causes is None
-    several = compare(PHOTOS[:36], {"soft": darker(PHOTOS[36:])}, extractor)
-    assert several["soft"].causes is not None
 
 
 def test_variants_of_images(tmp_path: Path) -> None:
@@ -96,25 +96,5 @@ def test_variants_of_images(tmp_path: Path) -> None:
         noisy = change_image(change_image(PHOTOS[number], "darker", 50), "noise", 4, seed=number)
         assert np.array_equal(variants[2 + index], noisy)
     grey = ChangedImages(source, [1], [[("darker", 50.0)]]).decode(0, channels=1).pixels
-    assert grey.shape == (48, 48, 1)
+    assert grey.shape == (32, 32, 1)
     assert grey.mean() == pytest.approx(PHOTOS[1].mean() / 2, abs=4)
-
-
-def test_the_search_finds_the_least() -> None:
-    asked: list[tuple[tuple[str, float], ...]] = []
-
-    def distance(variants: list[list[tuple[str, float]]]) -> list[float]:
-        asked.extend(map(tuple, variants))
-        best = {"blur": 0.42, "noise": 0.9, "darker": 0.1}
-        return [
-            sum(abs(place - best[name]) for name, place in changes) + (changes[-1][0] != "blur") for changes in variants
-        ]
-
-    tries = [(name, place) for name in ("darker", "blur", "noise") for place in (1 / 3, 2 / 3)]
-    name, place = nearest(tries, distance)
-    assert name == "blur"
-    assert place == pytest.approx(0.42, abs=1 / 32)
-    assert len(set(asked)) == len(asked) <= 18
-    given = ("darker", 0.1)
-    nearest([("blur", 0.5)], distance, [given])
-    assert asked[-1][0] == given  # made in the order of a camera

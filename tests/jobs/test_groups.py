@@ -54,6 +54,7 @@ def test_groups_are_shared_out_evenly_and_by_name_alone() -> None:
         assert group_folds(groups, 20).tolist() == group_folds(numbers, 20).tolist()
 
 
+@pytest.mark.slow
 def test_frames_of_one_clip_are_no_test() -> None:
     """Case of each image ten times, a little changed: without groups, p is far too small."""
     random = np.random.default_rng(0)

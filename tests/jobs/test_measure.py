@@ -13,11 +13,8 @@ from processes import run
 from shards import MANY
 
 from torchmetrics_dna import ActivationRanges, DNAExtractor
-from torchmetrics_dna.images import Reading, open_source
-from torchmetrics_dna.jobs.features import SpatialMeans
-from torchmetrics_dna.jobs.job import Job
+from torchmetrics_dna.images import Reading
 from torchmetrics_dna.jobs.measure_ranges import measure_ranges
-from torchmetrics_dna.neurons import Neurons
 
 
 def test_ranges_of_several_sources_are_those_of_all_images() -> None:
@@ -93,29 +90,4 @@ def share_sources(rank: int, world: int, folder: str) -> None:
 
 
 def test_processes_share_the_images(broken: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    run(3, share_sources, str(broken))
-
-
-def test_batches_come_in_the_parts_that_go_through_the_network(broken: Path) -> None:
-    extractor = DNAExtractor(Pixels(), input_size=8)
-    extractor.images_at_once = 2
-    images = open_source(torch.cat([REAL, FAKE]))
-    parts = list(Job(extractor, {}, Reading(batch_size=8)).activate(images))
-    assert [part.places for part in parts] == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9], [10]]
-    skipping = list(Job(extractor, {}, Reading(skip_unreadable=True)).activate(open_source(str(broken))))
-    assert [place for part in skipping for place in part.places] == [0, 2]
-    assert [len(part.left_out) for part in skipping] == [1]
-    extractor.images_at_once = 4
-    assert [len(part.places) for part in Job(extractor, {}, Reading(batch_size=5)).activate(images)] == [3, 2, 4, 2]
-    extractor.images_at_once = 1
-    one_by_one = list(Job(extractor, {}, Reading(skip_unreadable=True)).activate(open_source(str(broken))))
-    assert [(part.places, len(part.left_out)) for part in one_by_one] == [([0], 1), ([2], 0)]
-
-
-def test_features_are_means_of_the_last_layer() -> None:
-    features = SpatialMeans.of_last_layer(Neurons({"first": 3, "last": 3}))
-    images, side = torch.rand(5, 3, 4, 2), features.empty("cpu")
-    for batch in images.split(2):
-        features.add_(side, [{"first": batch * 0, "last": batch}], len(batch))
-    torch.testing.assert_close(features.value(side), images.mean((2, 3)))
-    assert features.value(side).dtype == torch.float32
+    run(2, share_sources, str(broken))

@@ -10,6 +10,7 @@ from typing import Any
 import kinds
 import numpy as np
 import pytest
+from engines import StoppedError, stopping
 from networks import pixels
 from PIL import Image
 
@@ -20,10 +21,6 @@ from torchmetrics_dna.jobs.make import make_files
 
 EXTRACTOR, RANGES = pixels()
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 6, 5, 3)).astype(np.uint8)
-
-
-class StoppedError(Exception):
-    """An interruption."""
 
 
 def turned(folder: Path) -> Path:
@@ -71,14 +68,10 @@ def test_resuming(name: str, tmp_path: Path) -> None:
     shared = {"num_bins": 40, "ranges": RANGES}
     made = [make_dna(source, EXTRACTOR, reading=each.reading, **shared) for each in (arguments, of_other)]
     assert made[0].digest != made[1].digest
-
-    def progress(label: str, done: int, total: int | None) -> None:
-        if done > (3 if isinstance(open_source(source, reading), ImageSource) else 25):
-            raise StoppedError
-
-    stopping = replace(arguments, reading=replace(reading, progress=progress))
+    stop_after = 3 if isinstance(open_source(source, reading), ImageSource) else 25
+    stopped = replace(arguments, reading=replace(reading, progress=stopping(stop_after)))
     with pytest.raises(StoppedError):
-        make_files(source, tmp_path / "x.dna.npz", ["histogram"], stopping)
+        make_files(source, tmp_path / "x.dna.npz", ["histogram"], stopped)
     with pytest.raises(ValueError, match="are of another job, their .* differ: "):
         make_files(source, tmp_path / "x.dna.npz", ["histogram"], of_other, resume=True)
     make_files(source, tmp_path / "x.dna.npz", ["histogram"], arguments, resume=True)

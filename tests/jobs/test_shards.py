@@ -11,28 +11,20 @@ import kinds
 import numpy as np
 import pytest
 from commands import run as run_command
+from engines import EXTRACTOR, KINDS, RANGES, StoppedError, stopping
 from kinds import png, tar
-from networks import pixels
 from processes import run
 
 from torchmetrics_dna import load_dna, make_dna
-from torchmetrics_dna.images import ImageStream, Reading, open_source
+from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.images.loader import chunked
-from torchmetrics_dna.jobs import parts as parts_module
 from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.jobs.make import make_files
-from torchmetrics_dna.jobs.parts import parts_of
 
-EXTRACTOR, RANGES = pixels()
-KINDS = ("histogram", "gaussian", "layer-gaussian")
-IMAGES = np.random.default_rng(0).integers(0, 256, (71, 6, 5, 3)).astype(np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (30, 6, 5, 3)).astype(np.uint8)
 FILES = {f"img{i:02}.png": png(image) for i, image in enumerate(IMAGES)}
 ARGUMENTS = Arguments(EXTRACTOR, num_bins=40, ranges=RANGES, num_folds=None)
-LENGTHS = (30, 1, 17, 0, 23)
-
-
-class StoppedError(Exception):
-    """Ctrl-C, at a moment of the test's choice."""
+LENGTHS = (14, 1, 9, 0, 6)
 
 
 def shards(folder: Path, lengths: Sequence[int] = LENGTHS) -> str:
@@ -44,13 +36,9 @@ def shards(folder: Path, lengths: Sequence[int] = LENGTHS) -> str:
 
 
 def make(source: object, folder: Path, stop_after: int | None = None, **options: Any) -> dict[str, bytes]:
-    def progress(name: str, done: int, total: int | None) -> None:
-        if stop_after is not None and done > stop_after:
-            raise StoppedError
-
     folder.mkdir(exist_ok=True)
     resume = options.pop("resume", False)
-    reading = Reading(4, **{"num_workers": 0, "progress": progress, **options})
+    reading = Reading(4, **{"num_workers": 0, "progress": stopping(stop_after), **options})
     paths, _ = make_files(source, folder / "x.dna.npz", KINDS, replace(ARGUMENTS, reading=reading), resume=resume)
     return {kind: path.read_bytes() for kind, path in paths.items()}
 
@@ -63,14 +51,14 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 def test_shards_give_what_a_folder_gives(tmp_path: Path, expected: dict[str, bytes]) -> None:
     of_folder = make_dna(IMAGES, EXTRACTOR, num_bins=40, ranges=RANGES)
-    for name, lengths in (("same", LENGTHS), ("other", (8, 9, 54)), ("two", (70, 1))):
-        files = make(shards(tmp_path / name, lengths), tmp_path / f"made {name}", num_workers=2)
+    for name, lengths in (("same", LENGTHS), ("other", (8, 9, 13)), ("two", (29, 1))):
+        files = make(shards(tmp_path / name, lengths), tmp_path / f"made {name}", num_workers=2 * (name == "same"))
         assert files["histogram"] == expected["histogram"]  # whatever the split
         assert (files == expected) == (name == "same")  # sums of floats depend on their order
         assert load_dna(tmp_path / f"made {name}" / "x.histogram.dna.npz").digest == of_folder.digest
 
 
-@pytest.mark.parametrize(("stop_after", "finished"), [(0, 0), (28, 1), (30, 2), (47, 3), (48, 4), (70, 5)])
+@pytest.mark.parametrize(("stop_after", "finished"), [(0, 0), (12, 1), (24, 4), (29, 5)])
 def test_resuming_by_shard(stop_after: int, finished: int, tmp_path: Path, expected: dict[str, bytes]) -> None:
     source, output = shards(tmp_path / "shards"), tmp_path / "made"
     with pytest.raises(StoppedError):
@@ -84,7 +72,7 @@ def test_resuming_by_shard(stop_after: int, finished: int, tmp_path: Path, expec
 def test_changed_shards_are_another_job(tmp_path: Path) -> None:
     source, output = shards(tmp_path / "shards"), tmp_path / "made"
     with pytest.raises(StoppedError):
-        make(source, output, 40)
+        make(source, output, 20)
     for changed in (source.replace("4}", "3}"), source):
         if changed == source:
             tar(tmp_path / "shards" / "4.tar", FILES)
@@ -110,7 +98,7 @@ def test_broken_shards_are_left_out_if_told_so(
     path.write_bytes(path.read_bytes()[: 10 * 1024 + 700])  # a header, an image, in blocks of 512
     (tmp_path / "shards" / "2.tar").write_bytes(b"no tar")
     (tmp_path / "shards" / "4.tar").unlink()
-    tar(tmp_path / "shards" / "4.tar", {**dict(list(FILES.items())[48:]), "img99.png": b"no image"})
+    tar(tmp_path / "shards" / "4.tar", {**dict(list(FILES.items())[24:]), "img99.png": b"no image"})
     with pytest.raises(ValueError, match=r"^Can't read images of '.*0.tar' after '.*img\d+.png': .*; to leave out"):
         make(source, tmp_path / "made")
     output = tmp_path / "x.dna.npz"
@@ -127,21 +115,10 @@ def test_broken_shards_are_left_out_if_told_so(
     ):
         assert words.replace(" ", "") in stderr
     read = load_dna(output).num_images
-    assert 23 + 1 < read < 23 + 1 + 30
+    assert 6 + 1 < read < 6 + 1 + 14
     (path.with_name("1.tar")).unlink()
     with pytest.raises(FileNotFoundError):
         make(source, tmp_path / "made", skip_unreadable=True)  # what is not there is told before any work
-
-
-def test_parts_are_several_shards_if_there_are_very_many(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected: dict[str, bytes]
-) -> None:
-    stream = ImageStream([None] * 2500, "many")  # type: ignore[list-item]
-    parts = parts_of(stream, 32)
-    assert [i for part in parts for i in part] == list(range(2500))
-    assert {len(part) for part in parts} == {3, 1}
-    monkeypatch.setattr(parts_module, "_MOST_OF_SHARDS", 3)
-    assert make(shards(tmp_path / "shards"), tmp_path / "made")["histogram"] == expected["histogram"]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
