@@ -105,7 +105,7 @@ def _context() -> multiprocessing.context.ForkServerContext:
     """Context whose processes are forked from one that has imported torch and the package, and has no threads."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([
-        "torch.distributed.fsdp", "torch.distributed.nn", "timm", "torchmetrics", "torchmetrics_dna.metrics",
+        "torch.distributed.fsdp", "torch.distributed.nn", "torchmetrics", "torchmetrics_dna.metrics",
         "typer", "rich", "pytest", "hypothesis", "processes", "makers",
     ])  # fmt: skip
     return context
