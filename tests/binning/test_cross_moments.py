@@ -65,7 +65,7 @@ def test_small_spreads_on_large_means_keep_their_digits(batch: int) -> None:
     st.randoms(use_true_random=False),
     st.floats(-1e3, 1e3),
 )
-@settings(max_examples=50)
+@settings(max_examples=15)
 def test_merging_is_adding_in_any_grouping(sizes: list[int], random: object, offset: float) -> None:
     ends = np.cumsum(sizes)
     if ends[-1] < 2:

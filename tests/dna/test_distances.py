@@ -32,10 +32,18 @@ def tensor(images: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
-def test_all_from_one_pass() -> None:
-    batches: list[int] = []
-    comparison = compare(A, B, EXTRACTOR, metrics=ALL, reading=Reading(progress=lambda *a: batches.append(a[1])))
-    assert batches == [23, 17]
+BATCHES: list[int] = []
+
+
+@pytest.fixture(scope="module")
+def comparison() -> Comparison:
+    """Both sets by all distances."""
+    reading = Reading(progress=lambda *a: BATCHES.append(a[1]))
+    return compare(A, B, EXTRACTOR, metrics=ALL, causes=False, reading=reading)
+
+
+def test_all_from_one_pass(comparison: Comparison) -> None:
+    assert BATCHES == [23, 17]
     plain = compare(A, B, EXTRACTOR)
     assert plain["dna-emd"].value == comparison["dna-emd"].value
     assert plain["dna-fd"].value == pytest.approx(comparison["dna-fd"].value, rel=1e-9)
@@ -67,9 +75,7 @@ def test_all_from_one_pass() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "metrics", [["fd"], ["dna-fd", "kid"], ["kid", "dna-emd"], ["mind"], ["cmmd", "fd"], ["recall"], "fd"]
-)
+@pytest.mark.parametrize("metrics", [["dna-fd", "kid"], ["cmmd", "recall"], "fd"])
 def test_what_was_asked_for_is_there_and_nothing_else(metrics: list[str]) -> None:
     comparison = compare(A, B, EXTRACTOR, metrics=metrics)
     assert set(comparison) == set(np.atleast_1d(metrics))
@@ -82,12 +88,11 @@ def test_what_was_asked_for_is_there_and_nothing_else(metrics: list[str]) -> Non
     assert "None" not in repr(comparison)
 
 
-@pytest.mark.parametrize("spelled", ["dna-fd", "dna_frechet", "DNAFrechet", "dna_fd"])
-def test_a_distance_has_its_name_its_key_and_that_of_its_metric(spelled: str) -> None:
-    comparison = compare(A, B, EXTRACTOR, metrics=spelled)
-    assert list(comparison) == ["dna-fd"]
-    assert comparison[spelled] is comparison["dna-fd"]
-    with pytest.raises(KeyError, match="There is no 'fid' in this comparison, which has dna-fd"):
+def test_a_distance_has_its_name_its_key_and_that_of_its_metric(comparison: Comparison) -> None:
+    for spelled in ("dna-fd", "dna_frechet", "DNAFrechet", "dna_fd"):
+        assert [record.name for record in resolve_distances(spelled, [])] == ["dna-fd"]
+        assert comparison[spelled] is comparison["dna-fd"]
+    with pytest.raises(KeyError, match="There is no 'fid' in this comparison, which has dna-emd"):
         comparison["fid"]
 
 
@@ -162,8 +167,7 @@ def test_what_can_not_be_is_an_error_before_any_image_is_read(metrics: list[str]
     assert not calls
 
 
-def test_each_distance_has_its_own_evidence() -> None:
-    comparison = compare(A, B, EXTRACTOR, metrics=ALL)
+def test_each_distance_has_its_own_evidence(comparison: Comparison) -> None:
     tested = {name: result for name, result in comparison.items() if result.evidence is not None}
     assert list(tested) == [name for name in ALL if DISTANCES[name].unions]
     for result in tested.values():
@@ -189,8 +193,7 @@ def share_sets(rank: int, world: int, expected: str) -> None:
 
 
 @pytest.mark.outer
-def test_processes_find_what_one_finds(tmp_path: Path) -> None:
-    comparison = compare(A, B, EXTRACTOR, metrics=ALL)
+def test_processes_find_what_one_finds(comparison: Comparison, tmp_path: Path) -> None:
     evidence = {
         "deviation": comparison["kid"].spread,
         "p": comparison["fd"].p_value,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from golden import load
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import wasserstein_distance
@@ -34,6 +34,7 @@ histograms = arrays(np.int64, st.tuples(st.just(3), st.just(9)), elements=st.int
 )
 
 
+@settings(max_examples=25)
 @given(histograms, histograms)
 def test_scipy_agrees(a: np.ndarray, b: np.ndarray) -> None:
     bins = np.arange(9.0)
@@ -42,6 +43,7 @@ def test_scipy_agrees(a: np.ndarray, b: np.ndarray) -> None:
     np.testing.assert_allclose(distances, by_scipy, atol=1e-9)
 
 
+@settings(max_examples=25)
 @given(histograms, histograms, histograms)
 def test_it_is_a_distance(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
     a, b, c = map(torch.from_numpy, (a, b, c))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from golden import load
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -34,6 +34,7 @@ means = arrays(np.float64, 5, elements=st.floats(-1e3, 1e3))
 variances = arrays(np.float64, 5, elements=st.floats(0, 1e3))
 
 
+@settings(max_examples=40)
 @given(means, variances, means, variances)
 def test_equation_and_metric_laws(mean_a: np.ndarray, var_a: np.ndarray, mean_b: np.ndarray, var_b: np.ndarray) -> None:
     a, b = map(torch.from_numpy, (mean_a, var_a)), map(torch.from_numpy, (mean_b, var_b))
@@ -46,6 +47,7 @@ def test_equation_and_metric_laws(mean_a: np.ndarray, var_a: np.ndarray, mean_b:
     assert dna_frechet(*a, *a) == 0
 
 
+@settings(max_examples=25)
 @given(st.tuples(means, variances), st.tuples(means, variances), st.tuples(means, variances))
 def test_its_root_obeys_the_triangle_inequality(a: Gaussian, b: Gaussian, c: Gaussian) -> None:
     a, b, c = (tuple(map(torch.from_numpy, values)) for values in (a, b, c))
