@@ -103,7 +103,3 @@ def test_numbers_stay(room: str, folder: Path, monkeypatch: pytest.MonkeyPatch) 
         module, _, constant = name.partition(":")
         monkeypatch.setattr(import_module(module), constant, 3 if size <= 4096 else 97)
     assert _results(folder) == pytest.approx(usual, rel=1e-9, abs=1e-13, nan_ok=True)
-
-
-def test_no_room_is_left_out() -> None:
-    assert {name.split(".")[1] for name in BLOCK_SIZES} == {"binning", "functional", "images", "singles"}

@@ -100,20 +100,6 @@ def test_counts_equal_the_official_ones_cell_by_cell(num_bins: int, way: str) ->
             np.testing.assert_array_equal(actual.numpy(), golden[f"{counts}-B{num_bins}-{layer}"])
 
 
-@pytest.mark.parametrize("way", ["torch", "numba"])  # Triton counts layer by layer, as above
-def test_batches_of_several_layers_add_up_to_the_official_counts(way: str) -> None:
-    golden = load("histogram.npz")
-    layers = [str(layer) for layer in golden["layers"]]
-    acts = {la: channels_first(golden[f"acts-{la}"], str(golden[f"layout-{la}"])) for la in layers}
-    low, high = (torch.cat(ends) for ends in zip(*(golden_bounds(golden, la) for la in layers), strict=True))
-    counts = torch.zeros(len(low), 1000, dtype=torch.int64)
-    start = 0
-    for size in golden["batch_sizes"]:
-        WAYS[way](counts, [{la: acts[la][start : start + size] for la in layers}], bins_within(low, high, 1000))
-        start += size
-    np.testing.assert_array_equal(counts.numpy(), np.concatenate([golden[f"counts-B1000-{la}"] for la in layers]))
-
-
 def by_numpy(values: np.ndarray, low: np.ndarray, high: np.ndarray, num_bins: int) -> np.ndarray:
     """Count by Section 4 and Eq. (1), (2) in float64, without torch, neuron by neuron."""
     counts = np.zeros((values.shape[1], num_bins), np.int64)
@@ -317,15 +303,6 @@ def test_threads_change_nothing_and_layers_may_be_large(way: str, threads: int) 
     finally:
         torch.set_num_threads(before)
     np.testing.assert_array_equal(counts.numpy() - 1, expected)
-
-
-@pytest.mark.parametrize("chunk", [1, 5, 64, 10**9])
-def test_counts_do_not_depend_on_chunks(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    acts = torch.randn(4, 6, 3, 5)
-    low, high = torch.full((6,), -2.0).double(), torch.full((6,), 2.0).double()
-    expected = by_numpy(acts.flatten(2).numpy(), low.numpy(), high.numpy(), 30)
-    monkeypatch.setattr("torchmetrics_dna.binning.layouts._CHUNK", chunk)
-    np.testing.assert_array_equal(histogram_by("torch", acts, low, high, 30).numpy(), expected)
 
 
 @every_way_inside

@@ -34,19 +34,6 @@ def test_moments_give_the_official_gaussians(side: str) -> None:
         np.testing.assert_allclose(dna.var, np.diag(golden[f"lg_sigma_{side}-{layer}"]), rtol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(5, 4), (5, 4, 7), (5, 4, 3, 6)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-@pytest.mark.parametrize("chunk", [1, 9, 10**9])
-def test_moments_equal_numpy(
-    shape: tuple[int, ...], dtype: torch.dtype, chunk: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("torchmetrics_dna.binning.layouts._CHUNK", chunk)
-    acts = torch.randn(shape).to(dtype)
-    means = acts.double().numpy().reshape(5, 4, -1).mean(2)
-    expected = np.stack([means.sum(0), (means**2).sum(0)])
-    np.testing.assert_allclose(moments_of(acts), expected, rtol=1e-12, atol=1e-13)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("layout", [layout for layout in LAYOUTS if layout != "no positions"])
 def test_means_of_any_layout(layout: str, dtype: torch.dtype) -> None:

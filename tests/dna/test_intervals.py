@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from torchmetrics_dna.dna.evidence import Evidence, Interval, Jackknife
-from torchmetrics_dna.statistics.folds import content_folds
 
 
 def test_running_text_has_three_digits_and_a_table_four() -> None:
@@ -35,7 +34,3 @@ def test_below_noise(centre: float, variance: float, is_below: bool) -> None:
     none = torch.zeros(0)
     evidence = Evidence(None, none, (), none, None, None, None, None, None, jackknife, centre, centre, 2)
     assert evidence.is_below_noise == is_below
-
-
-def test_no_images_have_no_folds() -> None:
-    assert content_folds(torch.zeros(0, 3, 4, 5, dtype=torch.uint8), 6).tolist() == []

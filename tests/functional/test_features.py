@@ -150,13 +150,6 @@ def test_prdc_of_digits(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
         assert 0.2 < values["precision"] < 1
 
 
-def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    values = mind(*A), cmmd(*B)
-    monkeypatch.setattr(module, "_CELLS", 300 * 7)
-    for actual, expected in zip((mind(*A), cmmd(*B)), values, strict=True):
-        assert float(actual) == pytest.approx(float(expected), rel=1e-12)
-
-
 @pytest.mark.parametrize(("images", "width"), [(6, 3), (60, 500)])
 def test_copies_lie_in_balls_without_extent(images: int, width: int) -> None:
     """Of equal images, such as those of a generator that has collapsed, every ball is a point."""

@@ -152,11 +152,6 @@ def test_pairs_are_exchanged_within_folds(num_folds: int) -> None:
     assert torch.equal(exchanges, exchanges_of_pairs(num_folds, most=100))
 
 
-@pytest.mark.parametrize(("a", "b", "most"), [(5, 5, 200), (3, 5, 55), (6, 7, 1000)])
-def test_no_way_is_drawn_twice(a: int, b: int, most: int) -> None:
-    assert len(relabelings(a, b, most).unique(dim=0)) == most
-
-
 @pytest.mark.parametrize("seed", range(4))
 def test_the_p_value_of_ten_pairs_is_that_of_all_ways(seed: int) -> None:
     differences = np.random.default_rng(seed).normal(0.4, 1, size=(10, 6))

@@ -7,8 +7,6 @@ import pytest
 import torch
 from cuts import every_cut, in_parts
 from golden import channels_first, load
-from hypothesis import given
-from hypothesis import strategies as st
 from layouts import laid_out
 from torch import Tensor
 
@@ -62,17 +60,6 @@ def test_all_layers_and_weights_at_once() -> None:
                 [activation_histogram(values[i : i + 1], *bounds(layer), 50) for layer, values in activations.items()]
             )
             assert float(score) == pytest.approx(emd(counts, reference, given_weights), abs=1e-9)
-
-
-@given(st.integers(0, 10**6), st.integers(1, 5), st.integers(1, 4), st.integers(1, 9), st.integers(1, 12))
-def test_batches_and_chunks_change_nothing(seed: int, images: int, neurons: int, positions: int, bins: int) -> None:
-    random = torch.Generator().manual_seed(seed)
-    activations = torch.rand(images, neurons, positions, generator=random)
-    reference = torch.randint(0, 5, (neurons, bins), generator=random) + 1
-    low, high = torch.zeros(neurons), torch.ones(neurons)
-    expected = dna_realism(activations, reference, low, high)
-    parts = torch.cat([dna_realism(activations[i : i + 1], reference, low, high) for i in range(images)])
-    torch.testing.assert_close(parts, expected, rtol=0, atol=1e-9)
 
 
 @every_cut
