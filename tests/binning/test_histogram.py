@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,6 +63,25 @@ def histogram_by(way: str, activations: Tensor, low: Tensor, high: Tensor, num_b
     return counts
 
 
+def by_numpy(values: np.ndarray, low: np.ndarray, high: np.ndarray, num_bins: int) -> np.ndarray:
+    """Count by Section 4 and Eq. (1), (2) in float64, without torch, neuron by neuron."""
+    counts = np.zeros((values.shape[1], num_bins), np.int64)
+    for neuron in range(values.shape[1]):
+        centre, half = (low[neuron] + high[neuron]) / 2, (high[neuron] - low[neuron]) / 2 + 1e-8
+        z = np.clip((values[:, neuron].astype(np.float64) - centre) / half, -1, 1)
+        bins = np.minimum(np.floor((z + 1) * num_bins / 2), num_bins - 1).astype(int)
+        np.add.at(counts[neuron], bins, 1)
+    return counts
+
+
+def check(way: str, values: np.ndarray | Tensor, low: Any, high: Any, num_bins: int) -> None:
+    """Assert that counts by a way are those of numpy; ends may be one number for all neurons."""
+    values = torch.as_tensor(values)
+    ends = [torch.as_tensor(end).double().expand(values.shape[1]) for end in (low, high)]
+    expected = by_numpy(values.double().numpy(), *(end.numpy() for end in ends), num_bins)
+    np.testing.assert_array_equal(histogram_by(way, values, *ends, num_bins).numpy(), expected)
+
+
 _INTERPRETED = pytest.param("triton", marks=pytest.mark.outer)  # takes seconds
 every_way = pytest.mark.parametrize("way", ["torch", "numba", _INTERPRETED])
 every_way_inside = pytest.mark.parametrize("way", WAYS)  # where the gate, too, tries all
@@ -100,17 +120,6 @@ def test_counts_equal_the_official_ones_cell_by_cell(num_bins: int, way: str) ->
             np.testing.assert_array_equal(actual.numpy(), golden[f"{counts}-B{num_bins}-{layer}"])
 
 
-def by_numpy(values: np.ndarray, low: np.ndarray, high: np.ndarray, num_bins: int) -> np.ndarray:
-    """Count by Section 4 and Eq. (1), (2) in float64, without torch, neuron by neuron."""
-    counts = np.zeros((values.shape[1], num_bins), np.int64)
-    for neuron in range(values.shape[1]):
-        centre, half = (low[neuron] + high[neuron]) / 2, (high[neuron] - low[neuron]) / 2 + 1e-8
-        z = np.clip((values[:, neuron].astype(np.float64) - centre) / half, -1, 1)
-        bins = np.minimum(np.floor((z + 1) * num_bins / 2), num_bins - 1).astype(int)
-        np.add.at(counts[neuron], bins, 1)
-    return counts
-
-
 finite = st.floats(-1e6, 1e6, width=32)
 
 
@@ -123,8 +132,7 @@ finite = st.floats(-1e6, 1e6, width=32)
 )
 @settings(max_examples=20)
 def test_counts_equal_numpy(way: str, values: np.ndarray, low: np.ndarray, span: np.ndarray, num_bins: int) -> None:
-    counts = histogram_by(way, *map(torch.from_numpy, (values, low, low + span)), num_bins)
-    np.testing.assert_array_equal(counts.numpy(), by_numpy(values, low, low + span, num_bins))
+    check(way, values, low, low + span, num_bins)
 
 
 @every_way_inside
@@ -135,10 +143,7 @@ def test_values_on_and_beside_edges(way: str, data: st.DataObject, num_bins: int
     high = low if dead else low + data.draw(st.floats(2**-10, 1e3, width=32))
     edges = low + (high - low) * np.arange(min(num_bins, 100) + 1) / min(num_bins, 100)
     near = np.concatenate([edges, np.nextafter(edges.astype(np.float32), np.inf), [low, high, 0.0, -0.0, 3e38, -3e38]])
-    values = near.astype(np.float32)[None, None]
-    ends = np.array([low]), np.array([high])
-    counts = histogram_by(way, torch.from_numpy(values), *map(torch.from_numpy, ends), num_bins)
-    np.testing.assert_array_equal(counts.numpy(), by_numpy(values, *ends, num_bins))
+    check(way, near.astype(np.float32)[None, None], low, high, num_bins)
 
 
 @every_way
@@ -149,19 +154,16 @@ def test_values_so_close_to_edges_that_float32_could_err(
 ) -> None:
     steps = np.arange(-6, 7)[:, None] * np.spacing(np.float32(max(abs(low), abs(high))))
     edges = (low + (high - low) * np.arange(1001) / 1000) + steps * (1 if dtype is np.float32 else 0.1)
-    values = edges.astype(dtype).reshape(-1, 1)  # an image each, since one that is near an edge saves its neighbours
-    ends = np.array([low]), np.array([high])
-    counts = histogram_by(way, torch.from_numpy(values), *map(torch.from_numpy, ends), 1000)
-    np.testing.assert_array_equal(counts.numpy(), by_numpy(values, *ends, 1000))
+    # an image each, since one that is near an edge saves its neighbours
+    check(way, edges.astype(dtype).reshape(-1, 1), low, high, 1000)
 
 
 @ways_and_layouts({"channels last", "tokens", "a window"})
 def test_any_layout_and_precision_without_changing_the_input(way: str, layout: str) -> None:
     for dtype in (torch.float32, torch.float16, torch.bfloat16, torch.float64):
         values = laid_out(layout, dtype)
-        before, (low, high) = values.clone(), bounds_of(values)
-        expected = by_numpy(values.double().numpy(), low.numpy(), high.numpy(), 30)
-        np.testing.assert_array_equal(histogram_by(way, values, low, high, 30).numpy(), expected)
+        before = values.clone()
+        check(way, values, *bounds_of(values), 30)
         assert torch.equal(values, before)
 
 
@@ -203,21 +205,16 @@ def test_tiles_and_programs_change_nothing(layout: str, sizes: dict[str, int], m
     for name, value in ({"_TILE": 64, "_LEAST_TILES": 1, "_IMAGES": 4} | sizes).items():
         monkeypatch.setattr(cuda, name, value)
     values = laid_out(layout, torch.float32)
-    low, high = bounds_of(values)
-    expected = by_numpy(values.numpy(), low.numpy(), high.numpy(), 30)
-    np.testing.assert_array_equal(histogram_by("triton", values, low, high, 30).numpy(), expected)
+    check("triton", values, *bounds_of(values), 30)
 
 
 @every_way
 @pytest.mark.parametrize("num_bins", [400_000, 3_000_000])
 def test_more_bins_than_pairs_of_float32_tell_apart(way: str, num_bins: int) -> None:
-    ends = np.array([-0.1]), np.array([6.3])
     numbers = np.random.default_rng(0).integers(1, num_bins, 3000)
-    edges = (ends[0] + (ends[1] - ends[0]) * numbers / num_bins).astype(np.float32)
+    edges = (-0.1 + 6.4 * numbers / num_bins).astype(np.float32)
     beside = [np.nextafter(edges, np.float32(end)) for end in (-np.inf, np.inf)]
-    values = np.concatenate([edges, *beside])[None, None]
-    counts = histogram_by(way, torch.from_numpy(values), *map(torch.from_numpy, ends), num_bins)
-    np.testing.assert_array_equal(counts.numpy(), by_numpy(values, *ends, num_bins))
+    check(way, np.concatenate([edges, *beside])[None, None], -0.1, 6.3, num_bins)
 
 
 @every_way
@@ -229,9 +226,7 @@ def test_offsets_beyond_32_bits(way: str, strides: tuple[int, int, int], tmp_pat
     memory = torch.from_file(str(path), shared=True, size=2**31 + 9, dtype=torch.float16)
     values = memory.as_strided((3, 3, 3), strides)
     values.copy_(torch.randn(3, 3, 3, generator=torch.Generator().manual_seed(0)))
-    low, high = torch.full((3,), -2.0).double(), torch.full((3,), 2.0).double()
-    expected = by_numpy(values.double().numpy(), low.numpy(), high.numpy(), 30)
-    np.testing.assert_array_equal(histogram_by(way, values, low, high, 30).numpy(), expected)
+    check(way, values, -2, 2, 30)
 
 
 @every_way
@@ -244,8 +239,7 @@ def test_offsets_beyond_32_bits(way: str, strides: tuple[int, int, int], tmp_pat
         ([0, -3, 5, -60, 80, -99, 10, 3], [-20, 0, -3, -7, -1, 0, 2**30 + 1, -(2**25) + 1]),
     ],
 )
-@pytest.mark.parametrize("num_bins", [40, 4000])
-def test_bins_of_grids(way: str, dtype: torch.dtype, exponents: list[int], first: list[int], num_bins: int) -> None:
+def test_bins_of_grids(way: str, dtype: torch.dtype, exponents: list[int], first: list[int]) -> None:
     """Widths are powers of two: values lie on edges, below the smallest normal number, and far beyond the bins."""
     widths, starts = 2.0 ** torch.tensor(exponents).double(), torch.tensor(first).double()
     steps = torch.arange(-25, 70).double()
@@ -254,11 +248,12 @@ def test_bins_of_grids(way: str, dtype: torch.dtype, exponents: list[int], first
     extreme = torch.tensor([0.0, -0.0, 1e-45, -1e-45, 1e-30, -1e-30, 6e4, -6e4]).double().expand(8, -1)
     values = torch.cat([edges, *beside, extreme], 1).to(dtype)
     values = torch.where(values.isfinite(), values, 0)[None]
-    counts = torch.zeros(8, num_bins, dtype=torch.int64)
-    WAYS[way](counts, [{"x": values}], Bins(torch.zeros(8).double(), widths, starts, 0.0, 1.0, num_bins))
     numbers = np.floor(values[0].double().numpy() / widths[:, None].numpy()) - starts[:, None].numpy()
-    expected = np.stack([np.bincount(row, minlength=num_bins) for row in numbers.clip(0, num_bins - 1).astype(int)])
-    np.testing.assert_array_equal(counts.numpy(), expected)
+    for num_bins in (40, 4000):
+        counts = torch.zeros(8, num_bins, dtype=torch.int64)
+        WAYS[way](counts, [{"x": values}], Bins(torch.zeros(8).double(), widths, starts, 0.0, 1.0, num_bins))
+        expected = [np.bincount(row, minlength=num_bins) for row in numbers.clip(0, num_bins - 1).astype(int)]
+        np.testing.assert_array_equal(counts.numpy(), expected)
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
@@ -274,11 +269,9 @@ def test_a_bin_counts_beyond_16_bits(memory_format: torch.memory_format) -> None
 def test_every_number_of_half_precision(way: str, dtype: torch.dtype) -> None:
     values = torch.arange(2**16).to(torch.uint16).view(dtype)
     values = values[values.isfinite()][None, None]
-    largest = values.double().abs().max() / 3
-    for ends in ((-1, 1), (-1e-6, 2e-6), (-largest, largest)):
-        low, high = torch.tensor([ends[0]]).double(), torch.tensor([ends[1]]).double()
-        expected = by_numpy(values.double().numpy(), low.numpy(), high.numpy(), 1000)
-        np.testing.assert_array_equal(histogram_by(way, values, low, high, 1000).numpy(), expected)
+    largest = float(values.double().abs().max() / 3)
+    for low, high in ((-1, 1), (-1e-6, 2e-6), (-largest, largest)):
+        check(way, values, low, high, 1000)
 
 
 @pytest.mark.parametrize(("way", "threads"), [("torch", 2), ("numba", 1), ("numba", 2), ("numba", 5)])

@@ -61,10 +61,3 @@ def test_a_small_spread_on_a_large_mean_is_kept() -> None:
     acts = torch.from_numpy(values.astype(np.float32))
     dna = GaussianDNA.from_moments(moments_of(acts), Neurons({"a": 1}), len(acts), "x")
     np.testing.assert_allclose(dna.var[0], values.astype(np.float32).astype(np.float64).var(ddof=1), rtol=1e-9)
-
-
-def test_values_that_are_not_finite_change_nothing() -> None:
-    moments = torch.zeros(2, 3, dtype=torch.float64)
-    with pytest.raises(ValueError, match="Layer 'b'"):
-        add_moments_(moments, [{"a": torch.ones(1, 1), "b": torch.tensor([[1.0, float("nan")]])}])
-    assert not moments.any()

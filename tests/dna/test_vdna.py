@@ -161,9 +161,7 @@ def test_only_the_stem_and_the_two_files_mean_a_pair(tmp_path: Path) -> None:
     ("stem", "name", "value", "message"),
     [
         ("gauss", "mu-conv1", np.nan, "Argument `mean` expected to be finite"),
-        ("gauss", "var-conv2", np.inf, "Argument `var` expected to be finite"),
         ("gauss", "var-conv2", -1e-9, "Argument `var` expected to be 0 or more, but got -9.99"),
-        ("layer_gauss", "mu-embed", -np.inf, "Argument `mean` expected to be finite"),
         ("layer_gauss", "sigma-conv1", np.nan, "Argument `cov` expected to be symmetric and finite, but layer 'conv1'"),
         ("layer_gauss", "sigma-conv1", -1e-9, "its array 'sigma-conv1' has a negative variance"),
     ],
@@ -211,18 +209,16 @@ def test_changed_descriptions(change: dict[str, object], message: str, tmp_path:
 def test_damaged_and_wrapped_files(tmp_path: Path) -> None:
     description, npz = copies(tmp_path, "hist50")
     content = npz.read_bytes()
-    npz.write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match="it is damaged"):
-        load_dna(description)
-    description.write_text("{")
-    npz.write_bytes(content)
-    with pytest.raises(ValueError, match="as an official file: it is damaged .JSONDecodeError"):
-        load_dna(description)
-    description, npz = copies(tmp_path, "hist50")
     with np.load(npz) as file:
         wrapped = {layer: file[layer] - 5 for layer in file.files}
     np.savez_compressed(npz, **wrapped)
     with pytest.raises(ValueError, match=r"has negative counts: more than 2\^31 - 1 were written to it, and wrapped"):
+        load_dna(description)
+    npz.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match="it is damaged"):
+        load_dna(description)
+    description.write_text("{")
+    with pytest.raises(ValueError, match="as an official file: it is damaged .JSONDecodeError"):
         load_dna(description)
 
 

@@ -78,10 +78,8 @@ def test_weights_are_those_of_the_paper() -> None:
     ("arguments", "message"),
     [
         ((torch.ones(2, 3), torch.ones(2, 4)), r"but got \(2, 3\) and \(2, 4\)"),
-        ((torch.ones(3), torch.ones(3)), "same shape"),
         ((torch.tensor([[1, 1], [0, 0]]), torch.ones(2, 2)), "Neuron 1 has no counts"),
         ((torch.tensor([[1, 1], [2**62, 2**62]]), torch.ones(2, 2).long()), r"Neuron 1 .* more than the 2\^53"),
-        ((torch.tensor([[1, 1], [2**62, 2**62]]), torch.ones(2, 2)), r"Neuron 1 .* more than the 2\^53"),
         ((torch.ones(2, 3), torch.ones(2, 3), torch.ones(3)), r"shape \(2,\), but got \(3,\)"),
         ((torch.ones(2, 3), torch.ones(2, 3), torch.tensor([1, float("nan")])), "neuron 1 has NaN"),
         ((torch.ones(2, 3), torch.ones(2, 3), None, "sum"), "'mean' or 'none', but got 'sum'"),
