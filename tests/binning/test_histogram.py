@@ -84,14 +84,16 @@ def check(way: str, values: np.ndarray | Tensor, low: Any, high: Any, num_bins: 
 
 _INTERPRETED = pytest.param("triton", marks=pytest.mark.outer)  # takes seconds
 every_way = pytest.mark.parametrize("way", ["torch", "numba", _INTERPRETED])
-every_way_inside = pytest.mark.parametrize("way", WAYS)  # where the gate, too, tries all
+every_way_in_the_gate = pytest.mark.parametrize(
+    "way", ["torch", "numba", pytest.param("triton", marks=pytest.mark.slow)]
+)
 
 
 def ways_and_layouts(few: set[str]) -> pytest.MarkDecorator:
     """Each way with each layout; Triton in the gate with few of them."""
     pairs = [(way, layout) for way in WAYS for layout in LAYOUTS]
-    outer = {("triton", layout) for layout in LAYOUTS if layout not in few}
-    cases = [pytest.param(*pair, marks=[pytest.mark.outer] if pair in outer else []) for pair in pairs]
+    marks = {("triton", layout): pytest.mark.slow if layout in few else pytest.mark.outer for layout in LAYOUTS}
+    cases = [pytest.param(*pair, marks=[marks[pair]] if pair in marks else []) for pair in pairs]
     return pytest.mark.parametrize(("way", "layout"), cases)
 
 
@@ -123,7 +125,7 @@ def test_counts_equal_the_official_ones_cell_by_cell(num_bins: int, way: str) ->
 finite = st.floats(-1e6, 1e6, width=32)
 
 
-@every_way_inside
+@every_way_in_the_gate
 @given(
     arrays(np.float32, st.tuples(st.integers(0, 3), st.just(5), st.integers(1, 9)), elements=finite),
     arrays(np.float64, 5, elements=st.floats(-1e5, 1e5)),
@@ -135,7 +137,7 @@ def test_counts_equal_numpy(way: str, values: np.ndarray, low: np.ndarray, span:
     check(way, values, low, low + span, num_bins)
 
 
-@every_way_inside
+@every_way_in_the_gate
 @given(st.data(), st.sampled_from([1, 2, 7, 1000, 65536]), st.booleans())
 @settings(max_examples=20)
 def test_values_on_and_beside_edges(way: str, data: st.DataObject, num_bins: int, dead: bool) -> None:
@@ -298,7 +300,7 @@ def test_threads_change_nothing_and_layers_may_be_large(way: str, threads: int) 
     np.testing.assert_array_equal(counts.numpy() - 1, expected)
 
 
-@every_way_inside
+@every_way_in_the_gate
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize(("bad", "num_bins"), [(float("nan"), 2), (float("inf"), 10), (-float("inf"), 2)])
 def test_values_that_are_not_finite_change_nothing(way: str, num_bins: int, bad: float, dtype: torch.dtype) -> None:

@@ -64,6 +64,7 @@ def test_files_of_others_are_references(files: dict[str, Path]) -> None:
     assert compare(files["adm.npz"], dna, EXTRACTOR, metrics=["fd"]).num_images["a"] == 40, "its images are measured"
 
 
+@pytest.mark.slow  # starts a server
 def test_they_are_read_at_addresses(files: dict[str, Path], tmp_path: Path) -> None:
     with serving({"plain": tmp_path}) as (server, requests):
         expected = compare(files["ours.npz"], FAKE, EXTRACTOR, metrics=["fd"])["fd"].value

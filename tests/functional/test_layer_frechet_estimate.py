@@ -105,6 +105,7 @@ def test_bias_against_a_fit_written_out() -> None:
     assert float(estimated.bias) == pytest.approx(first + second, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_draws_of_known_populations() -> None:
     """Values are far off, estimates are not, and intervals cover the distance of the populations."""
     generator = np.random.default_rng(0)
