@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+import importlib
 from pathlib import Path
 from types import ModuleType
 
@@ -14,19 +13,16 @@ from scipy.stats import spearmanr
 
 from torchmetrics_dna.demo import blur, photographs
 
+pytestmark = pytest.mark.outer
 SCRIPT = Path(__file__).parents[1] / "docs" / "experiments" / "human_judgement.py"
 HEAD = "id,model,num_correct,err_rt,f_err_rt,r_err_rt"
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("human_judgement", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(SCRIPT.parent))
+        return importlib.import_module(SCRIPT.stem)
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +31,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, strength in {"real": 0, "sharp": 1, "soft": 2, "blurred": 4}.items():
         (folder / name).mkdir()
         for i, photo in enumerate(photographs(4)):
-            picture = blur(photo, strength=strength) if strength else photo
-            Image.fromarray(np.ascontiguousarray(picture)).save(folder / name / f"{i}.png")
+            Image.fromarray(blur(photo, strength) if strength else photo.copy()).save(folder / name / f"{i}.png")
     lines = [f"{person},{model},50,{rate + person / 100},0.1,0.1" for person in (1, 2) for model, rate in RATES.items()]
     (folder / "human.csv").write_text("\n".join([HEAD, *lines]), encoding="utf-8")
     images = [f"sharp/{i}.png,{i / 50}" for i in range(4)]
@@ -68,19 +63,15 @@ def test_correlations_are_of_mean_rates(folders: Path, script: ModuleType) -> No
     assert script.agreement([1, 2, 3, 4], [1, 2, 3, 4]) == (pytest.approx(-1), 1)
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
+def test_what_does_not_fit_is_one_line(
+    folders: Path, script: ModuleType, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for text, message in (
         ("model,num_correct\na,3", "lacks the columns err_rt"),
         ("model,err_rt\nsharp,0.1\nsoft,0.2\nother,0.3", "no folders of other"),
         ("model,err_rt\nsharp,0.1\nsoft,0.2", "only 2 models"),
-    ],
-)
-def test_what_does_not_fit_is_one_line(
-    text: str, message: str, folders: Path, script: ModuleType, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    (tmp_path / "x.csv").write_text(text, encoding="utf-8")
-    with pytest.raises(SystemExit) as exit_:
-        script.main([str(folders), str(folders / "real"), str(tmp_path / "x.csv"), "--layers", "block_0"])
-    assert exit_.value.code == 2
-    assert message in capsys.readouterr().err
+    ):
+        (tmp_path / "x.csv").write_text(text, encoding="utf-8")
+        with pytest.raises(SystemExit, match="2"):
+            script.main([str(folders), str(folders / "real"), str(tmp_path / "x.csv"), "--layers", "block_0"])
+        assert message in capsys.readouterr().err

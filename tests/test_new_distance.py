@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
-from commands import run
 from golden import GOLDEN
 from pages import Page
 from pixel_sets import EXTRACTOR, A, B
 
 import torchmetrics_dna.cli.options as options
-from torchmetrics_dna import compare, report
+from torchmetrics_dna import report
 from torchmetrics_dna.dna import GaussianDNA
 from torchmetrics_dna.dna.distance import Distance
 from torchmetrics_dna.dna.distances import DISTANCES, PROTOCOLS
@@ -42,18 +42,16 @@ def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_registered")
-def test_in_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    a, b = str(GOLDEN / "endtoend" / "a"), str(GOLDEN / "endtoend" / "b")
-    options = ("compare", a, b, "--layers", "block_0", "--metrics", ",".join(NAMES))
-    assert run(monkeypatch, *options, "--format", "json") == 0
-    result = json.loads(capsys.readouterr().out)
+def test_in_the_command(cli: Callable[..., Any]) -> None:
+    sides = (GOLDEN / "endtoend" / name for name in "ab")
+    options = ("compare", *sides, "--layers", "block_0", "--metrics", ",".join(NAMES), "--num-folds", "0")
+    result = json.loads(cli(*options, "--format", "json").out)
     assert all(result[DISTANCES[name].key] > 0 for name in NAMES)
     assert result["kid_std"] > 0
     assert result["layers"]["block_0"]["dna_hellinger"] == result["dna_hellinger"] < 1
     assert all(0 < neuron["dna_hellinger"] < 1 for neuron in result["top_neurons"])
 
-    assert run(monkeypatch, *options) == 0
-    summary, layers = re.split(r"\n(?=By layer)", capsys.readouterr().out)
+    summary, layers = re.split(r"\n(?=By layer)", cli(*options).out)
     value = {name: f"{result[DISTANCES[name].key]:#.4g}".rstrip(".") for name in NAMES}
     listed = dict(
         line.replace("│", " ").split()[:2]
@@ -62,17 +60,23 @@ def test_in_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     )
     assert listed == value
     names, _, row = (line.replace("┃", " ").replace("│", " ").split() for line in layers.splitlines()[2:5])
-    assert names == ["layer", "neurons", PARTS[0], "without", "noise", "p", *PARTS[1:]]
-    assert [row[0], *row[2:3], *row[5:]] == ["block_0", *(value[name] for name in PARTS)]
-
-    assert run(monkeypatch, *options, "--num-folds", "0") == 0  # without a test, no neuron is left out
-    neurons = capsys.readouterr().out.partition("\nNeurons that differ most")[2]
+    assert names == ["layer", "neurons", *PARTS]
+    assert [row[0], *row[2:]] == ["block_0", *(value[name] for name in PARTS)]
+    neurons = layers.partition("\nNeurons that differ most")[2]
     assert neurons.splitlines()[2].replace("┃", " ").split()[:4] == ["layer", "neuron", "dna-emd", "dna-hellinger"]
 
 
 @pytest.mark.usefixtures("_registered")
-def test_in_figures() -> None:
-    comparison = compare(A, B, EXTRACTOR, metrics=NAMES)
+def test_in_a_report_and_in_figures(tmp_path: Path) -> None:
+    comparison = report(A, B, tmp_path / "x.html", EXTRACTOR, metrics=NAMES)
+    rows = Page((tmp_path / "x.html").read_text(encoding="utf-8")).rows
+    shown = {row[0]: row[1:] for row in rows}
+    for name in NAMES:
+        assert shown[name][0] == f"{comparison[name].value:.4g}"
+        assert DISTANCES[name].sentence in shown[name][1]
+    (header,) = (row for row in rows if row[:2] == ["layer", "neurons"])
+    others = ["fd(squared activations)", "dna-hellinger"]
+    assert header[3:] == ["withoutnoise", "95 %interval", "p", "dna-emd(bins)", *others]
     axes = {axis.get_ylabel(): axis for axis in plot_layers(comparison).axes}
     assert set(axes) == {"dna-emd\n(bins)", "dna-hellinger", "fd\n(squared activations)"}
     heights = [bar.get_height() for bar in axes["dna-hellinger"].patches]
@@ -82,20 +86,6 @@ def test_in_figures() -> None:
     assert float(rows.images[0].get_array().max()) == float(comparison["dna-hellinger"].values.max())
     with pytest.raises(ValueError, match="of neurons: dna-emd, dna-hellinger; got 'fd'"):
         plot_neurons(comparison, "fd")
-
-
-@pytest.mark.usefixtures("_registered")
-def test_in_a_report(tmp_path: Path) -> None:
-    comparison = report(A, B, tmp_path / "x.html", EXTRACTOR, metrics=NAMES)
-    rows = Page((tmp_path / "x.html").read_text(encoding="utf-8")).rows
-    value = {name: f"{comparison[name].value:.4g}" for name in NAMES}
-    shown = {row[0]: row[1:] for row in rows}
-    for name in NAMES:
-        assert shown[name][0] == value[name]
-        assert DISTANCES[name].sentence in shown[name][1]
-    others = ["fd(squared activations)", "dna-hellinger"]
-    (header,) = (row for row in rows if row[:2] == ["layer", "neurons"])
-    assert header[3:] == ["withoutnoise", "95 %interval", "p", "dna-emd(bins)", *others]
 
 
 def test_pages_and_help_name_all() -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from torchmetrics_dna.binning import cpu
-from torchmetrics_dna.functional import activation_histogram, dna_emd
+from torchmetrics_dna.functional import activation_histogram
 
 ACTIVATIONS = torch.randn(64, 40, 30, 30, generator=torch.Generator().manual_seed(0))
 BOUNDS = torch.full((40,), -3.0), torch.full((40,), 3.0)
@@ -62,18 +62,6 @@ from torchmetrics_dna.binning import cpu
 assert expected.sum() == values.numel()
 assert cpu._count.signatures
 """, NUMBA_CACHE_LOCATOR_CLASSES="IPythonCacheLocator")  # fmt: skip
-
-
-@pytest.mark.parametrize("threads", [1, 2, 5])
-def test_distances_do_not_depend_on_threads(threads: int) -> None:
-    a, b = (torch.randint(0, 9, (1000, 30), generator=torch.Generator().manual_seed(seed)) for seed in range(2))
-    expected = dna_emd(a, b, reduction="none")
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        assert torch.equal(dna_emd(a, b, reduction="none"), expected)
-    finally:
-        torch.set_num_threads(before)
 
 
 @pytest.mark.outer

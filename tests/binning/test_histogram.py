@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,42 +63,6 @@ def histogram_by(way: str, activations: Tensor, low: Tensor, high: Tensor, num_b
     return counts
 
 
-every_way = pytest.mark.parametrize("way", WAYS)
-
-
-def golden_bounds(golden: dict[str, np.ndarray], layer: str) -> tuple[Tensor, Tensor]:
-    low, high = (torch.from_numpy(golden[f"range_{end}-{layer}"]) for end in ("min", "max"))
-    return ActivationRanges(low, high, Neurons({layer: len(low)}), "scale").bounds()
-
-
-@pytest.mark.parametrize("name", ["histogram.npz", "distances.npz"])
-@pytest.mark.parametrize("num_bins", [1000, 50, 7])
-@every_way
-def test_counts_equal_the_official_ones_cell_by_cell(name: str, num_bins: int, way: str) -> None:
-    golden = load(name)
-    sets = [("acts", "counts")] if name == "histogram.npz" else [("acts_A", "counts_A"), ("acts_B", "counts_B")]
-    for layer in golden["layers"]:
-        low, high = golden_bounds(golden, layer)
-        for acts, counts in sets:
-            values = channels_first(golden[f"{acts}-{layer}"], str(golden[f"layout-{layer}"]))
-            actual = histogram_by(way, values, low, high, num_bins)
-            np.testing.assert_array_equal(actual.numpy(), golden[f"{counts}-B{num_bins}-{layer}"])
-
-
-@pytest.mark.parametrize("way", ["torch", "numba"])  # Triton counts layer by layer, as above
-def test_batches_of_several_layers_add_up_to_the_official_counts(way: str) -> None:
-    golden = load("histogram.npz")
-    layers = [str(layer) for layer in golden["layers"]]
-    acts = {la: channels_first(golden[f"acts-{la}"], str(golden[f"layout-{la}"])) for la in layers}
-    low, high = (torch.cat(ends) for ends in zip(*(golden_bounds(golden, la) for la in layers), strict=True))
-    counts = torch.zeros(len(low), 1000, dtype=torch.int64)
-    start = 0
-    for size in golden["batch_sizes"]:
-        WAYS[way](counts, [{la: acts[la][start : start + size] for la in layers}], bins_within(low, high, 1000))
-        start += size
-    np.testing.assert_array_equal(counts.numpy(), np.concatenate([golden[f"counts-B1000-{la}"] for la in layers]))
-
-
 def by_numpy(values: np.ndarray, low: np.ndarray, high: np.ndarray, num_bins: int) -> np.ndarray:
     """Count by Section 4 and Eq. (1), (2) in float64, without torch, neuron by neuron."""
     counts = np.zeros((values.shape[1], num_bins), np.int64)
@@ -109,10 +74,58 @@ def by_numpy(values: np.ndarray, low: np.ndarray, high: np.ndarray, num_bins: in
     return counts
 
 
+def check(way: str, values: np.ndarray | Tensor, low: Any, high: Any, num_bins: int) -> None:
+    """Assert that counts by a way are those of numpy; ends may be one number for all neurons."""
+    values = torch.as_tensor(values)
+    ends = [torch.as_tensor(end).double().expand(values.shape[1]) for end in (low, high)]
+    expected = by_numpy(values.double().numpy(), *(end.numpy() for end in ends), num_bins)
+    np.testing.assert_array_equal(histogram_by(way, values, *ends, num_bins).numpy(), expected)
+
+
+_INTERPRETED = pytest.param("triton", marks=pytest.mark.outer)  # takes seconds
+every_way = pytest.mark.parametrize("way", ["torch", "numba", _INTERPRETED])
+every_way_in_the_gate = pytest.mark.parametrize(
+    "way", ["torch", "numba", pytest.param("triton", marks=pytest.mark.slow)]
+)
+
+
+def ways_and_layouts(few: set[str]) -> pytest.MarkDecorator:
+    """Each way with each layout; Triton in the gate with few of them."""
+    pairs = [(way, layout) for way in WAYS for layout in LAYOUTS]
+    marks = {("triton", layout): pytest.mark.slow if layout in few else pytest.mark.outer for layout in LAYOUTS}
+    cases = [pytest.param(*pair, marks=[marks[pair]] if pair in marks else []) for pair in pairs]
+    return pytest.mark.parametrize(("way", "layout"), cases)
+
+
+def bounds_of(values: Tensor, times: int = 1) -> tuple[Tensor, Tensor]:
+    """Ends of bins that leave some values out, for each neuron others."""
+    count = times * values.shape[1]
+    return torch.linspace(-2, -1, count).double(), torch.linspace(1, 2, count).double()
+
+
+def golden_bounds(golden: dict[str, np.ndarray], layer: str) -> tuple[Tensor, Tensor]:
+    low, high = (torch.from_numpy(golden[f"range_{end}-{layer}"]) for end in ("min", "max"))
+    return ActivationRanges(low, high, Neurons({layer: len(low)}), "scale").bounds()
+
+
+@pytest.mark.parametrize("num_bins", [1000, 50, 7])
+@every_way
+def test_counts_equal_the_official_ones_cell_by_cell(num_bins: int, way: str) -> None:
+    one, two = load("histogram.npz"), load("distances.npz")
+    files = [(one, [("acts", "counts")], layer) for layer in one["layers"]]
+    files += [(two, [("acts_A", "counts_A"), ("acts_B", "counts_B")], layer) for layer in two["layers"]]
+    for golden, sets, layer in files:
+        low, high = golden_bounds(golden, layer)
+        for acts, counts in sets:
+            values = channels_first(golden[f"{acts}-{layer}"], str(golden[f"layout-{layer}"]))
+            actual = histogram_by(way, values, low, high, num_bins)
+            np.testing.assert_array_equal(actual.numpy(), golden[f"{counts}-B{num_bins}-{layer}"])
+
+
 finite = st.floats(-1e6, 1e6, width=32)
 
 
-@every_way
+@every_way_in_the_gate
 @given(
     arrays(np.float32, st.tuples(st.integers(0, 3), st.just(5), st.integers(1, 9)), elements=finite),
     arrays(np.float64, 5, elements=st.floats(-1e5, 1e5)),
@@ -121,11 +134,10 @@ finite = st.floats(-1e6, 1e6, width=32)
 )
 @settings(max_examples=20)
 def test_counts_equal_numpy(way: str, values: np.ndarray, low: np.ndarray, span: np.ndarray, num_bins: int) -> None:
-    counts = histogram_by(way, *map(torch.from_numpy, (values, low, low + span)), num_bins)
-    np.testing.assert_array_equal(counts.numpy(), by_numpy(values, low, low + span, num_bins))
+    check(way, values, low, low + span, num_bins)
 
 
-@every_way
+@every_way_in_the_gate
 @given(st.data(), st.sampled_from([1, 2, 7, 1000, 65536]), st.booleans())
 @settings(max_examples=20)
 def test_values_on_and_beside_edges(way: str, data: st.DataObject, num_bins: int, dead: bool) -> None:
@@ -133,10 +145,7 @@ def test_values_on_and_beside_edges(way: str, data: st.DataObject, num_bins: int
     high = low if dead else low + data.draw(st.floats(2**-10, 1e3, width=32))
     edges = low + (high - low) * np.arange(min(num_bins, 100) + 1) / min(num_bins, 100)
     near = np.concatenate([edges, np.nextafter(edges.astype(np.float32), np.inf), [low, high, 0.0, -0.0, 3e38, -3e38]])
-    values = near.astype(np.float32)[None, None]
-    ends = np.array([low]), np.array([high])
-    counts = histogram_by(way, torch.from_numpy(values), *map(torch.from_numpy, ends), num_bins)
-    np.testing.assert_array_equal(counts.numpy(), by_numpy(values, *ends, num_bins))
+    check(way, near.astype(np.float32)[None, None], low, high, num_bins)
 
 
 @every_way
@@ -147,30 +156,24 @@ def test_values_so_close_to_edges_that_float32_could_err(
 ) -> None:
     steps = np.arange(-6, 7)[:, None] * np.spacing(np.float32(max(abs(low), abs(high))))
     edges = (low + (high - low) * np.arange(1001) / 1000) + steps * (1 if dtype is np.float32 else 0.1)
-    values = edges.astype(dtype).reshape(-1, 1)  # an image each, since one that is near an edge saves its neighbours
-    ends = np.array([low]), np.array([high])
-    counts = histogram_by(way, torch.from_numpy(values), *map(torch.from_numpy, ends), 1000)
-    np.testing.assert_array_equal(counts.numpy(), by_numpy(values, *ends, 1000))
+    # an image each, since one that is near an edge saves its neighbours
+    check(way, edges.astype(dtype).reshape(-1, 1), low, high, 1000)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
-@pytest.mark.parametrize("layout", LAYOUTS)
-@every_way
-def test_any_layout_and_precision_without_changing_the_input(way: str, layout: str, dtype: torch.dtype) -> None:
-    values = laid_out(layout, dtype)
-    before = values.clone()
-    low, high = torch.linspace(-2, -1, values.shape[1]).double(), torch.linspace(1, 2, values.shape[1]).double()
-    expected = by_numpy(values.double().numpy(), low.numpy(), high.numpy(), 30)
-    np.testing.assert_array_equal(histogram_by(way, values, low, high, 30).numpy(), expected)
-    assert torch.equal(values, before)
+@ways_and_layouts({"channels last", "tokens", "a window"})
+def test_any_layout_and_precision_without_changing_the_input(way: str, layout: str) -> None:
+    for dtype in (torch.float32, torch.float16, torch.bfloat16, torch.float64):
+        values = laid_out(layout, dtype)
+        before = values.clone()
+        check(way, values, *bounds_of(values), 30)
+        assert torch.equal(values, before)
 
 
 @every_cut
-@pytest.mark.parametrize("layout", LAYOUTS)
-@every_way
+@ways_and_layouts({"convolution"})
 def test_parts_count_like_the_whole(way: str, cut: str, layout: str) -> None:
     values = laid_out(layout, torch.float32)
-    low, high = torch.linspace(-2, -1, values.shape[1]).double(), torch.linspace(1, 2, values.shape[1]).double()
+    low, high = bounds_of(values)
     counts = torch.zeros(2 * values.shape[1], 30, dtype=torch.int64)
     WAYS[way](counts, in_parts(values, cut), bins_within(low.repeat(2), high.repeat(2), 30))
     double, single = (by_numpy(scaled.numpy(), low.numpy(), high.numpy(), 30) for scaled in (values * 2, values))
@@ -178,11 +181,11 @@ def test_parts_count_like_the_whole(way: str, cut: str, layout: str) -> None:
 
 
 @every_cut
-@pytest.mark.parametrize("num_bins", [3, 300])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_images_count_at_their_keys_within_their_bins(layout: str, num_bins: int, cut: str) -> None:
+def test_images_count_at_their_keys_within_their_bins(layout: str, cut: str) -> None:
+    num_bins = 300 if cut == "one by one" else 3
     values = laid_out(layout, torch.float32)
-    low, high = torch.linspace(-2, -1, 4 * values.shape[1]).double(), torch.linspace(1, 2, 4 * values.shape[1]).double()
+    low, high = bounds_of(values, times=4)
     draw = np.random.default_rng(0)
     keys, rows = draw.integers(3, size=len(values)), draw.integers(2, size=len(values))
     counts = torch.zeros(3, 2 * values.shape[1] + 1, num_bins, dtype=torch.int64)  # a key's counts may lie apart
@@ -197,27 +200,23 @@ def test_images_count_at_their_keys_within_their_bins(layout: str, num_bins: int
     np.testing.assert_array_equal(counts.numpy(), expected)
 
 
+@pytest.mark.outer  # interprets
 @pytest.mark.parametrize("sizes", [{"_PROGRAMS": 1}, {"_PROGRAMS": 10**6}, {"_CELLS": 0}])
 @pytest.mark.parametrize("layout", ["convolution", "channels last", "tokens", "a window", "every other token"])
 def test_tiles_and_programs_change_nothing(layout: str, sizes: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in ({"_TILE": 64, "_LEAST_TILES": 1, "_IMAGES": 4} | sizes).items():
         monkeypatch.setattr(cuda, name, value)
     values = laid_out(layout, torch.float32)
-    low, high = torch.linspace(-2, -1, values.shape[1]).double(), torch.linspace(1, 2, values.shape[1]).double()
-    expected = by_numpy(values.numpy(), low.numpy(), high.numpy(), 30)
-    np.testing.assert_array_equal(histogram_by("triton", values, low, high, 30).numpy(), expected)
+    check("triton", values, *bounds_of(values), 30)
 
 
 @every_way
 @pytest.mark.parametrize("num_bins", [400_000, 3_000_000])
 def test_more_bins_than_pairs_of_float32_tell_apart(way: str, num_bins: int) -> None:
-    ends = np.array([-0.1]), np.array([6.3])
     numbers = np.random.default_rng(0).integers(1, num_bins, 3000)
-    edges = (ends[0] + (ends[1] - ends[0]) * numbers / num_bins).astype(np.float32)
+    edges = (-0.1 + 6.4 * numbers / num_bins).astype(np.float32)
     beside = [np.nextafter(edges, np.float32(end)) for end in (-np.inf, np.inf)]
-    values = np.concatenate([edges, *beside])[None, None]
-    counts = histogram_by(way, torch.from_numpy(values), *map(torch.from_numpy, ends), num_bins)
-    np.testing.assert_array_equal(counts.numpy(), by_numpy(values, *ends, num_bins))
+    check(way, np.concatenate([edges, *beside])[None, None], -0.1, 6.3, num_bins)
 
 
 @every_way
@@ -229,9 +228,7 @@ def test_offsets_beyond_32_bits(way: str, strides: tuple[int, int, int], tmp_pat
     memory = torch.from_file(str(path), shared=True, size=2**31 + 9, dtype=torch.float16)
     values = memory.as_strided((3, 3, 3), strides)
     values.copy_(torch.randn(3, 3, 3, generator=torch.Generator().manual_seed(0)))
-    low, high = torch.full((3,), -2.0).double(), torch.full((3,), 2.0).double()
-    expected = by_numpy(values.double().numpy(), low.numpy(), high.numpy(), 30)
-    np.testing.assert_array_equal(histogram_by(way, values, low, high, 30).numpy(), expected)
+    check(way, values, -2, 2, 30)
 
 
 @every_way
@@ -244,8 +241,7 @@ def test_offsets_beyond_32_bits(way: str, strides: tuple[int, int, int], tmp_pat
         ([0, -3, 5, -60, 80, -99, 10, 3], [-20, 0, -3, -7, -1, 0, 2**30 + 1, -(2**25) + 1]),
     ],
 )
-@pytest.mark.parametrize("num_bins", [40, 4000])
-def test_bins_of_grids(way: str, dtype: torch.dtype, exponents: list[int], first: list[int], num_bins: int) -> None:
+def test_bins_of_grids(way: str, dtype: torch.dtype, exponents: list[int], first: list[int]) -> None:
     """Widths are powers of two: values lie on edges, below the smallest normal number, and far beyond the bins."""
     widths, starts = 2.0 ** torch.tensor(exponents).double(), torch.tensor(first).double()
     steps = torch.arange(-25, 70).double()
@@ -254,11 +250,12 @@ def test_bins_of_grids(way: str, dtype: torch.dtype, exponents: list[int], first
     extreme = torch.tensor([0.0, -0.0, 1e-45, -1e-45, 1e-30, -1e-30, 6e4, -6e4]).double().expand(8, -1)
     values = torch.cat([edges, *beside, extreme], 1).to(dtype)
     values = torch.where(values.isfinite(), values, 0)[None]
-    counts = torch.zeros(8, num_bins, dtype=torch.int64)
-    WAYS[way](counts, [{"x": values}], Bins(torch.zeros(8).double(), widths, starts, 0.0, 1.0, num_bins))
     numbers = np.floor(values[0].double().numpy() / widths[:, None].numpy()) - starts[:, None].numpy()
-    expected = np.stack([np.bincount(row, minlength=num_bins) for row in numbers.clip(0, num_bins - 1).astype(int)])
-    np.testing.assert_array_equal(counts.numpy(), expected)
+    for num_bins in (40, 4000):
+        counts = torch.zeros(8, num_bins, dtype=torch.int64)
+        WAYS[way](counts, [{"x": values}], Bins(torch.zeros(8).double(), widths, starts, 0.0, 1.0, num_bins))
+        expected = [np.bincount(row, minlength=num_bins) for row in numbers.clip(0, num_bins - 1).astype(int)]
+        np.testing.assert_array_equal(counts.numpy(), expected)
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
@@ -274,15 +271,12 @@ def test_a_bin_counts_beyond_16_bits(memory_format: torch.memory_format) -> None
 def test_every_number_of_half_precision(way: str, dtype: torch.dtype) -> None:
     values = torch.arange(2**16).to(torch.uint16).view(dtype)
     values = values[values.isfinite()][None, None]
-    largest = values.double().abs().max() / 3
-    for ends in ((-1, 1), (-1e-6, 2e-6), (-largest, largest)):
-        low, high = torch.tensor([ends[0]]).double(), torch.tensor([ends[1]]).double()
-        expected = by_numpy(values.double().numpy(), low.numpy(), high.numpy(), 1000)
-        np.testing.assert_array_equal(histogram_by(way, values, low, high, 1000).numpy(), expected)
+    largest = float(values.double().abs().max() / 3)
+    for low, high in ((-1, 1), (-1e-6, 2e-6), (-largest, largest)):
+        check(way, values, low, high, 1000)
 
 
-@pytest.mark.parametrize("way", ["torch", "numba"])
-@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize(("way", "threads"), [("torch", 2), ("numba", 1), ("numba", 2), ("numba", 5)])
 def test_threads_change_nothing_and_layers_may_be_large(way: str, threads: int) -> None:
     generator = torch.Generator().manual_seed(0)
     layers = {
@@ -306,19 +300,9 @@ def test_threads_change_nothing_and_layers_may_be_large(way: str, threads: int) 
     np.testing.assert_array_equal(counts.numpy() - 1, expected)
 
 
-@pytest.mark.parametrize("chunk", [1, 5, 64, 10**9])
-def test_counts_do_not_depend_on_chunks(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    acts = torch.randn(4, 6, 3, 5)
-    low, high = torch.full((6,), -2.0).double(), torch.full((6,), 2.0).double()
-    expected = by_numpy(acts.flatten(2).numpy(), low.numpy(), high.numpy(), 30)
-    monkeypatch.setattr("torchmetrics_dna.binning.layouts._CHUNK", chunk)
-    np.testing.assert_array_equal(histogram_by("torch", acts, low, high, 30).numpy(), expected)
-
-
-@every_way
+@every_way_in_the_gate
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-@pytest.mark.parametrize("num_bins", [2, 10])
+@pytest.mark.parametrize(("bad", "num_bins"), [(float("nan"), 2), (float("inf"), 10), (-float("inf"), 2)])
 def test_values_that_are_not_finite_change_nothing(way: str, num_bins: int, bad: float, dtype: torch.dtype) -> None:
     good, spoilt = torch.ones(2, 3, 4, dtype=dtype), torch.zeros(2, 2, dtype=dtype)
     spoilt[1, 1] = bad
@@ -330,7 +314,7 @@ def test_values_that_are_not_finite_change_nothing(way: str, num_bins: int, bad:
 
 
 @pytest.mark.parametrize("module", [histogram, cuda])
-@pytest.mark.parametrize("value", [0.5, float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("value", [0.5, float("nan"), -float("inf")])
 def test_what_is_accepted_is_for_the_caller_to_say(module: ModuleType, value: float) -> None:
     device = "cpu" if module is histogram else TRITON_DEVICE
     for accepted in (0, 1):

@@ -34,19 +34,6 @@ def test_moments_give_the_official_gaussians(side: str) -> None:
         np.testing.assert_allclose(dna.var, np.diag(golden[f"lg_sigma_{side}-{layer}"]), rtol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(5, 4), (5, 4, 7), (5, 4, 3, 6)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-@pytest.mark.parametrize("chunk", [1, 9, 10**9])
-def test_moments_equal_numpy(
-    shape: tuple[int, ...], dtype: torch.dtype, chunk: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("torchmetrics_dna.binning.layouts._CHUNK", chunk)
-    acts = torch.randn(shape).to(dtype)
-    means = acts.double().numpy().reshape(5, 4, -1).mean(2)
-    expected = np.stack([means.sum(0), (means**2).sum(0)])
-    np.testing.assert_allclose(moments_of(acts), expected, rtol=1e-12, atol=1e-13)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("layout", [layout for layout in LAYOUTS if layout != "no positions"])
 def test_means_of_any_layout(layout: str, dtype: torch.dtype) -> None:
@@ -74,10 +61,3 @@ def test_a_small_spread_on_a_large_mean_is_kept() -> None:
     acts = torch.from_numpy(values.astype(np.float32))
     dna = GaussianDNA.from_moments(moments_of(acts), Neurons({"a": 1}), len(acts), "x")
     np.testing.assert_allclose(dna.var[0], values.astype(np.float32).astype(np.float64).var(ddof=1), rtol=1e-9)
-
-
-def test_values_that_are_not_finite_change_nothing() -> None:
-    moments = torch.zeros(2, 3, dtype=torch.float64)
-    with pytest.raises(ValueError, match="Layer 'b'"):
-        add_moments_(moments, [{"a": torch.ones(1, 1), "b": torch.tensor([[1.0, float("nan")]])}])
-    assert not moments.any()

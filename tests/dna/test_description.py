@@ -17,14 +17,6 @@ OURS = sorted((Path(__file__).parents[1] / "data" / "format_1").glob("*.dna.npz"
 OFFICIAL = [GOLDEN / "official_files" / name for name in ("hist50", "gauss", "layer_gauss")]
 
 
-@pytest.fixture
-def folded(tmp_path: Path) -> Path:
-    """A file of two folds."""
-    dna = load_dna(next(path for path in OURS if path.name == "histogram.dna.npz"))
-    replace(dna + dna, folds=(dna, dna)).save(tmp_path / "folded.dna.npz")
-    return tmp_path / "folded.dna.npz"
-
-
 def check_description(path: Path) -> None:
     """Assert that the description of a file is that of its DNA."""
     dna, description = load_dna(path), describe(str(path))
@@ -43,12 +35,11 @@ def test_it_is_what_is_read(path: Path) -> None:
     check_description(path)
 
 
-def test_folds_do_not_change_the_digest(folded: Path) -> None:
+def test_of_folds_and_counts_that_do_not_add_up(tmp_path: Path) -> None:
+    dna, folded = load_dna(next(path for path in OURS if path.name == "histogram.dna.npz")), tmp_path / "folded.dna.npz"
+    replace(dna + dna, folds=(dna, dna)).save(folded)
     check_description(folded)
     assert describe(str(folded))["num_folds"] == 2
-
-
-def test_counts_that_do_not_add_up_are_refused(folded: Path) -> None:
     described, arrays, remarks = load_dna(folded)._encode_all()
     described["num_values"] = {layer: number + 1 for layer, number in described["num_values"].items()}
     write_container(folded, described, arrays, **remarks)

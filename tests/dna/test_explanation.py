@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import dnas
+import numpy as np
 import pytest
 
 from torchmetrics_dna import DNAExtractor, compare
-from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.dna.explanation import Causes, Explanation, PropertyDifference, explain
-
-PHOTOS = photographs(24)
-
 
 BLUR = Causes(("blur",), (1.1234,), (11.22, 2.13), 30)
 
@@ -38,8 +36,8 @@ def test_another_format_is_told_once() -> None:
     assert mixed == ["Measured in B against A: fewer PNG files (100 % to 0 %)."]
 
 
-def test_few_images_get_no_story() -> None:
-    single = compare(PHOTOS[:12], PHOTOS[3:4], DNAExtractor(properties=True))
+def test_few_images_get_no_story(photos: list[np.ndarray]) -> None:
+    single = compare(photos, photos[3:4], DNAExtractor(layers=["block_0"], properties=True))
     assert (single.causes, single.explain().properties) == (None, [])
     assert single.verdict.startswith("A and B are ")
     assert " after " not in single.verdict
@@ -56,8 +54,7 @@ def test_few_images_get_no_story() -> None:
     ],
 )  # fmt: skip
 def test_a_measured_property_can_contradict(name: str, moved: str, up: int) -> None:
-    result = compare(PHOTOS[:12], PHOTOS[12:], num_folds=None, layers=["block_0"])
-    a, b = (side.any for side in result.measured)
+    a = b = dnas.gaussian()
     causes = Causes((name,), (1.0,), (9.0, 1.0), 12)
     for sign, expected in ((up, causes), (-up, None)):
         measured = PropertyDifference(moved, 0.2, 0.2 + sign / 10, 0.05, 0.05, None)

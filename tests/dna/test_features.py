@@ -63,6 +63,7 @@ def test_images_without_names_are_called_by_their_numbers() -> None:
     assert find_nearest(Features(VALUES[2:] + 0.1, NEURONS, "tiny"), index).names == ["image 2", "image 3"]
 
 
+@pytest.mark.outer  # starts a process
 def test_any_kind_of_dna_is_known_from_the_start() -> None:
     code = "from torchmetrics_dna.dna import DNA; print(*sorted(DNA._kinds()))"
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

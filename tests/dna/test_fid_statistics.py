@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from address_space import at_most
-from commands import run
 from golden import GOLDEN
 from hub_server import serving
 from networks import Pixels, random_images
@@ -63,6 +64,7 @@ def test_files_of_others_are_references(files: dict[str, Path]) -> None:
     assert compare(files["adm.npz"], dna, EXTRACTOR, metrics=["fd"]).num_images["a"] == 40, "its images are measured"
 
 
+@pytest.mark.slow  # starts a server
 def test_they_are_read_at_addresses(files: dict[str, Path], tmp_path: Path) -> None:
     with serving({"plain": tmp_path}) as (server, requests):
         expected = compare(files["ours.npz"], FAKE, EXTRACTOR, metrics=["fd"])["fd"].value
@@ -90,25 +92,21 @@ def test_others_read_what_is_written(files: dict[str, Path]) -> None:
         save_fid_statistics(several, "x")
 
 
-def test_the_command_takes_them(
-    files: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    a, b = (str(GOLDEN / "endtoend" / side) for side in "ab")
-    path = tmp_path / "stats.npz"
-    save_fid_statistics(make_dna(a, layers=["block_1"], kind="layer-gaussian"), path)
-    options = ("--feature", "efficientnet_lite0", "--layers", "block_1", "--metrics", "fd")
-    assert run(monkeypatch, "compare", path, b, *options) == 0
-    assert "unknown and " in capsys.readouterr().out
-    assert run(monkeypatch, "compare", path, b, "--feature", "efficientnet_lite0", "--metrics", "fd") == 2
-    assert "are of one layer of 24 neurons, but 'efficientnet_lite0' has Neurons(2064 in 8" in capsys.readouterr().err
+def test_the_command_takes_them(files: dict[str, Path], cli: Callable[..., Any], tmp_path: Path) -> None:
+    a, b = (GOLDEN / "endtoend" / side for side in "ab")
+    path, feature, layers = tmp_path / "stats.npz", ("--feature", "efficientnet_lite0"), ("--layers", "block_0")
+    save_fid_statistics(make_dna(a, layers=["block_0"], kind="layer-gaussian"), path)
+    assert "unknown and " in cli("compare", path, b, *feature, *layers, "--metrics", "fd").out
+    said = cli("compare", path, b, *feature, "--metrics", "fd", code=2).err
+    assert "are of one layer of 16 neurons, but 'efficientnet_lite0' has Neurons(2064 in 8" in said
     make_dna(FAKE, EXTRACTOR, kind="layer-gaussian").save(tmp_path / "fake.dna.npz")
-    assert run(monkeypatch, "convert", tmp_path / "fake.dna.npz", tmp_path / "fake.npz") == 0
+    cli("convert", tmp_path / "fake.dna.npz", tmp_path / "fake.npz")
     assert load_fid_statistics(tmp_path / "fake.npz").mean.tolist() == pytest.approx(features(FAKE).mean(0).tolist())
     (tmp_path / "edm2.pkl").write_bytes(pickle.dumps({"fid": {}}))
-    assert run(monkeypatch, "compare", tmp_path / "edm2.pkl", b, "--metrics", "fd") == 2
-    assert "is a pickle, which can run any code when it is read" in capsys.readouterr().err
-    assert run(monkeypatch, "compare", files["ours.npz"], b, *options[:4], "--metrics", "dna-emd") == 2
-    assert "does not have what dna-emd takes" in capsys.readouterr().err
+    said = cli("compare", tmp_path / "edm2.pkl", b, "--metrics", "fd", code=2).err
+    assert "is a pickle, which can run any code when it is read" in said
+    said = cli("compare", files["ours.npz"], b, *feature, *layers, "--metrics", "dna-emd", code=2).err
+    assert "does not have what dna-emd takes" in said
 
 
 class Evil:

@@ -18,12 +18,8 @@ def test_round_trip(tmp_path: Path) -> None:
     weights.save(tmp_path / "x.weights.npz")
     loaded = NeuronWeights.load(tmp_path / "x.weights.npz")
     assert torch.equal(loaded.weights, weights.weights)
-    assert (loaded.neurons, loaded.extractor, loaded.weights_digest, loaded.name) == (
-        NEURONS,
-        "tiny",
-        "aa",
-        "ignores hats",
-    )
+    about = (loaded.neurons, loaded.extractor, loaded.weights_digest, loaded.name)
+    assert about == (NEURONS, "tiny", "aa", "ignores hats")
     assert repr(loaded) == "NeuronWeights('ignores hats', 3 of 4 neurons, 'tiny')"
     content = (tmp_path / "x.weights.npz").read_bytes()
     (tmp_path / "x.weights.npz").write_bytes(content[:-9])

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import dnas
 import numpy as np
 import pytest
 import torch
-from commands import run
 from dnas import are_alike
 from golden import GOLDEN, load
 
@@ -43,9 +44,7 @@ def test_histograms() -> None:
     assert int((dna.counts != expected("hist50_histc")).sum()) == 2
 
 
-def test_histograms_without_ranges_are_compared(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_histograms_without_ranges_are_compared(tmp_path: Path, cli: Callable[..., Any]) -> None:
     counts = torch.randint(1, 50, (2, 5, 20), generator=torch.Generator().manual_seed(0))
     for name, part in zip("xy", counts, strict=True):
         save_vdna(HistogramDNA(part, Neurons({"a": 3, "b": 2}), None, 7, "x"), tmp_path / name)
@@ -59,20 +58,15 @@ def test_histograms_without_ranges_are_compared(
     assert any("ranges of official histograms are unknown" in notice for notice in comparison.notices)
     with pytest.raises(ValueError, match=r"ranges of this DNA are unknown.*load_dna\(path, ranges=...\)"):
         _ = comparison.mean_shift
-    for options in ([], ["--format", "json"]):
-        assert run(monkeypatch, "compare", tmp_path / "x", tmp_path / "y", *options) == 0, capsys.readouterr().err
-    capsys.readouterr()
+    assert cli("compare", tmp_path / "x", tmp_path / "y", "--format", "json").out
 
 
-def test_gaussians() -> None:
+def test_gaussians_and_ranges() -> None:
     dna = load_dna(FILES / "gauss")
     assert isinstance(dna, GaussianDNA)
     assert torch.equal(dna.mean, expected("mu").double())
     assert torch.equal(dna.var, expected("var").double())
     assert dna.num_images == 7
-
-
-def test_layer_gaussians() -> None:
     dna = load_dna(FILES / "layer_gauss")
     assert isinstance(dna, LayerGaussianDNA)
     assert torch.equal(dna.mean, expected("lg_mu"))
@@ -80,9 +74,6 @@ def test_layer_gaussians() -> None:
         # which are symmetric to the last bits only
         np.testing.assert_allclose(dna.cov[layer], EXPECTED[f"lg_sigma-{layer}"], rtol=1e-12, atol=1e-18)
     assert are_alike(dna.to_gaussian(), load_dna(FILES / "gauss"), rtol=1e-4, atol=1e-7)
-
-
-def test_activation_ranges() -> None:
     ranges = load_vdna(FILES / "act_ranges")
     assert isinstance(ranges, ActivationRanges)
     assert torch.equal(ranges.minimum, expected("min").double())
@@ -159,23 +150,18 @@ def test_only_the_stem_and_the_two_files_mean_a_pair(tmp_path: Path) -> None:
     assert load_dna(tmp_path / "x").num_images == 7
     with pytest.raises(FileNotFoundError, match="There are no official files .*other': expected a .json and an .npz"):
         load_vdna(tmp_path / "other")
-
-
-def test_ranges_beside_a_file_of_ours_make_no_pair(tmp_path: Path) -> None:
-    ActivationRanges.load(RANGES).save(tmp_path / "x.json")
-    dnas.gaussian().save(tmp_path / "x.npz")
-    assert load_dna(tmp_path / "x.npz").digest == dnas.gaussian().digest
+    ActivationRanges.load(RANGES).save(tmp_path / "y.json")  # ranges beside a file of ours
+    dnas.gaussian().save(tmp_path / "y.npz")
+    assert load_dna(tmp_path / "y.npz").digest == dnas.gaussian().digest
     with pytest.raises(FileNotFoundError, match="There is no DNA file"):
-        load_dna(tmp_path / "x")
+        load_dna(tmp_path / "y")
 
 
 @pytest.mark.parametrize(
     ("stem", "name", "value", "message"),
     [
         ("gauss", "mu-conv1", np.nan, "Argument `mean` expected to be finite"),
-        ("gauss", "var-conv2", np.inf, "Argument `var` expected to be finite"),
         ("gauss", "var-conv2", -1e-9, "Argument `var` expected to be 0 or more, but got -9.99"),
-        ("layer_gauss", "mu-embed", -np.inf, "Argument `mean` expected to be finite"),
         ("layer_gauss", "sigma-conv1", np.nan, "Argument `cov` expected to be symmetric and finite, but layer 'conv1'"),
         ("layer_gauss", "sigma-conv1", -1e-9, "its array 'sigma-conv1' has a negative variance"),
     ],
@@ -207,7 +193,6 @@ def copies(folder: Path, stem: str) -> tuple[Path, Path]:
         ({"neurons_list": {"conv1": 7}}, r"its array 'conv1' is <i4 of shape \(6, 50\), expected <i4 of \(7, 50\)"),
         ({"neurons_list": {"conv9": 7}}, "it has no member 'conv9.npy'"),
         ({"neurons_list": None}, "as an official file: its neurons_list is None, expected dict"),
-        ({"neurons_list": {"conv1": 10**18}}, "its array 'conv1' is <i4 of shape"),
         ({"neurons_list": {"conv1": 10**400}}, "as an official file: Neuron numbers of layer 'conv1' must be"),
         ({"num_images": 10**30}, r"Argument `num_images` expected to be from 0 to 2\^63 - 1, but got 10{29}"),
         ({"num_images": True}, "its num_images is True, expected int"),
@@ -224,18 +209,16 @@ def test_changed_descriptions(change: dict[str, object], message: str, tmp_path:
 def test_damaged_and_wrapped_files(tmp_path: Path) -> None:
     description, npz = copies(tmp_path, "hist50")
     content = npz.read_bytes()
-    npz.write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match="it is damaged"):
-        load_dna(description)
-    description.write_text("{")
-    npz.write_bytes(content)
-    with pytest.raises(ValueError, match="as an official file: it is damaged .JSONDecodeError"):
-        load_dna(description)
-    description, npz = copies(tmp_path, "hist50")
     with np.load(npz) as file:
         wrapped = {layer: file[layer] - 5 for layer in file.files}
     np.savez_compressed(npz, **wrapped)
     with pytest.raises(ValueError, match=r"has negative counts: more than 2\^31 - 1 were written to it, and wrapped"):
+        load_dna(description)
+    npz.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match="it is damaged"):
+        load_dna(description)
+    description.write_text("{")
+    with pytest.raises(ValueError, match="as an official file: it is damaged .JSONDecodeError"):
         load_dna(description)
 
 
@@ -245,15 +228,16 @@ def test_pickles_are_never_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with zipfile.ZipFile(npz) as archive:
         members = {info.filename: archive.read(info) for info in archive.infolist()}
     evil = b"cos\nsystem\n(S'touch executed'\ntR."
-    with zipfile.ZipFile(npz, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, evil if name == "conv1.npy" else content)
-    assert load_dna(description).num_images == 7  # beside the arrays that are wanted
-    with zipfile.ZipFile(npz, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, evil if name == "mu-conv1.npy" else content)
+
+    def replaced(member: str) -> Path:
+        with zipfile.ZipFile(npz, "w") as archive:
+            for name, content in members.items():
+                archive.writestr(name, evil if name == member else content)
+        return description
+
+    assert load_dna(replaced("conv1.npy")).num_images == 7  # beside the arrays that are wanted
     with pytest.raises(ValueError, match="magic string is not correct"):
-        load_dna(description)
+        load_dna(replaced("mu-conv1.npy"))
     assert not Path("executed").exists()
 
 

@@ -17,7 +17,7 @@ OTHERS = (
 )  # fmt: skip
 
 
-@pytest.mark.slow  # starts a process
+@pytest.mark.outer  # starts a process
 def test_all_files_import_without_other_packages() -> None:
     names = [name for _, name, _ in pkgutil.iter_modules(functional.__path__, f"{FOLDER}.")]
     assert len(names) > 10

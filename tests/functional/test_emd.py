@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from golden import load
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import wasserstein_distance
@@ -34,6 +34,7 @@ histograms = arrays(np.int64, st.tuples(st.just(3), st.just(9)), elements=st.int
 )
 
 
+@settings(max_examples=25)
 @given(histograms, histograms)
 def test_scipy_agrees(a: np.ndarray, b: np.ndarray) -> None:
     bins = np.arange(9.0)
@@ -42,6 +43,7 @@ def test_scipy_agrees(a: np.ndarray, b: np.ndarray) -> None:
     np.testing.assert_allclose(distances, by_scipy, atol=1e-9)
 
 
+@settings(max_examples=25)
 @given(histograms, histograms, histograms)
 def test_it_is_a_distance(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
     a, b, c = map(torch.from_numpy, (a, b, c))
@@ -76,10 +78,8 @@ def test_weights_are_those_of_the_paper() -> None:
     ("arguments", "message"),
     [
         ((torch.ones(2, 3), torch.ones(2, 4)), r"but got \(2, 3\) and \(2, 4\)"),
-        ((torch.ones(3), torch.ones(3)), "same shape"),
         ((torch.tensor([[1, 1], [0, 0]]), torch.ones(2, 2)), "Neuron 1 has no counts"),
         ((torch.tensor([[1, 1], [2**62, 2**62]]), torch.ones(2, 2).long()), r"Neuron 1 .* more than the 2\^53"),
-        ((torch.tensor([[1, 1], [2**62, 2**62]]), torch.ones(2, 2)), r"Neuron 1 .* more than the 2\^53"),
         ((torch.ones(2, 3), torch.ones(2, 3), torch.ones(3)), r"shape \(2,\), but got \(3,\)"),
         ((torch.ones(2, 3), torch.ones(2, 3), torch.tensor([1, float("nan")])), "neuron 1 has NaN"),
         ((torch.ones(2, 3), torch.ones(2, 3), None, "sum"), "'mean' or 'none', but got 'sum'"),

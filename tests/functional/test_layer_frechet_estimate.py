@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ Array = NDArray[np.float64]
 EPSILON = 1e-5
 
 
+@cache
 def colours(count: int) -> Array:
     """Of each photograph its mean colour, and how bright its upper half is, from 0 to 1."""
     photos = np.stack(photographs(count)).astype(np.float64) / 255
@@ -103,13 +105,14 @@ def test_bias_against_a_fit_written_out() -> None:
     assert float(estimated.bias) == pytest.approx(first + second, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_draws_of_known_populations() -> None:
     """Values are far off, estimates are not, and intervals cover the distance of the populations."""
     generator = np.random.default_rng(0)
     scales = np.linspace(0.5, 1.5, 12)
     truth = fd(np.full(12, 0.1), np.diag(scales**2), np.zeros(12), np.eye(12))
     reference = np.zeros(12), np.eye(12)
-    estimates = [estimate(0.1 + generator.normal(size=(100, 12)) * scales, reference) for _ in range(200)]
+    estimates = [estimate(0.1 + generator.normal(size=(100, 12)) * scales, reference) for _ in range(120)]
     values, left, errors = (
         np.array([float(getattr(sample, name)) for sample in estimates])
         for name in ("value", "debiased", "standard_error")
@@ -121,7 +124,7 @@ def test_draws_of_known_populations() -> None:
 
 
 @given(st.floats(-100, 100), st.floats(0.01, 100))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=10)
 def test_a_shift_of_both_sides_changes_nothing_and_a_scale_squares(shift: float, scale: float) -> None:
     images = colours(60)
     plain = estimate(images[:30], images[30:] * 0.8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from itertools import combinations, product
 
 import numpy as np
@@ -42,6 +43,14 @@ def test_many_ways_are_drawn() -> None:
     share = labels[1:].double().mean(0)
     assert (share - 12 / 32).abs().max() < 5 * (12 / 32 * 20 / 32 / 3000) ** 0.5
     assert torch.equal(labels, relabelings(12, 20, most=3000))
+
+
+def test_relabelings_stay() -> None:
+    """The same are drawn in every version, so that p-values of old reports can be had again."""
+    sizes = torch.tensor([3, 4, 2, 5, 3, 4]), torch.tensor([11, 8, 9, 12, 10, 7, 9])
+    drawn = relabelings(20, 20), relabelings_of_size(*sizes, most=60), exchanges_of_pairs(30)
+    digests = [hashlib.sha256(np.packbits(masks.numpy(), axis=1).tobytes()).hexdigest()[:12] for masks in drawn]
+    assert digests == ["6b550926d761", "d2dea5590d71", "0b6021aafa25"]
 
 
 @given(st.lists(st.integers(1, 9), min_size=3, max_size=8), st.lists(st.integers(1, 40), min_size=3, max_size=8))
@@ -150,11 +159,6 @@ def test_pairs_are_exchanged_within_folds(num_folds: int) -> None:
     assert len(different) == 2 * min(100, 2 ** (num_folds - 1))
     assert len(exchanges) == (100 if num_folds > 7 else 2**num_folds)
     assert torch.equal(exchanges, exchanges_of_pairs(num_folds, most=100))
-
-
-@pytest.mark.parametrize(("a", "b", "most"), [(5, 5, 200), (3, 5, 55), (6, 7, 1000)])
-def test_no_way_is_drawn_twice(a: int, b: int, most: int) -> None:
-    assert len(relabelings(a, b, most).unique(dim=0)) == most
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -119,8 +119,6 @@ def test_bad_values(call: object, message: str) -> None:
     [
         ("{}", "as activation ranges, json with `mins_per_neuron` and .*: it is damaged .KeyError: 'mins_per_neuron'"),
         ("[1]", r"its content is \[1\], expected dict"),
-        ("nonsense", "JSONDecodeError"),
-        ('{"mins_per_neuron": {"a": {"0": "1"}}, "maxs_per_neuron": {}}', "its value is '1', expected float or int"),
         ('{"mins_per_neuron": {"a": {"0": true}}, "maxs_per_neuron": {}}', "its value is True, expected float or int"),
         ('{"mins_per_neuron": {"a": {"0": 1%s}}, "maxs_per_neuron": {}}' % ("0" * 400), "OverflowError"),
         ("[" * 100_000, "RecursionError"),

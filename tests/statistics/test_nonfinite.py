@@ -20,7 +20,7 @@ class Spoilt(nn.Module):
         return {"fine": means, "spoilt": torch.where(means < 1, means, torch.nan)}
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def accelerator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Accelerator]:
     monkeypatch.setattr("torchmetrics_dna.binning.counting.optional", lambda _: None)
     with Accelerator() as accelerator:
@@ -30,7 +30,7 @@ def accelerator(monkeypatch: pytest.MonkeyPatch) -> Iterator[Accelerator]:
 @pytest.fixture(
     params=[lambda: DNAEMD(Spoilt(), num_bins=20), lambda: DNAFrechet(Spoilt()), lambda: LayerFrechetDistance(Spoilt())]
 )
-def metric(request: pytest.FixtureRequest) -> DNAEMD:
+def metric(request: pytest.FixtureRequest, accelerator: Accelerator) -> DNAEMD:
     return request.param().to("cuda")
 
 

@@ -82,11 +82,7 @@ def realism_of_parts(
 
     """
     neurons, device = references.shape[1], references.device
-    if sum(layer.shape[1] for layer in parts[0].values()) != neurons:
-        raise ValueError(
-            f"Expected activations of the {neurons} neurons that the reference has, but got"
-            f" {[tuple(layer.shape) for layer in parts[0].values()]}"
-        )
+    _check_neurons(parts[0], neurons)
     weights = check_weights(weights, neurons).cpu()
     images = sum(len(next(iter(part.values()))) for part in parts)
     distances = torch.zeros(len(references), images, neurons, dtype=torch.float64, device=device)
@@ -171,6 +167,7 @@ def realism_maps(
     layers: Mapping[str, Tensor], references: Tensor, bins: Bins, weights: Tensor | None = None
 ) -> dict[str, Tensor]:
     """Compute :func:`dna_realism_map` to S references, ``(S, N, num_bins)``; ``(S, B, *positions)`` for each layer."""
+    _check_neurons(layers, references.shape[1])
     check_finite([layers])
     totals = references.sum(2, keepdim=True)
     if not totals.all():
@@ -213,6 +210,14 @@ def _costs(numbers: Tensor, cumulative: Tensor, integral: Tensor) -> Tensor:
     above = up_to_end - up_to_middle - k * (ends - middle)
     costs = (below + above) * numbers.shape[1] / counts.clamp(min=1)
     return costs.gather(1, numbers)
+
+
+def _check_neurons(layers: Mapping[str, Tensor], neurons: int) -> None:
+    if sum(layer.shape[1] for layer in layers.values()) != neurons:
+        raise ValueError(
+            f"Expected activations of the {neurons} neurons that the reference has, but got"
+            f" {[tuple(layer.shape) for layer in layers.values()]}"
+        )
 
 
 def _check_references(
