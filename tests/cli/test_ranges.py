@@ -75,11 +75,10 @@ def test_official_ranges_and_a_union_with_earlier_ones(tmp_path: Path, cli: Comm
 
 def test_options_reach_the_extractor(tmp_path: Path, cli: Command) -> None:
     by_name = {}
-    for name, options in (("plain", []), ("crop", ["--crop", "center"]), ("cpu", ["--device", "cpu"])):
+    for name, options in (("plain", ["--device", "cpu"]), ("crop", ["--crop", "center"])):
         arguments = ["--layers", "block_0", "--batch-size", "3", "--num-workers", "0", *options]
         cli("ranges", A, "-o", tmp_path / f"{name}.json", *arguments)
         by_name[name] = ActivationRanges.load(tmp_path / f"{name}.json")
-    assert torch.equal(by_name["plain"].maximum, by_name["cpu"].maximum)
     assert not torch.equal(by_name["plain"].maximum, by_name["crop"].maximum)
 
 

@@ -1,11 +1,8 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
 from dataclasses import replace
-from inspect import signature
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pixel_sets
@@ -16,7 +13,7 @@ from golden import GOLDEN, load
 from networks import pixels
 from PIL import Image
 
-from torchmetrics_dna import DNAEMD, Checkpoints, DNAExtractor, DNAFrechet, compare, make_dna, monitor, rank, report
+from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, compare, make_dna
 from torchmetrics_dna.cli.gates import end_by, gates_of
 from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
 from torchmetrics_dna.images import Reading
@@ -186,24 +183,6 @@ def test_progress_is_reported_per_source(photos: list[np.ndarray], photo_folder:
     compare(photo_folder, photos[:3], extractor, ranges=ranges, reading=reading)
     assert [s[1:] for s in calls] == [(5, 12), (10, 12), (12, 12), (3, 3)]
     assert {s[0] for s in calls} == {str(photo_folder), "list of images"}
-
-
-@pytest.mark.parametrize(
-    ("function", "options"),
-    [
-        (compare, {"level": 0.9}),
-        (make_dna, {"confidence": 0.9}),
-        (rank, {"num_folds": 20}),
-        (monitor, {"neuron_weights": None}),
-        (Checkpoints, {"metrics": ["fd"]}),
-        (report, {"contrast": "pool"}),
-    ],
-)
-def test_an_argument_that_would_be_ignored_is_refused(function: Callable[..., object], options: dict[str, Any]) -> None:
-    (name,) = options
-    with pytest.raises(TypeError, match=f"got an unexpected keyword argument '{name}'"):
-        function(A, B, **options)
-    assert name not in signature(function).parameters
 
 
 @pytest.mark.parametrize("ranges", ["fixed", "auto"])

@@ -295,15 +295,6 @@ def test_short_names() -> None:
     assert short_names(["x.npz", "y.npz"]) == ["x.npz", "y.npz"]
 
 
-def test_names_that_count() -> None:
-    def positions(*names: str) -> list[float] | None:
-        return Comparisons("real", dict.fromkeys(names)).positions  # type: ignore[arg-type]
-
-    assert positions("run2_step10", "run2_step9.5") == [10, 9.5]
-    assert positions("a1", "b1") is None
-    assert positions("a1", "b") is None
-
-
 def test_the_command_compares_several(files: list[str], tmp_path: Path, cli: Command) -> None:
     printed = cli("compare", *files, "--format", "csv", "--plot", tmp_path / "curve.png").out
     rows = list(csv.DictReader(io.StringIO(printed)))

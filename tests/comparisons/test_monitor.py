@@ -17,10 +17,9 @@ from networks import Pixels
 from PIL import Image
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna, monitor
-from torchmetrics_dna.comparisons.monitor import Monitor, Order, Window
+from torchmetrics_dna.comparisons.monitor import Monitor, Order
 from torchmetrics_dna.functional.conformal import ConformalEvidence
 from torchmetrics_dna.images import Reading
-from torchmetrics_dna.plots import plot_monitor
 
 OPTIONS: dict[str, Any] = {"ranges": "auto", "num_bins": 64}
 
@@ -205,8 +204,3 @@ def test_the_command(tmp_path: Path, cli: Command) -> None:
     assert captured.err.startswith("Windows are drawn in random order (seed 0), so that no change over time shows")
     assert "from window 51 on, after 150 images" in captured.err
     assert "fewer than 100 images" in cli(*arguments[:3], "--window", 100, code=2).err
-
-
-def test_a_figure_of_few_windows() -> None:
-    plain = Window(1, "a", "b", "dna-emd", 3.0, None, None, False)
-    assert "evidence" in plot_monitor([plain, plain]).axes[1].get_ylabel()
