@@ -132,20 +132,6 @@ def test_a_dna_says_which_extractor_the_other_side_needs(photos: list[np.ndarray
         compare(reference, photos[2:3], layers=["block_1"])
 
 
-def test_a_set_and_itself_are_at_distance_0(photo_folder: Path) -> None:
-    extractor, ranges = pixels()
-    result = compare(photo_folder, photo_folder, extractor, ranges=ranges)
-    assert (result["dna-emd"].value, result["dna-fd"].value) == (0, 0)
-
-
-def test_one_image_has_no_frechet_distance(photos: list[np.ndarray]) -> None:
-    extractor, ranges = pixels()
-    result = compare(photos[:1], photos[1:], extractor, ranges=ranges)
-    assert result["dna-emd"].value > 0
-    assert "dna-fd" not in result
-    assert "dna_frechet" not in result.to_dict()["layers"]["mean"]
-
-
 def test_weights(photos: list[np.ndarray]) -> None:
     extractor, ranges = pixels()
     weights = torch.zeros(9)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from commands import Command
 from networks import Pixels
 from PIL import Image
@@ -17,7 +15,6 @@ from scipy import stats
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna
 from torchmetrics_dna.comparisons.comparisons import Comparisons
-from torchmetrics_dna.dna.ratio import ratio_of
 
 EXTRACTOR = DNAExtractor(Pixels(), input_size=8)
 OPTIONS: dict[str, Any] = {"ranges": "auto", "num_bins": 100}
@@ -159,10 +156,3 @@ def test_the_command(tmp_path: Path, cli: Command) -> None:
     assert "dna_emd_x_held_out_low" in added["sets"][0]
     refused = cli("compare", train, generated, "--held-out", held, "--all", code=2).err
     assert "--held-out is for sets against one" in refused
-
-
-def test_folds_of_the_reference_must_be_the_same(other: Comparisons) -> None:
-    far, near = (other[name]["dna-emd"].evidence for name in ("far", "validation"))
-    values, times = near.jackknife.sides[0]
-    shuffled = replace(near.jackknife, sides=((values, times + torch.rand(len(times))), near.jackknife.sides[1]))
-    assert ratio_of(far, replace(near, jackknife=shuffled)) is None
