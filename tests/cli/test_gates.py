@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import run
+from commands import Command, run
 from PIL import Image
 from scipy.stats import t as student
 
@@ -69,3 +69,10 @@ def test_it_takes_an_interval_and_independent_images(
         text = " ".join(capsys.readouterr().err.split())
         assert code == (2 if message else 0)
         assert message is None or message in text
+
+
+@pytest.mark.causes
+def test_a_cause_is_named_unless_it_is_left_out(sets: Path, cli: Command) -> None:
+    sides = "compare", sets / "a", sets / "far"
+    assert cli(*sides, *OPTIONS).out.startswith("far differs from a: a after brightening by about ")
+    assert cli(*sides, *OPTIONS, "--no-causes").out.startswith("far differs from a.\n")

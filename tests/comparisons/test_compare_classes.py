@@ -32,7 +32,7 @@ def test_classes_are_as_measured_by_themselves() -> None:
 
 
 def test_in_several_processes() -> None:
-    processes.run(3, check)
+    processes.run(2, check)
 
 
 @pytest.fixture(scope="module")

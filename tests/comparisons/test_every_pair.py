@@ -44,14 +44,14 @@ from torchmetrics_dna.statistics.folds import content_folds, group_folds
 GROUPS = "abcdefghijkabcdil"
 SETS = {"a": some_images(17, 0), "b": some_images(17, 1, 130), "others": some_images(8, 2, 200)}
 NUMBERS = {"folder": re.compile(r"(\d\d)_\w\.png$"), "arrays": re.compile(r"(\d+)$")}  # of an image, in its name
-SOURCES = ("array", "list", "folder", "npy")
+SOURCES = ("list", "folder", "npy")
 NETWORK: dict[str, Any] = {
     "layers": ("all", "some", "one"),
     "module": (False, True),
-    "reading": (None, Reading(3, 0), Reading(100, 0)),
+    "reading": (None, Reading(3, 0)),
 }
 OF_HISTOGRAMS: dict[str, Any] = {"num_bins": (None, 7, 250), "ranges": (None, "auto", "given", "file")}
-WEIGHTS = (None, "tensor", "neurons", "file")
+WEIGHTS = (None, "tensor", "file")
 
 
 @pytest.fixture(autouse=True)
@@ -101,10 +101,8 @@ def shared(row: Row, folder: Path) -> dict[str, Any]:
     if row.get("weights") is not None:
         own, weights = extractor(row["layers"]), weights_of(row)
         given["neuron_weights"] = weights
-        if row["weights"] != "tensor":
-            given["neuron_weights"] = NeuronWeights(weights, own.neurons, own.name, own.weights_digest)
         if row["weights"] == "file":
-            given["neuron_weights"].save(folder / "weights.npz")
+            NeuronWeights(weights, own.neurons, own.name, own.weights_digest).save(folder / "weights.npz")
             given["neuron_weights"] = folder / "weights.npz"
     return given
 
@@ -186,10 +184,10 @@ COMPARED = {
     **NETWORK,
     **OF_HISTOGRAMS,
     "weights": WEIGHTS,
-    "metrics": (None, "dna-emd", ("dna-fd", "fd"), ("dna-fd", "cmmd"), ("coverage", "dna-emd")),
+    "metrics": (None, "dna-emd", ("dna-fd", "fd"), ("dna-emd", "cmmd", "coverage")),
     "a": (*SOURCES, "dna", "saved"),
     "b": (*SOURCES, "dna", "saved"),
-    "num_folds": (None, 6, 20),
+    "num_folds": (None, 20),
     "confidence": (None, 0.8),
     "groups": (None, "list", "prefix"),
     "pairs": (None, True, "name", "function"),
@@ -311,8 +309,7 @@ def coverage(a: np.ndarray, b: np.ndarray) -> float:
 FEATURE_DISTANCES = {"cmmd": cmmd, "coverage": coverage}
 RANKED = {
     **NETWORK,
-    "num_bins": (None, 7, 250),
-    "ranges": (None, "auto", "given", "file"),
+    **OF_HISTOGRAMS,
     "weights": WEIGHTS,
     "images": SOURCES,
     "reference": (*SOURCES, "dna", "saved"),

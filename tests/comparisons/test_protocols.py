@@ -142,10 +142,9 @@ def test_several_sets_are_one_table() -> None:
     compared = compare(SETS["a"], sets, metrics=["fid", "is", "cmmd"], num_folds=None)
     assert compared.distance == "fid"
     assert [row[0] for row in compared.table.rows] == ["images", "fid (act.²)", "is ↑", "cmmd"]
-    for name, images in sets.items():
-        alone = compare(SETS["a"], images, metrics=["fid", "cmmd", "is"], num_folds=None)
-        row = next(row for row in compared.rows() if row["set"] == name)
-        assert {key: row[key] for key in ("fid", "cmmd")} == {key: alone[key].value for key in ("fid", "cmmd")}
+    alone = compare(SETS["a"], sets["grey"], metrics=["fid", "cmmd"], num_folds=None)
+    row = next(row for row in compared.rows() if row["set"] == "grey")
+    assert {key: row[key] for key in ("fid", "cmmd")} == {key: alone[key].value for key in ("fid", "cmmd")}
     assert compared.best == min(compared, key=lambda name: compared[name]["fid"].value)
 
 
@@ -153,8 +152,10 @@ def test_several_sets_are_one_table() -> None:
 def test_published_statistics_are_a_side(tmp_path: Path) -> None:
     dna = make_dna(SETS["a"], layers=["block_1"], kind="layer-gaussian", num_folds=None)
     save_fid_statistics(dna, tmp_path / "a.npz")
-    expected = compare(SETS["a"], SETS["b"], metrics="fid")["fid"].value
-    assert compare(tmp_path / "a.npz", SETS["b"], metrics="fid")["fid"].value == pytest.approx(expected, rel=1e-6)
+    expected = compare(SETS["a"], SETS["b"], metrics="fid", num_folds=None)["fid"].value
+    assert compare(tmp_path / "a.npz", SETS["b"], metrics="fid", num_folds=None)["fid"].value == pytest.approx(
+        expected, rel=1e-6
+    )
     with pytest.raises(ValueError, match="does not have what kid takes"):
         compare(tmp_path / "a.npz", SETS["b"], metrics=["fid", "kid"])
 
@@ -182,4 +183,4 @@ def test_deviations_are_refused(arguments: dict[str, object], message: str) -> N
 def test_an_iterator_is_not_read_twice() -> None:
     with pytest.raises(ValueError, match="read images several times, but a side is an iterator"):
         compare(SETS["a"], iter(SETS["b"]), metrics=["fid", "cmmd"])
-    assert "fid" in compare(SETS["a"], iter(SETS["b"]), metrics=["fid"])
+    assert "fid" in compare(SETS["a"], iter(SETS["b"]), metrics=["fid"], num_folds=None)

@@ -15,7 +15,7 @@ from unittest.mock import patch
 import processes
 import pytest
 
-import torchmetrics_dna.cli.console  # noqa: F401 - it reads COLUMNS once, before a test sets it
+import torchmetrics_dna.cli.console  # it reads COLUMNS once, before a test sets it
 from torchmetrics_dna.__main__ import main
 
 COMMAND = [sys.executable, "-m", "torchmetrics_dna"]
@@ -79,6 +79,7 @@ def _program(
     os.chdir(place)
     for name in [name for name in sys.modules if name.startswith("torchmetrics_dna.cli")]:
         del sys.modules[name]  # they read the rank when they are imported
+    vars(torchmetrics_dna).pop("cli", None)  # or else modules find each other's first copies
     environment = environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
     with (
         patch.dict(os.environ, environment, clear=True), patch.object(sys, "argv", words),
