@@ -212,6 +212,15 @@ def test_a_neuron_that_is_constant_in_a_counts_as_in_the_value() -> None:
         assert weighed.interval.low <= weighed.debiased <= weighed.interval.high < 40
 
 
+def test_a_file_with_folds_is_tested_unless_told_not_to() -> None:
+    extractor = DNAExtractor(Outputs(lambda imgs: imgs.float()), input_size=12)
+    sides = [make_dna(random_images(24, seed), extractor, num_bins=40, num_folds=6) for seed in range(2)]
+    tested, untested = compare(*sides), compare(*sides, num_folds=None)
+    assert tested.results["dna-emd"].evidence is not None
+    assert untested.results["dna-emd"].evidence is None
+    assert untested.results["dna-emd"].value == tested.results["dna-emd"].value
+
+
 def test_unequal_folds_of_gaussians_against_the_formula() -> None:
     """dna-fd is debiased as it is, not its square."""
     random = np.random.default_rng(0)

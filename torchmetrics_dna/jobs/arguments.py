@@ -47,8 +47,8 @@ class Arguments:
         confidence: Level of the confidence intervals.
         num_folds: Number of folds of images, for debiased distances, intervals, and tests of whether distances are more
             than noise; at least 5, or None for none. An image's fold depends on its pixels, as in :class:`DNAEMD`;
-            tests need images in at least 5 folds. A DNA has the folds of its file; without folds it is taken as exact,
-            and there is no test.
+            tests need images in at least 5 folds. A DNA has the folds of its file, unless this is None; without folds
+            it is taken as exact, and there is no test.
         groups: Images that belong together (frames of a clip, crops of a picture) and share a fold: ``"folder"``,
             ``"prefix:REGEX"``, a function of an image's name, or a tuple with a sequence of groups for each side, of
             one side the sequence; see :func:`group_names`.

@@ -103,6 +103,8 @@ def open_sides(sides: Sequence[Source | DNA], arguments: Arguments, kinds: Seque
 
     """
     opened = _opened(sides, arguments)
+    if arguments.num_folds is None:  # those of a file would be tested
+        opened = [replace(side, folds=()) if isinstance(side, DNA) and side.folds else side for side in opened]
     dnas = [side for side in opened if isinstance(side, DNA)]
     if kinds is None or len(dnas) < len(opened):  # else images come later
         check_used(arguments.reading or Reading(), *opened)
