@@ -29,7 +29,7 @@ def blocks(page: Path) -> list[str]:
 def ring(page: Path) -> list[pytest.MarkDecorator]:
     if page.name == "README.md":
         return []
-    always = ("quickstart.md", "concepts.md", "contributing.md", "files.md", "format.md", "monitoring.md")
+    always = ("quickstart.md", "concepts.md", "contributing.md", "format.md", "monitoring.md")
     return [pytest.mark.slow if page.name in always else pytest.mark.outer]
 
 
