@@ -23,7 +23,7 @@ from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.jobs.sides import Sides, open_sides
 from torchmetrics_dna.singles.look import Card, ImageCrop, Pictures, cut_out, look, mixed, move_together
 
-LAYERS = ["block_0", "block_2"]
+LAYERS = ["block_0", "block_2", "block_3"]
 SQUARE = 6  # pixels
 PHOTOS = photographs(24)
 A, B = PHOTOS[:12], [blur(photo, 4) for photo in PHOTOS[12:]]
