@@ -221,8 +221,9 @@ class Job:
         num_by_content = self.num_folds if by_content else None
         extractor, progress = self.extractor, self.reading.progress
         notes_of = image_notes if extractor.example is None else input_notes
-        of_folds = None if self.num_folds is None else partial(notes_of, num_folds=num_by_content)
-        takes = [take for take in (self.notes, of_folds) if take is not None]
+        takes = [] if self.notes is None else [self.notes]
+        if self.num_folds is not None:
+            takes.append(partial(notes_of, num_folds=num_by_content))
         done, total = 0, count_images(images, splits)
         run = partial(extractor, resized=extractor.input_size is not None)
         most = extractor.images_at_once if extractor.device.type == "cpu" else self.reading.batch_size
