@@ -149,13 +149,10 @@ def runnable(page: Path) -> list[str]:
     ]
 
 
+@pytest.mark.outer
 @pytest.mark.parametrize(
     "page",
-    [
-        pytest.param(page, marks=pytest.mark.slow if page.name == "README.md" else pytest.mark.outer)
-        for page in PAGES
-        if runnable(page) and page.parent.name != "experiments"
-    ],
+    [page for page in PAGES if runnable(page) and page.parent.name != "experiments"],
     ids=lambda page: page.name,
 )
 def test_what_pages_type_runs(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

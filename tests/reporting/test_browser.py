@@ -20,7 +20,10 @@ FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     " --disable-component-update --disable-sync"
 )
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium; apt-get install chromium")
+pytestmark = [
+    pytest.mark.outer,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium; apt-get install chromium"),
+]
 
 NAME = "</script><img src=x onerror=alert(1)>.png"
 
@@ -77,7 +80,6 @@ def neuron_line(comparison: Comparison, layer: str, rank: int) -> str:
     return f"{layer}, neuron {number}: {float(f'{float(emd[number]):.4g}'):g} bins, number {rank} of {len(emd)}"
 
 
-@pytest.mark.slow
 def test_pictures_are_shown_and_names_are_text(chromium: Any, report_and_comparison: tuple[Path, Comparison]) -> None:
     with opened(chromium, report_and_comparison[0]) as page:
         widths = page.eval_on_selector_all("img", "images => images.map(image => image.naturalWidth)")
@@ -92,7 +94,6 @@ def test_pictures_are_shown_and_names_are_text(chromium: Any, report_and_compari
         assert page.locator("#verdict").inner_text().startswith("<img src=x onerror=alert(2)> differs from photos")
 
 
-@pytest.mark.slow
 def test_the_map_answers_to_the_mouse(chromium: Any, report_and_comparison: tuple[Path, Comparison]) -> None:
     path, comparison = report_and_comparison
     with opened(chromium, path) as page:
@@ -115,7 +116,6 @@ def test_the_map_answers_to_the_mouse(chromium: Any, report_and_comparison: tupl
         assert page.locator("#neuron").inner_text().startswith(neuron_line(comparison, "block_3", 80))
 
 
-@pytest.mark.outer
 def test_the_map_answers_to_the_keyboard(chromium: Any, report_and_comparison: tuple[Path, Comparison]) -> None:
     path, comparison = report_and_comparison
     with opened(chromium, path) as page:
@@ -148,13 +148,7 @@ def test_the_map_answers_to_the_keyboard(chromium: Any, report_and_comparison: t
         assert page.locator("#neuron").get_attribute("role") == "status"
 
 
-@pytest.mark.parametrize(
-    ("size", "scheme"),
-    [
-        pytest.param((1280, 900), "light", marks=pytest.mark.slow),
-        *(pytest.param(*form, marks=pytest.mark.outer) for form in [((1280, 900), "dark"), ((320, 640), "dark")]),
-    ],
-)
+@pytest.mark.parametrize(("size", "scheme"), [((1280, 900), "light"), ((1280, 900), "dark"), ((320, 640), "dark")])
 def test_everyone_can_read_it(
     chromium: Any, report_and_comparison: tuple[Path, Comparison], scheme: str, size: tuple[int, int]
 ) -> None:
@@ -170,7 +164,6 @@ def test_everyone_can_read_it(
         assert results.violations_count == 0, results.generate_report()
 
 
-@pytest.mark.outer
 def test_it_prints(chromium: Any, report_and_comparison: tuple[Path, Comparison]) -> None:
     with opened(chromium, report_and_comparison[0], color_scheme="dark") as page:
         assert page.pdf(format="A4").startswith(b"%PDF")
@@ -187,7 +180,6 @@ def test_it_prints(chromium: Any, report_and_comparison: tuple[Path, Comparison]
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
 
 
-@pytest.mark.outer
 def test_it_can_be_read_without_scripts(chromium: Any, report_and_comparison: tuple[Path, Comparison]) -> None:
     with opened(chromium, report_and_comparison[0], java_script_enabled=False) as page:
         assert page.locator("#verdict").is_visible()

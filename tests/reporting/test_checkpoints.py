@@ -118,8 +118,10 @@ class Augmented(Dataset):
         return OTHERS[index]
 
 
-def test_images_in_any_form(tmp_path: Path) -> None:
-    checkpoints = fresh(tmp_path)
+def test_images_in_any_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also without matplotlib, which draws the curve alone."""
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    checkpoints = fresh(tmp_path / "run")
     tensor = torch.from_numpy(OTHERS).movedim(-1, 1)
     folder = tmp_path / "images"
     folder.mkdir()
@@ -136,6 +138,9 @@ def test_images_in_any_form(tmp_path: Path) -> None:
     )
     scalars = [checkpoints.add(step, images).scalars() for step, images in enumerate(forms)]
     assert scalars == [scalars[0]] * len(forms)
+    names = {"reference", *(f"step_{step:06}" for step in range(len(forms)))}
+    files = {"checkpoints.csv", *(f"{name}.dna.npz" for name in names)}
+    assert {path.name for path in (tmp_path / "run").iterdir() if path.suffix} == files
 
 
 def test_images_that_can_not_be_read_are_left_out_with_a_warning(tmp_path: Path) -> None:
@@ -161,13 +166,6 @@ def test_other_kinds_and_no_folds(tmp_path: Path) -> None:
         "x/dna_frechet": comparison["dna-fd"].value,
         **{f"x/{layer}/dna_frechet": comparison["dna-fd"].layers[layer].value for layer in EXTRACTOR.neurons},
     }
-
-
-def test_no_curve_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    fresh(tmp_path).add(1, OTHERS)
-    files = {"reference.dna.npz", "step_000001.dna.npz", "checkpoints.csv"}
-    assert {path.name for path in tmp_path.iterdir()} == files
 
 
 def test_mistakes_are_told_before_any_state_changes(trained: Path, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ class Job:
         num_folds: Number of folds of images that the statistics keep; None for none.
         groups: Images that share a fold, see :func:`group_names`; by default those of equal pixels.
         folds: Fold of each image, by its number in the source; None for folds by groups.
-        notes: Function of an image's pixels that returns more values of it, by name, if no folds are kept.
+        notes: Function of an image's pixels that returns more values of it, by name.
 
     """
 
@@ -221,7 +221,9 @@ class Job:
         num_by_content = self.num_folds if by_content else None
         extractor, progress = self.extractor, self.reading.progress
         notes_of = image_notes if extractor.example is None else input_notes
-        take_notes = self.notes if self.num_folds is None else partial(notes_of, num_folds=num_by_content)
+        takes = [] if self.notes is None else [self.notes]
+        if self.num_folds is not None:
+            takes.append(partial(notes_of, num_folds=num_by_content))
         done, total = 0, count_images(images, splits)
         run = partial(extractor, resized=extractor.input_size is not None)
         most = extractor.images_at_once if extractor.device.type == "cpu" else self.reading.batch_size
@@ -233,7 +235,7 @@ class Job:
             self.reading,
             channels=extractor.image_channels,
             properties=extractor.has_properties,
-            notes=take_notes,
+            notes=partial(_all_notes, takes) if takes else None,
             parts=splits,
             window=size,
             pin_memory=extractor.device.type == "cuda",
@@ -283,6 +285,11 @@ class Job:
         if self.keeps_rows:  # unbounded lists for a long stream otherwise
             split.numbers += _numbers(images, places)
             split.names += names
+
+
+def _all_notes(takes: Sequence[Callable[[Any], dict[str, Tensor]]], image: Any) -> dict[str, Tensor]:
+    """Return the values that several functions note of an image."""
+    return {name: values for take in takes for name, values in take(image).items()}
 
 
 def _numbers(images: Images, places: Sequence[int]) -> list[int]:
