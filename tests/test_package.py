@@ -98,7 +98,7 @@ def test_the_gate_knows_what_each_outer_test_guards() -> None:
     table = (ROOT / ".ci" / "run").read_text(encoding="utf-8").partition("guards='\n")[2].partition("\n'")[0]
     files = [
         path.relative_to(ROOT).as_posix()
-        for folder in (ROOT / PACKAGE.name, ROOT / "docs")
+        for folder in (ROOT / PACKAGE.name, ROOT / "docs", ROOT / "tests")
         for path in folder.rglob("*")
     ]
     named: set[str] = set()

@@ -92,5 +92,5 @@ def test_processes_write_the_same_file(tmp_path: Path, cli: Command) -> None:
         said = " ".join(text.split())
         assert [int(count) for count in re.findall(r": (\d+) of \1\b", said)] == [*counts]
         for part in (f"{output}: ", "16 neurons, margin 'widen'), 12 images"):
-            assert said.count(part) == 1, part
+            assert "".join(said.split()).count("".join(part.split())) == 1, part  # a long path is wrapped
     assert single.read_bytes() == two.read_bytes()

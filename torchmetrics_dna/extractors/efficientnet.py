@@ -63,7 +63,9 @@ class _Block(nn.Module):
         values = maps
         for layer in self.children():
             values = layer(values)
-        return values.add_(maps) if self.has_residual else values
+        if self.has_residual:
+            values += maps
+        return values
 
 
 class _NormAct(nn.BatchNorm2d):

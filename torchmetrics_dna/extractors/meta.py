@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-_SUMS = (Tensor.add, Tensor.__iadd__)
+_SUMS = (Tensor.add, Tensor.add_, Tensor.__iadd__)
 _IN_PLACE = 3  # position of ``inplace`` among the arguments of hardtanh
 
 
@@ -39,7 +39,7 @@ class Skipping(TorchFunctionMode):
         if func in self._functions or (func in _SUMS and _are_alike(*args)):
             first: Tensor = next(chain(args, kwargs.values()))
             in_place = kwargs.get("inplace") or (func is hardtanh and True in args[_IN_PLACE:])
-            if not (in_place or func is Tensor.__iadd__ or func.__name__.endswith("_")):
+            if not (in_place or func.__name__.endswith("_")):
                 return first.new_empty(first.shape)
             increment_version(first)  # as the function would
             return first
