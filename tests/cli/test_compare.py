@@ -42,6 +42,7 @@ def test_figures_for_programs(monkeypatch: pytest.MonkeyPatch, cli: Command) -> 
     assert max(map(len, text.splitlines())) <= 80
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_processes_share_the_images(tmp_path: Path, cli: Command) -> None:
     options = ["compare", A, B, "--format", "json", "--batch-size", "1"]
@@ -74,6 +75,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str]:
     return str(root / "a"), str(root / "blurred"), str(root / "others")
 
 
+@pytest.mark.slow
 def test_how_sure_it_is(folders: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch, cli: Command) -> None:
     monkeypatch.setattr(console.out, "width", 80)
     a, blurred, others = folders

@@ -39,6 +39,7 @@ def outcome(
     return code, lines[-1]
 
 
+@pytest.mark.slow
 def test_a_set_must_be_shown_to_be_near(
     sets: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

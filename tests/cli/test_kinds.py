@@ -41,6 +41,7 @@ def test_make_takes_them(kind: str, expected: str, tmp_path: Path, cli: Command)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "x.dna.npz"]
 
 
+@pytest.mark.slow
 def test_other_commands_take_them(folder: Path, tmp_path: Path, cli: Command) -> None:
     source, other = kinds.shards(tmp_path, mask=True), kinds.npy(tmp_path)
     outputs = []

@@ -64,6 +64,7 @@ def fit(package: Any, folder: Path, epochs: int, callback: Any, resume: Path | N
     return module, trainer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lightning.pytorch", pytest.param("pytorch_lightning", marks=pytest.mark.outer)])
 def test_logs_keeps_and_resumes(name: str, tmp_path: Path) -> None:
     package = import_module(name)

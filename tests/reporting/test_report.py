@@ -216,6 +216,7 @@ def check_two_tests(comparison: Comparison) -> None:
         assert named == clear == (properties <= 0.05)
 
 
+@pytest.mark.slow
 def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path) -> None:
     comparison = report(*folders, tmp_path / "report.html", layers=LAYERS)
     # properties are watched where both sides are images, and the distance is none of theirs
