@@ -182,7 +182,7 @@ def test_two_processes_make_the_same_file(tmp_path: Path, cli: Command) -> None:
 def test_a_disk_that_is_full(tmp_path: Path) -> None:
     code = (
         "import resource, sys\nfrom torchmetrics_dna.__main__ import main\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
         f"sys.argv = ['torchmetrics-dna', 'make', {str(A)!r}, '-o', {str(tmp_path / 'x.npz')!r}, *{FAST}]\nmain()\n"
     )
     # -B, or a module that is imported below the limit leaves a truncated .pyc to all others
