@@ -43,9 +43,9 @@ class Tracing(TorchFunctionMode):
             self._made[id(output)] = output
         return output
 
-    def reusable(self, kept: Iterable[Tensor]) -> frozenset[int]:
-        """Return the numbers of these calls; inputs that are among ``kept`` are read later."""
-        single = {key for key, uses in self._uses.items() if uses == 1} - set(map(id, kept))
+    def reusable(self, outputs: Iterable[Tensor]) -> frozenset[int]:
+        """Return the numbers of these calls; inputs that are among ``outputs`` are read later."""
+        single = {key for key, uses in self._uses.items() if uses == 1} - set(map(id, outputs))
         return frozenset(number for number, key in enumerate(self._inputs) if key in single)
 
 

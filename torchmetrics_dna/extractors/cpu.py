@@ -49,7 +49,7 @@ class _OnCPU(TorchFunctionMode):
         super().__init__()
         self._reusable = reusable
         self._calls = 0
-        self._made: Any = None  # reference to what the last call made, which it does not keep alive
+        self._made: Callable[[], Any] = lambda: None  # weak reference to what the last call made
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -57,7 +57,7 @@ class _OnCPU(TorchFunctionMode):
         if func not in MAKERS and func not in IN_PLACE:
             return replacement(*args, **kwargs)
         if func in IN_PLACE:
-            is_fresh = self._made is not None and args and args[0] is self._made() and _is_plain(args[0])
+            is_fresh = args and args[0] is self._made() and _is_plain(args[0])
             replacement = IN_PLACE[func] if is_fresh and self._calls in self._reusable else func
             self._calls += 1
         output = replacement(*args, **kwargs)
