@@ -22,8 +22,8 @@ from torchmetrics_dna import functional
 
 def blocks(page: Path) -> list[str]:
     """The Python blocks of a page."""
-    found = re.findall(r"^( *)```python\n(.*?)^\1```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    return [textwrap.dedent(block) for _, block in found]
+    fenced = re.findall(r"^( *)```python\n(.*?)^\1```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [textwrap.dedent(block) for _, block in fenced]
 
 
 def ring(page: Path) -> list[pytest.MarkDecorator]:

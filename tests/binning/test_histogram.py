@@ -111,9 +111,9 @@ def golden_bounds(golden: dict[str, np.ndarray], layer: str) -> tuple[Tensor, Te
 @pytest.mark.parametrize("num_bins", [1000, 50, 7])
 @every_way
 def test_counts_equal_the_official_ones_cell_by_cell(num_bins: int, way: str) -> None:
-    one, two = load("histogram.npz"), load("distances.npz")
-    files = [(one, [("acts", "counts")], layer) for layer in one["layers"]]
-    files += [(two, [("acts_A", "counts_A"), ("acts_B", "counts_B")], layer) for layer in two["layers"]]
+    histograms, distances = load("histogram.npz"), load("distances.npz")
+    files = [(histograms, [("acts", "counts")], layer) for layer in histograms["layers"]]
+    files += [(distances, [("acts_A", "counts_A"), ("acts_B", "counts_B")], layer) for layer in distances["layers"]]
     for golden, sets, layer in files:
         low, high = golden_bounds(golden, layer)
         for acts, counts in sets:

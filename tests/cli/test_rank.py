@@ -118,9 +118,9 @@ def test_processes_rank_the_same(tmp_path: Path, cli: Command) -> None:
 
 
 def test_compare_with_confidence(files: Path, photo_folder: Path, cli: Command) -> None:
-    other = files / "others.dna.npz"
+    blurred = files / "others.dna.npz"
     options = ["--layers", "block_0", "--confidence", "0.9"]
-    printed = cli("compare", photo_folder, other, *options).out
+    printed = cli("compare", photo_folder, blurred, *options).out
     assert "without noise" in printed
     assert "90 % interval" in printed
     assert "one side has no folds" in " ".join(printed.split())

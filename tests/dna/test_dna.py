@@ -128,13 +128,13 @@ OTHER = Neurons({"a": 2, "c": 3})
 )
 def test_dnas_that_do_not_fit_together(changes: dict[str, object], message: str) -> None:
     dna = histogram()
-    other = histogram(**changes)
+    changed = histogram(**changes)
     for operation in (dna.merge, dna.distances):
         with pytest.raises(ValueError, match=message):
-            operation(other)
+            operation(changed)
         with pytest.raises(ValueError, match="their kinds differ: 'histogram' and 'gaussian'"):
             operation(gaussian(np.zeros((4, 5))))
-    assert not are_alike(dna, other)
+    assert not are_alike(dna, changed)
 
 
 def layers_of(**cov: Tensor) -> LayerGaussianDNA:

@@ -168,9 +168,9 @@ def test_a_model_of_timm_has_one_identity_by_name_tag_or_as_a_module() -> None:
     metric = DNAEMD(module, reference=b)
     metric.update(IMAGES, real=False)
     assert metric.compute() == 0
-    other = DNAExtractor(timm.create_model("test_resnet", pretrained=False), layers=["layer1"])
+    by_timm = DNAExtractor(timm.create_model("test_resnet", pretrained=False), layers=["layer1"])
     with pytest.raises(ValueError, match="weights"):
-        a.distances(dna_of(other))
+        a.distances(dna_of(by_timm))
 
 
 def dna_of(extractor: DNAExtractor) -> HistogramDNA:

@@ -77,14 +77,14 @@ def test_which_kinds_have_an_index(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_all_functions_take_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torchmetrics_dna.dna.evidence.NUM_RELABELINGS", 99)
-    folder, other = kinds.folder(tmp_path / "folder"), PIXELS // 2
+    folder, darker = kinds.folder(tmp_path / "folder"), PIXELS // 2
     options: dict[str, Any] = {"ranges": "auto", "num_bins": 50, "reading": Reading(num_workers=0)}
 
     def results(images: object) -> tuple[Any, ...]:
-        swapped = rank(other, images, EXTRACTOR, contrast=folder, **options)
+        swapped = rank(darker, images, EXTRACTOR, contrast=folder, **options)
         ranges = measure_ranges([images], EXTRACTOR, "widen", reading=options["reading"]).ranges
-        ranking = rank(images, other, EXTRACTOR, nearest=other, **options)
-        return compare(images, other, EXTRACTOR, **options), ranking, swapped.distances.tolist(), ranges.digest
+        ranking = rank(images, darker, EXTRACTOR, nearest=darker, **options)
+        return compare(images, darker, EXTRACTOR, **options), ranking, swapped.distances.tolist(), ranges.digest
 
     compared, ranked, *others = results(folder)
     for kind in ("shards", "parquet"):
@@ -97,7 +97,7 @@ def test_all_functions_take_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert ranking.nearest.names == ranked.nearest.names
         assert of_source == others
         # whatever the order in which workers gave them, names and numbers go with the scores
-        shared = rank(source, other, EXTRACTOR, **options | {"reading": Reading(num_workers=2, batch_size=2)})
+        shared = rank(source, darker, EXTRACTOR, **options | {"reading": Reading(num_workers=2, batch_size=2)})
         assert (shared.names, shared.scores.tolist()) == (ranking.names, ranking.scores.tolist())
         order = [int(re.findall(r"(\d+)(?:\.png)?$", name)[0]) for name in ranking.names]
         assert order == [int(re.findall(r"(\d+)\.png$", name)[0]) for name in ranked.names]
