@@ -27,7 +27,7 @@ from torchmetrics_dna.functional.student import student_quantile, student_tail
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torchmetrics_dna.dna.unions import Unions
+    from torchmetrics_dna.dna.unions import Noise, Unions
 
 Pseudo = tuple[Tensor, Tensor]  # pseudo-values of folds; number of all images divided by those of each fold
 Sides = tuple[Pseudo | None, Pseudo | None]  # of A and B; None for one that is taken as exact; pairs are those of A
@@ -246,7 +246,10 @@ class _Figures:
     def of(cls, values: Tensor, unions: Unions, power: int, weights: Tensor | None) -> _Figures:
         if has_negative(weights):
             weights = torch.full_like(weights, nan)
-        bias, sides = (_delete_one if unions.noise is None else _known_noise)(unions, power, weights)
+        if unions.noise is None:
+            bias, sides = _delete_one(unions, power, weights)
+        else:
+            bias, sides = _known_noise(unions, unions.noise(), weights)
         left = _figures_of(values[None], unions.slices, weights)[0].pow(power) - bias
         return cls(weights, left, left, left, sides)
 
@@ -280,10 +283,8 @@ def _delete_one(unions: Unions, power: int, weights: Tensor | None) -> tuple[Ten
     return bias, (pseudo_values[0], None if unions.paired else pseudo_values[1])
 
 
-def _known_noise(unions: Unions, _: int, weights: Tensor | None) -> tuple[Tensor, Sides]:
+def _known_noise(unions: Unions, noise: Noise, weights: Tensor | None) -> tuple[Tensor, Sides]:
     """Return the bias of all figures, and influences in the place of pseudo-values, whose variance is the same."""
-    assert unions.noise is not None
-    noise = unions.noise()
 
     def figures(influence: Pseudo | None) -> Pseudo | None:
         if influence is None:

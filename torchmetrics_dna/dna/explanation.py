@@ -261,24 +261,19 @@ def property_differences(a: DNA, b: DNA, test: PermutationTest | None) -> list[P
 
 
 def _property_in_words(difference: PropertyDifference) -> str:
-    if abs(difference.effect) >= _MIN_SHIFT:
-        values = (property_in_words(difference.name, value) for value in (difference.a, difference.b))
-        return f"{_compared(difference.name, difference.b > difference.a)} ({' to '.join(values)})"
-    verb = "vary" if _is_plural(difference.name) else "varies"
-    return f"{difference.name} {verb} {'more' if difference.spread_b > difference.spread_a else 'less'}"
-
-
-def _compared(name: str, more: bool) -> str:
-    """Compare a property, as in "sharpness lower", "larger width" or "fewer dark pixels"."""
+    name, more = difference.name, difference.b > difference.a
+    is_plural = name.endswith("s") and not name.endswith("ss")
+    if abs(difference.effect) < _MIN_SHIFT:
+        verb = "vary" if is_plural else "varies"
+        return f"{name} {verb} {'more' if difference.spread_b > difference.spread_a else 'less'}"
     if name in ("width", "height"):
-        return f"{'larger' if more else 'smaller'} {name}"
-    if _is_plural(name):
-        return f"{'more' if more else 'fewer'} {name}"
-    return f"{name} {'higher' if more else 'lower'}"
-
-
-def _is_plural(name: str) -> bool:
-    return name.endswith("s") and not name.endswith("ss")
+        compared = f"{'larger' if more else 'smaller'} {name}"
+    elif is_plural:
+        compared = f"{'more' if more else 'fewer'} {name}"
+    else:
+        compared = f"{name} {'higher' if more else 'lower'}"
+    values = (property_in_words(name, value) for value in (difference.a, difference.b))
+    return f"{compared} ({' to '.join(values)})"
 
 
 def _is_contradicted(change: str, properties: list[PropertyDifference]) -> bool:

@@ -94,10 +94,10 @@ class Features(Stored):
     def _encode(self) -> Encoded:
         described, _, _ = super()._encode()
         described["num_images"] = self.num_images
-        arrays = {
-            array_name("features", layer): _bytes_of(self.values[:, columns])
-            for layer, columns in self.neurons.slices.items()
-        }
+        arrays = {}
+        for layer, columns in self.neurons.slices.items():  # float32 in little-endian bytes, (images, 4 n)
+            values = self.values[:, columns].numpy().astype("<f4", copy=False)
+            arrays[array_name("features", layer)] = np.ascontiguousarray(values).view(np.uint8)
         if self.names:
             # not in the header, whose length is limited
             arrays["names"] = np.frombuffer(json.dumps(list(self.names)).encode(), np.uint8)
@@ -129,11 +129,6 @@ class Features(Stored):
 
     def __repr__(self) -> str:
         return f"Features({images_in_words(self.num_images)}, {self.extractor!r}, {self.neurons!r})"
-
-
-def _bytes_of(values: Tensor) -> np.ndarray[Any, Any]:
-    """View values as float32 in little-endian bytes, uint8, shape ``(images, 4 n)``."""
-    return np.ascontiguousarray(values.numpy().astype("<f4", copy=False)).view(np.uint8)
 
 
 def given_features(reference: Features | str | os.PathLike[str] | None) -> Features | None:

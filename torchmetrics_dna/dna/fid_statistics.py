@@ -44,7 +44,13 @@ def is_statistics(path: str | os.PathLike[str]) -> bool:
     if suffix != ".npz":
         return True
     if remote:
-        return _first_member(str(path)) in _MEMBERS
+        try:
+            with open_file(str(path), forwards=True) as file, asking(str(path)):
+                head = file.read(64)
+        except OSError:  # reported when the file is read
+            return False
+        name = head[30 : 30 + int.from_bytes(head[26:28], "little")]  # of the first member
+        return name.decode("ascii", "replace") in _MEMBERS
     try:
         with zipfile.ZipFile(path) as archive:
             return set(archive.namelist()) >= _MEMBERS
@@ -126,13 +132,3 @@ def named(dna: DNA, neurons: Neurons, **origin: Any) -> DNA:
         )
     (layer,) = neurons
     return replace(dna, cov={layer: dna.cov[LAYER]}, neurons=neurons, **origin)
-
-
-def _first_member(address: str) -> str:
-    """Return the name of the first member of a zip at an address; empty if unreadable, which is reported later."""
-    try:
-        with open_file(address, forwards=True) as file, asking(address):
-            head = file.read(64)
-    except OSError:
-        return ""
-    return head[30 : 30 + int.from_bytes(head[26:28], "little")].decode("ascii", "replace")

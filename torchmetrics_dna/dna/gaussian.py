@@ -172,7 +172,15 @@ class LayerGaussianDNA(DNA):
             )
         check_moments(mean, "mean")
         object.__setattr__(self, "mean", mean)
-        object.__setattr__(self, "cov", {layer: _symmetric(self.cov[layer], layer) for layer in self.neurons})
+        covs = {layer: self.cov[layer].double() for layer in self.neurons}
+        for layer, cov in covs.items():
+            if cov.is_meta:  # has no values
+                continue
+            if not cov.isfinite().all() or not torch.allclose(cov, cov.T, 1e-6, 1e-6 * float(cov.abs().max())):
+                raise ValueError(f"Argument `cov` expected to be symmetric and finite, but layer {layer!r} is not")
+            check_moments(cov, "cov")
+            covs[layer] = (cov + cov.T) / 2  # of halves that differ by rounding
+        object.__setattr__(self, "cov", covs)
 
     @property
     @override
@@ -237,17 +245,6 @@ class LayerGaussianDNA(DNA):
             full.T[np.triu_indices(n)] = triangle
             cov[layer] = torch.from_numpy(full)
         return super()._decode(header, arrays, mean=arrays.flat("mean"), cov=cov, **fields)
-
-
-def _symmetric(cov: Tensor, layer: str) -> Tensor:
-    """Return the covariance in float64, with rounding differences between its two halves averaged out."""
-    cov = cov.double()
-    if cov.is_meta:  # has no values
-        return cov
-    if not cov.isfinite().all() or not torch.allclose(cov, cov.T, 1e-6, 1e-6 * float(cov.abs().max())):
-        raise ValueError(f"Argument `cov` expected to be symmetric and finite, but layer {layer!r} is not")
-    check_moments(cov, "cov")
-    return (cov + cov.T) / 2
 
 
 def check_moments(values: Tensor, field: str) -> None:

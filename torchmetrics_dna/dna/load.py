@@ -46,8 +46,9 @@ def load_dna(path: str | os.PathLike[str], ranges: Ranges = None) -> DNA:
         ValueError: If it is not a DNA file, is damaged, or has ranges other than ``ranges``.
 
     """
+    from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.fid_statistics import PICKLES, is_statistics, load_fid_statistics
-    from torchmetrics_dna.dna.vdna import load_vdna
+    from torchmetrics_dna.dna.vdna import load_vdna, with_ranges
     from torchmetrics_dna.neurons.ranges import ActivationRanges
 
     if suffix_of(str(path)) in PICKLES:  # refused without fetching it
@@ -58,24 +59,18 @@ def load_dna(path: str | os.PathLike[str], ranges: Ranges = None) -> DNA:
             if isinstance(official, ActivationRanges):
                 raise ValueError(f"{str(file)!r} holds activation ranges, not a DNA; load_vdna reads them")
             return official
-        return load_fid_statistics(file) if is_statistics(file) else _load_own(file, ranges)
-
-
-def _load_own(path: str | os.PathLike[str], ranges: Ranges) -> DNA:
-    """Read a file of ours, of any kind; ValueError if it was counted within other ranges."""
-    from torchmetrics_dna.dna import DNA
-    from torchmetrics_dna.dna.vdna import with_ranges
-
-    _check_dna_file(path)
-    dna = DNA.load(path)
-    bounded = with_ranges(dna, ranges)
-    counted_within, asked_for = (getattr(each, "ranges", None) for each in (dna, bounded))
-    if counted_within and asked_for and counted_within.digest != asked_for.digest:
-        raise ValueError(
-            f"{str(path)!r} was counted within the ranges {counted_within.digest} ({counted_within.label}), but"
-            f" argument `ranges` gives {asked_for.digest} ({asked_for.label})"
-        )
-    return bounded
+        if is_statistics(file):
+            return load_fid_statistics(file)
+        _check_dna_file(file)
+        dna = DNA.load(file)
+        bounded = with_ranges(dna, ranges)
+        counted_within, asked_for = (getattr(each, "ranges", None) for each in (dna, bounded))
+        if counted_within and asked_for and counted_within.digest != asked_for.digest:
+            raise ValueError(
+                f"{str(file)!r} was counted within the ranges {counted_within.digest} ({counted_within.label}), but"
+                f" argument `ranges` gives {asked_for.digest} ({asked_for.label})"
+            )
+        return bounded
 
 
 def merge_files(paths: Sequence[str | os.PathLike[str]]) -> DNA:

@@ -14,7 +14,7 @@ from torchmetrics_dna.functional.ratio import fieller
 from torchmetrics_dna.functional.student import student_quantile
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.dna.evidence import Evidence, Interval, Jackknife
+    from torchmetrics_dna.dna.evidence import Evidence, Interval
 
 
 @dataclass(frozen=True)
@@ -73,13 +73,19 @@ def ratio_of(far: Evidence, near: Evidence) -> Ratio | None:
     """
     if far.interval is None or near.interval is None or near.is_below_noise:
         return None
-    noise = _noise_of(far.jackknife, near.jackknife)
-    if noise is None:
+    first, second = far.jackknife, near.jackknife
+    a, b = first.sides[0], second.sides[0]  # noise of the reference, if it has folds
+    variances = first.variance, second.variance
+    if (a is None) != (b is None) or isnan(sum(variances)):
         return None
-    variances, covariance = noise
+    covariance = 0.0
+    if a is not None and b is not None:
+        if not torch.equal(a[1], b[1]):
+            return None
+        of_both, of_far, of_near = (variance_of([side])[0] for side in ((a[0] + b[0], a[1]), a, b))
+        covariance = (of_both - of_far - of_near) / 2
     confidence = far.interval.confidence
-    freedom = min(far.jackknife.freedom, near.jackknife.freedom)
-    quantile = student_quantile((1 + confidence) / 2, freedom)
+    quantile = student_quantile((1 + confidence) / 2, min(first.freedom, second.freedom))
     low, high = fieller(far.centre, near.centre, variances, covariance, quantile)
     low = low ** (1 / far.power) if _differs(far.interval) else 0.0
     if high is None or not _differs(near.interval):
@@ -89,17 +95,3 @@ def ratio_of(far: Evidence, near: Evidence) -> Ratio | None:
 
 def _differs(interval: Interval) -> bool:
     return interval.excludes_zero or interval.low > 0
-
-
-def _noise_of(far: Jackknife, near: Jackknife) -> tuple[tuple[float, float], float] | None:
-    """Return the variances of both distances and their covariance; None if folds of the reference differ."""
-    a, b = far.sides[0], near.sides[0]
-    if (a is None) != (b is None) or isnan(far.variance + near.variance):
-        return None
-    covariance = 0.0
-    if a is not None and b is not None:
-        if not torch.equal(a[1], b[1]):
-            return None
-        of_both, of_far, of_near = (variance_of([side])[0] for side in ((a[0] + b[0], a[1]), a, b))
-        covariance = (of_both - of_far - of_near) / 2
-    return (far.variance, near.variance), covariance

@@ -226,31 +226,28 @@ def expand(pattern: str) -> list[str]:
     if not is_address(pattern) and os.path.lexists(pattern):
         return [pattern]
     parts = re.split(r"\{([^{}]*)\}", pattern)
-    choices = [_choices(part, pattern) if i % 2 else [part] for i, part in enumerate(parts)]
+    choices = []
+    for i, part in enumerate(parts):  # every second one is the content of braces
+        if i % 2 == 0:
+            choices.append([part])
+        elif match := _RANGE.fullmatch(part):
+            first, last = match.groups()
+            width = len(first) if first.startswith("0") else 0
+            check_files(int(last) - int(first) + 1, public(pattern))
+            choices.append([f"{number:0{width}}" for number in range(int(first), int(last) + 1)])
+        else:
+            choices.append(part.split(",") if "," in part else [f"{{{part}}}"])
     check_files(prod(map(len, choices)), public(pattern))
     files: dict[str, None] = {}  # in order, each once
     for text in map("".join, itertools.product(*choices)):
-        files.update(dict.fromkeys(_matched(text)))
+        if not any(sign in text for sign in ("*" if is_address(text) else "*?[")):
+            matched = [text]
+        elif is_address(text):
+            with asking(text) as (system, path):
+                matched = [system.unstrip_protocol(file) for file in system.glob(path)]
+        else:
+            matched = glob(text, recursive=True)  # noqa: PTH207
+        files.update(dict.fromkeys(sorted(matched, key=natural_key)))
     if not files:
         raise FileNotFoundError(f"There are no files {public(pattern)!r}")
     return list(files)
-
-
-def _choices(inner: str, pattern: str) -> list[str]:
-    """Enumerate the content of braces."""
-    if match := _RANGE.fullmatch(inner):
-        first, last = match.groups()
-        width = len(first) if first.startswith("0") else 0
-        check_files(int(last) - int(first) + 1, public(pattern))
-        return [f"{number:0{width}}" for number in range(int(first), int(last) + 1)]
-    return inner.split(",") if "," in inner else [f"{{{inner}}}"]
-
-
-def _matched(text: str) -> list[str]:
-    """Return the files that match a pattern without braces, in natural order; a text without wildcards itself."""
-    if not any(sign in text for sign in ("*" if is_address(text) else "*?[")):
-        return [text]
-    if not is_address(text):
-        return sorted(glob(text, recursive=True), key=natural_key)  # noqa: PTH207
-    with asking(text) as (system, path):
-        return sorted((system.unstrip_protocol(file) for file in system.glob(path)), key=natural_key)

@@ -6,7 +6,7 @@ import struct
 import zipfile
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple
@@ -38,6 +38,7 @@ _LOCAL = struct.Struct("<26xHH")  # lengths of the name and the extra field in a
 class _Stored(NamedTuple):
     """An array in a file; ``offset`` of its first byte is None if it can't be memory-mapped."""
 
+    path: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     fortran: bool
@@ -47,16 +48,26 @@ class _Stored(NamedTuple):
     def num_images(self) -> int:
         return self.shape[0] if len(self.shape) == 4 else 1
 
+    def fetch(self, index: int) -> NDArray[Any]:
+        order: Any = "F" if self.fortran else "C"
+        array = np.memmap(self.path, self.dtype, "r", self.offset or 0, self.shape, order)  # takes no time
+        return np.array(array[index] if array.ndim == 4 else array)
+
+    def stamp(self, _: int = 0) -> str:
+        return stamp_of([self.path].__getitem__, 0)
+
 
 def open_arrays(files: Sequence[str], label: str, reading: Reading) -> Images:
     """Open arrays of images; local uncompressed ones are memory-mapped, others are streamed."""
     stored = {file: _stored(file, reading.column) for file in files}
     layouts = {public(file): Layout(array.shape, array.dtype.name) for file, array in stored.items()}
     if all(array.offset is not None for array in stored.values()):
-        for file in stored:
-            _check_sum(file, reading.column, _stamp(file))
-        images = joined([_mapped(file, array, reading) for file, array in stored.items()], label, reading)
-        return replace(images, layouts=layouts)
+        sources = []
+        for file, array in stored.items():
+            _check_sum(file, reading.column, array.stamp())
+            names = [f"{file}/{i}" for i in range(array.num_images)]
+            sources.append(ImageSource(names, array.fetch, file, reading.exif_orientation, array.stamp, [file]))
+        return replace(joined(sources, label, reading), layouts=layouts)
     count = sum(array.num_images for array in stored.values())
     return stream_of(files, label, reading, _read, count=count, decoded=True, layouts=layouts)
 
@@ -69,22 +80,6 @@ def holds_images(path: str | os.PathLike[str]) -> bool:
             return _USUAL in names or bool(_of_four_axes(archive))
     except Exception:  # reported when the file is read
         return False
-
-
-def _mapped(path: str, array: _Stored, reading: Reading) -> ImageSource:
-    names = [f"{path}/{i}" for i in range(array.num_images)]
-    fetch, stamp = partial(_fetch, path, array), partial(_stamp, path)
-    return ImageSource(names, fetch, path, reading.exif_orientation, stamp, [path])
-
-
-def _fetch(path: str, stored: _Stored, index: int) -> NDArray[Any]:
-    order: Any = "F" if stored.fortran else "C"
-    array = np.memmap(path, stored.dtype, "r", stored.offset or 0, stored.shape, order)  # takes no time
-    return np.array(array[index] if array.ndim == 4 else array)
-
-
-def _stamp(path: str, _: int = 0) -> str:
-    return stamp_of([path].__getitem__, 0)
 
 
 @contextmanager
@@ -106,8 +101,11 @@ def _stored(path: str, column: str | None) -> _Stored:
     with refusing(public(path), "an array of images"), _opened(path, column) as (file, array, info):
         shape, fortran, dtype = read_npy_header(array)
         offset: int | None = array.tell()
-        if info is not None:
-            offset = _start(file, info) + array.tell() if info.compress_type == zipfile.ZIP_STORED else None
+        if info is not None and info.compress_type == zipfile.ZIP_STORED:
+            file.seek(info.header_offset)  # of the local header, which has a length of its own
+            offset += info.header_offset + _LOCAL.size + sum(_LOCAL.unpack(file.read(_LOCAL.size)))
+        elif info is not None:
+            offset = None
         layout, size = Layout(shape, dtype.name), dtype.itemsize * prod(shape[-3:])
         layout.check("Images", 4)
         check_pixels(prod(shape[-3:][:2]))
@@ -119,7 +117,7 @@ def _stored(path: str, column: str | None) -> _Stored:
                 raise ValueError("it has been cut off; copy it anew")
         elif fortran:
             raise ValueError("its first axis is not the outermost; save `numpy.ascontiguousarray(imgs)`")
-    return _Stored(shape, dtype, fortran, None if is_address(path) else offset)
+    return _Stored(path, shape, dtype, fortran, None if is_address(path) else offset)
 
 
 @lru_cache(64)
@@ -156,13 +154,6 @@ def _of_four_axes(archive: zipfile.ZipFile) -> list[str]:
             with archive.open(plain_member(archive, name)) as member:
                 members += [name] if len(read_npy_header(member)[0]) == 4 else []
     return members
-
-
-def _start(file: BinaryIO, info: zipfile.ZipInfo) -> int:
-    """Return the offset of the bytes of an uncompressed member."""
-    file.seek(info.header_offset)
-    name_length, extra_length = _LOCAL.unpack(file.read(_LOCAL.size))
-    return info.header_offset + _LOCAL.size + int(name_length) + int(extra_length)
 
 
 def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:

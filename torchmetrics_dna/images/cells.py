@@ -39,20 +39,14 @@ def cells_of(positions: Sequence[int], size: tuple[int, int] | None = None) -> T
     """
     if len(positions) == 2:
         return _grid(positions[0], positions[1])
-    if len(positions) == 1 and (grid := _patches(positions[0], size or (1, 1))):
-        patches = _grid(*grid)
-        return torch.cat([torch.tensor([WHOLE]).expand(positions[0] - len(patches), 4), patches])
+    if len(positions) == 1:
+        tokens, (height, width) = positions[0], size or (1, 1)
+        for patches in range(tokens, max(tokens - _MOST_PREFIXES - 1, 0), -1):
+            rows = round(sqrt(patches * height / width))
+            if rows and patches % rows == 0 and rows * width == patches // rows * height:  # patches are square
+                prefixes = torch.tensor([WHOLE]).expand(tokens - patches, 4)
+                return torch.cat([prefixes, _grid(rows, patches // rows)])
     return torch.tensor([WHOLE]).repeat(prod(positions), 1)
-
-
-def _patches(tokens: int, size: tuple[int, int]) -> tuple[int, int] | None:
-    """Return rows and columns of the largest grid of square patches that leaves few enough tokens."""
-    height, width = size
-    for patches in range(tokens, max(tokens - _MOST_PREFIXES - 1, 0), -1):
-        rows = round(sqrt(patches * height / width))
-        if rows and patches % rows == 0 and rows * width == patches // rows * height:
-            return rows, patches // rows
-    return None
 
 
 def _grid(rows: int, columns: int) -> Tensor:

@@ -23,10 +23,33 @@ _FIRST = 10  # lines of a list, one of which has to be a file
 
 
 def open_folder(path: str, reading: Reading) -> ImageSource:
-    """Open all images in a folder, in natural order, without hidden files and folders."""
-    files = _walk(str(Path(path)))
-    files.sort(key=lambda file: natural_key(file.replace(os.sep, "/")))
-    return open_files(files, path, reading, [path])
+    """Open all images in a folder, in natural order, without hidden files and folders.
+
+    Each is opened once: by its own path, or else by the first link to it.
+    """
+    images: list[str] = []
+    visited: dict[str, str] = {}  # path of each folder by its real path
+    roots, file_links = [str(Path(path))], list[str]()
+    for start in roots:  # grows in the loop
+        for folder_path, folders, files in os.walk(start, onerror=refuse):
+            real = os.path.realpath(folder_path)
+            if real in visited:
+                folders.clear()
+                continue
+            visited[real] = folder_path
+            folders[:] = sorted((name for name in folders if not name.startswith(".")), key=natural_key)
+            roots += [folder for name in folders if _is_link(folder := _join(folder_path, name))]
+            for file in (_join(folder_path, name) for name in files if is_image_name(name)):
+                (file_links if _is_link(file) else images).append(file)
+    linked: dict[str, str] = {}
+    for link in sorted(file_links, key=natural_key):
+        real, _, name = os.path.realpath(link).rpartition(os.sep)
+        is_listed = real in visited and is_image_name(name) and os.path.isfile(link)  # noqa: PTH113
+        if not is_listed:
+            linked.setdefault(f"{real}{os.sep}{name}", link)
+    images += linked.values()
+    images.sort(key=lambda file: natural_key(file.replace(os.sep, "/")))
+    return open_files(images, path, reading, [path])
 
 
 def open_remote_folder(path: str, reading: Reading) -> ImageSource:
@@ -44,15 +67,19 @@ def open_files(files: Sequence[str], label: str, reading: Reading, roots: Sequen
 
 def open_lists(lists: Sequence[str], label: str, reading: Reading) -> ImageSource:
     """Open the image files of lists with one path per line, relative to the list."""
-    of_lists = {name: _listed(name) for name in lists}
-    for name, files in of_lists.items():
+    sources = []
+    for name in lists:
+        lines = filter(None, map(str.strip, read_list(name).splitlines()))
+        within = f"{name.rpartition('/')[0]}/{{}}".format if is_address(name) else Path(name).parent.joinpath
+        files = [line if is_address(line) else str(within(line)) for line in lines]
         first = files[:_FIRST]
         if first and not any(is_address(file) or os.path.lexists(file) for file in first):
             raise ValueError(
                 f"{public(name)!r} is read as a list of images, a path a line, but there is no file {first[0]!r}; give"
                 " paths from the list's own folder"
             )
-    return joined([open_files(files, public(name), reading) for name, files in of_lists.items()], label, reading)
+        sources.append(open_files(files, public(name), reading))
+    return joined(sources, label, reading)
 
 
 def open_images(files: Sequence[str], pattern: str, reading: Reading) -> ImageSource:
@@ -64,12 +91,6 @@ def open_images(files: Sequence[str], pattern: str, reading: Reading) -> ImageSo
 def refuse(err: OSError) -> NoReturn:
     """Raise an error that names the unreadable path."""
     raise type(err)(f"Can't read {str(err.filename)!r}: {err.strerror}") from err
-
-
-def _listed(path: str) -> list[str]:
-    lines = filter(None, map(str.strip, read_list(path).splitlines()))
-    within = f"{path.rpartition('/')[0]}/{{}}".format if is_address(path) else Path(path).parent.joinpath
-    return [line if is_address(line) else str(within(line)) for line in lines]
 
 
 def read_list(path: str) -> str:
@@ -88,31 +109,6 @@ def read_list(path: str) -> str:
     if "\0" in text:  # UTF-16 without a byte order mark; no path contains it
         raise ValueError(f"List {public(path)!r} is not in UTF-8; save it as UTF-8")
     return text
-
-
-def _walk(folder: str) -> list[str]:
-    """List the images below a folder, each once: by its own path, or else by the first link to it."""
-    images: list[str] = []
-    visited: dict[str, str] = {}  # path of each folder by its real path
-    roots, file_links = [folder], list[str]()
-    for start in roots:  # grows in the loop
-        for folder_path, folders, files in os.walk(start, onerror=refuse):
-            real = os.path.realpath(folder_path)
-            if real in visited:
-                folders.clear()
-                continue
-            visited[real] = folder_path
-            folders[:] = sorted((name for name in folders if not name.startswith(".")), key=natural_key)
-            roots += [path for name in folders if _is_link(path := _join(folder_path, name))]
-            for path in (_join(folder_path, name) for name in files if is_image_name(name)):
-                (file_links if _is_link(path) else images).append(path)
-    linked: dict[str, str] = {}
-    for path in sorted(file_links, key=natural_key):
-        real, _, name = os.path.realpath(path).rpartition(os.sep)
-        is_listed = real in visited and is_image_name(name) and os.path.isfile(path)  # noqa: PTH113
-        if not is_listed:
-            linked.setdefault(f"{real}{os.sep}{name}", path)
-    return [*images, *linked.values()]
 
 
 # pathlib takes ten times the time and memory, and there may be millions of files

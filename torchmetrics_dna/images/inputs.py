@@ -211,7 +211,9 @@ def _taken(item: Any, like: Any, subject: str, path: str = "") -> Any:
         if is_row and not isinstance(item[0], (int, float, list)):
             item = item[0]  # labels come after it
         if isinstance(item, (Tensor, np.ndarray, np.generic, int, float, list)):
-            return _tensor(item)
+            with warnings.catch_warnings():  # nothing writes to it
+                warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+                return torch.as_tensor(item).detach()
     elif isinstance(like, Mapping):
         item = item[0] if is_row else item
         if isinstance(item, Mapping) and like.keys() <= item.keys():
@@ -223,12 +225,6 @@ def _taken(item: Any, like: Any, subject: str, path: str = "") -> Any:
     raise TypeError(
         f"{subject.format(path)} expected to be {_in_words(like)}, as in the example, but got {_in_words(item)}"
     )
-
-
-def _tensor(value: Any) -> Tensor:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nor does anything write to it
-        return torch.as_tensor(value).detach()
 
 
 def _parts(inputs: Any) -> dict[Any, Any] | None:

@@ -7,6 +7,7 @@ hardly more than one colour, or of no more than a smooth gradient, is like any o
 from __future__ import annotations
 
 from functools import cache
+from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -87,33 +88,33 @@ def likeness(a: Tensor, b: Tensor) -> Tensor:
 
     """
     first, second = (side.view(-1, 3, SIDE, SIDE).float() for side in (a, b))
-    aligned = [_aligned(*pair) for pair in ((first, second), (second, first))]
-    swaps = aligned[1].correlation > aligned[0].correlation
-    best = _Aligned(*(torch.where(_shaped(swaps, x), y, x) for x, y in zip(*aligned, strict=True)))
-    likely = (best.correlation > _LIKELY).nonzero()[:, 0]
+    aligned, swapped = _aligned(first, second), _aligned(second, first)
+    swaps = swapped[0] > aligned[0]
+    best = [torch.where(swaps.view(-1, *[1] * (x.ndim - 1)), y, x) for x, y in zip(aligned, swapped, strict=True)]
+    values = best[0]
+    likely = (values > _LIKELY).nonzero()[:, 0]
     if not len(likely):
-        return best.correlation
-    refined = _Aligned(*(part[likely] for part in best))
-    for step in _STEPS:
-        refined = _refined(refined, step)
-    values = best.correlation.clone()
-    of_crops = _Crops(*refined.crops.T).of(refined.pictures)
-    details = _correlation(_detail(refined.targets), _detail(of_crops), _PLAIN)
-    values[likely] = torch.minimum(refined.correlation, details)
+        return values
+    correlation, crops, targets, pictures = (part[likely] for part in best)
+    for step, axis, sign in product(_STEPS, range(4), (1, -1)):  # move a side or an offset where that is better
+        moved = crops.clone()
+        moved[:, axis] += sign * step
+        moved[:, :2].clamp_(max=1)
+        moved[:, 2:] = torch.minimum(moved[:, 2:].abs(), 1 - moved[:, :2]) * moved[:, 2:].sign()
+        moved_correlation = _correlation(targets, _Crops(*moved.T).of(pictures))
+        better = moved_correlation > correlation
+        crops = torch.where(better[:, None], moved, crops)
+        correlation = torch.where(better, moved_correlation, correlation)
+    details = _correlation(_detail(targets), _detail(_Crops(*crops.T).of(pictures)), _PLAIN)
+    values[likely] = torch.minimum(correlation, details)
     return values
 
 
-class _Aligned(NamedTuple):
-    """Pairs of a target, ``(n, values)``, and the crop, ``(n, 4)``, of a picture that is most like it."""
+def _aligned(whole: Tensor, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Find the crop of each picture that is most like the whole of another, or its mirror image.
 
-    correlation: Tensor
-    crops: Tensor
-    targets: Tensor
-    pictures: Tensor
-
-
-def _aligned(whole: Tensor, pictures: Tensor) -> _Aligned:
-    """Find the crop of each picture that is most like the whole of another, or its mirror image."""
+    Return the correlation of each pair, the crop, ``(n, 4)``, its target, ``(n, values)``, and the picture.
+    """
     crops = _all_crops()
     targets = [_Crops(*crops[:1].T.expand(4, len(whole))).of(each) for each in (whole, whole.flip(3))]
     all_correlations = []
@@ -122,27 +123,7 @@ def _aligned(whole: Tensor, pictures: Tensor) -> _Aligned:
         all_correlations += [_correlation(target, cut) for target in targets]
     correlation, best = torch.stack(all_correlations).max(0)
     target = torch.where((best % 2 == 1)[:, None], targets[1], targets[0])
-    return _Aligned(correlation, crops[best // 2], target, pictures)
-
-
-def _shaped(values: Tensor, like: Tensor) -> Tensor:
-    return values.view(-1, *[1] * (like.ndim - 1))
-
-
-def _refined(pairs: _Aligned, step: float) -> _Aligned:
-    """Move sides and offsets, one after another, by a step to either side where that is better."""
-    correlation, crops, targets, pictures = pairs
-    for axis in range(4):
-        for sign in (step, -step):
-            moved = crops.clone()
-            moved[:, axis] += sign
-            moved[:, :2].clamp_(max=1)
-            moved[:, 2:] = torch.minimum(moved[:, 2:].abs(), 1 - moved[:, :2]) * moved[:, 2:].sign()
-            moved_correlation = _correlation(targets, _Crops(*moved.T).of(pictures))
-            better = moved_correlation > correlation
-            crops = torch.where(better[:, None], moved, crops)
-            correlation = torch.where(better, moved_correlation, correlation)
-    return _Aligned(correlation, crops, targets, pictures)
+    return correlation, crops[best // 2], target, pictures
 
 
 def _detail(values: Tensor) -> Tensor:

@@ -109,10 +109,13 @@ def load_batches(
         workers = 0
     elif isinstance(source, ImageStream) and source.decoded:
         items, workers = map(partial(_in_threads, dataset.load, workers), items), 0
+    if window is not None:
+        items = chain.from_iterable(_windows(part, window) for part in items)
     loader: DataLoader[Any] = DataLoader(
         Sent(dataset),
         batch_size=None,
-        sampler=_chunks(items, reading.batch_size, window),
+        # without a variable, which would hold a chunk's images until the next one
+        sampler=chain.from_iterable(chunked(part, reading.batch_size) for part in items),
         num_workers=workers,
         collate_fn=_as_it_is,  # type: ignore[arg-type]  # typed for lists of samples
         worker_init_fn=begin,
@@ -159,13 +162,6 @@ class _Chunk(NamedTuple):
 
     items: Sequence[Any]  # numbers of images, or entries of a stream, loaded or not
     ends: bool  # True if a part ends with this chunk
-
-
-def _chunks(parts: Iterable[Iterable[Any]], size: int, window: int | None) -> Iterator[_Chunk]:
-    """Yield the chunks of a source, part by part; a variable would hold a chunk's images until the next one."""
-    for part in parts:
-        for items in [part] if window is None else _windows(part, window):
-            yield from chunked(items, size)
 
 
 def _items_of_parts(source: Images, parts: Sequence[range] | None) -> Iterator[Iterable[Any]]:
@@ -246,7 +242,29 @@ class _Decoded(Dataset["Batch"]):
     notes: Notes | None
 
     def __getitem__(self, chunk: _Chunk) -> Batch:
-        return _collate([self.load(item) for item in chunk.items], chunk.ends)
+        loaded = [self.load(item) for item in chunk.items]
+        samples = [item for item in loaded if isinstance(item, _Sample)]
+        unreadable = [item for item in loaded if isinstance(item, str)]
+        formats = {tuple((tuple(each.shape), each.dtype) for each in tensors_of(sample.image)) for sample in samples}
+        if len(formats) > 1:
+            shapes, types = ({" ".join(str(each[k]) for each in tensors) for tensors in formats} for k in (0, 1))
+            what, values = ("shape", shapes) if len(shapes) > 1 else ("type", types)
+            listed = " and ".join(sorted(values)[:2]).replace("torch.", "")
+            error = f"Images differ in {what} ({listed}); give the extractor an `input_size`, or `batch_size` 1"
+            return Batch(torch.empty(0), [], error)
+        if not samples:
+            return Batch(torch.empty(0), unreadable, ends=chunk.ends)
+        properties = [sample.properties for sample in samples if sample.properties is not None]
+        return Batch(
+            joined(torch.stack, [sample.image for sample in samples]),
+            unreadable,
+            properties=torch.stack(properties) if properties else None,
+            numbers=[sample.number for sample in samples],
+            names=[sample.name for sample in samples],
+            notes={note: torch.stack([sample.notes[note] for sample in samples]) for note in samples[0].notes},
+            ends=chunk.ends,
+            lost_alpha=any(sample.lost_alpha for sample in samples),
+        )
 
     def load(self, item: int | Entry | _Sample | str) -> _Sample | str:
         """Load an image by its number or entry; one that is loaded already is unchanged."""
@@ -276,30 +294,3 @@ def _channels_first(image: Pixels) -> Tensor:
 
 def _as_it_is(batch: Batch) -> Batch:
     return batch
-
-
-def _collate(items: list[_Sample | str], ends: bool) -> Batch:
-    samples = [item for item in items if isinstance(item, _Sample)]
-    unreadable = [item for item in items if isinstance(item, str)]
-    formats = {tuple((tuple(each.shape), each.dtype) for each in tensors_of(sample.image)) for sample in samples}
-    if len(formats) > 1:
-        shapes, types = ({" ".join(str(each[k]) for each in tensors) for tensors in formats} for k in (0, 1))
-        what, values = ("shape", shapes) if len(shapes) > 1 else ("type", types)
-        error = (
-            f"Images differ in {what} ({' and '.join(sorted(values)[:2]).replace('torch.', '')}); give the extractor an"
-            " `input_size`, or `batch_size` 1"
-        )
-        return Batch(torch.empty(0), [], error)
-    if not samples:
-        return Batch(torch.empty(0), unreadable, ends=ends)
-    properties = [sample.properties for sample in samples if sample.properties is not None]
-    return Batch(
-        joined(torch.stack, [sample.image for sample in samples]),
-        unreadable,
-        properties=torch.stack(properties) if properties else None,
-        numbers=[sample.number for sample in samples],
-        names=[sample.name for sample in samples],
-        notes={note: torch.stack([sample.notes[note] for sample in samples]) for note in samples[0].notes},
-        ends=ends,
-        lost_alpha=any(sample.lost_alpha for sample in samples),
-    )

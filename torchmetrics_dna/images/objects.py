@@ -129,21 +129,16 @@ def _stream(
         for k, shard in enumerate(shards)
     ]
     stream = ImageStream(read, label, of_files=False, **settings)
-    if isinstance(source, DataLoader) and (sampler := _own_order(source)):
-        stream.only_whole = (
-            f"the order of its DataLoader, by a {sampler}, may differ from process to process; give one with"
-            " shuffle=False and no sampler, or its dataset"
-        )
+    if isinstance(source, DataLoader) and not isinstance(source.dataset, IterableDataset):
+        samplers = [source.sampler, getattr(source, "batch_sampler", None)]
+        samplers.append(getattr(samplers[-1], "sampler", None))
+        in_order = SequentialSampler, BatchSampler, type(None)
+        if own := [type(sampler).__name__ for sampler in samplers if type(sampler) not in in_order]:
+            stream.only_whole = (
+                f"the order of its DataLoader, by a {own[0]}, may differ from process to process; give one with"
+                " shuffle=False and no sampler, or its dataset"
+            )
     return stream
-
-
-def _own_order(loader: DataLoader[Any]) -> str:
-    """Return the type of the sampler that may give each process an order of its own; empty if all have the same."""
-    samplers = [loader.sampler, getattr(loader, "batch_sampler", None)]
-    samplers.append(getattr(samplers[-1], "sampler", None))
-    in_order = SequentialSampler, BatchSampler, type(None)
-    own = (type(sampler).__name__ for sampler in samplers if type(sampler) not in in_order)
-    return "" if isinstance(loader.dataset, IterableDataset) else next(own, "")
 
 
 def _part_of(source: Any, number: int) -> Iterator[Any]:

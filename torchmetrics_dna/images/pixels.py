@@ -185,24 +185,23 @@ def _with_channels(pixels: Pixels, channels: int) -> Pixels:
 def _of_picture(image: Image.Image, channels: int) -> Pixels:
     """Return the pixels of a Pillow image as grey, RGB, or its bands as they are."""
     if channels not in (1, 3):
-        return _bands(image, channels)
-    if _is_deep(image):
-        return _with_channels(_shades(image), channels)
+        number = len(image.getbands())
+        if number != channels:
+            raise ValueError(
+                f"it has {number} channel{'s' * (number > 1)} ({image.mode}), but the network takes {channels}; give"
+                f" arrays or TIFFs of {channels} channels, or {own_network(number)}"
+            )
+        return np.array(image)
+    if _is_deep(image):  # Pillow would clip it at 255
+        shades = np.asarray(image)[..., None]
+        white, kind = (1, "floating point") if image.mode == "F" else (_DEEP_WHITE, "integer")
+        _check_range(shades, kind, white)
+        return _with_channels(np.divide(shades, white, dtype=np.float32), channels)
     if channels == 3:
         return np.array(image if image.mode == "RGB" else image.convert("RGB"))
     if image.mode not in ("1", "L", "LA"):
         image = image.convert("RGB")
     return np.array(image if image.mode == "L" else image.convert("L"))[..., None]
-
-
-def _bands(image: Image.Image, channels: int) -> NDArray[np.uint8]:
-    number = len(image.getbands())
-    if number != channels:
-        raise ValueError(
-            f"it has {number} channel{'s' * (number > 1)} ({image.mode}), but the network takes {channels}; give arrays"
-            f" or TIFFs of {channels} channels, or {own_network(number)}"
-        )
-    return np.array(image)
 
 
 def _is_deep(image: Image.Image) -> bool:
@@ -216,15 +215,6 @@ def _has_alpha(image: Image.Image) -> bool:
     image = image if image.mode in ("LA", "RGBA") else image.convert("RGBA")
     lowest: Any = image.getchannel("A").getextrema()[0]
     return bool(lowest < 255)
-
-
-def _shades(image: Image.Image) -> NDArray[np.float32]:
-    """Return 16-bit or floating-point grey as ``(H, W, 1)``; Pillow would clip it at 255."""
-    shades = np.asarray(image)[..., None]
-    white, kind = (1, "floating point") if image.mode == "F" else (_DEEP_WHITE, "integer")
-    _check_range(shades, kind, white)
-    scaled: NDArray[np.float32] = np.divide(shades, white, dtype=np.float32)
-    return scaled
 
 
 def _check_range(pixels: NDArray[Any], kind: str, white: int) -> None:
@@ -268,9 +258,11 @@ def _open(file: str | os.PathLike[str] | BytesIO) -> Image.Image:
     try:
         return Image.open(file)
     except UnidentifiedImageError:
-        kind = _kind_of_plugin(file)
-        if kind is None:
+        start = head(file, 12)
+        is_heic = start[4:8] == b"ftyp" and start[8:12] in _BRANDS
+        if not is_heic and not start.startswith(_JXL):
             raise
+    kind = "HEIC" if is_heic else "JPEG XL"
     package, name = _PLUGINS[kind]
     try:
         plugin = import_module(name)
@@ -279,13 +271,6 @@ def _open(file: str | os.PathLike[str] | BytesIO) -> Image.Image:
     if kind == "HEIC":
         plugin.register_heif_opener()
     return Image.open(file)
-
-
-def _kind_of_plugin(file: str | os.PathLike[str] | BytesIO) -> str | None:
-    start = head(file, 12)
-    if start[4:8] == b"ftyp" and start[8:12] in _BRANDS:
-        return "HEIC"
-    return "JPEG XL" if start.startswith(_JXL) else None
 
 
 def is_image_file(path: str | os.PathLike[str] | BytesIO) -> bool:

@@ -11,7 +11,7 @@ are ``(height, width)``.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import torch
@@ -78,14 +78,26 @@ def resize_tensor(imgs: Tensor, size: tuple[int, int], crop: Crop = "none", resi
     if crop == "center":
         top, left, side = central_square(*imgs.shape[-2:])
         imgs = imgs[..., top : top + side, left : left + side]
-    if resize == "pillow":
+    if resize == "pillow":  # like _bytes_by_pillow: antialiased bicubic, rows before columns, rounded after each pass
         pixels = imgs if imgs.dtype == torch.uint8 else (imgs * 255).round()
-        pixels = pixels.cpu() if lacks_float64(imgs.device) else pixels
-        return _bytes_like_pillow(pixels, size).float().to(imgs.device) / 255
+        # sums of integers below 2^31 are exact in float64, so equal on all devices
+        sums = (pixels.cpu() if lacks_float64(imgs.device) else pixels).double()
+        height, width = size
+        if sums.shape[3] != width:
+            sums = _rounded(sums @ _weights(sums.shape[3], width, sums.device).T)
+        if sums.shape[2] != height:
+            sums = _rounded(_weights(sums.shape[2], height, sums.device) @ sums)
+        return sums.float().to(imgs.device) / 255
     if resize == "tensorflow":
         bytes_ = imgs.float() if imgs.dtype == torch.uint8 else imgs.float() * 255
         for axis, side in ((3, size[1]), (2, size[0])):
-            bytes_ = _between_neighbours(bytes_, axis, side)
+            # at multiples of the ratio of sizes, in float32 like TensorFlow 1
+            last = bytes_.shape[axis] - 1
+            places = torch.arange(side, dtype=torch.float32, device=imgs.device) * torch.tensor((last + 1) / side)
+            lower = places.long()
+            shares = (places - lower).view(-1, *[1] * (3 - axis))
+            low, high = (bytes_.index_select(axis, pixels) for pixels in (lower, (lower + 1).clamp(max=last)))
+            bytes_ = low + (high - low) * shares
         return bytes_ / 255
     is_resized = imgs.shape[-2:] != size
     values = imgs.to(torch.float32, copy=not is_resized)
@@ -104,16 +116,6 @@ def check_resize(crop: str, resize: str | None) -> None:
         raise ValueError(f"Argument `resize` expected to be of {', '.join(RESIZES)}, but got {resize!r}")
 
 
-def _between_neighbours(imgs: Tensor, axis: int, side: int) -> Tensor:
-    """Interpolate linearly along an axis, at multiples of the ratio of sizes, in float32 like TensorFlow 1."""
-    old_side = imgs.shape[axis]
-    coordinates = torch.arange(side, dtype=torch.float32, device=imgs.device) * torch.tensor(old_side / side)
-    lower = coordinates.long()
-    shares = (coordinates - lower).view(-1, *[1] * (3 - axis))
-    low, high = (imgs.index_select(axis, pixels) for pixels in (lower, (lower + 1).clamp(max=old_side - 1)))
-    return low + (high - low) * shares
-
-
 def _bytes_by_pillow(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Resize an image ``(H, W, C)`` by Pillow, rows before columns, which newer versions of Pillow reorder by size."""
     height, width = size
@@ -121,21 +123,6 @@ def _bytes_by_pillow(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray
         return np.stack([_bytes_by_pillow(channel, size) for channel in image.transpose(2, 0, 1)], 2)
     resized = Image.fromarray(image).resize((width, len(image)), Image.Resampling.BICUBIC)
     return np.asarray(resized.resize((width, height), Image.Resampling.BICUBIC))
-
-
-def _bytes_like_pillow(imgs: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize a batch like :func:`_bytes_by_pillow`, on its device: antialiased bicubic, rounded after each pass.
-
-    Images are integers from 0 to 255 of any dtype, the result is of float64. Sums of integers below 2^31 are exact in
-    float64, so it is equal on all devices.
-    """
-    values = imgs.double()
-    height, width = size
-    if values.shape[3] != width:  # rows before columns
-        values = _rounded(values @ _weights(values.shape[3], width, values.device).T)
-    if values.shape[2] != height:
-        values = _rounded(_weights(values.shape[2], height, values.device) @ values)
-    return values
 
 
 def _rounded(sums: Tensor) -> Tensor:
@@ -152,14 +139,10 @@ def _weights(num_in: int, num_out: int, device: torch.device) -> Tensor:
         centre = (pixel + 0.5) * scale
         first = max(int(centre - _SUPPORT * stretch + 0.5), 0)
         last = min(int(centre + _SUPPORT * stretch + 0.5), num_in)
-        values = _bicubic((np.arange(first, last, dtype=np.float64) - (centre - 0.5)) / stretch)
+        # Keys' cubic kernel with a = -1/2
+        x = np.abs((np.arange(first, last, dtype=np.float64) - (centre - 0.5)) / stretch)
+        near, far = (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
+        values = np.where(x < 1, near, np.where(x < 2, far, 0))
         fractions = values / values.sum() * (1 << _BITS)
         weights[pixel, first:last] = np.trunc(fractions + np.copysign(0.5, fractions))
     return torch.from_numpy(weights).to(device)
-
-
-def _bicubic(x: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-    """Evaluate Keys' cubic kernel with a = -1/2."""
-    x = np.abs(x)
-    near, far = (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
-    return np.where(x < 1, near, np.where(x < 2, far, 0))

@@ -146,7 +146,10 @@ def open_source(source: Source, reading: Reading | None = None, example: Example
         opened, uses = _open_object(source, label, reading)
     opened.uses = frozenset(uses)
     if isinstance(opened, ImageSource) and not opened.names:
-        raise ValueError(f"There are no images in {label!r}; looked for {', '.join(EXTENSIONS)}{_shards_in(label)}")
+        suffixes = [suffix for kind in KINDS if kind not in (LIST, IMAGE) for suffix in kind.suffixes]
+        present = next((suffix for suffix in suffixes if any(Path(label).glob(f"*{suffix}"))), None)
+        remedy = f"; for the files in it, give {Path(label) / f'*{present}'}" if present else ""
+        raise ValueError(f"There are no images in {label!r}; looked for {', '.join(EXTENSIONS)}{remedy}")
     return opened
 
 
@@ -190,38 +193,8 @@ def _open_object(source: Any, label: str, reading: Reading) -> tuple[Images, Seq
 
 def _open_path(text: str, reading: Reading) -> tuple[Images, Sequence[str]]:
     """Open a path, an address or a pattern; return the names of options that apply, too."""
-    files = expand(text) if is_address(text) else _local(text)
-    if len(files) == 1 and not is_address(text) and Path(files[0]).is_dir():
-        return open_folder(files[0], reading), ()
-    suffixes = {suffix_of(file): file for file in reversed(files)}
-    kind = next((kind for kind in KINDS if suffix_of(files[0]) in kind.suffixes), None)
-    if kind is None and len(suffixes) == 1:
-        return _open_unknown(files, text, reading), ()
-    unfit = [file for suffix, file in suffixes.items() if kind is None or suffix not in kind.suffixes]
-    if kind is None or unfit:
-        examples = ", ".join(map(public, sorted({files[0], *unfit})[:2]))
-        raise ValueError(f"The files {public(text)!r} are of several kinds, such as {examples}; give those of one kind")
-    if is_address(files[0]):
-        check_address(files[0])  # checking all may take long
-    return kind.open(files, public(text), reading), kind.choices
-
-
-def _open_unknown(files: list[str], text: str, reading: Reading) -> ImageSource:
-    """Open a folder at an address, or image files without a known suffix."""
-    path = files[0]
-    if is_address(path):
-        if len(files) == 1 and is_folder(path):
-            return open_remote_folder(path, reading)
-        check_address(path)
-    elif not is_image_file(path):
-        raise ValueError(f"{path!r} is no source of images; give {_files()} ({', '.join(EXTENSIONS)} or another)")
-    return open_files(files, public(text), reading)
-
-
-def _local(text: str) -> list[str]:
-    """Expand a path or a pattern to files or a folder."""
     files = expand(text)
-    for path in files:
+    for path in [] if is_address(text) else files:
         try:
             mode = os.stat(path).st_mode  # noqa: PTH116
         except (FileNotFoundError, NotADirectoryError):
@@ -231,11 +204,23 @@ def _local(text: str) -> list[str]:
             refuse(err)
         if not stat.S_ISREG(mode) and not (stat.S_ISDIR(mode) and len(files) == 1):
             raise ValueError(f"{path!r} is not a regular file; give {_files()}")
-    return files
-
-
-def _shards_in(folder: str) -> str:
-    """Return a remedy for a folder that has files of another kind; else an empty text."""
-    suffixes = [suffix for kind in KINDS if kind not in (LIST, IMAGE) for suffix in kind.suffixes]
-    present = next((suffix for suffix in suffixes if any(Path(folder).glob(f"*{suffix}"))), None)
-    return f"; for the files in it, give {Path(folder) / f'*{present}'}" if present else ""
+    if len(files) == 1 and not is_address(text) and Path(files[0]).is_dir():
+        return open_folder(files[0], reading), ()
+    suffixes = {suffix_of(file): file for file in reversed(files)}
+    kind = next((kind for kind in KINDS if suffix_of(files[0]) in kind.suffixes), None)
+    if kind is None and len(suffixes) == 1:  # a folder at an address, or image files without a known suffix
+        path = files[0]
+        if is_address(path):
+            if len(files) == 1 and is_folder(path):
+                return open_remote_folder(path, reading), ()
+            check_address(path)
+        elif not is_image_file(path):
+            raise ValueError(f"{path!r} is no source of images; give {_files()} ({', '.join(EXTENSIONS)} or another)")
+        return open_files(files, public(text), reading), ()
+    unfit = [file for suffix, file in suffixes.items() if kind is None or suffix not in kind.suffixes]
+    if kind is None or unfit:
+        examples = ", ".join(map(public, sorted({files[0], *unfit})[:2]))
+        raise ValueError(f"The files {public(text)!r} are of several kinds, such as {examples}; give those of one kind")
+    if is_address(files[0]):
+        check_address(files[0])  # checking all may take long
+    return kind.open(files, public(text), reading), kind.choices

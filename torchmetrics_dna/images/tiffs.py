@@ -64,7 +64,7 @@ def read_bands(file: str | os.PathLike[str] | BytesIO, channels: int, exif_orien
 
 
 def check_depth(image: Any) -> None:
-    """Raise ValueError unless Pillow decodes an opened file without a loss.
+    """Raise ValueError unless Pillow decodes an opened file correctly and without a loss.
 
     It keeps the upper 8 bits of colours of 16 bits; grey has all.
     """
@@ -73,33 +73,28 @@ def check_depth(image: Any) -> None:
     if image.format == "PPM" and isinstance(settings, tuple):
         is_deep = settings[-1] > 255
     if image.format == "TIFF":
-        _check_tiff(image)
-        is_deep = max(image.tag_v2.get(_BITS, (1,))) > 8
+        tags = image.tag_v2
+        bits, samples = max(tags.get(_BITS, (1,))), tags.get(_SAMPLES, 1)
+        signed = 2 in tags.get(_FORMAT, ())
+        is_grey = image.mode == "F" or image.mode.startswith("I")
+        _refuse(
+            {
+                f"{image.n_frames} pages; save the one that is meant": image.n_frames > 1,
+                f"{samples} channels; expected 1, 3 or 4, or {own_network(samples)}": samples > 4
+                or (samples == 2 and image.mode == "L"),
+                f"{bits}-bit {'signed ' * signed}integers; expected 8 or 16 bits without a sign": signed
+                or (image.mode != "F" and bits in (12, 32)),
+                "shades of which white is 0; save it with black as 0": is_grey and tags.get(_PHOTOMETRIC) == 0,
+                f"a fourth channel that is no alpha; save it without, or give {own_network(4)}": samples == 4
+                and tags.get(_PHOTOMETRIC) == 2
+                and tags.get(_EXTRA, (0,))[0] == 0,
+            }
+        )
+        is_deep = bits > 8
     if is_deep and len(image.getbands()) > 1:
         raise ValueError(
             "it has colours of 16 bits, of which Pillow reads 8; save it with 8 bits, or give arrays of uint16"
         )
-
-
-def _check_tiff(image: Any) -> None:
-    """Raise ValueError unless Pillow decodes a TIFF correctly: one page, supported depth and channels, black as 0."""
-    tags = image.tag_v2
-    bits, samples = max(tags.get(_BITS, (1,))), tags.get(_SAMPLES, 1)
-    signed = 2 in tags.get(_FORMAT, ())
-    deep = image.mode == "F" or image.mode.startswith("I")
-    _refuse(
-        {
-            f"{image.n_frames} pages; save the one that is meant": image.n_frames > 1,
-            f"{samples} channels; expected 1, 3 or 4, or {own_network(samples)}": samples > 4
-            or (samples == 2 and image.mode == "L"),
-            f"{bits}-bit {'signed ' * signed}integers; expected 8 or 16 bits without a sign": signed
-            or (image.mode != "F" and bits in (12, 32)),
-            "shades of which white is 0; save it with black as 0": deep and tags.get(_PHOTOMETRIC) == 0,
-            f"a fourth channel that is no alpha; save it without, or give {own_network(4)}": samples == 4
-            and tags.get(_PHOTOMETRIC) == 2
-            and tags.get(_EXTRA, (0,))[0] == 0,
-        }
-    )
 
 
 def _refuse(faults: dict[str, bool]) -> None:

@@ -39,8 +39,20 @@ def decoded(loader: DataLoader[Any]) -> Iterator[Any]:
     if loader.num_workers and multiprocessing.get_start_method() != "fork" and (obstacle := _obstacle()):
         _warn(*obstacle)
         loader.num_workers = 0
+    try:
+        with _uninterrupted(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Got pickle error")  # torch's, as it raises that error
+            batches = iter(loader)
+    except Exception as err:
+        if not loader.num_workers:
+            raise
+        of_pickle = isinstance(err, AttributeError | pickle.PicklingError | TypeError)
+        reason = "be sent these images" if of_pickle else "start"
+        _warn(f"can't {reason} ({reason_of(err)})", _MODULES if of_pickle else "start them in a process that may")
+        loader.num_workers = 0
+        batches = iter(loader)
     is_warned = False
-    for batch in _started(loader):
+    for batch in batches:
         if not isinstance(batch, _Undone):
             yield batch
             continue
@@ -91,22 +103,6 @@ class _Unopened(Dataset[Any]):
 
     def __getitem__(self, item: Any) -> _Undone:
         return _Undone(item, self.reason)
-
-
-def _started(loader: DataLoader[Any]) -> Iterator[Any]:
-    """Start the workers of a loader; go without if they can't start, such as in a process of a pool."""
-    try:
-        with _uninterrupted(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Got pickle error")  # torch's, as it raises that error
-            return iter(loader)
-    except Exception as err:
-        if not loader.num_workers:
-            raise
-        of_pickle = isinstance(err, AttributeError | pickle.PicklingError | TypeError)
-        reason = "be sent these images" if of_pickle else "start"
-        _warn(f"can't {reason} ({reason_of(err)})", _MODULES if of_pickle else "start them in a process that may")
-        loader.num_workers = 0
-        return iter(loader)
 
 
 def _warn(reason: str, remedy: str) -> None:
