@@ -26,6 +26,7 @@ from torchmetrics_dna import (
     DNARealism,
     LayerFrechetDistance,
     Reading,
+    SharedCollection,
     compare,
     make_dna,
     monitor,
@@ -236,7 +237,7 @@ def test_a_report_has_no_pictures(tmp_path: Path) -> None:
 
 def test_a_collection_runs_the_module_once() -> None:
     taken, batch = extractor("dict"), inputs("dict", 8)
-    metrics = MetricCollection({"emd": DNAEMD(taken), "fd": DNAFrechet(taken), "lf": LayerFrechetDistance(taken)})
+    metrics = SharedCollection({"emd": DNAEMD(taken), "fd": DNAFrechet(taken), "lf": LayerFrechetDistance(taken)})
     taken.network.calls = 0
     metrics.update(batch, real=True)
     assert taken.network.calls == 1

@@ -16,11 +16,10 @@ import torch
 from rich.progress import track
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
-from torchmetrics import MetricCollection
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet
+from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, SharedCollection
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -69,7 +68,7 @@ def as_images(digits: Tensor) -> Tensor:
     return nn.functional.interpolate(small, (32, 32), mode="bicubic").clamp(0, 1).repeat(1, 3, 1, 1)
 
 
-def add(metrics: MetricCollection, images: Tensor, real: bool) -> None:
+def add(metrics: SharedCollection, images: Tensor, real: bool) -> None:
     """Update all metrics with images in batches: one forward pass of the network per batch."""
     for batch in images.split(32):
         metrics.update(batch, real=real)
@@ -121,7 +120,7 @@ def main() -> None:
 
     extractor = DNAExtractor("efficientnet_lite0")
     half = arguments.num_images // 2
-    metrics = MetricCollection(
+    metrics = SharedCollection(
         {
             "dna-emd": DNAEMD(extractor, reset_real_features=False, normalize=True),
             "layers": DNAEMD(extractor, reset_real_features=False, normalize=True, reduction="layer"),

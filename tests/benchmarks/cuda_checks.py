@@ -21,9 +21,8 @@ from networks import Convolutions, Pixels
 from torch import Tensor
 from torch import distributed as dist
 from torch import multiprocessing as mp
-from torchmetrics import MetricCollection
 
-from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor
+from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, SharedCollection
 from torchmetrics_dna.binning import bins_within, histogram
 from torchmetrics_dna.binning.layouts import placed
 
@@ -222,7 +221,7 @@ def shared_pass(dry: bool) -> Findings:
     with device(dry):
         extractor = DNAExtractor(network, input_size=32)
         members = {name: DNAEMD(extractor, ranges="auto", num_bins=20) for name in "abc"}
-        sharing = MetricCollection(members, compute_groups=False).to("cuda")
+        sharing = SharedCollection(members, compute_groups=False).to("cuda")
         passes = 0
         images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8).to("cuda")
         sharing.update(images, real=True)

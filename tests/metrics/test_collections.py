@@ -35,7 +35,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from torchmetrics.wrappers import FeatureShare, MetricTracker
 from torchmetrics.wrappers.abstract import WrapperMetric
 
-from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, DNAFrechet
+from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, DNAFrechet, SharedCollection
 from torchmetrics_dna.metrics import CMMD, MIND
 
 
@@ -103,9 +103,10 @@ def test_other_metrics_never_share(make_a: object, make_b: object) -> None:
     assert grouped(a=make_a(), b=make_b()) == []
 
 
-def test_a_collection_gives_what_its_metrics_give_alone() -> None:
+@pytest.mark.parametrize("kind", [MetricCollection, SharedCollection])
+def test_a_collection_gives_what_its_metrics_give_alone(kind: type[MetricCollection]) -> None:
     makers = {**MAKERS, "layers": lambda: emd(reduction="layer")}
-    collection = MetricCollection({name: make() for name, make in makers.items()})
+    collection = kind({name: make() for name, make in makers.items()})
     for _ in range(2):  # formed groups behave as unformed ones
         collection.reset()
         collection.update(REAL[:4], real=True)
@@ -166,7 +167,7 @@ def test_one_pass_for_all_members_and_nothing_is_held_after_it() -> None:
     extractor = DNAExtractor(Pixels())
     passes = Passes(extractor)
     metrics = four_metrics(extractor)
-    collection = MetricCollection(metrics | {"again": DNAEMD(extractor, ranges=RANGES)})
+    collection = SharedCollection(metrics | {"again": DNAEMD(extractor, ranges=RANGES)})
     buffer = torch.empty_like(REAL)
     for i, (imgs, real) in enumerate([(REAL, True), (REAL // 2, False), (REAL // 3, False)], start=1):
         buffer.copy_(imgs)
@@ -205,7 +206,7 @@ def test_nothing_is_held_where_a_member_never_asks(other: Callable[[DNAExtractor
     extractor = DNAExtractor(Pixels())
     passes = Passes(extractor)
     members = {"a": DNAEMD(extractor, ranges=RANGES), "b": other(extractor), "c": DNAFrechet(extractor)}
-    collection = MetricCollection(members, compute_groups=False)
+    collection = SharedCollection(members, compute_groups=False)
     for turn in range(1, 3):
         with suppress(ZeroDivisionError):
             collection.update(REAL, real=True)
@@ -219,16 +220,16 @@ def test_nothing_is_held_where_a_member_never_asks(other: Callable[[DNAExtractor
 
 
 @pytest.mark.parametrize(
-    ("wrapped", "on_device"), [(MetricCollection, False), (MetricCollection, True), (MetricTracker, False)]
+    ("wrapped", "on_device"), [(SharedCollection, False), (SharedCollection, True), (MetricTracker, False)]
 )
 def test_images_rewritten_unseen_are_other_images(
-    wrapped: Callable[[MetricCollection], MetricCollection], on_device: bool, monkeypatch: pytest.MonkeyPatch
+    wrapped: Callable[[SharedCollection], SharedCollection], on_device: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torchmetrics_dna.binning.counting.optional", lambda _: None)  # no Triton without a GPU
     with Accelerator() if on_device else nullcontext():
         extractor = DNAExtractor(Pixels())
         metrics = {"mean": DNAEMD(extractor, ranges=RANGES), "gaussian": DNAFrechet(extractor)}
-        collection = MetricCollection(metrics).to("cuda" if on_device else "cpu")
+        collection = SharedCollection(metrics).to("cuda" if on_device else "cpu")
         tracked: Any = wrapped(collection)
         if isinstance(tracked, MetricTracker):
             tracked.increment()
@@ -262,7 +263,7 @@ def test_weights_that_change_are_seen() -> None:
         network.factor.data.mul_(2)
 
     first, second = DNAFrechet(extractor), DNAFrechet(extractor)
-    collection = MetricCollection({"a": first, "b": Beside(double), "c": second}, compute_groups=False)
+    collection = SharedCollection({"a": first, "b": Beside(double), "c": second}, compute_groups=False)
     collection.update(REAL, real=True)
     means = [metric.to_dna(True).mean for metric in (first, second)]
     torch.testing.assert_close(2 * means[0], means[1])
@@ -271,7 +272,7 @@ def test_weights_that_change_are_seen() -> None:
 def test_forward_and_copies_share_as_well() -> None:
     extractor = DNAExtractor(Pixels())
     passes = Passes(extractor)
-    collection = MetricCollection(four_metrics(extractor))
+    collection = SharedCollection(four_metrics(extractor))
     collection.update(REAL, real=True)
     for turn, each in enumerate((collection, collection.clone()), start=2):
         each.update(FAKE, real=False)
@@ -282,18 +283,51 @@ def test_forward_and_copies_share_as_well() -> None:
     loaded.update(FAKE, real=False)
     assert passes.count == 1
     passes = Passes(extractor)
-    MetricCollection({"emd": DNAEMD(extractor, ranges=RANGES), "frechet": DNAFrechet(extractor)})(REAL, real=True)
+    SharedCollection({"emd": DNAEMD(extractor, ranges=RANGES), "frechet": DNAFrechet(extractor)})(REAL, real=True)
     assert passes.count == 1
     assert passes.nothing_is_held()
 
 
-def test_feature_share_works_too() -> None:
+@pytest.mark.filterwarnings("ignore:The network to share between the metrics is not the same")
+def test_feature_share_is_an_error_that_names_the_remedy() -> None:
+    metrics = four_metrics(DNAExtractor(Pixels()))
+    for names in (("fid", "kid"), ("emd", "frechet"), ("fid", "emd")):
+        with pytest.raises(RuntimeError, match="use `torchmetrics_dna.SharedCollection`"):
+            FeatureShare([metrics[name] for name in names])
+    with pytest.raises(RuntimeError, match="use `torchmetrics_dna.SharedCollection`"):
+        FeatureShare([FrechetInceptionDistance(Plain()), KernelInceptionDistance(Plain()), metrics["emd"]])
+
+
+class Plain(nn.Module):
+    num_features = 3
+
+    def forward(self, imgs: Tensor) -> Tensor:
+        return imgs.float().mean((2, 3))
+
+
+def test_a_plain_collection_has_the_values_with_a_pass_for_each_member() -> None:
     extractor = DNAExtractor(Pixels())
-    passes, metrics = Passes(extractor), four_metrics(extractor)
-    with pytest.warns(UserWarning, match="The network to share between the metrics is not the same"):
-        shared = FeatureShare([metrics[name] for name in ("fid", "emd", "frechet")])
-    values = fed(shared).compute()
-    assert passes.count == 2
-    assert values["DNAEMD"] == fed(DNAEMD(EXTRACTOR, ranges=RANGES)).compute()
-    expected = fed(FrechetInceptionDistance(EXTRACTOR.pooled("contrast"))).compute()
-    torch.testing.assert_close(values["FrechetInceptionDistance"], expected)
+    passes, plain = Passes(extractor), MetricCollection(four_metrics(extractor))
+    plain.update(REAL, real=True)
+    for _ in range(2):
+        plain.update(FAKE, real=False)
+    assert passes.count == 3 * 4
+    shared = SharedCollection(four_metrics(DNAExtractor(Pixels())))
+    for images, real in ((REAL, True), (FAKE, False), (FAKE, False)):
+        shared.update(images, real=real)
+    for name in ("emd", "frechet", "fid"):
+        assert torch.equal(plain[name].compute(), shared[name].compute())
+
+
+def test_a_plain_collection_of_one_compute_group_is_as_good() -> None:
+    extractor = DNAExtractor(Pixels())
+    passes = Passes(extractor)
+    plain = MetricCollection({"a": DNAEMD(extractor, ranges=RANGES), "b": DNAEMD(extractor, ranges=RANGES)})
+    for turn in range(3):
+        plain.update(REAL, real=True)
+        assert passes.count == 2 + turn
+
+
+def test_importing_changes_no_class_of_torchmetrics() -> None:
+    assert MetricCollection.update.__module__ == MetricCollection.forward.__module__ == "torchmetrics.collections"
+    assert not hasattr(MetricCollection.update, "__wrapped__")

@@ -15,7 +15,7 @@ from networks import Convolutions, random_images
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, LayerFrechetDistance
+from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, LayerFrechetDistance, SharedCollection
 from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.images.resize import resize_image
@@ -119,7 +119,7 @@ def test_official_distances_end_to_end(default_extractor: DNAExtractor) -> None:
         DNAFrechet(default_extractor, normalize=True, reduction="none"),
         LayerFrechetDistance(default_extractor, normalize=True, reduction="layer"),
     ]
-    fed_pictures(MetricCollection(metrics), ("a", "b"))
+    fed_pictures(SharedCollection(metrics), ("a", "b"))
     emd_values, frechet_values, layer_values = (metric.compute() for metric in metrics)
     assert float(emd_values.mean()) == pytest.approx(float(golden["emd_avg"]), abs=1e-3)
     assert float(frechet_values.mean()) == pytest.approx(float(golden["nfd64_avg"]), rel=1e-5)

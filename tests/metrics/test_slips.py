@@ -13,6 +13,9 @@ from torch import nn
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
+from torchmetrics.wrappers import FeatureShare
+
+from torchmetrics_dna import SharedCollection
 
 Make = Callable[..., Metric]
 
@@ -71,10 +74,8 @@ def collections_keep_what_is_to_be_kept(make: Make) -> None:
     torch.testing.assert_close(metrics["b"].compute(), expected)
 
 
-def a_reused_buffer_is_seen_anew_by_feature_share(make: Make) -> None:
-    from torchmetrics.wrappers import FeatureShare
-
-    shared = FeatureShare({"a": make(), "b": make()})
+def a_reused_buffer_is_seen_anew(make: Make, collection: type[MetricCollection] = SharedCollection) -> None:
+    shared = collection({"a": make(), "b": make()})
     buffer = REAL.clone()
     shared.update(buffer, real=True)
     buffer[:5] = FAKE
@@ -156,7 +157,7 @@ SLIPS = {
 
 
 @pytest.mark.parametrize(
-    "check", [*SLIPS, a_reused_buffer_is_seen_anew_by_feature_share, nothing_trains], ids=lambda check: check.__name__
+    "check", [*SLIPS, a_reused_buffer_is_seen_anew, nothing_trains], ids=lambda check: check.__name__
 )
 @pytest.mark.parametrize("name", MAKERS)
 def test_ours_does_not_slip(check: Callable[[Make], None], name: str) -> None:
@@ -186,4 +187,4 @@ def test_nan_features_are_an_error_for_ours_and_a_number_for_fid(monkeypatch: py
 def test_lru_caches_make_feature_share_stale() -> None:
     """B6, on a network of torchmetrics' kind: a buffer changed in place still gives its old features."""
     with pytest.raises(AssertionError):
-        a_reused_buffer_is_seen_anew_by_feature_share(lambda: FrechetInceptionDistance(Plain()))
+        a_reused_buffer_is_seen_anew(lambda: FrechetInceptionDistance(Plain()), FeatureShare)

@@ -20,9 +20,17 @@ from PIL import Image
 from processes import run
 from shards import CROWD, CROWD_FAKE
 from torch.utils.data import Dataset
-from torchmetrics import MetricCollection
 
-from torchmetrics_dna import DNAEMD, Checkpoints, DNAExtractor, DNAFrechet, compare, load_dna, make_dna
+from torchmetrics_dna import (
+    DNAEMD,
+    Checkpoints,
+    DNAExtractor,
+    DNAFrechet,
+    SharedCollection,
+    compare,
+    load_dna,
+    make_dna,
+)
 from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.images import Reading
 
@@ -266,7 +274,7 @@ def test_scalars_of_metrics_are_those_of_a_comparison() -> None:
     assert {"val/dna_emd_p_value", "val/colours/dna_emd_p_value", "val/mean/dna_frechet_debiased"} <= expected.keys()
     assert all(type(value) is float for value in expected.values())
     options = {"num_folds": 20, **OPTIONS}
-    metrics = MetricCollection(
+    metrics = SharedCollection(
         {
             "emd": DNAEMD(EXTRACTOR, reduction="layer", **options),
             "none": DNAEMD(EXTRACTOR, reduction="none", debias=True, **options),

@@ -21,7 +21,7 @@ from torchmetrics_dna.extractors.cpu import cut
 from torchmetrics_dna.extractors.guard import borrowing, float32_by_default, lock_of
 from torchmetrics_dna.extractors.layout import Layout
 from torchmetrics_dna.extractors.runner import Runner
-from torchmetrics_dna.extractors.sharing import PooledLayer, Shareable, shared
+from torchmetrics_dna.extractors.sharing import PooledLayer, shared
 from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.files.download import fetch
 from torchmetrics_dna.images.inputs import Example, mapped, tensors_of
@@ -43,7 +43,7 @@ PROPERTY_RANGES = ActivationRanges(
 )
 
 
-class DNAExtractor(Shareable):
+class DNAExtractor(nn.Module):
     """Frozen network that maps images to the activations of chosen layers, ``{layer: (B, n, *positions)}``.
 
     The network runs in evaluation mode, without gradients, in IEEE float32 unless its weights or ``dtype`` say
@@ -51,7 +51,7 @@ class DNAExtractor(Shareable):
     it. A named network follows the images. Neither is registered as a submodule: a module that holds the extractor
     gets no parameters, buffers or checkpoint entries from it, and copies of the extractor (hence of metrics) share it.
     Several threads, each with its own metrics, may use one extractor, or several of one module: a lock lets one run the
-    network at a time. No other thread may train the module meanwhile. In a call of a ``MetricCollection``, the network
+    network at a time. No other thread may train the module meanwhile. In a call of a ``SharedCollection``, the network
     runs once for all members.
 
     Args:
@@ -248,13 +248,6 @@ class DNAExtractor(Shareable):
         not count, such as to ``.data`` or by the replay of a CUDA graph, are missed.
         """
         return self._runner.watch.version()
-
-    def weights_sample(self, device: torch.device) -> Tensor | None:
-        """Return a number that changes with such writes to weights on a device, int64, ``(1,)``, without a device sync.
-
-        None on the CPU, and for a named network, whose weights nobody writes to.
-        """
-        return None if device.type == "cpu" or self.is_named else self._runner.watch.sample_on(device)
 
     @property
     def weights_digest(self) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import wraps
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -14,53 +14,46 @@ from torchmetrics_dna.extractors.views import View
 from torchmetrics_dna.images.inputs import tensors_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Sequence
 
     from torch import Tensor
+    from torchmetrics import MetricCollection
 
     from torchmetrics_dna.extractors.base import DNAExtractor
     from torchmetrics_dna.images.inputs import Inputs
 
 Activations = Iterable[dict[str, "Tensor"]]  # of consecutive parts of a batch
+NO_FEATURE_SHARE = (
+    "torchmetrics' FeatureShare takes a batch that was written into the same tensor for the one before; use"
+    " `torchmetrics_dna.SharedCollection`, which takes the same metrics, and runs the network once"
+)
 
 
 def shared(extractor: DNAExtractor, inputs: Inputs, run: Callable[[Inputs], Activations]) -> Activations:
-    """Return ``run(inputs)``, or what it gave another member in the same call of a collection.
-
-    Metrics outside of collections run the network each.
-    """
+    """Return ``run(inputs)``, or what it gave another member in the same call of a :class:`SharedCollection`."""
     call = _CALL.get()
     return run(inputs) if call is None else call.activations(extractor, inputs, run)
 
 
-def share_in_collections() -> None:
-    """Let the members of a ``MetricCollection`` share forward passes within each of its calls.
-
-    torchmetrics tells a metric neither that it is in a collection, nor when a call of it begins or ends. So ``update``
-    and ``forward`` of the class are wrapped, once in a process, to note that they run; they do the same as before.
-    """
-    from torchmetrics import MetricCollection
-
-    for name in ("update", "forward"):
-        method = getattr(MetricCollection, name)
-        if not hasattr(method, "notes_calls"):
-            setattr(MetricCollection, name, _noting_calls(method, only_leaders=name == "update"))
+def leaders(collection: MetricCollection) -> list[nn.Module]:
+    """Return the members whose ``update`` a collection calls: the first of each compute group."""
+    names = [group[0] for group in collection.compute_groups.values()] or collection.keys(keep_base=True)
+    return [getattr(collection, str(name)) for name in names]
 
 
-def _noting_calls(method: Callable[..., Any], only_leaders: bool) -> Callable[..., Any]:
-    @wraps(method)
-    def noted(collection: Any, *args: Any, **kwargs: Any) -> Any:
-        # `update` reaches only the first member of each group
-        groups = collection.compute_groups.values() if only_leaders else ()
-        names = [group[0] for group in groups] or collection.keys(keep_base=True)
-        token = _CALL.set(_Call([getattr(collection, str(name)) for name in names]))
-        try:
-            return method(collection, *args, **kwargs)
-        finally:
-            _CALL.reset(token)
+def _asking(members: Iterable[nn.Module], extractor: DNAExtractor) -> list[nn.Module]:
+    """Return the modules among members and theirs that ask an extractor."""
+    return [m for member in members for m in member.modules() if m._modules.get("extractor", 0) is extractor]
 
-    noted.notes_calls = True  # type: ignore[attr-defined]
-    return noted
+
+@contextmanager
+def one_pass(members: Iterable[nn.Module]) -> Iterator[None]:
+    """Let modules that have an extractor, or have modules that do, share its passes inside this context."""
+    token = _CALL.set(_Call([*members]))
+    try:
+        yield
+    finally:
+        _CALL.reset(token)
 
 
 class _Pass(NamedTuple):
@@ -93,9 +86,7 @@ class _Call:
         tensors = tensors_of(inputs)
         latest, weights = self._passes.pop(extractor, None), extractor.weights_version
         if latest is None or not latest.is_of(tensors, weights):
-            asking = [
-                m for member in self._members for m in member.modules() if getattr(m, "extractor", 0) is extractor
-            ]
+            asking = _asking(self._members, extractor)
             if len(asking) < 2:
                 return run(inputs)
             compared = [each.detach().clone() if each.device.type == "cpu" else each for each in tensors]
@@ -113,16 +104,7 @@ def _version(tensor: Tensor) -> int | None:
     return None if tensor.is_inference() else tensor._version
 
 
-class Shareable(nn.Module):
-    """Module whose ``forward`` can't be replaced."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        # torchmetrics' FeatureShare replaces it by a cache that mistakes a reused buffer for the same images
-        if name != "forward":
-            super().__setattr__(name, value)
-
-
-class PooledLayer(Shareable):
+class PooledLayer(nn.Module):
     """Module of the spatial means of one layer, shape ``(B, n)``, float32; see :meth:`DNAExtractor.pooled`.
 
     Attributes:
@@ -137,13 +119,13 @@ class PooledLayer(Shareable):
         self.extractor = extractor
         self.layer = layer
         self.num_features = extractor.neurons[layer]
-        share_in_collections()
 
     def forward(self, imgs: Inputs) -> Tensor:
         """Compute spatial means for images, or other inputs, that the extractor accepts."""
         mean = View(self.layer, ("mean",))
         return torch.cat([mean.take(part[self.layer]).float() for part in self.extractor.in_parts(imgs)])
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
-        share_in_collections()
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "forward":  # FeatureShare puts its cache there
+            raise RuntimeError(NO_FEATURE_SHARE)
+        super().__setattr__(name, value)

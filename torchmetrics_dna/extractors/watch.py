@@ -77,16 +77,6 @@ class Watch:
         others = [_sample_of(tensor) for tensor in sampled[2] if waits or tensor.device.type == "cpu"]
         return *places, counters, *values, *others
 
-    def sample_on(self, device: torch.device) -> Tensor:
-        """Return a number that depends on a value of each tensor on a device, int64, ``(1,)``, without waiting."""
-        tensors = [each for each in self.tensors if each.device == device]
-        local = [each.to_local() if hasattr(each, "to_local") else each for each in tensors]  # of what FSDP shards
-        real = [each for each in local if each.numel() and each.layout is torch.strided and not each.is_complex()]
-        values = [each.detach().as_strided((1,), (1,)).double() for each in real]
-        bits = torch.cat([*values, torch.zeros(1, dtype=torch.float64, device=device)]).view(torch.int64)
-        factors = torch.arange(1, 2 * len(bits), 2, device=device)  # odd, so that no bit is lost
-        return (bits * factors).sum(0, keepdim=True) >> 2  # so that its negative is a number, too
-
 
 def _held_by(modules: Sequence[nn.Module]) -> list[Any]:
     """Return submodules, parameters and buffers of modules."""

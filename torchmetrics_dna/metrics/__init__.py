@@ -2,6 +2,7 @@
 
 from torchmetrics_dna.metrics.activation_range import ActivationRange
 from torchmetrics_dna.metrics.cmmd import CMMD
+from torchmetrics_dna.metrics.collection import SharedCollection
 from torchmetrics_dna.metrics.emd import DNAEMD
 from torchmetrics_dna.metrics.frechet import DNAFrechet
 from torchmetrics_dna.metrics.layer_frechet import LayerFrechetDistance
@@ -19,5 +20,6 @@ __all__ = [
     "DNAFrechet",
     "DNARealism",
     "LayerFrechetDistance",
+    "SharedCollection",
     "published_metrics",
 ]

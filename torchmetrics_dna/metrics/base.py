@@ -19,13 +19,12 @@ from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.identity import check_same
-from torchmetrics_dna.extractors.sharing import share_in_collections
+from torchmetrics_dna.extractors.sharing import NO_FEATURE_SHARE
 from torchmetrics_dna.images.inputs import count_of
 from torchmetrics_dna.images.tensors import lacks_float64
 from torchmetrics_dna.metrics.counted_with import CountedWith
 from torchmetrics_dna.statistics.base import kept
 from torchmetrics_dna.statistics.folds import FoldedStatistic
-from torchmetrics_dna.statistics.nonfinite import RefusedImagesError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -38,11 +37,9 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.statistics import State, Statistic
 
-share_in_collections()
 Value = Tensor | dict[str, Tensor]
 _HELD = 4  # activations that are added together, relative to a state: adding goes through all of it, however few
 SEEN = "seen"  # the side of a metric without real and fake images
-_LEAST = torch.iinfo(torch.int64).min
 _OF_WEIGHTS = ("weights (digest)", "image preparations")  # what changes with weights and their precision
 _NOT_MERGED = "Can't merge the states of these metrics"
 
@@ -51,10 +48,8 @@ class ImageMetric(Metric):
     """Base class of all metrics: accumulates activations in states of a statistic, one for each side.
 
     Sides are ``"real"`` and ``"fake"``, only ``"fake"`` if the real side is a ``reference``, or ``"seen"``.
-    States are the statistic's tensors for each side, named ``real_counts`` and the like, and two more:
-
-    - ``real_counted_with``, a :class:`CountedWith`;
-    - ``real_sampled``, the extremes of a number that changes with the weights of a user's module on a device.
+    States are the statistic's tensors for each side, named ``real_counts`` and the like, and ``real_identity``, which
+    is a :class:`CountedWith`.
 
     A subclass defines :meth:`_value`, and ``update`` if it takes more or less than images and their side.
     """
@@ -63,7 +58,6 @@ class ImageMetric(Metric):
     is_differentiable: bool = False
     full_state_update: bool = False
     plot_lower_bound: float | None = 0.0
-    feature_network: str = "extractor"
 
     def __init__(
         self,
@@ -89,16 +83,21 @@ class ImageMetric(Metric):
                 self.add_state(f"{side}_{name}", state, dist_reduce_fx=statistic.fields[name].reduction)
                 if isinstance(state, Tensor):  # a number, instead of a second state
                     self._defaults[f"{side}_{name}"] = state[:1].clone().expand(state.shape)
-            self.add_state(f"{side}_counted_with", [], dist_reduce_fx="cat")
-            self.add_state(f"{side}_sampled", torch.full((2,), _LEAST), dist_reduce_fx="max")
         self._latest: tuple[Any, CountedWith] | None = None  # version of the weights
         self._settings_of_states = self._to_merge()
+        for side in sides:
+            self.add_state(f"{side}_identity", torch.zeros_like(self._now().as_state()), dist_reduce_fx="max")
         self._modules["extractor"] = extractor  # where torch moves it
 
     @property
     def extractor(self) -> DNAExtractor:
-        """The extractor. It shares its passes itself, so it stays where FeatureShare puts a cache in its place."""
+        """The extractor."""
         return self._statistic.extractor
+
+    @property
+    def feature_network(self) -> str:
+        """What torchmetrics' FeatureShare would share, by a cache that goes stale."""
+        raise RuntimeError(NO_FEATURE_SHARE)
 
     @property
     def neurons(self) -> Neurons:
@@ -110,6 +109,8 @@ class ImageMetric(Metric):
         values = self._statistic.configuration
         values = {name: value for name, value in values.items() if not name.startswith((*_OF_WEIGHTS, "extractors ("))}
         values["values of `normalize`"] = self.normalize
+        if "real" in self._sides:
+            values["values of `reset_real_features`"] = self.reset_real_features
         if SEEN not in self._sides:
             values["references"] = "none" if self.reference is None else self.reference.digest
         return values
@@ -117,7 +118,7 @@ class ImageMetric(Metric):
     @property
     def _settings(self) -> dict[str, Any]:
         """Values beside the states that the result depends on, which must be equal in all processes."""
-        return {"metrics": type(self).__name__, "values of `reset_real_features`": self.reset_real_features}
+        return {"metrics": type(self).__name__}
 
     def _value(self) -> Value:
         """Return the value of the states; RuntimeError if a side has too few images."""
@@ -148,8 +149,8 @@ class ImageMetric(Metric):
 
         Raises:
             RuntimeError: If there are too few images, or the metrics of the processes differ.
-            ValueError: If sides were counted with different weights; or, once, if images on a device were left out
-                since activations were not finite: the next call goes on without them.
+            ValueError: If sides were counted with different weights, or activations of images on a device were not
+                finite.
 
         """
         return self._value()
@@ -270,10 +271,7 @@ class ImageMetric(Metric):
                     self._add_to(state, group, end - begin, None if keys is None else keys[begin:end])
                     group.clear()  # before the next ones are computed
                     begin, group = end, next(groups, [])
-            self._set_counted_with(side, counted_with)
-            if (sample := self.extractor.weights_sample(self.device)) is not None:
-                sampled = getattr(self, f"{side}_sampled")
-                sampled.copy_(torch.maximum(sampled, torch.cat([-sample, sample])))
+            setattr(self, f"{side}_identity", counted_with.as_state())
 
     def _parts_of(self, imgs: Inputs) -> Iterator[dict[str, Tensor]]:
         """Compute activations, part by part, where they are accumulated, without a device sync."""
@@ -298,17 +296,13 @@ class ImageMetric(Metric):
         version = extractor.weights_version, repr(extractor.preparation)
         if self._latest is None or self._latest[0] != version:
             settings = self._settings_of_states | {"extractors (digest)": extractor.digest}
-            now = CountedWith(extractor.weights_digest, extractor.preparation, settings, self.reset_real_features)
+            now = CountedWith(extractor.weights_digest, extractor.preparation, settings)
             self._latest = version, now
         return self._latest[1]
 
     def _counted_with(self, side: str) -> CountedWith | None:
         """Return what images of a side were counted with; None without images."""
-        return CountedWith.of_state(getattr(self, f"{side}_counted_with"))
-
-    def _set_counted_with(self, side: str, counted_with: CountedWith | None) -> None:
-        own = counted_with and counted_with._replace(reset_real_features=self.reset_real_features)
-        setattr(self, f"{side}_counted_with", own.as_state() if own else [])
+        return CountedWith.of_state(getattr(self, f"{side}_identity"))
 
     def _counting_with(self, side: str) -> CountedWith:
         """Return what images of a side are counted with now.
@@ -339,10 +333,6 @@ class ImageMetric(Metric):
         remedy = "; call `reset`, and count all images with the same weights"
         of_sides = _identities(map(self._counted_with, self._sides))
         check_same("The sides can't be compared", self._identity_of_reference, *of_sides, remedy=remedy)
-        if self.device.type != "cpu":
-            low, high = torch.stack([getattr(self, f"{side}_sampled") for side in self._sides]).amax(0).tolist()
-            if low > _LEAST and -low != high:
-                raise ValueError(f"The weights changed while images were counted, by a write to `.data`{remedy}")
 
     # States
 
@@ -362,15 +352,9 @@ class ImageMetric(Metric):
     def sync_context(self, *args: Any, should_unsync: bool = True, **kwargs: Any) -> Iterator[None]:
         """Sync like torchmetrics, check weights, and restore the local states, also after an error."""
         self.sync(*args, **kwargs)
-        local: Any = self._cache if self._is_synced else self.metric_state
         try:
             self._check_weights()
             yield
-        except RefusedImagesError:  # which is told once
-            with torch.inference_mode():
-                for side in self._sides:
-                    self._statistic.forget_refused_({n: local[f"{side}_{n}"] for n in self._statistic.fields})
-            raise
         finally:
             self.unsync(should_unsync=self._is_synced and should_unsync)
 
@@ -410,26 +394,22 @@ class ImageMetric(Metric):
             self._statistic.reduce_(state, group, None if dist_sync_fn is gather_all_tensors else dist_sync_fn)
         for side, state in states.items():
             self._set_state(side, state)
-            self._set_counted_with(side, next(iter(counted_with[side]), None))
+            for each in counted_with[side][:1]:
+                setattr(self, f"{side}_identity", each.as_state())
 
     def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
         """Add the state of another metric, or a dict of its states, to this one.
 
         Raises:
-            ValueError: If it is neither, or of other weights, layers, bins, bounds, reference or ``normalize``.
+            ValueError: If it is neither, or of other weights, layers, bins, bounds, reference or settings.
 
         """
         if isinstance(incoming_state, ImageMetric):
             check_same(_NOT_MERGED, self._settings_of_states, incoming_state._settings_of_states)
             incoming_state = incoming_state.metric_state
         if not isinstance(incoming_state, dict):
-            raise ValueError(
-                f"Expected incoming state to be a dict or an instance of {type(self).__name__},"
-                f" but got {type(incoming_state)}"
-            )
+            raise ValueError(f"Expected incoming state to be a dict or an instance of {type(self).__name__}")
         self._merge(incoming_state)
-        self._computed = None
-        self._update_count += 1
 
     def _reduce_states(self, incoming_state: dict[str, Any]) -> None:
         """Add the states of an update in a window of updates."""
@@ -443,30 +423,30 @@ class ImageMetric(Metric):
     def _merge(self, incoming: dict[str, Any]) -> None:
         """Add other states, whose images come last; ValueError if one is missing, or of other weights or settings."""
         theirs = self._check_fit(incoming)
-        counted_with = {side: self._counted_with(side) or theirs[side] for side in self._sides}
         for side in self._sides:
-            check_same(_NOT_MERGED, *_identities([counted_with[side], theirs[side]]))
+            check_same(_NOT_MERGED, *_identities([self._counted_with(side), theirs[side]]))
         own = self.metric_state
         for name in own:
             setattr(self, name, self._placed(name, incoming[name]))
         super()._reduce_states(own)
-        for side, each in counted_with.items():
-            self._set_counted_with(side, each)
+        self._computed = None
+        self._update_count += 1
 
     def _check_fit(self, states: dict[str, Any]) -> dict[str, CountedWith | None]:
         """Return what states of another metric were counted with; ValueError if they are not like those of this one."""
+        identities = {name: states.get(f"{name}_identity") for name in self._sides}
+        theirs = {name: None if state is None else CountedWith.of_state(state) for name, state in identities.items()}
+        check_same(_NOT_MERGED, self._settings_of_states, *_identities(theirs.values()))
         for name, default in self._defaults.items():
             state = states.get(name)
             if state is None or (isinstance(default, Tensor) and default.shape != state.shape):
                 raise ValueError(f"Expected state variable {name} to be present in incoming state, in the same shape")
-        theirs = {side: CountedWith.of_state(states[f"{side}_counted_with"]) for side in self._sides}
-        check_same(_NOT_MERGED, self._settings_of_states, *_identities(theirs.values()))
         return theirs
 
     def state_dict(  # type: ignore[override]  # as torchmetrics has it
         self, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
     ) -> dict[str, Any]:
-        """Return states like torchmetrics, but lists as bytes: torch.distributed loads tensors of equal length."""
+        """Return states like torchmetrics, but rows as bytes: torch.distributed loads tensors of equal length."""
         states: dict[str, Any] = super().state_dict(destination, prefix, keep_vars)
         for name in self._defaults:
             if isinstance(states.get(prefix + name), list):
@@ -475,7 +455,7 @@ class ImageMetric(Metric):
         return states
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Load all states, or none, since a part of them has other counts than images."""
+        """Load copies of all states, or none: torchmetrics loads those of any metric, and counts on in the dict's."""
         _, _, missing_keys, _, error_msgs = args
         states = {name: state_dict.pop(prefix + name) for name in self._defaults if prefix + name in state_dict}
         super()._load_from_state_dict(state_dict, prefix, *args)
@@ -485,7 +465,7 @@ class ImageMetric(Metric):
             return
         for name, state in states.items():
             is_list = isinstance(self._defaults[name], list)
-            states[name] = torch.load(io.BytesIO(state), weights_only=True) if is_list else state.detach().clone()
+            states[name] = torch.load(io.BytesIO(state), weights_only=True) if is_list else state.clone()
         try:
             self._check_fit(states)
         except ValueError as err:
@@ -518,9 +498,8 @@ class ImageMetric(Metric):
 
     def _placed(self, name: str, state: Any) -> Any:
         """Return a state on the metric's device; what updates compare on the host stays there."""
-        if name.endswith("_counted_with"):
-            return state
-        return apply_to_collection(state, Tensor, lambda tensor: tensor.to(self.device))
+        device = "cpu" if name.endswith("_identity") else self.device
+        return apply_to_collection(state, Tensor, lambda tensor: tensor.to(device))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

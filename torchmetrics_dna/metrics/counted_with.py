@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,27 +14,32 @@ from torchmetrics_dna.dna.identity import identity
 if TYPE_CHECKING:
     from torch import Tensor
 
+_BLOCK = 1024  # bytes of a state, unless bands of images take more
+_BEGIN = 16  # of its text, after a digest of it
+
 
 class CountedWith(NamedTuple):
     """Weights of the network, preparation of images, and settings of the metric, as they were for images of a side.
 
-    As a state it is a list of one text, or of none without images: so torchmetrics copies, shares, saves and compares
-    it with what was counted.
+    As a state it is a tensor of bytes, zeros without images: the largest of equal ones is the same, and of different
+    ones is none. So torchmetrics copies, shares, saves, loads, reduces and compares it with what was counted.
     """
 
     weights_digest: str
     preparation: dict[str, Any]
     settings: dict[str, Any]  # that must be equal to merge states
-    reset_real_features: bool  # which must be equal to share them in a compute group
 
     @classmethod
-    def of_state(cls, state: list[Tensor]) -> CountedWith | None:
-        """Return what is in a state."""
-        return _parsed(state[0].cpu().numpy().tobytes()) if state else None
+    def of_state(cls, state: Tensor) -> CountedWith | None:
+        """Return what is in a state; ValueError if several were reduced to it that are not equal."""
+        return _parsed(state.cpu().numpy().tobytes())
 
-    def as_state(self) -> list[Tensor]:
-        """Return the state, whose text stays on the CPU, where updates compare it."""
-        return [torch.frombuffer(bytearray(json.dumps(self).encode()), dtype=torch.uint8)]
+    def as_state(self) -> Tensor:
+        """Return the state, which stays on the CPU, where updates compare it; settings decide on its length."""
+        text = json.dumps(self).encode()
+        content = _digest(text) + text
+        length = -(-(len(content) + 128) // _BLOCK) * _BLOCK  # with room for another precision
+        return torch.frombuffer(bytearray(content.ljust(length, b"\0")), dtype=torch.uint8)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -47,5 +53,12 @@ class CountedWith(NamedTuple):
 
 
 @lru_cache(maxsize=64)  # every update asks
-def _parsed(text: bytes) -> CountedWith:
-    return CountedWith(*json.loads(text))
+def _parsed(content: bytes) -> CountedWith | None:
+    text = content[_BEGIN:].rstrip(b"\0")
+    if text and _digest(text) != content[:_BEGIN]:
+        raise ValueError("Images that were counted with other weights or settings were added without a check")
+    return CountedWith(*json.loads(text)) if text else None
+
+
+def _digest(text: bytes) -> bytes:
+    return hashlib.sha256(text).digest()[:_BEGIN]

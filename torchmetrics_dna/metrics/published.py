@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric, MetricCollection
 from typing_extensions import override
 
 from torchmetrics_dna.dna import LayerGaussianDNA
 from torchmetrics_dna.dna.distances import DISTANCES, PROTOCOLS, named_in, networks_of
 from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.files.visible import unknown_metrics
+from torchmetrics_dna.metrics.collection import SharedCollection
 from torchmetrics_dna.metrics.dna import DNAMetric
 from torchmetrics_dna.metrics.emd import DNAEMD
 from torchmetrics_dna.metrics.features import FeatureMetric
@@ -24,6 +24,8 @@ from torchmetrics_dna.statistics.resolve import DEFAULT_FEATURE, resolve
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
+
+    from torchmetrics import Metric
 
     from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.extractors import DNAExtractor
@@ -38,7 +40,7 @@ def published_metrics(
     normalize: bool = False,
     device: str | torch.device | None = None,
     **kwargs: Any,
-) -> MetricCollection:
+) -> SharedCollection:
     """Return a collection of published metrics, with the values that :func:`compare` gives for the same names.
 
     Each brings network, layer, resize and crop of its publication. Other distances, such as dna-emd, are of
@@ -88,11 +90,11 @@ def published_metrics(
     options: dict[str, Any] = {"reset_real_features": reset_real_features, "normalize": normalize, **kwargs}
     network = Network(weights_path=weights_path, device=device)
     split = [(Network(device=device), others)] if others else networks_of(chosen, network)
-    by_name: dict[str, Metric | MetricCollection] = {}
+    by_name: dict[str, Metric | SharedCollection] = {}
     for own, of_network in split:
         extractor = resolve(own, histograms=False).extractor
         by_name |= {record.name: _metric(record, extractor, **options) for record in of_network}
-    return MetricCollection({record.name: by_name[record.name] for record in chosen})
+    return SharedCollection({record.name: by_name[record.name] for record in chosen})
 
 
 def _metric(record: Distance, extractor: DNAExtractor, **options: Any) -> Metric:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, T
 import torch
 from torch import Tensor
 from torch import distributed as dist
-from typing_extensions import override
 
 from torchmetrics_dna.binning.histogram import check_finite
 from torchmetrics_dna.binning.layouts import images_of
@@ -104,9 +103,6 @@ class Statistic(ABC):
 
         """
 
-    def forget_refused_(self, state: State) -> None:  # noqa: B027 - most of a job can't be refused
-        """Forget, in place, how many images were refused."""
-
     def add_keyed_(self, state: State, parts: Parts, keys: Tensor) -> None:
         """Add a batch in place like :meth:`add_`, with the fold or index of each image, which most ignore.
 
@@ -175,10 +171,6 @@ class DNAStatistic(Statistic, Generic[_D]):
     def tail(self, state: State) -> Tensor:
         """Return the end of a state, as a view: images that each layer refused, and images that were added."""
         return state[next(iter(self.fields))][-len(self.neurons) - 1 :]
-
-    @override
-    def forget_refused_(self, state: State) -> None:
-        self.tail(state)[:-1] = 0
 
     def add_each_(self, states: State, parts: Parts, keys: Tensor, finite: Tensor | None = None) -> None:
         """Add a batch in place like :meth:`add_`, each image to the state that is the row of its key in ``states``."""

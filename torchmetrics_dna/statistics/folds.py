@@ -92,12 +92,6 @@ class FoldedStatistic(DNAStatistic[_D], Generic[_D]):
             self.of_fold.align_(fold, of_fold, is_first)
 
     @override
-    def forget_refused_(self, state: State) -> None:
-        self.statistic.forget_refused_(state)
-        for fold in self._folds(state):
-            self.of_fold.forget_refused_(fold)
-
-    @override
     def value(self, state: State) -> _D:
         return replace(self.statistic.value(state), folds=tuple(map(self.of_fold.value, self._folds(state))))
 

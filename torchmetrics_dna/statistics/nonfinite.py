@@ -2,7 +2,7 @@
 
 On the CPU, adding a batch to a state checks them and raises at once. On other devices that would need a sync, so the
 device itself skips such a batch and counts it in the tail of the state: the number of images refused by each layer, and
-the number added. The next read of the state raises the error, once, as ``update`` would have.
+the number added. Reads of the state raise the error that ``update`` would have raised, until it is reset.
 """
 
 from __future__ import annotations
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.binning.layouts import Parts
 
 _MOST = 1 << 40  # images, each with less than 2**22 activations of a neuron, whose counts fit into 63 bits
-
-
-class RefusedImagesError(ValueError):
-    """Batches were left out, since their activations were not finite; the next read goes on without them."""
 
 
 @contextmanager
@@ -52,7 +48,7 @@ def read_tail(tail: Tensor, layers: Iterable[str]) -> int:
     """Return the number of images that were added.
 
     Raises:
-        RefusedImagesError: If images were refused, since a layer was not finite.
+        ValueError: If images were refused, since a layer was not finite.
         OverflowError: If there are so many images that their counts may not fit into 64 bits.
 
     """
@@ -62,13 +58,13 @@ def read_tail(tail: Tensor, layers: Iterable[str]) -> int:
 
 
 def check_refused(refused: Iterable[int], layers: Iterable[str]) -> None:
-    """Raise RefusedImagesError if a layer refused images."""
+    """Raise ValueError if a layer refused images."""
     for layer, number in zip(layers, refused, strict=True):
         if number:
-            raise RefusedImagesError(
-                f"Layer {layer!r} gave activations that are NaN or infinite for batches of {number} images, which were"
-                " left out; check the images, which with `normalize=True` must lie in [0, 1], and the network (half"
-                " precision overflows), then call again to go on without them, or reset"
+            raise ValueError(
+                f"Layer {layer!r} gave activations that are NaN or infinite for batches of {number} images; check the"
+                " images, which with `normalize=True` must lie in [0, 1], and the network (half precision overflows),"
+                " then call `reset`"
             )
 
 

@@ -60,10 +60,6 @@ class RangeStatistic(Statistic):
         self._widen(state, torch.cat([-restricted.minimum, restricted.maximum]))
 
     @override
-    def forget_refused_(self, state: State) -> None:
-        state["images"][:-1] = 0
-
-    @override
     def value(self, state: State) -> ActivationRanges:
         """Return the ranges of a state, on the CPU; RuntimeError if it has no images."""
         return ActivationRanges(*self.minimum_and_maximum(state), self.neurons, self.margin)

@@ -30,7 +30,6 @@ class RealismStatistic(RowStatistic):
     """
 
     kind = "realism"
-    marks = "scores"
 
     def __init__(self, scorer: ImageScorer, **more: Any) -> None:
         super().__init__(scorer.extractor, **more)
@@ -72,7 +71,7 @@ class RealismStatistic(RowStatistic):
         """Return the scores, float64, by ascending index, each image once; without indices in order of addition.
 
         Raises:
-            RefusedImagesError: If images were refused.
+            ValueError: If images were refused.
             ValueError: If only some images have indices, such as those of some processes.
 
         """

@@ -70,8 +70,6 @@ class RowStatistic(Statistic):
     out; no value has them.
     """
 
-    marks: ClassVar[str]  # the list whose rows are NaN for images that were refused
-
     @property
     @abstractmethod
     def row_fields(self) -> dict[str, Field]:
@@ -86,16 +84,6 @@ class RowStatistic(Statistic):
     @override
     def fields(self) -> dict[str, Field]:
         return self.row_fields | {"refused": Field(len(self.checked), torch.int64)}
-
-    @override
-    def forget_refused_(self, state: State) -> None:
-        if bool(state["refused"].any()):
-            marks = self.joined_rows(state, self.marks).isnan()
-            finite = ~(marks if marks.ndim == 1 else marks.any(1))
-            for name in self.row_fields:
-                rows = self.joined_rows(state, name)
-                rows_of(state, name)[:] = [rows[finite.to(rows.device)]]
-            state["refused"].zero_()
 
     @override
     def reduce_(self, state: State, group: Any = None, gather: Gather | None = None) -> None:
@@ -123,7 +111,7 @@ class RowStatistic(Statistic):
         return parts[0]
 
     def check_refused(self, state: State) -> None:
-        """Raise RefusedImagesError if images were refused."""
+        """Raise ValueError if images were refused."""
         check_refused(state["refused"].tolist(), self.checked)
 
 
@@ -131,7 +119,6 @@ class FeatureStatistic(RowStatistic):
     """Spatial means of one layer, float32, one row per image, in order of addition, in the list ``features``."""
 
     kind = "features"
-    marks = "features"
 
     def __init__(self, extractor: DNAExtractor, layer: str) -> None:
         super().__init__(extractor, **{"layers of features": layer})
@@ -168,6 +155,6 @@ class FeatureStatistic(RowStatistic):
 
     @override
     def value(self, state: State) -> Tensor:
-        """Return the features of a state, shape ``(images, n)``; RefusedImagesError if images were refused."""
+        """Return the features of a state, shape ``(images, n)``; ValueError if images were refused."""
         self.check_refused(state)
         return self.joined_rows(state, "features")
