@@ -13,6 +13,7 @@ from networks import random_images
 from torch import Tensor, nn
 
 from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet
+from torchmetrics_dna.extractors.fingerprint import fixed_images
 
 IMAGES = random_images(4, 0) / 255
 
@@ -56,7 +57,9 @@ def alone(network: nn.Module, imgs: Tensor) -> None:
     modes = {module: module.training for module in network.modules()}
     try:
         with torch.no_grad():
-            network.eval()(imgs)
+            for inputs in (fixed_images(3, imgs.shape[2:], imgs.dtype), imgs):  # of the fingerprint, and of the user
+                with suppress(RuntimeError, ValueError):
+                    network.eval()(inputs)
     finally:
         for module, mode in modes.items():
             module.training = mode

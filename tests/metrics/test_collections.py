@@ -134,7 +134,7 @@ def few_objects() -> Iterator[None]:
 
 
 class Passes:
-    """Counter of the forward passes of an extractor's network, with weak references to their outputs."""
+    """Counter of the passes of batches through an extractor's network, with weak references to their outputs."""
 
     def __init__(self, extractor: DNAExtractor) -> None:
         self.count = 0
@@ -143,6 +143,8 @@ class Passes:
         extractor.network.register_forward_hook(self)
 
     def __call__(self, _module: object, _args: object, output: dict[str, Tensor]) -> dict[str, Tensor]:
+        if len(output["mean"]) == 1:  # the input of a fingerprint
+            return output
         self.count += 1
         # arrays live exactly as long as the memory of tensors made from them, however many views there are
         arrays = {layer: values.numpy().copy() for layer, values in output.items()}

@@ -164,7 +164,7 @@ def test_a_batch_of_any_size_takes_the_memory_of_one_part_or_of_four_states(
     monkeypatch.setattr(EXTRACTOR, "_outputs", watched)
     monkeypatch.setattr(EXTRACTOR, "images_at_once", 3)
     FORMS[form].feed(metric, more, False)
-    assert len(alive) == 3 * len(EXTRACTOR.neurons)  # of 3, 2 and 2 images
+    assert len(alive) == 4 * len(EXTRACTOR.neurons)  # of the fingerprint, and of 3, 2 and 2 images
 
 
 @each_class

@@ -76,7 +76,7 @@ def test_folds_by_content_wait_once_and_before_the_network(monkeypatch: pytest.M
         accelerator.waits.clear()
         metric.update(FAKE.to("cuda", non_blocking=True), real=False)
     assert accelerator.waits == ["_to_copy between host and device"]
-    assert waits_before == [1]
+    assert waits_before == [1, 1]  # of the fingerprint, and of the batch
 
 
 @pytest.mark.parametrize("name", ["emd", "self_ranging_frechet", "layer_frechet"])
@@ -87,14 +87,17 @@ def test_without_float64_the_network_runs_there_and_the_cpu_counts(name: str, mo
     with Accelerator(float64=False):
         metric = MAKERS[name]().to("cuda")
         assert metric.device.type == "cpu"
-        devices: list[str] = []
+        devices: list[tuple[int, str]] = []
         run = metric.extractor._outputs
         monkeypatch.setattr(
-            metric.extractor, "_outputs", lambda *batch: (devices.append(batch[0].device.type), run(*batch))[1]
+            metric.extractor,
+            "_outputs",
+            lambda *batch: (devices.append((len(batch[0]), batch[0].device.type)), run(*batch))[1],
         )
         fed(metric, REAL.to("cuda"), FAKE.to("cuda"))
         assert metric.compute() == expected
-    assert devices == ["cuda", "cuda"]
+    fingerprints = [(1, "cpu")]  # of a network without tensors
+    assert devices == [*fingerprints, (len(REAL), "cuda"), *fingerprints, (len(FAKE), "cuda"), *fingerprints]
 
 
 @pytest.mark.parametrize("name", ["emd", "self_ranging_emd", "layer_frechet"])

@@ -46,6 +46,7 @@ class DNA(_Counted, Stored, ABC):
     Args:
         weights_digest: Digest of the extractor's weights; None if unknown.
         preparation: Image preprocessing: resize, input size, crop, mean, std; None or incomplete where unknown.
+        fingerprint: What a module of the user's computes, see :meth:`DNAExtractor.take_fingerprint`; None if unknown.
         notes: Free text, kept in files.
         folds: DNAs of disjoint folds of the images, for tests and intervals; empty for none.
 
@@ -55,6 +56,7 @@ class DNA(_Counted, Stored, ABC):
 
     weights_digest: str | None = None
     preparation: Mapping[str, Any] | None = None
+    fingerprint: Mapping[str, Any] | None = None
     notes: str = ""
     folds: tuple[DNA, ...] = ()
 
@@ -155,8 +157,8 @@ class DNA(_Counted, Stored, ABC):
 
     @override
     def _encode(self) -> Encoded:
-        described, arrays, _ = super()._encode()
-        return {**described, "num_images": self.num_images}, arrays, {"notes": self.notes}
+        described, arrays, remarks = super()._encode()
+        return {**described, "num_images": self.num_images}, arrays, {"notes": self.notes, **remarks}
 
     @override
     def _encode_all(self) -> Encoded:
@@ -241,6 +243,7 @@ def merged(dnas: Iterable[_D]) -> _D:
             **total._absorb(dna),
             notes="\n".join(dict.fromkeys([*total.notes.splitlines(), *dna.notes.splitlines()])),
             weights_digest=total.weights_digest or dna.weights_digest,
+            fingerprint=total.fingerprint or dna.fingerprint,
             preparation={**(dna.preparation or {}), **(total.preparation or {})} or None,
         )
         del dna  # free it before the iterator makes the next one

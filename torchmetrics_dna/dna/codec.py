@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from functools import cached_property
 from reprlib import repr as brief
 from types import NoneType
@@ -17,10 +18,13 @@ from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
     from torch import Tensor
 
+_DTYPES = ("uint8", "float16", "bfloat16", "float32", "float64")  # of images
+_NUMBERS = 16  # bytes of a fingerprint's numbers of a layer
 Encoded = tuple[dict[str, Any], Arrays, dict[str, Any]]
 
 
@@ -31,11 +35,12 @@ class Stored:
     neurons: Neurons
     extractor: str
     weights_digest: str | None
+    fingerprint: Mapping[str, Any] | None = None  # no part of the digest, which is exact
 
     @property
     def origin(self) -> dict[str, Any]:
-        """Extractor, digest of its weights and, for values of images, their preparation."""
-        names = ("extractor", "weights_digest", "preparation")
+        """Extractor, digest of its weights and, for values of images, their preparation and the fingerprint."""
+        names = ("extractor", "weights_digest", "preparation", "fingerprint")
         return {name: getattr(self, name) for name in names if hasattr(self, name)}
 
     @cached_property
@@ -88,7 +93,9 @@ class Stored:
         """Return a JSON-serializable description, arrays by name, and remarks; subclasses add theirs."""
         origin = self.origin
         described = {"kind": self.kind, "extractor": origin.pop("extractor"), "weights": origin.pop("weights_digest")}
-        return {**described, **origin, "layers": self.neurons.to_list()}, {}, {}
+        fingerprint = origin.pop("fingerprint", None)
+        remarks = {"fingerprint": dict(fingerprint)} if fingerprint else {}
+        return {**described, **origin, "layers": self.neurons.to_list()}, {}, remarks
 
     def _encode_all(self) -> Encoded:
         """Encode the value with its folds, which :meth:`_encode` leaves out."""
@@ -105,10 +112,28 @@ class Stored:
         }
         if "preparation" in dna:
             fields["preparation"] = check_type("preparation", dna["preparation"], dict, NoneType)
+        if "fingerprint" in header:
+            fields["fingerprint"] = _checked_fingerprint(header["fingerprint"])
         return cls(**fields)
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
         return self
+
+
+def _checked_fingerprint(content: Any) -> dict[str, Any]:
+    """Return a fingerprint of a file; ValueError unless it can be compared, and its input be made in little memory."""
+    fingerprint: dict[str, Any] = check_type("fingerprint", content, dict)
+    form = check_type("input", fingerprint.get("input"), list)
+    of_images = (
+        len(form) == 3 and form[0] in _DTYPES and all(type(side) is int and 0 < side < 1 << 13 for side in form[1:])
+    )
+    if not of_images and not (len(form) == 1 and type(form[0]) is str):
+        raise ValueError(f"its fingerprint is of {brief(form)}, expected a dtype, height and width, or a digest")
+    check_type("tolerance", fingerprint.get("tolerance"), float)
+    for layer, numbers in check_type("layers", fingerprint.get("layers"), dict).items():
+        if len(b64decode(check_type("numbers", numbers, str), validate=True)) != _NUMBERS:
+            raise ValueError(f"its fingerprint of layer {layer!r} is {brief(numbers)}")
+    return fingerprint
 
 
 class ByLayer(NamedTuple):

@@ -38,6 +38,7 @@ class Features(Stored):
         preparation: Image preprocessing; None if unknown.
         names: Names of the images; empty if unknown.
         pictures: Small pictures of the images, uint8, ``(images, values)``, by which copies are told; None without any.
+        fingerprint: As for :class:`~torchmetrics_dna.dna.base.DNA`.
 
     Raises:
         ValueError: If shapes do not fit, or a number is not finite.
@@ -58,6 +59,7 @@ class Features(Stored):
     preparation: Mapping[str, Any] | None = None
     names: Sequence[str] = ()
     pictures: Tensor | None = None
+    fingerprint: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         values = self.values.detach().float().cpu()
@@ -92,7 +94,7 @@ class Features(Stored):
 
     @override
     def _encode(self) -> Encoded:
-        described, _, _ = super()._encode()
+        described, _, remarks = super()._encode()
         described["num_images"] = self.num_images
         arrays = {}
         for layer, columns in self.neurons.slices.items():  # float32 in little-endian bytes, (images, 4 n)
@@ -103,7 +105,7 @@ class Features(Stored):
             arrays["names"] = np.frombuffer(json.dumps(list(self.names)).encode(), np.uint8)
         if self.pictures is not None:
             arrays["pictures"] = self.pictures.numpy()
-        return described, arrays, {}
+        return described, arrays, remarks
 
     @classmethod
     @override

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.extractors.build import untagged
+from torchmetrics_dna.extractors.fingerprint import furthest_layer
 from torchmetrics_dna.images.resize import RESIZES
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.neurons.index import Neurons
 
+FINGERPRINT = "fingerprints"
 _ARGUMENTS = ("resize", "input_size", "crop", "mean", "std", "dtype", "channels")  # of DNAExtractor, in a preparation
 
 
@@ -23,6 +25,7 @@ def identity(
     extractor: str,
     weights_digest: str | None = None,
     preparation: Mapping[str, Any] | None = None,
+    fingerprint: Mapping[str, Any] | None = None,
     neurons: Neurons | None = None,
     kind: str | None = None,
     num_bins: int | None = None,
@@ -43,6 +46,7 @@ def identity(
         "activation ranges (digest)": ranges,
         "weights (digest)": weights_digest or None,
         **{f"image preparations ({key})": "none" if v is None else v for key, v in (preparation or {}).items()},
+        FINGERPRINT: fingerprint,
         **more,
     }
     return {name: value for name, value in properties.items() if value is not None}
@@ -53,13 +57,23 @@ def check_same(
 ) -> None:
     """Raise an error that names the values of the first difference, if any; its text begins with ``message``.
 
-    A property unknown to an identity matches any value.
+    A property unknown to an identity matches any value. Fingerprints are equal within rounding, and come last.
     """
-    for name in {name: None for each in identities for name in each}:
+    for name in {name: None for each in identities for name in each if name != FINGERPRINT}:
         values = [each[name] for each in identities if each.get(name) is not None]
         distinct = [value for i, value in enumerate(values) if value not in values[:i]]
         if len(distinct) > 1:
             raise error(f"{message}, their {name} differ: {' and '.join(map(repr, distinct))}{remedy}")
+    fingerprints = [each[FINGERPRINT] for each in identities if each.get(FINGERPRINT) is not None]
+    for i, fingerprint in enumerate(fingerprints):
+        for other in fingerprints[:i]:
+            if (furthest := furthest_layer(other, fingerprint)) is not None:
+                layer, difference = furthest
+                raise error(
+                    f"{message}, their networks have equal weights, but compute other activations of one fixed input"
+                    f" (layer {layer!r} differs by {difference:.2g} of its size): look for another activation function,"
+                    f" hook, adapter or attribute{remedy}"
+                )
 
 
 def extractor_of(dna: DNA | Features, layers: Sequence[str] | None = None, **settings: Any) -> DNAExtractor:
@@ -97,6 +111,11 @@ def check_made_by(dna: DNA | Features, extractor: DNAExtractor) -> None:
     check_same(
         "The given DNA and `feature` don't fit",
         identity(**dna.origin),
-        identity(extractor.name, extractor.weights_digest, extractor.preparation),
+        identity(
+            extractor.name,
+            extractor.weights_digest,
+            extractor.preparation,
+            dna.fingerprint and extractor.take_fingerprint(dna.fingerprint["input"]),
+        ),
         remedy="; leave `feature` and its options out to take the DNA's",
     )

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from torchmetrics_dna.extractors.build import build, untagged
 from torchmetrics_dna.extractors.capture import own_dtype
 from torchmetrics_dna.extractors.cpu import cut
+from torchmetrics_dna.extractors.fingerprint import fingerprint_of, fixed_images
 from torchmetrics_dna.extractors.guard import borrowing, float32_by_default, lock_of
 from torchmetrics_dna.extractors.layout import Layout
 from torchmetrics_dna.extractors.runner import Runner
-from torchmetrics_dna.extractors.sharing import PooledLayer, shared
+from torchmetrics_dna.extractors.sharing import PooledLayer, shared, shared_fingerprint
 from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.files.download import fetch
 from torchmetrics_dna.images.inputs import Example, mapped, tensors_of
@@ -32,7 +33,7 @@ from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
     from torchmetrics_dna.extractors.build import Built
     from torchmetrics_dna.images.cells import Crop
@@ -98,6 +99,7 @@ class DNAExtractor(nn.Module):
         has_properties: True if properties of images are among the layers.
         example: Structure and dtypes of inputs that are no images; None for images.
         bytes_per_image: Memory of the activations of one image, in bytes.
+        fingerprint: What :meth:`take_fingerprint` gave last; None before, and for a named network.
         allowed_channels: Numbers of channels that images may have; empty for other inputs.
         images_at_once: Maximum number of images per forward pass on the CPU, where larger batches are split.
 
@@ -202,6 +204,8 @@ class DNAExtractor(nn.Module):
         self.has_properties = LAYER in self.neurons
         self._ranges = preset.ranges
         self._known_weights: tuple[Hashable, str] | None = None
+        self.fingerprint: dict[str, Any] | None = None
+        self._first_input = None if of_images else mapped(lambda tensor: tensor[:1].detach().cpu().clone(), example)
         if device is not None:
             self.to(device)
 
@@ -254,15 +258,54 @@ class DNAExtractor(nn.Module):
         """Digest of the current weights of the network, 16 hexadecimal digits; computed anew where they changed."""
         version = self._runner.watch.version(waits=True)
         if self._known_weights is None or self._known_weights[0] != version:
-            sha = hashlib.sha256()
             tensors = self.network.state_dict()
             tensors |= {name: buffer for name, buffer in self.network.named_buffers() if name not in tensors}
-            for name, tensor in tensors.items():
-                if isinstance(tensor, Tensor):  # a module may keep other things, too
-                    sha.update(name.encode())
-                    sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-            self._known_weights = version, sha.hexdigest()[:16]
+            self._known_weights = version, _digest(tensors)
         return self._known_weights[1]
+
+    def input_form(self, imgs: Inputs) -> list[Any]:
+        """Return the form of the fixed input that is like these: dtype, height and width, or a digest of the example's.
+
+        So it is one that the network takes, and costs as much as one of them.
+        """
+        if self._first_input is not None:
+            return [_digest(dict(enumerate(tensors_of(self._first_input))))]
+        if self.input_size is not None or self.mean is not None or self.std is not None:
+            return ["uint8", *(self.input_size or imgs.shape[2:])]  # type: ignore[union-attr]
+        return [str(imgs.dtype).removeprefix("torch."), *imgs.shape[2:]]  # type: ignore[union-attr]
+
+    def take_fingerprint(self, form: Sequence[Any]) -> dict[str, Any] | None:
+        """Run the network on a fixed input; return what it computes as a few numbers a layer, and keep them.
+
+        Two modules, or one at two times, may have equal weights, and yet compute other activations: by another
+        activation function, a hook, an adapter that is switched off, a plain attribute. So metrics and jobs take a
+        fingerprint with the first images of a side and when they compare. A named network has none, since no code of
+        the user's changes what it does, nor has one that fails on such an input.
+
+        Args:
+            form: What :meth:`input_form` gives.
+
+        """
+        if not self.is_named:
+            self.fingerprint = shared_fingerprint(self, form, self._fingerprint)
+        return self.fingerprint
+
+    def _fingerprint(self, form: Sequence[Any]) -> dict[str, Any] | None:
+        if self._first_input is None:
+            inputs: Any = fixed_images(self._channels, (form[1], form[2]), getattr(torch, form[0]))
+        else:
+            form, inputs = self.input_form(self._first_input), self._first_input
+        started: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        devices = [self.device] if started and self.device.type == "cuda" else []
+        # random numbers that a module draws are the same each time, and the user's go on as without it
+        with lock_of(self.network), borrowing(self.network, self.is_named), torch.random.fork_rng(devices):
+            for generator in (torch.default_generator, *(torch.cuda.default_generators[d.index or 0] for d in devices)):
+                generator.manual_seed(0)
+            try:
+                outputs = self._outputs(mapped(lambda tensor: tensor.to(self.device), inputs), 1)
+            except Exception:  # it takes no such image, as where pixels are numbers of something
+                return None
+        return fingerprint_of(form, outputs, self.preparation["dtype"])
 
     @property
     def digest(self) -> str:
@@ -475,6 +518,15 @@ class DNAExtractor(nn.Module):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> DNAExtractor:
         return self
+
+
+def _digest(tensors: Mapping[Any, Any]) -> str:
+    sha = hashlib.sha256()
+    for name, tensor in tensors.items():
+        if isinstance(tensor, Tensor):  # a module may keep other things, too
+            sha.update(str(name).encode())
+            sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return sha.hexdigest()[:16]
 
 
 def _half(dtype: str | torch.dtype | None) -> torch.dtype | None:

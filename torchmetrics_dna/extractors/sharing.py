@@ -35,6 +35,17 @@ def shared(extractor: DNAExtractor, inputs: Inputs, run: Callable[[Inputs], Acti
     return run(inputs) if call is None else call.activations(extractor, inputs, run)
 
 
+def shared_fingerprint(
+    extractor: DNAExtractor, form: Sequence[Any], take: Callable[[Sequence[Any]], dict[str, Any] | None]
+) -> dict[str, Any] | None:
+    """Return ``take(form)``, or what it gave another member in the same call of a :class:`SharedCollection`."""
+    taken = {} if (call := _CALL.get()) is None else call.fingerprints
+    key = extractor, tuple(form), extractor.weights_version
+    if key not in taken:
+        taken[key] = take(form)
+    return taken[key]
+
+
 def leaders(collection: MetricCollection) -> list[nn.Module]:
     """Return the members whose ``update`` a collection calls: the first of each compute group."""
     names = [group[0] for group in collection.compute_groups.values()] or collection.keys(keep_base=True)
@@ -81,6 +92,7 @@ class _Call:
     def __init__(self, members: Sequence[nn.Module]) -> None:
         self._members = members
         self._passes: dict[DNAExtractor, _Pass] = {}
+        self.fingerprints: dict[Hashable, dict[str, Any] | None] = {}
 
     def activations(self, extractor: DNAExtractor, inputs: Inputs, run: Callable[[Inputs], Activations]) -> Activations:
         tensors = tensors_of(inputs)

@@ -243,6 +243,8 @@ class Job:
             pixels = mapped(methodcaller("to", extractor.device, non_blocking=True), batch.images)
             more = [] if batch.properties is None else [batch.properties.to(extractor.device, non_blocking=True)]
             numbers, left_out = batch.numbers, batch.unreadable
+            if numbers and not done:
+                extractor.take_fingerprint(extractor.input_form(pixels))
             for part in cut(len(numbers), most):
                 raise_if_peer_failed()
                 inputs = [mapped(itemgetter(part), pixels), *(values[part] for values in more)]

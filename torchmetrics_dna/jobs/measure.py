@@ -145,4 +145,5 @@ def _features(job: Job, rows: dict[str, Tensor], names: Sequence[str]) -> Featur
         return None
     extractor = job.extractor
     origin = extractor.name, extractor.weights_digest, extractor.preparation
-    return Features(rows.pop("features"), statistic.neurons, *origin, names, rows.pop("pictures", None))
+    pictures = rows.pop("pictures", None)
+    return Features(rows.pop("features"), statistic.neurons, *origin, names, pictures, extractor.fingerprint)

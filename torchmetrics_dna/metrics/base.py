@@ -18,7 +18,7 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
 from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.dna.identity import check_same
+from torchmetrics_dna.dna.identity import FINGERPRINT, check_same
 from torchmetrics_dna.extractors.sharing import NO_FEATURE_SHARE
 from torchmetrics_dna.images.inputs import count_of
 from torchmetrics_dna.images.tensors import lacks_float64
@@ -85,8 +85,10 @@ class ImageMetric(Metric):
                     self._defaults[f"{side}_{name}"] = state[:1].clone().expand(state.shape)
         self._latest: tuple[Any, CountedWith] | None = None  # version of the weights
         self._settings_of_states = self._to_merge()
+        self._fingerprinted = () if extractor.is_named else tuple(extractor.neurons)
         for side in sides:
-            self.add_state(f"{side}_identity", torch.zeros_like(self._now().as_state()), dist_reduce_fx="max")
+            empty = torch.zeros_like(self._now().as_state(self._fingerprinted))
+            self.add_state(f"{side}_identity", empty, dist_reduce_fx="max")
         self._modules["extractor"] = extractor  # where torch moves it
 
     @property
@@ -177,7 +179,7 @@ class ImageMetric(Metric):
         self._set_state(side, self._statistic.empty(self.device))
         try:
             self.update(*args, **kwargs)
-            with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self.dist_sync_on_step):
+            with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self.dist_sync_on_step, runs=False):
                 value = self._value_or_nan()
             with torch.inference_mode():
                 # into the batch's tensors: those before may be shared with other metrics of a compute group
@@ -260,7 +262,7 @@ class ImageMetric(Metric):
             keys: The fold or index of each image, shape ``(B,)``, int64, on the CPU, if the statistic takes any.
 
         """
-        counted_with, state, num_images = self._counting_with(side), self._state(side), count_of(imgs)
+        counted_with, state, num_images = self._counting_with(side, imgs), self._state(side), count_of(imgs)
         num_bytes = sum(tensor.nbytes for tensor in state.values() if isinstance(tensor, Tensor))
         with torch.inference_mode():
             groups = _grouped(self._parts_of(imgs), _HELD * num_bytes)
@@ -271,7 +273,7 @@ class ImageMetric(Metric):
                     self._add_to(state, group, end - begin, None if keys is None else keys[begin:end])
                     group.clear()  # before the next ones are computed
                     begin, group = end, next(groups, [])
-            setattr(self, f"{side}_identity", counted_with.as_state())
+            self._set_counted_with(side, counted_with)
 
     def _parts_of(self, imgs: Inputs) -> Iterator[dict[str, Tensor]]:
         """Compute activations, part by part, where they are accumulated, without a device sync."""
@@ -304,14 +306,22 @@ class ImageMetric(Metric):
         """Return what images of a side were counted with; None without images."""
         return CountedWith.of_state(getattr(self, f"{side}_identity"))
 
-    def _counting_with(self, side: str) -> CountedWith:
+    def _set_counted_with(self, side: str, counted_with: CountedWith) -> None:
+        setattr(self, f"{side}_identity", counted_with.as_state(self._fingerprinted))
+
+    def _counting_with(self, side: str, imgs: Inputs) -> CountedWith:
         """Return what images of a side are counted with now.
 
         Raises:
-            ValueError: If the weights are others than those of earlier images of this side, or of the reference.
+            ValueError: If the weights are others than those of earlier images of this side, or of the reference, or
+                with the first images, if the network computes something else than for the reference.
 
         """
         now, before = self._now(), self._counted_with(side)
+        if before is not None:
+            now = now._replace(fingerprint=before.fingerprint)
+        elif not self.extractor.is_named:
+            now = now._replace(fingerprint=self.extractor.take_fingerprint(self.extractor.input_form(imgs)))
         if now != before:
             keeps = side == "real" and not self.reset_real_features
             remedy = "; make a new metric" if keeps else "; call `reset` first"
@@ -322,17 +332,31 @@ class ImageMetric(Metric):
 
     @property
     def _identity_of_reference(self) -> dict[str, Any]:
-        return {} if self.reference is None else {"weights (digest)": self.reference.weights_digest}
+        reference = self.reference
+        if reference is None:
+            return {}
+        return {"weights (digest)": reference.weights_digest, FINGERPRINT: reference.fingerprint}
 
     def _origin(self, side: str) -> dict[str, Any]:
         """Return weights digest and preparation that images of a side were counted with, as fields of a DNA."""
         return (self._counted_with(side) or self._now()).origin
 
-    def _check_weights(self) -> None:
-        """Raise ValueError if the sides were not counted with the same weights."""
+    def _check_weights(self, runs: bool) -> None:
+        """Raise ValueError if the sides were not counted with the same weights, or if the network has changed since.
+
+        Args:
+            runs: Whether to run a module of the user's on the input of the fingerprints.
+
+        """
         remedy = "; call `reset`, and count all images with the same weights"
-        of_sides = _identities(map(self._counted_with, self._sides))
-        check_same("The sides can't be compared", self._identity_of_reference, *of_sides, remedy=remedy)
+        sides = [*filter(None, map(self._counted_with, self._sides))]
+        check_same("The sides can't be compared", self._identity_of_reference, *_identities(sides), remedy=remedy)
+        for side in sides:
+            # a network that has learned on since is another, but the sides are still of one
+            if runs and side.fingerprint and side._replace(fingerprint=None) == self._now():
+                now = {FINGERPRINT: self.extractor.take_fingerprint(side.fingerprint["input"])}
+                check_same("The network changed after images were counted", now, side.identity, remedy=remedy)
+                break  # the others are like this one
 
     # States
 
@@ -349,11 +373,11 @@ class ImageMetric(Metric):
         return self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=syncs, should_unsync=syncs)
 
     @contextmanager
-    def sync_context(self, *args: Any, should_unsync: bool = True, **kwargs: Any) -> Iterator[None]:
-        """Sync like torchmetrics, check weights, and restore the local states, also after an error."""
+    def sync_context(self, *args: Any, should_unsync: bool = True, runs: bool = True, **kwargs: Any) -> Iterator[None]:
+        """Sync like torchmetrics, check weights and fingerprints, and restore the local states, also after an error."""
         self.sync(*args, **kwargs)
         try:
-            self._check_weights()
+            self._check_weights(runs and not self._is_synced)  # a sync has run it
             yield
         finally:
             self.unsync(should_unsync=self._is_synced and should_unsync)
@@ -376,7 +400,7 @@ class ImageMetric(Metric):
         own: dict[str, Any] = {"settings": self._settings_of_states | self._settings, "error": ""}
         own |= {side: self._counted_with(side) for side in self._sides}
         try:
-            self._check_weights()
+            self._check_weights(runs=True)
         except ValueError as err:  # of this process, but the others wait for it
             own["error"] = str(err)
         text = torch.frombuffer(bytearray(json.dumps(own).encode()), dtype=torch.uint8).to(self.device)
@@ -395,7 +419,7 @@ class ImageMetric(Metric):
         for side, state in states.items():
             self._set_state(side, state)
             for each in counted_with[side][:1]:
-                setattr(self, f"{side}_identity", each.as_state())
+                self._set_counted_with(side, each)
 
     def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
         """Add the state of another metric, or a dict of its states, to this one.
@@ -423,12 +447,16 @@ class ImageMetric(Metric):
     def _merge(self, incoming: dict[str, Any]) -> None:
         """Add other states, whose images come last; ValueError if one is missing, or of other weights or settings."""
         theirs = self._check_fit(incoming)
-        for side in self._sides:
-            check_same(_NOT_MERGED, *_identities([self._counted_with(side), theirs[side]]))
+        counted_with = {side: [*filter(None, (self._counted_with(side), theirs[side]))] for side in self._sides}
+        for of_side in counted_with.values():
+            check_same(_NOT_MERGED, *_identities(of_side))
         own = self.metric_state
         for name in own:
             setattr(self, name, self._placed(name, incoming[name]))
         super()._reduce_states(own)
+        for side, of_side in counted_with.items():
+            for each in of_side[:1]:  # of two that are equal within rounding, the largest byte by byte is neither
+                self._set_counted_with(side, each)
         self._computed = None
         self._update_count += 1
 

@@ -35,6 +35,11 @@ class SharedCollection(MetricCollection):
         with one_pass(leaders(self)):
             super().update(*args, **kwargs)
 
+    def compute(self) -> dict[str, Any]:
+        """Compute the value of each metric."""
+        with one_pass(()):
+            return super().compute()
+
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Call ``forward`` of each metric, and return their values."""
         with one_pass(self.children()):

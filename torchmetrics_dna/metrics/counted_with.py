@@ -12,10 +12,13 @@ import torch
 from torchmetrics_dna.dna.identity import identity
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from torch import Tensor
 
 _BLOCK = 1024  # bytes of a state, unless bands of images take more
 _BEGIN = 16  # of its text, after a digest of it
+_OF_LAYER = 30  # of a fingerprint, in base64, with what stands around it
 
 
 class CountedWith(NamedTuple):
@@ -28,28 +31,37 @@ class CountedWith(NamedTuple):
     weights_digest: str
     preparation: dict[str, Any]
     settings: dict[str, Any]  # that must be equal to merge states
+    fingerprint: dict[str, Any] | None = None  # of a module of the user's, as it was with the first images
 
     @classmethod
     def of_state(cls, state: Tensor) -> CountedWith | None:
         """Return what is in a state; ValueError if several were reduced to it that are not equal."""
         return _parsed(state.cpu().numpy().tobytes())
 
-    def as_state(self) -> Tensor:
-        """Return the state, which stays on the CPU, where updates compare it; settings decide on its length."""
+    def as_state(self, layers: Iterable[str] = ()) -> Tensor:
+        """Return the state, which stays on the CPU, where updates compare it.
+
+        Its length depends on settings and on ``layers``, those of a fingerprint, alone.
+        """
         text = json.dumps(self).encode()
         content = _digest(text) + text
-        length = -(-(len(content) + 128) // _BLOCK) * _BLOCK  # with room for another precision
+        # with room for another precision
+        room = _BEGIN + 256 + sum(len(json.dumps(layer)) + _OF_LAYER for layer in layers)
+        length = -(-(len(json.dumps(self._replace(fingerprint=None))) + room) // _BLOCK) * _BLOCK
         return torch.frombuffer(bytearray(content.ljust(length, b"\0")), dtype=torch.uint8)
 
     @property
     def identity(self) -> dict[str, Any]:
         """Values that must be equal to count, merge or compare images together."""
-        return identity(self.settings["extractors"], self.weights_digest, self.preparation) | self.settings
+        return (
+            identity(self.settings["extractors"], self.weights_digest, self.preparation, self.fingerprint)
+            | self.settings
+        )
 
     @property
     def origin(self) -> dict[str, Any]:
         """Fields of a DNA of such images."""
-        return {"weights_digest": self.weights_digest, "preparation": self.preparation}
+        return {"weights_digest": self.weights_digest, "preparation": self.preparation, "fingerprint": self.fingerprint}
 
 
 @lru_cache(maxsize=64)  # every update asks

@@ -109,8 +109,14 @@ def check_index(index: Features, extractor: DNAExtractor) -> None:
         raise ValueError(f"The index of images expected to hold images, but got {index!r}; make it anew")
     check_same(
         "The index of images does not fit",
-        identity(index.extractor, index.weights_digest, index.preparation, layers=list(index.neurons)),
-        identity(extractor.name, extractor.weights_digest, extractor.preparation, layers=list(extractor.neurons)[-1:]),
+        identity(**index.origin, layers=list(index.neurons)),
+        identity(
+            extractor.name,
+            extractor.weights_digest,
+            extractor.preparation,
+            index.fingerprint and extractor.take_fingerprint(index.fingerprint["input"]),
+            layers=list(extractor.neurons)[-1:],
+        ),
         remedy="; make it anew with this extractor and these layers",
     )
 

@@ -61,14 +61,14 @@ class Statistic(ABC):
     @property
     def origin(self) -> dict[str, Any]:
         """Origin of the activations, with the current weights."""
-        names = ("weights_digest", "preparation")
+        names = ("weights_digest", "preparation", "fingerprint")
         return {"extractor": self.extractor.name} | {name: getattr(self.extractor, name) for name in names}
 
     @property
     def configuration(self) -> dict[str, Any]:
         """Values that must be equal for two states to be merged."""
         more = {**self._more, "extractors (digest)": self.extractor.digest}
-        return identity(**self.origin, neurons=self.extractor.neurons, kind=self.kind, **more)
+        return identity(**{**self.origin, "fingerprint": None}, neurons=self.extractor.neurons, kind=self.kind, **more)
 
     @property
     @abstractmethod
