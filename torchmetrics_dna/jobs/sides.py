@@ -150,7 +150,7 @@ def open_sides(sides: Sequence[Source | DNA], arguments: Arguments, kinds: Seque
         distances,
         plans,
         [replace(job, groups=groups, folds=of_side) for groups, of_side in zip(grouped, folds, strict=True)] or [job],
-        [(place_of(side, k), id(grouped[k])) for k, side in enumerate(sides)],
+        [(place_of(side, id(side)), id(grouped[k])) for k, side in enumerate(sides)],
         limits,
     )
 
