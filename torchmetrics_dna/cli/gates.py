@@ -104,7 +104,7 @@ def check_gates(
 
     """
     from torchmetrics_dna.comparisons.odd_images import can_be_odd
-    from torchmetrics_dna.dna.evidence import NUM_RELABELINGS
+    from torchmetrics_dna.functional.permutation import NUM_RELABELINGS
 
     for k, name in enumerate(names[1:], 1):
         if not name:

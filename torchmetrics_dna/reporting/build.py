@@ -151,7 +151,7 @@ def _check_format(format: str | None) -> None:  # noqa: A002
 def _check(arguments: Arguments, num_scored: int) -> None:
     if num_scored < 1:
         raise ValueError(f"Argument `num_scored` expected to be at least 1, but got {num_scored}")
-    metrics = [getattr(metric, "name", metric) for metric in arguments.metrics or ["dna-emd"]]
+    metrics = [str(getattr(metric, "name", metric)) for metric in arguments.metrics or ["dna-emd"]]
     if all((record := named_in(DISTANCES, name)) is None or record.name != "dna-emd" for name in metrics):
         raise ValueError(f"A report shows dna-emd; add it to `metrics`, which got {', '.join(metrics)}")
 
