@@ -103,7 +103,7 @@ class Sides:
         if num_folds is None:
             return None
         if groups is not None and isinstance(side, ImageSource):
-            return len(group_folds(group_names(side, groups), num_folds).unique())
+            return len({*group_folds(group_names(side, groups), num_folds).tolist()})
         return num_folds if side.count is None else min(num_folds, side.count)
 
     def source(self, k: int, what: str) -> Images:
