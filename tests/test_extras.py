@@ -15,7 +15,7 @@ from networks import pixels, random_images
 from torch import Tensor
 
 from torchmetrics_dna import DNAEMD, DNAFrechet
-from torchmetrics_dna.extras import _given_up, _imported, optional
+from torchmetrics_dna.extras import _given_up, _imported, optional, require
 
 Break = Callable[[str], None]
 EXTRACTOR, RANGES = pixels()
@@ -114,3 +114,17 @@ def test_without_triton_torch_counts_after_one_warning(
         _imported.cache_clear()
         _given_up.clear()
     assert len(warned) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "named"), [("nowhere.inner", "nowhere"), ("present.inner", "below for present"), ("present", "present")]
+)
+def test_the_package_that_is_missing_is_named(
+    module: str, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if module == "present.inner":
+        (tmp_path / "present").mkdir()
+        (tmp_path / "present" / "__init__.py").write_text("import below.inner\n")
+        monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match=f"This needs {named}, which is not .* `pip install 'matplotlib"):
+        require(module, "plot")

@@ -20,6 +20,7 @@ from torchmetrics_dna.plugins import load_plugins
 DEBUG = "TORCHMETRICS_DNA_DEBUG"
 _EXPECTED = (ValueError, RuntimeError, OSError, ModuleNotFoundError)
 _INTERRUPTED = 130  # exit code of typer, as shells expect
+_OF_OPTIONS = ("Option ", "Argument ", "Expected ")  # how errors of type begin that are raised on purpose
 _OPTION = {"Argument ": "Option ", "argument ": "option "}
 
 
@@ -78,7 +79,8 @@ def _tell(error: Exception) -> None:
         traceback.print_exception(error)
     is_misuse = hasattr(error, "format_message")  # typer's errors
     text = _misuse(error) if is_misuse else _in_options(" ".join(str(error).split()))
-    if not is_misuse and not isinstance(error, _EXPECTED):
+    is_expected = isinstance(error, _EXPECTED) or (isinstance(error, TypeError) and text.startswith(_OF_OPTIONS))
+    if not is_misuse and not is_expected:
         text = f"{type(error).__name__}: {text} (this is unexpected; {DEBUG}=1 in the environment shows its trace)"
     print(f"torchmetrics-dna: {visible(text)}", file=sys.stderr)  # noqa: T201
 

@@ -23,9 +23,11 @@ def require(module: str, extra: str) -> Any:
     try:
         return import_module(module)
     except ModuleNotFoundError as err:
+        needed, missing = (name.split(".")[0] for name in (module, err.name or module))
+        through = "" if missing == needed else f" {missing} for"
         raise ModuleNotFoundError(
-            f"This needs {module.split('.')[0]}, which is not installed; run `pip install {_packages(extra)}`, which is"
-            f" the extra {extra!r} of torchmetrics-dna",
+            f"This needs{through} {needed}, which is not installed; run `pip install {_packages(extra)}`, which is the"
+            f" extra {extra!r} of torchmetrics-dna",
             name=err.name,
         ) from err
 

@@ -82,8 +82,10 @@ def test_how_sure_it_is(folders: tuple[str, str, str], monkeypatch: pytest.Monke
     options = ("--layers", "block_0,block_1")
     printed, talk = cli("compare", a, blurred, *options, "--num-bins", "50")
     typed_a, typed_blurred = map(shlex.quote, (a, blurred))
-    assert f"in pictures: torchmetrics-dna compare {typed_a} {typed_blurred} -o page.html\n" in talk
-    assert f"are off: torchmetrics-dna rank {typed_blurred} --reference {typed_a}\n" in talk
+    network = "--layers block_0,block_1"  # by which the next commands measure, too
+    page = f"torchmetrics-dna compare {typed_a} {typed_blurred} -o page.html {network} --num-bins 50"
+    assert f"in pictures: {page}\n" in talk
+    assert f"are off: torchmetrics-dna rank {typed_blurred} --reference {typed_a} {network}\n" in talk
     assert printed.startswith("blurred differs from a.\n")
     for text in ("without noise", "by chance", "95 % interval", "of 40 significantly", "12 and 12", "bins of 50"):
         assert text in " ".join(printed.split())

@@ -67,11 +67,6 @@ def test_other_commands_take_them(folder: Path, tmp_path: Path, cli: Command) ->
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("compare {source} {source} -o x.html", "A report takes images by number, but {source!r} is a stream"),
-        (
-            "rank {source} --reference {source} --plot x.png",
-            "A contact sheet takes images by number, but {source!r} is a stream",
-        ),
         ("make {source} --column jpg -o x.npz", "There is no column 'jpg' in {source!r}, which has png"),
         (
             "make {folder} --column jpg -o x.npz",

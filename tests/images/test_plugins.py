@@ -14,7 +14,7 @@ from PIL import Image
 from torchmetrics_dna import make_dna
 from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.images import open_source
-from torchmetrics_dna.images.pixels import file_facts
+from torchmetrics_dna.images.pixels import decode_image
 
 PHOTO = photographs(2)[0]
 
@@ -61,4 +61,4 @@ def test_files_of_plugins(module: str, monkeypatch: pytest.MonkeyPatch, tmp_path
         read = source[0].astype(float)
         assert read.shape == PHOTO.shape
         assert np.abs(read - PHOTO).mean() < (8 if module == "pillow_heif" else 1e-9)
-    assert file_facts(tmp_path / name).format in ("HEIF", "JXL")
+    assert decode_image(tmp_path / name).file.format in ("HEIF", "JXL")

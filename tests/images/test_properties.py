@@ -139,16 +139,15 @@ def test_a_file_has_a_format_and_a_size(tmp_path: Path) -> None:
         archive.write(tmp_path / "x.png", "x.png")
     properties = {}
     for name in ("x.png", "x.jpg", "x.bmp", "x.zip"):
-        source = open_source(tmp_path / name)
-        facts = source.file_facts(0)
+        pixels, _, facts = open_source(tmp_path / name).decode(0)
         inside = tmp_path / name.replace("zip", "png")
         assert facts == FileFacts({"png": "PNG", "jpg": "JPEG", "bmp": "BMP"}[inside.suffix[1:]], inside.stat().st_size)
-        properties[name] = dict(zip(PROPERTIES, image_properties(as_tensor(source[0]), facts)[0].tolist(), strict=True))
+        properties[name] = dict(zip(PROPERTIES, image_properties(as_tensor(pixels), facts)[0].tolist(), strict=True))
     assert [values["JPEG files"] for values in properties.values()] == [0, 1, 0, 0]
     assert [values["PNG files"] for values in properties.values()] == [1, 0, 0, 1]
     size = (tmp_path / "x.jpg").stat().st_size
     assert properties["x.jpg"]["bytes per pixel"] == pytest.approx(size / PHOTOS[0][..., 0].size / 8)
-    assert open_source(PHOTOS).file_facts(0) is None
+    assert open_source(PHOTOS).decode(0).file is None
     # they are counted when a folder is measured
     counts = make_dna(tmp_path / "x.jpg", LAYER).counts[PROPERTIES.index("JPEG files")]
     assert int(counts[len(counts) // 2 :].sum()) == 1

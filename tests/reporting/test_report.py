@@ -15,6 +15,7 @@ import pytest
 import torch
 from pages import Page
 from PIL import Image
+from small_protocols import make_small
 from torch import nn
 
 from torchmetrics_dna import ActivationRanges, DNAExtractor, compare, make_dna, rank, report
@@ -435,6 +436,19 @@ def test_fifty_thousand_images_stay_under_five_megabytes() -> None:
     assert len(html.encode()) < 5e6
     assert "and 99,900 more" in html
     assert len(jpeg_uri(Image.fromarray(noise[:96, :96]), 6000)) < 8500, "of each of up to 216 crops"
+
+
+def test_published_metrics_are_on_the_page_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_small(monkeypatch)
+    metrics = ["dna-emd", "fid"]
+    reported = report(PHOTOS[:6], BLURRED[:6], tmp_path / "x.html", metrics=metrics, num_scored=2)
+    compared = compare(PHOTOS[:6], BLURRED[:6], metrics=metrics)
+    assert {name: result.value for name, result in reported.items()} == {
+        name: pytest.approx(result.value) for name, result in compared.items()
+    }
+    page = Page((tmp_path / "x.html").read_text(encoding="utf-8"))
+    shown = {row[0]: float(row[1]) for row in page.rows if row[0] in metrics}
+    assert shown == {name: pytest.approx(compared[name].value, rel=1e-3) for name in metrics}
 
 
 @pytest.mark.parametrize(

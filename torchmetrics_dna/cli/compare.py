@@ -21,7 +21,7 @@ from torchmetrics_dna.cli.console import (
     rich_table,
     talk,
 )
-from torchmetrics_dna.cli.gates import Gate, end_by, gates_of
+from torchmetrics_dna.cli.gates import Gate, check_gates, end_by, gates_of
 from torchmetrics_dna.cli.output import (
     Format,
     FormatOption,
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.comparisons.comparisons import Comparisons
+    from torchmetrics_dna.dna import DNA
+    from torchmetrics_dna.images import Images
+    from torchmetrics_dna.jobs.sides import Sides
 
 _PAGE = (".html", ".htm")
 _WIDE = 10  # sets; a full matrix of more is too wide for a terminal
@@ -94,8 +97,10 @@ def compare(
     form = format_for(form, output, also=_PAGE)
     if by is not None and more:
         raise ValueError("Option --by is for two sets; leave it out, or compare each pair by itself")
-    if page is not None and (more or by is not None or every):
-        raise ValueError("A page is of two sets as a whole; leave out others, --by and --all, or give another ending")
+    if page is not None and (more or by is not None or every or held_out is not None):
+        raise ValueError(
+            "A page is of two sets as a whole; leave out others, --by, --held-out and --all, or give another ending"
+        )
     if plot is not None:
         if by is not None:
             raise ValueError("Option --plot is for whole sets; leave it out, or leave out --by")
@@ -113,34 +118,51 @@ def compare(
         if unfit := [name for name, value in unfit_with.items() if value is not None]:
             raise ValueError(f"Option --fail-if-odd is for independent images of whole sets; leave out --{unfit[0]}")
     limits = {"fail_above": fail_above, "fail_unless_below": fail_unless_below}
+    gate_options: dict[str, Any] = limits | {"fail_if_different": fail_if_different, "fail_if_odd": fail_if_odd}
+    level = 1 - options["confidence"]
     if every:
         own = ["by"] * (by is not None) + ["held_out"] * (held_out is not None)
         own += [name for name, limit in limits.items() if limit is not None]
         own += ["fail_if_different"] * fail_if_different + ["fail_if_odd"] * fail_if_odd
         _compare_all([a, b, *(more or ())], options, own, plot, form, output)
         return
-    from torchmetrics_dna.comparisons.compare import compare as compare_sets
+    from torchmetrics_dna.comparisons.compare import compare_with_arguments
     from torchmetrics_dna.comparisons.comparisons import by_name
+    from torchmetrics_dna.images import ImageStream
+    from torchmetrics_dna.jobs.arguments import Arguments
+
+    sets: Any = by_name([b, *more]) if more else b
+    if held_out is not None and more:
+        held_out = [*sets][[b, *more].index(held_out)]
+
+    sides_of_all: list[Images | DNA] = []
+
+    def check(opened: Sequence[Sides], names: Sequence[str]) -> None:
+        sides_of_all.extend(opened[0].images)
+        check_gates(opened, [name if name != held_out else "" for name in names], level, **gate_options)
+        records = [record for sides in opened for record in sides.distances]
+        if plot is not None and not more and all(record.grain == "set" or record.layer for record in records):
+            listed = ", ".join(record.name for record in records)
+            raise ValueError(
+                f"Option --plot draws distances of neurons or layers, but got {listed} alone; add one, such as dna-emd"
+            )
 
     compared: Any
     with o.showing_progress(options) as shown:
+        arguments = Arguments(distributed=PROCESSES > 1, **shown)
         if page is None:
-            sets: Any = by_name([b, *more]) if more else b
-            if held_out is not None and more:
-                held_out = [*sets][[b, *more].index(held_out)]
-            compared = compare_sets(a, sets, by=by, held_out=held_out, distributed=PROCESSES > 1, **shown)
+            compared = compare_with_arguments(a, sets, arguments, by=by, held_out=held_out, check=check)
         else:
-            from torchmetrics_dna.reporting import report
+            from torchmetrics_dna.reporting.build import report_with_arguments
             from torchmetrics_dna.reporting.findings import words_and_tables
 
-            compared = report(a, b, page, distributed=PROCESSES > 1, **shown)
+            compared = report_with_arguments(a, b, page, arguments, check=check)
     by_set = compared if more or by else {compared.names[1]: compared}
     if held_out is not None:
         by_set = {name: comparison for name, comparison in by_set.items() if name != compared.held_out}
-    gate_options: dict[str, Any] = limits | {"fail_if_different": fail_if_different, "fail_if_odd": fail_if_odd}
     gates: list[Gate] | ValueError
     try:
-        gates = gates_of(by_set, 1 - options["confidence"], **gate_options)
+        gates = gates_of(by_set, level, **gate_options)
     except ValueError as err:  # the result is written first
         gates = err
     if page is None:
@@ -152,7 +174,7 @@ def compare(
     _comment(compared)
     _draw(compared, plot)
     if not more and by is None and page is None and form is Format.TEXT:
-        _say_what_next(compared, a, b)
+        _say_what_next(compared, a, b, options, not any(isinstance(side, ImageStream) for side in sides_of_all))
     if isinstance(gates, ValueError):
         raise gates
     end_by(gates)
@@ -305,23 +327,26 @@ def demo(
     talk.print("Now with images of your own: torchmetrics-dna compare photos/ generated/")
 
 
-def _say_what_next(result: Comparison, a: str, b: str) -> None:
-    """Print on stderr the commands that show more of a difference."""
+def _say_what_next(result: Comparison, a: str, b: str, options: dict[str, Any], has_index: bool) -> None:
+    """Print on stderr the commands that show more of a difference, by the same network; a page of what has an index."""
     from torchmetrics_dna.dna.load import is_dna_path
     from torchmetrics_dna.functional.permutation import SIGNIFICANT
 
     if "dna-emd" not in result or not result["dna-emd"].value or is_dna_path(b):
         return
     of_dna = is_dna_path(a)  # of histograms, which do not say how far its images are apart
-    a, b = map(shlex.quote, (a, b))
-    ranking = f"torchmetrics-dna rank {b} --reference {a}"
+    page = shlex.join(["torchmetrics-dna", "compare", a, b, "-o", "page.html", *o.typed(options)])
+    of_ranking = o.typed(options, {*o.OF_SOME} - {"fps", "crop"})  # a ranking takes no crop
+    ranking = (
+        "" if "--crop" in of_ranking else shlex.join(["torchmetrics-dna", "rank", b, "--reference", a, *of_ranking])
+    )
+    in_ranking, in_page = f"{'most like A' if of_dna else 'off'}: {ranking}", f"in pictures: {page}"
+    lines: list[str] = []
     if (result.p_value or 0) <= SIGNIFICANT:
-        talk.print()
-        talk.print(f"What differs, in pictures: torchmetrics-dna compare {a} {b} -o page.html", soft_wrap=True)
-        talk.print(f"Which images of B are {'most like A' if of_dna else 'off'}: {ranking}", soft_wrap=True)
+        lines = [f"What differs, {in_page}"] * has_index + [f"Which images of B are {in_ranking}"] * bool(ranking)
     elif result.odd is not None and result.odd.off:
-        talk.print()
-        talk.print(f"Those images, in pictures: torchmetrics-dna compare {a} {b} -o page.html", soft_wrap=True)
-    elif not of_dna and result.odd is None:
-        talk.print()
-        talk.print(f"A few odd images hardly show in a comparison. Whether B has any: {ranking}", soft_wrap=True)
+        lines = [f"Those images, {in_page}"] * has_index
+    elif not of_dna and result.odd is None and ranking:
+        lines = [f"A few odd images hardly show in a comparison. Whether B has any: {ranking}"]
+    for line in ["", *lines] if lines else ():
+        talk.print(line, soft_wrap=True)

@@ -13,6 +13,21 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.jobs.sides import Sides
+
+
+_NO_INTERVAL = (
+    "Option --fail-unless-below takes an interval, but there is none of {}; keep folds (--num-folds 20), with images in"
+    " at least 5 of them, and weights of 0 or more"
+)
+_NO_TEST = (
+    "Option --fail-if-different takes a test, but there is none of {}; keep folds (--num-folds 20) on both sides, with"
+    " images in at least 5 of them"
+)
+_NOT_ASKED = (
+    "Option --fail-if-odd takes images, at least 10 of the reference, but that was not asked of {}; give other images"
+    " on both sides, and keep folds (--num-folds 20)"
+)
 
 
 class Gate(NamedTuple):
@@ -67,6 +82,54 @@ def gates_of(
     return [Gate(option, limit, not lines[0].startswith("Failed"), lines) for option, limit, lines in lines_of]
 
 
+def check_gates(
+    opened: Sequence[Sides],
+    names: Sequence[str],
+    level: float,
+    *,
+    fail_unless_below: float | None = None,
+    fail_if_different: bool = False,
+    fail_if_odd: bool = False,
+    **_: float | None,
+) -> None:
+    """Raise those errors of :func:`gates_of` that are certain before an image is read.
+
+    Args:
+        opened: The reference and the sets, as they were opened for each network.
+        names: Name of the reference, then of each set; empty for a set that no gate is for.
+        level: As for :func:`gates_of`, and so are the others.
+        fail_unless_below: Distance.
+        fail_if_different: Whether there is this gate.
+        fail_if_odd: Whether there is this gate.
+
+    """
+    from torchmetrics_dna.comparisons.odd_images import can_be_odd
+    from torchmetrics_dna.functional.permutation import NUM_RELABELINGS
+
+    for k, name in enumerate(names[1:], 1):
+        if not name:
+            continue
+        evidence = {record: sides.evidence_for(record, k) for sides in opened for record in sides.distances}
+        has_interval = next((interval for of, (_, interval) in evidence.items() if not of.higher_is_better), False)
+        if fail_unless_below is not None and not has_interval:
+            raise ValueError(_NO_INTERVAL.format(name))
+        if fail_if_different and not any(has_test for has_test, _ in evidence.values()):
+            raise ValueError(_NO_TEST.format(name))
+        if fail_if_odd and not can_be_odd(opened[0], k):
+            raise ValueError(_NOT_ASKED.format(name))
+    if fail_if_different:
+        _check_count(sum(map(bool, names[1:])), 1 / (1 + NUM_RELABELINGS), level)
+
+
+def _check_count(count: int, least_p: float, level: float) -> None:
+    """Raise ValueError if the test could not find a difference of one in so many sets."""
+    if least_p * count > level:
+        raise ValueError(
+            f"Option --fail-if-different can't find one of {count} that differs: its p would be {least_p:.2g} at the"
+            f" least, {min(1, least_p * count):.2g} after Holm's correction, above {level:g}; give fewer at a time"
+        )
+
+
 def end_by(gates: Sequence[Gate]) -> None:
     """Print whether gates pass; exit with code 1 if one does not."""
     for gate in gates:
@@ -92,10 +155,7 @@ def _not_near(compared: Mapping[str, Comparison], limit: float, level: float) ->
             )
         p = comparison[distance].p_value_of_at_least(limit)
         if p is None:
-            raise ValueError(
-                f"Option --fail-unless-below takes an interval, but there is none of {name}; keep folds"
-                " (--num-folds 20), with images in at least 5 of them, and weights of 0 or more"
-            )
+            raise ValueError(_NO_INTERVAL.format(name))
         p_values[name] = p
     lines = {
         name: f"{distance} without noise of {name} is {number(compared[name][distance].overall.debiased_shown)};"
@@ -126,17 +186,10 @@ def _different(compared: Mapping[str, Comparison], level: float) -> list[str]:
     least_p = 0.0  # over sets, of the smallest p-values their tests could give
     for name, comparison in compared.items():
         if comparison.p_value is None:
-            raise ValueError(
-                f"Option --fail-if-different takes a test, but there is none of {name}; keep folds (--num-folds 20)"
-                " on both sides, with images in at least 5 of them"
-            )
+            raise ValueError(_NO_TEST.format(name))
         least_p = max(least_p, comparison.least_p_value or 0)
     count = len(compared)
-    if least_p * count > level:
-        raise ValueError(
-            f"Option --fail-if-different can't find one of {count} that differs: its p would be {least_p:.2g} at the"
-            f" least, {min(1, least_p * count):.2g} after Holm's correction, above {level:g}; give fewer at a time"
-        )
+    _check_count(count, least_p, level)
     p_values = {name: comparison.p_value for name, comparison in compared.items()}
     return _by_test(p_values, level, "differs", "no difference of {} is shown")
 
@@ -145,10 +198,7 @@ def _odd(compared: Mapping[str, Comparison], level: float) -> list[str]:
     p_values: dict[str, float | None] = {}
     for name, comparison in compared.items():
         if comparison.odd is None:
-            raise ValueError(
-                f"Option --fail-if-odd takes images, at least 10 of the reference, but that was not asked of {name};"
-                " give other images on both sides, and keep folds (--num-folds 20)"
-            )
+            raise ValueError(_NOT_ASKED.format(name))
         p_values[name] = comparison.odd.p_value
     return _by_test(p_values, level, "has odd images", "no odd image of {} is shown")
 

@@ -44,9 +44,10 @@ def monitor(
     options["order"] = "source" if in_order else "random"
     if plot is not None:
         check_figure(plot)
+    results = monitor_images(reference, images, window=window, learn=learn, level=level, **options)
     windows: list[Window] = []
     with writing_lines(form, output) as write_line:
-        for result in monitor_images(reference, images, window=window, learn=learn, level=level, **options):
+        for result in results:
             if result.seed is not None and not windows:
                 talk.print(
                     f"Windows are drawn in random order (seed {result.seed}), so that no change over time shows; give"

@@ -20,7 +20,7 @@ from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.plugins import DISTANCE_NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Container, Iterator
 
 METRICS = ("dna-emd", "dna-fd", "fd", "kid", "mind", "cmmd", "precision", "recall", "density", "coverage")
 PROTOCOLS = ("fid", "kid", "is", "sfid", "precision", "recall", "fd-dinov2", "fd-dinov2-edm2", "cmmd")
@@ -191,6 +191,7 @@ OF_SOME = (
     *("num_bins", "ranges", "crop", "fps", "on"),
     *("metrics", "neuron_weights", "num_folds", "groups", "pairs", "confidence", "causes"),
 )
+_OF_MACHINES = ("batch_size", "num_workers", "device", "on")  # which change no result
 _OF_ALL = _SHARED.keys() - {*OF_SOME}
 USUAL = {field.name: field.default for kind in (Arguments, Reading, Network) for field in fields(kind)}
 
@@ -231,6 +232,22 @@ def measures_images(*more: str) -> Callable[[Callable[..., None]], Callable[...,
         return run
 
     return with_options
+
+
+def typed(options: dict[str, Any], left_out: Container[str] = ()) -> list[str]:
+    """Return the shared options that say what is measured, and are not the default, as they are typed."""
+    values = {**vars(options["feature"]), **vars(options["reading"])} | options
+    values["feature"] = options["feature"].feature
+    words: list[str] = []
+    for name in _SHARED:
+        value, option = values[name], f"--{name.replace('_', '-')}"
+        if value == USUAL[name] or name in _OF_MACHINES or name in left_out:
+            continue
+        if isinstance(value, bool):
+            words += [option, Partner.ORDER.value] if name == "pairs" else [option if value else f"--no-{option[2:]}"]
+        else:
+            words += [option, "0" if value is None else ",".join(value) if isinstance(value, list) else str(value)]
+    return words
 
 
 def _plain(choice: Enum | None) -> bool | str | None:

@@ -12,6 +12,8 @@ import torch
 from torchmetrics_dna.comparisons.classes import by_class
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.comparisons.comparisons import ManyComparisons, names_of
+from torchmetrics_dna.dna.base import too_few
+from torchmetrics_dna.dna.distances import resolve_distances
 from torchmetrics_dna.extras import without_numba
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number, p_figure
@@ -24,6 +26,7 @@ from torchmetrics_dna.jobs.sides import open_sides
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from torchmetrics_dna.comparisons.compare import Check
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.files.tables import Cell
@@ -139,7 +142,7 @@ class ClassComparisons(ManyComparisons):
         return f"ClassComparisons({len(self)} classes, furthest {self.order[0]})"
 
 
-def compare_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> ClassComparisons:
+def compare_classes(a: Any, b: Any, by: Any, arguments: Arguments, check: Check | None = None) -> ClassComparisons:
     """Compare each class of one image set with the same class of another.
 
     Both sets are read class by class, so only one class of each is in memory at a time. The counts of a class equal
@@ -148,6 +151,8 @@ def compare_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> ClassCompa
     for name in ("groups", "on"):
         if getattr(arguments, name) is not None:
             raise ValueError(f"Argument `{name}` is for whole sets; leave it out, or leave out `by`")
+    if lacking := [record.name for record in resolve_distances(arguments.metrics, ()) if not record.kinds]:
+        raise ValueError(f"Argument `metrics` takes no {lacking[0]} class by class; leave it out")
     with in_step(arguments.distributed):
         opened = open_sides((a, b), arguments)
         sides = [opened.source(k, "A comparison of classes") for k in range(2)]
@@ -164,9 +169,14 @@ def compare_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> ClassCompa
                 f"{streams[0].label!r} is a stream, whose classes one process reads; leave out `distributed`"
             )
         distances, job = opened.distances, opened.job
-        if lacking := [record.name for record in distances if not record.kinds]:
-            raise ValueError(f"Argument `metrics` takes no {lacking[0]} class by class; leave it out")
-        compared = partial(compare_measured, distances=distances, arguments=arguments, names=names_of(a, b))
+        for name in common:
+            counts = len(in_a[name]), len(in_b[name])
+            if min(counts) < distances[0].least:
+                raise too_few(f"{distances[0].name} of class {name!r}", distances[0].least, counts)
+        names = names_of(a, b)
+        if check is not None:
+            check([opened], names)
+        compared = partial(compare_measured, distances=distances, arguments=arguments, names=names)
         # processes share whole classes, so that results do not depend on the number of processes
         mine = common[rank() :: world_size()] if arguments.distributed else common
         measured = [_by_class(side, members, mine, job) for side, members in zip(sides, (in_a, in_b), strict=True)]

@@ -26,7 +26,7 @@ from torchmetrics_dna.jobs.protocols import by_network, only_published, saying_h
 from torchmetrics_dna.jobs.sides import Sides, example_of, open_sides
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torchmetrics_dna.comparisons.classes import Classes
     from torchmetrics_dna.comparisons.comparison import Comparison
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     Side = Source | DNA
     ByClass = Classes | tuple[Sequence[object], Sequence[object]]
+    Check = Callable[[Sequence[Sides], Sequence[str]], None]  # of the opened sides of each network, and their names
 
 
 @overload
@@ -96,7 +97,19 @@ def compare(
         'black'
 
     """
-    arguments = Arguments(feature, **options)
+    return compare_with_arguments(a, b, Arguments(feature, **options), by=by, held_out=held_out)
+
+
+def compare_with_arguments(
+    a: Any,
+    b: Any,
+    arguments: Arguments,
+    *,
+    by: ByClass | None = None,
+    held_out: str | None = None,
+    check: Check | None = None,
+) -> Comparison | Comparisons | ClassComparisons:
+    """Compare as :func:`compare` does; ``check`` may refuse the sides that were opened, before an image is read."""
     sets = b if isinstance(b, Mapping) and not is_file(b) and not _is_batch(b, arguments) else None
     check_held_out(held_out, sets or ())
     if held_out is not None and arguments.pairs:
@@ -111,14 +124,14 @@ def compare(
                 f"Argument `by` is for metrics of one network, but got {name!r}; leave it out, or give the feature"
                 f" {network!r} and a distance"
             )
-        return compare_classes(a, b, by, arguments)
+        return compare_classes(a, b, by, arguments, check)
     if sets is None:
-        return compare_with_first((a, b), names_of(a, b), arguments)[0]
+        return compare_with_first((a, b), names_of(a, b), arguments, check)[0]
     if not sets:
         raise ValueError("Argument `b` expected to have one set at least, but got none")
     check_distances(arguments.metrics, "A comparison of several sets")
     names = label(a, "the reference"), *sets
-    compared = compare_with_first((a, *sets.values()), names, arguments)
+    compared = compare_with_first((a, *sets.values()), names, arguments, check)
     return Comparisons(names[0], dict(zip(sets, compared, strict=True)), held_out)
 
 
@@ -127,15 +140,30 @@ def _is_batch(b: Mapping[str, Any], arguments: Arguments) -> bool:
     return example is not None and example.has_names_of(b)
 
 
-def compare_with_first(sources: Sequence[Any], names: Sequence[str], arguments: Arguments) -> list[Comparison]:
+def compare_with_first(
+    sources: Sequence[Any], names: Sequence[str], arguments: Arguments, check: Check | None = None
+) -> list[Comparison]:
     """Compare the first set with each of the others, measuring each once by each network of the metrics."""
     with in_step(arguments.distributed):
-        own, *others = by_network(arguments, sources)
-        opened = list[Sides]()
-        for of_network in (watching_properties(own, sources), *others):
-            with saying_how_else(of_network):
-                opened.append(open_sides(sources, of_network))
-        compared = [compare_sides(sides, names) for sides in opened]
+        opened = open_by_network(sources, arguments)
+        if check is not None:
+            check(opened, names)
+        return compare_opened(opened, names)
+
+
+def open_by_network(sources: Sequence[Any], arguments: Arguments) -> list[Sides]:
+    """Open the sets for each network of the metrics; errors of any come before an image is read."""
+    own, *others = by_network(arguments, sources)
+    opened = list[Sides]()
+    for of_network in (watching_properties(own, sources), *others):
+        with saying_how_else(of_network):
+            opened.append(open_sides(sources, of_network))
+    return opened
+
+
+def compare_opened(opened: Sequence[Sides], names: Sequence[str]) -> list[Comparison]:
+    """Compare the first side with each of the others, which ``names`` call, by all networks together."""
+    compared = [compare_sides(sides, names) for sides in opened]
     return [_united(of_networks) for of_networks in zip(*compared, strict=True)]
 
 

@@ -181,6 +181,8 @@ def matrix(
         distances = sides.distances if arguments.metrics is not None else sides.distances[:1]
         if similarities := [record.name for record in distances if record.higher_is_better]:
             raise ValueError(f"Argument `metrics` takes distances, but {similarities[0]} is none; leave it out")
+        for record in distances:
+            sides.check_enough(record)
         measured = [sides.measured(k) for k in range(len(named))]
     # as in a comparison, properties of images measured beside a network are no part of its distances
     network = network_of(measured[0].any.neurons) if arguments.neuron_weights is None else None

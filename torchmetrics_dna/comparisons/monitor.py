@@ -11,7 +11,7 @@ import torch
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.load import is_dna_path
-from torchmetrics_dna.files.visible import number
+from torchmetrics_dna.files.visible import images_in_words, number
 from torchmetrics_dna.functional.conformal import ConformalEvidence
 from torchmetrics_dna.images import ImageSource
 from torchmetrics_dna.jobs.arguments import Arguments, taking
@@ -163,6 +163,14 @@ def monitor(
     metrics = None if isinstance(reference, DNA) or is_dna_path(reference) else ["dna-emd"]
     sides = open_sides((reference, source), Arguments(feature, metrics, num_folds=None, **options))
     images, seed = sides.source(1, "A monitor"), None
+    if isinstance(images, ImageSource) and len(images) < window:
+        raise ValueError(
+            f"Argument `window` is {window}, but {images.label!r} has {images_in_words(len(images))}; give fewer"
+        )
+    if window < sides.distances[0].least:
+        raise ValueError(
+            f"Argument `window` is {window}, which is too few images for {sides.distances[0].name}; give more"
+        )
     detector.distance = sides.distances[0].name
     measured = sides.measured(0)
     _warn_of(measured.unreadable, 4)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.files.visible import images_in_words, p_figure
 from torchmetrics_dna.functional.few_off import FewOff, few_are_off, fewest_images
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.images import Images
     from torchmetrics_dna.jobs.measure import Measured
+    from torchmetrics_dna.jobs.sides import Sides
 
 _NAMED = 5  # images that are off, in words
 _LEAST = 10  # images of the reference
@@ -103,6 +104,14 @@ class OddImages:
     def to_dict(self) -> dict[str, Any]:
         """Return the result of the test in plain types: p is corrected."""
         return self.few_off._asdict() | {"p_value": self.p_value, "fewest": self.fewest, "images": self.off}
+
+
+def can_be_odd(sides: Sides, k: int) -> bool:
+    """True if :func:`odd_images` may score the images of side ``k`` against the first, so far as that is known."""
+    reference, images = sides.images[0], sides.images[k]
+    if isinstance(reference, DNA) or isinstance(images, DNA) or sides.keys[0] == sides.keys[k]:
+        return False
+    return "means" in sides.jobs[k].statistics and (reference.count is None or reference.count >= _LEAST)
 
 
 def odd_images(a: Measured, b: Measured, images: Images | DNA, whole: float | None = None) -> OddImages | None:

@@ -213,12 +213,17 @@ def check_comparable(first: DNA, *others: DNA) -> None:
 
 
 def check_enough(a: DNA, b: DNA, distance: str, least: int) -> None:
-    """Raise TooFewImagesError unless both DNAs have at least ``least`` images, 1 or 2."""
+    """Raise TooFewImagesError unless both DNAs have at least ``least`` images."""
     if any(dna.num_images < least and not dna.has_unknown_size for dna in (a, b)):
-        raise TooFewImagesError(
-            f"{'At least' if least == 1 else 'More than'} one image is required for both sides to compute {distance},"
-            f" but got {a.num_images} and {b.num_images}"
-        )
+        raise too_few(distance, least, (a.num_images, b.num_images))
+
+
+def too_few(distance: str, least: int, counts: Sequence[int]) -> TooFewImagesError:
+    """Return the error for sides of so many images, of which a distance takes at least ``least``."""
+    required = {1: "At least one image is", 2: "More than one image is"}.get(least, f"At least {least} images are")
+    return TooFewImagesError(
+        f"{required} required for both sides to compute {distance}, but got {' and '.join(map(str, counts))}"
+    )
 
 
 def merged(dnas: Iterable[_D]) -> _D:

@@ -76,7 +76,8 @@ def asking(address: str, doing: str = "read") -> Iterator[tuple[Any, str]]:
     protocol, name = _protocol(address), public(address)
     if protocol in _PACKAGES:
         require(_PACKAGES[protocol], "remote")
-    fsspec = require("fsspec", "remote")
+    import fsspec  # which torch requires
+
     try:
         fsspec.get_filesystem_class(protocol)
     except ImportError as err:

@@ -16,14 +16,14 @@ from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images.addresses import is_address, public
 from torchmetrics_dna.images.ahead import read_ahead
 from torchmetrics_dna.images.names import Names, names_below
-from torchmetrics_dna.images.pixels import Decoded, decode_image, file_facts
+from torchmetrics_dna.images.pixels import Decoded, decode_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from torchmetrics_dna.images.inputs import Example
     from torchmetrics_dna.images.layouts import Layout
-    from torchmetrics_dna.images.pixels import FileFacts, RGBImage
+    from torchmetrics_dna.images.pixels import RGBImage
     from torchmetrics_dna.images.reading import Reading
 
 _SHARD_BITS = 40  # lower bits of an entry's number in a stream, for the image within its shard
@@ -105,10 +105,6 @@ class ImageSource(Dataset["RGBImage"]):
         if self.example is not None:
             return Decoded(self.example.single(content))
         return decode_image(content, channels, self.exif_orientation)
-
-    def file_facts(self, index: int) -> FileFacts | None:
-        """Return format and size of the file of image ``index``; None if it is in memory."""
-        return file_facts(self.fetch(index))
 
 
 class Entry(NamedTuple):
@@ -211,10 +207,6 @@ class ImageStream:
         if self.example is not None:
             return Decoded(entry.image)
         return decode_image(entry.image, channels, self.exif_orientation)
-
-    def file_facts(self, entry: Entry) -> FileFacts | None:
-        """Return format and size of the file of an entry; None if it is in memory."""
-        return file_facts(entry.image)
 
     def __getitem__(self, index: int) -> RGBImage:
         """Raise ValueError: a stream has no index."""

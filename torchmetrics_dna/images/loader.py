@@ -273,13 +273,13 @@ class _Decoded(Dataset["Batch"]):
         source: Any = self.source
         number, name = (item.number, item.name) if isinstance(item, Entry) else (item, source.names[item])
         try:
-            image, lost_alpha = source.decode(item, self.channels)
+            image, lost_alpha, file = source.decode(item, self.channels)
             notes = {} if self.notes is None else self.notes(image)
             if source.example is not None:
                 return _Sample(number, name, image, None, notes, lost_alpha)
             properties = None
             if self.properties:
-                properties = image_properties(_channels_first(image)[None], source.file_facts(item))[0]
+                properties = image_properties(_channels_first(image)[None], file)[0]
             if self.size is None:
                 return _Sample(number, name, _channels_first(image), properties, notes, lost_alpha)
             resized = torch.from_numpy(resize_image(image, self.size, self.crop, self.resize))

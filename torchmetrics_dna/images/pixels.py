@@ -46,16 +46,6 @@ class FileFacts(NamedTuple):
     num_bytes: int
 
 
-def file_facts(image: Any) -> FileFacts | None:
-    """Return format and size of a path or the bytes of a file; None for an image in memory."""
-    image = unwrapped(image)
-    if not isinstance(image, (str, os.PathLike, BytesIO)):
-        return None
-    size = image.getbuffer().nbytes if isinstance(image, BytesIO) else Path(image).stat().st_size
-    with opened(image) as file:
-        return FileFacts(file.format or "", size)
-
-
 def unwrapped(image: Any) -> Any:
     """Return the content of an image without containers.
 
@@ -104,10 +94,18 @@ def stamp_of(fetch: Callable[[int], Any], index: int) -> str:
 
 
 class Decoded(NamedTuple):
-    """Pixels of an image, and whether it has an alpha channel of which they know nothing."""
+    """Pixels of an image, and what they do not show.
+
+    Attributes:
+        pixels: The pixels.
+        lost_alpha: Whether it has an alpha channel, which was dropped.
+        file: Facts of its file; None if it was in memory.
+
+    """
 
     pixels: Pixels
     lost_alpha: bool = False
+    file: FileFacts | None = None
 
 
 def decode_image(image: Any, channels: int = 3, exif_orientation: bool = False) -> Decoded:
@@ -124,15 +122,15 @@ def decode_image(image: Any, channels: int = 3, exif_orientation: bool = False) 
     image = unwrapped(image)
     if isinstance(image, (np.ndarray, Tensor)):
         return Decoded(_of_array(image, channels))
-    if isinstance(image, (str, os.PathLike)):
-        _check_file(image)
+    facts = None
     if isinstance(image, (str, os.PathLike, BytesIO)):
+        num_bytes = image.getbuffer().nbytes if isinstance(image, BytesIO) else _checked_size(image)
         if channels not in (1, 3) and is_tiff(image):
             return Decoded(_of_array(read_bands(image, channels, exif_orientation), channels))
         with opened(image) as file:
             check_depth(file)
             file.load()
-            image = file
+            image, facts = file, FileFacts(file.format or "", num_bytes)
     if not isinstance(image, Image.Image):
         raise TypeError(f"expected a path, Pillow image, array or tensor, but got {type(image).__name__}")
     if exif_orientation:
@@ -143,7 +141,7 @@ def decode_image(image: Any, channels: int = 3, exif_orientation: bool = False) 
         image = image.convert("RGBA")  # same colours, without the warning of a direct conversion
     elif image.mode == "P" and channels != 3:
         image = image.convert("RGB")
-    return Decoded(_of_picture(image, channels), channels in (1, 3) and _has_alpha(image))
+    return Decoded(_of_picture(image, channels), channels in (1, 3) and _has_alpha(image), facts)
 
 
 def as_bytes(image: Pixels) -> NDArray[np.uint8]:
@@ -284,8 +282,8 @@ def is_image_file(path: str | os.PathLike[str] | BytesIO) -> bool:
         return True
 
 
-def _check_file(path: str | os.PathLike[str]) -> None:
-    """Raise ValueError for files that must not be opened: FIFOs block, devices never end."""
+def _checked_size(path: str | os.PathLike[str]) -> int:
+    """Return the size of a file; ValueError if it must not be opened: FIFOs block, devices never end."""
     try:
         status = os.stat(path)  # noqa: PTH116
     except FileNotFoundError:
@@ -296,6 +294,7 @@ def _check_file(path: str | os.PathLike[str]) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("it is not a regular file")
     check_size(status.st_size)
+    return status.st_size
 
 
 def check_no_address(path: str | os.PathLike[str]) -> None:

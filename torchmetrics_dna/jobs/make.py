@@ -14,7 +14,6 @@ from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.images.addresses import check_writable, is_address
 from torchmetrics_dna.images.base import left_out_in_words
 from torchmetrics_dna.jobs.arguments import Arguments, taking
-from torchmetrics_dna.jobs.groups import grouping
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.on_ray import finish_on_ray
 from torchmetrics_dna.jobs.parts import Parts
@@ -105,8 +104,6 @@ def make_files(
     with in_step():
         sides = open_sides([source], arguments, kinds)
         images, job, on = sides.source(0, "A DNA"), sides.jobs[0], arguments.on
-        if job.num_folds is not None:
-            grouping(images, job.groups)
         paths = output_paths(output, list(job.statistics))
         if isinstance(images, ImageStream) and not images.of_files:
             return paths, _measure_stream(images, job, paths, resume, notes)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.dna.base import too_few
 from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
 from torchmetrics_dna.dna.evidence import check_confidence
 from torchmetrics_dna.dna.fid_statistics import is_unnamed, named
@@ -15,16 +16,17 @@ from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.files.visible import images_in_words
-from torchmetrics_dna.images import Reading, open_source
+from torchmetrics_dna.functional.permutation import LEAST_FOLDS
+from torchmetrics_dna.images import ImageSource, Reading, open_source
 from torchmetrics_dna.images.addresses import place_of
 from torchmetrics_dna.images.base import check_channels
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.jobs.fd_evidence import features_for, means_for, plans_for
-from torchmetrics_dna.jobs.groups import folds_of_pairs
+from torchmetrics_dna.jobs.groups import folds_of_pairs, group_names, grouping
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.on_ray import check_on_ray
-from torchmetrics_dna.statistics.folds import check_num_folds
+from torchmetrics_dna.statistics.folds import check_num_folds, group_folds
 from torchmetrics_dna.statistics.resolve import check_of_dnas, resolve
 
 if TYPE_CHECKING:
@@ -71,6 +73,38 @@ class Sides:
         """True if loading numba would take longer than the work."""
         counts = [0 if isinstance(side, DNA) else side.count for side in self.images]
         return len(counts) <= _FEW_SIDES and all(count is not None and count <= _FEW for count in counts)
+
+    def check_enough(self, record: Distance) -> None:
+        """Raise TooFewImagesError if a side is known to have fewer images than a distance takes."""
+        sizes = [
+            (None if side.has_unknown_size else side.num_images) if isinstance(side, DNA) else side.count
+            for side in self.images
+        ]
+        known = [size for size in sizes if size is not None]
+        if known and min(known) < record.least:
+            raise too_few(record.name, record.least, known)
+
+    def evidence_for(self, record: Distance, k: int) -> tuple[bool, bool]:
+        """Return whether a distance between the first side and side ``k`` can have a test, and an interval."""
+        folds = [count for count in map(self._most_folds, (0, k)) if count is not None]
+        if record.unions is None or not folds or min(folds) < LEAST_FOLDS:
+            return False, False
+        plan = self.plans.get(record.name)
+        if plan is None:
+            return len(folds) == 2, True
+        return len(folds) == 2 and plan.tested, {*plan.debiased} == {*plan.neurons}
+
+    def _most_folds(self, k: int) -> int | None:
+        """Return the largest number of folds with images that a side can have; None if it is taken as exact."""
+        side = self.images[k]
+        if isinstance(side, DNA):
+            return sum(fold.num_images > 0 for fold in side.folds) if side.folds else None
+        num_folds, groups = self.jobs[k].num_folds, self.jobs[k].groups
+        if num_folds is None:
+            return None
+        if groups is not None and isinstance(side, ImageSource):
+            return len({*group_folds(group_names(side, groups), num_folds).tolist()})
+        return num_folds if side.count is None else min(num_folds, side.count)
 
     def source(self, k: int, what: str) -> Images:
         """Return the images of side ``k``; ValueError if it is a DNA, with ``what`` needs them, such as "A report"."""
@@ -125,6 +159,12 @@ def open_sides(sides: Sequence[Source | DNA], arguments: Arguments, kinds: Seque
                 f"Argument `pairs` does not go with `{conflict}`, since pairs make the folds; leave one out"
             )
         folds, num_folds = folds_of_pairs(opened, arguments.pairs, num_folds)
+    if arguments.groups is not None and num_folds is None:
+        raise ValueError("Argument `groups` says which images share a fold; give `num_folds`, too, or leave it out")
+    grouped = _groups_of_sides(arguments.groups, len(opened))
+    for side, groups in zip(opened, grouped, strict=True):
+        if num_folds is not None and not isinstance(side, DNA):
+            grouping(side, groups)
     if kinds is None and len(dnas) == len(opened):
         check_of_dnas(dnas, arguments.feature, arguments.num_bins)
         return Sides(arguments, opened, distances, {}, [], range(len(opened)))
@@ -143,16 +183,18 @@ def open_sides(sides: Sequence[Source | DNA], arguments: Arguments, kinds: Seque
     means, limits = means_for(arguments, distances, opened, network)
     job = Job.for_dnas(resolved, kinds, arguments.reading, num_folds)
     job = job.also(**features_for(distances, plans, network), **means)
-    grouped = _groups_of_sides(arguments.groups, len(opened))
-    return Sides(
+    result = Sides(
         arguments,
         [next(resolved_dnas) if isinstance(side, DNA) else side for side in opened],
         distances,
         plans,
         [replace(job, groups=groups, folds=of_side) for groups, of_side in zip(grouped, folds, strict=True)] or [job],
-        [(place_of(side, k), id(grouped[k])) for k, side in enumerate(sides)],
+        [(place_of(side, id(side)), id(grouped[k])) for k, side in enumerate(sides)],
         limits,
     )
+    if distances:
+        result.check_enough(distances[0])
+    return result
 
 
 def _groups_of_sides(groups: Groups | tuple[Groups, ...] | None, count: int) -> Sequence[Groups | None]:

@@ -33,16 +33,15 @@ def plot_curve(comparisons: Comparisons) -> Any:
     positions, best = comparisons.positions, names.index(comparisons.best)
     x = positions or list(range(len(names)))
     rows = [row for row in comparisons.rows() if row["set"] in names]
-    values = [row[f"{record.key}_debiased"] for row in rows]
-    debiased = all(value is not None for value in values)
-    values = values if debiased else [row[record.key] for row in rows]
+    debiased = all(row.get(f"{record.key}_debiased") is not None for row in rows)  # else some have no folds
+    values = [row[f"{record.key}_debiased" if debiased else record.key] for row in rows]
     order = sorted(range(len(names)), key=x.__getitem__)
     figure = new_figure(width=max(6, 0.5 * len(names) + 3), height=4)
     axis, (colour, _), (highlight, _) = figure.subplots(), STYLES[0], STYLES[1]
     if positions:
         axis.plot([x[i] for i in order], [values[i] for i in order], color=colour, linewidth=1)
     for i, row in enumerate(rows):
-        low, high = row[f"{record.key}_low"], row[f"{record.key}_high"]
+        low, high = (row[f"{record.key}_{end}"] if debiased else None for end in ("low", "high"))
         ends = None if low is None else [[max(values[i] - low, 0)], [max(high - values[i], 0)]]
         style = {"color": highlight, "marker": "s"} if i == best else {"color": colour, "marker": "o"}
         axis.errorbar([x[i]], [values[i]], ends, capsize=3, linestyle="", **style)

@@ -5,17 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from torchmetrics_dna.comparisons.compare import compare_sides, watching_properties
+from torchmetrics_dna.comparisons.compare import compare_opened, open_by_network
 from torchmetrics_dna.comparisons.comparisons import names_of
 from torchmetrics_dna.dna import DNA, HistogramDNA
-from torchmetrics_dna.dna.distances import resolve_distances
+from torchmetrics_dna.dna.distances import DISTANCES, named_in
 from torchmetrics_dna.files.atomic import check_folder, replacing
 from torchmetrics_dna.files.tables import as_markdown
 from torchmetrics_dna.files.visible import strict_json
 from torchmetrics_dna.images.base import indexed
 from torchmetrics_dna.jobs.arguments import ALL, Arguments, taking
 from torchmetrics_dna.jobs.processes import in_step, rank
-from torchmetrics_dna.jobs.sides import open_sides
 from torchmetrics_dna.reporting.findings import words_and_tables
 from torchmetrics_dna.reporting.page import as_html
 from torchmetrics_dna.singles.look import NUM_IMAGES, look
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
+    from torchmetrics_dna.comparisons.compare import Check
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.images import Source
     from torchmetrics_dna.jobs.sides import Sides
@@ -81,15 +81,31 @@ def report(
         {'a': 2, 'b': 2}
 
     """
+    return report_with_arguments(a, b, output, Arguments(feature, **options), format, names, num_scored)
+
+
+def report_with_arguments(
+    a: Source | DNA,
+    b: Source | DNA,
+    output: str | os.PathLike[str],
+    arguments: Arguments,
+    format: Format | None = None,  # noqa: A002
+    names: tuple[str, str] | None = None,
+    num_scored: int = NUM_IMAGES,
+    check: Check | None = None,
+) -> Comparison:
+    """Report as :func:`report` does; ``check`` may refuse the sides that were opened, before an image is read."""
     _check_format(format)
-    arguments = watching_properties(Arguments(feature, **options), (a, b))
+    names = names or names_of(a, b)
     with in_step(arguments.distributed):
         check_folder(Path(output))
         _check(arguments, num_scored)
-        sides = open_sides((a, b), arguments)
-        _check_sides(sides)
-        comparison = compare_sides(sides, names or names_of(a, b))[0]
-        pictures = look(sides, comparison, num_images=num_scored)
+        opened = open_by_network((a, b), arguments)
+        _check_sides(opened[0])
+        if check is not None:
+            check(opened, names)
+        comparison = compare_opened(opened, names)[0]
+        pictures = look(opened[0], comparison, num_images=num_scored)
         if rank() == 0:
             write(output, comparison, pictures, format=format)
         return comparison
@@ -135,9 +151,9 @@ def _check_format(format: str | None) -> None:  # noqa: A002
 def _check(arguments: Arguments, num_scored: int) -> None:
     if num_scored < 1:
         raise ValueError(f"Argument `num_scored` expected to be at least 1, but got {num_scored}")
-    metrics = arguments.metrics
-    if metrics is not None and "dna-emd" not in [record.name for record in resolve_distances(metrics, ())]:
-        raise ValueError(f"A report shows dna-emd; add it to `metrics`, which got {', '.join(map(str, metrics))}")
+    metrics = [str(getattr(metric, "name", metric)) for metric in arguments.metrics or ["dna-emd"]]
+    if all((record := named_in(DISTANCES, name)) is None or record.name != "dna-emd" for name in metrics):
+        raise ValueError(f"A report shows dna-emd; add it to `metrics`, which got {', '.join(metrics)}")
 
 
 def _check_sides(sides: Sides) -> None:

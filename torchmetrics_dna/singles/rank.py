@@ -27,7 +27,13 @@ from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import Sides, open_images, open_side, open_sides
 from torchmetrics_dna.singles.nearest import check_index, find_nearest
 from torchmetrics_dna.singles.ranking import WORST_FIRST, Ranking, Score
-from torchmetrics_dna.statistics.outliers import LocalMomentStatistic, LocalScorer, OutlierScorer, local_layer
+from torchmetrics_dna.statistics.outliers import (
+    LocalMomentStatistic,
+    LocalScorer,
+    OutlierScorer,
+    check_size,
+    local_layer,
+)
 from torchmetrics_dna.statistics.scores import POOL, Scorer, check_left_out
 
 if TYPE_CHECKING:
@@ -102,6 +108,8 @@ def rank(
         pools = score == "contrast" and (contrast is None or (isinstance(contrast, str) and contrast == POOL))
         if score == "local" and isinstance(side, DNA):
             raise TypeError(f"Argument `reference` expected to be images for the score 'local', but got {side!r}")
+        if score == "outlier" and isinstance(side, ImageSource):
+            check_size(len(side))
         kind: Kind
         kind, of_kind = ("layer-gaussian", LayerGaussianDNA) if score in WORST_FIRST else ("histogram", HistogramDNA)
         opened = [source, _of_kind(side, of_kind, "reference")]

@@ -35,6 +35,14 @@ _STRIDE = 8  # pixels of the network's input between positions of the layer for 
 _SIZE = (224, 224)  # of an input, for networks without a size of their own
 
 
+def check_size(num_images: int) -> None:
+    """Raise TooFewImagesError unless a reference has enough images for outlier scores."""
+    if num_images < 2:
+        raise TooFewImagesError(
+            f"More than one image is required in the reference to compute outlier scores, but got {num_images}"
+        )
+
+
 class OutlierScorer(ImageScorer):
     """Function that computes the outlier distance of single images: how far each is from a reference's own images.
 
@@ -60,11 +68,7 @@ class OutlierScorer(ImageScorer):
                 "Argument `reference` expected to say of how many images it is, but it does not; make it anew by"
                 " make_dna(images, kind='layer-gaussian')"
             )
-        if reference.num_images < 2:
-            raise TooFewImagesError(
-                "More than one image is required in the reference to compute outlier scores, but got"
-                f" {reference.num_images}"
-            )
+        check_size(reference.num_images)
         by_layer = reference.by_layer()
         self._wait = wait
         self._gaussians = {

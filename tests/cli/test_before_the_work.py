@@ -1,0 +1,487 @@
+"""What does not go together is told before the first image is read; all other options go together, also on a page."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import tarfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from commands import run
+from covering import Row, covering
+from PIL import Image
+from small_protocols import make_small
+
+from torchmetrics_dna import DNAExtractor, NeuronWeights, make_dna, rank
+from torchmetrics_dna.extractors import PRESETS
+from torchmetrics_dna.images import ImageSource, ImageStream
+
+LAYERS = ["block_0"]
+COUNT = 12
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "efficientnet_lite0", replace(PRESETS["efficientnet_lite0"], input_size=(32, 32)))
+        patch.setattr("torchmetrics_dna.dna.evidence.NUM_RELABELINGS", 99)
+        make_small(patch)
+        yield
+
+
+@pytest.fixture(scope="module")
+def files(small: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sets of images in folders of two classes and as streams, and DNAs with and without folds."""
+    folder = tmp_path_factory.mktemp("files")
+    for k, name in enumerate("abc"):
+        for i in range(COUNT):
+            path = folder / name / ("cat", "dog")[i % 2] / f"{i:02}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            noise = np.random.default_rng(COUNT * k + i).integers(0, 200 + 20 * k, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(noise).save(path)
+        with tarfile.open(folder / f"{name}.tgz", "w:gz") as archive:
+            archive.add(folder / name, ".")
+    Image.effect_noise((16, 16), 50).convert("RGB").save(folder / "one.png")
+    for name in ("lone/cat/0.png", "lone/dog/0.png", "lone/dog/1.png", "named/x.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / "one.png", folder / name)
+    for name, settings in {"a": {"num_folds": 20}, "b": {"num_folds": 20}, "plain": {}}.items():
+        make_dna(folder / name.replace("plain", "a"), layers=LAYERS, **settings).save(folder / f"{name}.dna.npz")
+    for kind, name in (("gaussian", "bell"), ("layer-gaussian", "bells")):
+        make_dna(folder / "a", layers=LAYERS, kind=kind).save(folder / f"{name}.dna.npz")
+    rank(folder / "a", folder / "b", layers=LAYERS, nearest=folder / "a").index.save(folder / "a.features.npz")
+    own = DNAExtractor(layers=LAYERS)
+    mean = torch.full((own.neurons.total,), 1 / own.neurons.total)
+    NeuronWeights(mean, own.neurons, own.name, own.weights_digest).save(folder / "w.npz")
+    return folder
+
+
+@pytest.fixture
+def read(files: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The images that were read since the start of the test."""
+    monkeypatch.chdir(files)
+    numbers: list[object] = []
+    for kind in (ImageSource, ImageStream):
+
+        def decode(self: Any, item: object, channels: int = 3, _decode: Any = kind.decode) -> object:
+            numbers.append(item)
+            return _decode(self, item, channels)
+
+        monkeypatch.setattr(kind, "decode", decode)
+    return numbers
+
+
+# the options of each command; the first value is the one of a plain call, in capitals are arguments
+OPTIONS: dict[str, dict[str, tuple[Any, ...]]] = {
+    "compare": {
+        "A": ("a", "a.dna.npz", "plain.dna.npz", "bell.dna.npz", "a.tgz", "one.png"),
+        "B": ("b", "b.dna.npz", "c", "a", "b.tgz", "b c", "b a.dna.npz"),
+        "--metrics": (None, "dna-fd", "fd", "kid", "mind", "recall", "dna-emd,recall", "dna-emd,fid", "fid"),
+        "--by": (None, "folder"),
+        "--all": (None, True),
+        "--held-out": (None, "c"),
+        "--plot": (None, "x.png"),
+        "--fail-above": (None, "1"),
+        "--fail-unless-below": (None, "9"),
+        "--fail-if-different": (None, True),
+        "--fail-if-odd": (None, True),
+        "-o": (None, "x.html", "x.csv", "x.tex"),
+        "--num-folds": (None, "0"),
+        "--groups": (None, "prefix:.."),
+        "--pairs": (None, "order", "name"),
+        "--neuron-weights": (None, "w.npz"),
+        "--num-bins": (None, "30"),
+        "--ranges": (None, "auto"),
+        "--crop": (None, "center"),
+        "--properties": (None, True, False),
+    },
+    "rank": {
+        "IMAGES": ("b", "a", "b.tgz", "one.png"),
+        "--reference": ("a", "a.tgz", "one.png", "plain.dna.npz", "bells.dna.npz", "bell.dna.npz"),
+        "--score": (None, "outlier", "local", "contrast", "distance"),
+        "--contrast": (None, "pool", "c", "b.dna.npz", "bells.dna.npz"),
+        "--nearest": (None, "a", "b", "a.tgz", "a.features.npz"),
+        "--save-index": (None, "i.features.npz"),
+        "--top": (None, "2"),
+        "--worst": (None, "2"),
+        "--plot": (None, "x.png"),
+        "--maps": (None, True),
+        "-o": (None, "x.csv", "x.tex"),
+        "--neuron-weights": (None, "w.npz"),
+        "--properties": (None, True),
+    },
+    "monitor": {
+        "REFERENCE": ("a", "plain.dna.npz", "bell.dna.npz", "a.tgz", "one.png"),
+        "IMAGES": ("b", "b.tgz", "one.png"),
+        "--window": ("2", "1", "13"),
+        "--learn": (None, "3", "1"),
+        "--in-order": (None, True),
+        "--plot": (None, "x.png"),
+        "--fail-if-changed": (None, True),
+        "-o": (None, "x.csv", "x.json", "x.tex"),
+        "--properties": (None, True),
+    },
+    "diff": {
+        "OLD": ("a", "a.dna.npz", "a.tgz", "one.png"),
+        "NEW": ("b", "a", "b.dna.npz", "b.tgz"),
+        "--fail-if-changed": (None, True),
+        "--num-folds": (None, "0", "3"),
+        "-o": (None, "x.csv", "x.html"),
+        "--properties": (None, True),
+    },
+    "make": {
+        "IMAGES": ("a", "a.tgz", "a.dna.npz", "one.png"),
+        "-o": ("y.npz",),
+        "--kind": (None, "gaussian", "layer-gaussian", "histogram,gaussian"),
+        "--num-folds": (None, "20", "3"),
+        "--groups": (None, "folder", "prefix:x"),
+        "--resume": (None, True),
+        "--num-bins": (None, "30"),
+        "--ranges": (None, "auto"),
+        "--crop": (None, "center"),
+        "--properties": (None, True),
+    },
+    "ranges": {
+        "IMAGES": ("a", "a b", "a.tgz", "a.dna.npz", "one.png"),
+        "-o": ("y.json",),
+        "--margin": (None, "scale"),
+        "--crop": (None, "center"),
+        "--properties": (None, True),
+    },
+}
+DNAS, STREAMS = ("a.dna.npz", "plain.dna.npz", "bell.dna.npz"), ("a.tgz", "b.tgz")
+HISTOGRAMS, WITH_DNA = DNAS[:2], ("b.dna.npz", "b a.dna.npz")
+NO_RECALL = ("dna-fd", "fd", "kid", "mind", "dna-emd,recall", "dna-emd,fid", "fid")
+OF_SETS, PUBLISHED = ("kid", "mind", "recall"), ("dna-emd,fid", "fid")
+GATES = ("--fail-above", "--fail-unless-below", "--fail-if-different", "--fail-if-odd")
+ALONE = {"--all": None, "--held-out": None, "B": ("b", "c", "a", "b.tgz")}
+MANY = [{"B": ("b c", "b a.dna.npz")}, {"--held-out": "c"}]
+SIDES = [{"A": DNAS}, {"B": WITH_DNA}]
+OF_STREAMS, ONE = [{"A": STREAMS}, {"B": STREAMS}], [{"A": "one.png"}]
+Rule = dict[str, Any]  # values of options that together are refused; True for any
+
+
+def each(rules: list[Rule], **others: Any) -> list[Rule]:
+    """Rules, each with more options, whose names are without dashes in front."""
+    return [
+        rule | {f"--{name.replace('_', '-')}" if name != "o" else "-o": value for name, value in others.items()}
+        for rule in rules
+    ]
+
+
+# for each command what is said of what does not go together
+REFUSED: dict[str, list[tuple[str, list[Rule]]]] = {
+    "compare": [
+        (
+            "does not have what",
+            [
+                *({"A": HISTOGRAMS, "--metrics": True}, {"B": "b.dna.npz", "--metrics": True}),
+                {"B": "b a.dna.npz", "--metrics": NO_RECALL},
+                {"A": "bell.dna.npz", "--metrics": ("fd", *OF_SETS, "dna-emd,recall", *PUBLISHED)},
+            ],
+        ),
+        ("make both of one kind", [{"A": "bell.dna.npz", "B": WITH_DNA}]),
+        (
+            "but the given DNA",
+            [
+                *({"A": HISTOGRAMS, name: True} for name in ("--num-bins", "--ranges")),
+                *({"B": WITH_DNA, name: True} for name in ("--num-bins", "--ranges")),
+            ],
+        ),
+        ("crop", each(SIDES, crop="center")),
+        ("does not fit", each(SIDES, properties=True)),
+        ("for images, but only DNAs", [{"A": HISTOGRAMS, "B": "b.dna.npz", "--properties": False}]),
+        (
+            "image",
+            each([{"A": DNAS}, {"B": "b.dna.npz"}, *OF_STREAMS], by=True) + each(SIDES + OF_STREAMS + ONE, pairs=True),
+        ),
+        ("lies in no folder", each(ONE, by=True)),
+        (
+            "required for both sides",
+            [
+                {"A": "one.png", "--metrics": ("dna-fd", "fd", "kid", "recall", *PUBLISHED)},
+            ],
+        ),
+        ("--by is for two sets", [rule | {"--by": True} for rule in MANY]),
+        ("--held-out expected to be one of several sets", [{"B": "c", "--held-out": "c"}]),
+        (
+            "takes a distance",
+            [
+                *(rule | {"--metrics": "recall"} for rule in MANY),
+                *({"--metrics": "recall", name: True} for name in GATES[:2]),
+            ],
+        ),
+        (
+            "A page is of two sets as a whole",
+            [rule | {"-o": "x.html"} for rule in [*MANY, {"--by": True}, {"--all": True}]],
+        ),
+        ("A report shows dna-emd", [{"--metrics": ("dna-fd", "fd", *OF_SETS, "fid"), "-o": "x.html"}]),
+        ("A report takes", [rule | {"-o": "x.html"} for rule in [*OF_STREAMS, {"A": "bell.dna.npz"}]]),
+        ("--all", [{"--all": True, name: True} for name in ("--by", "--held-out", *GATES, "--groups", "--pairs")]),
+        ("expected to be", [{"--all": True, "--metrics": PUBLISHED}]),
+        ("takes distances", [{"--all": True, "--metrics": ("recall", "dna-emd,recall")}]),
+        ("twice", [{"--all": True, "A": "a", "B": "a"}]),
+        ("for whole sets", [{"--by": True, name: True} for name in ("--plot", "--groups", "--pairs")]),
+        ("leave out --by", [{"--by": True, "--fail-if-odd": True}]),
+        ("class by class", [{"--by": True, "--metrics": (*OF_SETS, "dna-emd,recall")}]),
+        ("metrics of one network", [{"--by": True, "--metrics": PUBLISHED}]),
+        ("says which images share a fold", [{"--groups": True, "--num-folds": "0"}]),
+        ("--pairs does not go with", [{"--pairs": True, name: True} for name in ("--groups", "--num-folds")]),
+        ("--held-out is for independent", [{"--pairs": True, "--held-out": "c"}]),
+        (
+            "can't be used here",
+            [
+                {"--neuron-weights": True, "--properties": True},
+                {"--neuron-weights": True, "--metrics": "dna-emd,fid"},
+            ],
+        ),
+        ("brings the crop of its publication", [{"--crop": "center", "--metrics": PUBLISHED}]),
+        (
+            "is not for fid",
+            [
+                *({"--metrics": "fid", name: True} for name in ("--neuron-weights", "--num-bins", "--ranges")),
+                {"--metrics": "fid", "--properties": (True, False)},
+            ],
+        ),
+        (
+            "takes an interval",
+            [
+                {"--fail-unless-below": True, name: value}
+                for name, value in {"--num-folds": "0", "--metrics": ("fd", "mind", "fid"), "A": "one.png"}.items()
+            ],
+        ),
+        (
+            "takes a test",
+            [
+                *(
+                    {"--fail-if-different": True, name: value}
+                    for name, value in {
+                        "--num-folds": "0",
+                        "--metrics": ("mind", "recall"),
+                        "A": ("plain.dna.npz", "bell.dna.npz", "one.png"),
+                    }.items()
+                ),
+                *({"--fail-if-different": True, "--metrics": ("fd", "fid")} | rule for rule in OF_STREAMS),
+            ],
+        ),
+        (
+            "--fail-if-odd",
+            [
+                *(
+                    {"--fail-if-odd": True, name: value}
+                    for name, value in {
+                        "--num-folds": "0",
+                        "--metrics": ("fd", *OF_SETS, "fid"),
+                        "--groups": True,
+                        "--pairs": True,
+                        "--neuron-weights": True,
+                        "A": (*DNAS, *STREAMS, "one.png"),
+                        "B": (*WITH_DNA, *STREAMS),
+                    }.items()
+                ),
+                {"--fail-if-odd": True, "A": "a", "B": "a"},
+            ],
+        ),
+        ("--plot draws distances of neurons or layers", [ALONE | {"--plot": True, "--metrics": (*OF_SETS, "fid")}]),
+    ],
+    "rank": [
+        (
+            "expected to be a LayerGaussianDNA",
+            [
+                {"--reference": "plain.dna.npz", "--score": "outlier"},
+                {"--reference": "bell.dna.npz"},
+            ],
+        ),
+        (
+            "expected to be a HistogramDNA",
+            [
+                {"--reference": "bells.dna.npz", "--score": ("contrast", "distance")},
+                {"--reference": "bells.dna.npz", "--neuron-weights": True},
+                {"--reference": "bells.dna.npz", "--contrast": True},
+                {"--contrast": "bells.dna.npz"},
+            ],
+        ),
+        (
+            "expected to be images for the score 'local'",
+            [
+                {"--reference": ("plain.dna.npz", "bells.dna.npz"), "--score": "local"},
+            ],
+        ),
+        (
+            "is not for the score",
+            [
+                {"--score": ("outlier", "local"), "--neuron-weights": True},
+                {"--score": ("outlier", "local", "distance"), "--contrast": True},
+            ],
+        ),
+        ("More than one image is required", [{"--reference": "one.png", "--score": "outlier"}]),
+        ("A contact sheet takes images by number", [{"IMAGES": "b.tgz", "--plot": True}]),
+        ("--save-index goes with", [{"--save-index": True, "--nearest": None}]),
+        ("--maps goes with", [{"--maps": True, "--plot": None}]),
+        ("--top or --worst", [{"--top": True, "--worst": True}]),
+        (
+            "does not fit",
+            [
+                {"--reference": ("plain.dna.npz", "bells.dna.npz"), "--properties": True},
+                {"--contrast": "b.dna.npz", "--properties": True},
+            ],
+        ),
+        ("can't be used here", [{"--neuron-weights": True, "--properties": True}]),
+    ],
+    "monitor": [
+        (
+            "Option --window is",
+            [
+                {"IMAGES": "b", "--window": "13"},
+                {"IMAGES": "one.png", "--window": ("2", "13")},
+                {"REFERENCE": "bell.dna.npz", "--window": "1"},
+            ],
+        ),
+        ("Option --learn expected", [{"--learn": "1"}]),
+        ("line by line", [{"-o": "x.tex"}]),
+        ("does not fit", [{"REFERENCE": DNAS, "--properties": True}]),
+    ],
+    "diff": [
+        ("needs images", [{"OLD": "a.dna.npz"}, {"NEW": "b.dna.npz"}]),
+        ("is a stream", [{"OLD": "a.tgz"}, {"NEW": "b.tgz"}]),
+        ("--num-folds expected", [{"--num-folds": "3"}]),
+        ("ends in", [{"-o": "x.html"}]),
+    ],
+    "make": [
+        ("needs images", [{"IMAGES": "a.dna.npz"}]),
+        ("--num-folds expected", [{"--num-folds": "3"}]),
+        ("--groups", [{"--groups": True, "--num-folds": None}]),
+        ("matches nothing", [{"--groups": "prefix:x", "--num-folds": "20", "IMAGES": ("a", "one.png")}]),
+    ],
+    "ranges": [("needs images", [{"IMAGES": "a.dna.npz"}])],
+}
+# what the images themselves decide
+BY_IMAGES: dict[str, list[Rule]] = {
+    "compare": [
+        {"A": "a.tgz", "B": "a", "--fail-unless-below": True},  # whether they share images
+        {"--by": True, "--fail-unless-below": True}, {"--by": True, "--fail-if-different": True},  # folds of a class
+    ],
+    "monitor": [{"IMAGES": "b.tgz", "--window": "13"}],
+    "make": [{"--groups": "prefix:x"}],
+}  # fmt: skip
+
+
+# what takes more than options, and rows of three options that were wrong once
+MORE = [
+    ("compare lone lone --by folder --metrics fd", "fd of class 'cat', but got 1 and 1"),
+    ("compare a named --groups prefix:[0-9]", "matches nothing at the beginning of 'named/x.png'"),
+    ("compare a b --groups folder --fail-if-different", "takes a test, but there is none of b"),
+    ("compare a b --held-out b -o x.html", "A page is of two sets as a whole"),
+    ("monitor a b --window 0 -o x.csv", "--window expected"),
+]
+ROWS = [
+    ("compare", {"B": "b c", "--metrics": "mind", "--plot": "x.png"}),
+    ("compare", {"--metrics": "dna-emd,fid", "-o": "x.html"}),
+]
+
+
+def holds(rule: Rule, row: Row) -> bool:
+    return all(
+        row[name] is not None if value is True and row[name] is not True and row[name] is not False
+        else row[name] in (value if isinstance(value, tuple) else (value,))
+        for name, value in rule.items()
+    )  # fmt: skip
+
+
+def words_of(command: str, row: Row) -> list[str]:
+    words = [command]
+    for name, value in row.items():
+        if name.isupper():
+            words += shlex.split(value)
+        elif isinstance(value, bool):
+            words.append(name if value else f"--no-{name[2:]}")
+        elif value is not None:
+            words += [name, value]
+    return words if "fid" in (row.get("--metrics") or "") else [*words, "--layers", "block_0"]
+
+
+def plain_row(command: str) -> Row:
+    return {name: values[0] for name, values in OPTIONS[command].items()}
+
+
+def rows_of(command: str) -> list[Row]:
+    rules = [rule for _, rules in REFUSED[command] for rule in rules] + BY_IMAGES.get(command, [])
+    rows = covering(OPTIONS[command], lambda row: not any(holds(rule, row) for rule in rules), seldom=True)
+    return rows + [plain_row(command) | row for of, row in ROWS if of == command]
+
+
+def clean(files: Path, before: set[Path]) -> list[str]:
+    """Remove what a command wrote; return the names."""
+    new = [path for path in files.iterdir() if path not in before]
+    for path in new:
+        path.unlink()
+    return [path.name for path in new]
+
+
+def refused(command: str) -> Iterator[tuple[list[str], str]]:
+    """Commands for each value of the rules, with what is said of them."""
+    plain = plain_row(command)
+    for message, rules in REFUSED[command]:
+        for rule in rules:
+            values = [
+                [value for value in OPTIONS[command][name] if holds({name: chosen}, {name: value})]
+                for name, chosen in rule.items()
+            ]
+            for i in range(max(map(len, values))):
+                chosen = [of_option[min(i, len(of_option) - 1)] for of_option in values]
+                yield words_of(command, plain | dict(zip(rule, chosen, strict=True))), message
+    for line, message in MORE:
+        if line.startswith(command):
+            yield [*line.split(), "--layers", "block_0"], message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", OPTIONS)
+def test_what_does_not_go_together_is_told_before_an_image_is_read(
+    command: str,
+    files: Path,
+    read: list[object],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before, wrong = set(files.iterdir()), []
+    for words, message in refused(command):
+        code = run(monkeypatch, *words)
+        captured = capsys.readouterr()
+        *_, line = captured.err.splitlines() or [""]
+        told = message in line and "unexpected" not in line
+        if (code, told, len(read), clean(files, before), captured.out) != (2, True, 0, [], ""):
+            wrong.append((shlex.join(words), code, len(read), line))
+        read.clear()
+    assert not wrong, "\n".join(map(str, wrong))
+
+
+@pytest.mark.outer
+@pytest.mark.parametrize(
+    ("command", "row"),
+    [
+        pytest.param(command, row, id=" ".join(words_of(command, row)))
+        for command in OPTIONS
+        for row in rows_of(command)
+    ],
+)
+def test_all_else_goes_together(
+    command: str,
+    row: Row,
+    files: Path,
+    read: list[object],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = set(files.iterdir())
+    code = run(monkeypatch, *words_of(command, row))
+    written = clean(files, before)
+    assert code in (0, 1), capsys.readouterr().err
+    wanted = {row.get(name) for name in ("-o", "--plot", "--save-index")} - {None}
+    assert wanted <= {*written, "x.png"} if code else wanted <= {*written}  # a stream that changed has no figure
