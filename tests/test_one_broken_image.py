@@ -24,11 +24,8 @@ from torchmetrics_dna.reporting.checkpoints import Checkpoints
 EXTRACTOR = DNAExtractor(Pixels(), input_size=8)
 SKIP = Reading(skip_unreadable=True, num_workers=0, batch_size=1)  # so that sums are in one order, to the last bit
 OPTIONS: dict[str, Any] = {"ranges": "auto", "num_bins": 40, "reading": SKIP}
-SETS, CLASSES, COUNT = (
-    ("a", "b", "c"),
-    ("x", "y"),
-    6,
-)  # images of a class, so that causes are searched for with one less
+SETS, CLASSES = ("a", "b", "c"), ("x", "y")
+COUNT = 6  # images of a class, so that causes are searched for with one less
 Sources = tuple[Path, ...]
 Told = tuple[list[str], Any]  # the lines on unreadable images, and the figures
 
@@ -73,7 +70,7 @@ def checkpoints(a: Path, b: Path, c: Path) -> Told:
 
 
 def page(a: Path, b: Path) -> Told:
-    lines, values = result(report(a, b, a.parent / "page.html", EXTRACTOR, causes=False, **OPTIONS))
+    lines, values = result(report(a, b, a.parent / "page.html", EXTRACTOR, **OPTIONS))
     return lines, values
 
 
@@ -88,7 +85,7 @@ TAKERS: dict[str, tuple[int, Callable[..., Told]]] = {
     "make_files": (1, lambda a: files(a, ["histogram", "gaussian"])),
     "measure_ranges": (2, lambda *sides: (lambda m: (m.unreadable, m.ranges.digest))(
         measure_ranges(sides, EXTRACTOR, "widen", reading=SKIP))),
-    "compare of two": (2, lambda a, b: compared(a, b, causes=False)),
+    "compare of two": (2, compared),
     "of features": (2, lambda a, b: compared(a, b, metrics=["dna-fd", "kid"])),
     "without folds": (2, lambda a, b: compared(a, b, num_folds=None)),
     "compare of several": (3, compared),
@@ -140,7 +137,14 @@ def broken(folders: Sources) -> Iterator[Callable[[Path], None]]:
         path.write_bytes(content)
 
 
-@pytest.mark.parametrize(("name", "place"), [(name, k) for name, (count, _) in TAKERS.items() for k in range(count)])
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        pytest.param(name, k, marks=[pytest.mark.causes] * (name == "pairs"))  # whose search is of whole pairs
+        for name, (count, _) in TAKERS.items()
+        for k in range(count)
+    ],
+)
 def test_it_is_named_once_and_the_rest_is_measured(
     name: str, place: int, folders: Sources, broken: Callable[[Path], None]
 ) -> None:
