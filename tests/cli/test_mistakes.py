@@ -137,21 +137,21 @@ def test_a_mistake_is_told_before_any_work(
 
 
 @pytest.mark.parametrize(
-    ("command", "count"),
+    "command",
     [
-        (("compare", "images", B, "images"), 2),
-        (("compare", "images", "images", "--by", "folder"), 2),
-        (("compare", "--all", "images", B), 1),
-        (("diff", "images", B), 1),
-        (("make", "images", "-o", "y.npz"), 1),
-        (("ranges", "images", B, "-o", "y.json"), 1),
-        (("rank", "images", "--reference", B), 1),
-        (("compare", "images", B, "-o", "y.html"), 1),
+        ("compare", "images", B, "images"),
+        ("compare", "images", "images", "--by", "folder"),
+        ("compare", "--all", "images", B),
+        ("diff", "images", B),
+        ("make", "images", "-o", "y.npz"),
+        ("ranges", "images", B, "-o", "y.json"),
+        ("rank", "images", "--reference", B),
+        ("compare", "images", B, "-o", "y.html"),
     ],
-    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+    ids=lambda words: words[0],
 )
 def test_unreadable_images_stop_it_or_are_named_at_the_end(
-    command: tuple[str, ...], count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Command
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Command
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "500")
@@ -163,5 +163,5 @@ def test_unreadable_images_stop_it_or_are_named_at_the_end(
     assert "text.png': it is not an image file" in cli(*command, *options, code=2).err.splitlines()[-1]
     assert [path.name for path in Path().iterdir()] == ["images"]
     said = " ".join(cli(*command, *options, "--skip-unreadable").err.split())
-    assert ("1 image was left out:" if count == 1 else f"{count} images were left out:") in said
+    assert "1 image was left out:" in said
     assert "text.png': it is not an image file" in said

@@ -19,7 +19,6 @@ from torchmetrics_dna import DNAEMD, DNAFrechet, compare, make_dna
 from torchmetrics_dna.demo import jpeg, photographs
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES
-from torchmetrics_dna.images import Reading
 
 PHOTOS = [np.ascontiguousarray(photo[:64, :64]) for photo in photographs(8)]
 COPIES = [jpeg(photo, strength=4) for photo in PHOTOS]
@@ -214,14 +213,6 @@ def test_mistakes(pairs: object, options: dict[str, object], message: str) -> No
 def test_a_dna_has_no_pairs() -> None:
     with pytest.raises(ValueError, match="takes images by number on all sides, but got a DNA"):
         compare(make_dna(PHOTOS, EXTRACTOR, ranges=RANGES, num_bins=40), COPIES, pairs=True)
-
-
-def test_a_pair_of_which_one_cannot_be_read(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    for i, copy in enumerate(sorted(folders[1].rglob("*.jpeg"))):
-        (tmp_path / f"{copy.stem}.jpeg").write_bytes(copy.read_bytes() if i else b"damaged")
-    by_stem = {"pairs": lambda name: Path(name).stem, "reading": Reading(skip_unreadable=True)}
-    with pytest.raises(RuntimeError, match="leave both out if one can't be read"):
-        compare(folders[0], tmp_path, EXTRACTOR, **by_stem, **OPTIONS)
 
 
 def test_five_pairs_are_too_few() -> None:

@@ -17,7 +17,6 @@ from torchmetrics_dna import DNAExtractor, NeuronWeights, make_dna, rank
 from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.functional import few_are_off
-from torchmetrics_dna.images import Reading
 from torchmetrics_dna.singles import Ranking
 from torchmetrics_dna.statistics.outliers import local_layer
 
@@ -206,17 +205,6 @@ def test_chosen_neurons(reference: HistogramDNA, mixed: list[HistogramDNA], tmp_
     assert float(ranking.scores[0]) == pytest.approx(
         float(reference.distances(mixed[ranking.numbers[0]])[20]), abs=1e-9
     )
-
-
-def test_what_can_not_be_read_is_left_out(reference: HistogramDNA, tmp_path: Path) -> None:
-    for i, photo in enumerate(PHOTOS[:3]):
-        Image.fromarray(photo).save(tmp_path / f"{i}.png")
-    (tmp_path / "1.png").write_text("no picture")
-    ranking = rank(tmp_path, reference, reading=Reading(skip_unreadable=True, batch_size=2))
-    assert ranking.unreadable == [f"Can't read image {str(tmp_path / '1.png')!r}: it is not an image file"]
-    assert sorted(ranking.numbers) == [0, 2]
-    with pytest.raises(ValueError, match="Can't read image"):
-        rank(tmp_path, reference)
 
 
 def test_references_of_another_kind(reference: HistogramDNA) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial, reduce
+from functools import reduce
 from itertools import accumulate, chain, pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,8 @@ class ClassComparisons(ManyComparisons):
     Attributes:
         results: Comparison of each class that both sets have, by class name, without DNAs.
         total: Comparison of all images of these classes together.
-        alone: Names of the classes that only A has, and of those that only B has; they are not compared.
+        alone: Names of the classes of which only A has images that can be read, and of those of which only B has; they
+            are not compared.
 
     """
 
@@ -176,24 +177,43 @@ def compare_classes(a: Any, b: Any, by: Any, arguments: Arguments, check: Check 
         names = names_of(a, b)
         if check is not None:
             check([opened], names)
-        compared = partial(compare_measured, distances=distances, arguments=arguments, names=names)
+        again = sides[0] is sides[1]
+
+        def compared(of_a: Measured, of_b: Measured, unreadable: Sequence[str] = ()) -> Comparison:
+            comparison = compare_measured(of_a, of_b, distances, arguments, names=names)
+            lines = [*comparison.unreadable, *unreadable]
+            return replace(comparison, unreadable=list(dict.fromkeys(lines)) if again else lines)
+
         # processes share whole classes, so that results do not depend on the number of processes
         mine = common[rank() :: world_size()] if arguments.distributed else common
         measured = [_by_class(side, members, mine, job) for side, members in zip(sides, (in_a, in_b), strict=True)]
         with without_numba(opened.is_small):
             results: dict[str, Comparison] = {}
             total: Total = None
+            empty = dict[str, tuple[int, int]]()  # numbers of images of classes that have none on a side
+            of_empty = list[str]()  # a line for each unreadable image of these
             for name, a_class, b_class in zip(mine, *measured, strict=True):
+                counts = a_class.any.num_images, b_class.any.num_images
+                if not all(counts):
+                    empty[name] = counts
+                    of_empty += [*a_class.unreadable, *b_class.unreadable]
+                    continue
                 results[name] = replace(compared(a_class, b_class), measured=None)
                 total = _added(total, (a_class, b_class))
             if arguments.distributed:
-                shares = gather((results, total))
-                merged_results = {name: comparison for part, _ in shares for name, comparison in part.items()}
-                results = {name: merged_results[name] for name in common}
-                total = reduce(_added, (share for _, share in shares))
-            assert total is not None
-            alone = [name for name in in_a if name not in in_b], [name for name in in_b if name not in in_a]
-            return ClassComparisons(results, compared(*total), alone)
+                shares = gather((results, total, empty, of_empty))
+                merged_results = {name: comparison for part, *_ in shares for name, comparison in part.items()}
+                results = {name: merged_results[name] for name in common if name in merged_results}
+                empty = {name: counts for _, _, part, _ in shares for name, counts in part.items()}
+                of_empty = [line for *_, lines in shares for line in lines]
+                total = reduce(_added, (of_share for _, of_share, *_ in shares))
+            if total is None:
+                raise ValueError(f"No class has images that can be read on both sides; the first: {of_empty[0]}")
+            of_a, of_b = (
+                [name for name in own if name not in other or empty.get(name, (0, 0))[k]]
+                for k, (own, other) in enumerate(((in_a, in_b), (in_b, in_a)))
+            )
+            return ClassComparisons(results, compared(*total, of_empty), (of_a, of_b))
 
 
 def _by_class(images: Images, members: Mapping[str, list[Any]], names: Sequence[str], job: Job) -> Iterator[Measured]:

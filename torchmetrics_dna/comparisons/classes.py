@@ -6,12 +6,13 @@ import csv
 from collections.abc import Callable, Iterable, Sequence
 from io import StringIO
 from pathlib import PurePath
+from posixpath import dirname, normpath
 from typing import TYPE_CHECKING, TypeVar
 
 from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.images.base import by_number
 from torchmetrics_dna.images.folders import read_list
-from torchmetrics_dna.images.names import is_image_name, natural_key
+from torchmetrics_dna.images.names import is_image_name, lies_in_a_root, natural_key
 from torchmetrics_dna.images.parquet import labels_of
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ def by_class(images: Images, by: Classes) -> dict[str, list[int]] | dict[str, li
 
     Raises:
         FileNotFoundError: If the file of labels does not exist.
-        ValueError: If ``by`` is none of these, an image has no class, or ``images`` is a stream and ``by`` no column.
+        ValueError: If ``by`` is none of these, an image has no class, or two in the file of labels, or ``images`` is a
+            stream and ``by`` no column.
 
     Example:
         >>> from torchmetrics_dna.images import ImageSource
@@ -60,7 +62,7 @@ def _gathered(labelled: Iterable[tuple[_T, str]]) -> dict[str, list[_T]]:
 
 def _classes(images: ImageSource, by: Classes) -> list[str]:
     if by == "folder":
-        return [_folder(name, images.label) for name in images.relative_names]
+        return [_folder(*names, images) for names in zip(images.relative_names, images.names, strict=True)]
     if isinstance(by, str) and by.endswith(".csv"):
         labels = _read_labels(by)
         return [_labelled(name, labels, by) for name in images.names]
@@ -76,11 +78,13 @@ def _classes(images: ImageSource, by: Classes) -> list[str]:
     return [str(name) for name in by]
 
 
-def _folder(name: str, label: str) -> str:
+def _folder(name: str, whole_name: str, images: ImageSource) -> str:
     folder, _, rest = name.partition("/")
-    if not rest:
-        raise ValueError(f"{name!r} lies in no folder of its class below {label!r}; give a .csv of labels")
-    return folder
+    if rest:
+        return folder
+    if len(images.roots) > 1 and lies_in_a_root(dirname(normpath(whole_name)), images.roots):
+        return PurePath(whole_name).parent.name  # that all images of an archive are in, which may be of one class
+    raise ValueError(f"{name!r} lies in no folder of its class below {images.label!r}; give a .csv of labels")
 
 
 def _read_labels(path: str) -> dict[str, str]:
@@ -91,7 +95,12 @@ def _read_labels(path: str) -> dict[str, str]:
     short = next((row for row in rows if len(row) < 2), None)
     if short is not None or not rows:
         raise ValueError(f"{path!r} expected to have an image and its class in each row, but got {short or 'no rows'}")
-    return {PurePath(row[0].strip()).as_posix(): row[1].strip() for row in rows}
+    labels: dict[str, str] = {}
+    for row in rows:
+        name, label = PurePath(row[0].strip()).as_posix(), row[1].strip()
+        if labels.setdefault(name, label) != label:
+            raise ValueError(f"{path!r} has {name!r} twice, as {labels[name]!r} and as {label!r}; leave one row out")
+    return labels
 
 
 def _labelled(name: str, labels: dict[str, str], path: str) -> str:

@@ -20,7 +20,7 @@ from torchmetrics_dna.images.duplicates import MOST, near_duplicates
 from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.jobs.fd_evidence import unions_of
-from torchmetrics_dna.jobs.measure import Measured
+from torchmetrics_dna.jobs.measure import Measured, unreadable_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -104,7 +104,7 @@ def compare_measured(
         histograms.num_bins if isinstance(histograms, HistogramDNA) else None,
         histograms.ranges.label if isinstance(histograms, HistogramDNA) and histograms.ranges else None,
         weights,
-        a.unreadable + b.unreadable,
+        unreadable_of((a, b)),
         (sides[0], sides[0]) if a is b else sides,
         notices,
         names=names,

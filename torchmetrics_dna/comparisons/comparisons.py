@@ -23,6 +23,7 @@ from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm
 from torchmetrics_dna.images.addresses import public, public_names
+from torchmetrics_dna.jobs.measure import unreadable_of
 from torchmetrics_dna.plots import plot_curve
 
 if TYPE_CHECKING:
@@ -158,11 +159,7 @@ class Comparisons(ManyComparisons):
     @property
     def unreadable(self) -> list[str]:
         """One line for each image that was left out, of the reference and of all sets."""
-        sides = [comparison.measured for comparison in self.values() if comparison.measured is not None]
-        return [
-            *(sides[0][0].unreadable if sides else ()),
-            *(line for _, measured in sides for line in measured.unreadable),
-        ]
+        return unreadable_of(side for comparison in self.values() for side in comparison.measured or ())
 
     @property
     def verdict(self) -> str:

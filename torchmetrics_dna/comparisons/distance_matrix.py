@@ -21,6 +21,7 @@ from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
 from torchmetrics_dna.jobs.arguments import Arguments, taking
+from torchmetrics_dna.jobs.measure import unreadable_of
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import open_sides
 from torchmetrics_dna.plots import plot_matrix
@@ -196,10 +197,9 @@ def matrix(
         matrices[record.name] = _square(overall, len(named))
         by_layer[record.name] = {layer: _square(values, len(named)) for layer, values in per_layer.items()}
     num_images = [side.any.num_images for side in measured]
-    unreadable = [line for side in measured for line in side.unreadable]
     of_all = isinstance(dna, HistogramDNA) and dna.self_ranging and any(record.unit == "bins" for record in distances)
     notes = [_OF_ALL] * of_all
-    return DistanceMatrix(list(named), num_images, matrices, by_layer, dna.extractor, unreadable, notes)
+    return DistanceMatrix(list(named), num_images, matrices, by_layer, dna.extractor, unreadable_of(measured), notes)
 
 
 def _pairs(record: Distance, measured: Sequence[Measured]) -> Tensor:

@@ -177,15 +177,22 @@ def monitor(
     if order == "random" and isinstance(images, ImageSource):
         seed = _SEED
         images = images.take(torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).tolist())
-    return _watched(detector, measured, images, sides.job, window, seed)
+    known = measured.unreadable if sides.images[0] is sides.images[1] else []
+    return _watched(detector, measured, images, sides.job, window, seed, known)
 
 
 def _watched(
-    detector: Monitor, reference: Measured, images: Images, job: Job, size: int, seed: int | None
+    detector: Monitor,
+    reference: Measured,
+    images: Images,
+    job: Job,
+    size: int,
+    seed: int | None,
+    known: Sequence[str],
 ) -> Iterator[Window]:
     record = DISTANCES[detector.distance]
     for split in job.run(images, size=size):
-        _warn_of(split.unreadable)
+        _warn_of([line for line in split.unreadable if line not in known])
         if split.num_images < size:
             break
         window = Measured(job.values(split), [])

@@ -187,7 +187,7 @@ def diff(old: Source, new: Source, feature: Feature | None = None, **options: An
         whole=compared(_joined(kept, removed), _joined(kept, added)) if only_old or only_new else None,
         of_added=compared(kept, added),
         of_removed=compared(kept, removed),
-        unreadable=a.unreadable + b.unreadable,
+        unreadable=a.unreadable + (b.unreadable if new_images is not old_images else []),
     )
 
 

@@ -37,10 +37,8 @@ def is_address(path: object) -> TypeGuard[str]:
     return isinstance(path, str) and _ADDRESS.match(path) is not None
 
 
-def place_of(source: object, default: object = None) -> object:
-    """Return the canonical path or address of images; the default if ``source`` is no path."""
-    if not isinstance(source, (str, os.PathLike)):
-        return default
+def place_of(source: str | os.PathLike[str]) -> str:
+    """Return the canonical path or address of images."""
     path = os.fspath(source)
     return path if is_address(path) else os.path.realpath(path)
 

@@ -21,7 +21,7 @@ from torchmetrics_dna.files.damage import refusing
 from torchmetrics_dna.files.limits import check_header, check_size
 from torchmetrics_dna.images.addresses import is_address, open_file, public
 from torchmetrics_dna.images.base import Images, ImageSource, joined, stream_of
-from torchmetrics_dna.images.names import Names, is_image_member, natural_key
+from torchmetrics_dna.images.names import Names, is_image_member, natural_key, roots_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,7 +45,8 @@ def open_zips(files: Sequence[str], label: str, reading: Reading) -> ImageSource
     for archive in map(_Zip, files):
         name = public(archive.path)
         names = Names(archive.names, f"{name}/")
-        sources.append(ImageSource(names, archive.fetch, name, reading.exif_orientation, archive.stamp, [name]))
+        roots = roots_in(name, archive.names)
+        sources.append(ImageSource(names, archive.fetch, name, reading.exif_orientation, archive.stamp, roots))
     return joined(sources, label, reading)
 
 
@@ -65,9 +66,10 @@ def open_tars(files: Sequence[str], label: str, reading: Reading) -> Images:
         ]
     entries.sort(key=lambda image: natural_key(image[0]))
     places = np.array([place for _, *place in entries], np.int64).reshape(-1, 2)  # compact, for millions
-    names = Names([name for name, *_ in entries], f"{path}/")
+    members = [name for name, *_ in entries]
     fetch, stamp = partial(_fetch, path, places), partial(_stamp, path, places)
-    return ImageSource(names, fetch, path, reading.exif_orientation, stamp, [path])
+    names, roots = Names(members, f"{path}/"), roots_in(path, members)
+    return ImageSource(names, fetch, path, reading.exif_orientation, stamp, roots)
 
 
 def _add(name: str, files: set[str]) -> None:

@@ -43,13 +43,16 @@ class ImageSource(Dataset["RGBImage"]):
         label: Name of the set.
         exif_orientation: Whether to rotate images by their EXIF tag. The official implementation does not.
         stamp: Function that returns a text that changes with image ``i``; None if changes can't be detected cheaply.
-        roots: Folders and archives that the names are below; if empty, the folder that all files share.
+        roots: Folders, archives and folders in these that the names are below, each below the nearest; if empty, the
+            folder that all files share.
         uses: The options among :data:`CHOICES` that apply to this source; all if unknown.
         example: What its items are, if these are no images.
         layouts: Layouts of the arrays of images that it consists of, by file, or ``""`` for one in memory.
 
     Attributes:
         numbers: Indices of the images in the source that they were taken from; their own if this is that source.
+        whole: The source that they were taken from; None if this is that source.
+        place: Equal for sources that were opened from one path or address in the same way; None without a path.
 
     """
 
@@ -65,15 +68,25 @@ class ImageSource(Dataset["RGBImage"]):
 
     def __post_init__(self) -> None:
         self.numbers: Sequence[int] = range(len(self.names))
+        self.whole: ImageSource | None = None
+        self.place: object = None
 
     def take(self, numbers: Sequence[int]) -> ImageSource:
         """Select images by index, in this order."""
-        fetch = partial(_fetch_chosen, self.fetch, numbers)
+        fetch = partial(_of_chosen, self.fetch, numbers)
+        stamp = None if self.stamp is None else partial(_of_chosen, self.stamp, numbers)
         names = Names(self.names, chosen=numbers)
-        selected = ImageSource(names, fetch, self.label, self.exif_orientation, roots=self.roots)
-        selected.example = self.example
-        selected.numbers = numbers
+        settings = self.exif_orientation, stamp, self.roots, self.uses, self.example, self.layouts
+        selected = ImageSource(names, fetch, self.label, *settings)
+        selected.numbers, selected.whole = numbers, self
         return selected
+
+    def numbers_in(self, other: ImageSource) -> Sequence[int] | None:
+        """Return the index of each image in another source that this is, or is a part of; None if it is neither."""
+        if are_same(self, other):
+            return range(len(self))
+        numbers = None if self.whole is None else self.whole.numbers_in(other)
+        return None if numbers is None else [numbers[i] for i in self.numbers]
 
     def split(self, part: int, parts: int) -> ImageSource:
         """Select one of ``parts`` equal parts: every ``parts``-th image."""
@@ -85,7 +98,10 @@ class ImageSource(Dataset["RGBImage"]):
     @cached_property
     def relative_names(self) -> list[str]:
         """Name of each image below its source, see :func:`names_below`: the same in a copy of the source elsewhere."""
-        return names_below(self.names, self.roots)
+        if self.whole is None:
+            return names_below(self.names, self.roots)
+        names = self.whole.relative_names  # without roots, a part alone may share another folder
+        return [names[i] for i in self.numbers]
 
     @property
     def count(self) -> int:
@@ -144,7 +160,7 @@ class ImageStream:
         only_whole: Reason why it can't be split among processes, if there is one.
         uses: The options among :data:`CHOICES` that apply to this stream; all if unknown.
         example: What its items are, if these are no images.
-        layouts: As of an :class:`ImageSource`.
+        layouts: As of an :class:`ImageSource`, and so is the attribute ``place``.
 
     Example:
         >>> stream = ImageStream([Shard("letters", lambda: iter([("a", 1), ("b", 2), ("c", 3)]))], "letters")
@@ -166,6 +182,9 @@ class ImageStream:
     example: Example | None = None
     layouts: Mapping[str, Layout] = field(default_factory=dict)
     _part: tuple[int, int] = (0, 1)
+
+    def __post_init__(self) -> None:
+        self.place: object = None
 
     def split(self, part: int, parts: int) -> ImageStream:
         """Select one of ``parts`` parts, every ``parts``-th shard or else image; ValueError if it is only whole."""
@@ -214,6 +233,19 @@ class ImageStream:
 
 
 Images = ImageSource | ImageStream
+
+
+def are_same(a: object, b: object) -> bool:
+    """True for one source, or two that were opened from one path in the same way while the same images were there."""
+    if a is b:
+        return True
+    if not isinstance(a, (ImageSource, ImageStream)) or not isinstance(b, (ImageSource, ImageStream)):
+        return False
+    if a.place is None or a.place != b.place:
+        return False
+    if isinstance(a, ImageSource):
+        return isinstance(b, ImageSource) and a.relative_names == b.relative_names
+    return isinstance(b, ImageStream) and [shard.file for shard in a.shards] == [shard.file for shard in b.shards]
 
 
 def by_number(stream: ImageStream, what: str) -> str:
@@ -268,8 +300,8 @@ def left_out_in_words(lines: Sequence[str]) -> str:
     return f"{' and '.join(texts)} {'was' if len(lines) == 1 else 'were'} left out"
 
 
-def _fetch_chosen(fetch: Callable[[int], Any], numbers: Sequence[int], index: int) -> Any:
-    return fetch(numbers[index])
+def _of_chosen(of_image: Callable[[int], Any], numbers: Sequence[int], index: int) -> Any:
+    return of_image(numbers[index])
 
 
 def joined(sources: Sequence[ImageSource], label: str, reading: Reading) -> ImageSource:

@@ -47,7 +47,7 @@ class Content(NamedTuple):
 def contents(images: ImageSource, reading: Reading, channels: int = 3) -> Content:
     """Digest the pixels of all images, decoded to so many channels."""
     content = Content([], [], [])
-    for batch in load_batches(images, _ANY_SIZE, reading=reading, channels=channels, notes=_digest):
+    for batch in load_batches(images, _ANY_SIZE, reading=reading, channels=channels, notes=digest_note):
         content.unreadable.extend(batch.unreadable)
         if batch.numbers:
             content.numbers.extend(batch.numbers)
@@ -81,7 +81,8 @@ def digest_of(image: Pixels | Inputs) -> bytes:
     return blake.digest()
 
 
-def _digest(image: Pixels | Inputs) -> dict[str, Tensor]:
+def digest_note(image: Pixels | Inputs) -> dict[str, Tensor]:
+    """Return the digest of an image, or another input, as a note of a job."""
     return {"digest": torch.frombuffer(bytearray(digest_of(image)), dtype=torch.uint8)}
 
 

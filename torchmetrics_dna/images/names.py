@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from operator import eq
 from pathlib import PurePosixPath
 from typing import Any, overload
@@ -84,6 +85,25 @@ def names_below(names: Sequence[str], roots: Collection[str] = (), paths: Any = 
             begins[folder] = len(_root_of(folder, folders, paths))
         below.append(name[begins[folder] :].lstrip(paths.sep).replace(paths.sep, "/"))
     return below
+
+
+def roots_in(archive: str, members: Iterable[str]) -> list[str]:
+    """Return an archive, and the folder in it that all members share if there is one: names are below that.
+
+    Example:
+        >>> roots_in("./x.zip", ["photos/cat/1.png", "./photos/2.png"]), roots_in("x.zip", ["1.png", "photos/2.png"])
+        (['x.zip', 'x.zip/photos'], ['x.zip'])
+
+    """
+    folders = {posixpath.normpath(f"{archive}/{folder}") for folder in {posixpath.dirname(name) for name in members}}
+    root = posixpath.normpath(archive)
+    return list(dict.fromkeys((root, posixpath.commonpath(folders or {root}))))
+
+
+def lies_in_a_root(folder: str, roots: Collection[str]) -> bool:
+    """True if a folder is below one of the roots, as spelled."""
+    above = posixpath.dirname(folder)
+    return above in roots or (above != folder and lies_in_a_root(above, roots))
 
 
 def _root_of(folder: str, roots: set[str], paths: Any) -> str:

@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from torchmetrics_dna.images.addresses import check_address, expand, is_address, is_folder, missing, public, suffix_of
+from torchmetrics_dna.images.addresses import (
+    check_address,
+    expand,
+    is_address,
+    is_folder,
+    missing,
+    place_of,
+    public,
+    suffix_of,
+)
 from torchmetrics_dna.images.base import Images, ImageSource, ImageStream, indexed
 from torchmetrics_dna.images.folders import open_files, open_folder, open_remote_folder, refuse
 from torchmetrics_dna.images.names import EXTENSIONS
@@ -138,13 +147,15 @@ def open_source(source: Source, reading: Reading | None = None, example: Example
             )
         return inputs
     reading = replace(reading or Reading(), progress=None)  # a callback could not be sent along with the images
+    place = None
     if isinstance(source, (str, os.PathLike)):
         label = public(os.fspath(source))
         opened, uses = _open_path(os.fspath(source), reading)
+        place = place_of(source), reading.column, reading.fps, reading.exif_orientation
     else:
         label = f"{type(source).__name__} of images"
         opened, uses = _open_object(source, label, reading)
-    opened.uses = frozenset(uses)
+    opened.uses, opened.place = frozenset(uses), place
     if isinstance(opened, ImageSource) and not opened.names:
         suffixes = [suffix for kind in KINDS if kind not in (LIST, IMAGE) for suffix in kind.suffixes]
         present = next((suffix for suffix in suffixes if any(Path(label).glob(f"*{suffix}"))), None)

@@ -112,8 +112,6 @@ class _Search:
         chosen, checked = _halves(readable[0], CHANGED)
         if arguments.pairs:
             partner = partners(images_a, images_b, arguments.pairs)
-            both = set(readable[1])
-            chosen, checked = ([i for i in numbers if partner[i] in both] for numbers in (chosen, checked))
             of_b = [partner[i] for i in chosen], [partner[i] for i in checked]
         else:
             of_b = _halves(readable[1], UNCHANGED)

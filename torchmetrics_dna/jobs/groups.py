@@ -108,7 +108,7 @@ def folds_of_pairs(sides: Sequence[Images | DNA], pairs: Pairs, num_folds: int) 
                 "Argument `pairs` takes images by number on all sides, but got a DNA or a stream; leave it out"
             )
         sources.append(side)
-    keys = [_keys_of_pairs(side, pairs) for side in sources]
+    keys = [keys_of_pairs(side, pairs) for side in sources]
     for side, of_side in zip(sources[1:], keys[1:], strict=True):
         _check_partners(sources[0], side, keys[0], of_side)
     if len(keys[0]) > FEW:
@@ -119,11 +119,12 @@ def folds_of_pairs(sides: Sequence[Images | DNA], pairs: Pairs, num_folds: int) 
 
 def partners(a: ImageSource, b: ImageSource, pairs: Pairs) -> list[int]:
     """Return the index of each image's partner in B, for all images of A in order; for sides that were checked."""
-    numbers = {key: number for number, key in enumerate(_keys_of_pairs(b, pairs))}
-    return [numbers[key] for key in _keys_of_pairs(a, pairs)]
+    numbers = {key: number for number, key in enumerate(keys_of_pairs(b, pairs))}
+    return [numbers[key] for key in keys_of_pairs(a, pairs)]
 
 
-def _keys_of_pairs(images: ImageSource, pairs: Pairs) -> Sequence[object]:
+def keys_of_pairs(images: ImageSource, pairs: Pairs) -> Sequence[object]:
+    """Return for each image what it has in common with its partner."""
     if pairs is True:
         return range(len(images))
     if pairs == "name":

@@ -200,7 +200,8 @@ class Job:
     @property
     def keeps_rows(self) -> bool:
         """True if the job keeps values of single images."""
-        return self.num_folds is not None or any(statistic.by_image for statistic in self.statistics.values())
+        notes = self.num_folds is not None or self.notes is not None
+        return notes or any(statistic.by_image for statistic in self.statistics.values())
 
     def activate(
         self,

@@ -21,7 +21,7 @@ from torchmetrics_dna.jobs.parts import Parts
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -84,6 +84,12 @@ class Measured:
     def without_folds(self) -> Measured:
         """Return a copy without folds, which take most of the memory."""
         return Measured({kind: replace(dna, folds=()) for kind, dna in self.dnas.items()}, self.unreadable)
+
+
+def unreadable_of(sides: Iterable[Measured]) -> list[str]:
+    """Return one line for each image that was left out; a set that was measured once is told once."""
+    lists = {id(side.unreadable): side.unreadable for side in sides}
+    return [line for lines in lists.values() for line in lines]
 
 
 def measure(

@@ -18,11 +18,10 @@ from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS
 from torchmetrics_dna.images import ImageSource, Reading, open_source
-from torchmetrics_dna.images.addresses import place_of
-from torchmetrics_dna.images.base import check_channels
+from torchmetrics_dna.images.base import are_same, check_channels
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.jobs.fd_evidence import features_for, means_for, plans_for
-from torchmetrics_dna.jobs.groups import folds_of_pairs, group_names, grouping
+from torchmetrics_dna.jobs.groups import folds_of_pairs, group_names, grouping, keys_of_pairs
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.on_ray import check_on_ray
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.images.inputs import Example
     from torchmetrics_dna.jobs.arguments import Arguments
-    from torchmetrics_dna.jobs.groups import Groups
+    from torchmetrics_dna.jobs.groups import Groups, Pairs
 
 _FEW = 64  # images, for which torch takes less time than loading numba, about a second
 _FEW_SIDES = 8  # torch takes a tenth of numba's loading time for one distance of self-ranging DNAs
@@ -120,10 +119,35 @@ class Sides:
             return Measured({side.kind: side}, [])
         if (known := self._measured.get(key)) is not None:
             return known
-        result = measure(self.jobs[k], side, distributed=self.arguments.distributed, on=self.arguments.on)
+        if self.arguments.pairs and self.jobs[k].reading.skip_unreadable:
+            self._measured.update(self._whole_pairs(self.arguments.pairs))
+            return self._measured[key]
+        result = self._measure(self.jobs[k], side)
         if self.keys.count(key) > 1:
             self._measured[key] = result
         return result
+
+    def _measure(self, job: Job, images: Images) -> Measured:
+        return measure(job, images, distributed=self.arguments.distributed, on=self.arguments.on)
+
+    def _whole_pairs(self, pairs: Pairs) -> dict[object, Measured]:
+        """Measure all sides by key; those with images whose partner turns out to be unreadable again, without these."""
+        given = zip(self.keys, self.images, self.jobs, strict=True)
+        sides = {key: (images, job) for key, images, job in given if isinstance(images, ImageSource)}
+        measured = {key: self._measure(job, images) for key, (images, job) in sides.items()}
+        of_pairs = {key: keys_of_pairs(images, pairs) for key, (images, _) in sides.items()}
+        whole = set.intersection(*({of_pairs[key][i] for i in side.numbers} for key, side in measured.items()))
+        if not whole:
+            first = next(line for side in measured.values() for line in side.unreadable)
+            raise ValueError(f"No pair has two images that could be read; the first that could not: {first}")
+        for key, (images, job) in sides.items():
+            kept = [i for i, pair in enumerate(of_pairs[key]) if pair in whole]
+            alone = sorted({*measured[key].numbers} - {*kept})
+            if alone and job.folds is not None:
+                again = self._measure(replace(job, folds=[job.folds[i] for i in kept]), images.take(kept))
+                lines = [f"Can't use image {images.names[i]!r}: its partner can't be read" for i in alone]
+                measured[key] = replace(again, unreadable=measured[key].unreadable + lines, numbers=kept)
+        return measured
 
 
 def open_sides(sides: Sequence[Source | DNA], arguments: Arguments, kinds: Sequence[Kind] | None = None) -> Sides:
@@ -136,7 +160,7 @@ def open_sides(sides: Sequence[Source | DNA], arguments: Arguments, kinds: Seque
             images.
 
     """
-    opened = _opened(sides, arguments)
+    opened = united(_opened(sides, arguments), sides)
     if arguments.num_folds is None:  # those of a file would be tested
         opened = [replace(side, folds=()) if isinstance(side, DNA) and side.folds else side for side in opened]
     dnas = [side for side in opened if isinstance(side, DNA)]
@@ -189,7 +213,7 @@ def open_sides(sides: Sequence[Source | DNA], arguments: Arguments, kinds: Seque
         distances,
         plans,
         [replace(job, groups=groups, folds=of_side) for groups, of_side in zip(grouped, folds, strict=True)] or [job],
-        [(place_of(side, id(side)), id(grouped[k])) for k, side in enumerate(sides)],
+        [(id(side), id(grouped[k])) for k, side in enumerate(opened)],
         limits,
     )
     if distances:
@@ -220,6 +244,15 @@ def open_images(source: Source, arguments: Arguments) -> Images:
 def open_side(side: Source | DNA, arguments: Arguments) -> Images | DNA:
     """Open one side of a comparison: images, or a DNA restricted to the layers."""
     return _opened([side], arguments)[0]
+
+
+def united(opened: Sequence[Images | DNA], sources: Sequence[object]) -> list[Images | DNA]:
+    """Return the first of those that were opened from one object or path in place of each."""
+    first: list[tuple[object, Images | DNA]] = []
+    for side, source in zip(opened, sources, strict=True):
+        same = (known for given, known in first if given is source or are_same(known, side))
+        first.append((source, next(same, side)))
+    return [side for _, side in first]
 
 
 def _opened(sides: Sequence[Source | DNA], arguments: Arguments) -> list[Images | DNA]:

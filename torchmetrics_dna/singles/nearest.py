@@ -69,16 +69,16 @@ class Nearest:
         return Nearest([self.names[i] for i in order.tolist()], self.distances[order], self.ratios[order], likeness)
 
 
-def find_nearest(features: Features, index: Features, *, others: bool = False) -> Nearest:
+def find_nearest(features: Features, index: Features, themselves: Tensor | None = None) -> Nearest:
     """Find the nearest image in an index for each image, by Euclidean distance of their features.
 
-    If both have pictures, the nearest ones are compared by these, and one that is alike comes first. With ``others``,
-    image i is image i of the index, and is not its own neighbour.
+    If both have pictures, the nearest ones are compared by these, and one that is alike comes first. If the images are
+    in the index, ``themselves`` are their rows there, ``(B,)``, and none is its own neighbour.
     """
-    count = min(_CANDIDATES, index.num_images - others)
-    if others and not count:
+    count = min(_CANDIDATES, index.num_images - (themselves is not None))
+    if not count:
         raise ValueError("Argument `nearest` expected to have more than one image to find others like it, but got one")
-    candidates, far = _nearest(features.values, index.values, count, others=others)
+    candidates, far = _nearest(features.values, index.values, count, themselves=themselves)
     alike = None
     if features.pictures is not None and index.pictures is not None:
         alike = _likeness(features.pictures, index.pictures, candidates)
@@ -122,7 +122,7 @@ def check_index(index: Features, extractor: DNAExtractor) -> None:
 
 
 def _nearest(
-    values: Tensor, index: Tensor, count: int = 1, *, least: float | None = None, others: bool = False
+    values: Tensor, index: Tensor, count: int = 1, *, least: float | None = None, themselves: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Return rows and distances of the nearest of each image, ``(images, count)``, beyond ``least`` times its norm."""
     rows, distances = [], []
@@ -131,8 +131,8 @@ def _nearest(
         block_distances = torch.cdist(block, index)
         if least is not None:
             block_distances[block_distances <= least * block.norm(dim=1, keepdim=True)] = torch.inf
-        if others:
-            block_distances[torch.arange(len(block)), torch.arange(first, first + len(block))] = torch.inf
+        if themselves is not None:
+            block_distances[torch.arange(len(block)), themselves[first : first + len(block)]] = torch.inf
         nearest = block_distances.topk(count, dim=1, largest=False).indices
         # recomputed, since cdist's matrix product cancels the digits of small distances
         exact = (block[:, None] - index[nearest]).norm(dim=2)

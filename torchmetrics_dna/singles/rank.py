@@ -18,13 +18,14 @@ from torchmetrics_dna.files.container import is_container
 from torchmetrics_dna.functional.outliers import layers_for_outliers, left_out_distances, outlier_distance
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
 from torchmetrics_dna.images import ImageSource, ImageStream
+from torchmetrics_dna.images.duplicates import digest_note
 from torchmetrics_dna.images.likeness import small_picture
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.features import Distances, SpatialMeans, contrasted
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.processes import in_step
-from torchmetrics_dna.jobs.sides import Sides, open_images, open_side, open_sides
+from torchmetrics_dna.jobs.sides import Sides, open_images, open_side, open_sides, united
 from torchmetrics_dna.singles.nearest import check_index, find_nearest
 from torchmetrics_dna.singles.ranking import WORST_FIRST, Ranking, Score
 from torchmetrics_dna.statistics.outliers import (
@@ -37,7 +38,7 @@ from torchmetrics_dna.statistics.outliers import (
 from torchmetrics_dna.statistics.scores import POOL, Scorer, check_left_out
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from torchmetrics_dna.dna.distance import Kind
     from torchmetrics_dna.images import Images, Source
@@ -112,16 +113,22 @@ def rank(
             check_size(len(side))
         kind: Kind
         kind, of_kind = ("layer-gaussian", LayerGaussianDNA) if score in WORST_FIRST else ("histogram", HistogramDNA)
+        given: list[Any] = [images, reference]
         opened = [source, _of_kind(side, of_kind, "reference")]
         if score == "contrast" and not pools:
+            given.append(contrast)
             opened.append(_of_kind(open_side(cast("Source | DNA", contrast), arguments), of_kind, "contrast"))
-        index = _open_nearest(nearest, reference, opened[1], arguments)
-        others = [] if index is None or isinstance(index, Features) else [index]
-        sides = open_sides([*opened, *others], replace(arguments, num_folds=NUM_FOLDS if pools else None), [kind])
+        index, compared = _open_nearest(nearest, arguments), slice(1, len(opened))
+        if isinstance(index, (ImageSource, ImageStream)):
+            given.append(nearest)
+            opened.append(index)
+        opened = united(opened, given)
+        sides = open_sides(opened, replace(arguments, num_folds=NUM_FOLDS if pools else None), [kind])
         if isinstance(index, Features):
             check_index(index, sides.extractor)
-        is_own = _is_same(nearest, images)
-        return _Run(sides).rank(sides.images[1 : len(opened)], score, pools, index, is_own)
+        elif index is not None:
+            index = sides.source(len(opened) - 1, "An index")
+        return _Run(sides).rank(sides.images[compared], score, pools, index)
 
 
 def _score_of(reference: Images | DNA, score: Score | None, of_emd: Mapping[str, object]) -> Score:
@@ -146,22 +153,13 @@ def _of_kind(side: Images | DNA, kind: type[DNA], name: str) -> Images | DNA:
     return side
 
 
-def _open_nearest(
-    nearest: Source | Features | None, reference: Any, side: Images | DNA, arguments: Arguments
-) -> Images | Features | None:
-    """Open the images or features of the index; return the reference's own source if they are the same images."""
+def _open_nearest(nearest: Source | Features | None, arguments: Arguments) -> Images | Features | None:
+    """Open the images or features of the index."""
     if nearest is None or isinstance(nearest, Features):
         return nearest
     if isinstance(nearest, (str, os.PathLike)) and _is_index(nearest):
         return Features.load(nearest)
-    return side if _is_same(nearest, reference) and not isinstance(side, DNA) else open_images(nearest, arguments)
-
-
-def _is_same(nearest: Any, images: Any) -> bool:
-    """True if the index is of the same images: the same path or object."""
-    if isinstance(nearest, (str, os.PathLike)) and isinstance(images, (str, os.PathLike)):
-        return os.path.realpath(nearest) == os.path.realpath(images)
-    return nearest is not None and nearest is images
+    return open_images(nearest, arguments)
 
 
 def _is_index(path: str | os.PathLike[str]) -> bool:
@@ -169,8 +167,8 @@ def _is_index(path: str | os.PathLike[str]) -> bool:
     return str(path).endswith(".features.npz") or (Path(path).is_file() and is_container(path))
 
 
-def _picture(image: Pixels) -> dict[str, Tensor]:
-    return {"pictures": small_picture(image)} if image.shape[2] in (1, 3) else {}
+def _digest_and_picture(image: Pixels) -> dict[str, Tensor]:
+    return digest_note(image) | ({"pictures": small_picture(image)} if image.shape[2] in (1, 3) else {})
 
 
 class _Ruler(NamedTuple):
@@ -192,7 +190,7 @@ class _Run:
         neurons, weights = self.extractor.neurons, sides.arguments.neuron_weights
         self.weights = resolve_weights(weights, neurons, self.extractor.name, self.extractor.weights_digest)
         self.features = {"features": SpatialMeans.of_last_layer(neurons)}
-        self.notes = _picture if self.extractor.example is None else None
+        self.unreadable = {id(self.source): list[str]()}  # by source, so that one of two roles is told once
 
     def rank(
         self,
@@ -200,27 +198,33 @@ class _Run:
         score: Score,
         pools: bool,
         index_source: Images | Features | None,
-        of_itself: bool,
     ) -> Ranking:
-        own = index_source is sides[0]
-        reference, *contrasts = (self._measured(side, score, features=own and side is index_source) for side in sides)
+        reference, *contrasts = (self._measured(side, score, features=side is index_source) for side in sides)
+        indexed = None
         if index_source is None or isinstance(index_source, Features):
             index = index_source
         else:
-            index = (reference if own else self._rows(index_source, **self.features)).features
+            indexed = reference if index_source is sides[0] else self._rows(index_source, **self.features)
+            index = indexed.features
         if score in WORST_FIRST:
             ruler = self._for_outliers(reference) if score == "outlier" else self._for_places(reference)
         else:
             ruler = self._for_emd(sides[0], [reference, *contrasts], pools)
         features = {} if index is None else self.features
         measured = self._rows(self.source, distances=Distances(ruler.scorer), **features)
-        distances = measured.rows["distances"]
+        distances, in_reference = measured.rows["distances"], _found(measured, reference)
+        count = ruler.references[0].num_images
+        if in_reference is not None and score not in WORST_FIRST and count > 1:
+            distances = torch.where(in_reference[:, None] < 0, distances, _left_out(distances, count))
         scores = contrasted(distances)
+        if in_reference is not None and score == "outlier" and ruler.typical is not None:
+            scores = torch.where(in_reference < 0, scores, ruler.typical[in_reference])
         order = scores.argsort(descending=score in WORST_FIRST, stable=True)
         names, numbers = ([values[i] for i in order.tolist()] for values in (measured.names, measured.numbers))
         nearest = None
         if index is not None and measured.features is not None:
-            nearest = find_nearest(measured.features, index, others=of_itself).take(order)
+            themselves = None if indexed is None else self._themselves(measured, indexed, index_source)
+            nearest = find_nearest(measured.features, index, themselves).take(order)
         dnas = [replace(dna, folds=()) for dna in ruler.references]
         return Ranking(
             score=score,
@@ -230,7 +234,7 @@ class _Run:
             images=self.source,
             reference=dnas[0],
             mapper=ruler.mapper,
-            unreadable=measured.unreadable,
+            unreadable=[line for lines in self.unreadable.values() for line in lines],
             distances=distances[order, 0] if len(dnas) > 1 else None,
             contrast=dnas[1] if len(dnas) > 1 else None,
             typical=ruler.typical,
@@ -238,7 +242,17 @@ class _Run:
             index=index,
             p_value=ruler.p_value,
             reference_images=sides[0] if isinstance(sides[0], ImageSource) else None,
+            own=None if in_reference is None else in_reference[order] >= 0,
         )
+
+    def _themselves(self, measured: Measured, indexed: Measured, index: object) -> Tensor | None:
+        """Return the row of each image in an index of the source that the images are, or are a part of; else None."""
+        if index is self.source:
+            return torch.arange(len(measured.numbers))
+        if not isinstance(index, ImageSource) or not isinstance(self.source, ImageSource):
+            return None
+        numbers, rows = self.source.numbers_in(index), {number: i for i, number in enumerate(indexed.numbers)}
+        return None if numbers is None else torch.tensor([rows[numbers[i]] for i in measured.numbers])
 
     def _for_outliers(self, reference: Measured) -> _Ruler:
         neurons = self.extractor.neurons
@@ -270,7 +284,7 @@ class _Run:
         histograms = [cast("HistogramDNA", measured.dnas["histogram"]) for measured in references]
         p_value = None
         if pools:
-            pool = measure(self.job, self.source, distributed=self.distributed)
+            pool = self._measure(self.job, self.source)
             histograms.append(cast("HistogramDNA", pool.dnas["histogram"]))
             p_value = DISTANCES["dna-emd"].result(histograms[0], histograms[1], self.weights).p_value
         scorer = Scorer(histograms, self.extractor, self.weights)
@@ -279,27 +293,49 @@ class _Run:
     def _measured(self, side: Images | DNA, score: Score, features: bool) -> Measured:
         if isinstance(side, DNA):
             return Measured({side.kind: side}, [])
-        job, neurons = self.job, self.extractor.neurons
+        job, neurons = replace(self.job, notes=digest_note), self.extractor.neurons
         if score in WORST_FIRST:  # keep means, to leave images out, and the Gaussian of places
             job = job.also(means=SpatialMeans(neurons.take(neurons.positions(layers_for_outliers(neurons)))))
             if (layer := local_layer(self.extractor)) is not None:
                 job = job.also(local=LocalMomentStatistic(self.extractor, layer))
         if features:
-            job = replace(job.also(**self.features), notes=self.notes)
-        return measure(job, side, distributed=self.distributed)
+            job = replace(job.also(**self.features), notes=self._notes(self.features))
+        return self._measure(job, side)
 
     def _rows(self, images: Images, **statistics: ImageRows) -> Measured:
         """Measure only statistics of single images."""
-        notes = self.notes if "features" in statistics else None
-        job = Job(self.extractor, statistics, self.job.reading, notes=notes)
-        return measure(job, images, distributed=self.distributed)
+        return self._measure(Job(self.extractor, statistics, self.job.reading, notes=self._notes(statistics)), images)
+
+    def _notes(self, statistics: Mapping[str, ImageRows]) -> Callable[[Any], dict[str, Tensor]]:
+        return _digest_and_picture if "features" in statistics and self.extractor.example is None else digest_note
+
+    def _measure(self, job: Job, images: Images) -> Measured:
+        measured = measure(job, images, distributed=self.distributed)
+        self.unreadable[id(images)] = measured.unreadable
+        return measured
 
     def _typical(self, side: Images | DNA, scorer: Scorer, count: int) -> Tensor | None:
         """Score images of the reference, each against the other ``count - 1``; a sample if there are many."""
         if isinstance(side, (DNA, ImageStream)) or count < 2:
             return None
         drawn = torch.randperm(len(side), generator=torch.Generator().manual_seed(0))[:_MOST_TYPICAL].sort().values
-        measured = self._rows(side.take(drawn.tolist()), distances=Distances(scorer))
-        # F of all contains 1/count of the image's own F, so the leave-one-out distance is proportional
-        distances = measured.rows["distances"]
-        return contrasted(distances * torch.tensor([count / (count - 1), 1.0])[: distances.shape[1]])
+        job = Job(self.extractor, {"distances": Distances(scorer)}, self.job.reading)
+        measured = measure(job, side.take(drawn.tolist()), distributed=self.distributed)
+        return contrasted(_left_out(measured.rows["distances"], count))
+
+
+def _left_out(distances: Tensor, count: int) -> Tensor:
+    """Return dna-emd of a reference's own images to its others, for the first of references ``(images, S)``.
+
+    The reference's F contains 1/count of the image's own, so the distance to the others is proportional.
+    """
+    return distances * torch.tensor([count / (count - 1), 1.0])[: distances.shape[1]]
+
+
+def _found(images: Measured, reference: Measured) -> Tensor | None:
+    """Return the row of each image in the reference, by equal pixels, -1 for none; None if the reference is a DNA."""
+    if "digest" not in reference.rows:
+        return None
+    of_reference, of_images = ([bytes(row) for row in side.rows["digest"].numpy()] for side in (reference, images))
+    rows = {digest: i for i, digest in enumerate(of_reference)}
+    return torch.tensor([rows.get(digest, -1) for digest in of_images])

@@ -66,7 +66,7 @@ class Ranking(Saved):
         names: Names of the images.
         scores: Score of each image, float64; lower is closer to the reference.
         numbers: Index of each image in the source; in a stream, running number among the readable images.
-        unreadable: One line for each image that was left out.
+        unreadable: One line for each image that was left out, of the ranked ones and of those they were compared with.
         distances: dna-emd of each image to the reference alone, where scores are contrasts; in bins, float64.
         typical: Scores of the reference's own images, each left out of the reference: of all for outlier scores, else
             of up to 200. None for local scores, and if the reference is a DNA or, except for outlier scores, a stream.
@@ -78,6 +78,8 @@ class Ranking(Saved):
         index: Features of the images of the index.
         mapper: Scorer whose maps show where images are off.
         reference_images: Images of the reference; None if they have no index, as for a DNA or a stream.
+        own: True for images whose pixels are those of an image of the reference, bool, ``(B,)``. Except for local
+            scores, these are scored against the other images of the reference. None if the reference is a DNA.
 
     """
 
@@ -98,6 +100,7 @@ class Ranking(Saved):
     index: Features | None = None
     mapper: ImageScorer | None = None
     reference_images: ImageSource | None = None
+    own: Tensor | None = None
 
     @property
     def worst_first(self) -> bool:
@@ -125,13 +128,24 @@ class Ranking(Saved):
 
     @cached_property
     def odd(self) -> OddImages | None:
-        """Outlier scores of the images and of the reference's own; None for other scores, and without ``typical``."""
-        if self.score != "outlier" or self.typical is None:
+        """Outlier scores of the images and of the reference's own; None for other scores, and without ``typical``.
+
+        Images that are the reference's own are left out; None if all are.
+        """
+        places = self._foreign
+        if self.score != "outlier" or self.typical is None or not places:
             return None
-        names = self.names
+        numbers = [self.numbers[place] for place in places]
+        names = [self.names[place] for place in places]
         if isinstance(self.images, ImageSource):
-            names = [self.images.relative_names[number] for number in self.numbers]
-        return OddImages(names, self.numbers, self.scores, self.typical)
+            names = [self.images.relative_names[number] for number in numbers]
+        return OddImages(names, numbers, self.scores[places], self.typical)
+
+    @property
+    def _foreign(self) -> list[int]:
+        """Places of the images that are none of the reference's own."""
+        own = torch.zeros(len(self.names), dtype=torch.bool) if self.own is None else self.own
+        return (~own).nonzero()[:, 0].tolist()
 
     @property
     def few_off(self) -> FewOff | None:
@@ -144,7 +158,7 @@ class Ranking(Saved):
     @property
     def off(self) -> list[str]:
         """Names of as many images as :attr:`few_off` says are off, worst first; none if its p-value is above 0.05."""
-        return [] if self.odd is None else self.names[: len(self.odd.off)]
+        return [] if self.odd is None else [self.names[place] for place in self._foreign[: len(self.odd.off)]]
 
     def limit(self, share: float = 0.05) -> float:
         """Return the score that at most this share of images of the reference's own kind are beyond.
@@ -174,6 +188,7 @@ class Ranking(Saved):
             scores=self.scores[near],
             distances=None if self.distances is None else self.distances[near],
             nearest=None if self.nearest is None else self.nearest.take(near),
+            own=None if self.own is None else self.own[near],
         )
 
     @property
@@ -185,6 +200,15 @@ class Ranking(Saved):
     def notices(self) -> list[str]:
         """Caveats about the scores, one line each."""
         notices = []
+        if own := len(self.names) - len(self._foreign):
+            how_many = (
+                f"{own:,} of {images_in_words(len(self.names))} {'is' if own == 1 else 'are'} the reference's own"
+            )
+            if self.score == "local" or (self.typical is None and self.score == "outlier"):
+                notices.append(f"{how_many}, which it is made of, so that their scores are too low")
+            elif self.reference is None or self.reference.num_images > 1:
+                untested = "; the test of whether a few are off leaves them out" if self.score == "outlier" else ""
+                notices.append(f"{how_many}, and scored against its other images{untested}")
         if self.p_value is not None and self.p_value > SIGNIFICANT:
             notices.append(
                 f"Pool and reference do not differ measurably (p = {self.p_value:.2g}), so a contrast with the pool"
@@ -270,6 +294,17 @@ class Ranking(Saved):
             worst: Return so many of the worst images only, worst first.
 
         """
+        columns = self._columns()
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        ranked = [{"rank": i, **row} for i, row in enumerate(rows, 1)]
+        if worst is not None:
+            return (ranked if self.worst_first else ranked[::-1])[:worst]
+        if top is not None:
+            return (ranked[::-1] if self.worst_first else ranked)[:top]
+        return ranked
+
+    def _columns(self) -> dict[str, Sequence[Any]]:
+        """Return what is known of each image, by the keys of :meth:`rows`."""
         columns: dict[str, Sequence[Any]] = {"image": self.names, "score": self.scores.tolist()}
         if self.distances is not None:
             columns["dna_emd"] = self.distances.tolist()
@@ -282,13 +317,7 @@ class Ranking(Saved):
             columns["kind"] = self.nearest.kinds
             if self.nearest.likeness is not None:
                 columns["likeness"] = [None if x != x else x for x in self.nearest.likeness.tolist()]
-        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        ranked = [{"rank": i, **row} for i, row in enumerate(rows, 1)]
-        if worst is not None:
-            return (ranked if self.worst_first else ranked[::-1])[:worst]
-        if top is not None:
-            return (ranked[::-1] if self.worst_first else ranked)[:top]
-        return ranked
+        return columns
 
     def table(self, rows: Sequence[Mapping[str, Any]] | None = None) -> Table:
         """Return a table of images.
@@ -298,7 +327,8 @@ class Ranking(Saved):
 
         """
         records = self.rows() if rows is None else rows
-        shown = [key for key in _COLUMNS if key in records[0]]
+        known = {"rank", *self._columns()}
+        shown = [key for key in _COLUMNS if key in known]
         if "likeness" in shown:  # the table of copies has both
             shown.remove("nearest_ratio")
         header = [_COLUMNS[key] for key in shown]
@@ -320,12 +350,14 @@ class Ranking(Saved):
             The matplotlib figure. If the reference is images, evenly spaced examples are read for it.
 
         Raises:
-            ValueError: If the ranking was loaded, or images are neither grey nor RGB.
+            ValueError: If the ranking was loaded or has no images, or these are neither grey nor RGB.
 
         """
         images, mapper = self._images_and_mapper()
         mapper.extractor.check_pictures("A contact sheet")
         count = len(self.scores)
+        if not count:
+            raise ValueError("A contact sheet shows images, but none is left in this ranking; keep more of it")
         columns = min(columns, count, most or count)
         last = count - columns
         shown = [
@@ -369,9 +401,9 @@ class Ranking(Saved):
         return notebook_html(" ".join(filter(None, sentences)), self.table(self.rows()[:_SHOWN]))
 
     def __repr__(self) -> str:
-        first, last = (f"{float(self.scores[i]):.4g}" for i in (0, -1))
-        unit = "" if self.worst_first else " bins"
-        return f"Ranking({images_in_words(len(self.names))}, {self.score} {first} to {last}{unit})"
+        ends = " to ".join(f"{float(self.scores[i]):.4g}" for i in (0, -1)) if self.names else ""
+        unit = "" if self.worst_first or not ends else " bins"
+        return f"Ranking({images_in_words(len(self.names))}, {f'{self.score} {ends}'.strip()}{unit})"
 
 
 def heat_maps(mapper: ImageScorer, images: Images) -> Tensor:
