@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna import ActivationRanges, Features
-from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA, LayerGaussianDNA
+from torchmetrics_dna.dna import DNA, GaussianDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights
 from torchmetrics_dna.neurons import Neurons
 

@@ -434,6 +434,16 @@ class ImageMetric(Metric):
 
     def _check_fit(self, states: dict[str, Any]) -> dict[str, CountedWith | None]:
         """Return what states of another metric were counted with; ValueError if they are not like those of this one."""
+        fields = {f"{side}_{name}": field for side in self._sides for name, field in self._statistic.fields.items()}
+        for name, default in self._defaults.items():
+            dtype = fields[name].dtype if name in fields else default.dtype
+            parts = states.get(name, [])
+            for part in parts if isinstance(parts, list) else [parts]:
+                if part.dtype != dtype:
+                    raise ValueError(
+                        f"Expected state variable {name} to be {dtype}, but got {part.dtype}; give the state as it was"
+                        " saved, without a change of precision"
+                    )
         identities = {name: states.get(f"{name}_identity") for name in self._sides}
         theirs = {name: None if state is None else CountedWith.of_state(state) for name, state in identities.items()}
         check_same(_NOT_MERGED, self._settings_of_states, *_identities(theirs.values()))
