@@ -434,11 +434,10 @@ class ImageMetric(Metric):
 
     def _check_fit(self, states: dict[str, Any]) -> dict[str, CountedWith | None]:
         """Return what states of another metric were counted with; ValueError if they are not like those of this one."""
-        fields = {f"{side}_{name}": field for side in self._sides for name, field in self._statistic.fields.items()}
         for name, default in self._defaults.items():
-            dtype = fields[name].dtype if name in fields else default.dtype
-            parts = states.get(name, [])
-            for part in parts if isinstance(parts, list) else [parts]:
+            is_list, state = isinstance(default, list), states.get(name, [])
+            dtype = self._statistic.fields[name.partition("_")[2]].dtype if is_list else default.dtype
+            for part in state if isinstance(state, list) else [state]:
                 if part.dtype != dtype:
                     raise ValueError(
                         f"Expected state variable {name} to be {dtype}, but got {part.dtype}; give the state as it was"
