@@ -244,10 +244,10 @@ def test_unequal_folds_of_gaussians_against_the_formula() -> None:
     assert weighed.debiased == pytest.approx(max(0, (value - bias).mean()), rel=1e-10)
 
 
-@pytest.mark.parametrize("freedom", [4, 9, 18, 1000])
-@pytest.mark.parametrize("probability", [0.75, 0.95, 0.975, 0.995])
+@pytest.mark.parametrize("freedom", [1, 2.3, 4, 4.7, 9, 18, 1000, np.inf])
+@pytest.mark.parametrize("probability", [0.025, 0.5, 0.75, 0.95, 0.975, 0.995, 0.9995])
 def test_students_t(probability: float, freedom: float) -> None:
-    assert student_quantile(probability, freedom) == pytest.approx(student.ppf(probability, freedom), rel=1e-2)
+    assert student_quantile(probability, freedom) == pytest.approx(student.ppf(probability, freedom), rel=1e-8, abs=1e-12)
 
 
 def test_what_is_exact_adds_no_doubt() -> None:

@@ -494,9 +494,13 @@ class ImageMetric(Metric):
         return _outside_graphs(super()._wrap_compute(compute))
 
     def _apply(self, fn: Callable[..., Any], exclude_state: Sequence[str] = ()) -> ImageMetric:
-        """Move to another device; the types of states and network stay, since counts and digests depend on them."""
+        """Move to another device; the types of states and network stay, since counts and digests depend on them.
+
+        To a device without float64 only the network moves; its activations come to the CPU, where they are counted.
+        """
         device = fn(torch.zeros(0, device=self.device)).device
         if lacks_float64(device):
+            self.extractor.to(device)
             return self
         super()._apply(lambda tensor: tensor.to(device), exclude_state=[*self._defaults, *exclude_state])
         for name, state in self.metric_state.items():
@@ -507,7 +511,8 @@ class ImageMetric(Metric):
 
     def _placed(self, name: str, state: Any) -> Any:
         """Return a state on the metric's device; what updates compare on the host stays there."""
-        device = "cpu" if name.endswith("_identity") else self.device
+        field = self._statistic.fields.get(name.partition("_")[2])
+        device = "cpu" if field is None or field.on_host else self.device
         return apply_to_collection(state, Tensor, lambda tensor: tensor.to(device))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
