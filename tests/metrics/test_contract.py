@@ -530,7 +530,9 @@ def test_a_copy_of_a_module_and_its_metrics_measures_the_copy(copied: Callable[[
         for mine, theirs in zip(metrics.values(), other["metrics"].values(), strict=True):
             assert theirs.extractor is theirs._statistic.extractor
             expected, twice = mine.extractor(images)["output"], theirs.extractor(images)["output"]
-            torch.testing.assert_close(twice - expected, expected - network[0].bias[:, None, None], rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(
+                twice - expected, expected - network[0].bias[:, None, None], rtol=1e-4, atol=1e-5
+            )
             assert mine.extractor.weights_digest != theirs.extractor.weights_digest
     assert other["fid"].inception.extractor is other["metrics"]["DNAEMD"].extractor
     assert other["metrics"]["DNAEMD"].extractor is other["metrics"]["MIND"].extractor

@@ -118,3 +118,5 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
             resolved, statistic, reset_real_features, normalize, reduction, neuron_weights, debias, pairs, **kwargs
         )
         self.statistics, self.neuron_weights = statistics, self._weights
+        if from_histograms:
+            self._to_keep_folds = "DNAEMD, or DNAFrechet with statistics='means', can keep them"

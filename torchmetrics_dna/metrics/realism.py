@@ -64,8 +64,8 @@ class DNARealism(ImageMetric):
 
     As output of ``forward`` and ``compute`` the metric returns
 
-    - ``scores`` (:class:`~torch.Tensor`): float64, shape ``(images,)``. Of ``forward`` those of the batch, in its order.
-      Of ``compute`` by ascending index, each image once, so that repeats of a distributed sampler do not count; without
+    - ``scores`` (:class:`~torch.Tensor`): float64, shape ``(images,)``; of ``forward`` in the order of the batch, of
+      ``compute`` by ascending index, each image once, so that repeats of a distributed sampler do not count; without
       indices in order of addition, rank by rank
 
     Args:
