@@ -476,7 +476,7 @@ class DNAExtractor(nn.Module):
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> DNAExtractor:
-        """Return the extractor itself; if a user's module was just copied, as with a holder of both, one of the copy."""
+        """Return the extractor itself; or of the copy of a user's module, where a holder of both is copied."""
         network = memo.get(id(self.network))
         if network is None or self.is_named:
             return self
