@@ -435,8 +435,8 @@ class ImageMetric(Metric):
     def _check_fit(self, states: dict[str, Any]) -> dict[str, CountedWith | None]:
         """Return what states of another metric were counted with; ValueError if they are not like those of this one."""
         for name, default in self._defaults.items():
-            is_list, state = isinstance(default, list), states.get(name, [])
-            dtype = self._statistic.fields[name.partition("_")[2]].dtype if is_list else default.dtype
+            field, state = name.partition("_")[2], states.get(name, [])
+            dtype = default.dtype if isinstance(default, Tensor) else self._statistic.fields[field].dtype
             for part in state if isinstance(state, list) else [state]:
                 if part.dtype != dtype:
                     raise ValueError(

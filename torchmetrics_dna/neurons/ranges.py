@@ -195,8 +195,10 @@ class ActivationRanges:
             if neurons != {layer: list(values) for layer, values in high.items()}:
                 raise ValueError("minima and maxima are of different layers or neurons")
             ends = ([value for layer in neurons for value in values[layer].values()] for values in (low, high))
+            minimum, maximum = torch.tensor([*ends], dtype=torch.float64)
             return cls(
-                *torch.tensor([*ends], dtype=torch.float64),
+                minimum,
+                maximum,
                 Neurons(neurons),
                 content.get("margin", "scale"),
                 check_type("name", content.get("name"), str, NoneType),
