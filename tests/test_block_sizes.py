@@ -90,19 +90,14 @@ def _results(folder: Path) -> list[Any]:
     rankings = [
         rank(others, real, extractor, nearest=fake),
         rank(others, real, extractor, score="local"),
+        rank(real, real, extractor, nearest=real),
         rank(others, real, extractor, contrast=fake, ranges="auto", num_bins=31),
     ]
     for ranking in rankings:
         found += [ranking.scores, ranking.numbers, ranking.maps(range(3))]
-    nearest = rankings[0].nearest
-    found += [
-        rankings[0].typical,
-        rankings[2].typical,
-        nearest.distances,
-        nearest.ratios,
-        nearest.names,
-        nearest.copies,
-    ]
+    for nearest in (rankings[0].nearest, rankings[2].nearest):
+        found += [nearest.distances, nearest.ratios, nearest.names, nearest.copies]
+    found += [rankings[0].typical, rankings[-1].typical]
     dna = make_dna(real, extractor, num_bins=31)
     dna.save(folder / "x.dna.npz")
     reference = make_dna(fake, extractor, num_bins=250, num_folds=6)
