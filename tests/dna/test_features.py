@@ -20,15 +20,6 @@ VALUES = torch.arange(20.0).reshape(4, 5)
 NAMES = ["a", "b", "ü", "d"]
 
 
-def test_layers_and_names_come_back_from_a_file(tmp_path: Path) -> None:
-    features = Features(VALUES, NEURONS, "tiny", "aa", {"resize": "clean"}, NAMES)
-    features.save(tmp_path / "x.features.npz")
-    loaded = Features.load(tmp_path / "x.features.npz")
-    assert (loaded.neurons, loaded.preparation, loaded.names) == (NEURONS, {"resize": "clean"}, NAMES)
-    assert torch.equal(loaded.values, VALUES)
-    assert loaded.digest == features.digest != Features(VALUES, NEURONS, "tiny", "aa", {"resize": "clean"}).digest
-
-
 def test_names_may_be_longer_than_a_header(tmp_path: Path) -> None:
     names = [f"{number}".zfill(MOST_HEADER // 1000) for number in range(1100)]
     Features(torch.zeros(1100, 1), Neurons({"head": 1}), "tiny", names=names).save(tmp_path / "x.features.npz")
@@ -37,9 +28,7 @@ def test_names_may_be_longer_than_a_header(tmp_path: Path) -> None:
 
 def test_layers_are_selected() -> None:
     features = Features(VALUES, NEURONS, "tiny", names=NAMES)
-    selected = features.select(["head"])
-    assert torch.equal(selected.values, VALUES[:, 2:])
-    assert (dict(selected.neurons), selected.names) == ({"head": 3}, NAMES)
+    assert features.digest != Features(VALUES, NEURONS, "tiny").digest
     assert features.select(["first", "head"]) is features
     with pytest.raises(ValueError, match="Unknown layer 'x'"):
         features.select(["x"])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -270,6 +271,39 @@ def test_weights_that_change_are_followed() -> None:
     rounded = copied(images)["block_1"]
     assert not torch.equal(rounded, before)
     torch.testing.assert_close(rounded, before, rtol=0, atol=0.05 * float(before.abs().max()))
+
+
+@pytest.mark.parametrize(
+    ("derive", "has_properties"),
+    [
+        (lambda extractor: extractor.without_properties(), False),
+        (lambda extractor: copy.copy(extractor.without_properties()), False),
+        (copy.copy, True),
+        (copy.deepcopy, True),
+        (lambda extractor: pickle.loads(pickle.dumps(extractor)), True),
+    ],
+    ids=["without properties", "copy without properties", "copy", "deepcopy", "pickle"],
+)
+def test_what_is_derived_is_as_if_made_afresh(derive: Callable[..., DNAExtractor], has_properties: bool) -> None:
+    """Also after everything that an extractor keeps was asked for."""
+
+    def about(extractor: DNAExtractor) -> list[object]:
+        known = [extractor.ranges.digest, extractor.ranges.bounds()[0].tolist(), extractor.weights_digest]
+        known += [extractor.digest, extractor.preparation, extractor.neurons, extractor.has_properties]
+        return [
+            *known,
+            extractor.name,
+            extractor.bytes_per_image,
+            {k: v.tolist() for k, v in extractor(images).items()},
+        ]
+
+    images = random_images(2, 0, (20, 20))
+    extractor, fresh = (
+        DNAExtractor(layers=["block_0"], input_size=16, properties=properties) for properties in (True, has_properties)
+    )
+    before = about(extractor)
+    assert about(derive(extractor)) == about(fresh)
+    assert about(extractor) == before
 
 
 def test_centre_crop_comes_before_resizing() -> None:

@@ -9,8 +9,16 @@ import torch
 from networks import Outputs, random_images
 from torch import Tensor, nn
 
-from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, LayerFrechetDistance
-from torchmetrics_dna.metrics import CMMD
+from torchmetrics_dna import (
+    DNAEMD,
+    ActivationRange,
+    DNAExtractor,
+    DNAFrechet,
+    DNARealism,
+    LayerFrechetDistance,
+    make_dna,
+)
+from torchmetrics_dna.metrics import CMMD, MIND
 
 IMAGES = random_images(6, 0)
 
@@ -106,10 +114,35 @@ def test_a_layer_that_runs_again_for_some_images_is_an_error_whatever_else_is_as
         extractor(IMAGES)
 
 
-def test_means_of_autocast_activations_are_those_of_float32() -> None:
-    extractor = DNAExtractor(nn.Conv2d(3, 8, 3), mean=(0.5,) * 3, std=(0.5,) * 3, dtype="bfloat16")
-    images = random_images(3, 1, (40, 40))
-    activations, means = extractor(images)["output"], extractor.pooled("output")(images)
-    assert activations.dtype == torch.bfloat16
-    assert means.dtype == torch.float32
-    torch.testing.assert_close(means.double(), activations.double().mean((2, 3)), rtol=1e-5, atol=1e-6)
+class MapsAndVectors(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 8, 3)
+
+    def forward(self, imgs: Tensor) -> dict[str, Tensor]:
+        maps = self.conv(imgs)
+        return {"maps": maps, "vectors": maps[:, :, 0, 0] * 3}
+
+
+@pytest.mark.parametrize("how", ["weights", "autocast"])
+def test_what_is_made_of_half_precision_is_float32_or_float64(how: str) -> None:
+    network = MapsAndVectors().bfloat16() if how == "weights" else MapsAndVectors()
+    extractor = DNAExtractor(network, mean=(0.5,) * 3, std=(0.5,) * 3, dtype="bfloat16" if how == "autocast" else None)
+    images = random_images(5, 1, (40, 40))
+    for layer, activations in extractor(images).items():
+        assert activations.dtype == torch.bfloat16
+        expected = activations.double().flatten(2).mean(2) if activations.ndim == 4 else activations.double()
+        metric = CMMD(extractor, layer=layer)
+        metric.update(images, real=True)
+        for means in (extractor.pooled(layer)(images), metric.features(True)):
+            assert means.dtype == torch.float32
+            torch.testing.assert_close(means.double(), expected, rtol=1e-5, atol=1e-6)
+    reference = make_dna(images, extractor, kind="layer-gaussian")
+    for make in (DNAEMD, DNAFrechet, LayerFrechetDistance, CMMD, MIND):
+        metric = make(extractor)
+        metric.update(images, real=True)
+        metric.update(images // 2, real=False)
+        assert metric.compute().dtype == torch.float64
+    assert DNARealism(extractor, reference=reference)(images).dtype == torch.float64
+    assert {values.dtype for values in ActivationRange(extractor)(images).values()} == {torch.float64}

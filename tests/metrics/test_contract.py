@@ -17,6 +17,7 @@ from makers import CLASSES, EXTRACTOR, FAKE, MAKERS, RANGES, REAL, fed, with_ref
 from networks import Convolutions, Pixels, random_images
 from torch import nn
 from torchmetrics import Metric, MetricCollection
+from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.wrappers import BootStrapper, MetricTracker, Running
 
 from torchmetrics_dna import (
@@ -513,6 +514,29 @@ def test_a_module_that_holds_metrics_is_itself_alone() -> None:
     assert len(list(averaged.parameters())) == 2
     averaged.update_parameters(holder)
     assert averaged.module.default.extractor is holder.default.extractor
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda holder: torch.optim.swa_utils.AveragedModel(holder).module])
+def test_a_copy_of_a_module_and_its_metrics_measures_the_copy(copied: Callable[[nn.Module], nn.Module]) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3))
+    extractor = DNAExtractor(network)
+    metrics = MetricCollection([DNAEMD(extractor, num_bins=20), MIND(extractor), DNAFrechet(network[0])])
+    fid = FrechetInceptionDistance(extractor.pooled("output"))
+    holder = nn.ModuleDict({"network": network, "metrics": metrics, "fid": fid})
+    other = copied(holder)
+    with torch.no_grad():
+        other["network"][0].weight.mul_(2)
+    for images in (REAL / 255, FAKE / 255):
+        for mine, theirs in zip(metrics.values(), other["metrics"].values(), strict=True):
+            assert theirs.extractor is theirs._statistic.extractor
+            expected, twice = mine.extractor(images)["output"], theirs.extractor(images)["output"]
+            torch.testing.assert_close(
+                twice - expected, expected - network[0].bias[:, None, None], rtol=1e-4, atol=1e-5
+            )
+            assert mine.extractor.weights_digest != theirs.extractor.weights_digest
+    assert other["fid"].inception.extractor is other["metrics"]["DNAEMD"].extractor
+    assert other["metrics"]["DNAEMD"].extractor is other["metrics"]["MIND"].extractor
+    assert metrics["DNAEMD"].clone().extractor is extractor
 
 
 def test_a_pickle_carries_the_network_once() -> None:

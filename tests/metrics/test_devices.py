@@ -52,6 +52,7 @@ def test_update_never_waits_and_bad_images_are_an_error_until_reset(form: str, d
     good = [(REAL / 255, True), (FAKE / 255, False), (FAKE // 2 / 255, False)]
     for imgs, real in (*good[:2], (bad, False), good[2]):
         sent = imgs.to("cuda")
+        on_device.to("cuda")  # again, with what it holds now
         # the first batch of a side sends what stays there
         with nullcontext() if on_device.update_count < 2 else device.never_waits():
             feed(on_device, sent, real)

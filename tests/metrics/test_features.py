@@ -168,6 +168,7 @@ def test_a_reference_is_the_real_side(make: Callable[..., Metric], tmp_path: Pat
         other = make(reference=reference)
         assert (other.layer, other.reference.digest) == ("colours", features.digest)
         assert torch.equal(other.features(True), features.values)
+        assert other.to_features(True) is other.reference
         for part in FAKE.split(2):
             other.update(part, real=False)
         assert other.compute() == metric.compute()

@@ -8,9 +8,10 @@ import pytest
 import torch
 from accelerator import Accelerator
 from makers import CLASSES, EXTRACTOR, FAKE, MAKERS, REAL, emd, fed, realism
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 
+from torchmetrics_dna import DNAFrechet
 from torchmetrics_dna.metrics import CMMD
 
 
@@ -96,6 +97,9 @@ def test_without_float64_the_network_runs_there_and_the_cpu_counts(name: str, mo
         )
         fed(metric, REAL.to("cuda"), FAKE.to("cuda"))
         assert metric.compute() == expected
+        network = nn.Conv2d(3, 4, 3)
+        moved = DNAFrechet(network, normalize=True).to("cuda")
+        assert (network.weight.device.type, moved.device.type) == ("cuda", "cpu")
     fingerprints = [(1, "cpu")]  # of a network without tensors
     assert devices == [*fingerprints, (len(REAL), "cuda"), *fingerprints, (len(FAKE), "cuda"), *fingerprints]
 

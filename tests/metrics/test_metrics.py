@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -51,6 +52,24 @@ def test_to_dna_is_a_snapshot(make: Callable[..., Metric]) -> None:
 @pytest.mark.parametrize(("make", "error"), [(emd, 1e-15), (frechet, 1e-15), (layer_frechet, 1e-9)])
 def test_equal_sets_are_at_distance_0(make: Callable[..., Metric], error: float) -> None:
     assert 0 <= fed(make(), REAL, REAL.flip(0)).compute() < error
+
+
+@pytest.mark.parametrize("statistics", ["means", "activations", None])
+def test_a_remedy_is_no_error(statistics: str | None) -> None:
+    """Whatever is asked of a metric that keeps no folds, what the error advises works."""
+    make = emd if statistics is None else lambda **options: DNAFrechet(EXTRACTOR, statistics=statistics, **options)
+
+    def grouped(**options: bool) -> None:
+        make(**options).update(REAL, real=True, groups=list(range(6)))
+
+    for ask in (lambda: make(pairs=True), grouped, lambda: make().evidence()):
+        with pytest.raises(ValueError, match="fold") as refused:
+            ask()
+        if statistics == "activations":
+            assert re.search("leave them out$|DNAFrechet with statistics='means', can keep them$", str(refused.value))
+        else:
+            assert str(refused.value).endswith("give num_folds=20")
+            make(num_folds=20, pairs=True).update(REAL, real=True, groups=list(range(6)))
 
 
 def test_emd_works_from_one_image_and_frechet_distances_do_not() -> None:

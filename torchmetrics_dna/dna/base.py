@@ -79,6 +79,11 @@ class DNA(_Counted, Stored, ABC):
         """True if the number of images is not known, and ``num_images`` is 0."""
         return False
 
+    @property
+    def device(self) -> torch.device:
+        """Device of the tensors."""
+        return next(value.device for value in vars(self).values() if isinstance(value, Tensor))
+
     def to(self, device: torch.device | str) -> Self:
         """Return a copy of this DNA on a device."""
 
@@ -239,13 +244,15 @@ def merged(dnas: Iterable[_D]) -> _D:
     del first
     for dna in remaining:
         check_comparable(total, dna)
-        if len(folds) != len(dna.folds):
+        if len(folds) == len(dna.folds):
+            folds = [_added(fold, added) for fold, added in zip(folds, dna.folds, strict=True)]
+        elif _is_empty(total):
+            folds = [fold.to(total.device)._copy() for fold in dna.folds]
+        elif not _is_empty(dna):
             warnings.warn("Not all DNAs have as many folds, so the merged one has none", stacklevel=2)
             folds = []
-        folds = [replace(fold, **fold._absorb(added)) for fold, added in zip(folds, dna.folds, strict=False)]
         total = replace(
-            total,
-            **total._absorb(dna),
+            _added(total, dna),
             notes="\n".join(dict.fromkeys([*total.notes.splitlines(), *dna.notes.splitlines()])),
             weights_digest=total.weights_digest or dna.weights_digest,
             fingerprint=total.fingerprint or dna.fingerprint,
@@ -253,3 +260,16 @@ def merged(dnas: Iterable[_D]) -> _D:
         )
         del dna  # free it before the iterator makes the next one
     return replace(total, folds=tuple(folds))
+
+
+def _added(total: _D, dna: _D) -> _D:
+    """Add a DNA to one without folds, whose tensors may change; what is without images leaves the other's bits."""
+    if _is_empty(dna):
+        return total
+    if _is_empty(total):
+        return replace(dna.to(total.device), folds=())._copy()
+    return replace(total, **total._absorb(dna))
+
+
+def _is_empty(dna: DNA) -> bool:
+    return not dna.num_images and not dna.has_unknown_size

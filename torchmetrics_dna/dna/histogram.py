@@ -159,8 +159,6 @@ class HistogramDNA(DNA):
 
     @override
     def _absorb(self, other: HistogramDNA) -> dict[str, Any]:
-        if not other.num_images:
-            return {}
         for layer, rows in self.neurons.slices.items():  # all neurons of a layer have as many values
             values = sum(float(dna.counts[rows.start].sum(dtype=torch.float64)) for dna in (self, other))
             if values > MOST_COUNTS:
@@ -170,8 +168,7 @@ class HistogramDNA(DNA):
                 )
         ranges = self.ranges
         if self.self_ranging:
-            own = (self if self.num_images else other).known_ranges  # without images there is no range
-            ranges = replace(own.union(other.known_ranges), name=self.known_ranges.name)
+            ranges = replace(self.known_ranges.union(other.known_ranges), name=self.known_ranges.name)
             regrid_(self.counts, self.grid, self._grid(ranges, self.num_bins))
         for rows in self.neurons.slices.values():  # layer by layer, to bound the memory of regridded counts
             self.counts[rows] += other.counts_within(ranges, rows).to(self.counts.device)

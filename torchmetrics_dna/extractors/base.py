@@ -24,6 +24,7 @@ from torchmetrics_dna.extractors.layout import Layout
 from torchmetrics_dna.extractors.runner import Runner
 from torchmetrics_dna.extractors.sharing import PooledLayer, shared, shared_fingerprint
 from torchmetrics_dna.extractors.views import network_of
+from torchmetrics_dna.extractors.watch import Watch
 from torchmetrics_dna.files.download import fetch
 from torchmetrics_dna.images.inputs import Example, mapped, tensors_of
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, VERSION, image_properties
@@ -50,7 +51,8 @@ class DNAExtractor(nn.Module):
     The network runs in evaluation mode, without gradients, in IEEE float32 unless its weights or ``dtype`` say
     otherwise. A module of yours is then as if it had run by itself; only ``.to(device)`` moves it, and nothing casts
     it. A named network follows the images. Neither is registered as a submodule: a module that holds the extractor
-    gets no parameters, buffers or checkpoint entries from it, and copies of the extractor (hence of metrics) share it.
+    gets no parameters, buffers or checkpoint entries from it, and copies of the extractor (hence of metrics) share it,
+    but for ``copy.deepcopy`` of what holds first your module and then the extractor, such as for an average of weights.
     Several threads, each with its own metrics, may use one extractor, or several of one module: a lock lets one run the
     network at a time. No other thread may train the module meanwhile. In a call of a ``SharedCollection``, the network
     runs once for all members.
@@ -517,7 +519,14 @@ class DNAExtractor(nn.Module):
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> DNAExtractor:
-        return self
+        """Return the extractor itself; or of the copy of a user's module, where a holder of both is copied."""
+        network = memo.get(id(self.network))
+        if network is None or self.is_named:
+            return self
+        copied = copy(self)
+        copied._runner = copy(self._runner)
+        copied._runner.network, copied._runner.watch = network, Watch(network, samples=True)
+        return copied
 
 
 def _digest(tensors: Mapping[Any, Any]) -> str:

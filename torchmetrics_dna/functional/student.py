@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from functools import cache
 from math import atan, exp, isinf, lgamma, pi
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
-_NODES = 64  # of the quadrature
-
 
 def student_quantile(probability: float, freedom: float) -> float:
-    """Return a quantile of Student's t, by expansion about the normal quantile (Abramowitz and Stegun, 26.7.5)."""
-    z = NormalDist().inv_cdf(probability)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return float(z + sum(term / freedom**i for i, term in enumerate(terms, 1)))
+    """Return a quantile of Student's t, the ``t`` where ``student_tail(t, freedom)`` is ``1 - probability``.
+
+    Example:
+        >>> round(student_quantile(0.975, 4), 4), round(student_quantile(0.025, 4), 4)
+        (2.7764, -2.7764)
+
+    """
+    if probability < 0.5:
+        return -student_quantile(1 - probability, freedom)
+    low, high = 0.0, 1.0
+    while student_tail(high, freedom) > 1 - probability:
+        low, high = high, 2 * high
+    while low < (middle := (low + high) / 2) < high:  # until they are neighbours
+        low, high = (middle, high) if student_tail(middle, freedom) > 1 - probability else (low, middle)
+    return low
 
 
 def student_tail(t: float, freedom: float) -> float:
@@ -35,9 +41,14 @@ def student_tail(t: float, freedom: float) -> float:
     if isinf(freedom):
         return NormalDist().cdf(-t)
     begin = atan(t / freedom**0.5)
-    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+    nodes, weights = _quadrature()
     # a high power of the cosine is negligible beyond a few of its widths
     end = min(pi / 2, begin + 12 / max(freedom, 1) ** 0.5)
     angles = begin + (end - begin) * (nodes + 1) / 2
     area = float((weights * np.cos(angles) ** (freedom - 1)).sum()) * (end - begin) / 2
     return float(area * exp(lgamma((freedom + 1) / 2) - lgamma(freedom / 2)) / pi**0.5)
+
+
+@cache
+def _quadrature() -> Any:
+    return np.polynomial.legendre.leggauss(64)

@@ -462,6 +462,15 @@ class ImageMetric(Metric):
 
     def _check_fit(self, states: dict[str, Any]) -> dict[str, CountedWith | None]:
         """Return what states of another metric were counted with; ValueError if they are not like those of this one."""
+        for name, default in self._defaults.items():
+            field, state = name.partition("_")[2], states.get(name, [])
+            dtype = default.dtype if isinstance(default, Tensor) else self._statistic.fields[field].dtype
+            for part in state if isinstance(state, list) else [state]:
+                if part.dtype != dtype:
+                    raise ValueError(
+                        f"Expected state variable {name} to be {dtype}, but got {part.dtype}; give the state as it was"
+                        " saved, without a change of precision"
+                    )
         identities = {name: states.get(f"{name}_identity") for name in self._sides}
         theirs = {name: None if state is None else CountedWith.of_state(state) for name, state in identities.items()}
         check_same(_NOT_MERGED, self._settings_of_states, *_identities(theirs.values()))
@@ -513,9 +522,13 @@ class ImageMetric(Metric):
         return _outside_graphs(super()._wrap_compute(compute))
 
     def _apply(self, fn: Callable[..., Any], exclude_state: Sequence[str] = ()) -> ImageMetric:
-        """Move to another device; the types of states and network stay, since counts and digests depend on them."""
+        """Move to another device; the types of states and network stay, since counts and digests depend on them.
+
+        To a device without float64 only the network moves; its activations come to the CPU, where they are counted.
+        """
         device = fn(torch.zeros(0, device=self.device)).device
         if lacks_float64(device):
+            self.extractor.to(device)
             return self
         super()._apply(lambda tensor: tensor.to(device), exclude_state=[*self._defaults, *exclude_state])
         for name, state in self.metric_state.items():
@@ -526,7 +539,8 @@ class ImageMetric(Metric):
 
     def _placed(self, name: str, state: Any) -> Any:
         """Return a state on the metric's device; what updates compare on the host stays there."""
-        device = "cpu" if name.endswith("_identity") else self.device
+        field = self._statistic.fields.get(name.partition("_")[2])
+        device = "cpu" if field is None or field.on_host else self.device
         return apply_to_collection(state, Tensor, lambda tensor: tensor.to(device))
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 import torch
@@ -47,6 +46,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
     distance: Distance
     reductions: ClassVar[tuple[str, ...]] = ("mean", "layer", "none")
     plot_legend_name: str = "Layer"
+    _to_keep_folds = "give num_folds=20"  # a remedy
     reference: _D | None
     _statistic: DNAStatistic[Any]
 
@@ -75,7 +75,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
             if not isinstance(value, bool):
                 raise ValueError(f"Argument `{name}` expected to be a bool")
         if pairs and not isinstance(statistic, FoldedStatistic):
-            raise ValueError("Argument `pairs` goes with `num_folds` or `debias`; give num_folds=20")
+            raise ValueError(f"Argument `pairs` goes with `num_folds` or `debias`; {self._to_keep_folds}")
         self.reduction, self.debias, self.pairs = reduction, debias, pairs
         if reference is not None:
             check_comparable(reference, self._dna("fake"))
@@ -114,6 +114,8 @@ class DNAMetric(ImageMetric, Generic[_D]):
         """
         side = self._side_of(real)
         self._check(imgs)
+        if groups is not None and not isinstance(self._statistic, FoldedStatistic):
+            raise ValueError(f"Argument `groups` goes with folds of images; {self._to_keep_folds}")
         if self.pairs and groups is None:
             raise ValueError("Argument `groups` expected to have the pair of each image, since `pairs` is True")
         self._add(side, imgs, _folds(self._statistic, imgs, groups))
@@ -238,10 +240,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
 
     def _evidence(self, confidence: float = 0.95) -> Evidence:
         if not isinstance(self._statistic, FoldedStatistic):
-            remedy = "give argument `num_folds`, such as num_folds=20"
-            if "num_folds" not in signature(type(self)).parameters:
-                remedy = "DNAEMD and DNAFrechet can keep them"
-            raise ValueError(f"No folds of images were kept apart; {remedy}")
+            raise ValueError(f"No folds of images were kept apart; {self._to_keep_folds}")
         evidence = self._result(confidence, with_evidence=True).evidence
         if evidence is None:
             folds = [sum(fold.num_images > 0 for fold in self._dna(side).folds) for side in ("real", "fake")]
@@ -264,8 +263,6 @@ def in_folds(
 def _folds(statistic: DNAStatistic[Any], imgs: Inputs, groups: Sequence[Hashable] | None) -> Tensor | None:
     """Return the fold of each image, shape ``(B,)``, on the CPU; None without folds."""
     if not isinstance(statistic, FoldedStatistic):
-        if groups is not None:
-            raise ValueError("Argument `groups` goes with folds of images; give the metric `num_folds`, such as 20")
         return None
     if groups is None:
         # folds need a device sync: before the network runs, so that the sync does not wait for it

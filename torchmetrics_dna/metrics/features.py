@@ -73,9 +73,11 @@ class FeatureMetric(ImageMetric):
 
     def to_features(self, real: bool) -> Features:
         """Return the features of one side as a value, to save or to pass as ``reference``."""
+        if real and self.reference is not None:
+            return self.reference
         layer = self.neurons.take(self.neurons.positions([self.layer]))
         with self._whole():
-            origin = self._origin("real" if real and self.reference is None else "fake")
+            origin = self._origin("real" if real else "fake")
             return Features(self._rows(real), layer, self.extractor.name, **origin)
 
     def _distance(self, real: Tensor, fake: Tensor) -> Value:

@@ -107,8 +107,8 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
         from_histograms = statistics == "activations"
         if not from_histograms and (num_bins is not None or ranges is not None):
             raise ValueError("Arguments `num_bins` and `ranges` go with statistics='activations'; leave them out")
-        if from_histograms and (num_folds is not None or debias):
-            raise ValueError("Arguments `num_folds` and `debias` go with statistics='means'; leave them out")
+        if from_histograms and (num_folds is not None or debias or pairs):
+            raise ValueError("Arguments `num_folds`, `debias` and `pairs` go with statistics='means'; leave them out")
         dnas = given_dna(reference, GaussianDNA)
         resolved = resolve(feature, layers, num_bins, ranges, dnas, histograms=from_histograms)
         moments = MomentStatistic(resolved.extractor)
@@ -118,3 +118,5 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
             resolved, statistic, reset_real_features, normalize, reduction, neuron_weights, debias, pairs, **kwargs
         )
         self.statistics, self.neuron_weights = statistics, self._weights
+        if from_histograms:
+            self._to_keep_folds = "DNAEMD, or DNAFrechet with statistics='means', can keep them"

@@ -76,6 +76,7 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
     """
 
     distance = DISTANCES["fd"]
+    _to_keep_folds = "DNAEMD and DNAFrechet can keep them"
     update = ImageMetric.update  # type: ignore[assignment]  # folds are not kept
 
     def __init__(

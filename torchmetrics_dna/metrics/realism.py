@@ -64,8 +64,9 @@ class DNARealism(ImageMetric):
 
     As output of ``forward`` and ``compute`` the metric returns
 
-    - ``scores`` (:class:`~torch.Tensor`): float64, shape ``(images,)``, by ascending index, each image once, so that
-      repeats of a distributed sampler do not count; without indices in order of addition, rank by rank
+    - ``scores`` (:class:`~torch.Tensor`): float64, shape ``(images,)``; of ``forward`` in the order of the batch, of
+      ``compute`` by ascending index, each image once, so that repeats of a distributed sampler do not count; without
+      indices in order of addition, rank by rank
 
     Args:
         feature: A :class:`DNAExtractor`, or its ``feature``; by default the extractor of the reference.
@@ -281,6 +282,10 @@ class DNARealism(ImageMetric):
         if not len(scores):
             raise RuntimeError("At least one image is required to compute DNARealism, but got 0")
         return scores
+
+    @override
+    def _value_or_nan(self) -> Tensor:
+        return self._statistic.in_order(self._state(SEEN))  # of a batch: a mask of its scores selects from it
 
 
 def _score_of(reference: DNA, score: Score | None, contrast: object) -> Score:

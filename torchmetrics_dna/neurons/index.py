@@ -149,6 +149,8 @@ class Neurons(Mapping[str, int]):
             if layer not in self:
                 raise ValueError(f"it has no layer {layer!r} (its layers: {', '.join(self)})")
             if self.numbers(layer) != neurons.numbers(layer):
+                if self[layer] == width:
+                    raise ValueError(f"it has {width} other neurons in layer {layer!r} than the extractor")
                 raise ValueError(f"it has {self[layer]} neurons in layer {layer!r}, but the extractor has {width}")
         index = torch.arange(self.total)
         return torch.cat([index[self._slices[layer]] for layer in neurons])

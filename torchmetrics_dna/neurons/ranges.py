@@ -183,7 +183,7 @@ class ActivationRanges:
         Raises:
             FileNotFoundError: If there is no such file.
             OSError: If the hub can't be reached.
-            ValueError: If the file has another format, or lacks neurons.
+            ValueError: If the file has another format.
 
         """
         local = fetch(str(path)) if is_reference(path) else Path(path)
@@ -191,13 +191,15 @@ class ActivationRanges:
             content = read_json(local, dict)
             mins, maxs = (check_type(key, content[key], dict) for key in ("mins_per_neuron", "maxs_per_neuron"))
             low, high = _by_layer(mins), _by_layer(maxs)
-            neurons = Neurons({layer: len(values) for layer, values in low.items()})
-            if dict(neurons) != {layer: len(values) for layer, values in high.items()}:
+            neurons = {layer: list(values) for layer, values in low.items()}
+            if neurons != {layer: list(values) for layer, values in high.items()}:
                 raise ValueError("minima and maxima are of different layers or neurons")
+            ends = ([value for layer in neurons for value in values[layer].values()] for values in (low, high))
+            minimum, maximum = torch.tensor([*ends], dtype=torch.float64)
             return cls(
-                torch.tensor([v for layer in neurons for v in low[layer]], dtype=torch.float64),
-                torch.tensor([v for layer in neurons for v in high[layer]], dtype=torch.float64),
-                neurons,
+                minimum,
+                maximum,
+                Neurons(neurons),
                 content.get("margin", "scale"),
                 check_type("name", content.get("name"), str, NoneType),
             )
@@ -206,12 +208,12 @@ class ActivationRanges:
         return f"ActivationRanges({self.label}, {self.neurons.total} neurons, margin {self.margin!r})"
 
 
-def _by_layer(content: dict[str, Any]) -> dict[str, list[float]]:
-    """Return the values of each layer, sorted by neuron."""
-    values: dict[str, list[float]] = {}
-    for layer, by_number in content.items():
-        for n in range(len(check_type(f"layer {layer!r}", by_number, dict))):
-            if str(n) not in by_number:
-                raise ValueError(f"layer {layer!r} has no neuron {n}; the file is incomplete")
-        values[layer] = [float(check_type("value", by_number[str(n)], float, int)) for n in range(len(by_number))]
-    return values
+def _by_layer(content: dict[str, Any]) -> dict[str, dict[int, float]]:
+    """Return the values of each layer, by number of the neuron, ascending."""
+    return {
+        layer: {
+            number: float(check_type("value", by_number[str(number)], float, int))
+            for number in sorted(map(int, check_type(f"layer {layer!r}", by_number, dict)))
+        }
+        for layer, by_number in content.items()
+    }

@@ -39,6 +39,7 @@ class Field(NamedTuple):
     fill: float = 0
     # of tensors, stacked, of all processes, as in torchmetrics; "cat" for rows
     reduction: Literal["sum", "max", "cat"] | Callable[[Tensor], Tensor] = "sum"
+    on_host: bool = False  # stays on the CPU, where updates read it
 
 
 class Statistic(ABC):

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class RealismStatistic(RowStatistic):
     """Scores of single images: outlier scores, distances to a reference, or differences of two distances.
 
-    A state has the lists ``scores``, float64, ``(b,)``, and ``indices``, int64, ``(b,)``, -1 if not given, which are on
-    the CPU until they are read.
+    A state has the lists ``scores``, float64, ``(b,)``, and ``indices``, int64, ``(b,)``, -1 if not given, which stay
+    on the CPU.
 
     Args:
         scorer: Scorer with a reference, or with a reference and a contrast.
@@ -38,8 +38,10 @@ class RealismStatistic(RowStatistic):
     @property
     @override
     def row_fields(self) -> dict[str, Field]:
-        kinds = {"scores": torch.float64, "indices": torch.int64}
-        return {name: Field(0, dtype, reduction="cat") for name, dtype in kinds.items()}
+        return {
+            "scores": Field(0, torch.float64, reduction="cat"),
+            "indices": Field(0, torch.int64, reduction="cat", on_host=True),
+        }
 
     @override
     def add_(self, state: State, parts: Parts, num_images: int, finite: Tensor | None = None) -> None:
@@ -54,7 +56,7 @@ class RealismStatistic(RowStatistic):
 
         """
         before = next((rows for rows in rows_of(state, "indices") if len(rows)), keys)
-        check_indexed(torch.stack([before[0].cpu(), keys[0]]))
+        check_indexed(torch.stack([before[0], keys[0]]))
         scores = self.score(parts)
         if scores.device.type != "cpu":
             state["refused"] += len(keys) * ~finite_layers(parts)
@@ -75,9 +77,13 @@ class RealismStatistic(RowStatistic):
             ValueError: If only some images have indices, such as those of some processes.
 
         """
-        self.check_refused(state)
-        scores = self.joined_rows(state, "scores")
+        scores = self.in_order(state)
         return scores[self._once(state).to(scores.device)]
+
+    def in_order(self, state: State) -> Tensor:
+        """Return the scores, float64, in order of addition, whatever the indices; ValueError if images were refused."""
+        self.check_refused(state)
+        return self.joined_rows(state, "scores")
 
     def indices(self, state: State) -> Tensor:
         """Return the index of each image of :meth:`value`, on the CPU; without indices, its number."""
