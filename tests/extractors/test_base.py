@@ -315,17 +315,17 @@ def test_centre_crop_comes_before_resizing() -> None:
     assert not inputs[-1].any()
 
 
-def test_widths_are_found_without_computing() -> None:
+def test_widths_are_found_without_computing_before_three_passes_of_a_copy() -> None:
     devices: list[str] = []
     network = Convolutions()
     network.stem.register_forward_hook(lambda _m, args, _o: devices.append(args[0].device.type))
     DNAExtractor(network, layers=["stem"])
-    assert devices == ["meta"]
+    assert devices == ["meta", "cpu", "cpu", "cpu"]  # two inputs together, one of them alone, and again
     assert {p.device.type for p in network.parameters()} == {"cpu"}
 
 
 def test_a_network_that_needs_real_numbers_gets_one_dummy_image() -> None:
-    extractor = DNAExtractor(Outputs(lambda x: x.float() * float(x.float().mean() + 1)))
+    extractor = DNAExtractor(Outputs(lambda x: x.float() + 0 * float(x.float().mean())))
     assert extractor.neurons.total == 3
 
 
@@ -390,7 +390,12 @@ class Repeats(nn.Module):
         (lambda: DNAExtractor(Repeats(), layers=["act"]), ValueError, "runs 2 times in a forward pass"),
         (lambda: DNAExtractor(Repeats(), layers=["unused"]), ValueError, "runs 0 times in a forward pass"),
         (lambda: DNAExtractor(Outputs(lambda x: "x")), ValueError, "dict, list or tuple of tensors, but got str"),
-        (lambda: DNAExtractor(Outputs(lambda x: x.float().mean())), ValueError, "expected 2, 3 or 4 dimensions"),
+        (lambda: DNAExtractor(Outputs(lambda x: x.float().mean())), ValueError, "; give a row for each image$"),
+        (
+            lambda: DNAExtractor(Outputs(lambda x: x.float()[..., None])),
+            ValueError,
+            r"shape \(1, 3, 224, 224, 1\); expected \(B, n\), .*; give `inputs='any'`, for which it may have more",
+        ),
         (
             lambda: DNAExtractor(Outputs(lambda x: x.float().flatten(1)))(random_images(1, 0)),
             ValueError,

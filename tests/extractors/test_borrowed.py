@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from copy import deepcopy
+from pathlib import Path
+from threading import Lock
 
 import pytest
+import timm
 import torch
 from accelerator import Accelerator
 from networks import random_images
@@ -147,12 +150,18 @@ def test_it_learns_on_within_whatever_context_it_was_looked_at(
         assert after == trained(twin, IMAGES)
 
 
-def test_trying_it_out_leaves_no_trace_but_its_own() -> None:
+@pytest.mark.parametrize("options", [{"input_size": 8}, {"inputs": "any", "example": IMAGES}])
+@pytest.mark.parametrize("is_copyable", [True, False])
+def test_trying_it_out_leaves_no_trace_but_its_own(is_copyable: bool, options: dict[str, object]) -> None:
     network, twin = Borrowed(), Borrowed()
     for each in (network, twin):  # which no network without numbers can
         each.head.register_forward_pre_hook(lambda _, args: (args[0] * float(args[0].detach().mean() * 0 + 1),))
-    DNAExtractor(network, layers=["relu"], input_size=8)
-    alone(twin, torch.zeros(1, 3, 8, 8))
+        each.lock = None if is_copyable else Lock()
+    DNAExtractor(network, layers=["relu"], **options)
+    if not is_copyable:
+        with torch.no_grad():
+            twin.eval()(torch.zeros(1, 3, 8, 8))
+        twin.train()
     assert everything(network) == everything(twin)
     assert trained(network, IMAGES) == trained(twin, IMAGES)
 
@@ -206,14 +215,14 @@ def test_the_images_are_the_callers() -> None:
         assert torch.equal(images, IMAGES)
 
 
-def test_a_layer_is_what_it_gave_and_not_what_was_made_of_it() -> None:
-    network = Borrowed()  # `relu` writes to what `norm` gives
-    alone_, beside = DNAExtractor(network, layers=["norm"]), DNAExtractor(network, layers=["norm", "head"])
-    expected = deepcopy(network).eval()
-    values = expected.norm(expected.stem(IMAGES))
-    assert values.min() < 0
-    for extractor in (alone_, beside):
-        torch.testing.assert_close(extractor(IMAGES)["norm"], values, rtol=1e-5, atol=1e-6)
+def test_a_layer_of_a_named_network_is_what_it_gave_and_not_what_was_made_of_it(tmp_path: Path) -> None:
+    network = timm.create_model("test_resnet", pretrained=False).eval()  # `act1` writes to what `bn1` gives
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    layers = ["bn1", "layer1"]  # or the pass ends before
+    named = DNAExtractor("test_resnet", weights_path=tmp_path / "weights.pth", layers=layers)(IMAGES)["bn1"]
+    borrowed = DNAExtractor(network, layers=layers)(IMAGES)["bn1"]
+    assert named.min() < 0
+    torch.testing.assert_close(named, borrowed, rtol=1e-4, atol=1e-5)
 
 
 def test_compile_is_for_networks_of_ours() -> None:

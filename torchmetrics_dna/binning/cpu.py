@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
+from itertools import groupby
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -341,7 +342,7 @@ def image_extremes(parts: Parts) -> Tensor:
     """Compute :func:`torchmetrics_dna.binning.extremes.image_extremes`."""
     images, neurons = sum(len(next(iter(part.values()))) for part in parts), sum(x.shape[1] for x in parts[0].values())
     extremes = torch.empty(images, 2, neurons, dtype=torch.float64)
-    if not _all(partial(_find_extremes, extremes.numpy()), list(_work(parts))):
+    if not _all(lambda _, rows, task: _find_extremes(extremes.numpy()[rows], task), list(_work(parts))):
         check_finite(parts)
     return extremes.flatten(1)
 
@@ -353,27 +354,34 @@ def add_counts_by_key_(counts: Tensor, parts: Parts, bins: Bins, rows: Tensor, k
     value is not finite; counts are then unchanged.
     """
     cells = counts.as_strided(((len(counts) - 1) * counts.stride(0) + counts[0].numel(),), (1,)).numpy()
-    arguments = _arrays(bins), (rows * counts.shape[1]).numpy(), cells, (keys * counts.stride(0)).numpy()
+    arrays, starts, offsets = _arrays(bins), (rows * counts.shape[1]).numpy(), (keys * counts.stride(0)).numpy()
     no_references = np.empty((0, 0, 0), np.int64), np.empty(0), np.empty((0, 0, 0))
     work = list(_work(parts, bins.num_bins))
-    if not _all(lambda task: _count(*arguments, 1, *no_references, task), work):
-        _all(lambda task: _count(*arguments, -1, *no_references, task), work)
+
+    def count(step: int) -> bool:
+        return _all(lambda _, r, task: _count(arrays, starts[r], cells, offsets[r], step, *no_references, task), work)
+
+    if not count(1):
+        count(-1)
         check_finite(parts)
 
 
 def fill_distances_(distances: Tensor, parts: Parts, references: Tensor, bins: Bins, weights: Tensor) -> None:
     """Write the dna-emd of each image to references into zeros, ``(S, B, N)``, for neurons whose weight is not 0."""
     zeros = np.zeros(distances.shape[1], np.int64)
-    arguments = _arrays(bins), zeros, zeros, zeros, 1, references.numpy(), weights.numpy(), distances.numpy()
-    if not _all(partial(_count, *arguments), list(_work(parts, bins.num_bins, bins.num_bins // _BINS))):
+    arguments = _arrays(bins), zeros, zeros, zeros, 1, references.numpy(), weights.numpy()
+    work = list(_work(parts, bins.num_bins, bins.num_bins // _BINS))
+    if not _all(lambda _, rows, task: _count(*arguments, distances.numpy()[:, rows], task), work):
         check_finite(parts)
 
 
 def spatial_means(pieces: Sequence[Tensor]) -> Tensor:
     """Average over positions, float64, shape ``(n, B)``, for non-empty pieces ``(b, n, *positions)``."""
     sums = torch.zeros(sum(map(len, pieces)), pieces[0].shape[1], dtype=torch.float64)
-    _all(partial(_sum_positions, sums.numpy()), list(_work([{"activations": piece} for piece in pieces])))
-    return sums.div_(prod(pieces[0].shape[2:])).T
+    work = list(_work([{"activations": piece} for piece in pieces]))
+    _all(lambda _, rows, task: _sum_positions(sums.numpy()[rows], task), work)
+    positions = torch.cat([torch.full((len(piece), 1), prod(piece.shape[2:])) for piece in pieces])
+    return sums.div_(positions).T
 
 
 def emd_of_rows(*arguments: Tensor) -> Tensor:
@@ -391,38 +399,50 @@ def _arrays(bins: Bins) -> tuple[Any, ...]:
     return (*arrays, float(bins.offset), float(bins.factor), bins.num_bins)
 
 
-def _work(parts: Parts, num_bins: int = 1, beside: int = 0) -> Iterator[tuple[list[Tensor], Task]]:
-    """Yield tasks of about one cost, activations plus ``beside``, each after what keeps its memory."""
+def _work(parts: Parts, num_bins: int = 1, beside: int = 0) -> Iterator[tuple[list[Tensor], slice, Task]]:
+    """Yield tasks of about one cost, activations plus ``beside``, each after what keeps its memory, and its images.
+
+    A task has consecutive images that lie in memory alike: parts may differ in positions, dtype, layout and alignment.
+    """
     threads = torch.get_num_threads()
     total = sum(layer.numel() + beside * prod(layer.shape[:2]) for _, layer in placed(parts))
     for name, (columns, _) in zip(parts[0], placed(parts[:1]), strict=True):
-        pieces = [side_by_side(part[name].detach()) for part in parts if part[name].numel()]
-        if len({(piece.stride()[1:], piece.dtype, piece.data_ptr() % piece.itemsize) for piece in pieces}) > 1:
-            pieces = [side_by_side(torch.cat(pieces))]
-        if not pieces:
-            continue
-        lowest = min(pieces, key=torch.Tensor.data_ptr)
-        starts = [(piece.data_ptr() - lowest.data_ptr()) // piece.itemsize for piece in pieces]
-        origins = np.concatenate([at + np.arange(len(x)) * x.stride(0) for at, x in zip(starts, pieces, strict=True)])
-        (neurons, positions), (neuron_stride, stride) = lowest.shape[1:], lowest.stride()[1:]
-        size = int(origins.max()) + (neurons - 1) * neuron_stride + (positions - 1) * stride + 1
-        memory = as_strided(lowest.as_strided((1,), (1,)).numpy(), (size,))
-        along_neurons = neuron_stride == 1 and (stride != 1 or positions == 1)
-        # a large layer of few neurons is split among threads, too
-        width = min(max(_TILE // positions, _WIDEST if along_neurons else 4), -(-neurons // threads))
-        width = max(1, min(width, _CELLS // num_bins))
-        layout = memory, origins, neuron_stride, stride, positions, along_neurons, width, min(positions, _TILE // width)
-        at_least = max(_TASK, total // (8 * threads)) // (len(origins) * (positions + beside))
-        step = -(-max(1, at_least) // width) * width
-        for begin in range(0, neurons, step):
-            yield pieces, Task(*layout, begin, min(begin + step, neurons), columns.start)
+        last = 0
+        for _, alike in groupby((side_by_side(part[name].detach()) for part in parts), _place):
+            pieces = list(alike)
+            first, last = last, last + sum(map(len, pieces))
+            pieces = [piece for piece in pieces if piece.numel()]
+            if not pieces:
+                continue
+            lowest = min(pieces, key=torch.Tensor.data_ptr)
+            starts = [(piece.data_ptr() - lowest.data_ptr()) // piece.itemsize for piece in pieces]
+            images = [at + np.arange(len(x)) * x.stride(0) for at, x in zip(starts, pieces, strict=True)]
+            origins = np.concatenate(images)
+            (neurons, positions), (neuron_stride, stride) = lowest.shape[1:], lowest.stride()[1:]
+            size = int(origins.max()) + (neurons - 1) * neuron_stride + (positions - 1) * stride + 1
+            memory = as_strided(lowest.as_strided((1,), (1,)).numpy(), (size,))
+            along_neurons = neuron_stride == 1 and (stride != 1 or positions == 1)
+            # a large layer of few neurons is split among threads, too
+            width = min(max(_TILE // positions, _WIDEST if along_neurons else 4), -(-neurons // threads))
+            width = max(1, min(width, _CELLS // num_bins))
+            length = min(positions, _TILE // width)
+            layout = memory, origins, neuron_stride, stride, positions, along_neurons, width, length
+            at_least = max(_TASK, total // (8 * threads)) // (len(origins) * (positions + beside))
+            step = -(-max(1, at_least) // width) * width
+            for begin in range(0, neurons, step):
+                end = min(begin + step, neurons)
+                yield pieces, slice(first, last), Task(*layout, begin, end, columns.start)
 
 
-def _all(call: Callable[[Any], Any], work: Sequence[tuple[Any, ...]]) -> bool:
-    """Call a function on the last of each item, in as many threads as torch has; return False if one returns it."""
-    threads, items = torch.get_num_threads(), [item[-1] for item in work]
+def _place(piece: Tensor) -> Any:
+    return piece.shape[1:], piece.stride()[1:], piece.dtype, piece.data_ptr() % piece.itemsize
+
+
+def _all(call: Callable[..., Any], work: Sequence[tuple[Any, ...]]) -> bool:
+    """Call a function with each item, in as many threads as torch has; return False if one call returns it."""
+    threads = torch.get_num_threads()
     each = _pool(threads, os.getpid()).map if min(threads, len(work)) > 1 else map
-    return False not in list(each(call, items))
+    return False not in list(each(lambda item: call(*item), work))
 
 
 @lru_cache(maxsize=1)

@@ -81,8 +81,9 @@ class DNAExtractor(nn.Module):
             point clouds. A batch is then a tensor, or a tuple of the module's positional arguments or a dict of its
             keyword arguments, of one length, batch first. It is passed on as it is, nothing is resized, scaled or
             normalised. Arguments about images are left out.
-        example: Batch of such inputs, of which up to two run through the module here. Inputs must have its structure,
-            numbers of axes and dtypes; sizes are free. Activations are ``(B, n, *positions)``.
+        example: Batch of such inputs, of which up to two run through a copy of the module here, together and apart.
+            Inputs must have its structure, numbers of axes and dtypes; sizes are free. Activations are ``(B, n,
+            *positions)``.
         channels_last: For such inputs, whether layers have their neurons on the last axis, as transformers do: of all
             layers, or of those named.
         dtype: ``"bfloat16"`` or ``"float16"`` to run the network under torch's autocast. This changes activations, so
@@ -107,7 +108,7 @@ class DNAExtractor(nn.Module):
 
     Raises:
         TypeError: If ``feature`` is neither a name nor a module.
-        ValueError: If a name is unknown.
+        ValueError: If a name is unknown, or the activations of a module depend on the rest of a batch or on chance.
 
     Example:
         >>> extractor = DNAExtractor("efficientnet_lite0", layers=["block_0", "head"])
@@ -186,7 +187,7 @@ class DNAExtractor(nn.Module):
         def layout_of(network: Built) -> Layout:
             if example is not None:
                 return Layout.of_inputs(network, example, channels_last)
-            return Layout.of_images(network, self.input_size, self._channels)
+            return Layout.of_images(network, self.input_size, self._channels, is_named)
 
         # not an attribute of torch's, so that the network is not registered as a submodule
         self._runner = Runner(
@@ -418,9 +419,16 @@ class DNAExtractor(nn.Module):
 
         """
         parts = list(self.in_parts(imgs, properties, resized))
-        return (
-            parts[0] if len(parts) == 1 else {layer: torch.cat([part[layer] for part in parts]) for layer in parts[0]}
-        )
+        if len(parts) == 1:
+            return parts[0]
+        for layer in parts[0]:
+            shapes = {tuple(part[layer].shape[2:]): None for part in parts}
+            if len(shapes) > 1:
+                raise ValueError(
+                    f"Layer {layer!r} has positions of shape {' and '.join(map(str, shapes))} in this batch, which one"
+                    " tensor can't hold; give inputs apart whose positions differ"
+                )
+        return {layer: torch.cat([part[layer] for part in parts]) for layer in parts[0]}
 
     def in_parts(
         self, imgs: Inputs, properties: Tensor | None = None, resized: bool = False, wait: bool = True

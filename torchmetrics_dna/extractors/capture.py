@@ -17,15 +17,22 @@ from torch.nn import functional
 
 from torchmetrics_dna.extractors.buffers import Tracing
 from torchmetrics_dna.extractors.meta import Skipping
+from torchmetrics_dna.extractors.watch import version_of
 from torchmetrics_dna.images.inputs import called, count_of, mapped, tensors_of
+from torchmetrics_dna.images.tensors import not_dense
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
 
     from torchmetrics_dna.images.inputs import Inputs
 
 
 _SAME_SHAPE = (functional.batch_norm, functional.layer_norm, functional.hardtanh)
+_NUMBERS = (
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+    *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+)
 _MOST_LISTED = 40  # submodules
 # what torch says of an input whose height or width does not fit the weights
 _ABOUT_SIZES = re.compile(r"multiplied|must match|normalized_shape|match the size|too small|can't be greater")
@@ -60,7 +67,7 @@ def capture(
     network: nn.Module,
     submodules: Mapping[str, str],
     inputs: Inputs,
-    edited: frozenset[str] = frozenset(),
+    copied: frozenset[str] | None = frozenset(),
     stops: bool = False,
 ) -> dict[str, Tensor]:
     """Return outputs of submodules, ``{layer: output}``, or the network's own if there are none.
@@ -69,7 +76,8 @@ def capture(
         network: Network to run on ``inputs``.
         submodules: ``{layer: path of the submodule}``.
         inputs: Inputs of the network, see :func:`called`.
-        edited: Layers whose output the network goes on to write to, which are copied before.
+        copied: Layers whose output is copied at once, since the network goes on to write to it; None for all, as of a
+            module of the user's: it may edit an output for some inputs only, or write the next one into it.
         stops: Whether to end the pass by an exception once all are captured. A module of the user's runs to its end,
             as its own code and hooks may rely on it.
 
@@ -77,20 +85,22 @@ def capture(
         UnfitError: If a submodule does not run exactly once, or gives no activations.
 
     """
+
+    def own(layer: str, output: Tensor) -> Tensor:
+        return output.detach().clone() if copied is None or layer in copied else output
+
     if not submodules:
-        return named_outputs(called(network, inputs))
+        outputs = named_outputs(called(network, inputs))
+        return {layer: own(layer, outputs.pop(layer)) for layer in list(outputs)}  # never all of them twice
     captured: dict[str, Tensor] = {}
-    runs = dict.fromkeys(submodules, 0)
 
     def keep(layer: str, output: Tensor) -> None:
-        captured[layer] = output.clone() if layer in edited else output
-        runs[layer] += 1
+        captured[layer] = own(layer, output)
         if stops and len(captured) == len(submodules):
             raise _Reached
 
     with _hooked(network, submodules, keep), suppress(_Reached):
         called(network, inputs)
-    _check_runs(runs)
     return {layer: captured[layer] for layer in submodules}
 
 
@@ -145,6 +155,59 @@ def probe_example(network: nn.Module, submodules: Mapping[str, str], example: In
     return probed._replace(shapes={layer: torch.Size([1, *shape[1:]]) for layer, shape in probed.shapes.items()})
 
 
+class Trial(NamedTuple):
+    """What a pass of a module gave, and the bytes of its buffers afterwards."""
+
+    outputs: dict[str, Tensor]
+    buffers: dict[str, bytes]
+
+
+def tried(network: nn.Module, submodules: Mapping[str, str], batches: Iterable[Inputs]) -> list[Trial]:
+    """Run a copy of a module on batches in turn; the module and torch's random numbers stay as they are.
+
+    The module itself runs too where its first call sets buffers, such as a cache, which are part of its weights. The
+    result is empty if it can't be copied, or fails on such batches.
+    """
+    trials = []
+    copy = _copied(network)
+    with suppress(Exception), _same_random_numbers(network):
+        for batch in batches if copy is not network else ():
+            outputs = capture(copy, submodules, mapped(torch.clone, batch), copied=None)
+            trials.append(Trial(outputs, _bytes_of_buffers(copy)))
+        if trials and trials[0].buffers == trials[-1].buffers != _bytes_of_buffers(network):
+            called(network, mapped(torch.clone, batch))
+        return trials
+    return []
+
+
+def _bytes_of_buffers(network: nn.Module) -> dict[str, bytes]:
+    buffers = {name: buffer.detach().cpu().flatten() for name, buffer in network.named_buffers()}
+    return {name: values.view(torch.uint8).numpy().tobytes() for name, values in buffers.items()}
+
+
+def two_images(network: nn.Module, size: tuple[int, int], channels: int) -> Iterator[Tensor]:
+    """Yield a dark and a bright image of noise, in each dtype that a network may take."""
+    noise = torch.rand(2, channels, *size, generator=torch.Generator().manual_seed(0))
+    noise[0] /= 4
+    for dtype in _image_dtypes(network):
+        yield (noise if dtype.is_floating_point else noise * 255).to(device_of(network), dtype)
+
+
+def two_inputs(network: nn.Module, example: Inputs) -> Inputs:
+    """Return the first two inputs of an example, the second changed within its range where they are equal."""
+    device = device_of(network)
+    two: Inputs = mapped(lambda tensor: tensor[:2].detach().to(device).expand(2, *tensor.shape[1:]).clone(), example)
+    tensors = tensors_of(two)
+    if all(torch.equal(*tensor) for tensor in tensors):
+        for tensor in tensors:
+            if tensor.is_floating_point():
+                noise = torch.rand(tensor.shape[1:], generator=torch.Generator().manual_seed(0))
+                tensor[1] = tensor[1].float() / 2 + noise.to(device) / 4
+            elif tensor.ndim > 1:
+                tensor[1] = tensor[1].roll(1, -1)
+    return two
+
+
 def shapes_reached(
     network: nn.Module, submodules: Mapping[str, str], size: tuple[int, int], channels: int
 ) -> dict[str, torch.Size]:
@@ -196,6 +259,10 @@ def named_outputs(output: Any) -> dict[str, Tensor]:
                 f"{_EXPECTED}, but {name!r} is of type {type(value).__name__}; name submodules by `layers`, or"
                 " give a module that returns its tensors side by side"
             )
+    if len({*map(str, outputs)}) < len(outputs):
+        raise UnfitError(
+            f"{_EXPECTED}, but several of its names read alike: {', '.join(map(repr, outputs))}; rename one"
+        )
     return {str(name): _activations(str(name), value) for name, value in outputs.items()}
 
 
@@ -214,12 +281,16 @@ def own_dtype(network: nn.Module) -> torch.dtype:
 
 class _Seen(NamedTuple):
     output: Tensor
-    version: int  # as the layer gave it
+    version: int | None  # as the layer gave it
 
 
 def _attempts(network: nn.Module) -> Iterator[tuple[bool, torch.dtype]]:
     """Return the ways to probe a network, in turn: on the meta device or not, by images of a dtype."""
-    return product((True, False), dict.fromkeys((torch.float32, torch.uint8, own_dtype(network))))
+    return product((True, False), _image_dtypes(network))
+
+
+def _image_dtypes(network: nn.Module) -> list[torch.dtype]:
+    return list(dict.fromkeys((torch.float32, torch.uint8, own_dtype(network))))
 
 
 def _zeros(network: nn.Module, channels: int, size: tuple[int, int], on_meta: bool, dtype: torch.dtype) -> Tensor:
@@ -229,8 +300,7 @@ def _zeros(network: nn.Module, channels: int, size: tuple[int, int], on_meta: bo
 def _probed(network: nn.Module, submodules: Mapping[str, str], inputs: Inputs) -> Probed:
     seen: dict[str, list[_Seen]] = {layer: [] for layer in submodules}
     calls = _look(network, submodules, inputs, seen)
-    _check_runs({layer: len(outputs) for layer, outputs in seen.items()})
-    edited = frozenset(layer for layer, (each,) in seen.items() if each.output._version != each.version)
+    edited = frozenset(layer for layer, (each,) in seen.items() if version_of(each.output) != each.version)
     reusable = calls.reusable(each.output for (each,) in seen.values())
     return Probed({layer: each.output.shape for layer, (each,) in seen.items()}, edited, reusable)
 
@@ -240,14 +310,15 @@ def _look(network: nn.Module, submodules: Mapping[str, str], inputs: Inputs, see
     on_meta = tensors_of(inputs)[0].device.type == "meta"
 
     def note(layer: str, output: Tensor) -> None:
-        seen.setdefault(layer, []).append(_Seen(output, output._version))
+        seen.setdefault(layer, []).append(_Seen(output, version_of(output)))
 
-    shadow = _on_meta(network) if on_meta else network
+    shadow = _on_meta(network) if on_meta else _copied(network)
     calls = Tracing()
     # versions aren't counted in inference mode
     with (
         torch.inference_mode(False),
         torch.no_grad(),
+        _same_random_numbers(network),
         _hooked(shadow, submodules, note),
         Skipping(*_SAME_SHAPE) if on_meta else nullcontext(),
         calls,
@@ -263,20 +334,17 @@ def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
-def _check_runs(runs: Mapping[str, int]) -> None:
-    for layer, count in runs.items():
-        if count != 1:
-            raise UnfitError(f"Layer {layer!r} runs {count} times in a forward pass; choose submodules that run once")
-
-
 @contextmanager
 def _hooked(network: nn.Module, submodules: Mapping[str, str], visit: Callable[[str, Tensor], None]) -> Iterator[None]:
-    """Call ``visit(layer, output)`` for the submodules that this thread runs within the context."""
-    mine = get_ident()
+    """Call ``visit(layer, output)`` for submodules within the context; UnfitError unless this thread runs each once."""
+    mine, runs, elsewhere = get_ident(), dict.fromkeys(submodules, 0), set()
 
     def hook(layer: str, _module: nn.Module, _args: Any, output: Any) -> None:
-        if get_ident() == mine:  # ignore other threads on the same network
-            visit(layer, first_tensor(layer, output))
+        if get_ident() != mine:  # which may be another thread on the same network
+            elsewhere.add(layer)
+            return
+        runs[layer] += 1
+        visit(layer, first_tensor(layer, output))
 
     handles = [
         network.get_submodule(path).register_forward_hook(partial(hook, layer)) for layer, path in submodules.items()
@@ -286,6 +354,14 @@ def _hooked(network: nn.Module, submodules: Mapping[str, str], visit: Callable[[
     finally:
         for handle in handles:
             handle.remove()
+    for layer, count in runs.items():
+        if not count and layer in elsewhere:
+            raise UnfitError(
+                f"Layer {layer!r} runs in another thread than the module, where its passes can't be told from those of"
+                " others; run it in the thread that calls the module, or choose submodules that do"
+            )
+        if count != 1:
+            raise UnfitError(f"Layer {layer!r} runs {count} times in a forward pass; choose submodules that run once")
 
 
 def first_tensor(layer: str, output: Any) -> Tensor:
@@ -299,13 +375,26 @@ def first_tensor(layer: str, output: Any) -> Tensor:
 
 def _activations(layer: str, output: Tensor) -> Tensor:
     """Return the output of a layer; UnfitError if its values are no real numbers, one beside the other."""
-    if output.is_complex() or output.layout != torch.strided or output.is_quantized:
-        what = "complex" if output.is_complex() else "quantized" if output.is_quantized else f"{output.layout}"
+    what = not_dense(output) or ("" if output.dtype in _NUMBERS else str(output.dtype).removeprefix("torch."))
+    if what:
         raise UnfitError(
             f"Layer {layer!r} expected to give real numbers in a dense tensor, but its output is {what}; give a module"
             " that converts it"
         )
     return output
+
+
+def _same_random_numbers(network: nn.Module) -> AbstractContextManager[None]:
+    """Return a context after which torch's random numbers are those before it."""
+    device = device_of(network)
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])
+
+
+def _copied(network: nn.Module) -> nn.Module:
+    """Return a copy that shares the parameters; the network itself if it can't be copied, such as one with a lock."""
+    with suppress(Exception):
+        return deepcopy(network, {id(parameter): parameter for parameter in network.parameters()})
+    return network
 
 
 def _on_meta(network: nn.Module) -> nn.Module:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from math import prod
+from operator import itemgetter
 from typing import TYPE_CHECKING
+
+import torch
 
 from torchmetrics_dna.extractors.capture import (
     Probed,
@@ -12,11 +18,16 @@ from torchmetrics_dna.extractors.capture import (
     probe_example,
     shapes_reached,
     submodules_in_words,
+    tried,
+    two_images,
+    two_inputs,
 )
 from torchmetrics_dna.extractors.views import View
+from torchmetrics_dna.images.inputs import mapped
+from torchmetrics_dna.images.properties import LAYER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -46,16 +57,20 @@ class Layout:
     probed: Probed
 
     @classmethod
-    def of_images(cls, built: Built, size: tuple[int, int] | None, channels: int) -> Layout:
-        """Probe the network with an image of this size and number of channels.
+    def of_images(cls, built: Built, size: tuple[int, int] | None, channels: int, is_named: bool) -> Layout:
+        """Probe the network with an image of this size and number of channels; a module of the user's with two more.
 
         Raises:
-            ValueError: If the network fails, a layer does not exist, or its neurons are ambiguous.
+            ValueError: If the network fails, a layer does not exist, or its neurons are ambiguous; if a module of the
+                user's gives an image other activations beside another one than alone, or each time.
 
         """
         size = size or _DUMMY_SIZE
         probed = probe(built.network, built.submodules, size, channels)
-        return cls._of(built, probed, lambda shapes: _neuron_axes(built, shapes, size, channels))
+        layout = cls._of(built, probed, lambda shapes: _neuron_axes(built, shapes, size, channels))
+        if not is_named:
+            layout._check_repeatable(built, two_images(built.network, size, channels))
+        return layout
 
     @classmethod
     def of_inputs(cls, built: Built, example: Inputs, channels_last: bool | Sequence[str]) -> Layout:
@@ -71,7 +86,9 @@ class Layout:
                     f"Unknown layer {layer!r} in `channels_last`; the outputs are: {', '.join(probed.shapes)}"
                 )
         axes = {layer: len(shape) - 1 if layer in last else 1 for layer, shape in probed.shapes.items()}
-        return cls._of(built, probed, lambda _: axes)
+        layout = cls._of(built, probed, lambda _: axes)
+        layout._check_repeatable(built, [two_inputs(built.network, example)])
+        return layout
 
     @classmethod
     def _of(
@@ -89,12 +106,52 @@ class Layout:
         for layer, view in views.items():
             shape = shapes[view.source]
             view.check(layer, shape, built.network, tokens=len(shape) == 3 and axes[view.source] == 2)
+        if LAYER in views:
+            raise ValueError(
+                f"The network's output {LAYER!r} has the name of the layer of image properties; rename it, or choose"
+                " others by `layers`"
+            )
         widths = {layer: shapes[view.source][axes[view.source]] for layer, view in views.items()}
         for layer, width in widths.items():
             if not width:
                 raise ValueError(f"Layer {layer!r} has no neurons: it gives shape {tuple(shapes[views[layer].source])}")
         numbers = sum(prod(shape[1:]) for shape in shapes.values())
         return cls(views, axes, widths, 4 * numbers, probed)
+
+    def _check_repeatable(self, built: Built, pairs: Iterable[Inputs]) -> None:
+        """Check that a module gives each of two inputs the same alone, and each time.
+
+        Raises:
+            ValueError: If it does not, or writes to a buffer. A module that can't be copied is not checked.
+
+        """
+        run = partial(tried, built.network, built.submodules)
+        for two in pairs:
+            each = [mapped(itemgetter(slice(i, i + 1)), two) for i in range(2)]
+            trials = run([two, *each])
+            with suppress(ValueError):  # of rows that are not those of inputs, which is said of the user's
+                together, *alone = (self.read(trial.outputs, 1 + (i == 0)) for i, trial in enumerate(trials))
+                break
+        else:
+            return
+        for name, values in trials[0].buffers.items():
+            if trials[-1].buffers.get(name) != values:
+                raise ValueError(
+                    f"The module writes to its buffer {name!r} in evaluation mode, so its weights would be others for"
+                    " each batch; keep the tensor as a plain attribute, or write to it in training mode only"
+                )
+        for i, layer in product(range(2), together):
+            if _agree(together[layer][i], alone[i][layer][0]):
+                continue
+            again = [self.read(trial.outputs, 1)[layer][0] for trial in run([each[i]] * 2)]
+            raise ValueError(
+                f"Layer {layer!r} gives an input other activations each time; give a module without random numbers, and"
+                " without a memory of what it saw before"
+                if again and not _agree(*again)
+                else f"Layer {layer!r} gives an input other activations beside another one than alone; give a module"
+                " without statistics, attention or recurrence over the batch (axis 0), and with a fixed number of"
+                " positions, or one that runs inputs one by one"
+            )
 
     def read(self, outputs: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
         """Return the activations of each layer, ``(count, n, *positions)``.
@@ -111,6 +168,11 @@ class Layout:
                     f" was {view.source!r}; give a module whose outputs have the same names for all images"
                 )
             output, expected = outputs[view.source], self.probed.shapes[view.source]
+            if 0 in output.shape[1:]:
+                raise ValueError(
+                    f"Layer {layer!r} gave shape {tuple(output.shape)}, which holds no activations; give a module that"
+                    " gives some for each input"
+                )
             if output.ndim != len(expected) or len(output) != count:
                 raise ValueError(
                     f"Layer {layer!r} gave shape {tuple(output.shape)} for {count} images, but {tuple(expected)} for"
@@ -126,6 +188,15 @@ class Layout:
         return activations
 
 
+def _agree(a: Tensor, b: Tensor) -> bool:
+    """True if activations of one input, ``(n, *positions)``, differ by rounding; it may change few positions more."""
+    if a.shape != b.shape:
+        return False
+    eps = torch.finfo(b.dtype if b.is_floating_point() else torch.float32).eps
+    gaps = (a.cpu().double() - b.cpu().double()).abs().reshape(len(a), -1)
+    return bool((gaps > eps**0.5 * b.abs().max().item()).double().mean(1).max() < 0.5)
+
+
 def _neuron_axes(
     built: Built, shapes: Mapping[str, Sequence[int]], size: tuple[int, int], channels: int
 ) -> dict[str, int]:
@@ -138,7 +209,15 @@ def _neuron_axes(
     axes: dict[str, int | None] = {}
     for layer, shape in shapes.items():
         if len(shape) not in (2, 3, 4):
-            raise ValueError(f"Layer {layer!r} gives shape {tuple(shape)}; expected 2, 3 or 4 dimensions")
+            remedy = (
+                "give a row for each image"
+                if len(shape) < 2
+                else "give `inputs='any'`, for which it may have more axes"
+            )
+            raise ValueError(
+                f"Layer {layer!r} gives shape {tuple(shape)}; expected (B, n), (B, tokens, n), (B, n, H, W) or"
+                f" (B, H, W, n); {remedy}"
+            )
         axes[layer] = {2: 1, 3: 2}.get(len(shape)) or (_by_proportion(shape, size) if size[0] == size[1] else None)
     taller: Mapping[str, Sequence[int]] = {}
     if None in axes.values():

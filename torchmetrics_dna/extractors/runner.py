@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
-from torchmetrics_dna.extractors.capture import capture, device_of
+from torchmetrics_dna.extractors.capture import capture, device_of, own_dtype
 from torchmetrics_dna.extractors.compiled import CompiledCapture
 from torchmetrics_dna.extractors.cpu import rounding_alike
 from torchmetrics_dna.extractors.guard import borrowing, lock_of
@@ -68,12 +69,18 @@ class Runner:
     ) -> None:
         self.network, self.submodules, self.is_named = built.network, built.submodules, is_named
         self.watch = Watch(self.network, samples=not is_named)
+        self._dtype = own_dtype(self.network)  # which inputs were chosen for
         self._memory_format = torch.contiguous_format  # of convolution weights
         self.layout: Layout | None = None
         self.bytes_per_image, self.at_once = 4 * len(PROPERTIES), _AT_ONCE
         if built.views != {}:
             if not is_named and self.device.type == "meta":
                 raise ValueError("The module is on the meta device, so it has no weights; load them before")
+            lazy = [name for name, tensor in self.network.named_parameters() if is_lazy(tensor)]
+            if lazy:
+                raise ValueError(
+                    f"The module's {lazy[0]!r} has no shape before its first call; call the module on a batch before"
+                )
             with lock_of(self.network), borrowing(self.network, is_named):
                 self.layout = layout_of(built)
             self.bytes_per_image = self.layout.bytes_per_image
@@ -145,12 +152,18 @@ class Runner:
                 else:
                     edited, reusable = layout.probed.edited, layout.probed.reusable
                     with rounding_alike(first.device, reusable if self.is_named else frozenset()):
-                        outputs = capture(self.network, self.submodules, inputs, edited, stops=self.is_named)
+                        copied = edited if self.is_named else None
+                        outputs = capture(self.network, self.submodules, inputs, copied, stops=self.is_named)
         except RuntimeError as err:
             if first.dtype == torch.uint8 and _ABOUT_TYPES.search(str(err)):
                 raise ValueError(
                     f"{name} takes floats, but got uint8 images; give `mean` and `std`, such as (0.5, 0.5, 0.5)"
                     " for both, with which images become floats, or a module that takes uint8"
+                ) from err
+            if (dtype_now := own_dtype(self.network)) != self._dtype:
+                raise ValueError(
+                    f"{name} has {dtype_now} weights, but had {self._dtype} ones when its extractor was made; make a"
+                    " new DNAExtractor of it"
                 ) from err
             raise
         return layout.read(outputs, len(first))

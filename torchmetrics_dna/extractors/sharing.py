@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from torchmetrics_dna.extractors.views import View
+from torchmetrics_dna.extractors.watch import version_of
 from torchmetrics_dna.images.inputs import tensors_of
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class _Pass(NamedTuple):
             return False
         pairs = list(zip(tensors, self.tensors, strict=True))
         if tensors[0].device.type != "cpu":
-            return all(a is b for a, b in pairs) and list(map(_version, tensors)) == self.versions
+            return all(a is b for a, b in pairs) and list(map(version_of, tensors)) == self.versions
         return all(a.dtype == b.dtype and a.device == b.device and torch.equal(a, b) for a, b in pairs)
 
 
@@ -103,17 +104,15 @@ class _Call:
                 return run(inputs)
             compared = [each.detach().clone() if each.device.type == "cpu" else each for each in tensors]
             activations = list(run(inputs))  # which may first arrange the weights anew
-            latest = _Pass(compared, [*map(_version, tensors)], extractor.weights_version, activations, due=len(asking))
+            latest = _Pass(
+                compared, [*map(version_of, tensors)], extractor.weights_version, activations, due=len(asking)
+            )
         if latest.due > 1:
             self._passes[extractor] = latest._replace(due=latest.due - 1)
         return latest.activations
 
 
 _CALL: ContextVar[_Call | None] = ContextVar("call of a collection", default=None)
-
-
-def _version(tensor: Tensor) -> int | None:
-    return None if tensor.is_inference() else tensor._version
 
 
 class PooledLayer(nn.Module):

@@ -93,8 +93,8 @@ def _has_class_token(network: nn.Module, tokens: int) -> bool:
 
 
 def _wide(activations: Tensor) -> Tensor:
-    """Convert half precision to float32, to keep the precision of sums."""
-    return activations.float() if activations.dtype in (torch.float16, torch.bfloat16) else activations
+    """Convert half precision and integers to float32, to keep the precision of sums."""
+    return activations if activations.dtype in (torch.float32, torch.float64) else activations.float()
 
 
 def _class(activations: Tensor) -> Tensor:

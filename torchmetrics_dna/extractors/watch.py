@@ -67,7 +67,7 @@ class Watch:
         """
         tensors = self.tensors
         places = [(tensor.data_ptr(), tensor.dtype) for tensor in tensors]
-        counters = tuple(None if tensor.is_inference() else tensor._version for tensor in tensors)
+        counters = tuple(map(version_of, tensors))
         if not self._samples:
             return *places, counters
         sampled = self._sampled
@@ -76,6 +76,11 @@ class Watch:
         values = [np.concatenate(views).tobytes() for views in sampled[1]]
         others = [_sample_of(tensor) for tensor in sampled[2] if waits or tensor.device.type == "cpu"]
         return *places, counters, *values, *others
+
+
+def version_of(tensor: Tensor) -> int | None:
+    """Return torch's counter of writes to a tensor; None for one of inference mode, which has none."""
+    return None if tensor.is_inference() else tensor._version
 
 
 def _held_by(modules: Sequence[nn.Module]) -> list[Any]:

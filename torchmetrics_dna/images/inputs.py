@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torchmetrics_dna.images.tensors import check_dense
+
 Inputs = Tensor | tuple[Any, ...] | dict[str, Any]  # images, too
 
 
@@ -160,6 +162,7 @@ _ARGUMENT, _ITEM = "Argument `imgs{}`", "it{}"  # subjects of messages
 
 def _check_tensors(inputs: Any, name: str) -> None:
     if isinstance(inputs, Tensor):
+        check_dense(inputs, f"Argument `{name}`")
         if not inputs.ndim:
             raise ValueError(f"Argument `{name}` expected to be batch first, but got a number; give `{name}[None]`")
         return
@@ -185,6 +188,7 @@ def _check_like(inputs: Any, like: Any, subject: str, path: str = "") -> None:
     """Check the structure, numbers of axes and dtypes."""
     what = f"{subject.format(path)} expected to"
     if isinstance(like, Tensor) and isinstance(inputs, Tensor):
+        check_dense(inputs, subject.format(path))
         if inputs.ndim != like.ndim:
             batch = ", batch first" if subject == _ARGUMENT else ""
             remedy = f"; give `imgs{path}[None]`" if batch and inputs.ndim == like.ndim - 1 else ""

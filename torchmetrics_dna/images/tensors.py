@@ -23,6 +23,7 @@ def check_images(imgs: Tensor, normalize: bool, channels: Sequence[int] = (3,), 
     """
     if not isinstance(imgs, Tensor):
         raise TypeError(f"Argument `imgs` expected to be a Tensor, but got {type(imgs).__name__}")
+    check_dense(imgs, "Argument `imgs`")
     if imgs.ndim != 4 or imgs.shape[1] not in channels:
         expected = f"(B, {' or '.join(map(str, channels))}, H, W)"
         remedy = _shape_remedy(imgs) if channels == (3,) else ""
@@ -48,6 +49,20 @@ def check_images(imgs: Tensor, normalize: bool, channels: Sequence[int] = (3,), 
             f"Argument `imgs` expected to lie in [0, 1] with `normalize=True`, but got values from {low:g} to {high:g}"
             + scale_remedy(low, high)
         )
+
+
+def check_dense(tensor: Tensor, subject: str) -> None:
+    """Raise ValueError if the values of a tensor do not lie one beside the other."""
+    if layout := not_dense(tensor):
+        convert = "torch.nested.to_padded_tensor" if tensor.is_nested else "torch.Tensor.to_dense"
+        raise ValueError(f"{subject} expected to be a dense tensor, but got layout {layout}; convert it by `{convert}`")
+
+
+def not_dense(tensor: Tensor) -> str:
+    """Return the layout of a tensor that is not dense, such as "sparse_coo"; else nothing."""
+    if tensor.layout == torch.strided:
+        return "nested" if tensor.is_nested else ""
+    return str(tensor.layout).removeprefix("torch.")
 
 
 def lacks_float64(device: torch.device) -> bool:
