@@ -103,6 +103,36 @@ def test_what_shares_images_or_has_no_folds_has_no_ratio() -> None:
     assert copied.evidence_table.notes == []
 
 
+@pytest.mark.parametrize(
+    ("generated", "held_out", "folds", "sharing"),
+    [
+        (MODELS["far"], OTHER, 20, None),
+        (MODELS["far"], OTHER, None, ""),
+        (MODELS["far"], TRAIN[:50], 20, "held"),
+        (TRAIN // 4 * 4 + 2, OTHER, 20, "gen"),
+        (TRAIN, OTHER, 20, "gen"),
+        (TRAIN[:40] // 4 * 4 + 2, TRAIN[20:], 20, "gen and held"),
+        (SAME, images(0, 50), 20, ""),
+    ],
+)
+@pytest.mark.parametrize("sets", [1, 2])
+def test_the_verdict_tells_of_the_held_out_set_or_why_not(
+    generated: np.ndarray, held_out: np.ndarray, folds: int | None, sharing: str | None, sets: int
+) -> None:
+    further = {} if sets == 1 else {"further": images(95, 14)}
+    given = {"gen": generated, **further, "held": held_out}
+    result = compare(TRAIN, given, EXTRACTOR, held_out="held", num_folds=folds, **EMD)
+    *_, last = (sentence for sentence in result.verdict.replace(". ", ".\n").splitlines())
+    if further and np.array_equal(generated, TRAIN):
+        assert result.verdict.startswith("gen: the same images as the reference")
+        last, sharing = last.replace("further", "gen"), None  # which is the nearest of the others
+    assert ("can't be said" in last) is (sharing is not None)
+    assert last.startswith("How far gen is beside the held-out held" if sharing is not None else "gen is ")
+    assert ("shares images with" in last) is bool(sharing)
+    assert not sharing or f"the reference shares images with {sharing}, or" in last
+    assert result.to_dict()["verdict"] == result.verdict
+
+
 def test_a_reference_without_folds_is_exact() -> None:
     reference = make_dna(TRAIN, EXTRACTOR, **OPTIONS)
     sets = {"far": MODELS["far"], "held": OTHER}

@@ -99,6 +99,9 @@ ROWS = [
 @pytest.mark.parametrize("row", ROWS, ids=title)
 def test_two_sides(row: Row, tmp_path: Path) -> None:
     weights = chosen_weights(row)
+    if row.get("debias") and weights is not None:
+        with pytest.raises(ValueError, match="`debias` takes `neuron_weights` of 0 or more, .* the least is -0.295"):
+            row["metric"](**arguments(row, signed(len(weights)), tmp_path))
     metric = fed(row, weights, tmp_path)
     sides = [extractor(row["layers"])(side(row, real)[0]) for real in (True, False)]
     dnas = [counted(row, activations, real) for activations, real in zip(sides, (True, False), strict=True)]
