@@ -237,7 +237,8 @@ def test_no_row_has_a_value_without_noise_beside_chance_that_gives_more(shift: i
         assert (words in text) is few
         assert few is not ("without noise" in text or "corrected for sampling noise" in text)
     assert not few or comparison.verdict.count(f"{words} ({p_figure(result.p_value, 'p')})") == 1
-    shown = {name: each["dna-emd"].without_shift or each["dna-emd"].debiased for name, each in classes.items()}
+    results = {name: each["dna-emd"] for name, each in classes.items()}
+    shown = {name: each.without_shift or each.overall.debiased_shown for name, each in results.items()}
     column = list(classes.table.header).index("without noise")
     assert {row[0]: row[column] for row in classes.table.rows[:2]} == shown
     assert comparison.to_dict()["dna_emd_debiased"] == result.debiased  # for programs, a number
