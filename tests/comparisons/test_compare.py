@@ -16,6 +16,7 @@ from PIL import Image
 from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, compare, make_dna
 from torchmetrics_dna.cli.gates import end_by, gates_of
 from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
+from torchmetrics_dna.extractors import PRESETS
 from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.files.visible import p_figure
 from torchmetrics_dna.images import Reading
@@ -244,7 +245,6 @@ def test_no_row_has_a_value_without_noise_beside_chance_that_gives_more(shift: i
     assert comparison.to_dict()["dna_emd_debiased"] == result.debiased  # for programs, a number
 
 
-@pytest.mark.usefixtures("of_any_value")
 @pytest.mark.parametrize(
     "spellings",
     [
@@ -253,8 +253,13 @@ def test_no_row_has_a_value_without_noise_beside_chance_that_gives_more(shift: i
     ],
     ids=["named", "module"],
 )
-def test_however_the_network_is_spelt_the_answer_is_the_same(spellings: tuple[object, ...]) -> None:
+def test_however_the_network_is_spelt_the_answer_is_the_same(
+    spellings: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two sets of noise of other shapes, which properties of the images tell apart."""
+    small = replace(PRESETS["efficientnet_lite0"], input_size=(64, 64))
+    monkeypatch.setitem(PRESETS, "efficientnet_lite0", small)
+    monkeypatch.setattr("torchmetrics_dna.dna.evidence.NUM_RELABELINGS", 99)
     a, b = (np.random.default_rng(seed).integers(0, 256, (20, 24, width, 3)) for seed, width in ((0, 24), (1, 60)))
     sides = [image.astype(np.uint8) for image in a], [image.astype(np.uint8) for image in b]
     answers = []
