@@ -180,7 +180,9 @@ def watching_properties(arguments: Arguments, sources: Sequence[Any]) -> Argumen
     if isinstance(feature, DNAExtractor):
         return replace(arguments, feature=feature.with_properties())
     network = feature if isinstance(feature, Network) else Network(feature)
-    return arguments if network.properties is not None else replace(arguments, feature=replace(network, properties=True))
+    if network.properties is not None:
+        return arguments
+    return replace(arguments, feature=replace(network, properties=True))
 
 
 def _united(comparisons: Sequence[Comparison]) -> Comparison:

@@ -473,8 +473,9 @@ def _tested(comparison: Comparison) -> tuple[str, str]:
     if comparison.shares_images:
         return f"{headline}.", f"{_UNCORRECTED}: {bins_in_words(emd.value)}{where}; {p_figure(p, 'p')}."
     if emd.without_shift:
-        figures = f"dna-emd is {bins_in_words(emd.value)}, and chance alone gives {number(emd.by_chance, 3)} at this size"
-        return f"{headline}.", f"{figures}: {emd.without_shift} ({p_figure(p, 'p')})."
+        chance = f"and chance alone gives {number(emd.by_chance, 3)} at this size"
+        shift = f"{emd.without_shift} ({p_figure(p, 'p')})"
+        return f"{headline}.", f"dna-emd is {bins_in_words(emd.value)}, {chance}: {shift}."
     if not interval.value:
         distance = f"below noise, at most {bins_in_words(interval.high)} ({interval.level} interval)"
     figures = f"dna-emd, corrected for sampling noise: {distance}{where}; {p_figure(p, 'p')}."

@@ -231,8 +231,8 @@ def _pair(axis: Any, comparison: Comparison, neuron: tuple[str, int], names: tup
         figures += f", q = {float(emd.evidence.test.q[index]):.2g}"
     put_title(axis, f"{visible(in_words(*neuron))}\n{figures}", 2.6, size=8)
     # log scale, since many neurons are inactive at most positions
-    ends = (low, high) if low < high else (low - 0.5, high + 0.5)  # of a neuron that never varies
-    axis.set(xlim=ends, yscale="log", xlabel="activation")
+    limits = (low, high) if low < high else (low - 0.5, high + 0.5)  # of a neuron that never varies
+    axis.set(xlim=limits, yscale="log", xlabel="activation")
     plain_axes(axis)
 
 
