@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from commands import Command, run
 from PIL import Image
+from pixel_sets import EXTRACTOR
 from scipy.stats import t as student
 
 from torchmetrics_dna import DNAExtractor, compare
+from torchmetrics_dna.cli.gates import gates_of
 
 OPTIONS = ("--layers", "block_0", "--ranges", "auto")
 pytestmark = pytest.mark.usefixtures("of_any_value")
@@ -70,6 +72,19 @@ def test_it_takes_an_interval_and_independent_images(
         text = " ".join(capsys.readouterr().err.split())
         assert code == (2 if message else 0)
         assert message is None or message in text
+
+
+def test_the_figure_of_what_shares_images_keeps_its_noise() -> None:
+    """Half of B are A's own images: what is left of the distance without noise is too small."""
+    images = np.random.default_rng(0).integers(0, 200, (60, 8, 8, 3)).astype(np.uint8)
+    shared, apart = (compare(images[:40], images[part], EXTRACTOR) for part in (slice(20, 60), slice(40, 60)))
+    assert [shared.shares_images, apart.shares_images] == [True, False]
+    for comparison, name in ((shared, "dna-emd of B"), (apart, "dna-emd without noise of B")):
+        result = comparison["dna-emd"]
+        assert result.debiased < result.value
+        (gate,) = gates_of({"B": comparison}, 0.05, fail_above=(result.debiased + result.value) / 2)
+        assert gate.passed is (comparison is apart)
+        assert f"{name} is " in gate.lines[0]
 
 
 @pytest.mark.causes

@@ -10,13 +10,17 @@ import pytest
 import torch
 from dnas import are_alike
 from golden import GOLDEN, load
-from networks import pixels
+from networks import Pixels, pixels
 from PIL import Image
 
 from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, compare, make_dna
 from torchmetrics_dna.cli.gates import end_by, gates_of
 from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
+from torchmetrics_dna.extractors import PRESETS
+from torchmetrics_dna.extractors.network import Network
+from torchmetrics_dna.files.visible import p_figure
 from torchmetrics_dna.images import Reading
+from torchmetrics_dna.reporting.findings import words_and_tables
 
 A, B = GOLDEN / "endtoend" / "a", GOLDEN / "endtoend" / "b"
 OFFICIAL_RANGES = GOLDEN / "endtoend" / "activation_ranges.json"
@@ -207,3 +211,65 @@ def test_a_mean_that_chance_reaches_too_is_told_from_what_differs() -> None:
         comparison = compare(*sides, extractor, ranges=ranges, num_bins=60, metrics=["dna-emd"])
         assert comparison.p_value <= 0.05
         assert any("for the clearest layer or neuron" in note for note in comparison.table.notes) == is_said
+
+
+@pytest.mark.parametrize(("shift", "few"), [(2, True), (6, False), (60, False)])
+def test_no_row_has_a_value_without_noise_beside_chance_that_gives_more(shift: int, few: bool) -> None:
+    """Red differs in all images, and the mean over neurons is less than chance alone gives, or more."""
+    extractor, ranges = pixels()
+    random = np.random.default_rng(0)
+    a, b = (random.normal(120, (0, 40, 40), (24, 1, 1, 3)) + random.normal(0, 20, (24, 8, 8, 3)) for _ in range(2))
+    a, b = (side.clip(0, 255).astype(np.uint8) for side in (a, b + np.array([shift, 0, 0])))
+    options = {"ranges": ranges, "num_bins": 60, "metrics": ["dna-emd"]}
+    comparison, several = compare(a, b, extractor, **options), compare(a, {"x": b, "y": b[::-1]}, extractor, **options)
+    classes = compare(np.concatenate([a, a]), np.concatenate([b, b]), extractor, by=(["x", "y"] * 24,) * 2, **options)
+    result = comparison["dna-emd"]
+    assert result.p_value <= 0.05
+    assert (result.value < result.by_chance) is few
+    words = "no shift on average; 1 neuron differs"
+    line = dict(zip(comparison.table.header, comparison.table.rows[0], strict=True))
+    sentences, (summary, *_) = words_and_tables(comparison)
+    legend = [text.get_text() for text in comparison.plot().axes[0].get_legend().get_texts()]
+    evidence = dict(zip(several.evidence_table.header, several.evidence_table.rows[0], strict=True))
+    for told in (line, evidence):
+        assert (told["without noise"] == words, told["interval"] == "-") == (few, few)
+    assert summary == comparison.table
+    for text in (comparison.verdict, " ".join(sentences), several.verdict, legend[1]):
+        assert (words in text) is few
+        assert few is not ("without noise" in text or "corrected for sampling noise" in text)
+    assert not few or comparison.verdict.count(f"{words} ({p_figure(result.p_value, 'p')})") == 1
+    results = {name: each["dna-emd"] for name, each in classes.items()}
+    shown = {name: each.without_shift or each.overall.debiased_shown for name, each in results.items()}
+    column = list(classes.table.header).index("without noise")
+    assert {row[0]: row[column] for row in classes.table.rows[:2]} == shown
+    assert comparison.to_dict()["dna_emd_debiased"] == result.debiased  # for programs, a number
+
+
+@pytest.mark.parametrize(
+    "spellings",
+    [
+        (None, "efficientnet_lite0", Network(), lambda: DNAExtractor("efficientnet_lite0")),
+        (Pixels(), lambda: DNAExtractor(Pixels()), lambda: DNAExtractor(Pixels(), properties=True)),
+    ],
+    ids=["named", "module"],
+)
+def test_however_the_network_is_spelt_the_answer_is_the_same(
+    spellings: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two sets of noise of other shapes, which properties of the images tell apart."""
+    small = replace(PRESETS["efficientnet_lite0"], input_size=(64, 64))
+    monkeypatch.setitem(PRESETS, "efficientnet_lite0", small)
+    monkeypatch.setattr("torchmetrics_dna.dna.evidence.NUM_RELABELINGS", 99)
+    a, b = (np.random.default_rng(seed).integers(0, 256, (20, 24, width, 3)) for seed, width in ((0, 24), (1, 60)))
+    sides = [image.astype(np.uint8) for image in a], [image.astype(np.uint8) for image in b]
+    answers = []
+    for spelt in spellings:
+        feature = spelt() if callable(spelt) and not isinstance(spelt, torch.nn.Module) else spelt
+        answers.append(compare(*sides, feature))
+    assert answers[0].p_value_of_properties <= 0.05
+    assert "width" in str(answers[0].explain())
+    for answer in answers[1:]:
+        assert answer.to_dict() == answers[0].to_dict()
+        assert answer.notices == answers[0].notices
+    silent = compare(*sides, DNAExtractor(Pixels(), properties=False))
+    assert silent.properties is None

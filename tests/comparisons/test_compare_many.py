@@ -29,7 +29,7 @@ from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.student import student_tail
 from torchmetrics_dna.plots import plot_curve
 
-EXTRACTOR = DNAExtractor(Pixels(), input_size=8)
+EXTRACTOR = DNAExtractor(Pixels(), input_size=8, properties=False)  # as of several sets
 OPTIONS: dict[str, Any] = {"ranges": "auto", "num_bins": 100}
 EMD = OPTIONS | {"metrics": ["dna-emd"]}
 

@@ -56,6 +56,22 @@ def test_figures_are_those_of_single_comparisons(compared: DistanceMatrix) -> No
     assert compared.num_images == [12, 12, 20, 12]
 
 
+def test_figure_and_table_are_of_the_same_sets(compared: DistanceMatrix) -> None:
+    values, order = compared.distances["dna-emd"], compared.order
+    assert order != sorted(order)
+    _, axis, bar = plot_matrix(compared).axes
+    names = [list(SETS)[i] for i in order]
+    for labels in (axis.get_xticklabels(), axis.get_yticklabels()):
+        assert [label.get_text() for label in labels] == names
+    cells = {(round(x), round(y)): text.get_text() for text in axis.texts for x, y in [text.get_position()]}
+    for (column, at), (row, of) in ((x, y) for x in enumerate(names) for y in enumerate(names)):
+        value = float(values[list(SETS).index(of), list(SETS).index(at)])
+        assert cells[column, row] == ("-" if at == of else f"{value:.3g}")
+        assert compared.rows()[row][f"to {at}"] == value
+        assert dict(zip(compared.table.header, compared.table.rows[row], strict=True))[at] == value
+    assert bar.get_ylabel() == "dna-emd (bins)"
+
+
 def test_one_ruler_for_self_ranging_histograms(compared: DistanceMatrix) -> None:
     dnas = {name: make_dna(images, EXTRACTOR, ranges="auto", **FIXED) for name, images in SETS.items()}
     of_dnas = matrix(dnas)

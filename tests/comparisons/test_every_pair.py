@@ -17,6 +17,7 @@ from slowly import (
     LAYERS,
     Activations,
     Polynomials,
+    check_evidence,
     emd_of_any_range,
     emd_within,
     extractor,
@@ -36,9 +37,14 @@ from slowly import (
 from torch import Tensor
 
 from torchmetrics_dna import ActivationRanges, NeuronWeights, compare, load_dna, make_dna, rank
+from torchmetrics_dna.comparisons.comparison import Comparison
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.distances import DISTANCES
+from torchmetrics_dna.dna.result import Result
+from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.images import Reading
+from torchmetrics_dna.plots import plot_layers
+from torchmetrics_dna.reporting.findings import words_and_tables
 from torchmetrics_dna.statistics.folds import content_folds, group_folds
 
 GROUPS = "abcdefghijkabcdil"
@@ -65,8 +71,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("sets")
     for name, imgs in SETS.items():
         (path / name).mkdir()
-        for number, (image, group) in enumerate(zip(pictures(imgs), GROUPS, strict=False)):
-            Image.fromarray(image).save(path / name / f"{number:02}_{group}.{'png' if name == 'a' else 'bmp'}")
+        for index, (image, group) in enumerate(zip(pictures(imgs), GROUPS, strict=False)):
+            Image.fromarray(image).save(path / name / f"{index:02}_{group}.{'png' if name == 'a' else 'bmp'}")
         for count in (14, 17):
             np.save(path / f"{name}{count}.npy", pictures(imgs)[:count])
     given_ranges().save(path / "ranges.json")
@@ -235,22 +241,107 @@ def test_compare(row: Row, folder: Path) -> None:
     comparison = compared["b"] if row["several"] else compared
     activations = [extractor(row["layers"])(SETS[name][: counts[name]]) for name in "ab"]
     asked = row["metrics"] or ("dna-emd", "dna-fd")
-    for metric in [asked] if isinstance(asked, str) else asked:
-        check(row, metric, comparison[metric], *activations, counts)
+    slow = {
+        metric: check(row, metric, comparison[metric], *activations, counts)
+        for metric in ([asked] if isinstance(asked, str) else asked)
+    }
     assert comparison.num_images == counts
+    figures = {DISTANCES[name].key: told(result) for name, result in slow.items() if result is not None}
+    agree(comparison, row, figures)
+    if row["several"]:
+        document, (at,) = compared.to_dict(), [each for each in compared.rows() if each["set"] == "b"]
+        assert document["comparisons"]["b"] == comparison.to_dict()
+        assert document["sets"] == compared.rows()
+        for key, of_distance in figures.items():
+            assert [at.get(f"{key}{end}") for end in ("", "_debiased", "_low", "_high", "_p_value")] == near(
+                of_distance["overall"]
+            )
+        evidence = compared.evidence_table
+        rows = {} if evidence is None else {line[0]: line for line in evidence.rows if line[1] == "b"}
+        tested = [name for name, result in slow.items() if result is not None and result.evidence is not None]
+        for name in tested:
+            assert [number(rows[name][2]), rows[name][3]] == [number(slow[name].shown), slow[name].ends]
 
 
-def check(row: Row, metric: str, result: Any, a: Activations, b: Activations, counts: dict[str, int]) -> None:
-    """Check value, test and interval of a distance; of those of features its value alone."""
+def near(figures: list[float | None]) -> list[Any]:
+    return [each if each is None else pytest.approx(each, rel=1e-6, abs=1e-9, nan_ok=True) for each in figures]
+
+
+def told(slow: Result) -> dict[str, Any]:
+    """What every output has to say of a distance: plain, debiased, ends of the interval and p, of all and of layers."""
+    figures = {None: slow.overall, **slow.layers}
+    ends = {
+        layer: (each.interval and each.interval.low, each.interval and each.interval.high)
+        for layer, each in figures.items()
+    }
+    by_layer = {layer: [each.value, each.debiased, *ends[layer], each.p_value] for layer, each in figures.items()}
+    return {"name": slow.distance.name, "overall": by_layer.pop(None), "layers": by_layer, "slow": slow}
+
+
+def agree(comparison: Comparison, row: Row, figures: dict[str, Any]) -> None:
+    """Check that json, rows, scalars, tables, words and figure all tell these figures, of the options of the row."""
+    document, scalars, rows = comparison.to_dict(), comparison.scalars("x/"), comparison.rows()
+    ends = ("", "_debiased", "_p_value")
+    level = f"{100 * (row['confidence'] or 0.95):g} %"
+    summary = {line[0]: dict(zip(comparison.table.header, line, strict=True)) for line in comparison.table.rows}
+    sentences, tables = words_and_tables(comparison)
+    layers_table = [dict(zip(tables[1].header, line, strict=True)) for line in tables[1].rows]
+    axes = dict(zip(figures, plot_layers(comparison).axes, strict=False))
+    for key, of_distance in figures.items():
+        name, overall, slow = of_distance["name"], of_distance["overall"], of_distance["slow"]
+        chosen = [overall[place] for place in (0, 1, 4)]
+        assert [document.get(f"{key}{end}") for end in ends[:2]] == near(chosen[:2])
+        assert [document["p_values"][key], document["x_chance"].get(key)] == near([chosen[2], slow.times_chance])
+        assert [scalars.get(f"x/{key}{end}") for end in ends] == near(chosen)
+        by_layer = {each["layer"]: list(each.values())[2:] for each in rows if each["distance"] == name}
+        assert list(by_layer) == [None, *of_distance["layers"]]
+        assert by_layer.pop(None) == near(overall)
+        for line, (layer, expected) in zip(layers_table, of_distance["layers"].items(), strict=True):
+            chosen = [expected[place] for place in (0, 1, 4)]
+            assert by_layer[layer] == near(expected)
+            assert [document["layers"][layer].get(f"{key}{end}") for end in ends] == near(chosen)
+            assert [scalars.get(f"x/{layer}/{key}{end}") for end in ends] == near(chosen)
+            assert (line["layer"], line[name]) == (layer, *near(expected[:1]))
+            if slow.evidence is not None:
+                interval = document["layer_intervals"][key][layer]
+                assert [interval["low"], interval["high"], interval["confidence"]] == near(
+                    [*expected[2:4], row["confidence"] or 0.95]
+                )
+        line, legend = summary[name], [text.get_text() for text in axes[key].get_legend().get_texts()]
+        assert [line["value"]] == near(overall[:1])
+        assert (line["unit"].split(", ")[1]) == f"{'mean' if row['weights'] is None else 'weighted sum'} over neurons"
+        bars = [bar.get_height() for bar in axes[key].patches[: len(by_layer)]]
+        assert bars == near([expected[0] for expected in of_distance["layers"].values()])
+        assert legend[0] == f"all: {number(overall[0])}"
+        assert [tick.get_text() for tick in axes[key].get_xticklabels()] == list(by_layer)
+        if slow.evidence is not None:
+            assert (line["p"], line["interval"]) == (p_figure(overall[4]), slow.ends)
+            assert number(line["without noise"]) == number(slow.shown)
+            assert any(level in text for text in legend)
+            assert slow.without_shift or f"all, without noise: {number(overall[1])}\n({level} interval" in legend[1]
+    assert ("as pairs" in comparison.table.notes[0]) is bool(row["pairs"]) is document["paired"]
+    tested = [each["slow"].p_value for each in figures.values() if each["slow"].p_value is not None]
+    explanation, first = comparison.explain(), tested[0] if tested else None
+    assert [explanation.p_value, comparison.p_value, document["p_value"]] == near([first] * 3)
+    assert explanation.differs is (None if first is None else first <= 0.05)
+    if "dna_emd" in figures:
+        assert document["verdict"] == comparison.verdict
+        assert all(sentence in sentences for sentence in comparison.verdict_lines())
+        assert first is None or p_figure(first, "p").removeprefix("p ") in comparison.verdict
+        assert ("interval" not in comparison.verdict) or level in comparison.verdict
+
+
+def check(row: Row, metric: str, result: Any, a: Activations, b: Activations, counts: dict[str, int]) -> Result | None:
+    """Check value, test and interval of a distance, and return the slow one; of those of features its value alone."""
     last = [of_last_layer(side) for side in (a, b)]
     if metric in FEATURE_DISTANCES:
         assert result.value == pytest.approx(FEATURE_DISTANCES[metric](*last), rel=1e-6)
-        return
+        return None
     if metric == "fd":
         means = [[x.double().reshape(len(x), x.shape[1], -1).mean(2).numpy() for x in side.values()] for side in (a, b)]
         expected = [layer_frechet(*pair) for pair in zip(*means, strict=True)]
         assert [float(value) for value in result.layer_means.values()] == pytest.approx(expected, rel=1e-6, abs=1e-12)
-        return
+        return None
     pairs = list(zip(of_neurons(a), of_neurons(b), strict=True))
     if metric == "dna-emd":
         num_bins, ranges = row["num_bins"] or 1000, fixed(row)
@@ -264,12 +355,9 @@ def check(row: Row, metric: str, result: Any, a: Activations, b: Activations, co
     weights = weights_of(row)
     expected = float(np.mean(distances) if weights is None else np.dot(weights.numpy(), distances))
     assert result.value == pytest.approx(expected, rel=1e-9)
-    if row["num_folds"] is None:
-        assert result.p_value is None
-        return
     dnas = []
     for name, side in (("a", a), ("b", b)):
-        of_image = content_folds(SETS[name][: counts[name]], row["num_folds"])
+        of_image = row["num_folds"] and content_folds(SETS[name][: counts[name]], row["num_folds"])
         if row["groups"]:
             of_image = group_folds(GROUPS[: counts[name]], row["num_folds"])
         if row["pairs"]:
@@ -277,14 +365,11 @@ def check(row: Row, metric: str, result: Any, a: Activations, b: Activations, co
             if row["pairs"] is True:  # in the order of their numbers as text
                 of_image = torch.tensor(sorted(range(17), key=str)).argsort()
         dnas.append(dna_of(row, side, of_image, "histogram" if metric == "dna-emd" else "gaussian"))
-    slow = DISTANCES[metric].result(
-        *dnas, weights, confidence=row["confidence"] or 0.95, with_evidence=True, paired=bool(row["pairs"])
-    )
-    assert result.p_value == pytest.approx(slow.p_value)
-    assert result.debiased == pytest.approx(slow.debiased, rel=1e-7)
-    assert result.interval.confidence == (row["confidence"] or 0.95)
-    ends = [(figure.low, figure.high) for figure in (result.interval, slow.interval)]
-    assert ends[0] == pytest.approx(ends[1], rel=1e-6)
+    slow = DISTANCES[metric].result(*dnas, weights, confidence=row["confidence"] or 0.95, paired=bool(row["pairs"]))
+    assert (result.evidence is None) is (slow.evidence is None) is (row["num_folds"] is None)
+    if slow.evidence is not None:
+        check_evidence(result.evidence, slow.evidence)
+    return slow
 
 
 def of_last_layer(activations: Activations) -> np.ndarray:

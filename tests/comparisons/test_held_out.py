@@ -44,15 +44,17 @@ def variance(pseudo: np.ndarray, times: np.ndarray) -> float:
     return float(((pseudo - (pseudo / times).sum()) ** 2 / (times - 1)).mean())
 
 
+@pytest.mark.parametrize("few", [False, True])
 @pytest.mark.parametrize("name", ["dna-emd", "dna-fd"])
-def test_the_ratio_is_that_of_distances_without_noise(other: Comparisons, name: str) -> None:
-    power = {"dna-emd": 2, "dna-fd": 1}[name]
+def test_the_ratio_is_that_of_distances_without_noise(other: Comparisons, name: str, few: bool) -> None:
+    other, power = against(OTHER[:9], metrics=None) if few else other, {"dna-emd": 2, "dna-fd": 1}[name]
     far, near = (other[each][name].evidence for each in ("far", "validation"))
     ratio = other.ratios(name)["far"]
     assert ratio.value == pytest.approx(far.interval.value / near.interval.value)
     (a, b), (c, d) = ([side[0].numpy() for side in each.jackknife.sides] for each in (far, near))
     times, of_far, of_near = (side[1].numpy() for side in (*far.jackknife.sides, near.jackknife.sides[1]))
-    freedom = min(far.jackknife.freedom, near.jackknife.freedom)
+    freedom = near.jackknife.freedom if few else far.jackknife.freedom
+    assert freedom < (far if few else near).jackknife.freedom
     for end in (ratio.low, ratio.high):  # where a test of the ratio begins to reject
         at = end**power
         noise = variance(a - at * c, times) + variance(b, of_far) + at**2 * variance(d, of_near)
@@ -101,6 +103,36 @@ def test_what_shares_images_or_has_no_folds_has_no_ratio() -> None:
     copied = compare(TRAIN, {"copies": TRAIN[:50], "held": OTHER}, EXTRACTOR, held_out="held", **EMD)
     assert copied.ratios() == {"copies": None}
     assert copied.evidence_table.notes == []
+
+
+@pytest.mark.parametrize(
+    ("generated", "held_out", "folds", "sharing"),
+    [
+        (MODELS["far"], OTHER, 20, None),
+        (MODELS["far"], OTHER, None, ""),
+        (MODELS["far"], TRAIN[:50], 20, "held"),
+        (TRAIN // 4 * 4 + 2, OTHER, 20, "gen"),
+        (TRAIN, OTHER, 20, "gen"),
+        (TRAIN[:40] // 4 * 4 + 2, TRAIN[20:], 20, "gen and held"),
+        (SAME, images(0, 50), 20, ""),
+    ],
+)
+@pytest.mark.parametrize("sets", [1, 2])
+def test_the_verdict_tells_of_the_held_out_set_or_why_not(
+    generated: np.ndarray, held_out: np.ndarray, folds: int | None, sharing: str | None, sets: int
+) -> None:
+    further = {} if sets == 1 else {"further": images(95, 14)}
+    given = {"gen": generated, **further, "held": held_out}
+    result = compare(TRAIN, given, EXTRACTOR, held_out="held", num_folds=folds, **EMD)
+    *_, last = (sentence for sentence in result.verdict.replace(". ", ".\n").splitlines())
+    if further and np.array_equal(generated, TRAIN):
+        assert result.verdict.startswith("gen: the same images as the reference")
+        last, sharing = last.replace("further", "gen"), None  # which is the nearest of the others
+    assert ("can't be said" in last) is (sharing is not None)
+    assert last.startswith("How far gen is beside the held-out held" if sharing is not None else "gen is ")
+    assert ("shares images with" in last) is bool(sharing)
+    assert not sharing or f"the reference shares images with {sharing}, or" in last
+    assert result.to_dict()["verdict"] == result.verdict
 
 
 def test_a_reference_without_folds_is_exact() -> None:

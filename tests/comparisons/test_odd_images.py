@@ -87,9 +87,11 @@ def test_one_verdict_of_both(compared: Comparison) -> None:
     def verdict_of(comparison: Comparison, p: float) -> str:
         evidence = comparison["dna-emd"].evidence
         interval = replace(evidence.interval, value=3, low=0, high=4, excludes_zero=p <= 0.05)
-        changed = replace(evidence, test=replace(evidence.test, p_value=p), interval=interval)
+        test = replace(evidence.test, p_value=p)
+        changed = replace(evidence, test=test, interval=interval, null=0.0, chance=None)
         results = {"dna-emd": replace(comparison["dna-emd"], evidence=changed)}
-        return replace(comparison, results=results, odd=replace(comparison.odd, whole=p)).verdict
+        odd = replace(comparison.odd, whole=p)
+        return replace(comparison, results=results, odd=odd, properties=None).verdict
 
     clean = compare(A, CLEAN, EXTRACTOR, **SETTINGS)
     names = ", ".join(compared.odd.off[:5])

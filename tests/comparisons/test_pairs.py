@@ -164,7 +164,8 @@ def test_pairs_are_offered_not_assumed(folders: tuple[Path, Path], tmp_path: Pat
     assert any("no independent samples" in notice and "compare them as pairs" in notice for notice in copies.notices)
     assert not copies.paired
     assert copies.p_value > 0.05
-    assert "so this test can't show whether they differ. dna-emd, not corrected" in copies.verdict
+    assert "so this test can't show whether they differ, but properties of their images do (p" in copies.verdict
+    assert "dna-emd, not corrected" in copies.verdict
     for name in ("photo", "0"):
         for i, photo in enumerate(PHOTOS):  # others than those of their names
             (tmp_path / name).mkdir(exist_ok=True)

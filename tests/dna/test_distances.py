@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from torchmetrics_dna import LayerFrechetDistance, compare, make_dna
 from torchmetrics_dna.comparisons import matrix
 from torchmetrics_dna.comparisons.comparison import Comparison
-from torchmetrics_dna.dna.distances import DISTANCES, resolve_distances
+from torchmetrics_dna.dna.distances import DISTANCES, PROTOCOLS, resolve_distances
 from torchmetrics_dna.functional import cmmd, mind, prdc
 from torchmetrics_dna.images import Reading
 
@@ -95,6 +96,21 @@ def test_a_distance_has_its_name_its_key_and_that_of_its_metric(comparison: Comp
     for spelled in ("dna-fd", "dna_frechet", "DNAFrechet", "dna_fd"):
         assert [record.name for record in resolve_distances(spelled, [])] == ["dna-fd"]
         assert comparison[spelled] is comparison["dna-fd"]
+    emd, custom = DISTANCES["dna-emd"], replace(DISTANCES["dna-fd"], name="mine", key="mine")
+    for metrics, names in (
+        (["fd", emd], ["dna-emd", "fd"]),
+        ([emd, "fd", "DNAEMD"], ["dna-emd", "fd"]),
+        ([custom, "fd", emd], ["dna-emd", "fd", "mine"]),
+    ):
+        assert [record.name for record in resolve_distances(metrics, [])] == names
+        assert list(compare(A, B, EXTRACTOR, metrics=metrics, num_folds=None)) == names
+    for metrics, message in (
+        ([emd, "no such"], "expected to be of .*, but got 'no such'"),
+        ([replace(emd, least=3), "dna-emd"], "has several distances of the name 'dna-emd'"),
+        ([PROTOCOLS["fid"], emd], "Metric 'fid' brings its own network, 'inception_fid', but another"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            compare(A, B, EXTRACTOR, metrics=metrics)
     with pytest.raises(KeyError, match="There is no 'fid' in this comparison, which has dna-emd"):
         comparison["fid"]
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from functools import cache
 
 import numpy as np
+import pytest
 import torch
 from sklearn.covariance import OAS
 from torch import Tensor, nn
 
 from torchmetrics_dna import ActivationRanges, DNAExtractor
-from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA
+from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA, LayerGaussianDNA
+from torchmetrics_dna.dna.evidence import Evidence
 from torchmetrics_dna.neurons import Neurons
 
 Activations = Mapping[str, Tensor]
@@ -163,12 +165,46 @@ def gaussian_dna(activations: Activations) -> GaussianDNA:
     return GaussianDNA(mean, var, observed(activations).neurons, len(next(iter(activations.values()))), "x")
 
 
+def layer_gaussian_dna(activations: Activations) -> LayerGaussianDNA:
+    means = {layer: x.double().reshape(*x.shape[:2], -1).mean(2).numpy() for layer, x in activations.items()}
+    cov = {layer: torch.from_numpy(np.atleast_2d(np.cov(x.T))) for layer, x in means.items()}
+    mean = torch.from_numpy(np.concatenate([x.mean(0) for x in means.values()]))
+    return LayerGaussianDNA(mean, cov, observed(activations).neurons, len(next(iter(means.values()))), "x")
+
+
 def in_folds(
     activations: Activations, of_image: Tensor, whole: Callable[[Activations], DNA], part: Callable[[Activations], DNA]
 ) -> DNA:
     """DNA of activations with a DNA of each fold beside it."""
     folds = [{layer: x[of_image == k] for layer, x in activations.items()} for k in of_image.unique().tolist()]
     return replace(whole(activations), folds=tuple(map(part, folds)))
+
+
+def check_dna(dna: DNA, slow: DNA) -> None:
+    """Check that a DNA and its folds that hold images are those that were counted slowly."""
+    assert (dna.kind, dna.num_images, dna.neurons) == (slow.kind, slow.num_images, slow.neurons)
+    if isinstance(slow, HistogramDNA):
+        assert torch.equal(dna.counts, slow.counts)
+    elif isinstance(slow, GaussianDNA):
+        torch.testing.assert_close((dna.mean, dna.var), (slow.mean, slow.var), rtol=1e-9, atol=1e-15)
+    else:
+        torch.testing.assert_close((dna.mean, dna.cov), (slow.mean, slow.cov), rtol=1e-9, atol=1e-15)
+    folds = [fold for fold in dna.folds if fold.num_images]
+    assert len(folds) == len(slow.folds)
+    for fold, of_slow in zip(folds, slow.folds, strict=True):
+        check_dna(fold, of_slow)
+
+
+def check_evidence(evidence: Evidence, slow: Evidence) -> None:
+    """Check that evidence is that from DNAs that were counted slowly, to what the digits of their sums allow."""
+    figures: list[list[float]] = []
+    for each in (evidence, slow):
+        intervals = [astuple(interval) for interval in (each.interval, *each.layer_intervals) if interval is not None]
+        test = each.test
+        tested = [test.p_value, *test.layers.tolist(), *test.neurons.tolist(), *test.q.tolist()]
+        rest = each.null, each.null_high, each.least_p_value, -1 if each.chance is None else each.chance
+        figures.append([*sum(intervals, ()), *each.layers.tolist(), *each.neurons.tolist(), *tested, *rest])
+    assert figures[0] == pytest.approx(figures[1], rel=1e-6, abs=1e-9, nan_ok=True)
 
 
 def realism(images: Activations, references: Sequence[Activations], ends: Sequence, num_bins: int) -> np.ndarray:

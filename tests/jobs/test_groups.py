@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from networks import random_images
+from networks import Pixels, random_images
 from pixel_sets import EXTRACTOR, RANGES, A, B
 
-from torchmetrics_dna import compare
+from torchmetrics_dna import DNAExtractor, compare
 from torchmetrics_dna.images import ImageSource
+from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.jobs.groups import group_names
+from torchmetrics_dna.jobs.sides import open_sides
 from torchmetrics_dna.statistics.folds import group_folds
 
 NAMES = ["x/a_01.png", "x/a_02.png", "y/b-1.png"]
@@ -52,6 +56,14 @@ def test_groups_are_shared_out_evenly_and_by_name_alone() -> None:
     numbers = [7, 8, 7]
     for groups in (torch.tensor(numbers), list(torch.tensor(numbers)), np.array(numbers)):
         assert group_folds(groups, 20).tolist() == group_folds(numbers, 20).tolist()
+
+
+def test_one_folder_in_two_groupings_has_two_foldings(photo_folder: Path) -> None:
+    """As originals of two clips each, and of four."""
+    groupings = [str(i // 6) for i in range(12)], [str(i // 3) for i in range(12)]
+    sides = open_sides([photo_folder, photo_folder], Arguments(DNAExtractor(Pixels()), groups=groupings))
+    for k, groups in enumerate(groupings):
+        assert sides.measured(k).folds.tolist() == group_folds(groups, 20).tolist()
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from torchmetrics import Metric
 
 from torchmetrics_dna import DNAEMD, DNAFrechet, DNARealism, LayerFrechetDistance, NeuronWeights, make_dna
 from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.dna.distances import DISTANCES
+from torchmetrics_dna.dna.evidence import Evidence
 from torchmetrics_dna.statistics.folds import content_folds
 
 REAL, FAKE, OTHERS = some_images(17, 0), some_images(17, 1, 130), some_images(4, 2)
@@ -65,11 +66,16 @@ OF_FOLDS: dict[str, Any] = {
     "debias": (False, True),
     "pairs": (False, True),
     "groups": (False, True),
+    "confidence": (None, 0.8),
 }
 
 
+def has_folds(row: Row) -> bool:
+    return row.get("num_folds") is not None or bool(row.get("debias"))
+
+
 def emd_fits(row: Row) -> bool:
-    if row["num_folds"] is None and not row["debias"] and (row["pairs"] or row["groups"]):
+    if not has_folds(row) and (row["pairs"] or row["groups"] or row["confidence"]):
         return False
     return not row["pairs"] or row["groups"]
 
@@ -93,16 +99,49 @@ ROWS = [
 @pytest.mark.parametrize("row", ROWS, ids=title)
 def test_two_sides(row: Row, tmp_path: Path) -> None:
     weights = chosen_weights(row)
+    if row.get("debias") and weights is not None:
+        with pytest.raises(ValueError, match="`debias` takes `neuron_weights` of 0 or more, .* the least is -0.295"):
+            row["metric"](**arguments(row, signed(len(weights)), tmp_path))
     metric = fed(row, weights, tmp_path)
     sides = [extractor(row["layers"])(side(row, real)[0]) for real in (True, False)]
-    if row.get("debias"):
-        check(metric.compute(), debiased(row, weights, *sides), row, 1e-7)
-        return
+    dnas = [counted(row, activations, real) for activations, real in zip(sides, (True, False), strict=True)]
     distances = torch.tensor(distances_of(row, *sides), dtype=torch.float64)
     terms = distances if weights is None else distances * weights * len(weights)
     widths = [1 if row["metric"] is LayerFrechetDistance else values.shape[1] for values in sides[0].values()]
     by_layer = dict(zip(LAYERS[row["layers"]], [part.mean() for part in terms.split(widths)], strict=True))
-    check(metric.compute(), {"mean": terms.mean(), "layer": by_layer, "none": terms}[row["reduction"]], row)
+    expected = {"mean": terms.mean(), "layer": by_layer, "none": terms}
+    record, confidence = metric.distance, row.get("confidence") or 0.95
+    figures = {record.key: expected["mean"], **{f"{layer}/{record.key}": value for layer, value in by_layer.items()}}
+    evidence = None
+    if has_folds(row):
+        slow = record.result(*dnas, weights, confidence=confidence, with_evidence=True, paired=row["pairs"])
+        evidence = slow.evidence
+        if evidence.interval is not None:  # weights are not below 0
+            debiased = evidence.debiased, dict(zip(by_layer, evidence.layers, strict=True)), evidence.neurons
+            figures |= {
+                f"{key}_debiased": value for key, value in zip(figures, (debiased[0], *evidence.layers), strict=True)
+            }
+            expected = dict(zip(expected, debiased, strict=True)) if row["debias"] else expected
+    check(metric.compute(), expected[row["reduction"]], row, 1e-7 if row.get("debias") else 1e-9)
+    agree(metric, row, evidence, figures, dnas)
+
+
+def agree(metric: Metric, row: Row, evidence: Evidence | None, figures: dict[str, Any], dnas: list[DNA]) -> None:
+    """Check that all else that a metric tells is what these DNAs have."""
+    scalars = metric.scalars("x/")
+    assert scalars == pytest.approx({f"x/{key}": float(value) for key, value in figures.items()}, rel=1e-7, abs=1e-12)
+    told = metric.explain()
+    if evidence is None:
+        assert (told.p_value, told.differs, told.names) == (None, None, ("real", "fake"))
+        with pytest.raises(ValueError, match="No folds of images were kept apart"):
+            metric.evidence()
+    else:
+        options = {} if row["confidence"] is None else {"confidence": row["confidence"]}
+        slowly.check_evidence(metric.evidence(**options), evidence)
+        assert told.p_value == pytest.approx(evidence.test.p_value)
+        assert told.differs is (evidence.test.p_value <= 0.05)
+    for dna, real in zip(dnas, (True, False), strict=True):
+        slowly.check_dna(metric.to_dna(real=real), dna)
 
 
 def check(value: Any, expected: Any, row: Row, rtol: float = 1e-9) -> None:
@@ -211,43 +250,46 @@ def distances_of(row: Row, real: Activations, fake: Activations) -> list[float]:
             lambda a, b, *ends: slowly.emd_within(a, b, *ends, num_bins)
         )  # fmt: skip
         return [distance(a, b, *ends) for (a, b), ends in zip(pairs, ends_of(row, real), strict=True)]
-    by_neuron = []
-    for (a, b), ends in zip(pairs, ends_of(row, real), strict=True):
-        sides: list[float] = []
-        for values in (a, b):
-            if self_ranging:
-                edges = slowly.dyadic_edges(values.min(), values.max(), num_bins)
-                counts = slowly.counted_between(values, edges)
-            else:
-                edges = np.linspace(*slowly.bounds(*ends), num_bins + 1)
-                counts = slowly.counted(values, *slowly.bounds(*ends), num_bins)
-            sides += slowly.moments_of_bins(values, edges, counts)
-        by_neuron.append(slowly.frechet(*sides))
-    return by_neuron
+    return [
+        slowly.frechet(*moments_in_bins(row, a, ends), *moments_in_bins(row, b, ends))
+        for (a, b), ends in zip(pairs, ends_of(row, real), strict=True)
+    ]
 
 
-def debiased(row: Row, weights: Tensor | None, real: Activations, fake: Activations) -> Any:
-    """The evidence for DNAs whose folds are counted one by one."""
-    num_folds = row["num_folds"] or 20
-    sides = [folded(row, side, num_folds, is_real) for side, is_real in ((real, True), (fake, False))]
-    record = DISTANCES["dna-emd" if row["metric"] is DNAEMD else "dna-fd"]
-    evidence = record.result(*sides, weights, with_evidence=True, paired=row["pairs"]).evidence
-    by_layer = dict(zip(LAYERS[row["layers"]], evidence.layers, strict=True))
-    return {"mean": evidence.debiased, "layer": by_layer, "none": evidence.neurons}[row["reduction"]]
+def moments_in_bins(row: Row, values: np.ndarray, ends: tuple[float, float]) -> tuple[float, float]:
+    """Mean and variance of a neuron's values by the bins of a range, or without one by those of the values' own."""
+    num_bins = row["num_bins"] or 1000
+    if row["ranges"] == "file":
+        edges = np.linspace(*slowly.bounds(*ends), num_bins + 1)
+        counts = slowly.counted(values, *slowly.bounds(*ends), num_bins)
+    else:
+        edges = slowly.dyadic_edges(values.min(), values.max(), num_bins)
+        counts = slowly.counted_between(values, edges)
+    return slowly.moments_of_bins(values, edges, counts)
 
 
-def folded(row: Row, activations: Activations, num_folds: int, real: bool) -> DNA:
+def counted(row: Row, activations: Activations, real: bool) -> DNA:
+    """The DNA of a side, counted slowly; with that of each fold beside it, if the metric has folds."""
+    if row["metric"] is LayerFrechetDistance:
+        return slowly.layer_gaussian_dna(activations)
+    if row.get("statistics") == "activations":  # without folds
+        pairs = zip(of_neurons(activations), ends_of(row, activations), strict=True)
+        mean, var = torch.tensor([moments_in_bins(row, *pair) for pair in pairs], dtype=torch.float64).T
+        return replace(slowly.gaussian_dna(activations), mean=mean, var=var)
+    whole = part = slowly.gaussian_dna
+    if row["metric"] is DNAEMD:
+        fixed, num_bins = row["ranges"] == "file", row["num_bins"] or 1000
+        ranges = given_ranges().restrict(extractor(row["layers"]).neurons) if fixed else None
+        whole, part = (
+            partial(slowly.histogram_dna, ranges=ranges, num_bins=n) for n in (num_bins, slowly.BINS_OF_FOLDS[num_bins])
+        )
+    if not has_folds(row):
+        return whole(activations)
     imgs, groups = side(row, real)
+    num_folds = row["num_folds"] or 20
     digests = [hashlib.sha256(group.encode()).digest()[:6] for group in groups]
     numbers = torch.tensor([int.from_bytes(digest, "big") % num_folds for digest in digests])
     of_image = numbers if row["groups"] else content_folds(imgs, num_folds)
-    if row["metric"] is DNAFrechet:
-        return slowly.in_folds(activations, of_image, slowly.gaussian_dna, slowly.gaussian_dna)
-    fixed, num_bins = row["ranges"] == "file", row["num_bins"] or 1000
-    ranges = given_ranges().restrict(extractor(row["layers"]).neurons) if fixed else None
-    whole, part = (
-        partial(slowly.histogram_dna, ranges=ranges, num_bins=n) for n in (num_bins, slowly.BINS_OF_FOLDS[num_bins])
-    )
     return slowly.in_folds(activations, of_image, whole, part)
 
 

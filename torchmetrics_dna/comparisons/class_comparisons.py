@@ -85,7 +85,7 @@ class ClassComparisons(ManyComparisons):
         if not different:
             return f"Of {count} classes, none differs by more than chance (q ≤ {SIGNIFICANT:g})."
         differ = f"{len(different)} differ{'s' if len(different) == 1 else ''}"
-        figure = number(self[different[0]][self.distance].overall.debiased_shown)
+        figure = number(self[different[0]][self.distance].shown)
         most = f"{different[0]} most ({self.distance} {figure})"
         return f"Of {count} classes, {differ} (q ≤ {SIGNIFICANT:g}), {most}."
 
@@ -101,7 +101,7 @@ class ClassComparisons(ManyComparisons):
             **{name: [r[name].value if name in r else None for r in results] for name in self.total},
         }
         if any(result[distance].interval for result in results):
-            columns["without noise"] = [result[distance].overall.debiased_shown for result in results]
+            columns["without noise"] = [result[distance].shown for result in results]
         tests = {"p (Holm)": (self.p_holm, self.total[distance].p_value), "q": (self.q_values, None)}
         for title, (of_classes, of_total) in tests.items():
             values = [*(of_classes[name] for name in names), of_total]

@@ -12,9 +12,10 @@ from torchmetrics_dna.comparisons.comparisons import Comparisons, label, names_o
 from torchmetrics_dna.comparisons.odd_images import odd_images
 from torchmetrics_dna.comparisons.scale import check_held_out
 from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.dna.distances import DISTANCES, check_distances, named_in
+from torchmetrics_dna.dna.distances import check_distances, resolve_distances
 from torchmetrics_dna.dna.evidence import has_negative
 from torchmetrics_dna.dna.load import is_dna_path
+from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.extras import without_numba
 from torchmetrics_dna.images.pixels import is_file
@@ -197,16 +198,17 @@ def _with_causes(comparison: Comparison, sides: Sides, a: Measured, b: Measured)
 def watching_properties(arguments: Arguments, sources: Sequence[Any]) -> Arguments:
     """Return arguments by which properties of images are measured, too, unless it was said otherwise.
 
-    They are if two sets of images are compared by a distance of neurons, of a network that is given by name.
+    They are if two sets of images are compared by a distance of neurons, however the network was given.
     """
     feature = arguments.feature
-    network = Network(feature) if feature is None or isinstance(feature, str) else feature
-    if not isinstance(network, Network) or network.properties is not None or len(sources) != 2:
-        return arguments
-    distances = [named_in(DISTANCES, str(name)) for name in arguments.metrics or ("dna-emd",)]
-    by_neuron = any(distance is not None and distance.grain == "neuron" for distance in distances)
     of_images = not any(isinstance(side, DNA) or is_dna_path(side) for side in sources)
-    if not by_neuron or not of_images or arguments.neuron_weights is not None:
+    by_neuron = any(record.grain == "neuron" for record in resolve_distances(arguments.metrics or ("dna-emd",), ()))
+    if len(sources) != 2 or not of_images or not by_neuron or arguments.neuron_weights is not None:
+        return arguments
+    if isinstance(feature, DNAExtractor):
+        return replace(arguments, feature=feature.with_properties())
+    network = feature if isinstance(feature, Network) else Network(feature)
+    if network.properties is not None:
         return arguments
     return replace(arguments, feature=replace(network, properties=True))
 

@@ -344,11 +344,11 @@ class Comparison(Results["Result"]):
         for name, result in self.items():
             overall, evidence, p = result.overall, result.evidence, result.p_value
             chance = result.by_chance, result.times_chance
-            cells = overall.debiased_shown, overall.ends, *chance, p_figure(overall.p_value)
+            cells = result.shown, result.ends, *chance, p_figure(overall.p_value)
             for column, cell in zip(noise.values(), cells, strict=True):
                 column.append(cell)
             high = None if evidence is None or result.distance.grain != "neuron" else evidence.null_high
-            if p is not None and p <= SIGNIFICANT and result.value <= (high or 0):
+            if p is not None and p <= SIGNIFICANT and not result.without_shift and result.value <= (high or 0):
                 notes.append(
                     f"p of {name} is for the clearest layer or neuron; chance alone gives such a mean over all neurons"
                 )
@@ -472,6 +472,10 @@ def _tested(comparison: Comparison) -> tuple[str, str]:
     where, distance = _where(comparison), f"{bins_in_words(interval.value)} ({interval.in_words})"
     if comparison.shares_images:
         return f"{headline}.", f"{_UNCORRECTED}: {bins_in_words(emd.value)}{where}; {p_figure(p, 'p')}."
+    if emd.without_shift:
+        chance = f"and chance alone gives {number(emd.by_chance, 3)} at this size"
+        shift = f"{emd.without_shift} ({p_figure(p, 'p')})"
+        return f"{headline}.", f"dna-emd is {bins_in_words(emd.value)}, {chance}: {shift}."
     if not interval.value:
         distance = f"below noise, at most {bins_in_words(interval.high)} ({interval.level} interval)"
     figures = f"dna-emd, corrected for sampling noise: {distance}{where}; {p_figure(p, 'p')}."

@@ -165,12 +165,12 @@ class Comparisons(ManyComparisons):
     def verdict(self) -> str:
         """One sentence: the best set and the evidence for it; before it, one on sets of the reference's images.
 
-        After it, how many times as far the best set is as the held-out one, if that can be said.
+        After it, how many times as far the best set is as the held-out one, or why that can't be said.
         """
         if self.held_out is not None:
-            ratio = ratio_in_words(self, self.best)
-            order = "" if ratio and len(self._others) == 1 else self._others.verdict
-            return " ".join(filter(None, (order, ratio)))
+            nearest = (self._others._apart or self._others).best
+            ratio = ratio_in_words(self, nearest)
+            return ratio if self.ratios()[nearest] and len(self._others) == 1 else f"{self._others.verdict} {ratio}"
         if self._apart is not self:
             apart = self._apart
             same = [name for name in self if name not in apart]
@@ -181,7 +181,8 @@ class Comparisons(ManyComparisons):
         best, others = self.best, [name for name in self if name != self.best]
         figure = f"{self.distance} {self._shown(best)}"
         if not others:
-            return f"{best} is the only set, {figure}."
+            alike = f"; it shares images with {self.reference}, or has some that are nearly alike"
+            return f"{best} is the only set, {figure}{alike * self[best].shares_images}."
         second, p_values = min(others, key=self._order), self.p_values
         p = p_values[second]
         if sharing := [name for name in (best, second) if self[name].shares_images]:
@@ -247,10 +248,10 @@ class Comparisons(ManyComparisons):
             of_one = self.by(name)
             p_holm, p_values, ratios = of_one.p_holm, of_one.p_values, of_one.ratios()
             for at, comparison in of_one.items():
-                overall = comparison[name].overall
-                if overall.interval is not None or overall.p_value is not None:
+                result = comparison[name]
+                if result.interval is not None or result.p_value is not None:
                     tests = p_figure(p_holm[at]), p_figure(p_values[at])
-                    rows.append((name, at, overall.debiased_shown, overall.ends, *tests, ratio_cell(ratios, at)))
+                    rows.append((name, at, result.shown, result.ends, *tests, ratio_cell(ratios, at)))
         header = ["distance", "set", "without noise", "interval", "p (Holm)", "p (best nearer)", X_HELD_OUT]
         table = Table(header, rows, "Without noise, and tests", ratio_notes(self))
         return (table if self.held_out else table.without(X_HELD_OUT)) if rows else None
@@ -317,8 +318,9 @@ class Comparisons(ManyComparisons):
         result = self[name][self.distance]
         if self[name].shares_images or result.debiased is None:
             return number(result.value)
-        debiased = result.overall.debiased_shown
-        return debiased if isinstance(debiased, str) else f"{number(debiased)} without noise"
+        if result.without_shift:
+            return f"{number(result.value)}, {result.without_shift}"
+        return result.shown if isinstance(result.shown, str) else f"{number(result.shown)} without noise"
 
     @property
     def _others(self) -> Comparisons:

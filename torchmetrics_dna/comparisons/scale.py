@@ -71,11 +71,15 @@ def ratio_figures(comparisons: Comparisons, name: str) -> dict[str, float | None
 
 
 def ratio_in_words(comparisons: Comparisons, name: str) -> str:
-    """Say how many times as far as the held-out set a set is, in a sentence; empty where that can't be said."""
-    ratio = comparisons.ratios().get(name)
+    """Say how many times as far as the held-out set a set is, in a sentence, or why that can't be said."""
+    ratio, held_out, reference = comparisons.ratios()[name], comparisons.held_out, comparisons.reference
     if ratio is None:
-        return ""
-    held_out, reference = comparisons.held_out, comparisons.reference
+        sets = {each: comparisons[each] for each in (name, held_out) if each is not None}
+        sharing = " and ".join(each for each, comparison in sets.items() if comparison.shares_images)
+        tested = all(comparison[comparisons.distance].evidence is not None for comparison in sets.values())
+        reason = "their noise hides it" if tested else "there are no folds of images"
+        reason = f"{reference} shares images with {sharing}, or has some nearly alike" if sharing else reason
+        return f"How far {name} is beside the held-out {held_out} can't be said: {reason}."
     far = f"{name} is {ratio.in_words} times as far from {reference} as the held-out {held_out}{ratio.ends}"
     return f"{far}, which can't be told from {reference}." if ratio.high is None else f"{far}."
 

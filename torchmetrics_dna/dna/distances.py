@@ -118,14 +118,16 @@ _PUBLISHED = (
 PROTOCOLS = {record.name: record for record in _PUBLISHED}
 
 
-def named_in(records: Mapping[str, Distance], name: str) -> Distance | None:
-    """Look up a record by its name, its key in json, or its metric: "dna-emd", "dna_emd" or "DNAEMD".
+def named_in(records: Mapping[str, Distance], name: str | Distance) -> Distance | None:
+    """Look up a record by its name, its key in json, or its metric: "dna-emd", "dna_emd" or "DNAEMD"; or by itself.
 
     Example:
         >>> named_in(DISTANCES, "DNAFrechet").name, named_in(PROTOCOLS, "FID").protocol, named_in(PROTOCOLS, "dna-emd")
         ('dna-fd', Protocol(feature='inception_fid', layer='block_3', crop='none'), None)
 
     """
+    if isinstance(name, Distance):
+        return name if records.get(name.name) == name else None
     plain = plain_name(name)
     return next(
         (record for record in records.values() if plain in (plain_name(record.name), plain_name(record.key))), None
@@ -180,15 +182,20 @@ def resolve_distances(metrics: Sequence[str | Distance] | None, dnas: Sequence[D
         if not supported:
             raise ValueError(f"Can't compare a {dnas[0].kind} DNA with a {dnas[-1].kind} DNA; make both of one kind")
         return tuple(supported if dnas else (DISTANCES[name] for name in _DEFAULT))
-    chosen = tuple(metric for metric in metrics if isinstance(metric, Distance))
-    if not chosen:
-        names = {
-            str(name): named_in(DISTANCES, str(name)) for name in ([metrics] if isinstance(metrics, str) else metrics)
-        }
-        unknown = [name for name, record in names.items() if record is None]
-        if unknown or not names:
-            raise ValueError(unknown_metrics(unknown, DISTANCES))
-        chosen = tuple(record for record in DISTANCES.values() if record in names.values())
+    records = {
+        metric: metric if isinstance(metric, Distance) else named_in(DISTANCES, metric)
+        for metric in ([metrics] if isinstance(metrics, str) else metrics)
+    }
+    unknown = [str(metric) for metric, record in records.items() if record is None]
+    if unknown or not records:
+        raise ValueError(unknown_metrics(unknown, DISTANCES))
+    # in the order of the registry, by which verdicts and tables go, however they were given; others after them
+    order, given = list(DISTANCES), dict.fromkeys(record for record in records.values() if record is not None)
+    chosen = tuple(sorted(given, key=lambda record: order.index(record.name) if record.name in order else len(order)))
+    if len({record.name for record in chosen}) < len(chosen):
+        names = [record.name for record in chosen]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"Argument `metrics` has several distances of the name {twice!r}; leave out all but one")
     for record in chosen:
         for dna in dnas:
             if dna.kind not in record.kinds:
@@ -202,11 +209,13 @@ def resolve_distances(metrics: Sequence[str | Distance] | None, dnas: Sequence[D
 
 def check_distances(metrics: Sequence[str | Distance] | None, what: str) -> None:
     """Raise ValueError if no metric is a distance, which ``what``, such as "A table of sets", needs."""
-    listed = [metrics] if isinstance(metrics, str) else metrics or ()
-    names = [metric.name if isinstance(metric, Distance) else metric for metric in listed]
-    records = [named_in(DISTANCES, name) or named_in(PROTOCOLS, name) for name in names]
-    if names and all(record is not None and record.higher_is_better for record in records):
-        raise ValueError(f"{what} takes a distance, but got {', '.join(names)} alone; add one, such as dna-emd")
+    records = [
+        metric if isinstance(metric, Distance) else named_in(DISTANCES, metric) or named_in(PROTOCOLS, metric)
+        for metric in ([metrics] if isinstance(metrics, str) else metrics or ())
+    ]
+    scores = [record.name for record in records if record is not None and record.higher_is_better]
+    if scores and len(scores) == len(records):
+        raise ValueError(f"{what} takes a distance, but got {', '.join(scores)} alone; add one, such as dna-emd")
 
 
 def kinds_for(distances: Sequence[Distance]) -> list[Kind]:

@@ -181,6 +181,32 @@ class Result:
         differs = self.p_value is not None and self.p_value <= SIGNIFICANT
         return self.value / chance if chance and differs and self.distance.grain == "neuron" else None
 
+    @property
+    def without_shift(self) -> str:
+        """What differs, in words, if a difference is shown but chance gives as large a value; empty for all others.
+
+        Few neurons then differ. What noise adds to the others hides these from the value, and can't be taken off it.
+        """
+        test, chance = None if self.evidence is None else self.evidence.test, self.by_chance
+        if test is None or test.p_value > SIGNIFICANT or self.distance.grain != "neuron" or chance is None:
+            return ""
+        if self.value > chance:
+            return ""
+        counts = {name: int((p <= SIGNIFICANT).sum()) for name, p in (("neuron", test.neurons), ("layer", test.layers))}
+        name, count = next((pair for pair in counts.items() if pair[1]), ("layer or neuron", 1))
+        differ = f"{count:,} {name}s differ" if count > 1 else f"1 {name} differs"
+        return f"no shift on average; {differ}"
+
+    @property
+    def shown(self) -> float | str | None:
+        """The distance without noise as people read it: :attr:`without_shift`, or :attr:`Figure.debiased_shown`."""
+        return self.without_shift or self.overall.debiased_shown
+
+    @property
+    def ends(self) -> str:
+        """Ends of the interval around it, in words; a dash without one."""
+        return "-" if self.without_shift else self.overall.ends
+
     def p_value_of_at_least(self, distance: float) -> float | None:
         """P-value of the hypothesis that the populations are at least so far apart, by the jackknife's variance.
 

@@ -91,6 +91,7 @@ class DNAExtractor(nn.Module):
         properties: Whether to measure properties of the original images, before any resize, too: the layer
             ``"properties"`` of :func:`~torchmetrics_dna.images.properties.image_properties`, whose neurons have names.
             It comes first, unless ``layers`` places it. The feature ``"properties"`` has only that layer, no network.
+            By default :func:`compare` measures them of two sets of images, and nothing else does; False: nor does it.
         compile: Whether to run a named network by ``torch.compile``, which pays for several thousand images. Torch
             keeps the code in the folder that ``TORCHINDUCTOR_CACHE_DIR`` names, by default a temporary one, where later
             processes load it. Activations change by rounding, so counts differ from those without it.
@@ -139,7 +140,7 @@ class DNAExtractor(nn.Module):
         example: Inputs | None = None,
         channels_last: bool | Sequence[str] = False,
         dtype: str | torch.dtype | None = None,
-        properties: bool = False,
+        properties: bool | None = None,
         compile: bool = False,  # noqa: A002 - torch's own word
         device: str | torch.device | None = None,
     ) -> None:
@@ -171,7 +172,7 @@ class DNAExtractor(nn.Module):
         self.resize: Resize = resize or preset.resize
         is_rgb = preset.input_size is not None or built.views == {}
         self.allowed_channels, self._channels = (
-            _channels(self.name, channels, is_rgb, properties) if of_images else ((), 0)
+            _channels(self.name, channels, is_rgb, bool(properties)) if of_images else ((), 0)
         )
         self.mean = _per_channel("mean", preset.mean if mean is None else mean, self._channels)
         self.std = _per_channel("std", preset.std if std is None else std, self._channels)
@@ -205,6 +206,7 @@ class DNAExtractor(nn.Module):
             order.insert(0, LAYER)
         self.neurons = Neurons({layer: widths.get(layer, len(PROPERTIES)) for layer in order})
         self.has_properties = LAYER in self.neurons
+        self._may_have_properties = properties is not False and self._channels == 3
         self._ranges = preset.ranges
         self._known_weights: tuple[Hashable, str] | None = None
         self.fingerprint: dict[str, Any] | None = None
@@ -505,10 +507,28 @@ class DNAExtractor(nn.Module):
         neurons = network_of(self.neurons)
         if neurons is None:
             return self
-        reduced = copy(self)
-        reduced.__dict__.pop("ranges", None)  # cached for all neurons
-        reduced.neurons, reduced.has_properties = neurons, False
-        return reduced
+        return self._of(neurons)
+
+    def with_properties(self) -> DNAExtractor:
+        """Return the extractor with properties of images as its first layer; itself if it was to have none.
+
+        It also returns itself if it has them, or takes no RGB images.
+
+        Example:
+            >>> DNAExtractor(layers=["head"]).with_properties().neurons
+            Neurons(1301 in 2 layers: properties 21, head 1280)
+
+        """
+        if self.has_properties or not self._may_have_properties:
+            return self
+        return self._of(Neurons({LAYER: len(PROPERTIES), **self.neurons}))
+
+    def _of(self, neurons: Neurons) -> DNAExtractor:
+        """Return a copy for these neurons: those of the network, with or without properties of images."""
+        other = copy(self)
+        other.__dict__.pop("ranges", None)  # cached for these neurons
+        other.neurons, other.has_properties = neurons, LAYER in neurons
+        return other
 
     # torch
 

@@ -34,11 +34,11 @@ def by_network(arguments: Arguments, sides: Sequence[Any]) -> list[Arguments]:
                 " `feature` and `layers`"
             )
         return [arguments]
-    published = {name: named_in(PROTOCOLS, str(name)) for name in arguments.metrics or ()}
-    records = [record for record in published.values() if record is not None]
+    published = {metric: named_in(PROTOCOLS, metric) for metric in arguments.metrics or ()}
+    records = [record for record in PROTOCOLS.values() if record in published.values()]  # in whatever order given
     if not records:
         return [arguments]
-    others = [name for name, record in published.items() if record is None]
+    others = [metric for metric, record in published.items() if record is None]
     _check(arguments, network, records[0], alone=not others)
     split = networks_of(records, network, bool(others))
     if len(split) + bool(others) > 1 and any(isinstance(side, Iterator) for side in sides):
@@ -53,7 +53,7 @@ def by_network(arguments: Arguments, sides: Sequence[Any]) -> list[Arguments]:
 
 def only_published(metrics: Sequence[str | Distance] | None) -> list[tuple[str, str]]:
     """Return name and network of the metrics that are published, and no distances of other networks, too."""
-    records = [named_in(PROTOCOLS, str(name)) for name in metrics or () if named_in(DISTANCES, str(name)) is None]
+    records = [named_in(PROTOCOLS, metric) for metric in metrics or () if named_in(DISTANCES, metric) is None]
     return [(record.name, record.protocol.feature) for record in records if record is not None and record.protocol]
 
 

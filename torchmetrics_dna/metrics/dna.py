@@ -12,7 +12,7 @@ from typing_extensions import override
 from torchmetrics_dna.dna import DNA, HistogramDNA, TooFewImagesError, check_comparable
 from torchmetrics_dna.dna.base import check_enough
 from torchmetrics_dna.dna.distances import flat_figures
-from torchmetrics_dna.dna.evidence import Evidence, check_confidence
+from torchmetrics_dna.dna.evidence import Evidence, check_confidence, has_negative
 from torchmetrics_dna.dna.explanation import Explanation, explain
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.dna.result import Result
@@ -82,6 +82,11 @@ class DNAMetric(ImageMetric, Generic[_D]):
         if self.distance.grain == "neuron":
             self._terms = self.neurons
             weights = resolve_weights(weights, self.neurons, self.extractor.name, self.extractor.weights_digest)
+            if debias and has_negative(weights):
+                raise ValueError(
+                    "Argument `debias` takes `neuron_weights` of 0 or more, since noise can move a sum of others either"
+                    f" way, but the least is {float(weights.min()):g}; clip them, or leave `debias` out"
+                )
         else:
             self._terms = Neurons(dict.fromkeys(self.neurons, 1))
         self._weights: Tensor | None = weights  # type: ignore[assignment]

@@ -108,8 +108,11 @@ def _profile(axis: Any, result: Result, colour: str) -> None:
         ends = [(ci.value - ci.low, ci.high - ci.value) if ci else (nan, nan) for ci in evidence.layer_intervals]
         style = {"linestyle": "", "color": "black", "elinewidth": 1, "capsize": 2, "label": f"{sure} of each"}
         axis.errorbar(x + 0.2, evidence.layers.numpy(), np.array(ends).T, **style)
-        debiased_label = f"all, without noise: {number(interval.value)}\n({sure} {interval.ends})"
-        axis.axhspan(interval.low, interval.high, color="black", alpha=0.08, linewidth=0, label=debiased_label)
+        if result.without_shift:
+            axis.plot([], [], linestyle="", label=f"all: {result.without_shift}")
+        else:
+            debiased_label = f"all, without noise: {number(interval.value)}\n({sure} {interval.ends})"
+            axis.axhspan(interval.low, interval.high, color="black", alpha=0.08, linewidth=0, label=debiased_label)
     if result.by_chance is not None:
         by_chance = f"all, by chance: {number(result.by_chance)}"
         axis.axhline(result.by_chance, color="black", linestyle=":", linewidth=1, label=by_chance)
@@ -228,7 +231,8 @@ def _pair(axis: Any, comparison: Comparison, neuron: tuple[str, int], names: tup
         figures += f", q = {float(emd.evidence.test.q[index]):.2g}"
     put_title(axis, f"{visible(in_words(*neuron))}\n{figures}", 2.6, size=8)
     # log scale, since many neurons are inactive at most positions
-    axis.set(xlim=(low, high), yscale="log", xlabel="activation")
+    limits = (low, high) if low < high else (low - 0.5, high + 0.5)  # of a neuron that never varies
+    axis.set(xlim=limits, yscale="log", xlabel="activation")
     plain_axes(axis)
 
 
