@@ -8,7 +8,7 @@ Threads are Python's: numba's own can't be used by two threads at once, or break
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache, partial
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -421,8 +421,15 @@ def _work(parts: Parts, num_bins: int = 1, beside: int = 0) -> Iterator[tuple[li
 def _all(call: Callable[[Any], Any], work: Sequence[tuple[Any, ...]]) -> bool:
     """Call a function on the last of each item, in as many threads as torch has; return False if one returns it."""
     threads, items = torch.get_num_threads(), [item[-1] for item in work]
-    each = _pool(threads, os.getpid()).map if min(threads, len(work)) > 1 else map
-    return False not in list(each(call, items))
+    if min(threads, len(work)) == 1:
+        return False not in list(map(call, items))
+    futures = [_pool(threads, os.getpid()).submit(call, item) for item in items]
+    try:
+        return False not in [future.result() for future in futures]
+    finally:  # an interrupt must not leave threads that go on to write
+        for future in futures:
+            future.cancel()
+        wait(futures)
 
 
 @lru_cache(maxsize=1)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torchmetrics_dna.extractors.build import build, untagged
 from torchmetrics_dna.extractors.capture import own_dtype
 from torchmetrics_dna.extractors.cpu import cut
-from torchmetrics_dna.extractors.guard import borrowing, float32_by_default, lock_of
+from torchmetrics_dna.extractors.guard import borrowed, float32_by_default, lock_of
 from torchmetrics_dna.extractors.layout import Layout
 from torchmetrics_dna.extractors.runner import Runner
 from torchmetrics_dna.extractors.sharing import PooledLayer, shared
@@ -403,10 +403,9 @@ class DNAExtractor(nn.Module):
             inputs = mapped(itemgetter(rows), imgs)
             with lock_of(self.network):
                 self._runner.meet(first.device)
-                with borrowing(self.network, self.is_named):
-                    part = self._outputs(inputs, at_once)
-                    if self.has_properties:
-                        part[LAYER] = image_properties(inputs) if properties is None else properties[rows]
+                part = borrowed(self.network, self.is_named, self._outputs, inputs, at_once)
+                if self.has_properties:
+                    part[LAYER] = image_properties(inputs) if properties is None else properties[rows]
             yield {layer: part.pop(layer) for layer in self.neurons}
 
     def _run_or_nan(self, imgs: Any) -> Iterator[dict[str, Tensor]]:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 _BLOCK = 1024  # bytes of a state, unless bands of images take more
 _BEGIN = 16  # of its text, after a digest of it
+_INCOMPLETE = (
+    255  # each byte of a state whose images are incomplete; no text has it, and the largest of all is this one
+)
 
 
 class CountedWith(NamedTuple):
@@ -31,7 +34,12 @@ class CountedWith(NamedTuple):
 
     @classmethod
     def of_state(cls, state: Tensor) -> CountedWith | None:
-        """Return what is in a state; ValueError if several were reduced to it that are not equal."""
+        """Return what is in a state; ValueError if its images are incomplete, or if several unequal ones became it."""
+        if is_incomplete(state):
+            raise ValueError(
+                "An update was interrupted while it added images, so what was counted is incomplete; call `reset`, and"
+                " add all images again"
+            )
         return _parsed(state.cpu().numpy().tobytes())
 
     def as_state(self) -> Tensor:
@@ -50,6 +58,16 @@ class CountedWith(NamedTuple):
     def origin(self) -> dict[str, Any]:
         """Fields of a DNA of such images."""
         return {"weights_digest": self.weights_digest, "preparation": self.preparation}
+
+
+def incomplete(state: Tensor) -> Tensor:
+    """Return the state in place of another while images are added, so that it stays where that is interrupted."""
+    return torch.full_like(state, _INCOMPLETE)
+
+
+def is_incomplete(state: Tensor) -> bool:
+    """Return True if adding images to a side was interrupted."""
+    return bool(state[0] == _INCOMPLETE) and bool((state == _INCOMPLETE).all())
 
 
 @lru_cache(maxsize=64)  # every update asks
