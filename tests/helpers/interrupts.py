@@ -34,8 +34,10 @@ def interrupted(make: Callable[[], Callable[[], object]], *rooms: str) -> Iterat
     events: dict[str, list[int]] = {}
     for event, place in enumerate(places):
         events.setdefault(place, []).append(event)
+    report = sys.unraisablehook
     gc.freeze()  # or each collection goes through all of torch
     try:
+        sys.unraisablehook = lambda _: None  # of interrupts in what is collected; pytest's keeps what they hold alive
         for event in sorted({number for numbers in events.values() for number in (numbers[0], numbers[-1])}):
             with contextlib.suppress(Interrupt):
                 _profiled(make(), files, event)
@@ -43,6 +45,7 @@ def interrupted(make: Callable[[], Callable[[], object]], *rooms: str) -> Iterat
             yield places[event]
     finally:
         gc.unfreeze()
+        sys.unraisablehook = report
 
 
 def _profiled(call: Callable[[], object], files: tuple[str, ...], stop: int = -1) -> list[str]:

@@ -248,7 +248,7 @@ def test_interrupted_anywhere_it_resumes_and_leaves_nothing(tmp_path: Path) -> N
         folder.mkdir()
         return partial(make, folder, images=images, kinds=kinds)
 
-    for place in interrupted(again, "jobs/make", "jobs/parts", "files"):
+    for place in interrupted(again, "jobs/make", "jobs/parts", "files/atomic", "files/locks"):
         output = folder / "x.dna.npz"
         assert not output.exists() or output.read_bytes() == expected, place
         assert not list(folder.rglob(".*")), place

@@ -20,9 +20,6 @@ from torchmetrics import Metric
 from torchmetrics_dna import DNAExtractor, DNAFrechet
 from torchmetrics_dna.extractors.guard import lock_of
 
-pytestmark = pytest.mark.filterwarnings(  # in what is collected, where Python raises nothing
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)
 ROOMS = ("metrics", "statistics", "binning", "extractors/base", "extractors/guard", "extractors/runner")
 TOLD = "An update was interrupted while it added images"
 more = random_images(7, 5)

@@ -229,7 +229,8 @@ class ImageMetric(Metric):
     @exclusive
     def reset(self) -> None:
         """Clear all images, or with ``reset_real_features=False`` all but the real ones, unless they are incomplete."""
-        keeps = not self.reset_real_features and "real" in self._sides and not is_incomplete(self.real_identity)
+        identity = self.metric_state.get("real_identity")
+        keeps = not self.reset_real_features and isinstance(identity, Tensor) and not is_incomplete(identity)
         before = self.metric_state if keeps else {}
         for name, default in self._defaults.items():
             if isinstance(default, list):
