@@ -37,8 +37,6 @@ from torchmetrics_dna.plots import plot_curve
 from torchmetrics_dna.statistics.folds import check_num_folds
 
 if TYPE_CHECKING:
-    from filelock import FileLock
-
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna.distance import Kind
     from torchmetrics_dna.extractors import DNAExtractor
@@ -114,10 +112,10 @@ class Checkpoints:
         self._distributed = arguments.distributed and world_size() > 1
         self._arguments = Arguments(feature, reading=arguments.reading)  # to open the images of checkpoints
         self._comparisons: dict[int, Comparison] = {}
-        self._lock: FileLock
         self._is_replaced = False
         with in_step(self._distributed):
             self.folder, saved, saved_held_out = self._open_folder(Path(folder))
+            self._lock = file_lock(self.folder / ".lock")
             opened = open_side(reference, arguments)
             dna = opened if isinstance(opened, DNA) else saved
             kind = "histogram" if dna is None else dna.kind
@@ -259,7 +257,8 @@ class Checkpoints:
         if earlier is self and self._lock.is_locked:
             return
         self._check_same(_REFERENCE, _described(load_dna(self.folder / _REFERENCE)), _described(self.reference))
-        self._lock = file_lock(self.folder / ".lock") if earlier is None else earlier._lock
+        if earlier is not None:
+            self._lock = earlier._lock
         self._release = weakref.finalize(self, unlock, self._lock)
         if earlier is not None and earlier is not self:
             earlier._release.detach()
