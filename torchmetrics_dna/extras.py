@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from importlib import import_module
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -76,7 +78,8 @@ def give_up(library: str, err: Exception) -> None:
 @cache
 def _imported(module: str, library: str) -> Any:
     try:
-        return import_module(f"torchmetrics_dna.{module}")
+        with _IMPORTING:
+            return import_module(f"torchmetrics_dna.{module}")
     except Exception as err:
         if library == "triton" or not _is_missing(err, library):  # Triton comes with torch for CUDA
             give_up(library, err)
@@ -87,5 +90,10 @@ def _is_missing(err: Exception, library: str) -> bool:
     return isinstance(err, ModuleNotFoundError) and err.name == library
 
 
+_IMPORTING = RLock()
+if hasattr(os, "register_at_fork"):  # a fork waits for imports: their locks would be held in the new process for good
+    os.register_at_fork(
+        before=_IMPORTING.acquire, after_in_parent=_IMPORTING.release, after_in_child=_IMPORTING.release
+    )
 _given_up: set[str] = set()
 _skips_numba = ContextVar("skips_numba", default=False)

@@ -1,16 +1,25 @@
-"""Threads: metrics of each give what they give alone, on one extractor, and on several of one network."""
+"""Threads and forks: metrics of each give what they give alone, on one extractor, and on several of one network."""
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
+from pathlib import Path
+from threading import Event, Thread, current_thread, main_thread
 
 import pytest
 import torch
-from networks import Convolutions, random_images
+from makers import EXTRACTOR, self_ranging_emd
+from networks import Convolutions, Pixels, random_images
+from processes import call
 from torch import Tensor
 
-from torchmetrics_dna import DNAExtractor, DNAFrechet, LayerFrechetDistance
+import torchmetrics_dna
+from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, LayerFrechetDistance, extras
+from torchmetrics_dna.binning import cpu
 
 IMAGES = [random_images(16, seed, (16, 16)) // (seed + 1) for seed in range(2)]
 
@@ -63,3 +72,146 @@ def test_what_another_thread_does_with_the_network_is_not_seen(extractors: list[
         finally:
             stop.set()
         assert background.result() > 0
+
+
+def test_one_metric_of_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its updates, passes of batches and values come one after the other."""
+    metric, alone, inside = self_ranging_emd(), self_ranging_emd(), []
+    add_ = metric._statistic.add_
+
+    def slow(*arguments: object) -> None:
+        inside.append(1)
+        time.sleep(0.002)  # in which another thread would add, too
+        assert len(inside) == 1
+        add_(*arguments)
+        inside.pop()
+
+    batches = [random_images(2, seed) // (1 + seed % 3) for seed in range(12)]
+    for each in (metric, alone):
+        each.update(batches[0], real=True)
+    monkeypatch.setattr(metric._statistic, "add_", slow)
+
+    def feed(number: int) -> None:
+        take = (metric.update, metric, metric.update)[number % 3]
+        take(batches[number], real=False)
+        metric.compute()
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(feed, range(12)))
+    for batch in batches:
+        alone.update(batch, real=False)
+    assert metric.to_dna(False).digest == alone.to_dna(False).digest
+    assert metric.update_count == alone.update_count
+
+
+def test_nothing_goes_on_counting_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise it would write to a state that was put back, and read activations that are gone."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    ended: list[int] = []
+    other_began = Event()
+
+    def count(task: int) -> bool:
+        if task == 0:
+            other_began.wait(10)
+            raise KeyboardInterrupt
+        other_began.set()
+        time.sleep(0.1)
+        ended.append(task)
+        return True
+
+    with pytest.raises(KeyboardInterrupt):
+        cpu._all(count, [(0,), (1,)])
+    after = list(ended)
+    time.sleep(0.2)
+    assert ended == after
+
+
+class Waiting(Pixels):
+    """Network that waits in all threads but the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.began, self.may_end = Event(), Event()
+
+    def forward(self, imgs: Tensor) -> dict[str, Tensor]:
+        if current_thread() is not main_thread():
+            self.began.set()
+            assert self.may_end.wait(60)
+        return super().forward(imgs)
+
+
+def forked(function: Callable[[], bool]) -> int:
+    """Return the exit code of a forked process: 0 if a function returns True there, -14 if it hangs."""
+    process = os.fork()
+    if process == 0:
+        code = 2
+        try:
+            signal.alarm(30)
+            code = 0 if function() else 1
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+can_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork")
+in_threads = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+
+
+@can_fork
+@in_threads
+@pytest.mark.usefixtures("one_thread")
+def test_a_fork_while_another_thread_runs_the_network() -> None:
+    network = Waiting()
+    metric = DNAEMD(DNAExtractor(network), num_bins=10)
+    metric.update(IMAGES[0], real=True)
+
+    def use() -> bool:
+        as_before = torch.get_float32_matmul_precision() == "high"
+        metric.update(IMAGES[1], real=False)  # of the very metric that the other thread was using
+        other = DNAFrechet(DNAExtractor(network))
+        other.update(IMAGES[1], real=True)
+        return as_before and (metric.to_dna(True).num_images, other.to_dna(True).num_images) == (16, 16)
+
+    thread = Thread(target=metric.update, args=(IMAGES[0],), kwargs={"real": True})
+    torch.set_float32_matmul_precision("high")
+    try:
+        thread.start()
+        network.began.wait()
+        code = forked(use)
+        network.may_end.set()
+        thread.join()
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert code == 0
+    assert metric.to_dna(True).num_images == 32
+
+
+@can_fork
+@in_threads
+def test_a_fork_while_another_thread_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the compiled functions are, in the first update."""
+    (tmp_path / "slowly").mkdir()
+    (tmp_path / "slowly" / "__init__.py").touch()
+    (tmp_path / "slowly" / "cpu.py").write_text("import time\nfrom pathlib import Path\n"
+        f"Path({str(tmp_path / 'began')!r}).touch()\ntime.sleep(0.5)\n")  # fmt: skip
+    monkeypatch.setattr(torchmetrics_dna, "__path__", [*torchmetrics_dna.__path__, str(tmp_path)])
+    thread = Thread(target=extras.optional, args=("slowly.cpu",))
+    thread.start()
+    while not (tmp_path / "began").exists():
+        time.sleep(0.001)
+    code = forked(lambda: extras.optional("slowly.cpu") is not None)
+    thread.join()
+    assert code == 0
+
+
+def fed(metric: DNAEMD) -> DNAEMD:
+    metric.update(IMAGES[1], real=False)
+    return metric
+
+
+def test_a_metric_goes_to_a_process_and_back() -> None:
+    metric = DNAEMD(EXTRACTOR, num_bins=10)
+    metric.update(IMAGES[0], real=True)
+    (outcome,) = call([(fed, (metric,))])
+    assert torch.equal(outcome.value.compute(), fed(metric).compute())

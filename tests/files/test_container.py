@@ -191,6 +191,19 @@ def test_writing_ends_whole_or_not_at_all(tmp_path: Path) -> None:
         dnas.gaussian().save(tmp_path / "nowhere" / "x")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="files have no such modes")
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
+def test_a_file_that_is_replaced_keeps_its_mode(mode: int, tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.touch()
+    path.chmod(mode)
+    for content in ("a", "b"):
+        with replacing(path) as temporary:
+            assert temporary.stat().st_mode & 0o777 == 0o600  # nobody else reads what is not yet complete
+            temporary.write_text(content)
+        assert (path.read_text(), path.stat().st_mode & 0o777) == (content, mode)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="folders have no such permission")
 def test_a_folder_that_may_not_be_written_to(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 from dnas import are_alike
 from engines import EXTRACTOR, KINDS, RANGES, StoppedError, stopping
 from filelock import Timeout
+from interrupts import interrupted
 from networks import Convolutions
 from PIL import Image
 from torch.multiprocessing.reductions import StorageWeakRef
@@ -25,7 +27,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torchmetrics_dna import DNAExtractor, load_dna, make_dna
 from torchmetrics_dna.dna import LayerGaussianDNA
 from torchmetrics_dna.dna.distances import Kind
-from torchmetrics_dna.files.locks import lock, unlock
+from torchmetrics_dna.files.locks import file_lock, unlock
 from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.images.loader import load_batches
 from torchmetrics_dna.jobs.arguments import Arguments
@@ -221,7 +223,6 @@ def test_only_our_own_files_are_deleted(tmp_path: Path) -> None:
     parts = tmp_path / "x.dna.npz.parts"
     with pytest.raises(StoppedError):
         make(tmp_path, stop_after=9)
-    (parts / f".00.json.{2**22}").touch()  # from a process that was killed as it wrote
 
     def progress(*_: object) -> None:
         (parts / "precious.txt").touch()
@@ -234,6 +235,45 @@ def test_only_our_own_files_are_deleted(tmp_path: Path) -> None:
     parts.touch()
     with pytest.raises(ValueError, match="is not a folder of parts"):
         make(tmp_path)
+
+
+@pytest.mark.slow
+def test_interrupted_anywhere_it_resumes_and_leaves_nothing(tmp_path: Path) -> None:
+    images, kinds, once, folder = IMAGES[:7], ["histogram"], tmp_path / "once", tmp_path / "interrupted"
+    once.mkdir()
+    expected = make(once, images=images, kinds=kinds)["histogram"].read_bytes()
+
+    def again() -> Callable[[], object]:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        return partial(make, folder, images=images, kinds=kinds)
+
+    for place in interrupted(again, "jobs/make", "jobs/parts", "files/atomic", "files/locks"):
+        output = folder / "x.dna.npz"
+        assert not output.exists() or output.read_bytes() == expected, place
+        assert not list(folder.rglob(".*")), place
+        make(folder, images=images, kinds=kinds, resume=True)
+        assert output.read_bytes() == expected, place
+        assert list(folder.iterdir()) == [output], place
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork")
+def test_what_was_being_written_when_it_was_killed_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchmetrics_dna.files.atomic.secrets.token_hex", lambda _: "0ab4cdef")  # not digits alone
+    with pytest.raises(StoppedError):  # all is loaded before the fork
+        make(tmp_path, stop_after=0, kinds=["histogram"])
+    process = os.fork()
+    if process == 0:
+        try:
+            monkeypatch.setattr("torchmetrics_dna.files.atomic._flush", lambda _: os.kill(os.getpid(), signal.SIGKILL))
+            make(tmp_path, kinds=["histogram"], resume=True)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
+    assert list((tmp_path / "x.dna.npz.parts").glob(".*"))
+    monkeypatch.undo()
+    paths = make(tmp_path, kinds=["histogram"], resume=True)
+    assert list(tmp_path.iterdir()) == [*paths.values()]
 
 
 def test_damaged_records(tmp_path: Path) -> None:
@@ -266,19 +306,21 @@ def test_one_job_at_a_time(tmp_path: Path) -> None:
 def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     """End by SIGKILL, while processes that it has forked live on."""
     code = (
-        "import os, pathlib, time\nfrom torchmetrics_dna.files.locks import lock\n"
-        "held = lock(pathlib.Path('lock'))\n"
+        "import os, pathlib, time\nfrom torchmetrics_dna.files.locks import file_lock\n"
+        "held = file_lock(pathlib.Path('lock'))\nheld.acquire()\n"
         "if os.fork() == 0:\n    print(os.getpid(), flush=True)\n    os.close(1)\n    time.sleep(99)\n"
         "time.sleep(99)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
         child = int(process.stdout.readline())
         with pytest.raises(Timeout):
-            lock(tmp_path / "lock")
+            file_lock(tmp_path / "lock").acquire()
         process.kill()
         process.wait()
         os.kill(child, 0)  # it is there
-        unlock(lock(tmp_path / "lock"))
+        held = file_lock(tmp_path / "lock")
+        held.acquire()
+        unlock(held)
         os.kill(child, signal.SIGKILL)
     assert list(tmp_path.iterdir()) == []
 

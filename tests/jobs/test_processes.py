@@ -84,6 +84,11 @@ def failures(rank: int, world: int) -> None:
             other_ranks()
         assert (type(caught.value), caught.value.from_rank) == (kind, 1)
         assert caught.value.__cause__ is (error if rank == 1 else None)
+    # after the last exchange, such as while it writes
+    with pytest.raises(OSError, match="^rank 1: the disk is full$"), in_step():  # noqa: PT012
+        gather(None)
+        if rank == 1:
+            raise OSError("the disk is full")
     with pytest.raises(ValueError, match="^all alike$"), in_step():
         raise ValueError("all alike")
     with pytest.raises(ValueError, match="^rank 0: not alike 0$"), in_step():

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import csv
+import gc
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from functools import partial
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +18,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from filelock import Timeout
+from interrupts import interrupted
 from makers import REAL
 from networks import Pixels
 from PIL import Image
@@ -32,6 +38,7 @@ from torchmetrics_dna import (
     make_dna,
 )
 from torchmetrics_dna.demo import photographs
+from torchmetrics_dna.files.locks import file_lock
 from torchmetrics_dna.images import Reading
 
 EXTRACTOR = DNAExtractor(Pixels(), input_size=8)
@@ -210,6 +217,72 @@ def test_another_reference_of_as_many_images_is_told(trained: Path, tmp_path: Pa
             fresh(trained, other)
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether another run would find the folder in use."""
+    lock = file_lock(folder / ".lock")
+    try:
+        lock.acquire()
+    except Timeout:
+        return True
+    (folder / ".lock").unlink()
+    lock.release()
+    return False
+
+
+def test_the_later_of_two_objects_has_the_lock(tmp_path: Path) -> None:
+    first = fresh(tmp_path, num_folds=None)
+    first.add(1, DARK)
+    second = fresh(tmp_path, num_folds=None)
+    second.add(2, DARK)
+    with pytest.raises(ValueError, match="A later Checkpoints of this process has taken over"):
+        first.add(3, DARK)
+    del first
+    gc.collect()
+    assert is_locked(tmp_path)
+    del second
+    gc.collect()
+    assert not is_locked(tmp_path)
+    assert not (tmp_path / ".lock").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # which an interrupt keeps from its `with`
+@pytest.mark.parametrize("takes_over", [False, True])
+def test_interrupted_anywhere_it_can_be_called_again(
+    takes_over: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    folders, saved = (tmp_path / f"run {i}" for i in count()), tmp_path / "saved"
+    folder = saved
+    images = [make_dna(each[:4], EXTRACTOR, **OPTIONS) for each in (REFERENCE, DARK, OTHERS)]
+    fresh(saved, images[0], num_folds=None).add(1, images[1])
+    expected = load_dna(saved / "step_000001.dna.npz").digest, images[2].digest
+    checkpoints: list[Checkpoints] = []
+
+    def again() -> Callable[[], object]:
+        nonlocal folder
+        checkpoints.clear()
+        folder = shutil.copytree(saved, next(folders), ignore=shutil.ignore_patterns(".lock"))
+        checkpoints.extend(fresh(folder, images[0], num_folds=None) for _ in range(1 + takes_over))
+        if takes_over:
+            checkpoints[0].add(5, images[1])
+        return partial(checkpoints[-1].add, 1, images[2])
+
+    for place in interrupted(again, "reporting/checkpoints", "files/atomic", "files/locks"):
+        step = folder / "step_000001.dna.npz"
+        assert load_dna(step).digest in expected, place
+        assert checkpoints[-1].comparisons["step_000001"].scalars() == compare(images[0], step).scalars(), place
+        assert not takes_over or is_locked(folder), place
+        checkpoints[-1].add(1, images[2])
+        assert load_dna(step).digest == expected[1], place
+        assert {path.name for path in folder.iterdir()} - {"step_000005.dna.npz"} == {
+            ".lock", "checkpoints.csv", "reference.dna.npz", "step_000001.dna.npz",
+        }, place  # fmt: skip
+        del checkpoints[0]
+        gc.collect()
+        assert is_locked(folder) == takes_over, place
+
+
 @pytest.mark.outer
 def test_a_folder_is_of_one_run(tmp_path: Path) -> None:
     first = fresh(tmp_path)
@@ -220,11 +293,7 @@ def test_a_folder_is_of_one_run(tmp_path: Path) -> None:
     process = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert process.stdout == "1\n", process.stderr  # which may well be read
     assert process.stderr.endswith(f"Another run adds checkpoints to {str(tmp_path)!r}; give each run its own folder\n")
-    second = fresh(tmp_path)
-    second.add(2, OTHERS)
-    with pytest.raises(ValueError, match="A later Checkpoints of this process has taken over"):
-        first.add(3, DARK)
-    del second
+    del first
     other = fresh(tmp_path / "other", OTHERS)
     (tmp_path / "other" / "reference.dna.npz").write_bytes((tmp_path / "reference.dna.npz").read_bytes())
     with pytest.raises(ValueError, match="Another reference is in"):

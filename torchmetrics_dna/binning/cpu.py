@@ -8,7 +8,7 @@ Threads are Python's: numba's own can't be used by two threads at once, or break
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache, partial
 from itertools import groupby
 from math import prod
@@ -441,8 +441,15 @@ def _place(piece: Tensor) -> Any:
 def _all(call: Callable[..., Any], work: Sequence[tuple[Any, ...]]) -> bool:
     """Call a function with each item, in as many threads as torch has; return False if one call returns it."""
     threads = torch.get_num_threads()
-    each = _pool(threads, os.getpid()).map if min(threads, len(work)) > 1 else map
-    return False not in list(each(lambda item: call(*item), work))
+    if min(threads, len(work)) == 1:
+        return False not in [call(*item) for item in work]
+    futures = [_pool(threads, os.getpid()).submit(call, *item) for item in work]
+    try:
+        return False not in [future.result() for future in futures]
+    finally:  # an interrupt must not leave threads that go on to write
+        for future in futures:
+            future.cancel()
+        wait(futures)
 
 
 @lru_cache(maxsize=1)

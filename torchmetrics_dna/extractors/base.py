@@ -19,7 +19,7 @@ from torchmetrics_dna.extractors.build import build, untagged
 from torchmetrics_dna.extractors.capture import own_dtype
 from torchmetrics_dna.extractors.cpu import cut
 from torchmetrics_dna.extractors.fingerprint import fingerprint_of, fixed_images
-from torchmetrics_dna.extractors.guard import borrowing, float32_by_default, lock_of
+from torchmetrics_dna.extractors.guard import borrowed, float32_by_default, lock_of
 from torchmetrics_dna.extractors.layout import Layout
 from torchmetrics_dna.extractors.runner import Runner
 from torchmetrics_dna.extractors.sharing import PooledLayer, shared, shared_fingerprint
@@ -303,11 +303,12 @@ class DNAExtractor(nn.Module):
         started: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
         devices = [self.device] if started and self.device.type == "cuda" else []
         # random numbers that a module draws are the same each time, and the user's go on as without it
-        with lock_of(self.network), borrowing(self.network, self.is_named), torch.random.fork_rng(devices):
+        with lock_of(self.network), torch.random.fork_rng(devices):
             for generator in (torch.default_generator, *(torch.cuda.default_generators[d.index or 0] for d in devices)):
                 generator.manual_seed(0)
+            inputs = mapped(lambda tensor: tensor.to(self.device), inputs)
             try:
-                outputs = self._outputs(mapped(lambda tensor: tensor.to(self.device), inputs), 1)
+                outputs = borrowed(self.network, self.is_named, self._outputs, inputs, 1)
             except Exception:  # it takes no such image, as where pixels are numbers of something
                 return None
         return fingerprint_of(form, outputs, self.preparation["dtype"])
@@ -458,10 +459,9 @@ class DNAExtractor(nn.Module):
             inputs = mapped(itemgetter(rows), imgs)
             with lock_of(self.network):
                 self._runner.meet(first.device)
-                with borrowing(self.network, self.is_named):
-                    part = self._outputs(inputs, at_once)
-                    if self.has_properties:
-                        part[LAYER] = image_properties(inputs) if properties is None else properties[rows]
+                part = borrowed(self.network, self.is_named, self._outputs, inputs, at_once)
+                if self.has_properties:
+                    part[LAYER] = image_properties(inputs) if properties is None else properties[rows]
             yield {layer: part.pop(layer) for layer in self.neurons}
 
     def _run_or_nan(self, imgs: Any) -> Iterator[dict[str, Tensor]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
-from threading import Lock, RLock
-from typing import TYPE_CHECKING, Any, cast
-from weakref import WeakKeyDictionary
+import os
+from contextlib import contextmanager
+from functools import partial
+from threading import RLock, get_ident
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 
@@ -14,19 +16,33 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+_Result = TypeVar("_Result")
+_ALL: WeakSet[Any] = WeakSet()
+
+
+def new_lock() -> Any:
+    """Return a reentrant lock that a forked process has free, if another thread held it at the fork."""
+    lock = RLock()
+    _ALL.add(lock)
+    return lock
+
+
 _LOCKS: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
-_LOCKS_LOCK = Lock()
+_LOCKS_LOCK = new_lock()
 
 
 def lock_of(network: nn.Module) -> Any:
     """Return the lock shared by all extractors of a network; no attribute of these, since locks can't be pickled."""
     with _LOCKS_LOCK:
-        return _LOCKS.setdefault(network, RLock())
+        if network not in _LOCKS:
+            _LOCKS[network] = new_lock()
+        return _LOCKS[network]
 
 
-@contextmanager
-def borrowing(network: nn.Module, is_own: bool) -> Iterator[None]:
-    """Run a network within the context: in evaluation mode, without gradients, in IEEE float32.
+def borrowed(network: nn.Module, is_own: bool, run: Callable[..., _Result], *arguments: Any) -> _Result:
+    """Call a function that runs a network: in evaluation mode, without gradients, in IEEE float32.
+
+    It is no context manager, whose end an interrupt may put off until its traceback is collected.
 
     A network of ours stays in evaluation mode, and runs in inference mode. A module of the user's does not: tensors
     that it keeps from such a pass could not be used in training. Its flags are restored.
@@ -35,14 +51,21 @@ def borrowing(network: nn.Module, is_own: bool) -> Iterator[None]:
         network.eval()
     # set flags directly: `train` and `eval` of a user's module may have side effects
     training = [] if is_own else [module for module in network.modules() if module.training]
-    with torch.inference_mode(is_own), torch.no_grad(), _IEEE_FLOAT32:
-        for module in training:
-            module.training = False
+    this_pass = object()
+    with torch.inference_mode(is_own), torch.no_grad():
         try:
-            yield
+            _IEEE_FLOAT32.enter(this_pass)
+            for module in training:
+                module.training = False
+            return run(*arguments)
         finally:
             for module in training:
                 module.training = True
+            try:
+                _IEEE_FLOAT32.leave(this_pass)
+            except BaseException:  # an interrupt, now that the pass is done
+                _IEEE_FLOAT32.leave(this_pass)
+                raise
 
 
 @contextmanager
@@ -57,48 +80,59 @@ def float32_by_default() -> Iterator[None]:
 
 
 class _Precision:
-    """Context in which float32 is IEEE's, not TF32 or bfloat16, whatever the process is set to.
+    """Passes in which float32 is IEEE's, not TF32 or bfloat16, whatever the process is set to.
 
-    The settings are those of the process, so they are restored once the last of its threads is done. torch has them
+    The settings are those of the process, so they are restored once the last of its passes is done. torch has them
     twice: as of old, and since 2.9 for each backend. Code that reads them while the two don't agree gets an error, so
     both are set. Where the user's don't agree, reading them is an error, and the old ones stay.
     """
 
     def __init__(self) -> None:
-        self._lock, self._inside, self._restore = Lock(), 0, ExitStack()
+        self._lock = new_lock()
+        self._threads: dict[object, int] = {}  # of each pass
+        self._restore: list[Callable[[], object]] = []  # in the order in which all was set
 
-    def __enter__(self) -> None:
+    def enter(self, this_pass: object) -> None:
+        """Begin a pass, which must be left, also if this raises."""
         with self._lock:
-            if not self._inside:
-                self._restore = self._set()
-            self._inside += 1
+            if not self._threads:
+                self._set()
+            self._threads[this_pass] = get_ident()
 
-    def __exit__(self, *error: object) -> None:
+    def leave(self, this_pass: object) -> None:
+        """End a pass, if it has not ended."""
         with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                self._restore.close()
+            self._threads.pop(this_pass, None)
+            self._restore_if_idle()
 
-    def _set(self) -> ExitStack:
-        """Set all; return the context whose end restores them."""
+    def forget_other_threads(self) -> None:
+        """End the passes of threads that a forked process does not have."""
+        self._threads = {each: thread for each, thread in self._threads.items() if thread == get_ident()}
+        self._restore_if_idle()
+
+    def _restore_if_idle(self) -> None:
+        if not self._threads:
+            for restore in reversed(self._restore):
+                restore()
+            self._restore = []
+
+    def _set(self) -> None:
+        """Set all, each after what restores it is noted."""
         backends, has_cuda = cast("Any", torch.backends), torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
         each = [backends.cuda.matmul, *([backends.cudnn.conv, backends.cudnn.rnn] if has_cuda else [])]
         each += [getattr(backends.mkldnn, name, None) for name in ("matmul", "conv", "rnn")]
+        each = [backend for backend in each if hasattr(backend, "fp32_precision")]
         matmul = _or_none(torch.get_float32_matmul_precision)
-        restore = ExitStack()
-        for backend in each:  # restored last
-            if hasattr(backend, "fp32_precision"):
-                restore.callback(setattr, backend, "fp32_precision", backend.fp32_precision)
+        self._restore = [partial(setattr, backend, "fp32_precision", backend.fp32_precision) for backend in each]
         if matmul not in (None, "highest"):
-            restore.callback(torch.set_float32_matmul_precision, matmul)
+            self._restore.append(partial(torch.set_float32_matmul_precision, matmul))
             torch.set_float32_matmul_precision("highest")
         if has_cuda and _or_none(lambda: backends.cudnn.allow_tf32):
-            restore.callback(setattr, backends.cudnn, "allow_tf32", True)
+            self._restore.append(partial(setattr, backends.cudnn, "allow_tf32", True))
             backends.cudnn.allow_tf32 = False
         for backend in each:
-            if hasattr(backend, "fp32_precision") and backend.fp32_precision not in ("none", "ieee"):
+            if backend.fp32_precision not in ("none", "ieee"):
                 backend.fp32_precision = "ieee"
-        return restore
 
 
 _IEEE_FLOAT32 = _Precision()
@@ -109,3 +143,15 @@ def _or_none(read: Callable[[], Any]) -> Any:
         return read()
     except RuntimeError:
         return None
+
+
+def _after_fork() -> None:
+    """Free what other threads held, which this process does not have; as Python does with its own locks."""
+    for lock in list(_ALL):
+        if not lock._is_owned():
+            lock._at_fork_reinit()
+    _IEEE_FLOAT32.forget_other_threads()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -12,7 +12,7 @@ from torch.nn.parameter import is_lazy
 from torchmetrics_dna.extractors.capture import capture, device_of, own_dtype
 from torchmetrics_dna.extractors.compiled import CompiledCapture
 from torchmetrics_dna.extractors.cpu import rounding_alike
-from torchmetrics_dna.extractors.guard import borrowing, lock_of
+from torchmetrics_dna.extractors.guard import borrowed, lock_of
 from torchmetrics_dna.extractors.watch import Watch
 from torchmetrics_dna.images.inputs import tensors_of
 from torchmetrics_dna.images.properties import PROPERTIES
@@ -81,8 +81,8 @@ class Runner:
                 raise ValueError(
                     f"The module's {lazy[0]!r} has no shape before its first call; call the module on a batch before"
                 )
-            with lock_of(self.network), borrowing(self.network, is_named):
-                self.layout = layout_of(built)
+            with lock_of(self.network):
+                self.layout = borrowed(self.network, is_named, layout_of, built)
             self.bytes_per_image = self.layout.bytes_per_image
             weights = list(self.network.parameters())
             is_light = sum(weight.nbytes for weight in weights) < _LIGHT_BYTES

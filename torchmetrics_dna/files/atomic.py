@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
+import stat
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,21 +13,35 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}")
+
+
+def final_name(name: str) -> str:
+    """Return the name of the file that a temporary one was to replace, or of a file that is none."""
+    match = _TEMPORARY.fullmatch(name)
+    return match[1] if match else name
+
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path, whose file replaces ``path`` atomically after it is flushed to disk.
 
-    On errors, the temporary file is removed and an existing file at ``path`` is unchanged. For a symbolic link, its
-    target is replaced or created. Errors are those of :func:`check_folder`.
+    On errors, the temporary file is removed and an existing file at ``path`` is unchanged, whose mode the new one gets;
+    until then nobody else may read it. For a symbolic link, its target is replaced or created. Errors are those of
+    :func:`check_folder`.
     """
     check_folder(Path(path))
     path = Path(os.path.realpath(path))
-    # unique, since other threads may write the same file
+    # unique, since other threads may write the same file; as `final_name` knows it
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
     try:
+        if mode is not None:
+            temporary.touch(0o600)
         yield temporary
         _flush(temporary)
+        if mode is not None:
+            temporary.chmod(mode)
         temporary.replace(path)
     except OSError as err:
         if err.filename == str(temporary) or (err.filename is None and err.errno is not None):

@@ -14,9 +14,9 @@ from filelock import Timeout
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.identity import check_same
 from torchmetrics_dna.dna.load import load_dna
-from torchmetrics_dna.files.atomic import replacing
+from torchmetrics_dna.files.atomic import final_name, replacing
 from torchmetrics_dna.files.damage import check_type, read_json, refusing
-from torchmetrics_dna.files.locks import lock, unlock
+from torchmetrics_dna.files.locks import file_lock, unlock
 from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.images.pixels import stamp_of
 from torchmetrics_dna.jobs.groups import group_names
@@ -36,8 +36,7 @@ _MOST_PARTS = 32  # enough to share among processes, few enough to be cheap to w
 _MOST_OF_SHARDS = 1000  # of 0.5 to 3 MB each on disk with the default extractor
 _FORMAT = "parts of a torchmetrics_dna"
 _JOB, _LOCK = "job.json", "torchmetrics-dna.lock"
-_FILE = r"(job\.json|\d{2,3}\.json|\d{2,3}\.[a-z-]+\.dna\.npz)"
-_OURS = re.compile(rf"{_FILE}|\.{_FILE}\.\d+")  # including temporary files of interrupted writes
+_OURS = re.compile(r"job\.json|\d{2,3}\.json|\d{2,3}\.[a-z-]+\.dna\.npz")
 
 
 def parts_of(images: Images, batch_size: int) -> list[range]:
@@ -96,60 +95,54 @@ class Parts:
         self.folder, self.images, self.job = folder, images, job
         self.ranges = parts_of(images, job.reading.batch_size)
         self._lock: FileLock | None = None
+        self._has_begun = False
 
     def begin(self, resume: bool) -> None:
-        """Make the folder, or resume in it, and lock it.
+        """Make the folder, or resume in it, and lock it; :meth:`end` must follow, also after an error.
 
         ValueError if it holds something else, another process uses it, its parts are of another job, or it has finished
         parts and ``resume`` is False.
         """
         job = _described(self.images, self.job)
         self._check_ours()
+        self._lock = file_lock(self.folder / _LOCK)
         self.folder.mkdir(exist_ok=True)
         try:
-            held = lock(self.folder / _LOCK)
+            self._lock.acquire()
         except Timeout as err:
             raise ValueError(
                 f"Another process is making parts in {str(self.folder)!r}; wait for it, or choose another output"
             ) from err
-        try:
-            self._begin(job, resume)
-        except BaseException:
-            self._leave(held)
-            raise
-        self._lock = held
-
-    def _begin(self, job: dict[str, Any], resume: bool) -> None:
         finished = len(list(self.folder.glob("[0-9]*.json")))
-        if not finished:
-            with replacing(self.folder / _JOB) as temporary:
-                temporary.write_text(json.dumps(job), encoding="utf-8")
-            return
-        if not resume:
+        if finished and not resume:
             raise ValueError(
                 f"{str(self.folder)!r} has {finished} finished parts of an interrupted run: resume from them with"
                 " --resume, or delete that folder"
             )
-        check_same(
-            f"The parts in {str(self.folder)!r} are of another job",
-            dict.fromkeys(job, "none") | self._job(),
-            job,
-            remedy="; delete that folder, or give the same arguments",
-        )
+        if finished:
+            check_same(
+                f"The parts in {str(self.folder)!r} are of another job",
+                dict.fromkeys(job, "none") | self._job(),
+                job,
+                remedy="; delete that folder, or give the same arguments",
+            )
+        self._has_begun = True
+        if not finished:
+            with replacing(self.folder / _JOB) as temporary:
+                temporary.write_text(json.dumps(job), encoding="utf-8")
 
     def end(self) -> None:
         """Unlock the folder; remove what is in it if no part is finished."""
         if self._lock is None:
             return
-        if len(self.missing()) == len(self.ranges):
-            self.remove()
-        self._leave(self._lock)
-        self._lock = None
-
-    def _leave(self, held: FileLock) -> None:
-        unlock(held)
+        try:
+            if self._has_begun and len(self.missing()) == len(self.ranges):
+                self.remove()
+        finally:
+            unlock(self._lock)
         with suppress(OSError):  # it is not empty
             self.folder.rmdir()
+        self._lock = None
 
     def missing(self) -> list[int]:
         """Return the numbers of the parts that are not finished."""
@@ -208,8 +201,9 @@ class Parts:
 
     def remove(self) -> None:
         """Delete all parts, but no other files."""
-        for path in sorted(self.folder.iterdir()):  # job.json after the parts
-            if _OURS.fullmatch(path.name):
+        # records before what they mark as finished, and the job last
+        for path in sorted(self.folder.iterdir(), key=lambda path: (path.name == _JOB, path.suffix != ".json")):
+            if _OURS.fullmatch(final_name(path.name)):  # including temporary files of interrupted writes
                 path.unlink()
 
     def _check_ours(self) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from torchmetrics_dna.metrics.base import SEEN, ImageMetric
+from torchmetrics_dna.metrics.base import SEEN, ImageMetric, exclusive
 from torchmetrics_dna.statistics import RangeStatistic
 from torchmetrics_dna.statistics.resolve import resolve
 
@@ -85,6 +85,7 @@ class ActivationRange(ImageMetric):
         self._check(imgs)
         self._add(SEEN, imgs)
 
+    @exclusive
     def to_ranges(self) -> ActivationRanges:
         """Return the ranges over all images and processes so far, with their margin rule, on the CPU.
 

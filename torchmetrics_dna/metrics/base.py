@@ -6,9 +6,9 @@ import hashlib
 import io
 import json
 import sys
-from contextlib import contextmanager, nullcontext
-from functools import wraps
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -19,11 +19,12 @@ from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.identity import FINGERPRINT, check_same
+from torchmetrics_dna.extractors.guard import new_lock
 from torchmetrics_dna.extractors.sharing import NO_FEATURE_SHARE
 from torchmetrics_dna.images.inputs import count_of
 from torchmetrics_dna.images.tensors import lacks_float64
-from torchmetrics_dna.metrics.counted_with import CountedWith
-from torchmetrics_dna.statistics.base import kept
+from torchmetrics_dna.metrics.counted_with import CountedWith, incomplete, is_incomplete
+from torchmetrics_dna.statistics.base import copied, put_back_
 from torchmetrics_dna.statistics.folds import FoldedStatistic
 
 if TYPE_CHECKING:
@@ -42,6 +43,44 @@ _HELD = 4  # activations that are added together, relative to a state: adding go
 SEEN = "seen"  # the side of a metric without real and fake images
 _OF_WEIGHTS = ("weights (digest)", "image preparations")  # what changes with weights and their precision
 _NOT_MERGED = "Can't merge the states of these metrics"
+_BESIDE_STATES = ("_update_count", "_computed", "_is_synced", "_cache")  # what torchmetrics keeps of them
+_Method = TypeVar("_Method", bound="Callable[..., Any]")
+
+
+def _outside_graphs(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Break the graph of a compiled loop around a call, since it uses locks and weak references."""
+    disabled: Callable[..., Any] | None = None
+
+    @wraps(call)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        nonlocal disabled
+        if "torch._dynamo" not in sys.modules:  # torch would load its compiler, which takes a second
+            return call(*args, **kwargs)
+        if disabled is None:
+            disabled = torch.compiler.disable(call)  # type: ignore[no-untyped-call]
+        return disabled(*args, **kwargs)
+
+    return checked
+
+
+def exclusive(method: _Method) -> _Method:
+    """Let one thread at a time use a metric; if the method is interrupted or fails, states are those before.
+
+    That takes no copies: it is for methods that replace states, rather than write into those that were there.
+    """
+
+    @wraps(method)
+    def call(self: ImageMetric, *args: Any, **kwargs: Any) -> Any:
+        with self._lock:
+            before = {name: getattr(self, name) for name in (*self._defaults, *_BESIDE_STATES)}
+            try:
+                return method(self, *args, **kwargs)
+            except BaseException:
+                for name, value in before.items():
+                    setattr(self, name, value)
+                raise
+
+    return cast("_Method", _outside_graphs(call))
 
 
 class ImageMetric(Metric):
@@ -71,6 +110,7 @@ class ImageMetric(Metric):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self._lock = new_lock()  # for threads that use one metric
         for name, value in (("reset_real_features", reset_real_features), ("normalize", normalize)):
             if not isinstance(value, bool):
                 raise ValueError(f"Argument `{name}` expected to be a bool")
@@ -157,6 +197,7 @@ class ImageMetric(Metric):
         """
         return self._value()
 
+    @exclusive
     def forward(self, *args: Any, **kwargs: Any) -> Value:
         """Add images like ``update``, and return the value of this batch alone.
 
@@ -175,27 +216,24 @@ class ImageMetric(Metric):
             )
         arguments = self._update_signature.bind(*args, **kwargs).arguments
         side = self._side_of(arguments["real"]) if "real" in arguments else SEEN
-        before, earlier, count = self.metric_state, self._state(side), self._update_count
+        earlier = self._state(side)
         self._set_state(side, self._statistic.empty(self.device))
-        try:
-            self.update(*args, **kwargs)
-            with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self.dist_sync_on_step, runs=False):
-                value = self._value_or_nan()
-            with torch.inference_mode():
-                # into the batch's tensors: those before may be shared with other metrics of a compute group
-                self._statistic.merge_(self._state(side), earlier)
-        except BaseException:
-            for name, state in before.items():
-                setattr(self, name, state)
-            self._update_count = count
-            raise
+        self.update(*args, **kwargs)
+        with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self.dist_sync_on_step, runs=False):
+            value = self._value_or_nan()
+        with torch.inference_mode():
+            # into the batch's tensors: those before may be shared with other metrics of a compute group
+            self._statistic.merge_(self._state(side), earlier)
         self._computed = None
         self._forward_cache = value  # type: ignore[assignment]
         return value
 
+    @exclusive
     def reset(self) -> None:
-        """Clear all images, or with ``reset_real_features=False`` all but the real ones."""
-        before = {} if self.reset_real_features else self.metric_state
+        """Clear all images, or with ``reset_real_features=False`` all but the real ones, unless they are incomplete."""
+        identity = self.metric_state.get("real_identity")
+        keeps = not self.reset_real_features and isinstance(identity, Tensor) and not is_incomplete(identity)
+        before = self.metric_state if keeps else {}
         for name, default in self._defaults.items():
             if isinstance(default, list):
                 setattr(self, name, [])  # torchmetrics clears lists in place, but a wrapper or a copy may hold them
@@ -256,6 +294,9 @@ class ImageMetric(Metric):
     def _add(self, side: str, imgs: Inputs, keys: Tensor | None = None) -> None:
         """Add images to a side, without a device sync; on the CPU ValueError, and nothing added, if not finite.
 
+        Adding writes into the state, and a copy of it would take as long. So if something else than a value that is not
+        finite ends it, the side is marked as incomplete, unless there was more than one part, which needs a copy.
+
         Args:
             side: Name of the side.
             imgs: Images, or other inputs, that were checked.
@@ -263,17 +304,28 @@ class ImageMetric(Metric):
 
         """
         counted_with, state, num_images = self._counting_with(side, imgs), self._state(side), count_of(imgs)
+        name = f"{side}_identity"
+        identity = getattr(self, name)
         num_bytes = sum(tensor.nbytes for tensor in state.values() if isinstance(tensor, Tensor))
         with torch.inference_mode():
             groups = _grouped(self._parts_of(imgs), _HELD * num_bytes)
             begin, group = 0, next(groups)
-            with nullcontext() if sum(map(_images_in, group)) == num_images else kept(state):
+            before = None if sum(map(_images_in, group)) == num_images else copied(state)
+            try:
+                setattr(self, name, incomplete(identity))
                 while group:
                     end = begin + sum(map(_images_in, group))
                     self._add_to(state, group, end - begin, None if keys is None else keys[begin:end])
                     group.clear()  # before the next ones are computed
                     begin, group = end, next(groups, [])
-            self._set_counted_with(side, counted_with)
+                same = counted_with == CountedWith.of_state(identity)
+                setattr(self, name, identity if same else counted_with.as_state(self._fingerprinted))
+            except BaseException as err:
+                if before is not None:
+                    put_back_(state, before)
+                if before is not None or isinstance(err, ValueError):
+                    setattr(self, name, identity)
+                raise
 
     def _parts_of(self, imgs: Inputs) -> Iterator[dict[str, Tensor]]:
         """Compute activations, part by part, where they are accumulated, without a device sync."""
@@ -376,11 +428,15 @@ class ImageMetric(Metric):
     def sync_context(self, *args: Any, should_unsync: bool = True, runs: bool = True, **kwargs: Any) -> Iterator[None]:
         """Sync like torchmetrics, check weights and fingerprints, and restore the local states, also after an error."""
         self.sync(*args, **kwargs)
+        cache = self._cache
         try:
             self._check_weights(runs and not self._is_synced)  # a sync has run it
             yield
-        finally:
-            self.unsync(should_unsync=self._is_synced and should_unsync)
+        finally:  # which may be run when the traceback of an interrupt is collected, in the midst of another sync
+            self.unsync(should_unsync=self._is_synced and self._cache is cache and should_unsync)
+
+    sync = exclusive(Metric.sync)
+    unsync = exclusive(Metric.unsync)
 
     def _copy_state_dict(self) -> dict[str, Any]:
         """Return the states themselves: a sync replaces them, and changes none."""
@@ -398,8 +454,8 @@ class ImageMetric(Metric):
         """
         group = process_group or self.process_group
         own: dict[str, Any] = {"settings": self._settings_of_states | self._settings, "error": ""}
-        own |= {side: self._counted_with(side) for side in self._sides}
         try:
+            own |= {side: self._counted_with(side) for side in self._sides}
             self._check_weights(runs=True)
         except ValueError as err:  # of this process, but the others wait for it
             own["error"] = str(err)
@@ -444,6 +500,7 @@ class ImageMetric(Metric):
             )
         self._merge(incoming_state)
 
+    @exclusive
     def _merge(self, incoming: dict[str, Any]) -> None:
         """Add other states, whose images come last; ValueError if one is missing, or of other weights or settings."""
         theirs = self._check_fit(incoming)
@@ -491,6 +548,7 @@ class ImageMetric(Metric):
                 states[prefix + name] = file.getvalue()
         return states
 
+    @exclusive
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Load copies of all states, or none: torchmetrics loads those of any metric, and counts on in the dict's."""
         _, _, missing_keys, _, error_msgs = args
@@ -516,10 +574,25 @@ class ImageMetric(Metric):
     # Hooks of torchmetrics
 
     def _wrap_update(self, update: Callable[..., Any]) -> Callable[..., Any]:
-        return _outside_graphs(super()._wrap_update(update))
+        wrapped = super()._wrap_update(update)
+
+        @wraps(update)
+        def call(*args: Any, **kwargs: Any) -> None:
+            with self._lock:
+                wrapped(*args, **kwargs)
+
+        return _outside_graphs(call)
 
     def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
-        return _outside_graphs(super()._wrap_compute(compute))
+        wrapped = super()._wrap_compute(compute)
+
+        @wraps(compute)
+        def call(self: ImageMetric, *args: Any, **kwargs: Any) -> Any:
+            if self._to_sync and not self._is_synced and self.distributed_available_fn():
+                self._computed = None  # another process may have seen images since, and waits for this one
+            return wrapped(*args, **kwargs)
+
+        return wraps(compute)(partial(exclusive(call), self))
 
     def _apply(self, fn: Callable[..., Any], exclude_state: Sequence[str] = ()) -> ImageMetric:
         """Move to another device; the types of states and network stay, since counts and digests depend on them.
@@ -545,23 +618,11 @@ class ImageMetric(Metric):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
+        self._lock = new_lock()
         self._latest = None  # addresses of another process
 
-
-def _outside_graphs(call: Callable[..., Any]) -> Callable[..., Any]:
-    """Break the graph of a compiled loop around a call, since it uses locks and weak references."""
-    disabled: Callable[..., Any] | None = None
-
-    @wraps(call)
-    def checked(*args: Any, **kwargs: Any) -> Any:
-        nonlocal disabled
-        if "torch._dynamo" not in sys.modules:  # torch would load its compiler, which takes a second
-            return call(*args, **kwargs)
-        if disabled is None:
-            disabled = torch.compiler.disable(call)  # type: ignore[no-untyped-call]
-        return disabled(*args, **kwargs)
-
-    return checked
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__getstate__().items() if name != "_lock"}
 
 
 def _grouped(parts: Iterator[dict[str, Tensor]], num_bytes: int) -> Iterator[list[dict[str, Tensor]]]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _BLOCK = 1024  # bytes of a state, unless bands of images take more
 _BEGIN = 16  # of its text, after a digest of it
 _OF_LAYER = 30  # of a fingerprint, in base64, with what stands around it
+_INCOMPLETE = 255  # each byte of a state whose images are incomplete: no text has it, and it is the largest of all
 
 
 class CountedWith(NamedTuple):
@@ -35,7 +36,12 @@ class CountedWith(NamedTuple):
 
     @classmethod
     def of_state(cls, state: Tensor) -> CountedWith | None:
-        """Return what is in a state; ValueError if several were reduced to it that are not equal."""
+        """Return what is in a state; ValueError if its images are incomplete, or if several unequal ones became it."""
+        if is_incomplete(state):
+            raise ValueError(
+                "An update was interrupted while it added images, so what was counted is incomplete; call `reset`, and"
+                " add all images again"
+            )
         return _parsed(state.cpu().numpy().tobytes())
 
     def as_state(self, layers: Iterable[str] = ()) -> Tensor:
@@ -62,6 +68,16 @@ class CountedWith(NamedTuple):
     def origin(self) -> dict[str, Any]:
         """Fields of a DNA of such images."""
         return {"weights_digest": self.weights_digest, "preparation": self.preparation, "fingerprint": self.fingerprint}
+
+
+def incomplete(state: Tensor) -> Tensor:
+    """Return the state in place of another while images are added, so that it stays where that is interrupted."""
+    return torch.full_like(state, _INCOMPLETE)
+
+
+def is_incomplete(state: Tensor) -> bool:
+    """Return True if adding images to a side was interrupted."""
+    return bool(state[0] == _INCOMPLETE) and bool((state == _INCOMPLETE).all())
 
 
 @lru_cache(maxsize=64)  # every update asks

@@ -18,7 +18,7 @@ from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.dna.result import Result
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, NUM_FOLDS
 from torchmetrics_dna.images.inputs import count_of
-from torchmetrics_dna.metrics.base import ImageMetric, Value, digest_of
+from torchmetrics_dna.metrics.base import ImageMetric, Value, digest_of, exclusive
 from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.statistics.folds import FoldedStatistic, content_folds, group_folds
 
@@ -125,6 +125,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
             raise ValueError("Argument `groups` expected to have the pair of each image, since `pairs` is True")
         self._add(side, imgs, _folds(self._statistic, imgs, groups))
 
+    @exclusive
     def to_dna(self, real: bool) -> _D:
         """Return the DNA of one side so far, over all processes."""
         if real and self.reference is not None:
@@ -133,6 +134,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
             dna: _D = self._dna("real" if real else "fake", snapshot=True)
         return dna
 
+    @exclusive
     def explain(self) -> Explanation:
         """Describe in words what differs between the sides, over all processes; ``str()`` of it is a text for a log.
 
@@ -148,6 +150,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
             check_enough(real, fake, type(self).__name__, 1)
             return explain(real, fake, self._test(), ("real", "fake"))
 
+    @exclusive
     def scalars(self, prefix: str = "dna/") -> dict[str, float]:
         """Return the distance for a logger, over all processes, independent of the reduction.
 
@@ -170,6 +173,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
             }
             return flat_figures(prefix, figures.pop(None), figures)
 
+    @exclusive
     def evidence(self, confidence: float = 0.95) -> Evidence:
         """Return the evidence for the distance, over all processes: debiased values, an interval, and a test.
 

@@ -11,7 +11,7 @@ from typing_extensions import override
 from torchmetrics_dna.dna.features import Features, given_features
 from torchmetrics_dna.dna.identity import check_made_by, extractor_of
 from torchmetrics_dna.extractors import DNAExtractor
-from torchmetrics_dna.metrics.base import ImageMetric, Value
+from torchmetrics_dna.metrics.base import ImageMetric, Value, exclusive
 from torchmetrics_dna.statistics import FeatureStatistic
 from torchmetrics_dna.statistics.resolve import resolve
 
@@ -63,6 +63,7 @@ class FeatureMetric(ImageMetric):
         super().__init__(extractor, statistic, sides, normalize, reset_real_features, features, **kwargs)
         self.layer = chosen
 
+    @exclusive
     def features(self, real: bool) -> Tensor:
         """Return the features of one side so far, over all processes: float32, ``(images, n)``.
 
@@ -71,6 +72,7 @@ class FeatureMetric(ImageMetric):
         with self._whole():
             return self._rows(real).clone()
 
+    @exclusive
     def to_features(self, real: bool) -> Features:
         """Return the features of one side as a value, to save or to pass as ``reference``."""
         if real and self.reference is not None:

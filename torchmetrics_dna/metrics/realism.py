@@ -13,7 +13,7 @@ from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.functional.few_off import check_typical, few_are_off, score_limit
 from torchmetrics_dna.images.inputs import count_of, mapped
-from torchmetrics_dna.metrics.base import SEEN, ImageMetric, digest_of
+from torchmetrics_dna.metrics.base import SEEN, ImageMetric, digest_of, exclusive
 from torchmetrics_dna.statistics.outliers import OutlierScorer
 from torchmetrics_dna.statistics.realism import RealismStatistic
 from torchmetrics_dna.statistics.resolve import resolve
@@ -245,6 +245,7 @@ class DNARealism(ImageMetric):
             near = self._statistic.score([*self._parts_of(imgs)]) <= limit
         return cast("Inputs", mapped(lambda tensor: tensor[near.to(tensor.device)], imgs))
 
+    @exclusive
     def summary(self, worst: int = 5) -> dict[str, Any]:
         """Summarise the scores for a log, over all processes.
 

@@ -20,7 +20,7 @@ from torchmetrics_dna.comparisons.comparisons import Comparisons
 from torchmetrics_dna.dna import DNA, check_comparable
 from torchmetrics_dna.dna.load import load_dna
 from torchmetrics_dna.files.atomic import replacing
-from torchmetrics_dna.files.locks import lock, unlock
+from torchmetrics_dna.files.locks import file_lock, unlock
 from torchmetrics_dna.files.tables import as_csv
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images import ImageSource
@@ -37,8 +37,6 @@ from torchmetrics_dna.plots import plot_curve
 from torchmetrics_dna.statistics.folds import check_num_folds
 
 if TYPE_CHECKING:
-    from filelock import FileLock
-
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna.distance import Kind
     from torchmetrics_dna.extractors import DNAExtractor
@@ -114,10 +112,10 @@ class Checkpoints:
         self._distributed = arguments.distributed and world_size() > 1
         self._arguments = Arguments(feature, reading=arguments.reading)  # to open the images of checkpoints
         self._comparisons: dict[int, Comparison] = {}
-        self._lock: FileLock | None = None
         self._is_replaced = False
         with in_step(self._distributed):
             self.folder, saved, saved_held_out = self._open_folder(Path(folder))
+            self._lock = file_lock(self.folder / ".lock")
             opened = open_side(reference, arguments)
             dna = opened if isinstance(opened, DNA) else saved
             kind = "histogram" if dna is None else dna.kind
@@ -197,6 +195,7 @@ class Checkpoints:
             dna = opened.to("cpu") if isinstance(opened, DNA) else self._measure(opened, own)
             check_comparable(self.reference, dna)
             comparison = compare(self.reference, dna)
+            self._comparisons.pop(step, None)  # which an interrupt here makes stale
             if rank() == 0:
                 dna.save(self.folder / _file(step))
             self._comparisons[step] = replace(comparison, measured=None)  # the file holds the DNA
@@ -248,27 +247,30 @@ class Checkpoints:
             )
 
     def _hold_folder(self) -> None:
-        """Lock the folder, or take the lock over from an earlier object of this process; ValueError if it is held."""
-        if self._lock is not None:
-            return
+        """Lock the folder, or take the lock over from an earlier object of this process; ValueError if it is held.
+
+        The owner changes last, so that an interrupted call can be made again.
+        """
         if self._is_replaced:
             raise ValueError(f"A later Checkpoints of this process has taken over {str(self.folder)!r}; use that one")
-        self._check_same(_REFERENCE, _described(load_dna(self.folder / _REFERENCE)), _described(self.reference))
         earlier = _OWNERS.get(self.folder.resolve())
-        try:
-            self._lock = lock(self.folder / ".lock") if earlier is None else earlier._give_up()
-        except Timeout as err:
-            raise ValueError(
-                f"Another run adds checkpoints to {str(self.folder)!r}; give each run its own folder"
-            ) from err
+        if earlier is self and self._lock.is_locked:
+            return
+        self._check_same(_REFERENCE, _described(load_dna(self.folder / _REFERENCE)), _described(self.reference))
+        if earlier is not None:
+            self._lock = earlier._lock
         self._release = weakref.finalize(self, unlock, self._lock)
+        if earlier is not None and earlier is not self:
+            earlier._release.detach()
+            earlier._is_replaced = True
+        if not self._lock.is_locked:
+            try:
+                self._lock.acquire()
+            except Timeout as err:
+                raise ValueError(
+                    f"Another run adds checkpoints to {str(self.folder)!r}; give each run its own folder"
+                ) from err
         _OWNERS[self.folder.resolve()] = self
-
-    def _give_up(self) -> FileLock:
-        held, self._lock, self._is_replaced = self._lock, None, True
-        assert held is not None
-        self._release.detach()
-        return held
 
     def _measure(self, images: Images, own: bool = False) -> DNA:
         check_used(self._job.reading, images)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, cast
 
 import torch
@@ -21,8 +20,6 @@ from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.identity import identity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.extractors import DNAExtractor
 
@@ -185,20 +182,18 @@ class DNAStatistic(Statistic, Generic[_D]):
             )
 
 
-@contextmanager
-def kept(state: State) -> Iterator[None]:
-    """Put back, to the last bit, what a state held before the context if that ends by an error."""
-    before: dict[str, Any] = {name: [*held] if isinstance(held, list) else held.clone() for name, held in state.items()}
-    try:
-        yield
-    except BaseException:
-        with torch.inference_mode():
-            for name, held in before.items():
-                if isinstance(held, list):
-                    rows_of(state, name)[:] = held
-                else:
-                    state[name].copy_(held)
-        raise
+def copied(state: State) -> State:
+    """Return a copy of a state."""
+    return {name: cast("Tensor", [*held]) if isinstance(held, list) else held.clone() for name, held in state.items()}
+
+
+def put_back_(state: State, before: State) -> None:
+    """Write a copy of a state back into it, to the last bit."""
+    for name, held in before.items():
+        if isinstance(held, list):
+            rows_of(state, name)[:] = held
+        else:
+            state[name].copy_(held)
 
 
 def rows_of(state: State, name: str = "rows") -> list[Tensor]:
