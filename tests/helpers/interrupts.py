@@ -48,12 +48,19 @@ def interrupted(make: Callable[[], Callable[[], object]], *rooms: str) -> Iterat
         sys.unraisablehook = report
 
 
+def _of_torch(frame: FrameType | None) -> bool:
+    """True for a context manager of torch's, which no handler of ours could restore."""
+    while frame is not None and frame.f_code.co_filename == contextlib.__file__:
+        frame = frame.f_back
+    return frame is not None and "/torch/" in frame.f_code.co_filename
+
+
 def _profiled(call: Callable[[], object], files: tuple[str, ...], stop: int = -1) -> list[str]:
     """Call a function; return the places that it passes, up to number ``stop``, where it is interrupted."""
     places: list[str] = []
 
     def profile(frame: FrameType, event: str, _: object) -> None:
-        if event in ("call", "c_return") and frame.f_code.co_filename.startswith(files):
+        if event in ("call", "c_return") and frame.f_code.co_filename.startswith(files) and not _of_torch(frame):
             if len(places) == stop:
                 raise Interrupt
             places.append(f"{frame.f_code.co_filename}:{frame.f_lineno} ({event})")
