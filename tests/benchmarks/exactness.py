@@ -26,10 +26,10 @@ VALUES = ("counts", "dna-emd", "realism")
 Values = dict[str, Tensor]
 
 
-def network(name: str, compiled: bool = False) -> DNAExtractor:
+def network(name: str) -> DNAExtractor:
     torch.manual_seed(0)
     feature = name if name == NETWORKS[0] else timm.create_model(name, pretrained=False)
-    return DNAExtractor(feature, compile=compiled)
+    return DNAExtractor(feature)
 
 
 def in_other_layout(name: str) -> DNAExtractor:
@@ -102,9 +102,6 @@ def compare(name: str, folder: str) -> dict[str, list[str]]:
         values_of_way[f"{world} processes"] = in_processes(world, name, folder)
     torch.set_num_threads(1)
     values_of_way["other layout of weights"] = measure(in_other_layout(name), reference, in_order, 4)
-    compiled = network(name, compiled=True)
-    for batch in (4, 9):
-        values_of_way[f"compiled, batches of {batch}"] = measure(compiled, reference, in_order, batch)
     os.environ["NUMBA_CACHE_DIR"] = f"{folder}/numba"
     for cache in ("cold", "warm"):
         values_of_way[f"numba cache {cache}"] = in_processes(1, name, folder)

@@ -223,8 +223,3 @@ def test_a_layer_of_a_named_network_is_what_it_gave_and_not_what_was_made_of_it(
     borrowed = DNAExtractor(network, layers=layers)(IMAGES)["bn1"]
     assert named.min() < 0
     torch.testing.assert_close(named, borrowed, rtol=1e-4, atol=1e-5)
-
-
-def test_compile_is_for_networks_of_ours() -> None:
-    with pytest.raises(ValueError, match=r"`compile` is for named networks, .*; give `torch.compile\(module\)` as"):
-        DNAExtractor(Borrowed(), compile=True)

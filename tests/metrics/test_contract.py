@@ -129,10 +129,10 @@ def test_bad_batches_change_nothing(form: str, monkeypatch: pytest.MonkeyPatch) 
     value, outputs = metric.compute(), EXTRACTOR._outputs
     before = copy.deepcopy(metric.metric_state)
 
-    def broken(imgs: torch.Tensor, at_once: int) -> dict[str, torch.Tensor]:
+    def broken(imgs: torch.Tensor) -> dict[str, torch.Tensor]:
         """Give infinite activations for some images, which go through the network later than others."""
         is_bad = len(imgs) == 2 and bool((imgs == 13).all())
-        return {layer: values / 0 if is_bad else values for layer, values in outputs(imgs, at_once).items()}
+        return {layer: values / 0 if is_bad else values for layer, values in outputs(imgs).items()}
 
     monkeypatch.setattr(EXTRACTOR, "_outputs", broken)
     monkeypatch.setattr(EXTRACTOR, "images_at_once", 4)
@@ -155,10 +155,10 @@ def test_a_batch_of_any_size_takes_the_memory_of_one_part_or_of_four_states(
     metric, alive, outputs = FORMS[form].make(), [], EXTRACTOR._outputs
     of_states = sum(held.nbytes for held in metric.metric_state.values() if isinstance(held, torch.Tensor))
 
-    def watched(imgs: torch.Tensor, at_once: int) -> dict[str, torch.Tensor]:
+    def watched(imgs: torch.Tensor) -> dict[str, torch.Tensor]:
         assert sum(array.nbytes for part in alive if (array := part()) is not None) <= 4 * of_states
         # an array lives as long as the memory of a tensor made from it, however many views there are
-        arrays = {layer: values.numpy().copy() for layer, values in outputs(imgs, at_once).items()}
+        arrays = {layer: values.numpy().copy() for layer, values in outputs(imgs).items()}
         alive.extend(map(weakref.ref, arrays.values()))
         return {layer: torch.from_numpy(array) for layer, array in arrays.items()}
 

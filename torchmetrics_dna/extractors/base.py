@@ -92,9 +92,6 @@ class DNAExtractor(nn.Module):
             ``"properties"`` of :func:`~torchmetrics_dna.images.properties.image_properties`, whose neurons have names.
             It comes first, unless ``layers`` places it. The feature ``"properties"`` has only that layer, no network.
             By default :func:`compare` measures them of two sets of images, and nothing else does; False: nor does it.
-        compile: Whether to run a named network by ``torch.compile``, which pays for several thousand images. Torch
-            keeps the code in the folder that ``TORCHINDUCTOR_CACHE_DIR`` names, by default a temporary one, where later
-            processes load it. Activations change by rounding, so counts differ from those without it.
         device: Device to move the network to; None to leave it in place (the CPU for a named network).
 
     Attributes:
@@ -141,7 +138,6 @@ class DNAExtractor(nn.Module):
         channels_last: bool | Sequence[str] = False,
         dtype: str | torch.dtype | None = None,
         properties: bool | None = None,
-        compile: bool = False,  # noqa: A002 - torch's own word
         device: str | torch.device | None = None,
     ) -> None:
         super().__init__()
@@ -179,11 +175,6 @@ class DNAExtractor(nn.Module):
         for name, is_set in (("crop", crop != "none"), ("resize", resize)):
             if is_set and self.input_size is None:
                 raise ValueError(f"Argument `{name}` goes with an `input_size`; this network takes images as they are")
-        if compile and not is_named:
-            raise ValueError(
-                "Argument `compile` is for named networks, since it leaves hooks on submodules; give"
-                " `torch.compile(module)` as `feature`"
-            )
 
         def layout_of(network: Built) -> Layout:
             if example is not None:
@@ -195,7 +186,6 @@ class DNAExtractor(nn.Module):
             built,
             layout_of,
             is_named=is_named,
-            compiles=compile,
             input_bytes=0 if self.example is None else self.example.num_bytes,
         )
         built.load()  # after the layout: probing a network without weights is faster
@@ -308,7 +298,7 @@ class DNAExtractor(nn.Module):
                 generator.manual_seed(0)
             inputs = mapped(lambda tensor: tensor.to(self.device), inputs)
             try:
-                outputs = borrowed(self.network, self.is_named, self._outputs, inputs, 1)
+                outputs = borrowed(self.network, self.is_named, self._outputs, inputs)
             except Exception:  # it takes no such image, as where pixels are numbers of something
                 return None
         return fingerprint_of(form, outputs, self.preparation["dtype"])
@@ -459,7 +449,7 @@ class DNAExtractor(nn.Module):
             inputs = mapped(itemgetter(rows), imgs)
             with lock_of(self.network):
                 self._runner.meet(first.device)
-                part = borrowed(self.network, self.is_named, self._outputs, inputs, at_once)
+                part = borrowed(self.network, self.is_named, self._outputs, inputs)
                 if self.has_properties:
                     part[LAYER] = image_properties(inputs) if properties is None else properties[rows]
             yield {layer: part.pop(layer) for layer in self.neurons}
@@ -471,11 +461,11 @@ class DNAExtractor(nn.Module):
             with torch.inference_mode():
                 yield {layer: torch.where(valid.to(values.device), values, torch.nan) for layer, values in part.items()}
 
-    def _outputs(self, imgs: Inputs, at_once: int) -> dict[str, Tensor]:
+    def _outputs(self, imgs: Inputs) -> dict[str, Tensor]:
         """Return the activations of the network's layers for a part of a batch."""
         if self._runner.layout is None:
             return {}
-        return self._runner.activations(self._prepare(imgs), self._runner.layout, self.name, at_once, self.dtype)
+        return self._runner.activations(self._prepare(imgs), self._runner.layout, self.name, self.dtype)
 
     def _prepare(self, imgs: Any) -> Any:
         """Return images as the network takes them; a copy, since it may write to them."""

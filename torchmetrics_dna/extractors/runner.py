@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from torchmetrics_dna.extractors.capture import capture, device_of, own_dtype
-from torchmetrics_dna.extractors.compiled import CompiledCapture
 from torchmetrics_dna.extractors.cpu import rounding_alike
 from torchmetrics_dna.extractors.guard import borrowed, lock_of
 from torchmetrics_dna.extractors.watch import Watch
@@ -44,7 +43,6 @@ class Runner:
         built: The network and the layers to read; its weights need not be loaded.
         layout_of: Function that probes the network, see :class:`Layout`.
         is_named: Whether the network was made by name.
-        compiles: Whether to run it by ``torch.compile``.
         input_bytes: Memory of an input that is no image; 0 for images.
 
     Attributes:
@@ -64,7 +62,6 @@ class Runner:
         layout_of: Callable[[Built], Layout],
         *,
         is_named: bool,
-        compiles: bool,
         input_bytes: int,
     ) -> None:
         self.network, self.submodules, self.is_named = built.network, built.submodules, is_named
@@ -92,7 +89,6 @@ class Runner:
                 few_bytes = _SMALL_BYTES // max(input_bytes, self.bytes_per_image)
                 at_once = max(at_once, min(_AT_ONCE_OF_SMALL, few_bytes))
             self.at_once = max(1, min(at_once, _AT_ONCE_BYTES // self.bytes_per_image))
-        self._compiled = CompiledCapture(self.network, self.submodules) if compiles else None
 
     @property
     def device(self) -> torch.device:
@@ -112,7 +108,7 @@ class Runner:
             # on the CPU, convolutions are a quarter faster with channels last; a module of the user's may take views of
             # activations that these do not have
             memory_format = torch.channels_last if device.type == "cpu" else torch.contiguous_format
-            if self._compiled is None and memory_format is not self._memory_format:
+            if memory_format is not self._memory_format:
                 with torch.inference_mode(False):
                     self.network.to(memory_format=memory_format)
                 self._memory_format = memory_format
@@ -125,16 +121,13 @@ class Runner:
                 f" the metric, which takes the network along, `.to({str(device)!r})`"
             )
 
-    def activations(
-        self, inputs: Inputs, layout: Layout, name: str, rows: int, dtype: torch.dtype | None
-    ) -> dict[str, Tensor]:
+    def activations(self, inputs: Inputs, layout: Layout, name: str, dtype: torch.dtype | None) -> dict[str, Tensor]:
         """Run the network on prepared inputs; return ``{layer: (B, n, *positions)}``.
 
         Args:
             inputs: Images, or other inputs, as the network takes them.
             layout: Layout of the layers.
             name: Name of the extractor, for errors.
-            rows: Number of images for which a compiled network is made.
             dtype: Precision of autocast, or None.
 
         Raises:
@@ -147,13 +140,10 @@ class Runner:
         try:
             # weights that autocast caches here would have no gradients in a context of the user's around it
             with torch.autocast(first.device.type, dtype, enabled=dtype is not None, cache_enabled=False):
-                if self._compiled is not None:
-                    outputs = self._compiled(first, rows)
-                else:
-                    edited, reusable = layout.probed.edited, layout.probed.reusable
-                    with rounding_alike(first.device, reusable if self.is_named else frozenset()):
-                        copied = edited if self.is_named else None
-                        outputs = capture(self.network, self.submodules, inputs, copied, stops=self.is_named)
+                edited, reusable = layout.probed.edited, layout.probed.reusable
+                with rounding_alike(first.device, reusable if self.is_named else frozenset()):
+                    copied = edited if self.is_named else None
+                    outputs = capture(self.network, self.submodules, inputs, copied, stops=self.is_named)
         except RuntimeError as err:
             if first.dtype == torch.uint8 and _ABOUT_TYPES.search(str(err)):
                 raise ValueError(
