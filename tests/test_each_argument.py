@@ -86,6 +86,9 @@ EXEMPT = {
     "DNAExtractor.in_parts": {"resized", "wait"},
     "DNAExtractor.check": {"values"},
     "DNAExtractor.train": {"mode"},  # never trains
+    "DNAExtractor.input_form": {"imgs"},  # extractors/test_fingerprint.py
+    "DNAExtractor.take_fingerprint": {"form"},
+    "ImageMetric.sync_context": {"runs"},
     "load_dna": {"ranges"},  # of official files: dna/test_vdna.py
     "Reading": {
         "batch_size",
@@ -94,7 +97,7 @@ EXEMPT = {
         "exif_orientation",
         "skip_unreadable",
     },  # images/test_kinds.py and others
-    "Features": {"values", "neurons", "extractor", "weights_digest", "preparation", "names", "pictures"},  # are fields
+    "Features": {"values", "neurons", "extractor", "weights_digest", "preparation", "fingerprint", "names", "pictures"},
     "NeuronWeights": {"weights", "neurons", "extractor", "weights_digest", "name"},
     "ActivationRanges": {"minimum", "maximum", "neurons", "margin", "name"},
     "SharedCollection": {"metrics", "additional_metrics", "prefix", "postfix", "compute_groups"},  # torchmetrics'

@@ -213,9 +213,9 @@ def shared_pass(dry: bool) -> Findings:
     passes = 0
     network = Pixels()
 
-    def count(*_: object) -> None:
+    def count(_: object, args: tuple[torch.Tensor]) -> None:
         nonlocal passes
-        passes += 1
+        passes += len(args[0]) > 1  # a fingerprint is of one
 
     network.register_forward_pre_hook(count)
     with device(dry):
