@@ -442,7 +442,9 @@ def refused(command: str) -> Iterator[tuple[list[str], str]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", OPTIONS)
+@pytest.mark.parametrize(
+    "command", [pytest.param(each, marks=[pytest.mark.outer] * (each == "compare")) for each in OPTIONS]
+)
 def test_what_does_not_go_together_is_told_before_an_image_is_read(
     command: str,
     files: Path,

@@ -42,7 +42,7 @@ def test_figures_for_programs(monkeypatch: pytest.MonkeyPatch, cli: Command) -> 
     assert max(map(len, text.splitlines())) <= 80
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 @pytest.mark.usefixtures("one_thread")
 def test_processes_share_the_images(tmp_path: Path, cli: Command) -> None:
     options = ["compare", A, B, "--format", "json", "--batch-size", "1"]

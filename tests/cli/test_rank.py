@@ -104,7 +104,7 @@ def test_weights_of_neurons_come_from_a_file(files: Path, tmp_path: Path, cli: C
     assert result["dna_emd"] == pytest.approx(float(distances[chosen].mean()))
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 @pytest.mark.usefixtures("one_thread")
 def test_processes_rank_the_same(tmp_path: Path, cli: Command) -> None:
     options = ["rank", A, "--reference", B, "--layers", "block_0", "--format", "json", "--batch-size", "1"]

@@ -191,7 +191,7 @@ def share_streams(rank: int, world: int, *sources: str) -> None:
         make_dna(iter(()), extractor, distributed=True, **options)
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 def test_processes_share_a_stream(tmp_path: Path) -> None:
     run(2, share_streams, kinds.shards(tmp_path), tar(tmp_path / "x.tgz", FILES, "w:gz"))
 

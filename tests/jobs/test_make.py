@@ -237,7 +237,7 @@ def test_only_our_own_files_are_deleted(tmp_path: Path) -> None:
         make(tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 def test_interrupted_anywhere_it_resumes_and_leaves_nothing(tmp_path: Path) -> None:
     images, kinds, once, folder = IMAGES[:7], ["histogram"], tmp_path / "once", tmp_path / "interrupted"
     once.mkdir()

@@ -245,7 +245,7 @@ def test_the_later_of_two_objects_has_the_lock(tmp_path: Path) -> None:
     assert not (tmp_path / ".lock").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # which an interrupt keeps from its `with`
 @pytest.mark.parametrize("takes_over", [False, True])
 def test_interrupted_anywhere_it_can_be_called_again(

@@ -96,6 +96,7 @@ def test_logs_keeps_and_resumes(name: str, tmp_path: Path) -> None:
     assert {name: logged[name] for name in expected} == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.outer
 def test_mistakes(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="`every_n_epochs` expected to be a positive integer, but got 0"):
         DNACallback(REFERENCE, "images", every_n_epochs=0)
