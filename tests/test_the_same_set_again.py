@@ -18,7 +18,8 @@ from PIL import Image
 from torchmetrics_dna import ActivationRanges, DNAExtractor, compare, make_dna, monitor, rank
 from torchmetrics_dna.comparisons import diff, matrix
 from torchmetrics_dna.comparisons.classes import by_class
-from torchmetrics_dna.images import ImageSource, Reading, open_source
+from torchmetrics_dna.images import ImageSource, ImageStream, Reading, open_source
+from torchmetrics_dna.images.base import are_same
 from torchmetrics_dna.singles import Ranking
 
 EXTRACTOR = DNAExtractor(Pixels(), input_size=8)
@@ -287,3 +288,26 @@ def test_a_ranking_of_which_nothing_is_kept(folder: Path, tmp_path: Path) -> Non
     assert torch.equal(kept.shares, torch.empty(0, dtype=torch.float64))
     with pytest.raises(ValueError, match="none is left in this ranking"):
         kept.plot()
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip", "shards"])
+def test_what_a_path_holds_now_is_another_set(kind: str, folder: Path, tmp_path: Path) -> None:
+    held, new = tmp_path / "held", tmp_path / "held" / ("new.png" if kind == "folder" else "new.tar")
+    if kind == "zip":
+        held = Path(make_archive(str(held), "zip", folder))
+    elif kind == "folder":
+        copytree(folder, held)
+    else:
+        for name in ("first", "second"):  # one alone would be indexed
+            make_archive(str(held / name), "tar", folder)
+    path = held / "*.tar" if kind == "shards" else held
+    before, again = open_source(path), open_source(path)
+    assert isinstance(before, ImageStream) == (kind == "shards")
+    assert are_same(before, again)
+    if kind == "zip":
+        with zipfile.ZipFile(held, "a") as archive:
+            archive.write(files(folder)[0], "new.png")
+    else:
+        new.write_bytes(files(folder)[0].read_bytes() if kind == "folder" else (held / "first.tar").read_bytes())
+    assert not are_same(before, open_source(path))
+    assert not are_same(before, open_source(folder))
