@@ -87,9 +87,9 @@ def check_gates(
     names: Sequence[str],
     level: float,
     *,
-    fail_unless_below: float | None = None,
-    fail_if_different: bool = False,
-    fail_if_odd: bool = False,
+    fail_unless_below: float | None,
+    fail_if_different: bool,
+    fail_if_odd: bool,
     **_: float | None,
 ) -> None:
     """Raise those errors of :func:`gates_of` that are certain before an image is read.
