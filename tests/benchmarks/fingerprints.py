@@ -111,19 +111,21 @@ def main() -> None:
     if arguments.child:
         print(json.dumps(fingerprint(*arguments.child)))
         return
+    runs = {label: (way, "", environment) for label, (environment, way) in WAYS.items()}
+    runs |= {f"changed: {change}": ("", change, {}) for change in CHANGES}
     for dtype in arguments.dtypes:
-        worst: dict[str, list[float]] = {}
+        apart: dict[str, list[float]] = {}
         for name in arguments.networks:
             plain, cost = in_a_process(name, "", dtype, "")
-            worst.setdefault("time, in passes of one input", []).append(cost)
-            runs = {label: (way, "", environment) for label, (environment, way) in WAYS.items()}
-            runs |= {f"changed: {change}": ("", change, {}) for change in CHANGES}
+            apart.setdefault("time, in passes of one input", []).append(cost)
             for label, (way, change, environment) in runs.items():
                 other, _ = in_a_process(name, way, dtype, change, **environment)
                 furthest = furthest_layer(plain | {"tolerance": -1}, other | {"tolerance": -1})
-                worst.setdefault(label, []).append(furthest[1] if furthest else 0.0)
+                apart.setdefault(label, []).append(furthest[1] if furthest else 0.0)
+            of_network = ", ".join(f"{label} {values[-1]:.2g}" for label, values in apart.items())
+            print(f"{name}, {dtype}: {of_network}", flush=True)
         print(f"{dtype}, {len(arguments.networks)} networks: least, median, most")
-        for label, values in worst.items():
+        for label, values in apart.items():
             ordered = sorted(values)
             print(f"  {label:45}{ordered[0]:10.2g}{ordered[len(ordered) // 2]:10.2g}{ordered[-1]:10.2g}", flush=True)
 

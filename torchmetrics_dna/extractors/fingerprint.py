@@ -12,8 +12,8 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-# differences relative to the size of a layer's activations; rounding of the same network, by processors, threads,
-# memory formats and libraries, was at most a tenth of each in 14 networks (tests/benchmarks/fingerprints.py)
+# differences relative to the size of a layer's activations: in float32, threads, memory formats, batches before, and
+# instruction sets moved them by 2e-6 at most (tests/benchmarks/fingerprints.py); GPUs and half precision may by more
 TOLERANCE, TOLERANCE_OF_HALF = 1e-4, 5e-2
 
 
