@@ -226,7 +226,7 @@ REFUSED: dict[str, list[tuple[str, list[Rule]]]] = {
         ("--all", [{"--all": True, name: True} for name in ("--by", "--held-out", *GATES, "--groups", "--pairs")]),
         ("expected to be", [{"--all": True, "--metrics": PUBLISHED}]),
         ("takes distances", [{"--all": True, "--metrics": ("recall", "dna-emd,recall")}]),
-        ("twice", [{"--all": True, "A": "a", "B": "a"}]),
+        ("twice", [{"--all": True, "A": "a", "B": "a"}, {"--all": True, "A": "a.dna.npz", "B": "b a.dna.npz"}]),
         ("for whole sets", [{"--by": True, name: True} for name in ("--plot", "--groups", "--pairs")]),
         ("leave out --by", [{"--by": True, "--fail-if-odd": True}]),
         ("class by class", [{"--by": True, "--metrics": (*OF_SETS, "dna-emd,recall")}]),
