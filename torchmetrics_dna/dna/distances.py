@@ -190,8 +190,10 @@ def resolve_distances(metrics: Sequence[str | Distance] | None, dnas: Sequence[D
     if unknown or not records:
         raise ValueError(unknown_metrics(unknown, DISTANCES))
     # in the order of the registry, by which verdicts and tables go, however they were given; others after them
-    order, given = list(DISTANCES), dict.fromkeys(record for record in records.values() if record is not None)
-    chosen = tuple(sorted(given, key=lambda record: order.index(record.name) if record.name in order else len(order)))
+    order, unsorted = list(DISTANCES), dict.fromkeys(record for record in records.values() if record is not None)
+    chosen = tuple(
+        sorted(unsorted, key=lambda record: order.index(record.name) if record.name in order else len(order))
+    )
     if len({record.name for record in chosen}) < len(chosen):
         names = [record.name for record in chosen]
         twice = next(name for name in names if names.count(name) > 1)

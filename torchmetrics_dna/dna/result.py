@@ -183,7 +183,7 @@ class Result:
 
     @property
     def without_shift(self) -> str:
-        """What differs, in words, if a difference is shown but chance gives as large a value; empty for all others.
+        """Words for what differs, if a difference is shown but chance gives as large a value; empty for all others.
 
         Few neurons then differ. What noise adds to the others hides these from the value, and can't be taken off it.
         """

@@ -156,7 +156,7 @@ def probe_example(network: nn.Module, submodules: Mapping[str, str], example: In
 
 
 class Trial(NamedTuple):
-    """What a pass of a module gave, and the bytes of its buffers afterwards."""
+    """Outputs of a pass of a module, and the bytes of its buffers afterwards."""
 
     outputs: dict[str, Tensor]
     buffers: dict[str, bytes]

@@ -132,8 +132,8 @@ class Sides:
 
     def _whole_pairs(self, pairs: Pairs) -> dict[object, Measured]:
         """Measure all sides by key; those with images whose partner turns out to be unreadable again, without these."""
-        given = zip(self.keys, self.images, self.jobs, strict=True)
-        sides = {key: (images, job) for key, images, job in given if isinstance(images, ImageSource)}
+        of_sides = zip(self.keys, self.images, self.jobs, strict=True)
+        sides = {key: (images, job) for key, images, job in of_sides if isinstance(images, ImageSource)}
         measured = {key: self._measure(job, images) for key, (images, job) in sides.items()}
         of_pairs = {key: keys_of_pairs(images, pairs) for key, (images, _) in sides.items()}
         whole = set.intersection(*({of_pairs[key][i] for i in side.numbers} for key, side in measured.items()))
@@ -250,7 +250,7 @@ def united(opened: Sequence[Images | DNA], sources: Sequence[object]) -> list[Im
     """Return the first of those that were opened from one object or path in place of each."""
     first: list[tuple[object, Images | DNA]] = []
     for side, source in zip(opened, sources, strict=True):
-        same = (known for given, known in first if given is source or are_same(known, side))
+        same = (earlier for its_source, earlier in first if its_source is source or are_same(earlier, side))
         first.append((source, next(same, side)))
     return [side for _, side in first]
 

@@ -138,7 +138,7 @@ class ImageMetric(Metric):
 
     @property
     def feature_network(self) -> str:
-        """What torchmetrics' FeatureShare would share, by a cache that goes stale."""
+        """Attribute that torchmetrics' FeatureShare asks for: RuntimeError, since its cache goes stale."""
         raise RuntimeError(NO_FEATURE_SHARE)
 
     @property
