@@ -1,6 +1,6 @@
 """Measure the cost of counting, updates, scores and distances: the figures of docs/numbers.md, in one run.
 
-    python tests/benchmarks/performance.py [--rounds 9] [--sections counting parts update ...]
+    python tests/benchmarks/performance.py [--rounds 9] [--sections counting update ...]
 
 Calls take turns. Figures are medians, or medians of the ratio to the bare call of the same turn, so that a machine
 whose speed drifts does not matter. malloc is set as the command line sets it; `loop.py` has a user's loop.
@@ -108,21 +108,6 @@ def counting(rounds: int) -> None:
 def pictures(count: int) -> Tensor:
     photos = torch.stack([torch.from_numpy(photo) for photo in photographs(count)]).permute(0, 3, 1, 2)
     return nn.functional.interpolate(photos.float(), (224, 224), mode="bilinear").byte()
-
-
-def parts(rounds: int) -> None:
-    counts = (1, 2, 4, 8, 16, 32)
-    images = pictures(counts[-1])
-    print(f"\n{'images at once, ms each':24}" + "".join(f"{count:8}" for count in counts))
-    for name, make in networks().items():
-        extractor = make()
-
-        def call(count: int, extractor: DNAExtractor = extractor) -> None:
-            extractor.images_at_once = count
-            extractor(images)
-
-        seconds = in_turns(rounds, **{str(count): partial(call, count) for count in counts})
-        print(f"{name:24}" + "".join(f"{median(times) / len(images) * 1e3:8.1f}" for times in seconds.values()))
 
 
 def update(rounds: int) -> None:
@@ -259,30 +244,13 @@ def _reduce(rank: int, count: int, cells: int, rounds: int, results: object) -> 
     dist.destroy_process_group()
 
 
-def growth(rounds: int) -> None:
-    print(f"\n{'growth':24} {'ms':>9} {'ns/act':>9}")
-    for label, shape, num_bins in [
-        *((f"{images} images", (images, 64, 28, 28), BINS) for images in (8, 32, 128)),
-        *((f"{neurons} neurons", (32, neurons, 14, 14), BINS) for neurons in (64, 512, 4096)),
-        *((f"{bins} bins", (32, 64, 28, 28), bins) for bins in (50, 1000, 10_000, 65_536)),
-    ]:
-        x = torch.randn(shape)
-        bins = bins_within(torch.full(shape[1:2], -4.0), torch.full(shape[1:2], 4.0), num_bins)
-        counts = torch.zeros(shape[1], num_bins, dtype=torch.int64)
-        call = lambda x=x, c=counts, b=bins: add_counts_(c, [{"x": x}], b)  # noqa: E731
-        seconds = median(in_turns(rounds, call=call)["call"])
-        print(f"{label:24} {seconds * 1e3:9.2f} {seconds / x.numel() * 1e9:9.2f}")
-
-
 SECTIONS = {
     "counting": counting,
-    "parts": parts,
     "update": update,
     "scores": scores,
     "properties": properties,
     "distance": distance,
     "sync": sync,
-    "growth": growth,
 }
 
 
