@@ -2,7 +2,8 @@
 
     python tests/benchmarks/make.py [--images 240] [--rounds 3]
 
-The images are JPEGs of 512 x 512 pixels, crops of photographs that scikit-image ships. Each run is a process of its own, in turns, and what is timed comes after its imports:
+The images are JPEGs of 512 x 512 pixels, crops of photographs that scikit-image ships. Each run is a process of its
+own, in turns, and what is timed comes after its imports:
 
 - make: our function, with its default settings,
 - bare: timm's network over images that are resized already, with channels last, in parts of 4 or 8,
