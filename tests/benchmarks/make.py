@@ -27,34 +27,16 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import timm
 import torch
-from PIL import Image
-from timing import peak_mebibytes
+from timing import peak_mebibytes, write_photographs
 
 from torchmetrics_dna import DNAExtractor, make_dna
-from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.images.loader import load_batches
 
-SIDE = 512
 COLOURS = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 BLOCKS = [f"layer{stage}.{i}" for stage, count in enumerate((3, 4, 6, 3), 1) for i in range(count)]
-
-
-def write(folder: Path, count: int) -> None:
-    """Crops of photographs, enlarged a little differently each, at qualities from 75 to 95 and all chroma samplings."""
-    draw = np.random.default_rng(0)
-    crops = [Image.fromarray(crop) for crop in photographs(min(count, 96))]
-    for i in range(count):
-        crop = crops[i % len(crops)]
-        left, top = draw.integers(0, 64, 2)
-        box = (int(left), int(top), int(left) + 128, int(top) + 128)
-        picture = crop.resize((SIDE, SIDE), Image.Resampling.BICUBIC, box=box)
-        grain = draw.normal(0, 4, (SIDE, SIDE, 3))  # of a sensor, which enlarging smooths away
-        picture = Image.fromarray((np.asarray(picture) + grain).clip(0, 255).astype(np.uint8))
-        picture.save(folder / f"{i:05}.jpg", quality=int(draw.integers(75, 96)), subsampling=i % 3)
 
 
 def resnet(folder: Path) -> DNAExtractor:
@@ -131,7 +113,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         images = Path(folder, "images")
         images.mkdir()
-        write(images, arguments.images)
+        write_photographs(images, arguments.images)
         prepare(Path(folder))
         for _ in range(arguments.rounds):
             for key in draw.sample(ways, len(ways)):
