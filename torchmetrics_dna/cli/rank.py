@@ -15,7 +15,7 @@ from torchmetrics_dna.cli.console import (
     print_unreadable,
     talk,
 )
-from torchmetrics_dna.cli.output import Format, FormatOption, Printout, ResultFile, format_for, write
+from torchmetrics_dna.cli.output import Document, Format, FormatOption, ResultFile, format_for, write
 
 if TYPE_CHECKING:
     from torchmetrics_dna.singles.ranking import Ranking
@@ -96,7 +96,7 @@ def _write(ranking: Ranking, save_index: Path | None, plot: Path | None, maps: b
         talk.print(f"The contact sheet is in {plot}")
 
 
-def _output_of(ranking: Ranking, reference: str, contrast: str | None, records: list[dict[str, Any]]) -> Printout:
+def _output_of(ranking: Ranking, reference: str, contrast: str | None, records: list[dict[str, Any]]) -> Document:
     from torchmetrics_dna.images.addresses import public
 
     table = ranking.table(records)
@@ -106,4 +106,4 @@ def _output_of(ranking: Ranking, reference: str, contrast: str | None, records: 
     tables = [replace(table, title=title)]
     if (copies := ranking.copies_table) is not None:
         tables.insert(0, copies)
-    return Printout(lambda: ranking.to_dict() | {"images": records}, lambda: records, sentences, tables)
+    return Document(lambda: ranking.to_dict() | {"images": records}, lambda: records, sentences, tables)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,14 +17,46 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """Arguments of a :class:`DNAExtractor` that is built later, once the DNAs that it must fit are known."""
+    """Arguments of a :class:`DNAExtractor` that is built later, once the DNAs that it must fit are known.
 
-    feature: str | nn.Module | None = None
-    weights_path: str | os.PathLike[str] | None = None
-    crop: Crop | None = None
-    properties: bool | None = None
-    layers: Sequence[str] | None = None
-    device: str | torch.device | None = None
+    Metadata of a field says what the command line says of it, and in which group of options.
+    """
+
+    feature: str | nn.Module | None = field(
+        default=None,
+        metadata={
+            "group": "Network",
+            "help": "Extractor: a preset, or a timm model's name."
+            " [default: efficientnet_lite0, or that of a given DNA]",
+        },
+    )
+    layers: Sequence[str] | None = field(
+        default=None,
+        metadata={"group": "Network", "help": "Layers, separated by commas. [default: the extractor's]"},
+    )
+    weights_path: str | os.PathLike[str] | None = field(
+        default=None, metadata={"group": "Network", "help": "Local file of the extractor's weights.", "rare": True}
+    )
+    crop: Crop | None = field(
+        default=None,
+        metadata={
+            "group": "Images",
+            "help": "Cut out of images before they are resized. [default: none]",
+            "rare": True,
+        },
+    )
+    properties: bool | None = field(
+        default=None,
+        metadata={
+            "group": "Network",
+            "help": "Watch sharpness, noise, size and other properties of images, too."
+            " [default: compare does for two sets]",
+            "rare": True,
+        },
+    )
+    device: str | torch.device | None = field(
+        default=None, metadata={"group": "Machine", "help": "Such as cpu or cuda:1. [default: CUDA if there is one]"}
+    )
 
     @property
     def settings(self) -> dict[str, Any]:
