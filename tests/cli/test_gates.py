@@ -82,7 +82,7 @@ def test_the_figure_of_what_shares_images_keeps_its_noise() -> None:
     for comparison, name in ((shared, "dna-emd of B"), (apart, "dna-emd without noise of B")):
         result = comparison["dna-emd"]
         assert result.debiased < result.value
-        (gate,) = gates_of({"B": comparison}, 0.05, fail_above=(result.debiased + result.value) / 2)
+        (gate,) = gates_of({"B": comparison}, 0.05, {"fail_above": (result.debiased + result.value) / 2})
         assert gate.passed is (comparison is apart)
         assert f"{name} is " in gate.lines[0]
 

@@ -44,7 +44,7 @@ def test_a_distance_above_0_of_which_nothing_is_left(
         figure.debiased_shown for figure in (comparison["dna-emd"].overall, *comparison["dna-emd"].layers.values())
     } == {expected}
     assert comparison["dna-emd"].debiased == comparison.to_dict()["dna_emd_debiased"] == value  # for programs, a number
-    end_by(gates_of({"B": comparison}, 0.05, fail_above=1))
+    end_by(gates_of({"B": comparison}, 0.05, {"fail_above": 1}))
     shown = expected if isinstance(expected, str) else f"{expected:g}"
     assert f"dna-emd without noise of B is {shown}, not above 1." in capsys.readouterr().err
 

@@ -30,12 +30,12 @@ class Network:
             " [default: efficientnet_lite0, or that of a given DNA]",
         },
     )
+    weights_path: str | os.PathLike[str] | None = field(
+        default=None, metadata={"group": "Network", "help": "Local file of the extractor's weights.", "rare": True}
+    )
     layers: Sequence[str] | None = field(
         default=None,
         metadata={"group": "Network", "help": "Layers, separated by commas. [default: the extractor's]"},
-    )
-    weights_path: str | os.PathLike[str] | None = field(
-        default=None, metadata={"group": "Network", "help": "Local file of the extractor's weights.", "rare": True}
     )
     crop: Crop | None = field(
         default=None,
