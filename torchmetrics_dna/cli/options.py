@@ -146,7 +146,7 @@ def _parameter(name: str) -> Parameter:
     of_words: Any = {"int": int, "float": float, "bool": bool}.get(str(field.type).partition(" ")[0], str)
     kind = _TYPES.get(name, of_words)
     spelling = [f"--{name.replace('_', '-')}"] if field.default is False else []  # else with --no-
-    shown = option(field.metadata["help"], *spelling, **{key: field.metadata.get(key) for key in ("group", "rare")})
+    shown = option(field.metadata["help"], *spelling, **{key: field.metadata[key] for key in ("group", "rare")})
     annotation = Annotated[kind if field.default is not None else kind | None, shown]
     return Parameter(name, Parameter.KEYWORD_ONLY, default=field.default, annotation=annotation)
 

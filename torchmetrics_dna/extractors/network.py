@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
+
+from torchmetrics_dna.options import option
 
 if TYPE_CHECKING:
     import os
@@ -22,40 +24,24 @@ class Network:
     Metadata of a field says what the command line says of it, and in which group of options.
     """
 
-    feature: str | nn.Module | None = field(
-        default=None,
-        metadata={
-            "group": "Network",
-            "help": "Extractor: a preset, or a timm model's name."
-            " [default: efficientnet_lite0, or that of a given DNA]",
-        },
+    feature: str | nn.Module | None = option(
+        None,
+        "Network",
+        "Extractor: a preset, or a timm model's name. [default: efficientnet_lite0, or that of a given DNA]",
     )
-    weights_path: str | os.PathLike[str] | None = field(
-        default=None, metadata={"group": "Network", "help": "Local file of the extractor's weights.", "rare": True}
+    weights_path: str | os.PathLike[str] | None = option(
+        None, "Network", "Local file of the extractor's weights.", rare=True
     )
-    layers: Sequence[str] | None = field(
-        default=None,
-        metadata={"group": "Network", "help": "Layers, separated by commas. [default: the extractor's]"},
+    layers: Sequence[str] | None = option(None, "Network", "Layers, separated by commas. [default: the extractor's]")
+    crop: Crop | None = option(None, "Images", "Cut out of images before they are resized. [default: none]", rare=True)
+    properties: bool | None = option(
+        None,
+        "Network",
+        "Watch sharpness, noise, size and other properties of images, too. [default: compare does for two sets]",
+        rare=True,
     )
-    crop: Crop | None = field(
-        default=None,
-        metadata={
-            "group": "Images",
-            "help": "Cut out of images before they are resized. [default: none]",
-            "rare": True,
-        },
-    )
-    properties: bool | None = field(
-        default=None,
-        metadata={
-            "group": "Network",
-            "help": "Watch sharpness, noise, size and other properties of images, too."
-            " [default: compare does for two sets]",
-            "rare": True,
-        },
-    )
-    device: str | torch.device | None = field(
-        default=None, metadata={"group": "Machine", "help": "Such as cpu or cuda:1. [default: CUDA if there is one]"}
+    device: str | torch.device | None = option(
+        None, "Machine", "Such as cpu or cuda:1. [default: CUDA if there is one]"
     )
 
     @property

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from torchmetrics_dna.options import option
 
 Progress = Callable[[str, int, "int | None"], None]
 
@@ -34,39 +36,23 @@ class Reading:
 
     """
 
-    batch_size: int = field(default=32, metadata={"group": "Machine", "help": "Images in a batch.", "rare": True})
-    num_workers: int | None = field(
-        default=None,
-        metadata={
-            "group": "Machine",
-            "help": "Processes that decode images. [default: one for each core that may be used, up to 8]",
-            "rare": True,
-        },
+    batch_size: int = option(32, "Machine", "Images in a batch.", rare=True)
+    num_workers: int | None = option(
+        None,
+        "Machine",
+        "Processes that decode images. [default: one for each core that may be used, up to 8]",
+        rare=True,
     )
-    column: str | None = field(
-        default=None,
-        metadata={
-            "group": "Images",
-            "help": "Where images are in datasets' rows, .parquet, .npz and samples of a .tar. [default: it is found]",
-            "rare": True,
-        },
+    column: str | None = option(
+        None,
+        "Images",
+        "Where images are in datasets' rows, .parquet, .npz and samples of a .tar. [default: it is found]",
+        rare=True,
     )
-    fps: float | None = field(
-        default=None,
-        metadata={
-            "group": "Images",
-            "help": "Frames of a video to take for each second. [default: all]",
-            "rare": True,
-        },
-    )
+    fps: float | None = option(None, "Images", "Frames of a video to take for each second. [default: all]", rare=True)
     exif_orientation: bool = False
-    skip_unreadable: bool = field(
-        default=False,
-        metadata={
-            "group": "Images",
-            "help": "Leave out, and name at the end, images that can't be read.",
-            "rare": True,
-        },
+    skip_unreadable: bool = option(
+        False, "Images", "Leave out, and name at the end, images that can't be read.", rare=True
     )
     progress: Progress | None = None
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from functools import wraps
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from torchmetrics_dna.options import option
 
 if TYPE_CHECKING:
     import os
@@ -69,73 +71,35 @@ class Arguments:
     """
 
     feature: Feature | None = None
-    metrics: Sequence[str | Distance] | None = field(
-        default=None,
-        metadata={
-            "group": "Statistics",
-            "help": f"Any of {', '.join(METRICS)}, with commas. Without --feature and --layers, {', '.join(PROTOCOLS)}"
-            " are as published, by networks of their own. [default: dna-emd,dna-fd, or what DNAs allow]",
-        },
+    metrics: Sequence[str | Distance] | None = option(
+        None,
+        "Statistics",
+        f"Any of {', '.join(METRICS)}, with commas. Without --feature and --layers, {', '.join(PROTOCOLS)}"
+        " are as published, by networks of their own. [default: dna-emd,dna-fd, or what DNAs allow]",
     )
     layers: Sequence[str] | None = None
-    num_bins: int | None = field(
-        default=None,
-        metadata={
-            "group": "Network",
-            "help": "Bins of each neuron's histogram. [default: 1000, or those of a given DNA]",
-            "rare": True,
-        },
+    num_bins: int | None = option(
+        None, "Network", "Bins of each neuron's histogram. [default: 1000, or those of a given DNA]", rare=True
     )
-    ranges: ActivationRanges | str | os.PathLike[str] | None = field(
-        default=None,
-        metadata={
-            "group": "Network",
-            "help": "File of activation ranges, or auto. [default: packaged, else auto]",
-            "rare": True,
-        },
+    ranges: ActivationRanges | str | os.PathLike[str] | None = option(
+        None, "Network", "File of activation ranges, or auto. [default: packaged, else auto]", rare=True
     )
-    neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = field(
-        default=None,
-        metadata={
-            "group": "Statistics",
-            "help": "File of neuron weights, which NeuronWeights.save writes.",
-            "rare": True,
-        },
+    neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = option(
+        None, "Statistics", "File of neuron weights, which NeuronWeights.save writes.", rare=True
     )
-    causes: bool = field(
-        default=True,
-        metadata={
-            "group": "Statistics",
-            "help": "Search what change of A's images, such as blur, brings them to B.",
-        },
+    causes: bool = option(True, "Statistics", "Search what change of A's images, such as blur, brings them to B.")
+    confidence: float = option(0.95, "Statistics", "Level of the confidence intervals.", rare=True)
+    num_folds: int | None = option(20, "Statistics", "Folds of images for intervals and tests; 0 for neither.")
+    groups: Groups | tuple[Groups, ...] | None = option(
+        None,
+        "Statistics",
+        "Which images belong together: folder, or prefix:REGEX of their names. [default: equal ones]",
     )
-    confidence: float = field(
-        default=0.95, metadata={"group": "Statistics", "help": "Level of the confidence intervals.", "rare": True}
-    )
-    num_folds: int | None = field(
-        default=20,
-        metadata={"group": "Statistics", "help": "Folds of images for intervals and tests; 0 for neither."},
-    )
-    groups: Groups | tuple[Groups, ...] | None = field(
-        default=None,
-        metadata={
-            "group": "Statistics",
-            "help": "Which images belong together: folder, or prefix:REGEX of their names. [default: equal ones]",
-        },
-    )
-    pairs: Pairs | None = field(
-        default=None,
-        metadata={"group": "Statistics", "help": "Images of A and B correspond, by their order or their names."},
-    )
+    pairs: Pairs | None = option(None, "Statistics", "Images of A and B correspond, by their order or their names.")
     reading: Reading | None = None
     distributed: bool = False
-    on: str | None = field(
-        default=None,
-        metadata={
-            "group": "Machine",
-            "help": "Measure on other machines: ray, or ray://HOST:PORT; ?cpus=8&gpus=1 may follow.",
-            "rare": True,
-        },
+    on: str | None = option(
+        None, "Machine", "Measure on other machines: ray, or ray://HOST:PORT; ?cpus=8&gpus=1 may follow.", rare=True
     )
 
     def __post_init__(self) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.files.tables import as_csv, as_markdown
+from torchmetrics_dna.files.tables import as_csv, as_html, as_markdown
 from torchmetrics_dna.files.visible import strict_json, visible
 from torchmetrics_dna.version import __version__
 
@@ -80,13 +79,12 @@ class Document:
         if form is Format.MARKDOWN:
             return as_markdown(self.sentences, self.tables)
         if form is Format.HTML:
-            return self.page() if self.page else self._plain_page()
+            return self.page() if self.page else _plain_page(as_html(self.sentences, self.tables))
         titled = [f"% {visible(table.title)}\n" * bool(table.title) + table.latex() for table in self.tables]
         return "\n\n".join(titled) + "\n"
 
-    def _plain_page(self) -> str:
-        style = files("torchmetrics_dna.reporting").joinpath("page.css").read_text(encoding="utf-8")
-        head = f'<meta charset="utf-8"><title>torchmetrics-dna</title><style>{style}</style>'
-        words = [f"<p>{escape(visible(sentence))}</p>" for sentence in self.sentences]
-        parts = "\n".join([*words, *(table.html() for table in self.tables)])
-        return f'<!doctype html>\n<html lang="en"><head>{head}</head><body><main>\n{parts}\n</main></body></html>\n'
+
+def _plain_page(content: str) -> str:
+    style = files("torchmetrics_dna.reporting").joinpath("page.css").read_text(encoding="utf-8")
+    head = f'<meta charset="utf-8"><title>torchmetrics-dna</title><style>{style}</style>'
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body><main>\n{content}\n</main></body></html>\n'
