@@ -17,7 +17,7 @@ from torchmetrics_dna.jobs.arguments import ALL, Arguments, taking
 from torchmetrics_dna.jobs.processes import in_step, rank
 from torchmetrics_dna.reporting.findings import words_and_tables
 from torchmetrics_dna.reporting.page import as_html
-from torchmetrics_dna.singles.look import NUM_IMAGES, look
+from torchmetrics_dna.singles.look import look
 
 if TYPE_CHECKING:
     import os
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.images import Source
     from torchmetrics_dna.jobs.sides import Sides
-    from torchmetrics_dna.singles.look import Pictures
+    from torchmetrics_dna.singles.look import Gallery
     from torchmetrics_dna.statistics.resolve import Feature
 
 Format = Literal["html", "markdown", "json"]
-_FORMATS: dict[str, Callable[[Comparison, Pictures | None], str]] = {
+_FORMATS: dict[str, Callable[[Comparison, Gallery | None], str]] = {
     "html": as_html,
     "markdown": lambda comparison, _: as_markdown(*words_and_tables(comparison)),
     "json": lambda comparison, _: strict_json(comparison.to_dict(), indent=2, ensure_ascii=False) + "\n",
@@ -47,7 +47,6 @@ def report(
     *,
     format: Format | None = None,  # noqa: A002 - what users call it
     names: tuple[str, str] | None = None,
-    num_scored: int = NUM_IMAGES,
     **options: Any,
 ) -> Comparison:
     """Compare two image sets, and write a report: one html page that opens offline, Markdown or json.
@@ -59,8 +58,6 @@ def report(
         feature: As for :func:`compare`.
         format: ``"html"``, ``"markdown"`` or ``"json"``; by default from the suffix of ``output``, else html.
         names: Names of A and B; by default their paths.
-        num_scored: Number of images of each side to sample, with a fixed seed. The report shows crops of them that
-            excite neurons most, and those least like the other side. They pass through the network once more.
         options: All other :class:`Arguments`; dna-emd is among the ``metrics``.
 
     Properties of images are measured too if both sides are images and the extractor is given by name.
@@ -81,7 +78,7 @@ def report(
         {'a': 2, 'b': 2}
 
     """
-    return report_with_arguments(a, b, output, Arguments(feature, **options), format, names, num_scored)
+    return report_with_arguments(a, b, output, Arguments(feature, **options), format, names)
 
 
 def report_with_arguments(
@@ -91,7 +88,6 @@ def report_with_arguments(
     arguments: Arguments,
     format: Format | None = None,  # noqa: A002
     names: tuple[str, str] | None = None,
-    num_scored: int = NUM_IMAGES,
     check: Check | None = None,
 ) -> Comparison:
     """Report as :func:`report` does; ``check`` may refuse the sides that were opened, before an image is read."""
@@ -99,22 +95,22 @@ def report_with_arguments(
     names = names or names_of(a, b)
     with in_step(arguments.distributed):
         check_folder(Path(output))
-        _check(arguments, num_scored)
+        _check(arguments)
         opened = open_by_network((a, b), arguments)
         _check_sides(opened[0])
         if check is not None:
             check(opened, names)
         comparison = compare_opened(opened, names)[0]
-        pictures = look(opened[0], comparison, num_images=num_scored)
+        gallery = look(opened[0], comparison)
         if rank() == 0:
-            write(output, comparison, pictures, format=format)
+            write(output, comparison, gallery, format=format)
         return comparison
 
 
 def write(
     output: str | os.PathLike[str],
     comparison: Comparison,
-    pictures: Pictures | None = None,
+    gallery: Gallery | None = None,
     *,
     format: Format | None = None,  # noqa: A002
 ) -> None:
@@ -123,7 +119,7 @@ def write(
     Args:
         output: The file to write.
         comparison: A comparison by dna-emd, also one that was loaded.
-        pictures: What to show of single images, from :func:`~torchmetrics_dna.singles.look.look`; by default none.
+        gallery: Single images to show, from :func:`~torchmetrics_dna.singles.look.look`; by default none.
         format: As for :func:`report`.
 
     Raises:
@@ -138,7 +134,7 @@ def write(
     for dna in comparison.aligned():
         _ = dna.known_ranges
     by_suffix = {".md": "markdown", ".json": "json"}.get(Path(output).suffix.lower(), "html")
-    text = _FORMATS[format or by_suffix](comparison, pictures)
+    text = _FORMATS[format or by_suffix](comparison, gallery)
     with replacing(output) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -148,9 +144,7 @@ def _check_format(format: str | None) -> None:  # noqa: A002
         raise ValueError(f"Argument `format` expected to be one of {', '.join(_FORMATS)}, but got {format!r}")
 
 
-def _check(arguments: Arguments, num_scored: int) -> None:
-    if num_scored < 1:
-        raise ValueError(f"Argument `num_scored` expected to be at least 1, but got {num_scored}")
+def _check(arguments: Arguments) -> None:
     metrics = [str(getattr(metric, "name", metric)) for metric in arguments.metrics or ["dna-emd"]]
     if all((record := named_in(DISTANCES, name)) is None or record.name != "dna-emd" for name in metrics):
         raise ValueError(f"A report shows dna-emd; add it to `metrics`, which got {', '.join(metrics)}")
