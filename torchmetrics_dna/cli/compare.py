@@ -105,7 +105,7 @@ def compare(
     from torchmetrics_dna.comparisons.comparisons import by_name
     from torchmetrics_dna.images import ImageStream
     from torchmetrics_dna.jobs.arguments import Arguments
-    from torchmetrics_dna.reporting.build import document_of, pictures_of
+    from torchmetrics_dna.reporting.build import document_of, gallery_of
 
     sets: Any = by_name([b, *more]) if more else b
     if held_out is not None and more:
@@ -120,7 +120,7 @@ def compare(
                 f"Option --plot draws distances of neurons or layers, but got {listed} alone; add one, such as dna-emd"
             )
         result: Any = opened.compared()
-        pictures = pictures_of(opened, result) if form is Format.HTML else None
+        gallery = gallery_of(opened, result) if form is Format.HTML else None
     one = opened.is_one and by is None
     by_set = {opened.names[1]: result} if one else {name: each for name, each in result.items() if name != held_out}
     gates: list[Gate] = []
@@ -129,7 +129,7 @@ def compare(
         gates = gates_of(by_set, level, limits)
     except ValueError as err:  # the result is written first
         refusal = err
-    write(document_of(result, pictures, gates=[gate._asdict() for gate in gates]), form, output)
+    write(document_of(result, gallery, gates=[gate._asdict() for gate in gates]), form, output)
     for notice in result.notices if one else ():
         talk.print(f"{notice}.")
     for side, names in zip(result.total.names, result.alone, strict=True) if by is not None else ():

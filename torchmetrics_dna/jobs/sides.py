@@ -53,7 +53,7 @@ class Sides:
     jobs: Sequence[Job]  # of each side, at least one; empty if all are DNAs to compare
     keys: Sequence[object]  # equal for sides that are the same images, in the same groups
     limits: Sequence[str] = ()  # what was not asked of single images, one line each, for Comparison
-    _measured: dict[object, Measured] = field(default_factory=dict)  # of sides that occur again
+    _measured: dict[object, Measured] = field(default_factory=dict)  # of two sides, or of those that occur again
 
     @property
     def extractor(self) -> DNAExtractor:
@@ -123,7 +123,7 @@ class Sides:
             self._measured.update(self._whole_pairs(self.arguments.pairs))
             return self._measured[key]
         result = self._measure(self.jobs[k], side)
-        if self.keys.count(key) > 1:
+        if len(self.images) == 2 or self.keys.count(key) > 1:
             self._measured[key] = result
         return result
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
     from torchmetrics_dna.comparisons.compare import ByClass, Opened, Side
     from torchmetrics_dna.comparisons.distance_matrix import DistanceMatrix
-    from torchmetrics_dna.singles.look import Pictures
+    from torchmetrics_dna.singles.look import Gallery
     from torchmetrics_dna.statistics.resolve import Feature
 
     Result = Comparison | Comparisons | ClassComparisons | DistanceMatrix | Versions
@@ -90,16 +90,16 @@ def report(
                 raise ValueError("Argument `names` is for two sets, but got several, which have names; leave it out")
             opened = replace(opened, names=names)
         result = opened.compared()
-        pictures = pictures_of(opened, result) if form is Format.HTML else None
+        gallery = gallery_of(opened, result) if form is Format.HTML else None
         if rank() == 0:
-            write(output, result, pictures, format=format)
+            write(output, result, gallery, format=format)
         return result
 
 
 def write(
     output: str | os.PathLike[str],
     result: Result,
-    pictures: Pictures | None = None,
+    gallery: Gallery | None = None,
     *,
     format: FormatName | None = None,  # noqa: A002
 ) -> None:
@@ -108,7 +108,7 @@ def write(
     Args:
         output: The file to write.
         result: The result, also one that was loaded.
-        pictures: What to show of single images, from :func:`~torchmetrics_dna.singles.look.look`; by default none.
+        gallery: Single images to show, from :func:`~torchmetrics_dna.singles.look.look`; by default none.
         format: As for :func:`report`.
 
     Raises:
@@ -117,7 +117,7 @@ def write(
     """
     form = _format(format, output)
     check_folder(Path(output))
-    text = document_of(result, pictures).render(form)
+    text = document_of(result, gallery).render(form)
     with replacing(output) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -132,12 +132,12 @@ def _format(name: str | None, output: str | os.PathLike[str]) -> Format:
     return Format(name)
 
 
-def document_of(result: Result, pictures: Pictures | None = None, **more: Any) -> Document:
-    """Return a result of comparisons as a document; ``more`` is in its json, and its page shows ``pictures``."""
+def document_of(result: Result, gallery: Gallery | None = None, **more: Any) -> Document:
+    """Return a result of comparisons as a document; ``more`` is in its json, and its page shows ``gallery``."""
     sentences, tables, columns, page = [result.verdict], [result.table], (), None
     if isinstance(result, Comparison):
         sentences, tables = words_and_tables(result)
-        page = partial(as_html, result, pictures) if _has_page(result) else None
+        page = partial(as_html, result, gallery) if _has_page(result) else None
     elif isinstance(result, Comparisons) and result.evidence_table is not None:
         tables.append(result.evidence_table)
     elif isinstance(result, Versions):
@@ -145,7 +145,7 @@ def document_of(result: Result, pictures: Pictures | None = None, **more: Any) -
     return Document(lambda: result.to_dict() | more, result.rows, sentences, tables, columns=columns, page=page)
 
 
-def pictures_of(opened: Opened, result: Result) -> Pictures | None:
+def gallery_of(opened: Opened, result: Result) -> Gallery | None:
     """Return the single images that a page of two sets shows; None for another page, and for streams."""
     sides = opened.networks[0]
     if not isinstance(result, Comparison) or not _has_page(result):
