@@ -456,20 +456,7 @@ def test_published_metrics_are_on_the_page_too(tmp_path: Path, monkeypatch: pyte
     ("arguments", "error", "message"),
     [
         ({"num_scored": 0}, ValueError, "`num_scored` expected to be at least 1, but got 0"),
-        ({"metrics": ["dna-fd"]}, ValueError, "A report shows dna-emd; add it to `metrics`, which got dna-fd"),
-        ({"metrics": "dna-fd"}, ValueError, "A report shows dna-emd; add it to `metrics`, which got dna-fd$"),
-        (
-            {"a": lambda: make_dna(PHOTOS[:2], layers=["block_0"], kind="gaussian")},
-            ValueError,
-            "takes histograms, but got Gauss",
-        ),
-        (
-            {"a": lambda: replace(make_dna(PHOTOS[:2], layers=["block_0"]), ranges=None)},
-            ValueError,
-            "ranges of this DNA are unk",
-        ),
-        ({"b": iter(PHOTOS)}, ValueError, "A report takes images by number"),
-        ({"format": "pdf"}, ValueError, "`format` expected to be one of html, markdown, json, but got 'pdf'"),
+        ({"format": "pdf"}, ValueError, "`format` expected to be one of json, csv, markdown, latex, html, but got 'pdf'"),
         ({"batchsize": 3}, TypeError, r"^report\(\) got an unexpected keyword argument 'batchsize'"),
         ({"output": "nowhere/x.html"}, FileNotFoundError, "There is no folder"),
     ],
