@@ -95,6 +95,7 @@ OPTIONS: dict[str, dict[str, tuple[Any, ...]]] = {
         "--num-folds": (None, "0"),
         "--groups": (None, "prefix:.."),
         "--pairs": (None, "order", "name"),
+        "--causes": (None, False),
         "--neuron-weights": (None, "w.npz"),
         "--num-bins": (None, "30"),
         "--ranges": (None, "auto"),

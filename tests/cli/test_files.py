@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import COMMAND, Command, in_processes, run
+from commands import COMMAND, Command, run
 from golden import GOLDEN
 
 import torchmetrics_dna.cli.console as console
@@ -163,19 +163,6 @@ def test_interrupted_and_resumed(tmp_path: Path, cli: Command) -> None:
     written = {path.name: path.read_bytes() for path in whole.iterdir()}
     assert len(written) == 2
     assert {path.name: path.read_bytes() for path in cut.iterdir()} == written
-
-
-@pytest.mark.usefixtures("one_thread")
-def test_two_processes_make_the_same_file(tmp_path: Path, cli: Command) -> None:
-    make = ["make", A, *FAST, "--kind", "histogram,gaussian,layer-gaussian", "-o"]
-    for count in "12":
-        (tmp_path / count).mkdir()
-    cli(*make, tmp_path / "1" / "x.dna.npz")
-    assert in_processes(tmp_path, *make, tmp_path / "2" / "x.dna.npz").codes == [0, 0]
-    for kind in ("histogram", "gaussian", "layer-gaussian"):
-        one, two = (tmp_path / count / f"x.{kind}.dna.npz" for count in "12")
-        assert one.read_bytes() == two.read_bytes()
-    assert len(list((tmp_path / "2").iterdir())) == 3
 
 
 @pytest.mark.outer
