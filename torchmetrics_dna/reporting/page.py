@@ -13,8 +13,8 @@ import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from torchmetrics_dna.dna.explanation import in_words, name_of
 from torchmetrics_dna.files.visible import images_in_words, number, p_figure, visible
+from torchmetrics_dna.images.properties import neuron_in_words, neuron_name
 from torchmetrics_dna.reporting.drawing import (
     SmallHistograms,
     colour_bar,
@@ -107,7 +107,7 @@ def _environment() -> Environment:
         finalize=lambda value: visible(value) if type(value) is str else value,  # Markup is our own
     )
     env.filters |= {"number": number, "p": p_figure, "images": images_in_words}
-    env.filters |= {"called": lambda neuron: in_words(*neuron), "parts": re.compile("[^/_.-]*[/_.-]?").findall}
+    env.filters |= {"called": lambda neuron: neuron_in_words(*neuron), "parts": re.compile("[^/_.-]*[/_.-]?").findall}
     env.filters |= {"path": step_path, "jpeg": jpeg, "png": png}
     return env
 
@@ -163,7 +163,7 @@ def _columns(comparison: Comparison) -> int:
 def _data(comparison: Comparison, order: Tensor, histograms: SmallHistograms) -> dict[str, Any]:
     """Return the data of each neuron for the script, in the order of the map."""
     slices = comparison.neurons.slices.items()
-    names = [visible(name_of(*comparison.neurons.locate(i))) for i in order.tolist()]
+    names = [visible(neuron_name(*comparison.neurons.locate(i))) for i in order.tolist()]
     low, high = histograms.ends[order].T
     emd = comparison["dna-emd"]
     test = emd.evidence.test if emd.evidence else None
@@ -190,7 +190,7 @@ def _top(comparison: Comparison, histograms: SmallHistograms, spike_texts: Seque
     top = comparison.top_neurons(_TOP)
     for neuron in top:
         i = comparison.neurons.index(neuron["layer"], neuron["neuron"])
-        neuron["called"] = in_words(neuron["layer"], neuron["neuron"])
+        neuron["called"] = neuron_in_words(neuron["layer"], neuron["neuron"])
         neuron["spike"] = spike_texts[i]
         neuron["low"], neuron["high"] = histograms.ends[i].tolist()
         neuron["heights"] = histograms.levels[i, :, : int(histograms.used[i])].tolist()

@@ -15,12 +15,11 @@ from PIL import Image
 from typing_extensions import override
 
 from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
-from torchmetrics_dna.dna.explanation import in_words
 from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.images.base import indexed
 from torchmetrics_dna.images.cells import cells_of, window
 from torchmetrics_dna.images.pixels import as_bytes
-from torchmetrics_dna.images.properties import LAYER, PROPERTIES, image_properties
+from torchmetrics_dna.images.properties import LAYER, PROPERTIES, image_properties, neuron_in_words
 from torchmetrics_dna.jobs.features import Distances, contrasted
 from torchmetrics_dna.jobs.groups import partners
 from torchmetrics_dna.jobs.job import Job
@@ -123,7 +122,7 @@ class Card:
     @property
     def called(self) -> str:
         """Name of the neuron with its layer."""
-        return in_words(self.layer, self.neuron)
+        return neuron_in_words(self.layer, self.neuron)
 
     @property
     def look_different(self) -> bool:
