@@ -21,8 +21,7 @@ from typer import Exit
 from torchmetrics_dna import compare
 from torchmetrics_dna.cli.gates import end_by, gates_of
 from torchmetrics_dna.cli.output import Format, write
-from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
-from torchmetrics_dna.comparisons.classes import by_class
+from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons, by_class
 from torchmetrics_dna.images import ImageSource, Reading
 from torchmetrics_dna.reporting.build import document_of
 

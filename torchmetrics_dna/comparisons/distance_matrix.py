@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from torchmetrics_dna.comparisons.comparison import Shown
 from torchmetrics_dna.comparisons.comparisons import by_name
-from torchmetrics_dna.comparisons.results import Shown
+from torchmetrics_dna.comparisons.verdict import Pair, all_sets
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.base import check_comparable, check_enough
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.tables import Table
-from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import unreadable_of
@@ -91,20 +91,13 @@ class DistanceMatrix(Shown):
     @property
     def verdict(self) -> str:
         """One sentence that names the nearest two sets and the furthest two."""
-        values, count = self.distances[self.distance], len(self.names)
-        rows, columns = torch.triu_indices(count, count, 1)
-        pairs = values[rows, columns]
-
-        def pair(k: int) -> str:
-            a, b = self.names[int(rows[k])], self.names[int(columns[k])]
-            return f"{a} and {b} ({self.distance} {number(float(pairs[k]))})"
-
-        if count == 2:
-            return f"The two sets are {number(float(pairs[0]))} apart by {self.distance}."
-        return (
-            f"Of {count} sets, {pair(int(pairs.argmin()))} are nearest to each other, {pair(int(pairs.argmax()))} are"
-            " furthest apart."
-        )
+        rows, columns = torch.triu_indices(len(self.names), len(self.names), 1).tolist()
+        pairs = [
+            Pair(self.names[i], self.names[j], float(self.distances[self.distance][i, j]))
+            for i, j in zip(rows, columns, strict=True)
+        ]
+        nearest, furthest = (choose(pairs, key=lambda pair: pair.value) for choose in (min, max))
+        return all_sets(self.distance, len(self.names), nearest, furthest)
 
     @property
     def table(self) -> Table:
