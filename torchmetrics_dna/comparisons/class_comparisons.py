@@ -239,7 +239,8 @@ def _by_class(images: Images, members: Members, names: Sequence[str], job: Job) 
     """Measure classes one after another in one pass over their images; those of a stream are all in memory."""
     in_turn: Iterable[Split]
     if isinstance(images, ImageStream):
-        splits = job.run_by(images, {image: name for name in names for image in members[name]}.get, names)
+        class_of = {image: name for name in names for image in members[name]}
+        splits = job.run_by(images, lambda part: [class_of.get(image) for image in part.names], names)
         in_turn = (splits.pop(name) for name in names)
     else:
         classes = [members[name] for name in names]
