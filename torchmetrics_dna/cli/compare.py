@@ -21,10 +21,12 @@ from torchmetrics_dna.cli.console import (
     talk,
 )
 from torchmetrics_dna.cli.gates import Gate, check_gates, check_limits, end_by, gates_of
-from torchmetrics_dna.cli.output import Document, Format, FormatOption, ResultFile, format_for, write
+from torchmetrics_dna.cli.output import FormatOption, ResultFile, format_for, write
 from torchmetrics_dna.cli.rank import rank
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.jobs.arguments import METRICS
+from torchmetrics_dna.reporting.document import Document, Format
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
@@ -152,7 +154,7 @@ def _compare_all(
 ) -> None:
     """Compare all sets with each other; ``others`` are options that a matrix does not take."""
     require("scipy", "plot")
-    o.known(o.METRICS, options["metrics"])
+    o.known(METRICS, options["metrics"])
     from torchmetrics_dna.comparisons import matrix
 
     takes = signature(matrix).parameters

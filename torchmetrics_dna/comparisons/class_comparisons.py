@@ -173,7 +173,8 @@ def open_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> tuple[Sides, 
     sides = open_sides((a, b), arguments)
     images = [sides.source(k, "A comparison of classes") for k in range(2)]
     of_sides = by if isinstance(by, tuple) and len(by) == 2 else (by, by)
-    in_a, in_b = members = [by_class(side, labels) for side, labels in zip(images, of_sides, strict=True)]
+    members: list[Members] = [by_class(side, labels) for side, labels in zip(images, of_sides, strict=True)]
+    in_a, in_b = members
     common = [name for name in in_a if name in in_b]
     if not common:
         raise ValueError(
