@@ -9,9 +9,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from torchmetrics_dna.dna import LayerGaussianDNA
-from torchmetrics_dna.dna.distances import DISTANCES, PROTOCOLS, named_in, networks_of
+from torchmetrics_dna.dna.distances import find_distances, networks_of
 from torchmetrics_dna.extractors.network import Network
-from torchmetrics_dna.files.visible import unknown_metrics
 from torchmetrics_dna.metrics.collection import SharedCollection
 from torchmetrics_dna.metrics.dna import DNAMetric
 from torchmetrics_dna.metrics.emd import DNAEMD
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
     from torchmetrics import Metric
 
-    from torchmetrics_dna.dna.distance import Distance
+    from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.extractors import DNAExtractor
 
 _OF_NEURONS: dict[str, Callable[..., Metric]] = {"dna-emd": DNAEMD, "dna-fd": DNAFrechet, "fd": LayerFrechetDistance}
@@ -75,11 +74,7 @@ def published_metrics(
 
     """
     names = [metrics] if isinstance(metrics, str) else metrics
-    records = {name: named_in(PROTOCOLS, name) or named_in(DISTANCES, name) for name in names}
-    unknown = [name for name, record in records.items() if record is None]
-    if unknown or not records:
-        raise ValueError(unknown_metrics(unknown, dict.fromkeys([*PROTOCOLS, *DISTANCES])))
-    chosen = list(filter(None, records.values()))
+    chosen = find_distances(names, with_published=True)
     others = [record for record in chosen if record.protocol is None]
     if 0 < len(others) < len(chosen):
         raise ValueError(
