@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.dna.base import too_few
 from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
 from torchmetrics_dna.dna.evidence import check_confidence
 from torchmetrics_dna.dna.fid_statistics import is_unnamed, named
@@ -16,6 +15,7 @@ from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.functional.features import too_few
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS
 from torchmetrics_dna.images import ImageSource, Reading, open_source
 from torchmetrics_dna.images.base import are_same, check_channels
