@@ -10,7 +10,6 @@ from typing_extensions import override
 
 from torchmetrics_dna.dna import LayerGaussianDNA
 from torchmetrics_dna.dna.distances import DISTANCES, PROTOCOLS, named_in, networks_of
-from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.files.visible import unknown_metrics
 from torchmetrics_dna.metrics.collection import SharedCollection
 from torchmetrics_dna.metrics.dna import DNAMetric
@@ -88,8 +87,8 @@ def published_metrics(
             f" ({', '.join(record.name for record in others)}) by another call"
         )
     options: dict[str, Any] = {"reset_real_features": reset_real_features, "normalize": normalize, **kwargs}
-    network = Network(weights_path=weights_path, device=device)
-    split = [(Network(device=device), others)] if others else networks_of(chosen, network)
+    network: dict[str, Any] = {"device": device}
+    split = [(network, others)] if others else networks_of(chosen, network | {"weights_path": weights_path})
     by_name: dict[str, Metric | SharedCollection] = {}
     for own, of_network in split:
         extractor = resolve(own, histograms=False).extractor
