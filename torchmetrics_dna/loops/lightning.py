@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.extractors import DNAExtractor
-from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.jobs.processes import gather
 from torchmetrics_dna.loops.checkpoints import Checkpoints
 from torchmetrics_dna.metrics import DNAEMD
@@ -96,7 +95,7 @@ class DNACallback:
             return
         options = {**self.options, "distributed": trainer.world_size > 1}
         if not isinstance(feature := options.get("feature"), DNAExtractor):
-            options["feature"] = Network(feature, device=trainer.strategy.root_device)
+            options["feature"] = {"feature": feature, "device": trainer.strategy.root_device}
         folder = self.folder or Path(trainer.log_dir or trainer.default_root_dir, "dna")
         self.checkpoints = Checkpoints(self.reference, folder, **options)
         if isinstance(self.images, str):

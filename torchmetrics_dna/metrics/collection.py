@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from torchmetrics import MetricCollection
 
 from torchmetrics_dna.dna.distances import DISTANCES, PROTOCOLS, named_in, networks_of
-from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.extractors.sharing import leaders, one_pass
 from torchmetrics_dna.files.visible import unknown_metrics
 from torchmetrics_dna.metrics.dna import DNAEMD, DNAFrechet, DNAMetric, LayerFrechetDistance
@@ -118,8 +117,8 @@ def published_metrics(
             f" {DEFAULT_FEATURE}, but got {', '.join(names)}; make those of {DEFAULT_FEATURE}"
             f" ({', '.join(record.name for record in others)}) by another call"
         )
-    network = Network(weights_path=weights_path, device=device)
-    split = [(Network(device=device), others)] if others else networks_of(chosen, network)
+    network: dict[str, Any] = {"device": device}
+    split = [(network, others)] if others else networks_of(chosen, network | {"weights_path": weights_path})
     by_name: dict[str, Metric | SharedCollection] = {}
     for own, of_network in split:
         resolved = resolve(own, histograms=False)
