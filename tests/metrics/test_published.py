@@ -22,7 +22,6 @@ from torchmetrics_dna import compare
 from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.dna.distances import all_published
 from torchmetrics_dna.extractors import DNAExtractor
-from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.metrics import published_metrics
 
 NAMES = ["fid", "kid", "is", "sfid", "precision", "recall"]
@@ -72,7 +71,7 @@ def test_values_are_those_of_torch_fidelity(tmp_path: Path) -> None:
     values = metrics.compute()
     assert set(values) == set(NAMES)
     assert {name: float(values[name]) for name in expected} == pytest.approx(expected, rel=1e-4)
-    compared = compare(*SETS, Network(weights_path=tmp_path), metrics=NAMES, num_folds=None)
+    compared = compare(*SETS, {"weights_path": tmp_path}, metrics=NAMES, num_folds=None)
     assert {name: float(value) for name, value in values.items()} == pytest.approx(
         {name: result.value for name, result in compared.items()}, rel=1e-6
     )

@@ -103,6 +103,7 @@ class Renamed(Pixels):
 def test_scores_that_do_not_fit() -> None:
     histograms = REFERENCES["fixed"]
     for options, error, message in (
+        ({"reference": None}, TypeError, "`reference` expected .* but got NoneType; make it by make_dna"),
         ({"reference": histograms, "score": "best"}, ValueError, "`score` expected to be one of"),
         ({"reference": histograms, "score": "outlier"}, TypeError, "make it by make_dna.*kind='layer-gaussian'"),
         ({"reference": OUTLIERS, "score": "contrast"}, TypeError, "make it by make_dna.*kind='histogram'"),

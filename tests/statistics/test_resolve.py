@@ -22,7 +22,6 @@ from torchmetrics_dna import (
     rank,
     report,
 )
-from torchmetrics_dna.extractors.network import Network
 
 LAYERS = ["block_0", "head"]
 
@@ -125,7 +124,7 @@ def test_arguments_for_images_are_refused_where_there_are_only_dnas(reference: A
     for arguments, message in (
         ({"feature": "inception"}, "`feature` is 'inception', but the given DNA was made by 'efficientnet_lite0'"),
         ({"num_bins": 20}, "`num_bins` is 20, but the given DNA has 40 bins"),
-        ({"feature": Network(crop="center")}, "`crop` is for images, but only DNAs are given; leave it out"),
+        ({"feature": {"crop": "center"}}, "`crop` is for images, but only DNAs are given; leave it out"),
     ):
         with pytest.raises(ValueError, match=message):
             compare(reference, reference, **arguments)

@@ -14,7 +14,6 @@ import typer
 
 from torchmetrics_dna.cli.console import progress
 from torchmetrics_dna.dna.distances import all_published, find_distances, of_any_network
-from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.jobs.arguments import Arguments
 
@@ -183,8 +182,9 @@ OF_SOME = (
     *("metrics", "neuron_weights", "num_folds", "groups", "pairs", "confidence", "causes"),
 )
 _OF_MACHINES = ("batch_size", "num_workers", "device", "on")  # which change no result
+_OF_EXTRACTORS = ("feature", "weights_path", "crop", "properties", "device")
 _OF_ALL = _SHARED.keys() - {*OF_SOME}
-USUAL = {field.name: field.default for kind in (Arguments, Reading, Network) for field in fields(kind)}
+USUAL = dict.fromkeys(_OF_EXTRACTORS) | {f.name: f.default for kind in (Arguments, Reading) for f in fields(kind)}
 
 
 def measures_images(*more: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -209,10 +209,10 @@ def measures_images(*more: str) -> Callable[[Callable[..., None]], Callable[...,
                 options["device"] = "cpu"  # the network is pickled for workers
             options |= {name: _plain(options[name]) for name in ("crop", "pairs") if name in options}
             network, reading = (
-                {field.name: options.pop(field.name) for field in fields(kind) if field.name in options.keys() - apart}
-                for kind, apart in ((Network, {"layers"}), (Reading, set[str]()))
+                {name: options.pop(name) for name in names if name in options}
+                for names in (_OF_EXTRACTORS, [field.name for field in fields(Reading)])
             )
-            command(feature=Network(**network), reading=Reading(**reading), **options)
+            command(feature=network, reading=Reading(**reading), **options)
 
         shared = [
             Parameter(name, Parameter.KEYWORD_ONLY, default=USUAL[name], annotation=annotation)
@@ -227,8 +227,7 @@ def measures_images(*more: str) -> Callable[[Callable[..., None]], Callable[...,
 
 def typed(options: dict[str, Any], left_out: Container[str] = ()) -> list[str]:
     """Return the shared options that say what is measured, and are not the default, as they are typed."""
-    values = {**vars(options["feature"]), **vars(options["reading"])} | options
-    values["feature"] = options["feature"].feature
+    values = options | vars(options["reading"]) | options["feature"]
     words: list[str] = []
     for name in _SHARED:
         value, option = values[name], f"--{name.replace('_', '-')}"

@@ -12,11 +12,11 @@ import torch
 from torchmetrics_dna.comparisons.classes import by_class
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.comparisons.comparisons import ManyComparisons, names_of
-from torchmetrics_dna.dna.base import too_few
 from torchmetrics_dna.dna.distances import resolve_distances
 from torchmetrics_dna.extras import without_numba
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number, p_figure
+from torchmetrics_dna.functional.features import too_few
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, rates_of_sorted
 from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.jobs.measure import Measured

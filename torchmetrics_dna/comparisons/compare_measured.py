@@ -14,10 +14,9 @@ from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import of_any_network
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.dna.result import Result
-from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images.duplicates import MOST, near_duplicates
-from torchmetrics_dna.images.properties import LAYER
+from torchmetrics_dna.images.properties import LAYER, without_properties
 from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.jobs.fd_evidence import unions_of
 from torchmetrics_dna.jobs.measure import Measured, unreadable_of
@@ -50,7 +49,8 @@ def compare_measured(
     """
     arguments = arguments or Arguments()
     distances = list(of_any_network().values()) if distances is None else distances
-    paired, network = bool(arguments.pairs), network_of(a.any.neurons) if arguments.neuron_weights is None else None
+    paired = bool(arguments.pairs)
+    network = without_properties(a.any.neurons) if arguments.neuron_weights is None else None
     by_neuron = [record for record in distances if record.grain == "neuron"]
     if network is not None:
         first = a.select(list(network))

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.files.visible import images_in_words, p_figure
 from torchmetrics_dna.functional.few_off import FewOff, few_are_off, fewest_images
 from torchmetrics_dna.functional.outliers import layers_for_outliers, outlier_scores
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import ImageSource
+from torchmetrics_dna.images.properties import without_properties
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,7 +119,7 @@ def odd_images(a: Measured, b: Measured, images: Images | DNA, whole: float | No
     means = [side.rows["means"] for side in (a, b) if "means" in side.rows]
     if len(means) < 2 or len(means[0]) < _LEAST:
         return None
-    neurons = network_of(a.any.neurons) or a.any.neurons
+    neurons = without_properties(a.any.neurons) or a.any.neurons
     layers = layers_for_outliers(neurons)
     widths = [neurons[layer] for layer in layers]
     of_a, of_b = (dict(zip(layers, torch.split(side, widths, 1), strict=True)) for side in means)

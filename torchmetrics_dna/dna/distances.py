@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.files.visible import plain_name, unknown_metrics
 from torchmetrics_dna.registry import Lazy, Registry
 
@@ -319,8 +318,8 @@ def find_distances(metrics: str | Sequence[str | Distance], *, with_published: b
 
 
 def networks_of(
-    records: Sequence[Distance], network: Network, with_others: bool = False
-) -> list[tuple[Network, list[Distance]]]:
+    records: Sequence[Distance], network: dict[str, Any], with_others: bool = False
+) -> list[tuple[dict[str, Any], list[Distance]]]:
     """Return the network of each publication, with the layers that are needed, and its metrics.
 
     ``network`` has weights and device; ``with_others`` tells that there are metrics of another network beside them.
@@ -333,7 +332,7 @@ def networks_of(
     for record in records:
         assert record.protocol is not None
         by_network.setdefault((record.protocol.feature, record.protocol.crop), []).append(record)
-    weights_path = network.weights_path
+    weights_path = network.get("weights_path")
     if len(by_network) + with_others > 1 and weights_path is not None and not Path(weights_path).is_dir():
         raise ValueError(
             f"Argument `weights_path` expected to be a folder with the weights of each network, but got"
@@ -341,13 +340,13 @@ def networks_of(
         )
     return [
         (
-            Network(
-                feature,
-                weights_path,
-                crop=None if crop == "none" else crop,
-                layers=list(dict.fromkeys(record.layer for record in of_network if record.layer)),
-                device=network.device,
-            ),
+            {
+                "feature": feature,
+                "weights_path": weights_path,
+                "crop": None if crop == "none" else crop,
+                "layers": list(dict.fromkeys(record.layer for record in of_network if record.layer)),
+                "device": network.get("device"),
+            },
             of_network,
         )
         for (feature, crop), of_network in by_network.items()

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.dna.evidence import has_negative, weigh_evidence
-from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
 from torchmetrics_dna.functional.student import student_tail
+from torchmetrics_dna.images.properties import without_properties
 from torchmetrics_dna.neurons import Neurons
 
 if TYPE_CHECKING:
@@ -268,5 +268,5 @@ class Result:
         if self.weights is not None or self.distance.grain == "set":
             return None
         terms = self._terms
-        layers = list(network_of(terms) or terms)
+        layers = list(without_properties(terms) or terms)
         return None if len(layers) == len(terms) else terms.positions(layers)

@@ -12,6 +12,7 @@ from torchmetrics_dna.images.tensors import lacks_float64
 
 if TYPE_CHECKING:
     from torchmetrics_dna.images.pixels import FileFacts
+    from torchmetrics_dna.neurons.index import Neurons
 
 LAYER = "properties"
 VERSION = 2  # of the definitions; increment it with any change of a value
@@ -64,6 +65,12 @@ def image_properties(imgs: Tensor, file: FileFacts | None = None) -> Tensor:
     for column, value in zip(columns, scalars, strict=True):  # since copying a tensor is a device sync
         properties[:, column] = value
     return properties.clamp_(0, 1).float()
+
+
+def without_properties(neurons: Neurons) -> Neurons | None:
+    """Return the neurons of the network; None unless there are both these and properties."""
+    layers = [layer for layer in neurons if layer != LAYER]
+    return neurons.take(neurons.positions(layers)) if 0 < len(layers) < len(neurons) else None
 
 
 def property_in_words(name: str, value: float) -> str:

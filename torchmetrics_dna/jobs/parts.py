@@ -64,7 +64,7 @@ def _described(images: Images, job: Job) -> dict[str, Any]:
     for line in _named(images, job):
         sha.update(line.encode(errors="surrogatepass"))
     count = len(images.shards) if isinstance(images, ImageStream) else len(images)
-    configurations = [statistic.configuration for statistic in job.statistics.values()]
+    configurations = [statistic.identity for statistic in job.statistics.values()]
     return dict(ChainMap(*configurations)) | {
         "kinds": [configuration["kinds"] for configuration in configurations],
         "format": _FORMAT,

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.dna.distances import DISTANCES, Distance, in_order, networks_of, published
-from torchmetrics_dna.extractors.network import Network
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +24,8 @@ def by_network(arguments: Arguments, sides: Sequence[Any]) -> list[Arguments]:
     first. With one, all metrics are of that network. ValueError if an argument deviates from a publication, would be
     ignored, or an iterator would be read twice.
     """
-    network = Network() if arguments.feature is None else arguments.feature
-    if not isinstance(network, Network) or network.feature is not None or arguments.layers is not None:
+    network = {} if arguments.feature is None else arguments.feature
+    if not isinstance(network, dict) or network.get("feature") is not None or arguments.layers is not None:
         for name, feature in only_published(arguments.metrics):
             raise ValueError(
                 f"Metric {name!r} brings its own network, {feature!r}, but another or layers are given; leave out"
@@ -46,7 +45,7 @@ def by_network(arguments: Arguments, sides: Sequence[Any]) -> list[Arguments]:
             " function that makes it anew"
         )
     of_neurons: dict[str, Any] = dict.fromkeys(_OF_NEURONS)
-    first = [replace(arguments, feature=replace(network, weights_path=None), metrics=others)] if others else []
+    first = [replace(arguments, feature=network | {"weights_path": None}, metrics=others)] if others else []
     return first + [replace(arguments, feature=own, metrics=of_network, **of_neurons) for own, of_network in split]
 
 
@@ -71,14 +70,14 @@ def saying_how_else(arguments: Arguments) -> Iterator[None]:
         ) from err
 
 
-def _check(arguments: Arguments, network: Network, record: Distance, *, alone: bool) -> None:
+def _check(arguments: Arguments, network: dict[str, Any], record: Distance, *, alone: bool) -> None:
     """Raise ValueError if an argument deviates from a publication, or no metric takes it."""
-    if network.crop not in (None, "none"):
+    if (crop := network.get("crop")) not in (None, "none"):
         raise ValueError(
-            f"Argument `crop` is {network.crop!r}, but {record.name} brings the crop of its publication; leave it"
+            f"Argument `crop` is {crop!r}, but {record.name} brings the crop of its publication; leave it"
             " out, or give `feature` for a metric of your own"
         )
-    settings = {name: getattr(arguments, name) for name in _OF_NEURONS} | {"properties": network.properties}
+    settings = {name: getattr(arguments, name) for name in _OF_NEURONS} | {"properties": network.get("properties")}
     unused = [name for name, value in settings.items() if value is not None]
     if alone and unused:
         raise ValueError(f"Argument `{unused[0]}` is not for {record.name}; leave it out, or add dna-emd to `metrics`")

@@ -7,18 +7,18 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.dna.base import too_few
 from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
 from torchmetrics_dna.dna.evidence import check_confidence
 from torchmetrics_dna.dna.fid_statistics import is_unnamed, named
 from torchmetrics_dna.dna.load import is_dna_path, load_dna
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.extractors import DNAExtractor
-from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.functional.features import too_few
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS
 from torchmetrics_dna.images import ImageSource, Reading, open_source
 from torchmetrics_dna.images.base import are_same, check_channels
+from torchmetrics_dna.images.properties import without_properties
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.jobs.fd_evidence import features_for, means_for, plans_for
 from torchmetrics_dna.jobs.groups import folds_of_pairs, group_names, grouping, keys_of_pairs
@@ -200,7 +200,7 @@ def open_sides(sides: Sequence[Source | DNA], arguments: Arguments, kinds: Seque
         if not isinstance(side, DNA):
             check_channels(side, extractor.image_channels)
     resolve_weights(arguments.neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest)
-    network = (arguments.neuron_weights is None and network_of(extractor.neurons)) or extractor.neurons
+    network = (arguments.neuron_weights is None and without_properties(extractor.neurons)) or extractor.neurons
     by_fold = bool(arguments.pairs) or arguments.groups is not None
     estimated = [] if num_folds is None else [record for record in distances if record.by_image]
     plans = plans_for(estimated, opened, network, by_fold=by_fold) if estimated else {}

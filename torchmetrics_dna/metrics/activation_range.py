@@ -69,7 +69,7 @@ class ActivationRange(ImageMetric):
         **kwargs: Any,
     ) -> None:
         statistic = RangeStatistic(resolve(feature, layers, histograms=False).extractor, margin)
-        super().__init__(statistic.extractor, statistic, (SEEN,), normalize, **kwargs)
+        super().__init__(statistic, (SEEN,), normalize, **kwargs)
 
     @override
     def update(self, imgs: Inputs) -> None:  # type: ignore[override]  # there is one side

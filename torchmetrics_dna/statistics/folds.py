@@ -48,8 +48,8 @@ class FoldedStatistic(DNAStatistic[_D], Generic[_D]):
 
     @property
     @override
-    def configuration(self) -> dict[str, Any]:
-        return self.statistic.configuration | {"kinds": f"{self.statistic.kind} in {self.num_folds} folds"}
+    def settings(self) -> dict[str, Any]:
+        return self.statistic.settings | {"kinds": f"{self.statistic.kind} in {self.num_folds} folds"}
 
     @property
     @override

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -13,7 +13,6 @@ from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.fid_statistics import FEATURE, is_unnamed, named
 from torchmetrics_dna.dna.identity import check_made_by, extractor_of
 from torchmetrics_dna.extractors import DNAExtractor
-from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.neurons import ActivationRanges
 from torchmetrics_dna.statistics.histogram import HistogramStatistic, SelfRangingStatistic, histogram_statistic
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
     Ranges = ActivationRanges | str | os.PathLike[str] | None
 
-Feature = str | nn.Module | DNAExtractor | Network
+Feature = str | nn.Module | DNAExtractor | dict[str, Any]  # of arguments of an extractor that is built later
 DEFAULT_FEATURE, DEFAULT_BINS = "efficientnet_lite0", 1000
 
 
@@ -57,7 +56,7 @@ def resolve(
     have defaults.
 
     Args:
-        feature: A name, a module, an extractor, or options of one; by default that of the DNAs, else
+        feature: A name, a module, an extractor, or a dict of its arguments; by default that of the DNAs, else
             ``efficientnet_lite0``.
         layers: Names of the layers, in order; not with an extractor, which has its own.
         num_bins: Bins of each neuron's histogram; by default those of the DNAs, else 1000.
@@ -92,8 +91,8 @@ def check_of_dnas(dnas: Sequence[DNA], feature: Feature | None, num_bins: int | 
 
     """
     _agree_on_bins(num_bins, dnas)
-    settings = feature.settings if isinstance(feature, Network) else {}
-    feature = feature.feature if isinstance(feature, Network) else feature
+    settings = _given(feature)
+    feature = settings.pop("feature", None)
     name = feature.name if isinstance(feature, DNAExtractor) else feature
     for dna in dnas:
         if name not in (None, dna.extractor) and not is_unnamed(dna):
@@ -110,8 +109,8 @@ def _extractor(
         if layers is not None:
             raise ValueError("Argument `layers` goes with a named feature; give it to the DNAExtractor")
         return feature
-    network = feature if isinstance(feature, Network) else Network(feature)
-    feature, settings = network.feature, network.settings
+    settings = _given(feature)
+    feature = settings.pop("feature", None)
     layers = settings.pop("layers", layers)
     if to_gpu and torch.cuda.is_available() and not isinstance(feature, nn.Module):  # which the user would have moved
         settings = {"device": "cuda"} | settings
@@ -128,6 +127,12 @@ def _extractor(
             " leave `feature` out to take that"
         )
     return DNAExtractor(feature, layers=layers or list(dnas[0].neurons), **settings)
+
+
+def _given(feature: Feature | None) -> dict[str, Any]:
+    """Return the arguments of an extractor that are given."""
+    arguments = feature if isinstance(feature, dict) else {"feature": feature}
+    return {name: value for name, value in arguments.items() if value is not None}
 
 
 def _agree_on_bins(num_bins: int | None, dnas: Sequence[DNA]) -> int:

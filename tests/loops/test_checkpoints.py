@@ -268,7 +268,7 @@ def test_interrupted_anywhere_it_can_be_called_again(
             checkpoints[0].add(5, images[1])
         return partial(checkpoints[-1].add, 1, images[2])
 
-    for place in interrupted(again, "reporting/checkpoints", "files/atomic", "files/locks"):
+    for place in interrupted(again, "loops/checkpoints", "files/atomic", "files/locks"):
         step = folder / "step_000001.dna.npz"
         assert load_dna(step).digest in expected, place
         assert checkpoints[-1].comparisons["step_000001"].scalars() == compare(images[0], step).scalars(), place
