@@ -18,14 +18,14 @@ from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images.duplicates import MOST, near_duplicates
 from torchmetrics_dna.images.properties import LAYER, without_properties
 from torchmetrics_dna.jobs.arguments import Arguments
-from torchmetrics_dna.jobs.fd_evidence import unions_of
+from torchmetrics_dna.jobs.features import folded_sides
 from torchmetrics_dna.jobs.measure import Measured, unreadable_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torchmetrics_dna.dna.distances import Distance
-    from torchmetrics_dna.dna.unions import Plan
+    from torchmetrics_dna.dna.folded import Plan
 
 _NAMESAKES = 0.9  # of the images of the larger side, for pairs to be offered
 _GROUP_THEM = "give their groups ('folder', or 'prefix:REGEX' of their names)"
@@ -81,7 +81,7 @@ def compare_measured(
             inputs[1],
             weights if record.grain == "neuron" else None,
             confidence=arguments.confidence,
-            unions=unions_of(record, a, b, (plans or {}).get(record.name)),
+            folded=folded_sides(record, a, b, (plans or {}).get(record.name)),
             paired=paired,
             cache=cache,
         )

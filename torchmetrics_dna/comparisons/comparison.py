@@ -182,7 +182,7 @@ class Comparison(Results["Result"]):
                 continue
             figure = self[name].overall if layer is None else self[name].layers[layer]
             figures[record.key] = figure.value
-            if record.unions:
+            if record.folded:
                 figures |= {f"{record.key}_debiased": figure.debiased, f"{record.key}_p_value": figure.p_value}
         return figures
 
@@ -375,12 +375,12 @@ class Comparison(Results["Result"]):
             **{record.key: overall[record.key] for record in records},
             **{f"{r.key}_std": self[r.name].spread for r in records if r.subsets},
             "layers": self.layers,
-            **{f"{r.key}_debiased": overall[f"{r.key}_debiased"] for r in records if r.unions},
+            **{f"{r.key}_debiased": overall[f"{r.key}_debiased"] for r in records if r.folded},
             "top_neurons": self.top_neurons(),
             "properties": [] if self.properties is None else self.properties.top_neurons(self.properties.neurons.total),
             "p_value": self.p_value,
             "few_off": None if self.odd is None else self.odd.to_dict(),
-            "p_values": {r.key: overall[f"{r.key}_p_value"] for r in records if r.unions},
+            "p_values": {r.key: overall[f"{r.key}_p_value"] for r in records if r.folded},
             "interval": self.interval and asdict(self.interval),
             "layer_intervals": {
                 result.distance.key: {

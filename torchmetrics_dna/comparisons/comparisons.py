@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna.distances import Distance
-    from torchmetrics_dna.dna.ratio import Ratio
+    from torchmetrics_dna.dna.evidence import Ratio
     from torchmetrics_dna.files.tables import Cell
 
 _EVIDENCE = ("debiased", "low", "high", "p_value")
@@ -77,9 +77,9 @@ class ManyComparisons(Results["Comparison"]):
         for name, record in self._distances.items():
             result = comparison.get(name)
             figures[record.key] = result and result.value
-            if record.unions or record.subsets:
+            if record.folded or record.subsets:
                 figures[f"{record.key}_error"] = result and (result.standard_error or result.spread)
-            if record.unions:
+            if record.folded:
                 of_result = dict.fromkeys(_EVIDENCE) if result is None else result.overall.to_dict()
                 figures |= {f"{record.key}_{key}": of_result[key] for key in _EVIDENCE}
         return figures | {"p_holm": p_holm}

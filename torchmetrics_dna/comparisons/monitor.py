@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 
+from torchmetrics_dna.comparisons.conformal import ConformalEvidence
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.load import is_dna_path
 from torchmetrics_dna.files.visible import images_in_words, number
-from torchmetrics_dna.functional.conformal import ConformalEvidence
 from torchmetrics_dna.images import ImageSource
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import Measured
@@ -78,7 +78,7 @@ class Monitor:
 
     The first windows are learned as normal. If no later window differs in distribution, the chance of ever reporting a
     change is at most ``level``, however many windows come; see
-    :class:`~torchmetrics_dna.functional.conformal.ConformalEvidence`. This assumes images in random order: frames of
+    :class:`~torchmetrics_dna.comparisons.conformal.ConformalEvidence`. This assumes images in random order: frames of
     one video, or day and night, count as a change.
 
     Args:

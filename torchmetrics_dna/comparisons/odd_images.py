@@ -10,8 +10,7 @@ import torch
 
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.files.visible import images_in_words, p_figure
-from torchmetrics_dna.functional.few_off import FewOff, few_are_off, fewest_images
-from torchmetrics_dna.functional.outliers import layers_for_outliers, outlier_scores
+from torchmetrics_dna.functional.outliers import FewOff, few_are_off, fewest_images, layers_for_outliers, outlier_scores
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import ImageSource
 from torchmetrics_dna.images.properties import without_properties

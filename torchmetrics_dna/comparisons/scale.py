@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torchmetrics_dna.dna.ratio import ratio_of
+from torchmetrics_dna.dna.evidence import ratio_of
 from torchmetrics_dna.files.visible import number
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.comparisons.comparisons import Comparisons
-    from torchmetrics_dna.dna.ratio import Ratio
+    from torchmetrics_dna.dna.evidence import Ratio
 
 X_HELD_OUT = "x held-out"
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.dna.base import DNA
+    from torchmetrics_dna.dna.folded import FoldedSides
     from torchmetrics_dna.dna.result import Result
-    from torchmetrics_dna.dna.unions import Unions
     from torchmetrics_dna.images.cells import Crop
 
 Kind = Literal["histogram", "gaussian", "layer-gaussian"]
@@ -46,11 +46,11 @@ class Distance:
         between: Function of two DNAs of the first kind that returns distances, float64, shape ``(N,)`` or
             ``(layers,)``; or of features of images, ``(images, n)`` each, that returns the value, with its standard
             deviation over subsets of images if it is a mean over these, or values by key.
-        unions: Function of the two sides that returns their :class:`Unions`, for the test and the interval; for
+        folded: Function of the two sides that returns them as :class:`FoldedSides`, for the test and the interval; for
             features, it also takes the fold of each image, and with ``by_image`` a plan. None for no evidence.
         power: Power of the distance whose finite-sample bias is proportional to 1/images.
         subsets: True if the distance is a mean over subsets of images.
-        by_image: True if ``unions`` takes features of all layers instead of the arguments of ``between``.
+        by_image: True if ``folded`` takes features of all layers instead of the arguments of ``between``.
         pairwise: Function of several sides that returns the distances of all pairs, a row each; None to call
             ``between`` for each pair.
         higher_is_better: True for scores where higher is better; they are not symmetric and never order sets.
@@ -68,7 +68,7 @@ class Distance:
     kinds: tuple[Kind, ...]
     least: int
     between: Callable[[Any, Any], Any]
-    unions: Callable[..., Unions] | None = None
+    folded: Callable[..., FoldedSides] | None = None
     power: int = 1
     subsets: bool = False
     by_image: bool = False
@@ -100,7 +100,7 @@ class Distance:
         *,
         confidence: float = 0.95,
         with_evidence: bool = True,
-        unions: Unions | None = None,
+        folded: FoldedSides | None = None,
         paired: bool = False,
         cache: dict[Any, Any] | None = None,
     ) -> Result:
@@ -112,7 +112,7 @@ class Distance:
             weights: Weights of Eq. (5), shape ``(N,)``, or one for each layer; None for the plain mean.
             confidence: Level of the confidence intervals.
             with_evidence: Compute evidence, where there are folds of images.
-            unions: Folds of both sides, if ``a`` and ``b`` do not contain them.
+            folded: Both sides in folds, if ``a`` and ``b`` do not contain them.
             paired: Whether fold k of one side and fold k of the other hold the same pairs of images.
             cache: Values of :attr:`between` that several distances of the same two sides share.
 
@@ -135,13 +135,13 @@ class Distance:
             check_enough(a, b, self.name, self.least)
             values = self.between(a, b)
         result = Result(self, values, a.neurons, weights, spread=spread)
-        if not with_evidence or self.unions is None:
+        if not with_evidence or self.folded is None:
             return result
-        if unions is None and self.kinds and not self.by_image:
-            unions = self.unions(a, b)
-        if unions is None:
+        if folded is None and self.kinds and not self.by_image:
+            folded = self.folded(a, b)
+        if folded is None:
             return result
-        return result.tested(unions.as_pairs() if paired else unions, confidence)
+        return result.tested(folded.as_pairs() if paired else folded, confidence)
 
     def of_features(self, a: Tensor, b: Tensor, cache: dict[Any, Any] | None = None) -> tuple[float, float | None]:
         """Compute a distance of features ``(images, n)``, and its deviation over subsets; ``cache`` as in `result`."""
@@ -180,7 +180,7 @@ def _ours(function: str) -> Lazy:
 _POOLED = Protocol("inception_fid", "block_3")
 _FD = Distance(
     "fd", "fd", "squared activations", "multivariate Fréchet distance of each layer, as FID is of one",
-    "layer", ("layer-gaussian",), 2, of_dnas, _ours("dna.unions:layer_frechet_unions"), by_image=True,
+    "layer", ("layer-gaussian",), 2, of_dnas, _ours("dna.folded:folded_layer_frechet"), by_image=True,
 )  # fmt: skip
 
 
@@ -206,18 +206,18 @@ DISTANCES = Registry(
     (
         Distance(
             "dna-emd", "dna_emd", "bins", "how far each neuron's histogram of A must be moved to become that of B",
-            "neuron", ("histogram",), 1, of_dnas, _ours("dna.unions:emd_unions"), 2,
+            "neuron", ("histogram",), 1, of_dnas, _ours("dna.folded:folded_emd"), 2,
             pairwise=_ours("dna.histogram:pairwise_emd"),
         ),
         Distance(
             "dna-fd", "dna_frechet", "squared activations", "Fréchet distance of each neuron's spatial means",
-            "neuron", ("gaussian", "layer-gaussian"), 2, of_dnas, _ours("dna.unions:frechet_unions"),
+            "neuron", ("gaussian", "layer-gaussian"), 2, of_dnas, _ours("dna.folded:folded_frechet"),
         ),
         _FD,
         _with_published(
             Distance(
                 "kid", "kid", "", "kernel distance of the last layer's spatial means", "set", (), 2,
-                _ours("functional.features:kernel_distance"), _ours("dna.unions:kernel_unions"), subsets=True,
+                _ours("functional.features:kernel_distance"), _ours("dna.folded:folded_kernel"), subsets=True,
             ),
             _POOLED, "KID: kernel distance of Inception's pooled features",
         ),
@@ -259,7 +259,7 @@ DISTANCES = Registry(
         _with_published(
             Distance(
                 "cmmd", "cmmd", "", "maximum mean discrepancy of the directions of the last layer's spatial means",
-                "set", (), 1, _ours("functional.features:cmmd"), _ours("dna.unions:cmmd_unions"),
+                "set", (), 1, _ours("functional.features:cmmd"), _ours("dna.folded:folded_cmmd"),
             ),
             Protocol("clip_vit_large_336", "projected", "center"),
             "CMMD: maximum mean discrepancy of CLIP's embeddings",

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from torchmetrics_dna.functional.reduction import blocks
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -294,12 +296,6 @@ def _score(logs: Tensor) -> Tensor:
     p = logs.exp()
     score: Tensor = (p * (logs - p.mean(0).log())).nan_to_num(0).sum(1).mean().exp()
     return score
-
-
-def blocks(rows: int, columns: int, cells: int) -> list[slice]:
-    """Return slices of rows, with at most so many cells each."""
-    size = max(1, cells // max(1, columns))
-    return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
 
 
 def check_integer(name: str, value: object, least: int) -> None:

@@ -20,7 +20,7 @@ from torchmetrics_dna.images import ImageSource, Reading, open_source
 from torchmetrics_dna.images.base import are_same, check_channels
 from torchmetrics_dna.images.properties import without_properties
 from torchmetrics_dna.images.sources import check_used
-from torchmetrics_dna.jobs.fd_evidence import features_for, means_for, plans_for
+from torchmetrics_dna.jobs.features import features_for, means_for, plans_for
 from torchmetrics_dna.jobs.groups import folds_of_pairs, group_names, grouping, keys_of_pairs
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import Measured, measure
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torchmetrics_dna.dna.distances import Distance, Kind
-    from torchmetrics_dna.dna.unions import Plan
+    from torchmetrics_dna.dna.folded import Plan
     from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.images.inputs import Example
     from torchmetrics_dna.jobs.arguments import Arguments
@@ -86,7 +86,7 @@ class Sides:
     def evidence_for(self, record: Distance, k: int) -> tuple[bool, bool]:
         """Return whether a distance between the first side and side ``k`` can have a test, and an interval."""
         folds = [count for count in map(self._most_folds, (0, k)) if count is not None]
-        if record.unions is None or not folds or min(folds) < LEAST_FOLDS:
+        if record.folded is None or not folds or min(folds) < LEAST_FOLDS:
             return False, False
         plan = self.plans.get(record.name)
         if plan is None:

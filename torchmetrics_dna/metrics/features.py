@@ -12,12 +12,11 @@ from typing_extensions import override
 
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.features import Features, given_features
-from torchmetrics_dna.dna.identity import check_made_by, extractor_of
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.functional.features import NEAREST, NUM_PROJECTIONS, SEED, check_integer, mind, prdc
 from torchmetrics_dna.metrics.base import ImageMetric, Value, exclusive
 from torchmetrics_dna.statistics import FeatureStatistic
-from torchmetrics_dna.statistics.resolve import resolve
+from torchmetrics_dna.statistics.resolve import check_made_by, extractor_of, resolve
 
 if TYPE_CHECKING:
     import os

@@ -11,7 +11,7 @@ from typing_extensions import override
 from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
-from torchmetrics_dna.functional.few_off import check_typical, few_are_off, score_limit
+from torchmetrics_dna.functional.outliers import check_typical, few_are_off, score_limit
 from torchmetrics_dna.images.inputs import count_of, mapped
 from torchmetrics_dna.metrics.base import SEEN, ImageMetric, exclusive
 from torchmetrics_dna.metrics.dna import digest_of

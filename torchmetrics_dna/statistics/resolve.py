@@ -11,8 +11,9 @@ from torch import nn
 from torchmetrics_dna.binning.histogram import check_num_bins
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.fid_statistics import FEATURE, is_unnamed, named
-from torchmetrics_dna.dna.identity import check_made_by, extractor_of
+from torchmetrics_dna.dna.identity import check_same, identity
 from torchmetrics_dna.extractors import DNAExtractor
+from torchmetrics_dna.images.resize import RESIZES
 from torchmetrics_dna.neurons import ActivationRanges
 from torchmetrics_dna.statistics.histogram import HistogramStatistic, SelfRangingStatistic, histogram_statistic
 
@@ -20,10 +21,13 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
+    from torchmetrics_dna.dna.features import Features
+
     Ranges = ActivationRanges | str | os.PathLike[str] | None
 
 Feature = str | nn.Module | DNAExtractor | dict[str, Any]  # of arguments of an extractor that is built later
 DEFAULT_FEATURE, DEFAULT_BINS = "efficientnet_lite0", 1000
+_ARGUMENTS = ("resize", "input_size", "crop", "mean", "std", "dtype", "channels")  # of DNAExtractor, in a preparation
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,3 +183,48 @@ def _agree_on_ranges(
 
 def _label(ranges: ActivationRanges | str) -> str:
     return ranges if isinstance(ranges, str) else ranges.digest
+
+
+def extractor_of(dna: DNA | Features, layers: Sequence[str] | None = None, **settings: Any) -> DNAExtractor:
+    """Build the extractor that made a DNA, with its layers and its preparation of images as far as they are known.
+
+    Args:
+        dna: The DNA.
+        layers: Names of the layers; by default those of the DNA.
+        settings: Further keyword arguments of :class:`DNAExtractor`.
+
+    Raises:
+        ValueError: If no preset or timm model has the name of the extractor, or an argument is invalid.
+
+    """
+    arguments = {
+        key: value
+        for key, value in (dna.preparation or {}).items()
+        if key in _ARGUMENTS and value is not None and (key != "resize" or value in RESIZES)
+    }
+    # without a size, images were not resized, or an official file does not record the size
+    if "input_size" not in arguments:
+        arguments.pop("resize", None)
+    else:
+        arguments["input_size"] = tuple(arguments["input_size"])
+    try:
+        return DNAExtractor(dna.extractor, layers=layers or list(dna.neurons), **(arguments | settings))
+    except ValueError as err:
+        raise ValueError(
+            f"Can't build the extractor {dna.extractor!r} of this DNA; give it as `feature`: {err}"
+        ) from err
+
+
+def check_made_by(dna: DNA | Features, extractor: DNAExtractor) -> None:
+    """Raise ValueError if a DNA has another extractor, weights or preparation of images; what is unknown matches."""
+    check_same(
+        "The given DNA and `feature` don't fit",
+        identity(**dna.origin),
+        identity(
+            extractor.name,
+            extractor.weights_digest,
+            extractor.preparation,
+            dna.fingerprint and extractor.take_fingerprint(dna.fingerprint["input"]),
+        ),
+        remedy="; leave `feature` and its options out to take the DNA's",
+    )
