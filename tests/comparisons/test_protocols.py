@@ -19,7 +19,7 @@ from torch_fidelity.metric_prc import prc_features_to_metric
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna
 from torchmetrics_dna.demo import blur, photographs
-from torchmetrics_dna.dna.distances import PROTOCOLS
+from torchmetrics_dna.dna.distances import all_published
 from torchmetrics_dna.dna.fid_statistics import save_fid_statistics
 from torchmetrics_dna.extractors import PRESETS
 
@@ -104,9 +104,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_all_records_name_layers_of_presets() -> None:
-    for record in PROTOCOLS.values():
+    for record in all_published().values():
         assert record.protocol.layer in PRESETS[record.protocol.feature].submodules
-    assert [name for name, record in PROTOCOLS.items() if record.protocol.crop == "center"] == ["cmmd"]
+    assert [name for name, record in all_published().items() if record.protocol.crop == "center"] == ["cmmd"]
 
 
 @pytest.mark.outer

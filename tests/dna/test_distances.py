@@ -18,11 +18,11 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from torchmetrics_dna import LayerFrechetDistance, compare, make_dna
 from torchmetrics_dna.comparisons import matrix
 from torchmetrics_dna.comparisons.comparison import Comparison
-from torchmetrics_dna.dna.distances import DISTANCES, PROTOCOLS, resolve_distances
+from torchmetrics_dna.dna.distances import DISTANCES, of_any_network, resolve_distances
 from torchmetrics_dna.functional import cmmd, mind, prdc
 from torchmetrics_dna.images import Reading
 
-ALL = tuple(DISTANCES)
+ALL = tuple(of_any_network())
 
 
 def figures(comparison: Comparison) -> dict[str, float]:
@@ -107,7 +107,7 @@ def test_a_distance_has_its_name_its_key_and_that_of_its_metric(comparison: Comp
     for metrics, message in (
         ([emd, "no such"], "expected to be of .*, but got 'no such'"),
         ([replace(emd, least=3), "dna-emd"], "has several distances of the name 'dna-emd'"),
-        ([PROTOCOLS["fid"], emd], "Metric 'fid' brings its own network, 'inception_fid', but another"),
+        ([DISTANCES["fid"], emd], "Metric 'fid' brings its own network, 'inception_fid', but another"),
     ):
         with pytest.raises(ValueError, match=message):
             compare(A, B, EXTRACTOR, metrics=metrics)

@@ -30,6 +30,7 @@ from torchmetrics_dna.cli.output import (
     format_for,
     write,
 )
+from torchmetrics_dna.dna.distances import find_distances
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.visible import images_in_words
 
@@ -220,7 +221,8 @@ def _compare_all(
 ) -> None:
     """Compare all sets with each other; ``own`` are given options that a matrix does not take."""
     require("scipy", "plot")
-    o.known(o.METRICS, options["metrics"])
+    if options["metrics"]:
+        find_distances(options["metrics"])  # before what takes seconds to load
     from torchmetrics_dna.comparisons import matrix
 
     takes = signature(matrix).parameters

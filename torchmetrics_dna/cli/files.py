@@ -144,7 +144,7 @@ def convert(file: File, output: Converted, ranges: AttachedRanges = None) -> Non
 
 def _kinds(names: str) -> list[Any]:
     """Parse a comma-separated list of kinds, each once."""
-    from torchmetrics_dna.dna.distance import Kind
+    from torchmetrics_dna.dna.distances import Kind
 
     kinds = list(dict.fromkeys(name.strip() for name in names.split(",")))
     for kind in kinds:

@@ -13,16 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from torchmetrics_dna.cli.console import progress
-from torchmetrics_dna.files.visible import plain_name, unknown_metrics
+from torchmetrics_dna.dna.distances import all_published, find_distances, of_any_network
 from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.jobs.arguments import Arguments
-from torchmetrics_dna.plugins import DISTANCE_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
-
-METRICS = ("dna-emd", "dna-fd", "fd", "kid", "mind", "cmmd", "precision", "recall", "density", "coverage")
-PROTOCOLS = ("fid", "kid", "is", "sfid", "precision", "recall", "fd-dinov2", "fd-dinov2-edm2", "cmmd")
 
 
 class Crop(Enum):
@@ -56,16 +52,10 @@ def names(text: str | None) -> list[str] | None:
 
 def known_metrics(metrics: str | None) -> list[str] | None:
     """Return the metrics if all are distances or published metrics; ValueError if not."""
-    return known((*METRICS, *DISTANCE_NAMES, *PROTOCOLS), names(metrics))
-
-
-def known(allowed: tuple[str, ...], metrics: list[str] | None) -> list[str] | None:
-    """Return the metrics if all are allowed; ValueError, naming those that are, if not."""
-    plain = set(map(plain_name, (*allowed, "dna-frechet")))
-    unknown = [name for name in metrics or () if plain_name(name) not in plain]
-    if unknown:  # told here, since the registry of distances takes seconds to load
-        raise ValueError(unknown_metrics(unknown, dict.fromkeys(allowed)))
-    return metrics
+    listed = names(metrics)
+    if listed is not None:
+        find_distances(listed, with_published=True)
+    return listed
 
 
 def known_device(device: str | None) -> str | None:
@@ -161,8 +151,9 @@ _SHARED: dict[str, Any] = {
     "metrics": Annotated[
         str | None,
         statistic_option(
-            f"Any of {', '.join(METRICS)}, with commas. Without --feature and --layers, {', '.join(PROTOCOLS)} are as"
-            " published, by networks of their own. [default: dna-emd,dna-fd, or what DNAs allow]",
+            f"Any of {', '.join(of_any_network())}, with commas. Without --feature and --layers,"
+            f" {', '.join(all_published())} are as published, by networks of their own. [default: dna-emd,dna-fd, or"
+            " what DNAs allow]",
             callback=known_metrics,
         ),
     ],

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.comparisons.compare import Check
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.dna.distance import Distance
+    from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.files.tables import Cell
     from torchmetrics_dna.images import Images
     from torchmetrics_dna.jobs.arguments import Arguments

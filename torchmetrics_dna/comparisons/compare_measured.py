@@ -11,7 +11,7 @@ import torch
 
 from torchmetrics_dna.comparisons.comparison import SHARED, Comparison
 from torchmetrics_dna.dna import HistogramDNA
-from torchmetrics_dna.dna.distances import DISTANCES
+from torchmetrics_dna.dna.distances import of_any_network
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.dna.result import Result
 from torchmetrics_dna.files.visible import images_in_words
@@ -24,7 +24,7 @@ from torchmetrics_dna.jobs.measure import Measured, unreadable_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from torchmetrics_dna.dna.distance import Distance
+    from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.dna.unions import Plan
 
 _NAMESAKES = 0.9  # of the images of the larger side, for pairs to be offered
@@ -35,7 +35,7 @@ _NUMBERED = re.compile(r"((image|input) )?[\d_-]+")  # which tells nothing of wh
 def compare_measured(
     a: Measured,
     b: Measured,
-    distances: Sequence[Distance] = tuple(DISTANCES.values()),
+    distances: Sequence[Distance] | None = None,
     arguments: Arguments | None = None,
     *,
     plans: Mapping[str, Plan] | None = None,
@@ -43,14 +43,14 @@ def compare_measured(
 ) -> Comparison:
     """Compare two measured sets, which ``names`` call, by those of the distances that both support.
 
+    By default these are all distances of any network.
     If both have folds, distances come with evidence; the result keeps no folds. Properties of images measured beside a
     network are compared separately, unless neuron weights are given.
     """
     arguments = arguments or Arguments()
-    paired, network = (
-        bool(arguments.pairs),
-        without_properties(a.any.neurons) if arguments.neuron_weights is None else None,
-    )
+    distances = list(of_any_network().values()) if distances is None else distances
+    paired = bool(arguments.pairs)
+    network = without_properties(a.any.neurons) if arguments.neuron_weights is None else None
     by_neuron = [record for record in distances if record.grain == "neuron"]
     if network is not None:
         first = a.select(list(network))

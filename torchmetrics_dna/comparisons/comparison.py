@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from torchmetrics_dna.comparisons.results import Results
 from torchmetrics_dna.comparisons.scale import chance_in_words
 from torchmetrics_dna.dna import HistogramDNA
-from torchmetrics_dna.dna.distances import DISTANCES, flat_figures, named_in
+from torchmetrics_dna.dna.distances import DISTANCES, flat_figures, names_of
 from torchmetrics_dna.dna.explanation import (
     Explanation,
     as_gaussian,
@@ -21,7 +21,7 @@ from torchmetrics_dna.dna.explanation import (
 )
 from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.files.tables import Table
-from torchmetrics_dna.files.visible import bins_in_words, number, p_figure
+from torchmetrics_dna.files.visible import bins_in_words, number, p_figure, plain_name
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, SIGNIFICANT
 from torchmetrics_dna.plots import plot_layers
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.comparisons.odd_images import OddImages
-    from torchmetrics_dna.dna.distance import Distance, Grain
+    from torchmetrics_dna.dna.distances import Grain
     from torchmetrics_dna.dna.evidence import Evidence, Interval
     from torchmetrics_dna.dna.explanation import Causes
     from torchmetrics_dna.dna.result import Result
@@ -90,15 +90,10 @@ class Comparison(Results["Result"]):
 
     def __getitem__(self, distance: str) -> Result:
         """Return one distance by its name (``"dna-emd"``), key (``"dna_emd"``) or metric (``"DNAEMD"``)."""
-        record = named_in(self._records, distance)
-        if record is None or record.name not in self.results:
-            raise KeyError(f"There is no {distance!r} in this comparison, which has {', '.join(self)}")
-        return self.results[record.name]
-
-    @property
-    def _records(self) -> dict[str, Distance]:
-        """All distances by name, and the published metrics of this comparison, which may take their place."""
-        return DISTANCES | {name: result.distance for name, result in self.results.items()}
+        for result in self.results.values():
+            if plain_name(distance) in map(plain_name, names_of(result.distance)):
+                return result
+        raise KeyError(f"There is no {distance!r} in this comparison, which has {', '.join(self)}")
 
     def of_grain(self, *grains: Grain) -> list[Result]:
         """Return the results of these grains, ``"neuron"``, ``"layer"`` or ``"set"``, without published metrics."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.dna.distance import Distance
+    from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.dna.ratio import Ratio
     from torchmetrics_dna.files.tables import Cell
 

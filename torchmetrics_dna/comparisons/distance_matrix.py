@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.dna import DNA
-    from torchmetrics_dna.dna.distance import Distance
+    from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.images import Source
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.neurons.index import Neurons

@@ -19,7 +19,7 @@ from torchmetrics_dna.images.properties import without_properties
 from torchmetrics_dna.neurons import Neurons
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.dna.distance import Distance
+    from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.dna.evidence import Evidence, Interval
     from torchmetrics_dna.dna.unions import Unions
 

@@ -15,8 +15,10 @@ from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.functional.emd import bounds_on_grid
 from torchmetrics_dna.functional.layer_frechet_estimate import layer_frechet_estimate
 from torchmetrics_dna.functional.unions import (
+    cmmd_of_unions,
     emd_of_unions,
     frechet_of_unions,
+    kernel_of_unions,
     layer_frechet_of_unions,
     shift_of_unions,
     sums_of_histograms,
@@ -140,13 +142,22 @@ def _unions_of_neurons(
     return Unions(distances, sizes_a, sizes_b, slices, exact, shifts=shifts, shift_slices=slices)
 
 
-def unions_of_images(
+def _unions_of_images(
     of_unions: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor], a: Features, b: Features, folds: Folds
 ) -> Unions:
-    """Build unions for a distance of features, such as :func:`kernel_of_unions`, from those of all images."""
     numbers, sizes_a, sizes_b = _numbered_folds(folds, [a.num_images, b.num_images])
     distances = partial(of_unions, torch.cat([a.values, b.values]), numbers)
     return Unions(distances, sizes_a, sizes_b, [slice(1)], (folds[0] is None, folds[1] is None))
+
+
+def kernel_unions(a: Features, b: Features, folds: Folds) -> Unions:
+    """Build unions for kid."""
+    return _unions_of_images(kernel_of_unions, a, b, folds)
+
+
+def cmmd_unions(a: Features, b: Features, folds: Folds) -> Unions:
+    """Build unions for cmmd."""
+    return _unions_of_images(cmmd_of_unions, a, b, folds)
 
 
 def layer_frechet_unions(a: Side, b: Side, folds: Folds, plan: Plan) -> Unions:

@@ -6,7 +6,6 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
@@ -40,6 +39,7 @@ from torchmetrics_dna.images.objects import (
 )
 from torchmetrics_dna.images.pixels import check_no_address, is_image_file
 from torchmetrics_dna.images.reading import Reading
+from torchmetrics_dna.registry import Lazy, Registry
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader, Dataset, IterableDataset
@@ -66,39 +66,42 @@ class Kind(NamedTuple):
     Attributes:
         name: What it is called where the kinds are listed.
         suffixes: How names of such files end, in lower case.
-        opener: ``module:function``, with a dot before a module beside this one, that opens some files of the kind as
-            one set; it takes them, what to call the set, and how to read. It is imported when it is needed.
+        open: Function that opens some files of the kind as one set; it takes them, what to call the set, and how to
+            read.
         choices: Which of ``"column"`` and ``"fps"`` have a meaning for it.
 
     """
 
     name: str
     suffixes: tuple[str, ...]
-    opener: str
+    open: Callable[[Sequence[str], str, Reading], Images]
     choices: tuple[str, ...] = ()
 
-    def open(self, files: Sequence[str], label: str, reading: Reading) -> Images:
-        """Open files as one set of images, called ``label``."""
-        module, _, function = self.opener.partition(":")
-        images: Images = getattr(import_module(module, __package__), function)(files, label, reading)
-        return images
+
+def _by(function: str) -> Lazy:
+    return Lazy(f"torchmetrics_dna.images.{function}")
 
 
-LIST = Kind(".txt with one path or address a line", (".txt",), ".folders:open_lists")
-IMAGE = Kind("image file", EXTENSIONS, ".folders:open_images")
-KINDS = [
-    Kind(".zip", (".zip",), ".archives:open_zips"),
-    LIST,
-    Kind(".npy or .npz of (B, H, W, C)", (".npy", ".npz"), ".arrays:open_arrays", ("column",)),
-    Kind(".tar", (".tar", ".tgz", ".gz", ".bz2", ".xz"), ".archives:open_tars", ("column",)),
-    Kind(".parquet", (".parquet",), ".parquet:open_parquet", ("column",)),
-    Kind("video", (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"), ".video:open_videos", ("fps",)),
-    IMAGE,
-]
+LIST = Kind(".txt with one path or address a line", (".txt",), _by("folders:open_lists"))
+IMAGE = Kind("image file", EXTENSIONS, _by("folders:open_images"))
+_VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
+KINDS = Registry(
+    "suffix",
+    (
+        Kind(".zip", (".zip",), _by("archives:open_zips")),
+        LIST,
+        Kind(".npy or .npz of (B, H, W, C)", (".npy", ".npz"), _by("arrays:open_arrays"), ("column",)),
+        Kind(".tar", (".tar", ".tgz", ".gz", ".bz2", ".xz"), _by("archives:open_tars"), ("column",)),
+        Kind(".parquet", (".parquet",), _by("parquet:open_parquet"), ("column",)),
+        Kind("video", _VIDEOS, _by("video:open_videos"), ("fps",)),
+        IMAGE,
+    ),
+    lambda kind: kind.suffixes,
+)
 
 
 def _files() -> str:
-    return f"a folder, {', '.join(kind.name for kind in KINDS)}"
+    return f"a folder, {', '.join(KINDS)}"
 
 
 def open_source(source: Source, reading: Reading | None = None, example: Example | None = None) -> Images:
@@ -157,7 +160,7 @@ def open_source(source: Source, reading: Reading | None = None, example: Example
         opened, uses = _open_object(source, label, reading)
     opened.uses, opened.place = frozenset(uses), place
     if isinstance(opened, ImageSource) and not opened.names:
-        suffixes = [suffix for kind in KINDS if kind not in (LIST, IMAGE) for suffix in kind.suffixes]
+        suffixes = [suffix for kind in KINDS.values() if kind not in (LIST, IMAGE) for suffix in kind.suffixes]
         present = next((suffix for suffix in suffixes if any(Path(label).glob(f"*{suffix}"))), None)
         remedy = f"; for the files in it, give {Path(label) / f'*{present}'}" if present else ""
         raise ValueError(f"There are no images in {label!r}; looked for {', '.join(EXTENSIONS)}{remedy}")
@@ -218,7 +221,7 @@ def _open_path(text: str, reading: Reading) -> tuple[Images, Sequence[str]]:
     if len(files) == 1 and not is_address(text) and Path(files[0]).is_dir():
         return open_folder(files[0], reading), ()
     suffixes = {suffix_of(file): file for file in reversed(files)}
-    kind = next((kind for kind in KINDS if suffix_of(files[0]) in kind.suffixes), None)
+    kind = KINDS.find(suffix_of(files[0]))
     if kind is None and len(suffixes) == 1:  # a folder at an address, or image files without a known suffix
         path = files[0]
         if is_address(path):

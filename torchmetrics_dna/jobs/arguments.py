@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from torchmetrics_dna.dna.distance import Distance
+    from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.images.reading import Reading
     from torchmetrics_dna.jobs.groups import Groups, Pairs

@@ -14,7 +14,7 @@ from torchmetrics_dna.jobs.features import SpatialMeans
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from torchmetrics_dna.dna.distance import Distance
+    from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.dna.unions import Unions
     from torchmetrics_dna.images import Images
     from torchmetrics_dna.jobs.arguments import Arguments

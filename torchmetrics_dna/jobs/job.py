@@ -29,7 +29,7 @@ from torchmetrics_dna.statistics.folds import FoldedStatistic, bins_of_folds, gr
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from torchmetrics_dna.dna.distance import Kind
+    from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images
     from torchmetrics_dna.jobs.groups import Groups

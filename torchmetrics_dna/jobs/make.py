@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from torchmetrics_dna.dna.distance import Kind
+from torchmetrics_dna.dna.distances import Kind
 from torchmetrics_dna.extras import without_numba
 from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.images.addresses import check_writable, is_address

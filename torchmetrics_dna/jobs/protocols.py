@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.dna.distance import Distance
-from torchmetrics_dna.dna.distances import DISTANCES, PROTOCOLS, named_in, networks_of
+from torchmetrics_dna.dna.distances import DISTANCES, Distance, in_order, networks_of, published
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,11 +32,11 @@ def by_network(arguments: Arguments, sides: Sequence[Any]) -> list[Arguments]:
                 " `feature` and `layers`"
             )
         return [arguments]
-    published = {metric: named_in(PROTOCOLS, metric) for metric in arguments.metrics or ()}
-    records = [record for record in PROTOCOLS.values() if record in published.values()]  # in whatever order given
+    by_metric = {metric: published(metric) for metric in arguments.metrics or ()}
+    records = in_order(filter(None, by_metric.values()))
     if not records:
         return [arguments]
-    others = [metric for metric, record in published.items() if record is None]
+    others = [metric for metric, record in by_metric.items() if record is None]
     _check(arguments, network, records[0], alone=not others)
     split = networks_of(records, network, bool(others))
     if len(split) + bool(others) > 1 and any(isinstance(side, Iterator) for side in sides):
@@ -52,7 +51,7 @@ def by_network(arguments: Arguments, sides: Sequence[Any]) -> list[Arguments]:
 
 def only_published(metrics: Sequence[str | Distance] | None) -> list[tuple[str, str]]:
     """Return name and network of the metrics that are published, and no distances of other networks, too."""
-    records = [named_in(PROTOCOLS, metric) for metric in metrics or () if named_in(DISTANCES, metric) is None]
+    records = (metric if isinstance(metric, Distance) else DISTANCES.find(metric) for metric in metrics or ())
     return [(record.name, record.protocol.feature) for record in records if record is not None and record.protocol]
 
 
@@ -63,7 +62,7 @@ def saying_how_else(arguments: Arguments) -> Iterator[None]:
         yield
     except OSError as err:
         names = [record.name for record in arguments.metrics or () if isinstance(record, Distance) and record.protocol]
-        others = [name for name in names if name in DISTANCES]
+        others = [name for name in names if DISTANCES[name].protocol is None]
         if not others:
             raise
         raise OSError(

@@ -31,7 +31,7 @@ from torchmetrics_dna.statistics.setup import check_of_dnas, set_up
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from torchmetrics_dna.dna.distance import Distance, Kind
+    from torchmetrics_dna.dna.distances import Distance, Kind
     from torchmetrics_dna.dna.unions import Plan
     from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.images.inputs import Example

@@ -38,7 +38,7 @@ from torchmetrics_dna.statistics.folds import check_num_folds
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.dna.distance import Kind
+    from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.statistics.setup import Feature

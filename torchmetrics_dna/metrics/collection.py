@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from torchmetrics import MetricCollection
 
-from torchmetrics_dna.dna.distances import DISTANCES, PROTOCOLS, named_in, networks_of
+from torchmetrics_dna.dna.distances import find_distances, networks_of
 from torchmetrics_dna.extractors.sharing import leaders, one_pass
-from torchmetrics_dna.files.visible import unknown_metrics
 from torchmetrics_dna.metrics.dna import DNAEMD, DNAFrechet, DNAMetric, LayerFrechetDistance
 from torchmetrics_dna.metrics.features import FeatureMetric
 from torchmetrics_dna.statistics import CrossMomentStatistic
@@ -105,11 +104,7 @@ def published_metrics(
 
     """
     names = [metrics] if isinstance(metrics, str) else metrics
-    records = {name: named_in(PROTOCOLS, name) or named_in(DISTANCES, name) for name in names}
-    unknown = [name for name, record in records.items() if record is None]
-    if unknown or not records:
-        raise ValueError(unknown_metrics(unknown, dict.fromkeys([*PROTOCOLS, *DISTANCES])))
-    chosen = list(filter(None, records.values()))
+    chosen = find_distances(names, with_published=True)
     others = [record for record in chosen if record.protocol is None]
     if 0 < len(others) < len(chosen):
         raise ValueError(

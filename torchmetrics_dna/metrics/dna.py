@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Hashable, Sequence
 
-    from torchmetrics_dna.dna.distance import Distance
+    from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.functional.permutation import PermutationTest
     from torchmetrics_dna.images.inputs import Inputs
     from torchmetrics_dna.neurons.ranges import ActivationRanges

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    from torchmetrics_dna.dna.distance import Distance
+    from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.statistics.setup import Feature
 
 

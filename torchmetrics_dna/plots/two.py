@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.dna.distance import Grain
+    from torchmetrics_dna.dna.distances import Grain
     from torchmetrics_dna.dna.result import Result
 
 _LEGEND = 30  # characters of a name

@@ -40,7 +40,7 @@ from torchmetrics_dna.statistics.scores import POOL, Scorer, check_left_out
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from torchmetrics_dna.dna.distance import Kind
+    from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.images.pixels import Pixels
     from torchmetrics_dna.statistics.rows import ImageRows
