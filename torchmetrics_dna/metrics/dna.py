@@ -510,7 +510,19 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
         **kwargs: Any,
     ) -> None:
         setup = set_up(feature, layers, dnas=given_dna(reference, LayerGaussianDNA), histograms=False)
-        weights = None if layer_weights is None else _layer_weights(layer_weights, list(setup.extractor.neurons))
+        weights = layer_weights
+        if weights is not None:
+            layers = list(setup.extractor.neurons)
+            if isinstance(weights, Mapping):
+                if set(weights) != set(layers):
+                    raise ValueError(
+                        f"Argument `layer_weights` expected to have the layers {', '.join(layers)}, but got"
+                        f" {', '.join(map(str, weights)) or 'none'}"
+                    )
+                weights = torch.tensor([weights[layer] for layer in layers], dtype=torch.float64)
+            weights = check_weights(weights, len(layers), of="layer")
+            if not weights.any():
+                raise ValueError("Argument `layer_weights` expected to have a weight other than 0, but all are 0")
         statistic = CrossMomentStatistic(setup.extractor)
         options = (reset_real_features, normalize, reduction, weights)
         super().__init__(DISTANCES["fd"], setup, statistic, *options, **kwargs)
@@ -536,21 +548,6 @@ def _folds(statistic: DNAStatistic[Any], imgs: Inputs, groups: Sequence[Hashable
     if len(groups) != count_of(imgs):
         raise ValueError(f"Argument `groups` expected to have {count_of(imgs)} names, but got {len(groups)}")
     return group_folds(groups, statistic.num_folds)
-
-
-def _layer_weights(weights: Mapping[str, float] | Tensor, layers: list[str]) -> Tensor:
-    """Return the weight of each layer, float64, shape ``(layers,)``; ValueError if they are for other layers."""
-    if isinstance(weights, Mapping):
-        if set(weights) != set(layers):
-            raise ValueError(
-                f"Argument `layer_weights` expected to have the layers {', '.join(layers)}, but got"
-                f" {', '.join(map(str, weights)) or 'none'}"
-            )
-        weights = torch.tensor([weights[layer] for layer in layers], dtype=torch.float64)
-    weights = check_weights(weights, len(layers), of="layer")
-    if not weights.any():
-        raise ValueError("Argument `layer_weights` expected to have a weight other than 0, but all are 0")
-    return weights
 
 
 def digest_of(weights: Tensor | None) -> str:
