@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.images import Source
     from torchmetrics_dna.jobs.measure import Measured
-    from torchmetrics_dna.statistics.resolve import Feature
+    from torchmetrics_dna.statistics.setup import Feature
 
     Side = Source | DNA
     ByClass = Classes | tuple[Sequence[object], Sequence[object]]

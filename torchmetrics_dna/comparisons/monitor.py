@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.jobs.job import Job
-    from torchmetrics_dna.statistics.resolve import Feature
+    from torchmetrics_dna.statistics.setup import Feature
 
 LEARN = 10  # windows
 Order = Literal["random", "source"]

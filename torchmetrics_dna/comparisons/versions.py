@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.images import ImageSource, Source
-    from torchmetrics_dna.statistics.resolve import Feature
+    from torchmetrics_dna.statistics.setup import Feature
 
 _MOST = 5  # names that a table shows
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images.reading import Reading
     from torchmetrics_dna.jobs.groups import Groups, Pairs
     from torchmetrics_dna.neurons.ranges import ActivationRanges
-    from torchmetrics_dna.statistics.resolve import Feature
+    from torchmetrics_dna.statistics.setup import Feature
 
 _F = TypeVar("_F", bound="Callable[..., Any]")
 

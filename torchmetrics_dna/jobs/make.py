@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.images import Source
     from torchmetrics_dna.jobs.job import Job
-    from torchmetrics_dna.statistics.resolve import Feature
+    from torchmetrics_dna.statistics.setup import Feature
 
 
 @taking("layers", "num_bins", "ranges", "groups", "reading", "distributed", "on", num_folds=None)

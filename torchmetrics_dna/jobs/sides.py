@@ -26,7 +26,7 @@ from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.on_ray import check_on_ray
 from torchmetrics_dna.statistics.folds import check_num_folds, group_folds
-from torchmetrics_dna.statistics.resolve import check_of_dnas, resolve
+from torchmetrics_dna.statistics.setup import check_of_dnas, set_up
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -194,8 +194,8 @@ def open_sides(sides: Sequence[Source | DNA], arguments: Arguments, kinds: Seque
         return Sides(arguments, opened, distances, {}, [], range(len(opened)))
     kinds = kinds_for(distances) if kinds is None else kinds
     options = arguments.feature, arguments.layers, arguments.num_bins, arguments.ranges
-    resolved = resolve(*options, dnas, histograms="histogram" in kinds, to_gpu=True)
-    extractor, resolved_dnas = resolved.extractor, iter(resolved.dnas)
+    setup = set_up(*options, dnas, histograms="histogram" in kinds, to_gpu=True)
+    extractor, fitting = setup.extractor, iter(setup.dnas)
     for side in opened:
         if not isinstance(side, DNA):
             check_channels(side, extractor.image_channels)
@@ -205,11 +205,11 @@ def open_sides(sides: Sequence[Source | DNA], arguments: Arguments, kinds: Seque
     estimated = [] if num_folds is None else [record for record in distances if record.by_image]
     plans = plans_for(estimated, opened, network, by_fold=by_fold) if estimated else {}
     means, limits = means_for(arguments, distances, opened, network)
-    job = Job.for_dnas(resolved, kinds, arguments.reading, num_folds)
+    job = Job.for_dnas(setup, kinds, arguments.reading, num_folds)
     job = job.also(**features_for(distances, plans, network), **means)
     result = Sides(
         arguments,
-        [next(resolved_dnas) if isinstance(side, DNA) else side for side in opened],
+        [next(fitting) if isinstance(side, DNA) else side for side in opened],
         distances,
         plans,
         [replace(job, groups=groups, folds=of_side) for groups, of_side in zip(grouped, folds, strict=True)] or [job],

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images, Source
-    from torchmetrics_dna.statistics.resolve import Feature
+    from torchmetrics_dna.statistics.setup import Feature
 
 _REFERENCE, _HELD_OUT = "reference.dna.npz", "held_out.dna.npz"
 _WHAT = {_REFERENCE: "reference", _HELD_OUT: "held-out set"}

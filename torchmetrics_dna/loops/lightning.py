@@ -64,8 +64,18 @@ class DNACallback:
     """
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
-        """Create a callback of the package in use, since a trainer accepts only its own classes."""
-        combined = type(cls.__name__, (cls, *_callbacks()), {"__module__": cls.__module__, "__doc__": cls.__doc__})
+        """Create a callback of each loaded package, else of one installed, since trainers accept only their classes."""
+        for package in () if any(map(sys.modules.get, _PACKAGES)) else _PACKAGES:
+            with suppress(ModuleNotFoundError):
+                import_module(package)
+                break
+        loaded = [package for package in _PACKAGES if sys.modules.get(package)]
+        if not loaded:
+            raise ModuleNotFoundError(
+                "DNACallback needs Lightning, which is not installed; run `pip install lightning`", name="lightning"
+            )
+        callbacks = (sys.modules[package].Callback for package in loaded)
+        combined = type(cls.__name__, (cls, *callbacks), {"__module__": cls.__module__, "__doc__": cls.__doc__})
         callback: Self = object.__new__(combined)
         return callback
 
@@ -148,17 +158,3 @@ class DNACallback:
     def __reduce__(self) -> tuple[Any, ...]:
         cls = type(self).__bases__[0]  # the combined class can't be imported
         return cls.__new__, (cls,), self.__dict__
-
-
-def _callbacks() -> tuple[type, ...]:
-    """Return the ``Callback`` of each loaded package, or else of the first installed one."""
-    for package in () if any(map(sys.modules.get, _PACKAGES)) else _PACKAGES:
-        with suppress(ModuleNotFoundError):
-            import_module(package)
-            break
-    loaded = [package for package in _PACKAGES if sys.modules.get(package)]
-    if not loaded:
-        raise ModuleNotFoundError(
-            "DNACallback needs Lightning, which is not installed; run `pip install lightning`", name="lightning"
-        )
-    return tuple(sys.modules[package].Callback for package in loaded)

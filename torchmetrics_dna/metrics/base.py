@@ -136,9 +136,9 @@ class ImageMetric(Metric):
             self._settings_of_states["values of `reset_real_features`"] = reset_real_features
         if SEEN not in sides:
             self._settings_of_states["references"] = "none" if reference is None else reference.digest
-        self._of_reference = {} if reference is None else {
-            "weights (digest)": reference.weights_digest, FINGERPRINT: reference.fingerprint,
-        }  # fmt: skip
+        self._of_reference: dict[str, Any] = {}
+        if reference is not None:
+            self._of_reference = {"weights (digest)": reference.weights_digest, FINGERPRINT: reference.fingerprint}
         length = self._now().length_of_state([] if extractor.is_named else list(extractor.neurons))
         for side in sides:
             for name, state in statistic.empty("cpu").items():

@@ -11,7 +11,7 @@ from torchmetrics_dna.extractors.sharing import leaders, one_pass
 from torchmetrics_dna.metrics.dna import DNAEMD, DNAFrechet, DNAMetric, LayerFrechetDistance
 from torchmetrics_dna.metrics.features import FeatureMetric
 from torchmetrics_dna.statistics import CrossMomentStatistic
-from torchmetrics_dna.statistics.resolve import DEFAULT_FEATURE, resolve
+from torchmetrics_dna.statistics.setup import DEFAULT_FEATURE, set_up
 
 if TYPE_CHECKING:
     import os
@@ -116,14 +116,13 @@ def published_metrics(
     split = [(network, others)] if others else networks_of(chosen, network | {"weights_path": weights_path})
     by_name: dict[str, Metric | SharedCollection] = {}
     for own, of_network in split:
-        resolved = resolve(own, histograms=False)
-        extractor, options = resolved.extractor, (reset_real_features, normalize)
+        setup, options = set_up(own, histograms=False), (reset_real_features, normalize)
         for record in of_network:
             if record.grain == "set":
-                by_name[record.name] = FeatureMetric([record], extractor, *options, record.layer, **kwargs)
+                by_name[record.name] = FeatureMetric([record], setup.extractor, *options, record.layer, **kwargs)
             elif record.protocol is None:
-                by_name[record.name] = _OF_NEURONS[record.name](extractor, *options, **kwargs)
+                by_name[record.name] = _OF_NEURONS[record.name](setup.extractor, *options, **kwargs)
             else:
-                statistic = CrossMomentStatistic(extractor, record.layer)
-                by_name[record.name] = DNAMetric(record, resolved, statistic, *options, **kwargs)
+                statistic = CrossMomentStatistic(setup.extractor, record.layer)
+                by_name[record.name] = DNAMetric(record, setup, statistic, *options, **kwargs)
     return SharedCollection({record.name: by_name[record.name] for record in chosen})

@@ -24,9 +24,9 @@ from torchmetrics_dna.functional.reduction import check_weights
 from torchmetrics_dna.images.inputs import count_of
 from torchmetrics_dna.metrics.base import ImageMetric, Value, exclusive
 from torchmetrics_dna.neurons import Neurons
-from torchmetrics_dna.statistics import CrossMomentStatistic, DNAStatistic, MomentStatistic
+from torchmetrics_dna.statistics import CrossMomentStatistic, DNAStatistic, MomentStatistic, histogram_statistic
 from torchmetrics_dna.statistics.folds import FoldedStatistic, bins_of_folds, content_folds, group_folds
-from torchmetrics_dna.statistics.resolve import resolve
+from torchmetrics_dna.statistics.setup import set_up
 
 if TYPE_CHECKING:
     import os
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.functional.permutation import PermutationTest
     from torchmetrics_dna.images.inputs import Inputs
     from torchmetrics_dna.neurons.ranges import ActivationRanges
-    from torchmetrics_dna.statistics.resolve import Feature, Resolved
+    from torchmetrics_dna.statistics.setup import Feature, Setup
 
 MetricReduction = Literal["mean", "layer", "none"]
 _D = TypeVar("_D", bound=DNA)
@@ -47,7 +47,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
 
     Args:
         distance: The distance. If it is of layers, weights are of layers, too.
-        resolved: Extractor, and the reference if there is one.
+        setup: Extractor, and the reference if there is one.
         statistic: Statistic of a side, whose value is a DNA for the distance, and which may keep folds of images.
         reset_real_features: As for :class:`DNAEMD`, and so are the others.
 
@@ -61,7 +61,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
     def __init__(
         self,
         distance: Distance,
-        resolved: Resolved,
+        setup: Setup,
         statistic: DNAStatistic[Any],
         reset_real_features: bool,
         normalize: bool,
@@ -72,7 +72,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
         /,
         **kwargs: Any,
     ) -> None:
-        reference: Any = resolved.dnas[0] if resolved.dnas else None
+        reference: Any = setup.dnas[0] if setup.dnas else None
         sides = ("real", "fake") if reference is None else ("fake",)
         super().__init__(statistic, sides, normalize, reset_real_features, reference, **kwargs)
         if reduction not in ("mean", "layer", "none"):
@@ -335,12 +335,15 @@ class DNAEMD(DNAMetric[HistogramDNA]):
         pairs: bool = False,
         **kwargs: Any,
     ) -> None:
-        resolved = resolve(feature, layers, num_bins, ranges, given_dna(reference, HistogramDNA, ranges))
-        of_fold = replace(resolved, num_bins=bins_of_folds(resolved.num_bins)).histogram_statistic()
-        statistic = _in_folds(resolved.histogram_statistic(), of_fold, num_folds, debias)
+        setup = set_up(feature, layers, num_bins, ranges, given_dna(reference, HistogramDNA, ranges))
+        total, of_fold = (
+            histogram_statistic(setup.extractor, bins, setup.ranges)
+            for bins in (setup.num_bins, bins_of_folds(setup.num_bins))
+        )
+        statistic = _in_folds(total, of_fold, num_folds, debias)
         options = (reset_real_features, normalize, reduction, neuron_weights, debias, pairs)
-        super().__init__(DISTANCES["dna-emd"], resolved, statistic, *options, **kwargs)
-        self.num_bins, self.neuron_weights = resolved.num_bins, self._weights
+        super().__init__(DISTANCES["dna-emd"], setup, statistic, *options, **kwargs)
+        self.num_bins, self.neuron_weights = setup.num_bins, self._weights
 
 
 class DNAFrechet(DNAMetric[GaussianDNA]):
@@ -427,12 +430,14 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
         if from_histograms and (num_folds is not None or debias or pairs):
             raise ValueError("Arguments `num_folds`, `debias` and `pairs` go with statistics='means'; leave them out")
         dnas = given_dna(reference, GaussianDNA)
-        resolved = resolve(feature, layers, num_bins, ranges, dnas, histograms=from_histograms)
-        moments = MomentStatistic(resolved.extractor)
-        total: DNAStatistic[Any] = resolved.histogram_statistic() if from_histograms else moments
+        setup = set_up(feature, layers, num_bins, ranges, dnas, histograms=from_histograms)
+        moments = MomentStatistic(setup.extractor)
+        total: DNAStatistic[Any] = (
+            histogram_statistic(setup.extractor, setup.num_bins, setup.ranges) if from_histograms else moments
+        )
         statistic = _in_folds(total, moments, num_folds, debias)
         options = (reset_real_features, normalize, reduction, neuron_weights, debias, pairs)
-        super().__init__(DISTANCES["dna-fd"], resolved, statistic, *options, **kwargs)
+        super().__init__(DISTANCES["dna-fd"], setup, statistic, *options, **kwargs)
         self.statistics, self.neuron_weights = statistics, self._weights
         if from_histograms:
             self._to_keep_folds = "DNAEMD, or DNAFrechet with statistics='means', can keep them"
@@ -504,11 +509,23 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
         reduction: MetricReduction = "mean",
         **kwargs: Any,
     ) -> None:
-        resolved = resolve(feature, layers, dnas=given_dna(reference, LayerGaussianDNA), histograms=False)
-        weights = None if layer_weights is None else _layer_weights(layer_weights, list(resolved.extractor.neurons))
-        statistic = CrossMomentStatistic(resolved.extractor)
+        setup = set_up(feature, layers, dnas=given_dna(reference, LayerGaussianDNA), histograms=False)
+        weights = layer_weights
+        if weights is not None:
+            layers = list(setup.extractor.neurons)
+            if isinstance(weights, Mapping):
+                if set(weights) != set(layers):
+                    raise ValueError(
+                        f"Argument `layer_weights` expected to have the layers {', '.join(layers)}, but got"
+                        f" {', '.join(map(str, weights)) or 'none'}"
+                    )
+                weights = torch.tensor([weights[layer] for layer in layers], dtype=torch.float64)
+            weights = check_weights(weights, len(layers), of="layer")
+            if not weights.any():
+                raise ValueError("Argument `layer_weights` expected to have a weight other than 0, but all are 0")
+        statistic = CrossMomentStatistic(setup.extractor)
         options = (reset_real_features, normalize, reduction, weights)
-        super().__init__(DISTANCES["fd"], resolved, statistic, *options, **kwargs)
+        super().__init__(DISTANCES["fd"], setup, statistic, *options, **kwargs)
         self.layer_weights = self._weights
 
 
@@ -531,21 +548,6 @@ def _folds(statistic: DNAStatistic[Any], imgs: Inputs, groups: Sequence[Hashable
     if len(groups) != count_of(imgs):
         raise ValueError(f"Argument `groups` expected to have {count_of(imgs)} names, but got {len(groups)}")
     return group_folds(groups, statistic.num_folds)
-
-
-def _layer_weights(weights: Mapping[str, float] | Tensor, layers: list[str]) -> Tensor:
-    """Return the weight of each layer, float64, shape ``(layers,)``; ValueError if they are for other layers."""
-    if isinstance(weights, Mapping):
-        if set(weights) != set(layers):
-            raise ValueError(
-                f"Argument `layer_weights` expected to have the layers {', '.join(layers)}, but got"
-                f" {', '.join(map(str, weights)) or 'none'}"
-            )
-        weights = torch.tensor([weights[layer] for layer in layers], dtype=torch.float64)
-    weights = check_weights(weights, len(layers), of="layer")
-    if not weights.any():
-        raise ValueError("Argument `layer_weights` expected to have a weight other than 0, but all are 0")
-    return weights
 
 
 def digest_of(weights: Tensor | None) -> str:

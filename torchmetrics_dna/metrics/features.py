@@ -16,14 +16,14 @@ from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.functional.features import NEAREST, NUM_PROJECTIONS, SEED, check_integer, mind, prdc
 from torchmetrics_dna.metrics.base import ImageMetric, Value, exclusive
 from torchmetrics_dna.statistics import FeatureStatistic
-from torchmetrics_dna.statistics.resolve import check_made_by, extractor_of, resolve
+from torchmetrics_dna.statistics.setup import check_made_by, extractor_of, set_up
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
     from torchmetrics_dna.dna.distances import Distance
-    from torchmetrics_dna.statistics.resolve import Feature
+    from torchmetrics_dna.statistics.setup import Feature
 
 
 class FeatureMetric(ImageMetric):
@@ -58,7 +58,7 @@ class FeatureMetric(ImageMetric):
             layer = features.layer
             feature = extractor_of(features) if feature is None else feature
         layers = None if layer is None or isinstance(feature, DNAExtractor) else [layer]
-        extractor = resolve(feature, layers, histograms=False).extractor
+        extractor = set_up(feature, layers, histograms=False).extractor
         chosen = list(extractor.neurons)[-1] if layer is None else layer
         if chosen not in extractor.neurons:
             raise ValueError(

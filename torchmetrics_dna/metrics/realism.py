@@ -17,8 +17,8 @@ from torchmetrics_dna.metrics.base import SEEN, ImageMetric, exclusive
 from torchmetrics_dna.metrics.dna import digest_of
 from torchmetrics_dna.statistics.outliers import OutlierScorer
 from torchmetrics_dna.statistics.realism import RealismStatistic
-from torchmetrics_dna.statistics.resolve import resolve
 from torchmetrics_dna.statistics.scores import Score, Scorer, check_indices, check_left_out
+from torchmetrics_dna.statistics.setup import set_up
 
 if TYPE_CHECKING:
     import os
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.images.inputs import Inputs
     from torchmetrics_dna.neurons.ranges import ActivationRanges
-    from torchmetrics_dna.statistics.resolve import Feature
     from torchmetrics_dna.statistics.scores import ImageScorer
+    from torchmetrics_dna.statistics.setup import Feature
 
 
 class DNARealism(ImageMetric):
@@ -146,13 +146,13 @@ class DNARealism(ImageMetric):
         self.typical = typical
         if self.score == "outlier":
             check_left_out("outlier", num_bins=num_bins, ranges=ranges, neuron_weights=neuron_weights)
-            resolved = resolve(feature, layers, dnas=dnas, histograms=False)
+            setup = set_up(feature, layers, dnas=dnas, histograms=False)
         else:
             dnas += given_dna(contrast, HistogramDNA, ranges, "contrast")
             if num_bins is not None:
                 dnas = [histogram.rebin(num_bins) for histogram in cast("list[HistogramDNA]", dnas)]
-            resolved = resolve(feature, layers, ranges=ranges, dnas=dnas)
-        extractor, sides = resolved.extractor, resolved.dnas
+            setup = set_up(feature, layers, ranges=ranges, dnas=dnas)
+        extractor, sides = setup.extractor, setup.dnas
         self.contrast = sides[1] if len(sides) > 1 else None
         self.neuron_weights = resolve_weights(
             neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images import Source
     from torchmetrics_dna.jobs.sides import Sides
     from torchmetrics_dna.singles.look import Pictures
-    from torchmetrics_dna.statistics.resolve import Feature
+    from torchmetrics_dna.statistics.setup import Feature
 
 Format = Literal["html", "markdown", "json"]
 _FORMATS: dict[str, Callable[[Comparison, Pictures | None], str]] = {

@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.images.pixels import Pixels
-    from torchmetrics_dna.statistics.resolve import Feature
     from torchmetrics_dna.statistics.rows import ImageRows
     from torchmetrics_dna.statistics.scores import ImageScorer
+    from torchmetrics_dna.statistics.setup import Feature
 
 _MOST_TYPICAL = 200  # images of the reference whose dna-emd is measured for comparison
 

@@ -12,7 +12,6 @@ from torch.utils.data import Dataset
 
 from torchmetrics_dna import (
     DNAEMD,
-    ActivationRanges,
     DNAExtractor,
     DNAFrechet,
     DNARealism,
@@ -100,14 +99,6 @@ def test_an_extractor_of_fewer_layers_in_any_order_selects_those_of_a_reference(
     torch.testing.assert_close(*(metric(FAKE[:2]) for metric in scores), rtol=1e-12, atol=0)
     gaussian = make_dna(REAL, EXTRACTOR, kind="layer-gaussian")
     assert list(LayerFrechetDistance(one, reference=gaussian).reference.cov) == ["mean"]
-
-
-def test_ranges_that_contradict_a_reference() -> None:
-    other = ActivationRanges(RANGES.minimum - 1, RANGES.maximum + 1, RANGES.neurons)
-    dna = make_dna(REAL, EXTRACTOR, ranges=RANGES)
-    for call in (compare, rank):
-        with pytest.raises(ValueError, match=f"`ranges` is {other.digest}, but the given DNA was .* {RANGES.digest}"):
-            call(FAKE, dna, EXTRACTOR, ranges=other)
 
 
 def test_bins_and_ranges_that_nobody_counts_with_are_refused() -> None:

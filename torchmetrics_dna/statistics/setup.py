@@ -1,9 +1,9 @@
-"""Resolve arguments about network and histograms into an extractor, bins and ranges."""
+"""Set up what images are counted with: an extractor, bins and ranges, by arguments and by DNAs to compare with."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
@@ -15,7 +15,6 @@ from torchmetrics_dna.dna.identity import check_same, identity
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.images.resize import RESIZES
 from torchmetrics_dna.neurons import ActivationRanges
-from torchmetrics_dna.statistics.histogram import HistogramStatistic, SelfRangingStatistic, histogram_statistic
 
 if TYPE_CHECKING:
     import os
@@ -30,21 +29,16 @@ DEFAULT_FEATURE, DEFAULT_BINS = "efficientnet_lite0", 1000
 _ARGUMENTS = ("resize", "input_size", "crop", "mean", "std", "dtype", "channels")  # of DNAExtractor, in a preparation
 
 
-@dataclass(frozen=True, eq=False)
-class Resolved:
-    """Resolved arguments of a measurement, which fits the given DNAs."""
+class Setup(NamedTuple):
+    """What images are counted with, and the DNAs that they are compared with, which fit it."""
 
     extractor: DNAExtractor
     num_bins: int
     ranges: ActivationRanges | str  # "auto" for histograms that find their own
     dnas: tuple[DNA, ...]  # of the extractor's layers, in their order
 
-    def histogram_statistic(self) -> HistogramStatistic | SelfRangingStatistic:
-        """Return the statistic for histograms of this many bins, within these ranges."""
-        return histogram_statistic(self.extractor, self.num_bins, self.ranges)
 
-
-def resolve(
+def set_up(
     feature: Feature | None = None,
     layers: Sequence[str] | None = None,
     num_bins: int | None = None,
@@ -53,8 +47,8 @@ def resolve(
     *,
     histograms: bool = True,
     to_gpu: bool = False,
-) -> Resolved:
-    """Resolve arguments that metrics, :func:`compare`, :func:`rank`, :func:`make_dna` and the commands have in common.
+) -> Setup:
+    """Build an extractor, with its network, and settle on bins and ranges, for metrics, functions and commands.
 
     A given argument wins, or raises an error with both values if it contradicts a DNA. Others follow from the DNAs, or
     have defaults.
@@ -83,8 +77,24 @@ def resolve(
     dnas = [named(dna, extractor.neurons, **origin) for dna in dnas]
     for dna in dnas:
         check_made_by(dna, extractor)
-    counted = _agree_on_ranges(ranges, [dna.restrict(extractor.neurons) for dna in dnas], extractor, histograms)
-    return Resolved(extractor, bins, *counted)
+    fitting = [dna.restrict(extractor.neurons) for dna in dnas]
+    requested = None if ranges is None else extractor.resolve_ranges(ranges) or "auto"
+    counted = [] if requested is None else [requested]
+    for i, dna in enumerate(fitting):
+        if isinstance(dna, HistogramDNA):
+            if dna.ranges is None and isinstance(requested, ActivationRanges):  # official files don't keep theirs
+                fitting[i] = dna = replace(dna, ranges=requested)
+            counted.append("auto" if dna.self_ranging else dna.known_ranges)
+    labels = [each if isinstance(each, str) else each.digest for each in counted]
+    for label in labels[1:]:
+        if label != labels[0]:
+            raise ValueError(
+                f"Argument `ranges` is {labels[0]}, but the given DNA was counted within {label}; leave `ranges` out to"
+                " take these"
+            )
+    if not counted:
+        counted = [(extractor.resolve_ranges() if histograms else None) or "auto"]
+    return Setup(extractor, bins, counted[0], tuple(fitting))
 
 
 def check_of_dnas(dnas: Sequence[DNA], feature: Feature | None, num_bins: int | None) -> None:
@@ -156,33 +166,6 @@ def _agree_on_bins(num_bins: int | None, dnas: Sequence[DNA]) -> int:
                 " by rebin()"
             )
     return all_bins[0] if all_bins else num_bins or DEFAULT_BINS
-
-
-def _agree_on_ranges(
-    argument: Ranges, dnas: Sequence[DNA], extractor: DNAExtractor, histograms: bool
-) -> tuple[ActivationRanges | str, tuple[DNA, ...]]:
-    """Return the ranges that argument and DNAs agree on, and the DNAs, whose histograms all have ranges then."""
-    requested = ranges = None if argument is None else extractor.resolve_ranges(argument) or "auto"
-    dnas_with_ranges = []
-    for dna in dnas:
-        if isinstance(dna, HistogramDNA):
-            if dna.ranges is None and isinstance(requested, ActivationRanges):  # official files don't keep theirs
-                dna = replace(dna, ranges=requested)
-            theirs = "auto" if dna.self_ranging else dna.known_ranges
-            ranges = theirs if ranges is None else ranges
-            if _label(ranges) != _label(theirs):
-                raise ValueError(
-                    f"Argument `ranges` is {_label(ranges)}, but the given DNA was counted within {_label(theirs)};"
-                    " leave `ranges` out to take these"
-                )
-        dnas_with_ranges.append(dna)
-    if ranges is None:
-        ranges = (extractor.resolve_ranges() if histograms else None) or "auto"
-    return ranges, tuple(dnas_with_ranges)
-
-
-def _label(ranges: ActivationRanges | str) -> str:
-    return ranges if isinstance(ranges, str) else ranges.digest
 
 
 def extractor_of(dna: DNA | Features, layers: Sequence[str] | None = None, **settings: Any) -> DNAExtractor:
