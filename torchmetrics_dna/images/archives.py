@@ -17,11 +17,9 @@ import numpy as np
 from typing_extensions import override
 
 from torchmetrics_dna.files.container import plain_member
-from torchmetrics_dna.files.damage import refusing
-from torchmetrics_dna.files.limits import check_header, check_size
-from torchmetrics_dna.images.addresses import is_address, open_file, public
-from torchmetrics_dna.images.base import Images, ImageSource, joined, stream_of
-from torchmetrics_dna.images.names import Names, is_image_member, natural_key, roots_in
+from torchmetrics_dna.files.damage import check_header, check_size, refusing
+from torchmetrics_dna.images.paths import Names, is_address, is_image_member, natural_key, open_file, public, roots_in
+from torchmetrics_dna.images.sets import Images, ImageSource, joined, stream_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
