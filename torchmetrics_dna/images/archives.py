@@ -37,15 +37,15 @@ _NOT_PLAIN = (
 _CUT = "it is no tar, or damaged, or has been cut off; copy it anew"
 
 
-def open_zips(files: Sequence[str], label: str, reading: Reading) -> ImageSource:
+def open_zips(files: Sequence[str], label: str, _: Reading) -> ImageSource:
     """Open the images of zips, searched like folders."""
     sources = []
     for archive in map(_Zip, files):
         name = public(archive.path)
         names = Names(archive.names, f"{name}/")
         roots = roots_in(name, archive.names)
-        sources.append(ImageSource(names, archive.fetch, name, reading.exif_orientation, archive.stamp, roots))
-    return joined(sources, label, reading)
+        sources.append(ImageSource(names, archive.fetch, name, archive.stamp, roots))
+    return joined(sources, label)
 
 
 def open_tars(files: Sequence[str], label: str, reading: Reading) -> Images:
@@ -67,7 +67,7 @@ def open_tars(files: Sequence[str], label: str, reading: Reading) -> Images:
     members = [name for name, *_ in entries]
     fetch, stamp = partial(_fetch, path, places), partial(_stamp, path, places)
     names, roots = Names(members, f"{path}/"), roots_in(path, members)
-    return ImageSource(names, fetch, path, reading.exif_orientation, stamp, roots)
+    return ImageSource(names, fetch, path, stamp, roots)
 
 
 def _add(name: str, files: set[str]) -> None:

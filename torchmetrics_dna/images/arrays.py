@@ -65,8 +65,8 @@ def open_arrays(files: Sequence[str], label: str, reading: Reading) -> Images:
         for file, array in stored.items():
             _check_sum(file, reading.column, array.stamp())
             names = [f"{file}/{i}" for i in range(array.num_images)]
-            sources.append(ImageSource(names, array.fetch, file, reading.exif_orientation, array.stamp, [file]))
-        return replace(joined(sources, label, reading), arrays=formats)
+            sources.append(ImageSource(names, array.fetch, file, array.stamp, [file]))
+        return replace(joined(sources, label), arrays=formats)
     count = sum(array.num_images for array in stored.values())
     return stream_of(files, label, reading, _read, count=count, decoded=True, arrays=formats)
 

@@ -34,17 +34,17 @@ _LIKELY = ("image", "img", "jpg", "jpeg", "png", "webp", "pixel_values", "pictur
 _NAME_IT = "name it by `column`"
 
 
-def open_image(image: Any, label: str, reading: Reading) -> ImageSource:
+def open_image(image: Any, label: str) -> ImageSource:
     """Open a single image."""
-    return _by_number([image], [image].__getitem__, label, reading)
+    return _by_number([image], [image].__getitem__, label)
 
 
-def open_array(images: Any, label: str, reading: Reading) -> ImageSource:
+def open_array(images: Any, label: str) -> ImageSource:
     """Open an array ``(B, H, W, C)`` or tensor ``(B, C, H, W)``, or one image of either."""
     array = ArrayFormat.of(images)
     array.check("Images", 4)
     images = images if images.ndim == 4 else images[None]
-    return replace(_by_number(images, images.__getitem__, label, reading), arrays={"": array})
+    return replace(_by_number(images, images.__getitem__, label), arrays={"": array})
 
 
 def open_inputs(source: Any, label: str, example: Example) -> ImageSource | ImageStream | None:
@@ -81,17 +81,17 @@ def open_sequence(source: Any, label: str, reading: Reading) -> ImageSource:
     with suppress(Exception):  # reported when it is read
         row = source[0] if len(source) else None
     if not is_row(row):
-        return _by_number(source, source.__getitem__, label, reading)
+        return _by_number(source, source.__getitem__, label)
     fetch = partial(_fetch_column, source, find_column(row, reading.column, label, tells=True))
-    return replace(_by_number(source, fetch, label, reading), options=frozenset({"column"}))
+    return replace(_by_number(source, fetch, label), options=frozenset({"column"}))
 
 
-def _by_number(source: Any, fetch: Callable[[int], Any], label: str, reading: Reading) -> ImageSource:
+def _by_number(source: Any, fetch: Callable[[int], Any], label: str) -> ImageSource:
     # names and stamps of a dataset would load its images
     entries = source if isinstance(source, (list, tuple)) else [None] * len(source)
     names = public_names([str(e) if isinstance(e, (str, os.PathLike)) else f"image {i}" for i, e in enumerate(entries)])
     stamp = partial(stamp_of, fetch) if isinstance(source, (list, tuple, np.ndarray, Tensor)) else None
-    return ImageSource(names, fetch, label, reading.exif_orientation, stamp, options=frozenset())
+    return ImageSource(names, fetch, label, stamp, options=frozenset())
 
 
 def _fetch_column(source: Any, column: str, index: int) -> Any:
@@ -105,8 +105,7 @@ def open_iterable(source: Any, label: str, reading: Reading) -> ImageStream | No
     iterator, that is read.
     """
     singles = partial(_single, column=_Column(reading.column, label))
-    options = frozenset({"column"})
-    return _stream(source, label, singles, "image", exif_orientation=reading.exif_orientation, options=options)
+    return _stream(source, label, singles, "image", options=frozenset({"column"}))
 
 
 def _stream(
@@ -114,7 +113,8 @@ def _stream(
 ) -> ImageStream | None:
     """Open a stream, of whose items ``singles`` yields the single images; ``word`` names one."""
     if hasattr(source, "shard") and getattr(source, "num_shards", 1) > 1:  # a dataset of Hugging Face
-        shards: list[Callable[[], Iterator[Any]]] = [partial(_part_of, source, k) for k in range(source.num_shards)]
+        parts = [source.shard(num_shards=source.num_shards, index=k) for k in range(source.num_shards)]
+        shards: list[Callable[[], Iterator[Any]]] = [partial(iter, part) for part in parts]
     elif isinstance(source, Iterator):
         shards = [_Once(source)]
     elif hasattr(source, "__iter__"):
@@ -138,10 +138,6 @@ def _stream(
                 " shuffle=False and no sampler, or its dataset"
             )
     return stream
-
-
-def _part_of(source: Any, number: int) -> Iterator[Any]:
-    return iter(source.shard(num_shards=source.num_shards, index=number))
 
 
 class _Once:

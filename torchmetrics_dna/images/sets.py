@@ -41,13 +41,13 @@ class ImageSource(Dataset["Pixels"]):
         names: Name of each image in messages and reports.
         fetch: Function that returns the content of image ``i``: a path, a file, a Pillow image, an array or a tensor.
         label: Name of the set.
-        exif_orientation: Whether to rotate images by their EXIF tag. The official implementation does not.
         stamp: Function that returns a text that changes with image ``i``; None if changes can't be detected cheaply.
         roots: Folders, archives and folders in these that the names are below, each below the nearest; if empty, the
             folder that all files share.
         options: Those among :data:`OPTIONS` that apply to this source; all if unknown.
         example: What its items are, if these are no images.
         arrays: Formats of the arrays of images that it consists of, by file, or ``""`` for one in memory.
+        exif_orientation: Whether to rotate images by their EXIF tag. The official implementation does not.
 
     Attributes:
         numbers: Indices of the images in the source that they were taken from; their own if this is that source.
@@ -59,12 +59,12 @@ class ImageSource(Dataset["Pixels"]):
     names: Sequence[str]
     fetch: Callable[[int], Any]
     label: str
-    exif_orientation: bool = False
     stamp: Callable[[int], str] | None = None
     roots: Collection[str] = ()
     options: frozenset[str] = OPTIONS
     example: Example | None = None
     arrays: Mapping[str, ArrayFormat] = field(default_factory=dict)
+    exif_orientation: bool = False
 
     def __post_init__(self) -> None:
         self.numbers: Sequence[int] = range(len(self.names))
@@ -76,8 +76,8 @@ class ImageSource(Dataset["Pixels"]):
         fetch = partial(_of_chosen, self.fetch, numbers)
         stamp = None if self.stamp is None else partial(_of_chosen, self.stamp, numbers)
         names = Names(self.names, chosen=numbers)
-        settings = self.exif_orientation, stamp, self.roots, self.options, self.example, self.arrays
-        selected = ImageSource(names, fetch, self.label, *settings)
+        settings = self.roots, self.options, self.example, self.arrays, self.exif_orientation
+        selected = ImageSource(names, fetch, self.label, stamp, *settings)
         selected.numbers, selected.whole = numbers, self
         return selected
 
@@ -139,7 +139,7 @@ class Shard(NamedTuple):
     """Part of a stream that can be read on its own."""
 
     label: str  # for messages
-    read: Callable[[], Iterator[tuple[str, Any]]]  # a new iterator over names and images
+    read: Callable[[], Iterator[tuple[str, Any]]]  # a new iterator over names, in the file if it is one, and images
     file: str = ""  # path or address
 
 
@@ -154,7 +154,6 @@ class ImageStream:
     Args:
         shards: Parts of the stream, in order.
         label: Name of the set.
-        exif_orientation: Whether to rotate images by their EXIF tag. The official implementation does not.
         count: Number of images, if known.
         of_files: Whether shards are files, which can be read again, by other processes too, and skipped if damaged.
             False for objects of this process.
@@ -164,7 +163,8 @@ class ImageStream:
         only_whole: Reason why it can't be split among processes, if there is one.
         options: Those among :data:`OPTIONS` that apply to this stream; all if unknown.
         example: What its items are, if these are no images.
-        arrays: As of an :class:`ImageSource`, and so is the attribute ``place``.
+        arrays: As of an :class:`ImageSource`, and so are the next one and the attribute ``place``.
+        exif_orientation: See there.
 
     Example:
         >>> stream = ImageStream([Shard("letters", lambda: iter([("a", 1), ("b", 2), ("c", 3)]))], "letters")
@@ -175,7 +175,6 @@ class ImageStream:
 
     shards: Sequence[Shard]
     label: str
-    exif_orientation: bool = False
     count: int | None = None
     of_files: bool = True
     in_folders: bool = False
@@ -185,6 +184,7 @@ class ImageStream:
     options: frozenset[str] = OPTIONS
     example: Example | None = None
     arrays: Mapping[str, ArrayFormat] = field(default_factory=dict)
+    exif_orientation: bool = False
     _part: tuple[int, int] = (0, 1)
 
     def __post_init__(self) -> None:
@@ -214,8 +214,8 @@ class ImageStream:
         shard, last, i = self.shards[number], "", 0
         try:
             for i, (name, image) in enumerate(shard.read(), 1):
-                yield Entry(number << _SHARD_BITS | i, name, image)
-                last = name
+                last = f"{shard.label}/{name}" if shard.file else name
+                yield Entry(number << _SHARD_BITS | i, last, image)
         except Exception as err:  # each format has its own errors
             after = f" after {last!r}" if last else ""
             error = BrokenShardError(f"{_BROKEN} {shard.label!r}{after}: {reason_of(err)}")
@@ -314,7 +314,7 @@ def _of_chosen(of_image: Callable[[int], Any], numbers: Sequence[int], index: in
     return of_image(numbers[index])
 
 
-def joined(sources: Sequence[ImageSource], label: str, reading: Reading) -> ImageSource:
+def joined(sources: Sequence[ImageSource], label: str) -> ImageSource:
     """Return the images of several sources as one."""
     if len(sources) == 1:
         return sources[0]
@@ -324,7 +324,7 @@ def joined(sources: Sequence[ImageSource], label: str, reading: Reading) -> Imag
     stamps = [source.stamp for source in sources if source.stamp]
     stamp = partial(_of_one, stamps, places) if len(stamps) == len(sources) else None
     roots = {root for source in sources for root in source.roots}
-    return ImageSource(names, fetch, label, reading.exif_orientation, stamp, roots)
+    return ImageSource(names, fetch, label, stamp, roots)
 
 
 def _of_one(functions: Sequence[Callable[[int], Any]], places: Sequence[tuple[int, int]], index: int) -> Any:
@@ -343,13 +343,6 @@ def stream_of(
 
     Settings are those of :class:`ImageStream`. Files at addresses are read ahead, several at a time.
     """
-    shards = [Shard(public(file), partial(_named, read, file, reading), file) for file in files]
+    shards = [Shard(public(file), partial(read, file, reading), file) for file in files]
     settings = {"readers": _READERS if any(map(is_address, files)) else 0, **settings}
-    return ImageStream(shards, label, reading.exif_orientation, **settings)
-
-
-def _named(
-    read: Callable[[str, Reading], Iterator[tuple[str, Any]]], file: str, reading: Reading
-) -> Iterator[tuple[str, Any]]:
-    for name, image in read(file, reading):
-        yield f"{public(file)}/{name}", image
+    return ImageStream(shards, label, **settings)

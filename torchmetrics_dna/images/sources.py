@@ -164,6 +164,7 @@ def open_source(source: Source, reading: Reading | None = None, example: Example
     else:
         label = f"{type(source).__name__} of images"
         opened = _open_object(source, label, reading)
+    opened.exif_orientation = reading.exif_orientation
     if isinstance(opened, ImageSource) and not opened.names:
         suffixes = [suffix for kind in KINDS if kind not in (LIST, IMAGE) for suffix in kind.suffixes]
         present = next((suffix for suffix in suffixes if any(Path(label).glob(f"*{suffix}"))), None)
@@ -195,9 +196,9 @@ def _open_object(source: Any, label: str, reading: Reading) -> Images:
             " give what is under one of these names"
         )
     if isinstance(source, (Image.Image, bytes, bytearray, Mapping)):
-        return open_image(source, label, reading)
+        return open_image(source, label)
     if isinstance(source, (np.ndarray, Tensor)):
-        return open_array(source, label, reading)
+        return open_array(source, label)
     if by_index(source):
         return open_sequence(source, label, reading)
     stream = open_iterable(source, label, reading)
@@ -223,7 +224,7 @@ def _open_path(text: str, reading: Reading) -> Images:
         if not stat.S_ISREG(mode) and not (stat.S_ISDIR(mode) and len(files) == 1):
             raise ValueError(f"{path!r} is not a regular file; give {_files()}")
     if len(files) == 1 and not is_address(text) and Path(files[0]).is_dir():
-        return open_folder(files[0], reading)
+        return open_folder(files[0])
     suffixes = {suffix_of(file): file for file in reversed(files)}
     kind = next((kind for kind in KINDS if suffix_of(files[0]) in kind.suffixes), None)
     if kind is None and len(suffixes) == 1:  # a folder at an address, or image files without a known suffix
@@ -232,11 +233,11 @@ def _open_path(text: str, reading: Reading) -> Images:
             if len(files) == 1 and is_folder(path):
                 root, below = files_below(path)
                 images = [file for file in below if is_image_name(file.rpartition("/")[2])]
-                return open_files(sorted(images, key=natural_key), path, reading, [root])
+                return open_files(sorted(images, key=natural_key), path, [root])
             check_address(path)
         elif not is_image_file(path):
             raise ValueError(f"{path!r} is no source of images; give {_files()} ({', '.join(EXTENSIONS)} or another)")
-        return open_files(files, public(text), reading)
+        return open_files(files, public(text))
     unfit = [file for suffix, file in suffixes.items() if kind is None or suffix not in kind.suffixes]
     if kind is None or unfit:
         examples = ", ".join(map(public, sorted({files[0], *unfit})[:2]))
@@ -246,7 +247,7 @@ def _open_path(text: str, reading: Reading) -> Images:
     return kind.open(files, public(text), reading)
 
 
-def open_folder(path: str, reading: Reading) -> ImageSource:
+def open_folder(path: str) -> ImageSource:
     """Open all images in a folder, in natural order, without hidden files and folders.
 
     Each is opened once: by its own path, or else by the first link to it.
@@ -273,16 +274,16 @@ def open_folder(path: str, reading: Reading) -> ImageSource:
             linked.setdefault(f"{real}{os.sep}{name}", link)
     images += linked.values()
     images.sort(key=lambda file: natural_key(file.replace(os.sep, "/")))
-    return open_files(images, path, reading, [path])
+    return open_files(images, path, [path])
 
 
-def open_files(files: Sequence[str], label: str, reading: Reading, roots: Sequence[str] = ()) -> ImageSource:
+def open_files(files: Sequence[str], label: str, roots: Sequence[str] = ()) -> ImageSource:
     """Open image files, in this order."""
     fetch, names = files.__getitem__, files if roots else public_names(files)
-    return ImageSource(names, fetch, label, reading.exif_orientation, partial(stamp_of, fetch), roots, frozenset())
+    return ImageSource(names, fetch, label, partial(stamp_of, fetch), roots, frozenset())
 
 
-def open_lists(lists: Sequence[str], label: str, reading: Reading) -> ImageSource:
+def open_lists(lists: Sequence[str], label: str, _: Reading) -> ImageSource:
     """Open the image files of lists with one path per line, relative to the list."""
     sources = []
     for name in lists:
@@ -295,14 +296,14 @@ def open_lists(lists: Sequence[str], label: str, reading: Reading) -> ImageSourc
                 f"{public(name)!r} is read as a list of images, a path a line, but there is no file {first[0]!r}; give"
                 " paths from the list's own folder"
             )
-        sources.append(open_files(files, public(name), reading))
-    return joined(sources, label, reading)
+        sources.append(open_files(files, public(name)))
+    return joined(sources, label)
 
 
-def open_images(files: Sequence[str], pattern: str, reading: Reading) -> ImageSource:
+def open_images(files: Sequence[str], pattern: str, _: Reading) -> ImageSource:
     """Open image files that match a pattern; their names are below its folders without wildcards."""
     fixed = os.path.dirname(re.split(r"[*?\[{]", pattern)[0])  # noqa: PTH120
-    return open_files(files, pattern, reading, () if is_address(pattern) else [fixed])
+    return open_files(files, pattern, () if is_address(pattern) else [fixed])
 
 
 def refuse(err: OSError) -> NoReturn:

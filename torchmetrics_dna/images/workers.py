@@ -1,4 +1,4 @@
-"""Have batches decoded by worker processes, by whatever method these start."""
+"""Threads that read ahead, and worker processes that decode batches, by whatever method these start."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from queue import Empty, Full, Queue
 from threading import Event, Thread
+from traceback import walk_stack
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from torch.utils.data import Dataset
@@ -26,10 +27,13 @@ from torchmetrics_dna.images.paths import forget_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from types import FrameType, ModuleType
 
     from torch.utils.data import DataLoader
 
+_T = TypeVar("_T")
+_QUEUE_SIZE = 8  # items of a reader, which may be frames of some MB
+_SECONDS = 0.1  # between checks of a reader whether it was stopped
+_END = object()
 _MODULES = "give classes and functions of modules"
 
 
@@ -124,25 +128,16 @@ def _obstacle() -> tuple[str, str] | None:
     except (OSError, SyntaxError, ValueError):
         return f"can't import this script, {path!r}", "run it from a file"
     guards = [node for node in nodes if isinstance(node, ast.If | ast.IfExp) and _names_itself(node.test)]
-    if all(any(guard.lineno <= line <= (guard.end_lineno or 0) for guard in guards) for line in _lines(main)):
-        return None
-    return "would run this script anew", "put what it does under `if __name__ == '__main__':`"
+    for top in sys._current_frames().values():  # of each thread
+        for frame, line in walk_stack(top):
+            is_of_script = frame.f_globals is vars(main) and frame.f_code.co_name == "<module>"
+            if is_of_script and not any(guard.lineno <= line <= (guard.end_lineno or 0) for guard in guards):
+                return "would run this script anew", "put what it does under `if __name__ == '__main__':`"
+    return None
 
 
 def _names_itself(test: ast.expr) -> bool:
     return any(isinstance(node, ast.Name) and node.id == "__name__" for node in ast.walk(test))
-
-
-def _lines(main: ModuleType) -> list[int]:
-    """Return the line of the main script that each thread of it is at."""
-    lines = []
-    for top in sys._current_frames().values():
-        frame: FrameType | None = top
-        while frame is not None:
-            if frame.f_globals is vars(main) and frame.f_code.co_name == "<module>":
-                lines.append(frame.f_lineno)
-            frame = frame.f_back
-    return lines
 
 
 @contextmanager
@@ -166,12 +161,6 @@ def _uninterrupted() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
         if held:
             signal.raise_signal(signal.SIGINT)
-
-
-_T = TypeVar("_T")
-_QUEUE_SIZE = 8  # items of a reader, which may be frames of some MB
-_SECONDS = 0.1  # between checks of a reader whether it was stopped
-_END = object()
 
 
 def read_ahead(sources: Iterable[Iterator[_T]], readers: int) -> Iterator[Iterator[_T]]:

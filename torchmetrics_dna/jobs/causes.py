@@ -47,7 +47,7 @@ class ChangedImages(ImageSource):
 
     def __init__(self, source: ImageSource, numbers: Sequence[int], variants: Sequence[Sequence[Change]]) -> None:
         names = [source.names[number] for _ in variants for number in numbers]
-        super().__init__(names, self.decode, source.label, source.exif_orientation, roots=source.roots)
+        super().__init__(names, self.decode, source.label, roots=source.roots)
         self._source, self._chosen, self._variants = source, numbers, variants
         self._kept: dict[tuple[int, int], Decoded] = {}
 
