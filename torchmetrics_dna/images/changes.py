@@ -47,7 +47,8 @@ def change_image(image: NDArray[np.uint8], name: str, amount: float, seed: int =
 
 def _contrast(sign: int, image: NDArray[np.uint8], percent: float, _: np.random.Generator) -> NDArray[Any]:
     mean = image.mean()
-    return mean + (image - mean) * (1 + sign * percent / 100)
+    changed: NDArray[Any] = mean + (image - mean) * (1 + sign * percent / 100)
+    return changed
 
 
 def _saturation(sign: int, image: NDArray[np.uint8], percent: float, _: np.random.Generator) -> Image.Image:

@@ -146,7 +146,7 @@ def _aligned(whole: Tensor, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor, T
     crops = _all_crops()
     targets = [_cut(each, crops[:1]) for each in (whole, whole.flip(3))]
     all_correlations = []
-    for crop in crops.split(1):
+    for crop in crops[:, None]:
         cut = _cut(pictures, crop)
         all_correlations += [_correlation(target, cut) for target in targets]
     correlation, best = torch.stack(all_correlations).max(0)
