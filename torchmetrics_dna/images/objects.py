@@ -34,11 +34,6 @@ _LIKELY = ("image", "img", "jpg", "jpeg", "png", "webp", "pixel_values", "pictur
 _NAME_IT = "name it by `column`"
 
 
-def open_image(image: Any, label: str) -> ImageSource:
-    """Open a single image."""
-    return _by_number([image], [image].__getitem__, label)
-
-
 def open_array(images: Any, label: str) -> ImageSource:
     """Open an array ``(B, H, W, C)`` or tensor ``(B, C, H, W)``, or one image of either."""
     array = ArrayFormat.of(images)

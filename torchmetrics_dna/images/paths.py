@@ -175,12 +175,6 @@ def is_address(path: object) -> TypeGuard[str]:
     return isinstance(path, str) and _ADDRESS.match(path) is not None
 
 
-def place_of(source: str | os.PathLike[str]) -> str:
-    """Return the canonical path or address of images."""
-    path = os.fspath(source)
-    return path if is_address(path) else os.path.realpath(path)
-
-
 def public(text: str) -> str:
     """Remove credentials and the query, such as a signature, from addresses in a text that is shown.
 
@@ -280,15 +274,11 @@ def download(address: str, path: str | os.PathLike[str]) -> None:
         system.get_file(remote_path, str(path))
 
 
-def is_folder(address: str) -> bool:
-    """True if an address is a non-empty folder."""
+def files_below(address: str) -> tuple[str, list[str]] | None:
+    """Return the address of a folder as those of all files in it begin, and these; None for what is no folder."""
     with asking(address) as (system, path):
-        return not address.startswith("http") and bool(system.isdir(path))
-
-
-def files_below(address: str) -> tuple[str, list[str]]:
-    """Return the address of a folder as those of all files in it begin, and these."""
-    with asking(address) as (system, path):
+        if address.startswith("http") or not system.isdir(path):
+            return None
         return system.unstrip_protocol(path), [system.unstrip_protocol(file) for file in system.find(path)]
 
 

@@ -23,7 +23,6 @@ from torchmetrics_dna.images.objects import (
     is_output,
     is_row,
     open_array,
-    open_image,
     open_inputs,
     open_iterable,
     open_sequence,
@@ -34,12 +33,10 @@ from torchmetrics_dna.images.paths import (
     expand,
     files_below,
     is_address,
-    is_folder,
     is_image_name,
     missing,
     natural_key,
     open_file,
-    place_of,
     public,
     public_names,
     suffix_of,
@@ -158,9 +155,10 @@ def open_source(source: Source, reading: Reading | None = None, example: Example
         return inputs
     reading = replace(reading or Reading(), progress=None)  # a callback could not be sent along with the images
     if isinstance(source, (str, os.PathLike)):
-        label = public(os.fspath(source))
-        opened = _open_path(os.fspath(source), reading)
-        opened.place = place_of(source), reading.column, reading.fps, reading.exif_orientation
+        path = os.fspath(source)
+        label, opened = public(path), _open_path(path, reading)
+        place = path if is_address(path) else os.path.realpath(path)
+        opened.place = place, reading.column, reading.fps, reading.exif_orientation
     else:
         label = f"{type(source).__name__} of images"
         opened = _open_object(source, label, reading)
@@ -196,7 +194,7 @@ def _open_object(source: Any, label: str, reading: Reading) -> Images:
             " give what is under one of these names"
         )
     if isinstance(source, (Image.Image, bytes, bytearray, Mapping)):
-        return open_image(source, label)
+        return open_sequence([source], label, reading)
     if isinstance(source, (np.ndarray, Tensor)):
         return open_array(source, label)
     if by_index(source):
@@ -230,8 +228,8 @@ def _open_path(text: str, reading: Reading) -> Images:
     if kind is None and len(suffixes) == 1:  # a folder at an address, or image files without a known suffix
         path = files[0]
         if is_address(path):
-            if len(files) == 1 and is_folder(path):
-                root, below = files_below(path)
+            if len(files) == 1 and (folder := files_below(path)):
+                root, below = folder
                 images = [file for file in below if is_image_name(file.rpartition("/")[2])]
                 return open_files(sorted(images, key=natural_key), path, [root])
             check_address(path)
