@@ -6,7 +6,6 @@ import ntpath
 import os
 import zipfile
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -136,44 +135,6 @@ def test_folders_without_permission_are_named(secret: str, tree: Path, monkeypat
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(PermissionError, match=f"^Can't read '.*{secret or tree.name}': Permission denied$"):
         open_source(tree)
-
-
-REFUSED = [
-    (Path("https://example.com/x.zip"), ValueError, "^'https:/example.com/x.zip' is an address that was made a path"),
-    ("odd://x.zip", ValueError, "^'odd://x.zip' is an address of an unknown kind; expected https://, s3://, gs:/"),
-    ("https:x", FileNotFoundError, "There is no file or folder 'https:x'"),
-    ("x.xyz", ValueError, r"^'x.xyz' is no source of images; give a folder, \.zip, .* \(\.avif, .*\.jfif"),
-    (7, TypeError, "Expected images as a folder, .*sequence.*dataset.*, but got int$"),
-    (SimpleNamespace(images=[]), TypeError, "but got SimpleNamespace; give its `images`$"),  # a pipeline's output
-    ("empty", ValueError, r"There are no images in 'empty'; looked for .*\.png"),
-    ([], ValueError, "There are no images in 'list of images'"),
-    ("nowhere", FileNotFoundError, "There is no file or folder 'nowhere'$"),
-    ("EMPTY", FileNotFoundError, "There is no file or folder 'EMPTY'; there is 'empty'"),
-    ("bad.zip", ValueError, "Can't read 'bad.zip' as a zip: it is damaged"),
-    ([np.zeros((3, 4, 2), np.uint8)], ValueError, r"shape \(H, W, C\) with C = 1 or 3, but got shape \(3, 4, 2\)"),
-    ([np.zeros((0, 4, 3), np.uint8)], ValueError, "^Can't read image 'image 0': .*but got shape"),
-    ([{"bytes": 1}], ValueError, "expected a path, Pillow image, array or tensor, but got int"),
-    ([b"no picture"], ValueError, "^Can't read image 'image 0': it is not an image file"),
-    (["half.png"], ValueError, "^Can't read image 'half.png': "),
-    (["empty.jpg"], ValueError, "^Can't read image 'empty.jpg': "),
-    ("gone.txt", ValueError, "Can't read image 'gone.png': there is no such file$"),
-]
-
-
-@pytest.mark.parametrize(("source", "error", "message"), REFUSED)
-def test_what_is_no_source_or_no_picture_is_told(
-    source: object, error: type[Exception], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("empty").mkdir()
-    Path("bad.zip").write_text("no archive")
-    Path("x.xyz").write_bytes(colour.tobytes())
-    content = picture(Path("x.png")).read_bytes()
-    Path("half.png").write_bytes(content[: len(content) // 2])
-    Path("empty.jpg").write_bytes(b"")
-    Path("gone.txt").write_text("gone.png\nx.png")
-    with pytest.raises(error, match=message):
-        open_source(source)[0]
 
 
 def test_images_of_a_dataset_of_several_shards_have_names_of_their_own() -> None:
