@@ -24,7 +24,7 @@ import numpy as np
 from torchmetrics_dna.dna.distances import DISTANCES, Distance
 from torchmetrics_dna.extractors.presets import PRESETS
 from torchmetrics_dna.images.arrays import open_arrays
-from torchmetrics_dna.images.sources import KINDS, Kind
+from torchmetrics_dna.images.sources import KINDS, FileKind
 
 def apart(a, b):
     return (a.mean - b.mean).abs()
@@ -36,7 +36,7 @@ def open_raw(files, label, reading):
 
 PRESETS.register(replace(PRESETS["efficientnet_lite0"], name="mine", input_size=(96, 96)))
 DISTANCES.register(Distance("apart", "apart", "act.", "Difference of means", "neuron", ("gaussian",), 2, apart))
-KINDS.register(Kind(".raw of 16 x 16", (".raw",), open_raw))
+KINDS.register(FileKind(".raw of 16 x 16", (".raw",), open_raw))
 """
 
 

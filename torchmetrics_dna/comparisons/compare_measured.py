@@ -15,7 +15,7 @@ from torchmetrics_dna.dna.distances import of_any_network
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.dna.result import Result
 from torchmetrics_dna.files.visible import images_in_words
-from torchmetrics_dna.images.duplicates import MOST, near_duplicates
+from torchmetrics_dna.images.likeness import MOST, near_duplicates
 from torchmetrics_dna.images.properties import LAYER, without_properties
 from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.jobs.features import folded_sides

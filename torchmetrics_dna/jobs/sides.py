@@ -17,8 +17,8 @@ from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.features import too_few
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS
 from torchmetrics_dna.images import ImageSource, Reading, open_source
-from torchmetrics_dna.images.base import are_same, check_channels
 from torchmetrics_dna.images.properties import without_properties
+from torchmetrics_dna.images.sets import are_same, check_channels
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.jobs.features import features_for, means_for, plans_for
 from torchmetrics_dna.jobs.groups import folds_of_pairs, group_names, grouping, keys_of_pairs

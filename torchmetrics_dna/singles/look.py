@@ -17,10 +17,10 @@ from typing_extensions import override
 from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.explanation import in_words
 from torchmetrics_dna.images import Reading, open_source
-from torchmetrics_dna.images.base import indexed
 from torchmetrics_dna.images.cells import cells_of, window
 from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, image_properties
+from torchmetrics_dna.images.sets import indexed, shuffled
 from torchmetrics_dna.jobs.features import Distances, contrasted
 from torchmetrics_dna.jobs.groups import partners
 from torchmetrics_dna.jobs.job import Job
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource
     from torchmetrics_dna.images.cells import Box, Crop
-    from torchmetrics_dna.images.pixels import RGBImage
+    from torchmetrics_dna.images.pixels import Pixels
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.jobs.sides import Sides
 
@@ -255,8 +255,7 @@ def look(sides: Sides, comparison: Comparison, num_images: int = NUM_IMAGES) -> 
 
 def _sampled(images: _Images, num_images: int) -> list[int]:
     """Return the numbers of so many images of a side, drawn with a fixed seed."""
-    chosen = torch.randperm(len(images.source), generator=torch.Generator().manual_seed(0))
-    return chosen[:num_images].sort().values.tolist()
+    return sorted(shuffled(len(images.source))[:num_images])
 
 
 def _odd(
@@ -294,12 +293,12 @@ class _Images:
 
     def __init__(self, source: ImageSource) -> None:
         self.source = source
-        self._kept: dict[int, RGBImage] = {}
+        self._kept: dict[int, Pixels] = {}
 
-    def __getitem__(self, number: int) -> RGBImage:
+    def __getitem__(self, number: int) -> Pixels:
         return self._kept[number] if number in self._kept else self.source[number]
 
-    def keep(self, number: int) -> RGBImage:
+    def keep(self, number: int) -> Pixels:
         self._kept[number] = self[number]
         return self._kept[number]
 
@@ -316,7 +315,7 @@ class _Images:
         return Picture(self.source.relative_names[number], shrunk(self[number], _THUMBNAIL), heat)
 
 
-def shrunk(pixels: RGBImage, side: int) -> Image.Image:
+def shrunk(pixels: Pixels, side: int) -> Image.Image:
     """Return a Pillow image of at most so many pixels a side."""
     picture = Image.fromarray(as_bytes(pixels))
     picture.thumbnail((side, side), Image.Resampling.LANCZOS)
@@ -326,7 +325,7 @@ def shrunk(pixels: RGBImage, side: int) -> Image.Image:
 def _drawn(images: Mapping[str, _Images], paired: Sequence[int] | None) -> dict[str, list[int]]:
     """Draw images of each side with one permutation of numbers, or those of A with their partners."""
     most = max(len(of_side.source) for of_side in images.values())
-    order = torch.randperm(most, generator=torch.Generator().manual_seed(0)).tolist()
+    order = shuffled(most)
     if paired is None:
         return {side: list(islice(of_side.readable(order), _DRAWN)) for side, of_side in images.items()}
     of_a = (i for i in images["a"].readable(order) if list(images["b"].readable([paired[i]])))
