@@ -145,7 +145,7 @@ def convert(file: File, output: Converted, ranges: AttachedRanges = None) -> Non
 
 def _kinds(names: str) -> list[Any]:
     """Parse a comma-separated list of kinds, each once."""
-    from torchmetrics_dna.dna.distance import Kind
+    from torchmetrics_dna.dna.distances import Kind
 
     kinds = list(dict.fromkeys(name.strip() for name in names.split(",")))
     for kind in kinds:
@@ -164,7 +164,7 @@ def ranges(
     """Measure the activation ranges of image sets together, and write them to a .json file."""
     check_sources(*sources)
     check_output(output, ".json")
-    from torchmetrics_dna.images.addresses import writing
+    from torchmetrics_dna.images.paths import writing
     from torchmetrics_dna.jobs.measure_ranges import measure_ranges
     from torchmetrics_dna.jobs.processes import rank
     from torchmetrics_dna.neurons.ranges import ActivationRanges

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.compare import ByClass, Opened, Side
     from torchmetrics_dna.comparisons.distance_matrix import DistanceMatrix
     from torchmetrics_dna.singles.look import Gallery
-    from torchmetrics_dna.statistics.resolve import Feature
+    from torchmetrics_dna.statistics.setup import Feature
 
     Result: TypeAlias = Comparison | Comparisons | ClassComparisons | DistanceMatrix | Versions
 
