@@ -134,7 +134,8 @@ def _format(name: str | None, output: str | os.PathLike[str]) -> Format:
 
 def document_of(result: Result, gallery: Gallery | None = None, **more: Any) -> Document:
     """Return a result of comparisons as a document; ``more`` is in its json, and its page shows ``gallery``."""
-    sentences, tables, columns, page = [result.verdict], [result.table], (), None
+    sentences, tables, page = [result.verdict], [result.table], None
+    columns: tuple[str, ...] = ()
     if isinstance(result, Comparison):
         sentences, tables = words_and_tables(result)
         page = partial(as_html, result, gallery) if _has_page(result) else None
