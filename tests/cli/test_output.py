@@ -15,6 +15,7 @@ import pytest
 from commands import Command, run
 from hypothesis import given
 from hypothesis import strategies as st
+from pages import Page
 
 from torchmetrics_dna.demo import blur, noise, photographs
 from torchmetrics_dna.files.tables import Table, as_csv
@@ -49,9 +50,10 @@ RESULTS = {
 def test_each_result_in_each_format(
     arguments: list[str], files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Command
 ) -> None:
-    monkeypatch.chdir(files)
+    monkeypatch.chdir(tmp_path)
+    arguments = [str(files / word) if word.endswith(".npz") else word for word in arguments]
     printed = {}
-    for form, suffix in (("text", "txt"), ("json", "json"), ("csv", "csv"), ("markdown", "md"), ("latex", "tex")):
+    for suffix, form in (("txt", "text"), ("json", "json"), ("csv", "csv"), ("md", "markdown"), ("tex", "latex")):
         printed[form] = cli(*arguments, "--format", form).out
         path = tmp_path / f"result.{suffix}"
         captured = cli(*arguments, "-o", path)
@@ -72,6 +74,10 @@ def test_each_result_in_each_format(
     assert tables
     for alignment, body in tables:
         assert {line.count(" & ") for line in body.splitlines() if line.endswith(r"\\")} == {len(alignment) - 1}
+    assert "The page is in x.html" in cli(*arguments, "-o", "x.html").err
+    page = Page(Path("x.html").read_text(encoding="utf-8"))
+    assert len(page.rows) >= len(tables)
+    assert cli(*arguments, "--format", "html").out.startswith("<!doctype html>")
 
 
 @given(st.lists(st.lists(TEXTS, min_size=2, max_size=2), min_size=1, max_size=4))
