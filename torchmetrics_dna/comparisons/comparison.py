@@ -211,14 +211,13 @@ class Comparison(ByName["Result"]):
     @property
     def _by_key(self) -> dict[str | None, dict[str, float | None]]:
         """Distances by key, over all neurons (None) and of each layer: plain, debiased and p-values."""
-        figures: dict[str | None, dict[str, float | None]] = {layer: {} for layer in (None, *self.neurons)}
+        by_key: dict[str | None, dict[str, float | None]] = {layer: {} for layer in (None, *self.neurons)}
         for row in self.rows():
-            record = self.results[row["distance"]].distance
-            figures[row["layer"]][record.key] = row["value"]
+            record, figures = self.results[row["distance"]].distance, by_key[row["layer"]]
+            figures[record.key] = row["value"]
             if record.unions:
-                tested = {f"{record.key}_{figure}": row[figure] for figure in ("debiased", "p_value")}
-                figures[row["layer"]] |= tested
-        return figures
+                figures |= {f"{record.key}_{figure}": row[figure] for figure in ("debiased", "p_value")}
+        return by_key
 
     @cached_property
     def means(self) -> tuple[Tensor, Tensor]:
@@ -288,16 +287,13 @@ class Comparison(ByName["Result"]):
         }
         dnas = [side.dnas.get("histogram", side.any) for side in self.measured or ()]
         columns["shift"] = self.mean_shift if dnas and all(map(has_means, dnas)) else None
-        figures = (test.z, test.neurons, test.q) if test else (None, None, None)
-        columns |= dict(zip(("z", "p_value", "q"), figures, strict=True))
-        return [
-            {
-                **dict(zip(("layer", "neuron"), self.neurons.locate(i), strict=True)),
-                "name": neuron_name(*self.neurons.locate(i)),
-                **{name: None if values is None else float(values[i]) for name, values in columns.items()},
-            }
-            for i in chosen
-        ]
+        columns |= {"z": test and test.z, "p_value": test and test.neurons, "q": test and test.q}
+        rows: list[dict[str, Any]] = []
+        for i in chosen:
+            layer, neuron = self.neurons.locate(i)
+            figures = {name: None if values is None else float(values[i]) for name, values in columns.items()}
+            rows.append({"layer": layer, "neuron": neuron, "name": neuron_name(layer, neuron), **figures})
+        return rows
 
     def explain(self, names: tuple[str, str] | None = None) -> Explanation:
         """Describe what differs in words: properties of images if measured, and changes of A's that bring it to B.
@@ -321,22 +317,22 @@ class Comparison(ByName["Result"]):
 
     def verdict_lines(self, sentences: Sequence[str] = ()) -> list[str]:
         """Return the parts of :attr:`verdict`, each for a line, with sentences on what differs in the middle."""
-        return two_sets(self.figures, sentences)
+        return two_sets(self._figures, sentences)
 
     @property
     def odd_in_words(self) -> str:
         """Sentence on whether a few images of B are unlike A's own; empty if that was not asked."""
-        return off_line(self.figures)
+        return off_line(self._figures)
 
     @property
     def headline_and_figures(self) -> tuple[str, str]:
         """The verdict in two parts: what B looks like, and how far it is and how surely; empty without dna-emd."""
-        return headline_and_distance(self.figures)
+        return headline_and_distance(self._figures)
 
     @property
-    def figures(self) -> TwoSets:
+    def _figures(self) -> TwoSets:
         """What the verdict says, as figures."""
-        emd, off = self.results.get("dna-emd"), None if self.odd is None else self.odd.figures
+        emd, off = self.results.get("dna-emd"), None if self.odd is None else self.odd._figures
         if emd is None:
             return TwoSets(self.names, off=off)
         return TwoSets(
