@@ -21,10 +21,7 @@ from torchmetrics_dna.dna.distances import DISTANCES
 _NAMES = re.compile("AT_ONCE|CELLS|CHUNK|HELD|ROWS|TASK|TILE|WIDEST")
 _WORDS = re.compile("#.* (at a time|of a tile|of a task)")
 _STEPS = {"range": slice(2, 3), "split": slice(None), "blocks": slice(None), "cut": slice(None)}
-_OTHERS = {
-    "binning.cpu:_GROUP", "binning.cpu:_LANES",  # compiled into functions
-    "images.cells:_CELLS",  # the size of a crop
-}  # fmt: skip
+_OTHERS = {"binning.cpu:_GROUP", "binning.cpu:_LANES"}  # compiled into functions
 _ROOT = Path(torchmetrics_dna.__file__).parent
 
 

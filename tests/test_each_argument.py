@@ -631,16 +631,6 @@ CALLS = {
         lambda: {"comparison": compared()},
         {"comparison": lambda: several()["c"], "distance": lambda: "dna-fd", "names": lambda: ("x", "y")},
     ),
-    "plots.plot_neurons": Call(
-        plots.plot_neurons,
-        lambda: {"comparison": compared()},
-        {
-            "comparison": lambda: several()["c"],
-            "distance": lambda: "dna-fd",
-            "by": lambda: "distance",
-            "names": lambda: ("x", "y"),
-        },
-    ),
     "plots.plot_histograms": Call(
         plots.plot_histograms,
         lambda: {"comparison": compared()},

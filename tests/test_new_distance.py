@@ -19,7 +19,7 @@ from torchmetrics_dna import report
 from torchmetrics_dna.dna import GaussianDNA
 from torchmetrics_dna.dna.distance import Distance
 from torchmetrics_dna.dna.distances import DISTANCES, PROTOCOLS
-from torchmetrics_dna.plots import plot_layers, plot_neurons
+from torchmetrics_dna.plots import plot_layers
 
 ROOT = Path(__file__).parents[1]
 NAMES = ["dna-emd", "fd", "kid", "dna-hellinger"]  # of neurons, of layers, of the sets; of neurons, without a unit
@@ -81,11 +81,6 @@ def test_in_a_report_and_in_figures(tmp_path: Path) -> None:
     assert set(axes) == {"dna-emd\n(bins)", "dna-hellinger", "fd\n(squared activations)"}
     heights = [bar.get_height() for bar in axes["dna-hellinger"].patches]
     assert heights == [comparison["dna-hellinger"].layers[layer].value for layer in comparison.layers]
-    rows, bar = plot_neurons(comparison, "dna-hellinger").axes
-    assert bar.get_ylabel() == "dna-hellinger"
-    assert float(rows.images[0].get_array().max()) == float(comparison["dna-hellinger"].values.max())
-    with pytest.raises(ValueError, match="of neurons: dna-emd, dna-hellinger; got 'fd'"):
-        plot_neurons(comparison, "fd")
 
 
 def test_pages_and_help_name_all() -> None:

@@ -21,7 +21,7 @@ from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES, flat_figures, named_in
 from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.dna.saving import Saved
-from torchmetrics_dna.files.tables import Table, notebook_html
+from torchmetrics_dna.files.tables import Table, as_html
 from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.properties import neuron_name
@@ -60,7 +60,7 @@ class Shown(Saved, ABC):
         """The result as a table."""
 
     def _repr_html_(self) -> str:
-        return notebook_html(self.verdict, self.table)
+        return as_html([self.verdict], [self.table])
 
 
 class ByName(Shown, Mapping[str, _T]):
@@ -287,7 +287,8 @@ class Comparison(ByName["Result"]):
         }
         dnas = [side.dnas.get("histogram", side.any) for side in self.measured or ()]
         columns["shift"] = self.mean_shift if dnas and all(map(has_means, dnas)) else None
-        columns |= {"z": test and test.z, "p_value": test and test.neurons, "q": test and test.q}
+        tested = (None, None, None) if test is None else (test.z, test.neurons, test.q)
+        columns |= dict(zip(("z", "p_value", "q"), tested, strict=True))
         rows: list[dict[str, Any]] = []
         for i in chosen:
             layer, neuron = self.neurons.locate(i)

@@ -209,8 +209,11 @@ class Comparisons(ManyComparisons):
             for name, record in self._distances.items()
         }
         rows: list[dict[str, Cell]] = [
-            {"set": name, "images": comparison.num_images["b"]}
-            | {header: _cell(comparison, distance) for distance, header in headers.items()}
+            {
+                "set": name,
+                "images": comparison.num_images["b"],
+                **{header: _cell(comparison, distance) for distance, header in headers.items()},
+            }
             for name, comparison in self.items()
         ]
         nearest = {header: self.surely_nearest(distance) for distance, header in headers.items()}
@@ -234,10 +237,15 @@ class Comparisons(ManyComparisons):
             for at, comparison in by_one.items():
                 result = comparison[name]
                 if result.interval is not None or result.p_value is not None:
-                    row = {"distance": name, "set": at, "without noise": result.shown, "interval": result.ends}
+                    row: dict[str, Cell] = {
+                        "distance": name,
+                        "set": at,
+                        "without noise": result.shown,
+                        "interval": result.ends,
+                    }
                     row |= {"p (Holm)": p_figure(p_holm[at]), "p (best nearer)": p_figure(p_values[at])}
-                    ratio = ratios.get(at, "1")  # of the held-out set, which has none
-                    rows.append(row | ({_X_HELD_OUT: ratio and str(ratio)} if self.held_out else {}))
+                    ratio = "1" if at == self.held_out else ratios.get(at)
+                    rows.append(row | {_X_HELD_OUT: None if ratio is None else str(ratio)})
         return Table.of(rows, "Without noise, and tests", self._notes_on_ratios()) if rows else None
 
     def _notes_on_ratios(self) -> list[str]:
@@ -290,9 +298,10 @@ class Comparisons(ManyComparisons):
         figures: dict[str, float | None] = {}
         for distance, record in self._distances.items():
             if self.held_out is not None and not record.higher_is_better:
-                ratio, key = self.ratios(distance).get(name), f"{record.key}_x_held_out"
-                figures[key] = ratio and ratio.value
-                figures |= {f"{key}_low": ratio and ratio.low, f"{key}_high": ratio and ratio.high}
+                ratio = self.ratios(distance).get(name)
+                ends = (None, None, None) if ratio is None else (ratio.value, ratio.low, ratio.high)
+                keys = (f"{record.key}_x_held_out{end}" for end in ("", "_low", "_high"))
+                figures |= dict(zip(keys, ends, strict=True))
         return figures
 
     def to_dict(self) -> dict[str, Any]:

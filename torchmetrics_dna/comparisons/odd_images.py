@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.jobs.sides import Sides
 
-_LEAST = 10  # images of the reference
+LEAST = 10  # images of the reference
 _PRICE = 3  # factor of p of the second question; with 2, no fewer images could be shown among equal numbers
 
 
@@ -99,18 +99,24 @@ def can_be_odd(sides: Sides, k: int) -> bool:
     reference, images = sides.images[0], sides.images[k]
     if isinstance(reference, DNA) or isinstance(images, DNA) or sides.keys[0] == sides.keys[k]:
         return False
-    return "means" in sides.jobs[k].statistics and (reference.count is None or reference.count >= _LEAST)
+    return "means" in sides.jobs[k].statistics and (reference.count is None or reference.count >= LEAST)
+
+
+def means_by_layer(measured: Measured) -> dict[str, Tensor]:
+    """Return the spatial means ``(images, n)`` that were kept of each layer for outlier scores; empty if none were."""
+    if "means" not in measured.rows:
+        return {}
+    neurons = network_of(measured.any.neurons) or measured.any.neurons
+    layers = layers_for_outliers(neurons)
+    parts = torch.split(measured.rows["means"], [neurons[layer] for layer in layers], 1)
+    return dict(zip(layers, parts, strict=True))
 
 
 def odd_images(a: Measured, b: Measured, images: Images | DNA, whole: float | None = None) -> OddImages | None:
     """Score the images of B against A from their spatial means; None if these were not measured, or A has too few."""
-    means = [side.rows["means"] for side in (a, b) if "means" in side.rows]
-    if len(means) < 2 or len(means[0]) < _LEAST:
+    of_a, of_b = means_by_layer(a), means_by_layer(b)
+    if not of_a or not of_b or len(a.numbers) < LEAST:
         return None
-    neurons = network_of(a.any.neurons) or a.any.neurons
-    layers = layers_for_outliers(neurons)
-    widths = [neurons[layer] for layer in layers]
-    of_a, of_b = (dict(zip(layers, torch.split(side, widths, 1), strict=True)) for side in means)
     scores, typical = outlier_scores(of_b, of_a)
     order = scores.argsort(descending=True, stable=True)
     names = _names(images, b)

@@ -31,6 +31,13 @@ class LayerGaussian(NamedTuple):
         shrunk = _shrunk(eigenvalues.clamp(min=0), intensity, spread, _floor(mean))
         return cls(mean, (vectors / shrunk) @ vectors.T)
 
+    @classmethod
+    def of_means(cls, means: Tensor) -> LayerGaussian:
+        """Build the Gaussian of the spatial means of images, ``(images, n)``."""
+        means = means.double()
+        cov = means.T.cov().view(means.shape[1], -1)  # of a single neuron, torch gives a scalar
+        return cls.of(means.mean(0), cov, len(means))
+
     def to(self, device: torch.device) -> LayerGaussian:
         """Return the Gaussian on another device; itself if it is there."""
         return self if self.mean.device == device else LayerGaussian(self.mean.to(device), self.precision.to(device))
@@ -126,10 +133,8 @@ def outlier_scores(images: Mapping[str, Tensor], reference: Mapping[str, Tensor]
     """
     scores, typical = {}, {}
     for layer, means in reference.items():
-        own = means.double()
-        cov = own.T.cov().view(own.shape[1], -1)  # of a single neuron, torch gives a scalar
-        scores[layer] = LayerGaussian.of(own.mean(0), cov, len(own)).distances(images[layer].double())
-        typical[layer] = left_out_distances(own)
+        scores[layer] = LayerGaussian.of_means(means).distances(images[layer].double())
+        typical[layer] = left_out_distances(means)
     return outlier_distance(scores), outlier_distance(typical)
 
 

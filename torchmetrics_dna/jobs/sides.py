@@ -53,7 +53,7 @@ class Sides:
     jobs: Sequence[Job]  # of each side, at least one; empty if all are DNAs to compare
     keys: Sequence[object]  # equal for sides that are the same images, in the same groups
     limits: Sequence[str] = ()  # what was not asked of single images, one line each, for Comparison
-    _measured: dict[object, Measured] = field(default_factory=dict)  # of sides that occur again
+    _measured: dict[object, Measured] = field(default_factory=dict)  # of two sides, or of those that occur again
 
     @property
     def extractor(self) -> DNAExtractor:
@@ -123,7 +123,7 @@ class Sides:
             self._measured.update(self._whole_pairs(self.arguments.pairs))
             return self._measured[key]
         result = self._measure(self.jobs[k], side)
-        if self.keys.count(key) > 1:
+        if len(self.images) == 2 or self.keys.count(key) > 1:
             self._measured[key] = result
         return result
 
@@ -191,6 +191,8 @@ def open_sides(sides: Sequence[Source | DNA], arguments: Arguments, kinds: Seque
             grouping(side, groups)
     if kinds is None and len(dnas) == len(opened):
         check_of_dnas(dnas, arguments.feature, arguments.num_bins)
+        if arguments.groups is not None:
+            raise ValueError("Argument `groups` is for images, but only DNAs are given; leave it out")
         return Sides(arguments, opened, distances, {}, [], range(len(opened)))
     kinds = kinds_for(distances) if kinds is None else kinds
     options = arguments.feature, arguments.layers, arguments.num_bins, arguments.ranges

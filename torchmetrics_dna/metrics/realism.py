@@ -14,7 +14,7 @@ from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.functional.few_off import check_typical, few_are_off, score_limit
 from torchmetrics_dna.images.inputs import count_of, mapped
 from torchmetrics_dna.metrics.base import SEEN, ImageMetric, digest_of, exclusive
-from torchmetrics_dna.statistics.outliers import OutlierScorer
+from torchmetrics_dna.statistics.outliers import OutlierScorer, gaussians_of
 from torchmetrics_dna.statistics.realism import RealismStatistic
 from torchmetrics_dna.statistics.resolve import resolve
 from torchmetrics_dna.statistics.scores import Score, Scorer, check_indices, check_left_out
@@ -163,7 +163,7 @@ class DNARealism(ImageMetric):
         }
         scorer: ImageScorer
         if isinstance(sides[0], LayerGaussianDNA):
-            scorer = OutlierScorer(sides[0], extractor, wait=False)
+            scorer = OutlierScorer(gaussians_of(sides[0]), extractor, wait=False)
         else:
             scorer = Scorer(cast("Sequence[HistogramDNA]", sides), extractor, self.neuron_weights, wait=False)
         statistic = RealismStatistic(scorer, **settings)

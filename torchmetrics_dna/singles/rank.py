@@ -33,6 +33,7 @@ from torchmetrics_dna.statistics.outliers import (
     LocalScorer,
     OutlierScorer,
     check_size,
+    gaussians_of,
     local_layer,
 )
 from torchmetrics_dna.statistics.scores import POOL, Scorer, check_left_out
@@ -257,7 +258,7 @@ class _Run:
     def _for_outliers(self, reference: Measured) -> _Ruler:
         neurons = self.extractor.neurons
         dna = cast("LayerGaussianDNA", reference.dnas["layer-gaussian"])
-        scorer = OutlierScorer(dna, self.extractor)
+        scorer = OutlierScorer(gaussians_of(dna), self.extractor)
         typical = None
         if "means" in reference.rows and dna.num_images > 2:
             layers = layers_for_outliers(neurons)
