@@ -5,20 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from commands import Command
 from networks import Pixels
 from PIL import Image
 from scipy import stats
 
-from torchmetrics_dna import ActivationRanges, DNAExtractor, compare, make_dna
+from torchmetrics_dna import DNAExtractor, compare, make_dna
 from torchmetrics_dna.cli.output import Format, write
 from torchmetrics_dna.comparisons.comparison import Comparison
 from torchmetrics_dna.comparisons.comparisons import Comparisons, by_name, names_of
@@ -124,74 +122,30 @@ def test_the_reference_itself_is_nearest() -> None:
     assert (saved_again.copies, saved_again.notices) == (40, [])
 
 
-def jackknifed(a: Sequence[Any], b: Sequence[Any], c: Sequence[Any]) -> float:
-    """The test in float64 numpy, by pseudo-values of squared distances (Busing et al., 1999), those of A in pairs."""
-
-    def squared(first_folds: Sequence[Any], second_folds: Sequence[Any]) -> float:
-        sums = [
-            torch.stack([fold.counts for fold in side]).sum(0).double().numpy() for side in (first_folds, second_folds)
-        ]
-        first, second = (counts.cumsum(1) / counts.sum(1, keepdims=True) for counts in sums)
-        return float(np.abs(first - second).sum(1).mean() ** 2)
-
-    def pseudo(first_folds: Sequence[Any], second_folds: Sequence[Any], side: int) -> np.ndarray:
-        times, total, values = shares((first_folds, second_folds)[side]), squared(first_folds, second_folds), []
-        for k in range(len(times)):
-            left = [[*first_folds], [*second_folds]]
-            del left[side][k]
-            values.append(times[k] * total - (times[k] - 1) * squared(*left))
-        return np.array(values)
-
-    def shares(folds: Sequence[Any]) -> np.ndarray:
-        sizes = np.array([fold.num_images for fold in folds])
-        return sizes.sum() / sizes
-
-    sides = [(pseudo(a, b, 0) - pseudo(a, c, 0), shares(a)), (pseudo(a, b, 1), shares(b)), (pseudo(a, c, 1), shares(c))]
-    left = []
-    for second in (b, c):
-        means = [(pseudo(a, second, side) / shares(folds)).sum() for side, folds in enumerate((a, second))]
-        left.append(sum(means) - squared(a, second))
-    variances = [((part - (part / times).sum()) ** 2 / (times - 1)).mean() for part, times in sides]
-    freedom = sum(variances) ** 2 / sum(v**2 / (len(p) - 1) for v, (p, _) in zip(variances, sides, strict=True))
-    return float(2 * stats.t.sf(abs(left[0] - left[1]) / sum(variances) ** 0.5, freedom))
+def test_the_paired_test_is_of_the_jackknife() -> None:
+    """The noise of the reference, which both distances share, cancels fold by fold."""
+    sets = {"set 1": images(12, 30), "set 2": images(16, 40)}
+    near, far = (each["dna-emd"].evidence for each in compare(REFERENCE, sets, EXTRACTOR, **EMD).values())
+    (of_a, b), (of_a_again, c) = near.jackknife.sides, far.jackknife.sides
+    parts = [(of_a[0] - of_a_again[0], of_a[1]), b, c]
+    # of folds of unequal size (Busing et al., 1999)
+    variances = [float(((values - (values / times).sum()) ** 2 / (times - 1)).mean()) for values, times in parts]
+    freedom = sum(variances) ** 2 / sum(v**2 / (len(part[0]) - 1) for v, part in zip(variances, parts, strict=True))
+    statistic = abs(near.jackknife.left - far.jackknife.left) / sum(variances) ** 0.5
+    expected = 2 * stats.t.sf(statistic, freedom)
+    assert 0.01 < expected < 0.99
+    assert paired_p_value(near, far) == paired_p_value(far, near) == pytest.approx(expected, rel=1e-6)
 
 
-def test_paired_test_is_the_jackknife() -> None:
-    total = EXTRACTOR.neurons.total
-    ranges = ActivationRanges(torch.full((total,), -2.0), torch.full((total,), 2.0), EXTRACTOR.neurons)
-    dnas = [
-        make_dna(imgs, EXTRACTOR, ranges=ranges, num_folds=10, num_bins=100)
-        for imgs in (REFERENCE, images(12, 30), images(16, 40))
-    ]
-    first, second = (comparison["dna-emd"].evidence for comparison in compare(dnas[0], by_name(dnas[1:])).values())
-    folds = [[fold for fold in dna.folds if fold.num_images] for dna in dnas]
-    assert paired_p_value(first, second) == pytest.approx(jackknifed(*folds), rel=1e-6)
-    assert paired_p_value(second, first) == paired_p_value(first, second)
-
-
-def test_standard_error_is_the_jackknife_of_the_value() -> None:
-    """In float64 numpy, of the distance itself, where the package's is of squares."""
-    a, b = (make_dna(imgs, EXTRACTOR, num_folds=10, **OPTIONS) for imgs in (REFERENCE, images(30, 30)))
-    result = compare(a, b)["dna-emd"]
-    united = a.known_ranges.union(b.known_ranges)
-    sides = [[fold for fold in dna.folds if fold.num_images] for dna in (a, b)]
-    counts = [[fold.counts_within(united).double().numpy() for fold in folds] for folds in sides]
-
-    def distance(first: np.ndarray, second: np.ndarray) -> float:
-        shares = (side.cumsum(1) / side.sum(1, keepdims=True) for side in (first, second))
-        return float(np.abs(np.subtract(*shares)).sum(1).mean())
-
-    sums = [sum(folds) for folds in counts]
-    value, variance = distance(*sums), 0.0
-    for side, folds in enumerate(sides):
-        times = np.array([sum(fold.num_images for fold in folds) / fold.num_images for fold in folds])
-        left = [distance(*(s - part if i == side else s for i, s in enumerate(sums))) for part in counts[side]]
-        pseudo = times * value - (times - 1) * np.array(left)
-        variance += float(((pseudo - (pseudo / times).sum()) ** 2 / (times - 1)).mean())
-    unit = result.value / value  # bins of A's range, where these are of the union
-    assert result.standard_error == pytest.approx(unit * variance**0.5, rel=0.05)
-    assert compare(a, a)["dna-emd"].standard_error is None
-    assert compare(REFERENCE, images(30, 30), EXTRACTOR, num_folds=None, **OPTIONS)["dna-emd"].standard_error is None
+def test_standard_error_is_that_of_the_value(comparisons: Comparisons) -> None:
+    """The jackknife is of squares of dna-emd, by which a small error of the value is twice the value as large."""
+    for comparison in comparisons.values():
+        emd, fd = comparison["dna-emd"], comparison["dna-fd"]
+        assert emd.standard_error == pytest.approx(emd.evidence.jackknife.variance**0.5 / (2 * emd.value))
+        assert fd.standard_error == pytest.approx(fd.evidence.jackknife.variance**0.5)
+    assert compare(REFERENCE, REFERENCE, EXTRACTOR, **EMD)["dna-emd"].standard_error is None
+    untested = compare(REFERENCE, images(30, 30), EXTRACTOR, num_folds=None, **EMD)
+    assert untested["dna-emd"].standard_error is None
 
 
 def test_bold_is_only_what_the_test_finds(comparisons: Comparisons) -> None:

@@ -236,16 +236,13 @@ class Comparisons(ManyComparisons):
             p_holm, p_values, ratios = by_one.p_holm, by_one.p_values, by_one.ratios()
             for at, comparison in by_one.items():
                 result = comparison[name]
-                if result.interval is not None or result.p_value is not None:
-                    row: dict[str, Cell] = {
-                        "distance": name,
-                        "set": at,
-                        "without noise": result.shown,
-                        "interval": result.ends,
-                    }
-                    row |= {"p (Holm)": p_figure(p_holm[at]), "p (best nearer)": p_figure(p_values[at])}
-                    ratio = "1" if at == self.held_out else ratios.get(at)
-                    rows.append(row | {_X_HELD_OUT: None if ratio is None else str(ratio)})
+                if result.interval is None and result.p_value is None:
+                    continue
+                row: dict[str, Cell] = {"distance": name, "set": at}
+                row |= {"without noise": result.shown, "interval": result.ends}
+                row |= {"p (Holm)": p_figure(p_holm[at]), "p (best nearer)": p_figure(p_values[at])}
+                ratio = "1" if at == self.held_out else ratios.get(at)
+                rows.append(row | {_X_HELD_OUT: None if ratio is None else str(ratio)})
         return Table.of(rows, "Without noise, and tests", self._notes_on_ratios()) if rows else None
 
     def _notes_on_ratios(self) -> list[str]:
