@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from inspect import signature
-from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,11 +20,13 @@ from torchmetrics_dna.cli.console import (
     rich_table,
     talk,
 )
-from torchmetrics_dna.cli.gates import Gate, check_gates, end_by, gates_of
-from torchmetrics_dna.cli.output import Document, Format, FormatOption, ResultFile, format_for, write
+from torchmetrics_dna.cli.gates import Gate, check_gates, check_limits, end_by, gates_of
+from torchmetrics_dna.cli.output import FormatOption, ResultFile, format_for, write
 from torchmetrics_dna.cli.rank import rank
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.jobs.arguments import METRICS
+from torchmetrics_dna.reporting.document import Document, Format
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
@@ -83,21 +84,10 @@ def compare(
         if by is not None:
             raise ValueError("Option --plot is for whole sets; leave it out, or leave out --by")
         check_figure(plot)
-    for name, limit, least in (("--fail-above", fail_above, -inf), ("--fail-unless-below", fail_unless_below, 0)):
-        if limit is not None:
-            if not least < limit < inf:
-                expected = "a number" if least < 0 else "a number above 0"
-                raise ValueError(f"Option {name} expected to be {expected}, but got {limit:g}")
-            from torchmetrics_dna.dna.distances import check_distances
-
-            check_distances(options["metrics"], f"Option {name}")
-    if fail_if_odd:
-        unfit_with = {"by": by, "pairs": options["pairs"], "groups": options["groups"]}
-        if unfit := [name for name, value in unfit_with.items() if value is not None]:
-            raise ValueError(f"Option --fail-if-odd is for independent images of whole sets; leave out --{unfit[0]}")
     level = 1 - options["confidence"]
     limits = {"fail_above": fail_above, "fail_unless_below": fail_unless_below}
     limits |= {"fail_if_different": level if fail_if_different else None, "fail_if_odd": level if fail_if_odd else None}
+    check_limits(limits, options["metrics"], {"by": by, **options})
     if every:
         _compare_all([a, b, *(more or ())], options, {"by": by, "held_out": held_out} | limits, plot, form, output)
         return
@@ -164,7 +154,7 @@ def _compare_all(
 ) -> None:
     """Compare all sets with each other; ``others`` are options that a matrix does not take."""
     require("scipy", "plot")
-    o.known(o.METRICS, options["metrics"])
+    o.known(METRICS, options["metrics"])
     from torchmetrics_dna.comparisons import matrix
 
     takes = signature(matrix).parameters

@@ -19,9 +19,10 @@ from torchmetrics_dna.cli.console import (
     rich_table,
     talk,
 )
-from torchmetrics_dna.cli.output import Document, FormatOption, ResultFile, format_for, write
+from torchmetrics_dna.cli.output import FormatOption, ResultFile, format_for, write
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import images_in_words, in_words
+from torchmetrics_dna.reporting.document import Document
 
 
 class Rule(Enum):

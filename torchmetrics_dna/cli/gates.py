@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from math import inf
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.compare import Opened
     from torchmetrics_dna.comparisons.comparison import Comparison
 
+    Limits = Mapping[str, float | None]  # by the names of the options; None for gates that were not requested
 _NO_INTERVAL = (
     "Option --fail-unless-below takes an interval, but there is none of {}; keep folds (--num-folds 20), with images in"
     " at least 5 of them, and weights of 0 or more"
@@ -46,7 +48,22 @@ class Gate(NamedTuple):
     lines: list[str]
 
 
-def check_gates(opened: Opened, level: float, limits: Mapping[str, float | None]) -> None:
+def check_limits(limits: Limits, metrics: Sequence[str] | None, options: Mapping[str, Any]) -> None:
+    """Raise ValueError for limits, as of :func:`gates_of`, that other options show to be wrong."""
+    for name, least, expected in (("fail_above", -inf, "a number"), ("fail_unless_below", 0, "a number above 0")):
+        limit, option = limits[name], f"Option --{name.replace('_', '-')}"
+        if limit is not None:
+            if not least < limit < inf:
+                raise ValueError(f"{option} expected to be {expected}, but got {limit:g}")
+            from torchmetrics_dna.dna.distances import check_distances
+
+            check_distances(metrics, option)
+    for name in ("by", "pairs", "groups") if limits["fail_if_odd"] is not None else ():
+        if options[name] is not None:
+            raise ValueError(f"Option --fail-if-odd is for independent images of whole sets; leave out --{name}")
+
+
+def check_gates(opened: Opened, level: float, limits: Limits) -> None:
     """Raise those errors of :func:`gates_of` that are certain before an image is read; arguments as there."""
     from torchmetrics_dna.comparisons.odd_images import can_be_odd
     from torchmetrics_dna.functional.permutation import NUM_RELABELINGS
@@ -67,16 +84,15 @@ def check_gates(opened: Opened, level: float, limits: Mapping[str, float | None]
         _check_count(len(others), 1 / (1 + NUM_RELABELINGS), level)
 
 
-def gates_of(compared: Mapping[str, Comparison], level: float, limits: Mapping[str, float | None]) -> list[Gate]:
+def gates_of(compared: Mapping[str, Comparison], level: float, limits: Limits) -> list[Gate]:
     """Return for each requested gate whether it passes.
 
     Args:
         compared: The comparison of each set, by name.
         level: Level of tests.
-        limits: By the names of the options, None for gates that were not requested: of ``fail_above`` the largest
-            distance that passes, debiased if there are folds of images; of ``fail_unless_below`` the distance below
-            which each set must be shown to be; of ``fail_if_different`` and ``fail_if_odd`` the level, for p-values
-            corrected for the number of sets.
+        limits: Of ``fail_above`` the largest distance that passes, debiased if there are folds of images; of
+            ``fail_unless_below`` the distance below which each set must be shown to be; of ``fail_if_different`` and
+            ``fail_if_odd`` the level, for p-values corrected for the number of sets.
 
     Raises:
         ValueError: If there is no test or interval, or it could not find a difference of one in so many sets.

@@ -143,12 +143,12 @@ def measures_images(*more: str) -> Callable[[Callable[..., None]], Callable[...,
 def _parameter(name: str) -> Parameter:
     """Return a field as a keyword argument that typer reads."""
     field = FIELDS[name]
-    of_words: Any = {"int": int, "float": float, "bool": bool}.get(str(field.type).partition(" ")[0], str)
-    kind = _TYPES.get(name, of_words)
+    plain: Any = {"int": int, "float": float, "bool": bool}.get(str(field.type).partition(" ")[0], str)
+    kind = _TYPES.get(name, plain)
+    kind = kind if field.default is not None else kind | None
     spelling = [f"--{name.replace('_', '-')}"] if field.default is False else []  # else with --no-
     shown = option(field.metadata["help"], *spelling, **{key: field.metadata[key] for key in ("group", "rare")})
-    annotation = Annotated[kind if field.default is not None else kind | None, shown]
-    return Parameter(name, Parameter.KEYWORD_ONLY, default=field.default, annotation=annotation)
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=field.default, annotation=Annotated[kind, shown])
 
 
 def typed(options: dict[str, Any], command: Callable[..., None] | None = None) -> list[str]:

@@ -17,7 +17,8 @@ from torchmetrics_dna.cli.console import (
     print_unreadable,
     talk,
 )
-from torchmetrics_dna.cli.output import Document, Format, FormatOption, ResultFile, format_for, write, writing_lines
+from torchmetrics_dna.cli.output import FormatOption, ResultFile, format_for, write, writing_lines
+from torchmetrics_dna.reporting.document import Document, Format
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.monitor import Window

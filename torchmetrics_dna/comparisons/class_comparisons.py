@@ -172,7 +172,8 @@ def open_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> tuple[Sides, 
     sides = open_sides((a, b), arguments)
     images = [sides.source(k, "A comparison of classes") for k in range(2)]
     of_sides = by if isinstance(by, tuple) and len(by) == 2 else (by, by)
-    in_a, in_b = members = [by_class(side, labels) for side, labels in zip(images, of_sides, strict=True)]
+    members: list[Members] = [by_class(side, labels) for side, labels in zip(images, of_sides, strict=True)]
+    in_a, in_b = members
     common = [name for name in in_a if name in in_b]
     if not common:
         raise ValueError(
@@ -238,7 +239,8 @@ def _by_class(images: Images, members: Members, names: Sequence[str], job: Job) 
     """Measure classes one after another in one pass over their images; those of a stream are all in memory."""
     in_turn: Iterable[Split]
     if isinstance(images, ImageStream):
-        splits = job.run_by(images, {image: name for name in names for image in members[name]}.get, names)
+        class_of = {image: name for name in names for image in members[name]}
+        splits = job.run_by(images, lambda part: [class_of.get(image) for image in part.names], names)
         in_turn = (splits.pop(name) for name in names)
     else:
         classes = [members[name] for name in names]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
@@ -11,9 +12,9 @@ from torchmetrics_dna.comparisons.verdict import against_kept, how_far, versions
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.images.base import indexed
-from torchmetrics_dna.images.duplicates import contents, in_common
+from torchmetrics_dna.images.duplicates import contents, digest_note
 from torchmetrics_dna.jobs.arguments import Arguments, taking
-from torchmetrics_dna.jobs.measure import Measured, measure
+from torchmetrics_dna.jobs.measure import Measured, measure, measured_of
 from torchmetrics_dna.jobs.sides import open_sides
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.images import Source
+    from torchmetrics_dna.jobs.job import Activated
     from torchmetrics_dna.statistics.resolve import Feature
 
 _MOST = 5  # names that a table shows
@@ -122,7 +124,8 @@ def _how_far(result: Comparison) -> str:
 def diff(old: Source, new: Source, feature: Feature | None = None, **options: Any) -> Versions:
     """Compare two versions of a data set: find the added and removed images, and compare them with those in both.
 
-    Images are the same if their decoded pixels are, whatever the names of their files. Each is measured once.
+    Images are the same if their decoded pixels are, whatever the names of their files. Old ones are read once; new ones
+    that were added are measured after all new ones were looked through.
 
     Args:
         old: Images that have an index, see :func:`make_dna`.
@@ -144,14 +147,29 @@ def diff(old: Source, new: Source, feature: Feature | None = None, **options: An
     sides = open_sides((old, new), Arguments(feature, **options))
     reading = sides.arguments.reading or Reading()
     old_images, new_images = (indexed(sides.source(k, what), what) for k in range(2))
-    a, b = (contents(side, reading, sides.extractor.image_channels) for side in (old_images, new_images))
-    same = [(a.numbers[i], b.numbers[j]) for i, j in in_common(a.digests, b.digests)]
-    only_old = sorted(set(a.numbers) - {i for i, _ in same})
+    b = contents(new_images, reading, sides.extractor.image_channels)
+    unmatched = defaultdict[bytes, list[int]](list)  # numbers of new images with these pixels, the first at the end
+    for number, digest in zip(reversed(b.numbers), reversed(b.digests), strict=True):
+        unmatched[digest].append(number)
+    same, only_old = list[tuple[int, int]](), list[int]()
+
+    def kept_or_removed(part: Activated) -> list[str]:
+        labels = []
+        for number, row in zip(part.places, part.notes.get("digest", ()), strict=True):
+            in_new = unmatched[row.numpy().tobytes()]
+            labels.append("kept" if in_new else "removed")
+            if in_new:
+                same.append((number, in_new.pop()))
+            else:
+                only_old.append(number)
+        return labels
+
+    job = replace(sides.job, notes=digest_note)
+    splits = job.run_by(old_images, kept_or_removed, ("kept", "removed"))
+    unreadable, splits["kept"].unreadable = splits["kept"].unreadable, []
+    in_both, removed = (measured_of(job, old_images, split) if split.num_images else None for split in splits.values())
     only_new = sorted(set(b.numbers) - {j for _, j in same})
-    in_both, removed, added = (
-        measure(sides.job, side.take(numbers)) if numbers else None
-        for side, numbers in ((old_images, [i for i, _ in same]), (old_images, only_old), (new_images, only_new))
-    )
+    added = measure(sides.job, new_images.take(only_new)) if only_new else None
 
     def compared(first: Measured | None, second: Measured | None) -> Comparison | None:
         if first is None or second is None:
@@ -164,7 +182,7 @@ def diff(old: Source, new: Source, feature: Feature | None = None, **options: An
     removed_names, added_names = [old_names[i] for i in only_old], [new_names[j] for j in only_new]
     edited = {*removed_names} & {*added_names}
     return Versions(
-        num_images=(len(a.numbers), len(b.numbers)),
+        num_images=(len(same) + len(only_old), len(b.numbers)),
         added=[name for name in added_names if name not in edited],
         removed=[name for name in removed_names if name not in edited],
         renamed=[(old_names[i], new_names[j]) for i, j in same if old_names[i] != new_names[j]],
@@ -172,7 +190,7 @@ def diff(old: Source, new: Source, feature: Feature | None = None, **options: An
         whole=compared(_joined(in_both, removed), _joined(in_both, added)) if only_old or only_new else None,
         of_added=compared(in_both, added),
         of_removed=compared(in_both, removed),
-        unreadable=a.unreadable + (b.unreadable if new_images is not old_images else []),
+        unreadable=unreadable + (b.unreadable if new_images is not old_images else []),
     )
 
 

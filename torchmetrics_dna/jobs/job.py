@@ -169,11 +169,13 @@ class Job:
         if splits is None and (size is None or split is not None):
             yield split or self.empty()
 
-    def run_by(self, images: Images, class_of: Callable[[str], str | None], classes: Sequence[str]) -> dict[str, Split]:
-        """Measure all classes in one pass, all in memory; images whose name has no class are left out."""
+    def run_by(
+        self, images: Images, classes_of: Callable[[Activated], Sequence[str | None]], classes: Sequence[str]
+    ) -> dict[str, Split]:
+        """Measure all classes in one pass, all in memory; images whose class is None are left out."""
         splits = {name: self.empty() for name in classes}
         for part in self.activate(images):
-            labels = [class_of(name) for name in part.names]
+            labels = classes_of(part)
             for label in filter(None, dict.fromkeys(labels)):
                 chosen = [i for i, image_label in enumerate(labels) if image_label == label]
                 self._add_(splits[label], images, part, chosen)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.images import Images
-    from torchmetrics_dna.jobs.job import Job, Share
+    from torchmetrics_dna.jobs.job import Job, Share, Split
     from torchmetrics_dna.statistics import State
 
 
@@ -126,6 +126,12 @@ def measure(
         by_image = [name for name, statistic in job.statistics.items() if statistic.by_image]
         states = {name: {key: t for key, t in split.states[name].items() if key != "rows"} for name in by_image}
         return _measured(job, images, values, gather(read) if distributed else [read], states)
+
+
+def measured_of(job: Job, images: Images, split: Split) -> Measured:
+    """Return what a split of an image set holds."""
+    values, share = job.shared(split)
+    return _measured(job, images, values, [share], {})
 
 
 def _measured(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from torchmetrics_dna.comparisons.compare import open_sets
 from torchmetrics_dna.comparisons.comparison import Comparison
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.singles.look import Gallery
     from torchmetrics_dna.statistics.resolve import Feature
 
-    Result = Comparison | Comparisons | ClassComparisons | DistanceMatrix | Versions
+    Result: TypeAlias = Comparison | Comparisons | ClassComparisons | DistanceMatrix | Versions
 
 FormatName = Literal["html", "markdown", "json", "csv", "latex"]
 
