@@ -212,7 +212,7 @@ def compare_classes(sides: Sides, of_sides: Sequence[Members], names: tuple[str,
         empty = dict[str, tuple[int, int]]()  # numbers of images of classes that have none on a side
         of_empty = list[str]()  # a line for each unreadable image of these
         for name, a_class, b_class in zip(mine, *measured, strict=True):
-            counts = a_class.any.num_images, b_class.any.num_images
+            counts = a_class.first.num_images, b_class.first.num_images
             if not all(counts):
                 empty[name] = counts
                 of_empty += [*a_class.unreadable, *b_class.unreadable]

@@ -222,7 +222,7 @@ class Comparison(ByName["Result"]):
     @cached_property
     def means(self) -> tuple[Tensor, Tensor]:
         """Mean activation of each neuron in A and in B, shape ``(N,)``; from histograms exact to half a bin."""
-        a, b = (as_gaussian(side.dnas.get("histogram", side.any)) for side in self._sides())
+        a, b = (as_gaussian(side.dnas.get("histogram", side.first)) for side in self._sides())
         return a.mean, b.mean
 
     @property
@@ -285,7 +285,7 @@ class Comparison(ByName["Result"]):
             for name, record in DISTANCES.items()
             if record.grain == "neuron"
         }
-        dnas = [side.dnas.get("histogram", side.any) for side in self.measured or ()]
+        dnas = [side.dnas.get("histogram", side.first) for side in self.measured or ()]
         columns["shift"] = self.mean_shift if dnas and all(map(has_means, dnas)) else None
         tested = (None, None, None) if test is None else (test.z, test.neurons, test.q)
         columns |= dict(zip(("z", "p_value", "q"), tested, strict=True))
@@ -303,10 +303,10 @@ class Comparison(ByName["Result"]):
             names: Names of A and B; by default ``names``.
 
         """
-        a, b = (side.any for side in self._sides())
+        a, b = (side.first for side in self._sides())
         properties, p = None, self.p_value_of_properties
         if self.properties is not None:
-            sides = [side.any for side in self.properties._sides()]
+            sides = [side.first for side in self.properties._sides()]
             is_alike = p is not None and p > SIGNIFICANT
             properties = [] if is_alike else property_differences(sides[0], sides[1], self.properties._test)
         return explain(a, b, self._test, names or self.names, properties, self.causes)

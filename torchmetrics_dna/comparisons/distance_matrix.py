@@ -178,9 +178,9 @@ def matrix(
             sides.check_enough(record)
         measured = [sides.measured(k) for k in range(len(named))]
     # as in a comparison, properties of images measured beside a network are no part of its distances
-    network = network_of(measured[0].any.neurons) if arguments.neuron_weights is None else None
+    network = network_of(measured[0].first.neurons) if arguments.neuron_weights is None else None
     measured = measured if network is None else [side.select(list(network)) for side in measured]
-    dna = measured[0].any
+    dna = measured[0].first
     weights = resolve_weights(arguments.neuron_weights, dna.neurons, dna.extractor, dna.weights_digest)
     matrices: dict[str, Tensor] = {}
     by_layer: dict[str, dict[str, Tensor]] = {}
@@ -196,7 +196,7 @@ def matrix(
             square[*upper] = square[*upper.flip(0)] = torch.tensor(values, dtype=torch.float64)
             squares[layer] = square
         matrices[record.name], by_layer[record.name] = squares.pop(None), squares
-    num_images = [side.any.num_images for side in measured]
+    num_images = [side.first.num_images for side in measured]
     of_all = isinstance(dna, HistogramDNA) and dna.self_ranging and any(record.unit == "bins" for record in distances)
     notes = [_OF_ALL] * of_all
     return DistanceMatrix(list(named), num_images, matrices, by_layer, dna.extractor, unreadable_of(measured), notes)

@@ -106,7 +106,7 @@ def means_by_layer(measured: Measured) -> dict[str, Tensor]:
     """Return the spatial means ``(images, n)`` that were kept of each layer for outlier scores; empty if none were."""
     if "means" not in measured.rows:
         return {}
-    neurons = network_of(measured.any.neurons) or measured.any.neurons
+    neurons = network_of(measured.first.neurons) or measured.first.neurons
     layers = layers_for_outliers(neurons)
     parts = torch.split(measured.rows["means"], [neurons[layer] for layer in layers], 1)
     return dict(zip(layers, parts, strict=True))

@@ -277,7 +277,7 @@ class Checkpoints:
         measured = measure(self._job, images, distributed=self._distributed, own=own)
         if lines := measured.unreadable:
             warnings.warn(f"{left_out_in_words(lines)}, the first: {lines[0]}", stacklevel=3)
-        return measured.any
+        return measured.first
 
     def _write(self, comparisons: Comparisons) -> None:
         with replacing(self.folder / "checkpoints.csv") as path:
