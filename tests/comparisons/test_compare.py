@@ -13,7 +13,6 @@ from networks import Pixels, pixels
 from torchmetrics_dna import DNAExtractor, compare, make_dna
 from torchmetrics_dna.cli.gates import end_by, gates_of
 from torchmetrics_dna.extractors import PRESETS
-from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.files.visible import p_figure
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.reporting.findings import words_and_tables
@@ -185,7 +184,7 @@ def test_no_row_has_a_value_without_noise_beside_chance_that_gives_more(shift: i
 @pytest.mark.parametrize(
     "spellings",
     [
-        (None, "efficientnet_lite0", Network(), lambda: DNAExtractor("efficientnet_lite0")),
+        (None, "efficientnet_lite0", {}, lambda: DNAExtractor("efficientnet_lite0")),
         (Pixels(), lambda: DNAExtractor(Pixels()), lambda: DNAExtractor(Pixels(), properties=True)),
     ],
     ids=["named", "module"],

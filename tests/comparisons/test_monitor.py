@@ -17,8 +17,8 @@ from networks import Pixels
 from PIL import Image
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna, monitor
+from torchmetrics_dna.comparisons.conformal import ConformalEvidence
 from torchmetrics_dna.comparisons.monitor import Monitor, Order
-from torchmetrics_dna.functional.conformal import ConformalEvidence
 from torchmetrics_dna.images import Reading
 
 OPTIONS: dict[str, Any] = {"ranges": "auto", "num_bins": 64}

@@ -26,8 +26,7 @@ from torchmetrics_dna.comparisons.verdict import (
     versions,
     which_are_off,
 )
-from torchmetrics_dna.dna.evidence import Interval
-from torchmetrics_dna.dna.ratio import Ratio
+from torchmetrics_dna.dna.evidence import Interval, Ratio
 from torchmetrics_dna.jobs.causes import Causes
 
 INTERVAL = Interval(4.167, 3.5, 4.8, 0.95, 20, True)

@@ -23,9 +23,9 @@ from torchmetrics_dna.cli.console import (
 from torchmetrics_dna.cli.gates import Gate, check_gates, check_limits, end_by, gates_of
 from torchmetrics_dna.cli.output import FormatOption, ResultFile, format_for, write
 from torchmetrics_dna.cli.rank import rank
+from torchmetrics_dna.dna.distances import find_distances
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.visible import images_in_words
-from torchmetrics_dna.jobs.arguments import METRICS
 from torchmetrics_dna.reporting.document import Document, Format
 
 if TYPE_CHECKING:
@@ -154,7 +154,8 @@ def _compare_all(
 ) -> None:
     """Compare all sets with each other; ``others`` are options that a matrix does not take."""
     require("scipy", "plot")
-    o.known(METRICS, options["metrics"])
+    if options["metrics"]:
+        find_distances(options["metrics"])  # before what takes seconds to load
     from torchmetrics_dna.comparisons import matrix
 
     takes = signature(matrix).parameters
@@ -269,7 +270,7 @@ def _say_what_next(result: Comparison, a: str, b: str, options: dict[str, Any], 
     page = shlex.join(["torchmetrics-dna", "compare", a, b, "-o", "page.html", *o.typed(options)])
     of_ranking = o.typed(options | {"neuron_weights": None}, rank)  # by outlier scores, which have no weights
     ranking = shlex.join(["torchmetrics-dna", "rank", b, "--reference", a, *of_ranking])
-    ranking = "" if options["feature"].crop else ranking  # which takes no crop
+    ranking = "" if options["feature"]["crop"] else ranking  # which takes no crop
     in_ranking, in_page = f"{'most like A' if of_dna else 'off'}: {ranking}", f"in pictures: {page}"
     lines: list[str] = []
     if (result.p_value or 0) <= SIGNIFICANT:

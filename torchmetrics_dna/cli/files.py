@@ -59,11 +59,14 @@ def make(
     """Write the DNA of an image set to a file, or one for each kind."""
     check_sources(images)
     check_output(output, ".npz")
+    from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.jobs.arguments import Arguments
     from torchmetrics_dna.jobs.make import make_files, output_paths, parts_folder
     from torchmetrics_dna.jobs.processes import rank
 
-    kinds = _kinds(kind)
+    kinds: list[Any] = list(dict.fromkeys(name.strip() for name in kind.split(",")))
+    if unknown := [name for name in kinds if name not in get_args(Kind)]:
+        raise ValueError(f"Option --kind expected to be of {', '.join(get_args(Kind))}, but got {unknown[0]!r}")
     for path in output_paths(output, kinds).values() if len(kinds) > 1 else ():
         check_output(path, ".npz")
     try:
@@ -143,17 +146,6 @@ def convert(file: File, output: Converted, ranges: AttachedRanges = None) -> Non
         talk.print("Its activation ranges are unknown; --ranges attaches them.")
 
 
-def _kinds(names: str) -> list[Any]:
-    """Parse a comma-separated list of kinds, each once."""
-    from torchmetrics_dna.dna.distance import Kind
-
-    kinds = list(dict.fromkeys(name.strip() for name in names.split(",")))
-    for kind in kinds:
-        if kind not in get_args(Kind):
-            raise ValueError(f"Option --kind expected to be of {', '.join(get_args(Kind))}, but got {kind!r}")
-    return kinds
-
-
 @o.measures_images("crop")
 def ranges(
     sources: Annotated[list[str], typer.Argument(metavar="IMAGES", help=_SOURCES)],
@@ -164,7 +156,7 @@ def ranges(
     """Measure the activation ranges of image sets together, and write them to a .json file."""
     check_sources(*sources)
     check_output(output, ".json")
-    from torchmetrics_dna.images.addresses import writing
+    from torchmetrics_dna.images.paths import writing
     from torchmetrics_dna.jobs.measure_ranges import measure_ranges
     from torchmetrics_dna.jobs.processes import rank
     from torchmetrics_dna.neurons.ranges import ActivationRanges

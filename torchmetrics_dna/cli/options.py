@@ -13,11 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from torchmetrics_dna.cli.console import progress
-from torchmetrics_dna.extractors.network import Network
-from torchmetrics_dna.files.visible import plain_name, unknown_metrics
+from torchmetrics_dna.dna.distances import find_distances
 from torchmetrics_dna.images.reading import Reading
-from torchmetrics_dna.jobs.arguments import METRICS, PROTOCOLS, Arguments
-from torchmetrics_dna.plugins import DISTANCE_NAMES
+from torchmetrics_dna.jobs.arguments import Arguments, Network
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,16 +50,10 @@ def names(text: str | None) -> list[str] | None:
 
 def known_metrics(metrics: str | None) -> list[str] | None:
     """Return the metrics if all are distances or published metrics; ValueError if not."""
-    return known((*METRICS, *DISTANCE_NAMES, *PROTOCOLS), names(metrics))
-
-
-def known(allowed: tuple[str, ...], metrics: list[str] | None) -> list[str] | None:
-    """Return the metrics if all are allowed; ValueError, naming those that are, if not."""
-    plain = set(map(plain_name, (*allowed, "dna-frechet")))
-    unknown = [name for name in metrics or () if plain_name(name) not in plain]
-    if unknown:  # told here, since the registry of distances takes seconds to load
-        raise ValueError(unknown_metrics(unknown, dict.fromkeys(allowed)))
-    return metrics
+    listed = names(metrics)
+    if listed is not None:
+        find_distances(listed, with_published=True)
+    return listed
 
 
 def known_device(device: str | None) -> str | None:
@@ -129,10 +121,10 @@ def measures_images(*more: str) -> Callable[[Callable[..., None]], Callable[...,
                 if name in options:
                     options[name] = convert(options[name])
             network, reading = (
-                {field.name: options.pop(field.name) for field in fields(kind) if field.name in options.keys() - apart}
-                for kind, apart in ((Network, {"layers"}), (Reading, set[str]()))
+                {field.name: options.pop(field.name) for field in fields(kind) if field.name in options}
+                for kind in (Network, Reading)
             )
-            command(feature=Network(**network), reading=Reading(**reading), **options)
+            command(feature=network, reading=Reading(**reading), **options)
 
         run.__signature__ = signature(command).replace(parameters=[*own, *shared])  # type: ignore[attr-defined]
         return run
@@ -160,8 +152,7 @@ def typed(options: dict[str, Any], command: Callable[..., None] | None = None) -
 
     """
     taken = FIELDS if command is None else signature(command).parameters
-    values = {**vars(options["feature"]), **vars(options["reading"])} | options
-    values["feature"] = options["feature"].feature
+    values = options | vars(options["reading"]) | options["feature"]
     words: list[str] = []
     for name in FIELDS:
         value, option = values[name], f"--{name.replace('_', '-')}"

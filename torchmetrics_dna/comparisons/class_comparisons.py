@@ -17,17 +17,17 @@ import torch
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.comparisons.comparisons import ManyComparisons
 from torchmetrics_dna.comparisons.verdict import classes
-from torchmetrics_dna.dna.base import too_few
 from torchmetrics_dna.dna.distances import resolve_distances
 from torchmetrics_dna.extras import without_numba
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number, p_figure
+from torchmetrics_dna.functional.features import too_few
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, rates_of_sorted
 from torchmetrics_dna.images import ImageStream
-from torchmetrics_dna.images.base import by_number
-from torchmetrics_dna.images.folders import read_list
-from torchmetrics_dna.images.names import is_image_name, lies_in_a_root, natural_key
 from torchmetrics_dna.images.parquet import labels_of
+from torchmetrics_dna.images.paths import is_image_name, lies_in_a_root, natural_key
+from torchmetrics_dna.images.sets import by_number
+from torchmetrics_dna.images.sources import read_list
 from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.jobs.processes import gather, rank, world_size
 from torchmetrics_dna.jobs.protocols import only_published
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.dna.distance import Distance
+    from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.files.tables import Cell
     from torchmetrics_dna.images import Images, ImageSource
     from torchmetrics_dna.jobs.arguments import Arguments

@@ -15,7 +15,6 @@ from torchmetrics_dna.dna.distances import check_distances, resolve_distances
 from torchmetrics_dna.dna.evidence import has_negative
 from torchmetrics_dna.dna.load import is_dna_path
 from torchmetrics_dna.extractors import DNAExtractor
-from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.extras import without_numba
 from torchmetrics_dna.images.pixels import is_file
 from torchmetrics_dna.images.properties import LAYER
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.class_comparisons import Classes, Members
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.images import Source
-    from torchmetrics_dna.statistics.resolve import Feature
+    from torchmetrics_dna.statistics.setup import Feature
 
     Side = Source | DNA
     ByClass = Classes | tuple[Sequence[object], Sequence[object]]
@@ -196,7 +195,7 @@ def watching_properties(arguments: Arguments, sources: Sequence[Any]) -> Argumen
         return arguments
     if isinstance(feature, DNAExtractor):
         return replace(arguments, feature=feature.with_properties())
-    network = feature if isinstance(feature, Network) else Network(feature)
-    if network.properties is not None:
+    network = feature if isinstance(feature, dict) else {"feature": feature}
+    if network.get("properties") is not None:
         return arguments
-    return replace(arguments, feature=replace(network, properties=True))
+    return replace(arguments, feature=network | {"properties": True})

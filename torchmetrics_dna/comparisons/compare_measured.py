@@ -11,22 +11,21 @@ import torch
 
 from torchmetrics_dna.comparisons.comparison import SHARED, Comparison
 from torchmetrics_dna.dna import HistogramDNA
-from torchmetrics_dna.dna.distances import DISTANCES
+from torchmetrics_dna.dna.distances import of_any_network
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.dna.result import Result
-from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.files.visible import images_in_words
-from torchmetrics_dna.images.duplicates import MOST, near_duplicates
-from torchmetrics_dna.images.properties import LAYER
+from torchmetrics_dna.images.likeness import MOST, near_duplicates
+from torchmetrics_dna.images.properties import LAYER, without_properties
 from torchmetrics_dna.jobs.arguments import Arguments
-from torchmetrics_dna.jobs.fd_evidence import unions_of
+from torchmetrics_dna.jobs.features import folded_sides
 from torchmetrics_dna.jobs.measure import Measured, unreadable_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from torchmetrics_dna.dna.distance import Distance
-    from torchmetrics_dna.dna.unions import Plan
+    from torchmetrics_dna.dna.distances import Distance
+    from torchmetrics_dna.dna.folded import Plan
 
 _NAMESAKES = 0.9  # of the images of the larger side, for pairs to be offered
 _GROUP_THEM = "give their groups ('folder', or 'prefix:REGEX' of their names)"
@@ -36,7 +35,7 @@ _NUMBERED = re.compile(r"((image|input) )?[\d_-]+")  # which tells nothing of wh
 def compare_measured(
     a: Measured,
     b: Measured,
-    distances: Sequence[Distance] = tuple(DISTANCES.values()),
+    distances: Sequence[Distance] | None = None,
     arguments: Arguments | None = None,
     *,
     plans: Mapping[str, Plan] | None = None,
@@ -44,11 +43,14 @@ def compare_measured(
 ) -> Comparison:
     """Compare two measured sets, which ``names`` call, by those of the distances that both support.
 
+    By default these are all distances of any network.
     If both have folds, distances come with evidence; the result keeps no folds. Properties of images measured beside a
     network are compared separately, unless neuron weights are given.
     """
     arguments = arguments or Arguments()
-    paired, network = bool(arguments.pairs), network_of(a.first.neurons) if arguments.neuron_weights is None else None
+    distances = list(of_any_network().values()) if distances is None else distances
+    paired = bool(arguments.pairs)
+    network = without_properties(a.first.neurons) if arguments.neuron_weights is None else None
     by_neuron = [record for record in distances if record.grain == "neuron"]
     if network is not None:
         first = a.select(list(network))
@@ -79,7 +81,7 @@ def compare_measured(
             inputs[1],
             weights if record.grain == "neuron" else None,
             confidence=arguments.confidence,
-            unions=unions_of(record, a, b, (plans or {}).get(record.name)),
+            folded=folded_sides(record, a, b, (plans or {}).get(record.name)),
             paired=paired,
             cache=cache,
         )

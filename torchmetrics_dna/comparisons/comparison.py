@@ -18,11 +18,11 @@ from torchmetrics_dna.comparisons.explanation import (
 )
 from torchmetrics_dna.comparisons.verdict import TwoSets, headline_and_distance, off_line, two_sets
 from torchmetrics_dna.dna import HistogramDNA
-from torchmetrics_dna.dna.distances import DISTANCES, flat_figures, named_in
+from torchmetrics_dna.dna.distances import DISTANCES, flat_figures, names_of
 from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.tables import Table, as_html
-from torchmetrics_dna.files.visible import number, p_figure
+from torchmetrics_dna.files.visible import number, p_figure, plain_name
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.properties import neuron_name
 from torchmetrics_dna.plots import plot_layers
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.comparisons.odd_images import OddImages
-    from torchmetrics_dna.dna.distance import Grain
+    from torchmetrics_dna.dna.distances import Grain
     from torchmetrics_dna.dna.evidence import Evidence, Interval
     from torchmetrics_dna.dna.result import Result
     from torchmetrics_dna.files.tables import Cell
@@ -124,11 +124,10 @@ class Comparison(ByName["Result"]):
 
     def __getitem__(self, distance: str) -> Result:
         """Return one distance by its name (``"dna-emd"``), key (``"dna_emd"``) or metric (``"DNAEMD"``)."""
-        measured = {name: result.distance for name, result in self.results.items()}  # a published metric, too
-        record = named_in(DISTANCES | measured, distance)
-        if record is None or record.name not in self.results:
-            raise KeyError(f"There is no {distance!r} in this comparison, which has {', '.join(self)}")
-        return self.results[record.name]
+        for result in self.results.values():
+            if plain_name(distance) in map(plain_name, names_of(result.distance)):
+                return result
+        raise KeyError(f"There is no {distance!r} in this comparison, which has {', '.join(self)}")
 
     def of_grain(self, *grains: Grain) -> list[Result]:
         """Return the results of these grains, ``"neuron"``, ``"layer"`` or ``"set"``, without published metrics."""
@@ -215,7 +214,7 @@ class Comparison(ByName["Result"]):
         for row in self.rows():
             record, figures = self.results[row["distance"]].distance, by_key[row["layer"]]
             figures[record.key] = row["value"]
-            if record.unions:
+            if record.folded:
                 figures |= {f"{record.key}_{figure}": row[figure] for figure in ("debiased", "p_value")}
         return by_key
 
@@ -402,12 +401,12 @@ class Comparison(ByName["Result"]):
             **{record.key: overall[record.key] for record in records},
             **{f"{r.key}_std": self[r.name].spread for r in records if r.subsets},
             "layers": self.layers,
-            **{f"{r.key}_debiased": overall[f"{r.key}_debiased"] for r in records if r.unions},
+            **{f"{r.key}_debiased": overall[f"{r.key}_debiased"] for r in records if r.folded},
             "top_neurons": self.top_neurons(),
             "properties": [] if self.properties is None else self.properties.top_neurons(self.properties.neurons.total),
             "p_value": self.p_value,
             "few_off": None if self.odd is None else self.odd.to_dict(),
-            "p_values": {r.key: overall[f"{r.key}_p_value"] for r in records if r.unions},
+            "p_values": {r.key: overall[f"{r.key}_p_value"] for r in records if r.folded},
             "interval": self.interval and asdict(self.interval),
             "layer_intervals": {
                 result.distance.key: {

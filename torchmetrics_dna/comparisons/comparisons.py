@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.comparisons.comparison import ByName
 from torchmetrics_dna.comparisons.verdict import HeldOut, OneSet, SeveralSets, several_sets
-from torchmetrics_dna.dna.evidence import paired_p_value
-from torchmetrics_dna.dna.ratio import ratio_of
+from torchmetrics_dna.dna.evidence import paired_p_value, ratio_of
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm
-from torchmetrics_dna.images.addresses import public, public_names
+from torchmetrics_dna.images.paths import public, public_names
 from torchmetrics_dna.jobs.measure import unreadable_of
 from torchmetrics_dna.plots import plot_curve
 
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.dna.distance import Distance
-    from torchmetrics_dna.dna.ratio import Ratio
+    from torchmetrics_dna.dna.distances import Distance
+    from torchmetrics_dna.dna.evidence import Ratio
     from torchmetrics_dna.files.tables import Cell
 
 _X_HELD_OUT = "x held-out"  # header of a column
@@ -72,9 +71,9 @@ class ManyComparisons(ByName["Comparison"]):
         for name, record in self._distances.items():
             result = comparison.get(name)
             figures[record.key] = result and result.value
-            if record.unions or record.subsets:
+            if record.folded or record.subsets:
                 figures[f"{record.key}_error"] = result and (result.standard_error or result.spread)
-            if record.unions:
+            if record.folded:
                 of_result = dict.fromkeys(_EVIDENCE) if result is None else result.overall.to_dict()
                 figures |= {f"{record.key}_{key}": of_result[key] for key in _EVIDENCE}
         return figures | {"p_holm": p_holm}

@@ -17,9 +17,9 @@ from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.base import check_comparable, check_enough
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.dna.result import Result
-from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.tables import Table
+from torchmetrics_dna.images.properties import without_properties
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import unreadable_of
 from torchmetrics_dna.jobs.processes import in_step
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.dna import DNA
-    from torchmetrics_dna.dna.distance import Distance
+    from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.images import Source
     from torchmetrics_dna.jobs.measure import Measured
-    from torchmetrics_dna.statistics.resolve import Feature
+    from torchmetrics_dna.statistics.setup import Feature
 
 _OF_ALL = "Bins are of the range of all these sets together; in a comparison of two sets they are of that of A."
 
@@ -178,7 +178,7 @@ def matrix(
             sides.check_enough(record)
         measured = [sides.measured(k) for k in range(len(named))]
     # as in a comparison, properties of images measured beside a network are no part of its distances
-    network = network_of(measured[0].first.neurons) if arguments.neuron_weights is None else None
+    network = without_properties(measured[0].first.neurons) if arguments.neuron_weights is None else None
     measured = measured if network is None else [side.select(list(network)) for side in measured]
     dna = measured[0].first
     weights = resolve_weights(arguments.neuron_weights, dna.neurons, dna.extractor, dna.weights_digest)

@@ -10,11 +10,10 @@ import torch
 
 from torchmetrics_dna.comparisons.verdict import Off, which_are_off
 from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.extractors.views import network_of
-from torchmetrics_dna.functional.few_off import FewOff, few_are_off, fewest_images
-from torchmetrics_dna.functional.outliers import layers_for_outliers, outlier_scores
+from torchmetrics_dna.functional.outliers import FewOff, few_are_off, fewest_images, layers_for_outliers, outlier_scores
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import ImageSource
+from torchmetrics_dna.images.properties import without_properties
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +105,7 @@ def means_by_layer(measured: Measured) -> dict[str, Tensor]:
     """Return the spatial means ``(images, n)`` that were kept of each layer for outlier scores; empty if none were."""
     if "means" not in measured.rows:
         return {}
-    neurons = network_of(measured.first.neurons) or measured.first.neurons
+    neurons = without_properties(measured.first.neurons) or measured.first.neurons
     layers = layers_for_outliers(neurons)
     parts = torch.split(measured.rows["means"], [neurons[layer] for layer in layers], 1)
     return dict(zip(layers, parts, strict=True))

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torchmetrics_dna.comparisons.explanation import Explanation, PropertyDifference
-    from torchmetrics_dna.dna.evidence import Interval
-    from torchmetrics_dna.dna.ratio import Ratio
+    from torchmetrics_dna.dna.evidence import Interval, Ratio
     from torchmetrics_dna.jobs.causes import Causes
 
 _MOST_LAYERS = 3  # that are named

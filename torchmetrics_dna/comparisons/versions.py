@@ -11,8 +11,8 @@ from torchmetrics_dna.comparisons.comparison import Shown
 from torchmetrics_dna.comparisons.verdict import against_kept, how_far, versions
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.images import Reading
-from torchmetrics_dna.images.base import indexed
-from torchmetrics_dna.images.duplicates import contents, digest_note
+from torchmetrics_dna.images.likeness import contents, digest_note
+from torchmetrics_dna.images.sets import indexed
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import Measured, measure, measured_of
 from torchmetrics_dna.jobs.sides import open_sides
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.images import Source
     from torchmetrics_dna.jobs.job import Activated
-    from torchmetrics_dna.statistics.resolve import Feature
+    from torchmetrics_dna.statistics.setup import Feature
 
 _MOST = 5  # names that a table shows
 

@@ -18,6 +18,8 @@ from torchmetrics_dna.dna.identity import check_same, identity
 from torchmetrics_dna.files.damage import check_type
 from torchmetrics_dna.files.tables import Table, as_html
 from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.functional.features import TooFewImagesError as TooFewImagesError
+from torchmetrics_dna.functional.features import too_few
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -27,10 +29,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons.index import Neurons
 
 _D = TypeVar("_D", bound="DNA")
-
-
-class TooFewImagesError(RuntimeError):
-    """Raised if a side has too few images for a distance."""
 
 
 class _Counted:
@@ -221,14 +219,6 @@ def check_enough(a: DNA, b: DNA, distance: str, least: int) -> None:
     """Raise TooFewImagesError unless both DNAs have at least ``least`` images."""
     if any(dna.num_images < least and not dna.has_unknown_size for dna in (a, b)):
         raise too_few(distance, least, (a.num_images, b.num_images))
-
-
-def too_few(distance: str, least: int, counts: Sequence[int]) -> TooFewImagesError:
-    """Return the error for sides of so many images, of which a distance takes at least ``least``."""
-    required = {1: "At least one image is", 2: "More than one image is"}.get(least, f"At least {least} images are")
-    return TooFewImagesError(
-        f"{required} required for both sides to compute {distance}, but got {' and '.join(map(str, counts))}"
-    )
 
 
 def merged(dnas: Iterable[_D]) -> _D:

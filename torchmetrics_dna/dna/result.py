@@ -11,17 +11,17 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.dna.evidence import has_negative, weigh_evidence
-from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
 from torchmetrics_dna.functional.student import student_tail
+from torchmetrics_dna.images.properties import without_properties
 from torchmetrics_dna.neurons import Neurons
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.dna.distance import Distance
+    from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.dna.evidence import Evidence, Interval
-    from torchmetrics_dna.dna.unions import Unions
+    from torchmetrics_dna.dna.folded import FoldedSides
     from torchmetrics_dna.functional.permutation import PermutationTest
 
 _UNTESTABLE = (
@@ -230,26 +230,26 @@ class Result:
         beyond = distance**self.evidence.power - self.evidence.upper
         return student_tail(beyond / variance**0.5, freedom) if variance else float(beyond <= 0)
 
-    def tested(self, unions: Unions, confidence: float = 0.95) -> Result:
+    def tested(self, folded: FoldedSides, confidence: float = 0.95) -> Result:
         """Return the result with evidence from folds, if enough of them have images."""
         values, weights = self.values, self.weights
         if self.distance.grain == "neuron" and self._averaged is not None:
             weights = torch.zeros(len(values), dtype=torch.float64)
             weights[self._averaged] = 1 / len(self._averaged)
-        evidence = weigh_evidence(values, unions, self.distance.power, weights, confidence)
+        evidence = weigh_evidence(values, folded, self.distance.power, weights, confidence)
         if evidence is None:
             return self
-        limits = list(unions.limits)
-        if not limits and evidence.test is None and not any(unions.exact):
+        limits = list(folded.limits)
+        if not limits and evidence.test is None and not any(folded.exact):
             limits.append(_UNTESTABLE)
-        if unions.paired and (evidence.least_p_value or 0) > SIGNIFICANT:
+        if folded.paired and (evidence.least_p_value or 0) > SIGNIFICANT:
             limits.append(
-                f"{len(unions.sizes_a)} folds of pairs can't give a p-value below {evidence.least_p_value:.2g}, so no"
+                f"{len(folded.sizes_a)} folds of pairs can't give a p-value below {evidence.least_p_value:.2g}, so no"
                 " difference can be shown; give at least 6 pairs"
             )
         if has_negative(weights):
             limits.append(_SIGNED)
-        if self.distance.by_image and any(unions.exact) and evidence.is_below_noise:
+        if self.distance.by_image and any(folded.exact) and evidence.is_below_noise:
             limits.append(
                 f"{self.distance.name} is {number(self.value)}, but equal sets of this size give"
                 f" {number(self.value - evidence.centre)}; these may be the reference's own images, or features that"
@@ -268,5 +268,5 @@ class Result:
         if self.weights is not None or self.distance.grain == "set":
             return None
         terms = self._terms
-        layers = list(network_of(terms) or terms)
+        layers = list(without_properties(terms) or terms)
         return None if len(layers) == len(terms) else terms.positions(layers)

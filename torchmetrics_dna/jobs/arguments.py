@@ -7,6 +7,7 @@ from functools import wraps
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from torchmetrics_dna.dna.distances import all_published, of_any_network
 from torchmetrics_dna.options import option
 
 if TYPE_CHECKING:
@@ -15,17 +16,34 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from torchmetrics_dna.dna.distance import Distance
+    from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.images.reading import Reading
     from torchmetrics_dna.jobs.groups import Groups, Pairs
     from torchmetrics_dna.neurons.ranges import ActivationRanges
-    from torchmetrics_dna.statistics.resolve import Feature
+    from torchmetrics_dna.statistics.setup import Feature
 
 _F = TypeVar("_F", bound="Callable[..., Any]")
-# as in the registries, which take seconds to load
-METRICS = ("dna-emd", "dna-fd", "fd", "kid", "mind", "cmmd", "precision", "recall", "density", "coverage")
-PROTOCOLS = ("fid", "kid", "is", "sfid", "precision", "recall", "fd-dinov2", "fd-dinov2-edm2", "cmmd")
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """Arguments of a :class:`DNAExtractor` that commands take; functions take them as a dict, ``feature``."""
+
+    feature: str | None = option(
+        None,
+        "Network",
+        "Extractor: a preset, or a timm model's name. [default: efficientnet_lite0, or that of a given DNA]",
+    )
+    weights_path: str | None = option(None, "Network", "Local file of the extractor's weights.", rare=True)
+    crop: str | None = option(None, "Images", "Cut out of images before they are resized. [default: none]", rare=True)
+    properties: bool | None = option(
+        None,
+        "Network",
+        "Watch sharpness, noise, size and other properties of images, too. [default: compare does for two sets]",
+        rare=True,
+    )
+    device: str | None = option(None, "Machine", "Such as cpu or cuda:1. [default: CUDA if there is one]")
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,10 +92,11 @@ class Arguments:
     metrics: Sequence[str | Distance] | None = option(
         None,
         "Statistics",
-        f"Any of {', '.join(METRICS)}, with commas. Without --feature and --layers, {', '.join(PROTOCOLS)}"
-        " are as published, by networks of their own. [default: dna-emd,dna-fd, or what DNAs allow]",
+        f"Any of {', '.join(of_any_network())}, with commas. Without --feature and --layers,"
+        f" {', '.join(all_published())} are as published, by networks of their own. [default: dna-emd,dna-fd, or what"
+        " DNAs allow]",
     )
-    layers: Sequence[str] | None = None
+    layers: Sequence[str] | None = option(None, "Network", "Layers, separated by commas. [default: the extractor's]")
     num_bins: int | None = option(
         None, "Network", "Bins of each neuron's histogram. [default: 1000, or those of a given DNA]", rare=True
     )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.dna import DNA
-    from torchmetrics_dna.dna.distance import Distance
+    from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.images import Images
     from torchmetrics_dna.jobs.job import Job, Share, Split
     from torchmetrics_dna.statistics import State

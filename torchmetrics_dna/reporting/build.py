@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.compare import ByClass, Opened, Side
     from torchmetrics_dna.comparisons.distance_matrix import DistanceMatrix
     from torchmetrics_dna.singles.look import Gallery
-    from torchmetrics_dna.statistics.resolve import Feature
+    from torchmetrics_dna.statistics.setup import Feature
 
     Result: TypeAlias = Comparison | Comparisons | ClassComparisons | DistanceMatrix | Versions
 
@@ -134,7 +134,8 @@ def _format(name: str | None, output: str | os.PathLike[str]) -> Format:
 
 def document_of(result: Result, gallery: Gallery | None = None, **more: Any) -> Document:
     """Return a result of comparisons as a document; ``more`` is in its json, and its page shows ``gallery``."""
-    sentences, tables, columns, page = [result.verdict], [result.table], (), None
+    sentences, tables, page = [result.verdict], [result.table], None
+    columns: tuple[str, ...] = ()
     if isinstance(result, Comparison):
         sentences, tables = words_and_tables(result)
         page = partial(as_html, result, gallery) if _has_page(result) else None

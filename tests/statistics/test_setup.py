@@ -12,7 +12,6 @@ from torch.utils.data import Dataset
 
 from torchmetrics_dna import (
     DNAEMD,
-    ActivationRanges,
     DNAExtractor,
     DNAFrechet,
     DNARealism,
@@ -22,7 +21,6 @@ from torchmetrics_dna import (
     rank,
     report,
 )
-from torchmetrics_dna.extractors.network import Network
 
 LAYERS = ["block_0", "head"]
 
@@ -103,14 +101,6 @@ def test_an_extractor_of_fewer_layers_in_any_order_selects_those_of_a_reference(
     assert list(LayerFrechetDistance(one, reference=gaussian).reference.cov) == ["mean"]
 
 
-def test_ranges_that_contradict_a_reference() -> None:
-    other = ActivationRanges(RANGES.minimum - 1, RANGES.maximum + 1, RANGES.neurons)
-    dna = make_dna(REAL, EXTRACTOR, ranges=RANGES)
-    for call in (compare, rank):
-        with pytest.raises(ValueError, match=f"`ranges` is {other.digest}, but the given DNA was .* {RANGES.digest}"):
-            call(FAKE, dna, EXTRACTOR, ranges=other)
-
-
 def test_bins_and_ranges_that_nobody_counts_with_are_refused() -> None:
     with pytest.raises(ValueError, match="`num_bins` and `ranges` go with statistics='activations'; leave them out"):
         DNAFrechet(EXTRACTOR, num_bins=-5, ranges="no such file")
@@ -125,7 +115,7 @@ def test_arguments_for_images_are_refused_where_there_are_only_dnas(reference: A
     for arguments, message in (
         ({"feature": "inception"}, "`feature` is 'inception', but the given DNA was made by 'efficientnet_lite0'"),
         ({"num_bins": 20}, "`num_bins` is 20, but the given DNA has 40 bins"),
-        ({"feature": Network(crop="center")}, "`crop` is for images, but only DNAs are given; leave it out"),
+        ({"feature": {"crop": "center"}}, "`crop` is for images, but only DNAs are given; leave it out"),
     ):
         with pytest.raises(ValueError, match=message):
             compare(reference, reference, **arguments)

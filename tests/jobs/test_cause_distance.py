@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from torchmetrics_dna.functional.causes import Apart, Folds, takes_half
+from torchmetrics_dna.jobs.causes import Apart, Shares, takes_half
 
 RNG = np.random.default_rng(0)
 COUNTS = RNG.integers(0, 9, (2, 5, 4, 7)) + 1  # sides, folds, neurons, bins
@@ -41,7 +41,9 @@ def test_it_is_the_formula(paired: bool, weights: np.ndarray | None) -> None:
     folds, sizes = ([cumulative[0] - cumulative[1]], images[:1]) if paired else (cumulative, images)
     of_neurons = np.full(4, 0.25) if weights is None else weights
     square, emd, with_noise = expected(folds, sizes, of_neurons)
-    a, b = (Folds.of(torch.from_numpy(counts), torch.from_numpy(of)) for counts, of in zip(COUNTS, images, strict=True))
+    a, b = (
+        Shares.of(torch.from_numpy(counts), torch.from_numpy(of)) for counts, of in zip(COUNTS, images, strict=True)
+    )
     found = Apart((a.less(b),) if paired else (a, b), None if weights is None else torch.from_numpy(weights))
     assert found.square == pytest.approx(square)
     assert found.bins == pytest.approx(emd * max(0, square / with_noise) ** 0.5)
@@ -59,7 +61,7 @@ def test_of_equal_sets_nothing_is_left_on_average() -> None:
         rng = np.random.default_rng(seed)
         counts = torch.from_numpy(rng.multinomial(5, rng.dirichlet(np.ones(6), (2, 8, 3))))
         one = torch.ones(8, dtype=torch.int64)
-        squares.append(Apart((Folds.of(counts[0], one), Folds.of(counts[1], one))).square)
+        squares.append(Apart((Shares.of(counts[0], one), Shares.of(counts[1], one))).square)
         difference = (counts[0] - counts[1]).double().cumsum(2).mean(0) / 5
         plain.append(float(difference.square().sum(1).mean()))
     assert abs(np.mean(squares)) < 3 * np.std(squares) / 20 < np.mean(plain) / 5

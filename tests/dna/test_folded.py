@@ -11,16 +11,16 @@ from scipy.spatial.distance import cdist
 from torch import Tensor
 
 from torchmetrics_dna.demo import photographs
-from torchmetrics_dna.functional import layer_frechet_distance
-from torchmetrics_dna.functional.unions import (
-    cmmd_of_unions,
-    emd_of_unions,
-    frechet_of_unions,
-    kernel_of_unions,
-    layer_frechet_of_unions,
-    shift_of_unions,
+from torchmetrics_dna.dna.folded import (
+    cmmd_of_folds,
+    emd_of_folds,
+    frechet_of_folds,
+    kernel_of_folds,
+    layer_frechet_of_folds,
+    shift_of_folds,
     sums_of_histograms,
 )
+from torchmetrics_dna.functional import layer_frechet_distance
 
 FOLDS = 6
 
@@ -39,7 +39,7 @@ def test_histograms(seed: int, rest: bool) -> None:
     counts = torch.from_numpy(random.integers(0, 9, (FOLDS, 4, 7)))
     counts[:, :, 0] += 1
     in_a, in_b = memberships(seed, rest)
-    distances = emd_of_unions(counts, in_a, in_b)
+    distances = emd_of_folds(counts, in_a, in_b)
     for row, a, b in zip(distances, in_a, in_b, strict=True):
         sides = [counts[side].sum(0).numpy() for side in (a, b)]
         x, y = ((side / side.sum(1, keepdims=True)).cumsum(1) for side in sides)
@@ -53,7 +53,7 @@ def test_histograms_in_proportion_are_no_distance_apart(seed: int, factor: int) 
     random = np.random.default_rng(seed)
     shares = torch.from_numpy(random.integers(0, 1000, (3, 5)) + 1)
     counts = torch.stack([shares * factor * size for size in (1, 3, 7, 2, 5, 11)])
-    assert not emd_of_unions(counts, *memberships(seed, True)).any()
+    assert not emd_of_folds(counts, *memberships(seed, True)).any()
 
 
 @settings(max_examples=30)
@@ -66,8 +66,8 @@ def test_shifts_are_differences_of_means(seed: int, rest: bool, clipped: bool) -
     counts[:, 3] = np.eye(7, dtype=int)[2] * random.integers(1, 9, (FOLDS, 1))  # a dead neuron
     in_a, in_b = memberships(seed, rest)
     within = (torch.zeros(4).double(), torch.full((4,), 7.0).double()) if clipped else None
-    shifts = shift_of_unions(*sums_of_histograms(torch.from_numpy(counts), within), in_a, in_b)
-    distances = emd_of_unions(torch.from_numpy(counts), in_a, in_b)
+    shifts = shift_of_folds(*sums_of_histograms(torch.from_numpy(counts), within), in_a, in_b)
+    distances = emd_of_folds(torch.from_numpy(counts), in_a, in_b)
     for row, a, b in zip(shifts.numpy(), in_a.numpy(), in_b.numpy(), strict=True):
         means = [counts[side].sum(0) @ np.arange(7) / counts[side].sum((0, 2)) for side in (a, b)]
         np.testing.assert_allclose(row, means[1] - means[0], atol=1e-12)
@@ -84,7 +84,7 @@ def test_gaussians(seed: int, rest: bool, offset: float) -> None:
     means = torch.tensor(np.stack([fold.mean(0) for fold in images]))
     variances = torch.tensor(np.stack([fold.var(0, ddof=1) if len(fold) > 1 else np.zeros(3) for fold in images]))
     in_a, in_b = memberships(seed, rest)
-    distances = frechet_of_unions(means, variances, torch.from_numpy(sizes), in_a, in_b)
+    distances = frechet_of_folds(means, variances, torch.from_numpy(sizes), in_a, in_b)
     for row, *sides in zip(distances, in_a, in_b, strict=True):
         a, b = (np.concatenate([fold for fold, inside in zip(images, side, strict=True) if inside]) for side in sides)
         expected = (a.mean(0) - b.mean(0)) ** 2 + (a.std(0, ddof=1) - b.std(0, ddof=1)) ** 2
@@ -94,7 +94,7 @@ def test_gaussians(seed: int, rest: bool, offset: float) -> None:
 def test_one_image_has_no_variance() -> None:
     means, sizes = torch.arange(3.0, dtype=torch.float64)[:, None], torch.ones(3)
     sides = torch.tensor([[True, False, False]]), torch.tensor([[False, True, True]])
-    assert frechet_of_unions(means, torch.zeros(3, 1, dtype=torch.float64), sizes, *sides).isnan().all()
+    assert frechet_of_folds(means, torch.zeros(3, 1, dtype=torch.float64), sizes, *sides).isnan().all()
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -105,7 +105,7 @@ def test_features_against_torchmetrics(seed: int) -> None:
     features = torch.from_numpy(random.normal(size=(40, 5)))
     folds = torch.from_numpy(random.permutation(np.arange(40) % FOLDS))
     in_a, in_b = memberships(seed, False)
-    distances = kernel_of_unions(features, folds, in_a, in_b)
+    distances = kernel_of_folds(features, folds, in_a, in_b)
     for value, a, b in zip(distances[:, 0], in_a, in_b, strict=True):
         features_a, features_b = (features[side[folds]] for side in (a, b))
         if len(features_a) == len(features_b):  # which is all that torchmetrics takes
@@ -122,7 +122,7 @@ def test_cmmd(rest: bool) -> None:
     embeddings = torch.from_numpy(random.normal(size=(40, 5)))
     folds = torch.from_numpy(random.permutation(np.arange(40) % FOLDS))
     in_a, in_b = memberships(1, rest)
-    distances = cmmd_of_unions(embeddings, folds, in_a, in_b)
+    distances = cmmd_of_folds(embeddings, folds, in_a, in_b)
     directions = embeddings.numpy() / np.linalg.norm(embeddings.numpy(), axis=1, keepdims=True)
     kernel = np.exp(-cdist(directions, directions, "sqeuclidean") / 200)
     for value, *sides in zip(distances[:, 0].tolist(), in_a[:, folds].numpy(), in_b[:, folds].numpy(), strict=True):
@@ -144,7 +144,7 @@ def test_layers(cells: int, rest: bool) -> None:
     features = means.reshape(24, -1)
     folds = np.random.default_rng(0).permutation(np.arange(24) % FOLDS)
     in_a, in_b = memberships(cells, rest)
-    distances = layer_frechet_of_unions(torch.from_numpy(features), torch.from_numpy(folds), in_a, in_b)
+    distances = layer_frechet_of_folds(torch.from_numpy(features), torch.from_numpy(folds), in_a, in_b)
     assert distances.dtype == torch.float64
     for value, *sides in zip(distances.tolist(), in_a.numpy(), in_b.numpy(), strict=True):
         moments = [(x.mean(0), np.cov(x.T)) for x in (features[side[folds]] for side in sides)]
@@ -160,5 +160,5 @@ def test_a_side_of_equal_images_has_no_spread() -> None:
     images = torch.tensor([[1.0, 2.0]] * 3 + [[4.0, 6.0]] * 3)
     sides = torch.tensor([[True, False]]), torch.tensor([[False, True]])
     for features in (images, torch.cat([images, torch.zeros(6, 9)], 1)):
-        distance = layer_frechet_of_unions(features, torch.arange(6) // 3, *sides)
+        distance = layer_frechet_of_folds(features, torch.arange(6) // 3, *sides)
         torch.testing.assert_close(distance, torch.tensor([25.0], dtype=torch.float64))

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.extractors import DNAExtractor
-from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.jobs.processes import gather
+from torchmetrics_dna.loops.checkpoints import Checkpoints
 from torchmetrics_dna.metrics import DNAEMD
-from torchmetrics_dna.reporting.checkpoints import Checkpoints
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -58,15 +57,25 @@ class DNACallback:
 
     Example:
         >>> import numpy as np
-        >>> from torchmetrics_dna.reporting.lightning import DNACallback
+        >>> from torchmetrics_dna.loops.lightning import DNACallback
         >>> photographs = np.zeros((6, 40, 50, 3), np.uint8)
         >>> callback = DNACallback(photographs, lambda module: module.generator(module.noise), every_n_epochs=5)
 
     """
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
-        """Create a callback of the package in use, since a trainer accepts only its own classes."""
-        combined = type(cls.__name__, (cls, *_callbacks()), {"__module__": cls.__module__, "__doc__": cls.__doc__})
+        """Create a callback of each loaded package, else of one installed, since trainers accept only their classes."""
+        for package in () if any(map(sys.modules.get, _PACKAGES)) else _PACKAGES:
+            with suppress(ModuleNotFoundError):
+                import_module(package)
+                break
+        loaded = [package for package in _PACKAGES if sys.modules.get(package)]
+        if not loaded:
+            raise ModuleNotFoundError(
+                "DNACallback needs Lightning, which is not installed; run `pip install lightning`", name="lightning"
+            )
+        callbacks = (sys.modules[package].Callback for package in loaded)
+        combined = type(cls.__name__, (cls, *callbacks), {"__module__": cls.__module__, "__doc__": cls.__doc__})
         callback: Self = object.__new__(combined)
         return callback
 
@@ -96,7 +105,7 @@ class DNACallback:
             return
         options = {**self.options, "distributed": trainer.world_size > 1}
         if not isinstance(feature := options.get("feature"), DNAExtractor):
-            options["feature"] = Network(feature, device=trainer.strategy.root_device)
+            options["feature"] = {"feature": feature, "device": trainer.strategy.root_device}
         folder = self.folder or Path(trainer.log_dir or trainer.default_root_dir, "dna")
         self.checkpoints = Checkpoints(self.reference, folder, **options)
         if isinstance(self.images, str):
@@ -126,7 +135,12 @@ class DNACallback:
         if not self._is_due(trainer):
             return
         assert self.checkpoints is not None
-        generated = self._counted() if isinstance(self.images, str) else self.images(pl_module)
+        if isinstance(self.images, str):
+            normalize = any(gather(self._metric is not None and self._metric.normalize))
+            metric = self._metric or self._counting(normalize)  # this process may have had no batch
+            generated = metric.to_dna(real=False)
+        else:
+            generated = self.images(pl_module)
         comparison = self.checkpoints.add(trainer.global_step, generated)
         pl_module.log_dict(comparison.scalars(self.prefix), sync_dist=trainer.world_size > 1)
 
@@ -136,30 +150,11 @@ class DNACallback:
         return fits and (trainer.current_epoch + 1) % self.every_n_epochs == 0
 
     def _counting(self, normalize: bool) -> DNAEMD:
-        kept: Any = self.checkpoints
-        metric = DNAEMD(kept.extractor, normalize=normalize, reference=kept.reference, num_folds=kept.num_folds)
-        return metric.to(kept.extractor.device)
-
-    def _counted(self) -> DNA:
-        """Return the DNA of all returned images, of all processes."""
-        normalize = any(gather(self._metric is not None and self._metric.normalize))
-        metric = self._metric or self._counting(normalize)  # this process may have had no batch
-        return metric.to_dna(real=False)
+        checkpoints: Any = self.checkpoints
+        extractor, num_folds = checkpoints.extractor, checkpoints.num_folds
+        metric = DNAEMD(extractor, normalize=normalize, reference=checkpoints.reference, num_folds=num_folds)
+        return metric.to(extractor.device)
 
     def __reduce__(self) -> tuple[Any, ...]:
         cls = type(self).__bases__[0]  # the combined class can't be imported
         return cls.__new__, (cls,), self.__dict__
-
-
-def _callbacks() -> tuple[type, ...]:
-    """Return the ``Callback`` of each loaded package, or else of the first installed one."""
-    for package in () if any(map(sys.modules.get, _PACKAGES)) else _PACKAGES:
-        with suppress(ModuleNotFoundError):
-            import_module(package)
-            break
-    loaded = [package for package in _PACKAGES if sys.modules.get(package)]
-    if not loaded:
-        raise ModuleNotFoundError(
-            "DNACallback needs Lightning, which is not installed; run `pip install lightning`", name="lightning"
-        )
-    return tuple(sys.modules[package].Callback for package in loaded)

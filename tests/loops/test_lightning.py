@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from torchmetrics_dna import DNAEMD, Checkpoints, DNAExtractor
 from torchmetrics_dna.demo import photographs
-from torchmetrics_dna.reporting.lightning import DNACallback
+from torchmetrics_dna.loops.lightning import DNACallback
 
 PHOTOS = torch.from_numpy(np.stack([photo[::4, ::4] for photo in photographs(24)])).movedim(-1, 1) / 255
 REFERENCE, INPUTS = PHOTOS[::2], PHOTOS[1::2]

@@ -19,15 +19,14 @@ from torchmetrics_dna.comparisons.compare import compare
 from torchmetrics_dna.comparisons.comparisons import Comparisons
 from torchmetrics_dna.dna import DNA, check_comparable
 from torchmetrics_dna.dna.load import load_dna
-from torchmetrics_dna.files.atomic import replacing
-from torchmetrics_dna.files.locks import file_lock, unlock
+from torchmetrics_dna.files.atomic import file_lock, replacing, unlock
 from torchmetrics_dna.files.tables import as_csv
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images import ImageSource
-from torchmetrics_dna.images.base import left_out_in_words
-from torchmetrics_dna.images.duplicates import digest_of
+from torchmetrics_dna.images.likeness import digest_of
 from torchmetrics_dna.images.objects import is_output
 from torchmetrics_dna.images.pixels import as_bytes
+from torchmetrics_dna.images.sets import left_out_in_words
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import measure
@@ -38,10 +37,10 @@ from torchmetrics_dna.statistics.folds import check_num_folds
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.dna.distance import Kind
+    from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images, Source
-    from torchmetrics_dna.statistics.resolve import Feature
+    from torchmetrics_dna.statistics.setup import Feature
 
 _REFERENCE, _HELD_OUT = "reference.dna.npz", "held_out.dna.npz"
 _WHAT = {_REFERENCE: "reference", _HELD_OUT: "held-out set"}
@@ -114,18 +113,19 @@ class Checkpoints:
         self._comparisons: dict[int, Comparison] = {}
         self._is_replaced = False
         with in_step(self._distributed):
-            self.folder, saved, saved_held_out = self._open_folder(Path(folder))
+            self.folder, saved, saved_held_out = _open_folder(Path(folder), self._distributed)
             self._lock = file_lock(self.folder / ".lock")
             opened = open_side(reference, arguments)
             dna = opened if isinstance(opened, DNA) else saved
             kind = "histogram" if dna is None else dna.kind
             sides = open_sides([opened if dna is None else dna], arguments, [cast("Kind", kind)])
             self._job = sides.job
-            self.reference = self._kept(_REFERENCE, saved, opened, sides.images[0])
+            self.reference = self._checked(_REFERENCE, saved, opened, sides.images[0])
             self.held_out = saved_held_out
             if held_out is not None:
                 side = open_side(held_out, self._arguments)
-                self.held_out = self._kept(_HELD_OUT, saved_held_out, side, saved_held_out or side)
+                dna = side if isinstance(side, DNA) else saved_held_out
+                self.held_out = self._checked(_HELD_OUT, saved_held_out, side, dna or side)
             self._of_held_out = None if self.held_out is None else compare(self.reference, self.held_out)
 
     @property
@@ -200,42 +200,29 @@ class Checkpoints:
                 dna.save(self.folder / _file(step))
             self._comparisons[step] = replace(comparison, measured=None)  # the file holds the DNA
             if rank() == 0:
-                self._write(self.comparisons)
+                comparisons = self.comparisons
+                with replacing(self.folder / "checkpoints.csv") as path:
+                    path.write_text(as_csv(comparisons.rows()), encoding="utf-8", newline="")
+                with suppress(ModuleNotFoundError):  # matplotlib is not needed to score
+                    figure = plot_curve(comparisons)
+                    with replacing(self.folder / "curve.png") as path:
+                        figure.savefig(path, format="png")
         return comparison
 
-    def _open_folder(self, folder: Path) -> tuple[Path, DNA | None, DNA | None]:
-        """Return the folder of process 0, and reference and held-out images in it, before any process writes them."""
-        if rank() == 0:
-            folder.mkdir(parents=True, exist_ok=True)
-        present = [name for name in (_REFERENCE, _HELD_OUT) if (folder / name).exists()]
-        if self._distributed:  # others may have another one, such as a temporary folder
-            folder, present = gather((folder.absolute(), present))[0]
-        saved, held_out = (load_dna(folder / name) if name in present else None for name in (_REFERENCE, _HELD_OUT))
-        return folder, saved, held_out
-
-    def _kept(self, name: str, saved: DNA | None, opened: Images | DNA, resolved: Images | DNA) -> DNA:
-        """Return the DNA of given images, measured once and kept in a file; ValueError if that is of others."""
-        if saved is not None:
-            self._check_kept(name, saved, opened, resolved)
-        if isinstance(resolved, DNA):
-            dna = resolved.to("cpu")
-        else:
-            notes = _pixels_of(resolved, self.extractor.image_channels) if isinstance(resolved, ImageSource) else ""
-            dna = replace(self._measure(resolved), notes=notes)
-        if saved is None and rank() == 0:
-            dna.save(self.folder / name)
-        return dna
-
-    def _check_kept(self, name: str, saved: DNA, opened: Images | DNA, resolved: Images | DNA) -> None:
-        """Raise ValueError if a file is known to hold other images than the given ones."""
+    def _checked(self, name: str, saved: DNA | None, opened: Images | DNA, resolved: Images | DNA) -> DNA:
+        """Return the DNA of given images, measured once and saved in a file; ValueError if that is of others."""
+        is_new = saved is None or saved.notes.startswith(_PIXELS)  # or the file was written elsewhere
+        notes = _pixels_of(opened, self.extractor.image_channels) if isinstance(opened, ImageSource) and is_new else ""
+        dna = resolved.to("cpu") if isinstance(resolved, DNA) else replace(self._measure(resolved), notes=notes)
+        if saved is None:
+            if rank() == 0:
+                dna.save(self.folder / name)
+            return dna
         if isinstance(opened, ImageSource):
             count = saved.num_images if self._job.reading.skip_unreadable else len(opened)
-            pixels = (
-                _pixels_of(opened, self.extractor.image_channels) if saved.notes.startswith(_PIXELS) else saved.notes
-            )
-            self._check_same(name, (saved.num_images, saved.notes), (count, pixels))
-        if isinstance(resolved, DNA):
-            self._check_same(name, _described(saved), _described(resolved))
+            self._check_same(name, (saved.num_images, saved.notes), (count, notes or saved.notes))
+        self._check_same(name, _described(saved), _described(dna))
+        return dna
 
     def _check_same(self, name: str, found: tuple[int, str], given: tuple[int, str]) -> None:
         """Raise ValueError unless number of images and digest of a DNA in the folder are the given ones."""
@@ -279,16 +266,19 @@ class Checkpoints:
             warnings.warn(f"{left_out_in_words(lines)}, the first: {lines[0]}", stacklevel=3)
         return measured.first
 
-    def _write(self, comparisons: Comparisons) -> None:
-        with replacing(self.folder / "checkpoints.csv") as path:
-            path.write_text(as_csv(comparisons.rows()), encoding="utf-8", newline="")
-        with suppress(ModuleNotFoundError):  # matplotlib is not needed to score
-            figure = plot_curve(comparisons)
-            with replacing(self.folder / "curve.png") as path:
-                figure.savefig(path, format="png")
-
     def __repr__(self) -> str:
         return f"Checkpoints({str(self.folder)!r}, reference {self.reference!r})"
+
+
+def _open_folder(folder: Path, distributed: bool) -> tuple[Path, DNA | None, DNA | None]:
+    """Return the folder of process 0, and reference and held-out images in it, before any process writes them."""
+    if rank() == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+    present = [name for name in (_REFERENCE, _HELD_OUT) if (folder / name).exists()]
+    if distributed:  # others may have another one, such as a temporary folder
+        folder, present = gather((folder.absolute(), present))[0]
+    saved, held_out = (load_dna(folder / name) if name in present else None for name in (_REFERENCE, _HELD_OUT))
+    return folder, saved, held_out
 
 
 def _name(step: int) -> str:

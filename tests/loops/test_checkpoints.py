@@ -25,20 +25,16 @@ from networks import Pixels
 from PIL import Image
 from processes import run
 from shards import CROWD, CROWD_FAKE
-from torch.utils.data import Dataset
 
 from torchmetrics_dna import (
-    DNAEMD,
     Checkpoints,
     DNAExtractor,
-    DNAFrechet,
-    SharedCollection,
     compare,
     load_dna,
     make_dna,
 )
 from torchmetrics_dna.demo import photographs
-from torchmetrics_dna.files.locks import file_lock
+from torchmetrics_dna.files.atomic import file_lock
 from torchmetrics_dna.images import Reading
 
 EXTRACTOR = DNAExtractor(Pixels(), input_size=8)
@@ -78,8 +74,9 @@ def test_held_out_images_are_kept_and_told(tmp_path: Path) -> None:
     assert [row["set"] for row in rows] == ["step_000100", "held-out"]
     assert float(rows[0]["dna_emd_x_held_out_low"]) == pytest.approx(expected.ratios()["step_000100"].low)
     assert fresh(tmp_path, held_out=OTHERS).held_out.num_images == len(OTHERS)
-    with pytest.raises(ValueError, match="Another held-out set is in '.*held_out.dna.npz': of 20 images"):
-        fresh(tmp_path, held_out=DARK)
+    for held_out in (DARK, make_dna(DARK, EXTRACTOR, **OPTIONS)):
+        with pytest.raises(ValueError, match="Another held-out set is in '.*held_out.dna.npz': of 20 images"):
+            fresh(tmp_path, held_out=held_out)
 
 
 def test_figures_and_files(trained: Path) -> None:
@@ -121,55 +118,33 @@ def test_resumed_out_of_order_and_replaced(trained: Path, tmp_path: Path) -> Non
     assert "step_000700" not in resumed.comparisons
 
 
-class Augmented(Dataset):
-    """Dataset that keeps other images in an attribute of a common name; it is read by its items."""
-
-    images = REFERENCE
-
-    def __len__(self) -> int:
-        return len(OTHERS)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return OTHERS[index]
-
-
 def test_images_in_any_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also without matplotlib, which draws the curve alone."""
+    """Also without matplotlib, which draws the curve alone; images/test_kinds.py has all forms."""
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    checkpoints = fresh(tmp_path / "run")
-    tensor = torch.from_numpy(OTHERS).movedim(-1, 1)
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for i, photo in enumerate(OTHERS):
-        Image.fromarray(photo).save(folder / f"{i}.png")
+    checkpoints = fresh(tmp_path)
     forms = (
-        tensor,
-        tensor / 255,
-        iter(tensor.split(6)),
+        torch.from_numpy(OTHERS).movedim(-1, 1) / 255,
+        iter(torch.from_numpy(OTHERS).movedim(-1, 1).split(6)),
         SimpleNamespace(images=[*map(Image.fromarray, OTHERS)]),  # as pipelines of diffusers give them
-        folder,
-        Augmented(),
         make_dna(OTHERS, EXTRACTOR, num_folds=20, **OPTIONS),
     )
     scalars = [checkpoints.add(step, images).scalars() for step, images in enumerate(forms)]
     assert scalars == [scalars[0]] * len(forms)
     names = {"reference", *(f"step_{step:06}" for step in range(len(forms)))}
-    files = {"checkpoints.csv", *(f"{name}.dna.npz" for name in names)}
-    assert {path.name for path in (tmp_path / "run").iterdir() if path.suffix} == files
+    assert {path.name for path in tmp_path.iterdir() if path.suffix} == {
+        "checkpoints.csv", *(f"{name}.dna.npz" for name in names),
+    }  # fmt: skip
 
 
-def test_images_that_can_not_be_read_are_left_out_with_a_warning(tmp_path: Path) -> None:
+def test_a_reference_with_images_left_out_is_known_by_its_pixels(tmp_path: Path) -> None:
     folder, reading = tmp_path / "images", Reading(skip_unreadable=True)
     folder.mkdir()
     (folder / "broken.png").write_bytes(b"no image")
     for i, image in enumerate(REFERENCE):
         Image.fromarray(image).save(folder / f"{i}.png")
-    with pytest.warns(UserWarning, match=r"left out, the first: .*broken\.png"):
-        checkpoints = fresh(tmp_path / "run", folder, reading=reading)
-    assert checkpoints.reference.num_images == len(REFERENCE)
-    with pytest.warns(UserWarning, match=r"left out, the first: .*broken\.png"):
-        assert checkpoints.add(1, folder)["dna-emd"].value == 0
-    assert len(fresh(tmp_path / "run", folder, reading=reading).comparisons) == 1  # known by its pixels
+    with pytest.warns(UserWarning, match=r"broken\.png"):
+        fresh(tmp_path / "run", folder, reading=reading)
+    assert fresh(tmp_path / "run", folder, reading=reading).reference.num_images == len(REFERENCE)
 
 
 def test_other_kinds_and_no_folds(tmp_path: Path) -> None:
@@ -268,7 +243,7 @@ def test_interrupted_anywhere_it_can_be_called_again(
             checkpoints[0].add(5, images[1])
         return partial(checkpoints[-1].add, 1, images[2])
 
-    for place in interrupted(again, "reporting/checkpoints", "files/atomic", "files/locks"):
+    for place in interrupted(again, "loops/checkpoints", "files/atomic", "files/locks"):
         step = folder / "step_000001.dna.npz"
         assert load_dna(step).digest in expected, place
         assert checkpoints[-1].comparisons["step_000001"].scalars() == compare(images[0], step).scalars(), place
@@ -335,28 +310,3 @@ def share_checkpoints(rank: int, world: int, folder: Path) -> None:
 @pytest.mark.outer
 def test_processes_add_images_of_their_own(tmp_path: Path) -> None:
     run(2, share_checkpoints, tmp_path / "shared")
-
-
-def test_scalars_of_metrics_are_those_of_a_comparison() -> None:
-    expected = compare(REFERENCE, OTHERS, EXTRACTOR, **OPTIONS).scalars("val/")
-    assert expected["val/dna_emd"] > expected["val/dna_emd_debiased"] > 0
-    assert {"val/dna_emd_p_value", "val/colours/dna_emd_p_value", "val/mean/dna_frechet_debiased"} <= expected.keys()
-    assert all(type(value) is float for value in expected.values())
-    options = {"num_folds": 20, **OPTIONS}
-    metrics = SharedCollection(
-        {
-            "emd": DNAEMD(EXTRACTOR, reduction="layer", **options),
-            "none": DNAEMD(EXTRACTOR, reduction="none", debias=True, **options),
-            "fd": DNAFrechet(EXTRACTOR, num_folds=20),
-        }
-    )
-    for real, images in ((True, REFERENCE), (False, OTHERS)):
-        metrics.update(torch.from_numpy(images).movedim(-1, 1), real=real)
-    scalars = {name: metric.scalars("val/") for name, metric in metrics.items()}
-    assert scalars["none"] == scalars["emd"]
-    joined = scalars["emd"] | scalars["fd"]
-    assert joined == pytest.approx({name: value for name, value in expected.items() if "p_value" not in name})
-    single = DNAEMD(EXTRACTOR, **options)
-    for real in (True, False):
-        single.update(torch.from_numpy(OTHERS[:1]).movedim(-1, 1), real=real)
-    assert single.scalars("") == dict.fromkeys(["dna_emd", *(f"{layer}/dna_emd" for layer in EXTRACTOR.neurons)], 0.0)

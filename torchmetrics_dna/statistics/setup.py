@@ -1,9 +1,9 @@
-"""Resolve arguments about network and histograms into an extractor, bins and ranges."""
+"""Set up what images are counted with: an extractor, bins and ranges, by arguments and by DNAs to compare with."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
@@ -11,37 +11,34 @@ from torch import nn
 from torchmetrics_dna.binning.histogram import check_num_bins
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.fid_statistics import FEATURE, is_unnamed, named
-from torchmetrics_dna.dna.identity import check_made_by, extractor_of
+from torchmetrics_dna.dna.identity import check_same, identity
 from torchmetrics_dna.extractors import DNAExtractor
-from torchmetrics_dna.extractors.network import Network
+from torchmetrics_dna.images.resize import RESIZES
 from torchmetrics_dna.neurons import ActivationRanges
-from torchmetrics_dna.statistics.histogram import HistogramStatistic, SelfRangingStatistic, histogram_statistic
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
+    from torchmetrics_dna.dna.features import Features
+
     Ranges = ActivationRanges | str | os.PathLike[str] | None
 
-Feature = str | nn.Module | DNAExtractor | Network
+Feature = str | nn.Module | DNAExtractor | dict[str, Any]  # of arguments of an extractor that is built later
 DEFAULT_FEATURE, DEFAULT_BINS = "efficientnet_lite0", 1000
+_ARGUMENTS = ("resize", "input_size", "crop", "mean", "std", "dtype", "channels")  # of DNAExtractor, in a preparation
 
 
-@dataclass(frozen=True, eq=False)
-class Resolved:
-    """Resolved arguments of a measurement, which fits the given DNAs."""
+class Setup(NamedTuple):
+    """What images are counted with, and the DNAs that they are compared with, which fit it."""
 
     extractor: DNAExtractor
     num_bins: int
     ranges: ActivationRanges | str  # "auto" for histograms that find their own
     dnas: tuple[DNA, ...]  # of the extractor's layers, in their order
 
-    def histogram_statistic(self) -> HistogramStatistic | SelfRangingStatistic:
-        """Return the statistic for histograms of this many bins, within these ranges."""
-        return histogram_statistic(self.extractor, self.num_bins, self.ranges)
 
-
-def resolve(
+def set_up(
     feature: Feature | None = None,
     layers: Sequence[str] | None = None,
     num_bins: int | None = None,
@@ -50,14 +47,14 @@ def resolve(
     *,
     histograms: bool = True,
     to_gpu: bool = False,
-) -> Resolved:
-    """Resolve arguments that metrics, :func:`compare`, :func:`rank`, :func:`make_dna` and the commands have in common.
+) -> Setup:
+    """Build an extractor, with its network, and settle on bins and ranges, for metrics, functions and commands.
 
     A given argument wins, or raises an error with both values if it contradicts a DNA. Others follow from the DNAs, or
     have defaults.
 
     Args:
-        feature: A name, a module, an extractor, or options of one; by default that of the DNAs, else
+        feature: A name, a module, an extractor, or a dict of its arguments; by default that of the DNAs, else
             ``efficientnet_lite0``.
         layers: Names of the layers, in order; not with an extractor, which has its own.
         num_bins: Bins of each neuron's histogram; by default those of the DNAs, else 1000.
@@ -80,8 +77,24 @@ def resolve(
     dnas = [named(dna, extractor.neurons, **origin) for dna in dnas]
     for dna in dnas:
         check_made_by(dna, extractor)
-    counted = _agree_on_ranges(ranges, [dna.restrict(extractor.neurons) for dna in dnas], extractor, histograms)
-    return Resolved(extractor, bins, *counted)
+    fitting = [dna.restrict(extractor.neurons) for dna in dnas]
+    requested = None if ranges is None else extractor.resolve_ranges(ranges) or "auto"
+    counted = [] if requested is None else [requested]
+    for i, dna in enumerate(fitting):
+        if isinstance(dna, HistogramDNA):
+            if dna.ranges is None and isinstance(requested, ActivationRanges):  # official files don't keep theirs
+                fitting[i] = dna = replace(dna, ranges=requested)
+            counted.append("auto" if dna.self_ranging else dna.known_ranges)
+    labels = [each if isinstance(each, str) else each.digest for each in counted]
+    for label in labels[1:]:
+        if label != labels[0]:
+            raise ValueError(
+                f"Argument `ranges` is {labels[0]}, but the given DNA was counted within {label}; leave `ranges` out to"
+                " take these"
+            )
+    if not counted:
+        counted = [(extractor.resolve_ranges() if histograms else None) or "auto"]
+    return Setup(extractor, bins, counted[0], tuple(fitting))
 
 
 def check_of_dnas(dnas: Sequence[DNA], feature: Feature | None, num_bins: int | None) -> None:
@@ -92,8 +105,8 @@ def check_of_dnas(dnas: Sequence[DNA], feature: Feature | None, num_bins: int | 
 
     """
     _agree_on_bins(num_bins, dnas)
-    settings = feature.settings if isinstance(feature, Network) else {}
-    feature = feature.feature if isinstance(feature, Network) else feature
+    settings = _given(feature)
+    feature = settings.pop("feature", None)
     name = feature.name if isinstance(feature, DNAExtractor) else feature
     for dna in dnas:
         if name not in (None, dna.extractor) and not is_unnamed(dna):
@@ -110,8 +123,8 @@ def _extractor(
         if layers is not None:
             raise ValueError("Argument `layers` goes with a named feature; give it to the DNAExtractor")
         return feature
-    network = feature if isinstance(feature, Network) else Network(feature)
-    feature, settings = network.feature, network.settings
+    settings = _given(feature)
+    feature = settings.pop("feature", None)
     layers = settings.pop("layers", layers)
     if to_gpu and torch.cuda.is_available() and not isinstance(feature, nn.Module):  # which the user would have moved
         settings = {"device": "cuda"} | settings
@@ -128,6 +141,12 @@ def _extractor(
             " leave `feature` out to take that"
         )
     return DNAExtractor(feature, layers=layers or list(dnas[0].neurons), **settings)
+
+
+def _given(feature: Feature | None) -> dict[str, Any]:
+    """Return the arguments of an extractor that are given."""
+    arguments = feature if isinstance(feature, dict) else {"feature": feature}
+    return {name: value for name, value in arguments.items() if value is not None}
 
 
 def _agree_on_bins(num_bins: int | None, dnas: Sequence[DNA]) -> int:
@@ -149,28 +168,46 @@ def _agree_on_bins(num_bins: int | None, dnas: Sequence[DNA]) -> int:
     return all_bins[0] if all_bins else num_bins or DEFAULT_BINS
 
 
-def _agree_on_ranges(
-    argument: Ranges, dnas: Sequence[DNA], extractor: DNAExtractor, histograms: bool
-) -> tuple[ActivationRanges | str, tuple[DNA, ...]]:
-    """Return the ranges that argument and DNAs agree on, and the DNAs, whose histograms all have ranges then."""
-    requested = ranges = None if argument is None else extractor.resolve_ranges(argument) or "auto"
-    dnas_with_ranges = []
-    for dna in dnas:
-        if isinstance(dna, HistogramDNA):
-            if dna.ranges is None and isinstance(requested, ActivationRanges):  # official files don't keep theirs
-                dna = replace(dna, ranges=requested)
-            theirs = "auto" if dna.self_ranging else dna.known_ranges
-            ranges = theirs if ranges is None else ranges
-            if _label(ranges) != _label(theirs):
-                raise ValueError(
-                    f"Argument `ranges` is {_label(ranges)}, but the given DNA was counted within {_label(theirs)};"
-                    " leave `ranges` out to take these"
-                )
-        dnas_with_ranges.append(dna)
-    if ranges is None:
-        ranges = (extractor.resolve_ranges() if histograms else None) or "auto"
-    return ranges, tuple(dnas_with_ranges)
+def extractor_of(dna: DNA | Features, layers: Sequence[str] | None = None, **settings: Any) -> DNAExtractor:
+    """Build the extractor that made a DNA, with its layers and its preparation of images as far as they are known.
+
+    Args:
+        dna: The DNA.
+        layers: Names of the layers; by default those of the DNA.
+        settings: Further keyword arguments of :class:`DNAExtractor`.
+
+    Raises:
+        ValueError: If no preset or timm model has the name of the extractor, or an argument is invalid.
+
+    """
+    arguments = {
+        key: value
+        for key, value in (dna.preparation or {}).items()
+        if key in _ARGUMENTS and value is not None and (key != "resize" or value in RESIZES)
+    }
+    # without a size, images were not resized, or an official file does not record the size
+    if "input_size" not in arguments:
+        arguments.pop("resize", None)
+    else:
+        arguments["input_size"] = tuple(arguments["input_size"])
+    try:
+        return DNAExtractor(dna.extractor, layers=layers or list(dna.neurons), **(arguments | settings))
+    except ValueError as err:
+        raise ValueError(
+            f"Can't build the extractor {dna.extractor!r} of this DNA; give it as `feature`: {err}"
+        ) from err
 
 
-def _label(ranges: ActivationRanges | str) -> str:
-    return ranges if isinstance(ranges, str) else ranges.digest
+def check_made_by(dna: DNA | Features, extractor: DNAExtractor) -> None:
+    """Raise ValueError if a DNA has another extractor, weights or preparation of images; what is unknown matches."""
+    check_same(
+        "The given DNA and `feature` don't fit",
+        identity(**dna.origin),
+        identity(
+            extractor.name,
+            extractor.weights_digest,
+            extractor.preparation,
+            dna.fingerprint and extractor.take_fingerprint(dna.fingerprint["input"]),
+        ),
+        remedy="; leave `feature` and its options out to take the DNA's",
+    )
