@@ -11,18 +11,16 @@ import pytest
 
 from torchmetrics_dna.comparisons.explanation import Explanation, PropertyDifference
 from torchmetrics_dna.comparisons.verdict import (
-    Changes,
     HeldOut,
-    HowFar,
     Off,
     OneSet,
-    Pair,
     SeveralSets,
     TwoSets,
     against_kept,
     all_sets,
     classes,
     headline_and_distance,
+    how_far,
     several_sets,
     two_sets,
     versions,
@@ -43,10 +41,7 @@ OFF = Off(["3.png", "7.png"], 40, 0.04, 0.126, 0.0121, 2)
 NONE_OFF = Off([], 40, 0, 0, 0.4, 4)
 SHARE = "so this test can't show whether they differ"
 UNCORRECTED = "dna-emd, not corrected for sampling noise, since images of both are the same or nearly alike"
-ALIKE_BY_DISTANCE = (
-    "dna-emd is 0.71 bins, and chance alone gives 0.745 at this size; corrected for sampling noise, it is at most 0.52"
-    " bins (95 % interval); p = 0.3."
-)
+ALIKE_BY_DISTANCE = "dna-emd is 0.71 bins, and chance alone gives 0.745 at this size; corrected for sampling noise, it is at most 0.52 bins (95 % interval); p = 0.3."
 
 
 def of(figures: TwoSets, **changed: Any) -> list[str]:
@@ -69,8 +64,7 @@ TWO = [
     (of(UNTESTED, emd=0.0), ["real and made are 0 bins apart: their histograms are equal, as those of the same images are."]),
     (of(UNTESTED, explanation=because(None)), [
         "real and made are 5.12 bins apart by dna-emd.",
-        "Whether that is more than noise can't be said: a test takes images in 5 folds on each side; give about 20 images, or"
-        " DNAs made with folds.",
+        "Whether that is more than noise can't be said: a test takes images in 5 folds on each side; give about 20 images, or DNAs made with folds.",
     ]),
     (of(UNTESTED, interval=INTERVAL), [
         "real and made are 4.17 bins apart by dna-emd, corrected for sampling noise (95 % interval 3.5 to 4.8).",
@@ -78,13 +72,11 @@ TWO = [
     ]),
     (of(UNTESTED, p_value=0.01, explanation=because(0.01)), [
         "made differs from real.",
-        "real and made are 5.12 bins apart by dna-emd. Whether that is more than noise can't be said: a test takes images in 5"
-        " folds on each side; give about 20 images, or DNAs made with folds.",
+        "real and made are 5.12 bins apart by dna-emd. Whether that is more than noise can't be said: a test takes images in 5 folds on each side; give about 20 images, or DNAs made with folds.",
     ]),
     (of(DIFFERENT), [
         "made differs from real.",
-        "dna-emd, corrected for sampling noise: 4.17 bins (95 % interval 3.5 to 4.8), most clearly in a and b; p ≤ 0.001."
-        " Uncorrected, it is 3.2 times what chance alone gives with 24 and 1,200 images.",
+        "dna-emd, corrected for sampling noise: 4.17 bins (95 % interval 3.5 to 4.8), most clearly in a and b; p ≤ 0.001. Uncorrected, it is 3.2 times what chance alone gives with 24 and 1,200 images.",
     ]),
     (of(DIFFERENT, p_of_layers={"a": 0.04, "b": 0.2}, num_images=(9, 9), times_chance=1.04), [
         "made differs from real.",
@@ -92,13 +84,11 @@ TWO = [
     ]),
     (of(DIFFERENT, p_of_layers=dict.fromkeys("abcde", 0.04) | {"f": 1}, num_images=(1200, 1200)), [
         "made differs from real.",
-        "dna-emd, corrected for sampling noise: 4.17 bins (95 % interval 3.5 to 4.8); p ≤ 0.001. Uncorrected, it is 3.2 times"
-        " what chance alone gives with 1,200 images each.",
+        "dna-emd, corrected for sampling noise: 4.17 bins (95 % interval 3.5 to 4.8); p ≤ 0.001. Uncorrected, it is 3.2 times what chance alone gives with 1,200 images each.",
     ]),
     (of(DIFFERENT, interval=BELOW_NOISE, p_of_layers={"a": 0.1}, times_chance=None), [
         "made differs from real.",
-        "dna-emd, corrected for sampling noise: below noise, at most 0.52 bins (95 % interval), in a few neurons and in no layer"
-        " as a whole; p ≤ 0.001.",
+        "dna-emd, corrected for sampling noise: below noise, at most 0.52 bins (95 % interval), in a few neurons and in no layer as a whole; p ≤ 0.001.",
     ]),
     (of(DIFFERENT, without_shift="no shift on average; 1 neuron differs", by_chance=5.2), [
         "made differs from real.",
@@ -126,13 +116,11 @@ TWO = [
         f"{UNCORRECTED}: 0.71 bins; p = 0.3.",
     ]),
     (of(ALIKE, off=OFF), [
-        "No difference between real and made as a whole can be shown, but about 2 of 40 images of made are unlike real (2 to 5;"
-        " p = 0.012), first of all 3.png, 7.png.",
+        "No difference between real and made as a whole can be shown, but about 2 of 40 images of made are unlike real (2 to 5; p = 0.012), first of all 3.png, 7.png.",
         ALIKE_BY_DISTANCE,
     ]),
     (of(ALIKE, off=OFF, p_of_properties=0.02)[:1], [
-        "No difference between real and made as a whole can be shown by the network, but properties of their images differ (p ="
-        " 0.02), and about 2 of 40 images of made are unlike real (2 to 5; p = 0.012), first of all 3.png, 7.png.",
+        "No difference between real and made as a whole can be shown by the network, but properties of their images differ (p = 0.02), and about 2 of 40 images of made are unlike real (2 to 5; p = 0.012), first of all 3.png, 7.png.",
     ]),
     (of(DIFFERENT, times_chance=None, off=OFF)[2:], [
         "About 2 of 40 images of made are unlike real (2 to 5; p = 0.012), first of all 3.png, 7.png.",
@@ -155,15 +143,13 @@ EXPLAINED = [
     (because(0.01).headline, "made differs from real"),
     (because(0.01, searched=True).headline, "made differs from real; what causes it could not be named"),
     (because(0.01, TWO_CAUSES).headline,
-     "made differs from real: real after darkening by about 30 % and noise of about 8.1 grey levels cannot be told from made;"
-     " unchanged, it is 1 bin away"),
+     "made differs from real: real after darkening by about 30 % and noise of about 8.1 grey levels cannot be told from made; unchanged, it is 1 bin away"),
     (because(None, BLUR).sentences, ["real after a blur of about 1.1 px is 2.13 bins from made instead of 11.2."]),
     (str(because(None)), "No words are known for what differs between real and made."),
     (str(Explanation(0.04, [PropertyDifference("noise", 0.2, 0.1, 0.1, 0.1, 0.01)])),
      "B differs from A (p = 0.04). Measured in B against A: noise lower (0.2 to 0.1)."),
     (measured(("width", 0.5, 0.6, 0, 0), ("dark pixels", 0.2, 0.1, 0.1, 0.1), ("brightness", 0.2, 0.21, 0.1, 0.2)),
-     ["Measured in B against A: larger width (256 pixels to 776 pixels); fewer dark pixels (20 % to 10 %); brightness varies"
-      " more."]),
+     ["Measured in B against A: larger width (256 pixels to 776 pixels); fewer dark pixels (20 % to 10 %); brightness varies more."]),
     (measured(("colours", 0.2, 0.21, 0.3, 0.2)), ["Measured in B against A: colours vary less."]),
     (measured(("PNG files", 1, 0, 0, 0), ("JPEG files", 0, 1, 0, 0)),  # which say the same
      ["Measured in B against A: more JPEG files (0 % to 100 %)."]),
@@ -178,7 +164,7 @@ def order(*sets: OneSet, equal: tuple[str, ...] = (), held_out: HeldOut | None =
 NEAR, FAR, FURTHER = OneSet("near", "1.5 without noise"), OneSet("far", "8", p_value=0.2), OneSet("x", "9", p_value=0.3)
 NEAREST = "near is nearest to photos (dna-emd 1.5 without noise)"
 RATIO, AT_LEAST = Ratio(3.14, 2.61, 3.77, 0.95), Ratio(None, 2.31, None, 0.95)
-HELD = HeldOut("near", "test", "photos", RATIO)
+HELD = HeldOut("near", "test", RATIO)
 TIMES = "near is 3.1 times as far from photos as the held-out test (95 % 2.6 to 3.8)."
 SEVERAL = [
     (order(NEAR), "near is the only set, dna-emd 1.5 without noise."),
@@ -208,19 +194,20 @@ SEVERAL = [
     (classes(3, 0, "dog", "dna-emd 2"), "Of 3 classes, none differs by more than chance (q ≤ 0.05)."),
     (classes(3, 1, "dog", "dna-emd 2"), "Of 3 classes, 1 differs (q ≤ 0.05), dog most (dna-emd 2)."),
     (classes(3, 2, "dog", "dna-emd 2"), "Of 3 classes, 2 differ (q ≤ 0.05), dog most (dna-emd 2)."),
-    (all_sets("fd", 2, Pair("a", "b", 1.2), Pair("a", "b", 1.2)), "The two sets are 1.2 apart by fd."),
-    (all_sets("fd", 3, Pair("a", "b", 1.2), Pair("b", "c", 30.0)),
+    (all_sets("fd", 2, ("a", "b", 1.2), ("a", "b", 1.2)), "The two sets are 1.2 apart by fd."),
+    (all_sets("fd", 3, ("a", "b", 1.2), ("b", "c", 30.0)),
      "Of 3 sets, a and b (fd 1.2) are nearest to each other, b and c (fd 30) are furthest apart."),
-    (versions(Changes(46, 81, 35, 0, 2, 6), HowFar(2.345, "bins", "dna-emd")),
+    (versions(46, 81, added=35, removed=0, renamed=2, edited=6, far=how_far(2.345, "bins", "dna-emd")),
      ["46 images before, 81 images now: 40 the same, 35 added, 0 removed.", "2 images the same under another name.",
       "6 images edited: other pixels under the same name.", "The two versions are 2.35 bins apart by dna-emd, noise included."]),
-    (versions(Changes(1, 1000)), ["1 image before, 1,000 images now: 1 the same, 0 added, 0 removed."]),
-    (against_kept("added", HowFar(2.0, "", "kid")),
+    (versions(1, 1000, added=999, removed=0, renamed=0, edited=0),
+     ["1 image before, 1,000 images now: 1 the same, 999 added, 0 removed."]),
+    (against_kept("added", how_far(2.0, "", "kid"), None),
      "The images added and those kept are 2 apart by kid, noise included; too few for a test."),
-    (against_kept("added or edited", HowFar(2.0, "bins", "dna-emd", 0.03)),
-     "The images added or edited differ from those kept (2 bins apart by dna-emd, p = 0.03)."),
-    (against_kept("removed", HowFar(2.0, "bins", "dna-emd", 0.3)),
-     "The images removed are not shown to differ from those kept (2 bins apart by dna-emd, p = 0.3)."),
+    (against_kept("added or edited", "2 bins apart", 0.03),
+     "The images added or edited differ from those kept (2 bins apart, p = 0.03)."),
+    (against_kept("removed", "2 bins apart", 0.3),
+     "The images removed are not shown to differ from those kept (2 bins apart, p = 0.3)."),
 ]  # fmt: skip
 
 

@@ -14,8 +14,8 @@ from golden import GOLDEN
 from hub_server import serving
 from PIL import Image
 from torch.utils.data import Dataset, TensorDataset
-from torchmetrics_dna.comparisons.classes import by_class
 
+from torchmetrics_dna.comparisons.class_comparisons import by_class
 from torchmetrics_dna.images import ImageSource, Reading, open_source
 from torchmetrics_dna.images.paths import names_below
 

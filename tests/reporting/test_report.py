@@ -121,7 +121,7 @@ def test_images_are_those_of_rank(reported: tuple[Page, Comparison, str], extrac
     for images, side, names in ((PHOTOS, 0, shown[:6]), (BLURRED, 1, shown[6:])):
         scores = dict.fromkeys(names, 0.0)
         for sign, other in ((1, 1 - side), (-1, side)):
-            ranking = rank(images, comparison.measured[other].any, extractor, score="distance")
+            ranking = rank(images, comparison.measured[other].first, extractor, score="distance")
             distances = dict(zip(ranking.names, ranking.scores.tolist(), strict=True))
             scores = {name: score + sign * distances[name] for name, score in scores.items()}
         assert list(scores.values()) == sorted(scores.values(), reverse=True)
@@ -137,7 +137,7 @@ def test_maps_show_where_images_are_unlike_the_other_set(extractor: DNAExtractor
     names, heats = [image.name for image in pictures.unlike["b"]], [image.heat for image in pictures.unlike["b"]]
     scores = torch.zeros(6, dtype=torch.float64)
     for sign, side in ((1, 0), (-1, 1)):
-        ranking = rank(spoilt, comparison.measured[side].any, extractor, score="distance")
+        ranking = rank(spoilt, comparison.measured[side].first, extractor, score="distance")
         distances = dict(zip(ranking.names, ranking.scores, strict=True))
         scores += sign * torch.stack([distances[name] for name in names])
     torch.testing.assert_close(torch.stack(heats).mean((1, 2)), scores)

@@ -10,7 +10,7 @@ from io import StringIO
 from itertools import accumulate, chain, pairwise
 from pathlib import PurePath
 from posixpath import dirname, normpath
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 
 Classes = str | Callable[[str], object] | Sequence[object]
 _COLUMN = "column:"
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -154,7 +153,7 @@ class ClassComparisons(ManyComparisons):
         return f"ClassComparisons({len(self)} classes, furthest {self.order[0]})"
 
 
-def open_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> tuple[Sides, list[Members]]:
+def open_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> tuple[Sides, Sequence[Members]]:
     """Open two image sets whose classes are to be compared, and group the images of each by class.
 
     ``a`` and ``b`` are images that have an index, or Parquet files. ValueError if arguments are for whole sets, or the
@@ -213,7 +212,7 @@ def compare_classes(sides: Sides, of_sides: Sequence[Members], names: tuple[str,
         empty = dict[str, tuple[int, int]]()  # numbers of images of classes that have none on a side
         of_empty = list[str]()  # a line for each unreadable image of these
         for name, a_class, b_class in zip(mine, *measured, strict=True):
-            counts = a_class.any.num_images, b_class.any.num_images
+            counts = a_class.first.num_images, b_class.first.num_images
             if not all(counts):
                 empty[name] = counts
                 of_empty += [*a_class.unreadable, *b_class.unreadable]
@@ -221,19 +220,19 @@ def compare_classes(sides: Sides, of_sides: Sequence[Members], names: tuple[str,
             results[name] = replace(compared(a_class, b_class), measured=None)
             total = _added(total, (a_class, b_class))
         if arguments.distributed:
-            shares = gather((results, total, empty, of_empty))
-            merged_results = {name: comparison for part, *_ in shares for name, comparison in part.items()}
-            results = {name: merged_results[name] for name in common if name in merged_results}
-            empty = {name: counts for _, _, part, _ in shares for name, counts in part.items()}
-            of_empty = [line for *_, lines in shares for line in lines]
-            total = reduce(_added, (of_share for _, of_share, *_ in shares))
+            results_of, totals, empty_of, lines_of = zip(*gather((results, total, empty, of_empty)), strict=True)
+            merged = {name: comparison for part in results_of for name, comparison in part.items()}
+            results = {name: merged[name] for name in common if name in merged}
+            total = reduce(_added, totals)
+            empty = {name: counts for part in empty_of for name, counts in part.items()}
+            of_empty = list(chain(*lines_of))
         if total is None:
             raise ValueError(f"No class has images that can be read on both sides; the first: {of_empty[0]}")
-        of_a, of_b = (
-            [name for name in own if name not in other or empty.get(name, (0, 0))[k]]
-            for k, (own, other) in enumerate(((in_a, in_b), (in_b, in_a)))
+        alone = tuple(
+            [name for name in members if name not in results and empty.get(name, (1, 1))[k]]
+            for k, members in enumerate(of_sides)
         )
-        return ClassComparisons(results, compared(*total, of_empty), (of_a, of_b))
+        return ClassComparisons(results, compared(*total, of_empty), alone)
 
 
 def _by_class(images: Images, members: Members, names: Sequence[str], job: Job) -> Iterator[Measured]:
@@ -285,23 +284,20 @@ def by_class(images: Images, by: Classes) -> dict[str, list[int]] | dict[str, li
     if isinstance(images, ImageStream):
         if not isinstance(by, str) or not by.startswith(_COLUMN):
             raise ValueError(f"{by_number(images, 'A comparison of classes')}; of Parquet files, give 'column:NAME'")
-        return _gathered(labels_of(images, by.removeprefix(_COLUMN)).items())
-    return _gathered(enumerate(_classes(images, by)))
-
-
-def _gathered(labelled: Iterable[tuple[_T, str]]) -> dict[str, list[_T]]:
-    classes: dict[str, list[_T]] = {}
+        labelled: Iterable[tuple[Any, str]] = labels_of(images, by.removeprefix(_COLUMN)).items()
+    else:
+        labelled = enumerate(_labels(images, by))
+    classes: dict[str, list[Any]] = {}
     for image, name in labelled:
         classes.setdefault(name, []).append(image)
     return {name: classes[name] for name in sorted(classes, key=natural_key)}
 
 
-def _classes(images: ImageSource, by: Classes) -> list[str]:
+def _labels(images: ImageSource, by: Classes) -> list[str]:
     if by == "folder":
         return [_folder(*names, images) for names in zip(images.relative_names, images.names, strict=True)]
     if isinstance(by, str) and by.endswith(".csv"):
-        labels = _read_labels(by)
-        return [_labelled(name, labels, by) for name in images.names]
+        return _labels_in(by, images.names)
     if callable(by):
         return [str(by(name)) for name in images.names]
     if isinstance(by, str):
@@ -323,11 +319,11 @@ def _folder(name: str, whole_name: str, images: ImageSource) -> str:
     raise ValueError(f"{name!r} lies in no folder of its class below {images.label!r}; give a .csv of labels")
 
 
-def _read_labels(path: str) -> dict[str, str]:
-    """Read the class of each image by name; a first row without an image name is a header."""
+def _labels_in(path: str, names: Sequence[str]) -> list[str]:
+    """Read the class of each image, which a file has by name or by any end of the path, of which the longest counts."""
     rows = [row for row in csv.reader(StringIO(read_list(path), newline="")) if row]
-    if rows and rows[0] and not is_image_name(PurePath(rows[0][0]).name):
-        rows = rows[1:]
+    if rows and not is_image_name(PurePath(rows[0][0]).name):
+        rows = rows[1:]  # without a header
     short = next((row for row in rows if len(row) < 2), None)
     if short is not None or not rows:
         raise ValueError(f"{path!r} expected to have an image and its class in each row, but got {short or 'no rows'}")
@@ -336,14 +332,12 @@ def _read_labels(path: str) -> dict[str, str]:
         name, label = PurePath(row[0].strip()).as_posix(), row[1].strip()
         if labels.setdefault(name, label) != label:
             raise ValueError(f"{path!r} has {name!r} twice, as {labels[name]!r} and as {label!r}; leave one row out")
-    return labels
-
-
-def _labelled(name: str, labels: dict[str, str], path: str) -> str:
-    """Return the label of the longest suffix of the path that has one."""
-    parts = PurePath(name).parts
-    for begin in range(len(parts)):
-        label = labels.get("/".join(parts[begin:]).replace("//", "/"))
-        if label is not None:
-            return label
-    raise ValueError(f"{path!r} has no class for {name!r}; add a row, or leave the image out")
+    of_images = []
+    for name in names:
+        parts = PurePath(name).parts
+        ends = ("/".join(parts[begin:]).replace("//", "/") for begin in range(len(parts)))
+        end = next((end for end in ends if end in labels), None)
+        if end is None:
+            raise ValueError(f"{path!r} has no class for {name!r}; add a row, or leave the image out")
+        of_images.append(labels[end])
+    return of_images

@@ -50,7 +50,7 @@ def compare_measured(
     arguments = arguments or Arguments()
     distances = list(of_any_network().values()) if distances is None else distances
     paired = bool(arguments.pairs)
-    network = without_properties(a.any.neurons) if arguments.neuron_weights is None else None
+    network = without_properties(a.first.neurons) if arguments.neuron_weights is None else None
     by_neuron = [record for record in distances if record.grain == "neuron"]
     if network is not None:
         first = a.select(list(network))
@@ -65,9 +65,9 @@ def compare_measured(
             else None
         )
         return replace(comparison, properties=properties)
-    dna, results, cache = a.any, dict[str, Result](), dict[Any, Any]()
+    dna, results, cache = a.first, dict[str, Result](), dict[Any, Any]()
     weights = resolve_weights(arguments.neuron_weights, dna.neurons, dna.extractor, dna.weights_digest)
-    images = min(2 if side.any.has_unknown_size else side.any.num_images for side in (a, b))
+    images = min(2 if side.first.has_unknown_size else side.first.num_images for side in (a, b))
     lacking: list[str] = []
     for record in distances:
         inputs = [side.input_of(record) for side in (a, b)]
@@ -92,7 +92,7 @@ def compare_measured(
     identical = a is b or any(not results[record.name].values.any() for record in by_neuron if record.name in results)
     tested = any(result.evidence is not None for result in results.values())
     notices = _notices(a, b, 0 if identical else copies, names, tested)
-    if not paired and not identical and copies <= SHARED * (b.any.num_images or 0):
+    if not paired and not identical and copies <= SHARED * (b.first.num_images or 0):
         notices += _namesakes(a.names, b.names, names)
     notices += dict.fromkeys(limit for result in results.values() for limit in result.limits)
     if lacking:
@@ -101,7 +101,7 @@ def compare_measured(
     return Comparison(
         dna.neurons,
         results,
-        {"a": a.any.num_images, "b": b.any.num_images},
+        {"a": a.first.num_images, "b": b.first.num_images},
         dna.extractor,
         histograms.num_bins if isinstance(histograms, HistogramDNA) else None,
         histograms.ranges.label if isinstance(histograms, HistogramDNA) and histograms.ranges else None,

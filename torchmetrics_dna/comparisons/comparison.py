@@ -210,19 +210,18 @@ class Comparison(ByName["Result"]):
     @property
     def _by_key(self) -> dict[str | None, dict[str, float | None]]:
         """Distances by key, over all neurons (None) and of each layer: plain, debiased and p-values."""
-        figures: dict[str | None, dict[str, float | None]] = {layer: {} for layer in (None, *self.neurons)}
+        by_key: dict[str | None, dict[str, float | None]] = {layer: {} for layer in (None, *self.neurons)}
         for row in self.rows():
-            record = self.results[row["distance"]].distance
-            figures[row["layer"]][record.key] = row["value"]
+            record, figures = self.results[row["distance"]].distance, by_key[row["layer"]]
+            figures[record.key] = row["value"]
             if record.folded:
-                tested = {f"{record.key}_{figure}": row[figure] for figure in ("debiased", "p_value")}
-                figures[row["layer"]] |= tested
-        return figures
+                figures |= {f"{record.key}_{figure}": row[figure] for figure in ("debiased", "p_value")}
+        return by_key
 
     @cached_property
     def means(self) -> tuple[Tensor, Tensor]:
         """Mean activation of each neuron in A and in B, shape ``(N,)``; from histograms exact to half a bin."""
-        a, b = (as_gaussian(side.dnas.get("histogram", side.any)) for side in self._sides())
+        a, b = (as_gaussian(side.dnas.get("histogram", side.first)) for side in self._sides())
         return a.mean, b.mean
 
     @property
@@ -285,18 +284,16 @@ class Comparison(ByName["Result"]):
             for name, record in DISTANCES.items()
             if record.grain == "neuron"
         }
-        dnas = [side.dnas.get("histogram", side.any) for side in self.measured or ()]
+        dnas = [side.dnas.get("histogram", side.first) for side in self.measured or ()]
         columns["shift"] = self.mean_shift if dnas and all(map(has_means, dnas)) else None
-        figures = (test.z, test.neurons, test.q) if test else (None, None, None)
-        columns |= dict(zip(("z", "p_value", "q"), figures, strict=True))
-        return [
-            {
-                **dict(zip(("layer", "neuron"), self.neurons.locate(i), strict=True)),
-                "name": neuron_name(*self.neurons.locate(i)),
-                **{name: None if values is None else float(values[i]) for name, values in columns.items()},
-            }
-            for i in chosen
-        ]
+        tested = (None, None, None) if test is None else (test.z, test.neurons, test.q)
+        columns |= dict(zip(("z", "p_value", "q"), tested, strict=True))
+        rows: list[dict[str, Any]] = []
+        for i in chosen:
+            layer, neuron = self.neurons.locate(i)
+            figures = {name: None if values is None else float(values[i]) for name, values in columns.items()}
+            rows.append({"layer": layer, "neuron": neuron, "name": neuron_name(layer, neuron), **figures})
+        return rows
 
     def explain(self, names: tuple[str, str] | None = None) -> Explanation:
         """Describe what differs in words: properties of images if measured, and changes of A's that bring it to B.
@@ -305,10 +302,10 @@ class Comparison(ByName["Result"]):
             names: Names of A and B; by default ``names``.
 
         """
-        a, b = (side.any for side in self._sides())
+        a, b = (side.first for side in self._sides())
         properties, p = None, self.p_value_of_properties
         if self.properties is not None:
-            sides = [side.any for side in self.properties._sides()]
+            sides = [side.first for side in self.properties._sides()]
             is_alike = p is not None and p > SIGNIFICANT
             properties = [] if is_alike else property_differences(sides[0], sides[1], self.properties._test)
         return explain(a, b, self._test, names or self.names, properties, self.causes)
@@ -320,22 +317,22 @@ class Comparison(ByName["Result"]):
 
     def verdict_lines(self, sentences: Sequence[str] = ()) -> list[str]:
         """Return the parts of :attr:`verdict`, each for a line, with sentences on what differs in the middle."""
-        return two_sets(self.figures, sentences)
+        return two_sets(self._figures, sentences)
 
     @property
     def odd_in_words(self) -> str:
         """Sentence on whether a few images of B are unlike A's own; empty if that was not asked."""
-        return off_line(self.figures)
+        return off_line(self._figures)
 
     @property
     def headline_and_figures(self) -> tuple[str, str]:
         """The verdict in two parts: what B looks like, and how far it is and how surely; empty without dna-emd."""
-        return headline_and_distance(self.figures)
+        return headline_and_distance(self._figures)
 
     @property
-    def figures(self) -> TwoSets:
+    def _figures(self) -> TwoSets:
         """What the verdict says, as figures."""
-        emd, off = self.results.get("dna-emd"), None if self.odd is None else self.odd.figures
+        emd, off = self.results.get("dna-emd"), None if self.odd is None else self.odd._figures
         if emd is None:
             return TwoSets(self.names, off=off)
         return TwoSets(

@@ -112,16 +112,14 @@ class Comparisons(ManyComparisons):
         """
         if self.held_out is None:
             return {}
-        name = distance or self.distance
-        return {each: self._ratio(each, self.held_out, name) for each in self if each != self.held_out}
-
-    def _ratio(self, name: str, held_out: str, distance: str) -> Ratio | None:
-        far, near = (self[each].results.get(distance) for each in (name, held_out))
-        if self[name].shares_images or self[held_out].shares_images:
-            return None
-        if far is None or near is None or far.evidence is None or near.evidence is None:
-            return None
-        return ratio_of(far.evidence, near.evidence)
+        near, name = self[self.held_out], distance or self.distance
+        ratios: dict[str, Ratio | None] = {}
+        for each, far in self.items():
+            results = [of.results.get(name) for of in (far, near) if not of.shares_images]
+            evidence = [result.evidence for result in results if result is not None and result.evidence is not None]
+            if each != self.held_out:
+                ratios[each] = ratio_of(*evidence) if len(evidence) == 2 else None
+        return ratios
 
     @property
     def p_values(self) -> dict[str, float | None]:
@@ -134,12 +132,14 @@ class Comparisons(ManyComparisons):
         The test assumes that sets are independent of the reference. So a set that shares images with it has none, and
         sets of the reference's own images are left out: the best is then that of the others.
         """
-        if self.held_out is not None:
-            return dict.fromkeys(self) | self._candidates.p_values
-        if self._distinct is not self:
-            return dict.fromkeys(self) | (self._distinct.p_values if self._distinct else {})
-        best = self.best
-        return holm({name: None if name == best else self._paired(best, name) for name in self})
+        ranked = self._ranked
+        return dict.fromkeys(self) | holm({name: self._paired(ranked[0], name) for name in ranked[1:]})
+
+    @property
+    def _ranked(self) -> list[str]:
+        """Names of the sets, the nearest first, without the held-out one and those of the reference's own images."""
+        names = [name for name in self if name != self.held_out and not self[name].same_images]
+        return sorted(names, key=self._order)
 
     @property
     def positions(self) -> list[float] | None:
@@ -152,7 +152,7 @@ class Comparisons(ManyComparisons):
             [1000.0, 2000.0]
 
         """
-        numbers_of_names = [re.findall(r"\d+(?:\.\d+)?", name) for name in self._candidates]
+        numbers_of_names = [re.findall(r"\d+(?:\.\d+)?", name) for name in self if name != self.held_out]
         if not all(numbers_of_names):
             return None
         last = [float(numbers[-1]) for numbers in numbers_of_names]
@@ -169,22 +169,16 @@ class Comparisons(ManyComparisons):
 
         After it, how many times as far the best set is as the held-out one, or why that can't be said.
         """
-        candidates, p_values = self._candidates, self.p_values
-        ranked = candidates._distinct
-        sets = [
-            OneSet(name, ranked._shown(name), self[name].shares_images, p_values[name])
-            for name in sorted(ranked, key=ranked._order)
-        ]
-        equal = [name for name in candidates if name not in ranked]
-        held_out = None if self.held_out is None else self._beside((ranked or candidates).best, self.held_out)
-        return several_sets(SeveralSets(self.reference, candidates.distance, sets, equal, held_out))
-
-    def _beside(self, name: str, held_out: str) -> HeldOut:
-        """Return the figures of a set beside the held-out one."""
-        both = name, held_out
-        sharing = [each for each in both if self[each].shares_images]
-        is_tested = all(self[each][self.distance].evidence is not None for each in both)
-        return HeldOut(name, held_out, self.reference, self.ratios()[name], sharing, is_tested)
+        ranked, p_values = self._ranked, self.p_values
+        sets = [OneSet(name, self._shown(name), self[name].shares_images, p_values[name]) for name in ranked]
+        equal = [name for name in self if name != self.held_out and name not in ranked]
+        beside = None
+        if self.held_out is not None:
+            both = (*ranked, *equal)[0], self.held_out
+            sharing = [name for name in both if self[name].shares_images]
+            is_tested = all(self[name][self.distance].evidence is not None for name in both)
+            beside = HeldOut(*both, self.ratios()[both[0]], sharing, is_tested)
+        return several_sets(SeveralSets(self.reference, self.distance, sets, equal, beside))
 
     def by(self, distance: str) -> Comparisons:
         """Return the same comparisons by one distance, which then gives order, tests and verdict.
@@ -209,16 +203,22 @@ class Comparisons(ManyComparisons):
     @property
     def table(self) -> Table:
         """The values, with units and standard errors: a row for each set; of more metrics than sets a column each."""
-        headers = {name: _header(record) for name, record in self._distances.items()}
-        cells = {headers[name]: self._cells(name) for name in headers}
+        headers = {
+            name: f"{name} ↑" if record.higher_is_better else record.label.replace("squared activations", _SQUARED)
+            for name, record in self._distances.items()
+        }
         rows: list[dict[str, Cell]] = [
-            {"set": name, "images": self[name].num_images["b"]} | {header: of[i] for header, of in cells.items()}
-            for i, name in enumerate(self)
+            {
+                "set": name,
+                "images": comparison.num_images["b"],
+                **{header: _cell(comparison, distance) for distance, header in headers.items()},
+            }
+            for name, comparison in self.items()
         ]
-        nearest = {headers[name]: self.surely_nearest(name) for name in headers}
+        nearest = {header: self.surely_nearest(distance) for distance, header in headers.items()}
         bold = {(list(self).index(name), list(rows[0]).index(at)) for at, name in nearest.items() if name is not None}
-        errors = any("±" in str(cell) for of_distance in cells.values() for cell in of_distance)
-        squared = any(_SQUARED in header for header in cells)
+        errors = any("±" in str(cell) for row in rows for cell in [*row.values()][1:])
+        squared = any(_SQUARED in header for header in headers.values())
         notes = [line for line, applies in ((_UNIT, squared), (_ERRORS, errors), (_BOLD, bold)) if applies]
         notes += self._without_errors() if errors else []
         table = replace(Table.of(rows, f"{len(self)} sets against {self.reference}", notes), bold=bold)
@@ -235,11 +235,13 @@ class Comparisons(ManyComparisons):
             p_holm, p_values, ratios = by_one.p_holm, by_one.p_values, by_one.ratios()
             for at, comparison in by_one.items():
                 result = comparison[name]
-                if result.interval is not None or result.p_value is not None:
-                    row = {"distance": name, "set": at, "without noise": result.shown, "interval": result.ends}
-                    row |= {"p (Holm)": p_figure(p_holm[at]), "p (best nearer)": p_figure(p_values[at])}
-                    ratio = ratios.get(at, "1")  # of the held-out set, which has none
-                    rows.append(row | ({_X_HELD_OUT: ratio and str(ratio)} if self.held_out else {}))
+                if result.interval is None and result.p_value is None:
+                    continue
+                row: dict[str, Cell] = {"distance": name, "set": at}
+                row |= {"without noise": result.shown, "interval": result.ends}
+                row |= {"p (Holm)": p_figure(p_holm[at]), "p (best nearer)": p_figure(p_values[at])}
+                ratio = "1" if at == self.held_out else ratios.get(at)
+                rows.append(row | {_X_HELD_OUT: None if ratio is None else str(ratio)})
         return Table.of(rows, "Without noise, and tests", self._notes_on_ratios()) if rows else None
 
     def _notes_on_ratios(self) -> list[str]:
@@ -254,19 +256,6 @@ class Comparisons(ManyComparisons):
         if any(ratio.high is None for ratio in ratios):
             note += f" At least: {self.held_out} can't be told from {self.reference}."
         return [note]
-
-    def _cells(self, distance: str) -> list[Cell]:
-        """Return the value of each set, None if it was not measured; sets that share images have no standard error."""
-        cells: list[Cell] = []
-        for comparison in self.values():
-            result = comparison.results.get(distance)
-            if result is None:
-                cells.append(None)
-            elif comparison.shares_images and not comparison.paired:
-                cells.append(number(result.value, 3, zeros=True))
-            else:
-                cells.append(number(result.value, 3, zeros=True, error=result.standard_error or result.spread))
-        return cells
 
     def _without_errors(self) -> list[str]:
         """Return why some values have no standard error, one line each."""
@@ -305,9 +294,10 @@ class Comparisons(ManyComparisons):
         figures: dict[str, float | None] = {}
         for distance, record in self._distances.items():
             if self.held_out is not None and not record.higher_is_better:
-                ratio, key = self.ratios(distance).get(name), f"{record.key}_x_held_out"
-                figures[key] = ratio and ratio.value
-                figures |= {f"{key}_low": ratio and ratio.low, f"{key}_high": ratio and ratio.high}
+                ratio = self.ratios(distance).get(name)
+                ends = (None, None, None) if ratio is None else (ratio.value, ratio.low, ratio.high)
+                keys = (f"{record.key}_x_held_out{end}" for end in ("", "_low", "_high"))
+                figures |= dict(zip(keys, ends, strict=True))
         return figures
 
     def to_dict(self) -> dict[str, Any]:
@@ -330,19 +320,6 @@ class Comparisons(ManyComparisons):
         if result.without_shift:
             return f"{number(result.value)}, {result.without_shift}"
         return result.shown if isinstance(result.shown, str) else f"{number(result.shown)} without noise"
-
-    @property
-    def _candidates(self) -> Comparisons:
-        """Comparisons without the held-out set; self if there is none."""
-        if self.held_out is None:
-            return self
-        return Comparisons(self.reference, {name: each for name, each in self.items() if name != self.held_out})
-
-    @property
-    def _distinct(self) -> Comparisons:
-        """Comparisons of the sets that are not the reference itself, at distance 0; self if none is."""
-        others = {name: comparison for name, comparison in self.items() if not comparison.same_images}
-        return self if len(others) == len(self) else Comparisons(self.reference, others)
 
     def _order(self, name: str) -> float:
         """Return the sort key: the debiased distance before it is clipped at 0, so that clipped sets do not tie.
@@ -368,10 +345,13 @@ class Comparisons(ManyComparisons):
         return f"Comparisons({len(self)} sets with {self.reference}, best {self.best})"
 
 
-def _header(distance: Distance) -> str:
-    """Return the name of a distance with its unit, or of a score with an arrow."""
-    label = f"{distance.name} ↑" if distance.higher_is_better else distance.label
-    return label.replace("squared activations", _SQUARED)
+def _cell(comparison: Comparison, distance: str) -> Cell:
+    """Return the value with its error, None if it was not measured; a set that shares images has no standard error."""
+    result = comparison.results.get(distance)
+    if result is None:
+        return None
+    has_error = comparison.paired or not comparison.shares_images
+    return number(result.value, 3, zeros=True, error=(result.standard_error or result.spread) if has_error else None)
 
 
 def label(source: Any, default: str) -> str:

@@ -79,14 +79,14 @@ class OddImages:
         return fewest_images(len(self.names), len(self.typical), self.level)
 
     @property
-    def figures(self) -> Off:
+    def _figures(self) -> Off:
         """What a sentence on these images says."""
         few = self.few_off
         return Off(self.off, len(self.names), few.low, few.high, self.p_value, self.fewest)
 
     def sentence(self, reference: str, of: str = "") -> str:
         """Return the result of the test: how many are off, and the first of them; or how many it can't find."""
-        return which_are_off(self.figures, reference, of)
+        return which_are_off(self._figures, reference, of)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result of the test in plain types: p is corrected."""
@@ -105,7 +105,7 @@ def means_by_layer(measured: Measured) -> dict[str, Tensor]:
     """Return the spatial means ``(images, n)`` that were kept of each layer for outlier scores; empty if none were."""
     if "means" not in measured.rows:
         return {}
-    neurons = without_properties(measured.any.neurons) or measured.any.neurons
+    neurons = without_properties(measured.first.neurons) or measured.first.neurons
     layers = layers_for_outliers(neurons)
     parts = torch.split(measured.rows["means"], [neurons[layer] for layer in layers], 1)
     return dict(zip(layers, parts, strict=True))

@@ -35,42 +35,23 @@ class Off(NamedTuple):
 
 @dataclass(frozen=True)
 class TwoSets:
-    """Figures of two sets A and B.
-
-    Attributes:
-        names: Names of A and B.
-        num_images: Numbers of their images.
-        emd: dna-emd; None if it was not measured, of which nothing is said then.
-        interval: Its interval without sampling noise; None without folds of images.
-        p_value: P-value of the test for any difference; None without one.
-        p_of_properties: That of the properties of images; None if they were not measured or tested.
-        p_of_layers: P-value of each layer; None without a test.
-        null: Mean of dna-emd over relabelings of both sides; None without a test.
-        by_chance: dna-emd of equal sets of this size; None if that is unknown.
-        times_chance: ``emd`` in multiples of it, if a difference is shown.
-        without_shift: What differs if the mean over neurons is no more than by chance, in words; else empty.
-        is_one_source: Whether one source was given twice.
-        shares_images: Whether so many images of B are in A, or copies of them, that there is no independent sample.
-        explanation: What differs; None if that is unknown.
-        off: Images of B that are unlike A; None if that was not asked.
-
-    """
+    """Figures of two sets A and B."""
 
     names: tuple[str, str] = ("A", "B")
     num_images: tuple[int, int] = (0, 0)
-    emd: float | None = None
-    interval: Interval | None = None
-    p_value: float | None = None
-    p_of_properties: float | None = None
+    emd: float | None = None  # dna-emd; None if it was not measured, of which nothing is said then
+    interval: Interval | None = None  # of dna-emd without sampling noise; None without folds of images
+    p_value: float | None = None  # of the test for any difference; None without one
+    p_of_properties: float | None = None  # None if properties of images were not measured or tested
     p_of_layers: Mapping[str, float | None] = field(default_factory=dict)
-    null: float | None = None
-    by_chance: float | None = None
-    times_chance: float | None = None
-    without_shift: str = ""
+    null: float | None = None  # mean of dna-emd over relabelings of both sides
+    by_chance: float | None = None  # dna-emd of equal sets of this size
+    times_chance: float | None = None  # dna-emd in multiples of it, if a difference is shown
+    without_shift: str = ""  # words for what differs if the mean over neurons is no more than by chance
     is_one_source: bool = False
-    shares_images: bool = False
+    shares_images: bool = False  # so many that the sets are no independent samples
     explanation: Explanation | None = None
-    off: Off | None = None
+    off: Off | None = None  # images of B that are unlike A; None if that was not asked
 
     @property
     def properties_differ(self) -> bool:
@@ -283,7 +264,6 @@ class HeldOut(NamedTuple):
 
     name: str
     held_out: str
-    reference: str
     ratio: Ratio | None  # times as far from the reference as these; None where that can't be said
     sharing: Sequence[str] = ()  # of both, the sets that share images with the reference
     is_tested: bool = True  # whether both have folds of images
@@ -312,7 +292,7 @@ def several_sets(of: SeveralSets) -> str:
     """Say which set is nearest and how surely, and how far it is beside held-out images."""
     if of.held_out is None:
         return _nearest(of)
-    beside = beside_held_out(of.held_out)
+    beside = _beside_held_out(of.held_out, of.reference)
     is_only = len(of.sets) + len(of.equal) == 1
     return beside if of.held_out.ratio is not None and is_only else f"{_nearest(of)} {beside}"
 
@@ -341,16 +321,15 @@ def _nearest(of: SeveralSets) -> str:
     return f"{nearest}, but not surely nearer than {ties} ({p})."
 
 
-def beside_held_out(of: HeldOut) -> str:
+def _beside_held_out(of: HeldOut, reference: str) -> str:
     """Say how many times as far as the held-out set a set is, or why that can't be said."""
     if of.ratio is None:
         reason = "their noise hides it" if of.is_tested else "there are no folds of images"
         if of.sharing:
-            reason = f"{of.reference} shares images with {' and '.join(of.sharing)}, or has some nearly alike"
+            reason = f"{reference} shares images with {' and '.join(of.sharing)}, or has some nearly alike"
         return f"How far {of.name} is beside the held-out {of.held_out} can't be said: {reason}."
-    far = f"{of.name} is {of.ratio.in_words} times as far from {of.reference} as the held-out {of.held_out}"
-    far += of.ratio.ends
-    return f"{far}, which can't be told from {of.reference}." if of.ratio.high is None else f"{far}."
+    far = f"{of.name} is {of.ratio.in_words} times as far from {reference} as the held-out {of.held_out}{of.ratio.ends}"
+    return f"{far}, which can't be told from {reference}." if of.ratio.high is None else f"{far}."
 
 
 def classes(count: int, num_different: int | None, furthest: str, figure: str) -> str:
@@ -363,60 +342,36 @@ def classes(count: int, num_different: int | None, furthest: str, figure: str) -
     return f"Of {count} classes, {differ}, {furthest} most ({figure})."
 
 
-class Pair(NamedTuple):
-    """Two of several sets."""
-
-    a: str
-    b: str
-    value: float
-
-
-def all_sets(distance: str, count: int, nearest: Pair, furthest: Pair) -> str:
-    """Name the nearest two sets and the furthest two."""
+def all_sets(distance: str, count: int, nearest: tuple[str, str, float], furthest: tuple[str, str, float]) -> str:
+    """Name the nearest two sets and the furthest two, with the distance of each pair."""
     if count == 2:
-        return f"The two sets are {number(nearest.value)} apart by {distance}."
-    near, far = (f"{pair.a} and {pair.b} ({distance} {number(pair.value)})" for pair in (nearest, furthest))
+        return f"The two sets are {number(nearest[2])} apart by {distance}."
+    near, far = (f"{a} and {b} ({distance} {number(value)})" for a, b, value in (nearest, furthest))
     return f"Of {count} sets, {near} are nearest to each other, {far} are furthest apart."
 
 
-class Changes(NamedTuple):
-    """Numbers of images of two versions of a data set."""
-
-    before: int
-    now: int
-    added: int = 0
-    removed: int = 0
-    renamed: int = 0
-    edited: int = 0
-
-
-class HowFar(NamedTuple):
-    """Distance of two sets, noise included, and the test for a difference."""
-
-    value: float
-    unit: str
-    distance: str
-    p_value: float | None = None
-
-    def __str__(self) -> str:
-        return f"{number(self.value, 3)}{' ' * bool(self.unit)}{self.unit} apart by {self.distance}"
-
-
-def versions(of: Changes, whole: HowFar | None = None) -> list[str]:
-    """Say what changed between two versions, and how far they are apart."""
-    same = of.before - of.removed - of.edited
+def versions(
+    before: int, now: int, *, added: int, removed: int, renamed: int, edited: int, far: str | None = None
+) -> list[str]:
+    """Say how many images changed between two versions of a data set, and how far they are apart."""
+    same = before - removed - edited
     lines = [
-        f"{images_in_words(of.before)} before, {images_in_words(of.now)} now: {same:,} the same, {of.added:,} added,"
-        f" {of.removed:,} removed."
+        f"{images_in_words(before)} before, {images_in_words(now)} now: {same:,} the same, {added:,} added,"
+        f" {removed:,} removed."
     ]
-    lines += [f"{images_in_words(of.renamed)} the same under another name."] * bool(of.renamed)
-    lines += [f"{images_in_words(of.edited)} edited: other pixels under the same name."] * bool(of.edited)
-    return lines if whole is None else [*lines, f"The two versions are {whole}, noise included."]
+    lines += [f"{images_in_words(renamed)} the same under another name."] * bool(renamed)
+    lines += [f"{images_in_words(edited)} edited: other pixels under the same name."] * bool(edited)
+    return lines if far is None else [*lines, f"The two versions are {far}, noise included."]
 
 
-def against_kept(what: str, of: HowFar) -> str:
+def how_far(value: float, unit: str, distance: str) -> str:
+    """Return a phrase: how far two versions, or parts of them, are apart."""
+    return f"{number(value, 3)}{' ' * bool(unit)}{unit} apart by {distance}"
+
+
+def against_kept(what: str, far: str, p_value: float | None) -> str:
     """Say whether images that were added or removed differ from those that both versions have."""
-    if of.p_value is None:
-        return f"The images {what} and those kept are {of}, noise included; too few for a test."
-    differ = "differ" if of.p_value <= SIGNIFICANT else "are not shown to differ"
-    return f"The images {what} {differ} from those kept ({of}, {p_figure(of.p_value, 'p')})."
+    if p_value is None:
+        return f"The images {what} and those kept are {far}, noise included; too few for a test."
+    differ = "differ" if p_value <= SIGNIFICANT else "are not shown to differ"
+    return f"The images {what} {differ} from those kept ({far}, {p_figure(p_value, 'p')})."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.comparisons.comparison import Shown
-from torchmetrics_dna.comparisons.verdict import Changes, HowFar, against_kept, versions
+from torchmetrics_dna.comparisons.verdict import against_kept, how_far, versions
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.images.likeness import contents, digest_note
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.images import ImageSource, Source
+    from torchmetrics_dna.images import Source
     from torchmetrics_dna.jobs.job import Activated
     from torchmetrics_dna.statistics.setup import Feature
 
@@ -60,12 +60,14 @@ class Versions(Shown):
     @property
     def sentences(self) -> list[str]:
         """Differences in words."""
-        numbers = map(len, (self.added, self.removed, self.renamed, self.edited))
-        lines = versions(Changes(*self.num_images, *numbers), None if self.whole is None else _how_far(self.whole))
+        changes = {"added": self.added, "removed": self.removed, "renamed": self.renamed, "edited": self.edited}
+        whole = None if self.whole is None else _how_far(self.whole)
+        lines = versions(*self.num_images, far=whole, **{change: len(names) for change, names in changes.items()})
         for change, result in (("added", self.of_added), ("removed", self.of_removed)):
             what = f"{change} or edited" if self.edited else change
             if result is not None:
-                lines += [against_kept(what, _how_far(result)), *result.explain(("kept", what)).sentences]
+                lines.append(against_kept(what, _how_far(result), result.p_value))
+                lines += result.explain(("kept", what)).sentences
         return lines
 
     @property
@@ -113,9 +115,9 @@ class Versions(Shown):
         return f"Versions({numbers} of {self.num_images[0]} images)"
 
 
-def _how_far(result: Comparison) -> HowFar:
+def _how_far(result: Comparison) -> str:
     first = next(iter(result.values()))
-    return HowFar(first.value, first.distance.unit, first.distance.name, result.p_value)
+    return how_far(first.value, first.distance.unit, first.distance.name)
 
 
 @taking("layers", "num_bins", "ranges", "num_folds", "reading")
@@ -174,7 +176,9 @@ def diff(old: Source, new: Source, feature: Feature | None = None, **options: An
             return None
         return compare_measured(first, second, sides.distances)
 
-    old_names, new_names = _short_names(old_images, new_images)
+    # names below each version, so that an image has the same name in both; those of lists are as they are
+    are_folders = old_images.roots and new_images.roots
+    old_names, new_names = (side.relative_names if are_folders else side.names for side in (old_images, new_images))
     removed_names, added_names = [old_names[i] for i in only_old], [new_names[j] for j in only_new]
     edited = {*removed_names} & {*added_names}
     return Versions(
@@ -188,12 +192,6 @@ def diff(old: Source, new: Source, feature: Feature | None = None, **options: An
         of_removed=compared(in_both, removed),
         unreadable=unreadable + (b.unreadable if new_images is not old_images else []),
     )
-
-
-def _short_names(old: ImageSource, new: ImageSource) -> list[Sequence[str]]:
-    """Return names below each version, so that an image has the same name in both; those of lists are as they are."""
-    are_folders = old.roots and new.roots
-    return [side.relative_names if are_folders else side.names for side in (old, new)]
 
 
 def _joined(a: Measured | None, b: Measured | None) -> Measured | None:

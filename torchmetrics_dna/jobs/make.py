@@ -64,7 +64,7 @@ efficientnet_lite0)
             measured = sides.measured(0)
     if left_out := measured.unreadable:
         warnings.warn(f"{left_out_in_words(left_out)}, the first: {left_out[0]}", stacklevel=3)
-    return measured.any
+    return measured.first
 
 
 def make_files(

@@ -57,14 +57,14 @@ class Measured:
         return self.rows.get("thumbnails")
 
     @property
-    def any(self) -> DNA:
+    def first(self) -> DNA:
         """First of the DNAs, for what all have in common."""
         return next(iter(self.dnas.values()))
 
     def input_of(self, distance: Distance) -> Any:
         """Return what a distance needs: a DNA, or features of its or the last layer; None if it was not measured."""
         if not distance.kinds:
-            layer = distance.layer or list(self.any.neurons)[-1]
+            layer = distance.layer or list(self.first.neurons)[-1]
             return None if self.features is None else self.features.select([layer])
         layers = self.dnas.get("layer-gaussian")
         if distance.kinds[0] == "gaussian" and isinstance(layers, LayerGaussianDNA):

@@ -264,7 +264,7 @@ class Checkpoints:
         measured = measure(self._job, images, distributed=self._distributed, own=own)
         if lines := measured.unreadable:
             warnings.warn(f"{left_out_in_words(lines)}, the first: {lines[0]}", stacklevel=3)
-        return measured.any
+        return measured.first
 
     def __repr__(self) -> str:
         return f"Checkpoints({str(self.folder)!r}, reference {self.reference!r})"

@@ -273,7 +273,7 @@ class _Run:
                 f" {', '.join(self.extractor.neurons)}"
             )
         # the extreme places of the reference are part of its covariance, so its own scores would be too low to compare
-        return _Ruler(scorer, scorer, [reference.any])
+        return _Ruler(scorer, scorer, [reference.first])
 
     def _places(self, reference: Measured) -> LocalScorer | None:
         """Return the scorer of places; None if the reference is a DNA, or no layer has a grid of positions."""
