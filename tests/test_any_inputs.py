@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import timm
 import torch
 from processes import run
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 from torch.utils.data import DataLoader, IterableDataset
 from torchmetrics import MetricCollection
 
@@ -65,11 +67,7 @@ def inputs(kind: str, count: int = 24, seed: int = 0) -> Any:
 
 
 def some(batch: Any, chosen: Any) -> Any:
-    if isinstance(batch, Tensor):
-        return batch[chosen]
-    if isinstance(batch, dict):
-        return {name: part[chosen] for name, part in batch.items()}
-    return tuple(part[chosen] for part in batch)
+    return tree_map(itemgetter(chosen), batch)
 
 
 def extractor(kind: str) -> DNAExtractor:
@@ -148,13 +146,13 @@ class Rows(IterableDataset):  # type: ignore[type-arg]
 
 def saved(batch: Any, folder: Path) -> Any:
     """Arrays that are mapped into memory, read-only."""
-    if isinstance(batch, dict):
-        return {name: saved(part, folder) for name, part in batch.items()}
-    if isinstance(batch, tuple):
-        return tuple(saved(part, folder) for part in batch)
-    path = folder / f"{batch.ndim}.npy"
-    np.save(path, batch.numpy())
-    return np.load(path, mmap_mode="r")
+
+    def as_file(tensor: Tensor) -> np.ndarray:
+        path = folder / f"{tensor.ndim}.npy"
+        np.save(path, tensor.numpy())
+        return np.load(path, mmap_mode="r")
+
+    return tree_map(as_file, batch)
 
 
 SOURCES: dict[str, Callable[[Any, Path], Any]] = {

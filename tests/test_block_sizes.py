@@ -16,15 +16,12 @@ from slowly import Polynomials, some_images
 
 import torchmetrics_dna
 from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, DNARealism, compare, make_dna, rank
-from torchmetrics_dna.dna.distances import DISTANCES
+from torchmetrics_dna.dna.distances import of_any_network
 
 _NAMES = re.compile("AT_ONCE|CELLS|CHUNK|HELD|ROWS|TASK|TILE|WIDEST")
 _WORDS = re.compile("#.* (at a time|of a tile|of a task)")
 _STEPS = {"range": slice(2, 3), "split": slice(None), "blocks": slice(None), "cut": slice(None)}
-_OTHERS = {
-    "binning.cpu:_GROUP", "binning.cpu:_LANES",  # compiled into functions
-    "images.cells:_CELLS",  # the size of a crop
-}  # fmt: skip
+_OTHERS = {"binning.cpu:_GROUP", "binning.cpu:_LANES"}  # compiled into functions
 _ROOT = Path(torchmetrics_dna.__file__).parent
 
 
@@ -86,7 +83,7 @@ def _results(folder: Path) -> list[Any]:
     for copy, place in ((2, 3), (11, 4), (19, 16)):
         others[place] = fake[copy]
     extractor, found = DNAExtractor(Polynomials()), []
-    found.append(compare(real, fake, extractor, metrics=list(DISTANCES), num_folds=6).to_dict())
+    found.append(compare(real, fake, extractor, metrics=list(of_any_network()), num_folds=6).to_dict())
     rankings = [
         rank(others, real, extractor, nearest=fake),
         rank(others, real, extractor, score="local"),

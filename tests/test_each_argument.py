@@ -631,16 +631,6 @@ CALLS = {
         lambda: {"comparison": compared()},
         {"comparison": lambda: several()["c"], "distance": lambda: "dna-fd", "names": lambda: ("x", "y")},
     ),
-    "plots.plot_neurons": Call(
-        plots.plot_neurons,
-        lambda: {"comparison": compared()},
-        {
-            "comparison": lambda: several()["c"],
-            "distance": lambda: "dna-fd",
-            "by": lambda: "distance",
-            "names": lambda: ("x", "y"),
-        },
-    ),
     "plots.plot_histograms": Call(
         plots.plot_histograms,
         lambda: {"comparison": compared()},
@@ -701,7 +691,7 @@ def _features() -> Any:
 
 def _tested(unions: str, **options: Any) -> Result:
     folded = [make_dna(images, EXTRACTOR, num_folds=6, **FIXED) for images in (A, {"b": B, "c": C}[unions])]
-    return compared()["dna-emd"].tested(DISTANCES["dna-emd"].unions(*folded), **options).evidence
+    return compared()["dna-emd"].tested(DISTANCES["dna-emd"].folded(*folded), **options).evidence
 
 
 RESULTS = (ClassComparisons, Comparison, Comparisons, DistanceMatrix, GaussianDNA, HistogramDNA, LayerGaussianDNA)

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
@@ -17,9 +17,8 @@ from pixel_sets import EXTRACTOR, A, B
 import torchmetrics_dna.cli.options as options
 from torchmetrics_dna import report
 from torchmetrics_dna.dna import GaussianDNA
-from torchmetrics_dna.dna.distance import Distance
-from torchmetrics_dna.dna.distances import DISTANCES, PROTOCOLS
-from torchmetrics_dna.plots import plot_layers, plot_neurons
+from torchmetrics_dna.dna.distances import DISTANCES, Distance, of_any_network
+from torchmetrics_dna.plots import plot_layers
 
 ROOT = Path(__file__).parents[1]
 NAMES = ["dna-emd", "fd", "kid", "dna-hellinger"]  # of neurons, of layers, of the sets; of neurons, without a unit
@@ -38,7 +37,6 @@ def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
     kinds = ("gaussian", "layer-gaussian")
     record = Distance("dna-hellinger", "dna_hellinger", "", sentence, "neuron", kinds, 2, hellinger)
     monkeypatch.setitem(DISTANCES, record.name, record)
-    monkeypatch.setattr(options, "METRICS", tuple(DISTANCES))
 
 
 @pytest.mark.usefixtures("_registered")
@@ -81,20 +79,14 @@ def test_in_a_report_and_in_figures(tmp_path: Path) -> None:
     assert set(axes) == {"dna-emd\n(bins)", "dna-hellinger", "fd\n(squared activations)"}
     heights = [bar.get_height() for bar in axes["dna-hellinger"].patches]
     assert heights == [comparison["dna-hellinger"].layers[layer].value for layer in comparison.layers]
-    rows, bar = plot_neurons(comparison, "dna-hellinger").axes
-    assert bar.get_ylabel() == "dna-hellinger"
-    assert float(rows.images[0].get_array().max()) == float(comparison["dna-hellinger"].values.max())
-    with pytest.raises(ValueError, match="of neurons: dna-emd, dna-hellinger; got 'fd'"):
-        plot_neurons(comparison, "fd")
 
 
 def test_pages_and_help_name_all() -> None:
-    assert (tuple(DISTANCES), tuple(PROTOCOLS)) == (options.METRICS, options.PROTOCOLS)
-    for record in DISTANCES.values():
+    for record in of_any_network().values():
         assert options.known_metrics(f"{record.name},{record.key}")
     assert options.known_metrics("dna-emd,fid,fd_dinov2")
     concepts = (ROOT / "docs" / "concepts.md").read_text("utf-8")
-    assert f"any of {', '.join(DISTANCES)}, with commas" in get_args(options._SHARED["metrics"])[1].help.lower()
+    assert f"any of {', '.join(of_any_network())}, with commas" in options.FIELDS["metrics"].metadata["help"].lower()
     rows = [tuple(cell.strip() for cell in line.split("|")[1:-1]) for line in concepts.splitlines() if "|" in line]
     described = [(name, key, unit, least[0]) for name, key, _, _, unit, least in rows[2:]]
-    assert described == [(r.name, f"`{r.key}`", r.unit or "none", str(r.least)) for r in DISTANCES.values()]
+    assert described == [(r.name, f"`{r.key}`", r.unit or "none", str(r.least)) for r in of_any_network().values()]

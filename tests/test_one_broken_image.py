@@ -18,8 +18,8 @@ from torchmetrics_dna.images import Reading
 from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.jobs.make import make_files
 from torchmetrics_dna.jobs.measure_ranges import measure_ranges
+from torchmetrics_dna.loops.checkpoints import Checkpoints
 from torchmetrics_dna.reporting.build import report
-from torchmetrics_dna.reporting.checkpoints import Checkpoints
 
 EXTRACTOR = DNAExtractor(Pixels(), input_size=8)
 SKIP = Reading(skip_unreadable=True, num_workers=0, batch_size=1)  # so that sums are in one order, to the last bit

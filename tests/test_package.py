@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]  # of the checkout, also where the package is i
 HEAVY = (
     "torchmetrics", "timm", "torchvision", "matplotlib", "typer", "rich", "PIL", "skimage", "torch._dynamo", "sympy",
 )  # fmt: skip
-ABOVE = ("cli", "comparisons", "jobs", "reporting", "singles")
+ABOVE = ("cli", "comparisons", "jobs", "loops", "reporting", "singles")
 STATEMENTS = (
     "import torchmetrics_dna",
     "import torchmetrics_dna.jobs.make, torchmetrics_dna.comparisons.compare, torchmetrics_dna.singles.rank",

@@ -15,7 +15,7 @@ from torchmetrics_dna import DNAExtractor, compare, make_dna, rank
 from torchmetrics_dna.comparisons.comparison import Comparison
 from torchmetrics_dna.demo import AMOUNTS, Demo, blur, photographs, plot_demo
 from torchmetrics_dna.images import open_source
-from torchmetrics_dna.plots import plot_histograms, plot_layers, plot_neurons, versus
+from torchmetrics_dna.plots import plot_histograms, plot_layers, versus
 
 LAYERS = ["block_0", "block_1", "block_2"]
 PHOTOS = photographs(20)
@@ -70,25 +70,6 @@ def test_layer_profile(comparison: object) -> None:
     assert [axis.get_ylabel() for axis in plot_layers(compare(*layer_gaussians)).axes][1] == "fd\n(squared activations)"
 
 
-def test_neuron_heat_map(comparison: object) -> None:
-    figure = plot_neurons(comparison, by="distance")
-    z = comparison["dna-emd"].evidence.test.z.clamp(min=0)
-    clear = plot_neurons(comparison)
-    for drawn_by, distances, label in (
-        (figure, comparison["dna-emd"].values, "dna-emd (bins)"),
-        (clear, z, "dna-emd: z\n(deviations above chance)"),
-        (plot_neurons(without_evidence(comparison)), comparison["dna-emd"].values, "dna-emd (bins)"),
-    ):
-        rows, bar = drawn_by.axes
-        for picture, layer in zip(rows.images, LAYERS, strict=True):
-            values = picture.get_array()[0]
-            assert np.array_equal(values, comparison.neurons.split(distances)[layer].sort(descending=True).values)
-        assert bar.get_ylabel() == label
-    colours = np.concatenate([picture.norm(picture.get_array()[0]) for picture in figure.axes[0].images])
-    assert (colours < 1).mean() == pytest.approx(0.99, abs=0.01)  # no neuron alone sets the scale
-    assert drawn(figure).std() > 1
-
-
 def test_histogram_pairs(comparison: object) -> None:
     figure = plot_histograms(comparison)
     assert len(figure.axes) == 6
@@ -109,11 +90,10 @@ def test_names_of_the_user_and_axes_of_the_user(comparison: object) -> None:
     own = Figure(figsize=(14, 6), layout="constrained").subplots(2, 3)
     assert plot_layers(comparison, names=names, ax=own[0, :2]) is own[0, 0].figure
     plot_layers(comparison, "dna-fd", names=names, ax=own[0, 2])
-    plot_neurons(comparison, names=names, ax=own[1, 0])
     plot_histograms(comparison, [("block_2", 3), ("block_0", 1)], names=names, ax=own[1, 1:])
     assert own[0, 2].get_ylabel() == "dna-fd\n(squared activations)"
     assert [text.get_text() for text in own[1, 1].get_legend().get_texts()] == ["…" + 29 * "x", "…" + 29 * "y"]
-    figures = [own[0, 0].figure, *(plot(comparison, names=names) for plot in (plot_layers, plot_neurons))]
+    figures = [own[0, 0].figure, plot_layers(comparison, names=names)]
     for figure in [*figures, plot_histograms(comparison, [("block_2", 3)], names=names)]:
         figure.draw_without_rendering()
         titles = [axis._left_title for axis in figure.axes] + [figure._suptitle] * (figure._suptitle is not None)
@@ -122,7 +102,7 @@ def test_names_of_the_user_and_axes_of_the_user(comparison: object) -> None:
         assert all("".join(text.split()).count(side) == 1 for text in texts for side in (60 * "x", 60 * "y"))
         width = figure.bbox.width
         assert all(title.get_window_extent().x1 <= width for title in titles)
-    assert plot_neurons(comparison)._suptitle.get_text() == versus(comparison), "no line is broken that fits"
+    assert plot_layers(comparison)._suptitle.get_text() == versus(comparison), "no line is broken that fits"
     unnamed = compare(make_dna(PHOTOS[:2], layers=["block_0"]), BLURRED[:2])
     assert versus(unnamed) == "A (2 images) against B (2 images), efficientnet_lite0"
     with pytest.raises(ValueError, match=r"`ax` .* 2 axes, one for each distance \(dna-emd, dna-fd\), but got 1; or"):
@@ -131,7 +111,7 @@ def test_names_of_the_user_and_axes_of_the_user(comparison: object) -> None:
         plot_layers(comparison, "fd")
 
 
-@pytest.mark.parametrize("plot", [plot_layers, plot_neurons, plot_histograms])
+@pytest.mark.parametrize("plot", [plot_layers, plot_histograms])
 def test_what_is_not_a_comparison(plot: object) -> None:
     with pytest.raises(TypeError, match=r"Expected a comparison, as compare\(a, b\) gives it, but got list"):
         plot(PHOTOS)

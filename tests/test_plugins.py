@@ -6,22 +6,25 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.extractors import PRESETS
-from torchmetrics_dna.plugins import register_preset
+from torchmetrics_dna.images.sources import KINDS
+from torchmetrics_dna.registry import Registry
 
 CODE = """
 from dataclasses import replace
 import numpy as np
-from torchmetrics_dna.dna.distance import Distance
+from torchmetrics_dna.dna.distances import DISTANCES, Distance
 from torchmetrics_dna.extractors.presets import PRESETS
 from torchmetrics_dna.images.arrays import open_arrays
-from torchmetrics_dna.images.sources import Kind
-from torchmetrics_dna.plugins import register_distance, register_preset, register_source
+from torchmetrics_dna.images.sources import KINDS, FileKind
 
 def apart(a, b):
     return (a.mean - b.mean).abs()
@@ -31,9 +34,9 @@ def open_raw(files, label, reading):
     images = np.concatenate([np.fromfile(file, np.uint8).reshape(-1, 16, 16, 3) for file in files])
     return open_source(images, reading)
 
-register_preset(replace(PRESETS["efficientnet_lite0"], name="mine", input_size=(96, 96)))
-register_distance(Distance("apart", "apart", "act.", "Difference of means", "neuron", ("gaussian",), 2, apart))
-register_source(Kind(".raw of 16 x 16", (".raw",), "my_package:open_raw"))
+PRESETS.register(replace(PRESETS["efficientnet_lite0"], name="mine", input_size=(96, 96)))
+DISTANCES.register(Distance("apart", "apart", "act.", "Difference of means", "neuron", ("gaussian",), 2, apart))
+KINDS.register(FileKind(".raw of 16 x 16", (".raw",), open_raw))
 """
 
 
@@ -60,6 +63,15 @@ def test_an_installed_package_adds_its_own(tmp_path: Path) -> None:
     assert result["extractor"] == "mine"
 
 
-def test_names_that_are_taken() -> None:
-    with pytest.raises(ValueError, match="The preset 'efficientnet_lite0' is there already; register another name"):
-        register_preset(PRESETS["efficientnet_lite0"])
+@pytest.mark.parametrize(
+    ("registry", "record", "taken"),
+    [
+        (PRESETS, PRESETS["vgg16"], "preset 'vgg16'"),
+        (DISTANCES, replace(DISTANCES["fd"], name="DNA_EMD", key="mine"), "distance 'DNA_EMD'"),
+        (KINDS, KINDS["video"]._replace(name="mine"), "suffix '.mp4'"),
+    ],
+)
+def test_names_that_are_taken(registry: Registry[Any], record: Any, taken: str) -> None:
+    with pytest.raises(ValueError, match=f"The {taken} is there already; register another name"):
+        registry.register(record)
+    assert "mine" not in registry

@@ -6,6 +6,7 @@ from .dna.neuron_weights import NeuronWeights as NeuronWeights
 from .extractors.base import DNAExtractor as DNAExtractor
 from .images.reading import Reading as Reading
 from .jobs.make import make_dna as make_dna
+from .loops.checkpoints import Checkpoints as Checkpoints
 from .metrics import DNAEMD as DNAEMD
 from .metrics import ActivationRange as ActivationRange
 from .metrics import DNAFrechet as DNAFrechet
@@ -15,7 +16,6 @@ from .metrics import SharedCollection as SharedCollection
 from .metrics import published_metrics as published_metrics
 from .neurons.ranges import ActivationRanges as ActivationRanges
 from .reporting.build import report as report
-from .reporting.checkpoints import Checkpoints as Checkpoints
 from .singles.rank import rank as rank
 
 __version__: str

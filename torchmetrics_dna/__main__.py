@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 from torchmetrics_dna.files.visible import ERRORS, in_known_letters, visible
-from torchmetrics_dna.plugins import load_plugins
+from torchmetrics_dna.registry import load_plugins
 
 DEBUG = "TORCHMETRICS_DNA_DEBUG"
 _EXPECTED = (ValueError, RuntimeError, OSError, ModuleNotFoundError)

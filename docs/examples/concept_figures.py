@@ -17,7 +17,7 @@ from matplotlib.patches import Ellipse
 from torchmetrics_dna import DNAExtractor, compare, make_dna
 from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.dna import HistogramDNA
-from torchmetrics_dna.plots import plot_layers, plot_neurons
+from torchmetrics_dna.plots import plot_layers
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons import Comparison
@@ -44,7 +44,6 @@ def main() -> None:
         "self_ranging": self_ranging(photos, extractor),
         "gaussians": gaussians(photos, blurred, extractor),
         "layers": plot_layers(result, names=NAMES),
-        "heat_map": plot_neurons(result, names=NAMES),
     }
     for name, figure in figures.items():
         figure.savefig(folder / f"{name}.png", dpi=100, pil_kwargs={"optimize": True})

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet
 from torchmetrics_dna.demo import photographs
-from torchmetrics_dna.reporting.lightning import DNACallback
+from torchmetrics_dna.loops.lightning import DNACallback
 
 LAYERS = ["block_0", "block_1", "block_2"]
 
@@ -31,7 +31,7 @@ class Autoencoder(lightning.LightningModule):
             nn.Conv2d(3, 16, 4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(16, 3, 4, 2, 1), nn.Sigmoid()
         )
         extractor = DNAExtractor("efficientnet_lite0", layers=LAYERS)
-        # both metrics share one network and one pass; the checkpoint holds neither network nor counts
+        # both metrics share one network, which runs once for each; a checkpoint holds neither network nor counts
         self.dna_emd = DNAEMD(extractor, normalize=True)
         self.dna_frechet = DNAFrechet(extractor, normalize=True)
 

@@ -87,7 +87,7 @@ def figure(
 
 def by_chance(a: HistogramDNA, b: HistogramDNA) -> NDArray[Any]:
     """Distances of all neurons when folds are shared out at random, ``(relabelings, N)``."""
-    unions = DISTANCES["dna-emd"].unions
+    unions = DISTANCES["dna-emd"].folded
     assert unions is not None
     folds = unions(a, b)
     in_a = relabelings(len(folds.sizes_a), len(folds.sizes_b))[1:]

@@ -29,9 +29,9 @@ from scipy.ndimage import gaussian_filter
 from sklearn.datasets import load_digits
 
 from torchmetrics_dna import compare
-from torchmetrics_dna.functional.causes import Folds
 from torchmetrics_dna.jobs import causes as searched
 from torchmetrics_dna.jobs import sides as opened
+from torchmetrics_dna.jobs.causes import Shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -206,7 +206,7 @@ def remember_variants() -> None:
     measure = searched._Search._measured
     known: dict[str, dict[str, tuple[Tensor, Tensor]]] = {}
 
-    def remembered(search: Any, images: searched.ChangedImages) -> Iterator[Folds]:
+    def remembered(search: Any, images: searched.ChangedImages) -> Iterator[Shares]:
         pictures = b"".join(images._source[number].tobytes() for number in images._chosen)
         key = sha256(pictures).hexdigest()
         if key not in known:
@@ -219,7 +219,7 @@ def remember_variants() -> None:
             of_pictures[str(variant)] = folds.shares.float(), folds.images
         for variant in images._variants:
             shares, sizes = of_pictures[str(variant)]
-            yield Folds._of(shares.double(), sizes)
+            yield Shares._of(shares.double(), sizes)
 
     searched._Search._measured = remembered
 

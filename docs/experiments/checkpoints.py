@@ -28,7 +28,7 @@ from torch import Tensor
 
 from torchmetrics_dna import DNAExtractor, make_dna
 from torchmetrics_dna.functional import dna_realism
-from torchmetrics_dna.statistics.outliers import OutlierScorer
+from torchmetrics_dna.statistics.outliers import OutlierScorer, gaussians_of
 
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
 from gan_loop import NOISE, as_images, networks, train
@@ -69,7 +69,7 @@ def scores(groups: dict[str, Tensor], reference: Tensor, extractor: DNAExtractor
     counts, pool, latest = (dna_of(some, extractor).counts for some in (real, shown, pictures(groups[last])))
     assert extractor.ranges is not None
     bounds = extractor.ranges.bounds()
-    outliers = OutlierScorer(make_dna(list(real), extractor, kind="layer-gaussian"), extractor)
+    outliers = OutlierScorer(gaussians_of(make_dna(list(real), extractor, kind="layer-gaussian")), extractor)
     known = [extractor(batch) for batch in real.split(BATCH)]
     means = torch.cat([one["head"].mean((2, 3)) for one in known])
     vectors = torch.cat([baselines.perceptual_vectors(one) for one in known])

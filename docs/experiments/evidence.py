@@ -155,7 +155,7 @@ def distances(a: Set, b: Set) -> dict[str, float]:
     (plain, places), (_, projected) = a.select(False), a.select(True)
     one, other = (side.dna(plain, places) for side in (a, b))
     found = one.distances(other)
-    unions = replace(RECORD.unions(one, other), num_relabelings=0)  # for no test is asked
+    unions = replace(RECORD.folded(one, other), num_relabelings=0)  # for no test is asked
     evidence = weigh_evidence(found, unions, RECORD.power)
     means = [side.means[:, places] for side in (a, b)]
     last = [side.means[:, -list(a.neurons.values())[-1] :] for side in (a, b)]

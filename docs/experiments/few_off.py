@@ -114,7 +114,7 @@ def by_folds(reference: Tensor, images: Tensor, neurons: Neurons, generator: tor
         of_folds = [gaussian(side[folds == fold], neurons) for fold in folds.unique()]
         sides.append(gaussian(side, neurons, tuple(of_folds)))
     record = DISTANCES["dna-fd"]
-    weighed = weigh_evidence(sides[0].distances(sides[1]), record.unions(*sides), record.power)
+    weighed = weigh_evidence(sides[0].distances(sides[1]), record.folded(*sides), record.power)
     return 1.0 if weighed is None else weighed.test.p_value
 
 

@@ -32,7 +32,7 @@ from torchmetrics_dna.dna.distances import DISTANCES as RECORDS
 from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import measure
-from torchmetrics_dna.statistics.resolve import resolve
+from torchmetrics_dna.statistics.setup import set_up
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
@@ -148,7 +148,7 @@ def compare_domains(domains: Domains, number: int) -> list[list[Comparison]]:
     """Measure the test pictures of each domain against the training pictures of each, by all three distances."""
     extractor = DNAExtractor("efficientnet_lite0")
     kinds = ("histogram", "gaussian", "layer-gaussian")
-    job = Job.for_dnas(resolve(extractor), kinds, Reading(num_workers=0))
+    job = Job.for_dnas(set_up(extractor), kinds, Reading(num_workers=0))
     measured = {
         name: [measure(job, open_source(list(part.pictures[:number]))) for part in parts]
         for name, parts in domains.items()

@@ -78,7 +78,7 @@ def share_found(
             for images, some in zip((sets.a, sets.b), chosen, strict=True)
         )
         weights = None if weigh is None else weigh(a.neurons.total, generator)
-        test = weigh_evidence(a.distances(b), RECORD.unions(a, b), RECORD.power, weights).test
+        test = weigh_evidence(a.distances(b), RECORD.folded(a, b), RECORD.power, weights).test
         found += test.p_value <= 0.05
     return found / draws
 

@@ -26,8 +26,8 @@ import torch
 from held_out import Measure
 from matplotlib.figure import Figure
 
+from torchmetrics_dna.comparisons.conformal import ConformalEvidence
 from torchmetrics_dna.comparisons.monitor import LEARN
-from torchmetrics_dna.functional.conformal import ConformalEvidence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

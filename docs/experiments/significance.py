@@ -34,8 +34,8 @@ from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna import evidence as asked
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import weigh_evidence
+from torchmetrics_dna.dna.folded import kernel_of_folds
 from torchmetrics_dna.functional import activation_histogram, dna_frechet, layer_frechet_distance
-from torchmetrics_dna.functional.unions import kernel_of_unions
 from torchmetrics_dna.statistics.folds import group_folds
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Measure:
 
 
 def evidence(a: HistogramDNA, b: HistogramDNA) -> Evidence | None:
-    return weigh_evidence(a.distances(b), RECORD.unions(a, b), RECORD.power)
+    return weigh_evidence(a.distances(b), RECORD.folded(a, b), RECORD.power)
 
 
 def random_folds(count: int, num_folds: int, generator: torch.Generator) -> Tensor:
@@ -219,7 +219,7 @@ def planted(measure: Measure, images: Images, draws: int, size: int) -> list[lis
 def distances(measure: Measure, a: HistogramDNA, b: HistogramDNA, means_a: Tensor, means_b: Tensor) -> list[float]:
     """Debiased dna-emd, then the plain distances."""
     record = RECORD
-    unions = replace(record.unions(a, b))
+    unions = replace(record.folded(a, b))
     found = weigh_evidence(a.distances(b), unions, record.power)
     x, y = means_a.double(), means_b.double()
     last = list(measure.layers.values())[-1]
@@ -230,7 +230,7 @@ def distances(measure: Measure, a: HistogramDNA, b: HistogramDNA, means_a: Tenso
         float(a.distances(b).mean()),
         float(dna_frechet(x.mean(0), x.var(0), y.mean(0), y.var(0))),
         float(layer_frechet_distance(x[:, last].mean(0), x[:, last].T.cov(), y[:, last].mean(0), y[:, last].T.cov())),
-        float(kernel_of_unions(torch.cat([x[:, last], y[:, last]]), folds, *sides)),
+        float(kernel_of_folds(torch.cat([x[:, last], y[:, last]]), folds, *sides)),
     ]
 
 

@@ -240,7 +240,7 @@ def drawn(tables: Tables, cell: Cell, seed: int) -> dict[str, list[float]]:
 
 def asked_of(tables: Tables, a: HistogramDNA, b: HistogramDNA, signs: torch.Generator | None) -> dict[str, float]:
     """What one draw gives: p-values, values and intervals, as now and as before."""
-    unions, relabeled = RECORD.unions(a, b), {}
+    unions, relabeled = RECORD.folded(a, b), {}
 
     def distances(in_a: Tensor, in_b: Tensor) -> Tensor:
         relabeled["in_a"], relabeled["distances"] = in_a, unions.distances(in_a, in_b)

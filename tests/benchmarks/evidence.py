@@ -25,7 +25,7 @@ from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import weigh_evidence
 from torchmetrics_dna.dna.features import Features
-from torchmetrics_dna.jobs.fd_evidence import plan_for
+from torchmetrics_dna.dna.folded import plan_for
 from torchmetrics_dna.neurons import Neurons
 
 POSITIONS, FOLDS = 197, 20
@@ -67,7 +67,7 @@ def main() -> None:
         values = a.distances(b)
 
         def weigh(a: HistogramDNA = a, b: HistogramDNA = b, values: torch.Tensor = values) -> None:
-            weigh_evidence(values, record.unions(a, b), record.power)
+            weigh_evidence(values, record.folded(a, b), record.power)
 
         seconds = in_turns(arguments.rounds, test=weigh)["test"]
         held = sum(fold.counts.nbytes for fold in a.folds)
@@ -81,7 +81,7 @@ def main() -> None:
         fd_arguments = a_features, b_features, (folds, folds), plan_for(extractor.neurons, [images] * 2)
 
         def weigh_fd(fd_arguments: tuple[Any, ...] = fd_arguments, values: torch.Tensor = zeros) -> None:
-            weigh_evidence(values, of_layers.unions(*fd_arguments), of_layers.power)
+            weigh_evidence(values, of_layers.folded(*fd_arguments), of_layers.power)
 
         seconds_taken = median(in_turns(1, fd=weigh_fd)["fd"])
         print(f"| evidence of fd, {images} images a side | {seconds_taken:.2f} s |")

@@ -12,7 +12,7 @@ from golden import GOLDEN
 from PIL import Image
 
 from torchmetrics_dna import make_dna
-from torchmetrics_dna.dna.distances import DISTANCES
+from torchmetrics_dna.dna.distances import of_any_network
 from torchmetrics_dna.extractors import DNAExtractor
 
 A, B = str(GOLDEN / "endtoend" / "a"), str(GOLDEN / "endtoend" / "b")
@@ -85,7 +85,7 @@ MISTAKES = [
     ("compare a b --num-bins 0", "Option --num-bins expected to be integer larger than 1, but got 0"),
     (
         "compare --all a b --metrics fd,fid",
-        f"of {', '.join(DISTANCES)}, but got 'fid'; FID is fd of the feature inception_fid",
+        f"of {', '.join(of_any_network())}, but got 'fid'; FID is fd of the feature inception_fid",
     ),
     ("compare a b --metrics sfid --feature inception_fid", "Metric 'sfid' brings its own network"),
     ("compare a b --fail-unless-below 0", "expected to be a number above 0, but got 0"),

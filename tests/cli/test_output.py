@@ -15,9 +15,9 @@ import pytest
 from commands import Command, run
 from hypothesis import given
 from hypothesis import strategies as st
+from pages import Page
 
 from torchmetrics_dna.demo import blur, noise, photographs
-from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.files.tables import Table, as_csv
 from torchmetrics_dna.jobs.make import make_dna
 
@@ -50,9 +50,10 @@ RESULTS = {
 def test_each_result_in_each_format(
     arguments: list[str], files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Command
 ) -> None:
-    monkeypatch.chdir(files)
+    monkeypatch.chdir(tmp_path)
+    arguments = [str(files / word) if word.endswith(".npz") else word for word in arguments]
     printed = {}
-    for form, suffix in (("text", "txt"), ("json", "json"), ("csv", "csv"), ("markdown", "md"), ("latex", "tex")):
+    for suffix, form in (("txt", "text"), ("json", "json"), ("csv", "csv"), ("md", "markdown"), ("tex", "latex")):
         printed[form] = cli(*arguments, "--format", form).out
         path = tmp_path / f"result.{suffix}"
         captured = cli(*arguments, "-o", path)
@@ -73,17 +74,10 @@ def test_each_result_in_each_format(
     assert tables
     for alignment, body in tables:
         assert {line.count(" & ") for line in body.splitlines() if line.endswith(r"\\")} == {len(alignment) - 1}
-
-
-def test_records_of_a_comparison_are_its_figures(files: Path, cli: Command) -> None:
-    a, b = (DNA.load(files / f"{name}.dna.npz") for name in "ab")
-    printed = cli("compare", files / "a.dna.npz", files / "b.dna.npz", "--format", "csv").out
-    rows = {row["layer"]: row for row in csv.DictReader(io.StringIO(printed))}
-    by_neuron = a.distances(b)
-    assert float(rows[""]["value"]) == pytest.approx(float(by_neuron.mean()), rel=1e-12)
-    for layer, values in a.neurons.split(by_neuron).items():
-        assert float(rows[layer]["value"]) == pytest.approx(float(values.mean()), rel=1e-12)
-        assert float(rows[layer]["low"]) <= float(rows[layer]["debiased"]) <= float(rows[layer]["high"])
+    assert "The page is in x.html" in cli(*arguments, "-o", "x.html").err
+    page = Page(Path("x.html").read_text(encoding="utf-8"))
+    assert len(page.rows) >= len(tables)
+    assert cli(*arguments, "--format", "html").out.startswith("<!doctype html>")
 
 
 @given(st.lists(st.lists(TEXTS, min_size=2, max_size=2), min_size=1, max_size=4))

@@ -127,7 +127,7 @@ def test_where_it_is_not_asked(compared: Comparison, tmp_path: Path, monkeypatch
     assert (
         stream.notices[-1] == "Whether a few images are off was not asked, since a stream does not say how long it is"
     )
-    monkeypatch.setattr("torchmetrics_dna.jobs.fd_evidence._BYTES", 4 * 9 * 120 - 1)
+    monkeypatch.setattr("torchmetrics_dna.dna.folded._BYTES", 4 * 9 * 120 - 1)
     large = compare(A, ODD, EXTRACTOR, **SETTINGS)
     assert "since that keeps 9 numbers of each of 120 images; rank some of them" in large.notices[-1]
     assert (stream.odd, large.odd, large.p_value) == (None, None, compared.p_value)

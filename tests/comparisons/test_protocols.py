@@ -19,10 +19,9 @@ from torch_fidelity.metric_prc import prc_features_to_metric
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna
 from torchmetrics_dna.demo import blur, photographs
-from torchmetrics_dna.dna.distances import PROTOCOLS
+from torchmetrics_dna.dna.distances import all_published
 from torchmetrics_dna.dna.fid_statistics import save_fid_statistics
 from torchmetrics_dna.extractors import PRESETS
-from torchmetrics_dna.extractors.network import Network
 
 INCEPTION = ["fid", "kid", "is", "sfid", "precision", "recall"]
 PHOTOS = [np.ascontiguousarray(photo[:64, :64]) for photo in photographs(24)]
@@ -77,7 +76,7 @@ def test_values_are_those_of_torch_fidelity_and_adm(count: int, tmp_path: Path) 
     sets = photos[:count], [blur(photo, strength=2) for photo in photos[count:]]
     network = inception_of_fid(tmp_path, photos[:16])
     torch.save(network.state_dict(), tmp_path / "inception_fid.pth")
-    result = compare(*sets, Network(weights_path=tmp_path), metrics=INCEPTION, num_folds=None)
+    result = compare(*sets, {"weights_path": tmp_path}, metrics=INCEPTION, num_folds=None)
     a, b = (features_of(network, images) for images in sets)
     pooled = [side.pooled.double().numpy() for side in (a, b)]
     expected = {
@@ -105,9 +104,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_all_records_name_layers_of_presets() -> None:
-    for record in PROTOCOLS.values():
+    for record in all_published().values():
         assert record.protocol.layer in PRESETS[record.protocol.feature].submodules
-    assert [name for name, record in PROTOCOLS.items() if record.protocol.crop == "center"] == ["cmmd"]
+    assert [name for name, record in all_published().items() if record.protocol.crop == "center"] == ["cmmd"]
 
 
 @pytest.mark.outer
@@ -137,18 +136,6 @@ def test_each_metric_is_that_of_its_network_and_layer() -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_several_sets_are_one_table() -> None:
-    sets = {"same kind": SETS["b"], "grey": [np.full((64, 64, 3), 9 * i, np.uint8) for i in range(12)]}
-    compared = compare(SETS["a"], sets, metrics=["fid", "is", "cmmd"], num_folds=None)
-    assert compared.distance == "fid"
-    assert [row[0] for row in compared.table.rows] == ["images", "fid (act.²)", "is ↑", "cmmd"]
-    alone = compare(SETS["a"], sets["grey"], metrics=["fid", "cmmd"], num_folds=None)
-    row = next(row for row in compared.rows() if row["set"] == "grey")
-    assert {key: row[key] for key in ("fid", "cmmd")} == {key: alone[key].value for key in ("fid", "cmmd")}
-    assert compared.best == min(compared, key=lambda name: compared[name]["fid"].value)
-
-
-@pytest.mark.usefixtures("small")
 def test_published_statistics_are_a_side(tmp_path: Path) -> None:
     dna = make_dna(SETS["a"], layers=["block_1"], kind="layer-gaussian", num_folds=None)
     save_fid_statistics(dna, tmp_path / "a.npz")
@@ -166,12 +153,8 @@ def test_published_statistics_are_a_side(tmp_path: Path) -> None:
     [
         ({"feature": "efficientnet_lite0", "metrics": ["fid"]}, "Metric 'fid' brings its own network"),
         ({"layers": ["head"], "metrics": ["sfid", "kid"]}, "Metric 'sfid' brings its own network"),
-        ({"feature": Network(crop="center"), "metrics": ["fid"]}, "but fid brings the crop of its publication"),
-        ({"num_bins": 30, "metrics": ["fid"]}, "`num_bins` is not for fid; leave it out, or add dna-emd"),
-        ({"feature": Network(properties=True), "metrics": ["fid"]}, "`properties` is not for fid"),
-        ({"feature": Network(weights_path="x.pth"), "metrics": ["fid", "cmmd"]}, "a folder with the weights of each"),
+        ({"feature": {"weights_path": "x.pth"}, "metrics": ["fid", "cmmd"]}, "a folder with the weights of each"),
         ({"metrics": ["fid", "nonsense"]}, "Argument `metrics` expected to be of .*but got 'nonsense'"),
-        ({"metrics": ["fid"], "by": "folder"}, "Argument `by` is for metrics of one network, but got 'fid'"),
     ],
 )
 def test_deviations_are_refused(arguments: dict[str, object], message: str) -> None:

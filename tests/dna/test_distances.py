@@ -18,11 +18,11 @@ from torchmetrics.image.kid import KernelInceptionDistance
 from torchmetrics_dna import LayerFrechetDistance, compare, make_dna
 from torchmetrics_dna.comparisons import matrix
 from torchmetrics_dna.comparisons.comparison import Comparison
-from torchmetrics_dna.dna.distances import DISTANCES, PROTOCOLS, resolve_distances
+from torchmetrics_dna.dna.distances import DISTANCES, of_any_network, resolve_distances
 from torchmetrics_dna.functional import cmmd, mind, prdc
 from torchmetrics_dna.images import Reading
 
-ALL = tuple(DISTANCES)
+ALL = tuple(of_any_network())
 
 
 def figures(comparison: Comparison) -> dict[str, float]:
@@ -107,7 +107,7 @@ def test_a_distance_has_its_name_its_key_and_that_of_its_metric(comparison: Comp
     for metrics, message in (
         ([emd, "no such"], "expected to be of .*, but got 'no such'"),
         ([replace(emd, least=3), "dna-emd"], "has several distances of the name 'dna-emd'"),
-        ([PROTOCOLS["fid"], emd], "Metric 'fid' brings its own network, 'inception_fid', but another"),
+        ([DISTANCES["fid"], emd], "Metric 'fid' brings its own network, 'inception_fid', but another"),
     ):
         with pytest.raises(ValueError, match=message):
             compare(A, B, EXTRACTOR, metrics=metrics)
@@ -170,7 +170,7 @@ def test_what_can_not_be_is_an_error_before_any_image_is_read(metrics: list[str]
 
 def test_each_distance_has_its_own_evidence(comparison: Comparison) -> None:
     tested = {name: result for name, result in comparison.items() if result.evidence is not None}
-    assert list(tested) == [name for name in ALL if DISTANCES[name].unions]
+    assert list(tested) == [name for name in ALL if DISTANCES[name].folded]
     for result in tested.values():
         assert result.evidence.test.p_value == result.p_value
         assert result.evidence.interval.low <= result.debiased <= result.evidence.interval.high

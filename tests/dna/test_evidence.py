@@ -42,7 +42,7 @@ def evidence(
     a: HistogramDNA, b: HistogramDNA, confidence: float = 0.95, name: str = "dna-emd", tested: bool = True
 ) -> Evidence | None:
     record = DISTANCES[name]
-    unions = record.unions(a, b) if tested else replace(record.unions(a, b), num_relabelings=0)
+    unions = record.folded(a, b) if tested else replace(record.folded(a, b), num_relabelings=0)
     return weigh_evidence(record.between(a, b), unions, record.power, confidence=confidence)
 
 
@@ -205,7 +205,7 @@ def test_a_neuron_that_is_constant_in_a_counts_as_in_the_value() -> None:
     sides = [make_dna(each, extractor, num_bins=40, num_folds=6) for each in (dead, images)]
     for a, b in (sides, sides[::-1]):
         values, weighed = a.distances(b), evidence(a, b)
-        observed = DISTANCES["dna-emd"].unions(a, b)
+        observed = DISTANCES["dna-emd"].folded(a, b)
         in_a = torch.arange(len(observed.sizes_a) + len(observed.sizes_b))[None] < len(observed.sizes_a)
         torch.testing.assert_close(observed.distances(in_a, ~in_a)[0], values, rtol=0.1, atol=0.05)  # read at edges
         assert 0 <= weighed.null < 40
@@ -324,7 +324,7 @@ def test_coverage_on_real_activations() -> None:
         for _ in range(draws):
             sides = [images[torch.randint(len(images), (60,), generator=generator)] for images in (real, fake)]
             a, b = (in_folds([whole(side[k::10]) for k in range(10)]) for side in sides)
-            intervals.append(weigh_evidence(a.distances(b), record.unions(a, b), record.power).interval)
+            intervals.append(weigh_evidence(a.distances(b), record.folded(a, b), record.power).interval)
         covered = np.mean([interval.low <= truth <= interval.high for interval in intervals])
         width = np.mean([interval.high - interval.low for interval in intervals])
         low, high = np.quantile([interval.value for interval in intervals], [0.025, 0.975])

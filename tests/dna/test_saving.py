@@ -18,7 +18,7 @@ from damage import damaged
 
 from torchmetrics_dna import compare, load_dna, make_dna, rank, report
 from torchmetrics_dna.comparisons import ClassComparisons, Comparison, DistanceMatrix
-from torchmetrics_dna.dna.distances import DISTANCES, PROTOCOLS
+from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.container import read_container, write_container
 from torchmetrics_dna.reporting import write
@@ -105,9 +105,9 @@ def test_a_set_with_itself_stays_one_set(tmp_path: Path) -> None:
 
 def test_published_metrics_stay_published(tmp_path: Path) -> None:
     result = compare(A, B, EXTRACTOR, metrics=["kid"], **FIXED)
-    published = replace(result["kid"], distance=PROTOCOLS["kid"])
+    published = replace(result["kid"], distance=DISTANCES["kid"].published)
     replace(result, results={"kid": published}).save(tmp_path / "a.result.npz")
-    assert Comparison.load(tmp_path / "a.result.npz")["kid"].distance is PROTOCOLS["kid"]
+    assert Comparison.load(tmp_path / "a.result.npz")["kid"].distance is DISTANCES["kid"].published
     result.save(tmp_path / "b.result.npz")
     assert Comparison.load(tmp_path / "b.result.npz")["kid"].distance is DISTANCES["kid"]
 

@@ -7,8 +7,8 @@ import skimage.data
 import torch
 
 from torchmetrics_dna import DNAExtractor, make_dna
-from torchmetrics_dna.dna.identity import extractor_of
 from torchmetrics_dna.functional import dna_emd
+from torchmetrics_dna.statistics.setup import extractor_of
 
 LAYERS = ["block_0", "block_6"]
 

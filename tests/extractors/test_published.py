@@ -15,8 +15,8 @@ from torch import Tensor
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna
 from torchmetrics_dna.demo import photographs
-from torchmetrics_dna.dna.identity import extractor_of
 from torchmetrics_dna.extractors import PRESETS
+from torchmetrics_dna.statistics.setup import extractor_of
 
 PHOTOS = [np.ascontiguousarray(photo) for photo in photographs(2)]
 

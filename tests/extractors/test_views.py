@@ -20,7 +20,7 @@ from torchmetrics_dna import (
     DNAExtractor,
     load_dna,
 )
-from torchmetrics_dna.dna.identity import extractor_of
+from torchmetrics_dna.statistics.setup import extractor_of
 
 IMAGES = random_images(6, 0, (30, 40))
 

@@ -208,7 +208,7 @@ def test_errors_of_shape_and_dtype(distance: Callable[[Tensor, Tensor], Tensor])
         (lambda a: mind(a, a, num_projections=True), ValueError, "`num_projections` .* at least 1, but got True"),
         (lambda a: mind(a, a, seed=-1), ValueError, "`seed` expected to be an integer of at least 0, but got -1"),
         (lambda a: prdc(a, a, 0), ValueError, "`nearest_k` expected to be an integer of at least 1"),
-        (lambda a: prdc(a, a), RuntimeError, "More than 5 images are required .* to compute prdc, but got 4 and 4"),
+        (lambda a: prdc(a, a), RuntimeError, "At least 6 images are required .* to compute prdc, but got 4 and 4"),
         (lambda a: kernel_distance(a, a[:1]), RuntimeError, "for both sides to compute kid, but got 4 and 1"),
     ],
 )

@@ -14,7 +14,7 @@ from scipy.stats import false_discovery_control
 from torch import Tensor
 
 from torchmetrics_dna.dna.evidence import weigh_evidence
-from torchmetrics_dna.dna.unions import Unions
+from torchmetrics_dna.dna.folded import FoldedSides
 from torchmetrics_dna.functional.permutation import (
     exchanges_of_pairs,
     false_discovery_rates,
@@ -170,7 +170,7 @@ def test_the_p_value_of_ten_pairs_is_that_of_all_ways(seed: int) -> None:
         return (in_a.double() @ moved - in_b.double() @ moved).abs()
 
     sizes, layers = torch.ones(10, dtype=torch.int64), [slice(0, 2), slice(2, 6)]
-    unions = Unions(distances, sizes, sizes, layers, (False, False)).as_pairs()
+    unions = FoldedSides(distances, sizes, sizes, layers, (False, False)).as_pairs()
     evidence = weigh_evidence(torch.from_numpy(np.abs(differences.mean(0))), unions)
     assert evidence is not None
     assert evidence.test is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from torchmetrics_dna.functional.ratio import fieller
+from torchmetrics_dna.functional.student import fieller
 
 
 @pytest.mark.parametrize("denominator", [5.0, 1.0, 0.1, -2.0])

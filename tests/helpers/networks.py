@@ -22,11 +22,17 @@ class Outputs(nn.Module):
 
 
 class Pixels(nn.Module):
-    """Activations that are simple sums of pixels, so equal for any batch size and order."""
+    """Activations that are simple sums of pixels, so equal for any batch size and order.
+
+    ``each_pass`` sees the images and the activations of each pass, to count, watch or spoil them, and returns them.
+    """
+
+    each_pass: Callable[[Tensor, dict[str, Tensor]], dict[str, Tensor]] | None = None
 
     def forward(self, imgs: Tensor) -> dict[str, Tensor]:
         pixels = imgs.float()
-        return {"colours": pixels, "contrast": pixels[:, :, 1:] - pixels[:, :, :-1], "mean": pixels.mean((2, 3))}
+        outputs = {"colours": pixels, "contrast": pixels[:, :, 1:] - pixels[:, :, :-1], "mean": pixels.mean((2, 3))}
+        return outputs if self.each_pass is None else self.each_pass(imgs, outputs)
 
 
 class Convolutions(nn.Module):

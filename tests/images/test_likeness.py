@@ -1,51 +1,92 @@
-"""Likeness of small pictures: what it forgives, and what it does not."""
+"""Images that are nearly equal, and the likeness of pictures: what they forgive, and what they do not."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageFilter
+from PIL import Image
 
-from torchmetrics_dna.demo import photographs
-from torchmetrics_dna.images.likeness import PICTURE, likeness, small_picture
+from torchmetrics_dna.demo import blur, jpeg, photographs
+from torchmetrics_dna.images import likeness as module
+from torchmetrics_dna.images.likeness import PICTURE, likeness, near_duplicates, small_picture, thumbnail
 
-PHOTOS = photographs(8)
+PHOTOS = photographs(40)
+RANDOM = np.random.default_rng(0)
 
 
 def like(one: np.ndarray, other: np.ndarray) -> float:
     return float(likeness(small_picture(one)[None], small_picture(other)[None]))
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda image: image,
-        lambda image: image[:, ::-1],
-        lambda image: (image * 0.7 + 20).astype(np.uint8),
-        lambda image: np.asarray(Image.fromarray(image).resize((96, 80))),
-        lambda image: np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(2))),
-        lambda image: (image + np.random.default_rng(0).normal(0, 10, image.shape)).clip(0, 255).astype(np.uint8),
-        lambda image: image[10:, 25:],
-        lambda image: image[: -image.shape[0] // 5, image.shape[1] // 5 :, :][:, ::-1],
-    ],
-    ids=["same", "mirrored", "darker", "smaller", "blurred", "noisy", "a little cropped", "cropped and mirrored"],
-)
-def test_copies_are_alike_either_way(change: object) -> None:
+def noisy(image: np.ndarray, deviation: float) -> np.ndarray:
+    return (image + RANDOM.normal(0, deviation, image.shape)).clip(0, 255).astype(np.uint8)
+
+
+COPIES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "same": lambda image: image,
+    "mirrored": lambda image: image[:, ::-1],
+    "darker": lambda image: (image * 0.7 + 20).astype(np.uint8),
+    "smaller": lambda image: np.asarray(Image.fromarray(image).resize((96, 80))),
+    "blurred": lambda image: blur(image, 3),
+    "noisy": lambda image: noisy(image, 10),
+    "a little cropped": lambda image: image[10:, 25:],
+    "cropped and mirrored": lambda image: image[: -image.shape[0] // 5, image.shape[1] // 5 :, :][:, ::-1],
+}
+
+
+@pytest.mark.parametrize("copy", COPIES)
+def test_copies_are_alike_either_way(copy: str) -> None:
     for photo in (PHOTOS[0], PHOTOS[3]):
-        changed = np.ascontiguousarray(change(photo))
+        changed = np.ascontiguousarray(COPIES[copy](photo))
         assert like(photo, changed) > 0.97
         assert like(changed, photo) == pytest.approx(like(photo, changed), abs=1e-3)
 
 
 def test_others_and_plain_pictures_are_not() -> None:
-    for photo, other in pairwise(PHOTOS):
+    for photo, other in pairwise(PHOTOS[:8]):
         assert like(photo, other) < 0.9
     assert like(PHOTOS[3], PHOTOS[3][..., ::-1]) < 0.9  # red for blue
     ramp = np.repeat(np.linspace(0, 255, 64).astype(np.uint8)[None, :, None], 64, 0).repeat(3, 2)
     assert np.isnan(like(ramp, ramp))
     grey = small_picture(PHOTOS[0].mean(2, keepdims=True).astype(np.uint8))
-    assert grey.shape == (PICTURE,)
-    assert grey.dtype == torch.uint8
+    assert (grey.shape, grey.dtype) == ((PICTURE,), torch.uint8)
+    assert torch.equal(grey[: PICTURE // 3], grey[-PICTURE // 3 :])
+
+
+def thumbnails(pictures: list[np.ndarray]) -> torch.Tensor:
+    return torch.stack([thumbnail(picture) for picture in pictures])
+
+
+def test_near_duplicates_are_copies_and_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, copies = thumbnails(PHOTOS), thumbnails([jpeg(photo, 1) for photo in PHOTOS])
+    assert near_duplicates(plain, plain, torch.arange(40).repeat(2)) == 0
+    assert near_duplicates(plain, copies) == 40
+    assert near_duplicates(plain, copies[:7]) == 7
+    assert near_duplicates(plain, copies, torch.zeros(80)) == 0  # of one fold
+    frames = thumbnails([noisy(PHOTOS[3][i : i + 128, i : i + 128], 3) for i in range(10)])
+    assert near_duplicates(frames, frames, torch.arange(10).repeat(2)) == 10
+    assert torch.equal(plain[0], thumbnail((PHOTOS[0] / 255).astype(np.float32)))
+    monkeypatch.setattr(module, "MOST", 39)
+    assert near_duplicates(plain, copies) is None
+
+
+@pytest.mark.parametrize("rows", [3, 11])
+def test_blocks_change_nothing(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, copies = thumbnails(PHOTOS), thumbnails(PHOTOS[::-1])
+    folds = torch.from_numpy(np.random.default_rng(0).integers(0, 3, 80))
+    expected = sum(int(folds[i] != folds[79 - i]) for i in range(40))  # each has one copy
+    assert 0 < expected < 40
+    monkeypatch.setattr(module, "_ROWS", rows)
+    assert near_duplicates(plain, copies, folds) == expected
+
+
+def test_images_of_one_colour_are_no_copies() -> None:
+    blank = [np.full((64, 64, 3), level, np.uint8) for level in (0, 255, 255)]
+    blank += [RANDOM.normal(240, 3, (64, 64, 3)).round().astype(np.uint8)]  # a scan of nothing
+    a, b = thumbnails([*PHOTOS[:5], *blank]), thumbnails([*blank, *PHOTOS[4:8]])
+    assert near_duplicates(a, b) == near_duplicates(a, b, torch.arange(len(a) + len(b))) == 1
+    assert near_duplicates(a[5:], b[:4]) == near_duplicates(a[5:], b[:0]) == 0

@@ -1,9 +1,11 @@
+"""Files, folders, lists and things in memory as image sets, their names, and what is refused."""
+
 from __future__ import annotations
 
+import ntpath
 import os
 import zipfile
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +15,9 @@ from hub_server import serving
 from PIL import Image
 from torch.utils.data import Dataset, TensorDataset
 
-from torchmetrics_dna.images import Reading, open_source
+from torchmetrics_dna.comparisons.class_comparisons import by_class
+from torchmetrics_dna.images import ImageSource, Reading, open_source
+from torchmetrics_dna.images.paths import names_below
 
 
 def picture(path: Path, value: int = 0) -> Path:
@@ -37,6 +41,7 @@ def test_folders_are_searched_in_natural_order_without_hidden_files(tree: Path) 
     assert open_source(str(tree)).label == str(tree)
     picture(tree / "img02.png")  # the same number: whatever order the system lists them in
     assert open_source(tree).names[:2] == [str(tree / "img02.png"), str(tree / "img2.png")]
+    assert open_source(picture(tree / "picture"))[0].shape == (3, 4, 3)  # without a known ending, its content counts
 
 
 def test_each_image_counts_once_whatever_links_to_it(tree: Path, tmp_path: Path) -> None:
@@ -118,21 +123,6 @@ def test_exif_orientation_is_ignored_unless_asked_for() -> None:
     assert open_source(path, Reading(exif_orientation=True))[0].shape == (180, 120, 3)
 
 
-def test_unreadable_images_are_named(tmp_path: Path, photo_folder: Path) -> None:
-    (photo_folder / "text.png").write_text("I am no picture")
-    content = (photo_folder / "photo0.png").read_bytes()
-    (photo_folder / "half.png").write_bytes(content[: len(content) // 2])
-    (photo_folder / "empty.jpg").write_bytes(b"")
-    source = open_source(photo_folder)
-    for name, reason in (("text.png", "it is not an image file"), ("half.png", ""), ("empty.jpg", "")):
-        index = source.names.index(str(photo_folder / name))
-        with pytest.raises(ValueError, match=rf"Can't read image '.*{name}': {reason}"):
-            source[index]
-    (tmp_path / "list.txt").write_text(f"{photo_folder / 'photo0.png'}\ngone.png")
-    with pytest.raises(ValueError, match=r"Can't read image '.*gone.png': there is no such file$"):
-        open_source(tmp_path / "list.txt")[1]
-
-
 @pytest.mark.parametrize("secret", ["", "sub"])
 def test_folders_without_permission_are_named(secret: str, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scandir = os.scandir
@@ -145,41 +135,6 @@ def test_folders_without_permission_are_named(secret: str, tree: Path, monkeypat
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(PermissionError, match=f"^Can't read '.*{secret or tree.name}': Permission denied$"):
         open_source(tree)
-
-
-REFUSED = [
-    (Path("https://example.com/x.zip"), ValueError, "^'https:/example.com/x.zip' is an address that was made a path"),
-    ("odd://x.zip", ValueError, "^'odd://x.zip' is an address of an unknown kind; expected https://, s3://, gs:/"),
-    ("https:x", FileNotFoundError, "There is no file or folder 'https:x'"),
-    ("x.xyz", ValueError, r"^'x.xyz' is no source of images; give a folder, \.zip, .* \(\.avif, .*\.jfif"),
-    (7, TypeError, "Expected images as a folder, .*sequence.*dataset.*, but got int$"),
-    (SimpleNamespace(images=[]), TypeError, "but got SimpleNamespace; give its `images`$"),  # a pipeline's output
-    ("empty", ValueError, r"There are no images in 'empty'; looked for .*\.png"),
-    ([], ValueError, "There are no images in 'list of images'"),
-    ("nowhere", FileNotFoundError, "There is no file or folder 'nowhere'$"),
-    ("EMPTY", FileNotFoundError, "There is no file or folder 'EMPTY'; there is 'empty'"),
-    ("bad.zip", ValueError, "Can't read 'bad.zip' as a zip: it is damaged"),
-    ([np.zeros((3, 4, 2), np.uint8)], ValueError, r"shape \(H, W, C\) with C = 1 or 3, but got shape \(3, 4, 2\)"),
-    ([np.zeros((0, 4, 3), np.uint8)], ValueError, "^Can't read image 'image 0': .*but got shape"),
-    ([{"bytes": 1}], ValueError, "expected a path, Pillow image, array or tensor, but got int"),
-    ([b"no picture"], ValueError, "^Can't read image 'image 0': it is not an image file"),
-]
-
-
-@pytest.mark.parametrize(("source", "error", "message"), REFUSED)
-def test_what_is_no_source_or_no_picture_is_told(
-    source: object, error: type[Exception], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("empty").mkdir()
-    Path("bad.zip").write_text("no archive")
-    Path("x.xyz").write_bytes(colour.tobytes())
-    with pytest.raises(error, match=message):
-        open_source(source)[0]
-
-
-def test_the_content_of_a_file_without_a_known_ending_counts(tmp_path: Path) -> None:
-    assert open_source(picture(tmp_path / "picture"))[0].shape == (3, 4, 3)
 
 
 def test_images_of_a_dataset_of_several_shards_have_names_of_their_own() -> None:
@@ -213,3 +168,77 @@ def test_addresses_are_shown_without_credentials_and_signatures(tmp_path: Path) 
     with pytest.raises((OSError, ModuleNotFoundError)) as caught:
         open_source("http://me:SECRET@127.0.0.1:9/x.tar?key=SECRET")
     assert "SECRET" not in str(caught.value)
+
+
+FILES = ("cat/1.png", "cat/2.png", "dog/1.png")
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folder of two classes, below the working directory."""
+    monkeypatch.chdir(tmp_path)
+    for name in FILES:
+        path = Path("data/real", name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 3)).save(path)
+    with zipfile.ZipFile("data/all.zip", "w") as archive:
+        for name in FILES:
+            archive.write(Path("data/real", name), f"./{name}")
+    Path("list.txt").write_text("".join(f"data/real/{name}\n" for name in FILES), encoding="utf-8")
+    return tmp_path
+
+
+SPELLINGS = (
+    "data/real",
+    "./data/real",
+    "data//real/",
+    "data/real/../real",
+    "data/real/*/*.png",
+    "./data//real/{cat,dog}/*.png",
+    "list.txt",
+    "./list.txt",
+    "data/all.zip",
+    "./data//all.zip",
+    "data/*.zip",
+    [f"data/real/{name}" for name in FILES],
+    [f"./data//real/{name}" for name in FILES],
+)
+
+
+@pytest.mark.parametrize("source", SPELLINGS, ids=str)
+def test_classes_and_names_are_those_below_the_source_however_it_is_spelled(
+    source: str | list[str], data: Path
+) -> None:
+    whole = [str(data / path) for path in source] if isinstance(source, list) else str(data / source)
+    for spelled in (source, whole):
+        opened = open_source(spelled)
+        assert opened.relative_names == list(FILES)
+        assert by_class(opened, "folder") == {"cat": [0, 1], "dog": [2]}
+        assert opened.take([1]).relative_names == [FILES[1]]
+
+
+def test_a_folder_of_one_class_and_the_working_directory_are_sources_too(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (data / "data" / "real" / "dog" / "1.png").unlink()
+    assert by_class(open_source("./data//real"), "folder") == {"cat": [0, 1]}
+    monkeypatch.chdir(data / "data" / "real")
+    for source in (".", "./", "*/*.png"):
+        assert by_class(open_source(source), "folder") == {"cat": [0, 1]}
+
+
+def test_a_name_that_is_not_below_its_source_is_an_error() -> None:
+    source = ImageSource(["x/a.png", "y/b.png"], str, "x", roots=["./x"])
+    with pytest.raises(ValueError, match=r"^'y' is not below 'x', the source of images$"):
+        _ = source.relative_names
+
+
+def test_paths_of_windows_have_the_same_names() -> None:
+    names = ["data\\real\\cat\\1.png", ".\\data/real\\Dog\\2.png", "DATA\\real\\3.png"]
+    expected = ["cat/1.png", "Dog/2.png", "3.png"]
+    for root in ("data/real", ".\\data\\\\real", "data\\real\\", "Data\\Real"):
+        assert names_below(names, [root], ntpath) == expected
+    assert names_below([f"C:\\{name}" for name in names[::2]], (), ntpath) == ["cat/1.png", "3.png"]
+    assert names_below(["C:\\a\\1.png", "D:\\a\\1.png"], (), ntpath) == ["C:/a/1.png", "D:/a/1.png"]
+    with pytest.raises(ValueError, match="is not below"):
+        names_below(names, ["other"], ntpath)

@@ -1,9 +1,11 @@
-"""Streams: sharing among processes, memory, and errors of what they can't do."""
+"""Streams: sharing among processes, memory, reading ahead, and errors of what they can't do."""
 
 from __future__ import annotations
 
 import itertools
 import re
+import threading
+import time
 import tracemalloc
 import weakref
 from collections.abc import Iterator
@@ -18,6 +20,8 @@ import torch
 from buckets import serving as serving_bucket
 from commands import run as run_command
 from hub_server import serving
+from hypothesis import given
+from hypothesis import strategies as st
 from kinds import COUNT, FILES, PIXELS, tar
 from makers import REAL
 from networks import Pixels, random_images
@@ -36,9 +40,10 @@ from torch.utils.data import (
 from torchmetrics_dna import DNAExtractor, compare, load_dna, make_dna, rank, report
 from torchmetrics_dna import rank as rank_images
 from torchmetrics_dna.images import ImageStream, Reading, open_source
-from torchmetrics_dna.images.addresses import expand
-from torchmetrics_dna.images.base import Shard
 from torchmetrics_dna.images.loader import load_batches
+from torchmetrics_dna.images.paths import expand
+from torchmetrics_dna.images.sets import Shard
+from torchmetrics_dna.images.workers import read_ahead
 from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.jobs.make import make_files
 
@@ -111,17 +116,18 @@ def test_images_that_come_in_turn_are_freed() -> None:
 
 def test_what_a_stream_can_not_do_is_told_with_a_remedy(tmp_path: Path) -> None:
     source = tar(tmp_path / "x.tgz", FILES, "w:gz")
-    message = r"takes images by number, but '.*x.tgz' is a stream, .*; save its images in a folder or a .zip"
-    with pytest.raises(ValueError, match=f"^A report {message}"):
-        report(PIXELS, source, tmp_path / "report.html", EXTRACTOR)
-    with pytest.raises(ValueError, match=f"^This {message}"):
-        open_source(source)[0]
-    shared = Arguments(EXTRACTOR, num_bins=50, ranges="auto", num_folds=None)
-    arguments = tmp_path / "x.dna.npz", ["histogram"], shared
-    with pytest.raises(ValueError, match="lives in this process, so it has no parts to resume from; leave out"):
-        make_files(iter(PIXELS), *arguments, resume=True)
-    with pytest.raises(ValueError, match=r"`groups` is a sequence, but '.*x.tgz' is a stream; give 'folder'"):
-        make_dna(source, EXTRACTOR, num_folds=5, groups=[1] * COUNT, **MEASURE)
+    arguments = tmp_path / "x.dna.npz", ["histogram"], Arguments(EXTRACTOR, **MEASURE, num_folds=None)
+    for call, message in (
+        (lambda: report(PIXELS, source, tmp_path / "report.html", EXTRACTOR), "^A report takes .* '.*x.tgz' is a str"),
+        (lambda: open_source(source)[0], "^This takes .* '.*x.tgz' is a stream, .* in a folder or a .zip"),
+        (lambda: make_files(iter(PIXELS), *arguments, resume=True), "no parts to resume from"),
+        (
+            lambda: make_dna(source, EXTRACTOR, num_folds=5, groups=[1] * COUNT, **MEASURE),
+            "'.*x.tgz' is a stream; give",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
     assert list(tmp_path.iterdir()) == [Path(source)]
     make_files(source, *arguments, notes="streamed")
     dna = load_dna(tmp_path / "x.dna.npz")
@@ -323,3 +329,37 @@ def check_outputs_of_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         capsys.readouterr()
         assert run_command(monkeypatch, "make", "images", "-o", output, *options) == 2
         assert message in " ".join(capsys.readouterr().err.split())
+
+
+def threads() -> int:
+    return sum("_run" in thread.name for thread in threading.enumerate())
+
+
+@given(st.lists(st.lists(st.integers(), max_size=5), max_size=6), st.integers(0, 3))
+def test_all_comes_in_order(lists: list[list[int]], readers: int) -> None:
+    assert [list(items) for items in read_ahead(map(iter, lists), readers)] == lists
+
+
+@pytest.mark.parametrize("readers", [1, 3])
+def test_little_is_read_ahead_and_threads_end(readers: int) -> None:
+    begun, yielded = [0] * 9, [0] * 9
+    before = threads()
+
+    def numbers(k: int) -> Iterator[int]:
+        begun[k] += 1
+        for i in range(1000):
+            yielded[k] += 1
+            yield i
+
+    streams = read_ahead(map(numbers, range(9)), readers)
+    assert list(next(streams)) == list(range(1000))
+    second = next(streams)
+    assert next(second) == 0
+    time.sleep(0.3)
+    assert sum(begun) == readers + 1
+    assert max(yielded[1:]) <= 32 + 2
+    assert threads() == before + readers
+    del second
+    streams.close()
+    time.sleep(0.3)
+    assert threads() == before

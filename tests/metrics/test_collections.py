@@ -321,15 +321,6 @@ def test_a_plain_collection_has_the_values_with_a_pass_for_each_member() -> None
         assert torch.equal(plain[name].compute(), shared[name].compute())
 
 
-def test_a_plain_collection_of_one_compute_group_is_as_good() -> None:
-    extractor = DNAExtractor(Pixels())
-    passes = Passes(extractor)
-    plain = MetricCollection({"a": DNAEMD(extractor, ranges=RANGES), "b": DNAEMD(extractor, ranges=RANGES)})
-    for turn in range(3):
-        plain.update(REAL, real=True)
-        assert passes.count == 2 + turn
-
-
 def test_importing_changes_no_class_of_torchmetrics() -> None:
     assert MetricCollection.update.__module__ == MetricCollection.forward.__module__ == "torchmetrics.collections"
     assert not hasattr(MetricCollection.update, "__wrapped__")

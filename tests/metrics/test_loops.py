@@ -70,10 +70,12 @@ def test_folds_by_content_wait_once_and_before_the_network(monkeypatch: pytest.M
         metric, images = emd(num_folds=5).to("cuda"), REAL.to("cuda")
         metric.update(images, real=True)
         waits_before: list[int] = []
-        run = metric.extractor._outputs
-        monkeypatch.setattr(
-            metric.extractor, "_outputs", lambda *batch: (waits_before.append(len(accelerator.waits)), run(*batch))[1]
-        )
+
+        def watched(_: Tensor, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+            waits_before.append(len(accelerator.waits))
+            return outputs
+
+        monkeypatch.setattr(metric.extractor.network, "each_pass", watched)
         accelerator.waits.clear()
         metric.update(FAKE.to("cuda", non_blocking=True), real=False)
     assert accelerator.waits == ["_to_copy between host and device"]
@@ -89,12 +91,12 @@ def test_without_float64_the_network_runs_there_and_the_cpu_counts(name: str, mo
         metric = MAKERS[name]().to("cuda")
         assert metric.device.type == "cpu"
         devices: list[tuple[int, str]] = []
-        run = metric.extractor._outputs
-        monkeypatch.setattr(
-            metric.extractor,
-            "_outputs",
-            lambda *batch: (devices.append((len(batch[0]), batch[0].device.type)), run(*batch))[1],
-        )
+
+        def watched(imgs: Tensor, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+            devices.append((len(imgs), imgs.device.type))
+            return outputs
+
+        monkeypatch.setattr(metric.extractor.network, "each_pass", watched)
         fed(metric, REAL.to("cuda"), FAKE.to("cuda"))
         assert metric.compute() == expected
         network = nn.Conv2d(3, 4, 3)

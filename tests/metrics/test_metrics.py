@@ -4,54 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from golden import GOLDEN, load
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from makers import EXTRACTOR, FAKE, RANGES, REAL, emd, fed, frechet, layer_frechet
 from networks import Convolutions, random_images
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, LayerFrechetDistance, SharedCollection
-from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.images.resize import resize_image
-
-
-@pytest.fixture(params=[emd, frechet], ids=["emd", "frechet"])
-def make(request: pytest.FixtureRequest) -> Callable[..., Metric]:
-    return request.param
-
-
-@given(st.permutations(range(6)), st.integers(1, 6))
-@settings(max_examples=10)
-def test_batches_and_order_do_not_matter(order: list[int], size: int) -> None:
-    for make, rtol in ((emd, 0), (frechet, 1e-9), (layer_frechet, 1e-10)):
-        metric, expected = make(), fed(make())
-        metric.update(FAKE, real=False)
-        for batch in REAL[order].split(size):
-            metric.update(batch, real=True)
-        torch.testing.assert_close(metric.compute(), expected.compute(), rtol=rtol, atol=0)
-
-
-def test_to_dna_is_a_snapshot(make: Callable[..., Metric]) -> None:
-    metric = fed(make())
-    real, fake = metric.to_dna(True), metric.to_dna(False)
-    assert isinstance(real, HistogramDNA if make is emd else GaussianDNA)
-    assert (real.num_images, fake.num_images) == (6, 5)
-    torch.testing.assert_close(real.distances(fake).mean(), metric.compute())
-    metric.update(FAKE, real=True)
-    metric.reset()
-    torch.testing.assert_close(real.distances(fake).mean(), fed(make()).compute())
-
-
-@pytest.mark.parametrize(("make", "error"), [(emd, 1e-15), (frechet, 1e-15), (layer_frechet, 1e-9)])
-def test_equal_sets_are_at_distance_0(make: Callable[..., Metric], error: float) -> None:
-    assert 0 <= fed(make(), REAL, REAL.flip(0)).compute() < error
 
 
 @pytest.mark.parametrize("statistics", ["means", "activations", None])
@@ -72,51 +38,51 @@ def test_a_remedy_is_no_error(statistics: str | None) -> None:
             make(num_folds=20, pairs=True).update(REAL, real=True, groups=list(range(6)))
 
 
-def test_emd_works_from_one_image_and_frechet_distances_do_not() -> None:
+def test_to_dna_is_a_snapshot() -> None:
+    for make in (emd, frechet):
+        metric = fed(make())
+        real, expected = metric.to_dna(True), metric.to_dna(True).digest
+        metric.update(FAKE, real=True)
+        metric.reset()
+        assert real.digest == replace(real, notes="").digest == expected  # computed anew
+
+
+def test_two_images_a_side_have_a_variance() -> None:
     assert fed(emd(), REAL[:1], FAKE[:1]).compute() > 0
     for make, name in ((frechet, "dna-fd"), (layer_frechet, "fd")):
         metric = fed(make(), REAL, FAKE[:1])
-        with pytest.raises(RuntimeError, match=f"More than one image .* both sides to compute {name}, but got 6 and 1"):
+        with pytest.raises(RuntimeError, match=f"More than one image .* {name}, but got 6 and 1"):
             metric.compute()
-        metric = make()
+        metric.reset()
         metric.update(REAL, real=True)
         assert metric(FAKE[:1], real=False).isnan()
 
 
 @pytest.mark.parametrize(
-    ("changes", "error", "message"),
+    ("make", "arguments", "error", "message"),
     [
-        ({"reduction": "sum"}, ValueError, "'mean', 'layer' or 'none', but got 'sum'"),
-        ({"neuron_weights": torch.ones(4)}, ValueError, r"expected to have shape \(9,\), but got \(4,\)"),
-        ({"neuron_weights": torch.full((9,), float("nan"))}, ValueError, "neuron 0 has NaN or infinity"),
+        (emd, {"reduction": "sum"}, ValueError, "'mean', 'layer' or 'none', but got 'sum'"),
+        (frechet, {"neuron_weights": torch.ones(4)}, ValueError, r"shape \(9,\), but got \(4,\)"),
+        (frechet, {"neuron_weights": torch.full((9,), float("nan"))}, ValueError, "neuron 0 has NaN"),
+        (frechet, {"statistics": "all"}, ValueError, "'means' or 'activations', but got 'all'"),
+        (emd, {"num_bins": 1}, ValueError, "`num_bins` .* larger than 1, but got 1"),
+        (emd, {"num_bins": True}, ValueError, "`num_bins`"),
+        (emd, {"ranges": 3}, TypeError, "a path or 'auto', but got 3"),
+        (emd, {"ranges": "nowhere.json"}, FileNotFoundError, "nowhere"),
+        (emd, {"ranges": "hub:nowhere.json"}, ValueError, "hub:OWNER/REPO/path"),
+        (emd, {"ranges": RANGES.select(["mean"])}, ValueError, "no layer 'colours'"),
+        (layer_frechet, {"layer_weights": {"colours": 1.0}}, ValueError, "colours, contrast, mean, but got colours"),
+        (layer_frechet, {"layer_weights": {}}, ValueError, "but got none"),
+        (layer_frechet, {"layer_weights": torch.ones(9)}, ValueError, r"shape \(3,\), but got \(9,\)"),
+        (layer_frechet, {"layer_weights": torch.full((3,), float("nan"))}, ValueError, "layer 0 has NaN"),
+        (layer_frechet, {"layer_weights": torch.zeros(3)}, ValueError, "all are 0"),
     ],
 )
-def test_bad_arguments(
-    make: Callable[..., Metric], changes: dict[str, object], error: type[Exception], message: str
+def test_arguments_are_refused(
+    make: Callable[..., Metric], arguments: dict[str, object], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        make(**changes)
-
-
-@pytest.mark.parametrize(
-    ("call", "error", "message"),
-    [
-        (
-            lambda: DNAEMD(EXTRACTOR, num_bins=1),
-            ValueError,
-            "`num_bins` expected to be integer larger than 1, but got 1",
-        ),
-        (lambda: DNAEMD(EXTRACTOR, num_bins=True), ValueError, "Argument `num_bins`"),
-        (lambda: DNAEMD(EXTRACTOR, ranges=3), TypeError, "an ActivationRanges, a path or 'auto', but got 3"),
-        (lambda: DNAFrechet(EXTRACTOR, statistics="all"), ValueError, "'means' or 'activations', but got 'all'"),
-        (lambda: DNAEMD(EXTRACTOR, ranges="nowhere.json"), FileNotFoundError, "nowhere"),
-        (lambda: DNAEMD(EXTRACTOR, ranges="hub:nowhere.json"), ValueError, "Expected hub:OWNER/REPO/path"),
-        (lambda: DNAEMD(EXTRACTOR, ranges=RANGES.select(["mean"])), ValueError, "no layer 'colours'"),
-    ],
-)
-def test_bad_construction(call: object, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        call()
+        make(**arguments)
 
 
 def official_images(side: str) -> list[np.ndarray]:
@@ -187,17 +153,3 @@ def test_of_one_layer_it_is_fid() -> None:
     for metric in (ours, fid):
         fed(metric, random_images(40, 0), random_images(30, 1) // 2)
     assert float(ours.compute()) == pytest.approx(float(fid.compute()), rel=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("weights", "message"),
-    [
-        ({"colours": 1.0}, "expected to have the layers colours, contrast, mean, but got colours"),
-        ({}, "but got none"),
-        (torch.ones(9), r"Layer weights expected to have shape \(3,\), but got \(9,\)"),
-        (dict.fromkeys(EXTRACTOR.neurons, float("nan")), "Layer weights expected to be finite, but layer 0 has NaN"),
-    ],
-)
-def test_bad_weights(weights: object, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        layer_frechet(layer_weights=weights)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import pickle
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from official import inception_of_fid
-from processes import run
 from small_protocols import make_small
 from torch import Tensor
 from torch_fidelity.metric_isc import isc_features_to_metric
@@ -20,9 +18,7 @@ from torchmetrics import MetricCollection
 
 from torchmetrics_dna import compare
 from torchmetrics_dna.demo import blur, photographs
-from torchmetrics_dna.dna.distances import PROTOCOLS
-from torchmetrics_dna.extractors import DNAExtractor
-from torchmetrics_dna.extractors.network import Network
+from torchmetrics_dna.dna.distances import all_published
 from torchmetrics_dna.metrics import published_metrics
 
 NAMES = ["fid", "kid", "is", "sfid", "precision", "recall"]
@@ -72,27 +68,24 @@ def test_values_are_those_of_torch_fidelity(tmp_path: Path) -> None:
     values = metrics.compute()
     assert set(values) == set(NAMES)
     assert {name: float(values[name]) for name in expected} == pytest.approx(expected, rel=1e-4)
-    compared = compare(*SETS, Network(weights_path=tmp_path), metrics=NAMES, num_folds=None)
+    compared = compare(*SETS, {"weights_path": tmp_path}, metrics=NAMES, num_folds=None)
     assert {name: float(value) for name, value in values.items()} == pytest.approx(
         {name: result.value for name, result in compared.items()}, rel=1e-6
     )
 
 
 @pytest.mark.outer
-@pytest.mark.parametrize("names", [list(PROTOCOLS), ["dna-emd", "fd", "mind", "coverage"]], ids=["published", "others"])
+@pytest.mark.parametrize(
+    "names", [list(all_published()), ["dna-emd", "fd", "mind", "coverage"]], ids=["published", "others"]
+)
 def test_values_are_those_of_compare_in_one_pass(names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     make_small(monkeypatch)
     metrics = published_metrics(names)
     passes: list[int] = []
     extractors = {id(metric.extractor): metric.extractor for metric in metrics.values(copy_state=False)}
     assert len(extractors) == (2 if "fid" in names else 1)  # of Inception's and DINOv2's, and of CLIP's crop
-    network = DNAExtractor._run
-
-    def counted(extractor: DNAExtractor, imgs: Tensor, *others: object) -> list[dict[str, Tensor]]:
-        passes.append(len(imgs))
-        return network(extractor, imgs, *others)
-
-    monkeypatch.setattr(DNAExtractor, "_run", counted)
+    for extractor in extractors.values():
+        extractor.network.register_forward_pre_hook(lambda _, args: passes.append(len(args[0])))
     for _ in range(2):  # before and after groups are formed
         metrics.reset()
         feed(metrics)
@@ -112,50 +105,20 @@ def test_values_are_those_of_compare_in_one_pass(names: list[str], monkeypatch: 
 SCORES = {"is", "precision", "recall", "coverage"}
 
 
-@pytest.mark.slow
-def test_metrics_are_those_of_torchmetrics(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_are_those_of_each_metric(monkeypatch: pytest.MonkeyPatch) -> None:
     make_small(monkeypatch)
-    names = ["fid", "precision"]
-    metrics = published_metrics(names, reset_real_features=False, normalize=True)
-    batch_value = metrics(FAKE[:2] / 255, real=False)
-    assert all(value.isnan() for value in batch_value.values())
-    metrics.reset()
-    feed(metrics, REAL[:6] / 255, FAKE[:6] / 255)
-    values = metrics.compute()
-    whole = feed(published_metrics(names), REAL[:6], FAKE[:6]).compute()
-    assert {name: float(value) for name, value in values.items()} == pytest.approx(
-        {name: float(value) for name, value in whole.items()}, rel=1e-3
-    )
-    for duplicate in (pickle.loads(pickle.dumps(metrics)), copy.deepcopy(metrics)):
-        assert duplicate.compute() == values
-    metrics.reset()  # keeps the real side
-    metrics.update(FAKE[:6] / 255, real=False)
-    again = metrics.compute()
-    assert {name: float(value) for name, value in again.items()} == pytest.approx(
-        {name: float(value) for name, value in values.items()}, rel=1e-6
-    )
-
-
-def of_processes(rank: int, world: int) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        make_small(patch)
-        names = ["fid", "kid", "is", "precision"]
-        alone = feed(published_metrics(names, sync_on_compute=False)).compute()
-        shared = feed(published_metrics(names), REAL[rank::world], FAKE[rank::world]).compute()
-        assert {name: float(value) for name, value in shared.items()} == pytest.approx(
-            {name: float(value) for name, value in alone.items()}, rel=1e-5
-        )
-
-
-@pytest.mark.outer
-def test_two_processes_give_the_values_of_one() -> None:
-    run(2, of_processes)
+    metrics = published_metrics(["fid", "kid"], reset_real_features=False, normalize=True)
+    value = metrics(FAKE[:1] / 255, real=False)
+    assert all(figure.isnan() for figure in value.values())
+    assert not any(metric.reset_real_features for metric in metrics.values())
+    copied = pickle.loads(pickle.dumps(feed(metrics, REAL[:4] / 255, FAKE[:4] / 255)))
+    assert copied.compute() == metrics.compute()
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((["fid", "nonsense"],), "`metrics` expected to be of fid, kid, .*, dna-emd.*but got 'nonsense'"),
+        ((["fid", "nonsense"],), "`metrics` expected to be of dna-emd, .*, fid, .*but got 'nonsense'"),
         (([],), "but got none"),
         ((["fid", "mind"],), r"but got fid, mind; make those of efficientnet_lite0 \(mind\) by another call"),
         ((["precision", "recall", "density", "coverage"],), r"\(density, coverage\) by another call"),

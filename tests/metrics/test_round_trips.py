@@ -13,6 +13,7 @@ import pytest
 import torch
 from forms import FORMS, values
 from makers import FAKE, REAL
+from networks import random_images
 from torchmetrics import Metric
 
 from torchmetrics_dna.statistics.folds import FoldedStatistic
@@ -45,6 +46,13 @@ def emptied(metric: Metric) -> Metric:
     return metric
 
 
+def in_half_precision(metric: Metric) -> Metric:
+    """The metric after a parent that holds it, and torchmetrics itself, asked for half precision."""
+    torch.nn.ModuleDict({"metric": metric}).half()
+    metric.set_dtype(torch.float16)
+    return metric
+
+
 OPERATIONS: dict[str, Callable[[Metric, Make], Metric]] = {
     "pickle": lambda metric, _: pickle.loads(pickle.dumps(metric)),
     "deepcopy": lambda metric, _: copy.deepcopy(metric),
@@ -53,7 +61,7 @@ OPERATIONS: dict[str, Callable[[Metric, Make], Metric]] = {
     "+ empty": lambda metric, make: merged(metric, make()),
     "empty + dict": lambda metric, make: merged(make(), metric.metric_state),
     "emptied": lambda metric, _: emptied(metric),
-    "half": lambda metric, _: metric.half(),
+    "half": lambda metric, _: in_half_precision(metric),
     "to": lambda metric, _: metric.to("cpu"),
 }
 
@@ -99,6 +107,20 @@ def test_a_state_is_the_same_after_any_two_operations(form: str) -> None:
         for each in (metric, total):
             each.update(images, **arguments)
     assert all(map(torch.equal, values(metric), values(total))), "counting goes on"
+    assert all(map(torch.equal, values(fed(form, make(compute_on_cpu=True))), value))
+
+
+@every_form
+@pytest.mark.parametrize("name", ["pickle", "deepcopy", "state_dict", "empty +", "empty + dict"])
+def test_a_copy_and_its_original_go_their_own_way(form: str, name: str) -> None:
+    metric = fed(form, FORMS[form].make())
+    before = copy.deepcopy(content(metric))
+    other = OPERATIONS[name](metric, FORMS[form].make)
+    FORMS[form].feed(other, random_images(5, 5), False)
+    torch.testing.assert_close(content(metric), before, rtol=0, atol=0)
+    before = copy.deepcopy(content(other))
+    FORMS[form].feed(metric, random_images(5, 6), False)
+    torch.testing.assert_close(content(other), before, rtol=0, atol=0)
 
 
 @every_form

@@ -19,9 +19,10 @@ from torchmetrics_dna.cli.console import (
     rich_table,
     talk,
 )
-from torchmetrics_dna.cli.output import FormatOption, Printout, ResultFile, format_for, write
+from torchmetrics_dna.cli.output import FormatOption, ResultFile, format_for, write
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import images_in_words, in_words
+from torchmetrics_dna.reporting.document import Document
 
 
 class Rule(Enum):
@@ -58,11 +59,14 @@ def make(
     """Write the DNA of an image set to a file, or one for each kind."""
     check_sources(images)
     check_output(output, ".npz")
+    from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.jobs.arguments import Arguments
     from torchmetrics_dna.jobs.make import make_files, output_paths, parts_folder
     from torchmetrics_dna.jobs.processes import rank
 
-    kinds = _kinds(kind)
+    kinds: list[Any] = list(dict.fromkeys(name.strip() for name in kind.split(",")))
+    if unknown := [name for name in kinds if name not in get_args(Kind)]:
+        raise ValueError(f"Option --kind expected to be of {', '.join(get_args(Kind))}, but got {unknown[0]!r}")
     for path in output_paths(output, kinds).values() if len(kinds) > 1 else ():
         check_output(path, ".npz")
     try:
@@ -109,7 +113,7 @@ def info(
     facts = [[key.replace("_", " "), in_words(value)] for key, value in description.items() if key != "layers"]
     text = [listing(facts), "", rich_table(layers.header, layers.rows, layers.title)]
     tables = [Table(["property", "value"], facts), layers]
-    write(Printout(lambda: description, lambda: records, [], tables, text), form, output)
+    write(Document(lambda: description, lambda: records, [], tables, text), form, output)
 
 
 def convert(file: File, output: Converted, ranges: AttachedRanges = None) -> None:
@@ -142,17 +146,6 @@ def convert(file: File, output: Converted, ranges: AttachedRanges = None) -> Non
         talk.print("Its activation ranges are unknown; --ranges attaches them.")
 
 
-def _kinds(names: str) -> list[Any]:
-    """Parse a comma-separated list of kinds, each once."""
-    from torchmetrics_dna.dna.distance import Kind
-
-    kinds = list(dict.fromkeys(name.strip() for name in names.split(",")))
-    for kind in kinds:
-        if kind not in get_args(Kind):
-            raise ValueError(f"Option --kind expected to be of {', '.join(get_args(Kind))}, but got {kind!r}")
-    return kinds
-
-
 @o.measures_images("crop")
 def ranges(
     sources: Annotated[list[str], typer.Argument(metavar="IMAGES", help=_SOURCES)],
@@ -163,7 +156,7 @@ def ranges(
     """Measure the activation ranges of image sets together, and write them to a .json file."""
     check_sources(*sources)
     check_output(output, ".json")
-    from torchmetrics_dna.images.addresses import writing
+    from torchmetrics_dna.images.paths import writing
     from torchmetrics_dna.jobs.measure_ranges import measure_ranges
     from torchmetrics_dna.jobs.processes import rank
     from torchmetrics_dna.neurons.ranges import ActivationRanges
@@ -178,7 +171,7 @@ def ranges(
     print_unreadable(measured.unreadable)
 
 
-def _extractors() -> Printout:
+def _extractors() -> Document:
     """Return a list of the named extractors, their weights and ranges, and what of these is on this machine."""
     from torchmetrics_dna.extractors import PRESETS
     from torchmetrics_dna.extractors.weights import is_here
@@ -205,7 +198,7 @@ def _extractors() -> Printout:
         )
     table = Table(list(records[0]), [[*record.values()] for record in records], "Extractors")
     text = [rich_table(table.header, table.rows, table.title, compact=True)]  # 80 columns wide
-    return Printout(lambda: descriptions, lambda: records, [], [table], text)
+    return Document(lambda: descriptions, lambda: records, [], [table], text)
 
 
 def _place(source: str | None) -> str:

@@ -11,22 +11,21 @@ import torch
 
 from torchmetrics_dna.comparisons.comparison import SHARED, Comparison
 from torchmetrics_dna.dna import HistogramDNA
-from torchmetrics_dna.dna.distances import DISTANCES
+from torchmetrics_dna.dna.distances import of_any_network
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.dna.result import Result
-from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.files.visible import images_in_words
-from torchmetrics_dna.images.duplicates import MOST, near_duplicates
-from torchmetrics_dna.images.properties import LAYER
+from torchmetrics_dna.images.likeness import MOST, near_duplicates
+from torchmetrics_dna.images.properties import LAYER, without_properties
 from torchmetrics_dna.jobs.arguments import Arguments
-from torchmetrics_dna.jobs.fd_evidence import unions_of
+from torchmetrics_dna.jobs.features import folded_sides
 from torchmetrics_dna.jobs.measure import Measured, unreadable_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from torchmetrics_dna.dna.distance import Distance
-    from torchmetrics_dna.dna.unions import Plan
+    from torchmetrics_dna.dna.distances import Distance
+    from torchmetrics_dna.dna.folded import Plan
 
 _NAMESAKES = 0.9  # of the images of the larger side, for pairs to be offered
 _GROUP_THEM = "give their groups ('folder', or 'prefix:REGEX' of their names)"
@@ -36,7 +35,7 @@ _NUMBERED = re.compile(r"((image|input) )?[\d_-]+")  # which tells nothing of wh
 def compare_measured(
     a: Measured,
     b: Measured,
-    distances: Sequence[Distance] = tuple(DISTANCES.values()),
+    distances: Sequence[Distance] | None = None,
     arguments: Arguments | None = None,
     *,
     plans: Mapping[str, Plan] | None = None,
@@ -44,11 +43,14 @@ def compare_measured(
 ) -> Comparison:
     """Compare two measured sets, which ``names`` call, by those of the distances that both support.
 
+    By default these are all distances of any network.
     If both have folds, distances come with evidence; the result keeps no folds. Properties of images measured beside a
     network are compared separately, unless neuron weights are given.
     """
     arguments = arguments or Arguments()
-    paired, network = bool(arguments.pairs), network_of(a.any.neurons) if arguments.neuron_weights is None else None
+    distances = list(of_any_network().values()) if distances is None else distances
+    paired = bool(arguments.pairs)
+    network = without_properties(a.first.neurons) if arguments.neuron_weights is None else None
     by_neuron = [record for record in distances if record.grain == "neuron"]
     if network is not None:
         first = a.select(list(network))
@@ -63,9 +65,9 @@ def compare_measured(
             else None
         )
         return replace(comparison, properties=properties)
-    dna, results, cache = a.any, dict[str, Result](), dict[Any, Any]()
+    dna, results, cache = a.first, dict[str, Result](), dict[Any, Any]()
     weights = resolve_weights(arguments.neuron_weights, dna.neurons, dna.extractor, dna.weights_digest)
-    images = min(2 if side.any.has_unknown_size else side.any.num_images for side in (a, b))
+    images = min(2 if side.first.has_unknown_size else side.first.num_images for side in (a, b))
     lacking: list[str] = []
     for record in distances:
         inputs = [side.input_of(record) for side in (a, b)]
@@ -79,7 +81,7 @@ def compare_measured(
             inputs[1],
             weights if record.grain == "neuron" else None,
             confidence=arguments.confidence,
-            unions=unions_of(record, a, b, (plans or {}).get(record.name)),
+            folded=folded_sides(record, a, b, (plans or {}).get(record.name)),
             paired=paired,
             cache=cache,
         )
@@ -90,7 +92,7 @@ def compare_measured(
     identical = a is b or any(not results[record.name].values.any() for record in by_neuron if record.name in results)
     tested = any(result.evidence is not None for result in results.values())
     notices = _notices(a, b, 0 if identical else copies, names, tested)
-    if not paired and not identical and copies <= SHARED * (b.any.num_images or 0):
+    if not paired and not identical and copies <= SHARED * (b.first.num_images or 0):
         notices += _namesakes(a.names, b.names, names)
     notices += dict.fromkeys(limit for result in results.values() for limit in result.limits)
     if lacking:
@@ -99,7 +101,7 @@ def compare_measured(
     return Comparison(
         dna.neurons,
         results,
-        {"a": a.any.num_images, "b": b.any.num_images},
+        {"a": a.first.num_images, "b": b.first.num_images},
         dna.extractor,
         histograms.num_bins if isinstance(histograms, HistogramDNA) else None,
         histograms.ranges.label if isinstance(histograms, HistogramDNA) and histograms.ranges else None,

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from torchmetrics_dna.comparisons.verdict import Off, which_are_off
 from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.extractors.views import network_of
-from torchmetrics_dna.files.visible import images_in_words, p_figure
-from torchmetrics_dna.functional.few_off import FewOff, few_are_off, fewest_images
-from torchmetrics_dna.functional.outliers import layers_for_outliers, outlier_scores
+from torchmetrics_dna.functional.outliers import FewOff, few_are_off, fewest_images, layers_for_outliers, outlier_scores
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import ImageSource
+from torchmetrics_dna.images.properties import without_properties
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.jobs.sides import Sides
 
-_NAMED = 5  # images that are off, in words
-_LEAST = 10  # images of the reference
+LEAST = 10  # images of the reference
 _PRICE = 3  # factor of p of the second question; with 2, no fewer images could be shown among equal numbers
 
 
@@ -80,26 +78,15 @@ class OddImages:
         """Number of images that are enough to be found if they are much further away than all others; None if none."""
         return fewest_images(len(self.names), len(self.typical), self.level)
 
-    def clause(self, reference: str, of: str = "") -> str:
-        """Say about how many images, ``of`` a set, are off; empty if none is shown to be."""
-        count, total = len(self.off), images_in_words(len(self.names))
-        how_many = "all" if self.few_off.low == 1 else f"about {count:,} of"
-        return f"{how_many} {total}{of} {'is' if count == 1 else 'are'} unlike {reference}" if count else ""
-
     @property
-    def details(self) -> str:
-        """End of the sentence after the clause: the range of that number, p, and the first of these images."""
-        total = len(self.names)
-        low, high = (max(1, round(end * total)) for end in (self.few_off.low, self.few_off.high))
-        ends = f"{low:,} to {high:,}; " if low < high else ""
-        return f" ({ends}{p_figure(self.p_value, 'p')}), first of all {', '.join(self.off[:_NAMED])}"
+    def _figures(self) -> Off:
+        """What a sentence on these images says."""
+        few = self.few_off
+        return Off(self.off, len(self.names), few.low, few.high, self.p_value, self.fewest)
 
     def sentence(self, reference: str, of: str = "") -> str:
         """Return the result of the test: how many are off, and the first of them; or how many it can't find."""
-        if clause := self.clause(reference, of):
-            return f"{clause[0].upper()}{clause[1:]}{self.details}."
-        limit = "so few images" if self.fewest is None else f"fewer than {self.fewest:,} of {len(self.names):,}"
-        return f"No single image{of} is shown to stand out ({p_figure(self.p_value, 'p')}); {limit} can hardly be."
+        return which_are_off(self._figures, reference, of)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result of the test in plain types: p is corrected."""
@@ -111,18 +98,24 @@ def can_be_odd(sides: Sides, k: int) -> bool:
     reference, images = sides.images[0], sides.images[k]
     if isinstance(reference, DNA) or isinstance(images, DNA) or sides.keys[0] == sides.keys[k]:
         return False
-    return "means" in sides.jobs[k].statistics and (reference.count is None or reference.count >= _LEAST)
+    return "means" in sides.jobs[k].statistics and (reference.count is None or reference.count >= LEAST)
+
+
+def means_by_layer(measured: Measured) -> dict[str, Tensor]:
+    """Return the spatial means ``(images, n)`` that were kept of each layer for outlier scores; empty if none were."""
+    if "means" not in measured.rows:
+        return {}
+    neurons = without_properties(measured.first.neurons) or measured.first.neurons
+    layers = layers_for_outliers(neurons)
+    parts = torch.split(measured.rows["means"], [neurons[layer] for layer in layers], 1)
+    return dict(zip(layers, parts, strict=True))
 
 
 def odd_images(a: Measured, b: Measured, images: Images | DNA, whole: float | None = None) -> OddImages | None:
     """Score the images of B against A from their spatial means; None if these were not measured, or A has too few."""
-    means = [side.rows["means"] for side in (a, b) if "means" in side.rows]
-    if len(means) < 2 or len(means[0]) < _LEAST:
+    of_a, of_b = means_by_layer(a), means_by_layer(b)
+    if not of_a or not of_b or len(a.numbers) < LEAST:
         return None
-    neurons = network_of(a.any.neurons) or a.any.neurons
-    layers = layers_for_outliers(neurons)
-    widths = [neurons[layer] for layer in layers]
-    of_a, of_b = (dict(zip(layers, torch.split(side, widths, 1), strict=True)) for side in means)
     scores, typical = outlier_scores(of_b, of_a)
     order = scores.argsort(descending=True, stable=True)
     names = _names(images, b)

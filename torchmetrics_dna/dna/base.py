@@ -16,8 +16,10 @@ from typing_extensions import override
 from torchmetrics_dna.dna.codec import ByLayer, Encoded, Stored
 from torchmetrics_dna.dna.identity import check_same, identity
 from torchmetrics_dna.files.damage import check_type
-from torchmetrics_dna.files.tables import Table, notebook_html
+from torchmetrics_dna.files.tables import Table, as_html
 from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.functional.features import TooFewImagesError as TooFewImagesError
+from torchmetrics_dna.functional.features import too_few
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -27,10 +29,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons.index import Neurons
 
 _D = TypeVar("_D", bound="DNA")
-
-
-class TooFewImagesError(RuntimeError):
-    """Raised if a side has too few images for a distance."""
 
 
 class _Counted:
@@ -206,7 +204,7 @@ class DNA(_Counted, Stored, ABC):
         return identity(**self.origin, neurons=self.neurons, kind=self.kind, **more)
 
     def _repr_html_(self) -> str:
-        return notebook_html(repr(self), Table(["layer", "neurons"], list(self.neurons.items())))
+        return as_html([repr(self)], [Table(["layer", "neurons"], list(self.neurons.items()))])
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({images_in_words(self.num_images)}, {self.extractor!r}, {self.neurons!r})"
@@ -221,14 +219,6 @@ def check_enough(a: DNA, b: DNA, distance: str, least: int) -> None:
     """Raise TooFewImagesError unless both DNAs have at least ``least`` images."""
     if any(dna.num_images < least and not dna.has_unknown_size for dna in (a, b)):
         raise too_few(distance, least, (a.num_images, b.num_images))
-
-
-def too_few(distance: str, least: int, counts: Sequence[int]) -> TooFewImagesError:
-    """Return the error for sides of so many images, of which a distance takes at least ``least``."""
-    required = {1: "At least one image is", 2: "More than one image is"}.get(least, f"At least {least} images are")
-    return TooFewImagesError(
-        f"{required} required for both sides to compute {distance}, but got {' and '.join(map(str, counts))}"
-    )
 
 
 def merged(dnas: Iterable[_D]) -> _D:

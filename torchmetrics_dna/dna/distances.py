@@ -1,142 +1,325 @@
-"""Registry of the distances between image sets."""
+"""Distances between image sets: a record of each, and their registry; imports no torch, so that commands start fast."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from torchmetrics_dna.dna.distance import Distance, Kind, Protocol
-from torchmetrics_dna.dna.histogram import pairwise_emd
-from torchmetrics_dna.dna.unions import emd_unions, frechet_unions, layer_frechet_unions, unions_of_images
-from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.files.visible import plain_name, unknown_metrics
-from torchmetrics_dna.functional.features import NEAREST, SPLITS, cmmd, inception_score, kernel_distance, mind, prdc
-from torchmetrics_dna.functional.unions import cmmd_of_unions, kernel_of_unions
+from torchmetrics_dna.registry import Lazy, Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from torch import Tensor
 
     from torchmetrics_dna.dna.base import DNA
+    from torchmetrics_dna.dna.folded import FoldedSides
+    from torchmetrics_dna.dna.result import Result
     from torchmetrics_dna.images.cells import Crop
 
+Kind = Literal["histogram", "gaussian", "layer-gaussian"]
+Grain = Literal["neuron", "layer", "set"]
 
-def _of_dnas(a: DNA, b: DNA) -> Tensor:
+
+class Protocol(NamedTuple):
+    """Network and images of a published metric."""
+
+    feature: str  # name of the preset, which brings resize, mean and standard deviation
+    layer: str
+    crop: Crop = "none"  # of images before they are resized
+
+
+@dataclass(frozen=True)
+class Distance:
+    """Record of a distance.
+
+    Args:
+        name: Display name.
+        key: Name in json, tables and Python.
+        unit: Unit of the values.
+        sentence: One-line explanation for readers of a report.
+        grain: Granularity of the values: per neuron, per layer, or one for the set.
+        kinds: Kind of DNA that it needs, then kinds that contain that one; empty if it needs features of single images.
+        least: Minimum number of images per side.
+        between: Function of two DNAs of the first kind that returns distances, float64, shape ``(N,)`` or
+            ``(layers,)``; or of features of images, ``(images, n)`` each, that returns the value, with its standard
+            deviation over subsets of images if it is a mean over these, or values by key.
+        folded: Function of the two sides that returns them as :class:`FoldedSides`, for the test and the interval; for
+            features, it also takes the fold of each image, and with ``by_image`` a plan. None for no evidence.
+        power: Power of the distance whose finite-sample bias is proportional to 1/images.
+        subsets: True if the distance is a mean over subsets of images.
+        by_image: True if ``folded`` takes features of all layers instead of the arguments of ``between``.
+        pairwise: Function of several sides that returns the distances of all pairs, a row each; None to call
+            ``between`` for each pair.
+        higher_is_better: True for scores where higher is better; they are not symmetric and never order sets.
+        protocol: Network and layer of a published metric; None for a distance of any network.
+        published: For a distance of any network, the metric of that name as it was published, which the name means
+            where no network is given; None if there is none.
+
+    """
+
+    name: str
+    key: str
+    unit: str
+    sentence: str
+    grain: Grain
+    kinds: tuple[Kind, ...]
+    least: int
+    between: Callable[[Any, Any], Any]
+    folded: Callable[..., FoldedSides] | None = None
+    power: int = 1
+    subsets: bool = False
+    by_image: bool = False
+    pairwise: Callable[[Sequence[Any]], Tensor] | None = None
+    higher_is_better: bool = False
+    protocol: Protocol | None = None
+    published: Distance | None = None
+
+    @property
+    def layer(self) -> str | None:
+        """The layer of a published metric; None for a distance of any layers."""
+        return None if self.protocol is None else self.protocol.layer
+
+    @property
+    def as_published(self) -> Distance | None:
+        """The metric of this name by the network of its publication; None if there is none."""
+        return self.published if self.protocol is None else self
+
+    @property
+    def label(self) -> str:
+        """Name, with the unit in brackets if there is one."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
+    def result(
+        self,
+        a: Any,
+        b: Any,
+        weights: Tensor | None = None,
+        *,
+        confidence: float = 0.95,
+        with_evidence: bool = True,
+        folded: FoldedSides | None = None,
+        paired: bool = False,
+        cache: dict[Any, Any] | None = None,
+    ) -> Result:
+        """Compute the distance between two sets and its evidence.
+
+        Args:
+            a: DNA of the first of :attr:`kinds`, or features of images.
+            b: DNA or features of the other set.
+            weights: Weights of Eq. (5), shape ``(N,)``, or one for each layer; None for the plain mean.
+            confidence: Level of the confidence intervals.
+            with_evidence: Compute evidence, where there are folds of images.
+            folded: Both sides in folds, if ``a`` and ``b`` do not contain them.
+            paired: Whether fold k of one side and fold k of the other hold the same pairs of images.
+            cache: Values of :attr:`between` that several distances of the same two sides share.
+
+        Raises:
+            ValueError: If the sides are not comparable.
+            RuntimeError: If a side has too few images.
+
+        """
+        import torch
+
+        from torchmetrics_dna.dna.base import check_comparable, check_enough
+        from torchmetrics_dna.dna.result import Result
+
+        spread = None
+        if self.grain == "set":
+            value, spread = self.of_features(a.values, b.values, cache)
+            values = torch.tensor([value], dtype=torch.float64)
+        else:
+            check_comparable(a, b)
+            check_enough(a, b, self.name, self.least)
+            values = self.between(a, b)
+        result = Result(self, values, a.neurons, weights, spread=spread)
+        if not with_evidence or self.folded is None:
+            return result
+        if folded is None and self.kinds and not self.by_image:
+            folded = self.folded(a, b)
+        if folded is None:
+            return result
+        return result.tested(folded.as_pairs() if paired else folded, confidence)
+
+    def of_features(self, a: Tensor, b: Tensor, cache: dict[Any, Any] | None = None) -> tuple[float, float | None]:
+        """Compute a distance of features ``(images, n)``, and its deviation over subsets; ``cache`` as in `result`."""
+        cache = {} if cache is None else cache
+        if self.between not in cache:
+            cache[self.between] = self.between(a, b)
+        figure = cache[self.between]
+        if isinstance(figure, dict):
+            figure = figure[self.key]
+        return figure if isinstance(figure, tuple) else (float(figure), None)
+
+
+def of_dnas(a: DNA, b: DNA) -> Tensor:
+    """Compute the distances of two DNAs."""
     return a.distances(b)
 
 
-def _inception_score(_: Tensor, logits: Tensor) -> tuple[float, float]:  # not a lambda, since metrics are pickled
+def score_of_b(_: Tensor, logits: Tensor) -> tuple[float, float]:
+    """Compute the inception score of the images of B."""
+    from torchmetrics_dna.functional.features import inception_score
+
     return inception_score(logits)
 
 
-def _prdc_of_adm(a: Tensor, b: Tensor) -> dict[str, Tensor]:
-    return prdc(a, b, _NEAREST_OF_ADM)
+def prdc_of_adm(a: Tensor, b: Tensor) -> dict[str, Tensor]:
+    """Compute precision and recall by three nearest neighbours, as ADM's code does."""
+    from torchmetrics_dna.functional.features import prdc
+
+    return prdc(a, b, 3)
 
 
-_PRDC = {
-    "precision": "share of B's images that lie among those of A, by the last layer's spatial means",
-    "recall": "share of A's images that lie among those of B, likewise",
-    "density": "how densely A's images lie where those of B are, likewise",
-    "coverage": "share of A's images with one of B near, likewise",
-}
-_RECORDS = (
-    Distance(
-        "dna-emd", "dna_emd", "bins", "how far each neuron's histogram of A must be moved to become that of B",
-        "neuron", ("histogram",), 1, _of_dnas, emd_unions, 2, pairwise=pairwise_emd,
-    ),
-    Distance(
-        "dna-fd", "dna_frechet", "squared activations", "Fréchet distance of each neuron's spatial means",
-        "neuron", ("gaussian", "layer-gaussian"), 2, _of_dnas, frechet_unions,
-    ),
-    Distance(
-        "fd", "fd", "squared activations", "multivariate Fréchet distance of each layer, as FID is of one",
-        "layer", ("layer-gaussian",), 2, _of_dnas, layer_frechet_unions, by_image=True,
-    ),
-    Distance(
-        "kid", "kid", "", "kernel distance of the last layer's spatial means",
-        "set", (), 2, kernel_distance, partial(unions_of_images, kernel_of_unions), subsets=True,
-    ),
-    Distance(
-        "mind", "mind", "squared activations", "sliced Wasserstein distance of the last layer's spatial means",
-        "set", (), 1, mind,
-    ),
-    Distance(
-        "cmmd", "cmmd", "", "maximum mean discrepancy of the directions of the last layer's spatial means",
-        "set", (), 1, cmmd, partial(unions_of_images, cmmd_of_unions),
-    ),
-    *(
-        Distance(name, name, "", sentence, "set", (), NEAREST + 1, prdc, higher_is_better=True)
-        for name, sentence in _PRDC.items()
-    ),
+def _ours(function: str) -> Lazy:
+    return Lazy(f"torchmetrics_dna.{function}")
+
+
+_POOLED = Protocol("inception_fid", "block_3")
+_FD = Distance(
+    "fd", "fd", "squared activations", "multivariate Fréchet distance of each layer, as FID is of one",
+    "layer", ("layer-gaussian",), 2, of_dnas, _ours("dna.folded:folded_layer_frechet"), by_image=True,
 )  # fmt: skip
-DISTANCES = {record.name: record for record in _RECORDS}
+
+
+def _with_published(record: Distance, protocol: Protocol, sentence: str, **fields: Any) -> Distance:
+    return replace(record, published=replace(record, protocol=protocol, sentence=sentence, **fields))
+
+
+def _of_neighbours(name: str, sentence: str) -> Distance:  # more than the 5 nearest images
+    return Distance(name, name, "", sentence, "set", (), 6, _ours("functional.features:prdc"), higher_is_better=True)
+
+
+def _of_fd(name: str, protocol: Protocol, sentence: str) -> Distance:
+    return replace(_FD, name=name, key=name.replace("-", "_"), protocol=protocol, sentence=sentence)
+
+
+def names_of(record: Distance) -> tuple[str, str]:
+    """Return the names by which a distance is found."""
+    return record.name, record.key
+
+
+DISTANCES = Registry(
+    "distance",
+    (
+        Distance(
+            "dna-emd", "dna_emd", "bins", "how far each neuron's histogram of A must be moved to become that of B",
+            "neuron", ("histogram",), 1, of_dnas, _ours("dna.folded:folded_emd"), 2,
+            pairwise=_ours("dna.histogram:pairwise_emd"),
+        ),
+        Distance(
+            "dna-fd", "dna_frechet", "squared activations", "Fréchet distance of each neuron's spatial means",
+            "neuron", ("gaussian", "layer-gaussian"), 2, of_dnas, _ours("dna.folded:folded_frechet"),
+        ),
+        _FD,
+        _with_published(
+            Distance(
+                "kid", "kid", "", "kernel distance of the last layer's spatial means", "set", (), 2,
+                _ours("functional.features:kernel_distance"), _ours("dna.folded:folded_kernel"), subsets=True,
+            ),
+            _POOLED, "KID: kernel distance of Inception's pooled features",
+        ),
+        Distance(
+            "mind", "mind", "squared activations", "sliced Wasserstein distance of the last layer's spatial means",
+            "set", (), 1, _ours("functional.features:mind"),
+        ),
+        *(
+            _with_published(
+                _of_neighbours(name, sentence), _POOLED,
+                f"{sentence.partition(',')[0]}, by 3 nearest neighbours in Inception's pooled features",
+                least=4, between=prdc_of_adm,
+            )
+            for name, sentence in (
+                ("precision", "share of B's images that lie among those of A, by the last layer's spatial means"),
+                ("recall", "share of A's images that lie among those of B, likewise"),
+            )
+        ),
+        _of_neighbours("density", "how densely A's images lie where those of B are, likewise"),
+        _of_neighbours("coverage", "share of A's images with one of B near, likewise"),
+        _of_fd("fid", _POOLED, "FID: fd of Inception's pooled features"),
+        Distance(
+            "is", "inception_score", "of B", "inception score of B's images, the mean over ten splits", "set", (), 10,
+            score_of_b, subsets=True, higher_is_better=True, protocol=Protocol("inception_fid", "logits"),
+        ),
+        _of_fd(
+            "sfid", Protocol("inception_fid", "spatial"), "sFID: fd of seven channels of Inception at all positions"
+        ),
+        *(
+            _of_fd(
+                name, Protocol(preset, "class_token"),
+                f"fd of the class token of DINOv2 ViT-L/14, resized as in {code}",
+            )
+            for name, preset, code in (
+                ("fd-dinov2", "dinov2_dgm_eval", "dgm-eval"),
+                ("fd-dinov2-edm2", "dinov2_edm2", "EDM2"),
+            )
+        ),
+        _with_published(
+            Distance(
+                "cmmd", "cmmd", "", "maximum mean discrepancy of the directions of the last layer's spatial means",
+                "set", (), 1, _ours("functional.features:cmmd"), _ours("dna.folded:folded_cmmd"),
+            ),
+            Protocol("clip_vit_large_336", "projected", "center"),
+            "CMMD: maximum mean discrepancy of CLIP's embeddings",
+        ),
+    ),
+    names_of,
+    plain_name,
+)  # fmt: skip
 _DEFAULT = ("dna-emd", "dna-fd")
-_NEAREST_OF_ADM = 3
-_POOLED, _CLASS_TOKEN = Protocol("inception_fid", "block_3"), "class token of DINOv2 ViT-L/14, resized as in"
 
 
-def _published(base: str, protocol: Protocol, sentence: str, **fields: Any) -> Distance:
-    return replace(DISTANCES[base], protocol=protocol, sentence=sentence, **fields)
+def of_any_network() -> dict[str, Distance]:
+    """Return the distances, by name, but for those that bring a network of their own."""
+    return {name: record for name, record in DISTANCES.items() if record.protocol is None}
 
 
-_PUBLISHED = (
-    _published("fd", _POOLED, "FID: fd of Inception's pooled features", name="fid", key="fid"),
-    _published("kid", _POOLED, "KID: kernel distance of Inception's pooled features"),
-    Distance(
-        "is", "inception_score", "of B", "inception score of B's images, the mean over ten splits", "set", (), SPLITS,
-        _inception_score, subsets=True, higher_is_better=True,
-        protocol=Protocol("inception_fid", "logits"),
-    ),
-    _published(
-        "fd", Protocol("inception_fid", "spatial"), "sFID: fd of seven channels of Inception at all positions",
-        name="sfid", key="sfid",
-    ),
-    *(
-        _published(
-            name, _POOLED, f"{_PRDC[name].partition(',')[0]}, by 3 nearest neighbours in Inception's pooled features",
-            least=_NEAREST_OF_ADM + 1, between=_prdc_of_adm,
-        )
-        for name in ("precision", "recall")
-    ),
-    *(
-        _published(
-            "fd", Protocol(preset, "class_token"), f"fd of the {_CLASS_TOKEN} {code}", name=name, key=plain_key
-        )
-        for name, plain_key, preset, code in (
-            ("fd-dinov2", "fd_dinov2", "dinov2_dgm_eval", "dgm-eval"),
-            ("fd-dinov2-edm2", "fd_dinov2_edm2", "dinov2_edm2", "EDM2"),
-        )
-    ),
-    _published(
-        "cmmd", Protocol("clip_vit_large_336", "projected", "center"),
-        "CMMD: maximum mean discrepancy of CLIP's embeddings",
-    ),
-)  # fmt: skip
-PROTOCOLS = {record.name: record for record in _PUBLISHED}
+def all_published() -> dict[str, Distance]:
+    """Return the published metrics by name, each of which brings its network."""
+    return {name: record.as_published for name, record in DISTANCES.items() if record.as_published is not None}
 
 
-def named_in(records: Mapping[str, Distance], name: str | Distance) -> Distance | None:
-    """Look up a record by its name, its key in json, or its metric: "dna-emd", "dna_emd" or "DNAEMD"; or by itself.
+def published(metric: str | Distance) -> Distance | None:
+    """Return the published metric that a name or a record means where no network is given; None if it means none."""
+    if isinstance(metric, Distance):
+        return None if metric.protocol is None else metric
+    record = DISTANCES.find(metric)
+    return None if record is None else record.as_published
+
+
+def find_distances(metrics: str | Sequence[str | Distance], *, with_published: bool = False) -> list[Distance]:
+    """Look up distances of any network; with ``with_published``, names mean published metrics where there are such.
 
     Example:
-        >>> named_in(DISTANCES, "DNAFrechet").name, named_in(PROTOCOLS, "FID").protocol, named_in(PROTOCOLS, "dna-emd")
-        ('dna-fd', Protocol(feature='inception_fid', layer='block_3', crop='none'), None)
+        >>> [record.name for record in find_distances(["dna-emd", "dna_emd", "DNAFrechet"])]
+        ['dna-emd', 'dna-emd', 'dna-fd']
+
+    Raises:
+        ValueError: If a name is unknown, or there is none.
 
     """
-    if isinstance(name, Distance):
-        return name if records.get(name.name) == name else None
-    plain = plain_name(name)
-    return next(
-        (record for record in records.values() if plain in (plain_name(record.name), plain_name(record.key))), None
-    )
+    metrics = [metrics] if isinstance(metrics, str) else metrics
+    of_any = of_any_network()
+    records: list[Distance] = []
+    unknown: list[str] = []
+    for metric in metrics:
+        record = metric if isinstance(metric, Distance) else DISTANCES.find(metric)
+        if record is not None and with_published:
+            record = published(metric) or record
+        if record is None or not (with_published or isinstance(metric, Distance) or record.name in of_any):
+            unknown.append(metric if isinstance(metric, str) else metric.name)
+        else:
+            records.append(record)
+    if unknown or not records:
+        raise ValueError(unknown_metrics(unknown, DISTANCES if with_published else of_any))
+    return records
 
 
 def networks_of(
-    records: Sequence[Distance], network: Network, with_others: bool = False
-) -> list[tuple[Network, list[Distance]]]:
+    records: Sequence[Distance], network: dict[str, Any], with_others: bool = False
+) -> list[tuple[dict[str, Any], list[Distance]]]:
     """Return the network of each publication, with the layers that are needed, and its metrics.
 
     ``network`` has weights and device; ``with_others`` tells that there are metrics of another network beside them.
@@ -149,7 +332,7 @@ def networks_of(
     for record in records:
         assert record.protocol is not None
         by_network.setdefault((record.protocol.feature, record.protocol.crop), []).append(record)
-    weights_path = network.weights_path
+    weights_path = network.get("weights_path")
     if len(by_network) + with_others > 1 and weights_path is not None and not Path(weights_path).is_dir():
         raise ValueError(
             f"Argument `weights_path` expected to be a folder with the weights of each network, but got"
@@ -157,17 +340,23 @@ def networks_of(
         )
     return [
         (
-            Network(
-                feature,
-                weights_path,
-                crop=None if crop == "none" else crop,
-                layers=list(dict.fromkeys(record.layer for record in of_network if record.layer)),
-                device=network.device,
-            ),
+            {
+                "feature": feature,
+                "weights_path": weights_path,
+                "crop": None if crop == "none" else crop,
+                "layers": list(dict.fromkeys(record.layer for record in of_network if record.layer)),
+                "device": network.get("device"),
+            },
             of_network,
         )
         for (feature, crop), of_network in by_network.items()
     ]
+
+
+def in_order(records: Iterable[Distance]) -> tuple[Distance, ...]:
+    """Return records in the order of the registry, by which verdicts and tables go, once each; others after them."""
+    order = {name: place for place, name in enumerate(DISTANCES)}
+    return tuple(sorted(dict.fromkeys(records), key=lambda record: order.get(record.name, len(order))))
 
 
 def resolve_distances(metrics: Sequence[str | Distance] | None, dnas: Sequence[DNA]) -> tuple[Distance, ...]:
@@ -178,22 +367,11 @@ def resolve_distances(metrics: Sequence[str | Distance] | None, dnas: Sequence[D
 
     """
     if metrics is None:
-        supported = [record for record in DISTANCES.values() if all(dna.kind in record.kinds for dna in dnas)]
+        supported = [record for record in of_any_network().values() if all(dna.kind in record.kinds for dna in dnas)]
         if not supported:
             raise ValueError(f"Can't compare a {dnas[0].kind} DNA with a {dnas[-1].kind} DNA; make both of one kind")
         return tuple(supported if dnas else (DISTANCES[name] for name in _DEFAULT))
-    records = {
-        metric: metric if isinstance(metric, Distance) else named_in(DISTANCES, metric)
-        for metric in ([metrics] if isinstance(metrics, str) else metrics)
-    }
-    unknown = [str(metric) for metric, record in records.items() if record is None]
-    if unknown or not records:
-        raise ValueError(unknown_metrics(unknown, DISTANCES))
-    # in the order of the registry, by which verdicts and tables go, however they were given; others after them
-    order, unsorted = list(DISTANCES), dict.fromkeys(record for record in records.values() if record is not None)
-    chosen = tuple(
-        sorted(unsorted, key=lambda record: order.index(record.name) if record.name in order else len(order))
-    )
+    chosen = in_order(find_distances(metrics))
     if len({record.name for record in chosen}) < len(chosen):
         names = [record.name for record in chosen]
         twice = next(name for name in names if names.count(name) > 1)
@@ -212,7 +390,7 @@ def resolve_distances(metrics: Sequence[str | Distance] | None, dnas: Sequence[D
 def check_distances(metrics: Sequence[str | Distance] | None, what: str) -> None:
     """Raise ValueError if no metric is a distance, which ``what``, such as "A table of sets", needs."""
     records = [
-        metric if isinstance(metric, Distance) else named_in(DISTANCES, metric) or named_in(PROTOCOLS, metric)
+        metric if isinstance(metric, Distance) else DISTANCES.find(metric)
         for metric in ([metrics] if isinstance(metrics, str) else metrics or ())
     ]
     scores = [record.name for record in records if record is not None and record.higher_is_better]

@@ -22,12 +22,12 @@ from torchmetrics_dna.functional.permutation import (
     relabelings_of_size,
 )
 from torchmetrics_dna.functional.reduction import mean_over_neurons
-from torchmetrics_dna.functional.student import student_quantile, student_tail
+from torchmetrics_dna.functional.student import fieller, student_quantile, student_tail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torchmetrics_dna.dna.unions import Noise, Unions
+    from torchmetrics_dna.dna.folded import FoldedSides, Noise
 
 Pseudo = tuple[Tensor, Tensor]  # pseudo-values of folds; number of all images divided by those of each fold
 Sides = tuple[Pseudo | None, Pseudo | None]  # of A and B; None for one that is taken as exact; pairs are those of A
@@ -101,12 +101,12 @@ class Evidence:
         layer_intervals: Confidence interval of each layer around its debiased distance; None for NaN.
         neurons: Debiased distance of each neuron, shape ``(N,)``; of each layer for fd.
         test: Permutation test of the folds; None where a side has no folds, or images in fewer than 5, where one side
-            is so much larger that its folds can't be exchanged, or where it would take too long (fd).
+            is so much larger that its folds can't be exchanged.
         null: Expected distance of equal populations at these numbers of images: its mean over relabelings; None without
             a test.
         null_high: 95 % quantile over relabelings; None without a test.
         chance: Expected distance of two sets of these numbers of images that are both like A, from halves of the folds
-            of A; None if these are too few, or it would take too long (fd).
+            of A; None if these are too few, and for fd without a test.
         least_p_value: Smallest p-value that the test can give; None without a test.
         jackknife: Jackknife of the distance; ``left`` is negative below noise, so that means over draws are unbiased.
         centre: Debiased distance on the scale of ``power``, negative if smaller than its noise; the order of sets.
@@ -145,7 +145,7 @@ class Evidence:
 
 
 def weigh_evidence(
-    values: Tensor, unions: Unions, power: int = 1, weights: Tensor | None = None, confidence: float = 0.95
+    values: Tensor, folded: FoldedSides, power: int = 1, weights: Tensor | None = None, confidence: float = 0.95
 ) -> Evidence | None:
     """Compute the evidence for a distance from folds; None if no side has folds, or one has too few with images.
 
@@ -156,36 +156,36 @@ def weigh_evidence(
 
     Args:
         values: Distance of each neuron, shape ``(N,)``; of each layer for fd.
-        unions: Folds of both sides.
-        power: Power of the distance to which noise adds; see :class:`~torchmetrics_dna.dna.distance.Distance`.
+        folded: Both sides in folds.
+        power: Power of the distance to which noise adds; see :class:`~torchmetrics_dna.dna.distances.Distance`.
         weights: Weights of Eq. (5), shape ``(N,)``; None for the plain mean.
         confidence: Level of the interval.
 
     """
-    sides = [unions.sizes_a, unions.sizes_b]
-    folded = [len(sizes) for sizes, exact in zip(sides, unions.exact, strict=True) if not exact]
-    if not folded or min(folded) < LEAST_FOLDS:
+    sides = [folded.sizes_a, folded.sizes_b]
+    counts = [len(sizes) for sizes, exact in zip(sides, folded.exact, strict=True) if not exact]
+    if not counts or min(counts) < LEAST_FOLDS:
         return None
-    figures = _Figures.of(values, unions, power, weights)
+    figures = _Figures.of(values, folded, power, weights)
     test, null, null_high, least_p_value = None, None, None, None
-    testable = len(folded) == 2 and unions.num_relabelings != 0
-    in_a = _relabelings(unions, unions.num_relabelings or NUM_RELABELINGS) if testable else None
+    testable = len(counts) == 2 and folded.num_relabelings != 0
+    in_a = _relabelings(folded, folded.num_relabelings or NUM_RELABELINGS) if testable else None
     if in_a is not None:
-        relabeled = _Relabeled.of(unions, in_a)
-        test = _test(unions, relabeled, power, weights)
+        relabeled = _Relabeled.of(folded, in_a)
+        test = _test(folded, relabeled, power, weights)
         under = mean_over_neurons(_weighted(relabeled.distances[1:], weights))
         null, null_high = float(under.mean()), float(under.quantile(0.95))
         # a relabeling whose sides are exchanged as a whole has the same distance
         least_p_value = float((in_a == in_a[0]).all(1).sum() + (in_a != in_a[0]).all(1).sum()) / len(in_a)
         if power == 2:
-            figures = _without_noise(values, figures, unions, relabeled, test)
-    p_values = [None] * (1 + len(unions.slices)) if test is None else [test.p_value, *test.layers.tolist()]
+            figures = _without_noise(values, figures, folded, relabeled, test)
+    p_values = [None] * (1 + len(folded.slices)) if test is None else [test.p_value, *test.layers.tolist()]
     num_folds = max(map(len, sides))
     interval, *of_layers = (_interval(figures, i, power, confidence, num_folds, p) for i, p in enumerate(p_values))
     debiased = _root(figures.centre, power)
-    layers, single = debiased[1 : 1 + len(unions.slices)], debiased[1 + len(unions.slices) :]
+    layers, single = debiased[1 : 1 + len(folded.slices)], debiased[1 + len(folded.slices) :]
     return Evidence(
-        interval, layers, tuple(of_layers), single, test, null, null_high, _by_chance(unions, power, weights),
+        interval, layers, tuple(of_layers), single, test, null, null_high, _by_chance(folded, power, weights),
         least_p_value, figures.jackknife(0), float(figures.centre[0]), float(figures.upper[0]), power,
     )  # fmt: skip
 
@@ -229,6 +229,86 @@ def paired_p_value(near: Evidence, far: Evidence) -> float | None:
     return min(1.0, 2 * student_tail(abs(first.left - second.left) / variance**0.5, freedom))
 
 
+@dataclass(frozen=True)
+class Ratio:
+    """Ratio of two distances from one reference, both without sampling noise.
+
+    Attributes:
+        value: The ratio; None where the denominator can't be told from 0.
+        low: Lower end of its confidence interval; 0 where the numerator can't be told from 0.
+        high: Upper end; None where the denominator can't be told from 0, so that there is none.
+        confidence: Nominal coverage.
+
+    """
+
+    value: float | None
+    low: float
+    high: float | None
+    confidence: float
+
+    def __str__(self) -> str:
+        """Return a cell of a table: "3.1 (2.6 to 3.8)", or "at least 2.3"."""
+        return f"{self.in_words} ({self._both})" if self._both else self.in_words
+
+    @property
+    def in_words(self) -> str:
+        """The ratio before "times as far as": "3.1", or "at least 2.3"."""
+        return f"at least {number(self.low, 2)}" if self.value is None else number(self.value, 2)
+
+    @property
+    def ends(self) -> str:
+        """Interval or level in brackets: " (95 % 2.6 to 3.8)", or " (95 %)" of what is "at least"."""
+        return f" ({' '.join(filter(None, (self.level, self._both)))})"
+
+    @property
+    def level(self) -> str:
+        """The confidence in per cent."""
+        return percent(self.confidence)
+
+    @property
+    def _both(self) -> str:
+        return "" if self.high is None else f"{number(self.low, 2)} to {number(self.high, 2)}"
+
+
+def ratio_of(far: Evidence, near: Evidence) -> Ratio | None:
+    """Divide a distance from a reference by that of another set, and find the interval of the ratio.
+
+    The reference's noise is in both distances, and is taken as such: its folds are the same in both.
+
+    Args:
+        far: Evidence for the distance of the reference and a set.
+        near: Evidence for that of the same reference, in the same folds, and another set.
+
+    Returns:
+        The ratio; None if neither distance can be told from 0, or their noise is unknown.
+
+    """
+    if far.interval is None or near.interval is None or near.is_below_noise:
+        return None
+    first, second = far.jackknife, near.jackknife
+    a, b = first.sides[0], second.sides[0]  # noise of the reference, if it has folds
+    variances = first.variance, second.variance
+    if (a is None) != (b is None) or isnan(sum(variances)):
+        return None
+    covariance = 0.0
+    if a is not None and b is not None:
+        if not torch.equal(a[1], b[1]):
+            return None
+        of_both, of_far, of_near = (variance_of([side])[0] for side in ((a[0] + b[0], a[1]), a, b))
+        covariance = (of_both - of_far - of_near) / 2
+    confidence = far.interval.confidence
+    quantile = student_quantile((1 + confidence) / 2, min(first.freedom, second.freedom))
+    low, high = fieller(far.centre, near.centre, variances, covariance, quantile)
+    low = low ** (1 / far.power) if _differs(far.interval) else 0.0
+    if high is None or not _differs(near.interval):
+        return Ratio(None, low, None, confidence) if low else None
+    return Ratio(far.interval.value / near.interval.value, low, high ** (1 / far.power), confidence)
+
+
+def _differs(interval: Interval) -> bool:
+    return interval.excludes_zero or interval.low > 0
+
+
 @dataclass(frozen=True, eq=False)
 class _Figures:
     """Powers of the distance, on which noise is additive: of the whole, of each layer and of each neuron.
@@ -243,14 +323,14 @@ class _Figures:
     sides: Sides  # pseudo-values of the whole and of layers, shape ``(K, 1 + layers)``
 
     @classmethod
-    def of(cls, values: Tensor, unions: Unions, power: int, weights: Tensor | None) -> _Figures:
+    def of(cls, values: Tensor, folded: FoldedSides, power: int, weights: Tensor | None) -> _Figures:
         if has_negative(weights):
             weights = torch.full_like(weights, nan)
-        if unions.noise is None:
-            bias, sides = _delete_one(unions, power, weights)
+        if folded.noise is None:
+            bias, sides = _delete_one(folded, power, weights)
         else:
-            bias, sides = _known_noise(unions, unions.noise(), weights)
-        left = _figures_of(values[None], unions.slices, weights)[0].pow(power) - bias
+            bias, sides = _known_noise(folded, folded.noise(), weights)
+        left = _figures_of(values[None], folded.slices, weights)[0].pow(power) - bias
         return cls(weights, left, left, left, sides)
 
     def jackknife(self, figure: int) -> Jackknife:
@@ -259,16 +339,16 @@ class _Figures:
         return Jackknife(float(self.left[figure]), *variance_of([side for side in (a, b) if side is not None]), (a, b))
 
 
-def _delete_one(unions: Unions, power: int, weights: Tensor | None) -> tuple[Tensor, Sides]:
+def _delete_one(folded: FoldedSides, power: int, weights: Tensor | None) -> tuple[Tensor, Sides]:
     """Compute the bias of all figures, and pseudo-values of the whole and the layers; on the scale of ``power``."""
-    sides = [unions.sizes_a, unions.sizes_b]
+    sides = [folded.sizes_a, folded.sizes_b]
     total = sum(map(len, sides))
     first = torch.arange(total) < len(sides[0])
     out = torch.eye(total, dtype=torch.bool)
-    if unions.paired:  # a fold is left out of both sides at once, so that what its pairs share cancels
+    if folded.paired:  # a fold is left out of both sides at once, so that what its pairs share cancels
         out, sides = torch.eye(len(sides[0]), dtype=torch.bool).repeat(1, 2), sides[:1]
     rows = torch.cat([first[None], first & ~out]), torch.cat([~first[None], ~first & ~out])
-    value, *left = _figures_of(unions.distances(*rows), unions.slices, weights).pow(power)
+    value, *left = _figures_of(folded.distances(*rows), folded.slices, weights).pow(power)
     bias = torch.zeros_like(value)
     pseudo_values: list[Pseudo | None] = []
     for k, sizes in enumerate(sides):
@@ -279,22 +359,22 @@ def _delete_one(unions: Unions, power: int, weights: Tensor | None) -> tuple[Ten
         times = (sizes.double().sum() / sizes).to(rest)
         pseudo = times[:, None] * value - (times[:, None] - 1) * rest
         bias += value - (pseudo / times[:, None]).sum(0)
-        pseudo_values.append((pseudo[:, : 1 + len(unions.slices)], times))
-    return bias, (pseudo_values[0], None if unions.paired else pseudo_values[1])
+        pseudo_values.append((pseudo[:, : 1 + len(folded.slices)], times))
+    return bias, (pseudo_values[0], None if folded.paired else pseudo_values[1])
 
 
-def _known_noise(unions: Unions, noise: Noise, weights: Tensor | None) -> tuple[Tensor, Sides]:
+def _known_noise(folded: FoldedSides, noise: Noise, weights: Tensor | None) -> tuple[Tensor, Sides]:
     """Return the bias of all figures, and influences in the place of pseudo-values, whose variance is the same."""
 
     def figures(influence: Pseudo | None) -> Pseudo | None:
         if influence is None:
             return None
-        return _figures_of(influence[0], unions.slices, weights)[:, : 1 + len(unions.slices)], influence[1]
+        return _figures_of(influence[0], folded.slices, weights)[:, : 1 + len(folded.slices)], influence[1]
 
     a, b = map(figures, noise.influences)
-    if unions.paired and a is not None and b is not None:  # units of both sides hold the same pairs
+    if folded.paired and a is not None and b is not None:  # units of both sides hold the same pairs
         a, b = (a[0] + b[0], a[1]), None
-    return _figures_of(noise.bias[None], unions.slices, weights)[0], (a, b)
+    return _figures_of(noise.bias[None], folded.slices, weights)[0], (a, b)
 
 
 def variance_of(sides: Sequence[Pseudo]) -> tuple[float, float]:
@@ -326,10 +406,10 @@ def _root(figures: Tensor, power: int) -> Tensor:
     return inverted
 
 
-def _relabelings(unions: Unions, most: int) -> Tensor | None:
+def _relabelings(folded: FoldedSides, most: int) -> Tensor | None:
     """Draw relabelings of folds, balanced if sides have about the same size; None if there are too few."""
-    sizes_a, sizes_b = unions.sizes_a, unions.sizes_b
-    if unions.paired:
+    sizes_a, sizes_b = folded.sizes_a, folded.sizes_b
+    if folded.paired:
         return exchanges_of_pairs(len(sizes_a), most)
     few, many = sorted((int(sizes_a.sum()), int(sizes_b.sum())))
     if many <= UNEQUAL * few:
@@ -353,15 +433,15 @@ class _Relabeled:
     overlap: float  # share of the observed difference, squared, that relabeled sides keep; a mean over relabelings
 
     @classmethod
-    def of(cls, unions: Unions, in_a: Tensor) -> _Relabeled:
-        sizes = torch.cat([unions.sizes_a, unions.sizes_b]).double()
+    def of(cls, folded: FoldedSides, in_a: Tensor) -> _Relabeled:
+        sizes = torch.cat([folded.sizes_a, folded.sizes_b]).double()
         in_a_double, observed = in_a.double(), in_a[0].double() * sizes
         images_a = in_a_double @ sizes
         images_b = sizes.sum() - images_a
         from_a = in_a_double @ observed
         overlap = (from_a / images_a - (observed.sum() - from_a) / images_b).square().mean()
         products = images_a * images_b
-        return cls(in_a, unions.distances(in_a, ~in_a), products[0] / products, float(overlap))
+        return cls(in_a, folded.distances(in_a, ~in_a), products[0] / products, float(overlap))
 
     def null(self, figures: Tensor) -> Tensor:
         """Return what noise adds to the squares of figures, ``(P, F)``; shape ``(F,)``.
@@ -372,35 +452,35 @@ class _Relabeled:
         return (squares.mean(0) - self.overlap * squares[0]).clamp(min=0) / (1 - self.overlap)
 
 
-def _by_chance(unions: Unions, power: int, weights: Tensor | None) -> float | None:
+def _by_chance(folded: FoldedSides, power: int, weights: Tensor | None) -> float | None:
     """Return the mean distance of halves of A, brought to the numbers of images of the sides."""
-    num_folds, images_a, images_b = len(unions.sizes_a), float(unions.sizes_a.sum()), float(unions.sizes_b.sum())
-    untested = unions.num_relabelings == 0 or unions.paired or unions.exact[0]
+    num_folds, images_a, images_b = len(folded.sizes_a), float(folded.sizes_a.sum()), float(folded.sizes_b.sum())
+    untested = folded.num_relabelings == 0 or folded.paired or folded.exact[0]
     if untested or num_folds < 2 * LEAST_FOLDS or not images_b:
         return None
     half = relabelings(num_folds // 2, num_folds - num_folds // 2, _HALVES)
-    in_neither = torch.zeros(len(half), len(unions.sizes_b), dtype=torch.bool)
+    in_neither = torch.zeros(len(half), len(folded.sizes_b), dtype=torch.bool)
     first, second = (torch.cat([side, in_neither], 1) for side in (half, ~half))
-    of_halves = mean_over_neurons(_weighted(unions.distances(first, second), weights))
-    images = (half.double() @ unions.sizes_a.double()).to(of_halves)
+    of_halves = mean_over_neurons(_weighted(folded.distances(first, second), weights))
+    images = (half.double() @ folded.sizes_a.double()).to(of_halves)
     noise = (1 / images_a + 1 / images_b) / (1 / images + 1 / (images_a - images))
     return float((of_halves * noise.pow(1 / power)).mean())
 
 
-def _test(unions: Unions, relabeled: _Relabeled, power: int, weights: Tensor | None) -> PermutationTest:
+def _test(folded: FoldedSides, relabeled: _Relabeled, power: int, weights: Tensor | None) -> PermutationTest:
     distances, in_a = relabeled.distances, relabeled.in_a
-    noise, num_folds = relabeled.noise.to(distances)[:, None], len(unions.sizes_a)
-    ways = 2**num_folds if unions.paired else comb(in_a.shape[1], num_folds)
+    noise, num_folds = relabeled.noise.to(distances)[:, None], len(folded.sizes_a)
+    ways = 2**num_folds if folded.paired else comb(in_a.shape[1], num_folds)
     shifts = None
-    if unions.shifts is not None:
+    if folded.shifts is not None:
         # a difference of means has noise of the root of 1/images, whatever the power
-        signed = unions.shifts(in_a, ~in_a) / noise.sqrt()
-        shifts = layer_shifts(signed, unions.shift_slices, weights if signed.shape == distances.shape else None)
-    return permutation_test(distances / noise.pow(1 / power), unions.slices, weights, len(in_a) == ways, shifts)
+        signed = folded.shifts(in_a, ~in_a) / noise.sqrt()
+        shifts = layer_shifts(signed, folded.shift_slices, weights if signed.shape == distances.shape else None)
+    return permutation_test(distances / noise.pow(1 / power), folded.slices, weights, len(in_a) == ways, shifts)
 
 
 def _without_noise(
-    values: Tensor, figures: _Figures, unions: Unions, relabeled: _Relabeled, test: PermutationTest
+    values: Tensor, figures: _Figures, folded: FoldedSides, relabeled: _Relabeled, test: PermutationTest
 ) -> _Figures:
     """Return squares of the whole, of each layer and of each neuron that relabelings debias.
 
@@ -411,8 +491,8 @@ def _without_noise(
     differs.
     """
     observed, under = _weighted(values, figures.weights), _weighted(relabeled.distances, figures.weights)
-    columns = [slice(None), *unions.slices]
-    neurons = figures.left[len(columns) :] if unions.paired else observed.square() - relabeled.null(under).to(observed)
+    columns = [slice(None), *folded.slices]
+    neurons = figures.left[len(columns) :] if folded.paired else observed.square() - relabeled.null(under).to(observed)
     means = torch.stack([mean_over_neurons(under[:, rows]) for rows in columns], 1)
     null = relabeled.null(means).to(observed)
     remaining = torch.stack([mean_over_neurons(observed[rows]) for rows in columns]).square() - null
@@ -422,7 +502,7 @@ def _without_noise(
     debiased = torch.cat([torch.maximum(remaining, believed), neurons])
     centre = torch.where(figures.left.isnan(), torch.nan, debiased)
     # of pairs, relabelings subtract too much and the jackknife too little, so the interval spans both
-    return replace(figures, centre=centre, upper=torch.maximum(centre, figures.left) if unions.paired else centre)
+    return replace(figures, centre=centre, upper=torch.maximum(centre, figures.left) if folded.paired else centre)
 
 
 def _interval(

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.extractors.build import untagged
 from torchmetrics_dna.extractors.fingerprint import furthest_layer
-from torchmetrics_dna.images.resize import RESIZES
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from torchmetrics_dna.dna.base import DNA
-    from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.neurons.index import Neurons
 
 FINGERPRINT = "fingerprints"
-_ARGUMENTS = ("resize", "input_size", "crop", "mean", "std", "dtype", "channels")  # of DNAExtractor, in a preparation
 
 
 def identity(
@@ -74,48 +69,3 @@ def check_same(
                     f" (layer {layer!r} differs by {difference:.2g} of its size): look for another activation function,"
                     f" hook, adapter or attribute{remedy}"
                 )
-
-
-def extractor_of(dna: DNA | Features, layers: Sequence[str] | None = None, **settings: Any) -> DNAExtractor:
-    """Build the extractor that made a DNA, with its layers and its preparation of images as far as they are known.
-
-    Args:
-        dna: The DNA.
-        layers: Names of the layers; by default those of the DNA.
-        settings: Further keyword arguments of :class:`DNAExtractor`.
-
-    Raises:
-        ValueError: If no preset or timm model has the name of the extractor, or an argument is invalid.
-
-    """
-    arguments = {
-        key: value
-        for key, value in (dna.preparation or {}).items()
-        if key in _ARGUMENTS and value is not None and (key != "resize" or value in RESIZES)
-    }
-    # without a size, images were not resized, or an official file does not record the size
-    if "input_size" not in arguments:
-        arguments.pop("resize", None)
-    else:
-        arguments["input_size"] = tuple(arguments["input_size"])
-    try:
-        return DNAExtractor(dna.extractor, layers=layers or list(dna.neurons), **(arguments | settings))
-    except ValueError as err:
-        raise ValueError(
-            f"Can't build the extractor {dna.extractor!r} of this DNA; give it as `feature`: {err}"
-        ) from err
-
-
-def check_made_by(dna: DNA | Features, extractor: DNAExtractor) -> None:
-    """Raise ValueError if a DNA has another extractor, weights or preparation of images; what is unknown matches."""
-    check_same(
-        "The given DNA and `feature` don't fit",
-        identity(**dna.origin),
-        identity(
-            extractor.name,
-            extractor.weights_digest,
-            extractor.preparation,
-            dna.fingerprint and extractor.take_fingerprint(dna.fingerprint["input"]),
-        ),
-        remedy="; leave `feature` and its options out to take the DNA's",
-    )

@@ -1,6 +1,6 @@
 """Tell DNA files from others, describe and load them: ours or official ones, on disk, at addresses or on the hub.
 
-Descriptions of our files take no torch, whose import takes seconds, so what needs it is imported where it is used.
+What needs torch, whose import takes seconds, is imported where it is used.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
-from torchmetrics_dna.files.container import Arrays, content_digest, is_container, read_container
-from torchmetrics_dna.files.damage import refusing
+from torchmetrics_dna.files.container import is_container
 from torchmetrics_dna.files.download import PREFIX, fetch
-from torchmetrics_dna.images.addresses import download, is_address, suffix_of
+from torchmetrics_dna.images.paths import download, is_address, suffix_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from torchmetrics_dna.dna.base import DNA
     from torchmetrics_dna.neurons.ranges import ActivationRanges
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     Ranges = ActivationRanges | str | os.PathLike[str] | None
 
 _D = TypeVar("_D", bound="DNA")
-_KINDS = ("histogram", "gaussian", "layer-gaussian")
 
 
 def load_dna(path: str | os.PathLike[str], ranges: Ranges = None) -> DNA:
@@ -142,50 +140,31 @@ def describe(path: str) -> dict[str, Any]:
         ValueError: If it is not a DNA file, or damaged.
 
     """
+    from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
+
     if not is_address(path) and not path.startswith(PREFIX):
         _check_dna_file(path)
-        if Path(path).is_file() and is_container(path):
-            header, arrays = read_container(path)
-            with refusing(path, "a DNA file"):
-                if header["dna"]["kind"] in _KINDS:
-                    return _described(header["dna"], arrays, header)
     dna = load_dna(path)
-    with refusing(path, "a DNA file"):
-        return _described(*dna._encode_all())
-
-
-def _described(dna: Mapping[str, Any], arrays: Arrays, remarks: Mapping[str, Any]) -> dict[str, Any]:
-    """Build the description from the encoded parts of a file."""
-    import numpy as np
-
-    from torchmetrics_dna.dna.codec import array_name, check_planes, from_planes
-    from torchmetrics_dna.neurons.index import Neurons
-
-    unfolded = {name: array for name, array in arrays.items() if not name.startswith("folds/")}
-    neurons, kind = Neurons.from_list(dna["layers"]), dna["kind"]
-    description = {
-        "kind": kind,
-        "digest": content_digest({key: value for key, value in dna.items() if key != "folds"}, unfolded),
-        "extractor": dna["extractor"],
-        "weights_digest": dna["weights"],
-        "preparation": dna["preparation"],
-        "num_images": dna["num_images"],
-        "num_folds": len(dna.get("folds", [])),
-        "num_neurons": neurons.total,
+    layers = {layer: {"neurons": width} for layer, width in dna.neurons.items()}
+    description: dict[str, Any] = {
+        "kind": dna.kind,
+        "digest": dna.digest,
+        "extractor": dna.extractor,
+        "weights_digest": dna.weights_digest,
+        "preparation": dna.preparation,
+        "num_images": dna.num_images,
+        "num_folds": len(dna.folds),
+        "num_neurons": dna.neurons.total,
     }
-    layers: dict[str, dict[str, int]] = {layer: {"neurons": width} for layer, width in neurons.items()}
-    if kind == "histogram":
-        num_bins, ranges = dna["num_bins"], dna["ranges"]
-        description["num_bins"] = num_bins
-        description["ranges"] = ranges and {"name": remarks.get("ranges_name"), **ranges}
-        for layer, width in neurons.items():
-            planes, num_values = arrays[array_name("counts", layer)], dna["num_values"][layer]
-            check_planes(planes, (width, num_bins), num_values)
-            counts = from_planes(planes, np.empty((width, num_bins), np.int64))
-            layers[layer] |= {"values": num_values, "largest count": int(counts.max())}
-    if kind == "gaussian":
-        description["statistics"] = dna["statistics"]
-    return {**description, "notes": remarks.get("notes", ""), "layers": layers}
+    if isinstance(dna, HistogramDNA):
+        ranges = dna.ranges
+        description["num_bins"] = dna.num_bins
+        description["ranges"] = ranges and {"name": ranges.name, "margin": ranges.margin, "digest": ranges.digest}
+        for layer, counts in dna.by_layer().items():
+            layers[layer] |= {"values": int(counts[0].sum()), "largest count": int(counts.max())}
+    if isinstance(dna, GaussianDNA):
+        description["statistics"] = dna.statistics
+    return {**description, "notes": dna.notes, "layers": layers}
 
 
 def is_dna_path(source: Any) -> TypeGuard[str | os.PathLike[str]]:

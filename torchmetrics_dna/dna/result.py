@@ -11,17 +11,18 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.dna.evidence import has_negative, weigh_evidence
-from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
 from torchmetrics_dna.functional.student import student_tail
+from torchmetrics_dna.images.properties import without_properties
 from torchmetrics_dna.neurons import Neurons
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.dna.distance import Distance
+    from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.dna.evidence import Evidence, Interval
-    from torchmetrics_dna.dna.unions import Unions
+    from torchmetrics_dna.dna.folded import FoldedSides
+    from torchmetrics_dna.functional.permutation import PermutationTest
 
 _UNTESTABLE = (
     "There is no test: one side has so many more images that its folds can't be exchanged for those of the other;"
@@ -116,22 +117,21 @@ class Result:
     @cached_property
     def overall(self) -> Figure:
         """Distance over all neurons or layers, with its interval and test."""
-        if self.evidence is None:
-            return Figure(float(self.mean))
-        test = self.evidence.test
-        return Figure(float(self.mean), self.evidence.interval, None if test is None else test.p_value)
+        interval = None if self.evidence is None else self.evidence.interval
+        return Figure(float(self.mean), interval, None if self._test is None else self._test.p_value)
 
     @cached_property
     def layers(self) -> dict[str, Figure]:
         """Distance of each layer, with its interval and test; empty for a distance of sets."""
-        figures = {layer: Figure(float(value)) for layer, value in self.layer_means.items()}
-        if self.evidence is None:
-            return figures
-        test = self.evidence.test
-        for i, layer in enumerate(figures):
-            p_value = None if test is None else float(test.layers[i])
-            figures[layer] = Figure(figures[layer].value, self.evidence.layer_intervals[i], p_value)
-        return figures
+        means = self.layer_means
+        intervals = [None] * len(means) if self.evidence is None else self.evidence.layer_intervals
+        p_values = [None] * len(means) if self._test is None else self._test.layers.tolist()
+        figures = zip(means.items(), intervals, p_values, strict=False)  # a distance of sets has no layers
+        return {layer: Figure(float(mean), interval, p) for (layer, mean), interval, p in figures}
+
+    @property
+    def _test(self) -> PermutationTest | None:
+        return None if self.evidence is None else self.evidence.test
 
     @property
     def value(self) -> float:
@@ -187,7 +187,7 @@ class Result:
 
         Few neurons then differ. What noise adds to the others hides these from the value, and can't be taken off it.
         """
-        test, chance = None if self.evidence is None else self.evidence.test, self.by_chance
+        test, chance = self._test, self.by_chance
         if test is None or test.p_value > SIGNIFICANT or self.distance.grain != "neuron" or chance is None:
             return ""
         if self.value > chance:
@@ -230,26 +230,26 @@ class Result:
         beyond = distance**self.evidence.power - self.evidence.upper
         return student_tail(beyond / variance**0.5, freedom) if variance else float(beyond <= 0)
 
-    def tested(self, unions: Unions, confidence: float = 0.95) -> Result:
+    def tested(self, folded: FoldedSides, confidence: float = 0.95) -> Result:
         """Return the result with evidence from folds, if enough of them have images."""
         values, weights = self.values, self.weights
         if self.distance.grain == "neuron" and self._averaged is not None:
             weights = torch.zeros(len(values), dtype=torch.float64)
             weights[self._averaged] = 1 / len(self._averaged)
-        evidence = weigh_evidence(values, unions, self.distance.power, weights, confidence)
+        evidence = weigh_evidence(values, folded, self.distance.power, weights, confidence)
         if evidence is None:
             return self
-        limits = list(unions.limits)
-        if not limits and evidence.test is None and not any(unions.exact):
+        limits = list(folded.limits)
+        if not limits and evidence.test is None and not any(folded.exact):
             limits.append(_UNTESTABLE)
-        if unions.paired and (evidence.least_p_value or 0) > SIGNIFICANT:
+        if folded.paired and (evidence.least_p_value or 0) > SIGNIFICANT:
             limits.append(
-                f"{len(unions.sizes_a)} folds of pairs can't give a p-value below {evidence.least_p_value:.2g}, so no"
+                f"{len(folded.sizes_a)} folds of pairs can't give a p-value below {evidence.least_p_value:.2g}, so no"
                 " difference can be shown; give at least 6 pairs"
             )
         if has_negative(weights):
             limits.append(_SIGNED)
-        if self.distance.by_image and any(unions.exact) and evidence.is_below_noise:
+        if self.distance.by_image and any(folded.exact) and evidence.is_below_noise:
             limits.append(
                 f"{self.distance.name} is {number(self.value)}, but equal sets of this size give"
                 f" {number(self.value - evidence.centre)}; these may be the reference's own images, or features that"
@@ -268,5 +268,5 @@ class Result:
         if self.weights is not None or self.distance.grain == "set":
             return None
         terms = self._terms
-        layers = list(network_of(terms) or terms)
+        layers = list(without_properties(terms) or terms)
         return None if len(layers) == len(terms) else terms.positions(layers)

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.codec import ByLayer, Stored
-from torchmetrics_dna.dna.distance import Distance
-from torchmetrics_dna.dna.distances import DISTANCES, PROTOCOLS
+from torchmetrics_dna.dna.distances import DISTANCES, Distance
 from torchmetrics_dna.files.container import Arrays, read_container, write_container
 from torchmetrics_dna.files.damage import parse_json, refusing
 from torchmetrics_dna.neurons.index import Neurons
@@ -30,7 +29,7 @@ _STORED = {"bool": "|u1", "uint8": "|u1", "int64": "<f8", "float32": "<f8", "flo
 _DTYPES = {name: getattr(torch, name) for name in _STORED}
 _MOST_INTEGER = 2**53  # that float64 holds exactly
 _HOMES = {  # modules of the classes that files hold, imported when a file is read
-    "Causes": "dna.explanation",
+    "Causes": "jobs.causes",
     "ClassComparisons": "comparisons.class_comparisons",
     "Comparison": "comparisons.comparison",
     "Comparisons": "comparisons.comparisons",
@@ -173,8 +172,8 @@ class _Decoder:
         if tag == "neurons":
             return Neurons.from_list(content)
         if tag == "distance":
-            name, published = content
-            return (PROTOCOLS if published else DISTANCES)[name]
+            name, by_publication = content
+            return DISTANCES[name].as_published if by_publication else DISTANCES[name]
         if tag == "stored":
             described, remarks, place = content
             own = {

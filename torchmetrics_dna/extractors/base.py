@@ -23,11 +23,10 @@ from torchmetrics_dna.extractors.guard import borrowed, float32_by_default, lock
 from torchmetrics_dna.extractors.layout import Layout
 from torchmetrics_dna.extractors.runner import Runner
 from torchmetrics_dna.extractors.sharing import PooledLayer, shared, shared_fingerprint
-from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.extractors.watch import Watch
 from torchmetrics_dna.files.download import fetch
 from torchmetrics_dna.images.inputs import Example, mapped, tensors_of
-from torchmetrics_dna.images.properties import LAYER, PROPERTIES, VERSION, image_properties
+from torchmetrics_dna.images.properties import LAYER, PROPERTIES, VERSION, image_properties, without_properties
 from torchmetrics_dna.images.resize import Resize, check_resize, resize_tensor
 from torchmetrics_dna.images.tensors import check_images, in_unit_range
 from torchmetrics_dna.neurons.index import Neurons
@@ -494,7 +493,7 @@ class DNAExtractor(nn.Module):
             Neurons(1280 in 1 layer: head 1280)
 
         """
-        neurons = network_of(self.neurons)
+        neurons = without_properties(self.neurons)
         if neurons is None:
             return self
         return self._of(neurons)

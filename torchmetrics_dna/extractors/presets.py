@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torchmetrics_dna.registry import Registry
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -271,4 +273,4 @@ _RECORDS = (
         unused=(),
     ),
 )
-PRESETS = {record.name: record for record in _RECORDS}
+PRESETS = Registry("preset", _RECORDS)

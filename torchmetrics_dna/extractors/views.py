@@ -8,14 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from torchmetrics_dna.images.properties import LAYER
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torch import nn
-
-    from torchmetrics_dna.neurons.index import Neurons
 
 _CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")  # of timm, transformers, torchvision and CLIP
 
@@ -77,12 +73,6 @@ class View(NamedTuple):
                     " 'mean'"
                 )
             tokens = tokens and step == "unit"
-
-
-def network_of(neurons: Neurons) -> Neurons | None:
-    """Return the neurons without properties of images; None unless there are both."""
-    layers = [layer for layer in neurons if layer != LAYER]
-    return neurons.take(neurons.positions(layers)) if 0 < len(layers) < len(neurons) else None
 
 
 def _has_class_token(network: nn.Module, tokens: int) -> bool:

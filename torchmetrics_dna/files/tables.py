@@ -48,6 +48,18 @@ class Table:
     notes: Sequence[str] = ()
     bold: Collection[tuple[int, int]] = ()
 
+    @classmethod
+    def of(cls, rows: Sequence[Mapping[str, Cell]], title: str = "", notes: Sequence[str] = ()) -> Table:
+        """Make a table of rows of cells by column; columns without any cell are left out.
+
+        Example:
+            >>> Table.of([{"set": "a", "p": None}, {"set": "b", "p": None}]).header
+            ['set']
+
+        """
+        header = [column for column in rows[0] if any(row[column] is not None for row in rows)]
+        return cls(header, [[row[column] for column in header] for row in rows], title, notes)
+
     def without(self, column: str) -> Table:
         """Return the table without a column, if it has it."""
         columns = [i for i, name in enumerate(self.header) if name != column]
@@ -144,9 +156,10 @@ def as_markdown(sentences: Sequence[str], tables: Sequence[Table]) -> str:
     return "\n\n".join([*map(escaped_markdown, sentences), *titled]) + "\n"
 
 
-def notebook_html(sentence: str, table: Table) -> str:
-    """Return what a notebook shows of a result: a sentence above a table."""
-    return f"<p>{escape(visible(sentence))}</p>\n{table.html()}"
+def as_html(sentences: Sequence[str], tables: Sequence[Table]) -> str:
+    """Render sentences and tables as html; all text is escaped."""
+    words = (f"<p>{escape(visible(sentence))}</p>" for sentence in sentences)
+    return "\n".join([*words, *(table.html() for table in tables)])
 
 
 def as_csv(records: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:

@@ -3,12 +3,11 @@
 from torchmetrics_dna.binning import activation_histogram
 from torchmetrics_dna.functional.emd import dna_emd
 from torchmetrics_dna.functional.features import cmmd, mind, prdc
-from torchmetrics_dna.functional.few_off import FewOff, few_are_off, score_limit
 from torchmetrics_dna.functional.frechet import dna_frechet
-from torchmetrics_dna.functional.heat import heat
 from torchmetrics_dna.functional.layer_frechet import layer_frechet_distance
 from torchmetrics_dna.functional.layer_frechet_estimate import FrechetEstimate, layer_frechet_estimate
-from torchmetrics_dna.functional.realism import dna_realism, dna_realism_map
+from torchmetrics_dna.functional.outliers import FewOff, few_are_off, score_limit
+from torchmetrics_dna.functional.realism import dna_realism, dna_realism_map, heat
 from torchmetrics_dna.functional.sensitivity import learn_neuron_weights, select_neurons, sensitivity_deviation
 
 __all__ = [

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from torchmetrics_dna.binning.bins import clipping_bounds
 from torchmetrics_dna.extras import optional
-from torchmetrics_dna.functional.reduction import Reduction, weigh_and_reduce
+from torchmetrics_dna.functional.reduction import Reduction, blocks, weigh_and_reduce
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,7 +109,11 @@ def area_of_rows(counts_a: Tensor, counts_b: Tensor, begin: Tensor, end: Tensor)
         # limits within each bin, from 0 to 1
         first, last = ((limit[rows, None] - bins).clamp_(0, 1) for limit in (begin, end))
         slope = after - before
-        areas[rows] = _area(before + slope * first, before + slope * last, last - first).sum(1)
+        left, right = before + slope * first, before + slope * last
+        # the integral of the absolute value of a straight line
+        absolute_sum = left.abs() + right.abs()
+        crossing = (left.square() + right.square()) / absolute_sum.clamp(min=torch.finfo(torch.float64).tiny)
+        areas[rows] = (torch.where(left * right < 0, crossing, absolute_sum) * ((last - first) / 2)).sum(1)
     return areas
 
 
@@ -119,18 +123,9 @@ def _compiled_for(*counts: Tensor) -> Any:
     return optional("binning.cpu") if on_cpu else None
 
 
-def _area(left: Tensor, right: Tensor, length: Tensor) -> Tensor:
-    """Integrate the absolute value of a straight line from left to right."""
-    absolute_sum = left.abs() + right.abs()
-    crossing = (left.square() + right.square()) / absolute_sum.clamp(min=torch.finfo(torch.float64).tiny)
-    return torch.where(left * right < 0, crossing, absolute_sum) * (length / 2)
-
-
 def _share_differences(counts_a: Tensor, counts_b: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Yield differences of cumulative shares, float64, for chunks of neurons."""
-    rows = max(1, _CHUNK // counts_a.shape[1])
-    for first in range(0, len(counts_a), rows):
-        chunk = slice(first, first + rows)
+    for chunk in blocks(*counts_a.shape, _CHUNK):
         yield chunk, cumulative_share(counts_a[chunk]).sub_(cumulative_share(counts_b[chunk]))
 
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import warnings
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from torchmetrics_dna.functional.reduction import blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # as published, or as torchmetrics has them
 SUBSETS, SUBSET_SIZE = 100, 1000  # of KID
@@ -16,6 +22,19 @@ NUM_PROJECTIONS, SEED, _MIND_SCALE = 1000, 2020, 3  # of MIND
 NEAREST = 5  # of density and coverage
 SPLITS, _SEED_OF_ORDER = 10, 2020  # of the inception score, as in torch-fidelity
 _CELLS = 1 << 22  # values at a time
+
+
+class TooFewImagesError(RuntimeError):
+    """Raised if a side has too few images for a distance."""
+
+
+def too_few(distance: str, least: int, counts: Sequence[int]) -> TooFewImagesError:
+    """Return the error for sides of so many images, of which a distance takes at least ``least``."""
+    required = {1: "At least one image is", 2: "More than one image is"}.get(least, f"At least {least} images are")
+    sides = " for both sides" * (len(counts) > 1)
+    return TooFewImagesError(
+        f"{required} required{sides} to compute {distance}, but got {' and '.join(map(str, counts))}"
+    )
 
 
 def kernel_distance(a: Tensor, b: Tensor) -> tuple[float, float]:
@@ -42,9 +61,7 @@ def kernel_distance(a: Tensor, b: Tensor) -> tuple[float, float]:
     """
     size = min(SUBSET_SIZE, len(a), len(b))
     if size < 2:
-        raise RuntimeError(
-            f"More than one image is required for both sides to compute kid, but got {len(a)} and {len(b)}"
-        )
+        raise too_few("kid", 2, (len(a), len(b)))
     _check(a, b, "kid")
     from torchmetrics.image.kid import KernelInceptionDistance  # a slow import
 
@@ -207,10 +224,7 @@ def prdc(features_real: Tensor, features_fake: Tensor, nearest_k: int = NEAREST)
     _check(features_real, features_fake, "prdc")
     real, fake = features_real.double(), features_fake.double()
     if min(len(real), len(fake)) <= nearest_k:
-        raise RuntimeError(
-            f"More than {nearest_k} images are required for both sides to compute prdc, but got {len(real)} and"
-            f" {len(fake)}"
-        )
+        raise too_few("prdc", nearest_k + 1, (len(real), len(fake)))
     radii, fake_radii = _radii(real, nearest_k), _radii(fake, nearest_k)
     balls = torch.zeros(len(fake), dtype=torch.int64, device=real.device)
     covered, recalled = (torch.zeros(len(real), dtype=torch.bool, device=real.device) for _ in range(2))
@@ -269,7 +283,7 @@ def inception_score(logits: Tensor, splits: int = SPLITS) -> tuple[float, float]
 
     """
     if len(logits) < splits:
-        raise RuntimeError(f"At least {splits} images are required to compute is, but got {len(logits)}")
+        raise too_few("is", splits, [len(logits)])
     _check_finite(logits, "is")
     order = torch.from_numpy(np.random.RandomState(_SEED_OF_ORDER).permutation(len(logits)))
     logs = logits[order.to(logits.device)].double().log_softmax(1)
@@ -282,12 +296,6 @@ def _score(logs: Tensor) -> Tensor:
     p = logs.exp()
     score: Tensor = (p * (logs - p.mean(0).log())).nan_to_num(0).sum(1).mean().exp()
     return score
-
-
-def blocks(rows: int, columns: int, cells: int) -> list[slice]:
-    """Return slices of rows, with at most so many cells each."""
-    size = max(1, cells // max(1, columns))
-    return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
 
 
 def check_integer(name: str, value: object, least: int) -> None:
@@ -304,9 +312,7 @@ def _check(a: Tensor, b: Tensor, name: str) -> None:
     if not (a.is_floating_point() and b.is_floating_point()):
         raise ValueError(f"Expected features in floating point, but got {a.dtype} and {b.dtype}")
     if not (len(a) and len(b)):
-        raise RuntimeError(
-            f"At least one image is required for both sides to compute {name}, but got {len(a)} and {len(b)}"
-        )
+        raise too_few(name, 1, (len(a), len(b)))
     for features in (a, b):
         _check_finite(features, name)
 

@@ -1,4 +1,4 @@
-"""Reduce per-neuron distances to one figure, with the weights of Eq. (5)."""
+"""Reduce per-neuron distances to one figure, with the weights of Eq. (5), a block of rows at a time."""
 
 from __future__ import annotations
 
@@ -48,3 +48,9 @@ def check_weights(weights: Tensor | None, count: int, of: str = "neuron") -> Ten
     if len(bad):
         raise ValueError(f"{of.capitalize()} weights expected to be finite, but {of} {int(bad[0])} has NaN or infinity")
     return weights
+
+
+def blocks(rows: int, columns: int, cells: int) -> list[slice]:
+    """Return slices of rows, with at most so many cells each."""
+    size = max(1, cells // max(1, columns))
+    return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]

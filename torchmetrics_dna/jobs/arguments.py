@@ -7,25 +7,50 @@ from functools import wraps
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from torchmetrics_dna.dna.distances import all_published, of_any_network
+from torchmetrics_dna.options import option
+
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
-    from torchmetrics_dna.dna.distance import Distance
+    from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.images.reading import Reading
     from torchmetrics_dna.jobs.groups import Groups, Pairs
     from torchmetrics_dna.neurons.ranges import ActivationRanges
-    from torchmetrics_dna.statistics.resolve import Feature
+    from torchmetrics_dna.statistics.setup import Feature
 
 _F = TypeVar("_F", bound="Callable[..., Any]")
 
 
 @dataclass(frozen=True, eq=False)
+class Network:
+    """Arguments of a :class:`DNAExtractor` that commands take; functions take them as a dict, ``feature``."""
+
+    feature: str | None = option(
+        None,
+        "Network",
+        "Extractor: a preset, or a timm model's name. [default: efficientnet_lite0, or that of a given DNA]",
+    )
+    weights_path: str | None = option(None, "Network", "Local file of the extractor's weights.", rare=True)
+    crop: str | None = option(None, "Images", "Cut out of images before they are resized. [default: none]", rare=True)
+    properties: bool | None = option(
+        None,
+        "Network",
+        "Watch sharpness, noise, size and other properties of images, too. [default: compare does for two sets]",
+        rare=True,
+    )
+    device: str | None = option(None, "Machine", "Such as cpu or cuda:1. [default: CUDA if there is one]")
+
+
+@dataclass(frozen=True, eq=False)
 class Arguments:
     """Keyword arguments that functions and commands share; each takes those that its signature shows.
+
+    Metadata of a field says what the command line says of it, and in which group of options.
 
     Args:
         feature: A :class:`DNAExtractor`, or its ``feature``; a name runs on CUDA if there is a GPU. By default that of
@@ -64,19 +89,37 @@ class Arguments:
     """
 
     feature: Feature | None = None
-    metrics: Sequence[str | Distance] | None = None
-    layers: Sequence[str] | None = None
-    num_bins: int | None = None
-    ranges: ActivationRanges | str | os.PathLike[str] | None = None
-    neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None
-    causes: bool = True
-    confidence: float = 0.95
-    num_folds: int | None = 20
-    groups: Groups | tuple[Groups, ...] | None = None
-    pairs: Pairs | None = None
+    metrics: Sequence[str | Distance] | None = option(
+        None,
+        "Statistics",
+        f"Any of {', '.join(of_any_network())}, with commas. Without --feature and --layers,"
+        f" {', '.join(all_published())} are as published, by networks of their own. [default: dna-emd,dna-fd, or what"
+        " DNAs allow]",
+    )
+    layers: Sequence[str] | None = option(None, "Network", "Layers, separated by commas. [default: the extractor's]")
+    num_bins: int | None = option(
+        None, "Network", "Bins of each neuron's histogram. [default: 1000, or those of a given DNA]", rare=True
+    )
+    ranges: ActivationRanges | str | os.PathLike[str] | None = option(
+        None, "Network", "File of activation ranges, or auto. [default: packaged, else auto]", rare=True
+    )
+    neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = option(
+        None, "Statistics", "File of neuron weights, which NeuronWeights.save writes.", rare=True
+    )
+    causes: bool = option(True, "Statistics", "Search what change of A's images, such as blur, brings them to B.")
+    confidence: float = option(0.95, "Statistics", "Level of the confidence intervals.", rare=True)
+    num_folds: int | None = option(20, "Statistics", "Folds of images for intervals and tests; 0 for neither.")
+    groups: Groups | tuple[Groups, ...] | None = option(
+        None,
+        "Statistics",
+        "Which images belong together: folder, or prefix:REGEX of their names. [default: equal ones]",
+    )
+    pairs: Pairs | None = option(None, "Statistics", "Images of A and B correspond, by their order or their names.")
     reading: Reading | None = None
     distributed: bool = False
-    on: str | None = None
+    on: str | None = option(
+        None, "Machine", "Measure on other machines: ray, or ray://HOST:PORT; ?cpus=8&gpus=1 may follow.", rare=True
+    )
 
     def __post_init__(self) -> None:
         if isinstance(self.metrics, str):
@@ -95,10 +138,9 @@ def taking(*names: str, **defaults: Any) -> Callable[[_F], _F]:
 
     """
     usual = {field.name: field for field in fields(Arguments)}
-    default_of = {name: usual[name].default for name in names} | defaults
     shared = [
         Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=usual[name].type)
-        for name, default in default_of.items()
+        for name, default in ({name: usual[name].default for name in names} | defaults).items()
     ]
 
     def with_arguments(function: _F) -> _F:

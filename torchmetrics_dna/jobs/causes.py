@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from typing_extensions import override
 
-from torchmetrics_dna.dna.explanation import Causes
-from torchmetrics_dna.functional.causes import Apart, Folds, takes_half
 from torchmetrics_dna.images import ImageSource, Reading
 from torchmetrics_dna.images.changes import CHANGES, change_image
 from torchmetrics_dna.images.pixels import Decoded, as_bytes, as_rgb
+from torchmetrics_dna.images.sets import shuffled
 from torchmetrics_dna.jobs.groups import partners
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.statistics import histogram_statistic
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     Place = tuple[str, float]  # name of a change, and place between none of it and most
     Change = tuple[str, float]  # name of a change, and its amount
-    Distance = Callable[[Sequence[Sequence[Place]]], Sequence[float]]
+    Distances = Callable[[Sequence[Sequence[Place]]], Sequence[float]]  # of variants of images from B
 
 CHANGED, UNCHANGED = 16, 48  # images of A that choose changes and amounts; images of B then, and of each side to check
 LEAST = 10  # images of a side
@@ -39,6 +39,32 @@ _STEPS = (1 / 4, 1 / 8, 1 / 16, 1 / 32)  # of places, each to either side of the
 _RIVALS = 2  # steps that the two best changes take, before the best alone
 _REST = 0.25  # of the difference that one change leaves, from which on a second is searched
 _KEPT = 1 << 28  # bytes of decoded images
+_CLEAR = 2  # standard errors
+
+
+@dataclass(frozen=True)
+class Causes:
+    """Changes that were made to images of A, and how near to B they came; without names if none took half.
+
+    Attributes:
+        names: Names of one change, or of two in the order in which they were made; empty for none.
+        amounts: Their amounts, see ``torchmetrics_dna.images.changes.CHANGES``.
+        bins: dna-emd without noise between images of A and of B that did not choose them: without a change, with the
+            one that takes more, and with both.
+        num_images: Number of these images of A.
+
+    """
+
+    names: tuple[str, ...]
+    amounts: tuple[float, ...]
+    bins: tuple[float, ...]
+    num_images: int
+
+    @property
+    def in_words(self) -> str:
+        """The changes, as in "a blur of about 1.1 px and noise of about 4 grey levels"."""
+        pairs = zip(self.names, self.amounts, strict=True)
+        return " and ".join(CHANGES[name].in_words(amount) for name, amount in pairs)
 
 
 class ChangedImages(ImageSource):
@@ -46,7 +72,7 @@ class ChangedImages(ImageSource):
 
     def __init__(self, source: ImageSource, numbers: Sequence[int], variants: Sequence[Sequence[Change]]) -> None:
         names = [source.names[number] for _ in variants for number in numbers]
-        super().__init__(names, self.decode, source.label, source.exif_orientation, roots=source.roots)
+        super().__init__(names, self.decode, source.label, roots=source.roots)
         self._source, self._chosen, self._variants = source, numbers, variants
         self._kept: dict[tuple[int, int], Decoded] = {}
 
@@ -164,14 +190,14 @@ class _Search:
     def _checked(self, variants: Sequence[Sequence[Place]]) -> list[Apart]:
         return list(self._apart(self._checking, variants, self._b[1]))
 
-    def _apart(self, images: ChangedImages, variants: Sequence[Sequence[Place]], b: Folds) -> Iterator[Apart]:
+    def _apart(self, images: ChangedImages, variants: Sequence[Sequence[Place]], b: Shares) -> Iterator[Apart]:
         for a in self._measured(images.again([self._changes(places) for places in variants])):
             yield Apart((a.less(b),) if self._paired else (a, b), self._weights)
 
     def _bins(self, *distances: Apart) -> tuple[float, ...]:
         return tuple(each.bins * self._num_bins / _BINS for each in distances)
 
-    def _measured(self, images: ChangedImages) -> Iterator[Folds]:
+    def _measured(self, images: ChangedImages) -> Iterator[Shares]:
         """Yield the folds of each variant."""
         statistic = histogram_statistic(self._extractor, _BINS, self._ranges)
         reading = replace(self._reading, progress=lambda _, done, __: self.tell(done))
@@ -183,13 +209,13 @@ class _Search:
         for split in job.run(images, splits):
             filled = [fold for fold in job.values(split)["histogram"].folds if fold.num_images]
             counts = torch.stack([fold.counts for fold in filled])
-            yield Folds.of(counts, torch.tensor([fold.num_images for fold in filled]))
+            yield Shares.of(counts, torch.tensor([fold.num_images for fold in filled]))
         self._done += len(images)
 
 
 def _halves(numbers: Sequence[int], most: int) -> tuple[list[int], list[int]]:
     """Draw images that choose, at most so many or half, and others that check."""
-    order = torch.randperm(len(numbers), generator=torch.Generator().manual_seed(0)).tolist()
+    order = shuffled(len(numbers))
     count = min(most, len(numbers) // 2)
     return [numbers[i] for i in order[:count]], [numbers[i] for i in order[count:][:UNCHANGED]]
 
@@ -200,13 +226,13 @@ def _in_order(places: Sequence[Place]) -> list[Place]:
 
 
 def nearest(
-    tries: Sequence[Place], distance: Distance, made: Sequence[Place] = (), steps: Sequence[float] = _STEPS
+    tries: Sequence[Place], distances: Distances, made: Sequence[Place] = (), steps: Sequence[float] = _STEPS
 ) -> Place:
     """Search the change of least distance: of all tries the two best, then ever closer to either side of these.
 
     Args:
         tries: Changes and places to begin with.
-        distance: Function of some variants of images, each some changes.
+        distances: Function of some variants of images, each some changes.
         made: Changes that are made, too.
         steps: How far to go to either side of the best place of a change, one after the other.
 
@@ -220,7 +246,7 @@ def nearest(
     measured: dict[Place, float] = {}
 
     def measure(places: Sequence[Place]) -> None:
-        measured.update(zip(places, distance([_in_order([*made, place]) for place in places]), strict=True))
+        measured.update(zip(places, distances([_in_order([*made, place]) for place in places]), strict=True))
 
     def best(name: str = "") -> Place:
         return min((place for place in measured if name in ("", place[0])), key=measured.__getitem__)
@@ -232,3 +258,110 @@ def nearest(
         sides = [(name, place + side) for name, place in around for side in (-step, step)]
         measure([place for place in sides if 0 < place[1] <= 1 and place not in measured])
     return best()
+
+
+class Shares(NamedTuple):
+    """Cumulative histograms of the folds of a set, and their sums."""
+
+    shares: Tensor  # float64, (folds, N, bins)
+    images: Tensor  # of each fold
+    total: Tensor  # sum of shares times images, (N, bins)
+    squares: Tensor  # sum of squared shares times images, also over bins, (N,)
+
+    @classmethod
+    def of(cls, counts: Tensor, images: Tensor) -> Shares:
+        """Take histograms of folds, ``(folds, N, bins)``, and the number of images of each, ``(folds,)``."""
+        counts = counts.double()
+        return cls._of((counts / counts.sum(2, keepdim=True)).cumsum(2)[..., :-1], images.to(counts))
+
+    @classmethod
+    def _of(cls, shares: Tensor, images: Tensor) -> Shares:
+        return cls(shares, images, torch.einsum("fnk,f->nk", shares, images), shares.square().sum(2).T @ images)
+
+    def less(self, other: Shares) -> Shares:
+        """Return the differences of folds that hold the same pairs."""
+        return self._of(self.shares - other.shares, self.images)
+
+    def mean_and_noise(self, without: int | None = None) -> tuple[Tensor, Tensor]:
+        """Return the mean over images, ``(N, bins)``, and its unbiased variance, summed over bins, ``(N,)``.
+
+        Args:
+            without: Fold to leave out.
+
+        """
+        images, total, squares, count = self.images.sum(), self.total, self.squares, len(self.images)
+        if without is not None:
+            size, shares = self.images[without], self.shares[without]
+            images, total, count = images - size, total - size * shares, count - 1
+            squares = squares - size * shares.square().sum(1)
+        mean = total / images
+        return mean, (squares / images - mean.square().sum(1)) / (count - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Apart:
+    """Distance of two sets: from the folds of both, or from those of the differences of pairs.
+
+    Example:
+        >>> one = torch.tensor([1, 1])
+        >>> a, b = torch.tensor([[[3, 1, 0]], [[1, 3, 0]]]), torch.tensor([[[0, 1, 3]], [[0, 3, 1]]])
+        >>> Apart((Shares.of(a, one), Shares.of(b, one))).bins <= 1
+        True
+
+    """
+
+    sides: tuple[Shares, ...]
+    weights: Tensor | None = None  # of Eq. (5), (N,), none below 0; None for the plain mean
+
+    @property
+    def bins(self) -> float:
+        """dna-emd without noise: times the root of the share of :attr:`square` in what it is with noise."""
+        square, emd, with_noise = self._figures
+        return emd * (max(0.0, square) / with_noise) ** 0.5 if with_noise else 0.0
+
+    @property
+    def square(self) -> float:
+        """Squared difference of the cumulative histograms, summed over bins, its mean over neurons, without noise.
+
+        It is unbiased, so it is negative about half of the time where nothing differs.
+        """
+        return self._figures[0]
+
+    @cached_property
+    def left_out(self) -> list[Tensor]:
+        """The same without each fold of A, and without each of B; of pairs, without each fold of both."""
+        return [
+            torch.tensor([self._distance(side, fold)[0] for fold in range(len(folds.images))], dtype=torch.float64)
+            for side, folds in enumerate(self.sides)
+        ]
+
+    @cached_property
+    def _figures(self) -> tuple[float, float, float]:
+        return self._distance()
+
+    def _distance(self, side: int = -1, fold: int = 0) -> tuple[float, float, float]:
+        """Return the squared distance without noise, and dna-emd and the squared distance with it."""
+        parts = [folds.mean_and_noise(fold if k == side else None) for k, folds in enumerate(self.sides)]
+        difference = parts[0][0] if len(parts) == 1 else parts[0][0] - parts[1][0]
+        with_noise = difference.square().sum(1)
+        square = with_noise - torch.stack([noise for _, noise in parts]).sum(0)
+
+        def mean(values: Tensor) -> float:
+            return float(values.mean() if self.weights is None else values @ self.weights.to(values))
+
+        return mean(square), mean(difference.abs().sum(1)), mean(with_noise)
+
+
+def takes_half(before: Apart, after: Apart) -> bool:
+    """True if a change of A clearly brings it nearer to B, to at most half of the squared distance before.
+
+    Squares of effects that have nothing to do with each other add up; so that B shows other images, which no change
+    takes away, leaves as much room for a change as if it did not.
+
+    That it comes nearer is tested by a jackknife of the folds, which are the same before and after, so that what images
+    show, which changes little, cancels.
+    """
+    gains = [far - near for far, near in zip(before.left_out, after.left_out, strict=True)]
+    variance = sum(float((gain - gain.mean()).square().sum()) * (len(gain) - 1) / len(gain) for gain in gains)
+    is_clear = before.square - after.square > _CLEAR * variance**0.5
+    return is_clear and before.square > 0 and after.square <= before.square / 2

@@ -1,21 +1,29 @@
-"""Statistics of single images: spatial means, and distances to references."""
+"""Statistics of single images: spatial means, and distances to references; for which distances they are kept."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from typing_extensions import override
 
 from torchmetrics_dna.binning.moments import spatial_means
-from torchmetrics_dna.functional.heat import heat
+from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.dna.folded import plan_for, why_not_kept
+from torchmetrics_dna.functional.outliers import layers_for_outliers
+from torchmetrics_dna.functional.realism import heat
 from torchmetrics_dna.statistics.rows import ImageRows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
+    from torchmetrics_dna.dna.distances import Distance
+    from torchmetrics_dna.dna.folded import FoldedSides, Plan
+    from torchmetrics_dna.images import Images
+    from torchmetrics_dna.jobs.arguments import Arguments
+    from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.statistics.scores import ImageScorer
 
@@ -64,3 +72,63 @@ class Heat(ImageRows):
 def contrasted(distances: Tensor) -> Tensor:
     """Return scores of images from their distances ``(images, S)``: the first, minus the second if there is one."""
     return distances[:, 0] if distances.shape[1] == 1 else distances[:, 0] - distances[:, 1]
+
+
+def plans_for(
+    distances: Sequence[Distance], sides: Sequence[Images | DNA], neurons: Neurons, *, by_fold: bool
+) -> dict[str, Plan]:
+    """Plan the evidence of distances whose evidence needs single images, by name; DNAs are taken as exact."""
+    sizes = [side.count for side in sides if not isinstance(side, DNA)]
+    tested = not isinstance(sides[0], DNA) and len(sizes) > 1
+    return {
+        record.name: plan_for(
+            neurons if record.layer is None else neurons.take(neurons.positions([record.layer])),
+            sizes,
+            tested=tested,
+            by_fold=by_fold,
+            name=record.name,
+        )
+        for record in distances
+    }
+
+
+def features_for(distances: Sequence[Distance], plans: Mapping[str, Plan], neurons: Neurons) -> dict[str, SpatialMeans]:
+    """Return the statistic that keeps what distances and plans take of single images, if they do; else nothing."""
+    layers = {record.layer or list(neurons)[-1] for record in distances if not record.kinds}
+    for plan in plans.values():
+        layers.update(plan.neurons if plan.tested or plan.debiased else ())
+    return {"features": SpatialMeans(neurons.take(neurons.positions(sorted(layers))))} if layers else {}
+
+
+def means_for(
+    arguments: Arguments, distances: Sequence[Distance], sides: Sequence[Images | DNA], neurons: Neurons
+) -> tuple[dict[str, SpatialMeans], list[str]]:
+    """Return the per-image statistic that says whether a few images are off, or in a line why it is not kept.
+
+    It is asked of independent images on both sides, as the test of whether they differ is, and by all neurons.
+    """
+    by_neuron = any(record.grain == "neuron" and record.protocol is None for record in distances)
+    images = [side for side in sides if not isinstance(side, DNA)]
+    plain = not arguments.pairs and arguments.num_folds is not None and arguments.neuron_weights is None
+    if not plain or not by_neuron or isinstance(sides[0], DNA) or len(images) < 2:
+        return {}, []
+    kept = neurons.take(neurons.positions(layers_for_outliers(neurons)))
+    if arguments.groups is not None:
+        reason = "images of a group are no independent samples; take one of each, and rank them"
+    else:
+        reason = why_not_kept(kept, [side.count for side in images], "rank some of them")
+    if reason:
+        return {}, [f"Whether a few images are off was not asked, since {reason}"]
+    return {"means": SpatialMeans(kept)}, []
+
+
+def folded_sides(record: Distance, a: Measured, b: Measured, plan: Plan | None) -> FoldedSides | None:
+    """Return both sides in folds for a distance that takes single images of these; None for all other distances."""
+    if record.folded is None or (record.kinds and not record.by_image):
+        return None
+    if not record.by_image:
+        return record.folded(a.input_of(record), b.input_of(record), (a.folds, b.folds))
+    if plan is None or (a.folds is None and b.folds is None):
+        return None
+    sides: list[Any] = [side.dnas["layer-gaussian"] if side.folds is None else side.features for side in (a, b)]
+    return record.folded(*sides, (a.folds, b.folds), plan)

@@ -29,12 +29,12 @@ from torchmetrics_dna.statistics.folds import FoldedStatistic, bins_of_folds, gr
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from torchmetrics_dna.dna.distance import Kind
+    from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images
     from torchmetrics_dna.jobs.groups import Groups
     from torchmetrics_dna.statistics import State
-    from torchmetrics_dna.statistics.resolve import Resolved
+    from torchmetrics_dna.statistics.setup import Setup
 
 
 @dataclass(eq=False)
@@ -101,18 +101,18 @@ class Job:
     @classmethod
     def for_dnas(
         cls,
-        resolved: Resolved,
+        setup: Setup,
         kinds: Sequence[Kind],
         reading: Reading | None = None,
         num_folds: int | None = None,
         groups: Groups | None = None,
     ) -> Job:
-        """Make a job whose statistics are DNAs, by kind; histograms have the resolved bins and ranges."""
-        extractor, num_bins = resolved.extractor, resolved.num_bins
+        """Make a job whose statistics are DNAs, by kind; histograms have the bins and ranges of the setup."""
+        extractor, num_bins = setup.extractor, setup.num_bins
 
         def unfolded(kind: Kind, num_bins: int) -> DNAStatistic[Any]:
             if kind == "histogram":
-                return histogram_statistic(extractor, num_bins, resolved.ranges)
+                return histogram_statistic(extractor, num_bins, setup.ranges)
             return MomentStatistic(extractor) if kind == "gaussian" else CrossMomentStatistic(extractor)
 
         def statistic(kind: Kind) -> Statistic:
@@ -169,11 +169,13 @@ class Job:
         if splits is None and (size is None or split is not None):
             yield split or self.empty()
 
-    def run_by(self, images: Images, class_of: Callable[[str], str | None], classes: Sequence[str]) -> dict[str, Split]:
-        """Measure all classes in one pass, all in memory; images whose name has no class are left out."""
+    def run_by(
+        self, images: Images, classes_of: Callable[[Activated], Sequence[str | None]], classes: Sequence[str]
+    ) -> dict[str, Split]:
+        """Measure all classes in one pass, all in memory; images whose class is None are left out."""
         splits = {name: self.empty() for name in classes}
         for part in self.activate(images):
-            labels = [class_of(name) for name in part.names]
+            labels = classes_of(part)
             for label in filter(None, dict.fromkeys(labels)):
                 chosen = [i for i, image_label in enumerate(labels) if image_label == label]
                 self._add_(splits[label], images, part, chosen)

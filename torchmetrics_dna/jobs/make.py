@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from torchmetrics_dna.dna.distance import Kind
+from torchmetrics_dna.dna.distances import Kind
 from torchmetrics_dna.extras import without_numba
 from torchmetrics_dna.images import ImageStream
-from torchmetrics_dna.images.addresses import check_writable, is_address
-from torchmetrics_dna.images.base import left_out_in_words
+from torchmetrics_dna.images.paths import check_writable, is_address
+from torchmetrics_dna.images.sets import left_out_in_words
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.on_ray import finish_on_ray
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.images import Source
     from torchmetrics_dna.jobs.job import Job
-    from torchmetrics_dna.statistics.resolve import Feature
+    from torchmetrics_dna.statistics.setup import Feature
 
 
 @taking("layers", "num_bins", "ranges", "groups", "reading", "distributed", "on", num_folds=None)
@@ -64,7 +64,7 @@ efficientnet_lite0)
             measured = sides.measured(0)
     if left_out := measured.unreadable:
         warnings.warn(f"{left_out_in_words(left_out)}, the first: {left_out[0]}", stacklevel=3)
-    return measured.any
+    return measured.first
 
 
 def make_files(

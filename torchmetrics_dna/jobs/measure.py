@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.dna import DNA
-    from torchmetrics_dna.dna.distance import Distance
+    from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.images import Images
-    from torchmetrics_dna.jobs.job import Job, Share
+    from torchmetrics_dna.jobs.job import Job, Share, Split
     from torchmetrics_dna.statistics import State
 
 
@@ -57,14 +57,14 @@ class Measured:
         return self.rows.get("thumbnails")
 
     @property
-    def any(self) -> DNA:
+    def first(self) -> DNA:
         """First of the DNAs, for what all have in common."""
         return next(iter(self.dnas.values()))
 
     def input_of(self, distance: Distance) -> Any:
         """Return what a distance needs: a DNA, or features of its or the last layer; None if it was not measured."""
         if not distance.kinds:
-            layer = distance.layer or list(self.any.neurons)[-1]
+            layer = distance.layer or list(self.first.neurons)[-1]
             return None if self.features is None else self.features.select([layer])
         layers = self.dnas.get("layer-gaussian")
         if distance.kinds[0] == "gaussian" and isinstance(layers, LayerGaussianDNA):
@@ -126,6 +126,12 @@ def measure(
         by_image = [name for name, statistic in job.statistics.items() if statistic.by_image]
         states = {name: {key: t for key, t in split.states[name].items() if key != "rows"} for name in by_image}
         return _measured(job, images, values, gather(read) if distributed else [read], states)
+
+
+def measured_of(job: Job, images: Images, split: Split) -> Measured:
+    """Return what a split of an image set holds."""
+    values, share = job.shared(split)
+    return _measured(job, images, values, [share], {})
 
 
 def _measured(

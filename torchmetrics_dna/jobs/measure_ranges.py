@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.images import Source
     from torchmetrics_dna.neurons.ranges import FixedMargin
-    from torchmetrics_dna.statistics.resolve import Feature
+    from torchmetrics_dna.statistics.setup import Feature
 
 
 class MeasuredRanges(NamedTuple):

@@ -14,9 +14,8 @@ from filelock import Timeout
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.identity import check_same
 from torchmetrics_dna.dna.load import load_dna
-from torchmetrics_dna.files.atomic import final_name, replacing
+from torchmetrics_dna.files.atomic import file_lock, final_name, replacing, unlock
 from torchmetrics_dna.files.damage import check_type, read_json, refusing
-from torchmetrics_dna.files.locks import file_lock, unlock
 from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.images.pixels import stamp_of
 from torchmetrics_dna.jobs.groups import group_names
@@ -64,7 +63,7 @@ def _described(images: Images, job: Job) -> dict[str, Any]:
     for line in _named(images, job):
         sha.update(line.encode(errors="surrogatepass"))
     count = len(images.shards) if isinstance(images, ImageStream) else len(images)
-    configurations = [statistic.configuration for statistic in job.statistics.values()]
+    configurations = [statistic.identity for statistic in job.statistics.values()]
     return dict(ChainMap(*configurations)) | {
         "kinds": [configuration["kinds"] for configuration in configurations],
         "format": _FORMAT,

@@ -7,9 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.dna.distance import Distance
-from torchmetrics_dna.dna.distances import DISTANCES, PROTOCOLS, named_in, networks_of
-from torchmetrics_dna.extractors.network import Network
+from torchmetrics_dna.dna.distances import DISTANCES, Distance, in_order, networks_of, published
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,19 +24,19 @@ def by_network(arguments: Arguments, sides: Sequence[Any]) -> list[Arguments]:
     first. With one, all metrics are of that network. ValueError if an argument deviates from a publication, would be
     ignored, or an iterator would be read twice.
     """
-    network = Network() if arguments.feature is None else arguments.feature
-    if not isinstance(network, Network) or network.feature is not None or arguments.layers is not None:
+    network = {} if arguments.feature is None else arguments.feature
+    if not isinstance(network, dict) or network.get("feature") is not None or arguments.layers is not None:
         for name, feature in only_published(arguments.metrics):
             raise ValueError(
                 f"Metric {name!r} brings its own network, {feature!r}, but another or layers are given; leave out"
                 " `feature` and `layers`"
             )
         return [arguments]
-    published = {metric: named_in(PROTOCOLS, metric) for metric in arguments.metrics or ()}
-    records = [record for record in PROTOCOLS.values() if record in published.values()]  # in whatever order given
+    by_metric = {metric: published(metric) for metric in arguments.metrics or ()}
+    records = in_order(filter(None, by_metric.values()))
     if not records:
         return [arguments]
-    others = [metric for metric, record in published.items() if record is None]
+    others = [metric for metric, record in by_metric.items() if record is None]
     _check(arguments, network, records[0], alone=not others)
     split = networks_of(records, network, bool(others))
     if len(split) + bool(others) > 1 and any(isinstance(side, Iterator) for side in sides):
@@ -47,13 +45,13 @@ def by_network(arguments: Arguments, sides: Sequence[Any]) -> list[Arguments]:
             " function that makes it anew"
         )
     of_neurons: dict[str, Any] = dict.fromkeys(_OF_NEURONS)
-    first = [replace(arguments, feature=replace(network, weights_path=None), metrics=others)] if others else []
+    first = [replace(arguments, feature=network | {"weights_path": None}, metrics=others)] if others else []
     return first + [replace(arguments, feature=own, metrics=of_network, **of_neurons) for own, of_network in split]
 
 
 def only_published(metrics: Sequence[str | Distance] | None) -> list[tuple[str, str]]:
     """Return name and network of the metrics that are published, and no distances of other networks, too."""
-    records = [named_in(PROTOCOLS, metric) for metric in metrics or () if named_in(DISTANCES, metric) is None]
+    records = (metric if isinstance(metric, Distance) else DISTANCES.find(metric) for metric in metrics or ())
     return [(record.name, record.protocol.feature) for record in records if record is not None and record.protocol]
 
 
@@ -64,7 +62,7 @@ def saying_how_else(arguments: Arguments) -> Iterator[None]:
         yield
     except OSError as err:
         names = [record.name for record in arguments.metrics or () if isinstance(record, Distance) and record.protocol]
-        others = [name for name in names if name in DISTANCES]
+        others = [name for name in names if DISTANCES[name].protocol is None]
         if not others:
             raise
         raise OSError(
@@ -72,14 +70,14 @@ def saying_how_else(arguments: Arguments) -> Iterator[None]:
         ) from err
 
 
-def _check(arguments: Arguments, network: Network, record: Distance, *, alone: bool) -> None:
+def _check(arguments: Arguments, network: dict[str, Any], record: Distance, *, alone: bool) -> None:
     """Raise ValueError if an argument deviates from a publication, or no metric takes it."""
-    if network.crop not in (None, "none"):
+    if (crop := network.get("crop")) not in (None, "none"):
         raise ValueError(
-            f"Argument `crop` is {network.crop!r}, but {record.name} brings the crop of its publication; leave it"
+            f"Argument `crop` is {crop!r}, but {record.name} brings the crop of its publication; leave it"
             " out, or give `feature` for a metric of your own"
         )
-    settings = {name: getattr(arguments, name) for name in _OF_NEURONS} | {"properties": network.properties}
+    settings = {name: getattr(arguments, name) for name in _OF_NEURONS} | {"properties": network.get("properties")}
     unused = [name for name, value in settings.items() if value is not None]
     if alone and unused:
         raise ValueError(f"Argument `{unused[0]}` is not for {record.name}; leave it out, or add dna-emd to `metrics`")

@@ -7,32 +7,32 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.dna.base import too_few
 from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
 from torchmetrics_dna.dna.evidence import check_confidence
 from torchmetrics_dna.dna.fid_statistics import is_unnamed, named
 from torchmetrics_dna.dna.load import is_dna_path, load_dna
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.extractors import DNAExtractor
-from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.functional.features import too_few
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS
 from torchmetrics_dna.images import ImageSource, Reading, open_source
-from torchmetrics_dna.images.base import are_same, check_channels
+from torchmetrics_dna.images.properties import without_properties
+from torchmetrics_dna.images.sets import are_same, check_channels
 from torchmetrics_dna.images.sources import check_used
-from torchmetrics_dna.jobs.fd_evidence import features_for, means_for, plans_for
+from torchmetrics_dna.jobs.features import features_for, means_for, plans_for
 from torchmetrics_dna.jobs.groups import folds_of_pairs, group_names, grouping, keys_of_pairs
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.on_ray import check_on_ray
 from torchmetrics_dna.statistics.folds import check_num_folds, group_folds
-from torchmetrics_dna.statistics.resolve import check_of_dnas, resolve
+from torchmetrics_dna.statistics.setup import check_of_dnas, set_up
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from torchmetrics_dna.dna.distance import Distance, Kind
-    from torchmetrics_dna.dna.unions import Plan
+    from torchmetrics_dna.dna.distances import Distance, Kind
+    from torchmetrics_dna.dna.folded import Plan
     from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.images.inputs import Example
     from torchmetrics_dna.jobs.arguments import Arguments
@@ -53,7 +53,7 @@ class Sides:
     jobs: Sequence[Job]  # of each side, at least one; empty if all are DNAs to compare
     keys: Sequence[object]  # equal for sides that are the same images, in the same groups
     limits: Sequence[str] = ()  # what was not asked of single images, one line each, for Comparison
-    _measured: dict[object, Measured] = field(default_factory=dict)  # of sides that occur again
+    _measured: dict[object, Measured] = field(default_factory=dict)  # of two sides, or of those that occur again
 
     @property
     def extractor(self) -> DNAExtractor:
@@ -86,7 +86,7 @@ class Sides:
     def evidence_for(self, record: Distance, k: int) -> tuple[bool, bool]:
         """Return whether a distance between the first side and side ``k`` can have a test, and an interval."""
         folds = [count for count in map(self._most_folds, (0, k)) if count is not None]
-        if record.unions is None or not folds or min(folds) < LEAST_FOLDS:
+        if record.folded is None or not folds or min(folds) < LEAST_FOLDS:
             return False, False
         plan = self.plans.get(record.name)
         if plan is None:
@@ -123,7 +123,7 @@ class Sides:
             self._measured.update(self._whole_pairs(self.arguments.pairs))
             return self._measured[key]
         result = self._measure(self.jobs[k], side)
-        if self.keys.count(key) > 1:
+        if len(self.images) == 2 or self.keys.count(key) > 1:
             self._measured[key] = result
         return result
 
@@ -191,25 +191,27 @@ def open_sides(sides: Sequence[Source | DNA], arguments: Arguments, kinds: Seque
             grouping(side, groups)
     if kinds is None and len(dnas) == len(opened):
         check_of_dnas(dnas, arguments.feature, arguments.num_bins)
+        if arguments.groups is not None:
+            raise ValueError("Argument `groups` is for images, but only DNAs are given; leave it out")
         return Sides(arguments, opened, distances, {}, [], range(len(opened)))
     kinds = kinds_for(distances) if kinds is None else kinds
     options = arguments.feature, arguments.layers, arguments.num_bins, arguments.ranges
-    resolved = resolve(*options, dnas, histograms="histogram" in kinds, to_gpu=True)
-    extractor, resolved_dnas = resolved.extractor, iter(resolved.dnas)
+    setup = set_up(*options, dnas, histograms="histogram" in kinds, to_gpu=True)
+    extractor, fitting = setup.extractor, iter(setup.dnas)
     for side in opened:
         if not isinstance(side, DNA):
             check_channels(side, extractor.image_channels)
     resolve_weights(arguments.neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest)
-    network = (arguments.neuron_weights is None and network_of(extractor.neurons)) or extractor.neurons
+    network = (arguments.neuron_weights is None and without_properties(extractor.neurons)) or extractor.neurons
     by_fold = bool(arguments.pairs) or arguments.groups is not None
     estimated = [] if num_folds is None else [record for record in distances if record.by_image]
     plans = plans_for(estimated, opened, network, by_fold=by_fold) if estimated else {}
     means, limits = means_for(arguments, distances, opened, network)
-    job = Job.for_dnas(resolved, kinds, arguments.reading, num_folds)
+    job = Job.for_dnas(setup, kinds, arguments.reading, num_folds)
     job = job.also(**features_for(distances, plans, network), **means)
     result = Sides(
         arguments,
-        [next(resolved_dnas) if isinstance(side, DNA) else side for side in opened],
+        [next(fitting) if isinstance(side, DNA) else side for side in opened],
         distances,
         plans,
         [replace(job, groups=groups, folds=of_side) for groups, of_side in zip(grouped, folds, strict=True)] or [job],

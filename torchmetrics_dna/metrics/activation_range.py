@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from torchmetrics_dna.metrics.base import SEEN, ImageMetric, exclusive
 from torchmetrics_dna.statistics import RangeStatistic
-from torchmetrics_dna.statistics.resolve import resolve
+from torchmetrics_dna.statistics.setup import set_up
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.images.inputs import Inputs
     from torchmetrics_dna.neurons.ranges import ActivationRanges, FixedMargin
-    from torchmetrics_dna.statistics.resolve import Feature
+    from torchmetrics_dna.statistics.setup import Feature
 
 
 class ActivationRange(ImageMetric):
@@ -68,8 +68,8 @@ class ActivationRange(ImageMetric):
         margin: FixedMargin = "widen",
         **kwargs: Any,
     ) -> None:
-        statistic = RangeStatistic(resolve(feature, layers, histograms=False).extractor, margin)
-        super().__init__(statistic.extractor, statistic, (SEEN,), normalize, **kwargs)
+        statistic = RangeStatistic(set_up(feature, layers, histograms=False).extractor, margin)
+        super().__init__(statistic, (SEEN,), normalize, **kwargs)
 
     @override
     def update(self, imgs: Inputs) -> None:  # type: ignore[override]  # there is one side

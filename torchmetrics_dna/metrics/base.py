@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import sys
@@ -17,7 +16,7 @@ from torchmetrics.utilities.data import apply_to_collection
 from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
-from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.dna import DNA, TooFewImagesError
 from torchmetrics_dna.dna.identity import FINGERPRINT, check_same
 from torchmetrics_dna.extractors.guard import new_lock
 from torchmetrics_dna.extractors.sharing import NO_FEATURE_SHARE
@@ -28,7 +27,7 @@ from torchmetrics_dna.statistics.base import copied, put_back_
 from torchmetrics_dna.statistics.folds import FoldedStatistic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from torchmetrics_dna.binning.layouts import Parts
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
 Value = Tensor | dict[str, Tensor]
 _HELD = 4  # activations that are added together, relative to a state: adding goes through all of it, however few
 SEEN = "seen"  # the side of a metric without real and fake images
-_OF_WEIGHTS = ("weights (digest)", "image preparations")  # what changes with weights and their precision
 _NOT_MERGED = "Can't merge the states of these metrics"
 _BESIDE_STATES = ("_update_count", "_computed", "_is_synced", "_cache")  # what torchmetrics keeps of them
 _Method = TypeVar("_Method", bound="Callable[..., Any]")
@@ -71,7 +69,7 @@ def exclusive(method: _Method) -> _Method:
 
     @wraps(method)
     def call(self: ImageMetric, *args: Any, **kwargs: Any) -> Any:
-        with self._lock:
+        with self._own.lock:
             before = {name: getattr(self, name) for name in (*self._defaults, *_BESIDE_STATES)}
             try:
                 return method(self, *args, **kwargs)
@@ -83,6 +81,17 @@ def exclusive(method: _Method) -> _Method:
     return cast("_Method", _outside_graphs(call))
 
 
+class _Own:
+    """What a metric has to itself, so that copies of it begin anew."""
+
+    def __init__(self) -> None:
+        self.lock = new_lock()  # for threads that use one metric
+        self.latest: tuple[Any, CountedWith] | None = None  # by the version of the weights, which has addresses
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), ()
+
+
 class ImageMetric(Metric):
     """Base class of all metrics: accumulates activations in states of a statistic, one for each side.
 
@@ -90,7 +99,9 @@ class ImageMetric(Metric):
     States are the statistic's tensors for each side, named ``real_counts`` and the like, and ``real_identity``, which
     is a :class:`CountedWith`.
 
-    A subclass defines :meth:`_value`, and ``update`` if it takes more or less than images and their side.
+    A subclass defines :meth:`_value`, :meth:`_nan` if that may be without a value, and ``update`` if it takes more or
+    less than images and their side. Its ``_settings`` are what a result depends on beside the states, which must be
+    equal in all processes.
     """
 
     higher_is_better: bool | None = False
@@ -100,7 +111,6 @@ class ImageMetric(Metric):
 
     def __init__(
         self,
-        extractor: DNAExtractor,
         statistic: Statistic,
         sides: Sequence[str],
         normalize: bool,
@@ -110,26 +120,33 @@ class ImageMetric(Metric):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._lock = new_lock()  # for threads that use one metric
+        self._own = _Own()
         for name, value in (("reset_real_features", reset_real_features), ("normalize", normalize)):
             if not isinstance(value, bool):
                 raise ValueError(f"Argument `{name}` expected to be a bool")
+        extractor = statistic.extractor
         if normalize and extractor.example is not None:
             raise ValueError("Argument `normalize` is for images, but the extractor's `inputs` are 'any'; leave it out")
         self.normalize, self.reset_real_features, self.reference = normalize, reset_real_features, reference
         self._statistic, self._sides = statistic, tuple(sides)
+        self._settings: dict[str, Any] = {"metrics": type(self).__name__}
+        # of states, beside weights and preparation
+        self._settings_of_states = statistic.settings | {"values of `normalize`": normalize}
+        if "real" in sides:
+            self._settings_of_states["values of `reset_real_features`"] = reset_real_features
+        if SEEN not in sides:
+            self._settings_of_states["references"] = "none" if reference is None else reference.digest
+        self._of_reference: dict[str, Any] = {}
+        if reference is not None:
+            self._of_reference = {"weights (digest)": reference.weights_digest, FINGERPRINT: reference.fingerprint}
+        length = self._now().length_of_state([] if extractor.is_named else list(extractor.neurons))
         for side in sides:
             for name, state in statistic.empty("cpu").items():
                 self.add_state(f"{side}_{name}", state, dist_reduce_fx=statistic.fields[name].reduction)
-                if isinstance(state, Tensor):  # a number, instead of a second state
+                if isinstance(state, Tensor):  # a view of one number, so that a default takes no memory
                     self._defaults[f"{side}_{name}"] = state[:1].clone().expand(state.shape)
-        self._latest: tuple[Any, CountedWith] | None = None  # version of the weights
-        self._settings_of_states = self._to_merge()
-        self._fingerprinted = () if extractor.is_named else tuple(extractor.neurons)
-        for side in sides:
-            empty = torch.zeros_like(self._now().as_state(self._fingerprinted))
-            self.add_state(f"{side}_identity", empty, dist_reduce_fx="max")
-        self._modules["extractor"] = extractor  # where torch moves it
+            self.add_state(f"{side}_identity", torch.zeros(length, dtype=torch.uint8), dist_reduce_fx="max")
+        self._modules["extractor"] = extractor  # so that `to` moves the network
 
     @property
     def extractor(self) -> DNAExtractor:
@@ -146,29 +163,20 @@ class ImageMetric(Metric):
         """The neurons, in the order of per-neuron values and weights."""
         return self._statistic.neurons
 
-    def _to_merge(self) -> dict[str, Any]:
-        """Return the values that must be equal for states to be merged, beside the weights."""
-        values = self._statistic.configuration
-        values = {name: value for name, value in values.items() if not name.startswith((*_OF_WEIGHTS, "extractors ("))}
-        values["values of `normalize`"] = self.normalize
-        if "real" in self._sides:
-            values["values of `reset_real_features`"] = self.reset_real_features
-        if SEEN not in self._sides:
-            values["references"] = "none" if self.reference is None else self.reference.digest
-        return values
-
-    @property
-    def _settings(self) -> dict[str, Any]:
-        """Values beside the states that the result depends on, which must be equal in all processes."""
-        return {"metrics": type(self).__name__}
-
     def _value(self) -> Value:
-        """Return the value of the states; RuntimeError if a side has too few images."""
+        """Return the value of the states; TooFewImagesError if a side has too few images."""
         raise NotImplementedError
 
-    def _value_or_nan(self) -> Value:
-        """Return the value, with NaN in place of an error if a side has too few images."""
-        return self._value()
+    def _nan(self) -> Value:
+        """Return NaN in the form of the value, for ``forward`` where images are too few."""
+        raise NotImplementedError
+
+    def _value_of_batch(self) -> Value:
+        """Return the value that ``forward`` returns."""
+        try:
+            return self._value()
+        except TooFewImagesError:
+            return self._nan()
 
     def update(self, imgs: Inputs, real: bool) -> None:
         """Add images to one side.
@@ -220,7 +228,7 @@ class ImageMetric(Metric):
         self._set_state(side, self._statistic.empty(self.device))
         self.update(*args, **kwargs)
         with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self.dist_sync_on_step, runs=False):
-            value = self._value_or_nan()
+            value = self._value_of_batch()
         with torch.inference_mode():
             # into the batch's tensors: those before may be shared with other metrics of a compute group
             self._statistic.merge_(self._state(side), earlier)
@@ -319,7 +327,7 @@ class ImageMetric(Metric):
                     group.clear()  # before the next ones are computed
                     begin, group = end, next(groups, [])
                 same = counted_with == CountedWith.of_state(identity)
-                setattr(self, name, identity if same else counted_with.as_state(self._fingerprinted))
+                setattr(self, name, identity if same else counted_with.as_state(len(identity)))
             except BaseException as err:
                 if before is not None:
                     put_back_(state, before)
@@ -348,18 +356,18 @@ class ImageMetric(Metric):
         """Return what images would be counted with now; the device is waited for only if weights may have changed."""
         extractor = self.extractor
         version = extractor.weights_version, repr(extractor.preparation)
-        if self._latest is None or self._latest[0] != version:
+        if self._own.latest is None or self._own.latest[0] != version:
             settings = self._settings_of_states | {"extractors (digest)": extractor.digest}
-            now = CountedWith(extractor.weights_digest, extractor.preparation, settings)
-            self._latest = version, now
-        return self._latest[1]
+            self._own.latest = version, CountedWith(extractor.weights_digest, extractor.preparation, settings)
+        return self._own.latest[1]
 
     def _counted_with(self, side: str) -> CountedWith | None:
         """Return what images of a side were counted with; None without images."""
         return CountedWith.of_state(getattr(self, f"{side}_identity"))
 
     def _set_counted_with(self, side: str, counted_with: CountedWith) -> None:
-        setattr(self, f"{side}_identity", counted_with.as_state(self._fingerprinted))
+        name = f"{side}_identity"
+        setattr(self, name, counted_with.as_state(len(self._defaults[name])))
 
     def _counting_with(self, side: str, imgs: Inputs) -> CountedWith:
         """Return what images of a side are counted with now.
@@ -378,19 +386,12 @@ class ImageMetric(Metric):
             keeps = side == "real" and not self.reset_real_features
             remedy = "; make a new metric" if keeps else "; call `reset` first"
             message = f"Images of the {side} side were counted with other weights"
-            check_same(message, *_identities([before]), now.identity, remedy=remedy)
-            check_same("The reference was made with other weights", self._identity_of_reference, now.identity)
+            check_same(message, {} if before is None else before.identity, now.identity, remedy=remedy)
+            check_same("The reference was made with other weights", self._of_reference, now.identity)
         return now
 
-    @property
-    def _identity_of_reference(self) -> dict[str, Any]:
-        reference = self.reference
-        if reference is None:
-            return {}
-        return {"weights (digest)": reference.weights_digest, FINGERPRINT: reference.fingerprint}
-
     def _origin(self, side: str) -> dict[str, Any]:
-        """Return weights digest and preparation that images of a side were counted with, as fields of a DNA."""
+        """Return weights digest, preparation and fingerprint that images of a side were counted with."""
         return (self._counted_with(side) or self._now()).origin
 
     def _check_weights(self, runs: bool) -> None:
@@ -402,7 +403,8 @@ class ImageMetric(Metric):
         """
         remedy = "; call `reset`, and count all images with the same weights"
         sides = [*filter(None, map(self._counted_with, self._sides))]
-        check_same("The sides can't be compared", self._identity_of_reference, *_identities(sides), remedy=remedy)
+        identities = [self._of_reference, *(side.identity for side in sides)]
+        check_same("The sides can't be compared", *identities, remedy=remedy)
         for side in sides:
             # a network that has learned on since is another, but the sides are still of one
             if runs and side.fingerprint and side._replace(fingerprint=None) == self._now():
@@ -435,13 +437,11 @@ class ImageMetric(Metric):
         finally:  # which may be run when the traceback of an interrupt is collected, in the midst of another sync
             self.unsync(should_unsync=self._is_synced and self._cache is cache and should_unsync)
 
-    sync = exclusive(Metric.sync)
-    unsync = exclusive(Metric.unsync)
-
     def _copy_state_dict(self) -> dict[str, Any]:
         """Return the states themselves: a sync replaces them, and changes none."""
         return self.metric_state
 
+    @exclusive
     def _sync_dist(self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any = None) -> None:
         """Reduce the states of all processes, once these know that they fit together.
 
@@ -468,7 +468,7 @@ class ImageMetric(Metric):
         check_same(message, *(each["settings"] for each in everyone), error=RuntimeError)
         counted_with = {side: [CountedWith(*each[side]) for each in everyone if each[side]] for side in self._sides}
         for of_ranks in counted_with.values():
-            check_same(message, *_identities(of_ranks), error=RuntimeError)
+            check_same(message, *(each.identity for each in of_ranks), error=RuntimeError)
         states = {side: self._state(side) for side in self._sides}
         for state in states.values():
             self._statistic.reduce_(state, group, None if dist_sync_fn is gather_all_tensors else dist_sync_fn)
@@ -476,6 +476,7 @@ class ImageMetric(Metric):
             self._set_state(side, state)
             for each in counted_with[side][:1]:
                 self._set_counted_with(side, each)
+        self._is_synced = True  # with the states, so that an interrupt of `sync` leaves all or nothing
 
     def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
         """Add the state of another metric, or a dict of its states, to this one.
@@ -506,7 +507,7 @@ class ImageMetric(Metric):
         theirs = self._check_fit(incoming)
         counted_with = {side: [*filter(None, (self._counted_with(side), theirs[side]))] for side in self._sides}
         for of_side in counted_with.values():
-            check_same(_NOT_MERGED, *_identities(of_side))
+            check_same(_NOT_MERGED, *(each.identity for each in of_side))
         own = self.metric_state
         for name in own:
             setattr(self, name, self._placed(name, incoming[name]))
@@ -530,7 +531,7 @@ class ImageMetric(Metric):
                     )
         identities = {name: states.get(f"{name}_identity") for name in self._sides}
         theirs = {name: None if state is None else CountedWith.of_state(state) for name, state in identities.items()}
-        check_same(_NOT_MERGED, self._settings_of_states, *_identities(theirs.values()))
+        check_same(_NOT_MERGED, self._settings_of_states, *(each.identity for each in theirs.values() if each))
         for name, default in self._defaults.items():
             state = states.get(name)
             if state is None or (isinstance(default, Tensor) and default.shape != state.shape):
@@ -574,16 +575,18 @@ class ImageMetric(Metric):
     # Hooks of torchmetrics
 
     def _wrap_update(self, update: Callable[..., Any]) -> Callable[..., Any]:
+        """Let one thread at a time update."""
         wrapped = super()._wrap_update(update)
 
         @wraps(update)
         def call(*args: Any, **kwargs: Any) -> None:
-            with self._lock:
+            with self._own.lock:
                 wrapped(*args, **kwargs)
 
         return _outside_graphs(call)
 
     def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
+        """Let one thread at a time compute, all or nothing, and without a value from before what others have seen."""
         wrapped = super()._wrap_compute(compute)
 
         @wraps(compute)
@@ -616,14 +619,6 @@ class ImageMetric(Metric):
         device = "cpu" if field is None or field.on_host else self.device
         return apply_to_collection(state, Tensor, lambda tensor: tensor.to(device))
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        self._lock = new_lock()
-        self._latest = None  # addresses of another process
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in super().__getstate__().items() if name != "_lock"}
-
 
 def _grouped(parts: Iterator[dict[str, Tensor]], num_bytes: int) -> Iterator[list[dict[str, Tensor]]]:
     """Yield parts of a batch together, so many that their activations have this size; each list is the caller's."""
@@ -640,13 +635,3 @@ def _grouped(parts: Iterator[dict[str, Tensor]], num_bytes: int) -> Iterator[lis
 
 def _images_in(part: Mapping[str, Tensor]) -> int:
     return len(next(iter(part.values())))
-
-
-def _identities(sides: Iterable[CountedWith | None]) -> list[dict[str, Any]]:
-    """Return the identities of those that have images."""
-    return [side.identity for side in sides if side is not None]
-
-
-def digest_of(weights: Tensor | None) -> str:
-    """Return a digest of the weights, 16 hexadecimal digits, or 'none' without weights."""
-    return "none" if weights is None else hashlib.sha256(repr(weights.tolist()).encode()).hexdigest()[:16]

@@ -1,12 +1,27 @@
-"""SharedCollection: a collection whose metrics share the forward passes of their extractors."""
+"""Collections whose metrics share the forward passes of their extractors: one's own, or published metrics by name."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torchmetrics import MetricCollection
 
+from torchmetrics_dna.dna.distances import find_distances, networks_of
 from torchmetrics_dna.extractors.sharing import leaders, one_pass
+from torchmetrics_dna.metrics.dna import DNAEMD, DNAFrechet, DNAMetric, LayerFrechetDistance
+from torchmetrics_dna.metrics.features import FeatureMetric
+from torchmetrics_dna.statistics import CrossMomentStatistic
+from torchmetrics_dna.statistics.setup import DEFAULT_FEATURE, set_up
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    import torch
+    from torchmetrics import Metric
+
+
+_OF_NEURONS: dict[str, Callable[..., Metric]] = {"dna-emd": DNAEMD, "dna-fd": DNAFrechet, "fd": LayerFrechetDistance}
 
 
 class SharedCollection(MetricCollection):
@@ -45,3 +60,69 @@ class SharedCollection(MetricCollection):
         with one_pass(self.children()):
             values: dict[str, Any] = super().forward(*args, **kwargs)
         return values
+
+
+def published_metrics(
+    metrics: Sequence[str] | str,
+    weights_path: str | os.PathLike[str] | None = None,
+    reset_real_features: bool = True,
+    normalize: bool = False,
+    device: str | torch.device | None = None,
+    **kwargs: Any,
+) -> SharedCollection:
+    """Return a collection of published metrics, with the values that :func:`compare` gives for the same names.
+
+    Each brings network, layer, resize and crop of its publication. Other distances, such as dna-emd, are of
+    ``efficientnet_lite0``, and go into a collection of their own, so that no name hides another network. Each network
+    runs once for a batch, and metrics of one layer share a state. The features of all images are kept, ``4 n``
+    bytes an image, except for Fréchet distances and those of neurons.
+
+    Args:
+        metrics: Names, such as ``["fid", "kid", "is"]``.
+        weights_path: Weights of the network, a file or folder; of several networks a folder with those of each. By
+            default they are downloaded.
+        reset_real_features: Whether ``reset`` clears the real images too. Set it to False if they do not change.
+        normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
+        device: Device of the networks; by default that of the first images.
+        kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
+
+    Returns:
+        A collection whose values are scalars by name; of kid and is the means.
+
+    Raises:
+        ValueError: If a name is unknown, published metrics are mixed with others, or weights are wrong or missing.
+
+    Example:
+        >>> import torch
+        >>> from torchmetrics_dna import published_metrics
+        >>> collection = published_metrics(["dna-emd", "mind"])  # with Inception's weights ["fid", "kid", "is"]
+        >>> images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
+        >>> collection.update(images, real=True)
+        >>> collection.update(images // 2, real=False)
+        >>> sorted(collection.compute())
+        ['dna-emd', 'mind']
+
+    """
+    names = [metrics] if isinstance(metrics, str) else metrics
+    chosen = find_distances(names, with_published=True)
+    others = [record for record in chosen if record.protocol is None]
+    if 0 < len(others) < len(chosen):
+        raise ValueError(
+            "Argument `metrics` expected to be published metrics, which bring their network, or others, which are of"
+            f" {DEFAULT_FEATURE}, but got {', '.join(names)}; make those of {DEFAULT_FEATURE}"
+            f" ({', '.join(record.name for record in others)}) by another call"
+        )
+    network: dict[str, Any] = {"device": device}
+    split = [(network, others)] if others else networks_of(chosen, network | {"weights_path": weights_path})
+    by_name: dict[str, Metric | SharedCollection] = {}
+    for own, of_network in split:
+        setup, options = set_up(own, histograms=False), (reset_real_features, normalize)
+        for record in of_network:
+            if record.grain == "set":
+                by_name[record.name] = FeatureMetric([record], setup.extractor, *options, record.layer, **kwargs)
+            elif record.protocol is None:
+                by_name[record.name] = _OF_NEURONS[record.name](setup.extractor, *options, **kwargs)
+            else:
+                statistic = CrossMomentStatistic(setup.extractor, record.layer)
+                by_name[record.name] = DNAMetric(record, setup, statistic, *options, **kwargs)
+    return SharedCollection({record.name: by_name[record.name] for record in chosen})

@@ -44,17 +44,15 @@ class CountedWith(NamedTuple):
             )
         return _parsed(state.cpu().numpy().tobytes())
 
-    def as_state(self, layers: Iterable[str] = ()) -> Tensor:
-        """Return the state, which stays on the CPU, where updates compare it.
+    def length_of_state(self, layers: Iterable[str]) -> int:
+        """Return how long states of these settings are, with room for a fingerprint of ``layers``."""
+        room = _BEGIN + 256 + sum(len(json.dumps(layer)) + _OF_LAYER for layer in layers)  # and for another precision
+        return -(-(len(json.dumps(self)) + room) // _BLOCK) * _BLOCK
 
-        Its length depends on settings and on ``layers``, those of a fingerprint, alone.
-        """
+    def as_state(self, length: int) -> Tensor:
+        """Return the state, which stays on the CPU, where updates compare it."""
         text = json.dumps(self).encode()
-        content = _digest(text) + text
-        # with room for another precision
-        room = _BEGIN + 256 + sum(len(json.dumps(layer)) + _OF_LAYER for layer in layers)
-        length = -(-(len(json.dumps(self._replace(fingerprint=None))) + room) // _BLOCK) * _BLOCK
-        return torch.frombuffer(bytearray(content.ljust(length, b"\0")), dtype=torch.uint8)
+        return torch.frombuffer(bytearray((_digest(text) + text).ljust(length, b"\0")), dtype=torch.uint8)
 
     @property
     def identity(self) -> dict[str, Any]:

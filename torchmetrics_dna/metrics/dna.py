@@ -1,50 +1,58 @@
-"""Base class of the distances between the DNAs of real and fake images."""
+"""Distances between the DNAs of real and fake images: DNAEMD, DNAFrechet and LayerFrechetDistance."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from torchmetrics_dna.dna import DNA, HistogramDNA, TooFewImagesError, check_comparable
+from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA, LayerGaussianDNA, TooFewImagesError, check_comparable
 from torchmetrics_dna.dna.base import check_enough
-from torchmetrics_dna.dna.distances import flat_figures
+from torchmetrics_dna.dna.distances import DISTANCES, flat_figures
 from torchmetrics_dna.dna.evidence import Evidence, check_confidence, has_negative
-from torchmetrics_dna.dna.explanation import Explanation, explain
+from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.dna.result import Result
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, NUM_FOLDS
+from torchmetrics_dna.functional.reduction import check_weights
 from torchmetrics_dna.images.inputs import count_of
-from torchmetrics_dna.metrics.base import ImageMetric, Value, digest_of, exclusive
+from torchmetrics_dna.metrics.base import ImageMetric, Value, exclusive
 from torchmetrics_dna.neurons import Neurons
-from torchmetrics_dna.statistics.folds import FoldedStatistic, content_folds, group_folds
+from torchmetrics_dna.statistics import CrossMomentStatistic, DNAStatistic, MomentStatistic, histogram_statistic
+from torchmetrics_dna.statistics.folds import FoldedStatistic, bins_of_folds, content_folds, group_folds
+from torchmetrics_dna.statistics.setup import set_up
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Hashable, Sequence
 
-    from torchmetrics_dna.dna.distance import Distance
+    from torchmetrics_dna.comparisons.explanation import Explanation
+    from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.functional.permutation import PermutationTest
     from torchmetrics_dna.images.inputs import Inputs
-    from torchmetrics_dna.statistics import DNAStatistic
-    from torchmetrics_dna.statistics.resolve import Resolved
+    from torchmetrics_dna.neurons.ranges import ActivationRanges
+    from torchmetrics_dna.statistics.setup import Feature, Setup
 
 MetricReduction = Literal["mean", "layer", "none"]
 _D = TypeVar("_D", bound=DNA)
 
 
 class DNAMetric(ImageMetric, Generic[_D]):
-    """Base class of the distances between the DNAs of real and fake images.
+    """Distance between the DNAs of real and fake images.
 
-    A subclass sets the distance, the reductions that it has, and the statistic of a side, whose value is a DNA for the
-    distance, and which may keep folds of images. Weights are of neurons, or of layers if the distance is.
+    Args:
+        distance: The distance. If it is of layers, weights are of layers, too.
+        setup: Extractor, and the reference if there is one.
+        statistic: Statistic of a side, whose value is a DNA for the distance, and which may keep folds of images.
+        reset_real_features: As for :class:`DNAEMD`, and so are the others.
+
     """
 
-    distance: Distance
-    reductions: ClassVar[tuple[str, ...]] = ("mean", "layer", "none")
     plot_legend_name: str = "Layer"
     _to_keep_folds = "give num_folds=20"  # a remedy
     reference: _D | None
@@ -52,34 +60,32 @@ class DNAMetric(ImageMetric, Generic[_D]):
 
     def __init__(
         self,
-        resolved: Resolved,
+        distance: Distance,
+        setup: Setup,
         statistic: DNAStatistic[Any],
         reset_real_features: bool,
         normalize: bool,
-        reduction: MetricReduction,
-        weights: NeuronWeights | Tensor | str | os.PathLike[str] | None,
+        reduction: MetricReduction = "mean",
+        weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
         debias: bool = False,
         pairs: bool = False,
         /,
         **kwargs: Any,
     ) -> None:
-        reference: Any = resolved.dnas[0] if resolved.dnas else None
+        reference: Any = setup.dnas[0] if setup.dnas else None
         sides = ("real", "fake") if reference is None else ("fake",)
-        super().__init__(resolved.extractor, statistic, sides, normalize, reset_real_features, reference, **kwargs)
-        if reduction not in self.reductions:
-            *others, last = map(repr, self.reductions)
-            raise ValueError(
-                f"Argument `reduction` expected to be {', '.join(others)} or {last}, but got {reduction!r}"
-            )
+        super().__init__(statistic, sides, normalize, reset_real_features, reference, **kwargs)
+        if reduction not in ("mean", "layer", "none"):
+            raise ValueError(f"Argument `reduction` expected to be 'mean', 'layer' or 'none', but got {reduction!r}")
         for name, value in (("debias", debias), ("pairs", pairs)):
             if not isinstance(value, bool):
                 raise ValueError(f"Argument `{name}` expected to be a bool")
         if pairs and not isinstance(statistic, FoldedStatistic):
             raise ValueError(f"Argument `pairs` goes with `num_folds` or `debias`; {self._to_keep_folds}")
-        self.reduction, self.debias, self.pairs = reduction, debias, pairs
+        self.distance, self.reduction, self.debias, self.pairs = distance, reduction, debias, pairs
         if reference is not None:
             check_comparable(reference, self._dna("fake"))
-        if self.distance.grain == "neuron":
+        if distance.grain == "neuron":
             self._terms = self.neurons
             weights = resolve_weights(weights, self.neurons, self.extractor.name, self.extractor.weights_digest)
             if debias and has_negative(weights):
@@ -90,15 +96,12 @@ class DNAMetric(ImageMetric, Generic[_D]):
         else:
             self._terms = Neurons(dict.fromkeys(self.neurons, 1))
         self._weights: Tensor | None = weights  # type: ignore[assignment]
-
-    @property
-    @override
-    def _settings(self) -> dict[str, Any]:
-        names = ("reduction", "debias", "pairs")
-        return super()._settings | {
-            "distances": self.distance.name,
+        self._settings |= {
+            "distances": distance.name,
             "neuron weights (digest)": digest_of(self._weights),
-            **{f"values of `{name}`": getattr(self, name) for name in names},
+            "values of `reduction`": reduction,
+            "values of `debias`": debias,
+            "values of `pairs`": pairs,
         }
 
     @override
@@ -145,6 +148,8 @@ class DNAMetric(ImageMetric, Generic[_D]):
             RuntimeError: If a side has too few images.
 
         """
+        from torchmetrics_dna.comparisons.explanation import explain  # which no other method needs
+
         with self._whole():
             real, fake = self._dna("real"), self._dna("fake")
             check_enough(real, fake, type(self).__name__, 1)
@@ -191,17 +196,19 @@ class DNAMetric(ImageMetric, Generic[_D]):
 
     @override
     def _value(self) -> Value:
-        if self.debias:
-            return self._debiased()
-        return self._reduce(self._result())
+        if not self.debias:
+            return self._reduce(self._result())
+        evidence = self._evidence()
+        if self.reduction == "layer":
+            return dict(zip(self.neurons, evidence.layers.to(self.device), strict=True))
+        if self.reduction == "none":
+            return evidence.neurons.to(self.device)
+        return torch.tensor(evidence.debiased, dtype=torch.float64, device=self.device)
 
     @override
-    def _value_or_nan(self) -> Value:
-        try:
-            return self._value()
-        except TooFewImagesError:
-            nans = torch.full((self._terms.total,), torch.nan, dtype=torch.float64, device=self.device)
-            return self._reduce(Result(self.distance, nans, self.neurons, self._weights))
+    def _nan(self) -> Value:
+        nans = torch.full((self._terms.total,), torch.nan, dtype=torch.float64, device=self.device)
+        return self._reduce(Result(self.distance, nans, self.neurons, self._weights))
 
     def _dna(self, side: str, snapshot: bool = False) -> Any:
         """Return the DNA of a side; a view of its state if possible, or a copy for a snapshot."""
@@ -212,11 +219,8 @@ class DNAMetric(ImageMetric, Generic[_D]):
         origin = self._origin(side)
         if any(getattr(dna, name) != value for name, value in origin.items()):
             dna = replace(dna, folds=tuple(replace(fold, **origin) for fold in dna.folds), **origin)
-        return self._as_taken(dna)
-
-    def _as_taken(self, dna: DNA) -> Any:
-        """Convert a DNA to the kind that the distance needs."""
-        return dna.to_gaussian() if isinstance(dna, HistogramDNA) and "gaussian" in self.distance.kinds else dna
+        takes_gaussians = isinstance(dna, HistogramDNA) and "gaussian" in self.distance.kinds
+        return dna.to_gaussian() if takes_gaussians else dna
 
     def _result(self, confidence: float = 0.95, with_evidence: bool = False) -> Result:
         """Return the distance between the sides; RuntimeError if one has too few images."""
@@ -229,14 +233,6 @@ class DNAMetric(ImageMetric, Generic[_D]):
         if self.reduction == "layer":
             return result.layer_means
         return result.weighted if self.reduction == "none" else result.mean
-
-    def _debiased(self) -> Value:
-        evidence = self._evidence()
-        if self.reduction == "layer":
-            return dict(zip(self.neurons, evidence.layers.to(self.device), strict=True))
-        if self.reduction == "none":
-            return evidence.neurons.to(self.device)
-        return torch.tensor(evidence.debiased, dtype=torch.float64, device=self.device)
 
     def _test(self) -> PermutationTest | None:
         """Test if the sides differ; None without folds, or if too few have images."""
@@ -260,7 +256,282 @@ class DNAMetric(ImageMetric, Generic[_D]):
         return evidence
 
 
-def in_folds(
+class DNAEMD(DNAMetric[HistogramDNA]):
+    r"""Earth Mover's Distance between the Visual DNAs (dna-emd) of real and generated images.
+
+    .. math::
+        \text{DNA-EMD} = \sum_n W^n \sum_{k=0}^{B-1} |F_{real}^n[k] - F_{fake}^n[k]|, \qquad W^n = \frac{1}{|N|}
+
+    where :math:`F^n[k]` is the cumulative share, up to bin k, of the activations of neuron n over all positions
+    of all images (Eq. 3 to 5 of `Visual DNA <https://arxiv.org/abs/2304.10036>`_). The unit is bins: 0 is
+    equal, ``num_bins - 1`` the largest possible distance.
+
+    As input to ``forward`` and ``update`` the metric accepts
+
+    - ``imgs`` (:class:`~torch.Tensor`): images ``(B, 3, H, W)``, uint8, or with ``normalize=True`` floats in [0, 1]
+    - ``real`` (:class:`bool`): whether they are real images
+    - ``groups`` (a sequence, optional): the group of each image, whose images share a fold
+
+    As output of ``forward`` and ``compute`` the metric returns
+
+    - ``dna_emd`` (:class:`~torch.Tensor`): float64 scalar, in bins, or what ``reduction`` says
+
+    Args:
+        feature: Name or module of the network, as for :class:`DNAExtractor`, or a :class:`DNAExtractor`, which other
+            metrics may share.
+        reset_real_features: Whether ``reset`` clears the real images too. Set it to False if they do not change.
+        normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
+        layers: Names of the layers; by default those of the extractor.
+        num_bins: Bins of each neuron's histogram.
+        ranges: Activation ranges, an :class:`ActivationRanges` or the path of a file; or ``"auto"`` for histograms
+            that find their own. By default those packaged with the extractor, or else ``"auto"``.
+        reference: The real side, if it is known in advance, from ``to_dna`` or :func:`make_dna`, or the path of a DNA
+            file that :func:`load_dna` accepts; only fake images are added then. Extractor, layers, bins and ranges are
+            taken from it unless given.
+        neuron_weights: The :math:`W^n`: :class:`NeuronWeights`, the path of a file of them, or shape ``(N,)`` in the
+            order of ``neurons``.
+        reduction: ``"mean"``: the sum above. ``"layer"``: a dict of scalars, one per layer. ``"none"``: one value
+            per neuron, shape ``(N,)``. Without weights these are plain means and distances.
+        num_folds: Number of folds of images to keep, at least 5, such as 20, for the interval and test of
+            :meth:`evidence`. Twenty make the state three times as large; the distance is the same.
+        debias: Whether to correct the distance for the sampling noise of finite sets. This needs folds (by default 20)
+            with images in 5 of them on each side; the value is 0 if nothing is left of it.
+        pairs: Whether images of both sides correspond, such as originals and their compressed versions: ``update`` then
+            takes the pair of each image as ``groups``, the same for both, and evidence and debiased distances are those
+            of pairs. Of few pairs keep many folds, such as 100.
+        kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
+
+    Raises:
+        TypeError: If ``feature`` or ``ranges`` are of another type.
+        ValueError: If an argument has a wrong value, or the extractor has no ranges and none are given.
+
+    Example:
+        >>> import torch
+        >>> from torchmetrics_dna import DNAEMD
+        >>> metric = DNAEMD(layers=["block_0", "head"])
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> bright = torch.randint(100, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
+        >>> dark = torch.randint(0, 156, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
+        >>> metric.update(bright, real=True)
+        >>> metric.update(dark, real=False)
+        >>> metric.compute() > 1
+        tensor(True)
+        >>> figure, axes = metric.plot()
+
+    """
+
+    def __init__(
+        self,
+        feature: Feature | None = None,
+        reset_real_features: bool = True,
+        normalize: bool = False,
+        *,
+        layers: Sequence[str] | None = None,
+        num_bins: int | None = None,
+        ranges: ActivationRanges | str | os.PathLike[str] | None = None,
+        reference: HistogramDNA | str | os.PathLike[str] | None = None,
+        neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
+        reduction: MetricReduction = "mean",
+        num_folds: int | None = None,
+        debias: bool = False,
+        pairs: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        setup = set_up(feature, layers, num_bins, ranges, given_dna(reference, HistogramDNA, ranges))
+        total, of_fold = (
+            histogram_statistic(setup.extractor, bins, setup.ranges)
+            for bins in (setup.num_bins, bins_of_folds(setup.num_bins))
+        )
+        statistic = _in_folds(total, of_fold, num_folds, debias)
+        options = (reset_real_features, normalize, reduction, neuron_weights, debias, pairs)
+        super().__init__(DISTANCES["dna-emd"], setup, statistic, *options, **kwargs)
+        self.num_bins, self.neuron_weights = setup.num_bins, self._weights
+
+
+class DNAFrechet(DNAMetric[GaussianDNA]):
+    r"""Fréchet distance between the Visual DNAs (dna-fd) of real and generated images, neuron by neuron.
+
+    .. math::
+        \text{DNA-FD} = \sum_n W^n \left( (\mu_{real}^n - \mu_{fake}^n)^2
+        + (\sigma_{real}^n - \sigma_{fake}^n)^2 \right), \qquad W^n = \frac{1}{|N|}
+
+    where :math:`\mu^n` and :math:`\sigma^n` are mean and (unbiased) standard deviation, over images, of the
+    spatial mean of neuron n (section 3.1 of `Visual DNA <https://arxiv.org/abs/2304.10036>`_). The unit is
+    that of the activations, squared.
+
+    As input to ``forward`` and ``update`` the metric accepts
+
+    - ``imgs`` (:class:`~torch.Tensor`): images ``(B, 3, H, W)``, uint8, or with ``normalize=True`` floats in [0, 1]
+    - ``real`` (:class:`bool`): whether they are real images
+    - ``groups`` (a sequence, optional): the group of each image, whose images share a fold
+
+    As output of ``forward`` and ``compute`` the metric returns
+
+    - ``dna_fd`` (:class:`~torch.Tensor`): float64 scalar, or what ``reduction`` says
+
+    Args:
+        feature: As for :class:`DNAEMD`.
+        reset_real_features: Whether ``reset`` clears the real images too. Set it to False if they do not change.
+        normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
+        layers: Names of the layers; by default those of the extractor.
+        statistics: ``"means"``: Gaussians of the spatial means, one per image, as in the official implementation.
+            ``"activations"``: Gaussians of all activations, as the paper's text has it, read off the same histograms
+            as :class:`DNAEMD` keeps; in a collection the two share one state.
+        num_bins: Bins of those histograms.
+        ranges: Activation ranges of those histograms, as for :class:`DNAEMD`.
+        reference: As for :class:`DNAEMD`; extractor and layers are taken from it unless given.
+        neuron_weights: The :math:`W^n`, as for :class:`DNAEMD`.
+        reduction: As for :class:`DNAEMD`.
+        num_folds: As for :class:`DNAEMD`; with ``statistics="means"``.
+        debias: As for :class:`DNAEMD`.
+        pairs: As for :class:`DNAEMD`.
+        kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
+
+    Raises:
+        TypeError: If ``feature`` is of another type.
+        ValueError: If an argument has a wrong value.
+
+    Example:
+        >>> import torch
+        >>> from torchmetrics_dna import DNAFrechet
+        >>> metric = DNAFrechet(layers=["block_0", "head"])
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> bright = torch.randint(100, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
+        >>> dark = torch.randint(0, 156, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
+        >>> metric.update(bright, real=True)
+        >>> metric.update(dark, real=False)
+        >>> metric.compute() > 0
+        tensor(True)
+        >>> figure, axes = metric.plot()
+
+    """
+
+    def __init__(
+        self,
+        feature: Feature | None = None,
+        reset_real_features: bool = True,
+        normalize: bool = False,
+        *,
+        layers: Sequence[str] | None = None,
+        statistics: Literal["means", "activations"] = "means",
+        num_bins: int | None = None,
+        ranges: ActivationRanges | str | os.PathLike[str] | None = None,
+        reference: GaussianDNA | str | os.PathLike[str] | None = None,
+        neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
+        reduction: MetricReduction = "mean",
+        num_folds: int | None = None,
+        debias: bool = False,
+        pairs: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        if statistics not in ("means", "activations"):
+            raise ValueError(f"Argument `statistics` expected to be 'means' or 'activations', but got {statistics!r}")
+        from_histograms = statistics == "activations"
+        if not from_histograms and (num_bins is not None or ranges is not None):
+            raise ValueError("Arguments `num_bins` and `ranges` go with statistics='activations'; leave them out")
+        if from_histograms and (num_folds is not None or debias or pairs):
+            raise ValueError("Arguments `num_folds`, `debias` and `pairs` go with statistics='means'; leave them out")
+        dnas = given_dna(reference, GaussianDNA)
+        setup = set_up(feature, layers, num_bins, ranges, dnas, histograms=from_histograms)
+        moments = MomentStatistic(setup.extractor)
+        total: DNAStatistic[Any] = (
+            histogram_statistic(setup.extractor, setup.num_bins, setup.ranges) if from_histograms else moments
+        )
+        statistic = _in_folds(total, moments, num_folds, debias)
+        options = (reset_real_features, normalize, reduction, neuron_weights, debias, pairs)
+        super().__init__(DISTANCES["dna-fd"], setup, statistic, *options, **kwargs)
+        self.statistics, self.neuron_weights = statistics, self._weights
+        if from_histograms:
+            self._to_keep_folds = "DNAEMD, or DNAFrechet with statistics='means', can keep them"
+
+
+class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
+    r"""Fréchet distance (fd) between real and generated images, over all neurons of a layer together, as in FID.
+
+    .. math::
+        \text{FD} = \sum_l W^l \left( |\mu_{real}^l - \mu_{fake}^l|^2 + \mathrm{tr}\left(\Sigma_{real}^l
+        + \Sigma_{fake}^l - 2 (\Sigma_{real}^l \Sigma_{fake}^l)^{1/2}\right) \right), \qquad W^l = \frac{1}{|L|}
+
+    where :math:`\mu^l` and :math:`\Sigma^l` are mean and (unbiased) covariance, over images, of the spatial means of
+    the neurons of layer l: the fd that `Visual DNA <https://arxiv.org/abs/2304.10036>`_ is compared with. Over the last
+    layer of an Inception network alone, it is FID. The unit is that of the activations, squared.
+
+    As input to ``forward`` and ``update`` the metric accepts
+
+    - ``imgs`` (:class:`~torch.Tensor`): images ``(B, 3, H, W)``, uint8, or with ``normalize=True`` floats in [0, 1]
+    - ``real`` (:class:`bool`): whether they are real images
+
+    As output of ``forward`` and ``compute`` the metric returns
+
+    - ``fd`` (:class:`~torch.Tensor`): float64 scalar, or what ``reduction`` says
+
+    Args:
+        feature: As for :class:`DNAEMD`.
+        reset_real_features: Whether ``reset`` clears the real images too. Set it to False if they do not change.
+        normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
+        layers: Names of the layers; by default those of the extractor.
+        reference: As for :class:`DNAEMD`, also the path of statistics for FID. Extractor and layers are taken from it
+            unless given; for statistics they are ``inception_fid``.
+        layer_weights: The :math:`W^l`: a dict with the weight of each layer, or shape ``(layers,)``.
+        reduction: ``"mean"``: the sum above. ``"layer"``: a dict of scalars, one per layer. ``"none"``: one value
+            per layer, shape ``(layers,)``. Without weights these are plain means and distances.
+        kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
+
+    Raises:
+        TypeError: If ``feature`` is of another type.
+        ValueError: If an argument has a wrong value.
+
+    Example:
+        >>> import torch
+        >>> from torchmetrics_dna import LayerFrechetDistance
+        >>> metric = LayerFrechetDistance(layers=["block_0", "block_1"], layer_weights={"block_0": 0.9, "block_1": 0.1})
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> bright = torch.randint(100, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
+        >>> dark = torch.randint(0, 156, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
+        >>> metric.update(bright, real=True)
+        >>> metric.update(dark, real=False)
+        >>> metric.compute() > 0
+        tensor(True)
+        >>> figure, axes = metric.plot()
+
+    """
+
+    _to_keep_folds = "DNAEMD and DNAFrechet can keep them"
+    update = ImageMetric.update  # type: ignore[assignment]  # folds are not kept
+
+    def __init__(
+        self,
+        feature: Feature | None = None,
+        reset_real_features: bool = True,
+        normalize: bool = False,
+        *,
+        layers: Sequence[str] | None = None,
+        reference: LayerGaussianDNA | str | os.PathLike[str] | None = None,
+        layer_weights: Mapping[str, float] | Tensor | None = None,
+        reduction: MetricReduction = "mean",
+        **kwargs: Any,
+    ) -> None:
+        setup = set_up(feature, layers, dnas=given_dna(reference, LayerGaussianDNA), histograms=False)
+        weights = layer_weights
+        if weights is not None:
+            layers = list(setup.extractor.neurons)
+            if isinstance(weights, Mapping):
+                if set(weights) != set(layers):
+                    raise ValueError(
+                        f"Argument `layer_weights` expected to have the layers {', '.join(layers)}, but got"
+                        f" {', '.join(map(str, weights)) or 'none'}"
+                    )
+                weights = torch.tensor([weights[layer] for layer in layers], dtype=torch.float64)
+            weights = check_weights(weights, len(layers), of="layer")
+            if not weights.any():
+                raise ValueError("Argument `layer_weights` expected to have a weight other than 0, but all are 0")
+        statistic = CrossMomentStatistic(setup.extractor)
+        options = (reset_real_features, normalize, reduction, weights)
+        super().__init__(DISTANCES["fd"], setup, statistic, *options, **kwargs)
+        self.layer_weights = self._weights
+
+
+def _in_folds(
     statistic: DNAStatistic[Any], of_fold: DNAStatistic[Any], num_folds: int | None, debias: bool
 ) -> DNAStatistic[Any]:
     """Return the statistic of a side: of all images, or also of each fold, 20 of them to debias."""
@@ -279,3 +550,8 @@ def _folds(statistic: DNAStatistic[Any], imgs: Inputs, groups: Sequence[Hashable
     if len(groups) != count_of(imgs):
         raise ValueError(f"Argument `groups` expected to have {count_of(imgs)} names, but got {len(groups)}")
     return group_folds(groups, statistic.num_folds)
+
+
+def digest_of(weights: Tensor | None) -> str:
+    """Return a digest of the weights, 16 hexadecimal digits, or 'none' without weights."""
+    return "none" if weights is None else hashlib.sha256(repr(weights.tolist()).encode()).hexdigest()[:16]

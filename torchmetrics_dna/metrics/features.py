@@ -1,44 +1,52 @@
-"""Base class of metrics of features: spatial means of one layer, one row per image."""
+"""Distances between features of real and fake images, spatial means of one layer: MIND, CMMD and PRDC."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
+from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.features import Features, given_features
-from torchmetrics_dna.dna.identity import check_made_by, extractor_of
 from torchmetrics_dna.extractors import DNAExtractor
+from torchmetrics_dna.functional.features import NEAREST, NUM_PROJECTIONS, SEED, check_integer, mind, prdc
 from torchmetrics_dna.metrics.base import ImageMetric, Value, exclusive
 from torchmetrics_dna.statistics import FeatureStatistic
-from torchmetrics_dna.statistics.resolve import resolve
+from torchmetrics_dna.statistics.setup import check_made_by, extractor_of, set_up
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
-    from torchmetrics_dna.statistics.resolve import Feature
+    from torchmetrics_dna.dna.distances import Distance
+    from torchmetrics_dna.statistics.setup import Feature
 
 
 class FeatureMetric(ImageMetric):
-    """Base class of the distances between the features of real and fake images.
+    """Distance between the features of real and fake images, or several distances, by their keys.
 
-    A subclass computes the distance, in :meth:`_distance`, of at least ``_least`` images a side.
+    Args:
+        distances: The distances.
+        feature: As for :class:`MIND`, and so are the others.
+
     """
 
     reference: Features | None
     _statistic: FeatureStatistic
-    _least = 1
 
     def __init__(
         self,
-        feature: Feature | None = None,
-        reset_real_features: bool = True,
-        normalize: bool = False,
-        *,
-        layer: str | None = None,
+        distances: Sequence[Distance],
+        feature: Feature | None,
+        reset_real_features: bool,
+        normalize: bool,
+        layer: str | None,
         reference: Features | str | os.PathLike[str] | None = None,
+        /,
         **kwargs: Any,
     ) -> None:
         features = given_features(reference)
@@ -50,7 +58,7 @@ class FeatureMetric(ImageMetric):
             layer = features.layer
             feature = extractor_of(features) if feature is None else feature
         layers = None if layer is None or isinstance(feature, DNAExtractor) else [layer]
-        extractor = resolve(feature, layers, histograms=False).extractor
+        extractor = set_up(feature, layers, histograms=False).extractor
         chosen = list(extractor.neurons)[-1] if layer is None else layer
         if chosen not in extractor.neurons:
             raise ValueError(
@@ -60,8 +68,14 @@ class FeatureMetric(ImageMetric):
             check_made_by(features, extractor)
         sides = ("real", "fake") if features is None else ("fake",)
         statistic = FeatureStatistic(extractor, chosen)
-        super().__init__(extractor, statistic, sides, normalize, reset_real_features, features, **kwargs)
-        self.layer = chosen
+        super().__init__(statistic, sides, normalize, reset_real_features, features, **kwargs)
+        self.layer, self.distances = chosen, tuple(distances)
+        self._settings["distances"] = ", ".join(record.name for record in distances)
+
+    @property
+    def higher_is_better(self) -> bool:  # type: ignore[override]
+        """Whether higher values are better."""
+        return self.distances[0].higher_is_better
 
     @exclusive
     def features(self, real: bool) -> Tensor:
@@ -82,10 +96,6 @@ class FeatureMetric(ImageMetric):
             origin = self._origin("real" if real else "fake")
             return Features(self._rows(real), layer, self.extractor.name, **origin)
 
-    def _distance(self, real: Tensor, fake: Tensor) -> Value:
-        """Compute the distance between the features of both sides."""
-        raise NotImplementedError
-
     def _rows(self, real: bool) -> Tensor:
         if real and self.reference is not None:
             return self.reference.values.to(self.device)
@@ -93,11 +103,219 @@ class FeatureMetric(ImageMetric):
 
     @override
     def _value(self) -> Value:
-        return self._distance(self._rows(True), self._rows(False))
+        real, fake, cache = self._rows(True), self._rows(False), {}
+        return self._by_key([record.of_features(real, fake, cache)[0] for record in self.distances])
 
     @override
-    def _value_or_nan(self) -> Value:
-        real, fake = self._rows(True), self._rows(False)
-        if min(len(real), len(fake)) >= self._least:
-            return self._distance(real, fake)
-        return torch.tensor(torch.nan, dtype=torch.float64, device=self.device)
+    def _nan(self) -> Value:
+        return self._by_key([torch.nan] * len(self.distances))
+
+    def _by_key(self, figures: Sequence[float]) -> Value:
+        values = torch.tensor(figures, dtype=torch.float64, device=self.device)
+        return values[0] if len(values) == 1 else {r.key: v for r, v in zip(self.distances, values, strict=True)}
+
+
+class MIND(FeatureMetric):
+    r"""Monge Inception Distance (MIND) between real and generated images, by :func:`~torchmetrics_dna.functional.mind`.
+
+    .. math::
+        \text{MIND} = \frac{3 n}{M} \sum_{m=1}^M W_2^2\left(\theta_m^T x_{real}, \theta_m^T x_{fake}\right)
+
+    for random directions :math:`\theta_m` and the features x of images, spatial means of the n neurons of a layer
+    (`Berthet et al., 2026 <https://arxiv.org/abs/2605.06797>`_). Published numbers are of FID's network, as
+    ``feature="inception"`` is, but for how images are resized and scaled.
+
+    The features of all images are kept, ``4 n`` bytes an image: 50,000 images of 2,048 neurons take 410 MB a side, and
+    four times that while the distance is computed. A sync gathers those of all processes, with a peak of three copies.
+
+    As input to ``forward`` and ``update`` the metric accepts
+
+    - ``imgs`` (:class:`~torch.Tensor`): images ``(B, 3, H, W)``, uint8, or with ``normalize=True`` floats in [0, 1]
+    - ``real`` (:class:`bool`): whether they are real images
+
+    As output of ``forward`` and ``compute`` the metric returns
+
+    - ``mind`` (:class:`~torch.Tensor`): float64 scalar, in squared activations
+
+    Args:
+        feature: Name or module of the network, as for :class:`DNAExtractor`, or a :class:`DNAExtractor`, which other
+            metrics may share.
+        reset_real_features: Whether ``reset`` clears the real images too. Set it to False if they do not change.
+        normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
+        layer: Name of the layer, or of a view of one such as ``"last_norm:class"``; by default the extractor's last.
+        reference: The real side, if it is known in advance: from :meth:`to_features`, or the path of a file that its
+            ``save`` wrote. Extractor and layer are taken from it unless given.
+        num_projections: Number of directions, M.
+        seed: Seed of the directions, and of the subsample of a larger side. The rest of that side is left out, so the
+            value then depends on the order of its images; those of processes are interleaved, as by a distributed
+            sampler.
+        kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
+
+    Raises:
+        TypeError: If ``feature`` is of another type.
+        ValueError: If an argument has a wrong value.
+
+    Example:
+        >>> import torch
+        >>> from torchmetrics_dna.metrics import MIND
+        >>> metric = MIND(layer="block_1")
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> bright = torch.randint(100, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
+        >>> dark = torch.randint(0, 156, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
+        >>> metric.update(bright, real=True)
+        >>> metric.update(dark, real=False)
+        >>> metric.compute() > 0
+        tensor(True)
+        >>> figure, axes = metric.plot()
+
+    """
+
+    def __init__(
+        self,
+        feature: Feature | None = None,
+        reset_real_features: bool = True,
+        normalize: bool = False,
+        *,
+        layer: str | None = None,
+        reference: Features | str | os.PathLike[str] | None = None,
+        num_projections: int = NUM_PROJECTIONS,
+        seed: int = SEED,
+        **kwargs: Any,
+    ) -> None:
+        check_integer("num_projections", num_projections, least=1)
+        check_integer("seed", seed, least=0)
+        record = replace(DISTANCES["mind"], between=partial(mind, num_projections=num_projections, seed=seed))
+        super().__init__([record], feature, reset_real_features, normalize, layer, reference, **kwargs)
+        self.num_projections, self.seed = num_projections, seed
+        self._settings |= {"numbers of projections": num_projections, "seeds": seed}
+
+
+class CMMD(FeatureMetric):
+    r"""CMMD between real and generated images, by :func:`~torchmetrics_dna.functional.cmmd`.
+
+    .. math::
+        \text{CMMD} = 1000\, \text{MMD}^2_\sigma\left(\frac{x_{real}}{|x_{real}|}, \frac{x_{fake}}{|x_{fake}|}\right),
+        \qquad \sigma = 10
+
+    the squared maximum mean discrepancy, by the biased estimator and a Gaussian kernel, of the features x of images,
+    spatial means of a layer (`Jayasumana et al., CVPR 2024 <https://arxiv.org/abs/2401.09603>`_). Published numbers are
+    of ``feature="clip_vit_large_336", layer="projected"``, of squares cut out of images first.
+
+    The features of all images are kept, ``4 n`` bytes an image: 30,000 images of 768 neurons take 92 MB a side, and
+    four times that while the distance is computed. A sync gathers those of all processes, with a peak of three copies.
+    The time grows with the product of the numbers of images.
+
+    As input to ``forward`` and ``update`` the metric accepts
+
+    - ``imgs`` (:class:`~torch.Tensor`): images ``(B, 3, H, W)``, uint8, or with ``normalize=True`` floats in [0, 1]
+    - ``real`` (:class:`bool`): whether they are real images
+
+    As output of ``forward`` and ``compute`` the metric returns
+
+    - ``cmmd`` (:class:`~torch.Tensor`): float64 scalar, without unit
+
+    Args:
+        feature: As for :class:`MIND`, and so is ``reference``.
+        reset_real_features: Whether ``reset`` clears the real images too. Set it to False if they do not change.
+        normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
+        layer: Name of the layer, or of a view of one; by default the last of the extractor.
+        reference: The real side, if it is known in advance, or the path of a file of it.
+        kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
+
+    Raises:
+        TypeError: If ``feature`` is of another type.
+        ValueError: If an argument has a wrong value.
+
+    Example:
+        >>> import torch
+        >>> from torchmetrics_dna.metrics import CMMD
+        >>> metric = CMMD(layer="block_1")
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> bright = torch.randint(100, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
+        >>> dark = torch.randint(0, 156, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
+        >>> metric.update(bright, real=True)
+        >>> metric.update(dark, real=False)
+        >>> metric.compute() > 0
+        tensor(True)
+        >>> figure, axes = metric.plot()
+
+    """
+
+    def __init__(
+        self,
+        feature: Feature | None = None,
+        reset_real_features: bool = True,
+        normalize: bool = False,
+        *,
+        layer: str | None = None,
+        reference: Features | str | os.PathLike[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        distances = [DISTANCES["cmmd"]]
+        super().__init__(distances, feature, reset_real_features, normalize, layer, reference, **kwargs)
+
+
+class PRDC(FeatureMetric):
+    """Precision, recall, density and coverage of generated among real images, by :func:`functional.prdc`.
+
+    They separate fidelity of generated images (precision, density) from their diversity (recall, coverage), by the k
+    nearest neighbours of features, spatial means of one layer (`Kynkäänniemi et al., 2019
+    <https://arxiv.org/abs/1904.06991>`_, `Naeem et al., 2020 <https://arxiv.org/abs/2002.09797>`_). Compare values of
+    equal numbers of images only. The features of all images are kept, ``4 n`` bytes an image, as in :class:`MIND`; the
+    time grows with the product of the numbers of images.
+
+    As input to ``forward`` and ``update`` the metric accepts
+
+    - ``imgs`` (:class:`~torch.Tensor`): images ``(B, 3, H, W)``, uint8, or with ``normalize=True`` floats in [0, 1]
+    - ``real`` (:class:`bool`): whether they are real images
+
+    As output of ``forward`` and ``compute`` the metric returns
+
+    - ``prdc`` (:class:`dict`): ``precision``, ``recall``, ``density``, ``coverage``, float64 scalars; higher is better
+
+    Args:
+        feature: As for :class:`MIND`, and so is ``reference``.
+        reset_real_features: Whether ``reset`` clears the real images too. Set it to False if they do not change.
+        normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
+        layer: Name of the layer, or of a view of one; by default the last of the extractor.
+        reference: The real side, if it is known in advance, or the path of a file of it.
+        nearest_k: Number of nearest neighbours, k.
+        kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
+
+    Raises:
+        TypeError: If ``feature`` is of another type.
+        ValueError: If an argument has a wrong value.
+
+    Example:
+        >>> import torch
+        >>> from torchmetrics_dna.metrics import PRDC
+        >>> metric = PRDC(layer="block_1", nearest_k=2)
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
+        >>> metric.update(images, real=True)
+        >>> metric.update(images // 2, real=False)
+        >>> metric.compute()["coverage"]
+        tensor(0., dtype=torch.float64)
+        >>> figure, axes = metric.plot()
+
+    """
+
+    def __init__(
+        self,
+        feature: Feature | None = None,
+        reset_real_features: bool = True,
+        normalize: bool = False,
+        *,
+        layer: str | None = None,
+        reference: Features | str | os.PathLike[str] | None = None,
+        nearest_k: int = NEAREST,
+        **kwargs: Any,
+    ) -> None:
+        check_integer("nearest_k", nearest_k, least=1)
+        between = partial(prdc, nearest_k=nearest_k)
+        distances = [
+            replace(DISTANCES[name], between=between) for name in ("precision", "recall", "density", "coverage")
+        ]
+        super().__init__(distances, feature, reset_real_features, normalize, layer, reference, **kwargs)
+        self.nearest_k = nearest_k
+        self._settings["nearest neighbours"] = nearest_k

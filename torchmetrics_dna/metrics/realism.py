@@ -11,13 +11,14 @@ from typing_extensions import override
 from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
-from torchmetrics_dna.functional.few_off import check_typical, few_are_off, score_limit
+from torchmetrics_dna.functional.outliers import check_typical, few_are_off, score_limit
 from torchmetrics_dna.images.inputs import count_of, mapped
-from torchmetrics_dna.metrics.base import SEEN, ImageMetric, digest_of, exclusive
-from torchmetrics_dna.statistics.outliers import OutlierScorer
+from torchmetrics_dna.metrics.base import SEEN, ImageMetric, exclusive
+from torchmetrics_dna.metrics.dna import digest_of
+from torchmetrics_dna.statistics.outliers import OutlierScorer, gaussians_of
 from torchmetrics_dna.statistics.realism import RealismStatistic
-from torchmetrics_dna.statistics.resolve import resolve
 from torchmetrics_dna.statistics.scores import Score, Scorer, check_indices, check_left_out
+from torchmetrics_dna.statistics.setup import set_up
 
 if TYPE_CHECKING:
     import os
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.images.inputs import Inputs
     from torchmetrics_dna.neurons.ranges import ActivationRanges
-    from torchmetrics_dna.statistics.resolve import Feature
     from torchmetrics_dna.statistics.scores import ImageScorer
+    from torchmetrics_dna.statistics.setup import Feature
 
 
 class DNARealism(ImageMetric):
@@ -138,20 +139,20 @@ class DNARealism(ImageMetric):
         neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        (dna,) = given_dna(reference, DNA, ranges)  # type: ignore[type-abstract]
-        self.score = _score_of(dna, score, contrast)
+        dnas = given_dna(reference, DNA, ranges)  # type: ignore[type-abstract]
+        self.score = _score_of(next(iter(dnas), None), score, contrast)
         if typical is not None:
             check_typical(typical)
         self.typical = typical
         if self.score == "outlier":
             check_left_out("outlier", num_bins=num_bins, ranges=ranges, neuron_weights=neuron_weights)
-            resolved = resolve(feature, layers, dnas=[dna], histograms=False)
+            setup = set_up(feature, layers, dnas=dnas, histograms=False)
         else:
-            dnas = [dna, *given_dna(contrast, HistogramDNA, ranges, "contrast")]
-            histograms = cast("list[HistogramDNA]", dnas)
-            dnas = dnas if num_bins is None else [histogram.rebin(num_bins) for histogram in histograms]
-            resolved = resolve(feature, layers, ranges=ranges, dnas=dnas)
-        extractor, sides = resolved.extractor, resolved.dnas
+            dnas += given_dna(contrast, HistogramDNA, ranges, "contrast")
+            if num_bins is not None:
+                dnas = [histogram.rebin(num_bins) for histogram in cast("list[HistogramDNA]", dnas)]
+            setup = set_up(feature, layers, ranges=ranges, dnas=dnas)
+        extractor, sides = setup.extractor, setup.dnas
         self.contrast = sides[1] if len(sides) > 1 else None
         self.neuron_weights = resolve_weights(
             neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest
@@ -163,11 +164,11 @@ class DNARealism(ImageMetric):
         }
         scorer: ImageScorer
         if isinstance(sides[0], LayerGaussianDNA):
-            scorer = OutlierScorer(sides[0], extractor, wait=False)
+            scorer = OutlierScorer(gaussians_of(sides[0]), extractor, wait=False)
         else:
             scorer = Scorer(cast("Sequence[HistogramDNA]", sides), extractor, self.neuron_weights, wait=False)
         statistic = RealismStatistic(scorer, **settings)
-        super().__init__(extractor, statistic, (SEEN,), normalize, True, sides[0], **kwargs)
+        super().__init__(statistic, (SEEN,), normalize, True, sides[0], **kwargs)
 
     @override
     def update(  # type: ignore[override]  # there is one side
@@ -285,11 +286,11 @@ class DNARealism(ImageMetric):
         return scores
 
     @override
-    def _value_or_nan(self) -> Tensor:
+    def _value_of_batch(self) -> Tensor:
         return self._statistic.in_order(self._state(SEEN))  # of a batch: a mask of its scores selects from it
 
 
-def _score_of(reference: DNA, score: Score | None, contrast: object) -> Score:
+def _score_of(reference: DNA | None, score: Score | None, contrast: object) -> Score:
     """Return the score that fits the reference and the contrast; an error that names the remedy if none does."""
     if score not in (None, *get_args(Score)):
         raise ValueError(f"Argument `score` expected to be one of {get_args(Score)}, but got {score!r}")

@@ -2,7 +2,7 @@
 
 from torchmetrics_dna.plots.figure import STYLES, curve_style, new_figure, plain_axes
 from torchmetrics_dna.plots.many import plot_curve, plot_matrix, plot_monitor
-from torchmetrics_dna.plots.two import plot_histograms, plot_layers, plot_neurons, versus
+from torchmetrics_dna.plots.two import plot_histograms, plot_layers, versus
 
 __all__ = [
     "STYLES",
@@ -14,6 +14,5 @@ __all__ = [
     "plot_layers",
     "plot_matrix",
     "plot_monitor",
-    "plot_neurons",
     "versus",
 ]

@@ -1,23 +1,21 @@
-"""Figures of two sets: differences by layer and by neuron, and histograms of neurons."""
+"""Figures of two sets: differences by layer, and histograms of neurons."""
 
 from __future__ import annotations
 
 from math import nan
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from torchmetrics_dna.dna.explanation import in_words
 from torchmetrics_dna.dna.histogram import grouped
-from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.visible import images_in_words, number, visible
+from torchmetrics_dna.images.properties import neuron_in_words
 from torchmetrics_dna.plots.figure import STYLES, curve_style, given_axes, new_figure, plain_axes, put_title
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.dna.distance import Grain
     from torchmetrics_dna.dna.result import Result
 
 _LEGEND = 30  # characters of a name
@@ -48,7 +46,12 @@ def plot_layers(
         ValueError: If there is no such distance, or the number of ``ax`` is wrong.
 
     """
-    shown = _asked(comparison, distance, "neuron", "layer")
+    _check(comparison)
+    results = comparison.of_grain("neuron", "layer")
+    shown = [result for result in results if distance in (None, result.distance.name, result.distance.key)]
+    if not shown:
+        known = ", ".join(result.distance.name for result in results) or "none; compare histograms or Gaussians"
+        raise ValueError(f"The comparison has these distances of layers: {known}; got {distance!r}")
     layers, size = list(comparison.neurons), (max(7.5, 0.35 * len(comparison.neurons) + 4), 1.2 + 2.3 * len(shown))
     if ax is None:
         axes = _new_axes(comparison, names, size, len(shown))
@@ -65,17 +68,6 @@ def plot_layers(
         plain_axes(axis)
         axis.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
     return axes[0].figure
-
-
-def _asked(comparison: Comparison, distance: str | None, *grains: Grain) -> Sequence[Result]:
-    """Select one of the distances, or all; ValueError if there is none."""
-    _check(comparison)
-    results = comparison.of_grain(*grains)
-    chosen = [result for result in results if distance in (None, result.distance.name, result.distance.key)]
-    if not chosen:
-        names = ", ".join(result.distance.name for result in results) or "none; compare histograms or Gaussians"
-        raise ValueError(f"The comparison has these distances of {grains[-1]}s: {names}; got {distance!r}")
-    return chosen
 
 
 def _new_axes(
@@ -116,56 +108,6 @@ def _profile(axis: Any, result: Result, colour: str) -> None:
     if result.by_chance is not None:
         by_chance = f"all, by chance: {number(result.by_chance)}"
         axis.axhline(result.by_chance, color="black", linestyle=":", linewidth=1, label=by_chance)
-
-
-def plot_neurons(
-    comparison: Comparison,
-    distance: str | None = None,
-    by: Literal["evidence", "distance"] = "evidence",
-    *,
-    names: tuple[str, str] | None = None,
-    ax: Any = None,
-) -> Any:
-    """Plot a heat map of the difference of every neuron, a row for each layer, sorted within the layer.
-
-    Args:
-        comparison: A comparison of histograms or Gaussians.
-        distance: Name of the distance; by default dna-emd if there is one.
-        by: ``"evidence"``: by z, the distance above its null mean, in null standard deviations. ``"distance"``: by the
-            distance itself. Without a test, by the distance.
-        names: Names of A and B; by default those of the comparison.
-        ax: Matplotlib axes to draw in, to which a colour bar is added; by default those of a new figure.
-
-    Returns:
-        The matplotlib figure.
-
-    Raises:
-        ValueError: If the comparison has no such distance of neurons.
-
-    """
-    result = _asked(comparison, distance, "neuron")[0]
-    values, record, evidence = result.values, result.distance, result.evidence
-    label = record.label
-    if by == "evidence" and evidence is not None and evidence.test is not None:
-        values, label = evidence.test.z, f"{record.name}: z\n(deviations above chance)"
-    rows = {layer: part.sort(descending=True).values for layer, part in comparison.neurons.split(values).items()}
-    if ax is None:
-        axis = _new_axes(comparison, names, (8, 1.4 + 0.32 * len(rows)), 1)[0]
-    else:
-        axis = given_axes(ax, ["all neurons"], "map", "give one")[0]
-        _title_axes(axis, comparison, names)
-    # few neurons differ by much; a scale up to a quantile, and its square root, keep the others visible
-    largest = max(float(values.quantile(0.99)) or float(values.max()), 0)
-    scale = require("matplotlib.colors", "plot").PowerNorm(0.5, vmin=0, vmax=largest)
-    for i, part in enumerate(rows.values()):  # every layer over the full width
-        extent = (0, 1, i + 0.35, i - 0.35)
-        picture = axis.imshow(part[None].clamp(min=0).numpy(), extent=extent, aspect="auto", cmap="cividis", norm=scale)
-    axis.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), xticks=[])
-    axis.set_yticks(range(len(rows)), [f"{visible(layer)} ({len(part)})" for layer, part in rows.items()])
-    axis.spines[:].set_visible(False)
-    axis.set_xlabel("neurons of the layer, those that differ most first")
-    axis.figure.colorbar(picture, ax=axis, label=label, aspect=12, extend="max")
-    return axis.figure
 
 
 def plot_histograms(
@@ -229,7 +171,7 @@ def _pair(axis: Any, comparison: Comparison, neuron: tuple[str, int], names: tup
     figures = f"{number(float(emd.values[index]))} bins"
     if emd.evidence is not None and emd.evidence.test is not None:
         figures += f", q = {float(emd.evidence.test.q[index]):.2g}"
-    put_title(axis, f"{visible(in_words(*neuron))}\n{figures}", 2.6, size=8)
+    put_title(axis, f"{visible(neuron_in_words(*neuron))}\n{figures}", 2.6, size=8)
     # log scale, since many neurons are inactive at most positions
     limits = (low, high) if low < high else (low - 0.5, high + 0.5)  # of a neuron that never varies
     axis.set(xlim=limits, yscale="log", xlabel="activation")

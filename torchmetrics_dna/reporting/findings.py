@@ -10,14 +10,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.dna.explanation import name_of
 from torchmetrics_dna.dna.histogram import grouped
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import images_in_words, in_words, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
-from torchmetrics_dna.images.addresses import public
-from torchmetrics_dna.images.properties import property_in_words
-from torchmetrics_dna.reporting.drawing import GROUPS
+from torchmetrics_dna.images.paths import public
+from torchmetrics_dna.images.properties import neuron_name, property_in_words
 from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
@@ -25,7 +23,9 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.files.tables import Cell
-    from torchmetrics_dna.singles.look import Pictures
+    from torchmetrics_dna.singles.look import Gallery
+
+GROUPS = 32  # of bins, at most, in a small histogram
 
 
 def sides_in_words(comparison: Comparison) -> dict[str, str]:
@@ -61,7 +61,7 @@ def property_rows(comparison: Comparison) -> list[dict[str, Any]]:
     p = comparison.p_value_of_properties
     rows = []
     for row in properties.top_neurons(properties.neurons.total):
-        name, place = name_of(row["layer"], row["neuron"]), properties.neurons.index(row["layer"], row["neuron"])
+        name, place = neuron_name(row["layer"], row["neuron"]), properties.neurons.index(row["layer"], row["neuron"])
         values = {side: property_in_words(name, float(means[place])) for side, means in (("a", a), ("b", b))}
         clear = None if row["q"] is None or p is None else row["q"] <= SIGNIFICANT >= p
         drawn = heights[place, :, : int(used[place])].tolist()
@@ -69,11 +69,11 @@ def property_rows(comparison: Comparison) -> list[dict[str, Any]]:
     return rows
 
 
-def settings_of(comparison: Comparison, pictures: Pictures | None = None) -> dict[str, str]:
+def settings_of(comparison: Comparison, gallery: Gallery | None = None) -> dict[str, str]:
     """Return all that the figures depend on, in words, by name."""
     dna = comparison.aligned()[0]
     ranges = dna.known_ranges
-    settings = {} if pictures is None else dict(pictures.settings)
+    settings = {} if gallery is None else dict(gallery.settings)
     if Path(sys.argv[0]).name in ("torchmetrics-dna", "__main__.py"):
         settings["command"] = public(shlex.join(["torchmetrics-dna", *sys.argv[1:]]))
     if interval := comparison.interval:

@@ -1,103 +1,54 @@
-"""The html page of a comparison."""
+"""The html page of a comparison; pictures are data URIs, and histograms SVG paths."""
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import math
 import re
 from importlib.resources import files
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from PIL import Image
+from torch.nn.functional import adaptive_avg_pool2d
 
-from torchmetrics_dna.dna.explanation import in_words, name_of
+from torchmetrics_dna.dna.histogram import grouped
 from torchmetrics_dna.files.visible import images_in_words, number, p_figure, visible
-from torchmetrics_dna.reporting.drawing import (
-    SmallHistograms,
-    colour_bar,
-    ends_of,
-    heat_bar,
-    heat_picture,
-    jpeg,
-    neuron_map,
-    place_of,
-    png,
-    small_histograms,
-    spikes,
-    step_path,
-)
-from torchmetrics_dna.reporting.findings import clearly, property_rows, settings_of, sides_in_words
+from torchmetrics_dna.images.cells import central_square
+from torchmetrics_dna.images.properties import neuron_in_words
+from torchmetrics_dna.reporting.findings import GROUPS, clearly, property_rows, settings_of, sides_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from PIL import Image
     from torch import Tensor
 
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.images.cells import Crop
-    from torchmetrics_dna.singles.look import Picture, Pictures
+    from torchmetrics_dna.singles.look import Gallery, ShownImage
 
-_TOP = 12  # neurons whose histograms are shown at once
-_CARDS = 3  # that are not folded
+_TOP = 12  # neurons whose histograms are shown
 _TICKS = 5  # of an axis
 _NAMED = 100  # images that could not be read
+_FAINTEST = 5  # a share of 10 to the minus this has no height
+_SPIKE = 0.1  # of all activations, in one bin
+_YELLOW = (254, 232, 56)
+_DIM = 0.45  # brightness of an image under its map, so that yellow is lighter than all of it
+_OPAQUE = 0.85  # of the yellow where a map is highest, so that the image stays visible
+_MAPPED = (0.01, 0.99)  # quantiles of the maps of a side: ends of their scale, beyond which are few places
+_FLAT = 1e-9  # spread of a flat map, relative to the largest value: rounding
+_ROWS, _COLUMNS = ("upper", "middle", "lower"), ("left", "centre", "right")
+_QUALITIES = (80, 50, 25, 10)  # of a JPEG
+_LARGEST = 16_000  # bytes of one, about
 _HERE = "torchmetrics_dna.reporting"
 
 
-def as_html(comparison: Comparison, pictures: Pictures | None = None) -> str:
-    """Render a comparison as one html page; without pictures, it shows no images."""
-    a, b = comparison.aligned()
-    histograms, spike_texts = small_histograms(a, b), spikes(a, b)
-    emd = comparison["dna-emd"].values
-    # within each layer, neurons that differ most come first
-    order = torch.cat([rows.start + emd[rows].argsort(descending=True) for rows in comparison.neurons.slices.values()])
-    script = _text("page.js")
-    headline, figures = comparison.headline_and_figures
-    explanation = comparison.explain()
-    cards = [] if pictures is None else pictures.cards
-    # a named cause explains the difference, so what crops show need not differ
-    first = [] if explanation.causes else [i for i, card in enumerate(cards) if card.look_different][:_CARDS]
-    return (
-        _environment()
-        .get_template("page.html")
-        .render(
-            comparison=comparison,
-            names=dict(zip("ab", comparison.names, strict=True)),
-            sides=sides_in_words(comparison),
-            headline=headline.replace(" %", "\N{NO-BREAK SPACE}%"),
-            figures=figures,
-            measured_words=explanation.property_sentences,
-            properties=property_rows(comparison),
-            may_differ=explanation.differs is not False,
-            explained=explanation.causes is not None,
-            pictures=pictures,
-            first=[cards[i] for i in first],
-            folded=[card for i, card in enumerate(cards) if i not in first],
-            odd={} if pictures is None or not pictures.odd else _unlike(pictures.odd, pictures.crop),
-            unlike={} if pictures is None else {s: _unlike(p, pictures.crop) for s, p in pictures.unlike.items()},
-            sure=comparison["dna-emd"].evidence is not None,
-            tested=clearly(comparison),
-            axis=_axis(comparison),
-            map=_map(comparison, order),
-            colour_bar=colour_bar(),
-            data=_data(comparison, order, histograms) | {"spike": [spike_texts[i] for i in order.tolist()]},
-            top=_top(comparison, histograms, spike_texts),
-            heat_bar=heat_bar(),
-            settings=settings_of(comparison, pictures),
-            unreadable=comparison.unreadable[:_NAMED],
-            style=Markup("\n".join(map(_text, ("page.css", "cards.css")))),
-            script=Markup(script),
-            script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        )
-    )
-
-
-def _environment() -> Environment:
-    """Return the Jinja environment of the page's templates; all values are escaped and made visible."""
+def as_html(comparison: Comparison, gallery: Gallery | None = None) -> str:
+    """Render a comparison as one html page; without a gallery, it shows no images."""
     env = Environment(
         loader=PackageLoader(_HERE, ""),
         autoescape=True,
@@ -106,25 +57,92 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: visible(value) if type(value) is str else value,  # Markup is our own
     )
-    env.filters |= {"number": number, "p": p_figure, "images": images_in_words}
-    env.filters |= {"called": lambda neuron: in_words(*neuron), "parts": re.compile("[^/_.-]*[/_.-]?").findall}
-    env.filters |= {"path": step_path, "jpeg": jpeg, "png": png}
-    return env
+    env.filters |= {"number": number, "p": p_figure, "images": images_in_words, "path": step_path, "jpeg": jpeg}
+    env.filters["parts"] = re.compile("[^/_.-]*[/_.-]?").findall
+    headline, figures = comparison.headline_and_figures
+    explanation = comparison.explain()
+    return env.get_template("page.html").render(
+        comparison=comparison,
+        names=dict(zip("ab", comparison.names, strict=True)),
+        sides=sides_in_words(comparison),
+        headline=headline.replace(" %", "\N{NO-BREAK SPACE}%"),
+        figures=figures,
+        measured_words=explanation.property_sentences,
+        properties=property_rows(comparison),
+        explained=explanation.causes is not None,
+        gallery=gallery,
+        odd=[] if gallery is None else with_maps(gallery.odd, gallery.crop),
+        unlike={} if gallery is None else {s: with_maps(shown, gallery.crop) for s, shown in gallery.unlike.items()},
+        sure=comparison["dna-emd"].evidence is not None,
+        tested=clearly(comparison),
+        axis=_axis(comparison),
+        top=[] if explanation.differs is False else top_histograms(comparison),
+        settings=settings_of(comparison, gallery),
+        unreadable=comparison.unreadable[:_NAMED],
+        style=Markup(files(_HERE).joinpath("page.css").read_text(encoding="utf-8")),
+    )
 
 
-def _text(name: str) -> str:
-    return files(_HERE).joinpath(name).read_text(encoding="utf-8")
+def with_maps(images: Sequence[ShownImage], crop: Crop) -> list[tuple[ShownImage, Image.Image | None, str]]:
+    """Return images with their heat maps, drawn on one scale, and where these are highest; None for flat maps."""
+    heats = torch.stack([image.heat for image in images if image.heat is not None] or [torch.zeros(1, 1)])
+    spread = heats.amax((1, 2)) - heats.amin((1, 2))
+    if bool((spread <= _FLAT * heats.abs().amax()).all()):  # as those of layers without positions are
+        return [(image, None, "") for image in images]
+    low, high = heats.flatten().quantile(torch.tensor(_MAPPED, dtype=heats.dtype)).tolist()
+    shares = ((heats - low) / max(high - low, 1e-300)).clamp(0, 1)
+    return [
+        (image, heat_picture(image.picture, share, crop), place_of(heat))
+        for image, share, heat in zip(images, shares, heats, strict=True)
+    ]
 
 
-def _unlike(pictures: Sequence[Picture], crop: Crop) -> dict[str, Any]:
-    """Return the images of a side that are least like the other, with their maps on one scale and where these peak."""
-    heats = [picture.heat for picture in pictures if picture.heat is not None]
-    ends = ends_of(torch.stack(heats)) if heats else None
-    maps: list[tuple[Image.Image | None, str]] = [(None, "")] * len(pictures)
-    if ends is not None:
-        pairs = zip(pictures, heats, strict=True)
-        maps = [(heat_picture(picture.picture, heat, ends, crop), place_of(heat)) for picture, heat in pairs]
-    return {"ends": ends, "images": list(zip(pictures, maps, strict=True))}
+def heat_picture(picture: Image.Image, shares: Tensor, crop: Crop) -> Image.Image:
+    """Draw a heat map of shares ``(side, side)`` of what the network sees of an image, in yellow over dim grey."""
+    top, left, side = central_square(picture.height, picture.width) if crop == "center" else (0, 0, None)
+    seen = (side or picture.width, side or picture.height)
+    resized = Image.fromarray(shares.float().numpy()).resize(seen, Image.Resampling.BILINEAR)
+    opacities = np.zeros((picture.height, picture.width, 1))
+    opacities[top : top + seen[1], left : left + seen[0], 0] = _OPAQUE * np.asarray(resized)
+    grey = _DIM * np.asarray(picture.convert("L"))[..., None]
+    return Image.fromarray(((1 - opacities) * grey + opacities * np.array(_YELLOW)).round().astype(np.uint8))
+
+
+def place_of(heat: Tensor) -> str:
+    """Name the ninth of a heat map ``(side, side)`` whose mean is highest.
+
+    Example:
+        >>> place_of(torch.eye(9) * torch.arange(9))
+        'lower right'
+
+    """
+    ninths = adaptive_avg_pool2d(heat[None], 3)[0]
+    row, column = divmod(int(ninths.argmax()), 3)
+    return "centre" if row == column == 1 else f"{_ROWS[row]} {_COLUMNS[column]}"
+
+
+def jpeg(picture: Image.Image) -> str:
+    """Return a picture as the data URI of a JPEG of about 16 kB at most: of noise it is coarser."""
+    for quality in _QUALITIES:
+        file = BytesIO()
+        picture.save(file, "JPEG", quality=quality)
+        if file.tell() <= _LARGEST:
+            break
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def step_path(levels: Sequence[int], width: int, height: int) -> str:
+    """Return the outline of a histogram, of levels up to 255, as an SVG path.
+
+    Example:
+        >>> step_path([255, 0], 10, 100)
+        'M0 100V0H5V100H10V100'
+
+    """
+    steps = (
+        f"V{height - level * height / 255:.4g}H{(i + 1) * width / len(levels):.4g}" for i, level in enumerate(levels)
+    )
+    return f"M0 {height}{''.join(steps)}V{height}"
 
 
 def _axis(comparison: Comparison) -> dict[str, Any]:
@@ -136,62 +154,25 @@ def _axis(comparison: Comparison) -> dict[str, Any]:
     return {"ticks": [step * i for i in range(int(largest / step) + 1)], "largest": 1.04 * largest}
 
 
-def _map(comparison: Comparison, order: Tensor) -> dict[str, Any]:
-    """Return a picture for each layer, and its first neuron's position in the map."""
-    emd = comparison["dna-emd"].values
-    # the maximum would be set by a few outliers and leave the other neurons one colour
-    largest, columns = float(emd.quantile(0.99)) or float(emd.max()), _columns(comparison)
-    layers = [
-        {
-            "name": layer,
-            "first": rows.start,
-            "count": rows.stop - rows.start,
-            "picture": neuron_map(emd[order[rows]], largest, columns),
-            "least": float(emd[rows].min()),
-            "most": float(emd[rows].max()),
-        }
-        for layer, rows in comparison.neurons.slices.items()
-    ]
-    return {"largest": largest, "layers": layers}
+def top_histograms(comparison: Comparison) -> list[dict[str, Any]]:
+    """Return the neurons that differ most clearly, with figures and their histograms.
 
-
-def _columns(comparison: Comparison) -> int:
-    """Return the number of neurons in a row of the map, larger for large networks."""
-    return 64 if comparison.neurons.total <= 6000 else 128
-
-
-def _data(comparison: Comparison, order: Tensor, histograms: SmallHistograms) -> dict[str, Any]:
-    """Return the data of each neuron for the script, in the order of the map."""
-    slices = comparison.neurons.slices.items()
-    names = [visible(name_of(*comparison.neurons.locate(i))) for i in order.tolist()]
-    low, high = histograms.ends[order].T
-    emd = comparison["dna-emd"]
-    test = emd.evidence.test if emd.evidence else None
-    return {
-        "columns": _columns(comparison),
-        "layers": [[visible(layer), rows.start, rows.stop - rows.start] for layer, rows in slices],
-        "number": [int(name) if name.isdecimal() else name for name in names],
-        "emd": _short(emd.values[order]),
-        "shift": _short(comparison.mean_shift[order]),
-        "q": [] if test is None else [p_figure(q) for q in test.q[order].tolist()],
-        "low": _short(low),
-        "high": _short(high),
-        "used": histograms.used[order].tolist(),
-        "levels": base64.b64encode(histograms.levels[order].numpy().tobytes()).decode(),
-    }
-
-
-def _short(values: Tensor) -> list[float]:
-    return [float(f"{value:.4g}") for value in values.tolist()]
-
-
-def _top(comparison: Comparison, histograms: SmallHistograms, spike_texts: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the neurons that differ most clearly, with figures and their histograms."""
+    Each has ``heights`` of its histograms in A and in B on a logarithmic scale, at most 255; ``low`` and ``high``,
+    activations at the ends; and ``spike``: its fullest bin in words, such as the zeros of a ReLU, if that stands out.
+    """
     top = comparison.top_neurons(_TOP)
-    for neuron in top:
-        i = comparison.neurons.index(neuron["layer"], neuron["neuron"])
-        neuron["called"] = in_words(neuron["layer"], neuron["neuron"])
-        neuron["spike"] = spike_texts[i]
-        neuron["low"], neuron["high"] = histograms.ends[i].tolist()
-        neuron["heights"] = histograms.levels[i, :, : int(histograms.used[i])].tolist()
+    a, b = comparison.aligned([comparison.neurons.index(row["layer"], row["neuron"]) for row in top])
+    shares, used, ends = grouped(a, b, GROUPS)
+    levels = torch.where(shares > 0, (255 * (1 + shares.log10() / _FAINTEST)).round().clamp(1, 255), 0).int()
+    edges, share_of_bins = a.bin_edges(), torch.stack([dna.counts / dna.counts.sum(1, keepdim=True) for dna in (a, b)])
+    for i, row in enumerate(top):
+        row["called"] = neuron_in_words(row["layer"], row["neuron"])
+        row["low"], row["high"] = ends[i].tolist()
+        row["heights"] = levels[i, :, : int(used[i])].tolist()
+        fullest = int(share_of_bins[:, i].sum(0).argmax())
+        in_a, in_b = share_of_bins[:, i, fullest].tolist()
+        low, high = edges[i, fullest : fullest + 2].tolist()
+        where = "of 0" if low <= 0 < high else f"from {low:.3g}"
+        spike = f"one bin, {where}, holds {100 * in_a:.0f} % of A and {100 * in_b:.0f} % of B"
+        row["spike"] = spike if max(in_a, in_b) >= _SPIKE else ""
     return top

@@ -18,8 +18,7 @@ from torchmetrics_dna.files.container import is_container
 from torchmetrics_dna.functional.outliers import layers_for_outliers, left_out_distances, outlier_distance
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
 from torchmetrics_dna.images import ImageSource, ImageStream
-from torchmetrics_dna.images.duplicates import digest_note
-from torchmetrics_dna.images.likeness import small_picture
+from torchmetrics_dna.images.likeness import digest_note, small_picture
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.features import Distances, SpatialMeans, contrasted
 from torchmetrics_dna.jobs.job import Job
@@ -33,6 +32,7 @@ from torchmetrics_dna.statistics.outliers import (
     LocalScorer,
     OutlierScorer,
     check_size,
+    gaussians_of,
     local_layer,
 )
 from torchmetrics_dna.statistics.scores import POOL, Scorer, check_left_out
@@ -40,12 +40,12 @@ from torchmetrics_dna.statistics.scores import POOL, Scorer, check_left_out
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from torchmetrics_dna.dna.distance import Kind
+    from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.images.pixels import Pixels
-    from torchmetrics_dna.statistics.resolve import Feature
     from torchmetrics_dna.statistics.rows import ImageRows
     from torchmetrics_dna.statistics.scores import ImageScorer
+    from torchmetrics_dna.statistics.setup import Feature
 
 _MOST_TYPICAL = 200  # images of the reference whose dna-emd is measured for comparison
 
@@ -257,7 +257,7 @@ class _Run:
     def _for_outliers(self, reference: Measured) -> _Ruler:
         neurons = self.extractor.neurons
         dna = cast("LayerGaussianDNA", reference.dnas["layer-gaussian"])
-        scorer = OutlierScorer(dna, self.extractor)
+        scorer = OutlierScorer(gaussians_of(dna), self.extractor)
         typical = None
         if "means" in reference.rows and dna.num_images > 2:
             layers = layers_for_outliers(neurons)
@@ -273,7 +273,7 @@ class _Run:
                 f" {', '.join(self.extractor.neurons)}"
             )
         # the extreme places of the reference are part of its covariance, so its own scores would be too low to compare
-        return _Ruler(scorer, scorer, [reference.any])
+        return _Ruler(scorer, scorer, [reference.first])
 
     def _places(self, reference: Measured) -> LocalScorer | None:
         """Return the scorer of places; None if the reference is a DNA, or no layer has a grid of positions."""
@@ -318,9 +318,8 @@ class _Run:
         """Score images of the reference, each against the other ``count - 1``; a sample if there are many."""
         if isinstance(side, (DNA, ImageStream)) or count < 2:
             return None
-        drawn = torch.randperm(len(side), generator=torch.Generator().manual_seed(0))[:_MOST_TYPICAL].sort().values
         job = Job(self.extractor, {"distances": Distances(scorer)}, self.job.reading)
-        measured = measure(job, side.take(drawn.tolist()), distributed=self.distributed)
+        measured = measure(job, side.drawn(_MOST_TYPICAL), distributed=self.distributed)
         return contrasted(_left_out(measured.rows["distances"], count))
 
 

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from torchmetrics_dna.comparisons.odd_images import OddImages
 from torchmetrics_dna.dna.saving import Saved
-from torchmetrics_dna.files.tables import Table, notebook_html
+from torchmetrics_dna.files.tables import Table, as_html
 from torchmetrics_dna.files.visible import images_in_words, number, shortened, visible
-from torchmetrics_dna.functional.few_off import FewOff, score_limit
-from torchmetrics_dna.functional.heat import SIDE
+from torchmetrics_dna.functional.outliers import FewOff, score_limit
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
+from torchmetrics_dna.functional.realism import SIDE
 from torchmetrics_dna.images import ImageSource, Reading, open_source
 from torchmetrics_dna.images.cells import central_square
 from torchmetrics_dna.images.pixels import as_bytes
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.features import Features
-    from torchmetrics_dna.functional.few_off import FewOff
+    from torchmetrics_dna.functional.outliers import FewOff
     from torchmetrics_dna.images import Images
     from torchmetrics_dna.images.cells import Crop
     from torchmetrics_dna.singles.nearest import Nearest
@@ -398,7 +398,7 @@ class Ranking(Saved):
 
     def _repr_html_(self) -> str:
         sentences = [self.verdict or "", *(f"{notice}." for notice in self.notices)]
-        return notebook_html(" ".join(filter(None, sentences)), self.table(self.rows()[:_SHOWN]))
+        return as_html([" ".join(filter(None, sentences))], [self.table(self.rows()[:_SHOWN])])
 
     def __repr__(self) -> str:
         ends = " to ".join(f"{float(self.scores[i]):.4g}" for i in (0, -1)) if self.names else ""

@@ -63,10 +63,15 @@ class Statistic(ABC):
         return {"extractor": self.extractor.name} | {name: getattr(self.extractor, name) for name in names}
 
     @property
-    def configuration(self) -> dict[str, Any]:
-        """Values that must be equal for two states to be merged."""
-        more = {**self._more, "extractors (digest)": self.extractor.digest}
-        return identity(**{**self.origin, "fingerprint": None}, neurons=self.extractor.neurons, kind=self.kind, **more)
+    def settings(self) -> dict[str, Any]:
+        """Values that must be equal for two states to be merged, beside weights and preparation of images."""
+        return identity(self.extractor.name, neurons=self.extractor.neurons, kind=self.kind, **self._more)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All values that must be equal for two states to be merged, with the current weights."""
+        origin = identity(**{**self.origin, "fingerprint": None}, **{"extractors (digest)": self.extractor.digest})
+        return self.settings | origin
 
     @property
     @abstractmethod

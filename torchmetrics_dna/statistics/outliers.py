@@ -43,6 +43,27 @@ def check_size(num_images: int) -> None:
         )
 
 
+def gaussians_of(reference: LayerGaussianDNA) -> dict[str, LayerGaussian]:
+    """Return the Gaussians of a reference's layers for outlier scores.
+
+    Raises:
+        ValueError: If the reference does not say of how many images it is.
+        TooFewImagesError: If the reference has fewer than two images.
+
+    """
+    if reference.has_unknown_size:
+        raise ValueError(
+            "Argument `reference` expected to say of how many images it is, but it does not; make it anew by"
+            " make_dna(images, kind='layer-gaussian')"
+        )
+    check_size(reference.num_images)
+    by_layer = reference.by_layer()
+    return {
+        layer: LayerGaussian.of(*by_layer[layer], reference.num_images)
+        for layer in layers_for_outliers(reference.neurons)
+    }
+
+
 class OutlierScorer(ImageScorer):
     """Function that computes the outlier distance of single images: how far each is from a reference's own images.
 
@@ -51,30 +72,15 @@ class OutlierScorer(ImageScorer):
     and somewhat above 1 if it has fewer. Layers of more than 512 neurons are left out if there are smaller ones.
 
     Args:
-        reference: Means and covariances of the layers.
+        gaussians: Gaussian of each layer of the reference, from :func:`gaussians_of`.
         extractor: Extractor of the activations.
         wait: Whether to sync with the device for errors. If not, scores are NaN where activations are not finite.
 
-    Raises:
-        ValueError: If the reference does not say of how many images it is.
-        TooFewImagesError: If the reference has fewer than two images.
-
     """
 
-    def __init__(self, reference: LayerGaussianDNA, extractor: DNAExtractor, wait: bool = True) -> None:
+    def __init__(self, gaussians: Mapping[str, LayerGaussian], extractor: DNAExtractor, wait: bool = True) -> None:
         super().__init__(extractor)
-        if reference.has_unknown_size:
-            raise ValueError(
-                "Argument `reference` expected to say of how many images it is, but it does not; make it anew by"
-                " make_dna(images, kind='layer-gaussian')"
-            )
-        check_size(reference.num_images)
-        by_layer = reference.by_layer()
-        self._wait = wait
-        self._gaussians = {
-            layer: LayerGaussian.of(*by_layer[layer], reference.num_images)
-            for layer in layers_for_outliers(reference.neurons)
-        }
+        self._gaussians, self._wait = gaussians, wait
 
     @override
     def __call__(self, parts: Parts) -> Tensor:

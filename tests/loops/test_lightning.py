@@ -1,0 +1,130 @@
+"""The callback logs, keeps and resumes with trainers of both packages, and leaves models as they are."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from networks import Pixels
+from torch import nn
+from torch.utils.data import DataLoader
+
+from torchmetrics_dna import DNAEMD, Checkpoints, DNAExtractor
+from torchmetrics_dna.demo import photographs
+from torchmetrics_dna.loops.lightning import DNACallback
+
+PHOTOS = torch.from_numpy(np.stack([photo[::4, ::4] for photo in photographs(24)])).movedim(-1, 1) / 255
+REFERENCE, INPUTS = PHOTOS[::2], PHOTOS[1::2]
+OPTIONS: dict[str, Any] = {"feature": DNAExtractor(Pixels(), input_size=8), "ranges": "auto", "num_bins": 100}
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The '.*_dataloader' does not have many workers"),
+    pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`"),
+    pytest.mark.filterwarnings("ignore:.*LeafSpec"),  # how Lightning uses torch
+]
+
+
+def module_of(package: Any) -> Any:
+    """A network that dims photographs a bit less with each step."""
+
+    class Module(package.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gain = nn.Parameter(torch.tensor(0.3))
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return (images * self.gain * 255).clamp(0, 255).round() / 255
+
+        def training_step(self, batch: torch.Tensor) -> torch.Tensor:
+            return -self.gain * batch.mean() * 0.2 / batch.mean().detach()
+
+        def validation_step(self, batch: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"images": self(batch)}
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD(self.parameters(), lr=1)
+
+    return Module()
+
+
+def fit(package: Any, folder: Path, epochs: int, callback: Any, resume: Path | None = None) -> tuple[Any, Any]:
+    module, data = module_of(package), DataLoader(INPUTS, batch_size=6)
+    best = package.callbacks.ModelCheckpoint(folder / "models", monitor="dna/dna_emd", save_last=True)
+    trainer = package.Trainer(
+        accelerator="cpu", max_epochs=epochs, default_root_dir=folder, logger=False, callbacks=[callback, best],
+        enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(module, data, data, ckpt_path=resume)
+    return module, trainer
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["lightning.pytorch", pytest.param("pytorch_lightning", marks=pytest.mark.outer)])
+def test_logs_keeps_and_resumes(name: str, tmp_path: Path) -> None:
+    package = import_module(name)
+    by_function = DNACallback(REFERENCE, lambda module: module(INPUTS), **OPTIONS)
+    module, trainer = fit(package, tmp_path, 2, by_function)
+    checkpoints = Checkpoints(REFERENCE, tmp_path / "dna", OPTIONS["feature"], ranges="auto", num_bins=100)
+    assert list(checkpoints.comparisons) == ["step_000002", "step_000004"]  # and none of the sanity check
+    last = checkpoints.comparisons["step_000004"].scalars()
+    logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    assert logged == pytest.approx(last, rel=1e-6)  # Lightning keeps float32
+    assert last["dna/dna_emd"] < checkpoints.comparisons["step_000002"]["dna-emd"].value
+    assert trainer.checkpoint_callback.best_model_score == pytest.approx(last["dna/dna_emd"])
+    saved = torch.load(tmp_path / "models" / "last.ckpt", weights_only=True)
+    assert set(saved["state_dict"]) == {"gain"}
+    assert not any("DNA" in key for key in saved["callbacks"])
+
+    by_name = DNACallback(REFERENCE, "images", tmp_path / "dna", every_n_epochs=2, prefix="x/", **OPTIONS)
+    trainer = package.Trainer(
+        accelerator="cpu", max_epochs=4, default_root_dir=tmp_path, logger=False, callbacks=[by_name],
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    data = DataLoader(INPUTS, batch_size=6)
+    trainer.fit(module, data, data, ckpt_path=tmp_path / "models" / "last.ckpt")
+    assert list(checkpoints.comparisons) == ["step_000002", "step_000004", "step_000008"]
+    metric = DNAEMD(reference=checkpoints.reference, feature=OPTIONS["feature"], normalize=True, num_folds=20)
+    metric.update(module(INPUTS), real=False)
+    logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    expected = metric.scalars("x/")
+    assert {name: logged[name] for name in expected} == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.outer
+def test_mistakes(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="`every_n_epochs` expected to be a positive integer, but got 0"):
+        DNACallback(REFERENCE, "images", every_n_epochs=0)
+    package = import_module("lightning.pytorch")
+    callback = DNACallback(REFERENCE, "pictures", **OPTIONS)
+    assert isinstance(pickle.loads(pickle.dumps(callback)), package.Callback)
+    message = "expected to return a dict with 'pictures', but got one with images; return {'pictures': images}"
+    with pytest.raises(ValueError, match=message):
+        fit(package, tmp_path, 1, callback)
+
+
+def test_the_reference_is_measured_for_a_fit_alone(tmp_path: Path) -> None:
+    package = import_module("lightning.pytorch")
+    callback = DNACallback(REFERENCE, "images", tmp_path / "dna", **OPTIONS)
+    trainer = package.Trainer(accelerator="cpu", default_root_dir=tmp_path, logger=False, enable_checkpointing=False)
+    callback.setup(trainer, package.LightningModule(), "validate")
+    assert callback.checkpoints is None
+    assert not (tmp_path / "dna").exists()
+    callback.setup(trainer, package.LightningModule(), "fit")
+    checkpoints = callback.checkpoints
+    callback.setup(trainer, package.LightningModule(), "fit")
+    assert callback.checkpoints is checkpoints
+
+
+def test_without_lightning_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("lightning.pytorch", "pytorch_lightning"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(
+        ModuleNotFoundError, match="needs Lightning, which is not installed; run `pip install lightning`"
+    ):
+        DNACallback(REFERENCE, "images")

@@ -1,0 +1,188 @@
+"""What differs between two sets: properties of images, and what caused it; verdict.py says it in words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from torchmetrics_dna.comparisons.verdict import difference, what_causes_do, what_differs, what_was_measured
+from torchmetrics_dna.dna.gaussian import GaussianDNA, LayerGaussianDNA
+from torchmetrics_dna.dna.histogram import HistogramDNA
+from torchmetrics_dna.functional.permutation import SIGNIFICANT
+from torchmetrics_dna.images.properties import LAYER, PROPERTIES
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.dna.base import DNA
+    from torchmetrics_dna.functional.permutation import PermutationTest
+    from torchmetrics_dna.jobs.causes import Causes
+
+_MAX_PROPERTIES = 6  # that are named
+_MIN_EFFECT = 0.5  # standard deviations between means, for a property to be named without a test
+_MIN_SHIFT = 0.2  # standard deviations between means, for a property to be called higher or lower
+_LEAST_UNTESTED = 10  # images on a side, for words without a test
+#: Property of images that a change moves most plainly, and its direction.
+_MOVES = {
+    "brighter": ("brightness", 1),
+    "darker": ("brightness", -1),
+    "more contrast": ("contrast", 1),
+    "less contrast": ("contrast", -1),
+    "more saturation": ("saturation", 1),
+    "less saturation": ("saturation", -1),
+    "warmer": ("blue against yellow", -1),
+    "cooler": ("blue against yellow", 1),
+    "blur": ("sharpness", -1),
+    "resize": ("width", -1),
+    "noise": ("noise", 1),
+    "grey noise": ("noise", 1),
+    "JPEG compression": ("blockiness", 1),
+}
+
+
+class PropertyDifference(NamedTuple):
+    """Property of images that differs between A and B.
+
+    Attributes:
+        name: Name of the property.
+        a: Mean in A, from 0 to 1, in the scale of :func:`image_properties`.
+        b: Mean in B.
+        spread_a: Standard deviation over the images of A.
+        spread_b: Standard deviation over the images of B.
+        q: False discovery rate among neurons with at least as much evidence; None without a test.
+
+    """
+
+    name: str
+    a: float
+    b: float
+    spread_a: float
+    spread_b: float
+    q: float | None
+
+    @property
+    def effect(self) -> float:
+        """Difference of the means in standard deviations."""
+        spread = math.sqrt((self.spread_a**2 + self.spread_b**2) / 2)
+        return (self.b - self.a) / max(spread, 1e-6)
+
+    @property
+    def direction(self) -> int:
+        """1 if the property is higher in B, -1 if it is lower, 0 if the means are too near to call it so."""
+        return 0 if abs(self.effect) < _MIN_SHIFT else int(math.copysign(1, self.effect))
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Differences between two sets A and B; ``str()`` gives them as a text.
+
+    Attributes:
+        p_value: P-value of the test for any difference; None without one.
+        properties: Properties of images that differ, the clearest first; empty if they were not measured.
+        causes: Changes of A's images that take half of the squared distance; None if there are none, if a property
+            contradicts them, or if they were not searched.
+        names: Names of A and B.
+        is_searched: True if causes were searched.
+
+    """
+
+    p_value: float | None
+    properties: list[PropertyDifference]
+    causes: Causes | None = None
+    names: tuple[str, str] = ("A", "B")
+    is_searched: bool = False
+
+    @property
+    def differs(self) -> bool | None:
+        """True if the test finds a difference; None without a test."""
+        return None if self.p_value is None else self.p_value <= SIGNIFICANT
+
+    @property
+    def headline(self) -> str:
+        """Clause: do the sets differ, and what change of A comes near to B? Empty if no test was made."""
+        return difference(self)
+
+    @property
+    def sentences(self) -> list[str]:
+        """One sentence for each kind of finding; empty if no difference is found."""
+        caused = [] if self.causes is None else [f"{what_causes_do(self.causes, *self.names)}."]
+        return [*caused, *self.property_sentences]
+
+    @property
+    def property_sentences(self) -> list[str]:
+        """Sentence on the properties of images that differ, or nothing."""
+        return what_was_measured(self)
+
+    def __str__(self) -> str:
+        return what_differs(self)
+
+
+def explain(
+    a: DNA,
+    b: DNA,
+    test: PermutationTest | None = None,
+    names: tuple[str, str] = ("A", "B"),
+    properties: list[PropertyDifference] | None = None,
+    causes: Causes | None = None,
+) -> Explanation:
+    """Explain how two DNAs of the same extractor differ.
+
+    Nothing is named where the test finds no difference or, without a test, for fewer than 10 images on a side.
+
+    Args:
+        a: DNA of A, of any kind.
+        b: DNA of B.
+        test: Test of a per-neuron distance between them.
+        names: Names of A and B.
+        properties: Properties of images that differ, if they were not measured as neurons of these DNAs.
+        causes: Changes of A's images that were searched.
+
+    """
+    p_value = None if test is None else test.p_value
+    if not (has_means(a) and has_means(b)):
+        return Explanation(p_value, [], names=names)
+    if p_value is not None and p_value > SIGNIFICANT:
+        return Explanation(p_value, properties or [], names=names)
+    if p_value is None and any(not dna.has_unknown_size and dna.num_images < _LEAST_UNTESTED for dna in (a, b)):
+        return Explanation(p_value, [], names=names)
+    if properties is None:
+        properties = property_differences(a, b, test)
+    moved = {each.name: each.direction for each in properties}
+    moves = [] if causes is None else [_MOVES.get(name, ("", 0)) for name in causes.names]
+    is_contradicted = any(moved.get(name, 0) * direction < 0 for name, direction in moves)
+    named = None if is_contradicted or not moves else causes
+    return Explanation(p_value, properties, named, names, is_searched=causes is not None)
+
+
+def has_means(dna: DNA) -> bool:
+    """True if the means of neurons are known, which they are not for histograms of unknown ranges."""
+    return not (isinstance(dna, HistogramDNA) and dna.ranges is None)
+
+
+def as_gaussian(dna: DNA) -> GaussianDNA:
+    """Return the mean and variance of each neuron: of all activations for histograms, else of spatial means."""
+    if isinstance(dna, GaussianDNA):
+        return dna
+    assert isinstance(dna, (HistogramDNA, LayerGaussianDNA))
+    return dna.to_gaussian()
+
+
+def property_differences(a: DNA, b: DNA, test: PermutationTest | None) -> list[PropertyDifference]:
+    """Return the properties of images that differ, the clearest first, by a test or else by effect size."""
+    if LAYER not in a.neurons:
+        return []
+    columns = a.neurons.slices[LAYER]
+    gaussian_a, gaussian_b = (as_gaussian(dna.select([LAYER]).to("cpu")) for dna in (a, b))
+    differences = []
+    for i, column in enumerate(gaussian_a.neurons.numbers(LAYER)):
+        of_property = PropertyDifference(
+            PROPERTIES[column],
+            float(gaussian_a.mean[i]),
+            float(gaussian_b.mean[i]),
+            math.sqrt(gaussian_a.var[i]),
+            math.sqrt(gaussian_b.var[i]),
+            None if test is None else float(test.q[columns][i]),
+        )
+        clear = abs(of_property.effect) if test is None else float(test.z[columns][i])
+        if clear >= _MIN_EFFECT if of_property.q is None else of_property.q <= SIGNIFICANT:
+            differences.append((clear, of_property))
+    return [of_property for _, of_property in sorted(differences, key=lambda pair: -pair[0])[:_MAX_PROPERTIES]]

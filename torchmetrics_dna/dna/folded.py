@@ -1,0 +1,513 @@
+"""Two sides in folds: distances between any folds together and any others, for tests, jackknives and intervals.
+
+A permutation test puts some folds of both sides on A and the others on B; a jackknife leaves out one. Each question is
+a row of two masks, ``in_a`` and ``in_b``, bool, ``(P, K)``, of the K folds, those of side A first; a fold may be in
+neither. Counts of folds are added as integers, so that distances are bitwise independent of the order of the work.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from torchmetrics_dna.dna.base import TooFewImagesError, check_comparable
+from torchmetrics_dna.dna.features import Features
+from torchmetrics_dna.dna.gaussian import LayerGaussianDNA
+from torchmetrics_dna.dna.histogram import in_same_bins
+from torchmetrics_dna.functional.emd import bounds_on_grid
+from torchmetrics_dna.functional.features import CMMD_SCALE, kernel_less_one, unit_rows
+from torchmetrics_dna.functional.layer_frechet import layer_frechet_distance
+from torchmetrics_dna.functional.layer_frechet_estimate import layer_frechet_estimate
+from torchmetrics_dna.functional.permutation import UNEQUAL
+from torchmetrics_dna.functional.reduction import blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from torch import Tensor
+
+    from torchmetrics_dna.dna.base import DNA
+    from torchmetrics_dna.dna.histogram import HistogramDNA
+    from torchmetrics_dna.neurons.index import Neurons
+
+    Folds = tuple[Tensor | None, Tensor | None]  # the fold of each image of A and of B, int64; None without folds
+    Side = Features | LayerGaussianDNA | None
+
+LAYER_RELABELINGS = 200  # of fd, a fifth of other distances: each takes an eigendecomposition per layer
+_IMAGES = 3  # of a side per neuron of a layer; with fewer, intervals cover too little
+_BYTES = 1 << 30  # of spatial means of both sides
+_CELLS = 1 << 18  # float64 values at a time, 2 MB, to fit the cache
+_STEPS = 1 << 12  # resolution of positions within a bin
+_ROUNDING = 1e-9  # bins, or relative to the largest mean; smaller differences are 0 up to rounding
+
+
+class Noise(NamedTuple):
+    """Sampling noise of the distances of all columns; NaN where it is unknown.
+
+    Influences are, for A and B, those of each unit, an image or fold, on the distances, ``(units, N)``, with the number
+    of all images divided by those of the unit; None for a side that is taken as exact.
+    """
+
+    bias: Tensor  # expected rise of each distance by noise, float64, (N,)
+    influences: tuple[tuple[Tensor, Tensor] | None, tuple[Tensor, Tensor] | None]
+
+
+@dataclass(frozen=True, eq=False)
+class FoldedSides:
+    """Two sides in folds, and what may be asked of these.
+
+    A side without folds, such as published statistics, is one fold that is taken as exact: it is never left out or
+    exchanged, so its noise is not in the interval, and there is no test.
+    """
+
+    distances: Callable[[Tensor, Tensor], Tensor]  # of masks, of each neuron, float64, (P, N); bins may be wider
+    sizes_a: Tensor  # number of images of each non-empty fold, int64; of the whole side without folds
+    sizes_b: Tensor
+    slices: Sequence[slice]  # columns of each layer
+    exact: tuple[bool, bool]  # sides without folds; a single fold, of images of one group, is not exact
+    noise: Callable[[], Noise] | None = None  # of the distances; None to jackknife them
+    num_relabelings: int | None = None  # at most, of a test; 0 for no test, None for the default
+    limits: tuple[str, ...] = ()  # a line for each part of the evidence that is missing, with the reason
+    shifts: Callable[[Tensor, Tensor], Tensor] | None = None  # signed, of means, (P, N'); None for no test
+    shift_slices: Sequence[slice] = ()  # columns of each layer in ``shifts``
+    paired: bool = False  # fold k of A and fold k of B hold the same pairs of images
+
+    def as_pairs(self) -> FoldedSides:
+        """Return the sides as pairs, of which each fold holds both images.
+
+        Raises:
+            TooFewImagesError: If a fold has other numbers of images in A and in B, so that pairs are incomplete.
+
+        """
+        if any(self.exact) or not torch.equal(self.sizes_a, self.sizes_b):
+            a, b = self.sizes_a.tolist(), self.sizes_b.tolist()
+            raise TooFewImagesError(
+                f"Pairs expected to have both of their images in one fold, but folds have {a} images in A and {b} in B;"
+                " give both images of each pair, and leave both out if one can't be read"
+            )
+        return replace(self, paired=True)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Plan of the evidence for fd of some layers between two sets."""
+
+    neurons: Neurons
+    tested: bool
+    debiased: tuple[str, ...]  # layers
+    limits: tuple[str, ...]  # a line for each part of the evidence that is missing, with the reason
+    by_fold: bool = False  # images of a fold belong together, so folds are the units of the variance, not images
+
+
+def why_not_kept(neurons: Neurons, num_images: Sequence[int | None], remedy: str) -> str:
+    """Say why the spatial means of all images can't be kept in memory; empty if they can."""
+    sizes = [size for size in num_images if size is not None]
+    if len(sizes) < len(num_images):
+        return "a stream does not say how long it is"
+    if 4 * neurons.total * sum(sizes) > _BYTES:
+        return f"that keeps {neurons.total:,} numbers of each of {sum(sizes):,} images; {remedy}"
+    return ""
+
+
+def plan_for(
+    neurons: Neurons, num_images: Sequence[int | None], *, tested: bool = True, by_fold: bool = False, name: str = "fd"
+) -> Plan:
+    """Plan fd of some layers between two sets.
+
+    Args:
+        neurons: The layers.
+        num_images: Numbers of images of the sides that are not taken as exact; None for a stream of unknown length.
+        tested: False if a side is taken as exact, so that there is no test.
+        by_fold: True if images of a fold belong together.
+        name: Name of the distance, for the reasons.
+
+    """
+    if reason := why_not_kept(neurons, num_images, "watch fewer layers"):
+        return Plan(neurons, False, (), (f"{name} has no test and no value without noise here, since {reason}",))
+    sizes = [size for size in num_images if size is not None]
+    few, many, limits = min(sizes), max(sizes), list[str]()
+    if tested and many > UNEQUAL * few:  # with 50 and 100 images the test rejects a true null hypothesis too often
+        tested = False
+        limits.append(
+            f"{name} has no test here, since a test of {few:,} and {many:,} images finds too much; give sets of which"
+            " one is at most half as large again, or test dna-emd"
+        )
+    debiased = [layer for layer, width in neurons.items() if few >= _IMAGES * width]
+    if lacking := [layer for layer in neurons if layer not in debiased]:
+        named = ", ".join(lacking) if len(lacking) <= 3 else f"{len(lacking)} layers"
+        scope = f"of {named} and of the whole" if debiased else "here"
+        limits.append(
+            f"{name} has no value without noise and no interval {scope}: that takes {_IMAGES} images a side for each"
+            f" neuron, {_IMAGES * max(neurons[layer] for layer in lacking):,} for the widest, but there are {few:,}"
+        )
+    return Plan(neurons, tested, tuple(debiased), tuple(limits), by_fold)
+
+
+def folded_emd(a: HistogramDNA, b: HistogramDNA) -> FoldedSides:
+    """Fold both sides for dna-emd, in bins of the DNAs, evaluated at the edges of the folds' wider bins."""
+    folds: list[Any] = [*_filled(a), *_filled(b)]
+    num_bins = min(fold.num_bins for fold in folds)
+    folds = [fold if fold.num_bins == num_bins else fold.rebin(num_bins) for fold in folds]
+    check_comparable(*folds)
+    scale, within = torch.tensor(a.num_bins / num_bins, dtype=torch.float64), None
+    if a.self_ranging:
+        folds = in_same_bins(*folds)
+        grid = folds[0].grid
+        low, high = (bound.to(grid.start.device) for bound in a.known_ranges.bounds())
+        begin, end, per_bounds = bounds_on_grid(grid, low, high)
+        scale, within = a.num_bins * per_bounds, (begin, end)
+    counts = torch.stack([fold.counts for fold in folds])
+    scale = scale.to(counts.device)
+
+    def distances(in_a: Tensor, in_b: Tensor) -> Tensor:
+        return emd_of_folds(counts, in_a.to(counts.device), in_b.to(counts.device), within) * scale
+
+    def shifts(in_a: Tensor, in_b: Tensor) -> Tensor:
+        return shift_of_folds(*sums_of_histograms(counts, within), in_a, in_b)
+
+    return _folded_neurons(a, b, distances, shifts)
+
+
+def folded_frechet(a: DNA, b: DNA) -> FoldedSides:
+    """Fold both sides for dna-fd."""
+    folds: list[Any] = [*_filled(a), *_filled(b)]
+    check_comparable(*folds)
+    means, variances = (torch.stack([getattr(fold, name) for fold in folds]) for name in ("mean", "var"))
+    sizes = _sizes(folds)
+    distances = partial(frechet_of_folds, means, variances, sizes)
+    totals = sizes.double()[:, None]
+    return _folded_neurons(a, b, distances, partial(shift_of_folds, means * totals.to(means), totals))
+
+
+def _folded_neurons(
+    a: DNA, b: DNA, distances: Callable[[Tensor, Tensor], Tensor], shifts: Callable[[Tensor, Tensor], Tensor]
+) -> FoldedSides:
+    slices, exact = [*a.neurons.slices.values()], (not a.folds, not b.folds)
+    sizes_a, sizes_b = (_sizes(_filled(dna)) for dna in (a, b))
+    return FoldedSides(distances, sizes_a, sizes_b, slices, exact, shifts=shifts, shift_slices=slices)
+
+
+def _folded_images(
+    of_folds: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor], a: Features, b: Features, folds: Folds
+) -> FoldedSides:
+    numbers, sizes_a, sizes_b = _numbered_folds(folds, [a.num_images, b.num_images])
+    distances = partial(of_folds, torch.cat([a.values, b.values]), numbers)
+    return FoldedSides(distances, sizes_a, sizes_b, [slice(1)], (folds[0] is None, folds[1] is None))
+
+
+def folded_kernel(a: Features, b: Features, folds: Folds) -> FoldedSides:
+    """Fold both sides for kid."""
+    return _folded_images(kernel_of_folds, a, b, folds)
+
+
+def folded_cmmd(a: Features, b: Features, folds: Folds) -> FoldedSides:
+    """Fold both sides for cmmd."""
+    return _folded_images(cmmd_of_folds, a, b, folds)
+
+
+def folded_layer_frechet(a: Side, b: Side, folds: Folds, plan: Plan) -> FoldedSides:
+    """Fold both sides for fd from the features of all images; each column is a layer.
+
+    A side is features of at least the layers of the plan, or None if the plan needs none; or, without folds, a DNA that
+    is taken as exact, such as published statistics.
+    """
+    neurons = plan.neurons
+    numbers, sizes_a, sizes_b = _numbered_folds(folds, [1, 1])
+    layers = [slice(i, i + 1) for i in range(len(neurons))]
+
+    def values() -> Tensor:
+        return torch.cat([side.select(list(neurons)).values for side in (a, b) if isinstance(side, Features)])
+
+    def distances(in_a: Tensor, in_b: Tensor) -> Tensor:
+        features = values()
+        columns = [layer_frechet_of_folds(features[:, rows], numbers, in_a, in_b) for rows in neurons.slices.values()]
+        return torch.stack(columns, 1)
+
+    def shifts(in_a: Tensor, in_b: Tensor) -> Tensor:
+        features, sizes = values(), torch.cat([sizes_a, sizes_b])
+        sums = torch.zeros(len(sizes), features.shape[1], dtype=torch.float64)
+        sums.index_add_(0, numbers, features.double())
+        return shift_of_folds(sums, sizes[:, None], in_a, in_b)
+
+    return FoldedSides(
+        distances, sizes_a, sizes_b, layers, (folds[0] is None, folds[1] is None), lambda: _noise((a, b), folds, plan),
+        LAYER_RELABELINGS if plan.tested else 0, plan.limits, shifts, [*neurons.slices.values()],
+    )  # fmt: skip
+
+
+def _noise(sides: tuple[Side, Side], folds: Folds, plan: Plan) -> Noise:
+    """Estimate the noise of fd of each layer; NaN for layers that the plan does not debias."""
+    layers = list(plan.neurons)
+    bias = torch.full((len(layers),), torch.nan, dtype=torch.float64)
+    influences = [
+        None if of_side is None else bias.new_full((len(of_side), len(layers)), torch.nan) for of_side in folds
+    ]
+    for i, layer in enumerate(layers):
+        if layer in plan.debiased:
+            estimate = layer_frechet_estimate(_of_layer(sides[0], layer), _of_layer(sides[1], layer), folds)
+            bias[i] = estimate.bias
+            for columns, influence in zip(influences, estimate.influences, strict=True):
+                if columns is not None and influence is not None:
+                    columns[:, i] = influence
+    a, b = (_by_unit(*pair, plan.by_fold) for pair in zip(influences, folds, strict=True))
+    return Noise(bias, (a, b))
+
+
+def _of_layer(side: Side, layer: str) -> Tensor | tuple[Tensor, Tensor]:
+    """Return the features of a layer, or its mean and covariance."""
+    if isinstance(side, LayerGaussianDNA):
+        return side.by_layer()[layer]
+    assert side is not None
+    return side.select([layer]).values
+
+
+def _by_unit(influences: Tensor | None, folds: Tensor | None, by_fold: bool) -> tuple[Tensor, Tensor] | None:
+    """Return the influences of images or folds, and the number of all images divided by those of each of these."""
+    if influences is None or folds is None:
+        return None
+    if not by_fold:
+        return influences, influences.new_full((len(influences),), len(influences))
+    _, numbers, sizes = folds.unique(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
+    sums = influences.new_zeros(len(sizes), influences.shape[1]).index_add_(0, numbers, influences)
+    return sums / sizes[:, None], len(influences) / sizes.double()
+
+
+def _numbered_folds(sides: Folds, num_images: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Number the folds of A and then B from 0; return the fold of each image, and the sizes of the folds of A and B.
+
+    A side without folds is one of so many images.
+    """
+    numbers: list[Tensor] = []
+    sizes: list[Tensor] = []
+    for of_side, images in zip(sides, num_images, strict=True):
+        folds = torch.zeros(images, dtype=torch.int64) if of_side is None else of_side
+        _, number, size = folds.unique(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
+        numbers.append(number + sum(map(len, sizes)))
+        sizes.append(size)
+    return torch.cat(numbers), sizes[0], sizes[1]
+
+
+def _filled(dna: DNA) -> list[DNA]:
+    """Return the non-empty folds; the DNA itself if it has no folds."""
+    return [fold for fold in dna.folds if fold.num_images] or [replace(dna, folds=())]
+
+
+def _sizes(folds: list[DNA]) -> Tensor:
+    return torch.tensor([fold.num_images for fold in folds])
+
+
+def emd_of_folds(counts: Tensor, in_a: Tensor, in_b: Tensor, within: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    """Compute the EMD, Eq. (3), of each neuron between folds, in bins, float64, ``(P, N)``.
+
+    Args:
+        counts: Counts of each fold, integers, shape ``(K, N, num_bins)``, in the same bins.
+        in_a: Folds in A.
+        in_b: Folds in B.
+        within: Lower and upper bounds to which activations are clipped, in bins, shape ``(N,)``, float64.
+
+    Example:
+        >>> folds = torch.tensor([[[4, 0, 0]], [[0, 4, 0]], [[0, 0, 4]]])
+        >>> emd_of_folds(folds, torch.tensor([[True, False, False]]), torch.tensor([[False, True, True]]))
+        tensor([[1.5000]], dtype=torch.float64)
+
+    """
+    a, b = in_a.double(), in_b.double()
+    cumulative = counts.cumsum(2).double()  # integers below 2^53, so sums are exact
+    totals = cumulative[:, :, -1].clone()
+    lengths = None if within is None else _clip_(cumulative, counts, *within)
+    share_a, share_b = (1 / (side @ totals) for side in (a, b))
+    is_partition = bool((in_a ^ in_b).all())  # each fold is on one side: one product is enough
+    distances = torch.empty(len(a), counts.shape[1], dtype=torch.float64, device=counts.device)
+    for rows in blocks(counts.shape[1], len(a) * counts.shape[2], _CELLS):
+        chunk, scale_a, scale_b = cumulative[:, rows], share_a[:, rows, None], share_b[:, rows, None]
+        sums = torch.tensordot(a, chunk, 1)
+        if is_partition:
+            difference = sums.mul_(scale_a + scale_b).addcmul_(chunk.sum(0), scale_b, value=-1)
+        else:
+            difference = sums.mul_(scale_a).addcmul_(torch.tensordot(b, chunk, 1), scale_b, value=-1)
+        difference = difference.abs_()
+        distances[:, rows] = (difference if lengths is None else difference.mul_(lengths[rows])).sum(2)
+    return torch.where(distances > _ROUNDING, distances, 0)
+
+
+def sums_of_histograms(counts: Tensor, within: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+    """Sum the activations of each neuron in each fold, in bins below the upper end, and count them, ``(K, N)`` each.
+
+    Arguments are those of :func:`emd_of_folds`; the absolute difference of two means is at most the EMD.
+    """
+    cumulative = counts.cumsum(2).double()
+    totals = cumulative[:, :, -1].clone()
+    if within is not None:
+        cumulative *= _clip_(cumulative, counts, *within)
+    return cumulative.sum(2), totals
+
+
+def shift_of_folds(sums: Tensor, totals: Tensor, in_a: Tensor, in_b: Tensor) -> Tensor:
+    """Compute the signed difference of the mean of each neuron, float64, ``(P, N)``; 0 where only rounding is left.
+
+    ``sums`` over each fold have shape ``(K, N)``; ``totals``, their numbers of values, ``(K, N)`` or ``(K, 1)``.
+
+    Example:
+        >>> sums, sizes = torch.tensor([[2.0], [8.0], [1.0]]), torch.tensor([[1.0], [2.0], [1.0]])
+        >>> shift_of_folds(sums, sizes, torch.tensor([[True, False, True]]), torch.tensor([[False, True, False]]))
+        tensor([[-2.5000]], dtype=torch.float64)
+
+    """
+    sums = sums.double()
+    totals = totals.to(sums)
+    a, b = ((side @ sums) / (side @ totals) for side in (in_a.to(sums), in_b.to(sums)))
+    shift = a - b
+    return torch.where(shift.abs() > _ROUNDING * (sums / totals).abs().amax(0), shift, 0)
+
+
+def _clip_(cumulative: Tensor, counts: Tensor, begin: Tensor, end: Tensor) -> Tensor:
+    """Evaluate cumulative counts at the upper bound, in place; return the widths of clipped bins, ``(N, num_bins)``.
+
+    Cumulative counts are linear within a bin, as in :func:`torchmetrics_dna.functional.emd.dna_emd_on_grid`.
+    """
+    num_bins = counts.shape[2]
+    edges = torch.arange(num_bins + 1, dtype=torch.float64, device=counts.device)
+    clipped = edges.clamp(begin[:, None], end[:, None])
+    last = (end.ceil() - 1).clamp(0, num_bins - 1).long()[None, :, None].expand(len(counts), -1, 1)
+    # a dyadic fraction, so that sums of cumulative counts stay exact
+    beyond = 1 - ((end[:, None] - last[0]).clamp(0, 1) * _STEPS).round() / _STEPS
+    cumulative.scatter_add_(2, last, -counts.gather(2, last) * beyond)
+    return clipped.diff(dim=1)
+
+
+def frechet_of_folds(means: Tensor, variances: Tensor, sizes: Tensor, in_a: Tensor, in_b: Tensor) -> Tensor:
+    """Compute the 1-D Fréchet distance of each neuron between folds, in squared activations, ``(P, N)``.
+
+    It is NaN where a side has fewer than two images.
+
+    Args:
+        means: Mean of each fold's spatial means, shape ``(K, N)``.
+        variances: Unbiased variance of each fold's spatial means, shape ``(K, N)``; 0 for one image.
+        sizes: Number of images of each fold, shape ``(K,)``.
+        in_a: Folds in A.
+        in_b: Folds in B.
+
+    """
+    means, variances = means.double(), variances.double()
+    counts = sizes.to(means)[:, None]
+    shifted = means - (counts * means).sum(0) / counts.sum()  # centred to avoid cancellation in sums of squares
+    sums, squares = counts * shifted, variances * (counts - 1).clamp(min=0) + counts * shifted.square()
+    distances = means.new_zeros(len(in_a), means.shape[1])
+    sides = []
+    for side in (in_a.to(means), in_b.to(means)):
+        images = side @ counts
+        mean = (side @ sums) / images
+        variance = ((side @ squares) - images * mean.square()).clamp(min=0) / (images - 1)
+        sides.append((mean, torch.where(images > 1, variance, torch.nan)))
+    for a, b in zip(*sides, strict=True):
+        distances += (a - b if a is sides[0][0] else a.sqrt() - b.sqrt()).square()
+    return distances
+
+
+def layer_frechet_of_folds(features: Tensor, folds: Tensor, in_a: Tensor, in_b: Tensor) -> Tensor:
+    """Compute the Fréchet distance (fd) of one layer between folds, in squared activations, ``(P,)``.
+
+    For few images, it is computed from their Gram matrix ``(images, images)``; for many, from covariances ``(n, n)``.
+    Both equal :func:`layer_frechet_distance` up to rounding.
+
+    Args:
+        features: Spatial means of the layer's neurons for each image, shape ``(images, n)``.
+        folds: Fold of each image, from 0 to K - 1, shape ``(images,)``.
+        in_a: Folds in A; each row has two images or more.
+        in_b: Folds in B.
+
+    Example:
+        >>> features = torch.tensor([[0.0], [2.0], [3.0], [5.0]])
+        >>> layer_frechet_of_folds(features, torch.arange(4) // 2, torch.eye(2).bool()[:1], torch.eye(2).bool()[1:])
+        tensor([9.], dtype=torch.float64)
+
+    """
+    features = features.double()
+    features = features - features.mean(0)  # centred to avoid cancellation in products
+    sides = in_a[:, folds], in_b[:, folds]
+    if len(features) <= 2 * features.shape[1]:  # a side then has fewer images than neurons
+        products = features @ features.T
+        distances = [_of_products(products, *pair) for pair in zip(*sides, strict=True)]
+    else:
+        distances = [
+            layer_frechet_distance(*a, *b) for a, b in zip(*(_moments(features, s) for s in sides), strict=True)
+        ]
+    return torch.stack(distances)
+
+
+def kernel_of_folds(features: Tensor, folds: Tensor, in_a: Tensor, in_b: Tensor) -> Tensor:
+    """Compute the unbiased kernel distance (squared MMD, with KID's cubic kernel) between folds, ``(P, 1)``.
+
+    Arguments are those of :func:`layer_frechet_of_folds`.
+    """
+    kernels, diagonal = _by_folds(features.double(), folds, in_a, lambda a, b: (a @ b.T / a.shape[1] + 1) ** 3)
+    sizes = folds.bincount(minlength=in_a.shape[1]).double()
+    a, b = in_a.double(), in_b.double()
+    within = []
+    for side in (a, b):
+        images = side @ sizes
+        within.append((((side @ kernels) * side).sum(1) - side @ diagonal) / (images * (images - 1)))
+    between = ((a @ kernels) * b).sum(1) / ((a @ sizes) * (b @ sizes))
+    return (within[0] + within[1] - 2 * between)[:, None]
+
+
+def cmmd_of_folds(embeddings: Tensor, folds: Tensor, in_a: Tensor, in_b: Tensor) -> Tensor:
+    """Compute CMMD between folds; arguments and result are those of :func:`kernel_of_folds`."""
+    kernels, _ = _by_folds(unit_rows(embeddings), folds, in_a, kernel_less_one)
+    sizes = folds.bincount(minlength=in_a.shape[1]).double()
+    shares = [side / (side @ sizes)[:, None] for side in (in_a.double(), in_b.double())]
+    change = shares[0] - shares[1]
+    return CMMD_SCALE * ((change @ kernels) * change).sum(1, keepdim=True).clamp(min=0)
+
+
+def _by_folds(
+    features: Tensor, folds: Tensor, masks: Tensor, kernel: Callable[[Tensor, Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Sum a kernel over pairs of images by folds, ``(K, K)``, and over images with themselves, ``(K,)``."""
+    num_folds, device = masks.shape[1], features.device
+    sums = torch.zeros(num_folds, num_folds, dtype=torch.float64, device=device)
+    diagonal = torch.zeros(num_folds, dtype=torch.float64, device=device)
+    for rows in blocks(len(features), len(features), _CELLS << 3):
+        values = kernel(features[rows], features)
+        by_fold = torch.zeros(num_folds, len(features), dtype=torch.float64, device=device)
+        by_fold.index_add_(0, folds[rows], values)
+        sums.index_add_(1, folds, by_fold)
+        diagonal.index_add_(0, folds[rows], values.diagonal(rows.start))
+    return sums, diagonal
+
+
+def _of_products(products: Tensor, in_a: Tensor, in_b: Tensor) -> Tensor:
+    """Compute fd of two sides, masks ``(images,)``, from the Gram matrix of all images, ``(images, images)``.
+
+    The trace of the root of the product of two covariances is the sum of the singular values of the centred
+    cross-Gram matrix of the two sides.
+    """
+    a, b = (side.nonzero()[:, 0] for side in (in_a, in_b))
+    mean_a, mean_b = (products[side][:, side].mean() for side in (a, b))
+    between = products[a][:, b]
+    distance = mean_a + mean_b - 2 * between.mean()
+    for side, mean in ((a, mean_a), (b, mean_b)):
+        distance += (products.diagonal()[side].sum() - len(side) * mean) / (len(side) - 1)
+    centred = between - between.mean(0) - between.mean(1, keepdim=True) + between.mean()
+    distance -= 2 * torch.linalg.svdvals(centred).sum() / ((len(a) - 1) * (len(b) - 1)) ** 0.5
+    return distance.clamp(min=0)
+
+
+def _moments(features: Tensor, sides: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the mean and unbiased covariance of each side, a row of the mask ``(P, images)``.
+
+    Sums are updated from one row to the next by the images that are added or removed.
+    """
+    sums, products = (features.new_zeros(shape) for shape in (features.shape[1], (features.shape[1],) * 2))
+    previous = torch.zeros_like(sides[0])
+    for side in sides:
+        changed = side ^ previous
+        updates = features[changed]
+        signed = torch.where(side[changed], 1.0, -1.0).to(updates)[:, None] * updates
+        sums += signed.sum(0)
+        products += signed.T @ updates
+        previous, count = side, side.sum()
+        yield sums / count, (products - torch.outer(sums, sums) / count) / (count - 1)

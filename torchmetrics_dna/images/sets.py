@@ -1,0 +1,348 @@
+"""Image sets: indexed sources, and streams."""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from PIL import UnidentifiedImageError
+from torch.utils.data import Dataset
+
+from torchmetrics_dna.files.damage import reason_of, refusing
+from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.images.paths import Names, is_address, names_below, public
+from torchmetrics_dna.images.pixels import Decoded, decode_image
+from torchmetrics_dna.images.workers import read_ahead
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+
+    from torchmetrics_dna.images.inputs import Example
+    from torchmetrics_dna.images.pixels import Pixels
+    from torchmetrics_dna.images.reading import Reading
+    from torchmetrics_dna.images.tensors import ArrayFormat
+
+_SHARD_BITS = 40  # lower bits of an entry's number in a stream, for the image within its shard
+_BROKEN = "Can't read images of"  # prefix of errors of shards
+_READERS = 4  # of files at addresses, for a server makes one wait
+
+OPTIONS = frozenset({"column", "fps"})
+
+
+@dataclass(eq=False, repr=False)
+class ImageSource(Dataset["Pixels"]):
+    """Indexed images, decoded on access.
+
+    Args:
+        names: Name of each image in messages and reports.
+        fetch: Function that returns the content of image ``i``: a path, a file, a Pillow image, an array or a tensor.
+        label: Name of the set.
+        stamp: Function that returns a text that changes with image ``i``; None if changes can't be detected cheaply.
+        roots: Folders, archives and folders in these that the names are below, each below the nearest; if empty, the
+            folder that all files share.
+        options: Those among :data:`OPTIONS` that apply to this source; all if unknown.
+        example: What its items are, if these are no images.
+        arrays: Formats of the arrays of images that it consists of, by file, or ``""`` for one in memory.
+        exif_orientation: Whether to rotate images by their EXIF tag. The official implementation does not.
+
+    Attributes:
+        numbers: Indices of the images in the source that they were taken from; their own if this is that source.
+        whole: The source that they were taken from; None if this is that source.
+        place: Equal for sources that were opened from one path or address in the same way; None without a path.
+
+    """
+
+    names: Sequence[str]
+    fetch: Callable[[int], Any]
+    label: str
+    stamp: Callable[[int], str] | None = None
+    roots: Collection[str] = ()
+    options: frozenset[str] = OPTIONS
+    example: Example | None = None
+    arrays: Mapping[str, ArrayFormat] = field(default_factory=dict)
+    exif_orientation: bool = False
+
+    def __post_init__(self) -> None:
+        self.numbers: Sequence[int] = range(len(self.names))
+        self.whole: ImageSource | None = None
+        self.place: object = None
+
+    def take(self, numbers: Sequence[int]) -> ImageSource:
+        """Select images by index, in this order."""
+        fetch = partial(_of_chosen, self.fetch, numbers)
+        stamp = None if self.stamp is None else partial(_of_chosen, self.stamp, numbers)
+        names = Names(self.names, chosen=numbers)
+        settings = self.roots, self.options, self.example, self.arrays, self.exif_orientation
+        selected = ImageSource(names, fetch, self.label, stamp, *settings)
+        selected.numbers, selected.whole = numbers, self
+        return selected
+
+    def drawn(self, count: int) -> ImageSource:
+        """Select so many images at random, always the same, in their order."""
+        return self.take(sorted(shuffled(len(self))[:count]))
+
+    def numbers_in(self, other: ImageSource) -> Sequence[int] | None:
+        """Return the index of each image in another source that this is, or is a part of; None if it is neither."""
+        if are_same(self, other):
+            return range(len(self))
+        numbers = None if self.whole is None else self.whole.numbers_in(other)
+        return None if numbers is None else [numbers[i] for i in self.numbers]
+
+    def split(self, part: int, parts: int) -> ImageSource:
+        """Select one of ``parts`` equal parts: every ``parts``-th image."""
+        return self.take(range(part, len(self), parts))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def relative_names(self) -> list[str]:
+        """Name of each image below its source, see :func:`names_below`: the same in a copy of the source elsewhere."""
+        if self.whole is None:
+            return names_below(self.names, self.roots)
+        names = self.whole.relative_names  # without roots, a part alone may share another folder
+        return [names[i] for i in self.numbers]
+
+    @property
+    def count(self) -> int:
+        """Number of images; that of a stream may be unknown, None."""
+        return len(self)
+
+    def __getitem__(self, index: int) -> Pixels:
+        """Decode image ``index`` to RGB by :func:`decode_image`; ValueError with its name if unreadable."""
+        try:
+            return self.decode(index).pixels
+        except Exception as err:  # damaged files make Pillow raise errors of any type
+            raise ValueError(unreadable(self.names[index], err)) from err
+
+    def decode(self, index: int, channels: int = 3) -> Decoded:
+        """Decode image ``index`` to so many channels by :func:`decode_image`, with its errors; or another input."""
+        content = self.fetch(index)
+        if self.example is not None:
+            return Decoded(self.example.single(content))
+        return decode_image(content, channels, self.exif_orientation)
+
+
+class Entry(NamedTuple):
+    """Undecoded image of a stream."""
+
+    number: int  # increasing, with gaps between shards, so that each shard can be numbered on its own
+    name: str
+    image: Any  # file, Pillow image, array or tensor; or the error why there is none
+
+
+class Shard(NamedTuple):
+    """Part of a stream that can be read on its own."""
+
+    label: str  # for messages
+    read: Callable[[], Iterator[tuple[str, Any]]]  # a new iterator over names, in the file if it is one, and images
+    file: str = ""  # path or address
+
+
+class BrokenShardError(ValueError):
+    """Raised if a shard can't be read, or not further; the message says where and why."""
+
+
+@dataclass(eq=False, repr=False)
+class ImageStream:
+    """Sequential images, without random access or, in general, a length.
+
+    Args:
+        shards: Parts of the stream, in order.
+        label: Name of the set.
+        count: Number of images, if known.
+        of_files: Whether shards are files, which can be read again, by other processes too, and skipped if damaged.
+            False for objects of this process.
+        in_folders: Whether images of one shard belong together, such as frames of a video.
+        decoded: Whether images are decoded already, so that they are too large to be sent to worker processes.
+        readers: Number of threads that read ahead, a shard each.
+        only_whole: Reason why it can't be split among processes, if there is one.
+        options: Those among :data:`OPTIONS` that apply to this stream; all if unknown.
+        example: What its items are, if these are no images.
+        arrays: As of an :class:`ImageSource`, and so are the next one and the attribute ``place``.
+        exif_orientation: See there.
+
+    Example:
+        >>> stream = ImageStream([Shard("letters", lambda: iter([("a", 1), ("b", 2), ("c", 3)]))], "letters")
+        >>> [entry.name for entry in stream], [entry.name for entry in stream.split(0, 2)]
+        (['a', 'b', 'c'], ['a', 'c'])
+
+    """
+
+    shards: Sequence[Shard]
+    label: str
+    count: int | None = None
+    of_files: bool = True
+    in_folders: bool = False
+    decoded: bool = False
+    readers: int = 0
+    only_whole: str = ""
+    options: frozenset[str] = OPTIONS
+    example: Example | None = None
+    arrays: Mapping[str, ArrayFormat] = field(default_factory=dict)
+    exif_orientation: bool = False
+    _part: tuple[int, int] = (0, 1)
+
+    def __post_init__(self) -> None:
+        self.place: object = None
+
+    def split(self, part: int, parts: int) -> ImageStream:
+        """Select one of ``parts`` parts, every ``parts``-th shard or else image; ValueError if it is only whole."""
+        if parts > 1 and self.only_whole:
+            raise ValueError(f"{self.label!r} can't be shared among processes, since {self.only_whole}")
+        first, step = self._part
+        count = None if self.count is None else -(-self.count // parts)  # approximately
+        return replace(self, count=count, _part=(first + step * part, step * parts))
+
+    def __iter__(self) -> Iterator[Entry]:
+        """Iterate over the entries of this part of the stream, in order."""
+        first, step = self._part
+        by_shard = len(self.shards) >= step  # no shard is then read by two parts
+        shards = self.read(range(first, len(self.shards), step) if by_shard else range(len(self.shards)))
+        entries = itertools.chain.from_iterable(shards)
+        return entries if by_shard else itertools.islice(entries, first, None, step)
+
+    def read(self, numbers: Iterable[int]) -> Iterator[Iterator[Entry]]:
+        """Read shards by number; the last entry of a damaged file is its error. BrokenShardError if an object fails."""
+        return read_ahead(map(self._read, numbers), self.readers)
+
+    def _read(self, number: int) -> Iterator[Entry]:
+        shard, last, i = self.shards[number], "", 0
+        try:
+            for i, (name, image) in enumerate(shard.read(), 1):
+                last = f"{shard.label}/{name}" if shard.file else name
+                yield Entry(number << _SHARD_BITS | i, last, image)
+        except Exception as err:  # each format has its own errors
+            after = f" after {last!r}" if last else ""
+            error = BrokenShardError(f"{_BROKEN} {shard.label!r}{after}: {reason_of(err)}")
+            if not self.of_files:
+                raise error from err
+            yield Entry(number << _SHARD_BITS | (i + 1), shard.label, error)
+
+    def decode(self, entry: Entry, channels: int = 3) -> Decoded:
+        """Decode an entry to so many channels by :func:`decode_image`, or raise its error; or another input."""
+        if isinstance(entry.image, Exception):
+            raise entry.image
+        if self.example is not None:
+            return Decoded(entry.image)
+        return decode_image(entry.image, channels, self.exif_orientation)
+
+    def __getitem__(self, index: int) -> Pixels:
+        """Raise ValueError: a stream has no index."""
+        return indexed(self, "This")[index]
+
+
+Images = ImageSource | ImageStream
+
+
+def shuffled(count: int) -> list[int]:
+    """Return the numbers below ``count`` in an order that is drawn with seed 0."""
+    order: list[int] = torch.randperm(count, generator=torch.Generator().manual_seed(0)).tolist()
+    return order
+
+
+def are_same(a: object, b: object) -> bool:
+    """True for one source, or two that were opened from one path in the same way while the same images were there."""
+    if a is b:
+        return True
+    if not isinstance(a, (ImageSource, ImageStream)) or not isinstance(b, (ImageSource, ImageStream)):
+        return False
+    if a.place is None or a.place != b.place:
+        return False
+    if isinstance(a, ImageSource):
+        return isinstance(b, ImageSource) and a.relative_names == b.relative_names
+    return isinstance(b, ImageStream) and [shard.file for shard in a.shards] == [shard.file for shard in b.shards]
+
+
+def by_number(stream: ImageStream, what: str) -> str:
+    """Return the error text for random access to a stream."""
+    return (
+        f"{what} takes images by number, but {stream.label!r} is a stream, which gives them one after the other; save"
+        " its images in a folder or a .zip, or give a list or a dataset with an index"
+    )
+
+
+def indexed(images: Images, what: str) -> ImageSource:
+    """Return images with random access; ValueError for a stream, with ``what`` needs it, such as "A report"."""
+    if isinstance(images, ImageStream):
+        raise ValueError(by_number(images, what))
+    return images
+
+
+def check_channels(images: Images, channels: int) -> None:
+    """Raise ValueError if arrays of images have other channels than a network takes, so far as they are known."""
+    for file, array in images.arrays.items():
+        with refusing(file, "an array of images") if file else nullcontext():
+            array.check("Images", 4, channels)
+
+
+def unreadable(name: str, err: Exception) -> str:
+    """Describe an error of an image or a shard in one line."""
+    if isinstance(err, BrokenShardError):
+        return str(err)
+    reason = reason_of(err)
+    if isinstance(err, UnidentifiedImageError):
+        reason = "it is not an image file"
+        if name.lower().endswith((".tif", ".tiff")):
+            reason = (
+                "it is not a TIFF that Pillow reads; save it with 8 or 16 bits and 1, 3 or 4 channels; others take a"
+                " DNAExtractor of your own network with as many `channels`"
+            )
+    return f"Can't read image {name!r}: {reason}"
+
+
+def left_out_in_words(lines: Sequence[str]) -> str:
+    """Summarize how much was skipped, from the lines of :func:`unreadable`.
+
+    Example:
+        >>> left_out_in_words(["Can't read image 'a.png': ..."] * 2 + ["Can't read images of 'b.tar': ..."])
+        '2 images and the rest of 1 file were left out'
+
+    """
+    files = sum(line.startswith(_BROKEN) for line in lines)
+    images = len(lines) - files
+    texts = [images_in_words(images)] if images else []
+    texts += [f"the rest of {files:,} file{'' if files == 1 else 's'}"] if files else []
+    return f"{' and '.join(texts)} {'was' if len(lines) == 1 else 'were'} left out"
+
+
+def _of_chosen(of_image: Callable[[int], Any], numbers: Sequence[int], index: int) -> Any:
+    return of_image(numbers[index])
+
+
+def joined(sources: Sequence[ImageSource], label: str) -> ImageSource:
+    """Return the images of several sources as one."""
+    if len(sources) == 1:
+        return sources[0]
+    places = [(k, i) for k, source in enumerate(sources) for i in range(len(source))]
+    names = [sources[k].names[i] for k, i in places]
+    fetch = partial(_of_one, [source.fetch for source in sources], places)
+    stamps = [source.stamp for source in sources if source.stamp]
+    stamp = partial(_of_one, stamps, places) if len(stamps) == len(sources) else None
+    roots = {root for source in sources for root in source.roots}
+    return ImageSource(names, fetch, label, stamp, roots)
+
+
+def _of_one(functions: Sequence[Callable[[int], Any]], places: Sequence[tuple[int, int]], index: int) -> Any:
+    k, i = places[index]
+    return functions[k](i)
+
+
+def stream_of(
+    files: Sequence[str],
+    label: str,
+    reading: Reading,
+    read: Callable[[str, Reading], Iterator[tuple[str, Any]]],
+    **settings: Any,
+) -> ImageStream:
+    """Return a stream with a shard for each file, of which ``read`` gives the images by their names in it.
+
+    Settings are those of :class:`ImageStream`. Files at addresses are read ahead, several at a time.
+    """
+    shards = [Shard(public(file), partial(read, file, reading), file) for file in files]
+    settings = {"readers": _READERS if any(map(is_address, files)) else 0, **settings}
+    return ImageStream(shards, label, **settings)

@@ -1,0 +1,1 @@
+"""Training loops: checkpoints against one reference, and a callback of Lightning."""

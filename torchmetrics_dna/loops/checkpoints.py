@@ -1,0 +1,306 @@
+"""Checkpoints of a training run against one reference: a folder of their DNAs, a curve and a table."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import warnings
+import weakref
+from collections.abc import Sized
+from contextlib import suppress
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from filelock import Timeout
+
+from torchmetrics_dna.comparisons.compare import compare
+from torchmetrics_dna.comparisons.comparisons import Comparisons
+from torchmetrics_dna.dna import DNA, check_comparable
+from torchmetrics_dna.dna.load import load_dna
+from torchmetrics_dna.files.atomic import file_lock, replacing, unlock
+from torchmetrics_dna.files.tables import as_csv
+from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.images import ImageSource
+from torchmetrics_dna.images.likeness import digest_of
+from torchmetrics_dna.images.objects import is_output
+from torchmetrics_dna.images.pixels import as_bytes
+from torchmetrics_dna.images.sets import left_out_in_words
+from torchmetrics_dna.images.sources import check_used
+from torchmetrics_dna.jobs.arguments import Arguments, taking
+from torchmetrics_dna.jobs.measure import measure
+from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
+from torchmetrics_dna.jobs.sides import open_side, open_sides
+from torchmetrics_dna.plots import plot_curve
+from torchmetrics_dna.statistics.folds import check_num_folds
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.dna.distances import Kind
+    from torchmetrics_dna.extractors import DNAExtractor
+    from torchmetrics_dna.images import Images, Source
+    from torchmetrics_dna.statistics.setup import Feature
+
+_REFERENCE, _HELD_OUT = "reference.dna.npz", "held_out.dna.npz"
+_WHAT = {_REFERENCE: "reference", _HELD_OUT: "held-out set"}
+_PIXELS = "pixels "  # begins the notes of a reference that was measured here
+_OWNERS: weakref.WeakValueDictionary[Path, Checkpoints] = weakref.WeakValueDictionary()  # of folders' locks
+_STEP = re.compile(r"step_(\d+)\.dna\.npz")
+
+
+class Checkpoints:
+    """Scores of the checkpoints of a training run against one reference, with their DNAs in a folder.
+
+    The folder holds ``reference.dna.npz``, ``held_out.dna.npz`` if there are such images, ``step_001000.dna.npz`` and
+    so on, ``checkpoints.csv``, and ``curve.png`` if matplotlib is installed. A resumed training with the same folder
+    continues from its files.
+
+    A folder belongs to one run: the first ``add`` locks it, for as long as this object lives.
+
+    With ``distributed=True``, all processes of torch.distributed make the same calls: they share the images of the
+    reference, each adds images of its own, and process 0 writes to its folder, which all see.
+
+    Args:
+        reference: Images, which are measured once and kept in the folder, or a DNA or the path of one, of any kind;
+            give it folds for a test and for values without noise (``make_dna(..., num_folds=20)``).
+        folder: Folder of the files; created if it does not exist.
+        feature: As for :func:`compare`.
+        held_out: Real images that the model does not see, or a DNA of them, likewise kept: the table says how many
+            times as far as these each checkpoint is.
+        options: Some of :class:`Arguments`, as the signature shows.
+
+    Attributes:
+        reference: The DNA of the reference.
+        held_out: The DNA of the held-out images, or None.
+        folder: Folder of the files.
+
+    Raises:
+        ValueError: As for :func:`make_dna`; if the folder holds another reference, by the number of images and the
+            pixels of 64 of them. Images without an index are not read again, so they are not checked.
+
+    Example:
+        >>> import numpy as np, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     checkpoints = Checkpoints(np.full((6, 40, 50, 3), 90, np.uint8), folder, layers=["block_0"])
+        ...     for step, level in ((100, 250), (200, 100)):
+        ...         comparison = checkpoints.add(step, np.full((6, 40, 50, 3), level, np.uint8))
+        ...     checkpoints.comparisons.best, comparison.num_images, sorted(comparison.scalars())[:2]
+        ('step_000200', {'a': 6, 'b': 6}, ['dna/block_0/dna_emd', 'dna/dna_emd'])
+
+    """
+
+    @taking("layers", "num_bins", "ranges", "num_folds", "reading", "distributed")
+    def __init__(
+        self,
+        reference: Source | DNA,
+        folder: str | PathLike[str],
+        feature: Feature | None = None,
+        *,
+        held_out: Source | DNA | None = None,
+        **options: Any,
+    ) -> None:
+        arguments = Arguments(feature, **options)
+        if rank() and not arguments.distributed:
+            raise ValueError(
+                f"This is process {rank()} of {world_size()}, which would all write to {str(folder)!r}; give"
+                " distributed=True in all of them, or leave it to process 0"
+            )
+        if arguments.num_folds is not None:
+            check_num_folds(arguments.num_folds)
+        self._distributed = arguments.distributed and world_size() > 1
+        self._arguments = Arguments(feature, reading=arguments.reading)  # to open the images of checkpoints
+        self._comparisons: dict[int, Comparison] = {}
+        self._is_replaced = False
+        with in_step(self._distributed):
+            self.folder, saved, saved_held_out = _open_folder(Path(folder), self._distributed)
+            self._lock = file_lock(self.folder / ".lock")
+            opened = open_side(reference, arguments)
+            dna = opened if isinstance(opened, DNA) else saved
+            kind = "histogram" if dna is None else dna.kind
+            sides = open_sides([opened if dna is None else dna], arguments, [cast("Kind", kind)])
+            self._job = sides.job
+            self.reference = self._checked(_REFERENCE, saved, opened, sides.images[0])
+            self.held_out = saved_held_out
+            if held_out is not None:
+                side = open_side(held_out, self._arguments)
+                dna = side if isinstance(side, DNA) else saved_held_out
+                self.held_out = self._checked(_HELD_OUT, saved_held_out, side, dna or side)
+            self._of_held_out = None if self.held_out is None else compare(self.reference, self.held_out)
+
+    @property
+    def extractor(self) -> DNAExtractor:
+        """Extractor of the activations."""
+        return self._job.extractor
+
+    @property
+    def num_folds(self) -> int | None:
+        """Number of folds of images."""
+        return self._job.num_folds
+
+    @property
+    def comparisons(self) -> Comparisons:
+        """Comparisons with all checkpoints in the folder, by the names of their files, in the order of steps.
+
+        Warns:
+            UserWarning: If a file is left out: damaged, or of another extractor, layers, bins or ranges.
+
+        Raises:
+            ValueError: If there are none.
+
+        """
+        names = [path.name for path in self.folder.iterdir()]
+        steps = {int(match[1]) for name in names if (match := _STEP.fullmatch(name)) and name == _file(int(match[1]))}
+        for step in sorted(steps - self._comparisons.keys()):
+            path = self.folder / _file(step)
+            try:
+                self._comparisons[step] = replace(compare(self.reference, path), measured=None)
+            except (ValueError, OSError) as err:  # a bad file must not end a training
+                warnings.warn(f"The checkpoint {str(path)!r} is left out: {err}", stacklevel=2)
+        comparable = sorted(steps & self._comparisons.keys())
+        if not comparable:
+            raise ValueError(f"There are no checkpoints in {str(self.folder)!r} yet; add one")
+        sets = {_name(step): self._comparisons[step] for step in comparable}
+        if self._of_held_out is None:
+            return Comparisons("the reference", sets)
+        return Comparisons("the reference", sets | {"held-out": self._of_held_out}, "held-out")
+
+    def add(self, step: int, images: Source | DNA) -> Comparison:
+        """Score a checkpoint, keep its DNA, and draw the curve anew.
+
+        Args:
+            step: Position in the training, such as the number of steps so far; an earlier file of it is replaced.
+            images: Generated images: any as for :func:`make_dna`, also an iterator of batches or the output of a
+                pipeline of diffusers; a path, which processes share; or a DNA of all of them.
+
+        Returns:
+            The comparison with the reference; its ``scalars()`` are for a logger.
+
+        Raises:
+            ValueError: As for :func:`make_dna`; if a DNA does not fit the reference; if another run has the folder.
+            RuntimeError: If dna-fd or fd is requested of one image.
+
+        """
+        if not isinstance(step, int) or step < 0:
+            raise ValueError(f"Argument `step` expected to be an integer of at least 0, but got {step!r}")
+        with in_step(self._distributed):
+            if rank() == 0:
+                self._hold_folder()
+            own = not isinstance(images, (str, PathLike))
+            if is_output(images):
+                images = iter([images])
+            elif self._distributed and isinstance(images, Sized) and not len(images):
+                images = iter(())  # one of several processes may have none
+            opened = open_side(images, self._arguments)
+            dna = opened.to("cpu") if isinstance(opened, DNA) else self._measure(opened, own)
+            check_comparable(self.reference, dna)
+            comparison = compare(self.reference, dna)
+            self._comparisons.pop(step, None)  # which an interrupt here makes stale
+            if rank() == 0:
+                dna.save(self.folder / _file(step))
+            self._comparisons[step] = replace(comparison, measured=None)  # the file holds the DNA
+            if rank() == 0:
+                comparisons = self.comparisons
+                with replacing(self.folder / "checkpoints.csv") as path:
+                    path.write_text(as_csv(comparisons.rows()), encoding="utf-8", newline="")
+                with suppress(ModuleNotFoundError):  # matplotlib is not needed to score
+                    figure = plot_curve(comparisons)
+                    with replacing(self.folder / "curve.png") as path:
+                        figure.savefig(path, format="png")
+        return comparison
+
+    def _checked(self, name: str, saved: DNA | None, opened: Images | DNA, resolved: Images | DNA) -> DNA:
+        """Return the DNA of given images, measured once and saved in a file; ValueError if that is of others."""
+        is_new = saved is None or saved.notes.startswith(_PIXELS)  # or the file was written elsewhere
+        notes = _pixels_of(opened, self.extractor.image_channels) if isinstance(opened, ImageSource) and is_new else ""
+        dna = resolved.to("cpu") if isinstance(resolved, DNA) else replace(self._measure(resolved), notes=notes)
+        if saved is None:
+            if rank() == 0:
+                dna.save(self.folder / name)
+            return dna
+        if isinstance(opened, ImageSource):
+            count = saved.num_images if self._job.reading.skip_unreadable else len(opened)
+            self._check_same(name, (saved.num_images, saved.notes), (count, notes or saved.notes))
+        self._check_same(name, _described(saved), _described(dna))
+        return dna
+
+    def _check_same(self, name: str, found: tuple[int, str], given: tuple[int, str]) -> None:
+        """Raise ValueError unless number of images and digest of a DNA in the folder are the given ones."""
+        if found != given:
+            texts = [", ".join(filter(None, (images_in_words(count), digest))) for count, digest in (found, given)]
+            raise ValueError(
+                f"Another {_WHAT[name]} is in {str(self.folder / name)!r}: of {texts[0]}, but got {texts[1]}; choose"
+                " another folder"
+            )
+
+    def _hold_folder(self) -> None:
+        """Lock the folder, or take the lock over from an earlier object of this process; ValueError if it is held.
+
+        The owner changes last, so that an interrupted call can be made again.
+        """
+        if self._is_replaced:
+            raise ValueError(f"A later Checkpoints of this process has taken over {str(self.folder)!r}; use that one")
+        earlier = _OWNERS.get(self.folder.resolve())
+        if earlier is self and self._lock.is_locked:
+            return
+        self._check_same(_REFERENCE, _described(load_dna(self.folder / _REFERENCE)), _described(self.reference))
+        if earlier is not None:
+            self._lock = earlier._lock
+        self._release = weakref.finalize(self, unlock, self._lock)
+        if earlier is not None and earlier is not self:
+            earlier._release.detach()
+            earlier._is_replaced = True
+        if not self._lock.is_locked:
+            try:
+                self._lock.acquire()
+            except Timeout as err:
+                raise ValueError(
+                    f"Another run adds checkpoints to {str(self.folder)!r}; give each run its own folder"
+                ) from err
+        _OWNERS[self.folder.resolve()] = self
+
+    def _measure(self, images: Images, own: bool = False) -> DNA:
+        check_used(self._job.reading, images)
+        measured = measure(self._job, images, distributed=self._distributed, own=own)
+        if lines := measured.unreadable:
+            warnings.warn(f"{left_out_in_words(lines)}, the first: {lines[0]}", stacklevel=3)
+        return measured.first
+
+    def __repr__(self) -> str:
+        return f"Checkpoints({str(self.folder)!r}, reference {self.reference!r})"
+
+
+def _open_folder(folder: Path, distributed: bool) -> tuple[Path, DNA | None, DNA | None]:
+    """Return the folder of process 0, and reference and held-out images in it, before any process writes them."""
+    if rank() == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+    present = [name for name in (_REFERENCE, _HELD_OUT) if (folder / name).exists()]
+    if distributed:  # others may have another one, such as a temporary folder
+        folder, present = gather((folder.absolute(), present))[0]
+    saved, held_out = (load_dna(folder / name) if name in present else None for name in (_REFERENCE, _HELD_OUT))
+    return folder, saved, held_out
+
+
+def _name(step: int) -> str:
+    return f"step_{step:06}"
+
+
+def _file(step: int) -> str:
+    return f"{_name(step)}.dna.npz"
+
+
+def _described(dna: DNA) -> tuple[int, str]:
+    return dna.num_images, f"digest {dna.digest}"
+
+
+def _pixels_of(images: ImageSource, channels: int) -> str:
+    """Return a digest of up to 64 evenly spaced images, decoded to so many channels, or of other inputs."""
+    sha = hashlib.sha256()
+    for i in range(0, len(images), -(-len(images) // 64)):
+        try:
+            image = images.decode(i, channels).pixels
+        except Exception as err:  # broken files make Pillow raise all kinds of things
+            sha.update(type(err).__name__.encode())
+            continue
+        sha.update(digest_of(image if images.example else as_bytes(image)))
+    return f"{_PIXELS}{sha.hexdigest()[:16]}"

@@ -1,0 +1,213 @@
+"""Set up what images are counted with: an extractor, bins and ranges, by arguments and by DNAs to compare with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import nn
+
+from torchmetrics_dna.binning.histogram import check_num_bins
+from torchmetrics_dna.dna import DNA, HistogramDNA
+from torchmetrics_dna.dna.fid_statistics import FEATURE, is_unnamed, named
+from torchmetrics_dna.dna.identity import check_same, identity
+from torchmetrics_dna.extractors import DNAExtractor
+from torchmetrics_dna.images.resize import RESIZES
+from torchmetrics_dna.neurons import ActivationRanges
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from torchmetrics_dna.dna.features import Features
+
+    Ranges = ActivationRanges | str | os.PathLike[str] | None
+
+Feature = str | nn.Module | DNAExtractor | dict[str, Any]  # of arguments of an extractor that is built later
+DEFAULT_FEATURE, DEFAULT_BINS = "efficientnet_lite0", 1000
+_ARGUMENTS = ("resize", "input_size", "crop", "mean", "std", "dtype", "channels")  # of DNAExtractor, in a preparation
+
+
+class Setup(NamedTuple):
+    """What images are counted with, and the DNAs that they are compared with, which fit it."""
+
+    extractor: DNAExtractor
+    num_bins: int
+    ranges: ActivationRanges | str  # "auto" for histograms that find their own
+    dnas: tuple[DNA, ...]  # of the extractor's layers, in their order
+
+
+def set_up(
+    feature: Feature | None = None,
+    layers: Sequence[str] | None = None,
+    num_bins: int | None = None,
+    ranges: Ranges = None,
+    dnas: Sequence[DNA] = (),
+    *,
+    histograms: bool = True,
+    to_gpu: bool = False,
+) -> Setup:
+    """Build an extractor, with its network, and settle on bins and ranges, for metrics, functions and commands.
+
+    A given argument wins, or raises an error with both values if it contradicts a DNA. Others follow from the DNAs, or
+    have defaults.
+
+    Args:
+        feature: A name, a module, an extractor, or a dict of its arguments; by default that of the DNAs, else
+            ``efficientnet_lite0``.
+        layers: Names of the layers, in order; not with an extractor, which has its own.
+        num_bins: Bins of each neuron's histogram; by default those of the DNAs, else 1000.
+        ranges: Activation ranges, the path of a file of them, or ``"auto"``; by default those of the DNAs, else those
+            packaged with the extractor, else ``"auto"``.
+        dnas: DNAs that images are to be compared with.
+        histograms: Whether histograms are made; if not, default ranges are not loaded.
+        to_gpu: Move a named network to CUDA, if there is a GPU, unless a device is given.
+
+    Raises:
+        TypeError: If an argument has a wrong type.
+        ValueError: If an argument has a wrong value, or two don't fit together.
+
+    """
+    bins = _agree_on_bins(num_bins, dnas)
+    of_networks = [dna for dna in dnas if not is_unnamed(dna)]
+    default = FEATURE if dnas and not of_networks else DEFAULT_FEATURE
+    extractor = _extractor(feature, layers, of_networks, default, to_gpu)
+    origin = {"extractor": extractor.name, "weights_digest": extractor.weights_digest}
+    dnas = [named(dna, extractor.neurons, **origin) for dna in dnas]
+    for dna in dnas:
+        check_made_by(dna, extractor)
+    fitting = [dna.restrict(extractor.neurons) for dna in dnas]
+    requested = None if ranges is None else extractor.resolve_ranges(ranges) or "auto"
+    counted = [] if requested is None else [requested]
+    for i, dna in enumerate(fitting):
+        if isinstance(dna, HistogramDNA):
+            if dna.ranges is None and isinstance(requested, ActivationRanges):  # official files don't keep theirs
+                fitting[i] = dna = replace(dna, ranges=requested)
+            counted.append("auto" if dna.self_ranging else dna.known_ranges)
+    labels = [each if isinstance(each, str) else each.digest for each in counted]
+    for label in labels[1:]:
+        if label != labels[0]:
+            raise ValueError(
+                f"Argument `ranges` is {labels[0]}, but the given DNA was counted within {label}; leave `ranges` out to"
+                " take these"
+            )
+    if not counted:
+        counted = [(extractor.resolve_ranges() if histograms else None) or "auto"]
+    return Setup(extractor, bins, counted[0], tuple(fitting))
+
+
+def check_of_dnas(dnas: Sequence[DNA], feature: Feature | None, num_bins: int | None) -> None:
+    """Check arguments for images if there are only DNAs: they may only repeat values of the DNAs.
+
+    Raises:
+        ValueError: If an argument has another value.
+
+    """
+    _agree_on_bins(num_bins, dnas)
+    settings = _given(feature)
+    feature = settings.pop("feature", None)
+    name = feature.name if isinstance(feature, DNAExtractor) else feature
+    for dna in dnas:
+        if name not in (None, dna.extractor) and not is_unnamed(dna):
+            raise ValueError(f"Argument `feature` is {name!r}, but the given DNA was made by {dna.extractor!r}")
+    for setting in settings.keys() - {"device", "layers"}:
+        raise ValueError(f"Argument `{setting}` is for images, but only DNAs are given; leave it out")
+
+
+def _extractor(
+    feature: Feature | None, layers: Sequence[str] | None, dnas: Sequence[DNA], default: str, to_gpu: bool
+) -> DNAExtractor:
+    """Return the extractor for named DNAs; ``default`` is the feature if there are no DNAs and no feature."""
+    if isinstance(feature, DNAExtractor):
+        if layers is not None:
+            raise ValueError("Argument `layers` goes with a named feature; give it to the DNAExtractor")
+        return feature
+    settings = _given(feature)
+    feature = settings.pop("feature", None)
+    layers = settings.pop("layers", layers)
+    if to_gpu and torch.cuda.is_available() and not isinstance(feature, nn.Module):  # which the user would have moved
+        settings = {"device": "cuda"} | settings
+    if not dnas:
+        return DNAExtractor(default if feature is None else feature, layers=layers, **settings)
+    for layer in layers or []:
+        if layer not in dnas[0].neurons:
+            raise ValueError(f"Unknown layer {layer!r}; the layers of the DNA are: {', '.join(dnas[0].neurons)}")
+    if feature is None or feature == dnas[0].extractor:
+        return extractor_of(dnas[0], layers, **settings)
+    if isinstance(feature, str):
+        raise ValueError(
+            f"Argument `feature` is {feature!r}, but the given DNA was made by {dnas[0].extractor!r};"
+            " leave `feature` out to take that"
+        )
+    return DNAExtractor(feature, layers=layers or list(dnas[0].neurons), **settings)
+
+
+def _given(feature: Feature | None) -> dict[str, Any]:
+    """Return the arguments of an extractor that are given."""
+    arguments = feature if isinstance(feature, dict) else {"feature": feature}
+    return {name: value for name, value in arguments.items() if value is not None}
+
+
+def _agree_on_bins(num_bins: int | None, dnas: Sequence[DNA]) -> int:
+    """Return the number of bins that argument and DNAs agree on; ValueError if they do not."""
+    if num_bins is not None:
+        check_num_bins(num_bins)
+    all_bins = [dna.num_bins for dna in dnas if isinstance(dna, HistogramDNA)]
+    for bins in all_bins:
+        if num_bins not in (None, bins):
+            raise ValueError(
+                f"Argument `num_bins` is {num_bins}, but the given DNA has {bins} bins;"
+                " leave `num_bins` out to take these"
+            )
+        if bins != all_bins[0]:
+            raise ValueError(
+                f"The given DNAs have {all_bins[0]} and {bins} bins; make both with as many, or take fewer bins of one"
+                " by rebin()"
+            )
+    return all_bins[0] if all_bins else num_bins or DEFAULT_BINS
+
+
+def extractor_of(dna: DNA | Features, layers: Sequence[str] | None = None, **settings: Any) -> DNAExtractor:
+    """Build the extractor that made a DNA, with its layers and its preparation of images as far as they are known.
+
+    Args:
+        dna: The DNA.
+        layers: Names of the layers; by default those of the DNA.
+        settings: Further keyword arguments of :class:`DNAExtractor`.
+
+    Raises:
+        ValueError: If no preset or timm model has the name of the extractor, or an argument is invalid.
+
+    """
+    arguments = {
+        key: value
+        for key, value in (dna.preparation or {}).items()
+        if key in _ARGUMENTS and value is not None and (key != "resize" or value in RESIZES)
+    }
+    # without a size, images were not resized, or an official file does not record the size
+    if "input_size" not in arguments:
+        arguments.pop("resize", None)
+    else:
+        arguments["input_size"] = tuple(arguments["input_size"])
+    try:
+        return DNAExtractor(dna.extractor, layers=layers or list(dna.neurons), **(arguments | settings))
+    except ValueError as err:
+        raise ValueError(
+            f"Can't build the extractor {dna.extractor!r} of this DNA; give it as `feature`: {err}"
+        ) from err
+
+
+def check_made_by(dna: DNA | Features, extractor: DNAExtractor) -> None:
+    """Raise ValueError if a DNA has another extractor, weights or preparation of images; what is unknown matches."""
+    check_same(
+        "The given DNA and `feature` don't fit",
+        identity(**dna.origin),
+        identity(
+            extractor.name,
+            extractor.weights_digest,
+            extractor.preparation,
+            dna.fingerprint and extractor.take_fingerprint(dna.fingerprint["input"]),
+        ),
+        remedy="; leave `feature` and its options out to take the DNA's",
+    )
