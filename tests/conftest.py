@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # a process of tests for each core, with one thread each; set before torch is imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+NUM_RELABELINGS = "torchmetrics_dna.dna.evidence.NUM_RELABELINGS"
 _STARTING = {("processes", "run"), ("processes", "call"), ("commands", "in_processes"), ("commands", "torchrun")}
 
 
@@ -84,6 +85,18 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.fixture
+def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count as if neither numba nor Triton were installed."""
+    monkeypatch.setattr("torchmetrics_dna.binning.counting.optional", lambda _: None)
+
+
+@pytest.fixture
+def few_relabelings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make tests of evidence cheap, where their values do not matter: 99 relabelings."""
+    monkeypatch.setattr(NUM_RELABELINGS, 99)
+
+
+@pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
     """Run a command that ends with an exit code, 0 or ``code``, and return what it prints."""
     from commands import run
@@ -117,7 +130,7 @@ def of_any_value() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "efficientnet_lite0", replace(PRESETS["efficientnet_lite0"], input_size=(96, 96)))
-        patch.setattr("torchmetrics_dna.dna.evidence.NUM_RELABELINGS", 99)
+        patch.setattr(NUM_RELABELINGS, 99)
         yield
 
 

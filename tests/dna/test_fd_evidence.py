@@ -234,9 +234,9 @@ def test_the_references_own_images_and_too_few_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.outer
-def test_level_and_value_on_real_activations(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("few_relabelings")  # enough for one level
+def test_level_and_value_on_real_activations() -> None:
     """Draws of photographs: of nothing the test finds something in 5 %, and without noise the value is right."""
-    monkeypatch.setattr("torchmetrics_dna.dna.evidence.NUM_RELABELINGS", 99)  # enough for one level
     photos, extractor, size = photographs(160), DNAExtractor(layers=["block_1"]), 75
     pictures = torch.from_numpy(np.stack([*photos, *(blur(photo, strength=2) for photo in photos)])).permute(0, 3, 1, 2)
     features = SpatialMeans(extractor.neurons)
