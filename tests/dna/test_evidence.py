@@ -23,7 +23,6 @@ from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import Evidence, paired_p_value, weigh_evidence
-from torchmetrics_dna.functional.student import student_quantile
 from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.statistics.folds import content_folds
 
@@ -242,14 +241,6 @@ def test_unequal_folds_of_gaussians_against_the_formula() -> None:
     weighed = evidence(*map(in_folds, folded), name="dna-fd")
     np.testing.assert_allclose(weighed.neurons, np.maximum(0, value - bias), rtol=1e-10)
     assert weighed.debiased == pytest.approx(max(0, (value - bias).mean()), rel=1e-10)
-
-
-@pytest.mark.parametrize("freedom", [1, 2.3, 4, 4.7, 9, 18, 1000, np.inf])
-@pytest.mark.parametrize("probability", [0.025, 0.5, 0.75, 0.95, 0.975, 0.995, 0.9995])
-def test_students_t(probability: float, freedom: float) -> None:
-    assert student_quantile(probability, freedom) == pytest.approx(
-        student.ppf(probability, freedom), rel=1e-8, abs=1e-12
-    )
 
 
 def test_what_is_exact_adds_no_doubt() -> None:
