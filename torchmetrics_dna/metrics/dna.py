@@ -98,7 +98,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
         self._weights: Tensor | None = weights  # type: ignore[assignment]
         self._settings |= {
             "distances": distance.name,
-            "neuron weights (digest)": digest_of(self._weights),
+            "neuron weights (digest)": digest_of_weights(self._weights),
             "values of `reduction`": reduction,
             "values of `debias`": debias,
             "values of `pairs`": pairs,
@@ -550,6 +550,6 @@ def _folds(statistic: DNAStatistic[Any], imgs: Inputs, groups: Sequence[Hashable
     return group_folds(groups, statistic.num_folds)
 
 
-def digest_of(weights: Tensor | None) -> str:
+def digest_of_weights(weights: Tensor | None) -> str:
     """Return a digest of the weights, 16 hexadecimal digits, or 'none' without weights."""
     return "none" if weights is None else hashlib.sha256(repr(weights.tolist()).encode()).hexdigest()[:16]

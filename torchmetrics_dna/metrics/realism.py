@@ -14,7 +14,7 @@ from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.functional.few_off import check_typical, few_are_off, score_limit
 from torchmetrics_dna.images.inputs import count_of, mapped
 from torchmetrics_dna.metrics.base import SEEN, ImageMetric, exclusive
-from torchmetrics_dna.metrics.dna import digest_of
+from torchmetrics_dna.metrics.dna import digest_of_weights
 from torchmetrics_dna.statistics.outliers import OutlierScorer
 from torchmetrics_dna.statistics.realism import RealismStatistic
 from torchmetrics_dna.statistics.scores import Score, Scorer, check_indices, check_left_out
@@ -160,7 +160,7 @@ class DNARealism(ImageMetric):
         settings = {
             "references": sides[0].digest,
             "contrasts": "none" if self.contrast is None else self.contrast.digest,
-            "neuron weights (digest)": digest_of(self.neuron_weights),
+            "neuron weights (digest)": digest_of_weights(self.neuron_weights),
         }
         scorer: ImageScorer
         if isinstance(sides[0], LayerGaussianDNA):
