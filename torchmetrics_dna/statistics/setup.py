@@ -14,6 +14,7 @@ from torchmetrics_dna.dna.fid_statistics import FEATURE, is_unnamed, named
 from torchmetrics_dna.dna.identity import check_made_by, extractor_of
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.neurons import ActivationRanges
+from torchmetrics_dna.statistics.histogram import HistogramStatistic, SelfRangingStatistic, histogram_statistic
 
 if TYPE_CHECKING:
     import os
@@ -32,6 +33,10 @@ class Setup(NamedTuple):
     num_bins: int
     ranges: ActivationRanges | str  # "auto" for histograms that find their own
     dnas: tuple[DNA, ...]  # of the extractor's layers, in their order
+
+    def histogram_statistic(self, num_folds: int | None = None) -> HistogramStatistic | SelfRangingStatistic:
+        """Return the statistic for histograms of this many bins, within these ranges."""
+        return histogram_statistic(self.extractor, self.num_bins, self.ranges, num_folds)
 
 
 def set_up(
