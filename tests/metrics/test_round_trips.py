@@ -16,7 +16,6 @@ from makers import FAKE, REAL
 from networks import random_images
 from torchmetrics import Metric
 
-
 Make = Callable[[], Metric]
 every_form = pytest.mark.parametrize("form", FORMS)
 
