@@ -79,7 +79,7 @@ def _no_causes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Run a test with the compiled functions, and as if numba were not installed."""
     if request.param == "torch":
-        for module in ("binning.counting", "functional.emd"):
+        for module in ("binning.activations", "functional.emd"):
             monkeypatch.setattr(f"torchmetrics_dna.{module}.optional", lambda _: None)
     return request.param
 
@@ -87,7 +87,8 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Count as if neither numba nor Triton were installed."""
-    monkeypatch.setattr("torchmetrics_dna.binning.counting.optional", lambda _: None)
+    for module in ("activations", "counting"):
+        monkeypatch.setattr(f"torchmetrics_dna.binning.{module}.optional", lambda _: None)
 
 
 @pytest.fixture

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from torchmetrics_dna.binning import Activations
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource
@@ -492,11 +493,12 @@ class NeuronExtremes(ImageRows):
             self._columns.setdefault(layer, []).append(column)
 
     @override
-    def rows(self, activations: Mapping[str, Tensor]) -> Tensor:
-        count, width = len(next(iter(activations.values()))), len(self.chosen)
+    def rows(self, activations: Activations) -> Tensor:
+        (layers,) = activations.parts
+        count, width = len(activations), len(self.chosen)
         values, cells = torch.zeros(count, width, 2), torch.zeros(count, width, 2, 4)
         for layer, columns in self._columns.items():
-            of_layer = activations[layer][:, [self.chosen[column][1] for column in columns]].float()
+            of_layer = layers[layer][:, [self.chosen[column][1] for column in columns]].float()
             parts = cells_of(of_layer.shape[2:], self._input_size)
             of_layer = of_layer.flatten(2) if of_layer.ndim > 2 else of_layer[..., None]
             for end, sign in enumerate((1, -1)):

@@ -15,6 +15,7 @@ from torchmetrics_dna.dna.identity import check_same, identity
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.images.resize import RESIZES
 from torchmetrics_dna.neurons import ActivationRanges
+from torchmetrics_dna.statistics.histogram import HistogramStatistic, SelfRangingStatistic, histogram_statistic
 
 if TYPE_CHECKING:
     import os
@@ -36,6 +37,10 @@ class Setup(NamedTuple):
     num_bins: int
     ranges: ActivationRanges | str  # "auto" for histograms that find their own
     dnas: tuple[DNA, ...]  # of the extractor's layers, in their order
+
+    def histogram_statistic(self, num_folds: int | None = None) -> HistogramStatistic | SelfRangingStatistic:
+        """Return the statistic for histograms of this many bins, within these ranges."""
+        return histogram_statistic(self.extractor, self.num_bins, self.ranges, num_folds)
 
 
 def set_up(
