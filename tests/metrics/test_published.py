@@ -1,4 +1,4 @@
-"""Published metrics in a loop: the values of `compare` (comparisons/test_protocols.py has those), in one pass a network."""
+"""Published metrics in a loop: values of `compare`, which comparisons/test_protocols.py checks, in one pass a network."""
 
 from __future__ import annotations
 
