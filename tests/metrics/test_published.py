@@ -1,4 +1,4 @@
-"""Published metrics in a loop: values of `compare`, which comparisons/test_protocols.py checks, in one pass a network."""
+"""Published metrics in a loop: one pass a network, and the values of `compare`."""
 
 from __future__ import annotations
 
