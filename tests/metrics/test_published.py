@@ -1,4 +1,4 @@
-"""Published metrics in a loop: the values of `compare` (see comparisons/test_protocols.py), in one pass a network."""
+"""Published metrics in a loop: one pass a network, and the values of `compare`."""
 
 from __future__ import annotations
 

@@ -503,7 +503,7 @@ class ImageMetric(Metric):
             check_same(_NOT_MERGED, *(each.identity for each in of_side))
         own = self.metric_state
         for name in own:
-            setattr(self, name, self._placed(name, incoming[name]))
+            setattr(self, name, self._on_its_device(name, incoming[name]))
         super()._reduce_states(own)
         for side, of_side in counted_with.items():
             for each in of_side[:1]:  # of two that are equal within rounding, the largest byte by byte is neither
@@ -561,7 +561,7 @@ class ImageMetric(Metric):
             error_msgs.append(f"The state {prefix!r} is of another metric: {err}")
             return
         for name, state in states.items():
-            setattr(self, name, self._placed(name, state))
+            setattr(self, name, self._on_its_device(name, state))
         self._computed = None
         self._update_count = max(1, self._update_count)
 
@@ -601,12 +601,12 @@ class ImageMetric(Metric):
             return self
         super()._apply(lambda tensor: tensor.to(device), exclude_state=[*self._defaults, *exclude_state])
         for name, state in self.metric_state.items():
-            setattr(self, name, self._placed(name, state))
+            setattr(self, name, self._on_its_device(name, state))
         if isinstance(self.reference, DNA):
             self.reference = self.reference.to(device)
         return self
 
-    def _placed(self, name: str, state: Any) -> Any:
+    def _on_its_device(self, name: str, state: Any) -> Any:
         """Return a state on the metric's device; what updates compare on the host stays there."""
         field = self._statistic.fields.get(name.partition("_")[2])
         device = "cpu" if field is None or field.on_host else self.device

@@ -73,8 +73,8 @@ class Statistic(ABC):
     @property
     def identity(self) -> dict[str, Any]:
         """All values that must be equal for two states to be merged, with the current weights."""
-        origin = identity(**{**self.origin, "fingerprint": None}, **{"extractors (digest)": self.extractor.digest})
-        return self.settings | origin
+        origin = {**self.origin, "fingerprint": None}
+        return self.settings | identity(**origin) | {"extractors (digest)": self.extractor.digest}
 
     @property
     @abstractmethod
