@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # a process of tests for each core, with one thread each; set before torch is imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+NUM_RELABELINGS = "torchmetrics_dna.dna.evidence.NUM_RELABELINGS"
 _STARTING = {("processes", "run"), ("processes", "call"), ("commands", "in_processes"), ("commands", "torchrun")}
 
 
@@ -78,9 +79,22 @@ def _no_causes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Run a test with the compiled functions, and as if numba were not installed."""
     if request.param == "torch":
-        for module in ("binning.counting", "functional.emd"):
+        for module in ("binning.activations", "functional.emd"):
             monkeypatch.setattr(f"torchmetrics_dna.{module}.optional", lambda _: None)
     return request.param
+
+
+@pytest.fixture
+def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count as if neither numba nor Triton were installed."""
+    for module in ("activations", "counting"):
+        monkeypatch.setattr(f"torchmetrics_dna.binning.{module}.optional", lambda _: None)
+
+
+@pytest.fixture
+def few_relabelings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make tests of evidence cheap, where their values do not matter: 99 relabelings."""
+    monkeypatch.setattr(NUM_RELABELINGS, 99)
 
 
 @pytest.fixture
@@ -117,7 +131,7 @@ def of_any_value() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "efficientnet_lite0", replace(PRESETS["efficientnet_lite0"], input_size=(96, 96)))
-        patch.setattr("torchmetrics_dna.dna.evidence.NUM_RELABELINGS", 99)
+        patch.setattr(NUM_RELABELINGS, 99)
         yield
 
 

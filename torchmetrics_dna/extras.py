@@ -25,23 +25,20 @@ def require(module: str, extra: str) -> Any:
     try:
         return import_module(module)
     except ModuleNotFoundError as err:
+        from importlib.metadata import requires
+
         needed, missing = (name.split(".")[0] for name in (module, err.name or module))
         through = "" if missing == needed else f" {missing} for"
+        requirements = [line.split(";") for line in requires("torchmetrics-dna") or ()]
+        # the packages of the extra, which are on an index even if this package is not
+        packages = " ".join(
+            f"'{package.strip()}'" for package, *marker in requirements if f"extra == '{extra}'" in "".join(marker)
+        )
         raise ModuleNotFoundError(
-            f"This needs{through} {needed}, which is not installed; run `pip install {_packages(extra)}`, which is the"
+            f"This needs{through} {needed}, which is not installed; run `pip install {packages}`, which is the"
             f" extra {extra!r} of torchmetrics-dna",
             name=err.name,
         ) from err
-
-
-def _packages(extra: str) -> str:
-    """Return the packages of an extra, quoted for a shell; they are on an index even if this package is not."""
-    from importlib.metadata import requires
-
-    requirements = [line.split(";") for line in requires("torchmetrics-dna") or ()]
-    return " ".join(
-        f"'{package.strip()}'" for package, *marker in requirements if f"extra == '{extra}'" in "".join(marker)
-    )
 
 
 @contextmanager

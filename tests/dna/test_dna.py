@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
 from torchmetrics_dna import ActivationRanges
-from torchmetrics_dna.binning import add_counts_, bins_within
+from torchmetrics_dna.binning import Activations, add_counts_, bins_within
 from torchmetrics_dna.binning.self_ranging import dyadic_grid
 from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.base import merged
@@ -182,7 +182,7 @@ def test_fewer_bins_are_what_counting_into_them_gives(values: np.ndarray, factor
     def counted(bins: int, own: bool) -> HistogramDNA:
         empty = torch.zeros(5, bins, dtype=torch.int64)
         where = dyadic_grid(*ends, bins).bins(bins) if own else bins_within(*RANGES.bounds(), bins)
-        add_counts_(empty, [{"all": torch.from_numpy(values)[None]}], where)
+        add_counts_(empty, Activations({"all": torch.from_numpy(values)[None]}), where)
         return histogram(empty, 1, ranges=ActivationRanges(*ends, NEURONS, "auto") if own else RANGES)
 
     for own in (False, True):

@@ -16,6 +16,7 @@ from scipy.linalg import sqrtm
 from torch import Tensor
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna
+from torchmetrics_dna.binning import Activations
 from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import Evidence, weigh_evidence
@@ -234,15 +235,15 @@ def test_the_references_own_images_and_too_few_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.outer
-def test_level_and_value_on_real_activations(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("few_relabelings")  # enough for one level
+def test_level_and_value_on_real_activations() -> None:
     """Draws of photographs: of nothing the test finds something in 5 %, and without noise the value is right."""
-    monkeypatch.setattr("torchmetrics_dna.dna.evidence.NUM_RELABELINGS", 99)  # enough for one level
     photos, extractor, size = photographs(160), DNAExtractor(layers=["block_1"]), 75
     pictures = torch.from_numpy(np.stack([*photos, *(blur(photo, strength=2) for photo in photos)])).permute(0, 3, 1, 2)
     features = SpatialMeans(extractor.neurons)
     side = features.empty("cpu")
     for picture in pictures:
-        features.add_(side, [extractor(picture[None])], 1)
+        features.add_(side, Activations(extractor(picture[None])))
     real, fake = features.value(side).double().split(160)
     neurons, record, plan = extractor.neurons, DISTANCES["fd"], plan_for(extractor.neurons, [size, size])
     generator = torch.Generator().manual_seed(0)

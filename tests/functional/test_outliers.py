@@ -3,8 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import binom, binomtest, hypergeom, median_abs_deviation, permutation_test
 from sklearn.covariance import OAS
 
+from torchmetrics_dna.functional import FewOff, few_are_off, score_limit
 from torchmetrics_dna.functional.outliers import (
     LayerGaussian,
     layers_for_outliers,
@@ -67,3 +72,104 @@ def test_layers_are_joined() -> None:
     assert layers_for_outliers({"a": 768, "b": 768}) == ["a", "b"]
     joined = outlier_distance({"a": torch.tensor([1.0, 4.0]), "b": torch.tensor([1.0, 14.0])})
     assert joined.tolist() == [1, 3]
+
+
+SCORES = arrays("float64", st.integers(1, 12), elements=st.floats(0, 1e6))
+
+
+def few(scores: np.ndarray, typical: np.ndarray) -> FewOff:
+    return few_are_off(torch.from_numpy(scores.copy()), torch.from_numpy(typical.copy()))
+
+
+def drawn(seed: int, images: int, reference: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of both sides from one distribution."""
+    scores = np.exp(np.random.default_rng(seed).gumbel(0, 0.2, images + reference))
+    return scores[:images], scores[images:]
+
+
+@pytest.mark.parametrize(("images", "reference", "odd"), [(5, 7, 0), (5, 7, 3), (7, 5, 1), (2, 9, 0), (2, 9, 1)])
+def test_p_is_that_of_all_relabelings(images: int, reference: int, odd: int) -> None:
+    scores, typical = drawn(odd, images, reference)
+    scores[:odd] *= 3
+    logs = np.log(np.concatenate([scores, typical]))
+    squares = np.clip((logs - np.median(logs)) / median_abs_deviation(logs) / 1.4826, 0, None) ** 2
+    sides = (squares[:images], squares[images:])
+    exact = permutation_test(sides, lambda b, _: b.sum(), n_resamples=np.inf, alternative="greater").pvalue
+    assert few(scores, typical).p_value == pytest.approx(exact, abs=4 * binom(1000, exact).std() / 1000 + 0.001)
+
+
+@pytest.mark.parametrize(("images", "reference", "odd"), [(100, 100, 20), (40, 200, 0), (50, 30, 50), (8, 3, 1)])
+def test_the_share_is_storeys(images: int, reference: int, odd: int) -> None:
+    scores, typical = drawn(1, images, reference)
+    scores[:odd] *= 9
+    beyond = np.mean(scores > np.quantile(typical, 0.9))
+    share = np.clip(1 - (1 - beyond) / 0.9, 0, 1)
+    error = np.hypot(binom(images, beyond).std() / images, (1 - share) * binom(reference, 0.1).std() / reference) / 0.9
+    _, *estimate, _ = few(scores, typical)
+    np.testing.assert_allclose(estimate, [share, max(0, share - 2 * error), min(1, share + 2 * error)], atol=1e-12)
+
+
+@pytest.mark.parametrize(("images", "reference", "expected"), [(100, 100, 5), (100, 400, 2), (1, 19, 1), (2, 3, None)])
+def test_fewer_images_can_not_be_shown(images: int, reference: int, expected: int | None) -> None:
+    total = images + reference
+    p_values = [float(hypergeom(total, count, images).pmf(count)) for count in range(1, images + 1)]
+    enough = [count for count, p in enumerate(p_values, 1) if p <= 0.05 + 1e-12]
+    scores, typical = drawn(2, images, reference)
+    assert few(scores, typical).fewest == next(iter(enough), None) == expected
+
+
+@pytest.mark.outer  # takes hundreds of tests
+def test_equal_sets_give_a_small_p_as_often_as_promised() -> None:
+    small = sum(few(*drawn(seed, 30, 40)).p_value <= 0.05 for seed in range(300))
+    assert binomtest(small, 300, 0.05).pvalue > 0.01
+
+
+@settings(max_examples=15)
+@given(SCORES, SCORES, st.randoms(use_true_random=False))
+def test_neither_order_nor_unit_counts_and_p_is_never_0(
+    scores: np.ndarray, typical: np.ndarray, random: object
+) -> None:
+    found = few(scores, typical)
+    assert 0.001 <= found.p_value <= 1
+    assert 0 <= found.low <= found.share <= found.high <= 1
+    shuffled = [np.array(random.sample(side.tolist(), len(side))) for side in (scores, typical)]
+    assert few(*shuffled)[:4] == pytest.approx(found[:4], rel=1e-9)
+    assert few(*(4 * side for side in shuffled))[1:4] == pytest.approx(found[1:4], rel=1e-9)
+
+
+@settings(max_examples=15)
+@given(SCORES)
+def test_a_copy_of_the_reference_is_not_off(scores: np.ndarray) -> None:
+    assert few(scores, scores).p_value > 0.4
+
+
+@pytest.mark.parametrize(("images", "share"), [(19, 0.05), (60, 0.05), (5, 0.3), (200, 0.1)])
+def test_at_most_the_share_of_a_kind_is_beyond_the_limit(images: int, share: float) -> None:
+    scores = np.random.default_rng(images).gumbel(size=(1000, images + 1))
+    beyond = [score_limit(torch.from_numpy(row[1:]), share) < row[0] for row in scores]
+    by_rank = np.ceil((images + 1) * (1 - share))  # the new score is each of so many with the same chance
+    assert binomtest(sum(beyond), 1000, 1 - by_rank / (images + 1)).pvalue > 0.01
+    assert 1 - by_rank / (images + 1) <= share + 1e-9
+
+
+def test_a_limit_takes_enough_scores() -> None:
+    for typical, share, message in (
+        (torch.ones(9), 0.05, "at least 0.1 with 9 images in the reference, but got 0.05; give more images"),
+        (torch.ones(9), 1.0, "`share` expected to be above 0 and below 1, but got 1.0"),
+        (torch.ones(2, 2), 0.5, r"`typical` expected to be finite scores of shape \(images,\), but got shape \(2, 2\)"),
+        (None, 0.5, "but got None"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            score_limit(typical, share)
+
+
+def test_what_are_no_scores() -> None:
+    right = torch.ones(3)
+    for scores, typical, message in (
+        (right[:0], right, r"`scores` expected to have shape \(images,\), but got \(0,\)"),
+        (right, right[None], r"`typical` expected to have shape \(images,\), but got \(1, 3\)"),
+        (right - 2, right, "`scores` expected to be 0 or more, but got -1"),
+        (right, right / 0, "`typical` expected to be 0 or more, but got inf"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            few_are_off(scores, typical)

@@ -10,9 +10,9 @@ from golden import channels_first, load
 from layouts import laid_out
 from torch import Tensor
 
-from torchmetrics_dna.binning import bins_within
-from torchmetrics_dna.functional import activation_histogram, dna_emd, dna_realism, dna_realism_map
-from torchmetrics_dna.functional.realism import realism_of_parts
+from torchmetrics_dna.binning import Activations, bins_within
+from torchmetrics_dna.functional import activation_histogram, dna_emd, dna_realism, dna_realism_map, heat
+from torchmetrics_dna.functional.realism import realism_of
 
 pytestmark = pytest.mark.usefixtures("way")
 
@@ -54,16 +54,16 @@ def test_parts_score_like_the_whole(layout: str, cut: str) -> None:
     reference = torch.randint(1, 9, (neurons, 30), generator=torch.Generator().manual_seed(0))
     bounds = torch.full((neurons,), -2.0), torch.full((neurons,), 2.0)
     expected = dna_realism({"double": values * 2, "activations": values}, reference, *bounds)
-    parts = realism_of_parts(in_parts(values, cut), reference[None], bins_within(*bounds, 30))[0]
+    parts = realism_of(Activations(*in_parts(values, cut)), reference[None], bins_within(*bounds, 30))[0]
     torch.testing.assert_close(parts, expected, rtol=0, atol=1e-12)
 
 
-def test_without_numba_scores_differ_in_the_last_digits_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_numba_scores_differ_in_the_last_digits_at_most(request: pytest.FixtureRequest) -> None:
     values = laid_out("channels last", torch.float32)
     reference = torch.randint(1, 9, (21, 300), generator=torch.Generator().manual_seed(0))
     bounds = torch.full((21,), -2.0), torch.full((21,), 2.0)
     scores = dna_realism(values, reference, *bounds)
-    monkeypatch.setattr("torchmetrics_dna.binning.counting.optional", lambda _: None)
+    request.getfixturevalue("without_kernels")
     torch.testing.assert_close(dna_realism(values, reference, *bounds), scores, rtol=1e-14, atol=0)
 
 
@@ -156,3 +156,28 @@ def test_bad_input(changes: dict[str, Tensor], message: str) -> None:
     for score in (dna_realism, dna_realism_map):
         with pytest.raises(ValueError, match=message):
             score(**dict(zip(names, values, strict=True)) | changes)
+
+
+@pytest.mark.parametrize("side", [7, 56])
+def test_means_are_kept_whatever_the_layout(side: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    maps = {
+        "grid": torch.rand(2, 8, 8, generator=generator),
+        "odd": torch.rand(2, 5, 3, generator=generator),
+        "tokens": torch.rand(2, 17, generator=generator),  # a class token and 4 x 4 patches
+        "pooled": torch.rand(2, generator=generator),
+        "volume": torch.rand(2, 2, 3, 4, generator=generator),
+    }
+    joined = heat(maps, side=side)
+    assert joined.shape == (2, side, side)
+    expected = sum(values.double().reshape(2, -1).mean(1) for values in maps.values())
+    np.testing.assert_allclose(joined.mean((1, 2)), expected, rtol=1e-6)
+
+
+def test_positions_stay_where_they_are() -> None:
+    grid = torch.zeros(1, 4, 4)
+    grid[0, 1, 2] = 16
+    expected = np.kron(grid[0].numpy(), np.ones((2, 2)))
+    np.testing.assert_allclose(heat({"a": grid}, side=8)[0], expected, atol=1e-6)
+    tokens = torch.cat([torch.tensor([[17.0]]), grid.flatten(1)], 1)
+    np.testing.assert_allclose(heat({"a": tokens}, side=4)[0], 1 + grid[0].numpy() * 16 / 17, rtol=1e-6)

@@ -6,6 +6,7 @@ import pickle
 import sys
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -96,16 +97,15 @@ def test_logs_keeps_and_resumes(name: str, tmp_path: Path) -> None:
     assert {name: logged[name] for name in expected} == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.outer
-def test_mistakes(tmp_path: Path) -> None:
+def test_mistakes() -> None:
     with pytest.raises(ValueError, match="`every_n_epochs` expected to be a positive integer, but got 0"):
         DNACallback(REFERENCE, "images", every_n_epochs=0)
-    package = import_module("lightning.pytorch")
     callback = DNACallback(REFERENCE, "pictures", **OPTIONS)
-    assert isinstance(pickle.loads(pickle.dumps(callback)), package.Callback)
-    message = "expected to return a dict with 'pictures', but got one with images; return {'pictures': images}"
-    with pytest.raises(ValueError, match=message):
-        fit(package, tmp_path, 1, callback)
+    assert isinstance(pickle.loads(pickle.dumps(callback)), import_module("lightning.pytorch").Callback)
+    trainer = SimpleNamespace(state=SimpleNamespace(fn="fit"), sanity_checking=False, current_epoch=0)
+    for outputs, got in (({"images": INPUTS}, "one with images"), (None, "NoneType")):
+        with pytest.raises(ValueError, match=f"a dict with 'pictures', but got {got}; return"):
+            callback.on_validation_batch_end(trainer, None, outputs)
 
 
 def test_the_reference_is_measured_for_a_fit_alone(tmp_path: Path) -> None:

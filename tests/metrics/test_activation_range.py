@@ -83,6 +83,9 @@ def test_ranges_have_the_margin_and_serve_a_histogram(tmp_path: Path) -> None:
     frechet = DNAFrechet(EXTRACTOR, statistics="activations", ranges=widened)
     frechet.update(REAL, real=True)
     assert frechet.to_dna(True).num_images == 6
+    for margin in ("auto", 0.2):
+        with pytest.raises(ValueError, match=rf"`margin` .* \('scale', 'widen'\), but got {margin!r}"):
+            learned(margin=margin)
 
 
 def test_values_stay_as_they_were() -> None:
@@ -105,11 +108,3 @@ def test_no_images_are_an_error() -> None:
                 call()
     metric.update(BRIGHT)
     assert same(metric.compute(), learned(BRIGHT).compute())
-
-
-def test_bad_margins() -> None:
-    for margin in ("auto", 0.2):
-        with pytest.raises(
-            ValueError, match=rf"`margin` expected to be one of \('scale', 'widen'\), but got {margin!r}"
-        ):
-            ActivationRange(EXTRACTOR, margin=margin)

@@ -109,7 +109,7 @@ def test_without_float64_the_network_runs_there_and_the_cpu_counts(name: str, mo
 @pytest.mark.parametrize("name", ["emd", "self_ranging_emd", "layer_frechet"])
 def test_counting_takes_little_beside_activations(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torchmetrics_dna.binning.counting.optional", lambda _: None)
-    monkeypatch.setattr("torchmetrics_dna.binning.layouts._DEVICE_CHUNK", 1 << 14)  # a 256th of what it is
+    monkeypatch.setattr("torchmetrics_dna.binning.activations._DEVICE_CHUNK", 1 << 14)  # a 256th of what it is
     images = torch.randint(0, 256, (4, 3, 96, 96), dtype=torch.uint8)
     with Accelerator() as accelerator:
         metric, on_device = MAKERS[name]().to("cuda"), images.to("cuda")

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from makers import EXTRACTOR, FAKE, RANGES, REAL
@@ -121,15 +119,3 @@ def test_arguments_for_images_are_refused_where_there_are_only_dnas(reference: A
             compare(reference, reference, **arguments)
     with pytest.raises(ValueError, match="The given DNAs have 40 and 20 bins; make both with as many, or take fewer"):
         compare(reference, reference.rebin(20))
-
-
-def test_rank_takes_the_settings_of_the_reference(photo_folder: Path, tmp_path: Path, cli: Callable[..., Any]) -> None:
-    options = ["--feature", "efficientnet_lite0", "--layers", "block_0", "--num-bins", "50", "--crop", "center"]
-    made = tmp_path / "x.dna.npz"
-    cli("make", photo_folder / "photo0.png", "-o", made, *options)
-    ranked = cli("rank", photo_folder, "--reference", made, "--format", "csv").out
-    rows = [line.split(",") for line in ranked.splitlines()[1:]]
-    extractor = DNAExtractor("efficientnet_lite0", layers=["block_0"], crop="center")
-    expected = rank(photo_folder, photo_folder / "photo0.png", extractor, num_bins=50)
-    assert [row[1] for row in rows] == expected.names
-    np.testing.assert_allclose([float(row[2]) for row in rows], expected.scores, rtol=1e-6)

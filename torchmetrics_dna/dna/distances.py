@@ -300,20 +300,17 @@ def find_distances(metrics: str | Sequence[str | Distance], *, with_published: b
         ValueError: If a name is unknown, or there is none.
 
     """
-    metrics = [metrics] if isinstance(metrics, str) else metrics
-    of_any = of_any_network()
+    allowed = DISTANCES if with_published else of_any_network()
     records: list[Distance] = []
     unknown: list[str] = []
-    for metric in metrics:
+    for metric in [metrics] if isinstance(metrics, str) else metrics:
         record = metric if isinstance(metric, Distance) else DISTANCES.find(metric)
-        if record is not None and with_published:
-            record = published(metric) or record
-        if record is None or not (with_published or isinstance(metric, Distance) or record.name in of_any):
-            unknown.append(metric if isinstance(metric, str) else metric.name)
+        if record is None or (isinstance(metric, str) and record.name not in allowed):
+            unknown.append(str(metric))
         else:
-            records.append(record)
+            records.append((with_published and published(metric)) or record)
     if unknown or not records:
-        raise ValueError(unknown_metrics(unknown, DISTANCES if with_published else of_any))
+        raise ValueError(unknown_metrics(unknown, allowed))
     return records
 
 

@@ -125,7 +125,7 @@ def _compiled_for(*counts: Tensor) -> Any:
 
 def _share_differences(counts_a: Tensor, counts_b: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Yield differences of cumulative shares, float64, for chunks of neurons."""
-    for chunk in blocks(*counts_a.shape, _CHUNK):
+    for chunk in blocks(len(counts_a), counts_a.shape[1], _CHUNK):
         yield chunk, cumulative_share(counts_a[chunk]).sub_(cumulative_share(counts_b[chunk]))
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from typing_extensions import override
 
-from torchmetrics_dna.binning.moments import spatial_means
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.folded import plan_for, why_not_kept
 from torchmetrics_dna.functional.outliers import layers_for_outliers
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from torchmetrics_dna.binning import Activations
     from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.dna.folded import FoldedSides, Plan
     from torchmetrics_dna.images import Images
@@ -41,8 +41,8 @@ class SpatialMeans(ImageRows):
         return cls(neurons.take(neurons.positions([list(neurons)[-1]])))
 
     @override
-    def rows(self, activations: Mapping[str, Tensor]) -> Tensor:
-        return torch.cat([spatial_means([activations[layer]]) for layer in self.neurons]).T.float()
+    def rows(self, activations: Activations) -> Tensor:
+        return torch.cat([*map(activations.only(self.neurons).means, self.neurons)], 1).float()
 
 
 class Distances(ImageRows):
@@ -53,8 +53,8 @@ class Distances(ImageRows):
         self._scorer = scorer
 
     @override
-    def rows(self, activations: Mapping[str, Tensor]) -> Tensor:
-        return self._scorer([activations]).T
+    def rows(self, activations: Activations) -> Tensor:
+        return self._scorer(activations).T
 
 
 class Heat(ImageRows):
@@ -65,8 +65,9 @@ class Heat(ImageRows):
         self._scorer = scorer
 
     @override
-    def rows(self, activations: Mapping[str, Tensor]) -> Tensor:
-        return heat(self._scorer.maps(activations), self._scorer.extractor.input_size).flatten(1)
+    def rows(self, activations: Activations) -> Tensor:
+        (layers,) = activations.parts
+        return heat(self._scorer.maps(layers), self._scorer.extractor.input_size).flatten(1)
 
 
 def contrasted(distances: Tensor) -> Tensor:

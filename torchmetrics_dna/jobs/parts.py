@@ -63,9 +63,9 @@ def _described(images: Images, job: Job) -> dict[str, Any]:
     for line in _named(images, job):
         sha.update(line.encode(errors="surrogatepass"))
     count = len(images.shards) if isinstance(images, ImageStream) else len(images)
-    configurations = [statistic.identity for statistic in job.statistics.values()]
-    return dict(ChainMap(*configurations)) | {
-        "kinds": [configuration["kinds"] for configuration in configurations],
+    identities = [statistic.identity for statistic in job.statistics.values()]
+    return dict(ChainMap(*identities)) | {
+        "kinds": [identity["kinds"] for identity in identities],
         "format": _FORMAT,
         "images (digest of names, sizes and times)": f"{count} {sha.hexdigest()[:16]}",
         "batch sizes": job.reading.batch_size,

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.dna.distances import DISTANCES, Distance, in_order, networks_of, published
+from torchmetrics_dna.dna.distances import DISTANCES, Distance, in_order, networks_of, of_any_network, published
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +37,16 @@ def by_network(arguments: Arguments, sides: Sequence[Any]) -> list[Arguments]:
     if not records:
         return [arguments]
     others = [metric for metric, record in by_metric.items() if record is None]
-    _check(arguments, network, records[0], alone=not others)
+    first_name, crop = records[0].name, network.get("crop")
+    if crop not in (None, "none"):
+        raise ValueError(
+            f"Argument `crop` is {crop!r}, but {first_name} brings the crop of its publication; leave it out, or give"
+            " `feature` for a metric of your own"
+        )
+    settings = {name: getattr(arguments, name) for name in _OF_NEURONS} | {"properties": network.get("properties")}
+    unused = [name for name, value in settings.items() if value is not None]
+    if unused and not others:
+        raise ValueError(f"Argument `{unused[0]}` is not for {first_name}; leave it out, or add dna-emd to `metrics`")
     split = networks_of(records, network, bool(others))
     if len(split) + bool(others) > 1 and any(isinstance(side, Iterator) for side in sides):
         raise ValueError(
@@ -62,22 +71,9 @@ def saying_how_else(arguments: Arguments) -> Iterator[None]:
         yield
     except OSError as err:
         names = [record.name for record in arguments.metrics or () if isinstance(record, Distance) and record.protocol]
-        others = [name for name in names if DISTANCES[name].protocol is None]
+        others = [name for name in names if name in of_any_network()]
         if not others:
             raise
         raise OSError(
             f"{err}; {', '.join(others)} of the default network instead: give `feature='efficientnet_lite0'`"
         ) from err
-
-
-def _check(arguments: Arguments, network: dict[str, Any], record: Distance, *, alone: bool) -> None:
-    """Raise ValueError if an argument deviates from a publication, or no metric takes it."""
-    if (crop := network.get("crop")) not in (None, "none"):
-        raise ValueError(
-            f"Argument `crop` is {crop!r}, but {record.name} brings the crop of its publication; leave it"
-            " out, or give `feature` for a metric of your own"
-        )
-    settings = {name: getattr(arguments, name) for name in _OF_NEURONS} | {"properties": network.get("properties")}
-    unused = [name for name, value in settings.items() if value is not None]
-    if alone and unused:
-        raise ValueError(f"Argument `{unused[0]}` is not for {record.name}; leave it out, or add dna-emd to `metrics`")

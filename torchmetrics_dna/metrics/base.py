@@ -16,6 +16,7 @@ from torchmetrics.utilities.data import apply_to_collection
 from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
+from torchmetrics_dna.binning import Activations
 from torchmetrics_dna.dna import DNA, TooFewImagesError
 from torchmetrics_dna.dna.identity import FINGERPRINT, check_same
 from torchmetrics_dna.extractors.guard import new_lock
@@ -24,13 +25,11 @@ from torchmetrics_dna.images.inputs import count_of
 from torchmetrics_dna.images.tensors import lacks_float64
 from torchmetrics_dna.metrics.counted_with import CountedWith, incomplete, is_incomplete
 from torchmetrics_dna.statistics.base import copied, put_back_
-from torchmetrics_dna.statistics.folds import FoldedStatistic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images.inputs import Inputs
@@ -292,7 +291,7 @@ class ImageMetric(Metric):
         started: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
         if started and torch.cuda.is_current_stream_capturing():
             keeps_rows = any(field.reduction == "cat" for field in self._statistic.fields.values())
-            if keeps_rows or isinstance(self._statistic, FoldedStatistic):
+            if keeps_rows or getattr(self._statistic, "num_folds", None) is not None:
                 raise RuntimeError(
                     f"A CUDA graph can't capture `update` of this {type(self).__name__}, in which the host takes part:"
                     " it keeps rows or folds of images; call `update` outside of the graph"
@@ -323,7 +322,7 @@ class ImageMetric(Metric):
                 setattr(self, name, incomplete(identity))
                 while group:
                     end = begin + sum(map(_images_in, group))
-                    self._add_to(state, group, end - begin, None if keys is None else keys[begin:end])
+                    self._statistic.add_(state, Activations(*group), None if keys is None else keys[begin:end])
                     group.clear()  # before the next ones are computed
                     begin, group = end, next(groups, [])
                 same = counted_with == CountedWith.of_state(identity)
@@ -343,12 +342,6 @@ class ImageMetric(Metric):
             return {layer: values.to(self.device) for layer, values in part.items()} if runs_elsewhere else part
 
         return map(moved, self.extractor.in_parts(imgs, wait=False))  # a generator would hold the part before
-
-    def _add_to(self, state: State, parts: Parts, num_images: int, keys: Tensor | None) -> None:
-        if keys is None:
-            self._statistic.add_(state, parts, num_images)
-        else:
-            self._statistic.add_keyed_(state, parts, keys)
 
     # Weights that images are counted with
 
@@ -510,7 +503,7 @@ class ImageMetric(Metric):
             check_same(_NOT_MERGED, *(each.identity for each in of_side))
         own = self.metric_state
         for name in own:
-            setattr(self, name, self._placed(name, incoming[name]))
+            setattr(self, name, self._on_its_device(name, incoming[name]))
         super()._reduce_states(own)
         for side, of_side in counted_with.items():
             for each in of_side[:1]:  # of two that are equal within rounding, the largest byte by byte is neither
@@ -568,7 +561,7 @@ class ImageMetric(Metric):
             error_msgs.append(f"The state {prefix!r} is of another metric: {err}")
             return
         for name, state in states.items():
-            setattr(self, name, self._placed(name, state))
+            setattr(self, name, self._on_its_device(name, state))
         self._computed = None
         self._update_count = max(1, self._update_count)
 
@@ -608,12 +601,12 @@ class ImageMetric(Metric):
             return self
         super()._apply(lambda tensor: tensor.to(device), exclude_state=[*self._defaults, *exclude_state])
         for name, state in self.metric_state.items():
-            setattr(self, name, self._placed(name, state))
+            setattr(self, name, self._on_its_device(name, state))
         if isinstance(self.reference, DNA):
             self.reference = self.reference.to(device)
         return self
 
-    def _placed(self, name: str, state: Any) -> Any:
+    def _on_its_device(self, name: str, state: Any) -> Any:
         """Return a state on the metric's device; what updates compare on the host stays there."""
         field = self._statistic.fields.get(name.partition("_")[2])
         device = "cpu" if field is None or field.on_host else self.device

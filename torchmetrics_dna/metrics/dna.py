@@ -23,8 +23,8 @@ from torchmetrics_dna.functional.reduction import check_weights
 from torchmetrics_dna.images.inputs import count_of
 from torchmetrics_dna.metrics.base import ImageMetric, Value, exclusive
 from torchmetrics_dna.neurons import Neurons
-from torchmetrics_dna.statistics import CrossMomentStatistic, DNAStatistic, MomentStatistic, histogram_statistic
-from torchmetrics_dna.statistics.folds import FoldedStatistic, bins_of_folds, content_folds, group_folds
+from torchmetrics_dna.statistics import CrossMomentStatistic, DNAStatistic, MomentStatistic
+from torchmetrics_dna.statistics.folds import content_folds, group_folds
 from torchmetrics_dna.statistics.setup import set_up
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
         for name, value in (("debias", debias), ("pairs", pairs)):
             if not isinstance(value, bool):
                 raise ValueError(f"Argument `{name}` expected to be a bool")
-        if pairs and not isinstance(statistic, FoldedStatistic):
+        if pairs and statistic.num_folds is None:
             raise ValueError(f"Argument `pairs` goes with `num_folds` or `debias`; {self._to_keep_folds}")
         self.distance, self.reduction, self.debias, self.pairs = distance, reduction, debias, pairs
         if reference is not None:
@@ -98,7 +98,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
         self._weights: Tensor | None = weights  # type: ignore[assignment]
         self._settings |= {
             "distances": distance.name,
-            "neuron weights (digest)": digest_of(self._weights),
+            "neuron weights (digest)": digest_of_weights(self._weights),
             "values of `reduction`": reduction,
             "values of `debias`": debias,
             "values of `pairs`": pairs,
@@ -122,7 +122,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
         """
         side = self._side_of(real)
         self._check(imgs)
-        if groups is not None and not isinstance(self._statistic, FoldedStatistic):
+        if groups is not None and self._statistic.num_folds is None:
             raise ValueError(f"Argument `groups` goes with folds of images; {self._to_keep_folds}")
         if self.pairs and groups is None:
             raise ValueError("Argument `groups` expected to have the pair of each image, since `pairs` is True")
@@ -236,7 +236,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
 
     def _test(self) -> PermutationTest | None:
         """Test if the sides differ; None without folds, or if too few have images."""
-        if not isinstance(self._statistic, FoldedStatistic):
+        if self._statistic.num_folds is None:
             return None
         weights = torch.full((self._terms.total,), 1 / self._terms.total) if self._weights is None else self._weights
         sides = self._dna("real"), self._dna("fake")
@@ -244,7 +244,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
         return None if result.evidence is None else result.evidence.test
 
     def _evidence(self, confidence: float = 0.95) -> Evidence:
-        if not isinstance(self._statistic, FoldedStatistic):
+        if self._statistic.num_folds is None:
             raise ValueError(f"No folds of images were kept apart; {self._to_keep_folds}")
         evidence = self._result(confidence, with_evidence=True).evidence
         if evidence is None:
@@ -338,11 +338,7 @@ class DNAEMD(DNAMetric[HistogramDNA]):
         **kwargs: Any,
     ) -> None:
         setup = set_up(feature, layers, num_bins, ranges, given_dna(reference, HistogramDNA, ranges))
-        total, of_fold = (
-            histogram_statistic(setup.extractor, bins, setup.ranges)
-            for bins in (setup.num_bins, bins_of_folds(setup.num_bins))
-        )
-        statistic = _in_folds(total, of_fold, num_folds, debias)
+        statistic = setup.histogram_statistic(_folds_for(num_folds, debias))
         options = (reset_real_features, normalize, reduction, neuron_weights, debias, pairs)
         super().__init__(DISTANCES["dna-emd"], setup, statistic, *options, **kwargs)
         self.num_bins, self.neuron_weights = setup.num_bins, self._weights
@@ -433,11 +429,11 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
             raise ValueError("Arguments `num_folds`, `debias` and `pairs` go with statistics='means'; leave them out")
         dnas = given_dna(reference, GaussianDNA)
         setup = set_up(feature, layers, num_bins, ranges, dnas, histograms=from_histograms)
-        moments = MomentStatistic(setup.extractor)
-        total: DNAStatistic[Any] = (
-            histogram_statistic(setup.extractor, setup.num_bins, setup.ranges) if from_histograms else moments
+        statistic: DNAStatistic[Any] = (
+            setup.histogram_statistic()
+            if from_histograms
+            else MomentStatistic(setup.extractor, _folds_for(num_folds, debias))
         )
-        statistic = _in_folds(total, moments, num_folds, debias)
         options = (reset_real_features, normalize, reduction, neuron_weights, debias, pairs)
         super().__init__(DISTANCES["dna-fd"], setup, statistic, *options, **kwargs)
         self.statistics, self.neuron_weights = statistics, self._weights
@@ -531,18 +527,14 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
         self.layer_weights = self._weights
 
 
-def _in_folds(
-    statistic: DNAStatistic[Any], of_fold: DNAStatistic[Any], num_folds: int | None, debias: bool
-) -> DNAStatistic[Any]:
-    """Return the statistic of a side: of all images, or also of each fold, 20 of them to debias."""
-    if num_folds is None and debias:
-        num_folds = NUM_FOLDS
-    return statistic if num_folds is None else FoldedStatistic(statistic, of_fold, num_folds)
+def _folds_for(num_folds: int | None, debias: bool) -> int | None:
+    """Return the number of folds, by default 20 to debias."""
+    return NUM_FOLDS if num_folds is None and debias else num_folds
 
 
 def _folds(statistic: DNAStatistic[Any], imgs: Inputs, groups: Sequence[Hashable] | None) -> Tensor | None:
     """Return the fold of each image, shape ``(B,)``, on the CPU; None without folds."""
-    if not isinstance(statistic, FoldedStatistic):
+    if statistic.num_folds is None:
         return None
     if groups is None:
         # folds need a device sync: before the network runs, so that the sync does not wait for it
@@ -552,6 +544,6 @@ def _folds(statistic: DNAStatistic[Any], imgs: Inputs, groups: Sequence[Hashable
     return group_folds(groups, statistic.num_folds)
 
 
-def digest_of(weights: Tensor | None) -> str:
+def digest_of_weights(weights: Tensor | None) -> str:
     """Return a digest of the weights, 16 hexadecimal digits, or 'none' without weights."""
     return "none" if weights is None else hashlib.sha256(repr(weights.tolist()).encode()).hexdigest()[:16]

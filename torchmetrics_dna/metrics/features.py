@@ -103,8 +103,8 @@ class FeatureMetric(ImageMetric):
 
     @override
     def _value(self) -> Value:
-        real, fake, cache = self._rows(True), self._rows(False), {}
-        return self._by_key([record.of_features(real, fake, cache)[0] for record in self.distances])
+        sides, cache = (self._rows(True), self._rows(False)), dict[Any, Any]()
+        return self._by_key([record.of_features(*sides, cache)[0] for record in self.distances])
 
     @override
     def _nan(self) -> Value:

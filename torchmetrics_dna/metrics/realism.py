@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from torchmetrics_dna.binning import Activations
 from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.functional.outliers import check_typical, few_are_off, score_limit
 from torchmetrics_dna.images.inputs import count_of, mapped
 from torchmetrics_dna.metrics.base import SEEN, ImageMetric, exclusive
-from torchmetrics_dna.metrics.dna import digest_of
+from torchmetrics_dna.metrics.dna import digest_of_weights
 from torchmetrics_dna.statistics.outliers import OutlierScorer, gaussians_of
 from torchmetrics_dna.statistics.realism import RealismStatistic
 from torchmetrics_dna.statistics.scores import Score, Scorer, check_indices, check_left_out
@@ -160,7 +161,7 @@ class DNARealism(ImageMetric):
         settings = {
             "references": sides[0].digest,
             "contrasts": "none" if self.contrast is None else self.contrast.digest,
-            "neuron weights (digest)": digest_of(self.neuron_weights),
+            "neuron weights (digest)": digest_of_weights(self.neuron_weights),
         }
         scorer: ImageScorer
         if isinstance(sides[0], LayerGaussianDNA):
@@ -243,7 +244,7 @@ class DNARealism(ImageMetric):
         limit = self.limit(share)
         self._check(imgs)
         with torch.inference_mode():
-            near = self._statistic.score([*self._parts_of(imgs)]) <= limit
+            near = self._statistic.score(Activations(*self._parts_of(imgs))) <= limit
         return cast("Inputs", mapped(lambda tensor: tensor[near.to(tensor.device)], imgs))
 
     @exclusive

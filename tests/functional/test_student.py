@@ -1,11 +1,12 @@
-"""Fieller's interval against a test of each ratio by itself, and how often it holds the truth."""
+"""Student's t against scipy; Fieller's interval against a test of each ratio, and how often it holds the truth."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import t as student
 
-from torchmetrics_dna.functional.student import fieller
+from torchmetrics_dna.functional.student import fieller, student_quantile
 
 
 @pytest.mark.parametrize("denominator", [5.0, 1.0, 0.1, -2.0])
@@ -38,3 +39,11 @@ def test_coverage_of_a_ratio(denominator: float) -> None:
 
 def test_nothing_is_known_of_two_that_may_be_0() -> None:
     assert fieller(0.1, 0.1, (1.0, 1.0)) == (0.0, None)
+
+
+@pytest.mark.parametrize("freedom", [1, 2.3, 4, 4.7, 9, 18, 1000, np.inf])
+@pytest.mark.parametrize("probability", [0.025, 0.5, 0.75, 0.95, 0.975, 0.995, 0.9995])
+def test_students_t(probability: float, freedom: float) -> None:
+    assert student_quantile(probability, freedom) == pytest.approx(
+        student.ppf(probability, freedom), rel=1e-8, abs=1e-12
+    )
