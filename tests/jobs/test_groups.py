@@ -103,7 +103,7 @@ def test_copies_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
         A[:9], np.concatenate([A[:3], B[:9]]), EXTRACTOR, ranges=RANGES, num_bins=40, metrics=["dna-emd"]
     )
     assert any(notice.startswith("3 images of B look nearly like images of A") for notice in comparison.notices)
-    for module in ("comparisons.compare_measured", "images.duplicates"):
+    for module in ("comparisons.compare_measured", "images.likeness"):
         monkeypatch.setattr(f"torchmetrics_dna.{module}.MOST", 10)
     options = {"ranges": RANGES, "num_bins": 40, "metrics": ["dna-emd"]}
     comparison = compare(A[:9], np.concatenate([A[:3], B[:9]]), EXTRACTOR, **options)
