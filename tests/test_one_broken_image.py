@@ -191,14 +191,9 @@ def test_a_class_of_which_none_can_be_read(folders: Sources, broken: Callable[[P
     assert len(compared.unreadable) == len(paths)
     for path in sorted((b / "y").iterdir()):
         broken(path)
-    with pytest.raises(ValueError, match="No class has images that can be read on both sides; the first: Can't read"):
+    with pytest.raises(ValueError, match="No class has images that can be read on both sides"):
         compare(a, b, EXTRACTOR, by="folder", **OPTIONS)
     broken(a / "x" / "view 4.png")
-    with pytest.raises(ValueError, match="No pair has two images that could be read; the first that could not: Can't"):
-        compare(
-            [a / "x" / "view 4.png", a / "x" / "view 6.png"],
-            [a / "x" / "view 0.png", b / "y" / "view 1.png"],
-            EXTRACTOR,
-            pairs=True,
-            **OPTIONS,
-        )
+    pairs = [a / "x" / "view 4.png", a / "x" / "view 6.png"], [a / "x" / "view 0.png", b / "y" / "view 1.png"]
+    with pytest.raises(ValueError, match="No pair has two images that could be read"):
+        compare(*pairs, EXTRACTOR, pairs=True, **OPTIONS)

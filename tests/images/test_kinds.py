@@ -153,6 +153,9 @@ def test_grey_arrays_and_others_of_files(tmp_path: Path) -> None:
     np.save(tmp_path / "floats.npy", (PIXELS / 255).astype(np.float32))
     assert open_source(tmp_path / "grey.npy")[3].tolist() == np.repeat(PIXELS[3, ..., :1], 3, 2).tolist()
     assert (open_source(tmp_path / "fortran.npy")[5] == PIXELS[5]).all()
+    several = open_source(f"{tmp_path}/{{fortran,grey}}.npy")
+    assert (several[COUNT + 3] == open_source(tmp_path / "grey.npy")[3]).all()
+    assert several.stamp(COUNT) == open_source(tmp_path / "grey.npy").stamp(0)
     assert np.allclose(open_source(tmp_path / "floats.npy")[5], PIXELS[5] / 255)
     greys = torch.from_numpy(PIXELS[:, None, ..., 0].copy())
     assert dna_of(greys).digest == dna_of(tmp_path / "grey.npy").digest

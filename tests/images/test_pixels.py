@@ -186,6 +186,7 @@ def test_images_in_memory(kind: Callable, one_by_one: bool) -> None:
         (DEEP, 5, (DEEP / 65535).astype(np.float32)),
         (DEEP[..., :3], 3, (DEEP[..., :3] / 65535).astype(np.float32)),
         (GREYS[..., None], 1, GREYS[..., None]),
+        (COLOURS, 1, LUMA[..., None]),
         (COLOURS / np.float32(255), 1, (COLOURS @ [0.299, 0.587, 0.114] / 255)[..., None]),
     ):
         source = kind(images if kind is np.asarray else np.moveaxis(images, 3, 1))

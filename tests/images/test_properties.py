@@ -114,8 +114,7 @@ def test_a_layer_like_any_other(tmp_path: object) -> None:
     torch.testing.assert_close(result.properties.mean_shift, shift, atol=1e-3, rtol=0)
     assert result.properties.top_neurons(1)[0]["name"] == "sharpness"
     assert result.to_dict()["properties"][0]["name"] == "sharpness"
-    # unless weights say otherwise
-    weights = torch.full((extractor.neurons.total,), 1 / extractor.neurons.total)
+    weights = torch.full((extractor.neurons.total,), 1 / extractor.neurons.total)  # which say otherwise
     assert compare(PHOTOS, blurred, extractor, neuron_weights=weights).neurons == extractor.neurons
     # of images as they are given: a metric that gets them whole counts the same
     metric = DNAEMD(extractor)

@@ -17,7 +17,7 @@ from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d
 from torchmetrics_dna import DNAExtractor, make_dna
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.images.cells import WHOLE, Box, cells_of, window
-from torchmetrics_dna.images.resize import resize_image, resize_tensor
+from torchmetrics_dna.images.resize import RESIZES, resize_image, resize_tensor
 
 
 @pytest.mark.parametrize("crop", ["none", "center"])
@@ -109,6 +109,20 @@ def test_tensorflow_is_as_torch_fidelity_has_it(sizes: tuple[int, ...], seed: in
     assert torch.equal(resize_tensor(batch, (size[0], size[1]), resize="tensorflow"), expected)
     np.testing.assert_array_equal(resize_image(image, (size[0], size[1]), resize="tensorflow"), expected[0])
     torch.testing.assert_close(resize_tensor(batch / 255, (size[0], size[1]), resize="tensorflow"), expected)
+
+
+@pytest.mark.parametrize("resize", RESIZES)
+@pytest.mark.parametrize("channels", [1, 2, 4, 5])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_each_band_is_resized_by_itself(resize: str, channels: int, dtype: type) -> None:
+    bands = np.random.default_rng(0).random((9, 7, channels), np.float32)
+    image = (bands * (255 if dtype is np.uint8 else 1)).astype(dtype)
+    expected = [
+        resize_image(band[..., None].repeat(3, 2), (5, 6), resize=resize)[0] for band in np.moveaxis(image, 2, 0)
+    ]
+    np.testing.assert_array_equal(resize_image(image, (5, 6), resize=resize), np.stack(expected))
+    batch = torch.from_numpy(np.moveaxis(image, 2, 0).copy())[None]
+    np.testing.assert_allclose(resize_tensor(batch, (5, 6), resize=resize)[0], np.stack(expected), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("resize", ["torch", "pillow"])
