@@ -9,7 +9,7 @@ from torchmetrics_dna.dna.unions import LAYER_RELABELINGS, Plan
 from torchmetrics_dna.functional.layer_frechet_estimate import HALVINGS, TENTHS
 from torchmetrics_dna.functional.outliers import layers_for_outliers
 from torchmetrics_dna.functional.permutation import UNEQUAL
-from torchmetrics_dna.jobs.features import SpatialMeans
+from torchmetrics_dna.statistics.rows import SpatialMeans
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -14,11 +14,11 @@ from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.dna.fid_statistics import is_unnamed
 from torchmetrics_dna.images import ImageSource
-from torchmetrics_dna.jobs.features import SpatialMeans
 from torchmetrics_dna.jobs.job import check_any_read
 from torchmetrics_dna.jobs.on_ray import finish_on_ray
 from torchmetrics_dna.jobs.parts import Parts
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
+from torchmetrics_dna.statistics.rows import SpatialMeans
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -76,7 +76,7 @@ class Measured:
         """Return a copy with DNAs of these layers only; per-image values are unchanged."""
         return replace(self, dnas={kind: dna.select(layers) for kind, dna in self.dnas.items()})
 
-    def joined(self, other: Measured) -> Measured:
+    def merge(self, other: Measured) -> Measured:
         """Return the DNAs of both sets of images together; per-image values are left out."""
         dnas = {kind: merged([dna, other.dnas[kind]]) for kind, dna in self.dnas.items()}
         return Measured(dnas, self.unreadable + other.unreadable)
@@ -121,7 +121,7 @@ def measure(
             gather(None)  # so that the error of one is that of all
             for name, statistic in job.statistics.items():
                 statistic.reduce_(split.states[name])
-        values, read = job.shared(split)
+        values, read = job.dnas_and_share(split)
         # rows are copied in order, so the state need not hold them
         by_image = [name for name, statistic in job.statistics.items() if statistic.by_image]
         states = {name: {key: t for key, t in split.states[name].items() if key != "rows"} for name in by_image}

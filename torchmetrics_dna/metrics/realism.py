@@ -16,9 +16,8 @@ from torchmetrics_dna.functional.few_off import check_typical, few_are_off, scor
 from torchmetrics_dna.images.inputs import count_of, mapped
 from torchmetrics_dna.metrics.base import SEEN, ImageMetric, digest_of, exclusive
 from torchmetrics_dna.statistics.outliers import OutlierScorer
-from torchmetrics_dna.statistics.realism import RealismStatistic
 from torchmetrics_dna.statistics.resolve import resolve
-from torchmetrics_dna.statistics.scores import Score, Scorer, check_indices, check_left_out
+from torchmetrics_dna.statistics.scores import RealismStatistic, Score, Scorer, check_indices, check_left_out
 
 if TYPE_CHECKING:
     import os

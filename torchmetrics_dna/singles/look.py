@@ -21,14 +21,13 @@ from torchmetrics_dna.images.base import indexed
 from torchmetrics_dna.images.cells import cells_of, window
 from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, image_properties
-from torchmetrics_dna.jobs.features import Distances, contrasted
 from torchmetrics_dna.jobs.groups import partners
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.singles.ranking import heat_maps
 from torchmetrics_dna.statistics.outliers import LocalMomentStatistic, LocalScorer, local_layer
-from torchmetrics_dna.statistics.rows import ImageRows
+from torchmetrics_dna.statistics.rows import Distances, ImageRows, contrasted
 from torchmetrics_dna.statistics.scores import Scorer
 
 if TYPE_CHECKING:
