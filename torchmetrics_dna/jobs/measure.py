@@ -141,15 +141,9 @@ def _measured(
     rows = {name: torch.cat([share.rows[name] for share in read])[order] for name in (read[0].rows if read else ())}
     in_order = numbers[order].tolist() if isinstance(images, ImageSource) else list(range(len(numbers)))
     names = [names[i] for i in order.tolist()]
-    return Measured(dnas, unreadable, in_order, names, rows, _features(job, rows, names), states)
-
-
-def _features(job: Job, rows: dict[str, Tensor], names: Sequence[str]) -> Features | None:
-    """Move the features out of the per-image values; None if there are none."""
-    statistic = job.statistics.get("features")
-    if not isinstance(statistic, SpatialMeans) or "features" not in rows:
-        return None
-    extractor = job.extractor
-    origin = extractor.name, extractor.weights_digest, extractor.preparation
-    pictures = rows.pop("pictures", None)
-    return Features(rows.pop("features"), statistic.neurons, *origin, names, pictures, extractor.fingerprint)
+    features, statistic, extractor = None, job.statistics.get("features"), job.extractor
+    if isinstance(statistic, SpatialMeans) and "features" in rows:
+        origin = extractor.name, extractor.weights_digest, extractor.preparation
+        means, pictures = rows.pop("features"), rows.pop("pictures", None)
+        features = Features(means, statistic.neurons, *origin, names, pictures, extractor.fingerprint)
+    return Measured(dnas, unreadable, in_order, names, rows, features, states)
