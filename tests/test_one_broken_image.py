@@ -16,8 +16,7 @@ from torchmetrics_dna import DNAExtractor, compare, make_dna, monitor, rank
 from torchmetrics_dna.comparisons import diff, matrix
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.jobs.arguments import Arguments
-from torchmetrics_dna.jobs.make import make_files
-from torchmetrics_dna.jobs.measure_ranges import measure_ranges
+from torchmetrics_dna.jobs.make import make_files, measure_ranges
 from torchmetrics_dna.loops.checkpoints import Checkpoints
 from torchmetrics_dna.reporting.build import report
 

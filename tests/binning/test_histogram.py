@@ -20,7 +20,7 @@ from layouts import LAYOUTS, laid_out
 from torch import Tensor
 
 from torchmetrics_dna import ActivationRanges
-from torchmetrics_dna.binning import Activations, Bins, Folds, bins_within, counting, cuda, histogram
+from torchmetrics_dna.binning import Activations, Bins, FoldCounts, bins_within, counting, cuda, histogram
 from torchmetrics_dna.extras import optional, without_numba
 from torchmetrics_dna.functional import activation_histogram, dna_realism, dna_realism_map
 from torchmetrics_dna.neurons import Neurons
@@ -188,7 +188,7 @@ def test_images_also_count_in_wider_bins_of_their_folds(layout: str, way: str, c
     keys = torch.from_numpy(np.random.default_rng(0).integers(3, size=len(values)))
     whole = torch.zeros(len(low), num_bins, dtype=torch.int64)
     counts = torch.zeros(3, len(low) + 1, num_bins // 3, dtype=torch.int64)  # a fold's counts may lie apart
-    folds = Folds(counts[:, :-1], bins_within(low, high, num_bins // 3), keys)
+    folds = FoldCounts(counts[:, :-1], bins_within(low, high, num_bins // 3), keys)
     with without_numba(way == "torch"):
         counting.add_counts_(whole, Activations(*in_parts(values, cut)), bins_within(low, high, num_bins), folds)
     both = torch.cat([values * 2, values], 1).numpy()

@@ -28,9 +28,9 @@ from torchmetrics_dna.dna.load import load_dna
 from torchmetrics_dna.functional import layer_frechet_distance, layer_frechet_estimate
 from torchmetrics_dna.functional.permutation import relabelings
 from torchmetrics_dna.functional.student import student_quantile
-from torchmetrics_dna.jobs.features import SpatialMeans
 from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.plots import plot_layers
+from torchmetrics_dna.statistics.rows import SpatialMeans
 
 NEURONS = Neurons({"colour": 3, "light": 1})
 SIZES = [3, 5, 2, 6, 4, 3]  # of folds, unequal

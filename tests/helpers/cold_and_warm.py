@@ -8,7 +8,7 @@ import torch
 from numba.core.dispatcher import Dispatcher
 from torch import Tensor
 
-from torchmetrics_dna.binning import Activations, Folds, bins_within, cpu
+from torchmetrics_dna.binning import Activations, FoldCounts, bins_within, cpu
 
 BINS = 100
 random = torch.Generator().manual_seed(0)
@@ -25,7 +25,7 @@ def go_through(label: str, values: Tensor) -> None:
     batch = Activations({"layer": values})
     counts, folds = torch.zeros(neurons, BINS, dtype=torch.int64), torch.zeros(2, neurons, BINS // 4, dtype=torch.int64)
     wide = bins_within(torch.full((neurons,), -3.0), torch.full((neurons,), 2.7), BINS // 4)
-    cpu.add_counts_(counts, batch, bins, Folds(folds, wide, torch.arange(len(values)) % 2))
+    cpu.add_counts_(counts, batch, bins, FoldCounts(folds, wide, torch.arange(len(values)) % 2))
     show(f"count {label}", counts)
     show(f"folds {label}", folds)
     references = torch.randint(0, 50, (2, neurons, BINS), generator=random)

@@ -17,7 +17,7 @@ from networks import Pixels
 from torchmetrics_dna import DNAExtractor, compare, make_dna, rank
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.images import ImageSource, ImageStream, Reading, open_source
-from torchmetrics_dna.jobs.measure_ranges import measure_ranges
+from torchmetrics_dna.jobs.make import measure_ranges
 
 # servers, Arrow and fsspec have threads, which Python 3.12 and later warn of where workers are forked
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning")

@@ -20,16 +20,13 @@ from dnas import are_alike
 from engines import EXTRACTOR, KINDS, RANGES, StoppedError, stopping
 from filelock import Timeout
 from interrupts import interrupted
-from networks import Convolutions
 from PIL import Image
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from torchmetrics_dna import DNAExtractor, load_dna, make_dna
-from torchmetrics_dna.dna import LayerGaussianDNA
+from torchmetrics_dna import load_dna, make_dna
 from torchmetrics_dna.dna.distances import Kind
 from torchmetrics_dna.files.atomic import file_lock, unlock
-from torchmetrics_dna.images import Reading, open_source
-from torchmetrics_dna.images.loader import load_batches
+from torchmetrics_dna.images import Reading
 from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.jobs.make import make_files, output_paths
 from torchmetrics_dna.statistics import HistogramStatistic
@@ -334,18 +331,3 @@ def test_where_files_go(tmp_path: Path) -> None:
     (tmp_path / "x.gaussian").mkdir()
     with pytest.raises(FileExistsError, match="x.gaussian' is a folder or a device, expected a file; choose another"):
         make_files([tmp_path / "never looked at"], tmp_path / "x", *job(KINDS))
-
-
-def test_covariances_are_those_of_spatial_means(photos: list[np.ndarray]) -> None:
-    extractor, reading = DNAExtractor(Convolutions(), layers=["stem", "body"], input_size=24), Reading(batch_size=5)
-    dna = make_dna(photos, extractor, kind="layer-gaussian", reading=reading)
-    assert isinstance(dna, LayerGaussianDNA)
-    # in the same batches, since convolutions round otherwise in others
-    activations = [
-        extractor(batch.images) for batch in load_batches(open_source(photos), extractor.input_size, reading=reading)
-    ]
-    for layer in extractor.neurons:
-        means = torch.cat([values[layer].double().mean((2, 3)) for values in activations]).numpy()
-        np.testing.assert_allclose(dna.cov[layer], np.cov(means.T), rtol=1e-6, atol=1e-9)
-    gaussian = make_dna(photos, extractor, kind="gaussian", reading=reading)
-    assert are_alike(dna.to_gaussian(), gaussian, rtol=1e-9, atol=1e-9)

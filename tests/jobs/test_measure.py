@@ -14,7 +14,7 @@ from shards import MANY
 
 from torchmetrics_dna import ActivationRanges, DNAExtractor
 from torchmetrics_dna.images import Reading
-from torchmetrics_dna.jobs.measure_ranges import measure_ranges
+from torchmetrics_dna.jobs.make import measure_ranges
 
 
 def test_ranges_of_several_sources_are_those_of_all_images() -> None:

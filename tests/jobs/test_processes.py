@@ -18,7 +18,7 @@ from processes import run
 
 from torchmetrics_dna import compare, make_dna, report
 from torchmetrics_dna import rank as rank_images
-from torchmetrics_dna.jobs.measure_ranges import measure_ranges
+from torchmetrics_dna.jobs.make import measure_ranges
 from torchmetrics_dna.jobs.processes import gather, in_step, raise_if_peer_failed
 
 ONE_RANK = Path(one_rank.__file__)

@@ -2,6 +2,6 @@
 
 from torchmetrics_dna.binning.activations import Activations
 from torchmetrics_dna.binning.bins import Bins, bins_within
-from torchmetrics_dna.binning.counting import Folds, activation_histogram, add_counts_
+from torchmetrics_dna.binning.counting import FoldCounts, activation_histogram, add_counts_
 
-__all__ = ["Activations", "Bins", "Folds", "activation_histogram", "add_counts_", "bins_within"]
+__all__ = ["Activations", "Bins", "FoldCounts", "activation_histogram", "add_counts_", "bins_within"]

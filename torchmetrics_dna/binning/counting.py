@@ -54,7 +54,7 @@ def activation_histogram(activations: Tensor, low: Tensor, high: Tensor, num_bin
     return counts
 
 
-class Folds(NamedTuple):
+class FoldCounts(NamedTuple):
     """Counts of disjoint folds of images, in wider bins than those of all images."""
 
     counts: Tensor  # (K, N, num_bins), int64; each fold's are contiguous
@@ -62,14 +62,14 @@ class Folds(NamedTuple):
     keys: Tensor  # of a batch: the fold of each image, (B,), int64, on the CPU
 
 
-def add_counts_(counts: Tensor, activations: Activations, bins: Bins, folds: Folds | None = None) -> None:
+def add_counts_(counts: Tensor, activations: Activations, bins: Bins, folds: FoldCounts | None = None) -> None:
     """Add the histograms of all layers to ``counts`` in place, and those of each image to its fold.
 
     Args:
         counts: Counts, shape ``(N, num_bins)``, int64, contiguous, layers concatenated.
         activations: Activations.
         bins: Bins of all neurons.
-        folds: Folds of the images, if there are any.
+        folds: Counts of folds of the images, if there are any.
 
     Raises:
         ValueError: If a value is not finite, on the CPU; nothing has changed then. On a device it counts in any bin.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.binning.activations import Activations
     from torchmetrics_dna.binning.bins import Bins
-    from torchmetrics_dna.binning.counting import Folds
+    from torchmetrics_dna.binning.counting import FoldCounts
 
 _TILE = 512  # values of a tile: with the bins of each, a fraction of the L2 cache
 _WIDEST = 64  # neurons of a tile that lie side by side: whole cache lines, and counts in the L2 cache
@@ -362,7 +362,7 @@ def _average(means: Any, task: Any) -> None:
             target[np.uint64(j)] /= task.positions
 
 
-def add_counts_(counts: Tensor, activations: Activations, bins: Bins, folds: Folds | None = None) -> None:
+def add_counts_(counts: Tensor, activations: Activations, bins: Bins, folds: FoldCounts | None = None) -> None:
     """Implement :func:`torchmetrics_dna.binning.counting.add_counts_`."""
     arrays = _arrays(bins), counts.view(-1).numpy()
     wide, cells, offsets = _NO_BINS, np.empty(0, np.int64), np.zeros(len(activations), np.int64)

@@ -157,7 +157,7 @@ def ranges(
     check_sources(*sources)
     check_output(output, ".json")
     from torchmetrics_dna.images.paths import writing
-    from torchmetrics_dna.jobs.measure_ranges import measure_ranges
+    from torchmetrics_dna.jobs.make import measure_ranges
     from torchmetrics_dna.jobs.processes import rank
     from torchmetrics_dna.neurons.ranges import ActivationRanges
 

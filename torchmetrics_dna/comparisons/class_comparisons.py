@@ -255,7 +255,7 @@ def _added(total: Total, more: Total) -> Total:
     """Merge two pairs of sides."""
     if total is None or more is None:
         return total or more
-    return total[0].joined(more[0]), total[1].joined(more[1])
+    return total[0].merge(more[0]), total[1].merge(more[1])
 
 
 def by_class(images: Images, by: Classes) -> dict[str, list[int]] | dict[str, list[str]]:

@@ -196,5 +196,5 @@ def diff(old: Source, new: Source, feature: Feature | None = None, **options: An
 
 def _joined(a: Measured | None, b: Measured | None) -> Measured | None:
     """Merge two parts without their folds, since two versions share the images of the first."""
-    part = a.joined(b) if a is not None and b is not None else a or b
+    part = a.merge(b) if a is not None and b is not None else a or b
     return part and part.without_folds()

@@ -186,7 +186,7 @@ class Job:
         values = {name: statistic.value(split.states[name]) for name, statistic in self.statistics.items()}
         return {name: value.to("cpu") if isinstance(value, DNA) else value for name, value in values.items()}
 
-    def shared(self, split: Split) -> tuple[dict[str, Any], Share]:
+    def dnas_and_share(self, split: Split) -> tuple[dict[str, Any], Share]:
         """Return the DNAs of a split, and what else was read of it: values of single images, folds and thumbnails."""
         values = self.values(split)
         rows = {name: values.pop(name) for name, statistic in self.statistics.items() if statistic.by_image}

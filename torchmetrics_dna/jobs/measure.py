@@ -14,11 +14,11 @@ from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.dna.fid_statistics import is_unnamed
 from torchmetrics_dna.images import ImageSource
-from torchmetrics_dna.jobs.features import SpatialMeans
 from torchmetrics_dna.jobs.job import check_any_read
 from torchmetrics_dna.jobs.on_ray import finish_on_ray
 from torchmetrics_dna.jobs.parts import Parts
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
+from torchmetrics_dna.statistics.rows import SpatialMeans
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -76,7 +76,7 @@ class Measured:
         """Return a copy with DNAs of these layers only; per-image values are unchanged."""
         return replace(self, dnas={kind: dna.select(layers) for kind, dna in self.dnas.items()})
 
-    def joined(self, other: Measured) -> Measured:
+    def merge(self, other: Measured) -> Measured:
         """Return the DNAs of both sets of images together; per-image values are left out."""
         dnas = {kind: merged([dna, other.dnas[kind]]) for kind, dna in self.dnas.items()}
         return Measured(dnas, self.unreadable + other.unreadable)
@@ -121,7 +121,7 @@ def measure(
             gather(None)  # so that the error of one is that of all
             for name, statistic in job.statistics.items():
                 statistic.reduce_(split.states[name])
-        values, read = job.shared(split)
+        values, read = job.dnas_and_share(split)
         # rows are copied in order, so the state need not hold them
         by_image = [name for name, statistic in job.statistics.items() if statistic.by_image]
         states = {name: {key: t for key, t in split.states[name].items() if key != "rows"} for name in by_image}
@@ -147,15 +147,9 @@ def _measured(
     rows = {name: torch.cat([share.rows[name] for share in read])[order] for name in (read[0].rows if read else ())}
     in_order = numbers[order].tolist() if isinstance(images, ImageSource) else list(range(len(numbers)))
     names = [names[i] for i in order.tolist()]
-    return Measured(dnas, unreadable, in_order, names, rows, _features(job, rows, names), states)
-
-
-def _features(job: Job, rows: dict[str, Tensor], names: Sequence[str]) -> Features | None:
-    """Move the features out of the per-image values; None if there are none."""
-    statistic = job.statistics.get("features")
-    if not isinstance(statistic, SpatialMeans) or "features" not in rows:
-        return None
-    extractor = job.extractor
-    origin = extractor.name, extractor.weights_digest, extractor.preparation
-    pictures = rows.pop("pictures", None)
-    return Features(rows.pop("features"), statistic.neurons, *origin, names, pictures, extractor.fingerprint)
+    features, statistic, extractor = None, job.statistics.get("features"), job.extractor
+    if isinstance(statistic, SpatialMeans) and "features" in rows:
+        origin = extractor.name, extractor.weights_digest, extractor.preparation
+        means, pictures = rows.pop("features"), rows.pop("pictures", None)
+        features = Features(means, statistic.neurons, *origin, names, pictures, extractor.fingerprint)
+    return Measured(dnas, unreadable, in_order, names, rows, features, states)

@@ -131,7 +131,7 @@ def _finished(
         return FileNotFoundError(f"{platform.node()!r} does not have {str(file)!r}; {remedy}")
     try:
         (split,) = job.run(images, [part])
-        dnas, share = job.shared(split)
+        dnas, share = job.dnas_and_share(split)
         return {kind: _file_of(dna) for kind, dna in dnas.items()}, share
     except Exception as err:  # of any image
         return err

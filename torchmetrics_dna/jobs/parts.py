@@ -151,7 +151,7 @@ class Parts:
         """Measure these parts in one pass over their images."""
         remaining = iter(parts)
         for split in self.job.run(self.images, [self.ranges[part] for part in parts]):
-            self.put(next(remaining), *self.job.shared(split))
+            self.put(next(remaining), *self.job.dnas_and_share(split))
             del split
 
     def put(self, part: int, dnas: Mapping[str, DNA | bytes], share: Share) -> None:

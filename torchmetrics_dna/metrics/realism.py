@@ -17,8 +17,7 @@ from torchmetrics_dna.images.inputs import count_of, mapped
 from torchmetrics_dna.metrics.base import SEEN, ImageMetric, exclusive
 from torchmetrics_dna.metrics.dna import digest_of_weights
 from torchmetrics_dna.statistics.outliers import OutlierScorer, gaussians_of
-from torchmetrics_dna.statistics.realism import RealismStatistic
-from torchmetrics_dna.statistics.scores import Score, Scorer, check_indices, check_left_out
+from torchmetrics_dna.statistics.scores import RealismStatistic, Score, Scorer, check_indices, check_left_out
 from torchmetrics_dna.statistics.setup import set_up
 
 if TYPE_CHECKING:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from torchmetrics_dna.binning import Activations
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.images import ImageSource
     from torchmetrics_dna.images.cells import Crop

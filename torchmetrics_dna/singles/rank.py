@@ -20,7 +20,6 @@ from torchmetrics_dna.functional.permutation import NUM_FOLDS
 from torchmetrics_dna.images import ImageSource, ImageStream
 from torchmetrics_dna.images.likeness import digest_note, small_picture
 from torchmetrics_dna.jobs.arguments import Arguments, taking
-from torchmetrics_dna.jobs.features import Distances, SpatialMeans, contrasted
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.processes import in_step
@@ -35,6 +34,7 @@ from torchmetrics_dna.statistics.outliers import (
     gaussians_of,
     local_layer,
 )
+from torchmetrics_dna.statistics.rows import Distances, SpatialMeans, contrasted
 from torchmetrics_dna.statistics.scores import POOL, Scorer, check_left_out
 
 if TYPE_CHECKING:

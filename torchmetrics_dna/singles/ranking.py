@@ -21,11 +21,11 @@ from torchmetrics_dna.functional.realism import SIDE
 from torchmetrics_dna.images import ImageSource, Reading, open_source
 from torchmetrics_dna.images.cells import central_square
 from torchmetrics_dna.images.pixels import as_bytes
-from torchmetrics_dna.jobs.features import Heat
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.plots.figure import new_figure, put_title
 from torchmetrics_dna.singles.nearest import ALIKE, NEAR
+from torchmetrics_dna.statistics.rows import Heat
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from torchmetrics_dna.binning import Folds, add_counts_, bins_within
+from torchmetrics_dna.binning import FoldCounts, add_counts_, bins_within
 from torchmetrics_dna.binning.activations import split_extremes
 from torchmetrics_dna.binning.histogram import check_num_bins
 from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid, regrid_
@@ -45,7 +45,7 @@ class _Histograms(DNAStatistic[HistogramDNA]):
         self, state: State, activations: Activations, bins: Bins, bins_of_fold: Bins, keys: Tensor | None
     ) -> None:
         """Count a batch, and each of its images in its fold."""
-        folds = None if keys is None else Folds(self._of_folds(state), bins_of_fold, keys)
+        folds = None if keys is None else FoldCounts(self._of_folds(state), bins_of_fold, keys)
         add_counts_(self._counts(state), activations, bins, folds)
         self.count_images_(state, activations, keys)
 

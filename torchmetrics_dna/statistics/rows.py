@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from torchmetrics_dna.functional.heat import heat
 from torchmetrics_dna.statistics.base import Field, Gather, State, Statistic, rows_of
 from torchmetrics_dna.statistics.nonfinite import check_refused, note_refused_
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.binning import Activations
     from torchmetrics_dna.extractors import DNAExtractor
+    from torchmetrics_dna.neurons.index import Neurons
+    from torchmetrics_dna.statistics.scores import ImageScorer
 
 
 class ImageRows(Statistic):
@@ -60,6 +63,53 @@ class ImageRows(Statistic):
         return torch.cat(rows) if rows else torch.zeros(0)
 
 
+class SpatialMeans(ImageRows):
+    """Spatial means of some layers, float32, ``(images, N)``; a job turns them into :class:`Features`."""
+
+    def __init__(self, neurons: Neurons) -> None:
+        super().__init__()
+        self.neurons = neurons
+
+    @classmethod
+    def of_last_layer(cls, neurons: Neurons) -> SpatialMeans:
+        """Build the statistic that keeps the last layer of ``neurons``."""
+        return cls(neurons.take(neurons.positions([list(neurons)[-1]])))
+
+    @override
+    def rows(self, activations: Activations) -> Tensor:
+        return torch.cat([*map(activations.only(self.neurons).means, self.neurons)], 1).float()
+
+
+class Distances(ImageRows):
+    """Scores of each image against S references."""
+
+    def __init__(self, scorer: ImageScorer) -> None:
+        super().__init__()
+        self._scorer = scorer
+
+    @override
+    def rows(self, activations: Activations) -> Tensor:
+        return self._scorer(activations).T
+
+
+class Heat(ImageRows):
+    """Heat map of the score of each image, by :func:`heat`, flattened: ``(images, side * side)``, float64."""
+
+    def __init__(self, scorer: ImageScorer) -> None:
+        super().__init__()
+        self._scorer = scorer
+
+    @override
+    def rows(self, activations: Activations) -> Tensor:
+        (layers,) = activations.parts
+        return heat(self._scorer.maps(layers), self._scorer.extractor.input_size).flatten(1)
+
+
+def contrasted(distances: Tensor) -> Tensor:
+    """Return scores of images from their distances ``(images, S)``: the first, minus the second if there is one."""
+    return distances[:, 0] if distances.shape[1] == 1 else distances[:, 0] - distances[:, 1]
+
+
 class RowStatistic(Statistic):
     """Base class of statistics that keep rows of all images, in order of addition, in lists that metrics gather.
 
@@ -83,7 +133,7 @@ class RowStatistic(Statistic):
 
         super().reduce_(state, group, gather)  # of what was refused
         for name in self.row_fields:
-            rows = self.joined_rows(state, name).to(state["refused"].device)
+            rows = self.all_rows(state, name).to(state["refused"].device)
             shares = (gather or gather_all_tensors)(rows, group=group)
             state[name] = cast("Tensor", [self.in_turn(shares)])
 
@@ -91,7 +141,7 @@ class RowStatistic(Statistic):
         """Return the rows of all processes in one order: rank by rank."""
         return torch.cat(list(shares))
 
-    def joined_rows(self, state: State, name: str) -> Tensor:
+    def all_rows(self, state: State, name: str) -> Tensor:
         """Return all rows of a list as one tensor, with those of refused images."""
         parts = rows_of(state, name)
         if not parts:
@@ -140,4 +190,4 @@ class FeatureStatistic(RowStatistic):
     def value(self, state: State) -> Tensor:
         """Return the features of a state, shape ``(images, n)``; ValueError if images were refused."""
         self.check_refused(state)
-        return self.joined_rows(state, "features")
+        return self.all_rows(state, "features")
