@@ -28,9 +28,9 @@ from torchmetrics_dna.binning import add_counts_, bins_within, histogram
 from torchmetrics_dna.binning.histogram import check_finite
 from torchmetrics_dna.binning.layouts import placed
 from torchmetrics_dna.demo import photographs
+from torchmetrics_dna.extractors.cpu import keep_freed_memory
 from torchmetrics_dna.functional import dna_emd
 from torchmetrics_dna.functional.emd import emd_of_rows
-from torchmetrics_dna.memory import keep_freed_memory
 
 BINS = 1000
 SHAPES = {
