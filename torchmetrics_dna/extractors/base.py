@@ -149,12 +149,13 @@ class DNAExtractor(nn.Module):
         device: str | torch.device | None = None,
     ) -> None:
         super().__init__()
-        self.dtype: torch.dtype | None = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
-        if self.dtype not in (None, torch.float16, torch.bfloat16):
+        precision: Any = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
+        if precision not in (None, torch.float16, torch.bfloat16):
             raise ValueError(f"Argument `dtype` expected to be 'float16', 'bfloat16' or None, but got {dtype!r}")
+        self.dtype: torch.dtype | None = precision
         check_resize(crop, resize)
-        of_images = {"weights_path": weights_path, "crop": crop, "input_size": input_size, "resize": resize}
-        of_images |= {"mean": mean, "std": std, "channels": channels, "properties": properties}
+        of_images: dict[str, Any] = {"weights_path": weights_path, "crop": crop, "input_size": input_size}
+        of_images |= {"resize": resize, "mean": mean, "std": std, "channels": channels, "properties": properties}
         _check_inputs(inputs, example, channels_last, feature, layers, of_images)
         self.example = None if example is None else Example.of(example)
         self.channels_last = channels_last if isinstance(channels_last, bool) else list(channels_last)  # as in json

@@ -71,36 +71,6 @@ class View(NamedTuple):
             activations = _STEPS[step](activations)
         return activations
 
-    def check(self, layer: str, shape: Sequence[int], network: nn.Module, tokens: bool) -> None:
-        """Check that the output supports the view.
-
-        Args:
-            layer: Name of the view.
-            shape: Shape of the output for one image.
-            network: The network.
-            tokens: Whether the output is tokens ``(B, tokens, n)``.
-
-        Raises:
-            ValueError: If it does not.
-
-        """
-        for step in self.steps:
-            if step == "class" and not tokens:
-                raise ValueError(
-                    f"Layer {layer!r} expected tokens (B, tokens, n), but {self.source!r} gives shape {tuple(shape)};"
-                    " take the view 'mean', or a layer of tokens"
-                )
-            # some networks add the token only after most blocks
-            patches = getattr(getattr(network, "patch_embed", None), "num_patches", 0)
-            parameters = (name.rpartition(".")[2] for name, _ in network.named_parameters())
-            if step == "class" and not (shape[1] > patches and any(name in _CLASS_TOKENS for name in parameters)):
-                raise ValueError(
-                    f"Layer {layer!r} expected a class token, but {type(network).__name__} has no parameter"
-                    f" {', '.join(_CLASS_TOKENS[:-1])} or {_CLASS_TOKENS[-1]} before {self.source!r}; take the view"
-                    " 'mean'"
-                )
-            tokens = tokens and step == "unit"
-
 
 def _wide(activations: Tensor) -> Tensor:
     """Convert half precision and integers to float32, to keep the precision of sums."""
@@ -263,7 +233,23 @@ def _widths(
     """
     for layer, view in views.items():
         shape = shapes[view.source]
-        view.check(layer, shape, network, tokens=len(shape) == 3 and axes[view.source] == 2)
+        is_tokens = len(shape) == 3 and axes[view.source] == 2
+        for step in view.steps:
+            if step == "class" and not is_tokens:
+                raise ValueError(
+                    f"Layer {layer!r} expected tokens (B, tokens, n), but {view.source!r} gives shape {tuple(shape)};"
+                    " take the view 'mean', or a layer of tokens"
+                )
+            # some networks add the token only after most blocks
+            patches = getattr(getattr(network, "patch_embed", None), "num_patches", 0)
+            parameters = (name.rpartition(".")[2] for name, _ in network.named_parameters())
+            if step == "class" and not (shape[1] > patches and any(name in _CLASS_TOKENS for name in parameters)):
+                raise ValueError(
+                    f"Layer {layer!r} expected a class token, but {type(network).__name__} has no parameter"
+                    f" {', '.join(_CLASS_TOKENS[:-1])} or {_CLASS_TOKENS[-1]} before {view.source!r}; take the view"
+                    " 'mean'"
+                )
+            is_tokens = is_tokens and step == "unit"
     if LAYER in views:
         raise ValueError(
             f"The network's output {LAYER!r} has the name of the layer of image properties; rename it, or choose"
@@ -311,7 +297,9 @@ def _neuron_axes(
     if None in axes.values():
         taller = shapes_reached(built.network, built.submodules, (2 * size[0], size[1]), channels)
     for layer, shape in shapes.items():
-        axes[layer] = axes[layer] or _by_growth(shape, taller.get(layer, shape), size)
+        if axes[layer] is None:  # positions are more in taller images
+            grown = tuple(axis for axis in (1, 2, 3) if taller.get(layer, shape)[axis] != shape[axis])
+            axes[layer] = {(): _by_proportion(shape, size), (1,): 3, (2,): 1}.get(grown)
         if axes[layer] is None:
             raise ValueError(
                 f"Layer {layer!r} gives shape {tuple(shape)}, in which neurons can't be told from positions;"
@@ -330,9 +318,3 @@ def _by_proportion(shape: Sequence[int], size: tuple[int, int]) -> int | None:
     if channels_last == channels_first:
         return 1 if first == second == third == 1 else None
     return 3 if channels_last else 1
-
-
-def _by_growth(shape: Sequence[int], taller: Sequence[int], size: tuple[int, int]) -> int | None:
-    """Find the neurons by the axis of positions that grows when images become taller; None if ambiguous."""
-    grown = tuple(axis for axis in (1, 2, 3) if taller[axis] != shape[axis])
-    return {(): _by_proportion(shape, size), (1,): 3, (2,): 1}.get(grown)

@@ -110,23 +110,23 @@ def _extractor(
             raise ValueError("Argument `layers` goes with a named feature; give it to the DNAExtractor")
         return feature
     settings = _given(feature)
-    feature = settings.pop("feature", None)
+    network: Any = settings.pop("feature", None)
     layers = settings.pop("layers", layers)
-    if to_gpu and torch.cuda.is_available() and not isinstance(feature, nn.Module):  # which the user would have moved
+    if to_gpu and torch.cuda.is_available() and not isinstance(network, nn.Module):  # which the user would have moved
         settings = {"device": "cuda"} | settings
     if not dnas:
-        return DNAExtractor(default if feature is None else feature, layers=layers, **settings)
+        return DNAExtractor(default if network is None else network, layers=layers, **settings)
     for layer in layers or []:
         if layer not in dnas[0].neurons:
             raise ValueError(f"Unknown layer {layer!r}; the layers of the DNA are: {', '.join(dnas[0].neurons)}")
-    if feature is None or feature == dnas[0].extractor:
+    if network is None or network == dnas[0].extractor:
         return extractor_of(dnas[0], layers, **settings)
-    if isinstance(feature, str):
+    if isinstance(network, str):
         raise ValueError(
-            f"Argument `feature` is {feature!r}, but the given DNA was made by {dnas[0].extractor!r};"
+            f"Argument `feature` is {network!r}, but the given DNA was made by {dnas[0].extractor!r};"
             " leave `feature` out to take that"
         )
-    return DNAExtractor(feature, layers=layers or list(dnas[0].neurons), **settings)
+    return DNAExtractor(network, layers=layers or list(dnas[0].neurons), **settings)
 
 
 def _given(feature: Feature | None) -> dict[str, Any]:
