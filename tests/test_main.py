@@ -22,7 +22,7 @@ FILES = Path(__file__).parent / "data" / "format_1"
 ALLOCATE = """
 import resource
 import numpy as np
-from torchmetrics_dna.memory import keep_freed_memory
+from torchmetrics_dna.extractors.cpu import keep_freed_memory
 
 keep_freed_memory()
 np.full(5_000_000, 1, np.float32)

@@ -26,9 +26,9 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, DNAFrechet, DNARealism, make_dna
 from torchmetrics_dna.binning import Activations, add_counts_, bins_within, histogram
 from torchmetrics_dna.demo import photographs
+from torchmetrics_dna.extractors.cpu import keep_freed_memory
 from torchmetrics_dna.functional import dna_emd
 from torchmetrics_dna.functional.emd import emd_of_rows
-from torchmetrics_dna.memory import keep_freed_memory
 
 BINS = 1000
 SHAPES = {

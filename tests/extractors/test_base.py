@@ -1,3 +1,5 @@
+"""DNAExtractor: its layers and activations, whatever the network, its precision, and the channels of images."""
+
 from __future__ import annotations
 
 import copy
@@ -7,12 +9,26 @@ from typing import Any
 
 import numpy as np
 import pytest
+import skimage.data
 import timm
 import torch
 from networks import Convolutions, Outputs, Pixels, random_images
 from torch import Tensor, nn
 
-from torchmetrics_dna import DNAExtractor
+from torchmetrics_dna import (
+    DNAEMD,
+    ActivationRange,
+    DNAExtractor,
+    DNAFrechet,
+    DNARealism,
+    LayerFrechetDistance,
+    compare,
+    make_dna,
+)
+from torchmetrics_dna.demo import photographs
+from torchmetrics_dna.dna.identity import extractor_of
+from torchmetrics_dna.functional import dna_emd
+from torchmetrics_dna.metrics import CMMD, MIND
 from torchmetrics_dna.neurons import Neurons
 
 SMALL = {"depths": (1, 1, 1, 1), "embed_dim": 24}
@@ -163,9 +179,6 @@ def test_layers_of_a_module_are_submodules_or_entries_of_its_output() -> None:
     images = torch.rand(2, 3, 20, 20)
     torch.testing.assert_close(extractor(images)["stem"], network.stem(images))
     assert dict(DNAExtractor(Pixels(), layers=["mean", "colours"]).neurons) == {"mean": 3, "colours": 3}
-    large = timm.create_model("test_resnet", pretrained=False)
-    with pytest.raises(ValueError, match=r"'layer9'.* are: conv1, bn1, act1, maxpool, layer1, .* within them"):
-        DNAExtractor(large, layers=["layer1", "layer9"])
 
 
 def test_a_module_gets_images_as_they_are_unless_told_otherwise() -> None:
@@ -324,11 +337,6 @@ def test_widths_are_found_without_computing_before_three_passes_of_a_copy() -> N
     assert {p.device.type for p in network.parameters()} == {"cpu"}
 
 
-def test_a_network_that_needs_real_numbers_gets_one_dummy_image() -> None:
-    extractor = DNAExtractor(Outputs(lambda x: x.float() + 0 * float(x.float().mean())))
-    assert extractor.neurons.total == 3
-
-
 def test_it_weighs_nothing_for_its_holder_and_never_trains() -> None:
     extractor = DNAExtractor(layers=["block_0"])
     holder = nn.Sequential(extractor, extractor.pooled("block_0")).train()
@@ -341,14 +349,6 @@ def test_it_weighs_nothing_for_its_holder_and_never_trains() -> None:
     assert not any(module.training for module in extractor.network.modules())
 
 
-def test_copies_are_the_extractor_itself_and_pickles_carry_it(default_extractor: DNAExtractor) -> None:
-    assert copy.deepcopy(default_extractor) is default_extractor
-    extractor = DNAExtractor(Convolutions(), layers=["stem"])
-    loaded = pickle.loads(pickle.dumps(extractor))
-    images = torch.rand(1, 3, 20, 20)
-    assert torch.equal(loaded(images)["stem"], extractor(images)["stem"])
-
-
 def test_pooled_gives_spatial_means(default_extractor: DNAExtractor) -> None:
     pooled = default_extractor.pooled("block_2")
     images = random_images(2, 0)
@@ -356,61 +356,6 @@ def test_pooled_gives_spatial_means(default_extractor: DNAExtractor) -> None:
     assert pooled.num_features == 40
     with pytest.raises(ValueError, match="Unknown layer 'x'"):
         default_extractor.pooled("x")
-
-
-class Repeats(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.act = nn.ReLU()
-        self.unused = nn.ReLU()
-
-    def forward(self, imgs: Tensor) -> Tensor:
-        return self.act(self.act(imgs.float()))
-
-
-@pytest.mark.parametrize(
-    ("call", "error", "message"),
-    [
-        (lambda: DNAExtractor("efficientnet_lite00"), ValueError, "did you mean 'efficientnet_lite0'"),
-        (lambda: DNAExtractor("no such thing at all"), ValueError, "Argument `feature` expected to be a preset"),
-        (lambda: DNAExtractor(2048), TypeError, "Got unknown input to argument `feature`"),
-        (lambda: DNAExtractor(layers=["block_9"]), ValueError, "Unknown layer 'block_9'; the layers of efficientnet"),
-        (lambda: DNAExtractor(layers=[]), ValueError, "Argument `layers` expected to be a list of layer names"),
-        (lambda: DNAExtractor(layers="head"), ValueError, r"a list of layer names, but got 'head'; give \['head'\]"),
-        (lambda: DNAExtractor(layers=["head", "head"]), ValueError, "expected to name each layer once"),
-        (lambda: DNAExtractor(crop="random"), ValueError, "'none' or 'center', but got 'random'"),
-        (lambda: DNAExtractor(Pixels(), crop="center"), ValueError, "`crop` goes with an `input_size`"),
-        (lambda: DNAExtractor(Pixels(), mean=[0.5]), ValueError, r"expected to have 3 numbers, but got \(0.5,\)"),
-        (
-            lambda: DNAExtractor(Convolutions(), layers=["stem", "bod"]),
-            ValueError,
-            "'bod'; did you mean 'body'.*: stem, body",
-        ),
-        (lambda: DNAExtractor(Convolutions(), weights_path="x"), ValueError, "load the weights into the module"),
-        (lambda: DNAExtractor(Repeats(), layers=["act"]), ValueError, "runs 2 times in a forward pass"),
-        (lambda: DNAExtractor(Repeats(), layers=["unused"]), ValueError, "runs 0 times in a forward pass"),
-        (lambda: DNAExtractor(Outputs(lambda x: "x")), ValueError, "dict, list or tuple of tensors, but got str"),
-        (lambda: DNAExtractor(Outputs(lambda x: x.float().mean())), ValueError, "; give a row for each image$"),
-        (
-            lambda: DNAExtractor(Outputs(lambda x: x.float()[..., None])),
-            ValueError,
-            r"shape \(1, 3, 224, 224, 1\); expected \(B, n\), .*; give `inputs='any'`, for which it may have more",
-        ),
-        (
-            lambda: DNAExtractor(Outputs(lambda x: x.float().flatten(1)))(random_images(1, 0)),
-            ValueError,
-            r"gave 360 neurons, but 150528 .* `input_size`",
-        ),
-        (
-            lambda: DNAExtractor(Pixels(), layers=["edges"]),
-            ValueError,
-            "Unknown layer 'edges'; the network's outputs are: colours, contrast, mean; its submodules: none",
-        ),
-    ],
-)
-def test_errors(call: object, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        call()
 
 
 @pytest.mark.parametrize(
@@ -425,3 +370,159 @@ def test_errors(call: object, error: type[Exception], message: str) -> None:
 def test_images_that_are_none(images: object, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         DNAExtractor(Pixels())(images)
+
+
+IMAGES = random_images(6, 0)
+
+
+class Again(nn.Module):
+    """A layer that runs again where an image is bright."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Identity(), nn.Identity()
+
+    def forward(self, imgs: Tensor) -> Tensor:
+        values = self.first(imgs.float())
+        if not imgs.is_meta and imgs.max() > 254:
+            values = self.first(values / 2)
+        return self.last(values)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("options", [{}, {"input_size": 8}, {"mean": (0.5,) * 3, "std": (0.5,) * 3}])
+def test_networks_of_other_precisions(dtype: torch.dtype, options: dict[str, object]) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).to(dtype)
+    extractor = DNAExtractor(network, **options)
+    assert dict(extractor.neurons) == {"output": 4}
+    images = IMAGES / 255
+    values = extractor(images)["output"]
+    assert values.dtype == dtype
+    if not options:
+        with torch.no_grad():
+            torch.testing.assert_close(values, network(images.to(dtype)), rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("rows", [lambda x: x[1:], lambda x: torch.cat([x, x[:1]]), lambda x: x[0], lambda x: x[:0]])
+@pytest.mark.parametrize("make", [DNAEMD, DNAFrechet, LayerFrechetDistance, CMMD])
+def test_rows_that_are_not_those_of_the_images(make: Callable[..., DNAEMD], rows: Callable[[Tensor], Tensor]) -> None:
+    def output(imgs: Tensor) -> Tensor:
+        means = imgs.float().mean((2, 3))
+        return rows(means) if len(imgs) > 1 else means
+
+    metric = make(DNAExtractor(Outputs(output)))
+    before = {name: str(state) for name, state in metric.metric_state.items()}
+    with pytest.raises(
+        ValueError, match=r"^Layer 'output' gave shape .* for 6 images, but \(1, 3\) for one; give a module"
+    ):
+        metric.update(IMAGES, real=True)
+    assert {name: str(state) for name, state in metric.metric_state.items()} == before
+
+
+def test_outputs_whose_names_change() -> None:
+    network = Outputs(lambda x: {"one" if len(x) == 1 else "many": x.float().mean((2, 3))})
+    with pytest.raises(ValueError, match="outputs are many, but for the image it was first tried with there was 'one'"):
+        DNAExtractor(network)(IMAGES)
+
+
+@pytest.mark.parametrize("layers", [["first"], ["last", "first"], ["first", "last"]])
+def test_a_layer_that_runs_again_for_some_images_is_an_error_whatever_else_is_asked_for(layers: list[str]) -> None:
+    extractor = DNAExtractor(Again(), layers=layers)
+    dark = IMAGES // 2
+    assert torch.equal(extractor(dark)["first"], dark.float())
+    with pytest.raises(
+        ValueError, match="^Layer 'first' runs 2 times in a forward pass; choose submodules that run once"
+    ):
+        extractor(IMAGES)
+
+
+class MapsAndVectors(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(3, 8, 3)
+
+    def forward(self, imgs: Tensor) -> dict[str, Tensor]:
+        maps = self.conv(imgs)
+        return {"maps": maps, "vectors": maps[:, :, 0, 0] * 3}
+
+
+@pytest.mark.parametrize("how", ["weights", "autocast"])
+def test_what_is_made_of_half_precision_is_float32_or_float64(how: str) -> None:
+    network = MapsAndVectors().bfloat16() if how == "weights" else MapsAndVectors()
+    extractor = DNAExtractor(network, mean=(0.5,) * 3, std=(0.5,) * 3, dtype="bfloat16" if how == "autocast" else None)
+    images = random_images(5, 1, (40, 40))
+    for layer, activations in extractor(images).items():
+        assert activations.dtype == torch.bfloat16
+        expected = activations.double().flatten(2).mean(2) if activations.ndim == 4 else activations.double()
+        metric = CMMD(extractor, layer=layer)
+        metric.update(images, real=True)
+        for means in (extractor.pooled(layer)(images), metric.features(True)):
+            assert means.dtype == torch.float32
+            torch.testing.assert_close(means.double(), expected, rtol=1e-5, atol=1e-6)
+    reference = make_dna(images, extractor, kind="layer-gaussian")
+    for make in (DNAEMD, DNAFrechet, LayerFrechetDistance, CMMD, MIND):
+        metric = make(extractor)
+        metric.update(images, real=True)
+        metric.update(images // 2, real=False)
+        assert metric.compute().dtype == torch.float64
+    assert DNARealism(extractor, reference=reference)(images).dtype == torch.float64
+    assert {values.dtype for values in ActivationRange(extractor)(images).values()} == {torch.float64}
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", torch.float16])
+def test_half_precision_is_autocast(dtype: str | torch.dtype) -> None:
+    photograph = torch.from_numpy(skimage.data.astronaut()).movedim(2, 0)[None]
+    full, half = (DNAExtractor(layers=["block_0", "block_6"], dtype=each) for each in (None, dtype))
+    activations = half(photograph)
+    for layer, values in full(photograph).items():
+        assert activations[layer].dtype == getattr(torch, str(dtype).removeprefix("torch."))
+        assert 1e-5 < float((activations[layer].float() - values).norm() / values.norm()) < 0.05
+    assert half.weights_digest == full.weights_digest
+    assert half.digest != full.digest
+    dna_full, dna_half = make_dna(photograph, full), make_dna(photograph, half)
+    assert 0 < float(dna_emd(dna_full.counts, dna_half.counts)) < 10
+    with pytest.raises(ValueError, match="preparation"):
+        dna_full.distances(dna_half)
+    assert extractor_of(dna_half).digest == half.digest
+
+
+GREY = torch.from_numpy(photographs(8)[0]).permute(2, 0, 1)[:1].unfold(2, 64, 16).permute(2, 0, 1, 3)[:6].contiguous()
+
+
+def test_grey_images_are_those_with_three_equal_channels() -> None:
+    extractor, plain = (DNAExtractor(layers=["block_0"], input_size=64, **one) for one in ({"channels": 1}, {}))
+    assert extractor.digest == plain.digest
+    rgb = GREY.expand(-1, 3, -1, -1)
+    expected = plain(rgb)["block_0"]
+    assert torch.equal(extractor(GREY)["block_0"], expected)
+    assert torch.equal(extractor(rgb)["block_0"], expected)  # as files are read
+    with_properties = DNAExtractor(layers=["block_0"], input_size=64, channels=1, properties=True)
+    assert torch.equal(with_properties(GREY)["properties"], with_properties(rgb)["properties"])
+    grey, colour = DNAEMD(extractor), DNAEMD(plain)
+    for metric, images in ((grey, GREY), (colour, rgb)):
+        metric.update(images[:3], real=True)
+        metric.update(images[3:], real=False)
+    assert grey.compute() == colour.compute()
+    assert (grey.to_dna(real=True) + colour.to_dna(real=True)).num_images
+    scores = DNARealism(extractor, reference=colour.to_dna(real=True))
+    scores.update(GREY)
+    assert len(scores.compute()) == 6
+    assert compare(rgb, colour.to_dna(real=True), extractor, metrics=["dna-emd"], num_folds=None).num_images["a"] == 6
+
+
+@pytest.mark.parametrize("channels", [1, 2, 5])
+@pytest.mark.parametrize("size", [None, 8])
+def test_own_networks_get_what_they_take(channels: int, size: int | None) -> None:
+    network = nn.Conv2d(channels, 4, 3, bias=False)
+    extractor = DNAExtractor(network, channels=channels, input_size=size, mean=[0.5] * channels, std=[2.0] * channels)
+    images = torch.rand(3, channels, 8, 8)
+    (output,) = extractor(images).values()
+    torch.testing.assert_close(output, network((images - 0.5) / 2).detach(), rtol=1e-5, atol=1e-6)
+    metric = DNAEMD(extractor, normalize=True, ranges="auto")
+    metric.update(images, real=True)
+    metric.update(images, real=False)
+    assert metric.compute() == 0
+    assert extractor.preparation["channels"] == channels
+    with pytest.raises(ValueError, match=rf"\(B, {channels}, H, W\), but got \(3, 7, 8, 8\)"):
+        metric.update(torch.rand(3, 7, 8, 8), real=True)

@@ -1,5 +1,7 @@
 """Results that are written into an input: torch's values, and nothing that is read later changes."""
 
+from __future__ import annotations
+
 import pytest
 import timm
 import torch
@@ -9,13 +11,13 @@ from torch.nn import functional
 from torchmetrics_dna.extractors.capture import capture, probe
 from torchmetrics_dna.extractors.cpu import rounding_alike
 
-SIZE = 32, 40
+CPU, SIZE = torch.device("cpu"), (32, 40)
 
 
 class Small(nn.Module):
     """Convolution, batch normalization, and a linear layer between two functions that a case chooses."""
 
-    def __init__(self, case):
+    def __init__(self, case: str) -> None:
         super().__init__()
         self.conv, self.norm, self.same = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8).eval(), nn.Identity()
         self.fc, self.act, self.relu = nn.Linear(8, 16), nn.GELU(), nn.ReLU(inplace=True)
@@ -23,7 +25,7 @@ class Small(nn.Module):
         nn.init.normal_(self.norm.running_mean)
         nn.init.uniform_(self.norm.running_var)
 
-    def forward(self, imgs):
+    def forward(self, imgs: Tensor) -> tuple[Tensor, ...]:
         maps = self.conv(imgs)
         normal = self.same(self.relu(self.norm(maps)))
         rows = self.fc(normal.mean((2, 3)))
@@ -34,89 +36,68 @@ class Small(nn.Module):
             return normal + maps.view_as(maps), active[:, :8] + rows[:, :8]
         if self.case == "in a list":
             return torch.stack([normal, maps]).sum(0), torch.stack([active, rows]).sum(0)
-        if self.case == "returned":
-            return normal, maps, active, rows
-        return normal, active
+        return (normal, maps, active, rows) if self.case == "returned" else (normal, active)
 
 
 CASES = [
     ("chain", {"normal": "same", "active": "act"}, {0, 1}),
     ("chain", {"maps": "conv", "active": "act"}, {1}),
     ("chain", {"maps": "conv", "rows": "fc"}, set()),
-    ("read later", {}, set()),
-    ("a view is read later", {}, set()),
-    ("in a list", {}, set()),
-    ("returned", {}, set()),
+    *((case, {}, set()) for case in ("read later", "a view is read later", "in a list", "returned")),
 ]
 
 
-def passes(network, submodules, imgs, reusable):
-    """Activations without and with calls that write into their input."""
-    with torch.inference_mode():
-        for calls in (frozenset(), reusable):
-            with rounding_alike(imgs.device, calls):
-                yield capture(network, submodules, imgs)
+def check(network: nn.Module, submodules: dict[str, str], imgs: Tensor) -> frozenset[int]:
+    """Activations are those without such calls, which are returned."""
+    reusable = probe(network, submodules, imgs.shape[2:]).reusable
+    activations = []
+    for calls in (frozenset[int](), reusable):
+        with torch.inference_mode(), rounding_alike(CPU, calls):
+            activations.append(capture(network, submodules, imgs))
+    assert activations[0].keys() == activations[1].keys()
+    assert all(map(torch.equal, *(each.values() for each in activations)))
+    return reusable
 
 
 @pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels last"])
 @pytest.mark.parametrize(("case", "submodules", "expected"), CASES)
-def test_what_is_read_later_stays(case, submodules, expected, last):
-    torch.manual_seed(0)
+def test_what_is_read_later_stays(case: str, submodules: dict[str, str], expected: set[int], last: bool) -> None:
     network = Small(case).to(memory_format=torch.channels_last if last else torch.contiguous_format)
-    probed = probe(network, submodules, SIZE)
-    assert probed.reusable == expected
-    plain, reused = passes(network, submodules, torch.randn(3, 3, *SIZE), probed.reusable)
-    assert plain.keys() == reused.keys()
-    for layer, values in plain.items():
-        assert torch.equal(values, reused[layer]), layer
+    assert check(network, submodules, torch.randn(3, 3, *SIZE)) == expected
 
 
-def test_the_memory_is_that_of_the_input():
+def test_the_memory_is_that_of_the_input_unless_inputs_are_others_than_when_probed() -> None:
     network, addresses = Small("chain"), []
     reusable = probe(network, {}, SIZE).reusable
     for module in (network.conv, network.norm, network.fc, network.act):
         module.register_forward_hook(lambda _module, _args, output: addresses.append(output.data_ptr()))
-    with torch.inference_mode(), rounding_alike(torch.device("cpu"), reusable):
+    with torch.inference_mode(), rounding_alike(CPU, reusable):
         network(torch.randn(2, 3, *SIZE))
-    conv, norm, fc, act = addresses
-    assert conv == norm
-    assert fc == act
-
-
-def test_other_inputs_than_when_probed_are_not_written_to():
-    module = nn.BatchNorm2d(3).eval()
-    with torch.inference_mode(), rounding_alike(torch.device("cpu"), frozenset({0, 1, 2})):
+    assert addresses[::2] == addresses[1::2]
+    with torch.inference_mode(), rounding_alike(CPU, frozenset({0, 1, 2})):
         imgs = torch.randn(2, 3, 4, 4)
         half = functional.conv2d(imgs.bfloat16(), torch.ones(3, 3, 1, 1, dtype=torch.bfloat16))
         before = imgs.clone(), half.clone()
-        module(imgs)
+        nn.BatchNorm2d(3).eval()(imgs)
         functional.gelu(half)
         assert torch.equal(imgs, before[0])
         assert torch.equal(half, before[1])
 
 
-@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_efficientnet", "test_convnext", "densenet121"])
-def test_networks_of_timm(name):
-    torch.manual_seed(0)
+OF_TIMM = {
+    "test_resnet": ["conv1", "layer1", "layer3"],
+    "test_vit": ["patch_embed", "blocks.2", "norm"],
+    "test_efficientnet": ["conv_stem", "blocks.1", "bn2"],
+    "test_convnext": ["stem", "stages.1", "stages.3"],
+    "densenet121": ["features.denseblock1", "features.denseblock3"],
+}
+
+
+@pytest.mark.parametrize("name", OF_TIMM)
+def test_networks_of_timm(name: str) -> None:
     network = timm.create_model(name).eval().to(memory_format=torch.channels_last)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.running_mean, std=0.1)
-    size = (160, 160) if "vit" in name else (64, 64)
-    layers = {path: path for path, module in network.named_modules() if path.count(".") == 1}
-    ran: list[str] = []
-
-    def note(path: str):
-        return lambda _module, _args, output: ran.append(path) if isinstance(output, Tensor) else None
-
-    handles = [network.get_submodule(path).register_forward_hook(note(path)) for path in layers]
-    imgs = torch.randn(2, 3, *size).to(memory_format=torch.channels_last)
-    with torch.inference_mode():
-        network(imgs)
-    for handle in handles:
-        handle.remove()
-    submodules = {path: path for path in layers if ran.count(path) == 1}
-    probed = probe(network, submodules, size)
-    assert probed.reusable
-    plain, reused = passes(network, submodules, imgs, probed.reusable)
-    assert all(torch.equal(plain[layer], reused[layer]) for layer in submodules)
+    side = 160 if "vit" in name else 64
+    assert check(network, {path: path for path in OF_TIMM[name]}, torch.randn(2, 3, side, side))

@@ -189,24 +189,6 @@ def test_moments_of_a_layer_are_a_reference_for_those_of_neurons() -> None:
     torch.testing.assert_close(with_reference.compute(), plain.compute(), rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"mean": 0.5}, "`mean` expected to have 3 numbers, but got 0.5"),
-        ({"mean": torch.zeros(3, 2)}, "`mean` expected to have 3 numbers, but got "),
-        ({"mean": "abc"}, "`mean` expected to have 3 numbers, but got 'abc'"),
-        ({"mean": (0.5, 0.5, np.nan)}, "`mean` expected to have 3 numbers, but got "),
-        ({"std": np.zeros(3)}, "`std` expected to have 3 positive numbers, but got "),
-        ({"input_size": (8, 8, 8)}, "`input_size` expected to be a height and width"),
-        ({"input_size": 0}, "`input_size` expected to be a height and width"),
-        ({"input_size": 8.5}, "`input_size` expected to be a height and width"),
-    ],
-)
-def test_errors_of_options(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=f"^Argument {message}"):
-        changed(**options)
-
-
 class _Waiting(Net):
     def __init__(self, before: Event, after: Event) -> None:
         super().__init__()

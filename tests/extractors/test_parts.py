@@ -6,16 +6,13 @@ The oracle runs each input alone through the module, and counts in float64 numpy
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import slowly
 import torch
-from networks import Outputs
 from torch import Tensor, nn
 
 from torchmetrics_dna import (
@@ -282,106 +279,7 @@ def check_single_inputs(extractor: DNAExtractor, inputs: Any, sides: Any, ends: 
     assert outliers.compute().tolist() == pytest.approx(slowly.outliers(*layers).tolist(), rel=1e-6)
 
 
-class Counts(nn.Module):
-    """A buffer that counts calls, in evaluation mode too."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("calls", torch.zeros(()))
-        self.scale = 0.0
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.calls += 1
-        return x * 0.5
-
-
-class Remembers(Counts):
-    """A moving mean that is no buffer."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.scale += float(x.abs().mean())
-        return x * self.scale
-
-
-class Apart(nn.Module):
-    """A layer in a thread of the module's own."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first, self.second = Halves(), Halves()
-
-    def forward(self, x: Tensor) -> Tensor:
-        with ThreadPoolExecutor(1) as threads:
-            return self.second(threads.submit(self.first, x.float()).result())
-
-
 NUMBERS = of_numbers(0)
-BESIDE = "^Layer 'output' gives an input other activations beside another one than alone; give a module without"
-EACH_TIME = "^Layer 'output' gives an input other activations each time; give a module without random numbers"
-REFUSED: dict[str, tuple[Callable[[], nn.Module], Any, str]] = {
-    "less the mean": (lambda: Outputs(lambda x: x - x.mean(0)), NUMBERS, BESIDE),
-    "less the mean, zeros": (lambda: Outputs(lambda x: x - x.mean(0)), torch.zeros(1, 5, 6), BESIDE),
-    "less the mean, equal": (lambda: Outputs(lambda x: x - x.amax(0)), torch.arange(5).expand(2, 5), BESIDE),
-    "less the mean, images": (lambda: Outputs(lambda x: x.float() - x.float().mean(0)), None, BESIDE),
-    "statistics of a batch": (lambda: nn.BatchNorm1d(5, track_running_stats=False), NUMBERS, BESIDE),
-    "statistics of images": (lambda: nn.BatchNorm2d(3, track_running_stats=False), None, BESIDE),
-    "a deviation beside others": (
-        lambda: Outputs(lambda x: torch.cat([x, x.std(0, correction=0).mean().expand(len(x), 1, 6)], 1)),
-        NUMBERS,
-        BESIDE,
-    ),
-    "attention over the batch": (lambda: nn.TransformerEncoderLayer(6, 2, 8), NUMBERS, BESIDE),
-    "recurrence over the batch": (lambda: nn.Sequential(nn.GRU(6, 4), Outputs(itemgetter(0))), NUMBERS, BESIDE),
-    "the one before": (lambda: Outputs(lambda x: x - x[[0, *range(len(x) - 1)]]), NUMBERS, BESIDE),
-    "the one after": (lambda: Outputs(lambda x: x - torch.cat([x[1:], x[-1:]])), NUMBERS, BESIDE),
-    "padding": (Cuts, mapped(lambda tensor: tensor[3:5], of_tokens(0)), BESIDE),
-    "noise": (lambda: Outputs(lambda x: x + torch.rand_like(x)), NUMBERS, EACH_TIME),
-    "dropout": (lambda: Outputs(lambda x: nn.functional.dropout(x)), NUMBERS, EACH_TIME),
-    "a memory": (Remembers, NUMBERS, EACH_TIME),
-    "a counter": (Counts, NUMBERS, "^The module writes to its buffer 'calls' in evaluation mode, .* a plain attribute"),
-    "bool": (lambda: Outputs(lambda x: x > 0), NUMBERS, "real numbers in a dense tensor, but its output is bool; give"),
-    "eight bits": (
-        lambda: Outputs(lambda x: x.to(torch.float8_e5m2)),
-        NUMBERS,
-        "but its output is float8_e5m2; give a",
-    ),
-    "nested": (lambda: Outputs(lambda x: torch.nested.nested_tensor([*x], layout=torch.jagged)), NUMBERS, "is jagged;"),
-    "properties": (
-        lambda: Outputs(lambda x: {"properties": x.float()}),
-        None,
-        "output 'properties' has the name of the layer of image properties; rename it, or choose others by `layers`",
-    ),
-    "names": (lambda: Outputs(lambda x: {1: x, "1": x}), NUMBERS, "several of its names read alike: 1, '1'; rename"),
-    "lazy": (lambda: nn.Sequential(nn.LazyConv2d(3, 1)), None, "'0.weight' has no shape before its first call; call"),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_is_no_sum_of_its_inputs_is_refused_before_the_first(name: str) -> None:
-    build, example, message = REFUSED[name]
-    torch.manual_seed(0)
-    network, options = build(), {"inputs": "any", "example": example, "channels_last": build is Cuts}
-    before = torch.get_rng_state(), {key: str(value) for key, value in network.__dict__.items()}
-    with pytest.raises(ValueError, match=message) as refused:
-        DNAExtractor(network, **({} if example is None else options))
-    assert "\n" not in str(refused.value)
-    assert torch.equal(torch.get_rng_state(), before[0])
-    assert {key: str(value) for key, value in network.__dict__.items()} == before[1]
-
-
-def test_a_layer_in_a_thread_of_its_own_is_named() -> None:
-    assert DNAExtractor(Apart(), layers=["second"]).neurons.total == 3
-    with pytest.raises(ValueError, match="^Layer 'first' runs in another thread than the module, .* choose submodules"):
-        DNAExtractor(Apart(), layers=["first", "second"])
-
-
-def test_few_positions_that_rounding_changes_are_no_sign() -> None:
-    def codes(x: Tensor) -> Tensor:
-        values = x.clone()
-        values[..., 0] += len(x)
-        return values
-
-    assert DNAExtractor(Outputs(codes), inputs="any", example=NUMBERS).neurons.total == 5
 
 
 LIKE = {"inputs": "any", "example": NUMBERS}

@@ -1,25 +1,31 @@
-"""The named extractors: the networks that they say they are, with the official layers, weights and images."""
+"""The named extractors: the networks that they say they are, with the official layers, weights and images.
+
+With features of published numbers: FD-DINOv2's class token with either resize, CMMD's embedding.
+"""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import skimage.data
 import torch
-from official import SHALLOW, random_official
+from official import SHALLOW, clip_with_projection, dinov2, random_official
+from PIL import Image
 from torch import Tensor
 
-from torchmetrics_dna import DNAExtractor
+from torchmetrics_dna import DNAExtractor, compare, demo, make_dna
+from torchmetrics_dna.dna.identity import extractor_of
 from torchmetrics_dna.extractors import PRESETS
-from torchmetrics_dna.extractors.architectures import build_network
+from torchmetrics_dna.extractors.build import build_network
 from torchmetrics_dna.extractors.capture import probe
-from torchmetrics_dna.extractors.views import View
+from torchmetrics_dna.extractors.layout import View
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -62,7 +68,7 @@ RESIZES = {
     "clip_vit_large_336": "pillow",
 }
 POSITIONS = {"inception": [73**2, 35**2, 17**2, 1], "sd_vae_encoder": [64**2], "hrnet_w48": [56**2]}
-# test_published.py has those that resize in other ways; rand_resnet50 is dino_resnet50 with other weights
+# below are those that resize in other ways; rand_resnet50 is dino_resnet50 with other weights
 OFFICIAL = [
     *(name for name in FACTS if name not in ("efficientnet_lite0", "rand_resnet50", *RESIZES)),
     "hrnet_w48, MSeg",
@@ -108,17 +114,11 @@ def test_the_network_has_these_layers(name: str) -> None:
         assert [shape[2:].numel() for shape in shapes.values()] == POSITIONS[name]
 
 
-def shallow(name: str) -> dict[str, int]:
-    """Reduce a preset to the first blocks of its network; return its layers."""
+def shallow(monkeypatch: pytest.MonkeyPatch, name: str, depth: int, layers: Iterable[str]) -> None:
+    """Reduce a preset to the first blocks of its network and some layers."""
     preset = PRESETS[name]
-    layers = tokens(SHALLOW[name], preset.neurons["last_norm"])
-    PRESETS[name] = replace(
-        preset,
-        submodules={layer: preset.submodules[layer] for layer in layers},
-        neurons=layers,
-        options={**preset.options, "depth": SHALLOW[name]},
-    )
-    return layers
+    fields = {field: {layer: getattr(preset, field)[layer] for layer in layers} for field in ("submodules", "neurons")}
+    monkeypatch.setitem(PRESETS, name, replace(preset, options={**preset.options, "depth": depth}, **fields))
 
 
 @pytest.mark.slow
@@ -129,9 +129,9 @@ def test_an_official_file_gives_the_official_numbers(
     name = case.split(",")[0]
     layers, _, size, (mean, std) = FACTS[name]
     size = 256 if name == "sd_vae_encoder" else size  # which takes any, and long for its own
-    monkeypatch.setitem(PRESETS, name, PRESETS[name])
     if name in SHALLOW:
-        layers = shallow(name)
+        layers = tokens(SHALLOW[name], layers["last_norm"])
+        shallow(monkeypatch, name, SHALLOW[name], layers)
     official = random_official(case, tmp_path)
     torch.save(official.content, tmp_path / "official.pth")
     extractor = DNAExtractor(name, weights_path=tmp_path / "official.pth", input_size=size)
@@ -156,7 +156,7 @@ def test_without_weights_a_network_takes_no_memory() -> None:
 IMPORTS = """
 import sys
 import torch
-from torchmetrics_dna.extractors.architectures import build_network
+from torchmetrics_dna.extractors.build import build_network
 from torchmetrics_dna.extractors.presets import PRESETS
 
 class Finder:
@@ -174,3 +174,83 @@ def test_nothing_is_imported_while_tensors_take_no_memory() -> None:
     """Tensors that a module makes on import must have values: with torch 2.8, torchvision's import fails without."""
     process = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr
+
+
+PHOTOS = [np.ascontiguousarray(photo) for photo in demo.photographs(2)]
+
+
+def by_torch(photo: np.ndarray, size: int) -> np.ndarray:
+    """Resize like EDM2: floats from 0 to 255, neither rounded nor clipped; (3, size, size)."""
+    batch = torch.from_numpy(photo.transpose(2, 0, 1)).float()[None]
+    return torch.nn.functional.interpolate(batch, (size, size), mode="bicubic", antialias=True)[0].numpy()
+
+
+def by_pillow(photo: np.ndarray, size: int) -> np.ndarray:
+    """Resize like torchvision for dgm-eval."""
+    return np.asarray(Image.fromarray(photo).resize((size, size), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
+
+
+def normalised(photos: list[np.ndarray], resize: Callable[..., np.ndarray], name: str) -> Tensor:
+    preset = PRESETS[name]
+    images = torch.stack([torch.from_numpy(resize(photo, preset.input_size[0]).copy()).float() for photo in photos])
+    return (images / 255 - torch.tensor(preset.mean)[:, None, None]) / torch.tensor(preset.std)[:, None, None]
+
+
+def close(actual: Tensor, expected: Tensor) -> bool:
+    assert actual.shape == expected.shape
+    return float((actual - expected).abs().max() / expected.abs().max()) < 1e-5
+
+
+@pytest.fixture(scope="module")
+def dino(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Callable[[Tensor], Tensor]]:
+    """An official file of random weights, and transformers' class token after the final norm."""
+    torch.manual_seed(0)
+    official = dinov2(depth=1)
+    path = tmp_path_factory.mktemp("dinov2") / "dinov2.pth"
+    torch.save(official.content, path)
+    return path, lambda images: official.activations(images)["last_norm"][:, 0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "resize"), [("dinov2_edm2", by_torch), pytest.param("dinov2_dgm_eval", by_pillow, marks=pytest.mark.outer)]
+)
+def test_fd_dinov2_is_of_the_class_token(
+    name: str,
+    resize: Callable[..., np.ndarray],
+    dino: tuple[Path, Callable[[Tensor], Tensor]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    path, class_token = dino
+    shallow(monkeypatch, name, 1, ["class_token"])
+    extractor = DNAExtractor(name, weights_path=path)
+    expected = class_token(normalised(PHOTOS, resize, name))
+    tensors = torch.from_numpy(np.stack(PHOTOS)).movedim(3, 1)
+    activations = extractor(tensors)["class_token"]
+    assert close(activations, expected)
+    other = by_pillow if resize is by_torch else by_torch
+    assert not close(activations, class_token(normalised(PHOTOS, other, name)))
+
+    for i, photo in enumerate(PHOTOS):
+        Image.fromarray(photo).save(tmp_path / f"{i}.png")
+    dna = make_dna(tmp_path, extractor, kind="layer-gaussian")
+    assert close(dna.mean.float(), expected.mean(0)), "files are resized as tensors are"
+    assert (dna.preparation or {})["resize"] == extractor.resize
+    assert extractor_of(dna, weights_path=path).resize == extractor.resize
+    with pytest.raises(ValueError, match=r"image preparations \(resize\) differ: '(torch|pillow)' and 'clean'"):
+        compare(PHOTOS, dna, DNAExtractor(name, weights_path=path, resize="clean"), metrics=["fd"])
+
+
+@pytest.mark.outer
+def test_cmmd_is_of_the_normalised_embedding(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    name = "clip_vit_large_336"
+    torch.manual_seed(0)
+    official = clip_with_projection(1)
+    torch.save(official.content, tmp_path / "clip.pth")
+    shallow(monkeypatch, name, 1, ["block_0", "last_norm", "projected"])
+    extractor = DNAExtractor(name, weights_path=tmp_path / "clip.pth", layers=["last_norm", "projected"])
+    tensors = torch.from_numpy(np.stack(PHOTOS)).movedim(3, 1)
+    activations = extractor(tensors)
+    assert {layer: x.shape for layer, x in activations.items()} == {"last_norm": (2, 1024), "projected": (2, 768)}
+    assert close(activations["projected"], official.activations(normalised(PHOTOS, by_pillow, name))["projected"])

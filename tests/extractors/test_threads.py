@@ -12,9 +12,8 @@ from threading import Event, Thread, current_thread, main_thread
 
 import pytest
 import torch
-from makers import EXTRACTOR, self_ranging_emd
+from makers import self_ranging_emd
 from networks import Convolutions, Pixels, random_images
-from processes import call
 from torch import Tensor
 
 import torchmetrics_dna
@@ -203,15 +202,3 @@ def test_a_fork_while_another_thread_imports(tmp_path: Path, monkeypatch: pytest
     code = forked(lambda: extras.optional("slowly.cpu") is not None)
     thread.join()
     assert code == 0
-
-
-def fed(metric: DNAEMD) -> DNAEMD:
-    metric.update(IMAGES[1], real=False)
-    return metric
-
-
-def test_a_metric_goes_to_a_process_and_back() -> None:
-    metric = DNAEMD(EXTRACTOR, num_bins=10)
-    metric.update(IMAGES[0], real=True)
-    (outcome,) = call([(fed, (metric,))])
-    assert torch.equal(outcome.value.compute(), fed(metric).compute())

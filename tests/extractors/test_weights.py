@@ -11,8 +11,7 @@ from safetensors.torch import save_file
 
 from torchmetrics_dna import DNAExtractor
 from torchmetrics_dna.extractors import PRESETS
-from torchmetrics_dna.extractors.checkpoints import load_weights
-from torchmetrics_dna.extractors.weights import find_weights
+from torchmetrics_dna.extractors.weights import find_weights, load_weights
 
 DEFAULT = PRESETS["efficientnet_lite0"]
 

@@ -4,44 +4,48 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+import re
 from copy import copy
 from dataclasses import replace
-from functools import cached_property, lru_cache
-from math import isfinite
-from operator import index, itemgetter
-from typing import TYPE_CHECKING, Any, Literal, cast
+from functools import cached_property
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from torchmetrics_dna.extractors.build import build, untagged
-from torchmetrics_dna.extractors.capture import own_dtype
-from torchmetrics_dna.extractors.cpu import cut
-from torchmetrics_dna.extractors.fingerprint import fingerprint_of, fixed_images
+from torchmetrics_dna.extractors.capture import capture, device_of, own_dtype, same_random_numbers
+from torchmetrics_dna.extractors.cpu import cut, keep_freed_memory, rounding_alike
+from torchmetrics_dna.extractors.fingerprint import Watch, digest_of, fingerprint_of, fixed_images
 from torchmetrics_dna.extractors.guard import borrowed, float32_by_default, lock_of
 from torchmetrics_dna.extractors.layout import Layout
-from torchmetrics_dna.extractors.runner import Runner
-from torchmetrics_dna.extractors.sharing import PooledLayer, shared, shared_fingerprint
-from torchmetrics_dna.extractors.watch import Watch
+from torchmetrics_dna.extractors.preparation import Preparation
+from torchmetrics_dna.extractors.sharing import PooledLayer, shared_activations, shared_fingerprint
 from torchmetrics_dna.files.download import fetch
 from torchmetrics_dna.images.inputs import Example, mapped, tensors_of
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, VERSION, image_properties, without_properties
-from torchmetrics_dna.images.resize import Resize, check_resize, resize_tensor
+from torchmetrics_dna.images.resize import Resize, check_resize
 from torchmetrics_dna.images.tensors import check_images, in_unit_range
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
-    from torchmetrics_dna.extractors.build import Built
     from torchmetrics_dna.images.cells import Crop
     from torchmetrics_dna.images.inputs import Inputs
 
 PROPERTY_RANGES = ActivationRanges(
     torch.zeros(len(PROPERTIES)), torch.ones(len(PROPERTIES)), Neurons({LAYER: len(PROPERTIES)}), name=LAYER
 )
+# what torch says of inputs of another type than the weights
+_ABOUT_TYPES = re.compile(r"dtype|Byte|unsigned char|scalar type")
+# images per forward pass on the CPU: the buffers of more are so large that the system maps their pages anew for each
+# batch; a light network of convolutions, whose weights stay in caches, is fastest with half as many
+_AT_ONCE, _AT_ONCE_OF_LIGHT, _AT_ONCE_BYTES = 8, 4, 2**27
+_LIGHT_BYTES = 2**25
+_AT_ONCE_OF_SMALL, _SMALL_BYTES = 1024, 2**22  # small inputs: calls of the network cost more than its buffers
 
 
 class DNAExtractor(nn.Module):
@@ -95,11 +99,16 @@ class DNAExtractor(nn.Module):
 
     Attributes:
         name: Name that identifies the extractor.
+        is_named: True if the network was made by name, so that no code of the user's changes its weights.
         neurons: Layers with their numbers of neurons.
         has_properties: True if properties of images are among the layers.
         example: Structure and dtypes of inputs that are no images; None for images.
         bytes_per_image: Memory of the activations of one image, in bytes.
         fingerprint: What :meth:`take_fingerprint` gave last; None before, and for a named network.
+        input_size: Height and width that images are resized to; None to leave them as they are.
+        crop: Crop of images before that.
+        resize: Method of resizing.
+        image_channels: Number of channels that images are decoded to: that of the network's input; 0 for other inputs.
         allowed_channels: Numbers of channels that images may have; empty for other inputs.
         images_at_once: Maximum number of images per forward pass on the CPU, where larger batches are split.
 
@@ -140,66 +149,61 @@ class DNAExtractor(nn.Module):
         device: str | torch.device | None = None,
     ) -> None:
         super().__init__()
-        self.dtype = _half(dtype)
+        precision: Any = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
+        if precision not in (None, torch.float16, torch.bfloat16):
+            raise ValueError(f"Argument `dtype` expected to be 'float16', 'bfloat16' or None, but got {dtype!r}")
+        self.dtype: torch.dtype | None = precision
         check_resize(crop, resize)
-        of_images = _takes_images(inputs, example, channels_last)
-        if not of_images:
-            _check_of_inputs(
-                feature,
-                layers,
-                weights_path=weights_path,
-                crop=crop,
-                input_size=input_size,
-                resize=resize,
-                mean=mean,
-                std=std,
-                channels=channels,
-                properties=properties,
-            )
-        self.example = None if of_images else Example.of(example)
+        of_images: dict[str, Any] = {"weights_path": weights_path, "crop": crop, "input_size": input_size}
+        of_images |= {"resize": resize, "mean": mean, "std": std, "channels": channels, "properties": properties}
+        _check_inputs(inputs, example, channels_last, feature, layers, of_images)
+        self.example = None if example is None else Example.of(example)
         self.channels_last = channels_last if isinstance(channels_last, bool) else list(channels_last)  # as in json
+        self.is_named = not isinstance(feature, nn.Module)
         with float32_by_default():
-            built = build(feature, layers, weights_path, of_images)
-        preset, is_named = built.preset, not isinstance(feature, nn.Module)
-        self.name = preset.name
-        self.crop: Crop = crop
-        self.input_size = preset.input_size if input_size is None else _size(input_size)
-        self.resize: Resize = resize or preset.resize
-        is_rgb = preset.input_size is not None or built.views == {}
-        self.allowed_channels, self._channels = (
-            _channels(self.name, channels, is_rgb, bool(properties)) if of_images else ((), 0)
+            built = build(feature, layers, weights_path, example is None)
+        self.name = built.name
+        self._preparation = Preparation(channels=0)
+        self.allowed_channels: tuple[int, ...] = ()
+        if example is None:
+            takes_rgb = built.preparation.size is not None or built.views == {}
+            options = input_size, crop, resize, mean, std, channels, takes_rgb
+            self._preparation = built.preparation.with_arguments(self.name, *options)
+            if properties and self._preparation.channels != 3:
+                raise ValueError(
+                    f"Argument `properties` is for RGB images, but `channels` is {channels}; leave one out"
+                )
+            self.allowed_channels = (1, 3) if takes_rgb and channels == 1 else (self._preparation.channels,)
+        self.input_size, self.crop, self.resize = (
+            self._preparation.size,
+            self._preparation.crop,
+            self._preparation.resize,
         )
-        self.mean = _per_channel("mean", preset.mean if mean is None else mean, self._channels)
-        self.std = _per_channel("std", preset.std if std is None else std, self._channels)
-        for name, is_set in (("crop", crop != "none"), ("resize", resize)):
-            if is_set and self.input_size is None:
-                raise ValueError(f"Argument `{name}` goes with an `input_size`; this network takes images as they are")
-
-        def layout_of(network: Built) -> Layout:
-            if example is not None:
-                return Layout.of_inputs(network, example, channels_last)
-            return Layout.of_images(network, self.input_size, self._channels, is_named)
-
-        # not an attribute of torch's, so that the network is not registered as a submodule
-        self._runner = Runner(
-            built,
-            layout_of,
-            is_named=is_named,
-            input_bytes=0 if self.example is None else self.example.num_bytes,
-        )
+        self.image_channels = self._preparation.channels
+        # which holds the network: as an attribute, torch would register it as a submodule
+        self._watch = Watch(built.network, samples=not self.is_named)
+        self._submodules, self._dtype = built.submodules, own_dtype(self.network)  # which inputs are chosen for
+        self._layout: Layout | None = None
+        self.bytes_per_image, self.images_at_once = 4 * len(PROPERTIES), _AT_ONCE
+        if built.views != {}:
+            probe = Layout.of, built, self.is_named, self._preparation, example, channels_last
+            with lock_of(self.network):
+                self._layout = borrowed(self.network, self.is_named, *probe)
+            self.bytes_per_image = self._layout.bytes_per_image
+            self.images_at_once = _images_at_once(self.network, self.bytes_per_image, self.example)
         built.load()  # after the layout: probing a network without weights is faster
-        self.bytes_per_image, self.images_at_once = self._runner.bytes_per_image, self._runner.at_once
-        widths = self._runner.layout.widths if self._runner.layout else {}
+        widths = self._layout.widths if self._layout else {}
         order = [*(layer for layer in widths if layer not in (layers or ())), *(layers or ())]
         if (properties or feature == LAYER) and LAYER not in order:
             order.insert(0, LAYER)
         self.neurons = Neurons({layer: widths.get(layer, len(PROPERTIES)) for layer in order})
         self.has_properties = LAYER in self.neurons
-        self._may_have_properties = properties is not False and self._channels == 3
-        self._ranges = preset.ranges
-        self._known_weights: tuple[Hashable, str] | None = None
+        self._may_have_properties = properties is not False and self.image_channels == 3
+        self._ranges = built.ranges
         self.fingerprint: dict[str, Any] | None = None
-        self._first_input = None if of_images else mapped(lambda tensor: tensor[:1].detach().cpu().clone(), example)
+        self._first_input = (
+            None if example is None else mapped(lambda tensor: tensor[:1].detach().cpu().clone(), example)
+        )
         if device is not None:
             self.to(device)
 
@@ -208,34 +212,24 @@ class DNAExtractor(nn.Module):
     @property
     def network(self) -> nn.Module:
         """The network."""
-        return self._runner.network
+        return self._watch.network
 
     @property
     def device(self) -> torch.device:
         """Device of the network."""
-        return self._runner.device
-
-    @property
-    def image_channels(self) -> int:
-        """Number of channels that images are decoded to: that of the network's input; 0 for other inputs."""
-        return self._channels
+        return device_of(self.network)
 
     @property
     def why_no_pictures(self) -> str:
         """Reason why what it takes can't be shown as pictures; empty for grey and RGB images."""
         if self.example is not None:
             return "the inputs of the network are no images"
-        return "" if self._channels in (1, 3) else f"images have {self._channels} channels"
+        return "" if self.image_channels in (1, 3) else f"images have {self.image_channels} channels"
 
     def check_pictures(self, what: str) -> None:
         """Raise ValueError if what it takes can't be shown, with ``what`` shows it, such as "A contact sheet"."""
         if self.why_no_pictures:
             raise ValueError(f"{what} takes grey or RGB images, but {self.why_no_pictures}; leave it out")
-
-    @property
-    def is_named(self) -> bool:
-        """True if the network was made by name, so that no code of the user's changes its weights."""
-        return self._runner.is_named
 
     @property
     def weights_version(self) -> Hashable:
@@ -245,17 +239,12 @@ class DNAExtractor(nn.Module):
         counters, addresses and, of a user's module on the CPU, sampled values. On other devices, writes that torch does
         not count, such as to ``.data`` or by the replay of a CUDA graph, are missed.
         """
-        return self._runner.watch.version()
+        return self._watch.snapshot()
 
     @property
     def weights_digest(self) -> str:
         """Digest of the current weights of the network, 16 hexadecimal digits; computed anew where they changed."""
-        version = self._runner.watch.version(waits=True)
-        if self._known_weights is None or self._known_weights[0] != version:
-            tensors = self.network.state_dict()
-            tensors |= {name: buffer for name, buffer in self.network.named_buffers() if name not in tensors}
-            self._known_weights = version, _digest(tensors)
-        return self._known_weights[1]
+        return self._watch.digest
 
     def input_form(self, imgs: Inputs) -> list[Any]:
         """Return the form of the fixed input that is like these: dtype, height and width, or a digest of the example's.
@@ -263,8 +252,8 @@ class DNAExtractor(nn.Module):
         So it is one that the network takes, and costs as much as one of them.
         """
         if self._first_input is not None:
-            return [_digest(dict(enumerate(tensors_of(self._first_input))))]
-        if self.input_size is not None or self.mean is not None or self.std is not None:
+            return [digest_of(dict(enumerate(tensors_of(self._first_input))))]
+        if not self._preparation.is_none:
             return ["uint8", *(self.input_size or imgs.shape[2:])]  # type: ignore[union-attr]
         return [str(imgs.dtype).removeprefix("torch."), *imgs.shape[2:]]  # type: ignore[union-attr]
 
@@ -286,15 +275,11 @@ class DNAExtractor(nn.Module):
 
     def _fingerprint(self, form: Sequence[Any]) -> dict[str, Any] | None:
         if self._first_input is None:
-            inputs: Any = fixed_images(self._channels, (form[1], form[2]), getattr(torch, form[0]))
+            inputs: Any = fixed_images(self.image_channels, (form[1], form[2]), getattr(torch, form[0]))
         else:
             form, inputs = self.input_form(self._first_input), self._first_input
-        started: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-        devices = [self.device] if started and self.device.type == "cuda" else []
         # random numbers that a module draws are the same each time, and the user's go on as without it
-        with lock_of(self.network), torch.random.fork_rng(devices):
-            for generator in (torch.default_generator, *(torch.cuda.default_generators[d.index or 0] for d in devices)):
-                generator.manual_seed(0)
+        with lock_of(self.network), same_random_numbers(self.network, seed=0):
             inputs = mapped(lambda tensor: tensor.to(self.device), inputs)
             try:
                 outputs = borrowed(self.network, self.is_named, self._outputs, inputs)
@@ -305,30 +290,20 @@ class DNAExtractor(nn.Module):
     @property
     def digest(self) -> str:
         """Digest of the weights, the layers and the preparation of images, 16 hexadecimal digits."""
-        name, submodules = untagged(self.name), self._runner.submodules
-        settings = (self.weights_digest, name, dict(self.neurons), submodules, self.preparation)
+        layers = dict(self.neurons), self._submodules
+        settings = (self.weights_digest, untagged(self.name), *layers, self.preparation)
         return hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
 
     @property
     def preparation(self) -> dict[str, Any]:
         """Preparation of images and precision of the network, JSON-serializable."""
-        as_list = {name: value and list(value) for name, value in (("mean", self.mean), ("std", self.std))}
-        size = self.input_size and list(self.input_size)
-        weights = {p.dtype for p in self._runner.watch.parameters if p.is_floating_point()} - {torch.float32}
+        weights = {p.dtype for p in self._watch.parameters if p.is_floating_point()} - {torch.float32}
         dtypes = [str(self.dtype)] if self.dtype else []
         dtypes += [f"{dtype} weights" for dtype in sorted(map(str, weights))]
-        precision = {"dtype": ", ".join(dtypes).replace("torch.", "") or None}
+        precision = ", ".join(dtypes).replace("torch.", "") or None
         if self.example is not None:
-            return {"inputs": self.example.dtypes, "channels_last": self.channels_last or None, **precision}
-        settings: dict[str, Any] = {
-            "resize": self.resize if size else "none",
-            "input_size": size,
-            "crop": self.crop,
-            **as_list,
-            **precision,
-        }
-        settings |= {"channels": self._channels} if self._channels != 3 else {}
-        return settings | ({"properties": VERSION} if self.has_properties else {})
+            return {"inputs": self.example.dtypes, "channels_last": self.channels_last or None, "dtype": precision}
+        return self._preparation.identity(precision) | ({"properties": VERSION} if self.has_properties else {})
 
     @cached_property
     def ranges(self) -> ActivationRanges | None:
@@ -437,17 +412,17 @@ class DNAExtractor(nn.Module):
             self.check(imgs, is_float, wait)
         if properties is not None:
             return self._run(imgs, properties)
-        return shared(self, imgs, self._run if wait or not is_float or self.example else self._run_or_nan)
+        return shared_activations(self, imgs, self._run if wait or not is_float or self.example else self._run_or_nan)
 
     def _run(self, imgs: Any, properties: Tensor | None = None) -> Iterator[dict[str, Tensor]]:
         if self.example is None:
-            imgs = imgs.expand(-1, self._channels, -1, -1)  # repeats grey channels
+            imgs = imgs.expand(-1, self.image_channels, -1, -1)  # repeats grey channels
         first = tensors_of(imgs)[0]
         at_once = self.images_at_once if first.device.type == "cpu" else max(1, len(first))
         for rows in cut(len(first), at_once):
             inputs = mapped(itemgetter(rows), imgs)
             with lock_of(self.network):
-                self._runner.meet(first.device)
+                self._meet(first.device)
                 part = borrowed(self.network, self.is_named, self._outputs, inputs)
                 if self.has_properties:
                     part[LAYER] = image_properties(inputs) if properties is None else properties[rows]
@@ -460,26 +435,66 @@ class DNAExtractor(nn.Module):
             with torch.inference_mode():
                 yield {layer: torch.where(valid.to(values.device), values, torch.nan) for layer, values in part.items()}
 
-    def _outputs(self, imgs: Inputs) -> dict[str, Tensor]:
+    def _outputs(self, imgs: Any) -> dict[str, Tensor]:
         """Return the activations of the network's layers for a part of a batch."""
-        if self._runner.layout is None:
+        if self._layout is None:
             return {}
-        return self._runner.activations(self._prepare(imgs), self._runner.layout, self.name, self.dtype)
-
-    def _prepare(self, imgs: Any) -> Any:
-        """Return images as the network takes them; a copy, since it may write to them."""
+        probed = self._layout.probed
         if self.example is not None:
-            return mapped(torch.clone, imgs)
-        if self.input_size is None and self.mean is None and self.std is None:
-            takes = self._runner.layout and self._runner.layout.probed.dtype
-            imgs = imgs.to(takes) if takes and imgs.is_floating_point() else imgs
-            return imgs.clone()
-        imgs = resize_tensor(imgs, self.input_size or (imgs.shape[2], imgs.shape[3]), self.crop, self.resize)
-        if self.mean is not None:
-            imgs -= _on_device(self.mean, imgs.device)
-        if self.std is not None:
-            imgs /= _on_device(self.std, imgs.device)
-        return imgs.to(own_dtype(self.network))
+            inputs = mapped(torch.clone, imgs)  # the network may write to them
+        else:
+            inputs = self._preparation.apply(
+                imgs, probed.dtype if self._preparation.is_none else own_dtype(self.network)
+            )
+        first = tensors_of(inputs)[0]
+        copied, reusable = (probed.edited, probed.reusable) if self.is_named else (None, frozenset[int]())
+        keep_freed_memory()
+        try:
+            # weights that autocast caches here would have no gradients in a context of the user's around it
+            with (
+                torch.autocast(first.device.type, self.dtype, enabled=self.dtype is not None, cache_enabled=False),
+                rounding_alike(first.device, reusable),
+            ):
+                outputs = capture(self.network, self._submodules, inputs, copied, stops=self.is_named)
+        except RuntimeError as err:
+            if first.dtype == torch.uint8 and _ABOUT_TYPES.search(str(err)):
+                raise ValueError(
+                    f"{self.name} takes floats, but got uint8 images; give `mean` and `std`, such as (0.5, 0.5, 0.5)"
+                    " for both, with which images become floats, or a module that takes uint8"
+                ) from err
+            if (dtype_now := own_dtype(self.network)) != self._dtype:
+                raise ValueError(
+                    f"{self.name} has {dtype_now} weights, but had {self._dtype} ones when its extractor was made;"
+                    " make a new DNAExtractor of it"
+                ) from err
+            raise
+        return self._layout.read(outputs, len(first))
+
+    def _meet(self, device: torch.device) -> None:
+        """Bring a network of ours to the device of images; ValueError if a module of the user's is on another."""
+        if self.is_named:
+            self._move(device)
+            # on the CPU, convolutions are a quarter faster with channels last; a module of the user's may take views of
+            # activations that these do not have
+            form = torch.channels_last if device.type == "cpu" else torch.contiguous_format
+            weights = (w for w in self.network.parameters() if w.ndim == 4 and w.shape[1] > 1 < w.shape[2])
+            first = next(weights, None)  # which tells for all
+            if first is not None and not first.is_contiguous(memory_format=form):
+                with torch.inference_mode(False):
+                    self.network.to(memory_format=form)
+            return
+        devices = {tensor.device for tensor in self._watch.tensors}
+        # a module may be spread over devices, or fetch its weights from elsewhere
+        if len(devices) == 1 and device not in devices and not (own := devices.pop()).type == "meta":
+            raise ValueError(
+                f"The images are on {device}, but the network is on {own}; move either: `imgs.to({str(own)!r})`, or"
+                f" the metric, which takes the network along, `.to({str(device)!r})`"
+            )
+
+    def _move(self, device: torch.device) -> None:
+        if self.device != device:
+            with torch.inference_mode(False):  # or weights would be fit for inference alone
+                self.network.to(device)
 
     def pooled(self, layer: str) -> PooledLayer:
         """Return a module that computes the spatial means of a layer, ``(B, n)``, as ``feature`` of FID, KID etc."""
@@ -532,7 +547,7 @@ class DNAExtractor(nn.Module):
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> DNAExtractor:  # noqa: ARG002
         """Take only the device: other metrics share the network, or the user has it, in the dtype that it has."""
         with lock_of(self.network):
-            self._runner.move(fn(torch.zeros(0, device=self.device)).device)
+            self._move(fn(torch.zeros(0, device=self.device)).device)
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> DNAExtractor:
@@ -541,42 +556,39 @@ class DNAExtractor(nn.Module):
         if network is None or self.is_named:
             return self
         copied = copy(self)
-        copied._runner = copy(self._runner)
-        copied._runner.network, copied._runner.watch = network, Watch(network, samples=True)
+        copied._watch = Watch(network, samples=True)
         return copied
 
 
-def _digest(tensors: Mapping[Any, Any]) -> str:
-    sha = hashlib.sha256()
-    for name, tensor in tensors.items():
-        if isinstance(tensor, Tensor):  # a module may keep other things, too
-            sha.update(str(name).encode())
-            sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return sha.hexdigest()[:16]
+def _images_at_once(network: nn.Module, bytes_per_image: int, example: Example | None) -> int:
+    """Return the maximum number of images, or of inputs like an example, per forward pass on the CPU."""
+    weights = list(network.parameters())
+    is_light = sum(weight.nbytes for weight in weights) < _LIGHT_BYTES
+    has_convolutions = sum(weight.ndim == 4 for weight in weights) > 1  # one makes patches
+    at_once = _AT_ONCE_OF_LIGHT if is_light and has_convolutions else _AT_ONCE
+    if example is not None:
+        at_once = max(at_once, min(_AT_ONCE_OF_SMALL, _SMALL_BYTES // max(example.num_bytes, bytes_per_image)))
+    return max(1, min(at_once, _AT_ONCE_BYTES // bytes_per_image))
 
 
-def _half(dtype: str | torch.dtype | None) -> torch.dtype | None:
-    """Return the dtype for autocast, or None for that of the network."""
-    resolved = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
-    if resolved not in (None, torch.float16, torch.bfloat16):
-        raise ValueError(f"Argument `dtype` expected to be 'float16', 'bfloat16' or None, but got {dtype!r}")
-    return cast("torch.dtype | None", resolved)
-
-
-def _takes_images(inputs: str, example: object, channels_last: object) -> bool:
-    """Return True for images, False for other inputs."""
+def _check_inputs(
+    inputs: str,
+    example: object,
+    channels_last: object,
+    feature: object,
+    layers: Sequence[str] | None,
+    of_images: dict[str, Any],
+) -> None:
+    """Raise ValueError unless arguments about inputs go together, and with those that are ``of_images``."""
     if inputs not in ("images", "any"):
         raise ValueError(f"Argument `inputs` expected to be 'images' or 'any', but got {inputs!r}")
-    if inputs == "images" and (example is not None or channels_last is not False):
-        name = "example" if example is not None else "channels_last"
-        raise ValueError(f"Argument `{name}` goes with `inputs='any'`; leave it out, or give both")
-    if inputs == "any" and example is None:
+    if inputs == "images":
+        if example is not None or channels_last is not False:
+            name = "example" if example is not None else "channels_last"
+            raise ValueError(f"Argument `{name}` goes with `inputs='any'`; leave it out, or give both")
+        return
+    if example is None:
         raise ValueError("Argument `inputs` is 'any', so `example` expected to be a batch of inputs, but got None")
-    return inputs == "images"
-
-
-def _check_of_inputs(feature: object, layers: Sequence[str] | None, **of_images: object) -> None:
-    """Raise ValueError if an argument is given that is about images."""
     if not isinstance(feature, nn.Module):
         raise ValueError(f"Argument `inputs` is 'any', so `feature` expected to be a module, but got {feature!r}")
     names = [name for name, value in of_images.items() if value not in (None, False, "none", 3)]
@@ -584,50 +596,3 @@ def _check_of_inputs(feature: object, layers: Sequence[str] | None, **of_images:
     for name in names:
         what = f"has {LAYER!r}, which are" if name == "layers" else "is"
         raise ValueError(f"Argument `{name}` {what} for images, but `inputs` is 'any'; leave it out")
-
-
-def _size(value: Any) -> tuple[int, int]:
-    """Return the height and width that an argument gives."""
-    try:
-        sides = tuple(index(side) for side in (value if isinstance(value, Iterable) else (value, value)))
-    except TypeError:
-        sides = ()
-    if len(sides) != 2 or min(sides) < 1:
-        raise ValueError(f"Argument `input_size` expected to be a height and width, or one number, but got {value!r}")
-    return sides
-
-
-def _channels(name: str, channels: int, is_rgb: bool, properties: bool) -> tuple[tuple[int, ...], int]:
-    """Return the allowed numbers of channels of images, and the number of channels of the network's input."""
-    if not isinstance(channels, int) or channels < 1:
-        raise ValueError(f"Argument `channels` expected to be a positive integer, but got {channels!r}")
-    if is_rgb or channels == 3:
-        if channels not in (1, 3):
-            raise ValueError(
-                f"Argument `channels` expected to be 1 or 3 for {name}, which takes RGB, but got {channels};"
-                " give a module that takes so many"
-            )
-        return ((1, 3) if channels == 1 else (3,)), 3
-    if properties:
-        raise ValueError(f"Argument `properties` is for RGB images, but `channels` is {channels}; leave one out")
-    return (channels,), channels
-
-
-def _per_channel(name: str, values: Sequence[float] | None, channels: int) -> tuple[float, ...] | None:
-    """Return the numbers of an argument, one for each channel; None for None."""
-    if values is None:
-        return None
-    try:
-        numbers = tuple(float(value) for value in values)
-    except (TypeError, ValueError):
-        numbers = ()
-    if len(numbers) != channels or not all(map(isfinite, numbers)) or (name == "std" and min(numbers) <= 0):
-        what = "positive numbers" if name == "std" else "numbers"
-        raise ValueError(f"Argument `{name}` expected to have {channels} {what}, but got {numbers or values!r}")
-    return numbers
-
-
-@lru_cache
-def _on_device(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """Cache constants on the device, since copying them there is a device sync."""
-    return torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]

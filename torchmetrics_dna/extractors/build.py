@@ -1,47 +1,58 @@
-"""Resolve the arguments of DNAExtractor to a network, the layers to read, and a record of how images are prepared."""
+"""Build the network that is asked for by name; find the layers to read, and how its images are prepared."""
 
 from __future__ import annotations
 
 import difflib
-from dataclasses import replace
+from contextlib import suppress
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import init
+from torch.nn.parameter import is_lazy
 
-from torchmetrics_dna.extractors.architectures import build_network, without_weights
-from torchmetrics_dna.extractors.capture import submodules_in_words
-from torchmetrics_dna.extractors.checkpoints import load_weights
+from torchmetrics_dna.extractors.capture import device_of, submodules_in_words
+from torchmetrics_dna.extractors.layout import View
+from torchmetrics_dna.extractors.meta import Skipping
+from torchmetrics_dna.extractors.preparation import Preparation
 from torchmetrics_dna.extractors.presets import PRESETS, Preset
-from torchmetrics_dna.extractors.views import View
-from torchmetrics_dna.extractors.weights import find_ranges, find_weights, local_weights
+from torchmetrics_dna.extractors.weights import find_ranges, find_weights, load_weights, local_weights
+from torchmetrics_dna.extras import require
 from torchmetrics_dna.images.properties import LAYER
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
 _SIZE_WITHOUT_NETWORK = 16, 16  # pixels; images are loaded at some size
 _CONTAINERS = ("blocks", "stages", "layers")  # of timm's models
 _FINAL_NORMS = ("norm", "bn2", "head.norm", "fc_norm")
+_INITIALIZERS = (init.kaiming_uniform_, init.normal_, init.uniform_, Tensor.erfinv_, Tensor.normal_, Tensor.uniform_)
 
 
 class Built(NamedTuple):
     """Network, and the layers to read.
 
     Attributes:
-        preset: Name, preparation of images and ranges; those of a module of the user's, too.
+        name: Name of the extractor.
         network: The network; until its weights are loaded, it may be on the meta device.
+        preparation: Its usual preparation of images.
         submodules: ``{output: path}`` of the submodules to read; empty to read the network's own outputs.
         views: Output and view of each layer; None for all outputs, empty if no layer of the network is used.
+        ranges: Packaged file of activation ranges, or a reference for ``download.py``; None for none.
         load: Callback that loads the weights; a no-op if they are loaded already.
 
     """
 
-    preset: Preset
+    name: str
     network: nn.Module
+    preparation: Preparation = Preparation()
     submodules: Mapping[str, str] = {}
     views: Mapping[str, View] | None = None
+    ranges: Path | str | None = None
     load: Callable[[], None] = lambda: None
 
 
@@ -56,11 +67,15 @@ def build(
     A network that is not ``of_images`` is a module, even where timm built it.
     """
     if layers is not None:
-        _check_layer_names(layers)
+        if isinstance(layers, str) or not layers or not all(isinstance(layer, str) and layer for layer in layers):
+            remedy = f"; give [{layers!r}]" if isinstance(layers, str) else ""
+            raise ValueError(f"Argument `layers` expected to be a list of layer names, but got {layers!r}{remedy}")
+        if len(set(layers)) != len(layers):
+            raise ValueError(f"Argument `layers` expected to name each layer once, but got {list(layers)}")
     if feature == LAYER:
         if any(layer != LAYER for layer in layers or []):
             raise ValueError(f"Feature {LAYER!r} has no layers but {LAYER!r}, but got {list(layers or [])}")
-        return Built(_unpublished(LAYER, _SIZE_WITHOUT_NETWORK), nn.Identity(), views={})
+        return Built(LAYER, nn.Identity(), Preparation(_SIZE_WITHOUT_NETWORK), views={})
     if layers is None:
         return _build(feature, None, weights_path, of_images)
     views = {layer: View.of(layer) for layer in layers if layer != LAYER}
@@ -69,7 +84,7 @@ def build(
     if not views:
         return built._replace(submodules={}, views={})
     if any(view.steps for view in views.values()):  # ranges are those of outputs, not of views
-        built = built._replace(preset=replace(built.preset, ranges=None))
+        built = built._replace(ranges=None)
     # the outputs of a preset may be views themselves
     own = {layer: view.after(built.views[view.source].steps) if built.views else view for layer, view in views.items()}
     return built._replace(views=own)
@@ -84,9 +99,22 @@ def _build(
     if isinstance(feature, nn.Module):
         if weights_path is not None:
             raise ValueError("Argument `weights_path` goes with a named extractor; load the weights into the module")
+        if device_of(feature).type == "meta":
+            raise ValueError("The module is on the meta device, so it has no weights; load them before")
+        for parameter, tensor in feature.named_parameters():
+            if is_lazy(tensor):
+                raise ValueError(
+                    f"The module's {parameter!r} has no shape before its first call; call the module on a batch before"
+                )
         if of_images and hasattr(feature, "pretrained_cfg") and hasattr(feature, "forward_features"):  # built by timm
-            return _of_timm(feature, _timm_name(feature), layers)
-        return _of_module(feature, layers)
+            config = feature.pretrained_cfg
+            name = config.get("architecture") if isinstance(config, dict) else getattr(config, "architecture", None)
+            return _of_timm(feature, str(name or type(feature).__name__), layers)
+        name, submodules = type(feature).__name__, dict(feature.named_modules())
+        if layers is None or not any(layer in submodules for layer in layers):
+            return Built(name, feature, views=None if layers is None else {layer: View(layer) for layer in layers})
+        _check_submodules(feature, layers)
+        return Built(name, feature, submodules={layer: layer for layer in layers})
     if not isinstance(feature, str):
         raise TypeError(
             f"Got unknown input to argument `feature`: expected a name or an nn.Module, but got {feature!r}"
@@ -115,10 +143,12 @@ def _of_preset(preset: Preset, layers: Sequence[str] | None, weights_path: str |
     network = build_network(preset)
     views = {layer: View.of(preset.submodules[layer]) for layer in chosen}
     return Built(
-        replace(preset, ranges=find_ranges(preset, weights_path)),
+        preset.name,
         network,
+        Preparation(preset.input_size, resize=preset.resize, mean=preset.mean, std=preset.std),
         {layer: view.source for layer, view in views.items()},
         {layer: View(layer, view.steps) for layer, view in views.items()},
+        find_ranges(preset, weights_path),
         partial(load_weights, network, path, preset),
     )
 
@@ -146,21 +176,8 @@ def _of_timm(network: nn.Module, name: str, layers: Sequence[str] | None) -> Bui
     chosen = _default_layers(network) if layers is None else layers
     _check_submodules(network, chosen)
     config = resolve_model_data_config(network)
-    preset = _unpublished(name, tuple(config["input_size"][1:]), tuple(config["mean"]), tuple(config["std"]))
-    return Built(preset, network, {layer: layer for layer in chosen})
-
-
-def _of_module(network: nn.Module, layers: Sequence[str] | None) -> Built:
-    preset, submodules = _unpublished(type(network).__name__), dict(network.named_modules())
-    if layers is None or not any(layer in submodules for layer in layers):
-        return Built(preset, network, views=None if layers is None else {layer: View(layer) for layer in layers})
-    _check_submodules(network, layers)
-    return Built(preset, network, {layer: layer for layer in layers})
-
-
-def _unpublished(name: str, input_size: tuple[int, int] | None = None, mean: Any = None, std: Any = None) -> Preset:
-    """Describe a network that is no preset."""
-    return Preset(name, "", {}, {}, "", "", input_size=input_size, mean=mean, std=std)
+    preparation = Preparation(tuple(config["input_size"][1:]), mean=tuple(config["mean"]), std=tuple(config["std"]))
+    return Built(name, network, preparation, {layer: layer for layer in chosen})
 
 
 def is_timm_name(name: str) -> bool:
@@ -184,12 +201,6 @@ def untagged(name: str) -> str:
     return architecture if (dot or architecture != name) and is_timm_name(name) else name
 
 
-def _timm_name(network: nn.Module) -> str:
-    config = network.pretrained_cfg
-    name = config.get("architecture") if isinstance(config, dict) else getattr(config, "architecture", None)
-    return str(name or type(network).__name__)
-
-
 def _default_layers(network: nn.Module) -> list[str]:
     """Return the names of every block or stage of a timm model, and of its final norm."""
     containers = {name: getattr(network, name, None) for name in _CONTAINERS}
@@ -209,14 +220,6 @@ def _default_layers(network: nn.Module) -> list[str]:
     return paths + norms[:1]
 
 
-def _check_layer_names(layers: Sequence[str]) -> None:
-    if isinstance(layers, str) or not layers or not all(isinstance(layer, str) and layer for layer in layers):
-        remedy = f"; give [{layers!r}]" if isinstance(layers, str) else ""
-        raise ValueError(f"Argument `layers` expected to be a list of layer names, but got {layers!r}{remedy}")
-    if len(set(layers)) != len(layers):
-        raise ValueError(f"Argument `layers` expected to name each layer once, but got {list(layers)}")
-
-
 def _check_submodules(network: nn.Module, layers: Sequence[str]) -> None:
     names = [name for name, _ in network.named_modules() if name]
     for layer in layers:
@@ -227,3 +230,46 @@ def _check_submodules(network: nn.Module, layers: Sequence[str]) -> None:
                 f"Unknown layer {layer!r}{meant}; the submodules of {type(network).__name__} are:"
                 f" {submodules_in_words(network)}"
             )
+
+
+def build_network(preset: Preset) -> nn.Module:
+    """Build the network of a preset without weights, on the meta device, at no cost in time and memory.
+
+    Raises:
+        ModuleNotFoundError: If its library is missing.
+
+    """
+    network = without_weights(_builder(preset.architecture, preset.options))
+    for part in (prefix.removesuffix(".") for prefix in preset.unused):
+        if isinstance(getattr(network, part, None), nn.Module):
+            setattr(network, part, nn.Identity())
+    return network
+
+
+def _builder(architecture: str, options: Mapping[str, Any]) -> Callable[[], nn.Module]:
+    """Return the function that builds an architecture, after all imports: these may create tensors."""
+    library, _, name = architecture.partition(":")
+    if library == "timm":
+        import timm
+
+        return partial(timm.create_model, name, pretrained=False, **options)
+    name, _, part = name.partition(".")
+    if library == "torchvision":  # a model, or a submodule of one
+        import torchvision.models
+
+        return lambda: getattr(torchvision.models, name)(weights=None, **options).get_submodule(part)
+    if part == "StableDiffusionEncoder":
+        require("diffusers", "diffusers")
+    builder: Callable[[], nn.Module] = getattr(import_module(f"torchmetrics_dna.extractors.{name}"), part)
+    return builder
+
+
+def without_weights(build: Callable[[], nn.Module]) -> nn.Module:
+    """Build a network on the meta device if it can be there: its weights then cost no time and memory."""
+    network = None
+    with suppress(Exception), torch.device("meta"), Skipping(*_INITIALIZERS):
+        network = build()
+    if network is None or not {name for name, _ in network.named_buffers()} <= network.state_dict().keys():
+        # non-persistent buffers are computed, not loaded, so they need real memory
+        network = build()
+    return network

@@ -15,15 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from torchmetrics_dna.extractors.buffers import Tracing
+from torchmetrics_dna.extractors.cpu import Tracing
+from torchmetrics_dna.extractors.fingerprint import version_of
 from torchmetrics_dna.extractors.meta import Skipping
-from torchmetrics_dna.extractors.watch import version_of
 from torchmetrics_dna.images.inputs import called, count_of, mapped, tensors_of
 from torchmetrics_dna.images.tensors import not_dense
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from contextlib import AbstractContextManager
 
     from torchmetrics_dna.images.inputs import Inputs
 
@@ -114,18 +113,17 @@ def probe(network: nn.Module, submodules: Mapping[str, str], size: tuple[int, in
             activations.
 
     """
-    errors: dict[tuple[bool, torch.dtype], Exception] = {}
-    for on_meta, dtype in _attempts(network):
-        imgs = _zeros(network, channels, size, on_meta, dtype)
+    errors: dict[torch.dtype, Exception] = {}  # the last ones are of the network's own device
+    for imgs in _dark_images(network, channels, size):
         try:
             probed = _probed(network, submodules, imgs)
         except UnfitError:
             raise
         except Exception as err:
-            errors[on_meta, dtype] = err
+            errors[imgs.dtype] = err
         else:
-            return probed._replace(dtype=None if dtype in (torch.float32, torch.uint8) else dtype)
-    error = errors[False, own_dtype(network)]
+            return probed._replace(dtype=None if imgs.dtype in (torch.float32, torch.uint8) else imgs.dtype)
+    error = errors[own_dtype(network)]
     reason = _first_line(error)
     if _ABOUT_SIZES.search(reason):
         raise UnfitError(
@@ -170,7 +168,7 @@ def tried(network: nn.Module, submodules: Mapping[str, str], batches: Iterable[I
     """
     trials = []
     copy = _copied(network)
-    with suppress(Exception), _same_random_numbers(network):
+    with suppress(Exception), same_random_numbers(network):
         for batch in batches if copy is not network else ():
             outputs = capture(copy, submodules, mapped(torch.clone, batch), copied=None)
             trials.append(Trial(outputs, _bytes_of_buffers(copy)))
@@ -212,12 +210,12 @@ def shapes_reached(
     network: nn.Module, submodules: Mapping[str, str], size: tuple[int, int], channels: int
 ) -> dict[str, torch.Size]:
     """Probe a size that the network may not support; return the shapes of the layers that the pass reaches."""
-    for attempt in _attempts(network):
-        seen: dict[str, list[_Seen]] = {}
+    for imgs in _dark_images(network, channels, size):
+        seen: _Seen = {}
         with suppress(Exception):
-            _look(network, submodules, _zeros(network, channels, size, *attempt), seen)
+            _look(network, submodules, imgs, seen)
         if seen:
-            return {layer: outputs[-1].output.shape for layer, outputs in seen.items()}
+            return {layer: outputs[-1][0].shape for layer, outputs in seen.items()}
     return {}
 
 
@@ -279,46 +277,40 @@ def own_dtype(network: nn.Module) -> torch.dtype:
     return next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
 
 
-class _Seen(NamedTuple):
-    output: Tensor
-    version: int | None  # as the layer gave it
+_Seen = dict[str, list[tuple[Tensor, int | None]]]  # outputs of each layer, with torch's counter of writes to them
 
 
-def _attempts(network: nn.Module) -> Iterator[tuple[bool, torch.dtype]]:
-    """Return the ways to probe a network, in turn: on the meta device or not, by images of a dtype."""
-    return product((True, False), _image_dtypes(network))
+def _dark_images(network: nn.Module, channels: int, size: tuple[int, int]) -> Iterator[Tensor]:
+    """Yield an image to probe a network with, in each dtype that it may take: on the meta device, then on its own."""
+    for device, dtype in product((torch.device("meta"), device_of(network)), _image_dtypes(network)):
+        yield torch.zeros(1, channels, *size, dtype=dtype, device=device)
 
 
 def _image_dtypes(network: nn.Module) -> list[torch.dtype]:
     return list(dict.fromkeys((torch.float32, torch.uint8, own_dtype(network))))
 
 
-def _zeros(network: nn.Module, channels: int, size: tuple[int, int], on_meta: bool, dtype: torch.dtype) -> Tensor:
-    return torch.zeros(1, channels, *size, dtype=dtype, device="meta" if on_meta else device_of(network))
-
-
 def _probed(network: nn.Module, submodules: Mapping[str, str], inputs: Inputs) -> Probed:
-    seen: dict[str, list[_Seen]] = {layer: [] for layer in submodules}
+    seen: _Seen = {layer: [] for layer in submodules}
     calls = _look(network, submodules, inputs, seen)
-    edited = frozenset(layer for layer, (each,) in seen.items() if version_of(each.output) != each.version)
-    reusable = calls.reusable(each.output for (each,) in seen.values())
-    return Probed({layer: each.output.shape for layer, (each,) in seen.items()}, edited, reusable)
+    edited = frozenset(layer for layer, ((output, version),) in seen.items() if version_of(output) != version)
+    reusable = calls.reusable(output for ((output, _),) in seen.values())
+    return Probed({layer: output.shape for layer, ((output, _),) in seen.items()}, edited, reusable)
 
 
-def _look(network: nn.Module, submodules: Mapping[str, str], inputs: Inputs, seen: dict[str, list[_Seen]]) -> Tracing:
+def _look(network: nn.Module, submodules: Mapping[str, str], inputs: Inputs, seen: _Seen) -> Tracing:
     """Append the outputs of layers to ``seen``, as far as the pass gets; inputs on the meta device compute nothing."""
     on_meta = tensors_of(inputs)[0].device.type == "meta"
 
     def note(layer: str, output: Tensor) -> None:
-        seen.setdefault(layer, []).append(_Seen(output, version_of(output)))
+        seen.setdefault(layer, []).append((output, version_of(output)))
 
-    shadow = _on_meta(network) if on_meta else _copied(network)
-    calls = Tracing()
+    shadow, calls = _copied(network, on_meta), Tracing()
     # versions aren't counted in inference mode
     with (
         torch.inference_mode(False),
         torch.no_grad(),
-        _same_random_numbers(network),
+        same_random_numbers(network),
         _hooked(shadow, submodules, note),
         Skipping(*_SAME_SHAPE) if on_meta else nullcontext(),
         calls,
@@ -384,23 +376,29 @@ def _activations(layer: str, output: Tensor) -> Tensor:
     return output
 
 
-def _same_random_numbers(network: nn.Module) -> AbstractContextManager[None]:
-    """Return a context after which torch's random numbers are those before it."""
+@contextmanager
+def same_random_numbers(network: nn.Module, seed: int | None = None) -> Iterator[None]:
+    """Put torch's random numbers back after the context, in which they are those of a seed, if one is given."""
     device = device_of(network)
-    return torch.random.fork_rng([device] if device.type == "cuda" else [])
+    devices = [device] if device.type == "cuda" and torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
+    with torch.random.fork_rng(devices):
+        if seed is not None:
+            for generator in (torch.default_generator, *(torch.cuda.default_generators[d.index or 0] for d in devices)):
+                generator.manual_seed(seed)
+        yield
 
 
-def _copied(network: nn.Module) -> nn.Module:
-    """Return a copy that shares the parameters; the network itself if it can't be copied, such as one with a lock."""
+def _copied(network: nn.Module, on_meta: bool = False) -> nn.Module:
+    """Return a copy of a network for passes that leave it as it is.
+
+    A copy ``on_meta`` allocates no weights, another one shares the parameters; the network itself stands for it where
+    it is on the meta device already, or can't be copied, such as one with a lock.
+    """
+    if on_meta:
+        if device_of(network).type == "meta":
+            return network
+        memo: dict[int, Any] = {id(p): nn.Parameter(p.to("meta"), requires_grad=False) for p in network.parameters()}
+        return deepcopy(network, memo | {id(b): b.to("meta") for b in network.buffers()})
     with suppress(Exception):
         return deepcopy(network, {id(parameter): parameter for parameter in network.parameters()})
     return network
-
-
-def _on_meta(network: nn.Module) -> nn.Module:
-    """Return the network if on the meta device, else a copy on it that allocates no weights."""
-    if device_of(network).type == "meta":
-        return network
-    memo: dict[int, Any] = {id(p): nn.Parameter(p.to("meta"), requires_grad=False) for p in network.parameters()}
-    memo |= {id(b): b.to("meta") for b in network.buffers()}
-    return deepcopy(network, memo)

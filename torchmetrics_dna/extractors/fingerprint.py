@@ -1,20 +1,136 @@
-"""Fingerprints: what a network computes, told by its activations of one fixed input, since its weights don't tell."""
+"""Tell networks apart: by their weights, and by what they compute of one fixed input, since weights don't tell all."""
 
 from __future__ import annotations
 
+import hashlib
 from base64 import b64decode, b64encode
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
+
+    from numpy.typing import NDArray
 
 # differences relative to the size of a layer's activations: in float32, threads, memory formats, batches before, and
 # instruction sets moved them by 2e-6 at most (tests/benchmarks/fingerprints.py); GPUs and half precision may by more
 TOLERANCE, TOLERANCE_OF_HALF = 1e-4, 5e-2
+_SAMPLES = 16  # values of each tensor
+_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # which numpy has, too
+
+
+class Watch:
+    """Parameters and buffers of a network, and whether their values changed, told in less than a millisecond.
+
+    Walking through a network takes milliseconds. So its modules are listed once, and again if one of them holds another
+    module or tensor than before.
+
+    Args:
+        network: The network.
+        samples: Whether values may change unseen by torch's version counters, as by writes to ``.data``.
+
+    """
+
+    def __init__(self, network: nn.Module, samples: bool) -> None:
+        self.network, self._samples = network, samples
+        self._listed: tuple[list[nn.Module], list[Any], list[Tensor], list[Tensor]] = ([], [], [], [])
+        # addresses and types of tensors, views of their values, and tensors without views
+        self._sampled: tuple[list[Any], list[list[NDArray[Any]]], list[Tensor]] = ([], [], [])
+        self._digest: tuple[Hashable, str] | None = None  # with the values that it is of
+
+    def __reduce__(self) -> Any:
+        return Watch, (self.network, self._samples)
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """Parameters that the network has now."""
+        return self._list()[0]
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """Parameters and buffers that the network has now."""
+        parameters, buffers = self._list()
+        return [*parameters, *buffers]
+
+    @property
+    def digest(self) -> str:
+        """Digest of parameters and buffers, 16 hexadecimal digits; computed anew where they changed."""
+        values = self.snapshot(waits=True)
+        if self._digest is None or self._digest[0] != values:
+            tensors = self.network.state_dict()
+            tensors |= {name: buffer for name, buffer in self.network.named_buffers() if name not in tensors}
+            self._digest = values, digest_of(tensors)
+        return self._digest[1]
+
+    def snapshot(self, waits: bool = False) -> Hashable:
+        """Return a value that is equal as long as all tensors are: addresses, torch's version counters, samples.
+
+        On devices other than the CPU values are sampled only if the host may wait (``waits``).
+        """
+        tensors = self.tensors
+        places = [(tensor.data_ptr(), tensor.dtype) for tensor in tensors]
+        counters = tuple(map(version_of, tensors))
+        if not self._samples:
+            return *places, counters
+        sampled = self._sampled
+        if sampled[0] != places:  # until then, views hold memory that a tensor may have left
+            views: dict[int, list[NDArray[Any]]] = {}  # by size of a value
+            others = []
+            for tensor in tensors:
+                formats = [torch.contiguous_format, *([torch.channels_last] if tensor.ndim == 4 else [])]
+                is_dense = any(tensor.is_contiguous(memory_format=form) for form in formats)
+                if type(tensor) not in (Tensor, nn.Parameter) or tensor.device.type != "cpu" or not is_dense:
+                    others.append(tensor)
+                elif count := tensor.numel():
+                    step, size = count // _SAMPLES + 1, tensor.element_size()
+                    values = tensor.detach().as_strided(((count - 1) // step + 1,), (step,))
+                    values = values.view(_BITS[size]) if size in _BITS else values
+                    views.setdefault(size, []).append(values.numpy())
+            self._sampled = sampled = places, list(views.values()), others
+        samples: list[Any] = [np.concatenate(views_of_size).tobytes() for views_of_size in sampled[1]]
+        for tensor in sampled[2]:
+            if waits or tensor.device.type == "cpu":
+                flat = tensor.detach().flatten()
+                samples.append(tuple(flat[:: len(flat) // _SAMPLES + 1].tolist()))
+        return *places, counters, *samples
+
+    def _list(self) -> tuple[list[Tensor], list[Tensor]]:
+        modules, held, parameters, buffers = self._listed
+        now = _held_by(modules)
+        if not modules or len(now) != len(held) or not all(map(is_, now, held)):
+            modules = list(self.network.modules())
+            parameters, buffers = list(self.network.parameters()), list(self.network.buffers())
+            self._listed = modules, _held_by(modules), parameters, buffers
+        return parameters, buffers
+
+
+def version_of(tensor: Tensor) -> int | None:
+    """Return torch's counter of writes to a tensor; None for one of inference mode, which has none."""
+    return None if tensor.is_inference() else tensor._version
+
+
+def _held_by(modules: Sequence[nn.Module]) -> list[Any]:
+    """Return submodules, parameters and buffers of modules."""
+    return [
+        value
+        for module in modules
+        for values in (module._modules, module._parameters, module._buffers)
+        for value in values.values()
+    ]
+
+
+def digest_of(tensors: Mapping[Any, Any]) -> str:
+    """Return the digest of named tensors, 16 hexadecimal digits."""
+    sha = hashlib.sha256()
+    for name, tensor in tensors.items():
+        if isinstance(tensor, Tensor):  # a module may keep other things, too
+            sha.update(str(name).encode())
+            sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return sha.hexdigest()[:16]
 
 
 def fixed_images(channels: int, size: tuple[int, int], dtype: torch.dtype) -> Tensor:

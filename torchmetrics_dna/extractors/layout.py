@@ -1,4 +1,4 @@
-"""Layout of the layers in a network's outputs: which axis has the neurons, and how many there are."""
+"""Layout of the layers in a network's outputs: which axis has the neurons, how many there are, which view is taken."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from functools import partial
 from itertools import product
 from math import prod
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+from torch import Tensor
+from torch.nn.functional import normalize
 
 from torchmetrics_dna.extractors.capture import (
     Probed,
@@ -22,19 +24,64 @@ from torchmetrics_dna.extractors.capture import (
     two_images,
     two_inputs,
 )
-from torchmetrics_dna.extractors.views import View
 from torchmetrics_dna.images.inputs import mapped
 from torchmetrics_dna.images.properties import LAYER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from torch import Tensor
+    from torch import nn
 
     from torchmetrics_dna.extractors.build import Built
+    from torchmetrics_dna.extractors.preparation import Preparation
     from torchmetrics_dna.images.inputs import Inputs
 
 _DUMMY_SIZE = (224, 224)
+_CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")  # of timm, transformers, torchvision and CLIP
+
+
+class View(NamedTuple):
+    """View of a network's output, such as ``head:mean`` of ``head``.
+
+    Attributes:
+        source: Name of the output.
+        steps: Operations on it, in order; empty for the output itself.
+
+    """
+
+    source: str
+    steps: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, layer: str) -> View:
+        """Parse the view in a layer's name; ValueError if there is no such view."""
+        source, *steps = layer.split(":")
+        for step in steps:
+            if step not in _STEPS:
+                raise ValueError(f"Unknown view {step!r} of layer {source!r}; the views are: {', '.join(_STEPS)}")
+        return cls(source, tuple(steps))
+
+    def after(self, steps: Sequence[str]) -> View:
+        """Compose this view with ``steps`` before it."""
+        return View(self.source, (*steps, *self.steps))
+
+    def take(self, activations: Tensor) -> Tensor:
+        """Apply the view to activations ``(B, n, *positions)``; positions are kept or reduced to ``(B, n)``."""
+        for step in self.steps:
+            activations = _STEPS[step](activations)
+        return activations
+
+
+def _wide(activations: Tensor) -> Tensor:
+    """Convert half precision and integers to float32, to keep the precision of sums."""
+    return activations if activations.dtype in (torch.float32, torch.float64) else activations.float()
+
+
+_STEPS: dict[str, Callable[[Tensor], Tensor]] = {
+    "class": lambda activations: activations[:, :, 0].contiguous(),  # a view would keep all tokens in memory
+    "mean": lambda activations: _wide(activations.flatten(2)).mean(2) if activations.ndim > 2 else activations,
+    "unit": lambda activations: normalize(_wide(activations), dim=1),
+}
 
 
 @dataclass(frozen=True)
@@ -57,66 +104,53 @@ class Layout:
     probed: Probed
 
     @classmethod
-    def of_images(cls, built: Built, size: tuple[int, int] | None, channels: int, is_named: bool) -> Layout:
-        """Probe the network with an image of this size and number of channels; a module of the user's with two more.
+    def of(
+        cls,
+        built: Built,
+        is_named: bool,
+        preparation: Preparation,
+        example: Inputs | None,
+        channels_last: bool | Sequence[str],
+    ) -> Layout:
+        """Probe the network with an image, or with the first two of an example; a module of the user's with two more.
+
+        Neurons of other inputs than images are on axis 1, with ``channels_last`` on the last axis, of all outputs or
+        those named.
 
         Raises:
             ValueError: If the network fails, a layer does not exist, or its neurons are ambiguous; if a module of the
-                user's gives an image other activations beside another one than alone, or each time.
+                user's gives an input other activations beside another one than alone, or each time.
 
         """
-        size = size or _DUMMY_SIZE
-        probed = probe(built.network, built.submodules, size, channels)
-        layout = cls._of(built, probed, lambda shapes: _neuron_axes(built, shapes, size, channels))
-        if not is_named:
-            layout._check_repeatable(built, two_images(built.network, size, channels))
-        return layout
-
-    @classmethod
-    def of_inputs(cls, built: Built, example: Inputs, channels_last: bool | Sequence[str]) -> Layout:
-        """Probe the network with the first two of the example's inputs; errors as of :meth:`of_images`.
-
-        Neurons are on axis 1, with ``channels_last`` on the last axis, of all outputs or those named.
-        """
-        probed = probe_example(built.network, built.submodules, example)
-        last = probed.shapes if channels_last is True else channels_last or ()
-        for layer in last:
-            if layer not in probed.shapes:
-                raise ValueError(
-                    f"Unknown layer {layer!r} in `channels_last`; the outputs are: {', '.join(probed.shapes)}"
-                )
-        axes = {layer: len(shape) - 1 if layer in last else 1 for layer, shape in probed.shapes.items()}
-        layout = cls._of(built, probed, lambda _: axes)
-        layout._check_repeatable(built, [two_inputs(built.network, example)])
-        return layout
-
-    @classmethod
-    def _of(
-        cls, built: Built, probed: Probed, axes_of: Callable[[Mapping[str, Sequence[int]]], Mapping[str, int]]
-    ) -> Layout:
+        network, size, channels = built.network, preparation.size or _DUMMY_SIZE, preparation.channels
+        if example is None:
+            probed = probe(network, built.submodules, size, channels)
+        else:
+            probed = probe_example(network, built.submodules, example)
         views = built.views or {source: View(source) for source in probed.shapes}
         for view in views.values():
             if view.source not in probed.shapes:
                 raise ValueError(
                     f"Unknown layer {view.source!r}; the network's outputs are: {', '.join(probed.shapes)}; its"
-                    f" submodules: {submodules_in_words(built.network)}"
+                    f" submodules: {submodules_in_words(network)}"
                 )
         shapes = {view.source: probed.shapes[view.source] for view in views.values()}
-        axes = axes_of(shapes)
-        for layer, view in views.items():
-            shape = shapes[view.source]
-            view.check(layer, shape, built.network, tokens=len(shape) == 3 and axes[view.source] == 2)
-        if LAYER in views:
-            raise ValueError(
-                f"The network's output {LAYER!r} has the name of the layer of image properties; rename it, or choose"
-                " others by `layers`"
-            )
-        widths = {layer: shapes[view.source][axes[view.source]] for layer, view in views.items()}
-        for layer, width in widths.items():
-            if not width:
-                raise ValueError(f"Layer {layer!r} has no neurons: it gives shape {tuple(shapes[views[layer].source])}")
-        numbers = sum(prod(shape[1:]) for shape in shapes.values())
-        return cls(views, axes, widths, 4 * numbers, probed)
+        if example is None:
+            axes = _neuron_axes(built, shapes, size, channels)
+        else:
+            last = probed.shapes if channels_last is True else channels_last or ()
+            for layer in last:
+                if layer not in probed.shapes:
+                    raise ValueError(
+                        f"Unknown layer {layer!r} in `channels_last`; the outputs are: {', '.join(probed.shapes)}"
+                    )
+            axes = {layer: len(shape) - 1 if layer in last else 1 for layer, shape in probed.shapes.items()}
+        num_bytes = 4 * sum(prod(shape[1:]) for shape in shapes.values())
+        layout = cls(views, axes, _widths(views, shapes, axes, network), num_bytes, probed)
+        if not is_named:
+            two = [two_inputs(network, example)] if example is not None else two_images(network, size, channels)
+            layout._check_repeatable(built, two)
+        return layout
 
     def _check_repeatable(self, built: Built, pairs: Iterable[Inputs]) -> None:
         """Check that a module gives each of two inputs the same alone, and each time.
@@ -188,6 +222,46 @@ class Layout:
         return activations
 
 
+def _widths(
+    views: Mapping[str, View], shapes: Mapping[str, Sequence[int]], axes: Mapping[str, int], network: nn.Module
+) -> dict[str, int]:
+    """Return the number of neurons of each layer.
+
+    Raises:
+        ValueError: If an output does not support its view, has no neurons, or the name of another layer.
+
+    """
+    for layer, view in views.items():
+        shape = shapes[view.source]
+        is_tokens = len(shape) == 3 and axes[view.source] == 2
+        for step in view.steps:
+            if step == "class" and not is_tokens:
+                raise ValueError(
+                    f"Layer {layer!r} expected tokens (B, tokens, n), but {view.source!r} gives shape {tuple(shape)};"
+                    " take the view 'mean', or a layer of tokens"
+                )
+            # some networks add the token only after most blocks
+            patches = getattr(getattr(network, "patch_embed", None), "num_patches", 0)
+            parameters = (name.rpartition(".")[2] for name, _ in network.named_parameters())
+            if step == "class" and not (shape[1] > patches and any(name in _CLASS_TOKENS for name in parameters)):
+                raise ValueError(
+                    f"Layer {layer!r} expected a class token, but {type(network).__name__} has no parameter"
+                    f" {', '.join(_CLASS_TOKENS[:-1])} or {_CLASS_TOKENS[-1]} before {view.source!r}; take the view"
+                    " 'mean'"
+                )
+            is_tokens = is_tokens and step == "unit"
+    if LAYER in views:
+        raise ValueError(
+            f"The network's output {LAYER!r} has the name of the layer of image properties; rename it, or choose"
+            " others by `layers`"
+        )
+    widths = {layer: shapes[view.source][axes[view.source]] for layer, view in views.items()}
+    for layer, width in widths.items():
+        if not width:
+            raise ValueError(f"Layer {layer!r} has no neurons: it gives shape {tuple(shapes[views[layer].source])}")
+    return widths
+
+
 def _agree(a: Tensor, b: Tensor) -> bool:
     """True if activations of one input, ``(n, *positions)``, differ by rounding; it may change few positions more."""
     if a.shape != b.shape:
@@ -223,7 +297,9 @@ def _neuron_axes(
     if None in axes.values():
         taller = shapes_reached(built.network, built.submodules, (2 * size[0], size[1]), channels)
     for layer, shape in shapes.items():
-        axes[layer] = axes[layer] or _by_growth(shape, taller.get(layer, shape), size)
+        if axes[layer] is None:  # positions are more in taller images
+            grown = tuple(axis for axis in (1, 2, 3) if taller.get(layer, shape)[axis] != shape[axis])
+            axes[layer] = {(): _by_proportion(shape, size), (1,): 3, (2,): 1}.get(grown)
         if axes[layer] is None:
             raise ValueError(
                 f"Layer {layer!r} gives shape {tuple(shape)}, in which neurons can't be told from positions;"
@@ -242,9 +318,3 @@ def _by_proportion(shape: Sequence[int], size: tuple[int, int]) -> int | None:
     if channels_last == channels_first:
         return 1 if first == second == third == 1 else None
     return 3 if channels_last else 1
-
-
-def _by_growth(shape: Sequence[int], taller: Sequence[int], size: tuple[int, int]) -> int | None:
-    """Find the neurons by the axis of positions that grows when images become taller; None if ambiguous."""
-    grown = tuple(axis for axis in (1, 2, 3) if taller[axis] != shape[axis])
-    return {(): _by_proportion(shape, size), (1,): 3, (2,): 1}.get(grown)

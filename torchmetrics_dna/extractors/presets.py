@@ -25,7 +25,7 @@ class Preset:
 
     Attributes:
         name: Name, also in files.
-        architecture: Library and name of the network; see ``architectures.py``.
+        architecture: Library and name of the network; see ``build.py``.
         submodules: Submodule, or view of its output, of each layer, in order.
         neurons: Number of neurons of each layer.
         default_layers: Layers that are taken by default; empty for all.
@@ -233,7 +233,7 @@ _RECORDS = (
     ),
     Preset(
         "sd_vae_encoder",
-        "own:autoencoder.StableDiffusionEncoder",
+        "own:encoders.StableDiffusionEncoder",
         submodules={"latent": ""},
         neurons={"latent": 4},
         input_size=(512, 512),
@@ -247,7 +247,7 @@ _RECORDS = (
     ),
     Preset(
         "hrnet_w48",
-        "own:hrnet.HRNetRepresentation",
+        "own:encoders.HRNetRepresentation",
         submodules={"last_layer": ""},
         neurons={"last_layer": 720},
         weights="hub:timm/hrnet_w48.ms_in1k/model.safetensors",

