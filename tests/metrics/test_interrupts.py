@@ -20,7 +20,7 @@ from torchmetrics import Metric
 from torchmetrics_dna import DNAExtractor, DNAFrechet
 from torchmetrics_dna.extractors.guard import lock_of
 
-ROOMS = ("metrics", "statistics", "binning", "extractors/base", "extractors/guard", "extractors/runner")
+ROOMS = ("metrics", "statistics", "binning", "extractors/base", "extractors/guard")
 TOLD = "An update was interrupted while it added images"
 more = random_images(7, 5)
 
