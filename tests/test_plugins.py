@@ -20,7 +20,7 @@ import numpy as np
 from torchmetrics_dna.dna.distance import Distance
 from torchmetrics_dna.extractors.presets import PRESETS
 from torchmetrics_dna.images.arrays import open_arrays
-from torchmetrics_dna.images.sources import Kind
+from torchmetrics_dna.images.sources import FileKind
 from torchmetrics_dna.plugins import register_distance, register_preset, register_source
 
 def apart(a, b):
@@ -33,7 +33,7 @@ def open_raw(files, label, reading):
 
 register_preset(replace(PRESETS["efficientnet_lite0"], name="mine", input_size=(96, 96)))
 register_distance(Distance("apart", "apart", "act.", "Difference of means", "neuron", ("gaussian",), 2, apart))
-register_source(Kind(".raw of 16 x 16", (".raw",), "my_package:open_raw"))
+register_source(FileKind(".raw of 16 x 16", (".raw",), "my_package:open_raw"))
 """
 
 

@@ -19,7 +19,7 @@ from torchmetrics_dna import ActivationRanges, DNAExtractor, compare, make_dna, 
 from torchmetrics_dna.comparisons import diff, matrix
 from torchmetrics_dna.comparisons.classes import by_class
 from torchmetrics_dna.images import ImageSource, ImageStream, Reading, open_source
-from torchmetrics_dna.images.base import are_same
+from torchmetrics_dna.images.sets import are_same
 from torchmetrics_dna.singles import Ranking
 
 EXTRACTOR = DNAExtractor(Pixels(), input_size=8)
@@ -266,7 +266,7 @@ def test_a_part_has_what_the_whole_has(again: str, folder: Path) -> None:
         assert part.relative_names == [whole.relative_names[i] for i in numbers]
         assert [part.names[i] for i in range(3)] == [whole.names[i] for i in numbers]
         assert [part.stamp(i) for i in range(3)] == [whole.stamp(i) for i in numbers]
-        assert (part.uses, part.layouts, part.label, part.example) == (whole.uses, whole.layouts, whole.label, None)
+        assert (part.options, part.arrays, part.label, part.example) == (whole.options, whole.arrays, whole.label, None)
         assert all(np.array_equal(part[i], whole[number]) for i, number in enumerate(numbers))
         assert part.numbers_in(whole) == numbers
         assert whole.numbers_in(part) is None

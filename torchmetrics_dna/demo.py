@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
 
 from torchmetrics_dna.comparisons.compare import compare
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.extras import require
+from torchmetrics_dna.images.changes import change_image
 from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.images.sources import open_indexed
 from torchmetrics_dna.plots.figure import curve_style, new_figure, plain_axes
@@ -89,7 +88,7 @@ def photographs(num_images: int) -> list[Picture]:
 
 def blur(image: Picture, strength: int) -> Picture:
     """Apply a Gaussian blur of 0.5 to 4 pixels."""
-    return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(AMOUNTS["blur"][1](strength))))
+    return change_image(image, "blur", AMOUNTS["blur"][1](strength))
 
 
 def noise(image: Picture, strength: int) -> Picture:
@@ -100,9 +99,7 @@ def noise(image: Picture, strength: int) -> Picture:
 
 def jpeg(image: Picture, strength: int) -> Picture:
     """Compress to JPEG of quality 50, 25, 12 and 6."""
-    file = BytesIO()
-    Image.fromarray(image).save(file, "JPEG", quality=AMOUNTS["JPEG"][1](strength))
-    return np.asarray(Image.open(file))
+    return change_image(image, "JPEG compression", AMOUNTS["JPEG"][1](strength))
 
 
 DEGRADATIONS = {"blur": blur, "noise": noise, "JPEG": jpeg}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.extractors.presets import Preset
-    from torchmetrics_dna.images.sources import Kind
+    from torchmetrics_dna.images.sources import FileKind
 
 GROUP = "torchmetrics_dna"
 DISTANCE_NAMES: list[str] = []  # that were registered, known without loading all distances
@@ -41,7 +41,7 @@ def register_distance(distance: Distance) -> None:
     DISTANCE_NAMES.append(distance.name)
 
 
-def register_source(kind: Kind) -> None:
+def register_source(kind: FileKind) -> None:
     """Make files of some suffixes images, wherever images are given; ValueError if a suffix is taken."""
     from torchmetrics_dna.images.sources import KINDS
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from torchmetrics_dna import DNAExtractor, Features
-from torchmetrics_dna.files.limits import MOST_HEADER
+from torchmetrics_dna.files.damage import MOST_HEADER
 from torchmetrics_dna.metrics import MIND
 from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.singles.nearest import check_index, find_nearest

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchmetrics_dna.images.ahead import read_ahead
+from torchmetrics_dna.images.workers import read_ahead
 
 
 def threads() -> int:

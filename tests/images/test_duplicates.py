@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from torchmetrics_dna.demo import jpeg, photographs
-from torchmetrics_dna.images import duplicates
-from torchmetrics_dna.images.duplicates import near_duplicates, thumbnail
+from torchmetrics_dna.images import likeness
+from torchmetrics_dna.images.likeness import near_duplicates, thumbnail
 
 PHOTOS = photographs(40)
 
@@ -44,13 +44,13 @@ def test_blocks_change_nothing(rows: int, monkeypatch: pytest.MonkeyPatch) -> No
     folds = torch.from_numpy(np.random.default_rng(0).integers(0, 3, 80))
     expected = sum(int(folds[i] != folds[79 - i]) for i in range(40))  # each has one copy
     assert 0 < expected < 40
-    monkeypatch.setattr(duplicates, "_ROWS", rows)
+    monkeypatch.setattr(likeness, "_ROWS", rows)
     assert near_duplicates(plain, copies, folds) == expected
 
 
 def test_too_many_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = thumbnails(PHOTOS[:5])
-    monkeypatch.setattr(duplicates, "MOST", 4)
+    monkeypatch.setattr(likeness, "MOST", 4)
     assert near_duplicates(plain, plain) is None
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from torchmetrics_dna.comparisons.classes import by_class
 from torchmetrics_dna.images import ImageSource, open_source
-from torchmetrics_dna.images.names import names_below
+from torchmetrics_dna.images.paths import names_below
 
 FILES = ("cat/1.png", "cat/2.png", "dog/1.png")
 

@@ -1,4 +1,4 @@
-"""One image, whatever it is: read right, or refused in one line."""
+"""One image, whatever it is and for however many channels: read as it was saved, or refused in one line."""
 
 from __future__ import annotations
 
@@ -6,128 +6,239 @@ import os
 import re
 import socket
 import struct
+import sys
 import tracemalloc
 import zipfile
 import zlib
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
 import torch
 from address_space import at_most
+from networks import Pixels
 from PIL import Image
 
-from torchmetrics_dna import make_dna
+from torchmetrics_dna import DNAExtractor, Reading, make_dna
+from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.images import open_source
+from torchmetrics_dna.images.loader import load_batches
+from torchmetrics_dna.images.pixels import decode_image
 from torchmetrics_dna.images.tensors import check_images
 
 RNG = np.random.default_rng(0)
-SHADES = RNG.random((9, 7), np.float32)
-BYTES = RNG.integers(0, 256, (9, 7, 3), np.uint8)
-DEEP = RNG.integers(0, 65536, (9, 7, 3), np.uint16)
+COLOURS = RNG.integers(0, 256, (4, 9, 7, 3), np.uint8)
+DEEP = RNG.integers(0, 65536, (4, 9, 7, 5), np.uint16)
+BANDS = RNG.random((4, 9, 7, 5), np.float32)
+GREYS, FOURS = COLOURS[..., 0], DEEP.view(np.uint8)[..., :4]
+LUMA = ((COLOURS.astype(int) * [19595, 38470, 7471]).sum(-1) + 32768 >> 16).astype(np.uint8)  # as Pillow's L
+RGB, SHADES, DEEP_GREY, FOUR = COLOURS[0], BANDS[0, ..., 0], DEEP[0, ..., 0], FOURS[0]
+OWN = r"a DNAExtractor of your own network with `channels={}`"
 
 
-FOURTH = "a fourth channel that is no alpha; save it without, or give a DNAExtractor .* with `channels=4`"
+def read(source: object, channels: int = 3, **options: Any) -> np.ndarray:
+    """Return the images of a source as a network gets them, ``(B, H, W, C)``."""
+    reading = Reading(2, **options)
+    batches = list(load_batches(open_source(source, reading), None, channels=channels, reading=reading))
+    return torch.cat([batch.images for batch in batches]).movedim(1, 3).numpy()
 
 
-def saved(path: Path, pixels: np.ndarray, **options: object) -> Path:
-    tifffile.imwrite(path, pixels, **options)
-    return path
+def tiff(pixels: np.ndarray, **options: Any) -> bytes:
+    file = BytesIO()
+    tifffile.imwrite(file, pixels, metadata=None, **options)
+    return file.getvalue()
 
 
-@pytest.mark.parametrize(
-    ("pixels", "options", "expected"),
-    [
-        (SHADES, {}, SHADES[..., None]),
-        (DEEP[..., 0], {}, DEEP[..., :1] / 65535),
-        (DEEP[..., 0], {"byteorder": ">"}, DEEP[..., :1] / 65535),
-        (BYTES, {"photometric": "rgb"}, BYTES),
-        (np.moveaxis(BYTES, 2, 0), {"photometric": "rgb", "planarconfig": "separate"}, BYTES),
-        (np.dstack([BYTES, BYTES[..., 0]]), {"photometric": "rgb"}, BYTES),
-        (BYTES[..., 0], {"photometric": "miniswhite"}, 255 - BYTES[..., :1]),
-        (SHADES > 0.5, {"photometric": "minisblack"}, np.uint8(255) * (SHADES > 0.5)[..., None]),
-    ],
-)
-def test_tiffs_that_are_read(pixels: np.ndarray, options: dict, expected: np.ndarray, tmp_path: Path) -> None:
-    image = open_source(saved(tmp_path / "x.tif", pixels, **options))[0]
-    assert image.dtype == (np.uint8 if expected.dtype in (np.uint8, np.uint16) else np.float32)
-    np.testing.assert_allclose(image, np.broadcast_to(expected, (9, 7, 3)), rtol=0, atol=1e-7)
+def tiff_of_bands(pixels: np.ndarray, separate: bool = False, extra: int = 0, order: Any = "<") -> bytes:
+    samples = pixels.shape[-1]
+    return tiff(
+        np.moveaxis(pixels, 2, 0) if separate else pixels, byteorder=order,
+        photometric="rgb" if samples == 4 else "minisblack", planarconfig="separate" if separate else "contig",
+        extrasamples=[extra] * (1 if samples == 4 else samples - 1),
+    )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("pixels", "options", "message"),
-    [
-        (SHADES * 300, {}, rf"must lie in \[0, 1\], but got {300 * SHADES.min():g} to {300 * SHADES.max():g}$"),
-        (SHADES, {"photometric": "miniswhite"}, "white is 0"),
-        (np.stack([BYTES[..., 0]] * 6), {}, "6 pages; save the one that is meant"),
-        (BYTES[:, :, [0, 1, 2, 0, 1, 2]], {"photometric": "rgb"}, "6 channels; expected 1, 3 or 4"),
-        # older Pillow does not read it
-        (
-            BYTES[:, :, :2],
-            {"photometric": "minisblack", "planarconfig": "contig"},
-            "(2 channels|not a TIFF that Pillow)",
-        ),
-        (DEEP, {"photometric": "rgb"}, "colours of 16 bits, of which Pillow reads 8"),
-        (BYTES[:, :, [0, 1, 2, 0]], {"photometric": "rgb", "extrasamples": ["unspecified"]}, FOURTH),
-        (BYTES[..., 0].view(np.int8), {}, "8-bit signed integers; expected"),
-        (DEEP[..., 0].astype(np.uint32) * 1000, {}, "32-bit integers"),
-        (SHADES.astype(np.float64), {}, "not a TIFF that Pillow reads; save"),
-    ],
-)
-def test_tiffs_that_are_refused(pixels: np.ndarray, options: dict, message: str, tmp_path: Path) -> None:
-    path = saved(tmp_path / "x.tif", pixels, **options)
-    with pytest.raises(ValueError, match=rf"^Can't read image '.*x\.tif': .*{message}") as caught:
-        open_source([path])[0]
-    assert "\n" not in str(caught.value)
-
-
-def test_12_bit_shades_are_refused(tmp_path: Path) -> None:
-    # a TIFF by hand, since tifffile packs no 12 bits without a codec: two pixels, 4095 and 0
+def tiff_of_12_bits() -> bytes:
+    """A TIFF by hand, since tifffile packs no 12 bits without a codec: two pixels, 4095 and 0."""
     tags = [(256, 2), (257, 1), (258, 12), (259, 1), (262, 1), (273, 8), (277, 1), (278, 1), (279, 3)]
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
     head = struct.pack("<2sHI", b"II", 42, 12) + b"\xff\xf0\x00\x00"
-    (tmp_path / "x.tif").write_bytes(head + struct.pack("<H", len(tags)) + entries + bytes(4))
-    with pytest.raises(ValueError, match="12-bit integers"):
-        open_source(tmp_path / "x.tif")[0]
+    return head + struct.pack("<H", len(tags)) + entries + bytes(4)
 
 
-COLOUR = Image.fromarray(BYTES)
-SEE_THROUGH = COLOUR.quantize(256)
-SEE_THROUGH.info["transparency"] = bytes(256)
-GREY = Image.fromarray(BYTES[..., 0])
-DEEPENED = BYTES[..., 0] * np.uint16(257)
+def pages(*images: Image.Image) -> bytes:
+    file = BytesIO()
+    images[0].save(file, "TIFF", save_all=True, append_images=images[1:])
+    return file.getvalue()
+
+
+def turned() -> bytes:
+    file = BytesIO()
+    Image.fromarray(FOUR).save(file, "TIFF", tiffinfo={274: 3})
+    return file.getvalue()
+
+
+def png(header: tuple[int, ...], rows: bytes) -> bytes:
+    """A PNG by hand, of width, height, bits and type of colour."""
+    chunks = ((b"IHDR", struct.pack(">IIBBBBB", *header, 0, 0, 0)), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    sums = ((kind, data, zlib.crc32(kind + data)) for kind, data in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(struct.pack(">I", len(d)) + k + d + struct.pack(">I", s) for k, d, s in sums)
+
+
+def deep_png(pixels: np.ndarray) -> bytes:
+    """A PNG of 16 bits a channel, which Pillow does not write."""
+    kinds = {1: 0, 2: 4, 3: 2, 4: 6}
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    return png((pixels.shape[1], pixels.shape[0], 16, kinds[pixels.shape[2]]), rows)
+
+
+def huge(side: int) -> bytes:
+    """A small PNG of many black pixels."""
+    return png((side, side, 1, 0), bytes((1 + (side + 7) // 8) * side))
+
+
+def ppm(pixels: np.ndarray, most: int) -> bytes:
+    return b"P6 7 9 %d\n" % most + pixels[..., :3].clip(0, most).astype(">u2" if most > 255 else np.uint8).tobytes()
 
 
 @pytest.mark.parametrize(
-    ("image", "tolerance"),
+    ("file", "channels", "expected"),
     [
-        (COLOUR.convert("RGBA"), 0),
-        (COLOUR.convert("RGBA").convert("RGBa"), 0),
-        (COLOUR.convert("RGBX"), 0),
-        (COLOUR.convert("CMYK"), 0),
-        (COLOUR.convert("YCbCr"), 3),
-        (COLOUR.convert("HSV"), 8),
-        (COLOUR.quantize(256), 1),
-        (SEE_THROUGH, 1),
-        (GREY, 0),
-        (GREY.convert("LA"), 0),
-        (GREY.convert("LA").convert("La"), 0),
-        (GREY.convert("LA").convert("PA"), 0),
-        (Image.fromarray(DEEPENED), 1e-4),
-        (Image.fromarray(DEEPENED).convert("I"), 1e-4),
-        (Image.frombytes("I;16L", (7, 9), DEEPENED.astype("<u2").tobytes()), 1e-4),
-        (Image.frombytes("I;16B", (7, 9), DEEPENED.astype(">u2").tobytes()), 1e-4),
-        (Image.fromarray(BYTES[..., 0] / np.float32(255)), 1e-4),
+        (tiff(SHADES), 3, SHADES[..., None]),
+        (tiff(DEEP_GREY), 3, DEEP_GREY[..., None] / 65535),
+        (tiff(DEEP_GREY, byteorder=">"), 3, DEEP_GREY[..., None] / 65535),
+        (tiff(RGB, photometric="rgb"), 3, RGB),
+        (tiff(np.moveaxis(RGB, 2, 0), photometric="rgb", planarconfig="separate"), 3, RGB),
+        (tiff(np.dstack([RGB, RGB[..., 0]]), photometric="rgb"), 3, RGB),
+        (tiff(GREYS[0], photometric="miniswhite"), 3, 255 - GREYS[0][..., None]),
+        (tiff(SHADES > 0.5, photometric="minisblack"), 3, np.uint8(255) * (SHADES > 0.5)[..., None]),
+        *[
+            (tiff_of_bands(pixels, separate, order=order), 5, expected)
+            for pixels, expected in ((DEEP[0], DEEP[0] / 65535), (BANDS[0], BANDS[0]))
+            for separate in (False, True)
+            for order in "<>"
+        ],
+        (turned(), 4, FOUR),
+        (deep_png(DEEP[0, ..., :1]), 3, DEEP_GREY[..., None] / 65535),
+        (ppm(RGB, 255), 3, RGB),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.* have an alpha channel")
+def test_files_that_are_read(file: bytes, channels: int, expected: np.ndarray) -> None:
+    (image,) = read([file], channels)
+    assert image.dtype == (np.uint8 if expected.dtype == np.uint8 else np.float32)
+    np.testing.assert_allclose(image, np.broadcast_to(expected, (9, 7, channels)), rtol=0, atol=1e-7)
+
+
+def saved(images: np.ndarray, name: str, folder: Path) -> Path:
+    """Save arrays as one file, or pictures in a folder."""
+    if name.startswith("x."):
+        (np.save if name == "x.npy" else np.savez_compressed)(folder / name, images)
+        return folder / name
+    for number, image in enumerate(images):
+        path = folder / f"{number}.{name}"
+        if name == "tif" and image.ndim == 3:
+            path.write_bytes(tiff_of_bands(image))
+        else:
+            Image.fromarray(image).save(path)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("images", "name", "channels", "expected"),
+    [
+        (GREYS, "png", 1, GREYS[..., None]),
+        (DEEP[..., 0], "png", 1, DEEP[..., :1] / 65535),
+        (BANDS[..., 0], "tif", 1, BANDS[..., :1]),
+        (COLOURS, "png", 1, LUMA[..., None]),
+        (GREYS, "png", 3, GREYS[..., None].repeat(3, 3)),
+        (GREYS[..., None], "x.npz", 1, GREYS[..., None]),
+        (DEEP[..., :3], "x.npy", 3, DEEP[..., :3] / 65535),
+        (DEEP.astype(">u2"), "x.npy", 5, DEEP / 65535),
+        (BANDS, "x.npz", 5, BANDS),
+        (BANDS.astype(np.float64), "x.npy", 5, BANDS),
+        (FOURS, "x.npz", 4, FOURS),
+        (DEEP, "tif", 5, DEEP / 65535),
+        (BANDS[..., :2], "tif", 2, BANDS[..., :2]),
+        (FOURS, "tif", 4, FOURS),
+        (FOURS, "png", 4, FOURS),
+        (FOURS[..., :2], "png", 2, FOURS[..., :2]),
+    ],
+)
+def test_what_a_network_gets(
+    images: np.ndarray, name: str, channels: int, expected: np.ndarray, tmp_path: Path
+) -> None:
+    expected = expected if expected.dtype == np.uint8 else expected.astype(np.float32)
+    pixels = read(saved(images, name, tmp_path), channels)
+    assert pixels.dtype == expected.dtype
+    np.testing.assert_allclose(pixels, expected, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.tensor])
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_images_in_memory(kind: Callable, one_by_one: bool) -> None:
+    for images, channels, expected in (
+        (BANDS, 5, BANDS),
+        (DEEP, 5, (DEEP / 65535).astype(np.float32)),
+        (DEEP[..., :3], 3, (DEEP[..., :3] / 65535).astype(np.float32)),
+        (GREYS[..., None], 1, GREYS[..., None]),
+        (COLOURS / np.float32(255), 1, (COLOURS @ [0.299, 0.587, 0.114] / 255)[..., None]),
+    ):
+        source = kind(images if kind is np.asarray else np.moveaxis(images, 3, 1))
+        np.testing.assert_allclose(read(list(source) if one_by_one else source, channels), expected, rtol=0, atol=2e-7)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_floats_of_any_width(dtype: torch.dtype) -> None:
+    imgs = torch.linspace(0, 1, 12).reshape(1, 1, 3, 4).to(dtype)
+    image = open_source(imgs)[0]
+    assert image.dtype == np.float32
+    np.testing.assert_array_equal(image[..., 1], imgs[0, 0].float())
+
+
+COLOUR, GREY = Image.fromarray(RGB), Image.fromarray(GREYS[0])
+PALETTE, SEE_THROUGH = COLOUR.quantize(256), COLOUR.quantize(256)
+SEE_THROUGH.info["transparency"] = bytes(256)
+DEEPENED = GREYS[0] * np.uint16(257)
+
+
+@pytest.mark.parametrize(
+    ("image", "tolerance", "grey"),
+    [
+        (COLOUR, 0, COLOUR),
+        (COLOUR.convert("RGBA"), 0, COLOUR),
+        (COLOUR.convert("RGBA").convert("RGBa"), 0, COLOUR),
+        (COLOUR.convert("RGBX"), 0, COLOUR),
+        (COLOUR.convert("CMYK"), 0, COLOUR),
+        (COLOUR.convert("YCbCr"), 3, COLOUR.convert("YCbCr").convert("RGB")),
+        (COLOUR.convert("HSV"), 8, COLOUR.convert("HSV").convert("RGB")),
+        (PALETTE, 1, PALETTE.convert("RGB")),
+        (SEE_THROUGH, 1, PALETTE.convert("RGB")),
+        (GREY, 0, GREY),
+        (GREY.convert("1"), 255, GREY.convert("1")),
+        (GREY.convert("LA"), 0, GREY),
+        (GREY.convert("LA").convert("La"), 0, GREY),
+        (GREY.convert("LA").convert("PA"), 0, GREY),
+        (Image.fromarray(DEEPENED), 1e-4, None),
+        (Image.fromarray(DEEPENED).convert("I"), 1e-4, None),
+        (Image.frombytes("I;16L", (7, 9), DEEPENED.astype("<u2").tobytes()), 1e-4, None),
+        (Image.frombytes("I;16B", (7, 9), DEEPENED.astype(">u2").tobytes()), 1e-4, None),
+        (Image.fromarray(GREYS[0] / np.float32(255)), 1e-4, None),
     ],
     ids=lambda value: getattr(value, "mode", None),
 )
-def test_every_mode_gives_the_same_picture(image: Image.Image, tolerance: float) -> None:
-    pixels = open_source([image])[0]
-    expected = BYTES if len(image.getbands()) > 2 or image.mode == "P" else BYTES[..., :1].repeat(3, 2)
+@pytest.mark.filterwarnings("ignore:.* have an alpha channel")
+def test_every_mode_gives_the_same_picture(image: Image.Image, tolerance: float, grey: Image.Image | None) -> None:
+    (pixels,) = read([image])
+    expected = RGB if len(image.getbands()) > 2 or image.mode == "P" else RGB[..., :1].repeat(3, 2)
     pixels = pixels * 255 if pixels.dtype == np.float32 else pixels.astype(int)
     np.testing.assert_allclose(pixels, expected, rtol=0, atol=tolerance)
+    if grey is not None:  # as Pillow makes it
+        np.testing.assert_array_equal(read([image], 1)[0, ..., 0], np.asarray(grey.convert("L")))
 
 
 def test_lab_colours_are_those_of_the_standard() -> None:
@@ -142,6 +253,156 @@ def test_moving_pictures_are_their_first_frame(name: str, tmp_path: Path) -> Non
     frames = [Image.new("RGB", (4, 3), (value, 0, 0)) for value in (255, 0, 128)]
     frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], lossless=True)
     np.testing.assert_array_equal(open_source(tmp_path / name)[0], np.array(frames[0]))
+
+
+SIXTEEN = "colours of 16 bits, of which Pillow reads 8"
+
+
+@pytest.mark.parametrize(
+    ("image", "channels", "message"),
+    [
+        # arrays and pictures
+        (FOUR, 3, f"give `imgs[..., :3]`, or {OWN.format(4)}"),
+        (BANDS[0], 3, f"give images of 1 or 3 channels, or {OWN.format(5)}"),
+        (BANDS[0], 4, f"C = 4, but got shape (9, 7, 5) and type float32; give images of 4 channels, or {OWN[:14]}"),
+        (GREYS[0], 5, f"C = 5, but got shape (9, 7) and type uint8; give images of 5 channels, or {OWN.format(1)}"),
+        (BANDS[0] * 300, 5, "floating point pixels must lie in [0, 1]"),
+        (np.zeros((8, 28, 28, 3), np.uint8), 3, "(8, 28, 28, 3) and type uint8; give one image at a time"),
+        (COLOUR, 5, "3 channels (RGB), but the network takes 5; give arrays or TIFFs of 5 "),
+        (GREY, 2, "1 channel (L), but the network takes 2; give arrays or TIFFs of 2 channels,"),
+        (Image.new("I", (4, 3), 70000), 3, "must lie in [0, 65535], but got 70000 to 70000"),
+        (Image.new("I", (4, 3), -1), 3, "but got -1 to -1"),
+        (Image.new("F", (4, 3), 128), 3, "must lie in [0, 1], but got 128 to 128"),
+        # TIFFs, of which older Pillow reads fewer
+        (tiff(SHADES * 300), 3, f"must lie in [0, 1], but got {300 * SHADES.min():g} to {300 * SHADES.max():g}"),
+        (tiff(SHADES, photometric="miniswhite"), 3, "white is 0"),
+        (tiff(np.stack([GREYS[0]] * 6)), 3, "6 pages; save the one that is meant"),
+        (tiff(RGB[..., [0, 1, 2, 0, 1, 2]], photometric="rgb"), 3, "6 channels; expected 1, 3 or 4"),
+        (tiff(RGB[..., :2], photometric="minisblack", planarconfig="contig"), 3, "2 channels|not a TIFF that Pillow"),
+        (tiff(DEEP[0, ..., :3], photometric="rgb"), 3, SIXTEEN),
+        (tiff(RGB[..., [0, 1, 2, 0]], photometric="rgb", extrasamples=["unspecified"]), 3, "that is no alpha"),
+        (tiff(GREYS[0].view(np.int8)), 3, "8-bit signed integers"),
+        (tiff(DEEP_GREY.astype(np.uint32) * 1000), 3, "32-bit integers"),
+        (tiff(SHADES.astype(np.float64)), 3, "not a TIFF that Pillow reads"),
+        (tiff_of_12_bits(), 3, "12-bit integers"),
+        (tiff_of_bands(FOUR), 3, f"that is no alpha; save it without, or give {OWN.format(4)}"),
+        (tiff_of_bands(FOUR), 1, "that is no alpha"),
+        (tiff_of_bands(BANDS[0]), 4, f"5 channels, but the network takes 4; give images of 4 channels, or {OWN[:14]}"),
+        (tiff(DEEP[0].view(np.int16), photometric="minisblack", planarconfig="contig"), 5, "bands of type int16"),
+        (tiff_of_bands(DEEP[0])[:-200], 5, ""),
+        (pages(*map(Image.fromarray, GREYS)), 4, "4 pages; save one that has all bands"),
+        # others
+        *((deep_png(FOURS[0].astype(np.uint16)[..., :channels]), 3, SIXTEEN) for channels in (2, 3, 4)),
+        *((ppm(DEEP[0], most), 3, SIXTEEN) for most in (256, 65535)),
+    ],
+)  # fmt: skip
+def test_what_is_refused(image: object, channels: int, message: str, tmp_path: Path) -> None:
+    if isinstance(image, bytes) and image[:2] in (b"II", b"MM"):
+        (tmp_path / "x.tif").write_bytes(image)
+        image = tmp_path / "x.tif"
+    with pytest.raises(ValueError, match=r"^Can't read image '(image 0|.*x.tif)': ") as caught:
+        read([image], channels)
+    assert any(part in str(caught.value) for part in message.split("|"))
+    assert "\n" not in str(caught.value)
+
+
+def test_bands_that_are_turned_are_refused() -> None:
+    with pytest.raises(ValueError, match="bands that its orientation tag turns; save it upright"):
+        read([turned()], 4, exif_orientation=True)
+
+
+def test_types_that_differ_are_told() -> None:
+    with pytest.raises(ValueError, match=r"differ in type \(float32 and uint8\)"):
+        read([GREYS[0], DEEP_GREY], 1)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_arrays_that_do_not_fit_are_refused_before_any_image(compressed: bool, tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    (np.savez_compressed if compressed else np.savez)(path, BANDS)
+    done: list[int] = []
+    reading = Reading(progress=lambda label, number, total: done.append(number))
+    with pytest.raises(ValueError, match=r"^Can't read '.*x\.npz' as an array of images: .* shape \(B"):
+        make_dna(path, DNAExtractor(Pixels(), channels=4), reading=reading)
+    assert not done
+    assert make_dna(path, DNAExtractor(Pixels(), channels=5), reading=reading).num_images == 4
+
+
+@pytest.mark.filterwarnings("default")
+def test_alpha_that_is_dropped_is_told_once(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    alpha = np.full((9, 7), 255, np.uint8)
+    opaque = Image.fromarray(np.dstack([RGB, alpha]))
+    alpha[3, 3] = 254
+    through = Image.fromarray(np.dstack([RGB, alpha]))
+    COLOUR.save(tmp_path / "a.png", transparency=tuple(RGB[2, 2].tolist()))
+    through.save(tmp_path / "b.tif")
+    through.quantize(64).save(tmp_path / "c.png")
+    Image.fromarray(np.dstack([GREYS[0], alpha])).save(tmp_path / "d.png")
+    for source in (*sorted(tmp_path.iterdir()), tmp_path):
+        for channels, workers in ((3, 2 if source == tmp_path else 0), (1, 0)):
+            assert list(load_batches(open_source(source), (8, 8), channels=channels, reading=Reading(2, workers)))
+            assert f"Images of {str(source)!r} have an alpha" in str(recwarn.pop(UserWarning).message)
+    assert list(load_batches(open_source([through]), (8, 8), channels=4))
+    assert list(load_batches(open_source([opaque, Image.fromarray(DEEP_GREY)]), (8, 8)))
+    # Python 3.12 warns, too, where workers are forked beside threads
+    assert not [warning for warning in recwarn if issubclass(warning.category, UserWarning)]
+
+
+# packages that some files need
+
+
+def heic(module: Any) -> bytes:
+    file = BytesIO()
+    module.from_pillow(Image.fromarray(photographs(2)[0])).save(file, quality=95)
+    return file.getvalue()
+
+
+def jxl(module: Any) -> bytes:
+    file = BytesIO()
+    Image.fromarray(photographs(2)[0]).save(file, "JXL", lossless=True)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "write", "kind", "package"),
+    [
+        ("pillow_heif", "a.heic", heic, "HEIC", "pillow-heif"),
+        ("pillow_jxl", "a.jxl", jxl, "JPEG XL", "pillow-jxl-plugin"),
+    ],
+)
+def test_files_of_plugins(
+    module: str, name: str, write: Callable, kind: str, package: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    content = write(pytest.importorskip(module))
+    (tmp_path / name).write_bytes(content)
+    Image.init()  # which registers all other formats once a process, and must not do so in what is undone
+    ids = [name for name in Image.ID if name not in ("HEIF", "JXL")]
+    monkeypatch.setattr(Image, "OPEN", {name: Image.OPEN[name] for name in ids})
+    monkeypatch.setattr(Image, "ID", ids)
+    with monkeypatch.context() as missing:
+        missing.setitem(sys.modules, module, None)
+        with pytest.raises(ValueError, match=f"{name}': it is {kind}, .*: `pip install {package}`"):
+            make_dna(tmp_path, layers=["block_0"])
+    for loaded in [name for name in sys.modules if name.partition(".")[0] == module]:
+        monkeypatch.delitem(sys.modules, loaded)
+    photo = photographs(2)[0]
+    for source in (open_source(tmp_path), open_source([content])):
+        assert source[0].shape == photo.shape
+        assert np.abs(source[0].astype(float) - photo).mean() < (8 if module == "pillow_heif" else 1e-9)
+    assert decode_image(tmp_path / name).file.format in ("HEIF", "JXL")
+
+
+def test_the_package_for_bands_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    with pytest.raises(ValueError, match="it is a TIFF of bands, .*: `pip install tifffile`"):
+        read([tiff_of_bands(BANDS[0])], 5)
+    opaque = np.dstack([RGB, np.full((9, 7), 255, np.uint8)])
+    file = BytesIO()
+    Image.fromarray(opaque).save(file, "TIFF")
+    np.testing.assert_array_equal(read([file.getvalue()])[0], RGB)
+
+
+# limits
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")
@@ -159,20 +420,9 @@ def test_only_regular_files_are_opened(tmp_path: Path, monkeypatch: pytest.Monke
             open_source([path])[0]
     for name in ("fifo.png", "fifo.zip", "fifo.txt"):
         Path(name).exists() or os.mkfifo(name)
-        with pytest.raises(ValueError, match=f"^'{tmp_path / name}' is not a regular file; give a folder"):
+        with pytest.raises(ValueError, match=f"^'{tmp_path / name}' is not a regular file"):
             open_source(tmp_path / name)
     assert len(open_source(tmp_path)) == 2  # named like images, so they are refused when read, or left out
-
-
-def huge(side: int) -> bytes:
-    """A small PNG file of many black pixels."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    packed = zlib.compress(bytes((1 + (side + 7) // 8) * side))
-    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
 
 
 def test_images_of_too_many_pixels_are_refused_before_they_are_decoded(
@@ -182,7 +432,7 @@ def test_images_of_too_many_pixels_are_refused_before_they_are_decoded(
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w") as archive:
         archive.write(tmp_path / "bomb.png", "bomb.png")
     pillows = Image.MAX_IMAGE_PIXELS
-    message = r"Image size \(169000000 pixels\) exceeds limit of 160000000 .*TORCHMETRICS_DNA_MAX_PIXELS"
+    message = r"169000000 pixels\) exceeds limit of 160000000 .*TORCHMETRICS_DNA_MAX_PIXELS"
     for source in (tmp_path / "bomb.png", tmp_path / "bomb.zip", [BytesIO(huge(13_000))]):
         with pytest.raises(ValueError, match=message), at_most(100):
             open_source(source)[0]
@@ -195,21 +445,22 @@ def test_images_of_too_many_pixels_are_refused_before_they_are_decoded(
 def test_the_limit_can_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # as if 100 x 100 pixels were a suspicious number to Pillow
     (tmp_path / "x.png").write_bytes(huge(100))
-    assert open_source(tmp_path / "x.png")[0].shape == (100, 100, 3)
-    tifffile.imwrite(tmp_path / "x.tif", np.zeros((100, 100), np.uint8))
-    assert open_source(tmp_path / "x.tif")[0].shape == (100, 100, 3)
-    monkeypatch.setenv("TORCHMETRICS_DNA_MAX_PIXELS", "10000")
-    assert open_source(tmp_path / "x.png")[0].shape == (100, 100, 3)
-    monkeypatch.setenv("TORCHMETRICS_DNA_MAX_PIXELS", "9999")
-    with pytest.raises(ValueError, match=r"\(10000 pixels\) exceeds limit of 9999 pixels; "):
-        open_source(tmp_path / "x.png")[0]
-    monkeypatch.setenv("TORCHMETRICS_DNA_MAX_PIXELS", "64")
-    Image.fromarray(BYTES).save(tmp_path / "x.bmp")
-    with pytest.raises(ValueError, match=r"it has \d+ bytes, more than 256 .4 for each pixel.*DNA_MAX_PIXELS"):
-        open_source(tmp_path / "x.bmp")[0]
-    monkeypatch.setenv("TORCHMETRICS_DNA_MAX_PIXELS", "many")
-    with pytest.raises(ValueError, match="TORCHMETRICS_DNA_MAX_PIXELS expected to be a number, but got 'many'"):
-        open_source(tmp_path / "x.png")[0]
+    (tmp_path / "x.tif").write_bytes(tiff(np.zeros((100, 100), np.uint8)))
+    COLOUR.save(tmp_path / "x.bmp")
+    for name in ("x.png", "x.tif"):
+        assert open_source(tmp_path / name)[0].shape == (100, 100, 3)
+    for limit, name, message in (
+        ("10000", "x.png", ""),
+        ("9999", "x.png", r"\(10000 pixels\) exceeds limit of 9999 pixels; "),
+        ("64", "x.bmp", r"\d+ bytes, more than 256 .*DNA_MAX_PIXELS"),
+        ("many", "x.png", "expected to be a number, but got 'many'"),
+    ):
+        monkeypatch.setenv("TORCHMETRICS_DNA_MAX_PIXELS", limit)
+        if not message:
+            assert open_source(tmp_path / name)[0].shape == (100, 100, 3)
+            continue
+        with pytest.raises(ValueError, match=message):
+            open_source(tmp_path / name)[0]
 
 
 @pytest.mark.parametrize("honest", [True, False])
@@ -224,45 +475,32 @@ def test_zip_members_do_not_unpack_beyond_the_limit(
         path.write_bytes(path.read_bytes().replace(struct.pack("<I", size), struct.pack("<I", 9000)))
     source = open_source(path)
     tracemalloc.start()
-    message = r"it has 64000000 bytes, more than 1000000 .*TORCHMETRICS_DNA_MAX_PIXELS" if honest else "Bad CRC-32"
-    with pytest.raises(ValueError, match=rf"Can't read image '.*bomb\.zip/bomb\.png': {message}"):
+    message = "64000000 bytes, more than 1000000 " if honest else "Bad CRC-32"
+    with pytest.raises(ValueError, match=rf"Can't read image '.*bomb\.zip/bomb\.png': .*{message}"):
         source[0]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2_000_000
 
 
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        (Image.new("I", (4, 3), 70000), r"must lie in \[0, 65535\], but got 70000 to 70000"),
-        (Image.new("I", (4, 3), -1), "but got -1 to -1"),
-        (Image.new("F", (4, 3), 128), r"must lie in \[0, 1\], but got 128 to 128"),
-        (np.zeros((8, 28, 28, 3), np.uint8), r"\(8, 28, 28, 3\) and type uint8; give one image at a time"),
-    ],
-)
-def test_shades_without_a_known_white_and_batches_are_no_images(source: object, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        open_source([source])[0]
+# remedies, each of which is tried
 
-
-OWN = "or a DNAExtractor of your own network with `channels=4"
-GREYS, COLOURS = np.zeros((8, 28, 28), np.uint8), np.zeros((8, 28, 28, 3), np.uint8)
+ZEROS = np.zeros((8, 28, 28, 3), np.uint8)
 
 
 @pytest.mark.parametrize(
     ("source", "got", "remedy"),
     [
-        (GREYS, "shape (8, 28, 28) and type uint8", "imgs[..., None]"),
-        (torch.from_numpy(COLOURS), "shape (8, 28, 28, 3) and type torch.uint8", "imgs.permute(0, 3, 1, 2)"),
-        (torch.from_numpy(COLOURS[0]), "shape (28, 28, 3) and type torch.uint8", "imgs.permute(2, 0, 1)"),
-        (COLOURS.transpose(0, 3, 1, 2), "shape (8, 3, 28, 28) and type uint8", "imgs.transpose(0, 2, 3, 1)"),
-        (COLOURS[..., [0, 0, 0, 0]], "shape (8, 28, 28, 4) and type uint8", f"imgs[..., :3]`, {OWN}"),
-        (COLOURS.astype(np.int64), "shape (8, 28, 28, 3) and type int64", 'imgs.astype("uint8")'),
-        (torch.from_numpy(GREYS)[:, None].long(), "shape (8, 1, 28, 28) and type torch.int64", "imgs.to(torch.uint8)"),
+        (ZEROS[..., 0], "shape (8, 28, 28) and type uint8", "imgs[..., None]"),
+        (torch.from_numpy(ZEROS), "shape (8, 28, 28, 3) and type torch.uint8", "imgs.permute(0, 3, 1, 2)"),
+        (torch.from_numpy(ZEROS[0]), "shape (28, 28, 3) and type torch.uint8", "imgs.permute(2, 0, 1)"),
+        (ZEROS.transpose(0, 3, 1, 2), "shape (8, 3, 28, 28) and type uint8", "imgs.transpose(0, 2, 3, 1)"),
+        (ZEROS[..., [0, 0, 0, 0]], "shape (8, 28, 28, 4) and type uint8", f"imgs[..., :3]`, or {OWN.format(4)[:-1]}"),
+        (ZEROS.astype(np.int64), "shape (8, 28, 28, 3) and type int64", 'imgs.astype("uint8")'),
+        (torch.zeros(8, 1, 28, 28).long(), "shape (8, 1, 28, 28) and type torch.int64", "imgs.to(torch.uint8)"),
     ],
 )
-def test_arrays_of_another_layout_or_type_are_told_how_to_become_images(
+def test_arrays_of_another_order_or_type_are_told_how_to_become_images(
     source: np.ndarray | torch.Tensor, got: str, remedy: str
 ) -> None:
     with pytest.raises(ValueError, match=rf"^Images must .* but got {re.escape(got)}; .*give `{re.escape(remedy)}`$"):
@@ -285,21 +523,12 @@ def test_floats_of_another_scale_are_told_how_to_become_images(
 ) -> None:
     imgs = kind(np.linspace(low, high, 12).reshape(1, 3, 4, 1).astype(np.float32))
     imgs = imgs if kind is np.asarray else imgs.movedim(3, 1)
-    with pytest.raises(ValueError, match=r"pixels must lie in \[0, 1\], but got") as caught:
+    ending = f"but got {low:g} to {high:g}; give `{re.escape(remedy)}`$" if remedy else "but got [^;]*$"
+    with pytest.raises(ValueError, match=rf"pixels must lie in \[0, 1\], {ending}"):
         open_source(imgs)[0]
-    assert ("; give" in str(caught.value)) == (remedy is not None)
     if remedy:
-        assert str(caught.value).endswith(f"but got {low:g} to {high:g}; give `{remedy}`")
         image = open_source(eval(remedy, {"imgs": imgs}))[0]
         np.testing.assert_allclose(image[..., 0], np.linspace(0, 1, 12).reshape(3, 4), atol=1e-6)
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
-def test_floats_of_any_width_are_read(dtype: torch.dtype) -> None:
-    imgs = torch.linspace(0, 1, 12).reshape(1, 1, 3, 4).to(dtype)
-    image = open_source(imgs)[0]
-    assert image.dtype == np.float32
-    np.testing.assert_array_equal(image[..., 1], imgs[0, 0].float())
 
 
 @pytest.mark.parametrize(
@@ -308,11 +537,12 @@ def test_floats_of_any_width_are_read(dtype: torch.dtype) -> None:
         (torch.zeros(4, 4, 28, 28, dtype=torch.uint8), "imgs[:, :3]"),
         (torch.zeros(28, 28, 3, dtype=torch.uint8), "imgs.permute(2, 0, 1)[None]"),
         (torch.zeros(4, 28, 28, dtype=torch.uint8), "imgs[:, None].expand(-1, 3, -1, -1)"),
+        (torch.zeros(4, 1, 9, 9, dtype=torch.uint8), "imgs.expand(-1, 3, -1, -1)`, or a DNAExtractor with `channels=1"),
         (torch.linspace(-1, 1, 24).reshape(1, 3, 4, 2), "(imgs + 1) / 2"),
         (torch.linspace(0, 255, 24).reshape(1, 3, 4, 2), "imgs / 255"),
         (torch.linspace(0, 1.01, 24).reshape(1, 3, 4, 2), None),
     ],
-)
+)  # fmt: skip
 def test_batches_of_metrics_are_told_how_to_become_images(imgs: torch.Tensor, remedy: str | None) -> None:
     normalize = imgs.is_floating_point()
     got = r"\[0, 1\] .* but got values" if normalize else rf"W\), but got {re.escape(str((*imgs.shape,)))}"
@@ -320,41 +550,12 @@ def test_batches_of_metrics_are_told_how_to_become_images(imgs: torch.Tensor, re
     with pytest.raises(ValueError, match=f"^Argument `imgs` expected to .*{got}.*{ending}"):
         check_images(imgs, normalize)
     if remedy:
-        check_images(eval(remedy, {"imgs": imgs}), normalize)
+        check_images(eval(remedy.partition("`")[0], {"imgs": imgs}), normalize)
 
 
-def test_other_channels_are_told_of_the_argument() -> None:
-    for channels, remedy in (
-        (1, r"give `imgs.expand\(-1, 3, -1, -1\)`, or a DNAExtractor with `channels=1`"),
-        (7, "for other images than RGB, give a DNAExtractor of your own network with `channels=7`"),
-    ):
-        with pytest.raises(ValueError, match=rf"\(B, 3, H, W\), but got \(4, {channels}, 28, 28\); {remedy}$"):
-            check_images(torch.zeros(4, channels, 28, 28, dtype=torch.uint8), False)
-    with pytest.raises(ValueError, match=r"expected to have shape \(B, 1 or 3, H, W\), but got \(4, 2, 8, 8\)$"):
-        check_images(torch.zeros(4, 2, 8, 8, dtype=torch.uint8), False, (1, 3))
-
-
-def png(pixels: np.ndarray) -> bytes:
-    """A PNG of 16 bits a channel, which Pillow does not write."""
-    kinds = {1: 0, 2: 4, 3: 2, 4: 6}
-    height, width, channels = pixels.shape
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
-    header = struct.pack(">IIBBBBB", width, height, 16, kinds[channels], 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-    sums = ((kind, data, zlib.crc32(kind + data)) for kind, data in chunks)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(struct.pack(">I", len(d)) + k + d + struct.pack(">I", s) for k, d, s in sums)
-
-
-@pytest.mark.parametrize("channels", [2, 3, 4])
-def test_colours_of_16_bits_are_not_cut_to_8(channels: int) -> None:
-    deep = np.dstack([DEEP, DEEP])[..., :channels]
-    ppms = [b"P6 7 9 %d\n" % most + deep.clip(0, most).astype(">u2").tobytes() for most in (256, 65535)]
-    files = [png(deep), *(ppms if channels == 3 else [])]
-    for file in files:
-        with pytest.raises(ValueError, match="it has colours of 16 bits, of which Pillow reads 8; save it with 8 bits"):
-            open_source([file])[0]
-    shallow = np.array(open_source([b"P6 7 9 255\n" + BYTES.tobytes()])[0])
-    np.testing.assert_array_equal(shallow, BYTES)
-    if channels == 3:
-        np.testing.assert_allclose(open_source(deep)[0], DEEP / 65535, rtol=0, atol=1e-7)  # as the message says
-    np.testing.assert_allclose(open_source([png(DEEP[..., :1])])[0][..., 0], DEEP[..., 0] / 65535, rtol=0, atol=1e-7)
+def test_other_channels_of_metrics_are_told() -> None:
+    imgs = torch.zeros(4, 7, 28, 28, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=rf"but got \(4, 7, 28, 28\); .*{re.escape(OWN.format(7))}$"):
+        check_images(imgs, False)
+    with pytest.raises(ValueError, match=r"\(B, 1 or 3, H, W\), but got \(4, 7, 28, 28\)$"):
+        check_images(imgs, False, (1, 3))

@@ -36,9 +36,9 @@ from torch.utils.data import (
 from torchmetrics_dna import DNAExtractor, compare, load_dna, make_dna, rank, report
 from torchmetrics_dna import rank as rank_images
 from torchmetrics_dna.images import ImageStream, Reading, open_source
-from torchmetrics_dna.images.addresses import expand
-from torchmetrics_dna.images.base import Shard
 from torchmetrics_dna.images.loader import load_batches
+from torchmetrics_dna.images.paths import expand
+from torchmetrics_dna.images.sets import Shard
 from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.jobs.make import make_files
 

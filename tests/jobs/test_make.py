@@ -27,7 +27,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torchmetrics_dna import DNAExtractor, load_dna, make_dna
 from torchmetrics_dna.dna import LayerGaussianDNA
 from torchmetrics_dna.dna.distances import Kind
-from torchmetrics_dna.files.locks import file_lock, unlock
+from torchmetrics_dna.files.atomic import file_lock, unlock
 from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.images.loader import load_batches
 from torchmetrics_dna.jobs.arguments import Arguments
@@ -306,7 +306,7 @@ def test_one_job_at_a_time(tmp_path: Path) -> None:
 def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     """End by SIGKILL, while processes that it has forked live on."""
     code = (
-        "import os, pathlib, time\nfrom torchmetrics_dna.files.locks import file_lock\n"
+        "import os, pathlib, time\nfrom torchmetrics_dna.files.atomic import file_lock\n"
         "held = file_lock(pathlib.Path('lock'))\nheld.acquire()\n"
         "if os.fork() == 0:\n    print(os.getpid(), flush=True)\n    os.close(1)\n    time.sleep(99)\n"
         "time.sleep(99)\n"

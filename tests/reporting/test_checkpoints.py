@@ -38,7 +38,7 @@ from torchmetrics_dna import (
     make_dna,
 )
 from torchmetrics_dna.demo import photographs
-from torchmetrics_dna.files.locks import file_lock
+from torchmetrics_dna.files.atomic import file_lock
 from torchmetrics_dna.images import Reading
 
 EXTRACTOR = DNAExtractor(Pixels(), input_size=8)

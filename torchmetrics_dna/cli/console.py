@@ -92,7 +92,7 @@ def interrupted(error: BaseException | None) -> bool:
 
 def print_unreadable(lines: Sequence[str]) -> None:
     """Print the images that were left out, if any."""
-    from torchmetrics_dna.images.base import left_out_in_words
+    from torchmetrics_dna.images.sets import left_out_in_words
 
     if lines:
         talk.print(f"{left_out_in_words(lines)}:")
@@ -105,7 +105,7 @@ def check_sources(*sources: str) -> None:
 
     Addresses and what else has a colon are left to those who open them; so are patterns that match nothing.
     """
-    from torchmetrics_dna.images.addresses import expand, missing
+    from torchmetrics_dna.images.paths import expand, missing
 
     for source in sources:
         for path in [] if ":" in source else expand(source):
@@ -124,7 +124,7 @@ def check_output(path: Path | str, *suffixes: str) -> None:
         ValueError: If the name does not end in one of the suffixes, or is that of a folder.
 
     """
-    from torchmetrics_dna.images.addresses import check_writable
+    from torchmetrics_dna.images.paths import check_writable
 
     if not str(path).lower().endswith(suffixes) or Path(path).is_dir():
         raise ValueError(f"Expected the name of a file that ends in {' or '.join(suffixes)}, but got {str(path)!r}")

@@ -97,7 +97,7 @@ def _write(ranking: Ranking, save_index: Path | None, plot: Path | None, maps: b
 
 
 def _output_of(ranking: Ranking, reference: str, contrast: str | None, records: list[dict[str, Any]]) -> Printout:
-    from torchmetrics_dna.images.addresses import public
+    from torchmetrics_dna.images.paths import public
 
     table = ranking.table(records)
     others, of = public(contrast or "the pool of all"), public(reference)

@@ -10,10 +10,10 @@ from posixpath import dirname, normpath
 from typing import TYPE_CHECKING, TypeVar
 
 from torchmetrics_dna.images import ImageStream
-from torchmetrics_dna.images.base import by_number
-from torchmetrics_dna.images.folders import read_list
-from torchmetrics_dna.images.names import is_image_name, lies_in_a_root, natural_key
 from torchmetrics_dna.images.parquet import labels_of
+from torchmetrics_dna.images.paths import is_image_name, lies_in_a_root, natural_key
+from torchmetrics_dna.images.sets import by_number
+from torchmetrics_dna.images.sources import read_list
 
 if TYPE_CHECKING:
     from torchmetrics_dna.images import Images, ImageSource

@@ -16,7 +16,7 @@ from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.dna.result import Result
 from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.files.visible import images_in_words
-from torchmetrics_dna.images.duplicates import MOST, near_duplicates
+from torchmetrics_dna.images.likeness import MOST, near_duplicates
 from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.jobs.fd_evidence import unions_of

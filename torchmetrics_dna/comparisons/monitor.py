@@ -6,14 +6,13 @@ import warnings
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import torch
-
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.load import is_dna_path
 from torchmetrics_dna.files.visible import images_in_words, number
 from torchmetrics_dna.functional.conformal import ConformalEvidence
 from torchmetrics_dna.images import ImageSource
+from torchmetrics_dna.images.sets import shuffled
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.jobs.sides import open_sides
@@ -176,7 +175,7 @@ def monitor(
     _warn_of(measured.unreadable, 4)
     if order == "random" and isinstance(images, ImageSource):
         seed = _SEED
-        images = images.take(torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).tolist())
+        images = images.take(shuffled(len(images)))
     known = measured.unreadable if sides.images[0] is sides.images[1] else []
     return _watched(detector, measured, images, sides.job, window, seed, known)
 

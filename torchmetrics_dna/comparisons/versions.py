@@ -11,8 +11,8 @@ from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import images_in_words, number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import Reading
-from torchmetrics_dna.images.base import indexed
-from torchmetrics_dna.images.duplicates import contents, in_common
+from torchmetrics_dna.images.likeness import contents, in_common
+from torchmetrics_dna.images.sets import indexed
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.sides import open_sides

@@ -58,7 +58,7 @@ class Stored:
             OSError: If it can't be written; an existing file then stays as it was.
 
         """
-        from torchmetrics_dna.images.addresses import writing
+        from torchmetrics_dna.images.paths import writing
 
         described, arrays, remarks = self._encode_all()
         with writing(path) as local:

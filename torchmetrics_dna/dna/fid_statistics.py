@@ -14,7 +14,7 @@ from torchmetrics_dna.dna.gaussian import LayerGaussianDNA
 from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.container import read_npz
 from torchmetrics_dna.files.damage import refusing
-from torchmetrics_dna.images.addresses import asking, is_address, open_file, suffix_of
+from torchmetrics_dna.images.paths import asking, is_address, open_file, suffix_of
 from torchmetrics_dna.neurons.index import Neurons
 
 if TYPE_CHECKING:

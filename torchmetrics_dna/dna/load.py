@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 from torchmetrics_dna.files.container import Arrays, content_digest, is_container, read_container
 from torchmetrics_dna.files.damage import refusing
 from torchmetrics_dna.files.download import PREFIX, fetch
-from torchmetrics_dna.images.addresses import download, is_address, suffix_of
+from torchmetrics_dna.images.paths import download, is_address, suffix_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

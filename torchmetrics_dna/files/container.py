@@ -20,8 +20,15 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from torchmetrics_dna.files.atomic import replacing
-from torchmetrics_dna.files.damage import check_type, parse_json, refusing
-from torchmetrics_dna.files.limits import MOST_HEADER, check_header, check_unpacked, most_unpacked
+from torchmetrics_dna.files.damage import (
+    MOST_HEADER,
+    check_header,
+    check_type,
+    check_unpacked,
+    most_unpacked,
+    parse_json,
+    refusing,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

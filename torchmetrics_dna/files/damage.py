@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import contextmanager
 from pathlib import Path
 from reprlib import repr as brief
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator
 
 _MOST_REASON = 300
@@ -68,3 +68,67 @@ def check_type(name: str, value: Any, *types: type) -> Any:
         expected = " or ".join(kind.__name__ for kind in types)
         raise ValueError(f"its {name} is {brief(value)}, expected {expected}")
     return value
+
+
+MAX_PIXELS = "TORCHMETRICS_DNA_MAX_PIXELS"  # an environment variable, inherited by worker processes
+MOST_HEADER = 1 << 22  # bytes of the header of a DNA, an array or a tar member
+MOST_FILES = 1_000_000  # per pattern
+_DEFAULT_PIXELS = "160000000"  # above the 151 megapixels of the largest camera sensors
+_LIFT = f"to read it, set the environment variable {MAX_PIXELS} to a larger number"
+# bytes that are always allowed, and compression ratio beyond which a file is a zip bomb
+_FREE, _MOST_RATIO = 64_000_000, 100
+
+
+def max_pixels() -> int:
+    """Return the maximum number of pixels of an image."""
+    limit = os.environ.get(MAX_PIXELS, _DEFAULT_PIXELS)
+    if not limit.isdecimal():
+        raise ValueError(f"Environment variable {MAX_PIXELS} expected to be a number, but got {limit!r}")
+    return int(limit)
+
+
+def most_bytes() -> int:
+    """Return the maximum number of bytes of an image, compressed or not: 4 per pixel."""
+    return 4 * max_pixels()
+
+
+def check_pixels(pixels: int) -> None:
+    """Raise ValueError if an image has too many pixels."""
+    if pixels > max_pixels():
+        raise ValueError(beyond(f"Image size ({pixels} pixels) exceeds limit of {max_pixels()} pixels"))
+
+
+def beyond(fault: str) -> str:
+    """Append the remedy, the environment variable, to an error text."""
+    return f"{fault}; {_LIFT}"
+
+
+def check_size(num_bytes: int) -> None:
+    """Raise ValueError if a file, or its claimed uncompressed size, exceeds the limit of an image."""
+    if num_bytes > most_bytes():
+        raise ValueError(
+            beyond(f"it has {num_bytes} bytes, more than {most_bytes()} (4 for each pixel that is allowed)")
+        )
+
+
+def check_header(num_bytes: float, what: str) -> None:
+    """Raise ValueError if a header exceeds the limit."""
+    if num_bytes > MOST_HEADER:
+        raise ValueError(f"{what} has {num_bytes:.0f} bytes or more, expected {MOST_HEADER} at most; write it anew")
+
+
+def check_files(count: int, pattern: str) -> None:
+    """Raise ValueError if a pattern expands to too many files."""
+    if count > MOST_FILES:
+        raise ValueError(f"{pattern!r} stands for {count:,} files, expected {MOST_FILES:,} at most; check its numbers")
+
+
+def most_unpacked(file_size: int) -> int:
+    """Return the maximum plausible uncompressed size of a file."""
+    return _FREE + _MOST_RATIO * file_size
+
+
+def check_unpacked(file_size: int, num_bytes: int) -> None:
+    """Raise ValueError if the claimed uncompressed size of a file is implausible."""
+    if num_bytes > most_unpacked(file_size):
+        raise ValueError(f"it would unpack from {file_size} to {num_bytes} bytes, as a zip bomb does")

@@ -17,11 +17,9 @@ import numpy as np
 from typing_extensions import override
 
 from torchmetrics_dna.files.container import plain_member
-from torchmetrics_dna.files.damage import refusing
-from torchmetrics_dna.files.limits import check_header, check_size
-from torchmetrics_dna.images.addresses import is_address, open_file, public
-from torchmetrics_dna.images.base import Images, ImageSource, joined, stream_of
-from torchmetrics_dna.images.names import Names, is_image_member, natural_key, roots_in
+from torchmetrics_dna.files.damage import check_header, check_size, refusing
+from torchmetrics_dna.images.paths import Names, is_address, is_image_member, natural_key, open_file, public, roots_in
+from torchmetrics_dna.images.sets import Images, ImageSource, joined, stream_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,15 +37,15 @@ _NOT_PLAIN = (
 _CUT = "it is no tar, or damaged, or has been cut off; copy it anew"
 
 
-def open_zips(files: Sequence[str], label: str, reading: Reading) -> ImageSource:
+def open_zips(files: Sequence[str], label: str, _: Reading) -> ImageSource:
     """Open the images of zips, searched like folders."""
     sources = []
     for archive in map(_Zip, files):
         name = public(archive.path)
         names = Names(archive.names, f"{name}/")
         roots = roots_in(name, archive.names)
-        sources.append(ImageSource(names, archive.fetch, name, reading.exif_orientation, archive.stamp, roots))
-    return joined(sources, label, reading)
+        sources.append(ImageSource(names, archive.fetch, name, archive.stamp, roots))
+    return joined(sources, label)
 
 
 def open_tars(files: Sequence[str], label: str, reading: Reading) -> Images:
@@ -69,7 +67,7 @@ def open_tars(files: Sequence[str], label: str, reading: Reading) -> Images:
     members = [name for name, *_ in entries]
     fetch, stamp = partial(_fetch, path, places), partial(_stamp, path, places)
     names, roots = Names(members, f"{path}/"), roots_in(path, members)
-    return ImageSource(names, fetch, path, reading.exif_orientation, stamp, roots)
+    return ImageSource(names, fetch, path, stamp, roots)
 
 
 def _add(name: str, files: set[str]) -> None:

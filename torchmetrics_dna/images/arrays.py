@@ -14,13 +14,12 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple
 import numpy as np
 
 from torchmetrics_dna.files.container import plain_member, read_npy_header
-from torchmetrics_dna.files.damage import refusing
-from torchmetrics_dna.files.limits import check_pixels, check_size, most_bytes
-from torchmetrics_dna.images.addresses import is_address, open_file, public, suffix_of
-from torchmetrics_dna.images.base import Images, ImageSource, joined, stream_of
-from torchmetrics_dna.images.layouts import Layout
+from torchmetrics_dna.files.damage import check_pixels, check_size, most_bytes, refusing
 from torchmetrics_dna.images.objects import check_column
+from torchmetrics_dna.images.paths import is_address, open_file, public, suffix_of
 from torchmetrics_dna.images.pixels import stamp_of
+from torchmetrics_dna.images.sets import Images, ImageSource, joined, stream_of
+from torchmetrics_dna.images.tensors import ArrayFormat
 
 if TYPE_CHECKING:
     import os
@@ -60,16 +59,16 @@ class _Stored(NamedTuple):
 def open_arrays(files: Sequence[str], label: str, reading: Reading) -> Images:
     """Open arrays of images; local uncompressed ones are memory-mapped, others are streamed."""
     stored = {file: _stored(file, reading.column) for file in files}
-    layouts = {public(file): Layout(array.shape, array.dtype.name) for file, array in stored.items()}
+    formats = {public(file): ArrayFormat(array.shape, array.dtype.name) for file, array in stored.items()}
     if all(array.offset is not None for array in stored.values()):
         sources = []
         for file, array in stored.items():
             _check_sum(file, reading.column, array.stamp())
             names = [f"{file}/{i}" for i in range(array.num_images)]
-            sources.append(ImageSource(names, array.fetch, file, reading.exif_orientation, array.stamp, [file]))
-        return replace(joined(sources, label, reading), layouts=layouts)
+            sources.append(ImageSource(names, array.fetch, file, array.stamp, [file]))
+        return replace(joined(sources, label), arrays=formats)
     count = sum(array.num_images for array in stored.values())
-    return stream_of(files, label, reading, _read, count=count, decoded=True, layouts=layouts)
+    return stream_of(files, label, reading, _read, count=count, decoded=True, arrays=formats)
 
 
 def holds_images(path: str | os.PathLike[str]) -> bool:
@@ -106,11 +105,11 @@ def _stored(path: str, column: str | None) -> _Stored:
             offset += info.header_offset + _LOCAL.size + sum(_LOCAL.unpack(file.read(_LOCAL.size)))
         elif info is not None:
             offset = None
-        layout, size = Layout(shape, dtype.name), dtype.itemsize * prod(shape[-3:])
-        layout.check("Images", 4)
+        images, size = ArrayFormat(shape, dtype.name), dtype.itemsize * prod(shape[-3:])
+        images.check("Images", 4)
         check_pixels(prod(shape[-3:][:2]))
         if len(shape) == 3 and size > most_bytes():  # rather grey images without an axis of channels than a huge one
-            layout.check("Images", 4, channels=3)
+            images.check("Images", 4, channels=3)
         check_size(size)
         if offset is not None and not is_address(path):
             if file.seek(0, 2) < offset + dtype.itemsize * prod(shape):

@@ -7,18 +7,18 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageEnhance, ImageFilter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Picture = NDArray[np.uint8]
+    from numpy.typing import NDArray
+
 _SIDE = 224  # pixels of the shorter side, at which the largest blur and the smallest size are those below
 _WARM = np.array([1.0, 0.1, -1.0])  # tint
 
 
-def change_image(image: Picture, name: str, amount: float, seed: int = 0) -> Picture:
+def change_image(image: NDArray[np.uint8], name: str, amount: float, seed: int = 0) -> NDArray[np.uint8]:
     """Change an image.
 
     Args:
@@ -41,67 +41,46 @@ def change_image(image: Picture, name: str, amount: float, seed: int = 0) -> Pic
     """
     if name not in CHANGES:
         raise ValueError(f"Argument `name` expected to be one of {', '.join(CHANGES)}, but got {name!r}")
-    return CHANGES[name].apply(image, amount, np.random.default_rng(seed))
+    changed = CHANGES[name].apply(image, amount, np.random.default_rng(seed))
+    return np.asarray(changed).round().clip(0, 255).astype(np.uint8)
 
 
-def _rounded(values: NDArray[Any]) -> Picture:
-    return values.round().clip(0, 255).astype(np.uint8)
-
-
-def _brighter(image: Picture, levels: float, _: np.random.Generator) -> Picture:
-    return _rounded(image + levels)
-
-
-def _darker(image: Picture, percent: float, _: np.random.Generator) -> Picture:
-    return _rounded(image * (1 - percent / 100))
-
-
-def _contrast(sign: int, image: Picture, percent: float, _: np.random.Generator) -> Picture:
+def _contrast(sign: int, image: NDArray[np.uint8], percent: float, _: np.random.Generator) -> NDArray[Any]:
     mean = image.mean()
-    return _rounded(mean + (image - mean) * (1 + sign * percent / 100))
+    changed: NDArray[Any] = mean + (image - mean) * (1 + sign * percent / 100)
+    return changed
 
 
-def _saturation(sign: int, image: Picture, percent: float, _: np.random.Generator) -> Picture:
-    return np.asarray(ImageEnhance.Color(Image.fromarray(image)).enhance(1 + sign * percent / 100))
+def _saturation(sign: int, image: NDArray[np.uint8], percent: float, _: np.random.Generator) -> Image.Image:
+    return ImageEnhance.Color(Image.fromarray(image)).enhance(1 + sign * percent / 100)
 
 
-def _hue(image: Picture, degrees: float, _: np.random.Generator) -> Picture:
+def _hue(image: NDArray[np.uint8], degrees: float, _: np.random.Generator) -> Image.Image:
     turned = np.array(Image.fromarray(image).convert("HSV"))
     turned[..., 0] += np.uint8(round(degrees * 256 / 360) % 256)  # uint8 wraps around, like hue
-    return np.asarray(Image.fromarray(turned, "HSV").convert("RGB"))
+    return Image.fromarray(turned, "HSV").convert("RGB")
 
 
-def _tint(sign: int, image: Picture, levels: float, _: np.random.Generator) -> Picture:
-    return _rounded(image + sign * levels * _WARM)
+def _tint(sign: int, image: NDArray[np.uint8], levels: float, _: np.random.Generator) -> NDArray[Any]:
+    return image + sign * levels * _WARM
 
 
-def _blur(image: Picture, sigma: float, _: np.random.Generator) -> Picture:
-    return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(sigma)))
-
-
-def _resize(image: Picture, percent: float, _: np.random.Generator) -> Picture:
+def _resize(image: NDArray[np.uint8], percent: float, _: np.random.Generator) -> Image.Image:
     size = [max(1, round(side * percent / 100)) for side in image.shape[1::-1]]
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
+    return Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
 
 
-def _noise(image: Picture, deviation: float, rng: np.random.Generator) -> Picture:
-    return _rounded(image + rng.normal(0, deviation, image.shape))
-
-
-def _grey_noise(image: Picture, deviation: float, rng: np.random.Generator) -> Picture:
-    return _rounded(image + rng.normal(0, deviation, (*image.shape[:2], 1)))
-
-
-def _jpeg(image: Picture, quality: float, _: np.random.Generator) -> Picture:
+def _jpeg(image: NDArray[np.uint8], quality: float, _: np.random.Generator) -> Image.Image:
     file = BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=round(quality))
-    return np.asarray(Image.open(file))
+    return Image.open(file)
 
 
 class Change(NamedTuple):
     """Change of images."""
 
-    apply: Callable[[Picture, float, np.random.Generator], Picture]  # of an image, an amount and a random generator
+    # of an image, an amount and a random generator; what it returns is rounded and clipped to bytes
+    apply: Callable[[NDArray[np.uint8], float, np.random.Generator], NDArray[Any] | Image.Image]
     words: str  # noun phrase with a place for the amount
     none: float  # amount that changes nothing
     most: float  # largest amount to search
@@ -136,8 +115,8 @@ class Change(NamedTuple):
 
 # in the order in which a camera and a file would make them, so two are made in this one
 CHANGES: dict[str, Change] = {
-    "brighter": Change(_brighter, "brightening by {} grey levels", 0, 120),
-    "darker": Change(_darker, "darkening by {} %", 0, 90),
+    "brighter": Change(lambda image, levels, _: image + levels, "brightening by {} grey levels", 0, 120),
+    "darker": Change(lambda image, percent, _: image * (1 - percent / 100), "darkening by {} %", 0, 90),
     "more contrast": Change(partial(_contrast, 1), "a gain in contrast of {} %", 0, 150, (0.4,)),
     "less contrast": Change(partial(_contrast, -1), "a loss of contrast of {} %", 0, 90, (0.5,)),
     "more saturation": Change(partial(_saturation, 1), "a gain in saturation of {} %", 0, 300, (0.4,), 1.0, True),
@@ -145,10 +124,19 @@ CHANGES: dict[str, Change] = {
     "hue": Change(_hue, "a turn of hue by {} degrees", 0, 360, (1 / 6, 1 / 2, 5 / 6), 1.0, True),
     "warmer": Change(partial(_tint, 1), "a warm tint of {} grey levels", 0, 60, (0.4,), 1.0, True),
     "cooler": Change(partial(_tint, -1), "a cool tint of {} grey levels", 0, 60, (0.4,), 1.0, True),
-    "blur": Change(_blur, "a blur of {} px", 0, 6, power=2.0, scale=lambda side: side / _SIDE),
+    "blur": Change(
+        lambda image, sigma, _: Image.fromarray(image).filter(ImageFilter.GaussianBlur(sigma)),
+        "a blur of {} px", 0, 6, power=2.0, scale=lambda side: side / _SIDE,
+    ),
     # from the size that a network sees
     "resize": Change(_resize, "a resize to {} %", 100, 10, scale=lambda side: min(1.0, _SIDE / side)),
-    "noise": Change(_noise, "noise of {} grey levels", 0, 60, power=1.5),
-    "grey noise": Change(_grey_noise, "noise without colour of {} grey levels", 0, 60, power=1.5),  # as scans have it
+    "noise": Change(
+        lambda image, deviation, rng: image + rng.normal(0, deviation, image.shape),
+        "noise of {} grey levels", 0, 60, power=1.5,
+    ),
+    "grey noise": Change(  # as scans have it
+        lambda image, deviation, rng: image + rng.normal(0, deviation, (*image.shape[:2], 1)),
+        "noise without colour of {} grey levels", 0, 60, power=1.5,
+    ),
     "JPEG compression": Change(_jpeg, "JPEG compression of quality {}", 95, 5),
-}
+}  # fmt: skip

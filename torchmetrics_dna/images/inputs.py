@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -17,37 +17,29 @@ from torchmetrics_dna.images.tensors import check_dense
 Inputs = Tensor | tuple[Any, ...] | dict[str, Any]  # images, too
 
 
-def mapped(function: Callable[[Tensor], Tensor], inputs: Any) -> Any:
-    """Apply a function to all tensors of inputs.
+def mapped(function: Callable[..., Any], *inputs: Any) -> Any:
+    """Apply a function to all tensors of inputs, or to corresponding tensors of several inputs.
+
+    Unlike torch's pytrees, any mapping is a dict, such as what tokenizers return, and a list becomes a tuple.
 
     Example:
         >>> mapped(len, {"x": torch.zeros(2, 3), "more": (torch.zeros(2),)})
         {'x': 2, 'more': (2,)}
 
     """
-    if isinstance(inputs, Tensor):
-        return function(inputs)
-    if isinstance(inputs, Mapping):
-        return {name: mapped(function, part) for name, part in inputs.items()}
-    return tuple(mapped(function, part) for part in inputs)
-
-
-def joined(join: Callable[[list[Tensor]], Tensor], several: Sequence[Any]) -> Any:
-    """Join corresponding tensors of several inputs, such as by ``torch.stack``."""
-    first = several[0]
+    first = inputs[0]
     if isinstance(first, Tensor):
-        return join(list(several))
+        return function(*inputs)
     if isinstance(first, Mapping):
-        return {name: joined(join, [inputs[name] for inputs in several]) for name in first}
-    return tuple(joined(join, parts) for parts in zip(*several, strict=True))
+        return {name: mapped(function, *(each[name] for each in inputs)) for name in first}
+    return tuple(mapped(function, *parts) for parts in zip(*inputs, strict=True))
 
 
 def tensors_of(inputs: Any) -> list[Tensor]:
     """Return all tensors of inputs, in order."""
-    if isinstance(inputs, Tensor):
-        return [inputs]
-    parts = inputs.values() if isinstance(inputs, Mapping) else inputs
-    return [tensor for part in parts for tensor in tensors_of(part)]
+    tensors: list[Tensor] = []
+    mapped(tensors.append, inputs)
+    return tensors
 
 
 def count_of(inputs: Any) -> int:
@@ -95,7 +87,7 @@ class Example:
             'float32, int64'
 
         """
-        return ", ".join(_name(tensor.dtype) for tensor in tensors_of(self.like))
+        return ", ".join(str(tensor.dtype).removeprefix("torch.") for tensor in tensors_of(self.like))
 
     @property
     def num_bytes(self) -> int:
@@ -196,9 +188,9 @@ def _check_like(inputs: Any, like: Any, subject: str, path: str = "") -> None:
                 f"{what} have {like.ndim} axes{batch}, as in the example, but got shape {tuple(inputs.shape)}{remedy}"
             )
         if inputs.dtype != like.dtype:
+            expected, got = (str(dtype).removeprefix("torch.") for dtype in (like.dtype, inputs.dtype))
             raise ValueError(
-                f"{what} be {_name(like.dtype)}, as in the example, but got {_name(inputs.dtype)}; convert it, or give"
-                " an example of that type"
+                f"{what} be {expected}, as in the example, but got {got}; convert it, or give an example of that type"
             )
         return
     parts, theirs = _parts(like), _parts(inputs)
@@ -244,7 +236,3 @@ def _in_words(inputs: Any) -> str:
     if isinstance(inputs, (tuple, list)):
         return f"a {type(inputs).__name__} of {len(inputs)}"
     return f"a {type(inputs).__name__}"
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

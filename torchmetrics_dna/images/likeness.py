@@ -1,11 +1,18 @@
-"""Likeness of two pictures, whatever their size, mirrored or cropped: the correlation of their pixels, aligned.
+"""Find images that are the same, or alike.
 
+Equal ones have equal digests of their pixels. Near-duplicates, which are frames of a clip or copies, have nearly equal
+thumbnails; images of hardly more than one colour, such as blank tiles, look alike without being copies, and are left
+out.
+
+The likeness of two pictures, whatever their size, mirrored or cropped, is the correlation of their pixels, aligned.
 Compression, noise, blur, resizing, and other brightness or contrast hardly change it; other colours do. A picture of
 hardly more than one colour, or of no more than a smooth gradient, is like any other, so it has none.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections import defaultdict
 from functools import cache
 from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,11 +23,25 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import affine_grid, avg_pool2d, grid_sample
 
+from torchmetrics_dna.images.inputs import tensors_of
+from torchmetrics_dna.images.loader import load_batches
 from torchmetrics_dna.images.pixels import as_bytes, as_rgb
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.images.pixels import Pixels
+    from collections.abc import Sequence
 
+    from torchmetrics_dna.images.inputs import Inputs
+    from torchmetrics_dna.images.pixels import Pixels
+    from torchmetrics_dna.images.reading import Reading
+    from torchmetrics_dna.images.sets import ImageSource
+
+_ANY_SIZE = (8, 8)  # images must be resized to something
+_SIDE = 12  # pixels of a thumbnail
+THUMBNAIL = 3 * _SIDE**2  # its values
+_NEAR = 5.0  # RMS difference, of 256 levels: frames 1 pixel of 200 apart; 2 of 120 photographs
+_BLANK = 2.0  # RMS difference from one colour, of 256 levels: the plainest of 120 photographs has 3.0
+MOST = 20_000  # images of a side, which take 7 seconds on two cores
+_ROWS = 1024  # images at a time
 SIDE = 32  # pixels of a small picture
 PICTURE = 3 * SIDE**2  # its values
 _COARSE = SIDE // 2  # pixels at which pictures are compared
@@ -30,21 +51,18 @@ _LIKELY = 0.7  # correlation before the best crop is searched, below which two p
 _PLAIN = 2.0  # levels of 256: deviation of pixels from a smooth gradient, below which a picture shows nothing
 
 
-class _Crops(NamedTuple):
-    """Crops of pictures: width, height, and offset of the middle to the right and down, as shares of the picture's."""
+def _cut(pictures: Tensor, crops: Tensor) -> Tensor:
+    """Cut a crop out of each picture ``(n, 3, SIDE, SIDE)``, ``(n, values)``.
 
-    width: Tensor
-    height: Tensor
-    right: Tensor
-    down: Tensor
-
-    def of(self, pictures: Tensor) -> Tensor:
-        """Cut a crop out of each picture ``(n, 3, SIDE, SIDE)``, ``(n, values)``."""
-        zero = torch.zeros_like(self.width)
-        rows = [torch.stack(row, -1) for row in ((self.width, zero, self.right), (zero, self.height, self.down))]
-        grid = affine_grid(torch.stack(rows, -2), [len(pictures), 3, SIDE, SIDE], align_corners=False)
-        cut = grid_sample(pictures, grid, align_corners=False, padding_mode="border")
-        return avg_pool2d(cut, SIDE // _COARSE).flatten(1)
+    A row of crops is width, height, and offset of the middle to the right and down, as shares of the picture's; one row
+    is for all pictures.
+    """
+    width, height, right, down = crops.expand(len(pictures), 4).unbind(1)
+    zero = torch.zeros_like(width)
+    rows = [torch.stack(row, -1) for row in ((width, zero, right), (zero, height, down))]
+    grid = affine_grid(torch.stack(rows, -2), [len(pictures), 3, SIDE, SIDE], align_corners=False)
+    cut = grid_sample(pictures, grid, align_corners=False, padding_mode="border")
+    return avg_pool2d(cut, SIDE // _COARSE).flatten(1)
 
 
 @cache
@@ -66,12 +84,22 @@ def _smooth() -> Tensor:
     return torch.kron(torch.eye(3, dtype=torch.float64), basis).float()
 
 
-def small_picture(image: Pixels) -> Tensor:
-    """Reduce an image, grey or RGB, uint8 or in [0, 1], to a small picture, uint8, shape ``(PICTURE,)``."""
+def small(image: Pixels, side: int) -> Tensor:
+    """Reduce an image, grey or RGB, uint8 or in [0, 1], to a few pixels: uint8, shape ``(3 * side**2,)``, red first."""
     step = max(1, min(image.shape[:2]) // 256)
     pixels = np.ascontiguousarray(as_rgb(as_bytes(image[::step, ::step])))
-    small = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BOX)
-    return torch.from_numpy(np.asarray(small).transpose(2, 0, 1).reshape(-1).copy())
+    reduced = Image.fromarray(pixels).resize((side, side), Image.Resampling.BOX)
+    return torch.from_numpy(np.asarray(reduced).transpose(2, 0, 1).reshape(-1).copy())
+
+
+def small_picture(image: Pixels) -> Tensor:
+    """Reduce an image to the picture whose likeness to others is computed, ``(PICTURE,)``."""
+    return small(image, SIDE)
+
+
+def thumbnail(image: Pixels) -> Tensor:
+    """Reduce an image to the thumbnail by which near-duplicates are found, ``(THUMBNAIL,)``."""
+    return small(image, _SIDE)
 
 
 def likeness(a: Tensor, b: Tensor) -> Tensor:
@@ -101,11 +129,11 @@ def likeness(a: Tensor, b: Tensor) -> Tensor:
         moved[:, axis] += sign * step
         moved[:, :2].clamp_(max=1)
         moved[:, 2:] = torch.minimum(moved[:, 2:].abs(), 1 - moved[:, :2]) * moved[:, 2:].sign()
-        moved_correlation = _correlation(targets, _Crops(*moved.T).of(pictures))
+        moved_correlation = _correlation(targets, _cut(pictures, moved))
         better = moved_correlation > correlation
         crops = torch.where(better[:, None], moved, crops)
         correlation = torch.where(better, moved_correlation, correlation)
-    details = _correlation(_detail(targets), _detail(_Crops(*crops.T).of(pictures)), _PLAIN)
+    details = _correlation(_detail(targets), _detail(_cut(pictures, crops)), _PLAIN)
     values[likely] = torch.minimum(correlation, details)
     return values
 
@@ -116,10 +144,10 @@ def _aligned(whole: Tensor, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor, T
     Return the correlation of each pair, the crop, ``(n, 4)``, its target, ``(n, values)``, and the picture.
     """
     crops = _all_crops()
-    targets = [_Crops(*crops[:1].T.expand(4, len(whole))).of(each) for each in (whole, whole.flip(3))]
+    targets = [_cut(each, crops[:1]) for each in (whole, whole.flip(3))]
     all_correlations = []
-    for crop in crops:
-        cut = _Crops(*crop[:, None].expand(4, len(pictures))).of(pictures)
+    for crop in crops[:, None]:
+        cut = _cut(pictures, crop)
         all_correlations += [_correlation(target, cut) for target in targets]
     correlation, best = torch.stack(all_correlations).max(0)
     target = torch.where((best % 2 == 1)[:, None], targets[1], targets[0])
@@ -138,3 +166,86 @@ def _correlation(a: Tensor, b: Tensor, least: float = 0.0) -> Tensor:
     plain = torch.minimum(*norms) <= least * a.shape[1] ** 0.5
     correlation = (a * b).sum(1) / (norms[0] * norms[1]).clamp(min=1e-6)
     return correlation if not least else torch.where(plain, torch.nan, correlation)
+
+
+class Content(NamedTuple):
+    """Digests of the readable images of a set."""
+
+    numbers: list[int]  # indices in the source
+    digests: list[bytes]  # of the decoded pixels of each
+    unreadable: list[str]  # one line for each image that can't be read
+
+
+def contents(images: ImageSource, reading: Reading, channels: int = 3) -> Content:
+    """Digest the pixels of all images, decoded to so many channels."""
+    content = Content([], [], [])
+    for batch in load_batches(images, _ANY_SIZE, reading=reading, channels=channels, notes=digest_note):
+        content.unreadable.extend(batch.unreadable)
+        if batch.numbers:
+            content.numbers.extend(batch.numbers)
+            content.digests.extend(row.numpy().tobytes() for row in batch.notes["digest"])
+        if reading.progress is not None:
+            done = len(content.numbers) + len(content.unreadable)
+            reading.progress(f"contents of {images.label}", done, len(images))
+    return content
+
+
+def in_common(old: Sequence[bytes], new: Sequence[bytes]) -> list[tuple[int, int]]:
+    """Return pairs of indices with equal digests, matched in order, each index at most once.
+
+    Example:
+        >>> in_common([b"a", b"b", b"a"], [b"a", b"c", b"a", b"a"])
+        [(0, 0), (2, 2)]
+
+    """
+    unmatched = defaultdict[bytes, list[int]](list)
+    for index in reversed(range(len(new))):
+        unmatched[new[index]].append(index)
+    return [(index, unmatched[digest].pop()) for index, digest in enumerate(old) if unmatched[digest]]
+
+
+def digest_of(image: Pixels | Inputs) -> bytes:
+    """Return 16 bytes that tell an image ``(H, W, C)``, or another input, from those of other pixels."""
+    blake = hashlib.blake2b(digest_size=16)
+    for part in [image] if isinstance(image, np.ndarray) else tensors_of(image):
+        bits = part if isinstance(part, np.ndarray) else part.cpu().reshape(-1).view(torch.uint8).numpy()
+        blake.update(f"{part.dtype} {tuple(part.shape)} ".encode() + bits.tobytes())
+    return blake.digest()
+
+
+def digest_note(image: Pixels | Inputs) -> dict[str, Tensor]:
+    """Return the digest of an image, or another input, as a note of a job."""
+    return {"digest": torch.frombuffer(bytearray(digest_of(image)), dtype=torch.uint8)}
+
+
+def near_duplicates(thumbnails: Tensor, others: Tensor, folds: Tensor | None = None) -> int | None:
+    """Count the images that have a near-duplicate among others; None if there are more than ``MOST``.
+
+    Args:
+        thumbnails: Thumbnails of the images, uint8, ``(n, THUMBNAIL)``.
+        others: Thumbnails of the others, ``(m, THUMBNAIL)``.
+        folds: Folds of both, ``(n + m,)``: only images of different folds are compared.
+
+    """
+    if max(len(thumbnails), len(others)) > MOST:
+        return None
+    count, shown, others_shown = 0, _has_content(thumbnails), _has_content(others)
+    if folds is not None:
+        folds = torch.cat([folds[: len(thumbnails)][shown], folds[len(thumbnails) :][others_shown]])
+    thumbnails, others = thumbnails[shown], others[others_shown]
+    b = others.float() - 128
+    squares = b.square().sum(1)
+    for start in range(0, len(thumbnails), _ROWS):
+        a = thumbnails[start : start + _ROWS].float() - 128
+        near = (a.square().sum(1)[:, None] + squares - 2 * a @ b.T) <= _NEAR**2 * THUMBNAIL
+        if folds is not None:
+            near &= folds[start : start + len(a), None] != folds[len(thumbnails) :]
+        count += int(near.any(1).sum())
+    return count
+
+
+def _has_content(thumbnails: Tensor) -> Tensor:
+    """True for images of more than one colour."""
+    colours = thumbnails.reshape(len(thumbnails), 3, _SIDE**2).float()
+    deviations: Tensor = (colours - colours.mean(2, keepdim=True)).square().mean((1, 2)).sqrt()
+    return deviations > _BLANK

@@ -16,21 +16,21 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from torchmetrics_dna.images.base import Entry, ImageStream, unreadable
-from torchmetrics_dna.images.inputs import joined, mapped, tensors_of
+from torchmetrics_dna.images.inputs import mapped, tensors_of
 from torchmetrics_dna.images.properties import image_properties
 from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.images.resize import resize_image
+from torchmetrics_dna.images.sets import Entry, ImageStream, unreadable
 from torchmetrics_dna.images.workers import Sent, begin, decoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from torchmetrics_dna.images.base import Images
     from torchmetrics_dna.images.cells import Crop
     from torchmetrics_dna.images.inputs import Inputs
     from torchmetrics_dna.images.pixels import Pixels
     from torchmetrics_dna.images.resize import Resize
+    from torchmetrics_dna.images.sets import Images
 
     Notes = Callable[[Any], Mapping[str, Tensor]]
 
@@ -114,10 +114,9 @@ def load_batches(
     loader: DataLoader[Any] = DataLoader(
         Sent(dataset),
         batch_size=None,
-        # without a variable, which would hold a chunk's images until the next one
+        # not in a variable, which would keep the images of a chunk in memory until the next chunk is read
         sampler=chain.from_iterable(chunked(part, reading.batch_size) for part in items),
         num_workers=workers,
-        collate_fn=_as_it_is,  # type: ignore[arg-type]  # typed for lists of samples
         worker_init_fn=begin,
         pin_memory=pin_memory,
     )
@@ -127,9 +126,7 @@ def load_batches(
             raise ValueError(batch.error)
         if batch.unreadable and not reading.skip_unreadable:
             raise ValueError(batch.unreadable[0] + _SKIP)
-        if (
-            batch.lost_alpha and not is_warned
-        ):  # without their number, which would be that of this pass or process alone
+        if batch.lost_alpha and not is_warned:  # their number would be that of this pass, in this process
             warnings.warn(f"Images of {source.label!r} have an alpha channel, which is dropped", stacklevel=2)
             is_warned = True
         yield batch
@@ -191,7 +188,10 @@ def _in_threads(load: Callable[[Any], Any], threads: int, items: Iterable[Any]) 
 
 
 def _windows(items: Iterable[Any], size: int) -> Iterator[Iterable[Any]]:
-    """Split into windows; exhaust each before the next. A window reads its first item when it is yielded."""
+    """Yield iterators over the next ``size`` items each, as long as there are items.
+
+    They read from one iterator, so each must be at its end before the next one is asked for.
+    """
     remaining = iter(items)
     for first in remaining:
         yield chain([first], islice(remaining, size - 1))
@@ -256,7 +256,7 @@ class _Decoded(Dataset["Batch"]):
             return Batch(torch.empty(0), unreadable, ends=chunk.ends)
         properties = [sample.properties for sample in samples if sample.properties is not None]
         return Batch(
-            joined(torch.stack, [sample.image for sample in samples]),
+            mapped(lambda *tensors: torch.stack(tensors), *(sample.image for sample in samples)),
             unreadable,
             properties=torch.stack(properties) if properties else None,
             numbers=[sample.number for sample in samples],
@@ -290,7 +290,3 @@ class _Decoded(Dataset["Batch"]):
 
 def _channels_first(image: Pixels) -> Tensor:
     return torch.from_numpy(image.transpose(2, 0, 1).copy())
-
-
-def _as_it_is(batch: Batch) -> Batch:
-    return batch

@@ -17,12 +17,11 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 
-from torchmetrics_dna.images.addresses import public, public_names
-from torchmetrics_dna.images.base import ImageSource, ImageStream, Shard
 from torchmetrics_dna.images.inputs import count_of, mapped
-from torchmetrics_dna.images.layouts import Layout
-from torchmetrics_dna.images.names import is_image_name
+from torchmetrics_dna.images.paths import is_image_name, public, public_names
 from torchmetrics_dna.images.pixels import is_file, is_image_file, stamp_of
+from torchmetrics_dna.images.sets import ImageSource, ImageStream, Shard
+from torchmetrics_dna.images.tensors import ArrayFormat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,18 +34,17 @@ _LIKELY = ("image", "img", "jpg", "jpeg", "png", "webp", "pixel_values", "pictur
 _NAME_IT = "name it by `column`"
 
 
-def open_image(image: Any, label: str, reading: Reading) -> ImageSource:
+def open_image(image: Any, label: str) -> ImageSource:
     """Open a single image."""
-    return _by_number([image], [image].__getitem__, label, reading, stamped=True)
+    return _by_number([image], [image].__getitem__, label)
 
 
-def open_array(images: Any, label: str, reading: Reading) -> ImageSource:
+def open_array(images: Any, label: str) -> ImageSource:
     """Open an array ``(B, H, W, C)`` or tensor ``(B, C, H, W)``, or one image of either."""
-    layout = Layout.of(images)
-    layout.check("Images", 4)
+    array = ArrayFormat.of(images)
+    array.check("Images", 4)
     images = images if images.ndim == 4 else images[None]
-    source = _by_number(images, images.__getitem__, label, reading, stamped=True)
-    return replace(source, layouts={"": layout})
+    return replace(_by_number(images, images.__getitem__, label), arrays={"": array})
 
 
 def open_inputs(source: Any, label: str, example: Example) -> ImageSource | ImageStream | None:
@@ -64,7 +62,7 @@ def open_inputs(source: Any, label: str, example: Example) -> ImageSource | Imag
 
 
 def _inputs(count: int, fetch: Callable[[int], Any], label: str, example: Example) -> ImageSource:
-    return ImageSource([f"input {i}" for i in range(count)], fetch, label, uses=frozenset(), example=example)
+    return ImageSource([f"input {i}" for i in range(count)], fetch, label, options=frozenset(), example=example)
 
 
 def by_index(source: Any) -> bool:
@@ -77,23 +75,23 @@ def _row_of(inputs: Any, index: int) -> Any:
     return mapped(itemgetter(index), inputs)
 
 
-def open_sequence(source: Any, label: str, reading: Reading) -> tuple[ImageSource, bool]:
-    """Open a sequence or map-style dataset of images, or of rows with one image each; return True with rows."""
+def open_sequence(source: Any, label: str, reading: Reading) -> ImageSource:
+    """Open a sequence or map-style dataset of images, or of rows with one image each."""
     row: Any = None
     with suppress(Exception):  # reported when it is read
         row = source[0] if len(source) else None
-    stamped = isinstance(source, (list, tuple))  # stamps of a dataset would load its images
     if not is_row(row):
-        return _by_number(source, source.__getitem__, label, reading, stamped), False
+        return _by_number(source, source.__getitem__, label)
     fetch = partial(_fetch_column, source, find_column(row, reading.column, label, tells=True))
-    return _by_number(source, fetch, label, reading, stamped), True
+    return replace(_by_number(source, fetch, label), options=frozenset({"column"}))
 
 
-def _by_number(source: Any, fetch: Callable[[int], Any], label: str, reading: Reading, stamped: bool) -> ImageSource:
-    # only plain sequences have names: indexing a dataset or an array would load its images
+def _by_number(source: Any, fetch: Callable[[int], Any], label: str) -> ImageSource:
+    # names and stamps of a dataset would load its images
     entries = source if isinstance(source, (list, tuple)) else [None] * len(source)
     names = public_names([str(e) if isinstance(e, (str, os.PathLike)) else f"image {i}" for i, e in enumerate(entries)])
-    return ImageSource(names, fetch, label, reading.exif_orientation, partial(stamp_of, fetch) if stamped else None)
+    stamp = partial(stamp_of, fetch) if isinstance(source, (list, tuple, np.ndarray, Tensor)) else None
+    return ImageSource(names, fetch, label, stamp, options=frozenset())
 
 
 def _fetch_column(source: Any, column: str, index: int) -> Any:
@@ -107,7 +105,7 @@ def open_iterable(source: Any, label: str, reading: Reading) -> ImageStream | No
     iterator, that is read.
     """
     singles = partial(_single, column=_Column(reading.column, label))
-    return _stream(source, label, singles, "image", exif_orientation=reading.exif_orientation)
+    return _stream(source, label, singles, "image", options=frozenset({"column"}))
 
 
 def _stream(
@@ -115,7 +113,8 @@ def _stream(
 ) -> ImageStream | None:
     """Open a stream, of whose items ``singles`` yields the single images; ``word`` names one."""
     if hasattr(source, "shard") and getattr(source, "num_shards", 1) > 1:  # a dataset of Hugging Face
-        shards: list[Callable[[], Iterator[Any]]] = [partial(_part_of, source, k) for k in range(source.num_shards)]
+        parts = [source.shard(num_shards=source.num_shards, index=k) for k in range(source.num_shards)]
+        shards: list[Callable[[], Iterator[Any]]] = [partial(iter, part) for part in parts]
     elif isinstance(source, Iterator):
         shards = [_Once(source)]
     elif hasattr(source, "__iter__"):
@@ -139,10 +138,6 @@ def _stream(
                 " shuffle=False and no sampler, or its dataset"
             )
     return stream
-
-
-def _part_of(source: Any, number: int) -> Iterator[Any]:
-    return iter(source.shard(num_shards=source.num_shards, index=number))
 
 
 class _Once:

@@ -7,7 +7,7 @@ import re
 import stat
 import zlib
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
@@ -18,11 +18,9 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from torchmetrics_dna.files.limits import beyond, check_size, max_pixels, most_bytes
-from torchmetrics_dna.images.addresses import is_address, read_address
-from torchmetrics_dna.images.layouts import Layout, own_network
-from torchmetrics_dna.images.tensors import scale_remedy
-from torchmetrics_dna.images.tiffs import check_depth, head, is_tiff, read_bands
+from torchmetrics_dna.files.damage import beyond, check_pixels, check_size, max_pixels, most_bytes
+from torchmetrics_dna.images.paths import is_address, read_address
+from torchmetrics_dna.images.tensors import ArrayFormat, own_network, scale_remedy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,12 +28,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Pixels: TypeAlias = "NDArray[np.uint8 | np.float32]"  # (H, W, C)
-RGBImage: TypeAlias = Pixels  # (H, W, 3)
 
 _DEEP_WHITE = 65535  # of 16-bit grey
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of ITU-R 601, as Pillow's
 _BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")  # of HEIC
 _JXL = b"\xff\x0a", b"\0\0\0\x0cJXL "
+_BITS, _PHOTOMETRIC, _ORIENTATION, _SAMPLES, _EXTRA, _FORMAT = 258, 262, 274, 277, 338, 339  # tags of TIFF
+_TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # how they begin
+_SEPARATE = 2  # planar configuration, of bands one after the other
+_TYPES = ("uint8", "uint16", "float16", "float32", "float64")  # of bands
 _PLUGINS = {"HEIC": ("pillow-heif", "pillow_heif"), "JPEG XL": ("pillow-jxl-plugin", "pillow_jxl")}
 
 
@@ -125,10 +126,10 @@ def decode_image(image: Any, channels: int = 3, exif_orientation: bool = False) 
     facts = None
     if isinstance(image, (str, os.PathLike, BytesIO)):
         num_bytes = image.getbuffer().nbytes if isinstance(image, BytesIO) else _checked_size(image)
-        if channels not in (1, 3) and is_tiff(image):
-            return Decoded(_of_array(read_bands(image, channels, exif_orientation), channels))
+        if channels not in (1, 3) and _start(image, 4) in _TIFFS:
+            return Decoded(_of_array(_read_bands(image, channels, exif_orientation), channels))
         with opened(image) as file:
-            check_depth(file)
+            _check_depth(file)
             file.load()
             image, facts = file, FileFacts(file.format or "", num_bytes)
     if not isinstance(image, Image.Image):
@@ -150,7 +151,7 @@ def as_bytes(image: Pixels) -> NDArray[np.uint8]:
 
 
 def _of_array(image: NDArray[Any] | Tensor, channels: int) -> Pixels:
-    Layout.of(image).check("it", 3, channels)
+    ArrayFormat.of(image).check("it", 3, channels)
     if isinstance(image, Tensor):
         image = image.detach().cpu()
         image = image.float() if image.is_floating_point() else image  # NumPy has no bfloat16
@@ -164,7 +165,7 @@ def _of_array(image: NDArray[Any] | Tensor, channels: int) -> Pixels:
     return _with_channels(pixels, channels)
 
 
-def as_rgb(pixels: Pixels) -> RGBImage:
+def as_rgb(pixels: Pixels) -> Pixels:
     """Repeat grey; return RGB as it is."""
     return pixels if pixels.shape[2] == 3 else pixels.repeat(3, 2)
 
@@ -256,19 +257,24 @@ def _open(file: str | os.PathLike[str] | BytesIO) -> Image.Image:
     try:
         return Image.open(file)
     except UnidentifiedImageError:
-        start = head(file, 12)
+        start = _start(file, 12)
         is_heic = start[4:8] == b"ftyp" and start[8:12] in _BRANDS
         if not is_heic and not start.startswith(_JXL):
             raise
     kind = "HEIC" if is_heic else "JPEG XL"
     package, name = _PLUGINS[kind]
-    try:
-        plugin = import_module(name)
-    except ModuleNotFoundError as err:
-        raise ValueError(f"it is {kind}, which takes another package: `pip install {package}`") from err
+    plugin = _plugin(name, kind, package)
     if kind == "HEIC":
         plugin.register_heif_opener()
     return Image.open(file)
+
+
+def _plugin(name: str, kind: str, package: str) -> Any:
+    """Import the module that a kind of file needs; ValueError with its package if that is missing."""
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as err:
+        raise ValueError(f"it is {kind}, which takes another package: `pip install {package}`") from err
 
 
 def is_image_file(path: str | os.PathLike[str] | BytesIO) -> bool:
@@ -302,3 +308,74 @@ def check_no_address(path: str | os.PathLike[str]) -> None:
     text = os.fspath(path)
     if re.match("[A-Za-z][A-Za-z0-9+.-]+:/", text):
         raise ValueError(f"{text!r} is an address that was made a path; give it as a string")
+
+
+def _start(file: str | os.PathLike[str] | BytesIO, size: int) -> bytes:
+    """Return the first bytes of a file."""
+    with nullcontext(file) if isinstance(file, BytesIO) else Path(file).open("rb") as content:
+        content.seek(0)
+        return content.read(size)
+
+
+def _read_bands(file: str | os.PathLike[str] | BytesIO, channels: int, exif_orientation: bool) -> NDArray[Any]:
+    """Read the bands of a TIFF, ``(H, W, channels)``, in its type; ValueError if it has another number of them."""
+    tifffile = _plugin("tifffile", "a TIFF of bands", "tifffile")
+    if isinstance(file, BytesIO):
+        file.seek(0)
+    with tifffile.TiffFile(file) as tiff:
+        page, samples = tiff.pages.first, tiff.pages.first.samplesperpixel
+        is_turned = exif_orientation and getattr(page.tags.get(_ORIENTATION), "value", 1) != 1
+        _refuse(
+            {
+                f"{len(tiff.pages)} pages; save one that has all bands": len(tiff.pages) > 1,
+                f"{samples} channel{'s' * (samples > 1)}, but the network takes {channels}; give images of {channels}"
+                f" channels, or {own_network(samples)}": samples != channels,
+                f"bands of type {page.dtype}; save them as uint8, uint16 or floats in [0, 1]": str(page.dtype)
+                not in _TYPES,
+                "bands that its orientation tag turns; save it upright": is_turned,
+            }
+        )
+        check_pixels(page.imagelength * page.imagewidth)
+        check_size(page.nbytes)
+        pixels: NDArray[Any] = page.asarray()
+        return np.moveaxis(pixels, 0, -1) if page.planarconfig == _SEPARATE else pixels
+
+
+def _check_depth(image: Any) -> None:
+    """Raise ValueError unless Pillow decodes an opened file correctly and without a loss.
+
+    It keeps the upper 8 bits of colours of 16 bits; grey has all.
+    """
+    settings = image.tile[0][3] if image.tile else ""
+    is_deep = ";16" in str(settings)
+    if image.format == "PPM" and isinstance(settings, tuple):
+        is_deep = settings[-1] > 255
+    if image.format == "TIFF":
+        tags = image.tag_v2
+        bits, samples = max(tags.get(_BITS, (1,))), tags.get(_SAMPLES, 1)
+        signed = 2 in tags.get(_FORMAT, ())
+        _refuse(
+            {
+                f"{image.n_frames} pages; save the one that is meant": image.n_frames > 1,
+                f"{samples} channels; expected 1, 3 or 4, or {own_network(samples)}": samples > 4
+                or (samples == 2 and image.mode == "L"),
+                f"{bits}-bit {'signed ' * signed}integers; expected 8 or 16 bits without a sign": signed
+                or (image.mode != "F" and bits in (12, 32)),
+                "shades of which white is 0; save it with black as 0": _is_deep(image) and tags.get(_PHOTOMETRIC) == 0,
+                f"a fourth channel that is no alpha; save it without, or give {own_network(4)}": samples == 4
+                and tags.get(_PHOTOMETRIC) == 2
+                and tags.get(_EXTRA, (0,))[0] == 0,
+            }
+        )
+        is_deep = bits > 8
+    if is_deep and len(image.getbands()) > 1:
+        raise ValueError(
+            "it has colours of 16 bits, of which Pillow reads 8; save it with 8 bits, or give arrays of uint16"
+        )
+
+
+def _refuse(faults: dict[str, bool]) -> None:
+    """Raise ValueError for the first fault that is present."""
+    for fault, is_present in faults.items():
+        if is_present:
+            raise ValueError(f"it is a TIFF with {fault}")

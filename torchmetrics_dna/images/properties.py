@@ -11,21 +11,52 @@ from torch import Tensor
 from torchmetrics_dna.images.tensors import lacks_float64
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torchmetrics_dna.images.pixels import FileFacts
 
 LAYER = "properties"
 VERSION = 2  # of the definitions; increment it with any change of a value
-PROPERTIES = (
-    "width", "height", "aspect ratio", "brightness", "contrast", "dark pixels", "bright pixels", "saturation",
-    "red against green", "blue against yellow", "colours", "dark corners", "sharpness", "noise", "fine detail",
-    "flat areas", "pixelation", "blockiness", "JPEG files", "PNG files", "bytes per pixel",
-)  # fmt: skip
-NUM_OF_FILES = 3  # the last properties, which are of files
+_MOST_BYTES = 8  # scale of bytes per pixel
+
+
+def _share(value: float) -> str:
+    return f"{value * 100:.0f} %"
+
+
+def _pixels(value: float) -> str:
+    return f"{2 ** (16 * value):,.0f} pixels"
+
+
+#: Names of properties, in the order of their neurons, and how their values are written.
+_WRITTEN: dict[str, Callable[[float], str]] = {
+    "width": _pixels,
+    "height": _pixels,
+    "aspect ratio": lambda value: f"{2 ** (8 * (value - 0.5)):.3g}",
+    "brightness": "{:.3g}".format,
+    "contrast": "{:.3g}".format,
+    "dark pixels": _share,
+    "bright pixels": _share,
+    "saturation": "{:.3g}".format,
+    "red against green": "{:.3g}".format,
+    "blue against yellow": "{:.3g}".format,
+    "colours": "{:.3g}".format,
+    "dark corners": "{:.3g}".format,
+    "sharpness": "{:.3g}".format,
+    "noise": "{:.3g}".format,
+    "fine detail": "{:.3g}".format,
+    "flat areas": _share,
+    "pixelation": "{:.3g}".format,
+    "blockiness": "{:.3g}".format,
+    "JPEG files": _share,
+    "PNG files": _share,
+    "bytes per pixel": lambda value: f"{value * _MOST_BYTES:.2g}",
+}
+PROPERTIES = tuple(_WRITTEN)
 _WINDOW = 192  # side of the central crop for texture, in pixels
 _PIXELS = 1 << 14  # maximum number of pixels for colours
 _WHITE = 255_000  # white in thousandths
 _NEAR = 4  # radius of the search for a step by pixelation, in pixels
-_MOST_BYTES = 8  # scale of bytes per pixel
 
 
 def image_properties(imgs: Tensor, file: FileFacts | None = None) -> Tensor:
@@ -35,7 +66,7 @@ def image_properties(imgs: Tensor, file: FileFacts | None = None) -> Tensor:
 
     Args:
         imgs: Images ``(B, 3, H, W)``, uint8, or floating point in [0, 1].
-        file: Facts of the file of the images; if None, the last three properties are 0.
+        file: Facts of the file of the images; if None, the properties of files are 0.
 
     Returns:
         Properties, float32 in [0, 1], shape ``(B, 21)``, in the order of ``PROPERTIES``. Width and height are ``log2``
@@ -54,15 +85,18 @@ def image_properties(imgs: Tensor, file: FileFacts | None = None) -> Tensor:
         imgs = imgs.mul(255).round().to(torch.uint8)
     properties = torch.zeros(len(imgs), len(PROPERTIES), dtype=torch.float64, device=imgs.device)
     height, width = imgs.shape[2:]
-    scalars = [math.log2(width) / 16, math.log2(height) / 16, 0.5 + math.log2(width / height) / 8]
-    if len(imgs):
-        properties[:, len(scalars) : -NUM_OF_FILES] = torch.stack([*_colours(imgs), *_texture(imgs)], 1)
-    columns = list(range(len(scalars)))
+    values: dict[str, Tensor | float] = {
+        "width": math.log2(width) / 16,
+        "height": math.log2(height) / 16,
+        "aspect ratio": 0.5 + math.log2(width / height) / 8,
+    }
     if file is not None:
-        scalars += [file.format == "JPEG", file.format == "PNG", file.num_bytes / (height * width * _MOST_BYTES)]
-        columns += range(len(PROPERTIES) - NUM_OF_FILES, len(PROPERTIES))
-    for column, value in zip(columns, scalars, strict=True):  # since copying a tensor is a device sync
-        properties[:, column] = value
+        values["JPEG files"], values["PNG files"] = file.format == "JPEG", file.format == "PNG"
+        values["bytes per pixel"] = file.num_bytes / (height * width * _MOST_BYTES)
+    if len(imgs):
+        values |= _colours(imgs) | _texture(imgs)
+    for column, name in enumerate(PROPERTIES):  # one by one, since copying a tensor to a device is a sync
+        properties[:, column] = values.get(name, 0.0)
     return properties.clamp_(0, 1).float()
 
 
@@ -74,15 +108,7 @@ def property_in_words(name: str, value: float) -> str:
         ('256 pixels', '25 %', '0.0123')
 
     """
-    if name in ("width", "height"):
-        return f"{2 ** (16 * value):,.0f} pixels"
-    if name == "aspect ratio":
-        return f"{2 ** (8 * (value - 0.5)):.3g}"
-    if name == "bytes per pixel":
-        return f"{value * _MOST_BYTES:.2g}"
-    if name in ("dark pixels", "bright pixels", "flat areas", "JPEG files", "PNG files"):
-        return f"{value * 100:.0f} %"
-    return f"{value:.3g}"
+    return _WRITTEN[name](value)
 
 
 def _grey(imgs: Tensor) -> Tensor:
@@ -92,8 +118,8 @@ def _grey(imgs: Tensor) -> Tensor:
     return grey
 
 
-def _colours(imgs: Tensor) -> list[Tensor]:
-    """Compute the properties from brightness to dark corners, of images ``(B, 3, H, W)``."""
+def _colours(imgs: Tensor) -> dict[str, Tensor]:
+    """Compute the properties of colours of images ``(B, 3, H, W)``."""
     step = math.ceil(math.sqrt(imgs[0, 0].numel() / _PIXELS))
     imgs = imgs[:, :, ::step, ::step].contiguous()
     grey, count = _grey(imgs), imgs[0, 0].numel()
@@ -105,17 +131,17 @@ def _colours(imgs: Tensor) -> list[Tensor]:
     codes = (high[:, 0].long() << 10) + (high[:, 1].int() << 5) + high[:, 2]
     seen = torch.zeros(len(imgs), 1 << 15, dtype=torch.uint8, device=imgs.device)
     seen.scatter_(1, codes.flatten(1), 1)
-    return [
-        mean / _WHITE,
-        spread * 2 / _WHITE,
-        _count(grey < _WHITE // 20) / count,
-        _count(grey > _WHITE - _WHITE // 20) / count,
-        _total(imgs.amax(1).int() - imgs.amin(1).int()) / (255 * count),
-        0.5 + _total(red - green) / (510 * count),
-        0.5 + _total(2 * blue - red - green) / (1020 * count),
-        (_count(seen) / min(count, 1 << 15)).sqrt(),
-        _dark_corners(grey),
-    ]
+    return {
+        "brightness": mean / _WHITE,
+        "contrast": spread * 2 / _WHITE,
+        "dark pixels": _count(grey < _WHITE // 20) / count,
+        "bright pixels": _count(grey > _WHITE - _WHITE // 20) / count,
+        "saturation": _total(imgs.amax(1).int() - imgs.amin(1).int()) / (255 * count),
+        "red against green": 0.5 + _total(red - green) / (510 * count),
+        "blue against yellow": 0.5 + _total(2 * blue - red - green) / (1020 * count),
+        "colours": (_count(seen) / min(count, 1 << 15)).sqrt(),
+        "dark corners": _dark_corners(grey),
+    }
 
 
 def _dark_corners(grey: Tensor) -> Tensor:
@@ -128,12 +154,12 @@ def _dark_corners(grey: Tensor) -> Tensor:
     return 0.5 + (middle - around) / (2 * _WHITE * down * right)
 
 
-def _texture(imgs: Tensor) -> list[Tensor]:
-    """Compute the properties from sharpness to blockiness, of the middle of images; 0 where they are too small."""
+def _texture(imgs: Tensor) -> dict[str, Tensor]:
+    """Compute the properties of texture of the middle of images; none where they are too small."""
     top, left = (max(0, (size - _WINDOW) // 16 * 8) for size in imgs.shape[2:])  # aligned to blocks of 8 pixels
     grey = _grey(imgs[:, :, top : top + _WINDOW, left : left + _WINDOW])
     if min(grey.shape[1:]) < 3:
-        return [_total(grey) * 0] * 6
+        return {}
     across, down = grey.diff(dim=2), grey.diff(dim=1)
     second, below = across.diff(dim=2), down.diff(dim=1)  # their sum is the Laplacian
     noise = second[:, 2:] - 2 * second[:, 1:-1] + second[:, :-2]  # Immerkaer's kernel (1996): blind to edges
@@ -141,14 +167,14 @@ def _texture(imgs: Tensor) -> list[Tensor]:
     columns, rows = across.abs().sum(1), down.abs().sum(2)  # at most 192 steps of 255,000 each
     sizes = across[0].numel(), down[0].numel()
     narrow = _total(columns) / sizes[0] + _total(rows) / sizes[1]
-    return [
-        _mean(second[:, 1:-1] + below[:, :, 1:-1]) / (narrow * 4).clamp(min=1),
-        _mean(noise) * (math.sqrt(math.pi / 2) / 6 * 8 / _WHITE),
-        narrow / (narrow + wide).clamp(min=1),
-        1 - (_count(across) + _count(down)) / sum(sizes),
-        _pixelation(columns, rows),
-        _blockiness(columns, rows, grey.shape[1], grey.shape[2]),
-    ]
+    return {
+        "sharpness": _mean(second[:, 1:-1] + below[:, :, 1:-1]) / (narrow * 4).clamp(min=1),
+        "noise": _mean(noise) * (math.sqrt(math.pi / 2) / 6 * 8 / _WHITE),
+        "fine detail": narrow / (narrow + wide).clamp(min=1),
+        "flat areas": 1 - (_count(across) + _count(down)) / sum(sizes),
+        "pixelation": _pixelation(columns, rows),
+        "blockiness": _blockiness(columns, rows, grey.shape[1], grey.shape[2]),
+    }
 
 
 def _total(values: Tensor) -> Tensor:

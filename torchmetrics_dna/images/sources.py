@@ -1,33 +1,23 @@
-"""Open image sets of all kinds: files, datasets, objects in memory and streams."""
+"""Open image sets of all kinds: folders, lists and files of images, archives, datasets, objects in memory, streams."""
 
 from __future__ import annotations
 
+import codecs
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Union
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from torchmetrics_dna.images.addresses import (
-    check_address,
-    expand,
-    is_address,
-    is_folder,
-    missing,
-    place_of,
-    public,
-    suffix_of,
-)
-from torchmetrics_dna.images.base import Images, ImageSource, ImageStream, indexed
-from torchmetrics_dna.images.folders import open_files, open_folder, open_remote_folder, refuse
-from torchmetrics_dna.images.names import EXTENSIONS
 from torchmetrics_dna.images.objects import (
     by_index,
     is_output,
@@ -38,8 +28,25 @@ from torchmetrics_dna.images.objects import (
     open_iterable,
     open_sequence,
 )
-from torchmetrics_dna.images.pixels import check_no_address, is_image_file
+from torchmetrics_dna.images.paths import (
+    EXTENSIONS,
+    check_address,
+    expand,
+    files_below,
+    is_address,
+    is_folder,
+    is_image_name,
+    missing,
+    natural_key,
+    open_file,
+    place_of,
+    public,
+    public_names,
+    suffix_of,
+)
+from torchmetrics_dna.images.pixels import check_no_address, is_image_file, stamp_of
 from torchmetrics_dna.images.reading import Reading
+from torchmetrics_dna.images.sets import Images, ImageSource, ImageStream, indexed, joined
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader, Dataset, IterableDataset
@@ -60,7 +67,7 @@ Source = Union[
 ]
 
 
-class Kind(NamedTuple):
+class FileKind(NamedTuple):
     """A kind of file that images are in.
 
     Attributes:
@@ -68,33 +75,36 @@ class Kind(NamedTuple):
         suffixes: How names of such files end, in lower case.
         opener: ``module:function``, with a dot before a module beside this one, that opens some files of the kind as
             one set; it takes them, what to call the set, and how to read. It is imported when it is needed.
-        choices: Which of ``"column"`` and ``"fps"`` have a meaning for it.
+        options: Which of ``"column"`` and ``"fps"`` apply to it.
 
     """
 
     name: str
     suffixes: tuple[str, ...]
     opener: str
-    choices: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
     def open(self, files: Sequence[str], label: str, reading: Reading) -> Images:
         """Open files as one set of images, called ``label``."""
         module, _, function = self.opener.partition(":")
         images: Images = getattr(import_module(module, __package__), function)(files, label, reading)
+        images.options = frozenset(self.options)
         return images
 
 
-LIST = Kind(".txt with one path or address a line", (".txt",), ".folders:open_lists")
-IMAGE = Kind("image file", EXTENSIONS, ".folders:open_images")
+_VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
+LIST = FileKind(".txt with one path or address a line", (".txt",), ".sources:open_lists")
+IMAGE = FileKind("image file", EXTENSIONS, ".sources:open_images")
 KINDS = [
-    Kind(".zip", (".zip",), ".archives:open_zips"),
+    FileKind(".zip", (".zip",), ".archives:open_zips"),
     LIST,
-    Kind(".npy or .npz of (B, H, W, C)", (".npy", ".npz"), ".arrays:open_arrays", ("column",)),
-    Kind(".tar", (".tar", ".tgz", ".gz", ".bz2", ".xz"), ".archives:open_tars", ("column",)),
-    Kind(".parquet", (".parquet",), ".parquet:open_parquet", ("column",)),
-    Kind("video", (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"), ".video:open_videos", ("fps",)),
+    FileKind(".npy or .npz of (B, H, W, C)", (".npy", ".npz"), ".arrays:open_arrays", ("column",)),
+    FileKind(".tar", (".tar", ".tgz", ".gz", ".bz2", ".xz"), ".archives:open_tars", ("column",)),
+    FileKind(".parquet", (".parquet",), ".parquet:open_parquet", ("column",)),
+    FileKind("video", _VIDEOS, ".video:open_videos", ("fps",)),
     IMAGE,
 ]
+_FIRST = 10  # lines of a list, one of which has to be a file
 
 
 def _files() -> str:
@@ -147,15 +157,14 @@ def open_source(source: Source, reading: Reading | None = None, example: Example
             )
         return inputs
     reading = replace(reading or Reading(), progress=None)  # a callback could not be sent along with the images
-    place = None
     if isinstance(source, (str, os.PathLike)):
         label = public(os.fspath(source))
-        opened, uses = _open_path(os.fspath(source), reading)
-        place = place_of(source), reading.column, reading.fps, reading.exif_orientation
+        opened = _open_path(os.fspath(source), reading)
+        opened.place = place_of(source), reading.column, reading.fps, reading.exif_orientation
     else:
         label = f"{type(source).__name__} of images"
-        opened, uses = _open_object(source, label, reading)
-    opened.uses, opened.place = frozenset(uses), place
+        opened = _open_object(source, label, reading)
+    opened.exif_orientation = reading.exif_orientation
     if isinstance(opened, ImageSource) and not opened.names:
         suffixes = [suffix for kind in KINDS if kind not in (LIST, IMAGE) for suffix in kind.suffixes]
         present = next((suffix for suffix in suffixes if any(Path(label).glob(f"*{suffix}"))), None)
@@ -174,36 +183,35 @@ def check_used(reading: Reading, *opened: object) -> None:
     sources = [images for images in opened if isinstance(images, (ImageSource, ImageStream))]
     for name, what in (("column", "columns"), ("fps", "frames")):
         value = getattr(reading, name)
-        if value is not None and not any(name in source.uses for source in sources):
+        if value is not None and not any(name in source.options for source in sources):
             labels = " and ".join(repr(source.label) for source in sources) or "what was given"
             raise ValueError(f"Argument `{name}` is {value!r}, but there are no {what} in {labels}; leave it out")
 
 
-def _open_object(source: Any, label: str, reading: Reading) -> tuple[Images, Sequence[str]]:
-    """Open an object other than a path; return the names of options that apply, too."""
+def _open_object(source: Any, label: str, reading: Reading) -> Images:
+    """Open an object other than a path."""
     if is_row(source):
         raise TypeError(
             f"Expected images, but got a {type(source).__name__} with {', '.join(map(str, source)) or 'nothing'};"
             " give what is under one of these names"
         )
     if isinstance(source, (Image.Image, bytes, bytearray, Mapping)):
-        return open_image(source, label, reading), ()
+        return open_image(source, label)
     if isinstance(source, (np.ndarray, Tensor)):
-        return open_array(source, label, reading), ()
+        return open_array(source, label)
     if by_index(source):
-        images, of_rows = open_sequence(source, label, reading)
-        return images, ("column",) if of_rows else ()
+        return open_sequence(source, label, reading)
     stream = open_iterable(source, label, reading)
     if stream is not None:
-        return stream, ("column",)
+        return stream
     raise TypeError(
         f"Expected images as {_files()}, sequence of images, array, tensor, dataset, iterable, or function that gives"
         f" them, but got {type(source).__name__}{'; give its `images`' if is_output(source) else ''}"
     )
 
 
-def _open_path(text: str, reading: Reading) -> tuple[Images, Sequence[str]]:
-    """Open a path, an address or a pattern; return the names of options that apply, too."""
+def _open_path(text: str, reading: Reading) -> Images:
+    """Open a path, an address or a pattern."""
     files = expand(text)
     for path in [] if is_address(text) else files:
         try:
@@ -216,22 +224,115 @@ def _open_path(text: str, reading: Reading) -> tuple[Images, Sequence[str]]:
         if not stat.S_ISREG(mode) and not (stat.S_ISDIR(mode) and len(files) == 1):
             raise ValueError(f"{path!r} is not a regular file; give {_files()}")
     if len(files) == 1 and not is_address(text) and Path(files[0]).is_dir():
-        return open_folder(files[0], reading), ()
+        return open_folder(files[0])
     suffixes = {suffix_of(file): file for file in reversed(files)}
     kind = next((kind for kind in KINDS if suffix_of(files[0]) in kind.suffixes), None)
     if kind is None and len(suffixes) == 1:  # a folder at an address, or image files without a known suffix
         path = files[0]
         if is_address(path):
             if len(files) == 1 and is_folder(path):
-                return open_remote_folder(path, reading), ()
+                root, below = files_below(path)
+                images = [file for file in below if is_image_name(file.rpartition("/")[2])]
+                return open_files(sorted(images, key=natural_key), path, [root])
             check_address(path)
         elif not is_image_file(path):
             raise ValueError(f"{path!r} is no source of images; give {_files()} ({', '.join(EXTENSIONS)} or another)")
-        return open_files(files, public(text), reading), ()
+        return open_files(files, public(text))
     unfit = [file for suffix, file in suffixes.items() if kind is None or suffix not in kind.suffixes]
     if kind is None or unfit:
         examples = ", ".join(map(public, sorted({files[0], *unfit})[:2]))
         raise ValueError(f"The files {public(text)!r} are of several kinds, such as {examples}; give those of one kind")
     if is_address(files[0]):
         check_address(files[0])  # checking all may take long
-    return kind.open(files, public(text), reading), kind.choices
+    return kind.open(files, public(text), reading)
+
+
+def open_folder(path: str) -> ImageSource:
+    """Open all images in a folder, in natural order, without hidden files and folders.
+
+    Each is opened once: by its own path, or else by the first link to it.
+    """
+    images: list[str] = []
+    visited: dict[str, str] = {}  # path of each folder by its real path
+    roots, file_links = [str(Path(path))], list[str]()
+    for start in roots:  # grows in the loop
+        for folder_path, folders, files in os.walk(start, onerror=refuse):
+            real = os.path.realpath(folder_path)
+            if real in visited:
+                folders.clear()
+                continue
+            visited[real] = folder_path
+            folders[:] = sorted((name for name in folders if not name.startswith(".")), key=natural_key)
+            roots += [folder for name in folders if _is_link(folder := _join(folder_path, name))]
+            for file in (_join(folder_path, name) for name in files if is_image_name(name)):
+                (file_links if _is_link(file) else images).append(file)
+    linked: dict[str, str] = {}
+    for link in sorted(file_links, key=natural_key):
+        real, _, name = os.path.realpath(link).rpartition(os.sep)
+        is_listed = real in visited and is_image_name(name) and os.path.isfile(link)  # noqa: PTH113
+        if not is_listed:
+            linked.setdefault(f"{real}{os.sep}{name}", link)
+    images += linked.values()
+    images.sort(key=lambda file: natural_key(file.replace(os.sep, "/")))
+    return open_files(images, path, [path])
+
+
+def open_files(files: Sequence[str], label: str, roots: Sequence[str] = ()) -> ImageSource:
+    """Open image files, in this order."""
+    fetch, names = files.__getitem__, files if roots else public_names(files)
+    return ImageSource(names, fetch, label, partial(stamp_of, fetch), roots, frozenset())
+
+
+def open_lists(lists: Sequence[str], label: str, _: Reading) -> ImageSource:
+    """Open the image files of lists with one path per line, relative to the list."""
+    sources = []
+    for name in lists:
+        lines = filter(None, map(str.strip, read_list(name).splitlines()))
+        within = f"{name.rpartition('/')[0]}/{{}}".format if is_address(name) else Path(name).parent.joinpath
+        files = [line if is_address(line) else str(within(line)) for line in lines]
+        first = files[:_FIRST]
+        if first and not any(is_address(file) or os.path.lexists(file) for file in first):
+            raise ValueError(
+                f"{public(name)!r} is read as a list of images, a path a line, but there is no file {first[0]!r}; give"
+                " paths from the list's own folder"
+            )
+        sources.append(open_files(files, public(name)))
+    return joined(sources, label)
+
+
+def open_images(files: Sequence[str], pattern: str, _: Reading) -> ImageSource:
+    """Open image files that match a pattern; their names are below its folders without wildcards."""
+    fixed = os.path.dirname(re.split(r"[*?\[{]", pattern)[0])  # noqa: PTH120
+    return open_files(files, pattern, () if is_address(pattern) else [fixed])
+
+
+def refuse(err: OSError) -> NoReturn:
+    """Raise an error that names the unreadable path."""
+    raise type(err)(f"Can't read {str(err.filename)!r}: {err.strerror}") from err
+
+
+def read_list(path: str) -> str:
+    """Read a text in UTF-8, or with a byte order mark; ValueError in another encoding."""
+    with open_file(path, forwards=True) as file:
+        data = file.read()
+    encoding = "utf-8-sig"
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):  # which begins with that of UTF-16
+        encoding = "utf-32"
+    elif data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding = "utf-16"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:  # UTF-16 without a byte order mark; no path contains it
+        raise ValueError(f"List {public(path)!r} is not in UTF-8; save it as UTF-8")
+    return text
+
+
+# pathlib takes ten times the time and memory, and there may be millions of files
+def _join(folder: str, name: str) -> str:
+    return os.path.join(folder, name).removeprefix(f"{os.curdir}{os.sep}")  # noqa: PTH118
+
+
+def _is_link(path: str) -> bool:
+    return os.path.islink(path)  # noqa: PTH114

@@ -7,17 +7,16 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.extras import require
-from torchmetrics_dna.files.damage import refusing
-from torchmetrics_dna.files.limits import beyond, max_pixels
-from torchmetrics_dna.images.addresses import open_file, public
-from torchmetrics_dna.images.base import stream_of
+from torchmetrics_dna.files.damage import beyond, max_pixels, refusing
 from torchmetrics_dna.images.loader import cores
+from torchmetrics_dna.images.paths import open_file, public
+from torchmetrics_dna.images.sets import stream_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from torchmetrics_dna.images.base import ImageStream
     from torchmetrics_dna.images.reading import Reading
+    from torchmetrics_dna.images.sets import ImageStream
 
 
 _EARLY = 6e-4  # seconds; tolerance for rounded times, of which Matroska has milliseconds

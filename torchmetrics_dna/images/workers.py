@@ -1,4 +1,4 @@
-"""Have batches decoded by worker processes, by whatever method these start."""
+"""Threads that read ahead, and worker processes that decode batches, by whatever method these start."""
 
 from __future__ import annotations
 
@@ -9,24 +9,31 @@ import signal
 import sys
 import threading
 import warnings
-from contextlib import contextmanager
+from collections import deque
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from queue import Empty, Full, Queue
+from threading import Event, Thread
+from traceback import walk_stack
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from torch.utils.data import Dataset
 
 from torchmetrics_dna.files.damage import reason_of
-from torchmetrics_dna.images.addresses import forget_threads
+from torchmetrics_dna.images.paths import forget_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import FrameType, ModuleType
+    from collections.abc import Callable, Iterable, Iterator
 
     from torch.utils.data import DataLoader
 
+_T = TypeVar("_T")
+_QUEUE_SIZE = 8  # items of a reader, which may be frames of some MB
+_SECONDS = 0.1  # between checks of a reader whether it was stopped
+_END = object()
 _MODULES = "give classes and functions of modules"
 
 
@@ -121,25 +128,16 @@ def _obstacle() -> tuple[str, str] | None:
     except (OSError, SyntaxError, ValueError):
         return f"can't import this script, {path!r}", "run it from a file"
     guards = [node for node in nodes if isinstance(node, ast.If | ast.IfExp) and _names_itself(node.test)]
-    if all(any(guard.lineno <= line <= (guard.end_lineno or 0) for guard in guards) for line in _lines(main)):
-        return None
-    return "would run this script anew", "put what it does under `if __name__ == '__main__':`"
+    for top in sys._current_frames().values():  # of each thread
+        for frame, line in walk_stack(top):
+            is_of_script = frame.f_globals is vars(main) and frame.f_code.co_name == "<module>"
+            if is_of_script and not any(guard.lineno <= line <= (guard.end_lineno or 0) for guard in guards):
+                return "would run this script anew", "put what it does under `if __name__ == '__main__':`"
+    return None
 
 
 def _names_itself(test: ast.expr) -> bool:
     return any(isinstance(node, ast.Name) and node.id == "__name__" for node in ast.walk(test))
-
-
-def _lines(main: ModuleType) -> list[int]:
-    """Return the line of the main script that each thread of it is at."""
-    lines = []
-    for top in sys._current_frames().values():
-        frame: FrameType | None = top
-        while frame is not None:
-            if frame.f_globals is vars(main) and frame.f_code.co_name == "<module>":
-                lines.append(frame.f_lineno)
-            frame = frame.f_back
-    return lines
 
 
 @contextmanager
@@ -163,3 +161,76 @@ def _uninterrupted() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
         if held:
             signal.raise_signal(signal.SIGINT)
+
+
+def read_ahead(sources: Iterable[Iterator[_T]], readers: int) -> Iterator[Iterator[_T]]:
+    """Yield the same iterators in the same order, while ``readers`` threads read the next ones ahead.
+
+    Exhaust each iterator before the next. Up to 8 items of each are buffered; with no readers nothing is read ahead.
+
+    Example:
+        >>> [list(items) for items in read_ahead(iter([iter("ab"), iter("c")]), readers=2)]
+        [['a', 'b'], ['c']]
+
+    """
+    if not readers:
+        yield from sources
+        return
+    remaining = iter(sources)
+    running: deque[_Reader[_T]] = deque()
+    try:
+        while True:
+            while len(running) < readers and (source := next(remaining, None)) is not None:
+                running.append(_Reader(source))
+            if not running:
+                return
+            yield iter(running[0])
+            running.popleft().stop()
+    finally:
+        for reader in running:
+            reader.stop()
+
+
+class _Reader(Generic[_T]):
+    """Thread that reads an iterator into a bounded queue."""
+
+    def __init__(self, source: Iterator[_T]) -> None:
+        self._source = source
+        self._items: Queue[tuple[Any, BaseException | None]] = Queue(_QUEUE_SIZE)
+        self._stopped = Event()
+        self._thread = Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[_T]:
+        while True:
+            item, error = self._items.get()
+            if error is not None:
+                raise error
+            if item is _END:
+                return
+            yield item
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopped.set()
+        with suppress(Empty):  # frees the buffered items
+            while True:
+                self._items.get_nowait()
+        self._thread.join(1)  # not longer: it may be blocked on a server that does not answer
+
+    def _run(self) -> None:
+        try:
+            for item in self._source:
+                if not self._put(item):
+                    return
+            self._put(_END)
+        except BaseException as err:  # raised again in the consumer
+            self._put(None, err)
+
+    def _put(self, item: Any, error: BaseException | None = None) -> bool:
+        """Wait for room in the queue and add an item; False if stopped."""
+        while not self._stopped.is_set():
+            with suppress(Full):
+                self._items.put((item, error), timeout=_SECONDS)
+                return True
+        return False

@@ -14,6 +14,7 @@ from torchmetrics_dna.functional.causes import Apart, Folds, takes_half
 from torchmetrics_dna.images import ImageSource, Reading
 from torchmetrics_dna.images.changes import CHANGES, change_image
 from torchmetrics_dna.images.pixels import Decoded, as_bytes, as_rgb
+from torchmetrics_dna.images.sets import shuffled
 from torchmetrics_dna.jobs.groups import partners
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.statistics import histogram_statistic
@@ -46,7 +47,7 @@ class ChangedImages(ImageSource):
 
     def __init__(self, source: ImageSource, numbers: Sequence[int], variants: Sequence[Sequence[Change]]) -> None:
         names = [source.names[number] for _ in variants for number in numbers]
-        super().__init__(names, self.decode, source.label, source.exif_orientation, roots=source.roots)
+        super().__init__(names, self.decode, source.label, roots=source.roots)
         self._source, self._chosen, self._variants = source, numbers, variants
         self._kept: dict[tuple[int, int], Decoded] = {}
 
@@ -189,7 +190,7 @@ class _Search:
 
 def _halves(numbers: Sequence[int], most: int) -> tuple[list[int], list[int]]:
     """Draw images that choose, at most so many or half, and others that check."""
-    order = torch.randperm(len(numbers), generator=torch.Generator().manual_seed(0)).tolist()
+    order = shuffled(len(numbers))
     count = min(most, len(numbers) // 2)
     return [numbers[i] for i in order[:count]], [numbers[i] for i in order[count:][:UNCHANGED]]
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, get_args
 from torchmetrics_dna.dna.distance import Kind
 from torchmetrics_dna.extras import without_numba
 from torchmetrics_dna.images import ImageStream
-from torchmetrics_dna.images.addresses import check_writable, is_address
-from torchmetrics_dna.images.base import left_out_in_words
+from torchmetrics_dna.images.paths import check_writable, is_address
+from torchmetrics_dna.images.sets import left_out_in_words
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.on_ray import finish_on_ray

@@ -17,7 +17,7 @@ import torch
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.damage import reason_of
 from torchmetrics_dna.images import ImageStream
-from torchmetrics_dna.images.addresses import is_address
+from torchmetrics_dna.images.paths import is_address
 from torchmetrics_dna.jobs.job import count_images
 from torchmetrics_dna.jobs.processes import world_size
 from torchmetrics_dna.version import __version__

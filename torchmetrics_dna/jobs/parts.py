@@ -14,9 +14,8 @@ from filelock import Timeout
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.identity import check_same
 from torchmetrics_dna.dna.load import load_dna
-from torchmetrics_dna.files.atomic import final_name, replacing
+from torchmetrics_dna.files.atomic import file_lock, final_name, replacing, unlock
 from torchmetrics_dna.files.damage import check_type, read_json, refusing
-from torchmetrics_dna.files.locks import file_lock, unlock
 from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.images.pixels import stamp_of
 from torchmetrics_dna.jobs.groups import group_names

@@ -12,7 +12,7 @@ from torchmetrics_dna.dna.distances import DISTANCES, named_in
 from torchmetrics_dna.files.atomic import check_folder, replacing
 from torchmetrics_dna.files.tables import as_markdown
 from torchmetrics_dna.files.visible import strict_json
-from torchmetrics_dna.images.base import indexed
+from torchmetrics_dna.images.sets import indexed
 from torchmetrics_dna.jobs.arguments import ALL, Arguments, taking
 from torchmetrics_dna.jobs.processes import in_step, rank
 from torchmetrics_dna.reporting.findings import words_and_tables

@@ -19,15 +19,14 @@ from torchmetrics_dna.comparisons.compare import compare
 from torchmetrics_dna.comparisons.comparisons import Comparisons
 from torchmetrics_dna.dna import DNA, check_comparable
 from torchmetrics_dna.dna.load import load_dna
-from torchmetrics_dna.files.atomic import replacing
-from torchmetrics_dna.files.locks import file_lock, unlock
+from torchmetrics_dna.files.atomic import file_lock, replacing, unlock
 from torchmetrics_dna.files.tables import as_csv
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images import ImageSource
-from torchmetrics_dna.images.base import left_out_in_words
-from torchmetrics_dna.images.duplicates import digest_of
+from torchmetrics_dna.images.likeness import digest_of
 from torchmetrics_dna.images.objects import is_output
 from torchmetrics_dna.images.pixels import as_bytes
+from torchmetrics_dna.images.sets import left_out_in_words
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import measure

@@ -15,7 +15,7 @@ from torchmetrics_dna.dna.histogram import grouped
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import images_in_words, in_words, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
-from torchmetrics_dna.images.addresses import public
+from torchmetrics_dna.images.paths import public
 from torchmetrics_dna.images.properties import property_in_words
 from torchmetrics_dna.version import __version__
 

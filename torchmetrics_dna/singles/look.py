@@ -9,15 +9,14 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
 
 from torchmetrics_dna.comparisons.odd_images import LEAST, means_by_layer
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.functional.outliers import LayerGaussian, outlier_scores
 from torchmetrics_dna.images import open_source
-from torchmetrics_dna.images.base import indexed
 from torchmetrics_dna.images.pixels import as_bytes
+from torchmetrics_dna.images.sets import indexed, shuffled
 from torchmetrics_dna.jobs.groups import partners
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.singles.ranking import heat_maps
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.images import ImageSource
     from torchmetrics_dna.images.cells import Crop
-    from torchmetrics_dna.images.pixels import RGBImage
+    from torchmetrics_dna.images.pixels import Pixels
     from torchmetrics_dna.jobs.sides import Sides
 
 _DRAWN = 8  # images of a strip
@@ -158,9 +157,9 @@ class _Images:
 
     def __init__(self, source: ImageSource) -> None:
         self.source = source
-        self._kept: dict[int, RGBImage] = {}
+        self._kept: dict[int, Pixels] = {}
 
-    def __getitem__(self, number: int) -> RGBImage:
+    def __getitem__(self, number: int) -> Pixels:
         if number not in self._kept:
             self._kept[number] = self.source[number]
         return self._kept[number]
@@ -178,7 +177,7 @@ class _Images:
         return ShownImage(self.source.relative_names[number], _shrunk(self[number]), heat)
 
 
-def _shrunk(pixels: RGBImage) -> Image.Image:
+def _shrunk(pixels: Pixels) -> Image.Image:
     """Return a Pillow image of at most so many pixels a side as a page shows."""
     picture = Image.fromarray(as_bytes(pixels))
     picture.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
@@ -188,7 +187,7 @@ def _shrunk(pixels: RGBImage) -> Image.Image:
 def _drawn(images: Mapping[str, _Images], paired: Sequence[int] | None) -> dict[str, list[int]]:
     """Draw images of each side with one permutation of numbers, or those of A with their partners."""
     most = max(len(of_side.source) for of_side in images.values())
-    order = torch.randperm(most, generator=torch.Generator().manual_seed(0)).tolist()
+    order = shuffled(most)
     if paired is None:
         return {side: list(islice(of_side.readable(order), _DRAWN)) for side, of_side in images.items()}
     of_a = (i for i in images["a"].readable(order) if list(images["b"].readable([paired[i]])))

@@ -18,8 +18,7 @@ from torchmetrics_dna.files.container import is_container
 from torchmetrics_dna.functional.outliers import layers_for_outliers, left_out_distances, outlier_distance
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
 from torchmetrics_dna.images import ImageSource, ImageStream
-from torchmetrics_dna.images.duplicates import digest_note
-from torchmetrics_dna.images.likeness import small_picture
+from torchmetrics_dna.images.likeness import digest_note, small_picture
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.features import Distances, SpatialMeans, contrasted
 from torchmetrics_dna.jobs.job import Job
@@ -319,9 +318,8 @@ class _Run:
         """Score images of the reference, each against the other ``count - 1``; a sample if there are many."""
         if isinstance(side, (DNA, ImageStream)) or count < 2:
             return None
-        drawn = torch.randperm(len(side), generator=torch.Generator().manual_seed(0))[:_MOST_TYPICAL].sort().values
         job = Job(self.extractor, {"distances": Distances(scorer)}, self.job.reading)
-        measured = measure(job, side.take(drawn.tolist()), distributed=self.distributed)
+        measured = measure(job, side.drawn(_MOST_TYPICAL), distributed=self.distributed)
         return contrasted(_left_out(measured.rows["distances"], count))
 
 

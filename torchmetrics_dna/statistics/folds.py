@@ -14,8 +14,8 @@ from typing_extensions import override
 from torchmetrics_dna.binning.histogram import finite_layers
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS
-from torchmetrics_dna.images.duplicates import thumbnail
 from torchmetrics_dna.images.inputs import mapped, tensors_of
+from torchmetrics_dna.images.likeness import thumbnail
 from torchmetrics_dna.statistics import DNAStatistic, Field
 
 if TYPE_CHECKING:

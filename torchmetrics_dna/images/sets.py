@@ -8,46 +8,46 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
 from PIL import UnidentifiedImageError
 from torch.utils.data import Dataset
 
 from torchmetrics_dna.files.damage import reason_of, refusing
 from torchmetrics_dna.files.visible import images_in_words
-from torchmetrics_dna.images.addresses import is_address, public
-from torchmetrics_dna.images.ahead import read_ahead
-from torchmetrics_dna.images.names import Names, names_below
+from torchmetrics_dna.images.paths import Names, is_address, names_below, public
 from torchmetrics_dna.images.pixels import Decoded, decode_image
+from torchmetrics_dna.images.workers import read_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from torchmetrics_dna.images.inputs import Example
-    from torchmetrics_dna.images.layouts import Layout
-    from torchmetrics_dna.images.pixels import RGBImage
+    from torchmetrics_dna.images.pixels import Pixels
     from torchmetrics_dna.images.reading import Reading
+    from torchmetrics_dna.images.tensors import ArrayFormat
 
 _SHARD_BITS = 40  # lower bits of an entry's number in a stream, for the image within its shard
 _BROKEN = "Can't read images of"  # prefix of errors of shards
 _READERS = 4  # of files at addresses, for a server makes one wait
 
-CHOICES = frozenset({"column", "fps"})
+OPTIONS = frozenset({"column", "fps"})
 
 
 @dataclass(eq=False, repr=False)
-class ImageSource(Dataset["RGBImage"]):
+class ImageSource(Dataset["Pixels"]):
     """Indexed images, decoded on access.
 
     Args:
         names: Name of each image in messages and reports.
         fetch: Function that returns the content of image ``i``: a path, a file, a Pillow image, an array or a tensor.
         label: Name of the set.
-        exif_orientation: Whether to rotate images by their EXIF tag. The official implementation does not.
         stamp: Function that returns a text that changes with image ``i``; None if changes can't be detected cheaply.
         roots: Folders, archives and folders in these that the names are below, each below the nearest; if empty, the
             folder that all files share.
-        uses: The options among :data:`CHOICES` that apply to this source; all if unknown.
+        options: Those among :data:`OPTIONS` that apply to this source; all if unknown.
         example: What its items are, if these are no images.
-        layouts: Layouts of the arrays of images that it consists of, by file, or ``""`` for one in memory.
+        arrays: Formats of the arrays of images that it consists of, by file, or ``""`` for one in memory.
+        exif_orientation: Whether to rotate images by their EXIF tag. The official implementation does not.
 
     Attributes:
         numbers: Indices of the images in the source that they were taken from; their own if this is that source.
@@ -59,12 +59,12 @@ class ImageSource(Dataset["RGBImage"]):
     names: Sequence[str]
     fetch: Callable[[int], Any]
     label: str
-    exif_orientation: bool = False
     stamp: Callable[[int], str] | None = None
     roots: Collection[str] = ()
-    uses: frozenset[str] = CHOICES
+    options: frozenset[str] = OPTIONS
     example: Example | None = None
-    layouts: Mapping[str, Layout] = field(default_factory=dict)
+    arrays: Mapping[str, ArrayFormat] = field(default_factory=dict)
+    exif_orientation: bool = False
 
     def __post_init__(self) -> None:
         self.numbers: Sequence[int] = range(len(self.names))
@@ -76,10 +76,14 @@ class ImageSource(Dataset["RGBImage"]):
         fetch = partial(_of_chosen, self.fetch, numbers)
         stamp = None if self.stamp is None else partial(_of_chosen, self.stamp, numbers)
         names = Names(self.names, chosen=numbers)
-        settings = self.exif_orientation, stamp, self.roots, self.uses, self.example, self.layouts
-        selected = ImageSource(names, fetch, self.label, *settings)
+        settings = self.roots, self.options, self.example, self.arrays, self.exif_orientation
+        selected = ImageSource(names, fetch, self.label, stamp, *settings)
         selected.numbers, selected.whole = numbers, self
         return selected
+
+    def drawn(self, count: int) -> ImageSource:
+        """Select so many images at random, always the same, in their order."""
+        return self.take(sorted(shuffled(len(self))[:count]))
 
     def numbers_in(self, other: ImageSource) -> Sequence[int] | None:
         """Return the index of each image in another source that this is, or is a part of; None if it is neither."""
@@ -108,7 +112,7 @@ class ImageSource(Dataset["RGBImage"]):
         """Number of images; that of a stream may be unknown, None."""
         return len(self)
 
-    def __getitem__(self, index: int) -> RGBImage:
+    def __getitem__(self, index: int) -> Pixels:
         """Decode image ``index`` to RGB by :func:`decode_image`; ValueError with its name if unreadable."""
         try:
             return self.decode(index).pixels
@@ -135,7 +139,7 @@ class Shard(NamedTuple):
     """Part of a stream that can be read on its own."""
 
     label: str  # for messages
-    read: Callable[[], Iterator[tuple[str, Any]]]  # a new iterator over names and images
+    read: Callable[[], Iterator[tuple[str, Any]]]  # a new iterator over names, in the file if it is one, and images
     file: str = ""  # path or address
 
 
@@ -150,7 +154,6 @@ class ImageStream:
     Args:
         shards: Parts of the stream, in order.
         label: Name of the set.
-        exif_orientation: Whether to rotate images by their EXIF tag. The official implementation does not.
         count: Number of images, if known.
         of_files: Whether shards are files, which can be read again, by other processes too, and skipped if damaged.
             False for objects of this process.
@@ -158,9 +161,10 @@ class ImageStream:
         decoded: Whether images are decoded already, so that they are too large to be sent to worker processes.
         readers: Number of threads that read ahead, a shard each.
         only_whole: Reason why it can't be split among processes, if there is one.
-        uses: The options among :data:`CHOICES` that apply to this stream; all if unknown.
+        options: Those among :data:`OPTIONS` that apply to this stream; all if unknown.
         example: What its items are, if these are no images.
-        layouts: As of an :class:`ImageSource`, and so is the attribute ``place``.
+        arrays: As of an :class:`ImageSource`, and so are the next one and the attribute ``place``.
+        exif_orientation: See there.
 
     Example:
         >>> stream = ImageStream([Shard("letters", lambda: iter([("a", 1), ("b", 2), ("c", 3)]))], "letters")
@@ -171,16 +175,16 @@ class ImageStream:
 
     shards: Sequence[Shard]
     label: str
-    exif_orientation: bool = False
     count: int | None = None
     of_files: bool = True
     in_folders: bool = False
     decoded: bool = False
     readers: int = 0
     only_whole: str = ""
-    uses: frozenset[str] = CHOICES
+    options: frozenset[str] = OPTIONS
     example: Example | None = None
-    layouts: Mapping[str, Layout] = field(default_factory=dict)
+    arrays: Mapping[str, ArrayFormat] = field(default_factory=dict)
+    exif_orientation: bool = False
     _part: tuple[int, int] = (0, 1)
 
     def __post_init__(self) -> None:
@@ -210,8 +214,8 @@ class ImageStream:
         shard, last, i = self.shards[number], "", 0
         try:
             for i, (name, image) in enumerate(shard.read(), 1):
-                yield Entry(number << _SHARD_BITS | i, name, image)
-                last = name
+                last = f"{shard.label}/{name}" if shard.file else name
+                yield Entry(number << _SHARD_BITS | i, last, image)
         except Exception as err:  # each format has its own errors
             after = f" after {last!r}" if last else ""
             error = BrokenShardError(f"{_BROKEN} {shard.label!r}{after}: {reason_of(err)}")
@@ -227,12 +231,18 @@ class ImageStream:
             return Decoded(entry.image)
         return decode_image(entry.image, channels, self.exif_orientation)
 
-    def __getitem__(self, index: int) -> RGBImage:
+    def __getitem__(self, index: int) -> Pixels:
         """Raise ValueError: a stream has no index."""
         return indexed(self, "This")[index]
 
 
 Images = ImageSource | ImageStream
+
+
+def shuffled(count: int) -> list[int]:
+    """Return the numbers below ``count`` in an order that is drawn with seed 0."""
+    order: list[int] = torch.randperm(count, generator=torch.Generator().manual_seed(0)).tolist()
+    return order
 
 
 def are_same(a: object, b: object) -> bool:
@@ -265,9 +275,9 @@ def indexed(images: Images, what: str) -> ImageSource:
 
 def check_channels(images: Images, channels: int) -> None:
     """Raise ValueError if arrays of images have other channels than a network takes, so far as they are known."""
-    for file, layout in images.layouts.items():
+    for file, array in images.arrays.items():
         with refusing(file, "an array of images") if file else nullcontext():
-            layout.check("Images", 4, channels)
+            array.check("Images", 4, channels)
 
 
 def unreadable(name: str, err: Exception) -> str:
@@ -304,21 +314,22 @@ def _of_chosen(of_image: Callable[[int], Any], numbers: Sequence[int], index: in
     return of_image(numbers[index])
 
 
-def joined(sources: Sequence[ImageSource], label: str, reading: Reading) -> ImageSource:
+def joined(sources: Sequence[ImageSource], label: str) -> ImageSource:
     """Return the images of several sources as one."""
     if len(sources) == 1:
         return sources[0]
     places = [(k, i) for k, source in enumerate(sources) for i in range(len(source))]
     names = [sources[k].names[i] for k, i in places]
-    fetch, stamp = (partial(_of_one, what, sources, places) for what in ("fetch", "stamp"))
+    fetch = partial(_of_one, [source.fetch for source in sources], places)
+    stamps = [source.stamp for source in sources if source.stamp]
+    stamp = partial(_of_one, stamps, places) if len(stamps) == len(sources) else None
     roots = {root for source in sources for root in source.roots}
-    has_stamps = all(source.stamp for source in sources)
-    return ImageSource(names, fetch, label, reading.exif_orientation, stamp if has_stamps else None, roots)
+    return ImageSource(names, fetch, label, stamp, roots)
 
 
-def _of_one(what: str, sources: Sequence[ImageSource], places: Sequence[tuple[int, int]], index: int) -> Any:
+def _of_one(functions: Sequence[Callable[[int], Any]], places: Sequence[tuple[int, int]], index: int) -> Any:
     k, i = places[index]
-    return getattr(sources[k], what)(i)
+    return functions[k](i)
 
 
 def stream_of(
@@ -332,13 +343,6 @@ def stream_of(
 
     Settings are those of :class:`ImageStream`. Files at addresses are read ahead, several at a time.
     """
-    shards = [Shard(public(file), partial(_named, read, file, reading), file) for file in files]
+    shards = [Shard(public(file), partial(read, file, reading), file) for file in files]
     settings = {"readers": _READERS if any(map(is_address, files)) else 0, **settings}
-    return ImageStream(shards, label, reading.exif_orientation, **settings)
-
-
-def _named(
-    read: Callable[[str, Reading], Iterator[tuple[str, Any]]], file: str, reading: Reading
-) -> Iterator[tuple[str, Any]]:
-    for name, image in read(file, reading):
-        yield f"{public(file)}/{name}", image
+    return ImageStream(shards, label, **settings)
