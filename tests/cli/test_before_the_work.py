@@ -95,6 +95,7 @@ OPTIONS: dict[str, dict[str, tuple[Any, ...]]] = {
         "--num-folds": (None, "0"),
         "--groups": (None, "prefix:.."),
         "--pairs": (None, "order", "name"),
+        "--causes": (None, False),
         "--neuron-weights": (None, "w.npz"),
         "--num-bins": (None, "30"),
         "--ranges": (None, "auto"),
@@ -112,7 +113,7 @@ OPTIONS: dict[str, dict[str, tuple[Any, ...]]] = {
         "--worst": (None, "2"),
         "--plot": (None, "x.png"),
         "--maps": (None, True),
-        "-o": (None, "x.csv", "x.tex"),
+        "-o": (None, "x.csv", "x.tex", "x.html"),
         "--neuron-weights": (None, "w.npz"),
         "--properties": (None, True),
     },
@@ -124,7 +125,7 @@ OPTIONS: dict[str, dict[str, tuple[Any, ...]]] = {
         "--in-order": (None, True),
         "--plot": (None, "x.png"),
         "--fail-if-changed": (None, True),
-        "-o": (None, "x.csv", "x.json", "x.tex"),
+        "-o": (None, "x.csv", "x.json", "x.tex", "x.html"),
         "--properties": (None, True),
     },
     "diff": {
@@ -196,7 +197,13 @@ REFUSED: dict[str, list[tuple[str, list[Rule]]]] = {
         ),
         ("crop", each(SIDES, crop="center")),
         ("does not fit", each(SIDES, properties=True)),
-        ("for images, but only DNAs", [{"A": HISTOGRAMS, "B": "b.dna.npz", "--properties": False}]),
+        (
+            "for images, but only DNAs",
+            [
+                {"A": HISTOGRAMS, "B": "b.dna.npz", "--properties": False},
+                {"A": DNAS[:2], "B": "b.dna.npz", "--groups": True},
+            ],
+        ),
         (
             "image",
             each([{"A": DNAS}, {"B": "b.dna.npz"}, *OF_STREAMS], by=True) + each(SIDES + OF_STREAMS + ONE, pairs=True),
@@ -217,12 +224,6 @@ REFUSED: dict[str, list[tuple[str, list[Rule]]]] = {
                 *({"--metrics": "recall", name: True} for name in GATES[:2]),
             ],
         ),
-        (
-            "A page is of two sets as a whole",
-            [rule | {"-o": "x.html"} for rule in [*MANY, {"--by": True}, {"--all": True}]],
-        ),
-        ("A report shows dna-emd", [{"--metrics": ("dna-fd", "fd", *OF_SETS, "fid"), "-o": "x.html"}]),
-        ("A report takes", [rule | {"-o": "x.html"} for rule in [*OF_STREAMS, {"A": "bell.dna.npz"}]]),
         ("--all", [{"--all": True, name: True} for name in ("--by", "--held-out", *GATES, "--groups", "--pairs")]),
         ("expected to be", [{"--all": True, "--metrics": PUBLISHED}]),
         ("takes distances", [{"--all": True, "--metrics": ("recall", "dna-emd,recall")}]),
@@ -344,14 +345,13 @@ REFUSED: dict[str, list[tuple[str, list[Rule]]]] = {
             ],
         ),
         ("Option --learn expected", [{"--learn": "1"}]),
-        ("line by line", [{"-o": "x.tex"}]),
+        ("line by line", [{"-o": ("x.tex", "x.html")}]),
         ("does not fit", [{"REFERENCE": DNAS, "--properties": True}]),
     ],
     "diff": [
         ("needs images", [{"OLD": "a.dna.npz"}, {"NEW": "b.dna.npz"}]),
         ("is a stream", [{"OLD": "a.tgz"}, {"NEW": "b.tgz"}]),
         ("--num-folds expected", [{"--num-folds": "3"}]),
-        ("ends in", [{"-o": "x.html"}]),
     ],
     "make": [
         ("needs images", [{"IMAGES": "a.dna.npz"}]),
@@ -377,12 +377,13 @@ MORE = [
     ("compare lone lone --by folder --metrics fd", "fd of class 'cat', but got 1 and 1"),
     ("compare a named --groups prefix:[0-9]", "matches nothing at the beginning of 'named/x.png'"),
     ("compare a b --groups folder --fail-if-different", "takes a test, but there is none of b"),
-    ("compare a b --held-out b -o x.html", "A page is of two sets as a whole"),
     ("monitor a b --window 0 -o x.csv", "--window expected"),
 ]
 ROWS = [
     ("compare", {"B": "b c", "--metrics": "mind", "--plot": "x.png"}),
     ("compare", {"--metrics": "dna-emd,fid", "-o": "x.html"}),
+    ("compare", {"--metrics": "fid", "-o": "x.html"}),
+    ("compare", {"B": "b c", "--held-out": "c", "-o": "x.html"}),
 ]
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import io
 import json
-import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
-from commands import Command, in_processes, run
+from commands import Command, in_processes
 from golden import GOLDEN, load
 from pages import Page
 from PIL import Image
 
 import torchmetrics_dna.cli.console as console
 from torchmetrics_dna import make_dna
-from torchmetrics_dna.demo import DEGRADATIONS, blur, photographs
 
 A, B = str(GOLDEN / "endtoend" / "a"), str(GOLDEN / "endtoend" / "b")
 OFFICIAL_RANGES = str(GOLDEN / "endtoend" / "activation_ranges.json")
@@ -63,47 +62,17 @@ def _flat(content: object, key: str = "") -> dict[str, object]:
     return {key: content}
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str]:
-    """Photographs, others that are blurred, and others as they are."""
-    root, photos = tmp_path_factory.mktemp("folders"), photographs(24)
-    sets = {"a": photos[:12], "blurred": [blur(photo, 3) for photo in photos[12:]], "others": photos[12:]}
-    for name, pictures in sets.items():
-        (root / name).mkdir()
-        for i, picture in enumerate(pictures):
-            Image.fromarray(picture).save(root / name / f"{i:02}.png")
-    return str(root / "a"), str(root / "blurred"), str(root / "others")
-
-
-@pytest.mark.slow
-def test_how_sure_it_is(folders: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch, cli: Command) -> None:
-    monkeypatch.setattr(console.out, "width", 80)
-    a, blurred, others = folders
-    options = ("--layers", "block_0,block_1")
-    printed, talk = cli("compare", a, blurred, *options, "--num-bins", "50")
-    typed_a, typed_blurred = map(shlex.quote, (a, blurred))
-    network = "--layers block_0,block_1"  # by which the next commands measure, too
-    page = f"torchmetrics-dna compare {typed_a} {typed_blurred} -o page.html {network} --num-bins 50"
-    assert f"in pictures: {page}\n" in talk
-    assert f"are off: torchmetrics-dna rank {typed_blurred} --reference {typed_a} {network}\n" in talk
-    assert printed.startswith("blurred differs from a.\n")
-    for text in ("without noise", "by chance", "95 % interval", "of 40 significantly", "12 and 12", "bins of 50"):
-        assert text in " ".join(printed.split())
-    assert max(map(len, printed.splitlines())) <= 80
-
-    sure = ("--confidence", "0.8", "--groups", "prefix:..", "--format", "json")
-    result = json.loads(cli("compare", a, blurred, *options, *sure).out)
-    assert result["p_value"] <= 0.05
-    assert result["interval"]["confidence"] == 0.8
-    assert result["layers"]["block_1"]["dna_emd_p_value"] <= 0.05
-    assert 0 < result["dna_emd_debiased"] < result["dna_emd"]
-    q = [neuron["q"] for neuron in result["top_neurons"]]
-    assert q == sorted(q)
-
-    printed, talk = cli("compare", a, others, *options)
-    assert talk == f"{a}: 12 of 12\n{others}: 12 of 12\n"
-    assert printed.startswith("No difference between a and others can be shown.\ndna-emd is ")
-    assert "Neurons" not in printed
+def test_what_to_do_next_is_typed_with_the_same_network(tmp_path: Path, cli: Command) -> None:
+    a, b = (tmp_path / "a", tmp_path / "b b")
+    for level, folder in ((150, a), (250, b)):
+        folder.mkdir()
+        for i in range(12):
+            pixels = np.random.default_rng(level + i).integers(0, level, (24, 24, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{i}.png")
+    talk = cli("compare", a, b, "--layers", "block_0", "--num-bins", 50, "--no-causes", "--confidence", 0.8).err
+    page = f"compare {a} '{b}' -o page.html --layers block_0 --num-bins 50 --no-causes --confidence 0.8\n"
+    assert f"in pictures: torchmetrics-dna {page}" in talk
+    assert f"are off: torchmetrics-dna rank '{b}' --reference {a} --layers block_0\n" in talk
 
 
 def test_without_folds(cli: Command) -> None:
@@ -142,25 +111,6 @@ def test_progress(monkeypatch: pytest.MonkeyPatch) -> None:
         report("[b]", 2, 2)
     assert "[b]" in terminal.getvalue()
     assert "2/2" in terminal.getvalue()
-
-
-def test_one_image_each(cli: Command) -> None:
-    image = str(next(Path(A).iterdir()))
-    captured = cli("compare", image, image, "--layers", "block_0")
-    assert "More images are needed on each side for dna-fd." in captured.err
-    assert "dna-fd" not in captured.out
-
-
-def test_the_demo_prints_and_plots(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(monkeypatch, "demo", "--num-images", "2", "-o", str(tmp_path / "demo.png")) == 0
-    with Image.open(tmp_path / "demo.png") as figure:
-        assert 600 < figure.width < figure.height < 1200  # upright, for a phone
-    printed, talk = capsys.readouterr()
-    assert talk.startswith(f"Comparing 2 photographs with {3 * len(DEGRADATIONS)} degraded copies\n")
-    assert "images through the network: 20 of 20\n" in talk
-    assert all(name in printed for name in ("blur", "noise", "JPEG"))
 
 
 def test_a_page_and_the_verdict(tmp_path: Path, cli: Command) -> None:

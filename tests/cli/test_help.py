@@ -7,8 +7,7 @@ import re
 import pytest
 import typer
 
-from torchmetrics_dna.cli import app
-from torchmetrics_dna.cli.help import Command
+from torchmetrics_dna.cli import Command, app
 
 COMMANDS = {name: one for name, one in typer.main.get_command(app).commands.items() if isinstance(one, Command)}
 

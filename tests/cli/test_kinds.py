@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 
 import kinds
-import numpy as np
 import pytest
 from commands import Command, run
-from kinds import COUNT, FILES, ON_DISK, PIXELS, tar
+from kinds import COUNT, FILES, ON_DISK, tar
 from PIL import Image
 
 from torchmetrics_dna import load_dna
@@ -41,25 +40,10 @@ def test_make_takes_them(kind: str, expected: str, tmp_path: Path, cli: Command)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "x.dna.npz"]
 
 
-@pytest.mark.slow
-def test_other_commands_take_them(folder: Path, tmp_path: Path, cli: Command) -> None:
+def test_a_column_and_frames_are_chosen(tmp_path: Path, cli: Command) -> None:
     source, other = kinds.shards(tmp_path, mask=True), kinds.npy(tmp_path)
-    outputs = []
-    for images, chosen in ((source, ("--column", "mask.png")), (folder, ())):
-        fast = (*chosen, *FAST, "--num-folds", "0", "--format", "json")
-        outputs.append(json.loads(cli("compare", images, other, *fast).out))
-    assert outputs[0]["dna_emd"] > outputs[1]["dna_emd"] == 0
-    query, ranked = tmp_path / "query.npy", []
-    np.save(query, PIXELS[:1] // 2)
-    for images, chosen in ((source, ("--column", "png")), (folder, ())):
-        _, *lines = cli("rank", images, "--reference", query, *chosen, *FAST, "--format", "csv").out.splitlines()
-        rows = [line.split(",") for line in lines]
-        ranked.append([(score, int("".join(filter(str.isdigit, Path(name).stem)))) for _, name, score, *_ in rows])
-    assert ranked[0] == ranked[1]
-    ranges = tmp_path / "x.json", tmp_path / "y.json"
-    for path, arguments in zip(ranges, ([source, "--column", "png"], [folder]), strict=True):
-        cli("ranges", *arguments, "-o", path, "--layers", "block_0")
-    assert ranges[0].read_text() == ranges[1].read_text()
+    options = (*FAST, "--num-folds", "0", "--format", "json")
+    assert json.loads(cli("compare", source, other, "--column", "mask.png", *options).out)["dna_emd"] > 0
     cli("make", kinds.video(tmp_path), "--fps", "2", "-o", tmp_path / "v.npz", *FAST)
     assert load_dna(tmp_path / "v.npz").num_images == -(-COUNT // 2)
 

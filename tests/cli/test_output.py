@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torchmetrics_dna.demo import blur, noise, photographs
-from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.files.tables import Table, as_csv
 from torchmetrics_dna.jobs.make import make_dna
 
@@ -73,17 +72,6 @@ def test_each_result_in_each_format(
     assert tables
     for alignment, body in tables:
         assert {line.count(" & ") for line in body.splitlines() if line.endswith(r"\\")} == {len(alignment) - 1}
-
-
-def test_records_of_a_comparison_are_its_figures(files: Path, cli: Command) -> None:
-    a, b = (DNA.load(files / f"{name}.dna.npz") for name in "ab")
-    printed = cli("compare", files / "a.dna.npz", files / "b.dna.npz", "--format", "csv").out
-    rows = {row["layer"]: row for row in csv.DictReader(io.StringIO(printed))}
-    by_neuron = a.distances(b)
-    assert float(rows[""]["value"]) == pytest.approx(float(by_neuron.mean()), rel=1e-12)
-    for layer, values in a.neurons.split(by_neuron).items():
-        assert float(rows[layer]["value"]) == pytest.approx(float(values.mean()), rel=1e-12)
-        assert float(rows[layer]["low"]) <= float(rows[layer]["debiased"]) <= float(rows[layer]["high"])
 
 
 @given(st.lists(st.lists(TEXTS, min_size=2, max_size=2), min_size=1, max_size=4))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from commands import Command, in_processes, run
+from commands import Command, run
 from golden import GOLDEN
 
 from torchmetrics_dna import DNAEMD, ActivationRange, ActivationRanges, DNAExtractor
@@ -80,17 +79,3 @@ def test_options_reach_the_extractor(tmp_path: Path, cli: Command) -> None:
         cli("ranges", A, "-o", tmp_path / f"{name}.json", *arguments)
         by_name[name] = ActivationRanges.load(tmp_path / f"{name}.json")
     assert not torch.equal(by_name["plain"].maximum, by_name["crop"].maximum)
-
-
-@pytest.mark.usefixtures("one_thread")
-def test_processes_write_the_same_file(tmp_path: Path, cli: Command) -> None:
-    options = ["ranges", A, B, "--layers", "block_0", "--batch-size", "1"]
-    single, two = tmp_path / "one.json", tmp_path / "two.json"
-    alone, shared = cli(*options, "-o", single), in_processes(tmp_path, *options, "-o", two)
-    assert (alone.out, shared.stdout) == ("", "")
-    for text, output, counts in ((alone.err, single, (7, 5)), (shared.stderr, two, (4, 3))):  # of the first process
-        said = " ".join(text.split())
-        assert [int(count) for count in re.findall(r": (\d+) of \1\b", said)] == [*counts]
-        for part in (f"{output}: ", "16 neurons, margin 'widen'), 12 images"):
-            assert "".join(said.split()).count("".join(part.split())) == 1, part  # a long path is wrapped
-    assert single.read_bytes() == two.read_bytes()

@@ -19,12 +19,12 @@ from PIL import Image
 from typer import Exit
 
 from torchmetrics_dna import compare
-from torchmetrics_dna.cli.compare import output_of
 from torchmetrics_dna.cli.gates import end_by, gates_of
 from torchmetrics_dna.cli.output import Format, write
 from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
 from torchmetrics_dna.comparisons.classes import by_class
 from torchmetrics_dna.images import ImageSource, Reading
+from torchmetrics_dna.reporting.build import document_of
 
 
 def test_classes_are_as_measured_by_themselves() -> None:
@@ -51,7 +51,7 @@ def test_a_class_of_one_image_has_what_that_gives(capsys: pytest.CaptureFixture[
     few = compare(*(np.full((6, 8, 8, 3), level, np.uint8) for level in (90, 120)), extractor(), by=(by, by), **OPTIONS)
     assert {row["class"]: row["dna_frechet"] is None for row in few.rows()} == {"many": False, "one": True}
     for form in Format:
-        write(output_of(few), form, None)
+        write(document_of(few), form, None)
         assert "one" in capsys.readouterr().out
 
 
@@ -70,14 +70,14 @@ def test_which_classes_differ(tested: ClassComparisons, capsys: pytest.CaptureFi
     assert {row["class"]: (row["dna_emd_p_value"], row["p_holm"]) for row in rows} == {
         c: (p[c], tested.p_holm[c]) for c in p
     }
-    write(output_of(tested), Format.MARKDOWN, None)
+    write(document_of(tested), Format.MARKDOWN, None)
     lines = capsys.readouterr().out.splitlines()
     assert lines[4].endswith("| without noise | p (Holm) | q |")
     assert lines[6].endswith("| 0.003 | 0.003 |")
     without_b = {name: comparison for name, comparison in tested.items() if name != "b"}
-    assert [gate.passed for gate in gates_of(without_b, 0.05, fail_if_different=True)] == [True]
+    assert [gate.passed for gate in gates_of(without_b, 0.05, {"fail_if_different": 0.05})] == [True]
     with pytest.raises(Exit):
-        end_by(gates_of(tested, 0.05, fail_if_different=True))
+        end_by(gates_of(tested, 0.05, {"fail_if_different": 0.05}))
     assert capsys.readouterr().err.splitlines() == ["Failed: b differs, p (Holm) = 0.003, at or below 0.05."]
 
 

@@ -19,7 +19,6 @@ from PIL import Image
 from scipy import stats
 
 from torchmetrics_dna import ActivationRanges, DNAExtractor, compare, make_dna
-from torchmetrics_dna.cli.compare import output_of
 from torchmetrics_dna.cli.output import Format, write
 from torchmetrics_dna.comparisons.comparison import Comparison
 from torchmetrics_dna.comparisons.comparisons import Comparisons, by_name, names_of, short_names
@@ -28,6 +27,7 @@ from torchmetrics_dna.dna.evidence import paired_p_value
 from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.student import student_tail
 from torchmetrics_dna.plots import plot_curve
+from torchmetrics_dna.reporting.build import document_of
 
 EXTRACTOR = DNAExtractor(Pixels(), input_size=8, properties=False)  # as of several sets
 OPTIONS: dict[str, Any] = {"ranges": "auto", "num_bins": 100}
@@ -52,7 +52,7 @@ def test_a_set_of_one_image_has_what_that_gives(capsys: pytest.CaptureFixture[st
     few = compare(REFERENCE, {"one": images(80, 2, 1), "many": images(4, 4)}, EXTRACTOR, **OPTIONS)
     assert {row["set"]: row["dna_frechet"] is None for row in few.rows()} == {"one": True, "many": False}
     for form in Format:
-        write(output_of(few), form, None)
+        write(document_of(few), form, None)
         assert "one" in capsys.readouterr().out
 
 

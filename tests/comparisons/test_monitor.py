@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from commands import Command, in_processes
+from commands import Command
 from networks import Pixels
 from PIL import Image
 
@@ -93,16 +93,6 @@ def test_what_can_not_be_read_is_named(order: Order) -> None:
     named = [re.findall(r"'image (\d+)'", str(warning.message)) for warning in warned]
     assert sorted(named) == [["13"], ["2"], ["3"]]
     assert len(windows) == 2
-
-
-@pytest.mark.outer
-def test_one_process_writes_the_file(tmp_path: Path) -> None:
-    np.savez(tmp_path / "images.npz", REFERENCE)
-    arguments = ["monitor", tmp_path / "images.npz", tmp_path / "images.npz", "-o", tmp_path / "windows.json"]
-    output = in_processes(tmp_path, *arguments, "--layers", "block_0", "--window", 10)
-    assert output.codes == [2, 2]
-    assert output.stderr.count("A stream is monitored by one process, but torchrun has started several") == 1
-    assert not (tmp_path / "windows.json").exists()
 
 
 def test_what_has_an_index_is_drawn_in_random_order() -> None:

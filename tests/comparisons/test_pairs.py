@@ -200,20 +200,12 @@ def test_many_pairs_share_folds() -> None:
             r"a partner in .* for no image of .*: \d+ is none of \d+, ...; give partners the same name, or",
         ),
         (lambda _: "x", {}, "gives 'x' to 8 images of .*; give one that tells them apart"),
-        (True, {"groups": "folder"}, "`pairs` does not go with `groups`"),
-        (True, {"num_folds": None}, "`pairs` does not go with `num_folds`"),
-        (True, {"by": "folder"}, "`pairs` is for whole sets"),
     ],
 )
 def test_mistakes(pairs: object, options: dict[str, object], message: str) -> None:
     b = options.pop("b", COPIES)
     with pytest.raises(ValueError, match=message):
         compare(PHOTOS, b, EXTRACTOR, pairs=pairs, **OPTIONS, **options)
-
-
-def test_a_dna_has_no_pairs() -> None:
-    with pytest.raises(ValueError, match="takes images by number on all sides, but got a DNA"):
-        compare(make_dna(PHOTOS, EXTRACTOR, ranges=RANGES, num_bins=40), COPIES, pairs=True)
 
 
 def test_five_pairs_are_too_few() -> None:

@@ -137,18 +137,6 @@ def test_each_metric_is_that_of_its_network_and_layer() -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_several_sets_are_one_table() -> None:
-    sets = {"same kind": SETS["b"], "grey": [np.full((64, 64, 3), 9 * i, np.uint8) for i in range(12)]}
-    compared = compare(SETS["a"], sets, metrics=["fid", "is", "cmmd"], num_folds=None)
-    assert compared.distance == "fid"
-    assert [row[0] for row in compared.table.rows] == ["images", "fid (act.²)", "is ↑", "cmmd"]
-    alone = compare(SETS["a"], sets["grey"], metrics=["fid", "cmmd"], num_folds=None)
-    row = next(row for row in compared.rows() if row["set"] == "grey")
-    assert {key: row[key] for key in ("fid", "cmmd")} == {key: alone[key].value for key in ("fid", "cmmd")}
-    assert compared.best == min(compared, key=lambda name: compared[name]["fid"].value)
-
-
-@pytest.mark.usefixtures("small")
 def test_published_statistics_are_a_side(tmp_path: Path) -> None:
     dna = make_dna(SETS["a"], layers=["block_1"], kind="layer-gaussian", num_folds=None)
     save_fid_statistics(dna, tmp_path / "a.npz")
@@ -166,12 +154,8 @@ def test_published_statistics_are_a_side(tmp_path: Path) -> None:
     [
         ({"feature": "efficientnet_lite0", "metrics": ["fid"]}, "Metric 'fid' brings its own network"),
         ({"layers": ["head"], "metrics": ["sfid", "kid"]}, "Metric 'sfid' brings its own network"),
-        ({"feature": Network(crop="center"), "metrics": ["fid"]}, "but fid brings the crop of its publication"),
-        ({"num_bins": 30, "metrics": ["fid"]}, "`num_bins` is not for fid; leave it out, or add dna-emd"),
-        ({"feature": Network(properties=True), "metrics": ["fid"]}, "`properties` is not for fid"),
         ({"feature": Network(weights_path="x.pth"), "metrics": ["fid", "cmmd"]}, "a folder with the weights of each"),
         ({"metrics": ["fid", "nonsense"]}, "Argument `metrics` expected to be of .*but got 'nonsense'"),
-        ({"metrics": ["fid"], "by": "folder"}, "Argument `by` is for metrics of one network, but got 'fid'"),
     ],
 )
 def test_deviations_are_refused(arguments: dict[str, object], message: str) -> None:

@@ -287,12 +287,7 @@ def test_published_metrics_are_on_the_page_too(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"metrics": ["dna-fd"]}, ValueError, "shows dna-emd; .* got dna-fd$"),
-        ({"metrics": "dna-fd"}, ValueError, "shows dna-emd; .* got dna-fd$"),
-        ({"a": lambda: make_dna(A[:2], EXTRACTOR, kind="gaussian")}, ValueError, "got Gauss"),
-        ({"a": lambda: replace(make_dna(A[:2], **FIXED), ranges=None)}, ValueError, "ranges of this DNA are unk"),
-        ({"b": iter(A)}, ValueError, "A report takes images by number"),
-        ({"format": "pdf"}, ValueError, "html, markdown, json, but got 'pdf'"),
+        ({"format": "pdf"}, ValueError, "markdown, latex, html, but got 'pdf'"),
         ({"batchsize": 3}, TypeError, r"report\(\) got .* 'batchsize'"),
         ({"output": "nowhere/x.html"}, FileNotFoundError, "There is no folder"),
     ],

@@ -22,33 +22,19 @@ from torchmetrics_dna.cli.console import (
     talk,
 )
 from torchmetrics_dna.cli.gates import Gate, check_gates, end_by, gates_of
-from torchmetrics_dna.cli.output import (
-    Format,
-    FormatOption,
-    Printout,
-    ResultFile,
-    format_for,
-    write,
-)
+from torchmetrics_dna.cli.output import Document, Format, FormatOption, ResultFile, format_for, write
+from torchmetrics_dna.cli.rank import rank
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.visible import images_in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.comparisons.comparisons import Comparisons
-    from torchmetrics_dna.dna import DNA
-    from torchmetrics_dna.images import Images
-    from torchmetrics_dna.jobs.sides import Sides
 
-_PAGE = (".html", ".htm")
 _WIDE = 10  # sets; a full matrix of more is too wide for a terminal
 _DEMO_SETS = 9  # degraded copies; counted without torch, so that the first line comes at once
 
 
-@o.measures_images(*o.OF_SOME)
+@o.measures_images(*o.FIELDS)
 def compare(
     a: o.SideA,
     b: o.SideB,
@@ -83,24 +69,16 @@ def compare(
         bool, o.output_option("Exit with code 1 if a few images of B are shown to be unlike A.", "--fail-if-odd")
     ] = False,
     form: FormatOption = None,
-    output: Annotated[
-        Path | None,
-        o.output_option("Write to this file: .txt, .json, .csv, .md or .tex; .html for a page.", "-o", "--output"),
-    ] = None,
+    output: ResultFile = None,
     **options: Any,
 ) -> None:
     """Compare two image sets, or DNAs of them; or the first with each of several."""
     if held_out is not None and held_out not in (b, *(more or ())):
         more = [*(more or ()), held_out]
     check_sources(a, b, *(more or ()))
-    page = output if form is None and output is not None and output.suffix.lower() in _PAGE else None
-    form = format_for(form, output, also=_PAGE)
+    form = format_for(form, output)
     if by is not None and more:
         raise ValueError("Option --by is for two sets; leave it out, or compare each pair by itself")
-    if page is not None and (more or by is not None or every or held_out is not None):
-        raise ValueError(
-            "A page is of two sets as a whole; leave out others, --by, --held-out and --all, or give another ending"
-        )
     if plot is not None:
         if by is not None:
             raise ValueError("Option --plot is for whole sets; leave it out, or leave out --by")
@@ -117,123 +95,90 @@ def compare(
         unfit_with = {"by": by, "pairs": options["pairs"], "groups": options["groups"]}
         if unfit := [name for name, value in unfit_with.items() if value is not None]:
             raise ValueError(f"Option --fail-if-odd is for independent images of whole sets; leave out --{unfit[0]}")
-    limits = {"fail_above": fail_above, "fail_unless_below": fail_unless_below}
-    gate_options: dict[str, Any] = limits | {"fail_if_different": fail_if_different, "fail_if_odd": fail_if_odd}
     level = 1 - options["confidence"]
+    limits = {"fail_above": fail_above, "fail_unless_below": fail_unless_below}
+    limits |= {"fail_if_different": level if fail_if_different else None, "fail_if_odd": level if fail_if_odd else None}
     if every:
-        own = ["by"] * (by is not None) + ["held_out"] * (held_out is not None)
-        own += [name for name, limit in limits.items() if limit is not None]
-        own += ["fail_if_different"] * fail_if_different + ["fail_if_odd"] * fail_if_odd
-        _compare_all([a, b, *(more or ())], options, own, plot, form, output)
+        _compare_all([a, b, *(more or ())], options, {"by": by, "held_out": held_out} | limits, plot, form, output)
         return
-    from torchmetrics_dna.comparisons.compare import compare_with_arguments
+    from torchmetrics_dna.comparisons.compare import open_sets
     from torchmetrics_dna.comparisons.comparisons import by_name
     from torchmetrics_dna.images import ImageStream
     from torchmetrics_dna.jobs.arguments import Arguments
+    from torchmetrics_dna.reporting.build import document_of, gallery_of
 
     sets: Any = by_name([b, *more]) if more else b
     if held_out is not None and more:
         held_out = [*sets][[b, *more].index(held_out)]
-
-    sides_of_all: list[Images | DNA] = []
-
-    def check(opened: Sequence[Sides], names: Sequence[str]) -> None:
-        sides_of_all.extend(opened[0].images)
-        check_gates(opened, [name if name != held_out else "" for name in names], level, **gate_options)
-        records = [record for sides in opened for record in sides.distances]
-        if plot is not None and not more and all(record.grain == "set" or record.layer for record in records):
+    with o.showing_progress(options) as shown:
+        opened = open_sets(a, sets, Arguments(distributed=PROCESSES > 1, **shown), by=by, held_out=held_out)
+        check_gates(opened, level, limits)
+        records = [record for sides in opened.networks for record in sides.distances]
+        if plot is not None and opened.is_one and all(record.grain == "set" or record.layer for record in records):
             listed = ", ".join(record.name for record in records)
             raise ValueError(
                 f"Option --plot draws distances of neurons or layers, but got {listed} alone; add one, such as dna-emd"
             )
-
-    compared: Any
-    with o.showing_progress(options) as shown:
-        arguments = Arguments(distributed=PROCESSES > 1, **shown)
-        if page is None:
-            compared = compare_with_arguments(a, sets, arguments, by=by, held_out=held_out, check=check)
-        else:
-            from torchmetrics_dna.reporting.build import report_with_arguments
-            from torchmetrics_dna.reporting.findings import words_and_tables
-
-            compared = report_with_arguments(a, b, page, arguments, check=check)
-    by_set = compared if more or by else {compared.names[1]: compared}
-    if held_out is not None:
-        by_set = {name: comparison for name, comparison in by_set.items() if name != compared.held_out}
-    gates: list[Gate] | ValueError
+        result: Any = opened.compared()
+        gallery = gallery_of(opened, result) if form is Format.HTML else None
+    one = opened.is_one and by is None
+    by_set = {opened.names[1]: result} if one else {name: each for name, each in result.items() if name != held_out}
+    gates: list[Gate] = []
+    refusal: ValueError | None = None
     try:
-        gates = gates_of(by_set, level, **gate_options)
+        gates = gates_of(by_set, level, limits)
     except ValueError as err:  # the result is written first
-        gates = err
-    if page is None:
-        write(output_of(compared, () if isinstance(gates, ValueError) else gates), form, output)
-    else:
-        for sentence in words_and_tables(compared)[0]:
-            out.print(sentence)
-        talk.print(f"The page is in {page}", soft_wrap=True)
-    _comment(compared)
-    _draw(compared, plot)
-    if not more and by is None and page is None and form is Format.TEXT:
-        _say_what_next(compared, a, b, options, not any(isinstance(side, ImageStream) for side in sides_of_all))
-    if isinstance(gates, ValueError):
-        raise gates
-    end_by(gates)
-
-
-def output_of(compared: Comparison | Comparisons | ClassComparisons, gates: Sequence[Gate] = ()) -> Printout:
-    """Return what the command writes of a result of :func:`compare`."""
-    from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.comparisons.comparisons import Comparisons
-    from torchmetrics_dna.reporting.findings import words_and_tables
-
-    sentences, tables = [compared.verdict], [compared.table]
-    if isinstance(compared, Comparisons) and (evidence := compared.evidence_table) is not None:
-        tables.append(evidence)
-    if isinstance(compared, Comparison):
-        sentences, tables = words_and_tables(compared)
-    document = {"gates": [gate._asdict() for gate in gates]}
-    return Printout(lambda: compared.to_dict() | document, compared.rows, sentences, tables)
-
-
-def _comment(compared: Any) -> None:
-    """Print on stderr what the result does not say."""
-    for notice in getattr(compared, "notices", ()):
+        refusal = err
+    write(document_of(result, gallery, gates=[gate._asdict() for gate in gates]), form, output)
+    for notice in result.notices if one else ():
         talk.print(f"{notice}.")
-    alone = getattr(compared, "alone", ())
-    for side, names in zip(compared.total.names if alone else (), alone, strict=True):
+    for side, names in zip(result.total.names, result.alone, strict=True) if by is not None else ():
         if names:
             talk.print(f"Only {side} has {len(names)} more: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}.")
-    print_unreadable(compared.unreadable)
+    print_unreadable(result.unreadable)
+    _draw(result, plot)
+    if one and form is Format.TEXT:
+        images = opened.networks[0].images
+        _say_what_next(result, a, b, options, not any(isinstance(side, ImageStream) for side in images))
+    if refusal is not None:
+        raise refusal
+    end_by(gates)
 
 
 def _draw(compared: Any, plot: Path | None) -> None:
     """Draw the result, in the first process."""
-    from torchmetrics_dna.jobs.processes import rank
+    from torchmetrics_dna.jobs.processes import rank as process_rank
 
-    if plot is not None and rank() == 0:
+    if plot is not None and process_rank() == 0:
         compared.plot().savefig(plot)
         talk.print(f"The figure is in {plot}")
 
 
 def _compare_all(
-    sets: list[str], options: dict[str, Any], own: list[str], plot: Path | None, form: Format, output: Path | None
+    sets: list[str],
+    options: dict[str, Any],
+    others: dict[str, Any],
+    plot: Path | None,
+    form: Format,
+    output: Path | None,
 ) -> None:
-    """Compare all sets with each other; ``own`` are given options that a matrix does not take."""
+    """Compare all sets with each other; ``others`` are options that a matrix does not take."""
     require("scipy", "plot")
     o.known(o.METRICS, options["metrics"])
     from torchmetrics_dna.comparisons import matrix
 
     takes = signature(matrix).parameters
-    others = [*own, *(name for name in options if name not in takes and options[name] not in (None, o.USUAL[name]))]
-    if others:
-        name = others[0].replace("_", "-")
-        raise ValueError(f"Option --{name} is for sets against one reference; leave it out, or leave out --all")
+    others = others | {name: value for name, value in options.items() if name not in takes and value != o.USUAL[name]}
+    for name, value in others.items():
+        if value is not None:
+            option = name.replace("_", "-")
+            raise ValueError(f"Option --{option} is for sets against one reference; leave it out, or leave out --all")
     with o.showing_progress({name: options[name] for name in options if name in takes}) as shown:
         distances = matrix(sets, distributed=PROCESSES > 1, **shown)
     table = distances.table
     columns, cells = (_near if len(table.rows) > _WIDE else _numbered)(table)
     text = [distances.verdict, "", rich_table(columns, cells, table.title), *table.notes]
-    write(Printout(distances.to_dict, distances.rows, [distances.verdict], [table], text), form, output)
+    write(Document(distances.to_dict, distances.rows, [distances.verdict], [table], text), form, output)
     print_unreadable(distances.unreadable)
     _draw(distances, plot)
 
@@ -279,19 +224,15 @@ def diff(
         raise ValueError("Versions are compared by one process, but torchrun has started several; leave it out")
     with o.showing_progress(options) as shown:
         versions = compare_versions(old, new, **shown)
-    columns = "change", "image", "before"
-    tables = [versions.table]
     gates = []
     if fail_if_changed:
         numbers = [len(names) for names in (versions.added, versions.removed, versions.edited)]
         result = "Failed" if any(numbers) else "Passed"
         line = f"{result}: {images_in_words(numbers[0])} added, {numbers[1]:,} removed, {numbers[2]:,} edited."
         gates.append(Gate("--fail-if-changed", 0, not any(numbers), [line]))
-    document = {"gates": [gate._asdict() for gate in gates]}
-    printout = Printout(
-        lambda: versions.to_dict() | document, versions.rows, versions.sentences, tables, columns=columns
-    )
-    write(printout, form, output)
+    from torchmetrics_dna.reporting.build import document_of
+
+    write(document_of(versions, gates=[gate._asdict() for gate in gates]), form, output)
     print_unreadable(versions.unreadable)
     end_by(gates)
 
@@ -336,10 +277,9 @@ def _say_what_next(result: Comparison, a: str, b: str, options: dict[str, Any], 
         return
     of_dna = is_dna_path(a)  # of histograms, which do not say how far its images are apart
     page = shlex.join(["torchmetrics-dna", "compare", a, b, "-o", "page.html", *o.typed(options)])
-    of_ranking = o.typed(options, {*o.OF_SOME} - {"fps", "crop"})  # a ranking takes no crop
-    ranking = (
-        "" if "--crop" in of_ranking else shlex.join(["torchmetrics-dna", "rank", b, "--reference", a, *of_ranking])
-    )
+    of_ranking = o.typed(options | {"neuron_weights": None}, rank)  # by outlier scores, which have no weights
+    ranking = shlex.join(["torchmetrics-dna", "rank", b, "--reference", a, *of_ranking])
+    ranking = "" if options["feature"].crop else ranking  # which takes no crop
     in_ranking, in_page = f"{'most like A' if of_dna else 'off'}: {ranking}", f"in pictures: {page}"
     lines: list[str] = []
     if (result.p_value or 0) <= SIGNIFICANT:

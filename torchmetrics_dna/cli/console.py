@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich.console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 from typing_extensions import override
 
@@ -18,6 +18,8 @@ from torchmetrics_dna.files.visible import number, visible
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    from rich.console import JustifyMethod
 
     from torchmetrics_dna.files.tables import Cell
     from torchmetrics_dna.images.reading import Progress as Report
@@ -150,32 +152,26 @@ def rich_table(
 ) -> Table:
     """Make a table of words (str), counts (int) and figures (float, None for a dash, or words for some)."""
     style: dict[str, Any] = {"box": None, "padding": (0, 1, 0, 0)} if compact else {}
-    result = Table(*columns, title=title, title_justify="left", **style)
-    result.columns[0].no_wrap = compact
-    cells = []
-    for column, values in zip(result.columns, zip(*rows, strict=True), strict=True):
-        if any(not isinstance(value, (str, int)) for value in values):
-            width = max(map(len, str(column.header).split()), default=0)  # headers wrap at spaces
-            cells.append(numbers(values, width))
+    result, cells = Table(title=title, title_justify="left", **style), []
+    for header, values in zip(columns, zip(*rows, strict=True), strict=True):
+        are_figures = any(not isinstance(value, (str, int)) for value in values)
+        if are_figures:
+            cells.append(numbers(values, max(map(len, header.split()), default=0)))  # headers wrap at spaces
         else:
-            column.justify = "right" if isinstance(values[0], int) else "left"
             cells.append([f"{value:,}" if isinstance(value, int) else str(value) for value in values])
+        side: JustifyMethod = "right" if isinstance(values[0], int) and not are_figures else "left"
+        # long cells are wrapped, not cut
+        result.add_column(header, justify=side, overflow="fold", no_wrap=compact and not result.columns)
     for i, row in enumerate(zip(*cells, strict=True)):
         result.add_row(*(Text(visible(text), "bold") if (i, j) in bold else text for j, text in enumerate(row)))
-    return _uncut(result)
+    return result
 
 
-def listing(rows: Iterable[Sequence[str | Text]]) -> Table:
-    """Make a table without a header."""
-    result = Table(show_header=False, box=None)
+def listing(rows: Iterable[Sequence[str]]) -> Table:
+    """Make a table of two columns without a header."""
+    result = Table(Column(overflow="fold"), Column(overflow="fold"), show_header=False, box=None)
     for row in rows:
         result.add_row(*row)
-    return _uncut(result)
-
-
-def _uncut(result: Table) -> Table:
-    for column in result.columns:
-        column.overflow = "fold"  # wrap long cells instead of cutting them
     return result
 
 

@@ -19,7 +19,7 @@ from torchmetrics_dna.cli.console import (
     rich_table,
     talk,
 )
-from torchmetrics_dna.cli.output import FormatOption, Printout, ResultFile, format_for, write
+from torchmetrics_dna.cli.output import Document, FormatOption, ResultFile, format_for, write
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import images_in_words, in_words
 
@@ -109,7 +109,7 @@ def info(
     facts = [[key.replace("_", " "), in_words(value)] for key, value in description.items() if key != "layers"]
     text = [listing(facts), "", rich_table(layers.header, layers.rows, layers.title)]
     tables = [Table(["property", "value"], facts), layers]
-    write(Printout(lambda: description, lambda: records, [], tables, text), form, output)
+    write(Document(lambda: description, lambda: records, [], tables, text), form, output)
 
 
 def convert(file: File, output: Converted, ranges: AttachedRanges = None) -> None:
@@ -178,7 +178,7 @@ def ranges(
     print_unreadable(measured.unreadable)
 
 
-def _extractors() -> Printout:
+def _extractors() -> Document:
     """Return a list of the named extractors, their weights and ranges, and what of these is on this machine."""
     from torchmetrics_dna.extractors import PRESETS
     from torchmetrics_dna.extractors.weights import is_here
@@ -205,7 +205,7 @@ def _extractors() -> Printout:
         )
     table = Table(list(records[0]), [[*record.values()] for record in records], "Extractors")
     text = [rich_table(table.header, table.rows, table.title, compact=True)]  # 80 columns wide
-    return Printout(lambda: descriptions, lambda: records, [], [table], text)
+    return Document(lambda: descriptions, lambda: records, [], [table], text)
 
 
 def _place(source: str | None) -> str:

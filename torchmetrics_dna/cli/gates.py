@@ -12,9 +12,8 @@ from torchmetrics_dna.files.visible import number, p_figure
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from torchmetrics_dna.comparisons.compare import Opened
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.jobs.sides import Sides
-
 
 _NO_INTERVAL = (
     "Option --fail-unless-below takes an interval, but there is none of {}; keep folds (--num-folds 20), with images in"
@@ -47,78 +46,49 @@ class Gate(NamedTuple):
     lines: list[str]
 
 
-def gates_of(
-    compared: Mapping[str, Comparison],
-    level: float,
-    *,
-    fail_above: float | None = None,
-    fail_unless_below: float | None = None,
-    fail_if_different: bool = False,
-    fail_if_odd: bool = False,
-) -> list[Gate]:
+def check_gates(opened: Opened, level: float, limits: Mapping[str, float | None]) -> None:
+    """Raise those errors of :func:`gates_of` that are certain before an image is read; arguments as there."""
+    from torchmetrics_dna.comparisons.odd_images import can_be_odd
+    from torchmetrics_dna.functional.permutation import NUM_RELABELINGS
+
+    networks, others = opened.networks, [name for name in opened.names[1:] if name != opened.held_out]
+    for k, name in enumerate(opened.names[1:], 1):
+        if name == opened.held_out:
+            continue
+        evidence = {record: sides.evidence_for(record, k) for sides in networks for record in sides.distances}
+        has_interval = next((interval for of, (_, interval) in evidence.items() if not of.higher_is_better), False)
+        if limits["fail_unless_below"] is not None and not has_interval:
+            raise ValueError(_NO_INTERVAL.format(name))
+        if limits["fail_if_different"] is not None and not any(has_test for has_test, _ in evidence.values()):
+            raise ValueError(_NO_TEST.format(name))
+        if limits["fail_if_odd"] is not None and not can_be_odd(networks[0], k):
+            raise ValueError(_NOT_ASKED.format(name))
+    if limits["fail_if_different"] is not None:
+        _check_count(len(others), 1 / (1 + NUM_RELABELINGS), level)
+
+
+def gates_of(compared: Mapping[str, Comparison], level: float, limits: Mapping[str, float | None]) -> list[Gate]:
     """Return for each requested gate whether it passes.
 
     Args:
         compared: The comparison of each set, by name.
         level: Level of tests.
-        fail_above: Largest distance that passes, debiased if there are folds of images; None for no such gate.
-        fail_unless_below: Distance below which each set must be shown to be; None for no such gate.
-        fail_if_different: Fail for p-values up to the level, corrected for the number of sets.
-        fail_if_odd: The same for p-values of whether a few images are off.
+        limits: By the names of the options, None for gates that were not requested: of ``fail_above`` the largest
+            distance that passes, debiased if there are folds of images; of ``fail_unless_below`` the distance below
+            which each set must be shown to be; of ``fail_if_different`` and ``fail_if_odd`` the level, for p-values
+            corrected for the number of sets.
 
     Raises:
         ValueError: If there is no test or interval, or it could not find a difference of one in so many sets.
 
     """
-    lines_of: list[tuple[str, float, list[str]]] = []
-    if fail_above is not None:
-        lines_of.append(("--fail-above", fail_above, _too_far(compared, fail_above)))
-    if fail_unless_below is not None:
-        lines_of.append(("--fail-unless-below", fail_unless_below, _not_near(compared, fail_unless_below, level)))
-    if fail_if_different:
-        lines_of.append(("--fail-if-different", level, _different(compared, level)))
-    if fail_if_odd:
-        lines_of.append(("--fail-if-odd", level, _odd(compared, level)))
-    return [Gate(option, limit, not lines[0].startswith("Failed"), lines) for option, limit, lines in lines_of]
-
-
-def check_gates(
-    opened: Sequence[Sides],
-    names: Sequence[str],
-    level: float,
-    *,
-    fail_unless_below: float | None,
-    fail_if_different: bool,
-    fail_if_odd: bool,
-    **_: float | None,
-) -> None:
-    """Raise those errors of :func:`gates_of` that are certain before an image is read.
-
-    Args:
-        opened: The reference and the sets, as they were opened for each network.
-        names: Name of the reference, then of each set; empty for a set that no gate is for.
-        level: As for :func:`gates_of`, and so are the others.
-        fail_unless_below: Distance.
-        fail_if_different: Whether there is this gate.
-        fail_if_odd: Whether there is this gate.
-
-    """
-    from torchmetrics_dna.comparisons.odd_images import can_be_odd
-    from torchmetrics_dna.functional.permutation import NUM_RELABELINGS
-
-    for k, name in enumerate(names[1:], 1):
-        if not name:
-            continue
-        evidence = {record: sides.evidence_for(record, k) for sides in opened for record in sides.distances}
-        has_interval = next((interval for of, (_, interval) in evidence.items() if not of.higher_is_better), False)
-        if fail_unless_below is not None and not has_interval:
-            raise ValueError(_NO_INTERVAL.format(name))
-        if fail_if_different and not any(has_test for has_test, _ in evidence.values()):
-            raise ValueError(_NO_TEST.format(name))
-        if fail_if_odd and not can_be_odd(opened[0], k):
-            raise ValueError(_NOT_ASKED.format(name))
-    if fail_if_different:
-        _check_count(sum(map(bool, names[1:])), 1 / (1 + NUM_RELABELINGS), level)
+    gates = []
+    for name, judge in _JUDGES.items():
+        limit = limits.get(name)
+        if limit is not None:
+            lines = judge(compared, limit, level)
+            gates.append(Gate(f"--{name.replace('_', '-')}", limit, not lines[0].startswith("Failed"), lines))
+    return gates
 
 
 def _check_count(count: int, least_p: float, level: float) -> None:
@@ -167,7 +137,7 @@ def _not_near(compared: Mapping[str, Comparison], limit: float, level: float) ->
     return failed or [f"Passed: {lines[largest]}{_of('largest p', compared)}."]
 
 
-def _too_far(compared: Mapping[str, Comparison], limit: float) -> list[str]:
+def _too_far(compared: Mapping[str, Comparison], limit: float, _: float) -> list[str]:
     distance = _distance_of(compared)
     figures, lines = dict[str, float](), dict[str, str]()
     for name, comparison in compared.items():
@@ -182,7 +152,7 @@ def _too_far(compared: Mapping[str, Comparison], limit: float) -> list[str]:
     return failed or [f"Passed: {lines[largest]}{_of('largest', compared)}, not above {limit:g}."]
 
 
-def _different(compared: Mapping[str, Comparison], level: float) -> list[str]:
+def _different(compared: Mapping[str, Comparison], _: float, level: float) -> list[str]:
     least_p = 0.0  # over sets, of the smallest p-values their tests could give
     for name, comparison in compared.items():
         if comparison.p_value is None:
@@ -194,7 +164,7 @@ def _different(compared: Mapping[str, Comparison], level: float) -> list[str]:
     return _by_test(p_values, level, "differs", "no difference of {} is shown")
 
 
-def _odd(compared: Mapping[str, Comparison], level: float) -> list[str]:
+def _odd(compared: Mapping[str, Comparison], _: float, level: float) -> list[str]:
     p_values: dict[str, float | None] = {}
     for name, comparison in compared.items():
         if comparison.odd is None:
@@ -218,3 +188,11 @@ def _by_test(p_values: Mapping[str, float | None], level: float, fails: str, pas
 def _of(which: str, compared: Mapping[str, object]) -> str:
     """Mark the figure as the one nearest to failing, if there are several sets."""
     return f" (the {which} of {len(compared)})" if len(compared) > 1 else ""
+
+
+_JUDGES = {
+    "fail_above": _too_far,
+    "fail_unless_below": _not_near,
+    "fail_if_different": _different,
+    "fail_if_odd": _odd,
+}

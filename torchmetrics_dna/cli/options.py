@@ -16,14 +16,11 @@ from torchmetrics_dna.cli.console import progress
 from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.files.visible import plain_name, unknown_metrics
 from torchmetrics_dna.images.reading import Reading
-from torchmetrics_dna.jobs.arguments import Arguments
+from torchmetrics_dna.jobs.arguments import METRICS, PROTOCOLS, Arguments
 from torchmetrics_dna.plugins import DISTANCE_NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator
-
-METRICS = ("dna-emd", "dna-fd", "fd", "kid", "mind", "cmmd", "precision", "recall", "density", "coverage")
-PROTOCOLS = ("fid", "kid", "is", "sfid", "precision", "recall", "fd-dinov2", "fd-dinov2-edm2", "cmmd")
+    from collections.abc import Callable, Iterator
 
 
 class Crop(Enum):
@@ -45,9 +42,7 @@ def option(text: str, *names: str, group: str | None = None, rare: bool = False,
     return typer.Option(*names, help=text, rich_help_panel=group, hidden=rare, **settings)
 
 
-image_option, network_option, statistic_option, output_option, machine_option = (
-    partial(option, group=group) for group in ("Images", "Network", "Statistics", "Output", "Machine")
-)
+statistic_option, output_option = (partial(option, group=group) for group in ("Statistics", "Output"))
 
 
 def names(text: str | None) -> list[str] | None:
@@ -101,99 +96,12 @@ MoreSides = Annotated[
 Images = Annotated[str, typer.Argument(metavar="IMAGES", help=_IMAGES)]
 Written = Annotated[str, output_option("The file to write, also at an address.", "-o", "--output")]
 
-# by the names of Python's arguments
-_SHARED: dict[str, Any] = {
-    "feature": Annotated[
-        str | None,
-        network_option(
-            "Extractor: a preset, or a timm model's name. [default: efficientnet_lite0, or that of a given DNA]"
-        ),
-    ],
-    "layers": Annotated[
-        str | None, network_option("Layers, separated by commas. [default: the extractor's]", callback=names)
-    ],
-    "num_bins": Annotated[
-        int | None,
-        network_option("Bins of each neuron's histogram. [default: 1000, or those of a given DNA]", rare=True),
-    ],
-    "ranges": Annotated[
-        str | None, network_option("File of activation ranges, or auto. [default: packaged, else auto]", rare=True)
-    ],
-    "weights_path": Annotated[Path | None, network_option("Local file of the extractor's weights.", rare=True)],
-    "crop": Annotated[
-        Crop | None, image_option("Cut out of images before they are resized. [default: none]", rare=True)
-    ],
-    "properties": Annotated[
-        bool | None,
-        network_option(
-            "Watch sharpness, noise, size and other properties of images, too. [default: compare does for two sets]",
-            "--properties/--no-properties",
-            rare=True,
-        ),
-    ],
-    "column": Annotated[
-        str | None,
-        image_option(
-            "Where images are in datasets' rows, .parquet, .npz and samples of a .tar. [default: it is found]",
-            rare=True,
-        ),
-    ],
-    "fps": Annotated[
-        float | None, image_option("Frames of a video to take for each second. [default: all]", rare=True)
-    ],
-    "skip_unreadable": Annotated[
-        bool,
-        image_option("Leave out, and name at the end, images that can't be read.", "--skip-unreadable", rare=True),
-    ],
-    "batch_size": Annotated[int, machine_option("Images in a batch.", rare=True)],
-    "num_workers": Annotated[
-        int | None,
-        machine_option(
-            "Processes that decode images. [default: one for each core that may be used, up to 8]", rare=True
-        ),
-    ],
-    "device": Annotated[
-        str | None, machine_option("Such as cpu or cuda:1. [default: CUDA if there is one]", callback=known_device)
-    ],
-    "on": Annotated[
-        str | None,
-        machine_option("Measure on other machines: ray, or ray://HOST:PORT; ?cpus=8&gpus=1 may follow.", rare=True),
-    ],
-    "metrics": Annotated[
-        str | None,
-        statistic_option(
-            f"Any of {', '.join(METRICS)}, with commas. Without --feature and --layers, {', '.join(PROTOCOLS)} are as"
-            " published, by networks of their own. [default: dna-emd,dna-fd, or what DNAs allow]",
-            callback=known_metrics,
-        ),
-    ],
-    "neuron_weights": Annotated[
-        str | None, statistic_option("File of neuron weights, which NeuronWeights.save writes.", rare=True)
-    ],
-    "num_folds": Annotated[
-        int, statistic_option("Folds of images for intervals and tests; 0 for neither.", callback=lambda n: n or None)
-    ],
-    "groups": Annotated[
-        str | None,
-        statistic_option("Which images belong together: folder, or prefix:REGEX of their names. [default: equal ones]"),
-    ],
-    "pairs": Annotated[
-        Partner | None, statistic_option("Images of A and B correspond, by their order or their names.")
-    ],
-    "confidence": Annotated[float, statistic_option("Level of the confidence intervals.", rare=True)],
-    "causes": Annotated[
-        bool,
-        statistic_option("Search what change of A's images, such as blur, brings them to B.", "--causes/--no-causes"),
-    ],
-}
-# options that not all commands have which measure images
-OF_SOME = (
-    *("num_bins", "ranges", "crop", "fps", "on"),
-    *("metrics", "neuron_weights", "num_folds", "groups", "pairs", "confidence", "causes"),
-)
-_OF_MACHINES = ("batch_size", "num_workers", "device", "on")  # which change no result
-_OF_ALL = _SHARED.keys() - {*OF_SOME}
-USUAL = {field.name: field.default for kind in (Arguments, Reading, Network) for field in fields(kind)}
+# that say what the command line says of them; types that are no words, numbers or flags are below
+FIELDS = {field.name: field for kind in (Network, Reading, Arguments) for field in fields(kind) if field.metadata}
+USUAL = {name: field.default for name, field in FIELDS.items()}
+_TYPES: dict[str, Any] = {"crop": Crop, "pairs": Partner, "weights_path": Path}
+_OF_ALL = ("feature", "weights_path", "properties", "layers", "column", "skip_unreadable")  # and those of machines
+_OF_MACHINES = ("device", "batch_size", "num_workers", "on")  # which change no result
 
 
 def measures_images(*more: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -203,6 +111,7 @@ def measures_images(*more: str) -> Callable[[Callable[..., None]], Callable[...,
         more: Names of the options that this command has beside those that all have.
 
     """
+    shared = [_parameter(name) for name in FIELDS if name in (*_OF_ALL, *_OF_MACHINES[:-1], *more)]
 
     def with_options(command: Callable[..., None]) -> Callable[..., None]:
         own = list(signature(command, eval_str=True).parameters.values())[:-1]
@@ -216,32 +125,47 @@ def measures_images(*more: str) -> Callable[[Callable[..., None]], Callable[...,
                         " leave it out, or give '?gpus=0' for the CPU, '?gpus=1' for CUDA"
                     )
                 options["device"] = "cpu"  # the network is pickled for workers
-            options |= {name: _plain(options[name]) for name in ("crop", "pairs") if name in options}
+            for name, convert in _CONVERTED.items():
+                if name in options:
+                    options[name] = convert(options[name])
             network, reading = (
                 {field.name: options.pop(field.name) for field in fields(kind) if field.name in options.keys() - apart}
                 for kind, apart in ((Network, {"layers"}), (Reading, set[str]()))
             )
             command(feature=Network(**network), reading=Reading(**reading), **options)
 
-        shared = [
-            Parameter(name, Parameter.KEYWORD_ONLY, default=USUAL[name], annotation=annotation)
-            for name, annotation in _SHARED.items()
-            if name in _OF_ALL | {*more}
-        ]
         run.__signature__ = signature(command).replace(parameters=[*own, *shared])  # type: ignore[attr-defined]
         return run
 
     return with_options
 
 
-def typed(options: dict[str, Any], left_out: Container[str] = ()) -> list[str]:
-    """Return the shared options that say what is measured, and are not the default, as they are typed."""
+def _parameter(name: str) -> Parameter:
+    """Return a field as a keyword argument that typer reads."""
+    field = FIELDS[name]
+    of_words: Any = {"int": int, "float": float, "bool": bool}.get(str(field.type).partition(" ")[0], str)
+    kind = _TYPES.get(name, of_words)
+    spelling = [f"--{name.replace('_', '-')}"] if field.default is False else []  # else with --no-
+    shown = option(field.metadata["help"], *spelling, **{key: field.metadata[key] for key in ("group", "rare")})
+    annotation = Annotated[kind if field.default is not None else kind | None, shown]
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=field.default, annotation=annotation)
+
+
+def typed(options: dict[str, Any], command: Callable[..., None] | None = None) -> list[str]:
+    """Return the shared options that say what is measured, and are not the default, as they are typed.
+
+    Args:
+        options: What a command got.
+        command: Another command, for those that it takes; by default all.
+
+    """
+    taken = FIELDS if command is None else signature(command).parameters
     values = {**vars(options["feature"]), **vars(options["reading"])} | options
     values["feature"] = options["feature"].feature
     words: list[str] = []
-    for name in _SHARED:
+    for name in FIELDS:
         value, option = values[name], f"--{name.replace('_', '-')}"
-        if value == USUAL[name] or name in _OF_MACHINES or name in left_out:
+        if value == USUAL[name] or name in _OF_MACHINES or name not in taken:
             continue
         if isinstance(value, bool):
             words += [option, Partner.ORDER.value] if name == "pairs" else [option if value else f"--no-{option[2:]}"]
@@ -250,9 +174,14 @@ def typed(options: dict[str, Any], left_out: Container[str] = ()) -> list[str]:
     return words
 
 
-def _plain(choice: Enum | None) -> bool | str | None:
-    """Return a choice as Python functions take it."""
-    return None if choice is None else choice is Partner.ORDER or str(choice.value)
+_CONVERTED: dict[str, Callable[[Any], Any]] = {  # from what was typed to what Python functions take
+    "layers": names,
+    "metrics": known_metrics,
+    "device": known_device,
+    "num_folds": lambda count: count or None,
+    "crop": lambda crop: crop and crop.value,
+    "pairs": lambda partner: partner and (partner is Partner.ORDER or partner.value),
+}
 
 
 @contextmanager

@@ -1,79 +1,40 @@
-"""Output of a command's result: as text, json, csv, Markdown or LaTeX, on stdout or to a file."""
+"""Output of a command's result: as text, or a document of any format, on stdout or to a file."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import WIDE, Console, check_output, out, rich_table, talk
 from torchmetrics_dna.files.atomic import replacing
-from torchmetrics_dna.files.tables import Table, as_csv, as_markdown
-from torchmetrics_dna.files.visible import ERRORS, strict_json, visible
-from torchmetrics_dna.version import __version__
+from torchmetrics_dna.files.tables import as_csv
+from torchmetrics_dna.files.visible import ERRORS, strict_json
+from torchmetrics_dna.reporting.document import SUFFIXES, Document, Format, format_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
-
-class Format(Enum):
-    """Format of a result."""
-
-    TEXT = "text"
-    JSON = "json"
-    CSV = "csv"
-    MARKDOWN = "markdown"
-    LATEX = "latex"
-
-
-_SUFFIXES = {
-    ".txt": Format.TEXT,
-    ".json": Format.JSON,
-    ".csv": Format.CSV,
-    ".md": Format.MARKDOWN,
-    ".tex": Format.LATEX,
-}
 FormatOption = Annotated[
     Format | None, o.output_option("Format of the result. [default: by the name of the file, or text]", "--format")
 ]
 ResultFile = Annotated[
-    Path | None, o.output_option("Write the result to this file: .txt, .json, .csv, .md or .tex.", "-o", "--output")
+    Path | None,
+    o.output_option(
+        "Write the result to this file: .txt, .json, .csv, .md or .tex; .html for a page.", "-o", "--output"
+    ),
 ]
+_OF_LINES = (Format.TEXT, Format.JSON, Format.CSV)
 
 
-@dataclass(frozen=True)
-class Printout:
-    """A result, ready for all formats.
-
-    Attributes:
-        document: Function that returns all of it, in json's types.
-        records: Function that returns rows for csv.
-        sentences: What it says in words.
-        tables: What it says in tables.
-        text: Text for a terminal, of sentences and tables of rich; by default ``sentences`` and ``tables``.
-        columns: Columns of ``records``, if there may be none.
-
-    """
-
-    document: Callable[[], Any]
-    records: Callable[[], Sequence[Mapping[str, Any]]]
-    sentences: Sequence[str]
-    tables: Sequence[Table]
-    text: Sequence[Any] = ()
-    columns: Sequence[str] = ()
-
-
-def format_for(form: Format | None, path: Path | None, streamed: bool = False, also: tuple[str, ...] = ()) -> Format:
+def format_for(form: Format | None, path: Path | None, streamed: bool = False) -> Format:
     """Return the format of a result; check the file to write, and print if it will be replaced, before any work.
 
     Args:
         form: The format, if it is given.
         path: File to write, if it is given.
-        streamed: Whether records are written one by one, which tables in Markdown and LaTeX do not allow.
-        also: More suffixes that are allowed, of files that the command writes by itself.
+        streamed: Whether records are written one by one, which pages and tables in Markdown and LaTeX do not allow.
 
     Raises:
         FileNotFoundError: If the folder to write to does not exist.
@@ -81,21 +42,24 @@ def format_for(form: Format | None, path: Path | None, streamed: bool = False, a
 
     """
     if path is not None:
-        check_output(path, *((*_SUFFIXES, *also) if form is None else ("",)))
-    form = form or (Format.TEXT if path is None else _SUFFIXES.get(path.suffix.lower(), Format.TEXT))
-    if streamed and form in (Format.MARKDOWN, Format.LATEX):
+        check_output(path, *(SUFFIXES if form is None else ("",)))
+    form = form or (Format.TEXT if path is None else format_of(path, Format.TEXT))
+    if streamed and form not in _OF_LINES:
         raise ValueError(f"A stream is written line by line; give --format text, json or csv, but got {form.value}")
     return form
 
 
-def write(result: Printout, form: Format, path: Path | None) -> None:
-    """Print a result on stdout, or write it to a file; only in the first process."""
+def write(result: Document, form: Format, path: Path | None) -> None:
+    """Print a result on stdout, or write it to a file, and the sentences of a page; only in the first process."""
     if path is None:
         _print(result, form, out)
-    elif not out.quiet:
+        return
+    if not out.quiet:
         with replacing(path) as temporary, temporary.open("w", encoding="utf-8", errors=ERRORS, newline="") as file:
             _print(result, form, Console(file=file, width=WIDE))
-        talk.print(f"The result is in {path}", soft_wrap=True)
+    for sentence in result.sentences if form is Format.HTML else ():
+        out.print(sentence)
+    talk.print(f"The {'page' if form is Format.HTML else 'result'} is in {path}", soft_wrap=True)
 
 
 @contextmanager
@@ -119,32 +83,16 @@ def writing_lines(form: Format, path: Path | None) -> Iterator[Callable[[Mapping
         talk.print(f"The result is in {path}", soft_wrap=True)
 
 
-def _print(result: Printout, form: Format, console: Console) -> None:
+def _print(result: Document, form: Format, console: Console) -> None:
     if form is Format.JSON:
-        document = result.document()
-        if isinstance(document, dict):
-            document = {"version": __version__} | document
-        console.print_json(strict_json(document), ensure_ascii=True)
+        console.print_json(result.render(form), ensure_ascii=True)
     elif form is Format.TEXT:
-        for part in result.text or [*result.sentences, *terminal_tables(result.tables)]:
+        for part in result.text or result.sentences:
             console.print(part)
+        for table in () if result.text else result.tables:
+            shown = table.without("interval")  # which would make it too wide
+            console.print(
+                "", rich_table(shown.header, shown.rows, shown.title, bold=shown.bold), *shown.notes, sep="\n"
+            )
     elif not console.quiet:
-        console.file.write(_rendered(result, form))
-
-
-def terminal_tables(tables: Sequence[Table]) -> list[Any]:
-    """Return tables for a terminal, an empty line before each; intervals would make them too wide."""
-    parts: list[Any] = []
-    for table in (table.without("interval") for table in tables):
-        parts += ["", rich_table(table.header, table.rows, table.title, bold=table.bold), *table.notes]
-    return parts
-
-
-def _rendered(result: Printout, form: Format) -> str:
-    """Return what does not depend on a terminal: csv, Markdown or LaTeX."""
-    if form is Format.CSV:
-        return as_csv(result.records(), result.columns)
-    if form is Format.MARKDOWN:
-        return as_markdown(result.sentences, result.tables)
-    titled = [f"% {visible(table.title)}\n" * bool(table.title) + table.latex() for table in result.tables]
-    return "\n\n".join(titled) + "\n"
+        console.file.write(result.render(form))

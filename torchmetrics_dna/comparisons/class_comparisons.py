@@ -11,7 +11,7 @@ import torch
 
 from torchmetrics_dna.comparisons.classes import by_class
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
-from torchmetrics_dna.comparisons.comparisons import ManyComparisons, names_of
+from torchmetrics_dna.comparisons.comparisons import ManyComparisons
 from torchmetrics_dna.dna.base import too_few
 from torchmetrics_dna.dna.distances import resolve_distances
 from torchmetrics_dna.extras import without_numba
@@ -20,20 +20,22 @@ from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, rates_of_sorted
 from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.jobs.measure import Measured
-from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
+from torchmetrics_dna.jobs.processes import gather, rank, world_size
+from torchmetrics_dna.jobs.protocols import only_published
 from torchmetrics_dna.jobs.sides import open_sides
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from torchmetrics_dna.comparisons.compare import Check
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.files.tables import Cell
     from torchmetrics_dna.images import Images
     from torchmetrics_dna.jobs.arguments import Arguments
     from torchmetrics_dna.jobs.job import Job, Split
+    from torchmetrics_dna.jobs.sides import Sides
 
+    Members = Mapping[str, list[Any]]  # the images of each class
     Total = tuple[Measured, Measured] | None
 
 
@@ -143,80 +145,88 @@ class ClassComparisons(ManyComparisons):
         return f"ClassComparisons({len(self)} classes, furthest {self.order[0]})"
 
 
-def compare_classes(a: Any, b: Any, by: Any, arguments: Arguments, check: Check | None = None) -> ClassComparisons:
+def open_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> tuple[Sides, list[Members]]:
+    """Open two image sets whose classes are to be compared, and group the images of each by class.
+
+    ``a`` and ``b`` are images that have an index, or Parquet files. ValueError if arguments are for whole sets, or the
+    sets have no class in common.
+    """
+    for name in ("pairs", "groups", "on"):
+        if getattr(arguments, name) not in (None, False):
+            raise ValueError(f"Argument `{name}` is for whole sets; leave it out, or leave out `by`")
+    for name, network in only_published(arguments.metrics):
+        raise ValueError(
+            f"Argument `by` is for metrics of one network, but got {name!r}; leave it out, or give the feature"
+            f" {network!r} and a distance"
+        )
+    if lacking := [record.name for record in resolve_distances(arguments.metrics, ()) if not record.kinds]:
+        raise ValueError(f"Argument `metrics` takes no {lacking[0]} class by class; leave it out")
+    sides = open_sides((a, b), arguments)
+    images = [sides.source(k, "A comparison of classes") for k in range(2)]
+    of_sides = by if isinstance(by, tuple) and len(by) == 2 else (by, by)
+    in_a, in_b = classes = [by_class(side, labels) for side, labels in zip(images, of_sides, strict=True)]
+    common = [name for name in in_a if name in in_b]
+    if not common:
+        raise ValueError(
+            f"The two sets have no class in common; their first ones are {next(iter(in_a))!r} and {next(iter(in_b))!r}"
+        )
+    if arguments.distributed and (streams := [side for side in images if isinstance(side, ImageStream)]):
+        raise ValueError(f"{streams[0].label!r} is a stream, whose classes one process reads; leave out `distributed`")
+    for name in common:
+        counts = len(in_a[name]), len(in_b[name])
+        if min(counts) < sides.distances[0].least:
+            raise too_few(f"{sides.distances[0].name} of class {name!r}", sides.distances[0].least, counts)
+    return sides, classes
+
+
+def compare_classes(sides: Sides, classes: Sequence[Members], names: tuple[str, str]) -> ClassComparisons:
     """Compare each class of one image set with the same class of another.
 
     Both sets are read class by class, so only one class of each is in memory at a time. The counts of a class equal
-    those of its images measured alone. ``a`` and ``b`` are images that have an index, or Parquet files.
+    those of its images measured alone.
     """
-    for name in ("groups", "on"):
-        if getattr(arguments, name) is not None:
-            raise ValueError(f"Argument `{name}` is for whole sets; leave it out, or leave out `by`")
-    if lacking := [record.name for record in resolve_distances(arguments.metrics, ()) if not record.kinds]:
-        raise ValueError(f"Argument `metrics` takes no {lacking[0]} class by class; leave it out")
-    with in_step(arguments.distributed):
-        opened = open_sides((a, b), arguments)
-        sides = [opened.source(k, "A comparison of classes") for k in range(2)]
-        of_sides = by if isinstance(by, tuple) and len(by) == 2 else (by, by)
-        in_a, in_b = (by_class(side, labels) for side, labels in zip(sides, of_sides, strict=True))
-        common = [name for name in in_a if name in in_b]
-        if not common:
-            raise ValueError(
-                f"The two sets have no class in common; their first ones are {next(iter(in_a))!r} and"
-                f" {next(iter(in_b))!r}"
-            )
-        if arguments.distributed and (streams := [side for side in sides if isinstance(side, ImageStream)]):
-            raise ValueError(
-                f"{streams[0].label!r} is a stream, whose classes one process reads; leave out `distributed`"
-            )
-        distances, job = opened.distances, opened.job
-        for name in common:
-            counts = len(in_a[name]), len(in_b[name])
-            if min(counts) < distances[0].least:
-                raise too_few(f"{distances[0].name} of class {name!r}", distances[0].least, counts)
-        names = names_of(a, b)
-        if check is not None:
-            check([opened], names)
-        again = sides[0] is sides[1]
+    (in_a, in_b), arguments, job = classes, sides.arguments, sides.job
+    common = [name for name in in_a if name in in_b]
+    again = sides.images[0] is sides.images[1]
 
-        def compared(of_a: Measured, of_b: Measured, unreadable: Sequence[str] = ()) -> Comparison:
-            comparison = compare_measured(of_a, of_b, distances, arguments, names=names)
-            lines = [*comparison.unreadable, *unreadable]
-            return replace(comparison, unreadable=list(dict.fromkeys(lines)) if again else lines)
+    def compared(of_a: Measured, of_b: Measured, unreadable: Sequence[str] = ()) -> Comparison:
+        comparison = compare_measured(of_a, of_b, sides.distances, arguments, names=names)
+        lines = [*comparison.unreadable, *unreadable]
+        return replace(comparison, unreadable=list(dict.fromkeys(lines)) if again else lines)
 
-        # processes share whole classes, so that results do not depend on the number of processes
-        mine = common[rank() :: world_size()] if arguments.distributed else common
-        measured = [_by_class(side, members, mine, job) for side, members in zip(sides, (in_a, in_b), strict=True)]
-        with without_numba(opened.is_small):
-            results: dict[str, Comparison] = {}
-            total: Total = None
-            empty = dict[str, tuple[int, int]]()  # numbers of images of classes that have none on a side
-            of_empty = list[str]()  # a line for each unreadable image of these
-            for name, a_class, b_class in zip(mine, *measured, strict=True):
-                counts = a_class.any.num_images, b_class.any.num_images
-                if not all(counts):
-                    empty[name] = counts
-                    of_empty += [*a_class.unreadable, *b_class.unreadable]
-                    continue
-                results[name] = replace(compared(a_class, b_class), measured=None)
-                total = _added(total, (a_class, b_class))
-            if arguments.distributed:
-                shares = gather((results, total, empty, of_empty))
-                merged_results = {name: comparison for part, *_ in shares for name, comparison in part.items()}
-                results = {name: merged_results[name] for name in common if name in merged_results}
-                empty = {name: counts for _, _, part, _ in shares for name, counts in part.items()}
-                of_empty = [line for *_, lines in shares for line in lines]
-                total = reduce(_added, (of_share for _, of_share, *_ in shares))
-            if total is None:
-                raise ValueError(f"No class has images that can be read on both sides; the first: {of_empty[0]}")
-            of_a, of_b = (
-                [name for name in own if name not in other or empty.get(name, (0, 0))[k]]
-                for k, (own, other) in enumerate(((in_a, in_b), (in_b, in_a)))
-            )
-            return ClassComparisons(results, compared(*total, of_empty), (of_a, of_b))
+    # processes share whole classes, so that results do not depend on the number of processes
+    mine = common[rank() :: world_size()] if arguments.distributed else common
+    measured = [_by_class(sides.source(k, "Classes"), members, mine, job) for k, members in enumerate(classes)]
+    with without_numba(sides.is_small):
+        results: dict[str, Comparison] = {}
+        total: Total = None
+        empty = dict[str, tuple[int, int]]()  # numbers of images of classes that have none on a side
+        of_empty = list[str]()  # a line for each unreadable image of these
+        for name, a_class, b_class in zip(mine, *measured, strict=True):
+            counts = a_class.any.num_images, b_class.any.num_images
+            if not all(counts):
+                empty[name] = counts
+                of_empty += [*a_class.unreadable, *b_class.unreadable]
+                continue
+            results[name] = replace(compared(a_class, b_class), measured=None)
+            total = _added(total, (a_class, b_class))
+        if arguments.distributed:
+            shares = gather((results, total, empty, of_empty))
+            merged_results = {name: comparison for part, *_ in shares for name, comparison in part.items()}
+            results = {name: merged_results[name] for name in common if name in merged_results}
+            empty = {name: counts for _, _, part, _ in shares for name, counts in part.items()}
+            of_empty = [line for *_, lines in shares for line in lines]
+            total = reduce(_added, (of_share for _, of_share, *_ in shares))
+        if total is None:
+            raise ValueError(f"No class has images that can be read on both sides; the first: {of_empty[0]}")
+        of_a, of_b = (
+            [name for name in own if name not in other or empty.get(name, (0, 0))[k]]
+            for k, (own, other) in enumerate(((in_a, in_b), (in_b, in_a)))
+        )
+        return ClassComparisons(results, compared(*total, of_empty), (of_a, of_b))
 
 
-def _by_class(images: Images, members: Mapping[str, list[Any]], names: Sequence[str], job: Job) -> Iterator[Measured]:
+def _by_class(images: Images, members: Members, names: Sequence[str], job: Job) -> Iterator[Measured]:
     """Measure classes one after another in one pass over their images; those of a stream are all in memory."""
     in_turn: Iterable[Split]
     if isinstance(images, ImageStream):

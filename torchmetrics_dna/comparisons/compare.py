@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
 
-from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons, compare_classes
+from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons, compare_classes, open_classes
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.comparisons.comparisons import Comparisons, label, names_of
 from torchmetrics_dna.comparisons.odd_images import odd_images
@@ -23,21 +23,20 @@ from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.jobs.arguments import ALL, Arguments, taking
 from torchmetrics_dna.jobs.causes import can_be_found, find_causes
 from torchmetrics_dna.jobs.processes import in_step
-from torchmetrics_dna.jobs.protocols import by_network, only_published, saying_how_else
+from torchmetrics_dna.jobs.protocols import by_network, saying_how_else
 from torchmetrics_dna.jobs.sides import Sides, example_of, open_sides
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
+    from torchmetrics_dna.comparisons.class_comparisons import Members
     from torchmetrics_dna.comparisons.classes import Classes
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.images import Source
-    from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.statistics.resolve import Feature
 
     Side = Source | DNA
     ByClass = Classes | tuple[Sequence[object], Sequence[object]]
-    Check = Callable[[Sequence[Sides], Sequence[str]], None]  # of the opened sides of each network, and their names
 
 
 @overload
@@ -98,101 +97,93 @@ def compare(
         'black'
 
     """
-    return compare_with_arguments(a, b, Arguments(feature, **options), by=by, held_out=held_out)
+    arguments = Arguments(feature, **options)
+    with in_step(arguments.distributed):
+        return open_sets(a, b, arguments, by=by, held_out=held_out).compared()
 
 
-def compare_with_arguments(
-    a: Any,
-    b: Any,
-    arguments: Arguments,
-    *,
-    by: ByClass | None = None,
-    held_out: str | None = None,
-    check: Check | None = None,
-) -> Comparison | Comparisons | ClassComparisons:
-    """Compare as :func:`compare` does; ``check`` may refuse the sides that were opened, before an image is read."""
-    sets = b if isinstance(b, Mapping) and not is_file(b) and not _is_batch(b, arguments) else None
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """Sets that were opened and checked together, before an image is read; :meth:`compared` does the work."""
+
+    networks: Sequence[Sides]  # the sets as each network of the metrics takes them; the first one watches properties
+    names: Sequence[str]  # of the first set, which is the reference, and of the others
+    is_one: bool = True  # whether one set is compared with the reference, and not several by name
+    held_out: str | None = None
+    classes: Sequence[Members] = ()  # of the images of both sets, if they are compared by class
+
+    def compared(self) -> Comparison | Comparisons | ClassComparisons:
+        """Compare the first set with each of the others, measuring each once by each network of the metrics."""
+        if self.classes:
+            return compare_classes(self.networks[0], self.classes, (self.names[0], self.names[1]))
+        comparisons: list[Comparison] = []
+        of_networks = [compare_sides(sides, self.names) for sides in self.networks]
+        for first, *others in zip(*of_networks, strict=True):
+            results = {name: result for each in (first, *others) for name, result in each.items()}
+            notices = dict.fromkeys(notice for each in (first, *others) for notice in each.notices)
+            comparisons.append(replace(first, results=results, notices=list(notices)))
+        if self.is_one:
+            return comparisons[0]
+        return Comparisons(self.names[0], dict(zip(self.names[1:], comparisons, strict=True)), self.held_out)
+
+
+def open_sets(
+    a: Any, b: Any, arguments: Arguments, *, by: ByClass | None = None, held_out: str | None = None
+) -> Opened:
+    """Open what :func:`compare` takes, for each network of the metrics; all that is known to be wrong is an error."""
+    example = example_of(arguments)
+    is_batch = example is not None and isinstance(b, Mapping) and example.has_names_of(b)
+    sets = b if isinstance(b, Mapping) and not is_file(b) and not is_batch else None
     check_held_out(held_out, sets or ())
     if held_out is not None and arguments.pairs:
         raise ValueError("Argument `held_out` is for independent images; leave it out, or leave out `pairs`")
     if by is not None:
         if sets is not None:
             raise ValueError("Argument `by` is for two sets; leave it out, or compare each pair by itself")
-        if arguments.pairs:
-            raise ValueError("Argument `pairs` is for whole sets; leave it out, or compare the classes one by one")
-        for name, network in only_published(arguments.metrics):
-            raise ValueError(
-                f"Argument `by` is for metrics of one network, but got {name!r}; leave it out, or give the feature"
-                f" {network!r} and a distance"
-            )
-        return compare_classes(a, b, by, arguments, check)
-    if sets is None:
-        return compare_with_first((a, b), names_of(a, b), arguments, check)[0]
-    if not sets:
-        raise ValueError("Argument `b` expected to have one set at least, but got none")
-    check_distances(arguments.metrics, "A comparison of several sets")
-    names = label(a, "the reference"), *sets
-    compared = compare_with_first((a, *sets.values()), names, arguments, check)
-    return Comparisons(names[0], dict(zip(sets, compared, strict=True)), held_out)
-
-
-def _is_batch(b: Mapping[str, Any], arguments: Arguments) -> bool:
-    example = example_of(arguments)
-    return example is not None and example.has_names_of(b)
-
-
-def compare_with_first(
-    sources: Sequence[Any], names: Sequence[str], arguments: Arguments, check: Check | None = None
-) -> list[Comparison]:
-    """Compare the first set with each of the others, measuring each once by each network of the metrics."""
-    with in_step(arguments.distributed):
-        opened = open_by_network(sources, arguments)
-        if check is not None:
-            check(opened, names)
-        return compare_opened(opened, names)
-
-
-def open_by_network(sources: Sequence[Any], arguments: Arguments) -> list[Sides]:
-    """Open the sets for each network of the metrics; errors of any come before an image is read."""
+        sides, classes = open_classes(a, b, by, arguments)
+        return Opened([sides], names_of(a, b), classes=classes)
+    sources: list[Any] = [a, b]
+    names: Sequence[str] = names_of(a, b)
+    if sets is not None:
+        if not sets:
+            raise ValueError("Argument `b` expected to have one set at least, but got none")
+        check_distances(arguments.metrics, "A comparison of several sets")
+        sources, names = [a, *sets.values()], [label(a, "the reference"), *sets]
+    networks: list[Sides] = []
     own, *others = by_network(arguments, sources)
-    opened = list[Sides]()
     for of_network in (watching_properties(own, sources), *others):
         with saying_how_else(of_network):
-            opened.append(open_sides(sources, of_network))
-    return opened
-
-
-def compare_opened(opened: Sequence[Sides], names: Sequence[str]) -> list[Comparison]:
-    """Compare the first side with each of the others, which ``names`` call, by all networks together."""
-    compared = [compare_sides(sides, names) for sides in opened]
-    return [_united(of_networks) for of_networks in zip(*compared, strict=True)]
+            networks.append(open_sides(sources, of_network))
+    return Opened(networks, names, sets is None, held_out)
 
 
 def compare_sides(sides: Sides, names: Sequence[str]) -> list[Comparison]:
     """Compare the first side with each of the others, which ``names`` call, by one network."""
     with without_numba(sides.is_small):
-        of_a = sides.measured(0)
-        compared = list[Any]()
+        of_a, arguments = sides.measured(0), sides.arguments
+        comparisons: list[Comparison] = []
         for k, name in enumerate(names[1:], 1):
             of_b, both = sides.measured(k), (names[0], name)
-            result = compare_measured(of_a, of_b, sides.distances, sides.arguments, plans=sides.plans, names=both)
+            result = compare_measured(of_a, of_b, sides.distances, arguments, plans=sides.plans, names=both)
             odd = None if result.same_images else odd_images(of_a, of_b, sides.images[k], result.p_value)
             result = replace(result, odd=odd, notices=[*result.notices, *sides.limits])
-            compared.append(_with_causes(result, sides, of_a, of_b) if len(names) == 2 else result)
+            readable, weights = (of_a.numbers, of_b.numbers), result.neuron_weights
+            if (
+                len(names) == 2
+                and arguments.causes
+                and arguments.on is None
+                and "dna-emd" in result
+                and LAYER not in result.neurons
+                and not has_negative(weights)
+                and result.explain().differs
+                and can_be_found(sides, readable)
+            ):
+                with without_numba(False):  # which pays for the many images of the search, however few the sets have
+                    causes = find_causes(sides, result.aligned()[0], readable, weights)
+                result = replace(result, causes=causes)
+            comparisons.append(result)
             del of_b  # before the next one is measured
-        return compared
-
-
-def _with_causes(comparison: Comparison, sides: Sides, a: Measured, b: Measured) -> Comparison:
-    """Search what causes a difference that the test finds, if that was asked for and can be."""
-    arguments, weights = sides.arguments, comparison.neuron_weights
-    if not arguments.causes or arguments.on is not None or "dna-emd" not in comparison or has_negative(weights):
-        return comparison
-    readable = a.numbers, b.numbers
-    if LAYER in comparison.neurons or not comparison.explain().differs or not can_be_found(sides, readable):
-        return comparison
-    with without_numba(False):  # which pays for the many images of the search, however few the sets have
-        return replace(comparison, causes=find_causes(sides, comparison.aligned()[0], readable, weights))
+        return comparisons
 
 
 def watching_properties(arguments: Arguments, sources: Sequence[Any]) -> Arguments:
@@ -211,13 +202,3 @@ def watching_properties(arguments: Arguments, sources: Sequence[Any]) -> Argumen
     if network.properties is not None:
         return arguments
     return replace(arguments, feature=replace(network, properties=True))
-
-
-def _united(comparisons: Sequence[Comparison]) -> Comparison:
-    """Add the distances of other networks to the comparison of the first one."""
-    first, *others = comparisons
-    if not others:
-        return first
-    results = {name: result for comparison in comparisons for name, result in comparison.items()}
-    notices = dict.fromkeys(notice for comparison in comparisons for notice in comparison.notices)
-    return replace(first, results=results, notices=list(notices))

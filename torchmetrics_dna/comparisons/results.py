@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from torchmetrics_dna.dna.saving import Saved
-from torchmetrics_dna.files.tables import notebook_html
+from torchmetrics_dna.files.tables import as_html
 
 if TYPE_CHECKING:
     from torchmetrics_dna.files.tables import Table
@@ -29,7 +29,7 @@ class Shown(Saved, ABC):
         """The result as a table."""
 
     def _repr_html_(self) -> str:
-        return notebook_html(self.verdict, self.table)
+        return as_html([self.verdict], [self.table])
 
 
 class Results(Shown, Mapping[str, _T]):

@@ -16,7 +16,7 @@ from typing_extensions import override
 from torchmetrics_dna.dna.codec import ByLayer, Encoded, Stored
 from torchmetrics_dna.dna.identity import check_same, identity
 from torchmetrics_dna.files.damage import check_type
-from torchmetrics_dna.files.tables import Table, notebook_html
+from torchmetrics_dna.files.tables import Table, as_html
 from torchmetrics_dna.files.visible import images_in_words
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ class DNA(_Counted, Stored, ABC):
         return identity(**self.origin, neurons=self.neurons, kind=self.kind, **more)
 
     def _repr_html_(self) -> str:
-        return notebook_html(repr(self), Table(["layer", "neurons"], list(self.neurons.items())))
+        return as_html([repr(self)], [Table(["layer", "neurons"], list(self.neurons.items()))])
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({images_in_words(self.num_images)}, {self.extractor!r}, {self.neurons!r})"

@@ -144,9 +144,10 @@ def as_markdown(sentences: Sequence[str], tables: Sequence[Table]) -> str:
     return "\n\n".join([*map(escaped_markdown, sentences), *titled]) + "\n"
 
 
-def notebook_html(sentence: str, table: Table) -> str:
-    """Return what a notebook shows of a result: a sentence above a table."""
-    return f"<p>{escape(visible(sentence))}</p>\n{table.html()}"
+def as_html(sentences: Sequence[str], tables: Sequence[Table]) -> str:
+    """Render sentences and tables as html; all text is escaped."""
+    words = (f"<p>{escape(visible(sentence))}</p>" for sentence in sentences)
+    return "\n".join([*words, *(table.html() for table in tables)])
 
 
 def as_csv(records: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from torchmetrics_dna.options import option
+
 Progress = Callable[[str, int, "int | None"], None]
 
 
@@ -34,12 +36,24 @@ class Reading:
 
     """
 
-    batch_size: int = 32
-    num_workers: int | None = None
-    column: str | None = None
-    fps: float | None = None
+    batch_size: int = option(32, "Machine", "Images in a batch.", rare=True)
+    num_workers: int | None = option(
+        None,
+        "Machine",
+        "Processes that decode images. [default: one for each core that may be used, up to 8]",
+        rare=True,
+    )
+    column: str | None = option(
+        None,
+        "Images",
+        "Where images are in datasets' rows, .parquet, .npz and samples of a .tar. [default: it is found]",
+        rare=True,
+    )
+    fps: float | None = option(None, "Images", "Frames of a video to take for each second. [default: all]", rare=True)
     exif_orientation: bool = False
-    skip_unreadable: bool = False
+    skip_unreadable: bool = option(
+        False, "Images", "Leave out, and name at the end, images that can't be read.", rare=True
+    )
     progress: Progress | None = None
 
     def __post_init__(self) -> None:

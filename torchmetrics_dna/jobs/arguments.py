@@ -7,6 +7,8 @@ from functools import wraps
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from torchmetrics_dna.options import option
+
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
@@ -21,11 +23,16 @@ if TYPE_CHECKING:
     from torchmetrics_dna.statistics.resolve import Feature
 
 _F = TypeVar("_F", bound="Callable[..., Any]")
+# as in the registries, which take seconds to load
+METRICS = ("dna-emd", "dna-fd", "fd", "kid", "mind", "cmmd", "precision", "recall", "density", "coverage")
+PROTOCOLS = ("fid", "kid", "is", "sfid", "precision", "recall", "fd-dinov2", "fd-dinov2-edm2", "cmmd")
 
 
 @dataclass(frozen=True, eq=False)
 class Arguments:
     """Keyword arguments that functions and commands share; each takes those that its signature shows.
+
+    Metadata of a field says what the command line says of it, and in which group of options.
 
     Args:
         feature: A :class:`DNAExtractor`, or its ``feature``; a name runs on CUDA if there is a GPU. By default that of
@@ -64,19 +71,36 @@ class Arguments:
     """
 
     feature: Feature | None = None
-    metrics: Sequence[str | Distance] | None = None
+    metrics: Sequence[str | Distance] | None = option(
+        None,
+        "Statistics",
+        f"Any of {', '.join(METRICS)}, with commas. Without --feature and --layers, {', '.join(PROTOCOLS)}"
+        " are as published, by networks of their own. [default: dna-emd,dna-fd, or what DNAs allow]",
+    )
     layers: Sequence[str] | None = None
-    num_bins: int | None = None
-    ranges: ActivationRanges | str | os.PathLike[str] | None = None
-    neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None
-    causes: bool = True
-    confidence: float = 0.95
-    num_folds: int | None = 20
-    groups: Groups | tuple[Groups, ...] | None = None
-    pairs: Pairs | None = None
+    num_bins: int | None = option(
+        None, "Network", "Bins of each neuron's histogram. [default: 1000, or those of a given DNA]", rare=True
+    )
+    ranges: ActivationRanges | str | os.PathLike[str] | None = option(
+        None, "Network", "File of activation ranges, or auto. [default: packaged, else auto]", rare=True
+    )
+    neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = option(
+        None, "Statistics", "File of neuron weights, which NeuronWeights.save writes.", rare=True
+    )
+    causes: bool = option(True, "Statistics", "Search what change of A's images, such as blur, brings them to B.")
+    confidence: float = option(0.95, "Statistics", "Level of the confidence intervals.", rare=True)
+    num_folds: int | None = option(20, "Statistics", "Folds of images for intervals and tests; 0 for neither.")
+    groups: Groups | tuple[Groups, ...] | None = option(
+        None,
+        "Statistics",
+        "Which images belong together: folder, or prefix:REGEX of their names. [default: equal ones]",
+    )
+    pairs: Pairs | None = option(None, "Statistics", "Images of A and B correspond, by their order or their names.")
     reading: Reading | None = None
     distributed: bool = False
-    on: str | None = None
+    on: str | None = option(
+        None, "Machine", "Measure on other machines: ray, or ray://HOST:PORT; ?cpus=8&gpus=1 may follow.", rare=True
+    )
 
     def __post_init__(self) -> None:
         if isinstance(self.metrics, str):
@@ -95,10 +119,9 @@ def taking(*names: str, **defaults: Any) -> Callable[[_F], _F]:
 
     """
     usual = {field.name: field for field in fields(Arguments)}
-    default_of = {name: usual[name].default for name in names} | defaults
     shared = [
         Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=usual[name].type)
-        for name, default in default_of.items()
+        for name, default in ({name: usual[name].default for name in names} | defaults).items()
     ]
 
     def with_arguments(function: _F) -> _F:

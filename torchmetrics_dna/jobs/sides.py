@@ -191,6 +191,8 @@ def open_sides(sides: Sequence[Source | DNA], arguments: Arguments, kinds: Seque
             grouping(side, groups)
     if kinds is None and len(dnas) == len(opened):
         check_of_dnas(dnas, arguments.feature, arguments.num_bins)
+        if arguments.groups is not None:
+            raise ValueError("Argument `groups` is for images, but only DNAs are given; leave it out")
         return Sides(arguments, opened, distances, {}, [], range(len(opened)))
     kinds = kinds_for(distances) if kinds is None else kinds
     options = arguments.feature, arguments.layers, arguments.num_bins, arguments.ranges

@@ -1,74 +1,77 @@
-"""Compare two image sets and write what differs: a page, Markdown or json."""
+"""Compare image sets and write what differs: a page, or a document of another format."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from torchmetrics_dna.comparisons.compare import compare_opened, open_by_network
-from torchmetrics_dna.comparisons.comparisons import names_of
-from torchmetrics_dna.dna import DNA, HistogramDNA
-from torchmetrics_dna.dna.distances import DISTANCES, named_in
+from torchmetrics_dna.comparisons.compare import open_sets
+from torchmetrics_dna.comparisons.comparison import Comparison
+from torchmetrics_dna.comparisons.comparisons import Comparisons
+from torchmetrics_dna.comparisons.versions import Versions
+from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.files.atomic import check_folder, replacing
-from torchmetrics_dna.files.tables import as_markdown
-from torchmetrics_dna.files.visible import strict_json
-from torchmetrics_dna.images.sets import indexed
+from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.jobs.arguments import ALL, Arguments, taking
 from torchmetrics_dna.jobs.processes import in_step, rank
+from torchmetrics_dna.reporting.document import Document, Format, format_of
 from torchmetrics_dna.reporting.findings import words_and_tables
 from torchmetrics_dna.reporting.page import as_html
 from torchmetrics_dna.singles.look import look
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
-    from torchmetrics_dna.comparisons.compare import Check
-    from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.images import Source
-    from torchmetrics_dna.jobs.sides import Sides
+    from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
+    from torchmetrics_dna.comparisons.compare import ByClass, Opened, Side
+    from torchmetrics_dna.comparisons.distance_matrix import DistanceMatrix
     from torchmetrics_dna.singles.look import Gallery
     from torchmetrics_dna.statistics.resolve import Feature
 
-Format = Literal["html", "markdown", "json"]
-_FORMATS: dict[str, Callable[[Comparison, Gallery | None], str]] = {
-    "html": as_html,
-    "markdown": lambda comparison, _: as_markdown(*words_and_tables(comparison)),
-    "json": lambda comparison, _: strict_json(comparison.to_dict(), indent=2, ensure_ascii=False) + "\n",
-}
+    Result = Comparison | Comparisons | ClassComparisons | DistanceMatrix | Versions
+
+FormatName = Literal["html", "markdown", "json", "csv", "latex"]
 
 
 @taking(*ALL)
 def report(
-    a: Source | DNA,
-    b: Source | DNA,
+    a: Side,
+    b: Side | Mapping[str, Side],
     output: str | os.PathLike[str],
     feature: Feature | None = None,
     *,
-    format: Format | None = None,  # noqa: A002 - what users call it
+    by: ByClass | None = None,
+    held_out: str | None = None,
+    format: FormatName | None = None,  # noqa: A002 - what users call it
     names: tuple[str, str] | None = None,
     **options: Any,
-) -> Comparison:
-    """Compare two image sets, and write a report: one html page that opens offline, Markdown or json.
+) -> Comparison | Comparisons | ClassComparisons:
+    """Compare image sets, and write a report: one html page that opens offline, or a document of another format.
+
+    A page of two sets shows images, layers and neurons if dna-emd of histograms is measured; any other has the
+    sentences and the tables of the result.
 
     Args:
-        a: Images, or a histogram DNA or the path of one, as for :func:`compare`.
-        b: As ``a``.
+        a: As for :func:`compare`, and so are ``b``, ``feature``, ``by`` and ``held_out``.
+        b: One set, or several by name.
         output: The file to write.
-        feature: As for :func:`compare`.
-        format: ``"html"``, ``"markdown"`` or ``"json"``; by default from the suffix of ``output``, else html.
+        feature: A :class:`DNAExtractor`, or its ``feature``.
+        by: Where the class of each image is told.
+        held_out: Name of the set of real images that no model saw.
+        format: ``"html"``, ``"markdown"``, ``"json"``, ``"csv"`` or ``"latex"``; by default from the suffix of
+            ``output``, else html.
         names: Names of A and B; by default their paths.
-        options: All other :class:`Arguments`; dna-emd is among the ``metrics``.
-
-    Properties of images are measured too if both sides are images and the extractor is given by name.
+        options: All other :class:`Arguments`.
 
     Returns:
-        The comparison that the report shows.
+        What :func:`compare` returns.
 
     Raises:
         FileNotFoundError: If images, or the folder of ``output``, do not exist.
-        ValueError: If an argument is wrong, an image can't be read, two DNAs do not fit together, or one is without
-            histograms or ranges.
+        ValueError: As for :func:`compare`.
 
     Example:
         >>> import numpy as np, tempfile
@@ -78,84 +81,79 @@ def report(
         {'a': 2, 'b': 2}
 
     """
-    return report_with_arguments(a, b, output, Arguments(feature, **options), format, names)
-
-
-def report_with_arguments(
-    a: Source | DNA,
-    b: Source | DNA,
-    output: str | os.PathLike[str],
-    arguments: Arguments,
-    format: Format | None = None,  # noqa: A002
-    names: tuple[str, str] | None = None,
-    check: Check | None = None,
-) -> Comparison:
-    """Report as :func:`report` does; ``check`` may refuse the sides that were opened, before an image is read."""
-    _check_format(format)
-    names = names or names_of(a, b)
+    form, arguments = _format(format, output), Arguments(feature, **options)
     with in_step(arguments.distributed):
         check_folder(Path(output))
-        _check(arguments)
-        opened = open_by_network((a, b), arguments)
-        _check_sides(opened[0])
-        if check is not None:
-            check(opened, names)
-        comparison = compare_opened(opened, names)[0]
-        gallery = look(opened[0], comparison)
+        opened = open_sets(a, b, arguments, by=by, held_out=held_out)
+        if names is not None:
+            if not opened.is_one:
+                raise ValueError("Argument `names` is for two sets, but got several, which have names; leave it out")
+            opened = replace(opened, names=names)
+        result = opened.compared()
+        gallery = gallery_of(opened, result) if form is Format.HTML else None
         if rank() == 0:
-            write(output, comparison, gallery, format=format)
-        return comparison
+            write(output, result, gallery, format=format)
+        return result
 
 
 def write(
     output: str | os.PathLike[str],
-    comparison: Comparison,
+    result: Result,
     gallery: Gallery | None = None,
     *,
-    format: Format | None = None,  # noqa: A002
+    format: FormatName | None = None,  # noqa: A002
 ) -> None:
-    """Write a comparison as a page, Markdown or json.
+    """Write the result of a comparison as a page, or a document of another format.
 
     Args:
         output: The file to write.
-        comparison: A comparison by dna-emd, also one that was loaded.
+        result: The result, also one that was loaded.
         gallery: Single images to show, from :func:`~torchmetrics_dna.singles.look.look`; by default none.
         format: As for :func:`report`.
 
     Raises:
         FileNotFoundError: If the folder of ``output`` does not exist.
-        ValueError: If the comparison is without dna-emd, or without histograms of known ranges.
 
     """
-    _check_format(format)
+    form = _format(format, output)
     check_folder(Path(output))
-    if "dna-emd" not in comparison:
-        raise ValueError(f"A report shows dna-emd, but got a comparison by {', '.join(comparison)}; compare by it")
-    for dna in comparison.aligned():
-        _ = dna.known_ranges
-    by_suffix = {".md": "markdown", ".json": "json"}.get(Path(output).suffix.lower(), "html")
-    text = _FORMATS[format or by_suffix](comparison, gallery)
+    text = document_of(result, gallery).render(form)
     with replacing(output) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _check_format(format: str | None) -> None:  # noqa: A002
-    if format is not None and format not in _FORMATS:
-        raise ValueError(f"Argument `format` expected to be one of {', '.join(_FORMATS)}, but got {format!r}")
+def _format(name: str | None, output: str | os.PathLike[str]) -> Format:
+    if name is None:
+        form = format_of(output, Format.HTML)
+        return Format.HTML if form is Format.TEXT else form
+    documents = [form.value for form in Format if form is not Format.TEXT]
+    if name not in documents:
+        raise ValueError(f"Argument `format` expected to be one of {', '.join(documents)}, but got {name!r}")
+    return Format(name)
 
 
-def _check(arguments: Arguments) -> None:
-    metrics = [str(getattr(metric, "name", metric)) for metric in arguments.metrics or ["dna-emd"]]
-    if all((record := named_in(DISTANCES, name)) is None or record.name != "dna-emd" for name in metrics):
-        raise ValueError(f"A report shows dna-emd; add it to `metrics`, which got {', '.join(metrics)}")
+def document_of(result: Result, gallery: Gallery | None = None, **more: Any) -> Document:
+    """Return a result of comparisons as a document; ``more`` is in its json, and its page shows ``gallery``."""
+    sentences, tables, columns, page = [result.verdict], [result.table], (), None
+    if isinstance(result, Comparison):
+        sentences, tables = words_and_tables(result)
+        page = partial(as_html, result, gallery) if _has_page(result) else None
+    elif isinstance(result, Comparisons) and result.evidence_table is not None:
+        tables.append(result.evidence_table)
+    elif isinstance(result, Versions):
+        sentences, columns = result.sentences, ("change", "image", "before")
+    return Document(lambda: result.to_dict() | more, result.rows, sentences, tables, columns=columns, page=page)
 
 
-def _check_sides(sides: Sides) -> None:
-    """Raise ValueError for sides that can't be shown, before any work."""
-    for side in sides.images:
-        if isinstance(side, HistogramDNA):
-            _ = side.known_ranges
-        elif isinstance(side, DNA):
-            raise ValueError(f"A report takes histograms, but got {side!r}; make a DNA of kind 'histogram'")
-        else:
-            indexed(side, "A report")
+def gallery_of(opened: Opened, result: Result) -> Gallery | None:
+    """Return the single images that a page of two sets shows; None for another page, and for streams."""
+    sides = opened.networks[0]
+    if not isinstance(result, Comparison) or not _has_page(result):
+        return None
+    return None if any(isinstance(side, ImageStream) for side in sides.images) else look(sides, result)
+
+
+def _has_page(result: Comparison) -> bool:
+    """True if a page shows layers and neurons: by dna-emd, of histograms whose ranges are known."""
+    histograms = [side.dnas.get("histogram") for side in result.measured or ()]
+    return "dna-emd" in result and all(isinstance(dna, HistogramDNA) and dna.ranges is not None for dna in histograms)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from torchmetrics_dna.comparisons.odd_images import OddImages
 from torchmetrics_dna.dna.saving import Saved
-from torchmetrics_dna.files.tables import Table, notebook_html
+from torchmetrics_dna.files.tables import Table, as_html
 from torchmetrics_dna.files.visible import images_in_words, number, shortened, visible
 from torchmetrics_dna.functional.few_off import FewOff, score_limit
 from torchmetrics_dna.functional.heat import SIDE
@@ -398,7 +398,7 @@ class Ranking(Saved):
 
     def _repr_html_(self) -> str:
         sentences = [self.verdict or "", *(f"{notice}." for notice in self.notices)]
-        return notebook_html(" ".join(filter(None, sentences)), self.table(self.rows()[:_SHOWN]))
+        return as_html([" ".join(filter(None, sentences))], [self.table(self.rows()[:_SHOWN])])
 
     def __repr__(self) -> str:
         ends = " to ".join(f"{float(self.scores[i]):.4g}" for i in (0, -1)) if self.names else ""
