@@ -78,7 +78,7 @@ def _no_causes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Run a test with the compiled functions, and as if numba were not installed."""
     if request.param == "torch":
-        for module in ("binning.counting", "functional.emd"):
+        for module in ("binning.activations", "functional.emd"):
             monkeypatch.setattr(f"torchmetrics_dna.{module}.optional", lambda _: None)
     return request.param
 

@@ -23,8 +23,7 @@ from torch import distributed as dist
 from torch import multiprocessing as mp
 
 from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, SharedCollection
-from torchmetrics_dna.binning import bins_within, histogram
-from torchmetrics_dna.binning.layouts import placed
+from torchmetrics_dna.binning import Activations, bins_within, histogram
 
 MIB = 2**20
 Findings = dict[str, object]
@@ -132,7 +131,7 @@ def half(dry: bool) -> Findings:
         actual = metric.to_dna(True).counts.cpu()
     expected = torch.zeros_like(actual)
     bins = bins_within(*ranges.bounds(), 100)
-    for rows, layer in placed([activations]):
+    for rows, layer in Activations(activations).placed():
         histogram.add_layer_(expected[rows], layer, bins.take(rows))
     assert torch.equal(actual, expected)
     return {"activations": sorted({str(x.dtype) for x in activations.values()})}

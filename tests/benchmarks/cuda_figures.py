@@ -75,19 +75,19 @@ def counting(dry: bool) -> Iterable[tuple[str, Figures]]:
         x = x.permute([order.index(axis) for axis in range(len(shape))])
         ends = (torch.full(shape[1:2], end, dtype=torch.float64, device=device) for end in (-4, 4))
         bins, state = bins_within(*ends, BINS), torch.zeros(shape[1], BINS, dtype=torch.int64, device=device)
-        accepted, target = state.new_ones(()), torch.empty_like(x)
+        target = torch.empty_like(x)
         calls: dict[str, Callable[[], object]] = {
             "copy": partial(target.copy_, x),
             "aminmax": partial(torch.aminmax, x),
-            "triton": partial(cuda.add_layer_, state, x, bins, accepted),
-            "torch": partial(histogram.add_layer_, state, x, bins, accepted),
+            "triton": partial(cuda.add_layer_, state, x, bins),
+            "torch": partial(histogram.add_layer_, state, x, bins),
             "histc": partial(by_histc, x),
         }
         times = seconds(1 if dry else 15, dry, **calls)
         yield (
             f"{label}, {str(dtype)[6:]}",
             {name: round(median(durations) / x.numel() * 1e9, 4) for name, durations in times.items()}
-            | variants(dry, partial(cuda.add_layer_, state, x, bins, accepted), x.numel()),
+            | variants(dry, partial(cuda.add_layer_, state, x, bins), x.numel()),
         )
 
 

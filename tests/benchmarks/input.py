@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 from torchmetrics_dna import DNAExtractor
+from torchmetrics_dna.binning import Activations
 from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.images.loader import load_batches
@@ -56,13 +57,13 @@ def stages(folder: Path, extractor: DNAExtractor, count: int) -> None:
     decoded = [source[i] for i in range(count)]
     batches = [batch.images for batch in load_batches(source, extractor.input_size, reading=Reading(num_workers=0))]
     statistic = histogram_statistic(extractor, 1000, None)
-    side, activations = statistic.empty("cpu"), [extractor(batches[0])]
+    side, activations = statistic.empty("cpu"), [Activations(extractor(batches[0]))]
     size = extractor.input_size
     speeds = {
         "decode": per_second(source.__getitem__, range(count), count),
         "resize": per_second(lambda image: resize_image(image, size), decoded, count),
         "forward": per_second(extractor, batches, count),
-        "count": per_second(lambda values: statistic.add_(side, [values], len(batches[0])), activations * 2, 2 * 32),
+        "count": per_second(lambda values: statistic.add_(side, values), activations * 2, 2 * 32),
     }
     print(f"{'stage, one thread':24} {'images/s':>9}")
     for stage, speed in speeds.items():

@@ -24,9 +24,7 @@ from torch import multiprocessing as mp
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, DNAFrechet, DNARealism, make_dna
-from torchmetrics_dna.binning import add_counts_, bins_within, histogram
-from torchmetrics_dna.binning.histogram import check_finite
-from torchmetrics_dna.binning.layouts import placed
+from torchmetrics_dna.binning import Activations, add_counts_, bins_within, histogram
 from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.functional import dna_emd
 from torchmetrics_dna.functional.emd import emd_of_rows
@@ -65,9 +63,9 @@ def official_way(activations: Tensor, low: Tensor, high: Tensor, num_bins: int) 
     return torch.stack([torch.histc(scaled[:, i], num_bins, min=-1, max=1) for i in neurons]).long()
 
 
-def plain_way(counts: Tensor, parts: list[dict[str, Tensor]], bins: object) -> None:
-    check_finite(parts)
-    for rows, layer in placed(parts):
+def plain_way(counts: Tensor, activations: Activations, bins: object) -> None:
+    activations.check()
+    for rows, layer in activations.placed():
         histogram.add_layer_(counts[rows], layer, bins.take(rows))
 
 
@@ -93,8 +91,8 @@ def counting(rounds: int) -> None:
             seconds = in_turns(
                 rounds,
                 read=lambda x=x: torch.aminmax(x),
-                numba=lambda x=x, c=counts, b=bins: add_counts_(c, [{"x": x}], b),
-                torch=lambda x=x, c=counts, b=bins: plain_way(c, [{"x": x}], b),
+                numba=lambda x=x, c=counts, b=bins: add_counts_(c, Activations({"x": x}), b),
+                torch=lambda x=x, c=counts, b=bins: plain_way(c, Activations({"x": x}), b),
                 official=lambda x=x, lo=low, hi=high: official_way(x, lo, hi, BINS),
             )
             read, ours, plain, official = (median(times) / x.numel() * 1e9 for times in seconds.values())
@@ -269,7 +267,7 @@ def growth(rounds: int) -> None:
         x = torch.randn(shape)
         bins = bins_within(torch.full(shape[1:2], -4.0), torch.full(shape[1:2], 4.0), num_bins)
         counts = torch.zeros(shape[1], num_bins, dtype=torch.int64)
-        call = lambda x=x, c=counts, b=bins: add_counts_(c, [{"x": x}], b)  # noqa: E731
+        call = lambda x=x, c=counts, b=bins: add_counts_(c, Activations({"x": x}), b)  # noqa: E731
         seconds = median(in_turns(rounds, call=call)["call"])
         print(f"{label:24} {seconds * 1e3:9.2f} {seconds / x.numel() * 1e9:9.2f}")
 

@@ -14,8 +14,8 @@ from processes import run
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from torchmetrics_dna import DNAExtractor
-from torchmetrics_dna.statistics import CrossMomentStatistic, DNAStatistic, MomentStatistic, State
-from torchmetrics_dna.statistics.folds import FoldedStatistic
+from torchmetrics_dna.binning import Activations
+from torchmetrics_dna.statistics import CrossMomentStatistic, DNAStatistic, State
 
 WIDTHS = {"a": 4, "b": 3}
 statistic = CrossMomentStatistic(
@@ -32,7 +32,8 @@ def add(side: State, samples: np.ndarray, to: DNAStatistic = statistic) -> None:
     values = torch.from_numpy(samples.copy())
     # the second layer has two positions, whose mean counts
     layers = {"a": values[:, :4], "b": torch.stack([values[:, 4:] - 0.5, values[:, 4:] + 0.5], 2)}
-    to.add_(side, [layers], len(samples))
+    keys = None if to.num_folds is None else torch.arange(len(samples)) % to.num_folds
+    to.add_(side, Activations(layers), keys)
 
 
 def side_of(samples: np.ndarray, batch: int | None = None) -> State:
@@ -100,7 +101,7 @@ def share_moments(rank: int, world: int) -> None:
     check_moments(side, SAMPLES)
     for tensor in side.values():
         assert all(torch.equal(gathered, tensor) for gathered in gather_all_tensors(tensor))
-    folded = FoldedStatistic(statistic, MomentStatistic(statistic.extractor), 5)
+    folded = CrossMomentStatistic(statistic.extractor, num_folds=5)
     side = folded.empty("cpu")
     if len(shard):
         add(side, shard, folded)

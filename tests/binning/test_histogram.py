@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerator import Accelerator
 from cuts import every_cut, in_parts
 from golden import channels_first, load
 from hypothesis import given, settings
@@ -19,37 +20,34 @@ from layouts import LAYOUTS, laid_out
 from torch import Tensor
 
 from torchmetrics_dna import ActivationRanges
-from torchmetrics_dna.binning import Bins, bins_within, counting, cpu, cuda, histogram
-from torchmetrics_dna.binning.histogram import check_finite
-from torchmetrics_dna.binning.layouts import placed
+from torchmetrics_dna.binning import Activations, Bins, Folds, bins_within, counting, cuda, histogram
+from torchmetrics_dna.extras import optional, without_numba
 from torchmetrics_dna.functional import activation_histogram, dna_realism, dna_realism_map
 from torchmetrics_dna.neurons import Neurons
 
-Parts = Sequence[Mapping[str, Tensor]]
-Count = Callable[[Tensor, Parts, Bins], None]
+Count = Callable[[Tensor, Activations, Bins], None]
 TRITON_DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # the CPU where Triton interprets, see conftest
 
 
-def by_torch(counts: Tensor, parts: Parts, bins: Bins) -> None:
-    check_finite(parts)
-    for rows, layer in placed(parts):
+def by_torch(counts: Tensor, activations: Activations, bins: Bins) -> None:
+    activations.check()
+    for rows, layer in activations.placed():
         histogram.add_layer_(counts[rows], layer, bins.take(rows))
 
 
-def by_numba(counts: Tensor, parts: Parts, bins: Bins) -> None:
-    assert counting.compiled_for(parts, bins.num_bins)
-    counting.add_counts_(counts, parts, bins)
+def by_numba(counts: Tensor, activations: Activations, bins: Bins) -> None:
+    assert activations.compiled_for(bins.num_bins)
+    counting.add_counts_(counts, activations, bins)
 
 
-def by_triton(counts: Tensor, parts: Parts, bins: Bins) -> None:
+def by_triton(counts: Tensor, activations: Activations, bins: Bins) -> None:
     if not torch.cuda.is_available():
         pytest.importorskip("triton", "3.9", reason="older interpreters round a fused operation twice")
-    check_finite(parts)
+    activations.check()
     on_device = counts.to(TRITON_DEVICE)
-    on_triton = [{layer: values.to(TRITON_DEVICE) for layer, values in part.items()} for part in parts]
     bins = bins.to(torch.device(TRITON_DEVICE))
-    for rows, layer in placed(on_triton):
-        cuda.add_layer_(on_device[rows], layer, bins.take(rows))
+    for rows, layer in activations.placed():
+        cuda.add_layer_(on_device[rows], layer.to(TRITON_DEVICE), bins.take(rows))
     counts.copy_(on_device)
 
 
@@ -59,7 +57,7 @@ WAYS: dict[str, Count] = {"torch": by_torch, "numba": by_numba, "triton": by_tri
 def histogram_by(way: str, activations: Tensor, low: Tensor, high: Tensor, num_bins: int) -> Tensor:
     """Count a histogram like ``activation_histogram``, by one of ``WAYS``."""
     counts = torch.zeros(activations.shape[1], num_bins, dtype=torch.int64)
-    WAYS[way](counts, [{"activations": activations}], bins_within(low, high, num_bins))
+    WAYS[way](counts, Activations({"activations": activations}), bins_within(low, high, num_bins))
     return counts
 
 
@@ -175,29 +173,30 @@ def test_parts_count_like_the_whole(way: str, cut: str, layout: str) -> None:
     values = laid_out(layout, torch.float32)
     low, high = bounds_of(values)
     counts = torch.zeros(2 * values.shape[1], 30, dtype=torch.int64)
-    WAYS[way](counts, in_parts(values, cut), bins_within(low.repeat(2), high.repeat(2), 30))
+    WAYS[way](counts, Activations(*in_parts(values, cut)), bins_within(low.repeat(2), high.repeat(2), 30))
     double, single = (by_numpy(scaled.numpy(), low.numpy(), high.numpy(), 30) for scaled in (values * 2, values))
     np.testing.assert_array_equal(counts.numpy(), np.concatenate([double, single]))
 
 
 @every_cut
+@pytest.mark.parametrize("way", ["numba", "torch"])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_images_count_at_their_keys_within_their_bins(layout: str, cut: str) -> None:
-    num_bins = 300 if cut == "one by one" else 3
+def test_images_also_count_in_wider_bins_of_their_folds(layout: str, way: str, cut: str) -> None:
+    num_bins = 300 if cut == "one by one" else 6
     values = laid_out(layout, torch.float32)
-    low, high = bounds_of(values, times=4)
-    draw = np.random.default_rng(0)
-    keys, rows = draw.integers(3, size=len(values)), draw.integers(2, size=len(values))
-    counts = torch.zeros(3, 2 * values.shape[1] + 1, num_bins, dtype=torch.int64)  # a key's counts may lie apart
-    cpu.add_counts_by_key_(
-        counts[:, :-1], in_parts(values, cut), bins_within(low, high, num_bins), *map(torch.from_numpy, (rows, keys))
-    )
-    expected = np.zeros(counts.shape, np.int64)
-    for image, key, row in zip(values, keys, rows, strict=True):
-        both = torch.cat([image * 2, image])[None].numpy()
-        ends = (end.view(2, -1)[row].numpy() for end in (low, high))
-        expected[key, :-1] += by_numpy(both, *ends, num_bins)
-    np.testing.assert_array_equal(counts.numpy(), expected)
+    low, high = (end.repeat(2) for end in bounds_of(values))
+    keys = torch.from_numpy(np.random.default_rng(0).integers(3, size=len(values)))
+    whole = torch.zeros(len(low), num_bins, dtype=torch.int64)
+    counts = torch.zeros(3, len(low) + 1, num_bins // 3, dtype=torch.int64)  # a fold's counts may lie apart
+    folds = Folds(counts[:, :-1], bins_within(low, high, num_bins // 3), keys)
+    with without_numba(way == "torch"):
+        counting.add_counts_(whole, Activations(*in_parts(values, cut)), bins_within(low, high, num_bins), folds)
+    both = torch.cat([values * 2, values], 1).numpy()
+    np.testing.assert_array_equal(whole, by_numpy(both, low.numpy(), high.numpy(), num_bins))
+    for key, fold in enumerate(counts):
+        expected = by_numpy(both[keys.numpy() == key], low.numpy(), high.numpy(), num_bins // 3)
+        np.testing.assert_array_equal(fold[:-1], expected)
+        assert not fold[-1].any()
 
 
 @pytest.mark.outer  # interprets
@@ -253,7 +252,7 @@ def test_bins_of_grids(way: str, dtype: torch.dtype, exponents: list[int], first
     numbers = np.floor(values[0].double().numpy() / widths[:, None].numpy()) - starts[:, None].numpy()
     for num_bins in (40, 4000):
         counts = torch.zeros(8, num_bins, dtype=torch.int64)
-        WAYS[way](counts, [{"x": values}], Bins(torch.zeros(8).double(), widths, starts, 0.0, 1.0, num_bins))
+        WAYS[way](counts, Activations({"x": values}), Bins(torch.zeros(8).double(), widths, starts, 0.0, 1.0, num_bins))
         expected = [np.bincount(row, minlength=num_bins) for row in numbers.clip(0, num_bins - 1).astype(int)]
         np.testing.assert_array_equal(counts.numpy(), expected)
 
@@ -294,7 +293,7 @@ def test_threads_change_nothing_and_layers_may_be_large(way: str, threads: int) 
     torch.set_num_threads(threads)
     try:
         counts = torch.ones(neurons, 100, dtype=torch.int64)
-        WAYS[way](counts, [layers], bins)
+        WAYS[way](counts, Activations(layers), bins)
     finally:
         torch.set_num_threads(before)
     np.testing.assert_array_equal(counts.numpy() - 1, expected)
@@ -308,33 +307,38 @@ def test_values_that_are_not_finite_change_nothing(way: str, num_bins: int, bad:
     spoilt[1, 1] = bad
     counts = torch.full((5, num_bins), 7)
     bins = bins_within(torch.zeros(5), torch.ones(5), num_bins)
+    batch = Activations({"good": good, "spoilt": torch.zeros_like(spoilt)}, {"good": good, "spoilt": spoilt})
     with pytest.raises(ValueError, match="Layer 'spoilt' gives activations that are NaN or infinite"):
-        WAYS[way](counts, [{"good": good, "spoilt": torch.zeros_like(spoilt)}, {"good": good, "spoilt": spoilt}], bins)
+        WAYS[way](counts, batch, bins)
     assert (counts == 7).all()
 
 
 @pytest.mark.parametrize("module", [histogram, cuda])
-@pytest.mark.parametrize("value", [0.5, float("nan"), -float("inf")])
-def test_what_is_accepted_is_for_the_caller_to_say(module: ModuleType, value: float) -> None:
-    device = "cpu" if module is histogram else TRITON_DEVICE
-    for accepted in (0, 1):
-        counts = torch.full((3, 10), 7, device=device)
-        bins = bins_within(torch.zeros(3), torch.ones(3), 10).to(torch.device(device))
-        module.add_layer_(counts, torch.full((2, 3, 4), value, device=device), bins, counts.new_tensor(accepted))
-        assert counts.sum() == 3 * (10 * 7 + 8 * accepted)
+@pytest.mark.parametrize("value", [float("nan"), -float("inf")])
+def test_on_a_device_values_that_are_not_finite_count_somewhere(module: ModuleType, value: float) -> None:
+    counts = torch.zeros((3, 10), dtype=torch.int64, device=TRITON_DEVICE)
+    values = torch.full((2, 3, 4), value, device=TRITON_DEVICE)
+    bins = bins_within(torch.zeros(3), torch.ones(3), 10).to(torch.device(TRITON_DEVICE))
+    if module is cuda or values.is_cuda:
+        module.add_layer_(counts, values, bins)
+    else:
+        with Accelerator():
+            on_device = counts.to("cuda")
+            module.add_layer_(on_device, values.to("cuda"), bins.to(torch.device("cuda")))
+            counts = on_device.cpu()
+    assert counts.sum() == 24
 
 
 def test_the_fast_way_is_taken_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
-    compiled = counting.optional("binning.cpu")
-    monkeypatch.setattr(compiled, "add_counts_by_key_", lambda *_: calls.append("numba"))
+    monkeypatch.setattr(optional("binning.cpu"), "add_counts_", lambda *_: calls.append("numba"))
     monkeypatch.setattr(counting, "count_by_torch_", lambda *_: calls.append("torch"))
     ends = torch.zeros(3), torch.ones(3)
     activation_histogram(torch.zeros(1, 3), *ends, 4)
-    assert not counting.compiled_for([{"x": torch.zeros(1, 3)}], 2**30)
-    assert not counting.compiled_for([{"x": torch.zeros(1, 3, device="meta")}], 4)
-    monkeypatch.setattr(counting, "optional", lambda _: None)
-    activation_histogram(torch.zeros(1, 3), *ends, 4)
+    assert not Activations({"x": torch.zeros(1, 3)}).compiled_for(2**30)
+    assert not Activations({"x": torch.zeros(1, 3, device="meta")}).compiled_for(4)
+    with without_numba(True):
+        activation_histogram(torch.zeros(1, 3), *ends, 4)
     assert calls == ["numba", "torch"]
 
 

@@ -3,13 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from cuts import CUTS, every_cut, in_parts
+from cuts import every_cut, in_parts
 from golden import channels_first, load
 from layouts import LAYOUTS, laid_out
 from torch import Tensor
 
-from torchmetrics_dna.binning import add_moments_
-from torchmetrics_dna.binning.moments import spatial_means
+from torchmetrics_dna.binning import Activations
+from torchmetrics_dna.binning.moments import image_moments
 from torchmetrics_dna.dna import GaussianDNA
 from torchmetrics_dna.neurons import Neurons
 
@@ -18,9 +18,7 @@ pytestmark = pytest.mark.usefixtures("way")
 
 def moments_of(activations: Tensor) -> Tensor:
     """Sums and sums of squares of a single layer's spatial means, ``(2, n)``."""
-    moments = torch.zeros(2, activations.shape[1], dtype=torch.float64)
-    add_moments_(moments, [{"activations": activations}])
-    return moments
+    return image_moments(Activations({"activations": activations})).sum(0)
 
 
 @pytest.mark.parametrize("side", ["A", "B"])
@@ -39,20 +37,16 @@ def test_moments_give_the_official_gaussians(side: str) -> None:
 def test_means_of_any_layout(layout: str, dtype: torch.dtype) -> None:
     acts = laid_out(layout, dtype)
     expected = acts.double().flatten(2).mean(2) if acts.ndim > 2 else acts.double()
-    np.testing.assert_allclose(spatial_means([acts]), expected.T, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(Activations({"x": acts}).means("x"), expected, rtol=1e-12, atol=1e-13)
 
 
 @every_cut
 def test_parts_are_some_images_after_others(cut: str) -> None:
     acts = laid_out("channels last", torch.float32)
     means = acts.double().flatten(2).mean(2)
-    np.testing.assert_allclose(spatial_means(CUTS[cut](acts)), means.T, rtol=1e-12, atol=1e-13)
-    moments = torch.zeros(2, 2 * acts.shape[1], dtype=torch.float64)
-    add_moments_(moments, in_parts(acts, cut))
     both_layers = torch.cat([2 * means, means], 1)
-    np.testing.assert_allclose(
-        moments, torch.stack([both_layers.sum(0), both_layers.square().sum(0)]), rtol=1e-12, atol=1e-13
-    )
+    moments = image_moments(Activations(*in_parts(acts, cut)))
+    np.testing.assert_allclose(moments, torch.stack([both_layers, both_layers.square()], 1), rtol=1e-12, atol=1e-13)
 
 
 def test_a_small_spread_on_a_large_mean_is_kept() -> None:

@@ -11,7 +11,7 @@ from scipy.integrate import trapezoid
 from torch import Tensor
 
 from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, make_dna
-from torchmetrics_dna.binning import add_counts_
+from torchmetrics_dna.binning import Activations, add_counts_
 from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid
 from torchmetrics_dna.demo import blur, noise
 from torchmetrics_dna.dna import HistogramDNA
@@ -33,7 +33,7 @@ def counted(values: np.ndarray, num_bins: int) -> tuple[Grid, Tensor]:
     acts = torch.from_numpy(values)
     grid = dyadic_grid(acts.amin((0, 2)).double(), acts.amax((0, 2)).double(), num_bins)
     counts = torch.zeros(3, num_bins, dtype=torch.int64)
-    add_counts_(counts, [{"a": acts[:, :2], "b": acts[:, 2:]}], grid.bins(num_bins))
+    add_counts_(counts, Activations({"a": acts[:, :2], "b": acts[:, 2:]}), grid.bins(num_bins))
     return grid, counts
 
 
@@ -68,10 +68,10 @@ def test_a_statistic_depends_on_the_data_alone(parts: list[np.ndarray], num_bins
     batches = [{"output": torch.from_numpy(part)} for part in parts]
     one_by_one, merged = statistic.empty("cpu"), statistic.empty("cpu")
     for batch in batches:
-        statistic.add_(one_by_one, [batch], len(batch["output"]))
+        statistic.add_(one_by_one, Activations(batch))
     for batch in reversed(batches):
         single = statistic.empty("cpu")
-        statistic.add_(single, [batch], len(batch["output"]))
+        statistic.add_(single, Activations(batch))
         statistic.merge_(merged, single)
     assert all(torch.equal(one_by_one[name], merged[name]) for name in statistic.fields)
     grown = statistic.value(one_by_one)

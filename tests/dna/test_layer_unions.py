@@ -16,6 +16,7 @@ from scipy.linalg import sqrtm
 from torch import Tensor
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna
+from torchmetrics_dna.binning import Activations
 from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import Evidence, weigh_evidence
@@ -243,7 +244,7 @@ def test_level_and_value_on_real_activations(monkeypatch: pytest.MonkeyPatch) ->
     features = SpatialMeans(extractor.neurons)
     side = features.empty("cpu")
     for picture in pictures:
-        features.add_(side, [extractor(picture[None])], 1)
+        features.add_(side, Activations(extractor(picture[None])))
     real, fake = features.value(side).double().split(160)
     neurons, record, plan = extractor.neurons, DISTANCES["fd"], plan_for(extractor.neurons, [size, size])
     generator = torch.Generator().manual_seed(0)

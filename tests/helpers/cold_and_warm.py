@@ -8,7 +8,7 @@ import torch
 from numba.core.dispatcher import Dispatcher
 from torch import Tensor
 
-from torchmetrics_dna.binning import bins_within, cpu
+from torchmetrics_dna.binning import Activations, Folds, bins_within, cpu
 
 BINS = 100
 random = torch.Generator().manual_seed(0)
@@ -19,19 +19,20 @@ def show(label: str, values: Tensor) -> None:
 
 
 def go_through(label: str, values: Tensor) -> None:
-    """Count, score and sum activations, and find their extremes, neurons on axis 1."""
+    """Count, score and average activations, neurons on axis 1."""
     neurons = values.shape[1]
     bins = bins_within(torch.full((neurons,), -3.0), torch.full((neurons,), 2.7), BINS)
-    parts = [{"layer": values}]
-    counts = torch.zeros(1, neurons, BINS, dtype=torch.int64)
-    cpu.add_counts_by_key_(counts, parts, bins, *torch.zeros(2, len(values), dtype=torch.int64))
+    batch = Activations({"layer": values})
+    counts, folds = torch.zeros(neurons, BINS, dtype=torch.int64), torch.zeros(2, neurons, BINS // 4, dtype=torch.int64)
+    wide = bins_within(torch.full((neurons,), -3.0), torch.full((neurons,), 2.7), BINS // 4)
+    cpu.add_counts_(counts, batch, bins, Folds(folds, wide, torch.arange(len(values)) % 2))
     show(f"count {label}", counts)
+    show(f"folds {label}", folds)
     references = torch.randint(0, 50, (2, neurons, BINS), generator=random)
     distances = torch.zeros(2, len(values), neurons, dtype=torch.float64)
-    cpu.fill_distances_(distances, parts, references, bins, torch.ones(neurons, dtype=torch.float64))
+    cpu.fill_distances_(distances, batch, references, bins, torch.ones(neurons, dtype=torch.float64))
     show(f"distances {label}", distances)
-    show(f"means {label}", cpu.spatial_means([values]))
-    show(f"extremes {label}", cpu.image_extremes(parts))
+    show(f"means {label}", cpu.spatial_means(batch))
 
 
 def main() -> None:

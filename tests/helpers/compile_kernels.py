@@ -23,7 +23,7 @@ from triton.compiler import ASTSource
 from torchmetrics_dna.binning import cuda
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
-POINTERS = {"counts": "*i64", "accepted": "*i64", "centre": "*fp64", "scale": "*fp64", "first": "*fp64"}
+POINTERS = {"counts": "*i64", "centre": "*fp64", "scale": "*fp64", "first": "*fp64"}
 FLOATS = {"offset": "fp32", "factor": "fp32"}  # as Triton takes Python's floats
 MAPS: dict[str, Any] = {"columns": 1, "tile_images": 32, "tile_positions": 128, "stride": 1}
 TOKENS: dict[str, Any] = {"columns": 8, "tile_images": 1, "tile_positions": 512, "neuron_stride": 1}

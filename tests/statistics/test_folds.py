@@ -10,6 +10,9 @@ from accelerator import Accelerator
 from networks import pixels, random_images
 
 from torchmetrics_dna import DNAEMD, DNAExtractor
+from torchmetrics_dna.binning import Activations
+from torchmetrics_dna.dna import HistogramDNA
+from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.neurons import ActivationRanges
 from torchmetrics_dna.statistics import (
     CrossMomentStatistic,
@@ -18,15 +21,19 @@ from torchmetrics_dna.statistics import (
     SelfRangingStatistic,
     histogram_statistic,
 )
-from torchmetrics_dna.statistics.folds import FoldedStatistic
 
 pytestmark = pytest.mark.usefixtures("way")
-Make = Callable[[DNAExtractor, ActivationRanges], DNAStatistic]
+Make = Callable[[DNAExtractor, ActivationRanges, int | None], DNAStatistic]
+# with 5 folds, and what each of them is alone, without any
 STATISTICS: dict[str, Make] = {
-    "bounds": lambda extractor, ranges: histogram_statistic(extractor, 30, ranges),
-    "grids": lambda extractor, _: SelfRangingStatistic(extractor, 30),
-    "moments": lambda extractor, _: MomentStatistic(extractor),
-    "cross moments": lambda extractor, _: CrossMomentStatistic(extractor),
+    "bounds": lambda extractor, ranges, folds: histogram_statistic(extractor, 30, ranges, folds),
+    "grids": lambda extractor, _, folds: SelfRangingStatistic(extractor, 30, folds),
+    "fewer bins": lambda extractor, ranges, folds: histogram_statistic(extractor, 500 if folds else 100, ranges, folds),
+    "coarser grids": lambda extractor, _, folds: SelfRangingStatistic(extractor, 900 if folds else 100, folds),
+    "moments": lambda extractor, _, folds: MomentStatistic(extractor, folds),
+    "of cross moments": lambda extractor, _, folds: (
+        CrossMomentStatistic(extractor, num_folds=folds) if folds else MomentStatistic(extractor)
+    ),
 }
 every_statistic = pytest.mark.parametrize("make", STATISTICS.values(), ids=STATISTICS)
 
@@ -34,32 +41,41 @@ every_statistic = pytest.mark.parametrize("make", STATISTICS.values(), ids=STATI
 @every_statistic
 def test_each_fold_is_that_of_its_images(make: Make) -> None:
     extractor, ranges = pixels()
-    statistic = make(extractor, ranges)
-    folded = FoldedStatistic(statistic, statistic, 5)
+    folded, statistic = make(extractor, ranges, 5), make(extractor, ranges, None)
     state, alone = folded.empty("cpu"), [statistic.empty("cpu") for _ in range(5)]
+    parts, states = folded.empty("cpu"), []
     for seed, batch_keys in enumerate([[2, 0, 2, 3], [0, 3, 3, 0], [2, 2, 2, 2]]):
         images, keys = random_images(4, seed) // (seed + 1), torch.tensor(batch_keys)  # darker, so that grids differ
-        folded.add_keyed_(state, [extractor(images[:3]), extractor(images[3:])], keys)
+        batch = Activations(extractor(images[:3]), extractor(images[3:]))
+        folded.add_(state, batch, keys)
+        states.append(folded.empty("cpu"))
+        folded.add_(states[-1], batch, keys)
         for k in set(batch_keys):
-            statistic.add_(alone[k], [extractor(images[keys == k])], batch_keys.count(k))
-    for k, expected in enumerate(alone):
-        for name, values in expected.items():
-            of_fold = state[f"folds_{name}"].view(5, -1)[k]
-            torch.testing.assert_close(of_fold, values, rtol=1e-12, atol=0, msg=f"{name} of fold {k}")
+            statistic.add_(alone[k], Activations(extractor(images[keys == k])))
+    for each in states:
+        folded.merge_(parts, each)
+    for dna in (folded.value(state), folded.value(parts)):
+        assert dna.num_images == 12
+        for k, expected in enumerate(map(statistic.value, alone)):
+            fold = dna.folds[k]
+            assert fold.num_images == expected.num_images == [3, 0, 6, 3, 0][k]
+            if isinstance(fold, HistogramDNA):
+                assert torch.equal(*(each.counts for each in in_same_bins(fold, expected)))
+            else:
+                torch.testing.assert_close((fold.mean, fold.var), (expected.mean, expected.var), rtol=1e-12, atol=1e-13)
 
 
 @every_statistic
-def test_a_value_that_is_not_finite_changes_no_fold(make: Make) -> None:
+def test_a_value_that_is_not_finite_changes_nothing(make: Make) -> None:
     extractor, ranges = pixels()
-    statistic = make(extractor, ranges)
-    folded = FoldedStatistic(statistic, statistic, 5)
+    folded = make(extractor, ranges, 5)
     state = folded.empty("cpu")
     activations = extractor(random_images(3, 0))
-    folded.add_keyed_(state, [activations], torch.tensor([0, 1, 0]))
+    folded.add_(state, Activations(activations), torch.tensor([0, 1, 0]))
     before = {name: values.clone() for name, values in state.items()}
     spoilt = activations | {"mean": activations["mean"].index_fill(0, torch.tensor([2]), torch.nan)}
     with pytest.raises(ValueError, match="Layer 'mean' gives activations that are NaN or infinite"):
-        folded.add_keyed_(state, [spoilt], torch.tensor([0, 0, 1]))
+        folded.add_(state, Activations(spoilt), torch.tensor([0, 0, 1]))
     assert all(torch.equal(values, before[name]) for name, values in state.items())
 
 

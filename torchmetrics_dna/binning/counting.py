@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
+from torchmetrics_dna.binning.activations import Activations
 from torchmetrics_dna.binning.bins import Bins, bins_within, check_bounds
 from torchmetrics_dna.binning.histogram import add_layer_ as count_by_torch_
-from torchmetrics_dna.binning.histogram import check_finite, check_num_bins
-from torchmetrics_dna.binning.layouts import placed
+from torchmetrics_dna.binning.histogram import check_num_bins
 from torchmetrics_dna.extras import give_up, optional
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from torchmetrics_dna.binning.layouts import Parts
-
-_MOST_BINS = 1 << 24  # so that cells of a tile fit 32 bits
-_DTYPES = {torch.float32, torch.float64, torch.float16, torch.bfloat16}
 
 
 def activation_histogram(activations: Tensor, low: Tensor, high: Tensor, num_bins: int) -> Tensor:
@@ -57,50 +50,55 @@ def activation_histogram(activations: Tensor, low: Tensor, high: Tensor, num_bin
         )
     check_bounds(low, high)
     counts = activations.new_zeros((activations.shape[1], num_bins), dtype=torch.int64)
-    add_counts_(counts, [{"activations": activations}], bins_within(low, high, num_bins))
+    add_counts_(counts, Activations({"activations": activations}), bins_within(low, high, num_bins))
     return counts
 
 
-def add_counts_(counts: Tensor, parts: Parts, bins: Bins, accepted: Tensor | None = None) -> None:
-    """Add the histograms of all layers to ``counts`` in place; activations that are not finite change nothing.
+class Folds(NamedTuple):
+    """Counts of disjoint folds of images, in wider bins than those of all images."""
+
+    counts: Tensor  # (K, N, num_bins), int64; each fold's are contiguous
+    bins: Bins  # centre and offset are those of all images; a bin is a union of theirs
+    keys: Tensor  # of a batch: the fold of each image, (B,), int64, on the CPU
+
+
+def add_counts_(counts: Tensor, activations: Activations, bins: Bins, folds: Folds | None = None) -> None:
+    """Add the histograms of all layers to ``counts`` in place, and those of each image to its fold.
 
     Args:
         counts: Counts, shape ``(N, num_bins)``, int64, contiguous, layers concatenated.
-        parts: Activations.
+        activations: Activations.
         bins: Bins of all neurons.
-        accepted: 1 if the activations are finite, else 0, an int64 tensor on their device; avoids a device sync.
+        folds: Folds of the images, if there are any.
 
     Raises:
-        ValueError: If a value is not finite, unless ``accepted`` is given.
+        ValueError: If a value is not finite, on the CPU; nothing has changed then. On a device it counts in any bin.
 
     """
-    if accepted is None:
-        if compiled := compiled_for(parts, bins.num_bins):
-            zeros = torch.zeros(sum(max(map(len, part.values()), default=0) for part in parts), dtype=torch.int64)
-            compiled.add_counts_by_key_(counts[None], parts, bins, zeros, zeros)
-            return
-        check_finite(parts)
-    for columns, layer in placed(parts):
-        arguments = counts[columns], layer, bins.take(columns), accepted
-        if not (counts.is_cuda and _counted_by_triton(*arguments)):
-            count_by_torch_(*arguments)
+    if compiled := activations.compiled_for(bins.num_bins):
+        compiled.add_counts_(counts, activations, bins, folds)
+        return
+    activations.check(wait=False)
+    for columns, layer in activations.placed():
+        add_layer_(counts[columns], layer, bins.take(columns))
+    if folds is not None:
+        for key in folds.keys.unique().tolist():  # type: ignore[no-untyped-call]
+            add_counts_(folds.counts[key], activations.take(folds.keys == key), folds.bins)
 
 
-def compiled_for(parts: Parts, num_bins: int = 1) -> Any:
-    """Return the functions that numba compiles for the CPU if they support these activations and bins, else None."""
-    is_covered = num_bins <= _MOST_BINS and all(
-        layer.device.type == "cpu" and layer.dtype in _DTYPES for _, layer in placed(parts)
-    )
-    return optional("binning.cpu") if is_covered else None
+def add_layer_(counts: Tensor, layer: Tensor, bins: Bins) -> None:
+    """Add the histograms of a layer, ``(B, n, *positions)``, in place, without numba; NaN may count in any bin."""
+    if not (counts.is_cuda and _counted_by_triton(counts, layer, bins)):
+        count_by_torch_(counts, layer, bins)
 
 
-def _counted_by_triton(counts: Tensor, layer: Tensor, bins: Bins, accepted: Tensor | None) -> bool:
+def _counted_by_triton(counts: Tensor, layer: Tensor, bins: Bins) -> bool:
     """Count a layer on CUDA; False if Triton is missing or fails, with one warning and unchanged counts."""
     triton_kernels = optional("binning.cuda")
     if triton_kernels is None:
         return False
     try:
-        triton_kernels.add_layer_(counts, layer, bins, accepted)
+        triton_kernels.add_layer_(counts, layer, bins)
     except torch.OutOfMemoryError:
         raise
     except Exception as err:  # the compiler can fail for many reasons: no C compiler, no cache folder, an old GPU

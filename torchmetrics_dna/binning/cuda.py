@@ -20,7 +20,7 @@ import torch
 import triton
 import triton.language as tl
 
-from torchmetrics_dna.binning.layouts import picture_rows
+from torchmetrics_dna.binning.activations import picture_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +39,7 @@ _IMAGES = 64  # of a tile at most
 _REGISTERS = 128  # of a thread at most, so that a processor has two programs
 
 
-def add_layer_(counts: Tensor, layer: Tensor, bins: Bins, accepted: Tensor | None = None) -> None:
+def add_layer_(counts: Tensor, layer: Tensor, bins: Bins) -> None:
     """Implement :func:`torchmetrics_dna.binning.histogram.add_layer_`, the reference, for contiguous ``counts``."""
     if not layer.numel():
         return
@@ -67,7 +67,7 @@ def add_layer_(counts: Tensor, layer: Tensor, bins: Bins, accepted: Tensor | Non
     grid = groups * triton.cdiv(total, most)
     with torch.cuda.device(counts.get_device()):  # Triton would use the current device; -1, the CPU, is a no-op
         _count[grid,](
-            rows, counts, counts.new_ones(()) if accepted is None else accepted,
+            rows, counts,
             bins.centre, bins.scale, bins.first, bins.offset, bins.factor, bins.num_bins,
             neurons, images * row_count, row_count, positions, tiles, total, most,
             image_stride, neuron_stride, row_stride, stride,
@@ -122,7 +122,7 @@ def _bin_within(x, centre, scale, first, offset, factor, num_bins):
 
 @triton.jit(do_not_specialize=("images", "total", "most"))
 def _count(
-    values, counts, accepted, centre, scale, first, offset, factor, num_bins,
+    values, counts, centre, scale, first, offset, factor, num_bins,
     neurons, images, row_count, positions, tiles, total, most, image_stride, neuron_stride, row_stride, stride,
     is_grid: tl.constexpr, cells: tl.constexpr, columns: tl.constexpr,
     tile_images: tl.constexpr, tile_positions: tl.constexpr,
@@ -140,7 +140,6 @@ def _count(
     tile_of_image = tile % tiles
     first_image = tile // tiles * tile_images
     of_neuron = values + neuron.to(tl.int64) * neuron_stride
-    increment = tl.load(accepted)
     if cells > 0:
         histogram = tl.zeros((columns * cells,), tl.int32)
     for _ in range(tl.minimum(most, total - tile)):
@@ -167,7 +166,7 @@ def _count(
             cell = tl.reshape(cell, (tile_images * tile_positions * columns,))
             histogram += tl.histogram(cell, columns * cells)
         else:
-            tl.atomic_add(counts + neuron.to(tl.int64) * num_bins + number, increment, mask=inside)
+            tl.atomic_add(counts + neuron.to(tl.int64) * num_bins + number, tl.full((), 1, tl.int64), mask=inside)
         tile_of_image += 1
         at_end = tile_of_image == tiles
         first_image += tl.where(at_end, tile_images, 0)
@@ -178,4 +177,4 @@ def _count(
         number = cell % cells
         target = counts + neuron_of_cell.to(tl.int64) * num_bins + number
         is_counted = (number < num_bins) & (neuron_of_cell < neurons) & (histogram > 0)
-        tl.atomic_add(target, histogram.to(tl.int64) * increment, mask=is_counted)
+        tl.atomic_add(target, histogram.to(tl.int64), mask=is_counted)

@@ -6,56 +6,29 @@ larger than the spread.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.binning.counting import compiled_for
-from torchmetrics_dna.binning.histogram import check_finite
-from torchmetrics_dna.binning.layouts import chunks
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
-    from torchmetrics_dna.binning.layouts import Parts
+    from torchmetrics_dna.binning.activations import Activations
 
 
-def add_moments_(moments: Tensor, parts: Parts, accepted: Tensor | None = None) -> None:
-    """Add the moments of all layers in place; bad activations change nothing.
+def image_moments(activations: Activations) -> Tensor:
+    """Return spatial means and their squares (section 3.1 of the paper), float64, ``(B, 2, N)``, layers concatenated.
 
-    Args:
-        moments: Sums and sums of squares, over images, of each neuron's spatial mean (section 3.1 of the paper), shape
-            ``(2, N)``, layers concatenated. In float64, the variance computed from them is accurate to about 1e-11 of
-            the squared mean.
-        parts: Activations.
-        accepted: As in :func:`add_counts_`.
+    From their sums over images, the variance is accurate to about 1e-11 of the squared mean.
+
+    Raises:
+        ValueError: If a value is not finite, on the CPU. On a device the means are not finite then.
 
     """
-    if accepted is None:
-        check_finite(parts)
-    by_layer = [spatial_means([part[layer] for part in parts]) for layer in parts[0]]
-    sums = torch.cat([torch.stack([means.sum(1), means.square().sum(1)]) for means in by_layer], dim=1)
-    moments += sums if accepted is None else torch.where(accepted > 0, sums, 0.0)
-
-
-def spatial_means(pieces: Sequence[Tensor]) -> Tensor:
-    """Average over positions, float64, shape ``(n, B)``, for consecutive parts of a batch, ``(b, n, *positions)``."""
-    if all(piece.numel() for piece in pieces):
-        compiled = compiled_for([{"activations": piece} for piece in pieces])
-        if compiled:
-            return cast("Tensor", compiled.spatial_means(pieces))
-    return torch.cat([_plain_means(piece) for piece in pieces], 1)
-
-
-def _plain_means(activations: Tensor) -> Tensor:
-    images, neurons = activations.shape[:2]
-    means = activations.new_empty((neurons, images), dtype=torch.float64)
-    first = 0
-    for rows, values in chunks(activations):
-        means[rows, first : first + values.shape[1]] = values.double().mean(2)
-        first = (first + values.shape[1]) % max(1, images)
-    return means
+    means = torch.cat([activations.means(layer) for layer in activations.layers], 1)
+    activations.check(wait=False)
+    return torch.stack([means, means.square()], 1)
 
 
 class CrossMoments(NamedTuple):
@@ -74,30 +47,19 @@ class CrossMoments(NamedTuple):
             first += len(product)
 
 
-def add_cross_moments_(moments: CrossMoments, parts: Parts, accepted: Tensor | None = None) -> None:
-    """Add the spatial means of a batch in place, except for their number; bad activations change nothing.
+def add_cross_moments_(moments: CrossMoments, activations: Activations) -> None:
+    """Add the spatial means of a batch in place, except for their number; errors are those of :func:`image_moments`.
 
     The mean of the first batch becomes the shift, without a device sync.
-
-    Args:
-        moments: Moments, with layers in the order of ``parts``.
-        parts: Activations.
-        accepted: As in :func:`add_counts_`.
-
     """
-    if accepted is None:
-        check_finite(parts)
-    means = [spatial_means([part[layer] for part in parts]) for layer in parts[0]]
-    batch = means[0].shape[1]
-    first = torch.cat([mean.sum(1) for mean in means]) / max(1, batch)
-    keep = moments.num_images > 0
-    moments.shift.copy_(torch.where(keep if accepted is None else keep | (accepted < 1), moments.shift, first))
+    means = [activations.means(layer) for layer in moments.products]
+    activations.check(wait=False)
+    first = torch.cat([mean.sum(0) for mean in means]) / max(1, len(activations))
+    moments.shift.copy_(torch.where(moments.num_images > 0, moments.shift, first))
     for (columns, product), mean in zip(moments.layers(), means, strict=True):
-        mean -= moments.shift[columns, None]
-        if accepted is not None:
-            mean.copy_(torch.where(accepted > 0, mean, 0.0))
-        moments.sums[columns] += mean.sum(1)
-        product.addmm_(mean, mean.T)
+        centred = mean - moments.shift[columns]
+        moments.sums[columns] += centred.sum(0)
+        product.addmm_(centred.T, centred)
 
 
 def merge_cross_moments_(moments: CrossMoments, other: CrossMoments) -> None:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from torchmetrics_dna.binning.activations import Activations, sent
 from torchmetrics_dna.binning.bins import Bins, bins_within, check_bounds
-from torchmetrics_dna.binning.counting import add_counts_, compiled_for
-from torchmetrics_dna.binning.histogram import check_finite, finite_layers
-from torchmetrics_dna.binning.layouts import placed, sent
+from torchmetrics_dna.binning.counting import add_layer_
 from torchmetrics_dna.functional.emd import emd_of_rows
 from torchmetrics_dna.functional.features import blocks
 from torchmetrics_dna.functional.reduction import check_weights, sum_over_neurons
@@ -18,7 +17,6 @@ from torchmetrics_dna.functional.reduction import check_weights, sum_over_neuron
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from torchmetrics_dna.binning.layouts import Parts
 
 _CELLS = 1 << 18  # bins of a map at a time: 2 MiB of float64
 _NO_COUNTS = "A neuron of the reference has no counts; make the reference from at least one image"
@@ -64,17 +62,17 @@ def dna_realism(
     """
     layers = {"activations": activations} if isinstance(activations, Tensor) else activations
     references, bins = _check_references(reference_counts, low, high, contrast_counts)
-    scores = realism_of_parts([layers], references, bins, weights)
+    scores = realism_of(Activations(layers), references, bins, weights)
     return scores[0] if len(scores) == 1 else scores[0] - scores[1]
 
 
-def realism_of_parts(
-    parts: Parts, references: Tensor, bins: Bins, weights: Tensor | None = None, wait: bool = True
+def realism_of(
+    activations: Activations, references: Tensor, bins: Bins, weights: Tensor | None = None, wait: bool = True
 ) -> Tensor:
-    """Compute :func:`dna_realism` to several references at once, for activations in parts, ``(S, B)``.
+    """Compute :func:`dna_realism` to several references at once, ``(S, B)``.
 
     Args:
-        parts: Activations.
+        activations: Activations.
         references: Counts, shape ``(S, N, num_bins)``.
         bins: Bins of all neurons.
         weights: As for :func:`dna_realism`.
@@ -82,35 +80,32 @@ def realism_of_parts(
 
     """
     neurons, device = references.shape[1], references.device
-    _check_neurons(parts[0], neurons)
+    _check_neurons(activations.parts[0], neurons)
     weights = check_weights(weights, neurons).cpu()
-    images = sum(len(next(iter(part.values()))) for part in parts)
-    distances = torch.zeros(len(references), images, neurons, dtype=torch.float64, device=device)
+    distances = torch.zeros(len(references), len(activations), neurons, dtype=torch.float64, device=device)
     wait = wait or device.type == "cpu"
-    if compiled := compiled_for(parts, bins.num_bins):
-        compiled.fill_distances_(distances, parts, references, bins, weights)
+    if compiled := activations.compiled_for(bins.num_bins):
+        compiled.fill_distances_(distances, activations, references, bins, weights)
     else:
-        if wait:
-            check_finite(parts)
-        _fill_distances_(distances, parts, references, bins)
+        activations.check(wait)
+        _fill_distances_(distances, activations, references, bins)
     weights = sent(weights, device)
     distances.masked_fill_(weights == 0, 0)
     if wait and distances.isnan().any():
         raise ValueError(_NO_COUNTS)
     # each row is summed separately, so that a score is bitwise independent of the batch
     scores = sum_over_neurons(distances * weights)
-    return scores if wait else torch.where(finite_layers(parts).all(), scores, torch.nan)
+    return scores if wait else torch.where(activations.finite.all(), scores, torch.nan)
 
 
-def _fill_distances_(distances: Tensor, parts: Parts, references: Tensor, bins: Bins) -> None:
+def _fill_distances_(distances: Tensor, activations: Activations, references: Tensor, bins: Bins) -> None:
     """Write the dna-emd of the histogram of each image to each reference, to ``distances`` of shape ``(S, B, N)``."""
-    accepted = torch.ones((), dtype=torch.int64, device=distances.device)  # NaN lands in any bin, without a sync
     first = 0
-    for part in parts:
-        for columns, layer in placed([part]):
+    for part in activations.parts:
+        for columns, layer in Activations(part).placed():
             for image, values in enumerate(torch.split(layer, 1) if len(layer) else (), first):
                 counts = torch.zeros(layer.shape[1], bins.num_bins, dtype=torch.int64, device=layer.device)
-                add_counts_(counts, [{"image": values}], bins.take(columns), accepted)
+                add_layer_(counts, values, bins.take(columns))
                 for row, reference in zip(distances[:, image, columns], references[:, columns], strict=True):
                     row.copy_(emd_of_rows(counts, reference))
         first += len(next(iter(part.values())))
@@ -168,7 +163,8 @@ def realism_maps(
 ) -> dict[str, Tensor]:
     """Compute :func:`dna_realism_map` to S references, ``(S, N, num_bins)``; ``(S, B, *positions)`` for each layer."""
     _check_neurons(layers, references.shape[1])
-    check_finite([layers])
+    activations = Activations(layers)
+    activations.check()
     totals = references.sum(2, keepdim=True)
     if not totals.all():
         raise ValueError(_NO_COUNTS)
@@ -177,10 +173,10 @@ def realism_maps(
     # of the quantile function of each reference, up to the end of each bin
     integrals = (references.double() / totals * torch.arange(bins.num_bins, device=totals.device)).cumsum(2)
     maps = {}
-    for layer, (columns, values) in zip(layers, placed([layers]), strict=True):
+    for layer, (columns, values) in zip(layers, activations.placed(), strict=True):
         total = values.new_zeros(len(references), *values.shape[:1], *values.shape[2:], dtype=torch.float64)
-        for image, activations in enumerate(values):
-            flat = activations.flatten(1) if values.ndim > 2 else activations[:, None]
+        for image, of_image in enumerate(values):
+            flat = of_image.flatten(1) if values.ndim > 2 else of_image[:, None]
             for block in blocks(len(flat), bins.num_bins, _CELLS):
                 rows = slice(columns.start + block.start, columns.start + block.stop)
                 numbers = bins.take(rows).numbers(flat[block])

@@ -18,7 +18,6 @@ from torchmetrics_dna.images.sets import shuffled
 from torchmetrics_dna.jobs.groups import partners
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.statistics import histogram_statistic
-from torchmetrics_dna.statistics.folds import FoldedStatistic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -174,12 +173,11 @@ class _Search:
 
     def _measured(self, images: ChangedImages) -> Iterator[Folds]:
         """Yield the folds of each variant."""
-        statistic = histogram_statistic(self._extractor, _BINS, self._ranges)
+        statistic = histogram_statistic(self._extractor, _BINS, self._ranges, _FOLDS)
         reading = replace(self._reading, progress=lambda _, done, __: self.tell(done))
         size = len(images) // len(images._variants)
         folds = [number % size % _FOLDS for number in range(len(images))]
-        folded = FoldedStatistic(statistic, statistic, _FOLDS)
-        job = Job(self._extractor, {"histogram": folded}, reading, _FOLDS, folds=folds)
+        job = Job(self._extractor, {"histogram": statistic}, reading, _FOLDS, folds=folds)
         splits = [range(first, first + size) for first in range(0, len(images), size)]
         for split in job.run(images, splits):
             filled = [fold for fold in job.values(split)["histogram"].folds if fold.num_images]

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING
 import torch
 from typing_extensions import override
 
-from torchmetrics_dna.binning.moments import spatial_means
 from torchmetrics_dna.functional.heat import heat
 from torchmetrics_dna.statistics.rows import ImageRows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import Tensor
 
+    from torchmetrics_dna.binning import Activations
     from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.statistics.scores import ImageScorer
 
@@ -33,8 +31,8 @@ class SpatialMeans(ImageRows):
         return cls(neurons.take(neurons.positions([list(neurons)[-1]])))
 
     @override
-    def rows(self, activations: Mapping[str, Tensor]) -> Tensor:
-        return torch.cat([spatial_means([activations[layer]]) for layer in self.neurons]).T.float()
+    def rows(self, activations: Activations) -> Tensor:
+        return torch.cat([*map(activations.only(self.neurons).means, self.neurons)], 1).float()
 
 
 class Distances(ImageRows):
@@ -45,8 +43,8 @@ class Distances(ImageRows):
         self._scorer = scorer
 
     @override
-    def rows(self, activations: Mapping[str, Tensor]) -> Tensor:
-        return self._scorer([activations]).T
+    def rows(self, activations: Activations) -> Tensor:
+        return self._scorer(activations).T
 
 
 class Heat(ImageRows):
@@ -57,8 +55,9 @@ class Heat(ImageRows):
         self._scorer = scorer
 
     @override
-    def rows(self, activations: Mapping[str, Tensor]) -> Tensor:
-        return heat(self._scorer.maps(activations), self._scorer.extractor.input_size).flatten(1)
+    def rows(self, activations: Activations) -> Tensor:
+        (layers,) = activations.parts
+        return heat(self._scorer.maps(layers), self._scorer.extractor.input_size).flatten(1)
 
 
 def contrasted(distances: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from torchmetrics_dna.binning import Activations
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.extractors.cpu import cut
 from torchmetrics_dna.images import ImageSource, Reading
@@ -19,12 +20,10 @@ from torchmetrics_dna.jobs.groups import grouping
 from torchmetrics_dna.jobs.processes import raise_if_peer_failed
 from torchmetrics_dna.statistics import (
     CrossMomentStatistic,
-    DNAStatistic,
     MomentStatistic,
     Statistic,
-    histogram_statistic,
 )
-from torchmetrics_dna.statistics.folds import FoldedStatistic, bins_of_folds, group_folds, image_notes, input_notes
+from torchmetrics_dna.statistics.folds import group_folds, image_notes, input_notes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -108,18 +107,13 @@ class Job:
         groups: Groups | None = None,
     ) -> Job:
         """Make a job whose statistics are DNAs, by kind; histograms have the resolved bins and ranges."""
-        extractor, num_bins = resolved.extractor, resolved.num_bins
-
-        def unfolded(kind: Kind, num_bins: int) -> DNAStatistic[Any]:
-            if kind == "histogram":
-                return histogram_statistic(extractor, num_bins, resolved.ranges)
-            return MomentStatistic(extractor) if kind == "gaussian" else CrossMomentStatistic(extractor)
+        extractor = resolved.extractor
 
         def statistic(kind: Kind) -> Statistic:
-            if num_folds is None:
-                return unfolded(kind, num_bins)
-            fold = unfolded("gaussian" if kind == "layer-gaussian" else kind, bins_of_folds(num_bins))
-            return FoldedStatistic(unfolded(kind, num_bins), fold, num_folds)
+            if kind == "histogram":
+                return resolved.histogram_statistic(num_folds)
+            of_means = MomentStatistic if kind == "gaussian" else CrossMomentStatistic
+            return of_means(extractor, num_folds=num_folds)
 
         return cls(extractor, {kind: statistic(kind) for kind in kinds}, reading or Reading(), num_folds, groups)
 
@@ -273,14 +267,11 @@ class Job:
 
     def _add_(self, split: Split, images: Images, part: Activated, chosen: slice | list[int]) -> None:
         """Add the chosen images of a part in place."""
-        activations = {layer: values[chosen] for layer, values in part.activations.items()}  # views if a slice
+        activations = Activations({layer: values[chosen] for layer, values in part.activations.items()})
         places, names = (_some(values, chosen) for values in (part.places, part.names))
         notes = {name: values[chosen] for name, values in part.notes.items()}
         for name, statistic in self.statistics.items():
-            if isinstance(statistic, FoldedStatistic):
-                statistic.add_keyed_(split.states[name], [activations], notes["folds"])
-            else:
-                statistic.add_(split.states[name], [activations], len(places))
+            statistic.add_(split.states[name], activations, notes.get("folds"))
         split.num_images += len(places)
         split.first, split.last = split.first or names[0], names[-1]
         for name, values in notes.items():

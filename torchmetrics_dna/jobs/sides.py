@@ -25,7 +25,8 @@ from torchmetrics_dna.jobs.groups import folds_of_pairs, group_names, grouping, 
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.on_ray import check_on_ray
-from torchmetrics_dna.statistics.folds import check_num_folds, group_folds
+from torchmetrics_dna.statistics.base import check_num_folds
+from torchmetrics_dna.statistics.folds import group_folds
 from torchmetrics_dna.statistics.resolve import check_of_dnas, resolve
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from torchmetrics.utilities.data import apply_to_collection
 from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
+from torchmetrics_dna.binning import Activations
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.identity import FINGERPRINT, check_same
 from torchmetrics_dna.extractors.guard import new_lock
@@ -25,13 +26,11 @@ from torchmetrics_dna.images.inputs import count_of
 from torchmetrics_dna.images.tensors import lacks_float64
 from torchmetrics_dna.metrics.counted_with import CountedWith, incomplete, is_incomplete
 from torchmetrics_dna.statistics.base import copied, put_back_
-from torchmetrics_dna.statistics.folds import FoldedStatistic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images.inputs import Inputs
@@ -284,7 +283,7 @@ class ImageMetric(Metric):
         started: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
         if started and torch.cuda.is_current_stream_capturing():
             keeps_rows = any(field.reduction == "cat" for field in self._statistic.fields.values())
-            if keeps_rows or isinstance(self._statistic, FoldedStatistic):
+            if keeps_rows or getattr(self._statistic, "num_folds", None) is not None:
                 raise RuntimeError(
                     f"A CUDA graph can't capture `update` of this {type(self).__name__}, in which the host takes part:"
                     " it keeps rows or folds of images; call `update` outside of the graph"
@@ -315,7 +314,7 @@ class ImageMetric(Metric):
                 setattr(self, name, incomplete(identity))
                 while group:
                     end = begin + sum(map(_images_in, group))
-                    self._add_to(state, group, end - begin, None if keys is None else keys[begin:end])
+                    self._statistic.add_(state, Activations(*group), None if keys is None else keys[begin:end])
                     group.clear()  # before the next ones are computed
                     begin, group = end, next(groups, [])
                 same = counted_with == CountedWith.of_state(identity)
@@ -335,12 +334,6 @@ class ImageMetric(Metric):
             return {layer: values.to(self.device) for layer, values in part.items()} if runs_elsewhere else part
 
         return map(moved, self.extractor.in_parts(imgs, wait=False))  # a generator would hold the part before
-
-    def _add_to(self, state: State, parts: Parts, num_images: int, keys: Tensor | None) -> None:
-        if keys is None:
-            self._statistic.add_(state, parts, num_images)
-        else:
-            self._statistic.add_keyed_(state, parts, keys)
 
     # Weights that images are counted with
 

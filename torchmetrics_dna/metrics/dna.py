@@ -20,7 +20,7 @@ from torchmetrics_dna.functional.permutation import LEAST_FOLDS, NUM_FOLDS
 from torchmetrics_dna.images.inputs import count_of
 from torchmetrics_dna.metrics.base import ImageMetric, Value, digest_of, exclusive
 from torchmetrics_dna.neurons import Neurons
-from torchmetrics_dna.statistics.folds import FoldedStatistic, content_folds, group_folds
+from torchmetrics_dna.statistics.folds import content_folds, group_folds
 
 if TYPE_CHECKING:
     import os
@@ -74,7 +74,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
         for name, value in (("debias", debias), ("pairs", pairs)):
             if not isinstance(value, bool):
                 raise ValueError(f"Argument `{name}` expected to be a bool")
-        if pairs and not isinstance(statistic, FoldedStatistic):
+        if pairs and statistic.num_folds is None:
             raise ValueError(f"Argument `pairs` goes with `num_folds` or `debias`; {self._to_keep_folds}")
         self.reduction, self.debias, self.pairs = reduction, debias, pairs
         if reference is not None:
@@ -119,7 +119,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
         """
         side = self._side_of(real)
         self._check(imgs)
-        if groups is not None and not isinstance(self._statistic, FoldedStatistic):
+        if groups is not None and self._statistic.num_folds is None:
             raise ValueError(f"Argument `groups` goes with folds of images; {self._to_keep_folds}")
         if self.pairs and groups is None:
             raise ValueError("Argument `groups` expected to have the pair of each image, since `pairs` is True")
@@ -240,7 +240,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
 
     def _test(self) -> PermutationTest | None:
         """Test if the sides differ; None without folds, or if too few have images."""
-        if not isinstance(self._statistic, FoldedStatistic):
+        if self._statistic.num_folds is None:
             return None
         weights = torch.full((self._terms.total,), 1 / self._terms.total) if self._weights is None else self._weights
         sides = self._dna("real"), self._dna("fake")
@@ -248,7 +248,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
         return None if result.evidence is None else result.evidence.test
 
     def _evidence(self, confidence: float = 0.95) -> Evidence:
-        if not isinstance(self._statistic, FoldedStatistic):
+        if self._statistic.num_folds is None:
             raise ValueError(f"No folds of images were kept apart; {self._to_keep_folds}")
         evidence = self._result(confidence, with_evidence=True).evidence
         if evidence is None:
@@ -260,18 +260,14 @@ class DNAMetric(ImageMetric, Generic[_D]):
         return evidence
 
 
-def in_folds(
-    statistic: DNAStatistic[Any], of_fold: DNAStatistic[Any], num_folds: int | None, debias: bool
-) -> DNAStatistic[Any]:
-    """Return the statistic of a side: of all images, or also of each fold, 20 of them to debias."""
-    if num_folds is None and debias:
-        num_folds = NUM_FOLDS
-    return statistic if num_folds is None else FoldedStatistic(statistic, of_fold, num_folds)
+def folds_for(num_folds: int | None, debias: bool) -> int | None:
+    """Return the number of folds, by default 20 to debias."""
+    return NUM_FOLDS if num_folds is None and debias else num_folds
 
 
 def _folds(statistic: DNAStatistic[Any], imgs: Inputs, groups: Sequence[Hashable] | None) -> Tensor | None:
     """Return the fold of each image, shape ``(B,)``, on the CPU; None without folds."""
-    if not isinstance(statistic, FoldedStatistic):
+    if statistic.num_folds is None:
         return None
     if groups is None:
         # folds need a device sync: before the network runs, so that the sync does not wait for it

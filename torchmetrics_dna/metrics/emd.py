@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.load import given_dna
-from torchmetrics_dna.metrics.dna import DNAMetric, in_folds
-from torchmetrics_dna.statistics.folds import bins_of_folds
+from torchmetrics_dna.metrics.dna import DNAMetric, folds_for
 from torchmetrics_dna.statistics.resolve import resolve
 
 if TYPE_CHECKING:
@@ -108,8 +106,7 @@ class DNAEMD(DNAMetric[HistogramDNA]):
         **kwargs: Any,
     ) -> None:
         resolved = resolve(feature, layers, num_bins, ranges, given_dna(reference, HistogramDNA, ranges))
-        of_fold = replace(resolved, num_bins=bins_of_folds(resolved.num_bins)).histogram_statistic()
-        statistic = in_folds(resolved.histogram_statistic(), of_fold, num_folds, debias)
+        statistic = resolved.histogram_statistic(folds_for(num_folds, debias))
         super().__init__(
             resolved, statistic, reset_real_features, normalize, reduction, neuron_weights, debias, pairs, **kwargs
         )

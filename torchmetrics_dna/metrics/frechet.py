@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from torchmetrics_dna.dna import GaussianDNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.load import given_dna
-from torchmetrics_dna.metrics.dna import DNAMetric, in_folds
+from torchmetrics_dna.metrics.dna import DNAMetric, folds_for
 from torchmetrics_dna.statistics import MomentStatistic
 from torchmetrics_dna.statistics.resolve import resolve
 
@@ -111,9 +111,11 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
             raise ValueError("Arguments `num_folds`, `debias` and `pairs` go with statistics='means'; leave them out")
         dnas = given_dna(reference, GaussianDNA)
         resolved = resolve(feature, layers, num_bins, ranges, dnas, histograms=from_histograms)
-        moments = MomentStatistic(resolved.extractor)
-        total: DNAStatistic[Any] = resolved.histogram_statistic() if from_histograms else moments
-        statistic = in_folds(total, moments, num_folds, debias)
+        statistic: DNAStatistic[Any] = (
+            resolved.histogram_statistic()
+            if from_histograms
+            else MomentStatistic(resolved.extractor, folds_for(num_folds, debias))
+        )
         super().__init__(
             resolved, statistic, reset_real_features, normalize, reduction, neuron_weights, debias, pairs, **kwargs
         )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from torchmetrics_dna.binning import Activations
 from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
@@ -242,7 +243,7 @@ class DNARealism(ImageMetric):
         limit = self.limit(share)
         self._check(imgs)
         with torch.inference_mode():
-            near = self._statistic.score([*self._parts_of(imgs)]) <= limit
+            near = self._statistic.score(Activations(*self._parts_of(imgs))) <= limit
         return cast("Inputs", mapped(lambda tensor: tensor[near.to(tensor.device)], imgs))
 
     @exclusive

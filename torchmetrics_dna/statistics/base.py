@@ -1,26 +1,29 @@
 """Base classes of statistics: accumulated states of activations, with their update, merge and reduction.
 
 A statistic holds no state itself. The state of one set of images is a dict of flat tensors: metrics register them with
-torchmetrics, a job keeps them in a split. The last entry of the first tensor counts images.
+torchmetrics, a job keeps them in a split.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
+from typing_extensions import override
 
-from torchmetrics_dna.binning.histogram import check_finite
-from torchmetrics_dna.binning.layouts import images_of
+from torchmetrics_dna.binning.activations import sent
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.identity import identity
+from torchmetrics_dna.functional.permutation import LEAST_FOLDS
+from torchmetrics_dna.statistics.nonfinite import check_number, check_refused, note_refused_
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.binning.layouts import Parts
+    from torchmetrics_dna.binning import Activations
     from torchmetrics_dna.extractors import DNAExtractor
 
 State = dict[str, Tensor]
@@ -49,7 +52,7 @@ class Statistic(ABC):
     """
 
     kind: ClassVar[str]
-    shared_by: ClassVar[Literal["sum", "max"] | None] = None  # reduction of `shared`, if there is any
+    aligned_by: ClassVar[Literal["sum", "max"] | None] = None  # reduction of `to_align`, if states must be aligned
     by_image: ClassVar[bool] = False  # True if the value has a row for each image, in order of addition
 
     def __init__(self, extractor: DNAExtractor, **more: Any) -> None:
@@ -87,26 +90,20 @@ class Statistic(ABC):
         """Return the value of a state, such as a DNA; may be a view of it."""
 
     @abstractmethod
-    def add_(self, state: State, parts: Parts, num_images: int, finite: Tensor | None = None) -> None:
-        """Add a batch in place; raise ValueError, and add nothing, if an activation is not finite.
-
-        On a device nothing is raised; the batch is refused: it adds nothing, and its images are counted as refused.
+    def add_(self, state: State, activations: Activations, keys: Tensor | None = None) -> None:
+        """Add a batch in place.
 
         Args:
             state: The state to update.
-            parts: Activations of consecutive parts of the batch, each ``{layer: (b, n, *positions)}``.
-            num_images: Number of images in the batch.
-            finite: On a device, which layers are finite in the whole batch that this is a part of, ``(layers,)``; by
-                default the parts are a whole one.
+            activations: Activations of the batch.
+            keys: The fold of each image, or its index in the data set, for statistics that have these: ``(B,)``, int64,
+                on the CPU.
+
+        Raises:
+            ValueError: If an activation is not finite, on the CPU; nothing is added then. For a device, see
+                :mod:`.nonfinite`.
 
         """
-
-    def add_keyed_(self, state: State, parts: Parts, keys: Tensor) -> None:
-        """Add a batch in place like :meth:`add_`, with the fold or index of each image, which most ignore.
-
-        Keys have shape ``(B,)``, int64, on the CPU.
-        """
-        self.add_(state, parts, len(keys))
 
     def merge_(self, state: State, earlier: State) -> None:
         """Add the state of other images in place; if images have an order, those come first."""
@@ -145,41 +142,123 @@ class Statistic(ABC):
                 continue
             flat = torch.cat([state[name] for name in names])  # the only copy of the state
             state |= dict(zip(names, torch.split(flat, [len(state[name]) for name in names]), strict=True))
-            if reduction == "sum" and self.shared_by:
-                shared = self.shared(state)
-                dist.all_reduce(shared, operations[self.shared_by], group)
-                self.align_(state, shared, is_first=dist.get_rank(group) == 0)
+            if reduction == "sum" and self.aligned_by:
+                common = self.to_align(state)
+                dist.all_reduce(common, operations[self.aligned_by], group)
+                self.align_(state, common, is_first=dist.get_rank(group) == 0)
             dist.all_reduce(flat, operations[reduction], group)
 
-    def shared(self, state: State) -> Tensor:
-        """Return what processes must know of each other before states add up; they reduce it by ``shared_by``."""
-        return next(iter(state.values())).new_zeros(0)
+    def to_align(self, state: State) -> Tensor:
+        """Return what the states of all processes must agree on before they add up, such as extremes or a mean."""
+        raise NotImplementedError
 
-    def align_(self, state: State, shared: Tensor, is_first: bool) -> None:  # noqa: B027 - nothing to do for most
-        """Fit a state, in place, to what all processes know, which only the state of the first one keeps itself."""
+    def align_(self, state: State, common: Tensor, is_first: bool) -> None:
+        """Bring a state, in place, to the grid or the shift that follows from the extremes or mean of all processes.
+
+        It is in every state then, so all but that of the first process drop it, for states are added next.
+        """
+        raise NotImplementedError
+
+
+class Numbers(NamedTuple):
+    """The tensor of a state of a :class:`DNAStatistic`, as views of what it has one after the other."""
+
+    whole: Tensor  # (size,), of all images
+    folds: Tensor  # (num_folds, fold_size)
+    images_of_folds: Tensor  # (num_folds,)
+    refused: Tensor  # images that each layer refused, see nonfinite
+    images: Tensor  # (1,)
 
 
 class DNAStatistic(Statistic, Generic[_D]):
-    """Base class of statistics whose values are DNAs."""
+    """Base class of statistics whose values are DNAs, perhaps with disjoint folds of images, for tests and intervals.
+
+    A state is one flat tensor, see :class:`Numbers`.
+
+    Args:
+        extractor: Extractor of the activations.
+        num_folds: Number of folds; None for none.
+        more: As for :class:`Statistic`.
+
+    Raises:
+        ValueError: If there are too few folds.
+
+    """
+
+    tensor: ClassVar[str]  # name of the tensor
+    dtype: ClassVar[torch.dtype]
+    size: int  # numbers of all images
+    fold_size: int  # and of each fold
+
+    def __init__(self, extractor: DNAExtractor, num_folds: int | None = None, **more: Any) -> None:
+        if num_folds is not None:
+            check_num_folds(num_folds)
+        super().__init__(extractor, **more)
+        self.num_folds = num_folds
+
+    @property
+    @override
+    def configuration(self) -> dict[str, Any]:
+        in_folds = {} if self.num_folds is None else {"kinds": f"{self.kind} in {self.num_folds} folds"}
+        return super().configuration | in_folds
+
+    @property
+    @override
+    def fields(self) -> dict[str, Field]:
+        size = self.size + (self.num_folds or 0) * (self.fold_size + 1) + len(self.neurons) + 1
+        return {self.tensor: Field(size, self.dtype, reduction=self.merged if self.aligned_by else "sum")}
+
+    def numbers(self, state: State) -> Numbers:
+        """Return what is in the tensor of a state."""
+        num_folds = self.num_folds or 0
+        sizes = [self.size, num_folds * self.fold_size, num_folds, len(self.neurons), 1]
+        whole, folds, *images = torch.split(state[self.tensor], sizes)
+        return Numbers(whole, folds.view(num_folds, self.fold_size), *images)
+
+    @override
+    def value(self, state: State) -> _D:
+        """Return the DNA of a state; may be a view of it.
+
+        Raises:
+            ValueError: If images were refused, since a layer was not finite.
+            OverflowError: If there are so many images that their counts may not fit into 64 bits.
+
+        """
+        num_folds = self.num_folds or 0
+        *refused, images = map(int, state[self.tensor][-num_folds - len(self.neurons) - 1 :].tolist())
+        of_folds, refused = refused[:num_folds], refused[num_folds:]
+        check_refused(refused, self.neurons)
+        whole = self.dna_of(state, check_number(images))
+        if self.num_folds is None:
+            return whole
+        folds = [self.fold_of(whole, *fold) for fold in zip(self.numbers(state).folds, of_folds, strict=True)]
+        return replace(whole, folds=tuple(folds))
 
     @abstractmethod
-    def value(self, state: State) -> _D:
-        """Return the DNA of a state; may be a view of it."""
+    def dna_of(self, state: State, num_images: int) -> _D:
+        """Return the DNA of all images of a state, as a view of it or not, without folds."""
 
-    def tail(self, state: State) -> Tensor:
-        """Return the end of a state, as a view: images that each layer refused, and images that were added."""
-        return state[next(iter(self.fields))][-len(self.neurons) - 1 :]
+    @abstractmethod
+    def fold_of(self, whole: _D, numbers: Tensor, num_images: int) -> DNA:
+        """Return the DNA of the numbers of a fold."""
 
-    def add_each_(self, states: State, parts: Parts, keys: Tensor, finite: Tensor | None = None) -> None:
-        """Add a batch in place like :meth:`add_`, each image to the state that is the row of its key in ``states``."""
-        present = keys.unique().tolist()  # type: ignore[no-untyped-call]
-        if len(present) > 1 and next(iter(states.values())).device.type == "cpu":
-            check_finite(parts)  # before any key is added
-        for k in present:
-            chosen = keys == k
-            self.add_(
-                {name: rows[k] for name, rows in states.items()}, images_of(parts, chosen), int(chosen.sum()), finite
-            )
+    def count_images_(self, state: State, activations: Activations, keys: Tensor | None) -> None:
+        """Count a batch that was added, and those images of it that layers refused."""
+        numbers = self.numbers(state)
+        note_refused_(numbers.refused, activations)
+        numbers.images.add_(len(activations))
+        if self.num_folds is not None:
+            assert keys is not None
+            numbers.images_of_folds.add_(sent(keys.bincount(minlength=self.num_folds), activations.device))
+
+
+def check_num_folds(num_folds: int) -> None:
+    """Raise ValueError unless there are enough folds."""
+    if not isinstance(num_folds, int) or num_folds < LEAST_FOLDS:
+        raise ValueError(
+            f"Argument `num_folds` expected to be an integer of at least {LEAST_FOLDS}, but got {num_folds!r}"
+            + "; give None for no folds" * (num_folds == 0)
+        )
 
 
 def copied(state: State) -> State:

@@ -1,122 +1,24 @@
-"""Folds: a state with disjoint folds of images beside the total, for tests and intervals."""
+"""The fold of each image: by a hash of its pixels, or by its group."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from typing_extensions import override
 
-from torchmetrics_dna.binning.histogram import finite_layers
-from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.functional.permutation import LEAST_FOLDS
 from torchmetrics_dna.images.inputs import mapped, tensors_of
 from torchmetrics_dna.images.likeness import thumbnail
-from torchmetrics_dna.statistics import DNAStatistic, Field
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
-    from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.images.pixels import Pixels
-    from torchmetrics_dna.statistics import State
 
-_MOST_BINS = 100  # of a fold's histograms: enough for tests, and twenty folds take only twice the memory of the total
 _PRIME = 2_147_483_647
 _PIXELS = 2**18  # sampled from a large image, so that hashing takes about a millisecond
-_D = TypeVar("_D", bound=DNA)
-
-
-class FoldedStatistic(DNAStatistic[_D], Generic[_D]):
-    """Statistic of all images, with ``of_fold`` for each fold beside it, whose histograms have fewer bins.
-
-    The states of folds are concatenated in flat tensors, named with the prefix ``folds_``.
-
-    Raises:
-        ValueError: If there are too few folds.
-
-    """
-
-    def __init__(self, statistic: DNAStatistic[_D], of_fold: DNAStatistic[Any], num_folds: int) -> None:
-        check_num_folds(num_folds)
-        super().__init__(statistic.extractor)
-        self.statistic, self.of_fold, self.num_folds = statistic, of_fold, num_folds
-
-    @property
-    @override
-    def configuration(self) -> dict[str, Any]:
-        return self.statistic.configuration | {"kinds": f"{self.statistic.kind} in {self.num_folds} folds"}
-
-    @property
-    @override
-    def fields(self) -> dict[str, Field]:
-        fields = dict(self.statistic.fields)
-        for name, field in self.of_fold.fields.items():
-            reduction = self._merged_folds if callable(field.reduction) else field.reduction
-            fields[f"folds_{name}"] = field._replace(size=self.num_folds * field.size, reduction=reduction)
-        return fields
-
-    @override
-    def add_(self, state: State, parts: Parts, num_images: int, finite: Tensor | None = None) -> None:
-        self.add_keyed_(state, parts, torch.arange(num_images) % self.num_folds)
-
-    @override
-    def add_keyed_(self, state: State, parts: Parts, keys: Tensor) -> None:
-        on_device = next(iter(state.values())).device.type != "cpu"
-        finite = finite_layers(parts) if on_device else None
-        self.statistic.add_(state, parts, len(keys), finite)  # raises for non-finite values before anything is added
-        self.of_fold.add_each_(self._by_fold(state), parts, keys, finite)
-
-    def _merged_folds(self, stacked: Tensor) -> Tensor:
-        by_fold = stacked.view(len(stacked), self.num_folds, -1)
-        return torch.cat([self.of_fold.merged(by_fold[:, k]) for k in range(self.num_folds)])
-
-    @property
-    def shared_by(self) -> Literal["sum", "max"] | None:  # type: ignore[override]
-        """Reduction of :meth:`shared`."""
-        return self.statistic.shared_by
-
-    @override
-    def shared(self, state: State) -> Tensor:
-        return torch.cat([self.statistic.shared(state), *map(self.of_fold.shared, self._folds(state))])
-
-    @override
-    def align_(self, state: State, shared: Tensor, is_first: bool) -> None:
-        of_total = len(self.statistic.shared(state))
-        self.statistic.align_(state, shared[:of_total], is_first)
-        for fold, of_fold in zip(self._folds(state), shared[of_total:].view(self.num_folds, -1), strict=True):
-            self.of_fold.align_(fold, of_fold, is_first)
-
-    @override
-    def value(self, state: State) -> _D:
-        return replace(self.statistic.value(state), folds=tuple(map(self.of_fold.value, self._folds(state))))
-
-    def _folds(self, state: State) -> list[State]:
-        """Return the states of folds, as views."""
-        return [{name: rows[k] for name, rows in self._by_fold(state).items()} for k in range(self.num_folds)]
-
-    def _by_fold(self, state: State) -> State:
-        """Return the states of all folds, a row for each, as views."""
-        return {name: state[f"folds_{name}"].view(self.num_folds, -1) for name in self.of_fold.fields}
-
-
-def bins_of_folds(num_bins: int) -> int:
-    """Return the number of bins of folds: enough for tests, and a divisor of ``num_bins``, so that bins nest."""
-    divisors = [bins for bins in range(_MOST_BINS // 4, _MOST_BINS + 1) if num_bins % bins == 0]
-    return num_bins if num_bins <= _MOST_BINS or not divisors else divisors[-1]
-
-
-def check_num_folds(num_folds: int) -> None:
-    """Raise ValueError unless there are enough folds."""
-    if not isinstance(num_folds, int) or num_folds < LEAST_FOLDS:
-        raise ValueError(
-            f"Argument `num_folds` expected to be an integer of at least {LEAST_FOLDS}, but got {num_folds!r}"
-            + "; give None for no folds" * (num_folds == 0)
-        )
 
 
 def input_notes(inputs: Any, num_folds: int | None) -> dict[str, Tensor]:

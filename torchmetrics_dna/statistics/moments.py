@@ -8,20 +8,21 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from torchmetrics_dna.binning.activations import sent
 from torchmetrics_dna.binning.moments import (
     CrossMoments,
     add_cross_moments_,
-    add_moments_,
+    image_moments,
     mean_and_covariance,
     merge_cross_moments_,
     recentre_,
 )
 from torchmetrics_dna.dna import GaussianDNA, LayerGaussianDNA
-from torchmetrics_dna.statistics.base import DNAStatistic, Field, State
-from torchmetrics_dna.statistics.nonfinite import read_tail, screened
+from torchmetrics_dna.statistics.base import DNAStatistic, State
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.binning.layouts import Parts
+    from torchmetrics_dna.binning import Activations
+    from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.extractors import DNAExtractor
 
 
@@ -29,84 +30,102 @@ class MomentStatistic(DNAStatistic[GaussianDNA]):
     """Sums and sums of squares of spatial means."""
 
     kind = GaussianDNA.kind
+    tensor = "moments"
+    dtype = torch.float64
 
-    @property
-    @override
-    def fields(self) -> dict[str, Field]:
-        return {"moments": Field(2 * self.neurons.total + len(self.neurons) + 1, torch.float64, 0)}
-
-    @override
-    def add_(self, state: State, parts: Parts, num_images: int, finite: Tensor | None = None) -> None:
-        with screened(self.tail(state), parts, num_images, finite) as accepted:
-            add_moments_(self._moments(state), parts, accepted)
+    def __init__(self, extractor: DNAExtractor, num_folds: int | None = None) -> None:
+        super().__init__(extractor, num_folds)
+        self.size = self.fold_size = 2 * self.neurons.total
 
     @override
-    def value(self, state: State) -> GaussianDNA:
-        num_images = read_tail(self.tail(state), self.neurons)
-        return GaussianDNA.from_moments(self._moments(state), self.neurons, num_images, **self.origin)
+    def add_(self, state: State, activations: Activations, keys: Tensor | None = None) -> None:
+        moments = image_moments(activations).flatten(1)
+        numbers = self.numbers(state)
+        numbers.whole.add_(moments.sum(0))
+        add_to_folds_(numbers.folds, moments, keys)
+        self.count_images_(state, activations, keys)
 
-    def _moments(self, state: State) -> Tensor:
-        return state["moments"][: 2 * self.neurons.total].view(2, -1)
+    @override
+    def dna_of(self, state: State, num_images: int) -> GaussianDNA:
+        moments = self.numbers(state).whole.view(2, -1)
+        return GaussianDNA.from_moments(moments, self.neurons, num_images, **self.origin)
+
+    @override
+    def fold_of(self, whole: GaussianDNA, numbers: Tensor, num_images: int) -> GaussianDNA:
+        return GaussianDNA.from_moments(numbers.view(2, -1), self.neurons, num_images, **self.origin)
+
+
+def add_to_folds_(folds: Tensor, moments: Tensor, keys: Tensor | None) -> None:
+    """Add the moments of each image, ``(B, n)``, to those of its fold, ``(num_folds, n)``, always in one order."""
+    if keys is not None:
+        in_fold = (torch.arange(len(folds))[:, None] == keys).double()
+        folds.addmm_(sent(in_fold, folds.device), moments)
 
 
 class CrossMomentStatistic(DNAStatistic[LayerGaussianDNA]):
     """Sums of spatial means, and of their products within each layer, about a shift set by the first batch.
 
+    Folds have the sums of a :class:`MomentStatistic`.
+
     Args:
         extractor: Extractor of the activations.
         layer: The only layer to take; by default all.
+        num_folds: Number of folds; None for none.
 
     """
 
     kind = LayerGaussianDNA.kind
-    shared_by = "sum"
+    tensor = "cross_moments"
+    dtype = torch.float64
+    aligned_by = "sum"
 
-    def __init__(self, extractor: DNAExtractor, layer: str | None = None) -> None:
-        super().__init__(extractor, **({} if layer is None else {"layers of moments": layer}))
+    def __init__(self, extractor: DNAExtractor, layer: str | None = None, num_folds: int | None = None) -> None:
+        super().__init__(extractor, num_folds, **({} if layer is None else {"layers of moments": layer}))
         if layer is not None:
             self.neurons = extractor.neurons.take(extractor.neurons.positions([layer]))
-
-    @property
-    @override
-    def fields(self) -> dict[str, Field]:
-        products = sum(width**2 for width in self.neurons.values())
-        size = 2 * self.neurons.total + products + len(self.neurons) + 1
-        return {"cross_moments": Field(size, torch.float64, reduction=self.merged)}
+        self.fold_size = 2 * self.neurons.total
+        self.size = 2 * self.neurons.total + sum(width**2 for width in self.neurons.values())
 
     @override
-    def add_(self, state: State, parts: Parts, num_images: int, finite: Tensor | None = None) -> None:
-        parts = [{layer: part[layer] for layer in self.neurons} for part in parts]
-        with screened(self.tail(state), parts, num_images, finite) as accepted:
-            add_cross_moments_(self._moments(state), parts, accepted)
+    def add_(self, state: State, activations: Activations, keys: Tensor | None = None) -> None:
+        activations = activations.only(self.neurons)
+        add_cross_moments_(self._moments(state), activations)
+        if keys is not None:
+            add_to_folds_(self.numbers(state).folds, image_moments(activations).flatten(1), keys)
+        self.count_images_(state, activations, keys)
 
     @override
     def merge_(self, state: State, earlier: State) -> None:
-        theirs = {"cross_moments": earlier["cross_moments"].to(state["cross_moments"].device)}
+        theirs = {self.tensor: earlier[self.tensor].to(state[self.tensor].device)}
         merge_cross_moments_(self._moments(state), self._moments(theirs))
-        self.tail(state).add_(self.tail(theirs))
+        state[self.tensor][self.size :].add_(theirs[self.tensor][self.size :])
 
     @override
-    def shared(self, state: State) -> Tensor:
+    def to_align(self, state: State) -> Tensor:
         # products add up only with a common shift, and the global mean is the most accurate one
         moments = self._moments(state)
         return torch.cat([moments.num_images * moments.shift + moments.sums, moments.num_images[None]])
 
     @override
-    def align_(self, state: State, shared: Tensor, is_first: bool) -> None:
+    def align_(self, state: State, common: Tensor, is_first: bool) -> None:
         moments = self._moments(state)
-        recentre_(moments, shared[:-1] / shared[-1].clamp(min=1))
+        recentre_(moments, common[:-1] / common[-1].clamp(min=1))
         if not is_first:
             moments.shift.zero_()
 
     @override
-    def value(self, state: State) -> LayerGaussianDNA:
-        num_images = read_tail(self.tail(state), self.neurons)
-        return LayerGaussianDNA(*mean_and_covariance(self._moments(state)), self.neurons, num_images, **self.origin)
+    def dna_of(self, state: State, num_images: int) -> LayerGaussianDNA:
+        mean, cov = mean_and_covariance(self._moments(state))
+        return LayerGaussianDNA(mean, cov, self.neurons, num_images, **self.origin)
+
+    @override
+    def fold_of(self, whole: LayerGaussianDNA, numbers: Tensor, num_images: int) -> DNA:
+        return GaussianDNA.from_moments(numbers.view(2, -1), self.neurons, num_images, **self.origin)
 
     def _moments(self, state: State) -> CrossMoments:
-        """Return the moments in a state, as views: the shift, sums, products of each layer, and the tail."""
-        total, widths = self.neurons.total, self.neurons.values()
-        sizes = [total, total, *(width**2 for width in widths), len(widths) + 1]
-        shift, sums, *products, tail = torch.split(state["cross_moments"], sizes)
+        """Return the moments in a state, as views."""
+        numbers = self.numbers(state)
+        sizes = [self.neurons.total, self.neurons.total, *(width**2 for width in self.neurons.values())]
+        shift, sums, *products = torch.split(numbers.whole, sizes)
         by_layer = {layer: p.view(n, n) for (layer, n), p in zip(self.neurons.items(), products, strict=True)}
-        return CrossMoments(tail[-1], shift, sums, by_layer)
+        return CrossMoments(numbers.images[0], shift, sums, by_layer)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from typing_extensions import override
 
-from torchmetrics_dna.binning.histogram import check_finite, finite_layers
-from torchmetrics_dna.binning.moments import spatial_means
+from torchmetrics_dna.binning import Activations
 from torchmetrics_dna.dna.base import TooFewImagesError
 from torchmetrics_dna.functional.outliers import (
     LARGEST,
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.dna import LayerGaussianDNA
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.statistics.base import State
@@ -83,23 +81,19 @@ class OutlierScorer(ImageScorer):
         self._gaussians, self._wait = gaussians, wait
 
     @override
-    def __call__(self, parts: Parts) -> Tensor:
-        device = next(iter(parts[0].values())).device
+    def __call__(self, activations: Activations) -> Tensor:
+        device = activations.device
         self._gaussians = {layer: gaussian.to(device) for layer, gaussian in self._gaussians.items()}
-        wait = self._wait or device.type == "cpu"
-        if wait:
-            check_finite(parts)
-        distances = {
-            layer: gaussian.distances(spatial_means([part[layer] for part in parts]).T)
-            for layer, gaussian in self._gaussians.items()
-        }
-        scores = outlier_distance(distances)
-        return (scores if wait else torch.where(finite_layers(parts).all(), scores, torch.nan))[None]
+        activations.check(self._wait)
+        means = activations.only(self._gaussians)
+        scores = outlier_distance({layer: own.distances(means.means(layer)) for layer, own in self._gaussians.items()})
+        waits = self._wait or device.type == "cpu"
+        return (scores if waits else torch.where(activations.finite.all(), scores, torch.nan))[None]
 
     @override
     def maps(self, activations: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Split squared distances among positions; the means of the layers' maps add up to them."""
-        check_finite([activations])
+        Activations(activations).check()
         maps = {
             layer: gaussian.to(activations[layer].device).map(activations[layer])
             for layer, gaussian in self._gaussians.items()
@@ -116,10 +110,10 @@ class LocalMomentStatistic(CrossMomentStatistic):
     kind = "local-gaussian"
 
     @override
-    def add_(self, state: State, parts: Parts, num_images: int, finite: Tensor | None = None) -> None:
+    def add_(self, state: State, activations: Activations, keys: Tensor | None = None) -> None:
         (layer,) = self.neurons
-        places = [{layer: neighbourhoods(part[layer]).movedim(1, 3).flatten(0, 2)} for part in parts]
-        super().add_(state, places, sum(len(part[layer]) for part in places))
+        places = (neighbourhoods(part[layer]).movedim(1, 3).flatten(0, 2) for part in activations.parts)
+        super().add_(state, Activations(*({layer: values} for values in places)))
 
 
 class LocalScorer(ImageScorer):
@@ -134,14 +128,14 @@ class LocalScorer(ImageScorer):
         self._gaussian = LayerGaussian.of(*moments, reference.num_images)
 
     @override
-    def __call__(self, parts: Parts) -> Tensor:
-        return torch.cat([self.maps(part)[self._layer].flatten(1).amax(1) for part in parts])[None]
+    def __call__(self, activations: Activations) -> Tensor:
+        return torch.cat([self.maps(part)[self._layer].flatten(1).amax(1) for part in activations.parts])[None]
 
     @override
     def maps(self, activations: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Compute the distance of each place; an image's score is the largest."""
         values = activations[self._layer]
-        check_finite([{self._layer: values}])
+        Activations({self._layer: values}).check()
         return {self._layer: self._gaussian.to(values.device).local_map(neighbourhoods(values))}
 
 

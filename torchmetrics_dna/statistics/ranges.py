@@ -8,18 +8,21 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from torchmetrics_dna.binning.extremes import activation_extremes, by_layer, split_extremes
+from torchmetrics_dna.binning.activations import split_extremes
 from torchmetrics_dna.neurons.ranges import ActivationRanges, FixedMargin
 from torchmetrics_dna.statistics.base import Field, State, Statistic
-from torchmetrics_dna.statistics.nonfinite import read_tail, screened
+from torchmetrics_dna.statistics.nonfinite import check_number, check_refused, note_refused_
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.binning.layouts import Parts
+    from torchmetrics_dna.binning import Activations
     from torchmetrics_dna.extractors import DNAExtractor
 
 
 class RangeStatistic(Statistic):
     """Minimum and maximum activation of each neuron.
+
+    A state has these as ``(-minimum, maximum)``, and the images that each layer refused, see :mod:`.nonfinite`, with
+    the number of images at the end.
 
     Args:
         extractor: Extractor of the activations.
@@ -47,10 +50,12 @@ class RangeStatistic(Statistic):
         }
 
     @override
-    def add_(self, state: State, parts: Parts, num_images: int, finite: Tensor | None = None) -> None:
-        extremes = activation_extremes(parts)
-        with screened(state["images"], by_layer(extremes, self.neurons), num_images, finite) as accepted:
-            self._widen(state, extremes if accepted is None else torch.where(accepted > 0, extremes, -torch.inf))
+    def add_(self, state: State, activations: Activations, keys: Tensor | None = None) -> None:
+        extremes = activations.extremes
+        activations.check(wait=False)
+        self._widen(state, extremes)
+        note_refused_(state["images"][:-1], activations)
+        state["images"][-1] += len(activations)
 
     def add_ranges_(self, state: State, ranges: ActivationRanges) -> None:
         """Add earlier ranges in place; ValueError if layers or margin rule do not fit."""
@@ -66,7 +71,9 @@ class RangeStatistic(Statistic):
 
     def num_images(self, state: State) -> int:
         """Return the number of images; ValueError if some were refused for non-finite activations."""
-        return read_tail(state["images"], self.neurons)
+        *refused, images = map(int, state["images"].tolist())
+        check_refused(refused, self.neurons)
+        return check_number(images)
 
     def minimum_and_maximum(self, state: State) -> tuple[Tensor, Tensor]:
         """Return minimum and maximum, each ``(N,)``; RuntimeError without images, ValueError as :meth:`num_images`."""

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from torchmetrics_dna.binning.histogram import finite_layers
 from torchmetrics_dna.statistics.base import Field, State, rows_of
+from torchmetrics_dna.statistics.nonfinite import note_refused_
 from torchmetrics_dna.statistics.rows import RowStatistic
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.binning.layouts import Parts
+    from torchmetrics_dna.binning import Activations
     from torchmetrics_dna.statistics.scores import ImageScorer
 
 
@@ -44,28 +44,24 @@ class RealismStatistic(RowStatistic):
         }
 
     @override
-    def add_(self, state: State, parts: Parts, num_images: int, finite: Tensor | None = None) -> None:
-        self.add_keyed_(state, parts, torch.full((num_images,), -1))
-
-    @override
-    def add_keyed_(self, state: State, parts: Parts, keys: Tensor) -> None:
+    def add_(self, state: State, activations: Activations, keys: Tensor | None = None) -> None:
         """Add a batch in place; ``keys`` are the indices of images in their data set, -1 if not given.
 
         Raises:
             ValueError: If only some batches have indices, or activations are not finite.
 
         """
+        keys = torch.full((len(activations),), -1) if keys is None else keys
         before = next((rows for rows in rows_of(state, "indices") if len(rows)), keys)
         check_indexed(torch.stack([before[0], keys[0]]))
-        scores = self.score(parts)
-        if scores.device.type != "cpu":
-            state["refused"] += len(keys) * ~finite_layers(parts)
+        scores = self.score(activations)
+        note_refused_(state["refused"], activations)
         rows_of(state, "scores").append(scores)
         rows_of(state, "indices").append(keys)  # a copy to the device would sync
 
-    def score(self, parts: Parts) -> Tensor:
+    def score(self, activations: Activations) -> Tensor:
         """Score a batch, float64, shape ``(B,)``; on a device NaN, if a layer is not finite."""
-        scores = self.scorer(parts)
+        scores = self.scorer(activations)
         return scores[0] if len(scores) == 1 else scores[0] - scores[1]
 
     @override

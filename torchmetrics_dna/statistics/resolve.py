@@ -36,9 +36,9 @@ class Resolved:
     ranges: ActivationRanges | str  # "auto" for histograms that find their own
     dnas: tuple[DNA, ...]  # of the extractor's layers, in their order
 
-    def histogram_statistic(self) -> HistogramStatistic | SelfRangingStatistic:
+    def histogram_statistic(self, num_folds: int | None = None) -> HistogramStatistic | SelfRangingStatistic:
         """Return the statistic for histograms of this many bins, within these ranges."""
-        return histogram_statistic(self.extractor, self.num_bins, self.ranges)
+        return histogram_statistic(self.extractor, self.num_bins, self.ranges, num_folds)
 
 
 def resolve(

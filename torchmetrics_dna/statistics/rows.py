@@ -9,15 +9,13 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from torchmetrics_dna.binning.histogram import check_finite, finite_layers
-from torchmetrics_dna.binning.moments import spatial_means
 from torchmetrics_dna.statistics.base import Field, Gather, State, Statistic, rows_of
-from torchmetrics_dna.statistics.nonfinite import check_refused
+from torchmetrics_dna.statistics.nonfinite import check_refused, note_refused_
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from torchmetrics_dna.binning.layouts import Parts
+    from torchmetrics_dna.binning import Activations
     from torchmetrics_dna.extractors import DNAExtractor
 
 
@@ -44,12 +42,12 @@ class ImageRows(Statistic):
         return cast("State", {"rows": []})
 
     @override
-    def add_(self, state: State, parts: Parts, num_images: int, finite: Tensor | None = None) -> None:
-        rows_of(state).extend(self.rows(part).cpu() for part in parts)
+    def add_(self, state: State, activations: Activations, keys: Tensor | None = None) -> None:
+        rows_of(state).append(self.rows(activations).cpu())
 
     @abstractmethod
-    def rows(self, activations: Mapping[str, Tensor]) -> Tensor:
-        """Compute the rows of a batch ``{layer: (B, n, *positions)}``, shape ``(B, columns)``."""
+    def rows(self, activations: Activations) -> Tensor:
+        """Compute the rows of a batch, shape ``(B, columns)``."""
 
     @override
     def reduce_(self, state: State, group: Any = None, gather: Gather | None = None) -> None:
@@ -66,8 +64,7 @@ class RowStatistic(Statistic):
     """Base class of statistics that keep rows of all images, in order of addition, in lists that metrics gather.
 
     Beside lists of tensors ``(b, ...)``, which are never changed in place, a state has ``refused``: how many images
-    each layer refused on a device. There the rows of a refused batch are NaN, since only a device sync could leave them
-    out; no value has them.
+    each layer refused, see :mod:`.nonfinite`.
     """
 
     @property
@@ -76,14 +73,9 @@ class RowStatistic(Statistic):
         """Layout of the rows of an image, by the name of their list."""
 
     @property
-    def checked(self) -> Sequence[str]:
-        """Layers that must be finite."""
-        return list(self.neurons)
-
-    @property
     @override
     def fields(self) -> dict[str, Field]:
-        return self.row_fields | {"refused": Field(len(self.checked), torch.int64)}
+        return self.row_fields | {"refused": Field(len(self.neurons), torch.int64)}
 
     @override
     def reduce_(self, state: State, group: Any = None, gather: Gather | None = None) -> None:
@@ -112,7 +104,7 @@ class RowStatistic(Statistic):
 
     def check_refused(self, state: State) -> None:
         """Raise ValueError if images were refused."""
-        check_refused(state["refused"].tolist(), self.checked)
+        check_refused(state["refused"].tolist(), self.neurons)
 
 
 class FeatureStatistic(RowStatistic):
@@ -123,28 +115,19 @@ class FeatureStatistic(RowStatistic):
     def __init__(self, extractor: DNAExtractor, layer: str) -> None:
         super().__init__(extractor, **{"layers of features": layer})
         self.layer = layer
+        self.neurons = extractor.neurons.take(extractor.neurons.positions([layer]))
 
     @property
     @override
     def row_fields(self) -> dict[str, Field]:
-        return {"features": Field(self.extractor.neurons[self.layer], torch.float32, reduction="cat")}
-
-    @property
-    @override
-    def checked(self) -> Sequence[str]:
-        return [self.layer]
+        return {"features": Field(self.neurons.total, torch.float32, reduction="cat")}
 
     @override
-    def add_(self, state: State, parts: Parts, num_images: int, finite: Tensor | None = None) -> None:
-        pieces = [part[self.layer] for part in parts]
-        own = [{self.layer: piece} for piece in pieces]
-        if pieces[0].device.type == "cpu":
-            check_finite(own)
-        features = spatial_means(pieces).T.float().contiguous()
-        if pieces[0].device.type != "cpu":
-            finite = finite_layers(own)
-            features = torch.where(finite, features, torch.nan)
-            state["refused"] += num_images * ~finite
+    def add_(self, state: State, activations: Activations, keys: Tensor | None = None) -> None:
+        of_layer = activations.only([self.layer])
+        features = of_layer.means(self.layer).float()
+        of_layer.check(wait=False)
+        note_refused_(state["refused"], of_layer)
         rows_of(state, "features").append(features)
 
     @override

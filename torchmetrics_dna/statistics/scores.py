@@ -13,14 +13,14 @@ from torchmetrics_dna.binning.bins import bins_within
 from torchmetrics_dna.dna import HistogramDNA, check_comparable
 from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.functional.emd import bounds_on_grid
-from torchmetrics_dna.functional.realism import realism_maps, realism_of_parts
+from torchmetrics_dna.functional.realism import realism_maps, realism_of
 from torchmetrics_dna.functional.reduction import check_weights
 from torchmetrics_dna.statistics import HistogramStatistic, SelfRangingStatistic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from torchmetrics_dna.binning.layouts import Parts
+    from torchmetrics_dna.binning import Activations
     from torchmetrics_dna.extractors import DNAExtractor
 
 POOL = "pool"  # a contrast with all images that are scored
@@ -34,7 +34,7 @@ class ImageScorer(ABC):
         self.extractor = extractor
 
     @abstractmethod
-    def __call__(self, parts: Parts) -> Tensor:
+    def __call__(self, activations: Activations) -> Tensor:
         """Score a batch against each reference: float64, shape ``(S, B)``, on its device."""
 
     @abstractmethod
@@ -92,23 +92,21 @@ class Scorer(ImageScorer):
         self._counts = counts[0][None] if len(counts) == 1 else torch.stack(counts)
 
     @override
-    def __call__(self, parts: Parts) -> Tensor:
-        self._move(parts)
-        return realism_of_parts(parts, self._counts, self._bins, self.weights, wait=self._wait)
+    def __call__(self, activations: Activations) -> Tensor:
+        self._move(activations.device)
+        return realism_of(activations, self._counts, self._bins, self.weights, wait=self._wait)
 
     @override
     def maps(self, activations: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Split distances, or the difference of two, among positions; the means of the layers' maps add up to them."""
-        self._move([activations])
+        self._move(next(iter(activations.values())).device)
         maps = realism_maps(activations, self._counts, self._bins, self.weights)
         return {layer: values[0] if len(values) == 1 else values[0] - values[1] for layer, values in maps.items()}
 
-    def _move(self, parts: Parts) -> torch.device:
-        """Move counts and bins to the device of the activations, and return it."""
-        device = next(iter(parts[0].values())).device
+    def _move(self, device: torch.device) -> None:
+        """Move counts and bins to the device of activations."""
         if self._counts.device != device:
             self._counts, self._bins = self._counts.to(device), self._bins.to(device)
-        return device
 
 
 def check_left_out(score: str, **arguments: object) -> None:

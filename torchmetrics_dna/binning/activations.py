@@ -1,0 +1,199 @@
+"""Activations of a batch of images, their layouts in memory, and chunks of them that fit a cache."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from torchmetrics_dna.extras import optional
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from torch import Tensor
+
+_MOST_BINS = 1 << 24  # so that cells of a tile fit 32 bits
+_DTYPES = {torch.float32, torch.float64, torch.float16, torch.bfloat16}
+
+
+class Activations:
+    """Activations of a batch of images, with what several statistics take of them, which is computed once.
+
+    Args:
+        parts: Activations of some images after others, ``{layer: (b, n, *positions)}``, perhaps in other layouts.
+
+    """
+
+    def __init__(self, *parts: Mapping[str, Tensor]) -> None:
+        self.parts = parts
+        self.layers = list(parts[0])
+        self._means: dict[str, Tensor] = {}
+
+    def __len__(self) -> int:
+        return sum(len(next(iter(part.values()))) for part in self.parts)
+
+    @property
+    def device(self) -> torch.device:
+        """Device of all layers."""
+        return next(iter(self.parts[0].values())).device
+
+    def placed(self) -> Iterator[tuple[slice, Tensor]]:
+        """Yield each layer of each part, with the slice of its neurons among those of all layers."""
+        for part in self.parts:
+            first = 0
+            for values in part.values():
+                yield slice(first, first + values.shape[1]), values
+                first += values.shape[1]
+
+    def compiled_for(self, num_bins: int = 1) -> Any:
+        """Return the functions that numba compiles for the CPU if they support these values and bins, else None."""
+        is_covered = num_bins <= _MOST_BINS and all(
+            values.device.type == "cpu" and values.dtype in _DTYPES for _, values in self.placed()
+        )
+        return optional("binning.cpu") if is_covered else None
+
+    def take(self, chosen: Tensor) -> Activations:
+        """Select images by a mask, ``(B,)``, on the CPU, at least one; views if they are contiguous."""
+        if chosen.all():
+            return self
+        selected = []
+        sizes = [len(next(iter(part.values()))) for part in self.parts]
+        for part, mask in zip(self.parts, torch.split(chosen, sizes), strict=True):
+            indices = mask.nonzero().flatten()
+            if len(indices):
+                first, end = int(indices[0]), int(indices[-1]) + 1
+                selection = slice(first, end) if end - first == len(indices) else sent(indices, self.device)
+                selected.append({layer: values[selection] for layer, values in part.items()})
+        return Activations(*selected)
+
+    def only(self, layers: Iterable[str]) -> Activations:
+        """Select layers."""
+        names = list(layers)
+        if names == self.layers:
+            return self
+        selected = Activations(*({name: part[name] for name in names} for part in self.parts))
+        selected._means = self._means
+        return selected
+
+    def means(self, layer: str) -> Tensor:
+        """Return the averages of a layer over positions, float64, ``(B, n)``; all layers are averaged at once.
+
+        On the CPU images are taken one by one, so that a mean does not depend on the batch, nor is all held in float64.
+        """
+        if layer not in self._means:
+            widths = [values.shape[1] for values in self.parts[0].values()]
+            compiled = self.compiled_for()
+            means = compiled.spatial_means(self) if compiled else torch.cat([*map(_means_of, self.parts)])
+            self._means |= dict(zip(self.layers, torch.split(means, widths, dim=1), strict=True))
+        return self._means[layer]
+
+    @cached_property
+    def extremes(self) -> Tensor:
+        """``(-minimum, maximum)`` of each neuron, float64, ``(2 * N,)``: those of more images are a maximum."""
+        of_parts = []
+        for part in self.parts:
+            flat = [values.flatten(2) if values.ndim > 2 else values[..., None] for values in part.values()]
+            if len(flat[0]):
+                ends = [-values.amin((0, 2)) for values in flat] + [values.amax((0, 2)) for values in flat]
+                of_parts.append(torch.cat([end.double() for end in ends]))
+        return torch.stack(of_parts).amax(0)
+
+    @cached_property
+    def finite(self) -> Tensor:
+        """True for each layer without NaN or infinity, ``(layers,)``, on their device."""
+        # means and extremes are finite if and only if all values are; a look at all values needs one read and no copy
+        read = self.parts
+        if "extremes" in vars(self):
+            widths = [values.shape[1] for values in self.parts[0].values()]
+            read = (dict(zip(self.layers, torch.split(self.extremes.view(2, -1), widths, dim=1), strict=True)),)
+        elif all(layer in self._means for layer in self.layers):
+            read = ({layer: self._means[layer] for layer in self.layers},)
+        ends = [
+            end
+            for part in read
+            for values in part.values()
+            for end in (torch.aminmax(in_memory_order(values)) if values.numel() else values.new_zeros(2))
+        ]
+        # a single launch on a device for all layers; types are promoted, so that finite values stay finite
+        return torch.stack(ends).isfinite().view(len(read), -1, 2).all(2).all(0)
+
+    def check(self, wait: bool = True) -> None:
+        """Raise ValueError that names the first layer with NaN or infinity, if any.
+
+        On a device that is a sync, or without ``wait`` nothing is checked; see :mod:`.statistics.nonfinite`.
+        """
+        if self.layers and (wait or self.device.type == "cpu"):
+            for layer, is_finite in zip(self.layers, self.finite.tolist(), strict=True):
+                if not is_finite:
+                    raise ValueError(
+                        f"Layer {layer!r} gives activations that are NaN or infinite;"
+                        " check the images and the network (half precision overflows)"
+                    )
+
+
+def _means_of(part: Mapping[str, Tensor]) -> Tensor:
+    """Average a part of a batch in plain torch, ``(b, N)``."""
+
+    def of_layer(values: Tensor) -> Tensor:
+        images = torch.split(values, 1 if values.device.type == "cpu" else max(1, len(values)))
+        return torch.cat([x.flatten(2).mean(2, dtype=torch.float64) if x.ndim > 2 else x.double() for x in images])
+
+    return torch.cat([*map(of_layer, part.values())], 1)
+
+
+def split_extremes(extremes: Tensor) -> tuple[Tensor, Tensor]:
+    """Split ``(..., 2 * N)`` into minimum and maximum, each ``(..., N)``; the maximum is a view."""
+    negated_minimum, maximum = extremes.chunk(2, -1)
+    return -negated_minimum, maximum
+
+
+def picture_rows(layer: Tensor) -> Tensor:
+    """Return a view ``(B, n, rows, positions)`` of ``(B, n, *positions)``, with one row if the stride is uniform.
+
+    It is a copy only if there are more than two axes of positions without a uniform stride.
+    """
+    if layer.ndim == 2:
+        return layer[..., None, None]
+    try:
+        return layer.view(*layer.shape[:2], 1, -1)
+    except RuntimeError:
+        return layer if layer.ndim == 4 else layer.flatten(2)[:, :, None]
+
+
+def sent(numbers: Tensor, device: torch.device) -> Tensor:
+    """Copy numbers from the host to a device asynchronously, from pinned memory for CUDA."""
+    return (numbers.pin_memory() if device.type == "cuda" else numbers).to(device, non_blocking=True)
+
+
+def in_memory_order(values: Tensor) -> Tensor:
+    """Return a view with axes in order of decreasing stride, the fastest order to read."""
+    return values.permute(sorted(range(values.ndim), key=values.stride, reverse=True))
+
+
+def side_by_side(layer: Tensor) -> Tensor:
+    """Return a layer as ``(B, n, positions)`` with neurons or positions side by side, in single precision or more."""
+    layer = layer if layer.dtype in (torch.float32, torch.float64) else layer.float()
+    flat = layer.flatten(2) if layer.ndim > 2 else layer[..., None]
+    return flat if 1 in flat.stride()[1:] else flat.contiguous()
+
+
+_CHUNK = 1 << 18  # values at a time: 2 MiB of float64
+_DEVICE_CHUNK = 1 << 22  # values at a time on a device, to amortize launches: 32 MiB
+
+
+def chunks(activations: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Yield views ``(neurons, images, positions)`` of ``(B, n, *positions)``, each with the slice of its neurons.
+
+    A chunk has all images of its neurons, or a part of the images of one neuron that is too large.
+    """
+    size = _CHUNK if activations.device.type == "cpu" else _DEVICE_CHUNK
+    images, neurons = activations.shape[:2]
+    by_neuron = activations.flatten(2).transpose(0, 1) if activations.ndim > 2 else activations.T[..., None]
+    positions = max(1, by_neuron.shape[2])
+    rows = max(1, size // (max(1, images) * positions))
+    batch = max(1, images if rows > 1 else size // positions)
+    for row in range(0, neurons, rows):
+        for image in range(0, images, batch):
+            yield slice(row, min(row + rows, neurons)), by_neuron[row : row + rows, image : image + batch]
