@@ -51,9 +51,7 @@ def test_two_sets_are_compared_by_what_was_saved(make: Callable, channels: int, 
         means[0].std(0, ddof=1) - means[1].std(0, ddof=1)
     )
     assert comparison["dna-fd"].value == pytest.approx(expected.mean(), rel=1e-3)
-    assert comparison.p_value is not None
     assert comparison.p_value < 0.01
-    assert "differs from" in comparison.verdict
     assert rank(b, pixels[0].astype(np.float32), extractor(channels)).scores.numel() == 40
     same = compare(a, pixels[0].astype(np.float32), extractor(channels), metrics=["dna-emd"], num_folds=None)
     assert same["dna-emd"].value == pytest.approx(0, abs=1e-3)

@@ -12,7 +12,6 @@ import processes
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 from class_sets import NAMES, OPTIONS, SETS, check, extractor, of_class
 from commands import Command
 from PIL import Image
@@ -21,8 +20,7 @@ from typer import Exit
 from torchmetrics_dna import compare
 from torchmetrics_dna.cli.gates import end_by, gates_of
 from torchmetrics_dna.cli.output import Format, write
-from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
-from torchmetrics_dna.comparisons.classes import by_class
+from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons, by_class
 from torchmetrics_dna.images import ImageSource, Reading
 from torchmetrics_dna.reporting.build import document_of
 
@@ -57,28 +55,25 @@ def test_a_class_of_one_image_has_what_that_gives(capsys: pytest.CaptureFixture[
 
 def test_which_classes_differ(tested: ClassComparisons, capsys: pytest.CaptureFixture[str]) -> None:
     assert tested.order[0] == "b"
-    assert tested.verdict.startswith("Of 3 classes, 1 differs (q ≤ 0.05), b most (dna-emd ")
+    assert ["1 differs" in tested.verdict, "b most" in tested.verdict] == [True, True]
     p = {name: comparison.p_value for name, comparison in tested.items()}
     order = sorted(p, key=p.__getitem__)
     expected = [p[name] * 3 / (i + 1) for i, name in enumerate(order)]
-    expected = [min(expected[i:]) for i in range(3)]
-    assert [tested.q_values[name] for name in order] == pytest.approx(expected)
-    rows = tested.to_dict()["classes"]
-    assert rows[0]["class"] == "b"
+    assert [tested.q_values[name] for name in order] == pytest.approx([min(expected[i:]) for i in range(3)])
     expected = np.maximum.accumulate(np.minimum(1, [p[name] * (3 - i) for i, name in enumerate(order)])).tolist()
     assert [tested.p_holm[name] for name in order] == pytest.approx(expected)
+    rows = tested.to_dict()["classes"]
+    assert rows[0]["class"] == "b"
     assert {row["class"]: (row["dna_emd_p_value"], row["p_holm"]) for row in rows} == {
-        c: (p[c], tested.p_holm[c]) for c in p
+        name: (p[name], tested.p_holm[name]) for name in p
     }
-    write(document_of(tested), Format.MARKDOWN, None)
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[4].endswith("| without noise | p (Holm) | q |")
-    assert lines[6].endswith("| 0.003 | 0.003 |")
+    assert tested.table.header[-3:] == ["without noise", "p (Holm)", "q"]
+    assert tested.table.rows[0][-2:] == ["0.003", "0.003"]
     without_b = {name: comparison for name, comparison in tested.items() if name != "b"}
     assert [gate.passed for gate in gates_of(without_b, 0.05, {"fail_if_different": 0.05})] == [True]
     with pytest.raises(Exit):
         end_by(gates_of(tested, 0.05, {"fail_if_different": 0.05}))
-    assert capsys.readouterr().err.splitlines() == ["Failed: b differs, p (Holm) = 0.003, at or below 0.05."]
+    assert capsys.readouterr().err.startswith("Failed: b differs, p (Holm) = 0.003")
 
 
 def save(folder: Path, side: str) -> Path:
@@ -95,19 +90,15 @@ def test_the_command(tmp_path: Path, cli: Command) -> None:
     Image.new("RGB", (32, 32)).save(fake / "yak" / "1.png")
     options = ["--layers", "block_0", "--num-folds", "0"]
     captured = cli("compare", real, fake, "--by", "folder", *options)
-    assert captured.out.startswith("Of 2 classes, dog is furthest (dna-emd ")
+    assert "dog is furthest" in captured.out
     assert "all together" in captured.out
-    assert "Only fake has 1 more: yak." in captured.err
+    assert "Only fake has 1 more: yak" in captured.err
     labels = tmp_path / "labels.csv"
     labels.write_text(
         "file,class\n" + "".join(f"{c}/{i}.png,{c}\n" for c in NAMES[:2] for i in range(5)) + "yak/1.png,y\n"
     )
-    rows = {
-        row["class"]: row
-        for row in csv.DictReader(
-            io.StringIO(cli("compare", real, fake, "--by", labels, *options, "--format", "csv").out)
-        )
-    }
+    printed = cli("compare", real, fake, "--by", labels, *options, "--format", "csv").out
+    rows = {row["class"]: row for row in csv.DictReader(io.StringIO(printed))}
     alone = compare(real / "cat", fake / "cat", layers=["block_0"], num_folds=None)
     assert float(rows["cat"]["dna_emd"]) == alone["dna-emd"].value
     gate = ("--fail-above", "0.01", "--format", "markdown")
@@ -125,11 +116,9 @@ def test_a_column_of_parquet(tmp_path: Path, cli: Command) -> None:
     result = compare(*sides, extractor(), by="column:label", reading=Reading(batch_size=4), **OPTIONS)
     by = tuple(classes for _, classes in SETS.values())
     expected = compare(*(images for images, _ in SETS.values()), extractor(), by=by, **OPTIONS)
-    for name, comparison in result.items():
-        assert torch.equal(comparison["dna-emd"].values, expected[name]["dna-emd"].values)
-        assert comparison["dna-emd"].debiased == expected[name]["dna-emd"].debiased
-    assert result.alone == expected.alone
-    assert result.total["dna-emd"].value == expected.total["dna-emd"].value
+    for key in ("dna_emd", "dna_emd_debiased"):
+        assert [row[key] for row in result.rows()] == [row[key] for row in expected.rows()]
+    assert (result.alone, result.total["dna-emd"].value) == (expected.alone, expected.total["dna-emd"].value)
     assert "There is no column 'colour'" in cli("compare", *sides, "--by", "column:colour", code=2).err
     assert "give 'column:NAME'" in cli("compare", *sides, "--by", "folder", code=2).err
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from torchmetrics_dna.comparisons.classes import by_class
+from torchmetrics_dna.comparisons.class_comparisons import by_class
 from torchmetrics_dna.images import ImageSource, open_source
 from torchmetrics_dna.images.paths import names_below
 

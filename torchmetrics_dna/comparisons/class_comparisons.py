@@ -1,17 +1,22 @@
-"""Compare two image sets class by class, in one pass."""
+"""Compare two image sets class by class, in one pass; by labels of folders, a file, a function or a sequence."""
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from io import StringIO
 from itertools import accumulate, chain, pairwise
+from pathlib import PurePath
+from posixpath import dirname, normpath
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from torchmetrics_dna.comparisons.classes import by_class
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.comparisons.comparisons import ManyComparisons
+from torchmetrics_dna.comparisons.verdict import classes
 from torchmetrics_dna.dna.base import too_few
 from torchmetrics_dna.dna.distances import resolve_distances
 from torchmetrics_dna.extras import without_numba
@@ -19,24 +24,31 @@ from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, rates_of_sorted
 from torchmetrics_dna.images import ImageStream
+from torchmetrics_dna.images.parquet import labels_of
+from torchmetrics_dna.images.paths import is_image_name, lies_in_a_root, natural_key
+from torchmetrics_dna.images.sets import by_number
+from torchmetrics_dna.images.sources import read_list
 from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.jobs.processes import gather, rank, world_size
 from torchmetrics_dna.jobs.protocols import only_published
 from torchmetrics_dna.jobs.sides import open_sides
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.files.tables import Cell
-    from torchmetrics_dna.images import Images
+    from torchmetrics_dna.images import Images, ImageSource
     from torchmetrics_dna.jobs.arguments import Arguments
     from torchmetrics_dna.jobs.job import Job, Split
     from torchmetrics_dna.jobs.sides import Sides
 
     Members = Mapping[str, list[Any]]  # the images of each class
     Total = tuple[Measured, Measured] | None
+
+Classes = str | Callable[[str], object] | Sequence[object]
+_COLUMN = "column:"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -79,37 +91,33 @@ class ClassComparisons(ManyComparisons):
     @property
     def verdict(self) -> str:
         """One sentence: the number of classes that differ, and the furthest class."""
-        count, q_values = len(self), self.q_values
-        if all(q is None for q in q_values.values()):
-            first = self.order[0]
-            return f"Of {count} classes, {first} is furthest ({self.distance} {number(self._figure(first))})."
+        q_values = self.q_values
+        is_tested = any(q is not None for q in q_values.values())
         different = [name for name in self.order if (q := q_values[name]) is not None and q <= SIGNIFICANT]
-        if not different:
-            return f"Of {count} classes, none differs by more than chance (q ≤ {SIGNIFICANT:g})."
-        differ = f"{len(different)} differ{'s' if len(different) == 1 else ''}"
-        figure = number(self[different[0]][self.distance].shown)
-        most = f"{different[0]} most ({self.distance} {figure})"
-        return f"Of {count} classes, {differ} (q ≤ {SIGNIFICANT:g}), {most}."
+        furthest = (different or self.order)[0]
+        figure = self[furthest][self.distance].shown if is_tested else self._figure(furthest)
+        distance = f"{self.distance} {number(figure)}"
+        return classes(len(self), len(different) if is_tested else None, furthest, distance)
 
     @property
     def table(self) -> Table:
         """The classes, furthest first, and all together."""
-        names, distance = self.order, self.distance
-        results = [*(self[name] for name in names), self.total]
-        columns: dict[str, Sequence[Cell]] = {
-            "class": [*names, "all together"],
-            "images of A": [result.num_images["a"] for result in results],
-            "of B": [result.num_images["b"] for result in results],
-            **{name: [r[name].value if name in r else None for r in results] for name in self.total},
+        p_holm, q_values = self.p_holm, self.q_values
+        rows = [self._row(name, self[name], p_holm[name], q_values[name]) for name in self.order]
+        total = self._row("all together", self.total, self.total[self.distance].p_value, None)
+        return Table.of([*rows, total], f"{len(self)} classes")
+
+    def _row(self, name: str, comparison: Comparison, p_holm: float | None, q: float | None) -> dict[str, Cell]:
+        values = {distance: comparison[distance].value if distance in comparison else None for distance in self.total}
+        return {
+            "class": name,
+            "images of A": comparison.num_images["a"],
+            "of B": comparison.num_images["b"],
+            **values,
+            "without noise": comparison[self.distance].shown,
+            "p (Holm)": p_holm and p_figure(p_holm),
+            "q": q and p_figure(q),
         }
-        if any(result[distance].interval for result in results):
-            columns["without noise"] = [result[distance].shown for result in results]
-        tests = {"p (Holm)": (self.p_holm, self.total[distance].p_value), "q": (self.q_values, None)}
-        for title, (of_classes, of_total) in tests.items():
-            values = [*(of_classes[name] for name in names), of_total]
-            if any(value is not None for value in values):
-                columns[title] = list(map(p_figure, values))
-        return Table(list(columns), list(zip(*columns.values(), strict=True)), f"{len(self)} classes")
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one record per class in plain types, furthest first."""
@@ -145,7 +153,7 @@ class ClassComparisons(ManyComparisons):
         return f"ClassComparisons({len(self)} classes, furthest {self.order[0]})"
 
 
-def open_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> tuple[Sides, list[Members]]:
+def open_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> tuple[Sides, Sequence[Members]]:
     """Open two image sets whose classes are to be compared, and group the images of each by class.
 
     ``a`` and ``b`` are images that have an index, or Parquet files. ValueError if arguments are for whole sets, or the
@@ -164,7 +172,7 @@ def open_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> tuple[Sides, 
     sides = open_sides((a, b), arguments)
     images = [sides.source(k, "A comparison of classes") for k in range(2)]
     of_sides = by if isinstance(by, tuple) and len(by) == 2 else (by, by)
-    in_a, in_b = classes = [by_class(side, labels) for side, labels in zip(images, of_sides, strict=True)]
+    in_a, in_b = members = [by_class(side, labels) for side, labels in zip(images, of_sides, strict=True)]
     common = [name for name in in_a if name in in_b]
     if not common:
         raise ValueError(
@@ -176,16 +184,16 @@ def open_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> tuple[Sides, 
         counts = len(in_a[name]), len(in_b[name])
         if min(counts) < sides.distances[0].least:
             raise too_few(f"{sides.distances[0].name} of class {name!r}", sides.distances[0].least, counts)
-    return sides, classes
+    return sides, members
 
 
-def compare_classes(sides: Sides, classes: Sequence[Members], names: tuple[str, str]) -> ClassComparisons:
+def compare_classes(sides: Sides, of_sides: Sequence[Members], names: tuple[str, str]) -> ClassComparisons:
     """Compare each class of one image set with the same class of another.
 
     Both sets are read class by class, so only one class of each is in memory at a time. The counts of a class equal
     those of its images measured alone.
     """
-    (in_a, in_b), arguments, job = classes, sides.arguments, sides.job
+    (in_a, in_b), arguments, job = of_sides, sides.arguments, sides.job
     common = [name for name in in_a if name in in_b]
     again = sides.images[0] is sides.images[1]
 
@@ -196,7 +204,7 @@ def compare_classes(sides: Sides, classes: Sequence[Members], names: tuple[str, 
 
     # processes share whole classes, so that results do not depend on the number of processes
     mine = common[rank() :: world_size()] if arguments.distributed else common
-    measured = [_by_class(sides.source(k, "Classes"), members, mine, job) for k, members in enumerate(classes)]
+    measured = [_by_class(sides.source(k, "Classes"), members, mine, job) for k, members in enumerate(of_sides)]
     with without_numba(sides.is_small):
         results: dict[str, Comparison] = {}
         total: Total = None
@@ -211,19 +219,19 @@ def compare_classes(sides: Sides, classes: Sequence[Members], names: tuple[str, 
             results[name] = replace(compared(a_class, b_class), measured=None)
             total = _added(total, (a_class, b_class))
         if arguments.distributed:
-            shares = gather((results, total, empty, of_empty))
-            merged_results = {name: comparison for part, *_ in shares for name, comparison in part.items()}
-            results = {name: merged_results[name] for name in common if name in merged_results}
-            empty = {name: counts for _, _, part, _ in shares for name, counts in part.items()}
-            of_empty = [line for *_, lines in shares for line in lines]
-            total = reduce(_added, (of_share for _, of_share, *_ in shares))
+            results_of, totals, empty_of, lines_of = zip(*gather((results, total, empty, of_empty)), strict=True)
+            merged = {name: comparison for part in results_of for name, comparison in part.items()}
+            results = {name: merged[name] for name in common if name in merged}
+            total = reduce(_added, totals)
+            empty = {name: counts for part in empty_of for name, counts in part.items()}
+            of_empty = list(chain(*lines_of))
         if total is None:
             raise ValueError(f"No class has images that can be read on both sides; the first: {of_empty[0]}")
-        of_a, of_b = (
-            [name for name in own if name not in other or empty.get(name, (0, 0))[k]]
-            for k, (own, other) in enumerate(((in_a, in_b), (in_b, in_a)))
+        alone = tuple(
+            [name for name in members if name not in results and empty.get(name, (1, 1))[k]]
+            for k, members in enumerate(of_sides)
         )
-        return ClassComparisons(results, compared(*total, of_empty), (of_a, of_b))
+        return ClassComparisons(results, compared(*total, of_empty), alone)
 
 
 def _by_class(images: Images, members: Members, names: Sequence[str], job: Job) -> Iterator[Measured]:
@@ -246,3 +254,88 @@ def _added(total: Total, more: Total) -> Total:
     if total is None or more is None:
         return total or more
     return total[0].joined(more[0]), total[1].joined(more[1])
+
+
+def by_class(images: Images, by: Classes) -> dict[str, list[int]] | dict[str, list[str]]:
+    """Group images by class; classes are in natural order.
+
+    Args:
+        images: The images.
+        by: ``"folder"``: the folder right below that of all images. The path of a ``.csv`` with an image's name, or
+            path, and its class in each row. ``"column:NAME"``: a column of Parquet files. A function of an image's
+            name. Or a sequence of classes, one for each image.
+
+    Returns:
+        The source indices of the images of each class; the names of the images if ``images`` is a stream.
+
+    Raises:
+        FileNotFoundError: If the file of labels does not exist.
+        ValueError: If ``by`` is none of these, an image has no class, or two in the file of labels, or ``images`` is a
+            stream and ``by`` no column.
+
+    Example:
+        >>> from torchmetrics_dna.images import ImageSource
+        >>> by_class(ImageSource(["x/dog/1.png", "x/cat/1.png", "x/dog/2.png"], str, "x"), "folder")
+        {'cat': [1], 'dog': [0, 2]}
+
+    """
+    if isinstance(images, ImageStream):
+        if not isinstance(by, str) or not by.startswith(_COLUMN):
+            raise ValueError(f"{by_number(images, 'A comparison of classes')}; of Parquet files, give 'column:NAME'")
+        labelled: Iterable[tuple[Any, str]] = labels_of(images, by.removeprefix(_COLUMN)).items()
+    else:
+        labelled = enumerate(_labels(images, by))
+    classes: dict[str, list[Any]] = {}
+    for image, name in labelled:
+        classes.setdefault(name, []).append(image)
+    return {name: classes[name] for name in sorted(classes, key=natural_key)}
+
+
+def _labels(images: ImageSource, by: Classes) -> list[str]:
+    if by == "folder":
+        return [_folder(*names, images) for names in zip(images.relative_names, images.names, strict=True)]
+    if isinstance(by, str) and by.endswith(".csv"):
+        return _labels_in(by, images.names)
+    if callable(by):
+        return [str(by(name)) for name in images.names]
+    if isinstance(by, str):
+        raise ValueError(
+            f"Argument `by` expected to be 'folder', the path of a .csv of labels, or 'column:NAME' of Parquet files,"
+            f" but got {by!r}"
+        )
+    if len(by) != len(images):
+        raise ValueError(f"Argument `by` has {len(by)} classes, but {images.label!r} has {len(images)} images")
+    return [str(name) for name in by]
+
+
+def _folder(name: str, whole_name: str, images: ImageSource) -> str:
+    folder, _, rest = name.partition("/")
+    if rest:
+        return folder
+    if len(images.roots) > 1 and lies_in_a_root(dirname(normpath(whole_name)), images.roots):
+        return PurePath(whole_name).parent.name  # that all images of an archive are in, which may be of one class
+    raise ValueError(f"{name!r} lies in no folder of its class below {images.label!r}; give a .csv of labels")
+
+
+def _labels_in(path: str, names: Sequence[str]) -> list[str]:
+    """Read the class of each image, which a file has by name or by any end of the path, of which the longest counts."""
+    rows = [row for row in csv.reader(StringIO(read_list(path), newline="")) if row]
+    if rows and not is_image_name(PurePath(rows[0][0]).name):
+        rows = rows[1:]  # without a header
+    short = next((row for row in rows if len(row) < 2), None)
+    if short is not None or not rows:
+        raise ValueError(f"{path!r} expected to have an image and its class in each row, but got {short or 'no rows'}")
+    labels: dict[str, str] = {}
+    for row in rows:
+        name, label = PurePath(row[0].strip()).as_posix(), row[1].strip()
+        if labels.setdefault(name, label) != label:
+            raise ValueError(f"{path!r} has {name!r} twice, as {labels[name]!r} and as {label!r}; leave one row out")
+    of_images = []
+    for name in names:
+        parts = PurePath(name).parts
+        ends = ("/".join(parts[begin:]).replace("//", "/") for begin in range(len(parts)))
+        end = next((end for end in ends if end in labels), None)
+        if end is None:
+            raise ValueError(f"{path!r} has no class for {name!r}; add a row, or leave the image out")
+        of_images.append(labels[end])
+    return of_images

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons, compare_classes, open_classes
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
-from torchmetrics_dna.comparisons.comparisons import Comparisons, label, names_of
+from torchmetrics_dna.comparisons.comparisons import Comparisons, check_held_out, label, names_of
 from torchmetrics_dna.comparisons.odd_images import odd_images
-from torchmetrics_dna.comparisons.scale import check_held_out
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.distances import check_distances, resolve_distances
 from torchmetrics_dna.dna.evidence import has_negative
@@ -29,8 +28,7 @@ from torchmetrics_dna.jobs.sides import Sides, example_of, open_sides
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torchmetrics_dna.comparisons.class_comparisons import Members
-    from torchmetrics_dna.comparisons.classes import Classes
+    from torchmetrics_dna.comparisons.class_comparisons import Classes, Members
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.images import Source
     from torchmetrics_dna.statistics.resolve import Feature

@@ -2,52 +2,86 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from math import inf
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from torchmetrics_dna.comparisons.results import Results
-from torchmetrics_dna.comparisons.scale import chance_in_words
-from torchmetrics_dna.dna import HistogramDNA
-from torchmetrics_dna.dna.distances import DISTANCES, flat_figures, named_in
-from torchmetrics_dna.dna.explanation import (
+from torchmetrics_dna.comparisons.explanation import (
     Explanation,
     as_gaussian,
     explain,
     has_means,
-    name_of,
     property_differences,
 )
+from torchmetrics_dna.comparisons.verdict import TwoSets, headline_and_distance, off_line, two_sets
+from torchmetrics_dna.dna import HistogramDNA
+from torchmetrics_dna.dna.distances import DISTANCES, flat_figures, named_in
 from torchmetrics_dna.dna.histogram import in_same_bins
-from torchmetrics_dna.files.tables import Table
-from torchmetrics_dna.files.visible import bins_in_words, number, p_figure
-from torchmetrics_dna.functional.permutation import LEAST_FOLDS, SIGNIFICANT
+from torchmetrics_dna.dna.saving import Saved
+from torchmetrics_dna.files.tables import Table, as_html
+from torchmetrics_dna.files.visible import number, p_figure
+from torchmetrics_dna.functional.permutation import SIGNIFICANT
+from torchmetrics_dna.images.properties import neuron_name
 from torchmetrics_dna.plots import plot_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
     from torchmetrics_dna.comparisons.odd_images import OddImages
-    from torchmetrics_dna.dna.distance import Distance, Grain
+    from torchmetrics_dna.dna.distance import Grain
     from torchmetrics_dna.dna.evidence import Evidence, Interval
-    from torchmetrics_dna.dna.explanation import Causes
     from torchmetrics_dna.dna.result import Result
     from torchmetrics_dna.files.tables import Cell
     from torchmetrics_dna.functional.permutation import PermutationTest
+    from torchmetrics_dna.jobs.causes import Causes
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.neurons.index import Neurons
 
 SHARED = 0.1  # of the images of B; of different pictures, up to 3 % look nearly alike
-_MOST_LAYERS = 3  # that a verdict names
-_UNCORRECTED = "dna-emd, not corrected for sampling noise, since images of both are the same or nearly alike"
-TESTED = ("z", "p_value", "q")  # of a neuron
+_T = TypeVar("_T")
+
+
+class Shown(Saved, ABC):
+    """Base of results that have a sentence and a table, which notebooks show."""
+
+    @property
+    @abstractmethod
+    def verdict(self) -> str:
+        """The result in sentences."""
+
+    @property
+    @abstractmethod
+    def table(self) -> Table:
+        """The result as a table."""
+
+    def _repr_html_(self) -> str:
+        return as_html([self.verdict], [self.table])
+
+
+class ByName(Shown, Mapping[str, _T]):
+    """A mapping of ``results`` by name, equal to itself alone: equal mappings would be compared by their tensors."""
+
+    results: Mapping[str, _T]
+
+    def __getitem__(self, name: str) -> _T:
+        return self.results[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.results)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    __eq__, __hash__ = object.__eq__, object.__hash__
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparison(Results["Result"]):
+class Comparison(ByName["Result"]):
     """Distances between two image sets A and B, per neuron and layer: a mapping of results by name of distance.
 
     Attributes:
@@ -90,15 +124,11 @@ class Comparison(Results["Result"]):
 
     def __getitem__(self, distance: str) -> Result:
         """Return one distance by its name (``"dna-emd"``), key (``"dna_emd"``) or metric (``"DNAEMD"``)."""
-        record = named_in(self._records, distance)
+        measured = {name: result.distance for name, result in self.results.items()}  # a published metric, too
+        record = named_in(DISTANCES | measured, distance)
         if record is None or record.name not in self.results:
             raise KeyError(f"There is no {distance!r} in this comparison, which has {', '.join(self)}")
         return self.results[record.name]
-
-    @property
-    def _records(self) -> dict[str, Distance]:
-        """All distances by name, and the published metrics of this comparison, which may take their place."""
-        return DISTANCES | {name: result.distance for name, result in self.results.items()}
 
     def of_grain(self, *grains: Grain) -> list[Result]:
         """Return the results of these grains, ``"neuron"``, ``"layer"`` or ``"set"``, without published metrics."""
@@ -172,24 +202,22 @@ class Comparison(Results["Result"]):
     @property
     def layers(self) -> dict[str, dict[str, float | None]]:
         """Distances of each layer by key, plain and debiased, and their p-values."""
-        return {layer: self._figures(layer) for layer in self.neurons}
+        return {layer: figures for layer, figures in self._by_key.items() if layer is not None}
 
     def scalars(self, prefix: str = "dna/") -> dict[str, float]:
         """Return all figures for a logger, such as ``dna/dna_emd`` and ``dna/block_0/dna_emd_debiased``."""
-        return flat_figures(prefix, self._figures(None), self.layers)
+        return flat_figures(prefix, self._by_key[None], self.layers)
 
-    def _figures(self, layer: str | None) -> dict[str, float | None]:
-        """Return distances of a layer, or over all, by key: plain, debiased and p-values."""
-        figures: dict[str, float | None] = {}
-        for name, result in self.items():
-            record = result.distance
-            if layer is not None and (record.grain == "set" or record.protocol is not None):
-                continue
-            figure = self[name].overall if layer is None else self[name].layers[layer]
-            figures[record.key] = figure.value
+    @property
+    def _by_key(self) -> dict[str | None, dict[str, float | None]]:
+        """Distances by key, over all neurons (None) and of each layer: plain, debiased and p-values."""
+        by_key: dict[str | None, dict[str, float | None]] = {layer: {} for layer in (None, *self.neurons)}
+        for row in self.rows():
+            record, figures = self.results[row["distance"]].distance, by_key[row["layer"]]
+            figures[record.key] = row["value"]
             if record.unions:
-                figures |= {f"{record.key}_debiased": figure.debiased, f"{record.key}_p_value": figure.p_value}
-        return figures
+                figures |= {f"{record.key}_{figure}": row[figure] for figure in ("debiased", "p_value")}
+        return by_key
 
     @cached_property
     def means(self) -> tuple[Tensor, Tensor]:
@@ -259,15 +287,14 @@ class Comparison(Results["Result"]):
         }
         dnas = [side.dnas.get("histogram", side.any) for side in self.measured or ()]
         columns["shift"] = self.mean_shift if dnas and all(map(has_means, dnas)) else None
-        columns |= dict(zip(TESTED, (test.z, test.neurons, test.q) if test else (None, None, None), strict=True))
-        return [
-            {
-                **dict(zip(("layer", "neuron"), self.neurons.locate(i), strict=True)),
-                "name": name_of(*self.neurons.locate(i)),
-                **{name: None if values is None else float(values[i]) for name, values in columns.items()},
-            }
-            for i in chosen
-        ]
+        tested = (None, None, None) if test is None else (test.z, test.neurons, test.q)
+        columns |= dict(zip(("z", "p_value", "q"), tested, strict=True))
+        rows: list[dict[str, Any]] = []
+        for i in chosen:
+            layer, neuron = self.neurons.locate(i)
+            figures = {name: None if values is None else float(values[i]) for name, values in columns.items()}
+            rows.append({"layer": layer, "neuron": neuron, "name": neuron_name(layer, neuron), **figures})
+        return rows
 
     def explain(self, names: tuple[str, str] | None = None) -> Explanation:
         """Describe what differs in words: properties of images if measured, and changes of A's that bring it to B.
@@ -276,19 +303,13 @@ class Comparison(Results["Result"]):
             names: Names of A and B; by default ``names``.
 
         """
-        return replace(self._explanation, names=names or self.names)
-
-    @cached_property
-    def _explanation(self) -> Explanation:
-        properties = None
-        if self.properties is not None:
-            of_properties = self.p_value_of_properties
-            sides = [side.any for side in self.properties._sides()]
-            properties = property_differences(sides[0], sides[1], self.properties._test)
-            if of_properties is not None and of_properties > SIGNIFICANT:
-                properties = []
         a, b = (side.any for side in self._sides())
-        return explain(a, b, self._test, self.names, properties, self.causes)
+        properties, p = None, self.p_value_of_properties
+        if self.properties is not None:
+            sides = [side.any for side in self.properties._sides()]
+            is_alike = p is not None and p > SIGNIFICANT
+            properties = [] if is_alike else property_differences(sides[0], sides[1], self.properties._test)
+        return explain(a, b, self._test, names or self.names, properties, self.causes)
 
     @property
     def verdict(self) -> str:
@@ -297,32 +318,41 @@ class Comparison(Results["Result"]):
 
     def verdict_lines(self, sentences: Sequence[str] = ()) -> list[str]:
         """Return the parts of :attr:`verdict`, each for a line, with sentences on what differs in the middle."""
-        (headline, figures), odd = self.headline_and_figures, self.odd_in_words
-        if self.odd is not None and self._few_off and headline.endswith(f"{self._few_off}."):
-            headline, odd = f"{headline[:-1]}{self.odd.details}.", ""
-        return list(filter(None, (headline, *sentences, figures, odd)))
+        return two_sets(self._figures, sentences)
 
     @property
     def odd_in_words(self) -> str:
         """Sentence on whether a few images of B are unlike A's own; empty if that was not asked."""
-        return "" if self.odd is None else self.odd.sentence(self.names[0], f" of {self.names[1]}")
-
-    @property
-    def _few_off(self) -> str:
-        """About how many images are off, a clause; empty if none is shown to be."""
-        return "" if self.odd is None else self.odd.clause(self.names[0], f" of {self.names[1]}")
+        return off_line(self._figures)
 
     @property
     def headline_and_figures(self) -> tuple[str, str]:
         """The verdict in two parts: what B looks like, and how far it is and how surely; empty without dna-emd."""
-        if "dna-emd" not in self:
-            return "", ""
-        headline, figures = _verdict(self)
-        if self._few_off and self.p_value is not None and self.p_value > SIGNIFICANT:
-            of_properties = self.p_value_of_properties
-            link = "but" if of_properties is None or of_properties > SIGNIFICANT else "and"
-            headline = f"{headline.removesuffix('.')}, {link} {self._few_off}."
-        return headline, figures
+        return headline_and_distance(self._figures)
+
+    @property
+    def _figures(self) -> TwoSets:
+        """What the verdict says, as figures."""
+        emd, off = self.results.get("dna-emd"), None if self.odd is None else self.odd._figures
+        if emd is None:
+            return TwoSets(self.names, off=off)
+        return TwoSets(
+            names=self.names,
+            num_images=(self.num_images["a"], self.num_images["b"]),
+            emd=emd.value,
+            interval=emd.interval,
+            p_value=self.p_value,
+            p_of_properties=self.p_value_of_properties,
+            p_of_layers={layer: figure.p_value for layer, figure in emd.layers.items()},
+            null=self.null,
+            by_chance=emd.by_chance,
+            times_chance=emd.times_chance,
+            without_shift=emd.without_shift,
+            is_one_source=self.measured is not None and self.measured[0] is self.measured[1],
+            shares_images=self.shares_images,
+            explanation=None if self.measured is None else self.explain(),
+            off=off,
+        )
 
     @property
     def _test(self) -> PermutationTest | None:
@@ -339,26 +369,18 @@ class Comparison(Results["Result"]):
             f"{counts} images in {' and '.join(self.names)}{', as pairs' * self.paired}; {self.extractor},"
             f" {self.neurons.total:,} neurons{ranges}"
         ]
-        names = "without noise", "interval", "by chance", "x chance", "p"
-        noise: dict[str, list[Cell]] = {name: [] for name in names}
+        rows: list[dict[str, Cell]] = []
         for name, result in self.items():
-            overall, evidence, p = result.overall, result.evidence, result.p_value
-            chance = result.by_chance, result.times_chance
-            cells = result.shown, result.ends, *chance, p_figure(overall.p_value)
-            for column, cell in zip(noise.values(), cells, strict=True):
-                column.append(cell)
+            noise = {"without noise": result.shown, "interval": result.ends, "by chance": result.by_chance}
+            noise |= {"x chance": result.times_chance, "p": p_figure(result.p_value)}
+            rows.append({"distance": name, "value": result.value, **noise, "unit": self.about(result)})
+            evidence, p = result.evidence, result.p_value
             high = None if evidence is None or result.distance.grain != "neuron" else evidence.null_high
             if p is not None and p <= SIGNIFICANT and not result.without_shift and result.value <= (high or 0):
                 notes.append(
                     f"p of {name} is for the clearest layer or neuron; chance alone gives such a mean over all neurons"
                 )
-        columns: dict[str, list[Cell]] = {
-            "distance": list(self),
-            "value": [result.value for result in self.values()],
-            **{name: cells for name, cells in noise.items() if any(cell is not None for cell in cells)},
-            "unit": [self.about(result) for result in self.values()],
-        }
-        return Table(list(columns), list(zip(*columns.values(), strict=True)), notes=notes)
+        return Table.of(rows, notes=notes)
 
     def plot(self, distance: str | None = None, *, ax: Any = None) -> Any:
         """Plot the distances of the layers, see :func:`~torchmetrics_dna.plots.plot_layers`."""
@@ -375,7 +397,7 @@ class Comparison(Results["Result"]):
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the per-neuron tensors in plain types, ready for json."""
-        overall, records = self._figures(None), [result.distance for result in self.values()]
+        overall, records = self._by_key[None], [result.distance for result in self.values()]
         return {
             **{record.key: overall[record.key] for record in records},
             **{f"{r.key}_std": self[r.name].spread for r in records if r.subsets},
@@ -411,85 +433,3 @@ class Comparison(Results["Result"]):
     def __repr__(self) -> str:
         figures = "".join(f"{result.distance.key}={result.value}, " for result in self.values())
         return f"Comparison({figures}num_images={self.num_images}, extractor={self.extractor!r})"
-
-
-def _verdict(comparison: Comparison) -> tuple[str, str]:
-    """Say what B looks like, and how far it is from A by dna-emd and how sure that is."""
-    a, b = comparison.names
-    emd, interval, p = comparison["dna-emd"].value, comparison["dna-emd"].interval, comparison.p_value
-    if comparison.measured is not None and comparison.measured[0] is comparison.measured[1]:
-        name = "the same images" if a == "A" else a
-        return f"You gave {name} twice: A and B are the same images.", ""
-    if emd == 0:
-        return f"{a} and {b} are 0 bins apart: their histograms are equal, as those of the same images are.", ""
-    if p is not None and interval is not None:
-        return _tested(comparison)
-    headline = comparison.explain().headline if comparison.measured else ""
-    if interval is None:
-        distance = f"{a} and {b} are {bins_in_words(emd)} apart by dna-emd."
-        doubt = (
-            "Whether that is more than noise can't be said: a test takes images in"
-            f" {LEAST_FOLDS} folds on each side; give about 20 images, or DNAs made with folds."
-        )
-    else:
-        distance = (
-            f"{a} and {b} are {bins_in_words(interval.value)} apart by dna-emd, corrected for sampling noise"
-            f" ({interval.in_words})."
-        )
-        doubt = (
-            "Whether they differ can't be tested, since one side has no folds; give its images, or a DNA that was made"
-            " with folds."
-        )
-    return (f"{headline}.", f"{distance} {doubt}") if headline else (distance, doubt)
-
-
-def _tested(comparison: Comparison) -> tuple[str, str]:
-    a, b = comparison.names
-    emd, interval, p = comparison["dna-emd"], comparison["dna-emd"].interval, comparison.p_value
-    assert interval is not None
-    assert p is not None
-    if p > SIGNIFICANT:
-        of_properties = comparison.p_value_of_properties
-        if comparison.shares_images:
-            alike = f"{a} and {b} share images, or have some that are nearly alike"
-            hidden = f"{alike}, so this test can't show whether they differ"
-            if of_properties is not None and of_properties <= SIGNIFICANT:
-                hidden += f", but properties of their images do ({p_figure(of_properties, 'p')})"
-            return f"{hidden}.", f"{_UNCORRECTED}: {bins_in_words(emd.value)}; {p_figure(p, 'p')}."
-        whole = " as a whole" if comparison._few_off else ""
-        shown = f"No difference between {a} and {b}{whole} can be shown"
-        if of_properties is not None and of_properties <= SIGNIFICANT:
-            shown += f" by the network, but properties of their images differ ({p_figure(of_properties, 'p')})"
-        assert comparison.null is not None
-        value, chance = f"dna-emd is {bins_in_words(emd.value)}", number(comparison.null, 3)
-        if not interval.high:
-            least = f"{value}, less than the {chance} that chance alone gives at this size"
-            return f"{shown}.", f"{least}; {p_figure(p, 'p')}."
-        value += f", and chance alone gives {chance} at this size"
-        most = f"at most {bins_in_words(interval.high)} ({interval.level} interval)"
-        return f"{shown}.", f"{value}; corrected for sampling noise, it is {most}; {p_figure(p, 'p')}."
-    headline = comparison.explain().headline if comparison.measured else f"{b} differs from {a}"
-    where, distance = _where(comparison), f"{bins_in_words(interval.value)} ({interval.in_words})"
-    if comparison.shares_images:
-        return f"{headline}.", f"{_UNCORRECTED}: {bins_in_words(emd.value)}{where}; {p_figure(p, 'p')}."
-    if emd.without_shift:
-        chance = f"and chance alone gives {number(emd.by_chance, 3)} at this size"
-        shift = f"{emd.without_shift} ({p_figure(p, 'p')})"
-        return f"{headline}.", f"dna-emd is {bins_in_words(emd.value)}, {chance}: {shift}."
-    if not interval.value:
-        distance = f"below noise, at most {bins_in_words(interval.high)} ({interval.level} interval)"
-    figures = f"dna-emd, corrected for sampling noise: {distance}{where}; {p_figure(p, 'p')}."
-    chance = chance_in_words(comparison)
-    return f"{headline}.", f"{figures} {chance}".rstrip()
-
-
-def _where(comparison: Comparison) -> str:
-    """Name the layers in which the test finds a difference, if they are few."""
-    p_values = {layer: result.p_value or 0 for layer, result in comparison["dna-emd"].layers.items()}
-    significant = [layer for layer, p in p_values.items() if p <= SIGNIFICANT]
-    if not significant:
-        return ", in a few neurons and in no layer as a whole"
-    if len(significant) == len(p_values) or len(significant) > _MOST_LAYERS:
-        return ""
-    *others, last = significant
-    return f", most clearly in {', '.join(others)}{' and ' * bool(others)}{last}"

@@ -9,16 +9,10 @@ from math import inf, isnan, nan
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.comparisons.results import Results
-from torchmetrics_dna.comparisons.scale import (
-    X_HELD_OUT,
-    ratio_cell,
-    ratio_figures,
-    ratio_in_words,
-    ratio_notes,
-    ratio_to,
-)
+from torchmetrics_dna.comparisons.comparison import ByName
+from torchmetrics_dna.comparisons.verdict import HeldOut, OneSet, SeveralSets, several_sets
 from torchmetrics_dna.dna.evidence import paired_p_value
+from torchmetrics_dna.dna.ratio import ratio_of
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm
@@ -27,13 +21,14 @@ from torchmetrics_dna.jobs.measure import unreadable_of
 from torchmetrics_dna.plots import plot_curve
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.dna.ratio import Ratio
     from torchmetrics_dna.files.tables import Cell
 
+_X_HELD_OUT = "x held-out"  # header of a column
 _EVIDENCE = ("debiased", "low", "high", "p_value")
 _SQUARED = "act.²"
 _UNIT = f"{_SQUARED}: squared activations."
@@ -41,7 +36,7 @@ _ERRORS = "±: jackknife standard error over folds, or else deviation over split
 _BOLD = f"Bold: nearer than each other set (paired test, p ≤ {SIGNIFICANT}, Holm-corrected)."
 
 
-class ManyComparisons(Results["Comparison"]):
+class ManyComparisons(ByName["Comparison"]):
     """Comparisons by name, of several sets or of classes, with one test each."""
 
     @property
@@ -119,7 +114,13 @@ class Comparisons(ManyComparisons):
         if self.held_out is None:
             return {}
         near, name = self[self.held_out], distance or self.distance
-        return {other: ratio_to(near, self[other], name) for other in self if other != self.held_out}
+        ratios: dict[str, Ratio | None] = {}
+        for each, far in self.items():
+            results = [of.results.get(name) for of in (far, near) if not of.shares_images]
+            evidence = [result.evidence for result in results if result is not None and result.evidence is not None]
+            if each != self.held_out:
+                ratios[each] = ratio_of(*evidence) if len(evidence) == 2 else None
+        return ratios
 
     @property
     def p_values(self) -> dict[str, float | None]:
@@ -132,12 +133,14 @@ class Comparisons(ManyComparisons):
         The test assumes that sets are independent of the reference. So a set that shares images with it has none, and
         sets of the reference's own images are left out: the best is then that of the others.
         """
-        if self.held_out is not None:
-            return dict.fromkeys(self) | self._others.p_values
-        if self._apart is not self:
-            return dict.fromkeys(self) | (self._apart.p_values if self._apart else {})
-        best = self.best
-        return holm({name: None if name == best else self._paired(best, name) for name in self})
+        ranked = self._ranked
+        return dict.fromkeys(self) | holm({name: self._paired(ranked[0], name) for name in ranked[1:]})
+
+    @property
+    def _ranked(self) -> list[str]:
+        """Names of the sets, the nearest first, without the held-out one and those of the reference's own images."""
+        names = [name for name in self if name != self.held_out and not self[name].same_images]
+        return sorted(names, key=self._order)
 
     @property
     def positions(self) -> list[float] | None:
@@ -150,7 +153,7 @@ class Comparisons(ManyComparisons):
             [1000.0, 2000.0]
 
         """
-        numbers_of_names = [re.findall(r"\d+(?:\.\d+)?", name) for name in self._others]
+        numbers_of_names = [re.findall(r"\d+(?:\.\d+)?", name) for name in self if name != self.held_out]
         if not all(numbers_of_names):
             return None
         last = [float(numbers[-1]) for numbers in numbers_of_names]
@@ -167,37 +170,16 @@ class Comparisons(ManyComparisons):
 
         After it, how many times as far the best set is as the held-out one, or why that can't be said.
         """
+        ranked, p_values = self._ranked, self.p_values
+        sets = [OneSet(name, self._shown(name), self[name].shares_images, p_values[name]) for name in ranked]
+        equal = [name for name in self if name != self.held_out and name not in ranked]
+        beside = None
         if self.held_out is not None:
-            nearest = (self._others._apart or self._others).best
-            ratio = ratio_in_words(self, nearest)
-            return ratio if self.ratios()[nearest] and len(self._others) == 1 else f"{self._others.verdict} {ratio}"
-        if self._apart is not self:
-            apart = self._apart
-            same = [name for name in self if name not in apart]
-            prefix = f"{', '.join(same)}: the same images as {self.reference}, {self.distance} 0."
-            if len(apart) == 1:
-                return f"{prefix} The only other set is {apart.best}, {self.distance} {apart._shown(apart.best)}."
-            return f"{prefix} Of the others, {apart.verdict}" if apart else prefix
-        best, others = self.best, [name for name in self if name != self.best]
-        figure = f"{self.distance} {self._shown(best)}"
-        if not others:
-            alike = f"; it shares images with {self.reference}, or has some that are nearly alike"
-            return f"{best} is the only set, {figure}{alike * self[best].shares_images}."
-        second, p_values = min(others, key=self._order), self.p_values
-        p = p_values[second]
-        if sharing := [name for name in (best, second) if self[name].shares_images]:
-            return (
-                f"{best} is nearest to {self.reference} ({figure}), but how surely can't be said: {sharing[0]} shares"
-                f" images with {self.reference}, or has some that are nearly alike."
-            )
-        if p is None:
-            return f"{best} is nearest to {self.reference} ({figure}); without folds of images nobody knows how surely."
-        if p <= SIGNIFICANT:
-            return f"{best} is nearest to {self.reference} ({figure}), nearer than {second} ({p_figure(p, 'p')})."
-        ties = [name for name in others if (p_values[name] or 0) > SIGNIFICANT]
-        return (
-            f"{best} is nearest to {self.reference} ({figure}), but not surely nearer than {_listed(ties, second, p)}."
-        )
+            both = (*ranked, *equal)[0], self.held_out
+            sharing = [name for name in both if self[name].shares_images]
+            is_tested = all(self[name][self.distance].evidence is not None for name in both)
+            beside = HeldOut(*both, self.ratios()[both[0]], sharing, is_tested)
+        return several_sets(SeveralSets(self.reference, self.distance, sets, equal, beside))
 
     def by(self, distance: str) -> Comparisons:
         """Return the same comparisons by one distance, which then gives order, tests and verdict.
@@ -222,52 +204,62 @@ class Comparisons(ManyComparisons):
     @property
     def table(self) -> Table:
         """The values, with units and standard errors: a row for each set; of more metrics than sets a column each."""
-        headers = {name: _header(record) for name, record in self._distances.items()}
-        columns: dict[str, Sequence[Cell]] = {
-            "set": list(self),
-            "images": [comparison.num_images["b"] for comparison in self.values()],
-            **{header: self._cells(name) for name, header in headers.items()},
+        headers = {
+            name: f"{name} ↑" if record.higher_is_better else record.label.replace("squared activations", _SQUARED)
+            for name, record in self._distances.items()
         }
-        nearest = {headers[name]: self.surely_nearest(name) for name in headers}
-        bold = {(list(self).index(name), list(columns).index(at)) for at, name in nearest.items() if name is not None}
-        errors = any("±" in str(cell) for cells in columns.values() for cell in cells)
-        squared = any(_SQUARED in header for header in columns)
+        rows: list[dict[str, Cell]] = [
+            {
+                "set": name,
+                "images": comparison.num_images["b"],
+                **{header: _cell(comparison, distance) for distance, header in headers.items()},
+            }
+            for name, comparison in self.items()
+        ]
+        nearest = {header: self.surely_nearest(distance) for distance, header in headers.items()}
+        bold = {(list(self).index(name), list(rows[0]).index(at)) for at, name in nearest.items() if name is not None}
+        errors = any("±" in str(cell) for row in rows for cell in [*row.values()][1:])
+        squared = any(_SQUARED in header for header in headers.values())
         notes = [line for line, applies in ((_UNIT, squared), (_ERRORS, errors), (_BOLD, bold)) if applies]
         notes += self._without_errors() if errors else []
-        rows = list(zip(*columns.values(), strict=True))
-        table = Table(list(columns), rows, f"{len(self)} sets against {self.reference}", notes, bold)
+        table = replace(Table.of(rows, f"{len(self)} sets against {self.reference}", notes), bold=bold)
         return table.transposed() if len(self._distances) > len(self) else table
 
     @property
     def evidence_table(self) -> Table | None:
         """Distances without noise, their intervals and tests: a row for each distance and set; None without any."""
-        rows: list[Sequence[Cell]] = []
+        rows: list[dict[str, Cell]] = []
         for name, record in self._distances.items():
             if record.higher_is_better or not all(name in comparison for comparison in self.values()):
                 continue
-            of_one = self.by(name)
-            p_holm, p_values, ratios = of_one.p_holm, of_one.p_values, of_one.ratios()
-            for at, comparison in of_one.items():
+            by_one = self.by(name)
+            p_holm, p_values, ratios = by_one.p_holm, by_one.p_values, by_one.ratios()
+            for at, comparison in by_one.items():
                 result = comparison[name]
                 if result.interval is not None or result.p_value is not None:
-                    tests = p_figure(p_holm[at]), p_figure(p_values[at])
-                    rows.append((name, at, result.shown, result.ends, *tests, ratio_cell(ratios, at)))
-        header = ["distance", "set", "without noise", "interval", "p (Holm)", "p (best nearer)", X_HELD_OUT]
-        table = Table(header, rows, "Without noise, and tests", ratio_notes(self))
-        return (table if self.held_out else table.without(X_HELD_OUT)) if rows else None
+                    row: dict[str, Cell] = {
+                        "distance": name,
+                        "set": at,
+                        "without noise": result.shown,
+                        "interval": result.ends,
+                    }
+                    row |= {"p (Holm)": p_figure(p_holm[at]), "p (best nearer)": p_figure(p_values[at])}
+                    ratio = "1" if at == self.held_out else ratios.get(at)
+                    rows.append(row | {_X_HELD_OUT: None if ratio is None else str(ratio)})
+        return Table.of(rows, "Without noise, and tests", self._notes_on_ratios()) if rows else None
 
-    def _cells(self, distance: str) -> list[Cell]:
-        """Return the value of each set, None if it was not measured; sets that share images have no standard error."""
-        cells: list[Cell] = []
-        for comparison in self.values():
-            result = comparison.results.get(distance)
-            if result is None:
-                cells.append(None)
-            elif comparison.shares_images and not comparison.paired:
-                cells.append(number(result.value, 3, zeros=True))
-            else:
-                cells.append(number(result.value, 3, zeros=True, error=result.standard_error or result.spread))
-        return cells
+    def _notes_on_ratios(self) -> list[str]:
+        """Return the line below a table of ratios that says what they are, if there are any."""
+        ratios = [ratio for distance in self._distances for ratio in self.ratios(distance).values() if ratio]
+        if not ratios and self.held_out is not None and self[self.held_out].shares_images:
+            return [f"No {_X_HELD_OUT}: {self.held_out} shares images with {self.reference}, or has some nearly alike."]
+        if not ratios:
+            return []
+        note = f"{_X_HELD_OUT}: times as far as {self.held_out}, without the noise of either"
+        note += f" ({ratios[0].level} interval)."
+        if any(ratio.high is None for ratio in ratios):
+            note += f" At least: {self.held_out} can't be told from {self.reference}."
+        return [note]
 
     def _without_errors(self) -> list[str]:
         """Return why some values have no standard error, one line each."""
@@ -296,10 +288,21 @@ class Comparisons(ManyComparisons):
                 **self._record(comparison, p_holm[name]),
                 "p_best_is_nearer": p_values[name],
                 "best": name == self.best,
-                **ratio_figures(self, name),
+                **self._figures_of_ratios(name),
             }
             for name, comparison in self.items()
         ]
+
+    def _figures_of_ratios(self, name: str) -> dict[str, float | None]:
+        """Return the ratios of one set, and the ends of their intervals, by key; nothing without a held-out set."""
+        figures: dict[str, float | None] = {}
+        for distance, record in self._distances.items():
+            if self.held_out is not None and not record.higher_is_better:
+                ratio = self.ratios(distance).get(name)
+                ends = (None, None, None) if ratio is None else (ratio.value, ratio.low, ratio.high)
+                keys = (f"{record.key}_x_held_out{end}" for end in ("", "_low", "_high"))
+                figures |= dict(zip(keys, ends, strict=True))
+        return figures
 
     def to_dict(self) -> dict[str, Any]:
         """Return all results in plain types, ready for json."""
@@ -321,19 +324,6 @@ class Comparisons(ManyComparisons):
         if result.without_shift:
             return f"{number(result.value)}, {result.without_shift}"
         return result.shown if isinstance(result.shown, str) else f"{number(result.shown)} without noise"
-
-    @property
-    def _others(self) -> Comparisons:
-        """Comparisons without the held-out set; self if there is none."""
-        if self.held_out is None:
-            return self
-        return Comparisons(self.reference, {name: each for name, each in self.items() if name != self.held_out})
-
-    @property
-    def _apart(self) -> Comparisons:
-        """Comparisons without the sets whose images are the reference's own; self if there are none."""
-        others = {name: comparison for name, comparison in self.items() if not comparison.same_images}
-        return self if len(others) == len(self) else Comparisons(self.reference, others)
 
     def _order(self, name: str) -> float:
         """Return the sort key: the debiased distance before it is clipped at 0, so that clipped sets do not tie.
@@ -359,17 +349,13 @@ class Comparisons(ManyComparisons):
         return f"Comparisons({len(self)} sets with {self.reference}, best {self.best})"
 
 
-def _header(distance: Distance) -> str:
-    """Return the name of a distance with its unit, or of a score with an arrow."""
-    label = f"{distance.name} ↑" if distance.higher_is_better else distance.label
-    return label.replace("squared activations", _SQUARED)
-
-
-def _listed(ties: Sequence[str], second: str, p: float) -> str:
-    """Return the second best with its p-value, and the number of other sets that are not surely further."""
-    more = len(ties) - 1
-    others = f" and {more} other{'s' if more > 1 else ''}" if more else ""
-    return f"{second}{others} ({p_figure(p, 'p')})"
+def _cell(comparison: Comparison, distance: str) -> Cell:
+    """Return the value with its error, None if it was not measured; a set that shares images has no standard error."""
+    result = comparison.results.get(distance)
+    if result is None:
+        return None
+    has_error = comparison.paired or not comparison.shares_images
+    return number(result.value, 3, zeros=True, error=(result.standard_error or result.spread) if has_error else None)
 
 
 def label(source: Any, default: str) -> str:
@@ -414,3 +400,14 @@ def by_name(sets: Sequence[Any]) -> dict[str, Any]:
         twice = public(next(path for path in paths if paths.count(path) > 1))
         raise ValueError(f"Argument `sets` expected to be different sets, but got {twice!r} twice; leave one out")
     return dict(zip(short_names(public_names(paths)), sets, strict=True))
+
+
+def check_held_out(held_out: str | None, sets: Collection[str]) -> None:
+    """Raise ValueError unless ``held_out`` is None or the name of one of several sets."""
+    if held_out is None:
+        return
+    if held_out not in sets:
+        expected = f"one of {', '.join(sets)}" if sets else "one of several sets, which `b` gives by name"
+        raise ValueError(f"Argument `held_out` expected to be {expected}, but got {held_out!r}")
+    if len(sets) == 1:
+        raise ValueError(f"There is no other set beside the held-out {held_out!r}; give one to compare with it")

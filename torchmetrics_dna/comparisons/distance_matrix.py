@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from torchmetrics_dna.comparisons.comparison import Shown
 from torchmetrics_dna.comparisons.comparisons import by_name
-from torchmetrics_dna.comparisons.results import Shown
+from torchmetrics_dna.comparisons.verdict import all_sets
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.base import check_comparable, check_enough
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
+from torchmetrics_dna.dna.result import Result
 from torchmetrics_dna.extractors.views import network_of
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.tables import Table
-from torchmetrics_dna.files.visible import number
-from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import unreadable_of
 from torchmetrics_dna.jobs.processes import in_step
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.images import Source
     from torchmetrics_dna.jobs.measure import Measured
-    from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.statistics.resolve import Feature
 
 _OF_ALL = "Bins are of the range of all these sets together; in a comparison of two sets they are of that of A."
@@ -91,20 +90,13 @@ class DistanceMatrix(Shown):
     @property
     def verdict(self) -> str:
         """One sentence that names the nearest two sets and the furthest two."""
-        values, count = self.distances[self.distance], len(self.names)
-        rows, columns = torch.triu_indices(count, count, 1)
-        pairs = values[rows, columns]
-
-        def pair(k: int) -> str:
-            a, b = self.names[int(rows[k])], self.names[int(columns[k])]
-            return f"{a} and {b} ({self.distance} {number(float(pairs[k]))})"
-
-        if count == 2:
-            return f"The two sets are {number(float(pairs[0]))} apart by {self.distance}."
-        return (
-            f"Of {count} sets, {pair(int(pairs.argmin()))} are nearest to each other, {pair(int(pairs.argmax()))} are"
-            " furthest apart."
-        )
+        rows, columns = torch.triu_indices(len(self.names), len(self.names), 1).tolist()
+        pairs = [
+            (self.names[i], self.names[j], float(self.distances[self.distance][i, j]))
+            for i, j in zip(rows, columns, strict=True)
+        ]
+        nearest, furthest = (choose(pairs, key=lambda pair: pair[2]) for choose in (min, max))
+        return all_sets(self.distance, len(self.names), nearest, furthest)
 
     @property
     def table(self) -> Table:
@@ -192,10 +184,18 @@ def matrix(
     weights = resolve_weights(arguments.neuron_weights, dna.neurons, dna.extractor, dna.weights_digest)
     matrices: dict[str, Tensor] = {}
     by_layer: dict[str, dict[str, Tensor]] = {}
+    upper = torch.triu_indices(len(named), len(named), 1)
     for record in distances:
-        overall, per_layer = _reduced(record, dna.neurons, _pairs(record, measured), weights)
-        matrices[record.name] = _square(overall, len(named))
-        by_layer[record.name] = {layer: _square(values, len(named)) for layer, values in per_layer.items()}
+        of_neurons = weights if record.grain == "neuron" else None
+        results = [Result(record, values, dna.neurons, of_neurons) for values in _pairs(record, measured)]
+        figures: dict[Any, list[float]] = {None: [result.value for result in results]}
+        figures |= {layer: [result.layers[layer].value for result in results] for layer in results[0].layers}
+        squares: dict[Any, Tensor] = {}
+        for layer, values in figures.items():
+            square = torch.zeros(len(named), len(named), dtype=torch.float64)
+            square[*upper] = square[*upper.flip(0)] = torch.tensor(values, dtype=torch.float64)
+            squares[layer] = square
+        matrices[record.name], by_layer[record.name] = squares.pop(None), squares
     num_images = [side.any.num_images for side in measured]
     of_all = isinstance(dna, HistogramDNA) and dna.self_ranging and any(record.unit == "bins" for record in distances)
     notes = [_OF_ALL] * of_all
@@ -214,33 +214,3 @@ def _pairs(record: Distance, measured: Sequence[Measured]) -> Tensor:
     if record.pairwise is not None:
         return record.pairwise(inputs)
     return torch.stack([record.between(a, b) for a, b in combinations(inputs, 2)])
-
-
-def _reduced(
-    record: Distance, neurons: Neurons, pairs: Tensor, weights: Tensor | None
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Reduce the distances of each pair over all neurons, ``(pairs,)``, and over each layer."""
-    if record.grain == "set":
-        return pairs[:, 0], {}
-    if record.grain == "layer":
-        layers = dict(zip(neurons, pairs.T, strict=True))
-        return torch.stack(list(layers.values())).mean(0), layers
-    weighted = weigh_and_reduce(pairs, weights, "none")
-    layers = {layer: mean_over_neurons(weighted[:, rows]) for layer, rows in neurons.slices.items()}
-    return mean_over_neurons(weighted), layers
-
-
-def _square(pairs: Tensor, count: int) -> Tensor:
-    """Arrange distances of pairs, in the order of ``combinations``, in a matrix ``(count, count)``.
-
-    Example:
-        >>> _square(torch.tensor([1.0, 2.0, 3.0]), 3)
-        tensor([[0., 1., 2.],
-                [1., 0., 3.],
-                [2., 3., 0.]])
-
-    """
-    matrix = pairs.new_zeros(count, count)
-    rows, columns = torch.triu_indices(count, count, 1)
-    matrix[rows, columns] = matrix[columns, rows] = pairs
-    return matrix

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from torchmetrics_dna.comparisons.verdict import Off, which_are_off
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.extractors.views import network_of
-from torchmetrics_dna.files.visible import images_in_words, p_figure
 from torchmetrics_dna.functional.few_off import FewOff, few_are_off, fewest_images
 from torchmetrics_dna.functional.outliers import gaussians_of_means, left_out_scores, outlier_scores, split_means
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.jobs.sides import Sides
 
-_NAMED = 5  # images that are off, in words
 LEAST = 10  # images of the reference
 _PRICE = 3  # factor of p of the second question; with 2, no fewer images could be shown among equal numbers
 
@@ -78,26 +77,15 @@ class OddImages:
         """Number of images that are enough to be found if they are much further away than all others; None if none."""
         return fewest_images(len(self.names), len(self.typical), self.level)
 
-    def clause(self, reference: str, of: str = "") -> str:
-        """Say about how many images, ``of`` a set, are off; empty if none is shown to be."""
-        count, total = len(self.off), images_in_words(len(self.names))
-        how_many = "all" if self.few_off.low == 1 else f"about {count:,} of"
-        return f"{how_many} {total}{of} {'is' if count == 1 else 'are'} unlike {reference}" if count else ""
-
     @property
-    def details(self) -> str:
-        """End of the sentence after the clause: the range of that number, p, and the first of these images."""
-        total = len(self.names)
-        low, high = (max(1, round(end * total)) for end in (self.few_off.low, self.few_off.high))
-        ends = f"{low:,} to {high:,}; " if low < high else ""
-        return f" ({ends}{p_figure(self.p_value, 'p')}), first of all {', '.join(self.off[:_NAMED])}"
+    def _figures(self) -> Off:
+        """What a sentence on these images says."""
+        few = self.few_off
+        return Off(self.off, len(self.names), few.low, few.high, self.p_value, self.fewest)
 
     def sentence(self, reference: str, of: str = "") -> str:
         """Return the result of the test: how many are off, and the first of them; or how many it can't find."""
-        if clause := self.clause(reference, of):
-            return f"{clause[0].upper()}{clause[1:]}{self.details}."
-        limit = "so few images" if self.fewest is None else f"fewer than {self.fewest:,} of {len(self.names):,}"
-        return f"No single image{of} is shown to stand out ({p_figure(self.p_value, 'p')}); {limit} can hardly be."
+        return which_are_off(self._figures, reference, of)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result of the test in plain types: p is corrected."""

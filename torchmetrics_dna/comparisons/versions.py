@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
-from torchmetrics_dna.comparisons.results import Shown
+from torchmetrics_dna.comparisons.comparison import Shown
+from torchmetrics_dna.comparisons.verdict import against_kept, how_far, versions
 from torchmetrics_dna.files.tables import Table
-from torchmetrics_dna.files.visible import images_in_words, number, p_figure
-from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.images.likeness import contents, in_common
 from torchmetrics_dna.images.sets import indexed
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.images import ImageSource, Source
+    from torchmetrics_dna.images import Source
     from torchmetrics_dna.statistics.resolve import Feature
 
 _MOST = 5  # names that a table shows
@@ -59,23 +58,14 @@ class Versions(Shown):
     @property
     def sentences(self) -> list[str]:
         """Differences in words."""
-        old, new = self.num_images
-        lines = [
-            f"{images_in_words(old)} before, {images_in_words(new)} now:"
-            f" {old - len(self.removed) - len(self.edited):,} the same, {len(self.added):,} added,"
-            f" {len(self.removed):,} removed."
-        ]
-        if self.renamed:
-            lines.append(f"{images_in_words(len(self.renamed))} the same under another name.")
-        if self.edited:
-            lines.append(f"{images_in_words(len(self.edited))} edited: other pixels under the same name.")
-        if self.whole is not None:
-            lines.append(f"The two versions are {self._apart(self.whole)}, noise included.")
-        for what, result in (("added", self.of_added), ("removed", self.of_removed)):
-            what += " or edited" if self.edited else ""
-            lines += (
-                [] if result is None else [self._against_kept(what, result), *result.explain(("kept", what)).sentences]
-            )
+        changes = {"added": self.added, "removed": self.removed, "renamed": self.renamed, "edited": self.edited}
+        whole = None if self.whole is None else _how_far(self.whole)
+        lines = versions(*self.num_images, far=whole, **{change: len(names) for change, names in changes.items()})
+        for change, result in (("added", self.of_added), ("removed", self.of_removed)):
+            what = f"{change} or edited" if self.edited else change
+            if result is not None:
+                lines.append(against_kept(what, _how_far(result), result.p_value))
+                lines += result.explain(("kept", what)).sentences
         return lines
 
     @property
@@ -118,21 +108,14 @@ class Versions(Shown):
             "unreadable": list(self.unreadable),
         }
 
-    def _apart(self, result: Comparison) -> str:
-        first = next(iter(result.values()))
-        unit = f" {first.distance.unit}" if first.distance.unit else ""
-        return f"{number(first.value, 3)}{unit} apart by {first.distance.name}"
-
-    def _against_kept(self, what: str, result: Comparison) -> str:
-        p = result.p_value
-        if p is None:
-            return f"The images {what} and those kept are {self._apart(result)}, noise included; too few for a test."
-        differ = "differ" if p <= SIGNIFICANT else "are not shown to differ"
-        return f"The images {what} {differ} from those kept ({self._apart(result)}, {p_figure(p, 'p')})."
-
     def __repr__(self) -> str:
         numbers = f"{len(self.added)} added, {len(self.removed)} removed, {len(self.edited)} edited"
         return f"Versions({numbers} of {self.num_images[0]} images)"
+
+
+def _how_far(result: Comparison) -> str:
+    first = next(iter(result.values()))
+    return how_far(first.value, first.distance.unit, first.distance.name)
 
 
 @taking("layers", "num_bins", "ranges", "num_folds", "reading")
@@ -165,7 +148,7 @@ def diff(old: Source, new: Source, feature: Feature | None = None, **options: An
     same = [(a.numbers[i], b.numbers[j]) for i, j in in_common(a.digests, b.digests)]
     only_old = sorted(set(a.numbers) - {i for i, _ in same})
     only_new = sorted(set(b.numbers) - {j for _, j in same})
-    kept, removed, added = (
+    in_both, removed, added = (
         measure(sides.job, side.take(numbers)) if numbers else None
         for side, numbers in ((old_images, [i for i, _ in same]), (old_images, only_old), (new_images, only_new))
     )
@@ -175,7 +158,9 @@ def diff(old: Source, new: Source, feature: Feature | None = None, **options: An
             return None
         return compare_measured(first, second, sides.distances)
 
-    old_names, new_names = _short_names(old_images, new_images)
+    # names below each version, so that an image has the same name in both; those of lists are as they are
+    are_folders = old_images.roots and new_images.roots
+    old_names, new_names = (side.relative_names if are_folders else side.names for side in (old_images, new_images))
     removed_names, added_names = [old_names[i] for i in only_old], [new_names[j] for j in only_new]
     edited = {*removed_names} & {*added_names}
     return Versions(
@@ -184,17 +169,11 @@ def diff(old: Source, new: Source, feature: Feature | None = None, **options: An
         removed=[name for name in removed_names if name not in edited],
         renamed=[(old_names[i], new_names[j]) for i, j in same if old_names[i] != new_names[j]],
         edited=[name for name in removed_names if name in edited],
-        whole=compared(_joined(kept, removed), _joined(kept, added)) if only_old or only_new else None,
-        of_added=compared(kept, added),
-        of_removed=compared(kept, removed),
+        whole=compared(_joined(in_both, removed), _joined(in_both, added)) if only_old or only_new else None,
+        of_added=compared(in_both, added),
+        of_removed=compared(in_both, removed),
         unreadable=a.unreadable + (b.unreadable if new_images is not old_images else []),
     )
-
-
-def _short_names(old: ImageSource, new: ImageSource) -> list[Sequence[str]]:
-    """Return names below each version, so that an image has the same name in both; those of lists are as they are."""
-    are_folders = old.roots and new.roots
-    return [side.relative_names if are_folders else side.names for side in (old, new)]
 
 
 def _joined(a: Measured | None, b: Measured | None) -> Measured | None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.dna.evidence import Evidence, Interval
     from torchmetrics_dna.dna.unions import Unions
+    from torchmetrics_dna.functional.permutation import PermutationTest
 
 _UNTESTABLE = (
     "There is no test: one side has so many more images that its folds can't be exchanged for those of the other;"
@@ -116,22 +117,21 @@ class Result:
     @cached_property
     def overall(self) -> Figure:
         """Distance over all neurons or layers, with its interval and test."""
-        if self.evidence is None:
-            return Figure(float(self.mean))
-        test = self.evidence.test
-        return Figure(float(self.mean), self.evidence.interval, None if test is None else test.p_value)
+        interval = None if self.evidence is None else self.evidence.interval
+        return Figure(float(self.mean), interval, None if self._test is None else self._test.p_value)
 
     @cached_property
     def layers(self) -> dict[str, Figure]:
         """Distance of each layer, with its interval and test; empty for a distance of sets."""
-        figures = {layer: Figure(float(value)) for layer, value in self.layer_means.items()}
-        if self.evidence is None:
-            return figures
-        test = self.evidence.test
-        for i, layer in enumerate(figures):
-            p_value = None if test is None else float(test.layers[i])
-            figures[layer] = Figure(figures[layer].value, self.evidence.layer_intervals[i], p_value)
-        return figures
+        means = self.layer_means
+        intervals = [None] * len(means) if self.evidence is None else self.evidence.layer_intervals
+        p_values = [None] * len(means) if self._test is None else self._test.layers.tolist()
+        figures = zip(means.items(), intervals, p_values, strict=False)  # a distance of sets has no layers
+        return {layer: Figure(float(mean), interval, p) for (layer, mean), interval, p in figures}
+
+    @property
+    def _test(self) -> PermutationTest | None:
+        return None if self.evidence is None else self.evidence.test
 
     @property
     def value(self) -> float:
@@ -187,7 +187,7 @@ class Result:
 
         Few neurons then differ. What noise adds to the others hides these from the value, and can't be taken off it.
         """
-        test, chance = None if self.evidence is None else self.evidence.test, self.by_chance
+        test, chance = self._test, self.by_chance
         if test is None or test.p_value > SIGNIFICANT or self.distance.grain != "neuron" or chance is None:
             return ""
         if self.value > chance:

@@ -48,6 +48,18 @@ class Table:
     notes: Sequence[str] = ()
     bold: Collection[tuple[int, int]] = ()
 
+    @classmethod
+    def of(cls, rows: Sequence[Mapping[str, Cell]], title: str = "", notes: Sequence[str] = ()) -> Table:
+        """Make a table of rows of cells by column; columns without any cell are left out.
+
+        Example:
+            >>> Table.of([{"set": "a", "p": None}, {"set": "b", "p": None}]).header
+            ['set']
+
+        """
+        header = [column for column in rows[0] if any(row[column] is not None for row in rows)]
+        return cls(header, [[row[column] for column in header] for row in rows], title, notes)
+
     def without(self, column: str) -> Table:
         """Return the table without a column, if it has it."""
         columns = [i for i, name in enumerate(self.header) if name != column]

@@ -100,6 +100,29 @@ def image_properties(imgs: Tensor, file: FileFacts | None = None) -> Tensor:
     return properties.clamp_(0, 1).float()
 
 
+def neuron_name(layer: str, number: int) -> str:
+    """Return the number of a neuron within its layer as text, or the name of a property.
+
+    Example:
+        >>> neuron_name("head", 7), neuron_name("properties", 3)
+        ('7', 'brightness')
+
+    """
+    return PROPERTIES[number] if layer == LAYER and number < len(PROPERTIES) else str(number)
+
+
+def neuron_in_words(layer: str, number: int) -> str:
+    """Return the name of a neuron with its layer.
+
+    Example:
+        >>> neuron_in_words("head", 7), neuron_in_words("properties", 3)
+        ('head neuron 7', 'brightness (properties)')
+
+    """
+    name = neuron_name(layer, number)
+    return f"{layer} neuron {number}" if name == str(number) else f"{name} ({layer})"
+
+
 def property_in_words(name: str, value: float) -> str:
     """Format a value of a property in its unit.
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from typing_extensions import override
 
-from torchmetrics_dna.dna.explanation import Causes
 from torchmetrics_dna.functional.causes import Apart, Folds, takes_half
 from torchmetrics_dna.images import ImageSource, Reading
 from torchmetrics_dna.images.changes import CHANGES, change_image
@@ -39,6 +38,31 @@ _STEPS = (1 / 4, 1 / 8, 1 / 16, 1 / 32)  # of places, each to either side of the
 _RIVALS = 2  # steps that the two best changes take, before the best alone
 _REST = 0.25  # of the difference that one change leaves, from which on a second is searched
 _KEPT = 1 << 28  # bytes of decoded images
+
+
+@dataclass(frozen=True)
+class Causes:
+    """Changes that were made to images of A, and how near to B they came; without names if none took half.
+
+    Attributes:
+        names: Names of one change, or of two in the order in which they were made; empty for none.
+        amounts: Their amounts, see ``torchmetrics_dna.images.changes.CHANGES``.
+        bins: dna-emd without noise between images of A and of B that did not choose them: without a change, with the
+            one that takes more, and with both.
+        num_images: Number of these images of A.
+
+    """
+
+    names: tuple[str, ...]
+    amounts: tuple[float, ...]
+    bins: tuple[float, ...]
+    num_images: int
+
+    @property
+    def in_words(self) -> str:
+        """The changes, as in "a blur of about 1.1 px and noise of about 4 grey levels"."""
+        pairs = zip(self.names, self.amounts, strict=True)
+        return " and ".join(CHANGES[name].in_words(amount) for name, amount in pairs)
 
 
 class ChangedImages(ImageSource):

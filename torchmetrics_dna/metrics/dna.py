@@ -13,7 +13,6 @@ from torchmetrics_dna.dna import DNA, HistogramDNA, TooFewImagesError, check_com
 from torchmetrics_dna.dna.base import check_enough
 from torchmetrics_dna.dna.distances import flat_figures
 from torchmetrics_dna.dna.evidence import Evidence, check_confidence, has_negative
-from torchmetrics_dna.dna.explanation import Explanation, explain
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.dna.result import Result
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, NUM_FOLDS
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Hashable, Sequence
 
+    from torchmetrics_dna.comparisons.explanation import Explanation
     from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.functional.permutation import PermutationTest
     from torchmetrics_dna.images.inputs import Inputs
@@ -145,6 +145,8 @@ class DNAMetric(ImageMetric, Generic[_D]):
             RuntimeError: If a side has too few images.
 
         """
+        from torchmetrics_dna.comparisons.explanation import explain  # which no other method needs
+
         with self._whole():
             real, fake = self._dna("real"), self._dna("fake")
             check_enough(real, fake, type(self).__name__, 1)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from torchmetrics_dna.dna.explanation import in_words
 from torchmetrics_dna.dna.histogram import grouped
 from torchmetrics_dna.files.visible import images_in_words, number, visible
+from torchmetrics_dna.images.properties import neuron_in_words
 from torchmetrics_dna.plots.figure import STYLES, curve_style, given_axes, new_figure, plain_axes, put_title
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def _pair(axis: Any, comparison: Comparison, neuron: tuple[str, int], names: tup
     figures = f"{number(float(emd.values[index]))} bins"
     if emd.evidence is not None and emd.evidence.test is not None:
         figures += f", q = {float(emd.evidence.test.q[index]):.2g}"
-    put_title(axis, f"{visible(in_words(*neuron))}\n{figures}", 2.6, size=8)
+    put_title(axis, f"{visible(neuron_in_words(*neuron))}\n{figures}", 2.6, size=8)
     # log scale, since many neurons are inactive at most positions
     limits = (low, high) if low < high else (low - 0.5, high + 0.5)  # of a neuron that never varies
     axis.set(xlim=limits, yscale="log", xlabel="activation")

@@ -10,13 +10,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.dna.explanation import name_of
 from torchmetrics_dna.dna.histogram import grouped
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import images_in_words, in_words, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.paths import public
-from torchmetrics_dna.images.properties import property_in_words
+from torchmetrics_dna.images.properties import neuron_name, property_in_words
 from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def property_rows(comparison: Comparison) -> list[dict[str, Any]]:
     p = comparison.p_value_of_properties
     rows = []
     for row in properties.top_neurons(properties.neurons.total):
-        name, place = name_of(row["layer"], row["neuron"]), properties.neurons.index(row["layer"], row["neuron"])
+        name, place = neuron_name(row["layer"], row["neuron"]), properties.neurons.index(row["layer"], row["neuron"])
         values = {side: property_in_words(name, float(means[place])) for side, means in (("a", a), ("b", b))}
         clear = None if row["q"] is None or p is None else row["q"] <= SIGNIFICANT >= p
         drawn = heights[place, :, : int(used[place])].tolist()

@@ -16,10 +16,10 @@ from markupsafe import Markup
 from PIL import Image
 from torch.nn.functional import adaptive_avg_pool2d
 
-from torchmetrics_dna.dna.explanation import in_words
 from torchmetrics_dna.dna.histogram import grouped
 from torchmetrics_dna.files.visible import images_in_words, number, p_figure, visible
 from torchmetrics_dna.images.cells import central_square
+from torchmetrics_dna.images.properties import neuron_in_words
 from torchmetrics_dna.reporting.findings import GROUPS, clearly, property_rows, settings_of, sides_in_words
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def top_histograms(comparison: Comparison) -> list[dict[str, Any]]:
     edges, share_of_bins = a.bin_edges(), torch.stack([dna.counts / dna.counts.sum(1, keepdim=True) for dna in (a, b)])
     for place, row in zip(places, top, strict=True):
         i = sorted(places).index(place)  # a selection is in the order of the neurons
-        row["called"] = in_words(row["layer"], row["neuron"])
+        row["called"] = neuron_in_words(row["layer"], row["neuron"])
         row["low"], row["high"] = ends[i].tolist()
         row["heights"] = levels[i, :, : int(used[i])].tolist()
         fullest = int(share_of_bins[:, i].sum(0).argmax())

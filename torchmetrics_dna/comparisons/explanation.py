@@ -1,4 +1,4 @@
-"""Words for DNAs: names of neurons, and how two sets differ, by properties of images and by what caused it."""
+"""What differs between two sets: properties of images, and what caused it; verdict.py says it in words."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from torchmetrics_dna.comparisons.verdict import difference, what_causes_do, what_differs, what_was_measured
 from torchmetrics_dna.dna.gaussian import GaussianDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.histogram import HistogramDNA
-from torchmetrics_dna.files.visible import bins_in_words, number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
-from torchmetrics_dna.images.changes import CHANGES
-from torchmetrics_dna.images.properties import LAYER, PROPERTIES, property_in_words
+from torchmetrics_dna.images.properties import LAYER, PROPERTIES
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.base import DNA
     from torchmetrics_dna.functional.permutation import PermutationTest
+    from torchmetrics_dna.jobs.causes import Causes
 
 _MAX_PROPERTIES = 6  # that are named
 _MIN_EFFECT = 0.5  # standard deviations between means, for a property to be named without a test
+_MIN_SHIFT = 0.2  # standard deviations between means, for a property to be called higher or lower
+_LEAST_UNTESTED = 10  # images on a side, for words without a test
 #: Property of images that a change moves most plainly, and its direction.
 _MOVES = {
     "brighter": ("brightness", 1),
@@ -35,66 +37,6 @@ _MOVES = {
     "grey noise": ("noise", 1),
     "JPEG compression": ("blockiness", 1),
 }
-_LEAST_UNTESTED = 10  # images on a side, for words without a test
-_UNNAMED = "; what causes it could not be named"
-_FILES = " files"  # the end of the names of shares of formats
-_MIN_SHIFT = 0.2  # standard deviations between means, for a property to be called higher or lower
-
-
-def name_of(layer: str, number: int) -> str:
-    """Return the number of a neuron within a layer as text, or the name of a property.
-
-    Example:
-        >>> name_of("head", 7), name_of("properties", 3)
-        ('7', 'brightness')
-
-    """
-    return PROPERTIES[number] if layer == LAYER and number < len(PROPERTIES) else str(number)
-
-
-def in_words(layer: str, number: int) -> str:
-    """Return the name of a neuron with its layer.
-
-    Example:
-        >>> in_words("head", 7), in_words("properties", 3)
-        ('head neuron 7', 'brightness (properties)')
-
-    """
-    name = name_of(layer, number)
-    return f"{layer} neuron {number}" if name == str(number) else f"{name} ({layer})"
-
-
-@dataclass(frozen=True)
-class Causes:
-    """Changes that were made to images of A, and how near to B they came; without names if none took half.
-
-    Attributes:
-        names: Names of one change, or of two in the order in which they were made; empty for none.
-        amounts: Their amounts, see ``torchmetrics_dna.images.changes.CHANGES``.
-        bins: dna-emd without noise between images of A and of B that did not choose them: without a change, with the
-            one that takes more, and with both.
-        num_images: Number of these images of A.
-
-    """
-
-    names: tuple[str, ...]
-    amounts: tuple[float, ...]
-    bins: tuple[float, ...]
-    num_images: int
-
-    @property
-    def in_words(self) -> str:
-        """The changes, as in "a blur of about 1.1 px and noise of about 4 grey levels"."""
-        pairs = zip(self.names, self.amounts, strict=True)
-        return " and ".join(CHANGES[name].in_words(amount) for name, amount in pairs)
-
-    def sentence(self, a: str, b: str) -> str:
-        """Return a clause: how near A comes to B after the changes."""
-        before, after = self.bins[0], self.bins[-1]
-        changed = f"{a} after {self.in_words}"
-        if not after:
-            return f"{changed} cannot be told from {b}; unchanged, it is {bins_in_words(before)} away"
-        return f"{changed} is {bins_in_words(after)} from {b} instead of {number(before, 3)}"
 
 
 class PropertyDifference(NamedTuple):
@@ -122,6 +64,11 @@ class PropertyDifference(NamedTuple):
         """Difference of the means in standard deviations."""
         spread = math.sqrt((self.spread_a**2 + self.spread_b**2) / 2)
         return (self.b - self.a) / max(spread, 1e-6)
+
+    @property
+    def direction(self) -> int:
+        """1 if the property is higher in B, -1 if it is lower, 0 if the means are too near to call it so."""
+        return 0 if abs(self.effect) < _MIN_SHIFT else int(math.copysign(1, self.effect))
 
 
 @dataclass(frozen=True)
@@ -152,41 +99,21 @@ class Explanation:
     @property
     def headline(self) -> str:
         """Clause: do the sets differ, and what change of A comes near to B? Empty if no test was made."""
-        a, b = self.names
-        if self.differs is None:
-            return ""
-        if not self.differs:
-            return f"No difference between {a} and {b} can be shown"
-        if self.causes is not None:
-            return f"{b} differs from {a}: {self.causes.sentence(a, b)}"
-        return f"{b} differs from {a}{_UNNAMED * self.is_searched}"
+        return difference(self)
 
     @property
     def sentences(self) -> list[str]:
         """One sentence for each kind of finding; empty if no difference is found."""
-        caused = [] if self.causes is None else [f"{self.causes.sentence(*self.names)}."]
+        caused = [] if self.causes is None else [f"{what_causes_do(self.causes, *self.names)}."]
         return [*caused, *self.property_sentences]
 
     @property
     def property_sentences(self) -> list[str]:
         """Sentence on the properties of images that differ, or nothing."""
-        if not self.properties:
-            return []
-        a, b = self.names
-        files = [difference.effect for difference in self.properties if difference.name.endswith(_FILES)]
-        phrases = [  # fewer files of one format are more of another
-            _property_in_words(difference)
-            for difference in self.properties
-            if not (difference.name.endswith(_FILES) and difference.effect < 0 < max(files))
-        ]
-        return [f"Measured in {b} against {a}: {'; '.join(phrases)}."]
+        return what_was_measured(self)
 
     def __str__(self) -> str:
-        (a, b), sentences = self.names, self.property_sentences
-        if headline := self.headline:
-            p_value = "" if self.p_value is None else f" ({p_figure(self.p_value, 'p')})"
-            sentences = [f"{headline}{p_value}.", *sentences]
-        return " ".join(sentences) or f"No words are known for what differs between {a} and {b}."
+        return what_differs(self)
 
 
 def explain(
@@ -219,10 +146,11 @@ def explain(
         return Explanation(p_value, [], names=names)
     if properties is None:
         properties = property_differences(a, b, test)
-    is_searched = causes is not None
-    if causes is not None and (not causes.names or any(_is_contradicted(name, properties) for name in causes.names)):
-        causes = None
-    return Explanation(p_value, properties, causes, names, is_searched)
+    moved = {each.name: each.direction for each in properties}
+    moves = [] if causes is None else [_MOVES.get(name, ("", 0)) for name in causes.names]
+    is_contradicted = any(moved.get(name, 0) * direction < 0 for name, direction in moves)
+    named = None if is_contradicted or not moves else causes
+    return Explanation(p_value, properties, named, names, is_searched=causes is not None)
 
 
 def has_means(dna: DNA) -> bool:
@@ -246,7 +174,7 @@ def property_differences(a: DNA, b: DNA, test: PermutationTest | None) -> list[P
     gaussian_a, gaussian_b = (as_gaussian(dna.select([LAYER]).to("cpu")) for dna in (a, b))
     differences = []
     for i, column in enumerate(gaussian_a.neurons.numbers(LAYER)):
-        difference = PropertyDifference(
+        of_property = PropertyDifference(
             PROPERTIES[column],
             float(gaussian_a.mean[i]),
             float(gaussian_b.mean[i]),
@@ -254,32 +182,7 @@ def property_differences(a: DNA, b: DNA, test: PermutationTest | None) -> list[P
             math.sqrt(gaussian_b.var[i]),
             None if test is None else float(test.q[columns][i]),
         )
-        clear = abs(difference.effect) if test is None else float(test.z[columns][i])
-        if clear >= _MIN_EFFECT if difference.q is None else difference.q <= SIGNIFICANT:
-            differences.append((clear, difference))
-    return [difference for _, difference in sorted(differences, key=lambda pair: -pair[0])[:_MAX_PROPERTIES]]
-
-
-def _property_in_words(difference: PropertyDifference) -> str:
-    name, more = difference.name, difference.b > difference.a
-    is_plural = name.endswith("s") and not name.endswith("ss")
-    if abs(difference.effect) < _MIN_SHIFT:
-        verb = "vary" if is_plural else "varies"
-        return f"{name} {verb} {'more' if difference.spread_b > difference.spread_a else 'less'}"
-    if name in ("width", "height"):
-        compared = f"{'larger' if more else 'smaller'} {name}"
-    elif is_plural:
-        compared = f"{'more' if more else 'fewer'} {name}"
-    else:
-        compared = f"{name} {'higher' if more else 'lower'}"
-    values = (property_in_words(name, value) for value in (difference.a, difference.b))
-    return f"{compared} ({' to '.join(values)})"
-
-
-def _is_contradicted(change: str, properties: list[PropertyDifference]) -> bool:
-    """True if a property of the images differs in the other direction than the change would move it."""
-    name, direction = _MOVES.get(change, ("", 0))
-    return any(
-        difference.name == name and difference.effect * direction < 0 and abs(difference.effect) >= _MIN_SHIFT
-        for difference in properties
-    )
+        clear = abs(of_property.effect) if test is None else float(test.z[columns][i])
+        if clear >= _MIN_EFFECT if of_property.q is None else of_property.q <= SIGNIFICANT:
+            differences.append((clear, of_property))
+    return [of_property for _, of_property in sorted(differences, key=lambda pair: -pair[0])[:_MAX_PROPERTIES]]
