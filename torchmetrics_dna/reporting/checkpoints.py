@@ -33,7 +33,7 @@ from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 from torchmetrics_dna.jobs.sides import open_side, open_sides
 from torchmetrics_dna.plots import plot_curve
-from torchmetrics_dna.statistics.folds import check_num_folds
+from torchmetrics_dna.statistics.base import check_num_folds
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison

@@ -15,7 +15,7 @@ from torchmetrics_dna.comparisons.odd_images import OddImages
 from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.tables import Table, as_html
 from torchmetrics_dna.files.visible import images_in_words, number, shortened, visible
-from torchmetrics_dna.functional.few_off import FewOff, score_limit
+from torchmetrics_dna.functional.few_off import score_limit
 from torchmetrics_dna.functional.heat import SIDE
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import ImageSource, Reading, open_source
