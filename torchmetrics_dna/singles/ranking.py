@@ -24,7 +24,7 @@ from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.jobs.features import Heat
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import measure
-from torchmetrics_dna.plots.figure import new_figure, put_title
+from torchmetrics_dna.plots.figures import new_figure, put_title
 from torchmetrics_dna.singles.nearest import ALIKE, NEAR
 
 if TYPE_CHECKING:
