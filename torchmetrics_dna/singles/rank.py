@@ -118,7 +118,8 @@ def rank(
             check_size(len(side))
         kind: Kind = "layer-gaussian" if score in WORST_FIRST else "histogram"
         expected: type[DNA] = LayerGaussianDNA if score in WORST_FIRST else HistogramDNA
-        sources, opened, roles = [images, reference], [source, side], ["images", "reference"]
+        sources: list[Any] = [images, reference]
+        opened, roles = [source, side], ["images", "reference"]
         if score == "contrast":
             other = source if pools else open_side(cast("Source | DNA", contrast), arguments)
             sources, opened, roles = [*sources, images if pools else contrast], [*opened, other], [*roles, "contrast"]
