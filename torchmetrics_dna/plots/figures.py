@@ -102,7 +102,8 @@ def plot_layers(
         axes = _new_axes(comparison, names, size, len(shown))
     else:
         axes = given_axes(ax, [result.distance.name for result in shown], "distance", "or give `distance`")
-        _title_axes(axes[0], comparison, names)
+        width = axes[0].get_window_extent().width / axes[0].figure.dpi
+        put_title(axes[0], versus(comparison, names), width, size=9)
     for i, (axis, result) in enumerate(zip(axes, shown, strict=True)):
         _profile(axis, result, curve_style(i)["color"])
         axis.set_ylabel(result.distance.label.replace(" (", "\n("))
@@ -122,10 +123,6 @@ def _new_axes(
     figure = new_figure(*size)
     put_title(figure, versus(comparison, names), size[0])
     return list(figure.subplots(rows, columns, squeeze=False).flat)
-
-
-def _title_axes(axis: Any, comparison: Comparison, names: tuple[str, str] | None) -> None:
-    put_title(axis, versus(comparison, names), axis.get_window_extent().width / axis.figure.dpi, size=9)
 
 
 def _profile(axis: Any, result: Result, colour: str) -> None:

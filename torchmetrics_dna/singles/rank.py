@@ -127,8 +127,10 @@ def rank(
             if isinstance(given, DNA) and not isinstance(given, expected):
                 raise TypeError(f"Argument `{name}` expected to be a {expected.__name__} or images, but got {given!r}")
         index = nearest
-        if isinstance(nearest, (str, os.PathLike)) and _is_index(nearest):
-            index = Features.load(nearest)
+        if isinstance(nearest, (str, os.PathLike)):
+            is_file = Path(nearest).is_file() and is_container(nearest)  # a .npz may also hold images
+            if is_file or str(nearest).endswith(".features.npz"):
+                index = Features.load(nearest)
         if index is not None and not isinstance(index, Features):
             sources, opened, roles = [*sources, index], [*opened, open_images(index, arguments)], [*roles, "index"]
         arguments = replace(arguments, num_folds=NUM_FOLDS if pools else None)
@@ -151,11 +153,6 @@ def _score_of(reference: Images | DNA, score: Score | None, of_emd: Mapping[str,
     elif score == "distance":
         check_left_out(score, contrast=of_emd["contrast"])
     return score
-
-
-def _is_index(path: str | os.PathLike[str]) -> bool:
-    """True if a path is named like a file of features, or is one; a ``.npz`` may also hold images."""
-    return str(path).endswith(".features.npz") or (Path(path).is_file() and is_container(path))
 
 
 def _digest_and_picture(image: Pixels) -> dict[str, Tensor]:
