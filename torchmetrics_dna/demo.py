@@ -16,7 +16,7 @@ from torchmetrics_dna.extras import require
 from torchmetrics_dna.images.changes import change_image
 from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.images.sources import open_indexed
-from torchmetrics_dna.plots.figure import curve_style, new_figure, plain_axes
+from torchmetrics_dna.plots.figures import curve_style, new_figure, plain_axes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

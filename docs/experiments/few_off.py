@@ -30,7 +30,12 @@ from torchmetrics_dna.dna import GaussianDNA, evidence
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import weigh_evidence
 from torchmetrics_dna.functional import FewOff, few_are_off
-from torchmetrics_dna.functional.outliers import layers_for_outliers, outlier_scores
+from torchmetrics_dna.functional.outliers import (
+    gaussians_of_means,
+    layers_for_outliers,
+    left_out_scores,
+    outlier_scores,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -97,7 +102,7 @@ def scores_of(reference: Tensor, images: Tensor, neurons: Neurons) -> tuple[Tens
     of_images, of_reference = (
         {layer: side[:, neurons.slices[layer]] for layer in layers} for side in (images, reference)
     )
-    return outlier_scores(of_images, of_reference)
+    return outlier_scores(of_images, gaussians_of_means(of_reference)), left_out_scores(of_reference)
 
 
 def second_question(scores: Tensor, typical: Tensor, first: float) -> float:

@@ -18,7 +18,6 @@ from scipy.stats import hypergeom
 
 from torchmetrics_dna import compare, make_dna, rank
 from torchmetrics_dna.comparisons import Comparison
-from torchmetrics_dna.comparisons.odd_images import OddImages
 
 EXTRACTOR, RANGES = pixels()
 FIXED: dict[str, Any] = {"ranges": RANGES, "num_bins": 40}
@@ -70,43 +69,11 @@ def test_only_the_second_question_pays_for_both(
     assert replace(odd, whole=None).p_value == p
 
 
-def test_where_all_are_off_no_range_is_given() -> None:
-    odd = OddImages(list("abcde"), [*range(5)], torch.full((5,), 100.0).double(), torch.linspace(1, 2, 40).double())
-    assert odd.few_off.low == 1
-    assert odd.sentence("A", " of B").startswith("All 5 images of B are unlike A (p ")
-
-
 def test_the_first_question_is_as_it_is_alone(compared: Comparison) -> None:
     alone = compare(A, ODD, EXTRACTOR, groups=([str(i) for i in range(80)], [str(i) for i in range(40)]), **SETTINGS)
     assert alone.odd is None
     assert compared.p_value == compared["dna-emd"].p_value
     assert compared.odd.whole == compared.p_value
-
-
-def test_one_verdict_of_both(compared: Comparison) -> None:
-    def verdict_of(comparison: Comparison, p: float) -> str:
-        evidence = comparison["dna-emd"].evidence
-        interval = replace(evidence.interval, value=3, low=0, high=4, excludes_zero=p <= 0.05)
-        test = replace(evidence.test, p_value=p)
-        changed = replace(evidence, test=test, interval=interval, null=0.0, chance=None)
-        results = {"dna-emd": replace(comparison["dna-emd"], evidence=changed)}
-        odd = replace(comparison.odd, whole=p)
-        return replace(comparison, results=results, odd=odd, properties=None).verdict
-
-    clean = compare(A, CLEAN, EXTRACTOR, **SETTINGS)
-    names = ", ".join(compared.odd.off[:5])
-    about = f"bout {len(compared.odd.off)} of 40 images of B are unlike A ("
-    for verdict, parts in (
-        (verdict_of(compared, 0.6), ("No difference between A and B as a whole can be shown, but a" + about, names)),
-        (verdict_of(compared, 0.02), ("B differs from A", "A" + about, names)),
-        (verdict_of(clean, 0.6), ("No difference between A and B can be shown. ", "No single image of B is shown to")),
-        (verdict_of(clean, 0.02), ("B differs from A", "No single image of B is shown to stand out (p = ")),
-    ):
-        places = [verdict.index(part) for part in parts]
-        assert places == sorted(places)
-        assert (verdict.count("unlike A"), verdict.count(" differs "), verdict.count("No difference")) in (
-            (1, 0, 1), (1, 1, 0), (0, 1, 0), (0, 0, 1),
-        )  # fmt: skip
 
 
 def test_where_it_is_not_asked(compared: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,12 +91,10 @@ def test_where_it_is_not_asked(compared: Comparison, tmp_path: Path, monkeypatch
         assert comparison.odd is comparison.to_dict()["few_off"] is None
         assert not any("not asked" in notice for notice in comparison.notices)
     stream = compare(iter(A[:40]), ODD, EXTRACTOR, **SETTINGS)
-    assert (
-        stream.notices[-1] == "Whether a few images are off was not asked, since a stream does not say how long it is"
-    )
+    assert "a stream does not say how long" in stream.notices[-1]
     monkeypatch.setattr("torchmetrics_dna.dna.folded._BYTES", 4 * 9 * 120 - 1)
     large = compare(A, ODD, EXTRACTOR, **SETTINGS)
-    assert "since that keeps 9 numbers of each of 120 images; rank some of them" in large.notices[-1]
+    assert "9 numbers of each of 120 images" in large.notices[-1]
     assert (stream.odd, large.odd, large.p_value) == (None, None, compared.p_value)
 
 

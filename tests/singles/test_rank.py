@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +8,11 @@ import torch
 from networks import Outputs
 from one_ruler import distances
 from PIL import Image
-from scipy.stats import spearmanr
 from sklearn.covariance import OAS
 from torch import Tensor, nn
 
 from torchmetrics_dna import DNAExtractor, NeuronWeights, make_dna, rank
-from torchmetrics_dna.demo import blur, photographs
+from torchmetrics_dna.demo import blur, jpeg, photographs
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.functional import few_are_off
 from torchmetrics_dna.singles import Ranking
@@ -97,16 +95,6 @@ def test_histograms_that_find_their_own_ranges(extractor: DNAExtractor) -> None:
         np.testing.assert_allclose(values, expected[ranking.numbers], rtol=0, atol=1e-3)  # resized elsewhere
 
 
-def test_self_ranging_scores_rank_as_those_of_fixed_ranges_do() -> None:
-    extractor, photos = DNAExtractor(layers=["block_0"]), photographs(36)
-    images = [*photos[24:], *(blur(photo, strength=8) for photo in photos[24:])]
-    by_rule = [rank(images, photos[:24], extractor, ranges=ranges, score="contrast") for ranges in ("auto", None)]
-    one, other = (ranking.scores[torch.tensor(ranking.numbers).argsort()] for ranking in by_rule)
-    assert spearmanr(one, other).statistic > 0.99
-    one, other = (ranking.shares[torch.tensor(ranking.numbers).argsort()] for ranking in by_rule)
-    assert float((one - other).abs().mean()) < 0.05
-
-
 def test_shares_of_the_reference_that_score_worse(
     extractor: DNAExtractor, typical: list[HistogramDNA], mixed: list[HistogramDNA]
 ) -> None:
@@ -120,49 +108,32 @@ def test_shares_of_the_reference_that_score_worse(
     assert rank(MIXED[:1], PHOTOS[0], extractor).shares is None  # of one image, none is left
 
 
-def test_copies_are_found(extractor: DNAExtractor, tmp_path: Path) -> None:
-    folder = tmp_path / "reference"
-    folder.mkdir()
-    for i, photo in enumerate(PHOTOS[:6]):
-        Image.fromarray(photo).save(folder / f"{i}.png")
-    file = io.BytesIO()
-    Image.fromarray(PHOTOS[3]).save(file, "JPEG", quality=60)
-    copied = np.asarray(Image.open(file))
-    images = [PHOTOS[7], copied, PHOTOS[8], PHOTOS[2]]
-    ranking = rank(images, folder, extractor, score="contrast", nearest=str(folder) + "/")
+def test_nearest_images_are_those_of_the_definition(extractor: DNAExtractor, tmp_path: Path) -> None:
+    images = [PHOTOS[7], PHOTOS[8], PHOTOS[2]]
+    ranking = rank(images, PHOTOS[:6], extractor, score="contrast", nearest=PHOTOS[:6])
     rows = {row["image"]: row for row in ranking.rows()}
-    assert [rows[f"image {i}"]["copy"] for i in range(4)] == [False, True, False, True]
-    assert rows["image 1"]["nearest"] == str(folder / "3.png")
-    assert rows["image 3"]["nearest_ratio"] == pytest.approx(0, abs=1e-4)
-    assert min(rows[f"image {i}"]["likeness"] for i in (1, 3)) > 0.97  # also where the reference is kept in folds
-    assert ranking.notices[-1].startswith("2 images of 4 look like copies")
-    assert [row[1] for row in ranking.copies_table.rows] == ["image 3", "image 1"]  # the surest first
-    # by the definition
+    assert [rows[f"image {i}"]["copy"] for i in range(3)] == [False, False, True]
     means = torch.from_numpy(spatial_means(PHOTOS, extractor)["block_2"])
     apart = torch.cdist(means[:6], means)
-    assert rows["image 0"]["nearest"] == str(folder / f"{int(apart[:, 7].argmin())}.png")
     place = int(apart[:, 7].argmin())
+    assert rows["image 0"]["nearest"] == f"image {place}"
     usual = apart[place, :6].sort().values[1]
     assert rows["image 0"]["nearest_ratio"] == pytest.approx(float(apart[:, 7].min() / usual), rel=1e-4)
+    assert rows["image 2"]["nearest_ratio"] == pytest.approx(0, abs=1e-4)
     ranking.index.save(tmp_path / "x.features.npz")
-    again = rank(images, make_dna(folder, extractor), nearest=tmp_path / "x.features.npz")
-    assert again.nearest.names == ranking.nearest.names
-    assert repr(again.index) == "Features(6 images, 'efficientnet_lite0', Neurons(40 in 1 layer: block_2 40))"
-    assert again.index.digest == ranking.index.digest
-    elsewhere = rank(images, make_dna(folder, extractor), nearest=PHOTOS[:2])
-    assert set(elsewhere.nearest.names) == {"image 0", "image 1"}
-    with pytest.raises(ValueError, match="The index of images does not fit, their layers differ"):
-        rank(images, folder, layers=LAYERS[:1], nearest=ranking.index)
+    again = rank(images, make_dna(PHOTOS[:6], extractor), nearest=tmp_path / "x.features.npz")
+    assert (again.nearest.names, again.index.digest) == (ranking.nearest.names, ranking.index.digest)
+    assert set(rank(images, PHOTOS[:6], extractor, nearest=PHOTOS[:2]).nearest.names) <= {"image 0", "image 1"}
+    with pytest.raises(ValueError, match="their layers differ"):
+        rank(images, PHOTOS[:6], layers=LAYERS[:1], nearest=ranking.index)
 
 
 def test_changed_copies_are_told_from_variants(extractor: DNAExtractor, tmp_path: Path) -> None:
     """Compressed, resized, cropped by a fifth and mirrored ones, also within one folder; other colours are no copy."""
     photos = photographs(16)
-    compressed = io.BytesIO()
-    Image.fromarray(photos[0]).save(compressed, "JPEG", quality=40)
     height, width = (side * 4 // 5 for side in photos[3].shape[:2])
     images = {
-        "jpeg": np.asarray(Image.open(compressed)),
+        "jpeg": jpeg(photos[0], 4),
         "crop": photos[3][8 : 8 + height, 20 : 20 + width],
         "mirror": photos[2][:, ::-1].copy(),
         "half": np.asarray(Image.fromarray(photos[1]).resize((width * 5 // 8, height * 5 // 8))),
@@ -173,15 +144,15 @@ def test_changed_copies_are_told_from_variants(extractor: DNAExtractor, tmp_path
         (tmp_path / folder).mkdir()
         for name, image in some.items():
             Image.fromarray(image).save(tmp_path / folder / f"{name}.png")
-    ranking = rank(tmp_path / "new", tmp_path / "index", extractor, nearest=tmp_path / "index")
+    ranking = rank(tmp_path / "new", tmp_path / "index", extractor, nearest=str(tmp_path / "index") + "/")
     rows = {Path(row["image"]).stem: row for row in ranking.rows()}
     assert [name for name in images if rows[name]["copy"]] == ["jpeg", "crop", "mirror", "half"]
     for name, of in {"jpeg": 0, "crop": 3, "mirror": 2, "half": 1}.items():
         assert Path(rows[name]["nearest"]).stem == str(of)
         assert rows[name]["likeness"] > 0.97
-    ranking.index.save(tmp_path / "x.features.npz")
-    saved = rank(tmp_path / "new", tmp_path / "index", extractor, nearest=tmp_path / "x.features.npz")
-    assert saved.rows() == ranking.rows()
+    assert ranking.notices[-1].startswith("4 images of 6 look like copies")
+    likeness = [rows[Path(row[1]).stem]["likeness"] for row in ranking.copies_table.rows if row[0] == "copy"]
+    assert likeness == sorted(likeness, reverse=True)
     both = tmp_path / "both"
     within = rank(both, tmp_path / "index", extractor, nearest=both)
     assert sorted(Path(row["image"]).stem for row in within.rows() if row["copy"]) == ["0", "jpeg"]
@@ -265,9 +236,7 @@ def test_few_ruined_images_are_found(extractor: DNAExtractor, tmp_path: Path) ->
     clean = rank(pool, photos[:40], extractor)
     p_value, *_, fewest = clean.few_off
     assert p_value > 0.05
-    assert clean.verdict == (
-        f"No single image is shown to stand out (p = {p_value:.2g}); fewer than {fewest} of 20 can hardly be."
-    )
+    assert f"{p_value:.2g}); fewer than {fewest} of 20 " in clean.verdict
     pool[4], pool[11], pool[17] = blur(pool[4], strength=8), 255 - pool[11], blur(pool[17], strength=8)
     ranking = rank(pool, photos[:40], extractor)
     assert set(ranking.numbers[:3]) == {4, 11, 17}
@@ -277,10 +246,9 @@ def test_few_ruined_images_are_found(extractor: DNAExtractor, tmp_path: Path) ->
     assert p_value <= 0.05
     about, low, high = (max(1, round(20 * end)) for end in (share, *ends))
     assert (clean.off, ranking.off) == ([], ranking.names[:about])
-    assert ranking.verdict == (
-        f"About {about} of 20 images {'is' if about == 1 else 'are'} unlike the reference ({low} to {high};"
-        f" p = {p_value:.2g}), first of all {', '.join(ranking.names[:about][:5])}."
-    )
+    assert ranking.verdict.startswith(f"About {about} of 20 images ")
+    facts = f"{low} to {high}; p = {p_value:.2g}", ", ".join(ranking.names[:about][:5])
+    assert all(fact in ranking.verdict for fact in facts)
     assert ranking.to_dict()["few_off"] == ranking.few_off._asdict()
     assert ranking.verdict in ranking._repr_html_()
     ranking.save(tmp_path / "x.ranking.npz")

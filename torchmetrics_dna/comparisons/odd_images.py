@@ -6,11 +6,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from torchmetrics_dna.comparisons.verdict import Off, which_are_off
 from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.functional.outliers import FewOff, few_are_off, fewest_images, layers_for_outliers, outlier_scores
+from torchmetrics_dna.functional.outliers import (
+    FewOff,
+    few_are_off,
+    fewest_images,
+    gaussians_of_means,
+    left_out_scores,
+    outlier_scores,
+    split_means,
+)
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import ImageSource
 from torchmetrics_dna.images.properties import without_properties
@@ -106,9 +112,7 @@ def means_by_layer(measured: Measured) -> dict[str, Tensor]:
     if "means" not in measured.rows:
         return {}
     neurons = without_properties(measured.first.neurons) or measured.first.neurons
-    layers = layers_for_outliers(neurons)
-    parts = torch.split(measured.rows["means"], [neurons[layer] for layer in layers], 1)
-    return dict(zip(layers, parts, strict=True))
+    return split_means(measured.rows["means"], neurons)
 
 
 def odd_images(a: Measured, b: Measured, images: Images | DNA, whole: float | None = None) -> OddImages | None:
@@ -116,7 +120,7 @@ def odd_images(a: Measured, b: Measured, images: Images | DNA, whole: float | No
     of_a, of_b = means_by_layer(a), means_by_layer(b)
     if not of_a or not of_b or len(a.numbers) < LEAST:
         return None
-    scores, typical = outlier_scores(of_b, of_a)
+    scores, typical = outlier_scores(of_b, gaussians_of_means(of_a)), left_out_scores(of_a)
     order = scores.argsort(descending=True, stable=True)
     names = _names(images, b)
     chosen = [[values[i] for i in order.tolist()] for values in (names, b.numbers)]

@@ -37,13 +37,6 @@ class LayerGaussian(NamedTuple):
         shrunk = _shrunk(eigenvalues.clamp(min=0), intensity, spread, _floor(mean))
         return cls(mean, (vectors / shrunk) @ vectors.T)
 
-    @classmethod
-    def of_means(cls, means: Tensor) -> LayerGaussian:
-        """Build the Gaussian of the spatial means of images, ``(images, n)``."""
-        means = means.double()
-        cov = means.T.cov().view(means.shape[1], -1)  # of a single neuron, torch gives a scalar
-        return cls.of(means.mean(0), cov, len(means))
-
     def to(self, device: torch.device) -> LayerGaussian:
         """Return the Gaussian on another device; itself if it is there."""
         return self if self.mean.device == device else LayerGaussian(self.mean.to(device), self.precision.to(device))
@@ -126,22 +119,30 @@ def outlier_distance(by_layer: Mapping[str, Tensor]) -> Tensor:
     return torch.stack(list(by_layer.values())).mean(0).sqrt()
 
 
-def outlier_scores(images: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Score images, and the reference's own, each left out of it, from spatial means of each layer.
+def split_means(means: Tensor, neurons: Mapping[str, int]) -> dict[str, Tensor]:
+    """Split spatial means of the layers for outlier scores, which are beside each other, by layer."""
+    layers = layers_for_outliers(neurons)
+    return dict(zip(layers, torch.split(means, [neurons[layer] for layer in layers], 1), strict=True))
 
-    Args:
-        images: Spatial means ``{layer: (B, n)}``.
-        reference: Those of 3 images or more, ``{layer: (images, n)}``.
 
-    Returns:
-        Outlier distances of the images, ``(B,)``, and of the reference's own, ``(images,)``, float64.
+def gaussians_of_means(means: Mapping[str, Tensor]) -> dict[str, LayerGaussian]:
+    """Build the Gaussian of each layer from spatial means of images, ``{layer: (images, n)}``."""
+    gaussians = {}
+    for layer, of_layer in means.items():
+        values = of_layer.double()
+        cov = values.T.cov().view(values.shape[1], -1)  # of a single neuron, torch gives a scalar
+        gaussians[layer] = LayerGaussian.of(values.mean(0), cov, len(values))
+    return gaussians
 
-    """
-    scores, typical = {}, {}
-    for layer, means in reference.items():
-        scores[layer] = LayerGaussian.of_means(means).distances(images[layer].double())
-        typical[layer] = left_out_distances(means)
-    return outlier_distance(scores), outlier_distance(typical)
+
+def outlier_scores(means: Mapping[str, Tensor], gaussians: Mapping[str, LayerGaussian]) -> Tensor:
+    """Compute the outlier distance of images from their spatial means, ``{layer: (B, n)}``: float64, ``(B,)``."""
+    return outlier_distance({layer: gaussian.distances(means[layer].double()) for layer, gaussian in gaussians.items()})
+
+
+def left_out_scores(means: Mapping[str, Tensor]) -> Tensor:
+    """Compute the outlier distance of each of 3 images or more to all others, from ``{layer: (images, n)}``."""
+    return outlier_distance({layer: left_out_distances(of_layer) for layer, of_layer in means.items()})
 
 
 def layers_for_outliers(neurons: Mapping[str, int]) -> list[str]:

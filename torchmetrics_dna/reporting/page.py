@@ -161,11 +161,13 @@ def top_histograms(comparison: Comparison) -> list[dict[str, Any]]:
     activations at the ends; and ``spike``: its fullest bin in words, such as the zeros of a ReLU, if that stands out.
     """
     top = comparison.top_neurons(_TOP)
-    a, b = comparison.aligned([comparison.neurons.index(row["layer"], row["neuron"]) for row in top])
+    places = [comparison.neurons.index(row["layer"], row["neuron"]) for row in top]
+    a, b = comparison.aligned(places)
     shares, used, ends = grouped(a, b, GROUPS)
     levels = torch.where(shares > 0, (255 * (1 + shares.log10() / _FAINTEST)).round().clamp(1, 255), 0).int()
     edges, share_of_bins = a.bin_edges(), torch.stack([dna.counts / dna.counts.sum(1, keepdim=True) for dna in (a, b)])
-    for i, row in enumerate(top):
+    for place, row in zip(places, top, strict=True):
+        i = sorted(places).index(place)  # a selection is in the order of the neurons
         row["called"] = neuron_in_words(row["layer"], row["neuron"])
         row["low"], row["high"] = ends[i].tolist()
         row["heights"] = levels[i, :, : int(used[i])].tolist()

@@ -13,7 +13,7 @@ from PIL import Image
 
 from torchmetrics_dna.comparisons.odd_images import LEAST, means_by_layer
 from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.functional.outliers import LayerGaussian, outlier_scores
+from torchmetrics_dna.functional.outliers import gaussians_of_means, left_out_scores, outlier_scores
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.images.sets import indexed, shuffled
@@ -129,14 +129,14 @@ def look(sides: Sides, comparison: Comparison) -> Gallery:
         extractor = sides.extractor if comparison.properties is None else sides.extractor.without_properties()
         measured = {side: sides.measured(k) for k, side in enumerate("ab")}
         means = {side: means_by_layer(of_side) for side, of_side in measured.items()}
+        gaussians = {side: gaussians_of_means(of_side) for side, of_side in means.items()}
         other = {"a": "b", "b": "a"}
 
         def with_maps(side: str, numbers: Sequence[int]) -> list[ShownImage]:
             """Return images of a side, with maps of their outlier scores against the other side."""
             readable = list(images[side].readable(numbers))
-            gaussians = {layer: LayerGaussian.of_means(values) for layer, values in means[other[side]].items()}
             pixels = open_source([images[side][number] for number in readable])
-            heats = heat_maps(OutlierScorer(gaussians, extractor), pixels)
+            heats = heat_maps(OutlierScorer(gaussians[other[side]], extractor), pixels)
             return [images[side].shown(number, heat) for number, heat in zip(readable, heats, strict=True)]
 
         odd, unlike = list[ShownImage](), dict[str, list[ShownImage]]()
@@ -144,9 +144,8 @@ def look(sides: Sides, comparison: Comparison) -> Gallery:
             odd = with_maps("b", comparison.odd.numbers[: min(len(comparison.odd.off), _ODD)])
         enough = all(means.values()) and min(len(of_side.numbers) for of_side in measured.values()) >= LEAST
         if enough and comparison.explain().differs is not False:
-            scores = {side: outlier_scores(means[side], means[other[side]]) for side in measured}
             for side, of_side in measured.items():
-                contrasts = scores[side][0] - scores[other[side]][1]
+                contrasts = outlier_scores(means[side], gaussians[other[side]]) - left_out_scores(means[side])
                 order = contrasts.argsort(descending=True, stable=True)[:_UNLIKE].tolist()
                 unlike[side] = with_maps(side, [of_side.numbers[i] for i in order])
         return Gallery(settings, strips, differences, gain, odd, unlike, extractor.crop)

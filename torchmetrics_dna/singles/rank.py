@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import torch
 from torch import Tensor
@@ -15,15 +15,20 @@ from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.files.container import is_container
-from torchmetrics_dna.functional.outliers import layers_for_outliers, left_out_distances, outlier_distance
+from torchmetrics_dna.functional.outliers import (
+    layers_for_outliers,
+    left_out_scores,
+    outlier_scores,
+    split_means,
+)
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
-from torchmetrics_dna.images import ImageSource, ImageStream
+from torchmetrics_dna.images import ImageSource
 from torchmetrics_dna.images.likeness import digest_note, small_picture
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.measure import Measured, measure
+from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.processes import in_step
-from torchmetrics_dna.jobs.sides import Sides, open_images, open_side, open_sides, united
+from torchmetrics_dna.jobs.sides import open_images, open_side, open_sides, united
 from torchmetrics_dna.singles.nearest import check_index, find_nearest
 from torchmetrics_dna.singles.ranking import WORST_FIRST, Ranking, Score
 from torchmetrics_dna.statistics.outliers import (
@@ -38,12 +43,14 @@ from torchmetrics_dna.statistics.rows import Distances, SpatialMeans, contrasted
 from torchmetrics_dna.statistics.scores import POOL, Scorer, check_left_out
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.images.pixels import Pixels
-    from torchmetrics_dna.statistics.rows import ImageRows
+    from torchmetrics_dna.jobs.measure import Measured
+    from torchmetrics_dna.jobs.sides import Sides
+    from torchmetrics_dna.statistics import Statistic
     from torchmetrics_dna.statistics.scores import ImageScorer
     from torchmetrics_dna.statistics.setup import Feature
 
@@ -101,34 +108,36 @@ def rank(
     """
     arguments = Arguments(feature, num_folds=None, **options)
     with in_step(arguments.distributed):
-        source = open_images(images, arguments)
-        side = open_side(reference, arguments)
-        names_of_emd = "num_bins", "ranges", "neuron_weights"
-        of_emd = {"contrast": contrast, **{name: getattr(arguments, name) for name in names_of_emd}}
-        score = _score_of(side, score, of_emd)
+        source, side = open_images(images, arguments), open_side(reference, arguments)
+        emd_arguments = {name: getattr(arguments, name) for name in ("num_bins", "ranges", "neuron_weights")}
+        score = _score_of(side, score, {"contrast": contrast, **emd_arguments})
         pools = score == "contrast" and (contrast is None or (isinstance(contrast, str) and contrast == POOL))
         if score == "local" and isinstance(side, DNA):
             raise TypeError(f"Argument `reference` expected to be images for the score 'local', but got {side!r}")
         if score == "outlier" and isinstance(side, ImageSource):
             check_size(len(side))
-        kind: Kind
-        kind, of_kind = ("layer-gaussian", LayerGaussianDNA) if score in WORST_FIRST else ("histogram", HistogramDNA)
-        given: list[Any] = [images, reference]
-        opened = [source, _of_kind(side, of_kind, "reference")]
-        if score == "contrast" and not pools:
-            given.append(contrast)
-            opened.append(_of_kind(open_side(cast("Source | DNA", contrast), arguments), of_kind, "contrast"))
-        index, compared = _open_nearest(nearest, arguments), slice(1, len(opened))
-        if isinstance(index, (ImageSource, ImageStream)):
-            given.append(nearest)
-            opened.append(index)
-        opened = united(opened, given)
-        sides = open_sides(opened, replace(arguments, num_folds=NUM_FOLDS if pools else None), [kind])
+        kind: Kind = "layer-gaussian" if score in WORST_FIRST else "histogram"
+        expected: type[DNA] = LayerGaussianDNA if score in WORST_FIRST else HistogramDNA
+        sources: list[Any] = [images, reference]
+        opened, roles = [source, side], ["images", "reference"]
+        if score == "contrast":
+            other = source if pools else open_side(cast("Source | DNA", contrast), arguments)
+            sources, opened, roles = [*sources, images if pools else contrast], [*opened, other], [*roles, "contrast"]
+        for name, given in zip(roles[1:], opened[1:], strict=True):
+            if isinstance(given, DNA) and not isinstance(given, expected):
+                raise TypeError(f"Argument `{name}` expected to be a {expected.__name__} or images, but got {given!r}")
+        index = nearest
+        if isinstance(nearest, (str, os.PathLike)):
+            is_file = Path(nearest).is_file() and is_container(nearest)  # a .npz may also hold images
+            if is_file or str(nearest).endswith(".features.npz"):
+                index = Features.load(nearest)
+        if index is not None and not isinstance(index, Features):
+            sources, opened, roles = [*sources, index], [*opened, open_images(index, arguments)], [*roles, "index"]
+        arguments = replace(arguments, num_folds=NUM_FOLDS if pools else None)
+        sides = open_sides(united(opened, sources), arguments, [kind])
         if isinstance(index, Features):
             check_index(index, sides.extractor)
-        elif index is not None:
-            index = sides.source(len(opened) - 1, "An index")
-        return _Run(sides).rank(sides.images[compared], score, pools, index)
+        return _ranked(sides, roles, score, pools, index if isinstance(index, Features) else None)
 
 
 def _score_of(reference: Images | DNA, score: Score | None, of_emd: Mapping[str, object]) -> Score:
@@ -146,195 +155,134 @@ def _score_of(reference: Images | DNA, score: Score | None, of_emd: Mapping[str,
     return score
 
 
-def _of_kind(side: Images | DNA, kind: type[DNA], name: str) -> Images | DNA:
-    """Return the side; TypeError if it is a DNA of another kind."""
-    if isinstance(side, DNA) and not isinstance(side, kind):
-        raise TypeError(f"Argument `{name}` expected to be a {kind.__name__} or images, but got {side!r}")
-    return side
-
-
-def _open_nearest(nearest: Source | Features | None, arguments: Arguments) -> Images | Features | None:
-    """Open the images or features of the index."""
-    if nearest is None or isinstance(nearest, Features):
-        return nearest
-    if isinstance(nearest, (str, os.PathLike)) and _is_index(nearest):
-        return Features.load(nearest)
-    return open_images(nearest, arguments)
-
-
-def _is_index(path: str | os.PathLike[str]) -> bool:
-    """True if a path is named like a file of features, or is one; a ``.npz`` may also hold images."""
-    return str(path).endswith(".features.npz") or (Path(path).is_file() and is_container(path))
-
-
 def _digest_and_picture(image: Pixels) -> dict[str, Tensor]:
     return digest_note(image) | ({"pictures": small_picture(image)} if image.shape[2] in (1, 3) else {})
 
 
-class _Ruler(NamedTuple):
-    """Scorer of the ranked images, and what it compares them with."""
-
-    scorer: ImageScorer
-    mapper: ImageScorer
-    references: Sequence[DNA]
-    typical: Tensor | None = None
-    p_value: float | None = None
+def _job(sides: Sides, statistics: Mapping[str, Statistic]) -> Job:
+    """Return a job of these statistics, which notes what tells equal images, and with features copies, too."""
+    pictures = "features" in statistics and sides.extractor.example is None
+    folds = None if all(statistic.by_image for statistic in statistics.values()) else sides.job.num_folds
+    notes = _digest_and_picture if pictures else digest_note
+    return replace(sides.job, statistics=statistics, num_folds=folds, notes=notes)
 
 
-class _Run:
-    """Passes over the first of the sides, the images, for one ranking."""
+def _with_roles(
+    sides: Sides, roles: Sequence[str], score: Score, layer: str | None, features: Mapping[str, Statistic]
+) -> Sides:
+    """Return the sides with jobs that keep what their roles take; a side with several roles is measured once."""
+    neurons = sides.extractor.neurons
+    means = {"means": SpatialMeans(neurons.take(neurons.positions(layers_for_outliers(neurons))))}
+    dnas = dict(sides.job.statistics)
+    keeps: dict[str, Mapping[str, Statistic]] = {"contrast": dnas, "reference": dnas, "images": {}, "index": features}
+    if score in WORST_FIRST and layer is not None:
+        keeps["reference"] = {**dnas, "local": LocalMomentStatistic(sides.extractor, layer)}
+    if score == "outlier":
+        keeps |= {"reference": {**keeps["reference"], **means}, "images": {**means, **features}}
+    by_key: dict[object, dict[str, Statistic]] = {}
+    for role, key in zip(roles, sides.keys, strict=True):
+        by_key.setdefault(key, {}).update(keeps[role])
+    return replace(sides, jobs=[_job(sides, by_key[key]) for key in sides.keys])
 
-    def __init__(self, sides: Sides) -> None:
-        self.extractor, self.job, self.distributed = sides.extractor, sides.job, sides.arguments.distributed
-        self.source = sides.source(0, "A ranking")
-        neurons, weights = self.extractor.neurons, sides.arguments.neuron_weights
-        self.weights = resolve_weights(weights, neurons, self.extractor.name, self.extractor.weights_digest)
-        self.features = {"features": SpatialMeans.of_last_layer(neurons)}
-        self.unreadable = {id(self.source): list[str]()}  # by source, so that one of two roles is told once
 
-    def rank(
-        self,
-        sides: Sequence[Images | DNA],
-        score: Score,
-        pools: bool,
-        index_source: Images | Features | None,
-    ) -> Ranking:
-        reference, *contrasts = (self._measured(side, score, features=side is index_source) for side in sides)
-        indexed = None
-        if index_source is None or isinstance(index_source, Features):
-            index = index_source
-        else:
-            indexed = reference if index_source is sides[0] else self._rows(index_source, **self.features)
-            index = indexed.features
-        if score in WORST_FIRST:
-            ruler = self._for_outliers(reference) if score == "outlier" else self._for_places(reference)
-        else:
-            ruler = self._for_emd(sides[0], [reference, *contrasts], pools)
-        features = {} if index is None else self.features
-        measured = self._rows(self.source, distances=Distances(ruler.scorer), **features)
-        distances, in_reference = measured.rows["distances"], _found(measured, reference)
-        count = ruler.references[0].num_images
-        if in_reference is not None and score not in WORST_FIRST and count > 1:
-            distances = torch.where(in_reference[:, None] < 0, distances, _left_out(distances, count))
-        scores = contrasted(distances)
-        if in_reference is not None and score == "outlier" and ruler.typical is not None:
-            scores = torch.where(in_reference < 0, scores, ruler.typical[in_reference])
-        order = scores.argsort(descending=score in WORST_FIRST, stable=True)
-        names, numbers = ([values[i] for i in order.tolist()] for values in (measured.names, measured.numbers))
-        nearest = None
-        if index is not None and measured.features is not None:
-            themselves = None if indexed is None else self._themselves(measured, indexed, index_source)
-            nearest = find_nearest(measured.features, index, themselves).take(order)
-        dnas = [replace(dna, folds=()) for dna in ruler.references]
-        return Ranking(
-            score=score,
-            names=names,
-            scores=scores[order],
-            numbers=numbers,
-            images=self.source,
-            reference=dnas[0],
-            mapper=ruler.mapper,
-            unreadable=[line for lines in self.unreadable.values() for line in lines],
-            distances=distances[order, 0] if len(dnas) > 1 else None,
-            contrast=dnas[1] if len(dnas) > 1 else None,
-            typical=ruler.typical,
-            nearest=nearest,
-            index=index,
-            p_value=ruler.p_value,
-            reference_images=sides[0] if isinstance(sides[0], ImageSource) else None,
-            own=None if in_reference is None else in_reference[order] >= 0,
+def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index: Features | None) -> Ranking:
+    """Rank the images, the first of the sides; each side has a role."""
+    extractor, neurons, distributed = sides.extractor, sides.extractor.neurons, sides.arguments.distributed
+    source, layer = sides.source(0, "A ranking"), local_layer(extractor) if score in WORST_FIRST else None
+    if score == "local" and layer is None:
+        raise ValueError(
+            "The score 'local' takes images and a layer with a grid of positions, but there is none among"
+            f" {', '.join(neurons)}"
         )
-
-    def _themselves(self, measured: Measured, indexed: Measured, index: object) -> Tensor | None:
-        """Return the row of each image in an index of the source that the images are, or are a part of; else None."""
-        if index is self.source:
-            return torch.arange(len(measured.numbers))
-        if not isinstance(index, ImageSource) or not isinstance(self.source, ImageSource):
-            return None
-        numbers, rows = self.source.numbers_in(index), {number: i for i, number in enumerate(indexed.numbers)}
-        return None if numbers is None else torch.tensor([rows[numbers[i]] for i in measured.numbers])
-
-    def _for_outliers(self, reference: Measured) -> _Ruler:
-        neurons = self.extractor.neurons
-        dna = cast("LayerGaussianDNA", reference.dnas["layer-gaussian"])
-        scorer = OutlierScorer(gaussians_of(dna), self.extractor)
-        typical = None
-        if "means" in reference.rows and dna.num_images > 2:
-            layers = layers_for_outliers(neurons)
-            columns = torch.split(reference.rows["means"], [neurons[layer] for layer in layers], 1)
-            typical = outlier_distance(dict(zip(layers, map(left_out_distances, columns), strict=True)))
-        return _Ruler(scorer, self._places(reference) or scorer, [dna], typical)
-
-    def _for_places(self, reference: Measured) -> _Ruler:
-        scorer = self._places(reference)
-        if scorer is None:
-            raise ValueError(
-                "The score 'local' takes images and a layer with a grid of positions, but there is none among"
-                f" {', '.join(self.extractor.neurons)}"
-            )
-        # the extreme places of the reference are part of its covariance, so its own scores would be too low to compare
-        return _Ruler(scorer, scorer, [reference.first])
-
-    def _places(self, reference: Measured) -> LocalScorer | None:
-        """Return the scorer of places; None if the reference is a DNA, or no layer has a grid of positions."""
-        dna = reference.dnas.get("local")
-        return None if dna is None else LocalScorer(cast("LayerGaussianDNA", dna), self.extractor)
-
-    def _for_emd(self, side: Images | DNA, references: Sequence[Measured], pools: bool) -> _Ruler:
-        histograms = [cast("HistogramDNA", measured.dnas["histogram"]) for measured in references]
-        p_value = None
-        if pools:
-            pool = self._measure(self.job, self.source)
-            histograms.append(cast("HistogramDNA", pool.dnas["histogram"]))
-            p_value = DISTANCES["dna-emd"].result(histograms[0], histograms[1], self.weights).p_value
-        scorer = Scorer(histograms, self.extractor, self.weights)
-        return _Ruler(scorer, scorer, histograms, self._typical(side, scorer, histograms[0].num_images), p_value)
-
-    def _measured(self, side: Images | DNA, score: Score, features: bool) -> Measured:
-        if isinstance(side, DNA):
-            return Measured({side.kind: side}, [])
-        job, neurons = replace(self.job, notes=digest_note), self.extractor.neurons
-        if score in WORST_FIRST:  # keep means, to leave images out, and the Gaussian of places
-            job = job.also(means=SpatialMeans(neurons.take(neurons.positions(layers_for_outliers(neurons)))))
-            if (layer := local_layer(self.extractor)) is not None:
-                job = job.also(local=LocalMomentStatistic(self.extractor, layer))
-        if features:
-            job = replace(job.also(**self.features), notes=self._notes(self.features))
-        return self._measure(job, side)
-
-    def _rows(self, images: Images, **statistics: ImageRows) -> Measured:
-        """Measure only statistics of single images."""
-        return self._measure(Job(self.extractor, statistics, self.job.reading, notes=self._notes(statistics)), images)
-
-    def _notes(self, statistics: Mapping[str, ImageRows]) -> Callable[[Any], dict[str, Tensor]]:
-        return _digest_and_picture if "features" in statistics and self.extractor.example is None else digest_note
-
-    def _measure(self, job: Job, images: Images) -> Measured:
-        measured = measure(job, images, distributed=self.distributed)
-        self.unreadable[id(images)] = measured.unreadable
-        return measured
-
-    def _typical(self, side: Images | DNA, scorer: Scorer, count: int) -> Tensor | None:
-        """Score images of the reference, each against the other ``count - 1``; a sample if there are many."""
-        if isinstance(side, (DNA, ImageStream)) or count < 2:
-            return None
-        job = Job(self.extractor, {"distances": Distances(scorer)}, self.job.reading)
-        measured = measure(job, side.drawn(_MOST_TYPICAL), distributed=self.distributed)
-        return contrasted(_left_out(measured.rows["distances"], count))
+    features = {} if index is None and "index" not in roles else {"features": SpatialMeans.of_last_layer(neurons)}
+    sides = _with_roles(sides, roles, score, layer, features)
+    measured = {role: sides.measured(k) for k, role in enumerate(roles) if role != "images"}
+    reference, reference_side = measured["reference"], sides.images[1]
+    dnas = [measured[role].first for role in ("reference", "contrast") if role in measured]
+    typical, p_value = None, None
+    mapper: ImageScorer | None = None
+    if "local" in reference.dnas:
+        mapper = LocalScorer(cast("LayerGaussianDNA", reference.dnas["local"]), extractor)
+    if score == "outlier":
+        gaussians = gaussians_of(cast("LayerGaussianDNA", dnas[0]))
+        mapper = mapper or OutlierScorer(gaussians, extractor)
+        if len(reference.numbers) > 2:
+            typical = left_out_scores(split_means(reference.rows["means"], neurons))
+        of_images = sides.measured(0)
+        distances = outlier_scores(split_means(of_images.rows["means"], neurons), gaussians)[:, None]
+    else:
+        if score != "local":
+            weights = resolve_weights(sides.arguments.neuron_weights, neurons, extractor.name, extractor.weights_digest)
+            histograms = cast("list[HistogramDNA]", dnas)
+            mapper = Scorer(histograms, extractor, weights)
+            if pools:
+                p_value = DISTANCES["dna-emd"].result(histograms[0], histograms[1], weights).p_value
+            if isinstance(reference_side, ImageSource) and dnas[0].num_images > 1:
+                job = Job(extractor, {"distances": Distances(mapper)}, sides.job.reading)
+                of_sample = measure(job, reference_side.drawn(_MOST_TYPICAL), distributed=distributed)
+                typical = contrasted(_left_out(of_sample.rows["distances"], dnas[0].num_images))
+        assert mapper is not None
+        job = _job(sides, {"distances": Distances(mapper), **features})
+        of_images = measure(job, source, distributed=distributed)
+        distances = of_images.rows["distances"]
+    in_reference = _rows_in(of_images, reference)
+    if in_reference is not None and dnas[0].num_images > 1 and score in ("contrast", "distance"):
+        distances = torch.where(in_reference[:, None] < 0, distances, _left_out(distances, dnas[0].num_images))
+    scores = contrasted(distances)
+    if in_reference is not None and score == "outlier" and typical is not None:
+        scores = torch.where(in_reference < 0, scores, typical[in_reference])
+    order = scores.argsort(descending=score in WORST_FIRST, stable=True)
+    nearest, themselves = None, None
+    if "index" in measured:
+        index, themselves = measured["index"].features, _rows_of_themselves(sides, of_images, measured["index"])
+    if index is not None and of_images.features is not None:
+        nearest = find_nearest(of_images.features, index, themselves).take(order)
+    dnas = [replace(dna, folds=()) for dna in dnas]
+    unreadable = {sides.keys[k]: (measured | {"images": of_images})[role].unreadable for k, role in enumerate(roles)}
+    return Ranking(
+        score=score,
+        names=[of_images.names[i] for i in order.tolist()],
+        scores=scores[order],
+        numbers=[of_images.numbers[i] for i in order.tolist()],
+        images=source,
+        reference=dnas[0],
+        mapper=mapper,
+        unreadable=[line for lines in unreadable.values() for line in lines],
+        distances=distances[order, 0] if len(dnas) > 1 else None,
+        contrast=dnas[1] if len(dnas) > 1 else None,
+        typical=typical,
+        nearest=nearest,
+        index=index,
+        p_value=p_value,
+        reference_images=reference_side if isinstance(reference_side, ImageSource) else None,
+        own=None if in_reference is None else in_reference[order] >= 0,
+    )
 
 
 def _left_out(distances: Tensor, count: int) -> Tensor:
-    """Return dna-emd of a reference's own images to its others, for the first of references ``(images, S)``.
+    """Return dna-emd of images that are among the ``count`` of the first reference to its others.
 
-    The reference's F contains 1/count of the image's own, so the distance to the others is proportional.
+    The shares of the reference are the mean of those of its images. So without an image they are further from it, in
+    the proportion of ``count / (count - 1)``. Distances have the shape ``(images, references)``.
     """
     return distances * torch.tensor([count / (count - 1), 1.0])[: distances.shape[1]]
 
 
-def _found(images: Measured, reference: Measured) -> Tensor | None:
+def _rows_in(images: Measured, reference: Measured) -> Tensor | None:
     """Return the row of each image in the reference, by equal pixels, -1 for none; None if the reference is a DNA."""
     if "digest" not in reference.rows:
         return None
     of_reference, of_images = ([bytes(row) for row in side.rows["digest"].numpy()] for side in (reference, images))
     rows = {digest: i for i, digest in enumerate(of_reference)}
     return torch.tensor([rows.get(digest, -1) for digest in of_images])
+
+
+def _rows_of_themselves(sides: Sides, images: Measured, index: Measured) -> Tensor | None:
+    """Return the row of each image in an index of the source that the images are, or are a part of; else None."""
+    source, source_of_index = sides.images[0], sides.images[-1]
+    if source_of_index is source:
+        return torch.arange(len(images.numbers))
+    if not isinstance(source_of_index, ImageSource) or not isinstance(source, ImageSource):
+        return None
+    numbers, rows = source.numbers_in(source_of_index), {number: i for i, number in enumerate(index.numbers)}
+    return None if numbers is None else torch.tensor([rows[numbers[i]] for i in images.numbers])

@@ -23,7 +23,7 @@ from torchmetrics_dna.images.cells import central_square
 from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import measure
-from torchmetrics_dna.plots.figure import new_figure, put_title
+from torchmetrics_dna.plots.figures import new_figure, put_title
 from torchmetrics_dna.singles.nearest import ALIKE, NEAR
 from torchmetrics_dna.statistics.rows import Heat
 
@@ -217,17 +217,14 @@ class Ranking(Saved):
         copies = 0 if self.nearest is None else int(self.nearest.copies.sum())
         if copies:
             look = "looks like a copy" if copies == 1 else "look like copies"
-            notices.append(
-                f"{images_in_words(copies)} of {len(self.names)} {look} of an image that was looked up{self._rule}"
+            rule = (
+                f"aligned, mirrored or cropped, their pixels correlate by {ALIKE:g} or more; near is {NEAR:g} or more"
             )
+            if self.nearest is None or self.nearest.likeness is None:
+                rule = "half as far from it, or less, than it is from all others there"
+            looked_up = f"{look} of an image that was looked up"
+            notices.append(f"{images_in_words(copies)} of {len(self.names)} {looked_up}: {rule}")
         return notices
-
-    @property
-    def _rule(self) -> str:
-        """Say how copies are told."""
-        if self.nearest is None or self.nearest.likeness is None:
-            return ": half as far from it, or less, than it is from all others there"
-        return f": aligned, mirrored or cropped, their pixels correlate by {ALIKE:g} or more; near is {NEAR:g} or more"
 
     @property
     def copies_table(self) -> Table | None:
