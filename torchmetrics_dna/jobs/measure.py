@@ -130,7 +130,7 @@ def measure(
 
 def measured_of(job: Job, images: Images, split: Split) -> Measured:
     """Return what a split of an image set holds."""
-    values, share = job.shared(split)
+    values, share = job.dnas_and_share(split)
     return _measured(job, images, values, [share], {})
 
 

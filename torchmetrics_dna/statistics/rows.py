@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from torchmetrics_dna.functional.heat import heat
+from torchmetrics_dna.functional.realism import heat
 from torchmetrics_dna.statistics.base import Field, Gather, State, Statistic, rows_of
 from torchmetrics_dna.statistics.nonfinite import check_refused, note_refused_
 
