@@ -623,8 +623,8 @@ CALLS = {
     ),
     "Result.tested": Call(
         lambda **given: _tested(**given),
-        lambda: {"unions": "b"},
-        {"unions": lambda: "c", "confidence": lambda: 0.8},
+        lambda: {"folded": "b"},
+        {"folded": lambda: "c", "confidence": lambda: 0.8},
     ),
     "plots.plot_layers": Call(
         plots.plot_layers,
@@ -689,8 +689,8 @@ def _features() -> Any:
     return torchmetrics_dna.Features(torch.arange(72.0).reshape(8, 9), EXTRACTOR.neurons, "x")
 
 
-def _tested(unions: str, **options: Any) -> Result:
-    folded = [make_dna(images, EXTRACTOR, num_folds=6, **FIXED) for images in (A, {"b": B, "c": C}[unions])]
+def _tested(folded: str, **options: Any) -> Result:
+    sides = [make_dna(images, EXTRACTOR, num_folds=6, **FIXED) for images in (A, {"b": B, "c": C}[folded])]
     return compared()["dna-emd"].tested(DISTANCES["dna-emd"].folded(*folded), **options).evidence
 
 
