@@ -691,7 +691,7 @@ def _features() -> Any:
 
 def _tested(folded: str, **options: Any) -> Result:
     sides = [make_dna(images, EXTRACTOR, num_folds=6, **FIXED) for images in (A, {"b": B, "c": C}[folded])]
-    return compared()["dna-emd"].tested(DISTANCES["dna-emd"].folded(*folded), **options).evidence
+    return compared()["dna-emd"].tested(DISTANCES["dna-emd"].folded(*sides), **options).evidence
 
 
 RESULTS = (ClassComparisons, Comparison, Comparisons, DistanceMatrix, GaussianDNA, HistogramDNA, LayerGaussianDNA)
