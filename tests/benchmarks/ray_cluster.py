@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from input import write
+from timing import write_photographs
 
 _STORE = 200 * 2**20
 
@@ -100,7 +100,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "images").mkdir()
-        write(folder / "images", arguments.images)
+        write_photographs(folder / "images", arguments.images)
         head = {"num_cpus": 0, "object_store_memory": _STORE, "include_dashboard": False}
         cluster = Cluster(initialize_head=True, head_node_args=head)
         try:

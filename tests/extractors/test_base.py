@@ -26,10 +26,10 @@ from torchmetrics_dna import (
     make_dna,
 )
 from torchmetrics_dna.demo import photographs
-from torchmetrics_dna.dna.identity import extractor_of
 from torchmetrics_dna.functional import dna_emd
 from torchmetrics_dna.metrics import CMMD, MIND
 from torchmetrics_dna.neurons import Neurons
+from torchmetrics_dna.statistics.setup import extractor_of
 
 SMALL = {"depths": (1, 1, 1, 1), "embed_dim": 24}
 OFFICIAL = {f"block_{i}": n for i, n in enumerate((16, 24, 40, 80, 112, 192, 320))} | {"head": 1280}

@@ -21,11 +21,11 @@ from PIL import Image
 from torch import Tensor
 
 from torchmetrics_dna import DNAExtractor, compare, demo, make_dna
-from torchmetrics_dna.dna.identity import extractor_of
 from torchmetrics_dna.extractors import PRESETS
 from torchmetrics_dna.extractors.build import build_network
 from torchmetrics_dna.extractors.capture import probe
 from torchmetrics_dna.extractors.layout import View
+from torchmetrics_dna.statistics.setup import extractor_of
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)

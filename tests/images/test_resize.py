@@ -16,7 +16,7 @@ from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d
 
 from torchmetrics_dna import DNAExtractor, make_dna
 from torchmetrics_dna.images import open_source
-from torchmetrics_dna.images.cells import WHOLE, Box, cells_of, window
+from torchmetrics_dna.images.cells import WHOLE, cells_of
 from torchmetrics_dna.images.resize import RESIZES, resize_image, resize_tensor
 
 
@@ -163,32 +163,3 @@ def test_tokens_are_a_grid_after_some_others(tokens: int, size: tuple[int, int] 
     count = grid[0] * grid[1]
     assert torch.equal(cells[tokens - count :], cells_of(grid))
     assert torch.equal(cells[: tokens - count], torch.tensor([WHOLE]).expand(tokens - count, 4))
-
-
-@pytest.mark.parametrize("size", [(100, 100), (60, 200), (300, 90), (7, 5)])
-@pytest.mark.parametrize("crop", ["none", "center"])
-@pytest.mark.parametrize("cell", [(0.0, 0.0, 0.02, 0.02), (0.5, 0.5, 0.6, 0.6), (0.9, 0.0, 1.0, 0.5)])
-def test_a_window_holds_its_cell_and_lies_within_what_was_seen(size: tuple[int, int], crop: str, cell: Box) -> None:
-    height, width = size
-    side = min(size)
-    left, top, visible = (0, 0, (width, height))
-    if crop == "center":
-        left, top, visible = (width - side) // 2, (height - side) // 2, (side, side)
-    box = window(cell, height, width, crop)
-    pixels = np.array(box) * [width, height, width, height]
-    seen = np.array([left, top, left, top])
-    held = seen + np.array(cell) * [*visible, *visible]
-    ends = seen + np.array([0, 0, *visible])
-    assert (pixels[:2] <= held[:2] + 1e-9).all()
-    assert (pixels[2:] >= held[2:] - 1e-9).all()
-    assert (pixels[:2] >= ends[:2] - 1e-9).all()
-    assert (pixels[2:] <= ends[2:] + 1e-9).all()
-    # a square, unless there is no room for it
-    expected = max(side / 4, 3 * (cell[2] - cell[0]) * visible[0], 3 * (cell[3] - cell[1]) * visible[1])
-    assert pixels[2] - pixels[0] == pytest.approx(min(expected, visible[0]))
-    assert pixels[3] - pixels[1] == pytest.approx(min(expected, visible[1]))
-
-
-def test_the_whole_stays_the_whole() -> None:
-    assert window(WHOLE, 100, 300) == WHOLE
-    assert window(WHOLE, 100, 300, "center") == pytest.approx((1 / 3, 0, 2 / 3, 1))

@@ -19,7 +19,7 @@ from pages import Page
 from PIL import Image
 from small_protocols import make_small
 
-from torchmetrics_dna import ActivationRanges, compare, make_dna, report
+from torchmetrics_dna import ActivationRanges, __version__, compare, make_dna, report
 from torchmetrics_dna.comparisons import Comparison
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.demo import blur, photographs
@@ -152,7 +152,8 @@ def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path) ->
     sentences = comparison.explain().property_sentences
     assert "more JPEG files (0 % to 100 %)" in sentences[0]
     write(tmp_path / "x.json", comparison)
-    assert json.loads((tmp_path / "x.json").read_text("utf-8")) == json.loads(strict_json(comparison.to_dict()))
+    expected = comparison.to_dict() | {"version": __version__}
+    assert json.loads((tmp_path / "x.json").read_text("utf-8")) == json.loads(strict_json(expected))
     write(tmp_path / "x.md", comparison)
     markdown = (tmp_path / "x.md").read_text(encoding="utf-8")
     plain = markdown.replace("\\", "")

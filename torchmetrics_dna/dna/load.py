@@ -140,10 +140,10 @@ def describe(path: str) -> dict[str, Any]:
         ValueError: If it is not a DNA file, or damaged.
 
     """
-    from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
-
     if not is_address(path) and not path.startswith(PREFIX):
         _check_dna_file(path)
+    from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
+
     dna = load_dna(path)
     layers = {layer: {"neurons": width} for layer, width in dna.neurons.items()}
     description: dict[str, Any] = {

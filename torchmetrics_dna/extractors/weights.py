@@ -1,4 +1,7 @@
-"""Weights of a network: where they are (a package, the cache, an address, a path), and how files of them are loaded."""
+"""Weights of a network: where they are (a package, the cache, an address, a path), and how files of them are loaded.
+
+Only what loads a file imports torch, so that the command that lists extractors starts at once.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-import torch
-from torch import Tensor, nn
-from torch.nn.functional import interpolate
-
 from torchmetrics_dna.files.download import cached, fetch, is_reference
 
 if TYPE_CHECKING:
     import os
 
+    from torch import Tensor, nn
+
     from torchmetrics_dna.extractors.presets import Preset
 
-State = dict[str, Tensor]
+    State = dict[str, Tensor]
+
 _SUFFIXES = (".safetensors", ".pth", ".pt")
 _REMEDY = "give it, or a folder with it, as `weights_path`"
 _MAX_KEYS = 3  # in an error message
@@ -101,6 +103,8 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str], preset: Prese
         ValueError: If it is not a file of weights, or not of this network.
 
     """
+    import torch
+
     expected = network.state_dict()
     state = _without_prefix(_read(Path(path)), "module.")  # from DataParallel
     if preset is not None:
@@ -116,6 +120,8 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str], preset: Prese
 
 
 def _read(path: Path) -> State:
+    import torch
+
     if not path.is_file():
         raise FileNotFoundError(f"There is no file of weights {str(path)!r}")
     try:
@@ -131,7 +137,7 @@ def _read(path: Path) -> State:
         raise
     except Exception as err:  # unpickling raises IndexError, KeyError and others on bytes that are no pickle
         raise ValueError(f"{path} is not a state dict that can be loaded without running code") from err
-    if not all(isinstance(value, Tensor) for value in content.values()):
+    if not all(isinstance(value, torch.Tensor) for value in content.values()):
         raise ValueError(f"{path} is not a state dict: it holds other things than tensors")
     return cast("State", content)
 
@@ -170,9 +176,11 @@ def _by_order(state: State, expected: State) -> State:
 
 def _resampled(pos_embed: Tensor, tokens: int) -> Tensor:
     """Resample position embeddings ``(1, 1 + s * s, n)`` to another square grid, as in DINOv2 (bicubic, offset 0.1)."""
+    import torch
+
     if pos_embed.shape[1] == tokens:
         return pos_embed
     side, new_side = (round((count - 1) ** 0.5) for count in (pos_embed.shape[1], tokens))
     grid = pos_embed[:, 1:].reshape(1, side, side, -1).movedim(3, 1).float()
-    grid = interpolate(grid, scale_factor=(new_side + 0.1) / side, mode="bicubic")
+    grid = torch.nn.functional.interpolate(grid, scale_factor=(new_side + 0.1) / side, mode="bicubic")
     return torch.cat([pos_embed[:, :1], grid.flatten(2).transpose(1, 2).to(pos_embed.dtype)], dim=1)

@@ -41,7 +41,7 @@ class MomentStatistic(DNAStatistic[GaussianDNA]):
     def add_(self, state: State, activations: Activations, keys: Tensor | None = None) -> None:
         moments = image_moments(activations).flatten(1)
         numbers = self.numbers(state)
-        numbers.whole.add_(moments.sum(0))
+        numbers.whole.add_(moments.T.contiguous().sum(1))  # in one order, whatever layers stand beside
         add_to_folds_(numbers.folds, moments, keys)
         self.count_images_(state, activations, keys)
 
