@@ -145,6 +145,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "a|b", folder / "<c>"
 
 
+@pytest.mark.causes
 @pytest.mark.slow
 def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path) -> None:
     comparison = report(*folders, tmp_path / "report.html", layers=LAYERS)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 LAYER_RELABELINGS = 200  # of fd, a fifth of other distances: each takes an eigendecomposition per layer
 _IMAGES = 3  # of a side per neuron of a layer; with fewer, intervals cover too little
 _BYTES = 1 << 30  # of spatial means of both sides
+_SECONDS, _LONGEST_TEST = 5e-10, 10  # of one core: per relabeling and cube of a matrix's size; of a test
 _CELLS = 1 << 18  # float64 values at a time, 2 MB, to fit the cache
 _STEPS = 1 << 12  # resolution of positions within a bin
 _ROUNDING = 1e-9  # bins, or relative to the largest mean; smaller differences are 0 up to rounding
@@ -134,6 +135,13 @@ def plan_for(
         limits.append(
             f"{name} has no test here, since a test of {few:,} and {many:,} images finds too much; give sets of which"
             " one is at most half as large again, or test dna-emd"
+        )
+    seconds = LAYER_RELABELINGS * _SECONDS * sum(min(width, few) ** 3 for width in neurons.values())
+    if tested and seconds > _LONGEST_TEST:  # 15 minutes for FID of 10,000 images, whose p-value nobody asked for
+        tested = False
+        limits.append(
+            f"{name} has no test here, since that would take about {seconds:.0f} s; test dna-emd, watch fewer layers, or"
+            " give fewer images"
         )
     debiased = [layer for layer, width in neurons.items() if few >= _IMAGES * width]
     if lacking := [layer for layer in neurons if layer not in debiased]:
