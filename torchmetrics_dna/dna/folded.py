@@ -140,8 +140,8 @@ def plan_for(
     if tested and seconds > _LONGEST_TEST:  # 15 minutes for FID of 10,000 images, whose p-value nobody asked for
         tested = False
         limits.append(
-            f"{name} has no test here, since that would take about {seconds:.0f} s; test dna-emd, watch fewer layers, or"
-            " give fewer images"
+            f"{name} has no test here, since that would take about {seconds:.0f} s; test dna-emd, watch fewer"
+            " layers, or give fewer images"
         )
     debiased = [layer for layer, width in neurons.items() if few >= _IMAGES * width]
     if lacking := [layer for layer in neurons if layer not in debiased]:
