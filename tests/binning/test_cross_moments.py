@@ -43,9 +43,9 @@ def side_of(samples: np.ndarray, batch: int | None = None) -> State:
     return side
 
 
-def check_moments(side: State, samples: np.ndarray) -> None:
+def check_moments(side: State, samples: np.ndarray, of: DNAStatistic = statistic) -> None:
     """Assert that mean and covariance are those of numpy; errors of a covariance are relative to the two spreads."""
-    dna = statistic.value(side)
+    dna = of.value(side)
     assert dna.num_images == len(samples)
     np.testing.assert_allclose(dna.mean, samples.mean(0), rtol=1e-14)
     for layer, columns in dna.neurons.slices.items():
@@ -106,7 +106,7 @@ def share_moments(rank: int, world: int) -> None:
     if len(shard):
         add(side, shard, folded)
     folded.reduce_(side)
-    check_moments(side, SAMPLES)
+    check_moments(side, SAMPLES, folded)
     assert sum(fold.num_images for fold in folded.value(side).folds) == len(SAMPLES)
     empty = statistic.empty("cpu")
     statistic.reduce_(empty)

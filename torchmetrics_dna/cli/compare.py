@@ -161,7 +161,7 @@ def _compare_all(
     takes = signature(matrix).parameters
     others = others | {name: value for name, value in options.items() if name not in takes and value != o.USUAL[name]}
     for name, value in others.items():
-        if value is not None:
+        if value not in (None, False):  # what is left out anyway may be left out by name
             option = name.replace("_", "-")
             raise ValueError(f"Option --{option} is for sets against one reference; leave it out, or leave out --all")
     with o.showing_progress({name: options[name] for name in options if name in takes}) as shown:
