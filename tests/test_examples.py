@@ -264,9 +264,12 @@ def test_a_single_wrong_choice_is_named(
     sides = [list(map(Image.fromarray, side)) for side in (samples, reference)]
     values = {name: example["value_of"]("dna-fd", name, *sides) for name in example["CHOICES"]}
     for name, result in hidden.items():
-        digits = 3 if "bfloat16" in name else 5  # which amplifies that tensors are resized with other rounding
-        claimed = f"{result['dna-fd'].value:.{digits}f}"
-        assert [choice for choice, value in values.items() if example["explains"](value, claimed)] == [name]
+        value = result["dna-fd"].value
+        if "bfloat16" in name:  # which amplifies that tensors are resized with other rounding
+            assert min(values, key=lambda choice, value=value: abs(values[choice] - value)) == name
+        else:
+            assert [choice for choice, own in values.items() if example["explains"](own, f"{value:.5f}")] == [name]
+    claimed = f"{values['the network runs in bfloat16']:.5f}"
 
     for folder, side in zip(("samples", "photos"), sides, strict=True):
         (tmp_path / folder).mkdir()

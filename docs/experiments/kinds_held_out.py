@@ -12,7 +12,7 @@ import torch
 from outliers import blurred, compressed
 from sklearn.datasets import load_digits
 
-from torchmetrics_dna.binning.moments import spatial_means
+from torchmetrics_dna.binning import Activations
 from torchmetrics_dna.images.resize import resize_image
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ def means_of(images: list[NDArray[np.uint8]], extractor: DNAExtractor) -> Tensor
     for first in range(0, len(images), 32):
         resized = np.stack([resize_image(image, (224, 224)) for image in images[first : first + 32]])
         activations = extractor(torch.from_numpy(resized))
-        parts.append(torch.cat([spatial_means([values]) for values in activations.values()]).T)
+        of_batch = Activations(activations)
+        parts.append(torch.cat([of_batch.means(layer) for layer in of_batch.layers], 1))
     return torch.cat(parts)
 
 

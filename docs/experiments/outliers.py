@@ -32,7 +32,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from torchmetrics_dna import DNAExtractor, make_dna, rank
-from torchmetrics_dna.binning.moments import spatial_means
+from torchmetrics_dna.binning import Activations
 from torchmetrics_dna.functional import activation_histogram, dna_emd, heat
 from torchmetrics_dna.functional.outliers import (
     LayerGaussian,
@@ -215,7 +215,7 @@ class Features(NamedTuple):
             middle = {layer: [int(q * (x.shape[2] - 1)) for q in (0.1, 0.5, 0.9)] for layer, x in ordered.items()}
             rows.append(
                 cls(
-                    {layer: spatial_means([x]).T for layer, x in found.items()},
+                    {layer: Activations(found).means(layer) for layer in found},
                     {layer: x[..., middle[layer]].flatten(1).double() for layer, x in ordered.items()},
                     {layer: x[..., -1].double() for layer, x in ordered.items()},
                     histograms_of(found, extractor),

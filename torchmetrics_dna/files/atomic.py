@@ -10,10 +10,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from filelock import FileLock
 
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}")
 
@@ -84,6 +84,8 @@ def file_lock(path: Path) -> FileLock:
 
     It is not acquired here: who does so must first have it, to release it if interrupted.
     """
+    from filelock import FileLock  # takes a moment to import, and warns where there is no fcntl
+
     return FileLock(path, timeout=0, thread_local=False)  # it may be released by another thread, at the end
 
 
