@@ -27,6 +27,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from torchmetrics_dna import DNAExtractor, make_dna
+from torchmetrics_dna.binning import Activations
 from torchmetrics_dna.functional import dna_realism
 from torchmetrics_dna.statistics.outliers import OutlierScorer, gaussians_of
 
@@ -78,7 +79,7 @@ def scores(groups: dict[str, Tensor], reference: Tensor, extractor: DNAExtractor
         found = extractor(batch)
         head = found["head"].mean((2, 3))
         for method, values in {
-            OUTLIER: outliers([found])[0],
+            OUTLIER: outliers(Activations(found))[0],
             PLAIN: dna_realism(found, counts, *bounds),
             POOL: dna_realism(found, counts, *bounds, contrast_counts=pool),
             LAST: dna_realism(found, counts, *bounds, contrast_counts=latest),
