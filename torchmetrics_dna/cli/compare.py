@@ -111,8 +111,8 @@ def compare(
             )
         result: Any = opened.compared()
         gallery = gallery_of(opened, result) if form is Format.HTML else None
-    one = opened.is_one and by is None
-    by_set = {opened.names[1]: result} if one else {name: each for name, each in result.items() if name != held_out}
+    is_pair = opened.is_one and by is None
+    by_set = {opened.names[1]: result} if is_pair else {name: each for name, each in result.items() if name != held_out}
     gates: list[Gate] = []
     refusal: ValueError | None = None
     try:
@@ -120,14 +120,14 @@ def compare(
     except ValueError as err:  # the result is written first
         refusal = err
     write(document_of(result, gallery, gates=[gate._asdict() for gate in gates]), form, output)
-    for notice in result.notices if one else ():
+    for notice in result.notices if is_pair else ():
         talk.print(f"{notice}.")
     for side, names in zip(result.total.names, result.alone, strict=True) if by is not None else ():
         if names:
             talk.print(f"Only {side} has {len(names)} more: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}.")
     print_unreadable(result.unreadable)
     _draw(result, plot)
-    if one and form is Format.TEXT:
+    if is_pair and form is Format.TEXT:
         images = opened.networks[0].images
         _say_what_next(result, a, b, options, not any(isinstance(side, ImageStream) for side in images))
     if refusal is not None:

@@ -331,7 +331,7 @@ class Comparison(ByName["Result"]):
 
     @property
     def _figures(self) -> TwoSets:
-        """What the verdict says, as figures."""
+        """Figures that the verdict says."""
         emd, off = self.results.get("dna-emd"), None if self.odd is None else self.odd._figures
         if emd is None:
             return TwoSets(self.names, off=off)

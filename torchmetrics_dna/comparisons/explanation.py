@@ -1,4 +1,4 @@
-"""What differs between two sets: properties of images, and what caused it; verdict.py says it in words."""
+"""Differences between two sets: properties of images, and what caused it; verdict.py says it in words."""
 
 from __future__ import annotations
 

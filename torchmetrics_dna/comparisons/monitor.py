@@ -176,8 +176,8 @@ def monitor(
     if order == "random" and isinstance(images, ImageSource):
         seed = _SEED
         images = images.take(shuffled(len(images)))
-    known = measured.unreadable if sides.images[0] is sides.images[1] else []
-    return _watched(detector, measured, images, sides.job, window, seed, known)
+    already_named = measured.unreadable if sides.images[0] is sides.images[1] else []
+    return _watched(detector, measured, images, sides.job, window, seed, already_named)
 
 
 def _watched(
@@ -187,11 +187,11 @@ def _watched(
     job: Job,
     size: int,
     seed: int | None,
-    known: Sequence[str],
+    already_named: Sequence[str],
 ) -> Iterator[Window]:
     record = DISTANCES[detector.distance]
     for split in job.run(images, size=size):
-        _warn_of([line for line in split.unreadable if line not in known])
+        _warn_of([line for line in split.unreadable if line not in already_named])
         if split.num_images < size:
             break
         window = Measured(job.values(split), [])

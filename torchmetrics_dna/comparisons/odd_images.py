@@ -86,7 +86,7 @@ class OddImages:
 
     @property
     def _figures(self) -> Off:
-        """What a sentence on these images says."""
+        """Figures that a sentence on these images says."""
         few = self.few_off
         return Off(self.off, len(self.names), few.low, few.high, self.p_value, self.fewest)
 

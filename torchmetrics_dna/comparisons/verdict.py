@@ -1,4 +1,4 @@
-"""What results say: pure functions from figures to sentences. No sentence is read again to make another of it."""
+"""Sentences on results: pure functions from figures to sentences. No sentence is read again to make another of it."""
 
 from __future__ import annotations
 
@@ -55,12 +55,12 @@ class TwoSets:
 
     @property
     def properties_differ(self) -> bool:
-        """Whether the test of properties of images finds a difference."""
+        """True if the test of properties of images finds a difference."""
         return self.p_of_properties is not None and self.p_of_properties <= SIGNIFICANT
 
     @property
     def only_few_differ(self) -> bool:
-        """Whether a few images of B are off, and the whole is not shown to differ."""
+        """True if a few images of B are off, and the whole is not shown to differ."""
         return bool(self.off and self.off.names) and self.p_value is not None and self.p_value > SIGNIFICANT
 
 

@@ -12,7 +12,6 @@ hardly more than one colour, or of no more than a smooth gradient, is like any o
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from functools import cache
 from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
@@ -28,8 +27,6 @@ from torchmetrics_dna.images.loader import load_batches
 from torchmetrics_dna.images.pixels import as_bytes, as_rgb
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torchmetrics_dna.images.inputs import Inputs
     from torchmetrics_dna.images.pixels import Pixels
     from torchmetrics_dna.images.reading import Reading
@@ -188,20 +185,6 @@ def contents(images: ImageSource, reading: Reading, channels: int = 3) -> Conten
             done = len(content.numbers) + len(content.unreadable)
             reading.progress(f"contents of {images.label}", done, len(images))
     return content
-
-
-def in_common(old: Sequence[bytes], new: Sequence[bytes]) -> list[tuple[int, int]]:
-    """Return pairs of indices with equal digests, matched in order, each index at most once.
-
-    Example:
-        >>> in_common([b"a", b"b", b"a"], [b"a", b"c", b"a", b"a"])
-        [(0, 0), (2, 2)]
-
-    """
-    unmatched = defaultdict[bytes, list[int]](list)
-    for index in reversed(range(len(new))):
-        unmatched[new[index]].append(index)
-    return [(index, unmatched[digest].pop()) for index, digest in enumerate(old) if unmatched[digest]]
 
 
 def digest_of(image: Pixels | Inputs) -> bytes:

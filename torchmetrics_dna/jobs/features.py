@@ -1,4 +1,4 @@
-"""Which distances need features of single images, and whether a set keeps them."""
+"""Features of single images that distances need, and whether a set keeps them."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def means_for(
     plain = not arguments.pairs and arguments.num_folds is not None and arguments.neuron_weights is None
     if not plain or not by_neuron or isinstance(sides[0], DNA) or len(images) < 2:
         return {}, []
-    kept = neurons.take(neurons.positions(layers_for_outliers(neurons)))
+    of_means = neurons.take(neurons.positions(layers_for_outliers(neurons)))
     if arguments.groups is not None:
         reason = "images of a group are no independent samples; take one of each, and rank them"
     else:
-        reason = why_not_kept(kept, [side.count for side in images], "rank some of them")
+        reason = why_not_kept(of_means, [side.count for side in images], "rank some of them")
     if reason:
         return {}, [f"Whether a few images are off was not asked, since {reason}"]
-    return {"means": SpatialMeans(kept)}, []
+    return {"means": SpatialMeans(of_means)}, []
 
 
 def folded_sides(record: Distance, a: Measured, b: Measured, plan: Plan | None) -> FoldedSides | None:

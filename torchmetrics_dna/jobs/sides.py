@@ -80,9 +80,9 @@ class Sides:
             (None if side.has_unknown_size else side.num_images) if isinstance(side, DNA) else side.count
             for side in self.images
         ]
-        known = [size for size in sizes if size is not None]
-        if known and min(known) < record.least:
-            raise too_few(record.name, record.least, known)
+        known_sizes = [size for size in sizes if size is not None]
+        if known_sizes and min(known_sizes) < record.least:
+            raise too_few(record.name, record.least, known_sizes)
 
     def evidence_for(self, record: Distance, k: int) -> tuple[bool, bool]:
         """Return whether a distance between the first side and side ``k`` can have a test, and an interval."""
@@ -118,8 +118,8 @@ class Sides:
         side, key = self.images[k], self.keys[k]
         if isinstance(side, DNA):
             return Measured({side.kind: side}, [])
-        if (known := self._measured.get(key)) is not None:
-            return known
+        if key in self._measured:
+            return self._measured[key]
         if self.arguments.pairs and self.jobs[k].reading.skip_unreadable:
             self._measured.update(self._whole_pairs(self.arguments.pairs))
             return self._measured[key]
@@ -142,12 +142,12 @@ class Sides:
             first = next(line for side in measured.values() for line in side.unreadable)
             raise ValueError(f"No pair has two images that could be read; the first that could not: {first}")
         for key, (images, job) in sides.items():
-            kept = [i for i, pair in enumerate(of_pairs[key]) if pair in whole]
-            alone = sorted({*measured[key].numbers} - {*kept})
+            numbers = [i for i, pair in enumerate(of_pairs[key]) if pair in whole]
+            alone = sorted({*measured[key].numbers} - {*numbers})
             if alone and job.folds is not None:
-                again = self._measure(replace(job, folds=[job.folds[i] for i in kept]), images.take(kept))
+                again = self._measure(replace(job, folds=[job.folds[i] for i in numbers]), images.take(numbers))
                 lines = [f"Can't use image {images.names[i]!r}: its partner can't be read" for i in alone]
-                measured[key] = replace(again, unreadable=measured[key].unreadable + lines, numbers=kept)
+                measured[key] = replace(again, unreadable=measured[key].unreadable + lines, numbers=numbers)
         return measured
 
 

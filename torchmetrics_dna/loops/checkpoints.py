@@ -224,10 +224,10 @@ class Checkpoints:
         self._check_same(name, _described(saved), _described(dna))
         return dna
 
-    def _check_same(self, name: str, found: tuple[int, str], given: tuple[int, str]) -> None:
-        """Raise ValueError unless number of images and digest of a DNA in the folder are the given ones."""
-        if found != given:
-            texts = [", ".join(filter(None, (images_in_words(count), digest))) for count, digest in (found, given)]
+    def _check_same(self, name: str, saved: tuple[int, str], new: tuple[int, str]) -> None:
+        """Raise ValueError unless number of images and digest of a DNA in the folder are those of the new one."""
+        if saved != new:
+            texts = [", ".join(filter(None, (images_in_words(count), digest))) for count, digest in (saved, new)]
             raise ValueError(
                 f"Another {_WHAT[name]} is in {str(self.folder / name)!r}: of {texts[0]}, but got {texts[1]}; choose"
                 " another folder"

@@ -81,7 +81,7 @@ def exclusive(method: _Method) -> _Method:
 
 
 class _Own:
-    """What a metric has to itself, so that copies of it begin anew."""
+    """Attributes that a metric has to itself, so that copies of it begin anew."""
 
     def __init__(self) -> None:
         self.lock = new_lock()  # for threads that use one metric

@@ -1,4 +1,4 @@
-"""What the images of a side were counted with, as a state."""
+"""Identity of what the images of a side were counted with, as a state."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class FeatureMetric(ImageMetric):
 
     @property
     def higher_is_better(self) -> bool:  # type: ignore[override]
-        """Whether higher values are better."""
+        """True if higher values are better."""
         return self.distances[0].higher_is_better
 
     @exclusive

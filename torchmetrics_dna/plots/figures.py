@@ -95,8 +95,8 @@ def plot_layers(
     results = comparison.of_grain("neuron", "layer")
     shown = [result for result in results if distance in (None, result.distance.name, result.distance.key)]
     if not shown:
-        known = ", ".join(result.distance.name for result in results) or "none; compare histograms or Gaussians"
-        raise ValueError(f"The comparison has these distances of layers: {known}; got {distance!r}")
+        names_of_all = ", ".join(result.distance.name for result in results) or "none; compare histograms or Gaussians"
+        raise ValueError(f"The comparison has these distances of layers: {names_of_all}; got {distance!r}")
     layers, size = list(comparison.neurons), (max(7.5, 0.35 * len(comparison.neurons) + 4), 1.2 + 2.3 * len(shown))
     if ax is None:
         axes = _new_axes(comparison, names, size, len(shown))

@@ -134,15 +134,16 @@ def _format(name: str | None, output: str | os.PathLike[str]) -> Format:
 
 def document_of(result: Result, gallery: Gallery | None = None, **more: Any) -> Document:
     """Return a result of comparisons as a document; ``more`` is in its json, and its page shows ``gallery``."""
-    sentences, tables, page = [result.verdict], [result.table], None
     columns: tuple[str, ...] = ()
+    page = None
     if isinstance(result, Comparison):
         sentences, tables = words_and_tables(result)
         page = partial(as_html, result, gallery) if _has_page(result) else None
-    elif isinstance(result, Comparisons) and result.evidence_table is not None:
-        tables.append(result.evidence_table)
     elif isinstance(result, Versions):
-        sentences, columns = result.sentences, ("change", "image", "before")
+        sentences, tables, columns = result.sentences, [result.table], ("change", "image", "before")
+    else:
+        of_evidence = result.evidence_table if isinstance(result, Comparisons) else None
+        sentences, tables = [result.verdict], [result.table, *([] if of_evidence is None else [of_evidence])]
     return Document(lambda: result.to_dict() | more, result.rows, sentences, tables, columns=columns, page=page)
 
 

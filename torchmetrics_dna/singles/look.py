@@ -130,13 +130,13 @@ def look(sides: Sides, comparison: Comparison) -> Gallery:
         measured = {side: sides.measured(k) for k, side in enumerate("ab")}
         means = {side: means_by_layer(of_side) for side, of_side in measured.items()}
         gaussians = {side: gaussians_of_means(of_side) for side, of_side in means.items()}
-        other = {"a": "b", "b": "a"}
+        opposite = {"a": "b", "b": "a"}
 
         def with_maps(side: str, numbers: Sequence[int]) -> list[ShownImage]:
             """Return images of a side, with maps of their outlier scores against the other side."""
             readable = list(images[side].readable(numbers))
             pixels = open_source([images[side][number] for number in readable])
-            heats = heat_maps(OutlierScorer(gaussians[other[side]], extractor), pixels)
+            heats = heat_maps(OutlierScorer(gaussians[opposite[side]], extractor), pixels)
             return [images[side].shown(number, heat) for number, heat in zip(readable, heats, strict=True)]
 
         odd, unlike = list[ShownImage](), dict[str, list[ShownImage]]()
@@ -145,7 +145,7 @@ def look(sides: Sides, comparison: Comparison) -> Gallery:
         enough = all(means.values()) and min(len(of_side.numbers) for of_side in measured.values()) >= LEAST
         if enough and comparison.explain().differs is not False:
             for side, of_side in measured.items():
-                contrasts = outlier_scores(means[side], gaussians[other[side]]) - left_out_scores(means[side])
+                contrasts = outlier_scores(means[side], gaussians[opposite[side]]) - left_out_scores(means[side])
                 order = contrasts.argsort(descending=True, stable=True)[:_UNLIKE].tolist()
                 unlike[side] = with_maps(side, [of_side.numbers[i] for i in order])
         return Gallery(settings, strips, differences, gain, odd, unlike, extractor.crop)

@@ -121,11 +121,13 @@ def rank(
         sources: list[Any] = [images, reference]
         opened, roles = [source, side], ["images", "reference"]
         if score == "contrast":
-            other = source if pools else open_side(cast("Source | DNA", contrast), arguments)
-            sources, opened, roles = [*sources, images if pools else contrast], [*opened, other], [*roles, "contrast"]
-        for name, given in zip(roles[1:], opened[1:], strict=True):
-            if isinstance(given, DNA) and not isinstance(given, expected):
-                raise TypeError(f"Argument `{name}` expected to be a {expected.__name__} or images, but got {given!r}")
+            pool = source if pools else open_side(cast("Source | DNA", contrast), arguments)
+            sources, opened, roles = [*sources, images if pools else contrast], [*opened, pool], [*roles, "contrast"]
+        for name, of_role in zip(roles[1:], opened[1:], strict=True):
+            if isinstance(of_role, DNA) and not isinstance(of_role, expected):
+                raise TypeError(
+                    f"Argument `{name}` expected to be a {expected.__name__} or images, but got {of_role!r}"
+                )
         index = nearest
         if isinstance(nearest, (str, os.PathLike)):
             is_file = Path(nearest).is_file() and is_container(nearest)  # a .npz may also hold images

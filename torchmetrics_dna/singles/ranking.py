@@ -324,8 +324,8 @@ class Ranking(Saved):
 
         """
         records = self.rows() if rows is None else rows
-        known = {"rank", *self._columns()}
-        shown = [key for key in _COLUMNS if key in known]
+        columns = {"rank", *self._columns()}
+        shown = [key for key in _COLUMNS if key in columns]
         if "likeness" in shown:  # the table of copies has both
             shown.remove("nearest_ratio")
         header = [_COLUMNS[key] for key in shown]

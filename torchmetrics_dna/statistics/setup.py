@@ -31,7 +31,7 @@ _ARGUMENTS = ("resize", "input_size", "crop", "mean", "std", "dtype", "channels"
 
 
 class Setup(NamedTuple):
-    """What images are counted with, and the DNAs that they are compared with, which fit it."""
+    """Extractor, bins and ranges that images are counted with, and the DNAs that they are compared with, which fit."""
 
     extractor: DNAExtractor
     num_bins: int
