@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from torchmetrics_dna.images.inputs import mapped, tensors_of
 from torchmetrics_dna.images.likeness import thumbnail
+from torchmetrics_dna.images.tensors import lacks_float64
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -64,7 +66,7 @@ def content_folds(imgs: Any, num_folds: int, of_images: bool = True) -> Tensor:
     if not len(tensors[0]):
         return torch.zeros(0, dtype=torch.int64)
     mixed: Any = 0
-    for tensor in tensors:
+    for tensor in (tensor.cpu() if lacks_float64(tensor.device) else tensor for tensor in tensors):
         mixed = (mixed * 16_807 + _hashed(_levels(tensor) if of_images else [_bits(tensor)])) % _PRIME
     folds: Tensor = (mixed // 1_000 % num_folds).cpu()
     return folds
@@ -72,13 +74,19 @@ def content_folds(imgs: Any, num_folds: int, of_images: bool = True) -> Tensor:
 
 def _hashed(parts: Sequence[Tensor]) -> Tensor:
     """Return a hash of each row of some tensors of one shape."""
-    factors = torch.arange(1, parts[0][0].numel() + 1, device=parts[0].device) * 48_271 % _PRIME
-    # one image at a time, since int64 takes eight times the memory of uint8
+    places = _places(parts[0][0].numel(), parts[0].device)
+    # one image at a time, since float64 takes eight times the memory of uint8; sums are below 2^53, so they are exact
     sums = [
-        torch.stack([(part[i].flatten().long() * factors).sum() for part in parts]).sum() % _PRIME
+        torch.stack([part[i].flatten().double() @ places for part in parts]).sum().long() % _PRIME * 48_271 % _PRIME
         for i in range(len(parts[0]))
     ]
     return torch.stack(sums) * 69_621 % _PRIME
+
+
+@lru_cache(maxsize=4)
+def _places(count: int, device: torch.device) -> Tensor:
+    """Return the numbers from 1, float64."""
+    return torch.arange(1, count + 1, dtype=torch.float64, device=device)
 
 
 def _levels(imgs: Tensor) -> list[Tensor]:
