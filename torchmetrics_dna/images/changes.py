@@ -128,8 +128,7 @@ CHANGES: dict[str, Change] = {
         lambda image, sigma, _: Image.fromarray(image).filter(ImageFilter.GaussianBlur(sigma)),
         "a blur of {} px", 0, 6, power=2.0, scale=lambda side: side / _SIDE,
     ),
-    # from the size that a network sees
-    "resize": Change(_resize, "a resize to {} %", 100, 10, scale=lambda side: min(1.0, _SIDE / side)),
+    "resize": Change(_resize, "a resize to {} %", 100, 0),
     "noise": Change(
         lambda image, deviation, rng: image + rng.normal(0, deviation, image.shape),
         "noise of {} grey levels", 0, 60, power=1.5,

@@ -1,10 +1,10 @@
-"""Name the cause of a difference by making it: change images of A, and see how much nearer to B they come."""
+"""Name the cause of a difference: properties of images choose a change of A, and the network checks what it takes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,31 +13,42 @@ from typing_extensions import override
 from torchmetrics_dna.images import ImageSource, Reading
 from torchmetrics_dna.images.changes import CHANGES, change_image
 from torchmetrics_dna.images.pixels import Decoded, as_bytes, as_rgb
+from torchmetrics_dna.images.properties import PROPERTIES, image_properties
 from torchmetrics_dna.images.sets import shuffled
 from torchmetrics_dna.jobs.groups import partners
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.statistics import histogram_statistic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from torchmetrics_dna.dna import HistogramDNA
-    from torchmetrics_dna.images.reading import Progress
+    from torchmetrics_dna.extractors import DNAExtractor
+    from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.jobs.sides import Sides
 
     Place = tuple[str, float]  # name of a change, and place between none of it and most
     Change = tuple[str, float]  # name of a change, and its amount
-    Distances = Callable[[Sequence[Sequence[Place]]], Sequence[float]]  # of variants of images from B
+    Figures = NDArray[np.float64]  # properties of images, (images, properties)
 
-CHANGED, UNCHANGED = 16, 48  # images of A that choose changes and amounts; images of B then, and of each side to check
+CHANGED, CHECKED = 16, 48  # images of A whose properties choose a change; at most, that the network sees after it
 LEAST = 10  # images of a side
-_FOLDS, _BINS = 8, 50
-_STEPS = (1 / 4, 1 / 8, 1 / 16, 1 / 32)  # of places, each to either side of the best one
-_RIVALS = 2  # steps that the two best changes take, before the best alone
+LABEL = "looking for the cause (--no-causes skips this)"  # of progress
+_TRIES = (0.2, 0.5, 0.9)  # places where the search of each change begins
+_STEPS = (1 / 8, 1 / 16, 1 / 32)  # of places, each to either side of the best one
+_RIVALS = 3  # changes whose amounts are refined
 _REST = 0.25  # of the difference that one change leaves, from which on a second is searched
-_KEPT = 1 << 28  # bytes of decoded images
+_BINS = 50  # of histograms, if those of folds can be merged to so many
+_QUANTILES = (np.arange(10) + 0.5) / 10
+_LEAST_VARIANCE = 1e-6  # of a property
+_LEAST_RANKS = 0.05  # about what equal sets have
+_RESIZED = 0.95  # of A's shorter side, up to which B's is taken for resized
+_MIDDLE = 128  # pixels; a larger image is measured in its middle
+_UNSEEN = {"width", "height", "aspect ratio", "JPEG files", "PNG files", "bytes per pixel"}  # not of the pixels
+_SEEN = [i for i, name in enumerate(PROPERTIES) if name not in _UNSEEN]
 _CLEAR = 2  # standard errors
 
 
@@ -48,8 +59,8 @@ class Causes:
     Attributes:
         names: Names of one change, or of two in the order in which they were made; empty for none.
         amounts: Their amounts, see ``torchmetrics_dna.images.changes.CHANGES``.
-        bins: dna-emd without noise between images of A and of B that did not choose them: without a change, with the
-            one that takes more, and with both.
+        bins: dna-emd without noise between images of A and of B: without a change, with the one that takes more, and
+            with both.
         num_images: Number of these images of A.
 
     """
@@ -67,50 +78,69 @@ class Causes:
 
 
 class ChangedImages(ImageSource):
-    """Some images of a source in several variants, each after some changes; all of a variant before the next."""
+    """Some images of a source after some changes."""
 
-    def __init__(self, source: ImageSource, numbers: Sequence[int], variants: Sequence[Sequence[Change]]) -> None:
-        names = [source.names[number] for _ in variants for number in numbers]
-        super().__init__(names, self.decode, source.label, roots=source.roots)
-        self._source, self._chosen, self._variants = source, numbers, variants
-        self._kept: dict[tuple[int, int], Decoded] = {}
+    def __init__(self, source: ImageSource, numbers: Sequence[int], changes: Sequence[Change]) -> None:
+        super().__init__([source.names[number] for number in numbers], self.decode, LABEL, roots=source.roots)
+        self._source, self._chosen, self._changes = source, numbers, changes
 
     @override
     def decode(self, index: int, channels: int = 3) -> Decoded:
-        variant, place = divmod(index, len(self._chosen))
-        number = self._chosen[place]
-        decoded = self._kept.get((number, channels)) or self._source.decode(number, channels)
-        if sum(picture.pixels.nbytes for picture in self._kept.values()) < _KEPT:
-            self._kept[number, channels] = decoded
-        changes = self._variants[variant]
-        if not changes:
+        number = self._chosen[index]
+        decoded = self._source.decode(number, channels)
+        if not self._changes:
             return decoded
-        pixels = as_bytes(as_rgb(decoded.pixels))
-        for name, amount in changes:
-            pixels = change_image(pixels, name, amount, number)
-        return Decoded(pixels[..., :channels])
-
-    def again(self, variants: Sequence[Sequence[Change]]) -> ChangedImages:
-        """Return other variants of the same images; those that were decoded are kept."""
-        changed = ChangedImages(self._source, self._chosen, variants)
-        changed._kept = self._kept
-        return changed
+        return Decoded(_changed(as_bytes(as_rgb(decoded.pixels)), self._changes, number)[..., :channels])
 
 
-def find_causes(sides: Sides, a: HistogramDNA, readable: Sequence[Sequence[int]], weights: Tensor | None) -> Causes:
+def _changed(pixels: NDArray[np.uint8], changes: Sequence[Change], seed: int) -> NDArray[np.uint8]:
+    for name, amount in changes:
+        pixels = change_image(pixels, name, amount, seed)
+    return pixels
+
+
+def find_causes(sides: Sides, a: Measured, b: Measured, in_bins: HistogramDNA, weights: Tensor | None) -> Causes:
     """Find the one or two changes of A's images that take half of the squared distance to B, if there are such.
+
+    Properties of images choose them: those of a few images of A after many changes, which costs no pass. The network
+    then sees images of A after the likeliest change; and if that leaves much, after two changes where their properties
+    are much nearer, or else after the next likely one.
 
     Args:
         sides: A and B, indexed images both.
-        a: DNA of A, of the network's neurons.
-        readable: Numbers of the images of A and of B that can be read.
+        a: A, with folds of images.
+        b: B, with folds of images.
+        in_bins: DNA of A, of the network's neurons, in the bins of the comparison.
         weights: Weights of the neurons, none below 0; None for the plain mean.
 
     """
-    search = _Search(sides, a, readable, weights)
-    causes = search.causes()
-    search.tell(ends=True)
-    return causes
+    images_a, images_b = sides.images
+    assert isinstance(images_a, ImageSource)
+    assert isinstance(images_b, ImageSource)
+    of_a, of_b = ([side.numbers[i] for i in shuffled(len(side.numbers))[:CHECKED]] for side in (a, b))
+    if sides.arguments.pairs:
+        partner = partners(images_a, images_b, sides.arguments.pairs)
+        of_b = [partner[number] for number in of_a]
+    choice = _Choice((images_a, images_b), (of_a[:CHANGED], of_b), sides.extractor)
+    check = _Check(sides, (images_a, images_b), (a, b), (of_a, of_b), in_bins, weights)
+    before = check.apart([])
+    first, *others = choice.likeliest()
+    once = check.apart(choice.changes([first]))
+    takes, leaves = takes_half(before, once), once.bins > _REST * before.bins
+    named, bins = ([first], [before.bins, once.bins]) if takes else ([], [before.bins])
+    both = choice.together(first) if leaves else []
+    if both:
+        twice = check.apart(choice.changes(both))
+        if takes_half(once, twice) and (takes or takes_half(before, twice)):
+            named, bins = both, [before.bins, once.bins, twice.bins]
+    elif not takes and others:
+        once = check.apart(choice.changes(others[:1]))
+        if takes_half(before, once):
+            named, bins = others[:1], [before.bins, once.bins]
+    check.tell(ends=True)
+    changes = choice.changes(named)
+    names, amounts = tuple(name for name, _ in changes), tuple(amount for _, amount in changes)
+    return Causes(names, amounts, tuple(each * check.width for each in bins), len(of_a))
 
 
 def can_be_found(sides: Sides, readable: Sequence[Sequence[int]]) -> bool:
@@ -119,103 +149,82 @@ def can_be_found(sides: Sides, readable: Sequence[Sequence[int]]) -> bool:
     return indexed and not sides.extractor.why_no_pictures and min(map(len, readable)) >= LEAST
 
 
-class _Search:
-    """Images that choose and images that check, and the network that measures both."""
+class _Choice:
+    """Choice of changes by properties of images: those of a few images of A after changes, beside those of B."""
 
-    def __init__(
-        self, sides: Sides, a: HistogramDNA, readable: Sequence[Sequence[int]], weights: Tensor | None
-    ) -> None:
-        arguments, (images_a, images_b) = sides.arguments, sides.images
-        assert isinstance(images_a, ImageSource)
-        assert isinstance(images_b, ImageSource)
-        self._extractor, self._weights = sides.extractor.without_properties(), weights
-        self._reading, self._paired = arguments.reading or Reading(), bool(arguments.pairs)
-        self._label, self._done = f"changed {images_a.label}", 0
-        ranges = a.known_ranges
-        self._ranges = replace(ranges, margin="widen") if a.self_ranging else ranges
-        self._num_bins = a.num_bins
-        chosen, checked = _halves(readable[0], CHANGED)
-        if arguments.pairs:
-            partner = partners(images_a, images_b, arguments.pairs)
-            of_b = [partner[i] for i in chosen], [partner[i] for i in checked]
-        else:
-            of_b = _halves(readable[1], UNCHANGED)
-        self._choosing, self._checking = (ChangedImages(images_a, numbers, []) for numbers in (chosen, checked))
-        self._num_images, self._channels = len(checked), sides.extractor.image_channels
-        self._b = [next(self._measured(ChangedImages(images_b, numbers, [[]]))) for numbers in of_b]
-        pictures = [self._choosing.again([[]]).decode(i, self._channels).pixels for i in range(len(chosen))]
-        self._side = float(np.median([min(picture.shape[:2]) for picture in pictures]))
-        if self._reading.num_workers is None and sum(picture.nbytes for picture in pictures) < _KEPT / 4:
-            self._reading = replace(self._reading, num_workers=0)  # to start workers takes longer
-
-    def causes(self) -> Causes:
-        tries = [(name, place) for name in self._names() for place in CHANGES[name].tries]
-        first = nearest(tries, self._chosen_by)
-        before, once = self._checked([[], [first]])
-        if not takes_half(before, once):
-            return Causes((), (), self._bins(before), self._num_images)
-        named, bins = [first], self._bins(before, once)
-        if once.bins > _REST * before.bins:
-            others = [(name, CHANGES[name].tries[0]) for name in self._names() if name != first[0]]
-            second = nearest(others, self._chosen_by, [first])
-            both = _in_order([nearest([first], self._chosen_by, [second], _STEPS[-2:]), second])
-            (twice,) = self._checked([both])
-            if takes_half(once, twice):
-                named, bins = both, self._bins(before, once, twice)
-        changes = self._changes(named)
-        return Causes(
-            tuple(name for name, _ in changes), tuple(amount for _, amount in changes), bins, self._num_images
+    def __init__(self, sides: Sequence[ImageSource], numbers: Sequence[Sequence[int]], extractor: DNAExtractor) -> None:
+        channels = extractor.image_channels
+        a, b = (
+            [as_bytes(as_rgb(source.decode(number, channels).pixels)) for number in of_side]
+            for source, of_side in zip(sides, numbers, strict=True)
         )
-
-    def tell(self, num_images: int = 0, *, ends: bool = False) -> None:
-        """Report progress."""
-        progress: Progress | None = self._reading.progress
-        if progress is not None:
-            progress(self._label, self._done + num_images, self._done if ends else None)
-
-    def _names(self) -> list[str]:
-        """Return the changes that the network can see, and whose images it takes."""
-        left_out = {name for name, change in CHANGES.items() if change.of_colour and self._channels == 1}
-        if self._extractor.input_size is None:
+        self._numbers, self._pictures = numbers[0], a
+        self._side, side_of_b = (float(np.median([min(image.shape[:2]) for image in of_side])) for of_side in (a, b))
+        self._b = _properties([_middle(picture) for picture in b])
+        unchanged = _properties([_middle(picture) for picture in a])
+        self._variance = np.concatenate([unchanged, self._b]).var(0) + _LEAST_VARIANCE
+        left_out = {name for name, change in CHANGES.items() if change.of_colour and channels == 1}
+        resized = side_of_b / self._side  # what B's images would have been resized to
+        if extractor.input_size is None or resized > _RESIZED:
             left_out.add("resize")
-        return [name for name in CHANGES if name not in left_out]
+        self._tries: dict[str, tuple[float, ...]] = {name: _TRIES for name in CHANGES if name not in left_out}
+        if "resize" in self._tries:
+            self._tries["resize"] = (1 - resized,)  # so small they are
 
-    def _changes(self, places: Sequence[Place]) -> list[Change]:
+    def changes(self, places: Sequence[Place]) -> list[Change]:
+        """Return changes with their amounts."""
         return [(name, CHANGES[name].amount(place, self._side)) for name, place in places]
 
-    def _chosen_by(self, variants: Sequence[Sequence[Place]]) -> list[float]:
-        return [apart.square for apart in self._apart(self._choosing, variants, self._b[0])]
+    def likeliest(self, made: Sequence[Place] = ()) -> list[Place]:
+        """Return the changes after which A's properties are nearest to B's, one place of each, the nearest first.
 
-    def _checked(self, variants: Sequence[Sequence[Place]]) -> list[Apart]:
-        return list(self._apart(self._checking, variants, self._b[1]))
+        Args:
+            made: A change that is made as well, which is no other one.
 
-    def _apart(self, images: ChangedImages, variants: Sequence[Sequence[Place]], b: Shares) -> Iterator[Apart]:
-        for a in self._measured(images.again([self._changes(places) for places in variants])):
-            yield Apart((a.less(b),) if self._paired else (a, b), self._weights)
+        """
+        by_rank: dict[str, float] = {}
+        by_place: dict[str, dict[float, Figures]] = {}
+        for name, tries in self._tries.items():
+            if name not in dict(made):
+                by_place[name] = {place: self._after([*made, (name, place)]) for place in tries}
+                by_rank[name] = min(squared_ranks(figures, self._b) for figures in by_place[name].values())
+        best = sorted(by_rank, key=by_rank.__getitem__)[:_RIVALS]
+        return [place for _, place in sorted(self._refined(name, by_place[name], made) for name in best)]
 
-    def _bins(self, *distances: Apart) -> tuple[float, ...]:
-        return tuple(each.bins * self._num_bins / _BINS for each in distances)
+    def together(self, first: Place) -> list[Place]:
+        """Return a change with the likeliest second one, in the order in which they are made.
 
-    def _measured(self, images: ChangedImages) -> Iterator[Shares]:
-        """Yield the folds of each variant."""
-        statistic = histogram_statistic(self._extractor, _BINS, self._ranges, _FOLDS)
-        reading = replace(self._reading, progress=lambda _, done, __: self.tell(done))
-        size = len(images) // len(images._variants)
-        folds = [number % size % _FOLDS for number in range(len(images))]
-        job = Job(self._extractor, {"histogram": statistic}, reading, _FOLDS, folds=folds)
-        splits = [range(first, first + size) for first in range(0, len(images), size)]
-        for split in job.run(images, splits):
-            filled = [fold for fold in job.values(split)["histogram"].folds if fold.num_images]
-            counts = torch.stack([fold.counts for fold in filled])
-            yield Shares.of(counts, torch.tensor([fold.num_images for fold in filled]))
-        self._done += len(images)
+        The list is empty if the properties of A are not much nearer to B's after both.
+        """
+        alone, second = self._distance(self._after([first])), self.likeliest([first])[0]
+        distance, first = self._refined(first[0], {first[1]: self._after([first, second])}, [second])
+        return _in_order([first, second]) if distance <= alone / 4 else []
 
+    def _refined(self, name: str, by_place: dict[float, Figures], made: Sequence[Place]) -> tuple[float, Place]:
+        """Return the least distance of a change's places near those that were tried, with its place."""
+        distances = {place: self._distance(figures) for place, figures in by_place.items()}
+        for step in _STEPS if name != "resize" else ():
+            best = min(distances, key=distances.__getitem__)
+            for place in (best - step, best + step):
+                if 0 < place <= 1 and place not in distances:
+                    distances[place] = self._distance(self._after([*made, (name, place)]))
+        best = min(distances, key=distances.__getitem__)
+        return distances[best], (name, best)
 
-def _halves(numbers: Sequence[int], most: int) -> tuple[list[int], list[int]]:
-    """Draw images that choose, at most so many or half, and others that check."""
-    order = shuffled(len(numbers))
-    count = min(most, len(numbers) // 2)
-    return [numbers[i] for i in order[:count]], [numbers[i] for i in order[count:][:UNCHANGED]]
+    def _distance(self, figures: Figures) -> float:
+        """Combine both distances: quantiles tell changes apart, amounts are nearer by ranks."""
+        return squared_quantiles(figures, self._b, self._variance) * (squared_ranks(figures, self._b) + _LEAST_RANKS)
+
+    def _after(self, places: Sequence[Place]) -> Figures:
+        """Return the properties of the images of A after changes, of the middle of large ones."""
+        changes = self.changes(_in_order(places))
+        scale = min([1.0, *(amount / 100 for name, amount in changes if name == "resize")])
+        return _properties(
+            [
+                _middle(_changed(_middle(picture, scale), changes, number))
+                for picture, number in zip(self._pictures, self._numbers, strict=True)
+            ]
+        )
 
 
 def _in_order(places: Sequence[Place]) -> list[Place]:
@@ -223,39 +232,103 @@ def _in_order(places: Sequence[Place]) -> list[Place]:
     return sorted(places, key=lambda place: list(CHANGES).index(place[0]))
 
 
-def nearest(
-    tries: Sequence[Place], distances: Distances, made: Sequence[Place] = (), steps: Sequence[float] = _STEPS
-) -> Place:
-    """Search the change of least distance: of all tries the two best, then ever closer to either side of these.
+def _middle(picture: NDArray[np.uint8], scale: float = 1.0) -> NDArray[np.uint8]:
+    """Return the middle of a large image, of at most so many pixels after a resize, with its blocks of 8 pixels."""
+    most = round(_MIDDLE / scale)
+    top, left = (max(0, (size - most) // 16 * 8) for size in picture.shape[:2])
+    return picture[top : top + most, left : left + most]
 
-    Args:
-        tries: Changes and places to begin with.
-        distances: Function of some variants of images, each some changes.
-        made: Changes that are made, too.
-        steps: How far to go to either side of the best place of a change, one after the other.
+
+def _properties(pictures: Sequence[NDArray[np.uint8]]) -> Figures:
+    """Measure properties of pixels, ``(images, properties)``."""
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for i, picture in enumerate(pictures):
+        by_shape.setdefault(picture.shape, []).append(i)
+    properties = np.zeros((len(pictures), len(_SEEN)))
+    for numbers in by_shape.values():
+        batch = torch.from_numpy(np.stack([pictures[i] for i in numbers])).movedim(3, 1)
+        properties[numbers] = image_properties(batch)[:, _SEEN].numpy()
+    return properties
+
+
+def squared_ranks(a: Figures, b: Figures) -> float:
+    """Sum over properties the squares of the share of pairs in which A's is smaller, less one half.
 
     Example:
-        >>> places = [("blur", 1 / 3), ("noise", 1 / 3), ("hue", 1 / 3)]
-        >>> name, place = nearest(places, lambda variants: [abs(v[0][1] - 0.5) - (v[0][0] == "blur") for v in variants])
-        >>> name, round(place, 1)
-        ('blur', 0.5)
+        >>> squared_ranks(np.array([[1.0], [2.0]]), np.array([[2.0], [3.0]]))
+        0.140625
 
     """
-    measured: dict[Place, float] = {}
+    below = (a[:, None] < b).mean((0, 1)) + (a[:, None] == b).mean((0, 1)) / 2
+    return float(((below - 0.5) ** 2).sum())
 
-    def measure(places: Sequence[Place]) -> None:
-        measured.update(zip(places, distances([_in_order([*made, place]) for place in places]), strict=True))
 
-    def best(name: str = "") -> Place:
-        return min((place for place in measured if name in ("", place[0])), key=measured.__getitem__)
+def squared_quantiles(a: Figures, b: Figures, variance: NDArray[np.float64]) -> float:
+    """Sum over properties the squared differences of ten quantiles, divided by the variance of the property."""
+    differences = np.quantile(a, _QUANTILES, axis=0) - np.quantile(b, _QUANTILES, axis=0)
+    return float((differences**2 / variance).sum())
 
-    measure(tries)
-    rivals = list(dict.fromkeys(name for name, _ in sorted(measured, key=measured.__getitem__)))[:2]
-    for round_, step in enumerate(steps):
-        around = [best(name) for name in (rivals if round_ < _RIVALS else [best()[0]])]
-        sides = [(name, place + side) for name, place in around for side in (-step, step)]
-        measure([place for place in sides if 0 < place[1] <= 1 and place not in measured])
-    return best()
+
+class _Check:
+    """Distances of A to B after changes of A's images, by the network."""
+
+    def __init__(
+        self,
+        sides: Sides,
+        images: tuple[ImageSource, ImageSource],
+        measured: tuple[Measured, Measured],
+        numbers: tuple[Sequence[int], Sequence[int]],
+        in_bins: HistogramDNA,
+        weights: Tensor | None,
+    ) -> None:
+        self._extractor, self._images, self._measured = sides.extractor.without_properties(), images, measured
+        self._numbers, self._weights, self._paired = numbers, weights, bool(sides.arguments.pairs)
+        self._reading, self._done = sides.arguments.reading or Reading(), 0
+        if self._reading.num_workers is None:
+            self._reading = replace(self._reading, num_workers=0)
+        ranges = in_bins.known_ranges
+        self._ranges = replace(ranges, margin="widen") if in_bins.self_ranging else ranges
+        of_neurons = [side.dnas["histogram"].select(list(in_bins.neurons)).folds for side in measured]
+        self._num_folds = len(of_neurons[0])
+        self._folds: list[list[Any]] = [[fold for fold in folds if fold.num_images] for folds in of_neurons]
+        of_fold = self._folds[0][0].num_bins
+        self._bins = of_fold if of_fold % _BINS else _BINS
+        self.width = in_bins.num_bins / self._bins  # of a fold's bin, in bins of the comparison
+        self._is_whole = [
+            not in_bins.self_ranging and (len(chosen) == len(side.numbers) or (k == 1 and not self._paired))
+            for k, (side, chosen) in enumerate(zip(measured, numbers, strict=True))
+        ]
+        self._b = self._shares(1, [])
+
+    def apart(self, changes: Sequence[Change]) -> Apart:
+        """Measure how far A is from B after changes."""
+        a = self._shares(0, changes)
+        return Apart((a.less(self._b),) if self._paired else (a, self._b), self._weights)
+
+    def tell(self, num_images: int = 0, *, ends: bool = False) -> None:
+        """Report progress."""
+        if self._reading.progress is not None:
+            total = self._done if ends else max(self._done + num_images, 4 * len(self._numbers[0]))
+            self._reading.progress(LABEL, self._done + num_images, total)
+
+    def _shares(self, k: int, changes: Sequence[Change]) -> Shares:
+        """Return the folds of a side: those that were measured, if they are of these images in these bins."""
+        folds = self._folds[k]
+        if changes or not self._is_whole[k]:
+            of_number = dict(zip(self._measured[k].numbers, self._measured[k].rows["folds"].tolist(), strict=True))
+            images = ChangedImages(self._images[k], self._numbers[k], changes)
+            job = Job(
+                self._extractor,
+                {"histogram": histogram_statistic(self._extractor, self._bins, self._ranges, self._num_folds)},
+                replace(self._reading, progress=lambda _, done, __: self.tell(done)),
+                self._num_folds,
+                folds=[of_number[number] for number in self._numbers[k]],
+            )
+            (split,) = job.run(images)
+            folds = [fold for fold in job.values(split)["histogram"].folds if fold.num_images]
+            self._done += len(images)
+        counts = torch.stack([fold.counts.unflatten(1, (self._bins, -1)).sum(2) for fold in folds])
+        return Shares.of(counts, torch.tensor([fold.num_images for fold in folds]))
 
 
 class Shares(NamedTuple):
