@@ -1,4 +1,4 @@
-"""The documentation site; docs/contributing.md says why Sphinx."""
+"""The documentation site."""
 
 from __future__ import annotations
 

@@ -94,9 +94,9 @@ def test_pages_hold_what_the_committed_command_wrote(name: str) -> None:
     }
     [(page, [written])] = [(page, programs) for page, programs in blocks.items() if programs]
     figure = [f"]({name}.png)"] if (FOLDER / f"{name}.png").exists() else []
-    for part in ("**The paper:**", "**Here:**", *figure, f"]({name}.txt)"):
+    for part in ("**Here:**", *figure, f"]({name}.txt)"):
         assert part in written
-    assert re.search(rf"`python docs/experiments/{name}\.py( --threads \d)?`; seeds:", written)
+    assert re.search(rf"`python docs/experiments/{name}\.py( --threads \d)?`; \[seeds,", written)
     assert re.search(rf"\({page}[)#]", (FOLDER / "index.md").read_text(encoding="utf-8"))
     tables = (FOLDER / f"{name}.txt").read_text(encoding="utf-8")
     assert "| --- |" in tables

@@ -324,7 +324,6 @@ def main() -> None:
     results.write(
         folder,
         "causes",
-        paper="does not name changes.",
         here=f"of {len(changed)} changed sets, {count['right']} are named right, {count['one of two']} by one of two"
         f" changes, {count['not named']} not at all and {count['wrong']} wrong. Of {len(same)} sets to which nothing"
         f" was done, {sum(judged[name] == 'right' for name in same)} are left unnamed.",

@@ -192,7 +192,6 @@ def main() -> None:
     results.write(
         folder,
         "checkpoints",
-        paper="no such figures; it shows which of a generator's images are closest to real ones.",
         here=conclude(told),
         tables=[results.table(["mean over seeds (lowest to highest)", *told[0][PLAIN]], rows)],
         figures={"": plot(every)},

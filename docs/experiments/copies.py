@@ -129,7 +129,6 @@ def main() -> None:
     results.write(
         folder,
         "copies",
-        paper="does not look for copies.",
         here=f"of pictures that are no copies {results.percent(min(wrong))} to {results.percent(max(wrong))}"
         " are called copies; of copies at"
         f" least 90 % are found in every domain, except for: {'; '.join(lost) or 'none'}.",

@@ -198,7 +198,6 @@ def main() -> None:
     results.write(
         folder,
         "error_bars",
-        paper="no error bars.",
         here=f"intervals about the value without noise cover the distance of the populations in"
         f" {results.span(covered)} of draws, where 0.95 are promised; intervals about fd itself in {results.span(raw)}."
         f" The bias that is left is at most {left:.2f} standard errors ({worst[0]}, {worst[1]} neurons,"

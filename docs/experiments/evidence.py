@@ -509,7 +509,6 @@ def main() -> None:
     results.write(
         folder,
         "evidence",
-        paper="no such table; it compares dna-emd and dna-fd with fd by ranking images of a GAN.",
         here=(
             f"where half of the neurons come from another image, dna-emd is {blind['dna-emd']:.2f} times that of equal"
             f" sets, its projections {blind[PROJECTED]:.2f} times, fd {blind['fd']:.2f} times; for mismatched halves of"

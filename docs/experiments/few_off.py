@@ -332,7 +332,6 @@ def main() -> None:
     results.write(
         folder,
         "few_off",
-        paper="no such test.",
         here=(
             f"false alarms at 5 % are {percent(of_all[0])} of {len(of_all[0]):,} draws of equal sets; of `compare`,"
             f" {percent(of_all[1])} by its first question, {percent(of_all[2])} by the second, {percent(of_all[3])} by"

@@ -445,7 +445,6 @@ def main() -> None:
     results.write(
         folder,
         "held_out",
-        paper="no such question.",
         here=(
             f"of {len(cells)} cells of {draws} draws, the interval holds the true ratio in {results.span(covered)} of"
             f" draws ({sum(share < 0.93 for share in covered)} cells below 0.93); it lies above it in"

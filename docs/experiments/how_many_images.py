@@ -197,7 +197,6 @@ def main() -> None:
     results.write(
         folder,
         "how_many_images",
-        paper="no tests.",
         here=(
             f"to find a difference in 95 % of draws, the test needs so many images a side: {needed}. False alarms at"
             f" 5 % are {100 * least:.1f} to {100 * most:.1f} % of draws."

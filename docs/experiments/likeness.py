@@ -135,7 +135,6 @@ def main() -> None:
     results.write(
         folder,
         "likeness",
-        paper="does not look for copies.",
         here=f"of the kinds that chose nothing ({', '.join(held_out)}), {results.percent(min(wrong))} to"
         f" {results.percent(max(wrong))} of others are called copies; of JPEG of quality 40"
         f" {results.percent(min(of['JPEG of quality 40'] for of in held_out.values()))} to"

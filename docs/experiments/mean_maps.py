@@ -201,7 +201,6 @@ def main() -> None:
     results.write(
         folder,
         "mean_maps",
-        paper="no such experiment.",
         here=conclude(reported),
         tables=[table(reported), *(["Domains that chose the rule:", table(tuned)] if tuned else [])],
         figures={"": figure},

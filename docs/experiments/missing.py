@@ -163,7 +163,6 @@ def main() -> None:
     results.write(
         folder,
         "missing",
-        paper="no such test.",
         here=(
             f"false alarms at 5 % are {percent(false_alarms)} of {len(level):,} draws of equal sets. The largest excess"
             f" among clusters finds what is missing in {results.span([power[0] for power in powers])} of the draws of a"

@@ -183,7 +183,6 @@ def main() -> None:
     results.write(
         folder,
         "monitor",
-        paper="no such question.",
         here=(
             f"of {count} streams of {windows - LEARN:,} windows without a change, {wrong[NOW]} were ever called"
             f" changed, {wrong[BEFORE]} by ranks among all windows; 5 % are allowed. A fifth of others is seen within"

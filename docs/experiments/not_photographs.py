@@ -172,7 +172,6 @@ def main() -> None:
     results.write(
         folder,
         "not_photographs",
-        paper="photographs only.",
         here=f"without a change, p ≤ 0.05 in {results.span(levels, '.1f')} % of draws with {SIDE} inputs a side; the"
         f" change is found in {results.span(powers, '.1f')} %, and where {CHANGED} of {RANKED} are changed, the area of"
         f" the outlier score is {results.span(means)}.",

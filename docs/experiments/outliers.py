@@ -592,7 +592,6 @@ def main() -> None:
     results.write(
         folder,
         "outliers",
-        paper="no such experiment; it ranks images by their distance to a reference.",
         here=conclude(reported, places),
         tables=[
             whole_table(reported, 0.05),

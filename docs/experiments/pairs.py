@@ -138,7 +138,6 @@ def main() -> None:
     results.write(
         folder,
         "pairs",
-        paper="no pairs.",
         here=(
             f"of exchanged pairs, {results.span(levels, '.1f')} % have p ≤ 0.05. The mean of the distance without noise"
             f" is off that of {TRUTH:,} pairs by at most"

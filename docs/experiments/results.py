@@ -79,24 +79,24 @@ def write(
     folder: Path,
     name: str,
     *,
-    paper: str,
     here: str,
     tables: Sequence[str],
     figures: dict[str, Figure] | None = None,
     seeds: str,
     data: Sequence[object],
+    paper: str = "",
 ) -> Path:
     """Write results into the page that has their comments, and tables beside it; make a page if there is none.
 
     Args:
         folder: Of the pages, tables and figures.
         name: Of the script; figures are ``NAME.png``, or ``NAME_KEY.png``, tables ``NAME.txt``.
-        paper: What the paper found, a sentence or two.
         here: What was found here, also where it disagrees; written from the numbers.
         tables: In Markdown.
         figures: By key, ``""`` for the only one; the text that stands for a figure is its title.
         seeds: Which, and of what.
         data: Packages or other sources, by name and version.
+        paper: What the paper found, a sentence or two, if it asked the same.
 
     """
     pictures = []
@@ -104,10 +104,10 @@ def write(
         file = f"{name}_{key}.png" if key else f"{name}.png"
         figure.savefig(folder / file, dpi=110, bbox_inches="tight", metadata={"Software": None})
         pictures.append(f"![{figure.get_suptitle()}]({file})")
-    found = [f"**The paper:** {paper}", f"**Here:** {here}"]
+    found = [*[f"**The paper:** {paper}"] * bool(paper), f"**Here:** {here}"]
     command, versions = provenance()
     origin = f"seeds: {seeds}; data: {', '.join(map(str, data))}"
-    source = f"<sub>`{command}`; seeds: {seeds}; [data, versions and all tables]({name}.txt).</sub>"
+    source = f"<sub>`{command}`; [seeds, data, all tables]({name}.txt).</sub>"
     record = "\n\n".join([*tables, f"{command}; {origin}; {versions}"]) + "\n"
     (folder / f"{name}.txt").write_text(record, encoding="utf-8")
     print("\n\n".join([*found, record]))

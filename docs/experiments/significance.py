@@ -361,7 +361,6 @@ def main() -> None:
     results.write(
         folder,
         "significance",
-        paper="no tests; values of few images are shown to settle sooner than fd's.",
         here=(
             f"false alarms at 5 % are {min(alarms):.1f} to {max(alarms):.1f} % of draws; from {sizes[1]} images on, the"
             f" debiased dna-emd is within {worst:.1f} % of the value of all, as a mean of the draws."

@@ -386,7 +386,6 @@ def main() -> None:
     results.write(
         folder,
         "test_and_value",
-        paper="no tests, and no values without noise.",
         here=summary(found),
         tables=tables_of(found),
         figures={"": draw(found)},

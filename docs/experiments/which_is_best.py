@@ -126,7 +126,6 @@ def main() -> None:
     results.write(
         folder,
         "which_is_best",
-        paper="no such question.",
         here=(
             f"where six sets are alike, one is called surely best in"
             f" {results.span([100 * cell[1] for cell in alike], '.1f')} % of draws, and one of two that were not chosen"
