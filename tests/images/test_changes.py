@@ -23,7 +23,7 @@ def test_they_grow_with_the_amount_and_are_the_same_each_time(name: str) -> None
         assert image.dtype == np.uint8
         assert np.array_equal(image, change_image(PHOTO, name, change.amount(place, 192), seed=1))
     if name == "resize":
-        assert [image.shape for image in changed] == [(140, 140, 3), (88, 88, 3), (19, 19, 3)]
+        assert [image.shape for image in changed] == [(134, 134, 3), (77, 77, 3), (1, 1, 3)]
         return
     differences = [np.abs(image.astype(int) - PHOTO).mean() for image in changed]
     assert differences == sorted(differences)
@@ -44,6 +44,9 @@ def test_they_are_what_they_are_called() -> None:
 
     assert changed("brighter").mean() > PHOTO.mean() > changed("darker").mean()
     assert changed("more contrast").std() > PHOTO.std() > changed("less contrast").std()
+    edges = {name: np.abs(np.diff(changed(name), axis=1)).mean() for name in ("sharper", "blur")}
+    assert edges["sharper"] > np.abs(np.diff(PHOTO.astype(float), axis=1)).mean() > edges["blur"]
+    assert len(np.unique(changed("fewer colours"))) == 3
     colour = {name: np.ptp(changed(name), axis=2).mean() for name in ("more saturation", "less saturation")}
     assert colour["more saturation"] > np.ptp(PHOTO, axis=2).mean() > colour["less saturation"] < 1
     assert (changed("warmer") - PHOTO).mean((0, 1))[0] > 10 > -10 > (changed("warmer") - PHOTO).mean((0, 1))[2]

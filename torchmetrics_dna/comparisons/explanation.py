@@ -33,8 +33,10 @@ _MOVES = {
     "cooler": ("blue against yellow", 1),
     "blur": ("sharpness", -1),
     "resize": ("width", -1),
+    "sharper": ("sharpness", 1),
     "noise": ("noise", 1),
     "grey noise": ("noise", 1),
+    "fewer colours": ("colours", -1),
     "JPEG compression": ("blockiness", 1),
 }
 

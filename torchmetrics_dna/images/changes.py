@@ -36,7 +36,7 @@ def change_image(image: NDArray[np.uint8], name: str, amount: float, seed: int =
     Example:
         >>> grey = np.full((32, 32, 3), 128, np.uint8)
         >>> int(change_image(grey, "brighter", 64).mean()), change_image(grey, "resize", 50).shape, len(CHANGES)
-        (192, (16, 16, 3), 14)
+        (192, (16, 16, 3), 16)
 
     """
     if name not in CHANGES:
@@ -68,6 +68,15 @@ def _tint(sign: int, image: NDArray[np.uint8], levels: float, _: np.random.Gener
 def _resize(image: NDArray[np.uint8], percent: float, _: np.random.Generator) -> Image.Image:
     size = [max(1, round(side * percent / 100)) for side in image.shape[1::-1]]
     return Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
+
+
+def _sharper(image: NDArray[np.uint8], percent: float, _: np.random.Generator) -> Image.Image:
+    return Image.fromarray(image).filter(ImageFilter.UnsharpMask(1.5, round(percent), threshold=0))
+
+
+def _fewer_colours(image: NDArray[np.uint8], levels: float, _: np.random.Generator) -> NDArray[Any]:
+    step: float = 255 / (levels - 1)
+    return np.round(image / step) * step
 
 
 def _jpeg(image: NDArray[np.uint8], quality: float, _: np.random.Generator) -> Image.Image:
@@ -129,6 +138,7 @@ CHANGES: dict[str, Change] = {
         "a blur of {} px", 0, 6, power=2.0, scale=lambda side: side / _SIDE,
     ),
     "resize": Change(_resize, "a resize to {} %", 100, 0),
+    "sharper": Change(_sharper, "sharpening by {} %", 0, 500),
     "noise": Change(
         lambda image, deviation, rng: image + rng.normal(0, deviation, image.shape),
         "noise of {} grey levels", 0, 60, power=1.5,
@@ -137,5 +147,6 @@ CHANGES: dict[str, Change] = {
         lambda image, deviation, rng: image + rng.normal(0, deviation, (*image.shape[:2], 1)),
         "noise without colour of {} grey levels", 0, 60, power=1.5,
     ),
+    "fewer colours": Change(_fewer_colours, "a reduction to {} levels of each colour", 256, 3, power=0.25),
     "JPEG compression": Change(_jpeg, "JPEG compression of quality {}", 95, 5),
 }  # fmt: skip
