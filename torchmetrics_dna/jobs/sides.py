@@ -161,7 +161,7 @@ def open_sides(sides: Sequence[Source | DNA], arguments: Arguments, kinds: Seque
             images.
 
     """
-    opened = united(_opened(sides, arguments), sides)
+    opened = open_each(sides, arguments)
     if arguments.num_folds is None:  # those of a file would be tested
         opened = [replace(side, folds=()) if isinstance(side, DNA) and side.folds else side for side in opened]
     dnas = [side for side in opened if isinstance(side, DNA)]
@@ -239,26 +239,11 @@ def example_of(arguments: Arguments) -> Example | None:
     return arguments.feature.example if isinstance(arguments.feature, DNAExtractor) else None
 
 
-def open_images(source: Source, arguments: Arguments) -> Images:
-    """Open a set of images, or of what the given extractor takes."""
-    return open_source(source, arguments.reading, example_of(arguments))
+def open_each(sides: Sequence[Source | DNA], arguments: Arguments) -> list[Images | DNA]:
+    """Open images, or what the given extractor takes, and DNAs, restricted to the layers.
 
-
-def open_side(side: Source | DNA, arguments: Arguments) -> Images | DNA:
-    """Open one side of a comparison: images, or a DNA restricted to the layers."""
-    return _opened([side], arguments)[0]
-
-
-def united(opened: Sequence[Images | DNA], sources: Sequence[object]) -> list[Images | DNA]:
-    """Return the first of those that were opened from one object or path in place of each."""
-    first: list[tuple[object, Images | DNA]] = []
-    for side, source in zip(opened, sources, strict=True):
-        same = (earlier for its_source, earlier in first if its_source is source or are_same(earlier, side))
-        first.append((source, next(same, side)))
-    return [side for _, side in first]
-
-
-def _opened(sides: Sequence[Source | DNA], arguments: Arguments) -> list[Images | DNA]:
+    What is one object or path is opened as one.
+    """
     layers, ranges = arguments.layers, None if arguments.ranges == "auto" else arguments.ranges
     opened: list[Images | DNA] = []
     with ThreadPoolExecutor() as pool:  # files of DNAs: unpacking and checksums release Python's lock
@@ -266,11 +251,15 @@ def _opened(sides: Sequence[Source | DNA], arguments: Arguments) -> list[Images 
         for side, load in zip(sides, loads, strict=True):
             value = side if load is None else load.result()
             if not isinstance(value, DNA):
-                opened.append(open_images(value, arguments))
+                opened.append(open_source(value, arguments.reading, example_of(arguments)))
             else:
                 opened.append(value if layers is None or is_unnamed(value) else value.select(layers))
     named_dna = next((side for side in opened if isinstance(side, DNA) and not is_unnamed(side)), None)
     if named_dna is not None:
         origin = {"extractor": named_dna.extractor, "weights_digest": named_dna.weights_digest}
         opened = [named(side, named_dna.neurons, **origin) if isinstance(side, DNA) else side for side in opened]
-    return opened
+    first: list[tuple[object, Images | DNA]] = []
+    for side, source in zip(opened, sides, strict=True):
+        same = (earlier for its_source, earlier in first if its_source is source or are_same(earlier, side))
+        first.append((source, next(same, side)))
+    return [side for _, side in first]

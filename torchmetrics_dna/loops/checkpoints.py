@@ -31,7 +31,7 @@ from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
-from torchmetrics_dna.jobs.sides import open_side, open_sides
+from torchmetrics_dna.jobs.sides import open_each, open_sides
 from torchmetrics_dna.plots import plot_curve
 from torchmetrics_dna.statistics.base import check_num_folds
 
@@ -115,7 +115,7 @@ class Checkpoints:
         with in_step(self._distributed):
             self.folder, saved, saved_held_out = _open_folder(Path(folder), self._distributed)
             self._lock = file_lock(self.folder / ".lock")
-            opened = open_side(reference, arguments)
+            (opened,) = open_each([reference], arguments)
             dna = opened if isinstance(opened, DNA) else saved
             kind = "histogram" if dna is None else dna.kind
             sides = open_sides([opened if dna is None else dna], arguments, [cast("Kind", kind)])
@@ -123,7 +123,7 @@ class Checkpoints:
             self.reference = self._checked(_REFERENCE, saved, opened, sides.images[0])
             self.held_out = saved_held_out
             if held_out is not None:
-                side = open_side(held_out, self._arguments)
+                (side,) = open_each([held_out], self._arguments)
                 dna = side if isinstance(side, DNA) else saved_held_out
                 self.held_out = self._checked(_HELD_OUT, saved_held_out, side, dna or side)
             self._of_held_out = None if self.held_out is None else compare(self.reference, self.held_out)
@@ -191,7 +191,7 @@ class Checkpoints:
                 images = iter([images])
             elif self._distributed and isinstance(images, Sized) and not len(images):
                 images = iter(())  # one of several processes may have none
-            opened = open_side(images, self._arguments)
+            (opened,) = open_each([images], self._arguments)
             dna = opened.to("cpu") if isinstance(opened, DNA) else self._measure(opened, own)
             check_comparable(self.reference, dna)
             comparison = compare(self.reference, dna)
