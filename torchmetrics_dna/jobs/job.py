@@ -107,15 +107,14 @@ class Job:
         groups: Groups | None = None,
     ) -> Job:
         """Make a job whose statistics are DNAs, by kind; histograms have the bins and ranges of the setup."""
-        extractor = setup.extractor
-
-        def statistic(kind: Kind) -> Statistic:
+        statistics: dict[str, Statistic] = {}
+        for kind in kinds:
             if kind == "histogram":
-                return setup.histogram_statistic(num_folds)
-            of_means = MomentStatistic if kind == "gaussian" else CrossMomentStatistic
-            return of_means(extractor, num_folds=num_folds)
-
-        return cls(extractor, {kind: statistic(kind) for kind in kinds}, reading or Reading(), num_folds, groups)
+                statistics[kind] = setup.histogram_statistic(num_folds)
+            else:
+                of_means = MomentStatistic if kind == "gaussian" else CrossMomentStatistic
+                statistics[kind] = of_means(setup.extractor, num_folds=num_folds)
+        return cls(setup.extractor, statistics, reading or Reading(), num_folds, groups)
 
     def also(self, **statistics: Statistic) -> Job:
         """Return this job with additional statistics."""

@@ -129,7 +129,9 @@ def rank(
         if index is not None and not isinstance(index, Features):
             sources["index"] = index
         already = {id(images): source, id(reference): side}
-        opened = dict(zip(sources, open_each([already.get(id(x), x) for x in sources.values()], arguments), strict=True))
+        opened = dict(
+            zip(sources, open_each([already.get(id(x), x) for x in sources.values()], arguments), strict=True)
+        )
         for name, of_role in opened.items():
             if name in ("reference", "contrast") and isinstance(of_role, DNA) and not isinstance(of_role, expected):
                 raise TypeError(
