@@ -22,7 +22,7 @@ from small_protocols import make_small
 from torchmetrics_dna import ActivationRanges, __version__, compare, make_dna, report
 from torchmetrics_dna.comparisons import Comparison
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
-from torchmetrics_dna.comparisons.verdict import headline_and_distance
+from torchmetrics_dna.comparisons.verdict import headline_and_distance, what_was_measured
 from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.files.visible import p_figure, strict_json
@@ -150,7 +150,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path) -> None:
     comparison = report(*folders, tmp_path / "report.html", layers=LAYERS)
     assert list(comparison.neurons) == LAYERS, "properties are beside them"
-    sentences = comparison.explain().property_sentences
+    sentences = what_was_measured(comparison.explain())
     assert "more JPEG files (0 % to 100 %)" in sentences[0]
     write(tmp_path / "x.json", comparison)
     expected = comparison.to_dict() | {"version": __version__}

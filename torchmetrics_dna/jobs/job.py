@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter, methodcaller
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -104,9 +104,12 @@ class Job:
         kinds: Sequence[Kind],
         reading: Reading | None = None,
         num_folds: int | None = None,
-        groups: Groups | None = None,
+        rows: Mapping[str, Statistic] | None = None,
     ) -> Job:
-        """Make a job whose statistics are DNAs, by kind; histograms have the bins and ranges of the setup."""
+        """Make a job whose statistics are DNAs, by kind, and ``rows`` of single images.
+
+        Histograms have the bins and ranges of the setup.
+        """
         statistics: dict[str, Statistic] = {}
         for kind in kinds:
             if kind == "histogram":
@@ -114,11 +117,7 @@ class Job:
             else:
                 of_means = MomentStatistic if kind == "gaussian" else CrossMomentStatistic
                 statistics[kind] = of_means(setup.extractor, num_folds=num_folds)
-        return cls(setup.extractor, statistics, reading or Reading(), num_folds, groups)
-
-    def also(self, **statistics: Statistic) -> Job:
-        """Return this job with additional statistics."""
-        return replace(self, statistics={**self.statistics, **statistics})
+        return cls(setup.extractor, {**statistics, **(rows or {})}, reading or Reading(), num_folds)
 
     def run(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
@@ -123,19 +123,17 @@ class Sides:
         if self.arguments.pairs and self.jobs[k].reading.skip_unreadable:
             self._measured.update(self._whole_pairs(self.arguments.pairs))
             return self._measured[key]
-        result = self._measure(self.jobs[k], side)
+        result = measure(self.jobs[k], side, distributed=self.arguments.distributed, on=self.arguments.on)
         if len(self.images) == 2 or self.keys.count(key) > 1:
             self._measured[key] = result
         return result
-
-    def _measure(self, job: Job, images: Images) -> Measured:
-        return measure(job, images, distributed=self.arguments.distributed, on=self.arguments.on)
 
     def _whole_pairs(self, pairs: Pairs) -> dict[object, Measured]:
         """Measure all sides by key; those with images whose partner turns out to be unreadable again, without these."""
         of_sides = zip(self.keys, self.images, self.jobs, strict=True)
         sides = {key: (images, job) for key, images, job in of_sides if isinstance(images, ImageSource)}
-        measured = {key: self._measure(job, images) for key, (images, job) in sides.items()}
+        settings: dict[str, Any] = {"distributed": self.arguments.distributed, "on": self.arguments.on}
+        measured = {key: measure(job, images, **settings) for key, (images, job) in sides.items()}
         of_pairs = {key: keys_of_pairs(images, pairs) for key, (images, _) in sides.items()}
         whole = set.intersection(*({of_pairs[key][i] for i in side.numbers} for key, side in measured.items()))
         if not whole:
@@ -145,7 +143,8 @@ class Sides:
             numbers = [i for i, pair in enumerate(of_pairs[key]) if pair in whole]
             alone = sorted({*measured[key].numbers} - {*numbers})
             if alone and job.folds is not None:
-                again = self._measure(replace(job, folds=[job.folds[i] for i in numbers]), images.take(numbers))
+                job_of_whole = replace(job, folds=[job.folds[i] for i in numbers])
+                again = measure(job_of_whole, images.take(numbers), **settings)
                 lines = [f"Can't use image {images.names[i]!r}: its partner can't be read" for i in alone]
                 measured[key] = replace(again, unreadable=measured[key].unreadable + lines, numbers=numbers)
         return measured
@@ -208,7 +207,7 @@ def open_sides(sides: Sequence[Source | DNA], arguments: Arguments, kinds: Seque
     estimated = [] if num_folds is None else [record for record in distances if record.by_image]
     plans = plans_for(estimated, opened, network, by_fold=by_fold) if estimated else {}
     rows, limits = rows_for(arguments, distances, plans, opened, network)
-    job = Job.for_dnas(setup, kinds, arguments.reading, num_folds).also(**rows)
+    job = Job.for_dnas(setup, kinds, arguments.reading, num_folds, rows)
     result = Sides(
         arguments,
         [next(fitting) if isinstance(side, DNA) else side for side in opened],

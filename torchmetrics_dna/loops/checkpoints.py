@@ -113,7 +113,13 @@ class Checkpoints:
         self._comparisons: dict[int, Comparison] = {}
         self._is_replaced = False
         with in_step(self._distributed):
-            self.folder, saved, saved_held_out = _open_folder(Path(folder), self._distributed)
+            self.folder = Path(folder)
+            if rank() == 0:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            present = [name for name in _WHAT if (self.folder / name).exists()]  # before any process writes them
+            if self._distributed:  # others may have another one, such as a temporary folder
+                self.folder, present = gather((self.folder.absolute(), present))[0]
+            saved, saved_held_out = (load_dna(self.folder / name) if name in present else None for name in _WHAT)
             self._lock = file_lock(self.folder / ".lock")
             (opened,) = open_each([reference], arguments)
             dna = opened if isinstance(opened, DNA) else saved
@@ -268,17 +274,6 @@ class Checkpoints:
 
     def __repr__(self) -> str:
         return f"Checkpoints({str(self.folder)!r}, reference {self.reference!r})"
-
-
-def _open_folder(folder: Path, distributed: bool) -> tuple[Path, DNA | None, DNA | None]:
-    """Return the folder of process 0, and reference and held-out images in it, before any process writes them."""
-    if rank() == 0:
-        folder.mkdir(parents=True, exist_ok=True)
-    present = [name for name in (_REFERENCE, _HELD_OUT) if (folder / name).exists()]
-    if distributed:  # others may have another one, such as a temporary folder
-        folder, present = gather((folder.absolute(), present))[0]
-    saved, held_out = (load_dna(folder / name) if name in present else None for name in (_REFERENCE, _HELD_OUT))
-    return folder, saved, held_out
 
 
 def _name(step: int) -> str:

@@ -16,7 +16,7 @@ from markupsafe import Markup
 from PIL import Image
 from torch.nn.functional import adaptive_avg_pool2d
 
-from torchmetrics_dna.comparisons.verdict import headline_and_distance, off_line
+from torchmetrics_dna.comparisons.verdict import headline_and_distance, off_line, what_was_measured
 from torchmetrics_dna.dna.histogram import grouped
 from torchmetrics_dna.files.visible import images_in_words, number, p_figure, visible
 from torchmetrics_dna.images.cells import central_square
@@ -69,7 +69,7 @@ def as_html(comparison: Comparison, gallery: Gallery | None = None) -> str:
         headline=headline.replace(" %", "\N{NO-BREAK SPACE}%"),
         figures=figures,
         odd_line=off_line(comparison.figures),
-        measured_words=explanation.property_sentences,
+        measured_words=what_was_measured(explanation),
         properties=property_rows(comparison),
         explained=explanation.causes is not None,
         gallery=gallery,
