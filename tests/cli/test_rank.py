@@ -8,14 +8,13 @@ import json
 from pathlib import Path
 
 import pytest
-from commands import Command, in_processes
+from commands import Command
 from golden import GOLDEN
 from PIL import Image
 
 import torchmetrics_dna.cli.console as console
-from torchmetrics_dna import NeuronWeights, load_dna, make_dna
+from torchmetrics_dna import make_dna
 from torchmetrics_dna.demo import blur, photographs
-from torchmetrics_dna.functional import select_neurons
 
 A, B = GOLDEN / "endtoend" / "a", GOLDEN / "endtoend" / "b"
 LAYERS = ["block_0", "block_1"]
@@ -91,24 +90,3 @@ def test_copies_and_a_contrast_with_a_file(
     assert max(map(len, captured.out.splitlines())) <= 80
     rows = json.loads(cli(*options, "--nearest", index, "--format", "json").out)["images"]
     assert all(row["copy"] and row["nearest"] == row["image"] for row in rows)
-
-
-def test_weights_of_neurons_come_from_a_file(files: Path, tmp_path: Path, cli: Command) -> None:
-    plain, blurred = (load_dna(path) for path in (files / "plain.dna.npz", files / "blur.dna.npz"))
-    distances, output = plain.distances(blurred), tmp_path / "x.weights.npz"
-    chosen = select_neurons(distances, 5)
-    NeuronWeights.of_neurons(chosen, plain.neurons, plain.extractor, plain.weights_digest).save(output)
-    weighted = ("--neuron-weights", output, "--format", "json")
-    assert len(json.loads(cli("rank", B, "--reference", files / "plain.dna.npz", *weighted).out)["images"]) == 5
-    result = json.loads(cli("compare", files / "plain.dna.npz", files / "blur.dna.npz", *weighted).out)
-    assert result["dna_emd"] == pytest.approx(float(distances[chosen].mean()))
-
-
-@pytest.mark.outer
-@pytest.mark.usefixtures("one_thread")
-def test_processes_rank_the_same(tmp_path: Path, cli: Command) -> None:
-    options = ["rank", A, "--reference", B, "--layers", "block_0", "--format", "json", "--batch-size", "1"]
-    alone, (codes, printed, _) = json.loads(cli(*options).out)["images"], in_processes(tmp_path, *options)
-    assert codes == [0, 0]
-    shared = json.loads(printed)["images"]
-    assert shared == [row | {"score": pytest.approx(row["score"], rel=1e-6, abs=0)} for row in alone]

@@ -1,3 +1,5 @@
+"""Two sets: official figures, words and tables that agree, and the same answer however the network is spelt."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -41,7 +43,7 @@ def test_a_distance_above_0_of_which_nothing_is_left(
     assert comparison["dna-emd"].debiased == comparison.to_dict()["dna_emd_debiased"] == value  # for programs, a number
     end_by(gates_of({"B": comparison}, 0.05, {"fail_above": 1}))
     shown = expected if isinstance(expected, str) else f"{expected:g}"
-    assert f"dna-emd without noise of B is {shown}, not above 1." in capsys.readouterr().err
+    assert f" is {shown}, not above" in capsys.readouterr().err
 
 
 def test_folders_give_the_official_distances(default_extractor: DNAExtractor) -> None:
@@ -58,59 +60,12 @@ def test_folders_give_the_official_distances(default_extractor: DNAExtractor) ->
     assert [(n["layer"], n["neuron"]) for n in result.top_neurons(by="distance")] == located
 
 
-@pytest.mark.parametrize("own", [True, False])
-def test_dnas_stand_for_sources(own: bool, photos: list[np.ndarray]) -> None:
-    extractor, fixed = pixels()
-    ranges, shown = ("auto", "auto") if own else (fixed, fixed.digest)
-    of_images = compare(photos[:6], photos[6:], extractor, ranges=ranges, num_bins=60)
-    a, b = (make_dna(part, extractor, ranges=ranges, num_bins=60) for part in (photos[:6], photos[6:]))
-    for result in (compare(a, b), compare(a, np.stack(photos[6:]), extractor), compare(photos[:6], b, extractor)):
-        assert result["dna-emd"].value == of_images["dna-emd"].value
-        assert ("dna-fd" in result, result.num_bins, result.ranges) == (False, 60, shown)
-    bells = [make_dna(part, extractor, kind="gaussian") for part in (photos[:6], photos[6:])]
-    assert compare(*bells)["dna-fd"].value == of_images["dna-fd"].value
-    assert "dna-emd" not in compare(*bells)
-    assert [n["dna_emd"] for n in compare(*bells).top_neurons(2)] == [None, None]
-    with pytest.raises(ValueError, match="make both of one kind"):
-        compare(a, bells[1])
-
-
 def test_a_dna_says_which_extractor_the_other_side_needs(photos: list[np.ndarray]) -> None:
     reference = make_dna(photos[:2], layers=["block_0"], num_bins=10)
     result = compare(reference, photos[2:3])
     assert (result.extractor, dict(result.neurons), result.num_bins) == ("efficientnet_lite0", {"block_0": 16}, 10)
     with pytest.raises(ValueError, match="Unknown layer 'block_1'; the layers are: block_0"):
         compare(reference, photos[2:3], layers=["block_1"])
-
-
-def test_weights(photos: list[np.ndarray]) -> None:
-    extractor, ranges = pixels()
-    weights = torch.zeros(9)
-    weights[4] = 1
-    result = compare(photos[:6], photos[6:], extractor, ranges=ranges, neuron_weights=weights)
-    assert result["dna-emd"].value == pytest.approx(float(result["dna-emd"].values[4]))
-    assert result.layers["mean"]["dna_emd"] == 0
-    calls: list[int] = []
-    wrong, reading = torch.tensor([0, 0, float("nan"), *[0] * 6]), Reading(progress=lambda *_: calls.append(1))
-    with pytest.raises(ValueError, match="neuron 2 has NaN"):
-        compare(photos, photos, extractor, ranges=ranges, neuron_weights=wrong, reading=reading)
-    assert not calls, "weights are checked before any image is read"
-
-
-def test_unreadable_images_are_counted_and_named(photo_folder: Path, photos: list[np.ndarray]) -> None:
-    extractor, ranges = pixels()
-    (photo_folder / "photo5b.png").write_text("no picture")
-    with pytest.raises(ValueError, match=r"Can't read image '.*photo5b.png'"):
-        compare(photo_folder, photos, extractor, ranges=ranges)
-    result = compare(photo_folder, photos, extractor, ranges=ranges, reading=Reading(skip_unreadable=True))
-    assert result.num_images == {"a": 12, "b": 12}
-    assert result.unreadable == [f"Can't read image {str(photo_folder / 'photo5b.png')!r}: it is not an image file"]
-    with pytest.warns(UserWarning, match=r"1 image was left out, the first: .*photo5b.png"):
-        make_dna(photo_folder, extractor, ranges=ranges, reading=Reading(skip_unreadable=True))
-    for path in photo_folder.glob("photo*.png"):
-        path.write_text("no picture")
-    with pytest.raises(ValueError, match="None of the 13 images could be read"):
-        compare(photo_folder, photos, extractor, ranges=ranges, reading=Reading(skip_unreadable=True))
 
 
 def test_progress_is_reported_per_source(photos: list[np.ndarray], photo_folder: Path) -> None:
@@ -178,7 +133,7 @@ def test_no_row_has_a_value_without_noise_beside_chance_that_gives_more(shift: i
     column = list(classes.table.header).index("without noise")
     assert {row[0]: row[column] for row in classes.table.rows[:2]} == shown
     assert comparison.to_dict()["dna_emd_debiased"] == result.debiased  # for programs, a number
-    assert any("for the clearest layer or neuron" in note for note in comparison.table.notes) is (shift == 6)
+    assert any("clearest layer or neuron" in note for note in comparison.table.notes) is (shift == 6)
 
 
 @pytest.mark.parametrize(

@@ -187,10 +187,10 @@ def test_the_command(tmp_path: Path, cli: Command) -> None:
     assert lines[-1].endswith("changed")
     assert 22 < len(lines) <= 26
     assert " of 20: no change" in lines[12]
-    assert "Failed: the stream has changed by the time of " in captured.err
+    assert "Failed: the stream has changed" in captured.err
     with Image.open(figure) as image:
         assert image.width > 500
     captured = cli(*arguments, "--learn", 50, "--format", "json", "--fail-if-changed")
     assert json.loads(captured.out.splitlines()[-1])["changed"] is False
-    assert captured.err.startswith("Windows are drawn in random order (seed 0), so that no change over time shows")
-    assert "from window 51 on, after 150 images" in captured.err
+    assert "random order (seed 0)" in captured.err
+    assert re.search("window 51 .* 150 images", captured.err)

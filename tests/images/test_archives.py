@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import stat
 import tarfile
 import tracemalloc
@@ -99,7 +100,7 @@ def test_links_and_other_files_are_told_and_nothing_is_read_by_them(suffix: str,
     images = read(path)
     assert np.array_equal(images.pop("b/1.png"), PIXELS[0])
     assert images.keys() == others.keys()
-    assert all("it is a link, a sparse file or a device; pack what it" in image for image in images.values())
+    assert all("a link, a sparse file" in image for image in images.values())
 
 
 @suffixes
@@ -133,7 +134,7 @@ def test_damage_is_not_taken_for_the_end(suffix: str, tmp_path: Path) -> None:
         assert "damaged" in told(content)
     assert "damaged" in told(whole[:700])
     assert "damaged" in told(whole[: len(whole) // 2])
-    assert "it goes on after its end mark, as joined tars do; join what is in them" in told(whole * 2)
+    assert "after its end mark" in told(whole * 2)
     back = member(tarfile.REGTYPE)
     back.name, back.size = "a.json", -1024  # the next header would be this one again
     assert "Can't read" in told(back.tobuf(tarfile.GNU_FORMAT) + bytes(2048))
@@ -150,7 +151,7 @@ def test_sums_are_checked(tmp_path: Path) -> None:
     damaged = bytearray(path.read_bytes())
     damaged[damaged.index(PIXELS[3].tobytes()) + 9] ^= 1
     path.write_bytes(damaged)
-    assert f"Can't read {str(path)!r} as an array of images: it is damaged (BadZipFile: Bad CRC-32" in error_of(path)
+    assert re.match(f"Can't read {str(path)!r} as an array .* CRC-32", error_of(path))
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
@@ -163,4 +164,4 @@ def test_headers_of_tars_are_bounded(kind: bytes, tmp_path: Path) -> None:
     message = error_of(tmp_path / "x.tgz")
     assert tracemalloc.get_traced_memory()[1] < 10_000_000
     tracemalloc.stop()
-    assert "the header of a file of it has 40000000 bytes or more, expected 4194304 at most" in message
+    assert re.search("40000000 bytes .* expected 4194304", message)

@@ -136,7 +136,7 @@ def test_images_that_can_not_be_read(tmp_path: Path) -> None:
     skipping, stopping = (job(["histogram"], Reading(2, 0, skip_unreadable=skip)) for skip in (True, False))
     output = tmp_path / "x.dna.npz"
     paths, unreadable = make_files(folder, output, *skipping)
-    assert unreadable == [f"Can't read image {str(folder / '4.png')!r}: it is not an image file"]
+    assert [repr(str(folder / "4.png")) in line for line in unreadable] == [True]
     assert load_dna(paths["histogram"]).num_images == 8
     with pytest.raises(ValueError, match="Can't read image .*4.png"):
         make_files(folder, output, *stopping)

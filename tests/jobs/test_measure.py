@@ -84,7 +84,8 @@ def share_sources(rank: int, world: int, folder: str) -> None:
     skipping = {"reading": Reading(skip_unreadable=True), "distributed": True}
     measured = measure_ranges([folder], DNAExtractor(Pixels(), input_size=8), "widen", **skipping)
     assert measured.num_images == 2
-    assert measured.unreadable == [f"Can't read image {str(Path(folder, '1.png'))!r}: it is not an image file"]
+    (line,) = measured.unreadable
+    assert repr(str(Path(folder, "1.png"))) in line
     with pytest.raises(ValueError, match=r"^rank 1: .*1\.png': it is not an image file"):
         measure_ranges([folder], EXTRACTOR, "widen", distributed=True)
 
