@@ -13,7 +13,6 @@ import pytest
 import torch
 from commands import Command
 from PIL import Image
-from rich.console import Console
 from rich.text import Text
 
 import torchmetrics_dna.cli.console as console
@@ -146,13 +145,3 @@ def test_decimal_points_are_below_each_other() -> None:
     lines = [line for line in captured.get().splitlines() if line.startswith("│")]
     cells = [" a     ", " 1,280 ", " 15.00   "], [" b     ", "     7 ", "  0.1468 "]
     assert [line.strip("│").split("│") for line in lines] == [*cells]
-
-
-def test_long_names_go_on_in_the_next_line() -> None:
-    """Of tables for narrow terminals, nothing is cut."""
-    name = "down_blocks.0.attentions.1.transformer_blocks.0.attn1"
-    terminal = Console(width=30, record=True, file=io.StringIO())
-    terminal.print(console.rich_table(["layer", "dna-emd"], [[name, 0.5]], ""), console.listing([("extractor", name)]))
-    table, _, listing = terminal.export_text().rpartition("┘")
-    assert "".join(line.split("│")[1].strip() for line in table.splitlines() if line.startswith("│")) == name
-    assert "".join(listing.split()) == f"extractor{name}"

@@ -10,10 +10,7 @@ import pytest
 from networks import Outputs
 from PIL import Image
 
-from torchmetrics_dna import Checkpoints, DNAExtractor, compare, load_dna, make_dna, rank, report
-from torchmetrics_dna.comparisons import diff
-from torchmetrics_dna.jobs.arguments import Arguments
-from torchmetrics_dna.jobs.make import make_files
+from torchmetrics_dna import DNAExtractor, compare, rank, report
 
 RNG = np.random.default_rng(0)
 
@@ -69,15 +66,3 @@ def test_reports_of_grey_images_have_pictures_and_those_of_bands_say_that_they_h
     assert "images have 5 channels" in bands
     with pytest.raises(ValueError, match="A contact sheet takes grey or RGB images, but images have 5 channels"):
         rank(b, a, extractor(5)).plot()
-
-
-def test_what_else_takes_bands(tmp_path: Path) -> None:
-    a, b, of_a, of_b = arrays_of_bands(tmp_path)
-    versions = diff(a, np.concatenate([of_a[:30], of_b]), extractor(5))
-    assert (len(versions.added), len(versions.removed)) == (40, 10)
-    paths, _ = make_files(a, tmp_path / "x.dna.npz", ["histogram"], Arguments(extractor(5), num_folds=None))
-    assert load_dna(paths["histogram"]).digest == make_dna(of_a, extractor(5)).digest
-    assert Checkpoints(a, tmp_path / "run", extractor(5)).add(1, b)["dna-emd"].value > 0
-    Checkpoints(a, tmp_path / "run", extractor(5))
-    with pytest.raises(ValueError, match="Another reference is in"):
-        Checkpoints(of_a[:, ::-1], tmp_path / "run", extractor(5))

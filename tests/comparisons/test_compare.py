@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
+import dnas
 import numpy as np
 import pixel_sets
 import pytest
 import torch
 from golden import GOLDEN, load
 from networks import Pixels, pixels
+from scipy.stats import t as student
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna
 from torchmetrics_dna.cli.gates import end_by, gates_of
+from torchmetrics_dna.comparisons.explanation import PropertyDifference, explain
 from torchmetrics_dna.extractors import PRESETS
 from torchmetrics_dna.files.visible import p_figure
 from torchmetrics_dna.images import Reading
+from torchmetrics_dna.jobs.causes import Causes
 from torchmetrics_dna.reporting.findings import words_and_tables
 
 A, B = GOLDEN / "endtoend" / "a", GOLDEN / "endtoend" / "b"
@@ -60,23 +63,6 @@ def test_folders_give_the_official_distances(default_extractor: DNAExtractor) ->
     assert [(n["layer"], n["neuron"]) for n in result.top_neurons(by="distance")] == located
 
 
-def test_a_dna_says_which_extractor_the_other_side_needs(photos: list[np.ndarray]) -> None:
-    reference = make_dna(photos[:2], layers=["block_0"], num_bins=10)
-    result = compare(reference, photos[2:3])
-    assert (result.extractor, dict(result.neurons), result.num_bins) == ("efficientnet_lite0", {"block_0": 16}, 10)
-    with pytest.raises(ValueError, match="Unknown layer 'block_1'; the layers are: block_0"):
-        compare(reference, photos[2:3], layers=["block_1"])
-
-
-def test_progress_is_reported_per_source(photos: list[np.ndarray], photo_folder: Path) -> None:
-    extractor, ranges = pixels()
-    calls: list[tuple[str, int, int]] = []
-    reading = Reading(batch_size=5, progress=lambda *a: calls.append(a))
-    compare(photo_folder, photos[:3], extractor, ranges=ranges, reading=reading)
-    assert [s[1:] for s in calls] == [(5, 12), (10, 12), (12, 12), (3, 3)]
-    assert {s[0] for s in calls} == {str(photo_folder), "list of images"}
-
-
 @pytest.mark.parametrize("ranges", ["fixed", "auto"])
 def test_shifts_and_histograms_are_those_of_the_activations(photos: list[np.ndarray], ranges: str) -> None:
     extractor, fixed = pixels()
@@ -93,14 +79,6 @@ def test_shifts_and_histograms_are_those_of_the_activations(photos: list[np.ndar
             assert np.abs(np.cumsum(share.numpy() - expected / expected.sum())).sum() < 0.05
     with pytest.raises(ValueError, match="No histograms were compared"):
         compare(make_dna(a, extractor, kind="gaussian"), make_dna(b, extractor, kind="gaussian")).histograms("mean", 0)
-
-
-def test_sides_that_share_blank_tiles_are_tested_like_others() -> None:
-    images = np.random.default_rng(0).integers(0, 256, (20, 20, 24, 3), np.uint8)
-    sides = (np.concatenate([half, np.full((4, 20, 24, 3), 255, np.uint8)]) for half in (images[:10], images[10:]))
-    comparison = compare(*sides, pixels()[0])
-    assert comparison.copies == 0
-    assert not any("share images" in notice or "nearly like" in notice for notice in comparison.notices)
 
 
 @pytest.mark.parametrize(("shift", "few"), [(2, True), (6, False), (60, False)])
@@ -164,3 +142,60 @@ def test_however_the_network_is_spelt_the_answer_is_the_same(
         assert answer.notices == answers[0].notices
     silent = compare(*sides, DNAExtractor(Pixels(), properties=False))
     assert silent.properties is None
+
+
+@pytest.mark.usefixtures("few_relabelings")
+def test_a_set_must_be_shown_to_be_near() -> None:
+    """Each at the full level: the p-value is that of Student's test of the jackknife, on the squared distance."""
+    comparison = compare(pixel_sets.A, pixel_sets.B, pixel_sets.EXTRACTOR, metrics=["dna-emd"])
+    evidence, interval = comparison["dna-emd"].evidence, comparison.interval
+    for limit, passes in ((1.02 * interval.high, True), (0.5 * interval.high, False)):
+        statistic = (limit**2 - evidence.upper) / evidence.jackknife.variance**0.5
+        p = float(student.sf(statistic, evidence.jackknife.freedom))
+        (gate,) = gates_of({"B": comparison}, 0.05, {"fail_unless_below": limit})
+        assert gate.passed is passes is (p <= 0.05)
+        assert f"more has {p_figure(p, 'p')}" in gate.lines[0]
+    (gate,) = gates_of({"near": comparison, "far": comparison}, 0.05, {"fail_unless_below": 0.5 * interval.high})
+    assert len(gate.lines) == 2
+    itself = compare(pixel_sets.A, pixel_sets.A, pixel_sets.EXTRACTOR, metrics=["dna-emd"])
+    assert gates_of({"A": itself}, 0.05, {"fail_unless_below": 900.0})[0].passed
+
+
+@pytest.mark.usefixtures("few_relabelings")
+def test_the_figure_of_what_shares_images_keeps_its_noise() -> None:
+    """Half of B are A's own images: what is left of the distance without noise is too small."""
+    images = np.random.default_rng(0).integers(0, 200, (60, 8, 8, 3)).astype(np.uint8)
+    shared, apart = (
+        compare(images[:40], images[part], pixel_sets.EXTRACTOR) for part in (slice(20, 60), slice(40, 60))
+    )
+    assert [shared.shares_images, apart.shares_images] == [True, False]
+    for comparison, name in ((shared, "dna-emd of B"), (apart, "dna-emd without noise of B")):
+        result = comparison["dna-emd"]
+        assert result.debiased < result.value
+        (gate,) = gates_of({"B": comparison}, 0.05, {"fail_above": (result.debiased + result.value) / 2})
+        assert gate.passed is (comparison is apart)
+        assert f"{name} is " in gate.lines[0]
+
+
+def test_few_images_get_no_story(photos: list[np.ndarray]) -> None:
+    single = compare(photos, photos[3:4], DNAExtractor(layers=["block_0"], properties=True))
+    explanation = single.explain()
+    assert (explanation.causes, explanation.properties, explanation.differs) == (None, [], None)
+
+
+@pytest.mark.parametrize(
+    ("name", "moved", "up"),
+    [
+        ("noise", "noise", 1), ("blur", "sharpness", -1), ("resize", "width", -1),
+        ("JPEG compression", "blockiness", 1), ("brighter", "brightness", 1), ("darker", "brightness", -1),
+        ("more contrast", "contrast", 1), ("less contrast", "contrast", -1), ("more saturation", "saturation", 1),
+        ("less saturation", "saturation", -1), ("warmer", "blue against yellow", -1),
+        ("cooler", "blue against yellow", 1),
+    ],
+)  # fmt: skip
+def test_a_measured_property_can_contradict(name: str, moved: str, up: int) -> None:
+    a = b = dnas.gaussian()
+    causes = Causes((name,), (1.0,), (9.0, 1.0), 12)
+    for sign, expected in ((up, causes), (-up, None)):
+        measured = PropertyDifference(moved, 0.2, 0.2 + sign / 10, 0.05, 0.05, None)
+        assert explain(a, b, None, properties=[measured], causes=causes).causes == expected

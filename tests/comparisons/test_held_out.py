@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from commands import Command
 from networks import Pixels
-from PIL import Image
 from scipy import stats
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna
@@ -134,20 +130,6 @@ def test_a_reference_without_folds_is_exact() -> None:
     assert ratio.value == pytest.approx(folded.value, rel=0.1)
 
 
-@pytest.mark.parametrize(
-    ("sets", "held_out", "options", "message"),
-    [
-        (MODELS, "test", {}, "`held_out` expected to be one of far, near, real, but got 'test'"),
-        ({"far": OTHER}, "far", {}, "There is no other set beside the held-out 'far'"),
-        (OTHER, "far", {}, "one of several sets, which `b` gives by name, but got 'far'"),
-        (MODELS, "far", {"pairs": True}, "`held_out` is for independent images"),
-    ],
-)
-def test_wrong_calls(sets: Any, held_out: str, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        compare(TRAIN, sets, EXTRACTOR, held_out=held_out, **options)
-
-
 def test_times_chance_is_of_halves_of_a(other: Comparisons) -> None:
     """Two samples like A, of the same sizes, are so far apart; it does not grow with the distance of B."""
     expected = [
@@ -163,17 +145,3 @@ def test_times_chance_is_of_halves_of_a(other: Comparisons) -> None:
     times = alone["dna-emd"].times_chance
     assert f" {times:.2g} times what chance" in alone.verdict
     assert "with 60 images each" in alone.verdict
-
-
-def test_the_command(tmp_path: Path, cli: Command) -> None:
-    for name, each in {"train": TRAIN, "gen": MODELS["far"], "val": OTHER}.items():
-        (tmp_path / name).mkdir()
-        for i, image in enumerate(each[:12]):
-            Image.fromarray(image).save(tmp_path / name / f"{i}.png")
-    train, generated, held = (tmp_path / name for name in ("train", "gen", "val"))
-    options = "--layers", "block_0", "--format", "json"
-    added = json.loads(cli("compare", train, generated, "--held-out", held, *options).out)
-    listed = json.loads(cli("compare", train, generated, held, "--held-out", held, "--fail-above", 1e3, *options).out)
-    assert added | {"gates": listed["gates"]} == listed
-    assert [row["set"] for row in added["sets"]] == ["gen", added["held_out"]] == ["gen", "val"]
-    assert "dna_emd_x_held_out_low" in added["sets"][0]

@@ -16,7 +16,7 @@ from networks import Pixels
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna, rank
 from torchmetrics_dna.dna import DNA, HistogramDNA
-from torchmetrics_dna.images import ImageSource, ImageStream, Reading, open_source
+from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.jobs.make import measure_ranges
 
 # servers, Arrow and fsspec have threads, which Python 3.12 and later warn of where workers are forked
@@ -60,22 +60,10 @@ def test_what_is_in_memory_gives_what_a_folder_gives(kind: str, expected: DNA) -
     assert same(dna_of(IN_MEMORY[kind](), batch_size=4), expected)
 
 
-def test_which_kinds_have_an_index(tmp_path: Path) -> None:
-    streams = set()
-    for place, (kind, make) in enumerate(ON_DISK.items()):
-        folder = tmp_path / str(place)
-        folder.mkdir()
-        streams |= {kind} if isinstance(open_source(make(folder)), ImageStream) else set()
-    assert streams == {"packed npz", "packed tar", "shards", "shards by star", "parquet", "parquet of files", "video"}
-    mapped = [kind for kind in IN_MEMORY if isinstance(open_source(IN_MEMORY[kind]()), ImageSource)]
-    assert mapped == list(IN_MEMORY)[: len(mapped)]
-    assert len(mapped) == 9
-
-
 @pytest.mark.slow
-def test_all_functions_take_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torchmetrics_dna.dna.evidence.NUM_RELABELINGS", 99)
-    folder, darker = kinds.folder(tmp_path / "folder"), PIXELS // 2
+@pytest.mark.usefixtures("few_relabelings")
+def test_all_functions_take_a_stream(tmp_path: Path) -> None:
+    folder, darker, source = kinds.folder(tmp_path / "folder"), PIXELS // 2, kinds.shards(tmp_path)
     options: dict[str, Any] = {"ranges": "auto", "num_bins": 50, "reading": Reading(num_workers=0)}
 
     def results(images: object) -> tuple[Any, ...]:
@@ -84,21 +72,17 @@ def test_all_functions_take_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ranking = rank(images, darker, EXTRACTOR, nearest=darker, **options)
         return compare(images, darker, EXTRACTOR, **options), ranking, swapped.distances.tolist(), ranges.digest
 
-    compared, ranked, *others = results(folder)
-    for kind in ("shards", "parquet"):
-        source = ON_DISK[kind](tmp_path)
-        comparison, ranking, *of_source = results(source)
-        # equal counts; a few images of known number are summed by torch and a stream by numba, in other orders
-        assert comparison["dna-emd"].value == pytest.approx(compared["dna-emd"].value, rel=1e-15, abs=0)
-        assert (comparison.p_value, comparison.null) == (compared.p_value, pytest.approx(compared.null, rel=1e-15))
-        assert (ranking.scores.tolist(), ranking.p_value) == (ranked.scores.tolist(), ranked.p_value)
-        assert ranking.nearest.names == ranked.nearest.names
-        assert of_source == others
-        # whatever the order in which workers gave them, names and numbers go with the scores
-        shared = rank(source, darker, EXTRACTOR, **options | {"reading": Reading(num_workers=2, batch_size=2)})
-        assert (shared.names, shared.scores.tolist()) == (ranking.names, ranking.scores.tolist())
-        order = [int(re.findall(r"(\d+)(?:\.png)?$", name)[0]) for name in ranking.names]
-        assert order == [int(re.findall(r"(\d+)\.png$", name)[0]) for name in ranked.names]
+    (compared, ranked, *others), (comparison, ranking, *of_source) = results(folder), results(source)
+    # equal counts; a few images of known number are summed by torch and a stream by numba, in other orders
+    assert comparison["dna-emd"].value == pytest.approx(compared["dna-emd"].value, rel=1e-15, abs=0)
+    assert (comparison.p_value, comparison.null) == (compared.p_value, pytest.approx(compared.null, rel=1e-15))
+    assert (ranking.scores.tolist(), ranking.p_value) == (ranked.scores.tolist(), ranked.p_value)
+    assert (ranking.nearest.names, of_source) == (ranked.nearest.names, others)
+    # whatever the order in which workers gave them, names and numbers go with the scores
+    shared = rank(source, darker, EXTRACTOR, **options | {"reading": Reading(num_workers=2, batch_size=2)})
+    assert (shared.names, shared.scores.tolist()) == (ranking.names, ranking.scores.tolist())
+    order = [int(re.findall(r"(\d+)(?:\.png)?$", name)[0]) for name in ranking.names]
+    assert order == [int(re.findall(r"(\d+)\.png$", name)[0]) for name in ranked.names]
 
 
 def test_columns_are_chosen(tmp_path: Path, expected: DNA) -> None:
@@ -184,10 +168,3 @@ def test_missing_packages_are_named(
     expected = rf"^This needs {package}, which is not installed; run `pip install '.*'`, which is the extra '{extra}'"
     with pytest.raises(ModuleNotFoundError, match=expected):
         open_source(source)
-
-
-def test_a_dna_is_no_image_set(tmp_path: Path, expected: DNA) -> None:
-    expected.save(tmp_path / "x.dna.npz")
-    assert compare(tmp_path / "x.dna.npz", kinds.packed_npz(tmp_path), EXTRACTOR)["dna-emd"].value == 0
-    with pytest.raises(ValueError, match="A DNA needs images, but got a DNA of 11 images; give these"):
-        make_dna(tmp_path / "x.dna.npz", EXTRACTOR)

@@ -40,7 +40,6 @@ from torch.utils.data import (
 from torchmetrics_dna import DNAExtractor, compare, load_dna, make_dna, rank
 from torchmetrics_dna import rank as rank_images
 from torchmetrics_dna.images import ImageStream, Reading, open_source
-from torchmetrics_dna.images.loader import load_batches
 from torchmetrics_dna.images.paths import expand
 from torchmetrics_dna.images.sets import Shard
 from torchmetrics_dna.images.workers import read_ahead
@@ -162,15 +161,6 @@ def test_progress_of_what_has_no_end_in_sight(tmp_path: Path) -> None:
         )
         expected = [(4, total), (8, total), (11, total)]
         assert calls == (expected if total else [*expected, (11, 11)])
-
-
-def test_images_of_streams_have_properties_of_their_files(tmp_path: Path) -> None:
-    folder = kinds.folder(tmp_path)
-    expected = make_dna(folder, "properties")
-    for source in (tar(tmp_path / "x.tgz", FILES, "w:gz"), kinds.parquet(tmp_path)):
-        assert make_dna(source, "properties").digest == expected.digest
-    (batch,) = load_batches(open_source(tmp_path / "x.tgz"), None, properties=True, reading=Reading(num_workers=0))
-    assert batch.properties.shape[0] == COUNT
 
 
 def share_streams(rank: int, world: int, *sources: str) -> None:

@@ -17,7 +17,6 @@ from networks import pixels
 from numpy.typing import NDArray
 from pages import Page
 from PIL import Image
-from small_protocols import make_small
 
 from torchmetrics_dna import ActivationRanges, __version__, compare, make_dna, report
 from torchmetrics_dna.comparisons import Comparison
@@ -25,7 +24,7 @@ from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.files.visible import p_figure, strict_json
-from torchmetrics_dna.images import Reading, open_source
+from torchmetrics_dna.images import open_source
 from torchmetrics_dna.images.properties import PROPERTIES
 from torchmetrics_dna.jobs.causes import Causes
 from torchmetrics_dna.jobs.measure import Measured
@@ -273,36 +272,6 @@ def test_fifty_thousand_images_stay_under_a_megabyte() -> None:
     html = as_html(compare_measured(*measured), gallery)
     assert len(html.encode()) < 1e6
     assert "and 99,900 more" in html
-
-
-def test_published_metrics_are_on_the_page_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make_small(monkeypatch)
-    metrics, photos = ["dna-emd", "fid"], photographs(12)
-    comparison = report(photos[:6], photos[6:], tmp_path / "x.html", metrics=metrics)
-    page = Page((tmp_path / "x.html").read_text(encoding="utf-8"))
-    shown = {row[0]: float(row[1]) for row in page.rows if row[0] in metrics}
-    assert shown == {name: pytest.approx(comparison[name].value, rel=1e-3) for name in metrics}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        ({"format": "pdf"}, ValueError, "markdown, latex, html, but got 'pdf'"),
-        ({"batchsize": 3}, TypeError, r"report\(\) got .* 'batchsize'"),
-        ({"output": "nowhere/x.html"}, FileNotFoundError, "There is no folder"),
-    ],
-)
-def test_mistakes_are_told_before_any_work(
-    arguments: dict[str, Any], error: type[Exception], message: str, tmp_path: Path
-) -> None:
-    arguments = {name: value() if callable(value) else value for name, value in arguments.items()}
-    output = tmp_path / arguments.pop("output", "x.html")
-    with pytest.raises(error, match=message):
-        report(
-            reading=Reading(progress=pytest.fail),
-            **{"a": A, "b": B, "output": output, "feature": EXTRACTOR} | arguments,
-        )
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_dna_and_few_images(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: real processes, or the same entry point in this one."""
+"""compare and ranges as a user meets them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from commands import Command, in_processes
 from golden import GOLDEN, load
 from pages import Page
 from PIL import Image
 
 import torchmetrics_dna.cli.console as console
-from torchmetrics_dna import make_dna
+from torchmetrics_dna import ActivationRanges, make_dna
 
-A, B = str(GOLDEN / "endtoend" / "a"), str(GOLDEN / "endtoend" / "b")
-OFFICIAL_RANGES = str(GOLDEN / "endtoend" / "activation_ranges.json")
+END = GOLDEN / "endtoend"
+A, B, OFFICIAL = END / "a", END / "b", END / "activation_ranges.json"
 
 
 def test_figures_for_programs(monkeypatch: pytest.MonkeyPatch, cli: Command) -> None:
     options = ("compare", A, B, "--layers", "block_0,block_1", "--metrics")
-    out, talk = cli(*options, "dna-emd,dna-fd,fd,kid", "--ranges", OFFICIAL_RANGES, "--format", "json")
+    out, talk = cli(*options, "dna-emd,dna-fd,fd,kid", "--ranges", OFFICIAL, "--format", "json")
     printed, golden = json.loads(out), load("endtoend/endtoend.npz")
     assert set(printed) >= {"extractor", "ranges"}
     assert (printed["num_images"], printed["num_bins"]) == ({"a": 7, "b": 5}, 1000)
@@ -45,7 +46,7 @@ def test_figures_for_programs(monkeypatch: pytest.MonkeyPatch, cli: Command) -> 
 @pytest.mark.outer
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("command", [("compare", A, B, "--ranges", "auto"), ("rank", A, "--reference", B)])
-def test_processes_share_the_images(command: tuple[str, ...], tmp_path: Path, cli: Command) -> None:
+def test_processes_share_the_images(command: tuple[object, ...], tmp_path: Path, cli: Command) -> None:
     options = [*command, "--format", "json", "--batch-size", "1", "--layers", "block_0"]
     expected, shared = _flat(json.loads(cli(*options).out)), _flat(json.loads(in_processes(tmp_path, *options).stdout))
     assert len(shared) > 20
@@ -127,3 +128,30 @@ def test_a_page_and_the_verdict(tmp_path: Path, cli: Command) -> None:
     page = Page(output.read_text(encoding="utf-8"))
     assert str(file) in page.text
     assert ["A", "a DNA"] in page.rows
+
+
+def test_official_ranges_and_a_union_with_earlier_ones(tmp_path: Path, cli: Command) -> None:
+    first, both = tmp_path / "a.json", tmp_path / "ab.json"
+    cli("ranges", A, "-o", first, "--margin", "scale")
+    assert "margin 'scale'), 5 images" in " ".join(cli("ranges", first, B, "-o", both, "--margin", "scale").err.split())
+    loaded, official = ActivationRanges.load(both), ActivationRanges.load(OFFICIAL)
+    assert (loaded.neurons, loaded.margin) == (official.neurons, official.margin)
+    for layer, where in official.neurons.slices.items():
+        # another processor's float32 arithmetic
+        rounding = 1e-5 * float(official.maximum[where].abs().max())
+        for mine, theirs in ((loaded.minimum, official.minimum), (loaded.maximum, official.maximum)):
+            np.testing.assert_allclose(mine[where], theirs[where], rtol=0, atol=rounding, err_msg=layer)
+
+
+def test_options_reach_the_extractor_and_the_file_has_the_official_form(tmp_path: Path, cli: Command) -> None:
+    by_name = {}
+    for name, options in (("plain", ["--device", "cpu"]), ("crop", ["--crop", "center"])):
+        arguments = ["--layers", "block_0", "--batch-size", "3", "--num-workers", "0", *options]
+        cli("ranges", A, "-o", tmp_path / f"{name}.json", *arguments)
+        by_name[name] = ActivationRanges.load(tmp_path / f"{name}.json")
+    assert not torch.equal(by_name["plain"].maximum, by_name["crop"].maximum)
+    ours, official = (json.loads(path.read_text()) for path in (tmp_path / "plain.json", OFFICIAL))
+    assert set(ours) == {*official, "margin"}
+    for key in official:
+        assert list(ours[key]) == ["block_0"]
+        assert list(ours[key]["block_0"]) == list(official[key]["block_0"])
