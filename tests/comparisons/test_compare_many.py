@@ -230,3 +230,130 @@ def test_a_curve_is_of_one_kind_of_figure(comparisons: Comparisons) -> None:
     assert [container.lines[0].get_ydata()[0] for container in axis.containers] == pytest.approx(values)
     assert not any(container.has_yerr for container in axis.containers)
     assert axis.get_ylabel() == DISTANCES["dna-emd"].label
+
+
+# distances beside those of held-out images: the ratio, its interval, and what can't be said
+
+TRAIN, SAME, OTHER = images(0, 0, 60), images(0, 2, 90), images(30, 4, 60)
+MODELS = {"far": images(80, 6, 60), "near": images(24, 8, 40), "real": images(0, 12, 60)}
+
+
+def against(held_out: np.ndarray, **options: Any) -> Comparisons:
+    return compare(TRAIN, {**MODELS, "validation": held_out}, EXTRACTOR, held_out="validation", **EMD | options)
+
+
+@pytest.fixture(scope="module")
+def other() -> Comparisons:
+    return against(OTHER, metrics=None)
+
+
+def variance(pseudo: np.ndarray, times: np.ndarray) -> float:
+    """Of a mean of pseudo-values of folds of unequal size (Busing et al., 1999)."""
+    return float(((pseudo - (pseudo / times).sum()) ** 2 / (times - 1)).mean())
+
+
+@pytest.mark.parametrize("few", [False, True])
+@pytest.mark.parametrize("name", ["dna-emd", "dna-fd"])
+def test_the_ratio_is_that_of_distances_without_noise(other: Comparisons, name: str, few: bool) -> None:
+    other, power = against(OTHER[:9], metrics=None) if few else other, {"dna-emd": 2, "dna-fd": 1}[name]
+    far, near = (other[each][name].evidence for each in ("far", "validation"))
+    ratio = other.ratios(name)["far"]
+    assert ratio.value == pytest.approx(far.interval.value / near.interval.value)
+    (a, b), (c, d) = ([side[0].numpy() for side in each.jackknife.sides] for each in (far, near))
+    times, of_far, of_near = (side[1].numpy() for side in (*far.jackknife.sides, near.jackknife.sides[1]))
+    freedom = near.jackknife.freedom if few else far.jackknife.freedom
+    assert freedom < (far if few else near).jackknife.freedom
+    for end in (ratio.low, ratio.high):  # where a test of the ratio begins to reject
+        at = end**power
+        noise = variance(a - at * c, times) + variance(b, of_far) + at**2 * variance(d, of_near)
+        statistic = abs(far.centre - at * near.centre) / noise**0.5
+        assert statistic == pytest.approx(stats.t.ppf(0.975, freedom), rel=1e-3)
+    assert ratio.low < ratio.value < ratio.high
+
+
+def test_the_held_out_set_is_no_candidate(other: Comparisons) -> None:
+    assert other.best == "real"
+    assert other.p_values["validation"] is None
+    assert set(other.ratios()) == set(MODELS)
+    lean = compare(TRAIN, {"far": MODELS["far"], "validation": OTHER}, EXTRACTOR, held_out="validation", **EMD)
+    ratio = lean.ratios()["far"]
+    assert f"far is {ratio.value:.2g} times as far" in lean.verdict
+    assert lean.verdict.endswith(f"validation (95 % {ratio.low:.2g} to {ratio.high:.2g}).")
+    row = lean.rows()[0]
+    assert [row[f"dna_emd_x_held_out{end}"] for end in ("", "_low", "_high")] == [ratio.value, ratio.low, ratio.high]
+    assert lean.to_dict()["held_out"] == "validation"
+    assert Comparisons("a", {}, "v").held_out == "v"
+    table = lean.evidence_table
+    for text in (table.markdown(), table.latex(), table.html()):
+        assert f"{ratio.value:.2g} ({ratio.low:.2g} to {ratio.high:.2g})" in text
+
+
+def test_without_a_difference_there_is_no_upper_end_and_no_number_of_noise() -> None:
+    same = against(SAME)
+    assert same["validation"].p_value > 0.05
+    ratios = same.ratios()
+    assert ratios["real"] is None
+    assert ratios["far"].value is None
+    assert ratios["far"].high is None
+    assert 1 < ratios["near"].low < ratios["far"].low
+    assert str(ratios["far"]) == f"at least {ratios['far'].low:.2g}"
+    assert "times as far" not in same.verdict  # of the best, which can't be told from the reference either
+    nearest = compare(TRAIN, {"near": MODELS["near"], "held": SAME}, EXTRACTOR, held_out="held", **EMD).verdict
+    assert "near is at least " in nearest
+    assert "held (95 %), which can't" in nearest
+
+
+@pytest.mark.parametrize(
+    ("generated", "held_out", "folds", "sharing"),
+    [
+        (MODELS["far"], OTHER, 20, None),
+        (MODELS["far"], OTHER, None, ""),
+        (MODELS["far"], TRAIN[:50], 20, "held"),
+        (TRAIN // 4 * 4 + 2, OTHER, 20, "gen"),
+        (TRAIN, OTHER, 20, "gen"),
+        (TRAIN[:40] // 4 * 4 + 2, TRAIN[20:], 20, "gen and held"),
+        (SAME, images(0, 50, 60), 20, ""),
+    ],
+)
+@pytest.mark.parametrize("sets", [1, 2])
+def test_the_verdict_tells_of_the_held_out_set_or_why_not(
+    generated: np.ndarray, held_out: np.ndarray, folds: int | None, sharing: str | None, sets: int
+) -> None:
+    further = {} if sets == 1 else {"further": images(95, 14, 60)}
+    given = {"gen": generated, **further, "held": held_out}
+    result = compare(TRAIN, given, EXTRACTOR, held_out="held", num_folds=folds, **EMD)
+    *_, last = (sentence for sentence in result.verdict.replace(". ", ".\n").splitlines())
+    if further and np.array_equal(generated, TRAIN):
+        assert result.verdict.startswith("gen: the same images")
+        last, sharing = last.replace("further", "gen"), None  # which is the nearest of the others
+    assert ("can't be said" in last) is (sharing is not None)
+    assert not sharing or result.ratios()["gen"] is None
+    assert last.startswith("How far gen is" if sharing is not None else "gen is ")
+    assert ("shares images with" in last) is bool(sharing)
+    assert not sharing or f"the reference shares images with {sharing}, or" in last
+    assert result.to_dict()["verdict"] == result.verdict
+
+
+def test_a_reference_without_folds_is_exact() -> None:
+    reference = make_dna(TRAIN, EXTRACTOR, **OPTIONS)
+    sets = {"far": MODELS["far"], "held": OTHER}
+    ratio = compare(reference, sets, held_out="held", feature=EXTRACTOR).ratios()["far"]
+    folded = compare(TRAIN, sets, EXTRACTOR, held_out="held", **EMD).ratios()["far"]
+    assert ratio.value == pytest.approx(folded.value, rel=0.1)
+
+
+def test_times_chance_is_of_halves_of_a(other: Comparisons) -> None:
+    """Two samples like A, of the same sizes, are so far apart; it does not grow with the distance of B."""
+    expected = [
+        compare(images(0, seed, 60), images(0, seed + 2, 60), EXTRACTOR, num_folds=None, **EMD)["dna-emd"].value
+        for seed in range(20, 60, 4)
+    ]
+    result = other["far"]["dna-emd"]
+    assert result.by_chance == pytest.approx(np.mean(expected), rel=0.35)
+    assert result.times_chance == pytest.approx(result.value / result.by_chance)
+    assert result.evidence.null > 2 * result.by_chance  # relabelings still differ
+    assert other["real"]["dna-emd"].times_chance is None
+    alone = compare(TRAIN, OTHER, EXTRACTOR, **EMD)
+    times = alone["dna-emd"].times_chance
+    assert f" {times:.2g} times what chance" in alone.verdict
+    assert "with 60 images each" in alone.verdict
