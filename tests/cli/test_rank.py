@@ -14,26 +14,15 @@ from PIL import Image
 
 import torchmetrics_dna.cli.console as console
 from torchmetrics_dna import make_dna
-from torchmetrics_dna.demo import blur, photographs
+from torchmetrics_dna.demo import photographs
 
 A, B = GOLDEN / "endtoend" / "a", GOLDEN / "endtoend" / "b"
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """DNAs of photographs, and of the same ones after a blur."""
-    folder, photos = tmp_path_factory.mktemp("dnas"), photographs(8)
-    for name, images in (("plain", photos), ("blur", [blur(photo, 4) for photo in photos])):
-        make_dna(images, layers=["block_0", "block_1"]).save(folder / f"{name}.dna.npz")
-    return folder
-
-
-def test_a_table_csv_json_and_a_sheet(
-    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Command
-) -> None:
+def test_a_table_csv_json_and_a_sheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Command) -> None:
     monkeypatch.setattr(console.out, "width", 80)
-    reference = files / "plain.dna.npz"
-    grid = tmp_path / "grid.png"
+    reference, grid = tmp_path / "plain.dna.npz", tmp_path / "grid.png"
+    make_dna(photographs(8), layers=["block_0", "block_1"]).save(reference)
     captured = cli("rank", A, "--reference", reference, "--format", "csv", "--plot", grid)
     rows = list(csv.DictReader(io.StringIO(captured.out)))
     assert [row["rank"] for row in rows] == [str(i) for i in range(1, 8)]
@@ -72,19 +61,3 @@ def test_the_worst_with_maps(tmp_path: Path, cli: Command) -> None:
         assert sheet.height > 500
     for end, expected in (("--worst", rows[:2]), ("--top", rows[:-3:-1])):
         assert json.loads(cli(*options, end, "2").out)["images"] == expected
-
-
-def test_copies_and_a_contrast_with_a_file(
-    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Command
-) -> None:
-    monkeypatch.setattr(console.out, "width", 80)
-    index = tmp_path / "x.features.npz"
-    options = ["rank", A, "--reference", A, "--layers", "block_0,block_1", "--contrast", files / "blur.dna.npz"]
-    captured = cli(*options, "--nearest", A, "--save-index", index)  # of itself: no image is its own neighbour
-    assert "look like copies" not in captured.err
-    assert "Features(7 images" in " ".join(captured.err.split())
-    for header in ("score", "dna-emd", "further", "copy?", "likeness", "nearest"):
-        assert header in captured.out
-    assert max(map(len, captured.out.splitlines())) <= 80
-    rows = json.loads(cli(*options, "--nearest", index, "--format", "json").out)["images"]
-    assert all(row["copy"] and row["nearest"] == row["image"] for row in rows)
