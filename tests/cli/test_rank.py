@@ -61,3 +61,16 @@ def test_the_worst_with_maps(tmp_path: Path, cli: Command) -> None:
         assert sheet.height > 500
     for end, expected in (("--worst", rows[:2]), ("--top", rows[:-3:-1])):
         assert json.loads(cli(*options, end, "2").out)["images"] == expected
+
+
+def test_copies_a_contrast_and_an_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Command) -> None:
+    monkeypatch.setattr(console.out, "width", 80)
+    index = tmp_path / "x.features.npz"
+    options = ["rank", A, "--reference", A, "--layers", "block_0", "--contrast", B]
+    captured = cli(*options, "--nearest", A, "--save-index", index)  # of itself: no image is its own neighbour
+    assert "look like copies" not in captured.err
+    assert "Features(7 images" in " ".join(captured.err.split())
+    assert all(name in captured.out for name in ("score", "dna-emd", "further", "copy?", "likeness", "nearest"))
+    assert max(map(len, captured.out.splitlines())) <= 80
+    rows = json.loads(cli(*options, "--nearest", index, "--format", "json").out)["images"]
+    assert all(row["copy"] and row["nearest"] == row["image"] for row in rows)

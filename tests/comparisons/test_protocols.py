@@ -138,7 +138,9 @@ def test_each_metric_is_that_of_its_network_and_layer() -> None:
 def test_published_statistics_are_a_side(tmp_path: Path) -> None:
     dna = make_dna(SETS["a"], layers=["block_1"], kind="layer-gaussian", num_folds=None)
     save_fid_statistics(dna, tmp_path / "a.npz")
-    expected = compare(SETS["a"], SETS["b"], metrics="fid", num_folds=None)["fid"].value
+    of_images = compare(SETS["a"], SETS["b"], metrics="fid", num_folds=None)
+    assert "of layer block_1 of efficientnet_lite0" in of_images.about(of_images["fid"])
+    expected = of_images["fid"].value
     assert compare(tmp_path / "a.npz", SETS["b"], metrics="fid", num_folds=None)["fid"].value == pytest.approx(
         expected, rel=1e-6
     )

@@ -104,4 +104,4 @@ def test_copies_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("comparisons.compare_measured", "images.likeness"):
         monkeypatch.setattr(f"torchmetrics_dna.{module}.MOST", 10)
     (notice,) = (each for each in compare(*sides, EXTRACTOR, **options).notices if "nearly" in each)
-    assert re.match("B has .* 10 images.*; give", notice)
+    assert re.match("^B .* 10 images.*give", notice)
