@@ -481,6 +481,7 @@ MISTAKES = [
     ("ranges a hist50.json -o y.json", "hist50.json' as activation ranges"),
     ("info damaged.dna.npz", "its checksum is wrong, so it was damaged or changed"),
     ("compare a a --by labels.csv", "has no class for"),
+    ("compare one.png b --by folder", "lies in no folder of its class"),
     # options, by name
     ("compare a b --layers block_9", "Unknown layer 'block_9'; the layers of efficientnet_lite0 are: block_0"),
     ("compare a b --feature efficientnet_lite00", "did you mean 'efficientnet_lite0'?"),
