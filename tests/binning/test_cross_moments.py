@@ -87,12 +87,6 @@ def test_merging_is_adding_in_any_grouping(sizes: list[int], random: object, off
     assert all(torch.equal(merged[name], before[0][name]) for name in merged)
 
 
-def test_one_image_has_no_covariance() -> None:
-    dna = statistic.value(side_of(SAMPLES[:1]))
-    assert not any(cov.any() for cov in dna.cov.values())
-    np.testing.assert_array_equal(dna.mean, SAMPLES[0])
-
-
 def share_moments(rank: int, world: int) -> None:
     """Covariances of large means over processes, the last of which saw nothing, are those that numpy finds."""
     shard = SAMPLES[:0] if rank == world - 1 else SAMPLES[rank :: world - 1]

@@ -50,29 +50,6 @@ def test_each_thread_gets_its_own(extractors: list[DNAExtractor], several: bool)
     assert extractors[0].network.body[2].num_batches_tracked == 0
 
 
-def test_what_another_thread_does_with_the_network_is_not_seen(extractors: list[DNAExtractor]) -> None:
-    network = extractors[0].network.eval()
-    expected = extractors[0](IMAGES[0])
-    stop = Event()
-
-    def use() -> int:
-        count = 0
-        while not stop.is_set():
-            network(IMAGES[1].float())
-            count += 1
-        return count
-
-    with ThreadPoolExecutor(1) as threads:
-        background = threads.submit(use)
-        try:
-            for _ in range(20):
-                activations = extractors[0](IMAGES[0])
-                assert all(torch.equal(activations[layer], values) for layer, values in expected.items())
-        finally:
-            stop.set()
-        assert background.result() > 0
-
-
 def test_one_metric_of_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its updates, passes of batches and values come one after the other."""
     metric, alone, inside = self_ranging_emd(), self_ranging_emd(), []

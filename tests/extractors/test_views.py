@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import timm
 import torch
-from commands import run
-from golden import GOLDEN
 from networks import Outputs, Pixels, random_images
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer
@@ -18,9 +13,7 @@ from transformers import Dinov2Config, Dinov2Model
 
 from torchmetrics_dna import (
     DNAExtractor,
-    load_dna,
 )
-from torchmetrics_dna.statistics.setup import extractor_of
 
 IMAGES = random_images(6, 0, (30, 40))
 
@@ -117,17 +110,3 @@ def test_what_a_layer_does_not_have(network: str, layer: str, message: str, vit:
         DNAExtractor(module, layers=[layer])
     if network == "cait_xxs24_224":
         assert DNAExtractor(module, layers=["norm:class"]).neurons["norm:class"] == 48
-
-
-def test_in_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    a, b, file = str(GOLDEN / "endtoend" / "a"), str(GOLDEN / "endtoend" / "b"), str(tmp_path / "a.dna.npz")
-    layers = "block_0,block_1:unit,block_1:mean"
-    assert run(monkeypatch, "make", a, "-o", file, "--layers", layers, "--num-bins", "50") == 0
-    capsys.readouterr()
-    assert run(monkeypatch, "compare", file, b, "--format", "json") == 0
-    content = json.loads(capsys.readouterr().out)
-    assert ",".join(content["layers"]) == layers
-    assert all(layer["dna_emd"] > 0 for layer in content["layers"].values())
-    assert list(extractor_of(load_dna(file), ["block_0"]).neurons) == ["block_0"]
-    assert run(monkeypatch, "compare", a, b, "--layers", "block_1:middle") == 2
-    assert "Unknown view 'middle' of layer 'block_1'; the views are: class, mean, unit" in capsys.readouterr().err

@@ -61,6 +61,10 @@ def test_update_never_waits_and_bad_images_are_an_error_until_reset(form: str, d
     for _ in range(2):
         with pytest.raises(ValueError, match=r"Layer '\w+' gave .* batches of 5 images.*must lie in \[0, 1\].*reset"):
             on_device.compute()
+    merged = make(normalize=True).to("cuda")
+    merged.merge_state(on_device)
+    with pytest.raises(ValueError, match="batches of 5 images"):
+        merged.compute()
     on_device.reset()
     for imgs, real in good:
         feed(on_device, imgs.to("cuda"), real)

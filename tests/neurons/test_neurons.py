@@ -55,16 +55,10 @@ def test_lists_have_each_layer_once() -> None:
         Neurons.from_list([["a", 1], ["a", 2]])
 
 
-def test_split_gives_views_in_order() -> None:
-    values = torch.arange(6)
-    parts = Neurons({"a": 2, "b": 4}).split(values)
-    assert {layer: part.tolist() for layer, part in parts.items()} == {"a": [0, 1], "b": [2, 3, 4, 5]}
-    parts["b"][0] = 9
-    assert values[2] == 9
-
-
 def test_repr_is_short() -> None:
-    assert repr(Neurons({f"l{i}": 1 for i in range(9)})) == "Neurons(9 in 9 layers: l0 1, l1 1, l2 1, ..., l7 1, l8 1)"
+    words = repr(Neurons({f"l{i}": 1 for i in range(9)}))
+    assert words.startswith("Neurons(9 in 9 layers")
+    assert "l2 1, ..., l7 1" in words
 
 
 @pytest.mark.parametrize(

@@ -65,20 +65,6 @@ def test_each_fold_is_that_of_its_images(make: Make) -> None:
                 torch.testing.assert_close((fold.mean, fold.var), (expected.mean, expected.var), rtol=1e-12, atol=1e-13)
 
 
-@every_statistic
-def test_a_value_that_is_not_finite_changes_nothing(make: Make) -> None:
-    extractor, ranges = pixels()
-    folded = make(extractor, ranges, 5)
-    state = folded.empty("cpu")
-    activations = extractor(random_images(3, 0))
-    folded.add_(state, Activations(activations), torch.tensor([0, 1, 0]))
-    before = {name: values.clone() for name, values in state.items()}
-    spoilt = activations | {"mean": activations["mean"].index_fill(0, torch.tensor([2]), torch.nan)}
-    with pytest.raises(ValueError, match="Layer 'mean' gives activations that are NaN or infinite"):
-        folded.add_(state, Activations(spoilt), torch.tensor([0, 0, 1]))
-    assert all(torch.equal(values, before[name]) for name, values in state.items())
-
-
 def test_folds_go_on_where_their_metric_went(monkeypatch: pytest.MonkeyPatch) -> None:
     extractor, ranges = pixels()
     images = random_images(6, 0)

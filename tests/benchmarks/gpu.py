@@ -1,20 +1,43 @@
-"""Speed of counting and metrics on CUDA; each figure is a function that returns numbers. See cuda.py."""
+"""Speed of counting and metrics on CUDA, in one command: a line of json for each figure.
+
+    python tests/benchmarks/gpu.py [--dry] [--figures counting updates computing]
+
+It runs from a checkout, also where this package is not installed; weights are random. `--dry` rehearses on the CPU.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
+import os
+import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from statistics import median
 
-import timm
-import torch
-from networks import Convolutions
-from torch import Tensor
+ROOT = Path(__file__).resolve().parents[2]
+if __name__ == "__main__":
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "helpers")]
+    if "--dry" in sys.argv:
+        os.environ["TRITON_INTERPRET"] = "1"
 
-from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, DNAFrechet, DNARealism, LayerFrechetDistance
-from torchmetrics_dna.binning import bins_within, cuda, histogram
+import timm  # noqa: E402
+import torch  # noqa: E402
+from networks import Convolutions  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+from torchmetrics_dna import (  # noqa: E402
+    DNAEMD,
+    ActivationRanges,
+    DNAExtractor,
+    DNAFrechet,
+    DNARealism,
+    LayerFrechetDistance,
+)
+from torchmetrics_dna.binning import bins_within, cuda, histogram  # noqa: E402
 
 Figures = dict[str, object]
 BINS = 1000
@@ -219,3 +242,21 @@ def computing(dry: bool) -> Iterable[tuple[str, Figures]]:
 
 
 FIGURES = {figure.__name__: figure for figure in (counting, updates, computing)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Speed of counting and metrics on CUDA")
+    parser.add_argument("--dry", action="store_true", help="rehearse on the CPU")
+    parser.add_argument("--figures", nargs="+", choices=FIGURES, default=list(FIGURES))
+    arguments = parser.parse_args()
+    if not arguments.dry and not torch.cuda.is_available():
+        parser.error("torch sees no GPU here; rehearse with --dry")
+    device = "CPU, a rehearsal" if arguments.dry else torch.cuda.get_device_name()
+    print(json.dumps({"device": device, "torch": torch.__version__, "cuda": torch.version.cuda}), flush=True)
+    for name in arguments.figures:
+        for label, figures in FIGURES[name](arguments.dry):
+            print(json.dumps({f"{name}: {label}": figures}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
