@@ -22,12 +22,6 @@ def test_distances_rise_with_the_strength_of_every_degradation() -> None:
     assert [line.get_label() for line in axes[0].lines] == list(DEGRADATIONS)
 
 
-def test_photographs_are_always_the_same() -> None:
-    first, second = photographs(14), photographs(14)
-    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
-    assert {photo.shape for photo in first} == {(192, 192, 3)}
-
-
 @pytest.mark.parametrize("name", DEGRADATIONS)
 def test_degradations_grow(name: str) -> None:
     photo = photographs(3)[0]

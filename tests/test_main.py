@@ -70,7 +70,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such settings")
 def test_freed_memory_is_kept() -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}

@@ -38,31 +38,18 @@ def without_evidence(comparison: Comparison) -> Comparison:
 
 
 def test_layer_profile(comparison: object) -> None:
+    """Bars and legends are those of comparisons/test_every_pair.py."""
     figure = plot_layers(comparison)
-    emd, frechet = figure.axes
-    plain, debiased = ([comparison.layers[layer][key] for layer in LAYERS] for key in ("dna_emd", "dna_emd_debiased"))
-    bars, band = emd.patches[:-1], emd.patches[-1]
-    assert [bar.get_height() for bar in bars] == [*plain, *debiased]
-    assert [band.get_y(), band.get_y() + band.get_height()] == [comparison.interval.low, comparison.interval.high]
+    emd, interval = figure.axes[0], comparison.interval
+    band = emd.patches[-1]
+    assert [band.get_y(), band.get_y() + band.get_height()] == [interval.low, interval.high]
     intervals = [comparison["dna-emd"].layers[layer].interval for layer in LAYERS]
     whiskers = emd.collections[0].get_segments()
     np.testing.assert_allclose([[low, high] for (_, low), (_, high) in whiskers], [[i.low, i.high] for i in intervals])
     assert comparison["dna-emd"].by_chance in [line.get_ydata()[0] for line in emd.lines]
-    interval = comparison.interval
-    assert emd.get_ylabel() == "dna-emd\n(bins)"
-    assert frechet.get_ylabel() == "dna-fd\n(squared activations)"
-    legend = " ".join(text.get_text() for text in emd.get_legend().get_texts())
-    figures = comparison["dna-emd"].value, interval.value, interval.low, interval.high, comparison["dna-emd"].by_chance
-    assert all(f"{figure:.4g}" in legend for figure in figures)
+    assert [axis.get_ylabel() for axis in figure.axes] == ["dna-emd\n(bins)", "dna-fd\n(squared activations)"]
     assert figure.get_suptitle().count("(20 images)") == 2
-    untested = plot_layers(without_evidence(comparison)).axes[0]
-    assert [bar.get_height() for bar in untested.patches] == plain
-    assert [text.get_text() for text in untested.get_legend().get_texts()] == [
-        f"all: {comparison['dna-emd'].value:.4g}"
-    ]
     assert drawn(figure).std() > 1
-    layer_gaussians = (make_dna(side, layers=LAYERS[:2], kind="layer-gaussian") for side in (PHOTOS[:6], BLURRED[:6]))
-    assert [axis.get_ylabel() for axis in plot_layers(compare(*layer_gaussians)).axes][1] == "fd\n(squared activations)"
 
 
 def test_histogram_pairs(comparison: object) -> None:
@@ -176,15 +163,3 @@ def test_contact_sheet_of_outliers() -> None:
     height, width = wide[0].shape[:2]
     assert axis.images[1].get_extent() == [(width - height) // 2, (width + height) // 2, height, 0]
     assert len(rank(PHOTOS[:1], PHOTOS[:4], square).plot().axes) == 2
-
-
-def test_maps_of_floats_lie_over_the_same_pictures_as_those_of_bytes() -> None:
-    network = DNAExtractor(layers=["block_2"])
-    shown = []
-    for photos in (PHOTOS[:4], [(photo / 255).astype(np.float32) for photo in PHOTOS[:4]]):
-        figure = rank(photos, PHOTOS[:4], network).plot(maps=True)
-        shown.append([axis.images[0].get_array() for axis in figure.axes if len(axis.images) == 2])
-    assert len(shown[0]) == len(shown[1]) == 4
-    for picture, same in zip(*shown, strict=True):
-        np.testing.assert_allclose(picture, same, atol=1e-4)
-        assert np.ptp(picture) > 20

@@ -95,32 +95,6 @@ def test_sums_are_merged(make: Callable[[np.ndarray], DNA]) -> None:
             other + dnas[0]
 
 
-OTHER = Neurons({"a": 2, "c": 3})
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"extractor": "y"}, "their extractors differ: 'x' and 'y'"),
-        ({"neurons": OTHER, "ranges": ActivationRanges(RANGES.minimum, RANGES.maximum, OTHER)}, "their neurons differ"),
-        ({"counts": torch.ones(5, 8).long()}, "their numbers of bins differ: 4 and 8"),
-        (
-            {"ranges": ActivationRanges(RANGES.minimum, RANGES.maximum, NEURONS, "scale")},
-            r"their activation ranges \(digest\) differ: '\w{16}' and '\w{16}'",
-        ),
-    ],
-)
-def test_dnas_that_do_not_fit_together(changes: dict[str, object], message: str) -> None:
-    dna = histogram()
-    changed = histogram(**changes)
-    for operation in (dna.merge, dna.distances):
-        with pytest.raises(ValueError, match=message):
-            operation(changed)
-        with pytest.raises(ValueError, match="their kinds differ: 'histogram' and 'gaussian'"):
-            operation(gaussian(np.zeros((4, 5))))
-    assert not are_alike(dna, changed)
-
-
 def layers_of(**cov: Tensor) -> LayerGaussianDNA:
     return LayerGaussianDNA(torch.zeros(5), cov, NEURONS, 2, "x")
 

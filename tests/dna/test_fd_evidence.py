@@ -173,7 +173,7 @@ def test_compare_says_what_it_can_and_what_it_can_not() -> None:
     assert (as_json["fd_debiased"], as_json["p_values"]["fd"]) == (None, comparison.p_value)
     assert as_json["layers"]["few"]["fd_debiased"] == few.debiased
     (line,) = (line for line in comparison.notices if line.startswith("fd"))
-    assert re.search("of many and of the whole.* 36 .* 34", line)
+    assert re.search("of many and .* 36 .* 34", line)
     assert "without noise" in [text.get_text() for text in plot_layers(comparison).axes[0].get_legend().get_texts()]
     uneven = compare(images, images[:16], FEW_AND_MANY, metrics=["fd"])
     assert (uneven.p_value, uneven["fd"].debiased) == (None, None)
@@ -212,7 +212,7 @@ def test_the_references_own_images_and_too_few_are_told(tmp_path: Path) -> None:
     reference = make_dna(images, extractor, kind="layer-gaussian")
     own = compare(reference, images, extractor, metrics=["fd"])
     assert own["fd"].debiased == 0
-    assert any(re.match("fd is 0, but equal sets", x) for x in own.notices)
+    assert any(x.startswith("fd is 0, but") for x in own.notices)
     few = compare(reference, images[:30], extractor, metrics=["fd"])
     assert few["fd"].interval is None
     assert any(re.search("36 for the widest.* 30", x) for x in few.notices)

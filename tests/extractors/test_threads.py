@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from threading import Event, Thread, current_thread, main_thread
 
 import pytest
@@ -16,8 +15,7 @@ from makers import self_ranging_emd
 from networks import Convolutions, Pixels, random_images
 from torch import Tensor
 
-import torchmetrics_dna
-from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, LayerFrechetDistance, extras
+from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, LayerFrechetDistance
 from torchmetrics_dna.binning import cpu
 
 IMAGES = [random_images(16, seed, (16, 16)) // (seed + 1) for seed in range(2)]
@@ -161,21 +159,3 @@ def test_a_fork_while_another_thread_runs_the_network() -> None:
         torch.set_float32_matmul_precision("highest")
     assert code == 0
     assert metric.to_dna(True).num_images == 32
-
-
-@can_fork
-@in_threads
-def test_a_fork_while_another_thread_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the compiled functions are, in the first update."""
-    (tmp_path / "slowly").mkdir()
-    (tmp_path / "slowly" / "__init__.py").touch()
-    (tmp_path / "slowly" / "cpu.py").write_text("import time\nfrom pathlib import Path\n"
-        f"Path({str(tmp_path / 'began')!r}).touch()\ntime.sleep(0.5)\n")  # fmt: skip
-    monkeypatch.setattr(torchmetrics_dna, "__path__", [*torchmetrics_dna.__path__, str(tmp_path)])
-    thread = Thread(target=extras.optional, args=("slowly.cpu",))
-    thread.start()
-    while not (tmp_path / "began").exists():
-        time.sleep(0.001)
-    code = forked(lambda: extras.optional("slowly.cpu") is not None)
-    thread.join()
-    assert code == 0

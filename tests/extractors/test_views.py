@@ -50,15 +50,6 @@ def test_views_of_tokens(vit: nn.Module) -> None:
     np.testing.assert_allclose(activations["norm:class:unit"], unit[:, 0], rtol=1e-4, atol=1e-7)
 
 
-def test_other_layers_are_as_they_were(vit: nn.Module) -> None:
-    plain, beside = DNAExtractor(vit, layers=["norm"]), DNAExtractor(vit, layers=["norm", "norm:class"])
-    assert torch.equal(plain(IMAGES)["norm"], beside(IMAGES)["norm"])
-    assert DNAExtractor(vit, layers=["norm:class"]).digest != plain.digest
-    packaged = DNAExtractor(layers=["head"]).ranges
-    assert packaged is not None
-    assert DNAExtractor(layers=["head", "head:mean"]).ranges is None, "a mean has other ranges than its positions"
-
-
 DINO = Dinov2Config(
     hidden_size=24, num_hidden_layers=1, num_attention_heads=2, mlp_ratio=2, image_size=32, patch_size=16
 )

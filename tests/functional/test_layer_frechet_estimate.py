@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.linalg import sqrtm
 
@@ -95,16 +93,6 @@ def test_bias_against_a_fit_written_out() -> None:
             for k in (0, 1)]  # fmt: skip
     first, second = np.linalg.solve(rows, [np.mean([y for group, _, y in rises if group == k]) for k in (0, 1)])
     assert float(estimated.bias) == pytest.approx(first + second, rel=1e-6)
-
-
-@given(st.floats(-100, 100), st.floats(0.01, 100))
-@settings(max_examples=10)
-def test_a_shift_of_both_sides_changes_nothing_and_a_scale_squares(shift: float, scale: float) -> None:
-    images = colours(60)
-    plain = estimate(images[:30], images[30:] * 0.8)
-    moved = estimate((images[:30] + shift) * scale, (images[30:] * 0.8 + shift) * scale)
-    for name in ("value", "debiased", "standard_error"):
-        assert float(getattr(moved, name)) == pytest.approx(scale**2 * float(getattr(plain, name)), rel=1e-4)
 
 
 def test_what_can_not_be_estimated_is_refused() -> None:
