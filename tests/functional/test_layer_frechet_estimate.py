@@ -1,4 +1,4 @@
-"""fd of populations, estimated from samples: its bias, and the influence of each image."""
+"""fd of populations, estimated from samples, and Student's t, against scipy and finite differences."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from scipy.linalg import sqrtm
+from scipy.stats import t as student
 
 from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.functional import FrechetEstimate, layer_frechet_estimate
+from torchmetrics_dna.functional.student import fieller, student_quantile
 
 Array = NDArray[np.float64]
 EPSILON = 1e-5
@@ -108,3 +110,32 @@ def test_what_can_not_be_estimated_is_refused() -> None:
         layer_frechet_estimate(images, statistics, (torch.arange(20) % 4, None))
     with pytest.raises(ValueError, match="means \\(n,\\) and covariances"):
         layer_frechet_estimate(images, (statistics[0][:2], statistics[1]))
+
+
+@pytest.mark.parametrize("denominator", [5.0, 1.0, 0.1, -2.0])
+@pytest.mark.parametrize("numerator", [9.0, 0.3])
+@pytest.mark.parametrize("covariance", [0.0, 0.05, -0.05])
+def test_it_holds_the_ratios_that_a_test_does_not_reject(
+    numerator: float, denominator: float, covariance: float
+) -> None:
+    low, high = fieller(numerator, denominator, (0.2, 0.1), covariance, 2.0)
+    ratios = np.linspace(0, 400, 400_001)
+    above = max(numerator, 0) - ratios * max(denominator, 0)
+    kept = ratios[np.abs(above) <= 2 * np.sqrt(0.2 - 2 * ratios * covariance + ratios**2 * 0.1)]
+    assert low == pytest.approx(kept[0], abs=2e-3)
+    if high is None:
+        assert kept[-1] == 400
+    else:
+        assert high == pytest.approx(kept[-1], abs=2e-3)
+
+
+def test_nothing_is_known_of_two_that_may_be_0() -> None:
+    assert fieller(0.1, 0.1, (1.0, 1.0)) == (0.0, None)
+
+
+@pytest.mark.parametrize("freedom", [1, 2.3, 4, 4.7, 9, 18, 1000, np.inf])
+@pytest.mark.parametrize("probability", [0.025, 0.5, 0.75, 0.95, 0.975, 0.995, 0.9995])
+def test_students_t(probability: float, freedom: float) -> None:
+    assert student_quantile(probability, freedom) == pytest.approx(
+        student.ppf(probability, freedom), rel=1e-8, abs=1e-12
+    )
