@@ -45,19 +45,7 @@ def _cov(values: np.ndarray) -> np.ndarray:
     return np.atleast_2d(np.cov(values.T)) if len(values) > 1 else np.zeros((values.shape[1],) * 2)
 
 
-counts = arrays(np.int64, (5, 4), elements=st.integers(0, 2**49)).map(torch.from_numpy)
 samples = arrays(np.float64, st.tuples(st.integers(1, 6), st.just(5)), elements=st.floats(-100, 100))
-
-
-@settings(max_examples=20)
-@given(counts, counts, counts)
-def test_merging_histograms_is_associative_and_commutative(a: Tensor, b: Tensor, c: Tensor) -> None:
-    a, b, c = map(histogram, (a, b, c))
-    merged = a.merge(b, c)
-    assert merged.num_images == 9
-    assert torch.equal(merged.counts, a.counts + b.counts + c.counts)
-    assert are_alike(merged, c.merge(a).merge(b))
-    assert not are_alike(merged, a.merge(b))
 
 
 @pytest.mark.parametrize("each", [2**51, 2**61])

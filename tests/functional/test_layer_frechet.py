@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 import torch
 from golden import load
-from torch import Tensor, nn
-from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
-from torchmetrics.image.fid import FrechetInceptionDistance
+from torch import Tensor
 
 from torchmetrics_dna.functional import layer_frechet_distance
 
@@ -73,25 +71,6 @@ def test_every_way_to_a_root_loses_nothing(count_a: int, count_b: int, spectrum:
     assert float(layer_frechet_distance(*moments(a), *moments(b))) == pytest.approx(exact, rel=1e-6)
     same = moments(a)
     assert float(layer_frechet_distance(*same, *same)) <= 1e-9 * float(same[1].trace())
-
-
-def test_torch_fidelity_and_torchmetrics_give_the_same() -> None:
-    a, b = (torch.from_numpy(samples(seed, 300, 64)) for seed in (0, 1))
-    ours = float(layer_frechet_distance(*moments(a.numpy()), *moments(b.numpy())))
-    fidelity = fid_statistics_to_metric(fid_features_to_statistics(a), fid_features_to_statistics(b), False)
-    assert ours == pytest.approx(fidelity[KEY_METRIC_FID], rel=1e-6)
-    fid = FrechetInceptionDistance(Features(64)).set_dtype(torch.float64)
-    fid.update(a, real=True)
-    fid.update(b, real=False)
-    assert ours == pytest.approx(float(fid.compute()), rel=1e-6)
-
-
-class Features(nn.Identity):
-    """Features that are given as images."""
-
-    def __init__(self, num_features: int) -> None:
-        super().__init__()
-        self.num_features = num_features
 
 
 @pytest.mark.parametrize(
