@@ -66,9 +66,6 @@ CHANGES: dict[str, Callable[[Net], object]] = {
     "plain number": lambda net: setattr(net, "factor", 1.01),
     "plain tensor": lambda net: net.shift[0].add_(0.1),
     "a write that torch does not count": set_weight,
-    "weights in place": lambda net: net.head.weight.detach().mul_(2),
-    "a state dict": lambda net: net.load_state_dict({k: v + 1 for k, v in net.state_dict().items()}),
-    "a buffer": lambda net: net.norm.running_mean.add_(1),
     "class": lambda net: setattr(net, "__class__", Other),
     "method": lambda net: setattr(net, "forward", lambda imgs: Net.forward(net, imgs) * 1.01),
 }

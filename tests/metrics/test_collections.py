@@ -296,3 +296,8 @@ def test_feature_share_is_an_error_that_names_the_remedy() -> None:
     for names in (("fid", "kid"), ("emd", "frechet"), ("fid", "emd")):
         with pytest.raises(RuntimeError, match="use `torchmetrics_dna.SharedCollection`"):
             FeatureShare([metrics[name] for name in names])
+
+
+def test_importing_changes_no_class_of_torchmetrics() -> None:
+    assert MetricCollection.update.__module__ == MetricCollection.forward.__module__ == "torchmetrics.collections"
+    assert not hasattr(MetricCollection.update, "__wrapped__")

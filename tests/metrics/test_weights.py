@@ -94,6 +94,23 @@ def test_what_was_counted_with_other_weights_is_refused_until_reset(make: Callab
     assert torch.equal(fed(metric).compute(), fed(make(DNAExtractor(module))).compute())
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda module: module.conv.weight.detach().mul_(2),
+        lambda module: module.load_state_dict({k: v + 1 for k, v in module.state_dict().items()}),
+        lambda module: module.norm.running_mean.add_(1),
+        lambda module: module.double(),
+    ],
+)
+def test_any_change_of_weights_is_seen(change: Callable[[Trained], object]) -> None:
+    module = Trained()
+    metric = fed(DNAFrechet(DNAExtractor(module)))
+    change(module)
+    with pytest.raises(ValueError, match="Images of the fake side .* weights .* differ"):
+        metric.update(FAKE, real=False)
+
+
 def test_a_side_that_reset_keeps_is_of_its_weights() -> None:
     module = Trained()
     metric = fed(DNAFrechet(DNAExtractor(module), reset_real_features=False))
