@@ -17,7 +17,7 @@ import torch
 from networks import random_images
 from torch import Tensor, nn
 
-from torchmetrics_dna import DNAEMD, DNAExtractor, make_dna
+from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, LayerFrechetDistance, make_dna
 from torchmetrics_dna.dna import HistogramDNA
 
 IMAGES = random_images(4, 0, (20, 30))
@@ -177,6 +177,16 @@ def dna_of(extractor: DNAExtractor) -> HistogramDNA:
     metric = DNAEMD(extractor, ranges="auto", num_bins=16)
     metric.update(IMAGES, real=True)
     return metric.to_dna(True)
+
+
+def test_moments_of_a_layer_are_a_reference_for_those_of_neurons() -> None:
+    full, plain = LayerFrechetDistance(changed()), DNAFrechet(changed())
+    for metric in (full, plain):
+        metric.update(IMAGES, real=True)
+        metric.update(IMAGES // 2, real=False)
+    with_reference = DNAFrechet(changed(), reference=full.to_dna(True))
+    with_reference.update(IMAGES // 2, real=False)
+    torch.testing.assert_close(with_reference.compute(), plain.compute(), rtol=1e-6, atol=0)
 
 
 class _Waiting(Net):

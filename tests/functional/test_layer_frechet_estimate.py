@@ -95,6 +95,7 @@ def test_bias_against_a_fit_written_out() -> None:
             for k in (0, 1)]  # fmt: skip
     first, second = np.linalg.solve(rows, [np.mean([y for group, _, y in rises if group == k]) for k in (0, 1)])
     assert float(estimated.bias) == pytest.approx(first + second, rel=1e-6)
+    assert float(estimated.debiased) == pytest.approx(value - first - second, rel=1e-6)
 
 
 def test_what_can_not_be_estimated_is_refused() -> None:

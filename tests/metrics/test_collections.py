@@ -287,6 +287,8 @@ def test_forward_and_copies_share_as_well() -> None:
     passes = Passes(extractor)
     SharedCollection({"emd": DNAEMD(extractor, ranges=RANGES), "frechet": DNAFrechet(extractor)})(REAL, real=True)
     assert passes.count == 1
+    SharedCollection([DNAFrechet(extractor)]).update(REAL, real=True)  # of one, which shares with none
+    assert passes.count == 2
     assert passes.nothing_is_held()
 
 
