@@ -173,7 +173,7 @@ def test_compare_says_what_it_can_and_what_it_can_not() -> None:
     assert (as_json["fd_debiased"], as_json["p_values"]["fd"]) == (None, comparison.p_value)
     assert as_json["layers"]["few"]["fd_debiased"] == few.debiased
     (line,) = (line for line in comparison.notices if line.startswith("fd"))
-    assert re.search("many and .* 36 .* 34", line)
+    assert re.search("many .* 36 .* 34", line)
     assert "without noise" in [text.get_text() for text in plot_layers(comparison).axes[0].get_legend().get_texts()]
     uneven = compare(images, images[:16], FEW_AND_MANY, metrics=["fd"])
     assert (uneven.p_value, uneven["fd"].debiased) == (None, None)
