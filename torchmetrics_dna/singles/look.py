@@ -141,7 +141,7 @@ def look(sides: Sides, comparison: Comparison) -> Gallery:
 
         odd, unlike = list[ShownImage](), dict[str, list[ShownImage]]()
         if comparison.odd is not None and comparison.odd.off:
-            odd = with_maps("b", comparison.odd.numbers[: min(len(comparison.odd.off), _ODD)])
+            odd = with_maps("b", list(comparison.odd.reasons())[:_ODD])
         enough = all(means.values()) and min(len(of_side.numbers) for of_side in measured.values()) >= LEAST
         if enough and comparison.explain().differs is not False:
             for side, of_side in measured.items():
