@@ -334,3 +334,17 @@ def test_rows_are_measured_by_the_height() -> None:
 
 def test_a_network_may_take_floats_alone() -> None:
     assert local_layer(DNAExtractor(nn.Conv2d(5, 4, 3), channels=5)) == "output"
+
+
+def test_duplicates_within_one_set_take_no_reference(extractor: DNAExtractor) -> None:
+    images = [*PHOTOS[:4], jpeg(PHOTOS[1], strength=1)]
+    ranking, named_twice = (
+        rank(images, feature=extractor, nearest=images),
+        rank(images, images, extractor, nearest=images),
+    )
+    assert (ranking.rows(), ranking.notices) == (named_twice.rows(), named_twice.notices)
+    assert {row["image"]: row["nearest"] for row in ranking.rows() if row["copy"]} == {
+        "image 1": "image 4", "image 4": "image 1",
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="`reference` expected .* or `nearest`"):
+        rank(images, feature=extractor)
