@@ -155,7 +155,7 @@ TWO = [
      "1 of 60 images of B is beyond anything in A: 1 is all black. Other images of B may be off as well (p = 0.02), first of all 2, 3, 4, 5, 6."),
     (which_are_off(Off([], 60, 0.02, 3, maybe=["2"]), "A"), "Some images may be off (p = 0.02), first of all 2."),
     (which_are_off(Off([(str(i), NOISY) for i in range(41)], 60, 0.3, 5), "A"),  # a reason of many
-     "41 of 60 images are noisy even in their calmest parts; no image of A is. No other image is shown to stand out (p = 0.3); this test can hardly show fewer than 5."),
+     "41 of 60 images are noisy, or finely patterned, even in their calmest parts; no image of A is. No other image is shown to stand out (p = 0.3); this test can hardly show fewer than 5."),
     (which_are_off(Off([("x", BLACK), *((str(i), BLURRED) for i in range(11))], 40, None, None), "A"),
      "12 of 40 images are beyond anything in A: 11 are much more blurred than any of A; x is all black."),
 ]  # fmt: skip
@@ -166,7 +166,7 @@ REASONS = [
     (reason("no colour"), "has no colour; every image of A has"),
     (
         reason("noise floor +"),
-        "is noisy even in its calmest parts; no image of A is (noise floor 6.4; theirs 26 to 64)",
+        "is noisy, or finely patterned, even in its calmest parts; no image of A is (noise floor 6.4; theirs 26 to 64)",
     ),
     (reason("brightness +"), "is much brighter than any of A (brightness 0.05; theirs 0.2 to 0.5)"),
     (reason("brightness -"), "is much darker than any of A (brightness 0.05; theirs 0.2 to 0.5)"),

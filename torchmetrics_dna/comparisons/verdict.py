@@ -27,7 +27,7 @@ _REASONS = {
     "all white": "is all white",
     "one colour": "is of one colour; no image of {} is",
     "no colour": "has no colour; every image of {} has",
-    "noise floor +": "is noisy even in its calmest parts; no image of {} is",
+    "noise floor +": "is noisy, or finely patterned, even in its calmest parts; no image of {} is",
     "brightness +": "is much brighter than any of {}",
     "brightness -": "is much darker than any of {}",
     "contrast -": "has hardly any contrast",

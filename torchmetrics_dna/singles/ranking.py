@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.comparisons.odd_images import LEAST, LEAST_OF_SINGLE
+from torchmetrics_dna.comparisons.odd_images import LEAST
 from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.tables import Table, as_html
 from torchmetrics_dna.files.visible import images_in_words, number, shortened, visible
+from torchmetrics_dna.functional.odd import LEAST_OF_SINGLE
 from torchmetrics_dna.functional.outliers import FewOff, score_limit
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.functional.realism import SIDE
