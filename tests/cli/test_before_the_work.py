@@ -104,6 +104,7 @@ OPTIONS: dict[str, dict[str, tuple[Any, ...]]] = {
         "--groups": (None, "prefix:.."),
         "--pairs": (None, "order", "name"),
         "--causes": (None, False),
+        "--copies": (None, False),
         "--neuron-weights": (None, "w.npz"),
         "--num-bins": (None, "30"),
         "--ranges": (None, "auto"),
