@@ -45,7 +45,7 @@ def comparisons() -> Comparisons:
 def test_one_image_has_what_that_gives(of: dict[str, Any], named: str, capsys: pytest.CaptureFixture[str]) -> None:
     few = {"one": images(80, 2, 1), "many": images(4, 4)}
     made = compare(REFERENCE[:6], images(80, 2, 6) if of else few, EXTRACTOR, **of, **OPTIONS)
-    assert {row[named]: row["dna_frechet"] is None for row in made.rows()} == {"one": True, "many": False}
+    assert {row[named]: row["dna_fd"] is None for row in made.rows()} == {"one": True, "many": False}
     for form in Format:
         write(document_of(made), form, None)
         assert "one" in capsys.readouterr().out
@@ -145,7 +145,7 @@ def test_bold_is_only_what_the_test_finds(comparisons: Comparisons) -> None:
 
 def test_each_distance_has_its_own_error_and_tests(comparisons: Comparisons) -> None:
     """No figure of one distance stands beside another's without its name; as text, and in csv."""
-    for column, (name, key) in enumerate({"dna-emd": "dna_emd", "dna-fd": "dna_frechet"}.items(), 2):
+    for column, (name, key) in enumerate({"dna-emd": "dna_emd", "dna-fd": "dna_fd"}.items(), 2):
         by_one = comparisons.by(name)
         for i, (at, result) in enumerate((at, comparison[name]) for at, comparison in comparisons.items()):
             shown = number(result.value, error=result.standard_error)

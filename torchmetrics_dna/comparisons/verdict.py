@@ -410,10 +410,12 @@ def classes(count: int, num_different: int | None, furthest: str, figure: str) -
     return f"Of {count} classes, {differ}, {furthest} most ({figure})."
 
 
-def all_sets(distance: str, count: int, nearest: tuple[str, str, float], furthest: tuple[str, str, float]) -> str:
+def all_sets(
+    distance: str, count: int, nearest: tuple[str, str, float], furthest: tuple[str, str, float], unit: str = ""
+) -> str:
     """Name the nearest two sets and the furthest two, with the distance of each pair."""
     if count == 2:
-        return f"The two sets are {number(nearest[2])} apart by {distance}."
+        return f"The two sets are {how_far(nearest[2], unit, distance)}, noise included."
     near, far = (f"{a} and {b} ({distance} {number(value)})" for a, b, value in (nearest, furthest))
     return f"Of {count} sets, {near} are nearest to each other, {far} are furthest apart."
 
@@ -440,6 +442,7 @@ def how_far(value: float, unit: str, distance: str) -> str:
 def against_kept(what: str, far: str, p_value: float | None) -> str:
     """Say whether images that were added or removed differ from those that both versions have."""
     if p_value is None:
-        return f"The images {what} and those kept are {far}, noise included; too few for a test."
+        untested = f"not tested: that takes {LEAST_FOLDS} folds on each side"
+        return f"The images {what} and those kept are {far}, noise included; {untested}."
     differ = "differ" if p_value <= SIGNIFICANT else "are not shown to differ"
     return f"The images {what} {differ} from those kept ({far}, {p_figure(p_value, 'p')})."
