@@ -108,7 +108,7 @@ def scores_of(reference: Tensor, images: Tensor, neurons: Neurons) -> tuple[Tens
 def second_question(scores: Tensor, typical: Tensor, first: float) -> float:
     """P-value of the second question of :func:`compare`, given that of the first."""
     numbers = list(range(len(scores)))
-    return OddImages([*map(str, numbers)], numbers, scores, typical, first).p_value
+    return OddImages([*map(str, numbers)], numbers, scores, typical, whole=first).p_value
 
 
 def by_folds(reference: Tensor, images: Tensor, neurons: Neurons, generator: torch.Generator) -> float:

@@ -25,8 +25,10 @@ from torchmetrics_dna.comparisons.verdict import (
     two_sets,
     versions,
     which_are_off,
+    why_off,
 )
 from torchmetrics_dna.dna.evidence import Interval, Ratio
+from torchmetrics_dna.functional.odd import Odd
 from torchmetrics_dna.jobs.causes import Causes
 
 INTERVAL = Interval(4.167, 3.5, 4.8, 0.95, 20, True)
@@ -37,8 +39,12 @@ DIFFERENT = replace(UNTESTED, interval=INTERVAL, p_value=0.0004, p_of_layers=LAY
 ALIKE = replace(UNTESTED, emd=0.71, interval=BELOW_NOISE, p_value=0.3, null=0.745)
 BLUR = Causes(("blur",), (1.1234,), (11.22, 2.13), 30)
 TWO_CAUSES = Causes(("darker", "noise"), (30.0, 8.06), (1.0, 0.5, 0.0), 30)
-OFF = Off(["3.png", "7.png"], 40, 0.04, 0.126, 0.0121, 2)
-NONE_OFF = Off([], 40, 0, 0, 0.4, 4)
+BLACK, LAYER = Odd(0, "all black", 0, 0.1, 0.6), Odd(1, "block_4", 0, 0, 0)
+BLURRED, NOISY = Odd(1, "sharpness -", 0.062, 0.21, 0.51), Odd(2, "noise floor +", 0.1, 0, 0.02)
+OFF = Off([("3.png", BLACK), ("7.png", BLURRED)], 40, 0.4, 4)
+NONE_OFF = Off([], 40, 0.4, 4)
+BOTH = "3.png is all black; 7.png is much more blurred than any of real (sharpness 0.062; theirs 0.21 to 0.51)"
+REST = "No other image of made is shown to stand out (p = 0.4); this test can hardly show fewer than 4."
 SHARE = "so this test can't show whether they differ"
 UNCORRECTED = "dna-emd, not corrected for sampling noise, since images of both are the same or nearly alike"
 ALIKE_BY_DISTANCE = "dna-emd is 0.71 bins, and chance alone gives 0.745 at this size; corrected for sampling noise, it is at most 0.52 bins (95 % interval); p = 0.3."
@@ -57,8 +63,12 @@ def measured(*differences: tuple[str, float, float, float, float]) -> list[str]:
     return Explanation(0.01, properties).property_sentences
 
 
+def reason(of: str) -> str:
+    return why_off(Odd(0, of, 0.05, 0.2, 0.5), "A")
+
+
 TWO = [
-    (of(TwoSets(), off=NONE_OFF), ["No single image of B is shown to stand out (p = 0.4); fewer than 4 of 40 can hardly be."]),
+    (of(TwoSets(), off=NONE_OFF), ["No single image of B is shown to stand out (p = 0.4); this test can hardly show fewer than 4."]),
     (of(TwoSets(emd=0.0), is_one_source=True), ["You gave the same images twice: A and B are the same images."]),
     (of(UNTESTED, emd=0.0, is_one_source=True), ["You gave real twice: A and B are the same images."]),
     (of(UNTESTED, emd=0.0), ["real and made are 0 bins apart: their histograms are equal, as those of the same images are."]),
@@ -116,27 +126,71 @@ TWO = [
         f"{UNCORRECTED}: 0.71 bins; p = 0.3.",
     ]),
     (of(ALIKE, off=OFF), [
-        "No difference between real and made as a whole can be shown, but about 2 of 40 images of made are unlike real (2 to 5; p = 0.012), first of all 3.png, 7.png.",
+        f"No difference between real and made as a whole can be shown, but 2 of 40 images of made are beyond anything in real: {BOTH}.",
         ALIKE_BY_DISTANCE,
+        REST,
     ]),
     (of(ALIKE, off=OFF, p_of_properties=0.02)[:1], [
-        "No difference between real and made as a whole can be shown by the network, but properties of their images differ (p = 0.02), and about 2 of 40 images of made are unlike real (2 to 5; p = 0.012), first of all 3.png, 7.png.",
+        f"No difference between real and made as a whole can be shown by the network, but properties of their images differ (p = 0.02), and 2 of 40 images of made are beyond anything in real: {BOTH}.",
     ]),
     (of(DIFFERENT, times_chance=None, off=OFF)[2:], [
-        "About 2 of 40 images of made are unlike real (2 to 5; p = 0.012), first of all 3.png, 7.png.",
+        f"2 of 40 images of made are beyond anything in real: {BOTH}. {REST}",
     ]),
     (two_sets(ALIKE, ["In the middle."]), [
         "No difference between real and made can be shown.", "In the middle.", ALIKE_BY_DISTANCE
     ]),
     (headline_and_distance(replace(ALIKE, off=OFF)), (  # of a page, which shows these images
-        "No difference between real and made as a whole can be shown, but about 2 of 40 images of made are unlike real.",
+        "No difference between real and made as a whole can be shown, but 2 of 40 images of made are beyond anything in real.",
         ALIKE_BY_DISTANCE,
     )),
-    (which_are_off(Off(["1"], 1, 1.0, 1.0, 0.02, None), "the reference"),
-     "All 1 image is unlike the reference (p = 0.02), first of all 1."),
-    (which_are_off(Off([], 6, 0, 0, 1.0, None), "the reference"),
-     "No single image is shown to stand out (p = 1); so few images can hardly be."),
+    (which_are_off(Off([("1", BLACK)], 1, None, None), "the reference"),  # there are no others
+     "1 of 1 image is beyond anything in the reference: 1 is all black."),
+    (which_are_off(Off([], 6, 1.0, None, least=40), "the reference"),
+     "No single image is shown to stand out (p = 1); this test can hardly show so few images. Images are judged one by one beside 40 images of the reference or more, not so few."),
+    (which_are_off(Off([("1", BLACK), ("2", LAYER)], 60, 0.0121, 3, by_test=1), "the reference"),
+     "2 of 60 images are beyond anything in the reference: 1 is all black; 2 is unlike the reference, most of all in block_4. 1 of these was found by a test of a few (p = 0.012)."),
+    (which_are_off(Off([(str(i), LAYER) for i in range(7)], 60, 0.02, 3, by_test=7), "A"),
+     "7 of 60 images are beyond anything in A: 0 is unlike A, most of all in block_4; 1 is unlike A, most of all in block_4; 2 is unlike A, most of all in block_4; 3 is unlike A, most of all in block_4; 4 is unlike A, most of all in block_4; and 2 more. 7 of these were found by a test of a few (p = 0.02)."),
+    (which_are_off(Off([("1", BLACK)], 60, 0.02, 3, maybe=[*"23456789"]), "A", " of B"),
+     "1 of 60 images of B is beyond anything in A: 1 is all black. Other images of B may be off as well (p = 0.02), first of all 2, 3, 4, 5, 6."),
+    (which_are_off(Off([], 60, 0.02, 3, maybe=["2"]), "A"), "Some images may be off (p = 0.02), first of all 2."),
+    (which_are_off(Off([(str(i), NOISY) for i in range(41)], 60, 0.3, 5), "A"),  # a reason of many
+     "41 of 60 images are noisy, or finely patterned, even in their calmest parts; no image of A is. No other image is shown to stand out (p = 0.3); this test can hardly show fewer than 5."),
+    (which_are_off(Off([("x", BLACK), *((str(i), BLURRED) for i in range(11))], 40, None, None), "A"),
+     "12 of 40 images are beyond anything in A: 11 are much more blurred than any of A; x is all black."),
 ]  # fmt: skip
+REASONS = [
+    (reason("all black"), "is all black"),
+    (reason("all white"), "is all white"),
+    (reason("one colour"), "is of one colour; no image of A is"),
+    (reason("no colour"), "has no colour; every image of A has"),
+    (
+        reason("noise floor +"),
+        "is noisy, or finely patterned, even in its calmest parts; no image of A is (noise floor 6.4; theirs 26 to 64)",
+    ),
+    (reason("brightness +"), "is much brighter than any of A (brightness 0.05; theirs 0.2 to 0.5)"),
+    (reason("brightness -"), "is much darker than any of A (brightness 0.05; theirs 0.2 to 0.5)"),
+    (reason("contrast -"), "has hardly any contrast (contrast 0.05; theirs 0.2 to 0.5)"),
+    (reason("dark pixels +"), "is nearly all dark (dark pixels 5 %; theirs 20 % to 50 %)"),
+    (reason("bright pixels +"), "is overexposed (bright pixels 5 %; theirs 20 % to 50 %)"),
+    (reason("saturation +"), "has stronger colours than any of A (saturation 0.05; theirs 0.2 to 0.5)"),
+    (reason("saturation -"), "has hardly any colour (saturation 0.05; theirs 0.2 to 0.5)"),
+    (reason("colours +"), "has far more colours than any of A, as noise gives (colours 0.05; theirs 0.2 to 0.5)"),
+    (reason("colours -"), "has far fewer colours than any of A (colours 0.05; theirs 0.2 to 0.5)"),
+    (reason("sharpness -"), "is much more blurred than any of A (sharpness 0.05; theirs 0.2 to 0.5)"),
+    (reason("noise +"), "is much noisier than any of A (noise 0.05; theirs 0.2 to 0.5)"),
+    (reason("flat areas +"), "is nearly all flat areas (flat areas 5 %; theirs 20 % to 50 %)"),
+    (reason("pixelation +"), "is made of enlarged pixels (pixelation 0.05; theirs 0.2 to 0.5)"),
+    (
+        reason("blockiness +"),
+        "shows blocks of 8 pixels, as strong JPEG compression leaves (blockiness 0.05; theirs 0.2 to 0.5)",
+    ),
+    (
+        reason("peak brightness -"),
+        "is dark all over: its brightest places are darker than those of any of A (peak brightness 0.05; theirs 0.2 to 0.5)",
+    ),
+    (reason("noise_1"), "is unlike A, most of all in noise_1"),
+]
 EXPLAINED = [
     (because(None).headline, ""),
     (because(0.3).headline, "No difference between real and made can be shown"),
@@ -211,6 +265,6 @@ SEVERAL = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("said", "expected"), [*TWO, *EXPLAINED, *SEVERAL])
+@pytest.mark.parametrize(("said", "expected"), [*TWO, *REASONS, *EXPLAINED, *SEVERAL])
 def test_what_is_said_of_figures(said: object, expected: object) -> None:
     assert said == expected

@@ -49,9 +49,9 @@ class Convolutions(nn.Module):
         return self.classifier(self.body(self.stem(imgs)).mean((2, 3)))
 
 
-def pixels() -> tuple[DNAExtractor, ActivationRanges]:
+def pixels(**options: bool) -> tuple[DNAExtractor, ActivationRanges]:
     """An extractor over :class:`Pixels`, with ranges that hold all its activations."""
-    extractor = DNAExtractor(Pixels())
+    extractor = DNAExtractor(Pixels(), **options)
     extremes = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
     extremes[0, :, ::2] = 255
     extremes[1, :, 1::2] = 255

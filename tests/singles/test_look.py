@@ -67,6 +67,7 @@ def test_images_that_are_off_are_shown_where_the_sets_do_not_differ() -> None:
     comparison, gallery = looked(a, b)
     assert comparison.odd.off
     assert names(gallery.odd) == comparison.odd.off[:12]
+    assert [image.why for image in gallery.odd] == [*comparison.odd.reasons("A").values()][:12]
     assert all(image.heat[:, :28].mean() > image.heat[:, 28:].mean() for image in gallery.odd)
     same, nothing = looked(a, drawn(80, 2))
     assert same.p_value > 0.05

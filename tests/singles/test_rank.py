@@ -12,9 +12,8 @@ from sklearn.covariance import OAS
 from torch import Tensor, nn
 
 from torchmetrics_dna import DNAExtractor, NeuronWeights, make_dna, rank
-from torchmetrics_dna.demo import blur, jpeg, photographs
+from torchmetrics_dna.demo import blur, jpeg, noise, photographs
 from torchmetrics_dna.dna import HistogramDNA
-from torchmetrics_dna.functional import few_are_off
 from torchmetrics_dna.singles import Ranking
 from torchmetrics_dna.statistics.outliers import local_layer
 
@@ -221,7 +220,8 @@ def test_outlier_scores_are_those_of_sklearn() -> None:
     np.testing.assert_allclose(ranking.typical, left_out, rtol=1e-4)
     for score, share in zip(ranking.scores.tolist(), ranking.shares.tolist(), strict=True):
         assert share == pytest.approx(np.mean([own > score for own in left_out]))
-    assert ranking.few_off == few_are_off(ranking.scores, ranking.typical)
+    assert (ranking.odd, ranking.few_off, ranking.verdict, ranking.off) == (None, None, None, [])
+    assert "takes 10 images" in ranking.notices[-1]
     from_dna = rank(MIXED, make_dna(PHOTOS[:6], extractor, kind="layer-gaussian"), extractor)
     assert from_dna.numbers == ranking.numbers
     torch.testing.assert_close(from_dna.scores, ranking.scores, rtol=1e-12, atol=0)
@@ -234,22 +234,23 @@ def test_few_ruined_images_are_found(extractor: DNAExtractor, tmp_path: Path) ->
     photos = photographs(60)
     pool = photos[40:]
     clean = rank(pool, photos[:40], extractor)
-    p_value, *_, fewest = clean.few_off
-    assert p_value > 0.05
-    assert f"{p_value:.2g}); fewer than {fewest} of 20 " in clean.verdict
-    pool[4], pool[11], pool[17] = blur(pool[4], strength=8), 255 - pool[11], blur(pool[17], strength=8)
+    assert clean.few_off.p_value > 0.05
+    assert f"{clean.few_off.p_value:.2g}" in clean.verdict
+    assert f"fewer than {clean.odd.fewest}" in clean.verdict
+    assert "why it is off" not in clean.table().header
+    pool[4], pool[11], pool[17] = blur(pool[4], strength=8), noise(pool[11], strength=8), pool[17] * 0
     ranking = rank(pool, photos[:40], extractor)
     assert set(ranking.numbers[:3]) == {4, 11, 17}
     assert [row["image"] for row in ranking.rows(worst=2)] == ranking.names[:2]
     assert [row["image"] for row in ranking.rows(top=2)] == ranking.names[:-3:-1]
-    p_value, share, *ends, _ = ranking.few_off
-    assert p_value <= 0.05
-    about, low, high = (max(1, round(20 * end)) for end in (share, *ends))
-    assert (clean.off, ranking.off) == ([], ranking.names[:about])
-    assert ranking.verdict.startswith(f"About {about} of 20 images ")
-    facts = f"{low} to {high}; p = {p_value:.2g}", ", ".join(ranking.names[:about][:5])
-    assert all(fact in ranking.verdict for fact in facts)
-    assert ranking.to_dict()["few_off"] == ranking.few_off._asdict()
+    assert clean.off == []
+    by_number = dict(zip(ranking.numbers, ranking.names, strict=True))
+    assert ranking.off == [by_number[number] for number in ranking.numbers if number in (11, 17)]
+    assert ranking.reasons[17] == "is all black"
+    named = [row for row in ranking.rows() if row["reason"]]
+    assert [row["image"] for row in named] == ranking.off
+    assert all(ranking.reasons[ranking.numbers[row["rank"] - 1]] == row["reason"] in ranking.verdict for row in named)
+    assert ranking.to_dict()["few_off"] == ranking.odd.to_dict()
     assert ranking.verdict in ranking._repr_html_()
     ranking.save(tmp_path / "x.ranking.npz")
     assert Ranking.load(tmp_path / "x.ranking.npz").verdict == ranking.verdict
@@ -333,3 +334,17 @@ def test_rows_are_measured_by_the_height() -> None:
 
 def test_a_network_may_take_floats_alone() -> None:
     assert local_layer(DNAExtractor(nn.Conv2d(5, 4, 3), channels=5)) == "output"
+
+
+def test_duplicates_within_one_set_take_no_reference(extractor: DNAExtractor) -> None:
+    images = [*PHOTOS[:4], jpeg(PHOTOS[1], strength=1)]
+    ranking, named_twice = (
+        rank(images, feature=extractor, nearest=images),
+        rank(images, images, extractor, nearest=images),
+    )
+    assert (ranking.rows(), ranking.notices) == (named_twice.rows(), named_twice.notices)
+    assert {row["image"]: row["nearest"] for row in ranking.rows() if row["copy"]} == {
+        "image 1": "image 4", "image 4": "image 1",
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="`reference` expected .* or `nearest`"):
+        rank(images, feature=extractor)

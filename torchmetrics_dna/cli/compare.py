@@ -67,7 +67,7 @@ def compare(
         bool, o.output_option("Exit with code 1 if the test finds a difference.", "--fail-if-different")
     ] = False,
     fail_if_odd: Annotated[
-        bool, o.output_option("Exit with code 1 if a few images of B are shown to be unlike A.", "--fail-if-odd")
+        bool, o.output_option("Exit with code 1 if an image of B is named as odd beside A.", "--fail-if-odd")
     ] = False,
     form: FormatOption = None,
     output: ResultFile = None,

@@ -91,8 +91,8 @@ def gates_of(compared: Mapping[str, Comparison], level: float, limits: Limits) -
         compared: The comparison of each set, by name.
         level: Level of tests.
         limits: Of ``fail_above`` the largest distance that passes, debiased if there are folds of images; of
-            ``fail_unless_below`` the distance below which each set must be shown to be; of ``fail_if_different`` and
-            ``fail_if_odd`` the level, for p-values corrected for the number of sets.
+            ``fail_unless_below`` the distance below which each set must be shown to be; of ``fail_if_different`` the
+            level, for p-values corrected for the number of sets; of ``fail_if_odd`` a number, since it has none.
 
     Raises:
         ValueError: If there is no test or interval, or it could not find a difference of one in so many sets.
@@ -169,6 +169,8 @@ def _too_far(compared: Mapping[str, Comparison], limit: float, _: float) -> list
 
 
 def _different(compared: Mapping[str, Comparison], _: float, level: float) -> list[str]:
+    from torchmetrics_dna.functional.permutation import holm
+
     least_p = 0.0  # over sets, of the smallest p-values their tests could give
     for name, comparison in compared.items():
         if comparison.p_value is None:
@@ -177,28 +179,23 @@ def _different(compared: Mapping[str, Comparison], _: float, level: float) -> li
     count = len(compared)
     _check_count(count, least_p, level)
     p_values = {name: comparison.p_value for name, comparison in compared.items()}
-    return _by_test(p_values, level, "differs", "no difference of {} is shown")
-
-
-def _odd(compared: Mapping[str, Comparison], _: float, level: float) -> list[str]:
-    p_values: dict[str, float | None] = {}
-    for name, comparison in compared.items():
-        if comparison.odd is None:
-            raise ValueError(_NOT_ASKED.format(name))
-        p_values[name] = comparison.odd.p_value
-    return _by_test(p_values, level, "has odd images", "no odd image of {} is shown")
-
-
-def _by_test(p_values: Mapping[str, float | None], level: float, fails: str, passes: str) -> list[str]:
-    """Return a line for each set whose p-value, corrected for the number of sets, is at most the level, or one line."""
-    from torchmetrics_dna.functional.permutation import holm
-
     p = {name: value for name, value in holm(p_values).items() if value is not None}
     p_texts = {name: p_figure(value, "p (Holm)" if len(p) > 1 else "p") for name, value in p.items()}
     smallest = min(p, key=p.__getitem__)
-    failed = [f"Failed: {name} {fails}, {p_texts[name]}, at or below {level:g}." for name in p if p[name] <= level]
-    passed = f"Passed: {passes.format(smallest)}, {p_texts[smallest]}{_of('least', p)}, above {level:g}."
-    return failed or [passed]
+    failed = [f"Failed: {name} differs, {p_texts[name]}, at or below {level:g}." for name in p if p[name] <= level]
+    shown = f"no difference of {smallest} is shown, {p_texts[smallest]}{_of('least', p)}"
+    return failed or [f"Passed: {shown}, above {level:g}."]
+
+
+def _odd(compared: Mapping[str, Comparison], _limit: float, _level: float) -> list[str]:
+    failed: list[str] = []
+    for name, comparison in compared.items():
+        if comparison.odd is None:
+            raise ValueError(_NOT_ASKED.format(name))
+        if count := len(comparison.odd.off):
+            images = f"{count:,} odd image{'s' * (count > 1)}, first of all {comparison.odd.off[0]}"
+            failed.append(f"Failed: {name} has {images}.")
+    return failed or [f"Passed: no image of {', '.join(compared)} is named as odd."]
 
 
 def _of(which: str, compared: Mapping[str, object]) -> str:

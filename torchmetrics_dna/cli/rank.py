@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 def rank(
     images: o.Images,
     reference: Annotated[
-        str | None, o.option("Required: a DNA file, or images; one image ranks the others by likeness to it.")
+        str | None,
+        o.option("A DNA file, or images; one image ranks others by likeness to it. Required without --nearest."),
     ] = None,
     score: Annotated[
         str | None,
@@ -54,8 +55,9 @@ def rank(
     **options: Any,
 ) -> None:
     """Rank images by how far each of them is from a reference's own images, or by how close it is to the reference."""
-    if reference is None:
+    if reference is None and nearest is None:
         raise ValueError("Option --reference is missing; give the images, or the DNA file, that IMAGES should be like")
+    reference = images if reference is None else reference
     check_sources(images, reference)
     form = format_for(form, output)
     if top is not None and worst is not None:

@@ -1,49 +1,58 @@
-"""Are a few images of a set unlike another set's own? The second question of a comparison, and that of a ranking."""
+"""Which images of a set are unlike another set's own, and why? The second question of a comparison, and a ranking's."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.comparisons.verdict import Off, which_are_off
+from torchmetrics_dna.comparisons.verdict import Off, which_are_off, why_off
 from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.functional.odd import LEAST_OF_SINGLE, Odd, clear_reasons, odd_by_properties, standard_properties
 from torchmetrics_dna.functional.outliers import (
     FewOff,
     few_are_off,
     fewest_images,
     gaussians_of_means,
-    left_out_scores,
-    outlier_scores,
+    left_out_distances,
+    outlier_distance,
     split_means,
 )
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import ImageSource
-from torchmetrics_dna.images.properties import without_properties
+from torchmetrics_dna.images.properties import LAYER, without_properties
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
     from torchmetrics_dna.images import Images
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.jobs.sides import Sides
+    from torchmetrics_dna.neurons.index import Neurons
 
 LEAST = 10  # images of the reference
+_LEVEL = 0.03  # of the test of a few
 _PRICE = 3  # factor of p of the second question; with 2, no fewer images could be shown among equal numbers
 
 
 @dataclass(frozen=True, eq=False)
 class OddImages:
-    """Outlier scores of the images of a set against a reference, and a test of whether a few are off.
+    """Images of a set that are beyond a reference, with reasons, and a test of whether a few of the others are off.
 
     Attributes:
         names: Names of the images, the furthest first.
         numbers: Their indices in their source; in a stream, running numbers.
-        scores: Their outlier scores, float64, ``(B,)``.
-        typical: Scores of the reference's own images, each left out of the reference, ``(n,)``.
+        scores: How far they are by network and properties: the root of the mean of both squares, of the outlier score
+            and the same distance of the properties, in deviations of the reference; without properties the outlier
+            score. Float64, ``(B,)``.
+        typical: These scores of the reference's own images, each left out of the reference, ``(n,)``.
+        single: Images that a property shows to be off, see :func:`~torchmetrics_dna.functional.odd_by_properties`.
+        beyond: Of the others, those whose score is beyond all of ``typical``, with the property, or else the layer, by
+            which they are furthest.
         whole: P-value of the test that the sets do not differ as a whole; None if that was not asked.
+        has_properties: True if properties were measured.
 
     """
 
@@ -51,52 +60,83 @@ class OddImages:
     numbers: list[int]
     scores: Tensor
     typical: Tensor
+    single: list[Odd] = field(default_factory=list)
+    beyond: list[Odd] = field(default_factory=list)
     whole: float | None = None
+    has_properties: bool = False
 
     @cached_property
-    def few_off(self) -> FewOff:
-        """Test of whether some images are unlike the reference's own, not corrected, and about how many are."""
-        return few_are_off(self.scores, self.typical)
+    def few_off(self) -> FewOff | None:
+        """Test of whether some of the others are unlike the reference's own, not corrected; None if there are none."""
+        named = {odd[0] for odd in self.single}
+        others = [place for place in range(len(self.names)) if place not in named]
+        return few_are_off(self.scores[others], self.typical) if others else None
 
     @property
-    def p_value(self) -> float:
+    def p_value(self) -> float | None:
         """P-value of this test, which alone pays for both questions if the whole was tested, too.
 
         It is three times as large, or that of the whole if this is smaller: once the sets are shown to differ, only one
         question is left. In equal sets either finds something in at most 1.33 times as many draws as the first alone.
         """
-        p = self.few_off.p_value
-        return p if self.whole is None else max(p, min(self.whole, _PRICE * p))
+        if self.few_off is None or self.whole is None:
+            return self.few_off and self.few_off.p_value
+        return max(self.few_off.p_value, min(self.whole, _PRICE * self.few_off.p_value))
 
     @property
     def level(self) -> float:
-        """P-value of the test, not corrected, up to which images are said to be off."""
-        return SIGNIFICANT if self.whole is None or self.whole <= SIGNIFICANT else SIGNIFICANT / _PRICE
+        """P-value of the test, not corrected, up to which it names images."""
+        return _LEVEL if self.whole is None or self.whole <= SIGNIFICANT else _LEVEL / _PRICE
+
+    @cached_property
+    def named(self) -> list[Odd]:
+        """Images that are off, the furthest first: ``single``, and ``beyond`` if the test finds that a few are."""
+        odd = [Odd(*each) for each in [*self.single, *self.beyond * self._finds_few]]  # those of a file are tuples
+        return sorted(odd, key=lambda each: each.image)
+
+    @property
+    def _finds_few(self) -> bool:
+        return self.few_off is not None and self.few_off.p_value <= self.level
 
     @property
     def off(self) -> list[str]:
-        """Names of about as many images as are off, the furthest first; none if the test finds none."""
-        few = self.few_off
-        return [] if few.p_value > self.level else self.names[: max(1, round(few.share * len(self.names)))]
+        """Names of the images that are off, the furthest first."""
+        return [self.names[odd.image] for odd in self.named]
+
+    def reasons(self, reference: str = "the reference") -> dict[int, str]:
+        """Return why images are off, in words, by their number."""
+        return {self.numbers[odd.image]: why_off(odd, reference) for odd in self.named}
 
     @property
     def fewest(self) -> int | None:
-        """Number of images that are enough to be found if they are much further away than all others; None if none."""
-        return fewest_images(len(self.names), len(self.typical), self.level)
+        """Number of images that are enough for the test if they are much further away than all others; None if none."""
+        return fewest_images(len(self.names) - len(self.single), len(self.typical), self.level)
 
     @property
     def _figures(self) -> Off:
         """Figures that a sentence on these images says."""
-        few = self.few_off
-        return Off(self.off, len(self.names), few.low, few.high, self.p_value, self.fewest)
+        few, num_others = self.few_off, len(self.names) - len(self.single)
+        named, about = {odd.image for odd in self.named}, 0 if few is None else max(1, round(few.share * num_others))
+        maybe = [name for place, name in enumerate(self.names) if place not in named][:about]
+        return Off(
+            named=list(zip(self.off, self.named, strict=True)),
+            total=len(self.names),
+            p_value=self.p_value,
+            fewest=self.fewest,
+            by_test=len(self.beyond) * self._finds_few,
+            maybe=maybe if self._finds_few and not self.beyond else [],
+            least=LEAST_OF_SINGLE if self.has_properties and len(self.typical) < LEAST_OF_SINGLE else None,
+        )
 
     def sentence(self, reference: str, of: str = "") -> str:
-        """Return the result of the test: how many are off, and the first of them; or how many it can't find."""
+        """Return which images are off, and why; and the result of the test of the others."""
         return which_are_off(self._figures, reference, of)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the result of the test in plain types: p is corrected."""
-        return self.few_off._asdict() | {"p_value": self.p_value, "fewest": self.fewest, "images": self.off}
+        """Return the images and the result of the test in plain types: p is corrected."""
+        few = dict.fromkeys(FewOff._fields) if self.few_off is None else self.few_off._asdict()
+        found = {"images": self.off, "reasons": list(self.reasons().values())}
+        return few | {"p_value": self.p_value, "fewest": self.fewest} | found
 
 
 def can_be_odd(sides: Sides, k: int) -> bool:
@@ -107,24 +147,83 @@ def can_be_odd(sides: Sides, k: int) -> bool:
     return "means" in sides.jobs[k].statistics and (reference.count is None or reference.count >= LEAST)
 
 
-def means_by_layer(measured: Measured) -> dict[str, Tensor]:
-    """Return the spatial means ``(images, n)`` that were kept of each layer for outlier scores; empty if none were."""
+def means_by_layer(measured: Measured, neurons: Neurons | None = None) -> dict[str, Tensor]:
+    """Return the spatial means ``(images, n)`` that were kept of each layer for outlier scores; empty if none were.
+
+    By default they are of the network.
+    """
     if "means" not in measured.rows:
         return {}
-    neurons = without_properties(measured.first.neurons) or measured.first.neurons
+    neurons = neurons or without_properties(measured.first.neurons) or measured.first.neurons
     return split_means(measured.rows["means"], neurons)
 
 
-def odd_images(a: Measured, b: Measured, images: Images | DNA, whole: float | None = None) -> OddImages | None:
-    """Score the images of B against A from their spatial means; None if these were not measured, or A has too few."""
-    of_a, of_b = means_by_layer(a), means_by_layer(b)
-    if not of_a or not of_b or len(a.numbers) < LEAST:
+def odd_images(
+    a: Measured,
+    b: Measured,
+    images: Images | DNA,
+    whole: float | None = None,
+    *,
+    neurons: Neurons | None = None,
+    foreign: Tensor | None = None,
+) -> OddImages | None:
+    """Find the images of B that are off from their spatial means and properties; None without means, or if A is small.
+
+    Args:
+        a: The reference.
+        b: The images.
+        images: Source of B.
+        whole: P-value of the test of whether the sets differ as a whole.
+        neurons: Neurons that means were kept of; by default those of the network.
+        foreign: True for images of B that are not the reference's own, ``(B,)``; by default all.
+
+    """
+    of_a, of_b = means_by_layer(a, neurons), means_by_layer(b, neurons)
+    places = list(range(len(b.numbers))) if foreign is None else foreign.nonzero()[:, 0].tolist()
+    if not of_a or not of_b or len(a.numbers) < LEAST or not places:
         return None
-    scores, typical = outlier_scores(of_b, gaussians_of_means(of_a)), left_out_scores(of_a)
-    order = scores.argsort(descending=True, stable=True)
-    names = _names(images, b)
-    chosen = [[values[i] for i in order.tolist()] for values in (names, b.numbers)]
-    return OddImages(chosen[0], chosen[1], scores[order], typical, whole)
+    of_b = {layer: means[places] for layer, means in of_b.items()}
+    typical, scores = _distances(of_a, of_b)
+    layers = list(typical)
+    # of each layer, in the unit of the reference's median
+    far = [(scores[layer] / typical[layer].quantile(0.5).clamp(min=1e-12)).tolist() for layer in layers]
+    joint = [outlier_distance(side) for side in (typical, scores)]
+    single, clear = dict[int, Odd](), dict[int, Odd]()
+    has_properties = LAYER in a.rows and LAYER in b.rows
+    if has_properties:
+        properties = a.rows[LAYER], b.rows[LAYER][places]
+        of_properties = _distances(*({LAYER: side} for side in standard_properties(*properties)))
+        joint = [
+            outlier_distance({"network": side.square(), LAYER: more[LAYER]})
+            for side, more in zip(joint, of_properties, strict=True)
+        ]
+        if len(a.numbers) >= LEAST_OF_SINGLE:
+            single = {odd.image: odd for odd in odd_by_properties(*properties)}
+            clear = clear_reasons(*properties)
+    order = joint[1].argsort(descending=True, stable=True).tolist()
+    names, most = _names(images, b), float(joint[0].max())
+    beyond = list[Odd]()
+    for place, row in enumerate(order):
+        if row not in single and float(joint[1][row]) > most:
+            layer = max(zip(layers, far, strict=True), key=lambda pair: pair[1][row])[0]
+            beyond.append(clear.get(row, Odd(row, layer, 0, 0, 0))._replace(image=place))
+    return OddImages(
+        [names[places[row]] for row in order],
+        [b.numbers[places[row]] for row in order],
+        joint[1][order],
+        joint[0],
+        [single[row]._replace(image=place) for place, row in enumerate(order) if row in single],
+        beyond,
+        whole,
+        has_properties,
+    )
+
+
+def _distances(of_a: Mapping[str, Tensor], of_b: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return squared distances per neuron to A, by layer: of A's images, each left out, and of B's."""
+    gaussians = gaussians_of_means(of_a)
+    own = {layer: left_out_distances(means) for layer, means in of_a.items()}
+    return own, {layer: gaussian.distances(of_b[layer].double()) for layer, gaussian in gaussians.items()}
 
 
 def _names(images: Images | DNA, measured: Measured) -> Sequence[str]:

@@ -2,35 +2,62 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from torchmetrics_dna.files.visible import bins_in_words, images_in_words, number, p_figure
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, SIGNIFICANT
-from torchmetrics_dna.images.properties import property_in_words
+from torchmetrics_dna.images.properties import PROPERTIES, property_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torchmetrics_dna.comparisons.explanation import Explanation, PropertyDifference
     from torchmetrics_dna.dna.evidence import Interval, Ratio
+    from torchmetrics_dna.functional.odd import Odd
     from torchmetrics_dna.jobs.causes import Causes
 
 _MOST_LAYERS = 3  # that are named
-_MOST_OFF = 5  # images that are named
+_MOST_OFF = 5  # images that are named in a sentence
 _FILES = " files"  # the end of the names of shares of formats
+#: What is said of an image for a reason of :class:`~torchmetrics_dna.functional.odd.Odd`; ``{}`` is the reference.
+_REASONS = {
+    "all black": "is all black",
+    "all white": "is all white",
+    "one colour": "is of one colour; no image of {} is",
+    "no colour": "has no colour; every image of {} has",
+    "noise floor +": "is noisy, or finely patterned, even in its calmest parts; no image of {} is",
+    "brightness +": "is much brighter than any of {}",
+    "brightness -": "is much darker than any of {}",
+    "contrast -": "has hardly any contrast",
+    "dark pixels +": "is nearly all dark",
+    "bright pixels +": "is overexposed",
+    "saturation +": "has stronger colours than any of {}",
+    "saturation -": "has hardly any colour",
+    "colours +": "has far more colours than any of {}, as noise gives",
+    "colours -": "has far fewer colours than any of {}",
+    "sharpness -": "is much more blurred than any of {}",
+    "noise +": "is much noisier than any of {}",
+    "flat areas +": "is nearly all flat areas",
+    "pixelation +": "is made of enlarged pixels",
+    "blockiness +": "shows blocks of 8 pixels, as strong JPEG compression leaves",
+    "peak brightness -": "is dark all over: its brightest places are darker than those of any of {}",
+}
+_PLURALS = {"is": "are", "has": "have", "shows": "show"}
 _UNCORRECTED = "dna-emd, not corrected for sampling noise, since images of both are the same or nearly alike"
 
 
 class Off(NamedTuple):
-    """Images of a set that are unlike the reference's own, by a test."""
+    """Images of a set that are off, and a test of the others."""
 
-    names: Sequence[str]  # of about as many as are off, the furthest first; empty if none is shown to be
+    named: Sequence[tuple[str, Odd]]  # names of images that are off, and why; the furthest first
     total: int  # images of the set
-    low: float  # ends of the interval of the share that is off
-    high: float
-    p_value: float
-    fewest: int | None  # images that are enough to be found; None if these are too few for any
+    p_value: float | None  # of the test of a few of the others; None if there are none
+    fewest: int | None  # images that are enough for it; None if there are too few for any
+    by_test: int = 0  # named images that this test shows to be off
+    maybe: Sequence[str] = ()  # images that it finds, none of them beyond all of the reference
+    least: int | None = None  # images of the reference that single ones take, if it has fewer
 
 
 @dataclass(frozen=True)
@@ -61,13 +88,13 @@ class TwoSets:
     @property
     def only_few_differ(self) -> bool:
         """True if a few images of B are off, and the whole is not shown to differ."""
-        return bool(self.off and self.off.names) and self.p_value is not None and self.p_value > SIGNIFICANT
+        return bool(self.off and self.off.named) and self.p_value is not None and self.p_value > SIGNIFICANT
 
 
 def two_sets(sets: TwoSets, differences: Sequence[str] = ()) -> list[str]:
     """Return the lines on two sets: likeness, sentences on what differs, distance and certainty, odd images."""
     headline, distance = headline_and_distance(sets, with_names=True)
-    off = "" if headline and sets.only_few_differ else off_line(sets)
+    off = off_line(sets, is_named=bool(headline) and sets.only_few_differ)
     return [line for line in (headline, *differences, distance, off) if line]
 
 
@@ -81,14 +108,13 @@ def headline_and_distance(sets: TwoSets, *, with_names: bool = False) -> tuple[s
         return "", ""
     if sets.off is not None and sets.only_few_differ:
         link = "and" if sets.properties_differ else "but"
-        clause += f", {link} {_how_many_are_off(sets.off, sets.names[0], f' of {sets.names[1]}')}"
-        clause += _which_are_off(sets.off) if with_names else ""
+        clause += f", {link} {_named(sets.off, sets.names[0], f' of {sets.names[1]}', in_full=with_names)}"
     return f"{clause}.", distance
 
 
-def off_line(sets: TwoSets) -> str:
-    """Return the line on images of B that are unlike A's own; empty if that was not asked."""
-    return "" if sets.off is None else which_are_off(sets.off, sets.names[0], f" of {sets.names[1]}")
+def off_line(sets: TwoSets, *, is_named: bool = False) -> str:
+    """Return the line on images of B that are off, perhaps named already; empty if that was not asked."""
+    return "" if sets.off is None else which_are_off(sets.off, sets.names[0], f" of {sets.names[1]}", is_named)
 
 
 def _clause_and_distance(sets: TwoSets) -> tuple[str, str]:
@@ -180,25 +206,56 @@ def _times_chance(sets: TwoSets) -> str:
     return f" Uncorrected, it is {shown} times what chance alone gives with {sizes}{each}."
 
 
-def which_are_off(off: Off, reference: str, of: str = "") -> str:
-    """Say how many images, ``of`` a set, are unlike the reference, and which; or how many the test can't find."""
-    if off.names:
-        clause = _how_many_are_off(off, reference, of)
-        return f"{clause[0].upper()}{clause[1:]}{_which_are_off(off)}."
-    limit = "so few images" if off.fewest is None else f"fewer than {off.fewest:,} of {off.total:,}"
-    return f"No single image{of} is shown to stand out ({p_figure(off.p_value, 'p')}); {limit} can hardly be."
+def which_are_off(off: Off, reference: str, of: str = "", is_named: bool = False) -> str:
+    """Say which images, ``of`` a set, are off, and why, unless these are named already; and what the test finds."""
+    sentences = [f"{_named(off, reference, of)}."] * bool(off.named and not is_named)
+    if off.by_test:
+        was_or_were = "was" if off.by_test == 1 else "were"
+        found = f"{off.by_test:,} of these {was_or_were} found by a test of a few"
+        sentences.append(f"{found} ({p_figure(off.p_value, 'p')}).")
+    elif off.maybe:
+        which = f"Other images{of} may be off as well" if off.named else f"Some images{of} may be off"
+        sentences.append(f"{which} ({p_figure(off.p_value, 'p')}), first of all {', '.join(off.maybe[:_MOST_OFF])}.")
+    elif off.p_value is not None:
+        limit = "so few images" if off.fewest is None else f"fewer than {off.fewest:,}"
+        which = f"No {'other' if off.named else 'single'} image{of} is shown to stand out"
+        sentences.append(f"{which} ({p_figure(off.p_value, 'p')}); this test can hardly show {limit}.")
+    if off.least is not None:
+        sentences.append(f"Images are judged one by one beside {off.least} images of {reference} or more, not so few.")
+    return " ".join(sentences)
 
 
-def _how_many_are_off(off: Off, reference: str, of: str) -> str:
-    how_many = "all" if off.low == 1 else f"about {len(off.names):,} of"
-    is_or_are = "is" if len(off.names) == 1 else "are"
-    return f"{how_many} {images_in_words(off.total)}{of} {is_or_are} unlike {reference}"
+def _named(off: Off, reference: str, of: str, *, in_full: bool = True) -> str:
+    """Say how many images are off, and which, with their reasons; one that a quarter has is said once."""
+    reasons = Counter(odd.reason for _, odd in off.named)
+    common = [reason for reason, count in reasons.items() if count > max(1, off.total / 4)]
+    how_many = f"{len(off.named):,} of {images_in_words(off.total)}{of}"
+    if len(reasons) == len(common) == 1:
+        return f"{how_many} {_in_plural(_reason(common[0], reference))}"
+    single = [f"{name} {why_off(odd, reference)}" for name, odd in off.named if odd.reason not in common]
+    parts = [f"{reasons[reason]:,} {_in_plural(_reason(reason, reference))}" for reason in common]
+    parts += single[:_MOST_OFF] + [f"and {len(single) - _MOST_OFF:,} more"] * (len(single) > _MOST_OFF)
+    is_or_are = "is" if len(off.named) == 1 else "are"
+    return f"{how_many} {is_or_are} beyond anything in {reference}{': ' * in_full}{'; '.join(parts) * in_full}"
 
 
-def _which_are_off(off: Off) -> str:
-    low, high = (max(1, round(end * off.total)) for end in (off.low, off.high))
-    ends = f"{low:,} to {high:,}; " if low < high else ""
-    return f" ({ends}{p_figure(off.p_value, 'p')}), first of all {', '.join(off.names[:_MOST_OFF])}"
+def why_off(odd: Odd, reference: str) -> str:
+    """Say why an image is off: its property with that of the reference, or the layer where it is furthest."""
+    phrase, name = _reason(odd.reason, reference), odd.reason[:-2]
+    if odd.reason not in _REASONS or name not in PROPERTIES:
+        return phrase
+    value, low, high = (property_in_words(name, each) for each in (odd.value, odd.low, odd.high))
+    return f"{phrase} ({name} {value}; theirs {low} to {high})"
+
+
+def _reason(reason: str, reference: str) -> str:
+    return _REASONS.get(reason, f"is unlike {{}}, most of all in {reason}").format(reference)
+
+
+def _in_plural(phrase: str) -> str:
+    """Return what is said of one image, said of several, without the details after a colon."""
+    verb, _, rest = phrase.partition(":")[0].partition(" ")
+    return f"{_PLURALS[verb]} {rest.replace(' its ', ' their ')}"
 
 
 def difference(explanation: Explanation) -> str:

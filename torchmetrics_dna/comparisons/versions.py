@@ -164,7 +164,7 @@ def diff(old: Source, new: Source, feature: Feature | None = None, **options: An
                 only_old.append(number)
         return labels
 
-    job = replace(sides.job, notes=digest_note)
+    job = replace(sides.job, notes=[digest_note])
     splits = job.run_by(old_images, kept_or_removed, ("kept", "removed"))
     unreadable, splits["kept"].unreadable = splits["kept"].unreadable, []
     in_both, removed = (measured_of(job, old_images, split) if split.num_images else None for split in splits.values())

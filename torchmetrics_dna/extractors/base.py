@@ -198,7 +198,7 @@ class DNAExtractor(nn.Module):
             order.insert(0, LAYER)
         self.neurons = Neurons({layer: widths.get(layer, len(PROPERTIES)) for layer in order})
         self.has_properties = LAYER in self.neurons
-        self._may_have_properties = properties is not False and self.image_channels == 3
+        self.may_have_properties = properties is not False and self.image_channels == 3
         self._ranges = built.ranges
         self.fingerprint: dict[str, Any] | None = None
         self._first_input = (
@@ -377,7 +377,7 @@ class DNAExtractor(nn.Module):
 
         Args:
             imgs: Images ``(B, 3, H, W)``: uint8, or floating point in [0, 1]; or other inputs, like the example.
-            properties: Properties of the original images, ``(B, 21)``; by default measured on ``imgs``.
+            properties: Properties of the original images, ``(B, 23)``; by default measured on ``imgs``.
             resized: Whether images were already resized by the method of this extractor; those of ``"torch"`` may have
                 values beyond [0, 1].
 
@@ -520,10 +520,10 @@ class DNAExtractor(nn.Module):
 
         Example:
             >>> DNAExtractor(layers=["head"]).with_properties().neurons
-            Neurons(1301 in 2 layers: properties 21, head 1280)
+            Neurons(1303 in 2 layers: properties 23, head 1280)
 
         """
-        if self.has_properties or not self._may_have_properties:
+        if self.has_properties or not self.may_have_properties:
             return self
         return self._of(Neurons({LAYER: len(PROPERTIES), **self.neurons}))
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.folded import plan_for, why_not_kept
 from torchmetrics_dna.functional.outliers import layers_for_outliers
+from torchmetrics_dna.images.properties import LAYER, property_note
 from torchmetrics_dna.statistics.rows import SpatialMeans
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.folded import FoldedSides, Plan
     from torchmetrics_dna.images import Images
     from torchmetrics_dna.jobs.arguments import Arguments
+    from torchmetrics_dna.jobs.job import Job
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.neurons.index import Neurons
 
@@ -49,7 +52,7 @@ def features_for(distances: Sequence[Distance], plans: Mapping[str, Plan], neuro
 def means_for(
     arguments: Arguments, distances: Sequence[Distance], sides: Sequence[Images | DNA], neurons: Neurons
 ) -> tuple[dict[str, SpatialMeans], list[str]]:
-    """Return the per-image statistic that says whether a few images are off, or in a line why it is not kept.
+    """Return the per-image statistic that says which images are off, or in a line why it is not kept.
 
     It is asked of independent images on both sides, as the test of whether they differ is, and by all neurons.
     """
@@ -66,6 +69,14 @@ def means_for(
     if reason:
         return {}, [f"Whether a few images are off was not asked, since {reason}"]
     return {"means": SpatialMeans(of_means)}, []
+
+
+def noting_properties(job: Job) -> Job:
+    """Return a job that keeps the properties of single images, too, by which these are off, if there may be any."""
+    neurons = job.extractor.neurons
+    if LAYER in neurons:
+        return job.also(**{LAYER: SpatialMeans(neurons.take(neurons.positions([LAYER])))})
+    return replace(job, notes=[*job.notes, property_note]) if job.extractor.may_have_properties else job
 
 
 def folded_sides(record: Distance, a: Measured, b: Measured, plan: Plan | None) -> FoldedSides | None:

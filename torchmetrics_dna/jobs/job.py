@@ -85,7 +85,7 @@ class Job:
         num_folds: Number of folds of images that the statistics keep; None for none.
         groups: Images that share a fold, see :func:`group_names`; by default those of equal pixels.
         folds: Fold of each image, by its number in the source; None for folds by groups.
-        notes: Function of an image's pixels that returns more values of it, by name.
+        notes: Functions of an image's pixels that return more values of it, by name.
 
     """
 
@@ -95,7 +95,7 @@ class Job:
     num_folds: int | None = None
     groups: Groups | None = None
     folds: Sequence[int] | None = None
-    notes: Callable[[Any], dict[str, Tensor]] | None = None
+    notes: Sequence[Callable[[Any], dict[str, Tensor]]] = ()
 
     @classmethod
     def for_dnas(
@@ -196,7 +196,7 @@ class Job:
     @property
     def keeps_rows(self) -> bool:
         """True if the job keeps values of single images."""
-        notes = self.num_folds is not None or self.notes is not None
+        notes = self.num_folds is not None or bool(self.notes)
         return notes or any(statistic.by_image for statistic in self.statistics.values())
 
     def activate(
@@ -218,7 +218,7 @@ class Job:
         num_by_content = self.num_folds if by_content else None
         extractor, progress = self.extractor, self.reading.progress
         notes_of = image_notes if extractor.example is None else input_notes
-        takes = [] if self.notes is None else [self.notes]
+        takes = [*self.notes]
         if self.num_folds is not None:
             takes.append(partial(notes_of, num_folds=num_by_content))
         done, total = 0, count_images(images, splits)

@@ -20,7 +20,7 @@ from torchmetrics_dna.images import ImageSource, Reading, open_source
 from torchmetrics_dna.images.properties import without_properties
 from torchmetrics_dna.images.sets import are_same, check_channels
 from torchmetrics_dna.images.sources import check_used
-from torchmetrics_dna.jobs.features import features_for, means_for, plans_for
+from torchmetrics_dna.jobs.features import features_for, means_for, noting_properties, plans_for
 from torchmetrics_dna.jobs.groups import folds_of_pairs, group_names, grouping, keys_of_pairs
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import Measured, measure
@@ -66,7 +66,7 @@ class Sides:
         """Job that makes the DNAs of images, and keeps nothing else of single ones."""
         job = self.jobs[0]
         dnas = {name: statistic for name, statistic in job.statistics.items() if not statistic.by_image}
-        return replace(job, statistics=dnas, groups=None, folds=None)
+        return replace(job, statistics=dnas, groups=None, folds=None, notes=())
 
     @property
     def is_small(self) -> bool:
@@ -210,6 +210,7 @@ def open_sides(sides: Sequence[Source | DNA], arguments: Arguments, kinds: Seque
     means, limits = means_for(arguments, distances, opened, network)
     job = Job.for_dnas(setup, kinds, arguments.reading, num_folds)
     job = job.also(**features_for(distances, plans, network), **means)
+    job = noting_properties(job) if means else job
     result = Sides(
         arguments,
         [next(fitting) if isinstance(side, DNA) else side for side in opened],

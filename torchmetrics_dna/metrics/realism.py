@@ -258,7 +258,8 @@ class DNARealism(ImageMetric):
             scores, worst first, their ``"indices"`` in the data set (without indices, in order of addition) and their
             ``"scores"``. For outlier scores with ``typical``, also ``"p_value"``, ``"share"``, ``"low"`` and
             ``"high"`` of :func:`~torchmetrics_dna.functional.few_are_off`: whether images are off, and about which
-            share.
+            share by the network. Which ones, and why, is for :func:`rank`: a property of an image needs those of the
+            reference's single images, which neither a DNA nor ``typical`` holds.
 
         Raises:
             RuntimeError: If there are no images.

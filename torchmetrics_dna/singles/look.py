@@ -49,12 +49,14 @@ class ShownImage(NamedTuple):
         picture: Pillow image, at most 160 pixels wide and high.
         heat: Where it is unlike the other set, see :func:`~torchmetrics_dna.functional.heat`, ``(side, side)``; None
             for an image that was drawn at random.
+        why: Why it is off, in words; empty if it is not named.
 
     """
 
     name: str
     picture: Image.Image
     heat: Tensor | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,11 +139,13 @@ def look(sides: Sides, comparison: Comparison) -> Gallery:
             readable = list(images[side].readable(numbers))
             pixels = open_source([images[side][number] for number in readable])
             heats = heat_maps(OutlierScorer(gaussians[opposite[side]], extractor), pixels)
-            return [images[side].shown(number, heat) for number, heat in zip(readable, heats, strict=True)]
+            why = {} if side == "a" else reasons
+            shown = [images[side].shown(number, heat) for number, heat in zip(readable, heats, strict=True)]
+            return [image._replace(why=why.get(i, "")) for i, image in zip(readable, shown, strict=True)]
 
-        odd, unlike = list[ShownImage](), dict[str, list[ShownImage]]()
-        if comparison.odd is not None and comparison.odd.off:
-            odd = with_maps("b", comparison.odd.numbers[: min(len(comparison.odd.off), _ODD)])
+        reasons = {} if comparison.odd is None else comparison.odd.reasons(comparison.names[0])
+        odd = with_maps("b", list(reasons)[:_ODD]) if reasons else []
+        unlike = dict[str, list[ShownImage]]()
         enough = all(means.values()) and min(len(of_side.numbers) for of_side in measured.values()) >= LEAST
         if enough and comparison.explain().differs is not False:
             for side, of_side in measured.items():

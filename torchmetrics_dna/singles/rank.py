@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import torch
 from torch import Tensor
 
+from torchmetrics_dna.comparisons.odd_images import odd_images
 from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.features import Features
@@ -25,6 +26,7 @@ from torchmetrics_dna.functional.permutation import NUM_FOLDS
 from torchmetrics_dna.images import ImageSource
 from torchmetrics_dna.images.likeness import digest_note, small_picture
 from torchmetrics_dna.jobs.arguments import Arguments, taking
+from torchmetrics_dna.jobs.features import noting_properties
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.processes import in_step
@@ -60,7 +62,7 @@ _MOST_TYPICAL = 200  # images of the reference whose dna-emd is measured for com
 @taking("layers", "num_bins", "ranges", "neuron_weights", "reading", "distributed")
 def rank(
     images: Source,
-    reference: Source | DNA,
+    reference: Source | DNA | None = None,
     feature: Feature | None = None,
     *,
     score: Score | None = None,
@@ -83,7 +85,8 @@ def rank(
     Args:
         images: See :func:`make_dna`.
         reference: Images, even a single one; or a DNA, or a path that :func:`load_dna` accepts: of kind
-            ``"layer-gaussian"`` for outlier scores, else ``"histogram"``.
+            ``"layer-gaussian"`` for outlier scores, else ``"histogram"``. It may be left out beside ``nearest``: each
+            image is then scored against all others.
         feature: A :class:`DNAExtractor`, or its ``feature``; by default the extractor of the reference.
         score: By default ``"outlier"``; but ``"contrast"`` if the reference is a histogram DNA or a single image, or
             an argument is given that only dna-emd takes: ``contrast``, ``num_bins``, ``ranges`` or ``neuron_weights``.
@@ -106,6 +109,9 @@ def rank(
         ['image 1', 'image 2', 'image 0']
 
     """
+    if reference is None and nearest is None:
+        raise ValueError("Argument `reference` expected to be images or a DNA, but got None; give it, or `nearest`")
+    reference = images if reference is None else reference
     arguments = Arguments(feature, num_folds=None, **options)
     with in_step(arguments.distributed):
         source, side = open_images(images, arguments), open_side(reference, arguments)
@@ -162,11 +168,12 @@ def _digest_and_picture(image: Pixels) -> dict[str, Tensor]:
 
 
 def _job(sides: Sides, statistics: Mapping[str, Statistic]) -> Job:
-    """Return a job of these statistics, which notes what tells equal images, and with features copies, too."""
+    """Return a job of these statistics, which notes what tells equal images, copies and odd images, where it may."""
     pictures = "features" in statistics and sides.extractor.example is None
     folds = None if all(statistic.by_image for statistic in statistics.values()) else sides.job.num_folds
-    notes = _digest_and_picture if pictures else digest_note
-    return replace(sides.job, statistics=statistics, num_folds=folds, notes=notes)
+    notes = [_digest_and_picture if pictures else digest_note]
+    job = replace(sides.job, statistics=statistics, num_folds=folds, notes=notes)
+    return noting_properties(job) if "means" in statistics else job
 
 
 def _with_roles(
@@ -228,6 +235,7 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index
         of_images = measure(job, source, distributed=distributed)
         distances = of_images.rows["distances"]
     in_reference = _rows_in(of_images, reference)
+    is_own = None if in_reference is None else in_reference >= 0
     if in_reference is not None and dnas[0].num_images > 1 and score in ("contrast", "distance"):
         distances = torch.where(in_reference[:, None] < 0, distances, _left_out(distances, dnas[0].num_images))
     scores = contrasted(distances)
@@ -257,7 +265,10 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index
         index=index,
         p_value=p_value,
         reference_images=reference_side if isinstance(reference_side, ImageSource) else None,
-        own=None if in_reference is None else in_reference[order] >= 0,
+        own=None if is_own is None else is_own[order],
+        odd=None
+        if typical is None or is_own is None or score != "outlier"
+        else odd_images(reference, of_images, source, neurons=neurons, foreign=~is_own),
     )
 
 

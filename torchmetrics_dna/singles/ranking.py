@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.comparisons.odd_images import OddImages
+from torchmetrics_dna.comparisons.odd_images import LEAST
 from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.tables import Table, as_html
 from torchmetrics_dna.files.visible import images_in_words, number, shortened, visible
+from torchmetrics_dna.functional.odd import LEAST_OF_SINGLE
 from torchmetrics_dna.functional.outliers import FewOff, score_limit
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.functional.realism import SIDE
@@ -30,6 +31,7 @@ from torchmetrics_dna.statistics.rows import Heat
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from torchmetrics_dna.comparisons.odd_images import OddImages
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.functional.outliers import FewOff
@@ -48,6 +50,7 @@ _COLUMNS = {
     "dna_emd": "dna-emd",
     "share_worse": "further than",
     "image": "image",
+    "reason": "why it is off",
     "kind": "copy?",
     "likeness": "likeness",
     "nearest_ratio": "ratio",
@@ -80,6 +83,8 @@ class Ranking(Saved):
         reference_images: Images of the reference; None if they have no index, as for a DNA or a stream.
         own: True for images whose pixels are those of an image of the reference, bool, ``(B,)``. Except for local
             scores, these are scored against the other images of the reference. None if the reference is a DNA.
+        odd: Images that are off, and why, by outlier scores and properties, without the reference's own; None for other
+            scores, if the reference has no images or fewer than 10, if all are its own, and of a filtered ranking.
 
     """
 
@@ -101,6 +106,7 @@ class Ranking(Saved):
     mapper: ImageScorer | None = None
     reference_images: ImageSource | None = None
     own: Tensor | None = None
+    odd: OddImages | None = None
 
     @property
     def worst_first(self) -> bool:
@@ -126,39 +132,24 @@ class Ranking(Saved):
             "contrast": "by how much closer they are to the reference than to the contrast, best first",
         }[self.score]
 
-    @cached_property
-    def odd(self) -> OddImages | None:
-        """Outlier scores of the images and of the reference's own; None for other scores, and without ``typical``.
-
-        Images that are the reference's own are left out; None if all are.
-        """
-        places = self._foreign
-        if self.score != "outlier" or self.typical is None or not places:
-            return None
-        numbers = [self.numbers[place] for place in places]
-        names = [self.names[place] for place in places]
-        if isinstance(self.images, ImageSource):
-            names = [self.images.relative_names[number] for number in numbers]
-        return OddImages(names, numbers, self.scores[places], self.typical)
-
-    @property
-    def _foreign(self) -> list[int]:
-        """Places of the images that are none of the reference's own."""
-        own = torch.zeros(len(self.names), dtype=torch.bool) if self.own is None else self.own
-        return (~own).nonzero()[:, 0].tolist()
-
     @property
     def few_off(self) -> FewOff | None:
-        """Test of whether some images are unlike the reference's own; None if :attr:`odd` is.
+        """Test of whether some images that no property shows to be off are unlike the reference's own; None without.
 
         See :func:`~torchmetrics_dna.functional.few_are_off`.
         """
         return None if self.odd is None else self.odd.few_off
 
+    @cached_property
+    def reasons(self) -> dict[int, str]:
+        """Why images are off, in words, by their number; empty if none is shown to be."""
+        return {} if self.odd is None else self.odd.reasons()
+
     @property
     def off(self) -> list[str]:
-        """Names of as many images as :attr:`few_off` says are off, worst first; none if its p-value is above 0.05."""
-        return [] if self.odd is None else [self.names[place] for place in self._foreign[: len(self.odd.off)]]
+        """Names of the images that are off, worst first."""
+        pairs = zip(self.names, self.numbers, strict=True)
+        return [name for name, image in pairs if image in self.reasons]
 
     def limit(self, share: float = 0.05) -> float:
         """Return the score that at most this share of images of the reference's own kind are beyond.
@@ -189,18 +180,19 @@ class Ranking(Saved):
             distances=None if self.distances is None else self.distances[near],
             nearest=None if self.nearest is None else self.nearest.take(near),
             own=None if self.own is None else self.own[near],
+            odd=None,
         )
 
     @property
     def verdict(self) -> str | None:
-        """The result of :attr:`few_off` in a sentence."""
+        """Which images are off, and why, and the result of :attr:`few_off`, in sentences."""
         return None if self.odd is None else self.odd.sentence("the reference")
 
     @property
     def notices(self) -> list[str]:
         """Caveats about the scores, one line each."""
         notices = []
-        if own := len(self.names) - len(self._foreign):
+        if own := 0 if self.own is None else int(self.own.sum()):
             how_many = (
                 f"{own:,} of {images_in_words(len(self.names))} {'is' if own == 1 else 'are'} the reference's own"
             )
@@ -209,6 +201,11 @@ class Ranking(Saved):
             elif self.reference is None or self.reference.num_images > 1:
                 untested = "; the test of whether a few are off leaves them out" if self.score == "outlier" else ""
                 notices.append(f"{how_many}, and scored against its other images{untested}")
+        if self.typical is not None and self.score == "outlier" and len(self.typical) < LEAST:
+            notices.append(
+                f"Which images are off was not asked: that takes {LEAST} images in the reference, and"
+                f" {LEAST_OF_SINGLE} to judge each by itself, but there are {len(self.typical)}"
+            )
         if self.p_value is not None and self.p_value > SIGNIFICANT:
             notices.append(
                 f"Pool and reference do not differ measurably (p = {self.p_value:.2g}), so a contrast with the pool"
@@ -277,7 +274,7 @@ class Ranking(Saved):
             "score": self.score,
             "question": self.question,
             "verdict": self.verdict,
-            "few_off": None if self.few_off is None else self.few_off._asdict(),
+            "few_off": None if self.odd is None else self.odd.to_dict(),
             "off": self.off,
             "notices": self.notices,
             "images": self.rows(),
@@ -307,6 +304,8 @@ class Ranking(Saved):
             columns["dna_emd"] = self.distances.tolist()
         if self.shares is not None:
             columns["share_worse"] = self.shares.tolist()
+        if self.reasons:
+            columns["reason"] = [self.reasons.get(image, "") for image in self.numbers]
         if self.nearest is not None:
             columns["nearest"] = self.nearest.names
             columns["nearest_ratio"] = [None if x != x else x for x in self.nearest.ratios.tolist()]

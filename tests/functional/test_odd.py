@@ -1,0 +1,150 @@
+"""Images beyond a reference by a property: by the formula in numpy, and by what spoils an image."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from torchmetrics_dna.demo import blur, photographs
+from torchmetrics_dna.functional import odd_by_properties
+from torchmetrics_dna.functional.odd import clear_reasons, standard_properties
+from torchmetrics_dna.images.properties import PROPERTIES, image_properties
+
+LOGS = {"contrast": 0.02, "saturation": 0.01, "colours": 0.0, "sharpness": 0.02, "noise": 0.005}
+ODDS = {"brightness": 0.02, "peak brightness": 0.02} | dict.fromkeys(
+    ("dark pixels", "bright pixels", "flat areas", "pixelation"), 0.05
+)
+FLOORS = {"dark pixels +": 0.2, "bright pixels +": 0.2, "pixelation +": 0.2, "sharpness -": 0.05, "blockiness +": 0.01}
+DIRECTIONS = (
+    "brightness +", "brightness -", "contrast -", "dark pixels +", "bright pixels +", "saturation +", "saturation -",
+    "colours +", "colours -", "sharpness -", "noise +", "flat areas +", "pixelation +", "blockiness +",
+    "peak brightness -",
+)  # fmt: skip
+
+
+def column(side: Tensor, name: str) -> NDArray[np.float64]:
+    values = side[:, PROPERTIES.index(name)].double().numpy()
+    if name in LOGS:
+        return np.log(values + LOGS[name])
+    return np.log((values + ODDS[name]) / (1 - values + ODDS[name])) if name in ODDS else values
+
+
+def by_numpy(reference: Tensor, images: Tensor) -> list[tuple[int, str]]:
+    """Rows of named images, and their directions, without facts; one direction and image after the other."""
+    named: dict[int, tuple[float, str]] = {}
+    count = len(reference)
+    tail = max(5, round(count / 20))
+    for key in DIRECTIONS:
+        name, sign, floor = key[:-2], 1 if key[-1] == "+" else -1, FLOORS.get(key, 0.1)
+        ordered, values = np.sort(sign * column(reference, name)), sign * column(images, name)
+        limit, extreme = ordered[count - tail - 1], ordered[-1]
+        excess = max(np.mean(ordered[-tail:]) - limit, floor / 3)
+        for row, value in enumerate(values):
+            p = tail / count / (1 + max(0, value - limit) / (tail * excess)) ** tail
+            is_far = value > extreme + 1.5 * max(extreme - np.median(ordered), floor)
+            rank = 1.0 if key == "peak brightness -" else p  # a reason where there is no other
+            if is_far and p * 15 * len(values) <= 0.05 and rank < named.get(row, (2.0, ""))[0]:
+                named[row] = rank, key
+    return [(row, key) for row, (_, key) in sorted(named.items())]
+
+
+def drawn(count: int, seed: int) -> Tensor:
+    """Properties of coloured images, none of which is one of the facts."""
+    random = torch.Generator().manual_seed(seed)
+    values = 0.3 + 0.1 * torch.rand(count, len(PROPERTIES), generator=random)
+    values[:, PROPERTIES.index("noise floor")] = 0.01
+    return values
+
+
+@pytest.mark.parametrize(("count", "num_images"), [(40, 1), (57, 30), (150, 40), (230, 3)])
+def test_it_is_the_formula(count: int, num_images: int) -> None:
+    reference, images = drawn(count, 0), drawn(num_images, 1)
+    random = np.random.default_rng(2)
+    for row in range(0, num_images, 2):  # half of them far away in some property
+        images[row, random.integers(3, 18)] = float(random.choice([0.02, 0.15, 0.6, 0.98]))
+    images[-1] = reference.mean(0)
+    images[-1, PROPERTIES.index("peak brightness")] = 0.1
+    odd = odd_by_properties(reference, images)
+    assert [(each.image, each.reason) for each in odd] == by_numpy(reference, images)
+    assert odd[-1].reason == "peak brightness -"
+    for each in odd:
+        name = each.reason[:-2]
+        of_reference = reference[:, PROPERTIES.index(name)]
+        assert each[2:] == (float(images[each.image, PROPERTIES.index(name)]), of_reference.min(), of_reference.max())
+    assert odd_by_properties(reference, images[:0]) == odd_by_properties(reference, reference[:20]) == []
+
+
+FACTS = [
+    ({"contrast": 0.009, "brightness": 0.01}, {}, "all black"),
+    ({"contrast": 0.009, "brightness": 0.96}, {}, "all white"),
+    ({"contrast": 0.009}, {}, "one colour"),
+    ({"contrast": 0.009, "saturation": 0.0}, {}, "one colour"),
+    ({"contrast": 0.009}, {"contrast": 0.02}, None),  # which the reference has
+    ({"saturation": 0.003}, {}, "no colour"),
+    ({"saturation": 0.003}, {"saturation": 0.011}, None),
+    ({"noise floor": 0.07}, {}, "noise floor +"),
+    ({"noise floor": 0.07}, {"noise floor": 0.04}, None),
+    ({"noise floor": 0.06}, {}, None),
+]
+
+
+@pytest.mark.parametrize(("changed", "in_reference", "fact"), FACTS)
+def test_facts(changed: dict[str, float], in_reference: dict[str, float], fact: str | None) -> None:
+    reference = drawn(40, 0)
+    images = reference[:2].clone()
+    for side, values in ((images[1:], changed), (reference[:8], in_reference)):  # eight hide the tail
+        for name, value in values.items():
+            side[:, PROPERTIES.index(name)] = value
+    facts = [(odd.image, odd.reason) for odd in odd_by_properties(reference, images)]
+    assert facts == ([] if fact is None else [(1, fact)])
+
+
+def test_spoilt_photographs() -> None:
+    photos = [photo for photo in photographs(120) if photo.std() > 20 and np.ptp(photo, 2).mean() > 12]
+    album = photos[:4]
+    noise = np.random.default_rng(0).normal(0, 60, album[3].shape)
+    spoilt = {
+        "all black": album[0] * 0,
+        "no colour": np.repeat(album[1].mean(2, keepdims=True).astype(np.uint8), 3, 2),
+        "sharpness -": blur(album[2], 4),
+        "noise floor +": (album[3] + noise).clip(0, 255).astype(np.uint8),
+    }
+    reference, images = (
+        torch.cat([image_properties(torch.from_numpy(image.copy()).permute(2, 0, 1)[None]) for image in side])
+        for side in (photos[4:], [*spoilt.values(), *album])
+    )
+    named = [odd_by_properties(reference, image) for image in images.split(1)]
+    assert [[odd.reason for odd in of_image] for of_image in named] == [*([key] for key in spoilt), *([],) * 4]
+
+
+def test_reasons_of_what_a_test_finds() -> None:
+    reference = drawn(60, 0)
+    images = reference[:3].clone()
+    images[1, PROPERTIES.index("blockiness")] = reference[:, PROPERTIES.index("blockiness")].max() + 0.03
+    assert odd_by_properties(reference, images) == []  # not by half as much again as the reference goes
+    assert {row: odd.reason for row, odd in clear_reasons(reference, images).items()} == {1: "blockiness +"}
+
+
+def test_deviations_of_the_reference() -> None:
+    reference, images = drawn(40, 0), drawn(5, 1)
+    names = PROPERTIES[3:18]
+    deviations = np.array([column(reference, name).std(ddof=1) for name in names]).clip(0.01)
+    for side, given in zip(standard_properties(reference, images), (reference, images), strict=True):
+        expected = np.stack([column(given, name) for name in names], 1) / deviations
+        np.testing.assert_allclose(side, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("reference", "images", "words"),
+    [
+        (drawn(39, 0), drawn(2, 1), "`reference` expected .* of 40 images or more.*\\(39, 23\\)"),
+        (drawn(40, 0), drawn(2, 1)[:, 1:], "`images` .*\\(2, 22\\)"),
+        (drawn(40, 0), drawn(2, 1) / 0, "finite"),
+    ],
+)
+def test_mistakes(reference: Tensor, images: Tensor, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        odd_by_properties(reference, images)
