@@ -33,9 +33,15 @@ def main() -> None:
             stream.reconfigure(errors=ERRORS)  # whatever the encoding of a terminal or a file, no result is lost to it
     try:
         from torchmetrics_dna.cli import app
+        from torchmetrics_dna.cli.console import PROCESSES
 
         load_plugins()
-        with _processes():
+        processes: AbstractContextManager[None] = nullcontext()
+        if PROCESSES > 1:  # of torchrun
+            from torchmetrics_dna.jobs.processes import joined
+
+            processes = joined(_tell)
+        with processes:
             _end(app(prog_name="torchmetrics-dna", standalone_mode=False))
     except KeyboardInterrupt:  # before typer handles it
         _end(_INTERRUPTED)
@@ -55,17 +61,6 @@ def _end(code: int | None) -> None:
         print("torchmetrics-dna: interrupted", file=sys.stderr)  # noqa: T201
     if code:
         sys.exit(code)
-
-
-def _processes() -> AbstractContextManager[None]:
-    """Join the processes of torchrun, if there are any."""
-    from torchmetrics_dna.cli.console import PROCESSES
-
-    if PROCESSES == 1:
-        return nullcontext()
-    from torchmetrics_dna.jobs.processes import joined
-
-    return joined(_tell)
 
 
 def _warning(message: Warning | str, *_: Any, **__: Any) -> str:

@@ -13,9 +13,9 @@ from torchmetrics_dna.comparisons.compare import compare
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.extras import require
+from torchmetrics_dna.images import open_source
 from torchmetrics_dna.images.changes import change_image
 from torchmetrics_dna.images.reading import Reading
-from torchmetrics_dna.images.sources import open_indexed
 from torchmetrics_dna.plots.figures import curve_style, new_figure, plain_axes
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def photographs(num_images: int) -> list[Picture]:
     if num_images < 2:
         raise ValueError(f"Argument `num_images` expected to be an integer larger than 1, but got {num_images}")
     folder = Path(require("skimage", "demo").__file__).parent / "data"
-    originals: list[NDArray[Any]] = [open_indexed(folder / name, "The demonstration")[0] for name in PHOTOGRAPHS]
+    originals: list[NDArray[Any]] = [open_source(folder / name)[0] for name in PHOTOGRAPHS]
     random = np.random.default_rng(0)
     crops: list[Picture] = []
     for i in range(num_images):

@@ -24,6 +24,7 @@ from torchmetrics_dna.comparisons.verdict import (
     several_sets,
     two_sets,
     versions,
+    what_was_measured,
     which_are_off,
     why_off,
 )
@@ -60,7 +61,7 @@ def because(p: float | None, causes: Causes | None = None, *, searched: bool = F
 
 def measured(*differences: tuple[str, float, float, float, float]) -> list[str]:
     properties = [PropertyDifference(*difference, 0.01) for difference in differences]
-    return Explanation(0.01, properties).property_sentences
+    return what_was_measured(Explanation(0.01, properties))
 
 
 def reason(of: str) -> str:

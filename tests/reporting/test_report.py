@@ -22,6 +22,7 @@ from small_protocols import make_small
 from torchmetrics_dna import ActivationRanges, __version__, compare, make_dna, report
 from torchmetrics_dna.comparisons import Comparison
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
+from torchmetrics_dna.comparisons.verdict import headline_and_distance, what_was_measured
 from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.files.visible import p_figure, strict_json
@@ -149,7 +150,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path) -> None:
     comparison = report(*folders, tmp_path / "report.html", layers=LAYERS)
     assert list(comparison.neurons) == LAYERS, "properties are beside them"
-    sentences = comparison.explain().property_sentences
+    sentences = what_was_measured(comparison.explain())
     assert "more JPEG files (0 % to 100 %)" in sentences[0]
     write(tmp_path / "x.json", comparison)
     expected = comparison.to_dict() | {"version": __version__}
@@ -157,13 +158,13 @@ def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path) ->
     write(tmp_path / "x.md", comparison)
     markdown = (tmp_path / "x.md").read_text(encoding="utf-8")
     plain = markdown.replace("\\", "")
-    assert all(part in plain for part in (*comparison.headline_and_figures, *sentences))
+    assert all(part in plain for part in (*headline_and_distance(comparison.figures), *sentences))
     assert markdown.startswith(r"\<c\> differs from a\|b."), "nothing that it is given acts as Markdown or html"
     assert all(len(re.findall(r"(?<!\\)\|", line)) >= 3 for line in markdown.splitlines() if line.startswith("|"))
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     page = Page(html)
     words = " ".join(page.text.split())
-    headline, figures = comparison.headline_and_figures
+    headline, figures = headline_and_distance(comparison.figures)
     parts = [headline, "A a|b (24 images)", "B <c> (28 images)", *sentences, figures, "Properties of the images"]
     parts += ["Images least like", "Where in the network", "Which neurons", "What was done"]
     places = [words.index(part) for part in parts]
@@ -180,7 +181,7 @@ def test_a_cause_folds_the_images_that_need_not_show_it(compared: Comparison) ->
     caused = replace(compared, causes=Causes(("blur",), (1.1,), (11.2, 2.1), 30))
     shown = [ShownImage("x", Image.new("RGB", (8, 8)), torch.rand(9, 9))]
     page = Page(as_html(caused, Gallery({}, unlike={"a": shown, "b": shown})))
-    assert caused.headline_and_figures[0] in " ".join(page.text.split())
+    assert headline_and_distance(caused.figures)[0] in " ".join(page.text.split())
     assert "need not show the cause" in page.text
 
 

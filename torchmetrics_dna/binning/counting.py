@@ -87,21 +87,17 @@ def add_counts_(counts: Tensor, activations: Activations, bins: Bins, folds: Fol
 
 
 def add_layer_(counts: Tensor, layer: Tensor, bins: Bins) -> None:
-    """Add the histograms of a layer, ``(B, n, *positions)``, in place, without numba; NaN may count in any bin."""
-    if not (counts.is_cuda and _counted_by_triton(counts, layer, bins)):
-        count_by_torch_(counts, layer, bins)
+    """Add the histograms of a layer, ``(B, n, *positions)``, in place, without numba; NaN may count in any bin.
 
-
-def _counted_by_triton(counts: Tensor, layer: Tensor, bins: Bins) -> bool:
-    """Count a layer on CUDA; False if Triton is missing or fails, with one warning and unchanged counts."""
-    triton_kernels = optional("binning.cuda")
-    if triton_kernels is None:
-        return False
-    try:
-        triton_kernels.add_layer_(counts, layer, bins)
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as err:  # the compiler can fail for many reasons: no C compiler, no cache folder, an old GPU
-        give_up("triton", err)
-        return False
-    return True
+    On CUDA Triton counts; if it fails, there is one warning, and torch does, with unchanged counts.
+    """
+    if counts.is_cuda and (triton_kernels := optional("binning.cuda")) is not None:
+        try:
+            triton_kernels.add_layer_(counts, layer, bins)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as err:  # the compiler can fail for many reasons: no C compiler, no cache folder, an old GPU
+            give_up("triton", err)
+        else:
+            return
+    count_by_torch_(counts, layer, bins)

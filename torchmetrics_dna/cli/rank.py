@@ -72,12 +72,13 @@ def rank(
         if nearest is None:
             raise ValueError("Option --save-index goes with --nearest, which says of which images; give both")
         check_output(save_index, ".npz")
-    from torchmetrics_dna.images.sources import open_indexed
+    from torchmetrics_dna.images import open_source
+    from torchmetrics_dna.images.sets import indexed
     from torchmetrics_dna.singles.rank import rank as rank_images
 
     options |= {"score": score, "contrast": contrast, "nearest": nearest, "distributed": PROCESSES > 1}
     with o.showing_progress(options) as shown:
-        source = images if plot is None else open_indexed(images, "A contact sheet", shown["reading"])
+        source = images if plot is None else indexed(open_source(images, shown["reading"]), "A contact sheet")
         ranking = rank_images(source, reference, **shown)
     write(_output_of(ranking, reference, contrast, ranking.rows(top, worst)), form, output)
     if ranking.verdict and form in (Format.CSV, Format.LATEX):

@@ -11,7 +11,7 @@ from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.comparisons.comparisons import Comparisons, check_held_out, label, names_of
 from torchmetrics_dna.comparisons.odd_images import odd_images
 from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.dna.distances import check_distances, resolve_distances
+from torchmetrics_dna.dna.distances import Distance, check_distances, of_any_network, resolve_distances
 from torchmetrics_dna.dna.evidence import has_negative
 from torchmetrics_dna.dna.load import is_dna_path
 from torchmetrics_dna.extractors import DNAExtractor
@@ -21,7 +21,7 @@ from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.jobs.arguments import ALL, Arguments, taking
 from torchmetrics_dna.jobs.causes import can_be_found, find_causes
 from torchmetrics_dna.jobs.processes import in_step
-from torchmetrics_dna.jobs.protocols import by_network, saying_how_else
+from torchmetrics_dna.jobs.protocols import by_network
 from torchmetrics_dna.jobs.sides import Sides, example_of, open_sides
 
 if TYPE_CHECKING:
@@ -149,8 +149,15 @@ def open_sets(
     networks: list[Sides] = []
     own, *others = by_network(arguments, sources)
     for of_network in (watching_properties(own, sources), *others):
-        with saying_how_else(of_network):
+        try:
             networks.append(open_sides(sources, of_network))
+        except OSError as err:  # of fetching a published network; distances of the same name are of any network, too
+            records = (each for each in of_network.metrics or () if isinstance(each, Distance) and each.protocol)
+            if elsewhere := [record.name for record in records if record.name in of_any_network()]:
+                raise OSError(
+                    f"{err}; {', '.join(elsewhere)} of the default network instead: give `feature='efficientnet_lite0'`"
+                ) from err
+            raise
     return Opened(networks, names, sets is None, held_out)
 
 

@@ -16,7 +16,7 @@ from torchmetrics_dna.comparisons.explanation import (
     has_means,
     property_differences,
 )
-from torchmetrics_dna.comparisons.verdict import TwoSets, headline_and_distance, off_line, two_sets
+from torchmetrics_dna.comparisons.verdict import TwoSets, two_sets
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES, flat_figures, names_of
 from torchmetrics_dna.dna.histogram import in_same_bins
@@ -317,20 +317,10 @@ class Comparison(ByName["Result"]):
 
     def verdict_lines(self, sentences: Sequence[str] = ()) -> list[str]:
         """Return the parts of :attr:`verdict`, each for a line, with sentences on what differs in the middle."""
-        return two_sets(self._figures, sentences)
+        return two_sets(self.figures, sentences)
 
     @property
-    def odd_in_words(self) -> str:
-        """Sentence on whether a few images of B are unlike A's own; empty if that was not asked."""
-        return off_line(self._figures)
-
-    @property
-    def headline_and_figures(self) -> tuple[str, str]:
-        """The verdict in two parts: what B looks like, and how far it is and how surely; empty without dna-emd."""
-        return headline_and_distance(self._figures)
-
-    @property
-    def _figures(self) -> TwoSets:
+    def figures(self) -> TwoSets:
         """Figures that the verdict says."""
         emd, off = self.results.get("dna-emd"), None if self.odd is None else self.odd._figures
         if emd is None:

@@ -276,29 +276,19 @@ class Comparisons(ManyComparisons):
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one record per set in plain types."""
-        p_values, p_holm = self.p_values, self.p_holm
-        return [
-            {
-                "set": name,
-                "num_images": comparison.num_images["b"],
-                **self._record(comparison, p_holm[name]),
-                "p_best_is_nearer": p_values[name],
-                "best": name == self.best,
-                **self._figures_of_ratios(name),
-            }
-            for name, comparison in self.items()
-        ]
-
-    def _figures_of_ratios(self, name: str) -> dict[str, float | None]:
-        """Return the ratios of one set, and the ends of their intervals, by key; nothing without a held-out set."""
-        figures: dict[str, float | None] = {}
+        p_values, p_holm, best = self.p_values, self.p_holm, self.best
+        rows: list[dict[str, Any]] = []
+        for name, comparison in self.items():
+            row = {"set": name, "num_images": comparison.num_images["b"], **self._record(comparison, p_holm[name])}
+            rows.append(row | {"p_best_is_nearer": p_values[name], "best": name == best})
         for distance, record in self._distances.items():
             if self.held_out is not None and not record.higher_is_better:
-                ratio = self.ratios(distance).get(name)
-                ends = (None, None, None) if ratio is None else (ratio.value, ratio.low, ratio.high)
-                keys = (f"{record.key}_x_held_out{end}" for end in ("", "_low", "_high"))
-                figures |= dict(zip(keys, ends, strict=True))
-        return figures
+                ratios = self.ratios(distance)
+                for row in rows:
+                    ratio = ratios.get(row["set"])
+                    for end, field in (("", "value"), ("_low", "low"), ("_high", "high")):
+                        row[f"{record.key}_x_held_out{end}"] = ratio and getattr(ratio, field)
+        return rows
 
     def to_dict(self) -> dict[str, Any]:
         """Return all results in plain types, ready for json."""

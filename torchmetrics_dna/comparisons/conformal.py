@@ -59,7 +59,14 @@ class ConformalEvidence:
             The evidence for a change so far; 20 or more has a chance of at most 5 % at any time, if there is none.
 
         """
-        self._begin()
+        # stake a part on a change that comes now, with all figures so far as its reference
+        begun, count = self._bets.shape[1] + 2, len(self._sorted)
+        stake = 1 / (_SUM * begun * log(begun) ** 2)
+        self._left -= stake
+        first = np.maximum(1, (_SHARES * count).round())
+        ends = np.array([self._sorted[-int(rank)] for rank in first]).T
+        bets = np.stack([stake * _PARTS, *ends, first, np.zeros(len(first))])
+        self._bets = np.append(self._bets, bets[:, None], axis=1)
         stakes, limits, lots, ranks, above = self._bets
         lot = self._random.random()
         is_above = (figure > limits) | ((figure == limits) & (lot > lots))
@@ -70,16 +77,6 @@ class ConformalEvidence:
         above += is_above
         insort(self._sorted, (float(figure), lot))
         return float(stakes.sum()) + self._left
-
-    def _begin(self) -> None:
-        """Stake a part on a change that comes now, with all figures so far as its reference."""
-        begun, count = self._bets.shape[1] + 2, len(self._sorted)
-        stake = 1 / (_SUM * begun * log(begun) ** 2)
-        self._left -= stake
-        ranks = np.maximum(1, (_SHARES * count).round())
-        limits, lots = np.array([self._sorted[-int(rank)] for rank in ranks]).T
-        bets = np.stack([stake * _PARTS, limits, lots, ranks, np.zeros(len(ranks))])
-        self._bets = np.append(self._bets, bets[:, None], axis=1)
 
     def usual(self, share: float) -> float:
         """Quantile of the figures so far: this share of them are below it."""

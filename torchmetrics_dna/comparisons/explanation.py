@@ -107,12 +107,7 @@ class Explanation:
     def sentences(self) -> list[str]:
         """One sentence for each kind of finding; empty if no difference is found."""
         caused = [] if self.causes is None else [f"{what_causes_do(self.causes, *self.names)}."]
-        return [*caused, *self.property_sentences]
-
-    @property
-    def property_sentences(self) -> list[str]:
-        """Sentence on the properties of images that differ, or nothing."""
-        return what_was_measured(self)
+        return [*caused, *what_was_measured(self)]
 
     def __str__(self) -> str:
         return what_differs(self)

@@ -193,11 +193,3 @@ def check_planes(planes: NDArray[Any], shape: tuple[int, int], num_values: int) 
     sums = sum(plane.sum(1, dtype=np.int64) << (8 * k) for k, plane in enumerate(planes))
     if np.any(sums != num_values):
         raise ValueError(f"its counts of a layer do not add up to {num_values} values")
-
-
-def from_planes(planes: NDArray[Any], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Invert :func:`to_planes` into ``counts``, and return these."""
-    counts[:] = planes[0]
-    for k in range(1, len(planes)):
-        counts += planes[k].astype(np.int64) << (8 * k)
-    return counts

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid, regrid_
 from torchmetrics_dna.dna.base import DNA
-from torchmetrics_dna.dna.codec import ByLayer, Encoded, array_name, check_planes, from_planes, split_arrays, to_planes
+from torchmetrics_dna.dna.codec import ByLayer, Encoded, array_name, check_planes, split_arrays, to_planes
 from torchmetrics_dna.dna.gaussian import GaussianDNA
 from torchmetrics_dna.files.damage import check_type
 from torchmetrics_dna.files.visible import images_in_words
@@ -225,9 +225,11 @@ class HistogramDNA(DNA):
         parts = arrays.parts("counts")
         for layer, planes in parts.items():  # check all before allocating memory
             check_planes(planes, (neurons[layer], num_bins), check_type("num_values", dna["num_values"][layer], int))
-        counts = torch.empty(neurons.total, num_bins, dtype=torch.int64)
+        counts = torch.zeros(neurons.total, num_bins, dtype=torch.int64)
         for layer, planes in parts.items():
-            from_planes(planes, counts[neurons.slices[layer]].numpy())
+            of_layer = counts[neurons.slices[layer]].numpy()
+            for k, plane in enumerate(planes):
+                of_layer += plane.astype("int64") << (8 * k)
         return super()._decode(header, arrays, counts=counts, ranges=ranges, **fields)
 
     def counts_within(self, ranges: ActivationRanges | None, rows: slice = slice(None)) -> Tensor:

@@ -214,9 +214,22 @@ def _check_dna_file(path: str | os.PathLike[str]) -> None:
 
 @contextmanager
 def _local_copy(path: str | os.PathLike[str]) -> Iterator[str | os.PathLike[str]]:
-    """Yield a local path of a DNA; a file at an address is deleted when the context exits."""
-    if str(path).startswith(PREFIX):
-        yield _fetched(str(path))
+    """Yield a local path of a DNA; a file at an address is deleted when the context exits.
+
+    Of an official pair on the hub, both files are fetched, into the same folder.
+    """
+    reference = str(path)
+    if reference.startswith(PREFIX) and not reference.endswith(".npz"):
+        stem = reference.removesuffix(".json")
+        fetch(f"{stem}.npz")
+        yield fetch(f"{stem}.json")
+    elif reference.startswith(PREFIX):
+        from torchmetrics_dna.dna.fid_statistics import is_statistics
+
+        fetched = fetch(reference)
+        if not is_container(fetched) and not is_statistics(fetched):
+            fetch(reference.removesuffix(".npz") + ".json")
+        yield fetched
     elif is_address(path):
         with TemporaryDirectory() as folder:
             file = Path(folder, f"x{suffix_of(path)}")  # the suffix tells the format
@@ -227,17 +240,3 @@ def _local_copy(path: str | os.PathLike[str]) -> Iterator[str | os.PathLike[str]
                 raise ValueError(str(err).replace(str(file), path)) from err
     else:
         yield path
-
-
-def _fetched(reference: str) -> Path:
-    """Fetch a DNA from the hub; for an official pair both files, into the same folder."""
-    from torchmetrics_dna.dna.fid_statistics import is_statistics
-
-    if not reference.endswith(".npz"):
-        stem = reference.removesuffix(".json")
-        fetch(f"{stem}.npz")
-        return fetch(f"{stem}.json")
-    path = fetch(reference)
-    if not is_container(path) and not is_statistics(path):
-        fetch(reference.removesuffix(".npz") + ".json")
-    return path

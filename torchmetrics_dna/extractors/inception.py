@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -27,17 +28,13 @@ def fid_inception() -> nn.Module:
     network.Mixed_6d.branch1x1 = _Spatial(768, 192, kernel_size=1)
     network.Mixed_6e = _C(768, channels_7x7=192)
     network.Mixed_7b = _E(1280, _average)
-    network.Mixed_7c = _E(2048, _maximum)
+    network.Mixed_7c = _E(2048, partial(max_pool2d, kernel_size=3, stride=1, padding=1))
     return cast("nn.Module", network)
 
 
 def _average(x: Tensor) -> Tensor:
     """Average without the padding, which torchvision includes."""
     return avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
-
-
-def _maximum(x: Tensor) -> Tensor:
-    return max_pool2d(x, 3, stride=1, padding=1)
 
 
 class _Spatial(BasicConv2d):  # type: ignore[misc]

@@ -135,7 +135,10 @@ class Table:
 
     def _lines(self) -> list[list[str]]:
         """Return the cells of the header and of all rows as texts."""
-        return [[*self.header], *([_text(cell) for cell in row] for row in self.rows)]
+        return [
+            [*self.header],
+            *([f"{cell:,}" if isinstance(cell, int) else number(cell) for cell in row] for row in self.rows),
+        ]
 
     def _marked(self, escaped: Callable[[str], str], mark: str) -> list[list[str]]:
         """Return the header and all rows with cells escaped, and those in bold put into ``mark``."""
@@ -191,30 +194,23 @@ def escaped_markdown(text: str) -> str:
     return shown
 
 
-def escaped_latex(text: str) -> str:
-    """Escape text from outside, so that no command in it takes effect."""
-    return "".join(_LATEX.get(sign, sign) for sign in visible(text))
-
-
 def _latex(text: str) -> str:
-    r"""Escape the text of a cell; numbers get a minus and powers of ten, and a dash alone is longer.
+    r"""Escape the text of a cell, so that no command in it takes effect.
+
+    Numbers get a minus and powers of ten, and a dash alone is longer.
 
     Example:
         >>> print(_latex("-1.2e-05 ± 3e-06"), _latex("a-b_1"), _latex("-"))
         $-$1.2$\cdot10^{-5}$ $\pm$ 3$\cdot10^{-6}$ a-b\_1 --
 
     """
-    escaped = escaped_latex(text)
+    escaped = "".join(_LATEX.get(sign, sign) for sign in visible(text))
     if text == "-":
         return "--"
     if not text or not _NUMBER.fullmatch(text):
         return escaped
     powers = re.sub(r"e([+-])0*(\d+)", lambda m: rf"$\cdot10^{{{m[1].strip('+')}{m[2]}}}$", escaped)
     return re.sub(r"(^| )-(?=\d)", r"\1$-$", powers)
-
-
-def _text(cell: Cell) -> str:
-    return f"{cell:,}" if isinstance(cell, int) else number(cell)
 
 
 def _plain(text: str) -> str:

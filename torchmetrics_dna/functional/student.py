@@ -41,7 +41,7 @@ def student_tail(t: float, freedom: float) -> float:
     if isinf(freedom):
         return NormalDist().cdf(-t)
     begin = atan(t / freedom**0.5)
-    nodes, weights = _quadrature()
+    nodes, weights = _quadrature(64)
     # a high power of the cosine is negligible beyond a few of its widths
     end = min(pi / 2, begin + 12 / max(freedom, 1) ** 0.5)
     angles = begin + (end - begin) * (nodes + 1) / 2
@@ -49,9 +49,7 @@ def student_tail(t: float, freedom: float) -> float:
     return float(area * exp(lgamma((freedom + 1) / 2) - lgamma(freedom / 2)) / pi**0.5)
 
 
-@cache
-def _quadrature() -> Any:
-    return np.polynomial.legendre.leggauss(64)
+_quadrature: Any = cache(np.polynomial.legendre.leggauss)
 
 
 def fieller(

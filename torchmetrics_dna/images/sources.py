@@ -42,7 +42,7 @@ from torchmetrics_dna.images.paths import (
 )
 from torchmetrics_dna.images.pixels import check_no_address, is_image_file, stamp_of
 from torchmetrics_dna.images.reading import Reading
-from torchmetrics_dna.images.sets import Images, ImageSource, ImageStream, indexed, joined
+from torchmetrics_dna.images.sets import Images, ImageSource, ImageStream, joined
 from torchmetrics_dna.registry import Lazy, Registry
 
 if TYPE_CHECKING:
@@ -178,11 +178,6 @@ def open_source(source: Source, reading: Reading | None = None, example: Example
     return opened
 
 
-def open_indexed(source: Source, what: str, reading: Reading | None = None) -> ImageSource:
-    """Open images with random access; ValueError for a stream, with ``what`` needs it, such as "A report"."""
-    return indexed(open_source(source, reading), what)
-
-
 def check_used(reading: Reading, *opened: object) -> None:
     """Raise ValueError if ``column`` or ``fps`` is set, but applies to nothing that was opened."""
     sources = [images for images in opened if isinstance(images, (ImageSource, ImageStream))]
@@ -268,9 +263,9 @@ def open_folder(path: str) -> ImageSource:
                 continue
             visited[real] = folder_path
             folders[:] = sorted((name for name in folders if not name.startswith(".")), key=natural_key)
-            roots += [folder for name in folders if _is_link(folder := _join(folder_path, name))]
+            roots += [folder for name in folders if os.path.islink(folder := _join(folder_path, name))]  # noqa: PTH114
             for file in (_join(folder_path, name) for name in files if is_image_name(name)):
-                (file_links if _is_link(file) else images).append(file)
+                (file_links if os.path.islink(file) else images).append(file)  # noqa: PTH114
     linked: dict[str, str] = {}
     for link in sorted(file_links, key=natural_key):
         real, _, name = os.path.realpath(link).rpartition(os.sep)
@@ -337,7 +332,3 @@ def read_list(path: str) -> str:
 # pathlib takes ten times the time and memory, and there may be millions of files
 def _join(folder: str, name: str) -> str:
     return os.path.join(folder, name).removeprefix(f"{os.curdir}{os.sep}")  # noqa: PTH118
-
-
-def _is_link(path: str) -> bool:
-    return os.path.islink(path)  # noqa: PTH114

@@ -43,15 +43,11 @@ def _opened(path: str) -> Iterator[tuple[Any, Any]]:
     allowed = {"format_whitelist": _CONTAINERS, "protocol_whitelist": ""}
     with open_file(path) as file:
         try:
-            container = av.open(file, options=_limits(), container_options=allowed)
+            container = av.open(file, options={"max_pixels": str(max_pixels())}, container_options=allowed)
         except av.ArgumentError as err:
             raise ValueError("its content is of another kind; expected MP4, MOV, MKV, WebM, AVI or MPEG") from err
         with container:
             yield av, container
-
-
-def _limits() -> dict[str, str]:
-    return {"max_pixels": str(max_pixels())}
 
 
 def _stream(container: Any) -> Any:
@@ -66,7 +62,7 @@ def _stream(container: Any) -> Any:
     stream.codec_context.options = {
         "err_detect": "crccheck+bitstream+buffer+explode",
         "flags": "+output_corrupt",
-        **_limits(),
+        "max_pixels": str(max_pixels()),
     }
     return stream
 

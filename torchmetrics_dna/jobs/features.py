@@ -41,11 +41,22 @@ def plans_for(
     }
 
 
-def features_for(distances: Sequence[Distance], plans: Mapping[str, Plan], neurons: Neurons) -> dict[str, SpatialMeans]:
-    """Return the statistic that keeps what distances and plans take of single images, if they do; else nothing."""
+def rows_for(
+    arguments: Arguments,
+    distances: Sequence[Distance],
+    plans: Mapping[str, Plan],
+    sides: Sequence[Images | DNA],
+    neurons: Neurons,
+) -> tuple[dict[str, SpatialMeans], list[str]]:
+    """Return the statistics that keep what is taken of single images, and in a line what is not kept and why.
+
+    ``"features"`` is what distances and plans take. ``"means"`` says whether a few images are off: of independent
+    images on both sides, as the test of whether they differ is, and by all neurons.
+    """
     layers = {record.layer or list(neurons)[-1] for record in distances if not record.kinds}
     for plan in plans.values():
         layers.update(plan.neurons if plan.tested or plan.debiased else ())
+<<<<<<< HEAD
     return {"features": SpatialMeans(neurons.take(neurons.positions(sorted(layers))))} if layers else {}
 
 
@@ -56,19 +67,22 @@ def means_for(
 
     It is asked of independent images on both sides, as the test of whether they differ is, and by all neurons.
     """
+=======
+    rows = {"features": SpatialMeans(neurons.take(neurons.positions(sorted(layers))))} if layers else {}
+>>>>>>> w-house
     by_neuron = any(record.grain == "neuron" and record.protocol is None for record in distances)
     images = [side for side in sides if not isinstance(side, DNA)]
     plain = not arguments.pairs and arguments.num_folds is not None and arguments.neuron_weights is None
     if not plain or not by_neuron or isinstance(sides[0], DNA) or len(images) < 2:
-        return {}, []
+        return rows, []
     of_means = neurons.take(neurons.positions(layers_for_outliers(neurons)))
     if arguments.groups is not None:
         reason = "images of a group are no independent samples; take one of each, and rank them"
     else:
         reason = why_not_kept(of_means, [side.count for side in images], "rank some of them")
     if reason:
-        return {}, [f"Whether a few images are off was not asked, since {reason}"]
-    return {"means": SpatialMeans(of_means)}, []
+        return rows, [f"Whether a few images are off was not asked, since {reason}"]
+    return {**rows, "means": SpatialMeans(of_means)}, []
 
 
 def noting_properties(job: Job) -> Job:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter, methodcaller
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -104,22 +104,20 @@ class Job:
         kinds: Sequence[Kind],
         reading: Reading | None = None,
         num_folds: int | None = None,
-        groups: Groups | None = None,
+        rows: Mapping[str, Statistic] | None = None,
     ) -> Job:
-        """Make a job whose statistics are DNAs, by kind; histograms have the bins and ranges of the setup."""
-        extractor = setup.extractor
+        """Make a job whose statistics are DNAs, by kind, and ``rows`` of single images.
 
-        def statistic(kind: Kind) -> Statistic:
+        Histograms have the bins and ranges of the setup.
+        """
+        statistics: dict[str, Statistic] = {}
+        for kind in kinds:
             if kind == "histogram":
-                return setup.histogram_statistic(num_folds)
-            of_means = MomentStatistic if kind == "gaussian" else CrossMomentStatistic
-            return of_means(extractor, num_folds=num_folds)
-
-        return cls(extractor, {kind: statistic(kind) for kind in kinds}, reading or Reading(), num_folds, groups)
-
-    def also(self, **statistics: Statistic) -> Job:
-        """Return this job with additional statistics."""
-        return replace(self, statistics={**self.statistics, **statistics})
+                statistics[kind] = setup.histogram_statistic(num_folds)
+            else:
+                of_means = MomentStatistic if kind == "gaussian" else CrossMomentStatistic
+                statistics[kind] = of_means(setup.extractor, num_folds=num_folds)
+        return cls(setup.extractor, {**statistics, **(rows or {})}, reading or Reading(), num_folds)
 
     def run(
         self,
@@ -214,8 +212,7 @@ class Job:
         if splits is not None and not splits:
             return
         group_of = grouping(whole or images, self.groups) if self.num_folds is not None else None
-        by_content = self.folds is None and group_of is None
-        num_by_content = self.num_folds if by_content else None
+        num_by_content = self.num_folds if self.folds is None and group_of is None else None
         extractor, progress = self.extractor, self.reading.progress
         notes_of = image_notes if extractor.example is None else input_notes
         takes = [*self.notes]
@@ -247,8 +244,12 @@ class Job:
                 inputs = [mapped(itemgetter(part), pixels), *(values[part] for values in more)]
                 places, names = numbers[part], batch.names[part]
                 notes = {name: values[part] for name, values in batch.notes.items()}
-                if self.num_folds is not None and not by_content:
-                    notes["folds"] = self._folds(_numbers(images, places), names, group_of)
+                numbers_of_source = _numbers(images, places)
+                if self.num_folds is not None and self.folds is not None:
+                    notes["folds"] = torch.tensor([self.folds[number] for number in numbers_of_source])
+                elif self.num_folds is not None and group_of is not None:
+                    groups = [*map(group_of, numbers_of_source, names)]
+                    notes["folds"] = group_folds(groups, self.num_folds)
                 ends = batch.ends and part.stop == len(numbers)
                 yield Activated(places, run(*inputs) if numbers else {}, left_out, names, notes, ends)
                 left_out = []
@@ -257,15 +258,6 @@ class Job:
                 progress(images.label, done, total)
         if progress and total is None and done:
             progress(images.label, done, done)
-
-    def _folds(
-        self, numbers: Sequence[int], names: Sequence[str], group_of: Callable[[int, str], object] | None
-    ) -> Tensor:
-        if self.folds is not None:
-            return torch.tensor([self.folds[number] for number in numbers])
-        assert group_of is not None
-        assert self.num_folds is not None
-        return group_folds([*map(group_of, numbers, names)], self.num_folds)
 
     def _add_(self, split: Split, images: Images, part: Activated, chosen: slice | list[int]) -> None:
         """Add the chosen images of a part in place."""

@@ -213,7 +213,7 @@ def measure_ranges(
         for ranges in earlier:
             statistic.add_ranges_(state, ranges)
         unreadable: list[str] = []
-        job = sides.job.also(ranges=statistic)
+        job = replace(sides.job, statistics={"ranges": statistic})
         opened = [sides.source(k, "A range") for k in range(len(sides.images))]
         for images in opened:
             (split,) = job.run(images.split(rank(), world_size()) if arguments.distributed else images)

@@ -183,20 +183,18 @@ class Parts:
         return ((kind, merged(map(load_dna, of_kind))) for kind, of_kind in paths.items())
 
     def _records(self) -> Iterator[dict[str, Any]]:
-        return map(self._read, range(len(self.ranges)))
-
-    def _read(self, part: int) -> dict[str, Any]:
-        record = self._record(part)
-        if not record.is_file():
-            raise FileNotFoundError(
-                f"{str(self.folder)!r} has no {record.name}, which another process has made; all need the same folder"
-            )
-        with refusing(record, "a list of images"):
-            content: dict[str, Any] = read_json(record, dict)
-            check_type("num_images", content.get("num_images"), int)
-            for line in check_type("unreadable", content.get("unreadable"), list):
-                check_type("lines", line, str)
-        return content
+        for record in map(self._record, range(len(self.ranges))):
+            if not record.is_file():
+                raise FileNotFoundError(
+                    f"{str(self.folder)!r} has no {record.name}, which another process has made; all need the same"
+                    " folder"
+                )
+            with refusing(record, "a list of images"):
+                content: dict[str, Any] = read_json(record, dict)
+                check_type("num_images", content.get("num_images"), int)
+                for line in check_type("unreadable", content.get("unreadable"), list):
+                    check_type("lines", line, str)
+            yield content
 
     def remove(self) -> None:
         """Delete all parts, but no other files."""

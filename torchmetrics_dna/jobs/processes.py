@@ -96,8 +96,13 @@ def joined(report: Callable[[Exception], None]) -> Iterator[None]:
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    with _stdout_to_stderr():
+    stdout = os.dup(1)
+    os.dup2(2, 1)  # also of C++: gloo of torch 2.8 prints on stdout, and our output may be for programs
+    try:
         dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
     try:
         with in_step():
             yield
@@ -113,18 +118,6 @@ def joined(report: Callable[[Exception], None]) -> Iterator[None]:
         raise SystemExit(2) from None
     finally:
         dist.destroy_process_group()
-
-
-@contextmanager
-def _stdout_to_stderr() -> Iterator[None]:
-    """Redirect stdout to stderr, also of C++: gloo of torch 2.8 prints there, and our output may be for programs."""
-    stdout = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        yield
-    finally:
-        os.dup2(stdout, 1)
-        os.close(stdout)
 
 
 class _OtherFailedError(Exception):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.dna.distances import DISTANCES, Distance, in_order, networks_of, of_any_network, published
+from torchmetrics_dna.dna.distances import DISTANCES, Distance, in_order, networks_of, published
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,18 +61,3 @@ def only_published(metrics: Sequence[str | Distance] | None) -> list[tuple[str, 
     """Return name and network of the metrics that are published, and no distances of other networks, too."""
     records = (metric if isinstance(metric, Distance) else DISTANCES.find(metric) for metric in metrics or ())
     return [(record.name, record.protocol.feature) for record in records if record is not None and record.protocol]
-
-
-@contextmanager
-def saying_how_else(arguments: Arguments) -> Iterator[None]:
-    """Add to an error of fetching a published network that distances of the same name are of any network, too."""
-    try:
-        yield
-    except OSError as err:
-        names = [record.name for record in arguments.metrics or () if isinstance(record, Distance) and record.protocol]
-        others = [name for name in names if name in of_any_network()]
-        if not others:
-            raise
-        raise OSError(
-            f"{err}; {', '.join(others)} of the default network instead: give `feature='efficientnet_lite0'`"
-        ) from err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
@@ -20,7 +20,11 @@ from torchmetrics_dna.images import ImageSource, Reading, open_source
 from torchmetrics_dna.images.properties import without_properties
 from torchmetrics_dna.images.sets import are_same, check_channels
 from torchmetrics_dna.images.sources import check_used
+<<<<<<< HEAD
 from torchmetrics_dna.jobs.features import features_for, means_for, noting_properties, plans_for
+=======
+from torchmetrics_dna.jobs.features import plans_for, rows_for
+>>>>>>> w-house
 from torchmetrics_dna.jobs.groups import folds_of_pairs, group_names, grouping, keys_of_pairs
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import Measured, measure
@@ -123,19 +127,17 @@ class Sides:
         if self.arguments.pairs and self.jobs[k].reading.skip_unreadable:
             self._measured.update(self._whole_pairs(self.arguments.pairs))
             return self._measured[key]
-        result = self._measure(self.jobs[k], side)
+        result = measure(self.jobs[k], side, distributed=self.arguments.distributed, on=self.arguments.on)
         if len(self.images) == 2 or self.keys.count(key) > 1:
             self._measured[key] = result
         return result
-
-    def _measure(self, job: Job, images: Images) -> Measured:
-        return measure(job, images, distributed=self.arguments.distributed, on=self.arguments.on)
 
     def _whole_pairs(self, pairs: Pairs) -> dict[object, Measured]:
         """Measure all sides by key; those with images whose partner turns out to be unreadable again, without these."""
         of_sides = zip(self.keys, self.images, self.jobs, strict=True)
         sides = {key: (images, job) for key, images, job in of_sides if isinstance(images, ImageSource)}
-        measured = {key: self._measure(job, images) for key, (images, job) in sides.items()}
+        settings: dict[str, Any] = {"distributed": self.arguments.distributed, "on": self.arguments.on}
+        measured = {key: measure(job, images, **settings) for key, (images, job) in sides.items()}
         of_pairs = {key: keys_of_pairs(images, pairs) for key, (images, _) in sides.items()}
         whole = set.intersection(*({of_pairs[key][i] for i in side.numbers} for key, side in measured.items()))
         if not whole:
@@ -145,7 +147,8 @@ class Sides:
             numbers = [i for i, pair in enumerate(of_pairs[key]) if pair in whole]
             alone = sorted({*measured[key].numbers} - {*numbers})
             if alone and job.folds is not None:
-                again = self._measure(replace(job, folds=[job.folds[i] for i in numbers]), images.take(numbers))
+                job_of_whole = replace(job, folds=[job.folds[i] for i in numbers])
+                again = measure(job_of_whole, images.take(numbers), **settings)
                 lines = [f"Can't use image {images.names[i]!r}: its partner can't be read" for i in alone]
                 measured[key] = replace(again, unreadable=measured[key].unreadable + lines, numbers=numbers)
         return measured
@@ -161,7 +164,7 @@ def open_sides(sides: Sequence[Source | DNA], arguments: Arguments, kinds: Seque
             images.
 
     """
-    opened = united(_opened(sides, arguments), sides)
+    opened = open_each(sides, arguments)
     if arguments.num_folds is None:  # those of a file would be tested
         opened = [replace(side, folds=()) if isinstance(side, DNA) and side.folds else side for side in opened]
     dnas = [side for side in opened if isinstance(side, DNA)]
@@ -207,10 +210,15 @@ def open_sides(sides: Sequence[Source | DNA], arguments: Arguments, kinds: Seque
     by_fold = bool(arguments.pairs) or arguments.groups is not None
     estimated = [] if num_folds is None else [record for record in distances if record.by_image]
     plans = plans_for(estimated, opened, network, by_fold=by_fold) if estimated else {}
+<<<<<<< HEAD
     means, limits = means_for(arguments, distances, opened, network)
     job = Job.for_dnas(setup, kinds, arguments.reading, num_folds)
     job = job.also(**features_for(distances, plans, network), **means)
     job = noting_properties(job) if means else job
+=======
+    rows, limits = rows_for(arguments, distances, plans, opened, network)
+    job = Job.for_dnas(setup, kinds, arguments.reading, num_folds, rows)
+>>>>>>> w-house
     result = Sides(
         arguments,
         [next(fitting) if isinstance(side, DNA) else side for side in opened],
@@ -240,26 +248,11 @@ def example_of(arguments: Arguments) -> Example | None:
     return arguments.feature.example if isinstance(arguments.feature, DNAExtractor) else None
 
 
-def open_images(source: Source, arguments: Arguments) -> Images:
-    """Open a set of images, or of what the given extractor takes."""
-    return open_source(source, arguments.reading, example_of(arguments))
+def open_each(sides: Sequence[Source | DNA], arguments: Arguments) -> list[Images | DNA]:
+    """Open images, or what the given extractor takes, and DNAs, restricted to the layers.
 
-
-def open_side(side: Source | DNA, arguments: Arguments) -> Images | DNA:
-    """Open one side of a comparison: images, or a DNA restricted to the layers."""
-    return _opened([side], arguments)[0]
-
-
-def united(opened: Sequence[Images | DNA], sources: Sequence[object]) -> list[Images | DNA]:
-    """Return the first of those that were opened from one object or path in place of each."""
-    first: list[tuple[object, Images | DNA]] = []
-    for side, source in zip(opened, sources, strict=True):
-        same = (earlier for its_source, earlier in first if its_source is source or are_same(earlier, side))
-        first.append((source, next(same, side)))
-    return [side for _, side in first]
-
-
-def _opened(sides: Sequence[Source | DNA], arguments: Arguments) -> list[Images | DNA]:
+    What is one object or path is opened as one.
+    """
     layers, ranges = arguments.layers, None if arguments.ranges == "auto" else arguments.ranges
     opened: list[Images | DNA] = []
     with ThreadPoolExecutor() as pool:  # files of DNAs: unpacking and checksums release Python's lock
@@ -267,11 +260,15 @@ def _opened(sides: Sequence[Source | DNA], arguments: Arguments) -> list[Images 
         for side, load in zip(sides, loads, strict=True):
             value = side if load is None else load.result()
             if not isinstance(value, DNA):
-                opened.append(open_images(value, arguments))
+                opened.append(open_source(value, arguments.reading, example_of(arguments)))
             else:
                 opened.append(value if layers is None or is_unnamed(value) else value.select(layers))
     named_dna = next((side for side in opened if isinstance(side, DNA) and not is_unnamed(side)), None)
     if named_dna is not None:
         origin = {"extractor": named_dna.extractor, "weights_digest": named_dna.weights_digest}
         opened = [named(side, named_dna.neurons, **origin) if isinstance(side, DNA) else side for side in opened]
-    return opened
+    first: list[tuple[object, Images | DNA]] = []
+    for side, source in zip(opened, sides, strict=True):
+        same = (earlier for its_source, earlier in first if its_source is source or are_same(earlier, side))
+        first.append((source, next(same, side)))
+    return [side for _, side in first]

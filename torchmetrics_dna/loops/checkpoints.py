@@ -31,7 +31,7 @@ from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
-from torchmetrics_dna.jobs.sides import open_side, open_sides
+from torchmetrics_dna.jobs.sides import open_each, open_sides
 from torchmetrics_dna.plots import plot_curve
 from torchmetrics_dna.statistics.base import check_num_folds
 
@@ -113,9 +113,15 @@ class Checkpoints:
         self._comparisons: dict[int, Comparison] = {}
         self._is_replaced = False
         with in_step(self._distributed):
-            self.folder, saved, saved_held_out = _open_folder(Path(folder), self._distributed)
+            self.folder = Path(folder)
+            if rank() == 0:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            present = [name for name in _WHAT if (self.folder / name).exists()]  # before any process writes them
+            if self._distributed:  # others may have another one, such as a temporary folder
+                self.folder, present = gather((self.folder.absolute(), present))[0]
+            saved, saved_held_out = (load_dna(self.folder / name) if name in present else None for name in _WHAT)
             self._lock = file_lock(self.folder / ".lock")
-            opened = open_side(reference, arguments)
+            (opened,) = open_each([reference], arguments)
             dna = opened if isinstance(opened, DNA) else saved
             kind = "histogram" if dna is None else dna.kind
             sides = open_sides([opened if dna is None else dna], arguments, [cast("Kind", kind)])
@@ -123,7 +129,7 @@ class Checkpoints:
             self.reference = self._checked(_REFERENCE, saved, opened, sides.images[0])
             self.held_out = saved_held_out
             if held_out is not None:
-                side = open_side(held_out, self._arguments)
+                (side,) = open_each([held_out], self._arguments)
                 dna = side if isinstance(side, DNA) else saved_held_out
                 self.held_out = self._checked(_HELD_OUT, saved_held_out, side, dna or side)
             self._of_held_out = None if self.held_out is None else compare(self.reference, self.held_out)
@@ -191,7 +197,7 @@ class Checkpoints:
                 images = iter([images])
             elif self._distributed and isinstance(images, Sized) and not len(images):
                 images = iter(())  # one of several processes may have none
-            opened = open_side(images, self._arguments)
+            (opened,) = open_each([images], self._arguments)
             dna = opened.to("cpu") if isinstance(opened, DNA) else self._measure(opened, own)
             check_comparable(self.reference, dna)
             comparison = compare(self.reference, dna)
@@ -268,17 +274,6 @@ class Checkpoints:
 
     def __repr__(self) -> str:
         return f"Checkpoints({str(self.folder)!r}, reference {self.reference!r})"
-
-
-def _open_folder(folder: Path, distributed: bool) -> tuple[Path, DNA | None, DNA | None]:
-    """Return the folder of process 0, and reference and held-out images in it, before any process writes them."""
-    if rank() == 0:
-        folder.mkdir(parents=True, exist_ok=True)
-    present = [name for name in (_REFERENCE, _HELD_OUT) if (folder / name).exists()]
-    if distributed:  # others may have another one, such as a temporary folder
-        folder, present = gather((folder.absolute(), present))[0]
-    saved, held_out = (load_dna(folder / name) if name in present else None for name in (_REFERENCE, _HELD_OUT))
-    return folder, saved, held_out
 
 
 def _name(step: int) -> str:

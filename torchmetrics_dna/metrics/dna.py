@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.comparisons.explanation import Explanation
     from torchmetrics_dna.dna.distances import Distance
-    from torchmetrics_dna.functional.permutation import PermutationTest
     from torchmetrics_dna.images.inputs import Inputs
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.setup import Feature, Setup
@@ -122,11 +121,19 @@ class DNAMetric(ImageMetric, Generic[_D]):
         """
         side = self._side_of(real)
         self._check(imgs)
-        if groups is not None and self._statistic.num_folds is None:
+        num_folds, folds = self._statistic.num_folds, None
+        if groups is not None and num_folds is None:
             raise ValueError(f"Argument `groups` goes with folds of images; {self._to_keep_folds}")
         if self.pairs and groups is None:
             raise ValueError("Argument `groups` expected to have the pair of each image, since `pairs` is True")
-        self._add(side, imgs, _folds(self._statistic, imgs, groups))
+        if groups is not None and len(groups) != count_of(imgs):
+            raise ValueError(f"Argument `groups` expected to have {count_of(imgs)} names, but got {len(groups)}")
+        if num_folds is not None and groups is not None:
+            folds = group_folds(groups, num_folds)
+        elif num_folds is not None:
+            # folds need a device sync: before the network runs, so that the sync does not wait for it
+            folds = content_folds(imgs, num_folds, of_images=self.extractor.example is None)
+        self._add(side, imgs, folds)
 
     @exclusive
     def to_dna(self, real: bool) -> _D:
@@ -153,7 +160,13 @@ class DNAMetric(ImageMetric, Generic[_D]):
         with self._whole():
             real, fake = self._dna("real"), self._dna("fake")
             check_enough(real, fake, type(self).__name__, 1)
-            return explain(real, fake, self._test(), ("real", "fake"))
+            test = None
+            if self._statistic.num_folds is not None:
+                total = self._terms.total
+                weights = torch.full((total,), 1 / total) if self._weights is None else self._weights
+                result = self.distance.result(real, fake, weights, paired=self.pairs)  # of properties of images, too
+                test = None if result.evidence is None else result.evidence.test
+            return explain(real, fake, test, ("real", "fake"))
 
     @exclusive
     def scalars(self, prefix: str = "dna/") -> dict[str, float]:
@@ -233,15 +246,6 @@ class DNAMetric(ImageMetric, Generic[_D]):
         if self.reduction == "layer":
             return result.layer_means
         return result.weighted if self.reduction == "none" else result.mean
-
-    def _test(self) -> PermutationTest | None:
-        """Test if the sides differ; None without folds, or if too few have images."""
-        if self._statistic.num_folds is None:
-            return None
-        weights = torch.full((self._terms.total,), 1 / self._terms.total) if self._weights is None else self._weights
-        sides = self._dna("real"), self._dna("fake")
-        result = self.distance.result(*sides, weights, paired=self.pairs)  # of properties of images, too
-        return None if result.evidence is None else result.evidence.test
 
     def _evidence(self, confidence: float = 0.95) -> Evidence:
         if self._statistic.num_folds is None:
@@ -530,18 +534,6 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
 def _folds_for(num_folds: int | None, debias: bool) -> int | None:
     """Return the number of folds, by default 20 to debias."""
     return NUM_FOLDS if num_folds is None and debias else num_folds
-
-
-def _folds(statistic: DNAStatistic[Any], imgs: Inputs, groups: Sequence[Hashable] | None) -> Tensor | None:
-    """Return the fold of each image, shape ``(B,)``, on the CPU; None without folds."""
-    if statistic.num_folds is None:
-        return None
-    if groups is None:
-        # folds need a device sync: before the network runs, so that the sync does not wait for it
-        return content_folds(imgs, statistic.num_folds, of_images=statistic.extractor.example is None)
-    if len(groups) != count_of(imgs):
-        raise ValueError(f"Argument `groups` expected to have {count_of(imgs)} names, but got {len(groups)}")
-    return group_folds(groups, statistic.num_folds)
 
 
 def digest_of_weights(weights: Tensor | None) -> str:

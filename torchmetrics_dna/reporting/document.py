@@ -78,13 +78,12 @@ class Document:
             return as_csv(self.records(), self.columns)
         if form is Format.MARKDOWN:
             return as_markdown(self.sentences, self.tables)
+        if form is Format.HTML and self.page:
+            return self.page()
         if form is Format.HTML:
-            return self.page() if self.page else _plain_page(as_html(self.sentences, self.tables))
+            style = files("torchmetrics_dna.reporting").joinpath("page.css").read_text(encoding="utf-8")
+            head = f'<meta charset="utf-8"><title>torchmetrics-dna</title><style>{style}</style>'
+            body = f"<body><main>\n{as_html(self.sentences, self.tables)}\n</main></body>"
+            return f'<!doctype html>\n<html lang="en"><head>{head}</head>{body}</html>\n'
         titled = [f"% {visible(table.title)}\n" * bool(table.title) + table.latex() for table in self.tables]
         return "\n\n".join(titled) + "\n"
-
-
-def _plain_page(content: str) -> str:
-    style = files("torchmetrics_dna.reporting").joinpath("page.css").read_text(encoding="utf-8")
-    head = f'<meta charset="utf-8"><title>torchmetrics-dna</title><style>{style}</style>'
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body><main>\n{content}\n</main></body></html>\n'

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torchmetrics_dna.comparisons.verdict import two_sets, what_was_measured
 from torchmetrics_dna.dna.histogram import grouped
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import images_in_words, in_words, p_figure
@@ -19,8 +20,6 @@ from torchmetrics_dna.images.properties import neuron_name, property_in_words
 from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.files.tables import Cell
     from torchmetrics_dna.singles.look import Gallery
@@ -102,44 +101,31 @@ def settings_of(comparison: Comparison, gallery: Gallery | None = None) -> dict[
 
 def words_and_tables(comparison: Comparison) -> tuple[list[str], list[Table]]:
     """Return what a comparison says in sentences and in tables, for a terminal, Markdown and LaTeX."""
-    sentences = comparison.verdict_lines(comparison.explain().property_sentences)
+    sentences = two_sets(comparison.figures, what_was_measured(comparison.explain()))
     tables = [comparison.table]
-    if not comparison.same_images:
-        tables += [_layers_table(comparison)] if comparison.of_grain("neuron", "layer") else []
-        differ = comparison.explain().differs is not False
-        tables += [_neurons_table(comparison)] if differ and _shown(comparison) else []
-    return sentences, tables
-
-
-def _layers_table(comparison: Comparison) -> Table:
-    """Return the distances of each layer, with the interval and the test of the first that has them."""
-    results = comparison.of_grain("neuron", "layer")
+    results = [] if comparison.same_images else comparison.of_grain("neuron", "layer")
+    layers: list[dict[str, Cell]] = []
     tested = next((result for result in results if result.evidence), None)
-    columns: dict[str, Sequence[Cell]] = {"layer": [*comparison.neurons], "neurons": [*comparison.neurons.values()]}
-    for result in results:
-        figures = result.layers.values()
-        columns[result.distance.name] = [figure.value for figure in figures]
-        if result is tested:
-            columns["without noise"] = [figure.debiased_shown for figure in figures]
-            columns["interval"] = [figure.ends for figure in figures]
-            columns["p"] = [p_figure(figure.p_value) for figure in figures]
-    return Table(list(columns), list(zip(*columns.values(), strict=True)), "By layer")
-
-
-def _shown(comparison: Comparison) -> list[dict[str, Any]]:
-    """Return the neurons that differ most clearly; of a test, those alone that differ significantly."""
-    return [neuron for neuron in comparison.top_neurons() if (neuron["p_value"] or 0) <= SIGNIFICANT]
-
-
-def _neurons_table(comparison: Comparison) -> Table:
-    """Return the neurons that differ most clearly; by size if there is no test."""
-    tested, neurons = clearly(comparison), _shown(comparison)
-    columns: dict[str, Sequence[Cell]] = {key: [neuron[key] for neuron in neurons] for key in ("layer", "name")}
-    for result in comparison.of_grain("neuron"):
-        columns[result.distance.name] = [neuron[result.distance.key] for neuron in neurons]
-    columns["mean shift"] = [neuron["shift"] for neuron in neurons]
-    for name, key in {"p": "p_value", "q": "q"}.items() if tested else ():
-        columns[name] = [p_figure(neuron[key]) for neuron in neurons]
-    header = ["neuron" if name == "name" else name for name in columns]
-    title = f"Neurons that differ most clearly ({tested})" if tested else "Neurons that differ most"
-    return Table(header, list(zip(*columns.values(), strict=True)), title)
+    for layer, count in comparison.neurons.items() if results else ():
+        row: dict[str, Cell] = {"layer": layer, "neurons": count}
+        for result in results:
+            figure = result.layers[layer]
+            row[result.distance.name] = figure.value
+            if result is tested:  # the first with an interval and a test
+                row |= {"without noise": figure.debiased_shown, "interval": figure.ends, "p": p_figure(figure.p_value)}
+        layers.append(row)
+    tables += [Table(list(layers[0]), [[*row.values()] for row in layers], "By layer")] if layers else []
+    # those that differ most clearly; of a test, those alone that differ significantly
+    differ = not comparison.same_images and comparison.explain().differs is not False
+    top = [neuron for neuron in comparison.top_neurons() if (neuron["p_value"] or 0) <= SIGNIFICANT] if differ else []
+    if top:
+        significant = clearly(comparison)
+        columns = {"layer": "layer", "neuron": "name"}
+        columns |= {result.distance.name: result.distance.key for result in comparison.of_grain("neuron")}
+        cells = [[*(neuron[key] for key in columns.values()), neuron["shift"]] for neuron in top]
+        header, title = [*columns, "mean shift"], "Neurons that differ most"
+        if significant:
+            header, title = [*header, "p", "q"], f"{title} clearly ({significant})"
+            cells = [[*row, p_figure(n["p_value"]), p_figure(n["q"])] for row, n in zip(cells, top, strict=True)]
+        tables.append(Table(header, cells, title))
+    return sentences, tables

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from PIL import Image
 from torch.nn.functional import adaptive_avg_pool2d
 
+from torchmetrics_dna.comparisons.verdict import headline_and_distance, off_line, what_was_measured
 from torchmetrics_dna.dna.histogram import grouped
 from torchmetrics_dna.files.visible import images_in_words, number, p_figure, visible
 from torchmetrics_dna.images.cells import central_square
@@ -59,7 +60,7 @@ def as_html(comparison: Comparison, gallery: Gallery | None = None) -> str:
     )
     env.filters |= {"number": number, "p": p_figure, "images": images_in_words, "path": step_path, "jpeg": jpeg}
     env.filters["parts"] = re.compile("[^/_.-]*[/_.-]?").findall
-    headline, figures = comparison.headline_and_figures
+    headline, figures = headline_and_distance(comparison.figures)
     explanation = comparison.explain()
     return env.get_template("page.html").render(
         comparison=comparison,
@@ -67,7 +68,8 @@ def as_html(comparison: Comparison, gallery: Gallery | None = None) -> str:
         sides=sides_in_words(comparison),
         headline=headline.replace(" %", "\N{NO-BREAK SPACE}%"),
         figures=figures,
-        measured_words=explanation.property_sentences,
+        odd_line=off_line(comparison.figures),
+        measured_words=what_was_measured(explanation),
         properties=property_rows(comparison),
         explained=explanation.causes is not None,
         gallery=gallery,

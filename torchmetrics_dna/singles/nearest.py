@@ -81,7 +81,10 @@ def find_nearest(features: Features, index: Features, themselves: Tensor | None 
     candidates, far = _nearest(features.values, index.values, count, themselves=themselves)
     alike = None
     if features.pictures is not None and index.pictures is not None:
-        alike = _likeness(features.pictures, index.pictures, candidates)
+        rows = torch.arange(len(features.pictures)).repeat_interleave(candidates.shape[1])
+        pairs = zip(torch.split(rows, _AT_ONCE), torch.split(candidates.flatten(), _AT_ONCE), strict=True)
+        likenesses = [likeness(features.pictures[i], index.pictures[j]) for i, j in pairs]
+        alike = torch.cat(likenesses).view(candidates.shape)
         sure = alike.nan_to_num(-1).masked_fill(alike.isnan() | (alike < NEAR), -1)
         sure[:, 0].clamp_(min=-0.5)  # the nearest, unless another one is alike
         chosen = sure.argmax(1, keepdim=True)
@@ -94,13 +97,6 @@ def find_nearest(features: Features, index: Features, themselves: Tensor | None 
     names = index.names or [f"image {number}" for number in range(index.num_images)]
     ratios = distances / usual[neighbours]
     return Nearest([names[neighbour] for neighbour in neighbours.tolist()], distances, ratios, alike)
-
-
-def _likeness(pictures: Tensor, of_index: Tensor, candidates: Tensor) -> Tensor:
-    """Return the likeness of each image to its candidates, in the shape of these."""
-    rows = torch.arange(len(pictures)).repeat_interleave(candidates.shape[1])
-    pairs = zip(torch.split(rows, _AT_ONCE), torch.split(candidates.flatten(), _AT_ONCE), strict=True)
-    return torch.cat([likeness(pictures[i], of_index[j]) for i, j in pairs]).view(candidates.shape)
 
 
 def check_index(index: Features, extractor: DNAExtractor) -> None:

@@ -30,7 +30,7 @@ from torchmetrics_dna.jobs.features import noting_properties
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.processes import in_step
-from torchmetrics_dna.jobs.sides import open_images, open_side, open_sides, united
+from torchmetrics_dna.jobs.sides import open_each, open_sides
 from torchmetrics_dna.singles.nearest import check_index, find_nearest
 from torchmetrics_dna.singles.ranking import WORST_FIRST, Ranking, Score
 from torchmetrics_dna.statistics.outliers import (
@@ -114,7 +114,7 @@ def rank(
     reference = images if reference is None else reference
     arguments = Arguments(feature, num_folds=None, **options)
     with in_step(arguments.distributed):
-        source, side = open_images(images, arguments), open_side(reference, arguments)
+        source, side = open_each([images, reference], arguments)
         emd_arguments = {name: getattr(arguments, name) for name in ("num_bins", "ranges", "neuron_weights")}
         score = _score_of(side, score, {"contrast": contrast, **emd_arguments})
         pools = score == "contrast" and (contrast is None or (isinstance(contrast, str) and contrast == POOL))
@@ -124,28 +124,30 @@ def rank(
             check_size(len(side))
         kind: Kind = "layer-gaussian" if score in WORST_FIRST else "histogram"
         expected: type[DNA] = LayerGaussianDNA if score in WORST_FIRST else HistogramDNA
-        sources: list[Any] = [images, reference]
-        opened, roles = [source, side], ["images", "reference"]
+        sources: dict[str, Any] = {"images": images, "reference": reference}
         if score == "contrast":
-            pool = source if pools else open_side(cast("Source | DNA", contrast), arguments)
-            sources, opened, roles = [*sources, images if pools else contrast], [*opened, pool], [*roles, "contrast"]
-        for name, of_role in zip(roles[1:], opened[1:], strict=True):
-            if isinstance(of_role, DNA) and not isinstance(of_role, expected):
-                raise TypeError(
-                    f"Argument `{name}` expected to be a {expected.__name__} or images, but got {of_role!r}"
-                )
+            sources["contrast"] = images if pools else contrast
         index = nearest
         if isinstance(nearest, (str, os.PathLike)):
             is_file = Path(nearest).is_file() and is_container(nearest)  # a .npz may also hold images
             if is_file or str(nearest).endswith(".features.npz"):
                 index = Features.load(nearest)
         if index is not None and not isinstance(index, Features):
-            sources, opened, roles = [*sources, index], [*opened, open_images(index, arguments)], [*roles, "index"]
+            sources["index"] = index
+        already = {id(images): source, id(reference): side}
+        opened = dict(
+            zip(sources, open_each([already.get(id(x), x) for x in sources.values()], arguments), strict=True)
+        )
+        for name, of_role in opened.items():
+            if name in ("reference", "contrast") and isinstance(of_role, DNA) and not isinstance(of_role, expected):
+                raise TypeError(
+                    f"Argument `{name}` expected to be a {expected.__name__} or images, but got {of_role!r}"
+                )
         arguments = replace(arguments, num_folds=NUM_FOLDS if pools else None)
-        sides = open_sides(united(opened, sources), arguments, [kind])
+        sides = open_sides([*opened.values()], arguments, [kind])
         if isinstance(index, Features):
             check_index(index, sides.extractor)
-        return _ranked(sides, roles, score, pools, index if isinstance(index, Features) else None)
+        return _ranked(sides, [*opened], score, pools, index if isinstance(index, Features) else None)
 
 
 def _score_of(reference: Images | DNA, score: Score | None, of_emd: Mapping[str, object]) -> Score:
@@ -198,6 +200,8 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index
     """Rank the images, the first of the sides; each side has a role."""
     extractor, neurons, distributed = sides.extractor, sides.extractor.neurons, sides.arguments.distributed
     source, layer = sides.source(0, "A ranking"), local_layer(extractor) if score in WORST_FIRST else None
+    if "index" in roles:
+        sides.source(roles.index("index"), "An index")
     if score == "local" and layer is None:
         raise ValueError(
             "The score 'local' takes images and a layer with a grid of positions, but there is none among"

@@ -17,7 +17,7 @@ from torch import distributed as dist
 from typing_extensions import override
 
 from torchmetrics_dna.binning.activations import sent
-from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.dna import DNA, GaussianDNA
 from torchmetrics_dna.dna.identity import identity
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS
 from torchmetrics_dna.statistics.nonfinite import check_number, check_refused, note_refused_
@@ -243,9 +243,9 @@ class DNAStatistic(Statistic, Generic[_D]):
     def dna_of(self, state: State, num_images: int) -> _D:
         """Return the DNA of all images of a state, as a view of it or not, without folds."""
 
-    @abstractmethod
     def fold_of(self, whole: _D, numbers: Tensor, num_images: int) -> DNA:
-        """Return the DNA of the numbers of a fold."""
+        """Return the DNA of the numbers of a fold; by default these are sums of spatial means and of their squares."""
+        return GaussianDNA.from_moments(numbers.view(2, -1), whole.neurons, num_images, **whole.origin)
 
     def count_images_(self, state: State, activations: Activations, keys: Tensor | None) -> None:
         """Count a batch that was added, and those images of it that layers refused."""

@@ -22,7 +22,6 @@ from torchmetrics_dna.statistics.base import DNAStatistic, State
 
 if TYPE_CHECKING:
     from torchmetrics_dna.binning import Activations
-    from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.extractors import DNAExtractor
 
 
@@ -49,10 +48,6 @@ class MomentStatistic(DNAStatistic[GaussianDNA]):
     def dna_of(self, state: State, num_images: int) -> GaussianDNA:
         moments = self.numbers(state).whole.view(2, -1)
         return GaussianDNA.from_moments(moments, self.neurons, num_images, **self.origin)
-
-    @override
-    def fold_of(self, whole: GaussianDNA, numbers: Tensor, num_images: int) -> GaussianDNA:
-        return GaussianDNA.from_moments(numbers.view(2, -1), self.neurons, num_images, **self.origin)
 
 
 def add_to_folds_(folds: Tensor, moments: Tensor, keys: Tensor | None) -> None:
@@ -117,10 +112,6 @@ class CrossMomentStatistic(DNAStatistic[LayerGaussianDNA]):
     def dna_of(self, state: State, num_images: int) -> LayerGaussianDNA:
         mean, cov = mean_and_covariance(self._moments(state))
         return LayerGaussianDNA(mean, cov, self.neurons, num_images, **self.origin)
-
-    @override
-    def fold_of(self, whole: LayerGaussianDNA, numbers: Tensor, num_images: int) -> DNA:
-        return GaussianDNA.from_moments(numbers.view(2, -1), self.neurons, num_images, **self.origin)
 
     def _moments(self, state: State) -> CrossMoments:
         """Return the moments in a state, as views."""

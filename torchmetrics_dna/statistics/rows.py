@@ -152,10 +152,6 @@ class RowStatistic(Statistic):
             parts[:] = [torch.cat([part.to(parts[0].device) for part in parts])]  # or they take the memory twice
         return parts[0]
 
-    def check_refused(self, state: State) -> None:
-        """Raise ValueError if images were refused."""
-        check_refused(state["refused"].tolist(), self.neurons)
-
 
 class FeatureStatistic(RowStatistic):
     """Spatial means of one layer, float32, one row per image, in order of addition, in the list ``features``."""
@@ -189,5 +185,5 @@ class FeatureStatistic(RowStatistic):
     @override
     def value(self, state: State) -> Tensor:
         """Return the features of a state, shape ``(images, n)``; ValueError if images were refused."""
-        self.check_refused(state)
+        check_refused(state["refused"].tolist(), self.neurons)
         return self.all_rows(state, "features")

@@ -17,7 +17,7 @@ from torchmetrics_dna.functional.realism import realism_maps, realism_of
 from torchmetrics_dna.functional.reduction import check_weights
 from torchmetrics_dna.statistics.base import Field, State, rows_of
 from torchmetrics_dna.statistics.histogram import HistogramStatistic, SelfRangingStatistic
-from torchmetrics_dna.statistics.nonfinite import note_refused_
+from torchmetrics_dna.statistics.nonfinite import check_refused, note_refused_
 from torchmetrics_dna.statistics.rows import RowStatistic
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ class RealismStatistic(RowStatistic):
 
     def in_order(self, state: State) -> Tensor:
         """Return the scores, float64, in order of addition, whatever the indices; ValueError if images were refused."""
-        self.check_refused(state)
+        check_refused(state["refused"].tolist(), self.neurons)
         return self.all_rows(state, "scores")
 
     def indices(self, state: State) -> Tensor:
