@@ -56,20 +56,7 @@ def rows_for(
     layers = {record.layer or list(neurons)[-1] for record in distances if not record.kinds}
     for plan in plans.values():
         layers.update(plan.neurons if plan.tested or plan.debiased else ())
-<<<<<<< HEAD
-    return {"features": SpatialMeans(neurons.take(neurons.positions(sorted(layers))))} if layers else {}
-
-
-def means_for(
-    arguments: Arguments, distances: Sequence[Distance], sides: Sequence[Images | DNA], neurons: Neurons
-) -> tuple[dict[str, SpatialMeans], list[str]]:
-    """Return the per-image statistic that says which images are off, or in a line why it is not kept.
-
-    It is asked of independent images on both sides, as the test of whether they differ is, and by all neurons.
-    """
-=======
     rows = {"features": SpatialMeans(neurons.take(neurons.positions(sorted(layers))))} if layers else {}
->>>>>>> w-house
     by_neuron = any(record.grain == "neuron" and record.protocol is None for record in distances)
     images = [side for side in sides if not isinstance(side, DNA)]
     plain = not arguments.pairs and arguments.num_folds is not None and arguments.neuron_weights is None
@@ -89,7 +76,8 @@ def noting_properties(job: Job) -> Job:
     """Return a job that keeps the properties of single images, too, by which these are off, if there may be any."""
     neurons = job.extractor.neurons
     if LAYER in neurons:
-        return job.also(**{LAYER: SpatialMeans(neurons.take(neurons.positions([LAYER])))})
+        kept = SpatialMeans(neurons.take(neurons.positions([LAYER])))
+        return replace(job, statistics={**job.statistics, LAYER: kept})
     return replace(job, notes=[*job.notes, property_note]) if job.extractor.may_have_properties else job
 
 

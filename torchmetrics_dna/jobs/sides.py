@@ -20,11 +20,7 @@ from torchmetrics_dna.images import ImageSource, Reading, open_source
 from torchmetrics_dna.images.properties import without_properties
 from torchmetrics_dna.images.sets import are_same, check_channels
 from torchmetrics_dna.images.sources import check_used
-<<<<<<< HEAD
-from torchmetrics_dna.jobs.features import features_for, means_for, noting_properties, plans_for
-=======
-from torchmetrics_dna.jobs.features import plans_for, rows_for
->>>>>>> w-house
+from torchmetrics_dna.jobs.features import noting_properties, plans_for, rows_for
 from torchmetrics_dna.jobs.groups import folds_of_pairs, group_names, grouping, keys_of_pairs
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import Measured, measure
@@ -210,15 +206,9 @@ def open_sides(sides: Sequence[Source | DNA], arguments: Arguments, kinds: Seque
     by_fold = bool(arguments.pairs) or arguments.groups is not None
     estimated = [] if num_folds is None else [record for record in distances if record.by_image]
     plans = plans_for(estimated, opened, network, by_fold=by_fold) if estimated else {}
-<<<<<<< HEAD
-    means, limits = means_for(arguments, distances, opened, network)
-    job = Job.for_dnas(setup, kinds, arguments.reading, num_folds)
-    job = job.also(**features_for(distances, plans, network), **means)
-    job = noting_properties(job) if means else job
-=======
     rows, limits = rows_for(arguments, distances, plans, opened, network)
     job = Job.for_dnas(setup, kinds, arguments.reading, num_folds, rows)
->>>>>>> w-house
+    job = noting_properties(job) if "means" in rows else job
     result = Sides(
         arguments,
         [next(fitting) if isinstance(side, DNA) else side for side in opened],
