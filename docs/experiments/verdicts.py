@@ -16,7 +16,8 @@ import numpy as np
 from causes import after, halves
 from PIL import Image, ImageDraw, ImageFont
 
-from torchmetrics_dna import Comparison, compare
+from torchmetrics_dna import compare
+from torchmetrics_dna.comparisons.comparison import Comparison
 
 if TYPE_CHECKING:
     from causes import Picture
@@ -64,7 +65,7 @@ def pairs() -> dict[str, tuple[list[Picture], list[Picture]]]:
     found["maps, copies"] = of["maps"][0], [*of["maps"][0][: SIDE // 2], *of["maps"][1][: SIDE // 2]]
     found["icons against flags"] = of["icons"][0], of["flags"][1]
     found["sprites against icons"] = of["sprites"][0], of["icons"][1]
-    found["landscapes, equal, 12 a side"] = of["landscapes"][0][:12], of["landscapes"][1][:12]
+    found["flags, equal, 12 a side"] = of["flags"][0][:12], of["flags"][1][:12]
     found["sprites, 40 % darker, 12 a side"] = of["sprites"][0][:12], after(of["sprites"][1][:12], DARK)
     found["scans, equal"] = scans(0), scans(1000)
     found["scans, faded by 50 %"] = scans(0), scans(1000, 0.5)
