@@ -19,6 +19,9 @@ NUM_RELABELINGS = "torchmetrics_dna.dna.evidence.NUM_RELABELINGS"
 _STARTING = {("processes", "run"), ("processes", "call"), ("commands", "in_processes"), ("commands", "torchrun")}
 
 
+collect_ignore = ["benchmarks"]  # programs, which import from their own folder
+
+
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """For `-n auto`: none where single files are named, whose tests take less time than workers take to start."""
     if all(Path(argument.partition("::")[0]).is_file() for argument in config.args):

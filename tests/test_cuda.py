@@ -1,63 +1,138 @@
-"""The command that checks CUDA and measures its speed: its checks on a GPU, and its rehearsal anywhere."""
+"""What only a GPU shows, and the command that measures its speed; counts and metrics have tests that use it, too."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import os
+import subprocess
 import sys
+from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+import torch
+from makers import FAKE, REAL, emd, frechet, layer_frechet
+from networks import Convolutions
+from torch import distributed as dist
+from torch import multiprocessing as mp
+
+from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor
+from torchmetrics_dna.binning import Activations, bins_within, histogram
+from torchmetrics_dna.extras import optional
 
 SCRIPT = Path(__file__).parent / "benchmarks" / "cuda.py"
 
 
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    spec = importlib.util.spec_from_file_location("cuda_command", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.outer
-def test_the_command_rehearses_on_the_cpu(command: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = ["counts", "huge", "metrics", "half", "graphs", "shared_pass", "updates", "counting", "computing"]
-    monkeypatch.setattr(sys, "argv", ["cuda.py", "-o", str(tmp_path / "out"), "--dry", "--steps", *steps])
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
-    assert command.main() == 0
-    results = json.loads((tmp_path / "out" / "cuda.json").read_text())
-    assert not [outcome for kind in ("checks", "figures") for outcome in results[kind].items() if "error" in outcome[1]]
-    assert [name for name, outcome in results["checks"].items() if outcome["passed"]] == [
-        "counts", "huge", "metrics", "half", "shared_pass",
-    ]  # fmt: skip
-    page = (tmp_path / "out" / "cuda.md").read_text()
-    assert "| graphs | left out |" in page
-    assert "| updates | bare call, ms |" in page
-    assert (tmp_path / "out" / "cuda.png").stat().st_size > 5000
-
-
-def test_a_step_that_fails_stops_no_other(command: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    command.find_checkout()
-    checks = importlib.import_module("benchmarks.cuda_checks")
-
-    def fail(dry: bool) -> None:
-        raise AssertionError("3 bins of 7 are wrong")
-
-    monkeypatch.setitem(checks.CHECKS, "counts", fail)
-    monkeypatch.setattr(sys, "argv", ["cuda.py", "-o", str(tmp_path), "--dry", "--steps", "counts", "shared_pass"])
-    assert command.main() == 1
-    results = json.loads((tmp_path / "cuda.json").read_text())["checks"]
-    assert results["counts"]["error"] == "AssertionError: 3 bins of 7 are wrong"
-    assert results["shared_pass"]["passed"]
+def test_the_command_rehearses_on_the_cpu() -> None:
+    done = subprocess.run([sys.executable, SCRIPT, "--dry"], capture_output=True, text=True, check=True)
+    _, *figures = (json.loads(line) for line in done.stdout.splitlines())
+    assert {name.partition(":")[0] for figure in figures for name in figure} == {
+        "checks",
+        "counting",
+        "updates",
+        "computing",
+    }
 
 
 @pytest.mark.cuda
-@pytest.mark.parametrize("step", ["counts", "huge", "metrics", "half", "graphs", "streams", "memory", "processes"])
-def test_on_a_gpu(step: str, command: ModuleType) -> None:
-    command.find_checkout()
-    importlib.import_module("benchmarks.cuda_checks").CHECKS[step](False)
+@pytest.mark.parametrize("last", [False, True])
+def test_a_layer_of_more_than_32_bits_count(last: bool) -> None:
+    """With more programs than an axis of a grid other than the first may have."""
+    shape = (1 << 13, 1 << 16, 4) if last else (1 << 13, 4, 1 << 16)
+    activations = torch.zeros(shape, dtype=torch.float16, device="cuda")
+    activations[-1] = 1
+    counts = torch.zeros(4, 4, dtype=torch.int64, device="cuda")
+    bins = bins_within(*(torch.full((4,), end, dtype=torch.float64, device="cuda") for end in (-0.5, 1.5)), 4)
+    optional("binning.cuda").add_layer_(counts, activations.transpose(1, 2) if last else activations, bins)
+    assert counts.tolist() == [[0, ((1 << 13) - 1) << 16, 1 << 16, 0]] * 4
+
+
+@pytest.mark.cuda
+def test_under_autocast_counts_are_those_of_the_same_activations() -> None:
+    extractor = DNAExtractor(Convolutions(), layers=["stem", "body"], input_size=64, dtype="bfloat16")
+    images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8, device="cuda")
+    extractor.to("cuda")
+    activations = {layer: x.cpu() for layer, x in extractor(images).items()}
+    ranges = ActivationRanges.observe(activations)
+    metric = DNAEMD(extractor, ranges=ranges, num_bins=100).to("cuda")
+    metric.update(images, real=True)
+    expected, bins = torch.zeros(14, 100, dtype=torch.int64), bins_within(*ranges.bounds(), 100)
+    for rows, layer in Activations(activations).placed():
+        histogram.add_layer_(expected[rows], layer, bins.take(rows))
+    assert torch.equal(metric.to_dna(True).counts.cpu(), expected)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("make", [emd, partial(emd, ranges="auto"), frechet, layer_frechet])
+def test_a_graph_is_replayed_with_other_images(make: partial[DNAEMD]) -> None:
+    metric, expected = make(compute_with_cache=False).to("cuda"), make().to("cuda")
+    images = REAL.to("cuda")
+    metric.update(images, real=True)
+    metric.update(images, real=False)
+    side, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        metric.update(images, real=False)  # a first one outside, as torch asks
+    torch.cuda.current_stream().wait_stream(side)
+    metric.reset()
+    with torch.cuda.graph(graph):
+        metric.update(images, real=False)
+    for each in (metric, expected):
+        each.update(REAL.to("cuda"), real=True)
+    for step in range(3):
+        images.copy_(REAL // (step + 2))
+        graph.replay()
+        expected.update(images.clone(), real=False)
+    torch.testing.assert_close(metric.compute(), expected.compute(), rtol=1e-9, atol=0)
+
+
+@pytest.mark.cuda
+def test_on_a_stream_of_the_users() -> None:
+    metric, expected, images = emd().to("cuda"), emd(), [REAL.to("cuda"), FAKE.to("cuda")]
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(20):
+            metric.update(images[0], real=True)
+            metric.update(images[1], real=False)
+    torch.cuda.current_stream().wait_stream(side)
+    expected.update(REAL, real=True)
+    expected.update(FAKE, real=False)
+    assert metric.compute().cpu() == expected.compute()
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize(("way", "most"), [("triton", 1), ("torch", 128)])
+def test_counting_takes_little_memory(way: str, most: int) -> None:
+    """In MiB, beyond activations and state."""
+    activations = torch.randn(256, 768, 197, device="cuda")
+    state = torch.zeros(768, 1000, dtype=torch.int64, device="cuda")
+    bins = bins_within(torch.full((768,), -4.0, device="cuda"), torch.full((768,), 4.0, device="cuda"), 1000)
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    if way == "triton":
+        optional("binning.cuda").add_layer_(state, activations, bins)
+    else:
+        histogram.add_layer_(state, activations, bins, state.new_ones(()))
+    torch.cuda.synchronize()
+    assert (torch.cuda.max_memory_allocated() - before) / 2**20 < most
+
+
+def one_of_two(rank: int, backend: str) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29541"}
+    dist.init_process_group(backend, rank=rank, world_size=2)
+    try:
+        metric, single = emd().to("cuda"), emd(sync_on_compute=False)
+        for real, images in ((True, REAL), (False, FAKE)):
+            metric.update(images[rank::2].to("cuda"), real=real)
+            single.update(images, real=real)
+        assert metric.compute().cpu() == single.compute()
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.mark.cuda
+def test_two_processes_on_one_gpu_find_what_one_finds() -> None:
+    mp.spawn(one_of_two, ("gloo",), nprocs=2)  # NCCL refuses two processes on one GPU

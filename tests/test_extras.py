@@ -62,8 +62,8 @@ def test_a_broken_numba_is_said_once(replace_numba: Break, code: str, cause: str
         assert distances() == pytest.approx(expected, rel=1e-12)
     (warning,) = caught
     assert warning.category is UserWarning
-    assert str(warning.message).startswith(f"numba is installed but fails ({cause}")
-    assert "mend it, such as by `pip install --upgrade numba`" in str(warning.message)
+    assert f"fails ({cause}" in str(warning.message)
+    assert "`pip install --upgrade numba`" in str(warning.message)
     assert optional("binning.cpu") is None
 
 

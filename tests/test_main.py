@@ -70,7 +70,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such settings")
 def test_freed_memory_is_kept() -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
@@ -134,10 +134,8 @@ def test_an_unexpected_error_is_one_line_and_its_trace_is_at_hand(
         monkeypatch.setenv("TORCHMETRICS_DNA_DEBUG", debug)
     assert run(monkeypatch, "info", "x.npz") == 2
     *trace, line = capsys.readouterr().err.splitlines()
-    assert line == (
-        "torchmetrics-dna: KeyError: 'x' (this is unexpected; TORCHMETRICS_DNA_DEBUG=1 in the environment shows its"
-        " trace)"
-    )
+    assert line.startswith("torchmetrics-dna: KeyError: 'x' (")
+    assert "TORCHMETRICS_DNA_DEBUG=1" in line
     assert any('raise KeyError("x")' in text for text in trace) is (debug == "1")
     assert bool(trace) is (debug == "1")
 

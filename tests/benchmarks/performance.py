@@ -9,7 +9,6 @@ whose speed drifts does not matter. malloc is set as the command line sets it; `
 from __future__ import annotations
 
 import argparse
-import os
 import resource
 from collections.abc import Callable
 from functools import partial
@@ -19,8 +18,6 @@ import timm
 import torch
 from timing import in_turns
 from torch import Tensor, nn
-from torch import distributed as dist
-from torch import multiprocessing as mp
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, DNAFrechet, DNARealism, make_dna
@@ -190,19 +187,6 @@ def scores(rounds: int) -> None:
         print(f"{name:24} {ratio:+9.1%} beyond the bare call, {beyond:+.1%} of it beyond the distance")
 
 
-def properties(rounds: int) -> None:
-    """Overhead of a layer of properties over counting, for images of two sizes, as a share of the bare call."""
-    print(f"\n{'properties of images':24}")
-    for side in (224, 512):
-        images = torch.nn.functional.interpolate(pictures(16).float(), (side, side)).to(torch.uint8)
-        bare = DNAExtractor()
-        metrics = {name: DNAEMD(DNAExtractor(properties=name == "with")) for name in ("without", "with")}
-        calls = {name: partial(metric.update, images, real=True) for name, metric in metrics.items()}
-        seconds = in_turns(rounds, bare=partial(bare, images), **calls)
-        pairs = zip(seconds["with"], seconds["without"], seconds["bare"], strict=True)
-        print(f"{side} pixels: {median((w - o) / b for w, o, b in pairs):+.1%}")
-
-
 def distance(rounds: int) -> None:
     a, b = (torch.randint(0, 9, (9984, BINS)) for _ in "ab")
     dna_emd(a[:2], b[:2])
@@ -215,40 +199,11 @@ def distance(rounds: int) -> None:
     print(f"; torch {times['torch']:.0f} ms")
 
 
-def sync(rounds: int) -> None:
-    print(f"\n{'sync of DNAEMD, ms':24}" + "".join(f"{count:>6} processes" for count in (2, 4)))
-    for name, neurons in (("efficientnet_lite0", 2064), ("vit_base_patch16_224", 9984)):
-        milliseconds = []
-        for count in (2, 4):
-            results = mp.get_context("spawn").SimpleQueue()
-            mp.spawn(_reduce, (count, neurons * BINS, rounds, results), nprocs=count)
-            milliseconds.append(results.get())
-        print(f"{name:24}" + "".join(f"{ms:16.1f}" for ms in milliseconds))
-
-
-def _reduce(rank: int, count: int, cells: int, rounds: int, results: object) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29533"}
-    dist.init_process_group("gloo", rank=rank, world_size=count)
-    sides = [torch.zeros(cells + 9, dtype=torch.int64) for _ in range(2)]
-
-    def reduce() -> None:
-        for side in sides:
-            dist.all_reduce(side.clone())
-
-    times = in_turns(rounds, reduce=reduce)["reduce"]
-    if not rank:
-        results.put(median(times) * 1e3)
-    dist.barrier()
-    dist.destroy_process_group()
-
-
 SECTIONS = {
     "counting": counting,
     "update": update,
     "scores": scores,
-    "properties": properties,
     "distance": distance,
-    "sync": sync,
 }
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from cuts import every_cut, in_parts
 from layouts import LAYOUTS, laid_out
 
 from torchmetrics_dna.binning.activations import Activations, split_extremes
@@ -19,15 +18,6 @@ def test_extremes_of_any_layout(layout: str, dtype: torch.dtype) -> None:
     low, high = split_extremes(batch.extremes)
     np.testing.assert_array_equal(low, [-3, 4, *(neuron.min() for neuron in of_neurons)])
     np.testing.assert_array_equal(high, [-3, 4, *(neuron.max() for neuron in of_neurons)])
-
-
-@every_cut
-def test_extremes_of_parts(cut: str) -> None:
-    values = laid_out("convolution", torch.float32)
-    low, high = split_extremes(Activations(*in_parts(values, cut)).extremes)
-    flat = values.transpose(0, 1).flatten(1).double()
-    np.testing.assert_array_equal(low, torch.cat([2 * flat, flat]).amin(1))
-    np.testing.assert_array_equal(high, torch.cat([2 * flat, flat]).amax(1))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])

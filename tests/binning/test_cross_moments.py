@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import Outputs
-from processes import run
-from torchmetrics.utilities.distributed import gather_all_tensors
 
 from torchmetrics_dna import DNAExtractor
 from torchmetrics_dna.binning import Activations
@@ -85,34 +81,3 @@ def test_merging_is_adding_in_any_grouping(sizes: list[int], random: object, off
     assert all(torch.equal(merged[name], before[0][name]) for name in merged)
     statistic.merge_(merged, statistic.empty("cpu"))
     assert all(torch.equal(merged[name], before[0][name]) for name in merged)
-
-
-def test_one_image_has_no_covariance() -> None:
-    dna = statistic.value(side_of(SAMPLES[:1]))
-    assert not any(cov.any() for cov in dna.cov.values())
-    np.testing.assert_array_equal(dna.mean, SAMPLES[0])
-
-
-def share_moments(rank: int, world: int) -> None:
-    """Covariances of large means over processes, the last of which saw nothing, are those that numpy finds."""
-    shard = SAMPLES[:0] if rank == world - 1 else SAMPLES[rank :: world - 1]
-    side = side_of(shard, 7)
-    statistic.reduce_(side)
-    check_moments(side, SAMPLES)
-    for tensor in side.values():
-        assert all(torch.equal(gathered, tensor) for gathered in gather_all_tensors(tensor))
-    folded = CrossMomentStatistic(statistic.extractor, num_folds=5)
-    side = folded.empty("cpu")
-    if len(shard):
-        add(side, shard, folded)
-    folded.reduce_(side)
-    check_moments(side, SAMPLES, folded)
-    assert sum(fold.num_images for fold in folded.value(side).folds) == len(SAMPLES)
-    empty = statistic.empty("cpu")
-    statistic.reduce_(empty)
-    assert statistic.value(empty).num_images == 0
-
-
-@pytest.mark.outer  # starts processes
-def test_processes_find_the_covariance_of_all(tmp_path: Path) -> None:
-    run(3, share_moments)

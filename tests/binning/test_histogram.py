@@ -168,17 +168,6 @@ def test_any_layout_and_precision_without_changing_the_input(way: str, layout: s
 
 
 @every_cut
-@ways_and_layouts({"convolution"})
-def test_parts_count_like_the_whole(way: str, cut: str, layout: str) -> None:
-    values = laid_out(layout, torch.float32)
-    low, high = bounds_of(values)
-    counts = torch.zeros(2 * values.shape[1], 30, dtype=torch.int64)
-    WAYS[way](counts, Activations(*in_parts(values, cut)), bins_within(low.repeat(2), high.repeat(2), 30))
-    double, single = (by_numpy(scaled.numpy(), low.numpy(), high.numpy(), 30) for scaled in (values * 2, values))
-    np.testing.assert_array_equal(counts.numpy(), np.concatenate([double, single]))
-
-
-@every_cut
 @pytest.mark.parametrize("way", ["numba", "torch"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_images_also_count_in_wider_bins_of_their_folds(layout: str, way: str, cut: str) -> None:

@@ -6,17 +6,13 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from networks import Pixels, random_images
 from scipy.integrate import trapezoid
 from torch import Tensor
 
-from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, make_dna
+from torchmetrics_dna import DNAExtractor
 from torchmetrics_dna.binning import Activations, add_counts_
 from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid
-from torchmetrics_dna.demo import blur, noise
-from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.functional.emd import dna_emd_on_grid
-from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.statistics import SelfRangingStatistic
 
 pytestmark = pytest.mark.usefixtures("way")
@@ -97,52 +93,3 @@ def test_the_distance_on_a_grid_is_the_area_between_the_shares(way: str, a: np.n
         x = np.linspace((high[i] + low[i]) / 2 - half, (high[i] + low[i]) / 2 + half, 200_001)
         area = trapezoid(np.abs(np.interp(x, edges, difference, left=0, right=0)), x)
         np.testing.assert_allclose(distances[i], area / (2 * half) * 8, rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.parametrize("way", ["numba"], indirect=True)
-def test_self_ranging_distances_are_those_of_fixed_ranges_to_1_percent(way: str, photos: list[np.ndarray]) -> None:
-    photos, extractor = photos[:6], DNAExtractor(layers=["block_1", "block_3"])
-    real = make_dna(photos, extractor, ranges="auto")
-    observed = ActivationRanges(real.ranges.minimum, real.ranges.maximum, real.neurons, "widen")
-    fixed = make_dna(photos, extractor, ranges=observed)
-    layers = [slice(None), *extractor.neurons.slices.values()]
-    for degrade, strength in ((blur, 1), (noise, 2)):
-        copies = [degrade(photo, strength) for photo in photos]
-        self_ranging = real.distances(make_dna(copies, extractor, ranges="auto"))
-        expected = fixed.distances(make_dna(copies, extractor, ranges=observed))
-        for rows in layers:
-            assert float(self_ranging[rows].mean()) == pytest.approx(float(expected[rows].mean()), rel=0.01)
-
-
-@pytest.mark.parametrize("ranges", ["auto", None])
-def test_moments_read_off_histograms_are_off_by_half_a_bin_at_most(ranges: str | None) -> None:
-    images = random_images(20, 3, (30, 30))
-    extractor = DNAExtractor(Pixels())
-    bin_ranges = ActivationRanges.observe(extractor(images)) if ranges is None else ranges
-    dna = make_dna(images, extractor, ranges=bin_ranges, num_bins=200)
-    assert isinstance(dna, HistogramDNA)
-    gaussian = dna.to_gaussian()
-    assert gaussian.statistics == "activations"
-    width = dna.grid.width if ranges == "auto" else (dna.ranges.bounds()[1] - dna.ranges.bounds()[0]) / 200
-    values = [x.transpose(0, 1).flatten(1).double() for x in extractor(images).values()]
-    mean, var = (torch.cat([f(x) for x in values]) for f in (lambda x: x.mean(1), lambda x: x.var(1, correction=0)))
-    assert ((gaussian.mean - mean).abs() <= width / 2).all()
-    assert ((gaussian.var.sqrt() - var.sqrt()).abs() <= width / 2).all()
-    with pytest.raises(ValueError, match="merge the histograms"):
-        gaussian.merge(gaussian)
-
-
-def test_self_ranging_dnas_merge_and_are_selected_from_exactly() -> None:
-    extractor = DNAExtractor(Pixels())
-    images = random_images(9, 4)
-    dna = make_dna(images, extractor)
-    assert dna.ranges.label == "auto"
-    parts = [make_dna(images[i : i + 2] // (1 + i), extractor) for i in range(0, 9, 2)]
-    joined = make_dna(torch.cat([images[i : i + 2] // (1 + i) for i in range(0, 9, 2)]), extractor)
-    assert parts[3].merge(*parts[:3], parts[4]).digest == joined.digest
-    assert parts[0].merge(*parts[1:]).digest == joined.digest  # merging has changed none of them
-    empty = DNAEMD(extractor, ranges="auto").to_dna(real=True)
-    assert empty.merge(joined).digest == joined.merge(empty).digest == joined.digest
-    assert dna.select(["mean"]).grid.exponent.tolist() == dna.grid.exponent[dna.neurons.slices["mean"]].tolist()
-    assert dna.neurons == Neurons({"colours": 3, "contrast": 3, "mean": 3})
-    assert float(dna.distances(dna).sum()) == 0

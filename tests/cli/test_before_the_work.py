@@ -13,17 +13,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from commands import run
+from commands import Command, run
 from covering import Row, covering
+from golden import GOLDEN
 from PIL import Image
 from small_protocols import make_small
 
 from torchmetrics_dna import DNAExtractor, NeuronWeights, make_dna, rank
+from torchmetrics_dna.dna.distances import of_any_network
 from torchmetrics_dna.extractors import PRESETS
 from torchmetrics_dna.images import ImageSource, ImageStream
 
 LAYERS = ["block_0"]
 COUNT = 12
+A = str(GOLDEN / "endtoend" / "a")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -53,6 +56,11 @@ def files(small: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(folder / "one.png", folder / name)
     for name, settings in {"a": {"num_folds": 20}, "b": {"num_folds": 20}, "plain": {}}.items():
         make_dna(folder / name.replace("plain", "a"), layers=LAYERS, **settings).save(folder / f"{name}.dna.npz")
+    (folder / "hist50.json").symlink_to(GOLDEN / "official_files" / "hist50.json")
+    (folder / "empty").mkdir()
+    for name, text in {"wrong.json": "{}", "notes.txt": "hello\n", "labels.csv": "cat/0.png,cat\n"}.items():
+        (folder / name).write_text(text)
+    (folder / "damaged.dna.npz").write_bytes((folder / "a.dna.npz").read_bytes()[:-1] + b"x")
     for kind, name in (("gaussian", "bell"), ("layer-gaussian", "bells")):
         make_dna(folder / "a", layers=LAYERS, kind=kind).save(folder / f"{name}.dna.npz")
     rank(folder / "a", folder / "b", layers=LAYERS, nearest=folder / "a").index.save(folder / "a.features.npz")
@@ -177,189 +185,139 @@ def each(rules: list[Rule], **others: Any) -> list[Rule]:
 
 
 # for each command what is said of what does not go together
-REFUSED: dict[str, list[tuple[str, list[Rule]]]] = {
-    "compare": [
-        (
-            "does not have what",
-            [
-                *({"A": HISTOGRAMS, "--metrics": True}, {"B": "b.dna.npz", "--metrics": True}),
-                {"B": "b a.dna.npz", "--metrics": NO_RECALL},
-                {"A": "bell.dna.npz", "--metrics": ("fd", *OF_SETS, "dna-emd,recall", *PUBLISHED)},
-            ],
-        ),
-        ("make both of one kind", [{"A": "bell.dna.npz", "B": WITH_DNA}]),
-        (
-            "but the given DNA",
-            [
-                *({"A": HISTOGRAMS, name: True} for name in ("--num-bins", "--ranges")),
-                *({"B": WITH_DNA, name: True} for name in ("--num-bins", "--ranges")),
-            ],
-        ),
-        ("crop", each(SIDES, crop="center")),
-        ("does not fit", each(SIDES, properties=True)),
-        (
-            "for images, but only DNAs",
-            [
-                {"A": HISTOGRAMS, "B": "b.dna.npz", "--properties": False},
-                {"A": DNAS[:2], "B": "b.dna.npz", "--groups": True},
-            ],
-        ),
-        (
-            "image",
-            each([{"A": DNAS}, {"B": "b.dna.npz"}, *OF_STREAMS], by=True) + each(SIDES + OF_STREAMS + ONE, pairs=True),
-        ),
-        ("lies in no folder", each(ONE, by=True)),
-        (
-            "required for both sides",
-            [
-                {"A": "one.png", "--metrics": ("dna-fd", "fd", "kid", "recall", *PUBLISHED)},
-            ],
-        ),
-        ("--by is for two sets", [rule | {"--by": True} for rule in MANY]),
-        ("--held-out expected to be one of several sets", [{"B": "c", "--held-out": "c"}]),
-        (
-            "takes a distance",
-            [
-                *(rule | {"--metrics": "recall"} for rule in MANY),
-                *({"--metrics": "recall", name: True} for name in GATES[:2]),
-            ],
-        ),
-        ("--all", [{"--all": True, name: True} for name in ("--by", "--held-out", *GATES, "--groups", "--pairs")]),
-        ("expected to be", [{"--all": True, "--metrics": PUBLISHED}]),
-        ("takes distances", [{"--all": True, "--metrics": ("recall", "dna-emd,recall")}]),
-        ("twice", [{"--all": True, "A": "a", "B": "a"}, {"--all": True, "A": "a.dna.npz", "B": "b a.dna.npz"}]),
-        ("for whole sets", [{"--by": True, name: True} for name in ("--plot", "--groups", "--pairs")]),
-        ("leave out --by", [{"--by": True, "--fail-if-odd": True}]),
-        ("class by class", [{"--by": True, "--metrics": (*OF_SETS, "dna-emd,recall")}]),
-        ("metrics of one network", [{"--by": True, "--metrics": PUBLISHED}]),
-        ("says which images share a fold", [{"--groups": True, "--num-folds": "0"}]),
-        ("--pairs does not go with", [{"--pairs": True, name: True} for name in ("--groups", "--num-folds")]),
-        ("--held-out is for independent", [{"--pairs": True, "--held-out": "c"}]),
-        (
-            "can't be used here",
-            [
-                {"--neuron-weights": True, "--properties": True},
-                {"--neuron-weights": True, "--metrics": "dna-emd,fid"},
-            ],
-        ),
-        ("brings the crop of its publication", [{"--crop": "center", "--metrics": PUBLISHED}]),
-        (
-            "is not for fid",
-            [
-                *({"--metrics": "fid", name: True} for name in ("--neuron-weights", "--num-bins", "--ranges")),
-                {"--metrics": "fid", "--properties": (True, False)},
-            ],
-        ),
-        (
-            "takes an interval",
-            [
-                {"--fail-unless-below": True, name: value}
-                for name, value in {"--num-folds": "0", "--metrics": ("fd", "mind", "fid"), "A": "one.png"}.items()
-            ],
-        ),
-        (
-            "takes a test",
-            [
-                *(
-                    {"--fail-if-different": True, name: value}
-                    for name, value in {
-                        "--num-folds": "0",
-                        "--metrics": ("mind", "recall"),
-                        "A": ("plain.dna.npz", "bell.dna.npz", "one.png"),
-                    }.items()
-                ),
-                *({"--fail-if-different": True, "--metrics": ("fd", "fid")} | rule for rule in OF_STREAMS),
-            ],
-        ),
-        (
-            "--fail-if-odd",
-            [
-                *(
-                    {"--fail-if-odd": True, name: value}
-                    for name, value in {
-                        "--num-folds": "0",
-                        "--metrics": ("fd", *OF_SETS, "fid"),
-                        "--groups": True,
-                        "--pairs": True,
-                        "--neuron-weights": True,
-                        "A": (*DNAS, *STREAMS, "one.png"),
-                        "B": (*WITH_DNA, *STREAMS),
-                    }.items()
-                ),
-                {"--fail-if-odd": True, "A": "a", "B": "a"},
-            ],
-        ),
-        ("--plot draws distances of neurons or layers", [ALONE | {"--plot": True, "--metrics": (*OF_SETS, "fid")}]),
-    ],
-    "rank": [
-        (
-            "expected to be a LayerGaussianDNA",
-            [
-                {"--reference": "plain.dna.npz", "--score": "outlier"},
-                {"--reference": "bell.dna.npz"},
-            ],
-        ),
-        (
-            "expected to be a HistogramDNA",
-            [
-                {"--reference": "bells.dna.npz", "--score": ("contrast", "distance")},
-                {"--reference": "bells.dna.npz", "--neuron-weights": True},
-                {"--reference": "bells.dna.npz", "--contrast": True},
-                {"--contrast": "bells.dna.npz"},
-            ],
-        ),
-        (
-            "expected to be images for the score 'local'",
-            [
-                {"--reference": ("plain.dna.npz", "bells.dna.npz"), "--score": "local"},
-            ],
-        ),
-        (
-            "is not for the score",
-            [
-                {"--score": ("outlier", "local"), "--neuron-weights": True},
-                {"--score": ("outlier", "local", "distance"), "--contrast": True},
-            ],
-        ),
-        ("More than one image is required", [{"--reference": "one.png", "--score": "outlier"}]),
-        ("A contact sheet takes images by number", [{"IMAGES": "b.tgz", "--plot": True}]),
-        ("--save-index goes with", [{"--save-index": True, "--nearest": None}]),
-        ("--maps goes with", [{"--maps": True, "--plot": None}]),
-        ("--top or --worst", [{"--top": True, "--worst": True}]),
-        (
-            "does not fit",
-            [
-                {"--reference": ("plain.dna.npz", "bells.dna.npz"), "--properties": True},
-                {"--contrast": "b.dna.npz", "--properties": True},
-            ],
-        ),
-        ("can't be used here", [{"--neuron-weights": True, "--properties": True}]),
-    ],
-    "monitor": [
-        (
-            "Option --window is",
-            [
-                {"IMAGES": "b", "--window": "13"},
-                {"IMAGES": "one.png", "--window": ("2", "13")},
-                {"REFERENCE": "bell.dna.npz", "--window": "1"},
-            ],
-        ),
-        ("Option --learn expected", [{"--learn": "1"}]),
-        ("line by line", [{"-o": ("x.tex", "x.html")}]),
-        ("does not fit", [{"REFERENCE": DNAS, "--properties": True}]),
-    ],
-    "diff": [
-        ("needs images", [{"OLD": "a.dna.npz"}, {"NEW": "b.dna.npz"}]),
-        ("is a stream", [{"OLD": "a.tgz"}, {"NEW": "b.tgz"}]),
-        ("--num-folds expected", [{"--num-folds": "3"}]),
-    ],
-    "make": [
-        ("needs images", [{"IMAGES": "a.dna.npz"}]),
-        ("--num-folds expected", [{"--num-folds": "3"}]),
-        ("--groups", [{"--groups": True, "--num-folds": None}]),
-        ("matches nothing", [{"--groups": "prefix:x", "--num-folds": "20", "IMAGES": ("a", "one.png")}]),
-    ],
-    "ranges": [("needs images", [{"IMAGES": "a.dna.npz"}])],
+REFUSED: dict[str, dict[str, list[Rule]]] = {
+    "compare": {
+        "does not have what": [
+            *({"A": HISTOGRAMS, "--metrics": True}, {"B": "b.dna.npz", "--metrics": True}),
+            {"B": "b a.dna.npz", "--metrics": NO_RECALL},
+            {"A": "bell.dna.npz", "--metrics": ("fd", *OF_SETS, "dna-emd,recall", *PUBLISHED)},
+        ],
+        "make both of one kind": [{"A": "bell.dna.npz", "B": WITH_DNA}],
+        "but the given DNA": [
+            *({"A": HISTOGRAMS, name: True} for name in ("--num-bins", "--ranges")),
+            *({"B": WITH_DNA, name: True} for name in ("--num-bins", "--ranges")),
+        ],
+        "crop": each(SIDES, crop="center"),
+        "does not fit": each(SIDES, properties=True),
+        "for images, but only DNAs": [
+            {"A": HISTOGRAMS, "B": "b.dna.npz", "--properties": False},
+            {"A": DNAS[:2], "B": "b.dna.npz", "--groups": True},
+        ],
+        "image": each([{"A": DNAS}, {"B": "b.dna.npz"}, *OF_STREAMS], by=True)
+        + each(SIDES + OF_STREAMS + ONE, pairs=True),
+        "lies in no folder": each(ONE, by=True),
+        "required for both sides": [{"A": "one.png", "--metrics": ("dna-fd", "fd", "kid", "recall", *PUBLISHED)}],
+        "--by is for two sets": [rule | {"--by": True} for rule in MANY],
+        "--held-out expected to be one of several sets": [{"B": "c", "--held-out": "c"}],
+        "takes a distance": [
+            *(rule | {"--metrics": "recall"} for rule in MANY),
+            *({"--metrics": "recall", name: True} for name in GATES[:2]),
+        ],
+        "--all": [{"--all": True, name: True} for name in ("--by", "--held-out", *GATES, "--groups", "--pairs")],
+        "expected to be": [{"--all": True, "--metrics": PUBLISHED}],
+        "takes distances": [{"--all": True, "--metrics": ("recall", "dna-emd,recall")}],
+        "twice": [{"--all": True, "A": "a", "B": "a"}, {"--all": True, "A": "a.dna.npz", "B": "b a.dna.npz"}],
+        "for whole sets": [{"--by": True, name: True} for name in ("--plot", "--groups", "--pairs")],
+        "leave out --by": [{"--by": True, "--fail-if-odd": True}],
+        "class by class": [{"--by": True, "--metrics": (*OF_SETS, "dna-emd,recall")}],
+        "metrics of one network": [{"--by": True, "--metrics": PUBLISHED}],
+        "says which images share a fold": [{"--groups": True, "--num-folds": "0"}],
+        "--pairs does not go with": [{"--pairs": True, name: True} for name in ("--groups", "--num-folds")],
+        "--held-out is for independent": [{"--pairs": True, "--held-out": "c"}],
+        "can't be used here": [
+            {"--neuron-weights": True, "--properties": True},
+            {"--neuron-weights": True, "--metrics": "dna-emd,fid"},
+        ],
+        "brings the crop of its publication": [{"--crop": "center", "--metrics": PUBLISHED}],
+        "is not for fid": [
+            *({"--metrics": "fid", name: True} for name in ("--neuron-weights", "--num-bins", "--ranges")),
+            {"--metrics": "fid", "--properties": (True, False)},
+        ],
+        "takes an interval": [
+            {"--fail-unless-below": True, name: value}
+            for name, value in {"--num-folds": "0", "--metrics": ("fd", "mind", "fid"), "A": "one.png"}.items()
+        ],
+        "takes a test": [
+            *(
+                {"--fail-if-different": True, name: value}
+                for name, value in {
+                    "--num-folds": "0",
+                    "--metrics": ("mind", "recall"),
+                    "A": ("plain.dna.npz", "bell.dna.npz", "one.png"),
+                }.items()
+            ),
+            *({"--fail-if-different": True, "--metrics": ("fd", "fid")} | rule for rule in OF_STREAMS),
+        ],
+        "--fail-if-odd": [
+            *(
+                {"--fail-if-odd": True, name: value}
+                for name, value in {
+                    "--num-folds": "0",
+                    "--metrics": ("fd", *OF_SETS, "fid"),
+                    "--groups": True,
+                    "--pairs": True,
+                    "--neuron-weights": True,
+                    "A": (*DNAS, *STREAMS, "one.png"),
+                    "B": (*WITH_DNA, *STREAMS),
+                }.items()
+            ),
+            {"--fail-if-odd": True, "A": "a", "B": "a"},
+        ],
+        "--plot draws distances of neurons or layers": [ALONE | {"--plot": True, "--metrics": (*OF_SETS, "fid")}],
+    },
+    "rank": {
+        "expected to be a LayerGaussianDNA": [
+            {"--reference": "plain.dna.npz", "--score": "outlier"},
+            {"--reference": "bell.dna.npz"},
+        ],
+        "expected to be a HistogramDNA": [
+            {"--reference": "bells.dna.npz", "--score": ("contrast", "distance")},
+            {"--reference": "bells.dna.npz", "--neuron-weights": True},
+            {"--reference": "bells.dna.npz", "--contrast": True},
+            {"--contrast": "bells.dna.npz"},
+        ],
+        "expected to be images for the score 'local'": [
+            {"--reference": ("plain.dna.npz", "bells.dna.npz"), "--score": "local"}
+        ],
+        "is not for the score": [
+            {"--score": ("outlier", "local"), "--neuron-weights": True},
+            {"--score": ("outlier", "local", "distance"), "--contrast": True},
+        ],
+        "More than one image is required": [{"--reference": "one.png", "--score": "outlier"}],
+        "A contact sheet takes images by number": [{"IMAGES": "b.tgz", "--plot": True}],
+        "--save-index goes with": [{"--save-index": True, "--nearest": None}],
+        "--maps goes with": [{"--maps": True, "--plot": None}],
+        "--top or --worst": [{"--top": True, "--worst": True}],
+        "does not fit": [
+            {"--reference": ("plain.dna.npz", "bells.dna.npz"), "--properties": True},
+            {"--contrast": "b.dna.npz", "--properties": True},
+        ],
+        "can't be used here": [{"--neuron-weights": True, "--properties": True}],
+    },
+    "monitor": {
+        "Option --window is": [
+            {"IMAGES": "b", "--window": "13"},
+            {"IMAGES": "one.png", "--window": ("2", "13")},
+            {"REFERENCE": "bell.dna.npz", "--window": "1"},
+        ],
+        "Option --learn expected": [{"--learn": "1"}],
+        "line by line": [{"-o": ("x.tex", "x.html")}],
+        "does not fit": [{"REFERENCE": DNAS, "--properties": True}],
+    },
+    "diff": {
+        "needs images": [{"OLD": "a.dna.npz"}, {"NEW": "b.dna.npz"}],
+        "is a stream": [{"OLD": "a.tgz"}, {"NEW": "b.tgz"}],
+        "--num-folds expected": [{"--num-folds": "3"}],
+    },
+    "make": {
+        "needs images": [{"IMAGES": "a.dna.npz"}],
+        "--num-folds expected": [{"--num-folds": "3"}],
+        "--groups": [{"--groups": True, "--num-folds": None}],
+        "matches nothing": [{"--groups": "prefix:x", "--num-folds": "20", "IMAGES": ("a", "one.png")}],
+    },
+    "ranges": {
+        "needs images": [{"IMAGES": "a.dna.npz"}],
+    },
 }
 # what the images themselves decide
 BY_IMAGES: dict[str, list[Rule]] = {
@@ -412,7 +370,7 @@ def plain_row(command: str) -> Row:
 
 
 def rows_of(command: str) -> list[Row]:
-    rules = [rule for _, rules in REFUSED[command] for rule in rules] + BY_IMAGES.get(command, [])
+    rules = [rule for rules in REFUSED[command].values() for rule in rules] + BY_IMAGES.get(command, [])
     rows = covering(OPTIONS[command], lambda row: not any(holds(rule, row) for rule in rules), seldom=True)
     return rows + [plain_row(command) | row for of, row in ROWS if of == command]
 
@@ -428,7 +386,7 @@ def clean(files: Path, before: set[Path]) -> list[str]:
 def refused(command: str) -> Iterator[tuple[list[str], str]]:
     """Commands for each value of the rules, with what is said of them."""
     plain = plain_row(command)
-    for message, rules in REFUSED[command]:
+    for message, rules in REFUSED[command].items():
         for rule in rules:
             values = [
                 [value for value in OPTIONS[command][name] if holds({name: chosen}, {name: value})]
@@ -490,3 +448,122 @@ def test_all_else_goes_together(
     if "," in (row.get("--kind") or ""):
         wanted = {f"y.{kind}.npz" for kind in row["--kind"].split(",")}
     assert wanted <= {*written, "x.png"} if code else wanted <= {*written}  # a stream that changed has no figure
+
+
+NO_FOLDER = "There is no folder 'nodir' to write "
+NO_SOURCE = "There is no file or folder 'nowhere'"
+MISTAKES = [
+    # what is not there, of every command that reads
+    ("compare nowhere a", NO_SOURCE),
+    ("compare a nowhere --by folder", NO_SOURCE),
+    ("diff a nowhere", NO_SOURCE),
+    ("monitor a nowhere", NO_SOURCE),
+    ("make nowhere -o y.npz", NO_SOURCE),
+    ("ranges a nowhere -o y.json", NO_SOURCE),
+    ("rank a", "Option --reference is missing; give the images, or the DNA file, that IMAGES should be like"),
+    ("rank a --reference nowhere", NO_SOURCE),
+    ("info nowhere", "There is no DNA file"),
+    ("merge nowhere.npz -o y.npz", "There is no DNA file"),
+    ("convert nowhere y.npz", "nowhere"),
+    ("compare empty a", "There are no images in 'empty'; looked for"),
+    ("compare a b --ranges nowhere", "nowhere"),
+    # where nothing can be written, of every command that writes
+    ("make a -o nodir/x.npz", NO_FOLDER),
+    ("ranges a -o nodir/x.json", NO_FOLDER),
+    ("compare a b -o nodir/x.html", NO_FOLDER),
+    ("rank a --reference b --plot nodir/g.png", NO_FOLDER),
+    ("make a -o x.txt", "a file that ends in .npz, but got 'x.txt'"),
+    ("merge a.dna.npz -o ..", "a file that ends in .npz, but got '..'"),
+    ("ranges a -o y.txt", "Expected the name of a file that ends in .json, but got 'y.txt'"),
+    ("rank a --reference b --plot g.xyz", "a file that ends in .png or .pdf or"),
+    # files of another kind, or damaged
+    ("compare a b --ranges wrong.json", "wrong.json' as activation ranges"),
+    ("ranges a hist50.json -o y.json", "hist50.json' as activation ranges"),
+    ("info damaged.dna.npz", "its checksum is wrong, so it was damaged or changed"),
+    ("compare a a --by labels.csv", "has no class for"),
+    ("compare one.png b --by folder", "lies in no folder of its class"),
+    # options, by name
+    ("compare a b --layers block_9", "Unknown layer 'block_9'; the layers of efficientnet_lite0 are: block_0"),
+    ("compare a b --feature efficientnet_lite00", "did you mean 'efficientnet_lite0'?"),
+    ("compare a b --metrics emd", "but got 'emd'; did you mean 'dna-emd'?"),
+    ("compare a b --layer x", "No such option: --layer (Possible options: --layers); torchmetrics-dna"),
+    ("compare a", "Missing argument 'B'; torchmetrics-dna compare --help says more"),
+    ("comapre a b", "No such command 'comapre'. Did you mean 'compare'?; torchmetrics-dna --help says more"),
+    ("a b", "No such command"),
+    ("empty a", "to compare sets of images: torchmetrics-dna compare empty "),
+    ("compare a.dna.np b", "There is no file or folder 'a.dna.np'; there is 'a.dna.npz'"),
+    ("compare a notes.txt", "is read as a list of images, a path a line, but there is no file"),
+    ("make a --column jpg -o y.npz", "Option --column is 'jpg', but there are no columns in 'a'"),
+    ("make a --fps 0 -o y.npz", "Option --fps expected to be above 0, but got 0.0"),
+    ("compare a b --num-bins 0", "Option --num-bins expected to be integer larger than 1, but got 0"),
+    (
+        "compare --all a b --metrics fd,fid",
+        f"of {', '.join(of_any_network())}, but got 'fid'; FID is fd of the feature",
+    ),
+    ("compare a b --metrics sfid --feature inception_fid", "Metric 'sfid' brings its own network"),
+    ("compare a b --fail-unless-below 0", "expected to be a number above 0, but got 0"),
+    ("compare a b --batch-size -3", "Option --batch-size expected to be an integer of at least 1"),
+    ("compare a b --device cuda:99", "There is no device 'cuda:99' here; there is: cpu"),
+    ("compare a b --confidence 2", "Option --confidence expected"),
+    ("compare a b --groups clip", "Option --groups expected to be 'folder' or 'prefix:REGEX', but got"),
+    ("compare a b --by colour", "'folder', the path of a .csv"),
+    ("compare a b --fail-above nan", "Option --fail-above expected to be a number, but got nan"),
+    ("compare a b -o x.yaml", "ends in .txt or .json or .csv or .md or .tex or .html or .htm, but got 'x.yaml'"),
+    ("make a -o y.npz --on slurm", "Option --on expected to be 'ray' or 'ray://HOST:PORT', perhaps with"),
+    ("make a -o y.npz --on ray --device cpu", "Option --device is 'cpu', but workers take the device that --on gives"),
+    ("rank a --reference b --score best", "Option --score expected to be outlier, local, contrast or"),
+    ("demo --num-images 1", "Option --num-images expected to be an integer larger than 1, but got 1"),
+    # what does not fit together
+    (
+        "compare a.dna.npz b --feature resnet18.a1_in1k --weights-path nowhere.pth",
+        "but the given DNA was made by 'efficientnet_lite0'",
+    ),
+    (
+        "make a -o y.npz --kind histogram,gauss",
+        "Option --kind expected to be of histogram, gaussian, layer-gaussian, but",
+    ),
+]
+
+
+@pytest.mark.parametrize(("command", "message"), MISTAKES, ids=[command for command, _ in MISTAKES])
+def test_a_mistake_is_told_before_any_work(
+    command: str, message: str, files: Path, read: list[object], cli: Command
+) -> None:
+    before = set(files.iterdir())
+    captured = cli(*shlex.split(command), code=2)
+    line = captured.err.splitlines()[-1]
+    assert line.startswith("torchmetrics-dna: ")
+    assert not any(words in line for words in ("Input should be", "Value error"))  # as libraries say it
+    assert message in line
+    assert (captured.out, read, clean(files, before)) == ("", [], [])
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("compare", "images", A, "images"),
+        ("compare", "images", "images", "--by", "folder"),
+        ("compare", "--all", "images", A),
+        ("diff", "images", A),
+        ("make", "images", "-o", "y.npz"),
+        ("ranges", "images", A, "-o", "y.json"),
+        ("rank", "images", "--reference", A),
+        ("compare", "images", A, "-o", "y.html"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_unreadable_images_stop_it_or_are_named_at_the_end(
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Command
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "500")
+    Path("images/cat").mkdir(parents=True)
+    for name in ("x.png", "y.png"):
+        Image.new("RGB", (32, 32), f"#{ord(name[0]):06x}").save(f"images/cat/{name}")
+    Path("images/cat/text.png").write_text("no picture")
+    options = ("--layers", "block_0", "--num-folds", "0") if command[0] == "compare" else ("--layers", "block_0")
+    unreadable = "text.png': it is not an image"
+    assert unreadable in cli(*command, *options, code=2).err.splitlines()[-1]
+    assert [path.name for path in Path().iterdir()] == ["images"]
+    said = " ".join(cli(*command, *options, "--skip-unreadable").err.split())
+    assert said.index("1 image was left out:") < said.index(unreadable)

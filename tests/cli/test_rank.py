@@ -8,35 +8,21 @@ import json
 from pathlib import Path
 
 import pytest
-from commands import Command, in_processes
+from commands import Command
 from golden import GOLDEN
 from PIL import Image
 
 import torchmetrics_dna.cli.console as console
-from torchmetrics_dna import NeuronWeights, load_dna, make_dna
-from torchmetrics_dna.demo import blur, photographs
-from torchmetrics_dna.functional import select_neurons
+from torchmetrics_dna import make_dna
+from torchmetrics_dna.demo import photographs
 
 A, B = GOLDEN / "endtoend" / "a", GOLDEN / "endtoend" / "b"
-LAYERS = ["block_0", "block_1"]
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """DNAs of photographs, of the same ones after a blur, and of other ones after it."""
-    folder, photos = tmp_path_factory.mktemp("dnas"), photographs(16)
-    blurred = [blur(photo, 4) for photo in photos]
-    for name, images in (("plain", photos[:8]), ("blur", blurred[:8]), ("others", blurred[8:])):
-        make_dna(images, layers=LAYERS).save(folder / f"{name}.dna.npz")
-    return folder
-
-
-def test_a_table_csv_json_and_a_sheet(
-    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Command
-) -> None:
+def test_a_table_csv_json_and_a_sheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Command) -> None:
     monkeypatch.setattr(console.out, "width", 80)
-    reference = files / "plain.dna.npz"
-    grid = tmp_path / "grid.png"
+    reference, grid = tmp_path / "plain.dna.npz", tmp_path / "grid.png"
+    make_dna(photographs(8), layers=["block_0", "block_1"]).save(reference)
     captured = cli("rank", A, "--reference", reference, "--format", "csv", "--plot", grid)
     rows = list(csv.DictReader(io.StringIO(captured.out)))
     assert [row["rank"] for row in rows] == [str(i) for i in range(1, 8)]
@@ -81,38 +67,14 @@ def test_the_worst_with_maps(tmp_path: Path, cli: Command) -> None:
         assert json.loads(cli(*options, end, "2").out)["images"] == expected
 
 
-def test_copies_and_a_contrast_with_a_file(
-    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Command
-) -> None:
+def test_copies_a_contrast_and_an_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Command) -> None:
     monkeypatch.setattr(console.out, "width", 80)
     index = tmp_path / "x.features.npz"
-    options = ["rank", A, "--reference", A, "--layers", "block_0,block_1", "--contrast", files / "blur.dna.npz"]
+    options = ["rank", A, "--reference", A, "--layers", "block_0", "--contrast", B]
     captured = cli(*options, "--nearest", A, "--save-index", index)  # of itself: no image is its own neighbour
     assert "look like copies" not in captured.err
     assert "Features(7 images" in " ".join(captured.err.split())
-    for header in ("score", "dna-emd", "further", "copy?", "likeness", "nearest"):
-        assert header in captured.out
+    assert all(name in captured.out for name in ("score", "dna-emd", "further", "copy?", "likeness", "nearest"))
     assert max(map(len, captured.out.splitlines())) <= 80
     rows = json.loads(cli(*options, "--nearest", index, "--format", "json").out)["images"]
     assert all(row["copy"] and row["nearest"] == row["image"] for row in rows)
-
-
-def test_weights_of_neurons_come_from_a_file(files: Path, tmp_path: Path, cli: Command) -> None:
-    plain, blurred = (load_dna(path) for path in (files / "plain.dna.npz", files / "blur.dna.npz"))
-    distances, output = plain.distances(blurred), tmp_path / "x.weights.npz"
-    chosen = select_neurons(distances, 5)
-    NeuronWeights.of_neurons(chosen, plain.neurons, plain.extractor, plain.weights_digest).save(output)
-    weighted = ("--neuron-weights", output, "--format", "json")
-    assert len(json.loads(cli("rank", B, "--reference", files / "plain.dna.npz", *weighted).out)["images"]) == 5
-    result = json.loads(cli("compare", files / "plain.dna.npz", files / "blur.dna.npz", *weighted).out)
-    assert result["dna_emd"] == pytest.approx(float(distances[chosen].mean()))
-
-
-@pytest.mark.outer
-@pytest.mark.usefixtures("one_thread")
-def test_processes_rank_the_same(tmp_path: Path, cli: Command) -> None:
-    options = ["rank", A, "--reference", B, "--layers", "block_0", "--format", "json", "--batch-size", "1"]
-    alone, (codes, printed, _) = json.loads(cli(*options).out)["images"], in_processes(tmp_path, *options)
-    assert codes == [0, 0]
-    shared = json.loads(printed)["images"]
-    assert shared == [row | {"score": pytest.approx(row["score"], rel=1e-6, abs=0)} for row in alone]

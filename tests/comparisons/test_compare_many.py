@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from commands import Command
 from networks import Pixels
-from PIL import Image
 from scipy import stats
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna
@@ -46,18 +41,17 @@ def comparisons() -> Comparisons:
     return compare(REFERENCE, SETS, EXTRACTOR, **OPTIONS)
 
 
-def test_a_set_of_one_image_has_what_that_gives(capsys: pytest.CaptureFixture[str]) -> None:
-    few = compare(REFERENCE, {"one": images(80, 2, 1), "many": images(4, 4)}, EXTRACTOR, **OPTIONS)
-    assert {row["set"]: row["dna_frechet"] is None for row in few.rows()} == {"one": True, "many": False}
+@pytest.mark.parametrize(("of", "named"), [({}, "set"), ({"by": (["many"] * 5 + ["one"],) * 2}, "class")])
+def test_one_image_has_what_that_gives(of: dict[str, Any], named: str, capsys: pytest.CaptureFixture[str]) -> None:
+    few = {"one": images(80, 2, 1), "many": images(4, 4)}
+    made = compare(REFERENCE[:6], images(80, 2, 6) if of else few, EXTRACTOR, **of, **OPTIONS)
+    assert {row[named]: row["dna_frechet"] is None for row in made.rows()} == {"one": True, "many": False}
     for form in Format:
-        write(document_of(few), form, None)
+        write(document_of(made), form, None)
         assert "one" in capsys.readouterr().out
 
 
-def test_figures_are_those_of_single_comparisons(comparisons: Comparisons) -> None:
-    for name, images_of_set in SETS.items():
-        alone = compare(REFERENCE, images_of_set, EXTRACTOR, **OPTIONS)
-        assert comparisons[name].to_dict() | {"verdict": alone.verdict} == alone.to_dict()  # which names the sets
+def test_the_best_is_nearer_than_all_others(comparisons: Comparisons) -> None:
     assert comparisons.best == "step_2000"
     assert comparisons.positions == [100, 2000, 30_000]
     rows = comparisons.rows()
@@ -137,17 +131,6 @@ def test_the_paired_test_is_of_the_jackknife() -> None:
     assert paired_p_value(near, far) == paired_p_value(far, near) == pytest.approx(expected, rel=1e-6)
 
 
-def test_standard_error_is_that_of_the_value(comparisons: Comparisons) -> None:
-    """The jackknife is of squares of dna-emd, by which a small error of the value is twice the value as large."""
-    for comparison in comparisons.values():
-        emd, fd = comparison["dna-emd"], comparison["dna-fd"]
-        assert emd.standard_error == pytest.approx(emd.evidence.jackknife.variance**0.5 / (2 * emd.value))
-        assert fd.standard_error == pytest.approx(fd.evidence.jackknife.variance**0.5)
-    assert compare(REFERENCE, REFERENCE, EXTRACTOR, **EMD)["dna-emd"].standard_error is None
-    untested = compare(REFERENCE, images(30, 30), EXTRACTOR, num_folds=None, **EMD)
-    assert untested["dna-emd"].standard_error is None
-
-
 def test_bold_is_only_what_the_test_finds(comparisons: Comparisons) -> None:
     assert [comparisons.surely_nearest(name) for name in ("dna-emd", "dna-fd")] == ["step_2000"] * 2
     assert comparisons.table.bold == {(1, 2), (1, 3)}
@@ -169,7 +152,12 @@ def test_each_distance_has_its_own_error_and_tests(comparisons: Comparisons) -> 
             figures = result.shown, result.ends, p_figure(by_one.p_holm[at]), p_figure(by_one.p_values[at])
             assert [name, at, *figures] in [list(row) for row in comparisons.evidence_table.rows]
             assert comparisons.rows()[i][f"{key}_error"] == result.standard_error
+            # the jackknife is of squares of dna-emd, by which an error of the value is twice the value as large
+            slope = 2 * result.value if name == "dna-emd" else 1
+            assert result.standard_error == pytest.approx(result.evidence.jackknife.variance**0.5 / slope)
+    assert compare(REFERENCE, REFERENCE, EXTRACTOR, **EMD)["dna-emd"].standard_error is None
     untested = compare(REFERENCE, SETS, EXTRACTOR, num_folds=None, **OPTIONS)
+    assert untested["step_100"]["dna-emd"].standard_error is None
     assert (untested.evidence_table, untested.table.notes) == (None, ["act.²: squared activations."])
 
 
@@ -179,7 +167,7 @@ def test_more_metrics_than_sets_are_rows() -> None:
     table = compared.table
     assert list(table.header) == ["", *sets]
     assert [row[0] for row in table.rows] == ["images", "dna-emd (bins)", "kid", "precision ↑"]
-    assert "No ± is known of precision." in table.notes
+    assert any("± is known of precision" in note for note in table.notes)
     emd = compared["step_100"]["dna-emd"]
     value, _, error = str(table.rows[1][2]).partition(" ± ")
     assert float(value) == pytest.approx(emd.value, abs=float(error))
@@ -205,32 +193,15 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [str(folder / f"{name}.dna.npz") for name in ("reference", *SETS)]
 
 
-def test_wrong_sets() -> None:
-    with pytest.raises(ValueError, match="`b` expected to have one set"):
-        compare(REFERENCE, {}, EXTRACTOR)
-    with pytest.raises(ValueError, match="`by` is for two sets"):
-        compare(REFERENCE, SETS, EXTRACTOR, by="folder")
+def test_names_are_short_and_without_secrets() -> None:
     with pytest.raises(ValueError, match="different sets, but got 'a/x' twice"):
         by_name(["a/x", "a/x"])
-
-
-def test_the_command_compares_files_as_images_are(
-    comparisons: Comparisons, files: list[str], tmp_path: Path, cli: Command
-) -> None:
-    printed = cli("compare", *files, "--format", "csv", "--plot", tmp_path / "curve.png").out
-    rows = list(csv.DictReader(io.StringIO(printed)))
-    assert [row["set"] for row in rows] == [f"{name}.dna.npz" for name in SETS]
-    assert [row["best"] for row in rows] == ["False", "True", "False"]
-    for key in ("dna_emd", "p_holm"):
-        assert [float(row[key]) for row in rows] == pytest.approx([row[key] for row in comparisons.rows()])
-    assert list(compare(files[0], by_name(files[1:])).p_values.values()) == list(comparisons.p_values.values())
-    with Image.open(tmp_path / "curve.png") as picture:
-        assert picture.width > 300
-    lines = cli("compare", *files, "--format", "markdown").out.splitlines()
-    assert lines[4] == "| set | images | dna-emd (bins) |"
-    assert "| distance | set | without noise | interval | p (Holm) | p (best nearer) |" in lines
-    assert [line for line in lines if "**" in line] == [line for line in lines if line.startswith(r"| step\_2000")]
-    assert json.loads(cli("compare", *files, "--format", "json").out)["best"] == "step_2000.dna.npz"
+    signed = [f"https://me:secret@host/{name}.zip?X-Amz-Signature=1f" for name in ("a", "b")]
+    assert names_of(*signed) == ("a.zip", "b.zip")
+    assert names_of(signed[0], []) == ("https://host/a.zip", "B")
+    assert list(by_name(signed)) == ["a.zip", "b.zip"]
+    same = [f"https://host/a.zip?part={i}" for i in (1, 2)]
+    assert list(by_name(same).values()) == same
 
 
 @pytest.mark.parametrize(
@@ -249,23 +220,10 @@ def test_exit_codes(
     assert expected.replace(" ", "") in "".join(cli("compare", *files, *options, code=code).err.split())
 
 
-def test_the_reference_among_the_sets_is_measured_once(tmp_path: Path, cli: Command) -> None:
-    for name, images_of_set in (("real", REFERENCE[:20]), ("step_100", SETS["step_100"][:20])):
-        (tmp_path / name).mkdir()
-        for i, image in enumerate(images_of_set):
-            Image.fromarray(image.repeat(4, 0).repeat(4, 1)).save(tmp_path / name / f"{i}.png")
-    real, step = tmp_path / "real", tmp_path / "step_100"
-    gates = ("--layers", "block_0", "--fail-if-different", "--fail-above", "0")
-    captured = cli("compare", real, real, step, *gates, code=1)
-    assert "onlyothersetisstep_100" in "".join(captured.out.split())  # wherever lines break
-    assert captured.err.count(f"{real}: 20 of 20") == 1
-    assert ["step_100 differs" in captured.err, "real differs" in captured.err] == [True, False]
-
-
 def test_a_curve_is_of_one_kind_of_figure(comparisons: Comparisons) -> None:
     axis = plot_curve(comparisons).axes[0]
     assert axis.get_ylabel() == f"{DISTANCES['dna-emd'].label}, without noise"
-    assert (axis.get_xscale(), axis.get_xlabel()) == ("symlog", "number in the name of the set")
+    assert (axis.get_xscale(), axis.get_xlabel()[:18]) == ("symlog", "number in the name")
     few = {"step_1": SETS["step_100"], "step_2": SETS["step_2000"][:3]}  # 3 images have no value without noise
     axis = plot_curve(compare(REFERENCE, few, EXTRACTOR)).axes[0]
     values = [compare(REFERENCE, images, EXTRACTOR)["dna-emd"].value for images in few.values()]
@@ -274,10 +232,128 @@ def test_a_curve_is_of_one_kind_of_figure(comparisons: Comparisons) -> None:
     assert axis.get_ylabel() == DISTANCES["dna-emd"].label
 
 
-def test_addresses_are_shown_without_their_secrets() -> None:
-    signed = [f"https://me:secret@host/{name}.zip?X-Amz-Signature=1f" for name in ("a", "b")]
-    assert names_of(*signed) == ("a.zip", "b.zip")
-    assert names_of(signed[0], []) == ("https://host/a.zip", "B")
-    assert list(by_name(signed)) == ["a.zip", "b.zip"]
-    same = [f"https://host/a.zip?part={i}" for i in (1, 2)]
-    assert list(by_name(same).values()) == same
+# distances beside those of held-out images: the ratio, its interval, and what can't be said
+
+TRAIN, SAME, OTHER = images(0, 0, 60), images(0, 2, 90), images(30, 4, 60)
+MODELS = {"far": images(80, 6, 60), "near": images(24, 8, 40), "real": images(0, 12, 60)}
+
+
+def against(held_out: np.ndarray, **options: Any) -> Comparisons:
+    return compare(TRAIN, {**MODELS, "validation": held_out}, EXTRACTOR, held_out="validation", **EMD | options)
+
+
+@pytest.fixture(scope="module")
+def other() -> Comparisons:
+    return against(OTHER, metrics=None)
+
+
+def variance(pseudo: np.ndarray, times: np.ndarray) -> float:
+    """Of a mean of pseudo-values of folds of unequal size (Busing et al., 1999)."""
+    return float(((pseudo - (pseudo / times).sum()) ** 2 / (times - 1)).mean())
+
+
+@pytest.mark.parametrize("few", [False, True])
+@pytest.mark.parametrize("name", ["dna-emd", "dna-fd"])
+def test_the_ratio_is_that_of_distances_without_noise(other: Comparisons, name: str, few: bool) -> None:
+    other, power = against(OTHER[:9], metrics=None) if few else other, {"dna-emd": 2, "dna-fd": 1}[name]
+    far, near = (other[each][name].evidence for each in ("far", "validation"))
+    ratio = other.ratios(name)["far"]
+    assert ratio.value == pytest.approx(far.interval.value / near.interval.value)
+    (a, b), (c, d) = ([side[0].numpy() for side in each.jackknife.sides] for each in (far, near))
+    times, of_far, of_near = (side[1].numpy() for side in (*far.jackknife.sides, near.jackknife.sides[1]))
+    freedom = near.jackknife.freedom if few else far.jackknife.freedom
+    assert freedom < (far if few else near).jackknife.freedom
+    for end in (ratio.low, ratio.high):  # where a test of the ratio begins to reject
+        at = end**power
+        noise = variance(a - at * c, times) + variance(b, of_far) + at**2 * variance(d, of_near)
+        statistic = abs(far.centre - at * near.centre) / noise**0.5
+        assert statistic == pytest.approx(stats.t.ppf(0.975, freedom), rel=1e-3)
+    assert ratio.low < ratio.value < ratio.high
+
+
+def test_the_held_out_set_is_no_candidate(other: Comparisons) -> None:
+    assert other.best == "real"
+    assert other.p_values["validation"] is None
+    assert set(other.ratios()) == set(MODELS)
+    lean = compare(TRAIN, {"far": MODELS["far"], "validation": OTHER}, EXTRACTOR, held_out="validation", **EMD)
+    ratio = lean.ratios()["far"]
+    assert f"far is {ratio.value:.2g} times as far" in lean.verdict
+    assert lean.verdict.endswith(f"validation (95 % {ratio.low:.2g} to {ratio.high:.2g}).")
+    row = lean.rows()[0]
+    assert [row[f"dna_emd_x_held_out{end}"] for end in ("", "_low", "_high")] == [ratio.value, ratio.low, ratio.high]
+    assert lean.to_dict()["held_out"] == "validation"
+    assert Comparisons("a", {}, "v").held_out == "v"
+    table = lean.evidence_table
+    for text in (table.markdown(), table.latex(), table.html()):
+        assert f"{ratio.value:.2g} ({ratio.low:.2g} to {ratio.high:.2g})" in text
+
+
+def test_without_a_difference_there_is_no_upper_end_and_no_number_of_noise() -> None:
+    same = against(SAME)
+    assert same["validation"].p_value > 0.05
+    ratios = same.ratios()
+    assert ratios["real"] is None
+    assert ratios["far"].value is None
+    assert ratios["far"].high is None
+    assert 1 < ratios["near"].low < ratios["far"].low
+    assert str(ratios["far"]) == f"at least {ratios['far'].low:.2g}"
+    assert "times as far" not in same.verdict  # of the best, which can't be told from the reference either
+    nearest = compare(TRAIN, {"near": MODELS["near"], "held": SAME}, EXTRACTOR, held_out="held", **EMD).verdict
+    assert "near is at least " in nearest
+    assert "held (95 %), which can't" in nearest
+
+
+@pytest.mark.parametrize(
+    ("generated", "held_out", "folds", "sharing"),
+    [
+        (MODELS["far"], OTHER, 20, None),
+        (MODELS["far"], OTHER, None, ""),
+        (MODELS["far"], TRAIN[:50], 20, "held"),
+        (TRAIN // 4 * 4 + 2, OTHER, 20, "gen"),
+        (TRAIN, OTHER, 20, "gen"),
+        (TRAIN[:40] // 4 * 4 + 2, TRAIN[20:], 20, "gen and held"),
+        (SAME, images(0, 50, 60), 20, ""),
+    ],
+)
+@pytest.mark.parametrize("sets", [1, 2])
+def test_the_verdict_tells_of_the_held_out_set_or_why_not(
+    generated: np.ndarray, held_out: np.ndarray, folds: int | None, sharing: str | None, sets: int
+) -> None:
+    further = {} if sets == 1 else {"further": images(95, 14, 60)}
+    given = {"gen": generated, **further, "held": held_out}
+    result = compare(TRAIN, given, EXTRACTOR, held_out="held", num_folds=folds, **EMD)
+    *_, last = (sentence for sentence in result.verdict.replace(". ", ".\n").splitlines())
+    if further and np.array_equal(generated, TRAIN):
+        assert result.verdict.startswith("gen: the same images")
+        last, sharing = last.replace("further", "gen"), None  # which is the nearest of the others
+    assert ("can't be said" in last) is (sharing is not None)
+    assert not sharing or result.ratios()["gen"] is None
+    assert last.startswith("How far gen is" if sharing is not None else "gen is ")
+    assert ("shares images with" in last) is bool(sharing)
+    assert not sharing or f"the reference shares images with {sharing}, or" in last
+    assert result.to_dict()["verdict"] == result.verdict
+
+
+def test_a_reference_without_folds_is_exact() -> None:
+    reference = make_dna(TRAIN, EXTRACTOR, **OPTIONS)
+    sets = {"far": MODELS["far"], "held": OTHER}
+    ratio = compare(reference, sets, held_out="held", feature=EXTRACTOR).ratios()["far"]
+    folded = compare(TRAIN, sets, EXTRACTOR, held_out="held", **EMD).ratios()["far"]
+    assert ratio.value == pytest.approx(folded.value, rel=0.1)
+
+
+def test_times_chance_is_of_halves_of_a(other: Comparisons) -> None:
+    """Two samples like A, of the same sizes, are so far apart; it does not grow with the distance of B."""
+    expected = [
+        compare(images(0, seed, 60), images(0, seed + 2, 60), EXTRACTOR, num_folds=None, **EMD)["dna-emd"].value
+        for seed in range(20, 60, 4)
+    ]
+    result = other["far"]["dna-emd"]
+    assert result.by_chance == pytest.approx(np.mean(expected), rel=0.35)
+    assert result.times_chance == pytest.approx(result.value / result.by_chance)
+    assert result.evidence.null > 2 * result.by_chance  # relabelings still differ
+    assert other["real"]["dna-emd"].times_chance is None
+    alone = compare(TRAIN, OTHER, EXTRACTOR, **EMD)
+    times = alone["dna-emd"].times_chance
+    assert f" {times:.2g} times what chance" in alone.verdict
+    assert "with 60 images each" in alone.verdict

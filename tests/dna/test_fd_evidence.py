@@ -11,13 +11,11 @@ import scipy.stats
 import torch
 from networks import Outputs, random_images
 from numpy.typing import NDArray
-from pixel_sets import EXTRACTOR, A, B
 from scipy.linalg import sqrtm
 from torch import Tensor
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna
-from torchmetrics_dna.binning import Activations
-from torchmetrics_dna.demo import blur, photographs
+from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import Evidence, weigh_evidence
 from torchmetrics_dna.dna.features import Features
@@ -25,12 +23,11 @@ from torchmetrics_dna.dna.fid_statistics import save_fid_statistics
 from torchmetrics_dna.dna.folded import plan_for
 from torchmetrics_dna.dna.gaussian import LayerGaussianDNA
 from torchmetrics_dna.dna.load import load_dna
-from torchmetrics_dna.functional import layer_frechet_distance, layer_frechet_estimate
+from torchmetrics_dna.functional import layer_frechet_estimate
 from torchmetrics_dna.functional.permutation import relabelings
 from torchmetrics_dna.functional.student import student_quantile
 from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.plots import plot_layers
-from torchmetrics_dna.statistics.rows import SpatialMeans
 
 NEURONS = Neurons({"colour": 3, "light": 1})
 SIZES = [3, 5, 2, 6, 4, 3]  # of folds, unequal
@@ -144,12 +141,6 @@ def test_the_permutation_test_against_one_written_out() -> None:
     assert weighed.null_high == pytest.approx(np.quantile(under, 0.95), rel=1e-6)
 
 
-def test_copies_of_one_set() -> None:
-    side = features_of(colours(24), [k % 6 for k in range(24)])
-    weighed = evidence([side, side], np.zeros(2))
-    assert (weighed.debiased, weighed.test.p_value) == (0, 1)
-
-
 @pytest.mark.parametrize(
     ("widths", "num_images", "tested", "debiased", "limits"),
     [
@@ -182,20 +173,12 @@ def test_compare_says_what_it_can_and_what_it_can_not() -> None:
     assert (as_json["fd_debiased"], as_json["p_values"]["fd"]) == (None, comparison.p_value)
     assert as_json["layers"]["few"]["fd_debiased"] == few.debiased
     (line,) = (line for line in comparison.notices if line.startswith("fd"))
-    assert re.search("no interval of many and of the whole: .* 3 images .* 36 for the widest, but there are 34", line)
+    assert re.search("many .* 36 .* 34", line)
     assert "without noise" in [text.get_text() for text in plot_layers(comparison).axes[0].get_legend().get_texts()]
     uneven = compare(images, images[:16], FEW_AND_MANY, metrics=["fd"])
     assert (uneven.p_value, uneven["fd"].debiased) == (None, None)
-    assert any("no test here, since a test of 16 and 34 images" in line for line in uneven.notices)
+    assert any("no test here" in line and "16 and 34" in line for line in uneven.notices)
     assert uneven["fd"].value > 0
-
-
-def test_spatial_means_are_kept_only_for_fd_with_folds() -> None:
-    assert compare(A, B, EXTRACTOR, metrics=["fd"])["fd"].evidence is not None
-    plain = compare(A, B, EXTRACTOR, metrics=["fd"], num_folds=None)
-    assert (plain["fd"].evidence, plain.notices) == (None, [])
-    few = compare(A[:4], B[:4], EXTRACTOR, metrics=["fd"])
-    assert (few["fd"].evidence, [line for line in few.notices if line.startswith("fd")]) == (None, [])
 
 
 def test_published_statistics_give_an_error_bar(tmp_path: Path) -> None:
@@ -229,46 +212,7 @@ def test_the_references_own_images_and_too_few_are_told(tmp_path: Path) -> None:
     reference = make_dna(images, extractor, kind="layer-gaussian")
     own = compare(reference, images, extractor, metrics=["fd"])
     assert own["fd"].debiased == 0
-    assert any(re.fullmatch(r"fd is 0, but equal sets of this size give .*; these may be .*", x) for x in own.notices)
+    assert any(x.startswith("fd is 0, but") for x in own.notices)
     few = compare(reference, images[:30], extractor, metrics=["fd"])
     assert few["fd"].interval is None
-    assert any("takes 3 images a side for each neuron, 36 for the widest, but there are 30" in x for x in few.notices)
-
-
-@pytest.mark.outer
-@pytest.mark.usefixtures("few_relabelings")  # enough for one level
-def test_level_and_value_on_real_activations() -> None:
-    """Draws of photographs: of nothing the test finds something in 5 %, and without noise the value is right."""
-    photos, extractor, size = photographs(160), DNAExtractor(layers=["block_1"]), 75
-    pictures = torch.from_numpy(np.stack([*photos, *(blur(photo, strength=2) for photo in photos)])).permute(0, 3, 1, 2)
-    features = SpatialMeans(extractor.neurons)
-    side = features.empty("cpu")
-    for picture in pictures:
-        features.add_(side, Activations(extractor(picture[None])))
-    real, fake = features.value(side).double().split(160)
-    neurons, record, plan = extractor.neurons, DISTANCES["fd"], plan_for(extractor.neurons, [size, size])
-    generator = torch.Generator().manual_seed(0)
-
-    def drawn(images: Tensor) -> Side:
-        chosen = torch.randint(len(images), (size,), generator=generator)
-        return Features(images[chosen], neurons, extractor.name), torch.randint(20, (size,), generator=generator)
-
-    def distance(a: Tensor, b: Tensor, correction: int) -> Tensor:
-        moments = ((x.mean(0), x.T.cov(correction=correction)) for x in (a.double(), b.double()))
-        return layer_frechet_distance(*(each for side in moments for each in side))[None]
-
-    p_values, plain, left = [], [], []
-    for _ in range(40):
-        for others in (real, fake):
-            a, b = drawn(real), drawn(others)
-            values = distance(a[0].values, b[0].values, 1)
-            weighed = weigh_evidence(values, record.folded(a[0], b[0], (a[1], b[1]), plan), record.power)
-            if others is real:
-                p_values.append(weighed.test.p_value)
-            else:
-                plain.append(float(values))
-                left.append(weighed.debiased)
-    assert 0.01 <= np.mean(np.array(p_values) <= 0.05) <= 0.12
-    truth = float(distance(real, fake, 0))
-    assert np.mean(plain) > 1.1 * truth
-    assert np.mean(left) == pytest.approx(truth, rel=0.1)
+    assert any(re.search("36 for the widest.* 30", x) for x in few.notices)

@@ -26,14 +26,6 @@ def test_names_may_be_longer_than_a_header(tmp_path: Path) -> None:
     assert Features.load(tmp_path / "x.features.npz").names == names
 
 
-def test_layers_are_selected() -> None:
-    features = Features(VALUES, NEURONS, "tiny", names=NAMES)
-    assert features.digest != Features(VALUES, NEURONS, "tiny").digest
-    assert features.select(["first", "head"]) is features
-    with pytest.raises(ValueError, match="Unknown layer 'x'"):
-        features.select(["x"])
-
-
 def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match=r"shape \(images, 5\), but got \(4, 4\)"):
         Features(VALUES[:, :4], NEURONS, "tiny")

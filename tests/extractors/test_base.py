@@ -12,7 +12,7 @@ import pytest
 import skimage.data
 import timm
 import torch
-from networks import Convolutions, Outputs, Pixels, random_images
+from networks import Outputs, random_images
 from torch import Tensor, nn
 
 from torchmetrics_dna import (
@@ -161,52 +161,6 @@ def test_a_module_that_takes_floats_says_how_to_give_them(network: nn.Module) ->
     assert DNAExtractor(network, mean=(0.5,) * 3, std=(0.5,) * 3)(images)
 
 
-def test_other_errors_of_a_module_stay_as_they_are() -> None:
-    def fail(x: torch.Tensor) -> torch.Tensor:
-        if len(x) > 1:
-            raise RuntimeError("out of memory")
-        return x.float()
-
-    with pytest.raises(RuntimeError, match="^out of memory$"):
-        DNAExtractor(Outputs(fail))(torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
-
-
-def test_layers_of_a_module_are_submodules_or_entries_of_its_output() -> None:
-    network = Convolutions()
-    extractor = DNAExtractor(network, layers=["stem", "body.1"])
-    assert not extractor.is_named
-    assert dict(extractor.neurons) == {"stem": 6, "body.1": 8}
-    images = torch.rand(2, 3, 20, 20)
-    torch.testing.assert_close(extractor(images)["stem"], network.stem(images))
-    assert dict(DNAExtractor(Pixels(), layers=["mean", "colours"]).neurons) == {"mean": 3, "colours": 3}
-
-
-def test_a_module_gets_images_as_they_are_unless_told_otherwise() -> None:
-    inputs: list[Tensor] = []
-    network = Outputs(lambda x: inputs.append(x) or x.float())
-    plain, prepared = DNAExtractor(network), DNAExtractor(network, input_size=8, mean=[0.5] * 3, std=[0.5] * 3)
-    images = random_images(1, 2)
-    plain(images)
-    assert inputs[-1].dtype == images.dtype
-    assert torch.equal(inputs[-1], images)
-    prepared(images)
-    assert inputs[-1].shape == (1, 3, 8, 8)
-    assert -1 <= inputs[-1].min() < 0 < inputs[-1].max() <= 1
-
-
-def test_large_batches_go_through_the_network_in_parts() -> None:
-    sizes: list[int] = []
-    extractor = DNAExtractor(layers=["block_0", "block_1"])
-    extractor.network.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
-    images = random_images(10, 3)
-    activations = extractor(images)
-    assert sum(sizes) == len(images) > max(sizes)
-    parts = [extractor(part) for part in images.split(8)]
-    for layer, values in activations.items():
-        assert torch.equal(values, torch.cat([part[layer] for part in parts]))
-        assert values.stride() == parts[0][layer].stride()  # in memory as the network gives them
-
-
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_activations_depend_neither_on_the_batch_nor_on_threads(
@@ -242,37 +196,6 @@ OPERATORS = {
 def test_any_convolution_and_linear_layer_of_a_network(name: str) -> None:
     network, image = Outputs(OPERATORS[name]), random_images(1, 0)
     torch.testing.assert_close(DNAExtractor(network)(image)["output"], network(image), rtol=1e-5, atol=1e-3)
-
-
-@pytest.mark.outer  # importing torch's compiler takes seconds
-def test_a_compiled_module_runs_as_it_is() -> None:
-    network, image = torch.compile(Outputs(OPERATORS["numbers"]), backend="eager"), random_images(1, 0)
-    torch.testing.assert_close(DNAExtractor(network)(image)["output"], network(image), rtol=1e-5, atol=1e-3)
-
-
-@pytest.mark.parametrize("pooled", [True, False])
-@pytest.mark.parametrize("bias", [None, MATRIX[:, 0].contiguous()], ids=["without bias", "with bias"])
-@pytest.mark.usefixtures("one_thread")
-def test_linear_layers_depend_neither_on_the_rows_nor_on_threads(bias: Tensor | None, pooled: bool) -> None:
-    def tokens(imgs: Tensor) -> Tensor:
-        pixels = imgs.float().flatten(2).transpose(1, 2).repeat(1, 1, 16) + torch.arange(48)
-        return pixels.mean(1) if pooled else pixels
-
-    extractor = DNAExtractor(Outputs(lambda x: nn.functional.linear(tokens(x), MATRIX, bias)))
-    images = random_images(9, 0, (4, 5))
-    expected = extractor(images)["output"]
-    for threads in (1, 2):
-        torch.set_num_threads(threads)
-        for batch in (images[:1], images[:2], images[:5], images):
-            assert torch.equal(extractor(batch)["output"], expected[: len(batch)])
-    exact = tokens(images).double().numpy() @ MATRIX.double().numpy().T + (0 if bias is None else bias.numpy())
-    np.testing.assert_allclose(expected, exact if pooled else exact.swapaxes(1, 2), rtol=1e-5, atol=1e-3)
-
-
-def test_a_linear_layer_of_another_width_fails_in_torchs_words() -> None:
-    network = Outputs(lambda x: nn.functional.linear(x.float().mean(1), torch.ones(4, 224)))
-    with pytest.raises(RuntimeError, match=r"mat1 and mat2 shapes cannot be multiplied \(24x10 and 224x4\)$"):
-        DNAExtractor(network)(random_images(2, 0))
 
 
 def test_weights_that_change_are_followed() -> None:
@@ -328,15 +251,6 @@ def test_centre_crop_comes_before_resizing() -> None:
     assert not inputs[-1].any()
 
 
-def test_widths_are_found_without_computing_before_three_passes_of_a_copy() -> None:
-    devices: list[str] = []
-    network = Convolutions()
-    network.stem.register_forward_hook(lambda _m, args, _o: devices.append(args[0].device.type))
-    DNAExtractor(network, layers=["stem"])
-    assert devices == ["meta", "cpu", "cpu", "cpu"]  # two inputs together, one of them alone, and again
-    assert {p.device.type for p in network.parameters()} == {"cpu"}
-
-
 def test_it_weighs_nothing_for_its_holder_and_never_trains() -> None:
     extractor = DNAExtractor(layers=["block_0"])
     holder = nn.Sequential(extractor, extractor.pooled("block_0")).train()
@@ -358,20 +272,6 @@ def test_pooled_gives_spatial_means(default_extractor: DNAExtractor) -> None:
         default_extractor.pooled("x")
 
 
-@pytest.mark.parametrize(
-    ("images", "error", "message"),
-    [
-        (torch.zeros(1, 2, 8, 8, dtype=torch.uint8), ValueError, r"shape \(B, 3, H, W\), but got \(1, 2, 8, 8\)"),
-        (torch.full((1, 3, 8, 8), 1.01), ValueError, r"expected to lie in \[0, 1\].* from 1.01 to 1.01"),
-        (torch.zeros(1, 3, 8, 8, dtype=torch.int64), ValueError, "but got torch.int64"),
-        ([1], TypeError, "expected to be a Tensor, but got list"),
-    ],
-)
-def test_images_that_are_none(images: object, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        DNAExtractor(Pixels())(images)
-
-
 IMAGES = random_images(6, 0)
 
 
@@ -387,20 +287,6 @@ class Again(nn.Module):
         if not imgs.is_meta and imgs.max() > 254:
             values = self.first(values / 2)
         return self.last(values)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-@pytest.mark.parametrize("options", [{}, {"input_size": 8}, {"mean": (0.5,) * 3, "std": (0.5,) * 3}])
-def test_networks_of_other_precisions(dtype: torch.dtype, options: dict[str, object]) -> None:
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).to(dtype)
-    extractor = DNAExtractor(network, **options)
-    assert dict(extractor.neurons) == {"output": 4}
-    images = IMAGES / 255
-    values = extractor(images)["output"]
-    assert values.dtype == dtype
-    if not options:
-        with torch.no_grad():
-            torch.testing.assert_close(values, network(images.to(dtype)), rtol=0.02, atol=0.02)
 
 
 @pytest.mark.parametrize("rows", [lambda x: x[1:], lambda x: torch.cat([x, x[:1]]), lambda x: x[0], lambda x: x[:0]])

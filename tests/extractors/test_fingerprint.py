@@ -229,20 +229,6 @@ def test_networks_by_name_and_those_that_fail_on_such_an_image_have_none() -> No
     assert torch.equal(metric.to_dna(real=True).mean, table.double().mean(0))
 
 
-def test_random_numbers_of_a_module_leave_those_of_the_user_alone() -> None:
-    class Noisy(nn.Module):
-        def forward(self, imgs: Tensor) -> Tensor:
-            return imgs.float().mean((2, 3)) + 0 * torch.rand(3)
-
-    extractor = DNAExtractor(Noisy())
-    torch.manual_seed(3)
-    expected = torch.rand(2)
-    torch.manual_seed(3)
-    first = extractor.take_fingerprint(["uint8", 8, 8])
-    assert torch.equal(torch.rand(2), expected)
-    assert extractor.take_fingerprint(["uint8", 8, 8]) == first
-
-
 @pytest.mark.parametrize(
     ("damage", "message"),
     [

@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from threading import Event, Thread, current_thread, main_thread
 
 import pytest
@@ -16,8 +15,7 @@ from makers import self_ranging_emd
 from networks import Convolutions, Pixels, random_images
 from torch import Tensor
 
-import torchmetrics_dna
-from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, LayerFrechetDistance, extras
+from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, LayerFrechetDistance
 from torchmetrics_dna.binning import cpu
 
 IMAGES = [random_images(16, seed, (16, 16)) // (seed + 1) for seed in range(2)]
@@ -48,29 +46,6 @@ def test_each_thread_gets_its_own(extractors: list[DNAExtractor], several: bool)
                 assert all(map(torch.equal, scores, values))
     assert extractors[0].network.training
     assert extractors[0].network.body[2].num_batches_tracked == 0
-
-
-def test_what_another_thread_does_with_the_network_is_not_seen(extractors: list[DNAExtractor]) -> None:
-    network = extractors[0].network.eval()
-    expected = extractors[0](IMAGES[0])
-    stop = Event()
-
-    def use() -> int:
-        count = 0
-        while not stop.is_set():
-            network(IMAGES[1].float())
-            count += 1
-        return count
-
-    with ThreadPoolExecutor(1) as threads:
-        background = threads.submit(use)
-        try:
-            for _ in range(20):
-                activations = extractors[0](IMAGES[0])
-                assert all(torch.equal(activations[layer], values) for layer, values in expected.items())
-        finally:
-            stop.set()
-        assert background.result() > 0
 
 
 def test_one_metric_of_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,21 +159,3 @@ def test_a_fork_while_another_thread_runs_the_network() -> None:
         torch.set_float32_matmul_precision("highest")
     assert code == 0
     assert metric.to_dna(True).num_images == 32
-
-
-@can_fork
-@in_threads
-def test_a_fork_while_another_thread_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the compiled functions are, in the first update."""
-    (tmp_path / "slowly").mkdir()
-    (tmp_path / "slowly" / "__init__.py").touch()
-    (tmp_path / "slowly" / "cpu.py").write_text("import time\nfrom pathlib import Path\n"
-        f"Path({str(tmp_path / 'began')!r}).touch()\ntime.sleep(0.5)\n")  # fmt: skip
-    monkeypatch.setattr(torchmetrics_dna, "__path__", [*torchmetrics_dna.__path__, str(tmp_path)])
-    thread = Thread(target=extras.optional, args=("slowly.cpu",))
-    thread.start()
-    while not (tmp_path / "began").exists():
-        time.sleep(0.001)
-    code = forked(lambda: extras.optional("slowly.cpu") is not None)
-    thread.join()
-    assert code == 0

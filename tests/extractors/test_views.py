@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import timm
 import torch
-from commands import run
-from golden import GOLDEN
 from networks import Outputs, Pixels, random_images
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer
@@ -18,9 +13,7 @@ from transformers import Dinov2Config, Dinov2Model
 
 from torchmetrics_dna import (
     DNAExtractor,
-    load_dna,
 )
-from torchmetrics_dna.statistics.setup import extractor_of
 
 IMAGES = random_images(6, 0, (30, 40))
 
@@ -55,15 +48,6 @@ def test_views_of_tokens(vit: nn.Module) -> None:
     unit = expected / np.linalg.norm(expected, axis=2, keepdims=True)
     np.testing.assert_allclose(activations["norm:unit"], unit.transpose(0, 2, 1), rtol=1e-4, atol=1e-7)
     np.testing.assert_allclose(activations["norm:class:unit"], unit[:, 0], rtol=1e-4, atol=1e-7)
-
-
-def test_other_layers_are_as_they_were(vit: nn.Module) -> None:
-    plain, beside = DNAExtractor(vit, layers=["norm"]), DNAExtractor(vit, layers=["norm", "norm:class"])
-    assert torch.equal(plain(IMAGES)["norm"], beside(IMAGES)["norm"])
-    assert DNAExtractor(vit, layers=["norm:class"]).digest != plain.digest
-    packaged = DNAExtractor(layers=["head"]).ranges
-    assert packaged is not None
-    assert DNAExtractor(layers=["head", "head:mean"]).ranges is None, "a mean has other ranges than its positions"
 
 
 DINO = Dinov2Config(
@@ -117,17 +101,3 @@ def test_what_a_layer_does_not_have(network: str, layer: str, message: str, vit:
         DNAExtractor(module, layers=[layer])
     if network == "cait_xxs24_224":
         assert DNAExtractor(module, layers=["norm:class"]).neurons["norm:class"] == 48
-
-
-def test_in_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    a, b, file = str(GOLDEN / "endtoend" / "a"), str(GOLDEN / "endtoend" / "b"), str(tmp_path / "a.dna.npz")
-    layers = "block_0,block_1:unit,block_1:mean"
-    assert run(monkeypatch, "make", a, "-o", file, "--layers", layers, "--num-bins", "50") == 0
-    capsys.readouterr()
-    assert run(monkeypatch, "compare", file, b, "--format", "json") == 0
-    content = json.loads(capsys.readouterr().out)
-    assert ",".join(content["layers"]) == layers
-    assert all(layer["dna_emd"] > 0 for layer in content["layers"].values())
-    assert list(extractor_of(load_dna(file), ["block_0"]).neurons) == ["block_0"]
-    assert run(monkeypatch, "compare", a, b, "--layers", "block_1:middle") == 2
-    assert "Unknown view 'middle' of layer 'block_1'; the views are: class, mean, unit" in capsys.readouterr().err

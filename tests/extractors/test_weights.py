@@ -41,15 +41,6 @@ def test_files_of_every_form(tmp_path: Path, key: str | None) -> None:
     assert all(torch.equal(a, b) for a, b in zip(source.parameters(), target.parameters(), strict=True))
 
 
-def test_a_local_file_takes_the_place_of_the_usual_weights(tmp_path: Path) -> None:
-    network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-    torch.save(network.state_dict(), tmp_path / "w.pth")
-    for name, layers in (("efficientnet_lite0", ["block_0"]), ("tf_efficientnet_lite0", ["blocks.0"])):
-        extractor = DNAExtractor(name, layers=layers, weights_path=tmp_path / "w.pth")
-        assert torch.equal(extractor.network.conv_stem.weight, network.conv_stem.weight)
-        assert extractor.ranges is None
-
-
 def test_a_timm_name_brings_timms_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network = timm.create_model("test_vit", pretrained=False)
     torch.nn.init.constant_(network.norm.bias, 3.5)

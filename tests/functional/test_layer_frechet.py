@@ -4,13 +4,9 @@ import numpy as np
 import pytest
 import torch
 from golden import load
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-from torch import Tensor, nn
-from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
-from torchmetrics.image.fid import FrechetInceptionDistance
+from torch import Tensor
 
-from torchmetrics_dna.functional import dna_frechet, layer_frechet_distance
+from torchmetrics_dna.functional import layer_frechet_distance
 
 GOLDEN, END_TO_END = load("distances.npz"), load("endtoend/endtoend.npz")
 END_TO_END_RANK = [bool(END_TO_END[f"fdset_full_rank-{layer}"]) for layer in END_TO_END["layers"]]
@@ -75,40 +71,6 @@ def test_every_way_to_a_root_loses_nothing(count_a: int, count_b: int, spectrum:
     assert float(layer_frechet_distance(*moments(a), *moments(b))) == pytest.approx(exact, rel=1e-6)
     same = moments(a)
     assert float(layer_frechet_distance(*same, *same)) <= 1e-9 * float(same[1].trace())
-
-
-def test_torch_fidelity_and_torchmetrics_give_the_same() -> None:
-    a, b = (torch.from_numpy(samples(seed, 300, 64)) for seed in (0, 1))
-    ours = float(layer_frechet_distance(*moments(a.numpy()), *moments(b.numpy())))
-    fidelity = fid_statistics_to_metric(fid_features_to_statistics(a), fid_features_to_statistics(b), False)
-    assert ours == pytest.approx(fidelity[KEY_METRIC_FID], rel=1e-6)
-    fid = FrechetInceptionDistance(Features(64)).set_dtype(torch.float64)
-    fid.update(a, real=True)
-    fid.update(b, real=False)
-    assert ours == pytest.approx(float(fid.compute()), rel=1e-6)
-
-
-class Features(nn.Identity):
-    """Features that are given as images."""
-
-    def __init__(self, num_features: int) -> None:
-        super().__init__()
-        self.num_features = num_features
-
-
-@settings(max_examples=30)
-@given(st.integers(0, 10**6), st.integers(2, 30), st.integers(1, 40))
-@example(19, 2, 2)
-def test_identity_symmetry_and_bounds(seed: int, count: int, width: int) -> None:
-    a, b = moments(samples(seed, count, width)), moments(samples(seed + 1, count + 1, width))
-    scale = float(a[1].trace() + b[1].trace())
-    assert float(layer_frechet_distance(*a, *a)) <= 1e-12 * scale
-    distance, swapped = layer_frechet_distance(*a, *b), layer_frechet_distance(*b, *a)
-    assert float(distance) >= 0
-    assert float(distance) == pytest.approx(float(swapped), rel=1e-9, abs=1e-9 * scale)
-    # no less than what the neurons differ by one by one
-    by_neuron = dna_frechet(a[0], a[1].diagonal(), b[0], b[1].diagonal(), reduction="none").sum()
-    assert float(distance) >= float(by_neuron) - 1e-9 * scale
 
 
 @pytest.mark.parametrize(

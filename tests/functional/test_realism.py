@@ -58,15 +58,6 @@ def test_parts_score_like_the_whole(layout: str, cut: str) -> None:
     torch.testing.assert_close(parts, expected, rtol=0, atol=1e-12)
 
 
-def test_without_numba_scores_differ_in_the_last_digits_at_most(request: pytest.FixtureRequest) -> None:
-    values = laid_out("channels last", torch.float32)
-    reference = torch.randint(1, 9, (21, 300), generator=torch.Generator().manual_seed(0))
-    bounds = torch.full((21,), -2.0), torch.full((21,), 2.0)
-    scores = dna_realism(values, reference, *bounds)
-    request.getfixturevalue("without_kernels")
-    torch.testing.assert_close(dna_realism(values, reference, *bounds), scores, rtol=1e-14, atol=0)
-
-
 @pytest.mark.usefixtures("one_thread")
 def test_many_neurons_score_alike_on_any_number_of_threads() -> None:
     generator = torch.Generator().manual_seed(0)

@@ -69,12 +69,6 @@ def test_learned_weights_take_one_away_and_keep_the_others(nonnegative: bool) ->
     assert (weights >= 0).all() or not nonnegative
 
 
-def test_the_scale_of_distances_does_not_matter() -> None:
-    target, others = attributes()
-    weights = learn_neuron_weights(target, others, steps=50)
-    torch.testing.assert_close(learn_neuron_weights(1024 * target, others / 8, steps=50), weights, rtol=1e-6, atol=1e-9)
-
-
 def test_held_out_images_stop_the_learning() -> None:
     target, others = attributes()
     same = learn_neuron_weights(target, others, held_out=(target, others), steps=200)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,8 +11,7 @@ from typing import Any
 
 import numpy as np
 from kinds import png, tar
-from networks import Pixels, pixels
-from torch import Tensor
+from networks import pixels
 
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.jobs.arguments import Arguments
@@ -95,21 +92,6 @@ def stopping(after: int | None) -> Callable[[str, int, int | None], None]:
             raise StoppedError
 
     return progress
-
-
-class Deadly(Pixels):
-    """Network that kills the first two workers which see some images, but never the process that made it."""
-
-    def __init__(self, folder: Path, victim: np.ndarray) -> None:
-        super().__init__()
-        self.folder, self.victim, self.home = folder, int(victim.sum(dtype=np.int64)), os.getpid()
-
-    def forward(self, imgs: Tensor) -> dict[str, Tensor]:
-        deaths = list(self.folder.iterdir())
-        if os.getpid() != self.home and len(deaths) < 2 and round(imgs.double().sum().item()) == self.victim:
-            (self.folder / str(len(deaths))).touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().forward(imgs)
 
 
 def shards(folder: Path, count: int, size: int) -> str:

@@ -1,9 +1,12 @@
-"""Every kind of source gives the counts of the same images in a folder, cell by cell; broken ones are told."""
+"""Every kind of source gives the counts of the same images in a folder, each fetched once; broken ones are told."""
 
 from __future__ import annotations
 
-import builtins
+import io
 import re
+import sys
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +14,17 @@ import kinds
 import numpy as np
 import pytest
 import torch
-from kinds import COUNT, IN_MEMORY, ON_DISK, PIXELS
+from hub_server import serving
+from kinds import COUNT, FILES, IN_MEMORY, ON_DISK, PIXELS, png
 from networks import Pixels
+from PIL import Image
 
-from torchmetrics_dna import DNAExtractor, compare, make_dna, rank
+from torchmetrics_dna import DNAExtractor, compare, make_dna, monitor, rank
+from torchmetrics_dna.comparisons import matrix
 from torchmetrics_dna.dna import DNA, HistogramDNA
-from torchmetrics_dna.images import ImageSource, ImageStream, Reading, open_source
+from torchmetrics_dna.images import Reading, open_source
+from torchmetrics_dna.images.loader import load_batches
+from torchmetrics_dna.images.properties import PROPERTIES
 from torchmetrics_dna.jobs.make import measure_ranges
 
 # servers, Arrow and fsspec have threads, which Python 3.12 and later warn of where workers are forked
@@ -60,22 +68,10 @@ def test_what_is_in_memory_gives_what_a_folder_gives(kind: str, expected: DNA) -
     assert same(dna_of(IN_MEMORY[kind](), batch_size=4), expected)
 
 
-def test_which_kinds_have_an_index(tmp_path: Path) -> None:
-    streams = set()
-    for place, (kind, make) in enumerate(ON_DISK.items()):
-        folder = tmp_path / str(place)
-        folder.mkdir()
-        streams |= {kind} if isinstance(open_source(make(folder)), ImageStream) else set()
-    assert streams == {"packed npz", "packed tar", "shards", "shards by star", "parquet", "parquet of files", "video"}
-    mapped = [kind for kind in IN_MEMORY if isinstance(open_source(IN_MEMORY[kind]()), ImageSource)]
-    assert mapped == list(IN_MEMORY)[: len(mapped)]
-    assert len(mapped) == 9
-
-
 @pytest.mark.slow
-def test_all_functions_take_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torchmetrics_dna.dna.evidence.NUM_RELABELINGS", 99)
-    folder, darker = kinds.folder(tmp_path / "folder"), PIXELS // 2
+@pytest.mark.usefixtures("few_relabelings")
+def test_all_functions_take_a_stream(tmp_path: Path) -> None:
+    folder, darker, source = kinds.folder(tmp_path / "folder"), PIXELS // 2, kinds.shards(tmp_path)
     options: dict[str, Any] = {"ranges": "auto", "num_bins": 50, "reading": Reading(num_workers=0)}
 
     def results(images: object) -> tuple[Any, ...]:
@@ -84,21 +80,17 @@ def test_all_functions_take_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ranking = rank(images, darker, EXTRACTOR, nearest=darker, **options)
         return compare(images, darker, EXTRACTOR, **options), ranking, swapped.distances.tolist(), ranges.digest
 
-    compared, ranked, *others = results(folder)
-    for kind in ("shards", "parquet"):
-        source = ON_DISK[kind](tmp_path)
-        comparison, ranking, *of_source = results(source)
-        # equal counts; a few images of known number are summed by torch and a stream by numba, in other orders
-        assert comparison["dna-emd"].value == pytest.approx(compared["dna-emd"].value, rel=1e-15, abs=0)
-        assert (comparison.p_value, comparison.null) == (compared.p_value, pytest.approx(compared.null, rel=1e-15))
-        assert (ranking.scores.tolist(), ranking.p_value) == (ranked.scores.tolist(), ranked.p_value)
-        assert ranking.nearest.names == ranked.nearest.names
-        assert of_source == others
-        # whatever the order in which workers gave them, names and numbers go with the scores
-        shared = rank(source, darker, EXTRACTOR, **options | {"reading": Reading(num_workers=2, batch_size=2)})
-        assert (shared.names, shared.scores.tolist()) == (ranking.names, ranking.scores.tolist())
-        order = [int(re.findall(r"(\d+)(?:\.png)?$", name)[0]) for name in ranking.names]
-        assert order == [int(re.findall(r"(\d+)\.png$", name)[0]) for name in ranked.names]
+    (compared, ranked, *others), (comparison, ranking, *of_source) = results(folder), results(source)
+    # equal counts; a few images of known number are summed by torch and a stream by numba, in other orders
+    assert comparison["dna-emd"].value == pytest.approx(compared["dna-emd"].value, rel=1e-15, abs=0)
+    assert (comparison.p_value, comparison.null) == (compared.p_value, pytest.approx(compared.null, rel=1e-15))
+    assert (ranking.scores.tolist(), ranking.p_value) == (ranked.scores.tolist(), ranked.p_value)
+    assert (ranking.nearest.names, of_source) == (ranked.nearest.names, others)
+    # whatever the order in which workers gave them, names and numbers go with the scores
+    shared = rank(source, darker, EXTRACTOR, **options | {"reading": Reading(num_workers=2, batch_size=2)})
+    assert (shared.names, shared.scores.tolist()) == (ranking.names, ranking.scores.tolist())
+    order = [int(re.findall(r"(\d+)(?:\.png)?$", name)[0]) for name in ranking.names]
+    assert order == [int(re.findall(r"(\d+)\.png$", name)[0]) for name in ranked.names]
 
 
 def test_columns_are_chosen(tmp_path: Path, expected: DNA) -> None:
@@ -171,23 +163,90 @@ def test_missing_packages_are_named(
 ) -> None:
     (tmp_path / "x.parquet").write_text("x")
     (tmp_path / "x.mp4").write_text("x")
-    original = builtins.__import__
-
-    def missing(name: str, *args: Any, **options: Any) -> Any:
-        if name.split(".")[0] == package:
-            raise ModuleNotFoundError(f"No module named {package!r}", name=package)
-        return original(name, *args, **options)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
-    monkeypatch.setattr("torchmetrics_dna.extras.import_module", lambda name: missing(name) or original(name))
+    for loaded in [name for name in sys.modules if name.partition(".")[0] == package]:
+        monkeypatch.setitem(sys.modules, loaded, None)
+    monkeypatch.setitem(sys.modules, package, None)
     source = "s3://bucket/x.tar" if kind == "s3" else str(tmp_path / kind)
     expected = rf"^This needs {package}, which is not installed; run `pip install '.*'`, which is the extra '{extra}'"
     with pytest.raises(ModuleNotFoundError, match=expected):
         open_source(source)
 
 
-def test_a_dna_is_no_image_set(tmp_path: Path, expected: DNA) -> None:
-    expected.save(tmp_path / "x.dna.npz")
-    assert compare(tmp_path / "x.dna.npz", kinds.packed_npz(tmp_path), EXTRACTOR)["dna-emd"].value == 0
-    with pytest.raises(ValueError, match="A DNA needs images, but got a DNA of 11 images; give these"):
-        make_dna(tmp_path / "x.dna.npz", EXTRACTOR)
+WITH_PROPERTIES = DNAExtractor(Pixels(), properties=True)
+
+
+class Asked:
+    """Dataset that counts how often it is asked for each of its images."""
+
+    def __init__(self, item: Callable[[int], Any], count: int = len(PIXELS)) -> None:
+        self.item, self.count, self.times = item, count, Counter[int]()
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Any:
+        self.times[index] += 1
+        return self.item(index)
+
+
+SETTINGS: dict[str, Any] = {"reading": Reading(num_workers=0), "ranges": "auto"}
+ITEMS: dict[str, Callable[[int], Any]] = {
+    "arrays": PIXELS.__getitem__,
+    "pictures": lambda index: Image.fromarray(PIXELS[index]),
+    "files": lambda index: png(PIXELS[index]),
+    "rows": lambda index: {"label": index, "image": Image.fromarray(PIXELS[index])},
+}
+CLASSES = list("xxxxxxyyyyy"), list("xxxxxyyyyyy")
+MEASURES: dict[str, Callable[[Asked, Asked], Any]] = {
+    **{
+        kind: lambda a, b: (make_dna(a, WITH_PROPERTIES, **SETTINGS), make_dna(b, WITH_PROPERTIES, **SETTINGS))
+        for kind in ITEMS
+    },
+    "compare": lambda a, b: compare(a, b, WITH_PROPERTIES, **SETTINGS),
+    "several sets, one twice": lambda a, b: compare(a, {"a": a, "b": b, "c": PIXELS}, WITH_PROPERTIES, **SETTINGS),
+    "classes": lambda a, b: compare(a, b, WITH_PROPERTIES, by=CLASSES, **SETTINGS),
+    "matrix": lambda a, b: matrix([a, b], WITH_PROPERTIES, **SETTINGS),
+    "monitor": lambda a, b: list(monitor(a, b, WITH_PROPERTIES, window=3, **SETTINGS)),
+    "rank": lambda a, b: rank(b, a, WITH_PROPERTIES, reading=SETTINGS["reading"]),
+}
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_a_dataset_is_asked_once_for_each_image(name: str) -> None:
+    sides = [Asked(ITEMS.get(name, ITEMS[kind])) for kind in ("files", "rows")]
+    MEASURES[name](*sides)
+    for side in sides:
+        looks = side.times.pop(0) - 1  # at the first, to see what it is, where the set is opened
+        assert looks == (2 if "twice" in name and side is sides[0] else 1)
+        assert side.times == dict.fromkeys(range(1, len(PIXELS)), 1)
+
+
+def test_facts_are_of_the_draw_that_was_measured() -> None:
+    drawn: dict[int, bytes] = {}
+
+    def augmented(_: int) -> bytes:
+        number, file = len(drawn) + 1, io.BytesIO()
+        noise = np.random.default_rng(number).integers(0, 2 * number, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(10 * number + noise - noise.mean().astype(np.uint8)).save(file, ("PNG", "JPEG")[number % 2])
+        drawn[number] = file.getvalue()
+        return drawn[number]
+
+    (batch,) = load_batches(open_source(Asked(augmented, 9)), None, reading=SETTINGS["reading"], properties=True)
+    for image, values in zip(batch.images, batch.properties, strict=True):
+        number = round(float(image.double().mean()) / 10)  # which draw it is, by its pixels
+        measured = dict(zip(PROPERTIES, values.tolist(), strict=True))
+        assert (measured["PNG files"], measured["JPEG files"]) == (1 - number % 2, number % 2)
+        assert measured["bytes per pixel"] == pytest.approx(min(len(drawn[number]) / (8 * 8 * 8), 1))
+
+
+def test_a_file_at_an_address_is_downloaded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("aiohttp")
+    for name, content in FILES.items():
+        (tmp_path / name).write_bytes(content)
+    with serving({"plain": tmp_path}) as (address, requests):
+        files = [f"{address}/plain/{name}" for name in FILES]
+        for source in (files, files[0]):
+            requests.clear()
+            compare(source, PIXELS, WITH_PROPERTIES, **SETTINGS)
+            asked = Counter(request.split("/")[-1] for request in requests if request.startswith("GET"))
+            assert asked == dict.fromkeys(FILES if source is files else [min(FILES)], 1)

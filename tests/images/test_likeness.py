@@ -74,16 +74,6 @@ def test_near_duplicates_are_copies_and_frames(monkeypatch: pytest.MonkeyPatch) 
     assert near_duplicates(plain, copies) is None
 
 
-@pytest.mark.parametrize("rows", [3, 11])
-def test_blocks_change_nothing(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain, copies = thumbnails(PHOTOS), thumbnails(PHOTOS[::-1])
-    folds = torch.from_numpy(np.random.default_rng(0).integers(0, 3, 80))
-    expected = sum(int(folds[i] != folds[79 - i]) for i in range(40))  # each has one copy
-    assert 0 < expected < 40
-    monkeypatch.setattr(module, "_ROWS", rows)
-    assert near_duplicates(plain, copies, folds) == expected
-
-
 def test_images_of_one_colour_are_no_copies() -> None:
     blank = [np.full((64, 64, 3), level, np.uint8) for level in (0, 255, 255)]
     blank += [RANDOM.normal(240, 3, (64, 64, 3)).round().astype(np.uint8)]  # a scan of nothing

@@ -13,7 +13,6 @@ import torch
 from golden import GOLDEN
 from hub_server import serving
 from PIL import Image
-from torch.utils.data import Dataset, TensorDataset
 
 from torchmetrics_dna.comparisons.class_comparisons import by_class
 from torchmetrics_dna.images import ImageSource, Reading, open_source
@@ -81,16 +80,6 @@ def test_lists_are_in_utf_8_or_begin_with_a_byte_order_mark(encoding: str, tmp_p
         assert open_source(tmp_path / "list.txt").names == [str(path) for path in paths]
 
 
-class Labelled(Dataset):
-    def __len__(self) -> int:
-        return 2
-
-    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        if index >= 2:
-            raise IndexError
-        return Image.new("RGB", (4, 3), (index, index, index)), 7
-
-
 grey = np.arange(12, dtype=np.uint8).reshape(3, 4)
 colour = np.stack([grey, grey + 100, grey + 200], axis=2)
 
@@ -103,9 +92,6 @@ colour = np.stack([grey, grey + 100, grey + 200], axis=2)
         (grey, 1, np.repeat(grey[..., None], 3, 2)),
         ([grey[..., None]], 1, np.repeat(grey[..., None], 3, 2)),
         (Image.fromarray(colour), 1, colour),
-        (torch.from_numpy(colour).permute(2, 0, 1)[None].repeat(5, 1, 1, 1), 5, colour),
-        (TensorDataset(torch.from_numpy(colour).permute(2, 0, 1)[None], torch.tensor([1])), 1, colour),
-        (Labelled(), 2, np.zeros((3, 4, 3), np.uint8)),
         ([(colour / 255).astype(np.float32)], 1, (colour / 255).astype(np.float32)),
         (torch.from_numpy(colour / 255).permute(2, 0, 1), 1, (colour / 255).astype(np.float32)),
     ],

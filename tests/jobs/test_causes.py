@@ -73,7 +73,7 @@ def test_nothing_is_named_where_nothing_was_done(extractor: DNAExtractor) -> Non
     assert other.p_value <= 0.05
     assert other.causes.names == ()
     assert other.explain().causes is None
-    assert other.verdict.startswith("B differs from A; what causes it could not be named. dna-emd, corrected")
+    assert "what causes it could not" in other.verdict
 
 
 def test_it_can_be_left_out_and_needs_images(extractor: DNAExtractor) -> None:

@@ -36,12 +36,15 @@ def test_bytes_do_not_depend_on_who_measures_and_merges(options: dict[str, Any],
     assert contents(tmp_path / "here") == contents(tmp_path / "one")
 
 
-def test_what_can_not_be_read_is_left_out_as_by_one_process(tmp_path: Path, ray: Ray) -> None:
-    source = broken_shards(tmp_path / "shards")
-    lines = [
-        make(source, tmp_path / name / "x.dna.npz", on, skip_unreadable=True)
-        for name, on in (("one", None), ("here", "ray"))
-    ]
+def test_what_can_not_be_read_is_told_or_left_out_as_by_one_process(tmp_path: Path, ray: Ray) -> None:
+    source, messages, lines = broken_shards(tmp_path / "shards"), [], []
+    for name, on in (("one", None), ("here", "ray?cpus=1")):
+        with pytest.raises(ValueError, match="Can't read image '.*001.tar/a.png'") as caught:
+            make(source, tmp_path / name / "x.dna.npz", on)
+        messages.append(str(caught.value))
+        assert "00.json" in contents(tmp_path / name / "x.dna.npz.parts")
+        lines.append(make(source, tmp_path / name / "x.dna.npz", on, skip_unreadable=True, resume=True))
+    assert messages[0] == messages[1]
     assert lines[0] == lines[1]
     assert len(lines[0]) == 3
     assert contents(tmp_path / "here") == contents(tmp_path / "one")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -81,8 +82,7 @@ def test_frames_of_one_clip_are_no_test() -> None:
     ungrouped = compare(clips(a), clips(b), EXTRACTOR, **options)
     grouped = compare(clips(a), clips(b), EXTRACTOR, groups=(names, names), **options)
     assert ungrouped.p_value < 0.01 < 0.05 < grouped.p_value
-    assert any("look nearly like others of the same set" in notice for notice in ungrouped.notices)
-    assert not any("of the same set" in notice for notice in grouped.notices)
+    assert ["of the same set" in " ".join(each.notices) for each in (ungrouped, grouped)] == [True, False]
     single = compare(clips(a[:1]), clips(b[:1]), EXTRACTOR, groups=(["a"] * 10, ["b"] * 10), **options)
     assert single.p_value is None
 
@@ -92,22 +92,16 @@ def test_sides_of_very_unequal_size_have_no_test() -> None:
     unequal = compare(A[:12], images, EXTRACTOR, ranges=RANGES, num_bins=40, metrics=["dna-emd"])
     assert unequal.p_value is None
     assert unequal.interval is not None
-    assert [line for line in unequal.notices if line.startswith("There is no test: one side has so many more images")]
+    assert any("no test: one side has" in line for line in unequal.notices)
     similar = compare(A, images[:30], EXTRACTOR, ranges=RANGES, num_bins=40, metrics=["dna-emd"])
     assert similar.p_value is not None
     assert not any("no test" in line for line in similar.notices)
 
 
 def test_copies_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    comparison = compare(
-        A[:9], np.concatenate([A[:3], B[:9]]), EXTRACTOR, ranges=RANGES, num_bins=40, metrics=["dna-emd"]
-    )
-    assert any(notice.startswith("3 images of B look nearly like images of A") for notice in comparison.notices)
+    sides, options = (A[:9], np.concatenate([A[:3], B[:9]])), {"ranges": RANGES, "num_bins": 40, "metrics": ["dna-emd"]}
+    assert any(notice.startswith("3 images of B look") for notice in compare(*sides, EXTRACTOR, **options).notices)
     for module in ("comparisons.compare_measured", "images.likeness"):
         monkeypatch.setattr(f"torchmetrics_dna.{module}.MOST", 10)
-    options = {"ranges": RANGES, "num_bins": 40, "metrics": ["dna-emd"]}
-    comparison = compare(A[:9], np.concatenate([A[:3], B[:9]]), EXTRACTOR, **options)
-    assert [notice for notice in comparison.notices if "nearly" in notice] == [
-        "B has more than 10 images, too many to look for nearly equal ones; if some belong together (frames of a clip,"
-        " crops of a picture), p-values are too small; give their groups ('folder', or 'prefix:REGEX' of their names)"
-    ]
+    (notice,) = (each for each in compare(*sides, EXTRACTOR, **options).notices if "nearly" in each)
+    assert re.match("^B .* 10 images.*give", notice)

@@ -10,23 +10,29 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import kinds
 import numpy as np
 import pytest
 import torch
+from commands import run as run_command
 from dnas import are_alike
 from engines import EXTRACTOR, KINDS, RANGES, StoppedError, stopping
 from filelock import Timeout
 from interrupts import interrupted
 from PIL import Image
+from processes import run
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from torchmetrics_dna import load_dna, make_dna
+from torchmetrics_dna import Checkpoints, load_dna, make_dna
 from torchmetrics_dna.dna.distances import Kind
 from torchmetrics_dna.files.atomic import file_lock, unlock
-from torchmetrics_dna.images import Reading
+from torchmetrics_dna.images import ImageSource, Reading, open_source
+from torchmetrics_dna.images.loader import chunked
 from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.jobs.make import make_files, output_paths
 from torchmetrics_dna.statistics import HistogramStatistic
@@ -45,10 +51,13 @@ def make(
     images: object = IMAGES,
     kinds: Sequence[Kind] = KINDS,
     batch_size: int = 4,
+    num_workers: int = 0,
+    skip_unreadable: bool = True,
     resume: bool = False,
     **options: object,
 ) -> dict[str, Path]:
-    reading = Reading(batch_size, 0, progress=stopping(stop_after), skip_unreadable=True)
+    folder.mkdir(exist_ok=True)
+    reading = Reading(batch_size, num_workers, progress=stopping(stop_after), skip_unreadable=skip_unreadable)
     shared = {"num_bins": 40, "ranges": RANGES, "reading": reading, "num_folds": None} | options
     output, arguments = folder / "x.dna.npz", Arguments(EXTRACTOR, **shared)
     return make_files(images, output, kinds, arguments, resume=resume, notes="made here")[0]
@@ -127,26 +136,6 @@ def test_parts_of_another_job(tmp_path: Path) -> None:
     make(tmp_path, resume=True)
 
 
-def test_images_that_can_not_be_read(tmp_path: Path) -> None:
-    folder = tmp_path / "images"
-    folder.mkdir()
-    for i in range(9):
-        Image.fromarray(IMAGES[i]).save(folder / f"{i}.png")
-    (folder / "4.png").write_text("no picture")
-    skipping, stopping = (job(["histogram"], Reading(2, 0, skip_unreadable=skip)) for skip in (True, False))
-    output = tmp_path / "x.dna.npz"
-    paths, unreadable = make_files(folder, output, *skipping)
-    assert unreadable == [f"Can't read image {str(folder / '4.png')!r}: it is not an image file"]
-    assert load_dna(paths["histogram"]).num_images == 8
-    with pytest.raises(ValueError, match="Can't read image .*4.png"):
-        make_files(folder, output, *stopping)
-    shutil.rmtree(tmp_path / "x.dna.npz.parts")
-    for i in range(9):
-        (folder / f"{i}.png").write_text("no picture")
-    with pytest.raises(ValueError, match="None of the 9 images could be read"):
-        make_files(folder, output, *skipping)
-
-
 def in_zip(folder: Path, last: bytes) -> Path:
     with zipfile.ZipFile(folder / "images.zip", "w") as archive:
         for i in range(9):
@@ -182,25 +171,6 @@ def test_images_that_have_changed_since(source: Callable[[Path, bytes], object],
         make(tmp_path, images=source(tmp_path, png(9)), resume=True, batch_size=2)
     if source is not in_folder:  # whose last file has another time now
         make(tmp_path, images=source(tmp_path, png(8)), resume=True, batch_size=2)
-
-
-def test_images_that_tell_nothing_of_themselves(tmp_path: Path) -> None:
-    """A dataset may take long to give an image, and make a new one each time."""
-
-    class Images:
-        num_read = 0
-
-        def __len__(self) -> int:
-            return 9
-
-        def __getitem__(self, index: int) -> np.ndarray:
-            type(self).num_read += 1
-            return IMAGES[index]
-
-    with pytest.raises(StoppedError):
-        make(tmp_path, stop_after=4, batch_size=2, images=Images())
-    assert Images.num_read == 7  # once more, whether it gives rows
-    assert load_dna(make(tmp_path, images=Images(), resume=True, batch_size=2)["histogram"]).num_images == 9
 
 
 @pytest.mark.parametrize("names", [[], ["00.json"], ["job.json"], ["job.json", "00.json", "00.histogram.dna.npz"]])
@@ -331,3 +301,185 @@ def test_where_files_go(tmp_path: Path) -> None:
     (tmp_path / "x.gaussian").mkdir()
     with pytest.raises(FileExistsError, match="x.gaussian' is a folder or a device, expected a file; choose another"):
         make_files([tmp_path / "never looked at"], tmp_path / "x", *job(KINDS))
+
+
+# shards are the parts of a job
+
+MANY = np.random.default_rng(0).integers(0, 256, (30, 6, 5, 3)).astype(np.uint8)
+FILES = {f"img{i:02}.png": kinds.png(image) for i, image in enumerate(MANY)}
+LENGTHS = (14, 1, 9, 0, 6)
+
+
+def shards(folder: Path, lengths: Sequence[int] = LENGTHS) -> str:
+    folder.mkdir(exist_ok=True)
+    left = iter(FILES.items())
+    for number, length in enumerate(lengths):
+        kinds.tar(folder / f"{number}.tar", dict(next(left) for _ in range(length)))
+    return f"{folder}/{{0..{len(lengths) - 1}}}.tar"
+
+
+def contents(paths: dict[str, Path]) -> dict[str, bytes]:
+    return {kind: path.read_bytes() for kind, path in paths.items()}
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("expected")
+    return contents(make(folder / "made", images=shards(folder / "shards")))
+
+
+def test_shards_give_what_a_folder_gives(tmp_path: Path, expected: dict[str, bytes]) -> None:
+    of_folder = make_dna(MANY, EXTRACTOR, num_bins=40, ranges=RANGES)
+    for name, lengths in (("same", LENGTHS), ("other", (8, 9, 13)), ("two", (29, 1))):
+        source = shards(tmp_path / name, lengths)
+        files = contents(make(tmp_path / f"made {name}", images=source, num_workers=2 * (name == "same")))
+        assert files["histogram"] == expected["histogram"]  # whatever the split
+        assert (files == expected) == (name == "same")  # sums of floats depend on their order
+        assert load_dna(tmp_path / f"made {name}" / "x.histogram.dna.npz").digest == of_folder.digest
+
+
+@pytest.mark.parametrize(("stop_after", "finished"), [(0, 0), (12, 1), (24, 4), (29, 5)])
+def test_resuming_by_shard(stop_after: int, finished: int, tmp_path: Path, expected: dict[str, bytes]) -> None:
+    source, output = shards(tmp_path / "shards"), tmp_path / "made"
+    with pytest.raises(StoppedError):
+        make(output, images=source, stop_after=stop_after)
+    records = sorted(path.name for path in output.glob("*.parts/*.json"))
+    assert records == [f"0{part}.json" for part in range(finished)] + ["job.json"] * (finished > 0)
+    assert contents(make(output, images=source, resume=True)) == expected
+    assert len(list(output.iterdir())) == len(KINDS)
+
+
+def test_changed_shards_are_another_job(tmp_path: Path) -> None:
+    source, output = shards(tmp_path / "shards"), tmp_path / "made"
+    with pytest.raises(StoppedError):
+        make(output, images=source, stop_after=20)
+    for changed in (source.replace("4}", "3}"), source):
+        if changed == source:
+            kinds.tar(tmp_path / "shards" / "4.tar", FILES)
+        with pytest.raises(ValueError, match=r"another job, their images \(digest of names, sizes and times\) differ"):
+            make(output, images=changed, resume=True)
+
+
+def make_shards(rank: int, world: int, source: str, folder: Path) -> None:
+    make(folder, images=source, num_workers=rank)
+
+
+def test_processes_share_shards(tmp_path: Path, expected: dict[str, bytes]) -> None:
+    run(2, make_shards, shards(tmp_path / "shards"), tmp_path / "made")
+    for kind, content in expected.items():
+        assert (tmp_path / "made" / f"x.{kind}.dna.npz").read_bytes() == content
+
+
+def test_broken_shards_are_left_out_if_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = shards(tmp_path / "shards")
+    path = tmp_path / "shards" / "0.tar"
+    path.write_bytes(path.read_bytes()[: 10 * 1024 + 700])  # a header, an image, in blocks of 512
+    (tmp_path / "shards" / "2.tar").write_bytes(b"no tar")
+    (tmp_path / "shards" / "4.tar").unlink()
+    kinds.tar(tmp_path / "shards" / "4.tar", {**dict(list(FILES.items())[24:]), "img99.png": b"no image"})
+    with pytest.raises(ValueError, match=r"^Can't read images of '.*0.tar' after '.*img\d+.png': .*; to leave out"):
+        make(tmp_path / "made", images=source, skip_unreadable=False)
+    output = tmp_path / "x.dna.npz"
+    options = ["--feature", "properties", "--ranges", "auto", "--batch-size", "4"]
+    assert run_command(monkeypatch, "make", source, "-o", output, *options) == 2
+    assert "Can't read images of" in capsys.readouterr().err
+    assert list(tmp_path.glob("x*")) == []
+    assert run_command(monkeypatch, "make", source, "-o", output, "--skip-unreadable", *options) == 0
+    stderr = "".join(capsys.readouterr().err.split())  # lines are broken anywhere
+    for words in (
+        "1 image and the rest of 2 files were left out:",
+        f"Can't read images of {str(path)!r} after {str(path)!r}"[:-1] + "/img",
+        f"Can't read images of {str(path.with_name('2.tar'))!r}: ",
+    ):
+        assert words.replace(" ", "") in stderr
+    read = load_dna(output).num_images
+    assert 6 + 1 < read < 6 + 1 + 14
+    (path.with_name("1.tar")).unlink()
+    with pytest.raises(FileNotFoundError):
+        make(tmp_path / "made", images=source)  # what is not there is told before any work
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+@pytest.mark.parametrize("count", range(12))
+def test_no_chunk_has_a_single_image(size: int, count: int) -> None:
+    chunks = list(chunked(iter(range(count)), size))
+    assert [item for chunk in chunks for item in chunk.items] == list(range(count))
+    assert [chunk.ends for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+    assert max(len(chunk.items) for chunk in chunks) <= size
+    if size > 2 and count > 1:
+        assert min(len(chunk.items) for chunk in chunks) > 1
+
+
+# options of reading that change pixels change what may be resumed from, and what a folder keeps
+
+SOME = np.random.default_rng(0).integers(0, 256, (12, 6, 5, 3)).astype(np.uint8)
+
+
+def turned(folder: Path) -> Path:
+    """Images whose EXIF tag turns them."""
+    (folder / "turned").mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    for number, image in enumerate(SOME):
+        Image.fromarray(image).save(folder / "turned" / f"{number}.png", exif=exif)
+    return folder / "turned"
+
+
+def two_arrays(folder: Path) -> Path:
+    np.savez(folder / "two.npz", a=SOME, b=SOME[::-1] // 2)
+    return folder / "two.npz"
+
+
+def videos(folder: Path) -> str:
+    frames = np.kron(SOME, np.ones((8, 8, 1), np.uint8))
+    for number in range(3):
+        kinds.encoded(folder / f"{number}.mkv", "mpeg4", frames[number:])
+    return f"{folder}/*.mkv"
+
+
+# a source whose pixels the option changes, and two values
+CHANGES: dict[str, tuple[Callable[[Path], Any], Any, Any]] = {
+    "exif_orientation": (turned, False, True),
+    "column": (two_arrays, "a", "b"),
+    "fps": (videos, None, 3.0),
+}
+
+
+CHANGE_NO_PIXEL = {"batch_size", "num_workers", "skip_unreadable", "progress"}
+every_change = pytest.mark.parametrize("name", CHANGES)
+
+
+def test_all_options_are_tried() -> None:
+    assert {field.name for field in fields(Reading)} == CHANGES.keys() | CHANGE_NO_PIXEL
+
+
+@every_change
+def test_resuming_by_options_of_reading(name: str, tmp_path: Path) -> None:
+    prepare, one, other = CHANGES[name]
+    source, reading = prepare(tmp_path), Reading(3, 0, **{name: one})
+    arguments = Arguments(EXTRACTOR, num_bins=40, ranges=RANGES, num_folds=None, reading=reading)
+    of_other = replace(arguments, reading=replace(reading, **{name: other}))
+    shared = {"num_bins": 40, "ranges": RANGES}
+    made = [make_dna(source, EXTRACTOR, reading=each.reading, **shared) for each in (arguments, of_other)]
+    assert made[0].digest != made[1].digest
+    stop_after = 3 if isinstance(open_source(source, reading), ImageSource) else 25
+    stopped = replace(arguments, reading=replace(reading, progress=stopping(stop_after)))
+    with pytest.raises(StoppedError):
+        make_files(source, tmp_path / "x.dna.npz", ["histogram"], stopped)
+    with pytest.raises(ValueError, match="are of another job, their .* differ: "):
+        make_files(source, tmp_path / "x.dna.npz", ["histogram"], of_other, resume=True)
+    make_files(source, tmp_path / "x.dna.npz", ["histogram"], arguments, resume=True)
+
+
+@every_change
+def test_the_reference_in_a_folder(name: str, tmp_path: Path) -> None:
+    prepare, one, other = CHANGES[name]
+    source, reading = prepare(tmp_path), Reading(3, 0, **{name: one})
+    if not isinstance(open_source(source, reading), ImageSource):
+        return  # a stream is not read again to be checked
+    Checkpoints(source, tmp_path / "run", EXTRACTOR, reading=reading)
+    Checkpoints(source, tmp_path / "run", EXTRACTOR, reading=replace(reading, batch_size=5))
+    with pytest.raises(ValueError, match="Another reference is in"):
+        Checkpoints(source, tmp_path / "run", EXTRACTOR, reading=replace(reading, **{name: other}))

@@ -63,15 +63,9 @@ def broken(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_images_that_can_not_be_read(broken: Path) -> None:
-    extractor = DNAExtractor(Pixels(), input_size=9)
-    with pytest.raises(ValueError, match=r"1\.png': it is not an image file"):
-        measure_ranges([broken], extractor, "widen")
-    measured = measure_ranges([broken], extractor, "widen", reading=Reading(skip_unreadable=True))
-    assert (measured.num_images, len(measured.unreadable)) == (2, 1)
-    assert float(measured.ranges.maximum[2]) == pytest.approx(200 / 255)
+def test_a_single_image_that_can_not_be_read(broken: Path) -> None:
     with pytest.raises(ValueError, match="The only image could not be read: "):
-        measure_ranges([broken / "1.png"], extractor, "widen", reading=Reading(skip_unreadable=True))
+        measure_ranges([broken / "1.png"], EXTRACTOR, "widen", reading=Reading(skip_unreadable=True))
 
 
 def share_sources(rank: int, world: int, folder: str) -> None:
@@ -84,7 +78,8 @@ def share_sources(rank: int, world: int, folder: str) -> None:
     skipping = {"reading": Reading(skip_unreadable=True), "distributed": True}
     measured = measure_ranges([folder], DNAExtractor(Pixels(), input_size=8), "widen", **skipping)
     assert measured.num_images == 2
-    assert measured.unreadable == [f"Can't read image {str(Path(folder, '1.png'))!r}: it is not an image file"]
+    (line,) = measured.unreadable
+    assert repr(str(Path(folder, "1.png"))) in line
     with pytest.raises(ValueError, match=r"^rank 1: .*1\.png': it is not an image file"):
         measure_ranges([folder], EXTRACTOR, "widen", distributed=True)
 

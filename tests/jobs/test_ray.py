@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -12,14 +11,12 @@ from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 from buckets import serving
-from commands import run as run_command
-from engines import KINDS, Deadly, broken_shards, contents, make, shards
+from engines import KINDS, make, shards
 from filelock import FileLock
 
-from torchmetrics_dna import DNAExtractor, load_dna
+from torchmetrics_dna import load_dna
 
 pytestmark = [
     # Ray's own, which leaves files and sockets open
@@ -111,46 +108,3 @@ def test_a_bucket_is_measured_though_a_node_dies(tmp_path: Path, cluster: Any, b
         assert bucket.cat(f"cluster/x.{kind}.dna.npz") == (tmp_path / f"x.{kind}.dna.npz").read_bytes()
         assert load_dna(f"s3://cluster/x.{kind}.dna.npz").num_images == 90
     assert not Path("x.dna.npz.parts").exists()
-
-
-@pytest.mark.outer
-def test_a_part_that_loses_its_worker_twice_is_measured(tmp_path: Path, cluster: Any) -> None:
-    source = shards(tmp_path / "shards", 3, 4)
-    (tmp_path / "deaths").mkdir()
-    victim = np.random.default_rng(0).integers(0, 256, (3, 4, 6, 5, 3))[1]  # images of the second shard
-    extractor = DNAExtractor(Deadly(tmp_path / "deaths", victim))
-    for name, on in (("one", None), ("ray", "ray")):
-        make(source, tmp_path / name / "x.dna.npz", on, extractor=extractor)
-    assert len(list((tmp_path / "deaths").iterdir())) == 2
-    assert contents(tmp_path / "ray") == contents(tmp_path / "one")
-
-
-@pytest.mark.outer
-def test_an_error_is_that_of_one_process_which_can_resume(tmp_path: Path, cluster: Any) -> None:
-    source = broken_shards(tmp_path / "shards")
-    messages = []
-    for name, on in (("one", None), ("ray", "ray?cpus=1")):
-        with pytest.raises(ValueError, match="Can't read image '.*001.tar/a.png'") as caught:
-            make(source, tmp_path / name / "x.dna.npz", on)
-        messages.append(str(caught.value))
-        assert "00.json" in contents(tmp_path / name / "x.dna.npz.parts")
-        make(source, tmp_path / name / "x.dna.npz", skip_unreadable=True, resume=True)
-    assert messages[0] == messages[1]
-    assert contents(tmp_path / "ray") == contents(tmp_path / "one")
-
-
-@pytest.mark.outer
-def test_a_command_on_a_cluster(
-    tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    shards(tmp_path / "a", 2, 3)
-    feature = ["--feature", "properties"]
-    assert run_command(monkeypatch, "make", "a/000.tar", "-o", "b.dna.npz", "--num-folds", "20", *feature) == 0
-    results = []
-    for options in ([], ["--on", "ray"]):
-        capsys.readouterr()
-        assert run_command(monkeypatch, "compare", "a/*.tar", "b.dna.npz", "--format", "json", *feature, *options) == 0
-        results.append(json.loads(capsys.readouterr().out))  # and nothing else
-    assert results[0] == results[1]
-    assert results[0]["num_images"] == {"a": 6, "b": 3}

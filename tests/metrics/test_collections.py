@@ -287,6 +287,8 @@ def test_forward_and_copies_share_as_well() -> None:
     passes = Passes(extractor)
     SharedCollection({"emd": DNAEMD(extractor, ranges=RANGES), "frechet": DNAFrechet(extractor)})(REAL, real=True)
     assert passes.count == 1
+    SharedCollection([DNAFrechet(extractor)]).update(REAL, real=True)  # of one, which shares with none
+    assert passes.count == 2
     assert passes.nothing_is_held()
 
 
@@ -296,29 +298,6 @@ def test_feature_share_is_an_error_that_names_the_remedy() -> None:
     for names in (("fid", "kid"), ("emd", "frechet"), ("fid", "emd")):
         with pytest.raises(RuntimeError, match="use `torchmetrics_dna.SharedCollection`"):
             FeatureShare([metrics[name] for name in names])
-    with pytest.raises(RuntimeError, match="use `torchmetrics_dna.SharedCollection`"):
-        FeatureShare([FrechetInceptionDistance(Plain()), KernelInceptionDistance(Plain()), metrics["emd"]])
-
-
-class Plain(nn.Module):
-    num_features = 3
-
-    def forward(self, imgs: Tensor) -> Tensor:
-        return imgs.float().mean((2, 3))
-
-
-def test_a_plain_collection_has_the_values_with_a_pass_for_each_member() -> None:
-    extractor = DNAExtractor(Pixels())
-    passes, plain = Passes(extractor), MetricCollection(four_metrics(extractor))
-    plain.update(REAL, real=True)
-    for _ in range(2):
-        plain.update(FAKE, real=False)
-    assert passes.count == 3 * 4
-    shared = SharedCollection(four_metrics(DNAExtractor(Pixels())))
-    for images, real in ((REAL, True), (FAKE, False), (FAKE, False)):
-        shared.update(images, real=real)
-    for name in ("emd", "frechet", "fid"):
-        assert torch.equal(plain[name].compute(), shared[name].compute())
 
 
 def test_importing_changes_no_class_of_torchmetrics() -> None:

@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 from accelerator import Accelerator
-from golden import load
 from makers import EXTRACTOR, FAKE, REAL, alone
-from networks import Outputs, Pixels
+from networks import Pixels
 from processes import run
 from shards import MANY, agree
 from torch import Tensor
-from torchmetrics import Metric, MetricCollection
+from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from torchmetrics_dna import DNAExtractor, compare
@@ -46,29 +45,6 @@ def test_values_are_of_the_spatial_means_of_a_layer(layer: str) -> None:
     ):
         torch.testing.assert_close(fed(metric).compute(), expected, rtol=1e-4, atol=1e-6, check_dtype=False)
         torch.testing.assert_close(metric.features(True), sides[0], rtol=1e-6, atol=1e-5)
-
-
-class Lookup:
-    """Images whose features are those of the golden file, with their extractor."""
-
-    def __init__(self, sides: str) -> None:
-        golden = load("published.npz")
-        features = [torch.from_numpy(golden[f"features_{side}-{sides}"]) for side in "12"]
-        table, numbers = torch.cat(features), torch.arange(sum(map(len, features)))
-        digits = torch.stack([numbers % 256, numbers // 256, numbers * 0], 1)
-        self.images = digits[:, :, None, None].to(torch.uint8).split([len(side) for side in features])
-        self.features = features
-        places = torch.tensor([1, 256, 0])[:, None, None]
-        self.extractor = DNAExtractor(Outputs(lambda imgs: table[(imgs * places).sum((1, 2, 3))]))
-
-
-@pytest.mark.parametrize("sides", "ab")
-def test_published_values(sides: str) -> None:
-    golden, lookup = load("published.npz"), Lookup(sides)
-    metrics = fed(MetricCollection([MIND(lookup.extractor), CMMD(lookup.extractor)]), *lookup.images)
-    values = metrics.compute()
-    assert float(values["MIND"]) == pytest.approx(float(golden[f"mind-{sides}-M1000"]), rel=1e-6)
-    assert float(values["CMMD"]) == pytest.approx(float(golden[f"cmmd-{sides}"]), rel=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from processes import run
 from torch import Tensor
 
 from torchmetrics_dna import DNARealism, make_dna, rank
-from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.functional import few_are_off
 
 REFERENCES = {
@@ -43,18 +42,6 @@ def test_a_summary_names_the_worst() -> None:
     plain = DNARealism(EXTRACTOR, reference=REFERENCES["fixed"])
     plain.update(IMAGES)
     assert plain.summary(worst=1)["indices"] == [int(plain.compute().argmax())]
-
-
-@pytest.mark.parametrize("reference", [*REFERENCES.values(), OUTLIERS], ids=["fixed", "auto", "outliers"])
-def test_forward_gives_the_scores_of_the_batch_in_its_order(reference: DNA) -> None:
-    one_by_one = [float(DNARealism(EXTRACTOR, reference=reference)(image[None])) for image in IMAGES]
-    metric = DNARealism(EXTRACTOR, reference=reference)
-    order, indices = [4, 0, 4, 7, 2], [70, 30, 70, 10, 50]  # an image twice
-    for batch_order, batch_indices in ((order, indices), ([1, 3], [11, 5])):
-        scores = metric(IMAGES[batch_order], indices=batch_indices)
-        np.testing.assert_allclose(scores, [one_by_one[number] for number in batch_order], rtol=1e-9)
-    by_index = dict(zip([*indices, 11, 5], [*order, 1, 3], strict=True))
-    np.testing.assert_allclose(metric.compute(), [one_by_one[by_index[i]] for i in sorted(by_index)], rtol=1e-9)
 
 
 @pytest.mark.parametrize("weighted", [False, True])

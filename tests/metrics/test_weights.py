@@ -30,7 +30,6 @@ MAKERS: dict[str, Callable[..., Metric]] = {
     "mind": MIND,
     "cmmd": CMMD,
 }
-Change = Callable[[nn.Module], object]
 every_metric = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 
 
@@ -61,61 +60,66 @@ def digest(module: nn.Module) -> str:
     return DNAExtractor(module).weights_digest
 
 
-CHANGES: dict[str, Change] = {
-    "in place": lambda module: module.conv.weight.detach().mul_(2),
-    "data": lambda module: module.conv.weight.data.mul_(2),  # unseen by torch's counter, as many moving averages write
-    "load_state_dict": lambda module: module.load_state_dict({k: v + 1 for k, v in module.state_dict().items()}),
-    "buffer": lambda module: module.norm.running_mean.add_(1),
-    "precision": lambda module: module.double(),
-}
+def train(module: Trained) -> None:
+    module.conv.weight.data.mul_(2)  # unseen by torch's counter, as many moving averages write
 
 
-@pytest.mark.parametrize(
-    ("make", "change"),
-    [
-        *((DNAFrechet, change) for change in CHANGES.values()),
-        *((make, CHANGES["in place"]) for make in MAKERS.values() if make is not DNAFrechet),
-    ],
-)
-def test_images_of_other_weights_are_refused(make: Callable[..., Metric], change: Change) -> None:
-    module = Trained()
-    metric = make(DNAExtractor(module))
+def fed(metric: Metric) -> Metric:
     metric.update(REAL, real=True)
     metric.update(FAKE, real=False)
-    value, before = metric.compute(), digest(module)
-    change(module)
-    message = f"Images of the fake side .* weights .* differ: '{before}' and '{digest(module)}'; call `reset` first"
-    for call in (metric.update, metric):
-        with pytest.raises(ValueError, match=message):
-            call(FAKE, real=False)
-    metric._computed = None
-    assert torch.equal(metric.compute(), value), "nothing was added"
-    metric.reset()
-    metric.update(REAL, real=True)
-    metric.update(FAKE, real=False)
-    fresh = make(DNAExtractor(module))
-    fresh.update(REAL, real=True)
-    fresh.update(FAKE, real=False)
-    assert torch.equal(metric.compute(), fresh.compute())
+    return metric
 
 
 @every_metric
-def test_sides_of_different_weights_are_not_compared(make: Callable[..., Metric]) -> None:
+def test_what_was_counted_with_other_weights_is_refused_until_reset(make: Callable[..., Metric]) -> None:
     module = Trained()
-    metric = make(DNAExtractor(module), reset_real_features=False)
-    metric.update(REAL, real=True)
-    before = digest(module)
-    CHANGES["in place"](module)
-    metric.update(FAKE, real=False)
-    message = f"The sides can't be compared, their weights .* differ: '{before}' and '{digest(module)}'; call `reset`"
-    for copy in (metric, metric.clone(), pickle.loads(pickle.dumps(metric))):
-        with pytest.raises(ValueError, match=message):
+    metric, one_sided = fed(make(DNAExtractor(module))), make(DNAExtractor(module))
+    one_sided.update(REAL, real=True)
+    value, before = metric.compute(), digest(module)
+    train(module)
+    differ = f"weights .* differ: '{before}' and '{digest(module)}'; call `reset`"
+    for call in (metric.update, metric):
+        with pytest.raises(ValueError, match=f"Images of the fake side .* {differ} first"):
+            call(FAKE, real=False)
+    metric._computed = None
+    assert torch.equal(metric.compute(), value), "nothing was added"
+    one_sided.update(FAKE, real=False)
+    for copy in (one_sided, one_sided.clone(), pickle.loads(pickle.dumps(one_sided))):
+        with pytest.raises(ValueError, match=f"The sides can't be compared, their {differ}"):
             copy.compute()
-    metric.reset()  # which keeps the real side, of the weights before
+    for incoming in (metric, metric.metric_state):
+        with pytest.raises(ValueError, match=f"their weights .* differ: '{digest(module)}' and '{before}'"):
+            fed(make(DNAExtractor(module))).merge_state(incoming)
+    metric.reset()
+    assert torch.equal(fed(metric).compute(), fed(make(DNAExtractor(module))).compute())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda module: module.conv.weight.detach().mul_(2),
+        lambda module: module.load_state_dict({k: v + 1 for k, v in module.state_dict().items()}),
+        lambda module: module.norm.running_mean.add_(1),
+        lambda module: module.double(),
+    ],
+)
+def test_any_change_of_weights_is_seen(change: Callable[[Trained], object]) -> None:
+    module = Trained()
+    metric = fed(DNAFrechet(DNAExtractor(module)))
+    change(module)
+    with pytest.raises(ValueError, match="Images of the fake side .* weights .* differ"):
+        metric.update(FAKE, real=False)
+
+
+def test_a_side_that_reset_keeps_is_of_its_weights() -> None:
+    module = Trained()
+    metric = fed(DNAFrechet(DNAExtractor(module), reset_real_features=False))
+    train(module)
+    metric.reset()
     with pytest.raises(ValueError, match="Images of the real side were counted .*; make a new metric"):
         metric.update(REAL, real=True)
     metric.update(FAKE, real=False)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match="The sides can't be compared"):
         metric.compute()
 
 
@@ -126,7 +130,7 @@ def test_a_dna_is_of_the_weights_that_its_images_were_counted_with() -> None:
     features = MIND(DNAExtractor(module))
     features.update(REAL, real=True)
     metric.persistent(True)
-    CHANGES["data"](module)
+    train(module)
     restored = DNAEMD(DNAExtractor(module), ranges="auto", num_bins=16, num_folds=5)
     restored.load_state_dict(metric.state_dict())
     merged = DNAEMD(DNAExtractor(module), ranges="auto", num_bins=16, num_folds=5)
@@ -140,24 +144,11 @@ def test_a_dna_is_of_the_weights_that_its_images_were_counted_with() -> None:
     assert features.to_features(True).weights_digest == before
 
 
-@every_metric
-def test_states_of_other_weights_are_not_merged(make: Callable[..., Metric]) -> None:
-    module = Trained()
-    old, new = make(DNAExtractor(module)), make(DNAExtractor(module))
-    old.update(REAL, real=True)
-    before = digest(module)
-    CHANGES["in place"](module)
-    new.update(REAL, real=True)
-    for incoming in (old, old.metric_state):
-        with pytest.raises(ValueError, match=f"their weights .* differ: '{digest(module)}' and '{before}'"):
-            new.merge_state(incoming)
-
-
 def test_states_that_were_reduced_without_a_check_are_an_error() -> None:
     module = Trained()
     old, new = DNAFrechet(DNAExtractor(module)), DNAFrechet(DNAExtractor(module))
     old.update(REAL, real=True)
-    CHANGES["in place"](module)
+    train(module)
     new.update(REAL, real=True)
     for a, b in ((new, new), (new, DNAFrechet(DNAExtractor(module)))):
         assert torch.equal(torch.maximum(a.real_identity, b.real_identity), new.real_identity)
@@ -173,7 +164,7 @@ def test_a_reference_is_of_the_weights_it_was_made_with(kind: str) -> None:
     reference = make_dna(REAL, extractor, kind=kind)
     metrics = [DNARealism(extractor, reference=reference)]
     metrics.append((DNAEMD if kind == "histogram" else LayerFrechetDistance)(extractor, reference=reference))
-    CHANGES["in place"](module)
+    train(module)
     for metric in metrics:
         with pytest.raises(ValueError, match="The reference was made with other weights, their weights .* differ"):
             metric.update(FAKE, **({} if isinstance(metric, DNARealism) else {"real": False}))
@@ -197,7 +188,7 @@ def of_processes(rank: int, world: int) -> None:
     """Ranks of one side each, with other weights; ranks of both, one of which trained in between."""
     module = Trained()
     if rank:
-        CHANGES["in place"](module)
+        train(module)
     metric = DNAFrechet(DNAExtractor(module))
     metric.update(REAL, real=rank == 0)
     with pytest.raises(ValueError, match="The sides can't be compared, their weights"):
@@ -206,7 +197,7 @@ def of_processes(rank: int, world: int) -> None:
     metric = DNAFrechet(DNAExtractor(module))
     metric.update(REAL, real=True)
     if rank == 1:
-        CHANGES["in place"](module)
+        train(module)
     metric.update(FAKE, real=False)
     with pytest.raises(RuntimeError, match=r"The sides can't be compared, .*\(process 1\)"):
         metric.compute()

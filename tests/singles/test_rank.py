@@ -149,7 +149,7 @@ def test_changed_copies_are_told_from_variants(extractor: DNAExtractor, tmp_path
     for name, of in {"jpeg": 0, "crop": 3, "mirror": 2, "half": 1}.items():
         assert Path(rows[name]["nearest"]).stem == str(of)
         assert rows[name]["likeness"] > 0.97
-    assert ranking.notices[-1].startswith("4 images of 6 look like copies")
+    assert ranking.notices[-1].startswith("4 images of 6 look")
     likeness = [rows[Path(row[1]).stem]["likeness"] for row in ranking.copies_table.rows if row[0] == "copy"]
     assert likeness == sorted(likeness, reverse=True)
     both = tmp_path / "both"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -75,9 +76,10 @@ def test_what_contradicts_a_reference_is_an_error_before_the_first_image(
 
 
 @pytest.mark.parametrize("make", [DNAEMD, DNARealism])
-def test_layers_of_a_reference_are_selected_in_the_order_asked_for(make: Any, reference: Any) -> None:
+def test_layers_of_a_file_are_selected_in_the_order_asked_for(make: Any, reference: Any, tmp_path: Path) -> None:
     layers = ["head", "block_0"]
-    metric = make(reference=reference, layers=layers)
+    reference.save(tmp_path / "x.dna.npz")
+    metric = make(reference=tmp_path / "x.dna.npz", layers=layers)
     assert list(metric.neurons) == list(metric.reference.neurons) == layers
     chosen = reference.neurons.find(metric.neurons)
     assert torch.equal(metric.reference.counts, reference.counts[chosen])

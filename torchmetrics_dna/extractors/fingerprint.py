@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # differences relative to the size of a layer's activations: in float32, threads, memory formats, batches before, and
-# instruction sets moved them by 2e-6 at most (tests/benchmarks/fingerprints.py); GPUs and half precision may by more
+# instruction sets moved them by 2e-6 at most; GPUs and half precision may by more
 TOLERANCE, TOLERANCE_OF_HALF = 1e-4, 5e-2
 _SAMPLES = 16  # values of each tensor
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # which numpy has, too

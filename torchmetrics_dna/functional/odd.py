@@ -112,9 +112,10 @@ def odd_by_properties(reference: Tensor, images: Tensor) -> list[Odd]:
 
     Example:
         >>> from torchmetrics_dna.images.properties import image_properties
-        >>> noise = torch.randint(0, 256, (50, 3, 32, 32), generator=torch.Generator().manual_seed(0)).byte()
-        >>> [odd.reason for odd in odd_by_properties(image_properties(noise[:40]), image_properties(noise[40:] // 9))]
-        ['dark pixels +', 'dark pixels +']
+        >>> noise = torch.randint(0, 256, (41, 3, 32, 32), generator=torch.Generator().manual_seed(0)).byte()
+        >>> reference, dark = image_properties(noise[:40]), image_properties(noise[40:] // 9)
+        >>> odd_by_properties(reference, dark)[0].reason
+        'brightness -'
 
     """
     for name, side, least in (("reference", reference, LEAST_OF_SINGLE), ("images", images, 0)):

@@ -76,8 +76,8 @@ def noting_properties(job: Job) -> Job:
     """Return a job that keeps the properties of single images, too, by which these are off, if there may be any."""
     neurons = job.extractor.neurons
     if LAYER in neurons:
-        kept = SpatialMeans(neurons.take(neurons.positions([LAYER])))
-        return replace(job, statistics={**job.statistics, LAYER: kept})
+        statistics = {**job.statistics, LAYER: SpatialMeans(neurons.take(neurons.positions([LAYER])))}
+        return replace(job, statistics=statistics)
     return replace(job, notes=[*job.notes, property_note]) if job.extractor.may_have_properties else job
 
 

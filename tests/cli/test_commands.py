@@ -1,0 +1,208 @@
+"""compare, ranges and help as a user meets them."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import typer
+from commands import Command, in_processes
+from golden import GOLDEN, load
+from pages import Page
+from PIL import Image
+
+import torchmetrics_dna.cli.console as console
+from torchmetrics_dna import ActivationRanges, make_dna
+from torchmetrics_dna.cli import Command as CliCommand
+from torchmetrics_dna.cli import app
+
+END = GOLDEN / "endtoend"
+A, B, OFFICIAL = END / "a", END / "b", END / "activation_ranges.json"
+
+
+def test_figures_for_programs(monkeypatch: pytest.MonkeyPatch, cli: Command) -> None:
+    options = ("compare", A, B, "--layers", "block_0,block_1", "--metrics")
+    out, talk = cli(*options, "dna-emd,dna-fd,fd,kid", "--ranges", OFFICIAL, "--format", "json")
+    printed, golden = json.loads(out), load("endtoend/endtoend.npz")
+    assert set(printed) >= {"extractor", "ranges"}
+    assert (printed["num_images"], printed["num_bins"]) == ({"a": 7, "b": 5}, 1000)
+    for layer, figures in printed["layers"].items():
+        assert figures["dna_emd"] == pytest.approx(float(golden[f"emd_layer-{layer}"]), abs=2e-3)
+        assert figures["fd"] == pytest.approx(float(golden[f"fd_layer_exact-{layer}"]), rel=1e-5)
+        assert figures["dna_frechet"] == pytest.approx(float(golden[f"nfd64_layer-{layer}"]), rel=1e-5)
+    assert printed["kid_std"] > 0
+    assert len(printed["top_neurons"]) == 10
+    assert talk.startswith(f"{A}: 7 of 7\n{B}: 5 of 5\n")
+
+    monkeypatch.setattr(console.out, "width", 80)
+    text = cli(*options, "fd, kid").out
+    assert all(word in text for word in ("fd", "kid", "of layer block_1, ±", "over subsets", "By layer"))
+    assert not any(word in text for word in ("dna-emd", "dna-fd", "Neurons that differ most"))
+    assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.outer
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("command", [("compare", A, B, "--ranges", "auto"), ("rank", A, "--reference", B)])
+def test_processes_share_the_images(command: tuple[object, ...], tmp_path: Path, cli: Command) -> None:
+    options = [*command, "--format", "json", "--batch-size", "1", "--layers", "block_0"]
+    expected, shared = _flat(json.loads(cli(*options).out)), _flat(json.loads(in_processes(tmp_path, *options).stdout))
+    assert len(shared) > 20
+    rel = 1e-9 if command[0] == "compare" else 1e-6
+    # sums of floating point may differ in their last digits, counts do not
+    sums = {key for key, value in expected.items() if re.search("frechet|score", key) and isinstance(value, float)}
+    assert shared == {key: pytest.approx(v, rel=rel) if key in sums else v for key, v in expected.items()}
+
+
+def _flat(content: object, key: str = "") -> dict[str, object]:
+    """The figures of nested dicts and lists, by the names on the way to them."""
+    if isinstance(content, (dict, list)):
+        items = content.items() if isinstance(content, dict) else enumerate(content)
+        return {name: value for k, inner in items for name, value in _flat(inner, f"{key}/{k}").items()}
+    return {key: content}
+
+
+def test_what_to_do_next_is_typed_with_the_same_network(tmp_path: Path, cli: Command) -> None:
+    a, b = (tmp_path / "a", tmp_path / "b b")
+    for level, folder in ((150, a), (250, b)):
+        folder.mkdir()
+        for i in range(12):
+            pixels = np.random.default_rng(level + i).integers(0, level, (24, 24, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{i}.png")
+    talk = cli("compare", a, b, "--layers", "block_0", "--num-bins", 50, "--no-causes", "--confidence", 0.8).err
+    page = f"compare {a} '{b}' -o page.html --layers block_0 --num-bins 50 --no-causes --confidence 0.8\n"
+    assert f"in pictures: torchmetrics-dna {page}" in talk
+    assert f"are off: torchmetrics-dna rank '{b}' --reference {a} --layers block_0\n" in talk
+
+
+def test_without_folds(cli: Command) -> None:
+    options = ("--layers", "block_0", "--num-folds", "0")
+    printed = cli("compare", A, B, *options).out
+    assert "noise can't be said" in " ".join(printed.split())
+    assert "without noise" not in printed
+    assert "clearly" not in printed
+
+    printed, talk = cli("compare", A, A, *options)
+    verdict = " ".join(printed.partition("\n\n")[0].split())
+    assert (verdict[:8], verdict[-22:]) == ("You gave", "B are the same images.")  # and of no shift is anything said
+    assert "-o page.html" not in talk
+
+    grouped = cli("compare", A, B, *options[:2], "--groups", "folder", "--format", "json")
+    assert json.loads(grouped.out)["p_value"] is None  # all images of a side are in one fold
+
+
+def test_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    written, now = io.StringIO(), iter([0, 29, 31, 40, 62, 63, 64])
+    monkeypatch.setattr(console, "monotonic", lambda: next(now))
+    monkeypatch.setattr(console, "talk", console.Console(file=written, force_terminal=False))
+    with console.progress() as report:
+        for done in (1, 2, 3000, 3001, 9000):
+            report("a", done, 9000)
+        report("[b]", 1, None)
+        report("[b]", 2, 2)
+    lines = [line.split(": ") for line in written.getvalue().splitlines()]
+    assert lines == [["a", "3,000 of 9,000"], ["a", "9,000 of 9,000"], ["[b]", "2 of 2"]]
+
+    terminal = io.StringIO()
+    monkeypatch.setattr(console, "talk", console.Console(file=terminal, force_terminal=True, width=80))
+    with console.progress():
+        pass
+    assert terminal.getvalue() == "", "an error that comes before the first image is one line"
+    with console.progress() as report:
+        report("[b]", 2, 2)
+    assert "[b]" in terminal.getvalue()
+    assert "2/2" in terminal.getvalue()
+
+
+def test_a_page_and_the_verdict(tmp_path: Path, cli: Command) -> None:
+    output, file, options = tmp_path / "report.html", tmp_path / "a.dna.npz", ("--layers", "block_0")
+    captured = cli("compare", A, B, "-o", output, *options)
+    assert f"The page is in {output}" in "".join(captured.err.splitlines())
+    page = Page(output.read_text(encoding="utf-8"))
+    assert " ".join(page.text.split()).startswith(f"b against a {captured.out.partition('.')[0]}.")
+    assert next(row for row in page.rows if row[0] == "A")[1] == f"images, {A}"
+    make_dna(A, layers=["block_0"]).save(file)
+    cli("compare", file, B, "-o", output)
+    page = Page(output.read_text(encoding="utf-8"))
+    assert str(file) in page.text
+    assert ["A", "a DNA"] in page.rows
+
+
+def test_official_ranges_and_a_union_with_earlier_ones(tmp_path: Path, cli: Command) -> None:
+    first, both = tmp_path / "a.json", tmp_path / "ab.json"
+    cli("ranges", A, "-o", first, "--margin", "scale")
+    assert "margin 'scale'), 5 images" in " ".join(cli("ranges", first, B, "-o", both, "--margin", "scale").err.split())
+    loaded, official = ActivationRanges.load(both), ActivationRanges.load(OFFICIAL)
+    assert (loaded.neurons, loaded.margin) == (official.neurons, official.margin)
+    for layer, where in official.neurons.slices.items():
+        # another processor's float32 arithmetic
+        rounding = 1e-5 * float(official.maximum[where].abs().max())
+        for mine, theirs in ((loaded.minimum, official.minimum), (loaded.maximum, official.maximum)):
+            np.testing.assert_allclose(mine[where], theirs[where], rtol=0, atol=rounding, err_msg=layer)
+
+
+def test_options_reach_the_extractor_and_the_file_has_the_official_form(tmp_path: Path, cli: Command) -> None:
+    by_name = {}
+    for name, options in (("plain", ["--device", "cpu"]), ("crop", ["--crop", "center"])):
+        arguments = ["--layers", "block_0", "--batch-size", "3", "--num-workers", "0", *options]
+        cli("ranges", A, "-o", tmp_path / f"{name}.json", *arguments)
+        by_name[name] = ActivationRanges.load(tmp_path / f"{name}.json")
+    assert not torch.equal(by_name["plain"].maximum, by_name["crop"].maximum)
+    ours, official = (json.loads(path.read_text()) for path in (tmp_path / "plain.json", OFFICIAL))
+    assert set(ours) == {*official, "margin"}
+    for key in official:
+        assert list(ours[key]) == ["block_0"]
+        assert list(ours[key]["block_0"]) == list(official[key]["block_0"])
+
+
+COMMANDS = {name: one for name, one in typer.main.get_command(app).commands.items() if isinstance(one, CliCommand)}
+
+
+def help_of(*words: str, capsys: pytest.CaptureFixture[str]) -> str:
+    app([*words], standalone_mode=False)
+    return capsys.readouterr().out
+
+
+def sections(text: str) -> dict[str, str]:
+    """The texts below the headings of a help."""
+    _, *parts = re.split(r"^(\w+):\n", text, flags=re.MULTILINE)
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def test_commands_that_most_people_need_come_first(capsys: pytest.CaptureFixture[str]) -> None:
+    text = help_of("--help", capsys=capsys)
+    listed = {title: re.findall(r"^  (\w+)  ", rows, re.MULTILINE) for title, rows in sections(text).items()}
+    assert listed["Commands"] == ["demo", "compare", "rank", "make", "monitor"]
+    assert {*listed["Commands"], *listed["More"]} == {*COMMANDS}
+    assert "..." not in text.partition("Commands:")[2]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_all_options_are_in_the_full_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    short, full = (help_of(name, option, capsys=capsys) for option in ("-h", "--help-all"))
+    shown, rare = set[str](), set[str]()
+    for parameter in COMMANDS[name].params:
+        (rare if getattr(parameter, "hidden", False) else shown).update(
+            option for option in parameter.opts if option.startswith("--")
+        )
+    listed = [set(re.findall(r"^  (?:-\w, )?(--[\w-]+)", text, re.MULTILINE)) - {"--help"} for text in (short, full)]
+    assert listed == [shown | ({"--help-all"} if rare else set()), shown | rare]
+    assert f"Example:\n  torchmetrics-dna {name}" in short
+    assert help_of(name, "-h", capsys=capsys) == short  # the full one leaves nothing behind
+
+
+def test_options_are_in_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    groups = sections(help_of("compare", "--help-all", capsys=capsys))
+    for group, option in {
+        "Images": "--fps",
+        "Network": "--feature",
+        "Statistics": "--num-folds",
+        "Machine": "--on",
+        "Output": "--format",
+    }.items():
+        assert f"  {option}" in groups[group]

@@ -1,0 +1,66 @@
+"""Wrong arguments are told before the first image is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pixel_sets import EXTRACTOR, A, B
+
+from torchmetrics_dna import compare, make_dna, monitor, report
+from torchmetrics_dna.images import Reading
+
+NUMBERS, SETS, PAIR = count(), {"far": B, "near": A[::-1], "real": A}, (A[:8], A[8:16])
+READING = Reading(progress=pytest.fail)
+
+
+def two(*sides: Any, **options: Any) -> Any:
+    return compare(*(sides or (A, B)), EXTRACTOR, reading=READING, **options)
+
+
+def windows(**options: Any) -> Any:
+    return monitor(A, B, EXTRACTOR, reading=READING, **options)
+
+
+def page(**options: Any) -> Any:
+    return report(A, B, **{"output": "x.html", "feature": EXTRACTOR, "reading": READING} | options)
+
+
+MISTAKES: list[tuple[Callable[[], object], str]] = [
+    (lambda: two(A, {}), "`b` expected to have one set"),
+    (lambda: two(A, SETS, by="folder"), "`by` is for two sets"),
+    (lambda: two(A, SETS, held_out="test"), "`held_out` expected to be one of far, near, real, but got 'test'"),
+    (lambda: two(A, {"far": B}, held_out="far"), "There is no other set beside the held-out 'far'"),
+    (lambda: two(A, B, held_out="far"), "one of several sets, which `b` gives by name, but got 'far'"),
+    (lambda: two(A, SETS, held_out="far", pairs=True), "`held_out` is for independent images"),
+    (lambda: two(pairs=True), "has 23 images and .* 17 images; leave out those without a partner"),
+    (lambda: two(pairs="names"), "expected to be True, 'name' or a function of an image's name, but got 'names'"),
+    (lambda: two(A[:8], A[:7], pairs="name"), "finds no partner in .* for 1 image of .*, such as 'image 7'; leave"),
+    (lambda: two(*PAIR, pairs=lambda _: next(NUMBERS)), r"for no image of .*: \d+ is none of \d+, ...; give partners"),
+    (lambda: two(*PAIR, pairs=lambda _: "x"), "gives 'x' to 8 images of .*; give one that tells them apart"),
+    (lambda: windows(window=0), "`window` expected"),
+    (lambda: windows(window=1000), "`window` is 1000, but .* has "),
+    (lambda: windows(learn=1), "`learn` expected to be an integer of at least 2"),
+    (lambda: windows(order="name"), r"`order` expected to be one of \('random', 'source'\), but got 'name'"),
+    (lambda: windows(level=0), "`level` expected to be between 0 and 1"),
+    (lambda: page(format="pdf"), "markdown, latex, html, but got 'pdf'"),
+    (lambda: page(batchsize=3), r"report\(\) got .* 'batchsize'"),
+    (lambda: page(output="nowhere/x.html"), "There is no folder"),
+    (
+        lambda: compare(make_dna(A[:2], EXTRACTOR), A, layers=["x"], reading=READING),
+        "Unknown layer 'x'; the layers are",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), MISTAKES)
+def test_a_mistake_is_told(
+    call: Callable[[], object], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((ValueError, TypeError, FileNotFoundError), match=message):
+        call()
+    assert not list(tmp_path.iterdir())
