@@ -94,7 +94,7 @@ TWO = [
     (of(DIFFERENT, shares_images=True), [
         DIFFER, "dna-emd: 5.12 bins, noise included, since images are the same or nearly alike (p ≤ 0.001).",
     ]),
-    (of(DIFFERENT, off=Off([(str(i), BLURRED) for i in range(11)], 40, None, None))[2:], [
+    (of(DIFFERENT, off=Off([(str(i), BLURRED) for i in range(21)], 40, None, None))[2:], [
         "The difference is in most images of made, if not in all.",
     ]),
     (of(DIFFERENT, off=NONE_OFF._replace(maybe=["2"])), [DIFFER, FAR]),  # all may be off a little

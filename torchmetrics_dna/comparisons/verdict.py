@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _MOST_SHOWN = 3  # properties and odd images that a verdict names
 _MOST_OFF = 5  # images that a ranking names
-_FEW = 1 / 4  # share of images, up to which a few are odd
 #: Properties that a verdict names before others, as far as they are among the clearest.
 _PLAIN = (
     "width", "height", "JPEG files", "PNG files", "brightness", "contrast", "saturation", "sharpness", "noise"
@@ -125,15 +124,15 @@ def _distance(sets: TwoSets, emd: float) -> str:
 
 def _odd(sets: TwoSets, off: Off) -> list[str]:
     """Return the line on a few odd images, or nothing."""
-    (a, b), few, count = sets.names, off.total * _FEW, len(off.named)
-    if count > few:
+    (a, b), count = sets.names, len(off.named)
+    if count > off.total / 2:
         return [f"The difference is in most images of {b}, if not in all."]
     if off.named:
         which = [f"{name} {_reason(odd.reason, a)}" for name, odd in off.named[:_MOST_SHOWN]]
         which += [f"and {count - _MOST_SHOWN:,} more"] * (count > _MOST_SHOWN)
         is_or_are = "is" if count == 1 else "are"
         return [f"At least {count:,} of {images_in_words(off.total)} of {b} {is_or_are} odd: {'; '.join(which)}."]
-    if off.maybe and len(off.maybe) <= few and (sets.p_value or 1) > SIGNIFICANT:
+    if off.maybe and (sets.p_value or 1) > SIGNIFICANT:
         first = ", ".join(off.maybe[:_MOST_SHOWN])
         return [f"A few images of {b} may be odd ({p_figure(off.p_value, 'p')}), first of all {first}."]
     return []
@@ -161,7 +160,7 @@ def which_are_off(off: Off, reference: str) -> str:
 def _named(off: Off, reference: str) -> str:
     """Say how many images are off, and which, with their reasons; one that a quarter has is said once."""
     reasons = Counter(odd.reason for _, odd in off.named)
-    common = [reason for reason, count in reasons.items() if count > max(1, off.total * _FEW)]
+    common = [reason for reason, count in reasons.items() if count > max(1, off.total / 4)]
     how_many = f"{len(off.named):,} of {images_in_words(off.total)}"
     if len(reasons) == len(common) == 1:
         return f"{how_many} {_in_plural(_reason(common[0], reference))}"
