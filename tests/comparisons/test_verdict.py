@@ -113,8 +113,7 @@ TWO = [
         "At least 2 of 40 images of made are odd: 3.png is all black; 7.png is much more blurred than any of real.",
     ]),
     (of(ALIKE, off=Off([(str(i), LAYER) for i in range(5)], 40, 0.02, 4, by_test=5))[2:], [
-        "At least 5 of 40 images of made are odd: 0 is unlike real, most of all in block_4;"
-        " 1 is unlike real, most of all in block_4; 2 is unlike real, most of all in block_4; and 2 more.",
+        "At least 5 of 40 images of made are odd: 0, 1, 2 are unlike real, most of all in block_4; and 2 more.",
     ]),
     (of(ALIKE, off=Off([], 40, 0.02, 4, maybe=["2", "5"])), [
         NO_DIFFERENCE, BY_CHANCE, "A few images of made may be odd (p = 0.02), first of all 2, 5.",
@@ -147,16 +146,16 @@ REASONS = [
     ),
     (reason("brightness +"), "is much brighter than any of A (brightness 0.05; theirs 0.2 to 0.5)"),
     (reason("brightness -"), "is much darker than any of A (brightness 0.05; theirs 0.2 to 0.5)"),
-    (reason("contrast -"), "has hardly any contrast (contrast 0.05; theirs 0.2 to 0.5)"),
-    (reason("dark pixels +"), "is nearly all dark (dark pixels 5 %; theirs 20 % to 50 %)"),
-    (reason("bright pixels +"), "is overexposed (bright pixels 5 %; theirs 20 % to 50 %)"),
+    (reason("contrast -"), "has far less contrast than any of A (contrast 0.05; theirs 0.2 to 0.5)"),
+    (reason("dark pixels +"), "has far more dark pixels than any of A (dark pixels 5 %; theirs 20 % to 50 %)"),
+    (reason("bright pixels +"), "has far more bright pixels than any of A (bright pixels 5 %; theirs 20 % to 50 %)"),
     (reason("saturation +"), "has stronger colours than any of A (saturation 0.05; theirs 0.2 to 0.5)"),
-    (reason("saturation -"), "has hardly any colour (saturation 0.05; theirs 0.2 to 0.5)"),
+    (reason("saturation -"), "has far less colour than any of A (saturation 0.05; theirs 0.2 to 0.5)"),
     (reason("colours +"), "has far more colours than any of A, as noise gives (colours 0.05; theirs 0.2 to 0.5)"),
     (reason("colours -"), "has far fewer colours than any of A (colours 0.05; theirs 0.2 to 0.5)"),
     (reason("sharpness -"), "is much more blurred than any of A (sharpness 0.05; theirs 0.2 to 0.5)"),
     (reason("noise +"), "is much noisier than any of A (noise 0.05; theirs 0.2 to 0.5)"),
-    (reason("flat areas +"), "is nearly all flat areas (flat areas 5 %; theirs 20 % to 50 %)"),
+    (reason("flat areas +"), "has far more flat areas than any of A (flat areas 5 %; theirs 20 % to 50 %)"),
     (reason("pixelation +"), "is made of enlarged pixels (pixelation 0.05; theirs 0.2 to 0.5)"),
     (
         reason("blockiness +"),

@@ -33,16 +33,16 @@ _REASONS = {
     "noise floor +": "is noisy, or finely patterned, even in its calmest parts; no image of {} is",
     "brightness +": "is much brighter than any of {}",
     "brightness -": "is much darker than any of {}",
-    "contrast -": "has hardly any contrast",
-    "dark pixels +": "is nearly all dark",
-    "bright pixels +": "is overexposed",
+    "contrast -": "has far less contrast than any of {}",
+    "dark pixels +": "has far more dark pixels than any of {}",
+    "bright pixels +": "has far more bright pixels than any of {}",
     "saturation +": "has stronger colours than any of {}",
-    "saturation -": "has hardly any colour",
+    "saturation -": "has far less colour than any of {}",
     "colours +": "has far more colours than any of {}, as noise gives",
     "colours -": "has far fewer colours than any of {}",
     "sharpness -": "is much more blurred than any of {}",
     "noise +": "is much noisier than any of {}",
-    "flat areas +": "is nearly all flat areas",
+    "flat areas +": "has far more flat areas than any of {}",
     "pixelation +": "is made of enlarged pixels",
     "blockiness +": "shows blocks of 8 pixels, as strong JPEG compression leaves",
     "peak brightness -": "is dark all over: its brightest places are darker than those of any of {}",
@@ -128,7 +128,13 @@ def _odd(sets: TwoSets, off: Off) -> list[str]:
     if count > off.total / 2:
         return [f"The difference is in most images of {b}, if not in all."]
     if off.named:
-        which = [f"{name} {_reason(odd.reason, a)}" for name, odd in off.named[:_MOST_SHOWN]]
+        by_reason: dict[str, list[str]] = {}
+        for name, odd in off.named[:_MOST_SHOWN]:
+            by_reason.setdefault(_reason(odd.reason, a).partition(";")[0], []).append(name)
+        which = [
+            f"{', '.join(names)} {_in_plural(phrase) if len(names) > 1 else phrase}"
+            for phrase, names in by_reason.items()
+        ]
         which += [f"and {count - _MOST_SHOWN:,} more"] * (count > _MOST_SHOWN)
         is_or_are = "is" if count == 1 else "are"
         return [f"At least {count:,} of {images_in_words(off.total)} of {b} {is_or_are} odd: {'; '.join(which)}."]
