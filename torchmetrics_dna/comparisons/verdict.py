@@ -131,10 +131,8 @@ def _odd(sets: TwoSets, off: Off) -> list[str]:
         by_reason: dict[str, list[str]] = {}
         for name, odd in off.named[:_MOST_SHOWN]:
             by_reason.setdefault(_reason(odd.reason, a).partition(";")[0], []).append(name)
-        which = [
-            f"{', '.join(names)} {_in_plural(phrase) if len(names) > 1 else phrase}"
-            for phrase, names in by_reason.items()
-        ]
+        phrases = [(", ".join(names), _in_plural(why) if len(names) > 1 else why) for why, names in by_reason.items()]
+        which = [f"{names} {why}" for names, why in phrases]
         which += [f"and {count - _MOST_SHOWN:,} more"] * (count > _MOST_SHOWN)
         is_or_are = "is" if count == 1 else "are"
         return [f"At least {count:,} of {images_in_words(off.total)} of {b} {is_or_are} odd: {'; '.join(which)}."]
