@@ -97,7 +97,8 @@ TWO = [
     (of(DIFFERENT, off=Off([(str(i), BLURRED) for i in range(21)], 40, None, None))[2:], [
         "The difference is in most images of made, if not in all.",
     ]),
-    (of(DIFFERENT, off=NONE_OFF._replace(maybe=["2"])), [DIFFER, FAR]),  # all may be off a little
+    *[(of(DIFFERENT, off=off), [DIFFER, FAR])  # all may be off a little
+      for off in (NONE_OFF._replace(maybe=["2"]), NONE_OFF._replace(named=[("2", LAYER)], by_test=1))],
     (of(ALIKE, off=NONE_OFF), [NO_DIFFERENCE, BY_CHANCE]),
     (of(ALIKE, interval=replace(BELOW_NOISE, high=0.0)), [NO_DIFFERENCE, "No more than chance gives at this size (p = 0.3)."]),
     *[(of(ALIKE, p_of_properties=0.02, shares_images=shared, explanation=because(0.3, None, BRIGHTNESS)), [

@@ -124,19 +124,22 @@ def _distance(sets: TwoSets, emd: float) -> str:
 
 def _odd(sets: TwoSets, off: Off) -> list[str]:
     """Return the line on a few odd images, or nothing."""
-    (a, b), count = sets.names, len(off.named)
-    if count > off.total / 2:
+    (a, b), differ = sets.names, (sets.p_value or 1) <= SIGNIFICANT
+    if len(off.named) > off.total / 2:
         return [f"The difference is in most images of {b}, if not in all."]
-    if off.named:
+    # a test of a few says no more of sets that differ anyway than the test of the whole
+    named = [(name, odd.reason) for name, odd in off.named if odd.reason in _REASONS or not differ]
+    count = len(named)
+    if named:
         by_reason: dict[str, list[str]] = {}
-        for name, odd in off.named[:_MOST_SHOWN]:
-            by_reason.setdefault(_reason(odd.reason, a).partition(";")[0], []).append(name)
+        for name, reason in named[:_MOST_SHOWN]:
+            by_reason.setdefault(_reason(reason, a).partition(";")[0], []).append(name)
         phrases = [(", ".join(names), _in_plural(why) if len(names) > 1 else why) for why, names in by_reason.items()]
         which = [f"{names} {why}" for names, why in phrases]
         which += [f"and {count - _MOST_SHOWN:,} more"] * (count > _MOST_SHOWN)
         is_or_are = "is" if count == 1 else "are"
         return [f"At least {count:,} of {images_in_words(off.total)} of {b} {is_or_are} odd: {'; '.join(which)}."]
-    if off.maybe and (sets.p_value or 1) > SIGNIFICANT:
+    if off.maybe and not differ:
         first = ", ".join(off.maybe[:_MOST_SHOWN])
         return [f"A few images of {b} may be odd ({p_figure(off.p_value, 'p')}), first of all {first}."]
     return []
