@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 
 _X_HELD_OUT = "x held-out"  # header of a column
 _EVIDENCE = ("debiased", "low", "high", "p_value")
-_SQUARED = "act.²"
-_UNIT = f"{_SQUARED}: squared activations."
 _ERRORS = "±: jackknife standard error over folds, or else deviation over splits or subsets."
+_P = "p (Holm): of no difference, corrected for the number of sets; p (best nearer): that the nearest set is no nearer."
 _BOLD = f"Bold: nearer than each other set (paired test, p ≤ {SIGNIFICANT}, Holm-corrected)."
 
 
@@ -204,7 +203,7 @@ class Comparisons(ManyComparisons):
     def table(self) -> Table:
         """The values, with units and standard errors: a row for each set; of more metrics than sets a column each."""
         headers = {
-            name: f"{name} ↑" if record.higher_is_better else record.label.replace("squared activations", _SQUARED)
+            name: f"{name} ↑" if record.higher_is_better else f"{name} (bins)" if record.unit == "bins" else name
             for name, record in self._distances.items()
         }
         rows: list[dict[str, Cell]] = [
@@ -218,8 +217,7 @@ class Comparisons(ManyComparisons):
         nearest = {header: self.surely_nearest(distance) for distance, header in headers.items()}
         bold = {(list(self).index(name), list(rows[0]).index(at)) for at, name in nearest.items() if name is not None}
         errors = any("±" in str(cell) for row in rows for cell in [*row.values()][1:])
-        squared = any(_SQUARED in header for header in headers.values())
-        notes = [line for line, applies in ((_UNIT, squared), (_ERRORS, errors), (_BOLD, bold)) if applies]
+        notes = [line for line, applies in ((_ERRORS, errors), (_BOLD, bold)) if applies]
         notes += self._without_errors() if errors else []
         table = replace(Table.of(rows, f"{len(self)} sets against {self.reference}", notes), bold=bold)
         return table.transposed() if len(self._distances) > len(self) else table
@@ -242,7 +240,7 @@ class Comparisons(ManyComparisons):
                 row |= {"p (Holm)": p_figure(p_holm[at]), "p (best nearer)": p_figure(p_values[at])}
                 ratio = "1" if at == self.held_out else ratios.get(at)
                 rows.append(row | {_X_HELD_OUT: None if ratio is None else str(ratio)})
-        return Table.of(rows, "Without noise, and tests", self._notes_on_ratios()) if rows else None
+        return Table.of(rows, "Without noise, and tests", [_P, *self._notes_on_ratios()]) if rows else None
 
     def _notes_on_ratios(self) -> list[str]:
         """Return the line below a table of ratios that says what they are, if there are any."""

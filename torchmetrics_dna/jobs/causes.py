@@ -72,7 +72,7 @@ class Causes:
 
     @property
     def in_words(self) -> str:
-        """The changes, as in "a blur of about 1.1 px and noise of about 4 grey levels"."""
+        """What images then are, as in "blurred by about 1.1 px and with noise of about 4 grey levels"."""
         pairs = zip(self.names, self.amounts, strict=True)
         return " and ".join(CHANGES[name].in_words(amount) for name, amount in pairs)
 
