@@ -210,10 +210,16 @@ class Comparisons(ManyComparisons):
             for name, record in self._distances.items()
         }
         results = {name: {at: of.results.get(name) for at, of in self.items()} for name in headers}
-        p_values = {name: holm({at: of and of.p_value for at, of in each.items()}) for name, each in results.items()}
+        p_values = {
+            name: holm({at: None if of is None else of.p_value for at, of in each.items()})
+            for name, each in results.items()
+        }
         rows: list[dict[str, Cell]] = [
-            {"set": at, "images": comparison.num_images["b"]}
-            | {headers[name]: _cell(comparison, each[at], p_values[name][at]) for name, each in results.items()}
+            {
+                "set": at,
+                "images": comparison.num_images["b"],
+                **{headers[name]: _cell(comparison, each[at], p_values[name][at]) for name, each in results.items()},
+            }
             for at, comparison in self.items()
         ]
         nearest = {header: self.surely_nearest(distance) for distance, header in headers.items()}
