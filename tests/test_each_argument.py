@@ -476,9 +476,6 @@ CALLS = {
     "Comparison.top_neurons": Call(
         lambda **given: compared().top_neurons(**given), dict, {"k": lambda: 2, "by": lambda: "distance"}
     ),
-    "Comparison.verdict_lines": Call(
-        lambda **given: compared().verdict_lines(**given), dict, {"sentences": lambda: ["x"]}
-    ),
     "Comparisons.by": Call(
         lambda distance: several().by(distance), lambda: {"distance": "dna-emd"}, {"distance": lambda: "dna-fd"}
     ),

@@ -1,4 +1,4 @@
-"""Demonstration: distances between photographs and increasingly degraded copies."""
+"""Demonstration: photographs against increasingly degraded copies, and against others that are blurred or odd."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ STRENGTHS = (1, 2, 3, 4)
 _COMPARED = STRENGTHS[1:]
 _SIDE = 192  # side of a crop, in pixels
 _EXAMPLE = 3  # the cat
+_OTHERS = 40  # photographs of a side beside others, for words
 Picture = NDArray[np.uint8]
 #: Unit of each degradation, and its amount by strength.
 AMOUNTS: dict[str, tuple[str, Callable[[int], float]]] = {
@@ -49,6 +50,7 @@ class Demo:
         num_images: Number of photographs.
         strengths: Strengths of degradation.
         comparisons: For each degradation, one comparison per strength.
+        others: Comparisons with other photographs, of which all are blurred or one is black, by what A and B are.
         examples: For each degradation, one photograph: as it is, and at each strength.
 
     """
@@ -56,6 +58,7 @@ class Demo:
     num_images: int
     strengths: tuple[int, ...]
     comparisons: dict[str, list[Comparison]]
+    others: dict[str, Comparison]
     examples: dict[str, list[Picture]]
 
     @staticmethod
@@ -106,10 +109,10 @@ DEGRADATIONS = {"blur": blur, "noise": noise, "JPEG": jpeg}
 
 
 def run_demo(num_images: int = 8, progress: Progress | None = None) -> Demo:
-    """Compare photographs with degraded copies of themselves, as pairs.
+    """Compare photographs with degraded copies of themselves, and some with others, for words.
 
     Args:
-        num_images: Number of photographs, 2 or more; tests, and so words, take 6.
+        num_images: Number of photographs with copies, 2 or more.
         progress: Callback with a label, the number of images that went through the network, and their total.
 
     """
@@ -119,7 +122,7 @@ def run_demo(num_images: int = 8, progress: Progress | None = None) -> Demo:
         for name, change in DEGRADATIONS.items()
         for strength in _COMPARED
     }
-    finished, total = 0, num_images * (1 + len(sets))
+    extractor, finished, total = DNAExtractor("efficientnet_lite0"), 0, num_images * (1 + len(sets)) + 4 * _OTHERS
 
     def count(_: str, done: int, of: int | None) -> None:
         nonlocal finished
@@ -127,16 +130,21 @@ def run_demo(num_images: int = 8, progress: Progress | None = None) -> Demo:
             progress("images through the network", finished + done, total)
         finished += done if done == of else 0
 
-    compared = compare(
-        images, sets, DNAExtractor("efficientnet_lite0"), metrics=["dna-emd", "dna-fd"], pairs=True,
-        reading=Reading(progress=count),
-    )  # fmt: skip
+    reading = Reading(progress=count)
+    compared = compare(images, sets, extractor, metrics=["dna-emd", "dna-fd"], num_folds=None, reading=reading)
+    a, b = np.split(np.stack(photographs(2 * _OTHERS)), 2)
+    few, both = 3 * _OTHERS // 4, "A: {0} photographs. B: {0} others, "
+    others = {
+        f"{both.format(few)}blurred by {Demo.amount('blur', 3)}.": (a[:few], [blur(image, 3) for image in b[:few]]),
+        f"{both.format(_OTHERS)}the last of them black.": (a, [*b[:-1], np.zeros_like(b[-1])]),
+    }
     renamed = iter([replace(each, names=("photographs", name)) for name, each in compared.items()])
     example = images[_EXAMPLE % num_images]
     return Demo(
         num_images,
         _COMPARED,
         {name: [next(renamed) for _ in _COMPARED] for name in DEGRADATIONS},
+        {what: compare(*sides, extractor, reading=reading) for what, sides in others.items()},
         {
             name: [example, *(change(example, strength) for strength in _COMPARED)]
             for name, change in DEGRADATIONS.items()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import dnas
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 import torch
 from golden import GOLDEN, load
 from networks import Pixels, pixels
+from PIL import Image
 from scipy.stats import t as student
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna
@@ -21,6 +24,10 @@ from torchmetrics_dna.files.visible import p_figure
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.jobs.causes import Causes
 from torchmetrics_dna.reporting.findings import words_and_tables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 A, B = GOLDEN / "endtoend" / "a", GOLDEN / "endtoend" / "b"
 OFFICIAL_RANGES = GOLDEN / "endtoend" / "activation_ranges.json"
@@ -104,10 +111,11 @@ def test_no_row_has_a_value_without_noise_beside_chance_that_gives_more(shift: i
     for told in (line, evidence):
         assert (told["without noise"] == words, told["interval"] == "-") == (few, few)
     assert summary == comparison.table
-    for text in (comparison.verdict, " ".join(sentences), several.verdict, legend[1]):
-        assert (words in text) is few
-        assert few is not ("without noise" in text or "corrected for sampling noise" in text)
-    assert not few or comparison.verdict.count(f"{words} ({p_figure(result.p_value, 'p')})") == 1
+    assert sentences == comparison.verdict_lines
+    for text in (comparison.verdict, several.verdict, legend[1], repr(result)):
+        assert (words in text.replace("No shift", "no shift")) is few
+        assert few is not ("without noise" in text)
+    assert comparison.verdict.count(p_figure(result.p_value, "p")) == 1
     results = {name: each["dna-emd"] for name, each in classes.items()}
     shown = {name: each.without_shift or each.overall.debiased_shown for name, each in results.items()}
     column = list(classes.table.header).index("without noise")
@@ -119,26 +127,33 @@ def test_no_row_has_a_value_without_noise_beside_chance_that_gives_more(shift: i
 @pytest.mark.parametrize(
     "spellings",
     [
-        (None, "efficientnet_lite0", {}, lambda: DNAExtractor("efficientnet_lite0")),
+        (None, "efficientnet_lite0", {}, DNAExtractor, lambda: DNAExtractor("efficientnet_lite0")),
         (Pixels(), lambda: DNAExtractor(Pixels()), lambda: DNAExtractor(Pixels(), properties=True)),
     ],
     ids=["named", "module"],
 )
 def test_however_the_network_is_spelt_the_answer_is_the_same(
-    spellings: tuple[object, ...], monkeypatch: pytest.MonkeyPatch
+    spellings: tuple[object, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cli: Callable[..., Any]
 ) -> None:
-    """Two sets of noise of other shapes, which properties of the images tell apart."""
+    """Two sets of noise of other shapes, which properties of the images tell apart; a command has names alone."""
     small = replace(PRESETS["efficientnet_lite0"], input_size=(64, 64))
     monkeypatch.setitem(PRESETS, "efficientnet_lite0", small)
     monkeypatch.setattr("torchmetrics_dna.dna.evidence.NUM_RELABELINGS", 99)
     a, b = (np.random.default_rng(seed).integers(0, 256, (20, 24, width, 3)) for seed, width in ((0, 24), (1, 60)))
-    sides = [image.astype(np.uint8) for image in a], [image.astype(np.uint8) for image in b]
+    sides = tmp_path / "a", tmp_path / "b"
+    for side, images in zip(sides, (a, b), strict=True):
+        side.mkdir()
+        for i, image in enumerate(images):
+            Image.fromarray(image.astype(np.uint8)).save(side / f"{i}.png")
     answers = []
     for spelt in spellings:
         feature = spelt() if callable(spelt) and not isinstance(spelt, torch.nn.Module) else spelt
         answers.append(compare(*sides, feature))
     assert answers[0].p_value_of_properties <= 0.05
     assert "width" in str(answers[0].explain())
+    if spellings[0] is None:
+        told = json.loads(cli("compare", *sides, "--format", "json").out)
+        assert told["verdict"] == answers[0].verdict
     for answer in answers[1:]:
         assert answer.to_dict() == answers[0].to_dict()
         assert answer.notices == answers[0].notices

@@ -54,7 +54,7 @@ def test_histograms_without_ranges_are_compared(tmp_path: Path, cli: Callable[..
     expected = (shares[0].cumsum(1) - shares[1].cumsum(1)).abs().sum(1)
     assert comparison.to_dict()["dna_emd"] == pytest.approx(float(expected.mean()), rel=1e-9)
     assert [neuron["shift"] for neuron in comparison.top_neurons()] == [None] * 5
-    assert comparison.explain().sentences == []
+    assert comparison.explain().properties == []
     assert any("ranges of official histograms" in notice for notice in comparison.notices)
     with pytest.raises(ValueError, match=r"ranges of this DNA are unknown.*load_dna\(path, ranges=...\)"):
         _ = comparison.mean_shift

@@ -44,7 +44,7 @@ RESULTS: dict[str, tuple[Callable[[], Any], str]] = {
     "a ranking": (lambda: rank(A, B, EXTRACTOR, **FIXED), "Ranking(12 images, "),
     "what was measured": (lambda: compare(A, B, EXTRACTOR, **FIXED).measured[0], "Measured("),
     "a demonstration": (
-        lambda: Demo(2, (1,), {"blur": [compare(A, B, EXTRACTOR, **FIXED)]}, {"blur": list(A[:2])}),
+        lambda: Demo(2, (1,), {"blur": [compare(A, B, EXTRACTOR, **FIXED)]}, {}, {"blur": list(A[:2])}),
         "Demo(",
     ),
     "a DNA": (lambda: make_dna(A, EXTRACTOR, **FIXED), "HistogramDNA(12 images, "),

@@ -131,6 +131,7 @@ def agree(metric: Metric, row: Row, evidence: Evidence | None, figures: dict[str
     scalars = metric.scalars("x/")
     assert scalars == pytest.approx({f"x/{key}": float(value) for key, value in figures.items()}, rel=1e-7, abs=1e-12)
     told = metric.explain()
+    assert ("properties=True" in str(told)) is ("properties" not in dnas[0].neurons)
     if evidence is None:
         assert (told.p_value, told.differs, told.names) == (None, None, ("real", "fake"))
         with pytest.raises(ValueError, match="No folds of images were kept apart"):

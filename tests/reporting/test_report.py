@@ -22,7 +22,6 @@ from PIL import Image
 from torchmetrics_dna import ActivationRanges, DNAExtractor, __version__, compare, make_dna, rank, report
 from torchmetrics_dna.comparisons import Comparison
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
-from torchmetrics_dna.comparisons.verdict import headline_and_distance, what_was_measured
 from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.files.visible import p_figure, strict_json
@@ -73,7 +72,7 @@ def test_figures_are_those_of_compare(compared: Comparison, tmp_path: Path) -> N
     emd, words = compared["dna-emd"], " ".join(page.text.split())
     rows = {row[0]: row[1:] for row in page.rows if row}
     assert rows["dna-emd"][0] == f"{emd.value:.4g}"
-    assert f"{compared.interval.value:.3g} bins ({compared.interval.in_words})" in words
+    assert f"{compared.interval.value:.3g} bins ({compared.interval.in_words};" in words
     assert next(row for row in page.rows if row[0] == "by chance")[1] == f"{emd.by_chance:.4g}"
     for layer, figures in compared.layers.items():
         assert rows[layer][0] == str(compared.neurons[layer])
@@ -150,26 +149,25 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path) -> None:
     comparison = report(*folders, tmp_path / "report.html", layers=LAYERS)
     assert list(comparison.neurons) == LAYERS, "properties are beside them"
-    sentences = what_was_measured(comparison.explain())
-    assert "more JPEG files (0 %" in sentences[0]
+    assert "more JPEG files (0 %" in comparison.verdict
     write(tmp_path / "x.json", comparison)
     expected = comparison.to_dict() | {"version": __version__}
     assert json.loads((tmp_path / "x.json").read_text("utf-8")) == json.loads(strict_json(expected))
     write(tmp_path / "x.md", comparison)
     markdown = (tmp_path / "x.md").read_text(encoding="utf-8")
     plain = markdown.replace("\\", "")
-    assert all(part in plain for part in (*headline_and_distance(comparison.figures), *sentences))
+    assert all(part in plain for part in comparison.verdict_lines)
     assert markdown.startswith(r"\<c\> differs from a\|b."), "nothing that it is given acts as Markdown or html"
     assert all(len(re.findall(r"(?<!\\)\|", line)) >= 3 for line in markdown.splitlines() if line.startswith("|"))
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     page = Page(html)
     words = " ".join(page.text.split())
-    headline, figures = headline_and_distance(comparison.figures)
-    parts = [headline, "A a|b (24 images)", "B <c> (28 images)", *sentences, figures, "Properties of the images"]
-    parts += ["Images least like", "Where in the network", "Which neurons", "What was done"]
+    headline, *sentences = comparison.verdict_lines
+    parts = [headline, "A a|b (24 images)", "B <c> (28 images)", *sentences, "Properties of the images"]
+    parts += ["Images least like", "Distances", "Layers and neurons", "neurons that differ most", "What was done"]
     places = [words.index(part) for part in parts]
     assert places == sorted(places)
-    assert [words.count(part) for part in (headline, figures)] == [1, 1], "each fact once"
+    assert [words.count(part) for part in comparison.verdict_lines] == [1] * (1 + len(sentences)), "each fact once"
     assert sorted(row[0] for row in page.rows if row and row[0] in PROPERTIES) == sorted(PROPERTIES)
     assert next(row for row in page.rows if row[0] == "JPEG files")[1:3] == ["0 %", "100 %"]
     assert not any(row[0] in ("made on", "ran on") for row in page.rows if row), "nothing of the machine"
@@ -177,12 +175,15 @@ def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path) ->
     assert len(html.encode()) < 1e6
 
 
-def test_a_cause_folds_the_images_that_need_not_show_it(compared: Comparison) -> None:
+def test_images_that_need_not_show_a_cause_are_left_out(compared: Comparison) -> None:
     caused = replace(compared, causes=Causes(("blur",), (1.1,), (11.2, 2.1), 30))
     shown = [ShownImage("x", Image.new("RGB", (8, 8)), torch.rand(9, 9))]
-    page = Page(as_html(caused, Gallery({}, unlike={"a": shown, "b": shown})))
-    assert headline_and_distance(caused.figures)[0] in " ".join(page.text.split())
-    assert "need not show the cause" in page.text
+    pages = [
+        Page(as_html(each, Gallery({}, unlike={"a": shown, "b": shown})))
+        for each in (replace(compared, causes=None), caused)
+    ]
+    assert ["Images least like" in page.text for page in pages] == [True, False]
+    assert caused.verdict_lines[0] in " ".join(pages[1].text.split())
 
 
 def test_pairs_are_shown_with_their_difference(tmp_path: Path) -> None:
@@ -239,15 +240,18 @@ def test_names_of_files_are_text(tmp_path: Path) -> None:
 def test_layers_whose_names_are_markup(tmp_path: Path) -> None:
     neurons = Neurons({"</script><script>alert(1)</script>": 3, "<img src=x onerror=alert(2)>\u202e": 2})
     ranges = ActivationRanges(torch.zeros(5), torch.ones(5), neurons)
-    a, b = (
-        HistogramDNA(torch.full((5, 40), k), neurons, ranges, num_images=3, extractor="<i>tiny</i>") for k in (1, 2)
-    )
+    counts = torch.full((5, 40), 1), torch.full((5, 40), 2), torch.arange(200).reshape(5, 40)
+    a, b, c = (HistogramDNA(each, neurons, ranges, num_images=3, extractor="<i>tiny</i>") for each in counts)
     comparison = report(a, b, tmp_path / "x.html")
     page = Page((tmp_path / "x.html").read_text(encoding="utf-8"))
     assert comparison["dna-emd"].value == 0
     assert not page.all("script") + page.all("i") + page.all("img")
     layers = {"</script><script>alert(1)</script>", r"<img src=x onerror=alert(2)>\u202e"}
-    assert layers <= {row[0] for row in page.rows}
+    assert not layers & {row[0] for row in page.rows}, "nothing differs"
+    rows = {
+        row[0] for row in Page(as_html(compare_measured(*(Measured({"histogram": dna}, []) for dna in (a, c))))).rows
+    }
+    assert layers <= rows
     assert "\u202e" not in (tmp_path / "x.html").read_text(encoding="utf-8")
     assert "Images of" not in page.text
 
@@ -280,7 +284,7 @@ def test_a_dna_and_few_images(tmp_path: Path) -> None:
     dna = make_dna(A, **FIXED)
     comparison, page = reported(dna, B[:5], tmp_path / "x.html")
     assert comparison.interval is not None
-    assert "one side has no folds" in page.text
+    assert "not tested" in page.text
     assert not any(row[0] == "by chance" for row in page.rows)
     assert (alts(page, "A "), len(alts(page, "B "))) == ([], 5)
     assert not alts(page, "Image ")

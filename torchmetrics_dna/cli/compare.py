@@ -236,7 +236,8 @@ def demo(
     require("skimage", "demo")
     check_figure(output)
     talk.print(
-        f"Comparing {num_images} photographs with {_DEMO_SETS} degraded copies{', about 15 s' * (num_images == 8)}"
+        f"Comparing {num_images} photographs with {_DEMO_SETS} degraded copies, and some with others"
+        f"{', about 15 s' * (num_images == 8)}"
     )
     from torchmetrics_dna.demo import plot_demo, run_demo
 
@@ -252,8 +253,8 @@ def demo(
     for row in shown.rows[len(result.strengths) - 1 :: len(result.strengths)]:
         row.end_section = True
     out.print(shown)
-    for comparisons in result.comparisons.values():
-        out.print(comparisons[len(comparisons) // 2].verdict)
+    for what, comparison in result.others.items():
+        out.print("", what, *comparison.verdict_lines, sep="\n")
     plot_demo(result).savefig(output)
     talk.print(f"The figure is in {output}")
     talk.print("Now with images of your own: torchmetrics-dna compare photos/ generated/")

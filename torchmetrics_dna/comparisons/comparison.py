@@ -22,9 +22,9 @@ from torchmetrics_dna.dna.distances import DISTANCES, flat_figures, names_of
 from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.tables import Table, as_html
-from torchmetrics_dna.files.visible import number, p_figure, plain_name
+from torchmetrics_dna.files.visible import no_attribute, number, p_figure, plain_name
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
-from torchmetrics_dna.images.properties import neuron_name
+from torchmetrics_dna.images.properties import LAYER, neuron_name
 from torchmetrics_dna.plots import plot_layers
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.comparisons.odd_images import OddImages
-    from torchmetrics_dna.dna.distances import Grain
+    from torchmetrics_dna.dna.distances import Grain, Kind
     from torchmetrics_dna.dna.evidence import Evidence, Interval
     from torchmetrics_dna.dna.result import Result
     from torchmetrics_dna.files.tables import Cell
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons.index import Neurons
 
 SHARED = 0.1  # of the images of B; of different pictures, up to 3 % look nearly alike
+_GUESSED = {"p": "p_value", "value": '["dna-emd"].value', "to_json": "to_dict()", "to_pandas": "to_dataframe()"}
 _T = TypeVar("_T")
 
 
@@ -60,7 +61,12 @@ class Shown(Saved, ABC):
         """The result as a table."""
 
     def _repr_html_(self) -> str:
-        return as_html([self.verdict], [self.table])
+        return as_html(self.verdict.splitlines(), [self.table])
+
+    if not TYPE_CHECKING:  # by which it would have all attributes
+
+        def __getattr__(self, name: str) -> Any:
+            return no_attribute(self, name, _GUESSED)
 
 
 class ByName(Shown, Mapping[str, _T]):
@@ -220,8 +226,12 @@ class Comparison(ByName["Result"]):
 
     @cached_property
     def means(self) -> tuple[Tensor, Tensor]:
-        """Mean activation of each neuron in A and in B, shape ``(N,)``; from histograms exact to half a bin."""
-        a, b = (as_gaussian(side.dnas.get("histogram", side.first)) for side in self._sides())
+        """Mean activation of each neuron in A and in B, shape ``(N,)``; from histograms exact to half a bin.
+
+        Those of properties of images are exact if dna-fd was measured.
+        """
+        kind: Kind = "gaussian" if LAYER in self.neurons else "histogram"
+        a, b = (as_gaussian(side.dnas.get(kind, side.first)) for side in self._sides())
         return a.mean, b.mean
 
     @property
@@ -305,42 +315,33 @@ class Comparison(ByName["Result"]):
         a, b = (side.first for side in self._sides())
         properties, p = None, self.p_value_of_properties
         if self.properties is not None:
-            sides = [side.first for side in self.properties._sides()]
+            sides = [side.dnas.get("gaussian", side.first) for side in self.properties._sides()]
             is_alike = p is not None and p > SIGNIFICANT
             properties = [] if is_alike else property_differences(sides[0], sides[1], self.properties._test)
         return explain(a, b, self._test, names or self.names, properties, self.causes)
 
     @property
     def verdict(self) -> str:
-        """Sentences: likeness of B to A, distance by dna-emd, certainty (without dna-emd none), and odd images."""
-        return " ".join(self.verdict_lines())
-
-    def verdict_lines(self, sentences: Sequence[str] = ()) -> list[str]:
-        """Return the parts of :attr:`verdict`, each for a line, with sentences on what differs in the middle."""
-        return two_sets(self.figures, sentences)
+        """At most four lines: what B is, how far (by dna-emd) and how surely, what was measured, a few odd images."""
+        return "\n".join(self.verdict_lines)
 
     @property
-    def figures(self) -> TwoSets:
-        """Figures that the verdict says."""
-        emd, off = self.results.get("dna-emd"), None if self.odd is None else self.odd._figures
-        if emd is None:
-            return TwoSets(self.names, off=off)
-        return TwoSets(
-            names=self.names,
-            num_images=(self.num_images["a"], self.num_images["b"]),
-            emd=emd.value,
-            interval=emd.interval,
-            p_value=self.p_value,
-            p_of_properties=self.p_value_of_properties,
-            p_of_layers={layer: figure.p_value for layer, figure in emd.layers.items()},
-            null=self.null,
-            by_chance=emd.by_chance,
-            times_chance=emd.times_chance,
-            without_shift=emd.without_shift,
-            is_one_source=self.measured is not None and self.measured[0] is self.measured[1],
-            shares_images=self.shares_images,
-            explanation=None if self.measured is None else self.explain(),
-            off=off,
+    def verdict_lines(self) -> list[str]:
+        """The lines of :attr:`verdict`."""
+        emd = self.results.get("dna-emd")
+        return two_sets(
+            TwoSets(
+                names=self.names,
+                emd=None if emd is None else emd.value,
+                interval=None if emd is None else emd.interval,
+                p_value=self.p_value,
+                p_of_properties=self.p_value_of_properties,
+                without_shift="" if emd is None else emd.without_shift,
+                is_one_source=self.measured is not None and self.measured[0] is self.measured[1],
+                shares_images=self.shares_images,
+                explanation=None if self.measured is None else self.explain(),
+                off=None if self.odd is None else self.odd._figures,
+            )
         )
 
     @property
@@ -369,6 +370,8 @@ class Comparison(ByName["Result"]):
                 notes.append(
                     f"p of {name} is for the clearest layer or neuron; chance alone gives such a mean over all neurons"
                 )
+        if any(result.by_chance is not None for result in self.values()):
+            notes.append("by chance: equal sets of this size; x chance: the value in multiples of that")
         return Table.of(rows, notes=notes)
 
     def plot(self, distance: str | None = None, *, ax: Any = None) -> Any:
@@ -409,7 +412,6 @@ class Comparison(ByName["Result"]):
             "x_chance": {result.distance.key: result.times_chance for result in self.of_grain("neuron")},
             "notices": self.notices,
             "verdict": self.verdict if self.measured else "",
-            "words": self.explain().sentences if self.measured else [],
             "causes": None if self.causes is None else asdict(self.causes),
             "num_images": self.num_images,
             "paired": self.paired,
@@ -420,5 +422,4 @@ class Comparison(ByName["Result"]):
         }
 
     def __repr__(self) -> str:
-        figures = "".join(f"{result.distance.key}={result.value}, " for result in self.values())
-        return f"Comparison({figures}num_images={self.num_images}, extractor={self.extractor!r})"
+        return self.verdict or "\n".join(map(repr, self.values()))

@@ -30,9 +30,8 @@ if TYPE_CHECKING:
 
 _X_HELD_OUT = "x held-out"  # header of a column
 _EVIDENCE = ("debiased", "low", "high", "p_value")
-_SQUARED = "act.²"
-_UNIT = f"{_SQUARED}: squared activations."
 _ERRORS = "±: jackknife standard error over folds, or else deviation over splits or subsets."
+_P = "p (Holm): of no difference, corrected for the number of sets; p (best nearer): that the nearest set is no nearer."
 _ALIKE = "n.s."
 _BOLD = f"Bold: nearer than each other set (paired test, p ≤ {SIGNIFICANT}, Holm-corrected)."
 
@@ -207,18 +206,19 @@ class Comparisons(ManyComparisons):
     def table(self) -> Table:
         """The values, with units and standard errors: a row for each set; of more metrics than sets a column each."""
         headers = {
-            name: f"{name} ↑" if record.higher_is_better else record.label.replace("squared activations", _SQUARED)
+            name: f"{name} ↑" if record.higher_is_better else f"{name} (bins)" if record.unit == "bins" else name
             for name, record in self._distances.items()
         }
         results = {name: {at: of.results.get(name) for at, of in self.items()} for name in headers}
-        p_values = {name: holm({at: of.p_value for at, of in each.items() if of}) for name, each in results.items()}
+        p_values = {
+            name: holm({at: None if of is None else of.p_value for at, of in each.items()})
+            for name, each in results.items()
+        }
         rows: list[dict[str, Cell]] = [
             {
                 "set": at,
                 "images": comparison.num_images["b"],
-                **{
-                    headers[name]: _cell(comparison, each[at], p_values[name].get(at)) for name, each in results.items()
-                },
+                **{headers[name]: _cell(comparison, each[at], p_values[name][at]) for name, each in results.items()},
             }
             for at, comparison in self.items()
         ]
@@ -227,10 +227,8 @@ class Comparisons(ManyComparisons):
         errors, alike = (
             any(sign in str(cell) for row in rows for cell in [*row.values()][2:]) for sign in ("±", _ALIKE)
         )
-        squared = any(_SQUARED in header for header in headers.values())
         of_alike = f"{_ALIKE}: not shown to differ from {self.reference} (p > {SIGNIFICANT}, Holm-corrected)."
-        lines = (_UNIT, squared), (_ERRORS, errors), (of_alike, alike), (_BOLD, bold)
-        notes = [line for line, applies in lines if applies]
+        notes = [line for line, applies in ((_ERRORS, errors), (of_alike, alike), (_BOLD, bold)) if applies]
         notes += self._without_errors() if errors else []
         table = replace(Table.of(rows, f"{len(self)} sets against {self.reference}", notes), bold=bold)
         return table.transposed() if len(self._distances) > len(self) else table
@@ -253,7 +251,7 @@ class Comparisons(ManyComparisons):
                 row |= {"p (Holm)": p_figure(p_holm[at]), "p (best nearer)": p_figure(p_values[at])}
                 ratio = "1" if at == self.held_out else ratios.get(at)
                 rows.append(row | {_X_HELD_OUT: None if ratio is None else str(ratio)})
-        return Table.of(rows, "Without noise, and tests", self._notes_on_ratios()) if rows else None
+        return Table.of(rows, "Without noise, and tests", [_P, *self._notes_on_ratios()]) if rows else None
 
     def _notes_on_ratios(self) -> list[str]:
         """Return the line below a table of ratios that says what they are, if there are any."""

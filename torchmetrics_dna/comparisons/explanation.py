@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from torchmetrics_dna.comparisons.verdict import difference, what_causes_do, what_differs, what_was_measured
+from torchmetrics_dna.comparisons.verdict import what_differs
 from torchmetrics_dna.dna.gaussian import GaussianDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.histogram import HistogramDNA
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
@@ -84,6 +84,7 @@ class Explanation:
             contradicts them, or if they were not searched.
         names: Names of A and B.
         is_searched: True if causes were searched.
+        is_measured: True if properties of images were measured.
 
     """
 
@@ -92,22 +93,12 @@ class Explanation:
     causes: Causes | None = None
     names: tuple[str, str] = ("A", "B")
     is_searched: bool = False
+    is_measured: bool = True
 
     @property
     def differs(self) -> bool | None:
         """True if the test finds a difference; None without a test."""
         return None if self.p_value is None else self.p_value <= SIGNIFICANT
-
-    @property
-    def headline(self) -> str:
-        """Clause: do the sets differ, and what change of A comes near to B? Empty if no test was made."""
-        return difference(self)
-
-    @property
-    def sentences(self) -> list[str]:
-        """One sentence for each kind of finding; empty if no difference is found."""
-        caused = [] if self.causes is None else [f"{what_causes_do(self.causes, *self.names)}."]
-        return [*caused, *what_was_measured(self)]
 
     def __str__(self) -> str:
         return what_differs(self)
@@ -135,19 +126,19 @@ def explain(
 
     """
     p_value = None if test is None else test.p_value
-    if not (has_means(a) and has_means(b)):
-        return Explanation(p_value, [], names=names)
+    is_measured = properties is not None or LAYER in a.neurons
+    is_small = any(not dna.has_unknown_size and dna.num_images < _LEAST_UNTESTED for dna in (a, b))
+    if not (has_means(a) and has_means(b)) or (p_value is None and is_small):
+        return Explanation(p_value, [], names=names, is_measured=is_measured)
     if p_value is not None and p_value > SIGNIFICANT:
-        return Explanation(p_value, properties or [], names=names)
-    if p_value is None and any(not dna.has_unknown_size and dna.num_images < _LEAST_UNTESTED for dna in (a, b)):
-        return Explanation(p_value, [], names=names)
+        return Explanation(p_value, properties or [], names=names, is_measured=is_measured)
     if properties is None:
         properties = property_differences(a, b, test)
     moved = {each.name: each.direction for each in properties}
     moves = [] if causes is None else [_MOVES.get(name, ("", 0)) for name in causes.names]
     is_contradicted = any(moved.get(name, 0) * direction < 0 for name, direction in moves)
     named = None if is_contradicted or not moves else causes
-    return Explanation(p_value, properties, named, names, is_searched=causes is not None)
+    return Explanation(p_value, properties, named, names, causes is not None, is_measured)
 
 
 def has_means(dna: DNA) -> bool:
@@ -164,12 +155,15 @@ def as_gaussian(dna: DNA) -> GaussianDNA:
 
 
 def property_differences(a: DNA, b: DNA, test: PermutationTest | None) -> list[PropertyDifference]:
-    """Return the properties of images that differ, the clearest first, by a test or else by effect size."""
+    """Return the properties of images that differ, the clearest first, by a test or else by effect size.
+
+    If the test finds a difference of all together, but of none by itself, the clearest stands for it.
+    """
     if LAYER not in a.neurons:
         return []
     columns = a.neurons.slices[LAYER]
     gaussian_a, gaussian_b = (as_gaussian(dna.select([LAYER]).to("cpu")) for dna in (a, b))
-    differences = []
+    differences, others = [], []
     for i, column in enumerate(gaussian_a.neurons.numbers(LAYER)):
         of_property = PropertyDifference(
             PROPERTIES[column],
@@ -182,4 +176,8 @@ def property_differences(a: DNA, b: DNA, test: PermutationTest | None) -> list[P
         clear = abs(of_property.effect) if test is None else float(test.z[columns][i])
         if clear >= _MIN_EFFECT if of_property.q is None else of_property.q <= SIGNIFICANT:
             differences.append((clear, of_property))
+        else:
+            others.append((clear, of_property))
+    if not differences and test is not None and test.p_value <= SIGNIFICANT:
+        differences = [max(others, key=lambda pair: pair[0])]
     return [of_property for _, of_property in sorted(differences, key=lambda pair: -pair[0])[:_MAX_PROPERTIES]]

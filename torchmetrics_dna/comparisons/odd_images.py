@@ -128,9 +128,9 @@ class OddImages:
             least=LEAST_OF_SINGLE if self.has_properties and len(self.typical) < LEAST_OF_SINGLE else None,
         )
 
-    def sentence(self, reference: str, of: str = "") -> str:
+    def sentence(self, reference: str) -> str:
         """Return which images are off, and why; and the result of the test of the others."""
-        return which_are_off(self._figures, reference, of)
+        return which_are_off(self._figures, reference)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the images and the result of the test in plain types: p is corrected."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from torchmetrics_dna.files.visible import bins_in_words, images_in_words, number, p_figure
@@ -11,15 +11,18 @@ from torchmetrics_dna.functional.permutation import LEAST_FOLDS, SIGNIFICANT
 from torchmetrics_dna.images.properties import PROPERTIES, property_in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from torchmetrics_dna.comparisons.explanation import Explanation, PropertyDifference
     from torchmetrics_dna.dna.evidence import Interval, Ratio
     from torchmetrics_dna.functional.odd import Odd
-    from torchmetrics_dna.jobs.causes import Causes
 
-_MOST_LAYERS = 3  # that are named
-_MOST_OFF = 5  # images that are named in a sentence
+_MOST_SHOWN = 3  # properties and odd images that a verdict names
+_MOST_OFF = 5  # images that a ranking names
+#: Properties that a verdict names before others, as far as they are among the clearest.
+_PLAIN = (
+    "width", "height", "JPEG files", "PNG files", "brightness", "contrast", "saturation", "sharpness", "noise"
+)  # fmt: skip
 _FILES = " files"  # the end of the names of shares of formats
 #: What is said of an image for a reason of :class:`~torchmetrics_dna.functional.odd.Odd`; ``{}`` is the reference.
 _REASONS = {
@@ -30,22 +33,21 @@ _REASONS = {
     "noise floor +": "is noisy, or finely patterned, even in its calmest parts; no image of {} is",
     "brightness +": "is much brighter than any of {}",
     "brightness -": "is much darker than any of {}",
-    "contrast -": "has hardly any contrast",
-    "dark pixels +": "is nearly all dark",
-    "bright pixels +": "is overexposed",
+    "contrast -": "has far less contrast than any of {}",
+    "dark pixels +": "has far more dark pixels than any of {}",
+    "bright pixels +": "has far more bright pixels than any of {}",
     "saturation +": "has stronger colours than any of {}",
-    "saturation -": "has hardly any colour",
+    "saturation -": "has far less colour than any of {}",
     "colours +": "has far more colours than any of {}, as noise gives",
     "colours -": "has far fewer colours than any of {}",
     "sharpness -": "is much more blurred than any of {}",
     "noise +": "is much noisier than any of {}",
-    "flat areas +": "is nearly all flat areas",
+    "flat areas +": "has far more flat areas than any of {}",
     "pixelation +": "is made of enlarged pixels",
     "blockiness +": "shows blocks of 8 pixels, as strong JPEG compression leaves",
     "peak brightness -": "is dark all over: its brightest places are darker than those of any of {}",
 }
 _PLURALS = {"is": "are", "has": "have", "shows": "show"}
-_UNCORRECTED = "dna-emd, not corrected for sampling noise, since images of both are the same or nearly alike"
 
 
 class Off(NamedTuple):
@@ -65,178 +67,115 @@ class TwoSets:
     """Figures of two sets A and B."""
 
     names: tuple[str, str] = ("A", "B")
-    num_images: tuple[int, int] = (0, 0)
     emd: float | None = None  # dna-emd; None if it was not measured, of which nothing is said then
     interval: Interval | None = None  # of dna-emd without sampling noise; None without folds of images
     p_value: float | None = None  # of the test for any difference; None without one
     p_of_properties: float | None = None  # None if properties of images were not measured or tested
-    p_of_layers: Mapping[str, float | None] = field(default_factory=dict)
-    null: float | None = None  # mean of dna-emd over relabelings of both sides
-    by_chance: float | None = None  # dna-emd of equal sets of this size
-    times_chance: float | None = None  # dna-emd in multiples of it, if a difference is shown
     without_shift: str = ""  # words for what differs if the mean over neurons is no more than by chance
     is_one_source: bool = False
     shares_images: bool = False  # so many that the sets are no independent samples
     explanation: Explanation | None = None
     off: Off | None = None  # images of B that are unlike A; None if that was not asked
 
-    @property
-    def properties_differ(self) -> bool:
-        """True if the test of properties of images finds a difference."""
-        return self.p_of_properties is not None and self.p_of_properties <= SIGNIFICANT
 
-    @property
-    def only_few_differ(self) -> bool:
-        """True if a few images of B are off, and the whole is not shown to differ."""
-        return bool(self.off and self.off.named) and self.p_value is not None and self.p_value > SIGNIFICANT
-
-
-def two_sets(sets: TwoSets, differences: Sequence[str] = ()) -> list[str]:
-    """Return the lines on two sets: likeness, sentences on what differs, distance and certainty, odd images."""
-    headline, distance = headline_and_distance(sets, with_names=True)
-    off = off_line(sets, is_named=bool(headline) and sets.only_few_differ)
-    return [line for line in (headline, *differences, distance, off) if line]
-
-
-def headline_and_distance(sets: TwoSets, *, with_names: bool = False) -> tuple[str, str]:
-    """Return two lines: what B looks like, and how far it is and how surely; empty without dna-emd.
-
-    If only a few images differ the headline says so, with their names if these are asked for.
-    """
-    clause, distance = _clause_and_distance(sets)
-    if not clause:
-        return "", ""
-    if sets.off is not None and sets.only_few_differ:
-        link = "and" if sets.properties_differ else "but"
-        clause += f", {link} {_named(sets.off, sets.names[0], f' of {sets.names[1]}', in_full=with_names)}"
-    return f"{clause}.", distance
-
-
-def off_line(sets: TwoSets, *, is_named: bool = False) -> str:
-    """Return the line on images of B that are off, perhaps named already; empty if that was not asked."""
-    return "" if sets.off is None else which_are_off(sets.off, sets.names[0], f" of {sets.names[1]}", is_named)
-
-
-def _clause_and_distance(sets: TwoSets) -> tuple[str, str]:
-    (a, b), interval = sets.names, sets.interval
-    if sets.emd is None:
-        return "", ""
-    if sets.is_one_source:
-        return f"You gave {'the same images' if a == 'A' else a} twice: A and B are the same images", ""
-    if sets.emd == 0:
-        return f"{a} and {b} are 0 bins apart: their histograms are equal, as those of the same images are", ""
-    if sets.p_value is None or interval is None:
-        clause = "" if sets.explanation is None else difference(sets.explanation)
-        distance, doubt = _untested(sets, sets.emd)
-        return (clause, f"{distance}. {doubt}") if clause else (distance, doubt)
-    p = p_figure(sets.p_value, "p")
-    if sets.p_value > SIGNIFICANT:
-        clause, distance = _alike(sets, sets.emd, interval)
-    else:
-        clause = f"{b} differs from {a}" if sets.explanation is None else difference(sets.explanation)
-        distance = _different(sets, sets.emd, interval)
-        if sets.without_shift and not sets.shares_images:
-            return clause, f"{distance} ({p})."
-    return clause, f"{distance}; {p}.{_times_chance(sets)}"
-
-
-def _untested(sets: TwoSets, emd: float) -> tuple[str, str]:
-    """Return the distance, a clause, and why it has no test, a sentence."""
+def two_sets(sets: TwoSets) -> list[str]:
+    """Return at most four lines on two sets: what B is, how far and how surely, what was measured, and odd images."""
     a, b = sets.names
-    if sets.interval is None:
-        return f"{a} and {b} are {bins_in_words(emd)} apart by dna-emd", (
-            f"Whether that is more than noise can't be said: a test takes images in {LEAST_FOLDS} folds on each side;"
-            " give about 20 images, or DNAs made with folds."
-        )
-    debiased = f"{bins_in_words(sets.interval.value)} apart by dna-emd, corrected for sampling noise"
-    return f"{a} and {b} are {debiased} ({sets.interval.in_words})", (
-        "Whether they differ can't be tested, since one side has no folds; give its images, or a DNA that was made"
-        " with folds."
-    )
+    if sets.is_one_source:
+        return [f"You gave {'the same images' if a == 'A' else a} twice: A and B are the same images."]
+    if sets.emd == 0:
+        return [f"{a} and {b} are 0 bins apart: their histograms are equal, as those of the same images are."]
+    lines = [] if sets.emd is None else [f"{_likeness(sets)}.", f"{_distance(sets, sets.emd)}."]
+    explanation = sets.explanation
+    measured = [] if explanation is None else what_was_measured(explanation)
+    has_cause = explanation is not None and explanation.causes is not None  # which all images have
+    return [*lines, *measured, *([] if sets.off is None or has_cause else _odd(sets, sets.off))]
 
 
-def _alike(sets: TwoSets, emd: float, interval: Interval) -> tuple[str, str]:
-    """Return clauses on two sets that the test does not tell apart: their likeness, and their distance."""
-    (a, b), p = sets.names, p_figure(sets.p_of_properties, "p")
+def _likeness(sets: TwoSets) -> str:
+    (a, b), p = sets.names, sets.p_value
+    if p is None:
+        return f"Whether {b} differs from {a} was not tested: that takes {LEAST_FOLDS} folds of images on each side"
+    if p <= SIGNIFICANT:
+        return f"{b} differs from {a}" if sets.explanation is None else difference(sets.explanation)
+    if sets.p_of_properties is not None and sets.p_of_properties <= SIGNIFICANT:
+        p_value = p_figure(sets.p_of_properties, "p")
+        return f"Properties of the images of {a} and {b} differ ({p_value}); the network shows no difference"
     if sets.shares_images:
-        clause = f"{a} and {b} share images, or have some that are nearly alike, so this test can't show whether they"
-        clause += f" differ, but properties of their images do ({p})" if sets.properties_differ else " differ"
-        return clause, f"{_UNCORRECTED}: {bins_in_words(emd)}"
-    clause = f"No difference between {a} and {b}{' as a whole' * sets.only_few_differ} can be shown"
-    clause += f" by the network, but properties of their images differ ({p})" if sets.properties_differ else ""
-    distance, chance = f"dna-emd is {bins_in_words(emd)}", number(sets.null, 3)
-    if not interval.high:
-        return clause, f"{distance}, less than the {chance} that chance alone gives at this size"
-    most = f"at most {bins_in_words(interval.high)} ({interval.level} interval)"
-    distance += f", and chance alone gives {chance} at this size"
-    return clause, f"{distance}; corrected for sampling noise, it is {most}"
+        return f"Whether {b} differs from {a} can't be tested: they share images, or have some that are nearly alike"
+    return f"No difference is shown between {a} and {b}{' as a whole' * bool(sets.off and sets.off.named)}"
 
 
-def _different(sets: TwoSets, emd: float, interval: Interval) -> str:
-    """Return the distance of two sets that the test tells apart, a clause."""
-    if sets.shares_images:
-        return f"{_UNCORRECTED}: {bins_in_words(emd)}{_where(sets.p_of_layers)}"
+def _distance(sets: TwoSets, emd: float) -> str:
+    p, interval = "" if sets.p_value is None else p_figure(sets.p_value, "p"), sets.interval
+    if interval is None or sets.shares_images:
+        reason = ", since images are the same or nearly alike" * sets.shares_images
+        return f"dna-emd: {bins_in_words(emd)}, noise included{reason}{p and f' ({p})'}"
+    if sets.p_value is not None and sets.p_value > SIGNIFICANT:
+        most = f"; a difference of over {bins_in_words(interval.high)} is excluded ({interval.level})"
+        return f"No more than chance gives at this size ({p}){most * (interval.high > 0)}"
     if sets.without_shift:
-        chance = f"and chance alone gives {number(sets.by_chance, 3)} at this size"
-        return f"dna-emd is {bins_in_words(emd)}, {chance}: {sets.without_shift}"
-    distance = f"{bins_in_words(interval.value)} ({interval.in_words})"
+        return f"{sets.without_shift[0].upper()}{sets.without_shift[1:]} ({p})"
+    far, sure = bins_in_words(interval.value), interval.in_words
     if not interval.value:
-        distance = f"below noise, at most {bins_in_words(interval.high)} ({interval.level} interval)"
-    return f"dna-emd, corrected for sampling noise: {distance}{_where(sets.p_of_layers)}"
+        far, sure = f"at most {bins_in_words(interval.high)}", f"{interval.level} interval"
+    return f"dna-emd without noise: {far} ({'; '.join(filter(None, (sure, p)))})"
 
 
-def _where(p_of_layers: Mapping[str, float | None]) -> str:
-    """Name the layers in which the test finds a difference, if they are few."""
-    significant = [layer for layer, p in p_of_layers.items() if (p or 0) <= SIGNIFICANT]
-    if not significant:
-        return ", in a few neurons and in no layer as a whole"
-    if len(significant) == len(p_of_layers) or len(significant) > _MOST_LAYERS:
-        return ""
-    *first, last = significant
-    return f", most clearly in {', '.join(first)}{' and ' * bool(first)}{last}"
+def _odd(sets: TwoSets, off: Off) -> list[str]:
+    """Return the line on a few odd images, or nothing."""
+    (a, b), differ = sets.names, (sets.p_value or 1) <= SIGNIFICANT
+    if len(off.named) > off.total / 2:
+        return [f"The difference is in most images of {b}, if not in all."]
+    # a test of a few says no more of sets that differ anyway than the test of the whole
+    named = [(name, odd.reason) for name, odd in off.named if odd.reason in _REASONS or not differ]
+    count = len(named)
+    if named:
+        by_reason: dict[str, list[str]] = {}
+        for name, reason in named[:_MOST_SHOWN]:
+            by_reason.setdefault(_reason(reason, a).partition(";")[0], []).append(name)
+        phrases = [(", ".join(names), _in_plural(why) if len(names) > 1 else why) for why, names in by_reason.items()]
+        which = [f"{names} {why}" for names, why in phrases]
+        which += [f"and {count - _MOST_SHOWN:,} more"] * (count > _MOST_SHOWN)
+        is_or_are = "is" if count == 1 else "are"
+        return [f"At least {count:,} of {images_in_words(off.total)} of {b} {is_or_are} odd: {'; '.join(which)}."]
+    if off.maybe and not differ:
+        first = ", ".join(off.maybe[:_MOST_SHOWN])
+        return [f"A few images of {b} may be odd ({p_figure(off.p_value, 'p')}), first of all {first}."]
+    return []
 
 
-def _times_chance(sets: TwoSets) -> str:
-    """Say what dna-emd is in multiples of what chance gives at this size; empty if that is no more, or not shown."""
-    times = sets.times_chance
-    if times is None or (shown := number(times, 2)) == "1" or times < 1 or sets.shares_images:
-        return ""
-    sizes = " and ".join(f"{count:,}" for count in dict.fromkeys(sets.num_images))
-    each = " images each" if sets.num_images[0] == sets.num_images[1] else " images"
-    return f" Uncorrected, it is {shown} times what chance alone gives with {sizes}{each}."
-
-
-def which_are_off(off: Off, reference: str, of: str = "", is_named: bool = False) -> str:
-    """Say which images, ``of`` a set, are off, and why, unless these are named already; and what the test finds."""
-    sentences = [f"{_named(off, reference, of)}."] * bool(off.named and not is_named)
+def which_are_off(off: Off, reference: str) -> str:
+    """Say which images are off, and why; and what the test of the others finds."""
+    sentences = [f"{_named(off, reference)}."] * bool(off.named)
     if off.by_test:
         was_or_were = "was" if off.by_test == 1 else "were"
         found = f"{off.by_test:,} of these {was_or_were} found by a test of a few"
         sentences.append(f"{found} ({p_figure(off.p_value, 'p')}).")
     elif off.maybe:
-        which = f"Other images{of} may be off as well" if off.named else f"Some images{of} may be off"
+        which = "Other images may be off as well" if off.named else "Some images may be off"
         sentences.append(f"{which} ({p_figure(off.p_value, 'p')}), first of all {', '.join(off.maybe[:_MOST_OFF])}.")
     elif off.p_value is not None:
-        limit = "so few images" if off.fewest is None else f"fewer than {off.fewest:,}"
-        which = f"No {'other' if off.named else 'single'} image{of} is shown to stand out"
-        sentences.append(f"{which} ({p_figure(off.p_value, 'p')}); this test can hardly show {limit}.")
+        seen = f"{off.fewest:,} or more odd images" if off.fewest else "no odd images"
+        which = f"No {'other' if off.named else 'single'} image is shown to stand out"
+        sentences.append(f"{which} ({p_figure(off.p_value, 'p')}); this test sees {seen} of {off.total:,}.")
     if off.least is not None:
         sentences.append(f"Images are judged one by one beside {off.least} images of {reference} or more, not so few.")
     return " ".join(sentences)
 
 
-def _named(off: Off, reference: str, of: str, *, in_full: bool = True) -> str:
+def _named(off: Off, reference: str) -> str:
     """Say how many images are off, and which, with their reasons; one that a quarter has is said once."""
     reasons = Counter(odd.reason for _, odd in off.named)
     common = [reason for reason, count in reasons.items() if count > max(1, off.total / 4)]
-    how_many = f"{len(off.named):,} of {images_in_words(off.total)}{of}"
+    how_many = f"{len(off.named):,} of {images_in_words(off.total)}"
     if len(reasons) == len(common) == 1:
         return f"{how_many} {_in_plural(_reason(common[0], reference))}"
     single = [f"{name} {why_off(odd, reference)}" for name, odd in off.named if odd.reason not in common]
     parts = [f"{reasons[reason]:,} {_in_plural(_reason(reason, reference))}" for reason in common]
     parts += single[:_MOST_OFF] + [f"and {len(single) - _MOST_OFF:,} more"] * (len(single) > _MOST_OFF)
     is_or_are = "is" if len(off.named) == 1 else "are"
-    return f"{how_many} {is_or_are} beyond anything in {reference}{': ' * in_full}{'; '.join(parts) * in_full}"
+    return f"{how_many} {is_or_are} beyond anything in {reference}: {'; '.join(parts)}"
 
 
 def why_off(odd: Odd, reference: str) -> str:
@@ -260,60 +199,49 @@ def _in_plural(phrase: str) -> str:
 
 def difference(explanation: Explanation) -> str:
     """Return a clause: do the sets differ, and what change of A comes near to B? Empty if no test was made."""
-    a, b = explanation.names
+    (a, b), causes = explanation.names, explanation.causes
     if explanation.differs is None:
         return ""
     if not explanation.differs:
-        return f"No difference between {a} and {b} can be shown"
-    if explanation.causes is not None:
-        return f"{b} differs from {a}: {what_causes_do(explanation.causes, a, b)}"
-    return f"{b} differs from {a}{'; what causes it could not be named' * explanation.is_searched}"
-
-
-def what_causes_do(causes: Causes, a: str, b: str) -> str:
-    """Return a clause: how near A comes to B after the changes."""
-    before, after = causes.bins[0], causes.bins[-1]
-    changed = f"{a} after {causes.in_words}"
-    if not after:
-        return f"{changed} cannot be told from {b}; unchanged, it is {bins_in_words(before)} away"
-    return f"{changed} is {bins_in_words(after)} from {b} instead of {number(before, 3)}"
+        return f"No difference is shown between {a} and {b}"
+    if causes is not None:
+        share = causes.bins[-1] / causes.bins[0]
+        left = f"{100 * share:.0f} % of the distance" if share else "no difference"
+        return f"{b} looks {'more ' * bool(share)}like {a}, {causes.in_words}: so changed, {left} is left"
+    unexplained = ". No change that was tried explains it: they may simply show other things"
+    return f"{b} differs from {a}{unexplained * explanation.is_searched}"
 
 
 def what_was_measured(explanation: Explanation) -> list[str]:
-    """Return the sentence on the properties of images that differ, or nothing."""
-    if not explanation.properties:
-        return []
-    a, b = explanation.names
-    files = [each.effect for each in explanation.properties if each.name.endswith(_FILES)]
-    phrases = [  # fewer files of one format are more of another
-        _property(each)
-        for each in explanation.properties
-        if not (each.name.endswith(_FILES) and each.effect < 0 < max(files))
-    ]
-    return [f"Measured in {b} against {a}: {'; '.join(phrases)}."]
+    """Return the sentence on the plainest properties of images that differ, or nothing."""
+    by_name = {each.name: each for each in explanation.properties}
+    if any(each.effect > 0 for name, each in by_name.items() if name.endswith(_FILES)):  # fewer of others say no more
+        by_name = {name: each for name, each in by_name.items() if not name.endswith(_FILES) or each.effect > 0}
+    if "width" in by_name:
+        by_name.pop("height", None)
+    names = sorted(by_name, key=lambda name: (not by_name[name].direction, [*_PLAIN, *by_name].index(name)))
+    phrases = ", ".join(_property(by_name[name]) for name in names[:_MOST_SHOWN])
+    return [f"Measured in {explanation.names[1]}: {phrases}."] if phrases else []
 
 
 def _property(of: PropertyDifference) -> str:
-    more, is_plural = of.direction > 0, of.name.endswith("s") and not of.name.endswith("ss")
     if not of.direction:
-        return f"{of.name} {'vary' if is_plural else 'varies'} {'more' if of.spread_b > of.spread_a else 'less'}"
-    if of.name in ("width", "height"):
-        compared = f"{'larger' if more else 'smaller'} {of.name}"
-    elif is_plural:
-        compared = f"{'more' if more else 'fewer'} {of.name}"
-    else:
-        compared = f"{of.name} {'higher' if more else 'lower'}"
-    return f"{compared} ({property_in_words(of.name, of.a)} to {property_in_words(of.name, of.b)})"
+        return f"{'more' if of.spread_b > of.spread_a else 'less'} varied {of.name}"
+    ways = ("more", "fewer") if of.name.endswith("s") and not of.name.endswith("ss") else ("higher", "lower")
+    way = {"width": ("larger", "smaller"), "height": ("larger", "smaller")}.get(of.name, ways)[of.direction < 0]
+    ends = [[property_in_words(of.name, value, digits) for value in (of.a, of.b)] for digits in (2, 3)]
+    return f"{way} {of.name} ({' to '.join(ends[ends[0][0] == ends[0][1]])})"
 
 
 def what_differs(explanation: Explanation) -> str:
     """Return the explanation as a text."""
     sentences = what_was_measured(explanation)
     if headline := difference(explanation):
-        p_value = "" if explanation.p_value is None else f" ({p_figure(explanation.p_value, 'p')})"
-        sentences = [f"{headline}{p_value}.", *sentences]
-    a, b = explanation.names
-    return " ".join(sentences) or f"No words are known for what differs between {a} and {b}."
+        sentences = [f"{headline} ({p_figure(explanation.p_value, 'p')}).", *sentences]
+    if not explanation.is_measured:
+        tested = "" if headline else ", and `num_folds=20` for a test"
+        sentences.append(f"What differs was not measured: use `DNAExtractor(..., properties=True)`{tested}.")
+    return " ".join(sentences) or "No property of images is shown to differ; `num_folds=20` gives a test."
 
 
 class HeldOut(NamedTuple):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.comparisons.comparison import Shown
-from torchmetrics_dna.comparisons.verdict import against_kept, how_far, versions
+from torchmetrics_dna.comparisons.verdict import against_kept, how_far, versions, what_was_measured
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.images.likeness import contents, digest_note
@@ -67,7 +67,7 @@ class Versions(Shown):
             what = f"{change} or edited" if self.edited else change
             if result is not None:
                 lines.append(against_kept(what, _how_far(result), result.p_value))
-                lines += result.explain(("kept", what)).sentences
+                lines += what_was_measured(result.explain(("kept", what)))
         return lines
 
     @property
@@ -120,7 +120,7 @@ class Versions(Shown):
 
 def _how_far(result: Comparison) -> str:
     first = next(iter(result.values()))
-    return how_far(first.value, first.distance.unit, first.distance.name)
+    return how_far(first.value, "bins" * (first.distance.unit == "bins"), first.distance.name)
 
 
 @taking("layers", "num_bins", "ranges", "num_folds", "reading")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isnan
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from torchmetrics_dna.dna.evidence import has_negative, weigh_evidence
-from torchmetrics_dna.files.visible import number
+from torchmetrics_dna.files.visible import no_attribute, number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
 from torchmetrics_dna.functional.student import student_tail
@@ -70,7 +70,7 @@ class Figure(NamedTuple):
         return {"value": self.value, "debiased": self.debiased, "low": low, "high": high, "p_value": self.p_value}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Result:
     """Distance between two sets, with its evidence.
 
@@ -92,6 +92,20 @@ class Result:
     evidence: Evidence | None = None
     spread: float | None = None
     limits: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        parts = [f"{self.distance.name} {number(self.value, 3)}{' bins' * (self.distance.unit == 'bins')}"]
+        if isinstance(self.shown, str):  # in words
+            parts.append(self.shown)
+        elif self.interval is not None:
+            parts.append(f"{number(self.shown, 3)} without noise ({self.interval.ends})")
+        parts += [] if self.p_value is None else [p_figure(self.p_value, "p")]
+        return ", ".join(parts)
+
+    if not TYPE_CHECKING:  # by which it would have all attributes
+
+        def __getattr__(self, name: str) -> Any:
+            return no_attribute(self, name, {"p": "p_value"})
 
     @cached_property
     def weighted(self) -> Tensor:

@@ -140,6 +140,13 @@ def bins_in_words(bins: float) -> str:
     return f"{shown} bin{'s' * (shown != '1')}"
 
 
+def no_attribute(of: object, name: str, guessed: Mapping[str, str]) -> Any:
+    """Raise AttributeError, for ``__getattr__``, with what to use in place of a name that users guess."""
+    if name not in guessed:
+        return object.__getattribute__(of, name)  # with Python's error, or that of a property
+    raise AttributeError(f"{type(of).__name__!r} has no attribute {name!r}; use `{guessed[name]}`", name=name, obj=of)
+
+
 def in_words(value: Any) -> str:
     """Format a json value."""
     if isinstance(value, dict):

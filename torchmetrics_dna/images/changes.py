@@ -90,7 +90,7 @@ class Change(NamedTuple):
 
     # of an image, an amount and a random generator; what it returns is rounded and clipped to bytes
     apply: Callable[[NDArray[np.uint8], float, np.random.Generator], NDArray[Any] | Image.Image]
-    words: str  # noun phrase with a place for the amount
+    words: str  # what an image then is, with a place for the amount
     none: float  # amount that changes nothing
     most: float  # largest amount to search
     tries: tuple[float, ...] = (1 / 3, 2 / 3)  # where a search begins, as places between none and most
@@ -112,11 +112,11 @@ class Change(NamedTuple):
         return float(self.none + (self.most - self.none) * place**self.power) * factor
 
     def in_words(self, amount: float) -> str:
-        """Describe the change with its amount.
+        """Describe an image after the change, with its amount.
 
         Example:
             >>> CHANGES["blur"].in_words(1.42), CHANGES["JPEG compression"].in_words(8)
-            ('a blur of about 1.4 px', 'JPEG compression of quality about 8')
+            ('blurred by about 1.4 px', 'compressed as JPEG of quality about 8')
 
         """
         return self.words.format(f"about {float(f'{amount:.2g}'):g}")
@@ -124,29 +124,29 @@ class Change(NamedTuple):
 
 # in the order in which a camera and a file would make them, so two are made in this one
 CHANGES: dict[str, Change] = {
-    "brighter": Change(lambda image, levels, _: image + levels, "brightening by {} grey levels", 0, 120),
-    "darker": Change(lambda image, percent, _: image * (1 - percent / 100), "darkening by {} %", 0, 90),
-    "more contrast": Change(partial(_contrast, 1), "a gain in contrast of {} %", 0, 150, (0.4,)),
-    "less contrast": Change(partial(_contrast, -1), "a loss of contrast of {} %", 0, 90, (0.5,)),
-    "more saturation": Change(partial(_saturation, 1), "a gain in saturation of {} %", 0, 300, (0.4,), 1.0, True),
-    "less saturation": Change(partial(_saturation, -1), "a loss of saturation of {} %", 0, 100, (0.5, 1), 1.0, True),
-    "hue": Change(_hue, "a turn of hue by {} degrees", 0, 360, (1 / 6, 1 / 2, 5 / 6), 1.0, True),
-    "warmer": Change(partial(_tint, 1), "a warm tint of {} grey levels", 0, 60, (0.4,), 1.0, True),
-    "cooler": Change(partial(_tint, -1), "a cool tint of {} grey levels", 0, 60, (0.4,), 1.0, True),
+    "brighter": Change(lambda image, levels, _: image + levels, "brightened by {} grey levels", 0, 120),
+    "darker": Change(lambda image, percent, _: image * (1 - percent / 100), "darkened by {} %", 0, 90),
+    "more contrast": Change(partial(_contrast, 1), "with {} % more contrast", 0, 150, (0.4,)),
+    "less contrast": Change(partial(_contrast, -1), "with {} % less contrast", 0, 90, (0.5,)),
+    "more saturation": Change(partial(_saturation, 1), "with {} % more saturation", 0, 300, (0.4,), 1.0, True),
+    "less saturation": Change(partial(_saturation, -1), "with {} % less saturation", 0, 100, (0.5, 1), 1.0, True),
+    "hue": Change(_hue, "with hues turned by {} degrees", 0, 360, (1 / 6, 1 / 2, 5 / 6), 1.0, True),
+    "warmer": Change(partial(_tint, 1), "tinted warm by {} grey levels", 0, 60, (0.4,), 1.0, True),
+    "cooler": Change(partial(_tint, -1), "tinted cool by {} grey levels", 0, 60, (0.4,), 1.0, True),
     "blur": Change(
         lambda image, sigma, _: Image.fromarray(image).filter(ImageFilter.GaussianBlur(sigma)),
-        "a blur of {} px", 0, 6, power=2.0, scale=lambda side: side / _SIDE,
+        "blurred by {} px", 0, 6, power=2.0, scale=lambda side: side / _SIDE,
     ),
-    "resize": Change(_resize, "a resize to {} %", 100, 0),
-    "sharper": Change(_sharper, "sharpening by {} %", 0, 500),
+    "resize": Change(_resize, "resized to {} %", 100, 0),
+    "sharper": Change(_sharper, "sharpened by {} %", 0, 500),
     "noise": Change(
         lambda image, deviation, rng: image + rng.normal(0, deviation, image.shape),
-        "noise of {} grey levels", 0, 60, power=1.5,
+        "with noise of {} grey levels", 0, 60, power=1.5,
     ),
     "grey noise": Change(  # as scans have it
         lambda image, deviation, rng: image + rng.normal(0, deviation, (*image.shape[:2], 1)),
-        "noise without colour of {} grey levels", 0, 60, power=1.5,
+        "with colourless noise of {} grey levels", 0, 60, power=1.5,
     ),
-    "fewer colours": Change(_fewer_colours, "a reduction to {} levels of each colour", 256, 3, power=0.25),
-    "JPEG compression": Change(_jpeg, "JPEG compression of quality {}", 95, 5),
+    "fewer colours": Change(_fewer_colours, "reduced to {} levels of each colour", 256, 3, power=0.25),
+    "JPEG compression": Change(_jpeg, "compressed as JPEG of quality {}", 95, 5),
 }  # fmt: skip

@@ -31,31 +31,31 @@ def _pixels(value: float) -> str:
     return f"{2 ** (16 * value):,.0f} pixels"
 
 
-#: Names of properties, in the order of their neurons, and how their values are written.
-_WRITTEN: dict[str, Callable[[float], str]] = {
+#: Names of properties, in the order of their neurons, and how their values are written; None in significant digits.
+_WRITTEN: dict[str, Callable[[float], str] | None] = {
     "width": _pixels,
     "height": _pixels,
     "aspect ratio": lambda value: f"{2 ** (8 * (value - 0.5)):.3g}",
-    "brightness": "{:.3g}".format,
-    "contrast": "{:.3g}".format,
+    "brightness": None,
+    "contrast": None,
     "dark pixels": _share,
     "bright pixels": _share,
-    "saturation": "{:.3g}".format,
-    "red against green": "{:.3g}".format,
-    "blue against yellow": "{:.3g}".format,
-    "colours": "{:.3g}".format,
-    "dark corners": "{:.3g}".format,
-    "sharpness": "{:.3g}".format,
-    "noise": "{:.3g}".format,
-    "fine detail": "{:.3g}".format,
+    "saturation": None,
+    "red against green": None,
+    "blue against yellow": None,
+    "colours": None,
+    "dark corners": None,
+    "sharpness": None,
+    "noise": None,
+    "fine detail": None,
     "flat areas": _share,
-    "pixelation": "{:.3g}".format,
-    "blockiness": "{:.3g}".format,
+    "pixelation": None,
+    "blockiness": None,
     "JPEG files": _share,
     "PNG files": _share,
     "bytes per pixel": lambda value: f"{value * _MOST_BYTES:.2g}",
     "noise floor": lambda value: f"{value * _MOST_NOISE:.2g}",
-    "peak brightness": "{:.3g}".format,
+    "peak brightness": None,
 }
 PROPERTIES = tuple(_WRITTEN)
 _WINDOW = 192  # side of the central crop for texture, in pixels
@@ -141,15 +141,16 @@ def without_properties(neurons: Neurons) -> Neurons | None:
     return neurons.take(neurons.positions(layers)) if 0 < len(layers) < len(neurons) else None
 
 
-def property_in_words(name: str, value: float) -> str:
-    """Format a value of a property in its unit.
+def property_in_words(name: str, value: float, digits: int = 3) -> str:
+    """Format a value of a property in its unit, or else with so many significant digits.
 
     Example:
         >>> property_in_words("width", 0.5), property_in_words("dark pixels", 0.25), property_in_words("noise", 0.0123)
         ('256 pixels', '25 %', '0.0123')
 
     """
-    return _WRITTEN[name](value)
+    written = _WRITTEN[name]
+    return f"{value:.{digits}g}" if written is None else written(value)
 
 
 def _grey(imgs: Tensor) -> Tensor:

@@ -82,7 +82,10 @@ class Document:
             return self.page()
         if form is Format.HTML:
             style = files("torchmetrics_dna.reporting").joinpath("page.css").read_text(encoding="utf-8")
-            head = f'<meta charset="utf-8"><title>torchmetrics-dna</title><style>{style}</style>'
+            head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+            head += (
+                f'<meta name="color-scheme" content="light dark"><title>torchmetrics-dna</title><style>{style}</style>'
+            )
             body = f"<body><main>\n{as_html(self.sentences, self.tables)}\n</main></body>"
             return f'<!doctype html>\n<html lang="en"><head>{head}</head>{body}</html>\n'
         titled = [f"% {visible(table.title)}\n" * bool(table.title) + table.latex() for table in self.tables]

@@ -10,7 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.comparisons.verdict import two_sets, what_was_measured
 from torchmetrics_dna.dna.histogram import grouped
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import images_in_words, in_words, p_figure
@@ -101,9 +100,10 @@ def settings_of(comparison: Comparison, gallery: Gallery | None = None) -> dict[
 
 def words_and_tables(comparison: Comparison) -> tuple[list[str], list[Table]]:
     """Return what a comparison says in sentences and in tables, for a terminal, Markdown and LaTeX."""
-    sentences = two_sets(comparison.figures, what_was_measured(comparison.explain()))
+    sentences = comparison.verdict_lines
     tables = [comparison.table]
-    results = [] if comparison.same_images else comparison.of_grain("neuron", "layer")
+    differ = not comparison.same_images and comparison.explain().differs is not False
+    results = comparison.of_grain("neuron", "layer") if differ else []
     layers: list[dict[str, Cell]] = []
     tested = next((result for result in results if result.evidence), None)
     for layer, count in comparison.neurons.items() if results else ():
@@ -116,7 +116,6 @@ def words_and_tables(comparison: Comparison) -> tuple[list[str], list[Table]]:
         layers.append(row)
     tables += [Table(list(layers[0]), [[*row.values()] for row in layers], "By layer")] if layers else []
     # those that differ most clearly; of a test, those alone that differ significantly
-    differ = not comparison.same_images and comparison.explain().differs is not False
     top = [neuron for neuron in comparison.top_neurons() if (neuron["p_value"] or 0) <= SIGNIFICANT] if differ else []
     if top:
         significant = clearly(comparison)

@@ -16,7 +16,6 @@ from markupsafe import Markup
 from PIL import Image
 from torch.nn.functional import adaptive_avg_pool2d
 
-from torchmetrics_dna.comparisons.verdict import headline_and_distance, off_line, what_was_measured
 from torchmetrics_dna.dna.histogram import grouped
 from torchmetrics_dna.files.visible import images_in_words, number, p_figure, visible
 from torchmetrics_dna.images.cells import central_square
@@ -60,25 +59,27 @@ def as_html(comparison: Comparison, gallery: Gallery | None = None) -> str:
     )
     env.filters |= {"number": number, "p": p_figure, "images": images_in_words, "path": step_path, "jpeg": jpeg}
     env.filters["parts"] = re.compile("[^/_.-]*[/_.-]?").findall
-    headline, figures = headline_and_distance(comparison.figures)
+    headline, *sentences = comparison.verdict_lines
     explanation = comparison.explain()
+    differs = explanation.differs is not False and not comparison.same_images
     return env.get_template("page.html").render(
         comparison=comparison,
         names=dict(zip("ab", comparison.names, strict=True)),
         sides=sides_in_words(comparison),
         headline=headline.replace(" %", "\N{NO-BREAK SPACE}%"),
-        figures=figures,
-        odd_line=off_line(comparison.figures),
-        measured_words=what_was_measured(explanation),
+        sentences=sentences,
         properties=property_rows(comparison),
-        explained=explanation.causes is not None,
         gallery=gallery,
-        odd=[] if gallery is None else with_maps(gallery.odd, gallery.crop),
-        unlike={} if gallery is None else {s: with_maps(shown, gallery.crop) for s, shown in gallery.unlike.items()},
+        # a cause that is named is one of all images, and others need not show it
+        odd=[] if gallery is None or explanation.causes else with_maps(gallery.odd, gallery.crop),
+        unlike={}
+        if gallery is None or explanation.causes
+        else {side: with_maps(shown, gallery.crop) for side, shown in gallery.unlike.items()},
         sure=comparison["dna-emd"].evidence is not None,
         tested=clearly(comparison),
         axis=_axis(comparison),
-        top=[] if explanation.differs is False else top_histograms(comparison),
+        differs=differs,
+        top=top_histograms(comparison) if differs else [],
         settings=settings_of(comparison, gallery),
         unreadable=comparison.unreadable[:_NAMED],
         style=Markup(files(_HERE).joinpath("page.css").read_text(encoding="utf-8")),
