@@ -14,6 +14,7 @@ from typing import Any
 import kinds
 import numpy as np
 import pytest
+import torch
 from address_space import at_most
 from hub_server import serving
 from kinds import COUNT, FILES, PIXELS, png, tar
@@ -104,6 +105,8 @@ REFUSED: dict[str, Row] = {
     "several kinds": (lambda: [kinds.npy(W), tar(W / "x.tar", FILES)] and "x.*", "several kinds, such as x.npy, x.tar"),
     # no images
     "empty folder": (lambda: Path("empty").mkdir() or "empty", r"no images in 'empty'; looked for .*\.png"),
+    "empty tensor": (lambda: torch.zeros(0, 3, 8, 8), "There are no images in 'Tensor of images'$"),
+    "five channels": (lambda: np.zeros((12, 5, 32, 32), np.uint8), "`channels=5`"),
     "empty list": (list, "There are no images in 'list of images'"),
     "empty generator": (lambda: iter(()), "There are no images in 'tuple_iterator of images'"),
     "folder of shards": (lambda: Path(kinds.shards(W)).parent, r"There are no images in '.*'; .*, give \*.tar"),

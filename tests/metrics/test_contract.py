@@ -110,7 +110,7 @@ BAD = [
     (REAL[:, :2], ValueError, r"shape \(B, 3, H, W\), but got \(6, 2, 12, 10\)"),
     (REAL[0], ValueError, r"but got \(3, 12, 10\)"),
     (REAL[:0], ValueError, "expected to hold images"),
-    (REAL.numpy(), TypeError, "Argument `imgs` expected to be a Tensor, but got ndarray"),
+    (REAL.numpy(), TypeError, "Argument `imgs` expected to be a Tensor, but got ndarray; give `torch.from_numpy"),
     (torch.full_like(REAL, 13), ValueError, "gives activations that are NaN or infinite"),
 ]
 
