@@ -82,6 +82,7 @@ TWO = [
     (of(DIFFERENT), [DIFFER, FAR]),
     (of(DIFFERENT, explanation=because(0.001, DARKER, BRIGHTNESS), off=OFF), [
         "made looks like real, darkened by about 38 %: so changed, no difference is left.", FAR, LOWER,
+        "At least 1 of 40 images of made is odd: 3.png is all black.",
     ]),
     (of(DIFFERENT, explanation=because(0.001, searched=True), off=OFF), [
         "made differs from real. No change that was tried explains it: they may simply show other things.", FAR,
