@@ -268,6 +268,7 @@ CALLS = {
             "by": lambda: (CLASSES, CLASSES),
             "held_out": lambda: given("c", b={"b": B, "c": C}),
             "causes": lambda: given(True, b=C),
+            "copies": lambda: given(False, b=np.concatenate([A[:2], B])),
         },
     ),
     "monitor": Call(

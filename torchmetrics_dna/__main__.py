@@ -21,6 +21,15 @@ DEBUG = "TORCHMETRICS_DNA_DEBUG"
 _EXPECTED = (ValueError, RuntimeError, OSError, ModuleNotFoundError)
 _INTERRUPTED = 130  # exit code of typer, as shells expect
 _OF_OPTIONS = ("Option ", "Argument ", "Expected ")  # how errors of type begin that are raised on purpose
+# what is meant by calls that other programs, other commands or Python take: the beginning of an error, with its command
+_MEANT = {
+    r": No such command 'report'": "for a page of pictures: torchmetrics-dna compare A B -o page.html",
+    r" rank: .*unexpected extra": "the images to rank by go to --reference",
+    r" make: .*unexpected extra": "make takes one set; merge puts DNAs of several together",
+    r" compare: No such option: --reference": "A is the reference: torchmetrics-dna compare A B",
+    r" compare: No such option: --(fid|kid|ssim|lpips)": "distances are named by --metrics, such as --metrics fid,kid",
+    r" compare: No such option: --thresh": "a limit is given by --fail-above",
+}
 _OPTION = {"Argument ": "Option ", "argument ": "option "}
 
 
@@ -96,7 +105,8 @@ def _misuse(error: Any) -> str:
     sets = [word for word in sys.argv[1:] if not word.startswith("-")]
     if text.startswith("No such command") and os.path.lexists(sets[0]):
         return f"{text}; to compare sets of images: torchmetrics-dna compare {shlex.join(sys.argv[1:])}"
-    return f"{text}; torchmetrics-dna{command} --help says more"
+    meant = [remedy for pattern, remedy in _MEANT.items() if re.match(pattern, f"{command}: {text}")]
+    return f"{text}; {meant[0] if meant else f'torchmetrics-dna{command} --help says more'}"
 
 
 def _in_options(text: str) -> str:

@@ -31,7 +31,7 @@ from torch import Tensor
 from torchmetrics_dna import DNAExtractor
 from torchmetrics_dna.dna import evidence as asked
 from torchmetrics_dna.dna.evidence import ratio_of, weigh_evidence
-from torchmetrics_dna.dna.folded import FoldedSides, emd_of_folds, frechet_of_folds
+from torchmetrics_dna.dna.folded import Cumulative, FoldedSides, frechet_of_folds
 
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
 from gan_checkpoints import training
@@ -186,7 +186,7 @@ def in_folds(images: Images, generator: torch.Generator) -> tuple[Tensor, Tensor
 def evidence(a: Sequence[Tensor], b: Sequence[Tensor], name: str, slices: Sequence[slice]) -> tuple[Evidence, float]:
     """What :func:`compare` has of two sets in folds, and the plain distance."""
     counts, means, variances, sizes = (torch.cat(pair) for pair in zip(a, b, strict=True))
-    emd, frechet = partial(emd_of_folds, counts), partial(frechet_of_folds, means, variances, sizes)
+    emd, frechet = Cumulative.of(counts).emd, partial(frechet_of_folds, means, variances, sizes)
     distances = emd if name == "dna-emd" else frechet
     first = (torch.arange(len(sizes)) < len(a[3]))[None]
     values = distances(first, ~first)[0]

@@ -76,7 +76,7 @@ def main() -> None:
         for count in {count for count, _ in ways}:
             for seed, side in enumerate("ab"):
                 Path(folder, str(count)).mkdir(exist_ok=True)
-                write_photographs(Path(folder, str(count), side), count, (400, 300), seed, blur=seed)
+                write_photographs(Path(folder, str(count), side), count, (400, 300), seed, blur=2 * seed)
         for _ in range(arguments.rounds):
             for count, name in draw.sample(ways, len(ways)):
                 command = [sys.executable, __file__, "--threads", str(arguments.threads), "--child", name]

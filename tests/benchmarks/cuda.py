@@ -19,6 +19,8 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
+if __name__ != "__main__":  # beside this file, torch looks for NVIDIA's module of that name
+    raise ImportError("this is a program; run it by its path")
 ROOT = Path(__file__).resolve().parents[2]
 if __name__ == "__main__":
     sys.path[:1] = [
@@ -273,5 +275,4 @@ def main() -> None:
     sys.exit(max(codes))
 
 
-if __name__ == "__main__":
-    main()
+main()

@@ -39,7 +39,7 @@ def write_photographs(
 ) -> None:
     """Crops of photographs, enlarged a little differently each, at qualities from 75 to 95 and all chroma samplings."""
     draw = np.random.default_rng(seed)
-    crops = [Image.fromarray(crop) for crop in photographs(min(count, 96))]
+    crops = [Image.fromarray(crop) for crop in photographs(96)[48 * (seed % 2) :][:48]]  # other crops
     folder.mkdir(exist_ok=True)
     for i in range(count):
         crop = crops[i % len(crops)]

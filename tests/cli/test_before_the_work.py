@@ -104,6 +104,7 @@ OPTIONS: dict[str, dict[str, tuple[Any, ...]]] = {
         "--groups": (None, "prefix:.."),
         "--pairs": (None, "order", "name"),
         "--causes": (None, False),
+        "--copies": (None, False),
         "--neuron-weights": (None, "w.npz"),
         "--num-bins": (None, "30"),
         "--ranges": (None, "auto"),
@@ -169,7 +170,8 @@ HISTOGRAMS, WITH_DNA = DNAS[:2], ("b.dna.npz", "b a.dna.npz")
 NO_RECALL = ("dna-fd", "fd", "kid", "mind", "dna-emd,recall", "dna-emd,fid", "fid")
 OF_SETS, PUBLISHED = ("kid", "mind", "recall"), ("dna-emd,fid", "fid")
 GATES = ("--fail-above", "--fail-unless-below", "--fail-if-different", "--fail-if-odd")
-ALONE = {"--all": None, "--held-out": None, "B": ("b", "c", "a", "b.tgz")}
+ALONE = {"--held-out": None, "B": ("b", "c", "a", "b.tgz")}
+SEVERAL = "b c"  # of which --all is a matrix
 MANY = [{"B": ("b c", "b a.dna.npz")}, {"--held-out": "c"}]
 SIDES = [{"A": DNAS}, {"B": WITH_DNA}]
 OF_STREAMS, ONE = [{"A": STREAMS}, {"B": STREAMS}], [{"A": "one.png"}]
@@ -213,10 +215,10 @@ REFUSED: dict[str, dict[str, list[Rule]]] = {
             *(rule | {"--metrics": "recall"} for rule in MANY),
             *({"--metrics": "recall", name: True} for name in GATES[:2]),
         ],
-        "--all": [{"--all": True, name: True} for name in ("--by", "--held-out", *GATES, "--groups", "--pairs")],
-        "expected to be": [{"--all": True, "--metrics": PUBLISHED}],
-        "takes distances": [{"--all": True, "--metrics": ("recall", "dna-emd,recall")}],
-        "twice": [{"--all": True, "A": "a", "B": "a"}, {"--all": True, "A": "a.dna.npz", "B": "b a.dna.npz"}],
+        "--all": [{"--all": True, "B": SEVERAL, name: True} for name in ("--held-out", *GATES, "--groups", "--pairs")],
+        "expected to be": [{"--all": True, "B": SEVERAL, "--metrics": PUBLISHED}],
+        "takes distances": [{"--all": True, "B": SEVERAL, "--metrics": ("recall", "dna-emd,recall")}],
+        "twice": [{"--all": True, "A": "a.dna.npz", "B": "b a.dna.npz"}],
         "for whole sets": [{"--by": True, name: True} for name in ("--plot", "--groups", "--pairs")],
         "leave out --by": [{"--by": True, "--fail-if-odd": True}],
         "class by class": [{"--by": True, "--metrics": (*OF_SETS, "dna-emd,recall")}],
@@ -490,6 +492,15 @@ MISTAKES = [
     ("compare a", "Missing argument 'B'; torchmetrics-dna compare --help says more"),
     ("comapre a b", "No such command 'comapre'. Did you mean 'compare'?; torchmetrics-dna --help says more"),
     ("a b", "No such command"),
+    ("report a b", "torchmetrics-dna compare A B -o page.html"),
+    ("compare a b --metrics dna-emd dna-fd", "separated by commas"),
+    ("compare --reference a b", "A is the reference"),
+    ("compare a b --fid", "--metrics fid,kid"),
+    ("compare a b --threshold 3", "--fail-above"),
+    ("compare a b -o x.png", "'x.png'; figures go to --plot"),
+    ("rank a b", "--reference"),
+    ("make a b -o y.npz", "merge"),
+    ("compare a b --num-folds 1", "or None for no folds, which a command takes as 0, but got 1"),
     ("empty a", "to compare sets of images: torchmetrics-dna compare empty "),
     ("compare a.dna.np b", "There is no file or folder 'a.dna.np'; there is 'a.dna.npz'"),
     ("compare a notes.txt", "is read as a list of images, a path a line, but there is no file"),
@@ -497,8 +508,8 @@ MISTAKES = [
     ("make a --fps 0 -o y.npz", "Option --fps expected to be above 0, but got 0.0"),
     ("compare a b --num-bins 0", "Option --num-bins expected to be integer larger than 1, but got 0"),
     (
-        "compare --all a b --metrics fd,fid",
-        f"of {', '.join(of_any_network())}, but got 'fid'; FID is fd of the feature",
+        "compare --all a b c --metrics fd,fid",
+        f"any of {', '.join(of_any_network())}, but got 'fid'; FID is fd of the feature",
     ),
     ("compare a b --metrics sfid --feature inception_fid", "Metric 'sfid' brings its own network"),
     ("compare a b --fail-unless-below 0", "expected to be a number above 0, but got 0"),

@@ -63,7 +63,7 @@ def test_folders_give_the_official_distances(default_extractor: DNAExtractor) ->
     assert result["dna-fd"].value == pytest.approx(float(golden["nfd64_avg"]), rel=1e-5)
     for layer in golden["layers"]:
         assert result.layers[layer]["dna_emd"] == pytest.approx(float(golden[f"emd_layer-{layer}"]), abs=2e-3)
-        assert result.layers[layer]["dna_frechet"] == pytest.approx(float(golden[f"nfd64_layer-{layer}"]), rel=1e-5)
+        assert result.layers[layer]["dna_fd"] == pytest.approx(float(golden[f"nfd64_layer-{layer}"]), rel=1e-5)
     assert result.num_images == {"a": 7, "b": 5}
     order = np.argsort(-np.concatenate([golden[f"emd_neuron-{layer}"] for layer in golden["layers"]]))[:10]
     located = [default_extractor.neurons.locate(i) for i in order]

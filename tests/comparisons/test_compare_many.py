@@ -45,7 +45,7 @@ def comparisons() -> Comparisons:
 def test_one_image_has_what_that_gives(of: dict[str, Any], named: str, capsys: pytest.CaptureFixture[str]) -> None:
     few = {"one": images(80, 2, 1), "many": images(4, 4)}
     made = compare(REFERENCE[:6], images(80, 2, 6) if of else few, EXTRACTOR, **of, **OPTIONS)
-    assert {row[named]: row["dna_frechet"] is None for row in made.rows()} == {"one": True, "many": False}
+    assert {row[named]: row["dna_fd"] is None for row in made.rows()} == {"one": True, "many": False}
     for form in Format:
         write(document_of(made), form, None)
         assert "one" in capsys.readouterr().out
@@ -145,10 +145,12 @@ def test_bold_is_only_what_the_test_finds(comparisons: Comparisons) -> None:
 
 def test_each_distance_has_its_own_error_and_tests(comparisons: Comparisons) -> None:
     """No figure of one distance stands beside another's without its name; as text, and in csv."""
-    for column, (name, key) in enumerate({"dna-emd": "dna_emd", "dna-fd": "dna_frechet"}.items(), 2):
+    for column, (name, key) in enumerate({"dna-emd": "dna_emd", "dna-fd": "dna_fd"}.items(), 2):
         by_one = comparisons.by(name)
         for i, (at, result) in enumerate((at, comparison[name]) for at, comparison in comparisons.items()):
-            assert comparisons.table.rows[i][column] == number(result.value, error=result.standard_error)
+            shown = number(result.value, error=result.standard_error)
+            is_alike = by_one.p_holm[at] > 0.05
+            assert comparisons.table.rows[i][column] == f"{shown}{' n.s.' * is_alike}"
             figures = result.shown, result.ends, p_figure(by_one.p_holm[at]), p_figure(by_one.p_values[at])
             assert [name, at, *figures] in [list(row) for row in comparisons.evidence_table.rows]
             assert comparisons.rows()[i][f"{key}_error"] == result.standard_error
@@ -278,7 +280,7 @@ def test_the_held_out_set_is_no_candidate(other: Comparisons) -> None:
     lean = compare(TRAIN, {"far": MODELS["far"], "validation": OTHER}, EXTRACTOR, held_out="validation", **EMD)
     ratio = lean.ratios()["far"]
     assert f"far is {ratio.value:.2g} times as far" in lean.verdict
-    assert lean.verdict.endswith(f"validation (95 % {ratio.low:.2g} to {ratio.high:.2g}).")
+    assert f"validation (95 % {ratio.low:.2g} to {ratio.high:.2g}). validation itself differs" in lean.verdict
     row = lean.rows()[0]
     assert [row[f"dna_emd_x_held_out{end}"] for end in ("", "_low", "_high")] == [ratio.value, ratio.low, ratio.high]
     assert lean.to_dict()["held_out"] == "validation"
@@ -322,7 +324,9 @@ def test_the_verdict_tells_of_the_held_out_set_or_why_not(
     further = {} if sets == 1 else {"further": images(95, 14, 60)}
     given = {"gen": generated, **further, "held": held_out}
     result = compare(TRAIN, given, EXTRACTOR, held_out="held", num_folds=folds, **EMD)
-    *_, last = (sentence for sentence in result.verdict.replace(". ", ".\n").splitlines())
+    *_, last = (each for each in result.verdict.replace(". ", ".\n").splitlines() if "itself differs" not in each)
+    differs = result["held"].p_value is not None and result.p_holm["held"] <= 0.05
+    assert ("held itself differs from the reference" in result.verdict) is differs
     if further and np.array_equal(generated, TRAIN):
         assert result.verdict.startswith("gen: the same images")
         last, sharing = last.replace("further", "gen"), None  # which is the nearest of the others

@@ -77,7 +77,7 @@ def test_a_distance_has_its_name_its_key_and_that_of_its_metric(comparison: Comp
         assert [record.name for record in resolve_distances(metrics, [])] == names
         assert list(compare(A, B, EXTRACTOR, metrics=metrics, num_folds=None)) == names
     for metrics, message in (
-        ([emd, "no such"], "expected to be of .*, but got 'no such'"),
+        ([emd, "no such"], "expected to be any of .*, but got 'no such'"),
         ([replace(emd, least=3), "dna-emd"], "has several distances of the name 'dna-emd'"),
         ([DISTANCES["fid"], emd], "Metric 'fid' brings its own network, 'inception_fid', but another"),
     ):
@@ -125,7 +125,7 @@ def test_shares_of_images_say_nothing_of_the_nearest() -> None:
     ("metrics", "message"),
     [
         (["fid"], "Metric 'fid' brings its own network, 'inception_fid', but another or layers are given; leave out"),
-        ([], f"Argument `metrics` expected to be of {', '.join(ALL)}, but got none"),
+        ([], f"Argument `metrics` expected to be any of {', '.join(ALL)}, but got none"),
         (["kid"], "A histogram DNA does not have what kid takes; give images on both sides, or leave it out"),
         (["fd"], "does not have what fd takes; give a DNA that was made with `kind` 'layer-gaussian', or"),
         (["dna-fd"], "what dna-fd takes; give a DNA that was made with `kind` 'gaussian' or 'layer-gaussian', or"),

@@ -12,13 +12,12 @@ from torch import Tensor
 
 from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.dna.folded import (
+    Cumulative,
     cmmd_of_folds,
-    emd_of_folds,
     frechet_of_folds,
     kernel_of_folds,
     layer_frechet_of_folds,
     shift_of_folds,
-    sums_of_histograms,
 )
 from torchmetrics_dna.functional import layer_frechet_distance
 
@@ -39,7 +38,7 @@ def test_histograms(seed: int, rest: bool) -> None:
     counts = torch.from_numpy(random.integers(0, 9, (FOLDS, 4, 7)))
     counts[:, :, 0] += 1
     in_a, in_b = memberships(seed, rest)
-    distances = emd_of_folds(counts, in_a, in_b)
+    distances = Cumulative.of(counts).emd(in_a, in_b)
     for row, a, b in zip(distances, in_a, in_b, strict=True):
         sides = [counts[side].sum(0).numpy() for side in (a, b)]
         x, y = ((side / side.sum(1, keepdims=True)).cumsum(1) for side in sides)
@@ -53,7 +52,7 @@ def test_histograms_in_proportion_are_no_distance_apart(seed: int, factor: int) 
     random = np.random.default_rng(seed)
     shares = torch.from_numpy(random.integers(0, 1000, (3, 5)) + 1)
     counts = torch.stack([shares * factor * size for size in (1, 3, 7, 2, 5, 11)])
-    assert not emd_of_folds(counts, *memberships(seed, True)).any()
+    assert not Cumulative.of(counts).emd(*memberships(seed, True)).any()
 
 
 @settings(max_examples=30)
@@ -66,8 +65,8 @@ def test_shifts_are_differences_of_means(seed: int, rest: bool, clipped: bool) -
     counts[:, 3] = np.eye(7, dtype=int)[2] * random.integers(1, 9, (FOLDS, 1))  # a dead neuron
     in_a, in_b = memberships(seed, rest)
     within = (torch.zeros(4).double(), torch.full((4,), 7.0).double()) if clipped else None
-    shifts = shift_of_folds(*sums_of_histograms(torch.from_numpy(counts), within), in_a, in_b)
-    distances = emd_of_folds(torch.from_numpy(counts), in_a, in_b)
+    shifts = shift_of_folds(*Cumulative.of(torch.from_numpy(counts), within).sums(), in_a, in_b)
+    distances = Cumulative.of(torch.from_numpy(counts)).emd(in_a, in_b)
     for row, a, b in zip(shifts.numpy(), in_a.numpy(), in_b.numpy(), strict=True):
         means = [counts[side].sum(0) @ np.arange(7) / counts[side].sum((0, 2)) for side in (a, b)]
         np.testing.assert_allclose(row, means[1] - means[0], atol=1e-12)

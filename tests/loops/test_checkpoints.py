@@ -149,8 +149,8 @@ def test_other_kinds_and_no_folds(tmp_path: Path) -> None:
     )
     comparison = checkpoints.add(0, OTHERS)
     assert comparison.scalars("x/") == {
-        "x/dna_frechet": comparison["dna-fd"].value,
-        **{f"x/{layer}/dna_frechet": comparison["dna-fd"].layers[layer].value for layer in EXTRACTOR.neurons},
+        "x/dna_fd": comparison["dna-fd"].value,
+        **{f"x/{layer}/dna_fd": comparison["dna-fd"].layers[layer].value for layer in EXTRACTOR.neurons},
     }
 
 

@@ -81,7 +81,7 @@ def test_figures_are_those_of_compare(compared: Comparison, tmp_path: Path) -> N
             emd.layers[layer].interval.ends,
             p_figure(figures["dna_emd_p_value"]),
             f"{figures['dna_emd']:.4g}",
-            f"{figures['dna_frechet']:.4g}",
+            f"{figures['dna_fd']:.4g}",
         ]
     for neuron in compared.top_neurons(12):
         line = f"{neuron['dna_emd']:.4g} bins, mean {neuron['shift']:+.3g}, q {p_figure(neuron['q'])}"

@@ -328,6 +328,13 @@ def _distances_of_rows(counts_a: Any, counts_b: Any, begins: Any, ends: Any, dis
             distances[row] = _distance(shares_a[1:], 1.0, shares_b[1:])
 
 
+@_compiled
+def _distances_of_sums(sums: Any, scales: Any, totals: Any, distances: Any) -> None:
+    for row in range(sums.shape[0]):
+        for neuron in range(sums.shape[1]):
+            distances[row, neuron] = _distance(sums[row, neuron], scales[row, neuron], totals[neuron])
+
+
 @_compiled_in_any_order
 def _sum(values: Any, begin: Any, size: Any) -> Any:
     total = 0.0
@@ -406,6 +413,15 @@ def emd_of_rows(*arguments: Tensor) -> Tensor:
     work = [(slice(first, first + _ROWS),) for first in range(0, len(counts_a), _ROWS)]
     _all(lambda r: _distances_of_rows(counts_a[r], counts_b[r], begins[r], ends[r], distances[r]), work)
     return torch.from_numpy(distances)
+
+
+def distances_of_sums(sums: Tensor, scales: Tensor, totals: Tensor) -> Tensor:
+    """Sum the absolute values of ``sums * scales - totals`` over the bins, float64, ``(P, N)``."""
+    distances = torch.empty_like(scales)
+    arrays = [tensor.numpy() for tensor in (sums, scales)]
+    work = [(slice(first, first + _ROWS),) for first in range(0, len(sums), _ROWS)]
+    _all(lambda r: _distances_of_sums(*(array[r] for array in arrays), totals.numpy(), distances.numpy()[r]), work)
+    return distances
 
 
 def _arrays(bins: Bins) -> tuple[Any, ...]:

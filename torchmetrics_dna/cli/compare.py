@@ -47,7 +47,7 @@ def compare(
         ),
     ] = None,
     every: Annotated[
-        bool, o.statistic_option("Compare all sets with each other, not only with A: a matrix.", "--all")
+        bool, o.statistic_option("Compare all of several sets with each other: a matrix.", "--all")
     ] = False,
     held_out: Annotated[
         str | None,
@@ -88,8 +88,8 @@ def compare(
     limits = {"fail_above": fail_above, "fail_unless_below": fail_unless_below}
     limits |= {"fail_if_different": level if fail_if_different else None, "fail_if_odd": level if fail_if_odd else None}
     check_limits(limits, options["metrics"], {"by": by, **options})
-    if every:
-        _compare_all([a, b, *(more or ())], options, {"by": by, "held_out": held_out} | limits, plot, form, output)
+    if every and more:  # of two sets, a matrix says less
+        _compare_all([a, b, *more], options, {"by": by, "held_out": held_out} | limits, plot, form, output)
         return
     from torchmetrics_dna.comparisons.compare import open_sets
     from torchmetrics_dna.comparisons.comparisons import by_name

@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 from typing_extensions import override
 
-from torchmetrics_dna.files.visible import number, visible
+from torchmetrics_dna.files.visible import number, plain_name, visible
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -112,9 +112,12 @@ def check_sources(*sources: str) -> None:
     for source in sources:
         for path in [] if ":" in source else expand(source):
             if not os.path.lexists(path):
+                from torchmetrics_dna.dna.distances import all_published, of_any_network
                 from torchmetrics_dna.dna.load import vdna_pair
 
                 if vdna_pair(path) is None:
+                    if plain_name(path) in map(plain_name, (*of_any_network(), *all_published())):
+                        raise ValueError(f"{path!r} is no set; metrics are separated by commas: --metrics x,{path}")
                     raise missing(path)
 
 
@@ -129,7 +132,9 @@ def check_output(path: Path | str, *suffixes: str) -> None:
     from torchmetrics_dna.images.paths import check_writable
 
     if not str(path).lower().endswith(suffixes) or Path(path).is_dir():
-        raise ValueError(f"Expected the name of a file that ends in {' or '.join(suffixes)}, but got {str(path)!r}")
+        figure = "; figures go to --plot" if Path(path).suffix.lower() in set(_FIGURES) - {*suffixes} else ""
+        expected = f"Expected the name of a file that ends in {' or '.join(suffixes)}"
+        raise ValueError(f"{expected}, but got {str(path)!r}{figure}")
     check_writable(path)
     if Path(path).exists():
         talk.print(f"This replaces {path}")

@@ -182,7 +182,7 @@ def compare_sides(sides: Sides, names: Sequence[str]) -> list[Comparison]:
                 and result.explain().differs
                 and can_be_found(sides, readable)
             ):
-                with without_numba(False):  # which pays for the many images of the search, however few the sets have
+                with without_numba(False):  # which pays for the images of the search beside those of the sets
                     causes = find_causes(sides, of_a, of_b, result.aligned()[0], weights)
                 result = replace(result, causes=causes)
             comparisons.append(result)

@@ -24,6 +24,8 @@ from torchmetrics_dna.jobs.measure import Measured, unreadable_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from torch import Tensor
+
     from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.dna.folded import Plan
 
@@ -86,12 +88,13 @@ def compare_measured(
             cache=cache,
         )
     sides = a.without_folds(), b.without_folds()
-    copies = 0
-    if not paired and a.thumbnails is not None and b.thumbnails is not None:
-        copies = near_duplicates(b.thumbnails, a.thumbnails) or 0
+    copied = None
+    if arguments.copies and not paired and a.thumbnails is not None and b.thumbnails is not None:
+        copied = near_duplicates(b.thumbnails, a.thumbnails)
+    copies = 0 if copied is None else int((copied >= 0).sum())
     identical = a is b or any(not results[record.name].values.any() for record in by_neuron if record.name in results)
     tested = any(result.evidence is not None for result in results.values())
-    notices = _notices(a, b, 0 if identical else copies, names, tested)
+    notices = _notices(a, b, None if identical else copied, names, tested, arguments.copies)
     if not paired and not identical and copies <= SHARED * (b.first.num_images or 0):
         notices += _namesakes(a.names, b.names, names)
     notices += dict.fromkeys(limit for result in results.values() for limit in result.limits)
@@ -115,7 +118,9 @@ def compare_measured(
     )
 
 
-def _notices(a: Measured, b: Measured, copies: int, names: tuple[str, str], tested: bool) -> list[str]:
+def _notices(
+    a: Measured, b: Measured, copied: Tensor | None, names: tuple[str, str], tested: bool, look_for_copies: bool
+) -> list[str]:
     """Return caveats about unknown ranges and near-duplicate images, one line each."""
     notices = []
     histograms = [side.dnas.get("histogram") for side in (a, b)]
@@ -132,7 +137,7 @@ def _notices(a: Measured, b: Measured, copies: int, names: tuple[str, str], test
     large = [
         name
         for name, side in zip(names, (a, b), strict=True)
-        if side.thumbnails is not None and len(side.thumbnails) > MOST
+        if look_for_copies and side.thumbnails is not None and len(side.thumbnails) > MOST
     ]
     if large:
         have = "has" if len(large) == 1 else "have"
@@ -141,24 +146,25 @@ def _notices(a: Measured, b: Measured, copies: int, names: tuple[str, str], test
             f" belong together (frames of a clip, crops of a picture), p-values are too small; {_GROUP_THEM}"
         )
     for name, side in zip(names, (a, b), strict=True):
-        if side.thumbnails is not None and side.folds is not None:
+        if look_for_copies and side.thumbnails is not None and side.folds is not None:
             near = near_duplicates(side.thumbnails, side.thumbnails, torch.cat([side.folds, side.folds]))
-            if near:
+            if near is not None and (near >= 0).any():
                 notices.append(
-                    f"{_that_look(near, name)} nearly like others of the same set; if these belong together (frames of"
-                    f" a clip, crops of a picture), p-values are too small; {_GROUP_THEM}; `rank` against {name} with"
-                    " `nearest` shows which they are"
+                    f"{_that_look(near, name)} nearly like others of the same set, such as {_pair(near, side, side)};"
+                    " if these belong together (frames of a clip, crops of a picture), p-values are too small;"
+                    f" {_GROUP_THEM}"
                 )
-    if copies and b.thumbnails is not None:
+    if copied is not None and (copied >= 0).any():
         notices.append(
-            f"{_that_look(copies, of_b)} nearly like images of {of_a}; a generator that copies its training images is"
-            " close by every distance; `rank` with `nearest` shows which"
+            f"{_that_look(copied, of_b)} nearly like images of {of_a}, such as {_pair(copied, b, a)}; a generator that"
+            " copies its training images is close by every distance; `rank --nearest` shows all"
         )
-        if tested and copies > SHARED * len(b.thumbnails):
+        if tested and (copied >= 0).sum() > SHARED * len(copied):
             notices.append(
                 f"{of_a} and {of_b} are no independent samples, since images of both are the same or nearly"
                 " alike; values without noise and their intervals are too small, and p is too large; if each image of"
-                f" {of_b} belongs to one of {of_a}, compare them as pairs; for two versions of a data set, use diff"
+                f" {of_b} belongs to one of {of_a}, compare them as pairs; for two versions of a data set, use diff; if"
+                " they are different pictures, say so: `--no-copies`, or `copies=False`"
             )
     return notices
 
@@ -175,5 +181,12 @@ def _namesakes(names_a: Sequence[str], names_b: Sequence[str], names: tuple[str,
     ]
 
 
-def _that_look(count: int, name: str) -> str:
+def _that_look(near: Tensor, name: str) -> str:
+    count = int((near >= 0).sum())
     return f"{images_in_words(count)} of {name} {'looks' if count == 1 else 'look'}"
+
+
+def _pair(near: Tensor, side: Measured, other: Measured) -> str:
+    """Name the first image that has a near-duplicate, and that."""
+    row = int((near >= 0).nonzero()[0])
+    return f"{side.names[row]} and {other.names[int(near[row])]}"

@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.dna.evidence import Ratio
+    from torchmetrics_dna.dna.result import Result
     from torchmetrics_dna.files.tables import Cell
 
 _X_HELD_OUT = "x held-out"  # header of a column
 _EVIDENCE = ("debiased", "low", "high", "p_value")
 _ERRORS = "±: jackknife standard error over folds, or else deviation over splits or subsets."
 _P = "p (Holm): of no difference, corrected for the number of sets; p (best nearer): that the nearest set is no nearer."
+_ALIKE = "n.s."
 _BOLD = f"Bold: nearer than each other set (paired test, p ≤ {SIGNIFICANT}, Holm-corrected)."
 
 
@@ -176,7 +178,8 @@ class Comparisons(ManyComparisons):
             both = (*ranked, *equal)[0], self.held_out
             sharing = [name for name in both if self[name].shares_images]
             is_tested = all(self[name][self.distance].evidence is not None for name in both)
-            beside = HeldOut(*both, self.ratios()[both[0]], sharing, is_tested)
+            p_values = self.p_holm
+            beside = HeldOut(*both, self.ratios()[both[0]], sharing, is_tested, (p_values[both[0]], p_values[both[1]]))
         return several_sets(SeveralSets(self.reference, self.distance, sets, equal, beside))
 
     def by(self, distance: str) -> Comparisons:
@@ -206,18 +209,26 @@ class Comparisons(ManyComparisons):
             name: f"{name} ↑" if record.higher_is_better else f"{name} (bins)" if record.unit == "bins" else name
             for name, record in self._distances.items()
         }
+        results = {name: {at: of.results.get(name) for at, of in self.items()} for name in headers}
+        p_values = {
+            name: holm({at: None if of is None else of.p_value for at, of in each.items()})
+            for name, each in results.items()
+        }
         rows: list[dict[str, Cell]] = [
             {
-                "set": name,
+                "set": at,
                 "images": comparison.num_images["b"],
-                **{header: _cell(comparison, distance) for distance, header in headers.items()},
+                **{headers[name]: _cell(comparison, each[at], p_values[name][at]) for name, each in results.items()},
             }
-            for name, comparison in self.items()
+            for at, comparison in self.items()
         ]
         nearest = {header: self.surely_nearest(distance) for distance, header in headers.items()}
         bold = {(list(self).index(name), list(rows[0]).index(at)) for at, name in nearest.items() if name is not None}
-        errors = any("±" in str(cell) for row in rows for cell in [*row.values()][1:])
-        notes = [line for line, applies in ((_ERRORS, errors), (_BOLD, bold)) if applies]
+        errors, alike = (
+            any(sign in str(cell) for row in rows for cell in [*row.values()][2:]) for sign in ("±", _ALIKE)
+        )
+        of_alike = f"{_ALIKE}: not shown to differ from {self.reference} (p > {SIGNIFICANT}, Holm-corrected)."
+        notes = [line for line, applies in ((_ERRORS, errors), (of_alike, alike), (_BOLD, bold)) if applies]
         notes += self._without_errors() if errors else []
         table = replace(Table.of(rows, f"{len(self)} sets against {self.reference}", notes), bold=bold)
         return table.transposed() if len(self._distances) > len(self) else table
@@ -244,15 +255,18 @@ class Comparisons(ManyComparisons):
 
     def _notes_on_ratios(self) -> list[str]:
         """Return the line below a table of ratios that says what they are, if there are any."""
-        ratios = [ratio for distance in self._distances for ratio in self.ratios(distance).values() if ratio]
+        all_ratios = [ratio for distance in self._distances for ratio in self.ratios(distance).values()]
+        ratios = [ratio for ratio in all_ratios if ratio is not None]
         if not ratios and self.held_out is not None and self[self.held_out].shares_images:
             return [f"No {_X_HELD_OUT}: {self.held_out} shares images with {self.reference}, or has some nearly alike."]
         if not ratios:
-            return []
+            return [f"No {_X_HELD_OUT}: too few images to tell."] * bool(all_ratios)
         note = f"{_X_HELD_OUT}: times as far as {self.held_out}, without the noise of either"
         note += f" ({ratios[0].level} interval)."
         if any(ratio.high is None for ratio in ratios):
-            note += f" At least: {self.held_out} can't be told from {self.reference}."
+            note += f" At least: how far {self.held_out} is from {self.reference} can't be told from 0."
+        if len(ratios) < len(all_ratios):
+            note += " -: too few images to tell."
         return [note]
 
     def _without_errors(self) -> list[str]:
@@ -333,13 +347,16 @@ class Comparisons(ManyComparisons):
         return f"Comparisons({len(self)} sets with {self.reference}, best {self.best})"
 
 
-def _cell(comparison: Comparison, distance: str) -> Cell:
-    """Return the value with its error, None if it was not measured; a set that shares images has no standard error."""
-    result = comparison.results.get(distance)
+def _cell(comparison: Comparison, result: Result | None, p_value: float | None) -> Cell:
+    """Return the value with its error, None if it was not measured; a set that shares images has no standard error.
+
+    A value that is not shown to be more than noise is marked.
+    """
     if result is None:
         return None
     has_error = comparison.paired or not comparison.shares_images
-    return number(result.value, 3, zeros=True, error=(result.standard_error or result.spread) if has_error else None)
+    shown = number(result.value, 3, zeros=True, error=(result.standard_error or result.spread) if has_error else None)
+    return f"{shown} {_ALIKE}" if p_value is not None and p_value > SIGNIFICANT else shown
 
 
 def label(source: Any, default: str) -> str:

@@ -15,6 +15,7 @@ from torchmetrics_dna.comparisons.comparisons import by_name
 from torchmetrics_dna.comparisons.verdict import all_sets
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.base import check_comparable, check_enough
+from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.dna.result import Result
 from torchmetrics_dna.extras import require
@@ -96,7 +97,8 @@ class DistanceMatrix(Shown):
             for i, j in zip(rows, columns, strict=True)
         ]
         nearest, furthest = (choose(pairs, key=lambda pair: pair[2]) for choose in (min, max))
-        return all_sets(self.distance, len(self.names), nearest, furthest)
+        unit = "bins" * (DISTANCES[self.distance].unit == "bins")
+        return all_sets(self.distance, len(self.names), nearest, furthest, unit)
 
     @property
     def table(self) -> Table:

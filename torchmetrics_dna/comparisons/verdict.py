@@ -253,6 +253,7 @@ class HeldOut(NamedTuple):
     ratio: Ratio | None  # times as far from the reference as these; None where that can't be said
     sharing: Sequence[str] = ()  # of both, the sets that share images with the reference
     is_tested: bool = True  # whether both have folds of images
+    p_values: tuple[float | None, float | None] = (None, None)  # of both: does it differ from the reference?
 
 
 class OneSet(NamedTuple):
@@ -309,13 +310,23 @@ def _nearest(of: SeveralSets) -> str:
 
 def _beside_held_out(of: HeldOut, reference: str) -> str:
     """Say how many times as far as the held-out set a set is, or why that can't be said."""
+    p, p_held_out = (
+        "" if each is None or each > SIGNIFICANT else f"differs from {reference} ({p_figure(each, 'p')})"
+        for each in of.p_values
+    )
     if of.ratio is None:
         reason = "their noise hides it" if of.is_tested else "there are no folds of images"
         if of.sharing:
             reason = f"{reference} shares images with {' and '.join(of.sharing)}, or has some nearly alike"
-        return f"How far {of.name} is beside the held-out {of.held_out} can't be said: {reason}."
-    far = f"{of.name} is {of.ratio.in_words} times as far from {reference} as the held-out {of.held_out}{of.ratio.ends}"
-    return f"{far}, which can't be told from {reference}." if of.ratio.high is None else f"{far}."
+        elif p:
+            reason = f"{of.name} {p}, but there are too few images for a ratio"
+        sentence = f"How far {of.name} is beside the held-out {of.held_out} can't be said: {reason}."
+    else:
+        sentence = f"{of.name} is {of.ratio.in_words} times as far from {reference} as the held-out {of.held_out}"
+        sentence += of.ratio.ends
+        is_alike = of.ratio.high is None and not p_held_out
+        sentence += f", which can't be told from {reference}." if is_alike else "."
+    return f"{sentence} {of.held_out} itself {p_held_out}: beside it, others look too near." if p_held_out else sentence
 
 
 def classes(count: int, num_different: int | None, furthest: str, figure: str) -> str:
@@ -328,10 +339,12 @@ def classes(count: int, num_different: int | None, furthest: str, figure: str) -
     return f"Of {count} classes, {differ}, {furthest} most ({figure})."
 
 
-def all_sets(distance: str, count: int, nearest: tuple[str, str, float], furthest: tuple[str, str, float]) -> str:
+def all_sets(
+    distance: str, count: int, nearest: tuple[str, str, float], furthest: tuple[str, str, float], unit: str = ""
+) -> str:
     """Name the nearest two sets and the furthest two, with the distance of each pair."""
     if count == 2:
-        return f"The two sets are {number(nearest[2])} apart by {distance}."
+        return f"The two sets are {how_far(nearest[2], unit, distance)}, noise included."
     near, far = (f"{a} and {b} ({distance} {number(value)})" for a, b, value in (nearest, furthest))
     return f"Of {count} sets, {near} are nearest to each other, {far} are furthest apart."
 
@@ -358,6 +371,7 @@ def how_far(value: float, unit: str, distance: str) -> str:
 def against_kept(what: str, far: str, p_value: float | None) -> str:
     """Say whether images that were added or removed differ from those that both versions have."""
     if p_value is None:
-        return f"The images {what} and those kept are {far}, noise included; too few for a test."
+        untested = f"not tested: that takes {LEAST_FOLDS} folds on each side"
+        return f"The images {what} and those kept are {far}, noise included; {untested}."
     differ = "differ" if p_value <= SIGNIFICANT else "are not shown to differ"
     return f"The images {what} {differ} from those kept ({far}, {p_figure(p_value, 'p')})."

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.jobs.job import Activated
     from torchmetrics_dna.statistics.setup import Feature
 
-_MOST = 5  # names that a table shows
+_WIDE = 60  # letters of names that a table shows, at least one name
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -81,11 +81,12 @@ class Versions(Shown):
         names: dict[str, list[str]] = {change: [] for change in ("added", "removed", "renamed", "edited")}
         for row in self.rows():
             names[row["change"]].append(f"{row['before']} -> {row['image']}" if row["before"] else row["image"])
-        rows = [
-            (change, len(all_names), ", ".join([*all_names[:_MOST], *["..."] * (len(all_names) > _MOST)]))
-            for change, all_names in names.items()
-        ]
-        notes = ["All names: -o changes.csv, or rows()."] if any(len(each) > _MOST for each in names.values()) else []
+        rows, is_cut = list[tuple[str, int, str]](), False
+        for change, all_names in names.items():
+            shown = [name for i, name in enumerate(all_names) if i == 0 or len(", ".join(all_names[: i + 1])) <= _WIDE]
+            is_cut |= len(shown) < len(all_names)
+            rows.append((change, len(all_names), ", ".join([*shown, *["..."] * (len(shown) < len(all_names))])))
+        notes = ["All names: -o changes.csv."] if is_cut else []
         return Table(["images", "number", "such as"], rows, notes=notes)
 
     def rows(self) -> list[dict[str, Any]]:

@@ -196,9 +196,9 @@ def _of_fd(name: str, protocol: Protocol, sentence: str) -> Distance:
     return replace(_FD, name=name, key=name.replace("-", "_"), protocol=protocol, sentence=sentence)
 
 
-def names_of(record: Distance) -> tuple[str, str]:
-    """Return the names by which a distance is found."""
-    return record.name, record.key
+def names_of(record: Distance) -> list[str]:
+    """Return the names by which a distance is found: its own, its key, and that of its metric, if it is another."""
+    return [record.name, record.key, *["DNAFrechet"] * (record.name == "dna-fd")]
 
 
 DISTANCES = Registry(
@@ -210,7 +210,7 @@ DISTANCES = Registry(
             pairwise=_ours("dna.histogram:pairwise_emd"),
         ),
         Distance(
-            "dna-fd", "dna_frechet", "squared activations", "Fréchet distance of each neuron's spatial means",
+            "dna-fd", "dna_fd", "squared activations", "Fréchet distance of each neuron's spatial means",
             "neuron", ("gaussian", "layer-gaussian"), 2, of_dnas, _ours("dna.folded:folded_frechet"),
         ),
         _FD,

@@ -8,7 +8,7 @@ neither. Counts of folds are added as integers, so that distances are bitwise in
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -17,6 +17,7 @@ from torchmetrics_dna.dna.base import TooFewImagesError, check_comparable
 from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.dna.gaussian import LayerGaussianDNA
 from torchmetrics_dna.dna.histogram import in_same_bins
+from torchmetrics_dna.extras import optional
 from torchmetrics_dna.functional.emd import bounds_on_grid
 from torchmetrics_dna.functional.features import CMMD_SCALE, kernel_less_one, unit_rows
 from torchmetrics_dna.functional.layer_frechet import layer_frechet_distance
@@ -170,12 +171,13 @@ def folded_emd(a: HistogramDNA, b: HistogramDNA) -> FoldedSides:
         scale, within = a.num_bins * per_bounds, (begin, end)
     counts = torch.stack([fold.counts for fold in folds])
     scale = scale.to(counts.device)
+    cumulative = cache(partial(Cumulative.of, counts, within))
 
     def distances(in_a: Tensor, in_b: Tensor) -> Tensor:
-        return emd_of_folds(counts, in_a.to(counts.device), in_b.to(counts.device), within) * scale
+        return cumulative().emd(in_a, in_b) * scale
 
     def shifts(in_a: Tensor, in_b: Tensor) -> Tensor:
-        return shift_of_folds(*sums_of_histograms(counts, within), in_a, in_b)
+        return shift_of_folds(*cumulative().sums(), in_a, in_b)
 
     return _folded_neurons(a, b, distances, shifts)
 
@@ -308,53 +310,68 @@ def _sizes(folds: list[DNA]) -> Tensor:
     return torch.tensor([fold.num_images for fold in folds])
 
 
-def emd_of_folds(counts: Tensor, in_a: Tensor, in_b: Tensor, within: tuple[Tensor, Tensor] | None = None) -> Tensor:
-    """Compute the EMD, Eq. (3), of each neuron between folds, in bins, float64, ``(P, N)``.
-
-    Args:
-        counts: Counts of each fold, integers, shape ``(K, N, num_bins)``, in the same bins.
-        in_a: Folds in A.
-        in_b: Folds in B.
-        within: Lower and upper bounds to which activations are clipped, in bins, shape ``(N,)``, float64.
+class Cumulative(NamedTuple):
+    """Cumulative counts of folds, which are prepared once for all questions about them.
 
     Example:
-        >>> folds = torch.tensor([[[4, 0, 0]], [[0, 4, 0]], [[0, 0, 4]]])
-        >>> emd_of_folds(folds, torch.tensor([[True, False, False]]), torch.tensor([[False, True, True]]))
+        >>> folds = Cumulative.of(torch.tensor([[[4, 0, 0]], [[0, 4, 0]], [[0, 0, 4]]]))
+        >>> folds.emd(torch.tensor([[True, False, False]]), torch.tensor([[False, True, True]]))
         tensor([[1.5000]], dtype=torch.float64)
 
     """
-    cumulative = counts.cumsum(2).double()  # integers below 2^53, so sums are exact
-    totals = cumulative[:, :, -1].clone()
-    lengths = None if within is None else _clip_(cumulative, counts, *within)
-    share_a, share_b = (1 / (side.double() @ totals) for side in (in_a, in_b))
-    is_exact = counts.device.type == "cpu" and torch.get_float32_matmul_precision() == "highest"
-    if is_exact and within is None and float(totals.sum(0).max()) < _MOST_SINGLE:
-        cumulative = cumulative.float()  # in half the time
-    a, b = in_a.to(cumulative), in_b.to(cumulative)
-    is_partition = bool((in_a ^ in_b).all())  # each fold is on one side: one product is enough
-    distances = torch.empty(len(a), counts.shape[1], dtype=torch.float64, device=counts.device)
-    for rows in blocks(counts.shape[1], len(a) * counts.shape[2], _CELLS):
-        chunk, scale_a, scale_b = cumulative[:, rows], share_a[:, rows, None], share_b[:, rows, None]
-        sums = torch.tensordot(a, chunk, 1).double()
-        if is_partition:
-            difference = sums.mul_(scale_a + scale_b).addcmul_(chunk.sum(0).double(), scale_b, value=-1)
-        else:
-            difference = sums.mul_(scale_a).addcmul_(torch.tensordot(b, chunk, 1).double(), scale_b, value=-1)
-        difference = difference.abs_()
-        distances[:, rows] = (difference if lengths is None else difference.mul_(lengths[rows])).sum(2)
-    return torch.where(distances > _ROUNDING, distances, 0)
 
+    counts: Tensor  # whole numbers or dyadic fractions, in single precision if that has their sums, (K, N, num_bins)
+    totals: Tensor  # float64, (K, N)
+    widths: Tensor | None  # of clipped bins, (N, num_bins); None for 1
 
-def sums_of_histograms(counts: Tensor, within: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
-    """Sum the activations of each neuron in each fold, in bins below the upper end, and count them, ``(K, N)`` each.
+    @classmethod
+    def of(cls, counts: Tensor, within: tuple[Tensor, Tensor] | None = None) -> Cumulative:
+        """Add up the counts of each fold, integers, shape ``(K, N, num_bins)``, in the same bins.
 
-    Arguments are those of :func:`emd_of_folds`; the absolute difference of two means is at most the EMD.
-    """
-    cumulative = counts.cumsum(2).double()
-    totals = cumulative[:, :, -1].clone()
-    if within is not None:
-        cumulative *= _clip_(cumulative, counts, *within)
-    return cumulative.sum(2), totals
+        Args:
+            counts: The counts.
+            within: Lower and upper bounds to which activations are clipped, in bins, shape ``(N,)``, float64.
+
+        """
+        cumulative = counts.cumsum(2).double()  # integers below 2^53, so sums are exact
+        totals = cumulative[:, :, -1].clone()
+        if within is not None:
+            return cls(cumulative, totals, _clip_(cumulative, counts, *within))
+        is_exact = counts.device.type == "cpu" and torch.get_float32_matmul_precision() == "highest"
+        is_single = is_exact and float(totals.sum(0).max()) < _MOST_SINGLE
+        return cls(cumulative.float() if is_single else cumulative, totals, None)  # which takes half the time
+
+    def emd(self, in_a: Tensor, in_b: Tensor) -> Tensor:
+        """Compute the EMD, Eq. (3), of each neuron between folds in A and in B, in bins, float64, ``(P, N)``."""
+        cumulative, (in_a, in_b) = self.counts, (side.to(self.counts.device) for side in (in_a, in_b))
+        a, b = in_a.to(cumulative), in_b.to(cumulative)
+        share_a, share_b = (1 / (side.double() @ self.totals) for side in (in_a, in_b))
+        is_partition = bool((in_a ^ in_b).all())  # each fold is on one side: one product is enough
+        compiled = optional("binning.cpu") if is_partition and cumulative.dtype == torch.float32 else None
+        distances = torch.empty(len(a), cumulative.shape[1], dtype=torch.float64, device=cumulative.device)
+        for rows in blocks(len(distances[0]), len(a) * cumulative.shape[2], _CELLS if compiled is None else 4 * _CELLS):
+            chunk, scale_a, scale_b = cumulative[:, rows], share_a[:, rows, None], share_b[:, rows, None]
+            sums = torch.tensordot(a, chunk, 1)
+            if compiled is not None:
+                scale = (scale_a / scale_b + 1)[..., 0]
+                distances[:, rows] = compiled.distances_of_sums(sums, scale, chunk.sum(0)) * scale_b[..., 0]
+                continue
+            if is_partition:
+                difference = sums.double().mul_(scale_a + scale_b).addcmul_(chunk.sum(0).double(), scale_b, value=-1)
+            else:
+                others = torch.tensordot(b, chunk, 1).double()
+                difference = sums.double().mul_(scale_a).addcmul_(others, scale_b, value=-1)
+            difference = difference.abs_()
+            distances[:, rows] = (difference if self.widths is None else difference.mul_(self.widths[rows])).sum(2)
+        return torch.where(distances > _ROUNDING, distances, 0)
+
+    def sums(self) -> tuple[Tensor, Tensor]:
+        """Sum the activations of each neuron in each fold, in bins below the upper end, and count them, ``(K, N)``.
+
+        The absolute difference of two means is at most the EMD.
+        """
+        weighted = self.counts if self.widths is None else self.counts * self.widths
+        return weighted.sum(2, dtype=torch.float64), self.totals
 
 
 def shift_of_folds(sums: Tensor, totals: Tensor, in_a: Tensor, in_b: Tensor) -> Tensor:

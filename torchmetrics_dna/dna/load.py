@@ -209,7 +209,8 @@ def _check_dna_file(path: str | os.PathLike[str]) -> None:
         if Path(path).is_dir():
             raise FileNotFoundError(f"{str(path)!r} is a folder, not a DNA file; make the DNA of its images first")
         name = Path(path).name
-        raise FileNotFoundError(f"There is no DNA file {str(path)!r}, nor an official {name}.json with {name}.npz")
+        official = "" if name.endswith(".npz") else f", nor an official {name}.json with {name}.npz"
+        raise FileNotFoundError(f"There is no DNA file {str(path)!r}{official}")
 
 
 @contextmanager

@@ -116,8 +116,9 @@ def _build(
         _check_submodules(feature, layers)
         return Built(name, feature, submodules={layer: layer for layer in layers})
     if not isinstance(feature, str):
+        fid = "; for FID's network, give 'inception_fid'" if isinstance(feature, int) else ""
         raise TypeError(
-            f"Got unknown input to argument `feature`: expected a name or an nn.Module, but got {feature!r}"
+            f"Got unknown input to argument `feature`: expected a name or an nn.Module, but got {feature!r}{fid}"
         )
     if feature in PRESETS:
         return _of_preset(PRESETS[feature], layers, weights_path)

@@ -192,6 +192,9 @@ def _check_sum(file: BinaryIO) -> None:
     file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
     tail = file.read()
     if len(tail) != _TAIL or not tail.startswith(_MARK):
+        file.seek(0)
+        if file.read(2) != b"PK":
+            raise ValueError("it is no file of this package")
         raise ValueError("it does not end in a checksum, so it is truncated, damaged or something else")
     if _sum_before(file, 64) != tail[-64:]:
         raise ValueError("its checksum is wrong, so it was damaged or changed after it was written")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Cell = str | int | float | None
 
-_NUMBER = re.compile(r"(≤ )?-?[\d.,]*(e[+-]\d+)? ?%?( (±|to) -?[\d.,]+(e[+-]\d+)?)?")
+_NUMBER = re.compile(r"(≤ )?-?[\d.,]*(e[+-]\d+)? ?%?( (±|to) -?[\d.,]+(e[+-]\d+)?)?( n\.s\.)?")
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",

@@ -185,4 +185,4 @@ def unknown_metrics(unknown: Sequence[str], known: Iterable[str]) -> str:
     if "fid" in map(str.lower, unknown):
         hint = "; FID is fd of the feature inception_fid, or fid of compare"
     got = ", ".join(map(repr, unknown)) or "none"
-    return f"Argument `metrics` expected to be of {', '.join(known)}, but got {got}{hint}"
+    return f"Argument `metrics` expected to be any of {', '.join(known)}, but got {got}{hint}"

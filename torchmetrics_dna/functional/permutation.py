@@ -18,7 +18,7 @@ NUM_FOLDS, LEAST_FOLDS = 20, 5  # folds of a side: default, and minimum for a te
 NUM_RELABELINGS = 1000
 SIGNIFICANT = 0.05  # level of p-values and false discovery rates
 UNEQUAL = 1.5  # ratio of images of the sides above which relabelings balance images instead of folds
-_TIE = 1e-9  # relative difference below which values are tied
+_TIE = 1e-9  # difference below which values are tied: relative, or of standardised ones below 1
 _SPARE = 8  # times as many are drawn as asked for, since some are drawn twice
 
 
@@ -251,4 +251,4 @@ def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
 
 def _p_values(null: Tensor, observed: Tensor) -> Tensor:
     """Compute the share of relabelings, including the observed one, with a statistic as large, shape ``(n,)``."""
-    return (null >= observed - _TIE * observed.abs()).double().mean(0)
+    return (null >= observed - _TIE * observed.abs().clamp(min=1)).double().mean(0)  # in deviations

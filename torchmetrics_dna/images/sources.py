@@ -174,7 +174,8 @@ def open_source(source: Source, reading: Reading | None = None, example: Example
         suffixes = [suffix for kind in KINDS.values() if kind not in (LIST, IMAGE) for suffix in kind.suffixes]
         present = next((suffix for suffix in suffixes if any(Path(label).glob(f"*{suffix}"))), None)
         remedy = f"; for the files in it, give {Path(label) / f'*{present}'}" if present else ""
-        raise ValueError(f"There are no images in {label!r}; looked for {', '.join(EXTENSIONS)}{remedy}")
+        looked = f"; looked for {', '.join(EXTENSIONS)}" if isinstance(source, (str, os.PathLike)) else ""
+        raise ValueError(f"There are no images in {label!r}{looked}{remedy}")
     return opened
 
 

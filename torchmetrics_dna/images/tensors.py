@@ -24,7 +24,9 @@ def check_images(imgs: Tensor, normalize: bool, channels: Sequence[int] = (3,), 
 
     """
     if not isinstance(imgs, Tensor):
-        raise TypeError(f"Argument `imgs` expected to be a Tensor, but got {type(imgs).__name__}")
+        remedy = {"ndarray": "; give `torch.from_numpy(imgs)`", "list": "; give `torch.stack(imgs)`"}
+        kind = type(imgs).__name__
+        raise TypeError(f"Argument `imgs` expected to be a Tensor, but got {kind}{remedy.get(kind, '')}")
     check_dense(imgs, "Argument `imgs`")
     if imgs.ndim != 4 or imgs.shape[1] not in channels:
         expected = f"(B, {' or '.join(map(str, channels))}, H, W)"
@@ -178,7 +180,8 @@ class ArrayFormat(NamedTuple):
         if axes == 3 and 1 in fits and (self.is_tensor or self._channels >= min(self.shape[:2])):
             # a batch of grey images
             return "`imgs[:, None]`" if self.is_tensor else "`imgs[..., None]`"
-        return f"images of {' or '.join(map(str, fits))} channels, or {own_network(self._channels)}"
+        count = min(self._channels, self.shape[axis] if moved else self._channels)  # in either order
+        return f"images of {' or '.join(map(str, fits))} channels, or {own_network(count)}"
 
 
 def accepted(channels: int) -> tuple[int, ...]:

@@ -81,6 +81,9 @@ class Arguments:
             translated versions do: True if they do in their order; ``"name"``: by their names below the source, without
             the ending; or a function of an image's name that gives the same for both. What a pair has in common then
             adds no noise, so that 10 pairs show what takes hundreds of independent images.
+        copies: Whether to look for images that look nearly alike, of both sets or of one: copies, frames of a clip. If
+            a tenth of B's are in A, the sets are no independent samples, and no noise is taken off. False says that all
+            are different pictures, whatever they look like.
         reading: Options for reading the images.
         distributed: Share the images among the processes of torch.distributed; all must make the same call, and all
             get the same result.
@@ -115,6 +118,9 @@ class Arguments:
         "Which images belong together: folder, or prefix:REGEX of their names. [default: equal ones]",
     )
     pairs: Pairs | None = option(None, "Statistics", "Images of A and B correspond, by their order or their names.")
+    copies: bool = option(
+        True, "Statistics", "Look for copies; --no-copies says that images that look alike are different.", rare=True
+    )
     reading: Reading | None = None
     distributed: bool = False
     on: str | None = option(

@@ -121,9 +121,11 @@ def find_causes(sides: Sides, a: Measured, b: Measured, in_bins: HistogramDNA, w
     if sides.arguments.pairs:
         partner = partners(images_a, images_b, sides.arguments.pairs)
         of_b = [partner[number] for number in of_a]
-    choice = _Choice((images_a, images_b), (of_a[:CHANGED], of_b), sides.extractor)
     check = _Check(sides, (images_a, images_b), (a, b), (of_a, of_b), in_bins, weights)
     before = check.apart([])
+    if before.square <= 0:  # half of it can't be told
+        return Causes((), (), (0.0,), len(of_a))
+    choice = _Choice((images_a, images_b), (of_a[:CHANGED], of_b), sides.extractor)
     first, *others = choice.likeliest()
     once = check.apart(choice.changes([first]))
     takes, leaves = takes_half(before, once), once.bins > _REST * before.bins

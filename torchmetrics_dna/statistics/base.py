@@ -261,8 +261,8 @@ def check_num_folds(num_folds: int) -> None:
     """Raise ValueError unless there are enough folds."""
     if not isinstance(num_folds, int) or num_folds < LEAST_FOLDS:
         raise ValueError(
-            f"Argument `num_folds` expected to be an integer of at least {LEAST_FOLDS}, but got {num_folds!r}"
-            + "; give None for no folds" * (num_folds == 0)
+            f"Argument `num_folds` expected to be an integer of at least {LEAST_FOLDS}, or None for no folds, which a"
+            f" command takes as 0, but got {num_folds!r}"
         )
 
 
