@@ -123,9 +123,9 @@ def _distance(sets: TwoSets, emd: float) -> str:
 
 def _odd(sets: TwoSets, off: Off) -> list[str]:
     """Return the line on a few odd images, or nothing."""
-    (a, b), differ = sets.names, (sets.p_value or 1) <= SIGNIFICANT
+    (a, b), differ = sets.names, sets.p_value is not None and sets.p_value <= SIGNIFICANT
     has_cause = sets.explanation is not None and sets.explanation.causes is not None  # which all images have
-    if len(off.named) > off.total / 2 and not has_cause:
+    if differ and not has_cause and len(off.named) > off.total / 2:
         return [f"The difference is in most images of {b}, if not in all."]
     # a test of a few says no more of sets that differ anyway than the test of the whole
     reasons = _BLANK if has_cause else _REASONS
