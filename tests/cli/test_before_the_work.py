@@ -215,7 +215,10 @@ REFUSED: dict[str, dict[str, list[Rule]]] = {
             *(rule | {"--metrics": "recall"} for rule in MANY),
             *({"--metrics": "recall", name: True} for name in GATES[:2]),
         ],
-        "--all": [{"--all": True, "B": SEVERAL, name: True} for name in ("--held-out", *GATES, "--groups", "--pairs")],
+        "--all": [
+            {"--all": True, "--held-out": True},  # which is a set more
+            *({"--all": True, "B": SEVERAL, name: True} for name in (*GATES, "--groups", "--pairs")),
+        ],
         "expected to be": [{"--all": True, "B": SEVERAL, "--metrics": PUBLISHED}],
         "takes distances": [{"--all": True, "B": SEVERAL, "--metrics": ("recall", "dna-emd,recall")}],
         "twice": [{"--all": True, "A": "a.dna.npz", "B": "b a.dna.npz"}],
