@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.folded import Plan
 
 _NAMESAKES = 0.9  # of the images of the larger side, for pairs to be offered
-_GROUP_THEM = "give their groups ('folder', or 'prefix:REGEX' of their names)"
 _NUMBERED = re.compile(r"((image|input) )?[\d_-]+")  # which tells nothing of what an image shows
 
 
@@ -98,6 +97,8 @@ def compare_measured(
     if not paired and not identical and copies <= SHARED * (b.first.num_images or 0):
         notices += _namesakes(a.names, b.names, names)
     notices += dict.fromkeys(limit for result in results.values() for limit in result.limits)
+    if arguments.num_folds is None and a.numbers and b.numbers:
+        notices.append("Folds of images were switched off (`--num-folds 0`), so there is no test and no interval")
     if lacking:
         notices.append(f"More images are needed on each side for {', '.join(lacking)}")
     histograms = a.dnas.get("histogram")
@@ -134,26 +135,20 @@ def _notices(
             "The inputs are neither grey nor RGB images, so nearly equal ones, properties and pictures are left out"
         )
     of_a, of_b = names
-    large = [
-        name
-        for name, side in zip(names, (a, b), strict=True)
-        if look_for_copies and side.thumbnails is not None and len(side.thumbnails) > MOST
-    ]
-    if large:
-        have = "has" if len(large) == 1 else "have"
-        notices.append(
-            f"{' and '.join(large)} {have} more than {MOST:,} images, too many to look for nearly equal ones; if some"
-            f" belong together (frames of a clip, crops of a picture), p-values are too small; {_GROUP_THEM}"
-        )
-    for name, side in zip(names, (a, b), strict=True):
-        if look_for_copies and side.thumbnails is not None and side.folds is not None:
+    for name, side in zip(names, (a, b), strict=True) if look_for_copies else ():
+        near = None
+        if side.thumbnails is not None and side.folds is not None:
             near = near_duplicates(side.thumbnails, side.thumbnails, torch.cat([side.folds, side.folds]))
-            if near is not None and (near >= 0).any():
-                notices.append(
-                    f"{_that_look(near, name)} nearly like others of the same set, such as {_pair(near, side, side)};"
-                    " if these belong together (frames of a clip, crops of a picture), p-values are too small;"
-                    f" {_GROUP_THEM}"
-                )
+        if near is not None and (near >= 0).any():
+            look = f"{_that_look(near, name)} nearly like others of the same set, such as {_pair(near, side, side)}"
+        elif side.thumbnails is not None and len(side.thumbnails) > MOST:
+            look = f"{name} has more than {MOST:,} images, too many to look for nearly equal ones"
+        else:
+            continue
+        notices.append(
+            f"{look}; if some belong together (frames of a clip, crops of a picture), p-values are too small;"
+            " give their groups ('folder', or 'prefix:REGEX' of their names)"
+        )
     if copied is not None and (copied >= 0).any():
         notices.append(
             f"{_that_look(copied, of_b)} nearly like images of {of_a}, such as {_pair(copied, b, a)}; a generator that"

@@ -83,7 +83,9 @@ class Versions(Shown):
             names[row["change"]].append(f"{row['before']} -> {row['image']}" if row["before"] else row["image"])
         rows, is_cut = list[tuple[str, int, str]](), False
         for change, all_names in names.items():
-            shown = [name for i, name in enumerate(all_names) if i == 0 or len(", ".join(all_names[: i + 1])) <= _WIDE]
+            shown = [
+                name for i, name in enumerate(all_names[:_WIDE]) if not i or len(", ".join(all_names[: i + 1])) <= _WIDE
+            ]
             is_cut |= len(shown) < len(all_names)
             rows.append((change, len(all_names), ", ".join([*shown, *["..."] * (len(shown) < len(all_names))])))
         notes = ["All names: -o changes.csv."] if is_cut else []

@@ -226,30 +226,25 @@ def near_duplicates(thumbnails: Tensor, others: Tensor, folds: Tensor | None = N
     at, others_at = (_has_content(side).nonzero()[:, 0] for side in (thumbnails, others))
     if not len(at) or not len(others_at):
         return rows
-    if folds is not None:
-        of_images, of_others = folds[: len(thumbnails)][at], folds[len(thumbnails) :][others_at]
-    a, b = thumbnails[at], others[others_at]
-    fine = [side[:, _COLOURS:].float() for side in (a, b)]
+    folds = torch.arange(len(thumbnails) + len(others)) if folds is None else folds
+    of_images, of_others = folds[: len(thumbnails)][at], folds[len(thumbnails) :][others_at]
+    sides = thumbnails[at].float(), others[others_at].float()
+    colours = [side[:, :_COLOURS] - 128 for side in sides]
+    fine = [side[:, _COLOURS:] for side in sides]
     commons = [(side if len(side) >= _SEVERAL else torch.cat(fine)).mean(0) for side in fine]
     details = [_details(side - common) for side, common in zip(fine, commons, strict=True)]
     with_common = [_details(side) for side in fine]
-    colours, other_colours = ((side[:, :_COLOURS].float() - 128) / _COLOURS**0.5 for side in (a, b))
-    squares = other_colours.square().sum(1)
-    for start in range(0, len(a), _ROWS):
+    squares = [side.square().sum(1) for side in colours]
+    for start in range(0, len(at), _ROWS):
         part = slice(start, start + _ROWS)
-        products = _products(colours[part], other_colours, _SIDE)
-        far = colours[part].square().sum(1)[:, None] + squares - 2 * products
-        if folds is not None:
-            far[of_images[part, None] == of_others] = torch.inf
-        near = (far <= _NEAR**2).any(1).nonzero()[:, 0]
-        far = far[near]
+        far = squares[0][part, None] + squares[1] - 2 * _products(colours[0][part], colours[1], _SIDE)
+        far[of_images[part, None] == of_others] = torch.inf
+        near = (far <= _NEAR**2 * _COLOURS).any(1).nonzero()[:, 0]
         alike = _products(details[0][part][near], details[1], _FINE) >= _SAME_DETAILS
         alike |= _products(with_common[0][part][near], with_common[1], _FINE) >= _EQUAL_DETAILS
         alike |= ~(details[0][part][near].any(1)[:, None] & details[1].any(1))
-        far[~alike] = torch.inf
-        least, nearest = far.min(1)
-        is_near = least <= _NEAR**2
-        rows[at[part][near[is_near]]] = others_at[nearest[is_near]]
+        least, nearest = far[near].masked_fill(~alike, torch.inf).min(1)
+        rows[at[part][near]] = torch.where(least <= _NEAR**2 * _COLOURS, others_at[nearest], -1)
     return rows
 
 
@@ -262,16 +257,13 @@ def _details(fine: Tensor) -> Tensor:
 
 
 def _products(a: Tensor, b: Tensor, side: int) -> Tensor:
-    """Return products of rows with rows, ``(n, m)``, of pictures of ``side`` pixels, or of one and the other mirrored.
+    """Return products of pictures of ``side`` pixels, ``(n, m)``, as they are or mirrored: the larger ones.
 
-    Mirroring changes the sign of what is odd, so the larger of both takes no more products than one.
+    Mirroring changes the sign of what is odd, so both take no more products than one.
     """
-    even, odd = [], []
-    for rows in (a, b):
-        pictures = rows.view(len(rows), rows.shape[1] // side, side)
-        left, right = pictures[..., : side // 2], pictures.flip(2)[..., : side // 2]
-        even.append((left + right).flatten(1))
-        odd.append((left - right).flatten(1))
+    pictures = [rows.view(len(rows), rows.shape[1] // side, side) for rows in (a, b)]
+    halves = [(rows[..., : side // 2], rows.flip(2)[..., : side // 2]) for rows in pictures]
+    even, odd = ([(left + sign * right).flatten(1) for left, right in halves] for sign in (1, -1))
     return (even[0] @ even[1].T + (odd[0] @ odd[1].T).abs()) / 2
 
 
