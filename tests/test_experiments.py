@@ -33,6 +33,7 @@ SHARED = (
     "results",
     "singles",
     "three_reports",
+    "verdicts",
 )  # which have no page
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in SHARED)
 

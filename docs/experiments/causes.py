@@ -321,11 +321,14 @@ def main() -> None:
             f"{name} {amount:.2g}" for name, amount in zip(cell["names"], cell["amounts"], strict=True)
         )
         rows.append([name, "no difference shown" if cell["p"] > 0.05 else named or "not named", verdict])
+    here = (
+        f"{in_words(judged, 'changed')} {in_words(judged, 'equal')} On six kinds of pictures that chose nothing:"
+        f" {in_words(judged, 'new changed')} {in_words(judged, 'new outside')} {in_words(judged, 'new equal')}"
+    )
     results.write(
         folder,
         "causes",
-        here=f"{in_words(judged, 'changed')} {in_words(judged, 'equal')} On six kinds of pictures that chose nothing:"
-        f" {in_words(judged, 'new changed')} {in_words(judged, 'new outside')} {in_words(judged, 'new equal')}",
+        here=here.replace(". of ", ". Of "),
         tables=[results.table(["B", "named", "right or wrong"], rows)],
         seeds=f"{SEED}, of draws, and those of the new kinds from 1 on; {SIDE} pictures a side, drawn once",
         data=["scikit-learn"] if arguments.quick else [

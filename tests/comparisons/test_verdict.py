@@ -82,6 +82,7 @@ TWO = [
     (of(DIFFERENT), [DIFFER, FAR]),
     (of(DIFFERENT, explanation=because(0.001, DARKER, BRIGHTNESS), off=OFF), [
         "made looks like real, darkened by about 38 %: so changed, no difference is left.", FAR, LOWER,
+        "At least 1 of 40 images of made is odd: 3.png is all black.",
     ]),
     (of(DIFFERENT, explanation=because(0.001, searched=True), off=OFF), [
         "made differs from real. No change that was tried explains it: they may simply show other things.", FAR,
@@ -115,6 +116,9 @@ TWO = [
     ]),
     (of(ALIKE, off=Off([(str(i), LAYER) for i in range(5)], 40, 0.02, 4, by_test=5))[2:], [
         "At least 5 of 40 images of made are odd: 0, 1, 2 are unlike real, most of all in block_4; and 2 more.",
+    ]),
+    (of(UNTESTED, off=Off([(str(i), BLURRED) for i in range(3)], 4, None, None))[2:], [  # a DNA beside images
+        "At least 3 of 4 images of made are odd: 0, 1, 2 are much more blurred than any of real.",
     ]),
     (of(ALIKE, off=Off([], 40, 0.02, 4, maybe=["2", "5"])), [
         NO_DIFFERENCE, BY_CHANCE, "A few images of made may be odd (p = 0.02), first of all 2, 5.",

@@ -422,4 +422,8 @@ class Comparison(ByName["Result"]):
         }
 
     def __repr__(self) -> str:
-        return self.verdict or "\n".join(map(repr, self.values()))
+        said = " ".join(self.verdict_lines[:2]) if "dna-emd" in self else ", ".join(map(repr, self.values()))
+        return f"Comparison({said})"
+
+    def __str__(self) -> str:
+        return self.verdict or repr(self)

@@ -47,6 +47,7 @@ _REASONS = {
     "blockiness +": "shows blocks of 8 pixels, as strong JPEG compression leaves",
     "peak brightness -": "is dark all over: its brightest places are darker than those of any of {}",
 }
+_BLANK = ("all black", "all white", "one colour")
 _PLURALS = {"is": "are", "has": "have", "shows": "show"}
 
 
@@ -86,10 +87,8 @@ def two_sets(sets: TwoSets) -> list[str]:
     if sets.emd == 0:
         return [f"{a} and {b} are 0 bins apart: their histograms are equal, as those of the same images are."]
     lines = [] if sets.emd is None else [f"{_likeness(sets)}.", f"{_distance(sets, sets.emd)}."]
-    explanation = sets.explanation
-    measured = [] if explanation is None else what_was_measured(explanation)
-    has_cause = explanation is not None and explanation.causes is not None  # which all images have
-    return [*lines, *measured, *([] if sets.off is None or has_cause else _odd(sets, sets.off))]
+    measured = [] if sets.explanation is None else what_was_measured(sets.explanation)
+    return [*lines, *measured, *([] if sets.off is None else _odd(sets, sets.off))]
 
 
 def _likeness(sets: TwoSets) -> str:
@@ -124,11 +123,13 @@ def _distance(sets: TwoSets, emd: float) -> str:
 
 def _odd(sets: TwoSets, off: Off) -> list[str]:
     """Return the line on a few odd images, or nothing."""
-    (a, b), differ = sets.names, (sets.p_value or 1) <= SIGNIFICANT
-    if len(off.named) > off.total / 2:
+    (a, b), differ = sets.names, sets.p_value is not None and sets.p_value <= SIGNIFICANT
+    has_cause = sets.explanation is not None and sets.explanation.causes is not None  # which all images have
+    if differ and not has_cause and len(off.named) > off.total / 2:
         return [f"The difference is in most images of {b}, if not in all."]
     # a test of a few says no more of sets that differ anyway than the test of the whole
-    named = [(name, odd.reason) for name, odd in off.named if odd.reason in _REASONS or not differ]
+    reasons = _BLANK if has_cause else _REASONS
+    named = [(name, odd.reason) for name, odd in off.named if odd.reason in reasons or not differ]
     count = len(named)
     if named:
         by_reason: dict[str, list[str]] = {}
