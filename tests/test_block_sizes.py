@@ -21,7 +21,7 @@ from torchmetrics_dna.dna.distances import of_any_network
 _NAMES = re.compile("AT_ONCE|CELLS|CHUNK|HELD|ROWS|TASK|TILE|WIDEST")
 _WORDS = re.compile("#.* (at a time|of a tile|of a task)")
 _STEPS = {"range": slice(2, 3), "split": slice(None), "blocks": slice(None), "cut": slice(None)}
-_OTHERS = {"binning.cpu:_GROUP", "binning.cpu:_LANES"}  # compiled into functions
+_OTHERS = {"binning.cpu:_GROUP", "binning.cpu:_LANES", "demo:_OTHERS"}  # compiled into functions, or photographs
 _ROOT = Path(torchmetrics_dna.__file__).parent
 
 

@@ -272,9 +272,9 @@ def test_too_few_folds_of_metrics() -> None:
         few.compute()
     with pytest.raises(ValueError, match="`debias` expected to be a bool"):
         emd(debias=1)
-    with pytest.raises(ValueError, match="of at least 5, but got 0; give None for no folds"):
+    with pytest.raises(ValueError, match="of at least 5, or None"):
         compare(CROWD, CROWD_FAKE, num_folds=0)
-    with pytest.raises(ValueError, match="`num_folds` expected to be an integer of at least 5, but got 4"):
+    with pytest.raises(ValueError, match="of at least 5, .* got 4"):
         frechet(num_folds=4)
     with pytest.raises(ValueError, match=f"`groups` expected to have {len(CROWD)} names, but got 1"):
         few.update(CROWD, real=True, groups=["a"])
