@@ -40,6 +40,7 @@ LABEL = "looking for the cause (--no-causes skips this)"  # of progress
 _TRIES = (0.2, 0.5, 0.9)  # places where the search of each change begins
 _STEPS = (1 / 8, 1 / 16, 1 / 32)  # of places, each to either side of the best one
 _RIVALS = 3  # changes whose amounts are refined
+_CHECKED = 2  # of these, that the network checks
 _REST = 0.25  # of the difference that one change leaves, from which on a second is searched
 _BINS = 50  # of histograms, if those of folds can be merged to so many
 _QUANTILES = (np.arange(10) + 0.5) / 10
@@ -103,8 +104,8 @@ def find_causes(sides: Sides, a: Measured, b: Measured, in_bins: HistogramDNA, w
     """Find the one or two changes of A's images that take half of the squared distance to B, if there are such.
 
     Properties of images choose them: those of a few images of A after many changes, which costs no pass. The network
-    then sees images of A after the likeliest change; and if that leaves much, after two changes where their properties
-    are much nearer, or else after the next likely one.
+    then sees images of A after the likeliest change, after the next one if that does not take half, and after two
+    changes if much is left and the properties are much nearer after both.
 
     Args:
         sides: A and B, indexed images both.
@@ -126,19 +127,18 @@ def find_causes(sides: Sides, a: Measured, b: Measured, in_bins: HistogramDNA, w
     if before.square <= 0:  # half of it can't be told
         return Causes((), (), (0.0,), len(of_a))
     choice = _Choice((images_a, images_b), (of_a[:CHANGED], of_b), sides.extractor)
-    first, *others = choice.likeliest()
-    once = check.apart(choice.changes([first]))
-    takes, leaves = takes_half(before, once), once.bins > _REST * before.bins
-    named, bins = ([first], [before.bins, once.bins]) if takes else ([], [before.bins])
-    both = choice.together(first) if leaves else []
+    likeliest = choice.likeliest()[:_CHECKED]
+    afters = [check.apart(choice.changes(likeliest[:1]))]
+    if not takes_half(before, afters[0]):
+        afters += [check.apart(choice.changes([place])) for place in likeliest[1:]]
+    taking = [i for i, after in enumerate(afters) if takes_half(before, after)]
+    place, once = likeliest[taking[0] if taking else 0], afters[taking[0] if taking else 0]
+    named, bins = ([place], [before.bins, once.bins]) if taking else ([], [before.bins])
+    both = choice.together(place) if once.bins > _REST * before.bins else []
     if both:
         twice = check.apart(choice.changes(both))
-        if takes_half(once, twice) and (takes or takes_half(before, twice)):
+        if takes_half(once, twice) and (taking or takes_half(before, twice)):
             named, bins = both, [before.bins, once.bins, twice.bins]
-    elif not takes and others:
-        once = check.apart(choice.changes(others[:1]))
-        if takes_half(before, once):
-            named, bins = others[:1], [before.bins, once.bins]
     check.tell(ends=True)
     changes = choice.changes(named)
     names, amounts = tuple(name for name, _ in changes), tuple(amount for _, amount in changes)
