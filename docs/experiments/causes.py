@@ -304,7 +304,6 @@ def main() -> None:
                 "amounts": [] if causes is None else list(causes.amounts),
                 "bins": [] if compared.causes is None else list(compared.causes.bins),
                 "p": compared.p_value,
-                "headline": compared.explain().headline,
             }
             print(name, found[name], flush=True)
             if kept is not None:
