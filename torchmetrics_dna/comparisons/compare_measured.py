@@ -181,7 +181,7 @@ def _that_look(near: Tensor, name: str) -> str:
     return f"{images_in_words(count)} of {name} {'looks' if count == 1 else 'look'}"
 
 
-def _pair(near: Tensor, side: Measured, other: Measured) -> str:
+def _pair(near: Tensor, side: Measured, among: Measured) -> str:
     """Name the first image that has a near-duplicate, and that."""
     row = int((near >= 0).nonzero()[0])
-    return f"{side.names[row]} and {other.names[int(near[row])]}"
+    return f"{side.names[row]} and {among.names[int(near[row])]}"

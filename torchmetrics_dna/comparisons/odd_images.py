@@ -135,8 +135,12 @@ class OddImages:
     def to_dict(self) -> dict[str, Any]:
         """Return the images and the result of the test in plain types: p is corrected."""
         few = dict.fromkeys(FewOff._fields) if self.few_off is None else self.few_off._asdict()
-        found = {"images": self.off, "reasons": list(self.reasons().values())}
-        return few | {"p_value": self.p_value, "fewest": self.fewest} | found
+        return few | {
+            "p_value": self.p_value,
+            "fewest": self.fewest,
+            "images": self.off,
+            "reasons": list(self.reasons().values()),
+        }
 
 
 def can_be_odd(sides: Sides, k: int) -> bool:

@@ -151,8 +151,8 @@ def which_are_off(off: Off, reference: str) -> str:
     sentences = [f"{_named(off, reference)}."] * bool(off.named)
     if off.by_test:
         was_or_were = "was" if off.by_test == 1 else "were"
-        found = f"{off.by_test:,} of these {was_or_were} found by a test of a few"
-        sentences.append(f"{found} ({p_figure(off.p_value, 'p')}).")
+        by_test = f"{off.by_test:,} of these {was_or_were} found by a test of a few"
+        sentences.append(f"{by_test} ({p_figure(off.p_value, 'p')}).")
     elif off.maybe:
         which = "Other images may be off as well" if off.named else "Some images may be off"
         sentences.append(f"{which} ({p_figure(off.p_value, 'p')}), first of all {', '.join(off.maybe[:_MOST_OFF])}.")
@@ -228,10 +228,11 @@ def what_was_measured(explanation: Explanation) -> list[str]:
 def _property(of: PropertyDifference) -> str:
     if not of.direction:
         return f"{'more' if of.spread_b > of.spread_a else 'less'} varied {of.name}"
-    ways = ("more", "fewer") if of.name.endswith("s") and not of.name.endswith("ss") else ("higher", "lower")
-    way = {"width": ("larger", "smaller"), "height": ("larger", "smaller")}.get(of.name, ways)[of.direction < 0]
+    comparatives = ("more", "fewer") if of.name.endswith("s") and not of.name.endswith("ss") else ("higher", "lower")
+    if of.name in ("width", "height"):
+        comparatives = "larger", "smaller"
     ends = [[property_in_words(of.name, value, digits) for value in (of.a, of.b)] for digits in (2, 3)]
-    return f"{way} {of.name} ({' to '.join(ends[ends[0][0] == ends[0][1]])})"
+    return f"{comparatives[of.direction < 0]} {of.name} ({' to '.join(ends[ends[0][0] == ends[0][1]])})"
 
 
 def what_differs(explanation: Explanation) -> str:

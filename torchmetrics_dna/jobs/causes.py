@@ -48,6 +48,8 @@ _LEAST_VARIANCE = 1e-6  # of a property
 _LEAST_RANKS = 0.05  # about what equal sets have
 _RESIZED = 0.95  # of A's shorter side, up to which B's is taken for resized
 _MIDDLE = 128  # pixels; a larger image is measured in its middle
+_LEAST_SCALE = 1 / 8  # of a resize whose middle is not smaller
+_LARGE = 1 << 22  # bytes of an image, from which on worker processes decode
 _UNSEEN = {"width", "height", "aspect ratio", "JPEG files", "PNG files", "bytes per pixel"}  # not of the pixels
 _SEEN = [i for i, name in enumerate(PROPERTIES) if name not in _UNSEEN]
 _CLEAR = 2  # standard errors
@@ -73,7 +75,7 @@ class Causes:
 
     @property
     def in_words(self) -> str:
-        """What images then are, as in "blurred by about 1.1 px and with noise of about 4 grey levels"."""
+        """Description of images after them, as in "blurred by about 1.1 px and with noise of about 4 grey levels"."""
         pairs = zip(self.names, self.amounts, strict=True)
         return " and ".join(CHANGES[name].in_words(amount) for name, amount in pairs)
 
@@ -125,14 +127,18 @@ def find_causes(sides: Sides, a: Measured, b: Measured, in_bins: HistogramDNA, w
     check = _Check(sides, (images_a, images_b), (a, b), (of_a, of_b), in_bins, weights)
     before = check.apart([])
     if before.square <= 0:  # half of it can't be told
+        check.tell(ends=True)
         return Causes((), (), (0.0,), len(of_a))
     choice = _Choice((images_a, images_b), (of_a[:CHANGED], of_b), sides.extractor)
-    likeliest = choice.likeliest()[:_CHECKED]
-    afters = [check.apart(choice.changes(likeliest[:1]))]
-    if not takes_half(before, afters[0]):
-        afters += [check.apart(choice.changes([place])) for place in likeliest[1:]]
-    taking = [i for i, after in enumerate(afters) if takes_half(before, after)]
-    place, once = likeliest[taking[0] if taking else 0], afters[taking[0] if taking else 0]
+    afters: dict[Place, Apart] = {}
+    taking: Place | None = None
+    for place in choice.likeliest()[:_CHECKED]:
+        afters[place] = check.apart(choice.changes([place]))
+        if takes_half(before, afters[place]):
+            taking = place
+            break
+    place = taking or next(iter(afters))
+    once = afters[place]
     named, bins = ([place], [before.bins, once.bins]) if taking else ([], [before.bins])
     both = choice.together(place) if once.bins > _REST * before.bins else []
     if both:
@@ -155,15 +161,11 @@ class _Choice:
     """Choice of changes by properties of images: those of a few images of A after changes, beside those of B."""
 
     def __init__(self, sides: Sequence[ImageSource], numbers: Sequence[Sequence[int]], extractor: DNAExtractor) -> None:
-        channels = extractor.image_channels
-        a, b = (
-            [as_bytes(as_rgb(source.decode(number, channels).pixels)) for number in of_side]
-            for source, of_side in zip(sides, numbers, strict=True)
-        )
-        self._numbers, self._pictures = numbers[0], a
-        self._side, side_of_b = (float(np.median([min(image.shape[:2]) for image in of_side])) for of_side in (a, b))
-        self._b = _properties([_middle(picture) for picture in b])
-        unchanged = _properties([_middle(picture) for picture in a])
+        self._numbers, channels = numbers[0], extractor.image_channels
+        self._pictures, self._side = _middles(sides[0], numbers[0], channels, _LEAST_SCALE)
+        of_b, side_of_b = _middles(sides[1], numbers[1], channels)
+        self._b = _properties(of_b)
+        unchanged = _properties([_middle(picture) for picture in self._pictures])
         self._variance = np.concatenate([unchanged, self._b]).var(0) + _LEAST_VARIANCE
         left_out = {name for name, change in CHANGES.items() if change.of_colour and channels == 1}
         resized = side_of_b / self._side  # what B's images would have been resized to
@@ -241,6 +243,19 @@ def _middle(picture: NDArray[np.uint8], scale: float = 1.0) -> NDArray[np.uint8]
     return picture[top : top + most, left : left + most]
 
 
+def _middles(
+    source: ImageSource, numbers: Sequence[int], channels: int, scale: float = 1.0
+) -> tuple[list[NDArray[np.uint8]], float]:
+    """Decode images one by one, and return the middle of each, and the median of their shorter sides."""
+    middles: list[NDArray[np.uint8]] = []
+    sides: list[int] = []
+    for number in numbers:
+        picture = as_bytes(as_rgb(source.decode(number, channels).pixels))
+        middles.append(_middle(picture, scale).copy())  # so that no large image stays in memory
+        sides.append(min(picture.shape[:2]))
+    return middles, float(np.median(sides))
+
+
 def _properties(pictures: Sequence[NDArray[np.uint8]]) -> Figures:
     """Measure properties of pixels, ``(images, properties)``."""
     by_shape: dict[tuple[int, ...], list[int]] = {}
@@ -286,7 +301,8 @@ class _Check:
         self._extractor, self._images, self._measured = sides.extractor.without_properties(), images, measured
         self._numbers, self._weights, self._paired = numbers, weights, bool(sides.arguments.pairs)
         self._reading, self._done = sides.arguments.reading or Reading(), 0
-        if self._reading.num_workers is None:
+        pixels = images[0].decode(numbers[0][0], sides.extractor.image_channels).pixels
+        if self._reading.num_workers is None and pixels.nbytes < _LARGE:  # else to start workers takes longer
             self._reading = replace(self._reading, num_workers=0)
         ranges = in_bins.known_ranges
         self._ranges = replace(ranges, margin="widen") if in_bins.self_ranging else ranges
@@ -309,7 +325,7 @@ class _Check:
 
     def tell(self, num_images: int = 0, *, ends: bool = False) -> None:
         """Report progress."""
-        if self._reading.progress is not None:
+        if self._reading.progress is not None and self._done + num_images:
             total = self._done if ends else max(self._done + num_images, 4 * len(self._numbers[0]))
             self._reading.progress(LABEL, self._done + num_images, total)
 

@@ -185,7 +185,7 @@ class Ranking(Saved):
 
     @property
     def verdict(self) -> str | None:
-        """Which images are off, and why, and the result of :attr:`few_off`, in sentences."""
+        """Sentences on the images that are off, with the reasons, and on the result of :attr:`few_off`."""
         return None if self.odd is None else self.odd.sentence("the reference")
 
     @property
