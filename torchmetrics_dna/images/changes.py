@@ -93,7 +93,6 @@ class Change(NamedTuple):
     words: str  # what an image then is, with a place for the amount
     none: float  # amount that changes nothing
     most: float  # largest amount to search
-    tries: tuple[float, ...] = (1 / 3, 2 / 3)  # where a search begins, as places between none and most
     power: float = 1.0  # of the place, that the amount grows with
     of_colour: bool = False  # does nothing to a grey image
     scale: Callable[[float], float] | None = None  # factor of the amount for images with this shorter side in pixels
@@ -126,13 +125,13 @@ class Change(NamedTuple):
 CHANGES: dict[str, Change] = {
     "brighter": Change(lambda image, levels, _: image + levels, "brightened by {} grey levels", 0, 120),
     "darker": Change(lambda image, percent, _: image * (1 - percent / 100), "darkened by {} %", 0, 90),
-    "more contrast": Change(partial(_contrast, 1), "with {} % more contrast", 0, 150, (0.4,)),
-    "less contrast": Change(partial(_contrast, -1), "with {} % less contrast", 0, 90, (0.5,)),
-    "more saturation": Change(partial(_saturation, 1), "with {} % more saturation", 0, 300, (0.4,), 1.0, True),
-    "less saturation": Change(partial(_saturation, -1), "with {} % less saturation", 0, 100, (0.5, 1), 1.0, True),
-    "hue": Change(_hue, "with hues turned by {} degrees", 0, 360, (1 / 6, 1 / 2, 5 / 6), 1.0, True),
-    "warmer": Change(partial(_tint, 1), "tinted warm by {} grey levels", 0, 60, (0.4,), 1.0, True),
-    "cooler": Change(partial(_tint, -1), "tinted cool by {} grey levels", 0, 60, (0.4,), 1.0, True),
+    "more contrast": Change(partial(_contrast, 1), "with {} % more contrast", 0, 150),
+    "less contrast": Change(partial(_contrast, -1), "with {} % less contrast", 0, 90),
+    "more saturation": Change(partial(_saturation, 1), "with {} % more saturation", 0, 300, of_colour=True),
+    "less saturation": Change(partial(_saturation, -1), "with {} % less saturation", 0, 100, of_colour=True),
+    "hue": Change(_hue, "with hues turned by {} degrees", 0, 360, of_colour=True),
+    "warmer": Change(partial(_tint, 1), "tinted warm by {} grey levels", 0, 60, of_colour=True),
+    "cooler": Change(partial(_tint, -1), "tinted cool by {} grey levels", 0, 60, of_colour=True),
     "blur": Change(
         lambda image, sigma, _: Image.fromarray(image).filter(ImageFilter.GaussianBlur(sigma)),
         "blurred by {} px", 0, 6, power=2.0, scale=lambda side: side / _SIDE,
