@@ -27,6 +27,7 @@ from makers import REAL
 from networks import Pixels, random_images
 from processes import run
 from shards import MANY
+from torch import nn
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -150,6 +151,59 @@ def test_iterators_are_read_but_once() -> None:
     assert len(rank(PIXELS, in_two_roles, EXTRACTOR, contrast=in_two_roles, **MEASURE).names) == COUNT
 
 
+def test_so_many_images_of_a_stream() -> None:
+    """No item beyond the last image is asked for, of whatever gives images without an end, singly or in batches."""
+    asked: list[int] = []
+
+    def singly() -> Iterator[np.ndarray]:
+        for i in itertools.count():
+            asked.append(i)
+            yield PIXELS[i % COUNT]
+
+    def in_batches() -> Iterator[torch.Tensor]:
+        images = singly()
+        while True:
+            yield torch.from_numpy(np.stack([next(images) for _ in range(4)])).permute(0, 3, 1, 2)
+
+    class Endless(IterableDataset[Any]):
+        def __iter__(self) -> Iterator[np.ndarray]:
+            return singly()
+
+    forms = (singly(), in_batches(), singly, singly().__next__, in_batches().__next__, Endless())
+    loader = DataLoader(Endless(), batch_size=3, collate_fn=list)
+    for count, source in itertools.product((1, 10, 25), (*forms, loader)):
+        if count > 1 and isinstance(source, Iterator):
+            continue  # read before
+        asked.clear()
+        calls: list[tuple[int, int | None]] = []
+        progress = Reading(num_images=count, progress=lambda _, *counts, to=calls: to.append(counts))
+        dna = make_dna(source, EXTRACTOR, reading=progress, **MEASURE)
+        assert len(asked) in (count, -(-count // 4) * 4, -(-count // 3) * 3)
+        start = asked[0]  # of a method, where the first pass ended
+        expected = [PIXELS[(start + i) % COUNT] for i in range(count)]
+        assert (dna.num_images, dna.digest) == (count, make_dna(expected, EXTRACTOR, **MEASURE).digest)
+        assert calls[-1] == (count, count)
+    compared = compare(singly, PIXELS, EXTRACTOR, reading=Reading(num_images=25), **MEASURE)
+    assert compared.num_images == {"a": 25, "b": COUNT}
+    latents = DNAExtractor(nn.Linear(6, 4), inputs="any", example=torch.zeros(2, 6))
+    given = make_dna(itertools.repeat(torch.ones(3, 6)), latents, reading=Reading(num_images=7))
+    assert given.num_images == 7
+
+
+def test_a_number_of_images_that_can_not_be_had() -> None:
+    with pytest.warns(UserWarning, match="There are 11 images, fewer than the 12"):
+        assert make_dna(iter(PIXELS), EXTRACTOR, reading=Reading(num_images=12), **MEASURE).num_images == COUNT
+    with pytest.raises(ValueError, match="`num_images` is 3, but there are no iterables"):
+        make_dna(PIXELS, EXTRACTOR, reading=Reading(num_images=3), **MEASURE)
+    calls = open_source(itertools.cycle(PIXELS).__next__, Reading(num_images=3))
+    assert len(list(calls)) == 3
+    with pytest.raises(ValueError, match="given all that it has"):
+        list(calls)
+    for count in (0, -1, 2.5, True):
+        with pytest.raises(ValueError, match="`num_images` expected to be an integer of at least 1"):
+            Reading(num_images=count)
+
+
 def test_progress_of_what_has_no_end_in_sight(tmp_path: Path) -> None:
     for source, total in ((tar(tmp_path / "x.tgz", FILES, "w:gz"), None), (kinds.packed_npz(tmp_path), COUNT)):
         calls: list[tuple[int, int | None]] = []
@@ -206,6 +260,10 @@ def share_loader(rank: int, world: int) -> None:
     single = make_dna(DataLoader(dataset, batch_size=3), EXTRACTOR, num_bins=20)
     for loader in (DataLoader(dataset, batch_size=3), DataLoader(dataset, batch_size=None), DataLoader(Anew(), 3)):
         assert make_dna(loader, EXTRACTOR, num_bins=20, distributed=True).digest == single.digest
+    first = Reading(num_images=7)
+    shared = make_dna(Anew(), EXTRACTOR, num_bins=20, distributed=True, reading=first)
+    assert shared.digest == make_dna(Anew(), EXTRACTOR, num_bins=20, reading=first).digest
+    assert shared.num_images == 7
 
 
 def test_a_shuffled_loader_is_read_by_one_process() -> None:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from io import BytesIO
+from itertools import chain, islice
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ def open_array(images: Any, label: str) -> ImageSource:
     return replace(_by_number(images, images.__getitem__, label), arrays={"": array})
 
 
-def open_inputs(source: Any, label: str, example: Example) -> ImageSource | ImageStream | None:
+def open_inputs(source: Any, label: str, example: Example, reading: Reading) -> ImageSource | ImageStream | None:
     """Open inputs that are no images: a batch, a sequence of inputs, or a stream of inputs or batches.
 
     Returns None for other objects. Errors of a batch as of :meth:`Example.batch`.
@@ -53,7 +54,8 @@ def open_inputs(source: Any, label: str, example: Example) -> ImageSource | Imag
         return _inputs(count_of(batch), partial(_row_of, batch), label, example)
     if by_index(source) and not isinstance(source, Mapping):
         return _inputs(len(source), source.__getitem__, label, example)
-    return _stream(source, label, example.singles, "input", example=example)
+    settings = {"options": frozenset({"num_images"}), "example": example}
+    return _stream(source, label, example.singles, "input", reading.num_images, **settings)
 
 
 def _inputs(count: int, fetch: Callable[[int], Any], label: str, example: Example) -> ImageSource:
@@ -100,14 +102,15 @@ def open_iterable(source: Any, label: str, reading: Reading) -> ImageStream | No
     iterator, that is read.
     """
     singles = partial(_single, column=_Column(reading.column, label))
-    return _stream(source, label, singles, "image", options=frozenset({"column"}))
+    options = frozenset({"column", "num_images"})
+    return _stream(source, label, singles, "image", reading.num_images, options=options)
 
 
 def _stream(
-    source: Any, label: str, singles: Callable[[Any], Iterator[Any]], word: str, **settings: Any
+    source: Any, label: str, singles: Callable[[Any], Iterator[Any]], word: str, count: int | None, **settings: Any
 ) -> ImageStream | None:
-    """Open a stream, of whose items ``singles`` yields the single images; ``word`` names one."""
-    if hasattr(source, "shard") and getattr(source, "num_shards", 1) > 1:  # a dataset of Hugging Face
+    """Open a stream, of whose items ``singles`` yields the single images, ``count`` at most; ``word`` names one."""
+    if hasattr(source, "shard") and getattr(source, "num_shards", 1) > 1 and count is None:  # a dataset of Hugging Face
         parts = [source.shard(num_shards=source.num_shards, index=k) for k in range(source.num_shards)]
         shards: list[Callable[[], Iterator[Any]]] = [partial(iter, part) for part in parts]
     elif isinstance(source, Iterator):
@@ -119,10 +122,10 @@ def _stream(
     else:
         return None
     read = [
-        Shard(label, partial(_images, shard, singles, f"shard {k}, {word}" if len(shards) > 1 else word))
+        Shard(label, partial(_images, shard, singles, f"shard {k}, {word}" if len(shards) > 1 else word, count))
         for k, shard in enumerate(shards)
     ]
-    stream = ImageStream(read, label, of_files=False, **settings)
+    stream = ImageStream(read, label, count, of_files=False, **settings)
     if isinstance(source, DataLoader) and not isinstance(source.dataset, IterableDataset):
         samplers = [source.sampler, getattr(source, "batch_sampler", None)]
         samplers.append(getattr(samplers[-1], "sampler", None))
@@ -166,21 +169,25 @@ class _Calls:
             if isinstance(value, Iterator):  # a new one each time
                 yield from value
                 return
+            self._ended = True  # it may be left before its end
             if value is None:
-                self._ended = True
                 return
             yield value
 
 
 def _images(
-    items: Callable[[], Iterable[Any]], singles: Callable[[Any], Iterator[Any]], start: str
+    items: Callable[[], Iterable[Any]], singles: Callable[[Any], Iterator[Any]], start: str, count: int | None
 ) -> Iterator[tuple[str, Any]]:
-    """Split items into single images, with their names, which begin with ``start`` unless they are paths."""
+    """Split items into single images, with their names, which begin with ``start`` unless they are paths.
+
+    With a ``count``, these are so many, and no further item is asked for; a warning says if there are fewer.
+    """
     number = 0
-    for item in items():
-        for image in singles(item):
-            yield public(image) if isinstance(image, str) else f"{start} {number}", image
-            number += 1
+    for image in islice(chain.from_iterable(map(singles, items())), count):
+        yield public(image) if isinstance(image, str) else f"{start} {number}", image
+        number += 1
+    if count is not None and number < count:
+        warnings.warn(f"There are {number} {start}s, fewer than the {count} of `num_images`", stacklevel=2)
 
 
 def _single(item: Any, column: _Column) -> Iterator[Any]:

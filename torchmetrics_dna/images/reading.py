@@ -21,6 +21,8 @@ class Reading:
         column: Location of each image in a row of several values: a key of dicts, a column of Parquet, an array of an
             ``.npz``, an extension in a tar. None to detect it.
         fps: Number of frames per second to take from videos; None for all.
+        num_images: Number of images to take of each iterable or function, such as a generator, which may have no end;
+            None for all.
         exif_orientation: Whether to rotate images by their EXIF tag. The official implementation does not.
         skip_unreadable: Whether to skip unreadable images, and the rest of a damaged file of a stream, instead of
             raising an error.
@@ -50,6 +52,7 @@ class Reading:
         rare=True,
     )
     fps: float | None = option(None, "Images", "Frames of a video to take for each second. [default: all]", rare=True)
+    num_images: int | None = None
     exif_orientation: bool = False
     skip_unreadable: bool = option(
         False, "Images", "Leave out, and name at the end, images that can't be read.", rare=True
@@ -57,8 +60,11 @@ class Reading:
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
-        for name, value, least in (("batch_size", self.batch_size, 1), ("num_workers", self.num_workers or 0, 0)):
-            if not isinstance(value, int) or value < least:
+        for name, least in (("batch_size", 1), ("num_workers", 0), ("num_images", 1)):
+            value = getattr(self, name)
+            if value is None and name != "batch_size":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"Argument `{name}` expected to be an integer of at least {least}, but got {value!r}")
         if self.fps is not None and not self.fps > 0:
             raise ValueError(f"Argument `fps` expected to be above 0, but got {self.fps!r}")

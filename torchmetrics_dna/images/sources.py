@@ -153,7 +153,7 @@ def open_source(source: Source, reading: Reading | None = None, example: Example
     if isinstance(source, (ImageSource, ImageStream)):
         return source
     if example is not None:
-        inputs = open_inputs(source, f"{type(source).__name__} of inputs", example)
+        inputs = open_inputs(source, f"{type(source).__name__} of inputs", example, reading or Reading())
         if inputs is None:
             raise TypeError(
                 "Expected inputs like the example of the network: a batch, list, dataset, DataLoader or iterable, but"
@@ -180,9 +180,9 @@ def open_source(source: Source, reading: Reading | None = None, example: Example
 
 
 def check_used(reading: Reading, *opened: object) -> None:
-    """Raise ValueError if ``column`` or ``fps`` is set, but applies to nothing that was opened."""
+    """Raise ValueError if ``column``, ``fps`` or ``num_images`` is set, but applies to nothing that was opened."""
     sources = [images for images in opened if isinstance(images, (ImageSource, ImageStream))]
-    for name, what in (("column", "columns"), ("fps", "frames")):
+    for name, what in (("column", "columns"), ("fps", "frames"), ("num_images", "iterables or functions")):
         value = getattr(reading, name)
         if value is not None and not any(name in source.options for source in sources):
             labels = " and ".join(repr(source.label) for source in sources) or "what was given"
