@@ -19,6 +19,7 @@ NUM_RELABELINGS = "torchmetrics_dna.dna.evidence.NUM_RELABELINGS"
 _STARTING = {("processes", "run"), ("processes", "call"), ("commands", "in_processes"), ("commands", "torchrun")}
 
 
+_NEEDS_GPU, _UNMEASURED = "needs a GPU", pytest.StashKey[int]()
 collect_ignore = ["benchmarks"]  # programs, which import from their own folder
 
 
@@ -60,8 +61,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if _starts_processes(item) and not item.get_closest_marker("outer"):
             item.add_marker(pytest.mark.slow)
         if not gpu and item.get_closest_marker("cuda"):
-            item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+            item.add_marker(pytest.mark.skip(reason=_NEEDS_GPU))
     items.sort(key=lambda item: not (item.get_closest_marker("slow") or item.get_closest_marker("outer")))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", ())]
+    config.stash[_UNMEASURED] = sum(_NEEDS_GPU in reason for reason in skipped)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Say as the last line what was not tested for want of a GPU."""
+    if count := config.stash.get(_UNMEASURED, 0):
+        print(f"{count} cuda tests unmeasured on this machine")
 
 
 def _starts_processes(item: pytest.Item) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -20,15 +21,23 @@ from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor
 from torchmetrics_dna.binning import Activations, bins_within, histogram
 from torchmetrics_dna.extras import optional
 
-SCRIPT = Path(__file__).parent / "benchmarks" / "cuda.py"
+ROOT = Path(__file__).parents[1]
+SCRIPT = ROOT / "tests" / "benchmarks" / "cuda.py"
 
 
 @pytest.mark.outer
-def test_the_command_rehearses_on_the_cpu() -> None:
-    done = subprocess.run([sys.executable, SCRIPT, "--dry"], capture_output=True, text=True, check=True)
+def test_the_command_rehearses_on_the_cpu(tmp_path: Path) -> None:
+    table = tmp_path / "gpu_runs.md"
+    shutil.copy(ROOT / "docs" / "gpu_runs.md", table)
+    call = [sys.executable, SCRIPT, "--dry", "--row", table]
+    done = subprocess.run(call, capture_output=True, text=True, check=True)
+    head, _, *rows = [line.split(" | ") for line in table.read_text().splitlines() if line.startswith("|")]
+    assert len(rows[-1]) == len(head)
+    assert rows[-1][5:7] == ["10", "rehearsed"]
     _, *figures = (json.loads(line) for line in done.stdout.splitlines())
     assert {name.partition(":")[0] for figure in figures for name in figure} == {
         "checks",
+        "exactness",
         "counting",
         "updates",
         "computing",

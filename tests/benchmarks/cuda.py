@@ -1,8 +1,9 @@
 """Is CUDA right, and how fast? All tests that use a GPU, then speeds, in one command: a line of json for each figure.
 
-    python tests/benchmarks/cuda.py [--dry] [--figures checks counting updates computing]
+    python tests/benchmarks/cuda.py [--row docs/gpu_runs.md] [--figures checks exactness counting updates computing]
 
-It runs from a checkout, also where this package is not installed; weights are random. `--dry` rehearses on the CPU.
+It runs from a checkout, also where this package is not installed; weights are random. `--row` appends the run to a
+table. `--dry` rehearses on the CPU.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ SHAPES = {  # activations of 64 images, as networks leave them
     "conv 64x2048x7x7": ((64, 2048, 7, 7), (0, 1, 2, 3)),
     "pooled 256x2048": ((256, 2048), (0, 1)),
 }
+REPEATS = 10  # of each comparison of counts: a race may show in one of many
 
 
 def seconds(rounds: int, dry: bool, **calls: Callable[[], object]) -> dict[str, list[float]]:
@@ -118,6 +120,33 @@ def counting(dry: bool) -> Iterable[tuple[str, Figures]]:
             {name: round(median(durations) / x.numel() * 1e9, 4) for name, durations in times.items()}
             | variants(dry, partial(cuda.add_layer_, state, x, bins), x.numel()),
         )
+
+
+def exactness(dry: bool) -> Iterable[tuple[str, Figures]]:
+    """Cells that differ from the oracle's on the CPU, in repeated counts of a layer, also where three bins have all."""
+    device = "cpu" if dry else "cuda"
+    ends = [torch.full((1,), end, dtype=torch.float64) for end in (-4, 4)]
+    for (label, (shape, order)), dtype in (
+        (shape, dtype) for shape in SHAPES.items() for dtype in (torch.float32, torch.bfloat16, torch.float16)
+    ):
+        if dry and (label != "pooled 256x2048" or dtype is not torch.float32):
+            continue
+        label, shape = ("rehearsal 16x8", (16, 8)) if dry else (label, shape)
+        for values, sign in (("normal", False), ("three values", True)):
+            x = torch.randn([shape[axis] for axis in order], generator=torch.Generator().manual_seed(0)) * 2
+            x = (x.sign() if sign else x).to(dtype).permute([order.index(axis) for axis in range(len(shape))])
+            expected = torch.zeros(shape[1], BINS, dtype=torch.int64)
+            histogram.add_layer_(expected, x, bins_within(*(end.expand(shape[1]) for end in ends), BINS))
+            bins = bins_within(*(end.expand(shape[1]).to(device) for end in ends), BINS)
+            x, differing = x.to(device), 0
+            for _ in range(REPEATS):
+                state = torch.zeros(shape[1], BINS, dtype=torch.int64, device=device)
+                cuda.add_layer_(state, x, bins)
+                differing += int((state.cpu() != expected).sum())
+            yield (
+                f"{label}, {str(dtype)[6:]}, {values}",
+                {"repeats": REPEATS, "cells that differ": differing, "exit code": int(differing > 0)},
+            )
 
 
 def variants(dry: bool, call: Callable[[], object], count: int) -> Figures:
@@ -255,24 +284,52 @@ def checks(dry: bool) -> Iterable[tuple[str, Figures]]:
     yield "pytest -m cuda", {"exit code": done.returncode, "failed": failed, "said": done.stdout.splitlines()[-1:]}
 
 
-FIGURES = {figure.__name__: figure for figure in (checks, counting, updates, computing)}
+FIGURES = {figure.__name__: figure for figure in (checks, exactness, counting, updates, computing)}
+
+
+def row_of(command: list[str], device: str, results: dict[str, Figures]) -> str:
+    """The run as a row of docs/gpu_runs.md."""
+
+    def said_by(*words: str) -> str:
+        with suppress(OSError):
+            done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+            return done.stdout.strip().partition("\n")[0]
+        return ""
+
+    driver = said_by("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+    commit = f"`{said_by('git', 'rev-parse', '--short=10', 'HEAD')}`"
+    commit += " and edits" * bool(said_by("git", "status", "--porcelain", "--untracked-files=no"))
+    failed = [name for name, figures in results.items() if figures.get("exit code")]
+    figures_said = [
+        f"{name.partition(': ')[2]}: {value}" if key == "said" else f"{name.partition(': ')[2]}: {key} {value}"
+        for name, figures in results.items()
+        for key, value in figures.items()
+        if key in ("said", "DNAEMD, added")
+    ]
+    verdict = "rehearsed" if "rehearsal" in device else "fails" if failed else "passes"
+    cells = [device, driver, torch.__version__, commit, f"`{' '.join(command)}`", str(REPEATS), verdict]
+    return f"| {' | '.join([*cells, '; '.join([*failed, *figures_said])])} |\n"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Checks and speeds on CUDA")
     parser.add_argument("--dry", action="store_true", help="rehearse on the CPU")
+    parser.add_argument("--row", type=Path, help="file that a row with this run is appended to")
     parser.add_argument("--figures", nargs="+", choices=FIGURES, default=list(FIGURES))
     arguments = parser.parse_args()
     if not arguments.dry and not torch.cuda.is_available():
         parser.error("torch sees no GPU here; rehearse with --dry")
     device = "CPU, a rehearsal" if arguments.dry else torch.cuda.get_device_name()
     print(json.dumps({"device": device, "torch": torch.__version__, "cuda": torch.version.cuda}), flush=True)
-    codes = [0]
+    results: dict[str, Figures] = {}
     for name in arguments.figures:
         for label, figures in FIGURES[name](arguments.dry):
             print(json.dumps({f"{name}: {label}": figures}), flush=True)
-            codes.append(int(str(figures.get("exit code", 0))))
-    sys.exit(max(codes))
+            results[f"{name}: {label}"] = figures
+    if arguments.row is not None:
+        with arguments.row.open("a") as file:
+            file.write(row_of(["python", "tests/benchmarks/cuda.py", *sys.argv[1:]], device, results))
+    sys.exit(max(int(str(figures.get("exit code", 0))) for figures in results.values()))
 
 
 main()
