@@ -30,7 +30,6 @@ _REASONS = {
     "all white": "is all white",
     "one colour": "is of one colour; no image of {} is",
     "no colour": "has no colour; every image of {} has",
-    "noise floor +": "is noisy, or finely patterned, even in its calmest parts; no image of {} is",
     "brightness +": "is much brighter than any of {}",
     "brightness -": "is much darker than any of {}",
     "contrast -": "has far less contrast than any of {}",
@@ -45,7 +44,6 @@ _REASONS = {
     "flat areas +": "has far more flat areas than any of {}",
     "pixelation +": "is made of enlarged pixels",
     "blockiness +": "shows blocks of 8 pixels, as strong JPEG compression leaves",
-    "peak brightness -": "is dark all over: its brightest places are darker than those of any of {}",
 }
 _BLANK = ("all black", "all white", "one colour")
 _PLURALS = {"is": "are", "has": "have", "shows": "show"}
@@ -161,7 +159,9 @@ def which_are_off(off: Off, reference: str) -> str:
         which = f"No {'other' if off.named else 'single'} image is shown to stand out"
         sentences.append(f"{which} ({p_figure(off.p_value, 'p')}); this test sees {seen} of {off.total:,}.")
     if off.least is not None:
-        sentences.append(f"Images are judged one by one beside {off.least} images of {reference} or more, not so few.")
+        sentences.append(
+            f"Beside fewer than {off.least} images of {reference}, only images of one colour are judged singly."
+        )
     return " ".join(sentences)
 
 
@@ -193,9 +193,9 @@ def _reason(reason: str, reference: str) -> str:
 
 
 def _in_plural(phrase: str) -> str:
-    """Return what is said of one image, said of several, without the details after a colon."""
-    verb, _, rest = phrase.partition(":")[0].partition(" ")
-    return f"{_PLURALS[verb]} {rest.replace(' its ', ' their ')}"
+    """Return what is said of one image, said of several."""
+    verb, _, rest = phrase.partition(" ")
+    return f"{_PLURALS[verb]} {rest}"
 
 
 def difference(explanation: Explanation) -> str:
