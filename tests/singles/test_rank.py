@@ -12,7 +12,7 @@ from sklearn.covariance import OAS
 from torch import Tensor, nn
 
 from torchmetrics_dna import DNAExtractor, NeuronWeights, make_dna, rank
-from torchmetrics_dna.demo import blur, jpeg, noise, photographs
+from torchmetrics_dna.demo import blur, jpeg, photographs
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.singles import Ranking
 from torchmetrics_dna.statistics.outliers import local_layer

@@ -135,8 +135,8 @@ class OddImages:
         )
 
     def sentence(self, reference: str) -> str:
-        """Return which images are off, and why; and the result of the test of the others."""
-        return which_are_off(self._figures, reference)
+        """Return which images are off, and why; and the result of the test of the others, line by line."""
+        return "\n".join(which_are_off(self._figures, reference))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the images and the result of the test in plain types: p is corrected."""

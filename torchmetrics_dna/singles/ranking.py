@@ -393,8 +393,8 @@ class Ranking(Saved):
         return figure
 
     def _repr_html_(self) -> str:
-        sentences = [self.verdict or "", *(f"{notice}." for notice in self.notices)]
-        return as_html([" ".join(filter(None, sentences))], [self.table(self.rows()[:_SHOWN])])
+        sentences = [*(self.verdict or "").splitlines(), *(f"{notice}." for notice in self.notices)]
+        return as_html(sentences, [self.table(self.rows()[:_SHOWN])])
 
     def __repr__(self) -> str:
         ends = " to ".join(f"{float(self.scores[i]):.4g}" for i in (0, -1)) if self.names else ""
