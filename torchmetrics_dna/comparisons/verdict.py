@@ -99,7 +99,8 @@ def _likeness(sets: TwoSets) -> list[str]:
     if p is None:
         return [f"Whether {b} differs from {a} was not tested: that takes {LEAST_FOLDS} folds of images a side"]
     if p <= SIGNIFICANT:
-        return [f"{b} differs from {a}"] if sets.explanation is None else _difference(sets.explanation)
+        sentences = [f"{b} differs from {a}"] if sets.explanation is None else difference(sets.explanation)
+        return sentences if len(line := ". ".join(sentences)) >= _WIDTH else [line]
     if sets.p_of_properties is not None and sets.p_of_properties <= SIGNIFICANT:
         p_value = p_figure(sets.p_of_properties, "p")
         return [f"Properties of {a} and {b} differ ({p_value}); the network shows no difference"]
@@ -211,26 +212,21 @@ def _in_plural(phrase: str) -> str:
     return f"{_PLURALS[verb]} {rest}"
 
 
-def difference(explanation: Explanation) -> str:
-    """Return a clause: do the sets differ, and what change of A comes near to B? Empty if no test was made."""
-    if explanation.differs is None:
-        return ""
-    if not explanation.differs:
-        return "No difference is shown between {} and {}".format(*explanation.names)
-    return ". ".join(_difference(explanation))
-
-
-def _difference(explanation: Explanation) -> list[str]:
-    """Return what changes of A come near to B, if any, of sets that differ; in two lines if one is too short."""
+def difference(explanation: Explanation) -> list[str]:
+    """Return clauses: do the sets differ, and what change of A comes near to B? None if no test was made."""
     (a, b), causes = explanation.names, explanation.causes
+    if explanation.differs is None:
+        return []
+    if not explanation.differs:
+        return [f"No difference is shown between {a} and {b}"]
     if causes is None:
-        unexplained = ". No change tried explains it: they may show other things"
-        return [f"{b} differs from {a}{unexplained * explanation.is_searched}"]
+        unexplained = "No change tried explains it: they may show other things"
+        return [f"{b} differs from {a}", *[unexplained] * explanation.is_searched]
     share = causes.bins[-1] / causes.bins[0]
     looks = f"{b} looks {'more ' * bool(share)}like"
     left = f"{f'{100 * share:.0f} % of the distance' if share else 'no difference'} is left"
-    line = f"{looks} {a}, {causes.in_words}: so changed, {left}"
-    return [line] if len(line) < _WIDTH else [f"{looks} a changed {a}: {left}", f"Changed: {causes.in_words}"]
+    clause = f"{looks} {a}, {causes.in_words}: so changed, {left}"
+    return [clause] if len(clause) < _WIDTH else [f"{looks} a changed {a}: {left}", f"Changed: {causes.in_words}"]
 
 
 def what_was_measured(explanation: Explanation) -> list[str]:
@@ -258,13 +254,14 @@ def _property(of: PropertyDifference) -> str:
 
 def what_differs(explanation: Explanation) -> str:
     """Return the explanation as a text."""
-    sentences = what_was_measured(explanation)
-    if headline := difference(explanation):
-        sentences = [f"{headline} ({p_figure(explanation.p_value, 'p')}).", *sentences]
+    clauses, sentences = difference(explanation), what_was_measured(explanation)
+    if clauses:
+        clauses[0] += f" ({p_figure(explanation.p_value, 'p')})"
     if not explanation.is_measured:
-        tested = "" if headline else ", and `num_folds=20` for a test"
-        sentences.append(f"What differs was not measured: use `DNAExtractor(..., properties=True)`{tested}.")
-    return " ".join(sentences) or "No property of images is shown to differ; `num_folds=20` gives a test."
+        tested = "" if clauses else ", and `num_folds=20` for a test"
+        sentences = [f"What differs was not measured: use `DNAExtractor(..., properties=True)`{tested}."]
+    text = " ".join([*(f"{clause}." for clause in clauses), *sentences])
+    return text or "No property of images is shown to differ; `num_folds=20` gives a test."
 
 
 class HeldOut(NamedTuple):
