@@ -364,7 +364,7 @@ def all_sets(
 ) -> list[str]:
     """Name the nearest two sets and the furthest two, with the distance of each pair."""
     if count == 2:
-        return [f"The two sets are {how_far(nearest[2], unit, distance)}, noise included."]
+        return [f"Between the two sets: {how_far(nearest[2], unit, distance)}, noise included."]
     near, far = (f"{a} and {b} ({distance} {number(value)}) are" for a, b, value in (nearest, furthest))
     return [f"Of {count} sets, {near} nearest to each other.", f"{far} furthest apart."]
 
@@ -380,18 +380,18 @@ def versions(
     ]
     lines += [f"{images_in_words(renamed)} the same under another name."] * bool(renamed)
     lines += [f"{images_in_words(edited)} edited: other pixels under the same name."] * bool(edited)
-    return lines if far is None else [*lines, f"The two versions are {far}, noise included."]
+    return lines if far is None else [*lines, f"Between the two versions: {far}, noise included."]
 
 
 def how_far(value: float, unit: str, distance: str) -> str:
-    """Return a phrase: how far two versions, or parts of them, are apart."""
-    return f"{number(value, 3)}{' ' * bool(unit)}{unit} apart by {distance}"
+    """Return a figure: how far two versions, or parts of them, are apart."""
+    return f"{distance} {number(value, 3)}{' ' * bool(unit)}{unit}"
 
 
 def against_kept(what: str, far: str, p_value: float | None) -> list[str]:
     """Say whether images that were added or removed differ from those that both versions have."""
     if p_value is None:
-        apart = f"The images {what} and those kept are {far}, noise included."
+        apart = f"Between images {what} and those kept: {far}, noise included."
         return [apart, f"Not tested: that takes {LEAST_FOLDS} folds of images a side."]
     differ = "differ" if p_value <= SIGNIFICANT else "are not shown to differ"
-    return [f"The images {what} {differ} from those kept ({far}, {p_figure(p_value, 'p')})."]
+    return [f"Images {what} {differ} from those kept ({far}, {p_figure(p_value, 'p')})."]

@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.comparisons.odd_images import LEAST
 from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.tables import Table, as_html
 from torchmetrics_dna.files.visible import images_in_words, number, shortened, visible
-from torchmetrics_dna.functional.odd import LEAST_OF_SINGLE
+from torchmetrics_dna.functional.odd import LEAST
 from torchmetrics_dna.functional.outliers import FewOff, score_limit
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.functional.realism import SIDE
@@ -203,8 +202,8 @@ class Ranking(Saved):
                 notices.append(f"{how_many}, and scored against its other images{untested}")
         if self.typical is not None and self.score == "outlier" and len(self.typical) < LEAST:
             notices.append(
-                f"Which images are off was not asked: that takes {LEAST} images in the reference, and"
-                f" {LEAST_OF_SINGLE} to judge each by itself, but there are {len(self.typical)}"
+                f"Which images are off was not asked: that takes {LEAST} images in the reference, but there are"
+                f" {len(self.typical)}"
             )
         if self.p_value is not None and self.p_value > SIGNIFICANT:
             notices.append(
