@@ -109,9 +109,9 @@ class OddImages:
         """Names of the images that are off, the furthest first."""
         return [self.names[odd.image] for odd in self.named]
 
-    def reasons(self, reference: str = "the reference") -> dict[int, str]:
-        """Return why images are off, in words, by their number."""
-        return {self.numbers[odd.image]: why_off(odd, reference) for odd in self.named}
+    def reasons(self, reference: str = "the reference", *, short: bool = False) -> dict[int, str]:
+        """Return why images are off, in words or in a few, by their number."""
+        return {self.numbers[odd.image]: why_off(odd, reference, short=short) for odd in self.named}
 
     @property
     def fewest(self) -> int | None:

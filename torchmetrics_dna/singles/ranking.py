@@ -368,6 +368,7 @@ class Ranking(Saved):
         num_rows = bool(examples) + (1 + maps) * len(shown)
         figure = new_figure(width=1.25 * columns + 0.4, height=0.4 + 1.6 * num_rows)
         rows = iter(figure.subplots(num_rows, columns, squeeze=False))
+        reasons = {} if self.odd is None else self.odd.reasons(short=True)
         if examples:
             row = next(rows)
             row[0].set_ylabel("reference")
@@ -379,7 +380,7 @@ class Ranking(Saved):
             pictures = [images[self.numbers[place]] for place in places]
             for place, axis, picture in zip(places, row, pictures, strict=False):
                 score = number(float(self.scores[place]), 3, zeros=True)
-                _show(axis, picture, f"{place + 1}: {score}", self.names[place])
+                _show(axis, picture, f"{place + 1}: {score}", self.names[place], reasons.get(self.numbers[place], ""))
             if maps:
                 row_of_maps = next(rows)
                 _show_maps(row_of_maps, pictures, heat_maps(mapper, open_source(pictures)), mapper.extractor.crop)
@@ -387,8 +388,8 @@ class Ranking(Saved):
                     axis.set_visible(False)
             for axis in row[len(pictures) :]:
                 axis.set_visible(False)
-        unit = "" if self.worst_first else " in bins"
-        put_title(figure, f"{count} images {self.question}: rank, score{unit}, name", 1.25 * columns + 0.4)
+        unit, why = " in bins" * (not self.worst_first), ", why it is off" * bool(reasons)
+        put_title(figure, f"{count} images {self.question}: rank, score{unit}, name{why}", 1.25 * columns + 0.4)
         return figure
 
     def _repr_html_(self) -> str:
@@ -442,11 +443,12 @@ def _some(images: ImageSource | None, most: int) -> list[tuple[str, Any]]:
     return chosen
 
 
-def _show(axis: Any, image: Any, title: str, name: str) -> None:
-    """Draw an image with its name, cut in the middle; hide the axes for None."""
+def _show(axis: Any, image: Any, title: str, name: str, reason: str = "") -> None:
+    """Draw an image with its name, cut in the middle, and a reason; hide the axes for None."""
     axis.set_visible(image is not None)
     if image is not None:
         axis.imshow(image)
         axis.set(xticks=[], yticks=[])
         axis.set_title(title, fontsize=8)
-        axis.set_xlabel(shortened(visible(name), 22), fontsize=6, parse_math=False)
+        lines = [shortened(visible(name), 22), *[visible(reason)] * bool(reason)]
+        axis.set_xlabel("\n".join(lines), fontsize=6, parse_math=False)
