@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from torchmetrics_dna.images.properties import PROPERTIES
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 LEAST = 10  # images of a reference; with none of one colour, these are 26 % of its kind at most (95 %)
 LEAST_OF_SINGLE = 40  # images of a reference beside which others than those of one colour are judged one by one
@@ -22,46 +18,15 @@ _SHARE, _FEWEST = 20, 5  # images of the tail: one of 20, but 5 at least
 _TINY = 0.01  # deviation of a transformed property at least
 _PLAIN, _NEARLY_PLAIN = (0.01, 0.05), (0.03, 0.1)  # contrast of images of one colour; brightness of black ones
 _GREY, _OF_GREY = 0.004, 0.012  # saturation of an image without colour, and of all of the reference
-
-
-def _log(shift: float, values: Tensor) -> Tensor:
-    return (values + shift).log()
-
-
-def _odds(shift: float, values: Tensor) -> Tensor:
-    return ((values + shift) / (1 - values + shift)).log()
-
-
-#: Transforms after which tails are about exponential; other properties are as they are.
-_TRANSFORMS: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "contrast": partial(_log, 0.02),
-    "saturation": partial(_log, 0.01),
-    "colours": partial(_log, 0),
-    "sharpness": partial(_log, 0.02),
-    "noise": partial(_log, 0.005),
-    "brightness": partial(_odds, 0.02),
-    "dark pixels": partial(_odds, 0.05),
-    "bright pixels": partial(_odds, 0.05),
-    "flat areas": partial(_odds, 0.05),
-    "pixelation": partial(_odds, 0.05),
-}
+#: Shifts of properties whose tails are about exponential as logarithms, or as those of odds; others are as they are.
+_LOGS = {"contrast": 0.02, "saturation": 0.01, "colours": 0.0, "sharpness": 0.02, "noise": 0.005}
+_ODDS = {"brightness": 0.02} | dict.fromkeys(("dark pixels", "bright pixels", "flat areas", "pixelation"), 0.05)
 #: Properties that are faults where they are high (+) or low (-), and the least distance that counts, transformed.
 _DIRECTIONS = {
-    "brightness +": 0.1,
-    "brightness -": 0.1,
-    "contrast -": 0.1,
-    "dark pixels +": 0.2,
-    "bright pixels +": 0.2,
-    "saturation +": 0.1,
-    "saturation -": 0.1,
-    "colours +": 0.1,
-    "colours -": 0.1,
-    "sharpness -": 0.05,
-    "noise +": 0.1,
-    "flat areas +": 0.1,
-    "pixelation +": 0.2,
-    "blockiness +": 0.01,
-}
+    "brightness +": 0.1, "brightness -": 0.1, "contrast -": 0.1, "dark pixels +": 0.2, "bright pixels +": 0.2,
+    "saturation +": 0.1, "saturation -": 0.1, "colours +": 0.1, "colours -": 0.1, "sharpness -": 0.05,
+    "noise +": 0.1, "flat areas +": 0.1, "pixelation +": 0.2, "blockiness +": 0.01,
+}  # fmt: skip
 _OF_PIXELS = PROPERTIES[PROPERTIES.index("brightness") : PROPERTIES.index("blockiness") + 1]
 
 
@@ -143,7 +108,9 @@ def standard_properties(reference: Tensor, images: Tensor) -> tuple[Tensor, Tens
 
 def _column(side: Tensor, name: str) -> Tensor:
     values = side[:, PROPERTIES.index(name)].double()
-    return _TRANSFORMS[name](values) if name in _TRANSFORMS else values
+    if name in _LOGS:
+        return (values + _LOGS[name]).log()
+    return ((values + _ODDS[name]) / (1 - values + _ODDS[name])).log() if name in _ODDS else values
 
 
 def _tails(reference: Tensor, images: Tensor, far: float = _FAR) -> tuple[Tensor, Tensor]:
