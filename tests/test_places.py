@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -42,7 +43,7 @@ class Place:
         options = ["--quiet", "--python", self.python, "--no-config"]
         requirements = ["-r", self.example / "requirements.txt", "-e", ROOT, *more]
         subprocess.run([uv, "pip", "install", *options, *requirements], check=True)
-        names = (self.example / "requirements.txt").read_text(encoding="utf-8").split()
+        names = re.findall(r"^[\w-]+", (self.example / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
         packages = {"torch", "numpy", *names, *more} - {"torchmetrics-dna"}
         print(*(f"{package} {self.run('-c', VERSION, package).strip()}" for package in sorted(packages)), sep="\n")
 
