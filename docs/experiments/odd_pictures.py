@@ -3,11 +3,12 @@
     pip install "torchmetrics-dna[demo]" scikit-learn cleanvision
     python docs/experiments/odd_pictures.py
 
-Six kinds that chose nothing, at full and unequal sizes: photographs of nebulae, screenshots, cards, clip art, pieces of
-a game, and crops of wallpapers. Some pictures of an album are spoilt, each in another of ten ways. Each picture is
-measured once; a draw takes other pictures for the reference and the album, and asks what :func:`rank` asks, and what it
-asked before: the test of outlier scores alone, which named as many as it told. Without cleanvision, that is left out.
-``--activations FOLDER`` keeps the measurements.
+Kinds at full and unequal sizes. By six of them, nebulae, screenshots, cards, clip art, pieces of a game and crops of
+wallpapers, two properties were given up; four chose nothing: charts, renders of buildings, emoji, crops of photographs.
+Some pictures of an album are spoilt, each in another of ten ways. Each picture is measured once; a draw takes other
+pictures for the reference and the album, and asks what :func:`rank` asks, and what it asked before: the test of outlier
+scores alone, which named as many as it told. Without cleanvision, that is left out. ``--activations FOLDER`` keeps the
+measurements.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from torchmetrics_dna.functional.outliers import (
     split_means,
 )
 from torchmetrics_dna.images import Reading, open_source
-from torchmetrics_dna.images.properties import LAYER, PROPERTIES, property_note
+from torchmetrics_dna.images.properties import LAYER, property_note
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.statistics.rows import SpatialMeans
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
     Picture = NDArray[np.uint8]
 
+GAVE_UP, NEW = "six", "new"  # groups of kinds
 POOL, SPOILT, DRAWS = 280, 20, 40  # pictures of a kind; of them in each way; draws of each number of spoilt ones
 ALBUM, REFERENCE = (40, 81), (40, 201)  # images, of which a draw takes a number
 NEBULAE, SCREENSHOTS, CARDS = (
@@ -59,18 +61,18 @@ NEBULAE, SCREENSHOTS, CARDS = (
 WALLPAPERS = tuple(
     data.Package("apt", name) for name in ("ukui-wallpapers", "phosh-wallpapers", "lomiri-wallpapers-16.04")
 )
+CHARTS, BUILDINGS = (data.Package("apt", name) for name in ("python-matplotlib-doc", "lincity-ng-data"))
 ISSUES = ("dark", "light", "blurry", "low_information", "grayscale")  # those that a single picture has
-NOISE, CALM = 8 / 127.5, 2  # of the noise floor by itself
 RIGHT = {
     "black": {"all black"},
     "one colour": {"one colour", "all black", "all white"},
     "blur": {"sharpness -"},
-    "noise": {"noise floor +", "noise +", "colours +"},
+    "noise": {"noise +", "colours +"},
     "pixels": {"pixelation +"},
     "JPEG 5": {"blockiness +"},
     "grey": {"no colour", "saturation -"},
     "overexposed": {"bright pixels +", "brightness +"},
-    "dark": {"dark pixels +", "brightness -", "peak brightness -"},
+    "dark": {"dark pixels +", "brightness -"},
 }
 SORTS = (*RIGHT, "other kind")
 
@@ -137,11 +139,18 @@ def crops(paths: Sequence[Path], random: np.random.Generator) -> list[Picture]:
     return [found[i] for i in random.permutation(len(found))[:POOL]]
 
 
-def pictures_of(quick: bool) -> dict[str, list[Picture]]:
+def pictures_of(group: str) -> dict[str, list[Picture]]:
     random = np.random.default_rng(0)
-    if quick:
+    if group == "quick":
         tiles = [tile for picture in data.at_hand(40) for tile in (picture, picture[::-1, ::-1].copy())]
         return {"photographs": tiles, "digits": data.at_hand(80, "digits")}
+    if group == NEW:
+        return {
+            "charts": opened(sorted((CHARTS.folder() / "usr/share").rglob("html/_images/*.png")), random, 64),
+            "buildings": opened(sorted((BUILDINGS.folder() / "usr/share").rglob("images/tiles/*.png")), random),
+            "emoji": opened(data.drawn_by("fluent")[0], random),
+            "photographs": crops(data.backgrounds(), random),
+        }
     share = "usr/share"
     of_nebulae = NEBULAE.folder() / share / "stellarium/nebulae/default"
     screens = SCREENSHOTS.folder() / share / "gimp/3.0/help/en/images"
@@ -178,17 +187,17 @@ class Kind:
         )
 
 
-def measured_kinds(folder: Path | None, extractor: DNAExtractor, neurons: Neurons, quick: bool) -> dict[str, Kind]:
-    """Measure all pictures, or read what was measured."""
-    file = None if folder is None else folder / f"odd_pictures{'_quick' * quick}.pt"
+def measured_kinds(folder: Path | None, extractor: DNAExtractor, neurons: Neurons, group: str) -> dict[str, Kind]:
+    """Measure all pictures of a group of kinds, or read what was measured."""
+    file = None if folder is None else folder / f"odd_pictures_{group}.pt"
     if file is not None and file.exists():
         return {name: Kind(*values) for name, values in torch.load(file, weights_only=False).items()}
-    kinds, pools = {}, pictures_of(quick)
+    kinds, pools = {}, pictures_of(group)
     for name, other in zip(pools, [*pools][1:] + [*pools][:1], strict=True):
         random, pool = np.random.default_rng(1), pools[name]
         pictures, origins = list(pool), []
         for sort in SORTS:
-            origins.append(random.permutation(len(pool))[: 3 if quick else SPOILT])
+            origins.append(random.permutation(len(pool))[: 3 if group == "quick" else SPOILT])
             for i in origins[-1].tolist():
                 foreign = pools[other][i % len(pools[other])]
                 pictures.append(foreign if sort == "other kind" else spoil(pool[i], sort, random))
@@ -256,14 +265,10 @@ def draw(name: str, kind: Kind, num_spoilt: int, neurons: Neurons, random: np.ra
     reference, album = kind.measured(of_reference), kind.measured(rows)
     odd = odd_of(reference, album, neurons)
     single = {odd.numbers[each.image] for each in odd.single}
-    floor, peak = (PROPERTIES.index(of) for of in ("noise floor", "peak brightness"))
-    properties, most = kind.properties[rows], float(kind.properties[of_reference][:, floor].max())
     named = {
         "before": before(reference, album, neurons),
         "properties": single,
         "now": {odd.numbers[each.image] for each in odd.named},
-        "noise floor": set((properties[:, floor] > max(NOISE, CALM * most)).nonzero()[:, 0].tolist()),
-        "peak brightness": {odd.numbers[each.image] for each in odd.single if each.reason.startswith(PROPERTIES[peak])},
     }
     if kind.flagged is not None:
         named["cleanvision"] = set(np.flatnonzero(kind.flagged[rows]).tolist())
@@ -303,14 +308,9 @@ def by_kind(albums: Sequence[Album]) -> str:
         clean, spoilt = ([a for a in of_kind if bool(a.sorts) == with_any] for with_any in (False, True))
         shares = [f"{figures(clean, method)[2]:.2f}" for method in ("before", "properties", "now")]
         found = [f"{figures(spoilt, method)[0]:.2f}" for method in ("before", "properties", "now")]
-        of_two = [f"{sum(len(a.named[m]) for a in clean)} of {sum(a.clean for a in clean)}" for m in NEW]
-        rows.append([kind, *shares, *found, *of_two])
+        rows.append([kind, *shares, *found])
     header = ["kind", "clean albums with a name: before", "by properties", "now"]
-    header += ["spoilt named: before", "by properties", "now", *(f"clean images by the {new} alone" for new in NEW)]
-    return results.table(header, rows)
-
-
-NEW = ("noise floor", "peak brightness")
+    return results.table([*header, "spoilt named: before", "by properties", "now"], rows)
 
 
 def by_sort(albums: Sequence[Album], methods: Sequence[str]) -> tuple[str, dict[str, float]]:
@@ -323,11 +323,22 @@ def by_sort(albums: Sequence[Album], methods: Sequence[str]) -> tuple[str, dict[
         shares = [np.mean([place in album.named[method] for album, place in places]) for method in methods]
         told = [album.reasons[place] for album, place in places if place in album.reasons]
         right[sort] = float(np.mean([reason in RIGHT.get(sort, {reason}) for reason in told])) if told else 0.0
-        of_two = [np.mean([place in album.named[new] for album, place in places]) for new in NEW]
         reason = f"{right[sort]:.2f}" if sort in RIGHT else "-"
-        rows.append([sort, *(f"{share:.2f}" for share in shares), reason, *(f"{x:.2f}" for x in of_two), len(places)])
-    header = ["spoilt by", *methods, "reason right", *(f"{new} alone" for new in NEW), "images"]
-    return results.table(header, rows), right
+        rows.append([sort, *(f"{share:.2f}" for share in shares), reason, len(places)])
+    return results.table(["spoilt by", *methods, "reason right", "images"], rows), right
+
+
+def in_words(albums: Sequence[Album], num_kinds: int) -> str:
+    """What is named in the clean albums of a group, and of one, three and eight spoilt images in others."""
+    clean, *spoilt = ([album for album in albums if len(album.sorts) == count] for count in (0, 1, 3, 8))
+    now, before = ([figures(part, method) for part in spoilt] for method in ("now", "before"))
+    return (
+        f"of {num_kinds} kinds, {results.percent(figures(clean, 'now')[2])} of clean albums have a name, by steps"
+        f" without a test {results.percent(figures(clean, 'properties')[2])}; of one, three and eight spoilt images"
+        f" {results.span([share for share, _, _ in now])} are named, by the test alone"
+        f" {results.span([share for share, _, _ in before])}, and of others in an album"
+        f" {results.span([wrong for _, wrong, _ in now])} images"
+    )
 
 
 def main() -> None:
@@ -337,28 +348,26 @@ def main() -> None:
     folder, quick = results.begin(arguments), arguments.quick
     extractor = DNAExtractor("efficientnet_lite0")
     neurons = extractor.neurons.take(extractor.neurons.positions(layers_for_outliers(extractor.neurons)))
-    kinds = measured_kinds(arguments.activations, extractor, neurons, quick)
-    albums = []
-    for k, (name, kind) in enumerate(kinds.items()):
-        for count in (0, 1, 3, 8):
-            random = np.random.default_rng([k, count])
-            albums += [draw(name, kind, count, neurons, random) for _ in range(2 if quick else DRAWS)]
-        print(name, flush=True)
-    methods = ["before", "properties", "now"]
-    methods += ["cleanvision"] * all(kind.flagged is not None for kind in kinds.values())
-    of_sorts, right = by_sort(albums, methods)
-    tables = [by_number(albums, methods), of_sorts, by_kind(albums)]
-    spoilt = [album for album in albums if album.sorts]
-    parts = {count: [album for album in albums if len(album.sorts) == count] for count in (0, 1, 3, 8)}
-    now, old = ([figures(parts[count], method) for count in (1, 3, 8)] for method in ("now", "before"))
-    told = [reason in RIGHT[sort] for album in spoilt for row, sort in enumerate(album.sorts)
+    albums, flagged, k = dict[str, list[Album]](), True, 0
+    for group in ["quick"] if quick else [GAVE_UP, NEW]:
+        albums[group] = []
+        for name, kind in measured_kinds(arguments.activations, extractor, neurons, group).items():
+            flagged &= kind.flagged is not None
+            for count in (0, 1, 3, 8):
+                random = np.random.default_rng([k, count])
+                albums[group] += [draw(name, kind, count, neurons, random) for _ in range(2 if quick else DRAWS)]
+            k += 1
+            print(name, flush=True)
+    groups = [*albums][::-1]  # those that chose nothing first
+    methods = ["before", "properties", "now", *["cleanvision"] * flagged]
+    every = [album for group in groups for album in albums[group]]
+    of_sorts, right = by_sort(every, methods)
+    tables = [*(by_number(albums[group], methods) for group in groups), of_sorts, by_kind(every)]
+    here = "; ".join(in_words(albums[group], len({album.kind for album in albums[group]})) for group in groups)
+    told = [reason in RIGHT[sort] for album in every for row, sort in enumerate(album.sorts)
             if sort in RIGHT and (reason := album.reasons.get(row)) is not None]  # fmt: skip
-    here = (
-        f"of one, three and eight spoilt images, {results.span([x[0] for x in now])} are named, by the test alone"
-        f" {', '.join(f'{x[0]:.2f}' for x in old)}; other images named in an album are"
-        f" {results.span([x[1] for x in now])}. Of clean albums {results.percent(figures(parts[0], 'now')[2])} have a"
-        f" name, by steps without a test {results.percent(figures(parts[0], 'properties')[2])}. The reason is right for"
-        f" {results.percent(float(np.mean(told)))} of the images named, the least for"
+    here += (
+        f". The reason is right for {results.percent(float(np.mean(told)))} of the images named, the least for"
         f" {min((right[sort], sort) for sort in RIGHT if sort in right)[1]}."
     )
     results.write(
@@ -367,8 +376,8 @@ def main() -> None:
         here=here,
         tables=tables,
         seeds="0 of the pictures, 1 of what is spoilt, and the kind and number of each draw",
-        data=["pictures of scikit-image and scikit-learn"] if quick else [NEBULAE, SCREENSHOTS, CARDS, data.DRAWINGS,
-              data.GAME_ART, *WALLPAPERS],
+        data=["pictures of scikit-image and scikit-learn"] if quick else [CHARTS, BUILDINGS, data.FLUENT,
+              *data.BACKGROUNDS, NEBULAE, SCREENSHOTS, CARDS, data.DRAWINGS, data.GAME_ART, *WALLPAPERS],
     )  # fmt: skip
 
 

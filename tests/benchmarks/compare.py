@@ -70,6 +70,7 @@ def main() -> None:
         return
     ways = [(arguments.images, name) for name in ("bare", "compare")]
     ways += [(count, name) for count in arguments.causes for name in ("compare", "causes")]
+    ways = [*dict.fromkeys(ways)]
     figures: dict[tuple[int, str], list[list[float]]] = {way: [] for way in ways}
     draw = random.Random(0)
     with TemporaryDirectory() as folder:

@@ -150,7 +150,7 @@ def test_pairs_are_offered_not_assumed(folders: tuple[Path, Path], tmp_path: Pat
     assert any("no independent samples" in notice and "compare them as pairs" in notice for notice in copies.notices)
     assert not copies.paired
     assert copies.p_value > 0.05
-    assert "Properties of the images" in copies.verdict
+    assert "Properties of originals" in copies.verdict
     assert "noise included" in copies.verdict
     for name in ("photo", "0"):
         for i, photo in enumerate(PHOTOS):  # others than those of their names

@@ -146,6 +146,8 @@ def test_what_the_process_is_set_to_changes_no_activation(context: str, of_timm:
     network = timm.create_model("test_vit", pretrained=False)
     extractor = DNAExtractor(network, layers=["blocks.0", "norm"]) if of_timm else changed()
     expected, digest = extractor(IMAGES), extractor.digest
+    within: list[object] = []
+    extractor.network.register_forward_hook(lambda *_: within.append(_matmul()))
     with CONTEXTS[context](extractor.network):
         before = _matmul()
         again = DNAEMD(extractor, ranges="auto", num_bins=16)
@@ -153,6 +155,8 @@ def test_what_the_process_is_set_to_changes_no_activation(context: str, of_timm:
         activations = extractor(IMAGES)
         assert extractor.digest == digest
         assert _matmul() == before
+    assert set(within) <= {"highest", "ieee", "none"}  # also where the processor has nothing faster
+    assert within
     for layer, values in activations.items():
         assert values.dtype == torch.float32
         assert torch.equal(values, expected[layer])

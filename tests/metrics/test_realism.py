@@ -88,10 +88,11 @@ class Renamed(Pixels):
 def test_scores_that_do_not_fit() -> None:
     histograms = REFERENCES["fixed"]
     for options, error, message in (
-        ({"reference": None}, TypeError, "`reference` expected .* but got NoneType; make it by make_dna"),
+        ({}, TypeError, "`reference` .* got none; give reference=make_dna\\(images, kind='layer-gaussian'\\)"),
+        ({"contrast": histograms}, TypeError, "got none; give reference=make_dna\\(images, kind='histogram'\\)"),
         ({"reference": histograms, "score": "best"}, ValueError, "`score` expected to be one of"),
-        ({"reference": histograms, "score": "outlier"}, TypeError, "make it by make_dna.*kind='layer-gaussian'"),
-        ({"reference": OUTLIERS, "score": "contrast"}, TypeError, "make it by make_dna.*kind='histogram'"),
+        ({"reference": histograms, "score": "outlier"}, TypeError, "=make_dna\\(images, kind='layer-gaussian'"),
+        ({"reference": OUTLIERS, "score": "contrast"}, TypeError, "=make_dna\\(images, kind='histogram'"),
         ({"reference": OUTLIERS, "num_bins": 20}, ValueError, "`num_bins` is not for the score 'outlier'"),
         ({"reference": OUTLIERS, "contrast": histograms}, ValueError, "`contrast` is not for the score 'outlier'"),
         ({"reference": histograms, "score": "distance", "contrast": histograms}, ValueError, "`contrast` is not for"),

@@ -109,11 +109,12 @@ def _output_of(ranking: Ranking, reference: str, contrast: str | None, records: 
     table = ranking.table(records)
     others, of = public(contrast or "the pool of all"), public(reference)
     title = table.title.replace("the contrast", others).replace("the reference", of)
-    sentences = [] if ranking.verdict is None else [ranking.verdict]
     tables = [replace(table, title=title)]
     if (copies := ranking.copies_table) is not None:
         tables.insert(0, copies)
-    return Document(lambda: ranking.to_dict() | {"images": records}, lambda: records, sentences, tables)
+    return Document(
+        lambda: ranking.to_dict() | {"images": records}, lambda: records, (ranking.verdict or "").splitlines(), tables
+    )
 
 
 @o.measures_images("fps")

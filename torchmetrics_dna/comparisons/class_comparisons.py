@@ -95,9 +95,9 @@ class ClassComparisons(ManyComparisons):
         is_tested = any(q is not None for q in q_values.values())
         different = [name for name in self.order if (q := q_values[name]) is not None and q <= SIGNIFICANT]
         furthest = (different or self.order)[0]
-        figure = self[furthest][self.distance].shown if is_tested else self._figure(furthest)
-        distance = f"{self.distance} {number(figure)}"
-        return classes(len(self), len(different) if is_tested else None, furthest, distance)
+        result = self[furthest][self.distance]
+        figure = f"{self.distance} {number(result.shown if is_tested else self._figure(furthest))}"
+        return classes(len(self), len(different) if is_tested else None, furthest, result.without_shift or figure)
 
     @property
     def table(self) -> Table:

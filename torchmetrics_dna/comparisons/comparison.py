@@ -371,7 +371,8 @@ class Comparison(ByName["Result"]):
                     f"p of {name} is for the clearest layer or neuron; chance alone gives such a mean over all neurons"
                 )
         if any(result.by_chance is not None for result in self.values()):
-            notes.append("by chance: equal sets of this size; x chance: the value in multiples of that")
+            times = any(result.times_chance is not None for result in self.values())
+            notes.append(f"by chance: equal sets of this size{'; x chance: the value in multiples of that' * times}")
         return Table.of(rows, notes=notes)
 
     def plot(self, distance: str | None = None, *, ax: Any = None) -> Any:

@@ -180,7 +180,7 @@ class Comparisons(ManyComparisons):
             is_tested = all(self[name][self.distance].evidence is not None for name in both)
             p_values = self.p_holm
             beside = HeldOut(*both, self.ratios()[both[0]], sharing, is_tested, (p_values[both[0]], p_values[both[1]]))
-        return several_sets(SeveralSets(self.reference, self.distance, sets, equal, beside))
+        return "\n".join(several_sets(SeveralSets(self.reference, self.distance, sets, equal, beside)))
 
     def by(self, distance: str) -> Comparisons:
         """Return the same comparisons by one distance, which then gives order, tests and verdict.

@@ -90,7 +90,7 @@ class DistanceMatrix(Shown):
 
     @property
     def verdict(self) -> str:
-        """One sentence that names the nearest two sets and the furthest two."""
+        """The nearest two sets and the furthest two."""
         rows, columns = torch.triu_indices(len(self.names), len(self.names), 1).tolist()
         pairs = [
             (self.names[i], self.names[j], float(self.distances[self.distance][i, j]))
@@ -98,7 +98,7 @@ class DistanceMatrix(Shown):
         ]
         nearest, furthest = (choose(pairs, key=lambda pair: pair[2]) for choose in (min, max))
         unit = "bins" * (DISTANCES[self.distance].unit == "bins")
-        return all_sets(self.distance, len(self.names), nearest, furthest, unit)
+        return "\n".join(all_sets(self.distance, len(self.names), nearest, furthest, unit))
 
     @property
     def table(self) -> Table:

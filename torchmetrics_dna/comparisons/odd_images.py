@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.comparisons.verdict import Off, which_are_off, why_off
 from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.functional.odd import LEAST_OF_SINGLE, Odd, clear_reasons, odd_by_properties, standard_properties
+from torchmetrics_dna.functional.odd import (
+    LEAST,
+    LEAST_OF_SINGLE,
+    Odd,
+    clear_reasons,
+    odd_by_properties,
+    standard_properties,
+)
 from torchmetrics_dna.functional.outliers import (
     FewOff,
     few_are_off,
@@ -32,7 +39,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.jobs.sides import Sides
     from torchmetrics_dna.neurons.index import Neurons
 
-LEAST = 10  # images of the reference
 _LEVEL = 0.03  # of the test of a few
 _PRICE = 3  # factor of p of the second question; with 2, no fewer images could be shown among equal numbers
 
@@ -103,9 +109,9 @@ class OddImages:
         """Names of the images that are off, the furthest first."""
         return [self.names[odd.image] for odd in self.named]
 
-    def reasons(self, reference: str = "the reference") -> dict[int, str]:
-        """Return why images are off, in words, by their number."""
-        return {self.numbers[odd.image]: why_off(odd, reference) for odd in self.named}
+    def reasons(self, reference: str = "the reference", *, short: bool = False) -> dict[int, str]:
+        """Return why images are off, in words or in a few, by their number."""
+        return {self.numbers[odd.image]: why_off(odd, reference, short=short) for odd in self.named}
 
     @property
     def fewest(self) -> int | None:
@@ -129,8 +135,8 @@ class OddImages:
         )
 
     def sentence(self, reference: str) -> str:
-        """Return which images are off, and why; and the result of the test of the others."""
-        return which_are_off(self._figures, reference)
+        """Return which images are off, and why; and the result of the test of the others, line by line."""
+        return "\n".join(which_are_off(self._figures, reference))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the images and the result of the test in plain types: p is corrected."""
@@ -201,9 +207,8 @@ def odd_images(
             outlier_distance({"network": side.square(), LAYER: more[LAYER]})
             for side, more in zip(joint, of_properties, strict=True)
         ]
-        if len(a.numbers) >= LEAST_OF_SINGLE:
-            single = {odd.image: odd for odd in odd_by_properties(*properties)}
-            clear = clear_reasons(*properties)
+        single = {odd.image: odd for odd in odd_by_properties(*properties)}
+        clear = clear_reasons(*properties)
     order = joint[1].argsort(descending=True, stable=True).tolist()
     names, most = _names(images, b), float(joint[0].max())
     beyond = list[Odd]()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,14 +12,16 @@ from torchmetrics_dna.functional.permutation import LEAST_FOLDS, SIGNIFICANT
 from torchmetrics_dna.images.properties import PROPERTIES, property_in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torchmetrics_dna.comparisons.explanation import Explanation, PropertyDifference
     from torchmetrics_dna.dna.evidence import Interval, Ratio
     from torchmetrics_dna.functional.odd import Odd
 
-_MOST_SHOWN = 3  # properties and odd images that a verdict names
-_MOST_OFF = 5  # images that a ranking names
+_WIDTH = 100  # characters of a line, if names of sets and images have 12 at most
+_MOST_LINES = 4
+_MOST_SHOWN = 3  # properties, and images that a test finds, which a line names at most
+_MOST_OFF = 5  # odd images
 #: Properties that a verdict names before others, as far as they are among the clearest.
 _PLAIN = (
     "width", "height", "JPEG files", "PNG files", "brightness", "contrast", "saturation", "sharpness", "noise"
@@ -30,7 +33,6 @@ _REASONS = {
     "all white": "is all white",
     "one colour": "is of one colour; no image of {} is",
     "no colour": "has no colour; every image of {} has",
-    "noise floor +": "is noisy, or finely patterned, even in its calmest parts; no image of {} is",
     "brightness +": "is much brighter than any of {}",
     "brightness -": "is much darker than any of {}",
     "contrast -": "has far less contrast than any of {}",
@@ -45,8 +47,8 @@ _REASONS = {
     "flat areas +": "has far more flat areas than any of {}",
     "pixelation +": "is made of enlarged pixels",
     "blockiness +": "shows blocks of 8 pixels, as strong JPEG compression leaves",
-    "peak brightness -": "is dark all over: its brightest places are darker than those of any of {}",
 }
+_SHORT = ", |; | than any of"  # what ends a reason after words that name the reference
 _BLANK = ("all black", "all white", "one colour")
 _PLURALS = {"is": "are", "has": "have", "shows": "show"}
 
@@ -85,24 +87,26 @@ def two_sets(sets: TwoSets) -> list[str]:
     if sets.is_one_source:
         return [f"You gave {'the same images' if a == 'A' else a} twice: A and B are the same images."]
     if sets.emd == 0:
-        return [f"{a} and {b} are 0 bins apart: their histograms are equal, as those of the same images are."]
-    lines = [] if sets.emd is None else [f"{_likeness(sets)}.", f"{_distance(sets, sets.emd)}."]
-    measured = [] if sets.explanation is None else what_was_measured(sets.explanation)
-    return [*lines, *measured, *([] if sets.off is None else _odd(sets, sets.off))]
+        return [f"{a} and {b} are 0 bins apart: their histograms are equal, as of the same images."]
+    lines = [] if sets.emd is None else [f"{line}." for line in (*_likeness(sets), _distance(sets, sets.emd))]
+    lines += [] if sets.explanation is None else what_was_measured(sets.explanation)
+    lines += [] if sets.off is None else _odd(sets, sets.off)
+    return lines if len(lines) <= _MOST_LINES else [*lines[:3], lines[-1]]  # changes say more than what was measured
 
 
-def _likeness(sets: TwoSets) -> str:
+def _likeness(sets: TwoSets) -> list[str]:
     (a, b), p = sets.names, sets.p_value
     if p is None:
-        return f"Whether {b} differs from {a} was not tested: that takes {LEAST_FOLDS} folds of images on each side"
+        return [f"Whether {b} differs from {a} was not tested: that takes {LEAST_FOLDS} folds of images a side"]
     if p <= SIGNIFICANT:
-        return f"{b} differs from {a}" if sets.explanation is None else difference(sets.explanation)
+        sentences = [f"{b} differs from {a}"] if sets.explanation is None else difference(sets.explanation)
+        return sentences if len(line := ". ".join(sentences)) >= _WIDTH else [line]
     if sets.p_of_properties is not None and sets.p_of_properties <= SIGNIFICANT:
         p_value = p_figure(sets.p_of_properties, "p")
-        return f"Properties of the images of {a} and {b} differ ({p_value}); the network shows no difference"
+        return [f"Properties of {a} and {b} differ ({p_value}); the network shows no difference"]
     if sets.shares_images:
-        return f"Whether {b} differs from {a} can't be tested: they share images, or have some that are nearly alike"
-    return f"No difference is shown between {a} and {b}{' as a whole' * bool(sets.off and sets.off.named)}"
+        return [f"Whether {b} differs from {a} can't be tested: some images are the same or alike"]
+    return [f"No difference is shown between {a} and {b}{' as a whole' * bool(sets.off and sets.off.named)}"]
 
 
 def _distance(sets: TwoSets, emd: float) -> str:
@@ -129,88 +133,100 @@ def _odd(sets: TwoSets, off: Off) -> list[str]:
         return [f"The difference is in most images of {b}, if not in all."]
     # a test of a few says no more of sets that differ anyway than the test of the whole
     reasons = _BLANK if has_cause else _REASONS
-    named = [(name, odd.reason) for name, odd in off.named if odd.reason in reasons or not differ]
-    count = len(named)
+    named = [(name, odd) for name, odd in off.named if odd.reason in reasons or not differ]
     if named:
-        by_reason: dict[str, list[str]] = {}
-        for name, reason in named[:_MOST_SHOWN]:
-            by_reason.setdefault(_reason(reason, a).partition(";")[0], []).append(name)
-        phrases = [(", ".join(names), _in_plural(why) if len(names) > 1 else why) for why, names in by_reason.items()]
-        which = [f"{names} {why}" for names, why in phrases]
-        which += [f"and {count - _MOST_SHOWN:,} more"] * (count > _MOST_SHOWN)
-        is_or_are = "is" if count == 1 else "are"
-        return [f"At least {count:,} of {images_in_words(off.total)} of {b} {is_or_are} odd: {'; '.join(which)}."]
+        count = f"{len(named):,} of {images_in_words(off.total)}"
+        return [_which(f"At least {count} of {b} {'is' if len(named) == 1 else 'are'} odd", named, off, a)]
     if off.maybe and not differ:
-        first = ", ".join(off.maybe[:_MOST_SHOWN])
-        return [f"A few images of {b} may be odd ({p_figure(off.p_value, 'p')}), first of all {first}."]
+        return [_first(f"A few images of {b} may be odd ({p_figure(off.p_value, 'p')})", off)]
     return []
 
 
-def which_are_off(off: Off, reference: str) -> str:
-    """Say which images are off, and why; and what the test of the others finds."""
-    sentences = [f"{_named(off, reference)}."] * bool(off.named)
+def which_are_off(off: Off, reference: str) -> list[str]:
+    """Return lines: which images are off, and why; and what the test of the others finds."""
+    lines, p = [], p_figure(off.p_value, "p")
+    if off.named:
+        count = f"{len(off.named):,} of {images_in_words(off.total)} {'is' if len(off.named) == 1 else 'are'}"
+        lines.append(_which(f"{count} beyond anything in {reference}", off.named, off, reference))
     if off.by_test:
-        was_or_were = "was" if off.by_test == 1 else "were"
-        by_test = f"{off.by_test:,} of these {was_or_were} found by a test of a few"
-        sentences.append(f"{by_test} ({p_figure(off.p_value, 'p')}).")
+        count = f"{off.by_test:,} of these {'was' if off.by_test == 1 else 'were'}"
+        lines.append(f"{count} found by a test of a few ({p}).")
     elif off.maybe:
         which = "Other images may be off as well" if off.named else "Some images may be off"
-        sentences.append(f"{which} ({p_figure(off.p_value, 'p')}), first of all {', '.join(off.maybe[:_MOST_OFF])}.")
+        lines.append(_first(f"{which} ({p})", off))
     elif off.p_value is not None:
         seen = f"{off.fewest:,} or more odd images" if off.fewest else "no odd images"
         which = f"No {'other' if off.named else 'single'} image is shown to stand out"
-        sentences.append(f"{which} ({p_figure(off.p_value, 'p')}); this test sees {seen} of {off.total:,}.")
+        lines.append(f"{which} ({p}); this test sees {seen} of {off.total:,}.")
     if off.least is not None:
-        sentences.append(f"Images are judged one by one beside {off.least} images of {reference} or more, not so few.")
-    return " ".join(sentences)
+        fewer = f"Beside fewer than {off.least} images of {reference}"
+        lines.append(f"{fewer}, only images of one colour are judged singly.")
+    return lines
 
 
-def _named(off: Off, reference: str) -> str:
-    """Say how many images are off, and which, with their reasons; one that a quarter has is said once."""
-    reasons = Counter(odd.reason for _, odd in off.named)
+def _which(head: str, named: Sequence[tuple[str, Odd]], off: Off, reference: str) -> str:
+    """Name images with their reasons, as many as a line holds; a reason that a quarter has is said once."""
+    reasons = Counter(odd.reason for _, odd in named)
     common = [reason for reason, count in reasons.items() if count > max(1, off.total / 4)]
-    how_many = f"{len(off.named):,} of {images_in_words(off.total)}"
-    if len(reasons) == len(common) == 1:
-        return f"{how_many} {_in_plural(_reason(common[0], reference))}"
-    single = [f"{name} {why_off(odd, reference)}" for name, odd in off.named if odd.reason not in common]
-    parts = [f"{reasons[reason]:,} {_in_plural(_reason(reason, reference))}" for reason in common]
-    parts += single[:_MOST_OFF] + [f"and {len(single) - _MOST_OFF:,} more"] * (len(single) > _MOST_OFF)
-    is_or_are = "is" if len(off.named) == 1 else "are"
-    return f"{how_many} {is_or_are} beyond anything in {reference}: {'; '.join(parts)}"
+    phrases = [f"{reasons[reason]:,} {_in_plural(_reason(reason, reference, _SHORT))}" for reason in common]
+    single = [(name, why_off(odd, reference, short=True)) for name, odd in named if odd.reason not in common]
+
+    def naming(count: int) -> str:
+        by_reason: dict[str, list[str]] = {}
+        for name, reason in single[:count]:
+            by_reason.setdefault(reason, []).append(name)
+        parts = [f"{', '.join(names)} {_in_plural(why) if len(names) > 1 else why}" for why, names in by_reason.items()]
+        parts += [f"and {len(single) - count:,} more"] * (count < len(single))
+        return f"{head}: {'; '.join([*phrases, *parts])}."
+
+    return _fitted(naming, min(len(single), _MOST_OFF), not common)
 
 
-def why_off(odd: Odd, reference: str) -> str:
+def _first(head: str, off: Off) -> str:
+    """Name the first images that a test finds."""
+    return _fitted(lambda count: f"{head}, first of all {', '.join(off.maybe[:count])}.", _MOST_SHOWN)
+
+
+def _fitted(line: Callable[[int], str], most: int, least: int = 1) -> str:
+    """Return a line of as many things as fit."""
+    return next((line(count) for count in range(most, least, -1) if len(line(count)) <= _WIDTH), line(least))
+
+
+def why_off(odd: Odd, reference: str, *, short: bool = False) -> str:
     """Say why an image is off: its property with that of the reference, or the layer where it is furthest."""
-    phrase, name = _reason(odd.reason, reference), odd.reason[:-2]
-    if odd.reason not in _REASONS or name not in PROPERTIES:
+    phrase, name = _reason(odd.reason, reference, _SHORT if short else "$"), odd.reason[:-2]
+    if short or odd.reason not in _REASONS or name not in PROPERTIES:
         return phrase
     value, low, high = (property_in_words(name, each) for each in (odd.value, odd.low, odd.high))
     return f"{phrase} ({name} {value}; theirs {low} to {high})"
 
 
-def _reason(reason: str, reference: str) -> str:
-    return _REASONS.get(reason, f"is unlike {{}}, most of all in {reason}").format(reference)
+def _reason(reason: str, reference: str, ends: str) -> str:
+    """Return what is said of an image for a reason, up to one of some ends."""
+    return re.split(ends, _REASONS.get(reason, f"is unlike {{}}, most of all in {reason}"))[0].format(reference)
 
 
 def _in_plural(phrase: str) -> str:
-    """Return what is said of one image, said of several, without the details after a colon."""
-    verb, _, rest = phrase.partition(":")[0].partition(" ")
-    return f"{_PLURALS[verb]} {rest.replace(' its ', ' their ')}"
+    """Return what is said of one image, said of several."""
+    verb, _, rest = phrase.partition(" ")
+    return f"{_PLURALS[verb]} {rest}"
 
 
-def difference(explanation: Explanation) -> str:
-    """Return a clause: do the sets differ, and what change of A comes near to B? Empty if no test was made."""
+def difference(explanation: Explanation) -> list[str]:
+    """Return clauses: do the sets differ, and what change of A comes near to B? None if no test was made."""
     (a, b), causes = explanation.names, explanation.causes
     if explanation.differs is None:
-        return ""
+        return []
     if not explanation.differs:
-        return f"No difference is shown between {a} and {b}"
-    if causes is not None:
-        share = causes.bins[-1] / causes.bins[0]
-        left = f"{100 * share:.0f} % of the distance" if share else "no difference"
-        return f"{b} looks {'more ' * bool(share)}like {a}, {causes.in_words}: so changed, {left} is left"
-    unexplained = ". No change that was tried explains it: they may simply show other things"
-    return f"{b} differs from {a}{unexplained * explanation.is_searched}"
+        return [f"No difference is shown between {a} and {b}"]
+    if causes is None:
+        unexplained = "No change tried explains it: they may show other things"
+        return [f"{b} differs from {a}", *[unexplained] * explanation.is_searched]
+    share = causes.bins[-1] / causes.bins[0]
+    looks = f"{b} looks {'more ' * bool(share)}like"
+    left = f"{f'{100 * share:.0f} % of the distance' if share else 'no difference'} is left"
+    clause = f"{looks} {a}, {causes.in_words}: so changed, {left}"
+    return [clause] if len(clause) < _WIDTH else [f"{looks} a changed {a}: {left}", f"Changed: {causes.in_words}"]
 
 
 def what_was_measured(explanation: Explanation) -> list[str]:
@@ -221,8 +237,9 @@ def what_was_measured(explanation: Explanation) -> list[str]:
     if "width" in by_name:
         by_name.pop("height", None)
     names = sorted(by_name, key=lambda name: (not by_name[name].direction, [*_PLAIN, *by_name].index(name)))
-    phrases = ", ".join(_property(by_name[name]) for name in names[:_MOST_SHOWN])
-    return [f"Measured in {explanation.names[1]}: {phrases}."] if phrases else []
+    phrases = [_property(by_name[name]) for name in names[:_MOST_SHOWN]]
+    head = f"Measured in {explanation.names[1]}: "
+    return [_fitted(lambda count: f"{head}{', '.join(phrases[:count])}.", _MOST_SHOWN)] if phrases else []
 
 
 def _property(of: PropertyDifference) -> str:
@@ -237,13 +254,14 @@ def _property(of: PropertyDifference) -> str:
 
 def what_differs(explanation: Explanation) -> str:
     """Return the explanation as a text."""
-    sentences = what_was_measured(explanation)
-    if headline := difference(explanation):
-        sentences = [f"{headline} ({p_figure(explanation.p_value, 'p')}).", *sentences]
+    clauses, sentences = difference(explanation), what_was_measured(explanation)
+    if clauses:
+        clauses[0] += f" ({p_figure(explanation.p_value, 'p')})"
     if not explanation.is_measured:
-        tested = "" if headline else ", and `num_folds=20` for a test"
-        sentences.append(f"What differs was not measured: use `DNAExtractor(..., properties=True)`{tested}.")
-    return " ".join(sentences) or "No property of images is shown to differ; `num_folds=20` gives a test."
+        tested = "" if clauses else ", and `num_folds=20` for a test"
+        sentences = [f"What differs was not measured: use `DNAExtractor(..., properties=True)`{tested}."]
+    text = " ".join([*(f"{clause}." for clause in clauses), *sentences])
+    return text or "No property of images is shown to differ; `num_folds=20` gives a test."
 
 
 class HeldOut(NamedTuple):
@@ -276,58 +294,59 @@ class SeveralSets(NamedTuple):
     held_out: HeldOut | None = None  # the nearest of the others beside the held-out one
 
 
-def several_sets(of: SeveralSets) -> str:
-    """Say which set is nearest and how surely, and how far it is beside held-out images."""
+def several_sets(of: SeveralSets) -> list[str]:
+    """Return lines: which set is nearest and how surely, and how far it is beside held-out images."""
     if of.held_out is None:
         return _nearest(of)
     beside = _beside_held_out(of.held_out, of.reference)
     is_only = len(of.sets) + len(of.equal) == 1
-    return beside if of.held_out.ratio is not None and is_only else f"{_nearest(of)} {beside}"
+    return beside if of.held_out.ratio is not None and is_only else [*_nearest(of), *beside]
 
 
-def _nearest(of: SeveralSets) -> str:
-    if of.equal:
-        equal = f"{', '.join(of.equal)}: the same images as {of.reference}, {of.distance} 0."
-        if len(of.sets) == 1:
-            return f"{equal} The only other set is {of.sets[0].name}, {of.distance} {of.sets[0].figure}."
-        return f"{equal} Of the others, {_nearest(of._replace(equal=()))}" if of.sets else equal
+def _nearest(of: SeveralSets) -> list[str]:
+    lines = [f"{', '.join(of.equal)}: the same images as {of.reference}, {of.distance} 0."] * bool(of.equal)
+    if not of.sets:
+        return lines
     best, *rest = of.sets
+    figure = f"{of.distance} {best.figure}"
+    shares = [each.name for each in of.sets[:2] if each.shares_images][:1]
+    alike = [f"{name} shares images with {of.reference}, or has some nearly alike" for name in shares]
     if not rest:
-        alike = f"; it shares images with {of.reference}, or has some that are nearly alike"
-        return f"{best.name} is the only set, {of.distance} {best.figure}{alike * best.shares_images}."
-    nearest, second = f"{best.name} is nearest to {of.reference} ({of.distance} {best.figure})", rest[0]
-    if best.shares_images or second.shares_images:
-        shares = f"{best.name if best.shares_images else second.name} shares images with {of.reference}"
-        return f"{nearest}, but how surely can't be said: {shares}, or has some that are nearly alike."
-    if second.p_value is None:
-        return f"{nearest}; without folds of images nobody knows how surely."
-    p = p_figure(second.p_value, "p")
-    if second.p_value <= SIGNIFICANT:
-        return f"{nearest}, nearer than {second.name} ({p})."
-    more = sum((each.p_value or 0) > SIGNIFICANT for each in rest) - 1
-    ties = f"{second.name} and {more} other{'s' * (more > 1)}" if more else second.name
-    return f"{nearest}, but not surely nearer than {ties} ({p})."
+        only = f"The only other set is {best.name}" if of.equal else f"{best.name} is the only set"
+        return [*lines, f"{only}, {figure}.", *(f"{why}." for why in alike)]
+    second = rest[0]
+    if alike:
+        surely = f"How surely can't be said: {alike[0]}."
+    elif second.p_value is None:
+        surely = "Without folds of images nobody knows how surely."
+    elif second.p_value <= SIGNIFICANT:
+        surely = f"It is nearer than {second.name} ({p_figure(second.p_value, 'p')})."
+    else:
+        more = sum((each.p_value or 0) > SIGNIFICANT for each in rest) - 1
+        ties = f"{second.name} and {more} other{'s' * (more > 1)}" if more else second.name
+        surely = f"It is not surely nearer than {ties} ({p_figure(second.p_value, 'p')})."
+    others = "Of the others, " * bool(of.equal)
+    return [*lines, f"{others}{best.name} is nearest to {of.reference} ({figure}).", surely]
 
 
-def _beside_held_out(of: HeldOut, reference: str) -> str:
-    """Say how many times as far as the held-out set a set is, or why that can't be said."""
+def _beside_held_out(of: HeldOut, reference: str) -> list[str]:
+    """Return lines: how many times as far as the held-out set a set is, or why that can't be said."""
     p, p_held_out = (
         "" if each is None or each > SIGNIFICANT else f"differs from {reference} ({p_figure(each, 'p')})"
         for each in of.p_values
     )
-    if of.ratio is None:
-        reason = "their noise hides it" if of.is_tested else "there are no folds of images"
-        if of.sharing:
-            reason = f"{reference} shares images with {' and '.join(of.sharing)}, or has some nearly alike"
-        elif p:
-            reason = f"{of.name} {p}, but there are too few images for a ratio"
-        sentence = f"How far {of.name} is beside the held-out {of.held_out} can't be said: {reason}."
+    if of.ratio is not None:
+        line = f"{of.name} is {of.ratio.in_words} times as far from {reference} as the held-out {of.held_out}"
+        lines = [f"{line}{of.ratio.ends}."]
+        lines += [f"{of.held_out} can't be told from {reference}."] * (of.ratio.high is None and not p_held_out)
     else:
-        sentence = f"{of.name} is {of.ratio.in_words} times as far from {reference} as the held-out {of.held_out}"
-        sentence += of.ratio.ends
-        is_alike = of.ratio.high is None and not p_held_out
-        sentence += f", which can't be told from {reference}." if is_alike else "."
-    return f"{sentence} {of.held_out} itself {p_held_out}: beside it, others look too near." if p_held_out else sentence
+        why = "Their noise hides it." if of.is_tested else "There are no folds of images."
+        if of.sharing:
+            why = f"{reference} shares images with {' and '.join(of.sharing)}, or has some nearly alike."
+        elif p:
+            why = f"{of.name} {p}, but there are too few images for a ratio."
+        lines = [f"How far {of.name} is beside the held-out {of.held_out} can't be said.", why]
+    return [*lines, *[f"{of.held_out} itself {p_held_out}: beside it, others look too near."] * bool(p_held_out)]
 
 
 def classes(count: int, num_different: int | None, furthest: str, figure: str) -> str:
@@ -342,12 +361,12 @@ def classes(count: int, num_different: int | None, furthest: str, figure: str) -
 
 def all_sets(
     distance: str, count: int, nearest: tuple[str, str, float], furthest: tuple[str, str, float], unit: str = ""
-) -> str:
+) -> list[str]:
     """Name the nearest two sets and the furthest two, with the distance of each pair."""
     if count == 2:
-        return f"The two sets are {how_far(nearest[2], unit, distance)}, noise included."
-    near, far = (f"{a} and {b} ({distance} {number(value)})" for a, b, value in (nearest, furthest))
-    return f"Of {count} sets, {near} are nearest to each other, {far} are furthest apart."
+        return [f"Between the two sets: {how_far(nearest[2], unit, distance)}, noise included."]
+    near, far = (f"{a} and {b} ({distance} {number(value)}) are" for a, b, value in (nearest, furthest))
+    return [f"Of {count} sets, {near} nearest to each other.", f"{far} furthest apart."]
 
 
 def versions(
@@ -361,18 +380,18 @@ def versions(
     ]
     lines += [f"{images_in_words(renamed)} the same under another name."] * bool(renamed)
     lines += [f"{images_in_words(edited)} edited: other pixels under the same name."] * bool(edited)
-    return lines if far is None else [*lines, f"The two versions are {far}, noise included."]
+    return lines if far is None else [*lines, f"Between the two versions: {far}, noise included."]
 
 
 def how_far(value: float, unit: str, distance: str) -> str:
-    """Return a phrase: how far two versions, or parts of them, are apart."""
-    return f"{number(value, 3)}{' ' * bool(unit)}{unit} apart by {distance}"
+    """Return a figure: how far two versions, or parts of them, are apart."""
+    return f"{distance} {number(value, 3)}{' ' * bool(unit)}{unit}"
 
 
-def against_kept(what: str, far: str, p_value: float | None) -> str:
+def against_kept(what: str, far: str, p_value: float | None) -> list[str]:
     """Say whether images that were added or removed differ from those that both versions have."""
     if p_value is None:
-        untested = f"not tested: that takes {LEAST_FOLDS} folds on each side"
-        return f"The images {what} and those kept are {far}, noise included; {untested}."
+        apart = f"Between images {what} and those kept: {far}, noise included."
+        return [apart, f"Not tested: that takes {LEAST_FOLDS} folds of images a side."]
     differ = "differ" if p_value <= SIGNIFICANT else "are not shown to differ"
-    return f"The images {what} {differ} from those kept ({far}, {p_figure(p_value, 'p')})."
+    return [f"Images {what} {differ} from those kept ({far}, {p_figure(p_value, 'p')})."]

@@ -66,14 +66,14 @@ class Versions(Shown):
         for change, result in (("added", self.of_added), ("removed", self.of_removed)):
             what = f"{change} or edited" if self.edited else change
             if result is not None:
-                lines.append(against_kept(what, _how_far(result), result.p_value))
+                lines += against_kept(what, _how_far(result), result.p_value)
                 lines += what_was_measured(result.explain(("kept", what)))
         return lines
 
     @property
     def verdict(self) -> str:
         """The differences in words."""
-        return " ".join(self.sentences)
+        return "\n".join(self.sentences)
 
     @property
     def table(self) -> Table:

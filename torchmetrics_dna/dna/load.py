@@ -123,7 +123,8 @@ def given_dna(
         value = value.to_gaussian()  # it holds one
     if not isinstance(value, kind):
         raise TypeError(
-            f"Argument `{argument}` expected to be a {kind.__name__} or the path of one, but got {type(value).__name__}"
+            f"Argument `{argument}` expected to be a {kind.__name__} or the path of one, but got"
+            f" {type(value).__name__}; make one by make_dna(images)"
         )
     return [value]
 

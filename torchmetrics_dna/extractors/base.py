@@ -377,7 +377,7 @@ class DNAExtractor(nn.Module):
 
         Args:
             imgs: Images ``(B, 3, H, W)``: uint8, or floating point in [0, 1]; or other inputs, like the example.
-            properties: Properties of the original images, ``(B, 23)``; by default measured on ``imgs``.
+            properties: Properties of the original images, ``(B, 21)``; by default measured on ``imgs``.
             resized: Whether images were already resized by the method of this extractor; those of ``"torch"`` may have
                 values beyond [0, 1].
 
@@ -520,7 +520,7 @@ class DNAExtractor(nn.Module):
 
         Example:
             >>> DNAExtractor(layers=["head"]).with_properties().neurons
-            Neurons(1303 in 2 layers: properties 23, head 1280)
+            Neurons(1301 in 2 layers: properties 21, head 1280)
 
         """
         if self.has_properties or not self.may_have_properties:

@@ -2,70 +2,31 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from torchmetrics_dna.images.properties import PROPERTIES
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-LEAST_OF_SINGLE = 40  # images of a reference beside which single ones are judged
+LEAST = 10  # images of a reference; with none of one colour, these are 26 % of its kind at most (95 %)
+LEAST_OF_SINGLE = 40  # images of a reference beside which others than those of one colour are judged one by one
 _LEVEL = 0.05  # images of the reference's kind, in the mean, with such a tail; far fewer are named
 _CLEAR = 0.003  # p of a property that is the reason of an image, which other evidence shows to be off
 _FAR = 1.5  # times the distance of the reference's extreme from its median, beyond that
 _SHARE, _FEWEST = 20, 5  # images of the tail: one of 20, but 5 at least
 _TINY = 0.01  # deviation of a transformed property at least
-_NOISE, _CALM = 8 / 127.5, 2  # noise floor of a noisy image, and times the largest of the reference
-_PLAIN, _OF_PLAIN = 0.01, 0.03  # contrast of an image of one colour, and of all of the reference
-_GREY, _OF_GREY = 0.004, 0.012  # saturation, likewise
-_ENDS = (0.05, 0.95)  # brightness of a black image and a white one, at most and at least
-
-
-def _log(shift: float, values: Tensor) -> Tensor:
-    return (values + shift).log()
-
-
-def _odds(shift: float, values: Tensor) -> Tensor:
-    return ((values + shift) / (1 - values + shift)).log()
-
-
-#: Transforms after which tails are about exponential; other properties are as they are.
-_TRANSFORMS: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "contrast": partial(_log, 0.02),
-    "saturation": partial(_log, 0.01),
-    "colours": partial(_log, 0),
-    "sharpness": partial(_log, 0.02),
-    "noise": partial(_log, 0.005),
-    "brightness": partial(_odds, 0.02),
-    "peak brightness": partial(_odds, 0.02),
-    "dark pixels": partial(_odds, 0.05),
-    "bright pixels": partial(_odds, 0.05),
-    "flat areas": partial(_odds, 0.05),
-    "pixelation": partial(_odds, 0.05),
-}
+_PLAIN, _NEARLY_PLAIN = (0.01, 0.05), (0.03, 0.1)  # contrast of images of one colour; brightness of black ones
+_GREY, _OF_GREY = 0.004, 0.012  # saturation of an image without colour, and of all of the reference
+#: Shifts of properties whose tails are about exponential as logarithms, or as those of odds; others are as they are.
+_LOGS = {"contrast": 0.02, "saturation": 0.01, "colours": 0.0, "sharpness": 0.02, "noise": 0.005}
+_ODDS = {"brightness": 0.02} | dict.fromkeys(("dark pixels", "bright pixels", "flat areas", "pixelation"), 0.05)
 #: Properties that are faults where they are high (+) or low (-), and the least distance that counts, transformed.
 _DIRECTIONS = {
-    "brightness +": 0.1,
-    "brightness -": 0.1,
-    "contrast -": 0.1,
-    "dark pixels +": 0.2,
-    "bright pixels +": 0.2,
-    "saturation +": 0.1,
-    "saturation -": 0.1,
-    "colours +": 0.1,
-    "colours -": 0.1,
-    "sharpness -": 0.05,
-    "noise +": 0.1,
-    "flat areas +": 0.1,
-    "pixelation +": 0.2,
-    "blockiness +": 0.01,
-    "peak brightness -": 0.1,
-}
-_LAST_RESORT = "peak brightness -"  # a reason where there is no other
+    "brightness +": 0.1, "brightness -": 0.1, "contrast -": 0.1, "dark pixels +": 0.2, "bright pixels +": 0.2,
+    "saturation +": 0.1, "saturation -": 0.1, "colours +": 0.1, "colours -": 0.1, "sharpness -": 0.05,
+    "noise +": 0.1, "flat areas +": 0.1, "pixelation +": 0.2, "blockiness +": 0.01,
+}  # fmt: skip
 _OF_PIXELS = PROPERTIES[PROPERTIES.index("brightness") : PROPERTIES.index("blockiness") + 1]
 
 
@@ -75,7 +36,7 @@ class Odd(NamedTuple):
     Attributes:
         image: Its row.
         reason: A property with its direction, such as ``"sharpness -"``; or a fact: ``"all black"``, ``"all white"``,
-            ``"one colour"``, ``"no colour"`` or ``"noise floor +"``.
+            ``"one colour"`` or ``"no colour"``.
         value: The property of the image, as :func:`~torchmetrics_dna.images.properties.image_properties` gives it.
         low: The smallest value in the reference.
         high: The largest one.
@@ -92,17 +53,17 @@ class Odd(NamedTuple):
 def odd_by_properties(reference: Tensor, images: Tensor) -> list[Odd]:
     r"""Name images that a property shows to be far beyond all of a reference, each with its reason.
 
-    An image is of one colour, without colour or noisy in its calmest parts, and none of the reference is nearly so; or
-    it is far beyond the reference in one of 15 directions, such as dark, blurred or blocky. With n images in the
-    reference, :math:`k = \max(5, n / 20)`, u the value of the (k + 1)-th most extreme of these and e their mean excess
-    over it, all transformed, an image at x has :math:`p = k / n \, (1 + (x - u) / (k e))^{-k}`, exact for exponential
-    tails. Named are images of the m with :math:`15 m p \le 0.05` that are beyond the extreme of the reference by 1.5
-    times its distance from the median.
+    An image is of one colour, and none of the reference is nearly so. Beside 40 images of the reference or more, it may
+    also be without colour where all of these have some, or far beyond them in one of 14 directions, such as dark,
+    blurred or blocky. With n images in the reference, :math:`k = \max(5, n / 20)`, u the value of the (k + 1)-th most
+    extreme of these and e their mean excess over it, all transformed, an image at x has
+    :math:`p = k / n \, (1 + (x - u) / (k e))^{-k}`, exact for exponential tails. Named are images of the m with
+    :math:`14 m p \le 0.05` that are beyond the extreme of the reference by 1.5 times its distance from the median.
 
     Args:
-        reference: Properties of the reference's images, ``(n, 23)``, of
-            :func:`~torchmetrics_dna.images.properties.image_properties`, of 40 images at least.
-        images: Those of the images, ``(m, 23)``.
+        reference: Properties of the reference's images, ``(n, 21)``, of
+            :func:`~torchmetrics_dna.images.properties.image_properties`, of 10 images at least.
+        images: Those of the images, ``(m, 21)``.
 
     Returns:
         The images, in their order.
@@ -118,26 +79,24 @@ def odd_by_properties(reference: Tensor, images: Tensor) -> list[Odd]:
         'brightness -'
 
     """
-    for name, side, least in (("reference", reference, LEAST_OF_SINGLE), ("images", images, 0)):
+    for name, side, least in (("reference", reference, LEAST), ("images", images, 0)):
         if side.shape[1:] != (len(PROPERTIES),) or len(side) < least or not side.isfinite().all():
             raise ValueError(
                 f"Argument `{name}` expected to be finite properties of {least} images or more, shape"
                 f" (images, {len(PROPERTIES)}), but got shape {tuple(side.shape)}"
             )
     p_values, is_far = _tails(reference, images)
-    named = is_far & (p_values * images.shape[0] * len(_DIRECTIONS) <= _LEVEL)
-    facts = _facts(reference, images)
-    rows = [row for row in range(len(images)) if row in facts or named[row].any()]
-    chosen = _chosen(p_values, named)
-    return [_odd(facts.get(row, chosen[row]), row, reference, images) for row in rows]
+    is_judged = len(reference) >= LEAST_OF_SINGLE
+    named = is_far & (p_values * images.shape[0] * len(_DIRECTIONS) <= _LEVEL) & is_judged
+    reasons = _chosen(p_values, named) | _facts(reference, images)
+    return [_odd(reasons[row], row, reference, images) for row in sorted(reasons)]
 
 
 def clear_reasons(reference: Tensor, images: Tensor) -> dict[int, Odd]:
     """Return the property that tells most plainly why an image is off, by row, where one does."""
     p_values, is_far = _tails(reference, images, far=0)
-    clear = is_far & (p_values <= _CLEAR)
-    chosen = _chosen(p_values, clear)
-    return {row: _odd(chosen[row], row, reference, images) for row in clear.any(1).nonzero()[:, 0].tolist()}
+    reasons = _chosen(p_values, is_far & (p_values <= _CLEAR))
+    return {row: _odd(reason, row, reference, images) for row, reason in reasons.items()}
 
 
 def standard_properties(reference: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -149,11 +108,13 @@ def standard_properties(reference: Tensor, images: Tensor) -> tuple[Tensor, Tens
 
 def _column(side: Tensor, name: str) -> Tensor:
     values = side[:, PROPERTIES.index(name)].double()
-    return _TRANSFORMS[name](values) if name in _TRANSFORMS else values
+    if name in _LOGS:
+        return (values + _LOGS[name]).log()
+    return ((values + _ODDS[name]) / (1 - values + _ODDS[name])).log() if name in _ODDS else values
 
 
 def _tails(reference: Tensor, images: Tensor, far: float = _FAR) -> tuple[Tensor, Tensor]:
-    """Return p-values of images in all directions, and whether they are far beyond the extreme, ``(images, 15)``."""
+    """Return p-values of images in all directions, and whether they are far beyond the extreme, ``(images, 14)``."""
     both = [
         torch.stack([_column(side, key[:-2]) * (1 if key.endswith("+") else -1) for key in _DIRECTIONS], 1)
         for side in (reference, images)
@@ -167,31 +128,33 @@ def _tails(reference: Tensor, images: Tensor, far: float = _FAR) -> tuple[Tensor
     return p_values, values - extreme > far * torch.maximum(extreme - median, floors)
 
 
-def _chosen(p_values: Tensor, named: Tensor) -> list[str]:
-    """Return the direction of the smallest p-value among the named ones of each image."""
-    keys = list(_DIRECTIONS)
-    last = keys.index(_LAST_RESORT)
-    ordered = torch.where(named, p_values, torch.inf)
-    ordered[:, last] = torch.where(named[:, last], 1.0, torch.inf)
-    return [keys[place] for place in ordered.argmin(1).tolist()]
+def _chosen(p_values: Tensor, named: Tensor) -> dict[int, str]:
+    """Return the direction of the smallest p-value among the named ones of an image, by row."""
+    smallest = torch.where(named, p_values, torch.inf).argmin(1).tolist()
+    return {row: [*_DIRECTIONS][smallest[row]] for row in named.any(1).nonzero()[:, 0].tolist()}
 
 
 def _facts(reference: Tensor, images: Tensor) -> dict[int, str]:
     """Return what images are and no image of the reference is, by row."""
     facts: dict[int, str] = {}
-    least, most = reference.amin(0), reference.amax(0)
-    contrast, saturation, floor, brightness = map(
-        PROPERTIES.index, ("contrast", "saturation", "noise floor", "brightness")
-    )
-    for row, of_image in enumerate(images.tolist()):
-        if of_image[contrast] <= _PLAIN and least[contrast] > _OF_PLAIN:
-            light = of_image[brightness]
-            facts[row] = "all black" if light < _ENDS[0] else "all white" if light > _ENDS[1] else "one colour"
-        elif of_image[saturation] <= _GREY and least[saturation] >= _OF_GREY:
+    columns = [PROPERTIES.index(name) for name in ("contrast", "brightness", "saturation")]
+    of_reference = reference[:, columns].tolist()
+    plain = {_plain(*figures, limits=_NEARLY_PLAIN) for *figures, _ in of_reference} - {""}
+    has_colour = len(reference) >= LEAST_OF_SINGLE and all(saturation >= _OF_GREY for *_, saturation in of_reference)
+    for row, (contrast, brightness, saturation) in enumerate(images[:, columns].tolist()):
+        fact = _plain(contrast, brightness, _PLAIN)
+        if fact and not plain & ({fact} if fact != "one colour" else plain):
+            facts[row] = fact
+        elif saturation <= _GREY and has_colour:
             facts[row] = "no colour"
-        elif of_image[floor] > max(_NOISE, _CALM * float(most[floor])):
-            facts[row] = "noise floor +"
     return facts
+
+
+def _plain(contrast: float, brightness: float, limits: tuple[float, float]) -> str:
+    """Return what an image of one colour is; empty for others."""
+    if contrast > limits[0]:
+        return ""
+    return "all black" if brightness < limits[1] else "all white" if brightness > 1 - limits[1] else "one colour"
 
 
 def _odd(reason: str, row: int, reference: Tensor, images: Tensor) -> Odd:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, max_pool1d
+from torch.nn.functional import max_pool1d
 
 from torchmetrics_dna.images.tensors import lacks_float64
 
@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons.index import Neurons
 
 LAYER = "properties"
-VERSION = 3  # of the definitions; increment it with any change of a value
+VERSION = 2  # of the definitions; increment it with any change of a value
 _MOST_BYTES = 8  # scale of bytes per pixel
-_MOST_NOISE = 127.5  # scale of the noise floor, in grey levels
 
 
 def _share(value: float) -> str:
@@ -54,14 +53,11 @@ _WRITTEN: dict[str, Callable[[float], str] | None] = {
     "JPEG files": _share,
     "PNG files": _share,
     "bytes per pixel": lambda value: f"{value * _MOST_BYTES:.2g}",
-    "noise floor": lambda value: f"{value * _MOST_NOISE:.2g}",
-    "peak brightness": None,
 }
 PROPERTIES = tuple(_WRITTEN)
 _WINDOW = 192  # side of the central crop for texture, in pixels
 _PIXELS = 1 << 14  # maximum number of pixels for colours
 _WHITE = 255_000  # white in thousandths
-_BLOCK = 16  # side of the blocks whose calmest tenth gives the noise floor, in pixels
 _NEAR = 4  # radius of the search for a step by pixelation, in pixels
 
 
@@ -75,10 +71,9 @@ def image_properties(imgs: Tensor, file: FileFacts | None = None) -> Tensor:
         file: Facts of the file of the images; if None, the properties of files are 0.
 
     Returns:
-        Properties, float32 in [0, 1], shape ``(B, 23)``, in the order of ``PROPERTIES``. Width and height are ``log2``
-        divided by 16, bytes per pixel are divided by 8, grey levels of the noise floor by 127.5. The neutral value 0.5
-        means a square, no colour cast, corners as bright as the middle, and no excess of differences at the borders of
-        8-pixel blocks.
+        Properties, float32 in [0, 1], shape ``(B, 21)``, in the order of ``PROPERTIES``. Width and height are ``log2``
+        divided by 16, bytes per pixel are divided by 8. The neutral value 0.5 means a square, no colour cast, corners
+        as bright as the middle, and no excess of differences at the borders of 8-pixel blocks.
 
     Example:
         >>> grey = torch.full((1, 3, 16, 16), 128, dtype=torch.uint8)
@@ -183,7 +178,6 @@ def _colours(imgs: Tensor) -> dict[str, Tensor]:
         "blue against yellow": 0.5 + _total(2 * blue - red - green) / (1020 * count),
         "colours": (_count(seen) / min(count, 1 << 15)).sqrt(),
         "dark corners": _dark_corners(grey),
-        "peak brightness": _ranked(grey, 0.01, largest=True) / _WHITE,
     }
 
 
@@ -205,21 +199,18 @@ def _texture(imgs: Tensor) -> dict[str, Tensor]:
         return {}
     across, down = grey.diff(dim=2), grey.diff(dim=1)
     second, below = across.diff(dim=2), down.diff(dim=1)  # their sum is the Laplacian
-    noise = (second[:, 2:] - 2 * second[:, 1:-1] + second[:, :-2]).abs()  # Immerkaer's kernel (1996): blind to edges
-    blocks = avg_pool2d(noise.double(), [min(_BLOCK, extent) for extent in noise.shape[1:]])
-    levels = math.sqrt(math.pi / 2) / 6 * 255 / _WHITE  # grey levels of noise, by its mean absolute value
+    noise = second[:, 2:] - 2 * second[:, 1:-1] + second[:, :-2]  # Immerkaer's kernel (1996): blind to edges
     wide = _mean(grey[:, :, 2:] - grey[:, :, :-2]) + _mean(grey[:, 2:] - grey[:, :-2])
     columns, rows = across.abs().sum(1), down.abs().sum(2)  # at most 192 steps of 255,000 each
     sizes = across[0].numel(), down[0].numel()
     narrow = _total(columns) / sizes[0] + _total(rows) / sizes[1]
     return {
         "sharpness": _mean(second[:, 1:-1] + below[:, :, 1:-1]) / (narrow * 4).clamp(min=1),
-        "noise": _mean(noise) * (levels * 8 / 255),
+        "noise": _mean(noise) * (math.sqrt(math.pi / 2) / 6 * 8 / _WHITE),
         "fine detail": narrow / (narrow + wide).clamp(min=1),
         "flat areas": 1 - (_count(across) + _count(down)) / sum(sizes),
         "pixelation": _pixelation(columns, rows),
         "blockiness": _blockiness(columns, rows, grey.shape[1], grey.shape[2]),
-        "noise floor": _ranked(blocks, 0.1, largest=False) * (levels / _MOST_NOISE),
     }
 
 
@@ -231,13 +222,6 @@ def _total(values: Tensor) -> Tensor:
 def _count(values: Tensor) -> Tensor:
     """Count nonzero values of each image, float64, shape ``(B,)``."""
     return values.flatten(1).count_nonzero(1).double()
-
-
-def _ranked(values: Tensor, share: float, *, largest: bool) -> Tensor:
-    """Return the value of each image that this share of its values is beyond, float64, shape ``(B,)``."""
-    flat = values.flatten(1)
-    place = round(share * (flat.shape[1] - 1)) + 1
-    return flat.topk(place, largest=largest).values[:, -1].double()
 
 
 def _mean(values: Tensor) -> Tensor:

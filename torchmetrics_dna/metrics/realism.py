@@ -129,7 +129,7 @@ class DNARealism(ImageMetric):
         feature: Feature | None = None,
         normalize: bool = False,
         *,
-        reference: HistogramDNA | LayerGaussianDNA | str | os.PathLike[str],
+        reference: HistogramDNA | LayerGaussianDNA | str | os.PathLike[str] | None = None,
         score: Score | None = None,
         contrast: HistogramDNA | str | os.PathLike[str] | None = None,
         typical: Tensor | None = None,
@@ -296,13 +296,14 @@ def _score_of(reference: DNA | None, score: Score | None, contrast: object) -> S
     if score not in (None, *get_args(Score)):
         raise ValueError(f"Argument `score` expected to be one of {get_args(Score)}, but got {score!r}")
     if score is None:
-        outlier = isinstance(reference, LayerGaussianDNA)
+        outlier = isinstance(reference, LayerGaussianDNA) or reference is contrast is None
         score = "outlier" if outlier else "distance" if contrast is None else "contrast"
     kind, name = (LayerGaussianDNA, "layer-gaussian") if score == "outlier" else (HistogramDNA, "histogram")
     if not isinstance(reference, kind):
         raise TypeError(
             f"Argument `reference` expected to be a {kind.__name__} or the path of one for the score {score!r}, but got"
-            f" {type(reference).__name__}; make it by make_dna(images, kind={name!r})"
+            f" {'none' if reference is None else type(reference).__name__}; give"
+            f" reference=make_dna(images, kind={name!r}), of images as they should be"
         )
     if score != "contrast":
         check_left_out(score, contrast=contrast)

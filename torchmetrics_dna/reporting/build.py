@@ -143,7 +143,7 @@ def document_of(result: Result, gallery: Gallery | None = None, **more: Any) -> 
         sentences, tables, columns = result.sentences, [result.table], ("change", "image", "before")
     else:
         of_evidence = result.evidence_table if isinstance(result, Comparisons) else None
-        sentences, tables = [result.verdict], [result.table, *([] if of_evidence is None else [of_evidence])]
+        sentences, tables = result.verdict.splitlines(), [result.table, *([] if of_evidence is None else [of_evidence])]
     return Document(lambda: result.to_dict() | more, result.rows, sentences, tables, columns=columns, page=page)
 
 

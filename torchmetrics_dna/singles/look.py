@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
-from torchmetrics_dna.comparisons.odd_images import LEAST, means_by_layer
+from torchmetrics_dna.comparisons.odd_images import means_by_layer
 from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.functional.odd import LEAST
 from torchmetrics_dna.functional.outliers import gaussians_of_means, left_out_scores, outlier_scores
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.images.pixels import as_bytes

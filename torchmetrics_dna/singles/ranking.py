@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.comparisons.odd_images import LEAST
 from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.tables import Table, as_html
 from torchmetrics_dna.files.visible import images_in_words, number, shortened, visible
-from torchmetrics_dna.functional.odd import LEAST_OF_SINGLE
+from torchmetrics_dna.functional.odd import LEAST
 from torchmetrics_dna.functional.outliers import FewOff, score_limit
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.functional.realism import SIDE
@@ -203,8 +202,8 @@ class Ranking(Saved):
                 notices.append(f"{how_many}, and scored against its other images{untested}")
         if self.typical is not None and self.score == "outlier" and len(self.typical) < LEAST:
             notices.append(
-                f"Which images are off was not asked: that takes {LEAST} images in the reference, and"
-                f" {LEAST_OF_SINGLE} to judge each by itself, but there are {len(self.typical)}"
+                f"Which images are off was not asked: that takes {LEAST} images in the reference, but there are"
+                f" {len(self.typical)}"
             )
         if self.p_value is not None and self.p_value > SIGNIFICANT:
             notices.append(
@@ -369,6 +368,7 @@ class Ranking(Saved):
         num_rows = bool(examples) + (1 + maps) * len(shown)
         figure = new_figure(width=1.25 * columns + 0.4, height=0.4 + 1.6 * num_rows)
         rows = iter(figure.subplots(num_rows, columns, squeeze=False))
+        reasons = {} if self.odd is None else self.odd.reasons(short=True)
         if examples:
             row = next(rows)
             row[0].set_ylabel("reference")
@@ -380,7 +380,7 @@ class Ranking(Saved):
             pictures = [images[self.numbers[place]] for place in places]
             for place, axis, picture in zip(places, row, pictures, strict=False):
                 score = number(float(self.scores[place]), 3, zeros=True)
-                _show(axis, picture, f"{place + 1}: {score}", self.names[place])
+                _show(axis, picture, f"{place + 1}: {score}", self.names[place], reasons.get(self.numbers[place], ""))
             if maps:
                 row_of_maps = next(rows)
                 _show_maps(row_of_maps, pictures, heat_maps(mapper, open_source(pictures)), mapper.extractor.crop)
@@ -388,13 +388,13 @@ class Ranking(Saved):
                     axis.set_visible(False)
             for axis in row[len(pictures) :]:
                 axis.set_visible(False)
-        unit = "" if self.worst_first else " in bins"
-        put_title(figure, f"{count} images {self.question}: rank, score{unit}, name", 1.25 * columns + 0.4)
+        unit, why = " in bins" * (not self.worst_first), ", why it is off" * bool(reasons)
+        put_title(figure, f"{count} images {self.question}: rank, score{unit}, name{why}", 1.25 * columns + 0.4)
         return figure
 
     def _repr_html_(self) -> str:
-        sentences = [self.verdict or "", *(f"{notice}." for notice in self.notices)]
-        return as_html([" ".join(filter(None, sentences))], [self.table(self.rows()[:_SHOWN])])
+        sentences = [*(self.verdict or "").splitlines(), *(f"{notice}." for notice in self.notices)]
+        return as_html(sentences, [self.table(self.rows()[:_SHOWN])])
 
     def __repr__(self) -> str:
         ends = " to ".join(f"{float(self.scores[i]):.4g}" for i in (0, -1)) if self.names else ""
@@ -443,11 +443,12 @@ def _some(images: ImageSource | None, most: int) -> list[tuple[str, Any]]:
     return chosen
 
 
-def _show(axis: Any, image: Any, title: str, name: str) -> None:
-    """Draw an image with its name, cut in the middle; hide the axes for None."""
+def _show(axis: Any, image: Any, title: str, name: str, reason: str = "") -> None:
+    """Draw an image with its name, cut in the middle, and a reason; hide the axes for None."""
     axis.set_visible(image is not None)
     if image is not None:
         axis.imshow(image)
         axis.set(xticks=[], yticks=[])
         axis.set_title(title, fontsize=8)
-        axis.set_xlabel(shortened(visible(name), 22), fontsize=6, parse_math=False)
+        lines = [shortened(visible(name), 22), *[visible(reason)] * bool(reason)]
+        axis.set_xlabel("\n".join(lines), fontsize=6, parse_math=False)
