@@ -59,7 +59,9 @@ def compare(
         Path | None,
         o.output_option("Draw the layers of two sets, several sets over what their names count, or all with all."),
     ] = None,
-    fail_above: Annotated[float | None, o.output_option("Exit with code 1 if a distance is above this.")] = None,
+    fail_above: Annotated[
+        float | None, o.output_option("Exit with code 1 if the first distance is above this.")
+    ] = None,
     fail_unless_below: Annotated[
         float | None, o.output_option("Exit with code 1 unless the images show a distance below this.", rare=True)
     ] = None,
@@ -196,7 +198,7 @@ def _near(table: Any) -> tuple[list[str], list[list[Any]]]:
 
 @o.measures_images("num_folds")
 def diff(
-    old: Annotated[str, typer.Argument(metavar="OLD", help="The version before; images that have an index.")],
+    old: Annotated[str, typer.Argument(metavar="OLD", help="The version before; not a stream.")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="The version now.")],
     fail_if_changed: Annotated[
         bool,
