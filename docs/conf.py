@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ziamath
-from docutils.nodes import SkipNode, image, literal
+from docutils.nodes import SkipNode, Text, image, literal, reference
 
 if TYPE_CHECKING:
     from docutils import nodes
@@ -35,7 +35,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["examples"]
+exclude_patterns = ["examples", "_live"]
 nitpicky = True
 
 myst_enable_extensions = ["dollarmath"]
@@ -53,6 +53,8 @@ pygments_dark_style = "monokai"
 html_title = f"torchmetrics_dna {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+_LIVE = Path(__file__).parent / "_live"  # what live_reports.py makes; the gate builds the site without
+html_extra_path = ["_live"] if _LIVE.exists() else []
 html_copy_source = html_show_sourcelink = False
 html_show_copyright = html_show_sphinx = False
 
@@ -96,6 +98,15 @@ def _add_commands(_app: Sphinx, page: str, source: list[str]) -> None:
     """The command line's page has a section for each command, made from its help."""
     if page == "command_line":
         source[0] = source[0].replace("<!-- commands -->", as_markdown())
+
+
+def _open_reports(_app: Sphinx, doctree: nodes.document) -> None:
+    """A picture of a report leads to the report, where it was made."""
+    for picture in list(doctree.findall(image)):
+        page = re.sub(r"^report_(\w+)\.png$", r"reports/\1.html", picture["uri"])
+        if page != picture["uri"] and (_LIVE / page).exists():
+            link = reference("", "", picture.deepcopy(), Text("Open this page"), refuri=page)
+            picture.replace_self(link)
 
 
 def _large_on_click(_app: Sphinx, doctree: nodes.document) -> None:
@@ -146,6 +157,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_html_math_renderer("drawn", (_inline, None), (_display, None))
     app.connect("missing-reference", _among_ours)
     app.connect("source-read", _add_commands)
+    app.connect("doctree-read", _open_reports)
     app.connect("doctree-read", _large_on_click)
     app.connect("autodoc-process-docstring", _without_module)
     app.connect("autodoc-process-docstring", _mark, priority=900)  # after napoleon

@@ -114,7 +114,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, of_any_value: None) -> Path
         Image.fromarray(photos[clip]).save(folder / "clips" / f"{clip}" / "frame.png")
     for step in (1000, 2000):
         shutil.copytree(folder / "generated", folder / "checkpoints" / f"step_{step}")
-    for name, like in {"compressed": "generated", "real": "photos", "validation": "photos"}.items():
+    for name, like in {"compressed": "generated", "real": "photos", "validation": "photos", "album": "photos"}.items():
         shutil.copytree(folder / like, folder / name)
     for step in (800, 3200, 12_800):
         shutil.copytree(folder / "generated", folder / f"step_{step}")

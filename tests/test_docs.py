@@ -94,6 +94,33 @@ def test_every_picture_is_on_a_page() -> None:
     assert shown == set((ROOT / "docs").rglob("*.png"))
 
 
+def test_the_first_page_has_the_commands_of_its_reports() -> None:
+    program = ast.parse((ROOT / "docs" / "live_reports.py").read_text(encoding="utf-8"))
+    [commands] = [node.value for node in program.body if "COMMANDS" in map(ast.unparse, getattr(node, "targets", ()))]
+    page = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    for command in ast.literal_eval(commands):
+        assert f"\n{command}\n" in page
+        assert f"](report_{command.split()[-1].removesuffix('.html')}.png)" in page
+
+
+def test_a_picture_of_a_report_opens_it_where_it_was_made(tmp_path: Path) -> None:
+    pytest.importorskip("ziamath", reason="needs the extra docs")
+    from docutils import nodes
+    from docutils.utils import new_document
+
+    show = runpy.run_path(str(ROOT / "docs/conf.py"))["_open_reports"]
+    show.__globals__["_LIVE"] = tmp_path
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "odd.html").touch()
+    page = new_document("index")
+    page += [nodes.paragraph("", "", nodes.image(uri=f"report_{name}.png")) for name in ("odd", "gan")]
+    show(None, page)
+    [link] = page.findall(nodes.reference)
+    assert link["refuri"] == "reports/odd.html"
+    assert [picture["uri"] for picture in link.findall(nodes.image)] == ["report_odd.png"]
+    assert len(list(page.findall(nodes.image))) == 2
+
+
 def test_every_public_name_is_on_an_api_page() -> None:
     api = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "api").glob("*.rst"))
     named = set(re.findall(r"^\.\. auto(?:class|function):: (\w+)$", api, re.MULTILINE))

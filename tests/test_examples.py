@@ -126,6 +126,18 @@ def test_programs_of_figures_and_tables(tmp_path: Path) -> None:
     check_table(tables.partition("== diffusion_guidance.py")[0])
 
 
+@pytest.mark.outer
+def test_reports_of_the_first_page(tmp_path: Path) -> None:
+    program = EXAMPLES.parent / "live_reports.py"
+    run(str(program), str(tmp_path), "--digits", "12", "--photos", "12", "--length", "40")
+    pages = {path.stem: path.read_text(encoding="utf-8") for path in (tmp_path / "reports").iterdir()}
+    assert pages.keys() == {"copies", "gan", "odd", "steps"}
+    for name in ("copies", "gan", "odd"):
+        assert f"-o {name}.html" in pages[name]
+        assert "<img" in pages[name]
+    assert "step_12800" in pages["steps"]
+
+
 def check_table(scale: str) -> None:
     """It has the rows of its page, and digits are further from photographs than photographs are."""
     text = (EXAMPLES.parent / "reading.md").read_text(encoding="utf-8")

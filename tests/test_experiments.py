@@ -32,7 +32,6 @@ SHARED = (
     "other_inputs",
     "results",
     "singles",
-    "three_reports",
     "verdicts",
 )  # which have no page
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in SHARED)
@@ -85,19 +84,20 @@ def test_quick_runs_write_tables_and_figures(names: list[str], tmp_path: Path) -
 @pytest.mark.parametrize("name", NAMES)
 def test_pages_hold_what_the_committed_command_wrote(name: str) -> None:
     blocks = {
-        page.name: re.findall(
+        page: re.findall(
             rf"<!-- results of {name}, tables: \d+ -->(.+?)<!-- end of results -->",
             page.read_text(encoding="utf-8"),
             re.DOTALL,
         )
-        for page in FOLDER.glob("*.md")
+        for page in (*FOLDER.glob("*.md"), *FOLDER.parent.glob("*.md"))
     }
     [(page, [written])] = [(page, programs) for page, programs in blocks.items() if programs]
-    figure = [f"]({name}.png)"] if (FOLDER / f"{name}.png").exists() else []
-    for part in ("**Here:**", *figure, f"]({name}.txt)"):
+    place = "" if page.parent == FOLDER else f"{FOLDER.name}/"
+    figure = [f"]({place}{name}.png)"] if (FOLDER / f"{name}.png").exists() else []
+    for part in ("**Here:**", *figure, f"]({place}{name}.txt)"):
         assert part in written
     assert re.search(rf"`python docs/experiments/{name}\.py( --threads \d)?`; \[seeds,", written)
-    assert re.search(rf"\({page}[)#]", (FOLDER / "index.md").read_text(encoding="utf-8"))
+    assert re.search(rf"\((\.\./)?{page.name}[)#]", (FOLDER / "index.md").read_text(encoding="utf-8"))
     tables = (FOLDER / f"{name}.txt").read_text(encoding="utf-8")
     assert "| --- |" in tables
     assert all(table in tables for table in re.findall(r"(?:^\|.*\n)+", written, re.MULTILINE))

@@ -79,9 +79,9 @@ def test_public_names_are_there() -> None:
 
 
 def test_who_we_are_is_told_alike() -> None:
-    about = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("CITATION.cff", "docs/citing.md")}
+    about = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("CITATION.cff", "docs/reviewers.md")}
     paper = yaml.safe_load(about["CITATION.cff"])["references"][0]
-    written = about["docs/citing.md"].replace("{", "").replace("}", "")
+    written = about["docs/reviewers.md"].replace("{", "").replace("}", "")
     assert paper["title"] in written
     assert " and ".join(f"{a['family-names']}, {a['given-names']}" for a in paper["authors"]) in written
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

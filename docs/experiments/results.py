@@ -113,10 +113,11 @@ def write(
     print("\n\n".join([*found, record]))
 
     def block(comments: re.Match[str]) -> str:
-        return "\n\n".join([comments[1], *found, *tables[: int(comments[2])], *pictures, source, comments[3]])
+        parts = [comments[1], *found, *tables[: int(comments[2])], *pictures, source, comments[3]]
+        return "\n\n".join(parts) if page.parent == folder else "\n\n".join(parts).replace("](", f"]({folder.name}/")
 
     place = re.compile(rf"(<!-- results of {name}, tables: (\d+) -->).*?(<!-- end of results -->)", re.DOTALL)
-    pages = {page: page.read_text(encoding="utf-8") for page in folder.glob("*.md")}
+    pages = {page: page.read_text(encoding="utf-8") for page in (*folder.glob("*.md"), *folder.parent.glob("*.md"))}
     empty = f"<!-- results of {name}, tables: 0 --><!-- end of results -->\n"
     page = next((page for page, text in pages.items() if place.search(text)), folder / f"{name}.md")
     page.write_text(place.sub(block, pages.get(page, empty)), encoding="utf-8")

@@ -20,7 +20,6 @@ import data
 import numpy as np
 import results
 import torch
-from how_many_images import Pictures
 from matplotlib.figure import Figure
 from PIL import Image, ImageFilter
 from significance import RECORD, SIDE, Images, Measure, random_folds, remember
@@ -40,6 +39,17 @@ if TYPE_CHECKING:
 SIZES, FOLDS, SETS = (20, 100), 20, 6
 BLURS = (0.7, 0.6, 0.5, 0.4, 0.3, 0.2)  # pixels, the best last
 ALIKE, OTHER, BLURRED = "six of the same kind", "six of another maker", "blurred less and less"
+
+
+def emoji(quick: bool) -> tuple[list[Picture], list[Picture], list[object]]:
+    """Emoji of one maker, the same ones of another, and where they are from."""
+    if quick:
+        digits = data.at_hand(24, "digits")
+        return digits, [255 - digit for digit in digits], ["scikit-learn"]
+    google, facebook = ({one.name: one.path for one in data.emoji(maker)} for maker in ("google", "facebook"))
+    both = [name for name in google if name in facebook]
+    some, others = ([data.picture(made[name]) for name in both] for made in (google, facebook))
+    return some, others, [data.EMOJI["google"], data.EMOJI["facebook"]]
 
 
 def blurred(pictures: Sequence[Picture], radius: float) -> list[Picture]:
@@ -105,12 +115,12 @@ def main() -> None:
     sizes, draws = ((3,), 2) if quick else (SIZES, arguments.draws)
     script = sha256(Path(__file__).read_bytes()).hexdigest()[:8]
     kept = partial(remember, None if quick else data.CACHE / f"which_is_best-{script}-{draws}.json")
-    given, measure = Pictures.of(quick), Measure(input_size=SIDE)
-    plain = measure(given.emoji)
+    (some, others, origin), measure = emoji(quick), Measure(input_size=SIDE)
+    plain = measure(some)
     cases: dict[str, Callable[[], Sequence[Images]]] = {
         ALIKE: lambda: [plain] * SETS,
-        OTHER: lambda: [measure(given.others)] * SETS,
-        BLURRED: lambda: [measure(blurred(given.emoji, radius)) for radius in BLURS],
+        OTHER: lambda: [measure(others)] * SETS,
+        BLURRED: lambda: [measure(blurred(some, radius)) for radius in BLURS],
     }
     found: dict[str, list[list[float]]] = {}
     for name, make in cases.items():
@@ -155,7 +165,7 @@ def main() -> None:
         ],
         figures={"": figure_of(found[BLURRED], sizes)},
         seeds=f"of draws: the images of a set; {draws} draws of each cell",
-        data=given.origin,
+        data=origin,
     )
 
 
