@@ -1,7 +1,7 @@
 """MONAI: do the volumes of another scanner look different to your network, and which are off, at 30 a side?
 
     pip install -r requirements.txt
-    python thirty_volumes.py [--draws 20] [--steps 150]
+    python thirty_volumes.py [--draws 10] [--steps 150]
 
 A SegResNet learns to segment what MONAI draws. Then 30 new volumes as it was trained on are compared with 30 others, as
 they are or as a scanner spoils them, by that network and by one with random weights. The table says in which share of
@@ -85,7 +85,7 @@ def trained(steps: int) -> SegResNet:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draws", type=int, default=20)
+    parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--steps", type=int, default=150)
     arguments = parser.parse_args()
     set_determinism(0)
