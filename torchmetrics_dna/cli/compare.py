@@ -170,8 +170,9 @@ def _compare_all(
         distances = matrix(sets, distributed=PROCESSES > 1, **shown)
     table = distances.table
     columns, cells = (_near if len(table.rows) > _WIDE else _numbered)(table)
-    text = [distances.verdict, "", rich_table(columns, cells, table.title), *table.notes]
-    write(Document(distances.to_dict, distances.rows, [distances.verdict], [table], text), form, output)
+    sentences = distances.verdict.splitlines()
+    text = [*sentences, "", rich_table(columns, cells, table.title), *table.notes]
+    write(Document(distances.to_dict, distances.rows, sentences, [table], text), form, output)
     print_unreadable(distances.unreadable)
     _draw(distances, plot)
 
