@@ -166,8 +166,7 @@ def conclude(told: list[dict[str, dict[str, float]]]) -> str:
         f" digits against the last checkpoint's is {each(POOL, real)}, {each(OUTLIER, real)} and {each(PLAIN, real)},"
         f" and {each(LAST, real)} in contrast with the last checkpoint alone. A fault in a fifth of the images that are"
         f" ranked has an area of {each(POOL, fault)} for the contrast, {each(OUTLIER, fault)} for the outlier score and"
-        f" {each(PLAIN, fault)} for the distance: a contrast tells kinds apart, not rare faults within its own pool;"
-        f" the nearest digit in pixels has {each('nearest digit, pixels', fault)}."
+        f" {each(PLAIN, fault)} for the distance."
     )
 
 
