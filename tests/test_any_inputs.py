@@ -107,6 +107,10 @@ def saved(batch: Any, folder: Path) -> Any:
     return tree_map(as_file, batch)
 
 
+def named(row: Any) -> dict[str, Any]:
+    return {"label": 0, **(row if isinstance(row, dict) else {"image": row})}
+
+
 SOURCES: dict[str, Callable[[Any, Path], Any]] = {
     "batch": lambda batch, _: batch,
     "arrays on disk": saved,
@@ -116,6 +120,8 @@ SOURCES: dict[str, Callable[[Any, Path], Any]] = {
     "loader of batches with labels": lambda batch, _: DataLoader(
         [(some(batch, i), 0) for i in range(24)], batch_size=5
     ),
+    "dicts with labels": lambda batch, _: [named(some(batch, i)) for i in range(24)],
+    "loader of dicts": lambda batch, _: DataLoader([named(some(batch, i)) for i in range(24)], batch_size=5),
     "generator of batches": lambda batch, _: (some(batch, slice(i, i + 7)) for i in range(0, 24, 7)),
     "function": lambda batch, _: partial(next, iter([some(batch, slice(0, 20)), some(batch, slice(20, 24)), None])),
 }

@@ -12,12 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
+from scipy.stats import ks_2samp
 
 IN_TURN = Path(__file__).parent / "helpers" / "in_turn.py"
 FOLDER = Path(__file__).parents[1] / "docs" / "experiments"
@@ -132,3 +134,26 @@ def test_pairs_can_be_left_out(discrepancy: Discrepancy) -> None:
         discrepancy(scores, torch.tensor([[1.0, torch.inf, 2.0]]))
     with pytest.raises(ValueError, match="of one shape"):
         discrepancy(scores, torch.ones(1, 2))
+
+
+def test_magdiff_and_activation_coverage_are_their_definitions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    coverage, shifts = (importlib.import_module(name) for name in ("activation_coverage", "shift_tests"))
+    generator = torch.Generator().manual_seed(0)
+    a, b, training = (torch.randn(count, 7, generator=generator).double() for count in (9, 8, 30))
+    weight, groups = torch.randn(5, 7, generator=generator).double(), np.array(["x", "y", "x"] * 8 + ["z"] * 6)
+    p_values = []
+    for group in "xyz":
+        mean = training[torch.from_numpy(groups == group)].mean(0)
+        norms = [[np.linalg.norm(np.diag(image - mean) @ weight.T.numpy()) for image in side] for side in (a, b)]
+        p_values.append(ks_2samp(*norms).pvalue)
+    assert shifts.by_graphs(a, b, training, groups, weight) == pytest.approx(min(1, 3 * min(p_values)))
+    bins = coverage.edges(50).numpy()
+    assert (len(bins), bins[0]) == (50, 0)
+    assert (np.diff(bins) > 0).all()
+    states = [1 / (1 + np.exp(-2 * side.numpy())) for side in (training, a)]
+    expected = np.zeros(len(a))
+    for i, neuron in np.ndindex(a.shape):
+        place = np.digitize(states[1][i, neuron], bins)
+        expected[i] += min(1, (np.digitize(states[0][:, neuron], bins) == place).sum() / 4) / a.shape[1]
+    np.testing.assert_allclose(coverage.uncovered(training, a, 4, 50, 2.0), 1 - expected, rtol=1e-6)

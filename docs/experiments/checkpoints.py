@@ -159,15 +159,12 @@ def conclude(told: list[dict[str, dict[str, float]]]) -> str:
     def each(method: str, what: str) -> str:
         return results.span([one[method][what] for one in told])
 
-    order, real, fault = "order of the means", "real against the last", "fault in a fifth of the last"
+    order, fault = "order of the means", "fault in a fifth of the last"
     return (
         f"the rank correlation of mean scores with the truth is {each(POOL, order)} in contrast with the pool,"
-        f" {each(OUTLIER, order)} for the outlier score, {each(PLAIN, order)} for the distance alone; the area for real"
-        f" digits against the last checkpoint's is {each(POOL, real)}, {each(OUTLIER, real)} and {each(PLAIN, real)},"
-        f" and {each(LAST, real)} in contrast with the last checkpoint alone. A fault in a fifth of the images that are"
-        f" ranked has an area of {each(POOL, fault)} for the contrast, {each(OUTLIER, fault)} for the outlier score and"
-        f" {each(PLAIN, fault)} for the distance: a contrast tells kinds apart, not rare faults within its own pool;"
-        f" the nearest digit in pixels has {each('nearest digit, pixels', fault)}."
+        f" {each(OUTLIER, order)} for the outlier score, {each(PLAIN, order)} for the distance alone. A fault in a"
+        f" fifth of the images that are ranked has an area of {each(POOL, fault)} for the contrast,"
+        f" {each(OUTLIER, fault)} for the outlier score and {each(PLAIN, fault)} for the distance."
     )
 
 

@@ -436,10 +436,6 @@ def main() -> None:
             scale[real, name] = Step(**remember(kept, f"{real}, {name}", lambda compute=compute: asdict(compute())))
     covered = [1 - cell.too_high - cell.too_low for cell in cells.values()]
     above = [cell.too_high for cell in cells.values()]
-    told_by_size = ", ".join(
-        f"unknown with {size:,} images" if step.ratio[0] == float("inf") else f"{step.ratio[0]:.3g} with {size:,}"
-        for size, step in grown.items()
-    )
     first, last = (grown[size] for size in (many[0], many[-1]))
     header, layers = by_layer(measure, AT_HAND[:2] if quick else ("fluent", "emojione"))
     results.write(
@@ -451,7 +447,7 @@ def main() -> None:
             f" {results.span(above)}. From {many[0]} to {many[-1]:,} images, the plain distance goes from"
             f" {first.plain[0]:.3g} to {last.plain[0]:.3g} bins, the value over chance from {first.over_chance[0]:.3g}"
             f" to {last.over_chance[0]:.3g}, and with a held-out set like the reference the lower end of the ratio from"
-            f" {first.least[0]:.3g} to {last.least[0]:.3g}. With one of another source, the ratio is {told_by_size}."
+            f" {first.least[0]:.3g} to {last.least[0]:.3g}."
         ),
         tables=[
             results.table(["images", "distance", "a side", *(f"ratio {ratio}" for ratio in RATIOS)], coverage),

@@ -185,8 +185,8 @@ def main() -> None:
         "monitor",
         here=(
             f"of {count} streams of {windows - LEARN:,} windows without a change, {wrong[NOW]} were ever called"
-            f" changed, {wrong[BEFORE]} by ranks among all windows; 5 % are allowed. A fifth of others is seen within"
-            f" {LONGEST} windows in {told(fifths[NOW])[0]} of draws, by ranks among all in {told(fifths[BEFORE])[0]}."
+            f" changed; 5 % are allowed. A fifth of others is seen within {LONGEST} windows in"
+            f" {told(fifths[NOW])[0]} of draws."
         ),
         tables=[
             results.table(

@@ -538,8 +538,8 @@ def conclude(reported: dict[str, Found], places: list[list[int]]) -> str:
         "with 5 % of a pool at fault, the mean area over blur of 2 and 4 px, JPEG, inverted and other images is"
         f" {whole(FIRST)} for the outlier score, {whole('nearest image')} for the nearest image, {whole('dna-emd')} for"
         f" dna-emd and {whole('contrast')} for the contrast. The area of the local score for blocks of one colour is"
-        f" {', '.join(f'{area:.2f} in {domain}' for domain, area in local.items())}. Of six spoilt crops among 80, over"
-        f" {len(places)} draws, {hits} of {6 * len(places)} are among the worst eight."
+        f" {results.span(list(local.values()))}, least in {min(local, key=local.__getitem__)}. Of six spoilt crops"
+        f" among 80, over {len(places)} draws, {hits} of {6 * len(places)} are among the worst eight."
     )
 
 

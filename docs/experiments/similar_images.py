@@ -184,11 +184,9 @@ def conclude(searches: list[Search]) -> str:
         for one in searches
     ]
     ahead = sum(one.found(few) > one.found(None) for one in searches)
-    gains = [one.found(few, contrast=True) - one.found(few) for one in searches]
     return (
         f"chosen neurons find an attribute better than all for {ahead} of {len(searches)}. Of the {NEAREST} nearest,"
-        f" these have it: {'; '.join(parts)}. A contrast with all that is searched changes the {few} neurons' figures"
-        f" by {min(gains):+.0f} to {max(gains):+.0f} points."
+        f" these have it: {'; '.join(parts)}."
     )
 
 

@@ -223,6 +223,8 @@ EXPLAINED = [
     (difference(because(0.3)), ["No difference is shown between real and made"]),
     (difference(because(0.01, BLUR)),
      ["made looks more like real, blurred by about 1.1 px: so changed, 19 % of the distance is left"]),
+    (difference(because(0.01, Causes(("JPEG compression",), (30.0,), (10.0, 1.5), 30))),
+     ["made looks more like real, compressed as JPEG of quality about 30: 15 % of the distance is left"]),
     (str(because(0.04, None, BRIGHTNESS, searched=True)),
      f"made differs from real (p = 0.04). No change tried explains it: they may show other things. {LOWER}"),
     (str(because(None)), "No property of images is shown to differ; `num_folds=20` gives a test."),

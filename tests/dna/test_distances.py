@@ -50,7 +50,7 @@ def test_all_from_one_pass(comparison: Comparison) -> None:
     assert plain["dna-fd"].value == pytest.approx(comparison["dna-fd"].value, rel=1e-9)
     assert list(plain) == ["dna-emd", "dna-fd"]
     scores = {name for name in comparison if "higher" in comparison.about(comparison[name])}
-    assert scores == {"precision", "recall", "density", "coverage"}
+    assert scores == {"precision", "recall", "clipped-density", "clipped-coverage", "density", "coverage"}
     assert "layer mean" in comparison.about(comparison["recall"])
     with_evidence = [name for name, result in comparison.items() if result.evidence is not None]
     assert with_evidence == [name for name in ALL if DISTANCES[name].folded]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from golden import load
 from scipy.spatial.distance import cdist
+from scipy.stats import betabinom
 from sklearn.datasets import load_digits
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
@@ -93,22 +94,56 @@ def test_nothing_is_warned_of_and_the_random_state_is_left_alone() -> None:
     assert kernel_distance(a, b[:40]) == first
 
 
-def prdc_by_definition(real: Tensor, fake: Tensor, k: int) -> list[float]:
+def prdc_by_definition(real: Tensor, fake: Tensor, k: int) -> dict[str, float]:
     a, b = real.numpy(), fake.numpy()
     radii = [NearestNeighbors(n_neighbors=k).fit(side).kneighbors()[0][:, -1] for side in (a, b)]  # without itself
     apart = cdist(a, b)
     inside = apart < radii[0][:, None]
     recalled = (apart < radii[1]).any(1)
-    return [inside.any(0).mean(), recalled.mean(), inside.sum() / (k * len(b)), inside.any(1).mean()]
+    clipped = np.minimum(radii[0], np.median(radii[0]))[:, None]
+    others = cdist(a, a) + np.diag(np.full(len(a), np.inf))
+    counts = ((side <= clipped).sum(0) for side in (apart, others))
+    dense, ideal = (np.minimum(count, k).mean() for count in counts)
+    full = np.minimum(inside.sum(1), k).mean() / k
+    expected = [betabinom(m, k, len(a) - k).expect(lambda j: np.minimum(j, k)) / k for m in range(len(b) + 1)]
+    return {
+        "precision": inside.any(0).mean(),
+        "recall": recalled.mean(),
+        "clipped_density": min(dense / ideal, 1),
+        "clipped_coverage": np.searchsorted(expected, full - 1e-9) / len(expected),
+        "density": inside.sum() / (k * len(b)),
+        "coverage": inside.any(1).mean(),
+    }
 
 
-def test_prdc_of_digits() -> None:
-    for real, fake, k in ((DIGITS[:300], DIGITS[300:500] * 0.9, 5), (DIGITS[:40], DIGITS[40:120], 1)):
-        values = prdc(real, fake, k)
-        assert list(values) == ["precision", "recall", "density", "coverage"]
-        expected = prdc_by_definition(real, fake, k)
-        np.testing.assert_allclose([float(value) for value in values.values()], expected, rtol=1e-12)
-        assert 0.2 < values["precision"] < 1
+# clipped density and coverage by the authors' code, github.com/nicolassalvy/ClippedDensityCoverage
+@pytest.mark.parametrize(
+    ("real", "fake", "k", "published"),
+    [
+        (DIGITS[:300], DIGITS[300:500] * 0.9, 5, (0.7475083056478404, 0.6019900497512438)),
+        (DIGITS[:40], DIGITS[40:120], 1, (1.0, 0.7283950617283951)),
+    ],
+)
+def test_prdc_of_digits(real: Tensor, fake: Tensor, k: int, published: tuple[float, float]) -> None:
+    values = {name: float(value) for name, value in prdc(real, fake, k).items()}
+    assert values == pytest.approx(prdc_by_definition(real, fake, k), rel=1e-12)
+    assert (values["clipped_density"], values["clipped_coverage"]) == pytest.approx(published, rel=1e-12)
+    assert list(values) == list(prdc_by_definition(real, fake, k))
+    assert 0.2 < values["precision"] < 1
+
+
+@pytest.mark.parametrize("sizes", [(1500, 1500), (2000, 1000)])
+def test_clipped_values_are_the_share_of_good_images(sizes: tuple[int, int]) -> None:
+    real, fake = (features(seed, images, 8) for seed, images in enumerate(sizes))
+    for share in (0, 0.25, 0.5, 0.75, 1):
+        some = torch.cat([fake[: round(share * len(fake))], 10 + features(2, len(fake), 8)])[: len(fake)]
+        values = prdc(real, some)
+        for name in ("clipped_density", "clipped_coverage"):
+            assert float(values[name]) == pytest.approx(share, abs=0.05)
+    few_off = [torch.cat([side[:-30], 10 * side[-30:]]) for side in (real, fake)]
+    before, after = prdc(real, fake), prdc(*few_off)
+    for name in ("clipped_density", "clipped_coverage"):
+        assert float(after[name]) == pytest.approx(float(before[name]), abs=0.03)
 
 
 @pytest.mark.parametrize(("images", "width"), [(6, 3), (60, 500)])
@@ -117,10 +152,13 @@ def test_copies_lie_in_balls_without_extent(images: int, width: int) -> None:
     random = np.random.default_rng(images)
     image = torch.from_numpy(random.normal(size=(1, width)))
     real, others = image.expand(images, -1), torch.from_numpy(random.normal(size=(images, width)))
-    assert prdc(real, real.clone()) == {"precision": 1, "recall": 1, "density": images / 5, "coverage": 1}
+    alike = dict.fromkeys(["precision", "recall", "clipped_density", "clipped_coverage", "coverage"], 1)
+    assert prdc(real, real.clone()) == alike | {"density": images / 5}
     assert not any(prdc(real, real + 1).values())
     fake = torch.cat([others, real[:1]])[1:]  # one of them is a copy of all real images
-    assert prdc(real, fake) == {"precision": 1 / images, "recall": 1, "density": 0.2, "coverage": 1}
+    values = {name: float(value) for name, value in prdc(real, fake).items() if name != "clipped_coverage"}
+    expected = {"precision": 1 / images, "recall": 1, "clipped_density": 1 / images, "density": 0.2, "coverage": 1}
+    assert values == pytest.approx(expected, rel=1e-12)
 
 
 def test_the_inception_score_of_splits_is_that_of_their_classes() -> None:

@@ -23,6 +23,8 @@ from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.functional import cmmd, mind, prdc
 from torchmetrics_dna.metrics import CMMD, MIND, PRDC
 
+PRDC_NAMES = ["precision", "recall", "clipped-density", "clipped_coverage", "density", "coverage"]
+
 
 def fed(metric: Metric, real: Tensor = REAL, fake: Tensor = FAKE) -> Metric:
     for images, is_real in ((real, True), (fake, False)):
@@ -41,7 +43,7 @@ def test_values_are_of_the_spatial_means_of_a_layer(layer: str) -> None:
     for metric, expected in (
         (CMMD(EXTRACTOR, layer=layer), cmmd(*sides)),
         (MIND(EXTRACTOR, layer=layer, num_projections=9, seed=3), mind(*sides, num_projections=9, seed=3)),
-        (PRDC(EXTRACTOR, layer=layer, nearest_k=2), prdc(*sides, nearest_k=2)),
+        (PRDC(EXTRACTOR, layer=layer, nearest_k=2, metrics=PRDC_NAMES), prdc(*sides, nearest_k=2)),
     ):
         torch.testing.assert_close(fed(metric).compute(), expected, rtol=1e-4, atol=1e-6, check_dtype=False)
         torch.testing.assert_close(metric.features(True), sides[0], rtol=1e-6, atol=1e-5)
@@ -52,6 +54,8 @@ def test_values_are_of_the_spatial_means_of_a_layer(layer: str) -> None:
     [
         (lambda: CMMD(EXTRACTOR, layer="edges"), "Unknown layer 'edges'; the layers of the extractor are: colours"),
         (lambda: PRDC(EXTRACTOR, nearest_k=0), "`nearest_k` expected to be an integer of at least 1"),
+        (lambda: PRDC(EXTRACTOR, metrics=["density", "kid"]), "`metrics` .*, clipped-density, .*, but got 'kid'"),
+        (lambda: PRDC(EXTRACTOR, metrics=[]), "`metrics` .*, clipped-density, .*, but got none"),
         (lambda: MIND(EXTRACTOR, num_projections=0), "`num_projections` expected to be an integer of at least 1"),
         (lambda: MIND(EXTRACTOR, seed=-1), "`seed` expected to be an integer of at least 0"),
         (lambda: MIND(layer="block_9"), "Unknown layer 'block_9'"),
@@ -60,6 +64,15 @@ def test_values_are_of_the_spatial_means_of_a_layer(layer: str) -> None:
 def test_bad_arguments(call: Callable[[], Metric], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_prdc_gives_clipped_values_or_those_that_are_named() -> None:
+    values = fed(PRDC(EXTRACTOR, nearest_k=2)).compute()
+    assert list(values) == ["precision", "recall", "clipped_density", "clipped_coverage"]
+    plain = fed(PRDC(EXTRACTOR, nearest_k=2, metrics=["density", "precision"])).compute()
+    assert list(plain) == ["density", "precision"]
+    assert plain["precision"] == values["precision"]
+    assert fed(PRDC(EXTRACTOR, nearest_k=2, metrics="density")).compute() == plain["density"]
 
 
 def test_an_empty_metric_takes_states_of_other_devices_to_its_own() -> None:
@@ -71,11 +84,11 @@ def test_an_empty_metric_takes_states_of_other_devices_to_its_own() -> None:
 
 
 def share_features(rank: int, world: int) -> None:
-    """MIND and CMMD over processes, by a distributed sampler's shards, by shards that are missing, and compared."""
+    """All three over processes, by a distributed sampler's shards, by shards that are missing, and compared."""
     views = DNAExtractor(Pixels(), layers=["mean", "colours:mean"])
-    for kind in (MIND, CMMD):
+    for kind in (MIND, CMMD, partial(PRDC, nearest_k=2, metrics="clipped_coverage")):
 
-        def make(kind: type[Metric] = kind, **kwargs: object) -> Metric:
+        def make(kind: Callable[..., Metric] = kind, **kwargs: object) -> Metric:
             return kind(views, **kwargs)
 
         # of 11 and 5 images, so that MIND draws from the larger side, which is in the order of one process

@@ -81,7 +81,7 @@ def test_options_are_those_of_each_metric(monkeypatch: pytest.MonkeyPatch) -> No
         ((["fid", "nonsense"],), "`metrics` expected to be any of dna-emd, .*, fid, .*but got 'nonsense'"),
         (([],), "but got none"),
         ((["fid", "mind"],), r"but got fid, mind; make those of efficientnet_lite0 \(mind\) by another call"),
-        ((["precision", "recall", "density", "coverage"],), r"\(density, coverage\) by another call"),
+        ((["precision", "clipped-density", "coverage"],), r"\(clipped-density, coverage\) by another call"),
         ((["fid", "cmmd"], "x.pth"), "a folder with the weights of each network, but got 'x.pth'"),
     ],
 )

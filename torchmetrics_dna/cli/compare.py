@@ -59,7 +59,9 @@ def compare(
         Path | None,
         o.output_option("Draw the layers of two sets, several sets over what their names count, or all with all."),
     ] = None,
-    fail_above: Annotated[float | None, o.output_option("Exit with code 1 if a distance is above this.")] = None,
+    fail_above: Annotated[
+        float | None, o.output_option("Exit with code 1 if the first distance is above this.")
+    ] = None,
     fail_unless_below: Annotated[
         float | None, o.output_option("Exit with code 1 unless the images show a distance below this.", rare=True)
     ] = None,
@@ -168,8 +170,9 @@ def _compare_all(
         distances = matrix(sets, distributed=PROCESSES > 1, **shown)
     table = distances.table
     columns, cells = (_near if len(table.rows) > _WIDE else _numbered)(table)
-    text = [distances.verdict, "", rich_table(columns, cells, table.title), *table.notes]
-    write(Document(distances.to_dict, distances.rows, [distances.verdict], [table], text), form, output)
+    sentences = distances.verdict.splitlines()
+    text = [*sentences, "", rich_table(columns, cells, table.title), *table.notes]
+    write(Document(distances.to_dict, distances.rows, sentences, [table], text), form, output)
     print_unreadable(distances.unreadable)
     _draw(distances, plot)
 
@@ -196,7 +199,7 @@ def _near(table: Any) -> tuple[list[str], list[list[Any]]]:
 
 @o.measures_images("num_folds")
 def diff(
-    old: Annotated[str, typer.Argument(metavar="OLD", help="The version before; images that have an index.")],
+    old: Annotated[str, typer.Argument(metavar="OLD", help="The version before; not a stream.")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="The version now.")],
     fail_if_changed: Annotated[
         bool,

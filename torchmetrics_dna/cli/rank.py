@@ -82,7 +82,7 @@ def rank(
         ranking = rank_images(source, reference, **shown)
     write(_output_of(ranking, reference, contrast, ranking.rows(top, worst)), form, output)
     if ranking.verdict and form in (Format.CSV, Format.LATEX):
-        talk.print(ranking.verdict)
+        talk.print(*ranking.verdict.splitlines(), sep="\n")
     for notice in ranking.notices:
         talk.print(notice)
     print_unreadable(ranking.unreadable)

@@ -225,8 +225,10 @@ def difference(explanation: Explanation) -> list[str]:
     share = causes.bins[-1] / causes.bins[0]
     looks = f"{b} looks {'more ' * bool(share)}like"
     left = f"{f'{100 * share:.0f} % of the distance' if share else 'no difference'} is left"
-    clause = f"{looks} {a}, {causes.in_words}: so changed, {left}"
-    return [clause] if len(clause) < _WIDTH else [f"{looks} a changed {a}: {left}", f"Changed: {causes.in_words}"]
+    for so_changed in ("so changed, ", ""):
+        if len(clause := f"{looks} {a}, {causes.in_words}: {so_changed}{left}") < _WIDTH:
+            return [clause]
+    return [f"{looks} a changed {a}: {left}", f"Changed: {causes.in_words}"]
 
 
 def what_was_measured(explanation: Explanation) -> list[str]:

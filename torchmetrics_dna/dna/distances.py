@@ -189,7 +189,8 @@ def _with_published(record: Distance, protocol: Protocol, sentence: str, **field
 
 
 def _of_neighbours(name: str, sentence: str) -> Distance:  # more than the 5 nearest images
-    return Distance(name, name, "", sentence, "set", (), 6, _ours("functional.features:prdc"), higher_is_better=True)
+    key, between = name.replace("-", "_"), _ours("functional.features:prdc")
+    return Distance(name, key, "", sentence, "set", (), 6, between, higher_is_better=True)
 
 
 def _of_fd(name: str, protocol: Protocol, sentence: str) -> Distance:
@@ -236,6 +237,8 @@ DISTANCES = Registry(
                 ("recall", "share of A's images that lie among those of B, likewise"),
             )
         ),
+        _of_neighbours("clipped-density", "share of good images in B, by how densely they lie among A's, likewise"),
+        _of_neighbours("clipped-coverage", "share of good images in B, by how well they cover A's, likewise"),
         _of_neighbours("density", "how densely A's images lie where those of B are, likewise"),
         _of_neighbours("coverage", "share of A's images with one of B near, likewise"),
         _of_fd("fid", _POOLED, "FID: fd of Inception's pooled features"),

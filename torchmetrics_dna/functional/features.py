@@ -13,15 +13,16 @@ from torch import Tensor, nn
 from torchmetrics_dna.functional.reduction import blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 # as published, or as torchmetrics has them
 SUBSETS, SUBSET_SIZE = 100, 1000  # of KID
 CMMD_SCALE, _CMMD_SIGMA = 1000.0, 10.0
 NUM_PROJECTIONS, SEED, _MIND_SCALE = 1000, 2020, 3  # of MIND
-NEAREST = 5  # of density and coverage
+NEAREST = 5  # of density and coverage, clipped or not
 SPLITS, _SEED_OF_ORDER = 10, 2020  # of the inception score, as in torch-fidelity
 _CELLS = 1 << 22  # values at a time
+_ROUNDING = 1e-9  # of an expectation of a hundred thousand images
 
 
 class TooFewImagesError(RuntimeError):
@@ -192,23 +193,30 @@ def _subsample(features: Tensor, images: int, generator: torch.Generator) -> Ten
 
 
 def prdc(features_real: Tensor, features_fake: Tensor, nearest_k: int = NEAREST) -> dict[str, Tensor]:
-    r"""Compute precision, recall, density and coverage of fake features.
+    r"""Compute precision and recall, and density and coverage, clipped and plain, of fake features.
 
     The ball of an image reaches to its k-th nearest neighbour in its own set. Precision is the share of fake images
     inside a real ball, recall that of real images inside a fake one (`Kynkäänniemi et al., 2019
     <https://arxiv.org/abs/1904.06991>`_). Density is the number of real balls that a fake image lies in, over k, and
     coverage the share of real balls with a fake image inside (`Naeem et al., 2020
-    <https://arxiv.org/abs/2002.09797>`_). A copy of an image lies in its ball, also in one without extent. They depend
-    on the numbers of images: compare sets of one size.
+    <https://arxiv.org/abs/2002.09797>`_). A copy of an image lies in its ball, also in one without extent.
+
+    Clipped density and coverage (`Salvy et al., ICLR 2026 <https://arxiv.org/abs/2507.01761>`_) are about 1 for images
+    of the real kind, and 1 - p where a share p is of another. For density, no radius is above the median, no image
+    counts more than 1, and the mean is divided by that of real images in the balls of others. For coverage, a real ball
+    with J fake images inside counts :math:`\min(J, k) / k`. The mean over balls is set against its expectation
+    :math:`f(m)` if m of the M fake images were of the real kind, where J is beta-binomial with parameters m, k and
+    N - k for N real images: coverage is the number of m in 0 to M whose :math:`f(m)` is smaller, over M + 1.
 
     Args:
         features_real: Real features, shape ``(images, n)``, floating point.
-        features_fake: Fake features, shape ``(images, n)``; the number of images may differ.
+        features_fake: Fake features, shape ``(images, n)``. The number of images may differ, but all except clipped
+            ones depend on it, and clipped coverage needs as many real images.
         nearest_k: Rank of the neighbour, k.
 
     Returns:
-        ``precision``, ``recall``, ``density`` and ``coverage``, scalars, float64; higher is better. Density may be
-        above 1, the others are from 0 to 1.
+        ``precision``, ``recall``, ``clipped_density``, ``clipped_coverage``, ``density`` and ``coverage``, scalars,
+        float64; higher is better. Density may be above 1, the others are from 0 to 1.
 
     Raises:
         ValueError: If shapes do not match, a value is not finite, or ``nearest_k`` is not a positive integer.
@@ -216,8 +224,9 @@ def prdc(features_real: Tensor, features_fake: Tensor, nearest_k: int = NEAREST)
 
     Example:
         >>> real = torch.arange(8.0)[:, None]
-        >>> {name: round(float(value), 3) for name, value in prdc(real, real + 2.2, nearest_k=1).items()}
-        {'precision': 0.75, 'recall': 0.75, 'density': 1.375, 'coverage': 0.75}
+        >>> values = prdc(real, real + 2.2, nearest_k=1)
+        >>> values["precision"], values["density"], values["clipped_density"]
+        (tensor(0.7500, dtype=torch.float64), tensor(1.3750, dtype=torch.float64), tensor(0.7500, dtype=torch.float64))
 
     """
     check_integer("nearest_k", nearest_k, least=1)
@@ -225,20 +234,41 @@ def prdc(features_real: Tensor, features_fake: Tensor, nearest_k: int = NEAREST)
     real, fake = features_real.double(), features_fake.double()
     if min(len(real), len(fake)) <= nearest_k:
         raise too_few("prdc", nearest_k + 1, (len(real), len(fake)))
-    radii, fake_radii = _radii(real, nearest_k), _radii(fake, nearest_k)
-    balls = torch.zeros(len(fake), dtype=torch.int64, device=real.device)
-    covered, recalled = (torch.zeros(len(real), dtype=torch.bool, device=real.device) for _ in range(2))
+    radii, fake_radii = (
+        torch.cat([distances.kthvalue(nearest_k, 1).values for _, distances in _to_others(side)])
+        for side in (real, fake)
+    )
+    clipped = radii.clamp(max=radii.quantile(0.5))
+    balls, clipped_balls = (torch.zeros(len(fake), dtype=torch.int64, device=real.device) for _ in range(2))
+    own_balls, filled, recalled = (torch.zeros(len(real), dtype=torch.int64, device=real.device) for _ in range(3))
+    for rows, distances in _to_others(real):
+        own_balls += (distances <= clipped[rows, None]).sum(0)
     for rows in blocks(len(real), len(fake), _CELLS):
         distances = _distances(real[rows], fake)
-        inside = (distances < radii[rows, None]) | (distances == 0)
+        inside, recalls = ((distances < radius) | (distances == 0) for radius in (radii[rows, None], fake_radii))
         balls += inside.sum(0)
-        covered[rows], recalled[rows] = inside.any(1), ((distances < fake_radii) | (distances == 0)).any(1)
+        clipped_balls += (distances <= clipped[rows, None]).sum(0)
+        filled[rows], recalled[rows] = inside.sum(1), recalls.any(1)
+    dense, ideal, full = (
+        count.clamp(max=nearest_k).double().mean() / nearest_k for count in (clipped_balls, own_balls, filled)
+    )
+    smaller = _expected_filling(len(real), len(fake), nearest_k).to(full) < full - _ROUNDING
     return {
         "precision": (balls > 0).double().mean(),
         "recall": recalled.double().mean(),
+        "clipped_density": (dense / ideal).clamp(max=1),
+        "clipped_coverage": smaller.double().mean(),
         "density": balls.double().mean() / nearest_k,
-        "coverage": covered.double().mean(),
+        "coverage": (filled > 0).double().mean(),
     }
+
+
+def _to_others(features: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Yield blocks of rows with their distances to all rows; to themselves it is infinite."""
+    for rows in blocks(len(features), len(features), _CELLS):
+        distances = _distances(features[rows], features)
+        distances.diagonal(rows.start).fill_(torch.inf)
+        yield rows, distances
 
 
 def _distances(a: Tensor, b: Tensor) -> Tensor:
@@ -249,14 +279,18 @@ def _distances(a: Tensor, b: Tensor) -> Tensor:
     return distances.masked_fill_(distances <= rounding, 0)
 
 
-def _radii(features: Tensor, nearest_k: int) -> Tensor:
-    """Compute the distance of each row to its k-th nearest other row."""
-    radii = features.new_empty(len(features))
-    for rows in blocks(len(features), len(features), _CELLS):
-        distances = _distances(features[rows], features)
-        distances.diagonal(rows.start).fill_(torch.inf)  # to itself
-        radii[rows] = distances.kthvalue(nearest_k, 1).values
-    return radii
+def _expected_filling(num_real: int, num_fake: int, nearest_k: int) -> Tensor:
+    """Compute how full real balls are, 1 with k fake images, if 0, 1 or up to all of these are of the real kind."""
+    good, inside = torch.arange(num_fake + 1).double()[:, None], torch.arange(nearest_k).double()
+
+    def log_ways(n: Tensor, k: Tensor) -> Tensor:
+        return (n + 1).lgamma() - (k + 1).lgamma() - (n - k + 1).lgamma()
+
+    # by ranks of both sides around an image: how many orders have so many fake ones before the k-th real one
+    after = num_real - nearest_k - 1 + good - inside
+    orders = log_ways(nearest_k - 1 + inside, inside) + log_ways(after, good - inside)
+    chances = (orders - log_ways(num_real - 1 + good, good)).exp().nan_to_num(0)  # NaN if fewer than those inside
+    return 1 - (chances * (nearest_k - inside)).sum(1) / nearest_k
 
 
 def inception_score(logits: Tensor, splits: int = SPLITS) -> tuple[float, float]:

@@ -139,7 +139,7 @@ def _facts(reference: Tensor, images: Tensor) -> dict[int, str]:
     facts: dict[int, str] = {}
     columns = [PROPERTIES.index(name) for name in ("contrast", "brightness", "saturation")]
     of_reference = reference[:, columns].tolist()
-    plain = {_plain(*figures, limits=_NEARLY_PLAIN) for *figures, _ in of_reference} - {""}
+    plain = {_plain(contrast, brightness, _NEARLY_PLAIN) for contrast, brightness, _ in of_reference} - {""}
     has_colour = len(reference) >= LEAST_OF_SINGLE and all(saturation >= _OF_GREY for *_, saturation in of_reference)
     for row, (contrast, brightness, saturation) in enumerate(images[:, columns].tolist()):
         fact = _plain(contrast, brightness, _PLAIN)

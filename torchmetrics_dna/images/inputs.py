@@ -124,7 +124,7 @@ class Example:
         """Yield the inputs of an item of a data set, without the batch axis: itself, or those of a batch.
 
         Arrays become tensors. What follows the inputs in a tuple, such as a label, and further names of a dict are left
-        out.
+        out; what has no names itself may be a dict's ``"image"``.
 
         Raises:
             TypeError: If it has another structure than the example.
@@ -202,6 +202,8 @@ def _check_like(inputs: Any, like: Any, subject: str, path: str = "") -> None:
 
 def _taken(item: Any, like: Any, subject: str, path: str = "") -> Any:
     """Take what the example has from an item, as tensors."""
+    if isinstance(item, Mapping) and not isinstance(like, Mapping) and "image" in item:
+        item = item["image"]  # as in the data sets of MONAI, beside a label
     is_row = isinstance(item, (tuple, list)) and len(item)
     if isinstance(like, Tensor):
         if is_row and not isinstance(item[0], (int, float, list)):

@@ -56,10 +56,10 @@ class Arguments:
         feature: A :class:`DNAExtractor`, or its ``feature``; a name runs on CUDA if there is a GPU. By default that of
             the given DNAs, else ``"efficientnet_lite0"``.
         metrics: Any of ``"dna-emd"``, ``"dna-fd"``, ``"fd"``, ``"kid"``, ``"mind"``, ``"cmmd"``,
-            ``"precision"``, ``"recall"``, ``"density"`` and ``"coverage"``, all from one pass over the images; for
-            :func:`compare` also published ones. By default the first two, or those that the given DNAs support. Those
-            from ``"kid"`` on are of the last layer's spatial means, which are kept for them, ``(images, n)`` in
-            float32; for evidence of fd, those of all layers are.
+            ``"precision"``, ``"recall"``, ``"clipped-density"``, ``"clipped-coverage"``, ``"density"`` and
+            ``"coverage"``, all from one pass over the images; for :func:`compare` also published ones. By default the
+            first two, or those that the given DNAs support. Those from ``"kid"`` on are of the last layer's spatial
+            means, which are kept for them, ``(images, n)`` in float32; for evidence of fd, those of all layers are.
         layers: Names of the layers, if ``feature`` is not an extractor; also selects from a DNA.
         num_bins: Bins of each neuron's histogram; by default those of the given DNAs, else 1000.
         ranges: Activation ranges, the path of a file of them, or ``"auto"`` for histograms that find their own; by

@@ -13,6 +13,7 @@ from typing_extensions import override
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.features import Features, given_features
 from torchmetrics_dna.extractors import DNAExtractor
+from torchmetrics_dna.files.visible import unknown_metrics
 from torchmetrics_dna.functional.features import NEAREST, NUM_PROJECTIONS, SEED, check_integer, mind, prdc
 from torchmetrics_dna.metrics.base import ImageMetric, Value, exclusive
 from torchmetrics_dna.statistics import FeatureStatistic
@@ -256,13 +257,13 @@ class CMMD(FeatureMetric):
 
 
 class PRDC(FeatureMetric):
-    """Precision, recall, density and coverage of generated among real images, by :func:`functional.prdc`.
+    """Precision, recall, and clipped density and coverage of generated among real images, by :func:`functional.prdc`.
 
     They separate fidelity of generated images (precision, density) from their diversity (recall, coverage), by the k
     nearest neighbours of features, spatial means of one layer (`Kynkäänniemi et al., 2019
-    <https://arxiv.org/abs/1904.06991>`_, `Naeem et al., 2020 <https://arxiv.org/abs/2002.09797>`_). Compare values of
-    equal numbers of images only. The features of all images are kept, ``4 n`` bytes an image, as in :class:`MIND`; the
-    time grows with the product of the numbers of images.
+    <https://arxiv.org/abs/1904.06991>`_, `Salvy et al., ICLR 2026 <https://arxiv.org/abs/2507.01761>`_). Compare values
+    of equal numbers of images only. The features of all images are kept, ``4 n`` bytes an image, as in :class:`MIND`;
+    the time grows with the product of the numbers of images.
 
     As input to ``forward`` and ``update`` the metric accepts
 
@@ -271,7 +272,7 @@ class PRDC(FeatureMetric):
 
     As output of ``forward`` and ``compute`` the metric returns
 
-    - ``prdc`` (:class:`dict`): ``precision``, ``recall``, ``density``, ``coverage``, float64 scalars; higher is better
+    - ``prdc`` (:class:`dict`): a float64 scalar for each of ``metrics``, by name; higher is better
 
     Args:
         feature: As for :class:`MIND`, and so is ``reference``.
@@ -280,6 +281,7 @@ class PRDC(FeatureMetric):
         layer: Name of the layer, or of a view of one; by default the last of the extractor.
         reference: The real side, if it is known in advance, or the path of a file of it.
         nearest_k: Number of nearest neighbours, k.
+        metrics: Names of values of :func:`functional.prdc`, such as ``["density", "coverage"]``; one gives a scalar.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
     Raises:
@@ -294,7 +296,7 @@ class PRDC(FeatureMetric):
         >>> images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
         >>> metric.update(images, real=True)
         >>> metric.update(images // 2, real=False)
-        >>> metric.compute()["coverage"]
+        >>> metric.compute()["clipped_coverage"]
         tensor(0., dtype=torch.float64)
         >>> figure, axes = metric.plot()
 
@@ -309,13 +311,17 @@ class PRDC(FeatureMetric):
         layer: str | None = None,
         reference: Features | str | os.PathLike[str] | None = None,
         nearest_k: int = NEAREST,
+        metrics: str | Sequence[str] = ("precision", "recall", "clipped_density", "clipped_coverage"),
         **kwargs: Any,
     ) -> None:
         check_integer("nearest_k", nearest_k, least=1)
+        allowed = {name: record for name, record in DISTANCES.items() if record.between == DISTANCES["density"].between}
+        chosen = {name: DISTANCES.find(name) for name in ([metrics] if isinstance(metrics, str) else metrics)}
+        unknown = [name for name, record in chosen.items() if record not in allowed.values()]
+        if unknown or not chosen:
+            raise ValueError(unknown_metrics(unknown, allowed))
         between = partial(prdc, nearest_k=nearest_k)
-        distances = [
-            replace(DISTANCES[name], between=between) for name in ("precision", "recall", "density", "coverage")
-        ]
+        distances = [replace(record, between=between) for record in chosen.values() if record is not None]
         super().__init__(distances, feature, reset_real_features, normalize, layer, reference, **kwargs)
         self.nearest_k = nearest_k
         self._settings["nearest neighbours"] = nearest_k

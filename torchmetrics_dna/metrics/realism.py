@@ -73,7 +73,7 @@ class DNARealism(ImageMetric):
         feature: A :class:`DNAExtractor`, or its ``feature``; by default the extractor of the reference.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
         reference: A :class:`LayerGaussianDNA` for outlier scores, else a :class:`HistogramDNA`; or a path that
-            :func:`load_dna` accepts.
+            :func:`load_dna` accepts. It must be given.
         score: ``"outlier"``, ``"contrast"`` or ``"distance"``; by default the one that fits the reference, and for a
             :class:`HistogramDNA` the contrast if ``contrast`` is given.
         contrast: DNA to contrast with, such as that of the pool, or its path.

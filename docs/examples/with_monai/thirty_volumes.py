@@ -1,7 +1,7 @@
 """MONAI: do the volumes of another scanner look different to your network, and which are off, at 30 a side?
 
     pip install -r requirements.txt
-    python thirty_volumes.py [--draws 20] [--steps 150]
+    python thirty_volumes.py [--draws 10] [--steps 150]
 
 A SegResNet learns to segment what MONAI draws. Then 30 new volumes as it was trained on are compared with 30 others, as
 they are or as a scanner spoils them, by that network and by one with random weights. The table says in which share of
@@ -12,7 +12,6 @@ theirs gets a worse score by `rank` than one as before (by chance, 50 %).
 from __future__ import annotations
 
 import argparse
-from operator import itemgetter
 
 import numpy as np
 import torch
@@ -20,15 +19,15 @@ from monai.data import DataLoader, Dataset, create_test_image_3d
 from monai.losses import DiceCELoss
 from monai.networks.nets import SegResNet
 from monai.transforms import (
-    AdjustContrast,
+    AdjustContrastd,
     Compose,
-    GaussianSmooth,
-    GibbsNoise,
-    RandBiasField,
-    RandRicianNoise,
-    Resize,
-    ScaleIntensity,
+    GaussianSmoothd,
+    GibbsNoised,
+    RandBiasFieldd,
+    RandRicianNoised,
+    Resized,
     ScaleIntensityd,
+    Transform,
 )
 from monai.utils import set_determinism
 
@@ -40,12 +39,12 @@ LAYERS = [f"down_layers.{i}" for i in range(4)]  # of SegResNet; each has spatia
 # what another scanner may do to a volume (1, x, y, z) from 0 to 1
 SPOILT = {
     "nothing": Compose([]),
-    "contrast, gamma 1.2": AdjustContrast(1.2),
-    "bias field": RandBiasField(prob=1, coeff_range=(0, 0.05)).set_random_state(0),
-    "Rician noise": RandRicianNoise(prob=1, std=0.05, sample_std=False).set_random_state(0),
-    "Gibbs ringing": GibbsNoise(0.5),
-    "blur, 0.5 voxels": GaussianSmooth(0.5),
-    "slices twice as thick": Compose([Resize((SIDE, SIDE, SIDE // 2)), Resize((SIDE, SIDE, SIDE))]),
+    "contrast, gamma 1.2": AdjustContrastd("image", 1.2),
+    "bias field": RandBiasFieldd("image", prob=1, coeff_range=(0, 0.05)).set_random_state(0),
+    "Rician noise": RandRicianNoised("image", prob=1, std=0.05, sample_std=False).set_random_state(0),
+    "Gibbs ringing": GibbsNoised("image", 0.5),
+    "blur, 0.5 voxels": GaussianSmoothd("image", 0.5),
+    "slices twice as thick": Compose([Resized("image", (SIDE, SIDE, SIDE // 2)), Resized("image", (SIDE, SIDE, SIDE))]),
 }
 
 
@@ -59,18 +58,18 @@ def drawn(first: int, count: int = VOLUMES) -> list[dict[str, np.ndarray]]:
     return [{"image": image.astype(np.float32), "label": label} for image, label in pairs]
 
 
-PREPARED = ScaleIntensityd("image")
+SCALED = ScaleIntensityd("image")
 
 
-def volumes(items: list[dict[str, np.ndarray]], spoil: Compose) -> Dataset:
-    """A side: a data set of tensors (1, x, y, z), so the last transform takes the image out of the dict."""
-    return Dataset(items, Compose([PREPARED, itemgetter("image"), spoil, ScaleIntensity()]))
+def volumes(first: int, spoil: Transform = SPOILT["nothing"]) -> list[dict[str, np.ndarray]]:
+    """A side: 30 dicts with an image (1, x, y, z), which random transforms spoil once; a `Dataset` will do as well."""
+    return [*Dataset(drawn(first), Compose([SCALED, spoil, SCALED]))]
 
 
 def trained(steps: int) -> SegResNet:
     network = SegResNet(init_filters=8, in_channels=1, out_channels=CLASSES + 1)
     optimizer, loss = torch.optim.Adam(network.parameters(), 3e-3), DiceCELoss(to_onehot_y=True, softmax=True)
-    data = Dataset(drawn(10**6, 64), PREPARED)
+    data = Dataset(drawn(10**6, 64), SCALED)
     for step in range(steps):
         if step % 16 == 0:
             batches = iter(DataLoader(data, batch_size=4, shuffle=True))
@@ -85,25 +84,22 @@ def trained(steps: int) -> SegResNet:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draws", type=int, default=20)
+    parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--steps", type=int, default=150)
     arguments = parser.parse_args()
     set_determinism(0)
     networks = {"trained": trained(arguments.steps), "random": SegResNet(init_filters=8, in_channels=1, out_channels=4)}
-    example = torch.stack([*volumes(drawn(0, 2), SPOILT["nothing"])])
+    example = volumes(0)[0]["image"][None]
     extractors = {
         name: DNAExtractor(network, inputs="any", example=example, layers=LAYERS) for name, network in networks.items()
     }
     rows = {spoilt: {name: ([], [], []) for name in extractors} for spoilt in SPOILT}
     for draw in range(arguments.draws):
-        ours, new, *rest = (drawn(VOLUMES * (10 * draw + number)) for number in range(2 + len(SPOILT)))
-        theirs = {
-            spoilt: torch.stack([*volumes(items, transform)])
-            for items, (spoilt, transform) in zip(rest, SPOILT.items(), strict=True)
-        }
-        ours, new = (torch.stack([*volumes(items, SPOILT["nothing"])]) for items in (ours, new))
+        numbers = iter(range(300 * draw, 300 * (draw + 1), VOLUMES))
+        ours, new = volumes(next(numbers)), volumes(next(numbers))
+        theirs = {name: volumes(next(numbers), spoil) for name, spoil in SPOILT.items()}
         for name, extractor in extractors.items():
-            ranking = rank(torch.cat([new, *theirs.values()]), ours, extractor)
+            ranking = rank(sum(theirs.values(), new), ours, extractor)
             scores = ranking.scores[np.argsort(ranking.numbers)].reshape(-1, VOLUMES)
             for i, (spoilt, result) in enumerate(compare(ours, theirs, extractor).items(), 1):
                 p_values, distances, worse = rows[spoilt][name]
