@@ -345,8 +345,8 @@ def main() -> None:
         "small_sets",
         here=(
             f"false alarms at 5 % are {results.span(alarms, '.0f')} % of draws, by kind and size. Of sets of which half"
-            f" are copies of A and half are blurred, {truth(TRAINED, sizes[-1]):.1f} bins are true; beside A, the training"
-            f" images, {told(TRAINED)} are told with so many images, beside held-out ones {told(HELD_OUT)}."
+            f" are copies of A and half are blurred, {truth(TRAINED, sizes[-1]):.1f} bins are true; beside A, the"
+            f" training images, {told(TRAINED)} are told with so many images, beside held-out ones {told(HELD_OUT)}."
         ),
         tables=[results.table(header, some) for some in (rows, by_kind, values)],
         figures={"": draw(found)},
