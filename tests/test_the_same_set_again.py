@@ -240,6 +240,7 @@ def test_a_part_has_what_the_whole_has(again: str, folder: Path) -> None:
 def test_a_ranking_of_which_nothing_is_kept(folder: Path, tmp_path: Path) -> None:
     paths = files(folder)
     far = np.full((16, 16, 3), 255, np.uint8)
+    far[:8] = 0
     ranking = rank([far], paths, EXTRACTOR, nearest=paths, reading=READING)
     kept = ranking.filter(0.5)
     assert (kept.names, kept.scores.shape, kept.odd, kept.verdict, kept.off) == ([], (0,), None, None, [])

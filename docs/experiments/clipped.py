@@ -83,15 +83,15 @@ def main() -> None:
     def off(score: str) -> str:
         """How far the mean of draws is off the share, at most, over kinds."""
         most = {name: max(abs(np.mean(found[name, good, 0][score]) - good) for good in GOOD) for name in names}
-        return f"{results.span(list(most.values()))} (most for {max(most, key=most.__getitem__)})"
+        return f"{results.span(list(most.values()))}"
 
     results.write(
         folder,
         "clipped",
         here=(
-            f"with {side} pictures a side, the mean of clipped density is off the share of good pictures, 0 to 1, by at"
-            f" most {off('clipped_density')}, of clipped coverage by {off('clipped_coverage')}, of plain coverage by"
-            f" {off('coverage')}."
+            f"with {side} pictures a side, clipped density is off the share of good pictures by at most"
+            f" {off('clipped_density')}, clipped coverage by {off('clipped_coverage')}, plain coverage by"
+            f" {off('coverage')}, as means of draws of a kind."
         ),
         tables=[
             results.table(["share of good ones: mean (by kind)", *SCORES], rows),

@@ -325,7 +325,7 @@ def main() -> None:
     header = ["the set has", "reference, set", "about", "its deviation", "in its range", *told]
     tables.append(results.table(header, [share_row(*one) for one in asked]))
     rivals = [max(found.power(test) for test in TESTS[OWN:]) for _, found in asked]
-    powers, in_compare = ([found.power(test) for _, found in asked] for test in TESTS[:OWN])
+    powers = [found.power(TESTS[0]) for _, found in asked]
     ahead = sum(power > rival for power, rival in zip(powers, rivals, strict=True))
     ranges = [covers(found, cell) for cell, of_cell in asked for found in of_cell.found if found.p_value <= 0.05]
     of_all = alarmed([p for of_cell in level.values() for p in of_cell])
@@ -336,10 +336,10 @@ def main() -> None:
             f"false alarms at 5 % are {percent(of_all[0])} of {len(of_all[0]):,} draws of equal sets; of `compare`,"
             f" {percent(of_all[1])} by its first question, {percent(of_all[2])} by the second, {percent(of_all[3])} by"
             f" either. The test of outlier scores finds more than the best of {len(TESTS) - OWN} others in {ahead} of"
-            f" {len(asked)} cells; its power is {results.span(powers)}, as second question of `compare`"
-            f" {results.span(in_compare)}, theirs {results.span(rivals)}. Where it finds odd images, their number is in"
-            f" the range told in {results.percent(float(np.mean(ranges or [0])))} of draws. If each wallpaper is on one"
-            f" side, equal sets have p ≤ 0.05 in {percent(alarmed(grouped)[0])} of {len(grouped)} draws."
+            f" {len(asked)} cells; its power is {results.span(powers)}, theirs {results.span(rivals)}. Where it finds"
+            f" odd images, their number is in the range told in {results.percent(float(np.mean(ranges or [0])))} of"
+            f" draws. If each wallpaper is on one side, equal sets have p ≤ 0.05 in {percent(alarmed(grouped)[0])} of"
+            f" {len(grouped)} draws."
         ),
         tables=tables,
         figures={"": plot({f"{cell.name} ({cell.reference}, {cell.images})": found for cell, found in asked})},

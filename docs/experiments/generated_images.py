@@ -166,7 +166,7 @@ def main() -> None:
         folder,
         "generated_images",
         paper="neurons chosen on other classes rank StyleGAN2's pictures more as people would than all neurons do; both"
-        " find outliers. It shows pictures, no figures.",
+        " find outliers.",
         here=conclude(found),
         tables=[results.table(header, rows)],
         figures={"": plot(groups)},

@@ -235,8 +235,8 @@ def report(found: dict[str, dict[str, Found]], attributes: list[str]) -> tuple[s
         header = [f"weights {sign}", *(f"{m}: {what}" for what in ("removed", "others", "Eq. (7)") for m in METHODS)]
         rows = [[name, *(f"{by[m][i]:.1f}" for i in range(3) for m in METHODS)] for name, by in means.items()]
         tables.append(results.table(header, rows))
-        each = ", ".join(f"{m} removes {x[0]:.1f} % and changes {x[1]:.1f} %" for m, x in means["mean"].items())
-        told.append(f"with weights {sign}, {each}")
+        each = ", ".join(f"{x[0]:.1f} and {x[1]:.1f} % by {m}" for m, x in means["mean"].items())
+        told.append(f"with weights {sign} {each}")
     for sign, by_extractor in found.items():
         name, first = next(iter(by_extractor.items()))
         rows = [
@@ -245,7 +245,7 @@ def report(found: dict[str, dict[str, Found]], attributes: list[str]) -> tuple[s
         ]
         columns = [f"{m}: {what}" for what in ("removed", "others") for m in METHODS]
         tables.append(results.table([f"{name}; {sign}", *columns], rows))
-    return f"{'; '.join(told)} of the others.".capitalize(), tables
+    return f"removed, and changed of the others, are {'; '.join(told)}.", tables
 
 
 def main() -> None:

@@ -178,15 +178,11 @@ def plot(searches: list[Search]) -> Figure:
 def conclude(searches: list[Search]) -> str:
     """Write the text about the results from the numbers."""
     few = SHOWN[0]
-    parts = [
-        f"{one.attribute}: {one.found(few):.0f} % by {few} chosen neurons, {one.found(None):.0f} % by all,"
-        f" {one.chance:.0f} % by chance"
-        for one in searches
-    ]
+    parts = [f"{one.attribute} {one.found(few):.0f}, {one.found(None):.0f}, {one.chance:.0f} %" for one in searches]
     ahead = sum(one.found(few) > one.found(None) for one in searches)
     return (
         f"chosen neurons find an attribute better than all for {ahead} of {len(searches)}. Of the {NEAREST} nearest,"
-        f" these have it: {'; '.join(parts)}."
+        f" these have it by {few} chosen neurons, by all, and by chance: {'; '.join(parts)}."
     )
 
 
@@ -212,7 +208,7 @@ def main() -> None:
         folder,
         "similar_images",
         paper="a few neurons chosen on CelebA find pictures in FFHQ that share eyeglasses or a hat with a given one,"
-        " with some errors. It shows pictures, no figures.",
+        " with some errors.",
         here=conclude(searches),
         tables=[results.table(header, rows)],
         figures={"": plot(searches)},
