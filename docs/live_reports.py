@@ -58,8 +58,8 @@ def photos(folder: Path, count: int) -> None:
     """Photographs, the same ones saved as JPEG of quality 25, and others of which six are spoilt."""
     pictures = photographs(2 * count)
     album = pictures[count:]
-    album[2], album[3], album[4] = np.zeros_like(album[2]), noise(album[3], strength=4), blur(album[4], strength=4)
-    album[6], album[8], album[9] = 255 - album[6], noise(album[8], strength=4), 255 - album[9]
+    album[0], album[2], album[3] = blur(album[0], strength=4), np.zeros_like(album[2]), noise(album[3], strength=4)
+    album[5], album[8], album[9] = np.full_like(album[5], 200), noise(album[8], strength=4), 255 - album[9]
     save(pictures[:count], folder / "photos")
     save([jpeg(picture, strength=2) for picture in pictures[:count]], folder / "compressed")
     save(album, folder / "album")
