@@ -116,7 +116,7 @@ def _distance(sets: TwoSets, emd: float) -> str:
         return f"dna-emd: {bins_in_words(emd)}, noise included{reason}{p and f' ({p})'}"
     if sets.p_value is not None and sets.p_value > SIGNIFICANT:
         most = f"; a difference of over {bins_in_words(interval.high)} is excluded ({interval.level})"
-        return f"No more than chance gives at this size ({p}){most * (interval.high > 0)}"
+        return f"No more than chance at this size ({p}){most * (interval.high > 0)}"
     if sets.without_shift:
         return f"{sets.without_shift[0].upper()}{sets.without_shift[1:]} ({p})"
     far, sure = bins_in_words(interval.value), interval.in_words
