@@ -117,7 +117,8 @@ def write(
         return "\n\n".join(parts) if page.parent == folder else "\n\n".join(parts).replace("](", f"]({folder.name}/")
 
     place = re.compile(rf"(<!-- results of {name}, tables: (\d+) -->).*?(<!-- end of results -->)", re.DOTALL)
-    pages = {page: page.read_text(encoding="utf-8") for page in (*folder.glob("*.md"), *folder.parent.glob("*.md"))}
+    beside = folder.parent.glob("*.md") if folder == HERE else ()
+    pages = {page: page.read_text(encoding="utf-8") for page in (*folder.glob("*.md"), *beside)}
     empty = f"<!-- results of {name}, tables: 0 --><!-- end of results -->\n"
     page = next((page for page, text in pages.items() if place.search(text)), folder / f"{name}.md")
     page.write_text(place.sub(block, pages.get(page, empty)), encoding="utf-8")
