@@ -96,6 +96,7 @@ EXEMPT = {
         "column",
         "fps",
         "exif_orientation",
+        "num_images",
         "skip_unreadable",
     },  # images/test_kinds.py and others
     "Features": {"values", "neurons", "extractor", "weights_digest", "preparation", "fingerprint", "names", "pictures"},

@@ -14,12 +14,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 import torch
 from official import inception_of_fid
 from PIL import Image
 
-from torchmetrics_dna import compare, rank
+from torchmetrics_dna import compare, load_dna, make_dna, rank
 from torchmetrics_dna.demo import blur, photographs
 
 pytestmark = [
@@ -181,3 +182,18 @@ def test_monai_has_thirty_volumes_a_side(tmp_path: Path) -> None:
     assert found["blur, 0.5 voxels"] == ("100%", "100%")
     assert found["nothing"] == ("0%", "0%")
     assert all(0 <= float(bins) < 50 for row in rows.values() for bins in (row[1], row[4]))
+
+
+@pytest.mark.skipif(shutil.which("java") is None, reason="Spark runs on Java")
+def test_spark_merges_partitions_into_one_dna(tmp_path: Path) -> None:
+    place = Place(tmp_path, "with_spark")
+    paths = map(Path, place.save("photos", PHOTOS[:20]))
+    table = pyarrow.table({"picture": [path.read_bytes() for path in paths]})
+    (tmp_path / "table").mkdir()
+    for i in range(3):  # each file a partition at least, the last of two rows
+        pyarrow.parquet.write_table(table[9 * i : 9 * i + 9], tmp_path / "table" / f"{i}.parquet")
+    script = place.example / "spark_parquet.py"
+    place.run(script, "table", "photos.dna.npz", "--column", "picture", SPARK_LOCAL_IP="127.0.0.1")
+    dna, expected = load_dna(tmp_path / "photos.dna.npz"), make_dna(PHOTOS[:20])
+    assert dna.num_images == 20
+    assert torch.equal(dna.counts, expected.counts)

@@ -1,6 +1,6 @@
 """Make the DNA of images in Parquet with Spark: each partition becomes a DNA, the driver merges them as they come.
 
-    pip install pyspark pandas
+    pip install -r requirements.txt  # and Java
     python spark_parquet.py IMAGES.parquet OUTPUT.dna.npz [--column image]
 
 The column holds bytes of image files. It does not matter how Spark cuts the table: histograms merge exactly.
