@@ -161,7 +161,7 @@ TWO = [
         "At least 6 of 40 images of made are odd: 0.png is all black; 1.png is much more blurred; and 4 more.",
     ]),
     (of(DIFFERENT, explanation=because(0.001, TWO_CAUSES, BRIGHTNESS), off=OFF), [
-        "made looks like a changed real: no difference is left.",
+        "made looks like real once changed: no difference is left.",
         "Changed: darkened by about 30 % and with noise of about 8.1 grey levels.", FAR,
         "At least 1 of 40 images of made is odd: 3.png is all black.",
     ]),

@@ -228,7 +228,7 @@ def difference(explanation: Explanation) -> list[str]:
     for so_changed in ("so changed, ", ""):
         if len(clause := f"{looks} {a}, {causes.in_words}: {so_changed}{left}") < _WIDTH:
             return [clause]
-    return [f"{looks} a changed {a}: {left}", f"Changed: {causes.in_words}"]
+    return [f"{looks} {a} once changed: {left}", f"Changed: {causes.in_words}"]
 
 
 def what_was_measured(explanation: Explanation) -> list[str]:

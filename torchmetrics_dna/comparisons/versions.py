@@ -58,8 +58,8 @@ class Versions(Shown):
     unreadable: Sequence[str]
 
     @property
-    def sentences(self) -> list[str]:
-        """Differences in words."""
+    def verdict(self) -> str:
+        """The differences in words."""
         changes = {"added": self.added, "removed": self.removed, "renamed": self.renamed, "edited": self.edited}
         whole = None if self.whole is None else _how_far(self.whole)
         lines = versions(*self.num_images, far=whole, **{change: len(names) for change, names in changes.items()})
@@ -68,12 +68,7 @@ class Versions(Shown):
             if result is not None:
                 lines += against_kept(what, _how_far(result), result.p_value)
                 lines += what_was_measured(result.explain(("kept", what)))
-        return lines
-
-    @property
-    def verdict(self) -> str:
-        """The differences in words."""
-        return "\n".join(self.sentences)
+        return "\n".join(lines)
 
     @property
     def table(self) -> Table:
@@ -108,7 +103,7 @@ class Versions(Shown):
             "removed": list(self.removed),
             "renamed": [list(pair) for pair in self.renamed],
             "edited": list(self.edited),
-            "words": self.sentences,
+            "verdict": self.verdict,
             **{name: None if comparison is None else comparison.to_dict() for name, comparison in parts.items()},
             "unreadable": list(self.unreadable),
         }

@@ -134,13 +134,11 @@ def _format(name: str | None, output: str | os.PathLike[str]) -> Format:
 
 def document_of(result: Result, gallery: Gallery | None = None, **more: Any) -> Document:
     """Return a result of comparisons as a document; ``more`` is in its json, and its page shows ``gallery``."""
-    columns: tuple[str, ...] = ()
+    columns = ("change", "image", "before") if isinstance(result, Versions) else ()
     page = None
     if isinstance(result, Comparison):
         sentences, tables = words_and_tables(result)
         page = partial(as_html, result, gallery) if _has_page(result) else None
-    elif isinstance(result, Versions):
-        sentences, tables, columns = result.sentences, [result.table], ("change", "image", "before")
     else:
         of_evidence = result.evidence_table if isinstance(result, Comparisons) else None
         sentences, tables = result.verdict.splitlines(), [result.table, *([] if of_evidence is None else [of_evidence])]
