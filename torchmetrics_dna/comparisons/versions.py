@@ -137,7 +137,7 @@ def diff(old: Source, new: Source, feature: Feature | None = None, **options: An
     Example:
         >>> import numpy as np
         >>> grey = np.stack([np.full((40, 50, 3), level, np.uint8) for level in range(0, 200, 20)])
-        >>> print(diff(grey[:8], grey[2:], layers=["block_0"]).sentences[0])
+        >>> print(diff(grey[:8], grey[2:], layers=["block_0"]).verdict.splitlines()[0])
         8 images before, 8 images now: 6 the same, 2 added, 2 removed.
 
     """
