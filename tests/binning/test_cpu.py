@@ -80,7 +80,7 @@ def test_results_are_the_same_compiled_here_or_loaded_from_the_disk(tmp_path: Pa
         (show() if cold_run is None else Path(cold_run).read_text(encoding="utf-8")).splitlines(),
         show().splitlines(),
     )
-    assert len(cold) == 22
+    assert len(cold) == 23
     assert "_distance" in compiled
     assert not_called == "not called"
     assert loaded == "compiled here"

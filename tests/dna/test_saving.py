@@ -51,7 +51,7 @@ def test_a_new_process_loads_each_class(tmp_path: Path) -> None:
     for number, result in enumerate(results.values()):
         kind, home = type(result).__name__, "singles" if isinstance(result, Ranking) else "comparisons"
         result.save(tmp_path / f"{number}.result.npz")
-        loads.append(f"from torchmetrics_dna.{home} import {kind}; print({kind}.load('{number}.result.npz'))")
+        loads.append(f"from torchmetrics_dna.{home} import {kind}; print(repr({kind}.load('{number}.result.npz')))")
     # each in a fork of a process that has imported torch alone
     fork = "import os, torch\nfor load in {}:\n    if not os.fork():\n        exec(load)\n        break\n    os.wait()"
     command = [sys.executable, "-W", "ignore:This process:DeprecationWarning", "-c", fork.format(loads)]

@@ -46,6 +46,8 @@ def main() -> None:
     show("emd", cpu.emd_of_rows(a, b))
     begin, end = torch.rand(300, generator=random).double() * 9, torch.rand(300, generator=random).double() * 40 + 50
     show("area", cpu.emd_of_rows(a, b, begin, end))
+    sums, totals = (torch.randint(0, 1000, shape, generator=random).float() for shape in ((3, 7, 20), (7, 20)))
+    show("sums", cpu.distances_of_sums(sums, torch.rand(3, 7, generator=random).double(), totals))
     compiled = {name: function for name, function in vars(cpu).items() if isinstance(function, Dispatcher)}
     print("compiled here", *sorted(name for name, function in compiled.items() if function.stats.cache_misses))
     print("not called", *sorted(name for name, function in compiled.items() if not function.signatures))

