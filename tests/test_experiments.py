@@ -70,7 +70,7 @@ def data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
 
 
 @pytest.mark.outer
-@pytest.mark.parametrize("names", [NAMES[i::3] for i in range(3)], ids=",".join)
+@pytest.mark.parametrize("names", [NAMES[i::6] for i in range(6)], ids=",".join)
 def test_quick_runs_write_tables_and_figures(names: list[str], tmp_path: Path) -> None:
     run(str(IN_TURN), *(f"{name}.py --quick --threads 1 -o {tmp_path}" for name in names))
     for name in names:
