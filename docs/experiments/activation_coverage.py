@@ -15,11 +15,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import data
 import numpy as np
 import results
 import torch
-from kinds_held_out import AT_HAND, NUMBERS, pictures
+from kinds_held_out import AT_HAND, NUMBERS, packages, pictures
 from outliers import FAULTS, Fault, by_place
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
@@ -116,11 +115,12 @@ def edges(bins: int) -> Tensor:
 
 def uncovered(reference: Tensor, queries: Tensor, least: int, bins: int, steepness: float) -> Tensor:
     """1 less the coverage of the neurons' states: the mean over neurons of how full the bin of each state is."""
-    known, asked = (
+    in_reference, in_queries = (
         torch.bucketize((steepness * x.double()).sigmoid(), edges(bins), right=True) - 1 for x in (reference, queries)
     )
-    counts = torch.zeros(bins - 1, known.shape[1]).scatter_add_(0, known, torch.ones(known.shape))
-    return 1 - (counts / least).clamp(max=1).gather(0, asked).mean(1)
+    counts = torch.zeros(bins - 1, in_reference.shape[1])
+    counts.scatter_add_(0, in_reference, torch.ones(in_reference.shape))
+    return 1 - (counts / least).clamp(max=1).gather(0, in_queries).mean(1)
 
 
 def scores_of(reference: Measured, queries: Measured) -> dict[str, Tensor]:
@@ -151,10 +151,10 @@ def areas(
     for _ in range(draws):
         order = num_spoilt + torch.randperm(len(plain.places) - num_spoilt, generator=generator)
         off = torch.randperm(num_spoilt, generator=generator)[:faulty]
-        known = plain.take(order[:reference])
-        of_clean = scores_of(known, plain.take(order[reference : reference + clean]))
+        of_reference = plain.take(order[:reference])
+        of_clean = scores_of(of_reference, plain.take(order[reference : reference + clean]))
         for fault, measured in spoilt.items():
-            of_faulty = scores_of(known, measured.take(off))
+            of_faulty = scores_of(of_reference, measured.take(off))
             for score in SCORES:
                 both = torch.cat([of_clean[score], of_faulty[score]])
                 found.setdefault((score, fault), []).append(float(roc_auc_score(truth, both)))
@@ -174,10 +174,10 @@ def main() -> None:
     for i, name in enumerate(names):
         kept = None if arguments.activations is None else arguments.activations / f"coverage_{name}.pt"
         if kept is None or not kept.exists():
-            some, other = (pictures(of, numbers[of])[0][:count] for of in (name, names[(i + 1) % len(names)]))
-            spoil = {fault: [of.spoil(x, k, some, other) for k, x in enumerate(some[:num_spoilt])]
+            own, foreign = (pictures(of, numbers[of])[0][:count] for of in (name, names[(i + 1) % len(names)]))
+            spoil = {fault: [of.spoil(x, k, own, foreign) for k, x in enumerate(own[:num_spoilt])]
                      for fault, of in PLANTED.items()}  # fmt: skip
-            measured = [measure(images, extractor) for images in (some, *spoil.values())]
+            measured = [measure(images, extractor) for images in (own, *spoil.values())]
             if kept is not None:
                 torch.save([tuple(each) for each in measured], kept)
         else:
@@ -211,9 +211,7 @@ def main() -> None:
             results.table(["kind", "score: mean area (deviation of draws)", *PLANTED], by_kind),
         ],
         seeds=f"0 of the draws, {draws} of each cell, and of the pictures; the picture's number for noise and blocks",
-        data=["scikit-learn's digits", "scikit-image's photographs"] if quick else [
-            data.FLUENT, data.EMOJIONE, *data.WALLPAPERS, data.TEXTURES, "scikit-learn's digits",
-        ],
+        data=packages(quick),
     )  # fmt: skip
 
 

@@ -14,11 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import data
 import numpy as np
 import results
 import torch
-from kinds_held_out import AT_HAND, NUMBERS, kept, pictures
+from kinds_held_out import AT_HAND, NUMBERS, kept, packages, pictures
 from torch import Tensor
 
 from torchmetrics_dna import DNAExtractor
@@ -98,9 +97,7 @@ def main() -> None:
             results.table(["kind", "share of good ones: mean (deviation of draws)", *SCORES], by_kind),
         ],
         seeds=f"{side} of the draws, {draws} of each cell; 0 of pictures",
-        data=["scikit-learn's digits", "scikit-image's photographs"] if quick else [
-            data.FLUENT, data.EMOJIONE, *data.WALLPAPERS, data.TEXTURES, "scikit-learn's digits",
-        ],
+        data=packages(quick),
     )  # fmt: skip
 
 

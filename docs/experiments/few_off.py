@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import data
 import numpy as np
 import results
 import torch
-from kinds_held_out import Kind, measured
+from kinds_held_out import Kind, measured, packages
 from matplotlib.figure import Figure
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
@@ -347,9 +346,7 @@ def main() -> None:
             "of draws: 1,000 times the reference's images, and those of the set;"
             f" {of_level} draws of each cell of the level, {draws} of power"
         ),
-        data=["scikit-learn's digits", "scikit-image's photographs"] if quick else [
-            data.FLUENT, data.EMOJIONE, *data.WALLPAPERS, data.TEXTURES, "scikit-learn's digits",
-        ],
+        data=packages(quick),
     )  # fmt: skip
 
 

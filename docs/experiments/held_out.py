@@ -22,7 +22,7 @@ import data
 import numpy as np
 import results
 import torch
-from kinds_held_out import pictures
+from kinds_held_out import packages, pictures
 from matplotlib.figure import Figure
 from PIL import Image, ImageFilter
 from significance import jpeg, remember
@@ -470,9 +470,7 @@ def main() -> None:
         ],
         figures={"": plot(scale, at)},
         seeds=f"of draws: ten times the images of a set and those of the reference; {draws} of each cell, {few} others",
-        data=["scikit-learn's digits", "scikit-image's photographs"] if quick else [
-            data.FLUENT, data.EMOJIONE, *data.WALLPAPERS, data.TEXTURES, "scikit-learn's digits",
-        ],
+        data=packages(quick),
     )  # fmt: skip
 
 

@@ -35,6 +35,13 @@ FAULTS = {
 }
 
 
+def packages(quick: bool) -> list[data.Package | str]:
+    """Where these kinds come from."""
+    if quick:
+        return ["scikit-learn's digits", "scikit-image's photographs"]
+    return [data.FLUENT, data.EMOJIONE, *data.WALLPAPERS, data.TEXTURES, "scikit-learn's digits"]
+
+
 @dataclass(frozen=True)
 class Kind:
     """Spatial means of pictures, float64 ``(images, N)``, and the group that each belongs to."""

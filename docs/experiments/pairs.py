@@ -95,11 +95,7 @@ def draw(found: dict[str, dict[str, list[float]]], sizes: Sequence[int], unpaire
         for kind, numbers, line in (("pairs", sizes, "o-"), ("independent", unpaired, "s:")):
             heights = [100 * np.mean(np.array(found[f"{change}, {kind}, {n}"]["p"]) <= 0.05) for n in numbers]
             axis.plot(numbers, heights, line, color=colour, label=change if kind == "pairs" else None)
-    axis.set(xscale="log", xlabel="pairs, or images a side", ylabel="p ≤ 0.05 (% of draws)", ylim=(-3, 103))
-    axis.set_xticks(sizes, [str(size) for size in sizes])
-    axis.minorticks_off()
-    axis.spines[["top", "right"]].set_visible(False)
-    figure.legend(frameon=False, loc="outside right center")
+    results.finish_powers(figure, axis, sizes, "pairs, or images a side")
     return figure
 
 

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
@@ -67,6 +68,15 @@ def span(values: Sequence[float], form: str = ".2f") -> str:
 def percent(share: float) -> str:
     """A share in per cent, without decimals."""
     return f"{share:.0%}".replace("%", " %")
+
+
+def finish_powers(figure: Figure, axis: Axes, sizes: Sequence[int], label: str) -> None:
+    """Give axes of how often a difference is found, by numbers of images, their labels and legend."""
+    axis.set(xscale="log", xlabel=label, ylabel="p ≤ 0.05 (% of draws)", ylim=(-3, 103))
+    axis.set_xticks(sizes, [str(size) for size in sizes])
+    axis.minorticks_off()
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.legend(frameon=False, loc="outside right center")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -18,13 +18,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import data
 import numpy as np
 import results
 import torch
 from activation_coverage import noisy
 from few_off import by_classifier, by_folds
-from kinds_held_out import AT_HAND, NUMBERS, kept, pictures
+from kinds_held_out import AT_HAND, NUMBERS, kept, packages, pictures
 from PIL import Image, ImageFilter
 from scipy.stats import binomtest, ks_2samp
 from significance import jpeg
@@ -204,9 +203,7 @@ def main() -> None:
             f"of draws the images a side; {sizes.draws} draws of each cell, {sizes.null_draws} of equal sets;"
             " 0 of pictures; the picture's number for noise"
         ),
-        data=["scikit-learn's digits", "scikit-image's photographs"] if quick else [
-            data.FLUENT, data.EMOJIONE, *data.WALLPAPERS, data.TEXTURES, "scikit-learn's digits",
-        ],
+        data=packages(quick),
     )  # fmt: skip
 
 

@@ -204,8 +204,8 @@ def medical(name: str, size: int, draws: int) -> dict[str, float]:
     generator, found = torch.Generator().manual_seed(size), {"equal": 0.0, "changed": 0.0}
     for _ in range(draws):
         order = torch.randperm(len(plain), generator=generator)
-        for which, other in (("equal", plain), ("changed", changed)):
-            result = compare(plain[order[:size]], other[order[size : 2 * size]], extractor)
+        for which, source in (("equal", plain), ("changed", changed)):
+            result = compare(plain[order[:size]], source[order[size : 2 * size]], extractor)
             found[which] += (result.p_value <= 0.05) / draws
     return found
 
@@ -266,11 +266,7 @@ def draw(found: dict[str, dict[int, Cell]]) -> Figure:
         shares = [100 * share(every(cell)) for cell in found[name].values()]
         axis.plot(sizes, shares, color=colour, marker=marker, label=name)
     axis.axhline(5, color="black", linestyle=":", linewidth=1, label="allowed of equal sets: 5 %")
-    axis.set(xscale="log", xlabel="images a side", ylabel="p ≤ 0.05 (% of draws)", ylim=(-3, 103))
-    axis.set_xticks(sizes, [str(size) for size in sizes])
-    axis.minorticks_off()
-    axis.spines[["top", "right"]].set_visible(False)
-    figure.legend(frameon=False, loc="outside right center")
+    results.finish_powers(figure, axis, sizes, "images a side")
     return figure
 
 
@@ -297,7 +293,7 @@ def main() -> None:
     for size in sizes:
         number = 1 if quick or size == max(SIZES) else 3
         words = [keep(f"named, {kind}, {size}", partial(named, kind, size, number, quick)) for kind in kinds]
-        sums[size] = {key: sum(one[key] for one in words) for key in words[0]}
+        sums[size] = {key: sum(of_kind[key] for of_kind in words) for key in words[0]}
 
     changed = {size: [row for name in (*CHANGES, MIXED) for row in every(found[name][size])] for size in sizes}
     off = {n: np.mean([(row["value"] - row["truth"]) ** 2 for row in rows]) ** 0.5 for n, rows in changed.items()}

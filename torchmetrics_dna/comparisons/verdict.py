@@ -168,7 +168,7 @@ def _which(head: str, named: Sequence[tuple[str, Odd]], off: Off, reference: str
     """Name images with their reasons, as many as a line holds; a reason that a quarter has is said once."""
     reasons = Counter(odd.reason for _, odd in named)
     common = [reason for reason, count in reasons.items() if count > max(1, off.total / 4)]
-    phrases = [f"{reasons[reason]:,} {_in_plural(_reason(reason, reference, _SHORT))}" for reason in common]
+    phrases = [f"{reasons[reason]:,} {_in_plural(_reason(reason, reference, short=True))}" for reason in common]
     single = [(name, why_off(odd, reference, short=True)) for name, odd in named if odd.reason not in common]
 
     def naming(count: int) -> str:
@@ -194,16 +194,17 @@ def _fitted(line: Callable[[int], str], most: int, least: int = 1) -> str:
 
 def why_off(odd: Odd, reference: str, *, short: bool = False) -> str:
     """Say why an image is off: its property with that of the reference, or the layer where it is furthest."""
-    phrase, name = _reason(odd.reason, reference, _SHORT if short else "$"), odd.reason[:-2]
+    phrase, name = _reason(odd.reason, reference, short=short), odd.reason[:-2]
     if short or odd.reason not in _REASONS or name not in PROPERTIES:
         return phrase
     value, low, high = (property_in_words(name, each) for each in (odd.value, odd.low, odd.high))
     return f"{phrase} ({name} {value}; theirs {low} to {high})"
 
 
-def _reason(reason: str, reference: str, ends: str) -> str:
-    """Return what is said of an image for a reason, up to one of some ends."""
-    return re.split(ends, _REASONS.get(reason, f"is unlike {{}}, most of all in {reason}"))[0].format(reference)
+def _reason(reason: str, reference: str, *, short: bool) -> str:
+    """Return what is said of an image for a reason, in short without details."""
+    phrase = _REASONS.get(reason, f"is unlike {{}}, most of all in {reason}")
+    return (re.split(_SHORT, phrase)[0] if short else phrase).format(reference)
 
 
 def _in_plural(phrase: str) -> str:

@@ -296,7 +296,7 @@ def _score_of(reference: DNA | None, score: Score | None, contrast: object) -> S
     if score not in (None, *get_args(Score)):
         raise ValueError(f"Argument `score` expected to be one of {get_args(Score)}, but got {score!r}")
     if score is None:
-        outlier = isinstance(reference, LayerGaussianDNA) or reference is contrast is None
+        outlier = isinstance(reference, LayerGaussianDNA) or (reference is None and contrast is None)
         score = "outlier" if outlier else "distance" if contrast is None else "contrast"
     kind, name = (LayerGaussianDNA, "layer-gaussian") if score == "outlier" else (HistogramDNA, "histogram")
     if not isinstance(reference, kind):
