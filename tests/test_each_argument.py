@@ -89,7 +89,7 @@ EXEMPT = {
     "DNAExtractor.train": {"mode"},  # never trains
     "DNAExtractor.input_form": {"imgs"},  # extractors/test_fingerprint.py
     "DNAExtractor.take_fingerprint": {"form"},
-    "ImageMetric.sync_context": {"runs"},
+    "CheckedMetric.sync_context": {"runs"},
     "load_dna": {"ranges"},  # of official files: dna/test_vdna.py
     "Reading": {
         "batch_size",
@@ -384,7 +384,7 @@ CALLS = {
         lambda: {"incoming_state": _metric()},
         {"incoming_state": lambda: _metric(C)},
     ),
-    "ImageMetric.state_dict": Call(
+    "CheckedMetric.state_dict": Call(
         lambda **given: sorted(_metric(persistent=True).state_dict(**given)), dict, {"prefix": lambda: "metric."}
     ),
     "ActivationRange.update": Call(

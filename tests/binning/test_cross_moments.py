@@ -41,7 +41,7 @@ def side_of(samples: np.ndarray, batch: int | None = None) -> State:
 
 def check_moments(side: State, samples: np.ndarray, of: DNAStatistic = statistic) -> None:
     """Assert that mean and covariance are those of numpy; errors of a covariance are relative to the two spreads."""
-    dna = of.value(side)
+    dna = of.value(side, of.extractor.origin)
     assert dna.num_images == len(samples)
     np.testing.assert_allclose(dna.mean, samples.mean(0), rtol=1e-14)
     for layer, columns in dna.neurons.slices.items():

@@ -70,10 +70,10 @@ def test_a_statistic_depends_on_the_data_alone(parts: list[np.ndarray], num_bins
         statistic.add_(single, Activations(batch))
         statistic.merge_(merged, single)
     assert all(torch.equal(one_by_one[name], merged[name]) for name in statistic.fields)
-    grown = statistic.value(one_by_one)
+    grown = statistic.value(one_by_one, statistic.extractor.origin)
     whole = np.concatenate([part.swapaxes(0, 1).reshape(3, -1) for part in parts], 1)[None]
     assert torch.equal(grown.counts, counted(whole, num_bins)[1])
-    united = [statistic.value(side) for side in (merged, statistic.empty("cpu"))]
+    united = [statistic.value(side, statistic.extractor.origin) for side in (merged, statistic.empty("cpu"))]
     assert united[1].merge(united[0]).digest == grown.digest
 
 

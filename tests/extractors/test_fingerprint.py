@@ -79,6 +79,20 @@ def between_sides(extractor: DNAExtractor, change: Callable[[], object], _: Path
     metric.compute()
 
 
+def between_sides_of_other_sizes(extractor: DNAExtractor, change: Callable[[], object], _: Path) -> None:
+    metric = DNAEMD(extractor)
+    metric.update(REAL, real=True)
+    change()
+    metric.update(FAKE[:, :, :14, :17], real=False)
+    metric.compute()
+
+
+def of_dnas_of_other_sizes(extractor: DNAExtractor, change: Callable[[], object], _: Path) -> None:
+    dna = make_dna(REAL, extractor)
+    change()
+    dna.distances(make_dna(FAKE[:, :, :14, :17], extractor))
+
+
 def before_compute(extractor: DNAExtractor, change: Callable[[], object], _: Path) -> None:
     metrics = SharedCollection([DNAEMD(extractor), DNAFrechet(extractor)])
     metrics.update(REAL, real=True)
@@ -157,8 +171,9 @@ def by_nearest(extractor: DNAExtractor, change: Callable[[], object], folder: Pa
 
 
 USES = [
-    between_sides, before_compute, before_a_dna, by_merging_states, by_loading, with_a_reference,
-    with_a_reference_before, with_features, of_dnas, by_merging_dnas, by_compare, by_nearest,
+    between_sides, between_sides_of_other_sizes, of_dnas_of_other_sizes, before_compute, before_a_dna,
+    by_merging_states, by_loading, with_a_reference, with_a_reference_before, with_features, of_dnas,
+    by_merging_dnas, by_compare, by_nearest,
 ]  # fmt: skip
 
 
@@ -173,6 +188,40 @@ def test_what_computes_something_else_is_never_compared_as_the_same(use: Callabl
         ):
             use(extractor, lambda net=net, change=change: change(net), folder)
         assert (net.eval()(REAL) - before).abs().max() > TOLERANCE
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_autocast_hides_no_change(dtype: str) -> None:
+    """Fingerprints are taken without it, where weights are float32."""
+    between_sides(DNAExtractor(Net(), dtype=dtype), lambda: None, Path())
+    for name in ("hook", "eps", "plain number"):
+        extractor = DNAExtractor(net := Net(), dtype=dtype)
+        with pytest.raises(ValueError, match="equal weights, but compute other activations"):
+            between_sides(extractor, lambda net=net, name=name: CHANGES[name](net), Path())
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_an_example_that_only_says_a_shape_hides_no_change(value: float) -> None:
+    latents = torch.randn(8, 4, 8, 8)
+    for change in (lambda net: setattr(net, "padding", (1, 1)), lambda net: net.register_forward_hook(double)):
+        net = nn.Conv2d(4, 8, 3, bias=False)
+        metric = DNAFrechet(DNAExtractor(net, inputs="any", example=torch.full((2, 4, 8, 8), value)))
+        metric.update(latents, real=True)
+        change(net)
+        with pytest.raises(ValueError, match="equal weights, but compute other activations"):
+            metric.update(latents, real=False) or metric.compute()
+
+
+def test_a_side_that_is_not_the_first_is_compared_with_the_network_as_it_is() -> None:
+    metric = DNAFrechet(DNAExtractor(net := Net()))
+    metric.update(FAKE, real=False)
+    net.factor = 2.0
+    with pytest.raises(ValueError, match="The network changed after images were counted"):
+        metric.to_dna(real=False)
+
+
+def double(module: nn.Module, args: object, output: Tensor) -> Tensor:
+    return output * 2
 
 
 HARMLESS: dict[str, Callable[[Net], object]] = {

@@ -11,7 +11,6 @@ from threading import Event, Thread, current_thread, main_thread
 
 import pytest
 import torch
-from makers import self_ranging_emd
 from networks import Convolutions, Pixels, random_images
 from torch import Tensor
 
@@ -46,36 +45,6 @@ def test_each_thread_gets_its_own(extractors: list[DNAExtractor], several: bool)
                 assert all(map(torch.equal, scores, values))
     assert extractors[0].network.training
     assert extractors[0].network.body[2].num_batches_tracked == 0
-
-
-def test_one_metric_of_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its updates, passes of batches and values come one after the other."""
-    metric, alone, inside = self_ranging_emd(), self_ranging_emd(), []
-    add_ = metric._statistic.add_
-
-    def slow(*arguments: object) -> None:
-        inside.append(1)
-        time.sleep(0.002)  # in which another thread would add, too
-        assert len(inside) == 1
-        add_(*arguments)
-        inside.pop()
-
-    batches = [random_images(2, seed) // (1 + seed % 3) for seed in range(12)]
-    for each in (metric, alone):
-        each.update(batches[0], real=True)
-    monkeypatch.setattr(metric._statistic, "add_", slow)
-
-    def feed(number: int) -> None:
-        take = (metric.update, metric, metric.update)[number % 3]
-        take(batches[number], real=False)
-        metric.compute()
-
-    with ThreadPoolExecutor(4) as threads:
-        list(threads.map(feed, range(12)))
-    for batch in batches:
-        alone.update(batch, real=False)
-    assert metric.to_dna(False).digest == alone.to_dna(False).digest
-    assert metric.update_count == alone.update_count
 
 
 def test_nothing_goes_on_counting_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,7 @@ OPERATIONS: dict[str, Callable[[Metric, Make], Metric]] = {
 def content(metric: Metric) -> dict[str, torch.Tensor]:
     """All states, rows in one tensor; of folds their values, since without images a grid's extremes mean nothing."""
     if getattr(metric._statistic, "num_folds", None):
-        sides = {side: metric._statistic.value(metric._state(side)) for side in metric._sides}
+        sides = {side: metric._value_of(side) for side in metric._sides}
         folds = [(side, k, fold) for side, dna in sides.items() for k, fold in enumerate((dna, *dna.folds))]
         return {f"{side} {k} {name}": held for side, k, fold in folds for name, held in dnas.tensors(fold).items()}
     states = metric.metric_state.items()

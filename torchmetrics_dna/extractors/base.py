@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from contextlib import suppress
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
@@ -17,9 +18,9 @@ from torch import Tensor, nn
 from torchmetrics_dna.extractors.build import build, untagged
 from torchmetrics_dna.extractors.capture import capture, device_of, own_dtype, same_random_numbers
 from torchmetrics_dna.extractors.cpu import cut, keep_freed_memory, rounding_alike
-from torchmetrics_dna.extractors.fingerprint import Watch, digest_of, fingerprint_of, fixed_images
+from torchmetrics_dna.extractors.fingerprint import Watch, digest_of, fingerprint_of, fixed_images, noise_like
 from torchmetrics_dna.extractors.guard import borrowed, float32_by_default, lock_of
-from torchmetrics_dna.extractors.layout import Layout
+from torchmetrics_dna.extractors.layout import DUMMY_SIZE, Layout
 from torchmetrics_dna.extractors.preparation import Preparation
 from torchmetrics_dna.extractors.sharing import PooledLayer, shared_activations, shared_fingerprint
 from torchmetrics_dna.files.download import fetch
@@ -45,6 +46,7 @@ _ABOUT_TYPES = re.compile(r"dtype|Byte|unsigned char|scalar type")
 # batch; a light network of convolutions, whose weights stay in caches, is fastest with half as many
 _AT_ONCE, _AT_ONCE_OF_LIGHT, _AT_ONCE_BYTES = 8, 4, 2**27
 _LIGHT_BYTES = 2**25
+_FIXED_SIZE = (64, 64)  # of the image of a fingerprint, if the network takes any size
 _AT_ONCE_OF_SMALL, _SMALL_BYTES = 1024, 2**22  # small inputs: calls of the network cost more than its buffers
 
 
@@ -201,9 +203,9 @@ class DNAExtractor(nn.Module):
         self.may_have_properties = properties is not False and self.image_channels == 3
         self._ranges = built.ranges
         self.fingerprint: dict[str, Any] | None = None
-        self._first_input = (
-            None if example is None else mapped(lambda tensor: tensor[:1].detach().cpu().clone(), example)
-        )
+        # noise, since an example may only say a shape; and what it is, for a module that fails on noise
+        makes = noise_like, lambda tensor: tensor[:1].detach().cpu().clone()
+        self._fixed_inputs = () if example is None else tuple(mapped(make, example) for make in makes)
         if device is not None:
             self.to(device)
 
@@ -246,16 +248,21 @@ class DNAExtractor(nn.Module):
         """Digest of the current weights of the network, 16 hexadecimal digits; computed anew where they changed."""
         return self._watch.digest
 
-    def input_form(self, imgs: Inputs) -> list[Any]:
-        """Return the form of the fixed input that is like these: dtype, height and width, or a digest of the example's.
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Name, current weights, preparation and fingerprint, as fields of values that are made of its activations."""
+        names = ("weights_digest", "preparation", "fingerprint")
+        return {"extractor": self.name} | {name: getattr(self, name) for name in names}
 
-        So it is one that the network takes, and costs as much as one of them.
+    def input_form(self, imgs: Inputs) -> list[Any]:
+        """Return the form of the fixed input for inputs of this dtype: dtype, height and width, or a digest of noise.
+
+        It is the same for images of all sizes, so that all can be compared.
         """
-        if self._first_input is not None:
-            return [digest_of(dict(enumerate(tensors_of(self._first_input))))]
-        if not self._preparation.is_none:
-            return ["uint8", *(self.input_size or imgs.shape[2:])]  # type: ignore[union-attr]
-        return [str(imgs.dtype).removeprefix("torch."), *imgs.shape[2:]]  # type: ignore[union-attr]
+        if self._fixed_inputs:
+            return [digest_of(dict(enumerate(tensors_of(self._fixed_inputs[0]))))]
+        dtype = str(imgs.dtype).removeprefix("torch.") if self._preparation.is_none else "uint8"  # type: ignore[union-attr]
+        return [dtype, *(self.input_size or _FIXED_SIZE)]
 
     def take_fingerprint(self, form: Sequence[Any]) -> dict[str, Any] | None:
         """Run the network on a fixed input; return what it computes as a few numbers a layer, and keep them.
@@ -274,18 +281,23 @@ class DNAExtractor(nn.Module):
         return self.fingerprint
 
     def _fingerprint(self, form: Sequence[Any]) -> dict[str, Any] | None:
-        if self._first_input is None:
-            inputs: Any = fixed_images(self.image_channels, (form[1], form[2]), getattr(torch, form[0]))
-        else:
-            form, inputs = self.input_form(self._first_input), self._first_input
+        without_autocast = copy(self)  # as exact as the weights are; the precision of images is in the preparation
+        without_autocast.dtype = None
         # random numbers that a module draws are the same each time, and the user's go on as without it
         with lock_of(self.network), same_random_numbers(self.network, seed=0):
-            inputs = mapped(lambda tensor: tensor.to(self.device), inputs)
-            try:
-                outputs = borrowed(self.network, self.is_named, self._outputs, inputs)
-            except Exception:  # it takes no such image, as where pixels are numbers of something
-                return None
-        return fingerprint_of(form, outputs, self.preparation["dtype"])
+            for form_now, inputs in self._fixed(form):
+                with suppress(Exception):  # it takes no such input, as where pixels are numbers of something
+                    there = mapped(lambda tensor: tensor.to(self.device), inputs)
+                    outputs = borrowed(self.network, self.is_named, without_autocast._outputs, there)
+                    return fingerprint_of(form_now, outputs, without_autocast.preparation["dtype"])
+        return None
+
+    def _fixed(self, form: Sequence[Any]) -> Iterator[tuple[list[Any], Inputs]]:
+        """Yield the fixed input of a form, and another for a module that fails on it, each with its own form."""
+        for inputs in self._fixed_inputs:
+            yield [digest_of(dict(enumerate(tensors_of(inputs))))], inputs
+        for size in [] if self._fixed_inputs else [(form[1], form[2]), DUMMY_SIZE]:
+            yield [form[0], *size], fixed_images(self.image_channels, size, getattr(torch, form[0]))
 
     @property
     def digest(self) -> str:

@@ -142,6 +142,17 @@ def fixed_images(channels: int, size: tuple[int, int], dtype: torch.dtype) -> Te
     return images if dtype == torch.uint8 else images.to(dtype) / 255
 
 
+def noise_like(example: Tensor) -> Tensor:
+    """Return one input of noise: evenly in the range of an example, or about its only value; integers are its own."""
+    generator, shape = torch.Generator().manual_seed(0), (1, *example.shape[1:])
+    values = example.detach().cpu().flatten()
+    if not example.is_floating_point():
+        return values[torch.randint(len(values), shape, generator=generator)]
+    low, high = values.double().aminmax()
+    middle, half = (low + high) / 2, (high - low) / 2 or torch.ones(())
+    return (middle + half * (2 * torch.rand(shape, generator=generator) - 1)).to(example.dtype)
+
+
 def fingerprint_of(form: Sequence[Any], activations: Mapping[str, Tensor], dtype: str | None) -> dict[str, Any]:
     """Summarize activations of one input by four numbers a layer.
 

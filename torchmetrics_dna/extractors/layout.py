@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors.preparation import Preparation
     from torchmetrics_dna.images.inputs import Inputs
 
-_DUMMY_SIZE = (224, 224)
+DUMMY_SIZE = (224, 224)
 _CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")  # of timm, transformers, torchvision and CLIP
 
 
@@ -122,7 +122,7 @@ class Layout:
                 user's gives an input other activations beside another one than alone, or each time.
 
         """
-        network, size, channels = built.network, preparation.size or _DUMMY_SIZE, preparation.channels
+        network, size, channels = built.network, preparation.size or DUMMY_SIZE, preparation.channels
         if example is None:
             probed = probe(network, built.submodules, size, channels)
         else:

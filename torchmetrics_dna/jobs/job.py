@@ -181,7 +181,8 @@ class Job:
 
     def values(self, split: Split) -> dict[str, Any]:
         """Return the value of each statistic; DNAs are on the CPU, and may be views of the split."""
-        values = {name: statistic.value(split.states[name]) for name, statistic in self.statistics.items()}
+        origin = self.extractor.origin
+        values = {name: statistic.value(split.states[name], origin) for name, statistic in self.statistics.items()}
         return {name: value.to("cpu") if isinstance(value, DNA) else value for name, value in values.items()}
 
     def dnas_and_share(self, split: Split) -> tuple[dict[str, Any], Share]:

@@ -224,4 +224,4 @@ def measure_ranges(
             statistic.reduce_(state)
         if opened:
             check_any_read(statistic.num_images(state) + len(unreadable), unreadable, opened[0].label)
-        return MeasuredRanges(statistic.value(state), statistic.num_images(state), unreadable)
+        return MeasuredRanges(statistic.value(state, {}), statistic.num_images(state), unreadable)

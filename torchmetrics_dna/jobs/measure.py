@@ -149,7 +149,6 @@ def _measured(
     names = [names[i] for i in order.tolist()]
     features, statistic, extractor = None, job.statistics.get("features"), job.extractor
     if isinstance(statistic, SpatialMeans) and "features" in rows:
-        origin = extractor.name, extractor.weights_digest, extractor.preparation
         means, pictures = rows.pop("features"), rows.pop("pictures", None)
-        features = Features(means, statistic.neurons, *origin, names, pictures, extractor.fingerprint)
+        features = Features(means, statistic.neurons, names=names, pictures=pictures, **extractor.origin)
     return Measured(dnas, unreadable, in_order, names, rows, features, states)

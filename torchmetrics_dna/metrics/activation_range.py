@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
-from torchmetrics_dna.metrics.base import SEEN, ImageMetric, exclusive
+from torchmetrics_dna.metrics.base import SEEN, ImageMetric
+from torchmetrics_dna.metrics.checked import all_or_nothing
 from torchmetrics_dna.statistics import RangeStatistic
 from torchmetrics_dna.statistics.setup import set_up
 
@@ -85,7 +86,7 @@ class ActivationRange(ImageMetric):
         self._check(imgs)
         self._add(SEEN, imgs)
 
-    @exclusive
+    @all_or_nothing
     def to_ranges(self) -> ActivationRanges:
         """Return the ranges over all images and processes so far, with their margin rule, on the CPU.
 
@@ -94,7 +95,7 @@ class ActivationRange(ImageMetric):
 
         """
         with self._whole():
-            return self._statistic.value(self._state(SEEN))
+            return self._value_of(SEEN)
 
     @override
     def _value(self) -> dict[str, Tensor]:

@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import io
-import json
-import sys
 from contextlib import contextmanager
-from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.utilities.data import apply_to_collection
-from torchmetrics.utilities.distributed import gather_all_tensors
-from torchmetrics.utilities.exceptions import TorchMetricsUserError
+from typing_extensions import override
 
 from torchmetrics_dna.binning import Activations
 from torchmetrics_dna.dna import DNA, TooFewImagesError
 from torchmetrics_dna.dna.identity import FINGERPRINT, check_same
-from torchmetrics_dna.extractors.guard import new_lock
 from torchmetrics_dna.extractors.sharing import NO_FEATURE_SHARE
 from torchmetrics_dna.images.inputs import count_of
 from torchmetrics_dna.images.tensors import lacks_float64
+from torchmetrics_dna.metrics.checked import CheckedMetric, Value
 from torchmetrics_dna.metrics.counted_with import CountedWith, incomplete, is_incomplete
-from torchmetrics_dna.statistics.base import copied, put_back_
+from torchmetrics_dna.statistics.base import copied
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from torchmetrics import Metric
 
     from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.extractors import DNAExtractor
@@ -36,62 +31,12 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.statistics import State, Statistic
 
-Value = Tensor | dict[str, Tensor]
 _HELD = 4  # activations that are added together, relative to a state: adding goes through all of it, however few
 SEEN = "seen"  # the side of a metric without real and fake images
 _NOT_MERGED = "Can't merge the states of these metrics"
-_BESIDE_STATES = ("_update_count", "_computed", "_is_synced", "_cache")  # what torchmetrics keeps of them
-_Method = TypeVar("_Method", bound="Callable[..., Any]")
 
 
-def _outside_graphs(call: Callable[..., Any]) -> Callable[..., Any]:
-    """Break the graph of a compiled loop around a call, since it uses locks and weak references."""
-    disabled: Callable[..., Any] | None = None
-
-    @wraps(call)
-    def checked(*args: Any, **kwargs: Any) -> Any:
-        nonlocal disabled
-        if "torch._dynamo" not in sys.modules:  # torch would load its compiler, which takes a second
-            return call(*args, **kwargs)
-        if disabled is None:
-            disabled = torch.compiler.disable(call)  # type: ignore[no-untyped-call]
-        return disabled(*args, **kwargs)
-
-    return checked
-
-
-def exclusive(method: _Method) -> _Method:
-    """Let one thread at a time use a metric; if the method is interrupted or fails, states are those before.
-
-    That takes no copies: it is for methods that replace states, rather than write into those that were there.
-    """
-
-    @wraps(method)
-    def call(self: ImageMetric, *args: Any, **kwargs: Any) -> Any:
-        with self._own.lock:
-            before = {name: getattr(self, name) for name in (*self._defaults, *_BESIDE_STATES)}
-            try:
-                return method(self, *args, **kwargs)
-            except BaseException:
-                for name, value in before.items():
-                    setattr(self, name, value)
-                raise
-
-    return cast("_Method", _outside_graphs(call))
-
-
-class _Own:
-    """Attributes that a metric has to itself, so that copies of it begin anew."""
-
-    def __init__(self) -> None:
-        self.lock = new_lock()  # for threads that use one metric
-        self.latest: tuple[Any, CountedWith] | None = None  # by the version of the weights, which has addresses
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), ()
-
-
-class ImageMetric(Metric):
+class ImageMetric(CheckedMetric):
     """Base class of all metrics: accumulates activations in states of a statistic, one for each side.
 
     Sides are ``"real"`` and ``"fake"``, only ``"fake"`` if the real side is a ``reference``, or ``"seen"``.
@@ -119,7 +64,7 @@ class ImageMetric(Metric):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._own = _Own()
+        self._latest: tuple[Any, CountedWith] | None = None  # by the version of the weights, which has addresses
         for name, value in (("reset_real_features", reset_real_features), ("normalize", normalize)):
             if not isinstance(value, bool):
                 raise ValueError(f"Argument `{name}` expected to be a bool")
@@ -141,9 +86,7 @@ class ImageMetric(Metric):
         length = self._now().length_of_state([] if extractor.is_named else list(extractor.neurons))
         for side in sides:
             for name, state in statistic.empty("cpu").items():
-                self.add_state(f"{side}_{name}", state, dist_reduce_fx=statistic.fields[name].reduction)
-                if isinstance(state, Tensor):  # a view of one number, so that a default takes no memory
-                    self._defaults[f"{side}_{name}"] = state[:1].clone().expand(state.shape)
+                self._add_large_state(f"{side}_{name}", state, statistic.fields[name].reduction)
             self.add_state(f"{side}_identity", torch.zeros(length, dtype=torch.uint8), dist_reduce_fx="max")
         self._modules["extractor"] = extractor  # so that `to` moves the network
 
@@ -170,6 +113,7 @@ class ImageMetric(Metric):
         """Return NaN in the form of the value, for ``forward`` where images are too few."""
         raise NotImplementedError
 
+    @override
     def _value_of_batch(self) -> Value:
         """Return the value that ``forward`` returns."""
         try:
@@ -204,72 +148,6 @@ class ImageMetric(Metric):
         """
         return self._value()
 
-    @exclusive
-    def forward(self, *args: Any, **kwargs: Any) -> Value:
-        """Add images like ``update``, and return the value of this batch alone.
-
-        A batch of one side is compared with the other side as accumulated so far.
-
-        Returns:
-            As ``compute``; NaN if the batch or the other side has too few images for a distance.
-
-        Raises:
-            ValueError: As ``update``; nothing is added then.
-
-        """
-        if self._is_synced:
-            raise TorchMetricsUserError(
-                "The Metric shouldn't be synced when performing ``forward``. HINT: Did you forget to call ``unsync`` ?."
-            )
-        arguments = self._update_signature.bind(*args, **kwargs).arguments
-        side = self._side_of(arguments["real"]) if "real" in arguments else SEEN
-        earlier = self._state(side)
-        self._set_state(side, self._statistic.empty(self.device))
-        self.update(*args, **kwargs)
-        with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self.dist_sync_on_step, runs=False):
-            value = self._value_of_batch()
-        with torch.inference_mode():
-            # into the batch's tensors: those before may be shared with other metrics of a compute group
-            self._statistic.merge_(self._state(side), earlier)
-        self._computed = None
-        self._forward_cache = value  # type: ignore[assignment]
-        return value
-
-    @exclusive
-    def reset(self) -> None:
-        """Clear all images, or with ``reset_real_features=False`` all but the real ones, unless they are incomplete."""
-        identity = self.metric_state.get("real_identity")
-        keeps = not self.reset_real_features and isinstance(identity, Tensor) and not is_incomplete(identity)
-        before = self.metric_state if keeps else {}
-        for name, default in self._defaults.items():
-            if isinstance(default, list):
-                setattr(self, name, [])  # torchmetrics clears lists in place, but a wrapper or a copy may hold them
-        super().reset()
-        for name, state in before.items():
-            if name.startswith("real_"):
-                setattr(self, name, state)
-
-    def plot(
-        self,
-        val: Tensor | Sequence[Tensor] | dict[str, Tensor] | Sequence[dict[str, Tensor]] | None = None,
-        ax: Any = None,
-    ) -> tuple[Any, Any]:
-        """Plot one value or several.
-
-        Args:
-            val: A value of ``forward`` or ``compute``, or a list of them; by default ``compute`` is called.
-            ax: Matplotlib axes to draw in; by default new ones.
-
-        Returns:
-            Figure and axes.
-
-        Raises:
-            ModuleNotFoundError: If matplotlib is missing.
-
-        """
-        figure, axes = self._plot(val, ax)
-        return figure, axes
-
     # Adding images
 
     def _side_of(self, real: bool) -> str:
@@ -301,8 +179,8 @@ class ImageMetric(Metric):
     def _add(self, side: str, imgs: Inputs, keys: Tensor | None = None) -> None:
         """Add images to a side, without a device sync; on the CPU ValueError, and nothing added, if not finite.
 
-        Adding writes into the state, and a copy of it would take as long. So if something else than a value that is not
-        finite ends it, the side is marked as incomplete, unless there was more than one part, which needs a copy.
+        One part is added to the state itself, since a copy would take as long; the side is marked as incomplete until
+        it is. Several are added to a copy, which then takes its place.
 
         Args:
             side: Name of the side.
@@ -317,22 +195,22 @@ class ImageMetric(Metric):
         with torch.inference_mode():
             groups = _grouped(self._parts_of(imgs), _HELD * num_bytes)
             begin, group = 0, next(groups)
-            before = None if sum(map(_images_in, group)) == num_images else copied(state)
-            try:
+            is_whole = sum(map(_images_in, group)) == num_images
+            added_to = state if is_whole else copied(state)
+            same = counted_with == CountedWith.of_state(identity)
+            after = identity if same else counted_with.as_state(len(identity))
+            if is_whole:
                 setattr(self, name, incomplete(identity))
-                while group:
-                    end = begin + sum(map(_images_in, group))
-                    self._statistic.add_(state, Activations(*group), None if keys is None else keys[begin:end])
-                    group.clear()  # before the next ones are computed
-                    begin, group = end, next(groups, [])
-                same = counted_with == CountedWith.of_state(identity)
-                setattr(self, name, identity if same else counted_with.as_state(len(identity)))
-            except BaseException as err:
-                if before is not None:
-                    put_back_(state, before)
-                if before is not None or isinstance(err, ValueError):
+            while group:
+                end = begin + sum(map(_images_in, group))
+                try:
+                    self._statistic.add_(added_to, Activations(*group), None if keys is None else keys[begin:end])
+                except ValueError:  # of an activation that is not finite
                     setattr(self, name, identity)
-                raise
+                    raise
+                group.clear()  # before the next ones are computed
+                begin, group = end, next(groups, [])
+            self._set_state(side, added_to | {"identity": after})
 
     def _parts_of(self, imgs: Inputs) -> Iterator[dict[str, Tensor]]:
         """Compute activations, part by part, where they are accumulated, without a device sync."""
@@ -349,18 +227,23 @@ class ImageMetric(Metric):
         """Return what images would be counted with now; the device is waited for only if weights may have changed."""
         extractor = self.extractor
         version = extractor.weights_version, repr(extractor.preparation)
-        if self._own.latest is None or self._own.latest[0] != version:
+        if self._latest is None or self._latest[0] != version:
             settings = self._settings_of_states | {"extractors (digest)": extractor.digest}
-            self._own.latest = version, CountedWith(extractor.weights_digest, extractor.preparation, settings)
-        return self._own.latest[1]
+            self._latest = version, CountedWith(extractor.weights_digest, extractor.preparation, settings)
+        return self._latest[1]
+
+    def _latest_if_unchanged(self) -> CountedWith | None:
+        """Return :meth:`_now`, but None where that would need a new digest, since weights may have changed."""
+        latest, version = self._latest, self.extractor.weights_version
+        return self._now() if latest is None or latest[0][0] == version else None
 
     def _counted_with(self, side: str) -> CountedWith | None:
         """Return what images of a side were counted with; None without images."""
         return CountedWith.of_state(getattr(self, f"{side}_identity"))
 
-    def _set_counted_with(self, side: str, counted_with: CountedWith) -> None:
-        name = f"{side}_identity"
-        setattr(self, name, counted_with.as_state(len(self._defaults[name])))
+    def _identity_of(self, side: str, counted_with: Sequence[CountedWith]) -> dict[str, Tensor]:
+        """Return the state of the first of several that are equal within rounding; none without images."""
+        return {"identity": counted_with[0].as_state(len(getattr(self, f"{side}_identity")))} if counted_with else {}
 
     def _counting_with(self, side: str, imgs: Inputs) -> CountedWith:
         """Return what images of a side are counted with now.
@@ -374,7 +257,9 @@ class ImageMetric(Metric):
         if before is not None:
             now = now._replace(fingerprint=before.fingerprint)
         elif not self.extractor.is_named:
-            now = now._replace(fingerprint=self.extractor.take_fingerprint(self.extractor.input_form(imgs)))
+            of_reference = self._of_reference.get(FINGERPRINT)  # perhaps of an earlier version's form
+            form = of_reference["input"] if of_reference else self.extractor.input_form(imgs)
+            now = now._replace(fingerprint=self.extractor.take_fingerprint(form))
         if now != before:
             keeps = side == "real" and not self.reset_real_features
             remedy = "; make a new metric" if keeps else "; call `reset` first"
@@ -384,10 +269,11 @@ class ImageMetric(Metric):
         return now
 
     def _origin(self, side: str) -> dict[str, Any]:
-        """Return weights digest, preparation and fingerprint that images of a side were counted with."""
-        return (self._counted_with(side) or self._now()).origin
+        """Return what images of a side were counted with, as the fields of a DNA."""
+        return {"extractor": self.extractor.name} | (self._counted_with(side) or self._now()).origin
 
-    def _check_weights(self, runs: bool) -> None:
+    @override
+    def _check_own(self, runs: bool) -> None:
         """Raise ValueError if the sides were not counted with the same weights, or if the network has changed since.
 
         Args:
@@ -398,65 +284,57 @@ class ImageMetric(Metric):
         sides = [*filter(None, map(self._counted_with, self._sides))]
         identities = [self._of_reference, *(side.identity for side in sides)]
         check_same("The sides can't be compared", *identities, remedy=remedy)
-        for side in sides:
+        for i, side in enumerate(sides if runs else ()):
+            form = side.fingerprint and side.fingerprint["input"]
+            if form is None or any(other.fingerprint and other.fingerprint["input"] == form for other in sides[:i]):
+                continue  # it was compared with one that this one is like
             # a network that has learned on since is another, but the sides are still of one
-            if runs and side.fingerprint and side._replace(fingerprint=None) == self._now():
-                now = {FINGERPRINT: self.extractor.take_fingerprint(side.fingerprint["input"])}
+            if side._replace(fingerprint=None) == self._latest_if_unchanged():
+                now = {FINGERPRINT: self.extractor.take_fingerprint(form)}
                 check_same("The network changed after images were counted", now, side.identity, remedy=remedy)
-                break  # the others are like this one
 
     # States
+
+    def _value_of(self, side: str, state: State | None = None) -> Any:
+        """Return the statistic's value of a side, or of a copy of its state."""
+        return self._statistic.value(self._state(side) if state is None else state, self._origin(side))
 
     def _state(self, side: str) -> State:
         return {name: getattr(self, f"{side}_{name}") for name in self._statistic.fields}
 
     def _set_state(self, side: str, state: State) -> None:
-        for name, tensor in state.items():
-            setattr(self, f"{side}_{name}", tensor)
+        self.__dict__.update({f"{side}_{name}": tensor for name, tensor in state.items()})  # all at once
 
-    def _whole(self) -> AbstractContextManager[None]:
-        """Hold the states reduced over all processes inside this context."""
-        syncs = self._to_sync and not self._is_synced
-        return self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=syncs, should_unsync=syncs)
-
+    @override
     @contextmanager
-    def sync_context(self, *args: Any, should_unsync: bool = True, runs: bool = True, **kwargs: Any) -> Iterator[None]:
-        """Sync like torchmetrics, check weights and fingerprints, and restore the local states, also after an error."""
-        self.sync(*args, **kwargs)
-        cache = self._cache
-        try:
-            self._check_weights(runs and not self._is_synced)  # a sync has run it
-            yield
-        finally:  # which may be run when the traceback of an interrupt is collected, in the midst of another sync
-            self.unsync(should_unsync=self._is_synced and self._cache is cache and should_unsync)
+    def _batch_alone(self, arguments: Mapping[str, Any]) -> Iterator[None]:
+        side = self._side_of(arguments["real"]) if "real" in arguments else SEEN
+        earlier = self._state(side)
+        self._set_state(side, self._statistic.empty(self.device))
+        yield
+        with torch.inference_mode():
+            # into the batch's tensors: those before may be shared with other metrics of a compute group
+            self._statistic.merge_(self._state(side), earlier)
 
-    def _copy_state_dict(self) -> dict[str, Any]:
-        """Return the states themselves: a sync replaces them, and changes none."""
-        return self.metric_state
+    @override
+    def _kept_at_reset(self) -> dict[str, Any]:
+        """Return the real side's states with ``reset_real_features=False``, unless they are incomplete."""
+        identity = self.metric_state.get("real_identity")
+        keeps = not self.reset_real_features and isinstance(identity, Tensor) and not is_incomplete(identity)
+        return {name: held for name, held in self.metric_state.items() if keeps and name.startswith("real_")}
 
-    @exclusive
-    def _sync_dist(self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any = None) -> None:
-        """Reduce the states of all processes, once these know that they fit together.
+    @override
+    def _to_agree_on(self) -> dict[str, Any]:
+        self._check_own(runs=True)
+        own: dict[str, Any] = {side: self._counted_with(side) for side in self._sides}
+        return own | {"settings": self._settings_of_states | self._settings}
 
-        That is one all-reduce a side, or two where histograms must first be brought to a common grid or moments to a
-        common mean; rows of images are gathered. A custom ``dist_sync_fn`` gathers all.
+    @override
+    def _reduce_sides(self, everyone: Sequence[dict[str, Any]], group: Any, gather: Any) -> None:
+        """Reduce by one all-reduce a side, or two where histograms or moments must first be brought to a common form.
 
-        Raises:
-            RuntimeError: If the metrics of the processes differ, or one of them can't be read.
-
+        Rows of images are gathered, and a custom ``dist_sync_fn`` gathers all.
         """
-        group = process_group or self.process_group
-        own: dict[str, Any] = {"settings": self._settings_of_states | self._settings, "error": ""}
-        try:
-            own |= {side: self._counted_with(side) for side in self._sides}
-            self._check_weights(runs=True)
-        except ValueError as err:  # of this process, but the others wait for it
-            own["error"] = str(err)
-        text = torch.frombuffer(bytearray(json.dumps(own).encode()), dtype=torch.uint8).to(self.device)
-        everyone = [json.loads(bytes(each.tolist())) for each in dist_sync_fn(text, group=group)]
-        for rank, each in enumerate(everyone):
-            if each["error"]:
-                raise RuntimeError(f"{each['error']} (process {rank})")
         message = "Processes hold metrics that can't be reduced together"
         check_same(message, *(each["settings"] for each in everyone), error=RuntimeError)
         counted_with = {side: [CountedWith(*each[side]) for each in everyone if each[side]] for side in self._sides}
@@ -464,12 +342,27 @@ class ImageMetric(Metric):
             check_same(message, *(each.identity for each in of_ranks), error=RuntimeError)
         states = {side: self._state(side) for side in self._sides}
         for state in states.values():
-            self._statistic.reduce_(state, group, None if dist_sync_fn is gather_all_tensors else dist_sync_fn)
+            self._statistic.reduce_(state, group, gather)
         for side, state in states.items():
-            self._set_state(side, state)
-            for each in counted_with[side][:1]:
-                self._set_counted_with(side, each)
-        self._is_synced = True  # with the states, so that an interrupt of `sync` leaves all or nothing
+            self._set_state(side, state | self._identity_of(side, counted_with[side]))
+
+    @override
+    def _check_window(self) -> None:
+        if not self.reset_real_features and "real" in self._sides:
+            raise ValueError(
+                "A window of updates can't go with `reset_real_features=False`, since each would hold the real images"
+                " again; give `reset_real_features=True`, or the real side as `reference`"
+            )
+
+    @override
+    def _check_merge(self, states: dict[str, Any]) -> dict[str, Any]:
+        theirs, common = self._check_fit(states), {}
+        for side in self._sides:
+            counted_with = [*filter(None, (self._counted_with(side), theirs[side]))]
+            check_same(_NOT_MERGED, *(each.identity for each in counted_with))
+            # of two that are equal within rounding, the largest byte by byte is neither
+            common |= {f"{side}_{name}": state for name, state in self._identity_of(side, counted_with).items()}
+        return common
 
     def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
         """Add the state of another metric, or a dict of its states, to this one.
@@ -485,37 +378,12 @@ class ImageMetric(Metric):
             raise ValueError(f"Expected incoming state to be a dict or an instance of {type(self).__name__}")
         self._merge(incoming_state)
 
-    def _reduce_states(self, incoming_state: dict[str, Any]) -> None:
-        """Add the states of an update in a window of updates."""
-        if not self.reset_real_features and "real" in self._sides:
-            raise ValueError(
-                "A window of updates can't go with `reset_real_features=False`, since each would hold the real images"
-                " again; give `reset_real_features=True`, or the real side as `reference`"
-            )
-        self._merge(incoming_state)
-
-    @exclusive
-    def _merge(self, incoming: dict[str, Any]) -> None:
-        """Add other states, whose images come last; ValueError if one is missing, or of other weights or settings."""
-        theirs = self._check_fit(incoming)
-        counted_with = {side: [*filter(None, (self._counted_with(side), theirs[side]))] for side in self._sides}
-        for of_side in counted_with.values():
-            check_same(_NOT_MERGED, *(each.identity for each in of_side))
-        own = self.metric_state
-        for name in own:
-            setattr(self, name, self._on_its_device(name, incoming[name]))
-        super()._reduce_states(own)
-        for side, of_side in counted_with.items():
-            for each in of_side[:1]:  # of two that are equal within rounding, the largest byte by byte is neither
-                self._set_counted_with(side, each)
-        self._computed = None
-        self._update_count += 1
-
+    @override
     def _check_fit(self, states: dict[str, Any]) -> dict[str, CountedWith | None]:
         """Return what states of another metric were counted with; ValueError if they are not like those of this one."""
-        for name, default in self._defaults.items():
+        for name, own in self.metric_state.items():
             field, state = name.partition("_")[2], states.get(name, [])
-            dtype = default.dtype if isinstance(default, Tensor) else self._statistic.fields[field].dtype
+            dtype = own.dtype if isinstance(own, Tensor) else self._statistic.fields[field].dtype
             for part in state if isinstance(state, list) else [state]:
                 if part.dtype != dtype:
                     raise ValueError(
@@ -525,87 +393,26 @@ class ImageMetric(Metric):
         identities = {name: states.get(f"{name}_identity") for name in self._sides}
         theirs = {name: None if state is None else CountedWith.of_state(state) for name, state in identities.items()}
         check_same(_NOT_MERGED, self._settings_of_states, *(each.identity for each in theirs.values() if each))
-        for name, default in self._defaults.items():
+        for name, own in self.metric_state.items():
             state = states.get(name)
-            if state is None or (isinstance(default, Tensor) and default.shape != state.shape):
+            if state is None or (isinstance(own, Tensor) and own.shape != state.shape):
                 raise ValueError(f"Expected state variable {name} to be present in incoming state, in the same shape")
         return theirs
 
-    def state_dict(  # type: ignore[override]  # as torchmetrics has it
-        self, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
-    ) -> dict[str, Any]:
-        """Return states like torchmetrics, but rows as bytes: torch.distributed loads tensors of equal length."""
-        states: dict[str, Any] = super().state_dict(destination, prefix, keep_vars)
-        for name in self._defaults:
-            if isinstance(states.get(prefix + name), list):
-                torch.save(states[prefix + name], file := io.BytesIO())
-                states[prefix + name] = file.getvalue()
-        return states
-
-    @exclusive
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Load copies of all states, or none: torchmetrics loads those of any metric, and counts on in the dict's."""
-        _, _, missing_keys, _, error_msgs = args
-        states = {name: state_dict.pop(prefix + name) for name in self._defaults if prefix + name in state_dict}
-        super()._load_from_state_dict(state_dict, prefix, *args)
-        missing = [name for name in self._defaults if name not in states and (states or self._persistent[name])]
-        missing_keys += [prefix + name for name in missing]
-        if missing or not states:
-            return
-        for name, state in states.items():
-            is_list = isinstance(self._defaults[name], list)
-            states[name] = torch.load(io.BytesIO(state), weights_only=True) if is_list else state.clone()
-        try:
-            self._check_fit(states)
-        except ValueError as err:
-            error_msgs.append(f"The state {prefix!r} is of another metric: {err}")
-            return
-        for name, state in states.items():
-            setattr(self, name, self._on_its_device(name, state))
-        self._computed = None
-        self._update_count = max(1, self._update_count)
-
-    # Hooks of torchmetrics
-
-    def _wrap_update(self, update: Callable[..., Any]) -> Callable[..., Any]:
-        """Let one thread at a time update."""
-        wrapped = super()._wrap_update(update)
-
-        @wraps(update)
-        def call(*args: Any, **kwargs: Any) -> None:
-            with self._own.lock:
-                wrapped(*args, **kwargs)
-
-        return _outside_graphs(call)
-
-    def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
-        """Let one thread at a time compute, all or nothing, and without a value from before what others have seen."""
-        wrapped = super()._wrap_compute(compute)
-
-        @wraps(compute)
-        def call(self: ImageMetric, *args: Any, **kwargs: Any) -> Any:
-            if self._to_sync and not self._is_synced and self.distributed_available_fn():
-                self._computed = None  # another process may have seen images since, and waits for this one
-            return wrapped(*args, **kwargs)
-
-        return wraps(compute)(partial(exclusive(call), self))
-
-    def _apply(self, fn: Callable[..., Any], exclude_state: Sequence[str] = ()) -> ImageMetric:
-        """Move to another device; the types of states and network stay, since counts and digests depend on them.
-
-        To a device without float64 only the network moves; its activations come to the CPU, where they are counted.
-        """
-        device = fn(torch.zeros(0, device=self.device)).device
+    @override
+    def _moved_beside(self, device: torch.device) -> bool:
+        """Move network and reference; without float64 only the network, whose activations are counted on the CPU."""
         if lacks_float64(device):
             self.extractor.to(device)
-            return self
-        super()._apply(lambda tensor: tensor.to(device), exclude_state=[*self._defaults, *exclude_state])
-        for name, state in self.metric_state.items():
-            setattr(self, name, self._on_its_device(name, state))
+            return False
         if isinstance(self.reference, DNA):
             self.reference = self.reference.to(device)
-        return self
+        return True
 
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_latest": None}  # a copy may be of a copy of the network
+
+    @override
     def _on_its_device(self, name: str, state: Any) -> Any:
         """Return a state on the metric's device; what updates compare on the host stays there."""
         field = self._statistic.fields.get(name.partition("_")[2])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import torch
@@ -21,7 +20,8 @@ from torchmetrics_dna.dna.result import Result
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, NUM_FOLDS
 from torchmetrics_dna.functional.reduction import check_weights
 from torchmetrics_dna.images.inputs import count_of
-from torchmetrics_dna.metrics.base import ImageMetric, Value, exclusive
+from torchmetrics_dna.metrics.base import ImageMetric
+from torchmetrics_dna.metrics.checked import Value, all_or_nothing
 from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.statistics import CrossMomentStatistic, DNAStatistic, MomentStatistic
 from torchmetrics_dna.statistics.folds import content_folds, group_folds
@@ -135,7 +135,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
             folds = content_folds(imgs, num_folds, of_images=self.extractor.example is None)
         self._add(side, imgs, folds)
 
-    @exclusive
+    @all_or_nothing
     def to_dna(self, real: bool) -> _D:
         """Return the DNA of one side so far, over all processes."""
         if real and self.reference is not None:
@@ -144,7 +144,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
             dna: _D = self._dna("real" if real else "fake", snapshot=True)
         return dna
 
-    @exclusive
+    @all_or_nothing
     def explain(self) -> Explanation:
         """Describe in words what differs between the sides, over all processes; ``str()`` of it is a text for a log.
 
@@ -168,7 +168,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
                 test = None if result.evidence is None else result.evidence.test
             return explain(real, fake, test, ("real", "fake"))
 
-    @exclusive
+    @all_or_nothing
     def scalars(self, prefix: str = "dna/") -> dict[str, float]:
         """Return the distance for a logger, over all processes, independent of the reduction.
 
@@ -191,7 +191,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
             }
             return flat_figures(prefix, figures.pop(None), figures)
 
-    @exclusive
+    @all_or_nothing
     def evidence(self, confidence: float = 0.95) -> Evidence:
         """Return the evidence for the distance, over all processes: debiased values, an interval, and a test.
 
@@ -227,11 +227,8 @@ class DNAMetric(ImageMetric, Generic[_D]):
         """Return the DNA of a side; a view of its state if possible, or a copy for a snapshot."""
         if side not in self._sides:
             return self.reference
-        state = self._state(side)
-        dna = self._statistic.value({k: v.clone() for k, v in state.items()} if snapshot else state)
-        origin = self._origin(side)
-        if any(getattr(dna, name) != value for name, value in origin.items()):
-            dna = replace(dna, folds=tuple(replace(fold, **origin) for fold in dna.folds), **origin)
+        state = {name: held.clone() for name, held in self._state(side).items()} if snapshot else None
+        dna = self._value_of(side, state)
         takes_gaussians = isinstance(dna, HistogramDNA) and "gaussian" in self.distance.kinds
         return dna.to_gaussian() if takes_gaussians else dna
 

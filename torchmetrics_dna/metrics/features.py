@@ -15,7 +15,8 @@ from torchmetrics_dna.dna.features import Features, given_features
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.files.visible import unknown_metrics
 from torchmetrics_dna.functional.features import NEAREST, NUM_PROJECTIONS, SEED, check_integer, mind, prdc
-from torchmetrics_dna.metrics.base import ImageMetric, Value, exclusive
+from torchmetrics_dna.metrics.base import ImageMetric
+from torchmetrics_dna.metrics.checked import Value, all_or_nothing
 from torchmetrics_dna.statistics import FeatureStatistic
 from torchmetrics_dna.statistics.setup import check_made_by, extractor_of, set_up
 
@@ -78,7 +79,7 @@ class FeatureMetric(ImageMetric):
         """True if higher values are better."""
         return self.distances[0].higher_is_better
 
-    @exclusive
+    @all_or_nothing
     def features(self, real: bool) -> Tensor:
         """Return the features of one side so far, over all processes: float32, ``(images, n)``.
 
@@ -87,20 +88,19 @@ class FeatureMetric(ImageMetric):
         with self._whole():
             return self._rows(real).clone()
 
-    @exclusive
+    @all_or_nothing
     def to_features(self, real: bool) -> Features:
         """Return the features of one side as a value, to save or to pass as ``reference``."""
         if real and self.reference is not None:
             return self.reference
         layer = self.neurons.take(self.neurons.positions([self.layer]))
         with self._whole():
-            origin = self._origin("real" if real else "fake")
-            return Features(self._rows(real), layer, self.extractor.name, **origin)
+            return Features(self._rows(real), layer, **self._origin("real" if real else "fake"))
 
     def _rows(self, real: bool) -> Tensor:
         if real and self.reference is not None:
             return self.reference.values.to(self.device)
-        return self._statistic.value(self._state("real" if real else "fake")).to(self.device)
+        return self._value_of("real" if real else "fake").to(self.device)
 
     @override
     def _value(self) -> Value:

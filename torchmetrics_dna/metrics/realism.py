@@ -14,7 +14,8 @@ from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.functional.outliers import check_typical, few_are_off, score_limit
 from torchmetrics_dna.images.inputs import count_of, mapped
-from torchmetrics_dna.metrics.base import SEEN, ImageMetric, exclusive
+from torchmetrics_dna.metrics.base import SEEN, ImageMetric
+from torchmetrics_dna.metrics.checked import all_or_nothing
 from torchmetrics_dna.metrics.dna import digest_of_weights
 from torchmetrics_dna.statistics.outliers import OutlierScorer, gaussians_of
 from torchmetrics_dna.statistics.scores import RealismStatistic, Score, Scorer, check_indices, check_left_out
@@ -246,7 +247,7 @@ class DNARealism(ImageMetric):
             near = self._statistic.score(Activations(*self._parts_of(imgs))) <= limit
         return cast("Inputs", mapped(lambda tensor: tensor[near.to(tensor.device)], imgs))
 
-    @exclusive
+    @all_or_nothing
     def summary(self, worst: int = 5) -> dict[str, Any]:
         """Summarise the scores for a log, over all processes.
 
@@ -281,7 +282,7 @@ class DNARealism(ImageMetric):
 
     @override
     def _value(self) -> Tensor:
-        scores = self._statistic.value(self._state(SEEN))
+        scores = self._value_of(SEEN)
         if not len(scores):
             raise RuntimeError("At least one image is required to compute DNARealism, but got 0")
         return scores

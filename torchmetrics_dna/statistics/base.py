@@ -7,7 +7,7 @@ torchmetrics, a job keeps them in a split.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, NamedTuple, TypeVar, cast
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors import DNAExtractor
 
 State = dict[str, Tensor]
+Origin = Mapping[str, Any]  # of activations: the fields of a DNA that `DNAExtractor.origin` has
 Gather = Callable[..., list[Tensor]]
 _D = TypeVar("_D", bound=DNA)
 
@@ -60,12 +61,6 @@ class Statistic(ABC):
         self.neurons = extractor.neurons
 
     @property
-    def origin(self) -> dict[str, Any]:
-        """Origin of the activations, with the current weights."""
-        names = ("weights_digest", "preparation", "fingerprint")
-        return {"extractor": self.extractor.name} | {name: getattr(self.extractor, name) for name in names}
-
-    @property
     def settings(self) -> dict[str, Any]:
         """Values that must be equal for two states to be merged, beside weights and preparation of images."""
         return identity(self.extractor.name, neurons=self.extractor.neurons, kind=self.kind, **self._more)
@@ -73,7 +68,7 @@ class Statistic(ABC):
     @property
     def identity(self) -> dict[str, Any]:
         """All values that must be equal for two states to be merged, with the current weights."""
-        origin = {**self.origin, "fingerprint": None}
+        origin = {**self.extractor.origin, "fingerprint": None}
         return self.settings | identity(**origin) | {"extractors (digest)": self.extractor.digest}
 
     @property
@@ -91,8 +86,14 @@ class Statistic(ABC):
         }
 
     @abstractmethod
-    def value(self, state: State) -> Any:
-        """Return the value of a state, such as a DNA; may be a view of it."""
+    def value(self, state: State, origin: Origin) -> Any:
+        """Return the value of a state, such as a DNA; may be a view of it.
+
+        Args:
+            state: The state.
+            origin: What its images were counted with, for values that keep it.
+
+        """
 
     @abstractmethod
     def add_(self, state: State, activations: Activations, keys: Tensor | None = None) -> None:
@@ -221,7 +222,7 @@ class DNAStatistic(Statistic, Generic[_D]):
         return Numbers(whole, folds.view(num_folds, self.fold_size), *images)
 
     @override
-    def value(self, state: State) -> _D:
+    def value(self, state: State, origin: Origin) -> _D:
         """Return the DNA of a state; may be a view of it.
 
         Raises:
@@ -233,14 +234,14 @@ class DNAStatistic(Statistic, Generic[_D]):
         *refused, images = map(int, state[self.tensor][-num_folds - len(self.neurons) - 1 :].tolist())
         of_folds, refused = refused[:num_folds], refused[num_folds:]
         check_refused(refused, self.neurons)
-        whole = self.dna_of(state, check_number(images))
+        whole = self.dna_of(state, check_number(images), origin)
         if self.num_folds is None:
             return whole
         folds = [self.fold_of(whole, *fold) for fold in zip(self.numbers(state).folds, of_folds, strict=True)]
         return replace(whole, folds=tuple(folds))
 
     @abstractmethod
-    def dna_of(self, state: State, num_images: int) -> _D:
+    def dna_of(self, state: State, num_images: int, origin: Origin) -> _D:
         """Return the DNA of all images of a state, as a view of it or not, without folds."""
 
     def fold_of(self, whole: _D, numbers: Tensor, num_images: int) -> DNA:
@@ -269,15 +270,6 @@ def check_num_folds(num_folds: int) -> None:
 def copied(state: State) -> State:
     """Return a copy of a state."""
     return {name: cast("Tensor", [*held]) if isinstance(held, list) else held.clone() for name, held in state.items()}
-
-
-def put_back_(state: State, before: State) -> None:
-    """Write a copy of a state back into it, to the last bit."""
-    for name, held in before.items():
-        if isinstance(held, list):
-            rows_of(state, name)[:] = held
-        else:
-            state[name].copy_(held)
 
 
 def rows_of(state: State, name: str = "rows") -> list[Tensor]:

@@ -15,7 +15,7 @@ from torchmetrics_dna.binning.histogram import check_num_bins
 from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid, regrid_
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.neurons.ranges import ActivationRanges
-from torchmetrics_dna.statistics.base import DNAStatistic, State
+from torchmetrics_dna.statistics.base import DNAStatistic, Origin, State
 
 if TYPE_CHECKING:
     from torchmetrics_dna.binning import Activations, Bins
@@ -80,8 +80,8 @@ class HistogramStatistic(_Histograms):
         self.add_counts_(state, activations, bins, bins_of_fold, keys)
 
     @override
-    def dna_of(self, state: State, num_images: int) -> HistogramDNA:
-        return HistogramDNA(self._counts(state), self.neurons, self.ranges, num_images, **self.origin)
+    def dna_of(self, state: State, num_images: int, origin: Origin) -> HistogramDNA:
+        return HistogramDNA(self._counts(state), self.neurons, self.ranges, num_images, **origin)
 
 
 class SelfRangingStatistic(_Histograms):
@@ -124,11 +124,11 @@ class SelfRangingStatistic(_Histograms):
             self._stored(state).zero_()
 
     @override
-    def dna_of(self, state: State, num_images: int) -> HistogramDNA:
+    def dna_of(self, state: State, num_images: int, origin: Origin) -> HistogramDNA:
         ends = split_extremes(self._stored(state))
         minimum, maximum = (end + 0.0 if num_images else torch.zeros_like(end) for end in ends)
         ranges = ActivationRanges(minimum, maximum, self.neurons, "auto", "auto")
-        return HistogramDNA(self._counts(state), self.neurons, ranges, num_images, **self.origin)
+        return HistogramDNA(self._counts(state), self.neurons, ranges, num_images, **origin)
 
     def _stored(self, state: State) -> Tensor:
         """Return the extremes in a state, as a view, ``(2 * N,)``."""

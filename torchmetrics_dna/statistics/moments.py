@@ -18,7 +18,7 @@ from torchmetrics_dna.binning.moments import (
     recentre_,
 )
 from torchmetrics_dna.dna import GaussianDNA, LayerGaussianDNA
-from torchmetrics_dna.statistics.base import DNAStatistic, State
+from torchmetrics_dna.statistics.base import DNAStatistic, Origin, State
 
 if TYPE_CHECKING:
     from torchmetrics_dna.binning import Activations
@@ -45,9 +45,9 @@ class MomentStatistic(DNAStatistic[GaussianDNA]):
         self.count_images_(state, activations, keys)
 
     @override
-    def dna_of(self, state: State, num_images: int) -> GaussianDNA:
+    def dna_of(self, state: State, num_images: int, origin: Origin) -> GaussianDNA:
         moments = self.numbers(state).whole.view(2, -1)
-        return GaussianDNA.from_moments(moments, self.neurons, num_images, **self.origin)
+        return GaussianDNA.from_moments(moments, self.neurons, num_images, **origin)
 
 
 def add_to_folds_(folds: Tensor, moments: Tensor, keys: Tensor | None) -> None:
@@ -109,9 +109,9 @@ class CrossMomentStatistic(DNAStatistic[LayerGaussianDNA]):
             moments.shift.zero_()
 
     @override
-    def dna_of(self, state: State, num_images: int) -> LayerGaussianDNA:
+    def dna_of(self, state: State, num_images: int, origin: Origin) -> LayerGaussianDNA:
         mean, cov = mean_and_covariance(self._moments(state))
-        return LayerGaussianDNA(mean, cov, self.neurons, num_images, **self.origin)
+        return LayerGaussianDNA(mean, cov, self.neurons, num_images, **origin)
 
     def _moments(self, state: State) -> CrossMoments:
         """Return the moments in a state, as views."""

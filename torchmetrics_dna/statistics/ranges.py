@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from torchmetrics_dna.binning.activations import split_extremes
 from torchmetrics_dna.neurons.ranges import ActivationRanges, FixedMargin
-from torchmetrics_dna.statistics.base import Field, State, Statistic
+from torchmetrics_dna.statistics.base import Field, Origin, State, Statistic
 from torchmetrics_dna.statistics.nonfinite import check_number, check_refused, note_refused_
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class RangeStatistic(Statistic):
         self._widen(state, torch.cat([-restricted.minimum, restricted.maximum]))
 
     @override
-    def value(self, state: State) -> ActivationRanges:
+    def value(self, state: State, origin: Origin) -> ActivationRanges:
         """Return the ranges of a state, on the CPU; RuntimeError if it has no images."""
         return ActivationRanges(*self.minimum_and_maximum(state), self.neurons, self.margin)
 

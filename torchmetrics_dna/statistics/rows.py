@@ -10,7 +10,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from torchmetrics_dna.functional.realism import heat
-from torchmetrics_dna.statistics.base import Field, Gather, State, Statistic, rows_of
+from torchmetrics_dna.statistics.base import Field, Gather, Origin, State, Statistic, rows_of
 from torchmetrics_dna.statistics.nonfinite import check_refused, note_refused_
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class ImageRows(Statistic):
         """Do nothing: each process keeps its rows."""
 
     @override
-    def value(self, state: State) -> Tensor:
+    def value(self, state: State, origin: Origin) -> Tensor:
         """Return the rows, ``(images, columns)``; for no images, an empty tensor that concatenates with any."""
         rows = rows_of(state)
         return torch.cat(rows) if rows else torch.zeros(0)
@@ -183,7 +183,7 @@ class FeatureStatistic(RowStatistic):
         return torch.cat(list(shares))[turn.argsort(stable=True).to(shares[0].device)]
 
     @override
-    def value(self, state: State) -> Tensor:
+    def value(self, state: State, origin: Origin) -> Tensor:
         """Return the features of a state, shape ``(images, n)``; ValueError if images were refused."""
         check_refused(state["refused"].tolist(), self.neurons)
         return self.all_rows(state, "features")

@@ -15,7 +15,7 @@ from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.functional.emd import bounds_on_grid
 from torchmetrics_dna.functional.realism import realism_maps, realism_of
 from torchmetrics_dna.functional.reduction import check_weights
-from torchmetrics_dna.statistics.base import Field, State, rows_of
+from torchmetrics_dna.statistics.base import Field, Origin, State, rows_of
 from torchmetrics_dna.statistics.histogram import HistogramStatistic, SelfRangingStatistic
 from torchmetrics_dna.statistics.nonfinite import check_refused, note_refused_
 from torchmetrics_dna.statistics.rows import RowStatistic
@@ -76,7 +76,7 @@ class Scorer(ImageScorer):
         else:
             statistic = HistogramStatistic(extractor, num_bins, ranges.restrict(extractor.neurons))
         for reference in references:
-            check_comparable(reference, statistic.value(statistic.empty("cpu")))
+            check_comparable(reference, statistic.value(statistic.empty("cpu"), extractor.origin))
             if not reference.num_images:
                 raise ValueError("Argument `reference` expected to be of at least one image, but it has none")
         super().__init__(extractor)
@@ -160,7 +160,7 @@ class RealismStatistic(RowStatistic):
         return scores[0] if len(scores) == 1 else scores[0] - scores[1]
 
     @override
-    def value(self, state: State) -> Tensor:
+    def value(self, state: State, origin: Origin) -> Tensor:
         """Return the scores, float64, by ascending index, each image once; without indices in order of addition.
 
         Raises:

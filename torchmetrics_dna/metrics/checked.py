@@ -1,0 +1,259 @@
+"""All that uses private parts of torchmetrics: a metric whose states are checked, reduced in place, and restored."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities.distributed import gather_all_tensors
+from torchmetrics.utilities.exceptions import TorchMetricsUserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Self
+
+Value = Tensor | dict[str, Tensor]
+_BESIDE_STATES = ("_update_count", "_computed", "_is_synced", "_cache")  # what torchmetrics keeps of them
+_Method = TypeVar("_Method", bound="Callable[..., Any]")
+
+
+def _outside_graphs(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Break the graph of a compiled loop around a call: traced, the network would be compiled, too, or fail."""
+
+    @wraps(call)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        is_loaded = "torch._dynamo" in sys.modules  # or torch would load its compiler, which takes a second
+        return (torch.compiler.disable(call) if is_loaded else call)(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    return checked
+
+
+def all_or_nothing(method: _Method) -> _Method:
+    """Restore the states of before if a method is interrupted or fails; it must replace them, not write into them."""
+
+    @wraps(method)
+    def call(self: CheckedMetric, *args: Any, **kwargs: Any) -> Any:
+        before = {name: getattr(self, name) for name in (*self._defaults, *_BESIDE_STATES)}
+        try:
+            return method(self, *args, **kwargs)
+        except BaseException:
+            self.__dict__.update(before)
+            raise
+
+    return cast("_Method", _outside_graphs(call))
+
+
+class CheckedMetric(Metric):
+    """Metric whose states are reduced in place, restored after errors, and checked before they are merged.
+
+    What is in the states is for a subclass, which defines the methods below.
+    """
+
+    # A subclass defines: an error if the own states can't be read, such as of several networks; if those of another are
+    # not alike, or can't be added, with what is common to both; or if a window's can't
+    _check_own: Callable[[bool], None]  # True if the network may be run
+    _check_fit: Callable[[dict[str, Any]], Any]
+    _check_merge: Callable[[dict[str, Any]], Mapping[str, Any]]
+    _check_window: Callable[[], None]
+    # what processes tell each other, for json; and their reduction, an error if they don't agree
+    _to_agree_on: Callable[[], dict[str, Any]]
+    _reduce_sides: Callable[[Sequence[dict[str, Any]], Any, Any], None]
+    # by the arguments of an update: without the states of before, which are added at the end; and the value then
+    _batch_alone: Callable[[Mapping[str, Any]], AbstractContextManager[None]]
+    _value_of_batch: Callable[[], Value]
+    # states that `reset` keeps; move of what is no state, True if states follow; and where a state belongs
+    _kept_at_reset: Callable[[], Mapping[str, Any]]
+    _moved_beside: Callable[[torch.device], bool]
+    _on_its_device: Callable[[str, Any], Any]
+
+    # States
+
+    def _add_large_state(self, name: str, state: Any, reduction: Any) -> None:
+        """Add a state whose default takes no memory: a view of one number."""
+        self.add_state(name, state, dist_reduce_fx=reduction)
+        if isinstance(state, Tensor):
+            self._defaults[name] = state[:1].clone().expand(state.shape)
+
+    @all_or_nothing
+    def forward(self, *args: Any, **kwargs: Any) -> Value:
+        """Add images like ``update``, and return the value of this batch alone.
+
+        A batch of one side is compared with the other side as accumulated so far.
+
+        Returns:
+            As ``compute``; NaN if the batch or the other side has too few images for a distance.
+
+        Raises:
+            ValueError: As ``update``; nothing is added then.
+
+        """
+        if self._is_synced:
+            raise TorchMetricsUserError(
+                "The Metric shouldn't be synced when performing ``forward``. HINT: Did you forget to call ``unsync`` ?."
+            )
+        with self._batch_alone(self._update_signature.bind(*args, **kwargs).arguments):
+            self.update(*args, **kwargs)
+            with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self.dist_sync_on_step, runs=False):
+                value = self._value_of_batch()
+        self._computed, self._forward_cache = None, value  # wrappers read the latter
+        return value
+
+    @all_or_nothing
+    def reset(self) -> None:
+        """Clear all images, or with ``reset_real_features=False`` all but the real ones, unless they are incomplete."""
+        kept = self._kept_at_reset()
+        for name, default in self._defaults.items():
+            if isinstance(default, list):
+                setattr(self, name, [])  # torchmetrics clears lists in place, but a wrapper or a copy may hold them
+        super().reset()
+        self.__dict__.update(kept)
+
+    def plot(
+        self,
+        val: Tensor | Sequence[Tensor] | dict[str, Tensor] | Sequence[dict[str, Tensor]] | None = None,
+        ax: Any = None,
+    ) -> tuple[Any, Any]:
+        """Plot one value or several.
+
+        Args:
+            val: A value of ``forward`` or ``compute``, or a list of them; by default ``compute`` is called.
+            ax: Matplotlib axes to draw in; by default new ones.
+
+        Returns:
+            Figure and axes.
+
+        Raises:
+            ModuleNotFoundError: If matplotlib is missing.
+
+        """
+        figure, axes = self._plot(val, ax)
+        return figure, axes
+
+    def _whole(self) -> AbstractContextManager[None]:
+        """Hold the states reduced over all processes inside this context."""
+        syncs = self._to_sync and not self._is_synced
+        return self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=syncs, should_unsync=syncs)
+
+    @contextmanager
+    def sync_context(self, *args: Any, should_unsync: bool = True, runs: bool = True, **kwargs: Any) -> Iterator[None]:
+        """Sync like torchmetrics, check weights and fingerprints, and restore the local states, also after an error."""
+        self.sync(*args, **kwargs)
+        cache = self._cache
+        try:
+            self._check_own(runs and not self._is_synced)  # a sync has run it
+            yield
+        finally:  # which may be run when the traceback of an interrupt is collected, in the midst of another sync
+            self.unsync(should_unsync=self._is_synced and self._cache is cache and should_unsync)
+
+    def _copy_state_dict(self) -> dict[str, Any]:
+        """Return the states themselves: a sync replaces them, and changes none."""
+        return self.metric_state
+
+    @all_or_nothing
+    def _sync_dist(self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any = None) -> None:
+        """Reduce the states of all processes, once these know that they fit together.
+
+        Raises:
+            RuntimeError: If the metrics of the processes differ, or one of them can't be read.
+
+        """
+        group, own = process_group or self.process_group, {"error": ""}
+        try:
+            own |= self._to_agree_on()
+        except ValueError as err:  # of this process, but the others wait for it
+            own["error"] = str(err)
+        text = torch.frombuffer(bytearray(json.dumps(own).encode()), dtype=torch.uint8).to(self.device)
+        everyone = [json.loads(bytes(each.tolist())) for each in dist_sync_fn(text, group=group)]
+        for rank, each in enumerate(everyone):
+            if each["error"]:
+                raise RuntimeError(f"{each['error']} (process {rank})")
+        self._reduce_sides(everyone, group, None if dist_sync_fn is gather_all_tensors else dist_sync_fn)
+        self._is_synced = True  # with the states, so that an interrupt of `sync` leaves all or nothing
+
+    def _reduce_states(self, incoming_state: dict[str, Any]) -> None:
+        """Add the states of an update in a window of updates: torchmetrics would without a check."""
+        self._check_window()
+        self._merge(incoming_state)
+
+    @all_or_nothing
+    def _merge(self, incoming: dict[str, Any]) -> None:
+        """Add other states, whose images come last; ValueError if one is missing, or of other weights or settings."""
+        common, own = self._check_merge(incoming), self.metric_state
+        for name in own:
+            setattr(self, name, self._on_its_device(name, incoming[name]))
+        super()._reduce_states(own)
+        self.__dict__.update(common)
+        self._computed = None
+        self._update_count += 1
+
+    def state_dict(  # type: ignore[override]  # as torchmetrics has it
+        self, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
+    ) -> dict[str, Any]:
+        """Return states like torchmetrics, but rows as bytes: torch.distributed loads tensors of equal length."""
+        states: dict[str, Any] = super().state_dict(destination, prefix, keep_vars)
+        for name in self._defaults:
+            if isinstance(states.get(prefix + name), list):
+                torch.save(states[prefix + name], file := io.BytesIO())
+                states[prefix + name] = file.getvalue()
+        return states
+
+    @all_or_nothing
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Load copies of all states, or none: torchmetrics loads those of any metric, and counts on in the dict's."""
+        _, _, missing_keys, _, error_msgs = args
+        states = {name: state_dict.pop(prefix + name) for name in self._defaults if prefix + name in state_dict}
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        missing = [name for name in self._defaults if name not in states and (states or self._persistent[name])]
+        missing_keys += [prefix + name for name in missing]
+        if missing or not states:
+            return
+        for name, state in states.items():
+            is_list = isinstance(self._defaults[name], list)
+            states[name] = torch.load(io.BytesIO(state), weights_only=True) if is_list else state.clone()
+        try:
+            self._check_fit(states)
+        except ValueError as err:
+            error_msgs.append(f"The state {prefix!r} is of another metric: {err}")
+            return
+        for name, state in states.items():
+            setattr(self, name, self._on_its_device(name, state))
+        self._computed = None
+        self._update_count = max(1, self._update_count)
+
+    # Wrappers of torchmetrics
+
+    def _wrap_update(self, update: Callable[..., Any]) -> Callable[..., Any]:
+        """Update outside of a compiled loop's graph."""
+        return _outside_graphs(super()._wrap_update(update))
+
+    def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
+        """Compute all or nothing, and without a value from before what others have seen."""
+        wrapped = super()._wrap_compute(compute)
+
+        @wraps(compute)
+        def call(self: CheckedMetric, *args: Any, **kwargs: Any) -> Any:
+            if self._to_sync and not self._is_synced and self.distributed_available_fn():
+                self._computed = None  # another process may have seen images since, and waits for this one
+            return wrapped(*args, **kwargs)
+
+        return wraps(compute)(partial(all_or_nothing(call), self))
+
+    def _apply(self, fn: Callable[..., Any], exclude_state: Sequence[str] = ()) -> Self:
+        """Move to another device; the types of states and network stay, since counts and digests depend on them.
+
+        To a device without float64 only the network moves; its activations come to the CPU, where they are counted.
+        """
+        device = fn(torch.zeros(0, device=self.device)).device
+        if not self._moved_beside(device):
+            return self
+        super()._apply(lambda tensor: tensor.to(device), exclude_state=[*self._defaults, *exclude_state])
+        for name, state in self.metric_state.items():
+            setattr(self, name, self._on_its_device(name, state))
+        return self
