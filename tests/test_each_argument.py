@@ -49,6 +49,7 @@ from torchmetrics_dna.comparisons.versions import Versions
 from torchmetrics_dna.dna import GaussianDNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.result import Result
+from torchmetrics_dna.images.properties import PROPERTIES
 from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.singles.ranking import Ranking
 
@@ -352,12 +353,12 @@ CALLS = {
     "DNAExtractor.forward": Call(
         EXTRACTOR.with_properties().forward,
         lambda: {"imgs": tensor(A)},
-        {"imgs": lambda: tensor(B), "properties": lambda: torch.zeros(len(A), 21)},
+        {"imgs": lambda: tensor(B), "properties": lambda: torch.zeros(len(A), len(PROPERTIES))},
     ),
     "DNAExtractor.in_parts": Call(
         EXTRACTOR.with_properties().in_parts,
         lambda: {"imgs": tensor(A)},
-        {"imgs": lambda: tensor(B), "properties": lambda: torch.zeros(len(A), 21)},
+        {"imgs": lambda: tensor(B), "properties": lambda: torch.zeros(len(A), len(PROPERTIES))},
     ),
     "DNAExtractor.check": Call(
         EXTRACTOR.check,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
 import subprocess
@@ -64,6 +65,25 @@ def test_imports_are_light_and_metrics_need_nothing_above_them() -> None:
     assert not {"timm", "matplotlib", "typer"} & (used - upstream)
     assert "torchmetrics" in upstream, "the checks above can fail"
     assert last == "alone"
+
+
+#: Rooms from the ground up; those of one floor do not import each other.
+FLOORS = (
+    {"extras", "files", "options", "registry", "version"}, {"images", "neurons"}, {"binning", "extractors"},
+    {"functional"}, {"dna"}, {"plots", "statistics"}, {"jobs", "metrics"}, {"comparisons"}, {"singles"},
+    {"loops", "reporting"}, {"cli", "demo"},
+)  # fmt: skip
+
+
+def test_a_file_imports_only_from_rooms_below_its_own() -> None:
+    floor = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+    package = Path(torchmetrics_dna.__file__).parent
+    for path in package.rglob("*.py"):
+        room = path.relative_to(package).with_suffix("").parts[0]
+        for line in ast.parse(path.read_text(encoding="utf-8")).body if room[0] != "_" else ():  # as it is loaded
+            home = line.module.split(".")[1:2] if isinstance(line, ast.ImportFrom) and line.module else []
+            if home and line.module.startswith("torchmetrics_dna.") and home != [room]:
+                assert floor[home[0]] < floor[room], f"{path.relative_to(package)} imports {line.module}"
 
 
 def test_public_names_are_there() -> None:

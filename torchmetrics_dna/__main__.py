@@ -41,10 +41,10 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=ERRORS)  # whatever the encoding of a terminal or a file, no result is lost to it
     try:
+        load_plugins()  # before commands, whose options list what is registered
         from torchmetrics_dna.cli import app
         from torchmetrics_dna.cli.console import PROCESSES
 
-        load_plugins()
         processes: AbstractContextManager[None] = nullcontext()
         if PROCESSES > 1:  # of torchrun
             from torchmetrics_dna.jobs.processes import joined

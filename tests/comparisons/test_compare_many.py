@@ -12,7 +12,7 @@ from networks import Pixels
 from scipy import stats
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna
-from torchmetrics_dna.cli.output import Format, write
+from torchmetrics_dna.cli.output import write
 from torchmetrics_dna.comparisons.comparison import Comparison
 from torchmetrics_dna.comparisons.comparisons import Comparisons, by_name, names_of
 from torchmetrics_dna.dna.distances import DISTANCES
@@ -21,6 +21,7 @@ from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.student import student_tail
 from torchmetrics_dna.plots import plot_curve
 from torchmetrics_dna.reporting.build import document_of
+from torchmetrics_dna.reporting.document import FORMATS
 
 EXTRACTOR = DNAExtractor(Pixels(), input_size=8, properties=False)  # as of several sets
 OPTIONS: dict[str, Any] = {"ranges": "auto", "num_bins": 100}
@@ -46,7 +47,7 @@ def test_one_image_has_what_that_gives(of: dict[str, Any], named: str, capsys: p
     few = {"one": images(80, 2, 1), "many": images(4, 4)}
     made = compare(REFERENCE[:6], images(80, 2, 6) if of else few, EXTRACTOR, **of, **OPTIONS)
     assert {row[named]: row["dna_fd"] is None for row in made.rows()} == {"one": True, "many": False}
-    for form in Format:
+    for form in FORMATS.values():
         write(document_of(made), form, None)
         assert "one" in capsys.readouterr().out
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from torchmetrics_dna.comparisons.explanation import Explanation, PropertyDifference
 from torchmetrics_dna.comparisons.verdict import (
+    Explanation,
     HeldOut,
     Off,
     OneSet,
+    PropertyDifference,
     SeveralSets,
     TwoSets,
     against_kept,

@@ -106,6 +106,28 @@ def test_published_metrics_stay_published(tmp_path: Path) -> None:
     assert Comparison.load(tmp_path / "b.result.npz")["kid"].distance is DISTANCES["kid"]
 
 
+def test_a_changed_distance_is_saved_whole_or_refused(tmp_path: Path) -> None:
+    usual = DISTANCES["dna-emd"]
+    changed = replace(usual, unit="steps", sentence="another sentence", power=1)
+    result = compare(A, B, EXTRACTOR, metrics=[changed])
+    result.save(tmp_path / "a.result.npz")
+    loaded = Comparison.load(tmp_path / "a.result.npz")
+    assert loaded["dna-emd"].distance == changed != usual
+    assert loaded.table == result.table
+    named = replace(usual, name="dna-other", key="dna_other")
+    for other in (replace(usual, between=lambda a, b: a.distances(b) * 2), named):
+        with pytest.raises(TypeError, match=f"{other.name} by functions that no registered distance has"):
+            compare(A, B, EXTRACTOR, metrics=[other]).save(tmp_path / "b.result.npz")
+    assert not (tmp_path / "b.result.npz").exists()
+    DISTANCES.register(other)
+    try:
+        compare(A, B, EXTRACTOR, metrics=[other]).save(tmp_path / "b.result.npz")
+    finally:
+        del DISTANCES[other.name]
+    with pytest.raises(ValueError, match="no distance 'dna-other' is registered"):
+        Comparison.load(tmp_path / "b.result.npz")
+
+
 def test_other_files_and_other_results_are_refused(tmp_path: Path) -> None:
     make_dna(A, EXTRACTOR, **FIXED).save(tmp_path / "a.dna.npz")
     with pytest.raises(ValueError, match="holds no result; load_dna reads DNA files"):

@@ -11,7 +11,7 @@ from torch import Tensor
 from torchmetrics_dna.demo import blur, jpeg, photographs
 from torchmetrics_dna.functional import odd_by_properties
 from torchmetrics_dna.functional.odd import clear_reasons, standard_properties
-from torchmetrics_dna.images.properties import PROPERTIES, image_properties
+from torchmetrics_dna.images.properties import OF_PIXELS, PROPERTIES, image_properties
 
 LOGS = {"contrast": 0.02, "saturation": 0.01, "colours": 0.0, "sharpness": 0.02, "noise": 0.005}
 ODDS = {"brightness": 0.02} | dict.fromkeys(("dark pixels", "bright pixels", "flat areas", "pixelation"), 0.05)
@@ -126,7 +126,7 @@ def test_reasons_of_what_a_test_finds() -> None:
 
 def test_deviations_of_the_reference() -> None:
     reference, images = drawn(40, 0), drawn(5, 1)
-    names = PROPERTIES[3:18]
+    names = OF_PIXELS
     deviations = np.array([column(reference, name).std(ddof=1) for name in names]).clip(0.01)
     for side, given in zip(standard_properties(reference, images), (reference, images), strict=True):
         expected = np.stack([column(given, name) for name in names], 1) / deviations
@@ -136,8 +136,8 @@ def test_deviations_of_the_reference() -> None:
 @pytest.mark.parametrize(
     ("reference", "images", "words"),
     [
-        (drawn(9, 0), drawn(2, 1), "`reference` expected .* of 10 images or more.*\\(9, 21\\)"),
-        (drawn(40, 0), drawn(2, 1)[:, 1:], "`images` .*\\(2, 20\\)"),
+        (drawn(9, 0), drawn(2, 1), f"`reference` expected .* of 10 images or more.*\\(9, {len(PROPERTIES)}\\)"),
+        (drawn(40, 0), drawn(2, 1)[:, 1:], f"`images` .*\\(2, {len(PROPERTIES) - 1}\\)"),
         (drawn(40, 0), drawn(2, 1) / 0, "finite"),
     ],
 )

@@ -26,10 +26,12 @@ from torchmetrics_dna.cli.rank import rank
 from torchmetrics_dna.dna.distances import find_distances
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.visible import images_in_words
-from torchmetrics_dna.reporting.document import Document, Format
+from torchmetrics_dna.reporting.document import TEXT, Document
 
 if TYPE_CHECKING:
+    from torchmetrics_dna.comparisons.compare import Opened
     from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.reporting.document import Format
 
 _WIDE = 10  # sets; a full matrix of more is too wide for a terminal
 _DEMO_SETS = 9  # degraded copies; counted without torch, so that the first line comes at once
@@ -79,7 +81,7 @@ def compare(
     if held_out is not None and held_out not in (b, *(more or ())):
         more = [*(more or ()), held_out]
     check_sources(a, b, *(more or ()))
-    form = format_for(form, output)
+    written = format_for(form, output)
     if by is not None and more:
         raise ValueError("Option --by is for two sets; leave it out, or compare each pair by itself")
     if plot is not None:
@@ -91,19 +93,18 @@ def compare(
     limits |= {"fail_if_different": level if fail_if_different else None, "fail_if_odd": level if fail_if_odd else None}
     check_limits(limits, options["metrics"], {"by": by, **options})
     if every and more:  # of two sets, a matrix says less
-        _compare_all([a, b, *more], options, {"by": by, "held_out": held_out} | limits, plot, form, output)
+        _compare_all([a, b, *more], options, {"by": by, "held_out": held_out} | limits, plot, written, output)
         return
-    from torchmetrics_dna.comparisons.compare import open_sets
     from torchmetrics_dna.comparisons.comparisons import by_name
     from torchmetrics_dna.images import ImageStream
     from torchmetrics_dna.jobs.arguments import Arguments
-    from torchmetrics_dna.reporting.build import document_of, gallery_of
+    from torchmetrics_dna.reporting.build import compared_in
 
     sets: Any = by_name([b, *more]) if more else b
     if held_out is not None and more:
         held_out = [*sets][[b, *more].index(held_out)]
-    with o.showing_progress(options) as shown:
-        opened = open_sets(a, sets, Arguments(distributed=PROCESSES > 1, **shown), by=by, held_out=held_out)
+
+    def check(opened: Opened) -> Opened:
         check_gates(opened, level, limits)
         records = [record for sides in opened.networks for record in sides.distances]
         if plot is not None and opened.is_one and all(record.grain == "set" or record.layer for record in records):
@@ -111,8 +112,11 @@ def compare(
             raise ValueError(
                 f"Option --plot draws distances of neurons or layers, but got {listed} alone; add one, such as dna-emd"
             )
-        result: Any = opened.compared()
-        gallery = gallery_of(opened, result) if form is Format.HTML else None
+        return opened
+
+    with o.showing_progress(options) as shown:
+        arguments = Arguments(distributed=PROCESSES > 1, **shown)
+        opened, result, document = compared_in(written, a, sets, arguments, by=by, held_out=held_out, check=check)
     is_pair = opened.is_one and by is None
     by_set = {opened.names[1]: result} if is_pair else {name: each for name, each in result.items() if name != held_out}
     gates: list[Gate] = []
@@ -121,7 +125,7 @@ def compare(
         gates = gates_of(by_set, level, limits)
     except ValueError as err:  # the result is written first
         refusal = err
-    write(document_of(result, gallery, gates=[gate._asdict() for gate in gates]), form, output)
+    write(document(gates=[gate._asdict() for gate in gates]), written, output)
     for notice in result.notices if is_pair else ():
         talk.print(f"{notice}.")
     for side, names in zip(result.total.names, result.alone, strict=True) if by is not None else ():
@@ -129,7 +133,7 @@ def compare(
             talk.print(f"Only {side} has {len(names)} more: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}.")
     print_unreadable(result.unreadable)
     _draw(result, plot)
-    if is_pair and form is Format.TEXT:
+    if is_pair and written is TEXT:
         images = opened.networks[0].images
         _say_what_next(result, a, b, options, not any(isinstance(side, ImageStream) for side in images))
     if refusal is not None:
@@ -213,7 +217,7 @@ def diff(
     from torchmetrics_dna.comparisons import diff as compare_versions
 
     check_sources(old, new)
-    form = format_for(form, output)
+    written = format_for(form, output)
     if PROCESSES > 1:
         raise ValueError("Versions are compared by one process, but torchrun has started several; leave it out")
     with o.showing_progress(options) as shown:
@@ -226,7 +230,7 @@ def diff(
         gates.append(Gate("--fail-if-changed", 0, not any(numbers), [line]))
     from torchmetrics_dna.reporting.build import document_of
 
-    write(document_of(versions, gates=[gate._asdict() for gate in gates]), form, output)
+    write(document_of(versions, gates=[gate._asdict() for gate in gates]), written, output)
     print_unreadable(versions.unreadable)
     end_by(gates)
 

@@ -100,9 +100,9 @@ def info(
     output: ResultFile = None,
 ) -> None:
     """Say what a DNA file holds, after checking that it is whole; or which extractors there are."""
-    form = format_for(form, output)
+    written = format_for(form, output)
     if file is None:
-        write(_extractors(), form, output)
+        write(_extractors(), written, output)
         talk.print("✓ is on this machine; the rest is downloaded on first use. Any timm model's name works, too.")
         return
     from torchmetrics_dna.dna.load import describe
@@ -113,7 +113,7 @@ def info(
     facts = [[key.replace("_", " "), in_words(value)] for key, value in description.items() if key != "layers"]
     text = [listing(facts), "", rich_table(layers.header, layers.rows, layers.title)]
     tables = [Table(["property", "value"], facts), layers]
-    write(Document(lambda: description, lambda: records, [], tables, text), form, output)
+    write(Document(lambda: description, lambda: records, [], tables, text), written, output)
 
 
 def convert(file: File, output: Converted, ranges: AttachedRanges = None) -> None:

@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import WIDE, Console, check_output, out, rich_table, talk
 from torchmetrics_dna.files.atomic import replacing
-from torchmetrics_dna.files.tables import as_csv
-from torchmetrics_dna.files.visible import ERRORS, strict_json
-from torchmetrics_dna.reporting.document import SUFFIXES, Document, Format, format_of
+from torchmetrics_dna.files.visible import ERRORS
+from torchmetrics_dna.reporting.document import FORMATS, JSON, TEXT, Document, Format, format_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+_Names: Any = Enum("Format", {name: name for name in FORMATS})  # by which typer lists them
 FormatOption = Annotated[
-    Format | None, o.output_option("Format of the result. [default: by the name of the file, or text]", "--format")
+    _Names | None,  # type: ignore[valid-type]
+    o.output_option("Format of the result. [default: by the name of the file, or text]", "--format"),
 ]
 ResultFile = Annotated[
     Path | None,
     o.output_option(
-        "Write the result to this file: .txt, .json, .csv, .md or .tex; .html for a page.", "-o", "--output"
+        f"Write the result to this file: {', '.join(form.suffixes[0] for form in FORMATS.values())}.", "-o", "--output"
     ),
 ]
-_OF_LINES = (Format.TEXT, Format.JSON, Format.CSV)
 
 
-def format_for(form: Format | None, path: Path | None, streamed: bool = False) -> Format:
+def format_for(choice: Any, path: Path | None, streamed: bool = False) -> Format:
     """Return the format of a result; check the file to write, and print if it will be replaced, before any work.
 
     Args:
-        form: The format, if it is given.
+        choice: The format, if it is given.
         path: File to write, if it is given.
         streamed: Whether records are written one by one, which pages and tables in Markdown and LaTeX do not allow.
 
@@ -41,11 +42,16 @@ def format_for(form: Format | None, path: Path | None, streamed: bool = False) -
         ValueError: If the name of the file has an unknown suffix and no format is given, or the format does not fit.
 
     """
+    name = None if choice is None else choice.value
     if path is not None:
-        check_output(path, *(SUFFIXES if form is None else ("",)))
-    form = form or (Format.TEXT if path is None else format_of(path, Format.TEXT))
-    if streamed and form not in _OF_LINES:
-        raise ValueError(f"A stream is written line by line; give --format text, json or csv, but got {form.value}")
+        suffixes = [suffix for each in FORMATS.values() for suffix in each.suffixes]
+        check_output(path, *(suffixes if name is None else ("",)))
+    form = FORMATS[name] if name is not None else TEXT if path is None else format_of(path, TEXT)
+    if streamed and form is not TEXT and form.line is None:
+        *others, last = [each.name for each in FORMATS.values() if each is TEXT or each.line is not None]
+        raise ValueError(
+            f"A stream is written line by line; give --format {', '.join(others)} or {last}, but got {form.name}"
+        )
     return form
 
 
@@ -57,9 +63,9 @@ def write(result: Document, form: Format, path: Path | None) -> None:
     if not out.quiet:
         with replacing(path) as temporary, temporary.open("w", encoding="utf-8", errors=ERRORS, newline="") as file:
             _print(result, form, Console(file=file, width=WIDE))
-    for sentence in result.sentences if form is Format.HTML else ():
+    for sentence in result.sentences if form.is_page else ():
         out.print(sentence)
-    talk.print(f"The {'page' if form is Format.HTML else 'result'} is in {path}", soft_wrap=True)
+    talk.print(f"The {'page' if form.is_page else 'result'} is in {path}", soft_wrap=True)
 
 
 @contextmanager
@@ -67,15 +73,12 @@ def writing_lines(form: Format, path: Path | None) -> Iterator[Callable[[Mapping
     """Yield a function that writes a record, and its text, at once: as text, csv or a json document a line."""
     with nullcontext() if path is None else path.open("w", encoding="utf-8", errors=ERRORS, newline="") as file:
         console = out if file is None else Console(file=file, width=WIDE)
-        has_header = False
+        is_first = True
 
         def write_line(record: Mapping[str, Any], text: str) -> None:
-            nonlocal has_header
-            line = {Format.TEXT: text, Format.JSON: strict_json(record)}.get(form)
-            if line is None:
-                header, _, values = as_csv([record]).rstrip("\n").partition("\n")
-                line, has_header = values if has_header else f"{header}\n{values}", True
-            console.print(line, soft_wrap=True)
+            nonlocal is_first
+            console.print(text if form.line is None else form.line(record, is_first), soft_wrap=True)
+            is_first = False
             console.file.flush()
 
         yield write_line
@@ -84,9 +87,9 @@ def writing_lines(form: Format, path: Path | None) -> Iterator[Callable[[Mapping
 
 
 def _print(result: Document, form: Format, console: Console) -> None:
-    if form is Format.JSON:
-        console.print_json(result.render(form), ensure_ascii=True)
-    elif form is Format.TEXT:
+    if form is JSON:  # in colours, on a terminal
+        console.print_json(JSON.render(result), ensure_ascii=True)
+    elif form.render is None:
         for part in result.text or result.sentences:
             console.print(part)
         for table in () if result.text else result.tables:
@@ -95,4 +98,4 @@ def _print(result: Document, form: Format, console: Console) -> None:
                 "", rich_table(shown.header, shown.rows, shown.title, bold=shown.bold), *shown.notes, sep="\n"
             )
     elif not console.quiet:
-        console.file.write(result.render(form))
+        console.file.write(form.render(result))

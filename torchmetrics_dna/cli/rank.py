@@ -18,7 +18,7 @@ from torchmetrics_dna.cli.console import (
     talk,
 )
 from torchmetrics_dna.cli.output import FormatOption, ResultFile, format_for, write, writing_lines
-from torchmetrics_dna.reporting.document import Document, Format
+from torchmetrics_dna.reporting.document import Document
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.monitor import Window
@@ -59,7 +59,7 @@ def rank(
         raise ValueError("Option --reference is missing; give the images, or the DNA file, that IMAGES should be like")
     reference = images if reference is None else reference
     check_sources(images, reference)
-    form = format_for(form, output)
+    written = format_for(form, output)
     if top is not None and worst is not None:
         raise ValueError("Expected --top or --worst, but got both; leave one out")
     if score not in (None, "outlier", "local", "contrast", "distance"):
@@ -80,8 +80,8 @@ def rank(
     with o.showing_progress(options) as shown:
         source = images if plot is None else indexed(open_source(images, shown["reading"]), "A contact sheet")
         ranking = rank_images(source, reference, **shown)
-    write(_output_of(ranking, reference, contrast, ranking.rows(top, worst)), form, output)
-    if ranking.verdict and form in (Format.CSV, Format.LATEX):
+    write(_output_of(ranking, reference, contrast, ranking.rows(top, worst)), written, output)
+    if ranking.verdict and not written.words:
         talk.print(*ranking.verdict.splitlines(), sep="\n")
     for notice in ranking.notices:
         talk.print(notice)
@@ -140,7 +140,7 @@ def monitor(
     from torchmetrics_dna.comparisons.monitor import monitor as monitor_images
 
     check_sources(reference, images)
-    form = format_for(form, output, streamed=True)
+    written = format_for(form, output, streamed=True)
     if PROCESSES > 1:
         raise ValueError("A stream is monitored by one process, but torchrun has started several; leave it out")
     options["order"] = "source" if in_order else "random"
@@ -148,7 +148,7 @@ def monitor(
         check_figure(plot)
     results = monitor_images(reference, images, window=window, learn=learn, level=level, **options)
     windows: list[Window] = []
-    with writing_lines(form, output) as write_line:
+    with writing_lines(written, output) as write_line:
         for result in results:
             if result.seed is not None and not windows:
                 talk.print(

@@ -179,7 +179,7 @@ def compare_sides(sides: Sides, names: Sequence[str]) -> list[Comparison]:
                 and "dna-emd" in result
                 and LAYER not in result.neurons
                 and not has_negative(weights)
-                and result.explain().differs
+                and result.differs
                 and can_be_found(sides, readable)
             ):
                 with without_numba(False):  # which pays for the images of the search beside those of the sets

@@ -50,22 +50,30 @@ def compare_measured(
     """
     arguments = arguments or Arguments()
     distances = list(of_any_network().values()) if distances is None else distances
-    paired = bool(arguments.pairs)
     network = without_properties(a.first.neurons) if arguments.neuron_weights is None else None
+    if network is None:
+        return _compared(a, b, distances, arguments, plans or {}, names)
     by_neuron = [record for record in distances if record.grain == "neuron"]
-    if network is not None:
-        first = a.select(list(network))
-        of_network = first, first if a is b else b.select(list(network))
-        of_properties = [
-            Measured({kind: dna.select([LAYER]) for kind, dna in side.dnas.items()}, []) for side in (a, b)
-        ]
-        comparison = compare_measured(of_network[0], of_network[1], distances, arguments, plans=plans, names=names)
-        properties = (
-            compare_measured(of_properties[0], of_properties[1], by_neuron, arguments, names=names)
-            if by_neuron
-            else None
-        )
-        return replace(comparison, properties=properties)
+    first = a.select(list(network))
+    second = first if a is b else b.select(list(network))
+    comparison = _compared(first, second, distances, arguments, plans or {}, names)
+    if not by_neuron:
+        return comparison
+    of_a, of_b = (Measured({kind: dna.select([LAYER]) for kind, dna in side.dnas.items()}, []) for side in (a, b))
+    return replace(comparison, properties=_compared(of_a, of_b, by_neuron, arguments, {}, names))
+
+
+def _compared(
+    a: Measured,
+    b: Measured,
+    distances: Sequence[Distance],
+    arguments: Arguments,
+    plans: Mapping[str, Plan],
+    names: tuple[str, str],
+) -> Comparison:
+    """Compare the neurons of a network, or the properties of images, by those of the distances that both support."""
+    by_neuron = [record for record in distances if record.grain == "neuron"]
+    paired = bool(arguments.pairs)
     dna, results, cache = a.first, dict[str, Result](), dict[Any, Any]()
     weights = resolve_weights(arguments.neuron_weights, dna.neurons, dna.extractor, dna.weights_digest)
     images = min(2 if side.first.has_unknown_size else side.first.num_images for side in (a, b))
@@ -82,7 +90,7 @@ def compare_measured(
             inputs[1],
             weights if record.grain == "neuron" else None,
             confidence=arguments.confidence,
-            folded=folded_sides(record, a, b, (plans or {}).get(record.name)),
+            folded=folded_sides(record, a, b, plans.get(record.name)),
             paired=paired,
             cache=cache,
         )

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from torchmetrics_dna.comparisons.explanation import (
-    Explanation,
     as_gaussian,
     explain,
     has_means,
     property_differences,
 )
-from torchmetrics_dna.comparisons.verdict import TwoSets, two_sets
+from torchmetrics_dna.comparisons.verdict import Explanation, TwoSets, two_sets
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES, flat_figures, names_of
 from torchmetrics_dna.dna.histogram import in_same_bins
@@ -312,13 +311,17 @@ class Comparison(ByName["Result"]):
             names: Names of A and B; by default ``names``.
 
         """
+        return self._explanation if names is None else replace(self._explanation, names=names)
+
+    @cached_property
+    def _explanation(self) -> Explanation:
         a, b = (side.first for side in self._sides())
         properties, p = None, self.p_value_of_properties
         if self.properties is not None:
             sides = [side.dnas.get("gaussian", side.first) for side in self.properties._sides()]
             is_alike = p is not None and p > SIGNIFICANT
             properties = [] if is_alike else property_differences(sides[0], sides[1], self.properties._test)
-        return explain(a, b, self._test, names or self.names, properties, self.causes)
+        return explain(a, b, self._test, self.names, properties, self.causes)
 
     @property
     def verdict(self) -> str:
@@ -343,6 +346,11 @@ class Comparison(ByName["Result"]):
                 off=None if self.odd is None else self.odd._figures,
             )
         )
+
+    @property
+    def differs(self) -> bool | None:
+        """True if the test of the first distance of neurons finds a difference; None without a test."""
+        return None if self._test is None else self._test.p_value <= SIGNIFICANT
 
     @property
     def _test(self) -> PermutationTest | None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from torchmetrics_dna.comparisons.verdict import what_differs
+from torchmetrics_dna.comparisons.verdict import Explanation, PropertyDifference
 from torchmetrics_dna.dna.gaussian import GaussianDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.histogram import HistogramDNA
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 _MAX_PROPERTIES = 6  # that are named
 _MIN_EFFECT = 0.5  # standard deviations between means, for a property to be named without a test
-_MIN_SHIFT = 0.2  # standard deviations between means, for a property to be called higher or lower
 _LEAST_UNTESTED = 10  # images on a side, for words without a test
 #: Property of images that a change moves most plainly, and its direction.
 _MOVES = {
@@ -39,69 +37,6 @@ _MOVES = {
     "fewer colours": ("colours", -1),
     "JPEG compression": ("blockiness", 1),
 }
-
-
-class PropertyDifference(NamedTuple):
-    """Property of images that differs between A and B.
-
-    Attributes:
-        name: Name of the property.
-        a: Mean in A, from 0 to 1, in the scale of :func:`image_properties`.
-        b: Mean in B.
-        spread_a: Standard deviation over the images of A.
-        spread_b: Standard deviation over the images of B.
-        q: False discovery rate among neurons with at least as much evidence; None without a test.
-
-    """
-
-    name: str
-    a: float
-    b: float
-    spread_a: float
-    spread_b: float
-    q: float | None
-
-    @property
-    def effect(self) -> float:
-        """Difference of the means in standard deviations."""
-        spread = math.sqrt((self.spread_a**2 + self.spread_b**2) / 2)
-        return (self.b - self.a) / max(spread, 1e-6)
-
-    @property
-    def direction(self) -> int:
-        """1 if the property is higher in B, -1 if it is lower, 0 if the means are too near to call it so."""
-        return 0 if abs(self.effect) < _MIN_SHIFT else int(math.copysign(1, self.effect))
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """Differences between two sets A and B; ``str()`` gives them as a text.
-
-    Attributes:
-        p_value: P-value of the test for any difference; None without one.
-        properties: Properties of images that differ, the clearest first; empty if they were not measured.
-        causes: Changes of A's images that take half of the squared distance; None if there are none, if a property
-            contradicts them, or if they were not searched.
-        names: Names of A and B.
-        is_searched: True if causes were searched.
-        is_measured: True if properties of images were measured.
-
-    """
-
-    p_value: float | None
-    properties: list[PropertyDifference]
-    causes: Causes | None = None
-    names: tuple[str, str] = ("A", "B")
-    is_searched: bool = False
-    is_measured: bool = True
-
-    @property
-    def differs(self) -> bool | None:
-        """True if the test finds a difference; None without a test."""
-        return None if self.p_value is None else self.p_value <= SIGNIFICANT
-
-    def __str__(self) -> str:
-        return what_differs(self)
 
 
 def explain(

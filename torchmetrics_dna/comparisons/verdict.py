@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -9,23 +10,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torchmetrics_dna.files.visible import bins_in_words, images_in_words, number, p_figure
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, SIGNIFICANT
-from torchmetrics_dna.images.properties import PROPERTIES, property_in_words
+from torchmetrics_dna.images.properties import FAULTS, PLAIN, PROPERTIES, property_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from torchmetrics_dna.comparisons.explanation import Explanation, PropertyDifference
     from torchmetrics_dna.dna.evidence import Interval, Ratio
     from torchmetrics_dna.functional.odd import Odd
+    from torchmetrics_dna.jobs.causes import Causes
 
 _WIDTH = 100  # characters of a line, if names of sets and images have 12 at most
 _MOST_LINES = 4
 _MOST_SHOWN = 3  # properties, and images that a test finds, which a line names at most
 _MOST_OFF = 5  # odd images
-#: Properties that a verdict names before others, as far as they are among the clearest.
-_PLAIN = (
-    "width", "height", "JPEG files", "PNG files", "brightness", "contrast", "saturation", "sharpness", "noise"
-)  # fmt: skip
+_MIN_SHIFT = 0.2  # standard deviations between means, for a property to be called higher or lower
 _FILES = " files"  # the end of the names of shares of formats
 #: What is said of an image for a reason of :class:`~torchmetrics_dna.functional.odd.Odd`; ``{}`` is the reference.
 _REASONS = {
@@ -33,24 +31,74 @@ _REASONS = {
     "all white": "is all white",
     "one colour": "is of one colour; no image of {} is",
     "no colour": "has no colour; every image of {} has",
-    "brightness +": "is much brighter than any of {}",
-    "brightness -": "is much darker than any of {}",
-    "contrast -": "has far less contrast than any of {}",
-    "dark pixels +": "has far more dark pixels than any of {}",
-    "bright pixels +": "has far more bright pixels than any of {}",
-    "saturation +": "has stronger colours than any of {}",
-    "saturation -": "has far less colour than any of {}",
-    "colours +": "has far more colours than any of {}, as noise gives",
-    "colours -": "has far fewer colours than any of {}",
-    "sharpness -": "is much more blurred than any of {}",
-    "noise +": "is much noisier than any of {}",
-    "flat areas +": "has far more flat areas than any of {}",
-    "pixelation +": "is made of enlarged pixels",
-    "blockiness +": "shows blocks of 8 pixels, as strong JPEG compression leaves",
+    **{name: fault.words for name, fault in FAULTS.items()},
 }
 _SHORT = ", |; | than any of"  # what ends a reason after words that name the reference
 _BLANK = ("all black", "all white", "one colour")
 _PLURALS = {"is": "are", "has": "have", "shows": "show"}
+
+
+class PropertyDifference(NamedTuple):
+    """Property of images that differs between A and B.
+
+    Attributes:
+        name: Name of the property.
+        a: Mean in A, from 0 to 1, in the scale of :func:`image_properties`.
+        b: Mean in B.
+        spread_a: Standard deviation over the images of A.
+        spread_b: Standard deviation over the images of B.
+        q: False discovery rate among neurons with at least as much evidence; None without a test.
+
+    """
+
+    name: str
+    a: float
+    b: float
+    spread_a: float
+    spread_b: float
+    q: float | None
+
+    @property
+    def effect(self) -> float:
+        """Difference of the means in standard deviations."""
+        spread = math.sqrt((self.spread_a**2 + self.spread_b**2) / 2)
+        return (self.b - self.a) / max(spread, 1e-6)
+
+    @property
+    def direction(self) -> int:
+        """1 if the property is higher in B, -1 if it is lower, 0 if the means are too near to call it so."""
+        return 0 if abs(self.effect) < _MIN_SHIFT else int(math.copysign(1, self.effect))
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Differences between two sets A and B; ``str()`` gives them as a text.
+
+    Attributes:
+        p_value: P-value of the test for any difference; None without one.
+        properties: Properties of images that differ, the clearest first; empty if they were not measured.
+        causes: Changes of A's images that take half of the squared distance; None if there are none, if a property
+            contradicts them, or if they were not searched.
+        names: Names of A and B.
+        is_searched: True if causes were searched.
+        is_measured: True if properties of images were measured.
+
+    """
+
+    p_value: float | None
+    properties: list[PropertyDifference]
+    causes: Causes | None = None
+    names: tuple[str, str] = ("A", "B")
+    is_searched: bool = False
+    is_measured: bool = True
+
+    @property
+    def differs(self) -> bool | None:
+        """True if the test finds a difference; None without a test."""
+        return None if self.p_value is None else self.p_value <= SIGNIFICANT
+
+    def __str__(self) -> str:
+        return what_differs(self)
 
 
 class Off(NamedTuple):
@@ -239,7 +287,7 @@ def what_was_measured(explanation: Explanation) -> list[str]:
         by_name = {name: each for name, each in by_name.items() if not name.endswith(_FILES) or each.effect > 0}
     if "width" in by_name:
         by_name.pop("height", None)
-    names = sorted(by_name, key=lambda name: (not by_name[name].direction, [*_PLAIN, *by_name].index(name)))
+    names = sorted(by_name, key=lambda name: (not by_name[name].direction, [*PLAIN, *by_name].index(name)))
     phrases = [_property(by_name[name]) for name in names[:_MOST_SHOWN]]
     head = f"Measured in {explanation.names[1]}: "
     return [_fitted(lambda count: f"{head}{', '.join(phrases[:count])}.", _MOST_SHOWN)] if phrases else []

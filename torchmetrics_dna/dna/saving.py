@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from importlib import import_module
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Self
@@ -94,6 +94,11 @@ class Saved:
         return pd.DataFrame(self.rows())  # type: ignore[attr-defined]
 
 
+def _registered(name: str, by_publication: bool) -> Distance | None:
+    record = DISTANCES.get(name)
+    return record.as_published if record is not None and by_publication else record
+
+
 class _Encoder:
     """Turn values into json, and tensors and DNAs into ``arrays``; what is shared is written once, then by number."""
 
@@ -129,7 +134,7 @@ class _Encoder:
         if isinstance(value, Neurons):
             return {"neurons": value.to_list()}
         if isinstance(value, Distance):
-            return {"distance": [value.name, value.protocol is not None]}
+            return {"distance": [value.name, value.protocol is not None, *self._changed(value)]}
         if isinstance(value, Stored):
             described, arrays, remarks = value._encode_all()
             self.arrays |= {f"{place}/{name}": array for name, array in arrays.items()}
@@ -139,6 +144,18 @@ class _Encoder:
         left_out = getattr(value, "UNSAVED", ())
         names = [each.name for each in fields(value) if each.name not in left_out]
         return {kind: {name: self.encode(getattr(value, name)) for name in names}}
+
+    def _changed(self, record: Distance) -> list[Any]:
+        """Return the fields in which a distance differs from that of its name, if it does."""
+        usual = _registered(record.name, record.protocol is not None)
+        changed = {
+            each.name: getattr(record, each.name)
+            for each in fields(record)
+            if usual is None or getattr(record, each.name) != getattr(usual, each.name)
+        }
+        if usual is None or not all(isinstance(value, (bool, int, str)) for value in changed.values()):
+            raise TypeError(f"A result of {record.name} by functions that no registered distance has can't be saved")
+        return [self.encode(changed)] if changed else []
 
 
 class _Decoder:
@@ -172,8 +189,14 @@ class _Decoder:
         if tag == "neurons":
             return Neurons.from_list(content)
         if tag == "distance":
-            name, by_publication = content
-            return DISTANCES[name].as_published if by_publication else DISTANCES[name]
+            name, by_publication, *changed = content
+            record = _registered(name, by_publication)
+            if record is None:
+                raise ValueError(f"no distance {name!r} is registered; import the module that does")
+            fields_of = self.decode(changed[0]) if changed else {}
+            if any(type(value) is not type(getattr(record, field)) for field, value in fields_of.items()):
+                raise ValueError(f"fields of the distance {name!r} are of another type")
+            return replace(record, **fields_of) if fields_of else record
         if tag == "stored":
             described, remarks, place = content
             own = {

@@ -389,7 +389,7 @@ class DNAExtractor(nn.Module):
 
         Args:
             imgs: Images ``(B, 3, H, W)``: uint8, or floating point in [0, 1]; or other inputs, like the example.
-            properties: Properties of the original images, ``(B, 21)``; by default measured on ``imgs``.
+            properties: Properties of the original images, a column each; by default measured on ``imgs``.
             resized: Whether images were already resized by the method of this extractor; those of ``"torch"`` may have
                 values beyond [0, 1].
 
@@ -531,8 +531,8 @@ class DNAExtractor(nn.Module):
         It also returns itself if it has them, or takes no RGB images.
 
         Example:
-            >>> DNAExtractor(layers=["head"]).with_properties().neurons
-            Neurons(1301 in 2 layers: properties 21, head 1280)
+            >>> list(DNAExtractor(layers=["head"]).with_properties().neurons)
+            ['properties', 'head']
 
         """
         if self.has_properties or not self.may_have_properties:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.images.properties import PROPERTIES
+from torchmetrics_dna.images.properties import FAULTS, OF_PIXELS, PROPERTIES, RECORDS
 
 LEAST = 10  # images of a reference; with none of one colour, these are 26 % of its kind at most (95 %)
 LEAST_OF_SINGLE = 40  # images of a reference beside which others than those of one colour are judged one by one
@@ -18,16 +18,6 @@ _SHARE, _FEWEST = 20, 5  # images of the tail: one of 20, but 5 at least
 _TINY = 0.01  # deviation of a transformed property at least
 _PLAIN, _NEARLY_PLAIN = (0.01, 0.05), (0.03, 0.1)  # contrast of images of one colour; brightness of black ones
 _GREY, _OF_GREY = 0.004, 0.012  # saturation of an image without colour, and of all of the reference
-#: Shifts of properties whose tails are about exponential as logarithms, or as those of odds; others are as they are.
-_LOGS = {"contrast": 0.02, "saturation": 0.01, "colours": 0.0, "sharpness": 0.02, "noise": 0.005}
-_ODDS = {"brightness": 0.02} | dict.fromkeys(("dark pixels", "bright pixels", "flat areas", "pixelation"), 0.05)
-#: Properties that are faults where they are high (+) or low (-), and the least distance that counts, transformed.
-_DIRECTIONS = {
-    "brightness +": 0.1, "brightness -": 0.1, "contrast -": 0.1, "dark pixels +": 0.2, "bright pixels +": 0.2,
-    "saturation +": 0.1, "saturation -": 0.1, "colours +": 0.1, "colours -": 0.1, "sharpness -": 0.05,
-    "noise +": 0.1, "flat areas +": 0.1, "pixelation +": 0.2, "blockiness +": 0.01,
-}  # fmt: skip
-_OF_PIXELS = PROPERTIES[PROPERTIES.index("brightness") : PROPERTIES.index("blockiness") + 1]
 
 
 class Odd(NamedTuple):
@@ -54,16 +44,16 @@ def odd_by_properties(reference: Tensor, images: Tensor) -> list[Odd]:
     r"""Name images that a property shows to be far beyond all of a reference, each with its reason.
 
     An image is of one colour, and none of the reference is nearly so. Beside 40 images of the reference or more, it may
-    also be without colour where all of these have some, or far beyond them in one of 14 directions, such as dark,
-    blurred or blocky. With n images in the reference, :math:`k = \max(5, n / 20)`, u the value of the (k + 1)-th most
-    extreme of these and e their mean excess over it, all transformed, an image at x has
+    also be without colour where all of these have some, or far beyond them in one of d directions that are faults, such
+    as dark, blurred or blocky. With n images in the reference, :math:`k = \max(5, n / 20)`, u the value of the
+    (k + 1)-th most extreme of these and e their mean excess over it, all transformed, an image at x has
     :math:`p = k / n \, (1 + (x - u) / (k e))^{-k}`, exact for exponential tails. Named are images of the m with
-    :math:`14 m p \le 0.05` that are beyond the extreme of the reference by 1.5 times its distance from the median.
+    :math:`d m p \le 0.05` that are beyond the extreme of the reference by 1.5 times its distance from the median.
 
     Args:
-        reference: Properties of the reference's images, ``(n, 21)``, of
+        reference: Properties of the reference's images, ``(n, properties)``, of
             :func:`~torchmetrics_dna.images.properties.image_properties`, of 10 images at least.
-        images: Those of the images, ``(m, 21)``.
+        images: Those of the images, ``(m, properties)``.
 
     Returns:
         The images, in their order.
@@ -87,7 +77,7 @@ def odd_by_properties(reference: Tensor, images: Tensor) -> list[Odd]:
             )
     p_values, is_far = _tails(reference, images)
     is_judged = len(reference) >= LEAST_OF_SINGLE
-    named = is_far & (p_values * images.shape[0] * len(_DIRECTIONS) <= _LEVEL) & is_judged
+    named = is_far & (p_values * images.shape[0] * len(FAULTS) <= _LEVEL) & is_judged
     reasons = _chosen(p_values, named) | _facts(reference, images)
     return [_odd(reasons[row], row, reference, images) for row in sorted(reasons)]
 
@@ -100,27 +90,25 @@ def clear_reasons(reference: Tensor, images: Tensor) -> dict[int, Odd]:
 
 
 def standard_properties(reference: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the properties of the pixels of both, transformed, in deviations of the reference, ``(images, 15)``."""
-    sides = [torch.stack([_column(side, name) for name in _OF_PIXELS], 1) for side in (reference, images)]
+    """Return the properties of the pixels of both, transformed, in deviations of the reference, a column each."""
+    sides = [torch.stack([_column(side, name) for name in OF_PIXELS], 1) for side in (reference, images)]
     deviation = sides[0].std(0).clamp(min=_TINY)
     return sides[0] / deviation, sides[1] / deviation
 
 
 def _column(side: Tensor, name: str) -> Tensor:
-    values = side[:, PROPERTIES.index(name)].double()
-    if name in _LOGS:
-        return (values + _LOGS[name]).log()
-    return ((values + _ODDS[name]) / (1 - values + _ODDS[name])).log() if name in _ODDS else values
+    values, tails = side[:, PROPERTIES.index(name)].double(), RECORDS[name].tails
+    return values if tails is None else tails(values)
 
 
 def _tails(reference: Tensor, images: Tensor, far: float = _FAR) -> tuple[Tensor, Tensor]:
-    """Return p-values of images in all directions, and whether they are far beyond the extreme, ``(images, 14)``."""
+    """Return p-values of images in all directions, and whether they are far beyond the extreme, a column each."""
     both = [
-        torch.stack([_column(side, key[:-2]) * (1 if key.endswith("+") else -1) for key in _DIRECTIONS], 1)
+        torch.stack([_column(side, key[:-2]) * (1 if key.endswith("+") else -1) for key in FAULTS], 1)
         for side in (reference, images)
     ]
     ordered, values = both[0].sort(0).values, both[1]
-    floors = torch.tensor([*_DIRECTIONS.values()], dtype=torch.float64)
+    floors = torch.tensor([fault.least for fault in FAULTS.values()], dtype=torch.float64)
     count, tail = len(ordered), max(_FEWEST, round(len(ordered) / _SHARE))
     extreme, limit, median = ordered[-1], ordered[-tail - 1], ordered.quantile(0.5, 0)
     excess = torch.maximum((ordered[-tail:] - limit).mean(0), floors / 3)
@@ -131,7 +119,7 @@ def _tails(reference: Tensor, images: Tensor, far: float = _FAR) -> tuple[Tensor
 def _chosen(p_values: Tensor, named: Tensor) -> dict[int, str]:
     """Return the direction of the smallest p-value among the named ones of an image, by row."""
     smallest = torch.where(named, p_values, torch.inf).argmin(1).tolist()
-    return {row: [*_DIRECTIONS][smallest[row]] for row in named.any(1).nonzero()[:, 0].tolist()}
+    return {row: [*FAULTS][smallest[row]] for row in named.any(1).nonzero()[:, 0].tolist()}
 
 
 def _facts(reference: Tensor, images: Tensor) -> dict[int, str]:

@@ -45,7 +45,7 @@ class Batch:
     images: Inputs  # (B, C, H, W), float32 in [0, 1]; unchanged if they are not resized, or no images
     unreadable: list[str]  # one line for each image
     error: str | None = None  # reason why the readable images can't be stacked
-    properties: Tensor | None = None  # of the original images, (B, 21), if measured
+    properties: Tensor | None = None  # of the original images, a column each, if measured
     numbers: list[int] = field(default_factory=list)  # indices in the source; in a stream, numbers of entries
     names: list[str] = field(default_factory=list)  # of the readable images
     notes: Mapping[str, Tensor] = field(default_factory=dict)  # values of the `notes` callback, by name, (B, ...)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import max_pool1d
 
 from torchmetrics_dna.images.tensors import lacks_float64
+from torchmetrics_dna.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,39 +25,55 @@ VERSION = 2  # of the definitions; increment it with any change of a value
 _MOST_BYTES = 8  # scale of bytes per pixel
 
 
-def _share(value: float) -> str:
-    return f"{value * 100:.0f} %"
+class Fault(NamedTuple):
+    """Direction of a property that is a fault of an image.
+
+    Args:
+        least: The least distance from a reference that counts, of the transformed property.
+        words: What is said of an image; ``{}`` is the reference.
+
+    """
+
+    least: float
+    words: str
 
 
-def _pixels(value: float) -> str:
-    return f"{2 ** (16 * value):,.0f} pixels"
+@dataclass(frozen=True)
+class Property:
+    """Record of a property of images. All that needs to know of one reads it here.
+
+    Args:
+        name: Its name, in words.
+        measure: Function of :class:`Originals` that returns values, ``(B,)``, or one for all.
+        written: Function that writes a value in its unit; None for significant digits.
+        needs: What it takes, without which it is 0: ``"size"`` of the images, ``"file"``, ``"pixels"``, or
+            ``"texture"``, three pixels in height and width.
+        of_pixels: Whether it counts in how far an image is from a reference, and in the choice of causes. This changes
+            verdicts.
+        higher: What is wrong with an image where it is far above a reference; None if nothing is.
+        lower: The same far below it.
+        tails: Function that makes its tails about exponential; None if they are.
+        plain: Whether a verdict names it before others, as far as it is among the clearest.
+
+    """
+
+    name: str
+    measure: Callable[[Originals], Tensor | float]
+    written: Callable[[float], str] | None = None
+    needs: Literal["size", "file", "pixels", "texture"] = "pixels"
+    of_pixels: bool = False
+    higher: Fault | None = None
+    lower: Fault | None = None
+    tails: Callable[[Tensor], Tensor] | None = None
+    plain: bool = False
+
+    @property
+    def faults(self) -> dict[str, Fault]:
+        """Its faults by name with a sign, such as ``"sharpness -"``."""
+        by_sign = {"+": self.higher, "-": self.lower}
+        return {f"{self.name} {sign}": fault for sign, fault in by_sign.items() if fault is not None}
 
 
-#: Names of properties, in the order of their neurons, and how their values are written; None in significant digits.
-_WRITTEN: dict[str, Callable[[float], str] | None] = {
-    "width": _pixels,
-    "height": _pixels,
-    "aspect ratio": lambda value: f"{2 ** (8 * (value - 0.5)):.3g}",
-    "brightness": None,
-    "contrast": None,
-    "dark pixels": _share,
-    "bright pixels": _share,
-    "saturation": None,
-    "red against green": None,
-    "blue against yellow": None,
-    "colours": None,
-    "dark corners": None,
-    "sharpness": None,
-    "noise": None,
-    "fine detail": None,
-    "flat areas": _share,
-    "pixelation": None,
-    "blockiness": None,
-    "JPEG files": _share,
-    "PNG files": _share,
-    "bytes per pixel": lambda value: f"{value * _MOST_BYTES:.2g}",
-}
-PROPERTIES = tuple(_WRITTEN)
 _WINDOW = 192  # side of the central crop for texture, in pixels
 _PIXELS = 1 << 14  # maximum number of pixels for colours
 _WHITE = 255_000  # white in thousandths
@@ -71,7 +90,7 @@ def image_properties(imgs: Tensor, file: FileFacts | None = None) -> Tensor:
         file: Facts of the file of the images; if None, the properties of files are 0.
 
     Returns:
-        Properties, float32 in [0, 1], shape ``(B, 21)``, in the order of ``PROPERTIES``. Width and height are ``log2``
+        Properties, float32 in [0, 1], a column for each of ``PROPERTIES``. Width and height are ``log2``
         divided by 16, bytes per pixel are divided by 8. The neutral value 0.5 means a square, no colour cast, corners
         as bright as the middle, and no excess of differences at the borders of 8-pixel blocks.
 
@@ -86,19 +105,10 @@ def image_properties(imgs: Tensor, file: FileFacts | None = None) -> Tensor:
     if imgs.dtype != torch.uint8:
         imgs = imgs.mul(255).round().to(torch.uint8)
     properties = torch.zeros(len(imgs), len(PROPERTIES), dtype=torch.float64, device=imgs.device)
-    height, width = imgs.shape[2:]
-    values: dict[str, Tensor | float] = {
-        "width": math.log2(width) / 16,
-        "height": math.log2(height) / 16,
-        "aspect ratio": 0.5 + math.log2(width / height) / 8,
-    }
-    if file is not None:
-        values["JPEG files"], values["PNG files"] = file.format == "JPEG", file.format == "PNG"
-        values["bytes per pixel"] = file.num_bytes / (height * width * _MOST_BYTES)
-    if len(imgs):
-        values |= _colours(imgs) | _texture(imgs)
-    for column, name in enumerate(PROPERTIES):  # one by one, since copying a tensor to a device is a sync
-        properties[:, column] = values.get(name, 0.0)
+    of = Originals(imgs, file)
+    for column, record in enumerate(RECORDS.values()):  # one by one, since copying a tensor to a device is a sync
+        if of.has[record.needs]:
+            properties[:, column] = record.measure(of)
     return properties.clamp_(0, 1).float()
 
 
@@ -144,7 +154,7 @@ def property_in_words(name: str, value: float, digits: int = 3) -> str:
         ('256 pixels', '25 %', '0.0123')
 
     """
-    written = _WRITTEN[name]
+    written = RECORDS[name].written
     return f"{value:.{digits}g}" if written is None else written(value)
 
 
@@ -155,34 +165,102 @@ def _grey(imgs: Tensor) -> Tensor:
     return grey
 
 
-def _colours(imgs: Tensor) -> dict[str, Tensor]:
-    """Compute the properties of colours of images ``(B, 3, H, W)``."""
-    step = math.ceil(math.sqrt(imgs[0, 0].numel() / _PIXELS))
-    imgs = imgs[:, :, ::step, ::step].contiguous()
-    grey, count = _grey(imgs), imgs[0, 0].numel()
-    red, green, blue = imgs.int().unbind(1)
-    # no overflow: at most 2^14 pixels
-    mean, squares = _total(grey) / count, _total(grey.long() * grey) / count
-    spread = (squares - mean * mean).clamp(min=0).sqrt()
-    high = imgs >> 3  # five bits of each channel
+class Originals:
+    """Original images of a batch, ``(B, 3, H, W)``, uint8, with what several properties take, computed once."""
+
+    def __init__(self, imgs: Tensor, file: FileFacts | None = None) -> None:
+        self.file, self._imgs = file, imgs
+        self.height, self.width = imgs.shape[2:]
+        some, large = len(imgs) > 0, min(imgs.shape[2:]) >= 3
+        self.has = {"size": True, "file": file is not None, "pixels": some, "texture": some and large}
+
+    @cached_property
+    def sample(self) -> Tensor:
+        """Some pixels of the images, for colours: no overflow, at most 2^14."""
+        step = math.ceil(math.sqrt(self.height * self.width / _PIXELS))
+        return self._imgs[:, :, ::step, ::step].contiguous()
+
+    @cached_property
+    def channels(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Red, green and blue of these, int32."""
+        red, green, blue = self.sample.int().unbind(1)
+        return red, green, blue
+
+    @cached_property
+    def grey(self) -> Tensor:
+        """Brightness of these."""
+        return _grey(self.sample)
+
+    @cached_property
+    def count(self) -> int:
+        """Number of these."""
+        return self.grey[0].numel()
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """Mean brightness."""
+        return _total(self.grey) / self.count
+
+    @cached_property
+    def middle(self) -> Tensor:
+        """Brightness of the middle of the images, for texture, aligned to blocks of 8 pixels."""
+        top, left = (max(0, (size - _WINDOW) // 16 * 8) for size in self._imgs.shape[2:])
+        return _grey(self._imgs[:, :, top : top + _WINDOW, left : left + _WINDOW])
+
+    @cached_property
+    def steps(self) -> tuple[Tensor, Tensor]:
+        """Differences of neighbours in the middle, across and down."""
+        return self.middle.diff(dim=2), self.middle.diff(dim=1)
+
+    @cached_property
+    def seconds(self) -> tuple[Tensor, Tensor]:
+        """Differences of these; their sum is the Laplacian."""
+        across, down = self.steps
+        return across.diff(dim=2), down.diff(dim=1)
+
+    @cached_property
+    def sums(self) -> tuple[Tensor, Tensor]:
+        """Sums of differences of columns and of rows, of at most 192 steps of 255,000 each."""
+        across, down = self.steps
+        return across.abs().sum(1), down.abs().sum(2)
+
+    @cached_property
+    def narrow(self) -> Tensor:
+        """Mean difference of neighbours."""
+        (columns, rows), (across, down) = self.sums, self.steps
+        return _total(columns) / across[0].numel() + _total(rows) / down[0].numel()
+
+
+def _contrast(of: Originals) -> Tensor:
+    squares = _total(of.grey.long() * of.grey) / of.count
+    return (squares - of.mean * of.mean).clamp(min=0).sqrt() * 2 / _WHITE
+
+
+def _colours(of: Originals) -> Tensor:
+    high = of.sample >> 3  # five bits of each channel
     codes = (high[:, 0].long() << 10) + (high[:, 1].int() << 5) + high[:, 2]
-    seen = torch.zeros(len(imgs), 1 << 15, dtype=torch.uint8, device=imgs.device)
+    seen = torch.zeros(len(high), 1 << 15, dtype=torch.uint8, device=high.device)
     seen.scatter_(1, codes.flatten(1), 1)
-    return {
-        "brightness": mean / _WHITE,
-        "contrast": spread * 2 / _WHITE,
-        "dark pixels": _count(grey < _WHITE // 20) / count,
-        "bright pixels": _count(grey > _WHITE - _WHITE // 20) / count,
-        "saturation": _total(imgs.amax(1).int() - imgs.amin(1).int()) / (255 * count),
-        "red against green": 0.5 + _total(red - green) / (510 * count),
-        "blue against yellow": 0.5 + _total(2 * blue - red - green) / (1020 * count),
-        "colours": (_count(seen) / min(count, 1 << 15)).sqrt(),
-        "dark corners": _dark_corners(grey),
-    }
+    return (_count(seen) / min(of.count, 1 << 15)).sqrt()
 
 
-def _dark_corners(grey: Tensor) -> Tensor:
+def _saturation(of: Originals) -> Tensor:
+    return _total(of.sample.amax(1).int() - of.sample.amin(1).int()) / (255 * of.count)
+
+
+def _red_against_green(of: Originals) -> Tensor:
+    red, green, _ = of.channels
+    return 0.5 + _total(red - green) / (510 * of.count)
+
+
+def _blue_against_yellow(of: Originals) -> Tensor:
+    red, green, blue = of.channels
+    return 0.5 + _total(2 * blue - red - green) / (1020 * of.count)
+
+
+def _dark_corners(of: Originals) -> Tensor:
     """Compare the brightness of corners and middle, each an eighth of the height and width."""
+    grey = of.grey
     down, right = (max(1, extent // 8) for extent in grey.shape[1:])
     top, left = ((extent - size) // 2 for extent, size in zip(grey.shape[1:], (down, right), strict=True))
     corners = [grey[:, y, x] for y in (slice(down), slice(-down, None)) for x in (slice(right), slice(-right, None))]
@@ -191,27 +269,26 @@ def _dark_corners(grey: Tensor) -> Tensor:
     return 0.5 + (middle - around) / (2 * _WHITE * down * right)
 
 
-def _texture(imgs: Tensor) -> dict[str, Tensor]:
-    """Compute the properties of texture of the middle of images; none where they are too small."""
-    top, left = (max(0, (size - _WINDOW) // 16 * 8) for size in imgs.shape[2:])  # aligned to blocks of 8 pixels
-    grey = _grey(imgs[:, :, top : top + _WINDOW, left : left + _WINDOW])
-    if min(grey.shape[1:]) < 3:
-        return {}
-    across, down = grey.diff(dim=2), grey.diff(dim=1)
-    second, below = across.diff(dim=2), down.diff(dim=1)  # their sum is the Laplacian
-    noise = second[:, 2:] - 2 * second[:, 1:-1] + second[:, :-2]  # Immerkaer's kernel (1996): blind to edges
+def _sharpness(of: Originals) -> Tensor:
+    second, below = of.seconds
+    return _mean(second[:, 1:-1] + below[:, :, 1:-1]) / (of.narrow * 4).clamp(min=1)
+
+
+def _noise(of: Originals) -> Tensor:
+    """Sum Immerkaer's kernel (1996), which is blind to edges."""
+    second, _ = of.seconds
+    return _mean(second[:, 2:] - 2 * second[:, 1:-1] + second[:, :-2]) * (math.sqrt(math.pi / 2) / 6 * 8 / _WHITE)
+
+
+def _fine_detail(of: Originals) -> Tensor:
+    grey = of.middle
     wide = _mean(grey[:, :, 2:] - grey[:, :, :-2]) + _mean(grey[:, 2:] - grey[:, :-2])
-    columns, rows = across.abs().sum(1), down.abs().sum(2)  # at most 192 steps of 255,000 each
-    sizes = across[0].numel(), down[0].numel()
-    narrow = _total(columns) / sizes[0] + _total(rows) / sizes[1]
-    return {
-        "sharpness": _mean(second[:, 1:-1] + below[:, :, 1:-1]) / (narrow * 4).clamp(min=1),
-        "noise": _mean(noise) * (math.sqrt(math.pi / 2) / 6 * 8 / _WHITE),
-        "fine detail": narrow / (narrow + wide).clamp(min=1),
-        "flat areas": 1 - (_count(across) + _count(down)) / sum(sizes),
-        "pixelation": _pixelation(columns, rows),
-        "blockiness": _blockiness(columns, rows, grey.shape[1], grey.shape[2]),
-    }
+    return of.narrow / (of.narrow + wide).clamp(min=1)
+
+
+def _flat_areas(of: Originals) -> Tensor:
+    across, down = of.steps
+    return 1 - (_count(across) + _count(down)) / (across[0].numel() + down[0].numel())
 
 
 def _total(values: Tensor) -> Tensor:
@@ -229,21 +306,123 @@ def _mean(values: Tensor) -> Tensor:
     return _total(values.abs()) / values[0].numel()
 
 
-def _pixelation(columns: Tensor, rows: Tensor) -> Tensor:
+def _pixelation(of: Originals) -> Tensor:
     """Compute the share of rows and columns with hardly any difference near large ones, typical of enlarged pixels."""
-    still, size = torch.zeros_like(columns[:, 0]).double(), 0
-    for steps in (columns, rows):
+    still, size = torch.zeros_like(of.narrow), 0
+    for steps in of.sums:
         most = max_pool1d(steps.double()[:, None], 2 * _NEAR + 1, 1, _NEAR)[:, 0]
         still, size = still + _total(steps * 10 < most), size + steps.shape[1]
     return still / size
 
 
-def _blockiness(columns: Tensor, rows: Tensor, height: int, width: int) -> Tensor:
+def _blockiness(of: Originals) -> Tensor:
     """Compute the share of differences at the borders of 8-pixel blocks: borders / (borders + elsewhere)."""
-    borders = elsewhere = torch.zeros_like(columns[:, 0]).double()
-    for steps, length in ((columns, height), (rows, width)):
+    columns, rows = of.sums
+    borders = elsewhere = torch.zeros_like(of.narrow)
+    for steps, length in zip(of.sums, of.middle.shape[1:], strict=True):
         border = torch.arange(steps.shape[1], device=steps.device) % 8 == 7
         borders = borders + _total(steps * border) / (border.sum() * length).clamp(min=1)
         elsewhere = elsewhere + _total(steps * ~border) / ((~border).sum() * length).clamp(min=1)
     small = min(columns.shape[1], rows.shape[1]) <= 8
     return borders * 0 + 0.5 if small else borders / (borders + elsewhere).clamp(min=1)
+
+
+def _is_format(of: Originals, name: str) -> float:
+    assert of.file is not None
+    return float(of.file.format == name)
+
+
+def _bytes_per_pixel(of: Originals) -> float:
+    assert of.file is not None
+    return of.file.num_bytes / (of.height * of.width * _MOST_BYTES)
+
+
+def _share(value: float) -> str:
+    return f"{value * 100:.0f} %"
+
+
+def _pixels(value: float) -> str:
+    return f"{2 ** (16 * value):,.0f} pixels"
+
+
+def _log(shift: float) -> Callable[[Tensor], Tensor]:
+    return lambda values: (values + shift).log()
+
+
+def _log_odds(shift: float) -> Callable[[Tensor], Tensor]:
+    return lambda values: ((values + shift) / (1 - values + shift)).log()
+
+
+_of_file = partial(Property, needs="file")
+_of_colour = partial(Property, needs="pixels", of_pixels=True)
+_of_texture = partial(Property, needs="texture", of_pixels=True)
+#: All properties by name, in the order of their neurons; a new one comes last, and ``VERSION`` is incremented.
+RECORDS = Registry(
+    "property",
+    (
+        Property("width", lambda of: math.log2(of.width) / 16, _pixels, "size", plain=True),
+        Property("height", lambda of: math.log2(of.height) / 16, _pixels, "size", plain=True),
+        Property(
+            "aspect ratio", lambda of: 0.5 + math.log2(of.width / of.height) / 8,
+            lambda value: f"{2 ** (8 * (value - 0.5)):.3g}", "size",
+        ),
+        _of_colour(
+            "brightness", lambda of: of.mean / _WHITE, tails=_log_odds(0.02), plain=True,
+            higher=Fault(0.1, "is much brighter than any of {}"), lower=Fault(0.1, "is much darker than any of {}"),
+        ),
+        _of_colour(
+            "contrast", _contrast, tails=_log(0.02), plain=True,
+            lower=Fault(0.1, "has far less contrast than any of {}"),
+        ),
+        _of_colour(
+            "dark pixels", lambda of: _count(of.grey < _WHITE // 20) / of.count, _share, tails=_log_odds(0.05),
+            higher=Fault(0.2, "has far more dark pixels than any of {}"),
+        ),
+        _of_colour(
+            "bright pixels", lambda of: _count(of.grey > _WHITE - _WHITE // 20) / of.count, _share,
+            tails=_log_odds(0.05), higher=Fault(0.2, "has far more bright pixels than any of {}"),
+        ),
+        _of_colour(
+            "saturation", _saturation, tails=_log(0.01), plain=True,
+            higher=Fault(0.1, "has stronger colours than any of {}"),
+            lower=Fault(0.1, "has far less colour than any of {}"),
+        ),
+        _of_colour("red against green", _red_against_green),
+        _of_colour("blue against yellow", _blue_against_yellow),
+        _of_colour(
+            "colours", _colours, tails=_log(0.0),
+            higher=Fault(0.1, "has far more colours than any of {}, as noise gives"),
+            lower=Fault(0.1, "has far fewer colours than any of {}"),
+        ),
+        _of_colour("dark corners", _dark_corners),
+        _of_texture(
+            "sharpness", _sharpness, tails=_log(0.02), plain=True,
+            lower=Fault(0.05, "is much more blurred than any of {}"),
+        ),
+        _of_texture(
+            "noise", _noise, tails=_log(0.005), plain=True, higher=Fault(0.1, "is much noisier than any of {}")
+        ),
+        _of_texture("fine detail", _fine_detail),
+        _of_texture(
+            "flat areas", _flat_areas, _share, tails=_log_odds(0.05),
+            higher=Fault(0.1, "has far more flat areas than any of {}"),
+        ),
+        _of_texture(
+            "pixelation", _pixelation, tails=_log_odds(0.05), higher=Fault(0.2, "is made of enlarged pixels")
+        ),
+        _of_texture(
+            "blockiness", _blockiness,
+            higher=Fault(0.01, "shows blocks of 8 pixels, as strong JPEG compression leaves"),
+        ),
+        _of_file("JPEG files", lambda of: _is_format(of, "JPEG"), _share, plain=True),
+        _of_file("PNG files", lambda of: _is_format(of, "PNG"), _share, plain=True),
+        _of_file("bytes per pixel", _bytes_per_pixel, lambda value: f"{value * _MOST_BYTES:.2g}"),
+    ),
+)  # fmt: skip
+PROPERTIES = tuple(RECORDS)
+#: Those of what is shown: in the choice of causes, and in how far an image is from a reference.
+OF_PIXELS = tuple(record.name for record in RECORDS.values() if record.of_pixels)
+#: Those that a verdict names first: of files before those of what is shown.
+PLAIN = tuple(record.name for record in sorted(RECORDS.values(), key=lambda record: record.of_pixels) if record.plain)
+#: Faults by property and sign.
+FAULTS = {name: fault for record in RECORDS.values() for name, fault in record.faults.items()}

@@ -13,7 +13,7 @@ from typing_extensions import override
 from torchmetrics_dna.images import ImageSource, Reading
 from torchmetrics_dna.images.changes import CHANGES, change_image
 from torchmetrics_dna.images.pixels import Decoded, as_bytes, as_rgb
-from torchmetrics_dna.images.properties import PROPERTIES, image_properties
+from torchmetrics_dna.images.properties import OF_PIXELS, PROPERTIES, image_properties
 from torchmetrics_dna.images.sets import shuffled
 from torchmetrics_dna.jobs.groups import partners
 from torchmetrics_dna.jobs.job import Job
@@ -50,8 +50,7 @@ _RESIZED = 0.95  # of A's shorter side, up to which B's is taken for resized
 _MIDDLE = 128  # pixels; a larger image is measured in its middle
 _LEAST_SCALE = 1 / 8  # of a resize whose middle is not smaller
 _LARGE = 1 << 22  # bytes of an image, from which on worker processes decode
-_UNSEEN = {"width", "height", "aspect ratio", "JPEG files", "PNG files", "bytes per pixel"}  # not of the pixels
-_SEEN = [i for i, name in enumerate(PROPERTIES) if name not in _UNSEEN]
+_SEEN = [PROPERTIES.index(name) for name in OF_PIXELS]
 _CLEAR = 2  # standard errors
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Hashable, Sequence
 
-    from torchmetrics_dna.comparisons.explanation import Explanation
+    from torchmetrics_dna.comparisons.verdict import Explanation
     from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.images.inputs import Inputs
     from torchmetrics_dna.neurons.ranges import ActivationRanges

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from torchmetrics_dna.comparisons.compare import open_sets
 from torchmetrics_dna.comparisons.comparison import Comparison
@@ -16,14 +16,14 @@ from torchmetrics_dna.files.atomic import check_folder, replacing
 from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.jobs.arguments import ALL, Arguments, taking
 from torchmetrics_dna.jobs.processes import in_step, rank
-from torchmetrics_dna.reporting.document import Document, Format, format_of
+from torchmetrics_dna.reporting.document import FORMATS, HTML, Document, Format, format_of
 from torchmetrics_dna.reporting.findings import words_and_tables
 from torchmetrics_dna.reporting.page import as_html
 from torchmetrics_dna.singles.look import look
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
     from torchmetrics_dna.comparisons.compare import ByClass, Opened, Side
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.statistics.setup import Feature
 
     Result: TypeAlias = Comparison | Comparisons | ClassComparisons | DistanceMatrix | Versions
-
-FormatName = Literal["html", "markdown", "json", "csv", "latex"]
 
 
 @taking(*ALL)
@@ -45,7 +43,7 @@ def report(
     *,
     by: ByClass | None = None,
     held_out: str | None = None,
-    format: FormatName | None = None,  # noqa: A002 - what users call it
+    format: str | None = None,  # noqa: A002 - what users call it
     names: tuple[str, str] | None = None,
     **options: Any,
 ) -> Comparison | Comparisons | ClassComparisons:
@@ -61,7 +59,7 @@ def report(
         feature: A :class:`DNAExtractor`, or its ``feature``.
         by: Where the class of each image is told.
         held_out: Name of the set of real images that no model saw.
-        format: ``"html"``, ``"markdown"``, ``"json"``, ``"csv"`` or ``"latex"``; by default from the suffix of
+        format: Name of a format, such as ``"html"``, ``"markdown"`` or ``"json"``; by default from the suffix of
             ``output``, else html.
         names: Names of A and B; by default their paths.
         options: All other :class:`Arguments`.
@@ -82,18 +80,39 @@ def report(
 
     """
     form, arguments = _format(format, output), Arguments(feature, **options)
+
+    def named(opened: Opened) -> Opened:
+        if names is not None and not opened.is_one:
+            raise ValueError("Argument `names` is for two sets, but got several, which have names; leave it out")
+        return opened if names is None else replace(opened, names=names)
+
     with in_step(arguments.distributed):
         check_folder(Path(output))
-        opened = open_sets(a, b, arguments, by=by, held_out=held_out)
-        if names is not None:
-            if not opened.is_one:
-                raise ValueError("Argument `names` is for two sets, but got several, which have names; leave it out")
-            opened = replace(opened, names=names)
-        result = opened.compared()
-        gallery = gallery_of(opened, result) if form is Format.HTML else None
+        _, result, document = compared_in(form, a, b, arguments, by=by, held_out=held_out, check=named)
         if rank() == 0:
-            write(output, result, gallery, format=format)
+            _write(document(), form, output)
         return result
+
+
+def compared_in(
+    form: Format,
+    a: Any,
+    b: Any,
+    arguments: Arguments,
+    *,
+    by: ByClass | None = None,
+    held_out: str | None = None,
+    check: Callable[[Opened], Opened] = lambda opened: opened,
+) -> tuple[Opened, Any, Callable[..., Document]]:
+    """Open image sets, check them before an image is read, compare them, and look at the images that a page shows.
+
+    Returns:
+        The sets, the result, and the function that makes its document.
+
+    """
+    opened = check(open_sets(a, b, arguments, by=by, held_out=held_out))
+    result = opened.compared()
+    return opened, result, partial(document_of, result, gallery_of(opened, result) if form.is_page else None)
 
 
 def write(
@@ -101,7 +120,7 @@ def write(
     result: Result,
     gallery: Gallery | None = None,
     *,
-    format: FormatName | None = None,  # noqa: A002
+    format: str | None = None,  # noqa: A002
 ) -> None:
     """Write the result of a comparison as a page, or a document of another format.
 
@@ -115,21 +134,22 @@ def write(
         FileNotFoundError: If the folder of ``output`` does not exist.
 
     """
-    form = _format(format, output)
     check_folder(Path(output))
-    text = document_of(result, gallery).render(form)
+    _write(document_of(result, gallery), _format(format, output), output)
+
+
+def _write(document: Document, form: Format, output: str | os.PathLike[str]) -> None:
+    assert form.render is not None
     with replacing(output) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(form.render(document), encoding="utf-8")
 
 
 def _format(name: str | None, output: str | os.PathLike[str]) -> Format:
-    if name is None:
-        form = format_of(output, Format.HTML)
-        return Format.HTML if form is Format.TEXT else form
-    documents = [form.value for form in Format if form is not Format.TEXT]
-    if name not in documents:
+    form = format_of(output, HTML) if name is None else FORMATS.get(name)
+    if form is None or (name is not None and form.render is None):
+        documents = [each.name for each in FORMATS.values() if each.render is not None]
         raise ValueError(f"Argument `format` expected to be one of {', '.join(documents)}, but got {name!r}")
-    return Format(name)
+    return form if form.render is not None else HTML
 
 
 def document_of(result: Result, gallery: Gallery | None = None, **more: Any) -> Document:

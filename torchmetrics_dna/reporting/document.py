@@ -1,15 +1,15 @@
-"""Results as documents: the writer of html, Markdown, LaTeX, csv and json; imports no torch."""
+"""Results as documents, and the formats in which they are written; imports no torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.files.tables import as_csv, as_html, as_markdown
 from torchmetrics_dna.files.visible import strict_json, visible
+from torchmetrics_dna.registry import Registry
 from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
@@ -17,33 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from torchmetrics_dna.files.tables import Table
-
-
-class Format(Enum):
-    """Format of a result."""
-
-    TEXT = "text"
-    JSON = "json"
-    CSV = "csv"
-    MARKDOWN = "markdown"
-    LATEX = "latex"
-    HTML = "html"
-
-
-SUFFIXES = {
-    ".txt": Format.TEXT,
-    ".json": Format.JSON,
-    ".csv": Format.CSV,
-    ".md": Format.MARKDOWN,
-    ".tex": Format.LATEX,
-    ".html": Format.HTML,
-    ".htm": Format.HTML,
-}
-
-
-def format_of(path: str | os.PathLike[str], default: Format) -> Format:
-    """Return the format that the suffix of a file stands for."""
-    return SUFFIXES.get(Path(path).suffix.lower(), default)
 
 
 @dataclass(frozen=True)
@@ -69,24 +42,71 @@ class Document:
     columns: Sequence[str] = ()
     page: Callable[[], str] | None = None
 
-    def render(self, form: Format) -> str:
-        """Return the document in a format that does not depend on a terminal: all but text."""
-        if form is Format.JSON:
-            whole = self.whole()
-            return strict_json({"version": __version__} | whole if isinstance(whole, dict) else whole, indent=2) + "\n"
-        if form is Format.CSV:
-            return as_csv(self.records(), self.columns)
-        if form is Format.MARKDOWN:
-            return as_markdown(self.sentences, self.tables)
-        if form is Format.HTML and self.page:
-            return self.page()
-        if form is Format.HTML:
-            style = files("torchmetrics_dna.reporting").joinpath("page.css").read_text(encoding="utf-8")
-            head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-            head += (
-                f'<meta name="color-scheme" content="light dark"><title>torchmetrics-dna</title><style>{style}</style>'
-            )
-            body = f"<body><main>\n{as_html(self.sentences, self.tables)}\n</main></body>"
-            return f'<!doctype html>\n<html lang="en"><head>{head}</head>{body}</html>\n'
-        titled = [f"% {visible(table.title)}\n" * bool(table.title) + table.latex() for table in self.tables]
-        return "\n\n".join(titled) + "\n"
+
+@dataclass(frozen=True)
+class Format:
+    """Record of a format of results.
+
+    Args:
+        name: Its name, as options have it.
+        suffixes: Suffixes of its files.
+        render: Function that returns a document as text; None for the text of a terminal, which depends on that.
+        line: Function of a record and whether it is the first, that returns it as a line; None if there are none.
+        words: Whether it has the sentences of a result.
+        is_page: Whether it shows images, so that its sentences are printed, too.
+
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    render: Callable[[Document], str] | None = None
+    line: Callable[[Mapping[str, Any], bool], str] | None = None
+    words: bool = True
+    is_page: bool = False
+
+
+def _json(document: Document) -> str:
+    whole = document.whole()
+    return strict_json({"version": __version__} | whole if isinstance(whole, dict) else whole, indent=2) + "\n"
+
+
+def _csv_line(record: Mapping[str, Any], is_first: bool) -> str:
+    text = as_csv([record]).rstrip("\n")
+    return text if is_first else text.partition("\n")[2]
+
+
+def _latex(document: Document) -> str:
+    titled = [f"% {visible(table.title)}\n" * bool(table.title) + table.latex() for table in document.tables]
+    return "\n\n".join(titled) + "\n"
+
+
+def _html(document: Document) -> str:
+    if document.page:
+        return document.page()
+    style = files("torchmetrics_dna.reporting").joinpath("page.css").read_text(encoding="utf-8")
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+    head += f'<meta name="color-scheme" content="light dark"><title>torchmetrics-dna</title><style>{style}</style>'
+    body = f"<body><main>\n{as_html(document.sentences, document.tables)}\n</main></body>"
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>{body}</html>\n'
+
+
+TEXT, JSON = Format("text", (".txt",)), Format("json", (".json",), _json, lambda record, _: strict_json(record))
+HTML = Format("html", (".html", ".htm"), _html, is_page=True)
+FORMATS = Registry(
+    "format",
+    (
+        TEXT,
+        JSON,
+        Format("csv", (".csv",), lambda document: as_csv(document.records(), document.columns), _csv_line, words=False),
+        Format("markdown", (".md",), lambda document: as_markdown(document.sentences, document.tables)),
+        Format("latex", (".tex",), _latex, words=False),
+        HTML,
+    ),
+    lambda form: (form.name, *form.suffixes),
+)
+
+
+def format_of(path: str | os.PathLike[str], default: Format) -> Format:
+    """Return the format that the suffix of a file stands for."""
+    suffix = Path(path).suffix.lower()
+    return (FORMATS.find(suffix) if suffix else None) or default

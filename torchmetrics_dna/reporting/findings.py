@@ -102,7 +102,7 @@ def words_and_tables(comparison: Comparison) -> tuple[list[str], list[Table]]:
     """Return what a comparison says in sentences and in tables, for a terminal, Markdown and LaTeX."""
     sentences = comparison.verdict_lines
     tables = [comparison.table]
-    differ = not comparison.same_images and comparison.explain().differs is not False
+    differ = not comparison.same_images and comparison.differs is not False
     results = comparison.of_grain("neuron", "layer") if differ else []
     layers: list[dict[str, Cell]] = []
     tested = next((result for result in results if result.evidence), None)

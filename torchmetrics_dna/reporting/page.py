@@ -61,7 +61,7 @@ def as_html(comparison: Comparison, gallery: Gallery | None = None) -> str:
     env.filters["parts"] = re.compile("[^/_.-]*[/_.-]?").findall
     headline, *sentences = comparison.verdict_lines
     explanation = comparison.explain()
-    differs = explanation.differs is not False and not comparison.same_images
+    differs = comparison.differs is not False and not comparison.same_images
     return env.get_template("page.html").render(
         comparison=comparison,
         names=dict(zip("ab", comparison.names, strict=True)),

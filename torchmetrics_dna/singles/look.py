@@ -148,7 +148,7 @@ def look(sides: Sides, comparison: Comparison) -> Gallery:
         odd = with_maps("b", list(reasons)[:_ODD]) if reasons else []
         unlike = dict[str, list[ShownImage]]()
         enough = all(means.values()) and min(len(of_side.numbers) for of_side in measured.values()) >= LEAST
-        if enough and comparison.explain().differs is not False:
+        if enough and comparison.differs is not False:
             for side, of_side in measured.items():
                 contrasts = outlier_scores(means[side], gaussians[opposite[side]]) - left_out_scores(means[side])
                 order = contrasts.argsort(descending=True, stable=True)[:_UNLIKE].tolist()
