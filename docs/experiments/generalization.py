@@ -153,10 +153,7 @@ def compare_domains(domains: Domains, number: int) -> list[list[Comparison]]:
         name: [measure(job, open_source(list(part.pictures[:number]))) for part in parts]
         for name, parts in domains.items()
     }
-    return [
-        [compare_measured(tested, learned, distances=list(DISTANCES.values())) for learned, _ in measured.values()]
-        for _, tested in measured.values()
-    ]
+    return [[compare_measured(tested, learned) for learned, _ in measured.values()] for _, tested in measured.values()]
 
 
 def ranks(scores: Tensor, distances: Tensor) -> float:

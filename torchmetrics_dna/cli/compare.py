@@ -29,8 +29,12 @@ from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.reporting.document import TEXT, Document
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torchmetrics_dna.comparisons.compare import Opened
     from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.dna import DNA
+    from torchmetrics_dna.images import Images
     from torchmetrics_dna.reporting.document import Format
 
 _WIDE = 10  # sets; a full matrix of more is too wide for a terminal
@@ -96,7 +100,6 @@ def compare(
         _compare_all([a, b, *more], options, {"by": by, "held_out": held_out} | limits, plot, written, output)
         return
     from torchmetrics_dna.comparisons.comparisons import by_name
-    from torchmetrics_dna.images import ImageStream
     from torchmetrics_dna.jobs.arguments import Arguments
     from torchmetrics_dna.reporting.build import compared_in
 
@@ -106,7 +109,7 @@ def compare(
 
     def check(opened: Opened) -> Opened:
         check_gates(opened, level, limits)
-        records = [record for sides in opened.networks for record in sides.distances]
+        records = [record for sides in opened.networks for record in sides.plan.distances]
         if plot is not None and opened.is_one and all(record.grain == "set" or record.layer for record in records):
             listed = ", ".join(record.name for record in records)
             raise ValueError(
@@ -134,8 +137,7 @@ def compare(
     print_unreadable(result.unreadable)
     _draw(result, plot)
     if is_pair and written is TEXT:
-        images = opened.networks[0].images
-        _say_what_next(result, a, b, options, not any(isinstance(side, ImageStream) for side in images))
+        _say_what_next(result, a, b, options, opened.networks[0].images)
     if refusal is not None:
         raise refusal
     end_by(gates)
@@ -267,14 +269,16 @@ def demo(
     talk.print("Now with images of your own: torchmetrics-dna compare photos/ generated/")
 
 
-def _say_what_next(result: Comparison, a: str, b: str, options: dict[str, Any], has_index: bool) -> None:
+def _say_what_next(result: Comparison, a: str, b: str, options: dict[str, Any], images: Sequence[Images | DNA]) -> None:
     """Print on stderr the commands that show more of a difference, by the same network; a page of what has an index."""
-    from torchmetrics_dna.dna.load import is_dna_path
+    from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.functional.permutation import SIGNIFICANT
+    from torchmetrics_dna.images import ImageStream
 
-    if "dna-emd" not in result or not result["dna-emd"].value or is_dna_path(b):
+    if "dna-emd" not in result or not result["dna-emd"].value or isinstance(images[1], DNA):
         return
-    of_dna = is_dna_path(a)  # of histograms, which do not say how far its images are apart
+    of_dna = isinstance(images[0], DNA)  # of histograms, which do not say how far its images are apart
+    has_index = not any(isinstance(side, ImageStream) for side in images)
     page = shlex.join(["torchmetrics-dna", "compare", a, b, "-o", "page.html", *o.typed(options)])
     of_ranking = o.typed(options | {"neuron_weights": None}, rank)  # by outlier scores, which have no weights
     ranking = shlex.join(["torchmetrics-dna", "rank", b, "--reference", a, *of_ranking])

@@ -72,7 +72,7 @@ def check_gates(opened: Opened, level: float, limits: Limits) -> None:
     for k, name in enumerate(opened.names[1:], 1):
         if name == opened.held_out:
             continue
-        evidence = {record: sides.evidence_for(record, k) for sides in networks for record in sides.distances}
+        evidence = {record: sides.evidence_for(record, k) for sides in networks for record in sides.plan.distances}
         has_interval = next((interval for of, (_, interval) in evidence.items() if not of.higher_is_better), False)
         if limits["fail_unless_below"] is not None and not has_interval:
             raise ValueError(_NO_INTERVAL.format(name))

@@ -17,7 +17,6 @@ import torch
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.comparisons.comparisons import ManyComparisons
 from torchmetrics_dna.comparisons.verdict import classes
-from torchmetrics_dna.dna.distances import resolve_distances
 from torchmetrics_dna.extras import without_numba
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number, p_figure
@@ -167,9 +166,9 @@ def open_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> tuple[Sides, 
             f"Argument `by` is for metrics of one network, but got {name!r}; leave it out, or give the feature"
             f" {network!r} and a distance"
         )
-    if lacking := [record.name for record in resolve_distances(arguments.metrics, ()) if not record.kinds]:
-        raise ValueError(f"Argument `metrics` takes no {lacking[0]} class by class; leave it out")
     sides = open_sides((a, b), arguments)
+    if lacking := [record.name for record in sides.plan.distances if not record.kinds]:
+        raise ValueError(f"Argument `metrics` takes no {lacking[0]} class by class; leave it out")
     images = [sides.source(k, "A comparison of classes") for k in range(2)]
     of_sides = by if isinstance(by, tuple) and len(by) == 2 else (by, by)
     members: list[Members] = [by_class(side, labels) for side, labels in zip(images, of_sides, strict=True)]
@@ -183,8 +182,8 @@ def open_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> tuple[Sides, 
         raise ValueError(f"{streams[0].label!r} is a stream, whose classes one process reads; leave out `distributed`")
     for name in common:
         counts = len(in_a[name]), len(in_b[name])
-        if min(counts) < sides.distances[0].least:
-            raise too_few(f"{sides.distances[0].name} of class {name!r}", sides.distances[0].least, counts)
+        if min(counts) < sides.plan.distances[0].least:
+            raise too_few(f"{sides.plan.distances[0].name} of class {name!r}", sides.plan.distances[0].least, counts)
     return sides, members
 
 
@@ -194,12 +193,12 @@ def compare_classes(sides: Sides, of_sides: Sequence[Members], names: tuple[str,
     Both sets are read class by class, so only one class of each is in memory at a time. The counts of a class equal
     those of its images measured alone.
     """
-    (in_a, in_b), arguments, job = of_sides, sides.arguments, sides.job
+    (in_a, in_b), arguments, job = of_sides, sides.plan.arguments, sides.job
     common = [name for name in in_a if name in in_b]
     again = sides.images[0] is sides.images[1]
 
     def compared(of_a: Measured, of_b: Measured, unreadable: Sequence[str] = ()) -> Comparison:
-        comparison = compare_measured(of_a, of_b, sides.distances, arguments, names=names)
+        comparison = compare_measured(of_a, of_b, sides.plan, names=names)
         lines = [*comparison.unreadable, *unreadable]
         return replace(comparison, unreadable=list(dict.fromkeys(lines)) if again else lines)
 

@@ -10,16 +10,11 @@ from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons, com
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.comparisons.comparisons import Comparisons, check_held_out, label, names_of
 from torchmetrics_dna.comparisons.odd_images import odd_images
-from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.dna.distances import Distance, check_distances, of_any_network, resolve_distances
-from torchmetrics_dna.dna.evidence import has_negative
-from torchmetrics_dna.dna.load import is_dna_path
-from torchmetrics_dna.extractors import DNAExtractor
+from torchmetrics_dna.dna.distances import Distance, check_distances, of_any_network
 from torchmetrics_dna.extras import without_numba
 from torchmetrics_dna.images.pixels import is_file
-from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.jobs.arguments import ALL, Arguments, taking
-from torchmetrics_dna.jobs.causes import can_be_found, find_causes
+from torchmetrics_dna.jobs.causes import find_causes
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.protocols import by_network
 from torchmetrics_dna.jobs.sides import Sides, example_of, open_sides
@@ -29,6 +24,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.comparisons.class_comparisons import Classes, Members
     from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.images import Source
     from torchmetrics_dna.statistics.setup import Feature
 
@@ -128,8 +124,8 @@ def open_sets(
     a: Any, b: Any, arguments: Arguments, *, by: ByClass | None = None, held_out: str | None = None
 ) -> Opened:
     """Open what :func:`compare` takes, for each network of the metrics; all that is known to be wrong is an error."""
-    example = example_of(arguments)
-    is_batch = example is not None and isinstance(b, Mapping) and example.has_names_of(b)
+    example = example_of(arguments) if isinstance(b, Mapping) else None
+    is_batch = example is not None and example.has_names_of(b)
     sets = b if isinstance(b, Mapping) and not is_file(b) and not is_batch else None
     check_held_out(held_out, sets or ())
     if held_out is not None and arguments.pairs:
@@ -147,10 +143,9 @@ def open_sets(
         check_distances(arguments.metrics, "A comparison of several sets")
         sources, names = [a, *sets.values()], [label(a, "the reference"), *sets]
     networks: list[Sides] = []
-    own, *others = by_network(arguments, sources)
-    for of_network in (watching_properties(own, sources), *others):
+    for number, of_network in enumerate(by_network(arguments, sources)):
         try:
-            networks.append(open_sides(sources, of_network))
+            networks.append(open_sides(sources, of_network, with_properties=number == 0))
         except OSError as err:  # of fetching a published network; distances of the same name are of any network, too
             records = (each for each in of_network.metrics or () if isinstance(each, Distance) and each.protocol)
             if elsewhere := [record.name for record in records if record.name in of_any_network()]:
@@ -164,45 +159,18 @@ def open_sets(
 def compare_sides(sides: Sides, names: Sequence[str]) -> list[Comparison]:
     """Compare the first side with each of the others, which ``names`` call, by one network."""
     with without_numba(sides.is_small):
-        of_a, arguments = sides.measured(0), sides.arguments
+        of_a, plan = sides.measured(0), sides.plan
         comparisons: list[Comparison] = []
         for k, name in enumerate(names[1:], 1):
             of_b, both = sides.measured(k), (names[0], name)
-            result = compare_measured(of_a, of_b, sides.distances, arguments, plans=sides.plans, names=both)
-            odd = None if result.same_images else odd_images(of_a, of_b, sides.images[k], result.p_value)
-            result = replace(result, odd=odd, notices=[*result.notices, *sides.limits])
-            readable, weights = (of_a.numbers, of_b.numbers), result.neuron_weights
-            if (
-                len(names) == 2
-                and arguments.causes
-                and arguments.on is None
-                and "dna-emd" in result
-                and LAYER not in result.neurons
-                and not has_negative(weights)
-                and result.differs
-                and can_be_found(sides, readable)
-            ):
+            result = compare_measured(of_a, of_b, plan, names=both)
+            same = result.same_images
+            odd = None if same else odd_images(of_a, of_b, sides.images[k], result.p_value, neurons=plan.neurons)
+            result = replace(result, odd=odd, notices=[*result.notices, *plan.limits])
+            if plan.has_causes and result.differs:
                 with without_numba(False):  # which pays for the images of the search beside those of the sets
-                    causes = find_causes(sides, of_a, of_b, result.aligned()[0], weights)
+                    causes = find_causes(sides, of_a, of_b, result.aligned()[0], plan.weights)
                 result = replace(result, causes=causes)
             comparisons.append(result)
             del of_b  # before the next one is measured
         return comparisons
-
-
-def watching_properties(arguments: Arguments, sources: Sequence[Any]) -> Arguments:
-    """Return arguments by which properties of images are measured, too, unless it was said otherwise.
-
-    They are if two sets of images are compared by a distance of neurons, however the network was given.
-    """
-    feature = arguments.feature
-    of_images = not any(isinstance(side, DNA) or is_dna_path(side) for side in sources)
-    by_neuron = any(record.grain == "neuron" for record in resolve_distances(arguments.metrics or ("dna-emd",), ()))
-    if len(sources) != 2 or not of_images or not by_neuron or arguments.neuron_weights is not None:
-        return arguments
-    if isinstance(feature, DNAExtractor):
-        return replace(arguments, feature=feature.with_properties())
-    network = feature if isinstance(feature, dict) else {"feature": feature}
-    if network.get("properties") is not None:
-        return arguments
-    return replace(arguments, feature=network | {"properties": True})

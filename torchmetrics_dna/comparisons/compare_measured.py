@@ -12,73 +12,55 @@ import torch
 from torchmetrics_dna.comparisons.comparison import SHARED, Comparison
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import of_any_network
-from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.dna.result import Result
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images.likeness import MOST, near_duplicates
-from torchmetrics_dna.images.properties import LAYER, without_properties
+from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.jobs.arguments import Arguments
-from torchmetrics_dna.jobs.features import folded_sides
 from torchmetrics_dna.jobs.measure import Measured, unreadable_of
+from torchmetrics_dna.jobs.plan import folded_sides, make_plan
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
-    from torchmetrics_dna.dna.distances import Distance
-    from torchmetrics_dna.dna.folded import Plan
+    from torchmetrics_dna.jobs.plan import Plan
 
 _NAMESAKES = 0.9  # of the images of the larger side, for pairs to be offered
 _NUMBERED = re.compile(r"((image|input) )?[\d_-]+")  # which tells nothing of what an image shows
 
 
 def compare_measured(
-    a: Measured,
-    b: Measured,
-    distances: Sequence[Distance] | None = None,
-    arguments: Arguments | None = None,
-    *,
-    plans: Mapping[str, Plan] | None = None,
-    names: tuple[str, str] = ("A", "B"),
+    a: Measured, b: Measured, plan: Plan | None = None, *, names: tuple[str, str] = ("A", "B")
 ) -> Comparison:
-    """Compare two measured sets, which ``names`` call, by those of the distances that both support.
+    """Compare two measured sets, which ``names`` call, by those of the distances of a plan that both support.
 
     By default these are all distances of any network.
     If both have folds, distances come with evidence; the result keeps no folds. Properties of images measured beside a
     network are compared separately, unless neuron weights are given.
     """
-    arguments = arguments or Arguments()
-    distances = list(of_any_network().values()) if distances is None else distances
-    network = without_properties(a.first.neurons) if arguments.neuron_weights is None else None
-    if network is None:
-        return _compared(a, b, distances, arguments, plans or {}, names)
-    by_neuron = [record for record in distances if record.grain == "neuron"]
-    first = a.select(list(network))
-    second = first if a is b else b.select(list(network))
-    comparison = _compared(first, second, distances, arguments, plans or {}, names)
+    if plan is None:
+        dna, distances = a.first, list(of_any_network().values())
+        plan = make_plan(Arguments(), distances, [dna], dna.neurons, dna.extractor, dna.weights_digest)
+    if not plan.has_properties:
+        return _compared(a, b, plan, names)
+    first = a.select(list(plan.neurons))
+    comparison = _compared(first, first if a is b else b.select(list(plan.neurons)), plan, names)
+    by_neuron = [record for record in plan.distances if record.grain == "neuron"]
     if not by_neuron:
         return comparison
     of_a, of_b = (Measured({kind: dna.select([LAYER]) for kind, dna in side.dnas.items()}, []) for side in (a, b))
-    return replace(comparison, properties=_compared(of_a, of_b, by_neuron, arguments, {}, names))
+    return replace(comparison, properties=_compared(of_a, of_b, replace(plan, distances=by_neuron), names))
 
 
-def _compared(
-    a: Measured,
-    b: Measured,
-    distances: Sequence[Distance],
-    arguments: Arguments,
-    plans: Mapping[str, Plan],
-    names: tuple[str, str],
-) -> Comparison:
-    """Compare the neurons of a network, or the properties of images, by those of the distances that both support."""
-    by_neuron = [record for record in distances if record.grain == "neuron"]
-    paired = bool(arguments.pairs)
+def _compared(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> Comparison:
+    """Compare all neurons of two measured sets."""
+    arguments, weights, paired = plan.arguments, plan.weights, bool(plan.arguments.pairs)
     dna, results, cache = a.first, dict[str, Result](), dict[Any, Any]()
-    weights = resolve_weights(arguments.neuron_weights, dna.neurons, dna.extractor, dna.weights_digest)
     images = min(2 if side.first.has_unknown_size else side.first.num_images for side in (a, b))
     lacking: list[str] = []
-    for record in distances:
+    for record in plan.distances:
         inputs = [side.input_of(record) for side in (a, b)]
         if any(side_input is None for side_input in inputs):
             continue
@@ -90,7 +72,7 @@ def _compared(
             inputs[1],
             weights if record.grain == "neuron" else None,
             confidence=arguments.confidence,
-            folded=folded_sides(record, a, b, plans.get(record.name)),
+            folded=folded_sides(record, a, b, plan),
             paired=paired,
             cache=cache,
         )
@@ -99,7 +81,8 @@ def _compared(
     if arguments.copies and not paired and a.thumbnails is not None and b.thumbnails is not None:
         copied = near_duplicates(b.thumbnails, a.thumbnails)
     copies = 0 if copied is None else int((copied >= 0).sum())
-    identical = a is b or any(not results[record.name].values.any() for record in by_neuron if record.name in results)
+    of_neurons = [result for result in results.values() if result.distance.grain == "neuron"]
+    identical = a is b or any(not result.values.any() for result in of_neurons)
     tested = any(result.evidence is not None for result in results.values())
     notices = _notices(a, b, None if identical else copied, names, tested, arguments.copies)
     if not paired and not identical and copies <= SHARED * (b.first.num_images or 0):

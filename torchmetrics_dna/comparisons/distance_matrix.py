@@ -16,11 +16,9 @@ from torchmetrics_dna.comparisons.verdict import all_sets
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.base import check_comparable, check_enough
 from torchmetrics_dna.dna.distances import DISTANCES
-from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.dna.result import Result
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.tables import Table
-from torchmetrics_dna.images.properties import without_properties
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import unreadable_of
 from torchmetrics_dna.jobs.processes import in_step
@@ -173,17 +171,16 @@ def matrix(
     arguments = Arguments(feature, num_folds=None, **options)
     with in_step(arguments.distributed):
         sides = open_sides(list(named.values()), arguments)
-        distances = sides.distances if arguments.metrics is not None else sides.distances[:1]
+        distances = sides.plan.distances if arguments.metrics is not None else sides.plan.distances[:1]
         if similarities := [record.name for record in distances if record.higher_is_better]:
             raise ValueError(f"Argument `metrics` takes distances, but {similarities[0]} is none; leave it out")
         for record in distances:
             sides.check_enough(record)
         measured = [sides.measured(k) for k in range(len(named))]
     # as in a comparison, properties of images measured beside a network are no part of its distances
-    network = without_properties(measured[0].first.neurons) if arguments.neuron_weights is None else None
-    measured = measured if network is None else [side.select(list(network)) for side in measured]
-    dna = measured[0].first
-    weights = resolve_weights(arguments.neuron_weights, dna.neurons, dna.extractor, dna.weights_digest)
+    if sides.plan.has_properties:
+        measured = [side.select(list(sides.plan.neurons)) for side in measured]
+    dna, weights = measured[0].first, sides.plan.weights
     matrices: dict[str, Tensor] = {}
     by_layer: dict[str, dict[str, Tensor]] = {}
     upper = torch.triu_indices(len(named), len(named), 1)

@@ -166,11 +166,11 @@ def monitor(
         raise ValueError(
             f"Argument `window` is {window}, but {images.label!r} has {images_in_words(len(images))}; give fewer"
         )
-    if window < sides.distances[0].least:
+    if window < sides.plan.distances[0].least:
         raise ValueError(
-            f"Argument `window` is {window}, which is too few images for {sides.distances[0].name}; give more"
+            f"Argument `window` is {window}, which is too few images for {sides.plan.distances[0].name}; give more"
         )
-    detector.distance = sides.distances[0].name
+    detector.distance = sides.plan.distances[0].name
     measured = sides.measured(0)
     _warn_of(measured.unreadable, 4)
     if order == "random" and isinstance(images, ImageSource):

@@ -27,7 +27,7 @@ from torchmetrics_dna.functional.outliers import (
 )
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import ImageSource
-from torchmetrics_dna.images.properties import LAYER, without_properties
+from torchmetrics_dna.images.properties import LAYER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -157,15 +157,9 @@ def can_be_odd(sides: Sides, k: int) -> bool:
     return "means" in sides.jobs[k].statistics and (reference.count is None or reference.count >= LEAST)
 
 
-def means_by_layer(measured: Measured, neurons: Neurons | None = None) -> dict[str, Tensor]:
-    """Return the spatial means ``(images, n)`` that were kept of each layer for outlier scores; empty if none were.
-
-    By default they are of the network.
-    """
-    if "means" not in measured.rows:
-        return {}
-    neurons = neurons or without_properties(measured.first.neurons) or measured.first.neurons
-    return split_means(measured.rows["means"], neurons)
+def means_by_layer(measured: Measured, neurons: Neurons) -> dict[str, Tensor]:
+    """Return the spatial means ``(images, n)`` that were kept of each layer for outlier scores; empty if none were."""
+    return split_means(measured.rows["means"], neurons) if "means" in measured.rows else {}
 
 
 def odd_images(
@@ -174,7 +168,7 @@ def odd_images(
     images: Images | DNA,
     whole: float | None = None,
     *,
-    neurons: Neurons | None = None,
+    neurons: Neurons,
     foreign: Tensor | None = None,
 ) -> OddImages | None:
     """Find the images of B that are off from their spatial means and properties; None without means, or if A is small.
@@ -184,7 +178,7 @@ def odd_images(
         b: The images.
         images: Source of B.
         whole: P-value of the test of whether the sets differ as a whole.
-        neurons: Neurons that means were kept of; by default those of the network.
+        neurons: Neurons that means were kept of.
         foreign: True for images of B that are not the reference's own, ``(B,)``; by default all.
 
     """

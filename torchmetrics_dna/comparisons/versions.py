@@ -143,7 +143,7 @@ def diff(old: Source, new: Source, feature: Feature | None = None, **options: An
     """
     what = "A comparison of versions"
     sides = open_sides((old, new), Arguments(feature, **options))
-    reading = sides.arguments.reading or Reading()
+    reading = sides.plan.arguments.reading or Reading()
     old_images, new_images = (indexed(sides.source(k, what), what) for k in range(2))
     b = contents(new_images, reading, sides.extractor.image_channels)
     unmatched = defaultdict[bytes, list[int]](list)  # numbers of new images with these pixels, the first at the end
@@ -172,7 +172,7 @@ def diff(old: Source, new: Source, feature: Feature | None = None, **options: An
     def compared(first: Measured | None, second: Measured | None) -> Comparison | None:
         if first is None or second is None:
             return None
-        return compare_measured(first, second, sides.distances)
+        return compare_measured(first, second, sides.plan)
 
     # names below each version, so that an image has the same name in both; those of lists are as they are
     are_folders = old_images.roots and new_images.roots

@@ -155,8 +155,8 @@ class Distance:
 
 
 def of_dnas(a: DNA, b: DNA) -> Tensor:
-    """Compute the distances of two DNAs."""
-    return a.distances(b)
+    """Compute the distances of two DNAs that were checked."""
+    return a._distances(b)
 
 
 def score_of_b(_: Tensor, logits: Tensor) -> tuple[float, float]:

@@ -101,15 +101,16 @@ def _changed(pixels: NDArray[np.uint8], changes: Sequence[Change], seed: int) ->
     return pixels
 
 
-def find_causes(sides: Sides, a: Measured, b: Measured, in_bins: HistogramDNA, weights: Tensor | None) -> Causes:
+def find_causes(sides: Sides, a: Measured, b: Measured, in_bins: HistogramDNA, weights: Tensor | None) -> Causes | None:
     """Find the one or two changes of A's images that take half of the squared distance to B, if there are such.
 
     Properties of images choose them: those of a few images of A after many changes, which costs no pass. The network
     then sees images of A after the likeliest change, after the next one if that does not take half, and after two
-    changes if much is left and the properties are much nearer after both.
+    changes if much is left and the properties are much nearer after both. None unless images of both sides are at
+    hand, grey or RGB, and enough.
 
     Args:
-        sides: A and B, indexed images both.
+        sides: A and B.
         a: A, with folds of images.
         b: B, with folds of images.
         in_bins: DNA of A, of the network's neurons, in the bins of the comparison.
@@ -117,11 +118,13 @@ def find_causes(sides: Sides, a: Measured, b: Measured, in_bins: HistogramDNA, w
 
     """
     images_a, images_b = sides.images
-    assert isinstance(images_a, ImageSource)
-    assert isinstance(images_b, ImageSource)
+    if not isinstance(images_a, ImageSource) or not isinstance(images_b, ImageSource):
+        return None
+    if sides.extractor.why_no_pictures or min(len(a.numbers), len(b.numbers)) < LEAST:
+        return None
     of_a, of_b = ([side.numbers[i] for i in shuffled(len(side.numbers))[:CHECKED]] for side in (a, b))
-    if sides.arguments.pairs:
-        partner = partners(images_a, images_b, sides.arguments.pairs)
+    if sides.plan.arguments.pairs:
+        partner = partners(images_a, images_b, sides.plan.arguments.pairs)
         of_b = [partner[number] for number in of_a]
     check = _Check(sides, (images_a, images_b), (a, b), (of_a, of_b), in_bins, weights)
     before = check.apart([])
@@ -148,12 +151,6 @@ def find_causes(sides: Sides, a: Measured, b: Measured, in_bins: HistogramDNA, w
     changes = choice.changes(named)
     names, amounts = tuple(name for name, _ in changes), tuple(amount for _, amount in changes)
     return Causes(names, amounts, tuple(each * check.width for each in bins), len(of_a))
-
-
-def can_be_found(sides: Sides, readable: Sequence[Sequence[int]]) -> bool:
-    """True if the images of both sides are at hand, grey or RGB, and enough."""
-    indexed = all(isinstance(side, ImageSource) for side in sides.images)
-    return indexed and not sides.extractor.why_no_pictures and min(map(len, readable)) >= LEAST
 
 
 class _Choice:
@@ -298,8 +295,8 @@ class _Check:
         weights: Tensor | None,
     ) -> None:
         self._extractor, self._images, self._measured = sides.extractor.without_properties(), images, measured
-        self._numbers, self._weights, self._paired = numbers, weights, bool(sides.arguments.pairs)
-        self._reading, self._done = sides.arguments.reading or Reading(), 0
+        self._numbers, self._weights, self._paired = numbers, weights, bool(sides.plan.arguments.pairs)
+        self._reading, self._done = sides.plan.arguments.reading or Reading(), 0
         pixels = images[0].decode(numbers[0][0], sides.extractor.image_channels).pixels
         if self._reading.num_workers is None and pixels.nbytes < _LARGE:  # else to start workers takes longer
             self._reading = replace(self._reading, num_workers=0)

@@ -32,9 +32,9 @@ def by_network(arguments: Arguments, sides: Sequence[Any]) -> list[Arguments]:
             )
         return [arguments]
     by_metric = {metric: published(metric) for metric in arguments.metrics or ()}
-    records = in_order(filter(None, by_metric.values()))
-    if not records:
+    if not any(by_metric.values()):
         return [arguments]
+    records = in_order(filter(None, by_metric.values()))
     others = [metric for metric, record in by_metric.items() if record is None]
     first_name, crop = records[0].name, network.get("crop")
     if crop not in (None, "none"):

@@ -11,33 +11,31 @@ from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
 from torchmetrics_dna.dna.evidence import check_confidence
 from torchmetrics_dna.dna.fid_statistics import is_unnamed, named
 from torchmetrics_dna.dna.load import is_dna_path, load_dna
-from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.features import too_few
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS
 from torchmetrics_dna.images import ImageSource, Reading, open_source
-from torchmetrics_dna.images.properties import without_properties
 from torchmetrics_dna.images.sets import are_same, check_channels
 from torchmetrics_dna.images.sources import check_used
-from torchmetrics_dna.jobs.features import noting_properties, plans_for, rows_for
 from torchmetrics_dna.jobs.groups import folds_of_pairs, group_names, grouping, keys_of_pairs
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.on_ray import check_on_ray
+from torchmetrics_dna.jobs.plan import make_plan, noting_properties
 from torchmetrics_dna.statistics.base import check_num_folds
 from torchmetrics_dna.statistics.folds import group_folds
 from torchmetrics_dna.statistics.setup import check_of_dnas, set_up
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from torchmetrics_dna.dna.distances import Distance, Kind
-    from torchmetrics_dna.dna.folded import Plan
     from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.images.inputs import Example
     from torchmetrics_dna.jobs.arguments import Arguments
     from torchmetrics_dna.jobs.groups import Groups, Pairs
+    from torchmetrics_dna.jobs.plan import Plan
 
 _FEW = 64  # images, for which torch takes less time than loading numba, about a second
 _FEW_SIDES = 8  # torch takes a tenth of numba's loading time for one distance of self-ranging DNAs
@@ -47,13 +45,10 @@ _FEW_SIDES = 8  # torch takes a tenth of numba's loading time for one distance o
 class Sides:
     """Image sets and DNAs that were opened and checked together; each is measured when it is asked for."""
 
-    arguments: Arguments
+    plan: Plan
     images: Sequence[Images | DNA]  # DNAs have the layers and ranges of the job
-    distances: Sequence[Distance]  # that all sides support
-    plans: Mapping[str, Plan]  # of evidence for fd, and published fd of a layer, by name
     jobs: Sequence[Job]  # of each side, at least one; empty if all are DNAs to compare
     keys: Sequence[object]  # equal for sides that are the same images, in the same groups
-    limits: Sequence[str] = ()  # what was not asked of single images, one line each, for Comparison
     _measured: dict[object, Measured] = field(default_factory=dict)  # of two sides, or of those that occur again
 
     @property
@@ -89,10 +84,10 @@ class Sides:
         folds = [count for count in map(self._most_folds, (0, k)) if count is not None]
         if record.folded is None or not folds or min(folds) < LEAST_FOLDS:
             return False, False
-        plan = self.plans.get(record.name)
-        if plan is None:
+        of_layers = self.plan.of_layers.get(record.name)
+        if of_layers is None:
             return len(folds) == 2, True
-        return len(folds) == 2 and plan.tested, {*plan.debiased} == {*plan.neurons}
+        return len(folds) == 2 and of_layers.tested, {*of_layers.debiased} == {*of_layers.neurons}
 
     def _most_folds(self, k: int) -> int | None:
         """Return the largest number of folds with images that a side can have; None if it is taken as exact."""
@@ -120,10 +115,10 @@ class Sides:
             return Measured({side.kind: side}, [])
         if key in self._measured:
             return self._measured[key]
-        if self.arguments.pairs and self.jobs[k].reading.skip_unreadable:
-            self._measured.update(self._whole_pairs(self.arguments.pairs))
+        if self.plan.arguments.pairs and self.jobs[k].reading.skip_unreadable:
+            self._measured.update(self._whole_pairs(self.plan.arguments.pairs))
             return self._measured[key]
-        result = measure(self.jobs[k], side, distributed=self.arguments.distributed, on=self.arguments.on)
+        result = measure(self.jobs[k], side, distributed=self.plan.arguments.distributed, on=self.plan.arguments.on)
         if len(self.images) == 2 or self.keys.count(key) > 1:
             self._measured[key] = result
         return result
@@ -132,7 +127,7 @@ class Sides:
         """Measure all sides by key; those with images whose partner turns out to be unreadable again, without these."""
         of_sides = zip(self.keys, self.images, self.jobs, strict=True)
         sides = {key: (images, job) for key, images, job in of_sides if isinstance(images, ImageSource)}
-        settings: dict[str, Any] = {"distributed": self.arguments.distributed, "on": self.arguments.on}
+        settings: dict[str, Any] = {"distributed": self.plan.arguments.distributed, "on": self.plan.arguments.on}
         measured = {key: measure(job, images, **settings) for key, (images, job) in sides.items()}
         of_pairs = {key: keys_of_pairs(images, pairs) for key, (images, _) in sides.items()}
         whole = set.intersection(*({of_pairs[key][i] for i in side.numbers} for key, side in measured.items()))
@@ -150,7 +145,13 @@ class Sides:
         return measured
 
 
-def open_sides(sides: Sequence[Source | DNA], arguments: Arguments, kinds: Sequence[Kind] | None = None) -> Sides:
+def open_sides(
+    sides: Sequence[Source | DNA],
+    arguments: Arguments,
+    kinds: Sequence[Kind] | None = None,
+    *,
+    with_properties: bool = False,
+) -> Sides:
     """Open all sides, and prepare to measure them; errors of any side come before the first is measured.
 
     Args:
@@ -158,79 +159,88 @@ def open_sides(sides: Sequence[Source | DNA], arguments: Arguments, kinds: Seque
         arguments: The arguments.
         kinds: Kinds of DNA to make of images, perhaps none; by default those that the metrics take, if there are
             images.
+        with_properties: Whether properties of images are measured, too, if two sets of images are compared by a
+            distance of neurons, unless the feature says otherwise.
 
     """
     opened = open_each(sides, arguments)
     if arguments.num_folds is None:  # those of a file would be tested
         opened = [replace(side, folds=()) if isinstance(side, DNA) and side.folds else side for side in opened]
     dnas = [side for side in opened if isinstance(side, DNA)]
+    only_dnas = kinds is None and len(dnas) == len(opened)
     if kinds is None or len(dnas) < len(opened):  # else images come later
         check_used(arguments.reading or Reading(), *opened)
-    if arguments.on is not None:
-        for side in opened:
-            if not isinstance(side, DNA):
-                check_on_ray(arguments.on, side)
-    distances = resolve_distances(arguments.metrics, dnas) if kinds is None else []
-    num_folds = arguments.num_folds
+    for side in opened if arguments.on is not None else ():
+        if not isinstance(side, DNA):
+            check_on_ray(arguments.on, side)
+    distances = resolve_distances(arguments.metrics, dnas) if kinds is None else ()
     check_confidence(arguments.confidence)
-    if num_folds is not None:
-        check_num_folds(num_folds)
-    folds: Sequence[Sequence[int] | None] = [None] * len(opened)
-    if arguments.pairs:
-        if arguments.groups is not None or num_folds is None:
-            conflict = "groups" if num_folds else "num_folds"
-            raise ValueError(
-                f"Argument `pairs` does not go with `{conflict}`, since pairs make the folds; leave one out"
-            )
-        folds, num_folds = folds_of_pairs(opened, arguments.pairs, num_folds)
-    if arguments.groups is not None and num_folds is None:
-        raise ValueError("Argument `groups` says which images share a fold; give `num_folds`, too, or leave it out")
-    grouped = _groups_of_sides(arguments.groups, len(opened))
-    for side, groups in zip(opened, grouped, strict=True):
-        if num_folds is not None and not isinstance(side, DNA):
-            grouping(side, groups)
-    if kinds is None and len(dnas) == len(opened):
+    folding, num_folds = _folding(arguments, opened)
+    if only_dnas:
         check_of_dnas(dnas, arguments.feature, arguments.num_bins)
         if arguments.groups is not None:
             raise ValueError("Argument `groups` is for images, but only DNAs are given; leave it out")
-        return Sides(arguments, opened, distances, {}, [], range(len(opened)))
+        origin = dnas[0].neurons, dnas[0].extractor, dnas[0].weights_digest
+        return Sides(make_plan(arguments, distances, opened, *origin), opened, [], range(len(opened)))
     kinds = kinds_for(distances) if kinds is None else kinds
-    options = arguments.feature, arguments.layers, arguments.num_bins, arguments.ranges
-    setup = set_up(*options, dnas, histograms="histogram" in kinds, to_gpu=True)
+    beside = with_properties and not dnas and len(opened) == 2 and arguments.neuron_weights is None
+    setup = set_up(
+        arguments.feature,
+        arguments.layers,
+        arguments.num_bins,
+        arguments.ranges,
+        dnas,
+        histograms="histogram" in kinds,
+        to_gpu=True,
+        with_properties=beside and any(record.grain == "neuron" for record in distances),
+    )
     extractor, fitting = setup.extractor, iter(setup.dnas)
     for side in opened:
         if not isinstance(side, DNA):
             check_channels(side, extractor.image_channels)
-    resolve_weights(arguments.neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest)
-    network = (arguments.neuron_weights is None and without_properties(extractor.neurons)) or extractor.neurons
-    by_fold = bool(arguments.pairs) or arguments.groups is not None
-    estimated = [] if num_folds is None else [record for record in distances if record.by_image]
-    plans = plans_for(estimated, opened, network, by_fold=by_fold) if estimated else {}
-    rows, limits = rows_for(arguments, distances, plans, opened, network)
-    job = Job.for_dnas(setup, kinds, arguments.reading, num_folds, rows)
-    job = noting_properties(job) if "means" in rows else job
+    origin = extractor.neurons, extractor.name, extractor.weights_digest
+    plan = make_plan(arguments, distances, opened, *origin)
+    job = Job.for_dnas(setup, kinds, arguments.reading, num_folds, plan.rows)
+    job = noting_properties(job) if "means" in plan.rows else job
     result = Sides(
-        arguments,
+        plan,
         [next(fitting) if isinstance(side, DNA) else side for side in opened],
-        distances,
-        plans,
-        [replace(job, groups=groups, folds=of_side) for groups, of_side in zip(grouped, folds, strict=True)] or [job],
-        [(id(side), id(grouped[k])) for k, side in enumerate(opened)],
-        limits,
+        [replace(job, groups=groups, folds=folds) for groups, folds in folding] or [job],
+        [(id(side), id(groups)) for side, (groups, _) in zip(opened, folding, strict=True)],
     )
     if distances:
         result.check_enough(distances[0])
     return result
 
 
-def _groups_of_sides(groups: Groups | tuple[Groups, ...] | None, count: int) -> Sequence[Groups | None]:
-    if groups is None or isinstance(groups, str) or callable(groups) or count == 1:
-        return [groups] * count
-    if isinstance(groups, tuple) and len(groups) == count:
-        return groups
-    raise ValueError(
-        f"Argument `groups` expected to be a tuple of {count} sequences, one for each side, but got another"
-    )
+def _folding(
+    arguments: Arguments, opened: Sequence[Images | DNA]
+) -> tuple[Sequence[tuple[Groups | None, Sequence[int] | None]], int | None]:
+    """Return groups of each side's images and, of pairs, their folds, and the number of folds; all that is checked."""
+    groups, num_folds, count = arguments.groups, arguments.num_folds, len(opened)
+    if num_folds is not None:
+        check_num_folds(num_folds)
+    if arguments.pairs:
+        if groups is not None or num_folds is None:
+            conflict = "groups" if num_folds else "num_folds"
+            raise ValueError(
+                f"Argument `pairs` does not go with `{conflict}`, since pairs make the folds; leave one out"
+            )
+        folds, num_folds = folds_of_pairs(opened, arguments.pairs, num_folds)
+        return [(None, of_side) for of_side in folds], num_folds
+    if groups is not None and num_folds is None:
+        raise ValueError("Argument `groups` says which images share a fold; give `num_folds`, too, or leave it out")
+    grouped: Sequence[Groups | None] = [groups] * count
+    if not (groups is None or isinstance(groups, str) or callable(groups) or count == 1):
+        if not isinstance(groups, tuple) or len(groups) != count:
+            raise ValueError(
+                f"Argument `groups` expected to be a tuple of {count} sequences, one for each side, but got another"
+            )
+        grouped = groups
+    for side, of_side in zip(opened, grouped, strict=True):
+        if num_folds is not None and not isinstance(side, DNA):
+            grouping(side, of_side)
+    return [(of_side, None) for of_side in grouped], num_folds
 
 
 def example_of(arguments: Arguments) -> Example | None:

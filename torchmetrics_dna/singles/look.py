@@ -123,7 +123,7 @@ def look(sides: Sides, comparison: Comparison) -> Gallery:
         return Gallery(settings)
     is_turned = any(of_side.source.exif_orientation for of_side in images.values())
     settings["turned by their EXIF tag"] = "yes" if is_turned else "no"
-    arguments = sides.arguments
+    arguments = sides.plan.arguments
     with in_step(arguments.distributed):
         paired = partners(images["a"].source, images["b"].source, arguments.pairs) if arguments.pairs else None
         drawn = _drawn(images, paired)
@@ -131,7 +131,7 @@ def look(sides: Sides, comparison: Comparison) -> Gallery:
         gain, differences = (1, list[ShownImage]()) if paired is None else _differences(images, drawn)
         extractor = sides.extractor if comparison.properties is None else sides.extractor.without_properties()
         measured = {side: sides.measured(k) for k, side in enumerate("ab")}
-        means = {side: means_by_layer(of_side) for side, of_side in measured.items()}
+        means = {side: means_by_layer(of_side, sides.plan.neurons) for side, of_side in measured.items()}
         gaussians = {side: gaussians_of_means(of_side) for side, of_side in means.items()}
         opposite = {"a": "b", "b": "a"}
 

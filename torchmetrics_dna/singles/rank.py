@@ -14,7 +14,6 @@ from torchmetrics_dna.comparisons.odd_images import odd_images
 from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.features import Features
-from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.files.container import is_container
 from torchmetrics_dna.functional.outliers import (
     layers_for_outliers,
@@ -26,9 +25,9 @@ from torchmetrics_dna.functional.permutation import NUM_FOLDS
 from torchmetrics_dna.images import ImageSource
 from torchmetrics_dna.images.likeness import digest_note, small_picture
 from torchmetrics_dna.jobs.arguments import Arguments, taking
-from torchmetrics_dna.jobs.features import noting_properties
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import measure
+from torchmetrics_dna.jobs.plan import noting_properties
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import open_each, open_sides
 from torchmetrics_dna.singles.nearest import check_index, find_nearest
@@ -198,7 +197,7 @@ def _with_roles(
 
 def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index: Features | None) -> Ranking:
     """Rank the images, the first of the sides; each side has a role."""
-    extractor, neurons, distributed = sides.extractor, sides.extractor.neurons, sides.arguments.distributed
+    extractor, neurons, distributed = sides.extractor, sides.extractor.neurons, sides.plan.arguments.distributed
     source, layer = sides.source(0, "A ranking"), local_layer(extractor) if score in WORST_FIRST else None
     if "index" in roles:
         sides.source(roles.index("index"), "An index")
@@ -225,7 +224,7 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index
         distances = outlier_scores(split_means(of_images.rows["means"], neurons), gaussians)[:, None]
     else:
         if score != "local":
-            weights = resolve_weights(sides.arguments.neuron_weights, neurons, extractor.name, extractor.weights_digest)
+            weights = sides.plan.weights
             histograms = cast("list[HistogramDNA]", dnas)
             mapper = Scorer(histograms, extractor, weights)
             if pools:

@@ -52,6 +52,7 @@ def set_up(
     *,
     histograms: bool = True,
     to_gpu: bool = False,
+    with_properties: bool = False,
 ) -> Setup:
     """Build an extractor, with its network, and settle on bins and ranges, for metrics, functions and commands.
 
@@ -68,6 +69,7 @@ def set_up(
         dnas: DNAs that images are to be compared with.
         histograms: Whether histograms are made; if not, default ranges are not loaded.
         to_gpu: Move a named network to CUDA, if there is a GPU, unless a device is given.
+        with_properties: Measure properties of images, too, unless the feature says otherwise.
 
     Raises:
         TypeError: If an argument has a wrong type.
@@ -78,6 +80,7 @@ def set_up(
     of_networks = [dna for dna in dnas if not is_unnamed(dna)]
     default = FEATURE if dnas and not of_networks else DEFAULT_FEATURE
     extractor = _extractor(feature, layers, of_networks, default, to_gpu)
+    extractor = extractor.with_properties() if with_properties else extractor
     origin = {"extractor": extractor.name, "weights_digest": extractor.weights_digest}
     dnas = [named(dna, extractor.neurons, **origin) for dna in dnas]
     for dna in dnas:

@@ -1,0 +1,110 @@
+"""What is asked of image sets and DNAs: decided once, before an image is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.dna.evidence import has_negative
+from torchmetrics_dna.dna.folded import Plan as PlanOfLayers
+from torchmetrics_dna.dna.folded import plan_for, why_not_kept
+from torchmetrics_dna.dna.neuron_weights import resolve_weights
+from torchmetrics_dna.functional.outliers import layers_for_outliers
+from torchmetrics_dna.images.properties import LAYER, property_note, without_properties
+from torchmetrics_dna.statistics.rows import SpatialMeans
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from torchmetrics_dna.dna.distances import Distance
+    from torchmetrics_dna.dna.folded import FoldedSides
+    from torchmetrics_dna.images import Images
+    from torchmetrics_dna.jobs.arguments import Arguments
+    from torchmetrics_dna.jobs.job import Job
+    from torchmetrics_dna.jobs.measure import Measured
+    from torchmetrics_dna.neurons.index import Neurons
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What is asked of sets that were opened together."""
+
+    arguments: Arguments
+    distances: Sequence[Distance]  # that all sides support; none if DNAs are made
+    neurons: Neurons  # of the distances: those of the network, if properties are compared beside them
+    has_properties: bool  # whether they are
+    weights: Tensor | None  # of the neurons
+    has_causes: bool = False  # whether causes of a difference are searched
+    of_layers: Mapping[str, PlanOfLayers] = field(default_factory=dict)  # of evidence for fd, by name
+    rows: Mapping[str, SpatialMeans] = field(default_factory=dict)  # what single images leave
+    limits: Sequence[str] = ()  # what was not asked of single images, one line each, for Comparison
+
+
+def make_plan(
+    arguments: Arguments, distances: Sequence[Distance], sides: Sequence[Images | DNA], neurons: Neurons, *origin: Any
+) -> Plan:
+    """Decide what is asked of sides by distances of neurons, from an extractor of this name and weights.
+
+    Of single images, ``"features"`` are what distances and evidence take; DNAs are taken as exact. ``"means"`` say
+    whether a few images are off: of independent images on both sides, as the test of whether they differ is, and by
+    all neurons.
+    """
+    weights = resolve_weights(arguments.neuron_weights, neurons, *origin)
+    network = without_properties(neurons) if weights is None else None
+    plan = Plan(arguments, distances, network or neurons, network is not None, weights)
+    images = [side for side in sides if not isinstance(side, DNA)]
+    if not distances or not images:
+        return plan
+    neurons, counts = plan.neurons, [side.count for side in images]
+    are_images = len(images) > 1 and not isinstance(sides[0], DNA)  # so that there are tests
+    by_fold = bool(arguments.pairs) or arguments.groups is not None
+    layers, of_layers = set[str](), dict[str, PlanOfLayers]()
+    for record in distances:
+        if not record.kinds:
+            layers.add(record.layer or list(neurons)[-1])
+        if record.by_image and arguments.num_folds is not None:
+            watched = neurons if record.layer is None else neurons.take(neurons.positions([record.layer]))
+            each = plan_for(watched, counts, tested=are_images, by_fold=by_fold, name=record.name)
+            layers.update(each.neurons if each.tested or each.debiased else ())
+            of_layers[record.name] = each
+    rows = {"features": SpatialMeans(neurons.take(neurons.positions(sorted(layers))))} if layers else {}
+    has_causes = arguments.causes and arguments.on is None and len(images) == len(sides) == 2 and LAYER not in neurons
+    has_causes &= any(record.name == "dna-emd" for record in distances) and not has_negative(weights)
+    plan = replace(plan, has_causes=has_causes, of_layers=of_layers, rows=rows)
+    if not are_images or arguments.pairs or arguments.num_folds is None or weights is not None:
+        return plan
+    if not any(record.grain == "neuron" and record.protocol is None for record in distances):
+        return plan
+    of_means = neurons.take(neurons.positions(layers_for_outliers(neurons)))
+    reason = "images of a group are no independent samples; take one of each, and rank them"
+    if arguments.groups is None:
+        reason = why_not_kept(of_means, counts, "rank some of them")
+    if reason:
+        return replace(plan, limits=[f"Whether a few images are off was not asked, since {reason}"])
+    return replace(plan, rows={**rows, "means": SpatialMeans(of_means)})
+
+
+def noting_properties(job: Job) -> Job:
+    """Return a job that keeps the properties of single images, too, by which these are off, if there may be any."""
+    neurons = job.extractor.neurons
+    if LAYER in neurons:
+        statistics = {**job.statistics, LAYER: SpatialMeans(neurons.take(neurons.positions([LAYER])))}
+        return replace(job, statistics=statistics)
+    return replace(job, notes=[*job.notes, property_note]) if job.extractor.may_have_properties else job
+
+
+def folded_sides(record: Distance, a: Measured, b: Measured, plan: Plan) -> FoldedSides | None:
+    """Return both sides in folds for a distance that takes single images of these; None for all other distances."""
+    if record.folded is None or (record.kinds and not record.by_image):
+        return None
+    if not record.by_image:
+        return record.folded(a.input_of(record), b.input_of(record), (a.folds, b.folds))
+    if record.name not in plan.of_layers or (a.folds is None and b.folds is None):
+        return None
+    sides: list[Any] = [side.dnas["layer-gaussian"] if side.folds is None else side.features for side in (a, b)]
+    if any(side is None for side in sides):  # of a class, or a part of a version: single images leave nothing
+        return None
+    return record.folded(*sides, (a.folds, b.folds), plan.of_layers[record.name])
