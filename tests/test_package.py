@@ -69,7 +69,7 @@ def test_imports_are_light_and_metrics_need_nothing_above_them() -> None:
 
 #: Rooms from the ground up; those of one floor do not import each other.
 FLOORS = (
-    {"extras", "files", "options", "registry", "version"}, {"images", "neurons"}, {"binning", "extractors"},
+    {"compiled", "extras", "files", "options", "registry", "version"}, {"images", "neurons"}, {"binning", "extractors"},
     {"functional"}, {"dna"}, {"plots", "statistics"}, {"jobs", "metrics"}, {"comparisons"}, {"singles"},
     {"loops", "reporting"}, {"cli", "demo"},
 )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -57,6 +58,11 @@ def optional(module: str) -> Any:
     if library in _given_up or (_skips_numba.get() and library == "numba"):
         return None
     return _imported(module, library)
+
+
+def loaded(module: str) -> Any:
+    """Like :func:`optional`, if numba is loaded in this process: a worker process does not load it for a few images."""
+    return optional(module) if "torchmetrics_dna.compiled" in sys.modules else None
 
 
 def give_up(library: str, err: Exception) -> None:

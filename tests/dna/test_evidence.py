@@ -22,7 +22,7 @@ from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import Evidence, paired_p_value, weigh_evidence
 from torchmetrics_dna.neurons import Neurons
-from torchmetrics_dna.statistics.folds import content_folds
+from torchmetrics_dna.statistics.folds import content_folds, image_notes
 
 NEURONS = Neurons({"a": 3})
 
@@ -308,6 +308,10 @@ def test_folds_are_about_equal_and_of_pixels_alone() -> None:
     assert folds.bincount(minlength=10).min() > 30
     assert torch.equal(content_folds(images.flip(0), 10).flip(0), folds)
     assert torch.equal(content_folds(images.float() / 255, 10), folds)
+    assert [image_notes(image.permute(1, 2, 0).numpy(), 10)["folds"] for image in images] == folds.tolist()
+    for shape in ((700, 900, 3), (1, 80_000, 1), (5, 7, 4)):  # of which not all pixels are taken, and long ones
+        image = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+        assert torch.equal(image_notes(image.numpy(), 10)["folds"], content_folds(image.permute(2, 0, 1)[None], 10)[0])
     deep = (20_000 + images.float() / 4) / 65535  # of 16 bits, all alike in 8
     assert content_folds(deep, 10).unique().numel() > 1
     assert content_folds(images[:0], 10).shape == (0,)

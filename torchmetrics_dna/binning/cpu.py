@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.lib.stride_tricks import as_strided
 
 from torchmetrics_dna.binning.activations import side_by_side
+from torchmetrics_dna.compiled import compiled as _compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -59,14 +59,6 @@ class Task(NamedTuple):
     begin: int  # first neuron
     end: int  # last neuron plus one
     first: int  # number of the layer's first neuron among all
-
-
-def _compiled(function: Any, **options: Any) -> Any:
-    options = {"nogil": True, "error_model": "numpy", **options}
-    try:
-        return njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder to cache code in
-        return njit(**options)(function)
 
 
 # sums in any order, for SIMD; always inlined, since a function that is compiled alone has another order

@@ -16,9 +16,9 @@ from torchmetrics_dna.reporting.document import FORMATS, JSON, TEXT, Document, F
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-_Names: Any = Enum("Format", {name: name for name in FORMATS})  # by which typer lists them
+_Names: Any = Enum("Format", [(name, name) for name in FORMATS])  # type: ignore[misc]  # by which typer lists them
 FormatOption = Annotated[
-    _Names | None,  # type: ignore[valid-type]
+    _Names | None,
     o.output_option("Format of the result. [default: by the name of the file, or text]", "--format"),
 ]
 ResultFile = Annotated[
@@ -88,7 +88,7 @@ def writing_lines(form: Format, path: Path | None) -> Iterator[Callable[[Mapping
 
 def _print(result: Document, form: Format, console: Console) -> None:
     if form is JSON:  # in colours, on a terminal
-        console.print_json(JSON.render(result), ensure_ascii=True)
+        console.print_json(form.render(result) if form.render else "", ensure_ascii=True)
     elif form.render is None:
         for part in result.text or result.sentences:
             console.print(part)

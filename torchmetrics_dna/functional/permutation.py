@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations, product
 from math import comb
 from typing import TYPE_CHECKING
@@ -47,6 +48,7 @@ class PermutationTest:
     exact: bool
 
 
+@lru_cache(maxsize=8)  # which all distances of a comparison ask for; nothing writes to them
 def relabelings(num_a: int, num_b: int, most: int = NUM_RELABELINGS) -> Tensor:
     """Return relabelings of folds as A or B: all if there are at most ``most``, else so many different random ones.
 

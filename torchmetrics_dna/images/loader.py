@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from torchmetrics_dna.extras import optional
 from torchmetrics_dna.images.inputs import mapped, tensors_of
-from torchmetrics_dna.images.properties import image_properties
+from torchmetrics_dna.images.properties import properties_of
 from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.images.resize import resize_image
 from torchmetrics_dna.images.sets import Entry, ImageStream, unreadable
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 _SKIP = "; to leave out such images, give `skip_unreadable=True`"
 _FEW = 64  # images below which starting worker processes costs more than it saves
+_MANY = 200  # images that take longer to resize and measure without numba than loading it takes
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,8 @@ def load_batches(
         items, workers = map(partial(_in_threads, dataset.load, workers), items), 0
     if window is not None:
         items = chain.from_iterable(_windows(part, window) for part in items)
+    if source.example is None and (source.count is None or source.count > _MANY):
+        optional("images.cpu")  # before workers are forked, which have it then
     loader: DataLoader[Any] = DataLoader(
         Sent(dataset),
         batch_size=None,
@@ -279,7 +283,7 @@ class _Decoded(Dataset["Batch"]):
                 return _Sample(number, name, image, None, notes, lost_alpha)
             properties = None
             if self.properties:
-                properties = image_properties(_channels_first(image)[None], file)[0]
+                properties = properties_of(image, file)
             if self.size is None:
                 return _Sample(number, name, _channels_first(image), properties, notes, lost_alpha)
             resized = torch.from_numpy(resize_image(image, self.size, self.crop, self.resize))

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import max_pool1d
 
+from torchmetrics_dna.extras import loaded
 from torchmetrics_dna.images.tensors import lacks_float64
 from torchmetrics_dna.registry import Registry
 
@@ -74,10 +76,11 @@ class Property:
         return {f"{self.name} {sign}": fault for sign, fault in by_sign.items() if fault is not None}
 
 
-_WINDOW = 192  # side of the central crop for texture, in pixels
+WINDOW = 192  # side of the central crop for texture, in pixels
 _PIXELS = 1 << 14  # maximum number of pixels for colours
-_WHITE = 255_000  # white in thousandths
-_NEAR = 4  # radius of the search for a step by pixelation, in pixels
+WHITE = 255_000  # white in thousandths
+NEAR = 4  # radius of the search for a step by pixelation, in pixels
+NOISE = math.sqrt(math.pi / 2) / 6 * 8 / WHITE  # of the mean of Immerkaer's kernel
 
 
 def image_properties(imgs: Tensor, file: FileFacts | None = None) -> Tensor:
@@ -112,9 +115,28 @@ def image_properties(imgs: Tensor, file: FileFacts | None = None) -> Tensor:
     return properties.clamp_(0, 1).float()
 
 
+def properties_of(image: Pixels, file: FileFacts | None = None) -> Tensor:
+    """Measure properties of one RGB image ``(H, W, 3)``, as :func:`image_properties` does; shape ``(properties,)``."""
+    compiled = loaded("images.cpu") if image.dtype == np.uint8 else None
+    if compiled is None:
+        return image_properties(torch.from_numpy(image.transpose(2, 0, 1).copy())[None], file)[0]
+    image = np.require(image, requirements="W")  # or torch would warn
+    of, known = Originals(torch.from_numpy(image).permute(2, 0, 1)[None], file), compiled.measured_of(image)
+    values = [
+        known[name] if name in known else float(record.measure(of)) if of.has[record.needs] else 0.0
+        for name, record in RECORDS.items()
+    ]
+    return torch.tensor(values, dtype=torch.float64).clamp_(0, 1).float()
+
+
 def property_note(image: Pixels) -> dict[str, Tensor]:
     """Return the properties of an RGB image ``(H, W, 3)``, without those of its file, as a note of a job."""
-    return {LAYER: image_properties(torch.from_numpy(image.transpose(2, 0, 1).copy())[None])[0]}
+    return {LAYER: properties_of(image)}
+
+
+def step_of(pixels: int) -> int:
+    """Return the stride of rows and columns whose colours are measured."""
+    return math.ceil(math.sqrt(pixels / _PIXELS))
 
 
 def neuron_name(layer: str, number: int) -> str:
@@ -177,7 +199,7 @@ class Originals:
     @cached_property
     def sample(self) -> Tensor:
         """Some pixels of the images, for colours: no overflow, at most 2^14."""
-        step = math.ceil(math.sqrt(self.height * self.width / _PIXELS))
+        step = step_of(self.height * self.width)
         return self._imgs[:, :, ::step, ::step].contiguous()
 
     @cached_property
@@ -204,8 +226,8 @@ class Originals:
     @cached_property
     def middle(self) -> Tensor:
         """Brightness of the middle of the images, for texture, aligned to blocks of 8 pixels."""
-        top, left = (max(0, (size - _WINDOW) // 16 * 8) for size in self._imgs.shape[2:])
-        return _grey(self._imgs[:, :, top : top + _WINDOW, left : left + _WINDOW])
+        top, left = (max(0, (size - WINDOW) // 16 * 8) for size in self._imgs.shape[2:])
+        return _grey(self._imgs[:, :, top : top + WINDOW, left : left + WINDOW])
 
     @cached_property
     def steps(self) -> tuple[Tensor, Tensor]:
@@ -233,7 +255,7 @@ class Originals:
 
 def _contrast(of: Originals) -> Tensor:
     squares = _total(of.grey.long() * of.grey) / of.count
-    return (squares - of.mean * of.mean).clamp(min=0).sqrt() * 2 / _WHITE
+    return (squares - of.mean * of.mean).clamp(min=0).sqrt() * 2 / WHITE
 
 
 def _colours(of: Originals) -> Tensor:
@@ -266,7 +288,7 @@ def _dark_corners(of: Originals) -> Tensor:
     corners = [grey[:, y, x] for y in (slice(down), slice(-down, None)) for x in (slice(right), slice(-right, None))]
     around = torch.stack([_total(corner) for corner in corners]).sum(0) / 4
     middle = _total(grey[:, top : top + down, left : left + right])
-    return 0.5 + (middle - around) / (2 * _WHITE * down * right)
+    return 0.5 + (middle - around) / (2 * WHITE * down * right)
 
 
 def _sharpness(of: Originals) -> Tensor:
@@ -277,7 +299,7 @@ def _sharpness(of: Originals) -> Tensor:
 def _noise(of: Originals) -> Tensor:
     """Sum Immerkaer's kernel (1996), which is blind to edges."""
     second, _ = of.seconds
-    return _mean(second[:, 2:] - 2 * second[:, 1:-1] + second[:, :-2]) * (math.sqrt(math.pi / 2) / 6 * 8 / _WHITE)
+    return _mean(second[:, 2:] - 2 * second[:, 1:-1] + second[:, :-2]) * NOISE
 
 
 def _fine_detail(of: Originals) -> Tensor:
@@ -310,7 +332,7 @@ def _pixelation(of: Originals) -> Tensor:
     """Compute the share of rows and columns with hardly any difference near large ones, typical of enlarged pixels."""
     still, size = torch.zeros_like(of.narrow), 0
     for steps in of.sums:
-        most = max_pool1d(steps.double()[:, None], 2 * _NEAR + 1, 1, _NEAR)[:, 0]
+        most = max_pool1d(steps.double()[:, None], 2 * NEAR + 1, 1, NEAR)[:, 0]
         still, size = still + _total(steps * 10 < most), size + steps.shape[1]
     return still / size
 
@@ -367,7 +389,7 @@ RECORDS = Registry(
             lambda value: f"{2 ** (8 * (value - 0.5)):.3g}", "size",
         ),
         _of_colour(
-            "brightness", lambda of: of.mean / _WHITE, tails=_log_odds(0.02), plain=True,
+            "brightness", lambda of: of.mean / WHITE, tails=_log_odds(0.02), plain=True,
             higher=Fault(0.1, "is much brighter than any of {}"), lower=Fault(0.1, "is much darker than any of {}"),
         ),
         _of_colour(
@@ -375,11 +397,11 @@ RECORDS = Registry(
             lower=Fault(0.1, "has far less contrast than any of {}"),
         ),
         _of_colour(
-            "dark pixels", lambda of: _count(of.grey < _WHITE // 20) / of.count, _share, tails=_log_odds(0.05),
+            "dark pixels", lambda of: _count(of.grey < WHITE // 20) / of.count, _share, tails=_log_odds(0.05),
             higher=Fault(0.2, "has far more dark pixels than any of {}"),
         ),
         _of_colour(
-            "bright pixels", lambda of: _count(of.grey > _WHITE - _WHITE // 20) / of.count, _share,
+            "bright pixels", lambda of: _count(of.grey > WHITE - WHITE // 20) / of.count, _share,
             tails=_log_odds(0.05), higher=Fault(0.2, "has far more bright pixels than any of {}"),
         ),
         _of_colour(

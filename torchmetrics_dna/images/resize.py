@@ -1,7 +1,8 @@
 """Resize images: three methods are antialiased and bicubic, and differ in rounding and clipping.
 
 ``"clean"`` (Parmar et al., CVPR 2022) computes in float and clips to [0, 1], ``"torch"`` does not clip, and
-``"pillow"`` rounds to bytes, like Pillow with 8-bit images. ``"tensorflow"`` is bilinear without antialiasing, aligned
+``"pillow"`` rounds to bytes, like Pillow with 8-bit images. Both of Pillow's resize rows before columns, whatever the
+version of Pillow: newer ones choose by size. ``"tensorflow"`` is bilinear without antialiasing, aligned
 to the upper left corner, as in TensorFlow 1, with which FID was published.
 
 There are two equivalent forms: for decoded images in loader workers, and for batches of tensors on their device. Sizes
@@ -11,7 +12,7 @@ are ``(height, width)``.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -19,11 +20,14 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from torchmetrics_dna.extras import loaded
 from torchmetrics_dna.images.cells import Crop, central_square
 from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.images.tensors import lacks_float64
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from torchmetrics_dna.images.pixels import Pixels
@@ -32,6 +36,7 @@ Resize = Literal["clean", "torch", "pillow", "tensorflow"]
 RESIZES: tuple[Resize, ...] = get_args(Resize)
 _BITS = 22  # of Pillow's fixed-point weights
 _HALF = 1 << (_BITS - 1)
+_RGB = 3  # channels
 _SUPPORT = 2.0  # pixels of the bicubic kernel, on either side
 
 
@@ -47,19 +52,24 @@ def resize_image(
         top, left, side = central_square(*image.shape[:2])
         image = image[top : top + side, left : left + side]
     if resize == "pillow":
-        resized_bytes = _bytes_by_pillow(np.ascontiguousarray(as_bytes(image)), size).transpose(2, 0, 1)
-        return np.divide(resized_bytes, np.float32(255), dtype=np.float32, order="C")
+        resized_bytes = _by_pillow(np.ascontiguousarray(as_bytes(image)), size).transpose(2, 0, 1)
+        scaled: NDArray[np.float32] = np.divide(resized_bytes, np.float32(255), dtype=np.float32, order="C")
+        return scaled
     if resize in ("torch", "tensorflow"):
         batch = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
         return np.asarray(resize_tensor(batch, size, resize=resize)[0].numpy())
     height, width = size
+    is_covered = image.dtype == np.uint8 and image.shape[2] == _RGB and image.shape[:2] != size
+    if is_covered and (compiled := loaded("images.cpu")) is not None:
+        resized_clean: NDArray[np.float32] = compiled.resize_clean(image, size)
+        return resized_clean
     resized = np.empty((image.shape[2], height, width), np.float32)
     most = np.float32(255 if image.dtype == np.uint8 else 1)
     # channel by channel, for cache locality
     for channel, out in zip(image.transpose(2, 0, 1), resized, strict=True):
         values = np.divide(channel, most, dtype=np.float32, order="C")
         if values.shape != size:
-            values = np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BICUBIC))
+            values = _by_pillow(values, size)
         values.clip(0, 1, out=out)
     return resized
 
@@ -78,7 +88,7 @@ def resize_tensor(imgs: Tensor, size: tuple[int, int], crop: Crop = "none", resi
     if crop == "center":
         top, left, side = central_square(*imgs.shape[-2:])
         imgs = imgs[..., top : top + side, left : left + side]
-    if resize == "pillow":  # like _bytes_by_pillow: antialiased bicubic, rows before columns, rounded after each pass
+    if resize == "pillow":  # like _by_pillow: antialiased bicubic, rows before columns, rounded after each pass
         pixels = imgs if imgs.dtype == torch.uint8 else (imgs * 255).round()
         # sums of integers below 2^31 are exact in float64, so equal on all devices
         sums = (pixels.cpu() if lacks_float64(imgs.device) else pixels).double()
@@ -116,11 +126,11 @@ def check_resize(crop: str, resize: str | None) -> None:
         raise ValueError(f"Argument `resize` expected to be of {', '.join(RESIZES)}, but got {resize!r}")
 
 
-def _bytes_by_pillow(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Resize an image ``(H, W, C)`` by Pillow, rows before columns, which newer versions of Pillow reorder by size."""
+def _by_pillow(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """Resize an image by Pillow, rows before columns, which newer versions of Pillow reorder by size."""
     height, width = size
-    if image.shape[2:] not in ((), (3,)):  # Pillow would weigh the colours of RGBA by alpha
-        return np.stack([_bytes_by_pillow(channel, size) for channel in image.transpose(2, 0, 1)], 2)
+    if image.shape[2:] not in ((), (_RGB,)):  # Pillow would weigh the colours of RGBA by alpha
+        return np.stack([_by_pillow(channel, size) for channel in image.transpose(2, 0, 1)], 2)
     resized = Image.fromarray(image).resize((width, len(image)), Image.Resampling.BICUBIC)
     return np.asarray(resized.resize((width, height), Image.Resampling.BICUBIC))
 
@@ -132,17 +142,23 @@ def _rounded(sums: Tensor) -> Tensor:
 @lru_cache(32)
 def _weights(num_in: int, num_out: int, device: torch.device) -> Tensor:
     """Return the weights of input pixels for each output pixel, in units of 2^-22, float64, ``(num_out, num_in)``."""
+    weights = np.zeros((num_out, num_in))
+    for row, (first, kernel) in zip(weights, kernels(num_in, num_out), strict=True):
+        fractions = kernel * (1 << _BITS)
+        row[first : first + len(kernel)] = np.trunc(fractions + np.copysign(0.5, fractions))
+    return torch.from_numpy(weights).to(device)
+
+
+def kernels(num_in: int, num_out: int) -> Iterator[tuple[int, NDArray[np.float64]]]:
+    """Yield the first input pixel of each output pixel, and the weights of it and the next ones, as Pillow has them."""
     scale = num_in / num_out
     stretch = max(scale, 1.0)  # antialiasing widens the kernel when shrinking
-    weights = np.zeros((num_out, num_in))
     for pixel in range(num_out):
         centre = (pixel + 0.5) * scale
         first = max(int(centre - _SUPPORT * stretch + 0.5), 0)
         last = min(int(centre + _SUPPORT * stretch + 0.5), num_in)
-        # Keys' cubic kernel with a = -1/2
-        x = np.abs((np.arange(first, last, dtype=np.float64) - (centre - 0.5)) / stretch)
-        near, far = (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
+        # Keys' cubic kernel with a = -1/2, each operation in Pillow's order, and the sum, too
+        x = np.abs((np.arange(last - first) + first - centre + 0.5) * (1 / stretch))
+        near, far = (1.5 * x - 2.5) * x * x + 1, (((x - 5) * x + 8) * x - 4) * -0.5
         values = np.where(x < 1, near, np.where(x < 2, far, 0))
-        fractions = values / values.sum() * (1 << _BITS)
-        weights[pixel, first:last] = np.trunc(fractions + np.copysign(0.5, fractions))
-    return torch.from_numpy(weights).to(device)
+        yield first, values / values.cumsum()[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.jobs.groups import Groups, Pairs
     from torchmetrics_dna.jobs.plan import Plan
 
-_FEW = 64  # images, for which torch takes less time than loading numba, about a second
+_FEW = 16  # images, for which torch takes less time than loading numba, about a second
 _FEW_SIDES = 8  # torch takes a tenth of numba's loading time for one distance of self-ranging DNAs
 
 
@@ -65,7 +66,9 @@ class Sides:
 
     @property
     def is_small(self) -> bool:
-        """True if loading numba would take longer than the work."""
+        """True if loading numba, which is not loaded yet, would take longer than the work."""
+        if "torchmetrics_dna.compiled" in sys.modules:
+            return False
         counts = [0 if isinstance(side, DNA) else side.count for side in self.images]
         return len(counts) <= _FEW_SIDES and all(count is not None and count <= _FEW for count in counts)
 
@@ -170,8 +173,8 @@ def open_sides(
     only_dnas = kinds is None and len(dnas) == len(opened)
     if kinds is None or len(dnas) < len(opened):  # else images come later
         check_used(arguments.reading or Reading(), *opened)
-    for side in opened if arguments.on is not None else ():
-        if not isinstance(side, DNA):
+    for side in opened:
+        if arguments.on is not None and not isinstance(side, DNA):
             check_on_ray(arguments.on, side)
     distances = resolve_distances(arguments.metrics, dnas) if kinds is None else ()
     check_confidence(arguments.confidence)

@@ -95,7 +95,8 @@ class ActivationRange(ImageMetric):
 
         """
         with self._whole():
-            return self._value_of(SEEN)
+            ranges: ActivationRanges = self._value_of(SEEN)
+            return ranges
 
     @override
     def _value(self) -> dict[str, Tensor]:

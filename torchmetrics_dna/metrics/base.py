@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -290,7 +290,7 @@ class ImageMetric(CheckedMetric):
                 continue  # it was compared with one that this one is like
             # a network that has learned on since is another, but the sides are still of one
             if side._replace(fingerprint=None) == self._latest_if_unchanged():
-                now = {FINGERPRINT: self.extractor.take_fingerprint(form)}
+                now = {FINGERPRINT: self.extractor.take_fingerprint(cast("Sequence[Any]", form))}
                 check_same("The network changed after images were counted", now, side.identity, remedy=remedy)
 
     # States
@@ -356,7 +356,7 @@ class ImageMetric(CheckedMetric):
 
     @override
     def _check_merge(self, states: dict[str, Any]) -> dict[str, Any]:
-        theirs, common = self._check_fit(states), {}
+        theirs, common = self._check_fit(states), dict[str, Any]()
         for side in self._sides:
             counted_with = [*filter(None, (self._counted_with(side), theirs[side]))]
             check_same(_NOT_MERGED, *(each.identity for each in counted_with))

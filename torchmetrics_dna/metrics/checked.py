@@ -102,7 +102,7 @@ class CheckedMetric(Metric):
             self.update(*args, **kwargs)
             with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self.dist_sync_on_step, runs=False):
                 value = self._value_of_batch()
-        self._computed, self._forward_cache = None, value  # wrappers read the latter
+        self._computed, self._forward_cache = None, cast("Any", value)  # wrappers read the latter
         return value
 
     @all_or_nothing

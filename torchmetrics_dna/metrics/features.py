@@ -100,7 +100,8 @@ class FeatureMetric(ImageMetric):
     def _rows(self, real: bool) -> Tensor:
         if real and self.reference is not None:
             return self.reference.values.to(self.device)
-        return self._value_of("real" if real else "fake").to(self.device)
+        rows: Tensor = self._value_of("real" if real else "fake").to(self.device)
+        return rows
 
     @override
     def _value(self) -> Value:

@@ -282,7 +282,7 @@ class DNARealism(ImageMetric):
 
     @override
     def _value(self) -> Tensor:
-        scores = self._value_of(SEEN)
+        scores: Tensor = self._value_of(SEEN)
         if not len(scores):
             raise RuntimeError("At least one image is required to compute DNARealism, but got 0")
         return scores

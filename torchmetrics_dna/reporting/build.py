@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from torchmetrics_dna.comparisons.compare import open_sets
 from torchmetrics_dna.comparisons.comparison import Comparison
@@ -91,7 +91,7 @@ def report(
         _, result, document = compared_in(form, a, b, arguments, by=by, held_out=held_out, check=named)
         if rank() == 0:
             _write(document(), form, output)
-        return result
+        return cast("Comparison | Comparisons | ClassComparisons", result)
 
 
 def compared_in(
