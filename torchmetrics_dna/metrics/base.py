@@ -284,14 +284,12 @@ class ImageMetric(CheckedMetric):
         sides = [*filter(None, map(self._counted_with, self._sides))]
         identities = [self._of_reference, *(side.identity for side in sides)]
         check_same("The sides can't be compared", *identities, remedy=remedy)
-        for i, side in enumerate(sides if runs else ()):
-            form = side.fingerprint and side.fingerprint["input"]
-            if form is None or any(other.fingerprint and other.fingerprint["input"] == form for other in sides[:i]):
-                continue  # it was compared with one that this one is like
-            # a network that has learned on since is another, but the sides are still of one
-            if side._replace(fingerprint=None) == self._latest_if_unchanged():
-                now = {FINGERPRINT: self.extractor.take_fingerprint(cast("Sequence[Any]", form))}
-                check_same("The network changed after images were counted", now, side.identity, remedy=remedy)
+        # a network that has learned on since is another, but the sides are still of one
+        fingerprint = sides[0].fingerprint if sides and runs else None
+        if fingerprint and sides[0]._replace(fingerprint=None) == self._latest_if_unchanged():
+            now = {FINGERPRINT: self.extractor.take_fingerprint(fingerprint["input"])}
+            message = "The network changed after images were counted"
+            check_same(message, now, *(side.identity for side in sides), remedy=remedy)
 
     # States
 
