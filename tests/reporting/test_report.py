@@ -26,8 +26,8 @@ from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.files.visible import p_figure, strict_json
 from torchmetrics_dna.images import open_source
+from torchmetrics_dna.images.changes import Causes
 from torchmetrics_dna.images.properties import PROPERTIES
-from torchmetrics_dna.jobs.causes import Causes
 from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.reporting import write

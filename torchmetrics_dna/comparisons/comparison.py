@@ -9,13 +9,6 @@ from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from torchmetrics_dna.comparisons.explanation import (
-    as_gaussian,
-    explain,
-    has_means,
-    property_differences,
-)
-from torchmetrics_dna.comparisons.verdict import Explanation, TwoSets, two_sets
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES, flat_figures, names_of
 from torchmetrics_dna.dna.histogram import in_same_bins
@@ -25,6 +18,13 @@ from torchmetrics_dna.files.visible import no_attribute, number, p_figure, plain
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.properties import LAYER, neuron_name
 from torchmetrics_dna.plots import plot_layers
+from torchmetrics_dna.words.explanation import (
+    as_gaussian,
+    explain,
+    has_means,
+    property_differences,
+)
+from torchmetrics_dna.words.verdict import Explanation, TwoSets, two_sets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.result import Result
     from torchmetrics_dna.files.tables import Cell
     from torchmetrics_dna.functional.permutation import PermutationTest
-    from torchmetrics_dna.jobs.causes import Causes
+    from torchmetrics_dna.images.changes import Causes
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.neurons.index import Neurons
 

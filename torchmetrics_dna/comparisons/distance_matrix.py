@@ -12,7 +12,6 @@ import torch
 
 from torchmetrics_dna.comparisons.comparison import Shown
 from torchmetrics_dna.comparisons.comparisons import by_name
-from torchmetrics_dna.comparisons.verdict import all_sets
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.base import check_comparable, check_enough
 from torchmetrics_dna.dna.distances import DISTANCES
@@ -24,6 +23,7 @@ from torchmetrics_dna.jobs.measure import unreadable_of
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import open_sides
 from torchmetrics_dna.plots import plot_matrix
+from torchmetrics_dna.words.verdict import all_sets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

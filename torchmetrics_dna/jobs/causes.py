@@ -11,7 +11,7 @@ import torch
 from typing_extensions import override
 
 from torchmetrics_dna.images import ImageSource, Reading
-from torchmetrics_dna.images.changes import CHANGES, change_image
+from torchmetrics_dna.images.changes import CHANGES, Causes, change_image
 from torchmetrics_dna.images.pixels import Decoded, as_bytes, as_rgb
 from torchmetrics_dna.images.properties import OF_PIXELS, PROPERTIES, image_properties
 from torchmetrics_dna.images.sets import shuffled
@@ -52,31 +52,6 @@ _LEAST_SCALE = 1 / 8  # of a resize whose middle is not smaller
 _LARGE = 1 << 22  # bytes of an image, from which on worker processes decode
 _SEEN = [PROPERTIES.index(name) for name in OF_PIXELS]
 _CLEAR = 2  # standard errors
-
-
-@dataclass(frozen=True)
-class Causes:
-    """Changes that were made to images of A, and how near to B they came; without names if none took half.
-
-    Attributes:
-        names: Names of one change, or of two in the order in which they were made; empty for none.
-        amounts: Their amounts, see ``torchmetrics_dna.images.changes.CHANGES``.
-        bins: dna-emd without noise between images of A and of B: without a change, with the one that takes more, and
-            with both.
-        num_images: Number of these images of A.
-
-    """
-
-    names: tuple[str, ...]
-    amounts: tuple[float, ...]
-    bins: tuple[float, ...]
-    num_images: int
-
-    @property
-    def in_words(self) -> str:
-        """Description of images after them, as in "blurred by about 1.1 px and with noise of about 4 grey levels"."""
-        pairs = zip(self.names, self.amounts, strict=True)
-        return " and ".join(CHANGES[name].in_words(amount) for name, amount in pairs)
 
 
 class ChangedImages(ImageSource):

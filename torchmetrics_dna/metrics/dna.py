@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Hashable, Sequence
 
-    from torchmetrics_dna.comparisons.verdict import Explanation
     from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.images.inputs import Inputs
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.setup import Feature, Setup
+    from torchmetrics_dna.words.verdict import Explanation
 
 MetricReduction = Literal["mean", "layer", "none"]
 _D = TypeVar("_D", bound=DNA)
@@ -155,7 +155,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
             RuntimeError: If a side has too few images.
 
         """
-        from torchmetrics_dna.comparisons.explanation import explain  # which no other method needs
+        from torchmetrics_dna.words.explanation import explain  # which no other method needs
 
         with self._whole():
             real, fake = self._dna("real"), self._dna("fake")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna.evidence import Interval, Ratio
     from torchmetrics_dna.functional.odd import Odd
-    from torchmetrics_dna.jobs.causes import Causes
+    from torchmetrics_dna.images.changes import Causes
 
 _WIDTH = 100  # characters of a line, if names of sets and images have 12 at most
 _MOST_LINES = 4

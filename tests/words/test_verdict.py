@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from torchmetrics_dna.comparisons.verdict import (
+from torchmetrics_dna.dna.evidence import Interval, Ratio
+from torchmetrics_dna.functional.odd import Odd
+from torchmetrics_dna.images.changes import Causes
+from torchmetrics_dna.words.verdict import (
     Explanation,
     HeldOut,
     Off,
@@ -29,9 +32,6 @@ from torchmetrics_dna.comparisons.verdict import (
     which_are_off,
     why_off,
 )
-from torchmetrics_dna.dna.evidence import Interval, Ratio
-from torchmetrics_dna.functional.odd import Odd
-from torchmetrics_dna.jobs.causes import Causes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
