@@ -290,7 +290,7 @@ def test_a_dna_and_few_images(tmp_path: Path) -> None:
     assert not alts(page, "Image ")
     _, page = reported(dna, B[:1], tmp_path / "x.html", neuron_weights=torch.full((9,), 1 / 9))
     assert "B 1 image" in " ".join(page.text.split())
-    assert ["weights of neurons", "9 neurons other than 0"] in page.rows
+    assert ["average", "weighted sum over neurons"] in page.rows
 
 
 RNG = np.random.default_rng(0)

@@ -96,7 +96,6 @@ class Comparison(ByName["Result"]):
         extractor: Name of the extractor.
         num_bins: Bins of the histograms, or None.
         ranges: Name or digest of the activation ranges, or None.
-        neuron_weights: The weights of Eq. (5), or None for the plain mean.
         unreadable: One line for each image that was left out.
         measured: The DNAs of A and of B that were compared.
         notices: Caveats, one line each: near-duplicate images, and evidence that is not available.
@@ -116,7 +115,6 @@ class Comparison(ByName["Result"]):
     extractor: str
     num_bins: int | None = None
     ranges: str | None = None
-    neuron_weights: Tensor | None = None
     unreadable: list[str] = field(default_factory=list)
     measured: tuple[Measured, Measured] | None = None
     notices: list[str] = field(default_factory=list)
@@ -190,15 +188,14 @@ class Comparison(ByName["Result"]):
 
     def about(self, result: Result) -> str:
         """Return the unit of a distance, and what its value averages over."""
-        record, weights = result.distance, self.neuron_weights
+        record = result.distance
         of_range = f" of the range of {self.names[0]}" if self.ranges == "auto" else ""
         unit = f"bins of {self.num_bins}{of_range}" if record.unit == "bins" else record.unit
         of_layer = f"of layer {record.layer or list(self.neurons)[-1]}"
         if record.protocol is not None:
             reduction = f"{of_layer} of {record.protocol.feature}"
         else:
-            mean = "mean" if weights is None else "weighted sum"
-            reduction = {"neuron": f"{mean} over neurons", "layer": "mean over layers", "set": of_layer}[record.grain]
+            reduction = of_layer if record.grain == "set" else result.averaging.over(f"{record.grain}s")
         better = "higher is better" if record.higher_is_better else ""
         spread = f"± {number(result.spread)} over subsets" if result.spread else ""
         return ", ".join(filter(None, (unit, reduction, better, spread)))
@@ -336,6 +333,7 @@ class Comparison(ByName["Result"]):
             TwoSets(
                 names=self.names,
                 emd=None if emd is None else emd.value,
+                average="" if emd is None else emd.averaging.adjective,
                 interval=None if emd is None else emd.interval,
                 p_value=self.p_value,
                 p_of_properties=self.p_value_of_properties,
@@ -425,6 +423,7 @@ class Comparison(ByName["Result"]):
             "num_images": self.num_images,
             "paired": self.paired,
             "extractor": self.extractor,
+            "average": {r.distance.key: r.averaging.over("neurons") for r in self.of_grain("neuron")},
             "num_bins": self.num_bins,
             "ranges": self.ranges,
             "unreadable": self.unreadable,

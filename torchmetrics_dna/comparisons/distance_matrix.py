@@ -13,6 +13,7 @@ import torch
 from torchmetrics_dna.comparisons.comparison import Shown
 from torchmetrics_dna.comparisons.comparisons import by_name
 from torchmetrics_dna.dna import HistogramDNA
+from torchmetrics_dna.dna.averaging import PLAIN
 from torchmetrics_dna.dna.base import check_comparable, check_enough
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.result import Result
@@ -180,13 +181,13 @@ def matrix(
     # as in a comparison, properties of images measured beside a network are no part of its distances
     if sides.plan.has_properties:
         measured = [side.select(list(sides.plan.neurons)) for side in measured]
-    dna, weights = measured[0].first, sides.plan.weights
+    dna = measured[0].first
     matrices: dict[str, Tensor] = {}
     by_layer: dict[str, dict[str, Tensor]] = {}
     upper = torch.triu_indices(len(named), len(named), 1)
     for record in distances:
-        of_neurons = weights if record.grain == "neuron" else None
-        results = [Result(record, values, dna.neurons, of_neurons) for values in _pairs(record, measured)]
+        averaging = sides.plan.averaging if record.grain == "neuron" else PLAIN
+        results = [Result(record, values, dna.neurons, averaging) for values in _pairs(record, measured)]
         figures: dict[Any, list[float]] = {None: [result.value for result in results]}
         figures |= {layer: [result.layers[layer].value for result in results] for layer in results[0].layers}
         squares: dict[Any, Tensor] = {}

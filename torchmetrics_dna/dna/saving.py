@@ -29,6 +29,7 @@ _STORED = {"bool": "|u1", "uint8": "|u1", "int64": "<f8", "float32": "<f8", "flo
 _DTYPES = {name: getattr(torch, name) for name in _STORED}
 _MOST_INTEGER = 2**53  # that float64 holds exactly
 _HOMES = {  # modules of the classes that files hold, imported when a file is read
+    "Averaging": "dna.averaging",
     "Causes": "images.changes",
     "ClassComparisons": "comparisons.class_comparisons",
     "Comparison": "comparisons.comparison",
