@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -33,11 +33,13 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.distances import Distance
+    from torchmetrics_dna.files.tables import Cell
     from torchmetrics_dna.images import Source
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.statistics.setup import Feature
 
 _OF_ALL = "Bins are of the range of all these sets together; in a comparison of two sets they are of that of A."
+_WIDE = 10  # sets; a full matrix of more is too wide for a terminal
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -105,6 +107,24 @@ class DistanceMatrix(Shown):
         title = f"{self.distance}, {len(self.names)} sets in the order of their tree"
         header = ["set", "images", *(self.names[i] for i in self.order)]
         return Table(header, [[*row.values()] for row in self.rows()], title, self.notes)
+
+    @property
+    def narrow_table(self) -> Table:
+        """The matrix for a terminal, columns numbered like rows; of more than 10 sets the nearest and furthest each."""
+        rows: list[list[Cell]] = []
+        names = [self.names[i] for i in self.order]
+        for i, (name, images, *values) in enumerate(self.table.rows):
+            figures: list[Any] = [None if j == i else value for j, value in enumerate(values)]
+            if len(names) <= _WIDE:
+                rows.append([f"{i + 1} {name}", images, *figures])
+                continue
+            others = sorted((value, j) for j, value in enumerate(figures) if j != i)
+            mean = sum(value for value, _ in others) / len(others)
+            (near, nearest), (far, furthest) = others[0], max(others)
+            rows.append([name, images, names[nearest], near, names[furthest], far, mean])
+        numbered = [*map(str, range(1, len(names) + 1))]
+        ends = ["nearest", "distance", "furthest", "distance", "mean of all"]
+        return replace(self.table, header=["set", "images", *(numbered if len(names) <= _WIDE else ends)], rows=rows)
 
     def plot(self) -> Any:
         """Plot a heat map and the tree of the sets, see :func:`~torchmetrics_dna.plots.plot_matrix`."""
