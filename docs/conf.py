@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
+import tomllib
 from html import escape
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ziamath
-from docutils.nodes import SkipNode, Text, image, literal, reference
+from docutils.nodes import SkipNode, Text, image, literal, paragraph, reference
+from sphinx.addnodes import toctree
 
 if TYPE_CHECKING:
     from docutils import nodes
@@ -50,7 +51,8 @@ autodoc_typehints_description_target = "documented"
 napoleon_use_ivar = True
 
 html_theme = "furo"
-html_baseurl = os.environ.get("DOCS_URL", "")  # the workflow has it of a variable of the repository
+_PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+html_baseurl = _PROJECT["urls"].get("Documentation", "").rstrip("/")  # the one place for addresses
 pygments_dark_style = "monokai"
 html_title = f"torchmetrics_dna {release}"
 html_static_path = ["_static"]
@@ -159,6 +161,22 @@ def _unbroken(code: re.Match[str]) -> str:
     return re.sub(r"-+\w(?=[^<>]*<)", r'<span class="whole">\g<0></span>', code[0] + "<")[:-1]
 
 
+def _write_for_agents(app: Sphinx, error: Exception | None) -> None:
+    """Write `llms.txt` (https://llmstxt.org), by which programs find pages: each page of the menu by its first line."""
+    if error or app.builder.name != "html":
+        return
+    about = f"What another program needs: [output, json and exit codes]({html_baseurl}command_line.html#output-and-exit-codes)."
+    parts = [f"# {project} {release}", f"> {_PROJECT['description']}. Licence: {_PROJECT['license']}.", about]
+    for menu in app.env.get_doctree("index").findall(toctree):
+        lines = []
+        for page in menu["includefiles"]:
+            first = " ".join(next(iter(app.env.get_doctree(page).findall(paragraph))).astext().split())
+            sentence = re.split(r"(?<=\.) |:$", first)[0]
+            lines.append(f"- [{app.env.titles[page].astext()}]({html_baseurl}{page}.html): {sentence}")
+        parts.append("\n".join([f"## {menu['caption']}", "", *lines]))
+    (Path(app.outdir) / "llms.txt").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Formulas become drawings in the pages, which need no script, font or network, and take the text's colour."""
     ziamath.config.math.color = "currentColor"
@@ -171,6 +189,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-docstring", _mark, priority=900)  # after napoleon
     app.connect("autodoc-skip-member", _skip_fields)
     app.connect("html-page-context", _break_lines)
+    app.connect("build-finished", _write_for_agents)
     app.connect("warn-missing-reference", _not_a_mistake)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 

@@ -107,7 +107,7 @@ def test_public_names_are_there() -> None:
 
 def test_who_we_are_is_told_alike() -> None:
     about = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("CITATION.cff", "docs/reviewers.md")}
-    paper = yaml.safe_load(about["CITATION.cff"])["references"][0]
+    paper = yaml.safe_load(about["CITATION.cff"])["preferred-citation"]
     written = about["docs/reviewers.md"].replace("{", "").replace("}", "")
     assert paper["title"] in written
     assert " and ".join(f"{a['family-names']}, {a['given-names']}" for a in paper["authors"]) in written
