@@ -187,7 +187,7 @@ def open_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> tuple[Sides, 
     return sides, members
 
 
-def compare_classes(sides: Sides, of_sides: Sequence[Members], names: tuple[str, str]) -> ClassComparisons:
+def compare_by_class(sides: Sides, of_sides: Sequence[Members], names: tuple[str, str]) -> ClassComparisons:
     """Compare each class of one image set with the same class of another.
 
     Both sets are read class by class, so only one class of each is in memory at a time. The counts of a class equal

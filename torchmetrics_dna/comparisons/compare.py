@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
 
-from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons, compare_classes, open_classes
+from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons, compare_by_class, open_classes
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.comparisons.comparisons import Comparisons, check_held_out, label, names_of
 from torchmetrics_dna.comparisons.odd_images import odd_images
@@ -108,7 +108,7 @@ class Opened:
     def compared(self) -> Comparison | Comparisons | ClassComparisons:
         """Compare the first set with each of the others, measuring each once by each network of the metrics."""
         if self.classes:
-            return compare_classes(self.networks[0], self.classes, (self.names[0], self.names[1]))
+            return compare_by_class(self.networks[0], self.classes, (self.names[0], self.names[1]))
         comparisons: list[Comparison] = []
         of_networks = [compare_sides(sides, self.names) for sides in self.networks]
         for first, *others in zip(*of_networks, strict=True):
