@@ -23,9 +23,11 @@ from PIL import Image
 from torchmetrics_dna import ActivationRanges, NeuronWeights, load_dna, make_dna
 from torchmetrics_dna.cli import app
 from torchmetrics_dna.demo import blur, noise, photographs
+from torchmetrics_dna.dna.distances import of_any_network
 from torchmetrics_dna.dna.vdna import save_vdna
 from torchmetrics_dna.extractors import PRESETS
 from torchmetrics_dna.functional import select_neurons
+from torchmetrics_dna.images.properties import PROPERTIES
 
 # what the site's build puts into the page of the command line
 PAGE = runpy.run_path(str(ROOT / "docs" / "command_tables.py"))["as_markdown"]()
@@ -78,11 +80,17 @@ def test_the_page_names_every_option_and_the_example_is_understood(name: str) ->
     COMMANDS[name].make_context(name, line[len(name.split()) :])
 
 
-def test_the_site_puts_the_commands_on_their_page() -> None:
+def test_the_site_puts_what_is_made_from_code_on_its_pages() -> None:
     pytest.importorskip("ziamath", reason="needs the extra docs")
-    source = [(ROOT / "docs" / "command_line.md").read_text(encoding="utf-8")]
-    runpy.run_path(str(ROOT / "docs" / "conf.py"))["_add_commands"](None, "command_line", source)
-    assert "\n\n## compare\n" in source[0]
+    add = runpy.run_path(str(ROOT / "docs" / "conf.py"))["_add_tables"]
+    for page, parts in {
+        "command_line": ["\n\n## compare\n"],
+        "concepts": [f"\n| {name} | " for name in of_any_network()],
+        "extractors": [f"\n| {name} | " for name in PROPERTIES],
+    }.items():
+        source = [(ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")]
+        add(None, page, source)
+        assert all(part in source[0] for part in parts), page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

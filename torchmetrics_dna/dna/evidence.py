@@ -31,9 +31,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.folded import FoldedSides, Noise
 
 Pseudo = tuple[Tensor, Tensor]  # pseudo-values of folds; number of all images divided by those of each fold
-PseudoValues = tuple[
-    Pseudo | None, Pseudo | None
-]  # of A and B; None for one that is taken as exact; pairs are those of A
+PseudoValues = tuple[Pseudo | None, Pseudo | None]  # of A, B; None for an exact one; pairs are those of A
 
 _LEAST_RELABELINGS = 100  # distinct ones of the larger of two unequal sides, or there is no test
 _HALVES = 40  # ways to halve a side, of which the mean is taken
