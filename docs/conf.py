@@ -172,7 +172,8 @@ def _write_for_agents(app: Sphinx, error: Exception | None) -> None:
     """Write `llms.txt` (https://llmstxt.org), by which programs find pages: each page of the menu by its first line."""
     if error or app.builder.name != "html":
         return
-    about = f"What another program needs: [output, json and exit codes]({html_baseurl}command_line.html#output-and-exit-codes)."
+    codes = f"{html_baseurl}command_line.html#output-and-exit-codes"
+    about = f"What another program needs: [output, json and exit codes]({codes})."
     parts = [f"# {project} {release}", f"> {_PROJECT['description']}. Licence: {_PROJECT['license']}.", about]
     for menu in app.env.get_doctree("index").findall(toctree):
         lines = []
