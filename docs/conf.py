@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from sphinx.environment import BuildEnvironment
     from sphinx.writers.html5 import HTML5Translator
 
+from torchmetrics_dna.images.properties import RECORDS
+
 sys.path.insert(0, str(Path(__file__).parent))
 from command_tables import as_markdown
 
@@ -96,10 +98,16 @@ def _not_a_mistake(_app: Sphinx, _domain: object, node: pending_xref) -> bool | 
     return True if is_annotation or is_foreign else None
 
 
-def _add_commands(_app: Sphinx, page: str, source: list[str]) -> None:
-    """The command line's page has a section for each command, made from its help."""
-    if page == "command_line":
-        source[0] = source[0].replace("<!-- commands -->", as_markdown())
+def _properties() -> str:
+    rows = (f"| {record.name} | {record.meaning} |" for record in RECORDS.values())
+    return "\n".join(["| property | what, from 0 to 1 |", "|---|---|", *rows])
+
+
+def _add_tables(_app: Sphinx, _page: str, source: list[str]) -> None:
+    """The command line's page has a section for each command, made from its help; properties are those of the table."""
+    for mark, text in {"commands": as_markdown, "properties": _properties}.items():
+        if (comment := f"<!-- {mark} -->") in source[0]:
+            source[0] = source[0].replace(comment, text())
 
 
 def _open_reports(_app: Sphinx, doctree: nodes.document) -> None:
@@ -175,7 +183,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     ziamath.config.math.color = "currentColor"
     app.add_html_math_renderer("drawn", (_inline, None), (_display, None))
     app.connect("missing-reference", _among_ours)
-    app.connect("source-read", _add_commands)
+    app.connect("source-read", _add_tables)
     app.connect("doctree-read", _open_reports)
     app.connect("doctree-read", _large_on_click)
     app.connect("autodoc-process-docstring", _without_module)
