@@ -54,7 +54,7 @@ napoleon_use_ivar = True
 
 html_theme = "furo"
 _PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-html_baseurl = _PROJECT["urls"].get("Documentation", "").rstrip("/")  # the one place for addresses
+html_baseurl = re.sub("(?<=[^/])$", "/", _PROJECT["urls"].get("Documentation", ""))  # the one place for addresses
 pygments_dark_style = "monokai"
 html_title = f"torchmetrics_dna {release}"
 html_static_path = ["_static"]
@@ -172,8 +172,8 @@ def _write_for_agents(app: Sphinx, error: Exception | None) -> None:
     """Write `llms.txt` (https://llmstxt.org), by which programs find pages: each page of the menu by its first line."""
     if error or app.builder.name != "html":
         return
-    codes = f"{html_baseurl}command_line.html#output-and-exit-codes"
-    about = f"What another program needs: [output, json and exit codes]({codes})."
+    codes = f"[output, json and exit codes]({html_baseurl}command_line.html#output-and-exit-codes)"
+    about = f"What another program needs: {codes}."
     parts = [f"# {project} {release}", f"> {_PROJECT['description']}. Licence: {_PROJECT['license']}.", about]
     for menu in app.env.get_doctree("index").findall(toctree):
         lines = []

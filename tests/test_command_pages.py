@@ -14,13 +14,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 from commands import run
 from pages import PAGES, ROOT
 from PIL import Image
 
-from torchmetrics_dna import ActivationRanges, NeuronWeights, load_dna, make_dna
+from torchmetrics_dna import ActivationRanges, NeuronWeights, compare, load_dna, make_dna, rank
 from torchmetrics_dna.cli import app
 from torchmetrics_dna.demo import blur, noise, photographs
 from torchmetrics_dna.dna.distances import of_any_network
@@ -171,3 +172,30 @@ def test_what_pages_type_runs(page: Path, folder: Path, monkeypatch: pytest.Monk
         files = [sorted(glob.glob(word)) if "*" in word else [word] for word in words]  # noqa: PTH207
         assert run(monkeypatch, *itertools.chain(*files)) == 0, line
     assert load_dna("photos.dna.npz").num_images == 6
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("few_relabelings")
+def test_json_has_the_keys_of_its_page() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3), np.uint8)
+    network = {"layers": ["block_0"]}
+    results = {
+        "`compare a/ b/`": compare(images, images // 2, causes=False, **network),
+        "`compare a/ b/ c/`": compare(images, {"b": images // 2, "c": images // 3}, causes=False, **network),
+        "`rank`": rank(images // 2, images, **network),
+    }
+    text = (ROOT / "docs" / "command_line.md").read_text(encoding="utf-8")
+    rows = dict(
+        re.findall(
+            r"^\| (`(?:compare|rank)[^|]*`) \| (.*) \|$", text.partition("json of")[2].partition("\n\n")[0], re.M
+        )
+    )
+    assert rows.keys() == results.keys()
+    for command, cell in rows.items():
+        values = results[command].to_dict()
+        for key, each in re.findall(
+            r"`(\w+)`(?: \(each with ([^)]*)\))?",
+            re.sub(r"(?<=each with )[^)]*", lambda m: m[0].replace("`", "'"), cell),
+        ):
+            assert key in values
+            assert not each or set(re.findall(r"'(\w+)'", each)) <= values[key][0].keys()
