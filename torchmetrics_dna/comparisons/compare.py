@@ -11,7 +11,6 @@ from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.comparisons.comparisons import Comparisons, check_held_out, label, names_of
 from torchmetrics_dna.comparisons.odd_images import odd_images
 from torchmetrics_dna.dna.distances import Distance, check_distances, of_any_network
-from torchmetrics_dna.extras import without_numba
 from torchmetrics_dna.images.pixels import is_file
 from torchmetrics_dna.jobs.arguments import ALL, Arguments, taking
 from torchmetrics_dna.jobs.causes import find_causes
@@ -158,19 +157,17 @@ def open_sets(
 
 def compare_sides(sides: Sides, names: Sequence[str]) -> list[Comparison]:
     """Compare the first side with each of the others, which ``names`` call, by one network."""
-    with without_numba(sides.is_small):
-        of_a, plan = sides.measured(0), sides.plan
-        comparisons: list[Comparison] = []
-        for k, name in enumerate(names[1:], 1):
-            of_b, both = sides.measured(k), (names[0], name)
-            result = compare_measured(of_a, of_b, plan, names=both)
-            same = result.same_images
-            odd = None if same else odd_images(of_a, of_b, sides.images[k], result.p_value, neurons=plan.neurons)
-            result = replace(result, odd=odd, notices=[*result.notices, *plan.limits])
-            if plan.has_causes and result.differs:
-                with without_numba(False):  # which pays for the images of the search beside those of the sets
-                    causes = find_causes(sides, of_a, of_b, result.aligned()[0])
-                result = replace(result, causes=causes)
-            comparisons.append(result)
-            del of_b  # before the next one is measured
-        return comparisons
+    of_a, plan = sides.measured(0), sides.plan
+    comparisons: list[Comparison] = []
+    for k, name in enumerate(names[1:], 1):
+        of_b, both = sides.measured(k), (names[0], name)
+        result = compare_measured(of_a, of_b, plan, names=both)
+        same = result.same_images
+        odd = None if same else odd_images(of_a, of_b, sides.images[k], result.p_value, neurons=plan.neurons)
+        result = replace(result, odd=odd, notices=[*result.notices, *plan.limits])
+        if plan.has_causes and result.differs:
+            causes = find_causes(sides, of_a, of_b, result.aligned()[0])
+            result = replace(result, causes=causes)
+        comparisons.append(result)
+        del of_b  # before the next one is measured
+    return comparisons
