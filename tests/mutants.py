@@ -9,9 +9,12 @@ file holds until that file changes. Needs the extra ``test``.
 
 from __future__ import annotations
 
+import argparse
 import ast
 import contextlib
+import difflib
 import hashlib
+import importlib
 import json
 import os
 import re
@@ -20,18 +23,22 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+sys.path.append(str(Path(__file__).parent / "helpers"))  # as pytest does
+from limits import HANG
+
 HERE = Path(__file__).resolve().parents[1]
 PACKAGE = "torchmetrics_dna"
-HANG = 1800  # seconds after which a test that waits counts as hanging, whatever else the machine does
 # imported once, before processes fork from this one
 IMPORTS = """torch torchmetrics timm torchvision numba scipy.stats scipy.optimize PIL.Image hypothesis jinja2 rich typer
 matplotlib.pyplot"""
@@ -329,9 +336,8 @@ def _kept(folder: Path, text: str) -> str:
 
 def copied(target: Path) -> Path:
     """Bring a copy of the working tree up to date."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"], cwd=HERE, capture_output=True, text=True, check=True
-    )
+    command = ["git", "ls-files", "-co", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=True)
     names = {name for name in listed.stdout.splitlines() if (HERE / name).is_file()}
     for path in [path for path in target.rglob("*.py") if str(path.relative_to(target)) not in names]:
         path.unlink()
@@ -343,55 +349,254 @@ def copied(target: Path) -> Path:
     return target
 
 
-def pytest_in(tree: Path, arguments: list[str], plugin: Any, log: Path, limit: float | None = None) -> int | None:
-    """Run pytest on a tree in a process of its own, and return its exit code, or None where it took too long.
+def pytest_in(tree: Path, arguments: list[str], plugin: Callable[[], Any], log: Path) -> None:
+    """Run pytest on a tree in a process of its own, for at most :data:`HANG` seconds.
 
     Args:
         tree: A copy of the working tree.
         arguments: Of pytest.
         plugin: A function that returns a plugin, called in the process.
         log: What pytest prints.
-        limit: Seconds of processor time; a process that waits has :data:`HANG` seconds.
 
     """
     process = os.fork()
     if not process:
-        code = 70
         try:
             os.setsid()
-            _settle(tree, log, limit)
-            words = [
-                "-n",
-                "0",
-                "-p",
-                "no:cacheprovider",
-                "-q",
-                "--tb=no", "-W", "ignore::pytest.PytestAssertRewriteWarning",
-                "--rootdir",
-                str(tree),
-                "-c",
-                str(tree / "pyproject.toml"),
-            ]
-            code = int(pytest.main([*words, *arguments], plugins=[plugin()]))
+            _settle(tree, log)
+            quiet = ["-n", "0", "-p", "no:cacheprovider", "-q", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+            pytest.main([*quiet, "--rootdir", str(tree), "-c", str(tree / "pyproject.toml"), *arguments], [plugin()])
         except BaseException:
             traceback.print_exc()
         finally:
-            os._exit(code)
+            os._exit(0)
     until = time.monotonic() + HANG
-    while not (ended := os.waitpid(process, os.WNOHANG))[0] and time.monotonic() < until:
+    while not os.waitpid(process, os.WNOHANG)[0] and time.monotonic() < until:
         time.sleep(0.05)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process, signal.SIGKILL)  # it, or what it has left
-    return os.waitstatus_to_exitcode(ended[1]) if ended[0] else None
 
 
-def _settle(tree: Path, log: Path, limit: float | None) -> None:
+def _settle(tree: Path, log: Path) -> None:
     os.chdir(tree)
     sys.path[:] = [str(tree), *(path for path in sys.path if Path(path or ".").resolve() != HERE / "tests")]
-    os.environ |= {"PYTHONPATH": str(tree), "CI": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    if limit is not None:
-        resource.setrlimit(resource.RLIMIT_CPU, (int(limit), int(limit) + 5))
+    os.environ |= {"PYTHONPATH": str(tree), "CI": "1"}  # by which hypothesis tries the same examples each time
+    sys.dont_write_bytecode = False
     resource.setrlimit(resource.RLIMIT_DATA, (16 << 30, 16 << 30))
     with log.open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+
+
+def in_processes(number: int, work: Callable[[int], None]) -> None:
+    """Do a part of the work in each of so many processes."""
+    started = []
+    for part in range(number):
+        if not (process := os.fork()):
+            try:
+                work(part)
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(0)
+        started.append(process)
+    for process in started:
+        os.waitpid(process, 0)
+
+
+def collect(cache: Path, processes: int) -> None:
+    """Record the lines that tests reach, of files that are new or were changed since."""
+    folder, tree = cache / "covered", copied(cache / "tree")
+    folder.mkdir(exist_ok=True)
+    files = [str(path.relative_to(tree)) for path in sorted((tree / "tests").rglob("test_*.py"))]
+    missing = [file for file in files if not _is_recorded(folder, tree, file)]
+    if missing:
+        print(f"recording which lines {len(missing)} of {len(files)} files of tests reach", file=sys.stderr)
+
+    def record(part: int) -> None:
+        if missing[part::processes]:
+            pytest_in(tree, missing[part::processes], lambda: Recorder(folder, tree), cache / f"record-{part}.log")
+
+    in_processes(processes, record)
+
+
+def _is_recorded(folder: Path, tree: Path, file: str) -> bool:
+    path = folder / (file.replace("/", "+") + ".json")
+    return path.exists() and json.loads(path.read_text())["text"] == _digest((tree / file).read_text())
+
+
+# --- which tests reach a fault
+
+
+def functions(source: str) -> dict[str, set[int]]:
+    """Lines of the body of each function, by qualified name."""
+    lines: dict[str, set[int]] = {}
+
+    def walk(node: ast.AST, names: tuple[str, ...]) -> None:
+        for child in ast.iter_child_nodes(node):
+            inner = names
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                inner = (*names, child.name)
+                if not isinstance(child, ast.ClassDef):
+                    lines[".".join(inner)] = set(range(child.body[0].lineno, (child.end_lineno or 0) + 1))
+            walk(child, inner)
+
+    walk(ast.parse(source), ())
+    return lines
+
+
+def tests_of(fault: Fault, cache: Path, records: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """Return the tests that reach a line, with their seconds: those of its room first, and then the fastest.
+
+    What is not in a function is reached by whatever reaches a function of its class, or of its file.
+    """
+    source = (HERE / fault.path).read_text()
+    bodies = functions(source)
+    wanted = {fault.line} if any(fault.line in lines for lines in bodies.values()) else set()
+    owner = fault.function
+    while not wanted:
+        inside = [
+            lines for name, lines in bodies.items() if name == owner or name.startswith(f"{owner}." if owner else "")
+        ]
+        wanted = set().union(*inside)
+        if not owner:
+            break
+        owner = owner.rpartition(".")[0]
+    then: dict[str, set[int]] = {}  # these lines in the texts of which lines were recorded
+    reached = []
+    for file, record in records.items():
+        if (digest := record["files"].get(fault.path)) is None:
+            continue
+        if digest not in then:
+            then[digest] = _lines_then(source, (cache / "covered" / f"{digest}.txt").read_text(), wanted)
+        mask = sum(1 << line for line in then[digest])
+        for test, (seconds, files) in record["tests"].items():
+            if int(files.get(fault.path, "0"), 16) & mask:
+                reached.append((not file.startswith(f"tests/{fault.room}/"), seconds, test))
+    return [(test, seconds) for _, seconds, test in sorted(reached)]
+
+
+def _lines_then(now: str, then: str, wanted: set[int]) -> set[int]:
+    if now == then:
+        return wanted
+    matcher = difflib.SequenceMatcher(None, now.splitlines(), then.splitlines(), autojunk=False)
+    of_line = {a + k + 1: b + k + 1 for a, b, size in matcher.get_matching_blocks() for k in range(size)}
+    return {of_line[line] for line in wanted if line in of_line}
+
+
+# --- try
+
+
+class Chooser:
+    """Runs chosen tests in an order, until the first that fails or the time is over, and writes which failed."""
+
+    def __init__(self, tests: Sequence[str], seconds: float, result: Path) -> None:
+        self.order = {test: place for place, test in enumerate(tests)}
+        self.seconds, self.result, self.began = seconds, result, time.process_time()
+        self.failed: list[str] = []
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items[:] = sorted(
+            (item for item in items if item.nodeid in self.order), key=lambda item: self.order[item.nodeid]
+        )
+
+    def pytest_sessionfinish(self) -> None:
+        self.result.write_text("".join(self.failed[:1]))
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.failed.append(f"{report.nodeid} (import)")
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        self.result.write_text(f"{item.nodeid} (does not end)")
+        resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time() + self.seconds) + 1, resource.RLIM_INFINITY))
+        yield
+        self.result.write_text("".join(self.failed[:1]))
+        if time.process_time() - self.began > self.seconds:
+            item.session.shouldstop = "time is over"
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.failed.append(report.nodeid)
+
+
+def attempt(fault: Fault, tests: Sequence[tuple[str, float]], tree: Path, seconds: float) -> tuple[str, int]:
+    """Return the test that sees a fault, or "", and how many were chosen."""
+    path, result, log = tree / fault.path, tree.with_suffix(".seen"), tree.with_suffix(".log")
+    source, stat = path.read_text(), path.stat()
+    own = [test for test, _ in tests if test.startswith(f"tests/{fault.room}/")]
+    rest, left = [], seconds
+    for test, took in tests[len(own) :]:
+        left -= took
+        if left > 0:
+            rest.append(test)
+    passes = set[str]()
+    for chosen in filter(None, (own, rest)):
+        while chosen := [test for test in chosen if test not in passes]:
+            result.write_text("the package (import)")  # unless a test is begun
+            path.write_text(changed(fault, HERE))
+            os.utime(path, (stat.st_atime, stat.st_mtime + 1000 + fault.line))  # so that no compiled file is of it
+            files = list(dict.fromkeys(test.partition("::")[0] for test in chosen))
+            pytest_in(tree, ["-x", *files], partial(Chooser, chosen, seconds, result), log)
+            path.write_text(source)
+            os.utime(path, (stat.st_atime, stat.st_mtime))
+            seen = result.read_text()
+            if not seen:
+                break
+            if seen not in chosen:  # what can't be imported, or does not end
+                return seen, len(tests)
+            pytest_in(tree, [seen], partial(Chooser, [seen], seconds, result), log)
+            if not result.read_text():
+                return seen, len(tests)
+            passes.add(seen)  # it fails without the fault, too
+    return "", len(tests)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--count", type=int, default=60)
+    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--seconds", type=float, default=120, help="processor time of tests for a fault")
+    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir(), f"{PACKAGE}-mutants"))
+    options = parser.parse_args()
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    for name in IMPORTS.split():
+        importlib.import_module(name)
+    cache: Path = options.cache
+    cache.mkdir(exist_ok=True)
+    collect(cache, options.processes)
+    faults, equivalent = [], []
+    for fault in draw(options.seed):
+        (equivalent if fault.key in EQUIVALENT else faults).append(fault)
+        if len(faults) == options.count:
+            break
+    covered = {path.stem.replace("+", "/"): json.loads(path.read_text()) for path in (cache / "covered").glob("*.json")}
+    outcomes = cache / "outcomes"
+    outcomes.unlink(missing_ok=True)
+
+    def work(part: int) -> None:
+        tree = copied(cache / f"work-{part}")
+        for number in range(part, len(faults), options.processes):
+            seen, count = attempt(faults[number], tests_of(faults[number], cache, covered), tree, options.seconds)
+            with outcomes.open("a") as file:
+                print(json.dumps([number, seen, count]), file=file)
+
+    in_processes(options.processes, work)
+    by_number = {number: rest for number, *rest in map(json.loads, outcomes.read_text().splitlines())}
+    for number, fault in enumerate(faults):
+        seen, count = by_number.get(number, ("", 0))
+        how = seen or ("NOT SEEN" if count else "NOT SEEN, and reached by no test")
+        print(f"{number + 1:3} {fault.kind:18} {fault.key}\n{'':23}{how}")
+    for fault in equivalent:
+        print(f"    equivalent         {fault.key}\n{'':23}{EQUIVALENT[fault.key]}")
+    number_seen = sum(bool(seen) for seen, _ in by_number.values())
+    print(f"{number_seen} of {len(faults)} faults were seen ({number_seen / len(faults):.0%}), seed {options.seed}")
+
+
+if __name__ == "__main__":
+    main()

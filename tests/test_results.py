@@ -66,7 +66,7 @@ NEURONS = [1, 4, 8]  # of nine, in their order
 
 def ranked(score: Any) -> tuple[Any, Any, list[int]]:
     ranking = rank(IMAGES, A, EXTRACTOR, score=score, nearest=C)
-    part = ranking.filter(0.6)
+    part = ranking.filter(0.6 if score == "outlier" else 0.1)
     return ranking, part, [ranking.numbers.index(number) for number in part.numbers]
 
 
