@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna.evidence import Interval, Ratio
     from torchmetrics_dna.functional.odd import Odd
-    from torchmetrics_dna.jobs.causes import Causes
+    from torchmetrics_dna.images.changes import Causes
 
 _WIDTH = 100  # characters of a line, if names of sets and images have 12 at most
 _MOST_LINES = 4
@@ -119,6 +119,7 @@ class TwoSets:
 
     names: tuple[str, str] = ("A", "B")
     emd: float | None = None  # dna-emd; None if it was not measured, of which nothing is said then
+    average: str = ""  # "weighted " if it is no plain mean
     interval: Interval | None = None  # of dna-emd without sampling noise; None without folds of images
     p_value: float | None = None  # of the test for any difference; None without one
     p_of_properties: float | None = None  # None if properties of images were not measured or tested
@@ -161,7 +162,7 @@ def _distance(sets: TwoSets, emd: float) -> str:
     p, interval = "" if sets.p_value is None else p_figure(sets.p_value, "p"), sets.interval
     if interval is None or sets.shares_images:
         reason = ", since images are the same or nearly alike" * sets.shares_images
-        return f"dna-emd: {bins_in_words(emd)}, noise included{reason}{p and f' ({p})'}"
+        return f"{sets.average}dna-emd: {bins_in_words(emd)}, noise included{reason}{p and f' ({p})'}"
     if sets.p_value is not None and sets.p_value > SIGNIFICANT:
         most = f"; a difference of over {bins_in_words(interval.high)} is excluded ({interval.level})"
         return f"No more than chance at this size ({p}){most * (interval.high > 0)}"
@@ -170,7 +171,7 @@ def _distance(sets: TwoSets, emd: float) -> str:
     far, sure = bins_in_words(interval.value), interval.in_words
     if not interval.value:
         far, sure = f"at most {bins_in_words(interval.high)}", f"{interval.level} interval"
-    return f"dna-emd without noise: {far} ({'; '.join(filter(None, (sure, p)))})"
+    return f"{sets.average}dna-emd without noise: {far} ({'; '.join(filter(None, (sure, p)))})"
 
 
 def _odd(sets: TwoSets, off: Off) -> list[str]:
