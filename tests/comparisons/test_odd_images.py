@@ -101,13 +101,17 @@ def test_only_the_second_question_pays_for_both(
 ) -> None:
     few = compared.odd.few_off._replace(p_value=p)
     monkeypatch.setattr("torchmetrics_dna.comparisons.odd_images.few_are_off", lambda *_: few)
-    beyond = [Odd(0, "colours", 0, 0, 0)]
-    odd = replace(compared.odd, whole=whole, single=[], beyond=beyond)
-    assert odd.p_value == pytest.approx(corrected)
     level = 0.03 if whole <= 0.05 else 0.01
-    assert bool(odd.off) == (p <= level)
-    assert odd.fewest == next(count for count in range(1, 41) if hypergeom(120, count, 40).pmf(count) <= level)
-    assert replace(odd, whole=None).p_value == p
+    for of_property in (0, 3, 32):  # images that a property names, and the test leaves out
+        single = [Odd(place, "all black", 0, 0, 0) for place in range(of_property)]
+        others, beyond = 40 - of_property, [Odd(of_property, "colours", 0, 0, 0)]
+        odd = replace(compared.odd, whole=whole, single=single, beyond=beyond)
+        assert odd.p_value == pytest.approx(corrected)
+        assert len(odd.off) == of_property + (p <= level)
+        counts = range(1, others + 1)
+        fewest = next((n for n in counts if hypergeom(80 + others, n, others).pmf(n) <= level), None)
+        assert (odd.fewest, odd.to_dict()["fewest"], odd._figures.fewest) == (fewest,) * 3
+        assert replace(odd, whole=None).p_value == p
 
 
 def test_the_first_question_is_as_it_is_alone(compared: Comparison) -> None:
