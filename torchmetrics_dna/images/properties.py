@@ -430,7 +430,7 @@ RECORDS = Registry(
             higher=Fault(0.1, "has far more flat areas than any of {}"),
         ),
         _of_texture(
-            "pixelation", _pixelation, tails=_log_odds(0.05), higher=Fault(0.2, "is made of enlarged pixels")
+            "pixelation", _pixelation, tails=_log_odds(0.05), higher=Fault(0.5, "is made of enlarged pixels")
         ),
         _of_texture(
             "blockiness", _blockiness,
