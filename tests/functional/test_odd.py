@@ -120,7 +120,7 @@ def test_spoilt_photographs() -> None:
         "all black": album[0] * 0,
         "no colour": np.repeat(album[1].mean(2, keepdims=True).astype(np.uint8), 3, 2),
         "sharpness -": blur(album[2], 4),
-        "blockiness +": jpeg(album[3], 5),
+        "blockiness +": jpeg(album[3], 2),
     }
     reference, images = (
         torch.cat([image_properties(torch.from_numpy(image.copy()).permute(2, 0, 1)[None]) for image in side])
