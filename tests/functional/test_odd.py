@@ -118,9 +118,9 @@ def test_spoilt_photographs() -> None:
     album = photos[:4]
     spoilt = {
         "all black": album[0] * 0,
-        "no colour": np.repeat(album[1].mean(2, keepdims=True).astype(np.uint8), 3, 2),
+        "no colour": np.repeat(album[3].mean(2, keepdims=True).astype(np.uint8), 3, 2),
         "sharpness -": blur(album[2], 4),
-        "blockiness +": jpeg(album[3], 2),
+        "blockiness +": jpeg(album[1], 5),
     }
     reference, images = (
         torch.cat([image_properties(torch.from_numpy(image.copy()).permute(2, 0, 1)[None]) for image in side])
