@@ -361,8 +361,13 @@ class Ranking(Saved):
             ("worst", range(last, count)),
         ]
         if self.worst_first or most is not None:
-            places = range(min(count, most or 2 * columns))
             first = "worst" if self.worst_first else "best"
+            off = (
+                []
+                if self.odd is None
+                else [self.numbers.index(self.odd.numbers[each.image]) for each in self.odd.named]
+            )
+            places = [*off, *(place for place in range(count) if place not in off)][: most or 2 * columns]
             shown = [("next" if i else first, places[i : i + columns]) for i in range(0, len(places), columns)]
         examples = _some(self.reference_images, columns)
         num_rows = bool(examples) + (1 + maps) * len(shown)
