@@ -6,7 +6,8 @@ images?
 
 Nine kinds that chose nothing. Each picture is measured once, at 224 pixels in 1,000 bins, and kept in FOLDER; a draw
 adds those of its sets up, and asks what :func:`compare` asks, by the same functions. "Before": each question by itself,
-network, properties and single images at 0.05, a few at 0.01. Halves have 100 bins, since bins do not change a level.
+network, properties and single images at 0.05, a few at 0.01. Halves, and sets beside held-out images, are of 64 pixels
+and 25 bins, which change no level.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from torchmetrics_dna import DNAExtractor
 from torchmetrics_dna.binning import Activations
 from torchmetrics_dna.comparisons.compare_measured import beside_held_out, compare_measured
 from torchmetrics_dna.comparisons.odd_images import odd_images
-from torchmetrics_dna.dna import HistogramDNA
+from torchmetrics_dna.dna import HistogramDNA, evidence
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import ratio_of
 from torchmetrics_dna.functional import dna_emd, odd
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.comparisons.comparison import Comparison
 
-BINS, MOST, BATCH = 1000, 200, 16
+BINS, MOST, BATCH, SMALL = 1000, 200, 16, 64
 HEDGEHOGS, TEXTURES, ELEMENTARY = (
     data.Package("apt", name) for name in ("hedgewars-data", "scorched3d-data", "elementary-xfce-icon-theme")
 )
@@ -125,9 +126,10 @@ class Measure:
         path = self.folder / f"{kind}, {change or 'unchanged'}.npz".replace(" %", "")
         if not path.exists():
             some = pictures(kind)
-            if change:  # of the second half, from which B is drawn then
+            if change:
                 made, amount = CHANGES[change]
-                some = [causes.MADE[made](picture, amount, i) for i, picture in enumerate(some)][len(some) // 2 :]
+                some = [causes.MADE[made](picture, amount, i) for i, picture in enumerate(some)]
+                some = some[len(some) // 2 :] if self.side > SMALL else some  # the half from which B is drawn then
             temporary = path.with_suffix(".part.npz")
             np.savez(temporary, **self.measured(some))
             temporary.rename(path)
@@ -168,14 +170,15 @@ class Measure:
 
 
 Part = tuple[str, str, "NDArray[np.int64]"]  # kind, change and pictures of it, which count from its first measured one
-FOLDS, COARSE = 20, 100
+FOLDS, COARSE = 20, 25
 
 
 class Sets:
     """Sets of measured pictures, and comparisons of them by the functions that :func:`compare` calls."""
 
-    def __init__(self, measure: Measure, bins: int) -> None:
+    def __init__(self, measure: Measure, bins: int, relabelings: int) -> None:
         self.measure, self.bins = measure, bins
+        evidence.NUM_RELABELINGS = relabelings
         self.ranges = DNAExtractor(properties=True).ranges
         self.neurons, self.network = self.ranges.neurons, measure.network.neurons
         self.off = self.network.positions(layers_for_outliers(self.network))
@@ -188,10 +191,14 @@ class Sets:
         properties = torch.cat([self.measure(kind, change).properties[rows] for kind, change, rows in parts])
         means = torch.cat([self.measure(kind, change).means[rows] for kind, change, rows in parts])
         places = [(self.measure(kind, change), row) for kind, change, rows in parts for row in rows.tolist()]
-        for (kind, row), fold in zip(places, folds.tolist(), strict=True):
-            where = slice(*kind.ends[row : row + 2].tolist())
-            cells = kind.flat[where] // BINS * self.bins + kind.flat[where] % BINS * self.bins // BINS
-            np.add.at(flat[fold], cells, kind.counts[where].astype(np.int64))
+        for fold in range(FOLDS):
+            of_fold = [place for place, its in zip(places, folds.tolist(), strict=True) if its == fold]
+            slices = [(kind, slice(*kind.ends[row : row + 2].tolist())) for kind, row in of_fold]
+            if slices:
+                cells = np.concatenate([kind.flat[where] for kind, where in slices])
+                cells = cells // BINS * self.bins + cells % BINS * self.bins // BINS
+                weights = np.concatenate([kind.counts[where] for kind, where in slices])
+                flat[fold] += np.bincount(cells, weights, len(flat[fold])).astype(np.int64)
         columns = (properties.double() * self.bins).long().clamp(max=self.bins - 1).numpy()
         of_properties = counts[:, self.network.total :]
         np.add.at(of_properties, (folds[:, None], np.arange(columns.shape[1]), columns), 1)
@@ -206,6 +213,14 @@ class Sets:
         rows = {"folds": torch.from_numpy(folds), "means": means[:, self.off], LAYER: properties}
         numbers = list(range(len(folds)))
         return Measured({"histogram": dna}, [], numbers, [f"image {number}" for number in numbers], rows)
+
+    def mean(self, kind: str, change: str) -> Tensor:
+        """Shares of all pictures of a kind in the bins of the network's neurons, float64 (N, bins)."""
+        of_kind = self.measure(kind, change)
+        cells = of_kind.flat // BINS * self.bins + of_kind.flat % BINS * self.bins // BINS
+        counts = np.bincount(cells, of_kind.counts, self.network.total * self.bins)
+        shares = torch.from_numpy(counts).view(self.network.total, self.bins)
+        return shares / shares.sum(1, keepdim=True)
 
     def compared(self, a: Measured, b: Measured) -> Comparison:
         return compare_measured(a, b, self.plan)
@@ -291,3 +306,40 @@ def changed(sets: Sets, kind: str, size: int, change: str, share: float, seed: i
     spoilt = max(1, round(share * len(of_b)))
     b = [(kind, change, of_b[:spoilt]), (kind, "", first + of_b[spoilt:])]
     return answered(sets, [(kind, "", of_a)], [part for part in b if len(part[2])], random)
+
+
+def beside(
+    sets: Sets, kind: str, change: str, other: tuple[str, str, float], size: int, seed: int
+) -> dict[str, float | None]:
+    """What is said of a changed set beside a held-out one, of which a share is of another kind or changed."""
+    count = len(sets.measure(kind))
+    size = min(size, count // 3)
+    random = np.random.default_rng([seed, size, KINDS.index(kind), [*CHANGES].index(change)])
+    of_a, of_b, of_held = random.permutation(count)[: 3 * size].reshape(3, size)
+    taken = round(other[2] * size)
+    foreign = of_held[:taken] if other[0] == kind else random.permutation(len(sets.measure(other[0])))[:taken]
+    held = [(other[0], other[1], foreign), (kind, "", of_held[taken:])]
+    a, b, c = (
+        sets.measured([part for part in parts if len(part[2])], random.integers(0, FOLDS, size))
+        for parts in ([(kind, "", of_a)], [(kind, change, of_b)], held)
+    )
+    near, far = sets.compared(a, c), sets.compared(a, b)
+    far = beside_held_out(far, near, (a, b, c), sets.plan)
+    of_far, of_near = far["dna-emd"].evidence, near["dna-emd"].evidence
+    assert of_far is not None
+    assert of_near is not None
+    ratio, share = ratio_of(of_far, of_near), taken / size
+    whole, changed_whole, foreign_whole = (sets.mean(*of) for of in ((kind, ""), (kind, change), other[:2]))
+    distances = [
+        float((whole - each).cumsum(1).abs().sum(1).mean())
+        for each in (changed_whole, share * foreign_whole + (1 - share) * whole)
+    ]
+    return {
+        "answer": far.p_value_of_any,
+        "held-out": near.p_value_of_any,
+        "ratio": None if ratio is None else ratio.value,
+        "low": None if ratio is None else ratio.low,
+        "high": None if ratio is None else ratio.high,
+        "further": of_far.further,
+        "true": distances[0] / distances[1] if distances[1] else None,
+    }

@@ -170,9 +170,7 @@ def _what_shows_it(sets: TwoSets) -> str:
 def _p_of_answer(sets: TwoSets) -> str:
     """Return the p-value that the answer is judged by, and what it is of if that is not the network alone."""
     p, of_network = (p_figure(each, "p") for each in (sets.p_value, sets.p_of_network))
-    of_both = " of network and properties together" * (p != of_network and sets.p_of_properties is not None)
-    is_near = sets.p_value is not None and ANSWER < sets.p_value <= SIGNIFICANT
-    return f"{p}{of_both}{f', above {ANSWER:g}' * is_near}"
+    return f"{p}{' with properties' * (p != of_network and sets.p_of_properties is not None)}"
 
 
 def _distance(sets: TwoSets, emd: float) -> str:
@@ -181,7 +179,9 @@ def _distance(sets: TwoSets, emd: float) -> str:
         reason = ", since images are the same or nearly alike" * sets.shares_images
         return f"dna-emd: {bins_in_words(emd)}, noise included{reason}{p and f' ({p})'}"
     if sets.p_value is not None and sets.p_value > ANSWER:
-        most = f"; a difference of over {bins_in_words(interval.high)} is excluded ({interval.level})"
+        if sets.p_value <= SIGNIFICANT:
+            return f"No more than chance at this size ({p}, above {ANSWER:g}, the level of an answer)"
+        most = f"; over {bins_in_words(interval.high)} is excluded ({interval.level})"
         return f"No more than chance at this size ({p}){most * (interval.high > 0)}"
     if sets.without_shift:
         return f"{sets.without_shift[0].upper()}{sets.without_shift[1:]} ({p})"
@@ -361,9 +361,9 @@ def several_sets(of: SeveralSets) -> list[str]:
     """Return lines: which set is nearest and how surely, and how far it is beside held-out images."""
     if of.held_out is None:
         return _nearest(of)
-    beside = _beside_held_out(of.held_out, of.reference)
-    is_only = len(of.sets) + len(of.equal) == 1
-    return beside if of.held_out.ratio is not None and is_only else [*_nearest(of), *beside]
+    is_only = of.held_out.ratio is not None and len(of.sets) + len(of.equal) == 1
+    lines = [] if is_only else _nearest(of)
+    return [*lines, *_beside_held_out(of.held_out, of.reference)][:_MOST_LINES]
 
 
 def _nearest(of: SeveralSets) -> list[str]:
@@ -394,29 +394,30 @@ def _nearest(of: SeveralSets) -> list[str]:
 
 def _beside_held_out(of: HeldOut, reference: str) -> list[str]:
     """Return lines: whether a set and the held-out one differ from the reference, and how many times as far it is."""
-    p, p_held_out = of.p_values
+    held_out, lines, further = f"the held-out {of.held_out}", list[str](), False
     if of.sharing:
         why = f"{reference} shares images with {' and '.join(of.sharing)}, or has some nearly alike."
-        return [f"How far {of.name} is beside the held-out {of.held_out} can't be said.", why]
-    if p is None or p_held_out is None:
-        lines = []
-    else:
-        differs, near = p <= ANSWER, "differs, too" if p_held_out <= ANSWER else "is not shown to"
-        first = f"{of.name} {'differs' if differs else 'is not shown to differ'} from {reference}"
-        corrected = f", corrected for {of.num_sets} sets" * (of.num_sets > 1)
-        near = f"the held-out {of.held_out} {near} ({p_figure(p_held_out, 'p')})"
-        lines = [f"{first} ({p_figure(p, 'p')}{corrected}); {near}."]
+        return [f"How far {of.name} is beside {held_out} can't be said.", why]
+    p, p_held_out = of.p_values
+    if p is not None and p_held_out is not None:
+        differs, too = p <= ANSWER, p_held_out <= ANSWER
+        shown, of_both = (p_figure(each, "Holm p" if of.num_sets > 1 else "p") for each in of.p_values)
+        first = f"{of.name} {'differs' if differs else 'is not shown to differ'} from {reference} ({shown})"
+        neither = f"{of.held_out} is not shown to" if differs else f"neither is {of.held_out}"
+        second = f"so does {of.held_out}" if differs else f"{of.held_out} differs"
+        lines.append(f"{first}; {second if too else neither} ({of_both}).")
+        further = differs and of.further is not None and of.further <= SIGNIFICANT
     if of.ratio is not None and (of.ratio.high is not None or of.ratio.low >= 1):
-        far = f"{of.name} is {of.ratio.in_words} times as far from {reference} as {of.held_out}{of.ratio.ends}"
-    elif not lines:
-        far = f"How far {of.name} is beside {of.held_out} can't be said without folds of images"
-    elif of.further is not None and of.further <= SIGNIFICANT and differs:
-        far = f"{of.name} is further than {of.held_out} ({p_figure(of.further, 'p')}); how many times can't be said"
+        lines.append(f"{of.name} is {of.ratio.in_words} times as far from {reference} as {held_out}{of.ratio.ends}.")
+    elif further:
+        how = f"how many times can't be said ({p_figure(of.further, 'p')})"
+        lines.append(f"{of.name} is further than {held_out}; {how}.")
     else:
-        far = f"Whether {of.name} is further than {of.held_out} can't be told from so few images"
-    lines = [*lines, f"{far}."]
-    is_far = p_held_out is not None and p_held_out <= ANSWER
-    return [*lines, *[f"Beside {of.held_out}, which differs itself, others look too near."] * is_far]
+        why = "from so few images" if lines else "without folds"
+        lines.append(f"Whether {of.name} is further than {held_out} can't be told {why}.")
+    if p_held_out is not None and p_held_out <= ANSWER:
+        lines.append(f"Beside {held_out}, which differs itself, others look too near.")
+    return lines
 
 
 def classes(count: int, num_different: int | None, furthest: str, figure: str) -> str:
