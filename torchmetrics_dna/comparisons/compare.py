@@ -178,7 +178,7 @@ def compare_sides(sides: Sides, names: Sequence[str], held_out: str | None = Non
             result = replace(result, odd=odd, notices=[*result.notices, *plan.limits])
             if plan.has_causes and result.differs:
                 with without_numba(False):  # which pays for the images of the search beside those of the sets
-                    causes = find_causes(sides, of_a, of_b, result.aligned()[0], plan.weights)
+                    causes = find_causes(sides, of_a, of_b, result.aligned()[0])
                 result = replace(result, causes=causes)
             if name == held_out:
                 of_held_out = of_b

@@ -40,11 +40,11 @@ def compare_measured(
 
     By default these are all distances of any network.
     If both have folds, distances come with evidence; the result keeps no folds. Properties of images measured beside a
-    network are compared separately, unless neuron weights are given.
+    network are compared separately, unless neurons are weighted.
     """
     if plan is None:
         dna, distances = a.first, list(of_any_network().values())
-        plan = make_plan(Arguments(), distances, [dna], dna.neurons, dna.extractor, dna.weights_digest)
+        plan = make_plan(Arguments(), distances, [dna], dna)
     if not plan.has_properties:
         return _compared(a, b, plan, names)
     first = a.select(list(plan.neurons))
@@ -83,14 +83,14 @@ def beside_held_out(
             folds = [[fold for fold in dna.folds if fold.num_images] for dna in dnas]
             both = replace(merged([replace(dna, folds=()) for dna in dnas]), folds=(*folds[0], *folds[1]))
             folded = record.folded(a.input_of(record), both, (a.folds, None))
-            further = further_p_value(folded, len(folds[0]), record.power, result.weights)
+            further = further_p_value(folded, len(folds[0]), record.power, result.averaging)
             results[name] = replace(result, evidence=replace(evidence, further=further))
     return replace(far, results=results)
 
 
 def _compared(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> Comparison:
     """Compare all neurons of two measured sets."""
-    arguments, weights, paired = plan.arguments, plan.weights, bool(plan.arguments.pairs)
+    arguments, paired = plan.arguments, bool(plan.arguments.pairs)
     dna, results, cache = a.first, dict[str, Result](), dict[Any, Any]()
     images = min(2 if side.first.has_unknown_size else side.first.num_images for side in (a, b))
     lacking: list[str] = []
@@ -104,7 +104,7 @@ def _compared(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> C
         results[record.name] = record.result(
             inputs[0],
             inputs[1],
-            weights if record.grain == "neuron" else None,
+            plan.averaging if record.grain == "neuron" else None,
             confidence=arguments.confidence,
             folded=folded_sides(record, a, b, plan),
             paired=paired,
@@ -134,7 +134,6 @@ def _compared(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> C
         dna.extractor,
         histograms.num_bins if isinstance(histograms, HistogramDNA) else None,
         histograms.ranges.label if isinstance(histograms, HistogramDNA) and histograms.ranges else None,
-        weights,
         unreadable_of((a, b)),
         (sides[0], sides[0]) if a is b else sides,
         notices,

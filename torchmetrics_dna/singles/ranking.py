@@ -355,19 +355,15 @@ class Ranking(Saved):
             raise ValueError("A contact sheet shows images, but none is left in this ranking; keep more of it")
         columns = min(columns, count, most or count)
         last = count - columns
-        shown = [
+        shown: list[tuple[str, Sequence[int]]] = [
             ("best", range(columns)),
             ("middle", range(last // 2, last // 2 + columns)),
             ("worst", range(last, count)),
         ]
         if self.worst_first or most is not None:
             first = "worst" if self.worst_first else "best"
-            off = (
-                []
-                if self.odd is None
-                else [self.numbers.index(self.odd.numbers[each.image]) for each in self.odd.named]
-            )
-            places = [*off, *(place for place in range(count) if place not in off)][: most or 2 * columns]
+            off = map(self.numbers.index, self.reasons)  # all that have a reason come first
+            places = [*dict.fromkeys([*off, *range(count)])][: most or 2 * columns]
             shown = [("next" if i else first, places[i : i + columns]) for i in range(0, len(places), columns)]
         examples = _some(self.reference_images, columns)
         num_rows = bool(examples) + (1 + maps) * len(shown)

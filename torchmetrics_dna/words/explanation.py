@@ -5,38 +5,21 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from torchmetrics_dna.comparisons.verdict import Explanation, PropertyDifference
 from torchmetrics_dna.dna.gaussian import GaussianDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.histogram import HistogramDNA
 from torchmetrics_dna.functional.permutation import ANSWER, SIGNIFICANT
+from torchmetrics_dna.images.changes import CHANGES
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES
+from torchmetrics_dna.words.verdict import Explanation, PropertyDifference
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.base import DNA
     from torchmetrics_dna.functional.permutation import PermutationTest
-    from torchmetrics_dna.jobs.causes import Causes
+    from torchmetrics_dna.images.changes import Causes
 
 _MAX_PROPERTIES = 6  # that are named
 _MIN_EFFECT = 0.5  # standard deviations between means, for a property to be named without a test
 _LEAST_UNTESTED = 10  # images on a side, for words without a test
-#: Property of images that a change moves most plainly, and its direction.
-_MOVES = {
-    "brighter": ("brightness", 1),
-    "darker": ("brightness", -1),
-    "more contrast": ("contrast", 1),
-    "less contrast": ("contrast", -1),
-    "more saturation": ("saturation", 1),
-    "less saturation": ("saturation", -1),
-    "warmer": ("blue against yellow", -1),
-    "cooler": ("blue against yellow", 1),
-    "blur": ("sharpness", -1),
-    "resize": ("width", -1),
-    "sharper": ("sharpness", 1),
-    "noise": ("noise", 1),
-    "grey noise": ("noise", 1),
-    "fewer colours": ("colours", -1),
-    "JPEG compression": ("blockiness", 1),
-}
 
 
 def explain(
@@ -72,8 +55,8 @@ def explain(
     if properties is None:
         properties = property_differences(a, b, test)
     moved = {each.name: each.direction for each in properties}
-    moves = [] if causes is None else [_MOVES.get(name, ("", 0)) for name in causes.names]
-    is_contradicted = any(moved.get(name, 0) * direction < 0 for name, direction in moves)
+    moves = [] if causes is None else [CHANGES[name].moves for name in causes.names]
+    is_contradicted = any(moved.get(move[:-2]) == (1 if move.endswith("-") else -1) for move in moves)
     named = None if is_contradicted or not moves else causes
     return Explanation(p_value, properties, named, names, causes is not None, is_measured)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna.evidence import Interval, Ratio
     from torchmetrics_dna.functional.odd import Odd
-    from torchmetrics_dna.jobs.causes import Causes
+    from torchmetrics_dna.images.changes import Causes
 
 _WIDTH = 100  # characters of a line, if names of sets and images have 12 at most
 _MOST_LINES = 4
@@ -119,6 +119,7 @@ class TwoSets:
 
     names: tuple[str, str] = ("A", "B")
     emd: float | None = None  # dna-emd; None if it was not measured, of which nothing is said then
+    average: str = ""  # "weighted " if it is no plain mean
     interval: Interval | None = None  # of dna-emd without sampling noise; None without folds of images
     p_value: float | None = None  # of the test for any difference, by network and properties; None without one
     p_of_network: float | None = None
@@ -177,7 +178,7 @@ def _distance(sets: TwoSets, emd: float) -> str:
     p, interval = "" if sets.p_value is None else _p_of_answer(sets), sets.interval
     if interval is None or sets.shares_images:
         reason = ", since images are the same or nearly alike" * sets.shares_images
-        return f"dna-emd: {bins_in_words(emd)}, noise included{reason}{p and f' ({p})'}"
+        return f"{sets.average}dna-emd: {bins_in_words(emd)}, noise included{reason}{p and f' ({p})'}"
     if sets.p_value is not None and sets.p_value > ANSWER:
         if sets.p_value <= SIGNIFICANT:
             return f"No more than chance at this size ({p}, above {ANSWER:g}, the level of an answer)"
@@ -188,7 +189,7 @@ def _distance(sets: TwoSets, emd: float) -> str:
     far, sure = bins_in_words(interval.value), interval.in_words
     if not interval.value:
         far, sure = f"at most {bins_in_words(interval.high)}", f"{interval.level} interval"
-    return f"dna-emd without noise: {far} ({'; '.join(filter(None, (sure, p)))})"
+    return f"{sets.average}dna-emd without noise: {far} ({'; '.join(filter(None, (sure, p)))})"
 
 
 def _odd(sets: TwoSets, off: Off) -> list[str]:
