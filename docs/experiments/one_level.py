@@ -12,10 +12,13 @@ and 25 bins, which change no level.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import causes
 import data
@@ -30,9 +33,10 @@ from torchmetrics_dna.binning import Activations
 from torchmetrics_dna.comparisons.compare_measured import beside_held_out, compare_measured
 from torchmetrics_dna.comparisons.odd_images import odd_images
 from torchmetrics_dna.dna import HistogramDNA, evidence
+from torchmetrics_dna.dna.averaging import PLAIN
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import ratio_of
-from torchmetrics_dna.functional import dna_emd, odd
+from torchmetrics_dna.functional import odd
 from torchmetrics_dna.functional.outliers import few_are_off, layers_for_outliers
 from torchmetrics_dna.functional.permutation import ANSWER, SIGNIFICANT
 from torchmetrics_dna.images.properties import FAULTS, LAYER, properties_of
@@ -42,11 +46,10 @@ from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.jobs.plan import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Callable, Iterator, Sequence
 
     from causes import Picture
+    from numpy.typing import NDArray
 
     from torchmetrics_dna.comparisons.comparison import Comparison
 
@@ -171,18 +174,18 @@ class Measure:
 
 Part = tuple[str, str, "NDArray[np.int64]"]  # kind, change and pictures of it, which count from its first measured one
 FOLDS, COARSE = 20, 25
+RELABELINGS = 250
 
 
 class Sets:
     """Sets of measured pictures, and comparisons of them by the functions that :func:`compare` calls."""
 
-    def __init__(self, measure: Measure, bins: int, relabelings: int) -> None:
-        self.measure, self.bins = measure, bins
-        evidence.NUM_RELABELINGS = relabelings
+    def __init__(self, measure: Measure, bins: int) -> None:
+        self.measure, self.bins, evidence.NUM_RELABELINGS = measure, bins, RELABELINGS
         self.ranges = DNAExtractor(properties=True).ranges
         self.neurons, self.network = self.ranges.neurons, measure.network.neurons
         self.off = self.network.positions(layers_for_outliers(self.network))
-        self.plan = Plan(Arguments(copies=False), [DISTANCES["dna-emd"]], self.network, True, None)
+        self.plan = Plan(Arguments(copies=False), [DISTANCES["dna-emd"]], self.network, True, PLAIN)
 
     def measured(self, parts: Sequence[Part], folds: NDArray[np.int64]) -> Measured:
         """A set whose pictures are in these folds."""
@@ -205,8 +208,8 @@ class Sets:
         sizes = np.bincount(folds, minlength=FOLDS).tolist()
         arguments = self.neurons, self.ranges
         every = [
-            HistogramDNA(torch.from_numpy(of_fold), *arguments, size, "efficientnet_lite0")
-            for of_fold, size in zip(counts, sizes, strict=True)
+            HistogramDNA(torch.from_numpy(of_fold), *arguments, size, "efficientnet_lite0").rebin(min(self.bins, 100))
+            for of_fold, size in zip(counts, sizes, strict=True)  # as folds of an image set are
         ]
         whole = torch.from_numpy(counts.sum(0))
         dna = HistogramDNA(whole, *arguments, len(folds), "efficientnet_lite0", folds=tuple(every))
@@ -226,13 +229,13 @@ class Sets:
         return compare_measured(a, b, self.plan)
 
 
-def answered(sets: Sets, a: Sequence[Part], b: Sequence[Part], random: np.random.Generator) -> dict[str, float]:
+def answered(sets: Sets, a: Sequence[Part], b: Sequence[Part], random: np.random.Generator) -> dict[str, Any]:
     """P-values and numbers of odd images of one draw, now and before."""
     sides = [sets.measured(parts, random.integers(0, FOLDS, sum(len(rows) for *_, rows in parts))) for parts in (a, b)]
     result = sets.compared(*sides)
     of_b = odd_images(*sides, sides[1], neurons=sets.network)  # type: ignore[arg-type]  # of names it takes its own
-    assert of_b is not None and of_b.few_off is not None
-    assert result.p_value_of_any is not None and result.p_value is not None
+    assert of_b is not None
+    assert of_b.few_off is not None
     assert result.p_value_of_properties is not None
     single = before(*(side.rows[LAYER] for side in sides))
     left = [place for place in range(len(of_b.names)) if of_b.numbers[place] not in single]
@@ -262,7 +265,7 @@ def before(reference: Tensor, images: Tensor) -> set[int]:
     return {*named.nonzero()[:, 0].tolist()} | {*odd._facts(reference, images)}
 
 
-def says(draw: dict[str, float], now: bool) -> dict[str, bool]:
+def says(draw: dict[str, Any], now: bool) -> dict[str, bool]:
     """What of an answer says that there is a difference."""
     if now:
         main = draw["answer"] <= ANSWER
@@ -289,8 +292,8 @@ SIZES, POWER_KINDS = (30, 60, 100), ("landscapes", "icons", "textures")
 SHARES = {"JPEG 50": (1, 0.33), "blur 0.7": (1, 0.33), "darker by 8 %": (1, 0.33), "grey": (0.33, 0.1)}
 
 
-def halves_of(sets: Sets, kind: str, size: int, seed: int) -> dict[str, float] | None:
-    """Answer of two sets of one kind; None if it has too few pictures."""
+def halves_of(sets: Sets, kind: str, size: int, seed: int) -> dict[str, Any]:
+    """Answer of two sets of one kind, of fewer if there are too few."""
     count = len(sets.measure(kind))
     size = min(size, count // 2)
     random = np.random.default_rng([seed, size, KINDS.index(kind)])
@@ -298,7 +301,7 @@ def halves_of(sets: Sets, kind: str, size: int, seed: int) -> dict[str, float] |
     return answered(sets, [(kind, "", order[:size])], [(kind, "", order[size : 2 * size])], random)
 
 
-def changed(sets: Sets, kind: str, size: int, change: str, share: float, seed: int) -> dict[str, float]:
+def changed(sets: Sets, kind: str, size: int, change: str, share: float, seed: int) -> dict[str, Any]:
     """Answer of two sets of one kind, of which a share of B is changed."""
     first = len(sets.measure(kind)) // 2
     random = np.random.default_rng([seed, size, KINDS.index(kind), [*CHANGES].index(change), round(100 * share)])
@@ -308,9 +311,7 @@ def changed(sets: Sets, kind: str, size: int, change: str, share: float, seed: i
     return answered(sets, [(kind, "", of_a)], [part for part in b if len(part[2])], random)
 
 
-def beside(
-    sets: Sets, kind: str, change: str, other: tuple[str, str, float], size: int, seed: int
-) -> dict[str, float | None]:
+def beside(sets: Sets, kind: str, change: str, other: tuple[str, str, float], size: int, seed: int) -> dict[str, Any]:
     """What is said of a changed set beside a held-out one, of which a share is of another kind or changed."""
     count = len(sets.measure(kind))
     size = min(size, count // 3)
@@ -343,3 +344,128 @@ def beside(
         "further": of_far.further,
         "true": distances[0] / distances[1] if distances[1] else None,
     }
+
+
+NUM_NULL, NUM_POWER, NUM_HELD = 12, 1, 3  # seeds
+OF_HELD = ("landscapes", "icons", "textures", "charts", "wallpapers")
+Draws = list[dict[str, Any]]
+
+
+def tasks(small: Sets, large: Sets, quick: bool) -> Iterator[tuple[str, list[object], Callable[[], dict[str, Any]]]]:
+    """All draws: part, what they are of, and how they are made."""
+    kinds = KINDS[-1:] if quick else KINDS
+    for seed, kind, size in product(range(1 if quick else NUM_NULL), kinds, SIZES):
+        yield "halves", [kind, size, seed], partial(halves_of, small, kind, size, seed)
+    changes = [(change, share) for change, shares in SHARES.items() for share in shares][:: 7 if quick else 1]
+    powers = product(range(NUM_POWER), changes, SIZES[: 1 if quick else 3], kinds if quick else POWER_KINDS)
+    for seed, (change, share), size, kind in powers:
+        yield "power", [kind, size, change, share, seed], partial(changed, large, kind, size, change, share, seed)
+    of_held = kinds if quick else OF_HELD
+    for seed, (number, kind), size in product(range(1 if quick else NUM_HELD), enumerate(of_held), (36, 66)):
+        third = of_held[(number + 2) % len(of_held)]
+        for key, other in enumerate(
+            ((kind, "", 0.0), (third, "", 0.2), (kind, "darker by 8 %", 1.0), (kind, "blur 0.7", 1.0))
+        ):
+            change = [*CHANGES][(seed + number + key + (size > 40)) % 4]
+            if other[1] != change:
+                yield (
+                    "held-out", [kind, size, change, list(other), seed],
+                    partial(beside, small, kind, change, other, size, seed),
+                )  # fmt: skip
+
+
+def drawn(folder: Path, small: Sets, large: Sets, quick: bool) -> dict[str, Draws]:
+    """All draws by part; those that the folder has are read."""
+    draws: dict[str, Draws] = {"halves": [], "power": [], "held-out": []}
+    file = folder / "draws.jsonl"
+    kept = {} if not file.exists() else {line["of"]: line for line in map(json.loads, file.open(encoding="utf-8"))}
+    for part, of, make in tasks(small, large, quick):
+        name = json.dumps([part, *of])
+        if name not in kept:
+            kept[name] = {"of": name, "size": of[1], "what": of[2:4], **make()}
+            with file.open("a", encoding="utf-8") as lines:
+                lines.write(json.dumps(kept[name]) + "\n")
+            print(name, flush=True)
+        draws[part].append(kept[name])
+    return draws
+
+
+def share(draws: Draws, part: str, now: bool) -> str:
+    return f"{np.mean([says(draw, now)[part] for draw in draws]):.3f}" if draws else "-"
+
+
+def tables_of(draws: dict[str, Draws]) -> tuple[list[str], str]:
+    """Tables, and what they say."""
+    parts = ("network", "properties", "network or properties", "single images", "a few", "any")
+    halves, power, held = draws.values()
+    columns = [("all", halves), *((str(size), [each for each in halves if each["size"] == size]) for size in SIZES)]
+    rows = [[part, *(f"{share(of, part, True)} ({share(of, part, False)})" for _, of in columns)] for part in parts]
+    header = ["says a difference: now (before)", *(f"{name}: {len(of)} draws" for name, of in columns)]
+    tables = [results.table(header, rows)]
+    rows = []
+    for of in dict.fromkeys(json.dumps(each["what"]) for each in power):
+        chosen = [each for each in power if json.dumps(each["what"]) == of]
+        by_size = [[each for each in chosen if each["size"] == size] for size in SIZES]
+        cells = [f"{share(each, 'any', True)[:4]} ({share(each, 'any', False)[:4]})" for each in [*by_size, chosen]]
+        change, of_b = json.loads(of)
+        rows.append(
+            [change, of_b, *cells, f"{share(chosen, 'network', True)[:4]} ({share(chosen, 'network', False)[:4]})"]
+        )
+    tables.append(results.table(["change", "share of B", *SIZES, "all sizes", "the network's own"], rows))
+    shown = [each for each in held if each["answer"] is not None and each["answer"] <= SIGNIFICANT]
+    truths = {"more of the same": None, "nearer": (1, np.inf), "further": (0, 1)}
+    rows, said = [], []
+    for name, ends in truths.items():
+        chosen = [e for e in shown if (e["true"] is None) is (ends is None)]
+        chosen = chosen if ends is None else [e for e in chosen if ends[0] <= e["true"] < ends[1]]
+        ratios = [e for e in chosen if e["low"] and (e["high"] is not None or e["low"] >= 1)]
+        further = [e for e in chosen if e["further"] is not None and e["further"] <= SIGNIFICANT and e not in ratios]
+        above = [e for e in chosen if e["low"] and e["true"] is not None and e["low"] > e["true"]]
+        below = [e for e in chosen if e["high"] and e["true"] is not None and e["high"] < e["true"]]
+        said += [*ratios, *further]
+        rows.append(
+            [name, len(chosen), sum(bool(e["low"]) for e in chosen), len(ratios), len(further), len(above), len(below)]
+        )
+    header = [
+        "held-out images are",
+        "sets that differ",
+        "with a lower end",
+        "a ratio is told",
+        "only that it is further",
+    ]
+    tables.append(results.table([*header, "lower end above the truth", "upper end below it"], rows))
+    now, past = (np.mean([says(each, now)["any"] for each in halves]) for now in (True, False))
+    main, before_it = (np.mean([says(each, now)["any"] for each in power]) for now in (True, False))
+    ends = sum(bool(each["low"]) for each in shown)
+    return tables, (
+        f"of {len(halves)} pairs of equal halves {results.percent(now)} get a sentence that says a difference, before"
+        f" {results.percent(past)}; of {len(power)} slightly changed sets {results.percent(main)}, before"
+        f" {results.percent(before_it)}. Of {len(shown)} sets that differ, beside held-out images, {ends} have a lower"
+        f" end of the ratio, and {len(said)} a ratio or that they are further."
+    )
+
+
+def main() -> None:
+    parser = results.parser(__doc__)
+    parser.add_argument("--activations", type=Path, help="folder that keeps what was measured and drawn")
+    arguments = parser.parse_args()
+    folder, quick = results.begin(arguments), arguments.quick
+    with TemporaryDirectory() as temporary:
+        kept = arguments.activations or Path(temporary)
+        small = Sets(Measure(kept, SMALL), COARSE)
+        large = Sets(Measure(kept, SMALL if quick else 224), COARSE if quick else BINS)
+        tables, here = tables_of(drawn(kept, small, large, quick))
+    results.write(
+        folder,
+        "one_level",
+        here=here,
+        tables=tables,
+        seeds=f"0 to {NUM_NULL - 1} of halves, 0 to {NUM_POWER - 1} of changes, 0 to {NUM_HELD - 1} of held-out images",
+        data=["digits of scikit-learn"] if quick else [
+            causes.LANDSCAPES, causes.ICONS, causes.RENDERS, TEXTURES, CHARTS, HEDGEHOGS, ELEMENTARY, *data.WALLPAPERS,
+        ],
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

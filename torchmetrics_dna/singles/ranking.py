@@ -363,8 +363,8 @@ class Ranking(Saved):
         if self.worst_first or most is not None:
             first = "worst" if self.worst_first else "best"
             off = map(self.numbers.index, self.reasons)  # all that have a reason come first
-            places = [*dict.fromkeys([*off, *range(count)])][: most or 2 * columns]
-            shown = [("next" if i else first, places[i : i + columns]) for i in range(0, len(places), columns)]
+            order = [*dict.fromkeys([*off, *range(count)])][: most or 2 * columns]
+            shown = [("next" if i else first, order[i : i + columns]) for i in range(0, len(order), columns)]
         examples = _some(self.reference_images, columns)
         num_rows = bool(examples) + (1 + maps) * len(shown)
         figure = new_figure(width=1.25 * columns + 0.4, height=0.4 + 1.6 * num_rows)
