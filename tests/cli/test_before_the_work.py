@@ -210,7 +210,7 @@ REFUSED: dict[str, dict[str, list[Rule]]] = {
         "lies in no folder": each(ONE, by=True),
         "required for both sides": [{"A": "one.png", "--metrics": ("dna-fd", "fd", "kid", "recall", *PUBLISHED)}],
         "--by is for two sets": [rule | {"--by": True} for rule in MANY],
-        "--held-out expected to be one of several sets": [{"B": "c", "--held-out": "c"}],
+        "no other set beside the held-out": [{"B": "c", "--held-out": "c"}],
         "takes a distance": [
             *(rule | {"--metrics": "recall"} for rule in MANY),
             *({"--metrics": "recall", name: True} for name in GATES[:2]),
@@ -347,6 +347,7 @@ MORE = [
     ("compare a named --groups prefix:[0-9]", "matches nothing at the beginning of 'named/x.png'"),
     ("compare a b --groups folder --fail-if-different", "takes a test, but there is none of b"),
     ("monitor a b --window 0 -o x.csv", "--window expected"),
+    ("compare a b c --held-out c --held-out b", "--held-out takes one set, but got c, b; give one of them"),
 ]
 ROWS = [
     ("compare", {"B": "b c", "--metrics": "mind", "--plot": "x.png"}),

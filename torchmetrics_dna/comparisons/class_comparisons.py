@@ -76,7 +76,7 @@ class ClassComparisons(ManyComparisons):
 
         From the p-values of the classes' own permutation tests.
         """
-        tested = {name: p for name, comparison in self.items() if (p := comparison[self.distance].p_value) is not None}
+        tested = {name: p for name, comparison in self.items() if (p := comparison.p_value_of_any) is not None}
         order = sorted(tested, key=tested.__getitem__)
         rates = rates_of_sorted(torch.tensor([tested[name] for name in order], dtype=torch.float64)).tolist()
         return dict.fromkeys(self) | dict(zip(order, rates, strict=True)) if order else dict.fromkeys(self)
@@ -102,7 +102,7 @@ class ClassComparisons(ManyComparisons):
         """The classes, furthest first, and all together."""
         p_holm, q_values = self.p_holm, self.q_values
         rows = [self._row(name, self[name], p_holm[name], q_values[name]) for name in self.order]
-        total = self._row("all together", self.total, self.total[self.distance].p_value, None)
+        total = self._row("all together", self.total, self.total.p_value_of_any, None)
         return Table.of([*rows, total], f"{len(self)} classes")
 
     def _row(self, name: str, comparison: Comparison, p_holm: float | None, q: float | None) -> dict[str, Cell]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torchmetrics_dna.dna.gaussian import GaussianDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.histogram import HistogramDNA
-from torchmetrics_dna.functional.permutation import SIGNIFICANT
+from torchmetrics_dna.functional.permutation import ANSWER, SIGNIFICANT
 from torchmetrics_dna.images.changes import CHANGES
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES
 from torchmetrics_dna.words.verdict import Explanation, PropertyDifference
@@ -29,6 +29,7 @@ def explain(
     names: tuple[str, str] = ("A", "B"),
     properties: list[PropertyDifference] | None = None,
     causes: Causes | None = None,
+    p_value: float | None = None,
 ) -> Explanation:
     """Explain how two DNAs of the same extractor differ.
 
@@ -41,15 +42,16 @@ def explain(
         names: Names of A and B.
         properties: Properties of images that differ, if they were not measured as neurons of these DNAs.
         causes: Changes of A's images that were searched.
+        p_value: P-value that the sets differ; by default that of the test.
 
     """
-    p_value = None if test is None else test.p_value
+    p_value = test.p_value if p_value is None and test is not None else p_value
     is_measured = properties is not None or LAYER in a.neurons
     is_small = any(not dna.has_unknown_size and dna.num_images < _LEAST_UNTESTED for dna in (a, b))
     if not (has_means(a) and has_means(b)) or (p_value is None and is_small):
         return Explanation(p_value, [], names=names, is_measured=is_measured)
-    if p_value is not None and p_value > SIGNIFICANT:
-        return Explanation(p_value, properties or [], names=names, is_measured=is_measured)
+    if p_value is not None and p_value > ANSWER:
+        return Explanation(p_value, [], names=names, is_measured=is_measured)
     if properties is None:
         properties = property_differences(a, b, test)
     moved = {each.name: each.direction for each in properties}
