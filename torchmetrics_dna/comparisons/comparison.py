@@ -9,22 +9,22 @@ from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from torchmetrics_dna.comparisons.explanation import (
-    as_gaussian,
-    explain,
-    has_means,
-    property_differences,
-)
-from torchmetrics_dna.comparisons.verdict import Explanation, TwoSets, two_sets
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES, flat_figures, names_of
 from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.tables import Table, as_html
 from torchmetrics_dna.files.visible import no_attribute, number, p_figure, plain_name
-from torchmetrics_dna.functional.permutation import SIGNIFICANT
+from torchmetrics_dna.functional.permutation import ANSWER, SIGNIFICANT, joint_p_value
 from torchmetrics_dna.images.properties import LAYER, neuron_name
 from torchmetrics_dna.plots import plot_layers
+from torchmetrics_dna.words.explanation import (
+    as_gaussian,
+    explain,
+    has_means,
+    property_differences,
+)
+from torchmetrics_dna.words.verdict import Explanation, TwoSets, two_sets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.result import Result
     from torchmetrics_dna.files.tables import Cell
     from torchmetrics_dna.functional.permutation import PermutationTest
-    from torchmetrics_dna.jobs.causes import Causes
+    from torchmetrics_dna.images.changes import Causes
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.neurons.index import Neurons
 
@@ -96,7 +96,6 @@ class Comparison(ByName["Result"]):
         extractor: Name of the extractor.
         num_bins: Bins of the histograms, or None.
         ranges: Name or digest of the activation ranges, or None.
-        neuron_weights: The weights of Eq. (5), or None for the plain mean.
         unreadable: One line for each image that was left out.
         measured: The DNAs of A and of B that were compared.
         notices: Caveats, one line each: near-duplicate images, and evidence that is not available.
@@ -116,7 +115,6 @@ class Comparison(ByName["Result"]):
     extractor: str
     num_bins: int | None = None
     ranges: str | None = None
-    neuron_weights: Tensor | None = None
     unreadable: list[str] = field(default_factory=list)
     measured: tuple[Measured, Measured] | None = None
     notices: list[str] = field(default_factory=list)
@@ -155,17 +153,23 @@ class Comparison(ByName["Result"]):
 
     @property
     def p_value(self) -> float | None:
-        """P-value of the test of dna-emd, or else of the first distance that has one: do the sets differ?
-
-        It is the same whether properties of images were measured or not: these describe a difference, and have a test
-        of their own.
-        """
-        return None if self._first is None or self._first.test is None else self._first.test.p_value
+        """P-value of the network's own test: of dna-emd, or else of the first distance that has one."""
+        return None if self._test is None else self._test.p_value
 
     @property
     def p_value_of_properties(self) -> float | None:
         """P-value of the test of properties of images; None if they were not measured, or without a test."""
         return None if self.properties is None else self.properties.p_value
+
+    @cached_property
+    def p_value_of_any(self) -> float | None:
+        """P-value of the answer: do the sets differ, by network, properties of images, or both together?
+
+        One test of both over the same relabelings, see
+        :func:`~torchmetrics_dna.functional.permutation.joint_p_value`; the network's own without properties.
+        """
+        tests = [each._test for each in (self, self.properties) if each is not None and each._test is not None]
+        return joint_p_value(*tests) if tests else None
 
     @property
     def least_p_value(self) -> float | None:
@@ -190,15 +194,14 @@ class Comparison(ByName["Result"]):
 
     def about(self, result: Result) -> str:
         """Return the unit of a distance, and what its value averages over."""
-        record, weights = result.distance, self.neuron_weights
+        record = result.distance
         of_range = f" of the range of {self.names[0]}" if self.ranges == "auto" else ""
         unit = f"bins of {self.num_bins}{of_range}" if record.unit == "bins" else record.unit
         of_layer = f"of layer {record.layer or list(self.neurons)[-1]}"
         if record.protocol is not None:
             reduction = f"{of_layer} of {record.protocol.feature}"
         else:
-            mean = "mean" if weights is None else "weighted sum"
-            reduction = {"neuron": f"{mean} over neurons", "layer": "mean over layers", "set": of_layer}[record.grain]
+            reduction = of_layer if record.grain == "set" else result.averaging.over(f"{record.grain}s")
         better = "higher is better" if record.higher_is_better else ""
         spread = f"± {number(result.spread)} over subsets" if result.spread else ""
         return ", ".join(filter(None, (unit, reduction, better, spread)))
@@ -321,7 +324,9 @@ class Comparison(ByName["Result"]):
             sides = [side.dnas.get("gaussian", side.first) for side in self.properties._sides()]
             is_alike = p is not None and p > SIGNIFICANT
             properties = [] if is_alike else property_differences(sides[0], sides[1], self.properties._test)
-        return explain(a, b, self._test, self.names, properties, self.causes)
+        tests = (result.evidence.test for result in self.of_grain("neuron") if result.evidence is not None)
+        test = next(filter(None, tests), None)
+        return explain(a, b, test, self.names, properties, self.causes, self.p_value_of_any)
 
     @property
     def verdict(self) -> str:
@@ -336,8 +341,10 @@ class Comparison(ByName["Result"]):
             TwoSets(
                 names=self.names,
                 emd=None if emd is None else emd.value,
+                average="" if emd is None else emd.averaging.adjective,
                 interval=None if emd is None else emd.interval,
-                p_value=self.p_value,
+                p_value=self.p_value_of_any,
+                p_of_network=self.p_value,
                 p_of_properties=self.p_value_of_properties,
                 without_shift="" if emd is None else emd.without_shift,
                 is_one_source=self.measured is not None and self.measured[0] is self.measured[1],
@@ -349,14 +356,13 @@ class Comparison(ByName["Result"]):
 
     @property
     def differs(self) -> bool | None:
-        """True if the test of the first distance of neurons finds a difference; None without a test."""
-        return None if self._test is None else self._test.p_value <= SIGNIFICANT
+        """True if :attr:`p_value_of_any` shows a difference, at 0.04; None without a test."""
+        return None if self.p_value_of_any is None else self.p_value_of_any <= ANSWER
 
     @property
     def _test(self) -> PermutationTest | None:
-        """Permutation test of the first distance of neurons that has one."""
-        tests = (result.evidence.test for result in self.of_grain("neuron") if result.evidence is not None)
-        return next(filter(None, tests), None)
+        """Permutation test that :attr:`p_value` is from."""
+        return None if self._first is None else self._first.test
 
     @property
     def table(self) -> Table:
@@ -407,6 +413,9 @@ class Comparison(ByName["Result"]):
             "top_neurons": self.top_neurons(),
             "properties": [] if self.properties is None else self.properties.top_neurons(self.properties.neurons.total),
             "p_value": self.p_value,
+            "p_value_of_properties": self.p_value_of_properties,
+            "p_value_of_any": self.p_value_of_any,
+            "differs": self.differs,
             "few_off": None if self.odd is None else self.odd.to_dict(),
             "p_values": {r.key: overall[f"{r.key}_p_value"] for r in records if r.folded},
             "interval": self.interval and asdict(self.interval),
@@ -425,6 +434,7 @@ class Comparison(ByName["Result"]):
             "num_images": self.num_images,
             "paired": self.paired,
             "extractor": self.extractor,
+            "average": {r.distance.key: r.averaging.over("neurons") for r in self.of_grain("neuron")},
             "num_bins": self.num_bins,
             "ranges": self.ranges,
             "unreadable": self.unreadable,

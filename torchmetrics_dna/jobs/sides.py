@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -38,9 +37,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.jobs.groups import Groups, Pairs
     from torchmetrics_dna.jobs.plan import Plan
 
-_FEW = 16  # images, for which torch takes less time than loading numba, about a second
-_FEW_SIDES = 8  # torch takes a tenth of numba's loading time for one distance of self-ranging DNAs
-
 
 @dataclass(frozen=True, eq=False)
 class Sides:
@@ -63,14 +59,6 @@ class Sides:
         job = self.jobs[0]
         dnas = {name: statistic for name, statistic in job.statistics.items() if not statistic.by_image}
         return replace(job, statistics=dnas, groups=None, folds=None, notes=())
-
-    @property
-    def is_small(self) -> bool:
-        """True if loading numba, which is not loaded yet, would take longer than the work."""
-        if "torchmetrics_dna.compiled" in sys.modules:
-            return False
-        counts = [0 if isinstance(side, DNA) else side.count for side in self.images]
-        return len(counts) <= _FEW_SIDES and all(count is not None and count <= _FEW for count in counts)
 
     def check_enough(self, record: Distance) -> None:
         """Raise TooFewImagesError if a side is known to have fewer images than a distance takes."""
@@ -183,10 +171,9 @@ def open_sides(
         check_of_dnas(dnas, arguments.feature, arguments.num_bins)
         if arguments.groups is not None:
             raise ValueError("Argument `groups` is for images, but only DNAs are given; leave it out")
-        origin = dnas[0].neurons, dnas[0].extractor, dnas[0].weights_digest
-        return Sides(make_plan(arguments, distances, opened, *origin), opened, [], range(len(opened)))
+        return Sides(make_plan(arguments, distances, opened, dnas[0]), opened, [], range(len(opened)))
     kinds = kinds_for(distances) if kinds is None else kinds
-    beside = with_properties and not dnas and len(opened) == 2 and arguments.neuron_weights is None
+    beside = with_properties and not dnas and len(opened) == 2 and not arguments.averaging
     setup = set_up(
         arguments.feature,
         arguments.layers,
@@ -201,8 +188,7 @@ def open_sides(
     for side in opened:
         if not isinstance(side, DNA):
             check_channels(side, extractor.image_channels)
-    origin = extractor.neurons, extractor.name, extractor.weights_digest
-    plan = make_plan(arguments, distances, opened, *origin)
+    plan = make_plan(arguments, distances, opened, extractor)
     job = Job.for_dnas(setup, kinds, arguments.reading, num_folds, plan.rows)
     job = noting_properties(job) if "means" in plan.rows else job
     result = Sides(

@@ -76,9 +76,6 @@ def settings_of(comparison: Comparison, gallery: Gallery | None = None) -> dict[
         settings["command"] = public(shlex.join(["torchmetrics-dna", *sys.argv[1:]]))
     if interval := comparison.interval:
         settings["folds of images"] = str(interval.num_folds)
-    weights = "none, the plain mean"
-    if comparison.neuron_weights is not None:
-        weights = f"{int(comparison.neuron_weights.count_nonzero())} neurons other than 0"
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchmetrics", "timm", "numpy", "pillow"))
     return {
         **settings,
@@ -92,7 +89,7 @@ def settings_of(comparison: Comparison, gallery: Gallery | None = None) -> dict[
         "ranges of activations": (
             "of their own" if dna.self_ranging else f"{ranges.label} ({ranges.digest}, margin {ranges.margin})"
         ),
-        "weights of neurons": weights,
+        "average": comparison["dna-emd"].averaging.over("neurons"),
         "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "made by": f"torchmetrics-dna {__version__}, {versions}, Python {platform.python_version()}",
     }

@@ -5,38 +5,21 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from torchmetrics_dna.comparisons.verdict import Explanation, PropertyDifference
 from torchmetrics_dna.dna.gaussian import GaussianDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.histogram import HistogramDNA
-from torchmetrics_dna.functional.permutation import SIGNIFICANT
+from torchmetrics_dna.functional.permutation import ANSWER, SIGNIFICANT
+from torchmetrics_dna.images.changes import CHANGES
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES
+from torchmetrics_dna.words.verdict import Explanation, PropertyDifference
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.base import DNA
     from torchmetrics_dna.functional.permutation import PermutationTest
-    from torchmetrics_dna.jobs.causes import Causes
+    from torchmetrics_dna.images.changes import Causes
 
 _MAX_PROPERTIES = 6  # that are named
 _MIN_EFFECT = 0.5  # standard deviations between means, for a property to be named without a test
 _LEAST_UNTESTED = 10  # images on a side, for words without a test
-#: Property of images that a change moves most plainly, and its direction.
-_MOVES = {
-    "brighter": ("brightness", 1),
-    "darker": ("brightness", -1),
-    "more contrast": ("contrast", 1),
-    "less contrast": ("contrast", -1),
-    "more saturation": ("saturation", 1),
-    "less saturation": ("saturation", -1),
-    "warmer": ("blue against yellow", -1),
-    "cooler": ("blue against yellow", 1),
-    "blur": ("sharpness", -1),
-    "resize": ("width", -1),
-    "sharper": ("sharpness", 1),
-    "noise": ("noise", 1),
-    "grey noise": ("noise", 1),
-    "fewer colours": ("colours", -1),
-    "JPEG compression": ("blockiness", 1),
-}
 
 
 def explain(
@@ -46,6 +29,7 @@ def explain(
     names: tuple[str, str] = ("A", "B"),
     properties: list[PropertyDifference] | None = None,
     causes: Causes | None = None,
+    p_value: float | None = None,
 ) -> Explanation:
     """Explain how two DNAs of the same extractor differ.
 
@@ -58,20 +42,21 @@ def explain(
         names: Names of A and B.
         properties: Properties of images that differ, if they were not measured as neurons of these DNAs.
         causes: Changes of A's images that were searched.
+        p_value: P-value that the sets differ; by default that of the test.
 
     """
-    p_value = None if test is None else test.p_value
+    p_value = test.p_value if p_value is None and test is not None else p_value
     is_measured = properties is not None or LAYER in a.neurons
     is_small = any(not dna.has_unknown_size and dna.num_images < _LEAST_UNTESTED for dna in (a, b))
     if not (has_means(a) and has_means(b)) or (p_value is None and is_small):
         return Explanation(p_value, [], names=names, is_measured=is_measured)
-    if p_value is not None and p_value > SIGNIFICANT:
-        return Explanation(p_value, properties or [], names=names, is_measured=is_measured)
+    if p_value is not None and p_value > ANSWER:
+        return Explanation(p_value, [], names=names, is_measured=is_measured)
     if properties is None:
         properties = property_differences(a, b, test)
     moved = {each.name: each.direction for each in properties}
-    moves = [] if causes is None else [_MOVES.get(name, ("", 0)) for name in causes.names]
-    is_contradicted = any(moved.get(name, 0) * direction < 0 for name, direction in moves)
+    moves = [] if causes is None else [CHANGES[name].moves for name in causes.names]
+    is_contradicted = any(moved.get(move[:-2]) == (1 if move.endswith("-") else -1) for move in moves)
     named = None if is_contradicted or not moves else causes
     return Explanation(p_value, properties, named, names, causes is not None, is_measured)
 
