@@ -20,11 +20,11 @@ from scipy.stats import hypergeom
 from torchmetrics_dna import compare, make_dna, rank
 from torchmetrics_dna.comparisons import Comparison
 from torchmetrics_dna.comparisons.odd_images import OddImages
-from torchmetrics_dna.words.verdict import which_are_off
 from torchmetrics_dna.functional import Odd, few_are_off, odd_by_properties
 from torchmetrics_dna.functional.odd import standard_properties
 from torchmetrics_dna.functional.outliers import gaussians_of_means, left_out_scores, outlier_scores
 from torchmetrics_dna.images.properties import image_properties
+from torchmetrics_dna.words.verdict import which_are_off
 
 EXTRACTOR, RANGES = pixels()
 FIXED: dict[str, Any] = {"ranges": RANGES, "num_bins": 40}

@@ -22,6 +22,7 @@ from torchmetrics_dna.dna.averaging import Averaging
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import Evidence, further_p_value, lower_end, paired_p_value, weigh_evidence
+from torchmetrics_dna.functional.permutation import relabelings
 from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.statistics.folds import content_folds, image_notes
 
@@ -274,6 +275,27 @@ def test_unequal_folds_of_gaussians_against_the_formula() -> None:
     weighed = evidence(*map(in_folds, folded), name="dna-fd")
     np.testing.assert_allclose(weighed.neurons, np.maximum(0, value - bias), rtol=1e-10)
     assert weighed.debiased == pytest.approx(max(0, (value - bias).mean()), rel=1e-10)
+
+
+@pytest.mark.parametrize("weights", [None, [0.1, 0.7, 0.2]])
+def test_chance_is_of_halves_of_a_written_out(weights: list[float] | None) -> None:
+    """Eleven unequal folds of A halved forty times, as 5 and 6, and brought to the numbers of images of both sides."""
+    random = np.random.default_rng(0)
+    sizes, weigh = [np.arange(1, 12), np.full(6, 4)], np.full(3, 1 / 3) if weights is None else np.array(weights)
+    folds = [[random.integers(0, 9, (3, 8)) * size + 1 for size in side] for side in sizes]
+    a, b = (in_folds([dna(f, int(m)) for f, m in zip(*of, strict=True)]) for of in zip(folds, sizes, strict=True))
+    expected = []
+    for half in relabelings(5, 6, 40).numpy():
+        first, second = (
+            sum(folds[0][k] for k in chosen.nonzero()[0]).cumsum(1).astype(float) for chosen in (half, ~half)
+        )
+        apart = np.abs(first / first[:, -1:] - second / second[:, -1:]).sum(1) @ weigh
+        num_images = sizes[0][half].sum(), sizes[0][~half].sum()
+        noise = (1 / 66 + 1 / 24) / sum(1 / images for images in num_images)
+        expected.append(apart * noise**0.5)
+    result = DISTANCES["dna-emd"].result(a, b, None if weights is None else torch.tensor(weights).double())
+    assert len(expected) == 40
+    assert result.evidence.chance == pytest.approx(np.mean(expected), rel=1e-6)
 
 
 def test_what_is_exact_adds_no_doubt() -> None:

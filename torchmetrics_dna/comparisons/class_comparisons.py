@@ -16,7 +16,6 @@ import torch
 
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.comparisons.comparisons import ManyComparisons
-from torchmetrics_dna.extras import without_numba
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.features import too_few
@@ -187,7 +186,7 @@ def open_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> tuple[Sides, 
     return sides, members
 
 
-def compare_classes(sides: Sides, of_sides: Sequence[Members], names: tuple[str, str]) -> ClassComparisons:
+def compare_by_class(sides: Sides, of_sides: Sequence[Members], names: tuple[str, str]) -> ClassComparisons:
     """Compare each class of one image set with the same class of another.
 
     Both sets are read class by class, so only one class of each is in memory at a time. The counts of a class equal
@@ -205,33 +204,32 @@ def compare_classes(sides: Sides, of_sides: Sequence[Members], names: tuple[str,
     # processes share whole classes, so that results do not depend on the number of processes
     mine = common[rank() :: world_size()] if arguments.distributed else common
     measured = [_by_class(sides.source(k, "Classes"), members, mine, job) for k, members in enumerate(of_sides)]
-    with without_numba(sides.is_small):
-        results: dict[str, Comparison] = {}
-        total: Total = None
-        empty = dict[str, tuple[int, int]]()  # numbers of images of classes that have none on a side
-        of_empty = list[str]()  # a line for each unreadable image of these
-        for name, a_class, b_class in zip(mine, *measured, strict=True):
-            counts = a_class.first.num_images, b_class.first.num_images
-            if not all(counts):
-                empty[name] = counts
-                of_empty += [*a_class.unreadable, *b_class.unreadable]
-                continue
-            results[name] = replace(compared(a_class, b_class), measured=None)
-            total = _added(total, (a_class, b_class))
-        if arguments.distributed:
-            results_of, totals, empty_of, lines_of = zip(*gather((results, total, empty, of_empty)), strict=True)
-            merged = {name: comparison for part in results_of for name, comparison in part.items()}
-            results = {name: merged[name] for name in common if name in merged}
-            total = reduce(_added, totals)
-            empty = {name: counts for part in empty_of for name, counts in part.items()}
-            of_empty = list(chain(*lines_of))
-        if total is None:
-            raise ValueError(f"No class has images that can be read on both sides; the first: {of_empty[0]}")
-        alone = tuple(
-            [name for name in members if name not in results and empty.get(name, (1, 1))[k]]
-            for k, members in enumerate(of_sides)
-        )
-        return ClassComparisons(results, compared(*total, of_empty), alone)
+    results: dict[str, Comparison] = {}
+    total: Total = None
+    empty = dict[str, tuple[int, int]]()  # numbers of images of classes that have none on a side
+    of_empty = list[str]()  # a line for each unreadable image of these
+    for name, a_class, b_class in zip(mine, *measured, strict=True):
+        counts = a_class.first.num_images, b_class.first.num_images
+        if not all(counts):
+            empty[name] = counts
+            of_empty += [*a_class.unreadable, *b_class.unreadable]
+            continue
+        results[name] = replace(compared(a_class, b_class), measured=None)
+        total = _added(total, (a_class, b_class))
+    if arguments.distributed:
+        results_of, totals, empty_of, lines_of = zip(*gather((results, total, empty, of_empty)), strict=True)
+        merged = {name: comparison for part in results_of for name, comparison in part.items()}
+        results = {name: merged[name] for name in common if name in merged}
+        total = reduce(_added, totals)
+        empty = {name: counts for part in empty_of for name, counts in part.items()}
+        of_empty = list(chain(*lines_of))
+    if total is None:
+        raise ValueError(f"No class has images that can be read on both sides; the first: {of_empty[0]}")
+    alone = tuple(
+        [name for name in members if name not in results and empty.get(name, (1, 1))[k]]
+        for k, members in enumerate(of_sides)
+    )
+    return ClassComparisons(results, compared(*total, of_empty), alone)
 
 
 def _by_class(images: Images, members: Members, names: Sequence[str], job: Job) -> Iterator[Measured]:

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
 
-from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons, compare_classes, open_classes
+from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons, compare_by_class, open_classes
 from torchmetrics_dna.comparisons.compare_measured import beside_held_out, compare_measured
 from torchmetrics_dna.comparisons.comparisons import Comparisons, check_held_out, label, names_of
 from torchmetrics_dna.comparisons.odd_images import odd_images
 from torchmetrics_dna.dna.distances import Distance, check_distances, of_any_network
-from torchmetrics_dna.extras import without_numba
 from torchmetrics_dna.images.pixels import is_file
 from torchmetrics_dna.jobs.arguments import ALL, Arguments, taking
 from torchmetrics_dna.jobs.causes import find_causes
@@ -109,7 +108,7 @@ class Opened:
     def compared(self) -> Comparison | Comparisons | ClassComparisons:
         """Compare the first set with each of the others, measuring each once by each network of the metrics."""
         if self.classes:
-            return compare_classes(self.networks[0], self.classes, (self.names[0], self.names[1]))
+            return compare_by_class(self.networks[0], self.classes, (self.names[0], self.names[1]))
         comparisons: list[Comparison] = []
         of_networks = [compare_sides(sides, self.names, self.held_out) for sides in self.networks]
         for first, *others in zip(*of_networks, strict=True):
@@ -165,25 +164,23 @@ def open_sets(
 
 def compare_sides(sides: Sides, names: Sequence[str], held_out: str | None = None) -> list[Comparison]:
     """Compare the first side with each of the others, which ``names`` call, by one network."""
-    with without_numba(sides.is_small):
-        of_a, plan = sides.measured(0), sides.plan
-        comparisons: dict[str, Comparison] = {}
-        of_held_out: Measured | None = None
-        for name in sorted(names[1:], key=lambda name: name != held_out):
-            k = names.index(name, 1)
-            of_b, both = sides.measured(k), (names[0], name)
-            result = compare_measured(of_a, of_b, plan, names=both)
-            same = result.same_images
-            odd = None if same else odd_images(of_a, of_b, sides.images[k], neurons=plan.neurons)
-            result = replace(result, odd=odd, notices=[*result.notices, *plan.limits])
-            if plan.has_causes and result.differs:
-                with without_numba(False):  # which pays for the images of the search beside those of the sets
-                    causes = find_causes(sides, of_a, of_b, result.aligned()[0])
-                result = replace(result, causes=causes)
-            if name == held_out:
-                of_held_out = of_b
-            elif of_held_out is not None and held_out is not None:
-                result = beside_held_out(result, comparisons[held_out], (of_a, of_b, of_held_out), plan)
-            comparisons[name] = result
-            del of_b  # before the next one is measured
-        return [comparisons[name] for name in names[1:]]
+    of_a, plan = sides.measured(0), sides.plan
+    comparisons: dict[str, Comparison] = {}
+    of_held_out: Measured | None = None
+    for name in sorted(names[1:], key=lambda name: name != held_out):
+        k = names.index(name, 1)
+        of_b, both = sides.measured(k), (names[0], name)
+        result = compare_measured(of_a, of_b, plan, names=both)
+        same = result.same_images
+        odd = None if same else odd_images(of_a, of_b, sides.images[k], neurons=plan.neurons)
+        result = replace(result, odd=odd, notices=[*result.notices, *plan.limits])
+        if plan.has_causes and result.differs:
+            causes = find_causes(sides, of_a, of_b, result.aligned()[0])
+            result = replace(result, causes=causes)
+        if name == held_out:
+            of_held_out = of_b
+        elif of_held_out is not None and held_out is not None:
+            result = beside_held_out(result, comparisons[held_out], (of_a, of_b, of_held_out), plan)
+        comparisons[name] = result
+        del of_b  # before the next one is measured
+    return [comparisons[name] for name in names[1:]]

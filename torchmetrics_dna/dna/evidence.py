@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.folded import FoldedSides, Noise
 
 Pseudo = tuple[Tensor, Tensor]  # pseudo-values of folds; number of all images divided by those of each fold
-Sides = tuple[Pseudo | None, Pseudo | None]  # of A and B; None for one that is taken as exact; pairs are those of A
+PseudoValues = tuple[Pseudo | None, Pseudo | None]  # of A, B; None for an exact one; pairs are those of A
 
 _LEAST_RELABELINGS = 100  # distinct ones of the larger of two unequal sides, or there is no test
 _HALVES = 40  # ways to halve a side, of which the mean is taken
@@ -87,7 +87,7 @@ class Jackknife:
     left: float  # debiased distance; negative if smaller than its noise
     variance: float  # of ``left``; NaN where noise can't be taken off
     freedom: float  # degrees of freedom of the variance
-    sides: Sides
+    sides: PseudoValues
 
 
 @dataclass(frozen=True, eq=False)
@@ -375,7 +375,7 @@ class _Figures:
     left: Tensor  # debiased by the jackknife; negative if smaller than their noise
     centre: Tensor  # the same, by the relabelings of a test where these vary less
     upper: Tensor  # that the upper ends of intervals are from
-    sides: Sides  # pseudo-values of the whole and of layers, shape ``(K, 1 + layers)``
+    sides: PseudoValues  # pseudo-values of the whole and of layers, shape ``(K, 1 + layers)``
 
     @classmethod
     def of(cls, values: Tensor, folded: FoldedSides, power: int, averaging: Averaging) -> _Figures:
@@ -394,7 +394,7 @@ class _Figures:
         return Jackknife(float(self.left[figure]), *variance_of([side for side in (a, b) if side is not None]), (a, b))
 
 
-def _delete_one(folded: FoldedSides, power: int, averaging: Averaging) -> tuple[Tensor, Sides]:
+def _delete_one(folded: FoldedSides, power: int, averaging: Averaging) -> tuple[Tensor, PseudoValues]:
     """Compute the bias of all figures, and pseudo-values of the whole and the layers; on the scale of ``power``."""
     sides = [folded.sizes_a, folded.sizes_b]
     total = sum(map(len, sides))
@@ -418,7 +418,7 @@ def _delete_one(folded: FoldedSides, power: int, averaging: Averaging) -> tuple[
     return bias, (pseudo_values[0], None if folded.paired else pseudo_values[1])
 
 
-def _known_noise(folded: FoldedSides, noise: Noise, averaging: Averaging) -> tuple[Tensor, Sides]:
+def _known_noise(folded: FoldedSides, noise: Noise, averaging: Averaging) -> tuple[Tensor, PseudoValues]:
     """Return the bias of all figures, and influences in the place of pseudo-values, whose variance is the same."""
 
     def figures(influence: Pseudo | None) -> Pseudo | None:
