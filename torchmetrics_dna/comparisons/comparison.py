@@ -22,8 +22,9 @@ from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.tables import Table, as_html
 from torchmetrics_dna.files.visible import no_attribute, number, p_figure, plain_name
+from torchmetrics_dna.functional.odd import GREY
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
-from torchmetrics_dna.images.properties import LAYER, neuron_name
+from torchmetrics_dna.images.properties import LAYER, PROPERTIES, neuron_name
 from torchmetrics_dna.plots import plot_layers
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ class Comparison(ByName["Result"]):
         names: Names of A and B in figures: their paths, or the letters.
         copies: Number of images of B that look nearly like images of A, by thumbnails; 0 if not checked.
         paired: True if each image of B was compared with its partner in A.
+        lacks: Why there is no test, with the number of images or groups that there are, and that it takes.
+        is_few: True if it is for want of these.
         odd: Test of whether a few images of B are unlike A's own; None if that was not asked, as of DNAs, pairs,
             groups, and sets that are too large.
 
@@ -125,6 +128,8 @@ class Comparison(ByName["Result"]):
     names: tuple[str, str] = ("A", "B")
     copies: int = 0
     paired: bool = False
+    lacks: str = ""
+    is_few: bool = False
     odd: OddImages | None = None
 
     def __getitem__(self, distance: str) -> Result:
@@ -321,7 +326,16 @@ class Comparison(ByName["Result"]):
             sides = [side.dnas.get("gaussian", side.first) for side in self.properties._sides()]
             is_alike = p is not None and p > SIGNIFICANT
             properties = [] if is_alike else property_differences(sides[0], sides[1], self.properties._test)
-        return explain(a, b, self._test, self.names, properties, self.causes)
+        found = explain(a, b, self._test, self.names, properties, self.causes, self.lacks)
+        saturation = next((each for each in properties or () if each.name == "saturation"), None)
+        if self.properties is None or saturation is None or saturation.direction >= 0 or self.num_bins is None:
+            return found
+        place = self.properties.neurons.positions([LAYER])[PROPERTIES.index("saturation")]
+        of_both = self.properties.aligned([int(place)])
+        grey = [int(dna.counts[0, dna.bin_edges()[0, 1:] <= GREY].sum()) for dna in of_both]
+        total = self.num_images["b"]
+        is_more = grey[1] > 2 and grey[1] / total > 0.1 + 2 * grey[0] / self.num_images["a"]
+        return replace(found, colourless=(grey[0], grey[1], total) if is_more else None)
 
     @property
     def verdict(self) -> str:
@@ -341,7 +355,9 @@ class Comparison(ByName["Result"]):
                 p_of_properties=self.p_value_of_properties,
                 without_shift="" if emd is None else emd.without_shift,
                 is_one_source=self.measured is not None and self.measured[0] is self.measured[1],
-                shares_images=self.shares_images,
+                copies=(self.copies, self.num_images["b"]) if self.shares_images else None,
+                lacks=self.lacks,
+                is_few=self.is_few,
                 explanation=None if self.measured is None else self.explain(),
                 off=None if self.odd is None else self.odd._figures,
             )

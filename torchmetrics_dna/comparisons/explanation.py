@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from torchmetrics_dna.comparisons.verdict import Explanation, PropertyDifference
 from torchmetrics_dna.dna.gaussian import GaussianDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.histogram import HistogramDNA
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
+from torchmetrics_dna.images.changes import CHANGES
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES
 
 if TYPE_CHECKING:
@@ -19,24 +21,8 @@ if TYPE_CHECKING:
 _MAX_PROPERTIES = 6  # that are named
 _MIN_EFFECT = 0.5  # standard deviations between means, for a property to be named without a test
 _LEAST_UNTESTED = 10  # images on a side, for words without a test
-#: Property of images that a change moves most plainly, and its direction.
-_MOVES = {
-    "brighter": ("brightness", 1),
-    "darker": ("brightness", -1),
-    "more contrast": ("contrast", 1),
-    "less contrast": ("contrast", -1),
-    "more saturation": ("saturation", 1),
-    "less saturation": ("saturation", -1),
-    "warmer": ("blue against yellow", -1),
-    "cooler": ("blue against yellow", 1),
-    "blur": ("sharpness", -1),
-    "resize": ("width", -1),
-    "sharper": ("sharpness", 1),
-    "noise": ("noise", 1),
-    "grey noise": ("noise", 1),
-    "fewer colours": ("colours", -1),
-    "JPEG compression": ("blockiness", 1),
-}
+_NOT_MEASURED = "What differs was not measured: use `DNAExtractor(..., properties=True)`"
+_NO_PICTURES = "Properties are those of RGB images; `top_neurons()` of compare names the neurons that differ"
 
 
 def explain(
@@ -46,6 +32,7 @@ def explain(
     names: tuple[str, str] = ("A", "B"),
     properties: list[PropertyDifference] | None = None,
     causes: Causes | None = None,
+    lacks: str = "",
 ) -> Explanation:
     """Explain how two DNAs of the same extractor differ.
 
@@ -58,22 +45,35 @@ def explain(
         names: Names of A and B.
         properties: Properties of images that differ, if they were not measured as neurons of these DNAs.
         causes: Changes of A's images that were searched.
+        lacks: What a test lacks, in words; empty if there is one, or none was wanted.
 
     """
     p_value = None if test is None else test.p_value
-    is_measured = properties is not None or LAYER in a.neurons
+    plain = Explanation(p_value, [], names=names, lacks=lacks)
+    if properties is None and LAYER not in a.neurons:
+        preparation = a.preparation or {}
+        plain = replace(plain, unmeasured=_NO_PICTURES if {"inputs", "channels"} & {*preparation} else _NOT_MEASURED)
     is_small = any(not dna.has_unknown_size and dna.num_images < _LEAST_UNTESTED for dna in (a, b))
-    if not (has_means(a) and has_means(b)) or (p_value is None and is_small):
-        return Explanation(p_value, [], names=names, is_measured=is_measured)
+    if not (has_means(a) and has_means(b)) or (p_value is None and (is_small or lacks)):
+        return plain
     if p_value is not None and p_value > SIGNIFICANT:
-        return Explanation(p_value, properties or [], names=names, is_measured=is_measured)
+        return replace(plain, properties=properties or [])
     if properties is None:
         properties = property_differences(a, b, test)
     moved = {each.name: each.direction for each in properties}
-    moves = [] if causes is None else [_MOVES.get(name, ("", 0)) for name in causes.names]
-    is_contradicted = any(moved.get(name, 0) * direction < 0 for name, direction in moves)
-    named = None if is_contradicted or not moves else causes
-    return Explanation(p_value, properties, named, names, causes is not None, is_measured)
+
+    def signs(change: str) -> int:
+        """Return 1 if a property was measured as a change moves it, -1 if the other way round, else 0."""
+        name, direction = CHANGES[change].moves
+        return moved.get(name, 0) * direction
+
+    named = causes if causes is not None and causes.names and min(map(signs, causes.names)) >= 0 else None
+    guess, is_rejected = None, causes is None or bool(causes.names) or causes.is_rejected
+    if causes is not None and not is_rejected and causes.likeliest is not None and signs(causes.likeliest[0]) > 0:
+        guess = replace(causes, names=causes.likeliest[:1], amounts=causes.likeliest[1:])
+    return replace(
+        plain, properties=properties, causes=named, is_searched=causes is not None, is_rejected=is_rejected, guess=guess
+    )
 
 
 def has_means(dna: DNA) -> bool:

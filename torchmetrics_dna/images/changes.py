@@ -94,6 +94,7 @@ class Change(NamedTuple):
     none: float  # amount that changes nothing
     most: float  # largest amount to search
     power: float = 1.0  # of the place, that the amount grows with
+    moves: tuple[str, int] = ("", 0)  # property of images that it moves most plainly, and its direction
     of_colour: bool = False  # does nothing to a grey image
     scale: Callable[[float], float] | None = None  # factor of the amount for images with this shorter side in pixels
 
@@ -123,29 +124,37 @@ class Change(NamedTuple):
 
 # in the order in which a camera and a file would make them, so two are made in this one
 CHANGES: dict[str, Change] = {
-    "brighter": Change(lambda image, levels, _: image + levels, "brightened by {} grey levels", 0, 120),
-    "darker": Change(lambda image, percent, _: image * (1 - percent / 100), "darkened by {} %", 0, 90),
-    "more contrast": Change(partial(_contrast, 1), "with {} % more contrast", 0, 150),
-    "less contrast": Change(partial(_contrast, -1), "with {} % less contrast", 0, 90),
-    "more saturation": Change(partial(_saturation, 1), "with {} % more saturation", 0, 300, of_colour=True),
-    "less saturation": Change(partial(_saturation, -1), "with {} % less saturation", 0, 100, of_colour=True),
+    "brighter": Change(
+        lambda image, levels, _: image + levels, "brightened by {} grey levels", 0, 120, 1, ("brightness", 1)
+    ),
+    "darker": Change(
+        lambda image, percent, _: image * (1 - percent / 100), "darkened by {} %", 0, 90, 1, ("brightness", -1)
+    ),
+    "more contrast": Change(partial(_contrast, 1), "with {} % more contrast", 0, 150, 1, ("contrast", 1)),
+    "less contrast": Change(partial(_contrast, -1), "with {} % less contrast", 0, 90, 1, ("contrast", -1)),
+    "more saturation": Change(
+        partial(_saturation, 1), "with {} % more saturation", 0, 300, 1, ("saturation", 1), True
+    ),
+    "less saturation": Change(
+        partial(_saturation, -1), "with {} % less saturation", 0, 100, 1, ("saturation", -1), True
+    ),
     "hue": Change(_hue, "with hues turned by {} degrees", 0, 360, of_colour=True),
-    "warmer": Change(partial(_tint, 1), "tinted warm by {} grey levels", 0, 60, of_colour=True),
-    "cooler": Change(partial(_tint, -1), "tinted cool by {} grey levels", 0, 60, of_colour=True),
+    "warmer": Change(partial(_tint, 1), "tinted warm by {} grey levels", 0, 60, 1, ("blue against yellow", -1), True),
+    "cooler": Change(partial(_tint, -1), "tinted cool by {} grey levels", 0, 60, 1, ("blue against yellow", 1), True),
     "blur": Change(
         lambda image, sigma, _: Image.fromarray(image).filter(ImageFilter.GaussianBlur(sigma)),
-        "blurred by {} px", 0, 6, power=2.0, scale=lambda side: side / _SIDE,
+        "blurred by {} px", 0, 6, 2, ("sharpness", -1), scale=lambda side: side / _SIDE,
     ),
-    "resize": Change(_resize, "resized to {} %", 100, 0),
-    "sharper": Change(_sharper, "sharpened by {} %", 0, 500),
+    "resize": Change(_resize, "resized to {} %", 100, 0, 1, ("width", -1)),
+    "sharper": Change(_sharper, "sharpened by {} %", 0, 500, 1, ("sharpness", 1)),
     "noise": Change(
         lambda image, deviation, rng: image + rng.normal(0, deviation, image.shape),
-        "with noise of {} grey levels", 0, 60, power=1.5,
+        "with noise of {} grey levels", 0, 60, 1.5, ("noise", 1),
     ),
     "grey noise": Change(  # as scans have it
         lambda image, deviation, rng: image + rng.normal(0, deviation, (*image.shape[:2], 1)),
-        "with colourless noise of {} grey levels", 0, 60, power=1.5,
+        "with colourless noise of {} grey levels", 0, 60, 1.5, ("noise", 1),
     ),
-    "fewer colours": Change(_fewer_colours, "reduced to {} levels of each colour", 256, 3, power=0.25),
-    "JPEG compression": Change(_jpeg, "compressed as JPEG of quality {}", 95, 5),
+    "fewer colours": Change(_fewer_colours, "reduced to {} levels of each colour", 256, 3, 0.25, ("colours", -1)),
+    "JPEG compression": Change(_jpeg, "compressed as JPEG of quality {}", 95, 5, 1, ("blockiness", 1)),
 }  # fmt: skip

@@ -39,6 +39,7 @@ _COLOURS = 3 * _SIDE**2  # its values
 _FINE = 2 * _SIDE  # pixels of a thumbnail in grey, for details
 THUMBNAIL = _COLOURS + _FINE**2  # values of both
 _NEAR = 5.0  # RMS difference, of 256 levels: frames 1 pixel of 200 apart; 2 of 120 photographs
+_NEAR_OF_PLAIN = 0.5  # the same at most, in deviations of the plainer picture from one colour
 _SAME_DETAILS = 0.75  # correlation: copies of half the size, among others, have more; forms filled in otherwise 0.61
 _EQUAL_DETAILS = 0.95  # the same of details that all images may have, such as frames of a camera at rest
 _SEVERAL = 10  # images of a set, from which what they have in common is that of the set
@@ -223,7 +224,8 @@ def near_duplicates(thumbnails: Tensor, others: Tensor, folds: Tensor | None = N
     if max(len(thumbnails), len(others)) > MOST:
         return None
     rows = torch.full((len(thumbnails),), -1)
-    at, others_at = (_has_content(side).nonzero()[:, 0] for side in (thumbnails, others))
+    deviations = [_deviations(side) for side in (thumbnails, others)]
+    at, others_at = ((deviation > _BLANK).nonzero()[:, 0] for deviation in deviations)
     if not len(at) or not len(others_at):
         return rows
     folds = torch.arange(len(thumbnails) + len(others)) if folds is None else folds
@@ -235,16 +237,21 @@ def near_duplicates(thumbnails: Tensor, others: Tensor, folds: Tensor | None = N
     details = [_details(side - common) for side, common in zip(fine, commons, strict=True)]
     with_common = [_details(side) for side in fine]
     squares = [side.square().sum(1) for side in colours]
+    limits = [
+        (_NEAR_OF_PLAIN * deviation[rows]).clamp(max=_NEAR).square() * _COLOURS
+        for deviation, rows in zip(deviations, (at, others_at), strict=True)
+    ]
     for start in range(0, len(at), _ROWS):
         part = slice(start, start + _ROWS)
         far = squares[0][part, None] + squares[1] - 2 * _products(colours[0][part], colours[1], _SIDE)
         far[of_images[part, None] == of_others] = torch.inf
-        near = (far <= _NEAR**2 * _COLOURS).any(1).nonzero()[:, 0]
+        far.masked_fill_(far > torch.minimum(limits[0][part, None], limits[1]), torch.inf)
+        near = (far < torch.inf).any(1).nonzero()[:, 0]
         alike = _products(details[0][part][near], details[1], _FINE) >= _SAME_DETAILS
         alike |= _products(with_common[0][part][near], with_common[1], _FINE) >= _EQUAL_DETAILS
         alike |= ~(details[0][part][near].any(1)[:, None] & details[1].any(1))
         least, nearest = far[near].masked_fill(~alike, torch.inf).min(1)
-        rows[at[part][near]] = torch.where(least <= _NEAR**2 * _COLOURS, others_at[nearest], -1)
+        rows[at[part][near]] = torch.where(least < torch.inf, others_at[nearest], -1)
     return rows
 
 
@@ -267,8 +274,8 @@ def _products(a: Tensor, b: Tensor, side: int) -> Tensor:
     return (even[0] @ even[1].T + (odd[0] @ odd[1].T).abs()) / 2
 
 
-def _has_content(thumbnails: Tensor) -> Tensor:
-    """True for images of more than one colour."""
+def _deviations(thumbnails: Tensor) -> Tensor:
+    """Return the deviation of each image from one colour, of 256 levels."""
     colours = thumbnails[:, :_COLOURS].reshape(len(thumbnails), 3, _SIDE**2).float()
     deviations: Tensor = (colours - colours.mean(2, keepdim=True)).square().mean((1, 2)).sqrt()
-    return deviations > _BLANK
+    return deviations

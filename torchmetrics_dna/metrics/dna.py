@@ -17,6 +17,7 @@ from torchmetrics_dna.dna.evidence import Evidence, check_confidence, has_negati
 from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.dna.result import Result
+from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, NUM_FOLDS
 from torchmetrics_dna.functional.reduction import check_weights
 from torchmetrics_dna.images.inputs import count_of
@@ -160,13 +161,17 @@ class DNAMetric(ImageMetric, Generic[_D]):
         with self._whole():
             real, fake = self._dna("real"), self._dna("fake")
             check_enough(real, fake, type(self).__name__, 1)
-            test = None
+            test, lacks = None, ""
             if self._statistic.num_folds is not None:
                 total = self._terms.total
                 weights = torch.full((total,), 1 / total) if self._weights is None else self._weights
                 result = self.distance.result(real, fake, weights, paired=self.pairs)  # of properties of images, too
                 test = None if result.evidence is None else result.evidence.test
-            return explain(real, fake, test, ("real", "fake"))
+                if result.evidence is None:
+                    few = min(real, fake, key=lambda dna: dna.num_images)
+                    name = "real" if few is real else "fake"
+                    lacks = f"{name} has {images_in_words(few.num_images)}, in fewer than {LEAST_FOLDS} folds"
+            return explain(real, fake, test, ("real", "fake"), lacks=lacks)
 
     @all_or_nothing
     def scalars(self, prefix: str = "dna/") -> dict[str, float]:
