@@ -25,6 +25,7 @@ from torchmetrics_dna.files.visible import no_attribute, number, p_figure, plain
 from torchmetrics_dna.functional.odd import GREY
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, neuron_name
+from torchmetrics_dna.options import named
 from torchmetrics_dna.plots import plot_layers
 
 if TYPE_CHECKING:
@@ -59,6 +60,9 @@ class Shown(Saved, ABC):
     @abstractmethod
     def table(self) -> Table:
         """The result as a table."""
+
+    def __str__(self) -> str:
+        return self.verdict or repr(self)
 
     def _repr_html_(self) -> str:
         return as_html(self.verdict.splitlines(), [self.table])
@@ -273,6 +277,7 @@ class Comparison(ByName["Result"]):
             raise ValueError("This comparison does not hold the DNAs that were compared")
         return self.measured
 
+    @named
     def top_neurons(self, k: int = 10, by: Literal["evidence", "distance"] = "evidence") -> list[dict[str, Any]]:
         """Return the k neurons that differ most, by the first distance of neurons.
 
@@ -309,6 +314,7 @@ class Comparison(ByName["Result"]):
             rows.append({"layer": layer, "neuron": neuron, "name": neuron_name(layer, neuron), **figures})
         return rows
 
+    @named
     def explain(self, names: tuple[str, str] | None = None) -> Explanation:
         """Describe what differs in words: properties of images if measured, and changes of A's that bring it to B.
 
@@ -399,6 +405,7 @@ class Comparison(ByName["Result"]):
             notes.append(f"by chance: equal sets of this size{'; x chance: the value in multiples of that' * times}")
         return Table.of(rows, notes=notes)
 
+    @named
     def plot(self, distance: str | None = None, *, ax: Any = None) -> Any:
         """Plot the distances of the layers, see :func:`~torchmetrics_dna.plots.plot_layers`."""
         return plot_layers(self, distance, ax=ax)
@@ -449,6 +456,3 @@ class Comparison(ByName["Result"]):
     def __repr__(self) -> str:
         said = " ".join(self.verdict_lines[:2]) if "dna-emd" in self else ", ".join(map(repr, self.values()))
         return f"Comparison({said})"
-
-    def __str__(self) -> str:
-        return self.verdict or repr(self)

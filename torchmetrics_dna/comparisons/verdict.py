@@ -314,9 +314,8 @@ def what_was_measured(explanation: Explanation) -> list[str]:
         by_name = {name: each for name, each in by_name.items() if not name.endswith(_FILES) or each.effect > 0}
     if "width" in by_name:
         by_name.pop("height", None)
-    fits = moved_by(explanation.guess)  # a named cause says what it moves, and what is left of the distance is another
-    is_left = explanation.causes is not None and explanation.causes.bins[-1] > 0
-    told = moved_by(explanation.causes) if is_left and len(by_name) > 1 else []
+    fits = moved_by(explanation.guess)  # a named cause tells what it moves, so that others come first
+    told = moved_by(explanation.causes)
 
     def rank(name: str) -> tuple[bool, bool, bool, int]:
         return name not in fits, name in told, not by_name[name].direction, [*PLAIN, *by_name].index(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import torch
@@ -54,6 +55,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
     """
 
     plot_legend_name: str = "Layer"
+    plot_lower_bound: float | None = None  # equal sets do not reach 0, which torchmetrics would call optimal
     _to_keep_folds = "give num_folds=20"  # a remedy
     reference: _D | None
     _statistic: DNAStatistic[Any]
@@ -211,6 +213,34 @@ class DNAMetric(ImageMetric, Generic[_D]):
         check_confidence(confidence)
         with self._whole():
             return self._evidence(confidence)
+
+    @override
+    def plot(self, val: Any = None, ax: Any = None) -> tuple[Any, Any]:
+        """Plot one value or several, and with folds of images a line at what equal sets of this size give.
+
+        Args:
+            val: A value of ``forward`` or ``compute``, or a list of them; by default ``compute`` is called.
+            ax: Matplotlib axes to draw in; by default new ones.
+
+        Returns:
+            Figure and axes.
+
+        Raises:
+            ModuleNotFoundError: If matplotlib is missing.
+
+        """
+        figure, axes = super().plot(val, ax)
+        level, words = 0.0 if self.debias else None, "equal sets of this size"
+        if self.reduction == "mean" and not self.debias and self._statistic.num_folds is not None:
+            with suppress(RuntimeError), self._whole():  # a side may have been reset
+                level = self._result(with_evidence=True).by_chance
+        axes.set_ylabel(f"{self.distance.label}{', without noise' * self.debias}")
+        axes.set_ylim(bottom=0)
+        if level is not None:
+            axes.axhline(level, color="black", linestyle="--", linewidth=1)
+            style = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "fontsize": 9}
+            axes.annotate(words, (0.02, level), xytext=(0, 3), **style)
+        return figure, axes
 
     @override
     def _value(self) -> Value:
