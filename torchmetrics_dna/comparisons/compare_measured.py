@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.jobs.plan import Plan
 
+_TWINS = 8  # pairs of images that look alike, which a page shows
 _NAMESAKES = 0.9  # of the images of the larger side, for pairs to be offered
 _NUMBERED = re.compile(r"((image|input) )?[\d_-]+")  # which tells nothing of what an image shows
 
@@ -82,7 +83,9 @@ def _compared(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> C
     copied = None
     if arguments.copies and not paired and a.thumbnails is not None and b.thumbnails is not None:
         copied = near_duplicates(b.thumbnails, a.thumbnails)
-    copies = 0 if copied is None else int((copied >= 0).sum())
+    rows_of_a = [] if copied is None else copied.tolist()
+    alike = [(a.numbers[row], b.numbers[i]) for i, row in enumerate(rows_of_a) if row >= 0]
+    copies, twins = len(alike), alike[:_TWINS]
     of_neurons = [result for result in results.values() if result.distance.grain == "neuron"]
     identical = a is b or any(not result.values.any() for result in of_neurons)
     notices = _notices(a, b, None if identical else copied, names, arguments.copies)
@@ -107,6 +110,7 @@ def _compared(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> C
         notices,
         names=names,
         copies=copies,
+        twins=twins,
         paired=paired,
         lacks=lacks,
         is_few=is_few,

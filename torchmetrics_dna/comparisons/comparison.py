@@ -109,6 +109,7 @@ class Comparison(ByName["Result"]):
         properties: Comparison of properties of images, with its own tests; None if they were not measured.
         names: Names of A and B in figures: their paths, or the letters.
         copies: Number of images of B that look nearly like images of A, by thumbnails; 0 if not checked.
+        twins: Numbers of the first of these, in A and in B.
         paired: True if each image of B was compared with its partner in A.
         lacks: Why there is no test, with the number of images or groups that there are, and that it takes.
         is_few: True if it is for want of these.
@@ -131,6 +132,7 @@ class Comparison(ByName["Result"]):
     properties: Comparison | None = None
     names: tuple[str, str] = ("A", "B")
     copies: int = 0
+    twins: list[tuple[int, int]] = field(default_factory=list)
     paired: bool = False
     lacks: str = ""
     is_few: bool = False
