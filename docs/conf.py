@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
+import tomllib
 from html import escape
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ziamath
-from docutils.nodes import SkipNode, Text, image, literal, reference
+from docutils.nodes import SkipNode, Text, image, literal, paragraph, reference
+from sphinx.addnodes import toctree
 
 if TYPE_CHECKING:
     from docutils import nodes
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
     from sphinx.environment import BuildEnvironment
     from sphinx.writers.html5 import HTML5Translator
+
+from torchmetrics_dna.images.properties import RECORDS
 
 sys.path.insert(0, str(Path(__file__).parent))
 from command_tables import as_markdown
@@ -48,7 +51,8 @@ autodoc_typehints_description_target = "documented"
 napoleon_use_ivar = True
 
 html_theme = "furo"
-html_baseurl = os.environ.get("DOCS_URL", "")  # the workflow has it of a variable of the repository
+_PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+html_baseurl = _PROJECT["urls"].get("Documentation", "").rstrip("/")  # the one place for addresses
 pygments_dark_style = "monokai"
 html_title = f"torchmetrics_dna {release}"
 html_static_path = ["_static"]
@@ -94,10 +98,16 @@ def _not_a_mistake(_app: Sphinx, _domain: object, node: pending_xref) -> bool | 
     return True if is_annotation or is_foreign else None
 
 
-def _add_commands(_app: Sphinx, page: str, source: list[str]) -> None:
-    """The command line's page has a section for each command, made from its help."""
-    if page == "command_line":
-        source[0] = source[0].replace("<!-- commands -->", as_markdown())
+def _properties() -> str:
+    rows = (f"| {record.name} | {record.meaning} |" for record in RECORDS.values())
+    return "\n".join(["| property | what, from 0 to 1 |", "|---|---|", *rows])
+
+
+def _add_tables(_app: Sphinx, _page: str, source: list[str]) -> None:
+    """The command line's page has a section for each command, made from its help; properties are those of the table."""
+    for mark, text in {"commands": as_markdown, "properties": _properties}.items():
+        if (comment := f"<!-- {mark} -->") in source[0]:
+            source[0] = source[0].replace(comment, text())
 
 
 def _open_reports(_app: Sphinx, doctree: nodes.document) -> None:
@@ -151,18 +161,35 @@ def _unbroken(code: re.Match[str]) -> str:
     return re.sub(r"-+\w(?=[^<>]*<)", r'<span class="whole">\g<0></span>', code[0] + "<")[:-1]
 
 
+def _write_for_agents(app: Sphinx, error: Exception | None) -> None:
+    """Write `llms.txt` (https://llmstxt.org), by which programs find pages: each page of the menu by its first line."""
+    if error or app.builder.name != "html":
+        return
+    about = f"What another program needs: [output, json and exit codes]({html_baseurl}command_line.html#output-and-exit-codes)."
+    parts = [f"# {project} {release}", f"> {_PROJECT['description']}. Licence: {_PROJECT['license']}.", about]
+    for menu in app.env.get_doctree("index").findall(toctree):
+        lines = []
+        for page in menu["includefiles"]:
+            first = " ".join(next(iter(app.env.get_doctree(page).findall(paragraph))).astext().split())
+            sentence = re.split(r"(?<=\.) |:$", first)[0]
+            lines.append(f"- [{app.env.titles[page].astext()}]({html_baseurl}{page}.html): {sentence}")
+        parts.append("\n".join([f"## {menu['caption']}", "", *lines]))
+    (Path(app.outdir) / "llms.txt").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Formulas become drawings in the pages, which need no script, font or network, and take the text's colour."""
     ziamath.config.math.color = "currentColor"
     app.add_html_math_renderer("drawn", (_inline, None), (_display, None))
     app.connect("missing-reference", _among_ours)
-    app.connect("source-read", _add_commands)
+    app.connect("source-read", _add_tables)
     app.connect("doctree-read", _open_reports)
     app.connect("doctree-read", _large_on_click)
     app.connect("autodoc-process-docstring", _without_module)
     app.connect("autodoc-process-docstring", _mark, priority=900)  # after napoleon
     app.connect("autodoc-skip-member", _skip_fields)
     app.connect("html-page-context", _break_lines)
+    app.connect("build-finished", _write_for_agents)
     app.connect("warn-missing-reference", _not_a_mistake)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 

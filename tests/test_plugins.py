@@ -15,7 +15,7 @@ import pytest
 
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.extractors import PRESETS
-from torchmetrics_dna.images.sources import KINDS
+from torchmetrics_dna.images.kinds import KINDS
 from torchmetrics_dna.registry import Registry
 
 CODE = """
@@ -24,7 +24,7 @@ import numpy as np
 from torchmetrics_dna.dna.distances import DISTANCES, Distance
 from torchmetrics_dna.extractors.presets import PRESETS
 from torchmetrics_dna.images.arrays import open_arrays
-from torchmetrics_dna.images.sources import KINDS, FileKind
+from torchmetrics_dna.images.kinds import KINDS, FileKind
 
 def apart(a, b):
     return (a.mean - b.mean).abs()

@@ -18,13 +18,13 @@ from scipy.stats import t as student
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna
 from torchmetrics_dna.cli.gates import end_by, gates_of
-from torchmetrics_dna.comparisons.explanation import explain
-from torchmetrics_dna.comparisons.verdict import PropertyDifference
 from torchmetrics_dna.extractors import PRESETS
 from torchmetrics_dna.files.visible import p_figure
 from torchmetrics_dna.images import Reading
-from torchmetrics_dna.jobs.causes import Causes
+from torchmetrics_dna.images.changes import Causes
 from torchmetrics_dna.reporting.findings import words_and_tables
+from torchmetrics_dna.words.explanation import explain
+from torchmetrics_dna.words.verdict import PropertyDifference
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,6 +18,7 @@ from shards import CROWD, CROWD_FAKE, shard
 
 from torchmetrics_dna import DNAEMD, DNAExtractor, compare, make_dna
 from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
+from torchmetrics_dna.dna.averaging import Averaging
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import Evidence, paired_p_value, weigh_evidence
@@ -181,7 +182,7 @@ def test_weights_below_0_have_a_test_alone_and_the_reason_why() -> None:
     sides = [sampled(draws(shift, 60, random), random) for shift in (np.zeros(6), np.linspace(0, 0.1, 6))]
     record, plain = DISTANCES["dna-emd"], evidence(*sides)
     for given in (torch.full((6,), -1 / 6).double(), torch.tensor([-0.5, -0.1, 0, 0.2, 0.3, 0.4]).double()):
-        result = record.result(*sides, weights=given)
+        result = record.result(*sides, averaging=Averaging(given))
         assert result.value == pytest.approx(float((given * record.between(*sides)).sum()))
         assert (result.debiased, result.interval, result.layers["a"].interval) == (None, None, None)
         assert result.p_value_of_at_least(1) is None
@@ -190,7 +191,7 @@ def test_weights_below_0_have_a_test_alone_and_the_reason_why() -> None:
         if (given < 0).all():
             assert result.p_value == plain.test.p_value
     half = torch.tensor([0.0, 0, 0, 1, 1, 1], dtype=torch.float64)
-    assert record.result(*sides, weights=half / 3).interval is not None
+    assert record.result(*sides, averaging=Averaging(half / 3)).interval is not None
 
 
 def test_a_neuron_that_is_constant_in_a_counts_as_in_the_value() -> None:

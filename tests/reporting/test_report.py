@@ -26,8 +26,8 @@ from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.files.visible import p_figure, strict_json
 from torchmetrics_dna.images import open_source
+from torchmetrics_dna.images.changes import Causes
 from torchmetrics_dna.images.properties import PROPERTIES
-from torchmetrics_dna.jobs.causes import Causes
 from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.reporting import write
@@ -290,7 +290,7 @@ def test_a_dna_and_few_images(tmp_path: Path) -> None:
     assert not alts(page, "Image ")
     _, page = reported(dna, B[:1], tmp_path / "x.html", neuron_weights=torch.full((9,), 1 / 9))
     assert "B 1 image" in " ".join(page.text.split())
-    assert ["weights of neurons", "9 neurons other than 0"] in page.rows
+    assert ["average", "weighted sum over neurons"] in page.rows
 
 
 RNG = np.random.default_rng(0)

@@ -26,7 +26,7 @@ from torchmetrics_dna.cli.rank import rank
 from torchmetrics_dna.dna.distances import find_distances
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.visible import images_in_words
-from torchmetrics_dna.reporting.document import TEXT, Document
+from torchmetrics_dna.reporting.document import TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images import Images
     from torchmetrics_dna.reporting.document import Format
 
-_WIDE = 10  # sets; a full matrix of more is too wide for a terminal
 _DEMO_SETS = 9  # degraded copies; counted without torch, so that the first line comes at once
 
 
@@ -128,7 +127,7 @@ def compare(
         gates = gates_of(by_set, level, limits)
     except ValueError as err:  # the result is written first
         refusal = err
-    write(document(gates=[gate._asdict() for gate in gates]), written, output)
+    write(document(gates=gates), written, output)
     for notice in result.notices if is_pair else ():
         talk.print(f"{notice}.")
     for side, names in zip(result.total.names, result.alone, strict=True) if by is not None else ():
@@ -165,6 +164,7 @@ def _compare_all(
     if options["metrics"]:
         find_distances(options["metrics"])  # before what takes seconds to load
     from torchmetrics_dna.comparisons import matrix
+    from torchmetrics_dna.reporting.build import document_of
 
     takes = signature(matrix).parameters
     others = others | {name: value for name, value in options.items() if name not in takes and value != o.USUAL[name]}
@@ -174,33 +174,9 @@ def _compare_all(
             raise ValueError(f"Option --{option} is for sets against one reference; leave it out, or leave out --all")
     with o.showing_progress({name: options[name] for name in options if name in takes}) as shown:
         distances = matrix(sets, distributed=PROCESSES > 1, **shown)
-    table = distances.table
-    columns, cells = (_near if len(table.rows) > _WIDE else _numbered)(table)
-    sentences = distances.verdict.splitlines()
-    text = [*sentences, "", rich_table(columns, cells, table.title), *table.notes]
-    write(Document(distances.to_dict, distances.rows, sentences, [table], text), form, output)
+    write(document_of(distances), form, output)
     print_unreadable(distances.unreadable)
     _draw(distances, plot)
-
-
-def _numbered(table: Any) -> tuple[list[str], list[list[Any]]]:
-    """Return the full matrix, its columns numbered like its rows."""
-    cells = [
-        [f"{i} {name}", images, *(None if j == i else value for j, value in enumerate(values, 1))]
-        for i, (name, images, *values) in enumerate(table.rows, 1)
-    ]
-    return ["set", "images", *map(str, range(1, len(cells) + 1))], cells
-
-
-def _near(table: Any) -> tuple[list[str], list[list[Any]]]:
-    """Return the nearest and the furthest set of each."""
-    names, cells = table.header[2:], []
-    for i, (name, images, *values) in enumerate(table.rows):
-        others = [(value, j) for j, value in enumerate(values) if j != i]
-        (near, nearest), (far, furthest) = min(others), max(others)
-        mean = sum(value for value, _ in others) / len(others)
-        cells.append([name, images, names[nearest], near, names[furthest], far, mean])
-    return ["set", "images", "nearest", "distance", "furthest", "distance", "mean of all"], cells
 
 
 @o.measures_images("num_folds")
@@ -232,7 +208,7 @@ def diff(
         gates.append(Gate("--fail-if-changed", 0, not any(numbers), [line]))
     from torchmetrics_dna.reporting.build import document_of
 
-    write(document_of(versions, gates=[gate._asdict() for gate in gates]), written, output)
+    write(document_of(versions, gates=gates), written, output)
     print_unreadable(versions.unreadable)
     end_by(gates)
 

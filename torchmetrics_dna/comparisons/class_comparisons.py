@@ -16,7 +16,6 @@ import torch
 
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.comparisons.comparisons import ManyComparisons
-from torchmetrics_dna.comparisons.verdict import classes
 from torchmetrics_dna.extras import without_numba
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number, p_figure
@@ -31,6 +30,7 @@ from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.jobs.processes import gather, rank, world_size
 from torchmetrics_dna.jobs.protocols import only_published
 from torchmetrics_dna.jobs.sides import open_sides
+from torchmetrics_dna.words.verdict import classes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -169,7 +169,7 @@ def compare_sides(sides: Sides, names: Sequence[str]) -> list[Comparison]:
             result = replace(result, odd=odd, notices=[*result.notices, *plan.limits])
             if plan.has_causes and result.differs:
                 with without_numba(False):  # which pays for the images of the search beside those of the sets
-                    causes = find_causes(sides, of_a, of_b, result.aligned()[0], plan.weights)
+                    causes = find_causes(sides, of_a, of_b, result.aligned()[0])
                 result = replace(result, causes=causes)
             comparisons.append(result)
             del of_b  # before the next one is measured

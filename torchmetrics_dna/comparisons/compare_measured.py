@@ -41,11 +41,11 @@ def compare_measured(
 
     By default these are all distances of any network.
     If both have folds, distances come with evidence; the result keeps no folds. Properties of images measured beside a
-    network are compared separately, unless neuron weights are given.
+    network are compared separately, unless neurons are weighted.
     """
     if plan is None:
         dna, distances = a.first, list(of_any_network().values())
-        plan = make_plan(Arguments(), distances, [dna], dna.neurons, dna.extractor, dna.weights_digest)
+        plan = make_plan(Arguments(), distances, [dna], dna)
     if not plan.has_properties:
         return _compared(a, b, plan, names)
     first = a.select(list(plan.neurons))
@@ -59,7 +59,7 @@ def compare_measured(
 
 def _compared(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> Comparison:
     """Compare all neurons of two measured sets."""
-    arguments, weights, paired = plan.arguments, plan.weights, bool(plan.arguments.pairs)
+    arguments, paired = plan.arguments, bool(plan.arguments.pairs)
     dna, results, cache = a.first, dict[str, Result](), dict[Any, Any]()
     images = min(2 if side.first.has_unknown_size else side.first.num_images for side in (a, b))
     lacking: list[str] = []
@@ -73,7 +73,7 @@ def _compared(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> C
         results[record.name] = record.result(
             inputs[0],
             inputs[1],
-            weights if record.grain == "neuron" else None,
+            plan.averaging if record.grain == "neuron" else None,
             confidence=arguments.confidence,
             folded=folded_sides(record, a, b, plan),
             paired=paired,
@@ -104,7 +104,6 @@ def _compared(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> C
         dna.extractor,
         histograms.num_bins if isinstance(histograms, HistogramDNA) else None,
         histograms.ranges.label if isinstance(histograms, HistogramDNA) and histograms.ranges else None,
-        weights,
         unreadable_of((a, b)),
         (sides[0], sides[0]) if a is b else sides,
         notices,

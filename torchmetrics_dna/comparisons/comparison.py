@@ -9,13 +9,6 @@ from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from torchmetrics_dna.comparisons.explanation import (
-    as_gaussian,
-    explain,
-    has_means,
-    property_differences,
-)
-from torchmetrics_dna.comparisons.verdict import Explanation, TwoSets, two_sets
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES, flat_figures, names_of
 from torchmetrics_dna.dna.histogram import in_same_bins
@@ -27,6 +20,13 @@ from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, neuron_name
 from torchmetrics_dna.options import named
 from torchmetrics_dna.plots import plot_layers
+from torchmetrics_dna.words.explanation import (
+    as_gaussian,
+    explain,
+    has_means,
+    property_differences,
+)
+from torchmetrics_dna.words.verdict import Explanation, TwoSets, two_sets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.result import Result
     from torchmetrics_dna.files.tables import Cell
     from torchmetrics_dna.functional.permutation import PermutationTest
-    from torchmetrics_dna.jobs.causes import Causes
+    from torchmetrics_dna.images.changes import Causes
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.neurons.index import Neurons
 
@@ -101,7 +101,6 @@ class Comparison(ByName["Result"]):
         extractor: Name of the extractor.
         num_bins: Bins of the histograms, or None.
         ranges: Name or digest of the activation ranges, or None.
-        neuron_weights: The weights of Eq. (5), or None for the plain mean.
         unreadable: One line for each image that was left out.
         measured: The DNAs of A and of B that were compared.
         notices: Caveats, one line each: near-duplicate images, and evidence that is not available.
@@ -124,7 +123,6 @@ class Comparison(ByName["Result"]):
     extractor: str
     num_bins: int | None = None
     ranges: str | None = None
-    neuron_weights: Tensor | None = None
     unreadable: list[str] = field(default_factory=list)
     measured: tuple[Measured, Measured] | None = None
     notices: list[str] = field(default_factory=list)
@@ -201,15 +199,14 @@ class Comparison(ByName["Result"]):
 
     def about(self, result: Result) -> str:
         """Return the unit of a distance, and what its value averages over."""
-        record, weights = result.distance, self.neuron_weights
+        record = result.distance
         of_range = f" of the range of {self.names[0]}" if self.ranges == "auto" else ""
         unit = f"bins of {self.num_bins}{of_range}" if record.unit == "bins" else record.unit
         of_layer = f"of layer {record.layer or list(self.neurons)[-1]}"
         if record.protocol is not None:
             reduction = f"{of_layer} of {record.protocol.feature}"
         else:
-            mean = "mean" if weights is None else "weighted sum"
-            reduction = {"neuron": f"{mean} over neurons", "layer": "mean over layers", "set": of_layer}[record.grain]
+            reduction = of_layer if record.grain == "set" else result.averaging.over(f"{record.grain}s")
         better = "higher is better" if record.higher_is_better else ""
         spread = f"± {number(result.spread)} over subsets" if result.spread else ""
         return ", ".join(filter(None, (unit, reduction, better, spread)))
@@ -358,6 +355,7 @@ class Comparison(ByName["Result"]):
             TwoSets(
                 names=self.names,
                 emd=None if emd is None else emd.value,
+                average="" if emd is None else emd.averaging.adjective,
                 interval=None if emd is None else emd.interval,
                 p_value=self.p_value,
                 p_of_properties=self.p_value_of_properties,
@@ -450,6 +448,7 @@ class Comparison(ByName["Result"]):
             "num_images": self.num_images,
             "paired": self.paired,
             "extractor": self.extractor,
+            "average": {r.distance.key: r.averaging.over("neurons") for r in self.of_grain("neuron")},
             "num_bins": self.num_bins,
             "ranges": self.ranges,
             "unreadable": self.unreadable,

@@ -10,7 +10,6 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.comparisons.comparison import ByName
-from torchmetrics_dna.comparisons.verdict import HeldOut, OneSet, SeveralSets, several_sets
 from torchmetrics_dna.dna.evidence import paired_p_value, ratio_of
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number, p_figure
@@ -18,6 +17,7 @@ from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm
 from torchmetrics_dna.images.paths import public, public_names
 from torchmetrics_dna.jobs.measure import unreadable_of
 from torchmetrics_dna.plots import plot_curve
+from torchmetrics_dna.words.verdict import HeldOut, OneSet, SeveralSets, several_sets
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

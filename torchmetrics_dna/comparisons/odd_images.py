@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.comparisons.verdict import Off, which_are_off, why_off
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.functional.odd import (
     LEAST,
@@ -28,6 +27,7 @@ from torchmetrics_dna.functional.outliers import (
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import ImageSource
 from torchmetrics_dna.images.properties import LAYER
+from torchmetrics_dna.words.verdict import Off, which_are_off, why_off
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

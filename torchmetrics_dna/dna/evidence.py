@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import comb, isnan, nan
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from torchmetrics_dna.dna.averaging import PLAIN, Averaging
 from torchmetrics_dna.files.visible import number, p_figure, percent
 from torchmetrics_dna.functional.permutation import (
     LEAST_FOLDS,
@@ -84,7 +85,7 @@ class Jackknife:
     """Delete-one-fold jackknife of a distance, on the scale where the bias is additive: its ``power``."""
 
     left: float  # debiased distance; negative if smaller than its noise
-    variance: float  # of ``left``; NaN where a weight is negative
+    variance: float  # of ``left``; NaN where noise can't be taken off
     freedom: float  # degrees of freedom of the variance
     sides: Sides
 
@@ -94,10 +95,10 @@ class Evidence:
     """Evidence for a distance between two sets.
 
     Attributes:
-        interval: Confidence interval around the debiased distance; None for fd of too few images and for weights
-            below 0.
+        interval: Confidence interval around the debiased distance; None for fd of too few images, and where
+            noise can't be taken off :class:`Averaging`.
         layers: Debiased distance of each layer, shape ``(layers,)``; 0 where nothing is left, NaN for fd of a layer
-            with too many neurons for these images, and for weights below 0.
+            with too many neurons for these images, and where noise can't be taken off.
         layer_intervals: Confidence interval of each layer around its debiased distance; None for NaN.
         neurons: Debiased distance of each neuron, shape ``(N,)``; of each layer for fd.
         test: Permutation test of the folds; None where a side has no folds, or images in fewer than 5, where one side
@@ -151,7 +152,11 @@ class Evidence:
 
 
 def weigh_evidence(
-    values: Tensor, folded: FoldedSides, power: int = 1, weights: Tensor | None = None, confidence: float = 0.95
+    values: Tensor,
+    folded: FoldedSides,
+    power: int = 1,
+    averaging: Averaging = PLAIN,
+    confidence: float = 0.95,
 ) -> Evidence | None:
     """Compute the evidence for a distance from folds; None if no side has folds, or one has too few with images.
 
@@ -164,7 +169,7 @@ def weigh_evidence(
         values: Distance of each neuron, shape ``(N,)``; of each layer for fd.
         folded: Both sides in folds.
         power: Power of the distance to which noise adds; see :class:`~torchmetrics_dna.dna.distances.Distance`.
-        weights: Weights of Eq. (5), shape ``(N,)``; None for the plain mean.
+        averaging: How the values become one number.
         confidence: Level of the interval.
 
     """
@@ -172,14 +177,14 @@ def weigh_evidence(
     counts = [len(sizes) for sizes, exact in zip(sides, folded.exact, strict=True) if not exact]
     if not counts or min(counts) < LEAST_FOLDS:
         return None
-    figures = _Figures.of(values, folded, power, weights)
+    figures = _Figures.of(values, folded, power, averaging)
     test, null, null_high, least_p_value = None, None, None, None
     testable = len(counts) == 2 and folded.num_relabelings != 0
     in_a = _relabelings(folded, folded.num_relabelings or NUM_RELABELINGS) if testable else None
     if in_a is not None:
         relabeled = _Relabeled.of(folded, in_a)
-        test = _test(folded, relabeled, power, weights)
-        under = mean_over_neurons(_weighted(relabeled.distances[1:], weights))
+        test = _test(folded, relabeled, power, averaging.weights)
+        under = mean_over_neurons(averaging.terms(relabeled.distances[1:]))
         null, null_high = float(under.mean()), float(under.quantile(0.95))
         # a relabeling whose sides are exchanged as a whole has the same distance
         least_p_value = float((in_a == in_a[0]).all(1).sum() + (in_a != in_a[0]).all(1).sum()) / len(in_a)
@@ -191,7 +196,7 @@ def weigh_evidence(
     debiased = _root(figures.centre, power)
     layers, single = debiased[1 : 1 + len(folded.slices)], debiased[1 + len(folded.slices) :]
     return Evidence(
-        interval, layers, tuple(of_layers), single, test, null, null_high, _by_chance(folded, power, weights),
+        interval, layers, tuple(of_layers), single, test, null, null_high, _by_chance(folded, power, averaging),
         least_p_value, figures.jackknife(0), float(figures.centre[0]), float(figures.upper[0]), power,
     )  # fmt: skip
 
@@ -200,11 +205,6 @@ def check_confidence(confidence: float) -> None:
     """Raise ValueError unless the confidence is between 0 and 1."""
     if not 0 < confidence < 1:
         raise ValueError(f"Argument `confidence` expected to be between 0 and 1, but got {confidence}")
-
-
-def has_negative(weights: Tensor | None) -> TypeGuard[Tensor]:
-    """True if any weight is below 0."""
-    return weights is not None and bool((weights < 0).any())
 
 
 def paired_p_value(near: Evidence, far: Evidence) -> float | None:
@@ -319,25 +319,25 @@ def _differs(interval: Interval) -> bool:
 class _Figures:
     """Powers of the distance, on which noise is additive: of the whole, of each layer and of each neuron.
 
-    All are NaN if a weight is negative, since noise then adds on no scale.
+    All are NaN where noise adds on no scale, as for weights below 0.
     """
 
-    weights: Tensor | None  # (N,); None for the plain mean
+    averaging: Averaging
     left: Tensor  # debiased by the jackknife; negative if smaller than their noise
     centre: Tensor  # the same, by the relabelings of a test where these vary less
     upper: Tensor  # that the upper ends of intervals are from
     sides: Sides  # pseudo-values of the whole and of layers, shape ``(K, 1 + layers)``
 
     @classmethod
-    def of(cls, values: Tensor, folded: FoldedSides, power: int, weights: Tensor | None) -> _Figures:
-        if has_negative(weights):
-            weights = torch.full_like(weights, nan)
+    def of(cls, values: Tensor, folded: FoldedSides, power: int, averaging: Averaging) -> _Figures:
+        if averaging.why_noisy:
+            averaging = Averaging(torch.full_like(values, nan))
         if folded.noise is None:
-            bias, sides = _delete_one(folded, power, weights)
+            bias, sides = _delete_one(folded, power, averaging)
         else:
-            bias, sides = _known_noise(folded, folded.noise(), weights)
-        left = _figures_of(values[None], folded.slices, weights)[0].pow(power) - bias
-        return cls(weights, left, left, left, sides)
+            bias, sides = _known_noise(folded, folded.noise(), averaging)
+        left = _figures_of(values[None], folded.slices, averaging)[0].pow(power) - bias
+        return cls(averaging, left, left, left, sides)
 
     def jackknife(self, figure: int) -> Jackknife:
         """Return the jackknife of one figure."""
@@ -345,7 +345,7 @@ class _Figures:
         return Jackknife(float(self.left[figure]), *variance_of([side for side in (a, b) if side is not None]), (a, b))
 
 
-def _delete_one(folded: FoldedSides, power: int, weights: Tensor | None) -> tuple[Tensor, Sides]:
+def _delete_one(folded: FoldedSides, power: int, averaging: Averaging) -> tuple[Tensor, Sides]:
     """Compute the bias of all figures, and pseudo-values of the whole and the layers; on the scale of ``power``."""
     sides = [folded.sizes_a, folded.sizes_b]
     total = sum(map(len, sides))
@@ -354,7 +354,7 @@ def _delete_one(folded: FoldedSides, power: int, weights: Tensor | None) -> tupl
     if folded.paired:  # a fold is left out of both sides at once, so that what its pairs share cancels
         out, sides = torch.eye(len(sides[0]), dtype=torch.bool).repeat(1, 2), sides[:1]
     rows = torch.cat([first[None], first & ~out]), torch.cat([~first[None], ~first & ~out])
-    value, *left = _figures_of(folded.distances(*rows), folded.slices, weights).pow(power)
+    value, *left = _figures_of(folded.distances(*rows), folded.slices, averaging).pow(power)
     bias = torch.zeros_like(value)
     pseudo_values: list[Pseudo | None] = []
     for k, sizes in enumerate(sides):
@@ -369,18 +369,18 @@ def _delete_one(folded: FoldedSides, power: int, weights: Tensor | None) -> tupl
     return bias, (pseudo_values[0], None if folded.paired else pseudo_values[1])
 
 
-def _known_noise(folded: FoldedSides, noise: Noise, weights: Tensor | None) -> tuple[Tensor, Sides]:
+def _known_noise(folded: FoldedSides, noise: Noise, averaging: Averaging) -> tuple[Tensor, Sides]:
     """Return the bias of all figures, and influences in the place of pseudo-values, whose variance is the same."""
 
     def figures(influence: Pseudo | None) -> Pseudo | None:
         if influence is None:
             return None
-        return _figures_of(influence[0], folded.slices, weights)[:, : 1 + len(folded.slices)], influence[1]
+        return _figures_of(influence[0], folded.slices, averaging)[:, : 1 + len(folded.slices)], influence[1]
 
     a, b = map(figures, noise.influences)
     if folded.paired and a is not None and b is not None:  # units of both sides hold the same pairs
         a, b = (a[0] + b[0], a[1]), None
-    return _figures_of(noise.bias[None], folded.slices, weights)[0], (a, b)
+    return _figures_of(noise.bias[None], folded.slices, averaging)[0], (a, b)
 
 
 def variance_of(sides: Sequence[Pseudo]) -> tuple[float, float]:
@@ -394,16 +394,11 @@ def variance_of(sides: Sequence[Pseudo]) -> tuple[float, float]:
     return variance, variance**2 / spread if spread else float("inf")
 
 
-def _figures_of(distances: Tensor, slices: Sequence[slice], weights: Tensor | None) -> Tensor:
+def _figures_of(distances: Tensor, slices: Sequence[slice], averaging: Averaging) -> Tensor:
     """Return the figures of the whole, of each layer and of each neuron, ``(P, 1 + layers + N)``."""
-    terms = _weighted(distances, weights)
+    terms = averaging.terms(distances)
     layers = [mean_over_neurons(terms[:, rows])[:, None] for rows in slices]
     return torch.cat([mean_over_neurons(terms)[:, None], *layers, terms], 1)
-
-
-def _weighted(distances: Tensor, weights: Tensor | None) -> Tensor:
-    """Return the terms whose mean is the weighted distance."""
-    return distances if weights is None else distances * (weights.to(distances) * len(weights))
 
 
 def _root(figures: Tensor, power: int) -> Tensor:
@@ -458,7 +453,7 @@ class _Relabeled:
         return (squares.mean(0) - self.overlap * squares[0]).clamp(min=0) / (1 - self.overlap)
 
 
-def _by_chance(folded: FoldedSides, power: int, weights: Tensor | None) -> float | None:
+def _by_chance(folded: FoldedSides, power: int, averaging: Averaging) -> float | None:
     """Return the mean distance of halves of A, brought to the numbers of images of the sides."""
     num_folds, images_a, images_b = len(folded.sizes_a), float(folded.sizes_a.sum()), float(folded.sizes_b.sum())
     untested = folded.num_relabelings == 0 or folded.paired or folded.exact[0]
@@ -467,7 +462,7 @@ def _by_chance(folded: FoldedSides, power: int, weights: Tensor | None) -> float
     half = relabelings(num_folds // 2, num_folds - num_folds // 2, _HALVES)
     in_neither = torch.zeros(len(half), len(folded.sizes_b), dtype=torch.bool)
     first, second = (torch.cat([side, in_neither], 1) for side in (half, ~half))
-    of_halves = mean_over_neurons(_weighted(folded.distances(first, second), weights))
+    of_halves = mean_over_neurons(averaging.terms(folded.distances(first, second)))
     images = (half.double() @ folded.sizes_a.double()).to(of_halves)
     noise = (1 / images_a + 1 / images_b) / (1 / images + 1 / (images_a - images))
     return float((of_halves * noise.pow(1 / power)).mean())
@@ -496,7 +491,7 @@ def _without_noise(
     of pairs are debiased by the jackknife: their difference is above its noise, which then adds less than where nothing
     differs.
     """
-    observed, under = _weighted(values, figures.weights), _weighted(relabeled.distances, figures.weights)
+    observed, under = map(figures.averaging.terms, (values, relabeled.distances))
     columns = [slice(None), *folded.slices]
     neurons = figures.left[len(columns) :] if folded.paired else observed.square() - relabeled.null(under).to(observed)
     means = torch.stack([mean_over_neurons(under[:, rows]) for rows in columns], 1)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from torchmetrics_dna.extractors.cpu import Tracing
-from torchmetrics_dna.extractors.fingerprint import version_of
+from torchmetrics_dna.extractors.fingerprint import unwrapped, version_of
 from torchmetrics_dna.extractors.meta import Skipping
 from torchmetrics_dna.images.inputs import called, count_of, mapped, tensors_of
 from torchmetrics_dna.images.tensors import not_dense
@@ -340,9 +340,8 @@ def _hooked(network: nn.Module, submodules: Mapping[str, str], visit: Callable[[
         runs[layer] += 1
         visit(layer, first_tensor(layer, output))
 
-    handles = [
-        network.get_submodule(path).register_forward_hook(partial(hook, layer)) for layer, path in submodules.items()
-    ]
+    parts = {layer: unwrapped(network).get_submodule(path) for layer, path in submodules.items()}
+    handles = [part.register_forward_hook(partial(hook, layer)) for layer, part in parts.items()]
     try:
         yield
     finally:

@@ -131,6 +131,11 @@ class Arguments:
         if isinstance(self.metrics, str):
             object.__setattr__(self, "metrics", [self.metrics])
 
+    @property
+    def averaging(self) -> dict[str, Any]:
+        """What says how neurons become one number: the arguments of ``averaging_of`` that are given."""
+        return {name: value for name in ("neuron_weights",) if (value := getattr(self, name)) is not None}
+
 
 ALL = tuple(field.name for field in fields(Arguments)[1:])
 

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from typing_extensions import override
 
+from torchmetrics_dna.dna.averaging import PLAIN, Averaging
 from torchmetrics_dna.images import ImageSource, Reading
-from torchmetrics_dna.images.changes import CHANGES, change_image
+from torchmetrics_dna.images.changes import CHANGES, Causes, change_image
 from torchmetrics_dna.images.pixels import Decoded, as_bytes, as_rgb
 from torchmetrics_dna.images.properties import OF_PIXELS, PROPERTIES, image_properties
 from torchmetrics_dna.images.sets import shuffled
@@ -55,36 +56,6 @@ _CLEAR = 2  # standard errors
 _REJECTED = 1.64  # likewise, by each of the changes that were checked
 
 
-@dataclass(frozen=True)
-class Causes:
-    """Changes that were made to images of A, and how near to B they came; without names if none took half.
-
-    Attributes:
-        names: Names of one change, or of two in the order in which they were made; empty for none.
-        amounts: Their amounts, see ``torchmetrics_dna.images.changes.CHANGES``.
-        bins: dna-emd without noise between images of A and of B: without a change, with the one that takes more, and
-            with both.
-        num_images: Number of these images of A.
-        is_rejected: True if each change that was checked clearly takes less than half.
-        likeliest: The change after which properties of images are nearest to those of B, and its amount; None if none
-            was looked for.
-
-    """
-
-    names: tuple[str, ...]
-    amounts: tuple[float, ...]
-    bins: tuple[float, ...]
-    num_images: int
-    is_rejected: bool = False
-    likeliest: tuple[str, float] | None = None
-
-    @property
-    def in_words(self) -> str:
-        """Description of images after them, as in "blurred by about 1.1 px and with noise of about 4 grey levels"."""
-        pairs = zip(self.names, self.amounts, strict=True)
-        return " and ".join(CHANGES[name].in_words(amount) for name, amount in pairs)
-
-
 class ChangedImages(ImageSource):
     """Some images of a source after some changes."""
 
@@ -107,7 +78,7 @@ def _changed(pixels: NDArray[np.uint8], changes: Sequence[Change], seed: int) ->
     return pixels
 
 
-def find_causes(sides: Sides, a: Measured, b: Measured, in_bins: HistogramDNA, weights: Tensor | None) -> Causes | None:
+def find_causes(sides: Sides, a: Measured, b: Measured, in_bins: HistogramDNA) -> Causes | None:
     """Find the one or two changes of A's images that take half of the squared distance to B, if there are such.
 
     Properties of images choose them: those of a few images of A after many changes, which costs no pass. The network
@@ -120,7 +91,6 @@ def find_causes(sides: Sides, a: Measured, b: Measured, in_bins: HistogramDNA, w
         a: A, with folds of images.
         b: B, with folds of images.
         in_bins: DNA of A, of the network's neurons, in the bins of the comparison.
-        weights: Weights of the neurons, none below 0; None for the plain mean.
 
     """
     images_a, images_b = sides.images
@@ -132,7 +102,7 @@ def find_causes(sides: Sides, a: Measured, b: Measured, in_bins: HistogramDNA, w
     if sides.plan.arguments.pairs:
         partner = partners(images_a, images_b, sides.plan.arguments.pairs)
         of_b = [partner[number] for number in of_a]
-    check = _Check(sides, (images_a, images_b), (a, b), (of_a, of_b), in_bins, weights)
+    check = _Check(sides, (images_a, images_b), (a, b), (of_a, of_b), in_bins)
     before = check.apart([])
     if before.square <= 0:  # half of it can't be told
         check.tell(ends=True)
@@ -303,10 +273,10 @@ class _Check:
         measured: tuple[Measured, Measured],
         numbers: tuple[Sequence[int], Sequence[int]],
         in_bins: HistogramDNA,
-        weights: Tensor | None,
     ) -> None:
         self._extractor, self._images, self._measured = sides.extractor.without_properties(), images, measured
-        self._numbers, self._weights, self._paired = numbers, weights, bool(sides.plan.arguments.pairs)
+        self._numbers, self._averaging = numbers, sides.plan.averaging
+        self._paired = bool(sides.plan.arguments.pairs)
         self._reading, self._done = sides.plan.arguments.reading or Reading(), 0
         pixels = images[0].decode(numbers[0][0], sides.extractor.image_channels).pixels
         if self._reading.num_workers is None and pixels.nbytes < _LARGE:  # else to start workers takes longer
@@ -328,7 +298,7 @@ class _Check:
     def apart(self, changes: Sequence[Change]) -> Apart:
         """Measure how far A is from B after changes."""
         a = self._shares(0, changes)
-        return Apart((a.less(self._b),) if self._paired else (a, self._b), self._weights)
+        return Apart((a.less(self._b),) if self._paired else (a, self._b), self._averaging)
 
     def tell(self, num_images: int = 0, *, ends: bool = False) -> None:
         """Report progress."""
@@ -407,7 +377,7 @@ class Apart:
     """
 
     sides: tuple[Shares, ...]
-    weights: Tensor | None = None  # of Eq. (5), (N,), none below 0; None for the plain mean
+    averaging: Averaging = PLAIN  # off which noise can be taken
 
     @property
     def bins(self) -> float:
@@ -443,7 +413,7 @@ class Apart:
         square = with_noise - torch.stack([noise for _, noise in parts]).sum(0)
 
         def mean(values: Tensor) -> float:
-            return float(values.mean() if self.weights is None else values @ self.weights.to(values))
+            return float(self.averaging.terms(values).mean())
 
         return mean(square), mean(difference.abs().sum(1)), mean(with_noise)
 

@@ -183,10 +183,9 @@ def open_sides(
         check_of_dnas(dnas, arguments.feature, arguments.num_bins)
         if arguments.groups is not None:
             raise ValueError("Argument `groups` is for images, but only DNAs are given; leave it out")
-        origin = dnas[0].neurons, dnas[0].extractor, dnas[0].weights_digest
-        return Sides(make_plan(arguments, distances, opened, *origin), opened, [], range(len(opened)))
+        return Sides(make_plan(arguments, distances, opened, dnas[0]), opened, [], range(len(opened)))
     kinds = kinds_for(distances) if kinds is None else kinds
-    beside = with_properties and not dnas and len(opened) == 2 and arguments.neuron_weights is None
+    beside = with_properties and not dnas and len(opened) == 2 and not arguments.averaging
     setup = set_up(
         arguments.feature,
         arguments.layers,
@@ -201,8 +200,7 @@ def open_sides(
     for side in opened:
         if not isinstance(side, DNA):
             check_channels(side, extractor.image_channels)
-    origin = extractor.neurons, extractor.name, extractor.weights_digest
-    plan = make_plan(arguments, distances, opened, *origin)
+    plan = make_plan(arguments, distances, opened, extractor)
     job = Job.for_dnas(setup, kinds, arguments.reading, num_folds, plan.rows)
     job = noting_properties(job) if "means" in plan.rows else job
     result = Sides(

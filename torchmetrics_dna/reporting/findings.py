@@ -47,8 +47,8 @@ def clearly(comparison: Comparison) -> str:
 def property_rows(comparison: Comparison) -> list[dict[str, Any]]:
     """Return rows of all properties of images, clearest difference first; empty if they were not measured.
 
-    Each has ``name``, ``about`` what a value means, means ``a`` and ``b`` in words, ``q``, whether it is ``clear`` (None
-    without a test), and ``heights`` of its histograms in A and in B, at most 255.
+    Each has ``name``, ``about`` what a value means, means ``a`` and ``b`` in words, ``q``, whether it is ``clear``
+    (None without a test), and ``heights`` of its histograms in A and in B, at most 255.
     """
     properties = comparison.properties
     if properties is None:
@@ -63,7 +63,7 @@ def property_rows(comparison: Comparison) -> list[dict[str, Any]]:
         values = {side: property_in_words(name, float(means[place])) for side, means in (("a", a), ("b", b))}
         clear = None if row["q"] is None or p is None else row["q"] <= SIGNIFICANT >= p
         drawn = heights[place, :, : int(used[place])].tolist()
-        about = RECORDS[name].about
+        about = RECORDS[name].meaning
         rows.append({"name": name, "about": about, **values, "q": row["q"], "clear": clear, "heights": drawn})
     return rows
 
@@ -77,9 +77,6 @@ def settings_of(comparison: Comparison, gallery: Gallery | None = None) -> dict[
         settings["command"] = public(shlex.join(["torchmetrics-dna", *sys.argv[1:]]))
     if interval := comparison.interval:
         settings["folds of images"] = str(interval.num_folds)
-    weights = "none, the plain mean"
-    if comparison.neuron_weights is not None:
-        weights = f"{int(comparison.neuron_weights.count_nonzero())} neurons other than 0"
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchmetrics", "timm", "numpy", "pillow"))
     return {
         **settings,
@@ -93,7 +90,7 @@ def settings_of(comparison: Comparison, gallery: Gallery | None = None) -> dict[
         "ranges of activations": (
             "of their own" if dna.self_ranging else f"{ranges.label} ({ranges.digest}, margin {ranges.margin})"
         ),
-        "weights of neurons": weights,
+        "average": comparison["dna-emd"].averaging.over("neurons"),
         "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "made by": f"torchmetrics-dna {__version__}, {versions}, Python {platform.python_version()}",
     }

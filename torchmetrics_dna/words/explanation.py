@@ -6,17 +6,17 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from torchmetrics_dna.comparisons.verdict import Explanation, PropertyDifference
 from torchmetrics_dna.dna.gaussian import GaussianDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.histogram import HistogramDNA
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.changes import CHANGES
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES
+from torchmetrics_dna.words.verdict import Explanation, PropertyDifference
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.base import DNA
     from torchmetrics_dna.functional.permutation import PermutationTest
-    from torchmetrics_dna.jobs.causes import Causes
+    from torchmetrics_dna.images.changes import Causes
 
 _MAX_PROPERTIES = 6  # that are named
 _MIN_EFFECT = 0.5  # standard deviations between means, for a property to be named without a test
@@ -64,8 +64,8 @@ def explain(
 
     def signs(change: str) -> int:
         """Return 1 if a property was measured as a change moves it, -1 if the other way round, else 0."""
-        name, direction = CHANGES[change].moves
-        return moved.get(name, 0) * direction
+        move = CHANGES[change].moves
+        return moved.get(move[:-2], 0) * (-1 if move.endswith("-") else 1)
 
     named = causes if causes is not None and causes.names and min(map(signs, causes.names)) >= 0 else None
     guess, is_rejected = None, causes is None or bool(causes.names) or causes.is_rejected

@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from torchmetrics_dna.comparisons.verdict import (
+from torchmetrics_dna.dna.evidence import Interval, Ratio
+from torchmetrics_dna.functional.odd import Odd
+from torchmetrics_dna.images.changes import Causes
+from torchmetrics_dna.images.properties import FAULTS
+from torchmetrics_dna.words.verdict import (
     Explanation,
     HeldOut,
     Off,
@@ -29,9 +33,6 @@ from torchmetrics_dna.comparisons.verdict import (
     which_are_off,
     why_off,
 )
-from torchmetrics_dna.dna.evidence import Interval, Ratio
-from torchmetrics_dna.functional.odd import Odd
-from torchmetrics_dna.jobs.causes import Causes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -349,3 +350,16 @@ def test_a_verdict_is_short(told: Callable[[], list[str]]) -> None:
 @pytest.mark.parametrize(("told", "expected"), [*TWO, *REASONS, *EXPLAINED, *SEVERAL])
 def test_what_is_said_of_figures(told: object, expected: object) -> None:
     assert told == expected
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_each_fault_of_a_property_is_said_of_one_image_and_of_several(fault: str) -> None:
+    """Its words stand in the record of the property: a verb first, which has a plural, and at most the reference."""
+    odd, name = Odd(0, fault, 0.05, 0.2, 0.5), fault[:-2]
+    alone = which_are_off(Off([("1.png", odd)], 40, None, None), "theirs")[0]
+    many = which_are_off(Off([(f"{i}.png", odd) for i in range(30)], 40, None, None), "theirs")[0]
+    assert why_off(odd, "theirs").startswith(FAULTS[fault].words.format("theirs"))
+    assert f"({name} " in why_off(odd, "theirs")
+    assert alone.split(": 1.png ")[1].split(" ")[0] in ("is", "has", "shows")
+    assert many.split(": 30 ")[1].split(" ")[0] in ("are", "have", "show")
+    assert "{" not in alone + many

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna.evidence import Interval, Ratio
     from torchmetrics_dna.functional.odd import Odd
-    from torchmetrics_dna.jobs.causes import Causes
+    from torchmetrics_dna.images.changes import Causes
 
 _WIDTH = 100  # characters of a line, if names of sets and images have 12 at most
 _MOST_LINES = 4
@@ -129,6 +129,7 @@ class TwoSets:
 
     names: tuple[str, str] = ("A", "B")
     emd: float | None = None  # dna-emd; None if it was not measured, of which nothing is said then
+    average: str = ""  # "weighted " if it is no plain mean
     interval: Interval | None = None  # of dna-emd without sampling noise; None without folds of images
     p_value: float | None = None  # of the test for any difference; None without one
     p_of_properties: float | None = None  # None if properties of images were not measured or tested
@@ -181,7 +182,7 @@ def _distance(sets: TwoSets, emd: float) -> str:
     if sets.copies is not None:
         shared, p = f", since {sets.copies[0]:,} of {images_in_words(sets.copies[1])} look alike", p * _differ(sets)
     if interval is None or shared:
-        return f"dna-emd: {bins_in_words(emd)}, noise included{shared}{p and f' ({p})'}"
+        return f"{sets.average}dna-emd: {bins_in_words(emd)}, noise included{shared}{p and f' ({p})'}"
     if sets.p_value is not None and sets.p_value > SIGNIFICANT:
         most = f"; a difference of over {bins_in_words(interval.high)} is excluded ({interval.level})"
         return f"No more than chance at this size ({p}){most * (interval.high > 0)}"
@@ -190,7 +191,7 @@ def _distance(sets: TwoSets, emd: float) -> str:
     far, sure = bins_in_words(interval.value), interval.in_words
     if not interval.value:
         far, sure = f"at most {bins_in_words(interval.high)}", f"{interval.level} interval"
-    return f"dna-emd without noise: {far} ({'; '.join(filter(None, (sure, p)))})"
+    return f"{sets.average}dna-emd without noise: {far} ({'; '.join(filter(None, (sure, p)))})"
 
 
 def _odd(sets: TwoSets, off: Off) -> list[str]:
@@ -328,7 +329,7 @@ def what_was_measured(explanation: Explanation) -> list[str]:
 
 def moved_by(causes: Causes | None) -> list[str]:
     """Return the property of images that each change moves most plainly."""
-    return [] if causes is None else [CHANGES[name].moves[0] for name in causes.names]
+    return [] if causes is None else [CHANGES[name].moves[:-2] for name in causes.names]
 
 
 def _property(of: PropertyDifference) -> str:
