@@ -128,8 +128,7 @@ def _misuse(error: Any) -> str:
     if match := re.match(r"Option '(\S+)' requires an argument", text):
         own = _command()
         (of,) = [each for each in own.params if match[1] in each.opts]
-        takes = ", ".join(getattr(of.type, "choices", ())) or of.help.partition(";")[0].partition(". ")[0].rstrip(".")
-        return f"Option {match[1]} takes a value: {takes}"
+        return f"Option {match[1]} takes a value: {of.help.partition(';')[0].partition('. ')[0].rstrip('.')}"
     more = _OF_SETS.get(command.strip(), "") if "unexpected extra" in text else ""
     if text.startswith("Missing") and context is not None and context.command.epilog:
         more = f"as in: {context.command.epilog}"

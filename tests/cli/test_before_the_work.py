@@ -505,7 +505,7 @@ MISTAKES = [
     ("diff a b --held-out c", "No such option: --held-out; compare takes it"),
     ("-o page.html compare a b", "options come after the command: torchmetrics-dna compare A B -o"),
     ("compare a b --num-folds 20 --num-folds 5", "Option --num-folds is given 2 times; give it once"),
-    ("compare a b --pairs", "Option --pairs takes a value: order, name"),
+    ("compare a b --pairs", "Option --pairs takes a value: order or name, by which images of A and B correspond"),
     ("rank a --nearest", "Option --nearest takes a value: Images, or a saved index"),
     ("compare a b --layers block_1 block_2", "layers are separated by commas: --layers block_1,block_2"),
     ("compare a b --plot x.html", "pages and tables go to -o"),

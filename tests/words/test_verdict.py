@@ -50,6 +50,7 @@ BLURRED, NOISY = Odd(1, "sharpness -", 0.062, 0.21, 0.51), Odd(2, "noise +", 0.1
 OFF = Off([("3.png", BLACK), ("7.png", BLURRED)], 40, 0.4, 4)
 NONE_OFF = Off([], 40, 0.4, 4)
 GREYER = Causes(("less saturation",), (45.0,), (10.0, 1.5), 30)
+NOISE = PropertyDifference("noise", 0.1, 0.2, 0.1, 0.1, 0.01)
 SHARPNESS = PropertyDifference("sharpness", 0.4, 0.3, 0.1, 0.1, 0.01)
 BRIGHTNESS = PropertyDifference("brightness", 0.626, 0.348, 0.1, 0.1, 0.01)
 NO_TEST = "made was not tested against real."
@@ -148,6 +149,12 @@ TWO = [
         "made looks more like real, blurred by about 1.1 px: so changed, 19 % of the distance is left.", FAR,
         "Measured in made: lower brightness (0.63 to 0.35), lower sharpness (0.4 to 0.3).",
     ]),
+    *[(of(DIFFERENT, explanation=because(0.001, replace(BLUR, bins=(10.0, left)), SHARPNESS, NOISE))[2:], [
+        f"Measured in made: {words}.",
+    ]) for left, words in (
+        (2.0, "lower sharpness (0.4 to 0.3), higher noise (0.1 to 0.2)"),
+        (4.0, "higher noise (0.1 to 0.2), lower sharpness (0.4 to 0.3)"),  # which blur does not move so
+    )],
     (of(DIFFERENT, explanation=because(0.001, searched=True, colourless=(0, 12, 24)))[:1], [
         "made differs from real: 12 of 24 images have no colour, none of real.",
     ]),

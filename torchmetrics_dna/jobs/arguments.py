@@ -117,7 +117,7 @@ class Arguments:
         "Statistics",
         "Which images belong together: folder, or prefix:REGEX of their names. [default: equal ones]",
     )
-    pairs: Pairs | None = option(None, "Statistics", "Images of A and B correspond, by their order or their names.")
+    pairs: Pairs | None = option(None, "Statistics", "order or name, by which images of A and B correspond.")
     copies: bool = option(
         True, "Statistics", "Look for copies; --no-copies says that images that look alike are different.", rare=True
     )

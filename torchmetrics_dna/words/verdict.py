@@ -24,6 +24,7 @@ _WIDTH = 100  # characters of a line, if names of sets and images have 12 at mos
 _MOST_LINES = 4
 _MOST_SHOWN = 3  # properties, and images that a test finds, which a line names at most
 _MOST_OFF = 5  # odd images
+_MUCH = 0.25  # of the distance, which a cause leaves
 _MIN_SHIFT = 0.2  # standard deviations between means, for a property to be called higher or lower
 _FILES = " files"  # the end of the names of shares of formats
 #: What is said of an image for a reason of :class:`~torchmetrics_dna.functional.odd.Odd`; ``{}`` is the reference.
@@ -315,11 +316,13 @@ def what_was_measured(explanation: Explanation) -> list[str]:
         by_name = {name: each for name, each in by_name.items() if not name.endswith(_FILES) or each.effect > 0}
     if "width" in by_name:
         by_name.pop("height", None)
-    fits = moved_by(explanation.guess)  # a named cause tells what it moves, so that others come first
-    told = moved_by(explanation.causes)
+    fits, causes = moved_by(explanation.guess), explanation.causes
+    # where a named cause leaves much, what it moves itself comes after other plain ones
+    told = moved_by(causes) if causes is not None and causes.bins[-1] > _MUCH * causes.bins[0] else []
+    order = [*(name for name in PLAIN if name not in told), *told, *by_name]
 
-    def rank(name: str) -> tuple[bool, bool, bool, int]:
-        return name not in fits, name in told, not by_name[name].direction, [*PLAIN, *by_name].index(name)
+    def rank(name: str) -> tuple[bool, bool, int]:
+        return name not in fits, not by_name[name].direction, order.index(name)
 
     names = sorted(by_name, key=rank)
     phrases = [_property(by_name[name]) for name in names[:_MOST_SHOWN]]
