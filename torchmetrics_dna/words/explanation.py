@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _MAX_PROPERTIES = 6  # that are named
 _MIN_EFFECT = 0.5  # standard deviations between means, for a property to be named without a test
+_CLEAREST = 2  # of the properties that changes move, of which one must fit for a guess
 _LEAST_UNTESTED = 10  # images on a side, for words without a test
 _NOT_MEASURED = "What differs was not measured: use `DNAExtractor(..., properties=True)`"
 _NO_PICTURES = "Properties are those of RGB images; `top_neurons()` of compare names the neurons that differ"
@@ -70,7 +71,10 @@ def explain(
     named = causes if causes is not None and causes.names and min(map(signs, causes.names)) >= 0 else None
     guess, is_rejected = None, causes is None or bool(causes.names) or causes.is_rejected
     if causes is not None and not is_rejected and causes.likeliest is not None and signs(causes.likeliest[0]) > 0:
-        guess = replace(causes, names=causes.likeliest[:1], amounts=causes.likeliest[1:])
+        by_changes = {change.moves[:-2] for change in CHANGES.values()}
+        clearest = [name for name in moved if name in by_changes][:_CLEAREST]
+        if CHANGES[causes.likeliest[0]].moves[:-2] in clearest:
+            guess = replace(causes, names=causes.likeliest[:1], amounts=causes.likeliest[1:])
     return replace(
         plain, properties=properties, causes=named, is_searched=causes is not None, is_rejected=is_rejected, guess=guess
     )
