@@ -493,7 +493,7 @@ MISTAKES = [
     ("compare a b --metrics emd", "but got 'emd'; did you mean 'dna-emd'?"),
     ("compare a b --layer x", "No such option: --layer; did you mean --layers?"),
     ("compare a", "Missing argument 'B'; as in: torchmetrics-dna compare photos/ generated/ -o report.html"),
-    ("comapre a b", "No such command 'comapre'. Did you mean 'compare'?; torchmetrics-dna --help says more"),
+    ("comapre a b", "No such command 'comapre'. Did you mean 'compare'?; there are demo, compare, rank"),
     ("a b", "No such command"),
     ("report a b", "torchmetrics-dna compare A B -o page.html"),
     ("compare a b --metrics dna-emd dna-fd", "separated by commas"),

@@ -198,7 +198,9 @@ def _odd(compared: Mapping[str, Comparison], _limit: float, _level: float) -> li
         if count := len(comparison.odd.off):
             images = f"{count:,} odd image{'s' * (count > 1)}, first of all {comparison.odd.off[0]}"
             failed.append(f"Failed: {name} has {images}.")
-    return failed or [f"Passed: no image of {', '.join(compared)} is named as odd."]
+    sharing = [name for name, comparison in compared.items() if comparison.shares_images]
+    unseen = f"; what {' and '.join(sharing)} and A have in common was not judged" if sharing else ""
+    return failed or [f"Passed: no image of {', '.join(compared)} is named as odd{unseen}."]
 
 
 def _of(which: str, compared: Mapping[str, object]) -> str:
