@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from sphinx.environment import BuildEnvironment
     from sphinx.writers.html5 import HTML5Translator
 
+from torchmetrics_dna.dna.distances import of_any_network
+from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.images.properties import RECORDS
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -52,7 +54,7 @@ napoleon_use_ivar = True
 
 html_theme = "furo"
 _PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-html_baseurl = _PROJECT["urls"].get("Documentation", "").rstrip("/")  # the one place for addresses
+html_baseurl = re.sub("(?<=[^/])$", "/", _PROJECT["urls"].get("Documentation", ""))  # the one place for addresses
 pygments_dark_style = "monokai"
 html_title = f"torchmetrics_dna {release}"
 html_static_path = ["_static"]
@@ -99,13 +101,18 @@ def _not_a_mistake(_app: Sphinx, _domain: object, node: pending_xref) -> bool | 
 
 
 def _properties() -> str:
-    rows = (f"| {record.name} | {record.meaning} |" for record in RECORDS.values())
-    return "\n".join(["| property | what, from 0 to 1 |", "|---|---|", *rows])
+    return Table(["property", "what, from 0 to 1"], [[each.name, each.meaning] for each in RECORDS.values()]).markdown()
+
+
+def _distances() -> str:
+    header = ["distance", "in json and Python", "what", "unit", "minimum images"]
+    rows = [[r.name, r.key, r.sentence, r.unit or "none", r.least] for r in of_any_network().values()]
+    return Table(header, rows).markdown()
 
 
 def _add_tables(_app: Sphinx, _page: str, source: list[str]) -> None:
-    """The command line's page has a section for each command, made from its help; properties are those of the table."""
-    for mark, text in {"commands": as_markdown, "properties": _properties}.items():
+    """Commands on their page are made from their help; distances and properties from their records."""
+    for mark, text in {"commands": as_markdown, "distances": _distances, "properties": _properties}.items():
         if (comment := f"<!-- {mark} -->") in source[0]:
             source[0] = source[0].replace(comment, text())
 
@@ -165,7 +172,8 @@ def _write_for_agents(app: Sphinx, error: Exception | None) -> None:
     """Write `llms.txt` (https://llmstxt.org), by which programs find pages: each page of the menu by its first line."""
     if error or app.builder.name != "html":
         return
-    about = f"What another program needs: [output, json and exit codes]({html_baseurl}command_line.html#output-and-exit-codes)."
+    codes = f"[output, json and exit codes]({html_baseurl}command_line.html#output-and-exit-codes)"
+    about = f"What another program needs: {codes}."
     parts = [f"# {project} {release}", f"> {_PROJECT['description']}. Licence: {_PROJECT['license']}.", about]
     for menu in app.env.get_doctree("index").findall(toctree):
         lines = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -98,3 +99,32 @@ def test_no_address_is_written_elsewhere() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     if "Source" not in urls:
         assert not re.search(r"badge|shields\.io", readme)
+
+
+@pytest.mark.slow
+def test_the_site_lists_its_pages_for_programs(tmp_path: Path) -> None:
+    """By the order of the menu, with the first sentence of each, under the site's address if it has one."""
+    pytest.importorskip("ziamath", reason="needs the extra docs")
+    from sphinx.application import Sphinx
+
+    conf = runpy.run_path(str(ROOT / "docs/conf.py"))
+    pages = {
+        "index": "# Site\n\n```{toctree}\n:caption: Do\n\nb\na\n```\n",
+        "a": "# Of A\n\nFind *a\nfew*. And more.\n",
+        "b": "# Of B\n\nOn `2.5` things:\n\n- one\n",
+        "conf": "extensions = ['myst_parser']\n",
+    }
+    for name, text in pages.items():
+        (tmp_path / f"{name}.{'py' if name == 'conf' else 'md'}").write_text(text, encoding="utf-8")
+    app = Sphinx(tmp_path, tmp_path, tmp_path / "site", tmp_path / "trees", "html", status=None)
+    app.connect("build-finished", conf["_write_for_agents"])
+    app.build()
+    written = (tmp_path / "site" / "llms.txt").read_text(encoding="utf-8")
+    about, _, menu = written.partition("\n## Do\n\n")
+    site = conf["html_baseurl"]
+    assert menu == f"- [Of B]({site}b.html): On 2.5 things\n- [Of A]({site}a.html): Find a few.\n"
+    assert about.startswith(f"# torchmetrics_dna {conf['release']}\n\n> ")
+    anchor = re.search(r"\]\(\S*command_line\.html#([\w-]+)\)", about)
+    assert anchor
+    heading = anchor[1].replace("-", " ").capitalize()
+    assert f"\n## {heading}\n" in (ROOT / "docs" / "command_line.md").read_text(encoding="utf-8")

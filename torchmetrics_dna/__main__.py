@@ -122,7 +122,9 @@ def _misuse(error: Any) -> str:
         sets = [word for word in words if not word.startswith("-")]
         if os.path.lexists(sets[0]):
             calls, text = [f"compare {shlex.join(words)}"], f"{text}; to compare sets of images"
-        return f"{text}: torchmetrics-dna {calls[0]}" if calls else f"{text}; there are {', '.join(_command().commands)}"
+        return (
+            f"{text}: torchmetrics-dna {calls[0]}" if calls else f"{text}; there are {', '.join(_command().commands)}"
+        )
     if match := re.match(r"No such option: (\S+)", text):
         return f"{match[0]}; {_option_meant(context, match[1], words)}"
     if match := re.match(r"Option '(\S+)' requires an argument", text):

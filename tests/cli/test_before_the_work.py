@@ -210,7 +210,7 @@ REFUSED: dict[str, dict[str, list[Rule]]] = {
         "lies in no folder": each(ONE, by=True),
         "required for both sides": [{"A": "one.png", "--metrics": ("dna-fd", "fd", "kid", "recall", *PUBLISHED)}],
         "--by is for two sets": [rule | {"--by": True} for rule in MANY],
-        "--held-out expected to be one of several sets": [{"B": "c", "--held-out": "c"}],
+        "no other set beside the held-out": [{"B": "c", "--held-out": "c"}],
         "takes a distance": [
             *(rule | {"--metrics": "recall"} for rule in MANY),
             *({"--metrics": "recall", name: True} for name in GATES[:2]),
@@ -333,6 +333,12 @@ BY_IMAGES: dict[str, list[Rule]] = {
     "monitor": [{"IMAGES": "b.tgz", "--window": "13"}],
     "make": [{"--groups": "prefix:x"}],
 }  # fmt: skip
+# what is written nevertheless; by make nothing, as no image has a group
+WRITTEN: dict[str, list[Row]] = {
+    "compare": [{"-o": "x.csv", "--plot": "x.png"}, {"-o": "x.html"}],
+    "monitor": [{"-o": "x.csv"}, {"-o": "x.json"}],
+    "make": [],
+}
 
 
 # what takes more than options, and rows of three options that were wrong once
@@ -341,6 +347,7 @@ MORE = [
     ("compare a named --groups prefix:[0-9]", "matches nothing at the beginning of 'named/x.png'"),
     ("compare a b --groups folder --fail-if-different", "takes a test, but there is none of b"),
     ("monitor a b --window 0 -o x.csv", "--window expected"),
+    ("compare a b c --held-out c --held-out b", "--held-out takes one set, but got c, b; give one of them"),
 ]
 ROWS = [
     ("compare", {"B": "b c", "--metrics": "mind", "--plot": "x.png"}),
@@ -453,6 +460,30 @@ def test_all_else_goes_together(
     if "," in (row.get("--kind") or ""):
         wanted = {f"y.{kind}.npz" for kind in row["--kind"].split(",")}
     assert wanted <= {*written, "x.png"} if code else wanted <= {*written}  # a stream that changed has no figure
+
+
+@pytest.mark.parametrize(
+    ("command", "rule", "output"),
+    [(command, rule, output) for command, rules in BY_IMAGES.items() for rule in rules for output in WRITTEN[command]],
+    ids=str,
+)
+def test_what_images_decide_loses_no_result(
+    command: str, rule: Rule, output: Row, files: Path, read: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the images themselves refuse a gate, all was measured, and is written before that is told."""
+    before = set(files.iterdir())
+    values = {
+        name: next(each for each in OPTIONS[command][name] if holds({name: value}, {name: each}))
+        for name, value in rule.items()
+    }
+    row = (
+        plain_row(command)
+        | values
+        | {name: value for name, value in output.items() if name != "--plot" or "--by" not in rule}
+    )
+    assert run(monkeypatch, *words_of(command, row)) in (0, 1, 2)
+    assert read
+    assert {row.get(name) for name in output} - {None} <= {*clean(files, before)}
 
 
 NO_FOLDER = "There is no folder 'nodir' to write "

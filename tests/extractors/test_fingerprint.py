@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from copy import deepcopy
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from torchmetrics_dna import (
     rank,
 )
 from torchmetrics_dna.dna.base import merged
-from torchmetrics_dna.extractors.fingerprint import TOLERANCE, furthest_layer
+from torchmetrics_dna.extractors.fingerprint import TOLERANCE, TOLERANCE_OF_HALF, furthest_layer
 from torchmetrics_dna.files.container import write_container
 from torchmetrics_dna.metrics import MIND
 
@@ -262,6 +263,23 @@ def test_numbers_of_a_layer_are_those_of_its_activations(dtype: torch.dtype) -> 
         furthest = furthest_layer(taken, other.take_fingerprint(taken["input"]))
         assert (furthest is not None) == apart
         assert furthest is None or furthest[0] == "output"
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.01, 1.2])
+def test_two_fingerprints_agree_in_both_orders_or_in_none(factor: float) -> None:
+    """Those of two precisions are compared within the tolerance of the coarser one, whichever comes first."""
+    torch.manual_seed(0)
+    net, taken = nn.Conv2d(3, 4, 3), {}
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        for scale in (1.0, factor):
+            scaled = deepcopy(net).to(dtype)
+            scaled.register_forward_hook(lambda module, args, output, scale=scale: output * scale)
+            extractor = DNAExtractor(scaled, input_size=16, mean=(0.5,) * 3, std=(0.5,) * 3)
+            taken[dtype, scale] = extractor.take_fingerprint(extractor.input_form(REAL))
+    for (a, ours), (b, theirs) in product(taken, repeat=2):
+        tolerance = TOLERANCE_OF_HALF if torch.bfloat16 in (a, b) else TOLERANCE
+        apart = furthest_layer(taken[a, ours], taken[b, theirs]) is not None
+        assert apart == (abs(ours - theirs) > tolerance), (a, ours, b, theirs)
 
 
 def test_networks_by_name_and_those_that_fail_on_such_an_image_have_none() -> None:

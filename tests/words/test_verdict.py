@@ -56,7 +56,8 @@ BRIGHTNESS = PropertyDifference("brightness", 0.626, 0.348, 0.1, 0.1, 0.01)
 NO_TEST = "made was not tested against real."
 DIFFER, FAR = "made differs from real.", "dna-emd without noise: 4.17 bins (95 % interval 3.5 to 4.8; p ≤ 0.001)."
 NO_DIFFERENCE = "No difference is shown between real and made."
-BY_CHANCE = "No more than chance at this size (p = 0.3); a difference of over 0.52 bins is excluded (95 %)."
+BY_CHANCE = "No more than chance at this size (p = 0.3); over 0.52 bins is excluded (95 %)."
+WITH, ABOVE = "with properties", "above 0.04, the level of an answer"
 LOWER = "Measured in made: lower brightness (0.63 to 0.35)."
 
 
@@ -128,11 +129,11 @@ TWO = [
     (of(DIFFERENT), [DIFFER, FAR]),
     (of(DIFFERENT, explanation=because(0.001, DARKER, BRIGHTNESS), off=OFF), [
         "made looks like real, darkened by about 38 %: so changed, no difference is left.", FAR, LOWER,
-        "At least 1 of 40 images of made is odd: 3.png is all black.",
+        "2 of 40 images of made are odd: 3.png is all black; 7.png is much more blurred.",
     ]),
     (of(DIFFERENT, explanation=because(0.001, searched=True), off=OFF), [
         "made differs from real. Of the changes tried, none explains it: they may show other things.", FAR,
-        "At least 2 of 40 images of made are odd: 3.png is all black; 7.png is much more blurred.",
+        "2 of 40 images of made are odd: 3.png is all black; 7.png is much more blurred.",
     ]),
     (of(DIFFERENT, interval=BELOW_NOISE), [DIFFER, "dna-emd without noise: at most 0.52 bins (95 % interval; p ≤ 0.001)."]),
     (of(DIFFERENT, without_shift="no shift on average; 1 neuron differs"), [
@@ -156,50 +157,68 @@ TWO = [
         (4.0, "higher noise (0.1 to 0.2), lower sharpness (0.4 to 0.3)"),  # which blur does not move so
     )],
     (of(DIFFERENT, explanation=because(0.001, searched=True, colourless=(0, 12, 24)))[:1], [
-        "made differs from real: 12 of 24 images have no colour, none of real.",
+        "made differs from real. 12 of 24 images have no colour, none of real.",
     ]),
     (of(DIFFERENT, explanation=because(0.001, GREYER, searched=True, colourless=(1, 12, 24)))[:1], [
-        "made differs from real: 12 of 24 images have no colour, 1 of real.",
+        "made differs from real. 12 of 24 images have no colour, 1 of real.",
     ]),
     (of(DIFFERENT, copies=(12, 24)), [
         DIFFER, "dna-emd: 5.12 bins, noise included, since 12 of 24 images look alike (p ≤ 0.001).",
     ]),
     (of(DIFFERENT, off=Off([(str(i), BLURRED) for i in range(21)], 40, None, None))[2:], [
-        "The difference is in most images of made, if not in all.",
+        "21 of 40 images of made are odd: 21 are much more blurred.",
     ]),
-    *[(of(DIFFERENT, off=off), [DIFFER, FAR])  # all may be off a little
-      for off in (NONE_OFF._replace(maybe=["2"]), NONE_OFF._replace(named=[("2", LAYER)], by_test=1))],
+    (of(DIFFERENT, off=NONE_OFF._replace(maybe=["2"])), [DIFFER, FAR]),  # all may be off a little
+    (of(DIFFERENT, off=NONE_OFF._replace(named=[("2", LAYER)], by_test=1)), [
+        DIFFER, FAR, "1 of 40 images of made is odd: 2 is unlike real.",
+    ]),
     (of(ALIKE, off=NONE_OFF), [NO_DIFFERENCE, BY_CHANCE]),
     (of(ALIKE, p_value=0.055, interval=replace(BELOW_NOISE, high=0.0935)), [
-        NO_DIFFERENCE, "No more than chance at this size (p = 0.055); a difference of over 0.0935 bins is excluded (95 %).",
+        NO_DIFFERENCE, "No more than chance at this size (p = 0.055); over 0.0935 bins is excluded (95 %).",
     ]),
     (of(ALIKE, interval=replace(BELOW_NOISE, high=0.0)), [NO_DIFFERENCE, "No more than chance at this size (p = 0.3)."]),
-    *[(of(ALIKE, p_of_properties=0.02, copies=copies, explanation=because(0.3, None, BRIGHTNESS)), [
-        "Properties of real and made differ (p = 0.02); the network shows no difference.", distance, LOWER,
-    ]) for copies, distance in (
-        (None, BY_CHANCE), ((1, 1000), "dna-emd: 0.71 bins, noise included, since 1 of 1,000 images look alike."),
-    )],
+    (of(ALIKE, p_value=0.02, p_of_network=0.3, p_of_properties=0.002, explanation=because(0.02, None, BRIGHTNESS, searched=True)), [
+        "Properties of real and made differ; the network alone shows no difference.",
+        "Of the changes tried, none explains it: they may show other things.",
+        f"dna-emd without noise: at most 0.52 bins (95 % interval; p = 0.02 {WITH}).",
+        LOWER,
+    ]),
+    (of(DIFFERENT, p_value=0.02, p_of_network=0.01, p_of_properties=0.2), [
+        DIFFER, f"dna-emd without noise: 4.17 bins (95 % interval 3.5 to 4.8; p = 0.02 {WITH}).",
+    ]),
+    (of(DIFFERENT, p_value=0.04, p_of_network=0.06, p_of_properties=0.07)[:1], [
+        "made differs slightly from real: network and properties show it only together.",
+    ]),
+    (of(ALIKE, p_value=0.041, p_of_network=0.03, p_of_properties=0.3), [
+        NO_DIFFERENCE, f"No more than chance at this size (p = 0.041 {WITH}, {ABOVE}).",
+    ]),
+    (of(ALIKE, p_value=0.05, p_of_network=0.05), [
+        NO_DIFFERENCE, f"No more than chance at this size (p = 0.05, {ABOVE}).",
+    ]),
     (of(ALIKE, copies=(1200, 2400)), [
         "1,200 of 2,400 images of made look like images of real: use `diff` or `pairs`.",
         "dna-emd: 0.71 bins, noise included, since 1,200 of 2,400 images look alike.",
     ]),
     (of(ALIKE, off=OFF), [
         "No difference is shown between real and made as a whole.", BY_CHANCE,
-        "At least 2 of 40 images of made are odd: 3.png is all black; 7.png is much more blurred.",
+        "2 of 40 images of made are odd: 3.png is all black; 7.png is much more blurred.",
     ]),
     (of(ALIKE, off=Off([(str(i), LAYER) for i in range(5)], 40, 0.02, 4, by_test=5))[2:], [
-        "At least 5 of 40 images of made are odd: 0, 1, 2, 3, 4 are unlike real.",
+        "5 of 40 images of made are odd: 0, 1, 2, 3, 4 are unlike real.",
     ]),
     (of(UNTESTED, off=Off([(str(i), BLURRED) for i in range(3)], 4, None, None))[2:], [  # a DNA beside images
-        "At least 3 of 4 images of made are odd: 3 are much more blurred.",
+        "3 of 4 images of made are odd: 0, 1, 2 are much more blurred.",
+    ]),
+    (of(UNTESTED, off=Off([(str(i), (BLURRED, BLACK, BLURRED)[i % 3]) for i in range(5)], 50, None, None))[2:], [
+        "5 of 50 images of made are odd: 0 is much more blurred; 1 is all black; and 3 more.",
     ]),
     (of(ALIKE, off=Off([(f"{i}.png", odd) for i, odd in enumerate((BLACK, BLURRED, NOISY, BLACK, LAYER, LAYER))], 40, 0.4, 4))[2:], [
-        "At least 6 of 40 images of made are odd: 0.png is all black; 1.png is much more blurred; and 4 more.",
+        "6 of 40 images of made are odd: 0.png is all black; 1.png is much more blurred; and 4 more.",
     ]),
     (of(DIFFERENT, explanation=because(0.001, TWO_CAUSES, BRIGHTNESS), off=OFF), [
         "made looks like real once changed: no difference is left.",
         "Changed: darkened by about 30 % and with noise of about 8.1 grey levels.", FAR,
-        "At least 1 of 40 images of made is odd: 3.png is all black.",
+        "2 of 40 images of made are odd: 3.png is all black; 7.png is much more blurred.",
     ]),
     (of(ALIKE, off=Off([], 40, 0.02, 4, maybe=["2", "5"])), [
         NO_DIFFERENCE, BY_CHANCE, "A few images of made may be odd (p = 0.02), first of all 2, 5.",
@@ -230,7 +249,7 @@ TWO = [
         "No other image is shown to stand out (p = 0.3); this test sees 5 or more odd images of 60.",
     ]),
     (which(Off([("x", BLACK), *((str(i), BLURRED) for i in range(11))], 40, None, None)), [
-        "12 of 40 images are beyond anything in A: 11 are much more blurred; x is all black.",
+        "12 of 40 images are beyond anything in A: 11 are much more blurred.",
     ]),
 ]  # fmt: skip
 REASONS = [
@@ -289,10 +308,13 @@ def order(*sets: OneSet, equal: tuple[str, ...] = (), held_out: HeldOut | None =
 NEAR, FAR, FURTHER = OneSet("near", "1.5 without noise"), OneSet("far", "8", p_value=0.2), OneSet("x", "9", p_value=0.3)
 NEAREST = "near is nearest to photos (dna-emd 1.5 without noise)."
 RATIO, AT_LEAST = Ratio(3.14, 2.61, 3.77, 0.95), Ratio(None, 2.31, None, 0.95)
-HELD = HeldOut("near", "test", RATIO)
+HELD = HeldOut("near", "test", RATIO, num_sets=2)
 TIMES = "near is 3.1 times as far from photos as the held-out test (95 % 2.6 to 3.8)."
 TIMES_AT_LEAST = "near is at least 2.3 times as far from photos as the held-out test (95 %)."
-UNLIKE = "test itself differs from photos (p = 0.01): beside it, others look too near."
+BOTH = "near differs from photos (Holm p ≤ 0.001); so does test (Holm p = 0.01)."
+ONE = "near differs from photos (Holm p = 0.01); test is not shown to (Holm p = 0.2)."
+UNLIKE = "Beside the held-out test, which differs itself, others look too near."
+UNTOLD = "Whether near is further than the held-out test can't be told"
 HOW_FAR, ONLY = (
     "How far near is beside the held-out test can't be said.",
     "near is the only set, dna-emd 1.5 without noise.",
@@ -315,16 +337,23 @@ SEVERAL = [
     (order(FAR, equal=("a",)), [EQUAL, "The only other set is far, dna-emd 8."]),
     (order(NEAR, FAR, equal=("a",)), [EQUAL, f"Of the others, {NEAREST}", "It is not surely nearer than far (p = 0.2)."]),
     (order(NEAR, held_out=HELD), [TIMES]),
-    (order(NEAR, held_out=HELD._replace(p_values=(0.001, 0.01))), [TIMES, UNLIKE]),
-    (order(NEAR, held_out=HELD._replace(ratio=AT_LEAST, p_values=(0.01, 0.01))), [TIMES_AT_LEAST, UNLIKE]),
-    (order(NEAR, held_out=HELD._replace(ratio=None, p_values=(0.01, 0.2))), [
-        ONLY, HOW_FAR, "near differs from photos (p = 0.01), but there are too few images for a ratio.",
+    (order(NEAR, held_out=HELD._replace(p_values=(0.001, 0.01))), [BOTH, TIMES, UNLIKE]),
+    (order(NEAR, FAR, held_out=HELD._replace(p_values=(0.001, 0.01))), [
+        NEAREST, "It is not surely nearer than far (p = 0.2).", BOTH, TIMES,
     ]),
+    (order(NEAR, held_out=HELD._replace(ratio=AT_LEAST, p_values=(0.01, 0.2))), [ONE, TIMES_AT_LEAST]),
+    *[(order(NEAR, held_out=HELD._replace(ratio=ratio, p_values=(0.01, 0.2), further=p))[-2:], [ONE, line])
+      for ratio in (None, Ratio(None, 0.9, None, 0.95))
+      for p, line in ((0.03, "near is further than the held-out test; how many times can't be said (p = 0.03)."),
+                      (0.3, f"{UNTOLD} from so few images."), (None, f"{UNTOLD} from so few images."))],
+    *[(order(NEAR, held_out=HELD._replace(ratio=None, further=0.01, p_values=(0.3, p), num_sets=1))[:3], [
+        ONLY, f"near is not shown to differ from photos (p = 0.3); {line}", f"{UNTOLD} from so few images.",
+      ]) for p, line in ((0.2, "neither is test (p = 0.2)."), (0.01, "test differs (p = 0.01)."))],
     (order(NEAR, FAR, held_out=HELD), [NEAREST, "It is not surely nearer than far (p = 0.2).", TIMES]),
-    (order(NEAR, held_out=HELD._replace(ratio=AT_LEAST)), [TIMES_AT_LEAST, "test can't be told from photos."]),
-    *[(order(NEAR, held_out=HELD._replace(ratio=None, **why)), [ONLY, HOW_FAR, reason])
-      for why, reason in (({}, "Their noise hides it."), ({"is_tested": False}, "There are no folds of images."),
-                          ({"sharing": ["near", "test"]}, "photos shares images with near and test, or has some nearly alike."))],
+    (order(NEAR, held_out=HELD._replace(ratio=None)), [ONLY, f"{UNTOLD} without folds."]),
+    (order(NEAR, held_out=HELD._replace(ratio=None, sharing=["near", "test"])), [
+        ONLY, HOW_FAR, "photos shares images with near and test, or has some nearly alike.",
+    ]),
     (classes(3, None, "dog", "dna-emd 2"), "Of 3 classes, dog is furthest (dna-emd 2)."),
     (classes(3, 0, "dog", "dna-emd 2"), "Of 3 classes, none differs by more than chance (q ≤ 0.05)."),
     (classes(3, 1, "dog", "dna-emd 2"), "Of 3 classes, 1 differs (q ≤ 0.05), dog most (dna-emd 2)."),

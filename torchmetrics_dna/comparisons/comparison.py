@@ -16,7 +16,7 @@ from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.tables import Table, as_html
 from torchmetrics_dna.files.visible import no_attribute, number, p_figure, plain_name
 from torchmetrics_dna.functional.odd import GREY
-from torchmetrics_dna.functional.permutation import SIGNIFICANT
+from torchmetrics_dna.functional.permutation import ANSWER, SIGNIFICANT, joint_p_value
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, neuron_name
 from torchmetrics_dna.options import named
 from torchmetrics_dna.plots import plot_layers
@@ -163,18 +163,29 @@ class Comparison(ByName["Result"]):
         return self.same_images or self.copies > SHARED * (self.num_images["b"] or inf)
 
     @property
-    def p_value(self) -> float | None:
-        """P-value of the test of dna-emd, or else of the first distance that has one: do the sets differ?
+    def copied(self) -> bool:
+        """True if it shares images, not as pairs, and no difference is shown all the same: it has no valid test."""
+        return self.shares_images and not self.paired and not self.differs
 
-        It is the same whether properties of images were measured or not: these describe a difference, and have a test
-        of their own.
-        """
-        return None if self._first is None or self._first.test is None else self._first.test.p_value
+    @property
+    def p_value(self) -> float | None:
+        """P-value of the network's own test: of dna-emd, or else of the first distance that has one."""
+        return None if self._test is None else self._test.p_value
 
     @property
     def p_value_of_properties(self) -> float | None:
         """P-value of the test of properties of images; None if they were not measured, or without a test."""
         return None if self.properties is None else self.properties.p_value
+
+    @cached_property
+    def p_value_of_any(self) -> float | None:
+        """P-value of the answer: do the sets differ, by network, properties of images, or both together?
+
+        One test of both over the same relabelings, see
+        :func:`~torchmetrics_dna.functional.permutation.joint_p_value`; the network's own without properties.
+        """
+        tests = [each._test for each in (self, self.properties) if each is not None and each._test is not None]
+        return joint_p_value(*tests) if tests else None
 
     @property
     def least_p_value(self) -> float | None:
@@ -331,7 +342,10 @@ class Comparison(ByName["Result"]):
             sides = [side.dnas.get("gaussian", side.first) for side in self.properties._sides()]
             is_alike = p is not None and p > SIGNIFICANT
             properties = [] if is_alike else property_differences(sides[0], sides[1], self.properties._test)
-        found = explain(a, b, self._test, self.names, properties, self.causes, self.lacks)
+        tests = (result.evidence.test for result in self.of_grain("neuron") if result.evidence is not None)
+        test = next(filter(None, tests), None)
+        joint = self.p_value_of_any
+        found = explain(a, b, test, self.names, properties, self.causes, p_value=joint, lacks=self.lacks)
         saturation = next((each for each in properties or () if each.name == "saturation"), None)
         if self.properties is None or saturation is None or saturation.direction >= 0 or self.num_bins is None:
             return found
@@ -357,7 +371,8 @@ class Comparison(ByName["Result"]):
                 emd=None if emd is None else emd.value,
                 average="" if emd is None else emd.averaging.adjective,
                 interval=None if emd is None else emd.interval,
-                p_value=self.p_value,
+                p_value=self.p_value_of_any,
+                p_of_network=self.p_value,
                 p_of_properties=self.p_value_of_properties,
                 without_shift="" if emd is None else emd.without_shift,
                 is_one_source=self.measured is not None and self.measured[0] is self.measured[1],
@@ -371,14 +386,13 @@ class Comparison(ByName["Result"]):
 
     @property
     def differs(self) -> bool | None:
-        """True if the test of the first distance of neurons finds a difference; None without a test."""
-        return None if self._test is None else self._test.p_value <= SIGNIFICANT
+        """True if :attr:`p_value_of_any` shows a difference, at 0.04; None without a test."""
+        return None if self.p_value_of_any is None else self.p_value_of_any <= ANSWER
 
     @property
     def _test(self) -> PermutationTest | None:
-        """Permutation test of the first distance of neurons that has one."""
-        tests = (result.evidence.test for result in self.of_grain("neuron") if result.evidence is not None)
-        return next(filter(None, tests), None)
+        """Permutation test that :attr:`p_value` is from."""
+        return None if self._first is None else self._first.test
 
     @property
     def table(self) -> Table:
@@ -393,6 +407,7 @@ class Comparison(ByName["Result"]):
         for name, result in self.items():
             noise = {"without noise": result.shown, "interval": result.ends, "by chance": result.by_chance}
             noise |= {"x chance": result.times_chance, "p": p_figure(result.p_value)}
+            noise |= {"without noise": None, "interval": "-", "p": "-"} if self.copied else {}
             rows.append({"distance": name, "value": result.value, **noise, "unit": self.about(result)})
             evidence, p = result.evidence, result.p_value
             high = None if evidence is None or result.distance.grain != "neuron" else evidence.null_high
@@ -430,6 +445,9 @@ class Comparison(ByName["Result"]):
             "top_neurons": self.top_neurons(),
             "properties": [] if self.properties is None else self.properties.top_neurons(self.properties.neurons.total),
             "p_value": self.p_value,
+            "p_value_of_properties": self.p_value_of_properties,
+            "p_value_of_any": self.p_value_of_any,
+            "differs": self.differs,
             "few_off": None if self.odd is None else self.odd.to_dict(),
             "p_values": {r.key: overall[f"{r.key}_p_value"] for r in records if r.folded},
             "interval": self.interval and asdict(self.interval),

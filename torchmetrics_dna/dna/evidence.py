@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import comb, isnan, nan
+from math import comb, isnan, nan, sqrt
 from typing import TYPE_CHECKING
 
 import torch
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.folded import FoldedSides, Noise
 
 Pseudo = tuple[Tensor, Tensor]  # pseudo-values of folds; number of all images divided by those of each fold
-Sides = tuple[Pseudo | None, Pseudo | None]  # of A and B; None for one that is taken as exact; pairs are those of A
+PseudoValues = tuple[Pseudo | None, Pseudo | None]  # of A, B; None for an exact one; pairs are those of A
 
 _LEAST_RELABELINGS = 100  # distinct ones of the larger of two unequal sides, or there is no test
 _HALVES = 40  # ways to halve a side, of which the mean is taken
@@ -87,7 +87,7 @@ class Jackknife:
     left: float  # debiased distance; negative if smaller than its noise
     variance: float  # of ``left``; NaN where noise can't be taken off
     freedom: float  # degrees of freedom of the variance
-    sides: Sides
+    sides: PseudoValues
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +114,9 @@ class Evidence:
         upper: Estimate on the same scale that the upper end of the interval is from: of pairs the jackknife's if it is
             larger, else ``centre``.
         power: Power of the distance on which noise is additive.
+        null_above: How far the 95 % quantile over relabelings is above their mean, on the same scale; None without a
+            test.
+        further: P-value of the test that B is further from A than held-out images are; None where that was not asked.
 
     """
 
@@ -130,6 +133,8 @@ class Evidence:
     centre: float
     upper: float
     power: int
+    null_above: float | None = None
+    further: float | None = None
 
     @property
     def debiased(self) -> float | None:
@@ -178,14 +183,16 @@ def weigh_evidence(
     if not counts or min(counts) < LEAST_FOLDS:
         return None
     figures = _Figures.of(values, folded, power, averaging)
-    test, null, null_high, least_p_value = None, None, None, None
+    test, null, null_high, null_above, least_p_value = None, None, None, None, None
     testable = len(counts) == 2 and folded.num_relabelings != 0
     in_a = _relabelings(folded, folded.num_relabelings or NUM_RELABELINGS) if testable else None
     if in_a is not None:
         relabeled = _Relabeled.of(folded, in_a)
         test = _test(folded, relabeled, power, averaging.weights)
-        under = mean_over_neurons(averaging.terms(relabeled.distances[1:]))
-        null, null_high = float(under.mean()), float(under.quantile(0.95))
+        means = mean_over_neurons(averaging.terms(relabeled.distances))
+        null, null_high = float(means[1:].mean()), float(means[1:].quantile(0.95))
+        powers = means.pow(power) / relabeled.noise.to(means)
+        null_above = float(powers.quantile(0.95) - powers.mean())
         # a relabeling whose sides are exchanged as a whole has the same distance
         least_p_value = float((in_a == in_a[0]).all(1).sum() + (in_a != in_a[0]).all(1).sum()) / len(in_a)
         if power == 2:
@@ -197,7 +204,7 @@ def weigh_evidence(
     layers, single = debiased[1 : 1 + len(folded.slices)], debiased[1 + len(folded.slices) :]
     return Evidence(
         interval, layers, tuple(of_layers), single, test, null, null_high, _by_chance(folded, power, averaging),
-        least_p_value, figures.jackknife(0), float(figures.centre[0]), float(figures.upper[0]), power,
+        least_p_value, figures.jackknife(0), float(figures.centre[0]), float(figures.upper[0]), power, null_above,
     )  # fmt: skip
 
 
@@ -279,7 +286,9 @@ class Ratio:
 def ratio_of(far: Evidence, near: Evidence) -> Ratio | None:
     """Divide a distance from a reference by that of another set, and find the interval of the ratio.
 
-    The reference's noise is in both distances, and is taken as such: its folds are the same in both.
+    The reference's noise is in both distances, and is taken as such: its folds are the same in both. The interval is
+    Fieller's. Where the other set can't be told from the reference, only a lower end is known: one-sided, with the
+    variance of the first distance that the lower end of its test gives (:func:`lower_end`).
 
     Args:
         far: Evidence for the distance of the reference and a set.
@@ -303,12 +312,58 @@ def ratio_of(far: Evidence, near: Evidence) -> Ratio | None:
         of_both, of_far, of_near = (variance_of([side])[0] for side in ((a[0] + b[0], a[1]), a, b))
         covariance = (of_both - of_far - of_near) / 2
     confidence = far.interval.confidence
-    quantile = student_quantile((1 + confidence) / 2, min(first.freedom, second.freedom))
-    low, high = fieller(far.centre, near.centre, variances, covariance, quantile)
-    low = low ** (1 / far.power) if _differs(far.interval) else 0.0
-    if high is None or not _differs(near.interval):
-        return Ratio(None, low, None, confidence) if low else None
-    return Ratio(far.interval.value / near.interval.value, low, high ** (1 / far.power), confidence)
+    freedom = min(first.freedom, second.freedom)
+    low, high = fieller(far.centre, near.centre, variances, covariance, student_quantile((1 + confidence) / 2, freedom))
+    if high is not None and _differs(near.interval):
+        low = low ** (1 / far.power) if _differs(far.interval) else 0.0
+        return Ratio(far.interval.value / near.interval.value, low, high ** (1 / far.power), confidence)
+    quantile = student_quantile(confidence, freedom)
+    least = lower_end(far, quantile)
+    if not least:
+        return None
+    variances = ((far.centre - least) / quantile) ** 2, second.variance
+    low, _ = fieller(far.centre, near.centre, variances, covariance, quantile)
+    return Ratio(None, low ** (1 / far.power), None, confidence) if low > 0 else None
+
+
+def lower_end(far: Evidence, quantile: float) -> float:
+    """Return a one-sided lower end of a distance on the scale of its ``power``: above 0 if the test of the mean is.
+
+    It is the least distance that a test does not reject, whose noise is between that of equal sets and that at the
+    estimate; 0 if there is none. ``quantile`` is of the jackknife.
+    """
+    centre, at_centre = far.centre, quantile * far.jackknife.variance**0.5
+    at_zero = at_centre if far.null_above is None else far.null_above
+    is_alike = far.test is not None and (far.interval is None or not far.interval.excludes_zero)
+    if is_alike or centre <= at_zero:
+        return 0.0
+    slope: float = (max(at_zero, at_centre) ** 2 - at_zero**2) / centre
+    return centre + slope / 2 - sqrt(slope**2 / 4 + at_zero**2 + slope * centre)
+
+
+def further_p_value(folded: FoldedSides, num_folds: int, power: int, averaging: Averaging = PLAIN) -> float | None:
+    """Test if a set is further from A than another one: folds of both are exchanged, A is as it is.
+
+    Args:
+        folded: A, and the folds of both sets as those of B.
+        num_folds: How many of these are of the first set.
+        power: As for :func:`weigh_evidence`.
+        averaging: As there.
+
+    Returns:
+        The share of relabelings of whose mean distances, to this power, the first one exceeds the second by as much;
+        None if folds can't be exchanged.
+
+    """
+    of_a = folded.sizes_a
+    first, second = folded.sizes_b[:num_folds], folded.sizes_b[num_folds:]
+    in_first = _relabelings(replace(folded, sizes_a=first, sizes_b=second), NUM_RELABELINGS)
+    if in_first is None:
+        return None
+    in_a = (torch.arange(len(of_a) + in_first.shape[1]) < len(of_a)).expand(len(in_first), -1)
+    sides = [torch.nn.functional.pad(side, (len(of_a), 0)) for side in (in_first, ~in_first)]
+    near, far = (mean_over_neurons(averaging.terms(folded.distances(in_a, side))).pow(power) for side in sides[::-1])
+    return float((far - near >= (far - near)[0] - 1e-9 * far.amax()).double().mean())
 
 
 def _differs(interval: Interval) -> bool:
@@ -326,7 +381,7 @@ class _Figures:
     left: Tensor  # debiased by the jackknife; negative if smaller than their noise
     centre: Tensor  # the same, by the relabelings of a test where these vary less
     upper: Tensor  # that the upper ends of intervals are from
-    sides: Sides  # pseudo-values of the whole and of layers, shape ``(K, 1 + layers)``
+    sides: PseudoValues  # pseudo-values of the whole and of layers, shape ``(K, 1 + layers)``
 
     @classmethod
     def of(cls, values: Tensor, folded: FoldedSides, power: int, averaging: Averaging) -> _Figures:
@@ -345,7 +400,7 @@ class _Figures:
         return Jackknife(float(self.left[figure]), *variance_of([side for side in (a, b) if side is not None]), (a, b))
 
 
-def _delete_one(folded: FoldedSides, power: int, averaging: Averaging) -> tuple[Tensor, Sides]:
+def _delete_one(folded: FoldedSides, power: int, averaging: Averaging) -> tuple[Tensor, PseudoValues]:
     """Compute the bias of all figures, and pseudo-values of the whole and the layers; on the scale of ``power``."""
     sides = [folded.sizes_a, folded.sizes_b]
     total = sum(map(len, sides))
@@ -369,7 +424,7 @@ def _delete_one(folded: FoldedSides, power: int, averaging: Averaging) -> tuple[
     return bias, (pseudo_values[0], None if folded.paired else pseudo_values[1])
 
 
-def _known_noise(folded: FoldedSides, noise: Noise, averaging: Averaging) -> tuple[Tensor, Sides]:
+def _known_noise(folded: FoldedSides, noise: Noise, averaging: Averaging) -> tuple[Tensor, PseudoValues]:
     """Return the bias of all figures, and influences in the place of pseudo-values, whose variance is the same."""
 
     def figures(influence: Pseudo | None) -> Pseudo | None:

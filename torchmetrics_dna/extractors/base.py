@@ -186,7 +186,7 @@ class DNAExtractor(nn.Module):
         self.image_channels = self._preparation.channels
         # which holds the network: as an attribute, torch would register it as a submodule
         self._watch = Watch(built.network, samples=not self.is_named)
-        self._submodules, self._dtype = built.submodules, own_dtype(self.network)  # which inputs are chosen for
+        self._submodules, self._own_dtype = built.submodules, own_dtype(self.network)  # which inputs are chosen for
         self._layout: Layout | None = None
         self.bytes_per_image, self.images_at_once = 4 * len(PROPERTIES), _AT_ONCE
         if built.views != {}:
@@ -481,9 +481,9 @@ class DNAExtractor(nn.Module):
                     f"{self.name} takes floats, but got uint8 images; give `mean` and `std`, such as (0.5, 0.5, 0.5)"
                     " for both, with which images become floats, or a module that takes uint8"
                 ) from err
-            if (dtype_now := own_dtype(self.network)) != self._dtype:
+            if (dtype_now := own_dtype(self.network)) != self._own_dtype:
                 raise ValueError(
-                    f"{self.name} has {dtype_now} weights, but had {self._dtype} ones when its extractor was made;"
+                    f"{self.name} has {dtype_now} weights, but had {self._own_dtype} ones when its extractor was made;"
                     " make a new DNAExtractor of it"
                 ) from err
             raise

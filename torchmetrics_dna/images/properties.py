@@ -440,7 +440,7 @@ RECORDS = Registry(
         ),
         _of_texture(
             "pixelation", "share of rows and columns nearly without steps",
-            _pixelation, tails=_log_odds(0.05), higher=Fault(0.2, "is made of enlarged pixels")
+            _pixelation, tails=_log_odds(0.05), higher=Fault(0.5, "is made of enlarged pixels")
         ),
         _of_texture(
             "blockiness", "steps at borders of 8 x 8 blocks, 0.5 is none", _blockiness,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -38,9 +37,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.jobs.groups import Groups, Pairs
     from torchmetrics_dna.jobs.plan import Plan
 
-_FEW = 16  # images, for which torch takes less time than loading numba, about a second
-_FEW_SIDES = 8  # torch takes a tenth of numba's loading time for one distance of self-ranging DNAs
-
 
 @dataclass(frozen=True, eq=False)
 class Sides:
@@ -63,14 +59,6 @@ class Sides:
         job = self.jobs[0]
         dnas = {name: statistic for name, statistic in job.statistics.items() if not statistic.by_image}
         return replace(job, statistics=dnas, groups=None, folds=None, notes=())
-
-    @property
-    def is_small(self) -> bool:
-        """True if loading numba, which is not loaded yet, would take longer than the work."""
-        if "torchmetrics_dna.compiled" in sys.modules:
-            return False
-        counts = [0 if isinstance(side, DNA) else side.count for side in self.images]
-        return len(counts) <= _FEW_SIDES and all(count is not None and count <= _FEW for count in counts)
 
     def check_enough(self, record: Distance) -> None:
         """Raise TooFewImagesError if a side is known to have fewer images than a distance takes."""

@@ -358,15 +358,16 @@ class Ranking(Saved):
             raise ValueError("A contact sheet shows images, but none is left in this ranking; keep more of it")
         columns = min(columns, count, most or count)
         last = count - columns
-        shown = [
+        shown: list[tuple[str, Sequence[int]]] = [
             ("best", range(columns)),
             ("middle", range(last // 2, last // 2 + columns)),
             ("worst", range(last, count)),
         ]
         if self.worst_first or most is not None:
-            places = range(min(count, most or 2 * columns))
             first = "worst" if self.worst_first else "best"
-            shown = [("next" if i else first, places[i : i + columns]) for i in range(0, len(places), columns)]
+            off = map(self.numbers.index, self.reasons)  # all that have a reason come first
+            order = [*dict.fromkeys([*off, *range(count)])][: most or 2 * columns]
+            shown = [("next" if i else first, order[i : i + columns]) for i in range(0, len(order), columns)]
         examples = _some(self.reference_images, columns)
         num_rows = bool(examples) + (1 + maps) * len(shown)
         figure = new_figure(width=1.25 * columns + 0.4, height=0.4 + 1.6 * num_rows)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from torchmetrics_dna.dna.gaussian import GaussianDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.histogram import HistogramDNA
-from torchmetrics_dna.functional.permutation import SIGNIFICANT
+from torchmetrics_dna.functional.permutation import ANSWER, SIGNIFICANT
 from torchmetrics_dna.images.changes import CHANGES
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES
 from torchmetrics_dna.words.verdict import Explanation, PropertyDifference
@@ -34,6 +34,7 @@ def explain(
     properties: list[PropertyDifference] | None = None,
     causes: Causes | None = None,
     lacks: str = "",
+    p_value: float | None = None,
 ) -> Explanation:
     """Explain how two DNAs of the same extractor differ.
 
@@ -46,10 +47,11 @@ def explain(
         names: Names of A and B.
         properties: Properties of images that differ, if they were not measured as neurons of these DNAs.
         causes: Changes of A's images that were searched.
+        p_value: P-value that the sets differ; by default that of the test.
         lacks: What a test lacks, in words; empty if there is one, or none was wanted.
 
     """
-    p_value = None if test is None else test.p_value
+    p_value = test.p_value if p_value is None and test is not None else p_value
     plain = Explanation(p_value, [], names=names, lacks=lacks)
     if properties is None and LAYER not in a.neurons:
         preparation = a.preparation or {}
@@ -57,8 +59,8 @@ def explain(
     is_small = any(not dna.has_unknown_size and dna.num_images < _LEAST_UNTESTED for dna in (a, b))
     if not (has_means(a) and has_means(b)) or (p_value is None and (is_small or lacks)):
         return plain
-    if p_value is not None and p_value > SIGNIFICANT:
-        return replace(plain, properties=properties or [])
+    if p_value is not None and p_value > ANSWER:
+        return plain
     if properties is None:
         properties = property_differences(a, b, test)
     moved = {each.name: each.direction for each in properties}
