@@ -18,6 +18,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from limits import HANG
 from PIL import Image
 from scipy.stats import ks_2samp
 
@@ -46,7 +47,7 @@ def run(*arguments: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=HANG,
         env=environment,
         cwd=FOLDER,
     )

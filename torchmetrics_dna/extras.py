@@ -10,6 +10,8 @@ from importlib import import_module
 from threading import RLock
 from typing import Any
 
+TRITON = "TORCHMETRICS_DNA_TRITON"  # an environment variable; 0: torch counts on CUDA
+
 
 def require(module: str, extra: str) -> Any:
     """Import a module of an optional dependency.
@@ -56,13 +58,16 @@ def give_up(library: str, err: Exception) -> None:
     if _is_missing(err, library):
         fault, remedy = "is not installed", f"run `pip install {library}`"
     else:
-        fault = f"is installed but fails ({type(err).__name__}: {' '.join(str(err).split())[:200]})"
-        remedy = f"mend it, such as by `pip install --upgrade {library}`, or remove it"
+        fault = f"is installed but fails ({type(err).__name__}: {' '.join(str(err).split())[:250]})"
+        instead = "remove it" if library == "numba" else f"set {TRITON}=0 in the environment"
+        remedy = f"mend it, such as by `pip install --upgrade {library}`, or {instead}"
     warnings.warn(f"{library} {fault}, so counting is many times slower; {remedy}", stacklevel=2)
 
 
 @cache
 def _imported(module: str, library: str) -> Any:
+    if library == "triton" and os.environ.get(TRITON) == "0":
+        return None
     try:
         with _IMPORTING:
             return import_module(f"torchmetrics_dna.{module}")

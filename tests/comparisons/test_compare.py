@@ -18,13 +18,13 @@ from scipy.stats import t as student
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna
 from torchmetrics_dna.cli.gates import end_by, gates_of
-from torchmetrics_dna.comparisons.explanation import explain
-from torchmetrics_dna.comparisons.verdict import PropertyDifference
 from torchmetrics_dna.extractors import PRESETS
 from torchmetrics_dna.files.visible import p_figure
 from torchmetrics_dna.images import Reading
-from torchmetrics_dna.jobs.causes import Causes
+from torchmetrics_dna.images.changes import Causes
 from torchmetrics_dna.reporting.findings import words_and_tables
+from torchmetrics_dna.words.explanation import explain
+from torchmetrics_dna.words.verdict import PropertyDifference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -217,3 +217,14 @@ def test_a_measured_property_can_contradict(name: str, moved: str, up: int) -> N
     for sign, expected in ((up, causes), (-up, None)):
         measured = PropertyDifference(moved, 0.2, 0.2 + sign / 10, 0.05, 0.05, None)
         assert explain(a, b, None, properties=[measured], causes=causes).causes == expected
+
+
+def test_a_network_of_one_channel_is_compared_without_properties() -> None:
+    """Nobody asked for properties, which are of RGB images."""
+    grey = np.random.default_rng(0).integers(0, 256, (2, 12, 16, 16, 1), np.uint8)
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3))
+    feature = {"feature": network, "channels": 1, "mean": (0.5,), "std": (0.5,)}
+    result = compare(*grey, feature, layers=["0"])
+    assert result.properties is None
+    assert result["dna-emd"].value > 0

@@ -14,7 +14,7 @@ from torchmetrics_dna.dna.load import is_dna_path, load_dna
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.features import too_few
-from torchmetrics_dna.functional.permutation import LEAST_FOLDS
+from torchmetrics_dna.functional.permutation import LEAST_FOLDS, NUM_FOLDS
 from torchmetrics_dna.images import ImageSource, Reading, open_source
 from torchmetrics_dna.images.sets import are_same, check_channels
 from torchmetrics_dna.images.sources import check_used
@@ -171,10 +171,9 @@ def open_sides(
         check_of_dnas(dnas, arguments.feature, arguments.num_bins)
         if arguments.groups is not None:
             raise ValueError("Argument `groups` is for images, but only DNAs are given; leave it out")
-        origin = dnas[0].neurons, dnas[0].extractor, dnas[0].weights_digest
-        return Sides(make_plan(arguments, distances, opened, *origin), opened, [], range(len(opened)))
+        return Sides(make_plan(arguments, distances, opened, dnas[0]), opened, [], range(len(opened)))
     kinds = kinds_for(distances) if kinds is None else kinds
-    beside = with_properties and not dnas and len(opened) == 2 and arguments.neuron_weights is None
+    beside = with_properties and not dnas and len(opened) == 2 and not arguments.averaging
     setup = set_up(
         arguments.feature,
         arguments.layers,
@@ -189,8 +188,7 @@ def open_sides(
     for side in opened:
         if not isinstance(side, DNA):
             check_channels(side, extractor.image_channels)
-    origin = extractor.neurons, extractor.name, extractor.weights_digest
-    plan = make_plan(arguments, distances, opened, *origin)
+    plan = make_plan(arguments, distances, opened, extractor)
     job = Job.for_dnas(setup, kinds, arguments.reading, num_folds, plan.rows)
     job = noting_properties(job) if "means" in plan.rows else job
     result = Sides(
@@ -211,6 +209,13 @@ def _folding(
     groups, num_folds, count = arguments.groups, arguments.num_folds, len(opened)
     if num_folds is not None:
         check_num_folds(num_folds)
+        counts = [None if isinstance(side, DNA) else side.count for side in opened]
+        most = max(NUM_FOLDS, *(count or num_folds for count in counts), 0)
+        if num_folds > most:
+            raise ValueError(
+                f"Argument `num_folds` expected to be at most {most} for sets of {max(filter(None, counts))} images or"
+                f" fewer, but got {num_folds}; leave it out"
+            )
     if arguments.pairs:
         if groups is not None or num_folds is None:
             conflict = "groups" if num_folds else "num_folds"
