@@ -49,8 +49,11 @@ BLACK, LAYER = Odd(0, "all black", 0, 0.1, 0.6), Odd(1, "block_4", 0, 0, 0)
 BLURRED, NOISY = Odd(1, "sharpness -", 0.062, 0.21, 0.51), Odd(2, "noise +", 0.1, 0, 0.02)
 OFF = Off([("3.png", BLACK), ("7.png", BLURRED)], 40, 0.4, 4)
 NONE_OFF = Off([], 40, 0.4, 4)
+GREYER = Causes(("less saturation",), (45.0,), (10.0, 1.5), 30)
+NOISE = PropertyDifference("noise", 0.1, 0.2, 0.1, 0.1, 0.01)
+SHARPNESS = PropertyDifference("sharpness", 0.4, 0.3, 0.1, 0.1, 0.01)
 BRIGHTNESS = PropertyDifference("brightness", 0.626, 0.348, 0.1, 0.1, 0.01)
-NO_TEST = "Whether made differs from real was not tested: that takes 5 folds of images a side."
+NO_TEST = "made was not tested against real."
 DIFFER, FAR = "made differs from real.", "dna-emd without noise: 4.17 bins (95 % interval 3.5 to 4.8; p ≤ 0.001)."
 NO_DIFFERENCE = "No difference is shown between real and made."
 BY_CHANCE = "No more than chance at this size (p = 0.3); over 0.52 bins is excluded (95 %)."
@@ -94,9 +97,9 @@ def which(off: Off, reference: str = "A") -> list[str]:
 
 
 def because(
-    p: float | None, causes: Causes | None = None, *properties: PropertyDifference, searched: bool = False
+    p: float | None, causes: Causes | None = None, *properties: PropertyDifference, searched: bool = False, **more: Any
 ) -> Explanation:
-    return Explanation(p, [*properties], causes, ("real", "made"), searched)
+    return Explanation(p, [*properties], causes, ("real", "made"), searched, **more)
 
 
 def measured(*differences: tuple[str, float, float, float, float]) -> list[str]:
@@ -113,7 +116,14 @@ TWO = [
     (of(TwoSets(emd=0.0), is_one_source=True), ["You gave the same images twice: A and B are the same images."]),
     (of(UNTESTED, emd=0.0, is_one_source=True), ["You gave real twice: A and B are the same images."]),
     (of(UNTESTED, emd=0.0), ["real and made are 0 bins apart: their histograms are equal, as of the same images."]),
-    (of(UNTESTED, explanation=because(None, None, BRIGHTNESS)), [NO_TEST, "dna-emd: 5.12 bins, noise included.", LOWER]),
+    (of(UNTESTED, explanation=because(None, None, BRIGHTNESS)), [NO_TEST, "dna-emd: 5.12 bins, noise included."]),
+    (of(UNTESTED, lacks="made has 1 image, about 10 are needed", is_few=True), [  # the distance would be noise
+        "made was not tested against real: made has 1 image, about 10 are needed.",
+    ]),
+    (of(UNTESTED, lacks="real has no folds (`num_folds=20`)"), [
+        "made was not tested against real: real has no folds (`num_folds=20`).",
+        "dna-emd: 5.12 bins, noise included.",
+    ]),
     (of(UNTESTED, interval=INTERVAL), [NO_TEST, "dna-emd without noise: 4.17 bins (95 % interval 3.5 to 4.8)."]),
     (of(UNTESTED, p_value=0.01), [DIFFER, "dna-emd: 5.12 bins, noise included (p = 0.01)."]),  # of another distance
     (of(DIFFERENT), [DIFFER, FAR]),
@@ -122,15 +132,38 @@ TWO = [
         "2 of 40 images of made are odd: 3.png is all black; 7.png is much more blurred.",
     ]),
     (of(DIFFERENT, explanation=because(0.001, searched=True), off=OFF), [
-        "made differs from real. No change tried explains it: they may show other things.", FAR,
+        "made differs from real. Of the changes tried, none explains it: they may show other things.", FAR,
         "2 of 40 images of made are odd: 3.png is all black; 7.png is much more blurred.",
     ]),
     (of(DIFFERENT, interval=BELOW_NOISE), [DIFFER, "dna-emd without noise: at most 0.52 bins (95 % interval; p ≤ 0.001)."]),
     (of(DIFFERENT, without_shift="no shift on average; 1 neuron differs"), [
         DIFFER, "No shift on average; 1 neuron differs (p ≤ 0.001).",
     ]),
-    (of(DIFFERENT, shares_images=True), [
-        DIFFER, "dna-emd: 5.12 bins, noise included, since images are the same or nearly alike (p ≤ 0.001).",
+    (of(DIFFERENT, explanation=because(0.001, searched=True, is_rejected=False)), [
+        "made differs from real. Too few images to tell why: a change, or other things.", FAR,
+    ]),
+    (of(DIFFERENT, explanation=because(0.001, None, BRIGHTNESS, SHARPNESS, searched=True, is_rejected=False, guess=BLUR)), [
+        "made differs from real. Perhaps blurred by about 1.1 px; too few images to tell.", FAR,
+        "Measured in made: lower sharpness (0.4 to 0.3), lower brightness (0.63 to 0.35).",
+    ]),
+    (of(DIFFERENT, explanation=because(0.001, BLUR, BRIGHTNESS, SHARPNESS)), [  # which blur does not move
+        "made looks more like real, blurred by about 1.1 px: so changed, 19 % of the distance is left.", FAR,
+        "Measured in made: lower brightness (0.63 to 0.35), lower sharpness (0.4 to 0.3).",
+    ]),
+    *[(of(DIFFERENT, explanation=because(0.001, replace(BLUR, bins=(10.0, left)), SHARPNESS, NOISE))[2:], [
+        f"Measured in made: {words}.",
+    ]) for left, words in (
+        (2.0, "lower sharpness (0.4 to 0.3), higher noise (0.1 to 0.2)"),
+        (4.0, "higher noise (0.1 to 0.2), lower sharpness (0.4 to 0.3)"),  # which blur does not move so
+    )],
+    (of(DIFFERENT, explanation=because(0.001, searched=True, colourless=(0, 12, 24)))[:1], [
+        "made differs from real. 12 of 24 images have no colour, none of real.",
+    ]),
+    (of(DIFFERENT, explanation=because(0.001, GREYER, searched=True, colourless=(1, 12, 24)))[:1], [
+        "made differs from real. 12 of 24 images have no colour, 1 of real.",
+    ]),
+    (of(DIFFERENT, copies=(12, 24)), [
+        DIFFER, "dna-emd: 5.12 bins, noise included, since 12 of 24 images look alike (p ≤ 0.001).",
     ]),
     (of(DIFFERENT, off=Off([(str(i), BLURRED) for i in range(21)], 40, None, None))[2:], [
         "21 of 40 images of made are odd: 21 are much more blurred.",
@@ -146,7 +179,7 @@ TWO = [
     (of(ALIKE, interval=replace(BELOW_NOISE, high=0.0)), [NO_DIFFERENCE, "No more than chance at this size (p = 0.3)."]),
     (of(ALIKE, p_value=0.02, p_of_network=0.3, p_of_properties=0.002, explanation=because(0.02, None, BRIGHTNESS, searched=True)), [
         "Properties of real and made differ; the network alone shows no difference.",
-        "No change tried explains it: they may show other things.",
+        "Of the changes tried, none explains it: they may show other things.",
         f"dna-emd without noise: at most 0.52 bins (95 % interval; p = 0.02 {WITH}).",
         LOWER,
     ]),
@@ -162,8 +195,9 @@ TWO = [
     (of(ALIKE, p_value=0.05, p_of_network=0.05), [
         NO_DIFFERENCE, f"No more than chance at this size (p = 0.05, {ABOVE}).",
     ]),
-    (of(ALIKE, shares_images=True)[:1], [
-        "Whether made differs from real can't be tested: some images are the same or alike.",
+    (of(ALIKE, copies=(1200, 2400)), [
+        "1,200 of 2,400 images of made look like images of real: use `diff` or `pairs`.",
+        "dna-emd: 0.71 bins, noise included, since 1,200 of 2,400 images look alike.",
     ]),
     (of(ALIKE, off=OFF), [
         "No difference is shown between real and made as a whole.", BY_CHANCE,
@@ -250,14 +284,13 @@ EXPLAINED = [
     (difference(because(0.01, Causes(("JPEG compression",), (30.0,), (10.0, 1.5), 30))),
      ["made looks more like real, compressed as JPEG of quality about 30: 15 % of the distance is left"]),
     (str(because(0.04, None, BRIGHTNESS, searched=True)),
-     f"made differs from real (p = 0.04). No change tried explains it: they may show other things. {LOWER}"),
-    (str(because(None)), "No property of images is shown to differ; `num_folds=20` gives a test."),
+     f"made differs from real (p = 0.04). Of the changes tried, none explains it: they may show other things. {LOWER}"),
+    (str(because(None)), "`num_folds=20` gives a test."),
+    (str(because(None, lacks="made has 3 images, about 10 are needed")), "Not tested: made has 3 images, about 10 are needed."),
     (str(because(None, None, BRIGHTNESS)), LOWER),
     (str(because(0.04, None, BRIGHTNESS)), f"made differs from real (p = 0.04). {LOWER}"),
-    (str(replace(because(None), is_measured=False)),
-     "What differs was not measured: use `DNAExtractor(..., properties=True)`, and `num_folds=20` for a test."),
-    (str(replace(because(0.04), is_measured=False)),
-     "made differs from real (p = 0.04). What differs was not measured: use `DNAExtractor(..., properties=True)`."),
+    (str(because(None, unmeasured="Not measured: do it")), "Not measured: do it. `num_folds=20` gives a test."),
+    (str(because(0.04, unmeasured="Not measured: do it")), "made differs from real (p = 0.04). Not measured: do it."),
     (measured(("noise", 0.2, 0.1, 0.1, 0.1), ("width", 0.5, 0.6, 0, 0), ("height", 0.5, 0.6, 0, 0), ("flat areas", 0.2, 0.1, 0.1, 0.1)),
      ["Measured in B: larger width (256 pixels to 776 pixels), lower noise (0.2 to 0.1)."]),
     (measured(("colours", 0.2, 0.21, 0.3, 0.2), ("brightness", 0.2, 0.21, 0.1, 0.2), ("blue against yellow", 0.502, 0.497, 0.001, 0.001)),
@@ -333,9 +366,9 @@ SEVERAL = [
       "6 images edited: other pixels under the same name.", "Between the two versions: dna-emd 2.35 bins, noise included."]),
     (versions(1, 1000, added=999, removed=0, renamed=0, edited=0),
      ["1 image before, 1,000 images now: 1 the same, 999 added, 0 removed."]),
-    (said(against_kept, "added or edited", how_far(2.0, "", "kid"), None),
+    (said(against_kept, "added or edited", how_far(2.0, "", "kid"), None, "b has 3 images, about 10 are needed"),
      ["Between images added or edited and those kept: kid 2, noise included.",
-      "Not tested: that takes 5 folds of images a side."]),
+      "Not tested: b has 3 images, about 10 are needed."]),
     (said(against_kept, "added or edited", how_far(23.5, "bins", "dna-emd"), 0.03),
      ["Images added or edited differ from those kept (dna-emd 23.5 bins, p = 0.03)."]),
     (said(against_kept, "removed or edited", how_far(23.7, "bins", "dna-emd"), 0.21),

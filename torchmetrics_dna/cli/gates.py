@@ -50,11 +50,14 @@ class Gate(NamedTuple):
 
 def check_limits(limits: Limits, metrics: Sequence[str] | None, options: Mapping[str, Any]) -> None:
     """Raise ValueError for limits, as of :func:`gates_of`, that other options show to be wrong."""
-    for name, least, expected in (("fail_above", -inf, "a number"), ("fail_unless_below", 0, "a number above 0")):
+    for name, least, expected in (
+        ("fail_above", -1e-300, "a number of 0 or more"),
+        ("fail_unless_below", 0, "a number above 0"),
+    ):
         limit, option = limits[name], f"Option --{name.replace('_', '-')}"
         if limit is not None:
             if not least < limit < inf:
-                raise ValueError(f"{option} expected to be {expected}, but got {limit:g}")
+                raise ValueError(f"{option} expected to be a number {expected}, but got {limit:g}")
             from torchmetrics_dna.dna.distances import check_distances
 
             check_distances(metrics, option)
@@ -195,7 +198,9 @@ def _odd(compared: Mapping[str, Comparison], _limit: float, _level: float) -> li
         if count := len(comparison.odd.off):
             images = f"{count:,} odd image{'s' * (count > 1)}, first of all {comparison.odd.off[0]}"
             failed.append(f"Failed: {name} has {images}.")
-    return failed or [f"Passed: no image of {', '.join(compared)} is named as odd."]
+    sharing = [name for name, comparison in compared.items() if comparison.shares_images]
+    unseen = f"; what {' and '.join(sharing)} and A have in common was not judged" if sharing else ""
+    return failed or [f"Passed: no image of {', '.join(compared)} is named as odd{unseen}."]
 
 
 def _of(which: str, compared: Mapping[str, object]) -> str:

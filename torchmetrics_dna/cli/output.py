@@ -58,13 +58,13 @@ def format_for(choice: Any, path: Path | None, streamed: bool = False) -> Format
 
 
 def write(result: Document, form: Format, path: Path | None) -> None:
-    """Print a result on stdout, or write it to a file, and the sentences of a page; only in the first process."""
+    """Print a result on stdout, or write it to a file and print what that leaves to be said; only in process 0."""
     if path is None:
         _print(result, form, out)
         return
     if not out.quiet:
         save(result, form, path, _as_text)
-    for sentence in result.sentences if form.is_page else ():
+    for sentence in result.sentences if form.is_page or not form.words else ():
         out.print(sentence)
     talk.print(f"The {'page' if form.is_page else 'result'} is in {path}", soft_wrap=True)
 

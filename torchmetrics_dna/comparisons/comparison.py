@@ -15,8 +15,10 @@ from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.tables import Table, as_html
 from torchmetrics_dna.files.visible import no_attribute, number, p_figure, plain_name
+from torchmetrics_dna.functional.odd import GREY
 from torchmetrics_dna.functional.permutation import ANSWER, SIGNIFICANT, joint_p_value
-from torchmetrics_dna.images.properties import LAYER, neuron_name
+from torchmetrics_dna.images.properties import LAYER, PROPERTIES, neuron_name
+from torchmetrics_dna.options import named
 from torchmetrics_dna.plots import plot_layers
 from torchmetrics_dna.words.explanation import (
     as_gaussian,
@@ -58,6 +60,9 @@ class Shown(Saved, ABC):
     @abstractmethod
     def table(self) -> Table:
         """The result as a table."""
+
+    def __str__(self) -> str:
+        return self.verdict or repr(self)
 
     def _repr_html_(self) -> str:
         return as_html(self.verdict.splitlines(), [self.table])
@@ -103,7 +108,10 @@ class Comparison(ByName["Result"]):
         properties: Comparison of properties of images, with its own tests; None if they were not measured.
         names: Names of A and B in figures: their paths, or the letters.
         copies: Number of images of B that look nearly like images of A, by thumbnails; 0 if not checked.
+        twins: Numbers of the first of these, in A and in B.
         paired: True if each image of B was compared with its partner in A.
+        lacks: Why there is no test, with the number of images or groups that there are, and that it takes.
+        is_few: True if it is for want of these.
         odd: Test of whether a few images of B are unlike A's own; None if that was not asked, as of DNAs, pairs,
             groups, and sets that are too large.
 
@@ -122,7 +130,10 @@ class Comparison(ByName["Result"]):
     properties: Comparison | None = None
     names: tuple[str, str] = ("A", "B")
     copies: int = 0
+    twins: list[tuple[int, int]] = field(default_factory=list)
     paired: bool = False
+    lacks: str = ""
+    is_few: bool = False
     odd: OddImages | None = None
 
     def __getitem__(self, distance: str) -> Result:
@@ -150,6 +161,11 @@ class Comparison(ByName["Result"]):
         Debiased values, and tests of which of two sets is nearer, assume independent sides.
         """
         return self.same_images or self.copies > SHARED * (self.num_images["b"] or inf)
+
+    @property
+    def copied(self) -> bool:
+        """True if it shares images, not as pairs, and no difference is shown all the same: it has no valid test."""
+        return self.shares_images and not self.paired and not self.differs
 
     @property
     def p_value(self) -> float | None:
@@ -271,6 +287,7 @@ class Comparison(ByName["Result"]):
             raise ValueError("This comparison does not hold the DNAs that were compared")
         return self.measured
 
+    @named
     def top_neurons(self, k: int = 10, by: Literal["evidence", "distance"] = "evidence") -> list[dict[str, Any]]:
         """Return the k neurons that differ most, by the first distance of neurons.
 
@@ -307,6 +324,7 @@ class Comparison(ByName["Result"]):
             rows.append({"layer": layer, "neuron": neuron, "name": neuron_name(layer, neuron), **figures})
         return rows
 
+    @named
     def explain(self, names: tuple[str, str] | None = None) -> Explanation:
         """Describe what differs in words: properties of images if measured, and changes of A's that bring it to B.
 
@@ -326,7 +344,17 @@ class Comparison(ByName["Result"]):
             properties = [] if is_alike else property_differences(sides[0], sides[1], self.properties._test)
         tests = (result.evidence.test for result in self.of_grain("neuron") if result.evidence is not None)
         test = next(filter(None, tests), None)
-        return explain(a, b, test, self.names, properties, self.causes, self.p_value_of_any)
+        joint = self.p_value_of_any
+        found = explain(a, b, test, self.names, properties, self.causes, p_value=joint, lacks=self.lacks)
+        saturation = next((each for each in properties or () if each.name == "saturation"), None)
+        if self.properties is None or saturation is None or saturation.direction >= 0 or self.num_bins is None:
+            return found
+        place = self.properties.neurons.positions([LAYER])[PROPERTIES.index("saturation")]
+        of_both = self.properties.aligned([int(place)])
+        grey = [int(dna.counts[0, dna.bin_edges()[0, 1:] <= GREY].sum()) for dna in of_both]
+        total = self.num_images["b"]
+        is_more = grey[1] > 2 and grey[1] / total > 0.1 + 2 * grey[0] / self.num_images["a"]
+        return replace(found, colourless=(grey[0], grey[1], total) if is_more else None)
 
     @property
     def verdict(self) -> str:
@@ -348,7 +376,9 @@ class Comparison(ByName["Result"]):
                 p_of_properties=self.p_value_of_properties,
                 without_shift="" if emd is None else emd.without_shift,
                 is_one_source=self.measured is not None and self.measured[0] is self.measured[1],
-                shares_images=self.shares_images,
+                copies=(self.copies, self.num_images["b"]) if self.shares_images else None,
+                lacks=self.lacks,
+                is_few=self.is_few,
                 explanation=None if self.measured is None else self.explain(),
                 off=None if self.odd is None else self.odd._figures,
             )
@@ -377,6 +407,7 @@ class Comparison(ByName["Result"]):
         for name, result in self.items():
             noise = {"without noise": result.shown, "interval": result.ends, "by chance": result.by_chance}
             noise |= {"x chance": result.times_chance, "p": p_figure(result.p_value)}
+            noise |= {"without noise": None, "interval": "-", "p": "-"} if self.copied else {}
             rows.append({"distance": name, "value": result.value, **noise, "unit": self.about(result)})
             evidence, p = result.evidence, result.p_value
             high = None if evidence is None or result.distance.grain != "neuron" else evidence.null_high
@@ -389,6 +420,7 @@ class Comparison(ByName["Result"]):
             notes.append(f"by chance: equal sets of this size{'; x chance: the value in multiples of that' * times}")
         return Table.of(rows, notes=notes)
 
+    @named
     def plot(self, distance: str | None = None, *, ax: Any = None) -> Any:
         """Plot the distances of the layers, see :func:`~torchmetrics_dna.plots.plot_layers`."""
         return plot_layers(self, distance, ax=ax)
@@ -443,6 +475,3 @@ class Comparison(ByName["Result"]):
     def __repr__(self) -> str:
         said = " ".join(self.verdict_lines[:2]) if "dna-emd" in self else ", ".join(map(repr, self.values()))
         return f"Comparison({said})"
-
-    def __str__(self) -> str:
-        return self.verdict or repr(self)

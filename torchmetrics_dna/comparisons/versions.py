@@ -66,7 +66,7 @@ class Versions(Shown):
         for change, result in (("added", self.of_added), ("removed", self.of_removed)):
             what = f"{change} or edited" if self.edited else change
             if result is not None:
-                lines += against_kept(what, _how_far(result), result.p_value_of_any)
+                lines += against_kept(what, _how_far(result), result.p_value_of_any, result.lacks)
                 lines += what_was_measured(result.explain(("kept", what)))
         return "\n".join(lines)
 

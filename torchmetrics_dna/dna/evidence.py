@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.dna.averaging import PLAIN, Averaging
-from torchmetrics_dna.files.visible import number, percent
+from torchmetrics_dna.files.visible import number, p_figure, percent
 from torchmetrics_dna.functional.permutation import (
     LEAST_FOLDS,
     NUM_RELABELINGS,
@@ -140,6 +140,12 @@ class Evidence:
     def debiased(self) -> float | None:
         """Distance corrected for sampling noise; 0 where nothing is left, None without an interval."""
         return None if self.interval is None else self.interval.value
+
+    def __repr__(self) -> str:
+        parts = [] if self.interval is None else [f"{number(self.debiased)} without noise ({self.interval.in_words})"]
+        parts += [] if self.null is None else [f"{number(self.null)} by chance"]
+        parts += [] if self.test is None else [p_figure(self.test.p_value, "p")]
+        return f"Evidence({', '.join(parts)})"
 
     @property
     def is_below_noise(self) -> bool:

@@ -30,6 +30,7 @@ from torchmetrics_dna.images.resize import Resize, check_resize
 from torchmetrics_dna.images.tensors import check_images, in_unit_range
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.neurons.ranges import ActivationRanges
+from torchmetrics_dna.options import named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -131,6 +132,7 @@ class DNAExtractor(nn.Module):
 
     """
 
+    @named
     def __init__(
         self,
         feature: str | nn.Module = "efficientnet_lite0",

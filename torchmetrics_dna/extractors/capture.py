@@ -130,7 +130,9 @@ def probe(network: nn.Module, submodules: Mapping[str, str], size: tuple[int, in
             f"The network can't take an image of {size[0]} x {size[1]} pixels ({reason}); say which size it takes with"
             " `input_size`"
         ) from error
-    raise UnfitError(f"The network fails on images of shape {(1, channels, *size)}: {reason}") from error
+    needed = re.search(r"to have (\d+) channels", reason)
+    remedy = f"; give `channels={needed[1]}`" if needed and int(needed[1]) != channels else ""
+    raise UnfitError(f"The network fails on images of shape {(1, channels, *size)}: {reason}{remedy}") from error
 
 
 def probe_example(network: nn.Module, submodules: Mapping[str, str], example: Inputs) -> Probed:

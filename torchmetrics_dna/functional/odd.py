@@ -18,7 +18,7 @@ _FAR = 1.5  # times the distance of the reference's extreme from its median, bey
 _SHARE, _FEWEST = 20, 5  # images of the tail: one of 20, but 5 at least
 _TINY = 0.01  # deviation of a transformed property at least
 _PLAIN, _NEARLY_PLAIN = (0.01, 0.05), (0.03, 0.1)  # contrast of images of one colour; brightness of black ones
-_GREY, _OF_GREY = 0.004, 0.012  # saturation of an image without colour, and of all of the reference
+GREY, _OF_GREY = 0.004, 0.012  # saturation of an image without colour, and of all of the reference
 
 
 class Odd(NamedTuple):
@@ -139,7 +139,7 @@ def _facts(reference: Tensor, images: Tensor) -> dict[int, str]:
         fact = _plain(contrast, brightness, _PLAIN)
         if fact and not plain & ({fact} if fact != "one colour" else plain):
             facts[row] = fact
-        elif saturation <= _GREY and has_colour:
+        elif saturation <= GREY and has_colour:
             grey[row] = "no colour"
     return facts | grey if len(grey) > _MOST_GREY else facts
 

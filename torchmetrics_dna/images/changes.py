@@ -164,6 +164,9 @@ class Causes:
         bins: dna-emd without noise between images of A and of B: without a change, with the one that takes more, and
             with both.
         num_images: Number of these images of A.
+        is_rejected: True if each change that was checked clearly takes less than half.
+        likeliest: The change after which properties of images are nearest to those of B, and its amount; None if none
+            was looked for.
 
     """
 
@@ -171,6 +174,8 @@ class Causes:
     amounts: tuple[float, ...]
     bins: tuple[float, ...]
     num_images: int
+    is_rejected: bool = False
+    likeliest: tuple[str, float] | None = None
 
     @property
     def in_words(self) -> str:

@@ -41,6 +41,7 @@ _COLOURS = 3 * _SIDE**2  # its values
 _FINE = 2 * _SIDE  # pixels of a thumbnail in grey, for details
 THUMBNAIL = _COLOURS + _FINE**2  # values of both
 _NEAR = 5.0  # RMS difference, of 256 levels: frames 1 pixel of 200 apart; 2 of 120 photographs
+_NEAR_OF_PLAIN = 0.5  # the same at most, in deviations of the plainer picture from one colour
 _SAME_DETAILS = 0.75  # correlation: copies of half the size, among others, have more; forms filled in otherwise 0.61
 _EQUAL_DETAILS = 0.95  # the same of details that all images may have, such as frames of a camera at rest
 _SEVERAL = 10  # images of a set, from which what they have in common is that of the set
@@ -254,10 +255,15 @@ def near_duplicates(thumbnails: Tensor, others: Tensor, folds: Tensor | None = N
 
 def _by_brightness(thumbnails: Tensor) -> Tensor:
     """Return the rows of thumbnails of more than one colour, dark ones first."""
-    colours = thumbnails[:, :_COLOURS].reshape(len(thumbnails), 3, _SIDE**2).float()
-    deviations = (colours - colours.mean(2, keepdim=True)).square().mean((1, 2)).sqrt()
-    rows = (deviations > _BLANK).nonzero()[:, 0]
+    rows = (_deviations(thumbnails) > _BLANK).nonzero()[:, 0]
     return rows[thumbnails[rows, :_COLOURS].sum(1).argsort()]
+
+
+def _deviations(thumbnails: Tensor) -> Tensor:
+    """Return the deviation of each thumbnail from one colour, of 256 levels."""
+    colours = thumbnails[:, :_COLOURS].reshape(len(thumbnails), 3, _SIDE**2).float()
+    deviations: Tensor = (colours - colours.mean(2, keepdim=True)).square().mean((1, 2)).sqrt()
+    return deviations
 
 
 def _coarse(thumbnails: Tensor) -> Tensor:
@@ -272,6 +278,8 @@ def _far(thumbnails: Tensor, others: Tensor, commons: Sequence[Tensor], together
     sides = thumbnails.float(), others.float()
     a, b = (side[:, :_COLOURS] - 128 for side in sides)
     far = a.square().sum(1)[:, None] + b.square().sum(1) - 2 * _products(a, b, _SIDE)
+    plainer = torch.minimum(_deviations(thumbnails)[:, None], _deviations(others))
+    together = together | (far > (_NEAR_OF_PLAIN * plainer).square() * _COLOURS)
     near, their = ((far.masked_fill(together, torch.inf) <= _NEAR**2 * _COLOURS).any(axis) for axis in (1, 0))
     fine = sides[0][near, _COLOURS:], sides[1][their, _COLOURS:]
     a, b = (_details(side - common) for side, common in zip(fine, commons, strict=True))

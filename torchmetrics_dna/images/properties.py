@@ -122,7 +122,7 @@ def properties_of(image: Pixels, file: FileFacts | None = None) -> Tensor:
     compiled = loaded("images.cpu") if image.dtype == np.uint8 else None
     if compiled is None:
         return image_properties(torch.from_numpy(image.transpose(2, 0, 1).copy())[None], file)[0]
-    image = np.require(image, requirements="W")  # or torch would warn
+    image = np.require(image, requirements=("C", "W"))  # torch takes no other
     of, known = Originals(torch.from_numpy(image).permute(2, 0, 1)[None], file), compiled.measured_of(image)
     values = [
         known[name] if name in known else float(record.measure(of)) if of.has[record.needs] else 0.0
@@ -394,11 +394,11 @@ RECORDS = Registry(
             lambda value: f"{2 ** (8 * (value - 0.5)):.3g}", "size",
         ),
         _of_colour(
-            "brightness", "mean of grey", lambda of: of.mean / WHITE, tails=_log_odds(0.02), plain=True,
+            "brightness", "mean of grey, 1 is white", lambda of: of.mean / WHITE, tails=_log_odds(0.02), plain=True,
             higher=Fault(0.1, "is much brighter than any of {}"), lower=Fault(0.1, "is much darker than any of {}"),
         ),
         _of_colour(
-            "contrast", "twice the deviation of grey", _contrast, tails=_log(0.02), plain=True,
+            "contrast", "twice the deviation of grey, 1 is half black", _contrast, tails=_log(0.02), plain=True,
             lower=Fault(0.1, "has far less contrast than any of {}"),
         ),
         _of_colour(
@@ -412,7 +412,7 @@ RECORDS = Registry(
             tails=_log_odds(0.05), higher=Fault(0.2, "has far more bright pixels than any of {}"),
         ),
         _of_colour(
-            "saturation", "mean range of a pixel's channels", _saturation, tails=_log(0.01), plain=True,
+            "saturation", "mean range of a pixel's channels, 0 is grey", _saturation, tails=_log(0.01), plain=True,
             higher=Fault(0.1, "has stronger colours than any of {}"),
             lower=Fault(0.1, "has far less colour than any of {}"),
         ),
@@ -425,11 +425,12 @@ RECORDS = Registry(
         ),
         _of_colour("dark corners", "corners against the middle, 0.5 is alike", _dark_corners),
         _of_texture(
-            "sharpness", "mean Laplacian over mean step between neighbours", _sharpness, tails=_log(0.02), plain=True,
+            "sharpness", "mean Laplacian over mean step between neighbours, 0 is smooth",
+            _sharpness, tails=_log(0.02), plain=True,
             lower=Fault(0.05, "is much more blurred than any of {}"),
         ),
         _of_texture(
-            "noise", "Immerkær's estimate (1996), eight times",
+            "noise", "Immerkær's estimate (1996), 0.1 is about 3 of 255 levels",
             _noise, tails=_log(0.005), plain=True, higher=Fault(0.1, "is much noisier than any of {}")
         ),
         _of_texture("fine detail", "mean step between neighbours over that and the next but one", _fine_detail),

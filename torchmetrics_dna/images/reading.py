@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torchmetrics_dna.options import option
+from torchmetrics_dna.options import named, option
 
 Progress = Callable[[str, int, "int | None"], None]
 
@@ -68,3 +68,6 @@ class Reading:
                 raise ValueError(f"Argument `{name}` expected to be an integer of at least {least}, but got {value!r}")
         if self.fps is not None and not self.fps > 0:
             raise ValueError(f"Argument `fps` expected to be above 0, but got {self.fps!r}")
+
+
+Reading.__init__ = named(Reading.__init__)  # type: ignore[method-assign]

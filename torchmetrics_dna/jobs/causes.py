@@ -53,6 +53,7 @@ _LEAST_SCALE = 1 / 8  # of a resize whose middle is not smaller
 _LARGE = 1 << 22  # bytes of an image, from which on worker processes decode
 _SEEN = [PROPERTIES.index(name) for name in OF_PIXELS]
 _CLEAR = 2  # standard errors
+_REJECTED = 1.64  # likewise, by each of the changes that were checked
 
 
 class ChangedImages(ImageSource):
@@ -109,7 +110,8 @@ def find_causes(sides: Sides, a: Measured, b: Measured, in_bins: HistogramDNA) -
     choice = _Choice((images_a, images_b), (of_a[:CHANGED], of_b), sides.extractor)
     afters: dict[Place, Apart] = {}
     taking: Place | None = None
-    for place in choice.likeliest()[:_CHECKED]:
+    likely = choice.likeliest()[:_CHECKED]
+    for place in likely:
         afters[place] = check.apart(choice.changes([place]))
         if takes_half(before, afters[place]):
             taking = place
@@ -117,15 +119,19 @@ def find_causes(sides: Sides, a: Measured, b: Measured, in_bins: HistogramDNA) -
     place = taking or next(iter(afters))
     once = afters[place]
     named, bins = ([place], [before.bins, once.bins]) if taking else ([], [before.bins])
+    checked = [*afters.values()]
     both = choice.together(place) if once.bins > _REST * before.bins else []
     if both:
         twice = check.apart(choice.changes(both))
         if takes_half(once, twice) and (taking or takes_half(before, twice)):
             named, bins = both, [before.bins, once.bins, twice.bins]
+        checked.append(twice)
     check.tell(ends=True)
     changes = choice.changes(named)
     names, amounts = tuple(name for name, _ in changes), tuple(amount for _, amount in changes)
-    return Causes(names, amounts, tuple(each * check.width for each in bins), len(of_a))
+    is_rejected = not named and all(_takes_less(before, after) for after in checked)
+    (likeliest,) = choice.changes(likely[:1])
+    return Causes(names, amounts, tuple(each * check.width for each in bins), len(of_a), is_rejected, likeliest)
 
 
 class _Choice:
@@ -421,7 +427,17 @@ def takes_half(before: Apart, after: Apart) -> bool:
     That it comes nearer is tested by a jackknife of the folds, which are the same before and after, so that what images
     show, which changes little, cancels.
     """
-    gains = [far - near for far, near in zip(before.left_out, after.left_out, strict=True)]
-    variance = sum(float((gain - gain.mean()).square().sum()) * (len(gain) - 1) / len(gain) for gain in gains)
-    is_clear = before.square - after.square > _CLEAR * variance**0.5
+    is_clear = before.square - after.square > _CLEAR * _error(before, after, 1)
     return is_clear and before.square > 0 and after.square <= before.square / 2
+
+
+def _takes_less(before: Apart, after: Apart) -> bool:
+    """True if a change clearly takes less than half of the squared distance."""
+    return after.square - before.square / 2 > _REJECTED * _error(before, after, 0.5)
+
+
+def _error(before: Apart, after: Apart, share: float) -> float:
+    """Return the standard error of a share of the squared distance before, less that after, by the jackknife."""
+    gains = [share * far - near for far, near in zip(before.left_out, after.left_out, strict=True)]
+    variance = sum(float((gain - gain.mean()).square().sum()) * (len(gain) - 1) / len(gain) for gain in gains)
+    return float(variance**0.5)

@@ -14,7 +14,7 @@ from torchmetrics_dna.dna.load import is_dna_path, load_dna
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.features import too_few
-from torchmetrics_dna.functional.permutation import LEAST_FOLDS
+from torchmetrics_dna.functional.permutation import LEAST_FOLDS, NUM_FOLDS
 from torchmetrics_dna.images import ImageSource, Reading, open_source
 from torchmetrics_dna.images.sets import are_same, check_channels
 from torchmetrics_dna.images.sources import check_used
@@ -209,6 +209,13 @@ def _folding(
     groups, num_folds, count = arguments.groups, arguments.num_folds, len(opened)
     if num_folds is not None:
         check_num_folds(num_folds)
+        counts = [None if isinstance(side, DNA) else side.count for side in opened]
+        most = max(NUM_FOLDS, *(count or num_folds for count in counts), 0)
+        if num_folds > most:
+            raise ValueError(
+                f"Argument `num_folds` expected to be at most {most} for sets of {max(filter(None, counts))} images or"
+                f" fewer, but got {num_folds}; leave it out"
+            )
     if arguments.pairs:
         if groups is not None or num_folds is None:
             conflict = "groups" if num_folds else "num_folds"

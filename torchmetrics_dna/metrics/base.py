@@ -17,6 +17,7 @@ from torchmetrics_dna.images.inputs import count_of
 from torchmetrics_dna.images.tensors import lacks_float64
 from torchmetrics_dna.metrics.checked import CheckedMetric, Value
 from torchmetrics_dna.metrics.counted_with import CountedWith, incomplete, is_incomplete
+from torchmetrics_dna.options import check_keywords
 from torchmetrics_dna.statistics.base import copied
 
 if TYPE_CHECKING:
@@ -62,7 +63,12 @@ class ImageMetric(CheckedMetric):
         /,  # so that torchmetrics names what no metric takes
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        try:
+            super().__init__(**kwargs)
+        except ValueError as err:
+            if str(err).startswith("Unexpected keyword"):
+                check_keywords(type(self).__init__, [name for name in kwargs if f"`{name}`" in str(err)], ValueError)
+            raise
         self._latest: tuple[Any, CountedWith] | None = None  # by the version of the weights, which has addresses
         for name, value in (("reset_real_features", reset_real_features), ("normalize", normalize)):
             if not isinstance(value, bool):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import torch
@@ -16,6 +17,7 @@ from torchmetrics_dna.dna.distances import DISTANCES, flat_figures
 from torchmetrics_dna.dna.evidence import Evidence, check_confidence
 from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.dna.result import Result
+from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, NUM_FOLDS
 from torchmetrics_dna.functional.reduction import check_weights
 from torchmetrics_dna.images.inputs import count_of
@@ -53,6 +55,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
     """
 
     plot_legend_name: str = "Layer"
+    plot_lower_bound: float | None = None  # equal sets do not reach 0, which torchmetrics would call optimal
     _to_keep_folds = "give num_folds=20"  # a remedy
     reference: _D | None
     _statistic: DNAStatistic[Any]
@@ -153,13 +156,17 @@ class DNAMetric(ImageMetric, Generic[_D]):
         with self._whole():
             real, fake = self._dna("real"), self._dna("fake")
             check_enough(real, fake, type(self).__name__, 1)
-            test = None
+            test, lacks = None, ""
             if self._statistic.num_folds is not None:
                 equal = Averaging(torch.full((total := self._terms.total,), 1 / total))  # of properties of images, too
                 averaging = equal if self._averaging.is_plain else self._averaging
                 result = self.distance.result(real, fake, averaging, paired=self.pairs)
                 test = None if result.evidence is None else result.evidence.test
-            return explain(real, fake, test, ("real", "fake"))
+                if result.evidence is None:
+                    few = min(real, fake, key=lambda dna: dna.num_images)
+                    name = "real" if few is real else "fake"
+                    lacks = f"{name} has {images_in_words(few.num_images)}, in fewer than {LEAST_FOLDS} folds"
+            return explain(real, fake, test, ("real", "fake"), lacks=lacks)
 
     @all_or_nothing
     def scalars(self, prefix: str = "dna/") -> dict[str, float]:
@@ -199,6 +206,34 @@ class DNAMetric(ImageMetric, Generic[_D]):
         check_confidence(confidence)
         with self._whole():
             return self._evidence(confidence)
+
+    @override
+    def plot(self, val: Any = None, ax: Any = None) -> tuple[Any, Any]:
+        """Plot one value or several, and with folds of images a line at what equal sets of this size give.
+
+        Args:
+            val: A value of ``forward`` or ``compute``, or a list of them; by default ``compute`` is called.
+            ax: Matplotlib axes to draw in; by default new ones.
+
+        Returns:
+            Figure and axes.
+
+        Raises:
+            ModuleNotFoundError: If matplotlib is missing.
+
+        """
+        figure, axes = super().plot(val, ax)
+        level, words = 0.0 if self.debias else None, "equal sets of this size"
+        if self.reduction == "mean" and not self.debias and self._statistic.num_folds is not None:
+            with suppress(RuntimeError), self._whole():  # a side may have been reset
+                level = self._result(with_evidence=True).by_chance
+        axes.set_ylabel(f"{self.distance.label}{', without noise' * self.debias}")
+        axes.set_ylim(bottom=0)
+        if level is not None:
+            axes.axhline(level, color="black", linestyle="--", linewidth=1)
+            style = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "fontsize": 9}
+            axes.annotate(words, (0.02, level), xytext=(0, 3), **style)
+        return figure, axes
 
     @override
     def _value(self) -> Value:

@@ -70,6 +70,7 @@ def as_html(comparison: Comparison, gallery: Gallery | None = None) -> str:
         sentences=sentences,
         properties=property_rows(comparison),
         gallery=gallery,
+        cause=explanation.causes.in_words if explanation.causes else "",
         odd=[] if gallery is None else with_maps(gallery.odd, gallery.crop),
         # a cause that is named is one of all images, and others need not show it
         unlike={}

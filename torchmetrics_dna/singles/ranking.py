@@ -23,6 +23,7 @@ from torchmetrics_dna.images.cells import central_square
 from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import measure
+from torchmetrics_dna.options import named
 from torchmetrics_dna.plots.figures import new_figure, put_title
 from torchmetrics_dna.singles.nearest import ALIKE, NEAR
 from torchmetrics_dna.statistics.rows import Heat
@@ -279,6 +280,7 @@ class Ranking(Saved):
             "images": self.rows(),
         }
 
+    @named
     def rows(self, top: int | None = None, worst: int | None = None) -> list[dict[str, Any]]:
         """Return a dict per image in plain types.
 
@@ -332,6 +334,7 @@ class Ranking(Saved):
         cells = [[_cell(key, record[key]) for key in shown] for record in records]
         return Table(header, cells, f"{images_in_words(len(self.names))} {self.question}")
 
+    @named
     def plot(self, columns: int = 8, maps: bool = False, most: int | None = None) -> Any:
         """Plot a contact sheet below examples of the reference.
 
@@ -396,6 +399,9 @@ class Ranking(Saved):
     def _repr_html_(self) -> str:
         sentences = [*(self.verdict or "").splitlines(), *(f"{notice}." for notice in self.notices)]
         return as_html(sentences, [self.table(self.rows()[:_SHOWN])])
+
+    def __str__(self) -> str:
+        return "\n".join(filter(None, (self.verdict, *(f"{notice}." for notice in self.notices)))) or repr(self)
 
     def __repr__(self) -> str:
         ends = " to ".join(f"{float(self.scores[i]):.4g}" for i in (0, -1)) if self.names else ""

@@ -10,7 +10,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from torchmetrics_dna.files.visible import bins_in_words, images_in_words, number, p_figure
-from torchmetrics_dna.functional.permutation import ANSWER, LEAST_FOLDS, SIGNIFICANT
+from torchmetrics_dna.functional.permutation import ANSWER, SIGNIFICANT
+from torchmetrics_dna.images.changes import CHANGES
 from torchmetrics_dna.images.properties import FAULTS, PLAIN, PROPERTIES, property_in_words
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ _WIDTH = 100  # characters of a line, if names of sets and images have 12 at mos
 _MOST_LINES = 4
 _MOST_SHOWN = 3  # properties, and images that a test finds, which a line names at most
 _MOST_OFF = 5  # odd images
+_MUCH = 0.25  # of the distance, which a cause leaves
 _MIN_SHIFT = 0.2  # standard deviations between means, for a property to be called higher or lower
 _FILES = " files"  # the end of the names of shares of formats
 #: What is said of an image for a reason of :class:`~torchmetrics_dna.functional.odd.Odd`; ``{}`` is the reference.
@@ -81,7 +83,12 @@ class Explanation:
             contradicts them, or if they were not searched.
         names: Names of A and B.
         is_searched: True if causes were searched.
-        is_measured: True if properties of images were measured.
+        is_rejected: False if none was found, but too few images rule out all that were checked.
+        guess: The likeliest of these, if a property of images differs as it would by it.
+        colourless: Number of images without colour in A and in B, and of all in B, where these are clearly more than in
+            A; else None.
+        unmeasured: Why properties were not measured, and what to do; empty if they were.
+        lacks: What a test lacks, and what it takes; empty if there is one.
 
     """
 
@@ -90,7 +97,11 @@ class Explanation:
     causes: Causes | None = None
     names: tuple[str, str] = ("A", "B")
     is_searched: bool = False
-    is_measured: bool = True
+    is_rejected: bool = True
+    guess: Causes | None = None
+    colourless: tuple[int, int, int] | None = None
+    unmeasured: str = ""
+    lacks: str = ""
 
     @property
     def differs(self) -> bool | None:
@@ -126,7 +137,9 @@ class TwoSets:
     p_of_properties: float | None = None  # None if properties of images were not measured or tested
     without_shift: str = ""  # words for what differs if the mean over neurons is no more than by chance
     is_one_source: bool = False
-    shares_images: bool = False  # so many that the sets are no independent samples
+    copies: tuple[int, int] | None = None  # so many, of all in B, that the sets are no independent samples
+    lacks: str = ""  # why there is no test
+    is_few: bool = False  # so few images or groups that it is for want of these
     explanation: Explanation | None = None
     off: Off | None = None  # images of B that are unlike A; None if that was not asked
 
@@ -138,8 +151,10 @@ def two_sets(sets: TwoSets) -> list[str]:
         return [f"You gave {'the same images' if a == 'A' else a} twice: A and B are the same images."]
     if sets.emd == 0:
         return [f"{a} and {b} are 0 bins apart: their histograms are equal, as of the same images."]
-    lines = [] if sets.emd is None else [f"{line}." for line in (*_likeness(sets), _distance(sets, sets.emd))]
-    lines += [] if sets.explanation is None else what_was_measured(sets.explanation)
+    is_few = sets.is_few and sets.interval is None  # the distance is hardly more than noise then
+    distance = [] if sets.emd is None or is_few else [_distance(sets, sets.emd)]
+    lines = [] if sets.emd is None else [f"{line}." for line in (*_likeness(sets), *distance)]
+    lines += [] if sets.explanation is None or sets.p_value is None else what_was_measured(sets.explanation)
     lines += [] if sets.off is None else _odd(sets, sets.off)
     return lines if len(lines) <= _MOST_LINES else [*lines[:3], lines[-1]]  # changes say more than what was measured
 
@@ -147,14 +162,15 @@ def two_sets(sets: TwoSets) -> list[str]:
 def _likeness(sets: TwoSets) -> list[str]:
     (a, b), p = sets.names, sets.p_value
     if p is None:
-        return [f"Whether {b} differs from {a} was not tested: that takes {LEAST_FOLDS} folds of images a side"]
+        return [f"{b} was not tested against {a}{sets.lacks and f': {sets.lacks}'}"]
     if p <= ANSWER:
         sentences = [] if sets.explanation is None else difference(sets.explanation)
         if sets.explanation is None or sets.explanation.causes is None:
             sentences = [_what_shows_it(sets), *sentences[1:]]
         return sentences if len(line := ". ".join(sentences)) >= _WIDTH else [line]
-    if sets.shares_images:
-        return [f"Whether {b} differs from {a} can't be tested: some images are the same or alike"]
+    if sets.copies is not None:
+        count, total = sets.copies
+        return [f"{count:,} of {images_in_words(total)} of {b} look like images of {a}: use `diff` or `pairs`"]
     return [f"No difference is shown between {a} and {b}{' as a whole' * bool(sets.off and sets.off.named)}"]
 
 
@@ -175,11 +191,13 @@ def _p_of_answer(sets: TwoSets) -> str:
 
 
 def _distance(sets: TwoSets, emd: float) -> str:
-    p, interval = "" if sets.p_value is None else _p_of_answer(sets), sets.interval
-    if interval is None or sets.shares_images:
-        reason = ", since images are the same or nearly alike" * sets.shares_images
-        return f"{sets.average}dna-emd: {bins_in_words(emd)}, noise included{reason}{p and f' ({p})'}"
-    if sets.p_value is not None and sets.p_value > ANSWER:
+    p, interval, shared = "" if sets.p_value is None else _p_of_answer(sets), sets.interval, ""
+    is_shown = sets.p_value is not None and sets.p_value <= ANSWER
+    if sets.copies is not None:
+        shared, p = f", since {sets.copies[0]:,} of {images_in_words(sets.copies[1])} look alike", p * is_shown
+    if interval is None or shared:
+        return f"{sets.average}dna-emd: {bins_in_words(emd)}, noise included{shared}{p and f' ({p})'}"
+    if sets.p_value is not None and not is_shown:
         if sets.p_value <= SIGNIFICANT:
             return f"No more than chance at this size ({p}, above {ANSWER:g}, the level of an answer)"
         most = f"; over {bins_in_words(interval.high)} is excluded ({interval.level})"
@@ -280,8 +298,18 @@ def difference(explanation: Explanation) -> list[str]:
         return []
     if not explanation.differs:
         return [f"No difference is shown between {a} and {b}"]
+    if explanation.colourless is not None and (causes is None or causes.names == ("less saturation",)):
+        of_a, of_b, total = explanation.colourless
+        return [
+            f"{b} differs from {a}",
+            f"{of_b:,} of {images_in_words(total)} have no colour, {of_a or 'none'} of {a}",
+        ]
     if causes is None:
-        unexplained = "No change tried explains it: they may show other things"
+        unexplained = "Of the changes tried, none explains it: they may show other things"
+        if not explanation.is_rejected:
+            unexplained = "Too few images to tell why: a change, or other things"
+        if explanation.guess is not None:
+            unexplained = f"Perhaps {explanation.guess.in_words}; too few images to tell"
         return [f"{b} differs from {a}", *[unexplained] * explanation.is_searched]
     share = causes.bins[-1] / causes.bins[0]
     looks = f"{b} looks {'more ' * bool(share)}like"
@@ -299,10 +327,23 @@ def what_was_measured(explanation: Explanation) -> list[str]:
         by_name = {name: each for name, each in by_name.items() if not name.endswith(_FILES) or each.effect > 0}
     if "width" in by_name:
         by_name.pop("height", None)
-    names = sorted(by_name, key=lambda name: (not by_name[name].direction, [*PLAIN, *by_name].index(name)))
+    fits, causes = moved_by(explanation.guess), explanation.causes
+    # where a named cause leaves much, what it moves itself comes after other plain ones
+    told = moved_by(causes) if causes is not None and causes.bins[-1] > _MUCH * causes.bins[0] else []
+    order = [*(name for name in PLAIN if name not in told), *told, *by_name]
+
+    def rank(name: str) -> tuple[bool, bool, int]:
+        return name not in fits, not by_name[name].direction, order.index(name)
+
+    names = sorted(by_name, key=rank)
     phrases = [_property(by_name[name]) for name in names[:_MOST_SHOWN]]
     head = f"Measured in {explanation.names[1]}: "
     return [_fitted(lambda count: f"{head}{', '.join(phrases[:count])}.", _MOST_SHOWN)] if phrases else []
+
+
+def moved_by(causes: Causes | None) -> list[str]:
+    """Return the property of images that each change moves most plainly."""
+    return [] if causes is None else [CHANGES[name].moves[:-2] for name in causes.names]
 
 
 def _property(of: PropertyDifference) -> str:
@@ -320,11 +361,10 @@ def what_differs(explanation: Explanation) -> str:
     clauses, sentences = difference(explanation), what_was_measured(explanation)
     if clauses:
         clauses[0] += f" ({p_figure(explanation.p_value, 'p')})"
-    if not explanation.is_measured:
-        tested = "" if clauses else ", and `num_folds=20` for a test"
-        sentences = [f"What differs was not measured: use `DNAExtractor(..., properties=True)`{tested}."]
-    text = " ".join([*(f"{clause}." for clause in clauses), *sentences])
-    return text or "No property of images is shown to differ; `num_folds=20` gives a test."
+    how = f"Not tested: {explanation.lacks}." if explanation.lacks else "`num_folds=20` gives a test."
+    sentences += [f"{explanation.unmeasured}."] * bool(explanation.unmeasured)
+    sentences += [how] * (not clauses and (bool(explanation.lacks or explanation.unmeasured) or not sentences))
+    return " ".join([*(f"{clause}." for clause in clauses), *sentences])
 
 
 class HeldOut(NamedTuple):
@@ -460,10 +500,10 @@ def how_far(value: float, unit: str, distance: str) -> str:
     return f"{distance} {number(value, 3)}{' ' * bool(unit)}{unit}"
 
 
-def against_kept(what: str, far: str, p_value: float | None) -> list[str]:
+def against_kept(what: str, far: str, p_value: float | None, lacks: str = "") -> list[str]:
     """Say whether images that were added or removed differ from those that both versions have."""
     if p_value is None:
         apart = f"Between images {what} and those kept: {far}, noise included."
-        return [apart, f"Not tested: that takes {LEAST_FOLDS} folds of images a side."]
-    differ = "differ" if p_value <= SIGNIFICANT else "are not shown to differ"
+        return [apart, f"Not tested: {lacks}."] if lacks else [apart]
+    differ = "differ" if p_value <= ANSWER else "are not shown to differ"
     return [f"Images {what} {differ} from those kept ({far}, {p_figure(p_value, 'p')})."]
