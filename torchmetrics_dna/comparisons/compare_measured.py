@@ -85,7 +85,7 @@ def beside_held_out(
             dnas = [side.input_of(record) for side in others]
             folds = [[fold for fold in dna.folds if fold.num_images] for dna in dnas]
             both = replace(merged([replace(dna, folds=()) for dna in dnas]), folds=(*folds[0], *folds[1]))
-            folded = record.folded(a.input_of(record), both, (a.folds, None))
+            folded = record.folded(a.input_of(record), both)
             further = further_p_value(folded, len(folds[0]), record.power, result.averaging)
             results[name] = replace(result, evidence=replace(evidence, further=further))
     return replace(far, results=results)

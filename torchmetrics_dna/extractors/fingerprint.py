@@ -118,10 +118,10 @@ def unwrapped(network: nn.Module) -> nn.Module:
     """
     while True:
         wraps = isinstance(network, (nn.DataParallel, nn.parallel.DistributedDataParallel))
-        inner = network._modules.get("module" if wraps else "_orig_mod")
-        if inner is None:
+        inner = "module" if wraps else "_orig_mod"
+        if inner not in dict(network.named_children()):
             return network
-        network = inner
+        network = network.get_submodule(inner)
 
 
 def names_differ(*digests: str) -> bool:

@@ -184,8 +184,7 @@ def _texture(image: Any, top: Any, left: Any, grey: Any) -> Any:
 
 
 def measured_of(image: NDArray[np.uint8]) -> dict[str, float]:
-    """Return the properties of an RGB image ``(H, W, 3)`` that are measured here, by name."""
-    image = np.require(image, requirements=("C", "W"))
+    """Return the properties of an RGB image ``(H, W, 3)``, contiguous, that are measured here, by name."""
     colours = _colours(image, step_of(image.shape[0] * image.shape[1]))
     top, left = (max(0, (side - WINDOW) // 16 * 8) for side in image.shape[:2])  # aligned to blocks of 8 pixels
     grey = np.empty((min(WINDOW, image.shape[0] - top), min(WINDOW, image.shape[1] - left)), np.int32)

@@ -122,7 +122,7 @@ def properties_of(image: Pixels, file: FileFacts | None = None) -> Tensor:
     compiled = loaded("images.cpu") if image.dtype == np.uint8 else None
     if compiled is None:
         return image_properties(torch.from_numpy(image.transpose(2, 0, 1).copy())[None], file)[0]
-    image = np.require(image, requirements="W")  # or torch would warn
+    image = np.require(image, requirements=("C", "W"))  # torch takes no other
     of, known = Originals(torch.from_numpy(image).permute(2, 0, 1)[None], file), compiled.measured_of(image)
     values = [
         known[name] if name in known else float(record.measure(of)) if of.has[record.needs] else 0.0

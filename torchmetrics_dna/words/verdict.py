@@ -505,5 +505,5 @@ def against_kept(what: str, far: str, p_value: float | None, lacks: str = "") ->
     if p_value is None:
         apart = f"Between images {what} and those kept: {far}, noise included."
         return [apart, f"Not tested: {lacks}."] if lacks else [apart]
-    differ = "differ" if p_value <= SIGNIFICANT else "are not shown to differ"
+    differ = "differ" if p_value <= ANSWER else "are not shown to differ"
     return [f"Images {what} {differ} from those kept ({far}, {p_figure(p_value, 'p')})."]
