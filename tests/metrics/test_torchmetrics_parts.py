@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import pkgutil
 import re
 from pathlib import Path
 
 import pytest
 from makers import emd
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
 
 import torchmetrics_dna.metrics
 
@@ -62,3 +64,25 @@ def test_they_are_used_in_one_file_alone() -> None:
     parts = "|".join([*METHODS, *ATTRIBUTES])
     users = [path.name for path in sorted(folder.glob("*.py")) if re.search(rf"\b({parts})\b", path.read_text())]
     assert users == ["checked.py"]
+
+
+def test_overrides_have_the_defaults_of_what_they_override() -> None:
+    """Callers in torchmetrics leave out what is usual there."""
+    modules = pkgutil.iter_modules(torchmetrics_dna.metrics.__path__, "torchmetrics_dna.metrics.")
+    values = [value for module in modules for value in vars(importlib.import_module(module.name)).values()]
+    compared = 0
+    for value in (
+        value for value in values if isinstance(value, type) and issubclass(value, Metric | MetricCollection)
+    ):
+        above = Metric if issubclass(value, Metric) else MetricCollection
+        for name in (
+            name for name in vars(value) if name != "__init__" and inspect.isfunction(getattr(above, name, None))
+        ):
+            theirs, ours = (inspect.signature(getattr(each, name)).parameters for each in (above, value))
+            for parameter in theirs.keys() & ours.keys():
+                usual, own = (
+                    None if each[parameter].default in ("", ()) else each[parameter].default for each in (theirs, ours)
+                )
+                assert own == usual, (value.__name__, name, parameter)
+                compared += 1
+    assert compared > 20
