@@ -105,8 +105,6 @@ def meant(name: str, taken: Collection[str], written: Callable[[str, str], str])
             return ours[1:]
     parts = [each for each in taken if each.startswith(f"{plain}_") or each.endswith(f"_{plain}")]
     close = get_close_matches(plain, taken, 1, 0.7) or parts
-        each for each in taken if each.startswith(f"{plain}_") or each.endswith(f"_{plain}")
-    ]
     return written(close[0], "") if close else ""
 
 
