@@ -105,9 +105,8 @@ def meant(name: str, taken: Collection[str], written: Callable[[str, str], str])
             return written(argument, value)
         if ours.startswith("="):
             return ours[1:]
-    close = get_close_matches(plain, taken, 1, 0.7) or [
-        each for each in taken if each.startswith(f"{plain}_") or each.endswith(f"_{plain}")
-    ]
+    parts = [each for each in taken if each.startswith(f"{plain}_") or each.endswith(f"_{plain}")]
+    close = get_close_matches(plain, taken, 1, 0.7) or parts
     return written(close[0], "") if close else ""
 
 
