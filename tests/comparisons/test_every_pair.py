@@ -328,13 +328,25 @@ def agree(comparison: Comparison, row: Row, figures: dict[str, Any]) -> None:
     assert ("as pairs" in comparison.table.notes[0]) is bool(row["pairs"]) is document["paired"]
     tested = [each["slow"].p_value for each in figures.values() if each["slow"].p_value is not None]
     explanation, first = comparison.explain(), tested[0] if tested else None
-    assert [explanation.p_value, comparison.p_value, document["p_value"]] == near([first] * 3)
-    assert explanation.differs is (None if first is None else first <= 0.05)
+    assert [comparison.p_value, document["p_value"]] == near([first] * 2)
+    answer = first
+    if first is not None and comparison.properties is not None:
+        answer, of_properties = joint(comparison._test.overall, comparison.properties._test.overall)
+        assert document["p_value_of_properties"] == pytest.approx(of_properties)
+    assert [explanation.p_value, comparison.p_value_of_any, document["p_value_of_any"]] == near([answer] * 3)
+    assert explanation.differs is document["differs"] is (None if answer is None else answer <= 0.04)
     if "dna_emd" in figures:
         assert document["verdict"] == comparison.verdict
         assert sentences == comparison.verdict_lines
-        assert first is None or p_figure(first, "p").removeprefix("p ") in comparison.verdict
+        assert answer is None or p_figure(answer, "p").removeprefix("p ") in comparison.verdict
         assert ("interval" not in comparison.verdict) or level in comparison.verdict
+
+
+def joint(*statistics: Tensor) -> tuple[float, float]:
+    """P-values of Fisher's combination of several statistics of the same relabelings, and of the last one."""
+    p_values = [[np.mean(x >= each - 1e-9 * max(1, abs(each))) for each in x] for x in (s.numpy() for s in statistics)]
+    products = np.log(p_values).sum(0)
+    return float(np.mean(products <= products[0] + 1e-9 * max(1, abs(products[0])))), p_values[-1][0]
 
 
 def check(row: Row, metric: str, result: Any, a: Activations, b: Activations, counts: dict[str, int]) -> Result | None:

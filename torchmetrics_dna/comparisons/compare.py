@@ -175,8 +175,7 @@ def compare_sides(sides: Sides, names: Sequence[str], held_out: str | None = Non
         odd = None if same else odd_images(of_a, of_b, sides.images[k], neurons=plan.neurons)
         result = replace(result, odd=odd, notices=[*result.notices, *plan.limits])
         if plan.has_causes and result.differs:
-            causes = find_causes(sides, of_a, of_b, result.aligned()[0])
-            result = replace(result, causes=causes)
+            result = result._with_causes(find_causes(sides, of_a, of_b, result.aligned()[0]))
         if name == held_out:
             of_held_out = of_b
         elif of_held_out is not None and held_out is not None:

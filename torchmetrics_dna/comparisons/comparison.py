@@ -17,6 +17,7 @@ from torchmetrics_dna.files.tables import Table, as_html
 from torchmetrics_dna.files.visible import no_attribute, number, p_figure, plain_name
 from torchmetrics_dna.functional.odd import GREY
 from torchmetrics_dna.functional.permutation import ANSWER, SIGNIFICANT, joint_p_value
+from torchmetrics_dna.images.changes import CHANGES
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, neuron_name
 from torchmetrics_dna.options import named
 from torchmetrics_dna.plots import plot_layers
@@ -356,6 +357,14 @@ class Comparison(ByName["Result"]):
         total = self.num_images["b"]
         is_more = grey[1] > 2 and grey[1] / total > 0.1 + 2 * grey[0] / self.num_images["a"]
         return replace(found, colourless=(grey[0], grey[1], total) if is_more else None)
+
+    def _with_causes(self, causes: Causes) -> Comparison:
+        """Add changes that were searched; images that are odd by what a named one moves are odd no more."""
+        result = replace(self, causes=causes)
+        named = result.explain().causes
+        if self.odd is None or named is None:
+            return result
+        return replace(result, odd=replace(self.odd, explained=tuple(CHANGES[name].moves for name in named.names)))
 
     @property
     def verdict(self) -> str:

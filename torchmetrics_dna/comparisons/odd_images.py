@@ -57,6 +57,8 @@ class OddImages:
         beyond: Of the others, those whose score is beyond all of ``typical``, with the property, or else the layer, by
             which they are furthest.
         has_properties: True if properties were measured.
+        explained: Directions of properties, such as ``"blockiness +"``, that a named cause of the whole difference
+            moves: images with such a reason are as odd as all, and not named.
 
     """
 
@@ -67,6 +69,7 @@ class OddImages:
     single: list[Odd] = field(default_factory=list)
     beyond: list[Odd] = field(default_factory=list)
     has_properties: bool = False
+    explained: tuple[str, ...] = ()
 
     @cached_property
     def few_off(self) -> FewOff | None:
@@ -85,9 +88,15 @@ class OddImages:
 
     @cached_property
     def named(self) -> list[Odd]:
-        """Images that are off, the furthest first: ``single``, and ``beyond`` if the test finds that a few are."""
-        odd = [Odd(*each) for each in [*self.single, *self.beyond * self._finds_few]]  # those of a file are tuples
-        return sorted(odd, key=lambda each: each.image)
+        """Images that are off, the furthest first: ``single``, and ``beyond`` if the test finds that a few are.
+
+        Those that a named cause explains are left out.
+        """
+        return sorted(self._unexplained([*self.single, *self.beyond * self._finds_few]), key=lambda each: each.image)
+
+    def _unexplained(self, odd: list[Odd]) -> list[Odd]:
+        images = (Odd(*each) for each in odd)  # those of a file are tuples
+        return [each for each in images if each.move not in self.explained]
 
     @property
     def _finds_few(self) -> bool:
@@ -107,14 +116,14 @@ class OddImages:
         """Figures that a sentence on these images says."""
         finds_more = self._finds_few and not self.beyond
         order = self.scores.argsort(descending=True, stable=True).tolist() if finds_more else []
-        named = {odd.image for odd in self.named}
+        single = {odd[0] for odd in self.single}
         return Off(
             named=list(zip(self.off, self.named, strict=True)),
             total=len(self.names),
             p_value=self.few_off and self.few_off.p_value,
             fewest=self.few_off and self.few_off.fewest,
-            by_test=len(self.beyond) * self._finds_few,
-            maybe=[self.names[place] for place in order if place not in named],
+            by_test=len(self._unexplained(self.beyond)) * self._finds_few,
+            maybe=[self.names[place] for place in order if place not in single],
             least=LEAST_OF_SINGLE if self.has_properties and len(self.typical) < LEAST_OF_SINGLE else None,
         )
 

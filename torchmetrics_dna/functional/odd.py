@@ -40,6 +40,11 @@ class Odd(NamedTuple):
     low: float
     high: float
 
+    @property
+    def move(self) -> str:
+        """The reason as a change of images moves it: of "no colour" less saturation."""
+        return "saturation -" if self.reason == "no colour" else self.reason
+
 
 def odd_by_properties(reference: Tensor, images: Tensor) -> list[Odd]:
     r"""Name images that a property shows to be far beyond all of a reference, each with its reason.
@@ -152,6 +157,7 @@ def _plain(contrast: float, brightness: float, limits: tuple[float, float]) -> s
 
 
 def _odd(reason: str, row: int, reference: Tensor, images: Tensor) -> Odd:
-    name = {"no colour": "saturation"}.get(reason, reason[:-2] if reason[-1] in "+-" else "contrast")
-    values = reference[:, PROPERTIES.index(name)]
-    return Odd(row, reason, float(images[row, PROPERTIES.index(name)]), float(values.min()), float(values.max()))
+    move = Odd(row, reason, 0, 0, 0).move
+    column = PROPERTIES.index(move[:-2] if move[-1] in "+-" else "contrast")
+    values = reference[:, column]
+    return Odd(row, reason, float(images[row, column]), float(values.min()), float(values.max()))
