@@ -2,7 +2,7 @@
 images?
 
     pip install "torchmetrics-dna[demo]" scikit-learn
-    python docs/experiments/one_level.py --activations FOLDER -o FOLDER
+    python docs/experiments/one_level.py --activations FOLDER
 
 Nine kinds that chose nothing. Each picture is measured once, at 224 pixels in 1,000 bins, and kept in FOLDER; a draw
 adds those of its sets up, and asks what :func:`compare` asks, by the same functions. "Before": each question by itself,
@@ -348,7 +348,7 @@ def beside(sets: Sets, kind: str, change: str, other: tuple[str, str, float], si
     }
 
 
-NUM_NULL, NUM_POWER, NUM_HELD = 12, 1, 3  # seeds
+NUM_SEEDS = NUM_NULL, NUM_POWER, NUM_HELD = 12, 1, 3
 OF_HELD = ("landscapes", "icons", "textures", "charts", "wallpapers")
 Draws = list[dict[str, Any]]
 
@@ -376,12 +376,14 @@ def tasks(small: Sets, large: Sets, quick: bool) -> Iterator[tuple[str, list[obj
                 )  # fmt: skip
 
 
-def drawn(folder: Path, small: Sets, large: Sets, quick: bool) -> dict[str, Draws]:
+def drawn(folder: Path, small: Sets, large: Sets, quick: bool, parts: Sequence[str]) -> dict[str, Draws]:
     """All draws by part; those that the folder has are read."""
-    draws: dict[str, Draws] = {"halves": [], "power": [], "held-out": []}
+    draws: dict[str, Draws] = {part: [] for part in parts}
     file = folder / "draws.jsonl"
     kept = {} if not file.exists() else {line["of"]: line for line in map(json.loads, file.open(encoding="utf-8"))}
     for part, of, make in tasks(small, large, quick):
+        if part not in parts:
+            continue
         name = json.dumps([part, *of])
         if name not in kept:
             kept[name] = {"of": name, "size": of[1], "what": of[2:4], **make()}
@@ -396,15 +398,23 @@ def share(draws: Draws, part: str, now: bool) -> str:
     return f"{np.mean([says(draw, now)[part] for draw in draws]):.3f}" if draws else "-"
 
 
-def tables_of(draws: dict[str, Draws]) -> tuple[list[str], str]:
-    """Tables, and what they say."""
+def table_of_halves(halves: Draws) -> tuple[str, str]:
+    """The table of equal halves, and what it says."""
     parts = ("network", "properties", "network or properties", "single images", "a few", "any")
-    halves, power, held = draws.values()
     columns = [("all", halves), *((str(size), [each for each in halves if each["size"] == size]) for size in SIZES)]
     rows = [[part, *(f"{share(of, part, True)} ({share(of, part, False)})" for _, of in columns)] for part in parts]
     header = ["says a difference: now (before)", *(f"{name}: {len(of)} draws" for name, of in columns)]
-    tables = [results.table(header, rows)]
-    rows = []
+    now, past = (share(halves, "any", each) for each in (True, False))
+    by_size = ", ".join(f"{share(of, 'any', True)} of {name}" for name, of in columns[1:])
+    return results.table(header, rows), (
+        f"of {len(halves)} pairs of equal halves a share of {now} gets a sentence that says a difference ({by_size}"
+        f" images a side), before {past}."
+    )
+
+
+def tables_of_others(power: Draws, held: Draws) -> tuple[list[str], str]:
+    """Tables of slight changes and of sets beside held-out images, and what they say."""
+    tables, rows = list[str](), list[list[object]]()
     for of in dict.fromkeys(json.dumps(each["what"]) for each in power):
         chosen = [each for each in power if json.dumps(each["what"]) == of]
         by_size = [[each for each in chosen if each["size"] == size] for size in SIZES]
@@ -436,33 +446,38 @@ def tables_of(draws: dict[str, Draws]) -> tuple[list[str], str]:
         "only that it is further",
     ]
     tables.append(results.table([*header, "lower end above the truth", "upper end below it"], rows))
-    now, past = (np.mean([says(each, now)["any"] for each in halves]) for now in (True, False))
     main, before_it = (np.mean([says(each, now)["any"] for each in power]) for now in (True, False))
     ends = sum(bool(each["low"]) for each in shown)
     return tables, (
-        f"of {len(halves)} pairs of equal halves {results.percent(now)} get a sentence that says a difference, before"
-        f" {results.percent(past)}; of {len(power)} slightly changed sets {results.percent(main)}, before"
-        f" {results.percent(before_it)}. Of {len(shown)} sets that differ, beside held-out images, {ends} have a lower"
-        f" end of the ratio, and {len(said)} a ratio or that they are further."
+        f" Of {len(power)} slightly changed sets {results.percent(main)} get one, before {results.percent(before_it)}."
+        f" Of {len(shown)} sets that differ, beside held-out images, {ends} have a lower end of the ratio, and"
+        f" {len(said)} a ratio or that they are further."
     )
 
 
 def main() -> None:
     parser = results.parser(__doc__)
     parser.add_argument("--activations", type=Path, help="folder that keeps what was measured and drawn")
+    parser.add_argument("--all", action="store_true", help="also slight changes and held-out images, which take hours")
     arguments = parser.parse_args()
     folder, quick = results.begin(arguments), arguments.quick
     with TemporaryDirectory() as temporary:
         kept = arguments.activations or Path(temporary)
         small = Sets(Measure(kept, SMALL), COARSE)
         large = Sets(Measure(kept, SMALL if quick else 224), COARSE if quick else BINS)
-        tables, here = tables_of(drawn(kept, small, large, quick))
+        parts = ("halves", "power", "held-out")[: 3 if arguments.all or quick else 1]
+        draws = drawn(kept, small, large, quick, parts)
+        table, here = table_of_halves(draws["halves"])
+        tables = [table]
+        if len(parts) > 1:
+            others, more = tables_of_others(draws["power"], draws["held-out"])
+            tables, here = [*tables, *others], here + more
     results.write(
         folder,
         "one_level",
         here=here,
         tables=tables,
-        seeds=f"0 to {NUM_NULL - 1} of halves, 0 to {NUM_POWER - 1} of changes, 0 to {NUM_HELD - 1} of held-out images",
+        seeds=", ".join(f"0 to {count - 1} of {part}" for part, count in zip(parts, NUM_SEEDS, strict=False)),
         data=["digits of scikit-learn"] if quick else [
             causes.LANDSCAPES, causes.ICONS, causes.RENDERS, TEXTURES, CHARTS, HEDGEHOGS, ELEMENTARY, *data.WALLPAPERS,
         ],
