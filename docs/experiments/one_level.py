@@ -348,7 +348,7 @@ def beside(sets: Sets, kind: str, change: str, other: tuple[str, str, float], si
     }
 
 
-NUM_SEEDS = NUM_NULL, NUM_POWER, NUM_HELD = 12, 1, 3
+NUM_SEEDS = NUM_NULL, NUM_POWER, NUM_HELD = 16, 1, 3
 OF_HELD = ("landscapes", "icons", "textures", "charts", "wallpapers")
 Draws = list[dict[str, Any]]
 

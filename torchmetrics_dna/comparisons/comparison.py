@@ -358,7 +358,7 @@ class Comparison(ByName["Result"]):
         is_more = grey[1] > 2 and grey[1] / total > 0.1 + 2 * grey[0] / self.num_images["a"]
         return replace(found, colourless=(grey[0], grey[1], total) if is_more else None)
 
-    def _with_causes(self, causes: Causes) -> Comparison:
+    def _with_causes(self, causes: Causes | None) -> Comparison:
         """Add changes that were searched; images that are odd by what a named one moves are odd no more."""
         result = replace(self, causes=causes)
         named = result.explain().causes
