@@ -345,7 +345,7 @@ MORE = [
     ("compare a named --groups prefix:[0-9]", "matches nothing at the beginning of 'named/x.png'"),
     ("compare a b --groups folder --fail-if-different", "takes a test, but there is none of b"),
     ("monitor a b --window 0 -o x.csv", "--window expected"),
-    ("compare a b c --held-out c --held-out b", "--held-out takes one set, but got c, b; give one of them"),
+    ("compare a b c --held-out c --held-out b", "Option --held-out is given 2 times; give it once"),
 ]
 ROWS = [
     ("compare", {"B": "b c", "--metrics": "mind", "--plot": "x.png"}),
