@@ -39,6 +39,10 @@ GREYS, FOURS = COLOURS[..., 0], DEEP.view(np.uint8)[..., :4]
 LUMA = ((COLOURS.astype(int) * [19595, 38470, 7471]).sum(-1) + 32768 >> 16).astype(np.uint8)  # as Pillow's L
 RGB, SHADES, DEEP_GREY, FOUR = COLOURS[0], BANDS[0, ..., 0], DEEP[0, ..., 0], FOURS[0]
 OWN = r"a DNAExtractor of your own network with `channels={}`"
+TO_INTEGERS = [
+    f"{call.format(8)}` if they lie in 0 to 255, `{call.format(16)}` if in 0 to 65535"
+    for call in ('imgs.astype("uint{}")', "imgs.to(torch.uint{})")
+]
 
 
 def read(source: object, channels: int = 3, **options: Any) -> np.ndarray:
@@ -501,8 +505,8 @@ def floats(low: float, high: float, kind: Callable) -> Any:
         (torch.from_numpy(ZEROS[0]), "shape (28, 28, 3) and type torch.uint8", "imgs.permute(2, 0, 1)"),
         (ZEROS.transpose(0, 3, 1, 2), "shape (8, 3, 28, 28) and type uint8", "imgs.transpose(0, 2, 3, 1)"),
         (ZEROS[..., [0, 0, 0, 0]], "shape (8, 28, 28, 4) and type uint8", f"imgs[..., :3]`, or {OWN.format(4)[:-1]}"),
-        (ZEROS.astype(np.int64), "shape (8, 28, 28, 3) and type int64", 'imgs.astype("uint8")'),
-        (torch.zeros(8, 1, 28, 28).long(), "shape (8, 1, 28, 28) and type torch.int64", "imgs.to(torch.uint8)"),
+        (ZEROS.astype(np.int64), "shape (8, 28, 28, 3) and type int64", TO_INTEGERS[0]),
+        (torch.zeros(8, 1, 28, 28).long(), "shape (8, 1, 28, 28) and type torch.int64", TO_INTEGERS[1]),
         *[
             (floats(low, high, kind), f"{low:g} to {high:g}", remedy)
             for low, high, remedy in (
@@ -516,7 +520,8 @@ def floats(low: float, high: float, kind: Callable) -> Any:
     ],
 )
 def test_what_is_no_image_is_told_how_to_become_one(source: Any, got: str, remedy: str) -> None:
-    ending = f"; .*give `{re.escape(remedy)}`$" if remedy else "[^;]*$"
+    closing = "`" * (remedy.count("`") % 2 == 0)
+    ending = f"; .*give `{re.escape(remedy)}{closing}$" if remedy else "[^;]*$"
     with pytest.raises(ValueError, match=f"but got {re.escape(got)}{ending}"):
         make_dna(source, "properties") if "shape" in got else open_source(source)[0]
     if remedy:

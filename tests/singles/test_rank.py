@@ -236,7 +236,7 @@ def test_few_ruined_images_are_found(extractor: DNAExtractor, tmp_path: Path) ->
     clean = rank(pool, photos[:40], extractor)
     assert clean.few_off.p_value > 0.05
     assert f"{clean.few_off.p_value:.2g}" in clean.verdict
-    assert f"sees {clean.odd.fewest} or more" in clean.verdict
+    assert f"sees {clean.few_off.fewest} or more" in clean.verdict
     assert "why it is off" not in clean.table().header
     pool[4], pool[11], pool[17] = blur(pool[4], strength=8), np.full_like(pool[11], 255), pool[17] * 0
     ranking = rank(pool, photos[:40], extractor)

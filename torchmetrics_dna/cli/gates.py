@@ -51,8 +51,8 @@ class Gate(NamedTuple):
 def check_limits(limits: Limits, metrics: Sequence[str] | None, options: Mapping[str, Any]) -> None:
     """Raise ValueError for limits, as of :func:`gates_of`, that other options show to be wrong."""
     for name, least, expected in (
-        ("fail_above", -1e-300, "a number of 0 or more"),
-        ("fail_unless_below", 0, "a number above 0"),
+        ("fail_above", -1e-300, "of 0 or more"),
+        ("fail_unless_below", 0, "above 0"),
     ):
         limit, option = limits[name], f"Option --{name.replace('_', '-')}"
         if limit is not None:
