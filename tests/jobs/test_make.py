@@ -427,6 +427,11 @@ def turned(folder: Path) -> Path:
     return folder / "turned"
 
 
+def deep(folder: Path) -> Path:
+    np.save(folder / "deep.npy", SOME.astype(np.uint16) * 16)
+    return folder / "deep.npy"
+
+
 def two_arrays(folder: Path) -> Path:
     np.savez(folder / "two.npz", a=SOME, b=SOME[::-1] // 2)
     return folder / "two.npz"
@@ -441,6 +446,7 @@ def videos(folder: Path) -> str:
 
 # a source whose pixels the option changes, and two values
 CHANGES: dict[str, tuple[Callable[[Path], Any], Any, Any]] = {
+    "scale": (deep, None, 4095.0),
     "exif_orientation": (turned, False, True),
     "column": (two_arrays, "a", "b"),
     "fps": (videos, None, 3.0),

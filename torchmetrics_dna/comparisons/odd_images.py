@@ -1,4 +1,4 @@
-"""Which images of a set are unlike another set's own, and why? The second question of a comparison, and a ranking's."""
+"""Which images of a set are unlike another set's own, or the others of their own set, and why?"""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.functional.odd import (
+    IN_GATE,
     LEAST,
+    LEAST_IN_FOLDER,
     LEAST_OF_SINGLE,
     Odd,
     clear_reasons,
     odd_by_properties,
+    odd_in_folder,
     standard_properties,
 )
 from torchmetrics_dna.functional.outliers import (
@@ -27,7 +30,7 @@ from torchmetrics_dna.functional.outliers import (
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import ImageSource
 from torchmetrics_dna.images.properties import LAYER
-from torchmetrics_dna.words.verdict import Off, which_are_off, why_off
+from torchmetrics_dna.words.verdict import Off, beside_others, which_are_off, why_off
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,6 +60,9 @@ class OddImages:
         beyond: Of the others, those whose score is beyond all of ``typical``, with the property, or else the layer, by
             which they are furthest.
         has_properties: True if properties were measured.
+        surely: Of images that are judged beside the others of their own set, see
+            :func:`~torchmetrics_dna.functional.odd_in_folder`, the places of those that are a gate's; None beside a
+            reference.
 
     """
 
@@ -67,6 +73,7 @@ class OddImages:
     single: list[Odd] = field(default_factory=list)
     beyond: list[Odd] = field(default_factory=list)
     has_properties: bool = False
+    surely: list[int] | None = None
 
     @cached_property
     def few_off(self) -> FewOff | None:
@@ -77,7 +84,7 @@ class OddImages:
         """
         named, level = {odd[0] for odd in self.single}, _LEVELS[bool(self.single)]
         others = [place for place in range(len(self.names)) if place not in named]
-        if not others:
+        if not others or self.surely is not None:
             return None
         few = few_are_off(self.scores[others], self.typical)
         p_value, fewest = few.p_value * SIGNIFICANT / level, fewest_images(len(others), len(self.typical), level)
@@ -90,6 +97,16 @@ class OddImages:
         return sorted(odd, key=lambda each: each.image)
 
     @property
+    def surely_off(self) -> list[str]:
+        """Names of those that a gate takes."""
+        return self.off if self.surely is None else [self.names[place] for place in self.surely]
+
+    @property
+    def is_judged(self) -> bool:
+        """True if there are enough images for each to be judged singly."""
+        return len(self.typical) >= (LEAST_OF_SINGLE if self.surely is None else LEAST_IN_FOLDER)
+
+    @property
     def _finds_few(self) -> bool:
         return self.few_off is not None and self.few_off.p_value <= SIGNIFICANT
 
@@ -100,7 +117,10 @@ class OddImages:
 
     def reasons(self, reference: str = "the reference", *, short: bool = False) -> dict[int, str]:
         """Return why images are off, in words or in a few, by their number."""
-        return {self.numbers[odd.image]: why_off(odd, reference, short=short) for odd in self.named}
+        if self.surely is None:
+            return {self.numbers[odd.image]: why_off(odd, reference, short=short) for odd in self.named}
+        pairs = [(odd, short or odd.reason[-1] not in "+-") for odd in self.named]  # a fact says nothing of the others
+        return {self.numbers[odd.image]: why_off(odd, "the others", short=is_short) for odd, is_short in pairs}
 
     @property
     def _figures(self) -> Off:
@@ -108,6 +128,7 @@ class OddImages:
         finds_more = self._finds_few and not self.beyond
         order = self.scores.argsort(descending=True, stable=True).tolist() if finds_more else []
         named = {odd.image for odd in self.named}
+        least = LEAST_OF_SINGLE if self.surely is None else LEAST_IN_FOLDER
         return Off(
             named=list(zip(self.off, self.named, strict=True)),
             total=len(self.names),
@@ -115,12 +136,15 @@ class OddImages:
             fewest=self.few_off and self.few_off.fewest,
             by_test=len(self.beyond) * self._finds_few,
             maybe=[self.names[place] for place in order if place not in named],
-            least=LEAST_OF_SINGLE if self.has_properties and len(self.typical) < LEAST_OF_SINGLE else None,
+            least=None if self.is_judged or not self.has_properties else least,
+            is_alone=self.surely is not None,
+            has_properties=self.has_properties,
         )
 
     def sentence(self, reference: str) -> str:
         """Return which images are off, and why; and the result of the test of the others, line by line."""
-        return "\n".join(which_are_off(self._figures, reference))
+        lines = which_are_off(self._figures, reference) if self.surely is None else beside_others(self._figures)
+        return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the images, with why they are off, and the result of the test of the others, in plain types."""
@@ -200,6 +224,31 @@ def odd_images(
         [single[row]._replace(image=place) for place, row in enumerate(order) if row in single],
         beyond,
         has_properties,
+    )
+
+
+def odd_beside_others(
+    measured: Measured, of_images: Measured, images: Images | DNA, *, neurons: Neurons, rows: Sequence[int]
+) -> OddImages | None:
+    """Find images, whose ``rows`` in a set are given, that are odd beside its others; None without spatial means."""
+    means = means_by_layer(measured, neurons)
+    if not means or len(measured.numbers) <= 2:
+        return None
+    typical = outlier_distance({layer: left_out_distances(values) for layer, values in means.items()})
+    scores, properties = typical[rows], measured.rows.get(LAYER)
+    named, surely = (
+        {} if properties is None else {odd.image: odd for odd in odd_in_folder(properties, level)}
+        for level in (None, IN_GATE)
+    )
+    order, names = scores.argsort(descending=True, stable=True).tolist(), _names(images, of_images)
+    return OddImages(
+        [names[i] for i in order],
+        [of_images.numbers[i] for i in order],
+        scores[order],
+        typical,
+        [named[rows[i]]._replace(image=place) for place, i in enumerate(order) if rows[i] in named],
+        has_properties=properties is not None,
+        surely=[place for place, i in enumerate(order) if rows[i] in surely],
     )
 
 
