@@ -60,6 +60,18 @@ def test_values_can_not_be_changed() -> None:
     assert not [value for value in dataclasses_of(*rooms) if not value.__dataclass_params__.frozen]
 
 
+def test_what_holds_tensors_is_equal_to_itself_alone() -> None:
+    """Fields of tensors can't be compared by ``==``, which gives tensors, nor found by their hash."""
+    classes = dataclasses_of("binning", "comparisons", "dna", "functional", "images", "jobs", "neurons", "singles")
+    compared = {
+        value.__name__
+        for value in classes
+        if any(str(field.type).split(" |")[0] == "Tensor" for field in dataclasses.fields(value))
+        if "__eq__" in vars(value) and value.__dataclass_params__.eq
+    }
+    assert compared == set()
+
+
 IMAGES = np.concatenate([A[:5], B, C[:2]])  # of which five are the reference's own
 NEURONS = [1, 4, 8]  # of nine, in their order
 

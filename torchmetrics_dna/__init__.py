@@ -17,5 +17,5 @@ def __getattr__(name: str) -> object:
         return _get(name)
     except AttributeError as err:
         public = {each.lower(): each for each in __all__}
-        meant = [public[each] for each in get_close_matches(name.lower(), public, 1)]
+        meant = [public[each] for each in get_close_matches(name.lower(), public, 1, 0.7)]
         raise AttributeError(f"{err}{''.join(f'; did you mean {each!r}?' for each in meant)}", name=name) from None

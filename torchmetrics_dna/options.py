@@ -53,7 +53,7 @@ _MEANT = {
     "out outfile output_dir save save_path outdir": ["output", "folder"],
     "figure fig png show visualize": ["plot figure.png"],
     "best n_best": ["top", "most"],
-    "k n number first head": ["=of rank, top shows so many of the best, and worst of the worst"],
+    "k n number first head": ["k", "=`top` of a ranking shows so many of the best, `worst` of the worst"],
     "heatmap heatmaps": ["maps"],
     "holdout heldout validation val test": ["held_out"],
     "ignore_errors skip skip_errors skip_corrupt": ["skip_unreadable"],
@@ -103,7 +103,9 @@ def meant(name: str, taken: Collection[str], written: Callable[[str, str], str])
             return written(argument, value)
         if ours.startswith("="):
             return ours[1:]
-    close = get_close_matches(plain, taken, 1, 0.7) or [each for each in taken if each.endswith(f"_{plain}")]
+    close = get_close_matches(plain, taken, 1, 0.7) or [
+        each for each in taken if each.startswith(f"{plain}_") or each.endswith(f"_{plain}")
+    ]
     return written(close[0], "") if close else ""
 
 

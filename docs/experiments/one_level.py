@@ -307,7 +307,8 @@ def changed(sets: Sets, kind: str, size: int, change: str, share: float, seed: i
     random = np.random.default_rng([seed, size, KINDS.index(kind), [*CHANGES].index(change), round(100 * share)])
     of_a, of_b = random.permutation(first)[:size], random.permutation(len(sets.measure(kind)) - first)[:size]
     spoilt = max(1, round(share * len(of_b)))
-    b = [(kind, change, of_b[:spoilt]), (kind, "", first + of_b[spoilt:])]
+    start = len(sets.measure(kind, change)) - (len(sets.measure(kind)) - first)  # where the second half begins
+    b = [(kind, change, start + of_b[:spoilt]), (kind, "", first + of_b[spoilt:])]
     return answered(sets, [(kind, "", of_a)], [part for part in b if len(part[2])], random)
 
 

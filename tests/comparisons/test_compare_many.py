@@ -330,6 +330,7 @@ def test_where_no_ratio_can_be_told_images_of_both_are_exchanged() -> None:
     ratios = compared.ratios()
     assert tested == {name: p for name, p in tested.items() if (p is None) == (ratios.get(name, 1) is not None)}
     assert tested["real"] > 0.05
+    assert {row["set"]: row["dna_emd_p_further"] for row in compared.rows()} == tested
     line = next(line for line in compared.verdict.splitlines() if "is further than" in line)
     assert line == "Whether real is further than the held-out validation can't be told from so few images."
 

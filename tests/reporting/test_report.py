@@ -177,6 +177,16 @@ def test_each_setting_of_a_page_is_that_of_the_comparison(options: dict[str, Any
     assert plain["weights of the network"] == network(0).weights_digest
 
 
+@pytest.mark.parametrize(("q", "p", "clear"), [(0.05, 0.05, True), (0.051, 0.05, False), (0.05, 0.051, False)])
+def test_a_property_at_the_level_is_clear(
+    q: float, p: float, clear: bool, compared: Comparison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [row | {"q": q} for row in compared.properties.top_neurons(3)]
+    monkeypatch.setattr(Comparison, "top_neurons", lambda *_: rows)
+    monkeypatch.setattr(Comparison, "p_value_of_properties", p)
+    assert [row["clear"] for row in property_rows(compared)] == [clear] * 3
+
+
 def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path) -> None:
     comparison = report(*folders, tmp_path / "report.html", layers=LAYERS)
     assert list(comparison.neurons) == LAYERS, "properties are beside them"

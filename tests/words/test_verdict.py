@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -75,7 +76,7 @@ SAID: list[Callable[[], list[str]]] = []  # what the table says, of names of 12 
 
 
 def said(function: Callable[..., list[str]], *figures: Any) -> list[str]:
-    SAID.append(lambda: function(*map(renamed, figures)))
+    SAID.append(lambda change=renamed: function(*map(change, figures)))
     return function(*figures)
 
 
@@ -88,6 +89,20 @@ def renamed(value: Any) -> Any:
         items = [*map(renamed, value)]
         return items if isinstance(value, list) else value._make(items) if hasattr(value, "_make") else tuple(items)
     return value
+
+
+def with_p(value: Any, p: float) -> Any:
+    """Figures of which each p-value is this."""
+
+    def of_field(name: str, field: Any) -> Any:
+        is_p = name.startswith("p_") and field is not None
+        return with_p(field, p) if not is_p else (p,) * len(field) if isinstance(field, tuple) else p
+
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{each.name: of_field(each.name, getattr(value, each.name)) for each in fields(value)})
+    if hasattr(value, "_fields"):
+        return value._replace(**{name: of_field(name, getattr(value, name)) for name in value._fields})
+    return type(value)(with_p(each, p) for each in value) if isinstance(value, list | tuple) else value
 
 
 def of(figures: TwoSets, **changed: Any) -> list[str]:
@@ -396,6 +411,13 @@ def test_a_verdict_is_short(told: Callable[[], list[str]]) -> None:
     lines = told()
     assert len(lines) <= 4
     assert max(map(len, lines), default=0) <= 100, max(lines, key=len)
+
+
+def test_a_p_of_exactly_the_level_is_a_difference_everywhere() -> None:
+    """As one that is a little smaller is, in every sentence; one that is a little larger is none in some."""
+    at, below, above = ([told(partial(with_p, p=p)) for told in SAID] for p in (0.05, 0.05 - 1e-12, 0.05 + 1e-12))
+    assert at == below
+    assert at != above
 
 
 @pytest.mark.parametrize(("told", "expected"), [*TWO, *REASONS, *EXPLAINED, *SEVERAL])

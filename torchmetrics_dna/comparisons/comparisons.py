@@ -305,6 +305,8 @@ class Comparisons(ManyComparisons):
                     ratio = ratios.get(row["set"])
                     for end, field in (("", "value"), ("_low", "low"), ("_high", "high")):
                         row[f"{record.key}_x_held_out{end}"] = ratio and getattr(ratio, field)
+                    result = self[row["set"]].get(distance)
+                    row[f"{record.key}_p_further"] = result and result.evidence and result.evidence.further
         return rows
 
     def to_dict(self) -> dict[str, Any]:

@@ -95,8 +95,8 @@ class Evidence:
     """Evidence for a distance between two sets.
 
     Attributes:
-        interval: Confidence interval around the debiased distance; None for fd of too few images, and where
-            noise can't be taken off :class:`Averaging`.
+        interval: Confidence interval around the debiased distance; None for fd of too few images, and where noise can't
+            be taken off, as for weights below 0.
         layers: Debiased distance of each layer, shape ``(layers,)``; 0 where nothing is left, NaN for fd of a layer
             with too many neurons for these images, and where noise can't be taken off.
         layer_intervals: Confidence interval of each layer around its debiased distance; None for NaN.

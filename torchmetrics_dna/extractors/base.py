@@ -303,7 +303,8 @@ class DNAExtractor(nn.Module):
         """Yield the fixed input of a form, and others for a module that fails on it, each with its own form."""
         for number, inputs in enumerate(self._fixed_inputs):
             yield [*self.input_form(inputs), number], inputs
-        for size in [] if self._fixed_inputs else [(form[1], form[2]), DUMMY_SIZE]:
+        takes_images = not self._fixed_inputs and len(form) == 3  # or it is the form of another extractor
+        for size in [(form[1], form[2]), DUMMY_SIZE] if takes_images else []:
             yield [form[0], *size], fixed_images(self.image_channels, size, getattr(torch, form[0]))
 
     @property

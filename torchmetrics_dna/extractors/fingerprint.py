@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # instruction sets moved them by 2e-6 at most; GPUs and half precision may by more
 TOLERANCE, TOLERANCE_OF_HALF = 1e-4, 5e-2
 _SAMPLES = 16  # values of each tensor
-_NAMES: dict[str, tuple[str, ...]] = {}  # of the tensors that a digest is of, for errors of this process
+_NAMES: dict[str, int] = {}  # hash of the names of the tensors that a digest is of, for errors of this process
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # which numpy has, too
 
 
@@ -66,7 +66,7 @@ class Watch:
             tensors = network.state_dict()
             tensors |= {name: buffer for name, buffer in network.named_buffers() if name not in tensors}
             self._digest = values, digest_of(tensors)
-            _NAMES[self._digest[1]] = tuple(tensors)
+            _NAMES[self._digest[1]] = hash(tuple(tensors))
         return self._digest[1]
 
     def snapshot(self, waits: bool = False) -> Hashable:

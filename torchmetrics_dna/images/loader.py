@@ -43,7 +43,7 @@ _FEW_BITS = 0.25  # of the range of 16 bits, as 14 of them are
 _MANY = 200  # images that take longer to resize and measure without numba than loading it takes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch:
     """Batch of images of a source."""
 

@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from torch import nn
+
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
 from torchmetrics_dna.dna.evidence import check_confidence
@@ -249,6 +251,8 @@ def open_each(sides: Sequence[Source | DNA], arguments: Arguments) -> list[Image
 
     What is one object or path is opened as one.
     """
+    if modules := [type(side).__name__ for side in sides if isinstance(side, nn.Module)]:
+        raise TypeError(f"Expected sets of images, but got a {modules[0]}; a network is the argument `feature`")
     layers, ranges = arguments.layers, None if arguments.ranges == "auto" else arguments.ranges
     opened: list[Images | DNA] = []
     with ThreadPoolExecutor() as pool:  # files of DNAs: unpacking and checksums release Python's lock

@@ -139,6 +139,10 @@ def write(
 
 
 def _format(name: str | None, output: str | os.PathLike[str]) -> Format:
+    suffix = Path(output).suffix.lower()
+    if name is None and suffix and FORMATS.find(suffix) is None:
+        listed = ", ".join(each.suffixes[0] for each in FORMATS.values())
+        raise ValueError(f"Argument `output` expected to end in {listed}, but got {str(output)!r}; or give `format`")
     form = format_of(output, HTML) if name is None else FORMATS.get(name)
     if form is None or (name is not None and form.render is None):
         documents = [each.name for each in FORMATS.values() if each.render is not None]
