@@ -222,8 +222,8 @@ print(json.dumps(list(images.names)))
 IN_NIBABEL = """
 import json, os
 import nibabel, numpy, nifti_kind
-from nibabel.testing import data_path
 from torchmetrics_dna.images import open_source
+data_path = os.path.join(os.path.dirname(nibabel.__file__), "tests", "data")
 counts = []
 for name in ("anatomical.nii", "example4d.nii.gz"):
     file = os.path.join(data_path, name)
@@ -269,7 +269,8 @@ print(json.dumps(len(images)))
 def test_kinds_of_files_that_other_packages_read(
     name: str, code: str, settings: dict[str, str], files: str, images: int, tmp_path: Path
 ) -> None:
-    place = Place(tmp_path, name, str(EXAMPLES / name))  # whose entry point commands load
+    package = shutil.copytree(EXAMPLES / name, tmp_path / name)  # where it is built
+    place = Place(tmp_path, name, str(package))  # whose entry point commands load
     place.run("-c", code, **settings)
     path = next(map(str, tmp_path.rglob(files)), files) if files.endswith(".nii") else files
     command = ("-m", "torchmetrics_dna", "make", path, "-o", "x.dna.npz", "--layers", "block_0")

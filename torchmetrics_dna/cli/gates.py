@@ -31,8 +31,6 @@ _NOT_ASKED = (
     "Option --fail-if-odd takes images, at least 10 of the reference, but that was not asked of {}; give other images"
     " on both sides, and keep folds (--num-folds 20)"
 )
-
-
 _NOT_JUDGED = (
     "Option --fail-if-odd takes 15 grey or RGB images or more where these are judged beside each other, but {} has"
     " fewer; give more, or a reference"
@@ -219,11 +217,11 @@ def _odd_lines(sets: Mapping[str, OddImages | None]) -> list[str]:
     for name, odd in sets.items():
         if odd is None:
             raise ValueError(_NOT_ASKED.format(name))
-        if odd.surely is not None and not (odd.is_judged and odd.has_properties):
+        if odd.is_alone and (odd.too_few or not odd.has_properties):
             raise ValueError(_NOT_JUDGED.format(name))
         if off := odd.surely_off:
             failed.append(f"Failed: {name} has {len(off):,} odd image{'s' * (len(off) > 1)}, first of all {off[0]}.")
-        few += [name] * (not odd.is_judged)
+        few += [name] * bool(odd.too_few)
     partly = f"; of {', '.join(few)}, only images of one colour were judged singly" if few else ""
     return failed or [f"Passed: no image of {', '.join(sets)} is named as odd{partly}."]
 

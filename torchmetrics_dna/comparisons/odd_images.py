@@ -60,9 +60,8 @@ class OddImages:
         beyond: Of the others, those whose score is beyond all of ``typical``, with the property, or else the layer, by
             which they are furthest.
         has_properties: True if properties were measured.
-        surely: Of images that are judged beside the others of their own set, see
-            :func:`~torchmetrics_dna.functional.odd_in_folder`, the places of those that are a gate's; None beside a
-            reference.
+        surely: Places of those that a gate takes, of images that are judged beside the others of their own set, see
+            :func:`~torchmetrics_dna.functional.odd_in_folder`; None beside a reference.
 
     """
 
@@ -84,7 +83,7 @@ class OddImages:
         """
         named, level = {odd[0] for odd in self.single}, _LEVELS[bool(self.single)]
         others = [place for place in range(len(self.names)) if place not in named]
-        if not others or self.surely is not None:
+        if not others or self.is_alone:
             return None
         few = few_are_off(self.scores[others], self.typical)
         p_value, fewest = few.p_value * SIGNIFICANT / level, fewest_images(len(others), len(self.typical), level)
@@ -97,14 +96,20 @@ class OddImages:
         return sorted(odd, key=lambda each: each.image)
 
     @property
+    def is_alone(self) -> bool:
+        """True if they were judged beside the others of their own set, without a reference."""
+        return self.surely is not None
+
+    @property
     def surely_off(self) -> list[str]:
         """Names of those that a gate takes."""
         return self.off if self.surely is None else [self.names[place] for place in self.surely]
 
     @property
-    def is_judged(self) -> bool:
-        """True if there are enough images for each to be judged singly."""
-        return len(self.typical) >= (LEAST_OF_SINGLE if self.surely is None else LEAST_IN_FOLDER)
+    def too_few(self) -> int | None:
+        """Number of images beside which each is judged singly, if there are fewer."""
+        least = LEAST_IN_FOLDER if self.is_alone else LEAST_OF_SINGLE
+        return least if len(self.typical) < least else None
 
     @property
     def _finds_few(self) -> bool:
@@ -117,10 +122,11 @@ class OddImages:
 
     def reasons(self, reference: str = "the reference", *, short: bool = False) -> dict[int, str]:
         """Return why images are off, in words or in a few, by their number."""
-        if self.surely is None:
-            return {self.numbers[odd.image]: why_off(odd, reference, short=short) for odd in self.named}
-        pairs = [(odd, short or odd.reason[-1] not in "+-") for odd in self.named]  # a fact says nothing of the others
-        return {self.numbers[odd.image]: why_off(odd, "the others", short=is_short) for odd, is_short in pairs}
+        others = "the others" if self.is_alone else reference
+        return {
+            self.numbers[odd.image]: why_off(odd, others, short=short or (self.is_alone and odd.reason[-1] not in "+-"))
+            for odd in self.named  # beside the others, a fact says nothing of these
+        }
 
     @property
     def _figures(self) -> Off:
@@ -128,7 +134,6 @@ class OddImages:
         finds_more = self._finds_few and not self.beyond
         order = self.scores.argsort(descending=True, stable=True).tolist() if finds_more else []
         named = {odd.image for odd in self.named}
-        least = LEAST_OF_SINGLE if self.surely is None else LEAST_IN_FOLDER
         return Off(
             named=list(zip(self.off, self.named, strict=True)),
             total=len(self.names),
@@ -136,15 +141,14 @@ class OddImages:
             fewest=self.few_off and self.few_off.fewest,
             by_test=len(self.beyond) * self._finds_few,
             maybe=[self.names[place] for place in order if place not in named],
-            least=None if self.is_judged or not self.has_properties else least,
-            is_alone=self.surely is not None,
+            least=self.too_few if self.has_properties else None,
+            is_alone=self.is_alone,
             has_properties=self.has_properties,
         )
 
     def sentence(self, reference: str) -> str:
         """Return which images are off, and why; and the result of the test of the others, line by line."""
-        lines = which_are_off(self._figures, reference) if self.surely is None else beside_others(self._figures)
-        return "\n".join(lines)
+        return "\n".join(beside_others(self._figures) if self.is_alone else which_are_off(self._figures, reference))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the images, with why they are off, and the result of the test of the others, in plain types."""

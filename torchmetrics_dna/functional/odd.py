@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from torchmetrics_dna.images.properties import FAULTS, OF_PIXELS, PROPERTIES, RECORDS
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 LEAST = 10  # images of a reference; with none of one colour, these are 26 % of its kind at most (95 %)
 LEAST_OF_SINGLE = 40  # images of a reference beside which others than those of one colour are judged one by one
@@ -27,7 +24,12 @@ _FLAT = 0.95  # flat areas beyond which sharpness says nothing: there is hardly 
 _TINY = 0.01  # deviation of a transformed property at least
 GREY, _OF_GREY = 0.004, 0.012  # saturation of an image without colour, and of all of the reference
 _PLAIN, _NEARLY_PLAIN = (0.01, 0.05), (0.03, 0.1)  # contrast of images of one colour; brightness of black ones
-_LIMITED = {name: fault for name, fault in FAULTS.items() if fault.also is not None}
+_NAMES = [key[:-2] for key in FAULTS]
+_SIGNS = torch.tensor([1.0 if key.endswith("+") else -1.0 for key in FAULTS], dtype=torch.float64)
+_LEAST, _PLAINLY, _MAYBE = torch.tensor(
+    [(fault.least, fault.plain, fault.maybe) for fault in FAULTS.values()], dtype=torch.float64
+).T
+_DIRECTIONS = int((~_MAYBE.isnan()).sum())  # in which an image is named
 
 
 class Odd(NamedTuple):
@@ -85,12 +87,12 @@ def odd_by_properties(reference: Tensor, images: Tensor) -> list[Odd]:
         _check(name, side, least)
     facts, reasons = _facts(reference, images), dict[int, str]()
     if len(reference) >= LEAST_OF_SINGLE:
-        of_reference, values = (_turned(_with_edges(side, reference)) for side in (reference, images))
-        p_values, gaps = _beyond(values, of_reference.sort(0, descending=True).values)
-        chances, (plain, also) = p_values * values.numel(), _reached(images)
-        named, chances = plain & (gaps > 1) & (chances <= _LEVEL), chances.where(also & (gaps > _MORE), inf)
+        ordered, values = (_turned(_with_edges(side, reference)) for side in (reference, images))
+        p_values, gaps = _beyond(values, ordered.sort(0, descending=True).values)
+        chances, (plain, maybe) = p_values * len(images) * _DIRECTIONS, _reached(images)
+        named, chances = plain & (gaps > 1) & (chances <= _LEVEL), chances.where(maybe & (gaps > _MORE), inf)
         named |= chances <= _LEVELS[bool(facts) or bool((named | (chances <= _LEVELS[0])).any())]
-        reasons = _chosen(p_values, named, [*_LIMITED])
+        reasons = _chosen(p_values, named)
     reasons |= facts
     return [_odd(reasons[row], images[row], row, reference) for row in sorted(reasons)]
 
@@ -101,8 +103,7 @@ def odd_in_folder(images: Tensor, level: float | None = None) -> list[Odd]:
     Images of one colour are named as they are. Of the a others, if these are 15 or more, the r most extreme in a
     direction stand against the other a - r, for each r up to a tenth, by the c of :func:`odd_by_properties` with
     n = a - r and m = a. All r are named if the r-th is plainly faulty, with :math:`c \le` ``level``; the most extreme
-    also if it is less plainly faulty, with :math:`c \le 0.02`. Twice, the rest is asked again. So a fault that up to a
-    tenth of the images share does not hide itself; one that more share does.
+    also if it is less plainly faulty, with :math:`c \le 0.02`. The rest is asked again, twice.
 
     Args:
         images: Properties of all images, ``(n, properties)``, of
@@ -128,24 +129,20 @@ def odd_in_folder(images: Tensor, level: float | None = None) -> list[Odd]:
     if level is None:
         level = IN_LIST if len(images) >= LEAST_OF_SINGLE else IN_GATE
     reasons = {row: fact for row, values in enumerate(images) if (fact := _fact(values, _PLAIN))}
-    turned, (plain, also) = _turned(_with_edges(images, images)), _reached(images)
+    values, (plain, maybe) = _turned(_with_edges(images, images)), _reached(images)
     for _ in range(_ROUNDS):
-        rest = torch.tensor([row for row in range(len(images)) if row not in reasons], dtype=torch.int64)
-        if len(rest) < LEAST_IN_FOLDER:
-            break
-        named = _outermost(turned[rest], plain[rest], also[rest], level)
-        if not named:
-            break
-        reasons |= {int(rest[row]): reason for row, reason in named.items()}
+        rest = [row for row in range(len(images)) if row not in reasons]
+        if len(rest) >= LEAST_IN_FOLDER:
+            named = _outermost(values[rest], plain[rest], maybe[rest], level)
+            reasons |= {rest[row]: reason for row, reason in named.items()}
     others = images[[row for row in range(len(images)) if row not in reasons] or slice(None)]
     return [_odd(reasons[row], images[row], row, others) for row in sorted(reasons)]
 
 
 def clear_reasons(reference: Tensor, images: Tensor) -> dict[int, Odd]:
     """Return the property that tells most plainly why an image is off, by row, where one does."""
-    ordered, values = _turned(reference, [*FAULTS]).sort(0, descending=True).values, _turned(images, [*FAULTS])
-    p_values, gaps = _beyond(values, ordered, [*FAULTS])
-    reasons = _chosen(p_values, (gaps > 0) & (p_values <= _CLEAR), [*FAULTS])
+    p_values, gaps = _beyond(_turned(images), _turned(reference).sort(0, descending=True).values)
+    reasons = _chosen(p_values, (gaps > 0) & (p_values <= _CLEAR))
     return {row: _odd(reason, images[row], row, reference) for row, reason in reasons.items()}
 
 
@@ -169,72 +166,61 @@ def _column(side: Tensor, name: str) -> Tensor:
     return values if tails is None else tails(values)
 
 
-def _turned(side: Tensor, directions: Sequence[str] = tuple(_LIMITED)) -> Tensor:
+def _turned(side: Tensor) -> Tensor:
     """Return a column for each direction, transformed, in which larger is worse."""
-    return torch.stack([_column(side, key[:-2]) * (1 if key.endswith("+") else -1) for key in directions], 1)
+    return torch.stack([_column(side, name) for name in _NAMES], 1) * _SIGNS
 
 
 def _with_edges(side: Tensor, others: Tensor) -> Tensor:
     """Return properties in which images without edges have the median sharpness of the others."""
     sharpness, flat = (PROPERTIES.index(name) for name in ("sharpness", "flat areas"))
-    side, median = side.clone(), others[:, sharpness].double().quantile(0.5).to(side) if len(others) else inf
-    side[side[:, flat] > _FLAT, sharpness] = median
+    side, without = side.clone(), side[:, flat] > _FLAT
+    if without.any():
+        side[without, sharpness] = others[:, sharpness].double().quantile(0.5).to(side)
     return side
 
 
-def _reached(side: Tensor) -> list[Tensor]:
+def _reached(side: Tensor) -> tuple[Tensor, Tensor]:
     """Return whether images are plainly faulty, and whether they may be, by the values of their properties alone."""
-    signs = [1 if key.endswith("+") else -1 for key in _LIMITED]
-    values = torch.stack([side[:, PROPERTIES.index(key[:-2])].double() for key in _LIMITED], 1) * torch.tensor(signs)
-    limits = zip(*((fault.plain, fault.also) for fault in _LIMITED.values()), strict=True)
-    return [
-        values >= torch.tensor([inf if limit is None else limit * sign for limit, sign in zip(row, signs, strict=True)])
-        for row in limits
-    ]
+    values = side[:, [PROPERTIES.index(name) for name in _NAMES]].double() * _SIGNS
+    return values >= _PLAINLY * _SIGNS, values >= _MAYBE * _SIGNS
 
 
-def _beyond(
-    values: Tensor, ordered: Tensor, directions: Sequence[str] = tuple(_LIMITED), left_out: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Return p of images ``(m, d)`` beside others ``(n, d)``, in descending order, and how far these are beyond.
+def _beyond(values: Tensor, ordered: Tensor) -> tuple[Tensor, Tensor]:
+    """Return p of images beside others, which are in descending order, and how far these are beyond.
 
-    The distance is in that of the extreme from the median. Of the others the first do not count, ``(m,)`` many.
+    That is in distances of the extreme from the median.
     """
-    floors = torch.tensor([FAULTS[key].least for key in directions], dtype=torch.float64)
-    first = torch.zeros(1, dtype=torch.int64) if left_out is None else left_out
-    count = len(ordered) - first
-    tail = (count / _SHARE).round().long().clamp(min=_FEWEST)
-    sums = torch.cat([torch.zeros_like(ordered[:1]), ordered.cumsum(0)])
-    extreme, limit = ordered[first], ordered[first + tail]
-    median = (ordered[first + (count - 1) // 2] + ordered[first + count // 2]) / 2
-    count, size = count[:, None].double(), tail[:, None].double()
-    excess = torch.maximum((sums[first + tail] - sums[first]) / size - limit, floors / 3)
-    p_values = size / count * (1 + (values - limit).clamp(min=0) / (size * excess)) ** -size
-    return p_values, (values - extreme) / torch.maximum(extreme - median, floors)
+    count = len(ordered)
+    tail = max(_FEWEST, round(count / _SHARE))
+    extreme, limit, median = ordered[0], ordered[tail], (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
+    excess = torch.maximum((ordered[:tail] - limit).mean(0), _LEAST / 3)
+    p_values = tail / count * (1 + (values - limit).clamp(min=0) / (tail * excess)) ** -tail
+    return p_values, (values - extreme) / torch.maximum(extreme - median, _LEAST)
 
 
-def _outermost(turned: Tensor, plain: Tensor, also: Tensor, level: float) -> dict[int, str]:
+def _outermost(values: Tensor, plain: Tensor, maybe: Tensor, level: float) -> dict[int, str]:
     """Return the images that stand against all others, alone or with up to a tenth of them, and the reasons, by row."""
-    ordered, order = turned.sort(dim=0, descending=True, stable=True)
-    left_out = torch.arange(1, len(turned) // _TOGETHER + 1)
-    p_values, gaps = _beyond(ordered[: len(left_out)], ordered, left_out=left_out)
-    plain, also = (reached.gather(0, order)[: len(left_out)] for reached in (plain, also))
-    chances = p_values * turned.numel()
-    named = plain & (gaps > 1) & (chances <= level)
-    named[0] |= (also & (gaps > _MORE) & (chances <= _LEVELS[1]))[0]
-    of_images = torch.full(turned.shape, inf, dtype=torch.float64)
-    for j in range(turned.shape[1]):
-        if named[:, j].any():
-            most = left_out[named[:, j]][-1:]  # they are named together
-            together = order[: int(most), j]
-            of_images[together, j] = _beyond(turned[together], ordered, left_out=most)[0][:, j]
-    return _chosen(of_images, of_images.isfinite(), [*_LIMITED])
+    ordered, order = values.sort(dim=0, descending=True, stable=True)
+    plain, maybe = plain.gather(0, order), maybe.gather(0, order)
+    p_values = torch.full_like(values, inf)
+    for count in range(1, len(values) // _TOGETHER + 1):
+        last, others = slice(count - 1, count), ordered[count:]
+        of_last, gaps = _beyond(ordered[last], others)
+        chances = of_last * len(values) * _DIRECTIONS
+        named = plain[last] & (gaps > 1) & (chances <= level)
+        if count == 1:
+            named |= maybe[last] & (gaps > _MORE) & (chances <= _LEVELS[1])
+        for column in named[0].nonzero()[:, 0].tolist():  # all up to the last one, together
+            together = order[:count, column]
+            p_values[together, column] = _beyond(ordered[:count], others)[0][:, column]
+    return _chosen(p_values, p_values.isfinite())
 
 
-def _chosen(p_values: Tensor, named: Tensor, directions: Sequence[str]) -> dict[int, str]:
+def _chosen(p_values: Tensor, named: Tensor) -> dict[int, str]:
     """Return the direction of the smallest p-value among the named ones of an image, by row."""
-    smallest = torch.where(named, p_values, torch.inf).argmin(1).tolist()
-    return {row: directions[smallest[row]] for row in named.any(1).nonzero()[:, 0].tolist()}
+    smallest = torch.where(named, p_values, inf).argmin(1).tolist()
+    return {row: [*FAULTS][smallest[row]] for row in named.any(1).nonzero()[:, 0].tolist()}
 
 
 def _facts(reference: Tensor, images: Tensor) -> dict[int, str]:

@@ -129,25 +129,14 @@ def decode_image(image: Any, channels: int = 3, exif_orientation: bool = False, 
         TypeError: If it is no image.
 
     """
-    decoded, is_deep = _decoded(image, channels, exif_orientation)
-    if scale is not None:
-        if not is_deep:
-            raise ValueError("it has no integers of 16 bits, so that `scale` does not apply; leave it out")
-        pixels = (decoded.pixels * (DEEP_WHITE / scale)).clip(0, 1).astype(np.float32)
-        return decoded._replace(pixels=pixels)
-    return decoded._replace(used=float(decoded.pixels.max())) if is_deep else decoded
-
-
-def _decoded(image: Any, channels: int, exif_orientation: bool) -> tuple[Decoded, bool]:
-    """Decode an image; also return whether it is of integers of 16 bits."""
     image = unwrapped(image)
     if isinstance(image, (np.ndarray, Tensor)):
-        return _of_array(image, channels)
+        return _scaled(Decoded(_of_array(image, channels)), "uint16" in ArrayFormat.of(image).dtype, scale)
     facts = None
     if isinstance(image, (str, os.PathLike, BytesIO)):
         num_bytes = image.getbuffer().nbytes if isinstance(image, BytesIO) else _checked_size(image)
         if channels not in (1, 3) and _start(image, 4) in _TIFFS:
-            return _of_array(_read_bands(image, channels, exif_orientation), channels)
+            return decode_image(_read_bands(image, channels, exif_orientation), channels, scale=scale)
         with opened(image) as file:
             _check_depth(file, channels)
             file.load()
@@ -169,7 +158,16 @@ def _decoded(image: Any, channels: int, exif_orientation: bool) -> tuple[Decoded
         image = image.convert("RGB")
     lost = {_ALPHA: channels in (1, 3) and _has_alpha(image), _TURNED: is_turned and not exif_orientation}
     decoded = Decoded(_of_picture(image, channels), tuple(what for what, is_lost in lost.items() if is_lost), facts)
-    return decoded, _is_deep(image) and image.mode != "F" and channels in (1, 3)
+    return _scaled(decoded, image.mode.startswith("I") and channels in (1, 3), scale)
+
+
+def _scaled(decoded: Decoded, is_deep: bool, scale: float | None) -> Decoded:
+    """Return an image by its own white, or what it uses of the usual one, if it has 16 bits."""
+    if scale is None:
+        return decoded._replace(used=float(decoded.pixels.max())) if is_deep else decoded
+    if not is_deep:
+        raise ValueError("it has no integers of 16 bits, so that `scale` does not apply; leave it out")
+    return decoded._replace(pixels=(decoded.pixels * np.float32(DEEP_WHITE / scale)).clip(0, 1))
 
 
 def as_bytes(image: Pixels) -> NDArray[np.uint8]:
@@ -177,20 +175,19 @@ def as_bytes(image: Pixels) -> NDArray[np.uint8]:
     return image.astype(np.uint8, copy=False) if image.dtype == np.uint8 else (image * 255).round().astype(np.uint8)
 
 
-def _of_array(image: NDArray[Any] | Tensor, channels: int) -> tuple[Decoded, bool]:
-    """Decode an array; also return whether it is of uint16."""
+def _of_array(image: NDArray[Any] | Tensor, channels: int) -> Pixels:
     ArrayFormat.of(image).check("it", 3, channels)
     if isinstance(image, Tensor):
         image = image.detach().cpu()
         image = image.float() if image.is_floating_point() else image  # NumPy has no bfloat16
         image = (image.movedim(0, -1) if image.ndim == 3 else image).numpy()
     pixels: NDArray[Any] = image[..., None] if image.ndim == 2 else image
-    if is_deep := pixels.dtype.name == "uint16":  # of any byte order
+    if pixels.dtype.name == "uint16":  # of any byte order
         pixels = np.divide(pixels, DEEP_WHITE, dtype=np.float32)
     elif pixels.dtype != np.uint8:
         _check_range(pixels, "floating point", 1)
         pixels = pixels.astype(np.float32)
-    return Decoded(_with_channels(pixels, channels)), is_deep
+    return _with_channels(pixels, channels)
 
 
 def as_rgb(pixels: Pixels) -> Pixels:

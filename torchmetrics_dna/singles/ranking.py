@@ -126,7 +126,7 @@ class Ranking(Saved):
     @property
     def is_alone(self) -> bool:
         """True if the images were ranked beside each other, without another reference."""
-        return self.odd is not None and self.odd.surely is not None
+        return self.odd is not None and self.odd.is_alone
 
     @property
     def question(self) -> str:

@@ -14,8 +14,8 @@ from functools import partial
 import nibabel
 import numpy as np
 
+from torchmetrics_dna.images.kinds import KINDS, FileKind
 from torchmetrics_dna.images.sets import ImageSource
-from torchmetrics_dna.images.sources import KINDS, FileKind
 
 
 def open_nifti(files, label, _reading):

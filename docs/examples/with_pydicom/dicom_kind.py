@@ -14,8 +14,8 @@ import numpy as np
 import pydicom
 from pydicom.pixels import apply_modality_lut
 
+from torchmetrics_dna.images.kinds import KINDS, FileKind
 from torchmetrics_dna.images.sets import ImageSource
-from torchmetrics_dna.images.sources import KINDS, FileKind
 
 
 def open_dicom(files, label, _reading):

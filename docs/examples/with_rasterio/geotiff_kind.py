@@ -16,8 +16,8 @@ import numpy as np
 import rasterio
 from rasterio.windows import Window
 
+from torchmetrics_dna.images.kinds import KINDS, FileKind
 from torchmetrics_dna.images.sets import ImageSource
-from torchmetrics_dna.images.sources import KINDS, FileKind
 
 SIDE = int(os.environ.get("GEOTIFF_SIDE", "224"))  # of a tile, in pixels
 
