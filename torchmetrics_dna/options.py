@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
 _F = TypeVar("_F", bound="Callable[..., Any]")
+_T = TypeVar("_T", bound=type)
 #: What is meant by options and arguments that other programs and libraries take: a name of ours, perhaps with a value,
 #: or after "=" a sentence; the first of ours that a command or a function takes.
 _MEANT = {
@@ -73,6 +74,7 @@ _MEANT = {
     "config": ["=there are no files of settings; all are options"],
     "recursive r": ["=folders are searched with all that are in them"],
 }
+_HOLDERS: dict[str, type] = {}  # classes whose arguments are given within an argument of this name
 _BY_NAME = {name: ours for names, ours in _MEANT.items() for name in names.split()}
 
 
@@ -103,10 +105,19 @@ def meant(name: str, taken: Collection[str], written: Callable[[str, str], str])
             return written(argument, value)
         if ours.startswith("="):
             return ours[1:]
-    close = get_close_matches(plain, taken, 1, 0.7) or [
-        each for each in taken if each.startswith(f"{plain}_") or each.endswith(f"_{plain}")
-    ]
+    parts = [each for each in taken if each.startswith(f"{plain}_") or each.endswith(f"_{plain}")]
+    close = get_close_matches(plain, taken, 1, 0.7) or parts
     return written(close[0], "") if close else ""
+
+
+def given_as(argument: str) -> Callable[[_T], _T]:
+    """Register a class whose own arguments are given within ``argument`` of other functions."""
+
+    def register(kind: _T) -> _T:
+        _HOLDERS[argument] = kind
+        return kind
+
+    return register
 
 
 def check_keywords(function: Callable[..., Any], options: Collection[str], error: type[Exception] = TypeError) -> None:
@@ -114,18 +125,17 @@ def check_keywords(function: Callable[..., Any], options: Collection[str], error
     own = [name for name, each in signature(function).parameters.items() if each.kind is not Parameter.VAR_KEYWORD]
     if not (wrong := [name for name in options if name not in own]):
         return
-    from torchmetrics_dna.extractors.base import DNAExtractor
-    from torchmetrics_dna.images.reading import Reading
-
-    holders = {"feature": DNAExtractor, "reading": Reading}  # arguments that hold others
     inner = {
-        name: (holder, kind) for holder, kind in holders.items() if holder in own for name in signature(kind).parameters
+        name: (argument, kind)
+        for argument, kind in _HOLDERS.items()
+        if argument in own
+        for name in signature(kind).parameters
     }
 
     def written(name: str, value: str) -> str:
         given = f"{name}={repr(value) if value else '...'}"
-        holder, kind = (None, None) if name in own else inner[name]
-        return f"did you mean `{given}`?" if kind is None else f"did you mean `{holder}={kind.__name__}({given})`?"
+        argument, kind = (None, None) if name in own else inner[name]
+        return f"did you mean `{given}`?" if kind is None else f"did you mean `{argument}={kind.__name__}({given})`?"
 
     remedy = meant(wrong[0], [*own, *inner], written) or f"it takes {', '.join(name for name in own if name != 'self')}"
     of = function.__qualname__.removesuffix(".__init__")

@@ -59,7 +59,7 @@ def test_constants(form: str) -> None:
     metric = FORMS[form].make()
     ranges, scores = isinstance(metric, ActivationRange), isinstance(metric, DNARealism)
     assert metric.higher_is_better is (None if ranges else isinstance(metric, PRDC))
-    assert metric.plot_lower_bound == (None if ranges or scores else 0)
+    assert metric.plot_lower_bound == (None if ranges or scores or hasattr(metric, "distance") else 0)
     assert (metric.is_differentiable, metric.full_state_update) == (False, False)
 
 

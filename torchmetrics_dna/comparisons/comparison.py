@@ -44,14 +44,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons.index import Neurons
 
 SHARED = 0.1  # of the images of B; of different pictures, up to 3 % look nearly alike
-_GUESSED = {
-    "p": "p_value",
-    "emd": '["dna-emd"]',
-    "dna_emd": '["dna-emd"]',
-    "value": '["dna-emd"].value',
-    "to_json": "to_dict()",
-    "to_pandas": "to_dataframe()",
-}
+_GUESSED = {"p": "p_value", "emd": '["dna-emd"]', "dna_emd": '["dna-emd"]', "value": '["dna-emd"].value'}
+_GUESSED |= {"to_json": "to_dict()", "to_pandas": "to_dataframe()"}
 _T = TypeVar("_T")
 
 

@@ -30,7 +30,7 @@ from torchmetrics_dna.images.resize import Resize, check_resize
 from torchmetrics_dna.images.tensors import check_images, in_unit_range
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.neurons.ranges import ActivationRanges
-from torchmetrics_dna.options import named
+from torchmetrics_dna.options import given_as, named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -51,6 +51,7 @@ _FIXED_SIZE = (64, 64)  # of the image of a fingerprint, if the network takes an
 _AT_ONCE_OF_SMALL, _SMALL_BYTES = 1024, 2**22  # small inputs: calls of the network cost more than its buffers
 
 
+@given_as("feature")
 class DNAExtractor(nn.Module):
     """Frozen network that maps images to the activations of chosen layers, ``{layer: (B, n, *positions)}``.
 

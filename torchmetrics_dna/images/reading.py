@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torchmetrics_dna.options import named, option
+from torchmetrics_dna.options import given_as, named, option
 
 Progress = Callable[[str, int, "int | None"], None]
 
 
+@given_as("reading")
 @dataclass(frozen=True)
 class Reading:
     """Options for reading images.
