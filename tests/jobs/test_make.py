@@ -467,12 +467,14 @@ CHANGES: dict[str, tuple[Callable[[Path], Any], Any, Any]] = {
 CHANGE_NO_PIXEL = {"batch_size", "num_workers", "skip_unreadable", "progress"}
 OF_OBJECTS = {"num_images"}  # from whose parts nothing is resumed: images/test_streams.py
 every_change = pytest.mark.parametrize("name", CHANGES)
+told = pytest.mark.filterwarnings("ignore:.* have an EXIF rotation", "ignore:.* of 16 bits")
 
 
 def test_all_options_are_tried() -> None:
     assert {field.name for field in fields(Reading)} == CHANGES.keys() | CHANGE_NO_PIXEL | OF_OBJECTS
 
 
+@told
 @every_change
 def test_resuming_by_options_of_reading(name: str, tmp_path: Path) -> None:
     prepare, one, other = CHANGES[name]
@@ -491,6 +493,7 @@ def test_resuming_by_options_of_reading(name: str, tmp_path: Path) -> None:
     make_files(source, tmp_path / "x.dna.npz", ["histogram"], arguments, resume=True)
 
 
+@told
 @every_change
 def test_the_reference_in_a_folder(name: str, tmp_path: Path) -> None:
     prepare, one, other = CHANGES[name]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import multiprocessing
 import os
 import warnings
@@ -142,10 +141,10 @@ def load_batches(
         used = max(used, batch.used)
         yield batch
     if 0 < used <= _FEW_BITS:
-        white = 2 ** math.ceil(math.log2(used * DEEP_WHITE + 1)) - 1
+        white = 2 ** round(used * DEEP_WHITE).bit_length() - 1
         warnings.warn(
             f"Images of {source.label!r} use {100 * used:.2g} % of 16 bits, so that a network sees them nearly black;"
-            f" if their white is {white}, give `--scale {white}`, or `Reading(scale={white})`",
+            f" give what is white in them, such as {white}, as `scale`",
             stacklevel=2,
         )
 

@@ -95,9 +95,7 @@ def stamp_of(fetch: Callable[[int], Any], index: int) -> str:
 
 
 _ALPHA = "have an alpha channel, which is dropped"
-_TURNED = (
-    "have an EXIF rotation, which is ignored; give `--exif-orientation`, or `Reading(exif_orientation=True)`, to rotate"
-)
+_TURNED = "have an EXIF rotation, which is ignored; to rotate them, give `exif_orientation=True`"
 
 
 class Decoded(NamedTuple):
@@ -147,7 +145,7 @@ def decode_image(image: Any, channels: int = 3, exif_orientation: bool = False, 
         _check_depth(image, channels)
     is_turned = False
     with suppress(Exception):  # of a damaged tag, which is ignored
-        is_turned = image.getexif().get(_ORIENTATION, 1) != 1
+        is_turned = image.getexif().get(_ORIENTATION) in range(2, 9)
     if is_turned and exif_orientation:
         image = ImageOps.exif_transpose(image)
     if image.mode == "La":
