@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import Command
+from commands import COMMAND, Command
 from golden import GOLDEN
 from PIL import Image
 
@@ -99,3 +100,22 @@ def test_what_is_odd_in_a_folder_is_a_gate(tmp_path: Path, cli: Command) -> None
     assert "but" in cli("rank", tmp_path / "few", *asked, code=2).err  # only facts were judged
     half = cli("rank", tmp_path / "clean", "--reference", tmp_path / "clean", *asked)
     assert half.out.splitlines()[0] == clean.out.splitlines()[0]
+
+
+def test_notices_of_a_folder_name_options(tmp_path: Path) -> None:
+    for name in ("turned", "deep"):
+        (tmp_path / name).mkdir()
+    exif = Image.Exif()
+    exif[274] = 6
+    for i in range(3):
+        Image.new("RGB", (30, 20), (90 * i, 0, 0)).save(tmp_path / "turned" / f"{i}.jpg", exif=exif)
+        Image.fromarray(np.full((20, 30), 4095 - 900 * i, np.uint16)).save(tmp_path / "deep" / f"{i}.png")
+    for folder, options, notice in (
+        ("turned", (), "have an EXIF rotation, which is ignored; to rotate them, give --exif-orientation"),
+        ("deep", (), "nearly black; give what is white in them, such as 4095, as --scale"),
+        ("turned", ("--exif-orientation",), ""),
+        ("deep", ("--scale", "4095"), ""),
+    ):
+        command = [*COMMAND, "rank", str(tmp_path / folder), "--layers", "block_0", *options]
+        err = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+        assert [line.endswith(notice) for line in err.splitlines() if "Images of" in line] == [True] * bool(notice)

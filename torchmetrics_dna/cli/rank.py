@@ -29,10 +29,7 @@ def rank(
     images: o.Images,
     reference: Annotated[
         str | None,
-        o.option(
-            "A DNA file, or images; one image ranks others by likeness to it. Without it, images are judged beside each"
-            " other."
-        ),
+        o.option("A DNA file, or images; one ranks others by likeness to it. [default: the images themselves]"),
     ] = None,
     score: Annotated[
         str | None,

@@ -54,7 +54,7 @@ class Batch:
     names: list[str] = field(default_factory=list)  # of the readable images
     notes: Mapping[str, Tensor] = field(default_factory=dict)  # values of the `notes` callback, by name, (B, ...)
     ends: bool = False  # True if a part of the source ends with this batch
-    lost: Sequence[str] = ()  # what of an image was left out, see `Decoded`
+    lost: frozenset[str] = frozenset()  # what of an image was left out, see `Decoded`
     used: float = 0.0  # the largest share of 16 bits that an image takes
 
     def pin_memory(self) -> Batch:
@@ -134,10 +134,9 @@ def load_batches(
             raise ValueError(batch.error)
         if batch.unreadable and not reading.skip_unreadable:
             raise ValueError(batch.unreadable[0] + _SKIP)
-        for what in dict.fromkeys(batch.lost):  # their number would be that of this pass, in this process
-            if what not in told:
-                warnings.warn(f"Images of {source.label!r} {what}", stacklevel=2)
-                told.add(what)
+        for what in sorted(batch.lost - told):  # their number would be that of this pass, in this process
+            warnings.warn(f"Images of {source.label!r} {what}", stacklevel=2)
+        told |= batch.lost
         used = max(used, batch.used)
         yield batch
     if 0 < used <= _FEW_BITS:
@@ -281,7 +280,7 @@ class _Decoded(Dataset["Batch"]):
             names=[sample.name for sample in samples],
             notes={note: torch.stack([sample.notes[note] for sample in samples]) for note in samples[0].notes},
             ends=chunk.ends,
-            lost=[what for sample in samples for what in sample.lost],
+            lost=frozenset(what for sample in samples for what in sample.lost),
             used=max(sample.used for sample in samples),
         )
 

@@ -247,12 +247,11 @@ def beside_others(off: Off) -> list[str]:
     """Return lines: which images of a set are odd beside its others, and what can't be seen without a reference."""
     if not off.has_properties:
         return ["Which images are odd was not asked: that takes properties, which grey and RGB images have."]
-    lines = ["No image is shown to be odd beside the others."]
-    if off.named:
-        lines = [_which(off, "", "odd beside the others", "the others")]
+    limits = "Not seen: faults that more than a tenth of the images share, watermarks, other content."
     if off.least is not None:
-        return [*lines, f"Of fewer than {off.least} images, only those of one colour are named."]
-    return [*lines, "Not seen: faults that more than a tenth of the images share, watermarks, other content."]
+        limits = f"Of fewer than {off.least} images, only those of one colour are named."
+    named = _which(off, "", "odd beside the others", "the others") if off.named else ""
+    return [named or "No image is shown to be odd beside the others.", limits]
 
 
 def _which(off: Off, of_set: str, predicate: str, reference: str) -> str:
