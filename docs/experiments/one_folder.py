@@ -26,8 +26,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFile, ImageFilter
 from torch import Tensor
 
-from torchmetrics_dna.functional import odd_in_folder
-from torchmetrics_dna.functional.odd import IN_GATE
+from torchmetrics_dna.functional.odd import IN_GATE, odd_in_folder
 from torchmetrics_dna.images.properties import properties_of
 
 if TYPE_CHECKING:

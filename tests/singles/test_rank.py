@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchmetrics_dna import DNAExtractor, NeuronWeights, make_dna, rank
 from torchmetrics_dna.demo import blur, jpeg, photographs
 from torchmetrics_dna.dna import HistogramDNA
-from torchmetrics_dna.functional import odd_in_folder
+from torchmetrics_dna.functional.odd import odd_in_folder
 from torchmetrics_dna.images.properties import image_properties
 from torchmetrics_dna.singles import Ranking
 from torchmetrics_dna.statistics.outliers import local_layer

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons, compare_by_class, open_classes
 from torchmetrics_dna.comparisons.compare_measured import beside_held_out, compare_measured
 from torchmetrics_dna.comparisons.comparisons import Comparisons, check_held_out, label, names_of
-from torchmetrics_dna.comparisons.odd_images import odd_beside_others, odd_images
+from torchmetrics_dna.comparisons.odd_images import odd_images
 from torchmetrics_dna.dna.distances import Distance, check_distances, of_any_network
 from torchmetrics_dna.images.pixels import is_file
 from torchmetrics_dna.jobs.arguments import ALL, Arguments, taking
@@ -171,12 +171,10 @@ def compare_sides(sides: Sides, names: Sequence[str], held_out: str | None = Non
         k = names.index(name, 1)
         of_b, both = sides.measured(k), (names[0], name)
         result = compare_measured(of_a, of_b, plan, names=both)
-        if result.shares_images and of_a is not of_b:  # a reference with the same faults can't tell
-            rows = range(len(of_b.numbers))
-            odd = odd_beside_others(of_b, of_b, sides.images[k], neurons=plan.neurons, rows=rows)
-        else:
-            same = result.same_images
-            odd = None if same else odd_images(of_a, of_b, sides.images[k], neurons=plan.neurons)
+        rows, beside = None, of_a
+        if result.shares_images:  # a reference with the same faults can't tell
+            rows, beside = range(len(of_b.numbers)), of_b
+        odd = None if of_a is of_b else odd_images(beside, of_b, sides.images[k], neurons=plan.neurons, rows=rows)
         result = replace(result, odd=odd, notices=[*result.notices, *plan.limits])
         if plan.has_causes and result.differs:
             causes = find_causes(sides, of_a, of_b, result.aligned()[0])

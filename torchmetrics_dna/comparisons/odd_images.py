@@ -60,8 +60,8 @@ class OddImages:
         beyond: Of the others, those whose score is beyond all of ``typical``, with the property, or else the layer, by
             which they are furthest.
         has_properties: True if properties were measured.
-        surely: Places of those that a gate takes, of images that are judged beside the others of their own set, see
-            :func:`~torchmetrics_dna.functional.odd_in_folder`; None beside a reference.
+        surely: Places of those that a gate takes, of images that are judged beside the others of their own set; None
+            beside a reference.
 
     """
 
@@ -180,7 +180,7 @@ def odd_images(
     images: Images | DNA,
     *,
     neurons: Neurons,
-    foreign: Tensor | None = None,
+    rows: Sequence[int] | None = None,
 ) -> OddImages | None:
     """Find the images of B that are off from their spatial means and properties; None without means, or if A is small.
 
@@ -189,11 +189,14 @@ def odd_images(
         b: The images.
         images: Source of B.
         neurons: Neurons that means were kept of.
-        foreign: True for images of B that are not the reference's own, ``(B,)``; by default all.
+        rows: Row in A of each image of B that is one of A's own, which is left out, and -1 for others; by default, A
+            has none of them. If it has all, each is judged beside A's others.
 
     """
+    places = [place for place in range(len(b.numbers)) if rows is None or rows[place] < 0]
+    if rows is not None and not places:
+        return _beside_others(a, b, images, neurons, rows)
     of_a, of_b = means_by_layer(a, neurons), means_by_layer(b, neurons)
-    places = list(range(len(b.numbers))) if foreign is None else foreign.nonzero()[:, 0].tolist()
     if not of_a or not of_b or len(a.numbers) < LEAST or not places:
         return None
     of_b = {layer: means[places] for layer, means in of_b.items()}
@@ -231,24 +234,23 @@ def odd_images(
     )
 
 
-def odd_beside_others(
-    measured: Measured, of_images: Measured, images: Images | DNA, *, neurons: Neurons, rows: Sequence[int]
+def _beside_others(
+    a: Measured, b: Measured, images: Images | DNA, neurons: Neurons, rows: Sequence[int]
 ) -> OddImages | None:
-    """Find images, whose ``rows`` in a set are given, that are odd beside its others; None without spatial means."""
-    means = means_by_layer(measured, neurons)
-    if not means or len(measured.numbers) <= 2:
+    means = means_by_layer(a, neurons)
+    if not means or len(a.numbers) <= 2:
         return None
     typical = outlier_distance({layer: left_out_distances(values) for layer, values in means.items()})
-    scores, properties = typical[rows], measured.rows.get(LAYER)
+    properties = a.rows.get(LAYER)
     named, surely = (
         {} if properties is None else {odd.image: odd for odd in odd_in_folder(properties, level)}
         for level in (None, IN_GATE)
     )
-    order, names = scores.argsort(descending=True, stable=True).tolist(), _names(images, of_images)
+    order, names = typical[rows].argsort(descending=True, stable=True).tolist(), _names(images, b)
     return OddImages(
         [names[i] for i in order],
-        [of_images.numbers[i] for i in order],
-        scores[order],
+        [b.numbers[i] for i in order],
+        typical[rows][order],
         typical,
         [named[rows[i]]._replace(image=place) for place, i in enumerate(order) if rows[i] in named],
         has_properties=properties is not None,

@@ -6,7 +6,7 @@ from torchmetrics_dna.functional.features import cmmd, mind, prdc
 from torchmetrics_dna.functional.frechet import dna_frechet
 from torchmetrics_dna.functional.layer_frechet import layer_frechet_distance
 from torchmetrics_dna.functional.layer_frechet_estimate import FrechetEstimate, layer_frechet_estimate
-from torchmetrics_dna.functional.odd import Odd, odd_by_properties, odd_in_folder
+from torchmetrics_dna.functional.odd import Odd, odd_by_properties
 from torchmetrics_dna.functional.outliers import FewOff, few_are_off, score_limit
 from torchmetrics_dna.functional.realism import dna_realism, dna_realism_map, heat
 from torchmetrics_dna.functional.sensitivity import learn_neuron_weights, select_neurons, sensitivity_deviation
@@ -28,7 +28,6 @@ __all__ = [
     "learn_neuron_weights",
     "mind",
     "odd_by_properties",
-    "odd_in_folder",
     "prdc",
     "score_limit",
     "select_neurons",

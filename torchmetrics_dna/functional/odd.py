@@ -84,7 +84,11 @@ def odd_by_properties(reference: Tensor, images: Tensor) -> list[Odd]:
 
     """
     for name, side, least in (("reference", reference, LEAST), ("images", images, 0)):
-        _check(name, side, least)
+        if side.shape[1:] != (len(PROPERTIES),) or len(side) < least or not side.isfinite().all():
+            raise ValueError(
+                f"Argument `{name}` expected to be finite properties of {least} images or more, shape"
+                f" (images, {len(PROPERTIES)}), but got shape {tuple(side.shape)}"
+            )
     facts, reasons = _facts(reference, images), dict[int, str]()
     if len(reference) >= LEAST_OF_SINGLE:
         ordered, values = (_turned(_with_edges(side, reference)) for side in (reference, images))
@@ -98,34 +102,14 @@ def odd_by_properties(reference: Tensor, images: Tensor) -> list[Odd]:
 
 
 def odd_in_folder(images: Tensor, level: float | None = None) -> list[Odd]:
-    r"""Name images of a folder that are far beyond its other images, each with its reason; there is no reference.
+    r"""Name images, by their properties, that are far beyond the others of their folder, in their order.
 
     Images of one colour are named as they are. Of the a others, if these are 15 or more, the r most extreme in a
     direction stand against the other a - r, for each r up to a tenth, by the c of :func:`odd_by_properties` with
     n = a - r and m = a. All r are named if the r-th is plainly faulty, with :math:`c \le` ``level``; the most extreme
-    also if it is less plainly faulty, with :math:`c \le 0.02`. The rest is asked again, twice.
-
-    Args:
-        images: Properties of all images, ``(n, properties)``, of
-            :func:`~torchmetrics_dna.images.properties.image_properties`.
-        level: Largest c of a plain fault, such as 1 for a list to look at, or 0.05 for a gate; by default the one, or
-            of fewer than 40 images the other.
-
-    Returns:
-        The images, in their order.
-
-    Raises:
-        ValueError: If the images have another shape, or values that are not finite.
-
-    Example:
-        >>> from torchmetrics_dna.images.properties import image_properties
-        >>> noise = torch.randint(0, 256, (40, 3, 32, 32), generator=torch.Generator().manual_seed(0)).byte()
-        >>> noise[3], noise[7:9] = 0, noise[7:9] // 29
-        >>> [(odd.image, odd.reason) for odd in odd_in_folder(image_properties(noise))]
-        [(3, 'all black'), (7, 'brightness -'), (8, 'brightness -')]
-
+    also if it is less plainly faulty, with :math:`c \le 0.02`. The rest is asked again, twice. The level is that of a
+    list to look at by default, or of fewer than 40 images that of a gate.
     """
-    _check("images", images, 0)
     if level is None:
         level = IN_LIST if len(images) >= LEAST_OF_SINGLE else IN_GATE
     reasons = {row: fact for row, values in enumerate(images) if (fact := _fact(values, _PLAIN))}
@@ -151,14 +135,6 @@ def standard_properties(reference: Tensor, images: Tensor) -> tuple[Tensor, Tens
     sides = [torch.stack([_column(side, name) for name in OF_PIXELS], 1) for side in (reference, images)]
     deviation = sides[0].std(0).clamp(min=_TINY)
     return sides[0] / deviation, sides[1] / deviation
-
-
-def _check(name: str, side: Tensor, least: int) -> None:
-    if side.shape[1:] != (len(PROPERTIES),) or len(side) < least or not side.isfinite().all():
-        raise ValueError(
-            f"Argument `{name}` expected to be finite properties of {least} images or more, shape"
-            f" (images, {len(PROPERTIES)}), but got shape {tuple(side.shape)}"
-        )
 
 
 def _column(side: Tensor, name: str) -> Tensor:

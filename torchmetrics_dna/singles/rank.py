@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.comparisons.odd_images import odd_beside_others, odd_images
+from torchmetrics_dna.comparisons.odd_images import odd_images
 from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.features import Features
@@ -71,9 +71,8 @@ def rank(
 ) -> Ranking:
     """Rank images by how far each of them is from a reference's own images, or by how close they are to the reference.
 
-    Without a reference, each image is scored against all others; those are named that are odd beside these, see
-    :func:`~torchmetrics_dna.functional.odd_in_folder`, and those that are copies of one. The scores are those of
-    :class:`DNARealism`, and one more:
+    Without a reference, each image is scored against all others; those are named that are odd beside these, and those
+    that are copies of one. The scores are those of :class:`DNARealism`, and one more:
 
     - ``"outlier"`` answers which images are off, worst first. It needs no pool, and works for a single image.
     - ``"local"`` answers which images have a place that is off, worst first: the largest distance of a place, the mean
@@ -255,13 +254,6 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index
         index, themselves = measured["index"].features, _rows_of_themselves(sides, of_images, measured["index"])
     if index is not None and of_images.features is not None:
         nearest = find_nearest(of_images.features, index, themselves).take(order)
-    odd = None
-    if typical is not None and is_own is not None and in_reference is not None and score == "outlier":
-        odd = (
-            odd_beside_others(reference, of_images, source, neurons=neurons, rows=in_reference.tolist())
-            if is_own.all()
-            else odd_images(reference, of_images, source, neurons=neurons, foreign=~is_own)
-        )
     dnas = [replace(dna, folds=()) for dna in dnas]
     unreadable = {sides.keys[k]: (measured | {"images": of_images})[role].unreadable for k, role in enumerate(roles)}
     return Ranking(
@@ -281,7 +273,9 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index
         p_value=p_value,
         reference_images=reference_side if isinstance(reference_side, ImageSource) else None,
         own=None if is_own is None else is_own[order],
-        odd=odd,
+        odd=None
+        if typical is None or in_reference is None or score != "outlier"
+        else odd_images(reference, of_images, source, neurons=neurons, rows=in_reference.tolist()),
     )
 
 
