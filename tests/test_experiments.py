@@ -32,6 +32,7 @@ SHARED = (
     "discrepancy",
     "human_judgement",
     "kinds_held_out",
+    "one_level",
     "other_inputs",
     "results",
     "singles",

@@ -2,7 +2,7 @@
 images?
 
     pip install "torchmetrics-dna[demo]" scikit-learn
-    python docs/experiments/one_level.py --activations FOLDER
+    python docs/experiments/one_level.py --activations FOLDER -o FOLDER
 
 Nine kinds that chose nothing. Each picture is measured once, at 224 pixels in 1,000 bins, and kept in FOLDER; a draw
 adds those of its sets up, and asks what :func:`compare` asks, by the same functions. "Before": each question by itself,
@@ -84,9 +84,10 @@ def pictures(kind: str) -> list[Picture]:
         }[kind]
         files = sorted(path for path in package.folder().rglob(pattern) if path.suffix in (".png", ".jpg", ".bmp"))
         found = odd_pictures.opened([path for path in files if not path.is_symlink()], random, least)
-    found = [picture for picture in found if min(picture.shape[:2]) >= 24]
-    distinct = [*{picture.tobytes(): picture for picture in found}.values()]
-    return [thumbnail(distinct[i]) for i in random.permutation(len(distinct))[:MOST].tolist()]
+    found = [thumbnail(picture) for picture in found if min(picture.shape[:2]) >= 24]
+    # those of one colour are always named
+    distinct = [*{picture.tobytes(): picture for picture in found if picture.mean(2).std() > 4}.values()]
+    return [distinct[i] for i in random.permutation(len(distinct))[:MOST].tolist()]
 
 
 def thumbnail(picture: Picture) -> Picture:

@@ -116,7 +116,7 @@ def test_no_row_has_a_value_without_noise_beside_chance_that_gives_more(shift: i
     for text in (comparison.verdict, several.verdict, legend[1], repr(result)):
         assert (words in text.replace("No shift", "no shift")) is few
         assert few is not ("without noise" in text)
-    assert comparison.verdict.count(p_figure(result.p_value, "p")) == 1
+    assert comparison.verdict.count(p_figure(comparison.p_value_of_any, "p")) == 1
     results = {name: each["dna-emd"] for name, each in classes.items()}
     shown = {name: each.without_shift or each.overall.debiased_shown for name, each in results.items()}
     column = list(classes.table.header).index("without noise")

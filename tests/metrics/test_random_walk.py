@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from limits import HANG
 from networks import Pixels
 from scipy.linalg import sqrtm
 from torch import Tensor
@@ -413,7 +414,7 @@ class Walk:
 
 def in_threads(metrics: Sequence[Metric], run: Callable[[Metric], Any]) -> list[Any]:
     """Run each metric in a thread, as a process of one group: what one gathers is what all give."""
-    barrier, slots = Barrier(len(metrics), timeout=60), [None] * len(metrics)
+    barrier, slots = Barrier(len(metrics), timeout=HANG), [None] * len(metrics)
     results: list[Any] = [None] * len(metrics)
     errors: list[BaseException] = []
 

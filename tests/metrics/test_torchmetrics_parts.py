@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
+import pkgutil
 from pathlib import Path
 
 import pytest
@@ -135,3 +137,25 @@ def test_a_side_is_found_whatever_the_arguments_of_update_are_called() -> None:
         of_batch = plain(images, real), renamed(images, real)
         assert str(of_batch[0]) == str(of_batch[1])
     assert plain.compute() == renamed.compute()
+
+
+def test_overrides_have_the_defaults_of_what_they_override() -> None:
+    """Callers in torchmetrics leave out what is usual there."""
+    modules = pkgutil.iter_modules(torchmetrics_dna.metrics.__path__, "torchmetrics_dna.metrics.")
+    values = [value for module in modules for value in vars(importlib.import_module(module.name)).values()]
+    compared = 0
+    for value in (
+        value for value in values if isinstance(value, type) and issubclass(value, Metric | MetricCollection)
+    ):
+        above = Metric if issubclass(value, Metric) else MetricCollection
+        for name in (
+            name for name in vars(value) if name != "__init__" and inspect.isfunction(getattr(above, name, None))
+        ):
+            theirs, ours = (inspect.signature(getattr(each, name)).parameters for each in (above, value))
+            for parameter in theirs.keys() & ours.keys():
+                usual, own = (
+                    None if each[parameter].default in ("", ()) else each[parameter].default for each in (theirs, ours)
+                )
+                assert own == usual, (value.__name__, name, parameter)
+                compared += 1
+    assert compared > 20

@@ -359,6 +359,7 @@ SEVERAL = [
     (order(NEAR, FAR._replace(p_value=0.003), FURTHER), [NEAREST, "It is nearer than far (p = 0.003)."]),
     (order(NEAR, FAR), [NEAREST, "It is not surely nearer than far (p = 0.2)."]),
     (order(NEAR, FAR, FURTHER), [NEAREST, "It is not surely nearer than far and 1 other (p = 0.2)."]),
+    (order(NEAR, FAR, FURTHER._replace(p_value=0.05)), [NEAREST, "It is not surely nearer than far (p = 0.2)."]),
     (order(NEAR, FAR, FURTHER, FURTHER), [NEAREST, "It is not surely nearer than far and 2 others (p = 0.2)."]),
     *[(order(*sets), [
         NEAREST, f"How surely can't be said: {name} shares images with photos, or has some nearly alike.",
