@@ -3,11 +3,11 @@
     pip install "torchmetrics-dna[demo]" scikit-learn cleanvision
     python docs/experiments/one_folder.py
 
-Seven kinds of pictures at their own sizes, none of which chose a limit of :func:`odd_in_folder`: those were read off
-eight others. Some pictures of a folder of 60 are spoilt, each in another of thirteen ways, or all in one. Ten faults,
-as cameras, networks and programs make them, are put among photographs of 1 to 24 million pixels. Each picture is
-measured once; a draw takes others. cleanvision, without its checks of size and duplicates, judges each by itself; if it
-is not installed, it is left out. ``--activations FOLDER`` keeps the measurements.
+Seven kinds of pictures, none of which chose a limit of :func:`odd_in_folder`: those were read off eight others. All
+are of their own sizes, photographs of 1,600 pixels a side at most. Some pictures of a folder of 60 are spoilt, each in
+another of thirteen ways, or all in one; ten faults, as cameras, networks and programs make them, are put among
+photographs. Each picture is measured once; a draw takes others. cleanvision, without its checks of size and duplicates,
+judges each by itself; if it is not installed, it is left out. ``--activations FOLDER`` keeps the measurements.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 
 FULL = "photographs"
 FOLDER, COUNTS, DRAWS, SAME = 60, (0, 1, 3, 8), 40, (2, 3, 6)
-POOL, SPOILT, SPOILT_FULL = 200, 20, 6  # pictures of a kind; of them in each way; the same of large ones
+POOL, SPOILT, SPOILT_FULL = 200, 20, 6  # pictures of a kind; of them in each way; the same of photographs
+LARGEST = 1600  # side of a photograph, in pixels
 SHOTS, TEXTURES, CHARTS, ICONS, LAND, DRAWINGS = (
     data.Package("apt", name)
     for name in (
@@ -163,10 +164,16 @@ FAULTS: dict[str, Callable[[Picture, np.random.Generator], Picture]] = {
 }  # fmt: skip
 
 
+def reduced(picture: Picture) -> Picture:
+    image = Image.fromarray(picture)
+    image.thumbnail((LARGEST, LARGEST))
+    return np.asarray(image)
+
+
 def photographs() -> list[Picture]:
     folders = [package.folder() / "usr/share/backgrounds" for package in WALLPAPERS]
     paths = [*data.backgrounds(), *(path for folder in folders for path in sorted(folder.glob("*.jpg")))]
-    return [data.picture(path) for path in paths]
+    return [reduced(data.picture(path)) for path in paths]
 
 
 def pictures_of(name: str) -> list[Picture]:
