@@ -3,18 +3,16 @@
     pip install "torchmetrics-dna[demo]" scikit-learn cleanvision
     python docs/experiments/one_folder.py
 
-Seven kinds of pictures, none of which chose a limit of :func:`odd_in_folder`: those were read off eight others. All
-are of their own sizes, photographs of 1,600 pixels a side at most. Some pictures of a folder of 60 are spoilt, each in
-another of thirteen ways, or all in one; ten faults, as cameras, networks and programs make them, are put among
-photographs. Each picture is measured once; a draw takes others. cleanvision, without its checks of size and duplicates,
-judges each by itself; if it is not installed, it is left out. ``--activations FOLDER`` keeps the measurements.
+Six kinds of pictures at their own sizes, none of which chose a limit of :func:`odd_in_folder`: those were read off
+eight others. Some pictures of a folder of 60 are spoilt, each in another of thirteen ways, or all in one. Each picture
+is measured once; a draw takes others. cleanvision, without its checks of size and duplicates, judges each by itself; if
+it is not installed, it is left out. ``--activations FOLDER`` keeps the measurements.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +21,7 @@ import numpy as np
 import odd_pictures
 import results
 import torch
-from PIL import Image, ImageDraw, ImageFile, ImageFilter
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from torchmetrics_dna.functional.odd import IN_GATE, odd_in_folder
@@ -37,10 +35,8 @@ if TYPE_CHECKING:
     Picture = NDArray[np.uint8]
     Names = dict[int, str]  # the reason of each image that is named
 
-FULL = "photographs"
 FOLDER, COUNTS, DRAWS, SAME = 60, (0, 1, 3, 8), 40, (2, 3, 6)
-POOL, SPOILT, SPOILT_FULL = 200, 20, 6  # pictures of a kind; of them in each way; the same of photographs
-LARGEST = 1600  # side of a photograph, in pixels
+POOL, SPOILT = 200, 20  # pictures of a kind; of them in each way
 SHOTS, TEXTURES, CHARTS, ICONS, LAND, DRAWINGS = (
     data.Package("apt", name)
     for name in (
@@ -48,20 +44,9 @@ SHOTS, TEXTURES, CHARTS, ICONS, LAND, DRAWINGS = (
         "scorched3d-data", "hedgewars-data",
     )
 )  # fmt: skip
-WALLPAPERS = tuple(
-    data.Package("apt", name) for name in ("lomiri-wallpapers-16.04", "lomiri-wallpapers-20.04", "ukui-wallpapers")
-)
 RIGHT = odd_pictures.RIGHT | {
     "white": {"all white"},
     "grey": {"saturation -"},
-    "over-exposed": {"bright pixels +", "brightness +"},
-    "under-exposed": {"brightness -", "dark pixels +", "all black"},
-    "shaken": {"sharpness -"},
-    "out of focus": {"sharpness -"},
-    "lens cap": {"brightness -", "dark pixels +", "all black"},
-    "thumbnail": {"sharpness -"},
-    "noise of night": {"noise +"},
-    "no picture": {"one colour", "all white"},
 }
 SORTS = (*odd_pictures.RIGHT, "white", "inverted", "text", "other kind")
 OF_ONE_SORT = ("blur", "noise", "pixels", "JPEG 5", "grey", "dark", "overexposed", "text")
@@ -85,101 +70,8 @@ def written(picture: Picture, lines: Sequence[str], colour: str) -> Picture:
     return np.asarray(page)
 
 
-def in_light(picture: Picture) -> NDArray[np.float32]:
-    return (picture / np.float32(255)) ** np.float32(2.2)
-
-
-def in_bytes(light: NDArray[np.float32]) -> Picture:
-    return (light.clip(0, 1) ** (1 / 2.2) * 255).round().astype(np.uint8)
-
-
-def photons(light: NDArray[np.float32], most: float, random: np.random.Generator) -> NDArray[np.float32]:
-    """Light as a sensor counts it that holds so many electrons, with the noise of reading."""
-    electrons = random.poisson(light * most) + random.normal(0, 3, light.shape)
-    return (electrons / most).astype(np.float32)
-
-
-def moved(picture: Picture, steps: Sequence[tuple[int, int]]) -> Picture:
-    """The mean of copies that are moved, in light."""
-    light = in_light(picture)
-    total = sum(np.roll(light, step, (0, 1)) for step in steps)
-    return in_bytes(total / np.float32(len(steps)))
-
-
-def shaken(picture: Picture, random: np.random.Generator) -> Picture:
-    length = picture.shape[1] * random.uniform(0.01, 0.02)
-    turn = random.uniform(0, np.pi) + np.linspace(0, random.uniform(0, 1), 24)
-    path = np.cumsum(np.stack([np.sin(turn), np.cos(turn)], 1) * length / 24, 0)
-    return moved(picture, [(int(y), int(x)) for y, x in path.round()])
-
-
-def out_of_focus(picture: Picture, random: np.random.Generator) -> Picture:
-    radius, around = picture.shape[1] * random.uniform(0.004, 0.008), np.linspace(-1, 1, 9)
-    disc = [(y, x) for y in around for x in around if y * y + x * x <= 1]
-    return moved(picture, [(round(y * radius), round(x * radius)) for y, x in disc])
-
-
-def half_loaded(picture: Picture, random: np.random.Generator) -> Picture:
-    file = BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", quality=92)
-    ImageFile.LOAD_TRUNCATED_IMAGES = True
-    try:
-        part = file.getvalue()[: int(file.tell() * random.uniform(0.3, 0.6))]
-        return np.array(Image.open(BytesIO(part)).convert("RGB"))
-    finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = False
-
-
-def finger(picture: Picture, random: np.random.Generator) -> Picture:
-    height, width = picture.shape[:2]
-    mask = Image.new("L", (width // 8, height // 8))
-    x, y = random.uniform(0, 0.3) * width / 8, random.uniform(0.2, 0.8) * height / 8
-    reach = random.uniform(0.5, 0.7) * width / 8
-    ImageDraw.Draw(mask).ellipse((x - reach, y - reach, x + reach, y + reach), fill=255)
-    soft = mask.filter(ImageFilter.GaussianBlur(width / 200)).resize((width, height))
-    share = np.asarray(soft, np.float32)[..., None] / 255
-    skin = np.array([0.05, 0.012, 0.008], np.float32) * random.uniform(0.5, 2)
-    return in_bytes(photons(in_light(picture) * (1 - share) + skin * share, 3000, random))
-
-
-def thumbnail(picture: Picture, random: np.random.Generator) -> Picture:
-    height, width = picture.shape[:2]
-    side = int(random.integers(160, 321))
-    return np.asarray(Image.fromarray(picture).resize((side, side * height // width)).resize((width, height)))
-
-
-FAULTS: dict[str, Callable[[Picture, np.random.Generator], Picture]] = {
-    "over-exposed": lambda picture, random: in_bytes(in_light(picture) * 2 ** random.uniform(2.5, 4)),
-    "under-exposed": lambda picture, random: in_bytes(
-        photons(in_light(picture) / 2 ** random.uniform(5, 7), 20_000, random)
-    ),
-    "shaken": shaken,
-    "out of focus": out_of_focus,
-    "half loaded": half_loaded,
-    "lens cap": lambda picture, random: in_bytes(photons(in_light(picture) * 0 + 1e-4, 20_000, random)),
-    "finger": finger,
-    "thumbnail": thumbnail,
-    "noise of night": lambda picture, random: in_bytes(photons(in_light(picture), random.uniform(20, 60), random)),
-    "no picture": lambda picture, _: written(picture, ["This image is not available"], "#f4f4f4"),
-}  # fmt: skip
-
-
-def reduced(picture: Picture) -> Picture:
-    image = Image.fromarray(picture)
-    image.thumbnail((LARGEST, LARGEST))
-    return np.asarray(image)
-
-
-def photographs() -> list[Picture]:
-    folders = [package.folder() / "usr/share/backgrounds" for package in WALLPAPERS]
-    paths = [*data.backgrounds(), *(path for folder in folders for path in sorted(folder.glob("*.jpg")))]
-    return [reduced(data.picture(path)) for path in paths]
-
-
 def pictures_of(name: str) -> list[Picture]:
     """Pictures of a kind, without doubles and those of hardly more than one colour."""
-    if name == FULL:
-        return photographs()
     package, pattern, least = {
         "game shots": (SHOTS, "*.jpg", 64),
         "textures": (TEXTURES, "*.png", 64),
@@ -193,7 +85,7 @@ def pictures_of(name: str) -> list[Picture]:
     return pool[:POOL]
 
 
-KINDS = (FULL, "game shots", "textures", "charts", "icons", "landscapes", "drawings")
+KINDS = ("game shots", "textures", "charts", "icons", "landscapes", "drawings")
 
 
 @dataclass
@@ -212,16 +104,13 @@ def measured_kind(folder: Path | None, name: str, quick: bool = False) -> Kind:
         return Kind(*torch.load(file, weights_only=False))
     random, pool = np.random.default_rng(1), data.at_hand(40) if quick else pictures_of(name)
     others = data.at_hand(20, "digits") if quick or name == "drawings" else pictures_of("drawings")
-    count = 2 if quick else SPOILT_FULL if name == FULL else SPOILT
+    count = 2 if quick else SPOILT
     sorts, origins, properties = list[str](), list[int](), list[Tensor]()
 
-    def pictures() -> Iterator[Picture]:  # one at a time, since some are large
-        for sort in ["", *SORTS, *(FAULTS if name == FULL else ())]:
+    def pictures() -> Iterator[Picture]:
+        for sort in ("", *SORTS):
             for i in range(len(pool)) if not sort else random.permutation(len(pool))[:count].tolist():
-                if sort in FAULTS:
-                    made = FAULTS[sort](pool[i], random)
-                else:
-                    made = others[i % len(others)] if sort == "other kind" else spoil(pool[i], sort, random)
+                made = others[i % len(others)] if sort == "other kind" else spoil(pool[i], sort, random)
                 sorts.append(sort)
                 origins.append(i)
                 properties.append(properties_of(np.ascontiguousarray(made)))
@@ -299,7 +188,6 @@ def main() -> None:
     draws, names = (2, ("at hand",)) if quick else (DRAWS, KINDS)
     by_count: dict[int, list[Drawn]] = {count: [] for count in COUNTS}
     alike: dict[int, list[Drawn]] = {count: [] for count in SAME if not quick or count <= 2}
-    full: list[Drawn] = []
     for k, name in enumerate(names):
         kind = measured_kind(arguments.activations, name, quick)
         for count, folders in by_count.items():
@@ -309,9 +197,6 @@ def main() -> None:
         for count, folders in alike.items():
             random = np.random.default_rng([k, count, 1])
             folders += [draw(name, kind, [OF_ONE_SORT[i % 8]] * count, random) for i in range(draws)]
-        random = np.random.default_rng([k, 2])
-        for _ in range(draws if name == FULL else 0):
-            full += [draw(name, kind, [fault], random) for fault in FAULTS]
         print(name, flush=True)
     methods = [*METHODS, *["cleanvision"] * ("cleanvision" in by_count[0][0].named)]
     clean = {method: false_names(by_count[0], method) for method in methods}
@@ -343,16 +228,6 @@ def main() -> None:
         ]
         for_kind.append([name, *map(figure, shares)])
     tables.append(results.table(["kind: clean folders / of 1 / of 8", *methods], for_kind))
-    if full:
-        faults = [
-            [
-                fault,
-                *(f"{found(full, method, fault)[0]:.2f}" for method in methods),
-                figure(found(full, "list", fault)[1:]),
-            ]
-            for fault in FAULTS
-        ]
-        tables.insert(1, results.table(["one of the photographs", *methods, "reason right"], faults))
     named = [found(by_count[count], "list")[0] for count in COUNTS[1:]]
     here = (
         f"of {len(names)} kinds, {clean['list'][0]:.1%} of clean folders have a name in the list,"
@@ -362,11 +237,6 @@ def main() -> None:
         theirs = [found(by_count[count], "cleanvision")[0] for count in COUNTS[1:]]
         share = results.percent(clean["cleanvision"][0])
         here += f"; by cleanvision {results.span(theirs)}, with a name in {share} of clean folders"
-    if full:
-        here += (
-            f". Of faults of photographs {results.percent(found(full, 'list')[0])} are named, for the right reason in"
-            f" {results.percent(found(full, 'list')[1])}"
-        )
     results.write(
         folder,
         "one_folder",
@@ -375,7 +245,7 @@ def main() -> None:
         seeds="1 of what is spoilt, and the kind and number of each draw",
         data=["pictures of scikit-image and scikit-learn"]
         if quick
-        else [*data.BACKGROUNDS, *WALLPAPERS, SHOTS, TEXTURES, CHARTS, ICONS, LAND, DRAWINGS],
+        else [SHOTS, TEXTURES, CHARTS, ICONS, LAND, DRAWINGS],
     )
 
 
