@@ -207,3 +207,13 @@ def test_a_gate_and_a_page(folders: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert set(off) == {f"{number}.png" for number in range(14, 20)}
     assert named.count("has stronger colours") + named.count("have stronger colours") >= 1
     assert [alt.removeprefix("Map of ").partition(":")[0] for alt in maps[: len(off)]] == off
+
+
+def test_a_set_that_shares_images_is_judged_beside_itself() -> None:
+    """A reference with the same images, and so with the same faults, can't tell."""
+    both = np.concatenate([CLEAN, drawn(1, 5) * 0])
+    shared = compare(both, both[1:], EXTRACTOR, **SETTINGS)
+    assert shared.shares_images
+    assert (shared.odd.off, shared.odd.surely_off, shared.odd.few_off) == (["image 39"], ["image 39"], None)
+    assert shared.verdict_lines[-1] == "1 of 40 images of B is odd beside its others: image 39 is all black."
+    assert rank(both[1:], both, EXTRACTOR).reasons == {39: "is all black"}

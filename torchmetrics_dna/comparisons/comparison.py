@@ -113,8 +113,8 @@ class Comparison(ByName["Result"]):
         paired: True if each image of B was compared with its partner in A.
         lacks: Why there is no test, with the number of images or groups that there are, and that it takes.
         is_few: True if it is for want of these.
-        odd: Test of whether a few images of B are unlike A's own; None if that was not asked, as of DNAs, pairs,
-            groups, and sets that are too large.
+        odd: Test of whether a few images of B are unlike A's own, or, if B shares images with A, odd beside B's others;
+            None if that was not asked, as of DNAs, pairs, groups, and sets that are too large.
 
     """
 
