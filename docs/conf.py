@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
+import tomllib
 from html import escape
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ziamath
-from docutils.nodes import SkipNode, Text, image, literal, reference
+from docutils.nodes import SkipNode, Text, image, literal, paragraph, reference
+from sphinx.addnodes import toctree
 
 if TYPE_CHECKING:
     from docutils import nodes
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
     from sphinx.environment import BuildEnvironment
     from sphinx.writers.html5 import HTML5Translator
+
+from torchmetrics_dna.dna.distances import of_any_network
+from torchmetrics_dna.files.tables import Table
+from torchmetrics_dna.images.properties import RECORDS
 
 sys.path.insert(0, str(Path(__file__).parent))
 from command_tables import as_markdown
@@ -48,7 +53,8 @@ autodoc_typehints_description_target = "documented"
 napoleon_use_ivar = True
 
 html_theme = "furo"
-html_baseurl = os.environ.get("DOCS_URL", "")  # the workflow has it of a variable of the repository
+_PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+html_baseurl = re.sub("(?<=[^/])$", "/", _PROJECT["urls"].get("Documentation", ""))  # the one place for addresses
 pygments_dark_style = "monokai"
 html_title = f"torchmetrics_dna {release}"
 html_static_path = ["_static"]
@@ -94,10 +100,21 @@ def _not_a_mistake(_app: Sphinx, _domain: object, node: pending_xref) -> bool | 
     return True if is_annotation or is_foreign else None
 
 
-def _add_commands(_app: Sphinx, page: str, source: list[str]) -> None:
-    """The command line's page has a section for each command, made from its help."""
-    if page == "command_line":
-        source[0] = source[0].replace("<!-- commands -->", as_markdown())
+def _properties() -> str:
+    return Table(["property", "what, from 0 to 1"], [[each.name, each.meaning] for each in RECORDS.values()]).markdown()
+
+
+def _distances() -> str:
+    header = ["distance", "in json and Python", "what", "unit", "minimum images"]
+    rows = [[r.name, r.key, r.sentence, r.unit or "none", r.least] for r in of_any_network().values()]
+    return Table(header, rows).markdown()
+
+
+def _add_tables(_app: Sphinx, _page: str, source: list[str]) -> None:
+    """Commands on their page are made from their help; distances and properties from their records."""
+    for mark, text in {"commands": as_markdown, "distances": _distances, "properties": _properties}.items():
+        if (comment := f"<!-- {mark} -->") in source[0]:
+            source[0] = source[0].replace(comment, text())
 
 
 def _open_reports(_app: Sphinx, doctree: nodes.document) -> None:
@@ -151,18 +168,36 @@ def _unbroken(code: re.Match[str]) -> str:
     return re.sub(r"-+\w(?=[^<>]*<)", r'<span class="whole">\g<0></span>', code[0] + "<")[:-1]
 
 
+def _write_for_agents(app: Sphinx, error: Exception | None) -> None:
+    """Write `llms.txt` (https://llmstxt.org), by which programs find pages: each page of the menu by its first line."""
+    if error or app.builder.name != "html":
+        return
+    codes = f"[output, json and exit codes]({html_baseurl}command_line.html#output-and-exit-codes)"
+    about = f"What another program needs: {codes}."
+    parts = [f"# {project} {release}", f"> {_PROJECT['description']}. Licence: {_PROJECT['license']}.", about]
+    for menu in app.env.get_doctree("index").findall(toctree):
+        lines = []
+        for page in menu["includefiles"]:
+            first = " ".join(next(iter(app.env.get_doctree(page).findall(paragraph))).astext().split())
+            sentence = re.split(r"(?<=\.) |:$", first)[0]
+            lines.append(f"- [{app.env.titles[page].astext()}]({html_baseurl}{page}.html): {sentence}")
+        parts.append("\n".join([f"## {menu['caption']}", "", *lines]))
+    (Path(app.outdir) / "llms.txt").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Formulas become drawings in the pages, which need no script, font or network, and take the text's colour."""
     ziamath.config.math.color = "currentColor"
     app.add_html_math_renderer("drawn", (_inline, None), (_display, None))
     app.connect("missing-reference", _among_ours)
-    app.connect("source-read", _add_commands)
+    app.connect("source-read", _add_tables)
     app.connect("doctree-read", _open_reports)
     app.connect("doctree-read", _large_on_click)
     app.connect("autodoc-process-docstring", _without_module)
     app.connect("autodoc-process-docstring", _mark, priority=900)  # after napoleon
     app.connect("autodoc-skip-member", _skip_fields)
     app.connect("html-page-context", _break_lines)
+    app.connect("build-finished", _write_for_agents)
     app.connect("warn-missing-reference", _not_a_mistake)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 

@@ -14,18 +14,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 from commands import run
 from pages import PAGES, ROOT
 from PIL import Image
 
-from torchmetrics_dna import ActivationRanges, NeuronWeights, load_dna, make_dna
+from torchmetrics_dna import ActivationRanges, NeuronWeights, compare, load_dna, make_dna, rank
 from torchmetrics_dna.cli import app
 from torchmetrics_dna.demo import blur, noise, photographs
+from torchmetrics_dna.dna.distances import of_any_network
 from torchmetrics_dna.dna.vdna import save_vdna
 from torchmetrics_dna.extractors import PRESETS
 from torchmetrics_dna.functional import select_neurons
+from torchmetrics_dna.images.properties import PROPERTIES
 
 # what the site's build puts into the page of the command line
 PAGE = runpy.run_path(str(ROOT / "docs" / "command_tables.py"))["as_markdown"]()
@@ -78,11 +81,17 @@ def test_the_page_names_every_option_and_the_example_is_understood(name: str) ->
     COMMANDS[name].make_context(name, line[len(name.split()) :])
 
 
-def test_the_site_puts_the_commands_on_their_page() -> None:
+def test_the_site_puts_what_is_made_from_code_on_its_pages() -> None:
     pytest.importorskip("ziamath", reason="needs the extra docs")
-    source = [(ROOT / "docs" / "command_line.md").read_text(encoding="utf-8")]
-    runpy.run_path(str(ROOT / "docs" / "conf.py"))["_add_commands"](None, "command_line", source)
-    assert "\n\n## compare\n" in source[0]
+    add = runpy.run_path(str(ROOT / "docs" / "conf.py"))["_add_tables"]
+    for page, parts in {
+        "command_line": ["\n\n## compare\n"],
+        "concepts": [f"\n| {name} | " for name in of_any_network()],
+        "extractors": [f"\n| {name} | " for name in PROPERTIES],
+    }.items():
+        source = [(ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")]
+        add(None, page, source)
+        assert all(part in source[0] for part in parts), page
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -163,3 +172,30 @@ def test_what_pages_type_runs(page: Path, folder: Path, monkeypatch: pytest.Monk
         files = [sorted(glob.glob(word)) if "*" in word else [word] for word in words]  # noqa: PTH207
         assert run(monkeypatch, *itertools.chain(*files)) == 0, line
     assert load_dna("photos.dna.npz").num_images == 6
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("few_relabelings")
+def test_json_has_the_keys_of_its_page() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (12, 64, 64, 3), np.uint8)
+    network = {"layers": ["block_0"]}
+    results = {
+        "`compare a/ b/`": compare(images, images // 2, causes=False, **network),
+        "`compare a/ b/ c/`": compare(images, {"b": images // 2, "c": images // 3}, causes=False, **network),
+        "`rank`": rank(images // 2, images, **network),
+    }
+    text = (ROOT / "docs" / "command_line.md").read_text(encoding="utf-8")
+    rows = dict(
+        re.findall(
+            r"^\| (`(?:compare|rank)[^|]*`) \| (.*) \|$", text.partition("json of")[2].partition("\n\n")[0], re.M
+        )
+    )
+    assert rows.keys() == results.keys()
+    for command, cell in rows.items():
+        values = results[command].to_dict()
+        for key, each in re.findall(
+            r"`(\w+)`(?: \(each with ([^)]*)\))?",
+            re.sub(r"(?<=each with )[^)]*", lambda m: m[0].replace("`", "'"), cell),
+        ):
+            assert key in values
+            assert not each or set(re.findall(r"'(\w+)'", each)) <= values[key][0].keys()

@@ -27,11 +27,12 @@ SCRIPT = ROOT / "tests" / "benchmarks" / "cuda.py"
 
 @pytest.mark.outer
 def test_the_command_rehearses_on_the_cpu(tmp_path: Path) -> None:
-    table = tmp_path / "gpu_runs.md"
-    shutil.copy(ROOT / "docs" / "gpu_runs.md", table)
+    table = tmp_path / "stability.md"
+    shutil.copy(ROOT / "docs" / "stability.md", table)
     call = [sys.executable, SCRIPT, "--dry", "--row", table]
     done = subprocess.run(call, capture_output=True, text=True, check=True)
-    head, _, *rows = [line.split(" | ") for line in table.read_text().splitlines() if line.startswith("|")]
+    *_, table_of_runs = table.read_text().split("\n## ")
+    head, _, *rows = [line.split(" | ") for line in table_of_runs.splitlines() if line.startswith("|")]
     assert len(rows[-1]) == len(head)
     assert rows[-1][5:7] == ["10", "rehearsed"]
     _, *figures = (json.loads(line) for line in done.stdout.splitlines())

@@ -18,6 +18,8 @@ from pages import PAGES, ROOT, Page
 
 import torchmetrics_dna
 from torchmetrics_dna import functional
+from torchmetrics_dna.images.kinds import KINDS
+from torchmetrics_dna.reporting.document import FORMATS
 
 
 def blocks(page: Path) -> list[str]:
@@ -187,3 +189,10 @@ def test_lines_of_code_break_without_a_change_of_text() -> None:
         f'<code class="xref-a"><span class="pre">{whole("--f")}ail{whole("-i")}f{whole("-n")}ew</span>'
         f' <span class="pre">sets/<wbr>a_<wbr>name.<wbr>x(<wbr>a{whole("-b")})</span></code>'
     )
+
+
+def test_pages_name_each_kind_of_file_and_format() -> None:
+    for page, records in (("sources.md", KINDS), ("command_line.md", FORMATS)):
+        text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+        for record in records.values():
+            assert any(word in text for word in (record.name, *record.suffixes)), f"{page} does not name {record.name}"

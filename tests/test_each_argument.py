@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import cache
+from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
@@ -21,7 +23,9 @@ from kinds import png
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from networks import Convolutions, Pixels
+from small_protocols import make_small
 from torch import Tensor, nn
+from torchmetrics import MetricCollection
 
 import torchmetrics_dna
 from torchmetrics_dna import (
@@ -36,9 +40,11 @@ from torchmetrics_dna import (
     compare,
     comparisons,
     make_dna,
+    metrics,
     monitor,
     plots,
     rank,
+    report,
 )
 from torchmetrics_dna.comparisons import diff, matrix
 from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
@@ -105,7 +111,6 @@ EXEMPT = {
     "ActivationRanges": {"minimum", "maximum", "neurons", "margin", "name"},
     "SharedCollection": {"metrics", "additional_metrics", "prefix", "postfix", "compute_groups"},  # torchmetrics'
     "published_metrics": {"metrics", "weights_path", "reset_real_features", "normalize"},  # metrics/test_published.py
-    "report": set(inspect.signature(torchmetrics_dna.report).parameters),  # a page: reporting/test_report.py
     "plots.curve_style": {"i"},
     "plots.new_figure": {"width", "height"},
     "plots.plain_axes": {"axis"},
@@ -126,6 +131,7 @@ EXEMPT = {
     "compare": NETWORK
     | BINS
     | {"a", "b", "confidence", "groups", "metrics", "neuron_weights", "num_folds", "pairs", "reading"},
+    "report": NETWORK | BINS | {"confidence", "groups", "metrics", "num_folds", "pairs", "reading"},  # as of compare
     "DNARealism": NETWORK | {"contrast", "neuron_weights", "normalize", "num_bins", "reference", "score"},
 }
 
@@ -250,6 +256,13 @@ def checkpoint(step: int = 1, images: Any = B, **options: Any) -> Any:
         checkpoints.__dict__.clear()
 
 
+def document(output: str = "x.md", **options: Any) -> Any:
+    """What is written, without the date."""
+    path = Path(mkdtemp(), output)
+    report(output=path, **options)
+    return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d", "", path.read_text())
+
+
 def sides() -> dict[str, Any]:
     return {"a": A, "b": B, "feature": EXTRACTOR, "causes": False}
 
@@ -269,6 +282,22 @@ CALLS = {
         {
             "by": lambda: (CLASSES, CLASSES),
             "held_out": lambda: given("c", b={"b": B, "c": C}),
+            "causes": lambda: given(True, b=C),
+            "copies": lambda: given(False, b=np.concatenate([A[:2], B])),
+        },
+    ),
+    "report": Call(
+        document,
+        sides,
+        {
+            "a": lambda: C,
+            "b": lambda: C,
+            "output": lambda: "x.json",
+            "by": lambda: (CLASSES, CLASSES),
+            "held_out": lambda: given("c", b={"b": B, "c": C}),
+            "format": lambda: "json",
+            "names": lambda: ("x", "y"),
+            "neuron_weights": lambda: WEIGHTS,
             "causes": lambda: given(True, b=C),
             "copies": lambda: given(False, b=np.concatenate([A[:2], B])),
         },
@@ -633,6 +662,31 @@ def test_every_argument_has_a_row() -> None:
     assert {
         name: names - asked.get(name, set()) for name, names in rows.items() if names - asked.get(name, set())
     } == {}
+
+
+# what hands keyword arguments on to torchmetrics, with arguments so that it makes metrics of each kind
+KEYWORDS: dict[str, list[dict[str, Any]]] = {
+    **{name: [{"feature": EXTRACTOR}] for name in ("ActivationRange", "DNAEMD", "DNAFrechet", "LayerFrechetDistance")},
+    **{name: [{"feature": EXTRACTOR}] for name in ("CMMD", "MIND", "PRDC")},
+    "DNARealism": [{"feature": EXTRACTOR, "reference": lambda: dna()}],
+    "published_metrics": [{"metrics": ["fid", "kid", "is"]}, {"metrics": ["dna-emd", "dna-fd", "fd", "mind"]}],
+}
+
+
+def test_keywords_of_torchmetrics_reach_each_metric(monkeypatch: pytest.MonkeyPatch) -> None:
+    offered = {name: getattr(metrics, name) for name in metrics.__all__}
+    takes = {name for name, value in offered.items() if "kwargs" in inspect.signature(value).parameters}
+    assert takes == set(KEYWORDS)
+    make_small(monkeypatch)
+    keywords = {"sync_on_compute": False, "dist_sync_on_step": True, "compute_with_cache": False}
+    for name, calls in KEYWORDS.items():
+        for arguments in calls:
+            values = {
+                key: value() if callable(value) and key == "reference" else value for key, value in arguments.items()
+            }
+            made = offered[name](**values, **keywords)
+            members = made.values() if isinstance(made, MetricCollection) else [made]
+            assert [{key: getattr(member, key) for key in keywords} for member in members] == [keywords] * len(members)
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import in_processes, torchrun
+from limits import HANG
 from PIL import Image
 
 from torchmetrics_dna import DNAExtractor, compare
@@ -34,11 +35,11 @@ def figures(output: str) -> dict[str, float]:
     return {name: float(value) for name, value in re.findall(r"^(dna-\w+|alone) (\S+)$", output, re.MULTILINE)}
 
 
-def run(*command: str, timeout: float = 240) -> str:
+def run(*command: str) -> str:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     process = subprocess.run(
         [sys.executable, *command],
-        capture_output=True, text=True, check=False, timeout=timeout, cwd=EXAMPLES, env=environment,
+        capture_output=True, text=True, check=False, timeout=HANG, cwd=EXAMPLES, env=environment,
     )  # fmt: skip
     assert process.returncode == 0, process.stderr[-3000:]
     return process.stdout
@@ -110,7 +111,7 @@ def test_programs_of_figures_and_tables(tmp_path: Path) -> None:
         f"what_it_sees.py test_resnet:random --images 12 --draws 1 --page {tmp_path}/page.md",
     )
     (tmp_path / "page.md").write_text("<!-- what it sees --><!-- end of what it sees -->", encoding="utf-8")
-    output, _, tables = run(str(IN_TURN), *commands, timeout=480).partition("== scale_of_distances.py")
+    output, _, tables = run(str(IN_TURN), *commands).partition("== scale_of_distances.py")
     output = output.partition("== artefact_neurons.py")[2]
     for name in ("gan", "guidance"):
         with Image.open(tmp_path / f"{name}.png") as figure:

@@ -18,6 +18,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from limits import HANG
 from PIL import Image
 from scipy.stats import ks_2samp
 
@@ -31,6 +32,7 @@ SHARED = (
     "discrepancy",
     "human_judgement",
     "kinds_held_out",
+    "one_level",
     "other_inputs",
     "results",
     "singles",
@@ -46,7 +48,7 @@ def run(*arguments: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=HANG,
         env=environment,
         cwd=FOLDER,
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import run
+from limits import HANG
 from PIL import Image
 
 import torchmetrics_dna.dna.load
@@ -167,7 +168,7 @@ def test_commands_run_as_on_windows(tmp_path: Path) -> None:
     process = subprocess.run(
         [sys.executable, "script.py", *commands],
         env={**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONWARNDEFAULTENCODING": "1"},
-        cwd=tmp_path, capture_output=True, encoding="cp1252", timeout=200,
+        cwd=tmp_path, capture_output=True, encoding="cp1252", timeout=HANG,
     )  # fmt: skip
     assert "0 make Größe" in process.stdout, process.stderr
     assert r"0 compare é.npz \u96ea" in process.stdout, process.stderr

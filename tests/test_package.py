@@ -69,21 +69,28 @@ def test_imports_are_light_and_metrics_need_nothing_above_them() -> None:
 
 #: Rooms from the ground up; those of one floor do not import each other.
 FLOORS = (
-    {"compiled", "extras", "files", "options", "registry", "version"}, {"images", "neurons"}, {"binning", "extractors"},
-    {"functional"}, {"dna"}, {"plots", "statistics"}, {"jobs", "metrics"}, {"comparisons"}, {"singles"},
-    {"loops", "reporting"}, {"cli", "demo"},
+    {"compiled", "extras", "files", "options", "registry", "version"}, {"neurons"}, {"images"},
+    {"binning", "extractors"}, {"functional"}, {"dna"}, {"plots", "statistics", "words"}, {"jobs", "metrics"},
+    {"comparisons"}, {"singles"}, {"demo", "loops", "reporting"}, {"cli"},
 )  # fmt: skip
 
 
 def test_a_file_imports_only_from_rooms_below_its_own() -> None:
+    """Wherever an import stands: of types and within functions, too."""
     floor = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-    package = Path(torchmetrics_dna.__file__).parent
-    for path in package.rglob("*.py"):
-        room = path.relative_to(package).with_suffix("").parts[0]
-        for line in ast.parse(path.read_text(encoding="utf-8")).body if room[0] != "_" else ():  # as it is loaded
-            home = line.module.split(".")[1:2] if isinstance(line, ast.ImportFrom) and line.module else []
-            if home and line.module.startswith("torchmetrics_dna.") and home != [room]:
-                assert floor[home[0]] < floor[room], f"{path.relative_to(package)} imports {line.module}"
+    for path in PACKAGE.rglob("*.py"):
+        room = path.relative_to(PACKAGE).with_suffix("").parts[0]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if room[0] != "_" else ():
+            names: list[str] = []
+            if isinstance(node, ast.ImportFrom):
+                assert not node.level, f"{path.relative_to(PACKAGE)} has a relative import"
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            for name in names:
+                package, *home = name.split(".")
+                if package == PACKAGE.name and home[0] in floor and home[0] != room:
+                    assert floor[home[0]] < floor[room], f"{path.relative_to(PACKAGE)} imports {name}"
 
 
 def test_public_names_are_there() -> None:
@@ -100,7 +107,7 @@ def test_public_names_are_there() -> None:
 
 def test_who_we_are_is_told_alike() -> None:
     about = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("CITATION.cff", "docs/reviewers.md")}
-    paper = yaml.safe_load(about["CITATION.cff"])["references"][0]
+    paper = yaml.safe_load(about["CITATION.cff"])["preferred-citation"]
     written = about["docs/reviewers.md"].replace("{", "").replace("}", "")
     assert paper["title"] in written
     assert " and ".join(f"{a['family-names']}, {a['given-names']}" for a in paper["authors"]) in written

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
+from limits import HANG
 from official import inception_of_fid
 from PIL import Image
 
@@ -52,7 +53,7 @@ class Place:
         environment = {**os.environ, "PYTHONPATH": str(self.example), "HOME": str(self.folder), **variables}
         process = subprocess.run(
             [self.python, "-W", "ignore", *map(str, command)],
-            capture_output=True, text=True, check=False, timeout=1800, cwd=self.folder, env=environment,
+            capture_output=True, text=True, check=False, timeout=HANG, cwd=self.folder, env=environment,
         )  # fmt: skip
         assert process.returncode == 0, process.stderr[-3000:]
         return process.stdout

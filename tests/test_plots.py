@@ -14,9 +14,10 @@ from PIL import Image
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna, rank
 from torchmetrics_dna.comparisons.comparison import Comparison
+from torchmetrics_dna.comparisons.monitor import Window
 from torchmetrics_dna.demo import AMOUNTS, DEGRADATIONS, STRENGTHS, Demo, blur, photographs, plot_demo, run_demo
 from torchmetrics_dna.images import open_source
-from torchmetrics_dna.plots import plot_histograms, plot_layers, versus
+from torchmetrics_dna.plots import plot_histograms, plot_layers, plot_monitor, versus
 
 LAYERS = ["block_0", "block_1", "block_2"]
 PHOTOS = photographs(20)
@@ -193,3 +194,19 @@ def test_without_scikit_image(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "skimage", None)
     with pytest.raises(ModuleNotFoundError, match=r"needs skimage.*pip install .*'scikit-image>=0.22'.* extra 'demo'"):
         photographs(3)
+
+
+def test_points_and_lines_of_a_stream_are_under_the_names_of_what_they_are() -> None:
+    values, highs, evidence = [3.0, 1.0, 4.0, 1.5, 9.0], [None, 3.0, 3.0, 4.0, 4.0], [None, 0.5, 2.0, 30.0, 7.0]
+    windows = [
+        Window(i + 1, "a", "b", "dna-emd", values[i], highs[i], evidence[i], changed=i > 2, enough=20.0, seed=None)
+        for i in range(5)
+    ]
+    above, below = plot_monitor(windows).axes
+    lines = {line.get_label(): line.get_xydata().tolist() for axis in (above, below) for line in axis.lines}
+    assert lines["no change"] == [[1, 3.0], [2, 1.0], [3, 4.0]]
+    assert lines["changed"] == [[4, 1.5], [5, 9.0]]
+    high = next(points for name, points in lines.items() if "windows before" in name)
+    assert high[1:] == [[i + 1, highs[i]] for i in range(1, 5)]
+    assert below.lines[0].get_xydata().tolist()[1:] == [[i + 1, evidence[i]] for i in range(1, 5)]
+    assert [y for _, y in lines["enough (20)"]] == [20.0, 20.0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,8 +16,10 @@ import pytest
 
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.extractors import PRESETS
-from torchmetrics_dna.images.sources import KINDS
+from torchmetrics_dna.images.kinds import KINDS
+from torchmetrics_dna.images.properties import RECORDS as PROPERTIES
 from torchmetrics_dna.registry import Registry
+from torchmetrics_dna.reporting.document import FORMATS
 
 CODE = """
 from dataclasses import replace
@@ -24,7 +27,7 @@ import numpy as np
 from torchmetrics_dna.dna.distances import DISTANCES, Distance
 from torchmetrics_dna.extractors.presets import PRESETS
 from torchmetrics_dna.images.arrays import open_arrays
-from torchmetrics_dna.images.sources import KINDS, FileKind
+from torchmetrics_dna.images.kinds import KINDS, FileKind
 
 def apart(a, b):
     return (a.mean - b.mean).abs()
@@ -75,3 +78,24 @@ def test_names_that_are_taken(registry: Registry[Any], record: Any, taken: str) 
     with pytest.raises(ValueError, match=f"The {taken} is there already; register another name"):
         registry.register(record)
     assert "mine" not in registry
+
+
+@pytest.mark.parametrize(
+    "registry", [PRESETS, DISTANCES, KINDS, FORMATS, PROPERTIES], ids=lambda registry: registry._what
+)
+def test_each_name_of_a_record_is_its_own(registry: Registry[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record is refused that shares one name alone, at whichever place; and found by each."""
+    names_of, mine = registry._names, object()
+    for record in list(registry.values()):
+        assert all(registry.find(name) is record for name in names_of(record))
+        for place, taken in enumerate(names_of(record)):
+            names = [f"{name}-of-mine" for name in names_of(record)]
+            names[place] = taken
+
+            def of_any(each: Any, names: list[str] = names) -> Any:
+                return names if each is mine else names_of(each)
+
+            monkeypatch.setattr(registry, "_names", of_any)
+            with pytest.raises(ValueError, match=f"{re.escape(repr(taken))} is there already"):
+                registry.register(mine)
+            assert mine not in registry.values()

@@ -103,6 +103,18 @@ def test_compared_with_itself(again: str, folder: Path) -> None:
     assert len(warnings) == 2 - is_one
 
 
+@pytest.mark.parametrize(
+    ("count_a", "count_b", "shares"), [(120, 20, True), (20, 120, False), (20, 50, False), (50, 20, True)]
+)
+def test_what_is_shared_is_a_share_of_b(count_a: int, count_b: int, shares: bool) -> None:
+    """Of sides that differ in size, with five images in common."""
+    random = np.random.default_rng(0)
+    images = [np.repeat(np.repeat(random.integers(0, 256, (8, 8, 3)), 4, 0), 4, 1).astype(np.uint8) for _ in range(170)]
+    result = compare(images[:count_a], images[count_a - 5 :][:count_b], EXTRACTOR, **OPTIONS)
+    assert (result.copies, result.num_images) == (5, {"a": count_a, "b": count_b})
+    assert result.shares_images == shares == any("no independent samples" in notice for notice in result.notices)
+
+
 def by_name(ranking: Ranking) -> dict[str, tuple[float, bool]]:
     own = [False] * len(ranking.names) if ranking.own is None else ranking.own.tolist()
     return {Path(name).name: each for name, *each in zip(ranking.names, ranking.scores.tolist(), own, strict=True)}

@@ -15,20 +15,34 @@ from itertools import pairwise
 from typing import Any
 
 from torchmetrics_dna.files.visible import ERRORS, in_known_letters, visible
+from torchmetrics_dna.options import meant
 from torchmetrics_dna.registry import load_plugins
 
 DEBUG = "TORCHMETRICS_DNA_DEBUG"
 _EXPECTED = (ValueError, RuntimeError, OSError, ModuleNotFoundError)
 _INTERRUPTED = 130  # exit code of typer, as shells expect
 _OF_OPTIONS = ("Option ", "Argument ", "Expected ")  # how errors of type begin that are raised on purpose
-# what is meant by calls that other programs, other commands or Python take: the beginning of an error, with its command
-_MEANT = {
-    r": No such command 'report'": "for a page of pictures: torchmetrics-dna compare A B -o page.html",
-    r" rank: .*unexpected extra": "the images to rank by go to --reference",
-    r" make: .*unexpected extra": "make takes one set; merge puts DNAs of several together",
-    r" compare: No such option: --reference": "A is the reference: torchmetrics-dna compare A B",
-    r" compare: No such option: --(fid|kid|ssim|lpips)": "distances are named by --metrics, such as --metrics fid,kid",
-    r" compare: No such option: --thresh": "a limit is given by --fail-above",
+_COMMANDS = {  # what is meant by commands of other programs
+    "check evaluate eval evaluation explain plot score test fid metrics distance": "compare A B",
+    "copies dedup deduplicate duplicates near-duplicates similar nearest search": "rank A --nearest A",
+    "detect outlier outliers odd sort": "rank A --reference B",
+    "dna extract embed embeddings features index compute": "make A -o A.dna.npz",
+    "html page report": "compare A B -o page.html",
+    "classes": "compare A B --by folder",
+    "matrix": "compare A B C --all",
+    "version -V -v": "--version",
+    "help": "--help",
+    "watch stream drift": "monitor A STREAM",
+    "versions changes": "diff OLD NEW",
+    "combine add": "merge A.dna.npz B.dna.npz -o both.dna.npz",
+    "show inspect describe list": "info A.dna.npz",
+}
+_OF_SETS = {  # what is meant by more sets than a command takes
+    "rank": "the images to rank by go to --reference",
+    "make": "make takes one set; merge puts DNAs of several together",
+    "diff": "diff takes two versions; compare A B C takes several sets",
+    "monitor": "monitor takes a reference and one stream",
+    "info": "info takes one file",
 }
 _OPTION = {"Argument ": "Option ", "argument ": "option "}
 
@@ -92,7 +106,7 @@ def _tell(error: Exception) -> None:
 def _misuse(error: Any) -> str:
     """Return the text of an error of typer in our form: the option, what it takes, what it got, and where help is."""
     text = error.format_message().rstrip(".").replace("Value error, ", "")
-    context = getattr(error, "ctx", None)
+    context: Any = getattr(error, "ctx", None)
     command = "" if context is None or context.parent is None else f" {context.info_name}"
     if match := re.match(r"Invalid value for '([^' ]+)[^']*': (?:Input should be (.*?)(?:, unable.*)?$)?", text):
         option, expected = match.groups()
@@ -102,15 +116,43 @@ def _misuse(error: Any) -> str:
             expected = expected.replace("valid integer", "integer").replace("a integer", "an integer")
             expected = expected.replace("valid number", "number").replace("greater than or equal to", "at least")
             text = f"Option {option} expected to be {expected}" + f", but got {got!r}" * bool(got)
-    sets = [word for word in sys.argv[1:] if not word.startswith("-")]
-    if text.startswith("No such command") and os.path.lexists(sets[0]):
-        return f"{text}; to compare sets of images: torchmetrics-dna compare {shlex.join(sys.argv[1:])}"
-    meant = [remedy for pattern, remedy in _MEANT.items() if re.match(pattern, f"{command}: {text}")]
-    return f"{text}; {meant[0] if meant else f'torchmetrics-dna{command} --help says more'}"
+    words = sys.argv[1:]
+    if context is not None and (match := re.match(r"No such command '(.*?)'", text)):
+        calls = [call for names, call in _COMMANDS.items() if match[1] in names.split()]
+        sets = [word for word in words if not word.startswith("-")]
+        if os.path.lexists(sets[0]):
+            calls, text = [f"compare {shlex.join(words)}"], f"{text}; to compare sets of images"
+        return (
+            f"{text}: torchmetrics-dna {calls[0]}" if calls else f"{text}; there are {', '.join(_command().commands)}"
+        )
+    if match := re.match(r"No such option: (\S+)", text):
+        return f"{match[0]}; {_option_meant(context, match[1], words)}"
+    if match := re.match(r"Option '(\S+)' requires an argument", text):
+        own = _command()
+        (of,) = [each for each in own.params if match[1] in each.opts]
+        return f"Option {match[1]} takes a value: {of.help.partition(';')[0].partition('. ')[0].rstrip('.')}"
+    more = _OF_SETS.get(command.strip(), "") if "unexpected extra" in text else ""
+    if text.startswith("Missing") and context is not None and context.command.epilog:
+        more = f"as in: {context.command.epilog}"
+    return f"{text}; {more or f'torchmetrics-dna{command} --help says more'}"
 
 
-def _in_options(text: str) -> str:
-    """Replace arguments of Python functions in a message by the options of the current command."""
+def _option_meant(context: Any, name: str, words: list[str]) -> str:
+    """Return what is meant by an option that a command does not take: another option, command or place."""
+    root = context.find_root().command
+    longest = [max(each.opts, key=len) for each in context.command.params if each.opts[0].startswith("-")]
+    taken = {option.strip("-").replace("-", "_"): option for option in longest}
+    others = [other for other, each in root.commands.items() if any(name in of.opts for of in each.params)]
+    command = next((word for word in words if word in root.commands), None)
+    if context.command is root and command is not None:
+        return f"options come after the command: torchmetrics-dna {command} A {name}"
+    remedy = meant(name, taken, lambda ours, value: f"did you mean {f'{taken[ours]} {value}'.rstrip()}?")
+    elsewhere = f"{' and '.join(others)} {'take' if len(others) > 1 else 'takes'} it" if others else ""
+    return remedy or elsewhere or f"torchmetrics-dna {context.info_name} --help-all lists all"
+
+
+def _command() -> Any:
+    """Return the current command."""
     import typer
 
     from torchmetrics_dna.cli import app
@@ -118,7 +160,12 @@ def _in_options(text: str) -> str:
     command: Any = typer.main.get_command(app)
     for word in sys.argv[1:]:
         command = getattr(command, "commands", {}).get(word, command)
-    options = {parameter.name: parameter.opts[-1] for parameter in command.params if parameter.opts[-1][0] == "-"}
+    return command
+
+
+def _in_options(text: str) -> str:
+    """Replace arguments of Python functions in a message by the options of the current command."""
+    options = {each.name: each.opts[-1] for each in _command().params if each.opts[-1][0] == "-"}
 
     def to_option(match: re.Match[str]) -> str:
         word, name, value = match.groups("")

@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import cache
 from importlib import import_module
 from threading import RLock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+TRITON = "TORCHMETRICS_DNA_TRITON"  # an environment variable; 0: torch counts on CUDA
 
 
 def require(module: str, extra: str) -> Any:
@@ -42,22 +39,10 @@ def require(module: str, extra: str) -> Any:
         ) from err
 
 
-@contextmanager
-def without_numba(when: bool) -> Iterator[None]:
-    """Skip the numba kernels in this block: loading them costs more than small jobs."""
-    token = _skips_numba.set(when)
-    try:
-        yield
-    finally:
-        _skips_numba.reset(token)
-
-
 def optional(module: str) -> Any:
-    """Import a compiled module of this package; None if its library is missing, fails, or is skipped."""
+    """Import a compiled module of this package; None if its library is missing or fails."""
     library = {"cpu": "numba", "cuda": "triton"}[module.rpartition(".")[2]]
-    if library in _given_up or (_skips_numba.get() and library == "numba"):
-        return None
-    return _imported(module, library)
+    return None if library in _given_up else _imported(module, library)
 
 
 def loaded(module: str) -> Any:
@@ -73,13 +58,16 @@ def give_up(library: str, err: Exception) -> None:
     if _is_missing(err, library):
         fault, remedy = "is not installed", f"run `pip install {library}`"
     else:
-        fault = f"is installed but fails ({type(err).__name__}: {' '.join(str(err).split())[:200]})"
-        remedy = f"mend it, such as by `pip install --upgrade {library}`, or remove it"
+        fault = f"is installed but fails ({type(err).__name__}: {' '.join(str(err).split())[:250]})"
+        instead = "remove it" if library == "numba" else f"set {TRITON}=0 in the environment"
+        remedy = f"mend it, such as by `pip install --upgrade {library}`, or {instead}"
     warnings.warn(f"{library} {fault}, so counting is many times slower; {remedy}", stacklevel=2)
 
 
 @cache
 def _imported(module: str, library: str) -> Any:
+    if library == "triton" and os.environ.get(TRITON) == "0":
+        return None
     try:
         with _IMPORTING:
             return import_module(f"torchmetrics_dna.{module}")
@@ -99,4 +87,3 @@ if hasattr(os, "register_at_fork"):  # a fork waits for imports: their locks wou
         before=_IMPORTING.acquire, after_in_parent=_IMPORTING.release, after_in_child=_IMPORTING.release
     )
 _given_up: set[str] = set()
-_skips_numba = ContextVar("skips_numba", default=False)

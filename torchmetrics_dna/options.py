@@ -1,11 +1,155 @@
-"""Fields of dataclasses that are options of commands, too; imports nothing, so that the command line starts at once."""
+"""Fields of dataclasses that are options of commands, too, and what is meant by names that neither takes.
+
+It imports nothing of this package, so that the command line starts at once.
+"""
 
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Any
+from difflib import get_close_matches
+from functools import wraps
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+_F = TypeVar("_F", bound="Callable[..., Any]")
+_T = TypeVar("_T", bound=type)
+#: What is meant by options and arguments that other programs and libraries take: a name of ours, perhaps with a value,
+#: or after "=" a sentence; the first of ours that a command or a function takes.
+_MEANT = {
+    "arch backbone checkpoint encoder extractor model net network preset": ["feature"],
+    "dataset dir folder input path target": ["=sets come first, without a name"],
+    "fake generated": ["=sets come first, without a name: the reference, then what is compared with it"],
+    "baseline ground_truth gt real ref": ["reference", "=the reference is the first set"],
+    "reference": ["=the reference is the first set"],
+    "distance distances metric score_name": ["metrics", "score"],
+    "fid": ["metrics fid"],
+    "kid": ["metrics kid"],
+    "lpips ssim psnr": ["=images are not compared one by one; `metrics` has the names of distances"],
+    "dim dims layer output_layer block blocks": ["layers"],
+    "bin buckets nbins": ["num_bins"],
+    "fold k_folds kfold n_folds splits folds": ["num_folds"],
+    "bs batch": ["batch_size"],
+    "jobs n_jobs threads workers": ["num_workers"],
+    "processes ranks": ["num_workers", "=start it by torchrun"],
+    "cuda gpu gpus": ["device cuda"],
+    "cpu no_gpu": ["device cpu"],
+    "match match_by paired pairing": ["pairs"],
+    "group subject patient": ["groups"],
+    "classes labels label by_class per_class": ["by"],
+    "field key col image_column": ["column"],
+    "weights checkpoint_path ckpt": ["weights_path", "neuron_weights"],
+    "crop_size center_crop": ["crop center"],
+    "alpha level significance": ["=confidence is 1 less the level: 0.99 for 0.01"],
+    "thresh threshold tolerance max_distance": ["fail_above", "share"],
+    "fail fail_if check gate exit_code": ["fail_if_different", "fail_if_odd", "fail_if_changed"],
+    "cache_dir cache": ["=a DNA file keeps what was measured: make"],
+    "csv": ["format csv"],
+    "json": ["format json"],
+    "latex tex": ["format latex"],
+    "markdown md": ["format markdown"],
+    "html page report": ["output page.html"],
+    "out outfile output_dir save save_path outdir": ["output", "folder"],
+    "figure fig png show visualize": ["plot figure.png"],
+    "best n_best": ["top", "most"],
+    "k n number first head": ["k", "=`top` of a ranking shows so many of the best, `worst` of the worst"],
+    "heatmap heatmaps": ["maps"],
+    "holdout heldout validation val test": ["held_out"],
+    "ignore_errors skip skip_errors skip_corrupt": ["skip_unreadable"],
+    "max_images limit limit_images num_samples samples": ["num_images", "=all images are taken; give a folder of some"],
+    "matrix all_pairs pairwise": ["all", "=matrix compares all with all"],
+    "duplicates copies dedup neighbours neighbors": ["nearest", "copies"],
+    "exif orientation": ["exif_orientation"],
+    "fp16 half bf16 amp precision": ["dtype", "=in Python it is `DNAExtractor(..., dtype='float16')`"],
+    "size image_size resolution resize_to": ["input_size", "=images of any size are taken"],
+    "normalise normalized scale": ["normalize"],
+    "is_real": ["real"],
+    "window_size": ["window"],
+    "random_state seed": ["=nothing is drawn at random: the same call gives the same result"],
+    "debug trace": ["=TORCHMETRICS_DNA_DEBUG=1 in the environment shows the trace of an error"],
+    "log log_level quiet silent verbose v q": ["progress", "=results are on stdout, all else on stderr: 2>/dev/null"],
+    "dry_run force yes y": ["=what is wrong is told before any work, and nothing asks"],
+    "config": ["=there are no files of settings; all are options"],
+    "recursive r": ["=folders are searched with all that are in them"],
+}
+_HOLDERS: dict[str, type] = {}  # classes whose arguments are given within an argument of this name
+_BY_NAME = {name: ours for names, ours in _MEANT.items() for name in names.split()}
 
 
 def option(default: Any, group: str, text: str, *, rare: bool = False) -> Any:
     """Return a field that the help of a command shows with this text in a group; a rare one in ``--help-all`` alone."""
     return field(default=default, metadata={"group": group, "help": text, "rare": rare})
+
+
+def meant(name: str, taken: Collection[str], written: Callable[[str, str], str]) -> str:
+    """Return what is meant by a name that is not taken, of those that are, or a sentence; empty if nothing is.
+
+    Args:
+        name: Name of an option or an argument.
+        taken: Names that are taken, with underscores.
+        written: Function that writes one of them with a value, which may be empty.
+
+    Example:
+        >>> meant("model", ["feature"], lambda name, value: f"{name}={value}"), meant("colum", ["column"], str.__add__)
+        ('feature=', 'column')
+
+    """
+    plain = name.strip("-").replace("-", "_").lower()
+    if plain in taken:
+        return written(plain, "")
+    for ours in _BY_NAME.get(plain, []):
+        argument, _, value = ours.partition(" ")
+        if argument in taken:
+            return written(argument, value)
+        if ours.startswith("="):
+            return ours[1:]
+    parts = [each for each in taken if each.startswith(f"{plain}_") or each.endswith(f"_{plain}")]
+    close = get_close_matches(plain, taken, 1, 0.7) or parts
+    return written(close[0], "") if close else ""
+
+
+def given_as(argument: str) -> Callable[[_T], _T]:
+    """Register a class whose own arguments are given within ``argument`` of other functions."""
+
+    def register(kind: _T) -> _T:
+        _HOLDERS[argument] = kind
+        return kind
+
+    return register
+
+
+def check_keywords(function: Callable[..., Any], options: Collection[str], error: type[Exception] = TypeError) -> None:
+    """Raise an error for arguments that a function does not take, with what is meant, or else those that it takes."""
+    own = [name for name, each in signature(function).parameters.items() if each.kind is not Parameter.VAR_KEYWORD]
+    if not (wrong := [name for name in options if name not in own]):
+        return
+    inner = {
+        name: (argument, kind)
+        for argument, kind in _HOLDERS.items()
+        if argument in own
+        for name in signature(kind).parameters
+    }
+
+    def written(name: str, value: str) -> str:
+        given = f"{name}={repr(value) if value else '...'}"
+        argument, kind = (None, None) if name in own else inner[name]
+        return f"did you mean `{given}`?" if kind is None else f"did you mean `{argument}={kind.__name__}({given})`?"
+
+    remedy = meant(wrong[0], [*own, *inner], written) or f"it takes {', '.join(name for name in own if name != 'self')}"
+    of = function.__qualname__.removesuffix(".__init__")
+    raise error(f"{of}() got an unexpected keyword argument {wrong[0]!r}; {remedy}")
+
+
+def named(function: _F) -> _F:
+    """Let a function tell what is meant by an argument that it does not take."""
+
+    @wraps(function)
+    def called(*args: Any, **options: Any) -> Any:
+        if not options.keys() <= taken:
+            check_keywords(function, options)
+        return function(*args, **options)
+
+    taken = signature(function).parameters.keys()
+    return cast("_F", called)

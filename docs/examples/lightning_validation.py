@@ -30,7 +30,7 @@ class Autoencoder(lightning.LightningModule):
         self.network = nn.Sequential(
             nn.Conv2d(3, 16, 4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(16, 3, 4, 2, 1), nn.Sigmoid()
         )
-        extractor = DNAExtractor("efficientnet_lite0", layers=LAYERS)
+        extractor = DNAExtractor("efficientnet_lite0", layers=LAYERS, properties=True)
         # both metrics share one network, which runs once for each; a checkpoint holds neither network nor counts
         self.dna_emd = DNAEMD(extractor, normalize=True)
         self.dna_frechet = DNAFrechet(extractor, normalize=True)

@@ -32,6 +32,7 @@ from torch import Tensor
 
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna import evidence as asked
+from torchmetrics_dna.dna.averaging import Averaging
 from torchmetrics_dna.dna.evidence import weigh_evidence
 from torchmetrics_dna.functional.permutation import layer_shifts, standardised
 from torchmetrics_dna.functional.student import student_quantile
@@ -250,7 +251,7 @@ def asked_of(tables: Tables, a: HistogramDNA, b: HistogramDNA, signs: torch.Gene
     if signs is not None:
         signed = torch.rand(a.neurons.total, generator=signs) < 0.5
         weights = torch.where(signed, 1.0, -1.0).double() / len(signed)
-    found = weigh_evidence(a.distances(b), replace(unions, distances=distances), RECORD.power, weights)
+    found = weigh_evidence(a.distances(b), replace(unions, distances=distances), RECORD.power, Averaging(weights))
     figures = statistics(tables, unions, relabeled["in_a"], relabeled["distances"])
     figures["p"] = found.test.p_value
     if signs is not None:

@@ -1,6 +1,6 @@
 """Is CUDA right, and how fast? All tests that use a GPU, then speeds, in one command: a line of json for each figure.
 
-    python tests/benchmarks/cuda.py [--row docs/gpu_runs.md] [--figures checks exactness counting updates computing]
+    python tests/benchmarks/cuda.py [--row docs/stability.md] [--figures checks exactness counting updates computing]
 
 It runs from a checkout, also where this package is not installed; weights are random. `--row` appends the run to a
 table. `--dry` rehearses on the CPU.
@@ -288,7 +288,7 @@ FIGURES = {figure.__name__: figure for figure in (checks, exactness, counting, u
 
 
 def row_of(command: list[str], device: str, results: dict[str, Figures]) -> str:
-    """The run as a row of docs/gpu_runs.md."""
+    """The run as a row of docs/stability.md."""
 
     def said_by(*words: str) -> str:
         with suppress(OSError):

@@ -11,6 +11,7 @@ from pathlib import Path
 import cold_and_warm
 import pytest
 import torch
+from limits import HANG
 
 from torchmetrics_dna.binning import cpu
 from torchmetrics_dna.functional import activation_histogram
@@ -29,7 +30,7 @@ expected = activation_histogram(values, low, high, 50)
 def run(code: str, **environment: str) -> None:
     paths = os.pathsep.join([str(Path(cpu.__file__).parents[2]), *sys.path])
     command = [sys.executable, "-Wignore", "-c", COUNT + code]
-    subprocess.run(command, env=os.environ | {"PYTHONPATH": paths} | environment, check=True, timeout=300)
+    subprocess.run(command, env=os.environ | {"PYTHONPATH": paths} | environment, check=True, timeout=HANG)
 
 
 def test_threads_of_a_user_may_count_at_once() -> None:

@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from layouts import LAYOUTS, laid_out
 from torch import Tensor
+from without_numba import without_numba
 
 from torchmetrics_dna import ActivationRanges
 from torchmetrics_dna.binning import Activations, Bins, FoldCounts, bins_within, counting, cuda, histogram
-from torchmetrics_dna.extras import optional, without_numba
+from torchmetrics_dna.extras import optional
 from torchmetrics_dna.functional import activation_histogram, dna_realism, dna_realism_map
 from torchmetrics_dna.neurons import Neurons
 
@@ -326,7 +327,7 @@ def test_the_fast_way_is_taken_where_it_can(monkeypatch: pytest.MonkeyPatch) -> 
     activation_histogram(torch.zeros(1, 3), *ends, 4)
     assert not Activations({"x": torch.zeros(1, 3)}).compiled_for(2**30)
     assert not Activations({"x": torch.zeros(1, 3, device="meta")}).compiled_for(4)
-    with without_numba(True):
+    with without_numba():
         activation_histogram(torch.zeros(1, 3), *ends, 4)
     assert calls == ["numba", "torch"]
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from limits import HANG
 
 SCRIPT = Path(__file__).parents[1] / "helpers" / "compile_kernels.py"
 
@@ -20,7 +21,7 @@ def test_the_kernel_compiles_for_gpus_and_takes_few_instructions(gpu: str, count
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment["PYTHONPATH"] = str(SCRIPT.parents[2])
     command = [sys.executable, SCRIPT, gpu]
-    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=HANG)
     assert process.returncode == 0, process.stderr[-2000:]
     lines = [line.split() for line in process.stdout.splitlines()]
     assert len(lines) == count

@@ -57,6 +57,10 @@ def files(small: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, settings in {"a": {"num_folds": 20}, "b": {"num_folds": 20}, "plain": {}}.items():
         make_dna(folder / name.replace("plain", "a"), layers=LAYERS, **settings).save(folder / f"{name}.dna.npz")
     (folder / "hist50.json").symlink_to(GOLDEN / "official_files" / "hist50.json")
+    (folder / "half").mkdir()  # of a set, and of others
+    for number in range(COUNT):
+        path = f"{('cat', 'dog')[number % 2]}/{number:02}.png"
+        shutil.copy(folder / ("a" if number < COUNT // 2 else "b") / path, folder / "half" / f"{number:02}.png")
     (folder / "empty").mkdir()
     for name, text in {"wrong.json": "{}", "notes.txt": "hello\n", "labels.csv": "cat/0.png,cat\n"}.items():
         (folder / name).write_text(text)
@@ -210,7 +214,7 @@ REFUSED: dict[str, dict[str, list[Rule]]] = {
         "lies in no folder": each(ONE, by=True),
         "required for both sides": [{"A": "one.png", "--metrics": ("dna-fd", "fd", "kid", "recall", *PUBLISHED)}],
         "--by is for two sets": [rule | {"--by": True} for rule in MANY],
-        "--held-out expected to be one of several sets": [{"B": "c", "--held-out": "c"}],
+        "no other set beside the held-out": [{"B": "c", "--held-out": "c"}],
         "takes a distance": [
             *(rule | {"--metrics": "recall"} for rule in MANY),
             *({"--metrics": "recall", name: True} for name in GATES[:2]),
@@ -341,6 +345,7 @@ MORE = [
     ("compare a named --groups prefix:[0-9]", "matches nothing at the beginning of 'named/x.png'"),
     ("compare a b --groups folder --fail-if-different", "takes a test, but there is none of b"),
     ("monitor a b --window 0 -o x.csv", "--window expected"),
+    ("compare a b c --held-out c --held-out b", "--held-out takes one set, but got c, b; give one of them"),
 ]
 ROWS = [
     ("compare", {"B": "b c", "--metrics": "mind", "--plot": "x.png"}),
@@ -455,6 +460,26 @@ def test_all_else_goes_together(
     assert wanted <= {*written, "x.png"} if code else wanted <= {*written}  # a stream that changed has no figure
 
 
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("compare a half --fail-unless-below 900 -o x.json --plot x.png", "takes independent images"),
+        ("compare a half --fail-unless-below 900 -o x.html", "takes independent images"),
+        ("monitor a b.tgz --window 13 -o x.csv", "There are fewer than 13 images"),
+    ],
+)
+def test_what_images_decide_is_told_after_the_result_is_written(
+    command: str, message: str, files: Path, read: list[object], cli: Command
+) -> None:
+    """Of :data:`BY_IMAGES`, where all was measured before a gate could be refused."""
+    before = set(files.iterdir())
+    words = shlex.split(command)
+    line = cli(*words, "--layers", "block_0", code=2).err.splitlines()[-1]
+    assert message in line
+    assert read
+    assert {*clean(files, before)} == {word for word in words if word.startswith("x.")}
+
+
 NO_FOLDER = "There is no folder 'nodir' to write "
 NO_SOURCE = "There is no file or folder 'nowhere'"
 MISTAKES = [
@@ -491,14 +516,27 @@ MISTAKES = [
     ("compare a b --layers block_9", "Unknown layer 'block_9'; the layers of efficientnet_lite0 are: block_0"),
     ("compare a b --feature efficientnet_lite00", "did you mean 'efficientnet_lite0'?"),
     ("compare a b --metrics emd", "but got 'emd'; did you mean 'dna-emd'?"),
-    ("compare a b --layer x", "No such option: --layer (Possible options: --layers); torchmetrics-dna"),
-    ("compare a", "Missing argument 'B'; torchmetrics-dna compare --help says more"),
-    ("comapre a b", "No such command 'comapre'. Did you mean 'compare'?; torchmetrics-dna --help says more"),
+    ("compare a b --layer x", "No such option: --layer; did you mean --layers?"),
+    ("compare a", "Missing argument 'B'; as in: torchmetrics-dna compare photos/ generated/ -o report.html"),
+    ("comapre a b", "No such command 'comapre'. Did you mean 'compare'?; there are demo, compare, rank"),
     ("a b", "No such command"),
     ("report a b", "torchmetrics-dna compare A B -o page.html"),
     ("compare a b --metrics dna-emd dna-fd", "separated by commas"),
-    ("compare --reference a b", "A is the reference"),
-    ("compare a b --fid", "--metrics fid,kid"),
+    ("compare --reference a b", "the reference is the first set"),
+    ("compare a b --fid", "did you mean --metrics fid?"),
+    ("compare a b --model inception", "No such option: --model; did you mean --feature?"),
+    ("compare a b --gpu", "did you mean --device cuda?"),
+    ("compare a b --seed 3", "nothing is drawn at random"),
+    ("diff a b --held-out c", "No such option: --held-out; compare takes it"),
+    ("-o page.html compare a b", "options come after the command: torchmetrics-dna compare A B -o"),
+    ("compare a b --num-folds 20 --num-folds 5", "Option --num-folds is given 2 times; give it once"),
+    ("compare a b --pairs", "Option --pairs takes a value: order or name, by which images of A and B correspond"),
+    ("rank a --nearest", "Option --nearest takes a value: Images, or a saved index"),
+    ("compare a b --layers block_1 block_2", "layers are separated by commas: --layers block_1,block_2"),
+    ("compare a b --plot x.html", "pages and tables go to -o"),
+    ("compare a b --fail-above -1", "expected to be a number of 0 or more, but got -1"),
+    ("duplicates a", "No such command 'duplicates': torchmetrics-dna rank A --nearest A"),
+    ("diff a b c", "diff takes two versions; compare A B C takes several sets"),
     ("compare a b --threshold 3", "--fail-above"),
     ("compare a b -o x.png", "'x.png'; figures go to --plot"),
     ("rank a b", "--reference"),
@@ -521,7 +559,7 @@ MISTAKES = [
     ("compare a b --confidence 2", "Option --confidence expected"),
     ("compare a b --groups clip", "Option --groups expected to be 'folder' or 'prefix:REGEX', but got"),
     ("compare a b --by colour", "'folder', the path of a .csv"),
-    ("compare a b --fail-above nan", "Option --fail-above expected to be a number, but got nan"),
+    ("compare a b --fail-above nan", "Option --fail-above expected to be a number of 0 or more, but got nan"),
     ("compare a b -o x.yaml", "ends in .txt or .json or .csv or .md or .tex or .html or .htm, but got 'x.yaml'"),
     ("make a -o y.npz --on slurm", "Option --on expected to be 'ray' or 'ray://HOST:PORT', perhaps with"),
     ("make a -o y.npz --on ray --device cpu", "Option --device is 'cpu', but workers take the device that --on gives"),

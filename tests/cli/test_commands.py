@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import io
 import json
 import re
@@ -17,9 +19,10 @@ from pages import Page
 from PIL import Image
 
 import torchmetrics_dna.cli.console as console
-from torchmetrics_dna import ActivationRanges, make_dna
+from torchmetrics_dna import ActivationRanges, Reading, make_dna
 from torchmetrics_dna.cli import Command as CliCommand
 from torchmetrics_dna.cli import app
+from torchmetrics_dna.jobs.arguments import Arguments
 
 END = GOLDEN / "endtoend"
 A, B, OFFICIAL = END / "a", END / "b", END / "activation_ranges.json"
@@ -161,6 +164,51 @@ def test_options_reach_the_extractor_and_the_file_has_the_official_form(tmp_path
 
 
 COMMANDS = {name: one for name, one in typer.main.get_command(app).commands.items() if isinstance(one, CliCommand)}
+
+
+# the function that does the work of a command, and the arguments of a plain call
+CALLS = {
+    "compare": ("torchmetrics_dna.reporting.build.compared_in", ("A", "B")),
+    "rank": ("torchmetrics_dna.singles.rank.rank", ("A", "--reference", "B")),
+    "monitor": ("torchmetrics_dna.comparisons.monitor.monitor", ("A", "B")),
+    "diff": ("torchmetrics_dna.comparisons.diff", ("A", "B")),
+    "make": ("torchmetrics_dna.jobs.make.make_files", ("A", "-o", "x.npz")),
+    "ranges": ("torchmetrics_dna.jobs.make.measure_ranges", ("A", "-o", "x.json")),
+}
+NUMBERS = {"num_bins": "7", "num_folds": "6", "fps": "2", "num_workers": "0"}  # those that are None, or may not be 7
+
+
+@pytest.mark.parametrize("command", CALLS)
+def test_each_number_reaches_what_does_the_work(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Command
+) -> None:
+    function, words = CALLS[command]
+    monkeypatch.chdir(tmp_path)
+    module, _, name = function.rpartition(".")
+    takes = inspect.signature(getattr(importlib.import_module(module), name))
+    arguments = [{"A": A, "B": B}.get(word, word) for word in words]
+    calls: list[dict[str, object]] = []
+
+    def record(*args: object, **kwargs: object) -> None:
+        given = takes.bind(*args, **kwargs).arguments
+        for each in [value for value in given.values() if isinstance(value, (Arguments, dict))]:
+            given = given | (each if isinstance(each, dict) else vars(each))
+        calls.append(given | vars(given.get("reading") or Reading()))
+        raise ValueError("enough")
+
+    monkeypatch.setattr(function, record)
+    cli(command, *arguments, code=2)
+    (plain,) = calls
+    numbers = {
+        each.opts[0]: each.name
+        for each in COMMANDS[command].params
+        if each.name in NUMBERS.keys() & plain.keys() or type(plain.get(each.name)) in (int, float)
+    }
+    for option, number in numbers.items():
+        value = NUMBERS.get(number, "7" if type(plain[number]) is int else "0.25")
+        cli(command, *arguments, option, value, code=2)
+        assert plain[number] != calls[-1][number] == float(value), number
+    assert len(numbers) >= 2
 
 
 def help_of(*words: str, capsys: pytest.CaptureFixture[str]) -> str:

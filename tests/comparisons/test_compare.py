@@ -18,13 +18,13 @@ from scipy.stats import t as student
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna
 from torchmetrics_dna.cli.gates import end_by, gates_of
-from torchmetrics_dna.comparisons.explanation import explain
-from torchmetrics_dna.comparisons.verdict import PropertyDifference
 from torchmetrics_dna.extractors import PRESETS
 from torchmetrics_dna.files.visible import p_figure
 from torchmetrics_dna.images import Reading
-from torchmetrics_dna.jobs.causes import Causes
+from torchmetrics_dna.images.changes import Causes
 from torchmetrics_dna.reporting.findings import words_and_tables
+from torchmetrics_dna.words.explanation import explain
+from torchmetrics_dna.words.verdict import PropertyDifference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,7 +116,7 @@ def test_no_row_has_a_value_without_noise_beside_chance_that_gives_more(shift: i
     for text in (comparison.verdict, several.verdict, legend[1], repr(result)):
         assert (words in text.replace("No shift", "no shift")) is few
         assert few is not ("without noise" in text)
-    assert comparison.verdict.count(p_figure(result.p_value, "p")) == 1
+    assert comparison.verdict.count(p_figure(comparison.p_value_of_any, "p")) == 1
     results = {name: each["dna-emd"] for name, each in classes.items()}
     shown = {name: each.without_shift or each.overall.debiased_shown for name, each in results.items()}
     column = list(classes.table.header).index("without noise")
@@ -217,3 +217,14 @@ def test_a_measured_property_can_contradict(name: str, moved: str, up: int) -> N
     for sign, expected in ((up, causes), (-up, None)):
         measured = PropertyDifference(moved, 0.2, 0.2 + sign / 10, 0.05, 0.05, None)
         assert explain(a, b, None, properties=[measured], causes=causes).causes == expected
+
+
+def test_a_network_of_one_channel_is_compared_without_properties() -> None:
+    """Nobody asked for properties, which are of RGB images."""
+    grey = np.random.default_rng(0).integers(0, 256, (2, 12, 16, 16, 1), np.uint8)
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3))
+    feature = {"feature": network, "channels": 1, "mean": (0.5,), "std": (0.5,)}
+    result = compare(*grey, feature, layers=["0"])
+    assert result.properties is None
+    assert result["dna-emd"].value > 0

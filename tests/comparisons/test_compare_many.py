@@ -280,8 +280,12 @@ def test_the_held_out_set_is_no_candidate(other: Comparisons) -> None:
     assert set(other.ratios()) == set(MODELS)
     lean = compare(TRAIN, {"far": MODELS["far"], "validation": OTHER}, EXTRACTOR, held_out="validation", **EMD)
     ratio = lean.ratios()["far"]
-    assert f"far is {ratio.value:.2g} times as far" in lean.verdict
-    assert f"validation (95 % {ratio.low:.2g} to {ratio.high:.2g}).\nvalidation itself differs" in lean.verdict
+    first, times, caveat = lean.verdict.splitlines()
+    assert first.startswith("far differs from the reference (Holm p = 0.00")
+    assert "; so does validation (Holm p = 0.00" in first
+    assert times.startswith(f"far is {ratio.value:.2g} times as far")
+    assert times.endswith(f"validation (95 % {ratio.low:.2g} to {ratio.high:.2g}).")
+    assert caveat == "Beside the held-out validation, which differs itself, others look too near."
     row = lean.rows()[0]
     assert [row[f"dna_emd_x_held_out{end}"] for end in ("", "_low", "_high")] == [ratio.value, ratio.low, ratio.high]
     assert lean.to_dict()["held_out"] == "validation"
@@ -303,7 +307,32 @@ def test_without_a_difference_there_is_no_upper_end_and_no_number_of_noise() -> 
     assert "times as far" not in same.verdict  # of the best, which can't be told from the reference either
     nearest = compare(TRAIN, {"near": MODELS["near"], "held": SAME}, EXTRACTOR, held_out="held", **EMD).verdict
     assert "near is at least " in nearest
-    assert "held (95 %).\nheld can't be told" in nearest
+    assert "held (95 %)." in nearest
+    assert "; held is not shown to (Holm p = " in nearest
+
+
+def test_bold_works_beside_held_out_images() -> None:
+    sets = {name: MODELS[name] for name in ("near", "far")}
+    alone = compare(TRAIN, sets, EXTRACTOR, **EMD)
+    beside = compare(TRAIN, {**sets, "held": SAME}, EXTRACTOR, held_out="held", **EMD)
+    assert alone.surely_nearest("dna-emd") == beside.surely_nearest("dna-emd") == "near"
+    assert beside.table.bold == {(0, 2)}
+
+
+def test_a_set_is_not_its_own_held_out_set() -> None:
+    with pytest.raises(ValueError, match="`held_out` is 'held', the same images as 'gen'; give real images"):
+        compare(TRAIN, {"gen": SAME, "held": SAME}, EXTRACTOR, held_out="held", **EMD)
+
+
+def test_where_no_ratio_can_be_told_images_of_both_are_exchanged() -> None:
+    compared = against(SAME)
+    tested = {name: each["dna-emd"].evidence.further for name, each in compared.items()}
+    ratios = compared.ratios()
+    assert tested == {name: p for name, p in tested.items() if (p is None) == (ratios.get(name, 1) is not None)}
+    assert tested["real"] > 0.05
+    assert {row["set"]: row["dna_emd_p_further"] for row in compared.rows()} == tested
+    line = next(line for line in compared.verdict.splitlines() if "is further than" in line)
+    assert line == "Whether real is further than the held-out validation can't be told from so few images."
 
 
 @pytest.mark.parametrize(
@@ -322,21 +351,26 @@ def test_without_a_difference_there_is_no_upper_end_and_no_number_of_noise() -> 
 def test_the_verdict_tells_of_the_held_out_set_or_why_not(
     generated: np.ndarray, held_out: np.ndarray, folds: int | None, sharing: str | None, sets: int
 ) -> None:
-    further = {} if sets == 1 else {"further": images(95, 14, 60)}
-    given = {"gen": generated, **further, "held": held_out}
+    more = {} if sets == 1 else {"further": images(95, 14, 60)}
+    given = {"gen": generated, **more, "held": held_out}
     result = compare(TRAIN, given, EXTRACTOR, held_out="held", num_folds=folds, **EMD)
-    lines = [each for each in result.verdict.splitlines() if "itself differs" not in each]
-    differs = result["held"].p_value is not None and result.p_holm["held"] <= 0.05
-    assert ("held itself differs" in result.verdict) is differs
-    if further and np.array_equal(generated, TRAIN):
+    lines = result.verdict.splitlines()
+    differs = not sharing and result["held"].p_value is not None and result.p_holm["held"] <= 0.04
+    if more and np.array_equal(generated, TRAIN):
         assert result.verdict.startswith("gen: the same images")
-        lines, sharing = [lines[-1].replace("further", "gen")], None  # which is the nearest of the others
-    beside = lines[-1 if sharing is None else -2]
-    assert ("can't be said" in beside) is (sharing is not None)
-    assert not sharing or result.ratios()["gen"] is None
-    assert beside.startswith("How far gen is" if sharing is not None else "gen is ")
-    assert ("shares images with" in lines[-1]) is bool(sharing)
-    assert not sharing or f"the reference shares images with {sharing}, or" in lines[-1]
+        return
+    assert any("so does held" in line or "held differs" in line for line in lines) is differs
+    if sharing:
+        assert result.ratios()["gen"] is None
+        assert lines[-2] == "How far gen is beside the held-out held can't be said."
+        assert lines[-1] == f"the reference shares images with {sharing}, or has some nearly alike."
+    elif folds is None:
+        assert lines[-1] == "Whether gen is further than the held-out held can't be told without folds."
+    elif sharing == "":
+        assert lines[-2].startswith("gen is not shown to differ from the reference (Holm p = ")
+        assert lines[-1] == "Whether gen is further than the held-out held can't be told from so few images."
+    else:
+        assert any(line.startswith("gen is ") and "times as far" in line for line in lines)
     assert result.to_dict()["verdict"] == result.verdict
 
 

@@ -39,6 +39,7 @@ from torch import Tensor
 from torchmetrics_dna import ActivationRanges, NeuronWeights, compare, load_dna, make_dna, rank
 from torchmetrics_dna.comparisons.comparison import Comparison
 from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.dna.averaging import Averaging
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.dna.result import Result
@@ -370,7 +371,8 @@ def check(row: Row, metric: str, result: Any, a: Activations, b: Activations, co
             if row["pairs"] is True:  # in the order of their numbers as text
                 of_image = torch.tensor(sorted(range(17), key=str)).argsort()
         dnas.append(dna_of(row, side, of_image, "histogram" if metric == "dna-emd" else "gaussian"))
-    slow = DISTANCES[metric].result(*dnas, weights, confidence=row["confidence"] or 0.95, paired=bool(row["pairs"]))
+    confidence, paired = row["confidence"] or 0.95, bool(row["pairs"])
+    slow = DISTANCES[metric].result(*dnas, Averaging(weights), confidence=confidence, paired=paired)
     assert (result.evidence is None) is (slow.evidence is None) is (row["num_folds"] is None)
     if slow.evidence is not None:
         check_evidence(result.evidence, slow.evidence)

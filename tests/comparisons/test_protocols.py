@@ -168,3 +168,15 @@ def test_an_iterator_is_not_read_twice() -> None:
     with pytest.raises(ValueError, match="read images several times, but a side is an iterator"):
         compare(SETS["a"], iter(SETS["b"]), metrics=["fid", "cmmd"])
     assert "fid" in compare(SETS["a"], iter(SETS["b"]), metrics=["fid"], num_folds=None)
+
+
+def test_a_network_that_can_not_be_fetched_names_what_any_network_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_network(*_: object, **__: object) -> None:
+        raise OSError("no connection")
+
+    monkeypatch.setattr("torchmetrics_dna.comparisons.compare.open_sides", no_network)
+    images = np.zeros((3, 8, 8, 3), np.uint8)
+    with pytest.raises(OSError, match="no connection; kid of the default network instead: give `feature='eff"):
+        compare(images, images, metrics=["fid", "kid"])
+    with pytest.raises(OSError, match="^no connection$"):
+        compare(images, images, metrics=["fid"])

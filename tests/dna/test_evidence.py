@@ -18,9 +18,11 @@ from shards import CROWD, CROWD_FAKE, shard
 
 from torchmetrics_dna import DNAEMD, DNAExtractor, compare, make_dna
 from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
+from torchmetrics_dna.dna.averaging import Averaging
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.distances import DISTANCES
-from torchmetrics_dna.dna.evidence import Evidence, paired_p_value, weigh_evidence
+from torchmetrics_dna.dna.evidence import Evidence, further_p_value, lower_end, paired_p_value, weigh_evidence
+from torchmetrics_dna.functional.permutation import relabelings
 from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.statistics.folds import content_folds, image_notes
 
@@ -109,6 +111,49 @@ def test_against_the_formulas_written_out(changed: int, seed: int) -> None:
     np.testing.assert_allclose(weighed.neurons, np.maximum(0, of_neurons) ** 0.5, rtol=1e-9)
     assert float(weighed.layers[0]) == pytest.approx(interval.value, rel=1e-12)
     assert weighed.least_p_value == 2 / 924
+    assert weighed.null_above == pytest.approx(np.quantile(whole, 0.95) - np.mean(whole), rel=1e-9)
+
+
+@pytest.mark.parametrize("quantile", [1.7, 0.1])
+def test_the_lower_end_is_where_a_test_begins_to_reject(quantile: float) -> None:
+    """By halving: the least distance that is nearer to the estimate than its noise, between that at 0 and there."""
+    random = np.random.default_rng(3)
+    sides = [[np.sort(random.integers(0, 9 + shift, (3, 8)), 1) * 3 + 1 for _ in range(9)] for shift in (0, 5)]
+    far = evidence(*(in_folds([dna(fold, 3) for fold in side]) for side in sides))
+    at_zero = far.null_above
+    at_centre = max(at_zero, quantile * far.jackknife.variance**0.5)
+    low, high = 0.0, far.centre
+    for _ in range(80):
+        middle = (low + high) / 2
+        noise = (at_zero**2 + (at_centre**2 - at_zero**2) * middle / far.centre) ** 0.5
+        low, high = (middle, high) if far.centre - middle > noise else (low, middle)
+    assert 0 < low < far.centre
+    assert lower_end(far, quantile) == pytest.approx(low, rel=1e-9)
+    assert lower_end(replace(far, interval=replace(far.interval, excludes_zero=False)), quantile) == 0
+    assert lower_end(replace(far, null_above=far.centre), quantile) == 0
+
+
+def test_whether_a_set_is_further_than_another_by_all_exchanges() -> None:
+    random = np.random.default_rng(4)
+    sizes = [[3, 2, 4, 1, 2], [2, 3, 1, 4, 2], [3, 3, 2, 2, 3]]
+    folds = [
+        [np.sort(random.integers(0, 9 + shift, (3, 8)), 1) * size + 1 for size in of_set]
+        for shift, of_set in zip((0, 4, 1), sizes, strict=True)
+    ]
+    a, b, c = (
+        [dna(fold, size) for fold, size in zip(of_set, of_sizes, strict=True)]
+        for of_set, of_sizes in zip(folds, sizes, strict=True)
+    )
+    whole, others, gains = sum(folds[0]), [*folds[1], *folds[2]], []
+    for chosen in combinations(range(10), 5):
+        near = sum(others[k] for k in range(10) if k not in chosen)
+        gains.append(square(whole, sum(others[k] for k in chosen))[0] - square(whole, near)[0])
+    folded = DISTANCES["dna-emd"].folded(in_folds(a), in_folds([*b, *c]))
+    expected = np.mean([gain >= gains[0] - 1e-9 for gain in gains])
+    assert further_p_value(folded, 5, 2) == pytest.approx(expected)
+    assert expected < 0.05
+    back = DISTANCES["dna-emd"].folded(in_folds(a), in_folds([*c, *b]))
+    assert further_p_value(back, 5, 2) > 0.95
 
 
 def test_the_interval_of_a_layer_is_that_of_the_layer_alone() -> None:
@@ -181,7 +226,7 @@ def test_weights_below_0_have_a_test_alone_and_the_reason_why() -> None:
     sides = [sampled(draws(shift, 60, random), random) for shift in (np.zeros(6), np.linspace(0, 0.1, 6))]
     record, plain = DISTANCES["dna-emd"], evidence(*sides)
     for given in (torch.full((6,), -1 / 6).double(), torch.tensor([-0.5, -0.1, 0, 0.2, 0.3, 0.4]).double()):
-        result = record.result(*sides, weights=given)
+        result = record.result(*sides, averaging=Averaging(given))
         assert result.value == pytest.approx(float((given * record.between(*sides)).sum()))
         assert (result.debiased, result.interval, result.layers["a"].interval) == (None, None, None)
         assert result.p_value_of_at_least(1) is None
@@ -190,7 +235,7 @@ def test_weights_below_0_have_a_test_alone_and_the_reason_why() -> None:
         if (given < 0).all():
             assert result.p_value == plain.test.p_value
     half = torch.tensor([0.0, 0, 0, 1, 1, 1], dtype=torch.float64)
-    assert record.result(*sides, weights=half / 3).interval is not None
+    assert record.result(*sides, averaging=Averaging(half / 3)).interval is not None
 
 
 def test_a_neuron_that_is_constant_in_a_counts_as_in_the_value() -> None:
@@ -230,6 +275,27 @@ def test_unequal_folds_of_gaussians_against_the_formula() -> None:
     weighed = evidence(*map(in_folds, folded), name="dna-fd")
     np.testing.assert_allclose(weighed.neurons, np.maximum(0, value - bias), rtol=1e-10)
     assert weighed.debiased == pytest.approx(max(0, (value - bias).mean()), rel=1e-10)
+
+
+@pytest.mark.parametrize("weights", [None, [0.1, 0.7, 0.2]])
+def test_chance_is_of_halves_of_a_written_out(weights: list[float] | None) -> None:
+    """Eleven unequal folds of A halved forty times, as 5 and 6, and brought to the numbers of images of both sides."""
+    random = np.random.default_rng(0)
+    sizes, weigh = [np.arange(1, 12), np.full(6, 4)], np.full(3, 1 / 3) if weights is None else np.array(weights)
+    folds = [[random.integers(0, 9, (3, 8)) * size + 1 for size in side] for side in sizes]
+    a, b = (in_folds([dna(f, int(m)) for f, m in zip(*of, strict=True)]) for of in zip(folds, sizes, strict=True))
+    expected = []
+    for half in relabelings(5, 6, 40).numpy():
+        first, second = (
+            sum(folds[0][k] for k in chosen.nonzero()[0]).cumsum(1).astype(float) for chosen in (half, ~half)
+        )
+        apart = np.abs(first / first[:, -1:] - second / second[:, -1:]).sum(1) @ weigh
+        num_images = sizes[0][half].sum(), sizes[0][~half].sum()
+        noise = (1 / 66 + 1 / 24) / sum(1 / images for images in num_images)
+        expected.append(apart * noise**0.5)
+    result = DISTANCES["dna-emd"].result(a, b, None if weights is None else torch.tensor(weights).double())
+    assert len(expected) == 40
+    assert result.evidence.chance == pytest.approx(np.mean(expected), rel=1e-6)
 
 
 def test_what_is_exact_adds_no_doubt() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import dnas
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from torchmetrics_dna import NeuronWeights
-from torchmetrics_dna.dna.neuron_weights import resolve_weights
+from torchmetrics_dna.dna.averaging import averaging_of
 from torchmetrics_dna.neurons import Neurons
 
 NEURONS = Neurons({"block.0/é": 2, "head": [1, 4]})
@@ -41,13 +42,13 @@ def test_chosen_neurons_are_a_mean() -> None:
 def test_weights_of_something_else(changes: dict[str, object], message: str, tmp_path: Path) -> None:
     weights = NeuronWeights(torch.ones(4), NEURONS, "tiny", "aa")
     weights.save(tmp_path / "x")
-    fitting = {"neurons": NEURONS, "extractor": "tiny", "weights_digest": "aa"}
+    fitting = replace(dnas.gaussian(NEURONS), weights_digest="aa")
     for source in (weights, tmp_path / "x", str(tmp_path / "x"), torch.ones(4)):
-        assert resolve_weights(source, **fitting).tolist() == [1] * 4
-    assert resolve_weights(None, **fitting) is None
-    assert resolve_weights(weights, **fitting | {"weights_digest": None}) is not None
+        assert averaging_of(fitting, neuron_weights=source).weights.tolist() == [1] * 4
+    assert averaging_of(fitting).is_plain
+    assert not averaging_of(replace(fitting, weights_digest=None), neuron_weights=weights).is_plain
     with pytest.raises(ValueError, match=message):
-        resolve_weights(weights, **fitting | changes)
+        averaging_of(replace(fitting, **changes), neuron_weights=weights)
     with pytest.raises(ValueError, match=r"expected to have shape \(4,\)"):
         NeuronWeights(torch.ones(3), NEURONS, "tiny")
 
@@ -55,4 +56,4 @@ def test_weights_of_something_else(changes: dict[str, object], message: str, tmp
 def test_weights_of_zero_make_no_distance() -> None:
     for weights in (torch.zeros(4), NeuronWeights(torch.zeros(4), NEURONS, "tiny")):
         with pytest.raises(ValueError, match="expected to have a weight other than 0, but all are 0"):
-            resolve_weights(weights, NEURONS, "tiny")
+            averaging_of(dnas.gaussian(NEURONS), neuron_weights=weights)

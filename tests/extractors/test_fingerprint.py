@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from copy import deepcopy
+from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
 from networks import random_images
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils import prune
 
 from torchmetrics_dna import (
     DNAEMD,
@@ -24,7 +29,7 @@ from torchmetrics_dna import (
     rank,
 )
 from torchmetrics_dna.dna.base import merged
-from torchmetrics_dna.extractors.fingerprint import TOLERANCE, furthest_layer
+from torchmetrics_dna.extractors.fingerprint import TOLERANCE, TOLERANCE_OF_HALF, furthest_layer
 from torchmetrics_dna.files.container import write_container
 from torchmetrics_dna.metrics import MIND
 
@@ -68,6 +73,37 @@ CHANGES: dict[str, Callable[[Net], object]] = {
     "a write that torch does not count": set_weight,
     "class": lambda net: setattr(net, "__class__", Other),
     "method": lambda net: setattr(net, "forward", lambda imgs: Net.forward(net, imgs) * 1.01),
+}
+
+
+def of_output(change: Callable[[Tensor], Tensor]) -> Callable[[Net], object]:
+    return lambda net: net.register_forward_hook(lambda module, args, output: change(output))
+
+
+def of_images(change: Callable[[Tensor], Tensor]) -> Callable[[Net], object]:
+    return lambda net: net.register_forward_pre_hook(lambda module, args: change(args[0].float()))
+
+
+def resized(images: Tensor) -> Tensor:
+    there = functional.interpolate(images, scale_factor=0.9, mode="bilinear")
+    return functional.interpolate(there, images.shape[2:], mode="bilinear")
+
+
+SMALL_CHANGES = {
+    "gain 1.002": of_output(lambda values: values * 1.002),
+    "dropout": of_output(lambda values: functional.dropout(values, 0.1)),
+    "noise": of_output(lambda values: values + 0.03 * torch.randn_like(values)),
+    "rounded output": of_output(lambda values: (values * 8).round() / 8),
+    "one neuron moved": of_output(lambda values: values + torch.eye(4)[2][:, None, None] * 0.03),
+    "neurons turned": of_output(lambda values: values.roll(1, 1)),
+    "BGR": of_images(lambda images: images.flip(1)),
+    "mirrored": of_images(lambda images: images.flip(3)),
+    "brighter": of_images(lambda images: images + 2),
+    "contrast": of_images(lambda images: images * 1.01),
+    "bright values clamped": of_images(lambda images: images.clamp(max=220)),
+    "resized inside": of_images(resized),
+    "leaky": lambda net: setattr(net, "act", nn.LeakyReLU(0.03)),
+    "circular padding": lambda net: setattr(net.stem, "padding_mode", "circular"),
 }
 
 
@@ -190,26 +226,157 @@ def test_what_computes_something_else_is_never_compared_as_the_same(use: Callabl
         assert (net.eval()(REAL) - before).abs().max() > TOLERANCE
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_autocast_hides_no_change(dtype: str) -> None:
-    """Fingerprints are taken without it, where weights are float32."""
-    between_sides(DNAExtractor(Net(), dtype=dtype), lambda: None, Path())
-    for name in ("hook", "eps", "plain number"):
+@pytest.mark.parametrize("dtype", [None, "bfloat16", "float16"])
+@pytest.mark.parametrize(
+    "use",
+    [
+        between_sides, between_sides_of_other_sizes, of_dnas, of_dnas_of_other_sizes, by_merging_states,
+        with_a_reference_before,
+    ],
+)  # fmt: skip
+def test_neither_autocast_nor_sizes_hide_a_change(use: Callable[..., None], dtype: str | None, tmp_path: Path) -> None:
+    """Fingerprints are taken without autocast, where weights are float32."""
+    use(DNAExtractor(Net(), dtype=dtype), lambda: None, tmp_path)
+    for change in (SMALL_CHANGES if dtype is None else CHANGES | SMALL_CHANGES).values():
         extractor = DNAExtractor(net := Net(), dtype=dtype)
-        with pytest.raises(ValueError, match="equal weights, but compute other activations"):
-            between_sides(extractor, lambda net=net, name=name: CHANGES[name](net), Path())
+        with pytest.raises(ValueError, match="equal weights, but compute other activations|weights .* differ"):
+            use(extractor, lambda net=net, change=change: change(net), tmp_path)
 
 
-@pytest.mark.parametrize("value", [0.0, 1.0])
-def test_an_example_that_only_says_a_shape_hides_no_change(value: float) -> None:
-    latents = torch.randn(8, 4, 8, 8)
-    for change in (lambda net: setattr(net, "padding", (1, 1)), lambda net: net.register_forward_hook(double)):
-        net = nn.Conv2d(4, 8, 3, bias=False)
-        metric = DNAFrechet(DNAExtractor(net, inputs="any", example=torch.full((2, 4, 8, 8), value)))
-        metric.update(latents, real=True)
-        change(net)
-        with pytest.raises(ValueError, match="equal weights, but compute other activations"):
-            metric.update(latents, real=False) or metric.compute()
+class Latents(nn.Module):
+    """Network of latents, whose activations of some inputs are not finite."""
+
+    def __init__(self, before: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.maps, self.before, self.after = nn.Conv2d(4, 8, 3, bias=False), before, nn.ReLU()
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return self.after(self.maps(self.before(latents)))
+
+
+OF_LATENTS: dict[str, Callable[[Latents], object]] = {
+    "padding": lambda net: setattr(net.maps, "padding", (1, 1)),
+    "gain": lambda net: net.register_forward_hook(double),
+    "activation function": lambda net: setattr(net, "after", nn.GELU()),
+    "gain before": lambda net: setattr(net, "before", lambda latents: latents * 1.001 + 0.001),
+}
+
+
+@pytest.mark.parametrize("dtype", [None, "bfloat16"])
+@pytest.mark.parametrize("example", ["zeros", "ones", "noise"])
+@pytest.mark.parametrize("before", ["as they are", "logarithm"])
+def test_an_example_that_only_says_a_shape_hides_no_change(before: str, example: str, dtype: str | None) -> None:
+    takes = {"as they are": torch.clone, "logarithm": lambda latents: (latents + 1e-3).log()}[before]
+    given = {"zeros": torch.zeros, "ones": torch.ones, "noise": torch.rand}[example](2, 4, 8, 8)
+    real, fake = torch.rand(8, 4, 8, 8), torch.rand(5, 4, 12, 10)
+    for name, change in {"nothing": lambda net: None, **OF_LATENTS}.items():
+        for use in ("sides", "values", "merge", "reference"):
+            extractor = DNAExtractor(net := Latents(takes), inputs="any", example=given, dtype=dtype)
+            metric, other = DNAFrechet(extractor), DNAFrechet(extractor)
+            metric.update(real, real=True)
+            dna = make_dna([*real], extractor, kind="gaussian")
+            change(net)
+            with pytest.raises(ValueError, match="compute other") if name != "nothing" else nullcontext():
+                if use == "sides":
+                    metric.update(fake, real=False)
+                    metric.compute()
+                elif use == "values":
+                    dna.distances(make_dna([*fake], extractor, kind="gaussian"))
+                elif use == "merge":
+                    other.update(fake, real=True)
+                    metric.merge_state(other)
+                else:
+                    DNAFrechet(extractor, reference=dna).update(fake, real=False)
+
+
+def raises(*_: object) -> None:
+    raise RuntimeError("no such input")
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("sizes", [{64}, {64, 224}])
+@pytest.mark.parametrize("use", [between_sides, of_dnas, by_merging_states, with_a_reference_before])
+def test_one_that_fails_on_such_an_image_at_one_time_is_another(
+    use: Callable[..., None], sizes: set[int], first: bool, tmp_path: Path
+) -> None:
+    extractor, refused = DNAExtractor(net := Net()), set[int]()
+    net.register_forward_pre_hook(lambda module, args: raises() if args[0].shape[2] in refused else None)
+    refused.update(sizes if first else ())
+    use(extractor, lambda: None, tmp_path)
+    with pytest.raises(ValueError, match=r"compute other activations of one fixed input \(one of them fails on it\)"):
+        use(extractor, lambda: refused.symmetric_difference_update(sizes), tmp_path)
+
+
+def test_a_comparison_has_no_order() -> None:
+    """Whatever the precisions of two, and whatever one of them has none of."""
+    extractor = DNAExtractor(Net())
+    fine = extractor.take_fingerprint(["uint8", 64, 64])
+    coarse = {**fine, "tolerance": 5e-2}
+    extractor.network.factor = 1.01
+    moved = extractor.take_fingerprint(["uint8", 64, 64])
+    for a, b, agree in (
+        (fine, moved, False), (coarse, moved, True), ({**fine, "layers": {}}, fine, False),
+        ({**fine, "input": ["uint8", 224, 224]}, fine, False), ({**fine, "input": ["float32", 64, 64]}, moved, True),
+    ):  # fmt: skip
+        assert (furthest_layer(a, b) is None) == (furthest_layer(b, a) is None) == agree
+
+
+def compiled(net: Net) -> nn.Module:
+    return torch.compile(net, backend="eager")
+
+
+def traced(net: Net) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch deprecates it
+        return torch.jit.trace(net.eval(), REAL)
+
+
+@pytest.mark.parametrize("wrap", [compiled, nn.DataParallel, lambda net: nn.DataParallel(compiled(net)), traced])
+def test_a_wrapper_is_what_it_wraps(wrap: Callable[[Net], nn.Module], tmp_path: Path) -> None:
+    net, layers = Net(), None if wrap is traced else ["stem", "head"]
+    plain, wrapped = (DNAExtractor(each, layers=layers) for each in (net, wrap(net)))
+    assert (wrapped.name, wrapped.digest, wrapped.neurons) == ("Net", plain.digest, plain.neurons)
+    for a, b in ((plain, wrapped), (wrapped, plain)):
+        make_dna(REAL, a).save(tmp_path / "real.dna.npz")
+        metric = DNAEMD(b, reference=tmp_path / "real.dna.npz")
+        metric.update(REAL, real=False)
+        assert metric.compute() == 0
+        metrics = [DNAFrechet(each) for each in (a, b)]
+        for metric in metrics:
+            metric.update(REAL, real=True)
+        metrics[0].merge_state(metrics[1])
+    net.act = nn.Identity()
+    if wrap is not traced:  # of which attributes are part
+        with pytest.raises(ValueError, match="The network changed"):
+            metrics[0].to_dna(real=True)
+
+
+def test_layers_of_a_traced_module_are_refused_before_it_runs() -> None:
+    with pytest.raises(ValueError, match=r"can't be read within a ScriptModule, but got \['stem'\]; leave it out, or"):
+        DNAExtractor(traced(Net()), layers=["stem"])
+
+
+@pytest.mark.parametrize("change", ["weight norm", "pruning", "pruning removed"])
+def test_tensors_of_other_names_are_told(change: str) -> None:
+    net = Net()
+    if change == "pruning removed":
+        prune.identity(net.stem, "weight")
+    metric = DNAFrechet(DNAExtractor(net))
+    metric.update(REAL, real=True)
+    if change == "weight norm":
+        nn.utils.parametrizations.weight_norm(net.stem)
+    else:
+        (prune.identity if change == "pruning" else prune.remove)(net.stem, "weight")
+    metric.update(FAKE, real=False)
+    with pytest.raises(ValueError, match=r"weights \(digest\) differ: .* \(of tensors with other names, as by weight"):
+        metric.compute()
+    set_weight(net)
+    metric.reset()
+    metric.update(FAKE, real=True)
+    net.head.weight.data[0] += 1
+    metric.update(FAKE, real=False)
+    with pytest.raises(ValueError, match=r"weights \(digest\) differ: '\w+' and '\w+'; call"):
+        metric.compute()
 
 
 def test_a_side_that_is_not_the_first_is_compared_with_the_network_as_it_is() -> None:
@@ -234,6 +401,7 @@ HARMLESS: dict[str, Callable[[Net], object]] = {
     "frozen": lambda net: net.requires_grad_(False),
     "random numbers": lambda net: torch.rand(3),
     "a hook that only looks": lambda net: net.head.register_forward_hook(lambda *_: None),
+    "compiled in place": lambda net: net.compile(backend="eager"),
 }
 
 
@@ -262,6 +430,23 @@ def test_numbers_of_a_layer_are_those_of_its_activations(dtype: torch.dtype) -> 
         furthest = furthest_layer(taken, other.take_fingerprint(taken["input"]))
         assert (furthest is not None) == apart
         assert furthest is None or furthest[0] == "output"
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.01, 1.2])
+def test_two_fingerprints_agree_in_both_orders_or_in_none(factor: float) -> None:
+    """Those of two precisions are compared within the tolerance of the coarser one, whichever comes first."""
+    torch.manual_seed(0)
+    net, taken = nn.Conv2d(3, 4, 3), {}
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        for scale in (1.0, factor):
+            scaled = deepcopy(net).to(dtype)
+            scaled.register_forward_hook(lambda module, args, output, scale=scale: output * scale)
+            extractor = DNAExtractor(scaled, input_size=16, mean=(0.5,) * 3, std=(0.5,) * 3)
+            taken[dtype, scale] = extractor.take_fingerprint(extractor.input_form(REAL))
+    for (a, ours), (b, theirs) in product(taken, repeat=2):
+        tolerance = TOLERANCE_OF_HALF if torch.bfloat16 in (a, b) else TOLERANCE
+        apart = furthest_layer(taken[a, ours], taken[b, theirs]) is not None
+        assert apart == (abs(ours - theirs) > tolerance), (a, ours, b, theirs)
 
 
 def test_networks_by_name_and_those_that_fail_on_such_an_image_have_none() -> None:

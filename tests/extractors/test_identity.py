@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from limits import HANG
 from networks import random_images
 from torch import Tensor, nn
 
@@ -202,7 +203,7 @@ class _Waiting(Net):
         before, after = self.events
         if len(imgs) > 1:
             before.set()
-            assert after.wait(60)
+            assert after.wait(HANG)
         return super().forward(imgs)
 
 
@@ -223,7 +224,7 @@ def test_settings_of_the_process_are_restored_whatever_threads_do() -> None:
         two = DNAExtractor(_Waiting(second, done), **OPTIONS)
         with ThreadPoolExecutor(2) as threads:
             a = threads.submit(one, IMAGES)
-            assert first.wait(60)
+            assert first.wait(HANG)
             b = threads.submit(two, IMAGES)
             outputs = [a.result()]
             done.set()

@@ -11,6 +11,7 @@ from threading import Event, Thread, current_thread, main_thread
 
 import pytest
 import torch
+from limits import HANG
 from networks import Convolutions, Pixels, random_images
 from torch import Tensor
 
@@ -55,7 +56,7 @@ def test_nothing_goes_on_counting_after_an_error(monkeypatch: pytest.MonkeyPatch
 
     def count(task: int) -> bool:
         if task == 0:
-            other_began.wait(10)
+            other_began.wait(HANG)
             raise KeyboardInterrupt
         other_began.set()
         time.sleep(0.1)
@@ -79,7 +80,7 @@ class Waiting(Pixels):
     def forward(self, imgs: Tensor) -> dict[str, Tensor]:
         if current_thread() is not main_thread():
             self.began.set()
-            assert self.may_end.wait(60)
+            assert self.may_end.wait(HANG)
         return super().forward(imgs)
 
 

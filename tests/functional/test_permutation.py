@@ -19,6 +19,7 @@ from torchmetrics_dna.functional.permutation import (
     exchanges_of_pairs,
     false_discovery_rates,
     holm,
+    joint_p_value,
     layer_shifts,
     permutation_test,
     relabelings,
@@ -104,6 +105,24 @@ def test_against_loops(seed: int) -> None:
     np.testing.assert_allclose(test.neurons, of_neurons)
     assert test.z[5] == 0
     assert test.num_relabelings == 200
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_joint_test_of_several_against_loops(seed: int) -> None:
+    """Of each relabeling the product of its p-values; ties count, and tests may be of the same."""
+    random = np.random.default_rng(seed)
+    distances = [random.gamma(2, size=(120, count)) for count in (6, 3)]
+    distances[1][60:] = distances[1][:60]  # ties
+    distances[0][0, 0] += 2 * seed
+    tests = [permutation_test(torch.from_numpy(each), [slice(0, each.shape[1])]) for each in distances]
+    products = np.ones(120)
+    for test in tests:
+        overall = test.overall.numpy()
+        products *= [np.mean(overall >= value - 1e-9) for value in overall]
+        assert joint_p_value(test) == pytest.approx(test.p_value) == np.mean(overall >= overall[0] - 1e-9)
+    assert joint_p_value(*tests) == pytest.approx(np.mean(products <= products[0] * (1 + 1e-9)))
+    fewer = permutation_test(torch.from_numpy(distances[0][:50]), [slice(0, 6)])
+    assert joint_p_value(fewer, tests[1]) == min(1, 2 * min(fewer.p_value, tests[1].p_value))
 
 
 def test_shifts_of_layers_against_loops() -> None:

@@ -14,6 +14,7 @@ from unittest.mock import patch
 
 import processes
 import pytest
+from limits import HANG
 
 import torchmetrics_dna.cli.console  # it reads COLUMNS once, before a test sets it
 from torchmetrics_dna.__main__ import main
@@ -27,7 +28,7 @@ def torchrun(*arguments: object, script: Path | None = None, check: bool = True)
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", *program]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [*launch, *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=300)
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=HANG)
     assert not (check and result.returncode), result.stderr
     return result
 

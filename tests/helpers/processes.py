@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from limits import HANG
 from torch import distributed as dist
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT = 240.0
 GRACE = 5.0  # for processes whose peer has failed, which may hear of that before the tests do
 
 
@@ -73,7 +73,7 @@ def call(tasks: Sequence[tuple[Callable[..., object], tuple[object, ...]]]) -> l
     for member, content in zip(members, contents, strict=True):
         member.pipe.send_bytes(content)
     outcomes: dict[int, Outcome] = {}
-    end = time.monotonic() + TIMEOUT
+    end = time.monotonic() + HANG
     while len(outcomes) < len(tasks):
         pipes = {member.pipe: i for i, member in enumerate(members) if i not in outcomes}
         ready = connection.wait(list(pipes), max(0.0, end - time.monotonic()))
@@ -87,7 +87,7 @@ def call(tasks: Sequence[tuple[Callable[..., object], tuple[object, ...]]]) -> l
     if failed or len(outcomes) < len(tasks) or any(outcome.exit_code is not None for outcome in outcomes.values()):
         end_all()
     assert not failed, "\n".join(f"process {i} of {len(tasks)} failed:\n{error}" for i, error in failed.items())
-    assert len(outcomes) == len(tasks), f"of {len(tasks)} processes, only {sorted(outcomes)} ended in {TIMEOUT:.0f} s"
+    assert len(outcomes) == len(tasks), f"of {len(tasks)} processes, only {sorted(outcomes)} ended in {HANG} s"
     return [outcomes[i] for i in range(len(tasks))]
 
 
@@ -173,7 +173,7 @@ def _in_group(
         init_method=f"file://{meeting}",
         rank=rank,
         world_size=world,
-        timeout=datetime.timedelta(seconds=60),
+        timeout=datetime.timedelta(seconds=HANG),
     )
     try:
         function(rank, world, *arguments)

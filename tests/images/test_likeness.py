@@ -81,6 +81,45 @@ def test_near_duplicates_are_copies_and_frames(monkeypatch: pytest.MonkeyPatch) 
     assert near_duplicates(plain, copies) is None
 
 
+def by_all_pairs(a: np.ndarray, b: np.ndarray, folds: np.ndarray) -> list[int]:
+    """Near-duplicates as they are defined, of sides of ten images or more."""
+
+    def details(fine: np.ndarray) -> np.ndarray:
+        mean = fine.reshape(-1, 12, 2, 12, 2).mean((2, 4), keepdims=True)
+        rest = (fine.reshape(-1, 12, 2, 12, 2) - mean).reshape(len(fine), -1)
+        norms = np.linalg.norm(rest, axis=1, keepdims=True)
+        return np.where(norms > 2 * 24, rest / norms, 0)
+
+    def mirrored(values: np.ndarray, side: int) -> np.ndarray:
+        return values.reshape(len(values), -1, side)[..., ::-1].reshape(len(values), -1)
+
+    sides = [side.astype(np.float64) for side in (a, b)]
+    colours, fine = [side[:, :432] for side in sides], [side[:, 432:] for side in sides]
+    pairs = [(colours[0][:, None] - seen) for seen in (colours[1], mirrored(colours[1], 12))]
+    far = np.minimum(*(np.square(pair).sum(2) for pair in pairs))
+    alike = np.zeros(far.shape, bool)
+    for least, own in ((0.75, [details(side - side.mean(0)) for side in fine]), (0.95, [*map(details, fine)])):
+        alike |= np.maximum(own[0] @ own[1].T, own[0] @ mirrored(own[1], 24).T) >= least
+        alike |= (least < 0.9) & ~(own[0].any(1)[:, None] & own[1].any(1))
+    far[~alike | (folds[: len(a), None] == folds[len(a) :]) | (far > 25 * 432)] = np.inf
+    return np.where(np.isinf(far.min(1)), -1, far.argmin(1)).tolist()
+
+
+@pytest.mark.parametrize("rows", [7, 512])
+def test_near_duplicates_are_those_of_all_pairs(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_ROWS", rows)
+    crops = [np.ascontiguousarray(PHOTOS[i % 9][i % 5 : 90, i % 4 * 3 : 120]) for i in range(90)]
+    crops = [crop[:, ::-1] if i % 7 == 0 else crop for i, crop in enumerate(crops)]
+    a, b = thumbnails(crops[:50]), thumbnails([*crops[30:], *PHOTOS[:5]])
+    for side, other in ((a, b), (b, a), (a, a), (b, b[3:])):
+        of = torch.cat([torch.arange(len(side)), torch.arange(len(other))]) % 11
+        found = near_duplicates(side, other, of)
+        assert found is not None
+        assert found.tolist() == by_all_pairs(side.numpy(), other.numpy(), of.numpy())
+        assert (found >= 0).sum() > 5
+    assert -1 in found.tolist()
+
+
 def page(seed: int) -> np.ndarray:
     """Lines of print, in the same places on each page; half of the places of letters are dark."""
     random, page = np.random.default_rng(seed), np.full((192, 192), 240.0)

@@ -11,6 +11,7 @@ import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import tifffile
 import torch
 from address_space import at_most
 from networks import Pixels
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from torchmetrics_dna import DNAExtractor, Reading, make_dna
 from torchmetrics_dna.demo import photographs
@@ -282,13 +283,27 @@ SIXTEEN = "colours of 16 bits, of which Pillow reads 8"
     ],
 )  # fmt: skip
 def test_what_is_refused(image: object, channels: int, message: str, tmp_path: Path) -> None:
-    if isinstance(image, bytes) and image[:2] in (b"II", b"MM"):
-        (tmp_path / "x.tif").write_bytes(image)
-        image = tmp_path / "x.tif"
-    with pytest.raises(ValueError, match=r"^Can't read image '(image 0|.*x.tif)': ") as caught:
-        read([image], channels)
-    assert any(part in str(caught.value) for part in message.split("|"))
-    assert "\n" not in str(caught.value)
+    doors = [image]
+    if isinstance(image, bytes):
+        with suppress(UnidentifiedImageError):  # what Pillow can open is refused by that door, too
+            doors += [Image.open(BytesIO(image))] if channels in (1, 3) else []
+        if image[:2] in (b"II", b"MM"):
+            (tmp_path / "x.tif").write_bytes(image)
+            doors[0] = tmp_path / "x.tif"
+    for door in doors:
+        with pytest.raises(ValueError, match=r"^Can't read image '(image 0|.*x.tif)': ") as caught:
+            read([door], channels)
+        assert any(part in str(caught.value) for part in message.split("|"))
+        assert "\n" not in str(caught.value)
+
+
+def test_a_page_that_is_copied_is_the_one_that_is_meant() -> None:
+    opened = Image.open(BytesIO(pages(*map(Image.fromarray, GREYS))))
+    with pytest.raises(ValueError, match="4 pages; save the one that is meant, or give its `copy\\(\\)`"):
+        read([opened], 1)
+    for number, grey in enumerate(GREYS):
+        opened.seek(number)
+        np.testing.assert_array_equal(read([opened.copy()], 1)[0], grey[..., None])
 
 
 def test_bands_that_are_turned_are_refused() -> None:

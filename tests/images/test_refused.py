@@ -188,6 +188,18 @@ def test_what_is_refused(fault: str, num_workers: int, tmp_path: Path, monkeypat
     assert not error or isinstance(told.value, error[0])
 
 
+def test_a_large_stack_without_channels_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that all together has more bytes than an image may have is rather of grey images than one huge image."""
+    for module in ("images.arrays", "files.damage"):
+        monkeypatch.setattr(f"torchmetrics_dna.{module}.most_bytes", lambda: 200)
+    np.save(tmp_path / "x.npy", np.zeros((140, 8, 8), np.uint8))
+    with pytest.raises(ValueError, match=r"Images must have shape .*imgs\[..., None\]") as told:
+        open_source(tmp_path / "x.npy")
+    assert "damaged" not in str(told.value)
+    np.save(tmp_path / "y.npy", np.zeros((8, 8, 3), np.uint8))  # 192 bytes
+    assert len(open_source(tmp_path / "y.npy")) == 1
+
+
 def test_single_images_are_left_out(tmp_path: Path) -> None:
     options: dict[str, Any] = {"ranges": "auto", "reading": Reading(skip_unreadable=True)}
     path = tar(tmp_path / "x.tgz", {**FILES, "img3.png": b"no picture"}, "w:gz")

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from networks import Outputs
 from PIL import Image
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
+from without_numba import without_numba
 
 from torchmetrics_dna import DNAExtractor, make_dna
-from torchmetrics_dna.extras import optional, without_numba
+from torchmetrics_dna.extras import optional
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.images.cells import WHOLE, cells_of
-from torchmetrics_dna.images.properties import properties_of
+from torchmetrics_dna.images.properties import PROPERTIES, properties_of
 from torchmetrics_dna.images.resize import RESIZES, resize_image, resize_tensor
 
 
@@ -79,12 +80,33 @@ def test_numba_resizes_and_measures_as_pillow_and_torch_do_to_the_last_bit(
     image = np.random.default_rng(seed).integers(0, 256, (*sizes[:2], 3)).astype(np.uint8)
     if extreme:  # whose overshoot is cut, and whose pixels are enlarged
         image = (image // 128 * 255).repeat(3, 0).repeat(3, 1)
-    assert optional("images.cpu") is not None
-    compiled = resize_image(image, sizes[2:]), properties_of(image)
-    with without_numba(True):
-        other = resize_image(image, sizes[2:]), properties_of(image)
-    for ours, theirs in zip(compiled, other, strict=True):
-        np.testing.assert_array_equal(np.asarray(ours).view(np.uint32), np.asarray(theirs).view(np.uint32))
+    check_compiled(image, sizes[2:])
+
+
+@pytest.mark.parametrize("view", ["turned", "mirrored", "every other", "read-only", "channels apart"])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 70), (2, 2), (2, 900), (3, 3), (9, 3000), (1400, 5), (333, 500)])
+def test_so_they_do_for_any_form_and_memory(shape: tuple[int, int], view: str) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3)).astype(np.uint8)
+    if view == "turned":
+        image = image.transpose(1, 0, 2)
+    elif view == "mirrored":
+        image = image[:, ::-1, ::-1]
+    elif view == "every other":
+        image = image[::2, ::2]
+    elif view == "channels apart":
+        image = np.ascontiguousarray(image.transpose(2, 0, 1)).transpose(1, 2, 0)
+    image.flags.writeable = view != "read-only"
+    check_compiled(image, (24, 20))
+
+
+def check_compiled(image: np.ndarray, size: tuple[int, int]) -> None:
+    compiled = optional("images.cpu")
+    assert {*compiled.measured_of(np.zeros((9, 9, 3), np.uint8))} < {*PROPERTIES}
+    ours = resize_image(image, size), properties_of(image)
+    with without_numba():
+        theirs = resize_image(image, size), properties_of(image)
+    for own, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(np.asarray(own).view(np.uint32), np.asarray(other).view(np.uint32))
 
 
 @settings(max_examples=60)

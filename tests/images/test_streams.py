@@ -23,6 +23,7 @@ from hub_server import serving
 from hypothesis import given
 from hypothesis import strategies as st
 from kinds import COUNT, FILES, PIXELS, tar
+from limits import until
 from makers import REAL
 from networks import Pixels, random_images
 from processes import run
@@ -402,11 +403,11 @@ def test_little_is_read_ahead_and_threads_end(readers: int) -> None:
     assert list(next(streams)) == list(range(1000))
     second = next(streams)
     assert next(second) == 0
-    time.sleep(0.3)
+    assert until(lambda: sum(begun) == readers + 1)
+    time.sleep(0.3)  # in which they might go on
     assert sum(begun) == readers + 1
     assert max(yielded[1:]) <= 32 + 2
     assert threads() == before + readers
     del second
     streams.close()
-    time.sleep(0.3)
-    assert threads() == before
+    assert until(lambda: threads() == before)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from commands import in_processes
+from limits import HANG
 from PIL import Image
 from torch.utils.data import Dataset
 
@@ -138,7 +139,7 @@ def test_scripts_work_by_any_start_method(method: str, start: str, tmp_path: Pat
     process = subprocess.run(
         [sys.executable, "-W", "always::UserWarning", *arguments],
         env={**os.environ, "METHOD": method}, cwd=tmp_path, input=BEGIN + end if arguments == ["-"] else None,
-        capture_output=True, text=True, check=True, timeout=200,
+        capture_output=True, text=True, check=True, timeout=HANG,
     )  # fmt: skip
     told = reason if method != "fork" else ""
     # on a busy machine, Python's own tracker of semaphores may miss that one was freed

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from torchmetrics_dna.dna.averaging import Averaging
 from torchmetrics_dna.jobs.causes import Apart, Shares, takes_half
 
 RNG = np.random.default_rng(0)
@@ -44,7 +45,7 @@ def test_it_is_the_formula(paired: bool, weights: np.ndarray | None) -> None:
     a, b = (
         Shares.of(torch.from_numpy(counts), torch.from_numpy(of)) for counts, of in zip(COUNTS, images, strict=True)
     )
-    found = Apart((a.less(b),) if paired else (a, b), None if weights is None else torch.from_numpy(weights))
+    found = Apart((a.less(b),) if paired else (a, b), Averaging(None if weights is None else torch.from_numpy(weights)))
     assert found.square == pytest.approx(square)
     assert found.bins == pytest.approx(emd * max(0, square / with_noise) ** 0.5)
     for side, left_out in enumerate(found.left_out):

@@ -52,6 +52,19 @@ def test_what_was_done_is_named_with_its_amount(extractor: DNAExtractor, tmp_pat
     assert Comparison.load(tmp_path / "x.result.npz").causes == result.causes
 
 
+@pytest.mark.parametrize("pairs", [False, True])
+@pytest.mark.parametrize("weights", [None, 0, 20])  # of one neuron alone, of either layer
+def test_bins_before_a_change_are_about_the_distance_without_noise(
+    weights: int | None, pairs: bool, extractor: DNAExtractor
+) -> None:
+    """Whatever is asked of the comparison is asked of what a change leaves of it, too."""
+    options = {"pairs": pairs}
+    if weights is not None:
+        options["neuron_weights"] = torch.eye(extractor.neurons.total, dtype=torch.float64)[weights]
+    result = compare(PHOTOS[: 72 if pairs else 40], darker(PHOTOS[0 if pairs else 40 :]), extractor, **options)
+    assert result.causes.bins[0] == pytest.approx(result["dna-emd"].debiased, rel=0.2)
+
+
 @pytest.mark.slow
 def test_two_causes_of_pairs(extractor: DNAExtractor) -> None:
     grey = [np.asarray(Image.fromarray(photo).convert("L").convert("RGB")) for photo in darker(PHOTOS, 0.7)]

@@ -338,6 +338,17 @@ def test_shards_give_what_a_folder_gives(tmp_path: Path, expected: dict[str, byt
         assert load_dna(tmp_path / f"made {name}" / "x.histogram.dna.npz").digest == of_folder.digest
 
 
+def test_a_stream_of_this_process_gives_what_its_images_give(tmp_path: Path) -> None:
+    whole, streamed = (make(tmp_path / name, images=of(IMAGES)) for name, of in (("whole", list), ("streamed", iter)))
+    assert whole.keys() == streamed.keys()
+    for kind, path in streamed.items():
+        made, expected = load_dna(path), load_dna(whole[kind])
+        assert are_alike(made, expected)
+        assert (made.notes, made.num_images) == ("made here", len(IMAGES))
+    with pytest.raises(ValueError, match="no parts to resume from"):
+        make(tmp_path / "streamed", images=iter(IMAGES), resume=True)
+
+
 @pytest.mark.parametrize(("stop_after", "finished"), [(0, 0), (12, 1), (24, 4), (29, 5)])
 def test_resuming_by_shard(stop_after: int, finished: int, tmp_path: Path, expected: dict[str, bytes]) -> None:
     source, output = shards(tmp_path / "shards"), tmp_path / "made"

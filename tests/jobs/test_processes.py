@@ -13,6 +13,7 @@ from pathlib import Path
 import one_rank
 import pytest
 from commands import in_processes, torchrun
+from limits import HANG
 from makers import EXTRACTOR, FAKE, REAL
 from processes import run
 
@@ -58,7 +59,7 @@ def failures(rank: int, world: int) -> None:
         pass
 
     def busy() -> None:
-        end = time.monotonic() + 30
+        end = time.monotonic() + HANG
         while time.monotonic() < end:
             time.sleep(0.01)
             raise_if_peer_failed()

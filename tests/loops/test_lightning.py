@@ -108,6 +108,17 @@ def test_mistakes() -> None:
             callback.on_validation_batch_end(trainer, None, outputs)
 
 
+def test_epochs_of_a_fit_are_scored_but_not_its_sanity_check() -> None:
+    callback = DNACallback(REFERENCE, "images", every_n_epochs=2, **OPTIONS)
+    for fn in ("fit", "validate", "test"):
+        for sanity_checking in (False, True):
+            for epoch in range(4):
+                trainer = SimpleNamespace(
+                    state=SimpleNamespace(fn=fn), sanity_checking=sanity_checking, current_epoch=epoch
+                )
+                assert callback._is_due(trainer) == (fn == "fit" and not sanity_checking and epoch in (1, 3))
+
+
 def test_the_reference_is_measured_for_a_fit_alone(tmp_path: Path) -> None:
     package = import_module("lightning.pytorch")
     callback = DNACallback(REFERENCE, "images", tmp_path / "dna", **OPTIONS)

@@ -59,7 +59,7 @@ def test_constants(form: str) -> None:
     metric = FORMS[form].make()
     ranges, scores = isinstance(metric, ActivationRange), isinstance(metric, DNARealism)
     assert metric.higher_is_better is (None if ranges else isinstance(metric, PRDC))
-    assert metric.plot_lower_bound == (None if ranges or scores else 0)
+    assert metric.plot_lower_bound == (None if ranges or scores or hasattr(metric, "distance") else 0)
     assert (metric.is_differentiable, metric.full_state_update) == (False, False)
 
 
@@ -284,7 +284,7 @@ def test_the_state_of_another_metric_is_not_loaded(form: str, setting: dict[str,
 
 
 def test_an_idle_metric_holds_each_state_once(name: str) -> None:
-    sums = {"frechet": 2, "layer_frechet": 5}  # per neuron; of layers of three, with the shift
+    sums = {"frechet": 4, "layer_frechet": 5}  # per neuron; of layers of three, with the shift
     metric = MAKERS[name](**{} if name in sums else {"num_bins": 1000})
     held_tensors = [*metric.metric_state.values(), *metric._defaults.values()]
     storages = [each.untyped_storage() for each in held_tensors if isinstance(each, torch.Tensor)]

@@ -19,6 +19,7 @@ from torchmetrics import Metric
 
 from torchmetrics_dna import DNAEMD, DNAFrechet, DNARealism, LayerFrechetDistance, NeuronWeights, make_dna
 from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.dna.averaging import Averaging
 from torchmetrics_dna.dna.evidence import Evidence
 from torchmetrics_dna.statistics.folds import content_folds
 
@@ -100,7 +101,7 @@ ROWS = [
 def test_two_sides(row: Row, tmp_path: Path) -> None:
     weights = chosen_weights(row)
     if row.get("debias") and weights is not None:
-        with pytest.raises(ValueError, match="`debias` takes `neuron_weights` of 0 or more, .* the least is -0.295"):
+        with pytest.raises(ValueError, match=r"`debias` does not go .* weights below 0 \(the least is -0.295"):
             row["metric"](**arguments(row, signed(len(weights)), tmp_path))
     metric = fed(row, weights, tmp_path)
     sides = [extractor(row["layers"])(side(row, real)[0]) for real in (True, False)]
@@ -114,7 +115,7 @@ def test_two_sides(row: Row, tmp_path: Path) -> None:
     figures = {record.key: expected["mean"], **{f"{layer}/{record.key}": value for layer, value in by_layer.items()}}
     evidence = None
     if has_folds(row):
-        slow = record.result(*dnas, weights, confidence=confidence, with_evidence=True, paired=row["pairs"])
+        slow = record.result(*dnas, Averaging(weights), confidence=confidence, with_evidence=True, paired=row["pairs"])
         evidence = slow.evidence
         if evidence.interval is not None:  # weights are not below 0
             debiased = evidence.debiased, dict(zip(by_layer, evidence.layers, strict=True)), evidence.neurons

@@ -21,6 +21,8 @@ from torchmetrics_dna import (
     LayerFrechetDistance,
     make_dna,
 )
+from torchmetrics_dna.extractors import fingerprint
+from torchmetrics_dna.extractors.fingerprint import digest_of
 from torchmetrics_dna.metrics import CMMD, MIND
 
 MAKERS: dict[str, Callable[..., Metric]] = {
@@ -206,3 +208,31 @@ def of_processes(rank: int, world: int) -> None:
 
 def test_every_process_tells_what_one_counted_with_other_weights() -> None:
     run(2, of_processes)
+
+
+@pytest.mark.parametrize("has_learned", [False, True])
+@every_metric
+def test_a_value_needs_no_digest_of_weights(
+    make: Callable[..., Metric], has_learned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An update takes one where weights have changed; `compute` and the like none, in any loop."""
+    digests: list[int] = []
+    monkeypatch.setattr(fingerprint, "digest_of", lambda tensors: digests.append(1) or digest_of(tensors))
+    metric = make(extractor := DNAExtractor(module := Trained()))
+    for step in range(3):
+        if step:
+            train(module)
+            metric.reset()
+        digests.clear()
+        fed(metric)
+        assert len(digests) == min(step, 1), "the first was taken when the metric was made"
+        digests.clear()
+        if has_learned:
+            train(module)
+        metric.compute()
+        metric(FAKE, real=False) if not has_learned else None
+        metric.compute()
+        with metric.sync_context():
+            pass
+        assert not digests
+    assert extractor.weights_digest == digest(module)

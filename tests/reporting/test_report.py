@@ -18,6 +18,7 @@ from networks import Outputs, pixels
 from numpy.typing import NDArray
 from pages import Page
 from PIL import Image
+from torch import nn
 
 from torchmetrics_dna import ActivationRanges, DNAExtractor, __version__, compare, make_dna, rank, report
 from torchmetrics_dna.comparisons import Comparison
@@ -26,12 +27,13 @@ from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.files.visible import p_figure, strict_json
 from torchmetrics_dna.images import open_source
+from torchmetrics_dna.images.changes import Causes
 from torchmetrics_dna.images.properties import PROPERTIES
-from torchmetrics_dna.jobs.causes import Causes
+from torchmetrics_dna.jobs.make import measure_ranges
 from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.reporting import write
-from torchmetrics_dna.reporting.findings import GROUPS, property_rows
+from torchmetrics_dna.reporting.findings import GROUPS, property_rows, settings_of
 from torchmetrics_dna.reporting.page import as_html, top_histograms, with_maps
 from torchmetrics_dna.singles.look import Gallery, ShownImage
 
@@ -146,6 +148,45 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.mark.slow
+def network(seed: int, **options: Any) -> DNAExtractor:
+    torch.manual_seed(seed)
+    usual = {"layers": ["0", "1"], "mean": (0.5,) * 3, "std": (0.5,) * 3, "properties": False}
+    return DNAExtractor(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1)), **usual | options)
+
+
+@pytest.mark.parametrize(
+    ("options", "setting", "words"),
+    [
+        ({"feature": network(1)}, "weights of the network", network(1).weights_digest),
+        ({"feature": network(0, input_size=12)}, "preparation of images", "12"),
+        ({"feature": network(0, layers=["1"])}, "neurons", "2 in 1 layers"),
+        ({"num_bins": 50}, "bins of a histogram", "50"),
+        ({"ranges": "ranges"}, "ranges of activations", "margin widen"),
+        ({"neuron_weights": torch.tensor([0, 1, 1, 0, 1, 1.0])}, "weights of neurons", "4 neurons other than 0"),
+        ({"num_folds": 6}, "folds of images", "6"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_each_setting_of_a_page_is_that_of_the_comparison(options: dict[str, Any], setting: str, words: str) -> None:
+    base: dict[str, Any] = {"feature": network(0), "causes": False}
+    if "ranges" in options:
+        options = {"ranges": measure_ranges(A, network(0)).ranges}
+    plain, other = (settings_of(compare(A, B, **base | each)) for each in ({}, options))
+    assert {name for name in plain | other if plain.get(name) != other.get(name)} - {"made"} == {setting}
+    assert words in other[setting]
+    assert plain["weights of the network"] == network(0).weights_digest
+
+
+@pytest.mark.parametrize(("q", "p", "clear"), [(0.05, 0.05, True), (0.051, 0.05, False), (0.05, 0.051, False)])
+def test_a_property_at_the_level_is_clear(
+    q: float, p: float, clear: bool, compared: Comparison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [row | {"q": q} for row in compared.properties.top_neurons(3)]
+    monkeypatch.setattr(Comparison, "top_neurons", lambda *_: rows)
+    monkeypatch.setattr(Comparison, "p_value_of_properties", p)
+    assert [row["clear"] for row in property_rows(compared)] == [clear] * 3
+
+
 def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path) -> None:
     comparison = report(*folders, tmp_path / "report.html", layers=LAYERS)
     assert list(comparison.neurons) == LAYERS, "properties are beside them"
@@ -290,7 +331,7 @@ def test_a_dna_and_few_images(tmp_path: Path) -> None:
     assert not alts(page, "Image ")
     _, page = reported(dna, B[:1], tmp_path / "x.html", neuron_weights=torch.full((9,), 1 / 9))
     assert "B 1 image" in " ".join(page.text.split())
-    assert ["weights of neurons", "9 neurons other than 0"] in page.rows
+    assert ["average", "weighted sum over neurons"] in page.rows
 
 
 RNG = np.random.default_rng(0)

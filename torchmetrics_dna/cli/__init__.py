@@ -21,6 +21,9 @@ class Command(TyperCommand):
 
     @override
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        options = [word.partition("=")[0] for word in args if word.startswith("-")]
+        if twice := [name for name in options if options.count(name) > 1 and name.strip("-")]:
+            raise ValueError(f"Option {twice[0]} is given {options.count(twice[0])} times; give it once")
         if _ALL in args:
             for parameter in self.params:
                 parameter.hidden = False  # type: ignore[attr-defined]

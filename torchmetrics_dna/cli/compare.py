@@ -26,7 +26,7 @@ from torchmetrics_dna.cli.rank import rank
 from torchmetrics_dna.dna.distances import find_distances
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.visible import images_in_words
-from torchmetrics_dna.reporting.document import TEXT, Document
+from torchmetrics_dna.reporting.document import TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images import Images
     from torchmetrics_dna.reporting.document import Format
 
-_WIDE = 10  # sets; a full matrix of more is too wide for a terminal
 _DEMO_SETS = 9  # degraded copies; counted without torch, so that the first line comes at once
 
 
@@ -56,7 +55,7 @@ def compare(
         bool, o.statistic_option("Compare all of several sets with each other: a matrix.", "--all")
     ] = False,
     held_out: Annotated[
-        str | None,
+        list[str] | None,
         o.statistic_option(
             "Set of real images that no model saw, one of B, C, ...: how many times as far are the others?", metavar="B"
         ),
@@ -82,8 +81,11 @@ def compare(
     **options: Any,
 ) -> None:
     """Compare two image sets, or DNAs of them; or the first with each of several."""
-    if held_out is not None and held_out not in (b, *(more or ())):
-        more = [*(more or ()), held_out]
+    unseen = held_out[0] if held_out else None
+    if held_out and len(held_out) > 1:
+        raise ValueError(f"Option --held-out takes one set, but got {', '.join(held_out)}; give one of them")
+    if unseen is not None and unseen not in (b, *(more or ())):
+        more = [*(more or ()), unseen]
     check_sources(a, b, *(more or ()))
     written = format_for(form, output)
     if by is not None and more:
@@ -97,18 +99,21 @@ def compare(
     limits |= {"fail_if_different": level if fail_if_different else None, "fail_if_odd": level if fail_if_odd else None}
     check_limits(limits, options["metrics"], {"by": by, **options})
     if every and more:  # of two sets, a matrix says less
-        _compare_all([a, b, *more], options, {"by": by, "held_out": held_out} | limits, plot, written, output)
+        _compare_all([a, b, *more], options, {"by": by, "held_out": unseen} | limits, plot, written, output)
         return
     from torchmetrics_dna.comparisons.comparisons import by_name
+    from torchmetrics_dna.functional.permutation import ANSWER, SIGNIFICANT
     from torchmetrics_dna.jobs.arguments import Arguments
     from torchmetrics_dna.reporting.build import compared_in
 
-    sets: Any = by_name([b, *more]) if more else b
-    if held_out is not None and more:
-        held_out = [*sets][[b, *more].index(held_out)]
+    if fail_if_different:  # at the level of verdicts, so that both agree
+        limits["fail_if_different"] = level * ANSWER / SIGNIFICANT
+    sets: Any = b if unseen is None and not more else by_name([b, *(more or ())])
+    if unseen is not None:
+        unseen = [*sets][[b, *(more or ())].index(unseen)]
 
     def check(opened: Opened) -> Opened:
-        check_gates(opened, level, limits)
+        check_gates(opened, limits)
         records = [record for sides in opened.networks for record in sides.plan.distances]
         if plot is not None and opened.is_one and all(record.grain == "set" or record.layer for record in records):
             listed = ", ".join(record.name for record in records)
@@ -119,16 +124,16 @@ def compare(
 
     with o.showing_progress(options) as shown:
         arguments = Arguments(distributed=PROCESSES > 1, **shown)
-        opened, result, document = compared_in(written, a, sets, arguments, by=by, held_out=held_out, check=check)
+        opened, result, document = compared_in(written, a, sets, arguments, by=by, held_out=unseen, check=check)
     is_pair = opened.is_one and by is None
-    by_set = {opened.names[1]: result} if is_pair else {name: each for name, each in result.items() if name != held_out}
+    by_set = {opened.names[1]: result} if is_pair else {name: each for name, each in result.items() if name != unseen}
     gates: list[Gate] = []
     refusal: ValueError | None = None
     try:
         gates = gates_of(by_set, level, limits)
     except ValueError as err:  # the result is written first
         refusal = err
-    write(document(gates=[gate._asdict() for gate in gates]), written, output)
+    write(document(gates=gates), written, output)
     for notice in result.notices if is_pair else ():
         talk.print(f"{notice}.")
     for side, names in zip(result.total.names, result.alone, strict=True) if by is not None else ():
@@ -165,6 +170,7 @@ def _compare_all(
     if options["metrics"]:
         find_distances(options["metrics"])  # before what takes seconds to load
     from torchmetrics_dna.comparisons import matrix
+    from torchmetrics_dna.reporting.build import document_of
 
     takes = signature(matrix).parameters
     others = others | {name: value for name, value in options.items() if name not in takes and value != o.USUAL[name]}
@@ -174,33 +180,9 @@ def _compare_all(
             raise ValueError(f"Option --{option} is for sets against one reference; leave it out, or leave out --all")
     with o.showing_progress({name: options[name] for name in options if name in takes}) as shown:
         distances = matrix(sets, distributed=PROCESSES > 1, **shown)
-    table = distances.table
-    columns, cells = (_near if len(table.rows) > _WIDE else _numbered)(table)
-    sentences = distances.verdict.splitlines()
-    text = [*sentences, "", rich_table(columns, cells, table.title), *table.notes]
-    write(Document(distances.to_dict, distances.rows, sentences, [table], text), form, output)
+    write(document_of(distances), form, output)
     print_unreadable(distances.unreadable)
     _draw(distances, plot)
-
-
-def _numbered(table: Any) -> tuple[list[str], list[list[Any]]]:
-    """Return the full matrix, its columns numbered like its rows."""
-    cells = [
-        [f"{i} {name}", images, *(None if j == i else value for j, value in enumerate(values, 1))]
-        for i, (name, images, *values) in enumerate(table.rows, 1)
-    ]
-    return ["set", "images", *map(str, range(1, len(cells) + 1))], cells
-
-
-def _near(table: Any) -> tuple[list[str], list[list[Any]]]:
-    """Return the nearest and the furthest set of each."""
-    names, cells = table.header[2:], []
-    for i, (name, images, *values) in enumerate(table.rows):
-        others = [(value, j) for j, value in enumerate(values) if j != i]
-        (near, nearest), (far, furthest) = min(others), max(others)
-        mean = sum(value for value, _ in others) / len(others)
-        cells.append([name, images, names[nearest], near, names[furthest], far, mean])
-    return ["set", "images", "nearest", "distance", "furthest", "distance", "mean of all"], cells
 
 
 @o.measures_images("num_folds")
@@ -232,7 +214,7 @@ def diff(
         gates.append(Gate("--fail-if-changed", 0, not any(numbers), [line]))
     from torchmetrics_dna.reporting.build import document_of
 
-    write(document_of(versions, gates=[gate._asdict() for gate in gates]), written, output)
+    write(document_of(versions, gates=gates), written, output)
     print_unreadable(versions.unreadable)
     end_by(gates)
 
@@ -246,7 +228,7 @@ def demo(
     check_figure(output)
     talk.print(
         f"Comparing {num_images} photographs with {_DEMO_SETS} degraded copies, and some with others"
-        f"{', about 15 s' * (num_images == 8)}"
+        f"{', about 30 s on one core' * (num_images == 8)}"
     )
     from torchmetrics_dna.demo import plot_demo, run_demo
 
@@ -272,7 +254,6 @@ def demo(
 def _say_what_next(result: Comparison, a: str, b: str, options: dict[str, Any], images: Sequence[Images | DNA]) -> None:
     """Print on stderr the commands that show more of a difference, by the same network; a page of what has an index."""
     from torchmetrics_dna.dna import DNA
-    from torchmetrics_dna.functional.permutation import SIGNIFICANT
     from torchmetrics_dna.images import ImageStream
 
     if "dna-emd" not in result or not result["dna-emd"].value or isinstance(images[1], DNA):
@@ -285,7 +266,7 @@ def _say_what_next(result: Comparison, a: str, b: str, options: dict[str, Any], 
     ranking = "" if options["feature"]["crop"] else ranking  # which takes no crop
     in_ranking, in_page = f"{'most like A' if of_dna else 'off'}: {ranking}", f"in pictures: {page}"
     lines: list[str] = []
-    if (result.p_value or 0) <= SIGNIFICANT:
+    if result.differs is not False:
         lines = [f"What differs, {in_page}"] * has_index + [f"Which images of B are {in_ranking}"] * bool(ranking)
     elif result.odd is not None and result.odd.off:
         lines = [f"Those images, {in_page}"] * has_index

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
@@ -14,7 +15,7 @@ from rich.table import Column, Table
 from rich.text import Text
 from typing_extensions import override
 
-from torchmetrics_dna.files.visible import number, plain_name, visible
+from torchmetrics_dna.files.visible import number, visible
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images.reading import Progress as Report
 
 _FIGURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")  # that matplotlib writes
+_DOCUMENTS = (".html", ".htm", ".json", ".csv", ".md", ".tex", ".txt")
 _EVERY = 30  # seconds between lines of progress
 WIDE = 1000  # columns if stdout is no terminal: lines are not wrapped, so that names can be searched for
 # what torchrun sets: a shell or a container of another program may have one or two of them
@@ -112,12 +114,15 @@ def check_sources(*sources: str) -> None:
     for source in sources:
         for path in [] if ":" in source else expand(source):
             if not os.path.lexists(path):
-                from torchmetrics_dna.dna.distances import all_published, of_any_network
                 from torchmetrics_dna.dna.load import vdna_pair
 
                 if vdna_pair(path) is None:
-                    if plain_name(path) in map(plain_name, (*of_any_network(), *all_published())):
-                        raise ValueError(f"{path!r} is no set; metrics are separated by commas: --metrics x,{path}")
+                    before = sys.argv[: sys.argv.index(path)] if path in sys.argv else []
+                    name = next((word for word in reversed(before) if word.startswith("-")), "")
+                    if name in ("--metrics", "--layers") and before[-1] != name:
+                        raise ValueError(
+                            f"{missing(path)}; {name[2:]} are separated by commas: {name} {before[-1]},{path}"
+                        )
                     raise missing(path)
 
 
@@ -132,7 +137,9 @@ def check_output(path: Path | str, *suffixes: str) -> None:
     from torchmetrics_dna.images.paths import check_writable
 
     if not str(path).lower().endswith(suffixes) or Path(path).is_dir():
-        figure = "; figures go to --plot" if Path(path).suffix.lower() in set(_FIGURES) - {*suffixes} else ""
+        suffix, is_figure = Path(path).suffix.lower(), _FIGURES[0] in suffixes
+        figure = "; figures go to --plot" if suffix in _FIGURES and not is_figure else ""
+        figure = "; pages and tables go to -o" if suffix in _DOCUMENTS and is_figure else figure
         expected = f"Expected the name of a file that ends in {' or '.join(suffixes)}"
         raise ValueError(f"{expected}, but got {str(path)!r}{figure}")
     check_writable(path)

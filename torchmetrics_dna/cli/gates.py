@@ -36,7 +36,7 @@ class Gate(NamedTuple):
 
     Attributes:
         option: Name of the option that asked for it.
-        limit: The limit that was given, or the level of a test.
+        limit: The limit that was given, or the level of its test.
         passed: Whether it passed.
         lines: What is printed: one line if it passed, else one for each set that failed.
 
@@ -50,11 +50,14 @@ class Gate(NamedTuple):
 
 def check_limits(limits: Limits, metrics: Sequence[str] | None, options: Mapping[str, Any]) -> None:
     """Raise ValueError for limits, as of :func:`gates_of`, that other options show to be wrong."""
-    for name, least, expected in (("fail_above", -inf, "a number"), ("fail_unless_below", 0, "a number above 0")):
+    for name, least, expected in (
+        ("fail_above", -1e-300, "a number of 0 or more"),
+        ("fail_unless_below", 0, "a number above 0"),
+    ):
         limit, option = limits[name], f"Option --{name.replace('_', '-')}"
         if limit is not None:
             if not least < limit < inf:
-                raise ValueError(f"{option} expected to be {expected}, but got {limit:g}")
+                raise ValueError(f"{option} expected to be a number {expected}, but got {limit:g}")
             from torchmetrics_dna.dna.distances import check_distances
 
             check_distances(metrics, option)
@@ -63,7 +66,7 @@ def check_limits(limits: Limits, metrics: Sequence[str] | None, options: Mapping
             raise ValueError(f"Option --fail-if-odd is for independent images of whole sets; leave out --{name}")
 
 
-def check_gates(opened: Opened, level: float, limits: Limits) -> None:
+def check_gates(opened: Opened, limits: Limits) -> None:
     """Raise those errors of :func:`gates_of` that are certain before an image is read; arguments as there."""
     from torchmetrics_dna.comparisons.odd_images import can_be_odd
     from torchmetrics_dna.functional.permutation import NUM_RELABELINGS
@@ -81,7 +84,7 @@ def check_gates(opened: Opened, level: float, limits: Limits) -> None:
         if limits["fail_if_odd"] is not None and not can_be_odd(networks[0], k):
             raise ValueError(_NOT_ASKED.format(name))
     if limits["fail_if_different"] is not None:
-        _check_count(len(others), 1 / (1 + NUM_RELABELINGS), level)
+        _check_count(len(others), 1 / (1 + NUM_RELABELINGS), limits["fail_if_different"])
 
 
 def gates_of(compared: Mapping[str, Comparison], level: float, limits: Limits) -> list[Gate]:
@@ -168,17 +171,17 @@ def _too_far(compared: Mapping[str, Comparison], limit: float, _: float) -> list
     return failed or [f"Passed: {lines[largest]}{_of('largest', compared)}, not above {limit:g}."]
 
 
-def _different(compared: Mapping[str, Comparison], _: float, level: float) -> list[str]:
+def _different(compared: Mapping[str, Comparison], level: float, _: float) -> list[str]:
     from torchmetrics_dna.functional.permutation import holm
 
     least_p = 0.0  # over sets, of the smallest p-values their tests could give
     for name, comparison in compared.items():
-        if comparison.p_value is None:
+        if comparison.p_value_of_any is None:
             raise ValueError(_NO_TEST.format(name))
         least_p = max(least_p, comparison.least_p_value or 0)
     count = len(compared)
     _check_count(count, least_p, level)
-    p_values = {name: comparison.p_value for name, comparison in compared.items()}
+    p_values = {name: comparison.p_value_of_any for name, comparison in compared.items()}
     p = {name: value for name, value in holm(p_values).items() if value is not None}
     p_texts = {name: p_figure(value, "p (Holm)" if len(p) > 1 else "p") for name, value in p.items()}
     smallest = min(p, key=p.__getitem__)
@@ -195,7 +198,9 @@ def _odd(compared: Mapping[str, Comparison], _limit: float, _level: float) -> li
         if count := len(comparison.odd.off):
             images = f"{count:,} odd image{'s' * (count > 1)}, first of all {comparison.odd.off[0]}"
             failed.append(f"Failed: {name} has {images}.")
-    return failed or [f"Passed: no image of {', '.join(compared)} is named as odd."]
+    sharing = [name for name, comparison in compared.items() if comparison.shares_images]
+    unseen = f"; what {' and '.join(sharing)} and A have in common was not judged" if sharing else ""
+    return failed or [f"Passed: no image of {', '.join(compared)} is named as odd{unseen}."]
 
 
 def _of(which: str, compared: Mapping[str, object]) -> str:

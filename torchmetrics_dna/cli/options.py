@@ -14,6 +14,7 @@ import typer
 
 from torchmetrics_dna.cli.console import progress
 from torchmetrics_dna.dna.distances import find_distances
+from torchmetrics_dna.images.kinds import KINDS
 from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.jobs.arguments import Arguments, Network
 
@@ -74,10 +75,7 @@ def known_device(device: str | None) -> str | None:
     return device
 
 
-_IMAGES = (
-    "Folder, .zip, .txt with one path a line, image file, .npz, .npy, .tar, .parquet or video; many by a quoted"
-    " pattern, such as 'x/*.tar'; also at an address."
-)
+_IMAGES = f"Folder, {', '.join(KINDS)}; many by a quoted pattern, such as 'x/*.tar'; also at an address."
 SIDE = _IMAGES[:-1] + "; or a DNA file, ours, official or hub:OWNER/REPO/path."
 SideA = Annotated[str, typer.Argument(metavar="A", help=SIDE)]
 SideB = Annotated[str, typer.Argument(metavar="B", help=SIDE)]

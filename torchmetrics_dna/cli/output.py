@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
 from enum import Enum
+from io import StringIO
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import WIDE, Console, check_output, out, rich_table, talk
-from torchmetrics_dna.files.atomic import replacing
+from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import ERRORS
-from torchmetrics_dna.reporting.document import FORMATS, JSON, TEXT, Document, Format, format_of
+from torchmetrics_dna.reporting.document import FORMATS, JSON, TEXT, Document, Format, format_of, save
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -56,14 +58,13 @@ def format_for(choice: Any, path: Path | None, streamed: bool = False) -> Format
 
 
 def write(result: Document, form: Format, path: Path | None) -> None:
-    """Print a result on stdout, or write it to a file, and the sentences of a page; only in the first process."""
+    """Print a result on stdout, or write it to a file and print what that leaves to be said; only in process 0."""
     if path is None:
         _print(result, form, out)
         return
     if not out.quiet:
-        with replacing(path) as temporary, temporary.open("w", encoding="utf-8", errors=ERRORS, newline="") as file:
-            _print(result, form, Console(file=file, width=WIDE))
-    for sentence in result.sentences if form.is_page else ():
+        save(result, form, path, _as_text)
+    for sentence in result.sentences if form.is_page or not form.words else ():
         out.print(sentence)
     talk.print(f"The {'page' if form.is_page else 'result'} is in {path}", soft_wrap=True)
 
@@ -86,16 +87,22 @@ def writing_lines(form: Format, path: Path | None) -> Iterator[Callable[[Mapping
         talk.print(f"The result is in {path}", soft_wrap=True)
 
 
+def _as_text(result: Document) -> str:
+    file = StringIO()
+    _print(result, TEXT, Console(file=file, width=WIDE))
+    return file.getvalue()
+
+
 def _print(result: Document, form: Format, console: Console) -> None:
     if form is JSON:  # in colours, on a terminal
         console.print_json(form.render(result) if form.render else "", ensure_ascii=True)
     elif form.render is None:
-        for part in result.text or result.sentences:
-            console.print(part)
-        for table in () if result.text else result.tables:
-            shown = table.without("interval")  # which would make it too wide
-            console.print(
-                "", rich_table(shown.header, shown.rows, shown.title, bold=shown.bold), *shown.notes, sep="\n"
-            )
+        for part in result.text or [*result.sentences, *chain(*(("", table) for table in result.tables))]:
+            if isinstance(part, Table):
+                shown = part.without("interval")  # which would make it too wide
+                part = rich_table(shown.header, shown.rows, shown.title, bold=shown.bold)
+                console.print(part, *shown.notes, sep="\n")
+            else:
+                console.print(part)
     elif not console.quiet:
         console.file.write(form.render(result))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path  # noqa: TC003 - typer reads it
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +17,6 @@ from torchmetrics_dna.cli.console import (
     talk,
 )
 from torchmetrics_dna.cli.output import FormatOption, ResultFile, format_for, write, writing_lines
-from torchmetrics_dna.reporting.document import Document
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.monitor import Window
@@ -73,14 +71,17 @@ def rank(
             raise ValueError("Option --save-index goes with --nearest, which says of which images; give both")
         check_output(save_index, ".npz")
     from torchmetrics_dna.images import open_source
+    from torchmetrics_dna.images.paths import public
     from torchmetrics_dna.images.sets import indexed
+    from torchmetrics_dna.reporting.build import document_of
     from torchmetrics_dna.singles.rank import rank as rank_images
 
     options |= {"score": score, "contrast": contrast, "nearest": nearest, "distributed": PROCESSES > 1}
     with o.showing_progress(options) as shown:
         source = images if plot is None else indexed(open_source(images, shown["reading"]), "A contact sheet")
         ranking = rank_images(source, reference, **shown)
-    write(_output_of(ranking, reference, contrast, ranking.rows(top, worst)), written, output)
+    called = {"the contrast": public(contrast or "the pool of all"), "the reference": public(reference)}
+    write(document_of(ranking, rows=ranking.rows(top, worst), called=called), written, output)
     if ranking.verdict and not written.words:
         talk.print(*ranking.verdict.splitlines(), sep="\n")
     for notice in ranking.notices:
@@ -101,20 +102,6 @@ def _write(ranking: Ranking, save_index: Path | None, plot: Path | None, maps: b
     if plot is not None:
         ranking.plot(maps=maps, most=most).savefig(plot)
         talk.print(f"The contact sheet is in {plot}")
-
-
-def _output_of(ranking: Ranking, reference: str, contrast: str | None, records: list[dict[str, Any]]) -> Document:
-    from torchmetrics_dna.images.paths import public
-
-    table = ranking.table(records)
-    others, of = public(contrast or "the pool of all"), public(reference)
-    title = table.title.replace("the contrast", others).replace("the reference", of)
-    tables = [replace(table, title=title)]
-    if (copies := ranking.copies_table) is not None:
-        tables.insert(0, copies)
-    return Document(
-        lambda: ranking.to_dict() | {"images": records}, lambda: records, (ranking.verdict or "").splitlines(), tables
-    )
 
 
 @o.measures_images("fps")

@@ -16,8 +16,6 @@ import torch
 
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.comparisons.comparisons import ManyComparisons
-from torchmetrics_dna.comparisons.verdict import classes
-from torchmetrics_dna.extras import without_numba
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.features import too_few
@@ -31,6 +29,7 @@ from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.jobs.processes import gather, rank, world_size
 from torchmetrics_dna.jobs.protocols import only_published
 from torchmetrics_dna.jobs.sides import open_sides
+from torchmetrics_dna.words.verdict import classes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -77,7 +76,7 @@ class ClassComparisons(ManyComparisons):
 
         From the p-values of the classes' own permutation tests.
         """
-        tested = {name: p for name, comparison in self.items() if (p := comparison[self.distance].p_value) is not None}
+        tested = {name: p for name, comparison in self.items() if (p := comparison.p_value_of_any) is not None}
         order = sorted(tested, key=tested.__getitem__)
         rates = rates_of_sorted(torch.tensor([tested[name] for name in order], dtype=torch.float64)).tolist()
         return dict.fromkeys(self) | dict(zip(order, rates, strict=True)) if order else dict.fromkeys(self)
@@ -103,7 +102,7 @@ class ClassComparisons(ManyComparisons):
         """The classes, furthest first, and all together."""
         p_holm, q_values = self.p_holm, self.q_values
         rows = [self._row(name, self[name], p_holm[name], q_values[name]) for name in self.order]
-        total = self._row("all together", self.total, self.total[self.distance].p_value, None)
+        total = self._row("all together", self.total, self.total.p_value_of_any, None)
         return Table.of([*rows, total], f"{len(self)} classes")
 
     def _row(self, name: str, comparison: Comparison, p_holm: float | None, q: float | None) -> dict[str, Cell]:
@@ -187,7 +186,7 @@ def open_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> tuple[Sides, 
     return sides, members
 
 
-def compare_classes(sides: Sides, of_sides: Sequence[Members], names: tuple[str, str]) -> ClassComparisons:
+def compare_by_class(sides: Sides, of_sides: Sequence[Members], names: tuple[str, str]) -> ClassComparisons:
     """Compare each class of one image set with the same class of another.
 
     Both sets are read class by class, so only one class of each is in memory at a time. The counts of a class equal
@@ -205,33 +204,32 @@ def compare_classes(sides: Sides, of_sides: Sequence[Members], names: tuple[str,
     # processes share whole classes, so that results do not depend on the number of processes
     mine = common[rank() :: world_size()] if arguments.distributed else common
     measured = [_by_class(sides.source(k, "Classes"), members, mine, job) for k, members in enumerate(of_sides)]
-    with without_numba(sides.is_small):
-        results: dict[str, Comparison] = {}
-        total: Total = None
-        empty = dict[str, tuple[int, int]]()  # numbers of images of classes that have none on a side
-        of_empty = list[str]()  # a line for each unreadable image of these
-        for name, a_class, b_class in zip(mine, *measured, strict=True):
-            counts = a_class.first.num_images, b_class.first.num_images
-            if not all(counts):
-                empty[name] = counts
-                of_empty += [*a_class.unreadable, *b_class.unreadable]
-                continue
-            results[name] = replace(compared(a_class, b_class), measured=None)
-            total = _added(total, (a_class, b_class))
-        if arguments.distributed:
-            results_of, totals, empty_of, lines_of = zip(*gather((results, total, empty, of_empty)), strict=True)
-            merged = {name: comparison for part in results_of for name, comparison in part.items()}
-            results = {name: merged[name] for name in common if name in merged}
-            total = reduce(_added, totals)
-            empty = {name: counts for part in empty_of for name, counts in part.items()}
-            of_empty = list(chain(*lines_of))
-        if total is None:
-            raise ValueError(f"No class has images that can be read on both sides; the first: {of_empty[0]}")
-        alone = tuple(
-            [name for name in members if name not in results and empty.get(name, (1, 1))[k]]
-            for k, members in enumerate(of_sides)
-        )
-        return ClassComparisons(results, compared(*total, of_empty), alone)
+    results: dict[str, Comparison] = {}
+    total: Total = None
+    empty = dict[str, tuple[int, int]]()  # numbers of images of classes that have none on a side
+    of_empty = list[str]()  # a line for each unreadable image of these
+    for name, a_class, b_class in zip(mine, *measured, strict=True):
+        counts = a_class.first.num_images, b_class.first.num_images
+        if not all(counts):
+            empty[name] = counts
+            of_empty += [*a_class.unreadable, *b_class.unreadable]
+            continue
+        results[name] = replace(compared(a_class, b_class), measured=None)
+        total = _added(total, (a_class, b_class))
+    if arguments.distributed:
+        results_of, totals, empty_of, lines_of = zip(*gather((results, total, empty, of_empty)), strict=True)
+        merged = {name: comparison for part in results_of for name, comparison in part.items()}
+        results = {name: merged[name] for name in common if name in merged}
+        total = reduce(_added, totals)
+        empty = {name: counts for part in empty_of for name, counts in part.items()}
+        of_empty = list(chain(*lines_of))
+    if total is None:
+        raise ValueError(f"No class has images that can be read on both sides; the first: {of_empty[0]}")
+    alone = tuple(
+        [name for name in members if name not in results and empty.get(name, (1, 1))[k]]
+        for k, members in enumerate(of_sides)
+    )
+    return ClassComparisons(results, compared(*total, of_empty), alone)
 
 
 def _by_class(images: Images, members: Members, names: Sequence[str], job: Job) -> Iterator[Measured]:

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, overload
 
-from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons, compare_classes, open_classes
-from torchmetrics_dna.comparisons.compare_measured import compare_measured
+from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons, compare_by_class, open_classes
+from torchmetrics_dna.comparisons.compare_measured import beside_held_out, compare_measured
 from torchmetrics_dna.comparisons.comparisons import Comparisons, check_held_out, label, names_of
 from torchmetrics_dna.comparisons.odd_images import odd_images
 from torchmetrics_dna.dna.distances import Distance, check_distances, of_any_network
-from torchmetrics_dna.extras import without_numba
 from torchmetrics_dna.images.pixels import is_file
 from torchmetrics_dna.jobs.arguments import ALL, Arguments, taking
 from torchmetrics_dna.jobs.causes import find_causes
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.images import Source
+    from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.statistics.setup import Feature
 
     Side = Source | DNA
@@ -108,9 +108,9 @@ class Opened:
     def compared(self) -> Comparison | Comparisons | ClassComparisons:
         """Compare the first set with each of the others, measuring each once by each network of the metrics."""
         if self.classes:
-            return compare_classes(self.networks[0], self.classes, (self.names[0], self.names[1]))
+            return compare_by_class(self.networks[0], self.classes, (self.names[0], self.names[1]))
         comparisons: list[Comparison] = []
-        of_networks = [compare_sides(sides, self.names) for sides in self.networks]
+        of_networks = [compare_sides(sides, self.names, self.held_out) for sides in self.networks]
         for first, *others in zip(*of_networks, strict=True):
             results = {name: result for each in (first, *others) for name, result in each.items()}
             notices = dict.fromkeys(notice for each in (first, *others) for notice in each.notices)
@@ -153,24 +153,34 @@ def open_sets(
                     f"{err}; {', '.join(elsewhere)} of the default network instead: give `feature='efficientnet_lite0'`"
                 ) from err
             raise
+    keys = networks[0].keys[1:]
+    if held_out is not None and keys.count(key := keys[[*names[1:]].index(held_out)]) > 1:
+        same = next(name for name, each in zip(names[1:], keys, strict=True) if each == key and name != held_out)
+        raise ValueError(
+            f"Argument `held_out` is {held_out!r}, the same images as {same!r}; give real images that no model saw"
+        )
     return Opened(networks, names, sets is None, held_out)
 
 
-def compare_sides(sides: Sides, names: Sequence[str]) -> list[Comparison]:
+def compare_sides(sides: Sides, names: Sequence[str], held_out: str | None = None) -> list[Comparison]:
     """Compare the first side with each of the others, which ``names`` call, by one network."""
-    with without_numba(sides.is_small):
-        of_a, plan = sides.measured(0), sides.plan
-        comparisons: list[Comparison] = []
-        for k, name in enumerate(names[1:], 1):
-            of_b, both = sides.measured(k), (names[0], name)
-            result = compare_measured(of_a, of_b, plan, names=both)
-            same = result.same_images
-            odd = None if same else odd_images(of_a, of_b, sides.images[k], result.p_value, neurons=plan.neurons)
-            result = replace(result, odd=odd, notices=[*result.notices, *plan.limits])
-            if plan.has_causes and result.differs:
-                with without_numba(False):  # which pays for the images of the search beside those of the sets
-                    causes = find_causes(sides, of_a, of_b, result.aligned()[0], plan.weights)
-                result = replace(result, causes=causes)
-            comparisons.append(result)
-            del of_b  # before the next one is measured
-        return comparisons
+    of_a, plan = sides.measured(0), sides.plan
+    comparisons: dict[str, Comparison] = {}
+    of_held_out: Measured | None = None
+    for name in sorted(names[1:], key=lambda name: name != held_out):
+        k = names.index(name, 1)
+        of_b, both = sides.measured(k), (names[0], name)
+        result = compare_measured(of_a, of_b, plan, names=both)
+        same = result.same_images
+        odd = None if same else odd_images(of_a, of_b, sides.images[k], neurons=plan.neurons)
+        result = replace(result, odd=odd, notices=[*result.notices, *plan.limits])
+        if plan.has_causes and result.differs:
+            causes = find_causes(sides, of_a, of_b, result.aligned()[0])
+            result = replace(result, causes=causes)
+        if name == held_out:
+            of_held_out = of_b
+        elif of_held_out is not None and held_out is not None:
+            result = beside_held_out(result, comparisons[held_out], (of_a, of_b, of_held_out), plan)
+        comparisons[name] = result
+        del of_b  # before the next one is measured
+    return [comparisons[name] for name in names[1:]]

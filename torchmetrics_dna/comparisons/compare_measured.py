@@ -11,12 +11,16 @@ import torch
 
 from torchmetrics_dna.comparisons.comparison import SHARED, Comparison
 from torchmetrics_dna.dna import HistogramDNA
+from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.distances import of_any_network
+from torchmetrics_dna.dna.evidence import further_p_value, ratio_of
 from torchmetrics_dna.dna.result import Result
 from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.functional.permutation import LEAST_FOLDS
 from torchmetrics_dna.images.likeness import MOST, near_duplicates
 from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.jobs.arguments import Arguments
+from torchmetrics_dna.jobs.groups import groups_of
 from torchmetrics_dna.jobs.measure import Measured, unreadable_of
 from torchmetrics_dna.jobs.plan import folded_sides, make_plan
 
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.jobs.plan import Plan
 
+_TWINS = 8  # pairs of images that look alike, which a page shows
 _NAMESAKES = 0.9  # of the images of the larger side, for pairs to be offered
 _NUMBERED = re.compile(r"((image|input) )?[\d_-]+")  # which tells nothing of what an image shows
 
@@ -38,11 +43,11 @@ def compare_measured(
 
     By default these are all distances of any network.
     If both have folds, distances come with evidence; the result keeps no folds. Properties of images measured beside a
-    network are compared separately, unless neuron weights are given.
+    network are compared separately, unless neurons are weighted.
     """
     if plan is None:
         dna, distances = a.first, list(of_any_network().values())
-        plan = make_plan(Arguments(), distances, [dna], dna.neurons, dna.extractor, dna.weights_digest)
+        plan = make_plan(Arguments(), distances, [dna], dna)
     if not plan.has_properties:
         return _compared(a, b, plan, names)
     first = a.select(list(plan.neurons))
@@ -54,9 +59,41 @@ def compare_measured(
     return replace(comparison, properties=_compared(of_a, of_b, replace(plan, distances=by_neuron), names))
 
 
+def beside_held_out(
+    far: Comparison, near: Comparison, measured: tuple[Measured, Measured, Measured], plan: Plan
+) -> Comparison:
+    """Test whether a set is further than the held-out one, where no ratio shows that; both share the reference.
+
+    Args:
+        far: Comparison of the set.
+        near: Comparison of the held-out set.
+        measured: The reference, the set and the held-out set, with folds.
+        plan: As for :func:`compare_measured`.
+
+    """
+    if far.shares_images or near.shares_images:
+        return far
+    a, *others = (side.select(list(plan.neurons)) for side in measured)
+    results = dict(far.results)
+    for name, result in far.items():
+        record, beside = result.distance, near.results.get(name)
+        evidence, of_held_out = result.evidence, None if beside is None else beside.evidence
+        if evidence is None or of_held_out is None or record.folded is None or record.by_image:
+            continue
+        ratio = ratio_of(evidence, of_held_out)
+        if ratio is None or (ratio.high is None and ratio.low < 1):
+            dnas = [side.input_of(record) for side in others]
+            folds = [[fold for fold in dna.folds if fold.num_images] for dna in dnas]
+            both = replace(merged([replace(dna, folds=()) for dna in dnas]), folds=(*folds[0], *folds[1]))
+            folded = record.folded(a.input_of(record), both)
+            further = further_p_value(folded, len(folds[0]), record.power, result.averaging)
+            results[name] = replace(result, evidence=replace(evidence, further=further))
+    return replace(far, results=results)
+
+
 def _compared(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> Comparison:
     """Compare all neurons of two measured sets."""
-    arguments, weights, paired = plan.arguments, plan.weights, bool(plan.arguments.pairs)
+    arguments, paired = plan.arguments, bool(plan.arguments.pairs)
     dna, results, cache = a.first, dict[str, Result](), dict[Any, Any]()
     images = min(2 if side.first.has_unknown_size else side.first.num_images for side in (a, b))
     lacking: list[str] = []
@@ -70,7 +107,7 @@ def _compared(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> C
         results[record.name] = record.result(
             inputs[0],
             inputs[1],
-            weights if record.grain == "neuron" else None,
+            plan.averaging if record.grain == "neuron" else None,
             confidence=arguments.confidence,
             folded=folded_sides(record, a, b, plan),
             paired=paired,
@@ -80,16 +117,17 @@ def _compared(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> C
     copied = None
     if arguments.copies and not paired and a.thumbnails is not None and b.thumbnails is not None:
         copied = near_duplicates(b.thumbnails, a.thumbnails)
-    copies = 0 if copied is None else int((copied >= 0).sum())
+    rows_of_a = [] if copied is None else copied.tolist()
+    alike = [(a.numbers[row], b.numbers[i]) for i, row in enumerate(rows_of_a) if row >= 0]
+    copies, twins = len(alike), alike[:_TWINS]
     of_neurons = [result for result in results.values() if result.distance.grain == "neuron"]
     identical = a is b or any(not result.values.any() for result in of_neurons)
-    tested = any(result.evidence is not None for result in results.values())
-    notices = _notices(a, b, None if identical else copied, names, tested, arguments.copies)
+    notices = _notices(a, b, None if identical else copied, names, arguments.copies)
+    is_tested = any(result.p_value is not None for result in results.values())
+    lacks, is_few = ("", False) if is_tested else _lacking(a, b, plan, names)
     if not paired and not identical and copies <= SHARED * (b.first.num_images or 0):
         notices += _namesakes(a.names, b.names, names)
     notices += dict.fromkeys(limit for result in results.values() for limit in result.limits)
-    if arguments.num_folds is None and a.numbers and b.numbers:
-        notices.append("Folds of images were switched off (`--num-folds 0`), so there is no test and no interval")
     if lacking:
         notices.append(f"More images are needed on each side for {', '.join(lacking)}")
     histograms = a.dnas.get("histogram")
@@ -100,18 +138,41 @@ def _compared(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> C
         dna.extractor,
         histograms.num_bins if isinstance(histograms, HistogramDNA) else None,
         histograms.ranges.label if isinstance(histograms, HistogramDNA) and histograms.ranges else None,
-        weights,
         unreadable_of((a, b)),
         (sides[0], sides[0]) if a is b else sides,
         notices,
         names=names,
         copies=copies,
+        twins=twins,
         paired=paired,
+        lacks=lacks,
+        is_few=is_few,
     )
 
 
+def _lacking(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> tuple[str, bool]:
+    """Say why there is no test, with what is there and what it takes; True if images or groups are too few."""
+    folds = [[fold for fold in side.first.folds if fold.num_images] for side in (a, b)]
+    if plan.arguments.num_folds is None:
+        return "folds of images are off (num_folds)", False
+    for name, of_side in zip(names, folds, strict=True):
+        if not of_side:
+            return f"{name} has no folds (`num_folds=20`)", False
+    k = min((0, 1), key=lambda k: len(folds[k]))
+    if len(folds[k]) >= LEAST_FOLDS:
+        return "", False
+    side, groups, unit, needed = (a, b)[k], plan.arguments.groups, "image", "about 10"
+    count = side.first.num_images
+    if plan.arguments.pairs:
+        unit, needed = "pair", "6"
+    elif groups is not None and side.numbers:
+        of_groups: Any = groups[k] if isinstance(groups, tuple) else groups
+        count, unit, needed = len({*groups_of(side.names, side.numbers, of_groups)}), "group", "about 8"
+    return f"{names[k]} has {count:,} {unit}{'s' * (count != 1)}, {needed} are needed", True
+
+
 def _notices(
-    a: Measured, b: Measured, copied: Tensor | None, names: tuple[str, str], tested: bool, look_for_copies: bool
+    a: Measured, b: Measured, copied: Tensor | None, names: tuple[str, str], look_for_copies: bool
 ) -> list[str]:
     """Return caveats about unknown ranges and near-duplicate images, one line each."""
     notices = []
@@ -125,33 +186,26 @@ def _notices(
         notices.append(
             "The inputs are neither grey nor RGB images, so nearly equal ones, properties and pictures are left out"
         )
-    of_a, of_b = names
-    for name, side in zip(names, (a, b), strict=True) if look_for_copies else ():
-        near = None
-        if side.thumbnails is not None and side.folds is not None:
-            near = near_duplicates(side.thumbnails, side.thumbnails, torch.cat([side.folds, side.folds]))
-        if near is not None and (near >= 0).any():
-            look = f"{_that_look(near, name)} nearly like others of the same set, such as {_pair(near, side, side)}"
-        elif side.thumbnails is not None and len(side.thumbnails) > MOST:
-            look = f"{name} has more than {MOST:,} images, too many to look for nearly equal ones"
-        else:
-            continue
-        notices.append(
-            f"{look}; if some belong together (frames of a clip, crops of a picture), p-values are too small;"
-            " give their groups ('folder', or 'prefix:REGEX' of their names)"
-        )
     if copied is not None and (copied >= 0).any():
         notices.append(
-            f"{_that_look(copied, of_b)} nearly like images of {of_a}, such as {_pair(copied, b, a)}; a generator that"
-            " copies its training images is close by every distance; `rank --nearest` shows all"
+            f"{_that_look(copied, names[1])} nearly like images of {names[0]}, such as {_pair(copied, b, a)}; `rank"
+            " --nearest` shows all; if they are different pictures, say so: `--no-copies`, or `copies=False`"
         )
-        if tested and (copied >= 0).sum() > SHARED * len(copied):
-            notices.append(
-                f"{of_a} and {of_b} are no independent samples, since images of both are the same or nearly"
-                " alike; values without noise and their intervals are too small, and p is too large; if each image of"
-                f" {of_b} belongs to one of {of_a}, compare them as pairs; for two versions of a data set, use diff; if"
-                " they are different pictures, say so: `--no-copies`, or `copies=False`"
-            )
+        if (copied >= 0).sum() > SHARED * len(copied):
+            return notices
+    near: list[str] = []
+    for name, side in zip(names, (a, b), strict=True) if look_for_copies else ():
+        if side.thumbnails is not None and len(side.thumbnails) > MOST:
+            notices.append(f"{name} has more than {MOST:,} images, too many to look for nearly equal ones")
+        elif side.thumbnails is not None and side.folds is not None:
+            rows = near_duplicates(side.thumbnails, side.thumbnails, torch.cat([side.folds, side.folds]))
+            if rows is not None and (rows >= 0).any():
+                near.append(f"{_that_look(rows, name)} nearly like others there, such as {_pair(rows, side, side)}")
+    if near:
+        notices.append(
+            f"{'; '.join(near)}; if some belong together (frames of a clip, crops of a picture), p-values are too"
+            " small; give their groups ('folder', or 'prefix:REGEX' of their names)"
+        )
     return notices
 
 

@@ -9,22 +9,24 @@ from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from torchmetrics_dna.comparisons.explanation import (
-    as_gaussian,
-    explain,
-    has_means,
-    property_differences,
-)
-from torchmetrics_dna.comparisons.verdict import Explanation, TwoSets, two_sets
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES, flat_figures, names_of
 from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.tables import Table, as_html
 from torchmetrics_dna.files.visible import no_attribute, number, p_figure, plain_name
-from torchmetrics_dna.functional.permutation import SIGNIFICANT
-from torchmetrics_dna.images.properties import LAYER, neuron_name
+from torchmetrics_dna.functional.odd import GREY
+from torchmetrics_dna.functional.permutation import ANSWER, SIGNIFICANT, joint_p_value
+from torchmetrics_dna.images.properties import LAYER, PROPERTIES, neuron_name
+from torchmetrics_dna.options import named
 from torchmetrics_dna.plots import plot_layers
+from torchmetrics_dna.words.explanation import (
+    as_gaussian,
+    explain,
+    has_means,
+    property_differences,
+)
+from torchmetrics_dna.words.verdict import Explanation, TwoSets, two_sets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,12 +39,13 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.result import Result
     from torchmetrics_dna.files.tables import Cell
     from torchmetrics_dna.functional.permutation import PermutationTest
-    from torchmetrics_dna.jobs.causes import Causes
+    from torchmetrics_dna.images.changes import Causes
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.neurons.index import Neurons
 
 SHARED = 0.1  # of the images of B; of different pictures, up to 3 % look nearly alike
-_GUESSED = {"p": "p_value", "value": '["dna-emd"].value', "to_json": "to_dict()", "to_pandas": "to_dataframe()"}
+_GUESSED = {"p": "p_value", "emd": '["dna-emd"]', "dna_emd": '["dna-emd"]', "value": '["dna-emd"].value'}
+_GUESSED |= {"to_json": "to_dict()", "to_pandas": "to_dataframe()"}
 _T = TypeVar("_T")
 
 
@@ -58,6 +61,9 @@ class Shown(Saved, ABC):
     @abstractmethod
     def table(self) -> Table:
         """The result as a table."""
+
+    def __str__(self) -> str:
+        return self.verdict or repr(self)
 
     def _repr_html_(self) -> str:
         return as_html(self.verdict.splitlines(), [self.table])
@@ -96,7 +102,6 @@ class Comparison(ByName["Result"]):
         extractor: Name of the extractor.
         num_bins: Bins of the histograms, or None.
         ranges: Name or digest of the activation ranges, or None.
-        neuron_weights: The weights of Eq. (5), or None for the plain mean.
         unreadable: One line for each image that was left out.
         measured: The DNAs of A and of B that were compared.
         notices: Caveats, one line each: near-duplicate images, and evidence that is not available.
@@ -104,7 +109,10 @@ class Comparison(ByName["Result"]):
         properties: Comparison of properties of images, with its own tests; None if they were not measured.
         names: Names of A and B in figures: their paths, or the letters.
         copies: Number of images of B that look nearly like images of A, by thumbnails; 0 if not checked.
+        twins: Numbers of the first of these, in A and in B.
         paired: True if each image of B was compared with its partner in A.
+        lacks: Why there is no test, with the number of images or groups that there are, and that it takes.
+        is_few: True if it is for want of these.
         odd: Test of whether a few images of B are unlike A's own; None if that was not asked, as of DNAs, pairs,
             groups, and sets that are too large.
 
@@ -116,7 +124,6 @@ class Comparison(ByName["Result"]):
     extractor: str
     num_bins: int | None = None
     ranges: str | None = None
-    neuron_weights: Tensor | None = None
     unreadable: list[str] = field(default_factory=list)
     measured: tuple[Measured, Measured] | None = None
     notices: list[str] = field(default_factory=list)
@@ -124,7 +131,10 @@ class Comparison(ByName["Result"]):
     properties: Comparison | None = None
     names: tuple[str, str] = ("A", "B")
     copies: int = 0
+    twins: list[tuple[int, int]] = field(default_factory=list)
     paired: bool = False
+    lacks: str = ""
+    is_few: bool = False
     odd: OddImages | None = None
 
     def __getitem__(self, distance: str) -> Result:
@@ -154,18 +164,29 @@ class Comparison(ByName["Result"]):
         return self.same_images or self.copies > SHARED * (self.num_images["b"] or inf)
 
     @property
-    def p_value(self) -> float | None:
-        """P-value of the test of dna-emd, or else of the first distance that has one: do the sets differ?
+    def copied(self) -> bool:
+        """True if it shares images, not as pairs, and no difference is shown all the same: it has no valid test."""
+        return self.shares_images and not self.paired and not self.differs
 
-        It is the same whether properties of images were measured or not: these describe a difference, and have a test
-        of their own.
-        """
-        return None if self._first is None or self._first.test is None else self._first.test.p_value
+    @property
+    def p_value(self) -> float | None:
+        """P-value of the network's own test: of dna-emd, or else of the first distance that has one."""
+        return None if self._test is None else self._test.p_value
 
     @property
     def p_value_of_properties(self) -> float | None:
         """P-value of the test of properties of images; None if they were not measured, or without a test."""
         return None if self.properties is None else self.properties.p_value
+
+    @cached_property
+    def p_value_of_any(self) -> float | None:
+        """P-value of the answer: do the sets differ, by network, properties of images, or both together?
+
+        One test of both over the same relabelings, see
+        :func:`~torchmetrics_dna.functional.permutation.joint_p_value`; the network's own without properties.
+        """
+        tests = [each._test for each in (self, self.properties) if each is not None and each._test is not None]
+        return joint_p_value(*tests) if tests else None
 
     @property
     def least_p_value(self) -> float | None:
@@ -190,15 +211,14 @@ class Comparison(ByName["Result"]):
 
     def about(self, result: Result) -> str:
         """Return the unit of a distance, and what its value averages over."""
-        record, weights = result.distance, self.neuron_weights
+        record = result.distance
         of_range = f" of the range of {self.names[0]}" if self.ranges == "auto" else ""
         unit = f"bins of {self.num_bins}{of_range}" if record.unit == "bins" else record.unit
         of_layer = f"of layer {record.layer or list(self.neurons)[-1]}"
         if record.protocol is not None:
             reduction = f"{of_layer} of {record.protocol.feature}"
         else:
-            mean = "mean" if weights is None else "weighted sum"
-            reduction = {"neuron": f"{mean} over neurons", "layer": "mean over layers", "set": of_layer}[record.grain]
+            reduction = of_layer if record.grain == "set" else result.averaging.over(f"{record.grain}s")
         better = "higher is better" if record.higher_is_better else ""
         spread = f"± {number(result.spread)} over subsets" if result.spread else ""
         return ", ".join(filter(None, (unit, reduction, better, spread)))
@@ -268,6 +288,7 @@ class Comparison(ByName["Result"]):
             raise ValueError("This comparison does not hold the DNAs that were compared")
         return self.measured
 
+    @named
     def top_neurons(self, k: int = 10, by: Literal["evidence", "distance"] = "evidence") -> list[dict[str, Any]]:
         """Return the k neurons that differ most, by the first distance of neurons.
 
@@ -304,6 +325,7 @@ class Comparison(ByName["Result"]):
             rows.append({"layer": layer, "neuron": neuron, "name": neuron_name(layer, neuron), **figures})
         return rows
 
+    @named
     def explain(self, names: tuple[str, str] | None = None) -> Explanation:
         """Describe what differs in words: properties of images if measured, and changes of A's that bring it to B.
 
@@ -321,7 +343,19 @@ class Comparison(ByName["Result"]):
             sides = [side.dnas.get("gaussian", side.first) for side in self.properties._sides()]
             is_alike = p is not None and p > SIGNIFICANT
             properties = [] if is_alike else property_differences(sides[0], sides[1], self.properties._test)
-        return explain(a, b, self._test, self.names, properties, self.causes)
+        tests = (result.evidence.test for result in self.of_grain("neuron") if result.evidence is not None)
+        test = next(filter(None, tests), None)
+        joint = self.p_value_of_any
+        found = explain(a, b, test, self.names, properties, self.causes, p_value=joint, lacks=self.lacks)
+        saturation = next((each for each in properties or () if each.name == "saturation"), None)
+        if self.properties is None or saturation is None or saturation.direction >= 0 or self.num_bins is None:
+            return found
+        place = self.properties.neurons.positions([LAYER])[PROPERTIES.index("saturation")]
+        of_both = self.properties.aligned([int(place)])
+        grey = [int(dna.counts[0, dna.bin_edges()[0, 1:] <= GREY].sum()) for dna in of_both]
+        total = self.num_images["b"]
+        is_more = grey[1] > 2 and grey[1] / total > 0.1 + 2 * grey[0] / self.num_images["a"]
+        return replace(found, colourless=(grey[0], grey[1], total) if is_more else None)
 
     @property
     def verdict(self) -> str:
@@ -336,12 +370,16 @@ class Comparison(ByName["Result"]):
             TwoSets(
                 names=self.names,
                 emd=None if emd is None else emd.value,
+                average="" if emd is None else emd.averaging.adjective,
                 interval=None if emd is None else emd.interval,
-                p_value=self.p_value,
+                p_value=self.p_value_of_any,
+                p_of_network=self.p_value,
                 p_of_properties=self.p_value_of_properties,
                 without_shift="" if emd is None else emd.without_shift,
                 is_one_source=self.measured is not None and self.measured[0] is self.measured[1],
-                shares_images=self.shares_images,
+                copies=(self.copies, self.num_images["b"]) if self.shares_images else None,
+                lacks=self.lacks,
+                is_few=self.is_few,
                 explanation=None if self.measured is None else self.explain(),
                 off=None if self.odd is None else self.odd._figures,
             )
@@ -349,14 +387,13 @@ class Comparison(ByName["Result"]):
 
     @property
     def differs(self) -> bool | None:
-        """True if the test of the first distance of neurons finds a difference; None without a test."""
-        return None if self._test is None else self._test.p_value <= SIGNIFICANT
+        """True if :attr:`p_value_of_any` shows a difference, at 0.04; None without a test."""
+        return None if self.p_value_of_any is None else self.p_value_of_any <= ANSWER
 
     @property
     def _test(self) -> PermutationTest | None:
-        """Permutation test of the first distance of neurons that has one."""
-        tests = (result.evidence.test for result in self.of_grain("neuron") if result.evidence is not None)
-        return next(filter(None, tests), None)
+        """Permutation test that :attr:`p_value` is from."""
+        return None if self._first is None else self._first.test
 
     @property
     def table(self) -> Table:
@@ -371,6 +408,7 @@ class Comparison(ByName["Result"]):
         for name, result in self.items():
             noise = {"without noise": result.shown, "interval": result.ends, "by chance": result.by_chance}
             noise |= {"x chance": result.times_chance, "p": p_figure(result.p_value)}
+            noise |= {"without noise": None, "interval": "-", "p": "-"} if self.copied else {}
             rows.append({"distance": name, "value": result.value, **noise, "unit": self.about(result)})
             evidence, p = result.evidence, result.p_value
             high = None if evidence is None or result.distance.grain != "neuron" else evidence.null_high
@@ -383,6 +421,7 @@ class Comparison(ByName["Result"]):
             notes.append(f"by chance: equal sets of this size{'; x chance: the value in multiples of that' * times}")
         return Table.of(rows, notes=notes)
 
+    @named
     def plot(self, distance: str | None = None, *, ax: Any = None) -> Any:
         """Plot the distances of the layers, see :func:`~torchmetrics_dna.plots.plot_layers`."""
         return plot_layers(self, distance, ax=ax)
@@ -407,6 +446,9 @@ class Comparison(ByName["Result"]):
             "top_neurons": self.top_neurons(),
             "properties": [] if self.properties is None else self.properties.top_neurons(self.properties.neurons.total),
             "p_value": self.p_value,
+            "p_value_of_properties": self.p_value_of_properties,
+            "p_value_of_any": self.p_value_of_any,
+            "differs": self.differs,
             "few_off": None if self.odd is None else self.odd.to_dict(),
             "p_values": {r.key: overall[f"{r.key}_p_value"] for r in records if r.folded},
             "interval": self.interval and asdict(self.interval),
@@ -425,6 +467,7 @@ class Comparison(ByName["Result"]):
             "num_images": self.num_images,
             "paired": self.paired,
             "extractor": self.extractor,
+            "average": {r.distance.key: r.averaging.over("neurons") for r in self.of_grain("neuron")},
             "num_bins": self.num_bins,
             "ranges": self.ranges,
             "unreadable": self.unreadable,
@@ -433,6 +476,3 @@ class Comparison(ByName["Result"]):
     def __repr__(self) -> str:
         said = " ".join(self.verdict_lines[:2]) if "dna-emd" in self else ", ".join(map(repr, self.values()))
         return f"Comparison({said})"
-
-    def __str__(self) -> str:
-        return self.verdict or repr(self)

@@ -10,7 +10,6 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.comparisons.comparison import ByName
-from torchmetrics_dna.comparisons.verdict import HeldOut, OneSet, SeveralSets, several_sets
 from torchmetrics_dna.dna.evidence import paired_p_value, ratio_of
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number, p_figure
@@ -18,6 +17,7 @@ from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm
 from torchmetrics_dna.images.paths import public, public_names
 from torchmetrics_dna.jobs.measure import unreadable_of
 from torchmetrics_dna.plots import plot_curve
+from torchmetrics_dna.words.verdict import HeldOut, OneSet, SeveralSets, several_sets
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -31,7 +31,10 @@ if TYPE_CHECKING:
 _X_HELD_OUT = "x held-out"  # header of a column
 _EVIDENCE = ("debiased", "low", "high", "p_value")
 _ERRORS = "±: jackknife standard error over folds, or else deviation over splits or subsets."
-_P = "p (Holm): of no difference, corrected for the number of sets; p (best nearer): that the nearest set is no nearer."
+_P = (
+    "p (Holm): of this distance alone, corrected for the number of sets; p (best nearer): that the nearest set is no"
+    " nearer."
+)
 _ALIKE = "n.s."
 _BOLD = f"Bold: nearer than each other set (paired test, p ≤ {SIGNIFICANT}, Holm-corrected)."
 
@@ -50,11 +53,16 @@ class ManyComparisons(ByName["Comparison"]):
 
     @property
     def p_holm(self) -> dict[str, float | None]:
-        """P-value of each comparison, corrected for their number (Holm, 1979); None without a test.
+        """P-value of each comparison, by network and properties, corrected for their number (Holm, 1979).
 
-        If no two sides differ, any of them ends at or below 0.05 in at most 5 % of calls.
+        None without a test. If no two sides differ, any of them ends at or below 0.04 in at most 4 % of calls.
         """
-        return holm({name: comparison[self.distance].p_value for name, comparison in self.items()})
+        return holm({name: comparison.p_value_of_any for name, comparison in self.items()})
+
+    def _own_p_values(self, distance: str) -> dict[str, float | None]:
+        """Return the p-values of one distance by itself, corrected likewise."""
+        results = {name: comparison.results.get(distance) for name, comparison in self.items()}
+        return holm({name: None if result is None else result.p_value for name, result in results.items()})
 
     def _figure(self, name: str) -> float:
         """Return the debiased distance if there is one, else the plain one."""
@@ -177,9 +185,9 @@ class Comparisons(ManyComparisons):
         if self.held_out is not None:
             both = (*ranked, *equal)[0], self.held_out
             sharing = [name for name in both if self[name].shares_images]
-            is_tested = all(self[name][self.distance].evidence is not None for name in both)
-            p_values = self.p_holm
-            beside = HeldOut(*both, self.ratios()[both[0]], sharing, is_tested, (p_values[both[0]], p_values[both[1]]))
+            p_holm, evidence = self.p_holm, self[both[0]][self.distance].evidence
+            of_both, further = (p_holm[both[0]], p_holm[both[1]]), None if evidence is None else evidence.further
+            beside = HeldOut(*both, self.ratios()[both[0]], sharing, of_both, len(self), further)
         return "\n".join(several_sets(SeveralSets(self.reference, self.distance, sets, equal, beside)))
 
     def by(self, distance: str) -> Comparisons:
@@ -199,7 +207,7 @@ class Comparisons(ManyComparisons):
         if any(result is None or result.distance.higher_is_better for result in results):
             return None
         compared = self.by(distance)
-        p_values = [p for name, p in compared.p_values.items() if name != compared.best]
+        p_values = [p for name, p in compared.p_values.items() if name not in (compared.best, self.held_out)]
         return compared.best if p_values and all(p is not None and p <= SIGNIFICANT for p in p_values) else None
 
     @property
@@ -210,10 +218,7 @@ class Comparisons(ManyComparisons):
             for name, record in self._distances.items()
         }
         results = {name: {at: of.results.get(name) for at, of in self.items()} for name in headers}
-        p_values = {
-            name: holm({at: None if of is None else of.p_value for at, of in each.items()})
-            for name, each in results.items()
-        }
+        p_values = {name: self._own_p_values(name) for name in results}
         rows: list[dict[str, Cell]] = [
             {
                 "set": at,
@@ -227,7 +232,7 @@ class Comparisons(ManyComparisons):
         errors, alike = (
             any(sign in str(cell) for row in rows for cell in [*row.values()][2:]) for sign in ("±", _ALIKE)
         )
-        of_alike = f"{_ALIKE}: not shown to differ from {self.reference} (p > {SIGNIFICANT}, Holm-corrected)."
+        of_alike = f"{_ALIKE}: no more than chance, by this distance alone (p > {SIGNIFICANT}, Holm-corrected)."
         notes = [line for line, applies in ((_ERRORS, errors), (of_alike, alike), (_BOLD, bold)) if applies]
         notes += self._without_errors() if errors else []
         table = replace(Table.of(rows, f"{len(self)} sets against {self.reference}", notes), bold=bold)
@@ -241,7 +246,7 @@ class Comparisons(ManyComparisons):
             if record.higher_is_better or not all(name in comparison for comparison in self.values()):
                 continue
             by_one = self.by(name)
-            p_holm, p_values, ratios = by_one.p_holm, by_one.p_values, by_one.ratios()
+            p_holm, p_values, ratios = self._own_p_values(name), by_one.p_values, by_one.ratios()
             for at, comparison in by_one.items():
                 result = comparison[name]
                 if result.interval is None and result.p_value is None:
@@ -300,6 +305,8 @@ class Comparisons(ManyComparisons):
                     ratio = ratios.get(row["set"])
                     for end, field in (("", "value"), ("_low", "low"), ("_high", "high")):
                         row[f"{record.key}_x_held_out{end}"] = ratio and getattr(ratio, field)
+                    result = self[row["set"]].get(distance)
+                    row[f"{record.key}_p_further"] = result and result.evidence and result.evidence.further
         return rows
 
     def to_dict(self) -> dict[str, Any]:

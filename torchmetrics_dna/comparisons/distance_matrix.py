@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,8 @@ import torch
 
 from torchmetrics_dna.comparisons.comparison import Shown
 from torchmetrics_dna.comparisons.comparisons import by_name
-from torchmetrics_dna.comparisons.verdict import all_sets
 from torchmetrics_dna.dna import HistogramDNA
+from torchmetrics_dna.dna.averaging import PLAIN
 from torchmetrics_dna.dna.base import check_comparable, check_enough
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.result import Result
@@ -24,6 +24,7 @@ from torchmetrics_dna.jobs.measure import unreadable_of
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import open_sides
 from torchmetrics_dna.plots import plot_matrix
+from torchmetrics_dna.words.verdict import all_sets
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,11 +33,13 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.distances import Distance
+    from torchmetrics_dna.files.tables import Cell
     from torchmetrics_dna.images import Source
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.statistics.setup import Feature
 
 _OF_ALL = "Bins are of the range of all these sets together; in a comparison of two sets they are of that of A."
+_WIDE = 10  # sets; a full matrix of more is too wide for a terminal
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -104,6 +107,24 @@ class DistanceMatrix(Shown):
         title = f"{self.distance}, {len(self.names)} sets in the order of their tree"
         header = ["set", "images", *(self.names[i] for i in self.order)]
         return Table(header, [[*row.values()] for row in self.rows()], title, self.notes)
+
+    @property
+    def narrow_table(self) -> Table:
+        """The matrix for a terminal, columns numbered like rows; of more than 10 sets the nearest and furthest each."""
+        rows: list[list[Cell]] = []
+        names = [self.names[i] for i in self.order]
+        for i, (name, images, *values) in enumerate(self.table.rows):
+            figures: list[Any] = [None if j == i else value for j, value in enumerate(values)]
+            if len(names) <= _WIDE:
+                rows.append([f"{i + 1} {name}", images, *figures])
+                continue
+            others = sorted((value, j) for j, value in enumerate(figures) if j != i)
+            mean = sum(value for value, _ in others) / len(others)
+            (near, nearest), (far, furthest) = others[0], max(others)
+            rows.append([name, images, names[nearest], near, names[furthest], far, mean])
+        numbered = [*map(str, range(1, len(names) + 1))]
+        ends = ["nearest", "distance", "furthest", "distance", "mean of all"]
+        return replace(self.table, header=["set", "images", *(numbered if len(names) <= _WIDE else ends)], rows=rows)
 
     def plot(self) -> Any:
         """Plot a heat map and the tree of the sets, see :func:`~torchmetrics_dna.plots.plot_matrix`."""
@@ -180,13 +201,13 @@ def matrix(
     # as in a comparison, properties of images measured beside a network are no part of its distances
     if sides.plan.has_properties:
         measured = [side.select(list(sides.plan.neurons)) for side in measured]
-    dna, weights = measured[0].first, sides.plan.weights
+    dna = measured[0].first
     matrices: dict[str, Tensor] = {}
     by_layer: dict[str, dict[str, Tensor]] = {}
     upper = torch.triu_indices(len(named), len(named), 1)
     for record in distances:
-        of_neurons = weights if record.grain == "neuron" else None
-        results = [Result(record, values, dna.neurons, of_neurons) for values in _pairs(record, measured)]
+        averaging = sides.plan.averaging if record.grain == "neuron" else PLAIN
+        results = [Result(record, values, dna.neurons, averaging) for values in _pairs(record, measured)]
         figures: dict[Any, list[float]] = {None: [result.value for result in results]}
         figures |= {layer: [result.layers[layer].value for result in results] for layer in results[0].layers}
         squares: dict[Any, Tensor] = {}

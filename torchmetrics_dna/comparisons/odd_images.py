@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.comparisons.verdict import Off, which_are_off, why_off
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.functional.odd import (
     LEAST,
@@ -28,6 +27,7 @@ from torchmetrics_dna.functional.outliers import (
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import ImageSource
 from torchmetrics_dna.images.properties import LAYER
+from torchmetrics_dna.words.verdict import Off, which_are_off, why_off
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,8 +39,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.jobs.sides import Sides
     from torchmetrics_dna.neurons.index import Neurons
 
-_LEVEL = 0.03  # of the test of a few
-_PRICE = 3  # factor of p of the second question; with 2, no fewer images could be shown among equal numbers
+_LEVELS = (0.005, 0.03)  # of the test of a few: without a name by a property, and with one
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +47,7 @@ class OddImages:
     """Images of a set that are beyond a reference, with reasons, and a test of whether a few of the others are off.
 
     Attributes:
-        names: Names of the images, the furthest first.
+        names: Names of the images, the furthest first by the network's outlier score, as in a ranking.
         numbers: Their indices in their source; in a stream, running numbers.
         scores: How far they are by network and properties: the root of the mean of both squares, of the outlier score
             and the same distance of the properties, in deviations of the reference; without properties the outlier
@@ -57,7 +56,6 @@ class OddImages:
         single: Images that a property shows to be off, see :func:`~torchmetrics_dna.functional.odd_by_properties`.
         beyond: Of the others, those whose score is beyond all of ``typical``, with the property, or else the layer, by
             which they are furthest.
-        whole: P-value of the test that the sets do not differ as a whole; None if that was not asked.
         has_properties: True if properties were measured.
 
     """
@@ -68,31 +66,22 @@ class OddImages:
     typical: Tensor
     single: list[Odd] = field(default_factory=list)
     beyond: list[Odd] = field(default_factory=list)
-    whole: float | None = None
     has_properties: bool = False
 
     @cached_property
     def few_off(self) -> FewOff | None:
-        """Test of whether some of the others are unlike the reference's own, not corrected; None if there are none."""
-        named = {odd[0] for odd in self.single}
-        others = [place for place in range(len(self.names)) if place not in named]
-        return few_are_off(self.scores[others], self.typical) if others else None
+        """Test of whether some of the others are unlike the reference's own; None if there are none.
 
-    @property
-    def p_value(self) -> float | None:
-        """P-value of this test, which alone pays for both questions if the whole was tested, too.
-
-        It is three times as large, or that of the whole if this is smaller: once the sets are shown to differ, only one
-        question is left. In equal sets either finds something in at most 1.33 times as many draws as the first alone.
+        Its p-value is ten times that of :func:`~torchmetrics_dna.functional.few_are_off`, since it is one question of
+        several; 5/3 times once a property names an image, by which no more equal sets get a name.
         """
-        if self.few_off is None or self.whole is None:
-            return self.few_off and self.few_off.p_value
-        return max(self.few_off.p_value, min(self.whole, _PRICE * self.few_off.p_value))
-
-    @property
-    def level(self) -> float:
-        """P-value of the test, not corrected, up to which it names images."""
-        return _LEVEL if self.whole is None or self.whole <= SIGNIFICANT else _LEVEL / _PRICE
+        named, level = {odd[0] for odd in self.single}, _LEVELS[bool(self.single)]
+        others = [place for place in range(len(self.names)) if place not in named]
+        if not others:
+            return None
+        few = few_are_off(self.scores[others], self.typical)
+        p_value, fewest = few.p_value * SIGNIFICANT / level, fewest_images(len(others), len(self.typical), level)
+        return few._replace(p_value=min(1.0, p_value), fewest=fewest)
 
     @cached_property
     def named(self) -> list[Odd]:
@@ -102,7 +91,7 @@ class OddImages:
 
     @property
     def _finds_few(self) -> bool:
-        return self.few_off is not None and self.few_off.p_value <= self.level
+        return self.few_off is not None and self.few_off.p_value <= SIGNIFICANT
 
     @property
     def off(self) -> list[str]:
@@ -114,23 +103,18 @@ class OddImages:
         return {self.numbers[odd.image]: why_off(odd, reference, short=short) for odd in self.named}
 
     @property
-    def fewest(self) -> int | None:
-        """Number of images that are enough for the test if they are much further away than all others; None if none."""
-        return fewest_images(len(self.names) - len(self.single), len(self.typical), self.level)
-
-    @property
     def _figures(self) -> Off:
         """Figures that a sentence on these images says."""
-        few, num_others = self.few_off, len(self.names) - len(self.single)
-        named, about = {odd.image for odd in self.named}, 0 if few is None else max(1, round(few.share * num_others))
-        maybe = [name for place, name in enumerate(self.names) if place not in named][:about]
+        finds_more = self._finds_few and not self.beyond
+        order = self.scores.argsort(descending=True, stable=True).tolist() if finds_more else []
+        named = {odd.image for odd in self.named}
         return Off(
             named=list(zip(self.off, self.named, strict=True)),
             total=len(self.names),
-            p_value=self.p_value,
-            fewest=self.fewest,
+            p_value=self.few_off and self.few_off.p_value,
+            fewest=self.few_off and self.few_off.fewest,
             by_test=len(self.beyond) * self._finds_few,
-            maybe=maybe if self._finds_few and not self.beyond else [],
+            maybe=[self.names[place] for place in order if place not in named],
             least=LEAST_OF_SINGLE if self.has_properties and len(self.typical) < LEAST_OF_SINGLE else None,
         )
 
@@ -139,11 +123,11 @@ class OddImages:
         return "\n".join(which_are_off(self._figures, reference))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the images and the result of the test in plain types: p is corrected."""
-        few = dict.fromkeys(FewOff._fields) if self.few_off is None else self.few_off._asdict()
-        return few | {
-            "p_value": self.p_value,
-            "fewest": self.fewest,
+        """Return the images, with why they are off, and the result of the test of the others, in plain types."""
+        few = self.few_off
+        return {
+            "p_value": few and few.p_value,
+            "fewest": few and few.fewest,
             "images": self.off,
             "reasons": list(self.reasons().values()),
         }
@@ -166,7 +150,6 @@ def odd_images(
     a: Measured,
     b: Measured,
     images: Images | DNA,
-    whole: float | None = None,
     *,
     neurons: Neurons,
     foreign: Tensor | None = None,
@@ -177,7 +160,6 @@ def odd_images(
         a: The reference.
         b: The images.
         images: Source of B.
-        whole: P-value of the test of whether the sets differ as a whole.
         neurons: Neurons that means were kept of.
         foreign: True for images of B that are not the reference's own, ``(B,)``; by default all.
 
@@ -191,7 +173,7 @@ def odd_images(
     layers = list(typical)
     # of each layer, in the unit of the reference's median
     far = [(scores[layer] / typical[layer].quantile(0.5).clamp(min=1e-12)).tolist() for layer in layers]
-    joint = [outlier_distance(side) for side in (typical, scores)]
+    joint = by_network = [outlier_distance(side) for side in (typical, scores)]
     single, clear = dict[int, Odd](), dict[int, Odd]()
     has_properties = LAYER in a.rows and LAYER in b.rows
     if has_properties:
@@ -203,7 +185,7 @@ def odd_images(
         ]
         single = {odd.image: odd for odd in odd_by_properties(*properties)}
         clear = clear_reasons(*properties)
-    order = joint[1].argsort(descending=True, stable=True).tolist()
+    order = by_network[1].argsort(descending=True, stable=True).tolist()
     names, most = _names(images, b), float(joint[0].max())
     beyond = list[Odd]()
     for place, row in enumerate(order):
@@ -217,7 +199,6 @@ def odd_images(
         joint[0],
         [single[row]._replace(image=place) for place, row in enumerate(order) if row in single],
         beyond,
-        whole,
         has_properties,
     )
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.comparisons.comparison import Shown
-from torchmetrics_dna.comparisons.verdict import against_kept, how_far, versions, what_was_measured
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.images.likeness import contents, digest_note
@@ -16,6 +15,7 @@ from torchmetrics_dna.images.sets import indexed
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import Measured, measure, measured_of
 from torchmetrics_dna.jobs.sides import open_sides
+from torchmetrics_dna.words.verdict import against_kept, how_far, versions, what_was_measured
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +66,7 @@ class Versions(Shown):
         for change, result in (("added", self.of_added), ("removed", self.of_removed)):
             what = f"{change} or edited" if self.edited else change
             if result is not None:
-                lines += against_kept(what, _how_far(result), result.p_value)
+                lines += against_kept(what, _how_far(result), result.p_value_of_any, result.lacks)
                 lines += what_was_measured(result.explain(("kept", what)))
         return "\n".join(lines)
 

@@ -124,10 +124,9 @@ def _checked_fingerprint(content: Any) -> dict[str, Any]:
     """Return a fingerprint of a file; ValueError unless it can be compared, and its input be made in little memory."""
     fingerprint: dict[str, Any] = check_type("fingerprint", content, dict)
     form = check_type("input", fingerprint.get("input"), list)
-    of_images = (
-        len(form) == 3 and form[0] in _DTYPES and all(type(side) is int and 0 < side < 1 << 13 for side in form[1:])
-    )
-    if not of_images and not (len(form) == 1 and type(form[0]) is str):
+    has_numbers = all(type(side) is int and 0 <= side < 1 << 13 for side in form[1:])
+    of_images = len(form) == 3 and form[0] in _DTYPES and 0 not in form
+    if not has_numbers or not (of_images or (len(form) in (1, 2) and type(form[0]) is str)):
         raise ValueError(f"its fingerprint is of {brief(form)}, expected a dtype, height and width, or a digest")
     check_type("tolerance", fingerprint.get("tolerance"), float)
     for layer, numbers in check_type("layers", fingerprint.get("layers"), dict).items():

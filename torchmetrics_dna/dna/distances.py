@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from torchmetrics_dna.dna.averaging import Averaging
     from torchmetrics_dna.dna.base import DNA
     from torchmetrics_dna.dna.folded import FoldedSides
     from torchmetrics_dna.dna.result import Result
@@ -96,7 +97,7 @@ class Distance:
         self,
         a: Any,
         b: Any,
-        weights: Tensor | None = None,
+        averaging: Averaging | None = None,
         *,
         confidence: float = 0.95,
         with_evidence: bool = True,
@@ -109,7 +110,7 @@ class Distance:
         Args:
             a: DNA of the first of :attr:`kinds`, or features of images.
             b: DNA or features of the other set.
-            weights: Weights of Eq. (5), shape ``(N,)``, or one for each layer; None for the plain mean.
+            averaging: How the values become one number; None for the plain mean. A distance of sets has one.
             confidence: Level of the confidence intervals.
             with_evidence: Compute evidence, where there are folds of images.
             folded: Both sides in folds, if ``a`` and ``b`` do not contain them.
@@ -123,6 +124,7 @@ class Distance:
         """
         import torch
 
+        from torchmetrics_dna.dna.averaging import PLAIN
         from torchmetrics_dna.dna.base import check_comparable, check_enough
         from torchmetrics_dna.dna.result import Result
 
@@ -134,7 +136,7 @@ class Distance:
             check_comparable(a, b)
             check_enough(a, b, self.name, self.least)
             values = self.between(a, b)
-        result = Result(self, values, a.neurons, weights, spread=spread)
+        result = Result(self, values, a.neurons, averaging or PLAIN, spread=spread)
         if not with_evidence or self.folded is None:
             return result
         if folded is None and self.kinds and not self.by_image:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import comb, isnan, nan
-from typing import TYPE_CHECKING, TypeGuard
+from math import comb, isnan, nan, sqrt
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.files.visible import number, percent
+from torchmetrics_dna.dna.averaging import PLAIN, Averaging
+from torchmetrics_dna.files.visible import number, p_figure, percent
 from torchmetrics_dna.functional.permutation import (
     LEAST_FOLDS,
     NUM_RELABELINGS,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.folded import FoldedSides, Noise
 
 Pseudo = tuple[Tensor, Tensor]  # pseudo-values of folds; number of all images divided by those of each fold
-Sides = tuple[Pseudo | None, Pseudo | None]  # of A and B; None for one that is taken as exact; pairs are those of A
+PseudoValues = tuple[Pseudo | None, Pseudo | None]  # of A, B; None for an exact one; pairs are those of A
 
 _LEAST_RELABELINGS = 100  # distinct ones of the larger of two unequal sides, or there is no test
 _HALVES = 40  # ways to halve a side, of which the mean is taken
@@ -84,9 +85,9 @@ class Jackknife:
     """Delete-one-fold jackknife of a distance, on the scale where the bias is additive: its ``power``."""
 
     left: float  # debiased distance; negative if smaller than its noise
-    variance: float  # of ``left``; NaN where a weight is negative
+    variance: float  # of ``left``; NaN where noise can't be taken off
     freedom: float  # degrees of freedom of the variance
-    sides: Sides
+    sides: PseudoValues
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,10 +95,10 @@ class Evidence:
     """Evidence for a distance between two sets.
 
     Attributes:
-        interval: Confidence interval around the debiased distance; None for fd of too few images and for weights
-            below 0.
+        interval: Confidence interval around the debiased distance; None for fd of too few images, and where noise can't
+            be taken off, as for weights below 0.
         layers: Debiased distance of each layer, shape ``(layers,)``; 0 where nothing is left, NaN for fd of a layer
-            with too many neurons for these images, and for weights below 0.
+            with too many neurons for these images, and where noise can't be taken off.
         layer_intervals: Confidence interval of each layer around its debiased distance; None for NaN.
         neurons: Debiased distance of each neuron, shape ``(N,)``; of each layer for fd.
         test: Permutation test of the folds; None where a side has no folds, or images in fewer than 5, where one side
@@ -113,6 +114,9 @@ class Evidence:
         upper: Estimate on the same scale that the upper end of the interval is from: of pairs the jackknife's if it is
             larger, else ``centre``.
         power: Power of the distance on which noise is additive.
+        null_above: How far the 95 % quantile over relabelings is above their mean, on the same scale; None without a
+            test.
+        further: P-value of the test that B is further from A than held-out images are; None where that was not asked.
 
     """
 
@@ -129,11 +133,19 @@ class Evidence:
     centre: float
     upper: float
     power: int
+    null_above: float | None = None
+    further: float | None = None
 
     @property
     def debiased(self) -> float | None:
         """Distance corrected for sampling noise; 0 where nothing is left, None without an interval."""
         return None if self.interval is None else self.interval.value
+
+    def __repr__(self) -> str:
+        parts = [] if self.interval is None else [f"{number(self.debiased)} without noise ({self.interval.in_words})"]
+        parts += [] if self.null is None else [f"{number(self.null)} by chance"]
+        parts += [] if self.test is None else [p_figure(self.test.p_value, "p")]
+        return f"Evidence({', '.join(parts)})"
 
     @property
     def is_below_noise(self) -> bool:
@@ -145,7 +157,11 @@ class Evidence:
 
 
 def weigh_evidence(
-    values: Tensor, folded: FoldedSides, power: int = 1, weights: Tensor | None = None, confidence: float = 0.95
+    values: Tensor,
+    folded: FoldedSides,
+    power: int = 1,
+    averaging: Averaging = PLAIN,
+    confidence: float = 0.95,
 ) -> Evidence | None:
     """Compute the evidence for a distance from folds; None if no side has folds, or one has too few with images.
 
@@ -158,7 +174,7 @@ def weigh_evidence(
         values: Distance of each neuron, shape ``(N,)``; of each layer for fd.
         folded: Both sides in folds.
         power: Power of the distance to which noise adds; see :class:`~torchmetrics_dna.dna.distances.Distance`.
-        weights: Weights of Eq. (5), shape ``(N,)``; None for the plain mean.
+        averaging: How the values become one number.
         confidence: Level of the interval.
 
     """
@@ -166,15 +182,17 @@ def weigh_evidence(
     counts = [len(sizes) for sizes, exact in zip(sides, folded.exact, strict=True) if not exact]
     if not counts or min(counts) < LEAST_FOLDS:
         return None
-    figures = _Figures.of(values, folded, power, weights)
-    test, null, null_high, least_p_value = None, None, None, None
+    figures = _Figures.of(values, folded, power, averaging)
+    test, null, null_high, null_above, least_p_value = None, None, None, None, None
     testable = len(counts) == 2 and folded.num_relabelings != 0
     in_a = _relabelings(folded, folded.num_relabelings or NUM_RELABELINGS) if testable else None
     if in_a is not None:
         relabeled = _Relabeled.of(folded, in_a)
-        test = _test(folded, relabeled, power, weights)
-        under = mean_over_neurons(_weighted(relabeled.distances[1:], weights))
-        null, null_high = float(under.mean()), float(under.quantile(0.95))
+        test = _test(folded, relabeled, power, averaging.weights)
+        means = mean_over_neurons(averaging.terms(relabeled.distances))
+        null, null_high = float(means[1:].mean()), float(means[1:].quantile(0.95))
+        powers = means.pow(power) / relabeled.noise.to(means)
+        null_above = float(powers.quantile(0.95) - powers.mean())
         # a relabeling whose sides are exchanged as a whole has the same distance
         least_p_value = float((in_a == in_a[0]).all(1).sum() + (in_a != in_a[0]).all(1).sum()) / len(in_a)
         if power == 2:
@@ -185,8 +203,8 @@ def weigh_evidence(
     debiased = _root(figures.centre, power)
     layers, single = debiased[1 : 1 + len(folded.slices)], debiased[1 + len(folded.slices) :]
     return Evidence(
-        interval, layers, tuple(of_layers), single, test, null, null_high, _by_chance(folded, power, weights),
-        least_p_value, figures.jackknife(0), float(figures.centre[0]), float(figures.upper[0]), power,
+        interval, layers, tuple(of_layers), single, test, null, null_high, _by_chance(folded, power, averaging),
+        least_p_value, figures.jackknife(0), float(figures.centre[0]), float(figures.upper[0]), power, null_above,
     )  # fmt: skip
 
 
@@ -194,11 +212,6 @@ def check_confidence(confidence: float) -> None:
     """Raise ValueError unless the confidence is between 0 and 1."""
     if not 0 < confidence < 1:
         raise ValueError(f"Argument `confidence` expected to be between 0 and 1, but got {confidence}")
-
-
-def has_negative(weights: Tensor | None) -> TypeGuard[Tensor]:
-    """True if any weight is below 0."""
-    return weights is not None and bool((weights < 0).any())
 
 
 def paired_p_value(near: Evidence, far: Evidence) -> float | None:
@@ -273,7 +286,9 @@ class Ratio:
 def ratio_of(far: Evidence, near: Evidence) -> Ratio | None:
     """Divide a distance from a reference by that of another set, and find the interval of the ratio.
 
-    The reference's noise is in both distances, and is taken as such: its folds are the same in both.
+    The reference's noise is in both distances, and is taken as such: its folds are the same in both. The interval is
+    Fieller's. Where the other set can't be told from the reference, only a lower end is known: one-sided, with the
+    variance of the first distance that the lower end of its test gives (:func:`lower_end`).
 
     Args:
         far: Evidence for the distance of the reference and a set.
@@ -297,12 +312,58 @@ def ratio_of(far: Evidence, near: Evidence) -> Ratio | None:
         of_both, of_far, of_near = (variance_of([side])[0] for side in ((a[0] + b[0], a[1]), a, b))
         covariance = (of_both - of_far - of_near) / 2
     confidence = far.interval.confidence
-    quantile = student_quantile((1 + confidence) / 2, min(first.freedom, second.freedom))
-    low, high = fieller(far.centre, near.centre, variances, covariance, quantile)
-    low = low ** (1 / far.power) if _differs(far.interval) else 0.0
-    if high is None or not _differs(near.interval):
-        return Ratio(None, low, None, confidence) if low else None
-    return Ratio(far.interval.value / near.interval.value, low, high ** (1 / far.power), confidence)
+    freedom = min(first.freedom, second.freedom)
+    low, high = fieller(far.centre, near.centre, variances, covariance, student_quantile((1 + confidence) / 2, freedom))
+    if high is not None and _differs(near.interval):
+        low = low ** (1 / far.power) if _differs(far.interval) else 0.0
+        return Ratio(far.interval.value / near.interval.value, low, high ** (1 / far.power), confidence)
+    quantile = student_quantile(confidence, freedom)
+    least = lower_end(far, quantile)
+    if not least:
+        return None
+    variances = ((far.centre - least) / quantile) ** 2, second.variance
+    low, _ = fieller(far.centre, near.centre, variances, covariance, quantile)
+    return Ratio(None, low ** (1 / far.power), None, confidence) if low > 0 else None
+
+
+def lower_end(far: Evidence, quantile: float) -> float:
+    """Return a one-sided lower end of a distance on the scale of its ``power``: above 0 if the test of the mean is.
+
+    It is the least distance that a test does not reject, whose noise is between that of equal sets and that at the
+    estimate; 0 if there is none. ``quantile`` is of the jackknife.
+    """
+    centre, at_centre = far.centre, quantile * far.jackknife.variance**0.5
+    at_zero = at_centre if far.null_above is None else far.null_above
+    is_alike = far.test is not None and (far.interval is None or not far.interval.excludes_zero)
+    if is_alike or centre <= at_zero:
+        return 0.0
+    slope: float = (max(at_zero, at_centre) ** 2 - at_zero**2) / centre
+    return centre + slope / 2 - sqrt(slope**2 / 4 + at_zero**2 + slope * centre)
+
+
+def further_p_value(folded: FoldedSides, num_folds: int, power: int, averaging: Averaging = PLAIN) -> float | None:
+    """Test if a set is further from A than another one: folds of both are exchanged, A is as it is.
+
+    Args:
+        folded: A, and the folds of both sets as those of B.
+        num_folds: How many of these are of the first set.
+        power: As for :func:`weigh_evidence`.
+        averaging: As there.
+
+    Returns:
+        The share of relabelings of whose mean distances, to this power, the first one exceeds the second by as much;
+        None if folds can't be exchanged.
+
+    """
+    of_a = folded.sizes_a
+    first, second = folded.sizes_b[:num_folds], folded.sizes_b[num_folds:]
+    in_first = _relabelings(replace(folded, sizes_a=first, sizes_b=second), NUM_RELABELINGS)
+    if in_first is None:
+        return None
+    in_a = (torch.arange(len(of_a) + in_first.shape[1]) < len(of_a)).expand(len(in_first), -1)
+    sides = [torch.nn.functional.pad(side, (len(of_a), 0)) for side in (in_first, ~in_first)]
+    near, far = (mean_over_neurons(averaging.terms(folded.distances(in_a, side))).pow(power) for side in sides[::-1])
+    return float((far - near >= (far - near)[0] - 1e-9 * far.amax()).double().mean())
 
 
 def _differs(interval: Interval) -> bool:
@@ -313,25 +374,25 @@ def _differs(interval: Interval) -> bool:
 class _Figures:
     """Powers of the distance, on which noise is additive: of the whole, of each layer and of each neuron.
 
-    All are NaN if a weight is negative, since noise then adds on no scale.
+    All are NaN where noise adds on no scale, as for weights below 0.
     """
 
-    weights: Tensor | None  # (N,); None for the plain mean
+    averaging: Averaging
     left: Tensor  # debiased by the jackknife; negative if smaller than their noise
     centre: Tensor  # the same, by the relabelings of a test where these vary less
     upper: Tensor  # that the upper ends of intervals are from
-    sides: Sides  # pseudo-values of the whole and of layers, shape ``(K, 1 + layers)``
+    sides: PseudoValues  # pseudo-values of the whole and of layers, shape ``(K, 1 + layers)``
 
     @classmethod
-    def of(cls, values: Tensor, folded: FoldedSides, power: int, weights: Tensor | None) -> _Figures:
-        if has_negative(weights):
-            weights = torch.full_like(weights, nan)
+    def of(cls, values: Tensor, folded: FoldedSides, power: int, averaging: Averaging) -> _Figures:
+        if averaging.why_noisy:
+            averaging = Averaging(torch.full_like(values, nan))
         if folded.noise is None:
-            bias, sides = _delete_one(folded, power, weights)
+            bias, sides = _delete_one(folded, power, averaging)
         else:
-            bias, sides = _known_noise(folded, folded.noise(), weights)
-        left = _figures_of(values[None], folded.slices, weights)[0].pow(power) - bias
-        return cls(weights, left, left, left, sides)
+            bias, sides = _known_noise(folded, folded.noise(), averaging)
+        left = _figures_of(values[None], folded.slices, averaging)[0].pow(power) - bias
+        return cls(averaging, left, left, left, sides)
 
     def jackknife(self, figure: int) -> Jackknife:
         """Return the jackknife of one figure."""
@@ -339,7 +400,7 @@ class _Figures:
         return Jackknife(float(self.left[figure]), *variance_of([side for side in (a, b) if side is not None]), (a, b))
 
 
-def _delete_one(folded: FoldedSides, power: int, weights: Tensor | None) -> tuple[Tensor, Sides]:
+def _delete_one(folded: FoldedSides, power: int, averaging: Averaging) -> tuple[Tensor, PseudoValues]:
     """Compute the bias of all figures, and pseudo-values of the whole and the layers; on the scale of ``power``."""
     sides = [folded.sizes_a, folded.sizes_b]
     total = sum(map(len, sides))
@@ -348,7 +409,7 @@ def _delete_one(folded: FoldedSides, power: int, weights: Tensor | None) -> tupl
     if folded.paired:  # a fold is left out of both sides at once, so that what its pairs share cancels
         out, sides = torch.eye(len(sides[0]), dtype=torch.bool).repeat(1, 2), sides[:1]
     rows = torch.cat([first[None], first & ~out]), torch.cat([~first[None], ~first & ~out])
-    value, *left = _figures_of(folded.distances(*rows), folded.slices, weights).pow(power)
+    value, *left = _figures_of(folded.distances(*rows), folded.slices, averaging).pow(power)
     bias = torch.zeros_like(value)
     pseudo_values: list[Pseudo | None] = []
     for k, sizes in enumerate(sides):
@@ -363,18 +424,18 @@ def _delete_one(folded: FoldedSides, power: int, weights: Tensor | None) -> tupl
     return bias, (pseudo_values[0], None if folded.paired else pseudo_values[1])
 
 
-def _known_noise(folded: FoldedSides, noise: Noise, weights: Tensor | None) -> tuple[Tensor, Sides]:
+def _known_noise(folded: FoldedSides, noise: Noise, averaging: Averaging) -> tuple[Tensor, PseudoValues]:
     """Return the bias of all figures, and influences in the place of pseudo-values, whose variance is the same."""
 
     def figures(influence: Pseudo | None) -> Pseudo | None:
         if influence is None:
             return None
-        return _figures_of(influence[0], folded.slices, weights)[:, : 1 + len(folded.slices)], influence[1]
+        return _figures_of(influence[0], folded.slices, averaging)[:, : 1 + len(folded.slices)], influence[1]
 
     a, b = map(figures, noise.influences)
     if folded.paired and a is not None and b is not None:  # units of both sides hold the same pairs
         a, b = (a[0] + b[0], a[1]), None
-    return _figures_of(noise.bias[None], folded.slices, weights)[0], (a, b)
+    return _figures_of(noise.bias[None], folded.slices, averaging)[0], (a, b)
 
 
 def variance_of(sides: Sequence[Pseudo]) -> tuple[float, float]:
@@ -388,16 +449,11 @@ def variance_of(sides: Sequence[Pseudo]) -> tuple[float, float]:
     return variance, variance**2 / spread if spread else float("inf")
 
 
-def _figures_of(distances: Tensor, slices: Sequence[slice], weights: Tensor | None) -> Tensor:
+def _figures_of(distances: Tensor, slices: Sequence[slice], averaging: Averaging) -> Tensor:
     """Return the figures of the whole, of each layer and of each neuron, ``(P, 1 + layers + N)``."""
-    terms = _weighted(distances, weights)
+    terms = averaging.terms(distances)
     layers = [mean_over_neurons(terms[:, rows])[:, None] for rows in slices]
     return torch.cat([mean_over_neurons(terms)[:, None], *layers, terms], 1)
-
-
-def _weighted(distances: Tensor, weights: Tensor | None) -> Tensor:
-    """Return the terms whose mean is the weighted distance."""
-    return distances if weights is None else distances * (weights.to(distances) * len(weights))
 
 
 def _root(figures: Tensor, power: int) -> Tensor:
@@ -452,7 +508,7 @@ class _Relabeled:
         return (squares.mean(0) - self.overlap * squares[0]).clamp(min=0) / (1 - self.overlap)
 
 
-def _by_chance(folded: FoldedSides, power: int, weights: Tensor | None) -> float | None:
+def _by_chance(folded: FoldedSides, power: int, averaging: Averaging) -> float | None:
     """Return the mean distance of halves of A, brought to the numbers of images of the sides."""
     num_folds, images_a, images_b = len(folded.sizes_a), float(folded.sizes_a.sum()), float(folded.sizes_b.sum())
     untested = folded.num_relabelings == 0 or folded.paired or folded.exact[0]
@@ -461,7 +517,7 @@ def _by_chance(folded: FoldedSides, power: int, weights: Tensor | None) -> float
     half = relabelings(num_folds // 2, num_folds - num_folds // 2, _HALVES)
     in_neither = torch.zeros(len(half), len(folded.sizes_b), dtype=torch.bool)
     first, second = (torch.cat([side, in_neither], 1) for side in (half, ~half))
-    of_halves = mean_over_neurons(_weighted(folded.distances(first, second), weights))
+    of_halves = mean_over_neurons(averaging.terms(folded.distances(first, second)))
     images = (half.double() @ folded.sizes_a.double()).to(of_halves)
     noise = (1 / images_a + 1 / images_b) / (1 / images + 1 / (images_a - images))
     return float((of_halves * noise.pow(1 / power)).mean())
@@ -490,7 +546,7 @@ def _without_noise(
     of pairs are debiased by the jackknife: their difference is above its noise, which then adds less than where nothing
     differs.
     """
-    observed, under = _weighted(values, figures.weights), _weighted(relabeled.distances, figures.weights)
+    observed, under = map(figures.averaging.terms, (values, relabeled.distances))
     columns = [slice(None), *folded.slices]
     neurons = figures.left[len(columns) :] if folded.paired else observed.square() - relabeled.null(under).to(observed)
     means = torch.stack([mean_over_neurons(under[:, rows]) for rows in columns], 1)

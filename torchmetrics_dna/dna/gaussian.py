@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from torchmetrics_dna.binning.moments import mean_and_variance
 from torchmetrics_dna.dna.base import DNA
 from torchmetrics_dna.dna.codec import ByLayer, Encoded, array_name, split_arrays
 from torchmetrics_dna.functional.frechet import dna_frechet
@@ -81,12 +82,11 @@ class GaussianDNA(DNA):
     def from_moments(
         cls, moments: Tensor, neurons: Neurons, num_images: int, extractor: str, **common: Any
     ) -> GaussianDNA:
-        """Build from sums and sums of squares of spatial means over images, shape ``(2, N)``."""
-        mean = moments[0] / max(1, num_images)
-        squares = moments[1] - num_images * mean.square()
-        # rounding can take the variance of a constant neuron below 0
-        var = squares.clamp(min=0) / max(1, num_images - 1)
-        return cls(mean, var, neurons, num_images, extractor, **common)
+        """Build from sums and sums of squares of spatial means over images, ``(2, N)``, or more exact ones, ``(4, N)``.
+
+        See :func:`~torchmetrics_dna.binning.moments.image_moments`.
+        """
+        return cls(*mean_and_variance(moments, num_images), neurons, num_images, extractor, **common)
 
     @override
     def _take(self, positions: Tensor, neurons: Neurons) -> GaussianDNA:

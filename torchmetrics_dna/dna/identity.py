@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.extractors.build import untagged
-from torchmetrics_dna.extractors.fingerprint import furthest_layer
+from torchmetrics_dna.extractors.fingerprint import furthest_layer, names_differ
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.neurons.index import Neurons
 
-FINGERPRINT = "fingerprints"
+FINGERPRINT, WEIGHTS = "fingerprints", "weights (digest)"
+_RENAMED = "of tensors with other names, as by weight norm, pruning, or their removal: do either before all images"
 
 
 def identity(
@@ -39,7 +40,7 @@ def identity(
         "neurons": None if neurons is None else f"{neurons!r}, digest {neurons.digest}",
         "numbers of bins": num_bins,
         "activation ranges (digest)": ranges,
-        "weights (digest)": weights_digest or None,
+        WEIGHTS: weights_digest or None,
         **{f"image preparations ({key})": "none" if v is None else v for key, v in (preparation or {}).items()},
         FINGERPRINT: fingerprint,
         **more,
@@ -58,14 +59,15 @@ def check_same(
         values = [each[name] for each in identities if each.get(name) is not None]
         distinct = [value for i, value in enumerate(values) if value not in values[:i]]
         if len(distinct) > 1:
-            raise error(f"{message}, their {name} differ: {' and '.join(map(repr, distinct))}{remedy}")
+            why = f" ({_RENAMED})" if name == WEIGHTS and names_differ(*distinct) else ""
+            raise error(f"{message}, their {name} differ: {' and '.join(map(repr, distinct))}{why}{remedy}")
     fingerprints = [each[FINGERPRINT] for each in identities if each.get(FINGERPRINT) is not None]
     for i, fingerprint in enumerate(fingerprints):
         for other in fingerprints[:i]:
             if (furthest := furthest_layer(other, fingerprint)) is not None:
                 layer, difference = furthest
+                how = f"layer {layer!r} differs by {difference:.2g} of its size" if layer else "one of them fails on it"
                 raise error(
                     f"{message}, their networks have equal weights, but compute other activations of one fixed input"
-                    f" (layer {layer!r} differs by {difference:.2g} of its size): look for another activation function,"
-                    f" hook, adapter or attribute{remedy}"
+                    f" ({how}): look for another activation function, hook, adapter or attribute{remedy}"
                 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -11,7 +10,6 @@ from torch import Tensor
 from typing_extensions import override
 
 from torchmetrics_dna.dna.codec import ByLayer, Encoded, Stored, split_arrays
-from torchmetrics_dna.dna.identity import check_same, identity
 from torchmetrics_dna.files.damage import check_type
 from torchmetrics_dna.functional.reduction import check_weights
 
@@ -82,32 +80,3 @@ class NeuronWeights(Stored):
     def __repr__(self) -> str:
         used = int((self.weights != 0).sum())
         return f"NeuronWeights({self.name!r}, {used} of {self.neurons.total} neurons, {self.extractor!r})"
-
-
-def resolve_weights(
-    weights: NeuronWeights | Tensor | str | os.PathLike[str] | None,
-    neurons: Neurons,
-    extractor: str,
-    weights_digest: str | None = None,
-) -> Tensor | None:
-    """Resolve an argument to the weights of an extractor's neurons, float64, ``(N,)``; None for the plain mean.
-
-    Raises:
-        ValueError: If neurons, extractor, its weights or the shape do not match, or all weights are 0.
-
-    """
-    if weights is None:
-        return None
-    if isinstance(weights, (str, os.PathLike)):
-        weights = NeuronWeights.load(weights)
-    if isinstance(weights, NeuronWeights):
-        check_same(
-            f"{weights!r} can't be used here",
-            identity(**weights.origin, neurons=weights.neurons),
-            identity(extractor, weights_digest, neurons=neurons),
-        )
-        weights = weights.weights
-    resolved = check_weights(weights, neurons.total)
-    if not resolved.any():  # any two sets would be equal
-        raise ValueError("Argument `neuron_weights` expected to have a weight other than 0, but all are 0")
-    return resolved

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.dna.evidence import has_negative, weigh_evidence
+from torchmetrics_dna.dna.averaging import PLAIN, Averaging
+from torchmetrics_dna.dna.evidence import weigh_evidence
 from torchmetrics_dna.files.visible import no_attribute, number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
-from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
+from torchmetrics_dna.functional.reduction import mean_over_neurons
 from torchmetrics_dna.functional.student import student_tail
 from torchmetrics_dna.images.properties import without_properties
 from torchmetrics_dna.neurons import Neurons
@@ -28,7 +29,6 @@ _UNTESTABLE = (
     "There is no test: one side has so many more images that its folds can't be exchanged for those of the other;"
     " compare with a part of it, or keep more folds"
 )
-_SIGNED = "weights below 0 have no interval and no value without noise, since noise can move their sum either way"
 
 
 class Figure(NamedTuple):
@@ -78,7 +78,7 @@ class Result:
         distance: Record of the distance.
         values: Distances per neuron, shape ``(N,)``, per layer, or of the sets, shape ``(1,)``; float64.
         neurons: The neurons, in the order of ``values``.
-        weights: Weights of Eq. (5), or None for the plain mean.
+        averaging: How the values become one number.
         evidence: Debiased distances, intervals and a test; None without folds of images.
         spread: Standard deviation over subsets of images; 0 for a single subset, None if it is not a mean over subsets.
         limits: One line for each part of the evidence that is missing, with the reason.
@@ -88,7 +88,7 @@ class Result:
     distance: Distance
     values: Tensor
     neurons: Neurons
-    weights: Tensor | None = None
+    averaging: Averaging = PLAIN
     evidence: Evidence | None = None
     spread: float | None = None
     limits: tuple[str, ...] = ()
@@ -109,8 +109,8 @@ class Result:
 
     @cached_property
     def weighted(self) -> Tensor:
-        """Terms whose mean is the distance: ``values * weights * len(weights)``."""
-        return weigh_and_reduce(self.values, self.weights, "none")
+        """Terms whose mean is the distance."""
+        return self.averaging.terms(self.values)
 
     @property
     def mean(self) -> Tensor:
@@ -246,11 +246,12 @@ class Result:
 
     def tested(self, folded: FoldedSides, confidence: float = 0.95) -> Result:
         """Return the result with evidence from folds, if enough of them have images."""
-        values, weights = self.values, self.weights
+        averaging = self.averaging
         if self.distance.grain == "neuron" and self._averaged is not None:
-            weights = torch.zeros(len(values), dtype=torch.float64)
+            weights = torch.zeros(len(self.values), dtype=torch.float64)
             weights[self._averaged] = 1 / len(self._averaged)
-        evidence = weigh_evidence(values, folded, self.distance.power, weights, confidence)
+            averaging = Averaging(weights)
+        evidence = weigh_evidence(self.values, folded, self.distance.power, averaging, confidence)
         if evidence is None:
             return self
         limits = list(folded.limits)
@@ -261,8 +262,8 @@ class Result:
                 f"{len(folded.sizes_a)} folds of pairs can't give a p-value below {evidence.least_p_value:.2g}, so no"
                 " difference can be shown; give at least 6 pairs"
             )
-        if has_negative(weights):
-            limits.append(_SIGNED)
+        if averaging.why_noisy:
+            limits.append(averaging.why_noisy)
         if self.distance.by_image and any(folded.exact) and evidence.is_below_noise:
             limits.append(
                 f"{self.distance.name} is {number(self.value)}, but equal sets of this size give"
@@ -279,7 +280,7 @@ class Result:
     @cached_property
     def _averaged(self) -> Tensor | None:
         """Indices of the terms in the mean; None for all."""
-        if self.weights is not None or self.distance.grain == "set":
+        if not self.averaging.is_plain or self.distance.grain == "set":
             return None
         terms = self._terms
         layers = list(without_properties(terms) or terms)

@@ -29,7 +29,8 @@ _STORED = {"bool": "|u1", "uint8": "|u1", "int64": "<f8", "float32": "<f8", "flo
 _DTYPES = {name: getattr(torch, name) for name in _STORED}
 _MOST_INTEGER = 2**53  # that float64 holds exactly
 _HOMES = {  # modules of the classes that files hold, imported when a file is read
-    "Causes": "jobs.causes",
+    "Averaging": "dna.averaging",
+    "Causes": "images.changes",
     "ClassComparisons": "comparisons.class_comparisons",
     "Comparison": "comparisons.comparison",
     "Comparisons": "comparisons.comparisons",

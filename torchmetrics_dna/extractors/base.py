@@ -8,7 +8,7 @@ import re
 from contextlib import suppress
 from copy import copy
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,6 +30,7 @@ from torchmetrics_dna.images.resize import Resize, check_resize
 from torchmetrics_dna.images.tensors import check_images, in_unit_range
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.neurons.ranges import ActivationRanges
+from torchmetrics_dna.options import given_as, named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -50,6 +51,7 @@ _FIXED_SIZE = (64, 64)  # of the image of a fingerprint, if the network takes an
 _AT_ONCE_OF_SMALL, _SMALL_BYTES = 1024, 2**22  # small inputs: calls of the network cost more than its buffers
 
 
+@given_as("feature")
 class DNAExtractor(nn.Module):
     """Frozen network that maps images to the activations of chosen layers, ``{layer: (B, n, *positions)}``.
 
@@ -131,6 +133,7 @@ class DNAExtractor(nn.Module):
 
     """
 
+    @named
     def __init__(
         self,
         feature: str | nn.Module = "efficientnet_lite0",
@@ -184,7 +187,7 @@ class DNAExtractor(nn.Module):
         self.image_channels = self._preparation.channels
         # which holds the network: as an attribute, torch would register it as a submodule
         self._watch = Watch(built.network, samples=not self.is_named)
-        self._submodules, self._dtype = built.submodules, own_dtype(self.network)  # which inputs are chosen for
+        self._submodules, self._own_dtype = built.submodules, own_dtype(self.network)  # which inputs are chosen for
         self._layout: Layout | None = None
         self.bytes_per_image, self.images_at_once = 4 * len(PROPERTIES), _AT_ONCE
         if built.views != {}:
@@ -203,8 +206,8 @@ class DNAExtractor(nn.Module):
         self.may_have_properties = properties is not False and self.image_channels == 3
         self._ranges = built.ranges
         self.fingerprint: dict[str, Any] | None = None
-        # noise, since an example may only say a shape; and what it is, for a module that fails on noise
-        makes = noise_like, lambda tensor: tensor[:1].detach().cpu().clone()
+        # for a module that fails on noise, or gives what is not finite, noise without a sign, and what the example is
+        makes = noise_like, partial(noise_like, signed=False), lambda tensor: tensor[:1].detach().cpu().clone()
         self._fixed_inputs = () if example is None else tuple(mapped(make, example) for make in makes)
         if device is not None:
             self.to(device)
@@ -270,33 +273,39 @@ class DNAExtractor(nn.Module):
         Two modules, or one at two times, may have equal weights, and yet compute other activations: by another
         activation function, a hook, an adapter that is switched off, a plain attribute. So metrics and jobs take a
         fingerprint with the first images of a side and when they compare. A named network has none, since no code of
-        the user's changes what it does, nor has one that fails on such an input.
+        the user's changes what it does; that of one that fails on such inputs has no layers.
 
         Args:
-            form: What :meth:`input_form` gives.
+            form: What :meth:`input_form` gives, or the ``"input"`` of another fingerprint.
 
         """
         if not self.is_named:
             self.fingerprint = shared_fingerprint(self, form, self._fingerprint)
         return self.fingerprint
 
-    def _fingerprint(self, form: Sequence[Any]) -> dict[str, Any] | None:
-        without_autocast = copy(self)  # as exact as the weights are; the precision of images is in the preparation
-        without_autocast.dtype = None
+    def _fingerprint(self, form: Sequence[Any]) -> dict[str, Any]:
+        exact = copy(self)
+        exact.dtype = None  # the precision of autocast is in the preparation
+        if (precision := exact.preparation["dtype"]) is not None:
+            exact.dtype = self.dtype  # such weights may need it
+        taken = fingerprint_of(form, {}, precision)
         # random numbers that a module draws are the same each time, and the user's go on as without it
         with lock_of(self.network), same_random_numbers(self.network, seed=0):
             for form_now, inputs in self._fixed(form):
                 with suppress(Exception):  # it takes no such input, as where pixels are numbers of something
                     there = mapped(lambda tensor: tensor.to(self.device), inputs)
-                    outputs = borrowed(self.network, self.is_named, without_autocast._outputs, there)
-                    return fingerprint_of(form_now, outputs, without_autocast.preparation["dtype"])
-        return None
+                    outputs = borrowed(self.network, self.is_named, exact._outputs, there)
+                    taken = fingerprint_of(form_now, outputs, precision)
+                    if all(bool(values.isfinite().all()) for values in outputs.values()):
+                        break
+        return taken
 
     def _fixed(self, form: Sequence[Any]) -> Iterator[tuple[list[Any], Inputs]]:
-        """Yield the fixed input of a form, and another for a module that fails on it, each with its own form."""
-        for inputs in self._fixed_inputs:
-            yield [digest_of(dict(enumerate(tensors_of(inputs))))], inputs
-        for size in [] if self._fixed_inputs else [(form[1], form[2]), DUMMY_SIZE]:
+        """Yield the fixed input of a form, and others for a module that fails on it, each with its own form."""
+        for number, inputs in enumerate(self._fixed_inputs):
+            yield [*self.input_form(inputs), number], inputs
+        takes_images = not self._fixed_inputs and len(form) == 3  # or it is the form of another extractor
+        for size in [(form[1], form[2]), DUMMY_SIZE] if takes_images else []:
             yield [form[0], *size], fixed_images(self.image_channels, size, getattr(torch, form[0]))
 
     @property
@@ -474,9 +483,9 @@ class DNAExtractor(nn.Module):
                     f"{self.name} takes floats, but got uint8 images; give `mean` and `std`, such as (0.5, 0.5, 0.5)"
                     " for both, with which images become floats, or a module that takes uint8"
                 ) from err
-            if (dtype_now := own_dtype(self.network)) != self._dtype:
+            if (dtype_now := own_dtype(self.network)) != self._own_dtype:
                 raise ValueError(
-                    f"{self.name} has {dtype_now} weights, but had {self._dtype} ones when its extractor was made;"
+                    f"{self.name} has {dtype_now} weights, but had {self._own_dtype} ones when its extractor was made;"
                     " make a new DNAExtractor of it"
                 ) from err
             raise

@@ -14,6 +14,7 @@ from torch.nn import init
 from torch.nn.parameter import is_lazy
 
 from torchmetrics_dna.extractors.capture import device_of, submodules_in_words
+from torchmetrics_dna.extractors.fingerprint import unwrapped
 from torchmetrics_dna.extractors.layout import View
 from torchmetrics_dna.extractors.meta import Skipping
 from torchmetrics_dna.extractors.preparation import Preparation
@@ -106,14 +107,22 @@ def _build(
                 raise ValueError(
                     f"The module's {parameter!r} has no shape before its first call; call the module on a batch before"
                 )
-        if of_images and hasattr(feature, "pretrained_cfg") and hasattr(feature, "forward_features"):  # built by timm
-            config = feature.pretrained_cfg
+        inner = unwrapped(feature)
+        if of_images and hasattr(inner, "pretrained_cfg") and hasattr(inner, "forward_features"):  # built by timm
+            config = inner.pretrained_cfg
             name = config.get("architecture") if isinstance(config, dict) else getattr(config, "architecture", None)
-            return _of_timm(feature, str(name or type(feature).__name__), layers)
-        name, submodules = type(feature).__name__, dict(feature.named_modules())
+            return _of_timm(feature, str(name or type(inner).__name__), layers)
+        is_script = isinstance(inner, torch.jit.ScriptModule)
+        name = str(inner.original_name) if is_script else type(inner).__name__
+        submodules = dict(inner.named_modules())
         if layers is None or not any(layer in submodules for layer in layers):
             return Built(name, feature, views=None if layers is None else {layer: View(layer) for layer in layers})
-        _check_submodules(feature, layers)
+        if is_script:
+            raise ValueError(
+                f"Argument `layers` can't be read within a ScriptModule, but got {list(layers)}; leave it out, or give"
+                " the module as it was before `torch.jit`"
+            )
+        _check_submodules(inner, layers)
         return Built(name, feature, submodules={layer: layer for layer in layers})
     if not isinstance(feature, str):
         fid = "; for FID's network, give 'inception_fid'" if isinstance(feature, int) else ""
@@ -174,9 +183,10 @@ def _fetched(name: str, weights_path: str | os.PathLike[str] | None) -> nn.Modul
 def _of_timm(network: nn.Module, name: str, layers: Sequence[str] | None) -> Built:
     from timm.data import resolve_model_data_config
 
-    chosen = _default_layers(network) if layers is None else layers
-    _check_submodules(network, chosen)
-    config = resolve_model_data_config(network)
+    inner = unwrapped(network)
+    chosen = _default_layers(inner) if layers is None else layers
+    _check_submodules(inner, chosen)
+    config = resolve_model_data_config(inner)
     preparation = Preparation(tuple(config["input_size"][1:]), mean=tuple(config["mean"]), std=tuple(config["std"]))
     return Built(name, network, preparation, {layer: layer for layer in chosen})
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from torchmetrics_dna.extractors.cpu import Tracing
-from torchmetrics_dna.extractors.fingerprint import version_of
+from torchmetrics_dna.extractors.fingerprint import unwrapped, version_of
 from torchmetrics_dna.extractors.meta import Skipping
 from torchmetrics_dna.images.inputs import called, count_of, mapped, tensors_of
 from torchmetrics_dna.images.tensors import not_dense
@@ -130,7 +130,9 @@ def probe(network: nn.Module, submodules: Mapping[str, str], size: tuple[int, in
             f"The network can't take an image of {size[0]} x {size[1]} pixels ({reason}); say which size it takes with"
             " `input_size`"
         ) from error
-    raise UnfitError(f"The network fails on images of shape {(1, channels, *size)}: {reason}") from error
+    needed = re.search(r"to have (\d+) channels", reason)
+    remedy = f"; give `channels={needed[1]}`" if needed and int(needed[1]) != channels else ""
+    raise UnfitError(f"The network fails on images of shape {(1, channels, *size)}: {reason}{remedy}") from error
 
 
 def probe_example(network: nn.Module, submodules: Mapping[str, str], example: Inputs) -> Probed:
@@ -338,9 +340,8 @@ def _hooked(network: nn.Module, submodules: Mapping[str, str], visit: Callable[[
         runs[layer] += 1
         visit(layer, first_tensor(layer, output))
 
-    handles = [
-        network.get_submodule(path).register_forward_hook(partial(hook, layer)) for layer, path in submodules.items()
-    ]
+    parts = {layer: unwrapped(network).get_submodule(path) for layer, path in submodules.items()}
+    handles = [part.register_forward_hook(partial(hook, layer)) for layer, part in parts.items()]
     try:
         yield
     finally:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # instruction sets moved them by 2e-6 at most; GPUs and half precision may by more
 TOLERANCE, TOLERANCE_OF_HALF = 1e-4, 5e-2
 _SAMPLES = 16  # values of each tensor
+_NAMES: dict[str, int] = {}  # hash of the names of the tensors that a digest is of, for errors of this process
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # which numpy has, too
 
 
@@ -61,9 +62,11 @@ class Watch:
         """Digest of parameters and buffers, 16 hexadecimal digits; computed anew where they changed."""
         values = self.snapshot(waits=True)
         if self._digest is None or self._digest[0] != values:
-            tensors = self.network.state_dict()
-            tensors |= {name: buffer for name, buffer in self.network.named_buffers() if name not in tensors}
+            network = unwrapped(self.network)
+            tensors = network.state_dict()
+            tensors |= {name: buffer for name, buffer in network.named_buffers() if name not in tensors}
             self._digest = values, digest_of(tensors)
+            _NAMES[self._digest[1]] = hash(tuple(tensors))
         return self._digest[1]
 
     def snapshot(self, waits: bool = False) -> Hashable:
@@ -108,6 +111,24 @@ class Watch:
         return parameters, buffers
 
 
+def unwrapped(network: nn.Module) -> nn.Module:
+    """Return the module that ``torch.compile``, ``DataParallel`` and the like wrap: it computes the same.
+
+    A wrapper has another class, and a prefix before each name.
+    """
+    while True:
+        wraps = isinstance(network, (nn.DataParallel, nn.parallel.DistributedDataParallel))
+        inner = "module" if wraps else "_orig_mod"
+        if inner not in dict(network.named_children()):
+            return network
+        network = network.get_submodule(inner)
+
+
+def names_differ(*digests: str) -> bool:
+    """True if digests of weights, as far as they were computed in this process, are of tensors with other names."""
+    return len({_NAMES[digest] for digest in digests if digest in _NAMES}) > 1
+
+
 def version_of(tensor: Tensor) -> int | None:
     """Return torch's counter of writes to a tensor; None for one of inference mode, which has none."""
     return None if tensor.is_inference() else tensor._version
@@ -142,15 +163,17 @@ def fixed_images(channels: int, size: tuple[int, int], dtype: torch.dtype) -> Te
     return images if dtype == torch.uint8 else images.to(dtype) / 255
 
 
-def noise_like(example: Tensor) -> Tensor:
+def noise_like(example: Tensor, signed: bool = True) -> Tensor:
     """Return one input of noise: evenly in the range of an example, or about its only value; integers are its own."""
+    # zeros, as an example may only say a shape, would hide much
     generator, shape = torch.Generator().manual_seed(0), (1, *example.shape[1:])
     values = example.detach().cpu().flatten()
     if not example.is_floating_point():
         return values[torch.randint(len(values), shape, generator=generator)]
     low, high = values.double().aminmax()
     middle, half = (low + high) / 2, (high - low) / 2 or torch.ones(())
-    return (middle + half * (2 * torch.rand(shape, generator=generator) - 1)).to(example.dtype)
+    noise = (middle + half * (2 * torch.rand(shape, generator=generator) - 1)).to(example.dtype)
+    return noise if signed else noise.abs()
 
 
 def fingerprint_of(form: Sequence[Any], activations: Mapping[str, Tensor], dtype: str | None) -> dict[str, Any]:
@@ -183,10 +206,13 @@ def fingerprint_of(form: Sequence[Any], activations: Mapping[str, Tensor], dtype
 def furthest_layer(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[str, float] | None:
     """Return the layer that differs most between two fingerprints, and by how much relative to its size.
 
-    None if they agree, or can't be compared, since they are of other inputs or have no layer in common.
+    The layer is "" if only one of two networks takes an input. None if they agree, or can't be compared: of bytes and
+    floats, of unlike examples, or without a layer in common.
     """
-    if a["input"] != b["input"]:
+    if a["input"][0] != b["input"][0]:
         return None
+    if a["input"] != b["input"] or bool(a["layers"]) != bool(b["layers"]):
+        return "", np.inf
     differences = {}
     for layer in a["layers"].keys() & b["layers"].keys():
         ours, theirs = (np.frombuffer(b64decode(each["layers"][layer]), "<f4").astype(float) for each in (a, b))

@@ -11,13 +11,14 @@ from torchmetrics_dna.images.properties import FAULTS, OF_PIXELS, PROPERTIES, RE
 
 LEAST = 10  # images of a reference; with none of one colour, these are 26 % of its kind at most (95 %)
 LEAST_OF_SINGLE = 40  # images of a reference beside which others than those of one colour are judged one by one
-_LEVEL = 0.05  # images of the reference's kind, in the mean, with such a tail; far fewer are named
+_LEVELS = (0.005, 0.02)  # of the first image of a set to be named; of others, once there is one
+_MOST_GREY = 2  # images without colour that are no fault: of a kind with few, all may be on one side
 _CLEAR = 0.003  # p of a property that is the reason of an image, which other evidence shows to be off
 _FAR = 1.5  # times the distance of the reference's extreme from its median, beyond that
 _SHARE, _FEWEST = 20, 5  # images of the tail: one of 20, but 5 at least
 _TINY = 0.01  # deviation of a transformed property at least
 _PLAIN, _NEARLY_PLAIN = (0.01, 0.05), (0.03, 0.1)  # contrast of images of one colour; brightness of black ones
-_GREY, _OF_GREY = 0.004, 0.012  # saturation of an image without colour, and of all of the reference
+GREY, _OF_GREY = 0.004, 0.012  # saturation of an image without colour, and of all of the reference
 
 
 class Odd(NamedTuple):
@@ -43,12 +44,13 @@ class Odd(NamedTuple):
 def odd_by_properties(reference: Tensor, images: Tensor) -> list[Odd]:
     r"""Name images that a property shows to be far beyond all of a reference, each with its reason.
 
-    An image is of one colour, and none of the reference is nearly so. Beside 40 images of the reference or more, it may
-    also be without colour where all of these have some, or far beyond them in one of d directions that are faults, such
-    as dark, blurred or blocky. With n images in the reference, :math:`k = \max(5, n / 20)`, u the value of the
-    (k + 1)-th most extreme of these and e their mean excess over it, all transformed, an image at x has
+    An image is of one colour, and none of the reference is nearly so. Beside 40 images of the reference or more, three
+    or more may also be without colour where all of these have some, or an image far beyond them in one of d directions
+    that are faults, such as dark, blurred or blocky. With n images in the reference, :math:`k = \max(5, n / 20)`, u the
+    value of the (k + 1)-th most extreme of these and e their mean excess over it, all transformed, an image at x has
     :math:`p = k / n \, (1 + (x - u) / (k e))^{-k}`, exact for exponential tails. Named are images of the m with
-    :math:`d m p \le 0.05` that are beyond the extreme of the reference by 1.5 times its distance from the median.
+    :math:`d m p \le 0.005` that are beyond the extreme of the reference by 1.5 times its distance from the median. Once
+    an image is named, 0.02 is enough for others: no more sets of the reference's kind get a name by that.
 
     Args:
         reference: Properties of the reference's images, ``(n, properties)``, of
@@ -76,9 +78,12 @@ def odd_by_properties(reference: Tensor, images: Tensor) -> list[Odd]:
                 f" (images, {len(PROPERTIES)}), but got shape {tuple(side.shape)}"
             )
     p_values, is_far = _tails(reference, images)
-    is_judged = len(reference) >= LEAST_OF_SINGLE
-    named = is_far & (p_values * images.shape[0] * len(FAULTS) <= _LEVEL) & is_judged
-    reasons = _chosen(p_values, named) | _facts(reference, images)
+    corrected = torch.where(is_far, p_values * images.shape[0] * len(FAULTS), torch.inf)
+    facts, reasons = _facts(reference, images), dict[int, str]()
+    if len(reference) >= LEAST_OF_SINGLE:
+        level = _LEVELS[bool(facts) or bool((corrected <= _LEVELS[0]).any())]
+        reasons = _chosen(p_values, corrected <= level)
+    reasons |= facts
     return [_odd(reasons[row], row, reference, images) for row in sorted(reasons)]
 
 
@@ -129,13 +134,14 @@ def _facts(reference: Tensor, images: Tensor) -> dict[int, str]:
     of_reference = reference[:, columns].tolist()
     plain = {_plain(contrast, brightness, _NEARLY_PLAIN) for contrast, brightness, _ in of_reference} - {""}
     has_colour = len(reference) >= LEAST_OF_SINGLE and all(saturation >= _OF_GREY for *_, saturation in of_reference)
+    grey = dict[int, str]()
     for row, (contrast, brightness, saturation) in enumerate(images[:, columns].tolist()):
         fact = _plain(contrast, brightness, _PLAIN)
         if fact and not plain & ({fact} if fact != "one colour" else plain):
             facts[row] = fact
-        elif saturation <= _GREY and has_colour:
-            facts[row] = "no colour"
-    return facts
+        elif saturation <= GREY and has_colour:
+            grey[row] = "no colour"
+    return facts | grey if len(grey) > _MOST_GREY else facts
 
 
 def _plain(contrast: float, brightness: float, limits: tuple[float, float]) -> str:

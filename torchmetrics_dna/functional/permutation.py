@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 NUM_FOLDS, LEAST_FOLDS = 20, 5  # folds of a side: default, and minimum for a test or an interval
 NUM_RELABELINGS = 1000
-SIGNIFICANT = 0.05  # level of p-values and false discovery rates
+SIGNIFICANT = 0.05  # level of a p-value by itself, and of false discovery rates
+ANSWER = 0.04  # level of the test of all, where an answer also says which single images are odd
 UNEQUAL = 1.5  # ratio of images of the sides above which relabelings balance images instead of folds
 _TIE = 1e-9  # difference below which values are tied: relative, or of standardised ones below 1
 _SPARE = 8  # times as many are drawn as asked for, since some are drawn twice
@@ -36,6 +37,7 @@ class PermutationTest:
         z: Distance of each neuron, standardised by mean and deviation over relabelings, shape ``(N,)``.
         num_relabelings: Number of relabelings, including the observed labels.
         exact: True if these are all possible relabelings.
+        overall: Statistic of each relabeling that the p-value is from, the observed one first, float64, shape ``(P,)``.
 
     """
 
@@ -46,6 +48,7 @@ class PermutationTest:
     z: Tensor
     num_relabelings: int
     exact: bool
+    overall: Tensor
 
 
 @lru_cache(maxsize=8)  # which all distances of a comparison ask for; nothing writes to them
@@ -171,7 +174,22 @@ def permutation_test(
         z[0],
         len(distances),
         exact,
+        overall,
     )
+
+
+def joint_p_value(*tests: PermutationTest) -> float:
+    """Compute the p-value of the test that any of several tests of the same relabelings finds a difference.
+
+    The statistic is Fisher's: the sum, over the tests, of the logarithms of their p-values, which each relabeling has;
+    its p-value is by relabeling, too, so tests may depend on each other. Tests of unequal numbers of relabelings are
+    corrected for their number (Bonferroni).
+    """
+    if len({test.num_relabelings for test in tests}) > 1:
+        return min(1.0, len(tests) * min(test.p_value for test in tests))
+    p_values = torch.stack([_p_values(test.overall[:, None], test.overall).cpu() for test in tests])
+    evidence = -p_values.log().sum(0)
+    return float(_p_values(evidence, evidence[0]))
 
 
 def layer_shifts(shifts: Tensor, layers: Sequence[slice], weights: Tensor | None = None) -> Tensor:

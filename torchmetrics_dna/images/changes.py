@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -91,6 +92,7 @@ class Change(NamedTuple):
     # of an image, an amount and a random generator; what it returns is rounded and clipped to bytes
     apply: Callable[[NDArray[np.uint8], float, np.random.Generator], NDArray[Any] | Image.Image]
     words: str  # what an image then is, with a place for the amount
+    moves: str  # property of images that it moves most plainly, with a sign; empty for none
     none: float  # amount that changes nothing
     most: float  # largest amount to search
     power: float = 1.0  # of the place, that the amount grows with
@@ -121,31 +123,62 @@ class Change(NamedTuple):
         return self.words.format(f"about {float(f'{amount:.2g}'):g}")
 
 
+_of_colour = partial(Change, of_colour=True)
 # in the order in which a camera and a file would make them, so two are made in this one
 CHANGES: dict[str, Change] = {
-    "brighter": Change(lambda image, levels, _: image + levels, "brightened by {} grey levels", 0, 120),
-    "darker": Change(lambda image, percent, _: image * (1 - percent / 100), "darkened by {} %", 0, 90),
-    "more contrast": Change(partial(_contrast, 1), "with {} % more contrast", 0, 150),
-    "less contrast": Change(partial(_contrast, -1), "with {} % less contrast", 0, 90),
-    "more saturation": Change(partial(_saturation, 1), "with {} % more saturation", 0, 300, of_colour=True),
-    "less saturation": Change(partial(_saturation, -1), "with {} % less saturation", 0, 100, of_colour=True),
-    "hue": Change(_hue, "with hues turned by {} degrees", 0, 360, of_colour=True),
-    "warmer": Change(partial(_tint, 1), "tinted warm by {} grey levels", 0, 60, of_colour=True),
-    "cooler": Change(partial(_tint, -1), "tinted cool by {} grey levels", 0, 60, of_colour=True),
+    "brighter": Change(lambda image, levels, _: image + levels, "brightened by {} grey levels", "brightness +", 0, 120),
+    "darker": Change(lambda image, percent, _: image * (1 - percent / 100), "darkened by {} %", "brightness -", 0, 90),
+    "more contrast": Change(partial(_contrast, 1), "with {} % more contrast", "contrast +", 0, 150),
+    "less contrast": Change(partial(_contrast, -1), "with {} % less contrast", "contrast -", 0, 90),
+    "more saturation": _of_colour(partial(_saturation, 1), "with {} % more saturation", "saturation +", 0, 300),
+    "less saturation": _of_colour(partial(_saturation, -1), "with {} % less saturation", "saturation -", 0, 100),
+    "hue": _of_colour(_hue, "with hues turned by {} degrees", "", 0, 360),
+    "warmer": _of_colour(partial(_tint, 1), "tinted warm by {} grey levels", "blue against yellow -", 0, 60),
+    "cooler": _of_colour(partial(_tint, -1), "tinted cool by {} grey levels", "blue against yellow +", 0, 60),
     "blur": Change(
         lambda image, sigma, _: Image.fromarray(image).filter(ImageFilter.GaussianBlur(sigma)),
-        "blurred by {} px", 0, 6, power=2.0, scale=lambda side: side / _SIDE,
+        "blurred by {} px", "sharpness -", 0, 6, power=2.0, scale=lambda side: side / _SIDE,
     ),
-    "resize": Change(_resize, "resized to {} %", 100, 0),
-    "sharper": Change(_sharper, "sharpened by {} %", 0, 500),
+    "resize": Change(_resize, "resized to {} %", "width -", 100, 0),
+    "sharper": Change(_sharper, "sharpened by {} %", "sharpness +", 0, 500),
     "noise": Change(
         lambda image, deviation, rng: image + rng.normal(0, deviation, image.shape),
-        "with noise of {} grey levels", 0, 60, power=1.5,
+        "with noise of {} grey levels", "noise +", 0, 60, power=1.5,
     ),
     "grey noise": Change(  # as scans have it
         lambda image, deviation, rng: image + rng.normal(0, deviation, (*image.shape[:2], 1)),
-        "with colourless noise of {} grey levels", 0, 60, power=1.5,
+        "with colourless noise of {} grey levels", "noise +", 0, 60, power=1.5,
     ),
-    "fewer colours": Change(_fewer_colours, "reduced to {} levels of each colour", 256, 3, power=0.25),
-    "JPEG compression": Change(_jpeg, "compressed as JPEG of quality {}", 95, 5),
+    "fewer colours": Change(_fewer_colours, "reduced to {} levels of each colour", "colours -", 256, 3, power=0.25),
+    "JPEG compression": Change(_jpeg, "compressed as JPEG of quality {}", "blockiness +", 95, 5),
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Causes:
+    """Changes that were made to images of A, and how near to B they came; without names if none took half.
+
+    Attributes:
+        names: Names of one change, or of two in the order in which they were made; empty for none.
+        amounts: Their amounts, see ``CHANGES``.
+        bins: dna-emd without noise between images of A and of B: without a change, with the one that takes more, and
+            with both.
+        num_images: Number of these images of A.
+        is_rejected: True if each change that was checked clearly takes less than half.
+        likeliest: The change after which properties of images are nearest to those of B, and its amount; None if none
+            was looked for.
+
+    """
+
+    names: tuple[str, ...]
+    amounts: tuple[float, ...]
+    bins: tuple[float, ...]
+    num_images: int
+    is_rejected: bool = False
+    likeliest: tuple[str, float] | None = None
+
+    @property
+    def in_words(self) -> str:
+        """Description of images after them, as in "blurred by about 1.1 px and with noise of about 4 grey levels"."""
+        pairs = zip(self.names, self.amounts, strict=True)
+        return " and ".join(CHANGES[name].in_words(amount) for name, amount in pairs)

@@ -28,6 +28,8 @@ from torchmetrics_dna.images.loader import load_batches
 from torchmetrics_dna.images.pixels import as_bytes, as_rgb
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torchmetrics_dna.images.inputs import Inputs
     from torchmetrics_dna.images.pixels import Pixels
     from torchmetrics_dna.images.reading import Reading
@@ -39,13 +41,15 @@ _COLOURS = 3 * _SIDE**2  # its values
 _FINE = 2 * _SIDE  # pixels of a thumbnail in grey, for details
 THUMBNAIL = _COLOURS + _FINE**2  # values of both
 _NEAR = 5.0  # RMS difference, of 256 levels: frames 1 pixel of 200 apart; 2 of 120 photographs
+_NEAR_OF_PLAIN = 0.5  # the same at most, in deviations of the plainer picture from one colour
 _SAME_DETAILS = 0.75  # correlation: copies of half the size, among others, have more; forms filled in otherwise 0.61
 _EQUAL_DETAILS = 0.95  # the same of details that all images may have, such as frames of a camera at rest
 _SEVERAL = 10  # images of a set, from which what they have in common is that of the set
 _NO_DETAILS = 2.0  # RMS, of 256 levels: below it, compression decides how details correlate; forms have 3.0
 _BLANK = 2.0  # RMS difference from one colour, of 256 levels: the plainest of 120 photographs has 3.0
-MOST = 20_000  # images of a side, which take 7 seconds on two cores
-_ROWS = 1024  # images at a time
+MOST = 20_000  # images of a side
+_ROWS = 512  # images at a time
+_ROUNDED = 1.001  # beyond rounding
 SIDE = 32  # pixels of a small picture
 PICTURE = 3 * SIDE**2  # its values
 _COARSE = SIDE // 2  # pixels at which pictures are compared
@@ -223,29 +227,67 @@ def near_duplicates(thumbnails: Tensor, others: Tensor, folds: Tensor | None = N
     if max(len(thumbnails), len(others)) > MOST:
         return None
     rows = torch.full((len(thumbnails),), -1)
-    at, others_at = (_has_content(side).nonzero()[:, 0] for side in (thumbnails, others))
+    folds = torch.arange(len(thumbnails) + len(others)) if folds is None else folds
+    at, others_at = map(_by_brightness, (thumbnails, others))
     if not len(at) or not len(others_at):
         return rows
-    folds = torch.arange(len(thumbnails) + len(others)) if folds is None else folds
+    sides = thumbnails[at], others[others_at]
     of_images, of_others = folds[: len(thumbnails)][at], folds[len(thumbnails) :][others_at]
-    sides = thumbnails[at].float(), others[others_at].float()
-    colours = [side[:, :_COLOURS] - 128 for side in sides]
-    fine = [side[:, _COLOURS:] for side in sides]
+    sums, other_sums = (side[:, :_COLOURS].sum(1) for side in sides)
+    coarse = [_coarse(side) for side in sides]
+    fine = [side[:, _COLOURS:].float() for side in sides]
     commons = [(side if len(side) >= _SEVERAL else torch.cat(fine)).mean(0) for side in fine]
-    details = [_details(side - common) for side, common in zip(fine, commons, strict=True)]
-    with_common = [_details(side) for side in fine]
-    squares = [side.square().sum(1) for side in colours]
     for start in range(0, len(at), _ROWS):
         part = slice(start, start + _ROWS)
-        far = squares[0][part, None] + squares[1] - 2 * _products(colours[0][part], colours[1], _SIDE)
-        far[of_images[part, None] == of_others] = torch.inf
-        near = (far <= _NEAR**2 * _COLOURS).any(1).nonzero()[:, 0]
-        alike = _products(details[0][part][near], details[1], _FINE) >= _SAME_DETAILS
-        alike |= _products(with_common[0][part][near], with_common[1], _FINE) >= _EQUAL_DETAILS
-        alike |= ~(details[0][part][near].any(1)[:, None] & details[1].any(1))
-        least, nearest = far[near].masked_fill(~alike, torch.inf).min(1)
-        rows[at[part][near]] = torch.where(least <= _NEAR**2 * _COLOURS, others_at[nearest], -1)
+        # brightness and coarse colours of copies are near, too, which spares most pairs the rest
+        ends = sums[part][[0, -1]] + torch.tensor([-1, 1]) * (_NEAR * _COLOURS + 1)
+        window = slice(*torch.searchsorted(other_sums, ends).tolist())
+        close = torch.cdist(coarse[0][part], coarse[1][window]) <= _NEAR * _COLOURS**0.5 * _ROUNDED
+        close &= of_images[part, None] != of_others[window]
+        near, their = start + close.any(1).nonzero()[:, 0], window.start + close.any(0).nonzero()[:, 0]
+        if len(near):
+            their = their[others_at[their].argsort()]  # the first of equals is found
+            together = of_images[near, None] == of_others[their]
+            least, nearest = _far(sides[0][near], sides[1][their], commons, together).min(1)
+            rows[at[near]] = torch.where(least <= _NEAR**2 * _COLOURS, others_at[their][nearest], -1)
     return rows
+
+
+def _by_brightness(thumbnails: Tensor) -> Tensor:
+    """Return the rows of thumbnails of more than one colour, dark ones first."""
+    rows = (_deviations(thumbnails) > _BLANK).nonzero()[:, 0]
+    return rows[thumbnails[rows, :_COLOURS].sum(1).argsort()]
+
+
+def _deviations(thumbnails: Tensor) -> Tensor:
+    """Return the deviation of each thumbnail from one colour, of 256 levels."""
+    colours = thumbnails[:, :_COLOURS].reshape(len(thumbnails), 3, _SIDE**2).float()
+    deviations: Tensor = (colours - colours.mean(2, keepdim=True)).square().mean((1, 2)).sqrt()
+    return deviations
+
+
+def _coarse(thumbnails: Tensor) -> Tensor:
+    """Return numbers of each thumbnail that are no further apart than colours are, mirrored or not, ``(n, values)``."""
+    colours = thumbnails[:, :_COLOURS].reshape(-1, 3, _SIDE, _SIDE).float() - 128
+    even = (colours + colours.flip(3))[..., : _SIDE // 2]
+    return (avg_pool2d(even, 2) * 2**0.5).flatten(1)  # means of 8 pixels, times the root of their number
+
+
+def _far(thumbnails: Tensor, others: Tensor, commons: Sequence[Tensor], together: Tensor) -> Tensor:
+    """Return squared distances of colours, ``(n, m)``; infinite for other details, and for images of one fold."""
+    sides = thumbnails.float(), others.float()
+    a, b = (side[:, :_COLOURS] - 128 for side in sides)
+    far = a.square().sum(1)[:, None] + b.square().sum(1) - 2 * _products(a, b, _SIDE)
+    plainer = torch.minimum(_deviations(thumbnails)[:, None], _deviations(others))
+    together = together | (far > (_NEAR_OF_PLAIN * plainer).square() * _COLOURS)
+    near, their = ((far.masked_fill(together, torch.inf) <= _NEAR**2 * _COLOURS).any(axis) for axis in (1, 0))
+    fine = sides[0][near, _COLOURS:], sides[1][their, _COLOURS:]
+    a, b = (_details(side - common) for side, common in zip(fine, commons, strict=True))
+    alike = _products(a, b, _FINE) >= _SAME_DETAILS
+    alike |= _products(_details(fine[0]), _details(fine[1]), _FINE) >= _EQUAL_DETAILS
+    alike |= ~(a.any(1)[:, None] & b.any(1))
+    same = near[:, None] & their
+    return far.masked_fill(~same.masked_scatter(same, alike) | together, torch.inf)
 
 
 def _details(fine: Tensor) -> Tensor:
@@ -265,10 +307,3 @@ def _products(a: Tensor, b: Tensor, side: int) -> Tensor:
     halves = [(rows[..., : side // 2], rows.flip(2)[..., : side // 2]) for rows in pictures]
     even, odd = ([(left + sign * right).flatten(1) for left, right in halves] for sign in (1, -1))
     return (even[0] @ even[1].T + (odd[0] @ odd[1].T).abs()) / 2
-
-
-def _has_content(thumbnails: Tensor) -> Tensor:
-    """True for images of more than one colour."""
-    colours = thumbnails[:, :_COLOURS].reshape(len(thumbnails), 3, _SIDE**2).float()
-    deviations: Tensor = (colours - colours.mean(2, keepdim=True)).square().mean((1, 2)).sqrt()
-    return deviations > _BLANK

@@ -40,7 +40,7 @@ _FEW = 64  # images below which starting worker processes costs more than it sav
 _MANY = 200  # images that take longer to resize and measure without numba than loading it takes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch:
     """Batch of images of a source."""
 

@@ -15,7 +15,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from torchmetrics_dna.files.damage import beyond, check_pixels, check_size, max_pixels, most_bytes
@@ -129,11 +129,13 @@ def decode_image(image: Any, channels: int = 3, exif_orientation: bool = False) 
         if channels not in (1, 3) and _start(image, 4) in _TIFFS:
             return Decoded(_of_array(_read_bands(image, channels, exif_orientation), channels))
         with opened(image) as file:
-            _check_depth(file)
+            _check_depth(file, channels)
             file.load()
             image, facts = file, FileFacts(file.format or "", num_bytes)
     if not isinstance(image, Image.Image):
         raise TypeError(f"expected a path, Pillow image, array or tensor, but got {type(image).__name__}")
+    if facts is None and isinstance(image, ImageFile.ImageFile):  # what Pillow opened, and has not converted
+        _check_depth(image, channels)
     if exif_orientation:
         image = ImageOps.exif_transpose(image)
     if image.mode == "La":
@@ -341,7 +343,7 @@ def _read_bands(file: str | os.PathLike[str] | BytesIO, channels: int, exif_orie
         return np.moveaxis(pixels, 0, -1) if page.planarconfig == _SEPARATE else pixels
 
 
-def _check_depth(image: Any) -> None:
+def _check_depth(image: Any, channels: int) -> None:
     """Raise ValueError unless Pillow decodes an opened file correctly and without a loss.
 
     It keeps the upper 8 bits of colours of 16 bits; grey has all.
@@ -356,13 +358,14 @@ def _check_depth(image: Any) -> None:
         signed = 2 in tags.get(_FORMAT, ())
         _refuse(
             {
-                f"{image.n_frames} pages; save the one that is meant": image.n_frames > 1,
+                f"{image.n_frames} pages; save the one that is meant, or give its `copy()`": image.n_frames > 1,
                 f"{samples} channels; expected 1, 3 or 4, or {own_network(samples)}": samples > 4
                 or (samples == 2 and image.mode == "L"),
                 f"{bits}-bit {'signed ' * signed}integers; expected 8 or 16 bits without a sign": signed
                 or (image.mode != "F" and bits in (12, 32)),
                 "shades of which white is 0; save it with black as 0": _is_deep(image) and tags.get(_PHOTOMETRIC) == 0,
                 f"a fourth channel that is no alpha; save it without, or give {own_network(4)}": samples == 4
+                and channels in (1, 3)
                 and tags.get(_PHOTOMETRIC) == 2
                 and tags.get(_EXTRA, (0,))[0] == 0,
             }

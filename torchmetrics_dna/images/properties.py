@@ -46,6 +46,7 @@ class Property:
 
     Args:
         name: Its name, in words.
+        meaning: What a value from 0 to 1 is, for the table in the documents.
         measure: Function of :class:`Originals` that returns values, ``(B,)``, or one for all.
         written: Function that writes a value in its unit; None for significant digits.
         needs: What it takes, without which it is 0: ``"size"`` of the images, ``"file"``, ``"pixels"``, or
@@ -60,6 +61,7 @@ class Property:
     """
 
     name: str
+    meaning: str
     measure: Callable[[Originals], Tensor | float]
     written: Callable[[float], str] | None = None
     needs: Literal["size", "file", "pixels", "texture"] = "pixels"
@@ -120,7 +122,7 @@ def properties_of(image: Pixels, file: FileFacts | None = None) -> Tensor:
     compiled = loaded("images.cpu") if image.dtype == np.uint8 else None
     if compiled is None:
         return image_properties(torch.from_numpy(image.transpose(2, 0, 1).copy())[None], file)[0]
-    image = np.require(image, requirements="W")  # or torch would warn
+    image = np.require(image, requirements=("C", "W"))  # torch takes no other
     of, known = Originals(torch.from_numpy(image).permute(2, 0, 1)[None], file), compiled.measured_of(image)
     values = [
         known[name] if name in known else float(record.measure(of)) if of.has[record.needs] else 0.0
@@ -382,63 +384,71 @@ _of_texture = partial(Property, needs="texture", of_pixels=True)
 RECORDS = Registry(
     "property",
     (
-        Property("width", lambda of: math.log2(of.width) / 16, _pixels, "size", plain=True),
-        Property("height", lambda of: math.log2(of.height) / 16, _pixels, "size", plain=True),
         Property(
-            "aspect ratio", lambda of: 0.5 + math.log2(of.width / of.height) / 8,
+            "width", "log2 of the pixels / 16, 0.5 is 256", lambda of: math.log2(of.width) / 16, _pixels, "size",
+            plain=True,
+        ),
+        Property("height", "as width", lambda of: math.log2(of.height) / 16, _pixels, "size", plain=True),
+        Property(
+            "aspect ratio", "0.5 is square, 0.625 twice as wide", lambda of: 0.5 + math.log2(of.width / of.height) / 8,
             lambda value: f"{2 ** (8 * (value - 0.5)):.3g}", "size",
         ),
         _of_colour(
-            "brightness", lambda of: of.mean / WHITE, tails=_log_odds(0.02), plain=True,
+            "brightness", "mean of grey, 1 is white", lambda of: of.mean / WHITE, tails=_log_odds(0.02), plain=True,
             higher=Fault(0.1, "is much brighter than any of {}"), lower=Fault(0.1, "is much darker than any of {}"),
         ),
         _of_colour(
-            "contrast", _contrast, tails=_log(0.02), plain=True,
+            "contrast", "twice the deviation of grey, 1 is half black", _contrast, tails=_log(0.02), plain=True,
             lower=Fault(0.1, "has far less contrast than any of {}"),
         ),
         _of_colour(
-            "dark pixels", lambda of: _count(of.grey < WHITE // 20) / of.count, _share, tails=_log_odds(0.05),
+            "dark pixels", "share in the lowest 5 %",
+            lambda of: _count(of.grey < WHITE // 20) / of.count, _share, tails=_log_odds(0.05),
             higher=Fault(0.2, "has far more dark pixels than any of {}"),
         ),
         _of_colour(
-            "bright pixels", lambda of: _count(of.grey > WHITE - WHITE // 20) / of.count, _share,
+            "bright pixels", "share in the highest 5 %",
+            lambda of: _count(of.grey > WHITE - WHITE // 20) / of.count, _share,
             tails=_log_odds(0.05), higher=Fault(0.2, "has far more bright pixels than any of {}"),
         ),
         _of_colour(
-            "saturation", _saturation, tails=_log(0.01), plain=True,
+            "saturation", "mean range of a pixel's channels, 0 is grey", _saturation, tails=_log(0.01), plain=True,
             higher=Fault(0.1, "has stronger colours than any of {}"),
             lower=Fault(0.1, "has far less colour than any of {}"),
         ),
-        _of_colour("red against green", _red_against_green),
-        _of_colour("blue against yellow", _blue_against_yellow),
+        _of_colour("red against green", "mean difference, 0.5 is none", _red_against_green),
+        _of_colour("blue against yellow", "mean difference, 0.5 is none", _blue_against_yellow),
         _of_colour(
-            "colours", _colours, tails=_log(0.0),
+            "colours", "root of the share of different 15-bit colours", _colours, tails=_log(0.0),
             higher=Fault(0.1, "has far more colours than any of {}, as noise gives"),
             lower=Fault(0.1, "has far fewer colours than any of {}"),
         ),
-        _of_colour("dark corners", _dark_corners),
+        _of_colour("dark corners", "corners against the middle, 0.5 is alike", _dark_corners),
         _of_texture(
-            "sharpness", _sharpness, tails=_log(0.02), plain=True,
+            "sharpness", "mean Laplacian over mean step between neighbours, 0 is smooth",
+            _sharpness, tails=_log(0.02), plain=True,
             lower=Fault(0.05, "is much more blurred than any of {}"),
         ),
         _of_texture(
-            "noise", _noise, tails=_log(0.005), plain=True, higher=Fault(0.1, "is much noisier than any of {}")
+            "noise", "Immerkær's estimate (1996), 0.1 is about 3 of 255 levels",
+            _noise, tails=_log(0.005), plain=True, higher=Fault(0.1, "is much noisier than any of {}")
         ),
-        _of_texture("fine detail", _fine_detail),
+        _of_texture("fine detail", "mean step between neighbours over that and the next but one", _fine_detail),
         _of_texture(
-            "flat areas", _flat_areas, _share, tails=_log_odds(0.05),
+            "flat areas", "share of equal neighbours", _flat_areas, _share, tails=_log_odds(0.05),
             higher=Fault(0.1, "has far more flat areas than any of {}"),
         ),
         _of_texture(
-            "pixelation", _pixelation, tails=_log_odds(0.05), higher=Fault(0.2, "is made of enlarged pixels")
+            "pixelation", "share of rows and columns nearly without steps",
+            _pixelation, tails=_log_odds(0.05), higher=Fault(0.5, "is made of enlarged pixels")
         ),
         _of_texture(
-            "blockiness", _blockiness,
+            "blockiness", "steps at borders of 8 x 8 blocks, 0.5 is none", _blockiness,
             higher=Fault(0.01, "shows blocks of 8 pixels, as strong JPEG compression leaves"),
         ),
-        _of_file("JPEG files", lambda of: _is_format(of, "JPEG"), _share, plain=True),
-        _of_file("PNG files", lambda of: _is_format(of, "PNG"), _share, plain=True),
-        _of_file("bytes per pixel", _bytes_per_pixel, lambda value: f"{value * _MOST_BYTES:.2g}"),
+        _of_file("JPEG files", "share of such files", lambda of: _is_format(of, "JPEG"), _share, plain=True),
+        _of_file("PNG files", "share of such files", lambda of: _is_format(of, "PNG"), _share, plain=True),
+        _of_file("bytes per pixel", "divided by 8", _bytes_per_pixel, lambda value: f"{value * _MOST_BYTES:.2g}"),
     ),
 )  # fmt: skip
 PROPERTIES = tuple(RECORDS)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torchmetrics_dna.options import option
+from torchmetrics_dna.options import given_as, named, option
 
 Progress = Callable[[str, int, "int | None"], None]
 
 
+@given_as("reading")
 @dataclass(frozen=True)
 class Reading:
     """Options for reading images.
@@ -68,3 +69,6 @@ class Reading:
                 raise ValueError(f"Argument `{name}` expected to be an integer of at least {least}, but got {value!r}")
         if self.fps is not None and not self.fps > 0:
             raise ValueError(f"Argument `fps` expected to be above 0, but got {self.fps!r}")
+
+
+Reading.__init__ = named(Reading.__init__)  # type: ignore[method-assign]

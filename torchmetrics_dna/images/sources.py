@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Union
+from typing import TYPE_CHECKING, Any, NoReturn, Union
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from torchmetrics_dna.images.kinds import IMAGE, KINDS, LIST
 from torchmetrics_dna.images.objects import (
     by_index,
     is_output,
@@ -43,7 +44,6 @@ from torchmetrics_dna.images.paths import (
 from torchmetrics_dna.images.pixels import check_no_address, is_image_file, stamp_of
 from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.images.sets import Images, ImageSource, ImageStream, joined
-from torchmetrics_dna.registry import Lazy, Registry
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader, Dataset, IterableDataset
@@ -64,50 +64,6 @@ Source = Union[
 ]
 
 
-class FileKind(NamedTuple):
-    """A kind of file that images are in.
-
-    Attributes:
-        name: What it is called where the kinds are listed.
-        suffixes: How names of such files end, in lower case.
-        opener: Function that opens some files of the kind as one set; it takes them, what to call the set, and how to
-            read.
-        options: Which of ``"column"`` and ``"fps"`` apply to it.
-
-    """
-
-    name: str
-    suffixes: tuple[str, ...]
-    opener: Callable[[Sequence[str], str, Reading], Images]
-    options: tuple[str, ...] = ()
-
-    def open(self, files: Sequence[str], label: str, reading: Reading) -> Images:
-        """Open files as one set of images, called ``label``."""
-        images = self.opener(files, label, reading)
-        images.options = frozenset(self.options)
-        return images
-
-
-def _by(function: str) -> Lazy:
-    return Lazy(f"torchmetrics_dna.images.{function}")
-
-
-_VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
-LIST = FileKind(".txt with one path or address a line", (".txt",), _by("sources:open_lists"))
-IMAGE = FileKind("image file", EXTENSIONS, _by("sources:open_images"))
-KINDS = Registry(
-    "suffix",
-    (
-        FileKind(".zip", (".zip",), _by("archives:open_zips")),
-        LIST,
-        FileKind(".npy or .npz of (B, H, W, C)", (".npy", ".npz"), _by("arrays:open_arrays"), ("column",)),
-        FileKind(".tar", (".tar", ".tgz", ".gz", ".bz2", ".xz"), _by("archives:open_tars"), ("column",)),
-        FileKind(".parquet", (".parquet",), _by("parquet:open_parquet"), ("column",)),
-        FileKind("video", _VIDEOS, _by("video:open_videos"), ("fps",)),
-        IMAGE,
-    ),
-    lambda kind: kind.suffixes,
-)
 _FIRST = 10  # lines of a list, one of which has to be a file
 
 

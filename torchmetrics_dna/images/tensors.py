@@ -107,7 +107,7 @@ def _shape_remedy(imgs: Tensor) -> str:
         case (_, channels, _, _):
             return f"; for other images than RGB, give a DNAExtractor of your own network with `channels={channels}`"
         case _:
-            return ""
+            return "; for inputs that are no images, give a DNAExtractor with `inputs='any'`"
     return f"; give `{remedy}`"
 
 
@@ -158,7 +158,8 @@ class ArrayFormat(NamedTuple):
             to_uint8 = "imgs.to(torch.uint8)" if self.is_tensor else 'imgs.astype("uint8")'
             remedy = "; give `imgs * 1.0`" if kind == "bool" else ""
             if "int" in kind:
-                remedy = f"; if they lie in 0 to 255, give `{to_uint8}`"
+                to_uint16 = to_uint8.replace("uint8", "uint16")
+                remedy = f"; give `{to_uint8}` if they lie in 0 to 255, `{to_uint16}` if in 0 to 65535"
             raise ValueError(f"{what} must be uint8, uint16, or floating point in [0, 1], {got}{remedy}")
 
     @property

@@ -8,7 +8,7 @@ from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from torchmetrics_dna.dna.distances import all_published, of_any_network
-from torchmetrics_dna.options import option
+from torchmetrics_dna.options import check_keywords, option
 
 if TYPE_CHECKING:
     import os
@@ -117,7 +117,7 @@ class Arguments:
         "Statistics",
         "Which images belong together: folder, or prefix:REGEX of their names. [default: equal ones]",
     )
-    pairs: Pairs | None = option(None, "Statistics", "Images of A and B correspond, by their order or their names.")
+    pairs: Pairs | None = option(None, "Statistics", "order or name, by which images of A and B correspond.")
     copies: bool = option(
         True, "Statistics", "Look for copies; --no-copies says that images that look alike are different.", rare=True
     )
@@ -130,6 +130,11 @@ class Arguments:
     def __post_init__(self) -> None:
         if isinstance(self.metrics, str):
             object.__setattr__(self, "metrics", [self.metrics])
+
+    @property
+    def averaging(self) -> dict[str, Any]:
+        """What says how neurons become one number: the arguments of ``averaging_of`` that are given."""
+        return {name: value for name in ("neuron_weights",) if (value := getattr(self, name)) is not None}
 
 
 ALL = tuple(field.name for field in fields(Arguments)[1:])
@@ -155,9 +160,7 @@ def taking(*names: str, **defaults: Any) -> Callable[[_F], _F]:
 
         @wraps(function)
         def checked(*args: Any, **options: Any) -> Any:
-            for name in options:
-                if name not in shown.parameters:
-                    raise TypeError(f"{function.__qualname__}() got an unexpected keyword argument {name!r}")
+            check_keywords(checked, options)
             return function(*args, **{**defaults, **options})
 
         checked.__signature__ = shown  # type: ignore[attr-defined]

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from typing_extensions import override
 
+from torchmetrics_dna.dna.averaging import PLAIN, Averaging
 from torchmetrics_dna.images import ImageSource, Reading
-from torchmetrics_dna.images.changes import CHANGES, change_image
+from torchmetrics_dna.images.changes import CHANGES, Causes, change_image
 from torchmetrics_dna.images.pixels import Decoded, as_bytes, as_rgb
 from torchmetrics_dna.images.properties import OF_PIXELS, PROPERTIES, image_properties
 from torchmetrics_dna.images.sets import shuffled
@@ -52,31 +53,7 @@ _LEAST_SCALE = 1 / 8  # of a resize whose middle is not smaller
 _LARGE = 1 << 22  # bytes of an image, from which on worker processes decode
 _SEEN = [PROPERTIES.index(name) for name in OF_PIXELS]
 _CLEAR = 2  # standard errors
-
-
-@dataclass(frozen=True)
-class Causes:
-    """Changes that were made to images of A, and how near to B they came; without names if none took half.
-
-    Attributes:
-        names: Names of one change, or of two in the order in which they were made; empty for none.
-        amounts: Their amounts, see ``torchmetrics_dna.images.changes.CHANGES``.
-        bins: dna-emd without noise between images of A and of B: without a change, with the one that takes more, and
-            with both.
-        num_images: Number of these images of A.
-
-    """
-
-    names: tuple[str, ...]
-    amounts: tuple[float, ...]
-    bins: tuple[float, ...]
-    num_images: int
-
-    @property
-    def in_words(self) -> str:
-        """Description of images after them, as in "blurred by about 1.1 px and with noise of about 4 grey levels"."""
-        pairs = zip(self.names, self.amounts, strict=True)
-        return " and ".join(CHANGES[name].in_words(amount) for name, amount in pairs)
+_REJECTED = 1.64  # likewise, by each of the changes that were checked
 
 
 class ChangedImages(ImageSource):
@@ -101,7 +78,7 @@ def _changed(pixels: NDArray[np.uint8], changes: Sequence[Change], seed: int) ->
     return pixels
 
 
-def find_causes(sides: Sides, a: Measured, b: Measured, in_bins: HistogramDNA, weights: Tensor | None) -> Causes | None:
+def find_causes(sides: Sides, a: Measured, b: Measured, in_bins: HistogramDNA) -> Causes | None:
     """Find the one or two changes of A's images that take half of the squared distance to B, if there are such.
 
     Properties of images choose them: those of a few images of A after many changes, which costs no pass. The network
@@ -114,7 +91,6 @@ def find_causes(sides: Sides, a: Measured, b: Measured, in_bins: HistogramDNA, w
         a: A, with folds of images.
         b: B, with folds of images.
         in_bins: DNA of A, of the network's neurons, in the bins of the comparison.
-        weights: Weights of the neurons, none below 0; None for the plain mean.
 
     """
     images_a, images_b = sides.images
@@ -126,7 +102,7 @@ def find_causes(sides: Sides, a: Measured, b: Measured, in_bins: HistogramDNA, w
     if sides.plan.arguments.pairs:
         partner = partners(images_a, images_b, sides.plan.arguments.pairs)
         of_b = [partner[number] for number in of_a]
-    check = _Check(sides, (images_a, images_b), (a, b), (of_a, of_b), in_bins, weights)
+    check = _Check(sides, (images_a, images_b), (a, b), (of_a, of_b), in_bins)
     before = check.apart([])
     if before.square <= 0:  # half of it can't be told
         check.tell(ends=True)
@@ -134,7 +110,8 @@ def find_causes(sides: Sides, a: Measured, b: Measured, in_bins: HistogramDNA, w
     choice = _Choice((images_a, images_b), (of_a[:CHANGED], of_b), sides.extractor)
     afters: dict[Place, Apart] = {}
     taking: Place | None = None
-    for place in choice.likeliest()[:_CHECKED]:
+    likely = choice.likeliest()[:_CHECKED]
+    for place in likely:
         afters[place] = check.apart(choice.changes([place]))
         if takes_half(before, afters[place]):
             taking = place
@@ -142,15 +119,19 @@ def find_causes(sides: Sides, a: Measured, b: Measured, in_bins: HistogramDNA, w
     place = taking or next(iter(afters))
     once = afters[place]
     named, bins = ([place], [before.bins, once.bins]) if taking else ([], [before.bins])
+    checked = [*afters.values()]
     both = choice.together(place) if once.bins > _REST * before.bins else []
     if both:
         twice = check.apart(choice.changes(both))
         if takes_half(once, twice) and (taking or takes_half(before, twice)):
             named, bins = both, [before.bins, once.bins, twice.bins]
+        checked.append(twice)
     check.tell(ends=True)
     changes = choice.changes(named)
     names, amounts = tuple(name for name, _ in changes), tuple(amount for _, amount in changes)
-    return Causes(names, amounts, tuple(each * check.width for each in bins), len(of_a))
+    is_rejected = not named and all(_takes_less(before, after) for after in checked)
+    (likeliest,) = choice.changes(likely[:1])
+    return Causes(names, amounts, tuple(each * check.width for each in bins), len(of_a), is_rejected, likeliest)
 
 
 class _Choice:
@@ -292,10 +273,10 @@ class _Check:
         measured: tuple[Measured, Measured],
         numbers: tuple[Sequence[int], Sequence[int]],
         in_bins: HistogramDNA,
-        weights: Tensor | None,
     ) -> None:
         self._extractor, self._images, self._measured = sides.extractor.without_properties(), images, measured
-        self._numbers, self._weights, self._paired = numbers, weights, bool(sides.plan.arguments.pairs)
+        self._numbers, self._averaging = numbers, sides.plan.averaging
+        self._paired = bool(sides.plan.arguments.pairs)
         self._reading, self._done = sides.plan.arguments.reading or Reading(), 0
         pixels = images[0].decode(numbers[0][0], sides.extractor.image_channels).pixels
         if self._reading.num_workers is None and pixels.nbytes < _LARGE:  # else to start workers takes longer
@@ -317,7 +298,7 @@ class _Check:
     def apart(self, changes: Sequence[Change]) -> Apart:
         """Measure how far A is from B after changes."""
         a = self._shares(0, changes)
-        return Apart((a.less(self._b),) if self._paired else (a, self._b), self._weights)
+        return Apart((a.less(self._b),) if self._paired else (a, self._b), self._averaging)
 
     def tell(self, num_images: int = 0, *, ends: bool = False) -> None:
         """Report progress."""
@@ -396,7 +377,7 @@ class Apart:
     """
 
     sides: tuple[Shares, ...]
-    weights: Tensor | None = None  # of Eq. (5), (N,), none below 0; None for the plain mean
+    averaging: Averaging = PLAIN  # off which noise can be taken
 
     @property
     def bins(self) -> float:
@@ -432,7 +413,7 @@ class Apart:
         square = with_noise - torch.stack([noise for _, noise in parts]).sum(0)
 
         def mean(values: Tensor) -> float:
-            return float(values.mean() if self.weights is None else values @ self.weights.to(values))
+            return float(self.averaging.terms(values).mean())
 
         return mean(square), mean(difference.abs().sum(1)), mean(with_noise)
 
@@ -446,7 +427,17 @@ def takes_half(before: Apart, after: Apart) -> bool:
     That it comes nearer is tested by a jackknife of the folds, which are the same before and after, so that what images
     show, which changes little, cancels.
     """
-    gains = [far - near for far, near in zip(before.left_out, after.left_out, strict=True)]
-    variance = sum(float((gain - gain.mean()).square().sum()) * (len(gain) - 1) / len(gain) for gain in gains)
-    is_clear = before.square - after.square > _CLEAR * variance**0.5
+    is_clear = before.square - after.square > _CLEAR * _error(before, after, 1)
     return is_clear and before.square > 0 and after.square <= before.square / 2
+
+
+def _takes_less(before: Apart, after: Apart) -> bool:
+    """True if a change clearly takes less than half of the squared distance."""
+    return after.square - before.square / 2 > _REJECTED * _error(before, after, 0.5)
+
+
+def _error(before: Apart, after: Apart, share: float) -> float:
+    """Return the standard error of a share of the squared distance before, less that after, by the jackknife."""
+    gains = [share * far - near for far, near in zip(before.left_out, after.left_out, strict=True)]
+    variance = sum(float((gain - gain.mean()).square().sum()) * (len(gain) - 1) / len(gain) for gain in gains)
+    return float(variance**0.5)

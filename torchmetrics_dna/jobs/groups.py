@@ -67,11 +67,16 @@ def group_names(images: ImageSource, groups: Groups) -> list[object]:
 
     """
     names = images.names
-    if not callable(groups) and not isinstance(groups, str):
-        if len(groups) != len(names):
-            raise ValueError(f"Argument `groups` has {len(groups)} names, but {images.label!r} has {len(names)} images")
-        return list(groups)
-    return [*map(_group_of(groups), names)]
+    if not callable(groups) and not isinstance(groups, str) and len(groups) != len(names):
+        raise ValueError(f"Argument `groups` has {len(groups)} names, but {images.label!r} has {len(names)} images")
+    return groups_of(names, range(len(names)), groups)
+
+
+def groups_of(names: Sequence[str], numbers: Sequence[int], groups: Groups) -> list[object]:
+    """Return the group of each image of these names and numbers."""
+    if callable(groups) or isinstance(groups, str):
+        return [*map(_group_of(groups), names)]
+    return [groups[number] for number in numbers]
 
 
 def _group_of(groups: str | Callable[[str], object]) -> Callable[[str], object]:

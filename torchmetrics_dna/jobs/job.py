@@ -219,7 +219,7 @@ class Job:
         takes = [*self.notes]
         if self.num_folds is not None:
             takes.append(partial(notes_of, num_folds=num_by_content))
-        done, total = 0, count_images(images, splits)
+        done, total, is_first = 0, count_images(images, splits), True
         run = partial(extractor, resized=extractor.input_size is not None)
         most = extractor.images_at_once if extractor.device.type == "cpu" else self.reading.batch_size
         for batch in load_batches(
@@ -238,8 +238,9 @@ class Job:
             pixels = mapped(methodcaller("to", extractor.device, non_blocking=True), batch.images)
             more = [] if batch.properties is None else [batch.properties.to(extractor.device, non_blocking=True)]
             numbers, left_out = batch.numbers, batch.unreadable
-            if numbers and not done:
+            if numbers and is_first:  # the first batch may hold none that can be read
                 extractor.take_fingerprint(extractor.input_form(pixels))
+                is_first = False
             for part in cut(len(numbers), most):
                 raise_if_peer_failed()
                 inputs = [mapped(itemgetter(part), pixels), *(values[part] for values in more)]

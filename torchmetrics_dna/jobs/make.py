@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from torchmetrics_dna.dna.distances import Kind
-from torchmetrics_dna.extras import without_numba
 from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.images.paths import check_writable, is_address
 from torchmetrics_dna.images.sets import left_out_in_words
@@ -64,8 +63,7 @@ efficientnet_lite0)
             raise ValueError(f"Argument `kind` expected to be one of {get_args(Kind)}, but got {kind!r}")
         sides = open_sides([source], arguments, [kind])
         sides.source(0, "A DNA")
-        with without_numba(sides.is_small):
-            measured = sides.measured(0)
+        measured = sides.measured(0)
     if left_out := measured.unreadable:
         warnings.warn(f"{left_out_in_words(left_out)}, the first: {left_out[0]}", stacklevel=3)
     return measured.first
@@ -113,7 +111,7 @@ def make_files(
             return paths, _measure_stream(images, job, paths, resume, notes)
         parts = Parts(parts_folder(output), images, job)
     try:
-        with in_step(), without_numba(sides.is_small):
+        with in_step():
             if rank() == 0:
                 parts.begin(resume)
             if on is None:

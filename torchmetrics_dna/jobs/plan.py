@@ -6,10 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.dna.evidence import has_negative
+from torchmetrics_dna.dna.averaging import averaging_of
 from torchmetrics_dna.dna.folded import Plan as PlanOfLayers
 from torchmetrics_dna.dna.folded import plan_for, why_not_kept
-from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.functional.outliers import layers_for_outliers
 from torchmetrics_dna.images.properties import LAYER, property_note, without_properties
 from torchmetrics_dna.statistics.rows import SpatialMeans
@@ -17,10 +16,10 @@ from torchmetrics_dna.statistics.rows import SpatialMeans
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from torch import Tensor
-
+    from torchmetrics_dna.dna.averaging import Averaging
     from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.dna.folded import FoldedSides
+    from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images
     from torchmetrics_dna.jobs.arguments import Arguments
     from torchmetrics_dna.jobs.job import Job
@@ -36,7 +35,7 @@ class Plan:
     distances: Sequence[Distance]  # that all sides support; none if DNAs are made
     neurons: Neurons  # of the distances: those of the network, if properties are compared beside them
     has_properties: bool  # whether they are
-    weights: Tensor | None  # of the neurons
+    averaging: Averaging  # of the neurons
     has_causes: bool = False  # whether causes of a difference are searched
     of_layers: Mapping[str, PlanOfLayers] = field(default_factory=dict)  # of evidence for fd, by name
     rows: Mapping[str, SpatialMeans] = field(default_factory=dict)  # what single images leave
@@ -44,17 +43,17 @@ class Plan:
 
 
 def make_plan(
-    arguments: Arguments, distances: Sequence[Distance], sides: Sequence[Images | DNA], neurons: Neurons, *origin: Any
+    arguments: Arguments, distances: Sequence[Distance], sides: Sequence[Images | DNA], network: DNA | DNAExtractor
 ) -> Plan:
-    """Decide what is asked of sides by distances of neurons, from an extractor of this name and weights.
+    """Decide what is asked of sides by distances of the neurons of a network, or of a DNA.
 
     Of single images, ``"features"`` are what distances and evidence take; DNAs are taken as exact. ``"means"`` say
     whether a few images are off: of independent images on both sides, as the test of whether they differ is, and by
     all neurons.
     """
-    weights = resolve_weights(arguments.neuron_weights, neurons, *origin)
-    network = without_properties(neurons) if weights is None else None
-    plan = Plan(arguments, distances, network or neurons, network is not None, weights)
+    averaging = averaging_of(network, **arguments.averaging)
+    of_network = without_properties(network.neurons) if averaging.is_plain else None
+    plan = Plan(arguments, distances, of_network or network.neurons, of_network is not None, averaging)
     images = [side for side in sides if not isinstance(side, DNA)]
     if not distances or not images:
         return plan
@@ -72,9 +71,9 @@ def make_plan(
             of_layers[record.name] = each
     rows = {"features": SpatialMeans(neurons.take(neurons.positions(sorted(layers))))} if layers else {}
     has_causes = arguments.causes and arguments.on is None and len(images) == len(sides) == 2 and LAYER not in neurons
-    has_causes &= any(record.name == "dna-emd" for record in distances) and not has_negative(weights)
+    has_causes &= any(record.name == "dna-emd" for record in distances) and not averaging.why_noisy
     plan = replace(plan, has_causes=has_causes, of_layers=of_layers, rows=rows)
-    if not are_images or arguments.pairs or arguments.num_folds is None or weights is not None:
+    if not are_images or arguments.pairs or arguments.num_folds is None or not averaging.is_plain:
         return plan
     if not any(record.grain == "neuron" and record.protocol is None for record in distances):
         return plan

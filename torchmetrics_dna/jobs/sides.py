@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+from torch import nn
 
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
@@ -15,7 +16,7 @@ from torchmetrics_dna.dna.load import is_dna_path, load_dna
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.features import too_few
-from torchmetrics_dna.functional.permutation import LEAST_FOLDS
+from torchmetrics_dna.functional.permutation import LEAST_FOLDS, NUM_FOLDS
 from torchmetrics_dna.images import ImageSource, Reading, open_source
 from torchmetrics_dna.images.sets import are_same, check_channels
 from torchmetrics_dna.images.sources import check_used
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.jobs.arguments import Arguments
     from torchmetrics_dna.jobs.groups import Groups, Pairs
     from torchmetrics_dna.jobs.plan import Plan
-
-_FEW = 16  # images, for which torch takes less time than loading numba, about a second
-_FEW_SIDES = 8  # torch takes a tenth of numba's loading time for one distance of self-ranging DNAs
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,14 +61,6 @@ class Sides:
         job = self.jobs[0]
         dnas = {name: statistic for name, statistic in job.statistics.items() if not statistic.by_image}
         return replace(job, statistics=dnas, groups=None, folds=None, notes=())
-
-    @property
-    def is_small(self) -> bool:
-        """True if loading numba, which is not loaded yet, would take longer than the work."""
-        if "torchmetrics_dna.compiled" in sys.modules:
-            return False
-        counts = [0 if isinstance(side, DNA) else side.count for side in self.images]
-        return len(counts) <= _FEW_SIDES and all(count is not None and count <= _FEW for count in counts)
 
     def check_enough(self, record: Distance) -> None:
         """Raise TooFewImagesError if a side is known to have fewer images than a distance takes."""
@@ -183,10 +173,9 @@ def open_sides(
         check_of_dnas(dnas, arguments.feature, arguments.num_bins)
         if arguments.groups is not None:
             raise ValueError("Argument `groups` is for images, but only DNAs are given; leave it out")
-        origin = dnas[0].neurons, dnas[0].extractor, dnas[0].weights_digest
-        return Sides(make_plan(arguments, distances, opened, *origin), opened, [], range(len(opened)))
+        return Sides(make_plan(arguments, distances, opened, dnas[0]), opened, [], range(len(opened)))
     kinds = kinds_for(distances) if kinds is None else kinds
-    beside = with_properties and not dnas and len(opened) == 2 and arguments.neuron_weights is None
+    beside = with_properties and not dnas and len(opened) == 2 and not arguments.averaging
     setup = set_up(
         arguments.feature,
         arguments.layers,
@@ -201,8 +190,7 @@ def open_sides(
     for side in opened:
         if not isinstance(side, DNA):
             check_channels(side, extractor.image_channels)
-    origin = extractor.neurons, extractor.name, extractor.weights_digest
-    plan = make_plan(arguments, distances, opened, *origin)
+    plan = make_plan(arguments, distances, opened, extractor)
     job = Job.for_dnas(setup, kinds, arguments.reading, num_folds, plan.rows)
     job = noting_properties(job) if "means" in plan.rows else job
     result = Sides(
@@ -223,6 +211,13 @@ def _folding(
     groups, num_folds, count = arguments.groups, arguments.num_folds, len(opened)
     if num_folds is not None:
         check_num_folds(num_folds)
+        counts = [None if isinstance(side, DNA) else side.count for side in opened]
+        most = max(NUM_FOLDS, *(count or num_folds for count in counts), 0)
+        if num_folds > most:
+            raise ValueError(
+                f"Argument `num_folds` expected to be at most {most} for sets of {max(filter(None, counts))} images or"
+                f" fewer, but got {num_folds}; leave it out"
+            )
     if arguments.pairs:
         if groups is not None or num_folds is None:
             conflict = "groups" if num_folds else "num_folds"
@@ -256,6 +251,8 @@ def open_each(sides: Sequence[Source | DNA], arguments: Arguments) -> list[Image
 
     What is one object or path is opened as one.
     """
+    if modules := [type(side).__name__ for side in sides if isinstance(side, nn.Module)]:
+        raise TypeError(f"Expected sets of images, but got a {modules[0]}; a network is the argument `feature`")
     layers, ranges = arguments.layers, None if arguments.ranges == "auto" else arguments.ranges
     opened: list[Images | DNA] = []
     with ThreadPoolExecutor() as pool:  # files of DNAs: unpacking and checksums release Python's lock

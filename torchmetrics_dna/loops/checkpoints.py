@@ -101,6 +101,10 @@ class Checkpoints:
         **options: Any,
     ) -> None:
         arguments = Arguments(feature, **options)
+        if not isinstance(folder, (str, PathLike)):
+            raise TypeError(
+                f"Argument `folder` expected to be a path, but got a {type(folder).__name__}; the reference comes first"
+            )
         if rank() and not arguments.distributed:
             raise ValueError(
                 f"This is process {rank()} of {world_size()}, which would all write to {str(folder)!r}; give"

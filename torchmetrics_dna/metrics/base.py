@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,10 +17,11 @@ from torchmetrics_dna.images.inputs import count_of
 from torchmetrics_dna.images.tensors import lacks_float64
 from torchmetrics_dna.metrics.checked import CheckedMetric, Value
 from torchmetrics_dna.metrics.counted_with import CountedWith, incomplete, is_incomplete
+from torchmetrics_dna.options import check_keywords
 from torchmetrics_dna.statistics.base import copied
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from torchmetrics import Metric
 
@@ -63,7 +63,12 @@ class ImageMetric(CheckedMetric):
         /,  # so that torchmetrics names what no metric takes
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        try:
+            super().__init__(**kwargs)
+        except ValueError as err:
+            if str(err).startswith("Unexpected keyword"):
+                check_keywords(type(self).__init__, [name for name in kwargs if f"`{name}`" in str(err)], ValueError)
+            raise
         self._latest: tuple[Any, CountedWith] | None = None  # by the version of the weights, which has addresses
         for name, value in (("reset_real_features", reset_real_features), ("normalize", normalize)):
             if not isinstance(value, bool):
@@ -188,28 +193,32 @@ class ImageMetric(CheckedMetric):
             keys: The fold or index of each image, shape ``(B,)``, int64, on the CPU, if the statistic takes any.
 
         """
-        counted_with, state, num_images = self._counting_with(side, imgs), self._state(side), count_of(imgs)
+        counted_with, num_images = self._counting_with(side, imgs), count_of(imgs)
+        if self._apart is not None and side not in self._apart:  # the value of this batch alone follows
+            self._apart[side] = self._state(side)
+            self._set_state(side, self._statistic.empty(self.device))
+        state = self._state(side)
         name = f"{side}_identity"
         identity = getattr(self, name)
         num_bytes = sum(tensor.nbytes for tensor in state.values() if isinstance(tensor, Tensor))
         with torch.inference_mode():
             groups = _grouped(self._parts_of(imgs), _HELD * num_bytes)
-            begin, group = 0, next(groups)
-            is_whole = sum(map(_images_in, group)) == num_images
+            begin, activations = 0, next(groups, None)
+            is_whole = activations is not None and len(activations) == num_images
             added_to = state if is_whole else copied(state)
             same = counted_with == CountedWith.of_state(identity)
             after = identity if same else counted_with.as_state(len(identity))
             if is_whole:
                 setattr(self, name, incomplete(identity))
-            while group:
-                end = begin + sum(map(_images_in, group))
+            while activations is not None:
+                end = begin + len(activations)
                 try:
-                    self._statistic.add_(added_to, Activations(*group), None if keys is None else keys[begin:end])
+                    self._statistic.add_(added_to, activations, None if keys is None else keys[begin:end])
                 except ValueError:  # of an activation that is not finite
                     setattr(self, name, identity)
                     raise
-                group.clear()  # before the next ones are computed
-                begin, group = end, next(groups, [])
+                del activations  # before the next ones are computed
+                begin, activations = end, next(groups, None)
             self._set_state(side, added_to | {"identity": after})
 
     def _parts_of(self, imgs: Inputs) -> Iterator[dict[str, Tensor]]:
@@ -231,11 +240,6 @@ class ImageMetric(CheckedMetric):
             settings = self._settings_of_states | {"extractors (digest)": extractor.digest}
             self._latest = version, CountedWith(extractor.weights_digest, extractor.preparation, settings)
         return self._latest[1]
-
-    def _latest_if_unchanged(self) -> CountedWith | None:
-        """Return :meth:`_now`, but None where that would need a new digest, since weights may have changed."""
-        latest, version = self._latest, self.extractor.weights_version
-        return self._now() if latest is None or latest[0][0] == version else None
 
     def _counted_with(self, side: str) -> CountedWith | None:
         """Return what images of a side were counted with; None without images."""
@@ -274,24 +278,18 @@ class ImageMetric(CheckedMetric):
 
     @override
     def _check_own(self, runs: bool) -> None:
-        """Raise ValueError if the sides were not counted with the same weights, or if the network has changed since.
-
-        Args:
-            runs: Whether to run a module of the user's on the input of the fingerprints.
-
-        """
+        """Raise ValueError if the sides are of unlike networks, or, if it ``runs``, the network has changed since."""
         remedy = "; call `reset`, and count all images with the same weights"
         sides = [*filter(None, map(self._counted_with, self._sides))]
         identities = [self._of_reference, *(side.identity for side in sides)]
         check_same("The sides can't be compared", *identities, remedy=remedy)
-        for i, side in enumerate(sides if runs else ()):
-            form = side.fingerprint and side.fingerprint["input"]
-            if form is None or any(other.fingerprint and other.fingerprint["input"] == form for other in sides[:i]):
-                continue  # it was compared with one that this one is like
-            # a network that has learned on since is another, but the sides are still of one
-            if side._replace(fingerprint=None) == self._latest_if_unchanged():
-                now = {FINGERPRINT: self.extractor.take_fingerprint(cast("Sequence[Any]", form))}
-                check_same("The network changed after images were counted", now, side.identity, remedy=remedy)
+        fingerprint = sides[0].fingerprint if sides and runs else None
+        # a network that has learned on since is another, whose digest is not needed, and the sides are still of one
+        is_of_now = self._latest is None or self._latest[0][0] == self.extractor.weights_version
+        if fingerprint and is_of_now and sides[0]._replace(fingerprint=None) == self._now():
+            now = {FINGERPRINT: self.extractor.take_fingerprint(fingerprint["input"])}
+            message = "The network changed after images were counted"
+            check_same(message, now, *(side.identity for side in sides), remedy=remedy)
 
     # States
 
@@ -306,15 +304,10 @@ class ImageMetric(CheckedMetric):
         self.__dict__.update({f"{side}_{name}": tensor for name, tensor in state.items()})  # all at once
 
     @override
-    @contextmanager
-    def _batch_alone(self, arguments: Mapping[str, Any]) -> Iterator[None]:
-        side = self._side_of(arguments["real"]) if "real" in arguments else SEEN
-        earlier = self._state(side)
-        self._set_state(side, self._statistic.empty(self.device))
-        yield
+    def _add_earlier(self, earlier: dict[str, State]) -> None:
         with torch.inference_mode():
-            # into the batch's tensors: those before may be shared with other metrics of a compute group
-            self._statistic.merge_(self._state(side), earlier)
+            for side, state in earlier.items():  # into the batch's, since others of a compute group may hold these
+                self._statistic.merge_(self._state(side), state)
 
     @override
     def _kept_at_reset(self) -> dict[str, Any]:
@@ -347,15 +340,12 @@ class ImageMetric(CheckedMetric):
             self._set_state(side, state | self._identity_of(side, counted_with[side]))
 
     @override
-    def _check_window(self) -> None:
-        if not self.reset_real_features and "real" in self._sides:
+    def _check_merge(self, states: dict[str, Any], in_window: bool) -> dict[str, Any]:
+        if in_window and not self.reset_real_features and "real" in self._sides:
             raise ValueError(
                 "A window of updates can't go with `reset_real_features=False`, since each would hold the real images"
                 " again; give `reset_real_features=True`, or the real side as `reference`"
             )
-
-    @override
-    def _check_merge(self, states: dict[str, Any]) -> dict[str, Any]:
         theirs, common = self._check_fit(states), dict[str, Any]()
         for side in self._sides:
             counted_with = [*filter(None, (self._counted_with(side), theirs[side]))]
@@ -420,18 +410,14 @@ class ImageMetric(CheckedMetric):
         return apply_to_collection(state, Tensor, lambda tensor: tensor.to(device))
 
 
-def _grouped(parts: Iterator[dict[str, Tensor]], num_bytes: int) -> Iterator[list[dict[str, Tensor]]]:
-    """Yield parts of a batch together, so many that their activations have this size; each list is the caller's."""
+def _grouped(parts: Iterator[dict[str, Tensor]], num_bytes: int) -> Iterator[Activations]:
+    """Yield parts of a batch together, so many that their activations have this size; none is kept for longer."""
     group: list[dict[str, Tensor]] = []
     for part in parts:
         group.append(part)
         del part  # or it is kept while the next one is computed
         if sum(values.nbytes for activations in group for values in activations.values()) >= num_bytes:
-            yield group
+            yield Activations(*group)
             group = []
     if group:
-        yield group
-
-
-def _images_in(part: Mapping[str, Tensor]) -> int:
-    return len(next(iter(part.values())))
+        yield Activations(*group)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 Value = Tensor | dict[str, Tensor]
-_BESIDE_STATES = ("_update_count", "_computed", "_is_synced", "_cache")  # what torchmetrics keeps of them
+_BESIDE_STATES = ("_update_count", "_computed", "_is_synced", "_cache", "_apart")  # what is kept of them
 _Method = TypeVar("_Method", bound="Callable[..., Any]")
 
 
@@ -57,17 +57,17 @@ class CheckedMetric(Metric):
     """
 
     # A subclass defines: an error if the own states can't be read, such as of several networks; if those of another are
-    # not alike, or can't be added, with what is common to both; or if a window's can't
+    # not alike; or if they can't be added, with what is common to both
     _check_own: Callable[[bool], None]  # True if the network may be run
     _check_fit: Callable[[dict[str, Any]], Any]
-    _check_merge: Callable[[dict[str, Any]], Mapping[str, Any]]
-    _check_window: Callable[[], None]
+    _check_merge: Callable[[dict[str, Any], bool], Mapping[str, Any]]  # True if they are those of a window of updates
     # what processes tell each other, for json; and their reduction, an error if they don't agree
     _to_agree_on: Callable[[], dict[str, Any]]
     _reduce_sides: Callable[[Sequence[dict[str, Any]], Any, Any], None]
-    # by the arguments of an update: without the states of before, which are added at the end; and the value then
-    _batch_alone: Callable[[Mapping[str, Any]], AbstractContextManager[None]]
+    # the value of a batch; and the addition of states of before, which its updates put into `_apart`, if that is a dict
     _value_of_batch: Callable[[], Value]
+    _add_earlier: Callable[[dict[str, Any]], None]
+    _apart: dict[str, Any] | None = None
     # states that `reset` keeps; move of what is no state, True if states follow; and where a state belongs
     _kept_at_reset: Callable[[], Mapping[str, Any]]
     _moved_beside: Callable[[torch.device], bool]
@@ -98,10 +98,13 @@ class CheckedMetric(Metric):
             raise TorchMetricsUserError(
                 "The Metric shouldn't be synced when performing ``forward``. HINT: Did you forget to call ``unsync`` ?."
             )
-        with self._batch_alone(self._update_signature.bind(*args, **kwargs).arguments):
-            self.update(*args, **kwargs)
-            with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self.dist_sync_on_step, runs=False):
-                value = self._value_of_batch()
+        earlier: dict[str, Any] = {}
+        self._apart = earlier
+        self.update(*args, **kwargs)
+        self._apart = None
+        with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self.dist_sync_on_step, runs=False):
+            value = self._value_of_batch()
+        self._add_earlier(earlier)
         self._computed, self._forward_cache = None, cast("Any", value)  # wrappers read the latter
         return value
 
@@ -179,13 +182,12 @@ class CheckedMetric(Metric):
 
     def _reduce_states(self, incoming_state: dict[str, Any]) -> None:
         """Add the states of an update in a window of updates: torchmetrics would without a check."""
-        self._check_window()
-        self._merge(incoming_state)
+        self._merge(incoming_state, in_window=True)
 
     @all_or_nothing
-    def _merge(self, incoming: dict[str, Any]) -> None:
+    def _merge(self, incoming: dict[str, Any], in_window: bool = False) -> None:
         """Add other states, whose images come last; ValueError if one is missing, or of other weights or settings."""
-        common, own = self._check_merge(incoming), self.metric_state
+        common, own = self._check_merge(incoming, in_window), self.metric_state
         for name in own:
             setattr(self, name, self._on_its_device(name, incoming[name]))
         super()._reduce_states(own)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import torch
@@ -11,12 +11,13 @@ from torch import Tensor
 from typing_extensions import override
 
 from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA, LayerGaussianDNA, TooFewImagesError, check_comparable
+from torchmetrics_dna.dna.averaging import PLAIN, Averaging, averaging_of
 from torchmetrics_dna.dna.base import check_enough
 from torchmetrics_dna.dna.distances import DISTANCES, flat_figures
-from torchmetrics_dna.dna.evidence import Evidence, check_confidence, has_negative
+from torchmetrics_dna.dna.evidence import Evidence, check_confidence
 from torchmetrics_dna.dna.load import given_dna
-from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.dna.result import Result
+from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, NUM_FOLDS
 from torchmetrics_dna.functional.reduction import check_weights
 from torchmetrics_dna.images.inputs import count_of
@@ -31,11 +32,12 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Hashable, Sequence
 
-    from torchmetrics_dna.comparisons.verdict import Explanation
     from torchmetrics_dna.dna.distances import Distance
+    from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.images.inputs import Inputs
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.setup import Feature, Setup
+    from torchmetrics_dna.words.verdict import Explanation
 
 MetricReduction = Literal["mean", "layer", "none"]
 _D = TypeVar("_D", bound=DNA)
@@ -45,7 +47,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
     """Distance between the DNAs of real and fake images.
 
     Args:
-        distance: The distance. If it is of layers, weights are of layers, too.
+        distance: The distance. If it is of layers, so is ``averaging``.
         setup: Extractor, and the reference if there is one.
         statistic: Statistic of a side, whose value is a DNA for the distance, and which may keep folds of images.
         reset_real_features: As for :class:`DNAEMD`, and so are the others.
@@ -53,6 +55,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
     """
 
     plot_legend_name: str = "Layer"
+    plot_lower_bound: float | None = None  # equal sets do not reach 0, which torchmetrics would call optimal
     _to_keep_folds = "give num_folds=20"  # a remedy
     reference: _D | None
     _statistic: DNAStatistic[Any]
@@ -65,7 +68,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
         reset_real_features: bool,
         normalize: bool,
         reduction: MetricReduction = "mean",
-        weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
+        averaging: Averaging = PLAIN,
         debias: bool = False,
         pairs: bool = False,
         /,
@@ -84,20 +87,13 @@ class DNAMetric(ImageMetric, Generic[_D]):
         self.distance, self.reduction, self.debias, self.pairs = distance, reduction, debias, pairs
         if reference is not None:
             check_comparable(reference, self._dna("fake"))
-        if distance.grain == "neuron":
-            self._terms = self.neurons
-            weights = resolve_weights(weights, self.neurons, self.extractor.name, self.extractor.weights_digest)
-            if debias and has_negative(weights):
-                raise ValueError(
-                    "Argument `debias` takes `neuron_weights` of 0 or more, since noise can move a sum of others either"
-                    f" way, but the least is {float(weights.min()):g}; clip them, or leave `debias` out"
-                )
-        else:
-            self._terms = Neurons(dict.fromkeys(self.neurons, 1))
-        self._weights: Tensor | None = weights  # type: ignore[assignment]
+        if debias and averaging.why_noisy:
+            raise ValueError(f"Argument `debias` does not go with this: {averaging.why_noisy}; leave one out")
+        self._terms = self.neurons if distance.grain == "neuron" else Neurons(dict.fromkeys(self.neurons, 1))
+        self._averaging = averaging
         self._settings |= {
             "distances": distance.name,
-            "neuron weights (digest)": digest_of_weights(self._weights),
+            **averaging.settings,
             "values of `reduction`": reduction,
             "values of `debias`": debias,
             "values of `pairs`": pairs,
@@ -155,18 +151,22 @@ class DNAMetric(ImageMetric, Generic[_D]):
             RuntimeError: If a side has too few images.
 
         """
-        from torchmetrics_dna.comparisons.explanation import explain  # which no other method needs
+        from torchmetrics_dna.words.explanation import explain  # which no other method needs
 
         with self._whole():
             real, fake = self._dna("real"), self._dna("fake")
             check_enough(real, fake, type(self).__name__, 1)
-            test = None
+            test, lacks = None, ""
             if self._statistic.num_folds is not None:
-                total = self._terms.total
-                weights = torch.full((total,), 1 / total) if self._weights is None else self._weights
-                result = self.distance.result(real, fake, weights, paired=self.pairs)  # of properties of images, too
+                equal = Averaging(torch.full((total := self._terms.total,), 1 / total))  # of properties of images, too
+                averaging = equal if self._averaging.is_plain else self._averaging
+                result = self.distance.result(real, fake, averaging, paired=self.pairs)
                 test = None if result.evidence is None else result.evidence.test
-            return explain(real, fake, test, ("real", "fake"))
+                if result.evidence is None:
+                    few = min(real, fake, key=lambda dna: dna.num_images)
+                    name = "real" if few is real else "fake"
+                    lacks = f"{name} has {images_in_words(few.num_images)}, in fewer than {LEAST_FOLDS} folds"
+            return explain(real, fake, test, ("real", "fake"), lacks=lacks)
 
     @all_or_nothing
     def scalars(self, prefix: str = "dna/") -> dict[str, float]:
@@ -208,6 +208,34 @@ class DNAMetric(ImageMetric, Generic[_D]):
             return self._evidence(confidence)
 
     @override
+    def plot(self, val: Any = None, ax: Any = None) -> tuple[Any, Any]:
+        """Plot one value or several, and with folds of images a line at what equal sets of this size give.
+
+        Args:
+            val: A value of ``forward`` or ``compute``, or a list of them; by default ``compute`` is called.
+            ax: Matplotlib axes to draw in; by default new ones.
+
+        Returns:
+            Figure and axes.
+
+        Raises:
+            ModuleNotFoundError: If matplotlib is missing.
+
+        """
+        figure, axes = super().plot(val, ax)
+        level, words = 0.0 if self.debias else None, "equal sets of this size"
+        if self.reduction == "mean" and not self.debias and self._statistic.num_folds is not None:
+            with suppress(RuntimeError), self._whole():  # a side may have been reset
+                level = self._result(with_evidence=True).by_chance
+        axes.set_ylabel(f"{self.distance.label}{', without noise' * self.debias}")
+        axes.set_ylim(bottom=0)
+        if level is not None:
+            axes.axhline(level, color="black", linestyle="--", linewidth=1)
+            style = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "fontsize": 9}
+            axes.annotate(words, (0.02, level), xytext=(0, 3), **style)
+        return figure, axes
+
+    @override
     def _value(self) -> Value:
         if not self.debias:
             return self._reduce(self._result())
@@ -221,7 +249,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
     @override
     def _nan(self) -> Value:
         nans = torch.full((self._terms.total,), torch.nan, dtype=torch.float64, device=self.device)
-        return self._reduce(Result(self.distance, nans, self.neurons, self._weights))
+        return self._reduce(Result(self.distance, nans, self.neurons, self._averaging))
 
     def _dna(self, side: str, snapshot: bool = False) -> Any:
         """Return the DNA of a side; a view of its state if possible, or a copy for a snapshot."""
@@ -236,7 +264,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
         """Return the distance between the sides; RuntimeError if one has too few images."""
         real, fake = self._dna("real"), self._dna("fake")
         return self.distance.result(
-            real, fake, self._weights, confidence=confidence, with_evidence=with_evidence, paired=self.pairs
+            real, fake, self._averaging, confidence=confidence, with_evidence=with_evidence, paired=self.pairs
         )
 
     def _reduce(self, result: Result) -> Value:
@@ -340,9 +368,10 @@ class DNAEMD(DNAMetric[HistogramDNA]):
     ) -> None:
         setup = set_up(feature, layers, num_bins, ranges, given_dna(reference, HistogramDNA, ranges))
         statistic = setup.histogram_statistic(_folds_for(num_folds, debias))
-        options = (reset_real_features, normalize, reduction, neuron_weights, debias, pairs)
+        averaging = averaging_of(setup.extractor, neuron_weights=neuron_weights)
+        options = (reset_real_features, normalize, reduction, averaging, debias, pairs)
         super().__init__(DISTANCES["dna-emd"], setup, statistic, *options, **kwargs)
-        self.num_bins, self.neuron_weights = setup.num_bins, self._weights
+        self.num_bins, self.neuron_weights = setup.num_bins, averaging.weights
 
 
 class DNAFrechet(DNAMetric[GaussianDNA]):
@@ -435,9 +464,10 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
             if from_histograms
             else MomentStatistic(setup.extractor, _folds_for(num_folds, debias))
         )
-        options = (reset_real_features, normalize, reduction, neuron_weights, debias, pairs)
+        averaging = averaging_of(setup.extractor, neuron_weights=neuron_weights)
+        options = (reset_real_features, normalize, reduction, averaging, debias, pairs)
         super().__init__(DISTANCES["dna-fd"], setup, statistic, *options, **kwargs)
-        self.statistics, self.neuron_weights = statistics, self._weights
+        self.statistics, self.neuron_weights = statistics, averaging.weights
         if from_histograms:
             self._to_keep_folds = "DNAEMD, or DNAFrechet with statistics='means', can keep them"
 
@@ -523,16 +553,11 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
             if not weights.any():
                 raise ValueError("Argument `layer_weights` expected to have a weight other than 0, but all are 0")
         statistic = CrossMomentStatistic(setup.extractor)
-        options = (reset_real_features, normalize, reduction, weights)
+        options = (reset_real_features, normalize, reduction, Averaging(weights))
         super().__init__(DISTANCES["fd"], setup, statistic, *options, **kwargs)
-        self.layer_weights = self._weights
+        self.layer_weights = weights
 
 
 def _folds_for(num_folds: int | None, debias: bool) -> int | None:
     """Return the number of folds, by default 20 to debias."""
     return NUM_FOLDS if num_folds is None and debias else num_folds
-
-
-def digest_of_weights(weights: Tensor | None) -> str:
-    """Return a digest of the weights, 16 hexadecimal digits, or 'none' without weights."""
-    return "none" if weights is None else hashlib.sha256(repr(weights.tolist()).encode()).hexdigest()[:16]

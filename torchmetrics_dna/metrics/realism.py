@@ -10,13 +10,12 @@ from typing_extensions import override
 
 from torchmetrics_dna.binning import Activations
 from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
+from torchmetrics_dna.dna.averaging import averaging_of
 from torchmetrics_dna.dna.load import given_dna
-from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.functional.outliers import check_typical, few_are_off, score_limit
 from torchmetrics_dna.images.inputs import count_of, mapped
 from torchmetrics_dna.metrics.base import SEEN, ImageMetric
 from torchmetrics_dna.metrics.checked import all_or_nothing
-from torchmetrics_dna.metrics.dna import digest_of_weights
 from torchmetrics_dna.statistics.outliers import OutlierScorer, gaussians_of
 from torchmetrics_dna.statistics.scores import RealismStatistic, Score, Scorer, check_indices, check_left_out
 from torchmetrics_dna.statistics.setup import set_up
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
+    from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.images.inputs import Inputs
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.scores import ImageScorer
@@ -155,13 +155,12 @@ class DNARealism(ImageMetric):
             setup = set_up(feature, layers, ranges=ranges, dnas=dnas)
         extractor, sides = setup.extractor, setup.dnas
         self.contrast = sides[1] if len(sides) > 1 else None
-        self.neuron_weights = resolve_weights(
-            neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest
-        )
+        averaging = averaging_of(extractor, neuron_weights=neuron_weights)
+        self.neuron_weights = averaging.weights
         settings = {
             "references": sides[0].digest,
             "contrasts": "none" if self.contrast is None else self.contrast.digest,
-            "neuron weights (digest)": digest_of_weights(self.neuron_weights),
+            **averaging.settings,
         }
         scorer: ImageScorer
         if isinstance(sides[0], LayerGaussianDNA):

@@ -17,11 +17,12 @@ from torchmetrics_dna.images.properties import neuron_in_words
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.comparisons.comparisons import Comparisons
-    from torchmetrics_dna.comparisons.distance_matrix import DistanceMatrix
-    from torchmetrics_dna.comparisons.monitor import Window
     from torchmetrics_dna.dna.result import Result
+
+    Comparison = Any  # those of comparisons/, which stand above
+    Comparisons = Any
+    DistanceMatrix = Any
+    Window = Any
 
 #: Okabe and Ito's colour-blind safe palette, each colour with a marker for black and white print.
 STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"))

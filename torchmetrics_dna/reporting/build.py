@@ -10,28 +10,29 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from torchmetrics_dna.comparisons.compare import open_sets
 from torchmetrics_dna.comparisons.comparison import Comparison
 from torchmetrics_dna.comparisons.comparisons import Comparisons
+from torchmetrics_dna.comparisons.distance_matrix import DistanceMatrix
 from torchmetrics_dna.comparisons.versions import Versions
 from torchmetrics_dna.dna import HistogramDNA
-from torchmetrics_dna.files.atomic import check_folder, replacing
+from torchmetrics_dna.files.atomic import check_folder
 from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.jobs.arguments import ALL, Arguments, taking
 from torchmetrics_dna.jobs.processes import in_step, rank
-from torchmetrics_dna.reporting.document import FORMATS, HTML, Document, Format, format_of
+from torchmetrics_dna.reporting.document import FORMATS, HTML, Document, Format, format_of, save
 from torchmetrics_dna.reporting.findings import words_and_tables
 from torchmetrics_dna.reporting.page import as_html
 from torchmetrics_dna.singles.look import look
+from torchmetrics_dna.singles.ranking import Ranking
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
     from torchmetrics_dna.comparisons.compare import ByClass, Opened, Side
-    from torchmetrics_dna.comparisons.distance_matrix import DistanceMatrix
     from torchmetrics_dna.singles.look import Gallery
     from torchmetrics_dna.statistics.setup import Feature
 
-    Result: TypeAlias = Comparison | Comparisons | ClassComparisons | DistanceMatrix | Versions
+    Result: TypeAlias = Comparison | Comparisons | ClassComparisons | DistanceMatrix | Versions | Ranking
 
 
 @taking(*ALL)
@@ -90,7 +91,7 @@ def report(
         check_folder(Path(output))
         _, result, document = compared_in(form, a, b, arguments, by=by, held_out=held_out, check=named)
         if rank() == 0:
-            _write(document(), form, output)
+            save(document(), form, output)
         return cast("Comparison | Comparisons | ClassComparisons", result)
 
 
@@ -122,7 +123,7 @@ def write(
     *,
     format: str | None = None,  # noqa: A002
 ) -> None:
-    """Write the result of a comparison as a page, or a document of another format.
+    """Write a result as a page, or a document of another format.
 
     Args:
         output: The file to write.
@@ -134,17 +135,14 @@ def write(
         FileNotFoundError: If the folder of ``output`` does not exist.
 
     """
-    check_folder(Path(output))
-    _write(document_of(result, gallery), _format(format, output), output)
-
-
-def _write(document: Document, form: Format, output: str | os.PathLike[str]) -> None:
-    assert form.render is not None
-    with replacing(output) as temporary:
-        temporary.write_text(form.render(document), encoding="utf-8")
+    save(document_of(result, gallery), _format(format, output), output)
 
 
 def _format(name: str | None, output: str | os.PathLike[str]) -> Format:
+    suffix = Path(output).suffix.lower()
+    if name is None and suffix and FORMATS.find(suffix) is None:
+        listed = ", ".join(each.suffixes[0] for each in FORMATS.values())
+        raise ValueError(f"Argument `output` expected to end in {listed}, but got {str(output)!r}; or give `format`")
     form = format_of(output, HTML) if name is None else FORMATS.get(name)
     if form is None or (name is not None and form.render is None):
         documents = [each.name for each in FORMATS.values() if each.render is not None]
@@ -152,17 +150,47 @@ def _format(name: str | None, output: str | os.PathLike[str]) -> Format:
     return form if form.render is not None else HTML
 
 
-def document_of(result: Result, gallery: Gallery | None = None, **more: Any) -> Document:
-    """Return a result of comparisons as a document; ``more`` is in its json, and its page shows ``gallery``."""
-    columns = ("change", "image", "before") if isinstance(result, Versions) else ()
-    page = None
+def document_of(
+    result: Result,
+    gallery: Gallery | None = None,
+    *,
+    gates: Sequence[Any] | None = None,
+    rows: Sequence[dict[str, Any]] | None = None,
+    called: Mapping[str, str] | None = None,
+) -> Document:
+    """Return a result as a document.
+
+    Args:
+        result: The result.
+        gallery: Single images that its page shows.
+        gates: What was asked of it, which its json has, too.
+        rows: Rows of a ranking to show; by default all.
+        called: Words for sets in the title of a ranking, by those that stand there.
+
+    """
+    sentences, text = (result.verdict or "").splitlines(), list[Any]()
+    columns: Sequence[str] = ()
+    more: dict[str, Any] = {} if gates is None else {"gates": [gate._asdict() for gate in gates]}
+    page, records = None, cast("Callable[[], Sequence[Mapping[str, Any]]]", result.rows)
     if isinstance(result, Comparison):
         sentences, tables = words_and_tables(result)
         page = partial(as_html, result, gallery) if _has_page(result) else None
+    elif isinstance(result, Ranking):
+        shown = result.rows() if rows is None else rows
+        table = result.table(shown)
+        for word, name in (called or {}).items():
+            table = replace(table, title=table.title.replace(word, name))
+        tables = [copies, table] if (copies := result.copies_table) is not None else [table]
+        more, records = more | {"images": shown}, lambda: shown
     else:
-        of_evidence = result.evidence_table if isinstance(result, Comparisons) else None
-        sentences, tables = result.verdict.splitlines(), [result.table, *([] if of_evidence is None else [of_evidence])]
-    return Document(lambda: result.to_dict() | more, result.rows, sentences, tables, columns=columns, page=page)
+        tables = [result.table]
+    if isinstance(result, Comparisons):
+        tables += [] if result.evidence_table is None else [result.evidence_table]
+    elif isinstance(result, DistanceMatrix):
+        text = [*sentences, "", result.narrow_table]
+    elif isinstance(result, Versions):
+        columns = ("change", "image", "before")
+    return Document(lambda: result.to_dict() | more, records, sentences, tables, text, columns, page)
 
 
 def gallery_of(opened: Opened, result: Result) -> Gallery | None:

@@ -7,8 +7,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.tables import as_csv, as_html, as_markdown
-from torchmetrics_dna.files.visible import strict_json, visible
+from torchmetrics_dna.files.visible import ERRORS, strict_json, visible
 from torchmetrics_dna.registry import Registry
 from torchmetrics_dna.version import __version__
 
@@ -28,7 +29,7 @@ class Document:
         records: Function that returns rows for csv.
         sentences: What it says in words.
         tables: What it says in tables.
-        text: Text for a terminal, of sentences and tables of rich; by default ``sentences`` and ``tables``.
+        text: Parts for a terminal: sentences, tables, and what rich renders; by default ``sentences`` and ``tables``.
         columns: Columns of ``records``, if there may be none.
         page: Function that renders a page of its own; by default a page has ``sentences`` and ``tables``.
 
@@ -104,6 +105,17 @@ FORMATS = Registry(
     ),
     lambda form: (form.name, *form.suffixes),
 )
+
+
+def save(
+    document: Document,
+    form: Format,
+    path: str | os.PathLike[str],
+    as_text: Callable[[Document], str] = lambda document: as_markdown(document.sentences, document.tables),
+) -> None:
+    """Write a document to a file, which it replaces at once; ``as_text`` renders it where the format does not."""
+    with replacing(path) as temporary:
+        temporary.write_text((form.render or as_text)(document), encoding="utf-8", errors=ERRORS, newline="")
 
 
 def format_of(path: str | os.PathLike[str], default: Format) -> Format:

@@ -15,7 +15,7 @@ from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import images_in_words, in_words, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.paths import public
-from torchmetrics_dna.images.properties import neuron_name, property_in_words
+from torchmetrics_dna.images.properties import RECORDS, neuron_name, property_in_words
 from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ def clearly(comparison: Comparison) -> str:
 def property_rows(comparison: Comparison) -> list[dict[str, Any]]:
     """Return rows of all properties of images, clearest difference first; empty if they were not measured.
 
-    Each has ``name``, means ``a`` and ``b`` in words, ``q``, whether it is ``clear`` (None without a test), and
-    ``heights`` of its histograms in A and in B, at most 255.
+    Each has ``name``, ``about`` what a value means, means ``a`` and ``b`` in words, ``q``, whether it is ``clear``
+    (None without a test), and ``heights`` of its histograms in A and in B, at most 255.
     """
     properties = comparison.properties
     if properties is None:
@@ -63,7 +63,8 @@ def property_rows(comparison: Comparison) -> list[dict[str, Any]]:
         values = {side: property_in_words(name, float(means[place])) for side, means in (("a", a), ("b", b))}
         clear = None if row["q"] is None or p is None else row["q"] <= SIGNIFICANT >= p
         drawn = heights[place, :, : int(used[place])].tolist()
-        rows.append({"name": name, **values, "q": row["q"], "clear": clear, "heights": drawn})
+        about = RECORDS[name].meaning
+        rows.append({"name": name, "about": about, **values, "q": row["q"], "clear": clear, "heights": drawn})
     return rows
 
 
@@ -76,9 +77,6 @@ def settings_of(comparison: Comparison, gallery: Gallery | None = None) -> dict[
         settings["command"] = public(shlex.join(["torchmetrics-dna", *sys.argv[1:]]))
     if interval := comparison.interval:
         settings["folds of images"] = str(interval.num_folds)
-    weights = "none, the plain mean"
-    if comparison.neuron_weights is not None:
-        weights = f"{int(comparison.neuron_weights.count_nonzero())} neurons other than 0"
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchmetrics", "timm", "numpy", "pillow"))
     return {
         **settings,
@@ -92,7 +90,7 @@ def settings_of(comparison: Comparison, gallery: Gallery | None = None) -> dict[
         "ranges of activations": (
             "of their own" if dna.self_ranging else f"{ranges.label} ({ranges.digest}, margin {ranges.margin})"
         ),
-        "weights of neurons": weights,
+        "average": comparison["dna-emd"].averaging.over("neurons"),
         "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "made by": f"torchmetrics-dna {__version__}, {versions}, Python {platform.python_version()}",
     }

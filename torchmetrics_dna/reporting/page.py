@@ -70,8 +70,9 @@ def as_html(comparison: Comparison, gallery: Gallery | None = None) -> str:
         sentences=sentences,
         properties=property_rows(comparison),
         gallery=gallery,
+        cause=explanation.causes.in_words if explanation.causes else "",
+        odd=[] if gallery is None else with_maps(gallery.odd, gallery.crop),
         # a cause that is named is one of all images, and others need not show it
-        odd=[] if gallery is None or explanation.causes else with_maps(gallery.odd, gallery.crop),
         unlike={}
         if gallery is None or explanation.causes
         else {side: with_maps(shown, gallery.crop) for side, shown in gallery.unlike.items()},

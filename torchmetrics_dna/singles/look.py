@@ -16,7 +16,8 @@ from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.functional.odd import LEAST
 from torchmetrics_dna.functional.outliers import gaussians_of_means, left_out_scores, outlier_scores
 from torchmetrics_dna.images import open_source
-from torchmetrics_dna.images.pixels import as_bytes
+from torchmetrics_dna.images.changes import change_image
+from torchmetrics_dna.images.pixels import as_bytes, as_rgb
 from torchmetrics_dna.images.sets import indexed, shuffled
 from torchmetrics_dna.jobs.groups import partners
 from torchmetrics_dna.jobs.processes import in_step
@@ -69,6 +70,8 @@ class Gallery:
         strips: Images drawn at random, by side, ``"a"``, ``"b"`` or both: of equal sides the same numbers, or partners.
         differences: Absolute differences of these partners; empty unless images correspond.
         gain: Factor by which the differences are multiplied.
+        changed: The images of A after the changes that are named as the cause.
+        twins: Images of both sides that look alike, by side; empty unless the sets share so many that it is said.
         odd: Images of B that are off, the furthest first, at most 12.
         unlike: Images of each side that are least like the other side, the furthest first; empty where the test shows
             no difference, and without spatial means of both sides.
@@ -80,6 +83,8 @@ class Gallery:
     strips: dict[str, list[ShownImage]] = field(default_factory=dict)
     differences: list[ShownImage] = field(default_factory=list)
     gain: int = 1
+    changed: list[ShownImage] = field(default_factory=list)
+    twins: dict[str, list[ShownImage]] = field(default_factory=dict)
     odd: list[ShownImage] = field(default_factory=list)
     unlike: dict[str, list[ShownImage]] = field(default_factory=dict)
     crop: Crop = "none"
@@ -129,6 +134,13 @@ def look(sides: Sides, comparison: Comparison) -> Gallery:
         drawn = _drawn(images, paired)
         strips = {side: [images[side].shown(i) for i in numbers] for side, numbers in drawn.items()}
         gain, differences = (1, list[ShownImage]()) if paired is None else _differences(images, drawn)
+        twins = dict(zip("ab", zip(*comparison.twins, strict=True), strict=True)) if comparison.shares_images else {}
+        causes, changed = comparison.explain().causes, list[ShownImage]()
+        for shown, number in zip(strips.get("a", ()), drawn.get("a", ()), strict=True) if causes else ():
+            picture = as_bytes(as_rgb(images["a"][number]))
+            for name, amount in zip(causes.names, causes.amounts, strict=True) if causes else ():
+                picture = change_image(picture, name, amount, number)
+            changed.append(shown._replace(picture=_shrunk(picture)))
         extractor = sides.extractor if comparison.properties is None else sides.extractor.without_properties()
         measured = {side: sides.measured(k) for k, side in enumerate("ab")}
         means = {side: means_by_layer(of_side, sides.plan.neurons) for side, of_side in measured.items()}
@@ -153,7 +165,8 @@ def look(sides: Sides, comparison: Comparison) -> Gallery:
                 contrasts = outlier_scores(means[side], gaussians[opposite[side]]) - left_out_scores(means[side])
                 order = contrasts.argsort(descending=True, stable=True)[:_UNLIKE].tolist()
                 unlike[side] = with_maps(side, [of_side.numbers[i] for i in order])
-        return Gallery(settings, strips, differences, gain, odd, unlike, extractor.crop)
+        of_twins = {side: [images[side].shown(i) for i in images[side].readable(of)] for side, of in twins.items()}
+        return Gallery(settings, strips, differences, gain, changed, of_twins, odd, unlike, extractor.crop)
 
 
 class _Images:

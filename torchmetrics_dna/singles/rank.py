@@ -224,11 +224,10 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index
         distances = outlier_scores(split_means(of_images.rows["means"], neurons), gaussians)[:, None]
     else:
         if score != "local":
-            weights = sides.plan.weights
             histograms = cast("list[HistogramDNA]", dnas)
-            mapper = Scorer(histograms, extractor, weights)
+            mapper = Scorer(histograms, extractor, sides.plan.averaging.weights)
             if pools:
-                p_value = DISTANCES["dna-emd"].result(histograms[0], histograms[1], weights).p_value
+                p_value = DISTANCES["dna-emd"].result(histograms[0], histograms[1], sides.plan.averaging).p_value
             if isinstance(reference_side, ImageSource) and dnas[0].num_images > 1:
                 job = Job(extractor, {"distances": Distances(mapper)}, sides.job.reading)
                 of_sample = measure(job, reference_side.drawn(_MOST_TYPICAL), distributed=distributed)

@@ -23,6 +23,7 @@ from torchmetrics_dna.images.cells import central_square
 from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import measure
+from torchmetrics_dna.options import named
 from torchmetrics_dna.plots.figures import new_figure, put_title
 from torchmetrics_dna.singles.nearest import ALIKE, NEAR
 from torchmetrics_dna.statistics.rows import Heat
@@ -279,6 +280,7 @@ class Ranking(Saved):
             "images": self.rows(),
         }
 
+    @named
     def rows(self, top: int | None = None, worst: int | None = None) -> list[dict[str, Any]]:
         """Return a dict per image in plain types.
 
@@ -332,6 +334,7 @@ class Ranking(Saved):
         cells = [[_cell(key, record[key]) for key in shown] for record in records]
         return Table(header, cells, f"{images_in_words(len(self.names))} {self.question}")
 
+    @named
     def plot(self, columns: int = 8, maps: bool = False, most: int | None = None) -> Any:
         """Plot a contact sheet below examples of the reference.
 
@@ -355,15 +358,16 @@ class Ranking(Saved):
             raise ValueError("A contact sheet shows images, but none is left in this ranking; keep more of it")
         columns = min(columns, count, most or count)
         last = count - columns
-        shown = [
+        shown: list[tuple[str, Sequence[int]]] = [
             ("best", range(columns)),
             ("middle", range(last // 2, last // 2 + columns)),
             ("worst", range(last, count)),
         ]
         if self.worst_first or most is not None:
-            places = range(min(count, most or 2 * columns))
             first = "worst" if self.worst_first else "best"
-            shown = [("next" if i else first, places[i : i + columns]) for i in range(0, len(places), columns)]
+            off = map(self.numbers.index, self.reasons)  # all that have a reason come first
+            order = [*dict.fromkeys([*off, *range(count)])][: most or 2 * columns]
+            shown = [("next" if i else first, order[i : i + columns]) for i in range(0, len(order), columns)]
         examples = _some(self.reference_images, columns)
         num_rows = bool(examples) + (1 + maps) * len(shown)
         figure = new_figure(width=1.25 * columns + 0.4, height=0.4 + 1.6 * num_rows)
@@ -395,6 +399,9 @@ class Ranking(Saved):
     def _repr_html_(self) -> str:
         sentences = [*(self.verdict or "").splitlines(), *(f"{notice}." for notice in self.notices)]
         return as_html(sentences, [self.table(self.rows()[:_SHOWN])])
+
+    def __str__(self) -> str:
+        return "\n".join(filter(None, (self.verdict, *(f"{notice}." for notice in self.notices)))) or repr(self)
 
     def __repr__(self) -> str:
         ends = " to ".join(f"{float(self.scores[i]):.4g}" for i in (0, -1)) if self.names else ""

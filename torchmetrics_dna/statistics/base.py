@@ -245,8 +245,10 @@ class DNAStatistic(Statistic, Generic[_D]):
         """Return the DNA of all images of a state, as a view of it or not, without folds."""
 
     def fold_of(self, whole: _D, numbers: Tensor, num_images: int) -> DNA:
-        """Return the DNA of the numbers of a fold; by default these are sums of spatial means and of their squares."""
-        return GaussianDNA.from_moments(numbers.view(2, -1), whole.neurons, num_images, **whole.origin)
+        """Return the DNA of the numbers of a fold; by default these are sums of :func:`image_moments`."""
+        return GaussianDNA.from_moments(
+            numbers.view(-1, whole.neurons.total), whole.neurons, num_images, **whole.origin
+        )
 
     def count_images_(self, state: State, activations: Activations, keys: Tensor | None) -> None:
         """Count a batch that was added, and those images of it that layers refused."""

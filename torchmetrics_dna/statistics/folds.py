@@ -7,7 +7,6 @@ import math
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 _PRIME = 2_147_483_647
 _PIXELS = 2**18  # sampled from a large image, so that hashing takes about a millisecond
-_LONGEST = 2**24 // 255  # bytes of a row, of which single precision has the sum
 
 
 def input_notes(inputs: Any, num_folds: int | None) -> dict[str, Tensor]:
@@ -40,28 +38,9 @@ def image_notes(image: Pixels, num_folds: int | None) -> dict[str, Tensor]:
     notes = {"thumbnails": thumbnail(image)} if image.shape[2] in (1, 3) else {}
     if num_folds is not None:
         step = _step(image.size)
-        pixels = image[::step, ::step]
-        if pixels.dtype == np.uint8 and max(pixels.shape) <= _LONGEST and _step(pixels.size) == 1:
-            notes["folds"] = _fold_of_bytes(pixels, num_folds)
-        else:
-            batch = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None]  # contiguous
-            notes["folds"] = content_folds(batch, num_folds)[0]
+        pixels = image[::step, ::step].transpose(2, 0, 1).copy()  # contiguous
+        notes["folds"] = content_folds(torch.from_numpy(pixels)[None], num_folds)[0]
     return notes
-
-
-def _fold_of_bytes(image: Pixels, num_folds: int) -> Tensor:
-    """Return the fold of an image ``(H, W, C)``, equal to that of :func:`content_folds`, by sums of rows and columns.
-
-    They take a third of the time. Single precision has all sums of a row or column of bytes, in any order.
-    """
-    height, width, channels = image.shape
-    values = torch.from_numpy(image.astype(np.float32, "C")).view(height, -1)
-    columns = torch.ones(height) @ values
-    rows = values @ torch.eye(channels).repeat(width, 1)
-    starts = width * (torch.arange(height)[:, None] + height * torch.arange(channels))  # of rows, channels first
-    within = torch.arange(1, width + 1).repeat_interleave(channels)
-    total = int((rows.long() * starts).sum() + (columns.long() * within).sum())
-    return torch.tensor(total % _PRIME * 48_271 % _PRIME * 69_621 % _PRIME // 1_000 % num_folds)
 
 
 def group_folds(groups: Sequence[Hashable], num_folds: int) -> Tensor:

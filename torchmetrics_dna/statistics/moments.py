@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from torchmetrics_dna.binning.activations import sent
 from torchmetrics_dna.binning.moments import (
+    NUM_MOMENTS,
     CrossMoments,
     add_cross_moments_,
     image_moments,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class MomentStatistic(DNAStatistic[GaussianDNA]):
-    """Sums and sums of squares of spatial means."""
+    """Sums of spatial means and of their squares, in two parts each."""
 
     kind = GaussianDNA.kind
     tensor = "moments"
@@ -34,7 +35,7 @@ class MomentStatistic(DNAStatistic[GaussianDNA]):
 
     def __init__(self, extractor: DNAExtractor, num_folds: int | None = None) -> None:
         super().__init__(extractor, num_folds)
-        self.size = self.fold_size = 2 * self.neurons.total
+        self.size = self.fold_size = NUM_MOMENTS * self.neurons.total
 
     @override
     def add_(self, state: State, activations: Activations, keys: Tensor | None = None) -> None:
@@ -46,7 +47,7 @@ class MomentStatistic(DNAStatistic[GaussianDNA]):
 
     @override
     def dna_of(self, state: State, num_images: int, origin: Origin) -> GaussianDNA:
-        moments = self.numbers(state).whole.view(2, -1)
+        moments = self.numbers(state).whole.view(NUM_MOMENTS, -1)
         return GaussianDNA.from_moments(moments, self.neurons, num_images, **origin)
 
 
@@ -78,7 +79,7 @@ class CrossMomentStatistic(DNAStatistic[LayerGaussianDNA]):
         super().__init__(extractor, num_folds, **({} if layer is None else {"layers of moments": layer}))
         if layer is not None:
             self.neurons = extractor.neurons.take(extractor.neurons.positions([layer]))
-        self.fold_size = 2 * self.neurons.total
+        self.fold_size = NUM_MOMENTS * self.neurons.total
         self.size = 2 * self.neurons.total + sum(width**2 for width in self.neurons.values())
 
     @override

@@ -3,40 +3,27 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from torchmetrics_dna.comparisons.verdict import Explanation, PropertyDifference
 from torchmetrics_dna.dna.gaussian import GaussianDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.histogram import HistogramDNA
-from torchmetrics_dna.functional.permutation import SIGNIFICANT
+from torchmetrics_dna.functional.permutation import ANSWER, SIGNIFICANT
+from torchmetrics_dna.images.changes import CHANGES
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES
+from torchmetrics_dna.words.verdict import Explanation, PropertyDifference
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.base import DNA
     from torchmetrics_dna.functional.permutation import PermutationTest
-    from torchmetrics_dna.jobs.causes import Causes
+    from torchmetrics_dna.images.changes import Causes
 
 _MAX_PROPERTIES = 6  # that are named
 _MIN_EFFECT = 0.5  # standard deviations between means, for a property to be named without a test
+_CLEAREST = 2  # of the properties that changes move, of which one must fit for a guess
 _LEAST_UNTESTED = 10  # images on a side, for words without a test
-#: Property of images that a change moves most plainly, and its direction.
-_MOVES = {
-    "brighter": ("brightness", 1),
-    "darker": ("brightness", -1),
-    "more contrast": ("contrast", 1),
-    "less contrast": ("contrast", -1),
-    "more saturation": ("saturation", 1),
-    "less saturation": ("saturation", -1),
-    "warmer": ("blue against yellow", -1),
-    "cooler": ("blue against yellow", 1),
-    "blur": ("sharpness", -1),
-    "resize": ("width", -1),
-    "sharper": ("sharpness", 1),
-    "noise": ("noise", 1),
-    "grey noise": ("noise", 1),
-    "fewer colours": ("colours", -1),
-    "JPEG compression": ("blockiness", 1),
-}
+_NOT_MEASURED = "What differs was not measured: use `DNAExtractor(..., properties=True)`"
+_NO_PICTURES = "Properties are those of RGB images; `top_neurons()` of compare names the neurons that differ"
 
 
 def explain(
@@ -46,6 +33,8 @@ def explain(
     names: tuple[str, str] = ("A", "B"),
     properties: list[PropertyDifference] | None = None,
     causes: Causes | None = None,
+    lacks: str = "",
+    p_value: float | None = None,
 ) -> Explanation:
     """Explain how two DNAs of the same extractor differ.
 
@@ -58,22 +47,39 @@ def explain(
         names: Names of A and B.
         properties: Properties of images that differ, if they were not measured as neurons of these DNAs.
         causes: Changes of A's images that were searched.
+        p_value: P-value that the sets differ; by default that of the test.
+        lacks: What a test lacks, in words; empty if there is one, or none was wanted.
 
     """
-    p_value = None if test is None else test.p_value
-    is_measured = properties is not None or LAYER in a.neurons
+    p_value = test.p_value if p_value is None and test is not None else p_value
+    plain = Explanation(p_value, [], names=names, lacks=lacks)
+    if properties is None and LAYER not in a.neurons:
+        preparation = a.preparation or {}
+        plain = replace(plain, unmeasured=_NO_PICTURES if {"inputs", "channels"} & {*preparation} else _NOT_MEASURED)
     is_small = any(not dna.has_unknown_size and dna.num_images < _LEAST_UNTESTED for dna in (a, b))
-    if not (has_means(a) and has_means(b)) or (p_value is None and is_small):
-        return Explanation(p_value, [], names=names, is_measured=is_measured)
-    if p_value is not None and p_value > SIGNIFICANT:
-        return Explanation(p_value, properties or [], names=names, is_measured=is_measured)
+    if not (has_means(a) and has_means(b)) or (p_value is None and (is_small or lacks)):
+        return plain
+    if p_value is not None and p_value > ANSWER:
+        return plain
     if properties is None:
         properties = property_differences(a, b, test)
     moved = {each.name: each.direction for each in properties}
-    moves = [] if causes is None else [_MOVES.get(name, ("", 0)) for name in causes.names]
-    is_contradicted = any(moved.get(name, 0) * direction < 0 for name, direction in moves)
-    named = None if is_contradicted or not moves else causes
-    return Explanation(p_value, properties, named, names, causes is not None, is_measured)
+
+    def signs(change: str) -> int:
+        """Return 1 if a property was measured as a change moves it, -1 if the other way round, else 0."""
+        move = CHANGES[change].moves
+        return moved.get(move[:-2], 0) * (-1 if move.endswith("-") else 1)
+
+    named = causes if causes is not None and causes.names and min(map(signs, causes.names)) >= 0 else None
+    guess, is_rejected = None, causes is None or bool(causes.names) or causes.is_rejected
+    if causes is not None and not is_rejected and causes.likeliest is not None and signs(causes.likeliest[0]) > 0:
+        by_changes = {change.moves[:-2] for change in CHANGES.values()}
+        clearest = [name for name in moved if name in by_changes][:_CLEAREST]
+        if CHANGES[causes.likeliest[0]].moves[:-2] in clearest:
+            guess = replace(causes, names=causes.likeliest[:1], amounts=causes.likeliest[1:])
+    return replace(
+        plain, properties=properties, causes=named, is_searched=causes is not None, is_rejected=is_rejected, guess=guess
+    )
 
 
 def has_means(dna: DNA) -> bool:

@@ -6,10 +6,12 @@ import math
 import re
 from collections import Counter
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from torchmetrics_dna.files.visible import bins_in_words, images_in_words, number, p_figure
-from torchmetrics_dna.functional.permutation import LEAST_FOLDS, SIGNIFICANT
+from torchmetrics_dna.functional.permutation import ANSWER, SIGNIFICANT
+from torchmetrics_dna.images.changes import CHANGES
 from torchmetrics_dna.images.properties import FAULTS, PLAIN, PROPERTIES, property_in_words
 
 if TYPE_CHECKING:
@@ -17,12 +19,13 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna.evidence import Interval, Ratio
     from torchmetrics_dna.functional.odd import Odd
-    from torchmetrics_dna.jobs.causes import Causes
+    from torchmetrics_dna.images.changes import Causes
 
 _WIDTH = 100  # characters of a line, if names of sets and images have 12 at most
 _MOST_LINES = 4
 _MOST_SHOWN = 3  # properties, and images that a test finds, which a line names at most
 _MOST_OFF = 5  # odd images
+_MUCH = 0.25  # of the distance, which a cause leaves
 _MIN_SHIFT = 0.2  # standard deviations between means, for a property to be called higher or lower
 _FILES = " files"  # the end of the names of shares of formats
 #: What is said of an image for a reason of :class:`~torchmetrics_dna.functional.odd.Odd`; ``{}`` is the reference.
@@ -34,7 +37,6 @@ _REASONS = {
     **{name: fault.words for name, fault in FAULTS.items()},
 }
 _SHORT = ", |; | than any of"  # what ends a reason after words that name the reference
-_BLANK = ("all black", "all white", "one colour")
 _PLURALS = {"is": "are", "has": "have", "shows": "show"}
 
 
@@ -81,7 +83,12 @@ class Explanation:
             contradicts them, or if they were not searched.
         names: Names of A and B.
         is_searched: True if causes were searched.
-        is_measured: True if properties of images were measured.
+        is_rejected: False if none was found, but too few images rule out all that were checked.
+        guess: The likeliest of these, if a property of images differs as it would by it.
+        colourless: Number of images without colour in A and in B, and of all in B, where these are clearly more than in
+            A; else None.
+        unmeasured: Why properties were not measured, and what to do; empty if they were.
+        lacks: What a test lacks, and what it takes; empty if there is one.
 
     """
 
@@ -90,12 +97,16 @@ class Explanation:
     causes: Causes | None = None
     names: tuple[str, str] = ("A", "B")
     is_searched: bool = False
-    is_measured: bool = True
+    is_rejected: bool = True
+    guess: Causes | None = None
+    colourless: tuple[int, int, int] | None = None
+    unmeasured: str = ""
+    lacks: str = ""
 
     @property
     def differs(self) -> bool | None:
         """True if the test finds a difference; None without a test."""
-        return None if self.p_value is None else self.p_value <= SIGNIFICANT
+        return None if self.p_value is None else self.p_value <= ANSWER
 
     def __str__(self) -> str:
         return what_differs(self)
@@ -119,12 +130,16 @@ class TwoSets:
 
     names: tuple[str, str] = ("A", "B")
     emd: float | None = None  # dna-emd; None if it was not measured, of which nothing is said then
+    average: str = ""  # "weighted " if it is no plain mean
     interval: Interval | None = None  # of dna-emd without sampling noise; None without folds of images
-    p_value: float | None = None  # of the test for any difference; None without one
+    p_value: float | None = None  # of the test for any difference, by network and properties; None without one
+    p_of_network: float | None = None
     p_of_properties: float | None = None  # None if properties of images were not measured or tested
     without_shift: str = ""  # words for what differs if the mean over neurons is no more than by chance
     is_one_source: bool = False
-    shares_images: bool = False  # so many that the sets are no independent samples
+    copies: tuple[int, int] | None = None  # so many, of all in B, that the sets are no independent samples
+    lacks: str = ""  # why there is no test
+    is_few: bool = False  # so few images or groups that it is for want of these
     explanation: Explanation | None = None
     off: Off | None = None  # images of B that are unlike A; None if that was not asked
 
@@ -136,8 +151,10 @@ def two_sets(sets: TwoSets) -> list[str]:
         return [f"You gave {'the same images' if a == 'A' else a} twice: A and B are the same images."]
     if sets.emd == 0:
         return [f"{a} and {b} are 0 bins apart: their histograms are equal, as of the same images."]
-    lines = [] if sets.emd is None else [f"{line}." for line in (*_likeness(sets), _distance(sets, sets.emd))]
-    lines += [] if sets.explanation is None else what_was_measured(sets.explanation)
+    is_few = sets.is_few and sets.interval is None  # the distance is hardly more than noise then
+    distance = [] if sets.emd is None or is_few else [_distance(sets, sets.emd)]
+    lines = [] if sets.emd is None else [f"{line}." for line in (*_likeness(sets), *distance)]
+    lines += [] if sets.explanation is None or sets.p_value is None else what_was_measured(sets.explanation)
     lines += [] if sets.off is None else _odd(sets, sets.off)
     return lines if len(lines) <= _MOST_LINES else [*lines[:3], lines[-1]]  # changes say more than what was measured
 
@@ -145,47 +162,60 @@ def two_sets(sets: TwoSets) -> list[str]:
 def _likeness(sets: TwoSets) -> list[str]:
     (a, b), p = sets.names, sets.p_value
     if p is None:
-        return [f"Whether {b} differs from {a} was not tested: that takes {LEAST_FOLDS} folds of images a side"]
-    if p <= SIGNIFICANT:
-        sentences = [f"{b} differs from {a}"] if sets.explanation is None else difference(sets.explanation)
+        return [f"{b} was not tested against {a}{sets.lacks and f': {sets.lacks}'}"]
+    if p <= ANSWER:
+        sentences = [] if sets.explanation is None else difference(sets.explanation)
+        if sets.explanation is None or sets.explanation.causes is None:
+            sentences = [_what_shows_it(sets), *sentences[1:]]
         return sentences if len(line := ". ".join(sentences)) >= _WIDTH else [line]
-    if sets.p_of_properties is not None and sets.p_of_properties <= SIGNIFICANT:
-        p_value = p_figure(sets.p_of_properties, "p")
-        return [f"Properties of {a} and {b} differ ({p_value}); the network shows no difference"]
-    if sets.shares_images:
-        return [f"Whether {b} differs from {a} can't be tested: some images are the same or alike"]
+    if sets.copies is not None:
+        count, total = sets.copies
+        return [f"{count:,} of {images_in_words(total)} of {b} look like images of {a}: use `diff` or `pairs`"]
     return [f"No difference is shown between {a} and {b}{' as a whole' * bool(sets.off and sets.off.named)}"]
 
 
+def _what_shows_it(sets: TwoSets) -> str:
+    (a, b), p = sets.names, (sets.p_of_network, sets.p_of_properties)
+    by_network, by_properties = (each is not None and each <= SIGNIFICANT for each in p)
+    if by_network or sets.p_of_properties is None:
+        return f"{b} differs from {a}"
+    if by_properties:
+        return f"Properties of {a} and {b} differ; the network alone shows no difference"
+    return f"{b} differs slightly from {a}: network and properties show it only together"
+
+
+def _p_of_answer(sets: TwoSets) -> str:
+    """Return the p-value that the answer is judged by, and what it is of if that is not the network alone."""
+    p, of_network = (p_figure(each, "p") for each in (sets.p_value, sets.p_of_network))
+    return f"{p}{' with properties' * (p != of_network and sets.p_of_properties is not None)}"
+
+
 def _distance(sets: TwoSets, emd: float) -> str:
-    p, interval = "" if sets.p_value is None else p_figure(sets.p_value, "p"), sets.interval
-    if interval is None or sets.shares_images:
-        reason = ", since images are the same or nearly alike" * sets.shares_images
-        return f"dna-emd: {bins_in_words(emd)}, noise included{reason}{p and f' ({p})'}"
-    if sets.p_value is not None and sets.p_value > SIGNIFICANT:
-        most = f"; a difference of over {bins_in_words(interval.high)} is excluded ({interval.level})"
+    p, interval, shared = "" if sets.p_value is None else _p_of_answer(sets), sets.interval, ""
+    is_shown = sets.p_value is not None and sets.p_value <= ANSWER
+    if sets.copies is not None:
+        shared, p = f", since {sets.copies[0]:,} of {images_in_words(sets.copies[1])} look alike", p * is_shown
+    if interval is None or shared:
+        return f"{sets.average}dna-emd: {bins_in_words(emd)}, noise included{shared}{p and f' ({p})'}"
+    if sets.p_value is not None and not is_shown:
+        if sets.p_value <= SIGNIFICANT:
+            return f"No more than chance at this size ({p}, above {ANSWER:g}, the level of an answer)"
+        most = f"; over {bins_in_words(interval.high)} is excluded ({interval.level})"
         return f"No more than chance at this size ({p}){most * (interval.high > 0)}"
     if sets.without_shift:
         return f"{sets.without_shift[0].upper()}{sets.without_shift[1:]} ({p})"
     far, sure = bins_in_words(interval.value), interval.in_words
     if not interval.value:
         far, sure = f"at most {bins_in_words(interval.high)}", f"{interval.level} interval"
-    return f"dna-emd without noise: {far} ({'; '.join(filter(None, (sure, p)))})"
+    return f"{sets.average}dna-emd without noise: {far} ({'; '.join(filter(None, (sure, p)))})"
 
 
 def _odd(sets: TwoSets, off: Off) -> list[str]:
     """Return the line on a few odd images, or nothing."""
-    (a, b), differ = sets.names, sets.p_value is not None and sets.p_value <= SIGNIFICANT
-    has_cause = sets.explanation is not None and sets.explanation.causes is not None  # which all images have
-    if differ and not has_cause and len(off.named) > off.total / 2:
-        return [f"The difference is in most images of {b}, if not in all."]
-    # a test of a few says no more of sets that differ anyway than the test of the whole
-    reasons = _BLANK if has_cause else _REASONS
-    named = [(name, odd) for name, odd in off.named if odd.reason in reasons or not differ]
-    if named:
-        count = f"{len(named):,} of {images_in_words(off.total)}"
-        return [_which(f"At least {count} of {b} {'is' if len(named) == 1 else 'are'} odd", named, off, a)]
-    if off.maybe and not differ:
+    a, b = sets.names
+    if off.named:
+        return [_which(off, f" of {b}", "odd", a)]
+    if off.maybe and (sets.p_value is None or sets.p_value > ANSWER):  # of others it says no more than the test of all
         return [_first(f"A few images of {b} may be odd ({p_figure(off.p_value, 'p')})", off)]
     return []
 
@@ -194,8 +224,7 @@ def which_are_off(off: Off, reference: str) -> list[str]:
     """Return lines: which images are off, and why; and what the test of the others finds."""
     lines, p = [], p_figure(off.p_value, "p")
     if off.named:
-        count = f"{len(off.named):,} of {images_in_words(off.total)} {'is' if len(off.named) == 1 else 'are'}"
-        lines.append(_which(f"{count} beyond anything in {reference}", off.named, off, reference))
+        lines.append(_which(off, "", f"beyond anything in {reference}", reference))
     if off.by_test:
         count = f"{off.by_test:,} of these {'was' if off.by_test == 1 else 'were'}"
         lines.append(f"{count} found by a test of a few ({p}).")
@@ -212,22 +241,23 @@ def which_are_off(off: Off, reference: str) -> list[str]:
     return lines
 
 
-def _which(head: str, named: Sequence[tuple[str, Odd]], off: Off, reference: str) -> str:
-    """Name images with their reasons, as many as a line holds; a reason that a quarter has is said once."""
-    reasons = Counter(odd.reason for _, odd in named)
-    common = [reason for reason, count in reasons.items() if count > max(1, off.total / 4)]
-    phrases = [f"{reasons[reason]:,} {_in_plural(_reason(reason, reference, short=True))}" for reason in common]
-    single = [(name, why_off(odd, reference, short=True)) for name, odd in named if odd.reason not in common]
+def _which(off: Off, of_set: str, predicate: str, reference: str) -> str:
+    """Name images in their order with the reasons, as many as a line holds; more than a quarter are said of the set."""
+    verb = "is" if len(off.named) == 1 else "are"
+    head = f"{len(off.named):,} of {images_in_words(off.total)}{of_set} {verb} {predicate}"
+    reason, most = Counter(odd.reason for _, odd in off.named).most_common(1)[0]
+    if len(off.named) > max(_MOST_OFF, off.total / 4) and most > 1:
+        return f"{head}: {most:,} {_in_plural(_reason(reason, reference, short=True))}."
 
     def naming(count: int) -> str:
-        by_reason: dict[str, list[str]] = {}
-        for name, reason in single[:count]:
-            by_reason.setdefault(reason, []).append(name)
-        parts = [f"{', '.join(names)} {_in_plural(why) if len(names) > 1 else why}" for why, names in by_reason.items()]
-        parts += [f"and {len(single) - count:,} more"] * (count < len(single))
-        return f"{head}: {'; '.join([*phrases, *parts])}."
+        parts = []
+        for why, run in groupby(off.named[:count], lambda pair: _reason(pair[1].reason, reference, short=True)):
+            names = [name for name, _ in run]
+            parts.append(f"{', '.join(names)} {_in_plural(why) if len(names) > 1 else why}")
+        parts += [f"and {len(off.named) - count:,} more"] * (count < len(off.named))
+        return f"{head}: {'; '.join(parts)}."
 
-    return _fitted(naming, min(len(single), _MOST_OFF), not common)
+    return _fitted(naming, min(len(off.named), _MOST_OFF))
 
 
 def _first(head: str, off: Off) -> str:
@@ -235,9 +265,9 @@ def _first(head: str, off: Off) -> str:
     return _fitted(lambda count: f"{head}, first of all {', '.join(off.maybe[:count])}.", _MOST_SHOWN)
 
 
-def _fitted(line: Callable[[int], str], most: int, least: int = 1) -> str:
-    """Return a line of as many things as fit."""
-    return next((line(count) for count in range(most, least, -1) if len(line(count)) <= _WIDTH), line(least))
+def _fitted(line: Callable[[int], str], most: int) -> str:
+    """Return a line of as many things as fit, one at least."""
+    return next((line(count) for count in range(most, 1, -1) if len(line(count)) <= _WIDTH), line(1))
 
 
 def why_off(odd: Odd, reference: str, *, short: bool = False) -> str:
@@ -268,8 +298,18 @@ def difference(explanation: Explanation) -> list[str]:
         return []
     if not explanation.differs:
         return [f"No difference is shown between {a} and {b}"]
+    if explanation.colourless is not None and (causes is None or causes.names == ("less saturation",)):
+        of_a, of_b, total = explanation.colourless
+        return [
+            f"{b} differs from {a}",
+            f"{of_b:,} of {images_in_words(total)} have no colour, {of_a or 'none'} of {a}",
+        ]
     if causes is None:
-        unexplained = "No change tried explains it: they may show other things"
+        unexplained = "Of the changes tried, none explains it: they may show other things"
+        if not explanation.is_rejected:
+            unexplained = "Too few images to tell why: a change, or other things"
+        if explanation.guess is not None:
+            unexplained = f"Perhaps {explanation.guess.in_words}; too few images to tell"
         return [f"{b} differs from {a}", *[unexplained] * explanation.is_searched]
     share = causes.bins[-1] / causes.bins[0]
     looks = f"{b} looks {'more ' * bool(share)}like"
@@ -287,10 +327,23 @@ def what_was_measured(explanation: Explanation) -> list[str]:
         by_name = {name: each for name, each in by_name.items() if not name.endswith(_FILES) or each.effect > 0}
     if "width" in by_name:
         by_name.pop("height", None)
-    names = sorted(by_name, key=lambda name: (not by_name[name].direction, [*PLAIN, *by_name].index(name)))
+    fits, causes = moved_by(explanation.guess), explanation.causes
+    # where a named cause leaves much, what it moves itself comes after other plain ones
+    told = moved_by(causes) if causes is not None and causes.bins[-1] > _MUCH * causes.bins[0] else []
+    order = [*(name for name in PLAIN if name not in told), *told, *by_name]
+
+    def rank(name: str) -> tuple[bool, bool, int]:
+        return name not in fits, not by_name[name].direction, order.index(name)
+
+    names = sorted(by_name, key=rank)
     phrases = [_property(by_name[name]) for name in names[:_MOST_SHOWN]]
     head = f"Measured in {explanation.names[1]}: "
     return [_fitted(lambda count: f"{head}{', '.join(phrases[:count])}.", _MOST_SHOWN)] if phrases else []
+
+
+def moved_by(causes: Causes | None) -> list[str]:
+    """Return the property of images that each change moves most plainly."""
+    return [] if causes is None else [CHANGES[name].moves[:-2] for name in causes.names]
 
 
 def _property(of: PropertyDifference) -> str:
@@ -308,11 +361,10 @@ def what_differs(explanation: Explanation) -> str:
     clauses, sentences = difference(explanation), what_was_measured(explanation)
     if clauses:
         clauses[0] += f" ({p_figure(explanation.p_value, 'p')})"
-    if not explanation.is_measured:
-        tested = "" if clauses else ", and `num_folds=20` for a test"
-        sentences = [f"What differs was not measured: use `DNAExtractor(..., properties=True)`{tested}."]
-    text = " ".join([*(f"{clause}." for clause in clauses), *sentences])
-    return text or "No property of images is shown to differ; `num_folds=20` gives a test."
+    how = f"Not tested: {explanation.lacks}." if explanation.lacks else "`num_folds=20` gives a test."
+    sentences += [f"{explanation.unmeasured}."] * bool(explanation.unmeasured)
+    sentences += [how] * (not clauses and (bool(explanation.lacks or explanation.unmeasured) or not sentences))
+    return " ".join([*(f"{clause}." for clause in clauses), *sentences])
 
 
 class HeldOut(NamedTuple):
@@ -322,8 +374,9 @@ class HeldOut(NamedTuple):
     held_out: str
     ratio: Ratio | None  # times as far from the reference as these; None where that can't be said
     sharing: Sequence[str] = ()  # of both, the sets that share images with the reference
-    is_tested: bool = True  # whether both have folds of images
-    p_values: tuple[float | None, float | None] = (None, None)  # of both: does it differ from the reference?
+    p_values: tuple[float | None, float | None] = (None, None)  # of both: does it differ from the reference? Corrected
+    num_sets: int = 1  # for whose number they are corrected
+    further: float | None = None  # p-value that it is further than these; None where a ratio says it, or unknown
 
 
 class OneSet(NamedTuple):
@@ -349,9 +402,9 @@ def several_sets(of: SeveralSets) -> list[str]:
     """Return lines: which set is nearest and how surely, and how far it is beside held-out images."""
     if of.held_out is None:
         return _nearest(of)
-    beside = _beside_held_out(of.held_out, of.reference)
-    is_only = len(of.sets) + len(of.equal) == 1
-    return beside if of.held_out.ratio is not None and is_only else [*_nearest(of), *beside]
+    is_only = of.held_out.ratio is not None and len(of.sets) + len(of.equal) == 1
+    lines = [] if is_only else _nearest(of)
+    return [*lines, *_beside_held_out(of.held_out, of.reference)][:_MOST_LINES]
 
 
 def _nearest(of: SeveralSets) -> list[str]:
@@ -381,23 +434,31 @@ def _nearest(of: SeveralSets) -> list[str]:
 
 
 def _beside_held_out(of: HeldOut, reference: str) -> list[str]:
-    """Return lines: how many times as far as the held-out set a set is, or why that can't be said."""
-    p, p_held_out = (
-        "" if each is None or each > SIGNIFICANT else f"differs from {reference} ({p_figure(each, 'p')})"
-        for each in of.p_values
-    )
-    if of.ratio is not None:
-        line = f"{of.name} is {of.ratio.in_words} times as far from {reference} as the held-out {of.held_out}"
-        lines = [f"{line}{of.ratio.ends}."]
-        lines += [f"{of.held_out} can't be told from {reference}."] * (of.ratio.high is None and not p_held_out)
+    """Return lines: whether a set and the held-out one differ from the reference, and how many times as far it is."""
+    held_out, lines, further = f"the held-out {of.held_out}", list[str](), False
+    if of.sharing:
+        why = f"{reference} shares images with {' and '.join(of.sharing)}, or has some nearly alike."
+        return [f"How far {of.name} is beside {held_out} can't be said.", why]
+    p, p_held_out = of.p_values
+    if p is not None and p_held_out is not None:
+        differs, too = p <= ANSWER, p_held_out <= ANSWER
+        shown, of_both = (p_figure(each, "Holm p" if of.num_sets > 1 else "p") for each in of.p_values)
+        first = f"{of.name} {'differs' if differs else 'is not shown to differ'} from {reference} ({shown})"
+        neither = f"{of.held_out} is not shown to" if differs else f"neither is {of.held_out}"
+        second = f"so does {of.held_out}" if differs else f"{of.held_out} differs"
+        lines.append(f"{first}; {second if too else neither} ({of_both}).")
+        further = differs and of.further is not None and of.further <= SIGNIFICANT
+    if of.ratio is not None and (of.ratio.high is not None or of.ratio.low >= 1):
+        lines.append(f"{of.name} is {of.ratio.in_words} times as far from {reference} as {held_out}{of.ratio.ends}.")
+    elif further:
+        how = f"how many times can't be said ({p_figure(of.further, 'p')})"
+        lines.append(f"{of.name} is further than {held_out}; {how}.")
     else:
-        why = "Their noise hides it." if of.is_tested else "There are no folds of images."
-        if of.sharing:
-            why = f"{reference} shares images with {' and '.join(of.sharing)}, or has some nearly alike."
-        elif p:
-            why = f"{of.name} {p}, but there are too few images for a ratio."
-        lines = [f"How far {of.name} is beside the held-out {of.held_out} can't be said.", why]
-    return [*lines, *[f"{of.held_out} itself {p_held_out}: beside it, others look too near."] * bool(p_held_out)]
+        why = "from so few images" if lines else "without folds"
+        lines.append(f"Whether {of.name} is further than {held_out} can't be told {why}.")
+    if p_held_out is not None and p_held_out <= ANSWER:
+        lines.append(f"Beside {held_out}, which differs itself, others look too near.")
+    return lines
 
 
 def classes(count: int, num_different: int | None, furthest: str, figure: str) -> str:
@@ -439,10 +500,10 @@ def how_far(value: float, unit: str, distance: str) -> str:
     return f"{distance} {number(value, 3)}{' ' * bool(unit)}{unit}"
 
 
-def against_kept(what: str, far: str, p_value: float | None) -> list[str]:
+def against_kept(what: str, far: str, p_value: float | None, lacks: str = "") -> list[str]:
     """Say whether images that were added or removed differ from those that both versions have."""
     if p_value is None:
         apart = f"Between images {what} and those kept: {far}, noise included."
-        return [apart, f"Not tested: that takes {LEAST_FOLDS} folds of images a side."]
-    differ = "differ" if p_value <= SIGNIFICANT else "are not shown to differ"
+        return [apart, f"Not tested: {lacks}."] if lacks else [apart]
+    differ = "differ" if p_value <= ANSWER else "are not shown to differ"
     return [f"Images {what} {differ} from those kept ({far}, {p_figure(p_value, 'p')})."]

@@ -1,0 +1,60 @@
+"""Kinds of files that images are in: a record of each, and their registry; imports no torch, so that help is fast."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from torchmetrics_dna.images.paths import EXTENSIONS
+from torchmetrics_dna.registry import Lazy, Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torchmetrics_dna.images.reading import Reading
+    from torchmetrics_dna.images.sets import Images
+
+
+class FileKind(NamedTuple):
+    """A kind of file that images are in.
+
+    Attributes:
+        name: What it is called where the kinds are listed.
+        suffixes: How names of such files end, in lower case.
+        opener: Function that opens some files of the kind as one set; it takes them, what to call the set, and how to
+            read.
+        options: Which of ``"column"`` and ``"fps"`` apply to it.
+
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    opener: Callable[[Sequence[str], str, Reading], Images]
+    options: tuple[str, ...] = ()
+
+    def open(self, files: Sequence[str], label: str, reading: Reading) -> Images:
+        """Open files as one set of images, called ``label``."""
+        images = self.opener(files, label, reading)
+        images.options = frozenset(self.options)
+        return images
+
+
+def _by(function: str) -> Lazy:
+    return Lazy(f"torchmetrics_dna.images.{function}")
+
+
+_VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
+LIST = FileKind(".txt with one path or address a line", (".txt",), _by("sources:open_lists"))
+IMAGE = FileKind("image file", EXTENSIONS, _by("sources:open_images"))
+KINDS = Registry(
+    "suffix",
+    (
+        FileKind(".zip", (".zip",), _by("archives:open_zips")),
+        LIST,
+        FileKind(".npy or .npz of (B, H, W, C)", (".npy", ".npz"), _by("arrays:open_arrays"), ("column",)),
+        FileKind(".tar", (".tar", ".tgz", ".gz", ".bz2", ".xz"), _by("archives:open_tars"), ("column",)),
+        FileKind(".parquet", (".parquet",), _by("parquet:open_parquet"), ("column",)),
+        FileKind("video", _VIDEOS, _by("video:open_videos"), ("fps",)),
+        IMAGE,
+    ),
+    lambda kind: kind.suffixes,
+)

@@ -1,0 +1,1 @@
+"""What results say: differences, and all sentences on them."""
