@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna.result import Result
 
-SIZES, KINDS, POOL, SIDE, COARSE, RESAMPLES = (10, 20, 30), ("landscapes", "icons", "renders"), 150, 128, 4, 200
+SIZES, KINDS, POOL, SIDE, COARSE, RESAMPLES = (10, 20, 30), ("landscapes", "icons", "renders"), 100, 128, 4, 200
 LAYER = "head"
 WORDS = {"landscapes": "photographs", "icons": "icons", "renders": "renders", "digits": "digits"}
 
@@ -224,8 +224,8 @@ def draw(found: dict[str, dict[int, list[dict]]], sizes: tuple[int, ...]) -> Fig
 
 def main() -> None:
     parser = results.parser(__doc__)
-    parser.add_argument("--draws", type=int, default=20, help="of each step, kind and number")
-    parser.add_argument("--controls", type=int, default=200, help="of each control and number, over all kinds")
+    parser.add_argument("--draws", type=int, default=6, help="of each step, kind and number")
+    parser.add_argument("--controls", type=int, default=66, help="of each control and number, over all kinds")
     arguments = parser.parse_args()
     folder, quick = results.begin(arguments), arguments.quick
     asked.NUM_RELABELINGS = 40 if quick else RELABELINGS
