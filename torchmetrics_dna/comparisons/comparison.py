@@ -183,7 +183,7 @@ class Comparison(ByName["Result"]):
         """P-value of the answer: do the sets differ, by network, properties of images, or both together?
 
         One test of both over the same relabelings, see
-        :func:`~torchmetrics_dna.functional.permutation.joint_p_value`; the network's own without properties.
+        ``joint_p_value`` in ``functional.permutation``; the network's own without properties.
         """
         tests = [each._test for each in (self, self.properties) if each is not None and each._test is not None]
         return joint_p_value(*tests) if tests else None
