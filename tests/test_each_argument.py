@@ -104,6 +104,7 @@ EXEMPT = {
         "fps",
         "exif_orientation",
         "num_images",
+        "scale",
         "skip_unreadable",
     },  # images/test_kinds.py and others
     "Features": {"values", "neurons", "extractor", "weights_digest", "preparation", "fingerprint", "names", "pictures"},

@@ -46,7 +46,9 @@ class Place:
         requirements = ["-r", self.example / "requirements.txt", "-e", ROOT, *more]
         subprocess.run([uv, "pip", "install", *options, *requirements], check=True)
         names = re.findall(r"^[\w-]+", (self.example / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
-        packages = {"torch", "numpy", *names, *more} - {"torchmetrics-dna"}
+        packages = {"torch", "numpy", *names, *(name for name in more if not Path(name).exists())} - {
+            "torchmetrics-dna"
+        }
         print(*(f"{package} {self.run('-c', VERSION, package).strip()}" for package in sorted(packages)), sep="\n")
 
     def run(self, *command: object, **variables: str) -> str:
@@ -198,3 +200,81 @@ def test_spark_merges_partitions_into_one_dna(tmp_path: Path) -> None:
     dna, expected = load_dna(tmp_path / "photos.dna.npz"), make_dna(PHOTOS[:20])
     assert dna.num_images == 20
     assert torch.equal(dna.counts, expected.counts)
+
+
+IN_PYDICOM = """
+import json, shutil, sys
+from pathlib import Path
+import numpy, pydicom, dicom_kind
+from pydicom.data import get_testdata_file
+from torchmetrics_dna.images import open_source
+Path("scans").mkdir()
+for name in ("CT_small", "MR_small", "MR_small_RLE"):
+    shutil.copy(get_testdata_file(f"{name}.dcm"), "scans")
+images = open_source("scans/*.dcm")
+for name, pixels in zip(images.names, map(images.__getitem__, range(3))):
+    scan = pydicom.dcmread(name)
+    slope, intercept = float(scan.get("RescaleSlope", 1)), float(scan.get("RescaleIntercept", 0))
+    expected = numpy.clip((scan.pixel_array * slope + intercept + 160) / 400, 0, 1)
+    assert numpy.abs(pixels - expected[..., None]).max() < 1e-6, name
+print(json.dumps(list(images.names)))
+"""
+IN_NIBABEL = """
+import json, os
+import nibabel, numpy, nifti_kind
+from torchmetrics_dna.images import open_source
+data_path = os.path.join(os.path.dirname(nibabel.__file__), "tests", "data")
+counts = []
+for name in ("anatomical.nii", "example4d.nii.gz"):
+    file = os.path.join(data_path, name)
+    images, volume = open_source(file), nibabel.load(file).get_fdata()
+    counts.append(len(images))
+    assert len(images) == numpy.prod(volume.shape[2:])
+    for number in (0, 7, len(images) - 1):
+        at = numpy.unravel_index(number, volume.shape[2:])
+        expected = numpy.clip(volume[(..., *at)] / 500, 0, 1)[:, ::-1].T
+        assert numpy.abs(images[number] - expected[..., None]).max() < 1e-6
+        assert images.names[number].endswith("[" + ",".join(map(str, at)) + "]")
+print(json.dumps(counts))
+"""
+IN_RASTERIO = """
+import json
+import numpy, rasterio, geotiff_kind
+from rasterio.transform import from_origin
+from torchmetrics_dna.images import open_source
+bands = numpy.random.default_rng(0).integers(1, 10001, (4, 70, 100)).astype("uint16")
+bands[:, :5, :5] = 0
+form = dict(driver="GTiff", count=4, height=70, width=100, dtype="uint16", nodata=0, crs="EPSG:32632")
+with rasterio.open("scene.tif", "w", transform=from_origin(5e5, 5e6, 10, 10), **form) as scene:
+    scene.write(bands)
+images = open_source("scene.tif")
+expected = numpy.clip(bands[[3, 1, 0]] / 3000, 0, 1)
+corners = [(0, 32), (0, 64), (32, 0), (32, 32), (32, 64)]  # without the tile of which a pixel has no data
+assert list(images.names) == [f"scene.tif[{y},{x}]" for y, x in corners], list(images.names)
+for number, (y, x) in enumerate(corners):
+    assert numpy.abs(images[number] - numpy.moveaxis(expected[:, y : y + 32, x : x + 32], 0, 2)).max() < 1e-6
+print(json.dumps(len(images)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "settings", "files", "images"),
+    [
+        ("with_pydicom", IN_PYDICOM, {"DICOM_WINDOW": "-160,240"}, "scans/*.dcm", 3),
+        ("with_nibabel", IN_NIBABEL, {"NIFTI_WINDOW": "0,500"}, "anatomical.nii", 25),
+        ("with_rasterio", IN_RASTERIO, {"GEOTIFF_BANDS": "4,2,1", "GEOTIFF_WHITE": "3000", "GEOTIFF_SIDE": "32"},
+         "scene.tif", 5),
+    ],
+)  # fmt: skip
+def test_kinds_of_files_that_other_packages_read(
+    name: str, code: str, settings: dict[str, str], files: str, images: int, tmp_path: Path
+) -> None:
+    package = shutil.copytree(EXAMPLES / name, tmp_path / name)  # where it is built
+    place = Place(tmp_path, name, str(package))  # whose entry point commands load
+    place.run("-c", code, **settings)
+    path = next(map(str, tmp_path.rglob(files)), files) if files.endswith(".nii") else files
+    command = ("-m", "torchmetrics_dna", "make", path, "-o", "x.dna.npz", "--layers", "block_0")
+    place.run(*command, **settings)
+    assert load_dna(tmp_path / "x.dna.npz").num_images == images
+    with pytest.raises(AssertionError, match="give (it|them), such as"):
+        place.run(*command)

@@ -143,9 +143,9 @@ def _option_meant(context: Any, name: str, words: list[str]) -> str:
     longest = [max(each.opts, key=len) for each in context.command.params if each.opts[0].startswith("-")]
     taken = {option.strip("-").replace("-", "_"): option for option in longest}
     others = [other for other, each in root.commands.items() if any(name in of.opts for of in each.params)]
-    command = next((word for word in words if word in root.commands), None)
-    if context.command is root and command is not None:
-        return f"options come after the command: torchmetrics-dna {command} A {name}"
+    place = next((k for k, word in enumerate(words) if word in root.commands), None)
+    if context.command is root and place is not None:
+        return f"options come after the command: torchmetrics-dna {shlex.join([*words[place:], *words[:place]])}"
     remedy = meant(name, taken, lambda ours, value: f"did you mean {f'{taken[ours]} {value}'.rstrip()}?")
     elsewhere = f"{' and '.join(others)} {'take' if len(others) > 1 else 'takes'} it" if others else ""
     return remedy or elsewhere or f"torchmetrics-dna {context.info_name} --help-all lists all"

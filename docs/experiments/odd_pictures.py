@@ -44,7 +44,7 @@ from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.statistics.rows import SpatialMeans
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -211,7 +211,7 @@ def measured_kinds(folder: Path | None, extractor: DNAExtractor, neurons: Neuron
     return kinds
 
 
-def by_cleanvision(pictures: Sequence[Picture]) -> NDArray[np.bool_] | None:
+def by_cleanvision(pictures: Iterable[Picture]) -> NDArray[np.bool_] | None:
     """Which pictures cleanvision finds an issue of."""
     if find_spec("cleanvision") is None:
         return None
@@ -219,7 +219,7 @@ def by_cleanvision(pictures: Sequence[Picture]) -> NDArray[np.bool_] | None:
 
     with TemporaryDirectory() as folder:
         for i, picture in enumerate(pictures):
-            Image.fromarray(picture).save(f"{folder}/{i:05}.png")
+            Image.fromarray(picture).save(f"{folder}/{i:05}.png", compress_level=1)
         lab = Imagelab(data_path=folder)
         lab.find_issues({issue: {} for issue in ISSUES}, n_jobs=1, verbose=False)
         issues = lab.issues.sort_index()

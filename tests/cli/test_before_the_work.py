@@ -345,7 +345,7 @@ MORE = [
     ("compare a named --groups prefix:[0-9]", "matches nothing at the beginning of 'named/x.png'"),
     ("compare a b --groups folder --fail-if-different", "takes a test, but there is none of b"),
     ("monitor a b --window 0 -o x.csv", "--window expected"),
-    ("compare a b c --held-out c --held-out b", "--held-out takes one set, but got c, b; give one of them"),
+    ("compare a b c --held-out c --held-out b", "Option --held-out is given 2 times; give it once"),
 ]
 ROWS = [
     ("compare", {"B": "b c", "--metrics": "mind", "--plot": "x.png"}),
@@ -490,7 +490,8 @@ MISTAKES = [
     ("monitor a nowhere", NO_SOURCE),
     ("make nowhere -o y.npz", NO_SOURCE),
     ("ranges a nowhere -o y.json", NO_SOURCE),
-    ("rank a", "Option --reference is missing; give the images, or the DNA file, that IMAGES should be like"),
+    ("rank a --score local", "Option --reference is missing; give the images, or the DNA file, that IMAGES should be"),
+    ("rank a --fail-if-odd --score distance --reference b", "leave out --score distance"),
     ("rank a --reference nowhere", NO_SOURCE),
     ("info nowhere", "There is no DNA file"),
     ("merge nowhere.npz -o y.npz", "There is no DNA file"),
@@ -528,7 +529,7 @@ MISTAKES = [
     ("compare a b --gpu", "did you mean --device cuda?"),
     ("compare a b --seed 3", "nothing is drawn at random"),
     ("diff a b --held-out c", "No such option: --held-out; compare takes it"),
-    ("-o page.html compare a b", "options come after the command: torchmetrics-dna compare A B -o"),
+    ("-o page.html compare a b", "options come after the command: torchmetrics-dna compare a b -o page.html"),
     ("compare a b --num-folds 20 --num-folds 5", "Option --num-folds is given 2 times; give it once"),
     ("compare a b --pairs", "Option --pairs takes a value: order or name, by which images of A and B correspond"),
     ("rank a --nearest", "Option --nearest takes a value: Images, or a saved index"),

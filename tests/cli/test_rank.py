@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
-from commands import Command
+from commands import COMMAND, Command
 from golden import GOLDEN
 from PIL import Image
 
@@ -78,3 +80,42 @@ def test_copies_a_contrast_and_an_index(tmp_path: Path, monkeypatch: pytest.Monk
     assert max(map(len, captured.out.splitlines())) <= 80
     rows = json.loads(cli(*options, "--nearest", index, "--format", "json").out)["images"]
     assert all(row["copy"] and row["nearest"] == row["image"] for row in rows)
+
+
+def test_what_is_odd_in_a_folder_is_a_gate(tmp_path: Path, cli: Command) -> None:
+    random = np.random.default_rng(0)
+    for name, count in (("clean", 16), ("few", 14), ("spoilt", 16)):
+        (tmp_path / name).mkdir()
+        for i in range(count):
+            pixels = random.integers(60, 200, (24, 24, 3), np.uint8) * (name != "spoilt" or i > 0)
+            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / name / f"{i}.png")
+    asked = ("--layers", "block_0", "--fail-if-odd")
+    clean = cli("rank", tmp_path / "clean", *asked)
+    assert "No image is shown to be odd beside the others." in clean.out
+    assert "Passed: no image of" in clean.err
+    assert "The first 10; all: -o ranking.csv." in clean.out
+    spoilt = cli("rank", tmp_path / "spoilt", *asked, code=1)
+    assert "0.png is all black." in spoilt.out
+    assert "has 1 odd image, first of all 0.png." in " ".join(spoilt.err.split())
+    assert "but" in cli("rank", tmp_path / "few", *asked, code=2).err  # only facts were judged
+    half = cli("rank", tmp_path / "clean", "--reference", tmp_path / "clean", *asked)
+    assert half.out.splitlines()[0] == clean.out.splitlines()[0]
+
+
+def test_notices_of_a_folder_name_options(tmp_path: Path) -> None:
+    for name in ("turned", "deep"):
+        (tmp_path / name).mkdir()
+    exif = Image.Exif()
+    exif[274] = 6
+    for i in range(3):
+        Image.new("RGB", (30, 20), (90 * i, 0, 0)).save(tmp_path / "turned" / f"{i}.jpg", exif=exif)
+        Image.fromarray(np.full((20, 30), 4095 - 900 * i, np.uint16)).save(tmp_path / "deep" / f"{i}.png")
+    for folder, options, notice in (
+        ("turned", (), "have an EXIF rotation, which is ignored; to rotate them, give --exif-orientation"),
+        ("deep", (), "nearly black; give what is white in them, such as 4095, as --scale"),
+        ("turned", ("--exif-orientation",), ""),
+        ("deep", ("--scale", "4095"), ""),
+    ):
+        command = [*COMMAND, "rank", str(tmp_path / folder), "--layers", "block_0", *options]
+        err = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+        assert [line.endswith(notice) for line in err.splitlines() if "Images of" in line] == [True] * bool(notice)

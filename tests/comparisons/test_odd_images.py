@@ -275,3 +275,13 @@ def test_a_few_odd_images_of_a_set_that_was_changed(tmp_path: Path) -> None:
     assert not any("darker" in line for line in result.verdict_lines[1:])
     result.save(tmp_path / "x.result.npz")
     assert Comparison.load(tmp_path / "x.result.npz").odd.off == result.odd.off
+
+
+def test_a_set_that_shares_images_is_judged_beside_itself() -> None:
+    """A reference with the same images, and so with the same faults, can't tell."""
+    both = np.concatenate([CLEAN, drawn(1, 5) * 0])
+    shared = compare(both, both[1:], EXTRACTOR, **SETTINGS)
+    assert shared.shares_images
+    assert (shared.odd.off, shared.odd.surely_off, shared.odd.few_off) == (["image 39"], ["image 39"], None)
+    assert shared.verdict_lines[-1] == "1 of 40 images of B is odd beside its others: image 39 is all black."
+    assert rank(both[1:], both, EXTRACTOR).reasons == {39: "is all black"}

@@ -303,7 +303,10 @@ def test_one_that_fails_on_such_an_image_at_one_time_is_another(
     net.register_forward_pre_hook(lambda module, args: raises() if args[0].shape[2] in refused else None)
     refused.update(sizes if first else ())
     use(extractor, lambda: None, tmp_path)
-    with pytest.raises(ValueError, match=r"compute other activations of one fixed input \(one of them fails on it\)"):
+    message = r"compute other activations of one fixed input \(one of them fails on it\)"
+    # the input of a reference is taken again, and both networks take that of 224 pixels, with equal activations
+    is_alike = use is with_a_reference_before and first and sizes == {64}
+    with nullcontext() if is_alike else pytest.raises(ValueError, match=message):
         use(extractor, lambda: refused.symmetric_difference_update(sizes), tmp_path)
 
 

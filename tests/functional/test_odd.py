@@ -1,4 +1,4 @@
-"""Images beyond a reference by a property: by the formula in numpy, and by what spoils an image."""
+"""Images beyond all others by a property: by the formula in numpy, and by what spoils an image."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from torch import Tensor
 
 from torchmetrics_dna.demo import blur, jpeg, photographs
 from torchmetrics_dna.functional import odd_by_properties
-from torchmetrics_dna.functional.odd import clear_reasons, standard_properties
+from torchmetrics_dna.functional.odd import clear_reasons, odd_in_folder, standard_properties
 from torchmetrics_dna.images.properties import OF_PIXELS, PROPERTIES, image_properties
 
 LOGS = {"contrast": 0.02, "saturation": 0.01, "colours": 0.0, "sharpness": 0.02, "noise": 0.005}
 ODDS = {"brightness": 0.02} | dict.fromkeys(("dark pixels", "bright pixels", "flat areas", "pixelation"), 0.05)
-FLOORS = {"dark pixels +": 0.2, "bright pixels +": 0.2, "pixelation +": 0.5, "sharpness -": 0.05, "blockiness +": 0.01}
-DIRECTIONS = (
-    "brightness +", "brightness -", "contrast -", "dark pixels +", "bright pixels +", "saturation +", "saturation -",
-    "colours +", "colours -", "sharpness -", "noise +", "flat areas +", "pixelation +", "blockiness +",
-)  # fmt: skip
+# direction: least distance from the others, value that is plainly a fault, value that may be one
+DIRECTIONS: dict[str, tuple[float, float | None, float]] = {
+    "brightness +": (0.1, None, 0.7), "brightness -": (0.1, 0.08, 0.15), "contrast -": (0.1, None, 0.06),
+    "dark pixels +": (0.2, 0.9, 0.3), "bright pixels +": (0.2, None, 0.5), "saturation -": (0.5, 0.002, 0.01),
+    "sharpness -": (0.05, 0.11, 0.14), "noise +": (0.1, 0.5, 0.4), "pixelation +": (0.5, 0.42, 0.35),
+    "blockiness +": (0.01, None, 0.6),
+}  # fmt: skip
 
 
 def column(side: Tensor, name: str) -> NDArray[np.float64]:
@@ -29,23 +31,66 @@ def column(side: Tensor, name: str) -> NDArray[np.float64]:
     return np.log((values + ODDS[name]) / (1 - values + ODDS[name])) if name in ODDS else values
 
 
+def chance(value: float, others: NDArray[np.float64], floor: float) -> tuple[float, float]:
+    """p of a value beside others, all turned so that larger is worse, and how far it is beyond them."""
+    count, ordered = len(others), np.sort(others)
+    tail = max(5, round(count / 20))
+    limit, extreme = ordered[count - tail - 1], ordered[-1]
+    excess = max(np.mean(ordered[-tail:]) - limit, floor / 3)
+    p = tail / count / (1 + max(0, value - limit) / (tail * excess)) ** tail
+    return p, (value - extreme) / max(extreme - np.median(ordered), floor)
+
+
+def turned(side: Tensor, key: str, others: Tensor) -> NDArray[np.float64]:
+    """A column in which larger is worse; where nearly all is flat, sharpness says nothing."""
+    side, sharpness, flat = side.clone(), PROPERTIES.index("sharpness"), PROPERTIES.index("flat areas")
+    side[side[:, flat] > 0.95, sharpness] = float(np.median(others[:, sharpness].double().numpy()))
+    return (1 if key[-1] == "+" else -1) * column(side, key[:-2])
+
+
+def reaches(side: Tensor, row: int, key: str, limit: float | None) -> bool:
+    value = float(side[row, PROPERTIES.index(key[:-2])])
+    return limit is not None and (value >= limit if key[-1] == "+" else value <= limit)
+
+
 def by_numpy(reference: Tensor, images: Tensor) -> list[tuple[int, str]]:
     """Rows of named images, and their directions, without facts; one direction and image after the other."""
-    found: list[tuple[float, int, str]] = []
-    count = len(reference)
-    tail = max(5, round(count / 20))
-    for key in DIRECTIONS:
-        name, sign, floor = key[:-2], 1 if key[-1] == "+" else -1, FLOORS.get(key, 0.1)
-        ordered, values = np.sort(sign * column(reference, name)), sign * column(images, name)
-        limit, extreme = ordered[count - tail - 1], ordered[-1]
-        excess = max(np.mean(ordered[-tail:]) - limit, floor / 3)
+    found: list[tuple[float, int, str, bool]] = []
+    for key, (floor, plain, also) in DIRECTIONS.items():
+        others, values = (turned(side, key, reference) for side in (reference, images))
         for row, value in enumerate(values):
-            p = tail / count / (1 + max(0, value - limit) / (tail * excess)) ** tail
-            is_far = value > extreme + 1.5 * max(extreme - np.median(ordered), floor)
-            found += [(p * 14 * len(values), row, key)] * bool(is_far)
-    level = 0.02 if min(found, default=(1,))[0] <= 0.005 else 0.005
-    named = {row: key for p, row, key in sorted(found, reverse=True) if p <= level}
+            p, gap = chance(value, others, floor)
+            c, is_plain = p * len(DIRECTIONS) * len(values), reaches(images, row, key, plain) and gap > 1
+            if (is_plain and c <= 0.05) or (reaches(images, row, key, also) and gap > 1.5):
+                found.append((c, row, key, is_plain and c <= 0.05))
+    level = 0.02 if any(is_plain or c <= 0.005 for c, *_, is_plain in found) else 0.005
+    named = {row: key for c, row, key, is_plain in sorted(found, reverse=True) if is_plain or c <= level}
     return sorted(named.items())
+
+
+def in_folder_by_numpy(images: Tensor, level: float) -> dict[int, str]:
+    """Each number of images together, in each direction, against all others; without facts."""
+    named: dict[int, str] = {}
+    for _ in range(3):
+        rest = [row for row in range(len(images)) if row not in named]
+        found: dict[int, list[tuple[float, str]]] = {}
+        for key, (floor, plain, also) in DIRECTIONS.items():
+            values = turned(images, key, images)[rest]
+            order, best = np.argsort(-values, kind="stable"), 0
+            for most in range(1, len(rest) // 10 + 1):
+                row = order[most - 1]
+                p, gap = chance(values[row], np.delete(values, order[:most]), floor)
+                c, of = p * len(rest) * len(DIRECTIONS), rest[row]
+                is_plain = reaches(images, of, key, plain) and gap > 1 and c <= level
+                is_far = most == 1 and reaches(images, of, key, also) and gap > 1.5 and c <= 0.02
+                best = most if is_plain or is_far else best
+            for row in order[:best]:
+                p, _ = chance(values[row], np.delete(values, order[:best]), floor)
+                found.setdefault(rest[row], []).append((p, key))
+        if len(rest) < 15 or not found:
+            break
+        named |= {row: min(reasons)[1] for row, reasons in found.items()}
+    return named
 
 
 def drawn(count: int, seed: int) -> Tensor:
@@ -67,6 +112,37 @@ def test_it_is_the_formula(count: int, num_images: int) -> None:
         of_reference = reference[:, PROPERTIES.index(name)]
         assert each[2:] == (float(images[each.image, PROPERTIES.index(name)]), of_reference.min(), of_reference.max())
     assert odd_by_properties(reference, images[:0]) == odd_by_properties(reference, reference[:20]) == []
+
+
+@pytest.mark.parametrize(("count", "share"), [(15, 0), (31, 1), (60, 0), (60, 2), (90, 3), (200, 5)])
+def test_in_a_folder_it_is_the_formula(count: int, share: int) -> None:
+    """Of several faults, up to so many images have the same one, also with others, and two have no edges."""
+    random = np.random.default_rng(count + share)
+    images = drawn(count, count)
+    images[:, PROPERTIES.index("noise")] /= 4
+    for name, value in [("sharpness", 0.06), ("pixelation", 0.8), ("brightness", 0.05), ("noise", 0.7)] * bool(share):
+        rows = random.permutation(count)[: random.integers(1, share + 1)]
+        images[rows, PROPERTIES.index(name)] = torch.tensor(value * random.uniform(0.97, 1.03, len(rows))).float()
+    images[: 2 * (share > 2), PROPERTIES.index("flat areas")] = 0.97
+    images[: 2 * (share > 2), PROPERTIES.index("sharpness")] = 0.0
+    for level in (1.0, 0.05):
+        odd = odd_in_folder(images, level)
+        assert {each.image: each.reason for each in odd} == in_folder_by_numpy(images, level)
+        others = np.delete(images.numpy(), [each.image for each in odd], 0)
+        for each in odd:
+            of = PROPERTIES.index(each.reason[:-2])
+            assert each[2:] == (images[each.image, of], others[:, of].min(), others[:, of].max())
+    assert bool(odd) == (share > 0)
+    assert odd_in_folder(images) == odd_in_folder(images, 1.0 if count >= 40 else 0.05)
+
+
+def test_images_of_one_colour_are_named_in_any_folder() -> None:
+    for count in (1, 4, 60):
+        images = drawn(count, 0)
+        images[::3, PROPERTIES.index("contrast")] = 0.0
+        images[0, PROPERTIES.index("brightness")] = 0.01
+        reasons = ["all black", *["one colour"] * (len(images[::3]) - 1)]
+        assert [each.reason for each in odd_in_folder(images)] == reasons
 
 
 PLAIN, BLACK = {"contrast": 0.009}, {"contrast": 0.009, "brightness": 0.01, "saturation": 0.0}
@@ -104,8 +180,8 @@ def test_facts(
 
 def test_others_take_less_once_an_image_is_named() -> None:
     reference = drawn(60, 0)
-    images, column = reference[:30].clone(), PROPERTIES.index("sharpness")
-    images[0, column] = 0.155  # 14 * 30 * p between the two levels
+    images, column = reference.clone(), PROPERTIES.index("sharpness")
+    images[0, column] = 0.1395  # 10 * 60 * p between the two levels
     assert odd_by_properties(reference, images) == []
     for name, value in (("sharpness", 0.01), ("contrast", 0.0)):
         images[1] = reference[1]

@@ -24,7 +24,7 @@ from address_space import at_most
 from networks import Pixels
 from PIL import Image, UnidentifiedImageError
 
-from torchmetrics_dna import DNAExtractor, Reading, make_dna
+from torchmetrics_dna import DNAExtractor, Reading, compare, load_dna, make_dna
 from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.images.loader import load_batches
@@ -39,6 +39,10 @@ GREYS, FOURS = COLOURS[..., 0], DEEP.view(np.uint8)[..., :4]
 LUMA = ((COLOURS.astype(int) * [19595, 38470, 7471]).sum(-1) + 32768 >> 16).astype(np.uint8)  # as Pillow's L
 RGB, SHADES, DEEP_GREY, FOUR = COLOURS[0], BANDS[0, ..., 0], DEEP[0, ..., 0], FOURS[0]
 OWN = r"a DNAExtractor of your own network with `channels={}`"
+TO_INTEGERS = [
+    f"{call.format(8)}` if they lie in 0 to 255, `{call.format(16)}` if in 0 to 65535"
+    for call in ('imgs.astype("uint{}")', "imgs.to(torch.uint{})")
+]
 
 
 def read(source: object, channels: int = 3, **options: Any) -> np.ndarray:
@@ -348,6 +352,80 @@ def test_alpha_that_is_dropped_is_told_once(tmp_path: Path, recwarn: pytest.Warn
     assert not [warning for warning in recwarn if issubclass(warning.category, UserWarning)]
 
 
+@pytest.mark.filterwarnings("default")
+def test_16_bits_that_are_hardly_used_are_told_once(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    """Of a source all of whose images have 16 bits; the white is the next power of two above the largest value."""
+    for bits in (8, 12, 14, 15):
+        folder = tmp_path / str(bits)
+        folder.mkdir()
+        for number, scale in enumerate((0.3, 1.0, 0.6)):
+            shades = np.arange(63, dtype=np.uint16).reshape(9, 7)
+            shades[0, 0] = scale * (2**bits - 1)
+            Image.fromarray(shades).save(folder / f"{number}.png")
+    said = {8: "0.39 %", 12: "6.2 %", 14: "25 %"}
+    for bits in (8, 12, 14, 15):
+        for workers in (0, 2):
+            assert list(load_batches(open_source(tmp_path / str(bits)), (8, 8), reading=Reading(2, workers)))
+            told = [str(warning.message) for warning in recwarn if "16 bits" in str(warning.message)]
+            expected = f"use {said.get(bits)} of 16 bits, so that a network sees them nearly black; give what is white"
+            assert [expected in text for text in told] == [True] * (bits < 15)
+            assert all(text.endswith(f"such as {2**bits - 1}, as `scale`") for text in told)
+            recwarn.clear()
+    COLOUR.save(tmp_path / "8" / "colour.png")  # not all have 16 bits
+    for source, scale in ((tmp_path / "8", None), (tmp_path / "12", 4095), ([DEEP_GREY * 0], None)):
+        assert list(load_batches(open_source(source, Reading(scale=scale)), (8, 8)))
+    assert not [warning for warning in recwarn if issubclass(warning.category, UserWarning)]
+
+
+def test_a_scale_is_what_is_white() -> None:
+    deep = np.array([[0, 1000, 4095], [4096, 60000, 65535]], np.uint16)
+    expected = np.minimum(deep / 4095, 1)[..., None].repeat(3, 2)
+    for image in (deep, Image.fromarray(deep), torch.from_numpy(deep)[None], Image.fromarray(deep.astype(np.int32))):
+        np.testing.assert_allclose(open_source([image], Reading(scale=4095))[0], expected, atol=1e-7)
+    bands = np.stack([deep] * 4, 2)
+    np.testing.assert_allclose(
+        open_source([bands], Reading(scale=4095)).decode(0, 4).pixels, np.minimum(bands / 4095, 1), atol=1e-7
+    )
+    for image in (COLOUR, GREYS[0], np.ones((4, 4), np.float32), Image.new("F", (4, 3), 0.5)):
+        with pytest.raises(ValueError, match="no integers of 16 bits, so that `scale` does not apply"):
+            open_source([image], Reading(scale=4095))[0]
+    with pytest.raises(ValueError, match="`scale` expected to be above 0, but got 0"):
+        Reading(scale=0)
+
+
+def test_a_scale_is_part_of_what_a_dna_is_of(tmp_path: Path) -> None:
+    deep = [(image * 16).astype(np.uint16) for image in GREYS]
+    settings = {"feature": "efficientnet_lite0", "layers": ["block_0"]}
+    dark, other = (make_dna(deep, reading=Reading(scale=scale), **settings) for scale in (4095, 8191))
+    assert dark.preparation is not None
+    assert dark.preparation["scale"] == 4095
+    with pytest.raises(ValueError, match=r"image preparations \(scale\) differ: 4095 and 8191"):
+        compare(dark, other)
+    dark.save(tmp_path / "x.dna.npz")
+    assert load_dna(tmp_path / "x.dna.npz").preparation == dark.preparation
+    assert compare(dark, list(GREYS))["dna-emd"].value > 0  # of 8 bits, of which it says nothing
+
+
+@pytest.mark.filterwarnings("default")
+def test_an_exif_rotation_that_is_ignored_is_told_once(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    for name, orientation in (("a.jpg", 6), ("b.png", 3), ("c.tif", 8), ("d.png", 1), ("e.jpg", 0), ("f.png", None)):
+        exif = Image.Exif()
+        if orientation is not None:
+            exif[274] = orientation
+        COLOUR.save(tmp_path / name, exif=exif)
+    for source in (*sorted(tmp_path.iterdir()), tmp_path):
+        for workers in (0, 2 * (source == tmp_path)):
+            turned = Reading(2, workers, exif_orientation=True)
+            assert list(load_batches(open_source(source, turned), (8, 8), reading=turned))
+            assert list(load_batches(open_source(source), (8, 8), reading=Reading(2, workers)))
+            told = [str(warning.message) for warning in recwarn if "EXIF" in str(warning.message)]
+            expected = f"Images of {str(source)!r} have an EXIF rotation, which is ignored; to rotate them, give "
+            assert told == [f"{expected}`exif_orientation=True`"] * (
+                source.name[0] not in "cdef"
+            )  # Pillow turns TIFFs itself
+            recwarn.clear()
+
+
 # packages that some files need
 
 
@@ -501,8 +579,8 @@ def floats(low: float, high: float, kind: Callable) -> Any:
         (torch.from_numpy(ZEROS[0]), "shape (28, 28, 3) and type torch.uint8", "imgs.permute(2, 0, 1)"),
         (ZEROS.transpose(0, 3, 1, 2), "shape (8, 3, 28, 28) and type uint8", "imgs.transpose(0, 2, 3, 1)"),
         (ZEROS[..., [0, 0, 0, 0]], "shape (8, 28, 28, 4) and type uint8", f"imgs[..., :3]`, or {OWN.format(4)[:-1]}"),
-        (ZEROS.astype(np.int64), "shape (8, 28, 28, 3) and type int64", 'imgs.astype("uint8")'),
-        (torch.zeros(8, 1, 28, 28).long(), "shape (8, 1, 28, 28) and type torch.int64", "imgs.to(torch.uint8)"),
+        (ZEROS.astype(np.int64), "shape (8, 28, 28, 3) and type int64", TO_INTEGERS[0]),
+        (torch.zeros(8, 1, 28, 28).long(), "shape (8, 1, 28, 28) and type torch.int64", TO_INTEGERS[1]),
         *[
             (floats(low, high, kind), f"{low:g} to {high:g}", remedy)
             for low, high, remedy in (
@@ -516,7 +594,8 @@ def floats(low: float, high: float, kind: Callable) -> Any:
     ],
 )
 def test_what_is_no_image_is_told_how_to_become_one(source: Any, got: str, remedy: str) -> None:
-    ending = f"; .*give `{re.escape(remedy)}`$" if remedy else "[^;]*$"
+    closing = "`" * (remedy.count("`") % 2 == 0)
+    ending = f"; .*give `{re.escape(remedy)}{closing}$" if remedy else "[^;]*$"
     with pytest.raises(ValueError, match=f"but got {re.escape(got)}{ending}"):
         make_dna(source, "properties") if "shape" in got else open_source(source)[0]
     if remedy:

@@ -134,7 +134,8 @@ def test_a_file_has_a_format_and_a_size(tmp_path: Path) -> None:
     for name, file, of_format in (
         ("x.png", "x.png", "PNG"), ("x.jpg", "x.jpg", "JPEG"), ("x.bmp", "x.bmp", "BMP"), ("x.zip", "x.png", "PNG"),
     ):  # fmt: skip
-        pixels, _, facts = open_source(tmp_path / name).decode(0)
+        decoded = open_source(tmp_path / name).decode(0)
+        pixels, facts = decoded.pixels, decoded.file
         assert facts == FileFacts(of_format, (tmp_path / file).stat().st_size)
         values = dict(zip(PROPERTIES, image_properties(as_tensor(pixels), facts)[0].tolist(), strict=True))
         assert (values["JPEG files"], values["PNG files"]) == (of_format == "JPEG", of_format == "PNG")

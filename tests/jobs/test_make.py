@@ -438,6 +438,11 @@ def turned(folder: Path) -> Path:
     return folder / "turned"
 
 
+def deep(folder: Path) -> Path:
+    np.save(folder / "deep.npy", SOME.astype(np.uint16) * 16)
+    return folder / "deep.npy"
+
+
 def two_arrays(folder: Path) -> Path:
     np.savez(folder / "two.npz", a=SOME, b=SOME[::-1] // 2)
     return folder / "two.npz"
@@ -452,6 +457,7 @@ def videos(folder: Path) -> str:
 
 # a source whose pixels the option changes, and two values
 CHANGES: dict[str, tuple[Callable[[Path], Any], Any, Any]] = {
+    "scale": (deep, None, 4095.0),
     "exif_orientation": (turned, False, True),
     "column": (two_arrays, "a", "b"),
     "fps": (videos, None, 3.0),
@@ -461,12 +467,14 @@ CHANGES: dict[str, tuple[Callable[[Path], Any], Any, Any]] = {
 CHANGE_NO_PIXEL = {"batch_size", "num_workers", "skip_unreadable", "progress"}
 OF_OBJECTS = {"num_images"}  # from whose parts nothing is resumed: images/test_streams.py
 every_change = pytest.mark.parametrize("name", CHANGES)
+told = pytest.mark.filterwarnings("ignore:.* have an EXIF rotation", "ignore:.* of 16 bits")
 
 
 def test_all_options_are_tried() -> None:
     assert {field.name for field in fields(Reading)} == CHANGES.keys() | CHANGE_NO_PIXEL | OF_OBJECTS
 
 
+@told
 @every_change
 def test_resuming_by_options_of_reading(name: str, tmp_path: Path) -> None:
     prepare, one, other = CHANGES[name]
@@ -485,6 +493,7 @@ def test_resuming_by_options_of_reading(name: str, tmp_path: Path) -> None:
     make_files(source, tmp_path / "x.dna.npz", ["histogram"], arguments, resume=True)
 
 
+@told
 @every_change
 def test_the_reference_in_a_folder(name: str, tmp_path: Path) -> None:
     prepare, one, other = CHANGES[name]

@@ -76,7 +76,9 @@ def chromium() -> Iterator[Any]:
 def test_pictures_are_shown_and_names_are_text(chromium: Any, path: Path) -> None:
     with opened(chromium, path, java_script_enabled=False) as page:
         assert page.locator("#verdict").inner_text().startswith(f"{MODEL} ")
-        assert page.locator(".strip figcaption").nth(1).inner_text() == f"B {MODEL} (12 images)"
+        of_a, changed, of_b, *_ = page.locator(".strip figcaption").all_inner_texts()
+        assert (of_a, of_b) == ("A photos (12 images)", f"B {MODEL} (12 images)")
+        assert changed.startswith("The same images of A, blurred by about")
         assert page.locator("[onerror]").count() == 0
     with opened(chromium, path) as page:
         widths = page.eval_on_selector_all("img", "images => images.map(image => image.naturalWidth)")

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.files.visible import p_figure, strict_json
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.images.changes import Causes
-from torchmetrics_dna.images.properties import PROPERTIES
+from torchmetrics_dna.images.properties import PROPERTIES, RECORDS
 from torchmetrics_dna.jobs.make import measure_ranges
 from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.neurons import Neurons
@@ -154,6 +155,9 @@ def network(seed: int, **options: Any) -> DNAExtractor:
     return DNAExtractor(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1)), **usual | options)
 
 
+WEIGHTS = f"neuron weights (digest) {sha256(repr([0.0, 1.0, 1.0, 0.0, 1.0, 1.0]).encode()).hexdigest()[:16]}"
+
+
 @pytest.mark.parametrize(
     ("options", "setting", "words"),
     [
@@ -162,7 +166,7 @@ def network(seed: int, **options: Any) -> DNAExtractor:
         ({"feature": network(0, layers=["1"])}, "neurons", "2 in 1 layers"),
         ({"num_bins": 50}, "bins of a histogram", "50"),
         ({"ranges": "ranges"}, "ranges of activations", "margin widen"),
-        ({"neuron_weights": torch.tensor([0, 1, 1, 0, 1, 1.0])}, "weights of neurons", "4 neurons other than 0"),
+        ({"neuron_weights": torch.tensor([0, 1, 1, 0, 1, 1.0])}, "average", f"weighted sum over neurons, {WEIGHTS}"),
         ({"num_folds": 6}, "folds of images", "6"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -209,8 +213,9 @@ def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path) ->
     places = [words.index(part) for part in parts]
     assert places == sorted(places)
     assert [words.count(part) for part in comparison.verdict_lines] == [1] * (1 + len(sentences)), "each fact once"
-    assert sorted(row[0] for row in page.rows if row and row[0] in PROPERTIES) == sorted(PROPERTIES)
-    assert next(row for row in page.rows if row[0] == "JPEG files")[1:3] == ["0 %", "100 %"]
+    headings = {name: f"{name}{record.meaning}" for name, record in RECORDS.items()}
+    assert sorted(row[0] for row in page.rows if row and row[0] in headings.values()) == sorted(headings.values())
+    assert next(row for row in page.rows if row[0] == headings["JPEG files"])[1:3] == ["0 %", "100 %"]
     assert not any(row[0] in ("made on", "ran on") for row in page.rows if row), "nothing of the machine"
     assert {row["clear"] for row in property_rows(comparison)} == {True, False}
     assert len(html.encode()) < 1e6

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torchmetrics_dna import DNAExtractor, NeuronWeights, make_dna, rank
 from torchmetrics_dna.demo import blur, jpeg, photographs
 from torchmetrics_dna.dna import HistogramDNA
+from torchmetrics_dna.functional.odd import odd_in_folder
+from torchmetrics_dna.images.properties import image_properties
 from torchmetrics_dna.singles import Ranking
 from torchmetrics_dna.statistics.outliers import local_layer
 
@@ -236,7 +238,7 @@ def test_few_ruined_images_are_found(extractor: DNAExtractor, tmp_path: Path) ->
     clean = rank(pool, photos[:40], extractor)
     assert clean.few_off.p_value > 0.05
     assert f"{clean.few_off.p_value:.2g}" in clean.verdict
-    assert f"sees {clean.odd.fewest} or more" in clean.verdict
+    assert f"sees {clean.few_off.fewest} or more" in clean.verdict
     assert "why it is off" not in clean.table().header
     pool[4], pool[11], pool[17] = blur(pool[4], strength=8), np.full_like(pool[11], 255), pool[17] * 0
     ranking = rank(pool, photos[:40], extractor)
@@ -346,5 +348,46 @@ def test_duplicates_within_one_set_take_no_reference(extractor: DNAExtractor) ->
     assert {row["image"]: row["nearest"] for row in ranking.rows() if row["copy"]} == {
         "image 1": "image 4", "image 4": "image 1",
     }  # fmt: skip
-    with pytest.raises(ValueError, match="`reference` expected .* or `nearest`"):
-        rank(images, feature=extractor)
+    alone = rank(images, feature=extractor)
+    assert (alone.rows(), alone.is_alone) == (ranking.rows(), True)
+    assert [sorted((row[1], row[2])) for row in alone.copies_table.rows if row[0] == "copy"] == [["image 1", "image 4"]]
+    assert alone.verdict.endswith("Of fewer than 15 images, only those of one colour are named.")
+    with pytest.raises(ValueError, match="`reference` expected .* but got None; give it, or leave out `score`"):
+        rank(images, feature=extractor, score="local")
+
+
+def test_what_is_odd_in_one_folder(extractor: DNAExtractor, tmp_path: Path) -> None:
+    """The rule is that of its function; who has a reference with the same images gets the same."""
+    images = [noisy(seed, 24 + seed % 3) for seed in range(44)]
+    images[7], images[20], images[21] = images[7] * 0, images[20] // 12, images[21] // 12
+    ranking = rank(images, feature=extractor)
+    properties = torch.cat([image_properties(torch.from_numpy(i).permute(2, 0, 1)[None]) for i in images])
+    odd = {each.image: each for each in odd_in_folder(properties)}
+    assert odd.keys() == ranking.reasons.keys() == {7, 20, 21}
+    assert ranking.reasons[7] == "is all black"
+    assert ranking.reasons[20].startswith("is much darker than any of the others (brightness 0.0")
+    assert {ranking.odd.numbers[place] for place in ranking.odd.surely} == {
+        each.image for each in odd_in_folder(properties, 0.05)
+    }  # fmt: skip
+    assert "3 of 44 images are odd beside the others: image 7 is all black" in ranking.verdict
+    assert (ranking.odd.few_off, ranking.few_off, ranking.to_dict()["off"]) == (None, None, ranking.off)
+    assert not any(
+        "the reference" in line for line in (*ranking.verdict.splitlines(), *ranking.notices, ranking.question)
+    )
+    order = [ranking.names.index(name) for name in ranking.off]
+    assert order == sorted(order)
+    ranking.save(tmp_path / "x.ranking.npz")
+    assert Ranking.load(tmp_path / "x.ranking.npz").verdict == ranking.verdict
+    part = rank(images[5:30], images, extractor)  # all are the reference's own
+    assert {part.names[part.numbers.index(k - 5)]: reason for k, reason in ranking.reasons.items()} == {
+        part.names[part.numbers.index(number)]: reason for number, reason in part.reasons.items()
+    }  # fmt: skip
+    foreign = rank([*images[:20], noisy(99, 24)], images, extractor)
+    assert not foreign.is_alone
+    bands = DNAExtractor(nn.Conv2d(5, 4, 3), channels=5, layers=["output"], input_size=8)
+    without = rank(np.random.default_rng(0).random((20, 8, 8, 5), np.float32), feature=bands)
+    assert "takes properties" in without.verdict
+
+
+def noisy(seed: int, side: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(60, 200, (side, side, 3), np.uint8)

@@ -24,6 +24,7 @@ from torchmetrics_dna.words.verdict import (
     TwoSets,
     against_kept,
     all_sets,
+    beside_others,
     classes,
     difference,
     how_far,
@@ -54,6 +55,7 @@ GREYER = Causes(("less saturation",), (45.0,), (10.0, 1.5), 30)
 NOISE = PropertyDifference("noise", 0.1, 0.2, 0.1, 0.1, 0.01)
 SHARPNESS = PropertyDifference("sharpness", 0.4, 0.3, 0.1, 0.1, 0.01)
 BRIGHTNESS = PropertyDifference("brightness", 0.626, 0.348, 0.1, 0.1, 0.01)
+NOT_SEEN = "Not seen: faults that more than a tenth of the images share, watermarks, other content."
 NO_TEST = "made was not tested against real."
 DIFFER, FAR = "made differs from real.", "dna-emd without noise: 4.17 bins (95 % interval 3.5 to 4.8; p ≤ 0.001)."
 NO_DIFFERENCE = "No difference is shown between real and made."
@@ -237,6 +239,19 @@ TWO = [
     ]),
     (of(ALIKE, off=Off([], 40, 0.02, 4, maybe=["2", "5"])), [
         NO_DIFFERENCE, BY_CHANCE, "A few images of made may be odd (p = 0.02), first of all 2, 5.",
+    ]),
+    (of(ALIKE, off=OFF._replace(is_alone=True))[2:], [
+        "2 of 40 images of made are odd beside its others: 3.png is all black; 7.png is much more blurred.",
+    ]),
+    (beside_others(OFF), [
+        "2 of 40 images are odd beside the others: 3.png is all black; 7.png is much more blurred.", NOT_SEEN,
+    ]),
+    (beside_others(NONE_OFF), ["No image is shown to be odd beside the others.", NOT_SEEN]),
+    (beside_others(NONE_OFF._replace(least=15)), [
+        "No image is shown to be odd beside the others.", "Of fewer than 15 images, only those of one colour are named.",
+    ]),
+    (beside_others(NONE_OFF._replace(has_properties=False)), [
+        "Which images are odd was not asked: that takes properties, which grey and RGB images have.",
     ]),
     (which(NONE_OFF), ["No single image is shown to stand out (p = 0.4); this test sees 4 or more odd images of 40."]),
     (which(Off([("1", BLACK)], 1, None, None), "the reference"), [  # there are no others

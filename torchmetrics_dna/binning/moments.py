@@ -50,7 +50,8 @@ def mean_and_variance(moments: Tensor, num_images: int) -> tuple[Tensor, Tensor]
     from_centre = (coarse - count * centre) + rest
     squares = (squares - 2 * centre * coarse + count * centre.square()) + (beyond - 2 * centre * rest)
     # rounding can take the variance of a constant neuron below 0, and that of one image above
-    return mean, (squares - from_centre.square() / count).clamp(min=0) * (num_images > 1) / max(1, num_images - 1)
+    squares = (squares - from_centre.square() / count).clamp(min=0) * (num_images > 1)
+    return mean, squares / max(1, num_images - 1)
 
 
 def _coarse(values: Tensor) -> Tensor:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.comparisons.compare import Opened
     from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.comparisons.odd_images import OddImages
+    from torchmetrics_dna.singles.ranking import Ranking
 
     Limits = Mapping[str, float | None]  # by the names of the options; None for gates that were not requested
 _NO_INTERVAL = (
@@ -28,6 +30,10 @@ _NO_TEST = (
 _NOT_ASKED = (
     "Option --fail-if-odd takes images, at least 10 of the reference, but that was not asked of {}; give other images"
     " on both sides, and keep folds (--num-folds 20)"
+)
+_NOT_JUDGED = (
+    "Option --fail-if-odd takes 15 grey or RGB images or more where these are judged beside each other, but {} has"
+    " fewer; give more, or a reference"
 )
 
 
@@ -51,8 +57,8 @@ class Gate(NamedTuple):
 def check_limits(limits: Limits, metrics: Sequence[str] | None, options: Mapping[str, Any]) -> None:
     """Raise ValueError for limits, as of :func:`gates_of`, that other options show to be wrong."""
     for name, least, expected in (
-        ("fail_above", -1e-300, "a number of 0 or more"),
-        ("fail_unless_below", 0, "a number above 0"),
+        ("fail_above", -1e-300, "of 0 or more"),
+        ("fail_unless_below", 0, "above 0"),
     ):
         limit, option = limits[name], f"Option --{name.replace('_', '-')}"
         if limit is not None:
@@ -190,17 +196,34 @@ def _different(compared: Mapping[str, Comparison], level: float, _: float) -> li
     return failed or [f"Passed: {shown}, above {level:g}."]
 
 
+def gate_of_ranking(ranking: Ranking, name: str) -> Gate:
+    """Return whether no image of a ranking is named as odd; ValueError where it could not look at all images."""
+    own = 0 if ranking.own is None or ranking.is_alone else int(ranking.own.sum())
+    if own and ranking.odd is not None:
+        raise ValueError(
+            f"Option --fail-if-odd takes images that are not the reference's own, but {own:,} of {len(ranking.names):,}"
+            " are; leave out --reference, to judge each beside the others"
+        )
+    lines = _odd_lines({name: ranking.odd})
+    return Gate("--fail-if-odd", 0, not lines[0].startswith("Failed"), lines)
+
+
 def _odd(compared: Mapping[str, Comparison], _limit: float, _level: float) -> list[str]:
-    failed: list[str] = []
-    for name, comparison in compared.items():
-        if comparison.odd is None:
+    return _odd_lines({name: comparison.odd for name, comparison in compared.items()})
+
+
+def _odd_lines(sets: Mapping[str, OddImages | None]) -> list[str]:
+    failed, few = list[str](), list[str]()
+    for name, odd in sets.items():
+        if odd is None:
             raise ValueError(_NOT_ASKED.format(name))
-        if count := len(comparison.odd.off):
-            images = f"{count:,} odd image{'s' * (count > 1)}, first of all {comparison.odd.off[0]}"
-            failed.append(f"Failed: {name} has {images}.")
-    sharing = [name for name, comparison in compared.items() if comparison.shares_images]
-    unseen = f"; what {' and '.join(sharing)} and A have in common was not judged" if sharing else ""
-    return failed or [f"Passed: no image of {', '.join(compared)} is named as odd{unseen}."]
+        if odd.is_alone and (odd.too_few or not odd.has_properties):
+            raise ValueError(_NOT_JUDGED.format(name))
+        if off := odd.surely_off:
+            failed.append(f"Failed: {name} has {len(off):,} odd image{'s' * (len(off) > 1)}, first of all {off[0]}.")
+        few += [name] * bool(odd.too_few)
+    partly = f"; of {', '.join(few)}, only images of one colour were judged singly" if few else ""
+    return failed or [f"Passed: no image of {', '.join(sets)} is named as odd{partly}."]
 
 
 def _of(which: str, compared: Mapping[str, object]) -> str:

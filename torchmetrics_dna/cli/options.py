@@ -90,7 +90,7 @@ Written = Annotated[str, output_option("The file to write, also at an address.",
 FIELDS = {field.name: field for kind in (Network, Reading, Arguments) for field in fields(kind) if field.metadata}
 USUAL = {name: field.default for name, field in FIELDS.items()}
 _TYPES: dict[str, Any] = {"crop": Crop, "pairs": Partner, "weights_path": Path}
-_OF_ALL = ("feature", "weights_path", "properties", "layers", "column", "skip_unreadable")  # and those of machines
+_OF_ALL = ("feature", "weights_path", "properties", "layers", "column", "exif_orientation", "scale", "skip_unreadable")
 _OF_MACHINES = ("device", "batch_size", "num_workers", "on")  # which change no result
 
 

@@ -16,6 +16,7 @@ from torchmetrics_dna.cli.console import (
     print_unreadable,
     talk,
 )
+from torchmetrics_dna.cli.gates import end_by, gate_of_ranking
 from torchmetrics_dna.cli.output import FormatOption, ResultFile, format_for, write, writing_lines
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def rank(
     images: o.Images,
     reference: Annotated[
         str | None,
-        o.option("A DNA file, or images; one image ranks others by likeness to it. Required without --nearest."),
+        o.option("A DNA file, or images; one ranks others by likeness to it. [default: the images themselves]"),
     ] = None,
     score: Annotated[
         str | None,
@@ -48,15 +49,20 @@ def rank(
     worst: Annotated[int | None, o.option("Show so many of the worst ones only.", min=1)] = None,
     plot: Annotated[Path | None, o.output_option("Draw a contact sheet, below images of the reference.")] = None,
     maps: Annotated[bool, o.output_option("Show in the contact sheet where images are off.", "--maps")] = False,
+    fail_if_odd: Annotated[
+        bool, o.output_option("Exit with code 1 if an image is named as odd.", "--fail-if-odd")
+    ] = False,
     form: FormatOption = None,
     output: ResultFile = None,
     **options: Any,
 ) -> None:
-    """Rank images by how far each of them is from a reference's own images, or by how close it is to the reference."""
-    if reference is None and nearest is None:
-        raise ValueError("Option --reference is missing; give the images, or the DNA file, that IMAGES should be like")
-    reference = images if reference is None else reference
-    check_sources(images, reference)
+    """Name what is odd in a folder; or rank images by how far they are from a reference, or how close to it."""
+    if reference is None and nearest is None and (contrast is not None or score not in (None, "outlier")):
+        raise ValueError(
+            "Option --reference is missing; give the images, or the DNA file, that IMAGES should be like, or leave out"
+            " --score and --contrast, to see which are odd beside the others"
+        )
+    check_sources(images, *filter(None, [reference]))
     written = format_for(form, output)
     if top is not None and worst is not None:
         raise ValueError("Expected --top or --worst, but got both; leave one out")
@@ -66,8 +72,10 @@ def rank(
         check_figure(plot)
     elif maps:
         raise ValueError("Option --maps goes with --plot, the contact sheet that shows them; give both")
+    if fail_if_odd and score not in (None, "outlier"):
+        raise ValueError(f"Option --fail-if-odd is for outlier scores; leave out --score {score}")
     if save_index is not None:
-        if nearest is None:
+        if nearest is None and reference is not None:
             raise ValueError("Option --save-index goes with --nearest, which says of which images; give both")
         check_output(save_index, ".npz")
     from torchmetrics_dna.images import open_source
@@ -80,7 +88,7 @@ def rank(
     with o.showing_progress(options) as shown:
         source = images if plot is None else indexed(open_source(images, shown["reading"]), "A contact sheet")
         ranking = rank_images(source, reference, **shown)
-    called = {"the contrast": public(contrast or "the pool of all"), "the reference": public(reference)}
+    called = {"the contrast": public(contrast or "the pool of all"), "the reference": public(reference or images)}
     write(document_of(ranking, rows=ranking.rows(top, worst), called=called), written, output)
     if ranking.verdict and not written.words:
         talk.print(*ranking.verdict.splitlines(), sep="\n")
@@ -88,6 +96,8 @@ def rank(
         talk.print(notice)
     print_unreadable(ranking.unreadable)
     _write(ranking, save_index, plot, maps, worst if ranking.worst_first else top)
+    if fail_if_odd:
+        end_by([gate_of_ranking(ranking, images)])
 
 
 def _write(ranking: Ranking, save_index: Path | None, plot: Path | None, maps: bool, most: int | None) -> None:

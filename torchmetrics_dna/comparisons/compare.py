@@ -171,8 +171,10 @@ def compare_sides(sides: Sides, names: Sequence[str], held_out: str | None = Non
         k = names.index(name, 1)
         of_b, both = sides.measured(k), (names[0], name)
         result = compare_measured(of_a, of_b, plan, names=both)
-        same = result.same_images
-        odd = None if same else odd_images(of_a, of_b, sides.images[k], neurons=plan.neurons)
+        rows, beside = None, of_a
+        if result.shares_images:  # a reference with the same faults can't tell
+            rows, beside = range(len(of_b.numbers)), of_b
+        odd = None if of_a is of_b else odd_images(beside, of_b, sides.images[k], neurons=plan.neurons, rows=rows)
         result = replace(result, odd=odd, notices=[*result.notices, *plan.limits])
         if plan.has_causes and result.differs:
             result = result._with_causes(find_causes(sides, of_a, of_b, result.aligned()[0]))

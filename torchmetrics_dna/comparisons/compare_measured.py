@@ -125,7 +125,7 @@ def _compared(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> C
     notices = _notices(a, b, None if identical else copied, names, arguments.copies)
     is_tested = any(result.p_value is not None for result in results.values())
     lacks, is_few = ("", False) if is_tested else _lacking(a, b, plan, names)
-    if not paired and not identical and copies <= SHARED * (b.first.num_images or 0):
+    if not paired and not identical:
         notices += _namesakes(a.names, b.names, names)
     notices += dict.fromkeys(limit for result in results.values() for limit in result.limits)
     if lacking:
@@ -196,7 +196,7 @@ def _notices(
     near: list[str] = []
     for name, side in zip(names, (a, b), strict=True) if look_for_copies else ():
         if side.thumbnails is not None and len(side.thumbnails) > MOST:
-            notices.append(f"{name} has more than {MOST:,} images, too many to look for nearly equal ones")
+            near.append(f"{name} has more than {MOST:,} images, too many to look for nearly equal ones")
         elif side.thumbnails is not None and side.folds is not None:
             rows = near_duplicates(side.thumbnails, side.thumbnails, torch.cat([side.folds, side.folds]))
             if rows is not None and (rows >= 0).any():

@@ -114,8 +114,8 @@ class Comparison(ByName["Result"]):
         paired: True if each image of B was compared with its partner in A.
         lacks: Why there is no test, with the number of images or groups that there are, and that it takes.
         is_few: True if it is for want of these.
-        odd: Test of whether a few images of B are unlike A's own; None if that was not asked, as of DNAs, pairs,
-            groups, and sets that are too large.
+        odd: Test of whether a few images of B are unlike A's own, or, if B shares images with A, odd beside B's others;
+            None if that was not asked, as of DNAs, pairs, groups, and sets that are too large.
 
     """
 
@@ -184,7 +184,7 @@ class Comparison(ByName["Result"]):
         """P-value of the answer: do the sets differ, by network, properties of images, or both together?
 
         One test of both over the same relabelings, see
-        :func:`~torchmetrics_dna.functional.permutation.joint_p_value`; the network's own without properties.
+        ``joint_p_value`` in ``functional.permutation``; the network's own without properties.
         """
         tests = [each._test for each in (self, self.properties) if each is not None and each._test is not None]
         return joint_p_value(*tests) if tests else None

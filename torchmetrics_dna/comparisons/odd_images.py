@@ -1,4 +1,4 @@
-"""Which images of a set are unlike another set's own, and why? The second question of a comparison, and a ranking's."""
+"""Which images of a set are unlike another set's own, or the others of their own set, and why?"""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.functional.odd import (
+    IN_GATE,
     LEAST,
+    LEAST_IN_FOLDER,
     LEAST_OF_SINGLE,
     Odd,
     clear_reasons,
     odd_by_properties,
+    odd_in_folder,
     standard_properties,
 )
 from torchmetrics_dna.functional.outliers import (
@@ -27,7 +30,7 @@ from torchmetrics_dna.functional.outliers import (
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import ImageSource
 from torchmetrics_dna.images.properties import LAYER
-from torchmetrics_dna.words.verdict import Off, which_are_off, why_off
+from torchmetrics_dna.words.verdict import Off, beside_others, which_are_off, why_off
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,6 +60,8 @@ class OddImages:
         beyond: Of the others, those whose score is beyond all of ``typical``, with the property, or else the layer, by
             which they are furthest.
         has_properties: True if properties were measured.
+        surely: Places of those that a gate takes, of images that are judged beside the others of their own set; None
+            beside a reference.
         explained: Directions of properties, such as ``"blockiness +"``, that a named cause of the whole difference
             moves: images with such a reason are as odd as all, and not named.
 
@@ -69,6 +74,7 @@ class OddImages:
     single: list[Odd] = field(default_factory=list)
     beyond: list[Odd] = field(default_factory=list)
     has_properties: bool = False
+    surely: list[int] | None = None
     explained: tuple[str, ...] = ()
 
     @cached_property
@@ -80,7 +86,7 @@ class OddImages:
         """
         named, level = {odd[0] for odd in self.single}, _LEVELS[bool(self.single)]
         others = [place for place in range(len(self.names)) if place not in named]
-        if not others:
+        if not others or self.is_alone:
             return None
         few = few_are_off(self.scores[others], self.typical)
         p_value, fewest = few.p_value * SIGNIFICANT / level, fewest_images(len(others), len(self.typical), level)
@@ -99,6 +105,22 @@ class OddImages:
         return [each for each in images if each.move not in self.explained]
 
     @property
+    def is_alone(self) -> bool:
+        """True if they were judged beside the others of their own set, without a reference."""
+        return self.surely is not None
+
+    @property
+    def surely_off(self) -> list[str]:
+        """Names of those that a gate takes."""
+        return self.off if self.surely is None else [self.names[place] for place in self.surely]
+
+    @property
+    def too_few(self) -> int | None:
+        """Number of images beside which each is judged singly, if there are fewer."""
+        least = LEAST_IN_FOLDER if self.is_alone else LEAST_OF_SINGLE
+        return least if len(self.typical) < least else None
+
+    @property
     def _finds_few(self) -> bool:
         return self.few_off is not None and self.few_off.p_value <= SIGNIFICANT
 
@@ -109,7 +131,11 @@ class OddImages:
 
     def reasons(self, reference: str = "the reference", *, short: bool = False) -> dict[int, str]:
         """Return why images are off, in words or in a few, by their number."""
-        return {self.numbers[odd.image]: why_off(odd, reference, short=short) for odd in self.named}
+        others = "the others" if self.is_alone else reference
+        return {
+            self.numbers[odd.image]: why_off(odd, others, short=short or (self.is_alone and odd.reason[-1] not in "+-"))
+            for odd in self.named  # beside the others, a fact says nothing of these
+        }
 
     @property
     def _figures(self) -> Off:
@@ -124,12 +150,14 @@ class OddImages:
             fewest=self.few_off and self.few_off.fewest,
             by_test=len(self._unexplained(self.beyond)) * self._finds_few,
             maybe=[self.names[place] for place in order if place not in single],
-            least=LEAST_OF_SINGLE if self.has_properties and len(self.typical) < LEAST_OF_SINGLE else None,
+            least=self.too_few if self.has_properties else None,
+            is_alone=self.is_alone,
+            has_properties=self.has_properties,
         )
 
     def sentence(self, reference: str) -> str:
         """Return which images are off, and why; and the result of the test of the others, line by line."""
-        return "\n".join(which_are_off(self._figures, reference))
+        return "\n".join(beside_others(self._figures) if self.is_alone else which_are_off(self._figures, reference))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the images, with why they are off, and the result of the test of the others, in plain types."""
@@ -161,7 +189,7 @@ def odd_images(
     images: Images | DNA,
     *,
     neurons: Neurons,
-    foreign: Tensor | None = None,
+    rows: Sequence[int] | None = None,
 ) -> OddImages | None:
     """Find the images of B that are off from their spatial means and properties; None without means, or if A is small.
 
@@ -170,11 +198,14 @@ def odd_images(
         b: The images.
         images: Source of B.
         neurons: Neurons that means were kept of.
-        foreign: True for images of B that are not the reference's own, ``(B,)``; by default all.
+        rows: Row in A of each image of B that is one of A's own, which is left out, and -1 for others; by default, A
+            has none of them. If it has all, each is judged beside A's others.
 
     """
+    places = [place for place in range(len(b.numbers)) if rows is None or rows[place] < 0]
+    if rows is not None and not places:
+        return _beside_others(a, b, images, neurons, rows)
     of_a, of_b = means_by_layer(a, neurons), means_by_layer(b, neurons)
-    places = list(range(len(b.numbers))) if foreign is None else foreign.nonzero()[:, 0].tolist()
     if not of_a or not of_b or len(a.numbers) < LEAST or not places:
         return None
     of_b = {layer: means[places] for layer, means in of_b.items()}
@@ -209,6 +240,30 @@ def odd_images(
         [single[row]._replace(image=place) for place, row in enumerate(order) if row in single],
         beyond,
         has_properties,
+    )
+
+
+def _beside_others(
+    a: Measured, b: Measured, images: Images | DNA, neurons: Neurons, rows: Sequence[int]
+) -> OddImages | None:
+    means = means_by_layer(a, neurons)
+    if not means or len(a.numbers) <= 2:
+        return None
+    typical = outlier_distance({layer: left_out_distances(values) for layer, values in means.items()})
+    properties = a.rows.get(LAYER)
+    named, surely = (
+        {} if properties is None else {odd.image: odd for odd in odd_in_folder(properties, level)}
+        for level in (None, IN_GATE)
+    )
+    order, names = typical[rows].argsort(descending=True, stable=True).tolist(), _names(images, b)
+    return OddImages(
+        [names[i] for i in order],
+        [b.numbers[i] for i in order],
+        typical[rows][order],
+        typical,
+        [named[rows[i]]._replace(image=place) for place, i in enumerate(order) if rows[i] in named],
+        has_properties=properties is not None,
+        surely=[place for place, i in enumerate(order) if rows[i] in surely],
     )
 
 

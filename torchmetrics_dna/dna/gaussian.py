@@ -84,7 +84,7 @@ class GaussianDNA(DNA):
     ) -> GaussianDNA:
         """Build from sums and sums of squares of spatial means over images, ``(2, N)``, or more exact ones, ``(4, N)``.
 
-        See :func:`~torchmetrics_dna.binning.moments.image_moments`.
+        See ``image_moments`` in ``binning.moments``.
         """
         return cls(*mean_and_variance(moments, num_images), neurons, num_images, extractor, **common)
 

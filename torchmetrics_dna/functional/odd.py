@@ -1,7 +1,8 @@
-"""Images that are beyond all of a reference by a property, each judged by itself."""
+"""Images that are beyond all others by a property: those of a reference, or of their own folder."""
 
 from __future__ import annotations
 
+from math import inf
 from typing import NamedTuple
 
 import torch
@@ -11,25 +12,35 @@ from torchmetrics_dna.images.properties import FAULTS, OF_PIXELS, PROPERTIES, RE
 
 LEAST = 10  # images of a reference; with none of one colour, these are 26 % of its kind at most (95 %)
 LEAST_OF_SINGLE = 40  # images of a reference beside which others than those of one colour are judged one by one
-_LEVELS = (0.005, 0.02)  # of the first image of a set to be named; of others, once there is one
+LEAST_IN_FOLDER = 15  # images without a reference, beside each other
+IN_LIST, IN_GATE = 1.0, 0.05  # images of a folder, in the mean, with a tail as far out as a plain fault named there
+_LEVEL = 0.05  # the same beside a reference
+_LEVELS, _MORE = (0.005, 0.02), 1.5  # of the first image that is far beyond all; of others; times the usual distance
 _MOST_GREY = 2  # images without colour that are no fault: of a kind with few, all may be on one side
 _CLEAR = 0.003  # p of a property that is the reason of an image, which other evidence shows to be off
-_FAR = 1.5  # times the distance of the reference's extreme from its median, beyond that
 _SHARE, _FEWEST = 20, 5  # images of the tail: one of 20, but 5 at least
+_TOGETHER, _ROUNDS = 10, 3  # images of a folder that one fault may have: one of ten; times that it is looked through
+_FLAT = 0.95  # flat areas beyond which sharpness says nothing: there is hardly an edge to measure
 _TINY = 0.01  # deviation of a transformed property at least
-_PLAIN, _NEARLY_PLAIN = (0.01, 0.05), (0.03, 0.1)  # contrast of images of one colour; brightness of black ones
 GREY, _OF_GREY = 0.004, 0.012  # saturation of an image without colour, and of all of the reference
+_PLAIN, _NEARLY_PLAIN = (0.01, 0.05), (0.03, 0.1)  # contrast of images of one colour; brightness of black ones
+_NAMES = [key[:-2] for key in FAULTS]
+_SIGNS = torch.tensor([1.0 if key.endswith("+") else -1.0 for key in FAULTS], dtype=torch.float64)
+_LEAST, _PLAINLY, _MAYBE = torch.tensor(
+    [(fault.least, fault.plain, fault.maybe) for fault in FAULTS.values()], dtype=torch.float64
+).T
+_DIRECTIONS = int((~_MAYBE.isnan()).sum())  # in which an image is named
 
 
 class Odd(NamedTuple):
-    """Image that is beyond a reference, and why.
+    """Image that is beyond all others, and why.
 
     Attributes:
         image: Its row.
         reason: A property with its direction, such as ``"sharpness -"``; or a fact: ``"all black"``, ``"all white"``,
             ``"one colour"`` or ``"no colour"``.
         value: The property of the image, as :func:`~torchmetrics_dna.images.properties.image_properties` gives it.
-        low: The smallest value in the reference.
+        low: The smallest value in the reference, or of the images of the folder that are not odd.
         high: The largest one.
 
     """
@@ -53,9 +64,10 @@ def odd_by_properties(reference: Tensor, images: Tensor) -> list[Odd]:
     or more may also be without colour where all of these have some, or an image far beyond them in one of d directions
     that are faults, such as dark, blurred or blocky. With n images in the reference, :math:`k = \max(5, n / 20)`, u the
     value of the (k + 1)-th most extreme of these and e their mean excess over it, all transformed, an image at x has
-    :math:`p = k / n \, (1 + (x - u) / (k e))^{-k}`, exact for exponential tails. Named are images of the m with
-    :math:`d m p \le 0.005` that are beyond the extreme of the reference by 1.5 times its distance from the median. Once
-    an image is named, 0.02 is enough for others: no more sets of the reference's kind get a name by that.
+    :math:`p = k / n \, (1 + (x - u) / (k e))^{-k}`, exact for exponential tails. Of m images those are named that are
+    plainly faulty by the property's own value, with :math:`c = d m p \le 0.05`, and beyond the extreme of the reference
+    by its distance from the median; or less plainly faulty, with :math:`c \le 0.005`, and beyond by 1.5 times that.
+    Once an image is named, 0.02 is enough for others: no more sets of the reference's kind get a name by that.
 
     Args:
         reference: Properties of the reference's images, ``(n, properties)``, of
@@ -71,7 +83,7 @@ def odd_by_properties(reference: Tensor, images: Tensor) -> list[Odd]:
     Example:
         >>> from torchmetrics_dna.images.properties import image_properties
         >>> noise = torch.randint(0, 256, (41, 3, 32, 32), generator=torch.Generator().manual_seed(0)).byte()
-        >>> reference, dark = image_properties(noise[:40]), image_properties(noise[40:] // 9)
+        >>> reference, dark = image_properties(noise[:40]), image_properties(noise[40:] // 29)
         >>> odd_by_properties(reference, dark)[0].reason
         'brightness -'
 
@@ -82,21 +94,45 @@ def odd_by_properties(reference: Tensor, images: Tensor) -> list[Odd]:
                 f"Argument `{name}` expected to be finite properties of {least} images or more, shape"
                 f" (images, {len(PROPERTIES)}), but got shape {tuple(side.shape)}"
             )
-    p_values, is_far = _tails(reference, images)
-    corrected = torch.where(is_far, p_values * images.shape[0] * len(FAULTS), torch.inf)
     facts, reasons = _facts(reference, images), dict[int, str]()
     if len(reference) >= LEAST_OF_SINGLE:
-        level = _LEVELS[bool(facts) or bool((corrected <= _LEVELS[0]).any())]
-        reasons = _chosen(p_values, corrected <= level)
+        ordered, values = (_turned(_with_edges(side, reference)) for side in (reference, images))
+        p_values, gaps = _beyond(values, ordered.sort(0, descending=True).values)
+        chances, (plain, maybe) = p_values * len(images) * _DIRECTIONS, _reached(images)
+        named, chances = plain & (gaps > 1) & (chances <= _LEVEL), chances.where(maybe & (gaps > _MORE), inf)
+        named |= chances <= _LEVELS[bool(facts) or bool((named | (chances <= _LEVELS[0])).any())]
+        reasons = _chosen(p_values, named)
     reasons |= facts
-    return [_odd(reasons[row], row, reference, images) for row in sorted(reasons)]
+    return [_odd(reasons[row], images[row], row, reference) for row in sorted(reasons)]
+
+
+def odd_in_folder(images: Tensor, level: float | None = None) -> list[Odd]:
+    r"""Name images, by their properties, that are far beyond the others of their folder, in their order.
+
+    Images of one colour are named as they are. Of the a others, if these are 15 or more, the r most extreme in a
+    direction stand against the other a - r, for each r up to a tenth, by the c of :func:`odd_by_properties` with
+    n = a - r and m = a. All r are named if the r-th is plainly faulty, with :math:`c \le` ``level``; the most extreme
+    also if it is less plainly faulty, with :math:`c \le 0.02`. The rest is asked again, twice. The level is that of a
+    list to look at by default, or of fewer than 40 images that of a gate.
+    """
+    if level is None:
+        level = IN_LIST if len(images) >= LEAST_OF_SINGLE else IN_GATE
+    reasons = {row: fact for row, values in enumerate(images) if (fact := _fact(values, _PLAIN))}
+    values, (plain, maybe) = _turned(_with_edges(images, images)), _reached(images)
+    for _ in range(_ROUNDS):
+        rest = [row for row in range(len(images)) if row not in reasons]
+        if len(rest) >= LEAST_IN_FOLDER:
+            named = _outermost(values[rest], plain[rest], maybe[rest], level)
+            reasons |= {rest[row]: reason for row, reason in named.items()}
+    others = images[[row for row in range(len(images)) if row not in reasons] or slice(None)]
+    return [_odd(reasons[row], images[row], row, others) for row in sorted(reasons)]
 
 
 def clear_reasons(reference: Tensor, images: Tensor) -> dict[int, Odd]:
     """Return the property that tells most plainly why an image is off, by row, where one does."""
-    p_values, is_far = _tails(reference, images, far=0)
-    reasons = _chosen(p_values, is_far & (p_values <= _CLEAR))
-    return {row: _odd(reason, row, reference, images) for row, reason in reasons.items()}
+    p_values, gaps = _beyond(_turned(images), _turned(reference).sort(0, descending=True).values)
+    reasons = _chosen(p_values, (gaps > 0) & (p_values <= _CLEAR))
+    return {row: _odd(reason, images[row], row, reference) for row, reason in reasons.items()}
 
 
 def standard_properties(reference: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,53 +147,87 @@ def _column(side: Tensor, name: str) -> Tensor:
     return values if tails is None else tails(values)
 
 
-def _tails(reference: Tensor, images: Tensor, far: float = _FAR) -> tuple[Tensor, Tensor]:
-    """Return p-values of images in all directions, and whether they are far beyond the extreme, a column each."""
-    both = [
-        torch.stack([_column(side, key[:-2]) * (1 if key.endswith("+") else -1) for key in FAULTS], 1)
-        for side in (reference, images)
-    ]
-    ordered, values = both[0].sort(0).values, both[1]
-    floors = torch.tensor([fault.least for fault in FAULTS.values()], dtype=torch.float64)
-    count, tail = len(ordered), max(_FEWEST, round(len(ordered) / _SHARE))
-    extreme, limit, median = ordered[-1], ordered[-tail - 1], ordered.quantile(0.5, 0)
-    excess = torch.maximum((ordered[-tail:] - limit).mean(0), floors / 3)
+def _turned(side: Tensor) -> Tensor:
+    """Return a column for each direction, transformed, in which larger is worse."""
+    return torch.stack([_column(side, name) for name in _NAMES], 1) * _SIGNS
+
+
+def _with_edges(side: Tensor, others: Tensor) -> Tensor:
+    """Return properties in which images without edges have the median sharpness of the others."""
+    sharpness, flat = (PROPERTIES.index(name) for name in ("sharpness", "flat areas"))
+    side, without = side.clone(), side[:, flat] > _FLAT
+    if without.any():
+        side[without, sharpness] = others[:, sharpness].double().quantile(0.5).to(side)
+    return side
+
+
+def _reached(side: Tensor) -> tuple[Tensor, Tensor]:
+    """Return whether images are plainly faulty, and whether they may be, by the values of their properties alone."""
+    values = side[:, [PROPERTIES.index(name) for name in _NAMES]].double() * _SIGNS
+    return values >= _PLAINLY * _SIGNS, values >= _MAYBE * _SIGNS
+
+
+def _beyond(values: Tensor, ordered: Tensor) -> tuple[Tensor, Tensor]:
+    """Return p of images beside others, which are in descending order, and how far these are beyond.
+
+    That is in distances of the extreme from the median.
+    """
+    count = len(ordered)
+    tail = max(_FEWEST, round(count / _SHARE))
+    extreme, limit, median = ordered[0], ordered[tail], (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
+    excess = torch.maximum((ordered[:tail] - limit).mean(0), _LEAST / 3)
     p_values = tail / count * (1 + (values - limit).clamp(min=0) / (tail * excess)) ** -tail
-    return p_values, values - extreme > far * torch.maximum(extreme - median, floors)
+    return p_values, (values - extreme) / torch.maximum(extreme - median, _LEAST)
+
+
+def _outermost(values: Tensor, plain: Tensor, maybe: Tensor, level: float) -> dict[int, str]:
+    """Return the images that stand against all others, alone or with up to a tenth of them, and the reasons, by row."""
+    ordered, order = values.sort(dim=0, descending=True, stable=True)
+    plain, maybe = plain.gather(0, order), maybe.gather(0, order)
+    p_values = torch.full_like(values, inf)
+    for count in range(1, len(values) // _TOGETHER + 1):
+        last, others = slice(count - 1, count), ordered[count:]
+        of_last, gaps = _beyond(ordered[last], others)
+        chances = of_last * len(values) * _DIRECTIONS
+        named = plain[last] & (gaps > 1) & (chances <= level)
+        if count == 1:
+            named |= maybe[last] & (gaps > _MORE) & (chances <= _LEVELS[1])
+        for column in named[0].nonzero()[:, 0].tolist():  # all up to the last one, together
+            together = order[:count, column]
+            p_values[together, column] = _beyond(ordered[:count], others)[0][:, column]
+    return _chosen(p_values, p_values.isfinite())
 
 
 def _chosen(p_values: Tensor, named: Tensor) -> dict[int, str]:
     """Return the direction of the smallest p-value among the named ones of an image, by row."""
-    smallest = torch.where(named, p_values, torch.inf).argmin(1).tolist()
+    smallest = torch.where(named, p_values, inf).argmin(1).tolist()
     return {row: [*FAULTS][smallest[row]] for row in named.any(1).nonzero()[:, 0].tolist()}
 
 
 def _facts(reference: Tensor, images: Tensor) -> dict[int, str]:
     """Return what images are and no image of the reference is, by row."""
-    facts: dict[int, str] = {}
-    columns = [PROPERTIES.index(name) for name in ("contrast", "brightness", "saturation")]
-    of_reference = reference[:, columns].tolist()
-    plain = {_plain(contrast, brightness, _NEARLY_PLAIN) for contrast, brightness, _ in of_reference} - {""}
-    has_colour = len(reference) >= LEAST_OF_SINGLE and all(saturation >= _OF_GREY for *_, saturation in of_reference)
-    grey = dict[int, str]()
-    for row, (contrast, brightness, saturation) in enumerate(images[:, columns].tolist()):
-        fact = _plain(contrast, brightness, _PLAIN)
-        if fact and not plain & ({fact} if fact != "one colour" else plain):
+    facts, grey = dict[int, str](), dict[int, str]()
+    of_reference = {_fact(values, _NEARLY_PLAIN) for values in reference} - {""}
+    saturation = PROPERTIES.index("saturation")
+    has_colour = len(reference) >= LEAST_OF_SINGLE and bool((reference[:, saturation] >= _OF_GREY).all())
+    for row, values in enumerate(images):
+        fact = _fact(values, _PLAIN)
+        if fact and not of_reference & ({fact} if fact != "one colour" else of_reference):
             facts[row] = fact
-        elif saturation <= GREY and has_colour:
+        elif values[saturation] <= GREY and has_colour:
             grey[row] = "no colour"
     return facts | grey if len(grey) > _MOST_GREY else facts
 
 
-def _plain(contrast: float, brightness: float, limits: tuple[float, float]) -> str:
+def _fact(values: Tensor, limits: tuple[float, float]) -> str:
     """Return what an image of one colour is; empty for others."""
+    contrast, brightness = (float(values[PROPERTIES.index(name)]) for name in ("contrast", "brightness"))
     if contrast > limits[0]:
         return ""
     return "all black" if brightness < limits[1] else "all white" if brightness > 1 - limits[1] else "one colour"
 
 
-def _odd(reason: str, row: int, reference: Tensor, images: Tensor) -> Odd:
+def _odd(reason: str, values: Tensor, row: int, others: Tensor) -> Odd:
     move = Odd(row, reason, 0, 0, 0).move
     column = PROPERTIES.index(move[:-2] if move[-1] in "+-" else "contrast")
-    values = reference[:, column]
-    return Odd(row, reason, float(images[row, column]), float(values.min()), float(values.max()))
+    return Odd(row, reason, float(values[column]), float(others[:, column].min()), float(others[:, column].max()))

@@ -185,7 +185,7 @@ def _check_like(inputs: Any, like: Any, subject: str, path: str = "") -> None:
             batch = ", batch first" if subject == _ARGUMENT else ""
             remedy = ""
             if batch and inputs.ndim == like.ndim - 1:  # a batch without an axis of channels, or a single input
-                is_batch = like.shape[1] == 1 and inputs.shape[1:] == like.shape[2:]
+                is_batch = inputs.shape != like.shape[1:] and like.shape[1] == 1 and inputs.shape[1:] == like.shape[2:]
                 remedy = f"; give `imgs{path}[{':, ' * is_batch}None]`"
             raise ValueError(
                 f"{what} have {like.ndim} axes{batch}, as in the example, but got shape {tuple(inputs.shape)}{remedy}"

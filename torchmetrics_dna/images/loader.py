@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from torchmetrics_dna.extras import optional
 from torchmetrics_dna.images.inputs import mapped, tensors_of
+from torchmetrics_dna.images.pixels import DEEP_WHITE
 from torchmetrics_dna.images.properties import properties_of
 from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.images.resize import resize_image
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 _SKIP = "; to leave out such images, give `skip_unreadable=True`"
 _FEW = 64  # images below which starting worker processes costs more than it saves
+_FEW_BITS = 0.25  # of the range of 16 bits, as 14 of them are
 _MANY = 200  # images that take longer to resize and measure without numba than loading it takes
 
 
@@ -52,7 +54,8 @@ class Batch:
     names: list[str] = field(default_factory=list)  # of the readable images
     notes: Mapping[str, Tensor] = field(default_factory=dict)  # values of the `notes` callback, by name, (B, ...)
     ends: bool = False  # True if a part of the source ends with this batch
-    lost_alpha: bool = False  # True if the alpha channel of an image was dropped
+    lost: frozenset[str] = frozenset()  # what of an image was left out, see `Decoded`
+    used: float = 0.0  # the largest share of 16 bits that an image takes
 
     def pin_memory(self) -> Batch:
         """Copy to page-locked memory, for asynchronous transfer to a GPU; called by DataLoader."""
@@ -94,7 +97,8 @@ def load_batches(
         pin_memory: Whether to copy batches to page-locked memory, for a network on a GPU.
 
     Warns:
-        UserWarning: Once, if images have an alpha channel that is not opaque, which is dropped.
+        UserWarning: Once, if images have an alpha channel that is not opaque, which is dropped, or an EXIF rotation,
+            which is ignored; if all use a small part of 16 bits.
 
     Raises:
         ValueError: If an image or a shard is unreadable (unless skipped), or sizes differ without a resize.
@@ -124,16 +128,24 @@ def load_batches(
         worker_init_fn=begin,
         pin_memory=pin_memory,
     )
-    is_warned = False
+    told, used = set[str](), 0.0
     for batch in decoded(loader):
         if batch.error:
             raise ValueError(batch.error)
         if batch.unreadable and not reading.skip_unreadable:
             raise ValueError(batch.unreadable[0] + _SKIP)
-        if batch.lost_alpha and not is_warned:  # their number would be that of this pass, in this process
-            warnings.warn(f"Images of {source.label!r} have an alpha channel, which is dropped", stacklevel=2)
-            is_warned = True
+        for what in sorted(batch.lost - told):  # their number would be that of this pass, in this process
+            warnings.warn(f"Images of {source.label!r} {what}", stacklevel=2)
+        told |= batch.lost
+        used = max(used, batch.used)
         yield batch
+    if 0 < used <= _FEW_BITS:
+        white = 2 ** round(used * DEEP_WHITE).bit_length() - 1
+        warnings.warn(
+            f"Images of {source.label!r} use {100 * used:.2g} % of 16 bits, so that a network sees them nearly black;"
+            f" give what is white in them, such as {white}, as `scale`",
+            stacklevel=2,
+        )
 
 
 def cores() -> int:
@@ -230,7 +242,8 @@ class _Sample(NamedTuple):
     image: Inputs
     properties: Tensor | None
     notes: Mapping[str, Tensor]
-    lost_alpha: bool
+    lost: Sequence[str]
+    used: float
 
 
 @dataclass
@@ -267,7 +280,8 @@ class _Decoded(Dataset["Batch"]):
             names=[sample.name for sample in samples],
             notes={note: torch.stack([sample.notes[note] for sample in samples]) for note in samples[0].notes},
             ends=chunk.ends,
-            lost_alpha=any(sample.lost_alpha for sample in samples),
+            lost=frozenset(what for sample in samples for what in sample.lost),
+            used=max(sample.used for sample in samples),
         )
 
     def load(self, item: int | Entry | _Sample | str) -> _Sample | str:
@@ -277,17 +291,17 @@ class _Decoded(Dataset["Batch"]):
         source: Any = self.source
         number, name = (item.number, item.name) if isinstance(item, Entry) else (item, source.names[item])
         try:
-            image, lost_alpha, file = source.decode(item, self.channels)
+            image, lost, file, used = source.decode(item, self.channels)
             notes = {} if self.notes is None else self.notes(image)
             if source.example is not None:
-                return _Sample(number, name, image, None, notes, lost_alpha)
+                return _Sample(number, name, image, None, notes, lost, used)
             properties = None
             if self.properties:
                 properties = properties_of(image, file)
             if self.size is None:
-                return _Sample(number, name, _channels_first(image), properties, notes, lost_alpha)
+                return _Sample(number, name, _channels_first(image), properties, notes, lost, used)
             resized = torch.from_numpy(resize_image(image, self.size, self.crop, self.resize))
-            return _Sample(number, name, resized, properties, notes, lost_alpha)
+            return _Sample(number, name, resized, properties, notes, lost, used)
         except Exception as err:  # damaged files make Pillow raise errors of any type
             return unreadable(name, err)
 

@@ -7,7 +7,7 @@ import re
 import stat
 import zlib
 from collections.abc import Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Pixels: TypeAlias = "NDArray[np.uint8 | np.float32]"  # (H, W, C)
 
-_DEEP_WHITE = 65535  # of 16-bit grey
+DEEP_WHITE = 65535  # of 16 bits
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of ITU-R 601, as Pillow's
 _BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")  # of HEIC
 _JXL = b"\xff\x0a", b"\0\0\0\x0cJXL "
@@ -94,40 +94,47 @@ def stamp_of(fetch: Callable[[int], Any], index: int) -> str:
         return "unreadable"
 
 
+_ALPHA = "have an alpha channel, which is dropped"
+_TURNED = "have an EXIF rotation, which is ignored; to rotate them, give `exif_orientation=True`"
+
+
 class Decoded(NamedTuple):
     """Pixels of an image, and what they do not show.
 
     Attributes:
         pixels: The pixels.
-        lost_alpha: Whether it has an alpha channel, which was dropped.
+        lost: What was left out, in words for a set: an alpha channel, an EXIF rotation.
         file: Facts of its file; None if it was in memory.
+        used: Share of 16 bits that its largest value takes; 1 for other images.
 
     """
 
     pixels: Pixels
-    lost_alpha: bool = False
+    lost: tuple[str, ...] = ()
     file: FileFacts | None = None
+    used: float = 1.0
 
 
-def decode_image(image: Any, channels: int = 3, exif_orientation: bool = False) -> Decoded:
+def decode_image(image: Any, channels: int = 3, exif_orientation: bool = False, scale: float | None = None) -> Decoded:
     """Decode an image of any form to an array ``(H, W, channels)``: uint8, or float32 in [0, 1].
 
     For 1 or 3 channels, other colour spaces are converted by Pillow, grey is repeated or RGB becomes grey, and alpha is
-    dropped. Other numbers are bands, as they are. 16-bit grey and arrays of uint16 become float32, divided by 65535.
+    dropped. Other numbers are bands, as they are. 16-bit grey and arrays of uint16 become float32, divided by 65535, or
+    by ``scale`` and clipped.
 
     Raises:
-        ValueError: If it has another number of channels, or can't be read without a loss.
+        ValueError: If it has another number of channels, can't be read without a loss, or has no 16 bits to scale.
         TypeError: If it is no image.
 
     """
     image = unwrapped(image)
     if isinstance(image, (np.ndarray, Tensor)):
-        return Decoded(_of_array(image, channels))
+        return _scaled(Decoded(_of_array(image, channels)), "uint16" in ArrayFormat.of(image).dtype, scale)
     facts = None
     if isinstance(image, (str, os.PathLike, BytesIO)):
         num_bytes = image.getbuffer().nbytes if isinstance(image, BytesIO) else _checked_size(image)
         if channels not in (1, 3) and _start(image, 4) in _TIFFS:
-            return Decoded(_of_array(_read_bands(image, channels, exif_orientation), channels))
+            return decode_image(_read_bands(image, channels, exif_orientation), channels, scale=scale)
         with opened(image) as file:
             _check_depth(file, channels)
             file.load()
@@ -136,7 +143,10 @@ def decode_image(image: Any, channels: int = 3, exif_orientation: bool = False) 
         raise TypeError(f"expected a path, Pillow image, array or tensor, but got {type(image).__name__}")
     if facts is None and isinstance(image, ImageFile.ImageFile):  # what Pillow opened, and has not converted
         _check_depth(image, channels)
-    if exif_orientation:
+    is_turned = False
+    with suppress(Exception):  # of a damaged tag, which is ignored
+        is_turned = image.getexif().get(_ORIENTATION) in range(2, 9)
+    if is_turned and exif_orientation:
         image = ImageOps.exif_transpose(image)
     if image.mode == "La":
         image = image.convert("LA")  # Pillow can't convert La to RGB
@@ -144,7 +154,18 @@ def decode_image(image: Any, channels: int = 3, exif_orientation: bool = False) 
         image = image.convert("RGBA")  # same colours, without the warning of a direct conversion
     elif image.mode == "P" and channels != 3:
         image = image.convert("RGB")
-    return Decoded(_of_picture(image, channels), channels in (1, 3) and _has_alpha(image), facts)
+    lost = {_ALPHA: channels in (1, 3) and _has_alpha(image), _TURNED: is_turned and not exif_orientation}
+    decoded = Decoded(_of_picture(image, channels), tuple(what for what, is_lost in lost.items() if is_lost), facts)
+    return _scaled(decoded, image.mode.startswith("I") and channels in (1, 3), scale)
+
+
+def _scaled(decoded: Decoded, is_deep: bool, scale: float | None) -> Decoded:
+    """Return an image by its own white, or what it uses of the usual one, if it has 16 bits."""
+    if scale is None:
+        return decoded._replace(used=float(decoded.pixels.max())) if is_deep else decoded
+    if not is_deep:
+        raise ValueError("it has no integers of 16 bits, so that `scale` does not apply; leave it out")
+    return decoded._replace(pixels=(decoded.pixels * np.float32(DEEP_WHITE / scale)).clip(0, 1))
 
 
 def as_bytes(image: Pixels) -> NDArray[np.uint8]:
@@ -160,7 +181,7 @@ def _of_array(image: NDArray[Any] | Tensor, channels: int) -> Pixels:
         image = (image.movedim(0, -1) if image.ndim == 3 else image).numpy()
     pixels: NDArray[Any] = image[..., None] if image.ndim == 2 else image
     if pixels.dtype.name == "uint16":  # of any byte order
-        pixels = np.divide(pixels, _DEEP_WHITE, dtype=np.float32)
+        pixels = np.divide(pixels, DEEP_WHITE, dtype=np.float32)
     elif pixels.dtype != np.uint8:
         _check_range(pixels, "floating point", 1)
         pixels = pixels.astype(np.float32)
@@ -195,7 +216,7 @@ def _of_picture(image: Image.Image, channels: int) -> Pixels:
         return np.array(image)
     if _is_deep(image):  # Pillow would clip it at 255
         shades = np.asarray(image)[..., None]
-        white, kind = (1, "floating point") if image.mode == "F" else (_DEEP_WHITE, "integer")
+        white, kind = (1, "floating point") if image.mode == "F" else (DEEP_WHITE, "integer")
         _check_range(shades, kind, white)
         return _with_channels(np.divide(shades, white, dtype=np.float32), channels)
     if channels == 3:

@@ -31,13 +31,18 @@ class Fault(NamedTuple):
     """Direction of a property that is a fault of an image.
 
     Args:
-        least: The least distance from a reference that counts, of the transformed property.
-        words: What is said of an image; ``{}`` is the reference.
+        least: The least distance from other images that counts, of the transformed property.
+        words: What is said of an image; ``{}`` is the reference, or "the others".
+        maybe: Value from which an image that is far beyond all others has this fault; NaN for what may be a matter of
+            taste, which is only a reason for what other evidence shows.
+        plain: Value from which it is hardly anything else, so that less evidence is enough; NaN for none.
 
     """
 
     least: float
     words: str
+    maybe: float = math.nan
+    plain: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -395,26 +400,27 @@ RECORDS = Registry(
         ),
         _of_colour(
             "brightness", "mean of grey, 1 is white", lambda of: of.mean / WHITE, tails=_log_odds(0.02), plain=True,
-            higher=Fault(0.1, "is much brighter than any of {}"), lower=Fault(0.1, "is much darker than any of {}"),
+            higher=Fault(0.1, "is much brighter than any of {}", maybe=0.7),
+            lower=Fault(0.1, "is much darker than any of {}", maybe=0.15, plain=0.08),
         ),
         _of_colour(
             "contrast", "twice the deviation of grey, 1 is half black", _contrast, tails=_log(0.02), plain=True,
-            lower=Fault(0.1, "has far less contrast than any of {}"),
+            lower=Fault(0.1, "has far less contrast than any of {}", maybe=0.06),
         ),
         _of_colour(
             "dark pixels", "share in the lowest 5 %",
             lambda of: _count(of.grey < WHITE // 20) / of.count, _share, tails=_log_odds(0.05),
-            higher=Fault(0.2, "has far more dark pixels than any of {}"),
+            higher=Fault(0.2, "has far more dark pixels than any of {}", maybe=0.3, plain=0.9),
         ),
         _of_colour(
             "bright pixels", "share in the highest 5 %",
             lambda of: _count(of.grey > WHITE - WHITE // 20) / of.count, _share,
-            tails=_log_odds(0.05), higher=Fault(0.2, "has far more bright pixels than any of {}"),
+            tails=_log_odds(0.05), higher=Fault(0.2, "has far more bright pixels than any of {}", maybe=0.5),
         ),
         _of_colour(
             "saturation", "mean range of a pixel's channels, 0 is grey", _saturation, tails=_log(0.01), plain=True,
             higher=Fault(0.1, "has stronger colours than any of {}"),
-            lower=Fault(0.1, "has far less colour than any of {}"),
+            lower=Fault(0.5, "has far less colour than any of {}", maybe=0.01, plain=0.002),
         ),
         _of_colour("red against green", "mean difference, 0.5 is none", _red_against_green),
         _of_colour("blue against yellow", "mean difference, 0.5 is none", _blue_against_yellow),
@@ -427,11 +433,12 @@ RECORDS = Registry(
         _of_texture(
             "sharpness", "mean Laplacian over mean step between neighbours, 0 is smooth",
             _sharpness, tails=_log(0.02), plain=True,
-            lower=Fault(0.05, "is much more blurred than any of {}"),
+            lower=Fault(0.05, "is much more blurred than any of {}", maybe=0.14, plain=0.11),
         ),
         _of_texture(
             "noise", "Immerkær's estimate (1996), 0.1 is about 3 of 255 levels",
-            _noise, tails=_log(0.005), plain=True, higher=Fault(0.1, "is much noisier than any of {}")
+            _noise, tails=_log(0.005), plain=True,
+            higher=Fault(0.1, "is much noisier than any of {}", maybe=0.4, plain=0.5),
         ),
         _of_texture("fine detail", "mean step between neighbours over that and the next but one", _fine_detail),
         _of_texture(
@@ -440,11 +447,12 @@ RECORDS = Registry(
         ),
         _of_texture(
             "pixelation", "share of rows and columns nearly without steps",
-            _pixelation, tails=_log_odds(0.05), higher=Fault(0.5, "is made of enlarged pixels")
+            _pixelation, tails=_log_odds(0.05),
+            higher=Fault(0.5, "is made of enlarged pixels", maybe=0.35, plain=0.42),
         ),
         _of_texture(
             "blockiness", "steps at borders of 8 x 8 blocks, 0.5 is none", _blockiness,
-            higher=Fault(0.01, "shows blocks of 8 pixels, as strong JPEG compression leaves"),
+            higher=Fault(0.01, "shows blocks of 8 pixels, as strong JPEG compression leaves", maybe=0.6),
         ),
         _of_file("JPEG files", "share of such files", lambda of: _is_format(of, "JPEG"), _share, plain=True),
         _of_file("PNG files", "share of such files", lambda of: _is_format(of, "PNG"), _share, plain=True),

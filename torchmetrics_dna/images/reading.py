@@ -25,6 +25,8 @@ class Reading:
         num_images: Number of images to take of each iterable or function, such as a generator, which may have no end;
             None for all.
         exif_orientation: Whether to rotate images by their EXIF tag. The official implementation does not.
+        scale: Value of white in images of 16 bits, such as 4095 where 12 of them are used, or 10,000 of reflectances;
+            larger values are clipped. None for 65535.
         skip_unreadable: Whether to skip unreadable images, and the rest of a damaged file of a stream, instead of
             raising an error.
         progress: Callback after each batch, with the name of the source, the number of images done, and the total, or
@@ -54,7 +56,8 @@ class Reading:
     )
     fps: float | None = option(None, "Images", "Frames of a video to take for each second. [default: all]", rare=True)
     num_images: int | None = None
-    exif_orientation: bool = False
+    exif_orientation: bool = option(False, "Images", "Rotate images by their EXIF tag.", rare=True)
+    scale: float | None = option(None, "Images", "Value of white in images of 16 bits. [default: 65535]", rare=True)
     skip_unreadable: bool = option(
         False, "Images", "Leave out, and name at the end, images that can't be read.", rare=True
     )
@@ -67,8 +70,10 @@ class Reading:
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"Argument `{name}` expected to be an integer of at least {least}, but got {value!r}")
-        if self.fps is not None and not self.fps > 0:
-            raise ValueError(f"Argument `fps` expected to be above 0, but got {self.fps!r}")
+        for name in ("fps", "scale"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"Argument `{name}` expected to be above 0, but got {value!r}")
 
 
 Reading.__init__ = named(Reading.__init__)  # type: ignore[method-assign]

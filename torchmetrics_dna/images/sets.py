@@ -48,6 +48,7 @@ class ImageSource(Dataset["Pixels"]):
         example: What its items are, if these are no images.
         arrays: Formats of the arrays of images that it consists of, by file, or ``""`` for one in memory.
         exif_orientation: Whether to rotate images by their EXIF tag. The official implementation does not.
+        scale: Value of white in images of 16 bits; None for 65535.
 
     Attributes:
         numbers: Indices of the images in the source that they were taken from; their own if this is that source.
@@ -65,6 +66,7 @@ class ImageSource(Dataset["Pixels"]):
     example: Example | None = None
     arrays: Mapping[str, ArrayFormat] = field(default_factory=dict)
     exif_orientation: bool = False
+    scale: float | None = None
 
     def __post_init__(self) -> None:
         self.numbers: Sequence[int] = range(len(self.names))
@@ -76,7 +78,7 @@ class ImageSource(Dataset["Pixels"]):
         fetch = partial(_of_chosen, self.fetch, numbers)
         stamp = None if self.stamp is None else partial(_of_chosen, self.stamp, numbers)
         names = Names(self.names, chosen=numbers)
-        settings = self.roots, self.options, self.example, self.arrays, self.exif_orientation
+        settings = self.roots, self.options, self.example, self.arrays, self.exif_orientation, self.scale
         selected = ImageSource(names, fetch, self.label, stamp, *settings)
         selected.numbers, selected.whole = numbers, self
         return selected
@@ -124,7 +126,7 @@ class ImageSource(Dataset["Pixels"]):
         content = self.fetch(index)
         if self.example is not None:
             return Decoded(self.example.single(content))
-        return decode_image(content, channels, self.exif_orientation)
+        return decode_image(content, channels, self.exif_orientation, self.scale)
 
 
 class Entry(NamedTuple):
@@ -165,6 +167,7 @@ class ImageStream:
         example: What its items are, if these are no images.
         arrays: As of an :class:`ImageSource`, and so are the next one and the attribute ``place``.
         exif_orientation: See there.
+        scale: See there.
 
     Example:
         >>> stream = ImageStream([Shard("letters", lambda: iter([("a", 1), ("b", 2), ("c", 3)]))], "letters")
@@ -185,6 +188,7 @@ class ImageStream:
     example: Example | None = None
     arrays: Mapping[str, ArrayFormat] = field(default_factory=dict)
     exif_orientation: bool = False
+    scale: float | None = None
     _part: tuple[int, int] = (0, 1)
 
     def __post_init__(self) -> None:
@@ -229,7 +233,7 @@ class ImageStream:
             raise entry.image
         if self.example is not None:
             return Decoded(entry.image)
-        return decode_image(entry.image, channels, self.exif_orientation)
+        return decode_image(entry.image, channels, self.exif_orientation, self.scale)
 
     def __getitem__(self, index: int) -> Pixels:
         """Raise ValueError: a stream has no index."""

@@ -121,11 +121,11 @@ def open_source(source: Source, reading: Reading | None = None, example: Example
         path = os.fspath(source)
         label, opened = public(path), _open_path(path, reading)
         place = path if is_address(path) else os.path.realpath(path)
-        opened.place = place, reading.column, reading.fps, reading.exif_orientation
+        opened.place = place, reading.column, reading.fps, reading.exif_orientation, reading.scale
     else:
         label = f"{type(source).__name__} of images"
         opened = _open_object(source, label, reading)
-    opened.exif_orientation = reading.exif_orientation
+    opened.exif_orientation, opened.scale = reading.exif_orientation, reading.scale
     if isinstance(opened, ImageSource) and not opened.names:
         suffixes = [suffix for kind in KINDS.values() if kind not in (LIST, IMAGE) for suffix in kind.suffixes]
         present = next((suffix for suffix in suffixes if any(Path(label).glob(f"*{suffix}"))), None)
@@ -182,8 +182,8 @@ def _open_path(text: str, reading: Reading) -> Images:
             raise ValueError(f"{path!r} is not a regular file; give {_files()}")
     if len(files) == 1 and not is_address(text) and Path(files[0]).is_dir():
         return open_folder(files[0])
-    suffixes = {suffix_of(file): file for file in reversed(files)}
-    kind = KINDS.find(suffix_of(files[0]))
+    suffixes = {_suffix(file): file for file in reversed(files)}
+    kind = KINDS.find(_suffix(files[0]))
     if kind is None and len(suffixes) == 1:  # a folder at an address, or image files without a known suffix
         path = files[0]
         if is_address(path):
@@ -202,6 +202,13 @@ def _open_path(text: str, reading: Reading) -> Images:
     if is_address(files[0]):
         check_address(files[0])  # checking all may take long
     return kind.open(files, public(text), reading)
+
+
+def _suffix(file: str) -> str:
+    """Return the suffix of a file, or the last two if a kind has these, such as those of packed volumes."""
+    suffix = suffix_of(file)
+    both = suffix_of(file[: len(file) - len(suffix)]) + suffix
+    return both if KINDS.find(both) else suffix
 
 
 def open_folder(path: str) -> ImageSource:

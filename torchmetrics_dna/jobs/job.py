@@ -182,6 +182,8 @@ class Job:
     def values(self, split: Split) -> dict[str, Any]:
         """Return the value of each statistic; DNAs are on the CPU, and may be views of the split."""
         origin = self.extractor.origin
+        if self.reading.scale is not None:
+            origin["preparation"] |= {"scale": self.reading.scale}
         values = {name: statistic.value(split.states[name], origin) for name, statistic in self.statistics.items()}
         return {name: value.to("cpu") if isinstance(value, DNA) else value for name, value in values.items()}
 

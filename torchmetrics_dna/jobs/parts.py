@@ -70,6 +70,7 @@ def _described(images: Images, job: Job) -> dict[str, Any]:
         "images (digest of names, sizes and times)": f"{count} {sha.hexdigest()[:16]}",
         "batch sizes": job.reading.batch_size,
         "EXIF orientations": images.exif_orientation,
+        "scale": images.scale or "usual",
         "column": job.reading.column or "found",  # not None, which stands for what is not known
         "fps": job.reading.fps or "all",
     }

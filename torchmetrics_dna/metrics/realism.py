@@ -303,7 +303,8 @@ def _score_of(reference: DNA | None, score: Score | None, contrast: object) -> S
         raise TypeError(
             f"Argument `reference` expected to be a {kind.__name__} or the path of one for the score {score!r}, but got"
             f" {'none' if reference is None else type(reference).__name__}; give"
-            f" reference=make_dna(images, kind={name!r}), of images as they should be"
+            f" reference=make_dna(images, kind={name!r}), of images as they should be; without any, rank(images) names"
+            " those that are odd beside the others"
         )
     if score != "contrast":
         check_left_out(score, contrast=contrast)

@@ -71,7 +71,7 @@ def property_rows(comparison: Comparison) -> list[dict[str, Any]]:
 def settings_of(comparison: Comparison, gallery: Gallery | None = None) -> dict[str, str]:
     """Return all that the figures depend on, in words, by name."""
     dna = comparison.aligned()[0]
-    ranges = dna.known_ranges
+    ranges, averaging = dna.known_ranges, comparison["dna-emd"].averaging
     settings = {} if gallery is None else dict(gallery.settings)
     if Path(sys.argv[0]).name in ("torchmetrics-dna", "__main__.py"):
         settings["command"] = public(shlex.join(["torchmetrics-dna", *sys.argv[1:]]))
@@ -90,7 +90,7 @@ def settings_of(comparison: Comparison, gallery: Gallery | None = None) -> dict[
         "ranges of activations": (
             "of their own" if dna.self_ranging else f"{ranges.label} ({ranges.digest}, margin {ranges.margin})"
         ),
-        "average": comparison["dna-emd"].averaging.over("neurons"),
+        "average": f"{averaging.over('neurons')}, {in_words(averaging.settings)}",
         "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "made by": f"torchmetrics-dna {__version__}, {versions}, Python {platform.python_version()}",
     }

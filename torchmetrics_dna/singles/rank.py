@@ -1,4 +1,4 @@
-"""Rank single images: by how far they are from a reference's own images, or by how close they are to it."""
+"""Rank single images: by how far they are from a reference's own images, from each other, or how close they are."""
 
 from __future__ import annotations
 
@@ -71,7 +71,8 @@ def rank(
 ) -> Ranking:
     """Rank images by how far each of them is from a reference's own images, or by how close they are to the reference.
 
-    The scores are those of :class:`DNARealism`, and one more:
+    Without a reference, each image is scored against all others; those are named that are odd beside these, and those
+    that are copies of one. The scores are those of :class:`DNARealism`, and one more:
 
     - ``"outlier"`` answers which images are off, worst first. It needs no pool, and works for a single image.
     - ``"local"`` answers which images have a place that is off, worst first: the largest distance of a place, the mean
@@ -84,8 +85,8 @@ def rank(
     Args:
         images: See :func:`make_dna`.
         reference: Images, even a single one; or a DNA, or a path that :func:`load_dna` accepts: of kind
-            ``"layer-gaussian"`` for outlier scores, else ``"histogram"``. It may be left out beside ``nearest``: each
-            image is then scored against all others.
+            ``"layer-gaussian"`` for outlier scores, else ``"histogram"``. None for the images themselves, of which no
+            image is compared with itself.
         feature: A :class:`DNAExtractor`, or its ``feature``; by default the extractor of the reference.
         score: By default ``"outlier"``; but ``"contrast"`` if the reference is a histogram DNA or a single image, or
             an argument is given that only dna-emd takes: ``contrast``, ``num_bins``, ``ranges`` or ``neuron_weights``.
@@ -93,7 +94,7 @@ def rank(
             twice. Or other images, a DNA or its path.
         nearest: Images, their :class:`Features`, or the path of a file of these (``ranking.index.save``), in which to
             find the nearest neighbour of each image, to detect copies; if they are the reference's images, these are
-            measured only once.
+            measured only once. Without a reference, by default the images themselves.
         options: Some of :class:`Arguments`, as the signature shows.
 
     Raises:
@@ -108,9 +109,13 @@ def rank(
         ['image 1', 'image 2', 'image 0']
 
     """
-    if reference is None and nearest is None:
-        raise ValueError("Argument `reference` expected to be images or a DNA, but got None; give it, or `nearest`")
-    reference = images if reference is None else reference
+    if reference is None:
+        if nearest is None and (contrast is not None or score not in (None, "outlier")):
+            raise ValueError(
+                "Argument `reference` expected to be images or a DNA, but got None; give it, or leave out `score` and"
+                " `contrast`, to see which images are odd beside the others"
+            )
+        reference, nearest = images, images if nearest is None else nearest
     arguments = Arguments(feature, num_folds=None, **options)
     with in_step(arguments.distributed):
         source, side = open_each([images, reference], arguments)
@@ -269,8 +274,8 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index
         reference_images=reference_side if isinstance(reference_side, ImageSource) else None,
         own=None if is_own is None else is_own[order],
         odd=None
-        if typical is None or is_own is None or score != "outlier"
-        else odd_images(reference, of_images, source, neurons=neurons, foreign=~is_own),
+        if typical is None or in_reference is None or score != "outlier"
+        else odd_images(reference, of_images, source, neurons=neurons, rows=in_reference.tolist()),
     )
 
 

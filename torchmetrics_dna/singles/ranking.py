@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 Score = Literal["outlier", "local", "contrast", "distance"]
 WORST_FIRST = ("outlier", "local")
-_SHOWN = 10  # images, in a notebook
+_SHOWN = 10  # images, in a notebook, and without a reference
 # columns of the table, in order
 _COLUMNS = {
     "rank": "rank",
@@ -83,8 +83,9 @@ class Ranking(Saved):
         reference_images: Images of the reference; None if they have no index, as for a DNA or a stream.
         own: True for images whose pixels are those of an image of the reference, bool, ``(B,)``. Except for local
             scores, these are scored against the other images of the reference. None if the reference is a DNA.
-        odd: Images that are off, and why, by outlier scores and properties, without the reference's own; None for other
-            scores, if the reference has no images or fewer than 10, if all are its own, and of a filtered ranking.
+        odd: Images that are off, and why, by outlier scores and properties, without the reference's own; if all are its
+            own, those that are odd beside the others. None for other scores, if the reference has no images or fewer
+            than 10, and of a filtered ranking.
 
     """
 
@@ -123,8 +124,15 @@ class Ranking(Saved):
         return 1 - (below + up_to).double() / (2 * len(typical))
 
     @property
+    def is_alone(self) -> bool:
+        """True if the images were ranked beside each other, without another reference."""
+        return self.odd is not None and self.odd.is_alone
+
+    @property
     def question(self) -> str:
         """Order of the images in words, for a title."""
+        if self.is_alone:
+            return "by how far the network finds them from the others, which is no sign of a fault"
         return {
             "outlier": "by how far they are from the reference's own images, worst first",
             "local": "by the place that is least like the reference, worst first",
@@ -192,7 +200,7 @@ class Ranking(Saved):
     def notices(self) -> list[str]:
         """Caveats about the scores, one line each."""
         notices = []
-        if own := 0 if self.own is None else int(self.own.sum()):
+        if own := 0 if self.own is None or self.is_alone else int(self.own.sum()):
             how_many = (
                 f"{own:,} of {images_in_words(len(self.names))} {'is' if own == 1 else 'are'} the reference's own"
             )
@@ -201,7 +209,7 @@ class Ranking(Saved):
             elif self.reference is None or self.reference.num_images > 1:
                 untested = "; the test of whether a few are off leaves them out" if self.score == "outlier" else ""
                 notices.append(f"{how_many}, and scored against its other images{untested}")
-        if self.typical is not None and self.score == "outlier" and len(self.typical) < LEAST:
+        if self.typical is not None and self.score == "outlier" and len(self.typical) < LEAST and not self.is_alone:
             notices.append(
                 f"Which images are off was not asked: that takes {LEAST} images in the reference, but there are"
                 f" {len(self.typical)}"
@@ -219,7 +227,7 @@ class Ranking(Saved):
             )
             if self.nearest is None or self.nearest.likeness is None:
                 rule = "half as far from it, or less, than it is from all others there"
-            looked_up = f"{look} of an image that was looked up"
+            looked_up = f"{look} of {'another' if self.is_alone else 'an image that was looked up'}"
             notices.append(f"{images_in_words(copies)} of {len(self.names)} {looked_up}: {rule}")
         return notices
 
@@ -229,14 +237,15 @@ class Ranking(Saved):
         if self.nearest is None or not any(self.nearest.kinds):
             return None
         records = [record for record in self.rows() if record["kind"]]
+        if self.is_alone:  # each pair once
+            pairs = {frozenset((record["image"], record["nearest"])): record for record in records[::-1]}
+            records = [*pairs.values()][::-1]
         records.sort(key=lambda record: (record["kind"] != "copy", -(record.get("likeness") or 0)))
         keys = [key for key in ("kind", "image", "nearest", "likeness", "nearest_ratio", "rank") if key in records[0]]
         header = [_COLUMNS[key] for key in keys]
         cells = [[_cell(key, record[key]) for key in keys] for record in records]
-        copies = int(self.nearest.copies.sum())
-        title = (
-            f"{copies:,} of {images_in_words(len(self.names))} look like copies, {len(records) - copies:,} are near one"
-        )
+        copies, near = int(self.nearest.copies.sum()), int(self.nearest.near.sum())
+        title = f"{copies:,} of {images_in_words(len(self.names))} look like copies, {near:,} are near one"
         return Table(header, cells, title)
 
     def maps(self, places: Sequence[int]) -> Tensor:
@@ -320,10 +329,13 @@ class Ranking(Saved):
         """Return a table of images.
 
         Args:
-            rows: Rows of :meth:`rows`; by default all.
+            rows: Rows of :meth:`rows`; by default all. Of all images without a reference, the first are shown.
 
         """
         records = self.rows() if rows is None else rows
+        notes = list[str]()
+        if self.is_alone and len(records) == len(self.names) > _SHOWN:
+            records, notes = records[:_SHOWN], [f"The first {_SHOWN}; all: -o ranking.csv."]
         columns = {"rank", *self._columns()}
         shown = [key for key in _COLUMNS if key in columns]
         if "likeness" in shown:  # the table of copies has both
@@ -332,7 +344,7 @@ class Ranking(Saved):
         if self.score == "distance":
             header[1] = "dna-emd"
         cells = [[_cell(key, record[key]) for key in shown] for record in records]
-        return Table(header, cells, f"{images_in_words(len(self.names))} {self.question}")
+        return Table(header, cells, f"{images_in_words(len(self.names))} {self.question}", notes)
 
     @named
     def plot(self, columns: int = 8, maps: bool = False, most: int | None = None) -> Any:
@@ -368,7 +380,7 @@ class Ranking(Saved):
             off = map(self.numbers.index, self.reasons)  # all that have a reason come first
             order = [*dict.fromkeys([*off, *range(count)])][: most or 2 * columns]
             shown = [("next" if i else first, order[i : i + columns]) for i in range(0, len(order), columns)]
-        examples = _some(self.reference_images, columns)
+        examples = _some(None if self.is_alone else self.reference_images, columns)
         num_rows = bool(examples) + (1 + maps) * len(shown)
         figure = new_figure(width=1.25 * columns + 0.4, height=0.4 + 1.6 * num_rows)
         rows = iter(figure.subplots(num_rows, columns, squeeze=False))

@@ -121,7 +121,9 @@ class Off(NamedTuple):
     fewest: int | None  # images that are enough for it; None if there are too few for any
     by_test: int = 0  # named images that this test shows to be off
     maybe: Sequence[str] = ()  # images that it finds, none of them beyond all of the reference
-    least: int | None = None  # images of the reference that single ones take, if it has fewer
+    least: int | None = None  # images of the reference, or of the set, that single ones take, if it has fewer
+    is_alone: bool = False  # whether they were judged beside the others of their own set
+    has_properties: bool = True  # whether they were measured
 
 
 @dataclass(frozen=True)
@@ -214,7 +216,7 @@ def _odd(sets: TwoSets, off: Off) -> list[str]:
     """Return the line on a few odd images, or nothing."""
     a, b = sets.names
     if off.named:
-        return [_which(off, f" of {b}", "odd", a)]
+        return [_which(off, f" of {b}", *(("odd beside its others", "its others") if off.is_alone else ("odd", a)))]
     if off.maybe and (sets.p_value is None or sets.p_value > ANSWER):  # of others it says no more than the test of all
         return [_first(f"A few images of {b} may be odd ({p_figure(off.p_value, 'p')})", off)]
     return []
@@ -239,6 +241,17 @@ def which_are_off(off: Off, reference: str) -> list[str]:
         fewer = f"Beside fewer than {off.least} images of {reference}"
         lines.append(f"{fewer}, only images of one colour are judged singly.")
     return lines
+
+
+def beside_others(off: Off) -> list[str]:
+    """Return lines: which images of a set are odd beside its others, and what can't be seen without a reference."""
+    if not off.has_properties:
+        return ["Which images are odd was not asked: that takes properties, which grey and RGB images have."]
+    limits = "Not seen: faults that more than a tenth of the images share, watermarks, other content."
+    if off.least is not None:
+        limits = f"Of fewer than {off.least} images, only those of one colour are named."
+    named = _which(off, "", "odd beside the others", "the others") if off.named else ""
+    return [named or "No image is shown to be odd beside the others.", limits]
 
 
 def _which(off: Off, of_set: str, predicate: str, reference: str) -> str:
