@@ -153,6 +153,74 @@ def test_most_of_an_album_is_said_once(compared: Comparison) -> None:
     )
 
 
+# what makes an image odd by each change, as a photographer would say; of the others nothing that a change moves
+BY_CHANGE: dict[str, tuple[str, ...]] = {
+    "brighter": ("brightness +", "bright pixels +"),
+    "darker": ("brightness -", "contrast -", "saturation -", "dark pixels +", "colours -", "no colour"),
+    "more contrast": ("saturation +", "dark pixels +", "bright pixels +"),
+    "less contrast": ("contrast -", "saturation -", "colours -", "no colour"),
+    "more saturation": ("saturation +",), "less saturation": ("saturation -", "no colour"), "hue": (), "warmer": (),
+    "cooler": (), "blur": ("sharpness -",), "resize": (), "sharper": (), "noise": ("noise +",),
+    "grey noise": ("noise +",), "fewer colours": ("colours -",), "JPEG compression": ("blockiness +",),
+}  # fmt: skip
+
+
+def dark() -> NDArray[np.uint8]:
+    """Images that are all darker than A, one of them black."""
+    images = (CLEAN * 0.4).astype(np.uint8)
+    images[7] = 0
+    return images
+
+
+@pytest.fixture(scope="module")
+def darkened() -> Comparison:
+    return compare(A, dark(), EXTRACTOR, **SETTINGS | {"causes": False})
+
+
+@pytest.mark.parametrize("cause", CHANGES)
+def test_images_are_not_odd_by_what_a_named_cause_moves(cause: str, darkened: Comparison) -> None:
+    """A verdict, json, reasons and the page's strip, which takes these, beside each reason that there is."""
+    reasons = [*FAULTS, "no colour", "all black", "all white", "one colour", "block_0"]
+    expected = [each for each in reasons if each not in BY_CHANGE[cause]]
+    odd = OddImages(
+        [f"{place}.png" for place in range(40)], list(range(40)), darkened.odd.scores, darkened.odd.typical / 9,
+        [Odd(place, each, 0.1, 0.2, 0.3) for place, each in enumerate(reasons[:-1])],
+        [Odd(len(reasons) - 1, "block_0", 0, 0, 0)],
+    )  # fmt: skip
+    assert odd.few_off.p_value <= 0.05
+    amount = CHANGES[cause].most
+    for share, is_named in ((0.0, True), (0.3, True), (0.0, False)):
+        causes = Causes((cause,) * is_named, (amount,) * is_named, (10.0, 10 * share), 40)
+        # without properties, of which one might contradict the cause
+        result = replace(darkened, properties=None, odd=odd)._with_causes(causes)
+        assert result.differs
+        assert (CHANGES[cause].in_words(amount) in result.verdict) is is_named
+        named = expected if is_named else reasons
+        assert [each.reason for each in result.odd.named] == named
+        assert (
+            result.odd.off == result.to_dict()["few_off"]["images"] == [f"{reasons.index(each)}.png" for each in named]
+        )
+        assert list(result.odd.reasons()) == [reasons.index(each) for each in named]
+        assert result.verdict_lines[-1].startswith(f"{len(named)} of 40 images of")
+        assert result.odd._figures.by_test == 1
+    two = Causes((cause, "noise"), (amount, 9.0), (10.0, 5.0, 0.0), 40)
+    named = replace(darkened, properties=None, odd=odd)._with_causes(two).odd.named
+    assert [each.reason for each in named] == [each for each in expected if each != "noise +"]
+
+
+@pytest.mark.causes
+def test_a_few_odd_images_of_a_set_that_was_changed(tmp_path: Path) -> None:
+    """All of B are darker, as is said; of these the black one is odd, those that are very dark are not."""
+    result = compare(A, dark(), EXTRACTOR, **SETTINGS)
+    assert "darkened by about" in result.verdict_lines[0]
+    assert {"brightness -", "contrast -"} & {odd.reason for odd in result.odd.single}
+    assert [result.odd.numbers[odd.image] for odd in result.odd.named if odd.reason == "all black"] == [7]
+    assert not {"brightness -", "contrast -"} & {odd.reason for odd in result.odd.named}
+    assert not any("darker" in line for line in result.verdict_lines[1:])
+    result.save(tmp_path / "x.result.npz")
+    assert Comparison.load(tmp_path / "x.result.npz").odd.off == result.odd.off
+
+
 def test_where_it_is_not_asked(compared: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for a, b, options in (
         (A[:40], ODD, {"pairs": True}),
@@ -208,73 +276,6 @@ def test_a_gate_and_a_page(folders: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert set(off) == {f"{number}.png" for number in range(14, 20)}
     assert named.count("has stronger colours") + named.count("have stronger colours") >= 1
     assert [alt.removeprefix("Map of ").partition(":")[0] for alt in maps[: len(off)]] == off
-
-
-# what makes an image odd by each change, as a photographer would say; of the others nothing that a change moves
-BY_CHANGE = {
-    "brighter": "brightness +", "darker": "brightness -", "more contrast": None, "less contrast": "contrast -",
-    "more saturation": "saturation +", "less saturation": "saturation -", "hue": None, "warmer": None, "cooler": None,
-    "blur": "sharpness -", "resize": None, "sharper": None, "noise": "noise +", "grey noise": "noise +",
-    "fewer colours": "colours -", "JPEG compression": "blockiness +",
-}  # fmt: skip
-
-
-def dark() -> NDArray[np.uint8]:
-    """Images that are all darker than A, one of them black."""
-    images = (CLEAN * 0.4).astype(np.uint8)
-    images[7] = 0
-    return images
-
-
-@pytest.fixture(scope="module")
-def darkened() -> Comparison:
-    return compare(A, dark(), EXTRACTOR, **SETTINGS | {"causes": False})
-
-
-@pytest.mark.parametrize("cause", CHANGES)
-def test_images_are_not_odd_by_what_a_named_cause_moves(cause: str, darkened: Comparison) -> None:
-    """A verdict, json, reasons and the page's strip, which takes these, beside each reason that there is."""
-    reasons = [*FAULTS, "no colour", "all black", "all white", "one colour", "block_0"]
-    expected = [
-        each for each in reasons if each != BY_CHANGE[cause] and (cause, each) != ("less saturation", "no colour")
-    ]
-    odd = OddImages(
-        [f"{place}.png" for place in range(40)], list(range(40)), darkened.odd.scores, darkened.odd.typical / 9,
-        [Odd(place, each, 0.1, 0.2, 0.3) for place, each in enumerate(reasons[:-1])],
-        [Odd(len(reasons) - 1, "block_0", 0, 0, 0)],
-    )  # fmt: skip
-    assert odd.few_off.p_value <= 0.05
-    amount = CHANGES[cause].most
-    for share, is_named in ((0.0, True), (0.3, True), (0.0, False)):
-        causes = Causes((cause,) * is_named, (amount,) * is_named, (10.0, 10 * share), 40)
-        # without properties, of which one might contradict the cause
-        result = replace(darkened, properties=None, odd=odd)._with_causes(causes)
-        assert result.differs
-        assert (CHANGES[cause].in_words(amount) in result.verdict) is is_named
-        named = expected if is_named else reasons
-        assert [each.reason for each in result.odd.named] == named
-        assert (
-            result.odd.off == result.to_dict()["few_off"]["images"] == [f"{reasons.index(each)}.png" for each in named]
-        )
-        assert list(result.odd.reasons()) == [reasons.index(each) for each in named]
-        assert result.verdict_lines[-1].startswith(f"{len(named)} of 40 images of")
-        assert result.odd._figures.by_test == 1
-    two = Causes((cause, "noise"), (amount, 9.0), (10.0, 5.0, 0.0), 40)
-    named = replace(darkened, properties=None, odd=odd)._with_causes(two).odd.named
-    assert [each.reason for each in named] == [each for each in expected if each != "noise +"]
-
-
-@pytest.mark.causes
-def test_a_few_odd_images_of_a_set_that_was_changed(tmp_path: Path) -> None:
-    """All of B are darker, as is said; of these the black one is odd, those that are very dark are not."""
-    result = compare(A, dark(), EXTRACTOR, **SETTINGS)
-    assert "darkened by about" in result.verdict_lines[0]
-    assert "brightness -" in {odd.reason for odd in result.odd.single}
-    assert [result.odd.numbers[odd.image] for odd in result.odd.named if odd.reason == "all black"] == [7]
-    assert not [odd for odd in result.odd.named if odd.reason == "brightness -"]
-    assert not any("darker" in line for line in result.verdict_lines[1:])
-    result.save(tmp_path / "x.result.npz")
-    assert Comparison.load(tmp_path / "x.result.npz").odd.off == result.odd.off
 
 
 def test_a_set_that_shares_images_is_judged_beside_itself() -> None:

@@ -364,7 +364,8 @@ class Comparison(ByName["Result"]):
         named = result.explain().causes
         if self.odd is None or named is None:
             return result
-        return replace(result, odd=replace(self.odd, explained=tuple(CHANGES[name].moves for name in named.names)))
+        explained = tuple(move for name in named.names for move in (CHANGES[name].moves, *CHANGES[name].also))
+        return replace(result, odd=replace(self.odd, explained=explained))
 
     @property
     def verdict(self) -> str:
