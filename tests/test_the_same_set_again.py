@@ -149,8 +149,12 @@ def test_ranked_against_itself(score: Any, folder: Path) -> None:
         assert all(own for _, own in by_name(ranking).values())
         assert Path(ranking.names[0 if score == "outlier" else -1]).name == f"{ODD:02}.png"
         assert len(ranking.unreadable) == 2 - is_one
-        assert (ranking.few_off, ranking.verdict, ranking.off) == (None, None, [])
-        assert ranking.notices[0].startswith("12 of 12 images are")
+        assert (ranking.few_off, ranking.off) == (None, [])
+        if score == "outlier":  # which judges each beside the others, of which there are too few here
+            assert ranking.verdict.startswith("No image is shown to be odd beside the others.\nOf fewer than 15 images")
+        else:
+            assert ranking.verdict is None
+            assert ranking.notices[0].startswith("12 of 12 images are")
         some = [*files(folder)[:3], foreign]
         given = [np.asarray(Image.open(some[0])), *some[1:]]
         mixed = rank(given, make(folder), EXTRACTOR, score=score, reading=READING, **options)

@@ -257,8 +257,8 @@ def before(reference: Tensor, images: Tensor) -> set[int]:
     """Rows that were named by properties before: at 0.05, and a single one without colour."""
     if len(reference) < odd.LEAST_OF_SINGLE:
         return set()
-    p_values, is_far = odd._tails(reference, images)
-    named = (is_far & (p_values * len(images) * len(FAULTS) <= SIGNIFICANT)).any(1)
+    p_values, gaps = odd._beyond(odd._turned(images), odd._turned(reference).sort(0, descending=True).values)
+    named = ((gaps > 1.5) & (p_values * len(images) * len(FAULTS) <= SIGNIFICANT)).any(1)
     saturation = odd._column(reference, "saturation"), odd._column(images, "saturation")
     colourless = np.log(0.004 + 0.01), np.log(0.012 + 0.01)
     if (saturation[0] >= colourless[1]).all():
