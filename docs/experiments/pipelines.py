@@ -204,8 +204,8 @@ METHODS = (
 )  # fmt: skip
 
 
-def share(rows: list[dict], method: str) -> str:
-    return results.percent(float(np.mean([row[method] <= 0.05 for row in rows])))
+def shares(cells: list[list[dict]], method: str) -> str:
+    return ", ".join(f"{100 * np.mean([row[method] <= 0.05 for row in rows]):.0f}" for rows in cells)
 
 
 def draw(found: dict[str, dict[int, list[dict]]], sizes: tuple[int, ...]) -> Figure:
@@ -246,12 +246,10 @@ def main() -> None:
                     partial(draws, kind, (before, after), exchanged, size, of_each, quick),
                 )
             ]
-    header = ["p ≤ 0.05", "pairs", *METHODS]
-    rows = [[step, size, *(share(found[step][size], name) for name in METHODS)] for step in STEPS for size in sizes]
-    levels = [
-        [f"{name} (control)", size, *(share(found[name][size], method) for method in METHODS)]
-        for name in CONTROLS
-        for size in sizes
+    header = [f"p ≤ 0.05 (% of draws) with {', '.join(map(str, sizes))} a side", *METHODS]
+    rows = [
+        [f"{name} (control)" if name in CONTROLS else name, *(shares(list(of.values()), method) for method in METHODS)]
+        for name, of in found.items()
     ]
     values = []
     for step in STEPS:
@@ -273,7 +271,6 @@ def main() -> None:
         ),
         tables=[
             results.table(header, rows),
-            results.table(header, levels),
             results.table(
                 ["dna-emd without noise, mean ± deviation of draws", *(f"{n} pairs" for n in sizes), "furthest layer"],
                 values,
