@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Averaging:
-    """How distances of neurons, or of layers, become one number: a part of each result, also of those in files.
+    """Average of the distances of neurons, or of layers: a part of each result, also of those in files.
 
     What is no weighted sum, such as a trimmed mean, is one more field, which :meth:`terms` and all below read. What
     is not linear has to say so in :attr:`why_noisy`: neither the closed form nor the jackknife then takes noise off.
@@ -54,7 +54,7 @@ class Averaging:
 
     @property
     def adjective(self) -> str:
-        """What a distance of it is called, before its name; empty for the plain mean."""
+        """Word for such a distance, before its name; empty for the plain mean."""
         return "" if self.weights is None else "weighted "
 
     def over(self, terms: str) -> str:

@@ -62,11 +62,11 @@ def _resize(image: Any, levels: Any, across: Any, down: Any, memory: Any, resize
 @lru_cache(64)
 def _taps(num_in: int, num_out: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """Return the first pixel, the number of pixels and their weights, for each output pixel."""
-    found = [(first, weights) for first, weights in kernels(num_in, num_out)]
-    padded = np.zeros((num_out, max(len(weights) for _, weights in found)))
-    for row, (_, weights) in zip(padded, found, strict=True):
+    taps = [*kernels(num_in, num_out)]
+    padded = np.zeros((num_out, max(len(weights) for _, weights in taps)))
+    for row, (_, weights) in zip(padded, taps, strict=True):
         row[: len(weights)] = weights
-    return np.array([first for first, _ in found]), np.array([len(weights) for _, weights in found]), padded
+    return np.array([first for first, _ in taps]), np.array([len(weights) for _, weights in taps]), padded
 
 
 def resize_clean(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:

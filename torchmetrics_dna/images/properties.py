@@ -128,9 +128,9 @@ def properties_of(image: Pixels, file: FileFacts | None = None) -> Tensor:
     if compiled is None:
         return image_properties(torch.from_numpy(image.transpose(2, 0, 1).copy())[None], file)[0]
     image = np.require(image, requirements=("C", "W"))  # torch takes no other
-    of, known = Originals(torch.from_numpy(image).permute(2, 0, 1)[None], file), compiled.measured_of(image)
+    of, compiled_values = Originals(torch.from_numpy(image).permute(2, 0, 1)[None], file), compiled.measured_of(image)
     values = [
-        known[name] if name in known else float(record.measure(of)) if of.has[record.needs] else 0.0
+        compiled_values[name] if name in compiled_values else float(record.measure(of)) if of.has[record.needs] else 0.0
         for name, record in RECORDS.items()
     ]
     return torch.tensor(values, dtype=torch.float64).clamp_(0, 1).float()

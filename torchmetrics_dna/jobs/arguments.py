@@ -133,7 +133,7 @@ class Arguments:
 
     @property
     def averaging(self) -> dict[str, Any]:
-        """What says how neurons become one number: the arguments of ``averaging_of`` that are given."""
+        """Arguments of ``averaging_of`` that were given."""
         return {name: value for name in ("neuron_weights",) if (value := getattr(self, name)) is not None}
 
 

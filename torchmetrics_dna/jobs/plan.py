@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What is asked of sets that were opened together."""
+    """Questions to sets that were opened together."""
 
     arguments: Arguments
     distances: Sequence[Distance]  # that all sides support; none if DNAs are made
