@@ -142,7 +142,9 @@ def main() -> None:
                     check=True,
                     env=environment | ({"PYTHONPATH": str(arguments.old)} if name == "old" else {}),
                 ).stdout
-                figures[count, name] += [[float(word) for word in output.split()[-2:]]] * bool(turn)
+                seconds, memory = (float(word) for word in output.split()[-2:])
+                print(f"round {turn}: {count} {name}: {seconds:.2f} s", file=sys.stderr)
+                figures[count, name] += [[seconds, memory]] * bool(turn)
     print(f"torch {torch.__version__}, {arguments.threads} threads, medians of {arguments.rounds}, images a side")
     for (count, name), runs in figures.items():
         seconds, memory = (median(values) for values in zip(*runs, strict=True))
