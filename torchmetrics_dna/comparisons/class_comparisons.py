@@ -29,6 +29,7 @@ from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.jobs.processes import gather, rank, world_size
 from torchmetrics_dna.jobs.protocols import only_published
 from torchmetrics_dna.jobs.sides import open_sides
+from torchmetrics_dna.options import brief
 from torchmetrics_dna.words.verdict import classes
 
 if TYPE_CHECKING:
@@ -299,8 +300,8 @@ def _labels(images: ImageSource, by: Classes) -> list[str]:
         return [str(by(name)) for name in images.names]
     if isinstance(by, str):
         raise ValueError(
-            f"Argument `by` expected to be 'folder', the path of a .csv of labels, or 'column:NAME' of Parquet files,"
-            f" but got {by!r}"
+            f"Argument `by` expected to be 'folder' or the path of a .csv of labels, as these are no Parquet files, but"
+            f" got {brief(by)}"
         )
     if len(by) != len(images):
         raise ValueError(f"Argument `by` has {len(by)} classes, but {images.label!r} has {len(images)} images")

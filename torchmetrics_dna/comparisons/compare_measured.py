@@ -16,6 +16,7 @@ from torchmetrics_dna.dna.distances import of_any_network
 from torchmetrics_dna.dna.evidence import further_p_value, ratio_of
 from torchmetrics_dna.dna.result import Result
 from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.functional.odd import LEAST
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS
 from torchmetrics_dna.images.likeness import MOST, near_duplicates
 from torchmetrics_dna.images.properties import LAYER
@@ -122,7 +123,7 @@ def _compared(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> C
     copies, twins = len(alike), alike[:_TWINS]
     of_neurons = [result for result in results.values() if result.distance.grain == "neuron"]
     identical = a is b or any(not result.values.any() for result in of_neurons)
-    notices = _notices(a, b, None if identical else copied, names, arguments.copies)
+    notices = _notices(a, b, None if identical else copied, names, arguments.copies, arguments.groups is not None)
     is_tested = any(result.p_value is not None for result in results.values())
     lacks, is_few = ("", False) if is_tested else _lacking(a, b, plan, names)
     if not paired and not identical:
@@ -161,18 +162,19 @@ def _lacking(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> tu
     k = min((0, 1), key=lambda k: len(folds[k]))
     if len(folds[k]) >= LEAST_FOLDS:
         return "", False
-    side, groups, unit, needed = (a, b)[k], plan.arguments.groups, "image", "about 10"
-    count = side.first.num_images
+    side, groups, unit, needed = (a, b)[k], plan.arguments.groups, "image", f"about {LEAST}"
+    count, beside = side.first.num_images, (a, b)[1 - k].first.num_images
+    single = "; `rank` takes one" if count == 1 and beside >= LEAST else ""
     if plan.arguments.pairs:
         unit, needed = "pair", "6"
     elif groups is not None and side.numbers:
         of_groups: Any = groups[k] if isinstance(groups, tuple) else groups
-        count, unit, needed = len({*groups_of(side.names, side.numbers, of_groups)}), "group", "about 8"
-    return f"{names[k]} has {count:,} {unit}{'s' * (count != 1)}, {needed} are needed", True
+        count, unit, needed, single = len({*groups_of(side.names, side.numbers, of_groups)}), "group", "about 8", ""
+    return f"{names[k]} has {count:,} {unit}{'s' * (count != 1)}, {needed} are needed{single}", True
 
 
 def _notices(
-    a: Measured, b: Measured, copied: Tensor | None, names: tuple[str, str], look_for_copies: bool
+    a: Measured, b: Measured, copied: Tensor | None, names: tuple[str, str], look_for_copies: bool, has_groups: bool
 ) -> list[str]:
     """Return caveats about unknown ranges and near-duplicate images, one line each."""
     notices = []
@@ -196,7 +198,9 @@ def _notices(
     near: list[str] = []
     for name, side in zip(names, (a, b), strict=True) if look_for_copies else ():
         if side.thumbnails is not None and len(side.thumbnails) > MOST:
-            near.append(f"{name} has more than {MOST:,} images, too many to look for nearly equal ones")
+            near += (
+                [] if has_groups else [f"{name} has more than {MOST:,} images, too many to look for nearly equal ones"]
+            )
         elif side.thumbnails is not None and side.folds is not None:
             rows = near_duplicates(side.thumbnails, side.thumbnails, torch.cat([side.folds, side.folds]))
             if rows is not None and (rows >= 0).any():
@@ -204,7 +208,7 @@ def _notices(
     if near:
         notices.append(
             f"{'; '.join(near)}; if some belong together (frames of a clip, crops of a picture), p-values are too"
-            " small; give their groups ('folder', or 'prefix:REGEX' of their names)"
+            f" small; give {'these one group' if has_groups else 'their groups'} ('folder', or 'prefix:REGEX' of names)"
         )
     return notices
 

@@ -16,6 +16,7 @@ from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm
 from torchmetrics_dna.images.paths import public, public_names
 from torchmetrics_dna.jobs.measure import unreadable_of
+from torchmetrics_dna.options import brief
 from torchmetrics_dna.plots import plot_curve
 from torchmetrics_dna.words.verdict import HeldOut, OneSet, SeveralSets, several_sets
 
@@ -416,6 +417,6 @@ def check_held_out(held_out: str | None, sets: Collection[str]) -> None:
         return
     if held_out not in sets:
         expected = f"one of {', '.join(sets)}" if sets else "one of several sets, which `b` gives by name"
-        raise ValueError(f"Argument `held_out` expected to be {expected}, but got {held_out!r}")
+        raise ValueError(f"Argument `held_out` expected to be {expected}, but got {brief(held_out)}")
     if len(sets) == 1:
         raise ValueError(f"There is no other set beside the held-out {held_out!r}; give one to compare with it")

@@ -30,7 +30,7 @@ from torchmetrics_dna.images.resize import Resize, check_resize
 from torchmetrics_dna.images.tensors import check_images, in_unit_range
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.neurons.ranges import ActivationRanges
-from torchmetrics_dna.options import given_as, named
+from torchmetrics_dna.options import brief, given_as, named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -156,7 +156,7 @@ class DNAExtractor(nn.Module):
         super().__init__()
         precision: Any = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
         if precision not in (None, torch.float16, torch.bfloat16):
-            raise ValueError(f"Argument `dtype` expected to be 'float16', 'bfloat16' or None, but got {dtype!r}")
+            raise ValueError(f"Argument `dtype` expected to be 'float16', 'bfloat16' or None, but got {brief(dtype)}")
         self.dtype: torch.dtype | None = precision
         check_resize(crop, resize)
         of_images: dict[str, Any] = {"weights_path": weights_path, "crop": crop, "input_size": input_size}
@@ -364,7 +364,7 @@ class DNAExtractor(nn.Module):
             ranges = ActivationRanges.load(ranges)
         if not isinstance(ranges, ActivationRanges):
             raise TypeError(
-                f"Argument `ranges` expected to be an ActivationRanges, a path or 'auto', but got {ranges!r}"
+                f"Argument `ranges` expected to be an ActivationRanges, a path or 'auto', but got {brief(ranges)}"
             )
         restricted = self._fitting(ranges)
         # the range of a self-ranging histogram is no bound for another

@@ -68,9 +68,11 @@ def write_container(
 
     Raises:
         OSError: If it can't be written.
-        ValueError: If all but the arrays is too long.
+        ValueError: If the name has another ending, or all but the arrays is too long.
 
     """
+    if not str(path).endswith(".npz"):
+        raise ValueError(f"Expected the name of a file that ends in .npz, but got {str(path)!r}")
     header = {
         "format": FORMAT,
         "format_version": VERSIONS["folds" in dna],
@@ -89,7 +91,7 @@ def write_container(
                 break
 
 
-def read_container(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Arrays]:
+def read_container(path: str | os.PathLike[str], what: str = "a DNA file") -> tuple[dict[str, Any], Arrays]:
     """The header and the arrays of a DNA file, once it is certain that they are what was written.
 
     Raises:
@@ -98,7 +100,7 @@ def read_container(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Arrays
             it may not take more memory than its own size justifies.
 
     """
-    with refusing(path, "a DNA file"), Path(path).open("rb") as file:
+    with refusing(path, what), Path(path).open("rb") as file:
         _check_sum(file)
         with zipfile.ZipFile(file) as archive:
             header = _read_header(archive)

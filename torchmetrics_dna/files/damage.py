@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 from reprlib import repr as brief
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MOST_REASON = 300
+_BEGINNINGS = {b"PK": "a .npz or .zip", b"\x89PNG": "an image", b"\xff\xd8": "an image", b"{": "json", b"[": "json"}
 
 
 @contextmanager
@@ -28,9 +30,20 @@ def refusing(path: str | os.PathLike[str], what: str) -> Iterator[None]:
         if isinstance(err, OSError) and err.filename is not None:
             raise
         reason = truncated(" ".join(str(err).split()))
-        if type(err) is not ValueError:
+        if its := _other_kind(path, err):
+            reason = f"it is {its}"
+        elif type(err) is not ValueError:
             reason = f"it is damaged ({type(err).__name__}: {reason})"
         raise ValueError(f"Can't read {str(path)!r} as {what}: {reason}") from err
+
+
+def _other_kind(path: str | os.PathLike[str], err: Exception) -> str:
+    """Say what a file is that was read as text or as an archive, and is neither; empty if that can't be told."""
+    if isinstance(err, (UnicodeDecodeError, zipfile.BadZipFile)) and Path(path).is_file():
+        with Path(path).open("rb") as file:
+            start = file.read(8)
+        return next((words for begin, words in _BEGINNINGS.items() if start.startswith(begin)), "")
+    return ""
 
 
 def truncated(text: str) -> str:

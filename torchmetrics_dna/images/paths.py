@@ -25,6 +25,7 @@ from torchmetrics_dna.files.damage import check_files, reason_of
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 
+_WORDS = ("auto", "pool")  # that arguments take in place of a path
 EXTENSIONS = (
     ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpeg", ".jpg", ".jxl", ".pbm", ".pgm", ".png",
     ".ppm", ".tif", ".tiff", ".webp",
@@ -323,9 +324,9 @@ def missing(path: str) -> FileNotFoundError:
     with suppress(OSError):
         beside = {entry.name.lower(): str(entry) for entry in Path(path).parent.iterdir()}
         alike = [beside[name] for name in get_close_matches(Path(path).name.lower(), beside, n=1, cutoff=0.75)]
-    return FileNotFoundError(
-        f"There is no file or folder {path!r}" + "".join(f"; there is {name!r}" for name in alike[:1])
-    )
+    words = [f"did you mean the word {word!r}?" for word in get_close_matches(path, _WORDS, n=1, cutoff=0.75)]
+    words = words or [f"there is {name!r}" for name in alike[:1]]
+    return FileNotFoundError("; ".join([f"There is no file or folder {path!r}", *words]))
 
 
 def suffix_of(path: str) -> str:

@@ -154,8 +154,11 @@ def two_sets(sets: TwoSets) -> list[str]:
     if sets.emd == 0:
         return [f"{a} and {b} are 0 bins apart: their histograms are equal, as of the same images."]
     is_few = sets.is_few and sets.interval is None  # the distance is hardly more than noise then
+    likeness = [] if sets.emd is None and sets.p_value is None and not sets.lacks else _likeness(sets)
+    if sets.emd is None and sets.p_value is not None and not sets.copies:
+        likeness[0] += f" ({_p_of_answer(sets)})"
     distance = [] if sets.emd is None or is_few else [_distance(sets, sets.emd)]
-    lines = [] if sets.emd is None else [f"{line}." for line in (*_likeness(sets), *distance)]
+    lines = [f"{line}." for line in (*likeness, *distance)]
     lines += [] if sets.explanation is None or sets.p_value is None else what_was_measured(sets.explanation)
     lines += [] if sets.off is None else _odd(sets, sets.off)
     return lines if len(lines) <= _MOST_LINES else [*lines[:3], lines[-1]]  # changes say more than what was measured
