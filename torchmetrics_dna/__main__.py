@@ -98,7 +98,7 @@ def _tell(error: Exception) -> None:
     if os.environ.get(DEBUG, "0") not in ("", "0"):
         traceback.print_exception(error)
     is_misuse = hasattr(error, "format_message")  # typer's errors
-    text = _misuse(error) if is_misuse else _in_options(" ".join(str(error).split()))
+    text = _in_options(_misuse(error) if is_misuse else " ".join(str(error).split()))
     text = re.sub(r"^\[Errno \d+\] ", "", text)
     if isinstance(error, FileNotFoundError) and (path := re.match(r"There is no file or folder '(\S+)'$", text)):
         text = "; ".join(filter(None, (text, _before(path[1]))))
@@ -135,8 +135,7 @@ def _misuse(error: Any) -> str:
     if match := re.match(r"Option '(\S+)' requires an argument", text):
         own = _command()
         (of,) = [each for each in own.params if match[1] in each.opts]
-        takes = "the name of a file" if of.type.name == "path" else "a value"
-        return f"Option {match[1]} takes {takes}: {of.help.partition(';')[0].partition('. ')[0].rstrip('.')}"
+        return f"Option {match[1]} takes a value: {of.help.partition(';')[0].partition('. ')[0].rstrip('.')}"
     extra = re.search(r"unexpected extra argument\S* \(([^ )]+)", text)
     more = _before(extra[1]) or _OF_SETS.get(command.strip(), "") if extra else ""
     if text.startswith("Missing") and context is not None and context.command.epilog:

@@ -164,13 +164,14 @@ def _lacking(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> tu
         return "", False
     side, groups, unit, needed = (a, b)[k], plan.arguments.groups, "image", f"about {LEAST}"
     count, beside = side.first.num_images, (a, b)[1 - k].first.num_images
-    single = "; `rank` takes one" if count == 1 and beside >= LEAST else ""
     if plan.arguments.pairs:
         unit, needed = "pair", "6"
     elif groups is not None and side.numbers:
         of_groups: Any = groups[k] if isinstance(groups, tuple) else groups
-        count, unit, needed, single = len({*groups_of(side.names, side.numbers, of_groups)}), "group", "about 8", ""
-    return f"{names[k]} has {count:,} {unit}{'s' * (count != 1)}, {needed} are needed{single}", True
+        count, unit, needed = len({*groups_of(side.names, side.numbers, of_groups)}), "group", "about 8"
+    elif count == 1 and beside >= LEAST:
+        return f"{names[k]} has 1 image, which `rank` takes", True
+    return f"{names[k]} has {count:,} {unit}{'s' * (count != 1)}, {needed} are needed", True
 
 
 def _notices(

@@ -37,6 +37,7 @@ FORMAT = "torchmetrics_dna"
 VERSIONS = (1, 2)  # what is in folds of images needs the second
 Arrays = dict[str, NDArray[Any]]
 
+_OTHERS = (".json", ".csv", ".html", ".pt", ".pkl")  # of files that others read otherwise
 _HEADER = "dna.json"
 _MARK = b"sha256:"
 _TAIL = len(_MARK) + 64
@@ -68,11 +69,11 @@ def write_container(
 
     Raises:
         OSError: If it can't be written.
-        ValueError: If the name has another ending, or all but the arrays is too long.
+        ValueError: If the name ends like that of another format, or all but the arrays is too long.
 
     """
-    if not str(path).endswith(".npz"):
-        raise ValueError(f"Expected the name of a file that ends in .npz, but got {str(path)!r}")
+    if (suffix := Path(path).suffix) in _OTHERS:
+        raise ValueError(f"Expected the name of a .npz file, but got {str(path)!r}, as if it were of {suffix[1:]}")
     header = {
         "format": FORMAT,
         "format_version": VERSIONS["folds" in dna],

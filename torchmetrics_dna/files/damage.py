@@ -42,7 +42,8 @@ def _other_kind(path: str | os.PathLike[str], err: Exception) -> str:
     if isinstance(err, (UnicodeDecodeError, zipfile.BadZipFile)) and Path(path).is_file():
         with Path(path).open("rb") as file:
             start = file.read(8)
-        return next((words for begin, words in _BEGINNINGS.items() if start.startswith(begin)), "")
+        if not (start.startswith(b"PK") and isinstance(err, zipfile.BadZipFile)):  # else it is damaged
+            return next((words for begin, words in _BEGINNINGS.items() if start.startswith(begin)), "")
     return ""
 
 

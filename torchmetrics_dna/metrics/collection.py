@@ -116,7 +116,7 @@ def published_metrics(
     if 0 < len(others) < len(chosen):
         raise ValueError(
             "Argument `metrics` expected to be published metrics, which bring their network, or others, which are of"
-            f" {DEFAULT_FEATURE}, but got both; make those of {DEFAULT_FEATURE}"
+            f" {DEFAULT_FEATURE}, but got {', '.join(each.name for each in chosen)}; make those of {DEFAULT_FEATURE}"
             f" ({', '.join(record.name for record in others)}) by another call"
         )
     network: dict[str, Any] = {"device": device}

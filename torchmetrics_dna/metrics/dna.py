@@ -232,6 +232,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
         if level is not None:
             axes.axhline(level, color="black", linestyle="--", linewidth=1)
             style = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "fontsize": 9}
+            style |= {"bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.5}}  # above lines of the grid
             axes.annotate(words, (0.02, level), xytext=(0, 3), **style)
         return figure, axes
 
