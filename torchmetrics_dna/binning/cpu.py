@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.lib.stride_tricks import as_strided
 
-from torchmetrics_dna.binning.activations import side_by_side
+from torchmetrics_dna.binning.activations import Activations, side_by_side
 from torchmetrics_dna.compiled import compiled as _compiled
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from torchmetrics_dna.binning.activations import Activations
     from torchmetrics_dna.binning.bins import Bins
     from torchmetrics_dna.binning.counting import FoldCounts
 

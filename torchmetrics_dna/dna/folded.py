@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from torchmetrics_dna.dna.base import TooFewImagesError, check_comparable
+from torchmetrics_dna.dna.base import DNA, TooFewImagesError, check_comparable
 from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.dna.gaussian import LayerGaussianDNA
-from torchmetrics_dna.dna.histogram import in_same_bins
+from torchmetrics_dna.dna.histogram import HistogramDNA, in_same_bins
 from torchmetrics_dna.extras import optional
 from torchmetrics_dna.functional.emd import bounds_on_grid
 from torchmetrics_dna.functional.features import CMMD_SCALE, kernel_less_one, unit_rows
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from torchmetrics_dna.dna.base import DNA
-    from torchmetrics_dna.dna.histogram import HistogramDNA
     from torchmetrics_dna.neurons.index import Neurons
 
     Folds = tuple[Tensor | None, Tensor | None]  # the fold of each image of A and of B, int64; None without folds

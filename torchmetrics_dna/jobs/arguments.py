@@ -7,7 +7,7 @@ from functools import wraps
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from torchmetrics_dna.dna.distances import all_published, of_any_network
+from torchmetrics_dna.dna.distances import Distance, all_published, of_any_network
 from torchmetrics_dna.options import check_keywords, option
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.images.reading import Reading
     from torchmetrics_dna.jobs.groups import Groups, Pairs

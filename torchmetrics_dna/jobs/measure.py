@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from torchmetrics_dna.dna import LayerGaussianDNA
+from torchmetrics_dna.dna import DNA, LayerGaussianDNA
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.dna.fid_statistics import is_unnamed
-from torchmetrics_dna.images import ImageSource
-from torchmetrics_dna.jobs.job import check_any_read
+from torchmetrics_dna.images import Images, ImageSource
+from torchmetrics_dna.jobs.job import Job, Share, Split, check_any_read
 from torchmetrics_dna.jobs.on_ray import finish_on_ray
 from torchmetrics_dna.jobs.parts import Parts
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
@@ -25,10 +25,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.distances import Distance
-    from torchmetrics_dna.images import Images
-    from torchmetrics_dna.jobs.job import Job, Share, Split
     from torchmetrics_dna.statistics import State
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.dna.distances import DISTANCES, Distance, in_order, networks_of, published
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torchmetrics_dna.jobs.arguments import Arguments
 
 _OF_NEURONS = ("num_bins", "ranges", "neuron_weights")

@@ -13,7 +13,7 @@ from torchmetrics_dna.binning import Activations
 from torchmetrics_dna.dna import DNA, TooFewImagesError
 from torchmetrics_dna.dna.identity import FINGERPRINT, check_same
 from torchmetrics_dna.extractors.sharing import NO_FEATURE_SHARE
-from torchmetrics_dna.images.inputs import count_of
+from torchmetrics_dna.images.inputs import Inputs, count_of
 from torchmetrics_dna.images.tensors import lacks_float64
 from torchmetrics_dna.metrics.checked import CheckedMetric, Value
 from torchmetrics_dna.metrics.counted_with import CountedWith, incomplete, is_incomplete
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.images.inputs import Inputs
     from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.statistics import State, Statistic
 

@@ -18,7 +18,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from torchmetrics_dna.dna.histogram import grouped
 from torchmetrics_dna.files.visible import images_in_words, number, p_figure, visible
-from torchmetrics_dna.images.cells import central_square
+from torchmetrics_dna.images.cells import Crop, central_square
 from torchmetrics_dna.images.properties import neuron_in_words
 from torchmetrics_dna.reporting.findings import GROUPS, clearly, property_rows, settings_of, sides_in_words
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.images.cells import Crop
     from torchmetrics_dna.singles.look import Gallery, ShownImage
 
 _TOP = 12  # neurons whose histograms are shown

@@ -15,9 +15,9 @@ from torchmetrics_dna.comparisons.odd_images import means_by_layer
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.functional.odd import LEAST
 from torchmetrics_dna.functional.outliers import gaussians_of_means, left_out_scores, outlier_scores
-from torchmetrics_dna.images import open_source
+from torchmetrics_dna.images import ImageSource, open_source
 from torchmetrics_dna.images.changes import change_image
-from torchmetrics_dna.images.pixels import as_bytes, as_rgb
+from torchmetrics_dna.images.pixels import Pixels, as_bytes, as_rgb
 from torchmetrics_dna.images.sets import indexed, shuffled
 from torchmetrics_dna.jobs.groups import partners
 from torchmetrics_dna.jobs.processes import in_step
@@ -31,9 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.images import ImageSource
     from torchmetrics_dna.images.cells import Crop
-    from torchmetrics_dna.images.pixels import Pixels
     from torchmetrics_dna.jobs.sides import Sides
 
 _DRAWN = 8  # images of a strip

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from torchmetrics_dna.comparisons.odd_images import odd_images
 from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
-from torchmetrics_dna.dna.distances import DISTANCES
+from torchmetrics_dna.dna.distances import DISTANCES, Kind
 from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.files.container import is_container
 from torchmetrics_dna.functional.outliers import (
@@ -22,14 +22,14 @@ from torchmetrics_dna.functional.outliers import (
     split_means,
 )
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
-from torchmetrics_dna.images import ImageSource
+from torchmetrics_dna.images import Images, ImageSource, Source
 from torchmetrics_dna.images.likeness import digest_note, small_picture
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.measure import measure
+from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.plan import noting_properties
 from torchmetrics_dna.jobs.processes import in_step
-from torchmetrics_dna.jobs.sides import open_each, open_sides
+from torchmetrics_dna.jobs.sides import Sides, open_each, open_sides
 from torchmetrics_dna.singles.nearest import check_index, find_nearest
 from torchmetrics_dna.singles.ranking import WORST_FIRST, Ranking, Score
 from torchmetrics_dna.statistics.outliers import (
@@ -41,18 +41,13 @@ from torchmetrics_dna.statistics.outliers import (
     local_layer,
 )
 from torchmetrics_dna.statistics.rows import Distances, SpatialMeans, contrasted
-from torchmetrics_dna.statistics.scores import POOL, Scorer, check_left_out
+from torchmetrics_dna.statistics.scores import POOL, ImageScorer, Scorer, check_left_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from torchmetrics_dna.dna.distances import Kind
-    from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.images.pixels import Pixels
-    from torchmetrics_dna.jobs.measure import Measured
-    from torchmetrics_dna.jobs.sides import Sides
     from torchmetrics_dna.statistics import Statistic
-    from torchmetrics_dna.statistics.scores import ImageScorer
     from torchmetrics_dna.statistics.setup import Feature
 
 _MOST_TYPICAL = 200  # images of the reference whose dna-emd is measured for comparison

@@ -18,14 +18,14 @@ from torchmetrics_dna.functional.odd import LEAST
 from torchmetrics_dna.functional.outliers import FewOff, score_limit
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.functional.realism import SIDE
-from torchmetrics_dna.images import ImageSource, Reading, open_source
-from torchmetrics_dna.images.cells import central_square
+from torchmetrics_dna.images import Images, ImageSource, Reading, open_source
+from torchmetrics_dna.images.cells import Crop, central_square
 from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.options import named
 from torchmetrics_dna.plots.figures import new_figure, put_title
-from torchmetrics_dna.singles.nearest import ALIKE, NEAR
+from torchmetrics_dna.singles.nearest import ALIKE, NEAR, Nearest
 from torchmetrics_dna.statistics.rows import Heat
 
 if TYPE_CHECKING:
@@ -34,10 +34,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.odd_images import OddImages
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.features import Features
-    from torchmetrics_dna.functional.outliers import FewOff
-    from torchmetrics_dna.images import Images
-    from torchmetrics_dna.images.cells import Crop
-    from torchmetrics_dna.singles.nearest import Nearest
     from torchmetrics_dna.statistics.scores import ImageScorer
 
 Score = Literal["outlier", "local", "contrast", "distance"]
