@@ -21,12 +21,7 @@ from torchmetrics_dna.images.changes import CHANGES
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, neuron_name
 from torchmetrics_dna.options import named
 from torchmetrics_dna.plots import plot_layers
-from torchmetrics_dna.words.explanation import (
-    as_gaussian,
-    explain,
-    has_means,
-    property_differences,
-)
+from torchmetrics_dna.words.explanation import as_gaussian, explain, has_means, property_differences
 from torchmetrics_dna.words.verdict import Explanation, TwoSets, two_sets
 
 if TYPE_CHECKING:

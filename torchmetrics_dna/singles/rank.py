@@ -15,12 +15,7 @@ from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.distances import DISTANCES, Kind
 from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.files.container import is_container
-from torchmetrics_dna.functional.outliers import (
-    layers_for_outliers,
-    left_out_scores,
-    outlier_scores,
-    split_means,
-)
+from torchmetrics_dna.functional.outliers import layers_for_outliers, left_out_scores, outlier_scores, split_means
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
 from torchmetrics_dna.images import Images, ImageSource, Source
 from torchmetrics_dna.images.likeness import digest_note, small_picture
