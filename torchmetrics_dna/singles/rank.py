@@ -17,6 +17,7 @@ from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.files.container import is_container
 from torchmetrics_dna.functional.outliers import layers_for_outliers, left_out_scores, outlier_scores, split_means
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
+from torchmetrics_dna.functional.realism import less_contrast
 from torchmetrics_dna.images import Images, ImageSource, Source
 from torchmetrics_dna.images.likeness import digest_note, small_picture
 from torchmetrics_dna.jobs.arguments import Arguments, taking
@@ -35,7 +36,7 @@ from torchmetrics_dna.statistics.outliers import (
     gaussians_of,
     local_layer,
 )
-from torchmetrics_dna.statistics.rows import Distances, SpatialMeans, contrasted
+from torchmetrics_dna.statistics.rows import Distances, SpatialMeans
 from torchmetrics_dna.statistics.scores import POOL, ImageScorer, Scorer, check_left_out
 
 if TYPE_CHECKING:
@@ -226,7 +227,7 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index
             if isinstance(reference_side, ImageSource) and dnas[0].num_images > 1:
                 job = Job(extractor, {"distances": Distances(mapper)}, sides.job.reading)
                 of_sample = measure(job, reference_side.drawn(_MOST_TYPICAL), distributed=distributed)
-                typical = contrasted(_left_out(of_sample.rows["distances"], dnas[0].num_images))
+                typical = less_contrast(_left_out(of_sample.rows["distances"], dnas[0].num_images).T)
         assert mapper is not None
         job = _job(sides, {"distances": Distances(mapper), **features})
         of_images = measure(job, source, distributed=distributed)
@@ -235,7 +236,7 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index
     is_own = None if in_reference is None else in_reference >= 0
     if in_reference is not None and dnas[0].num_images > 1 and score in ("contrast", "distance"):
         distances = torch.where(in_reference[:, None] < 0, distances, _left_out(distances, dnas[0].num_images))
-    scores = contrasted(distances)
+    scores = less_contrast(distances.T)
     if in_reference is not None and score == "outlier" and typical is not None:
         scores = torch.where(in_reference < 0, scores, typical[in_reference])
     order = scores.argsort(descending=score in WORST_FIRST, stable=True)

@@ -105,11 +105,6 @@ class Heat(ImageRows):
         return heat(self._scorer.maps(layers), self._scorer.extractor.input_size).flatten(1)
 
 
-def contrasted(distances: Tensor) -> Tensor:
-    """Return scores of images from their distances ``(images, S)``: the first, minus the second if there is one."""
-    return distances[:, 0] if distances.shape[1] == 1 else distances[:, 0] - distances[:, 1]
-
-
 class RowStatistic(Statistic):
     """Base class of statistics that keep rows of all images, in order of addition, in lists that metrics gather.
 
