@@ -10,6 +10,7 @@ from torchmetrics.utilities.data import apply_to_collection
 from typing_extensions import override
 
 from torchmetrics_dna.binning import Activations
+from torchmetrics_dna.binning.counting import is_captured
 from torchmetrics_dna.dna import DNA, TooFewImagesError
 from torchmetrics_dna.dna.identity import FINGERPRINT, check_same
 from torchmetrics_dna.extractors.sharing import NO_FEATURE_SHARE
@@ -170,8 +171,7 @@ class ImageMetric(CheckedMetric):
             RuntimeError: If a CUDA graph captures work of the host, which a replay would skip.
 
         """
-        started: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-        if started and torch.cuda.is_current_stream_capturing():
+        if is_captured():
             keeps_rows = any(field.reduction == "cat" for field in self._statistic.fields.values())
             if keeps_rows or getattr(self._statistic, "num_folds", None) is not None:
                 raise RuntimeError(
