@@ -52,7 +52,9 @@ def _grid(rows: int, columns: int) -> Tensor:
     return edges / torch.tensor([columns, rows, columns, rows])
 
 
-def central_square(height: int, width: int) -> tuple[int, int, int]:
-    """Return top, left and side of the largest central square of an image, in pixels."""
+def seen_of(height: int, width: int, crop: Crop) -> tuple[int, int, int, int]:
+    """Return top, left, height and width of what is seen of an image, in pixels: all, or its largest central square."""
+    if crop == "none":
+        return 0, 0, height, width
     side = min(height, width)
-    return (height - side) // 2, (width - side) // 2, side
+    return (height - side) // 2, (width - side) // 2, side, side

@@ -18,7 +18,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from torchmetrics_dna.dna.histogram import grouped
 from torchmetrics_dna.files.visible import images_in_words, number, p_figure, visible
-from torchmetrics_dna.images.cells import Crop, central_square
+from torchmetrics_dna.images.cells import Crop, seen_of
 from torchmetrics_dna.images.properties import neuron_in_words
 from torchmetrics_dna.reporting.findings import GROUPS, clearly, property_rows, settings_of, sides_in_words
 
@@ -102,11 +102,10 @@ def with_maps(images: Sequence[ShownImage], crop: Crop) -> list[tuple[ShownImage
 
 def heat_picture(picture: Image.Image, shares: Tensor, crop: Crop) -> Image.Image:
     """Draw a heat map of shares ``(side, side)`` of what the network sees of an image, in yellow over dim grey."""
-    top, left, side = central_square(picture.height, picture.width) if crop == "center" else (0, 0, None)
-    seen = (side or picture.width, side or picture.height)
-    resized = Image.fromarray(shares.float().numpy()).resize(seen, Image.Resampling.BILINEAR)
+    top, left, height, width = seen_of(picture.height, picture.width, crop)
+    resized = Image.fromarray(shares.float().numpy()).resize((width, height), Image.Resampling.BILINEAR)
     opacities = np.zeros((picture.height, picture.width, 1))
-    opacities[top : top + seen[1], left : left + seen[0], 0] = _OPAQUE * np.asarray(resized)
+    opacities[top : top + height, left : left + width, 0] = _OPAQUE * np.asarray(resized)
     grey = _DIM * np.asarray(picture.convert("L"))[..., None]
     return Image.fromarray(((1 - opacities) * grey + opacities * np.array(_YELLOW)).round().astype(np.uint8))
 
