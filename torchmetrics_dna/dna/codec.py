@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from torchmetrics_dna.files.container import Arrays, content_digest, read_container, write_container
+from torchmetrics_dna.files.container import Arrays, below, content_digest, read_container, write_container
 from torchmetrics_dna.files.damage import check_type, refusing
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.version import __version__
@@ -143,9 +143,7 @@ class ByLayer(NamedTuple):
 
     def of_fold(self, number: int) -> ByLayer:
         """Return the arrays of a fold; those it does not store are shared with the whole DNA."""
-        prefix = f"folds/{number}/"
-        own = {name.removeprefix(prefix): array for name, array in self.arrays.items() if name.startswith(prefix)}
-        return ByLayer({**self.arrays, **own}, self.neurons)
+        return ByLayer({**self.arrays, **below(self.arrays, f"folds/{number}/")}, self.neurons)
 
     def parts(self, field: str) -> dict[str, NDArray[Any]]:
         """Return the array of each layer."""

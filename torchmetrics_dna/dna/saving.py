@@ -16,7 +16,7 @@ from torch import Tensor
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.codec import ByLayer, Stored
 from torchmetrics_dna.dna.distances import DISTANCES, Distance
-from torchmetrics_dna.files.container import Arrays, read_container, write_container
+from torchmetrics_dna.files.container import Arrays, below, read_container, write_container
 from torchmetrics_dna.files.damage import parse_json, refusing
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.version import __version__
@@ -200,13 +200,8 @@ class _Decoder:
             return replace(record, **fields_of) if fields_of else record
         if tag == "stored":
             described, remarks, place = content
-            own = {
-                name.removeprefix(f"{place}/"): array
-                for name, array in self._arrays.items()
-                if name.startswith(f"{place}/")
-            }
             kinds: dict[str, type[Stored]] = {**DNA._kinds()}
-            arrays = ByLayer(own, Neurons.from_list(described["layers"]))
+            arrays = ByLayer(below(self._arrays, f"{place}/"), Neurons.from_list(described["layers"]))
             return kinds[described["kind"]]._decode({"dna": described, **remarks}, arrays)
         if tag not in _HOMES:
             raise ValueError(f"it holds a {tag!r}, which this version does not know")

@@ -143,6 +143,11 @@ def read_npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[An
         return npy.read_array_header_2_0(io.BytesIO(length + file.read(size)))
 
 
+def below(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Arrays:
+    """Arrays whose names begin with a prefix, by what follows it."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
 def is_container(path: str | os.PathLike[str]) -> bool:
     """True if a file claims to be one of ours, whole or not: a zip that starts with our header."""
     with Path(path).open("rb") as file:
