@@ -24,6 +24,7 @@ from torchmetrics_dna.functional.outliers import (
     fewest_images,
     gaussians_of_means,
     left_out_distances,
+    left_out_scores,
     outlier_distance,
     split_means,
 )
@@ -249,7 +250,7 @@ def _beside_others(
     means = means_by_layer(a, neurons)
     if not means or len(a.numbers) <= 2:
         return None
-    typical = outlier_distance({layer: left_out_distances(values) for layer, values in means.items()})
+    typical = left_out_scores(means)
     properties = a.rows.get(LAYER)
     named, surely = (
         {} if properties is None else {odd.image: odd for odd in odd_in_folder(properties, level)}
