@@ -25,9 +25,9 @@ from torchmetrics_dna.images.parquet import labels_of
 from torchmetrics_dna.images.paths import is_image_name, lies_in_a_root, natural_key
 from torchmetrics_dna.images.sets import by_number
 from torchmetrics_dna.images.sources import read_list
+from torchmetrics_dna.jobs.arguments import only_published
 from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.jobs.processes import gather, rank, world_size
-from torchmetrics_dna.jobs.protocols import only_published
 from torchmetrics_dna.jobs.sides import open_sides
 from torchmetrics_dna.words.verdict import classes
 
