@@ -93,7 +93,7 @@ class FoldedSides:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PlanOfLayers:
     """Plan of the evidence for fd of some layers between two sets."""
 
     neurons: Neurons
@@ -115,7 +115,7 @@ def why_not_kept(neurons: Neurons, num_images: Sequence[int | None], remedy: str
 
 def plan_for(
     neurons: Neurons, num_images: Sequence[int | None], *, tested: bool = True, by_fold: bool = False, name: str = "fd"
-) -> Plan:
+) -> PlanOfLayers:
     """Plan fd of some layers between two sets.
 
     Args:
@@ -127,7 +127,8 @@ def plan_for(
 
     """
     if reason := why_not_kept(neurons, num_images, "watch fewer layers"):
-        return Plan(neurons, False, (), (f"{name} has no test and no value without noise here, since {reason}",))
+        limit = f"{name} has no test and no value without noise here, since {reason}"
+        return PlanOfLayers(neurons, False, (), (limit,))
     sizes = [size for size in num_images if size is not None]
     few, many, limits = min(sizes), max(sizes), list[str]()
     if tested and many > UNEQUAL * few:  # with 50 and 100 images the test rejects a true null hypothesis too often
@@ -151,7 +152,7 @@ def plan_for(
             f"{name} has no value without noise and no interval {scope}: that takes {_IMAGES} images a side for each"
             f" neuron, {_IMAGES * max(neurons[layer] for layer in lacking):,} for the widest, but there are {few:,}"
         )
-    return Plan(neurons, tested, tuple(debiased), tuple(limits), by_fold)
+    return PlanOfLayers(neurons, tested, tuple(debiased), tuple(limits), by_fold)
 
 
 def folded_emd(a: HistogramDNA, b: HistogramDNA) -> FoldedSides:
@@ -217,7 +218,7 @@ def folded_cmmd(a: Features, b: Features, folds: Folds) -> FoldedSides:
     return _folded_images(cmmd_of_folds, a, b, folds)
 
 
-def folded_layer_frechet(a: Side, b: Side, folds: Folds, plan: Plan) -> FoldedSides:
+def folded_layer_frechet(a: Side, b: Side, folds: Folds, plan: PlanOfLayers) -> FoldedSides:
     """Fold both sides for fd from the features of all images; each column is a layer.
 
     A side is features of at least the layers of the plan, or None if the plan needs none; or, without folds, a DNA that
@@ -247,7 +248,7 @@ def folded_layer_frechet(a: Side, b: Side, folds: Folds, plan: Plan) -> FoldedSi
     )  # fmt: skip
 
 
-def _noise(sides: tuple[Side, Side], folds: Folds, plan: Plan) -> Noise:
+def _noise(sides: tuple[Side, Side], folds: Folds, plan: PlanOfLayers) -> Noise:
     """Estimate the noise of fd of each layer; NaN for layers that the plan does not debias."""
     layers = list(plan.neurons)
     bias = torch.full((len(layers),), torch.nan, dtype=torch.float64)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.averaging import Averaging, averaging_of
-from torchmetrics_dna.dna.folded import FoldedSides, plan_for, why_not_kept
-from torchmetrics_dna.dna.folded import Plan as PlanOfLayers
+from torchmetrics_dna.dna.folded import FoldedSides, PlanOfLayers, plan_for, why_not_kept
 from torchmetrics_dna.functional.outliers import layers_for_outliers
 from torchmetrics_dna.images.properties import LAYER, property_note, without_properties
 from torchmetrics_dna.statistics.rows import SpatialMeans
