@@ -211,11 +211,12 @@ def check_made_by(dna: DNA | Features, extractor: DNAExtractor) -> None:
     check_same(
         "The given DNA and `feature` don't fit",
         identity(**dna.origin),
-        identity(
-            extractor.name,
-            extractor.weights_digest,
-            extractor.preparation,
-            dna.fingerprint and extractor.take_fingerprint(dna.fingerprint["input"]),
-        ),
+        identity_beside(dna, extractor),
         remedy="; leave `feature` and its options out to take the DNA's",
     )
+
+
+def identity_beside(dna: DNA | Features, extractor: DNAExtractor, **more: Any) -> dict[str, Any]:
+    """Return the identity of an extractor, with its fingerprint on the input that a DNA's is of."""
+    fingerprint = dna.fingerprint and extractor.take_fingerprint(dna.fingerprint["input"])
+    return identity(**extractor.origin | {"fingerprint": fingerprint}, **more)
