@@ -29,7 +29,7 @@ from torchmetrics_dna.functional.outliers import (
     split_means,
 )
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
-from torchmetrics_dna.images import ImageSource
+from torchmetrics_dna.images import Images, ImageSource
 from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.words.verdict import Off, beside_others, which_are_off, why_off
 
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from torchmetrics_dna.images import Images
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.jobs.sides import Sides
     from torchmetrics_dna.neurons.index import Neurons

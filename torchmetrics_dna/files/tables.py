@@ -14,8 +14,7 @@ from torchmetrics_dna.files.visible import number, visible
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    Cell = str | int | float | None
-
+Cell = str | int | float | None
 _NUMBER = re.compile(r"(≤ )?-?[\d.,]*(e[+-]\d+)? ?%?( (±|to) -?[\d.,]+(e[+-]\d+)?)?( n\.s\.)?")
 _LATEX = {
     "\\": r"\textbackslash{}",

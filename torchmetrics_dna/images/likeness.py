@@ -23,15 +23,13 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import affine_grid, avg_pool2d, grid_sample
 
-from torchmetrics_dna.images.inputs import tensors_of
+from torchmetrics_dna.images.inputs import Inputs, tensors_of
 from torchmetrics_dna.images.loader import load_batches
-from torchmetrics_dna.images.pixels import as_bytes, as_rgb
+from torchmetrics_dna.images.pixels import Pixels, as_bytes, as_rgb
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torchmetrics_dna.images.inputs import Inputs
-    from torchmetrics_dna.images.pixels import Pixels
     from torchmetrics_dna.images.reading import Reading
     from torchmetrics_dna.images.sets import ImageSource
 

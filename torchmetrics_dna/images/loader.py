@@ -17,21 +17,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from torchmetrics_dna.extras import optional
-from torchmetrics_dna.images.inputs import mapped, tensors_of
+from torchmetrics_dna.images.inputs import Inputs, mapped, tensors_of
 from torchmetrics_dna.images.pixels import DEEP_WHITE
 from torchmetrics_dna.images.properties import properties_of
 from torchmetrics_dna.images.reading import Reading
-from torchmetrics_dna.images.resize import resize_image
-from torchmetrics_dna.images.sets import Entry, ImageStream, unreadable
+from torchmetrics_dna.images.resize import Resize, resize_image
+from torchmetrics_dna.images.sets import Entry, Images, ImageStream, unreadable
 from torchmetrics_dna.images.workers import Sent, begin, decoded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from torchmetrics_dna.images.cells import Crop
-    from torchmetrics_dna.images.inputs import Inputs
-    from torchmetrics_dna.images.resize import Resize
-    from torchmetrics_dna.images.sets import Images
 
     Notes = Callable[[Any], Mapping[str, Tensor]]
 

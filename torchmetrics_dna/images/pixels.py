@@ -6,7 +6,7 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from importlib import import_module
 from io import BytesIO
@@ -23,8 +23,6 @@ from torchmetrics_dna.images.paths import is_address, read_address
 from torchmetrics_dna.images.tensors import ArrayFormat, own_network, scale_remedy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from numpy.typing import NDArray
 
 Pixels: TypeAlias = "NDArray[np.uint8 | np.float32]"  # (H, W, C)

@@ -22,7 +22,7 @@ from torch.nn.functional import interpolate
 
 from torchmetrics_dna.extras import loaded
 from torchmetrics_dna.images.cells import Crop, seen_of
-from torchmetrics_dna.images.pixels import as_bytes
+from torchmetrics_dna.images.pixels import Pixels, as_bytes
 from torchmetrics_dna.images.tensors import lacks_float64
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from torchmetrics_dna.images.pixels import Pixels
 
 Resize = Literal["clean", "torch", "pillow", "tensorflow"]
 RESIZES: tuple[Resize, ...] = get_args(Resize)

@@ -20,7 +20,7 @@ from threading import Event, Thread
 from traceback import walk_stack
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from torchmetrics_dna.files.damage import reason_of
 from torchmetrics_dna.images.paths import forget_threads
@@ -28,7 +28,6 @@ from torchmetrics_dna.images.paths import forget_threads
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from torch.utils.data import DataLoader
 
 _T = TypeVar("_T")
 _QUEUE_SIZE = 8  # items of a reader, which may be frames of some MB
