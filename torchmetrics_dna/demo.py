@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,6 @@ from torchmetrics_dna.images.reading import Progress, Reading
 from torchmetrics_dna.plots.figures import curve_style, new_figure, plain_axes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torchmetrics_dna.comparisons.comparison import Comparison
 
 PHOTOGRAPHS = (

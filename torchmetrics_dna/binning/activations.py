@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,6 @@ import torch
 from torchmetrics_dna.extras import optional
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
     from torch import Tensor
 
 _MOST_BINS = 1 << 24  # so that cells of a tile fit 32 bits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,8 +30,6 @@ from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.reporting.document import TEXT, Format
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torchmetrics_dna.comparisons.compare import Opened
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna import DNA

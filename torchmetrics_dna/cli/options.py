@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from enum import StrEnum
 from functools import partial, wraps
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -17,10 +18,6 @@ from torchmetrics_dna.dna.distances import find_distances
 from torchmetrics_dna.images.kinds import KINDS
 from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.jobs.arguments import Arguments, Network
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
 
 Crop = StrEnum("Crop", ["none", "center"])
 Partner = StrEnum("Partner", ["order", "name"])  # by what images of two sides correspond

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -25,8 +26,6 @@ from torchmetrics_dna.jobs.measure import Measured, unreadable_of
 from torchmetrics_dna.jobs.plan import Plan, folded_sides, make_plan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Tensor
 
 

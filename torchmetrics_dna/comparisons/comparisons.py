@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf, isnan, nan
 from pathlib import PurePath
@@ -20,8 +21,6 @@ from torchmetrics_dna.plots import plot_curve
 from torchmetrics_dna.words.verdict import HeldOut, OneSet, SeveralSets, several_sets
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-
     from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.dna.result import Result
 

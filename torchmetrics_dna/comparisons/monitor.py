@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -18,8 +19,6 @@ from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.jobs.sides import open_sides
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from torchmetrics_dna.jobs.job import Job
     from torchmetrics_dna.statistics.setup import Feature
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -34,8 +35,6 @@ from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.words.verdict import Off, beside_others, which_are_off, why_off
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from torch import Tensor
 
     from torchmetrics_dna.jobs.measure import Measured

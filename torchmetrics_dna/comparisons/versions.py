@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,6 @@ from torchmetrics_dna.jobs.sides import open_sides
 from torchmetrics_dna.words.verdict import against_kept, how_far, versions, what_was_measured
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torchmetrics_dna.jobs.job import Activated
     from torchmetrics_dna.statistics.setup import Feature
 

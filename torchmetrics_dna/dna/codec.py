@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from base64 import b64decode
+from collections.abc import Mapping
 from functools import cached_property
 from reprlib import repr as brief
 from types import NoneType
@@ -17,9 +19,6 @@ from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
     from torch import Tensor
 

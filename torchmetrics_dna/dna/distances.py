@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -10,8 +11,6 @@ from torchmetrics_dna.files.visible import plain_name, unknown_metrics
 from torchmetrics_dna.registry import Lazy, Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
     from torch import Tensor
 
     from torchmetrics_dna.dna.averaging import Averaging

@@ -7,6 +7,7 @@ neither. Counts of folds are added as integers, so that distances are bitwise in
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,8 +27,6 @@ from torchmetrics_dna.functional.permutation import UNEQUAL
 from torchmetrics_dna.functional.reduction import blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
     from torch import Tensor
 
     from torchmetrics_dna.neurons.index import Neurons

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from importlib import import_module
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -20,9 +21,6 @@ from torchmetrics_dna.files.container import Arrays, below, read_container, writ
 from torchmetrics_dna.files.damage import parse_json, refusing
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.version import __version__
-
-if TYPE_CHECKING:
-    import os
 
 _KIND, _TEXT = "result", "values"
 _STORED = {"bool": "|u1", "uint8": "|u1", "int64": "<f8", "float32": "<f8", "float64": "<f8"}  # what arrays there are

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -24,9 +26,6 @@ from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Mapping
-
     Ranges = ActivationRanges | str | os.PathLike[str] | None
 
 _LARGEST = np.iinfo(np.int32).max  # official files hold int32, and wrap

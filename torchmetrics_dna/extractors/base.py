@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import replace
@@ -33,8 +34,6 @@ from torchmetrics_dna.neurons.ranges import ActivationRanges
 from torchmetrics_dna.options import given_as, named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-
     from torchmetrics_dna.images.cells import Crop
 
 PROPERTY_RANGES = ActivationRanges(

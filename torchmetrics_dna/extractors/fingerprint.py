@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64decode, b64encode
+from collections.abc import Hashable, Mapping, Sequence
 from operator import is_
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,6 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
-
     from numpy.typing import NDArray
 
 # differences relative to the size of a layer's activations: in float32, threads, memory formats, batches before, and

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from threading import RLock, get_ident
@@ -12,8 +13,6 @@ from weakref import WeakKeyDictionary, WeakSet
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from torch import nn
 
 _Result = TypeVar("_Result")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -28,8 +29,6 @@ from torchmetrics_dna.images.inputs import Inputs, mapped
 from torchmetrics_dna.images.properties import LAYER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
     from torchmetrics_dna.extractors.build import Built
     from torchmetrics_dna.extractors.preparation import Preparation
 

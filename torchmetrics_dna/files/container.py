@@ -10,10 +10,11 @@ import io
 import json
 import os
 import zipfile
+from collections.abc import Iterable, Mapping
 from math import prod
 from pathlib import Path
 from threading import Lock
-from typing import IO, TYPE_CHECKING, Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -29,9 +30,6 @@ from torchmetrics_dna.files.damage import (
     parse_json,
     refusing,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 FORMAT = "torchmetrics_dna"
 VERSIONS = (1, 2)  # what is in folds of images needs the second

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -11,8 +12,6 @@ from torchmetrics_dna.functional.layer_frechet import eigen_root, eigenvalue_rou
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, NUM_FOLDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     Moments = tuple[Tensor, Tensor]  # mean (n,) and covariance (n, n)
 
 TENTHS, HALVINGS = 10, 2  # parts that are left out one by one, and ways to halve a sample

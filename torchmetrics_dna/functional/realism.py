@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -13,10 +13,6 @@ from torchmetrics_dna.binning.counting import add_layer_
 from torchmetrics_dna.functional.emd import emd_of_rows
 from torchmetrics_dna.functional.reduction import blocks, check_weights, sum_over_neurons
 from torchmetrics_dna.images.cells import cells_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 
 SIDE = 56  # cells of a heat map, in each direction
 _CELLS = 1 << 18  # bins of a map at a time: 2 MiB of float64

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zipfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
@@ -22,9 +24,6 @@ from torchmetrics_dna.images.sets import Images, ImageSource, joined, stream_of
 from torchmetrics_dna.images.tensors import ArrayFormat
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterator, Sequence
-
     from numpy.typing import NDArray
 
     from torchmetrics_dna.images.reading import Reading

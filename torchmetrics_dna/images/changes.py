@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -11,8 +12,6 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
 _SIDE = 224  # pixels of the shorter side, at which the largest blur and the smallest size are those below

@@ -13,6 +13,7 @@ hardly more than one colour, or of no more than a smooth gradient, is like any o
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import cache
 from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
@@ -28,8 +29,6 @@ from torchmetrics_dna.images.loader import load_batches
 from torchmetrics_dna.images.pixels import Pixels, as_bytes, as_rgb
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torchmetrics_dna.images.reading import Reading
     from torchmetrics_dna.images.sets import ImageSource
 

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import warnings
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,8 +27,6 @@ from torchmetrics_dna.images.sets import Entry, Images, ImageStream, unreadable
 from torchmetrics_dna.images.workers import Sent, begin, decoded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
     from torchmetrics_dna.images.cells import Crop
 
     Notes = Callable[[Any], Mapping[str, Tensor]]

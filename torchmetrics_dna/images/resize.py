@@ -11,6 +11,7 @@ are ``(height, width)``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -26,8 +27,6 @@ from torchmetrics_dna.images.pixels import Pixels, as_bytes
 from torchmetrics_dna.images.tensors import lacks_float64
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -19,8 +20,6 @@ from torchmetrics_dna.images.pixels import Decoded, Pixels, decode_image
 from torchmetrics_dna.images.workers import read_ahead
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-
     from torchmetrics_dna.images.inputs import Example
     from torchmetrics_dna.images.reading import Reading
     from torchmetrics_dna.images.tensors import ArrayFormat

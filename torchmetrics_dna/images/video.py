@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,6 @@ from torchmetrics_dna.images.paths import open_file, public
 from torchmetrics_dna.images.sets import ImageStream, stream_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from torchmetrics_dna.images.reading import Reading
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import wraps
@@ -20,8 +21,6 @@ from torchmetrics_dna.dna.distances import (
 from torchmetrics_dna.options import check_keywords, option
 
 if TYPE_CHECKING:
-    import os
-
     from torch import Tensor
 
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter, methodcaller
@@ -22,8 +23,6 @@ from torchmetrics_dna.statistics import CrossMomentStatistic, MomentStatistic, S
 from torchmetrics_dna.statistics.folds import group_folds, image_notes, input_notes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
     from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.statistics.setup import Setup

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
@@ -23,8 +24,6 @@ from torchmetrics_dna.neurons.ranges import ActivationRanges, FixedMargin
 from torchmetrics_dna.statistics import RangeStatistic
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.statistics.setup import Feature
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,8 +22,6 @@ from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 from torchmetrics_dna.statistics.rows import SpatialMeans
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
     from torch import Tensor
 
     from torchmetrics_dna.dna.distances import Distance

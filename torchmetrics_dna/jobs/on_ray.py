@@ -6,6 +6,7 @@ import os
 import pickle
 import platform
 import re
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +24,6 @@ from torchmetrics_dna.jobs.processes import world_size
 from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.jobs.parts import Parts
 

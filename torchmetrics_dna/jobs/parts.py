@@ -6,7 +6,9 @@ import hashlib
 import json
 import re
 from collections import ChainMap
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
@@ -22,9 +24,6 @@ from torchmetrics_dna.jobs.groups import group_names
 from torchmetrics_dna.jobs.job import Job, Share, check_any_read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
-
     from torchmetrics_dna.dna import DNA
 
 _MOST_PARTS = 32  # enough to share among processes, few enough to be cheap to write

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,6 @@ from torchmetrics_dna.images.properties import LAYER, property_note, without_pro
 from torchmetrics_dna.statistics.rows import SpatialMeans
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images

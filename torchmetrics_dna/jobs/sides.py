@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -30,8 +31,6 @@ from torchmetrics_dna.statistics.folds import group_folds
 from torchmetrics_dna.statistics.setup import check_of_dnas, set_up
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torchmetrics_dna.images.inputs import Example
     from torchmetrics_dna.jobs.arguments import Arguments
 

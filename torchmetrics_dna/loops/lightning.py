@@ -8,6 +8,7 @@ from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from inspect import signature
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,8 +20,6 @@ from torchmetrics_dna.loops.checkpoints import Checkpoints
 from torchmetrics_dna.metrics import DNAEMD
 
 if TYPE_CHECKING:
-    from os import PathLike
-
     from torch import Tensor
 
     from torchmetrics_dna.images import Source

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
@@ -12,8 +13,6 @@ from torchmetrics_dna.statistics import RangeStatistic
 from torchmetrics_dna.statistics.setup import Feature, set_up
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Tensor
 
     from torchmetrics_dna.images.inputs import Inputs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,8 +23,6 @@ from torchmetrics_dna.options import check_keywords
 from torchmetrics_dna.statistics.base import copied
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from torchmetrics import Metric
 
     from torchmetrics_dna.dna.features import Features

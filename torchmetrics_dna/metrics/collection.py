@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics import Metric, MetricCollection
@@ -14,9 +16,6 @@ from torchmetrics_dna.statistics import CrossMomentStatistic
 from torchmetrics_dna.statistics.setup import DEFAULT_FEATURE, set_up
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Sequence
-
     import torch
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
@@ -29,8 +30,6 @@ from torchmetrics_dna.statistics.folds import content_folds, group_folds
 from torchmetrics_dna.statistics.setup import Feature, Setup, set_up
 
 if TYPE_CHECKING:
-    import os
-
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.words.verdict import Explanation

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,10 +21,6 @@ from torchmetrics_dna.metrics.base import ImageMetric
 from torchmetrics_dna.metrics.checked import Value, all_or_nothing
 from torchmetrics_dna.statistics import FeatureStatistic
 from torchmetrics_dna.statistics.setup import Feature, check_made_by, extractor_of, set_up
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import Sequence
 
 
 class FeatureMetric(ImageMetric):

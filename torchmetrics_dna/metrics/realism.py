@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 import torch
@@ -21,9 +23,6 @@ from torchmetrics_dna.statistics.scores import RealismStatistic, Score, Scorer, 
 from torchmetrics_dna.statistics.setup import Feature, set_up
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Sequence
-
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.scores import ImageScorer

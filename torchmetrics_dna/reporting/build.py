@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,9 +26,6 @@ from torchmetrics_dna.singles.look import Gallery, look
 from torchmetrics_dna.singles.ranking import Ranking
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Mapping, Sequence
-
     from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
     from torchmetrics_dna.comparisons.compare import ByClass, Opened, Side
     from torchmetrics_dna.statistics.setup import Feature

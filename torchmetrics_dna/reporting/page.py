@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import re
+from collections.abc import Sequence
 from importlib.resources import files
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,6 @@ from torchmetrics_dna.images.properties import neuron_in_words
 from torchmetrics_dna.reporting.findings import GROUPS, clearly, property_rows, settings_of, sides_in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Tensor
 
     from torchmetrics_dna.comparisons.comparison import Comparison

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -25,8 +26,6 @@ from torchmetrics_dna.singles.ranking import heat_maps
 from torchmetrics_dna.statistics.outliers import OutlierScorer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
     from numpy.typing import NDArray
     from torch import Tensor
 

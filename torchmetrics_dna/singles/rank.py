@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -40,8 +41,6 @@ from torchmetrics_dna.statistics.rows import Distances, SpatialMeans
 from torchmetrics_dna.statistics.scores import POOL, ImageScorer, Scorer, check_left_out
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from torchmetrics_dna.images.pixels import Pixels
     from torchmetrics_dna.statistics import Statistic
     from torchmetrics_dna.statistics.setup import Feature

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -29,8 +30,6 @@ from torchmetrics_dna.singles.nearest import ALIKE, NEAR, Nearest
 from torchmetrics_dna.statistics.rows import Heat
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from torchmetrics_dna.comparisons.odd_images import OddImages
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.features import Features

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import log
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,6 @@ from torchmetrics_dna.statistics.moments import CrossMomentStatistic
 from torchmetrics_dna.statistics.scores import ImageScorer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import Tensor
 
     from torchmetrics_dna.dna import LayerGaussianDNA

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
@@ -14,8 +15,6 @@ from torchmetrics_dna.statistics.base import Field, Gather, Origin, State, Stati
 from torchmetrics_dna.statistics.nonfinite import check_refused, note_refused_
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torchmetrics_dna.binning import Activations
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.neurons.index import Neurons

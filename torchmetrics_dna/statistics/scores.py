@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -21,8 +22,6 @@ from torchmetrics_dna.statistics.nonfinite import check_refused, note_refused_
 from torchmetrics_dna.statistics.rows import RowStatistic
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from torchmetrics_dna.binning import Activations
     from torchmetrics_dna.extractors import DNAExtractor
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,9 +20,6 @@ from torchmetrics_dna.neurons import ActivationRanges
 from torchmetrics_dna.statistics.histogram import HistogramStatistic, SelfRangingStatistic, histogram_statistic
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Sequence
-
     from torchmetrics_dna.dna.features import Features
 
     Ranges = ActivationRanges | str | os.PathLike[str] | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,8 +16,6 @@ from torchmetrics_dna.images.changes import CHANGES, Causes
 from torchmetrics_dna.images.properties import FAULTS, PLAIN, PROPERTIES, property_in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from torchmetrics_dna.dna.evidence import Interval, Ratio
     from torchmetrics_dna.functional.odd import Odd
 
