@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 from numpy.lib.stride_tricks import as_strided
+from torch import Tensor
 
 from torchmetrics_dna.binning.activations import Activations, side_by_side
 from torchmetrics_dna.compiled import compiled as _compiled
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from torchmetrics_dna.binning.bins import Bins
     from torchmetrics_dna.binning.counting import FoldCounts
 

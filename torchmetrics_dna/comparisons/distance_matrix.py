@@ -9,6 +9,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from torchmetrics_dna.comparisons.comparison import Shown
 from torchmetrics_dna.comparisons.comparisons import by_name
@@ -27,8 +28,6 @@ from torchmetrics_dna.plots import plot_matrix
 from torchmetrics_dna.words.verdict import all_sets
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from torchmetrics_dna.images import Source
     from torchmetrics_dna.statistics.setup import Feature
 

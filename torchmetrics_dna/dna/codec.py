@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 from urllib.parse import quote
 
 import numpy as np
+from numpy.typing import NDArray
 
 from torchmetrics_dna.files.container import Arrays, below, content_digest, read_container, write_container
 from torchmetrics_dna.files.damage import check_type, refusing
@@ -19,7 +20,6 @@ from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from torch import Tensor
 
 _DTYPES = ("uint8", "float16", "bfloat16", "float32", "float64")  # of images

@@ -13,6 +13,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from torchmetrics_dna.dna.base import DNA, TooFewImagesError, check_comparable
 from torchmetrics_dna.dna.features import Features
@@ -27,8 +28,6 @@ from torchmetrics_dna.functional.permutation import UNEQUAL
 from torchmetrics_dna.functional.reduction import blocks
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from torchmetrics_dna.neurons.index import Neurons
 
     Folds = tuple[Tensor | None, Tensor | None]  # the fold of each image of A and of B, int64; None without folds

@@ -19,9 +19,7 @@ from torchmetrics_dna.images.paths import download, is_address, suffix_of
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.base import DNA
-    from torchmetrics_dna.neurons.ranges import ActivationRanges
-
-    Ranges = ActivationRanges | str | os.PathLike[str] | None
+    from torchmetrics_dna.neurons.ranges import Ranges
 
 _D = TypeVar("_D", bound="DNA")
 

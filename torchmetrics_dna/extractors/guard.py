@@ -7,13 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from threading import RLock, get_ident
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary, WeakSet
 
 import torch
-
-if TYPE_CHECKING:
-    from torch import nn
+from torch import nn
 
 _Result = TypeVar("_Result")
 _ALL: WeakSet[Any] = WeakSet()

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -25,10 +26,6 @@ from torchmetrics_dna.extras import loaded
 from torchmetrics_dna.images.cells import Crop, seen_of
 from torchmetrics_dna.images.pixels import Pixels, as_bytes
 from torchmetrics_dna.images.tensors import lacks_float64
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 
 Resize = Literal["clean", "torch", "pillow", "tensorflow"]
 RESIZES: tuple[Resize, ...] = get_args(Resize)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 from typing_extensions import override
 
 from torchmetrics_dna.dna.averaging import PLAIN, Averaging
@@ -22,9 +24,6 @@ from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.statistics import histogram_statistic
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from torch import Tensor
-
     from torchmetrics_dna.dna import HistogramDNA
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.jobs.measure import Measured

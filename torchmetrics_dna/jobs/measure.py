@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from torchmetrics_dna.dna import DNA, LayerGaussianDNA
 from torchmetrics_dna.dna.base import merged
@@ -22,8 +23,6 @@ from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 from torchmetrics_dna.statistics.rows import SpatialMeans
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.statistics import State
 

@@ -206,6 +206,9 @@ class ActivationRanges:
         return f"ActivationRanges({self.label}, {self.neurons.total} neurons, margin {self.margin!r})"
 
 
+Ranges = ActivationRanges | str | os.PathLike[str] | None  # of arguments: also a file of them, or "auto"
+
+
 def _by_layer(content: dict[str, Any]) -> dict[str, dict[int, float]]:
     """Return the values of each layer, by number of the neuron, ascending."""
     return {

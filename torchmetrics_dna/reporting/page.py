@@ -15,6 +15,7 @@ import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
+from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from torchmetrics_dna.dna.histogram import grouped
@@ -24,8 +25,6 @@ from torchmetrics_dna.images.properties import neuron_in_words
 from torchmetrics_dna.reporting.findings import GROUPS, clearly, property_rows, settings_of, sides_in_words
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.singles.look import Gallery, ShownImage
 

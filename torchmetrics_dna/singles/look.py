@@ -10,6 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from torchmetrics_dna.comparisons.odd_images import means_by_layer
@@ -26,7 +27,6 @@ from torchmetrics_dna.singles.ranking import heat_maps
 from torchmetrics_dna.statistics.outliers import OutlierScorer
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from torchmetrics_dna.comparisons.comparison import Comparison

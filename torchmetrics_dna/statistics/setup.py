@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,13 +15,11 @@ from torchmetrics_dna.dna.fid_statistics import FEATURE, is_unnamed, named
 from torchmetrics_dna.dna.identity import check_same, identity
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.images.resize import RESIZES
-from torchmetrics_dna.neurons import ActivationRanges
+from torchmetrics_dna.neurons.ranges import ActivationRanges, Ranges
 from torchmetrics_dna.statistics.histogram import HistogramStatistic, SelfRangingStatistic, histogram_statistic
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.features import Features
-
-    Ranges = ActivationRanges | str | os.PathLike[str] | None
 
 Feature = str | nn.Module | DNAExtractor | dict[str, Any]  # of arguments of an extractor that is built later
 DEFAULT_FEATURE, DEFAULT_BINS = "efficientnet_lite0", 1000
