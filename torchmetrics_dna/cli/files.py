@@ -155,8 +155,8 @@ def ranges(
     from torchmetrics_dna.neurons.ranges import ActivationRanges
 
     inputs = [ActivationRanges.load(name) if name.endswith(".json") else name for name in sources]
-    with o.showing_progress(options) as shown:
-        measured = measure_ranges(inputs, margin=margin.value, distributed=PROCESSES > 1, **shown)
+    with o.showing_progress(options | {"margin": margin.value}) as shown:
+        measured = measure_ranges(inputs, distributed=PROCESSES > 1, **shown)
     if rank() == 0:
         with writing(output) as path:
             measured.ranges.save(path)

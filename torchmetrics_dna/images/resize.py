@@ -43,7 +43,7 @@ def resize_image(
     With ``crop="center"`` it is cropped to the largest central square first. The result is float32 in [0, 1]
     (``"torch"``: also a little beyond), shape ``(C, height, width)``.
     """
-    top, left, rows, columns = seen_of(*image.shape[:2], crop)
+    top, left, rows, columns = seen_of(image.shape[0], image.shape[1], crop)
     image = image[top : top + rows, left : left + columns]
     if resize == "pillow":
         resized_bytes = _by_pillow(np.ascontiguousarray(as_bytes(image)), size).transpose(2, 0, 1)
@@ -79,7 +79,7 @@ def resize_tensor(imgs: Tensor, size: tuple[int, int], crop: Crop = "none", resi
                 [0.2000, 0.2000]])
 
     """
-    top, left, rows, columns = seen_of(*imgs.shape[-2:], crop)
+    top, left, rows, columns = seen_of(imgs.shape[-2], imgs.shape[-1], crop)
     imgs = imgs[..., top : top + rows, left : left + columns]
     if resize == "pillow":  # like _by_pillow: antialiased bicubic, rows before columns, rounded after each pass
         pixels = imgs if imgs.dtype == torch.uint8 else (imgs * 255).round()
