@@ -160,13 +160,13 @@ def test_figures_that_pages_quote_are_those_of_the_tables(page: Path) -> None:
             assert missing(prose, rows) == [], prose
             continue
         for sentence in re.split(r"(?<=[.:;])\**\s+(?=[A-Z*\[])|^\s*[-|] |\n\n", prose, flags=re.MULTILINE):
-            found = []
+            rows = []
             for target in re.findall(r"\]\(([^)\s:]+)\)", sentence or ""):
                 path, _, anchor = target.partition("#")
                 other = (page.parent / path).resolve() if path else page
-                if other in PAGES:
-                    found += [row for name, of in sections(other) if not anchor or name == anchor for row in rows_of(of)]
-            assert not found or missing(sentence, found) == [], sentence
+                named = [of for name, of in sections(other) if anchor in ("", name)] if other in PAGES else []
+                rows += [row for of in named for row in rows_of(of)]
+            assert not rows or missing(sentence, rows) == [], sentence
 
 
 def test_a_figure_that_no_row_has_is_missing() -> None:
