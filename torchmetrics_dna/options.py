@@ -6,15 +6,12 @@ It imports nothing of this package, so that the command line starts at once.
 from __future__ import annotations
 
 import re
-from collections.abc import Sized
+from collections.abc import Callable, Collection, Mapping, Sequence, Sized
 from dataclasses import field
 from difflib import get_close_matches
 from functools import wraps
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Any, TypeVar, cast
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 _F = TypeVar("_F", bound="Callable[..., Any]")
 _T = TypeVar("_T", bound=type)
@@ -93,6 +90,7 @@ _TAKERS: dict[str, list[str]] = {}  # functions and methods that take an argumen
 _KINDS = {"bool": "a bool", "int": "an integer", "float": "a number", "str": "a text", "Tensor": "a tensor"}
 _KINDS |= {"Reading": "a Reading", "None": "None"}
 _MOST_TAKERS = 3  # that are named
+_NUMBERS = {"int": "__index__", "float": "__float__"}  # methods by which values of other types are such
 _LONGEST = 80  # characters of a value in an error
 _BY_NAME = {name: ours for names, ours in _MEANT.items() for name in names.split()}
 
@@ -208,10 +206,12 @@ def check_kinds(parameters: Mapping[str, Parameter], args: Sequence[Any], option
             if brief(value) not in (listed := values[1].replace('"', "'")).split(", "):
                 raise ValueError(f"Argument `{name}` expected to be one of {listed}, but got {brief(value)}")
             continue
+        if value is None or not kinds or not _KINDS.keys() >= {*kinds}:
+            continue
         its = {"bool"} if isinstance(value, bool) else {each.__name__ for each in type(value).__mro__}
-        its |= {"int", "float"} if hasattr(value, "__index__") and not isinstance(value, bool) else set()
-        its |= {"float"} if hasattr(value, "__float__") and not isinstance(value, bool) else set()
-        if value is None or not its.isdisjoint(kinds) or not _KINDS.keys() >= {*kinds} or not kinds:
+        if not isinstance(value, bool):
+            its |= {kind for kind, method in _NUMBERS.items() if hasattr(value, method)}
+        if not its.isdisjoint(kinds):
             continue
         expected = " or ".join(_KINDS[kind] for kind in kinds)
         raise ValueError(f"Argument `{name}` expected to be {expected}, but got {brief(value)}")
@@ -235,5 +235,5 @@ def named(function: _F) -> _F:
 
 def known_taker(function: Callable[..., Any], taken: Collection[str]) -> None:
     """Remember which arguments a function takes, for errors of others."""
-    for name in taken:
+    for name in taken if function.__name__ != "__init__" else ():  # classes have _HOLDERS
         _TAKERS.setdefault(name, []).append(_called(function))

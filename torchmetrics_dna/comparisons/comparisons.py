@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf, isnan, nan
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.comparisons.comparison import ByName
-from torchmetrics_dna.dna.evidence import paired_p_value, ratio_of
-from torchmetrics_dna.files.tables import Table
+from torchmetrics_dna.comparisons.comparison import ByName, Comparison
+from torchmetrics_dna.dna.evidence import Ratio, paired_p_value, ratio_of
+from torchmetrics_dna.files.tables import Cell, Table
 from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm
 from torchmetrics_dna.images.paths import public, public_names
 from torchmetrics_dna.jobs.measure import unreadable_of
-from torchmetrics_dna.options import brief
 from torchmetrics_dna.plots import plot_curve
 from torchmetrics_dna.words.verdict import HeldOut, OneSet, SeveralSets, several_sets
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-
-    from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna.distances import Distance
-    from torchmetrics_dna.dna.evidence import Ratio
     from torchmetrics_dna.dna.result import Result
-    from torchmetrics_dna.files.tables import Cell
 
 _X_HELD_OUT = "x held-out"  # header of a column
 _EVIDENCE = ("debiased", "low", "high", "p_value")
@@ -417,6 +412,6 @@ def check_held_out(held_out: str | None, sets: Collection[str]) -> None:
         return
     if held_out not in sets:
         expected = f"one of {', '.join(sets)}" if sets else "one of several sets, which `b` gives by name"
-        raise ValueError(f"Argument `held_out` expected to be {expected}, but got {brief(held_out)}")
+        raise ValueError(f"Argument `held_out` expected to be {expected}, but got {held_out!r}")
     if len(sets) == 1:
         raise ValueError(f"There is no other set beside the held-out {held_out!r}; give one to compare with it")

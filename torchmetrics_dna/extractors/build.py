@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import os
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +26,6 @@ from torchmetrics_dna.extractors.weights import find_ranges, find_weights, load_
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.options import brief
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Mapping, Sequence
 
 _SIZE_WITHOUT_NETWORK = 16, 16  # pixels; images are loaded at some size
 _CONTAINERS = ("blocks", "stages", "layers")  # of timm's models

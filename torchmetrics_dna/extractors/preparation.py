@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.images.resize import Resize, resize_tensor
-from torchmetrics_dna.options import brief
 
 if TYPE_CHECKING:
     from torchmetrics_dna.images.cells import Crop
@@ -59,7 +58,7 @@ class Preparation:
         """
         size = self.size if input_size is None else _size(input_size)
         if not isinstance(channels, int) or channels < 1:
-            raise ValueError(f"Argument `channels` expected to be a positive integer, but got {brief(channels)}")
+            raise ValueError(f"Argument `channels` expected to be a positive integer, but got {channels!r}")
         if takes_rgb and channels not in (1, 3):
             raise ValueError(
                 f"Argument `channels` expected to be 1 or 3 for {name}, which takes RGB, but got {channels};"
@@ -114,9 +113,7 @@ def _size(value: Any) -> tuple[int, int]:
     except TypeError:
         sides = ()
     if len(sides) != 2 or min(sides) < 1:
-        raise ValueError(
-            f"Argument `input_size` expected to be a height and width, or one number, but got {brief(value)}"
-        )
+        raise ValueError(f"Argument `input_size` expected to be a height and width, or one number, but got {value!r}")
     return sides
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from reprlib import repr as brief
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import Any
 
 _MOST_REASON = 300
 _BEGINNINGS = {b"PK": "a .npz or .zip", b"\x89PNG": "an image", b"\xff\xd8": "an image", b"{": "json", b"[": "json"}

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING
 
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS
-from torchmetrics_dna.images import ImageSource
-from torchmetrics_dna.options import brief
+from torchmetrics_dna.images import Images, ImageSource
 from torchmetrics_dna.statistics.folds import group_folds
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna import DNA
-    from torchmetrics_dna.images import Images
 
 Groups = str | Callable[[str], object] | Sequence[object]
 Pairs = bool | str | Callable[[str], object]
@@ -87,7 +85,7 @@ def _group_of(groups: str | Callable[[str], object]) -> Callable[[str], object]:
     if groups == "folder":
         return lambda name: str(PurePath(name).parent)
     if not groups.startswith(_PREFIX) or groups == _PREFIX:
-        raise ValueError(f"Argument `groups` expected to be 'folder' or 'prefix:REGEX', but got {brief(groups)}")
+        raise ValueError(f"Argument `groups` expected to be 'folder' or 'prefix:REGEX', but got {groups!r}")
     return partial(_matched, groups.removeprefix(_PREFIX))
 
 
@@ -137,7 +135,7 @@ def keys_of_pairs(images: ImageSource, pairs: Pairs) -> Sequence[object]:
         return [str(PurePosixPath(name).with_suffix("")) for name in images.relative_names]
     if not callable(pairs):
         raise ValueError(
-            f"Argument `pairs` expected to be True, 'name' or a function of an image's name, but got {brief(pairs)}"
+            f"Argument `pairs` expected to be True, 'name' or a function of an image's name, but got {pairs!r}"
         )
     return [pairs(name) for name in images.names]
 

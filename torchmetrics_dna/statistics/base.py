@@ -20,7 +20,6 @@ from torchmetrics_dna.binning.activations import sent
 from torchmetrics_dna.dna import DNA, GaussianDNA
 from torchmetrics_dna.dna.identity import identity
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS
-from torchmetrics_dna.options import brief
 from torchmetrics_dna.statistics.nonfinite import check_number, check_refused, note_refused_
 
 if TYPE_CHECKING:
@@ -266,7 +265,7 @@ def check_num_folds(num_folds: int) -> None:
     if not isinstance(num_folds, int) or num_folds < LEAST_FOLDS:
         raise ValueError(
             f"Argument `num_folds` expected to be an integer of at least {LEAST_FOLDS}, or None for no folds, which a"
-            f" command takes as 0, but got {brief(num_folds)}"
+            f" command takes as 0, but got {num_folds!r}"
         )
 
 
