@@ -32,7 +32,7 @@ from torchmetrics_dna.functional.outliers import (
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import Images, ImageSource
 from torchmetrics_dna.images.properties import LAYER
-from torchmetrics_dna.words.verdict import Off, beside_others, which_are_off, why_off
+from torchmetrics_dna.words.verdict import SAID_OF_SET, Off, beside_others, which_are_off, why_off
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -121,7 +121,8 @@ class OddImages:
 
     @property
     def _finds_few(self) -> bool:
-        return self.few_off is not None and self.few_off.p_value <= SIGNIFICANT
+        is_whole = self.explained and len(self.beyond) > SAID_OF_SET * len(self.names)  # which the cause changed
+        return self.few_off is not None and self.few_off.p_value <= SIGNIFICANT and not is_whole
 
     @property
     def off(self) -> list[str]:

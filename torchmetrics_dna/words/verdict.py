@@ -23,6 +23,7 @@ _WIDTH = 100  # characters of a line, if names of sets and images have 12 at mos
 _MOST_LINES = 4
 _MOST_SHOWN = 3  # properties, and images that a test finds, which a line names at most
 _MOST_OFF = 5  # odd images
+SAID_OF_SET = 0.25  # of images that are odd, above which it is said of the set
 _MUCH = 0.25  # of the distance, which a cause leaves
 _MIN_SHIFT = 0.2  # standard deviations between means, for a property to be called higher or lower
 _FILES = " files"  # the end of the names of shares of formats
@@ -260,7 +261,7 @@ def _which(off: Off, of_set: str, predicate: str, reference: str) -> str:
     verb = "is" if len(off.named) == 1 else "are"
     head = f"{len(off.named):,} of {images_in_words(off.total)}{of_set} {verb} {predicate}"
     reason, most = Counter(odd.reason for _, odd in off.named).most_common(1)[0]
-    if len(off.named) > max(_MOST_OFF, off.total / 4) and most > 1:
+    if len(off.named) > max(_MOST_OFF, SAID_OF_SET * off.total) and most > 1:
         return f"{head}: {most:,} {_in_plural(_reason(reason, reference, short=True))}."
 
     def naming(count: int) -> str:
