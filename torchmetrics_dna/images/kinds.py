@@ -8,7 +8,8 @@ from torchmetrics_dna.images.paths import EXTENSIONS
 from torchmetrics_dna.registry import Lazy, Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
 
     from torchmetrics_dna.images.reading import Reading
     from torchmetrics_dna.images.sets import Images
@@ -23,6 +24,8 @@ class FileKind(NamedTuple):
         opener: Function that opens some files of the kind as one set; it takes them, what to call the set, and how to
             read.
         options: Which of ``"column"`` and ``"fps"`` apply to it.
+        arrays: Function of a file and the column, if it is given, that returns the arrays in it by name, which may be
+            inputs that are no images, such as embeddings. None if it has none.
 
     """
 
@@ -30,6 +33,7 @@ class FileKind(NamedTuple):
     suffixes: tuple[str, ...]
     opener: Callable[[Sequence[str], str, Reading], Images]
     options: tuple[str, ...] = ()
+    arrays: Callable[[str, str | None], Mapping[str, Any]] | None = None
 
     def open(self, files: Sequence[str], label: str, reading: Reading) -> Images:
         """Open files as one set of images, called ``label``."""
@@ -42,6 +46,10 @@ def _by(function: str) -> Lazy:
     return Lazy(f"torchmetrics_dna.images.{function}")
 
 
+def _of_arrays(opener: str, arrays: str) -> tuple[Lazy, tuple[str, ...], Lazy]:
+    return _by(opener), ("column",), _by(arrays)
+
+
 _VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
 LIST = FileKind(".txt with one path or address a line", (".txt",), _by("sources:open_lists"))
 IMAGE = FileKind("image file", EXTENSIONS, _by("sources:open_images"))
@@ -50,9 +58,12 @@ KINDS = Registry(
     (
         FileKind(".zip", (".zip",), _by("archives:open_zips")),
         LIST,
-        FileKind(".npy or .npz of (B, H, W, C)", (".npy", ".npz"), _by("arrays:open_arrays"), ("column",)),
+        FileKind(
+            ".npy or .npz of (B, H, W, C)", (".npy", ".npz"), *_of_arrays("arrays:open_arrays", "arrays:read_arrays")
+        ),
         FileKind(".tar", (".tar", ".tgz", ".gz", ".bz2", ".xz"), _by("archives:open_tars"), ("column",)),
-        FileKind(".parquet", (".parquet",), _by("parquet:open_parquet"), ("column",)),
+        FileKind(".parquet", (".parquet",), *_of_arrays("parquet:open_parquet", "parquet:read_lists")),
+        FileKind(".safetensors", (".safetensors",), *_of_arrays("arrays:refuse_embeddings", "arrays:read_safetensors")),
         FileKind("video", _VIDEOS, _by("video:open_videos"), ("fps",)),
         IMAGE,
     ),

@@ -144,6 +144,7 @@ class TwoSets:
     is_few: bool = False  # so few images or groups that it is for want of these
     explanation: Explanation | None = None
     off: Off | None = None  # images of B that are unlike A; None if that was not asked
+    most: str = ""  # where inputs that are no images differ most, in words
 
 
 def two_sets(sets: TwoSets) -> list[str]:
@@ -157,6 +158,7 @@ def two_sets(sets: TwoSets) -> list[str]:
     distance = [] if sets.emd is None or is_few else [_distance(sets, sets.emd)]
     lines = [] if sets.emd is None else [f"{line}." for line in (*_likeness(sets), *distance)]
     lines += [] if sets.explanation is None or sets.p_value is None else what_was_measured(sets.explanation)
+    lines += [f"Most of all in {sets.most}."] * bool(sets.most and sets.p_value is not None and sets.p_value <= ANSWER)
     lines += [] if sets.off is None else _odd(sets, sets.off)
     return lines if len(lines) <= _MOST_LINES else [*lines[:3], lines[-1]]  # changes say more than what was measured
 
