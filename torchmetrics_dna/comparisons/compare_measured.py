@@ -187,7 +187,7 @@ def _notices(
             "The activation ranges of official histograms are unknown, so shifts of neurons are left out; give them"
             " when loading: load_dna(path, ranges=...)"
         )
-    if any(side.folds is not None and side.thumbnails is None and "digest" not in side.rows for side in (a, b)):
+    if any(side.folds is not None and side.thumbnails is None and noun_of(side.first) != "row" for side in (a, b)):
         notices.append(
             "The inputs are neither grey nor RGB images, so nearly equal ones, properties and pictures are left out"
         )

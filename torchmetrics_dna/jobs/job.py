@@ -266,7 +266,7 @@ class Job:
                     notes["folds"] = group_folds(groups, self.num_folds)
                 ends = batch.ends and part.stop == len(numbers)
                 ran = Activated(places, run(*inputs) if numbers else {}, left_out, names, notes, ends)
-                if extractor.example is not None:
+                if extractor.example is not None and numbers:
                     of_host = mapped(itemgetter(part), batch.images)
                     ran = _finite(ran, of_host, extractor.example.noun, self.reading.skip_unreadable)
                 yield ran
@@ -304,7 +304,7 @@ def _finite(part: Activated, inputs: Any, noun: str, skip: bool) -> Activated:
     ValueError that names the first one, unless such are skipped.
     """
     finite = [values.reshape(len(values), -1).isfinite().all(1) for values in tensors_of(inputs)]
-    rows = (~torch.stack(finite).all(0)).nonzero()[:, 0].tolist() if part.places else []
+    rows = (~torch.stack(finite).all(0)).nonzero()[:, 0].tolist()
     bad = [i for i in rows if not all(bool(values[i].isfinite().all()) for values in part.activations.values())]
     lines = [unreadable(part.names[i], ValueError("it has values that are NaN or infinite"), noun) for i in bad]
     if bad and not skip:
