@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,9 +12,6 @@ from torch import Tensor
 from torchmetrics_dna.images.numbers import FAULTS as NUMBER_FAULTS
 from torchmetrics_dna.images.numbers import RECORDS as NUMBERS
 from torchmetrics_dna.images.properties import FAULTS, OF_PIXELS, PROPERTIES, RECORDS
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 LEAST = 10  # images of a reference; with none of one colour, these are 26 % of its kind at most (95 %)
 LEAST_OF_SINGLE = 40  # images of a reference beside which others than those of one colour are judged one by one

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zipfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
@@ -13,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
+from numpy.typing import NDArray
 
 from torchmetrics_dna.files.container import plain_member, read_npy_header
 from torchmetrics_dna.files.damage import check_pixels, check_size, most_bytes, refusing
@@ -23,11 +26,6 @@ from torchmetrics_dna.images.sets import Images, ImageSource, joined, stream_of
 from torchmetrics_dna.images.tensors import EMBEDDINGS, ArrayFormat
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterator, Sequence
-
-    from numpy.typing import NDArray
-
     from torchmetrics_dna.images.reading import Reading
 
 _USUAL = "arr_0"

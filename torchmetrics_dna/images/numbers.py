@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,9 +12,6 @@ from torch import Tensor
 from torchmetrics_dna.images.inputs import tensors_of
 from torchmetrics_dna.images.properties import Fault, Property, in_percent, log, log_odds
 from torchmetrics_dna.registry import Registry
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 NUMBERS = "numbers"
 GRID = 3  # axes at most, the last ones, along which values have neighbours

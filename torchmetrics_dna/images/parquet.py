@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
@@ -13,13 +13,10 @@ from torchmetrics_dna.files.damage import check_unpacked, refusing
 from torchmetrics_dna.images.objects import check_column, find_column
 from torchmetrics_dna.images.paths import is_address, open_file, public
 from torchmetrics_dna.images.pixels import is_file
-from torchmetrics_dna.images.sets import stream_of
+from torchmetrics_dna.images.sets import ImageStream, stream_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from torchmetrics_dna.images.reading import Reading
-    from torchmetrics_dna.images.sets import ImageStream
 
 _LIST_OF_FLOATS = re.compile(r"(large_|fixed_size_)?list<[^<]*: (halffloat|float|double)\b")  # names of Arrow's types
 _AT_ONCE, _MOST_AT_ONCE = 32, 64_000_000  # maximum rows, and bytes, read at once

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from torchmetrics_dna.images.inputs import is_identity
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torchmetrics_dna.dna.base import DNA
-    from torchmetrics_dna.dna.features import Features
 
 _IMAGES = r"\b(a)?(?:n )?(?<!RGB )image(s?)\b"
 
 
-def noun_of(made: DNA | Features) -> str:
+def noun_of(made: DNA) -> str:
     """Return what a DNA was made of: ``"image"``, ``"row"`` of embeddings, or another ``"input"``."""
     if is_identity(made.extractor):
         return "row"
