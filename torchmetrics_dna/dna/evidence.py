@@ -208,6 +208,11 @@ def weigh_evidence(
     )  # fmt: skip
 
 
+def relabeled_test(folded: FoldedSides, in_a: Tensor, power: int, averaging: Averaging = PLAIN) -> PermutationTest:
+    """Test the folds that the first row of a mask ``(P, K)`` has against all others, beside those of other rows."""
+    return _test(folded, _Relabeled.of(folded, in_a), power, averaging.weights)
+
+
 def check_confidence(confidence: float) -> None:
     """Raise ValueError unless the confidence is between 0 and 1."""
     if not 0 < confidence < 1:

@@ -144,6 +144,7 @@ def open_sides(
     kinds: Sequence[Kind] | None = None,
     *,
     with_properties: bool = False,
+    singles: bool = True,
 ) -> Sides:
     """Open all sides, and prepare to measure them; errors of any side come before the first is measured.
 
@@ -152,8 +153,9 @@ def open_sides(
         arguments: The arguments.
         kinds: Kinds of DNA to make of images, perhaps none; by default those that the metrics take, if there are
             images.
-        with_properties: Whether properties of images are measured, too, if two sets of images are compared by a
-            distance of neurons, unless the feature says otherwise.
+        with_properties: Whether properties of images are measured, too, if sets of images are compared by a distance of
+            neurons, unless the feature says otherwise.
+        singles: Whether what is asked of the sets may take single images.
 
     """
     opened = open_each(sides, arguments)
@@ -175,7 +177,7 @@ def open_sides(
             raise ValueError("Argument `groups` is for images, but only DNAs are given; leave it out")
         return Sides(make_plan(arguments, distances, opened, dnas[0]), opened, [], range(len(opened)))
     kinds = kinds_for(distances) if kinds is None else kinds
-    beside = with_properties and not dnas and len(opened) == 2 and not arguments.averaging
+    beside = with_properties and not dnas and not arguments.averaging
     setup = set_up(
         arguments.feature,
         arguments.layers,
@@ -190,7 +192,7 @@ def open_sides(
     for side in opened:
         if not isinstance(side, DNA):
             check_channels(side, extractor.image_channels)
-    plan = make_plan(arguments, distances, opened, extractor)
+    plan = make_plan(arguments, distances, opened, extractor, singles=singles)
     job = Job.for_dnas(setup, kinds, arguments.reading, num_folds, plan.rows)
     job = noting_properties(job) if "means" in plan.rows else job
     result = Sides(
