@@ -25,7 +25,7 @@ from torchmetrics_dna.jobs.measure import unreadable_of
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import open_sides
 from torchmetrics_dna.plots import plot_matrix
-from torchmetrics_dna.words.verdict import all_sets
+from torchmetrics_dna.words.verdict import all_sets, how_far
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,15 +95,12 @@ class DistanceMatrix(Shown):
 
     @property
     def verdict(self) -> str:
-        """Which sets differ from the others together, and by what; below that, the nearest two and the furthest two."""
-        rows, columns = torch.triu_indices(len(self.names), len(self.names), 1).tolist()
-        pairs = [
-            (self.names[i], self.names[j], float(self.distances[self.distance][i, j]))
-            for i, j in zip(rows, columns, strict=True)
-        ]
-        nearest, furthest = (choose(pairs, key=lambda pair: pair[2]) for choose in (min, max))
+        """Which sets differ from the others together, and by what; of two, how far they are apart."""
+        if self.odd is not None:
+            return "\n".join(all_sets(self.odd))
         unit = "bins" * (DISTANCES[self.distance].unit == "bins")
-        return "\n".join(all_sets(self.distance, len(self.names), nearest, furthest, unit, self.odd))
+        far = how_far(float(self.distances[self.distance][0, 1]), unit, self.distance)
+        return f"Between the two sets: {far}, noise included."
 
     @property
     def table(self) -> Table:
@@ -203,7 +200,7 @@ def matrix(
         raise ValueError(f"Argument `sets` expected to have two sets at least, but got {len(named)}; give more")
     arguments = Arguments(feature, **options)
     with in_step(arguments.distributed):
-        sides = open_sides(list(named.values()), arguments, with_properties=len(named) >= LEAST_SETS, singles=False)
+        sides = open_sides(list(named.values()), arguments, with_properties=len(named) >= LEAST_SETS)
         distances = sides.plan.distances if arguments.metrics is not None else sides.plan.distances[:1]
         if similarities := [record.name for record in distances if record.higher_is_better]:
             raise ValueError(f"Argument `metrics` takes distances, but {similarities[0]} is none; leave it out")
@@ -230,9 +227,8 @@ def matrix(
     num_images = [side.first.num_images for side in measured]
     of_all = isinstance(dna, HistogramDNA) and dna.self_ranging and any(record.unit == "bins" for record in distances)
     notes = [_OF_ALL] * of_all
-    unreadable, odd = unreadable_of(measured), None
-    if len(named) >= LEAST_SETS:
-        odd = odd_sets(dict(zip(named, whole, strict=True)), sides.plan, next(iter(matrices.values())))
+    unreadable, sets_of = unreadable_of(measured), dict(zip(named, whole, strict=True))
+    odd = odd_sets(sets_of, sides.plan, next(iter(matrices.values()))) if len(named) >= LEAST_SETS else None
     return DistanceMatrix(list(named), num_images, matrices, by_layer, dna.extractor, unreadable, notes, odd)
 
 

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from torchmetrics_dna.comparisons.compare_measured import lacking
 from torchmetrics_dna.comparisons.comparison import SHARED
-from torchmetrics_dna.dna.averaging import PLAIN
 from torchmetrics_dna.dna.base import merged
-from torchmetrics_dna.dna.evidence import relabeled_test
+from torchmetrics_dna.dna.evidence import Relabeled, test_relabeled
 from torchmetrics_dna.files.visible import images_in_words
-from torchmetrics_dna.functional.permutation import LEAST_FOLDS, SIGNIFICANT, UNEQUAL, most_unlike, partitions
+from torchmetrics_dna.functional.permutation import (
+    LEAST_FOLDS,
+    SIGNIFICANT,
+    UNEQUAL,
+    PermutationTest,
+    most_unlike,
+    partitions,
+)
 from torchmetrics_dna.images.likeness import near_duplicates
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES
 from torchmetrics_dna.words.explanation import as_gaussian, property_differences
@@ -26,7 +32,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.dna import DNA
-    from torchmetrics_dna.functional.permutation import PermutationTest
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.jobs.plan import Plan
 
@@ -66,27 +71,25 @@ def odd_sets(sets: Mapping[str, Measured], plan: Plan, distances: Tensor) -> Odd
         return OddSets(len(sets), lacks=f"{plan.distances[0].name} has no such test, dna-emd has")
     if lacks := _lacks(sets, plan, distances):
         return OddSets(len(sets), lacks=lacks)
-    parts: list[tuple[Sequence[str], Any]] = [(list(plan.neurons), plan.averaging)]
-    parts += [([LAYER], PLAIN)] * plan.has_properties
-    left = sorted(sets)  # partitions, and so p-values, do not depend on the order that was given
+    left = sorted(sets)  # so that partitions, and p-values, do not depend on the order that was given
     odd, properties, p_value = dict[str, float](), list[PropertyDifference](), 1.0
     while True:
-        dnas = [[sets[name].input_of(record).select(layers) for name in left] for layers, _ in parts]
-        most = min(_MOST, max(_FEWEST, _ROWS // len(left)))
-        masks = partitions([len(dna.folds) for dna in dnas[0]], most).flatten(0, 1)
-        folded = [record.folded(*_two_sides(of_part)) for of_part in dnas]
-        tests = [
-            relabeled_test(sides, masks, record.power, averaging)
-            for sides, (_, averaging) in zip(folded, parts, strict=True)
-        ]
+        num_partitions = min(_MOST, max(_FEWEST, _ROWS // len(left)))
+        masks = partitions([len(sets[name].first.folds) for name in left], num_partitions).flatten(0, 1)
+        parts, tests = [list(plan.neurons), *[[LAYER]] * plan.has_properties], list[PermutationTest]()
+        for layers in parts:
+            dnas = [sets[name].input_of(record).select(layers) for name in left]
+            folded, weights = record.folded(*_two_sides(dnas)), None if tests else plan.averaging.weights
+            tests.append(test_relabeled(folded, Relabeled.of(folded, masks), record.power, weights))
         place, p_of_any = most_unlike(tests, len(left))
         p_value = p_value if odd else p_of_any
         if p_of_any > (FURTHER if odd else SIGNIFICANT):
             return OddSets(len(sets), p_value, odd, p_of_any if odd else None, properties)
         if len(odd) == max(1, len(sets) // _NAMED):
             return OddSets(len(sets), p_value)
-        if not odd and plan.has_properties:
-            properties = _beside(dnas[1], place, relabeled_test(folded[1], masks.roll(-place, 0), record.power))
+        if not odd and plan.has_properties:  # the last part
+            of_place = Relabeled.of(folded, masks.roll(-place, 0))
+            properties = _beyond(dnas, place, test_relabeled(folded, of_place, record.power, None))
         odd[left.pop(place)] = p_of_any
 
 
@@ -100,15 +103,14 @@ def _lacks(sets: Mapping[str, Measured], plan: Plan, distances: Tensor) -> str:
         return f"of {min(sizes):,} to {images_in_words(max(sizes))}, the largest set is more than half as large again"
     if same := (distances + torch.eye(len(names)) == 0).nonzero().tolist():
         return f"{names[same[0][0]]} and {names[same[0][1]]} are the same images"
-    thumbnails = [side.thumbnails for side in sides]
-    if plan.arguments.copies and all(of_side is not None for of_side in thumbnails):
-        every = torch.cat([of_side for of_side in thumbnails if of_side is not None])
+    thumbnails = [side.thumbnails for side in sides if side.thumbnails is not None]
+    if plan.arguments.copies and len(thumbnails) == len(sides):
         numbers = torch.repeat_interleave(torch.arange(len(sides)), torch.tensor([*map(len, thumbnails)]))
-        rows = near_duplicates(every, every, torch.cat([numbers, numbers]))
-        near = torch.zeros(len(sides)) if rows is None else numbers[rows >= 0].bincount(minlength=len(sides))
-        for name, size, count in zip(names, sizes, near.tolist(), strict=True):
+        rows = near_duplicates(torch.cat(thumbnails), torch.cat(thumbnails), torch.cat([numbers, numbers]))
+        near = numbers[:0] if rows is None else numbers[rows >= 0]
+        for name, size, count in zip(names, sizes, near.bincount(minlength=len(sides)).tolist(), strict=True):
             if count > SHARED * size:
-                return f"{count:,.0f} of {images_in_words(size)} of {name} look like images of other sets"
+                return f"{count:,} of {images_in_words(size)} of {name} look like images of other sets"
     return ""
 
 
@@ -118,15 +120,11 @@ def _two_sides(dnas: Sequence[DNA]) -> tuple[DNA, DNA]:
     return replace(whole, folds=first), replace(whole, folds=tuple(chain(*(dna.folds for dna in dnas[1:]))))
 
 
-def _beside(dnas: Sequence[DNA], place: int, test: PermutationTest) -> list[PropertyDifference]:
+def _beyond(dnas: Sequence[DNA], place: int, test: PermutationTest) -> list[PropertyDifference]:
     """Return the properties of one set that are beyond those of each other, the clearest first."""
     others = [replace(dna, folds=()) for i, dna in enumerate(dnas) if i != place]
-    means = torch.stack([as_gaussian(dna).mean for dna in others])
-    names = [PROPERTIES[number] for number in others[0].neurons.numbers(LAYER)]
-    low, high = (dict(zip(names, end.tolist(), strict=True)) for end in (means.amin(0), means.amax(0)))
+    low, high = torch.stack([as_gaussian(dna).mean for dna in others]).aminmax(dim=0)
     differences = property_differences(merged(others), dnas[place], test)
-    return [
-        each._replace(theirs=(low[each.name], high[each.name]))
-        for each in differences
-        if not low[each.name] <= each.b <= high[each.name]
-    ]
+    ends = [(float(low[i]), float(high[i])) for i in (PROPERTIES.index(each.name) for each in differences)]
+    pairs = zip(differences, ends, strict=True)
+    return [each._replace(theirs=theirs) for each, theirs in pairs if not theirs[0] <= each.b <= theirs[1]]

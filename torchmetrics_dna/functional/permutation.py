@@ -130,14 +130,9 @@ def partitions(num_folds: Sequence[int], most: int) -> Tensor:
     partition is observed.
 
     Example:
-        >>> partitions([2, 1, 1], 2).int()
-        tensor([[[1, 1, 0, 0],
-                 [0, 0, 1, 0],
-                 [0, 0, 0, 1]],
-        <BLANKLINE>
-                [[0, 1, 1, 0],
-                 [0, 0, 0, 1],
-                 [1, 0, 0, 0]]], dtype=torch.int32)
+        >>> partitions([2, 1], 2)[0].int()
+        tensor([[1, 1, 0],
+                [0, 0, 1]], dtype=torch.int32)
 
     """
     keys = torch.rand(most, sum(num_folds), generator=torch.Generator().manual_seed(0))
@@ -216,15 +211,10 @@ def joint_p_value(*tests: PermutationTest) -> float:
 
 
 def most_unlike(tests: Sequence[PermutationTest], num_sets: int) -> tuple[int, float]:
-    """Find which of several sets is furthest from all others together.
+    """Return which of several sets has the most joint evidence, and the p-value that any differs from all others.
 
-    Args:
-        tests: Tests of the same rows: each set against all others, in each of the :func:`partitions`.
-        num_sets: Number of the sets.
-
-    Returns:
-        The set with the most joint evidence, and the p-value that any differs: of the largest of each partition.
-
+    The rows of the tests are each set against all others, in each of the :func:`partitions`; the statistic of one of
+    these is the largest of its sets.
     """
     evidence = _joint_evidence(tests).view(-1, num_sets)
     largest, overall = evidence.amax(1), torch.stack([test.overall[:num_sets].cpu() for test in tests]).sum(0)

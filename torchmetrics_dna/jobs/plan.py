@@ -43,18 +43,13 @@ class Plan:
 
 
 def make_plan(
-    arguments: Arguments,
-    distances: Sequence[Distance],
-    sides: Sequence[Images | DNA],
-    network: DNA | DNAExtractor,
-    *,
-    singles: bool = True,
+    arguments: Arguments, distances: Sequence[Distance], sides: Sequence[Images | DNA], network: DNA | DNAExtractor
 ) -> Plan:
     """Decide what is asked of sides by distances of the neurons of a network, or of a DNA.
 
     Of single images, ``"features"`` are what distances and evidence take; DNAs are taken as exact. ``"means"`` say
     whether a few images are off: of independent images on both sides, as the test of whether they differ is, and by
-    all neurons. Without ``singles`` neither evidence nor that question takes any.
+    all neurons.
     """
     averaging = averaging_of(network, **arguments.averaging)
     of_network = without_properties(network.neurons) if averaging.is_plain else None
@@ -69,7 +64,7 @@ def make_plan(
     for record in distances:
         if not record.kinds:
             layers.add(record.layer or list(neurons)[-1])
-        if record.by_image and arguments.num_folds is not None and singles:
+        if record.by_image and arguments.num_folds is not None:
             watched = neurons if record.layer is None else neurons.take(neurons.positions([record.layer]))
             each = plan_for(watched, counts, tested=are_images, by_fold=by_fold, name=record.name)
             layers.update(each.neurons if each.tested or each.debiased else ())
@@ -78,7 +73,7 @@ def make_plan(
     has_causes = arguments.causes and arguments.on is None and len(images) == len(sides) == 2 and LAYER not in neurons
     has_causes &= any(record.name == "dna-emd" for record in distances) and not averaging.why_noisy
     plan = replace(plan, has_causes=has_causes, of_layers=of_layers, rows=rows)
-    if not singles or not are_images or arguments.pairs or arguments.num_folds is None or not averaging.is_plain:
+    if not are_images or arguments.pairs or arguments.num_folds is None or not averaging.is_plain:
         return plan
     if not any(record.grain == "neuron" and record.protocol is None for record in distances):
         return plan

@@ -144,7 +144,6 @@ def open_sides(
     kinds: Sequence[Kind] | None = None,
     *,
     with_properties: bool = False,
-    singles: bool = True,
 ) -> Sides:
     """Open all sides, and prepare to measure them; errors of any side come before the first is measured.
 
@@ -155,7 +154,6 @@ def open_sides(
             images.
         with_properties: Whether properties of images are measured, too, if sets of images are compared by a distance of
             neurons, unless the feature says otherwise.
-        singles: Whether what is asked of the sets may take single images.
 
     """
     opened = open_each(sides, arguments)
@@ -192,7 +190,7 @@ def open_sides(
     for side in opened:
         if not isinstance(side, DNA):
             check_channels(side, extractor.image_channels)
-    plan = make_plan(arguments, distances, opened, extractor, singles=singles)
+    plan = make_plan(arguments, distances, opened, extractor)
     job = Job.for_dnas(setup, kinds, arguments.reading, num_folds, plan.rows)
     job = noting_properties(job) if "means" in plan.rows else job
     result = Sides(

@@ -530,7 +530,7 @@ class OddSets:
         return asdict(self) | {"properties": [each._asdict() for each in self.properties]}
 
 
-def which_set_is_odd(of: OddSets) -> list[str]:
+def all_sets(of: OddSets) -> list[str]:
     """Return lines: which sets differ from the others together, and what was measured of the first."""
     p, rest = p_figure(of.p_value, "p"), of.num_sets - len(of.odd)
     if of.p_value is None:
@@ -539,34 +539,14 @@ def which_set_is_odd(of: OddSets) -> list[str]:
         return [f"None of {of.num_sets} sets is shown to differ from the others together ({p})."]
     if not of.odd:
         return [f"The {of.num_sets} sets differ ({p}), more than one of them: which are odd can't be said."]
-    (first, *others), among = of.odd, f"among the other {rest}, none is shown to."
-    if not others:
-        lines = [f"{first} differs from the other {rest} sets together ({p}); {among.replace('the other', 'these')}"]
-    else:
 
-        def naming(count: int) -> str:
-            names = [f"{name} ({p_figure(each, 'p')})" for name, each in [*of.odd.items()][:count]]
-            names += [f"{len(of.odd) - count} more"] * (count < len(of.odd))
-            return f"{', '.join(names[:-1])} and {names[-1]} differ from the others; {among}"
+    def naming(count: int) -> str:
+        names = [*[*of.odd][:count], *[f"{len(of.odd) - count} more"] * (count < len(of.odd))]
+        who = f"{', '.join(names[:-1])} and {names[-1]} differ" if len(names) > 1 else f"{names[0]} differs"
+        return f"{who} from the other {rest} sets together ({p}); among these {rest}, none is shown to."
 
-        lines = [_fitted(naming, len(of.odd))]
-    return lines + what_was_measured(Explanation(of.p_value, [*of.properties], names=("the others", first)))
-
-
-def all_sets(
-    distance: str,
-    count: int,
-    nearest: tuple[str, str, float],
-    furthest: tuple[str, str, float],
-    unit: str = "",
-    odd: OddSets | None = None,
-) -> list[str]:
-    """Say which sets are odd, and then name the nearest two and the furthest two, with the distance of each pair."""
-    if count == 2:
-        return [f"Between the two sets: {how_far(nearest[2], unit, distance)}, noise included."]
-    near, far = (f"{a} and {b} ({distance} {number(value)}) are" for a, b, value in (nearest, furthest))
-    lines = [] if odd is None else which_set_is_odd(odd)
-    return [*lines, f"Of {count} sets, {near} nearest to each other.", f"{far} furthest apart, noise included."]
+    explanation = Explanation(of.p_value, [*of.properties], names=("the others", next(iter(of.odd))))
+    return [_fitted(naming, len(of.odd)), *what_was_measured(explanation)]
 
 
 def versions(
