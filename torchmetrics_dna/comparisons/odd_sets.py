@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from torchmetrics_dna.comparisons.compare_measured import lacking
 from torchmetrics_dna.comparisons.comparison import SHARED
@@ -27,10 +29,6 @@ from torchmetrics_dna.words.explanation import as_gaussian, property_differences
 from torchmetrics_dna.words.verdict import OddSets, PropertyDifference
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from torch import Tensor
-
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.jobs.plan import Plan

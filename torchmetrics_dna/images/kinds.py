@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from torchmetrics_dna.images.paths import EXTENSIONS
 from torchmetrics_dna.registry import Lazy, Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from torchmetrics_dna.images.reading import Reading
     from torchmetrics_dna.images.sets import Images
 
