@@ -153,7 +153,7 @@ def test_the_furthest_set_against_loops(seed: int) -> None:
     assert p_value == pytest.approx(np.mean(least <= least[0] * (1 + 1e-9)))
     tied = permutation_test(torch.from_numpy(np.r_[[[3.0], [5.0]], np.zeros((38, 1))]), [slice(0, 1)])
     assert most_unlike([tied], 2) == (1, 0.05)
-    equal, larger = (torch.tensor([*pair, *[0.0] * 38]) for pair in ((7.0, 7.0), (1.0, 1 + 1e-12)))
+    equal, larger = (torch.tensor([*pair, *[0.0] * 38], dtype=torch.float64) for pair in ((7.0, 7.0), (1.0, 1 + 1e-10)))
     both_first = [replace(tied, overall=overall) for overall in (equal, larger)]
     assert most_unlike(both_first, 2)[0] == 1  # of equal ranks the larger
 

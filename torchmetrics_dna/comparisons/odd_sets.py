@@ -113,9 +113,12 @@ def _lacks(sets: Mapping[str, Measured], plan: Plan, distances: Tensor) -> str:
 
 
 def _two_sides(dnas: Sequence[DNA]) -> tuple[DNA, DNA]:
-    """Return the folds of the first set and those of all others, both in the ranges of all together."""
-    whole, first = merged(replace(dna, folds=()) for dna in dnas), dnas[0].folds
-    return replace(whole, folds=first), replace(whole, folds=tuple(chain(*(dna.folds for dna in dnas[1:]))))
+    """Return the first set and all others, as far as a test of their folds goes: in the ranges of all together."""
+    whole, (first, *others) = merged(replace(dna, folds=()) for dna in dnas), dnas
+    rest = whole.num_images - first.num_images, tuple(chain(*(dna.folds for dna in others)))
+    sides = (first.num_images, first.folds), rest
+    a, b = (replace(whole, num_images=count, folds=folds) for count, folds in sides)
+    return a, b
 
 
 def _beyond(dnas: Sequence[DNA], place: int, test: PermutationTest) -> list[PropertyDifference]:
