@@ -327,7 +327,7 @@ CALLS = {
             "metrics": lambda: Each((["fd"], given([DISTANCES["dna-emd"], "fd"], metrics=["dna-emd"]))),
             **COUNTED,
             "neuron_weights": lambda: WEIGHTS,
-            "num_folds": lambda: Each((None, 6)),
+            "num_folds": lambda: None,
             "groups": lambda: (GROUPS, list("aabbccddeeff"), GROUPS),
             "copies": lambda: given(False, sets={"a": A, "b": np.concatenate([B[2:], A[:2]]), "c": C}),
             "reading": lambda: given(READING, sets={"a": BROKEN, "b": B, "c": C}),

@@ -119,7 +119,7 @@ def _compared(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> C
     identical = a is b or any(not result.values.any() for result in of_neurons)
     notices = _notices(a, b, None if identical else copied, names, arguments.copies)
     is_tested = any(result.p_value is not None for result in results.values())
-    lacks, is_few = ("", False) if is_tested else lacking((a, b), plan, names)
+    lacks, is_few = ("", False) if is_tested else why_untested((a, b), plan, names)
     if not paired and not identical:
         notices += _namesakes(a.names, b.names, names)
     notices += dict.fromkeys(limit for result in results.values() for limit in result.limits)
@@ -145,7 +145,7 @@ def _compared(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> C
     )
 
 
-def lacking(sides: Sequence[Measured], plan: Plan, names: Sequence[str]) -> tuple[str, bool]:
+def why_untested(sides: Sequence[Measured], plan: Plan, names: Sequence[str]) -> tuple[str, bool]:
     """Say why there is no test, with what is there and what it takes; True if images or groups are too few."""
     folds = [[fold for fold in side.first.folds if fold.num_images] for side in sides]
     if plan.arguments.num_folds is None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.comparisons.compare_measured import lacking
+from torchmetrics_dna.comparisons.compare_measured import why_untested
 from torchmetrics_dna.comparisons.comparison import SHARED
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.evidence import Relabeled, test_relabeled
@@ -94,7 +94,7 @@ def odd_sets(sets: Mapping[str, Measured], plan: Plan, distances: Tensor) -> Odd
 def _lacks(sets: Mapping[str, Measured], plan: Plan, distances: Tensor) -> str:
     """Say what the test lacks; empty if there is one."""
     names, sides = list(sets), list(sets.values())
-    if why := lacking(sides, plan, names)[0]:
+    if why := why_untested(sides, plan, names)[0]:
         return why
     sizes = [side.first.num_images for side in sides]
     if max(sizes) > UNEQUAL * min(sizes):
