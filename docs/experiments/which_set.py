@@ -60,7 +60,7 @@ def drawn(sets: Sets, kind: str, num_sets: int, size: int, change: str, seed: in
     dnas = [side.select(list(sets.network)).dnas["histogram"] for side in measured.values()]
     distances = torch.zeros(num_sets, num_sets, dtype=torch.float64)
     distances[*torch.triu_indices(num_sets, num_sets, 1)] = pairwise_emd(dnas).mean(1)  # type: ignore[arg-type]
-    distances += distances.T
+    distances = distances + distances.T
     answer = odd_sets(measured, sets.plan, distances)
     return {
         "p": answer.p_value,
