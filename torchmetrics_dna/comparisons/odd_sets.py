@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -112,13 +112,11 @@ def _lacks(sets: Mapping[str, Measured], plan: Plan, distances: Tensor) -> str:
     return ""
 
 
-def _two_sides(dnas: Sequence[DNA]) -> tuple[DNA, DNA]:
-    """Return the first set and all others, as far as a test of their folds goes: in the ranges of all together."""
-    whole, (first, *others) = merged(replace(dna, folds=()) for dna in dnas), dnas
-    rest = whole.num_images - first.num_images, tuple(chain(*(dna.folds for dna in others)))
-    sides = (first.num_images, first.folds), rest
-    a, b = (replace(whole, num_images=count, folds=folds) for count, folds in sides)
-    return a, b
+def _two_sides(dnas: Sequence[DNA]) -> list[DNA]:
+    """Return the folds of the first set and those of all others, each as one DNA with the ranges of all together."""
+    whole: Any = merged(replace(dna, folds=()) for dna in dnas)
+    folds = dnas[0].folds, tuple(chain(*(dna.folds for dna in dnas[1:])))
+    return [replace(whole, num_images=sum(fold.num_images for fold in side), folds=side) for side in folds]
 
 
 def _beyond(dnas: Sequence[DNA], place: int, test: PermutationTest) -> list[PropertyDifference]:
