@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torchmetrics_dna.images.paths import EXTENSIONS
 from torchmetrics_dna.registry import Lazy, Registry
 
 if TYPE_CHECKING:
@@ -48,6 +47,10 @@ def _of_arrays(opener: str, arrays: str) -> tuple[Lazy, tuple[str, ...], Lazy]:
     return _by(opener), ("column",), _by(arrays)
 
 
+EXTENSIONS = (
+    ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpeg", ".jpg", ".jxl", ".pbm", ".pgm", ".png",
+    ".ppm", ".tif", ".tiff", ".webp",
+)  # fmt: skip
 _VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
 LIST = FileKind(".txt with one path or address a line", (".txt",), _by("sources:open_lists"))
 IMAGE = FileKind("image file", EXTENSIONS, _by("sources:open_images"))

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from torchmetrics_dna.files.damage import refusing
 from torchmetrics_dna.images.inputs import tensors_of
-from torchmetrics_dna.images.kinds import IMAGE, KINDS, LIST
+from torchmetrics_dna.images.kinds import EXTENSIONS, IMAGE, KINDS, LIST
 from torchmetrics_dna.images.objects import (
     by_index,
     check_column,
@@ -31,7 +31,6 @@ from torchmetrics_dna.images.objects import (
     open_sequence,
 )
 from torchmetrics_dna.images.paths import (
-    EXTENSIONS,
     check_address,
     expand,
     files_below,
