@@ -40,7 +40,7 @@ from limits import HANG
 HERE = Path(__file__).resolve().parents[1]
 PACKAGE = "torchmetrics_dna"
 # imported once, before processes fork from this one
-IMPORTS = """torch torchmetrics timm torchvision numba scipy.stats scipy.optimize PIL.Image hypothesis jinja2 rich typer
+IMPORTS = """coverage torch torchmetrics timm torchvision numba scipy.stats scipy.optimize PIL.Image hypothesis jinja2 rich typer
 matplotlib.pyplot"""
 
 # faults that change nothing of which anything is said: file, function, line before and after, and why
