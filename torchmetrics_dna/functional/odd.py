@@ -13,7 +13,7 @@ from torchmetrics_dna.images.properties import FAULTS, OF_PIXELS, PROPERTIES, RE
 LEAST = 10  # images of a reference; with none of one colour, these are 26 % of its kind at most (95 %)
 LEAST_OF_SINGLE = 40  # images of a reference beside which others than those of one colour are judged one by one
 LEAST_IN_FOLDER = 15  # images without a reference, beside each other
-IN_LIST, IN_GATE = 1.0, 0.05  # images of a folder, in the mean, with a tail as far out as a plain fault named there
+IN_LIST, IN_GATE = 0.2, 0.05  # images of a folder, in the mean, with a tail as far out as a plain fault named there
 _LEVEL = 0.05  # the same beside a reference
 _LEVELS, _MORE = (0.005, 0.02), 1.5  # of the first image that is far beyond all; of others; times the usual distance
 _MOST_GREY = 2  # images without colour that are no fault: of a kind with few, all may be on one side
