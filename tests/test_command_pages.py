@@ -123,8 +123,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory, of_any_value: None) -> Path
         Image.fromarray(photos[clip]).save(folder / "clips" / f"{clip}" / "frame.png")
     for step in (1000, 2000):
         shutil.copytree(folder / "generated", folder / "checkpoints" / f"step_{step}")
-    for name, like in {"compressed": "generated", "real": "photos", "validation": "photos", "album": "photos"}.items():
-        shutil.copytree(folder / like, folder / name)
+    like = {
+        "photos": ("real", "validation", "album", "before"),
+        "generated": ("compressed", "after", "old_model", "new_model"),
+        "clips": ("real_episodes", "simulated_episodes"),
+    }
+    for source, names in like.items():
+        for name in names:
+            shutil.copytree(folder / source, folder / name)
     for step in (800, 3200, 12_800):
         shutil.copytree(folder / "generated", folder / f"step_{step}")
     Image.fromarray(photos[0]).save(folder / "query.jpg")

@@ -31,7 +31,7 @@ def blocks(page: Path) -> list[str]:
 def ring(page: Path) -> list[pytest.MarkDecorator]:
     if page.name == "README.md":
         return []
-    always = ("quickstart.md", "concepts.md", "contributing.md", "format.md", "monitoring.md")
+    always = ("quickstart.md", "format.md", "monitoring.md")
     return [pytest.mark.slow if page.name in always else pytest.mark.outer]
 
 
@@ -160,7 +160,7 @@ def test_names_of_the_api_say_how_stable_they_are() -> None:
     assert all(importlib.util.find_spec(module.rstrip(".")) for module in conf["_EXPERIMENTAL"])
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "contributing.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_names_that_pages_import_are_on_a_page_of_the_api(page: Path) -> None:
     whole = {"torchmetrics_dna.demo", "torchmetrics_dna.functional", "torchmetrics_dna.plots"}  # all their names are
     imported = {

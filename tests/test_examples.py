@@ -97,6 +97,13 @@ def test_loggers_keep_figures_plots_and_artefacts(tmp_path: Path, monkeypatch: p
     check_what_was_logged(tmp_path)
 
 
+@pytest.mark.slow
+def test_records_of_a_plugin_are_taken_by_name() -> None:
+    value, has_its_neurons = run("plugin.py").split()
+    assert 0 < float(value) < 1
+    assert has_its_neurons == "True"
+
+
 @pytest.mark.outer
 def test_programs_of_figures_and_tables(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
@@ -108,7 +115,7 @@ def test_programs_of_figures_and_tables(tmp_path: Path) -> None:
         f"artefact_neurons.py --data {photos} --seeds 0",
         "scale_of_distances.py --images 4 --seeds 0",
         f"diffusion_guidance.py --images 12 --steps 2 --scales 2 -o {tmp_path}/guidance.png",
-        f"what_it_sees.py test_resnet:random --images 12 --draws 1 --page {tmp_path}/page.md",
+        f"what_it_sees.py test_resnet:random --images 12 --draws 1 --strengths 1 3 --page {tmp_path}/page.md",
     )
     (tmp_path / "page.md").write_text("<!-- what it sees --><!-- end of what it sees -->", encoding="utf-8")
     output, _, tables = run(str(IN_TURN), *commands).partition("== scale_of_distances.py")
@@ -118,7 +125,7 @@ def test_programs_of_figures_and_tables(tmp_path: Path) -> None:
             assert figure.width >= 900
     written, committed = (path.read_text(encoding="utf-8") for path in (tmp_path / "page.md", PAGE))
     changes = re.findall(r"^\| (.+?) \| [01] of 1 \|$", written, re.MULTILINE)
-    assert len(changes) == 15
+    assert len(changes) == 9
     assert changes == re.findall(r"^\| (.+?) \| \d+ of", committed, re.MULTILINE)
     rows = re.findall(r"^(.*?)  +((?:\d\.\d{3} *)+)$", output, re.MULTILINE)
     means = {name: float(figures.split()[-1]) for name, figures in rows}
@@ -141,13 +148,13 @@ def test_reports_of_the_first_page(tmp_path: Path) -> None:
 
 def check_table(scale: str) -> None:
     """It has the rows of its page, and digits are further from photographs than photographs are."""
-    text = (EXAMPLES.parent / "reading.md").read_text(encoding="utf-8")
+    text = (EXAMPLES.parent / "numbers.md").read_text(encoding="utf-8")
     head = re.findall(r"^\| [^|]+ \|", scale, re.MULTILINE)[0]  # the page has fewer columns
     rows = re.findall(r"^\| ([^|]+) \| +[\d.]", scale, re.MULTILINE)
     committed = re.findall(r"^\| ([^|]+) \| +[\d.]", text.partition(head)[2], re.MULTILINE)
     assert [row for row in committed if row in rows] == rows
     values = {name: float(value) for name, value in re.findall(r"^\| (.+?) \| ([\d.]+)", scale, re.MULTILINE)}
-    assert len(values) == 14
+    assert len(values) == 11
     assert max(values, key=values.__getitem__) == "digits"
 
 

@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from limits import HANG
+from pages import PAGES
 from PIL import Image
 from scipy.stats import ks_2samp
 
@@ -97,13 +98,81 @@ def test_pages_hold_what_the_committed_command_wrote(name: str) -> None:
     [(page, [written])] = [(page, programs) for page, programs in blocks.items() if programs]
     place = "" if page.parent == FOLDER else f"{FOLDER.name}/"
     figure = [f"]({place}{name}.png)"] if (FOLDER / f"{name}.png").exists() else []
-    for part in ("**Here:**", *figure, f"]({place}{name}.txt)"):
+    for part in ("**Here:**", *figure, f"]({place}{name}.py)", f"]({place}{name}.txt)"):
         assert part in written
-    assert re.search(rf"`python docs/experiments/{name}\.py( --threads \d)?`; \[seeds,", written)
     assert re.search(rf"\((\.\./)?{page.name}[)#]", (FOLDER / "index.md").read_text(encoding="utf-8"))
     tables = (FOLDER / f"{name}.txt").read_text(encoding="utf-8")
     assert "| --- |" in tables
+    assert re.search(rf"^python docs/experiments/{name}\.py( --threads \d)?; seeds:", tables, re.MULTILINE)
     assert all(table in tables for table in re.findall(r"(?:^\|.*\n)+", written, re.MULTILINE))
+
+
+BLOCK = re.compile(r"<!-- results of (\w+), tables: \d+ -->(.*?)<!-- end of results -->", re.DOTALL)
+FIGURE = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?!\w)")
+# code, addresses, and places in the paper are no figures
+NO_FIGURES = re.compile(
+    r"^```.*?^```|`[^`]*`|\]\([^)]*\)|\(\d\.\d\)|(?:[Ss]ection|Table|Fig\.|Eq\.) \(?\d[\d.]*", re.DOTALL | re.MULTILINE
+)
+A_OF_B = re.compile(r"\b[Oo]f (\d+) (?:\w+ ){0,3}(\d+)\b|\b(\d+) of (\d+)\b")
+
+
+def sections(page: Path) -> list[tuple[str, str]]:
+    """Return the anchor and the text of each section of a page."""
+    parts = re.split(r"^#+ (.*)\n", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    anchors = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in parts[1::2]]
+    return list(zip(["", *anchors], parts[::2], strict=True))
+
+
+def rows_of(text: str) -> list[set[float]]:
+    """Return the figures of each row, with its header, and of each sentence that the programs of a text wrote."""
+    rows = []
+    for name, written in BLOCK.findall(text):
+        tables = (FOLDER / f"{name}.txt").read_text(encoding="utf-8")
+        for header, *cells in (table.splitlines() for table in re.findall(r"(?:^\|.*\n)+", tables, re.MULTILINE)):
+            rows += [header + row for row in cells]
+        rows += [tables.splitlines()[-1], *re.split(r"[.;] ", written)]
+    return [{float(figure.replace(",", "")) for figure in re.findall(r"\d[\d,]*(?:\.\d+)?", row)} for row in rows]
+
+
+def missing(text: str, rows: list[set[float]]) -> list[str]:
+    """Return the figures of a text that stand in no row, rounded or as shares; of "23 of 34", both in one row."""
+
+    def stands(figure: str, row: set[float]) -> bool:
+        slack = 0.5 * 10 ** -len(figure.partition(".")[2]) + 1e-9
+        return any(abs(scale * value - float(figure.replace(",", ""))) <= slack for value in row for scale in (1, 100))
+
+    text = NO_FIGURES.sub(" ", text)
+    alone = [figure.rstrip(",") for figure in FIGURE.findall(text)]
+    together = [tuple(filter(None, pair)) for pair in A_OF_B.findall(text)]
+    return [
+        " of ".join(figures)
+        for figures in [*((figure,) for figure in alone), *together]
+        if not any(all(stands(figure, row) for figure in figures) for row in rows)
+    ]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_figures_that_pages_quote_are_those_of_the_tables(page: Path) -> None:
+    """Those beside a table, and those of a sentence that leads to one."""
+    for _, text in sections(page):
+        prose = BLOCK.sub("\n\n", text)
+        if rows := rows_of(text):
+            assert missing(prose, rows) == [], prose
+            continue
+        for sentence in re.split(r"(?<=[.:;])\**\s+(?=[A-Z*\[])|^\s*[-|] |\n\n", prose, flags=re.MULTILINE):
+            rows = []
+            for target in re.findall(r"\]\(([^)\s:]+)\)", sentence or ""):
+                path, _, anchor = target.partition("#")
+                other = (page.parent / path).resolve() if path else page
+                named = [of for name, of in sections(other) if anchor in ("", name)] if other in PAGES else []
+                rows += [row for of in named for row in rows_of(of)]
+            assert not rows or missing(sentence, rows) == [], sentence
+
+
+def test_a_figure_that_no_row_has_is_missing() -> None:
+    rows = [{34.0, 23.0}, {25.0, 0.108}]
+    assert missing("Of 34 changed sets 23 are right, 10.8 %; 11 % of `99` (section 5.3).", rows) == []
+    assert missing("Of 34 changed sets 25, and 12 %.", rows) == ["12", "34 of 25"]
 
 
 def test_a_package_that_is_not_there_is_one_line(data: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +16,11 @@ from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.images.changes import change_image
-from torchmetrics_dna.images.reading import Reading
+from torchmetrics_dna.images.reading import Progress, Reading
 from torchmetrics_dna.plots.figures import curve_style, new_figure, plain_axes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.images.reading import Progress
 
 PHOTOGRAPHS = (
     "astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "grass.png", "gravel.png",

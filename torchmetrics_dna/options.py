@@ -5,14 +5,12 @@ It imports nothing of this package, so that the command line starts at once.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import field
 from difflib import get_close_matches
 from functools import wraps
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Any, TypeVar, cast
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+from typing import Any, TypeVar, cast
 
 _F = TypeVar("_F", bound="Callable[..., Any]")
 _T = TypeVar("_T", bound=type)

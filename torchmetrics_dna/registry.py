@@ -11,13 +11,11 @@ record calls is a :class:`Lazy` function.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+from typing import Any, Protocol, TypeVar
 
 _GROUP = "torchmetrics_dna"
 

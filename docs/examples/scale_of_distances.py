@@ -1,4 +1,4 @@
-"""How large a distance is: known changes of photographs, as a Markdown table for the page on reading the numbers.
+"""How large a distance is: known changes of photographs, as a Markdown table for the page of the numbers.
 
     pip install "torchmetrics-dna[demo]" scikit-learn
     python scale_of_distances.py [--images 100] [--seeds 0 1 2]
@@ -29,11 +29,9 @@ if TYPE_CHECKING:
 
 CHANGES: dict[str, Callable[[Picture], Picture]] = {
     "other photographs": lambda picture: picture,
-    "brighter by a tenth": lambda picture: (picture * 1.1).clip(0, 255).astype(np.uint8),
     "brighter by a half": lambda picture: (picture * 1.5).clip(0, 255).astype(np.uint8),
     "grey": lambda picture: picture.mean(2, keepdims=True).repeat(3, 2).astype(np.uint8),
     "noise of 6 grey levels": lambda picture: noise(picture, 1),
-    "noise of 24 grey levels": lambda picture: noise(picture, 3),
     "JPEG of quality 50": lambda picture: jpeg(picture, 1),
     "JPEG of quality 12": lambda picture: jpeg(picture, 3),
     "blurred by half a pixel": lambda picture: blur(picture, 1),
@@ -50,7 +48,7 @@ def variants(rest: list[Picture], draw: np.random.Generator) -> dict[str, list[P
     """B in every way, by name."""
     sets = {name: [change(picture) for picture in rest] for name, change in CHANGES.items()}
     digits = [DIGITS[i] for i in draw.permutation(len(DIGITS))[: len(rest)]]
-    for share in (20, 5, 1):
+    for share in (5, 1):
         some = len(rest) // share
         sets[f"one of {share} a digit" if share > 1 else "digits"] = digits[:some] + rest[some:]
     return sets

@@ -205,7 +205,8 @@ METHODS = (
 
 
 def shares(cells: list[list[dict]], method: str) -> str:
-    return ", ".join(f"{100 * np.mean([row[method] <= 0.05 for row in rows]):.0f}" for rows in cells)
+    figures = [f"{100 * np.mean([row[method] <= 0.05 for row in rows]):.0f}" for rows in cells]
+    return ", ".join(figures if len(set(figures)) > 1 else figures[:1])
 
 
 def draw(found: dict[str, dict[int, list[dict]]], sizes: tuple[int, ...]) -> Figure:
@@ -246,7 +247,7 @@ def main() -> None:
                     partial(draws, kind, (before, after), exchanged, size, of_each, quick),
                 )
             ]
-    header = [f"p ≤ 0.05 (% of draws) with {', '.join(map(str, sizes))} a side", *METHODS]
+    header = [f"p ≤ 0.05 (% of draws) with {', '.join(map(str, sizes))} a side, or with all", *METHODS]
     rows = [
         [f"{name} (control)" if name in CONTROLS else name, *(shares(list(of.values()), method) for method in METHODS)]
         for name, of in found.items()

@@ -117,7 +117,7 @@ def write(
     found = [*[f"**The paper:** {paper}"] * bool(paper), f"**Here:** {here}"]
     command, versions = provenance()
     origin = f"seeds: {seeds}; data: {', '.join(map(str, data))}"
-    source = f"<sub>`{command}`; [seeds, data, all tables]({name}.txt).</sub>"
+    source = f"<sub>[Program]({name}.py); [command, seeds, data, all tables]({name}.txt).</sub>"
     record = "\n\n".join([*tables, f"{command}; {origin}; {versions}"]) + "\n"
     (folder / f"{name}.txt").write_text(record, encoding="utf-8")
     print("\n\n".join([*found, record]))

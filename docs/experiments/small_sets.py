@@ -319,6 +319,8 @@ def main() -> None:
         ["distance off by (RMSE, bins)", *(f"{value:.1f}" for value in off.values())],
         ["interval: length (median, bins)", *(f"{value:.1f}" for value in length.values())],
         ["interval holds the truth", *(results.percent(value) for value in held.values())],
+    ]
+    others = [
         ["causes right; wrong; of", *(f"{s['right']}; {s['wrong']}; {s['asked']}" for s in sums.values())],
         ["odd images named; others; of", *(f"{s['found']}; {s['others']}; {s['odd']}" for s in sums.values())],
         *([name, *(results.percent(cell["changed"]) for cell in of.values())] for name, of in scans.items()),
@@ -344,7 +346,7 @@ def main() -> None:
             f" are copies of A and half are blurred, {truth(TRAINED, sizes[-1]):.1f} bins are true; beside A, the"
             f" training images, {told(TRAINED)} are told with so many images, beside held-out ones {told(HELD_OUT)}."
         ),
-        tables=[results.table(header, some) for some in (rows, by_kind, values)],
+        tables=[results.table(header, some) for some in (rows, others, by_kind, values)],
         figures={"": draw(found)},
         seeds=f"of draws: the images of a side; {draws} draws a kind, {2 * draws} of equal sets; {POOL} pictures each",
         data=["scikit-image", "scikit-learn"] if quick else [

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from torchmetrics_dna.extras import optional
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    from torch import Tensor
 
 _MOST_BINS = 1 << 24  # so that cells of a tile fit 32 bits
 _DTYPES = {torch.float32, torch.float64, torch.float16, torch.bfloat16}

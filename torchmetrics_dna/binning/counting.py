@@ -100,7 +100,7 @@ def add_layer_(counts: Tensor, layer: Tensor, bins: Bins) -> None:
         form = (layer.device, layer.dtype, neurons_side_by_side, layer.is_contiguous(), is_grid, bins.num_bins)
         if form in _PROVEN:
             by_triton = counts
-        elif not _is_captured():
+        elif not is_captured():
             by_triton = counts.clone()
     if by_triton is not None:
         try:
@@ -132,7 +132,7 @@ def _prove(form: tuple[object, ...], by_triton: Tensor, by_torch: Tensor, layer:
         give_up("triton", ArithmeticError(difference))
 
 
-def _is_captured() -> bool:
+def is_captured() -> bool:
     """Return whether a CUDA graph captures, which the host can't wait for."""
     started: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     return started and torch.cuda.is_current_stream_capturing()

@@ -8,6 +8,7 @@ Threads are Python's: numba's own can't be used by two threads at once, or break
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache, partial
 from itertools import groupby
@@ -17,16 +18,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 from numpy.lib.stride_tricks import as_strided
+from torch import Tensor
 
-from torchmetrics_dna.binning.activations import side_by_side
+from torchmetrics_dna.binning.activations import Activations, side_by_side
 from torchmetrics_dna.compiled import compiled as _compiled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from torch import Tensor
-
-    from torchmetrics_dna.binning.activations import Activations
     from torchmetrics_dna.binning.bins import Bins
     from torchmetrics_dna.binning.counting import FoldCounts
 

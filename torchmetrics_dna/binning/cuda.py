@@ -19,12 +19,11 @@ from typing import TYPE_CHECKING
 import torch
 import triton
 import triton.language as tl
+from torch import Tensor
 
 from torchmetrics_dna.binning.activations import picture_rows
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from torchmetrics_dna.binning.bins import Bins
 
 _TILE = 4096  # activations at a time

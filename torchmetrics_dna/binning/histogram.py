@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from torchmetrics_dna.binning.activations import chunks
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from torchmetrics_dna.binning.bins import Bins
 
 

@@ -6,14 +6,13 @@ parts, of which the coarse ones add up without rounding; products within a layer
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from torchmetrics_dna.binning.activations import Activations
 
 NUM_MOMENTS = 4  # of a neuron

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,16 +27,13 @@ from torchmetrics_dna.cli.rank import rank
 from torchmetrics_dna.dna.distances import find_distances
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.visible import images_in_words
-from torchmetrics_dna.reporting.document import TEXT
+from torchmetrics_dna.reporting.document import TEXT, Format
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torchmetrics_dna.comparisons.compare import Opened
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.images import Images
-    from torchmetrics_dna.reporting.document import Format
 
 _DEMO_SETS = 9  # degraded copies; counted without torch, so that the first line comes at once
 

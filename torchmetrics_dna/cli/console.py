@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
@@ -18,8 +19,6 @@ from typing_extensions import override
 from torchmetrics_dna.files.visible import number, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
-
     from rich.console import JustifyMethod
 
     from torchmetrics_dna.files.tables import Cell

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -24,14 +24,7 @@ from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import images_in_words, in_words
 from torchmetrics_dna.reporting.document import Document
 
-
-class Rule(Enum):
-    """Rule that derives histogram bounds from activation ranges."""
-
-    WIDEN = "widen"
-    SCALE = "scale"
-
-
+Rule = StrEnum("Rule", ["widen", "scale"])  # by which bounds of histograms follow from ranges
 _SOURCES = "Folders, and files of images as for compare; also .json of earlier ranges."
 _FILE = "A DNA file: ours, official, or hub:OWNER/REPO/path."
 File = Annotated[str, typer.Argument(metavar="FILE", help=_FILE)]
@@ -150,7 +143,7 @@ def convert(file: File, output: Converted, ranges: AttachedRanges = None) -> Non
 def ranges(
     sources: Annotated[list[str], typer.Argument(metavar="IMAGES", help=_SOURCES)],
     output: o.Written,
-    margin: Annotated[Rule, o.option("Rule by which bounds follow; scale is the official one.")] = Rule.WIDEN,
+    margin: Annotated[Rule, o.option("Rule by which bounds follow; scale is the official one.")] = Rule.widen,
     **options: Any,
 ) -> None:
     """Measure the activation ranges of image sets together, and write them to a .json file."""
@@ -162,8 +155,8 @@ def ranges(
     from torchmetrics_dna.neurons.ranges import ActivationRanges
 
     inputs = [ActivationRanges.load(name) if name.endswith(".json") else name for name in sources]
-    with o.showing_progress(options) as shown:
-        measured = measure_ranges(inputs, margin=margin.value, distributed=PROCESSES > 1, **shown)
+    with o.showing_progress(options | {"margin": margin.value}) as shown:
+        measured = measure_ranges(inputs, distributed=PROCESSES > 1, **shown)
     if rank() == 0:
         with writing(output) as path:
             measured.ranges.save(path)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
-from enum import Enum
+from enum import StrEnum
 from functools import partial, wraps
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -18,22 +19,8 @@ from torchmetrics_dna.images.kinds import KINDS
 from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.jobs.arguments import Arguments, Network
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-
-class Crop(Enum):
-    """Crop of images before they are resized."""
-
-    NONE = "none"
-    CENTER = "center"
-
-
-class Partner(Enum):
-    """Correspondence of the images of two sides."""
-
-    ORDER = "order"
-    NAME = "name"
+Crop = StrEnum("Crop", ["none", "center"])
+Partner = StrEnum("Partner", ["order", "name"])  # by what images of two sides correspond
 
 
 def option(text: str, *names: str, group: str | None = None, rare: bool = False, **settings: Any) -> Any:
@@ -157,7 +144,7 @@ def typed(options: dict[str, Any], command: Callable[..., None] | None = None) -
         if value == USUAL[name] or name in _OF_MACHINES or name not in taken:
             continue
         if isinstance(value, bool):
-            words += [option, Partner.ORDER.value] if name == "pairs" else [option if value else f"--no-{option[2:]}"]
+            words += [option, Partner.order.value] if name == "pairs" else [option if value else f"--no-{option[2:]}"]
         else:
             words += [option, "0" if value is None else ",".join(value) if isinstance(value, list) else str(value)]
     return words
@@ -169,7 +156,7 @@ _CONVERTED: dict[str, Callable[[Any], Any]] = {  # from what was typed to what P
     "device": known_device,
     "num_folds": lambda count: count or None,
     "crop": lambda crop: crop and crop.value,
-    "pairs": lambda partner: partner and (partner is Partner.ORDER or partner.value),
+    "pairs": lambda partner: partner and (partner is Partner.order or partner.value),
 }
 
 

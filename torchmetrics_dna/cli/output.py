@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from enum import Enum
 from io import StringIO
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import WIDE, Console, check_output, out, rich_table, talk
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import ERRORS
 from torchmetrics_dna.reporting.document import FORMATS, JSON, TEXT, Document, Format, format_of, save
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
 
 _Names: Any = Enum("Format", [(name, name) for name in FORMATS])  # type: ignore[misc]  # by which typer lists them
 FormatOption = Annotated[

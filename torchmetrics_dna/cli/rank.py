@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 - typer reads it
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import torchmetrics_dna.cli.options as o
-from torchmetrics_dna.cli.console import (
-    PROCESSES,
-    check_figure,
-    check_output,
-    check_sources,
-    print_unreadable,
-    talk,
-)
+from torchmetrics_dna.cli.console import PROCESSES, check_figure, check_output, check_sources, print_unreadable, talk
 from torchmetrics_dna.cli.gates import end_by, gate_of_ranking
 from torchmetrics_dna.cli.output import FormatOption, ResultFile, format_for, write, writing_lines
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from io import StringIO
@@ -16,31 +16,25 @@ import torch
 
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.comparisons.comparisons import ManyComparisons
-from torchmetrics_dna.files.tables import Table
+from torchmetrics_dna.files.tables import Cell, Table
 from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.features import too_few
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, rates_of_sorted
-from torchmetrics_dna.images import ImageStream
+from torchmetrics_dna.images import Images, ImageSource, ImageStream
 from torchmetrics_dna.images.parquet import labels_of
 from torchmetrics_dna.images.paths import is_image_name, lies_in_a_root, natural_key
 from torchmetrics_dna.images.sets import by_number
 from torchmetrics_dna.images.sources import read_list
+from torchmetrics_dna.jobs.arguments import Arguments, only_published
 from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.jobs.processes import gather, rank, world_size
-from torchmetrics_dna.jobs.protocols import only_published
-from torchmetrics_dna.jobs.sides import open_sides
+from torchmetrics_dna.jobs.sides import Sides, open_sides
 from torchmetrics_dna.words.verdict import classes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna.distances import Distance
-    from torchmetrics_dna.files.tables import Cell
-    from torchmetrics_dna.images import Images, ImageSource
-    from torchmetrics_dna.jobs.arguments import Arguments
     from torchmetrics_dna.jobs.job import Job, Split
-    from torchmetrics_dna.jobs.sides import Sides
 
     Members = Mapping[str, list[Any]]  # the images of each class
     Total = tuple[Measured, Measured] | None

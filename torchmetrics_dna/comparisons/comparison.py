@@ -3,44 +3,33 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from torchmetrics_dna.dna import HistogramDNA
-from torchmetrics_dna.dna.distances import DISTANCES, flat_figures, names_of
+from torchmetrics_dna.dna.distances import DISTANCES, Grain, Kind, flat_figures, names_of
 from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.dna.saving import Saved
-from torchmetrics_dna.files.tables import Table, as_html
+from torchmetrics_dna.files.tables import Cell, Table, as_html
 from torchmetrics_dna.files.visible import no_attribute, number, p_figure, plain_name
 from torchmetrics_dna.functional.odd import GREY
-from torchmetrics_dna.functional.permutation import ANSWER, SIGNIFICANT, joint_p_value
-from torchmetrics_dna.images.changes import CHANGES
+from torchmetrics_dna.functional.permutation import ANSWER, SIGNIFICANT, PermutationTest, joint_p_value
+from torchmetrics_dna.images.changes import CHANGES, Causes
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, neuron_name
 from torchmetrics_dna.options import named
 from torchmetrics_dna.plots import plot_layers
-from torchmetrics_dna.words.explanation import (
-    as_gaussian,
-    explain,
-    has_means,
-    property_differences,
-)
+from torchmetrics_dna.words.explanation import as_gaussian, explain, has_means, property_differences
 from torchmetrics_dna.words.verdict import Explanation, TwoSets, two_sets
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Tensor
 
     from torchmetrics_dna.comparisons.odd_images import OddImages
-    from torchmetrics_dna.dna.distances import Grain, Kind
     from torchmetrics_dna.dna.evidence import Evidence, Interval
     from torchmetrics_dna.dna.result import Result
-    from torchmetrics_dna.files.tables import Cell
-    from torchmetrics_dna.functional.permutation import PermutationTest
-    from torchmetrics_dna.images.changes import Causes
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.neurons.index import Neurons
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf, isnan, nan
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.comparisons.comparison import ByName
-from torchmetrics_dna.dna.evidence import paired_p_value, ratio_of
-from torchmetrics_dna.files.tables import Table
+from torchmetrics_dna.comparisons.comparison import ByName, Comparison
+from torchmetrics_dna.dna.evidence import Ratio, paired_p_value, ratio_of
+from torchmetrics_dna.files.tables import Cell, Table
 from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm
 from torchmetrics_dna.images.paths import public, public_names
@@ -20,13 +21,8 @@ from torchmetrics_dna.plots import plot_curve
 from torchmetrics_dna.words.verdict import HeldOut, OneSet, SeveralSets, several_sets
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-
-    from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna.distances import Distance
-    from torchmetrics_dna.dna.evidence import Ratio
     from torchmetrics_dna.dna.result import Result
-    from torchmetrics_dna.files.tables import Cell
 
 _X_HELD_OUT = "x held-out"  # header of a column
 _EVIDENCE = ("debiased", "low", "high", "p_value")

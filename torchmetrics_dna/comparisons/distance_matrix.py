@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from torchmetrics_dna.comparisons.comparison import Shown
 from torchmetrics_dna.comparisons.comparisons import by_name
-from torchmetrics_dna.dna import HistogramDNA
+from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.averaging import PLAIN
 from torchmetrics_dna.dna.base import check_comparable, check_enough
-from torchmetrics_dna.dna.distances import DISTANCES
+from torchmetrics_dna.dna.distances import DISTANCES, Distance
 from torchmetrics_dna.dna.result import Result
 from torchmetrics_dna.extras import require
-from torchmetrics_dna.files.tables import Table
+from torchmetrics_dna.files.tables import Cell, Table
 from torchmetrics_dna.jobs.arguments import Arguments, taking
-from torchmetrics_dna.jobs.measure import unreadable_of
+from torchmetrics_dna.jobs.measure import Measured, unreadable_of
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import open_sides
 from torchmetrics_dna.plots import plot_matrix
 from torchmetrics_dna.words.verdict import all_sets
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor
-
-    from torchmetrics_dna.dna import DNA
-    from torchmetrics_dna.dna.distances import Distance
-    from torchmetrics_dna.files.tables import Cell
     from torchmetrics_dna.images import Source
-    from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.statistics.setup import Feature
 
 _OF_ALL = "Bins are of the range of all these sets together; in a comparison of two sets they are of that of A."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -11,16 +12,13 @@ from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.load import is_dna_path
 from torchmetrics_dna.files.visible import images_in_words, number
-from torchmetrics_dna.images import ImageSource
+from torchmetrics_dna.images import Images, ImageSource, Source
 from torchmetrics_dna.images.sets import shuffled
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.jobs.sides import open_sides
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.jobs.job import Job
     from torchmetrics_dna.statistics.setup import Feature
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -24,20 +25,18 @@ from torchmetrics_dna.functional.outliers import (
     fewest_images,
     gaussians_of_means,
     left_out_distances,
+    left_out_scores,
     outlier_distance,
     split_means,
 )
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
-from torchmetrics_dna.images import ImageSource
+from torchmetrics_dna.images import Images, ImageSource
 from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.words.verdict import Off, beside_others, which_are_off, why_off
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from torch import Tensor
 
-    from torchmetrics_dna.images import Images
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.jobs.sides import Sides
     from torchmetrics_dna.neurons.index import Neurons
@@ -249,7 +248,7 @@ def _beside_others(
     means = means_by_layer(a, neurons)
     if not means or len(a.numbers) <= 2:
         return None
-    typical = outlier_distance({layer: left_out_distances(values) for layer, values in means.items()})
+    typical = left_out_scores(means)
     properties = a.rows.get(LAYER)
     named, surely = (
         {} if properties is None else {odd.image: odd for odd in odd_in_folder(properties, level)}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
-from torchmetrics_dna.comparisons.comparison import Shown
+from torchmetrics_dna.comparisons.comparison import Comparison, Shown
 from torchmetrics_dna.files.tables import Table
-from torchmetrics_dna.images import Reading
+from torchmetrics_dna.images import Reading, Source
 from torchmetrics_dna.images.likeness import contents, digest_note
 from torchmetrics_dna.images.sets import indexed
 from torchmetrics_dna.jobs.arguments import Arguments, taking
@@ -18,10 +19,6 @@ from torchmetrics_dna.jobs.sides import open_sides
 from torchmetrics_dna.words.verdict import against_kept, how_far, versions, what_was_measured
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.images import Source
     from torchmetrics_dna.jobs.job import Activated
     from torchmetrics_dna.statistics.setup import Feature
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from inspect import isabstract
 from reprlib import repr as brief
@@ -22,8 +23,6 @@ from torchmetrics_dna.functional.features import TooFewImagesError as TooFewImag
 from torchmetrics_dna.functional.features import too_few
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
     import torch
 
     from torchmetrics_dna.neurons.index import Neurons

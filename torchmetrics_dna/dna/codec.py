@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from base64 import b64decode
+from collections.abc import Mapping
 from functools import cached_property
 from reprlib import repr as brief
 from types import NoneType
@@ -10,17 +12,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 from urllib.parse import quote
 
 import numpy as np
+from numpy.typing import NDArray
 
-from torchmetrics_dna.files.container import Arrays, content_digest, read_container, write_container
+from torchmetrics_dna.files.container import Arrays, below, content_digest, read_container, write_container
 from torchmetrics_dna.files.damage import check_type, refusing
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
     from torch import Tensor
 
 _DTYPES = ("uint8", "float16", "bfloat16", "float32", "float64")  # of images
@@ -143,9 +142,7 @@ class ByLayer(NamedTuple):
 
     def of_fold(self, number: int) -> ByLayer:
         """Return the arrays of a fold; those it does not store are shared with the whole DNA."""
-        prefix = f"folds/{number}/"
-        own = {name.removeprefix(prefix): array for name, array in self.arrays.items() if name.startswith(prefix)}
-        return ByLayer({**self.arrays, **own}, self.neurons)
+        return ByLayer({**self.arrays, **below(self.arrays, f"folds/{number}/")}, self.neurons)
 
     def parts(self, field: str) -> dict[str, NDArray[Any]]:
         """Return the array of each layer."""

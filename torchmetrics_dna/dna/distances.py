@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -10,8 +11,6 @@ from torchmetrics_dna.files.visible import plain_name, unknown_metrics
 from torchmetrics_dna.registry import Lazy, Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
     from torch import Tensor
 
     from torchmetrics_dna.dna.averaging import Averaging
@@ -286,6 +285,11 @@ def all_published() -> dict[str, Distance]:
     return {name: record.as_published for name, record in DISTANCES.items() if record.as_published is not None}
 
 
+def record_of(metric: str | Distance) -> Distance | None:
+    """Return the distance that a name or a record means where a network is given; None if there is none."""
+    return metric if isinstance(metric, Distance) else DISTANCES.find(metric)
+
+
 def published(metric: str | Distance) -> Distance | None:
     """Return the published metric that a name or a record means where no network is given; None if it means none."""
     if isinstance(metric, Distance):
@@ -309,7 +313,7 @@ def find_distances(metrics: str | Sequence[str | Distance], *, with_published: b
     records: list[Distance] = []
     unknown: list[str] = []
     for metric in [metrics] if isinstance(metrics, str) else metrics:
-        record = metric if isinstance(metric, Distance) else DISTANCES.find(metric)
+        record = record_of(metric)
         if record is None or (isinstance(metric, str) and record.name not in allowed):
             unknown.append(str(metric))
         else:
@@ -391,10 +395,7 @@ def resolve_distances(metrics: Sequence[str | Distance] | None, dnas: Sequence[D
 
 def check_distances(metrics: Sequence[str | Distance] | None, what: str) -> None:
     """Raise ValueError if no metric is a distance, which ``what``, such as "A table of sets", needs."""
-    records = [
-        metric if isinstance(metric, Distance) else DISTANCES.find(metric)
-        for metric in ([metrics] if isinstance(metrics, str) else metrics or ())
-    ]
+    records = [*map(record_of, [metrics] if isinstance(metrics, str) else metrics or ())]
     scores = [record.name for record in records if record is not None and record.higher_is_better]
     if scores and len(scores) == len(records):
         raise ValueError(f"{what} takes a distance, but got {', '.join(scores)} alone; add one, such as dna-emd")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -18,8 +19,6 @@ from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images.likeness import PICTURE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from torchmetrics_dna.neurons.index import Neurons
 
 

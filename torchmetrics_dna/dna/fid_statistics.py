@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +19,6 @@ from torchmetrics_dna.images.paths import asking, is_address, open_file, suffix_
 from torchmetrics_dna.neurons.index import Neurons
 
 if TYPE_CHECKING:
-    import os
-
     from torchmetrics_dna.dna.base import DNA
 
 UNNAMED, LAYER, FEATURE = "statistics", "features", "inception_fid"

@@ -7,16 +7,18 @@ neither. Counts of folds are added as integers, so that distances are bitwise in
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from torch import Tensor
 
-from torchmetrics_dna.dna.base import TooFewImagesError, check_comparable
+from torchmetrics_dna.dna.base import DNA, TooFewImagesError, check_comparable
 from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.dna.gaussian import LayerGaussianDNA
-from torchmetrics_dna.dna.histogram import in_same_bins
+from torchmetrics_dna.dna.histogram import HistogramDNA, in_same_bins
 from torchmetrics_dna.extras import optional
 from torchmetrics_dna.functional.emd import bounds_on_grid
 from torchmetrics_dna.functional.features import CMMD_SCALE, kernel_less_one, unit_rows
@@ -26,12 +28,6 @@ from torchmetrics_dna.functional.permutation import UNEQUAL
 from torchmetrics_dna.functional.reduction import blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from torch import Tensor
-
-    from torchmetrics_dna.dna.base import DNA
-    from torchmetrics_dna.dna.histogram import HistogramDNA
     from torchmetrics_dna.neurons.index import Neurons
 
     Folds = tuple[Tensor | None, Tensor | None]  # the fold of each image of A and of B, int64; None without folds
@@ -95,7 +91,7 @@ class FoldedSides:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PlanOfLayers:
     """Plan of the evidence for fd of some layers between two sets."""
 
     neurons: Neurons
@@ -117,7 +113,7 @@ def why_not_kept(neurons: Neurons, num_images: Sequence[int | None], remedy: str
 
 def plan_for(
     neurons: Neurons, num_images: Sequence[int | None], *, tested: bool = True, by_fold: bool = False, name: str = "fd"
-) -> Plan:
+) -> PlanOfLayers:
     """Plan fd of some layers between two sets.
 
     Args:
@@ -129,7 +125,8 @@ def plan_for(
 
     """
     if reason := why_not_kept(neurons, num_images, "watch fewer layers"):
-        return Plan(neurons, False, (), (f"{name} has no test and no value without noise here, since {reason}",))
+        limit = f"{name} has no test and no value without noise here, since {reason}"
+        return PlanOfLayers(neurons, False, (), (limit,))
     sizes = [size for size in num_images if size is not None]
     few, many, limits = min(sizes), max(sizes), list[str]()
     if tested and many > UNEQUAL * few:  # with 50 and 100 images the test rejects a true null hypothesis too often
@@ -153,7 +150,7 @@ def plan_for(
             f"{name} has no value without noise and no interval {scope}: that takes {_IMAGES} images a side for each"
             f" neuron, {_IMAGES * max(neurons[layer] for layer in lacking):,} for the widest, but there are {few:,}"
         )
-    return Plan(neurons, tested, tuple(debiased), tuple(limits), by_fold)
+    return PlanOfLayers(neurons, tested, tuple(debiased), tuple(limits), by_fold)
 
 
 def folded_emd(a: HistogramDNA, b: HistogramDNA) -> FoldedSides:
@@ -219,7 +216,7 @@ def folded_cmmd(a: Features, b: Features, folds: Folds) -> FoldedSides:
     return _folded_images(cmmd_of_folds, a, b, folds)
 
 
-def folded_layer_frechet(a: Side, b: Side, folds: Folds, plan: Plan) -> FoldedSides:
+def folded_layer_frechet(a: Side, b: Side, folds: Folds, plan: PlanOfLayers) -> FoldedSides:
     """Fold both sides for fd from the features of all images; each column is a layer.
 
     A side is features of at least the layers of the plan, or None if the plan needs none; or, without folds, a DNA that
@@ -249,7 +246,7 @@ def folded_layer_frechet(a: Side, b: Side, folds: Folds, plan: Plan) -> FoldedSi
     )  # fmt: skip
 
 
-def _noise(sides: tuple[Side, Side], folds: Folds, plan: Plan) -> Noise:
+def _noise(sides: tuple[Side, Side], folds: Folds, plan: PlanOfLayers) -> Noise:
     """Estimate the noise of fd of each layer; NaN for layers that the plan does not debias."""
     layers = list(plan.neurons)
     bias = torch.full((len(layers),), torch.nan, dtype=torch.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args
 
@@ -18,8 +19,6 @@ from torchmetrics_dna.functional.layer_frechet import layer_frechet_distance
 from torchmetrics_dna.neurons.ranges import LARGEST
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torchmetrics_dna.neurons.index import Neurons
 
 Statistics = Literal["means", "activations"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from types import NoneType
@@ -21,8 +22,6 @@ from torchmetrics_dna.functional.emd import MOST_COUNTS, check_counted, dna_emd,
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torchmetrics_dna.neurons.index import Neurons
 
 

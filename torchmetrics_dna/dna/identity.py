@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.extractors.build import untagged
@@ -9,8 +10,6 @@ from torchmetrics_dna.extractors.fingerprint import furthest_layer, names_differ
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torchmetrics_dna.neurons.index import Neurons
 
 FINGERPRINT, WEIGHTS = "fingerprints", "weights (digest)"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,12 +18,8 @@ from torchmetrics_dna.files.download import PREFIX, fetch
 from torchmetrics_dna.images.paths import download, is_address, suffix_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from torchmetrics_dna.dna.base import DNA
-    from torchmetrics_dna.neurons.ranges import ActivationRanges
-
-    Ranges = ActivationRanges | str | os.PathLike[str] | None
+    from torchmetrics_dna.neurons.ranges import Ranges
 
 _D = TypeVar("_D", bound="DNA")
 

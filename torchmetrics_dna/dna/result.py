@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.dna.averaging import PLAIN, Averaging
-from torchmetrics_dna.dna.evidence import weigh_evidence
+from torchmetrics_dna.dna.evidence import Evidence, Interval, weigh_evidence
 from torchmetrics_dna.files.visible import no_attribute, number, p_figure
-from torchmetrics_dna.functional.permutation import SIGNIFICANT
+from torchmetrics_dna.functional.permutation import SIGNIFICANT, PermutationTest
 from torchmetrics_dna.functional.reduction import mean_over_neurons
 from torchmetrics_dna.functional.student import student_tail
 from torchmetrics_dna.images.properties import without_properties
@@ -21,9 +21,7 @@ from torchmetrics_dna.neurons import Neurons
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.distances import Distance
-    from torchmetrics_dna.dna.evidence import Evidence, Interval
     from torchmetrics_dna.dna.folded import FoldedSides
-    from torchmetrics_dna.functional.permutation import PermutationTest
 
 _UNTESTABLE = (
     "There is no test: one side has so many more images that its folds can't be exchanged for those of the other;"

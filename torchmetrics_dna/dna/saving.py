@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from importlib import import_module
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -16,13 +17,10 @@ from torch import Tensor
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.codec import ByLayer, Stored
 from torchmetrics_dna.dna.distances import DISTANCES, Distance
-from torchmetrics_dna.files.container import Arrays, read_container, write_container
+from torchmetrics_dna.files.container import Arrays, below, read_container, write_container
 from torchmetrics_dna.files.damage import parse_json, refusing
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.version import __version__
-
-if TYPE_CHECKING:
-    import os
 
 _KIND, _TEXT = "result", "values"
 _STORED = {"bool": "|u1", "uint8": "|u1", "int64": "<f8", "float32": "<f8", "float64": "<f8"}  # what arrays there are
@@ -200,13 +198,8 @@ class _Decoder:
             return replace(record, **fields_of) if fields_of else record
         if tag == "stored":
             described, remarks, place = content
-            own = {
-                name.removeprefix(f"{place}/"): array
-                for name, array in self._arrays.items()
-                if name.startswith(f"{place}/")
-            }
             kinds: dict[str, type[Stored]] = {**DNA._kinds()}
-            arrays = ByLayer(own, Neurons.from_list(described["layers"]))
+            arrays = ByLayer(below(self._arrays, f"{place}/"), Neurons.from_list(described["layers"]))
             return kinds[described["kind"]]._decode({"dna": described, **remarks}, arrays)
         if tag not in _HOMES:
             raise ValueError(f"it holds a {tag!r}, which this version does not know")

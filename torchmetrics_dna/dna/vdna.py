@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from reprlib import repr as brief
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,13 +23,7 @@ from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.container import read_npz
 from torchmetrics_dna.files.damage import check_type, read_json, refusing
 from torchmetrics_dna.neurons.index import Neurons
-from torchmetrics_dna.neurons.ranges import ActivationRanges
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Mapping
-
-    Ranges = ActivationRanges | str | os.PathLike[str] | None
+from torchmetrics_dna.neurons.ranges import ActivationRanges, Ranges
 
 _LARGEST = np.iinfo(np.int32).max  # official files hold int32, and wrap
 _VERSION = "0.1.1"  # version of vdna with this format

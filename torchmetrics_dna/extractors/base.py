@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import replace
@@ -24,7 +25,7 @@ from torchmetrics_dna.extractors.layout import DUMMY_SIZE, Layout
 from torchmetrics_dna.extractors.preparation import Preparation
 from torchmetrics_dna.extractors.sharing import PooledLayer, shared_activations, shared_fingerprint
 from torchmetrics_dna.files.download import fetch
-from torchmetrics_dna.images.inputs import Example, mapped, tensors_of
+from torchmetrics_dna.images.inputs import Example, Inputs, mapped, tensors_of
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, VERSION, image_properties, without_properties
 from torchmetrics_dna.images.resize import Resize, check_resize
 from torchmetrics_dna.images.tensors import check_images, in_unit_range
@@ -33,10 +34,7 @@ from torchmetrics_dna.neurons.ranges import ActivationRanges
 from torchmetrics_dna.options import given_as, named
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-
     from torchmetrics_dna.images.cells import Crop
-    from torchmetrics_dna.images.inputs import Inputs
 
 PROPERTY_RANGES = ActivationRanges(
     torch.zeros(len(PROPERTIES)), torch.ones(len(PROPERTIES)), Neurons({LAYER: len(PROPERTIES)}), name=LAYER

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from copy import deepcopy
 from functools import partial
 from itertools import chain, product
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,14 +18,8 @@ from torch.nn import functional
 from torchmetrics_dna.extractors.cpu import Tracing
 from torchmetrics_dna.extractors.fingerprint import unwrapped, version_of
 from torchmetrics_dna.extractors.meta import Skipping
-from torchmetrics_dna.images.inputs import called, count_of, mapped, tensors_of
+from torchmetrics_dna.images.inputs import Inputs, called, count_of, mapped, tensors_of
 from torchmetrics_dna.images.tensors import not_dense
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from torchmetrics_dna.images.inputs import Inputs
-
 
 _SAME_SHAPE = (functional.batch_norm, functional.layer_norm, functional.hardtanh)
 _NUMBERS = (

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64decode, b64encode
+from collections.abc import Hashable, Mapping, Sequence
 from operator import is_
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
-
-    from numpy.typing import NDArray
 
 # differences relative to the size of a layer's activations: in float32, threads, memory formats, batches before, and
 # instruction sets moved them by 2e-6 at most; GPUs and half precision may by more

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, max_pool2d
 from torchvision.models.inception import BasicConv2d, Inception3, InceptionA, InceptionC, InceptionE
 from typing_extensions import override
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def fid_inception() -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from torchmetrics_dna.extractors.capture import (
@@ -24,17 +25,12 @@ from torchmetrics_dna.extractors.capture import (
     two_images,
     two_inputs,
 )
-from torchmetrics_dna.images.inputs import mapped
+from torchmetrics_dna.images.inputs import Inputs, mapped
 from torchmetrics_dna.images.properties import LAYER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from torch import nn
-
     from torchmetrics_dna.extractors.build import Built
     from torchmetrics_dna.extractors.preparation import Preparation
-    from torchmetrics_dna.images.inputs import Inputs
 
 DUMMY_SIZE = (224, 224)
 _CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")  # of timm, transformers, torchvision and CLIP

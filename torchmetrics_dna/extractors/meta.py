@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import increment_version
 from torch.nn.functional import hardtanh
 from torch.overrides import TorchFunctionMode
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 
 _SUMS = (Tensor.add, Tensor.add_, Tensor.__iadd__)
 _IN_PLACE = 3  # position of ``inplace`` among the arguments of hardtanh

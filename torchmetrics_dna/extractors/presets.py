@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 from torchmetrics_dna.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torchmetrics_dna.images.resize import Resize
 
 _HALF = (0.5, 0.5, 0.5)

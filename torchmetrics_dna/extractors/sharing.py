@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from torchmetrics_dna.extractors.fingerprint import version_of
 from torchmetrics_dna.extractors.layout import View
-from torchmetrics_dna.images.inputs import tensors_of
+from torchmetrics_dna.images.inputs import Inputs, tensors_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Sequence
-
-    from torch import Tensor
     from torchmetrics import MetricCollection
 
     from torchmetrics_dna.extractors.base import DNAExtractor
-    from torchmetrics_dna.images.inputs import Inputs
 
 Activations = Iterable[dict[str, "Tensor"]]  # of consecutive parts of a batch
 NO_FEATURE_SHARE = (

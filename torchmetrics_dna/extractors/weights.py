@@ -5,6 +5,7 @@ Only what loads a file imports torch, so that the command that lists extractors 
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -13,8 +14,6 @@ from typing import TYPE_CHECKING, cast
 from torchmetrics_dna.files.download import cached, fetch, is_reference
 
 if TYPE_CHECKING:
-    import os
-
     from torch import Tensor, nn
 
     from torchmetrics_dna.extractors.presets import Preset

@@ -6,13 +6,12 @@ import os
 import re
 import secrets
 import stat
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from filelock import FileLock
 
 _TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{8}")

@@ -10,10 +10,11 @@ import io
 import json
 import os
 import zipfile
+from collections.abc import Iterable, Mapping
 from math import prod
 from pathlib import Path
 from threading import Lock
-from typing import IO, TYPE_CHECKING, Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -29,9 +30,6 @@ from torchmetrics_dna.files.damage import (
     parse_json,
     refusing,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 FORMAT = "torchmetrics_dna"
 VERSIONS = (1, 2)  # what is in folds of images needs the second
@@ -141,6 +139,11 @@ def read_npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[An
     check_header(size, "the header of its array")
     with _PARSING:
         return npy.read_array_header_2_0(io.BytesIO(length + file.read(size)))
+
+
+def below(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Arrays:
+    """Arrays whose names begin with a prefix, by what follows it."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def is_container(path: str | os.PathLike[str]) -> bool:

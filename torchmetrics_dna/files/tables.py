@@ -5,17 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torchmetrics_dna.files.visible import number, visible
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
-
-    Cell = str | int | float | None
-
+Cell = str | int | float | None
 _NUMBER = re.compile(r"(≤ )?-?[\d.,]*(e[+-]\d+)? ?%?( (±|to) -?[\d.,]+(e[+-]\d+)?)?( n\.s\.)?")
 _LATEX = {
     "\\": r"\textbackslash{}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,8 +13,6 @@ from torchmetrics_dna.extras import optional
 from torchmetrics_dna.functional.reduction import Reduction, blocks, weigh_and_reduce
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from torchmetrics_dna.binning.self_ranging import Grid
 
 MOST_COUNTS = 2.0**53  # of a neuron; float64 has all integers up to it

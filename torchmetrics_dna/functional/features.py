@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from torchmetrics_dna.functional.reduction import blocks
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 # as published, or as torchmetrics has them
 SUBSETS, SUBSET_SIZE = 100, 1000  # of KID

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
+from torch import Tensor
 
 from torchmetrics_dna.functional.reduction import Reduction, weigh_and_reduce
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def dna_frechet(

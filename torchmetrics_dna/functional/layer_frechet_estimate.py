@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,11 +11,7 @@ from torch import Tensor
 from torchmetrics_dna.functional.layer_frechet import eigen_root, eigenvalue_rounding, layer_frechet_distance
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, NUM_FOLDS
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    Moments = tuple[Tensor, Tensor]  # mean (n,) and covariance (n, n)
-
+Moments = tuple[Tensor, Tensor]  # mean (n,) and covariance (n, n)
 TENTHS, HALVINGS = 10, 2  # parts that are left out one by one, and ways to halve a sample
 _ROWS = 4096  # images at a time in float64
 _ROUNDING = 1e-10  # relative to the variance of all neurons; a smaller bias is 0 up to rounding

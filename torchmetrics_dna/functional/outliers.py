@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import ceil
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from torchmetrics_dna.functional.permutation import NUM_RELABELINGS, SIGNIFICANT
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 LARGEST = 512  # neurons of a layer; larger ones are left out if there are smaller ones
 _TAIL = 0.1  # share of the reference's own images beyond the score above which images are counted

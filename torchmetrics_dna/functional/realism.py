@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -13,10 +13,6 @@ from torchmetrics_dna.binning.counting import add_layer_
 from torchmetrics_dna.functional.emd import emd_of_rows
 from torchmetrics_dna.functional.reduction import blocks, check_weights, sum_over_neurons
 from torchmetrics_dna.images.cells import cells_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 
 SIDE = 56  # cells of a heat map, in each direction
 _CELLS = 1 << 18  # bins of a map at a time: 2 MiB of float64
@@ -63,8 +59,12 @@ def dna_realism(
     """
     layers = {"activations": activations} if isinstance(activations, Tensor) else activations
     references, bins = _check_references(reference_counts, low, high, contrast_counts)
-    scores = realism_of(Activations(layers), references, bins, weights)
-    return scores[0] if len(scores) == 1 else scores[0] - scores[1]
+    return less_contrast(realism_of(Activations(layers), references, bins, weights))
+
+
+def less_contrast(values: Tensor) -> Tensor:
+    """Return values for the first of one or two references, ``(S, ...)``, less those for the second."""
+    return values[0] if len(values) == 1 else values[0] - values[1]
 
 
 def realism_of(
@@ -156,7 +156,7 @@ def dna_realism_map(
     layers = {"activations": activations} if isinstance(activations, Tensor) else activations
     references, bins = _check_references(reference_counts, low, high, contrast_counts)
     maps = realism_maps(layers, references, bins, weights)
-    return {layer: both[0] - both[1] if len(both) == 2 else both[0] for layer, both in maps.items()}
+    return {layer: less_contrast(values) for layer, values in maps.items()}
 
 
 def realism_maps(

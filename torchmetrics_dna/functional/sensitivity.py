@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
+from torch import Tensor
 
 from torchmetrics_dna.functional.reduction import check_weights, mean_over_neurons, sum_over_neurons
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _LEARNING_RATE = 0.02  # of the first step, for weights in units of 1/N
 

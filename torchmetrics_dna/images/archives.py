@@ -7,6 +7,7 @@ import posixpath
 import stat
 import tarfile
 import zipfile
+from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib import import_module
 from io import BufferedReader, BytesIO
@@ -22,8 +23,6 @@ from torchmetrics_dna.images.paths import Names, is_address, is_image_member, na
 from torchmetrics_dna.images.sets import Images, ImageSource, joined, stream_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from torchmetrics_dna.images.reading import Reading
 
 _ALL = "*"

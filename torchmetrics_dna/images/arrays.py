@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import zipfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from torchmetrics_dna.files.container import plain_member, read_npy_header
 from torchmetrics_dna.files.damage import check_pixels, check_size, most_bytes, refusing
@@ -22,11 +25,6 @@ from torchmetrics_dna.images.sets import Images, ImageSource, joined, stream_of
 from torchmetrics_dna.images.tensors import ArrayFormat
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Iterator, Sequence
-
-    from numpy.typing import NDArray
-
     from torchmetrics_dna.images.reading import Reading
 
 _USUAL = "arr_0"

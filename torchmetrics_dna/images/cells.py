@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod, sqrt
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 Crop = Literal["none", "center"]
 
@@ -52,7 +50,9 @@ def _grid(rows: int, columns: int) -> Tensor:
     return edges / torch.tensor([columns, rows, columns, rows])
 
 
-def central_square(height: int, width: int) -> tuple[int, int, int]:
-    """Return top, left and side of the largest central square of an image, in pixels."""
+def seen_of(height: int, width: int, crop: Crop) -> tuple[int, int, int, int]:
+    """Return top, left, height and width of what is seen of an image, in pixels: all, or its largest central square."""
+    if crop == "none":
+        return 0, 0, height, width
     side = min(height, width)
-    return (height - side) // 2, (width - side) // 2, side
+    return (height - side) // 2, (width - side) // 2, side, side

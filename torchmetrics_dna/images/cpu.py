@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from torchmetrics_dna.compiled import compiled
 from torchmetrics_dna.images.properties import NEAR, NOISE, WHITE, WINDOW, step_of
 from torchmetrics_dna.images.resize import kernels
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 _ROWS = 8  # side by side
 _LANES = 3 * _ROWS

@@ -13,6 +13,7 @@ hardly more than one colour, or of no more than a smooth gradient, is like any o
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from functools import cache
 from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,15 +24,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import affine_grid, avg_pool2d, grid_sample
 
-from torchmetrics_dna.images.inputs import tensors_of
+from torchmetrics_dna.images.inputs import Inputs, tensors_of
 from torchmetrics_dna.images.loader import load_batches
-from torchmetrics_dna.images.pixels import as_bytes, as_rgb
+from torchmetrics_dna.images.pixels import Pixels, as_bytes, as_rgb
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torchmetrics_dna.images.inputs import Inputs
-    from torchmetrics_dna.images.pixels import Pixels
     from torchmetrics_dna.images.reading import Reading
     from torchmetrics_dna.images.sets import ImageSource
 

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import warnings
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,22 +18,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from torchmetrics_dna.extras import optional
-from torchmetrics_dna.images.inputs import mapped, tensors_of
+from torchmetrics_dna.images.inputs import Inputs, mapped, tensors_of
 from torchmetrics_dna.images.pixels import DEEP_WHITE
 from torchmetrics_dna.images.properties import properties_of
 from torchmetrics_dna.images.reading import Reading
-from torchmetrics_dna.images.resize import resize_image
-from torchmetrics_dna.images.sets import Entry, ImageStream, unreadable
+from torchmetrics_dna.images.resize import Resize, resize_image
+from torchmetrics_dna.images.sets import Entry, Images, ImageStream, unreadable
 from torchmetrics_dna.images.workers import Sent, begin, decoded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
     from torchmetrics_dna.images.cells import Crop
-    from torchmetrics_dna.images.inputs import Inputs
-    from torchmetrics_dna.images.pixels import Pixels
-    from torchmetrics_dna.images.resize import Resize
-    from torchmetrics_dna.images.sets import Images
 
     Notes = Callable[[Any], Mapping[str, Tensor]]
 
@@ -295,16 +290,11 @@ class _Decoded(Dataset["Batch"]):
             notes = {} if self.notes is None else self.notes(image)
             if source.example is not None:
                 return _Sample(number, name, image, None, notes, lost, used)
-            properties = None
-            if self.properties:
-                properties = properties_of(image, file)
+            properties = properties_of(image, file) if self.properties else None
             if self.size is None:
-                return _Sample(number, name, _channels_first(image), properties, notes, lost, used)
-            resized = torch.from_numpy(resize_image(image, self.size, self.crop, self.resize))
-            return _Sample(number, name, resized, properties, notes, lost, used)
+                pixels = image.transpose(2, 0, 1).copy()
+            else:
+                pixels = resize_image(image, self.size, self.crop, self.resize)
+            return _Sample(number, name, torch.from_numpy(pixels), properties, notes, lost, used)
         except Exception as err:  # damaged files make Pillow raise errors of any type
             return unreadable(name, err)
-
-
-def _channels_first(image: Pixels) -> Tensor:
-    return torch.from_numpy(image.transpose(2, 0, 1).copy())

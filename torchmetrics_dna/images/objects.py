@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -18,16 +18,13 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
 
-from torchmetrics_dna.images.inputs import count_of, mapped
+from torchmetrics_dna.images.inputs import Example, count_of, mapped
 from torchmetrics_dna.images.paths import is_image_name, public, public_names
 from torchmetrics_dna.images.pixels import is_file, is_image_file, stamp_of
 from torchmetrics_dna.images.sets import ImageSource, ImageStream, Shard
 from torchmetrics_dna.images.tensors import ArrayFormat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from torchmetrics_dna.images.inputs import Example
     from torchmetrics_dna.images.reading import Reading
 
 _ANEW = "give a list, or a function that makes it anew"

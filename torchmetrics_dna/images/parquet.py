@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
@@ -12,13 +12,10 @@ from torchmetrics_dna.files.damage import check_unpacked, refusing
 from torchmetrics_dna.images.objects import check_column, find_column
 from torchmetrics_dna.images.paths import is_address, open_file, public
 from torchmetrics_dna.images.pixels import is_file
-from torchmetrics_dna.images.sets import stream_of
+from torchmetrics_dna.images.sets import ImageStream, stream_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from torchmetrics_dna.images.reading import Reading
-    from torchmetrics_dna.images.sets import ImageStream
 
 _AT_ONCE, _MOST_AT_ONCE = 32, 64_000_000  # maximum rows, and bytes, read at once
 

@@ -7,7 +7,7 @@ import os
 import posixpath
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from glob import glob
@@ -15,20 +15,13 @@ from math import prod
 from operator import eq
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeGuard, cast, overload
+from typing import Any, BinaryIO, TypeGuard, cast, overload
 from urllib.parse import urlsplit
 
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.atomic import check_folder
 from torchmetrics_dna.files.damage import check_files, reason_of
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
-
-EXTENSIONS = (
-    ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpeg", ".jpg", ".jxl", ".pbm", ".pgm", ".png",
-    ".ppm", ".tif", ".tiff", ".webp",
-)  # fmt: skip
+from torchmetrics_dna.images.kinds import EXTENSIONS
 
 
 def is_image_name(name: str) -> bool:

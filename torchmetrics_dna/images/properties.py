@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -17,8 +18,6 @@ from torchmetrics_dna.images.tensors import lacks_float64
 from torchmetrics_dna.registry import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torchmetrics_dna.images.pixels import FileFacts, Pixels
     from torchmetrics_dna.neurons.index import Neurons
 

@@ -11,26 +11,21 @@ are ``(height, width)``.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from torchmetrics_dna.extras import loaded
-from torchmetrics_dna.images.cells import Crop, central_square
-from torchmetrics_dna.images.pixels import as_bytes
+from torchmetrics_dna.images.cells import Crop, seen_of
+from torchmetrics_dna.images.pixels import Pixels, as_bytes
 from torchmetrics_dna.images.tensors import lacks_float64
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
-
-    from torchmetrics_dna.images.pixels import Pixels
 
 Resize = Literal["clean", "torch", "pillow", "tensorflow"]
 RESIZES: tuple[Resize, ...] = get_args(Resize)
@@ -48,9 +43,8 @@ def resize_image(
     With ``crop="center"`` it is cropped to the largest central square first. The result is float32 in [0, 1]
     (``"torch"``: also a little beyond), shape ``(C, height, width)``.
     """
-    if crop == "center":
-        top, left, side = central_square(*image.shape[:2])
-        image = image[top : top + side, left : left + side]
+    top, left, rows, columns = seen_of(image.shape[0], image.shape[1], crop)
+    image = image[top : top + rows, left : left + columns]
     if resize == "pillow":
         resized_bytes = _by_pillow(np.ascontiguousarray(as_bytes(image)), size).transpose(2, 0, 1)
         scaled: NDArray[np.float32] = np.divide(resized_bytes, np.float32(255), dtype=np.float32, order="C")
@@ -85,9 +79,8 @@ def resize_tensor(imgs: Tensor, size: tuple[int, int], crop: Crop = "none", resi
                 [0.2000, 0.2000]])
 
     """
-    if crop == "center":
-        top, left, side = central_square(*imgs.shape[-2:])
-        imgs = imgs[..., top : top + side, left : left + side]
+    top, left, rows, columns = seen_of(imgs.shape[-2], imgs.shape[-1], crop)
+    imgs = imgs[..., top : top + rows, left : left + columns]
     if resize == "pillow":  # like _by_pillow: antialiased bicubic, rows before columns, rounded after each pass
         pixels = imgs if imgs.dtype == torch.uint8 else (imgs * 255).round()
         # sums of integers below 2^31 are exact in float64, so equal on all devices

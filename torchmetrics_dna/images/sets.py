@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -15,14 +16,11 @@ from torch.utils.data import Dataset
 from torchmetrics_dna.files.damage import reason_of, refusing
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images.paths import Names, is_address, names_below, public
-from torchmetrics_dna.images.pixels import Decoded, decode_image
+from torchmetrics_dna.images.pixels import Decoded, Pixels, decode_image
 from torchmetrics_dna.images.workers import read_ahead
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-
     from torchmetrics_dna.images.inputs import Example
-    from torchmetrics_dna.images.pixels import Pixels
     from torchmetrics_dna.images.reading import Reading
     from torchmetrics_dna.images.tensors import ArrayFormat
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +11,10 @@ from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.damage import beyond, max_pixels, refusing
 from torchmetrics_dna.images.loader import cores
 from torchmetrics_dna.images.paths import open_file, public
-from torchmetrics_dna.images.sets import stream_of
+from torchmetrics_dna.images.sets import ImageStream, stream_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from torchmetrics_dna.images.reading import Reading
-    from torchmetrics_dna.images.sets import ImageStream
 
 
 _EARLY = 6e-4  # seconds; tolerance for rounded times, of which Matroska has milliseconds

@@ -10,6 +10,7 @@ import sys
 import threading
 import warnings
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
@@ -18,17 +19,12 @@ from pathlib import Path
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from traceback import walk_stack
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from torchmetrics_dna.files.damage import reason_of
 from torchmetrics_dna.images.paths import forget_threads
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from torch.utils.data import DataLoader
 
 _T = TypeVar("_T")
 _QUEUE_SIZE = 8  # items of a reader, which may be frames of some MB

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 from typing_extensions import override
 
 from torchmetrics_dna.dna.averaging import PLAIN, Averaging
@@ -21,11 +24,6 @@ from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.statistics import histogram_statistic
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-    from torch import Tensor
-
     from torchmetrics_dna.dna import HistogramDNA
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.jobs.measure import Measured

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS
-from torchmetrics_dna.images import ImageSource
+from torchmetrics_dna.images import Images, ImageSource
 from torchmetrics_dna.statistics.folds import group_folds
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna import DNA
-    from torchmetrics_dna.images import Images
 
 Groups = str | Callable[[str], object] | Sequence[object]
 Pairs = bool | str | Callable[[str], object]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from operator import itemgetter, methodcaller
@@ -13,26 +14,17 @@ from torch import Tensor
 from torchmetrics_dna.binning import Activations
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.extractors.cpu import cut
-from torchmetrics_dna.images import ImageSource, Reading
+from torchmetrics_dna.images import Images, ImageSource, Reading
 from torchmetrics_dna.images.inputs import mapped
 from torchmetrics_dna.images.loader import load_batches
-from torchmetrics_dna.jobs.groups import grouping
+from torchmetrics_dna.jobs.groups import Groups, grouping
 from torchmetrics_dna.jobs.processes import raise_if_peer_failed
-from torchmetrics_dna.statistics import (
-    CrossMomentStatistic,
-    MomentStatistic,
-    Statistic,
-)
+from torchmetrics_dna.statistics import CrossMomentStatistic, MomentStatistic, State, Statistic
 from torchmetrics_dna.statistics.folds import group_folds, image_notes, input_notes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
     from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.images import Images
-    from torchmetrics_dna.jobs.groups import Groups
-    from torchmetrics_dna.statistics import State
     from torchmetrics_dna.statistics.setup import Setup
 
 

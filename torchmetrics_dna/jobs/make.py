@@ -4,31 +4,27 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from torchmetrics_dna.dna.distances import Kind
-from torchmetrics_dna.images import ImageStream
+from torchmetrics_dna.images import ImageStream, Source
 from torchmetrics_dna.images.paths import check_writable, is_address
 from torchmetrics_dna.images.sets import left_out_in_words
 from torchmetrics_dna.jobs.arguments import Arguments, taking
-from torchmetrics_dna.jobs.job import check_any_read
+from torchmetrics_dna.jobs.job import Job, check_any_read
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.on_ray import finish_on_ray
 from torchmetrics_dna.jobs.parts import Parts
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 from torchmetrics_dna.jobs.sides import open_sides
-from torchmetrics_dna.neurons.ranges import ActivationRanges
+from torchmetrics_dna.neurons.ranges import ActivationRanges, FixedMargin
 from torchmetrics_dna.statistics import RangeStatistic
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torchmetrics_dna.dna import DNA
-    from torchmetrics_dna.images import Source
-    from torchmetrics_dna.jobs.job import Job
-    from torchmetrics_dna.neurons.ranges import FixedMargin
     from torchmetrics_dna.statistics.setup import Feature
 
 

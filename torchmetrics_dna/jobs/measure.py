@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
+from torch import Tensor
 
-from torchmetrics_dna.dna import LayerGaussianDNA
+from torchmetrics_dna.dna import DNA, LayerGaussianDNA
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.dna.fid_statistics import is_unnamed
-from torchmetrics_dna.images import ImageSource
-from torchmetrics_dna.jobs.job import check_any_read
+from torchmetrics_dna.images import Images, ImageSource
+from torchmetrics_dna.jobs.job import Job, Share, Split, check_any_read
 from torchmetrics_dna.jobs.on_ray import finish_on_ray
 from torchmetrics_dna.jobs.parts import Parts
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 from torchmetrics_dna.statistics.rows import SpatialMeans
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from torch import Tensor
-
-    from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.distances import Distance
-    from torchmetrics_dna.images import Images
-    from torchmetrics_dna.jobs.job import Job, Share, Split
     from torchmetrics_dna.statistics import State
 
 

@@ -6,6 +6,7 @@ import os
 import pickle
 import platform
 import re
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,18 +17,14 @@ import torch
 
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.damage import reason_of
-from torchmetrics_dna.images import ImageStream
+from torchmetrics_dna.images import Images, ImageStream
 from torchmetrics_dna.images.paths import is_address
-from torchmetrics_dna.jobs.job import count_images
+from torchmetrics_dna.jobs.job import Share, count_images
 from torchmetrics_dna.jobs.processes import world_size
 from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from torchmetrics_dna.dna import DNA
-    from torchmetrics_dna.images import Images
-    from torchmetrics_dna.jobs.job import Share
     from torchmetrics_dna.jobs.parts import Parts
 
 _LOSSES = 5  # of workers at one part, before it is an error

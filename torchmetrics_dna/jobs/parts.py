@@ -6,30 +6,25 @@ import hashlib
 import json
 import re
 from collections import ChainMap
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import Timeout
+from filelock import FileLock, Timeout
 
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.identity import check_same
 from torchmetrics_dna.dna.load import load_dna
 from torchmetrics_dna.files.atomic import file_lock, final_name, replacing, unlock
 from torchmetrics_dna.files.damage import check_type, read_json, refusing
-from torchmetrics_dna.images import ImageStream
+from torchmetrics_dna.images import Images, ImageStream
 from torchmetrics_dna.images.pixels import stamp_of
 from torchmetrics_dna.jobs.groups import group_names
-from torchmetrics_dna.jobs.job import check_any_read
+from torchmetrics_dna.jobs.job import Job, Share, check_any_read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
-
-    from filelock import FileLock
-
     from torchmetrics_dna.dna import DNA
-    from torchmetrics_dna.images import Images
-    from torchmetrics_dna.jobs.job import Job, Share
 
 _MOST_PARTS = 32  # enough to share among processes, few enough to be cheap to write
 _MOST_OF_SHARDS = 1000  # of 0.5 to 3 MB each on disk with the default extractor

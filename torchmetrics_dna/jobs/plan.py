@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.dna.averaging import averaging_of
-from torchmetrics_dna.dna.folded import Plan as PlanOfLayers
-from torchmetrics_dna.dna.folded import plan_for, why_not_kept
+from torchmetrics_dna.dna.averaging import Averaging, averaging_of
+from torchmetrics_dna.dna.folded import FoldedSides, PlanOfLayers, plan_for, why_not_kept
 from torchmetrics_dna.functional.outliers import layers_for_outliers
 from torchmetrics_dna.images.properties import LAYER, property_note, without_properties
 from torchmetrics_dna.statistics.rows import SpatialMeans
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from torchmetrics_dna.dna.averaging import Averaging
     from torchmetrics_dna.dna.distances import Distance
-    from torchmetrics_dna.dna.folded import FoldedSides
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images
     from torchmetrics_dna.jobs.arguments import Arguments

@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import distributed as dist
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 if dist.is_available():
     # Its functions hold the group that exists when they are imported (by timm, for one) as default argument. That group

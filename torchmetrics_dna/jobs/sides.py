@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
+from torchmetrics_dna.dna.distances import Distance, Kind, kinds_for, resolve_distances
 from torchmetrics_dna.dna.evidence import check_confidence
 from torchmetrics_dna.dna.fid_statistics import is_unnamed, named
 from torchmetrics_dna.dna.load import is_dna_path, load_dna
@@ -17,27 +18,21 @@ from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.features import too_few
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, NUM_FOLDS
-from torchmetrics_dna.images import ImageSource, Reading, open_source
+from torchmetrics_dna.images import Images, ImageSource, Reading, Source, open_source
 from torchmetrics_dna.images.sets import are_same, check_channels
 from torchmetrics_dna.images.sources import check_used
-from torchmetrics_dna.jobs.groups import folds_of_pairs, group_names, grouping, keys_of_pairs
+from torchmetrics_dna.jobs.groups import Groups, Pairs, folds_of_pairs, group_names, grouping, keys_of_pairs
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.on_ray import check_on_ray
-from torchmetrics_dna.jobs.plan import make_plan, noting_properties
+from torchmetrics_dna.jobs.plan import Plan, make_plan, noting_properties
 from torchmetrics_dna.statistics.base import check_num_folds
 from torchmetrics_dna.statistics.folds import group_folds
 from torchmetrics_dna.statistics.setup import check_of_dnas, set_up
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torchmetrics_dna.dna.distances import Distance, Kind
-    from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.images.inputs import Example
     from torchmetrics_dna.jobs.arguments import Arguments
-    from torchmetrics_dna.jobs.groups import Groups, Pairs
-    from torchmetrics_dna.jobs.plan import Plan
 
 
 @dataclass(frozen=True, eq=False)

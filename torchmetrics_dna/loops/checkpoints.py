@@ -22,7 +22,7 @@ from torchmetrics_dna.dna.load import load_dna
 from torchmetrics_dna.files.atomic import file_lock, replacing, unlock
 from torchmetrics_dna.files.tables import as_csv
 from torchmetrics_dna.files.visible import images_in_words
-from torchmetrics_dna.images import ImageSource
+from torchmetrics_dna.images import Images, ImageSource, Source
 from torchmetrics_dna.images.likeness import digest_of
 from torchmetrics_dna.images.objects import is_output
 from torchmetrics_dna.images.pixels import as_bytes
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.statistics.setup import Feature
 
 _REFERENCE, _HELD_OUT = "reference.dna.npz", "held_out.dna.npz"

@@ -8,10 +8,11 @@ from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from inspect import signature
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from torchmetrics_dna.dna import HistogramDNA
+from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.jobs.processes import gather
@@ -19,12 +20,8 @@ from torchmetrics_dna.loops.checkpoints import Checkpoints
 from torchmetrics_dna.metrics import DNAEMD
 
 if TYPE_CHECKING:
-    from os import PathLike
-    from typing import Self
-
     from torch import Tensor
 
-    from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.images import Source
 
 _PACKAGES = ("lightning.pytorch", "pytorch_lightning")

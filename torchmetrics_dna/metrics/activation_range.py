@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
@@ -9,16 +10,13 @@ from typing_extensions import override
 from torchmetrics_dna.metrics.base import SEEN, ImageMetric
 from torchmetrics_dna.metrics.checked import all_or_nothing
 from torchmetrics_dna.statistics import RangeStatistic
-from torchmetrics_dna.statistics.setup import set_up
+from torchmetrics_dna.statistics.setup import Feature, set_up
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Tensor
 
     from torchmetrics_dna.images.inputs import Inputs
     from torchmetrics_dna.neurons.ranges import ActivationRanges, FixedMargin
-    from torchmetrics_dna.statistics.setup import Feature
 
 
 class ActivationRange(ImageMetric):

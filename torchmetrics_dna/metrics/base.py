@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,10 +11,11 @@ from torchmetrics.utilities.data import apply_to_collection
 from typing_extensions import override
 
 from torchmetrics_dna.binning import Activations
+from torchmetrics_dna.binning.counting import is_captured
 from torchmetrics_dna.dna import DNA, TooFewImagesError
 from torchmetrics_dna.dna.identity import FINGERPRINT, check_same
 from torchmetrics_dna.extractors.sharing import NO_FEATURE_SHARE
-from torchmetrics_dna.images.inputs import count_of
+from torchmetrics_dna.images.inputs import Inputs, count_of
 from torchmetrics_dna.images.tensors import lacks_float64
 from torchmetrics_dna.metrics.checked import CheckedMetric, Value
 from torchmetrics_dna.metrics.counted_with import CountedWith, incomplete, is_incomplete
@@ -21,13 +23,10 @@ from torchmetrics_dna.options import check_keywords
 from torchmetrics_dna.statistics.base import copied
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from torchmetrics import Metric
 
     from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.images.inputs import Inputs
     from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.statistics import State, Statistic
 
@@ -171,8 +170,7 @@ class ImageMetric(CheckedMetric):
             RuntimeError: If a CUDA graph captures work of the host, which a replay would skip.
 
         """
-        started: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-        if started and torch.cuda.is_current_stream_capturing():
+        if is_captured():
             keeps_rows = any(field.reduction == "cat" for field in self._statistic.fields.values())
             if keeps_rows or getattr(self._statistic, "num_folds", None) is not None:
                 raise RuntimeError(

@@ -5,19 +5,16 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from typing import Self
 
 Value = Tensor | dict[str, Tensor]
 _BESIDE_STATES = ("_update_count", "_computed", "_is_synced", "_cache", "_apart")  # what is kept of them
@@ -123,7 +120,7 @@ class CheckedMetric(Metric):
         val: Tensor | Sequence[Tensor] | dict[str, Tensor] | Sequence[dict[str, Tensor]] | None = None,
         ax: Any = None,
     ) -> tuple[Any, Any]:
-        """Plot one value or several.
+        """Plot one value or several; a distance with folds of images also what equal sets of this size give, as a line.
 
         Args:
             val: A value of ``forward`` or ``compute``, or a list of them; by default ``compute`` is called.
@@ -137,7 +134,11 @@ class CheckedMetric(Metric):
 
         """
         figure, axes = self._plot(val, ax)
+        self._finish(axes)
         return figure, axes
+
+    def _finish(self, axes: Any) -> None:
+        """Add to the axes of a plot what its metric has more."""
 
     def _whole(self) -> AbstractContextManager[None]:
         """Hold the states reduced over all processes inside this context."""

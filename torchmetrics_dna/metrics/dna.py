@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
@@ -13,30 +14,24 @@ from typing_extensions import override
 from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA, LayerGaussianDNA, TooFewImagesError, check_comparable
 from torchmetrics_dna.dna.averaging import PLAIN, Averaging, averaging_of
 from torchmetrics_dna.dna.base import check_enough
-from torchmetrics_dna.dna.distances import DISTANCES, flat_figures
+from torchmetrics_dna.dna.distances import DISTANCES, Distance, flat_figures
 from torchmetrics_dna.dna.evidence import Evidence, check_confidence
 from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.dna.result import Result
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, NUM_FOLDS
 from torchmetrics_dna.functional.reduction import check_weights
-from torchmetrics_dna.images.inputs import count_of
+from torchmetrics_dna.images.inputs import Inputs, count_of
 from torchmetrics_dna.metrics.base import ImageMetric
 from torchmetrics_dna.metrics.checked import Value, all_or_nothing
 from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.statistics import CrossMomentStatistic, DNAStatistic, MomentStatistic
 from torchmetrics_dna.statistics.folds import content_folds, group_folds
-from torchmetrics_dna.statistics.setup import set_up
+from torchmetrics_dna.statistics.setup import Feature, Setup, set_up
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Hashable, Sequence
-
-    from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
-    from torchmetrics_dna.images.inputs import Inputs
     from torchmetrics_dna.neurons.ranges import ActivationRanges
-    from torchmetrics_dna.statistics.setup import Feature, Setup
     from torchmetrics_dna.words.verdict import Explanation
 
 MetricReduction = Literal["mean", "layer", "none"]
@@ -208,21 +203,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
             return self._evidence(confidence)
 
     @override
-    def plot(self, val: Any = None, ax: Any = None) -> tuple[Any, Any]:
-        """Plot one value or several, and with folds of images a line at what equal sets of this size give.
-
-        Args:
-            val: A value of ``forward`` or ``compute``, or a list of them; by default ``compute`` is called.
-            ax: Matplotlib axes to draw in; by default new ones.
-
-        Returns:
-            Figure and axes.
-
-        Raises:
-            ModuleNotFoundError: If matplotlib is missing.
-
-        """
-        figure, axes = super().plot(val, ax)
+    def _finish(self, axes: Any) -> None:
         level, words = 0.0 if self.debias else None, "equal sets of this size"
         if self.reduction == "mean" and not self.debias and self._statistic.num_folds is not None:
             with suppress(RuntimeError), self._whole():  # a side may have been reset
@@ -233,7 +214,6 @@ class DNAMetric(ImageMetric, Generic[_D]):
             axes.axhline(level, color="black", linestyle="--", linewidth=1)
             style = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "fontsize": 9}
             axes.annotate(words, (0.02, level), xytext=(0, 3), **style)
-        return figure, axes
 
     @override
     def _value(self) -> Value:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from torchmetrics_dna.dna.distances import DISTANCES
+from torchmetrics_dna.dna.distances import DISTANCES, Distance
 from torchmetrics_dna.dna.features import Features, given_features
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.files.visible import unknown_metrics
@@ -18,14 +20,7 @@ from torchmetrics_dna.functional.features import NEAREST, NUM_PROJECTIONS, SEED,
 from torchmetrics_dna.metrics.base import ImageMetric
 from torchmetrics_dna.metrics.checked import Value, all_or_nothing
 from torchmetrics_dna.statistics import FeatureStatistic
-from torchmetrics_dna.statistics.setup import check_made_by, extractor_of, set_up
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import Sequence
-
-    from torchmetrics_dna.dna.distances import Distance
-    from torchmetrics_dna.statistics.setup import Feature
+from torchmetrics_dna.statistics.setup import Feature, check_made_by, extractor_of, set_up
 
 
 class FeatureMetric(ImageMetric):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 import torch
@@ -13,22 +15,17 @@ from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.averaging import averaging_of
 from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.functional.outliers import check_typical, few_are_off, score_limit
-from torchmetrics_dna.images.inputs import count_of, mapped
+from torchmetrics_dna.images.inputs import Inputs, count_of, mapped
 from torchmetrics_dna.metrics.base import SEEN, ImageMetric
 from torchmetrics_dna.metrics.checked import all_or_nothing
 from torchmetrics_dna.statistics.outliers import OutlierScorer, gaussians_of
 from torchmetrics_dna.statistics.scores import RealismStatistic, Score, Scorer, check_indices, check_left_out
-from torchmetrics_dna.statistics.setup import set_up
+from torchmetrics_dna.statistics.setup import Feature, set_up
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Sequence
-
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
-    from torchmetrics_dna.images.inputs import Inputs
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.scores import ImageScorer
-    from torchmetrics_dna.statistics.setup import Feature
 
 
 class DNARealism(ImageMetric):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -16,10 +18,6 @@ from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.damage import check_type, read_json, refusing
 from torchmetrics_dna.files.download import fetch, is_reference
 from torchmetrics_dna.neurons.index import Neurons
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import Mapping, Sequence
 
 FixedMargin = Literal["scale", "widen"]
 Margin = Literal[FixedMargin, "auto"]
@@ -206,6 +204,9 @@ class ActivationRanges:
 
     def __repr__(self) -> str:
         return f"ActivationRanges({self.label}, {self.neurons.total} neurons, margin {self.margin!r})"
+
+
+Ranges = ActivationRanges | str | os.PathLike[str] | None  # of arguments: also a file of them, or "auto"
 
 
 def _by_layer(content: dict[str, Any]) -> dict[str, dict[int, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import nan
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,6 @@ from torchmetrics_dna.files.visible import images_in_words, number, visible
 from torchmetrics_dna.images.properties import neuron_in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torchmetrics_dna.dna.result import Result
 
     Comparison = Any  # those of comparisons/, which stand above

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torchmetrics_dna.files.atomic import replacing
-from torchmetrics_dna.files.tables import as_csv, as_html, as_markdown
+from torchmetrics_dna.files.tables import Table, as_csv, as_html, as_markdown
 from torchmetrics_dna.files.visible import ERRORS, strict_json, visible
 from torchmetrics_dna.registry import Registry
 from torchmetrics_dna.version import __version__
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Mapping, Sequence
-
-    from torchmetrics_dna.files.tables import Table
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.dna.histogram import grouped
-from torchmetrics_dna.files.tables import Table
+from torchmetrics_dna.files.tables import Cell, Table
 from torchmetrics_dna.files.visible import images_in_words, in_words, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.paths import public
@@ -20,7 +20,6 @@ from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.files.tables import Cell
     from torchmetrics_dna.singles.look import Gallery
 
 GROUPS = 32  # of bins, at most, in a small histogram

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import re
+from collections.abc import Sequence
 from importlib.resources import files
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -14,21 +15,17 @@ import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
+from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from torchmetrics_dna.dna.histogram import grouped
 from torchmetrics_dna.files.visible import images_in_words, number, p_figure, visible
-from torchmetrics_dna.images.cells import central_square
+from torchmetrics_dna.images.cells import Crop, seen_of
 from torchmetrics_dna.images.properties import neuron_in_words
 from torchmetrics_dna.reporting.findings import GROUPS, clearly, property_rows, settings_of, sides_in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor
-
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.images.cells import Crop
     from torchmetrics_dna.singles.look import Gallery, ShownImage
 
 _TOP = 12  # neurons whose histograms are shown
@@ -103,11 +100,10 @@ def with_maps(images: Sequence[ShownImage], crop: Crop) -> list[tuple[ShownImage
 
 def heat_picture(picture: Image.Image, shares: Tensor, crop: Crop) -> Image.Image:
     """Draw a heat map of shares ``(side, side)`` of what the network sees of an image, in yellow over dim grey."""
-    top, left, side = central_square(picture.height, picture.width) if crop == "center" else (0, 0, None)
-    seen = (side or picture.width, side or picture.height)
-    resized = Image.fromarray(shares.float().numpy()).resize(seen, Image.Resampling.BILINEAR)
+    top, left, height, width = seen_of(picture.height, picture.width, crop)
+    resized = Image.fromarray(shares.float().numpy()).resize((width, height), Image.Resampling.BILINEAR)
     opacities = np.zeros((picture.height, picture.width, 1))
-    opacities[top : top + seen[1], left : left + seen[0], 0] = _OPAQUE * np.asarray(resized)
+    opacities[top : top + height, left : left + width, 0] = _OPAQUE * np.asarray(resized)
     grey = _DIM * np.asarray(picture.convert("L"))[..., None]
     return Image.fromarray(((1 - opacities) * grey + opacities * np.array(_YELLOW)).round().astype(np.uint8))
 

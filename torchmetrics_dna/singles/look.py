@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from torchmetrics_dna.comparisons.odd_images import means_by_layer
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.functional.odd import LEAST
 from torchmetrics_dna.functional.outliers import gaussians_of_means, left_out_scores, outlier_scores
-from torchmetrics_dna.images import open_source
+from torchmetrics_dna.images import ImageSource, open_source
 from torchmetrics_dna.images.changes import change_image
-from torchmetrics_dna.images.pixels import as_bytes, as_rgb
+from torchmetrics_dna.images.pixels import Pixels, as_bytes, as_rgb
 from torchmetrics_dna.images.sets import indexed, shuffled
 from torchmetrics_dna.jobs.groups import partners
 from torchmetrics_dna.jobs.processes import in_step
@@ -25,15 +27,10 @@ from torchmetrics_dna.singles.ranking import heat_maps
 from torchmetrics_dna.statistics.outliers import OutlierScorer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.images import ImageSource
     from torchmetrics_dna.images.cells import Crop
-    from torchmetrics_dna.images.pixels import Pixels
     from torchmetrics_dna.jobs.sides import Sides
 
 _DRAWN = 8  # images of a strip

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from torchmetrics_dna.dna.identity import check_same, identity
 from torchmetrics_dna.images.likeness import likeness
+from torchmetrics_dna.statistics.setup import identity_beside
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.features import Features
@@ -106,13 +107,7 @@ def check_index(index: Features, extractor: DNAExtractor) -> None:
     check_same(
         "The index of images does not fit",
         identity(**index.origin, layers=list(index.neurons)),
-        identity(
-            extractor.name,
-            extractor.weights_digest,
-            extractor.preparation,
-            index.fingerprint and extractor.take_fingerprint(index.fingerprint["input"]),
-            layers=list(extractor.neurons)[-1:],
-        ),
+        identity_beside(index, extractor, layers=list(extractor.neurons)[-1:]),
         remedy="; make it anew with this extractor and these layers",
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -12,24 +13,20 @@ from torch import Tensor
 
 from torchmetrics_dna.comparisons.odd_images import odd_images
 from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
-from torchmetrics_dna.dna.distances import DISTANCES
+from torchmetrics_dna.dna.distances import DISTANCES, Kind
 from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.files.container import is_container
-from torchmetrics_dna.functional.outliers import (
-    layers_for_outliers,
-    left_out_scores,
-    outlier_scores,
-    split_means,
-)
+from torchmetrics_dna.functional.outliers import layers_for_outliers, left_out_scores, outlier_scores, split_means
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
-from torchmetrics_dna.images import ImageSource
+from torchmetrics_dna.functional.realism import less_contrast
+from torchmetrics_dna.images import Images, ImageSource, Source
 from torchmetrics_dna.images.likeness import digest_note, small_picture
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.measure import measure
+from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.plan import noting_properties
 from torchmetrics_dna.jobs.processes import in_step
-from torchmetrics_dna.jobs.sides import open_each, open_sides
+from torchmetrics_dna.jobs.sides import Sides, open_each, open_sides
 from torchmetrics_dna.singles.nearest import check_index, find_nearest
 from torchmetrics_dna.singles.ranking import WORST_FIRST, Ranking, Score
 from torchmetrics_dna.statistics.outliers import (
@@ -40,19 +37,12 @@ from torchmetrics_dna.statistics.outliers import (
     gaussians_of,
     local_layer,
 )
-from torchmetrics_dna.statistics.rows import Distances, SpatialMeans, contrasted
-from torchmetrics_dna.statistics.scores import POOL, Scorer, check_left_out
+from torchmetrics_dna.statistics.rows import Distances, SpatialMeans
+from torchmetrics_dna.statistics.scores import POOL, ImageScorer, Scorer, check_left_out
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from torchmetrics_dna.dna.distances import Kind
-    from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.images.pixels import Pixels
-    from torchmetrics_dna.jobs.measure import Measured
-    from torchmetrics_dna.jobs.sides import Sides
     from torchmetrics_dna.statistics import Statistic
-    from torchmetrics_dna.statistics.scores import ImageScorer
     from torchmetrics_dna.statistics.setup import Feature
 
 _MOST_TYPICAL = 200  # images of the reference whose dna-emd is measured for comparison
@@ -236,7 +226,7 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index
             if isinstance(reference_side, ImageSource) and dnas[0].num_images > 1:
                 job = Job(extractor, {"distances": Distances(mapper)}, sides.job.reading)
                 of_sample = measure(job, reference_side.drawn(_MOST_TYPICAL), distributed=distributed)
-                typical = contrasted(_left_out(of_sample.rows["distances"], dnas[0].num_images))
+                typical = less_contrast(_left_out(of_sample.rows["distances"], dnas[0].num_images).T)
         assert mapper is not None
         job = _job(sides, {"distances": Distances(mapper), **features})
         of_images = measure(job, source, distributed=distributed)
@@ -245,7 +235,7 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index
     is_own = None if in_reference is None else in_reference >= 0
     if in_reference is not None and dnas[0].num_images > 1 and score in ("contrast", "distance"):
         distances = torch.where(in_reference[:, None] < 0, distances, _left_out(distances, dnas[0].num_images))
-    scores = contrasted(distances)
+    scores = less_contrast(distances.T)
     if in_reference is not None and score == "outlier" and typical is not None:
         scores = torch.where(in_reference < 0, scores, typical[in_reference])
     order = scores.argsort(descending=score in WORST_FIRST, stable=True)

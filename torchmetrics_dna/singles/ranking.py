@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,26 +19,20 @@ from torchmetrics_dna.functional.odd import LEAST
 from torchmetrics_dna.functional.outliers import FewOff, score_limit
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.functional.realism import SIDE
-from torchmetrics_dna.images import ImageSource, Reading, open_source
-from torchmetrics_dna.images.cells import central_square
+from torchmetrics_dna.images import Images, ImageSource, Reading, open_source
+from torchmetrics_dna.images.cells import Crop, seen_of
 from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.options import named
 from torchmetrics_dna.plots.figures import new_figure, put_title
-from torchmetrics_dna.singles.nearest import ALIKE, NEAR
+from torchmetrics_dna.singles.nearest import ALIKE, NEAR, Nearest
 from torchmetrics_dna.statistics.rows import Heat
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from torchmetrics_dna.comparisons.odd_images import OddImages
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.features import Features
-    from torchmetrics_dna.functional.outliers import FewOff
-    from torchmetrics_dna.images import Images
-    from torchmetrics_dna.images.cells import Crop
-    from torchmetrics_dna.singles.nearest import Nearest
     from torchmetrics_dna.statistics.scores import ImageScorer
 
 Score = Literal["outlier", "local", "contrast", "distance"]
@@ -445,8 +440,8 @@ def _show_maps(row: Any, pictures: Sequence[Any], maps: Tensor, crop: Crop) -> N
     opacities = ((maps - low) / max(high - low, 1e-9)).numpy()
     for axis, picture, opacity in zip(row, pictures, opacities, strict=False):
         height, width = picture.shape[:2]
-        top, left, side = central_square(height, width) if crop == "center" else (0, 0, None)
-        extent = (left, left + (side or width), top + (side or height), top)
+        top, left, rows, columns = seen_of(height, width, crop)
+        extent = (left, left + columns, top + rows, top)
         axis.imshow(as_bytes(picture).mean(2), cmap="gray", vmin=-255, vmax=255)
         axis.imshow(np.ones_like(opacity), cmap="Reds", vmin=0, vmax=1.3, alpha=opacity, extent=extent)
         axis.set(xticks=[], yticks=[], xlim=(0, width), ylim=(height, 0))

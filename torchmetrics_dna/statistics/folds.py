@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Hashable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,6 @@ from torchmetrics_dna.images.likeness import thumbnail
 from torchmetrics_dna.images.tensors import lacks_float64
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
-
     from torchmetrics_dna.images.pixels import Pixels
 
 _PRIME = 2_147_483_647

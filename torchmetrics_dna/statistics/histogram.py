@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from torchmetrics_dna.binning import FoldCounts, add_counts_, bins_within
+from torchmetrics_dna.binning import Activations, Bins, FoldCounts, add_counts_, bins_within
 from torchmetrics_dna.binning.activations import split_extremes
 from torchmetrics_dna.binning.histogram import check_num_bins
 from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid, regrid_
@@ -18,7 +18,6 @@ from torchmetrics_dna.neurons.ranges import ActivationRanges
 from torchmetrics_dna.statistics.base import DNAStatistic, Origin, State
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.binning import Activations, Bins
     from torchmetrics_dna.extractors import DNAExtractor
 
 _MOST_BINS_OF_FOLDS = 100  # enough for tests, and twenty folds take only twice the memory of the whole

@@ -7,11 +7,10 @@ refused. From then on each read of the state is the error that ``update`` would 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from torch import Tensor
 
     from torchmetrics_dna.binning import Activations

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import log
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 from typing_extensions import override
 
 from torchmetrics_dna.binning import Activations
@@ -21,10 +23,6 @@ from torchmetrics_dna.statistics.moments import CrossMomentStatistic
 from torchmetrics_dna.statistics.scores import ImageScorer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
-
     from torchmetrics_dna.dna import LayerGaussianDNA
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.statistics.base import State

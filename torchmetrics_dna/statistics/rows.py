@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
@@ -14,8 +15,6 @@ from torchmetrics_dna.statistics.base import Field, Gather, Origin, State, Stati
 from torchmetrics_dna.statistics.nonfinite import check_refused, note_refused_
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torchmetrics_dna.binning import Activations
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.neurons.index import Neurons
@@ -103,11 +102,6 @@ class Heat(ImageRows):
     def rows(self, activations: Activations) -> Tensor:
         (layers,) = activations.parts
         return heat(self._scorer.maps(layers), self._scorer.extractor.input_size).flatten(1)
-
-
-def contrasted(distances: Tensor) -> Tensor:
-    """Return scores of images from their distances ``(images, S)``: the first, minus the second if there is one."""
-    return distances[:, 0] if distances.shape[1] == 1 else distances[:, 0] - distances[:, 1]
 
 
 class RowStatistic(Statistic):

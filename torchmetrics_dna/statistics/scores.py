@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -13,7 +14,7 @@ from torchmetrics_dna.binning.bins import bins_within
 from torchmetrics_dna.dna import HistogramDNA, check_comparable
 from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.functional.emd import bounds_on_grid
-from torchmetrics_dna.functional.realism import realism_maps, realism_of
+from torchmetrics_dna.functional.realism import less_contrast, realism_maps, realism_of
 from torchmetrics_dna.functional.reduction import check_weights
 from torchmetrics_dna.statistics.base import Field, Origin, State, rows_of
 from torchmetrics_dna.statistics.histogram import HistogramStatistic, SelfRangingStatistic
@@ -21,8 +22,6 @@ from torchmetrics_dna.statistics.nonfinite import check_refused, note_refused_
 from torchmetrics_dna.statistics.rows import RowStatistic
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from torchmetrics_dna.binning import Activations
     from torchmetrics_dna.extractors import DNAExtractor
 
@@ -104,7 +103,7 @@ class Scorer(ImageScorer):
         """Split distances, or the difference of two, among positions; the means of the layers' maps add up to them."""
         self._move(next(iter(activations.values())).device)
         maps = realism_maps(activations, self._counts, self._bins, self.weights)
-        return {layer: values[0] if len(values) == 1 else values[0] - values[1] for layer, values in maps.items()}
+        return {layer: less_contrast(values) for layer, values in maps.items()}
 
     def _move(self, device: torch.device) -> None:
         """Move counts and bins to the device of activations."""
@@ -156,8 +155,7 @@ class RealismStatistic(RowStatistic):
 
     def score(self, activations: Activations) -> Tensor:
         """Score a batch, float64, shape ``(B,)``; on a device NaN, if a layer is not finite."""
-        scores = self.scorer(activations)
-        return scores[0] if len(scores) == 1 else scores[0] - scores[1]
+        return less_contrast(self.scorer(activations))
 
     @override
     def value(self, state: State, origin: Origin) -> Tensor:

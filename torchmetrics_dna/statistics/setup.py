@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,16 +15,11 @@ from torchmetrics_dna.dna.fid_statistics import FEATURE, is_unnamed, named
 from torchmetrics_dna.dna.identity import check_same, identity
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.images.resize import RESIZES
-from torchmetrics_dna.neurons import ActivationRanges
+from torchmetrics_dna.neurons.ranges import ActivationRanges, Ranges
 from torchmetrics_dna.statistics.histogram import HistogramStatistic, SelfRangingStatistic, histogram_statistic
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Sequence
-
     from torchmetrics_dna.dna.features import Features
-
-    Ranges = ActivationRanges | str | os.PathLike[str] | None
 
 Feature = str | nn.Module | DNAExtractor | dict[str, Any]  # of arguments of an extractor that is built later
 DEFAULT_FEATURE, DEFAULT_BINS = "efficientnet_lite0", 1000
@@ -211,11 +207,12 @@ def check_made_by(dna: DNA | Features, extractor: DNAExtractor) -> None:
     check_same(
         "The given DNA and `feature` don't fit",
         identity(**dna.origin),
-        identity(
-            extractor.name,
-            extractor.weights_digest,
-            extractor.preparation,
-            dna.fingerprint and extractor.take_fingerprint(dna.fingerprint["input"]),
-        ),
+        identity_beside(dna, extractor),
         remedy="; leave `feature` and its options out to take the DNA's",
     )
+
+
+def identity_beside(dna: DNA | Features, extractor: DNAExtractor, **more: Any) -> dict[str, Any]:
+    """Return the identity of an extractor, with its fingerprint on the input that a DNA's is of."""
+    fingerprint = dna.fingerprint and extractor.take_fingerprint(dna.fingerprint["input"])
+    return identity(**extractor.origin | {"fingerprint": fingerprint}, **more)

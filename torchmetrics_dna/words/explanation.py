@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 
 from torchmetrics_dna.dna.gaussian import GaussianDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.histogram import HistogramDNA
-from torchmetrics_dna.functional.permutation import ANSWER, SIGNIFICANT
-from torchmetrics_dna.images.changes import CHANGES
+from torchmetrics_dna.functional.permutation import ANSWER, SIGNIFICANT, PermutationTest
+from torchmetrics_dna.images.changes import CHANGES, Causes
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES
 from torchmetrics_dna.words.verdict import Explanation, PropertyDifference
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.base import DNA
-    from torchmetrics_dna.functional.permutation import PermutationTest
-    from torchmetrics_dna.images.changes import Causes
 
 _MAX_PROPERTIES = 6  # that are named
 _MIN_EFFECT = 0.5  # standard deviations between means, for a property to be named without a test

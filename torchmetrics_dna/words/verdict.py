@@ -5,21 +5,19 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from torchmetrics_dna.files.visible import bins_in_words, images_in_words, number, p_figure
 from torchmetrics_dna.functional.permutation import ANSWER, SIGNIFICANT
-from torchmetrics_dna.images.changes import CHANGES
+from torchmetrics_dna.images.changes import CHANGES, Causes
 from torchmetrics_dna.images.properties import FAULTS, PLAIN, PROPERTIES, property_in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from torchmetrics_dna.dna.evidence import Interval, Ratio
     from torchmetrics_dna.functional.odd import Odd
-    from torchmetrics_dna.images.changes import Causes
 
 _WIDTH = 100  # characters of a line, if names of sets and images have 12 at most
 _MOST_LINES = 4
