@@ -142,7 +142,7 @@ def open_sets(
     networks: list[Sides] = []
     for number, of_network in enumerate(by_network(arguments, sources)):
         try:
-            networks.append(open_sides(sources, of_network, with_properties=number == 0))
+            networks.append(open_sides(sources, of_network, with_properties=number == 0 and len(sources) == 2))
         except OSError as err:  # of fetching a published network; distances of the same name are of any network, too
             records = (each for each in of_network.metrics or () if isinstance(each, Distance) and each.protocol)
             if elsewhere := [record.name for record in records if record.name in of_any_network()]:

@@ -119,7 +119,7 @@ def _compared(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> C
     identical = a is b or any(not result.values.any() for result in of_neurons)
     notices = _notices(a, b, None if identical else copied, names, arguments.copies)
     is_tested = any(result.p_value is not None for result in results.values())
-    lacks, is_few = ("", False) if is_tested else _lacking(a, b, plan, names)
+    lacks, is_few = ("", False) if is_tested else why_untested((a, b), plan, names)
     if not paired and not identical:
         notices += _namesakes(a.names, b.names, names)
     notices += dict.fromkeys(limit for result in results.values() for limit in result.limits)
@@ -145,18 +145,18 @@ def _compared(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> C
     )
 
 
-def _lacking(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> tuple[str, bool]:
+def why_untested(sides: Sequence[Measured], plan: Plan, names: Sequence[str]) -> tuple[str, bool]:
     """Say why there is no test, with what is there and what it takes; True if images or groups are too few."""
-    folds = [[fold for fold in side.first.folds if fold.num_images] for side in (a, b)]
+    folds = [[fold for fold in side.first.folds if fold.num_images] for side in sides]
     if plan.arguments.num_folds is None:
         return "folds of images are off (num_folds)", False
     for name, of_side in zip(names, folds, strict=True):
         if not of_side:
             return f"{name} has no folds (`num_folds=20`)", False
-    k = min((0, 1), key=lambda k: len(folds[k]))
+    k = min(range(len(sides)), key=lambda k: len(folds[k]))
     if len(folds[k]) >= LEAST_FOLDS:
         return "", False
-    side, groups, unit, needed = (a, b)[k], plan.arguments.groups, "image", "about 10"
+    side, groups, unit, needed = sides[k], plan.arguments.groups, "image", "about 10"
     count = side.first.num_images
     if plan.arguments.pairs:
         unit, needed = "pair", "6"

@@ -147,8 +147,8 @@ def open_sides(
         arguments: The arguments.
         kinds: Kinds of DNA to make of images, perhaps none; by default those that the metrics take, if there are
             images.
-        with_properties: Whether properties of images are measured, too, if two sets of images are compared by a
-            distance of neurons, unless the feature says otherwise.
+        with_properties: Whether properties of images are measured, too, if sets of images are compared by a distance of
+            neurons, unless the feature says otherwise.
 
     """
     opened = open_each(sides, arguments)
@@ -170,7 +170,7 @@ def open_sides(
             raise ValueError("Argument `groups` is for images, but only DNAs are given; leave it out")
         return Sides(make_plan(arguments, distances, opened, dnas[0]), opened, [], range(len(opened)))
     kinds = kinds_for(distances) if kinds is None else kinds
-    beside = with_properties and not dnas and len(opened) == 2 and not arguments.averaging
+    beside = with_properties and not dnas and not arguments.averaging
     setup = set_up(
         arguments.feature,
         arguments.layers,
