@@ -13,7 +13,7 @@ from torch import Tensor
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.functional.odd import (
     IN_GATE,
-    INPUTS_IN_LIST,
+    IN_LIST,
     LEAST,
     LEAST_IN_FOLDER,
     LEAST_OF_SINGLE,
@@ -278,7 +278,7 @@ def _beside_others(
         found = [odd_in_folder(properties, level) for level in (None, IN_GATE)]
     elif numbers is not None:
         layers = {} if is_identity(a.first.extractor) else means
-        found = [odd_inputs(numbers, layers, level) for level in (INPUTS_IN_LIST, IN_GATE)]
+        found = [odd_inputs(numbers, layers, level) for level in (IN_LIST, IN_GATE)]
     named, surely = ({odd.image: odd for odd in each} for each in found)
     order, names = typical[rows].argsort(descending=True, stable=True).tolist(), _names(images, b)
     return OddImages(

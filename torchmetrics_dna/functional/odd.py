@@ -16,8 +16,7 @@ from torchmetrics_dna.images.properties import FAULTS, OF_PIXELS, PROPERTIES, RE
 LEAST = 10  # images of a reference; with none of one colour, these are 26 % of its kind at most (95 %)
 LEAST_OF_SINGLE = 40  # images of a reference beside which others than those of one colour are judged one by one
 LEAST_IN_FOLDER = 15  # images without a reference, beside each other
-IN_LIST, IN_GATE = 1.0, 0.05  # images of a folder, in the mean, with a tail as far out as a plain fault named there
-INPUTS_IN_LIST = 0.2  # the same of inputs that are no images, which no limits say to be faulty
+IN_LIST, IN_GATE = 0.2, 0.05  # images of a folder, in the mean, with a tail as far out as a plain fault named there
 _LEAST_OF_LAYER = 0.1  # distance of its mean, in means, or of the logarithm of its size
 _LEVEL = 0.05  # the same beside a reference
 _LEVELS, _MORE = (0.005, 0.02), 1.5  # of the first image that is far beyond all; of others; times the usual distance
@@ -141,7 +140,7 @@ def odd_in_folder(images: Tensor, level: float | None = None) -> list[Odd]:
     return _in_rounds(images, reasons, _turned(_with_edges(images, images)), *_reached(images), level, _OF_IMAGES)
 
 
-def odd_inputs(numbers: Tensor, layers: Mapping[str, Tensor], level: float = INPUTS_IN_LIST) -> list[Odd]:
+def odd_inputs(numbers: Tensor, layers: Mapping[str, Tensor], level: float = IN_LIST) -> list[Odd]:
     r"""Name inputs that are no images, far beyond the others of their set, in their order.
 
     Inputs of one value are named as they are. Others are by the rule of :func:`odd_in_folder`, without limits of what
