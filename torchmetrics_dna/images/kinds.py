@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from torchmetrics_dna.images.paths import EXTENSIONS
 from torchmetrics_dna.registry import Lazy, Registry
 
 if TYPE_CHECKING:
@@ -41,6 +40,10 @@ def _by(function: str) -> Lazy:
     return Lazy(f"torchmetrics_dna.images.{function}")
 
 
+EXTENSIONS = (
+    ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpeg", ".jpg", ".jxl", ".pbm", ".pgm", ".png",
+    ".ppm", ".tif", ".tiff", ".webp",
+)  # fmt: skip
 _VIDEOS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg")
 LIST = FileKind(".txt with one path or address a line", (".txt",), _by("sources:open_lists"))
 IMAGE = FileKind("image file", EXTENSIONS, _by("sources:open_images"))

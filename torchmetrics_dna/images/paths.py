@@ -21,11 +21,7 @@ from urllib.parse import urlsplit
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.atomic import check_folder
 from torchmetrics_dna.files.damage import check_files, reason_of
-
-EXTENSIONS = (
-    ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpeg", ".jpg", ".jxl", ".pbm", ".pgm", ".png",
-    ".ppm", ".tif", ".tiff", ".webp",
-)  # fmt: skip
+from torchmetrics_dna.images.kinds import EXTENSIONS
 
 
 def is_image_name(name: str) -> bool:

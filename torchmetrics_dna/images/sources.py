@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from torchmetrics_dna.images.kinds import IMAGE, KINDS, LIST
+from torchmetrics_dna.images.kinds import EXTENSIONS, IMAGE, KINDS, LIST
 from torchmetrics_dna.images.objects import (
     by_index,
     is_output,
@@ -28,7 +28,6 @@ from torchmetrics_dna.images.objects import (
     open_sequence,
 )
 from torchmetrics_dna.images.paths import (
-    EXTENSIONS,
     check_address,
     expand,
     files_below,
