@@ -141,14 +141,16 @@ def test_an_unexpected_error_is_one_line_and_its_trace_is_at_hand(
     assert bool(trace) is (debug == "1")
 
 
-def test_what_goes_wrong_as_an_interrupted_command_ends(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("fails", [False, True], ids=["", "and a worker is gone"])
+def test_an_interrupted_command_ends(
+    fails: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def command(**_: object) -> None:
         try:
             raise KeyboardInterrupt
         finally:
-            raise RuntimeError("a worker is gone")
+            if fails:
+                raise RuntimeError("a worker is gone")
 
     monkeypatch.setattr("torchmetrics_dna.cli.app", command)
     assert run(monkeypatch) == 130

@@ -104,10 +104,11 @@ def scores_of(reference: Tensor, images: Tensor, neurons: Neurons) -> tuple[Tens
     return outlier_scores(of_images, gaussians_of_means(of_reference)), left_out_scores(of_reference)
 
 
-def second_question(scores: Tensor, typical: Tensor, first: float) -> float:
-    """P-value of the second question of :func:`compare`, given that of the first."""
+def second_question(scores: Tensor, typical: Tensor) -> float:
+    """P-value of the second question of :func:`compare`, which is one of several."""
     numbers = list(range(len(scores)))
-    return OddImages([*map(str, numbers)], numbers, scores, typical, whole=first).p_value
+    few_off = OddImages([*map(str, numbers)], numbers, scores, typical).few_off
+    return 1.0 if few_off is None else few_off.p_value
 
 
 def by_folds(reference: Tensor, images: Tensor, neurons: Neurons, generator: torch.Generator) -> float:
@@ -182,7 +183,7 @@ def ask(cell: Cell, kinds: dict[str, Kind], neurons: Neurons, draws: int) -> Dra
         standard = (both - both.mean(0)) / both.std(0).clamp(min=1e-9)
         p_values = (
             found.p_value,
-            second_question(scores, typical, whole),
+            second_question(scores, typical),
             whole,
             by_kernel((standard @ standard.T / standard.shape[1] + 1) ** 3, len(reference), generator),
             by_kernel(-torch.cdist(standard, standard), len(reference), generator),
@@ -207,7 +208,7 @@ def alarms(
         reference, images = (kind.means[chosen] for chosen in choose(kind, sizes, generator))
         scores, typical = scores_of(reference, images, neurons)
         whole = by_folds(reference, images, neurons, generator)
-        p_values.append((few_are_off(scores, typical).p_value, whole, second_question(scores, typical, whole)))
+        p_values.append((few_are_off(scores, typical).p_value, whole, second_question(scores, typical)))
     return p_values
 
 

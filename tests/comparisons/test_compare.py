@@ -219,6 +219,26 @@ def test_a_measured_property_can_contradict(name: str, moved: str, up: int) -> N
         assert explain(a, b, None, properties=[measured], causes=causes).causes == expected
 
 
+@pytest.mark.parametrize(
+    ("moved", "fits"),
+    [
+        ({"brightness": -1}, True), ({"brightness": 1}, False), ({}, False),
+        ({"sharpness": -1, "brightness": -1, "noise": 1}, True),
+        ({"sharpness": -1, "noise": 1, "brightness": -1}, False),
+        ({"height": 1, "width": -1, "sharpness": -1, "brightness": -1}, False),  # a change of size moves the width
+        ({"height": 1, "dark corners": 1, "sharpness": -1, "brightness": -1}, True),  # no change moves the first two
+    ],
+)  # fmt: skip
+def test_a_change_is_a_guess_where_it_moves_one_of_the_two_clearest_properties(
+    moved: dict[str, int], fits: bool
+) -> None:
+    a = b = dnas.gaussian()
+    causes = Causes((), (), (9.0,), 12, likeliest=("darker", 30.0))
+    measured = [PropertyDifference(name, 0.2, 0.2 + sign / 10, 0.05, 0.05, None) for name, sign in moved.items()]
+    guess = explain(a, b, None, properties=measured, causes=causes).guess
+    assert (None if guess is None else (guess.names, guess.amounts)) == ((("darker",), (30.0,)) if fits else None)
+
+
 def test_a_network_of_one_channel_is_compared_without_properties() -> None:
     """Nobody asked for properties, which are of RGB images."""
     grey = np.random.default_rng(0).integers(0, 256, (2, 12, 16, 16, 1), np.uint8)

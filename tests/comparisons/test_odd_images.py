@@ -86,7 +86,7 @@ def test_only_images_beyond_all_of_the_reference_are_named() -> None:
     few = few_are_off(scores[1:], typical)
     assert odd.few_off.share == few.share
     assert odd.few_off.p_value > 0.05  # two of 39 can't be shown
-    assert odd.off == ["0"]
+    assert (odd.off, odd._figures.by_test) == (["0"], 0)
     far = OddImages(names, list(range(40)), scores, typical / 9, [], beyond)
     assert far.few_off.p_value <= 0.05
     assert far.off == names[:3]

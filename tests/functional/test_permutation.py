@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from itertools import combinations, product
 
 import numpy as np
@@ -21,6 +22,8 @@ from torchmetrics_dna.functional.permutation import (
     holm,
     joint_p_value,
     layer_shifts,
+    most_unlike,
+    partitions,
     permutation_test,
     relabelings,
     relabelings_of_size,
@@ -41,6 +44,16 @@ def test_relabelings_stay() -> None:
     drawn = relabelings(20, 20), relabelings_of_size(*sizes, most=60), exchanges_of_pairs(30)
     digests = [hashlib.sha256(np.packbits(masks.numpy(), axis=1).tobytes()).hexdigest()[:12] for masks in drawn]
     assert digests == ["6b550926d761", "d2dea5590d71", "0b6021aafa25"]
+
+
+@given(st.lists(st.integers(1, 6), min_size=2, max_size=5), st.integers(1, 40))
+def test_each_fold_is_dealt_to_one_set(num_folds: list[int], most: int) -> None:
+    masks = partitions(num_folds, most)
+    assert masks.shape == (most, len(num_folds), sum(num_folds))
+    assert (masks.sum(1) == 1).all()
+    assert torch.equal(masks.sum(2), torch.tensor(num_folds).expand(most, -1))
+    assert masks[0].nonzero()[:, 1].tolist() == list(range(sum(num_folds)))
+    assert torch.equal(masks, partitions(num_folds, most))
 
 
 def test_every_way_that_keeps_the_numbers_may_be_drawn() -> None:
@@ -123,6 +136,26 @@ def test_the_joint_test_of_several_against_loops(seed: int) -> None:
     assert joint_p_value(*tests) == pytest.approx(np.mean(products <= products[0] * (1 + 1e-9)))
     fewer = permutation_test(torch.from_numpy(distances[0][:50]), [slice(0, 6)])
     assert joint_p_value(fewer, tests[1]) == min(1, 2 * min(fewer.p_value, tests[1].p_value))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_furthest_set_against_loops(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    distances = [random.gamma(2, size=(60 * 3, count)) for count in (6, 2)]
+    distances[1][1] += 2 * seed  # of the second set, observed
+    tests = [permutation_test(torch.from_numpy(each), [slice(0, each.shape[1])]) for each in distances]
+    products = np.ones(180)
+    for test in tests:
+        products *= [np.mean(test.overall.numpy() >= value - 1e-9) for value in test.overall.numpy()]
+    least = products.reshape(60, 3).min(1)
+    place, p_value = most_unlike(tests, 3)
+    assert products[place] == products[:3].min()
+    assert p_value == pytest.approx(np.mean(least <= least[0] * (1 + 1e-9)))
+    tied = permutation_test(torch.from_numpy(np.r_[[[3.0], [5.0]], np.zeros((38, 1))]), [slice(0, 1)])
+    assert most_unlike([tied], 2) == (1, 0.05)
+    equal, larger = (torch.tensor([*pair, *[0.0] * 38], dtype=torch.float64) for pair in ((7.0, 7.0), (1.0, 1 + 1e-10)))
+    both_first = [replace(tied, overall=overall) for overall in (equal, larger)]
+    assert most_unlike(both_first, 2)[0] == 1  # of equal ranks the larger
 
 
 def test_shifts_of_layers_against_loops() -> None:

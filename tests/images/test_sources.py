@@ -5,6 +5,7 @@ from __future__ import annotations
 import ntpath
 import os
 import zipfile
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from PIL import Image
 from torchmetrics_dna.comparisons.class_comparisons import by_class
 from torchmetrics_dna.images import ImageSource, Reading, open_source
 from torchmetrics_dna.images.paths import names_below
+from torchmetrics_dna.images.sets import ImageStream
 
 
 def picture(path: Path, value: int = 0) -> Path:
@@ -101,6 +103,14 @@ def test_things_in_memory(source: object, count: int, first: np.ndarray) -> None
     assert len(opened) == count
     np.testing.assert_array_equal(opened[0], first)
     assert opened[0].dtype == first.dtype
+
+
+def test_settings_have_one_default() -> None:
+    of_reading = {each.name: each.default for each in fields(Reading)}
+    for kind in (ImageSource, ImageStream):
+        shared = {each.name: each.default for each in fields(kind) if each.name in of_reading}
+        assert {"exif_orientation", "scale"} <= shared.keys()
+        assert shared.items() <= of_reading.items()
 
 
 def test_exif_orientation_is_ignored_unless_asked_for() -> None:

@@ -159,6 +159,11 @@ def test_mistakes_are_told_before_any_state_changes(trained: Path, tmp_path: Pat
     for options, error, message in (
         ({"reference": REFERENCE[:19]}, ValueError, "of 20 images, .*but got 19 images, .*; choose another folder"),
         ({"reference": OTHERS}, ValueError, "Another reference is in .*: of 20 images, pixels .{16}, but got 20"),
+        (
+            {"reference": [*REFERENCE[:1], *OTHERS[1:20]]},
+            ValueError,
+            "Another reference is in .*: of 20 images, pixels",
+        ),
         ({"reference": REFERENCE[::-1] // 2}, ValueError, "Another reference is in .*: of 20 images"),
         ({"reference": dna}, ValueError, "of 20 images, digest .{16}, but got 20 images, digest .{16}; choose another"),
         ({"num_bins": 50}, ValueError, "Argument `num_bins` is 50, but the given DNA has 100 bins"),
@@ -174,6 +179,8 @@ def test_mistakes_are_told_before_any_state_changes(trained: Path, tmp_path: Pat
             checkpoints.add(step, OTHERS)
     with pytest.raises(ValueError, match="their numbers of bins differ"):
         checkpoints.add(1, make_dna(OTHERS, EXTRACTOR, ranges="auto", num_bins=50))
+    with pytest.raises(ValueError, match="There are no images in 'list of images'"):
+        checkpoints.add(1, [])
     assert [path.name for path in tmp_path.glob("*.npz")] == ["reference.dna.npz"]
 
 

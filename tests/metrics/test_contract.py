@@ -286,13 +286,14 @@ def test_the_state_of_another_metric_is_not_loaded(form: str, setting: dict[str,
 
 
 def test_an_idle_metric_holds_each_state_once(name: str) -> None:
-    sums = {"frechet": 4, "layer_frechet": 5}  # per neuron; of layers of three, with the shift
-    metric = MAKERS[name](**{} if name in sums else {"num_bins": 1000})
+    is_of_histograms = any(state.endswith("counts") for state in MAKERS[name]().metric_state)
+    metric = MAKERS[name](**{"num_bins": 1000} if is_of_histograms else {})
+    numbers = 1000 if is_of_histograms else {"layer_frechet": 5}.get(name, 4)  # of layers of three, with the shift
     held_tensors = [*metric.metric_state.values(), *metric._defaults.values()]
     storages = [each.untyped_storage() for each in held_tensors if isinstance(each, torch.Tensor)]
     held = sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
     # counts or sums of each neuron, and at the end what layers refused and how many images there are
-    side = metric.neurons.total * sums.get(name, 1000) + len(metric.neurons) + 1
+    side = metric.neurons.total * numbers + len(metric.neurons) + 1
     assert held <= 1.2 * (2 * side * 8) + 4096  # identities and their defaults
 
 

@@ -82,6 +82,13 @@ def test_each_member_is_as_it_is_used(name: str) -> None:
         assert hasattr(emd(), name)
 
 
+@pytest.mark.parametrize("name", [name for name in PRIVATE | PUBLIC if callable(getattr(Metric, name, None))])
+def test_an_override_has_the_defaults_of_what_it_overrides(name: str) -> None:
+    ours, theirs = (inspect.signature(getattr(each, name)).parameters for each in (DNAEMD, Metric))
+    for argument in ours.keys() & theirs.keys():
+        assert ours[argument].default == theirs[argument].default
+
+
 @pytest.mark.parametrize("name", USES)
 def test_torchmetrics_calls_what_is_overridden(name: str) -> None:
     for use in USES[name]:

@@ -17,6 +17,7 @@ from torchmetrics_dna.images.properties import FAULTS
 from torchmetrics_dna.words.verdict import (
     Explanation,
     HeldOut,
+    OddSets,
     Off,
     OneSet,
     PropertyDifference,
@@ -335,6 +336,13 @@ def order(*sets: OneSet, equal: tuple[str, ...] = (), held_out: HeldOut | None =
     return said(several_sets, SeveralSets("photos", "dna-emd", sets, equal, held_out))
 
 
+def odd_of(odd: OddSets) -> list[str]:
+    return said(all_sets, odd)
+
+
+DARKER_SET = BRIGHTNESS._replace(a=0.52, b=0.42, theirs=(0.5, 0.55))
+NOISIER_SET = NOISE._replace(theirs=(0.1, 0.1))
+CLOSE_SET = PropertyDifference("contrast", 0.2, 0.204, 0.01, 0.01, 0.01, (0.196, 0.203))
 NEAR, FAR, FURTHER = OneSet("near", "1.5 without noise"), OneSet("far", "8", p_value=0.2), OneSet("x", "9", p_value=0.3)
 NEAREST = "near is nearest to photos (dna-emd 1.5 without noise)."
 RATIO, AT_LEAST = Ratio(3.14, 2.61, 3.77, 0.95), Ratio(None, 2.31, None, 0.95)
@@ -350,6 +358,8 @@ HOW_FAR, ONLY = (
     "near is the only set, dna-emd 1.5 without noise.",
 )
 EQUAL = "a: the same images as photos, dna-emd 0."
+NONE = "None of 2 sets is shown to differ from photos (least Holm p = 0.3)."
+NEITHER = "near is not shown to differ from photos (p = 0.3); neither is test (p = 0.4)."
 SEVERAL = [
     (order(NEAR), [ONLY]),
     (order(OneSet("near", "1.5", shares_images=True)), [
@@ -364,6 +374,23 @@ SEVERAL = [
     *[(order(*sets), [
         NEAREST, f"How surely can't be said: {name} shares images with photos, or has some nearly alike.",
     ]) for sets, name in (((NEAR._replace(shares_images=True), FAR), "near"), ((NEAR, FAR._replace(shares_images=True)), "far"))],
+    *[(said(several_sets, SeveralSets("photos", "dna-emd", of_sets, equal, held_out, 0.3)), lines)
+      for of_sets, equal, held_out, lines in (
+          ((NEAR,), (), None, ["near is not shown to differ from photos (p = 0.3)."]),
+          ((NEAR, FAR), (), None, [NONE]),
+          ((NEAR, FAR), ("a",), None, [EQUAL, NONE.replace("2 sets", "2 other sets")]),
+          ((NEAR, FAR._replace(shares_images=True)), (), None, [
+              NEAREST, "How surely can't be said: far shares images with photos, or has some nearly alike.",
+          ]),
+          ((NEAR, FAR), (), HELD._replace(ratio=None, p_values=(0.3, 0.4), num_sets=1), [
+              NONE, NEITHER, f"{UNTOLD} from so few images.",
+          ]),
+          ((NEAR,), (), HELD._replace(ratio=None, p_values=(0.3, 0.4), num_sets=1), [NEITHER, f"{UNTOLD} from so few images."]),
+          ((NEAR,), (), HELD._replace(ratio=None, sharing=["test"]), [
+              "near is not shown to differ from photos (p = 0.3).", HOW_FAR,
+              "photos shares images with test, or has some nearly alike.",
+          ]),
+      )],
     (order(equal=("a", "b")), ["a, b: the same images as photos, dna-emd 0."]),
     (order(FAR, equal=("a",)), [EQUAL, "The only other set is far, dna-emd 8."]),
     (order(NEAR, FAR, equal=("a",)), [EQUAL, f"Of the others, {NEAREST}", "It is not surely nearer than far (p = 0.2)."]),
@@ -389,9 +416,20 @@ SEVERAL = [
     (classes(3, 0, "dog", "dna-emd 2"), "Of 3 classes, none differs by more than chance (q ≤ 0.05)."),
     (classes(3, 1, "dog", "dna-emd 2"), "Of 3 classes, 1 differs (q ≤ 0.05), dog most (dna-emd 2)."),
     (classes(3, 2, "dog", "dna-emd 2"), "Of 3 classes, 2 differ (q ≤ 0.05), dog most (dna-emd 2)."),
-    (said(all_sets, "fd", 2, ("a", "b", 1.2), ("a", "b", 1.2)), ["Between the two sets: fd 1.2, noise included."]),
-    (said(all_sets, "fd", 3, ("a", "b", 1.2), ("b", "c", 30.0)),
-     ["Of 3 sets, a and b (fd 1.2) are nearest to each other.", "b and c (fd 30) are furthest apart."]),
+    (odd_of(OddSets(4, lacks="b has 4 images, about 10 are needed")),
+     ["Which set is odd was not tested: b has 4 images, about 10 are needed."]),
+    (odd_of(OddSets(4, 0.31)), ["None of 4 sets is shown to differ from the others together (p = 0.31)."]),
+    (odd_of(OddSets(4, 0.003)), ["The 4 sets differ (p = 0.003), more than one of them: which are odd can't be said."]),
+    (odd_of(OddSets(4, 0.0031, {"a": 0.0031}, 0.4)),
+     ["a differs from the other 3 sets together (p = 0.0031); these are not shown to."]),
+    (odd_of(OddSets(4, 0.0031, {"a": 0.0031}, 0.4, [DARKER_SET, NOISIER_SET])),
+     ["a differs from the other 3 sets together (p = 0.0031); these are not shown to.",
+      "Measured in a: lower brightness (0.42; theirs 0.5 to 0.55), higher noise (0.2; theirs 0.1)."]),
+    (odd_of(OddSets(8, 0.0025, {"a": 0.0025, "c": 0.0075}, 0.4, [CLOSE_SET])),
+     ["a and c differ from the other 6 together (p = 0.0025); these are not shown to.",
+      "Measured in a: higher contrast (0.204; theirs 0.196 to 0.203)."]),
+    (odd_of(OddSets(20, 0.0025, dict.fromkeys(("a", "c", "near", "far", "x"), 0.0025), 0.4)),
+     ["a, c, near, far and x differ from the other 15 together (p = 0.0025); these are not shown to."]),
     (versions(46, 81, added=35, removed=0, renamed=2, edited=6, far=how_far(2.345, "bins", "dna-emd")),
      ["46 images before, 81 images now: 40 the same, 35 added, 0 removed.", "2 images the same under another name.",
       "6 images edited: other pixels under the same name.", "Between the two versions: dna-emd 2.35 bins, noise included."]),

@@ -16,6 +16,7 @@ from torchmetrics_dna.jobs.arguments import ALL, Arguments, by_network, taking
 from torchmetrics_dna.jobs.causes import find_causes
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import Sides, example_of, open_sides
+from torchmetrics_dna.words.nouns import spoken
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.class_comparisons import Classes, Members
@@ -142,7 +143,7 @@ def open_sets(
     networks: list[Sides] = []
     for number, of_network in enumerate(by_network(arguments, sources)):
         try:
-            networks.append(open_sides(sources, of_network, with_properties=number == 0))
+            networks.append(open_sides(sources, of_network, with_properties=number == 0 and len(sources) == 2))
         except OSError as err:  # of fetching a published network; distances of the same name are of any network, too
             records = (each for each in of_network.metrics or () if isinstance(each, Distance) and each.protocol)
             if elsewhere := [record.name for record in records if record.name in of_any_network()]:
@@ -172,7 +173,8 @@ def compare_sides(sides: Sides, names: Sequence[str], held_out: str | None = Non
         if result.shares_images:  # a reference with the same faults can't tell
             rows, beside = range(len(of_b.numbers)), of_b
         odd = None if of_a is of_b else odd_images(beside, of_b, sides.images[k], neurons=plan.neurons, rows=rows)
-        result = replace(result, odd=odd, notices=[*result.notices, *plan.limits])
+        limits = [spoken(limit, result.noun) for limit in plan.limits]
+        result = replace(result, odd=odd, notices=[*result.notices, *limits])
         if plan.has_causes and result.differs:
             result = result._with_causes(find_causes(sides, of_a, of_b, result.aligned()[0]))
         if name == held_out:

@@ -184,7 +184,9 @@ class Comparisons(ManyComparisons):
             p_holm, evidence = self.p_holm, self[both[0]][self.distance].evidence
             of_both, further = (p_holm[both[0]], p_holm[both[1]]), None if evidence is None else evidence.further
             beside = HeldOut(*both, self.ratios()[both[0]], sharing, of_both, len(self), further)
-        return "\n".join(several_sets(SeveralSets(self.reference, self.distance, sets, equal, beside)))
+        p_holm = self.p_holm
+        least = min((p for name in ranked if (p := p_holm[name]) is not None), default=None)
+        return "\n".join(several_sets(SeveralSets(self.reference, self.distance, sets, equal, beside, least)))
 
     def by(self, distance: str) -> Comparisons:
         """Return the same comparisons by one distance, which then gives order, tests and verdict.

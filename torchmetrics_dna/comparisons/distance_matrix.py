@@ -13,6 +13,7 @@ from torch import Tensor
 
 from torchmetrics_dna.comparisons.comparison import Shown
 from torchmetrics_dna.comparisons.comparisons import by_name
+from torchmetrics_dna.comparisons.odd_sets import LEAST_SETS, in_fewer_folds, odd_sets
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.averaging import PLAIN
 from torchmetrics_dna.dna.base import check_comparable, check_enough
@@ -25,7 +26,7 @@ from torchmetrics_dna.jobs.measure import Measured, unreadable_of
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import open_sides
 from torchmetrics_dna.plots import plot_matrix
-from torchmetrics_dna.words.verdict import all_sets
+from torchmetrics_dna.words.verdict import OddSets, all_sets, how_far
 
 if TYPE_CHECKING:
     from torchmetrics_dna.images import Source
@@ -47,6 +48,7 @@ class DistanceMatrix(Shown):
         extractor: Name of the extractor.
         unreadable: One line for each image that was left out.
         notes: Caveats, one line each: of histograms that find their own ranges, what their bins are.
+        odd: Test of which sets differ from the others together; None of two sets.
 
     """
 
@@ -57,6 +59,7 @@ class DistanceMatrix(Shown):
     extractor: str
     unreadable: Sequence[str] = ()
     notes: Sequence[str] = ()
+    odd: OddSets | None = None
 
     @property
     def distance(self) -> str:
@@ -84,15 +87,12 @@ class DistanceMatrix(Shown):
 
     @property
     def verdict(self) -> str:
-        """The nearest two sets and the furthest two."""
-        rows, columns = torch.triu_indices(len(self.names), len(self.names), 1).tolist()
-        pairs = [
-            (self.names[i], self.names[j], float(self.distances[self.distance][i, j]))
-            for i, j in zip(rows, columns, strict=True)
-        ]
-        nearest, furthest = (choose(pairs, key=lambda pair: pair[2]) for choose in (min, max))
+        """Which sets differ from the others together, and by what; of two, how far they are apart."""
+        if self.odd is not None:
+            return "\n".join(all_sets(self.odd))
         unit = "bins" * (DISTANCES[self.distance].unit == "bins")
-        return "\n".join(all_sets(self.distance, len(self.names), nearest, furthest, unit))
+        far = how_far(float(self.distances[self.distance][0, 1]), unit, self.distance)
+        return f"Between the two sets: {far}, noise included."
 
     @property
     def table(self) -> Table:
@@ -140,6 +140,8 @@ class DistanceMatrix(Shown):
             "extractor": self.extractor,
             "distance": self.distance,
             "notes": list(self.notes),
+            "verdict": self.verdict,
+            "odd_sets": self.odd and self.odd.to_dict(),
             "distances": {name: values.tolist() for name, values in self.distances.items()},
             "layers": {
                 name: {layer: values.tolist() for layer, values in layers.items()}
@@ -153,11 +155,17 @@ class DistanceMatrix(Shown):
         return f"DistanceMatrix({len(self.names)} sets, {', '.join(self.distances)})"
 
 
-@taking("metrics", "layers", "num_bins", "ranges", "neuron_weights", "reading", "distributed")
+@taking(
+    *("metrics", "layers", "num_bins", "ranges", "neuron_weights", "num_folds", "groups", "copies", "reading"),
+    "distributed",
+)
 def matrix(
     sets: Mapping[str, Source | DNA] | Sequence[Source | DNA], feature: Feature | None = None, **options: Any
 ) -> DistanceMatrix:
-    """Compare several sets, all against all, such as domains or versions; each is measured once.
+    """Compare several sets, all against all, such as plates, scanners or versions, and test which one is odd.
+
+    Each is measured once. Of three sets or more, of about equal size, ``num_folds`` gives a test of which differs from
+    all others together, see ``odd`` of the result; ``groups`` are its unit.
 
     Args:
         sets: Images, or DNAs or paths of them, by name; or a sequence: their paths then are their names, without the
@@ -182,18 +190,17 @@ def matrix(
     named = dict(sets) if isinstance(sets, Mapping) else by_name(sets)
     if len(named) < 2:
         raise ValueError(f"Argument `sets` expected to have two sets at least, but got {len(named)}; give more")
-    arguments = Arguments(feature, num_folds=None, **options)
+    arguments = Arguments(feature, **options)
     with in_step(arguments.distributed):
-        sides = open_sides(list(named.values()), arguments)
+        sides = open_sides(list(named.values()), arguments, with_properties=len(named) >= LEAST_SETS)
         distances = sides.plan.distances if arguments.metrics is not None else sides.plan.distances[:1]
         if similarities := [record.name for record in distances if record.higher_is_better]:
             raise ValueError(f"Argument `metrics` takes distances, but {similarities[0]} is none; leave it out")
         for record in distances:
             sides.check_enough(record)
-        measured = [sides.measured(k) for k in range(len(named))]
+        whole = [in_fewer_folds(sides.measured(k), len(named)) for k in range(len(named))]
     # as in a comparison, properties of images measured beside a network are no part of its distances
-    if sides.plan.has_properties:
-        measured = [side.select(list(sides.plan.neurons)) for side in measured]
+    measured = [side.select(list(sides.plan.neurons)) for side in whole] if sides.plan.has_properties else whole
     dna = measured[0].first
     matrices: dict[str, Tensor] = {}
     by_layer: dict[str, dict[str, Tensor]] = {}
@@ -212,7 +219,9 @@ def matrix(
     num_images = [side.first.num_images for side in measured]
     of_all = isinstance(dna, HistogramDNA) and dna.self_ranging and any(record.unit == "bins" for record in distances)
     notes = [_OF_ALL] * of_all
-    return DistanceMatrix(list(named), num_images, matrices, by_layer, dna.extractor, unreadable_of(measured), notes)
+    unreadable, sets_of = unreadable_of(measured), dict(zip(named, whole, strict=True))
+    odd = odd_sets(sets_of, sides.plan, next(iter(matrices.values()))) if len(named) >= LEAST_SETS else None
+    return DistanceMatrix(list(named), num_images, matrices, by_layer, dna.extractor, unreadable, notes, odd)
 
 
 def _pairs(record: Distance, measured: Sequence[Measured]) -> Tensor:

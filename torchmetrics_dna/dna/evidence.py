@@ -186,8 +186,8 @@ def weigh_evidence(
     testable = len(counts) == 2 and folded.num_relabelings != 0
     in_a = _relabelings(folded, folded.num_relabelings or NUM_RELABELINGS) if testable else None
     if in_a is not None:
-        relabeled = _Relabeled.of(folded, in_a)
-        test = _test(folded, relabeled, power, averaging.weights)
+        relabeled = Relabeled.of(folded, in_a)
+        test = test_relabeled(folded, relabeled, power, averaging.weights)
         means = mean_over_neurons(averaging.terms(relabeled.distances))
         null, null_high = float(means[1:].mean()), float(means[1:].quantile(0.95))
         powers = means.pow(power) / relabeled.noise.to(means)
@@ -479,7 +479,7 @@ def _relabelings(folded: FoldedSides, most: int) -> Tensor | None:
 
 
 @dataclass(frozen=True, eq=False)
-class _Relabeled:
+class Relabeled:
     """Distances under relabelings of the folds."""
 
     in_a: Tensor  # mask of the folds in A, (P, K); the first row is observed
@@ -488,7 +488,8 @@ class _Relabeled:
     overlap: float  # share of the observed difference, squared, that relabeled sides keep; a mean over relabelings
 
     @classmethod
-    def of(cls, folded: FoldedSides, in_a: Tensor) -> _Relabeled:
+    def of(cls, folded: FoldedSides, in_a: Tensor) -> Relabeled:
+        """Compute them of these masks."""
         sizes = torch.cat([folded.sizes_a, folded.sizes_b]).double()
         in_a_double, observed = in_a.double(), in_a[0].double() * sizes
         images_a = in_a_double @ sizes
@@ -522,7 +523,8 @@ def _by_chance(folded: FoldedSides, power: int, averaging: Averaging) -> float |
     return float((of_halves * noise.pow(1 / power)).mean())
 
 
-def _test(folded: FoldedSides, relabeled: _Relabeled, power: int, weights: Tensor | None) -> PermutationTest:
+def test_relabeled(folded: FoldedSides, relabeled: Relabeled, power: int, weights: Tensor | None) -> PermutationTest:
+    """Test the folds that the first row has in A against all others, beside those of the other rows."""
     distances, in_a = relabeled.distances, relabeled.in_a
     noise, num_folds = relabeled.noise.to(distances)[:, None], len(folded.sizes_a)
     ways = 2**num_folds if folded.paired else comb(in_a.shape[1], num_folds)
@@ -535,7 +537,7 @@ def _test(folded: FoldedSides, relabeled: _Relabeled, power: int, weights: Tenso
 
 
 def _without_noise(
-    values: Tensor, figures: _Figures, folded: FoldedSides, relabeled: _Relabeled, test: PermutationTest
+    values: Tensor, figures: _Figures, folded: FoldedSides, relabeled: Relabeled, test: PermutationTest
 ) -> _Figures:
     """Return squares of the whole, of each layer and of each neuron that relabelings debias.
 

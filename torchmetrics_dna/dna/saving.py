@@ -39,6 +39,7 @@ _HOMES = {  # modules of the classes that files hold, imported when a file is re
     "Measured": "jobs.measure",
     "Nearest": "singles.nearest",
     "OddImages": "comparisons.odd_images",
+    "OddSets": "words.verdict",
     "PermutationTest": "functional.permutation",
     "Ranking": "singles.ranking",
     "Result": "dna.result",

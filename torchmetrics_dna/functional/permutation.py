@@ -119,6 +119,25 @@ def exchanges_of_pairs(num_folds: int, most: int = NUM_RELABELINGS) -> Tensor:
     return torch.cat([unchanged, ~unchanged], 1)
 
 
+def partitions(num_folds: Sequence[int], most: int) -> Tensor:
+    """Deal the folds of several sets anew, at random, so that each set has as many as before.
+
+    They are masks of the folds in each set, bool, shape ``(P, sets, folds)``, those of the first set first; the first
+    partition is observed.
+
+    Example:
+        >>> partitions([2, 1], 2)[0].int()
+        tensor([[1, 1, 0],
+                [0, 0, 1]], dtype=torch.int32)
+
+    """
+    keys = torch.rand(most, sum(num_folds), generator=torch.Generator().manual_seed(0))
+    keys[0] = torch.arange(sum(num_folds))
+    places = torch.repeat_interleave(torch.arange(len(num_folds)), torch.tensor(num_folds))
+    dealt = torch.empty_like(keys, dtype=torch.int64).scatter_(1, keys.argsort(1), places.expand(most, -1))
+    return dealt[:, None] == torch.arange(len(num_folds))[:, None]
+
+
 def _distinct(masks: Tensor, most: int) -> Tensor:
     """Return the first ``most`` different rows, in their order."""
     rows, numbers = masks.unique(dim=0, return_inverse=True)  # type: ignore[no-untyped-call]
@@ -164,8 +183,8 @@ def permutation_test(
     overall = standardised(torch.stack(maxima, 1)).amax(1)
     return PermutationTest(
         float(_p_values(overall, overall[0])),
-        _p_values(by_layer.amax(1, keepdim=True), by_layer[0]),
-        _p_values(max_neuron[:, None], z[0]),
+        _p_values(by_layer.amax(1), by_layer[0]),
+        _p_values(max_neuron, z[0]),
         false_discovery_rates(z),
         z[0],
         len(distances),
@@ -183,9 +202,25 @@ def joint_p_value(*tests: PermutationTest) -> float:
     """
     if len({test.num_relabelings for test in tests}) > 1:
         return min(1.0, len(tests) * min(test.p_value for test in tests))
-    p_values = torch.stack([_p_values(test.overall[:, None], test.overall).cpu() for test in tests])
-    evidence = -p_values.log().sum(0)
+    evidence = _joint_evidence(tests)
     return float(_p_values(evidence, evidence[0]))
+
+
+def most_unlike(tests: Sequence[PermutationTest], num_sets: int) -> tuple[int, float]:
+    """Return which of several sets has the most joint evidence, and the p-value that any differs from all others.
+
+    The rows of the tests are each set against all others, in each of the :func:`partitions`; the statistic of one of
+    these is the largest of its sets.
+    """
+    evidence = _joint_evidence(tests).view(-1, num_sets)
+    largest, overall = evidence.amax(1), torch.stack([test.overall[:num_sets].cpu() for test in tests]).sum(0)
+    furthest = torch.where(evidence[0] >= largest[0] - _TIE, overall, -torch.inf).argmax()  # of equal ranks
+    return int(furthest), float(_p_values(largest, largest[0]))
+
+
+def _joint_evidence(tests: Sequence[PermutationTest]) -> Tensor:
+    """Sum, over tests of the same relabelings, the logarithms of the p-values of each, ``(P,)``."""
+    return -torch.stack([_p_values(test.overall, test.overall).cpu() for test in tests]).log().sum(0)
 
 
 def layer_shifts(shifts: Tensor, layers: Sequence[slice], weights: Tensor | None = None) -> Tensor:
@@ -266,5 +301,6 @@ def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
 
 
 def _p_values(null: Tensor, observed: Tensor) -> Tensor:
-    """Compute the share of relabelings, including the observed one, with a statistic as large, shape ``(n,)``."""
-    return (null >= observed - _TIE * observed.abs().clamp(min=1)).double().mean(0)  # in deviations
+    """Compute the share of relabelings, including the observed one, with a statistic as large, shape as observed."""
+    least = observed - _TIE * observed.abs().clamp(min=1)  # in deviations
+    return (len(null) - torch.searchsorted(null.sort().values, least)).double() / len(null)

@@ -248,7 +248,7 @@ class CheckedMetric(Metric):
 
         return wraps(compute)(partial(all_or_nothing(call), self))
 
-    def _apply(self, fn: Callable[..., Any], exclude_state: Sequence[str] = ()) -> Self:
+    def _apply(self, fn: Callable[..., Any], exclude_state: Sequence[str] = "") -> Self:
         """Move to another device; the types of states and network stay, since counts and digests depend on them.
 
         To a device without float64 only the network moves; its activations come to the CPU, where they are counted.

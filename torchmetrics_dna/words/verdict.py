@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torchmetrics_dna.files.visible import bins_in_words, images_in_words, number, p_figure
 from torchmetrics_dna.functional.permutation import ANSWER, SIGNIFICANT
 from torchmetrics_dna.images.changes import CHANGES, Causes
-from torchmetrics_dna.images.properties import FAULTS, PLAIN, PROPERTIES, property_in_words
+from torchmetrics_dna.images.numbers import FAULTS as NUMBER_FAULTS
+from torchmetrics_dna.images.numbers import RECORDS as NUMBERS
+from torchmetrics_dna.images.properties import FAULTS, PLAIN, RECORDS, property_in_words
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.evidence import Interval, Ratio
@@ -32,7 +34,9 @@ _REASONS = {
     "all white": "is all white",
     "one colour": "is of one colour; no image of {} is",
     "no colour": "has no colour; every image of {} has",
-    **{name: fault.words for name, fault in FAULTS.items()},
+    "all zero": "is all zero",
+    "one value": "is of one value",
+    **{name: fault.words for name, fault in (FAULTS | NUMBER_FAULTS).items()},
 }
 _SHORT = ", |; | than any of"  # what ends a reason after words that name the reference
 _PLURALS = {"is": "are", "has": "have", "shows": "show"}
@@ -48,6 +52,7 @@ class PropertyDifference(NamedTuple):
         spread_a: Standard deviation over the images of A.
         spread_b: Standard deviation over the images of B.
         q: False discovery rate among neurons with at least as much evidence; None without a test.
+        theirs: The smallest and the largest mean of the sets that are A together; None if it is one set.
 
     """
 
@@ -57,6 +62,7 @@ class PropertyDifference(NamedTuple):
     spread_a: float
     spread_b: float
     q: float | None
+    theirs: tuple[float, float] | None = None
 
     @property
     def effect(self) -> float:
@@ -122,6 +128,7 @@ class Off(NamedTuple):
     least: int | None = None  # images of the reference, or of the set, that single ones take, if it has fewer
     is_alone: bool = False  # whether they were judged beside the others of their own set
     has_properties: bool = True  # whether they were measured
+    unseen: str = "watermarks, other content"  # faults that are not named beside the others
 
 
 @dataclass(frozen=True)
@@ -142,6 +149,7 @@ class TwoSets:
     is_few: bool = False  # so few images or groups that it is for want of these
     explanation: Explanation | None = None
     off: Off | None = None  # images of B that are unlike A; None if that was not asked
+    most: str = ""  # where inputs that are no images differ most, in words
 
 
 def two_sets(sets: TwoSets) -> list[str]:
@@ -155,6 +163,7 @@ def two_sets(sets: TwoSets) -> list[str]:
     distance = [] if sets.emd is None or is_few else [_distance(sets, sets.emd)]
     lines = [] if sets.emd is None else [f"{line}." for line in (*_likeness(sets), *distance)]
     lines += [] if sets.explanation is None or sets.p_value is None else what_was_measured(sets.explanation)
+    lines += [f"Most of all in {sets.most}."] * bool(sets.most and sets.p_value is not None and sets.p_value <= ANSWER)
     lines += [] if sets.off is None else _odd(sets, sets.off)
     return lines if len(lines) <= _MOST_LINES else [*lines[:3], lines[-1]]  # changes say more than what was measured
 
@@ -245,7 +254,7 @@ def beside_others(off: Off) -> list[str]:
     """Return lines: which images of a set are odd beside its others, and what can't be seen without a reference."""
     if not off.has_properties:
         return ["Which images are odd was not asked: that takes properties, which grey and RGB images have."]
-    limits = "Not seen: faults that more than a tenth of the images share, watermarks, other content."
+    limits = f"Not seen: faults that more than a tenth of the images share, {off.unseen}."
     if off.least is not None:
         limits = f"Of fewer than {off.least} images, only those of one colour are named."
     named = _which(off, "", "odd beside the others", "the others") if off.named else ""
@@ -284,9 +293,10 @@ def _fitted(line: Callable[[int], str], most: int) -> str:
 def why_off(odd: Odd, reference: str, *, short: bool = False) -> str:
     """Say why an image is off: its property with that of the reference, or the layer where it is furthest."""
     phrase, name = _reason(odd.reason, reference, short=short), odd.reason[:-2]
-    if short or odd.reason not in _REASONS or name not in PROPERTIES:
+    record = RECORDS.get(name) or NUMBERS.get(name)
+    if short or odd.reason not in _REASONS or record is None:
         return phrase
-    value, low, high = (property_in_words(name, each) for each in (odd.value, odd.low, odd.high))
+    value, low, high = map(record.in_words, (odd.value, odd.low, odd.high))
     return f"{phrase} ({name} {value}; theirs {low} to {high})"
 
 
@@ -363,8 +373,11 @@ def _property(of: PropertyDifference) -> str:
     comparatives = ("more", "fewer") if of.name.endswith("s") and not of.name.endswith("ss") else ("higher", "lower")
     if of.name in ("width", "height"):
         comparatives = "larger", "smaller"
-    ends = [[property_in_words(of.name, value, digits) for value in (of.a, of.b)] for digits in (2, 3)]
-    return f"{comparatives[of.direction < 0]} {of.name} ({' to '.join(ends[ends[0][0] == ends[0][1]])})"
+    values = (of.a, of.b) if of.theirs is None else (of.b, *of.theirs)
+    ends = [[property_in_words(of.name, value, digits) for value in values] for digits in (2, 3)]
+    first, *others = ends[ends[0][0] in ends[0][1:]]
+    figures = " to ".join((first, *others) if of.theirs is None else dict.fromkeys(others))
+    return f"{comparatives[of.direction < 0]} {of.name} ({f'{first}; theirs ' * (of.theirs is not None)}{figures})"
 
 
 def what_differs(explanation: Explanation) -> str:
@@ -407,15 +420,21 @@ class SeveralSets(NamedTuple):
     sets: Sequence[OneSet]  # the nearest first, without the held-out one
     equal: Sequence[str] = ()  # names of sets whose images are the reference's own
     held_out: HeldOut | None = None  # the nearest of the others beside the held-out one
+    p_least: float | None = None  # of these sets: does any differ from the reference? Corrected; None without a test
 
 
 def several_sets(of: SeveralSets) -> list[str]:
     """Return lines: which set is nearest and how surely, and how far it is beside held-out images."""
     if of.held_out is None:
         return _nearest(of)
-    is_only = of.held_out.ratio is not None and len(of.sets) + len(of.equal) == 1
-    lines = [] if is_only else _nearest(of)
+    says_it = of.held_out.ratio is not None or (_none_differs(of) and not of.held_out.sharing)
+    lines = [] if says_it and len(of.sets) + len(of.equal) == 1 else _nearest(of)
     return [*lines, *_beside_held_out(of.held_out, of.reference)][:_MOST_LINES]
+
+
+def _none_differs(of: SeveralSets) -> bool:
+    """True if no set is shown to differ from the reference, and all have a valid test."""
+    return of.p_least is not None and of.p_least > ANSWER and not any(each.shares_images for each in of.sets)
 
 
 def _nearest(of: SeveralSets) -> list[str]:
@@ -423,6 +442,11 @@ def _nearest(of: SeveralSets) -> list[str]:
     if not of.sets:
         return lines
     best, *rest = of.sets
+    if _none_differs(of):
+        none, p = f"{best.name} is not", p_figure(of.p_least, "p")
+        if rest:
+            none, p = f"None of {len(of.sets)} {'other ' * bool(of.equal)}sets is", p_figure(of.p_least, "least Holm p")
+        return [*lines, f"{none} shown to differ from {of.reference} ({p})."]
     figure = f"{of.distance} {best.figure}"
     shares = [each.name for each in of.sets[:2] if each.shares_images][:1]
     alike = [f"{name} shares images with {of.reference}, or has some nearly alike" for name in shares]
@@ -482,14 +506,53 @@ def classes(count: int, num_different: int | None, furthest: str, figure: str) -
     return f"Of {count} classes, {differ}, {furthest} most ({figure})."
 
 
-def all_sets(
-    distance: str, count: int, nearest: tuple[str, str, float], furthest: tuple[str, str, float], unit: str = ""
-) -> list[str]:
-    """Name the nearest two sets and the furthest two, with the distance of each pair."""
-    if count == 2:
-        return [f"Between the two sets: {how_far(nearest[2], unit, distance)}, noise included."]
-    near, far = (f"{a} and {b} ({distance} {number(value)}) are" for a, b, value in (nearest, furthest))
-    return [f"Of {count} sets, {near} nearest to each other.", f"{far} furthest apart."]
+@dataclass(frozen=True)
+class OddSets:
+    """Which of several sets differ from the others together.
+
+    Attributes:
+        num_sets: Number of the sets.
+        p_value: P-value of the test that any differs; None without a test.
+        odd: Sets that differ, by name, with the p-values by which each was named; empty if none is shown to, and if
+            more than a quarter do.
+        p_of_rest: P-value of the test that any of the rest differs; None if no set is named.
+        properties: Properties of the first of these that are beyond those of each other set, the clearest first.
+        lacks: What a test lacks; empty if there is one.
+
+    """
+
+    num_sets: int
+    p_value: float | None = None
+    odd: Mapping[str, float] = field(default_factory=dict)
+    p_of_rest: float | None = None
+    properties: Sequence[PropertyDifference] = ()
+    lacks: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "properties", [PropertyDifference(*each) for each in self.properties])  # of a file
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all in plain types, ready for json."""
+        return asdict(self) | {"properties": [each._asdict() for each in self.properties]}
+
+
+def all_sets(of: OddSets) -> list[str]:
+    """Return lines: which sets differ from the others together, and what was measured of the first."""
+    p, rest = p_figure(of.p_value, "p"), of.num_sets - len(of.odd)
+    if of.p_value is None:
+        return [f"Which set is odd was not tested: {of.lacks}."]
+    if not of.odd and of.p_value > SIGNIFICANT:
+        return [f"None of {of.num_sets} sets is shown to differ from the others together ({p})."]
+    if not of.odd:
+        return [f"The {of.num_sets} sets differ ({p}), more than one of them: which are odd can't be said."]
+
+    def naming(count: int) -> str:
+        names = [*[*of.odd][:count], *[f"{len(of.odd) - count} more"] * (count < len(of.odd))]
+        who = f"{', '.join(names[:-1])} and {names[-1]} differ" if len(names) > 1 else f"{names[0]} differs"
+        return f"{who} from the other {rest}{' sets' * (len(names) == 1)} together ({p}); these are not shown to."
+
+    explanation = Explanation(of.p_value, [*of.properties], names=("the others", next(iter(of.odd))))
+    return [_fitted(naming, len(of.odd)), *what_was_measured(explanation)]
 
 
 def versions(

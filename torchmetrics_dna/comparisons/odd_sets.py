@@ -1,0 +1,129 @@
+"""Which of several sets differs from the others together?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from torchmetrics_dna.comparisons.compare_measured import why_untested
+from torchmetrics_dna.comparisons.comparison import SHARED
+from torchmetrics_dna.dna.base import merged
+from torchmetrics_dna.dna.evidence import Relabeled, test_relabeled
+from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.functional.permutation import (
+    LEAST_FOLDS,
+    SIGNIFICANT,
+    UNEQUAL,
+    PermutationTest,
+    most_unlike,
+    partitions,
+)
+from torchmetrics_dna.images.likeness import near_duplicates
+from torchmetrics_dna.images.properties import LAYER, PROPERTIES
+from torchmetrics_dna.words.explanation import as_gaussian, property_differences
+from torchmetrics_dna.words.verdict import OddSets, PropertyDifference
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.dna import DNA
+    from torchmetrics_dna.jobs.measure import Measured
+    from torchmetrics_dna.jobs.plan import Plan
+
+LEAST_SETS = 3
+FURTHER = 0.02  # level of another set, once one is set aside
+_NAMED = 4  # one of so many sets is named at most; where more differ, there is no telling which are odd
+_FOLDS, _ROWS = 160, 6400  # of all sets together; partitions times sets
+_FEWEST, _MOST = 200, 400  # partitions
+
+
+def in_fewer_folds(side: Measured, num_sets: int) -> Measured:
+    """Merge folds of one of many sets, and leave out empty ones, so that the test of all takes little memory."""
+
+    def merged_folds(dna: DNA) -> DNA:
+        filled = [fold for fold in dna.folds if fold.num_images]
+        number = min(len(filled), max(LEAST_FOLDS, _FOLDS // num_sets))
+        return replace(dna, folds=tuple(merged(filled[i::number]) for i in range(number)))
+
+    return replace(side, dnas={kind: merged_folds(dna) for kind, dna in side.dnas.items()})
+
+
+def odd_sets(sets: Mapping[str, Measured], plan: Plan, distances: Tensor) -> OddSets:
+    """Test whether any of several sets differs from all others together, and name those that do.
+
+    Folds of all sets are dealt anew; the statistic is the largest, over sets, of the evidence of network and properties
+    together that a set differs from the others. Once a set is named, the rest is tested without it, at 0.02. If more
+    than a quarter of the sets differ, none is named.
+
+    Args:
+        sets: Three or more measured sets by name, with folds.
+        plan: What was asked of them; the first of its distances of neurons is tested.
+        distances: Distances between the sets, ``(K, K)``, 0 for the same images.
+
+    """
+    record = next((record for record in plan.distances if record.grain == "neuron" and record.folded), None)
+    if record is None or record.folded is None:
+        return OddSets(len(sets), lacks=f"{plan.distances[0].name} has no such test, dna-emd has")
+    if lacks := _lacks(sets, plan, distances):
+        return OddSets(len(sets), lacks=lacks)
+    left = sorted(sets)  # so that partitions, and p-values, do not depend on the order that was given
+    odd, properties, p_value = dict[str, float](), list[PropertyDifference](), 1.0
+    while True:
+        num_partitions = min(_MOST, max(_FEWEST, _ROWS // len(left)))
+        masks = partitions([len(sets[name].first.folds) for name in left], num_partitions).flatten(0, 1)
+        parts, tests = [list(plan.neurons), *[[LAYER]] * plan.has_properties], list[PermutationTest]()
+        for layers in parts:
+            dnas = [sets[name].input_of(record).select(layers) for name in left]
+            folded, weights = record.folded(*_two_sides(dnas)), None if tests else plan.averaging.weights
+            tests.append(test_relabeled(folded, Relabeled.of(folded, masks), record.power, weights))
+        place, p_of_any = most_unlike(tests, len(left))
+        p_value = p_value if odd else p_of_any
+        if p_of_any > (FURTHER if odd else SIGNIFICANT):
+            return OddSets(len(sets), p_value, odd, p_of_any if odd else None, properties)
+        if len(odd) == max(1, len(sets) // _NAMED):
+            return OddSets(len(sets), p_value)
+        if not odd and plan.has_properties:  # the last part
+            of_place = Relabeled.of(folded, masks.roll(-place, 0))
+            properties = _beyond(dnas, place, test_relabeled(folded, of_place, record.power, None))
+        odd[left.pop(place)] = p_of_any
+
+
+def _lacks(sets: Mapping[str, Measured], plan: Plan, distances: Tensor) -> str:
+    """Say what the test lacks; empty if there is one."""
+    names, sides = list(sets), list(sets.values())
+    if why := why_untested(sides, plan, names)[0]:
+        return why
+    sizes = [side.first.num_images for side in sides]
+    if max(sizes) > UNEQUAL * min(sizes):
+        return f"of {min(sizes):,} to {images_in_words(max(sizes))}, the largest set is more than half as large again"
+    if same := (distances + torch.eye(len(names)) == 0).nonzero().tolist():
+        return f"{names[same[0][0]]} and {names[same[0][1]]} are the same images"
+    thumbnails = [side.thumbnails for side in sides if side.thumbnails is not None]
+    if plan.arguments.copies and len(thumbnails) == len(sides):
+        numbers = torch.repeat_interleave(torch.arange(len(sides)), torch.tensor([*map(len, thumbnails)]))
+        rows = near_duplicates(torch.cat(thumbnails), torch.cat(thumbnails), torch.cat([numbers, numbers]))
+        near = numbers[:0] if rows is None else numbers[rows >= 0]
+        for name, size, count in zip(names, sizes, near.bincount(minlength=len(sides)).tolist(), strict=True):
+            if count > SHARED * size:
+                return f"{count:,} of {images_in_words(size)} of {name} look like images of other sets"
+    return ""
+
+
+def _two_sides(dnas: Sequence[DNA]) -> list[DNA]:
+    """Return the folds of the first set and those of all others, each as one DNA with the ranges of all together."""
+    whole: Any = merged(replace(dna, folds=()) for dna in dnas)
+    folds = dnas[0].folds, tuple(chain(*(dna.folds for dna in dnas[1:])))
+    return [replace(whole, num_images=sum(fold.num_images for fold in side), folds=side) for side in folds]
+
+
+def _beyond(dnas: Sequence[DNA], place: int, test: PermutationTest) -> list[PropertyDifference]:
+    """Return the properties of one set that are beyond those of each other, the clearest first."""
+    others = [replace(dna, folds=()) for i, dna in enumerate(dnas) if i != place]
+    low, high = torch.stack([as_gaussian(dna).mean for dna in others]).aminmax(dim=0)
+    differences = property_differences(merged(others), dnas[place], test)
+    ends = [(float(low[i]), float(high[i])) for i in (PROPERTIES.index(each.name) for each in differences)]
+    pairs = zip(differences, ends, strict=True)
+    return [each._replace(theirs=theirs) for each, theirs in pairs if not theirs[0] <= each.b <= theirs[1]]
