@@ -397,9 +397,9 @@ class HeldOut(NamedTuple):
     name: str
     held_out: str
     ratio: Ratio | None  # times as far from the reference as these; None where that can't be said
+    num_sets: int  # for whose number p-values are corrected
     sharing: Sequence[str] = ()  # of both, the sets that share images with the reference
     p_values: tuple[float | None, float | None] = (None, None)  # of both: does it differ from the reference? Corrected
-    num_sets: int = 1  # for whose number they are corrected
     further: float | None = None  # p-value that it is further than these; None where a ratio says it, or unknown
 
 
