@@ -183,7 +183,7 @@ class Comparisons(ManyComparisons):
             sharing = [name for name in both if self[name].shares_images]
             p_holm, evidence = self.p_holm, self[both[0]][self.distance].evidence
             of_both, further = (p_holm[both[0]], p_holm[both[1]]), None if evidence is None else evidence.further
-            beside = HeldOut(*both, self.ratios()[both[0]], sharing, of_both, len(self), further)
+            beside = HeldOut(*both, self.ratios()[both[0]], len(self), sharing, of_both, further)
         p_holm = self.p_holm
         least = min((p for name in ranked if (p := p_holm[name]) is not None), default=None)
         return "\n".join(several_sets(SeveralSets(self.reference, self.distance, sets, equal, beside, least)))
