@@ -25,6 +25,7 @@ _WIDTH = 100  # characters of a line, if names of sets and images have 12 at mos
 _MOST_LINES = 4
 _MOST_SHOWN = 3  # properties, and images that a test finds, which a line names at most
 _MOST_OFF = 5  # odd images
+UNSEEN = "watermarks, other content"  # faults that no property shows
 _MUCH = 0.25  # of the distance, which a cause leaves
 _MIN_SHIFT = 0.2  # standard deviations between means, for a property to be called higher or lower
 _FILES = " files"  # the end of the names of shares of formats
@@ -128,7 +129,7 @@ class Off(NamedTuple):
     least: int | None = None  # images of the reference, or of the set, that single ones take, if it has fewer
     is_alone: bool = False  # whether they were judged beside the others of their own set
     has_properties: bool = True  # whether they were measured
-    unseen: str = "watermarks, other content"  # faults that are not named beside the others
+    unseen: str = UNSEEN  # faults that are not named beside the others
 
 
 @dataclass(frozen=True)
