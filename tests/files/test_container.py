@@ -278,7 +278,7 @@ DECEITS: dict[str, tuple[Callable[[dict[str, bytes], dict], None], str]] = {
     "negative shape": (lie([1, -1, 6], 6), ""),
     "a bomb of 75 MB": (lie([1, 75_000, 1000], 75_000_000), "would unpack from"),
     "a bomb in the header": (lambda members, header: header["dna"].update(more=[[]] * 1_000_000), ""),
-    "a header that is too long": (lambda members, header: header.update(notes="x" * 2**22), ""),
+    "a header that is too long": (lambda members, header: header.update(notes="x" * 2**22), "more than 4194304"),
     "float32": (set_array(lambda array: npy(array.astype(np.float32))), ""),
     "a pickle": (set_array(lambda array: npy(np.array([Evil()] * array.size, object).reshape(array.shape))), ""),
     "more numbers": (set_array(lambda array: npy(np.append(array, 0))), ""),

@@ -26,6 +26,7 @@ _MOST_LINES = 4
 _MOST_SHOWN = 3  # properties, and images that a test finds, which a line names at most
 _MOST_OFF = 5  # odd images
 SAID_OF_SET = 0.25  # of images that are odd, above which it is said of the set
+UNSEEN = "watermarks, other content"  # faults that no property shows
 _MUCH = 0.25  # of the distance, which a cause leaves
 _MIN_SHIFT = 0.2  # standard deviations between means, for a property to be called higher or lower
 _FILES = " files"  # the end of the names of shares of formats
@@ -129,7 +130,7 @@ class Off(NamedTuple):
     least: int | None = None  # images of the reference, or of the set, that single ones take, if it has fewer
     is_alone: bool = False  # whether they were judged beside the others of their own set
     has_properties: bool = True  # whether they were measured
-    unseen: str = "watermarks, other content"  # faults that are not named beside the others
+    unseen: str = UNSEEN  # faults that are not named beside the others
 
 
 @dataclass(frozen=True)
@@ -401,9 +402,9 @@ class HeldOut(NamedTuple):
     name: str
     held_out: str
     ratio: Ratio | None  # times as far from the reference as these; None where that can't be said
+    num_sets: int  # for whose number p-values are corrected
     sharing: Sequence[str] = ()  # of both, the sets that share images with the reference
     p_values: tuple[float | None, float | None] = (None, None)  # of both: does it differ from the reference? Corrected
-    num_sets: int = 1  # for whose number they are corrected
     further: float | None = None  # p-value that it is further than these; None where a ratio says it, or unknown
 
 
