@@ -139,7 +139,7 @@ def test_the_largest_counts(tmp_path: Path) -> None:
 
 def test_a_file_of_another_kind(tmp_path: Path) -> None:
     dnas.gaussian().save(tmp_path / "x")
-    with pytest.raises(ValueError, match=r"holds 'gaussian', expected 'histogram'; load_dna reads a DNA of any"):
+    with pytest.raises(ValueError, match=r"holds 'gaussian', expected 'histogram', as HistogramDNA.save writes it"):
         HistogramDNA.load(tmp_path / "x")
 
 

@@ -60,7 +60,9 @@ def compare(
     ] = None,
     plot: Annotated[
         Path | None,
-        o.output_option("Draw the layers of two sets, several sets over what their names count, or all with all."),
+        o.output_option(
+            "Draw to this file the layers of two sets, several sets over what their names count, or all with all."
+        ),
     ] = None,
     fail_above: Annotated[
         float | None, o.output_option("Exit with code 1 if the first distance is above this.")

@@ -39,7 +39,7 @@ from torchmetrics_dna.images import Images, ImageSource
 from torchmetrics_dna.images.inputs import is_identity
 from torchmetrics_dna.images.numbers import NUMBERS
 from torchmetrics_dna.images.properties import LAYER
-from torchmetrics_dna.words.verdict import UNSEEN, Off, beside_others, which_are_off, why_off
+from torchmetrics_dna.words.verdict import SAID_OF_SET, UNSEEN, Off, beside_others, which_are_off, why_off
 
 if TYPE_CHECKING:
     from torchmetrics_dna.jobs.measure import Measured
@@ -128,7 +128,8 @@ class OddImages:
 
     @property
     def _finds_few(self) -> bool:
-        return self.few_off is not None and self.few_off.p_value <= SIGNIFICANT
+        is_whole = self.explained and len(self.beyond) > SAID_OF_SET * len(self.names)  # which the cause changed
+        return self.few_off is not None and self.few_off.p_value <= SIGNIFICANT and not is_whole
 
     @property
     def off(self) -> list[str]:

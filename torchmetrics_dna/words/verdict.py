@@ -25,6 +25,7 @@ _WIDTH = 100  # characters of a line, if names of sets and images have 12 at mos
 _MOST_LINES = 4
 _MOST_SHOWN = 3  # properties, and images that a test finds, which a line names at most
 _MOST_OFF = 5  # odd images
+SAID_OF_SET = 0.25  # of images that are odd, above which it is said of the set
 UNSEEN = "watermarks, other content"  # faults that no property shows
 _MUCH = 0.25  # of the distance, which a cause leaves
 _MIN_SHIFT = 0.2  # standard deviations between means, for a property to be called higher or lower
@@ -161,8 +162,11 @@ def two_sets(sets: TwoSets) -> list[str]:
     if sets.emd == 0:
         return [f"{a} and {b} are 0 bins apart: their histograms are equal, as of the same images."]
     is_few = sets.is_few and sets.interval is None  # the distance is hardly more than noise then
+    likeness = [] if sets.emd is None and sets.p_value is None and not sets.lacks else _likeness(sets)
+    if sets.emd is None and sets.p_value is not None and not sets.copies:
+        likeness[0] += f" ({_p_of_answer(sets)})"
     distance = [] if sets.emd is None or is_few else [_distance(sets, sets.emd)]
-    lines = [] if sets.emd is None else [f"{line}." for line in (*_likeness(sets), *distance)]
+    lines = [f"{line}." for line in (*likeness, *distance)]
     lines += [] if sets.explanation is None or sets.p_value is None else what_was_measured(sets.explanation)
     lines += [f"Most of all in {sets.most}."] * bool(sets.most and sets.p_value is not None and sets.p_value <= ANSWER)
     lines += [] if sets.off is None else _odd(sets, sets.off)
@@ -267,7 +271,7 @@ def _which(off: Off, of_set: str, predicate: str, reference: str) -> str:
     verb = "is" if len(off.named) == 1 else "are"
     head = f"{len(off.named):,} of {images_in_words(off.total)}{of_set} {verb} {predicate}"
     reason, most = Counter(odd.reason for _, odd in off.named).most_common(1)[0]
-    if len(off.named) > max(_MOST_OFF, off.total / 4) and most > 1:
+    if len(off.named) > max(_MOST_OFF, SAID_OF_SET * off.total) and most > 1:
         return f"{head}: {most:,} {_in_plural(_reason(reason, reference, short=True))}."
 
     def naming(count: int) -> str:
