@@ -87,6 +87,9 @@ def test_only_images_beyond_all_of_the_reference_are_named() -> None:
     assert odd.few_off.share == few.share
     assert odd.few_off.p_value > 0.05  # two of 39 can't be shown
     assert (odd.off, odd._figures.by_test) == (["0"], 0)
+    for has_properties, least in (({}, None), ({"has_properties": True}, 40)):
+        few_references = OddImages(names, list(range(40)), scores, typical[:39], **has_properties)
+        assert few_references._figures.least == least
     far = OddImages(names, list(range(40)), scores, typical / 9, [], beyond)
     assert far.few_off.p_value <= 0.05
     assert far.off == names[:3]

@@ -59,6 +59,7 @@ def emd(one: HistogramDNA, other: HistogramDNA) -> float:
 
 def test_scores_are_distances_of_single_images(reference: HistogramDNA, mixed: list[HistogramDNA]) -> None:
     ranking = rank(MIXED, reference, score="distance")
+    assert ranking.table().header[:3] == ["rank", "dna-emd", "image"]
     assert sorted(ranking.numbers) == list(range(8))
     assert ranking.scores.tolist() == sorted(ranking.scores.tolist())
     for number, name, score in zip(ranking.numbers, ranking.names, ranking.scores, strict=True):
