@@ -46,11 +46,12 @@ def drawn(sets: Sets, kind: str, num_sets: int, size: int, change: str, seed: in
     size = min(size, len(pool) // num_sets)
     order = random.permutation(len(pool))[: num_sets * size].reshape(num_sets, size)
     odd, measured = int(random.integers(num_sets)), {}
-    other = KINDS[(number + 5) % len(KINDS)]
-    foreign = random.permutation(len(sets.measure(other)))[: round(0.2 * size)]
+    other, foreign = KINDS[(number + 5) % len(KINDS)], np.zeros(0, np.int64)
+    if change == CHANGES[-1]:
+        foreign = random.permutation(len(sets.measure(other)))[: round(0.2 * size)]
     for k in range(num_sets):
         chosen = [pool[i] for i in order[k]]
-        is_mixed = k == odd and change == CHANGES[-1]
+        is_mixed = k == odd and len(foreign) > 0
         of_set = change if k == odd and change in one_level.CHANGES else ""
         chosen = chosen[len(foreign) :] if is_mixed else chosen
         parts = [(name, of_set, np.array([i for of, i in chosen if of == name], np.int64)) for name in kinds]
