@@ -307,14 +307,14 @@ def test_wrong_inputs_change_no_state(kind: str, spoil: Callable[[Any], Any], me
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (lambda x: "latents.npy", r"but got str; load files, such as by `numpy.load\(path, mmap_mode='r'\)`"),
+        (lambda x: "latents.png", "'latents.png' is no file of inputs; give .npy, .npz, .parquet, .safetensors, or an"),
         (lambda x: 3, "Expected inputs like the example of the network: .* but got int"),
         (lambda x: x[0], r"expected to have 5 axes, batch first, .* but got shape \(1, 2, 3, 4\); give"),
-        (lambda x: [x[0, 0]], r"image 'input 0': it expected to have 4 axes, as in the example, .* \(2, 3, 4\)"),
+        (lambda x: [x[0, 0]], r"input 'input 0': it expected to have 4 axes, as in the example, .* \(2, 3, 4\)"),
         (lambda x: [x[:2]], "expected one input, but got a batch of 2; give a list of single inputs"),
-        (lambda x: [x[0], x[1].double()], "image 'input 1': it expected to be float32, .*, but got float64"),
+        (lambda x: [x[0], x[1].double()], "input 'input 1': it expected to be float32, .*, but got float64"),
         (lambda x: [x[0], x[1, :, :1]], r"Images differ in shape \(\(1, 1, 3, 4\) and \(1, 2, 3, 4\)\); give"),
-        (lambda x: [x[0], x[1] * torch.inf], "Layer 'output' gives activations that are NaN or infinite"),
+        (lambda x: [x[0], x[1] * torch.inf], "Can't read input 'input 1': it has values that are NaN or infinite"),
         (lambda x: iter(()), "There are no images"),
     ],
 )

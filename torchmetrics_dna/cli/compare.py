@@ -251,6 +251,7 @@ def _say_what_next(result: Comparison, a: str, b: str, options: dict[str, Any], 
     """Print on stderr the commands that show more of a difference, by the same network; a page of what has an index."""
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.images import ImageStream
+    from torchmetrics_dna.words.nouns import spoken
 
     if "dna-emd" not in result or not result["dna-emd"].value or isinstance(images[1], DNA):
         return
@@ -260,7 +261,10 @@ def _say_what_next(result: Comparison, a: str, b: str, options: dict[str, Any], 
     of_ranking = o.typed(options | {"neuron_weights": None}, rank)  # by outlier scores, which have no weights
     ranking = shlex.join(["torchmetrics-dna", "rank", b, "--reference", a, *of_ranking])
     ranking = "" if options["feature"]["crop"] else ranking  # which takes no crop
-    in_ranking, in_page = f"{'most like A' if of_dna else 'off'}: {ranking}", f"in pictures: {page}"
+    in_ranking, in_page = (
+        f"{'most like A' if of_dna else 'off'}: {ranking}",
+        f"{'in pictures' if result.noun == 'image' else 'on a page'}: {page}",
+    )
     lines: list[str] = []
     if result.differs is not False:
         lines = [f"What differs, {in_page}"] * has_index + [f"Which images of B are {in_ranking}"] * bool(ranking)
@@ -269,4 +273,4 @@ def _say_what_next(result: Comparison, a: str, b: str, options: dict[str, Any], 
     elif not of_dna and result.odd is None and ranking:
         lines = [f"A few odd images hardly show in a comparison. Whether B has any: {ranking}"]
     for line in ["", *lines] if lines else ():
-        talk.print(line, soft_wrap=True)
+        talk.print(spoken(line, result.noun, (ranking, page)), soft_wrap=True)

@@ -25,10 +25,11 @@ from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.jobs.groups import groups_of
 from torchmetrics_dna.jobs.measure import Measured, unreadable_of
 from torchmetrics_dna.jobs.plan import Plan, folded_sides, make_plan
+from torchmetrics_dna.words.nouns import noun_of, spoken
 
 _TWINS = 8  # pairs of images that look alike, which a page shows
 _NAMESAKES = 0.9  # of the images of the larger side, for pairs to be offered
-_NUMBERED = re.compile(r"((image|input) )?[\d_-]+")  # which tells nothing of what an image shows
+_NUMBERED = re.compile(r"((image|input|row) )?[\d_-]+")  # which tells nothing of what an image shows
 
 
 def compare_measured(
@@ -110,8 +111,11 @@ def _compared(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> C
         )
     sides = a.without_folds(), b.without_folds()
     copied = None
-    if arguments.copies and not paired and a.thumbnails is not None and b.thumbnails is not None:
-        copied = near_duplicates(b.thumbnails, a.thumbnails)
+    if arguments.copies and not paired:
+        if a.thumbnails is None or b.thumbnails is None:
+            copied = b.rows_in(a)
+        else:
+            copied = near_duplicates(b.thumbnails, a.thumbnails)
     rows_of_a = [] if copied is None else copied.tolist()
     alike = [(a.numbers[row], b.numbers[i]) for i, row in enumerate(rows_of_a) if row >= 0]
     copies, twins = len(alike), alike[:_TWINS]
@@ -125,6 +129,7 @@ def _compared(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> C
     notices += dict.fromkeys(limit for result in results.values() for limit in result.limits)
     if lacking:
         notices.append(f"More images are needed on each side for {', '.join(lacking)}")
+    notices = [spoken(notice, noun_of(dna), names) for notice in notices]
     histograms = a.dnas.get("histogram")
     return Comparison(
         dna.neurons,
@@ -177,7 +182,7 @@ def _notices(
             "The activation ranges of official histograms are unknown, so shifts of neurons are left out; give them"
             " when loading: load_dna(path, ranges=...)"
         )
-    if any(side.folds is not None and side.thumbnails is None for side in (a, b)):
+    if any(side.folds is not None and side.thumbnails is None and noun_of(side.first) != "row" for side in (a, b)):
         notices.append(
             "The inputs are neither grey nor RGB images, so nearly equal ones, properties and pictures are left out"
         )
@@ -185,6 +190,9 @@ def _notices(
         notices.append(
             f"{_that_look(copied, names[1])} nearly like images of {names[0]}, such as {_pair(copied, b, a)}; `rank"
             " --nearest` shows all; if they are different pictures, say so: `--no-copies`, or `copies=False`"
+            if b.thumbnails is not None
+            else f"{_that_look(copied, names[1], 'is', 'are')} also in {names[0]}, such as {_pair(copied, b, a)};"
+            " nearly equal ones are not looked for"
         )
         if (copied >= 0).sum() > SHARED * len(copied):
             return notices
@@ -196,6 +204,11 @@ def _notices(
             rows = near_duplicates(side.thumbnails, side.thumbnails, torch.cat([side.folds, side.folds]))
             if rows is not None and (rows >= 0).any():
                 near.append(f"{_that_look(rows, name)} nearly like others there, such as {_pair(rows, side, side)}")
+        elif (first := side.rows_in(side)) is not None:
+            rows = first.where(first < torch.arange(len(first)), -1)
+            if (rows >= 0).any():
+                again = f"{_that_look(rows, name, 'occurs', 'occur')} there again, such as {_pair(rows, side, side)}"
+                notices.append(f"{again}; equal ones share a fold, which weakens the test")
     if near:
         notices.append(
             f"{'; '.join(near)}; if some belong together (frames of a clip, crops of a picture), p-values are too"
@@ -216,9 +229,9 @@ def _namesakes(names_a: Sequence[str], names_b: Sequence[str], names: tuple[str,
     ]
 
 
-def _that_look(near: Tensor, name: str) -> str:
-    count = int((near >= 0).sum())
-    return f"{images_in_words(count)} of {name} {'looks' if count == 1 else 'look'}"
+def _that_look(near: Tensor, name: str, *verbs: str) -> str:
+    count, (one, several) = int((near >= 0).sum()), verbs or ("looks", "look")
+    return f"{images_in_words(count)} of {name} {one if count == 1 else several}"
 
 
 def _pair(near: Tensor, side: Measured, among: Measured) -> str:

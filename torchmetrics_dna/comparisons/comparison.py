@@ -22,6 +22,7 @@ from torchmetrics_dna.images.properties import LAYER, PROPERTIES, neuron_name
 from torchmetrics_dna.options import named
 from torchmetrics_dna.plots import plot_layers
 from torchmetrics_dna.words.explanation import as_gaussian, explain, has_means, property_differences
+from torchmetrics_dna.words.nouns import noun_of, spoken
 from torchmetrics_dna.words.verdict import Explanation, TwoSets, two_sets
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.neurons.index import Neurons
 
+_SHOWN = 5  # columns that are named
 SHARED = 0.1  # of the images of B; of different pictures, up to 3 % look nearly alike
 _GUESSED = {"p": "p_value", "emd": '["dna-emd"]', "dna_emd": '["dna-emd"]', "value": '["dna-emd"].value'}
 _GUESSED |= {"to_json": "to_dict()", "to_pandas": "to_dataframe()"}
@@ -365,7 +367,7 @@ class Comparison(ByName["Result"]):
     def verdict_lines(self) -> list[str]:
         """The lines of :attr:`verdict`."""
         emd = self.results.get("dna-emd")
-        return two_sets(
+        lines = two_sets(
             TwoSets(
                 names=self.names,
                 emd=None if emd is None else emd.value,
@@ -381,8 +383,30 @@ class Comparison(ByName["Result"]):
                 is_few=self.is_few,
                 explanation=None if self.measured is None else self.explain(),
                 off=None if self.odd is None else self.odd._figures,
+                most=self._most,
             )
         )
+        return [spoken(line, self.noun, self.names) for line in lines]
+
+    @property
+    def noun(self) -> str:
+        """What was compared: ``"image"``, ``"row"`` of embeddings, or another ``"input"``."""
+        return "image" if self.measured is None else noun_of(self.measured[0].first)
+
+    @property
+    def _most(self) -> str:
+        """Where inputs that are no images differ most: the columns of embeddings, or the layer of a network."""
+        test = self._test
+        if test is None or self.noun == "image":
+            return ""
+        if len(self.neurons) > 1:
+            means = {layer: float(test.z[columns].mean()) for layer, columns in self.neurons.slices.items()}
+            return f"layer {max(means, key=lambda layer: means[layer])}"
+        order = test.z.argsort(descending=True).tolist()
+        numbers = [str(number) for number in order if test.neurons[number] <= SIGNIFICANT]
+        what = "column" if self.noun == "row" else "neuron"
+        more = f" and {len(numbers) - _SHOWN} more" * (len(numbers) > _SHOWN)
+        return f"{what}{'s' * (len(numbers) > 1)} {', '.join(numbers[:_SHOWN])}{more}" if numbers else ""
 
     @property
     def differs(self) -> bool | None:
@@ -400,7 +424,7 @@ class Comparison(ByName["Result"]):
         counts = " and ".join(f"{count:,}" if count else "unknown" for count in self.num_images.values())
         ranges = f", ranges {self.ranges}" if self.ranges else ""
         notes = [
-            f"{counts} images in {' and '.join(self.names)}{', as pairs' * self.paired}; {self.extractor},"
+            f"{counts} {self.noun}s in {' and '.join(self.names)}{', as pairs' * self.paired}; {self.extractor},"
             f" {self.neurons.total:,} neurons{ranges}"
         ]
         rows: list[dict[str, Cell]] = []

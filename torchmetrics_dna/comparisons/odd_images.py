@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import Tensor
+
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.functional.odd import (
     IN_GATE,
+    IN_LIST,
     LEAST,
     LEAST_IN_FOLDER,
     LEAST_OF_SINGLE,
@@ -17,6 +21,7 @@ from torchmetrics_dna.functional.odd import (
     clear_reasons,
     odd_by_properties,
     odd_in_folder,
+    odd_inputs,
     standard_properties,
 )
 from torchmetrics_dna.functional.outliers import (
@@ -31,12 +36,12 @@ from torchmetrics_dna.functional.outliers import (
 )
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import Images, ImageSource
+from torchmetrics_dna.images.inputs import is_identity
+from torchmetrics_dna.images.numbers import NUMBERS
 from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.words.verdict import Off, beside_others, which_are_off, why_off
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.jobs.sides import Sides
     from torchmetrics_dna.neurons.index import Neurons
@@ -61,6 +66,7 @@ class OddImages:
         has_properties: True if properties were measured.
         surely: Places of those that a gate takes, of images that are judged beside the others of their own set; None
             beside a reference.
+        of_inputs: True if they are no images, and judged by their numbers.
         explained: Directions of properties, such as ``"blockiness +"``, that a named cause of the whole difference
             moves: images with such a reason are as odd as all, and not named.
 
@@ -74,6 +80,7 @@ class OddImages:
     beyond: list[Odd] = field(default_factory=list)
     has_properties: bool = False
     surely: list[int] | None = None
+    of_inputs: bool = False
     explained: tuple[str, ...] = ()
 
     @cached_property
@@ -152,6 +159,7 @@ class OddImages:
             least=self.too_few if self.has_properties else None,
             is_alone=self.is_alone,
             has_properties=self.has_properties,
+            unseen="a flipped or rotated one" if self.of_inputs else Off.unseen,
         )
 
     def sentence(self, reference: str) -> str:
@@ -214,7 +222,7 @@ def odd_images(
     far = [(scores[layer] / typical[layer].quantile(0.5).clamp(min=1e-12)).tolist() for layer in layers]
     joint = by_network = [outlier_distance(side) for side in (typical, scores)]
     single, clear = dict[int, Odd](), dict[int, Odd]()
-    has_properties = LAYER in a.rows and LAYER in b.rows
+    has_properties, of_inputs = LAYER in a.rows and LAYER in b.rows, False
     if has_properties:
         properties = a.rows[LAYER], b.rows[LAYER][places]
         of_properties = _distances(*({LAYER: side} for side in standard_properties(*properties)))
@@ -224,6 +232,8 @@ def odd_images(
         ]
         single = {odd.image: odd for odd in odd_by_properties(*properties)}
         clear = clear_reasons(*properties)
+    elif of_inputs := NUMBERS in a.rows and NUMBERS in b.rows:
+        single = _beyond_both(a, b, places, of_a, of_b)
     order = by_network[1].argsort(descending=True, stable=True).tolist()
     names, most = _names(images, b), float(joint[0].max())
     beyond = list[Odd]()
@@ -239,7 +249,20 @@ def odd_images(
         [single[row]._replace(image=place) for place, row in enumerate(order) if row in single],
         beyond,
         has_properties,
+        of_inputs=of_inputs,
     )
+
+
+def _beyond_both(
+    a: Measured, b: Measured, places: Sequence[int], of_a: Mapping[str, Tensor], of_b: Mapping[str, Tensor]
+) -> dict[int, Odd]:
+    """Return the inputs of B that are odd beside all others of A and B, without facts that inputs of A have, too."""
+    numbers, count = torch.cat([a.rows[NUMBERS], b.rows[NUMBERS][places]]), len(a.numbers)
+    layers = {layer: torch.cat([means, of_b[layer]]) for layer, means in of_a.items()}
+    found = odd_inputs(numbers, {} if is_identity(a.first.extractor) else layers)
+    of_a_too = {odd.reason for odd in found if odd.image < count}
+    odd_of_b = [odd._replace(image=odd.image - count) for odd in found if odd.image >= count]
+    return {odd.image: odd for odd in odd_of_b if not (odd.is_fact and odd.reason in of_a_too)}
 
 
 def _beside_others(
@@ -249,11 +272,14 @@ def _beside_others(
     if not means or len(a.numbers) <= 2:
         return None
     typical = left_out_scores(means)
-    properties = a.rows.get(LAYER)
-    named, surely = (
-        {} if properties is None else {odd.image: odd for odd in odd_in_folder(properties, level)}
-        for level in (None, IN_GATE)
-    )
+    properties, numbers = a.rows.get(LAYER), a.rows.get(NUMBERS)
+    found: list[list[Odd]] = [[], []]
+    if properties is not None:
+        found = [odd_in_folder(properties, level) for level in (None, IN_GATE)]
+    elif numbers is not None:
+        layers = {} if is_identity(a.first.extractor) else means
+        found = [odd_inputs(numbers, layers, level) for level in (IN_LIST, IN_GATE)]
+    named, surely = ({odd.image: odd for odd in each} for each in found)
     order, names = typical[rows].argsort(descending=True, stable=True).tolist(), _names(images, b)
     return OddImages(
         [names[i] for i in order],
@@ -261,7 +287,8 @@ def _beside_others(
         typical[rows][order],
         typical,
         [named[rows[i]]._replace(image=place) for place, i in enumerate(order) if rows[i] in named],
-        has_properties=properties is not None,
+        has_properties=properties is not None or numbers is not None,
+        of_inputs=numbers is not None,
         surely=[place for place, i in enumerate(order) if rows[i] in surely],
     )
 

@@ -55,9 +55,13 @@ class Stored:
 
         Raises:
             OSError: If it can't be written; an existing file then stays as it was.
+            ValueError: If it is of embeddings, and the model that made them is not named.
 
         """
+        from torchmetrics_dna.dna.identity import check_model_named
         from torchmetrics_dna.images.paths import writing
+
+        check_model_named(getattr(self, "extractor", ""))
 
         described, arrays, remarks = self._encode_all()
         with writing(path) as local:

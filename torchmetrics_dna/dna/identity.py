@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.extractors.build import untagged
 from torchmetrics_dna.extractors.fingerprint import furthest_layer, names_differ
+from torchmetrics_dna.images.inputs import IDENTITY
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:
@@ -14,6 +15,14 @@ if TYPE_CHECKING:
 
 FINGERPRINT, WEIGHTS = "fingerprints", "weights (digest)"
 _RENAMED = "of tensors with other names, as by weight norm, pruning, or their removal: do either before all images"
+
+
+def check_model_named(extractor: str) -> None:
+    """Raise ValueError for embeddings without the name of the model that made them, which a file tells."""
+    if extractor == IDENTITY:
+        raise ValueError(
+            f"A file tells what made its embeddings: give the feature {IDENTITY}:MODEL, such as {IDENTITY}:clip-vit-b32"
+        )
 
 
 def identity(

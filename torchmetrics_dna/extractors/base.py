@@ -25,7 +25,7 @@ from torchmetrics_dna.extractors.layout import DUMMY_SIZE, Layout
 from torchmetrics_dna.extractors.preparation import Preparation
 from torchmetrics_dna.extractors.sharing import PooledLayer, shared_activations, shared_fingerprint
 from torchmetrics_dna.files.download import fetch
-from torchmetrics_dna.images.inputs import Example, Inputs, mapped, tensors_of
+from torchmetrics_dna.images.inputs import ROWS, Example, Inputs, is_identity, mapped, tensors_of
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, VERSION, image_properties, without_properties
 from torchmetrics_dna.images.resize import Resize, check_resize
 from torchmetrics_dna.images.tensors import check_images, in_unit_range
@@ -160,7 +160,7 @@ class DNAExtractor(nn.Module):
         of_images: dict[str, Any] = {"weights_path": weights_path, "crop": crop, "input_size": input_size}
         of_images |= {"resize": resize, "mean": mean, "std": std, "channels": channels, "properties": properties}
         _check_inputs(inputs, example, channels_last, feature, layers, of_images)
-        self.example = None if example is None else Example.of(example)
+        self.example = None if example is None else Example.of(example, "row" if is_identity(feature) else "input")
         self.channels_last = channels_last if isinstance(channels_last, bool) else list(channels_last)  # as in json
         self.is_named = not isinstance(feature, nn.Module)
         with float32_by_default():
@@ -601,6 +601,13 @@ def _check_inputs(
     """Raise ValueError unless arguments about inputs go together, and with those that are ``of_images``."""
     if inputs not in ("images", "any"):
         raise ValueError(f"Argument `inputs` expected to be 'images' or 'any', but got {inputs!r}")
+    if is_identity(feature):
+        if inputs != "any" or not isinstance(example, Tensor) or layers is not None:
+            raise ValueError(
+                f"Feature {feature!r} takes embeddings, which have no layers; give `inputs='any'` and, as `example`, a"
+                " batch of them (N, D)"
+            )
+        ROWS.check(example)
     if inputs == "images":
         if example is not None or channels_last is not False:
             name = "example" if example is not None else "channels_last"
@@ -608,7 +615,7 @@ def _check_inputs(
         return
     if example is None:
         raise ValueError("Argument `inputs` is 'any', so `example` expected to be a batch of inputs, but got None")
-    if not isinstance(feature, nn.Module):
+    if not isinstance(feature, nn.Module) and not is_identity(feature):
         raise ValueError(f"Argument `inputs` is 'any', so `feature` expected to be a module, but got {feature!r}")
     names = [name for name, value in of_images.items() if value not in (None, False, "none", 3)]
     names += ["layers"] if LAYER in (layers or ()) else []

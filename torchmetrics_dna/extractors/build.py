@@ -24,6 +24,7 @@ from torchmetrics_dna.extractors.preparation import Preparation
 from torchmetrics_dna.extractors.presets import PRESETS, Preset
 from torchmetrics_dna.extractors.weights import find_ranges, find_weights, load_weights, local_weights
 from torchmetrics_dna.extras import require
+from torchmetrics_dna.images.inputs import IDENTITY, is_identity
 from torchmetrics_dna.images.properties import LAYER
 
 _SIZE_WITHOUT_NETWORK = 16, 16  # pixels; images are loaded at some size
@@ -71,6 +72,8 @@ def build(
             raise ValueError(f"Argument `layers` expected to be a list of layer names, but got {layers!r}{remedy}")
         if len(set(layers)) != len(layers):
             raise ValueError(f"Argument `layers` expected to name each layer once, but got {list(layers)}")
+    if is_identity(feature) and layers is None and weights_path is None:
+        return Built(str(feature), nn.Identity(), views={"embedding": View("output")})
     if feature == LAYER:
         if any(layer != LAYER for layer in layers or []):
             raise ValueError(f"Feature {LAYER!r} has no layers but {LAYER!r}, but got {list(layers or [])}")
@@ -134,7 +137,7 @@ def _build(
     import timm
 
     close = [name for name in PRESETS if name.startswith(feature)]  # before models of similar length
-    close += difflib.get_close_matches(feature, [*PRESETS, LAYER, *timm.list_models()], n=1)
+    close += difflib.get_close_matches(feature, [*PRESETS, LAYER, IDENTITY, *timm.list_models()], n=1)
     raise ValueError(
         f"Argument `feature` expected to be a preset ({', '.join(PRESETS)}), a timm model or an nn.Module,"
         f" but got {feature!r}" + (f"; did you mean {close[0]!r}?" if close else "")

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from math import inf
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from torchmetrics_dna.images.numbers import FAULTS as NUMBER_FAULTS
+from torchmetrics_dna.images.numbers import RECORDS as NUMBERS
 from torchmetrics_dna.images.properties import FAULTS, OF_PIXELS, PROPERTIES, RECORDS
 
 LEAST = 10  # images of a reference; with none of one colour, these are 26 % of its kind at most (95 %)
 LEAST_OF_SINGLE = 40  # images of a reference beside which others than those of one colour are judged one by one
 LEAST_IN_FOLDER = 15  # images without a reference, beside each other
 IN_LIST, IN_GATE = 0.2, 0.05  # images of a folder, in the mean, with a tail as far out as a plain fault named there
+_LEAST_OF_LAYER = 0.1  # distance of its mean, in means, or of the logarithm of its size
 _LEVEL = 0.05  # the same beside a reference
 _LEVELS, _MORE = (0.005, 0.02), 1.5  # of the first image that is far beyond all; of others; times the usual distance
 _MOST_GREY = 2  # images without colour that are no fault: of a kind with few, all may be on one side
@@ -30,6 +34,16 @@ _LEAST, _PLAINLY, _MAYBE = torch.tensor(
     [(fault.least, fault.plain, fault.maybe) for fault in FAULTS.values()], dtype=torch.float64
 ).T
 _DIRECTIONS = int((~_MAYBE.isnan()).sum())  # in which an image is named
+
+
+class _Directions(NamedTuple):
+    names: Sequence[str]  # the reason of each
+    least: Tensor  # distance that counts in each
+    number: int  # of those in which one is named
+    gap: float = 1.0  # times the distance of the extreme from the median
+
+
+_OF_IMAGES = _Directions(tuple(FAULTS), _LEAST, _DIRECTIONS)
 
 
 class Odd(NamedTuple):
@@ -50,6 +64,11 @@ class Odd(NamedTuple):
     value: float
     low: float
     high: float
+
+    @property
+    def is_fact(self) -> bool:
+        """True if it is of one colour or value, whatever the others are."""
+        return self.reason in ("all black", "all white", "one colour", "all zero", "one value")
 
     @property
     def move(self) -> str:
@@ -118,11 +137,55 @@ def odd_in_folder(images: Tensor, level: float | None = None) -> list[Odd]:
     if level is None:
         level = IN_LIST if len(images) >= LEAST_OF_SINGLE else IN_GATE
     reasons = {row: fact for row, values in enumerate(images) if (fact := _fact(values, _PLAIN))}
-    values, (plain, maybe) = _turned(_with_edges(images, images)), _reached(images)
+    return _in_rounds(images, reasons, _turned(_with_edges(images, images)), *_reached(images), level, _OF_IMAGES)
+
+
+def odd_inputs(numbers: Tensor, layers: Mapping[str, Tensor], level: float = IN_LIST) -> list[Odd]:
+    r"""Name inputs that are no images, far beyond the others of their set, in their order.
+
+    Inputs of one value are named as they are. Others are by the rule of :func:`odd_in_folder`, without limits of what
+    is plainly faulty, but beyond the extreme by 1.5 times its distance from the median.
+
+    Args:
+        numbers: Numbers of each, ``(n, numbers)``, see :mod:`torchmetrics_dna.images.numbers`.
+        layers: Means of the neurons of each layer, ``(n, neurons)``, whose mean and size count, too.
+        level: Inputs of a set, in the mean, with a tail as far out as one that is named.
+
+    """
+    columns = dict(zip(NUMBERS, numbers.double().T, strict=True))
+    plain, zero = columns["spread"] == 0, columns["share of zeros"] == 1
+    facts = {row: "all zero" if zero[row] else "one value" for row in plain.nonzero()[:, 0].tolist()}
+    unit = columns["spread"][~plain].quantile(0.5) if len(facts) < len(numbers) else 1.0
+    turned = [
+        columns[name] / unit if record.tails is None else record.tails(columns[name])
+        for name, record in NUMBERS.items()
+    ]
+    for means in layers.values():
+        mean, size = means.double().mean(1), means.double().square().mean(1).sqrt()
+        turned += [mean / mean.abs().quantile(0.5).clamp(min=1e-12), (size + 1e-9).log()]
+    names = [*NUMBER_FAULTS, *(layer for layer in layers for _ in range(4))]
+    least = [fault.least for fault in NUMBER_FAULTS.values()] + [_LEAST_OF_LAYER] * (4 * len(layers))
+    values = torch.stack([side for column in turned for side in (column, -column)], 1)
+    varied = (values.amax(0) > values.amin(0)).nonzero()[:, 0].tolist()
+    of = _Directions([names[i] for i in varied], torch.tensor(least).double()[varied], len(varied), _MORE)
+    may_be = torch.ones(len(numbers), len(varied), dtype=torch.bool)
+    return _in_rounds(numbers, facts, values[:, varied], may_be, ~may_be, level, of)
+
+
+def _in_rounds(
+    images: Tensor,
+    reasons: dict[int, str],
+    values: Tensor,
+    plain: Tensor,
+    maybe: Tensor,
+    level: float,
+    of: _Directions,
+) -> list[Odd]:
+    """Return the images that have reasons, and those that are outermost among the others, again without these."""
     for _ in range(_ROUNDS):
         rest = [row for row in range(len(images)) if row not in reasons]
         if len(rest) >= LEAST_IN_FOLDER:
-            named = _outermost(values[rest], plain[rest], maybe[rest], level)
+            named = _outermost(values[rest], plain[rest], maybe[rest], level, of)
             reasons |= {rest[row]: reason for row, reason in named.items()}
     others = images[[row for row in range(len(images)) if row not in reasons] or slice(None)]
     return [_odd(reasons[row], images[row], row, others) for row in sorted(reasons)]
@@ -167,7 +230,7 @@ def _reached(side: Tensor) -> tuple[Tensor, Tensor]:
     return values >= _PLAINLY * _SIGNS, values >= _MAYBE * _SIGNS
 
 
-def _beyond(values: Tensor, ordered: Tensor) -> tuple[Tensor, Tensor]:
+def _beyond(values: Tensor, ordered: Tensor, least: Tensor = _LEAST) -> tuple[Tensor, Tensor]:
     """Return p of images beside others, which are in descending order, and how far these are beyond.
 
     That is in distances of the extreme from the median.
@@ -175,33 +238,33 @@ def _beyond(values: Tensor, ordered: Tensor) -> tuple[Tensor, Tensor]:
     count = len(ordered)
     tail = max(_FEWEST, round(count / _SHARE))
     extreme, limit, median = ordered[0], ordered[tail], (ordered[(count - 1) // 2] + ordered[count // 2]) / 2
-    excess = torch.maximum((ordered[:tail] - limit).mean(0), _LEAST / 3)
+    excess = torch.maximum((ordered[:tail] - limit).mean(0), least / 3)
     p_values = tail / count * (1 + (values - limit).clamp(min=0) / (tail * excess)) ** -tail
-    return p_values, (values - extreme) / torch.maximum(extreme - median, _LEAST)
+    return p_values, (values - extreme) / torch.maximum(extreme - median, least)
 
 
-def _outermost(values: Tensor, plain: Tensor, maybe: Tensor, level: float) -> dict[int, str]:
+def _outermost(values: Tensor, plain: Tensor, maybe: Tensor, level: float, of: _Directions) -> dict[int, str]:
     """Return the images that stand against all others, alone or with up to a tenth of them, and the reasons, by row."""
     ordered, order = values.sort(dim=0, descending=True, stable=True)
     plain, maybe = plain.gather(0, order), maybe.gather(0, order)
     p_values = torch.full_like(values, inf)
     for count in range(1, len(values) // _TOGETHER + 1):
         last, others = slice(count - 1, count), ordered[count:]
-        of_last, gaps = _beyond(ordered[last], others)
-        chances = of_last * len(values) * _DIRECTIONS
-        named = plain[last] & (gaps > 1) & (chances <= level)
+        of_last, gaps = _beyond(ordered[last], others, of.least)
+        chances = of_last * len(values) * of.number
+        named = plain[last] & (gaps > of.gap) & (chances <= level)
         if count == 1:
             named |= maybe[last] & (gaps > _MORE) & (chances <= _LEVELS[1])
         for column in named[0].nonzero()[:, 0].tolist():  # all up to the last one, together
             together = order[:count, column]
-            p_values[together, column] = _beyond(ordered[:count], others)[0][:, column]
-    return _chosen(p_values, p_values.isfinite())
+            p_values[together, column] = _beyond(ordered[:count], others, of.least)[0][:, column]
+    return _chosen(p_values, p_values.isfinite(), of.names)
 
 
-def _chosen(p_values: Tensor, named: Tensor) -> dict[int, str]:
+def _chosen(p_values: Tensor, named: Tensor, names: Sequence[str] = _OF_IMAGES.names) -> dict[int, str]:
     """Return the direction of the smallest p-value among the named ones of an image, by row."""
     smallest = torch.where(named, p_values, inf).argmin(1).tolist()
-    return {row: [*FAULTS][smallest[row]] for row in named.any(1).nonzero()[:, 0].tolist()}
+    return {row: names[smallest[row]] for row in named.any(1).nonzero()[:, 0].tolist()}
 
 
 def _facts(reference: Tensor, images: Tensor) -> dict[int, str]:
@@ -229,5 +292,6 @@ def _fact(values: Tensor, limits: tuple[float, float]) -> str:
 
 def _odd(reason: str, values: Tensor, row: int, others: Tensor) -> Odd:
     move = Odd(row, reason, 0, 0, 0).move
-    column = PROPERTIES.index(move[:-2] if move[-1] in "+-" else "contrast")
+    name = move[:-2] if move[-1] in "+-" else "contrast"
+    column = [*NUMBERS].index(name) if name in NUMBERS else PROPERTIES.index(name)
     return Odd(row, reason, float(values[column]), float(others[:, column].min()), float(others[:, column].max()))

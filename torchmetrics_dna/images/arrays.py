@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from torchmetrics_dna.files.container import plain_member, read_npy_header
@@ -22,7 +23,7 @@ from torchmetrics_dna.images.objects import check_column
 from torchmetrics_dna.images.paths import is_address, open_file, public, suffix_of
 from torchmetrics_dna.images.pixels import stamp_of
 from torchmetrics_dna.images.sets import Images, ImageSource, joined, stream_of
-from torchmetrics_dna.images.tensors import ArrayFormat
+from torchmetrics_dna.images.tensors import EMBEDDINGS, ArrayFormat
 
 if TYPE_CHECKING:
     from torchmetrics_dna.images.reading import Reading
@@ -69,12 +70,37 @@ def open_arrays(files: Sequence[str], label: str, reading: Reading) -> Images:
     return stream_of(files, label, reading, _read, count=count, decoded=True, arrays=formats)
 
 
+def read_arrays(path: str, _: str | None) -> dict[str, Any]:
+    """Read all arrays of a file by name; that of a local ``.npy`` is memory-mapped."""
+    if suffix_of(path) == ".npy" and not is_address(path):
+        return {"": np.load(path, mmap_mode="r")}
+    with open_file(path) as file:
+        if suffix_of(path) == ".npy":
+            return {"": npy.read_array(file)}
+        with zipfile.ZipFile(file) as archive:
+            members = [plain_member(archive, name) for name in archive.namelist() if name.endswith(".npy")]
+            return {member.filename[:-4]: npy.read_array(archive.open(member)) for member in members}
+
+
+def read_safetensors(path: str, _: str | None) -> dict[str, Any]:
+    """Read all tensors of a file by name."""
+    from safetensors.torch import load
+
+    with open_file(path) as file:
+        return load(file.read())
+
+
+def refuse_embeddings(files: Sequence[str], *_: object) -> Images:
+    """Raise ValueError, since such files hold no images."""
+    raise ValueError(f"{public(files[0])!r} holds no images; {EMBEDDINGS}")
+
+
 def holds_images(path: str | os.PathLike[str]) -> bool:
-    """True if a local ``.npz`` holds images: an ``arr_0``, or any 4-D array."""
+    """True if a local ``.npz`` may hold images or other inputs: an array of two axes or more, but no mean of FID's."""
     try:
         with Path(path).open("rb") as file, zipfile.ZipFile(file) as archive:
-            names = [name.removesuffix(".npy") for name in archive.namelist()]
-            return _USUAL in names or bool(_of_four_axes(archive))
+            axes = _axes(archive)
+            return f"{_USUAL}.npy" in axes or ("mu.npy" not in axes and max(axes.values()) >= 2)
     except Exception:  # reported when the file is read
         return False
 
@@ -136,7 +162,7 @@ def _member(archive: zipfile.ZipFile, column: str | None, path: str) -> str:
     if "dna.json" in archive.namelist():
         where = "; a DNA is read from this machine, or as hub:OWNER/REPO/path" if is_address(path) else ""
         raise ValueError(f"it is a DNA file, but images are expected{where}")
-    candidates = _of_four_axes(archive)
+    candidates = [name for name, axes in _axes(archive).items() if axes == 4]
     if len(candidates) != 1:
         raise ValueError(
             f"it has no array {_USUAL!r}, but {', '.join(names) or 'none'}; name the one of images by `column`"
@@ -144,13 +170,14 @@ def _member(archive: zipfile.ZipFile, column: str | None, path: str) -> str:
     return candidates[0]
 
 
-def _of_four_axes(archive: zipfile.ZipFile) -> list[str]:
-    members = []
+def _axes(archive: zipfile.ZipFile) -> dict[str, int]:
+    """Return the number of axes of each array, by its member."""
+    axes = dict[str, int]()
     for name in archive.namelist():
         if name.endswith(".npy"):
             with archive.open(plain_member(archive, name)) as member:
-                members += [name] if len(read_npy_header(member)[0]) == 4 else []
-    return members
+                axes[name] = len(read_npy_header(member)[0])
+    return axes
 
 
 def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:

@@ -15,6 +15,19 @@ from torch import Tensor
 from torchmetrics_dna.images.tensors import check_dense
 
 Inputs = Tensor | tuple[Any, ...] | dict[str, Any]  # images, too
+IDENTITY = "identity"  # the feature that takes embeddings as they are; a colon and the model that made them may follow
+_ROW = "row"
+
+
+def is_identity(feature: object) -> bool:
+    """True for the name of the feature of embeddings, with or without the model that made them.
+
+    Example:
+        >>> is_identity("identity"), is_identity("identity:clip-vit-b32"), is_identity("resnet18")
+        (True, True, False)
+
+    """
+    return isinstance(feature, str) and feature.partition(":")[0] == IDENTITY
 
 
 def mapped(function: Callable[..., Any], *inputs: Any) -> Any:
@@ -60,13 +73,15 @@ class Example:
 
     Args:
         like: One input as a batch, whose tensors are on the meta device.
+        noun: What one is called: ``"input"``, or ``"row"`` of embeddings, whose floating point numbers are converted.
 
     """
 
     like: Any
+    noun: str = "input"
 
     @classmethod
-    def of(cls, example: Any) -> Example:
+    def of(cls, example: Any, noun: str = "input") -> Example:
         """Return those of a batch.
 
         Raises:
@@ -76,7 +91,7 @@ class Example:
         """
         _check_tensors(example, "example")
         _check_lengths(example, "example")
-        return cls(mapped(lambda tensor: tensor[:1].to("meta"), example))
+        return cls(mapped(lambda tensor: tensor[:1].to("meta"), example), noun)
 
     @property
     def dtypes(self) -> str:
@@ -116,9 +131,13 @@ class Example:
             kinds = (Mapping,) if isinstance(self.like, Mapping) else (tuple,)
         if not isinstance(source, kinds):
             return None
-        batch = _taken(source, self.like, _ARGUMENT)
+        batch = self._taken(source, _ARGUMENT)
         self.check(batch)
         return batch
+
+    def _taken(self, item: Any, subject: str) -> Any:
+        inputs = _taken(item, self.like, subject)
+        return inputs.float() if self.noun == _ROW and inputs.is_floating_point() else inputs
 
     def singles(self, item: Any) -> Iterator[Any]:
         """Yield the inputs of an item of a data set, without the batch axis: itself, or those of a batch.
@@ -131,7 +150,7 @@ class Example:
             ValueError: If it has another number of axes or dtype, or parts of several lengths.
 
         """
-        inputs = _taken(item, self.like, _ITEM)
+        inputs = self._taken(item, _ITEM)
         if tensors_of(inputs)[0].ndim == tensors_of(self.like)[0].ndim:
             _check_like(inputs, self.like, _ITEM)
             _check_lengths(inputs, "imgs")
@@ -149,6 +168,7 @@ class Example:
         return first
 
 
+ROWS = Example(torch.empty(1, 1, device="meta"), _ROW)  # of embeddings
 _ARGUMENT, _ITEM = "Argument `imgs{}`", "it{}"  # subjects of messages
 
 

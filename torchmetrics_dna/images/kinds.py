@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torchmetrics_dna.registry import Lazy, Registry
 
@@ -21,6 +21,8 @@ class FileKind(NamedTuple):
         opener: Function that opens some files of the kind as one set; it takes them, what to call the set, and how to
             read.
         options: Which of ``"column"`` and ``"fps"`` apply to it.
+        arrays: Function of a file and the column, if it is given, that returns the arrays in it by name, which may be
+            inputs that are no images, such as embeddings. None if it has none.
 
     """
 
@@ -28,6 +30,7 @@ class FileKind(NamedTuple):
     suffixes: tuple[str, ...]
     opener: Callable[[Sequence[str], str, Reading], Images]
     options: tuple[str, ...] = ()
+    arrays: Callable[[str, str | None], Mapping[str, Any]] | None = None
 
     def open(self, files: Sequence[str], label: str, reading: Reading) -> Images:
         """Open files as one set of images, called ``label``."""
@@ -38,6 +41,10 @@ class FileKind(NamedTuple):
 
 def _by(function: str) -> Lazy:
     return Lazy(f"torchmetrics_dna.images.{function}")
+
+
+def _of_arrays(opener: str, arrays: str) -> tuple[Lazy, tuple[str, ...], Lazy]:
+    return _by(opener), ("column",), _by(arrays)
 
 
 EXTENSIONS = (
@@ -52,9 +59,12 @@ KINDS = Registry(
     (
         FileKind(".zip", (".zip",), _by("archives:open_zips")),
         LIST,
-        FileKind(".npy or .npz of (B, H, W, C)", (".npy", ".npz"), _by("arrays:open_arrays"), ("column",)),
+        FileKind(
+            ".npy or .npz of (B, H, W, C)", (".npy", ".npz"), *_of_arrays("arrays:open_arrays", "arrays:read_arrays")
+        ),
         FileKind(".tar", (".tar", ".tgz", ".gz", ".bz2", ".xz"), _by("archives:open_tars"), ("column",)),
-        FileKind(".parquet", (".parquet",), _by("parquet:open_parquet"), ("column",)),
+        FileKind(".parquet", (".parquet",), *_of_arrays("parquet:open_parquet", "parquet:read_lists")),
+        FileKind(".safetensors", (".safetensors",), *_of_arrays("arrays:refuse_embeddings", "arrays:read_safetensors")),
         FileKind("video", _VIDEOS, _by("video:open_videos"), ("fps",)),
         IMAGE,
     ),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     Notes = Callable[[Any], Mapping[str, Tensor]]
 
-_SKIP = "; to leave out such images, give `skip_unreadable=True`"
+SKIP = "; to leave out such images, give `skip_unreadable=True`"
 _FEW = 64  # images below which starting worker processes costs more than it saves
 _FEW_BITS = 0.25  # of the range of 16 bits, as 14 of them are
 _MANY = 200  # images that take longer to resize and measure without numba than loading it takes
@@ -128,7 +128,7 @@ def load_batches(
         if batch.error:
             raise ValueError(batch.error)
         if batch.unreadable and not reading.skip_unreadable:
-            raise ValueError(batch.unreadable[0] + _SKIP)
+            raise ValueError(batch.unreadable[0] + SKIP)
         for what in sorted(batch.lost - told):  # their number would be that of this pass, in this process
             warnings.warn(f"Images of {source.label!r} {what}", stacklevel=2)
         told |= batch.lost
@@ -297,4 +297,4 @@ class _Decoded(Dataset["Batch"]):
                 pixels = resize_image(image, self.size, self.crop, self.resize)
             return _Sample(number, name, torch.from_numpy(pixels), properties, notes, lost, used)
         except Exception as err:  # damaged files make Pillow raise errors of any type
-            return unreadable(name, err)
+            return unreadable(name, err, "image" if source.example is None else source.example.noun)

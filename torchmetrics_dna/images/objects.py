@@ -52,11 +52,12 @@ def open_inputs(source: Any, label: str, example: Example, reading: Reading) -> 
     if by_index(source) and not isinstance(source, Mapping):
         return _inputs(len(source), source.__getitem__, label, example)
     settings = {"options": frozenset({"num_images"}), "example": example}
-    return _stream(source, label, example.singles, "input", reading.num_images, **settings)
+    return _stream(source, label, example.singles, example.noun, reading.num_images, **settings)
 
 
 def _inputs(count: int, fetch: Callable[[int], Any], label: str, example: Example) -> ImageSource:
-    return ImageSource([f"input {i}" for i in range(count)], fetch, label, options=frozenset(), example=example)
+    names = [f"{example.noun} {i}" for i in range(count)]
+    return ImageSource(names, fetch, label, options=frozenset(), example=example)
 
 
 def by_index(source: Any) -> bool:

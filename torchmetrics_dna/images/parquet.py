@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from textwrap import shorten
@@ -17,6 +18,7 @@ from torchmetrics_dna.images.sets import ImageStream, stream_of
 if TYPE_CHECKING:
     from torchmetrics_dna.images.reading import Reading
 
+_LIST_OF_FLOATS = re.compile(r"(large_|fixed_size_)?list<[^<]*: (halffloat|float|double)\b")  # names of Arrow's types
 _AT_ONCE, _MOST_AT_ONCE = 32, 64_000_000  # maximum rows, and bytes, read at once
 
 
@@ -27,6 +29,22 @@ def open_parquet(files: Sequence[str], label: str, reading: Reading) -> ImageStr
         _column(table, files[0], reading, tells=True)
     count = None if any(map(is_address, files)) else sum(parquet.read_metadata(file).num_rows for file in files)
     return stream_of(files, label, reading, _read, count=count)
+
+
+def read_lists(path: str, column: str | None) -> dict[str, Any]:
+    """Read the columns of lists of floats, or one of them, as arrays ``(N, D)`` by name."""
+    arrays = dict[str, Any]()
+    with _opened(path) as table:
+        lists = [each.name for each in table.schema_arrow if _LIST_OF_FLOATS.match(str(each.type))]
+        for name in [name for name in lists if column in (None, name)]:
+            for group in range(table.num_row_groups):
+                _unpacked(table, group, name)
+            values = table.read([name], use_threads=False)[0].combine_chunks()
+            flat, lengths = values.flatten(), {*values.value_lengths().to_pylist()}
+            if len(lengths) != 1 or None in lengths or flat.null_count:
+                raise ValueError(f"its rows in {name!r} have values that are missing, or several lengths")
+            arrays[name] = flat.to_numpy(zero_copy_only=False).reshape(len(values), -1)
+    return arrays
 
 
 def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -66,7 +66,7 @@ class Property:
 
     name: str
     meaning: str
-    measure: Callable[[Originals], Tensor | float]
+    measure: Callable[[Any], Tensor | float]
     written: Callable[[float], str] | None = None
     needs: Literal["size", "file", "pixels", "texture"] = "pixels"
     of_pixels: bool = False
@@ -74,6 +74,10 @@ class Property:
     lower: Fault | None = None
     tails: Callable[[Tensor], Tensor] | None = None
     plain: bool = False
+
+    def in_words(self, value: float, digits: int = 3) -> str:
+        """Format a value in its unit, or else with so many significant digits."""
+        return f"{value:.{digits}g}" if self.written is None else self.written(value)
 
     @property
     def faults(self) -> dict[str, Fault]:
@@ -182,8 +186,7 @@ def property_in_words(name: str, value: float, digits: int = 3) -> str:
         ('256 pixels', '25 %', '0.0123')
 
     """
-    written = RECORDS[name].written
-    return f"{value:.{digits}g}" if written is None else written(value)
+    return RECORDS[name].in_words(value, digits)
 
 
 def _grey(imgs: Tensor) -> Tensor:
@@ -365,7 +368,8 @@ def _bytes_per_pixel(of: Originals) -> float:
     return of.file.num_bytes / (of.height * of.width * _MOST_BYTES)
 
 
-def _share(value: float) -> str:
+def in_percent(value: float) -> str:
+    """Format a share."""
     return f"{value * 100:.0f} %"
 
 
@@ -373,11 +377,13 @@ def _pixels(value: float) -> str:
     return f"{2 ** (16 * value):,.0f} pixels"
 
 
-def _log(shift: float) -> Callable[[Tensor], Tensor]:
+def log(shift: float) -> Callable[[Tensor], Tensor]:
+    """Return the logarithm of shifted values as a function."""
     return lambda values: (values + shift).log()
 
 
-def _log_odds(shift: float) -> Callable[[Tensor], Tensor]:
+def log_odds(shift: float) -> Callable[[Tensor], Tensor]:
+    """Return the log odds of shifted shares as a function."""
     return lambda values: ((values + shift) / (1 - values + shift)).log()
 
 
@@ -398,63 +404,63 @@ RECORDS = Registry(
             lambda value: f"{2 ** (8 * (value - 0.5)):.3g}", "size",
         ),
         _of_colour(
-            "brightness", "mean of grey, 1 is white", lambda of: of.mean / WHITE, tails=_log_odds(0.02), plain=True,
+            "brightness", "mean of grey, 1 is white", lambda of: of.mean / WHITE, tails=log_odds(0.02), plain=True,
             higher=Fault(0.1, "is much brighter than any of {}", maybe=0.7),
             lower=Fault(0.1, "is much darker than any of {}", maybe=0.15, plain=0.08),
         ),
         _of_colour(
-            "contrast", "twice the deviation of grey, 1 is half black", _contrast, tails=_log(0.02), plain=True,
+            "contrast", "twice the deviation of grey, 1 is half black", _contrast, tails=log(0.02), plain=True,
             lower=Fault(0.1, "has far less contrast than any of {}", maybe=0.06),
         ),
         _of_colour(
             "dark pixels", "share in the lowest 5 %",
-            lambda of: _count(of.grey < WHITE // 20) / of.count, _share, tails=_log_odds(0.05),
+            lambda of: _count(of.grey < WHITE // 20) / of.count, in_percent, tails=log_odds(0.05),
             higher=Fault(0.2, "has far more dark pixels than any of {}", maybe=0.3, plain=0.9),
         ),
         _of_colour(
             "bright pixels", "share in the highest 5 %",
-            lambda of: _count(of.grey > WHITE - WHITE // 20) / of.count, _share,
-            tails=_log_odds(0.05), higher=Fault(0.2, "has far more bright pixels than any of {}", maybe=0.5),
+            lambda of: _count(of.grey > WHITE - WHITE // 20) / of.count, in_percent,
+            tails=log_odds(0.05), higher=Fault(0.2, "has far more bright pixels than any of {}", maybe=0.5),
         ),
         _of_colour(
-            "saturation", "mean range of a pixel's channels, 0 is grey", _saturation, tails=_log(0.01), plain=True,
+            "saturation", "mean range of a pixel's channels, 0 is grey", _saturation, tails=log(0.01), plain=True,
             higher=Fault(0.1, "has stronger colours than any of {}"),
             lower=Fault(0.5, "has far less colour than any of {}", maybe=0.01, plain=0.002),
         ),
         _of_colour("red against green", "mean difference, 0.5 is none", _red_against_green),
         _of_colour("blue against yellow", "mean difference, 0.5 is none", _blue_against_yellow),
         _of_colour(
-            "colours", "root of the share of different 15-bit colours", _colours, tails=_log(0.0),
+            "colours", "root of the share of different 15-bit colours", _colours, tails=log(0.0),
             higher=Fault(0.1, "has far more colours than any of {}, as noise gives"),
             lower=Fault(0.1, "has far fewer colours than any of {}"),
         ),
         _of_colour("dark corners", "corners against the middle, 0.5 is alike", _dark_corners),
         _of_texture(
             "sharpness", "mean Laplacian over mean step between neighbours, 0 is smooth",
-            _sharpness, tails=_log(0.02), plain=True,
+            _sharpness, tails=log(0.02), plain=True,
             lower=Fault(0.05, "is much more blurred than any of {}", maybe=0.14, plain=0.11),
         ),
         _of_texture(
             "noise", "Immerkær's estimate (1996), 0.1 is about 3 of 255 levels",
-            _noise, tails=_log(0.005), plain=True,
+            _noise, tails=log(0.005), plain=True,
             higher=Fault(0.1, "is much noisier than any of {}", maybe=0.4, plain=0.5),
         ),
         _of_texture("fine detail", "mean step between neighbours over that and the next but one", _fine_detail),
         _of_texture(
-            "flat areas", "share of equal neighbours", _flat_areas, _share, tails=_log_odds(0.05),
+            "flat areas", "share of equal neighbours", _flat_areas, in_percent, tails=log_odds(0.05),
             higher=Fault(0.1, "has far more flat areas than any of {}"),
         ),
         _of_texture(
             "pixelation", "share of rows and columns nearly without steps",
-            _pixelation, tails=_log_odds(0.05),
+            _pixelation, tails=log_odds(0.05),
             higher=Fault(0.5, "is made of enlarged pixels", maybe=0.35, plain=0.42),
         ),
         _of_texture(
             "blockiness", "steps at borders of 8 x 8 blocks, 0.5 is none", _blockiness,
             higher=Fault(0.01, "shows blocks of 8 pixels, as strong JPEG compression leaves", maybe=0.6),
         ),
-        _of_file("JPEG files", "share of such files", lambda of: _is_format(of, "JPEG"), _share, plain=True),
-        _of_file("PNG files", "share of such files", lambda of: _is_format(of, "PNG"), _share, plain=True),
+        _of_file("JPEG files", "share of such files", lambda of: _is_format(of, "JPEG"), in_percent, plain=True),
+        _of_file("PNG files", "share of such files", lambda of: _is_format(of, "PNG"), in_percent, plain=True),
         _of_file("bytes per pixel", "divided by 8", _bytes_per_pixel, lambda value: f"{value * _MOST_BYTES:.2g}"),
     ),
 )  # fmt: skip

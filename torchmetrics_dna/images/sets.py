@@ -282,7 +282,7 @@ def check_channels(images: Images, channels: int) -> None:
             array.check("Images", 4, channels)
 
 
-def unreadable(name: str, err: Exception) -> str:
+def unreadable(name: str, err: Exception, noun: str = "image") -> str:
     """Describe an error of an image or a shard in one line."""
     if isinstance(err, BrokenShardError):
         return str(err)
@@ -294,7 +294,7 @@ def unreadable(name: str, err: Exception) -> str:
                 "it is not a TIFF that Pillow reads; save it with 8 or 16 bits and 1, 3 or 4 channels; others take a"
                 " DNAExtractor of your own network with as many `channels`"
             )
-    return f"Can't read image {name!r}: {reason}"
+    return f"Can't read {noun} {name!r}: {reason}"
 
 
 def left_out_in_words(lines: Sequence[str]) -> str:

@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from torchmetrics_dna.files.damage import refusing
+from torchmetrics_dna.images.inputs import tensors_of
 from torchmetrics_dna.images.kinds import EXTENSIONS, IMAGE, KINDS, LIST
 from torchmetrics_dna.images.objects import (
     by_index,
+    check_column,
     is_output,
     is_row,
     open_array,
@@ -87,7 +90,8 @@ def open_source(source: Source, reading: Reading | None = None, example: Example
             called until it returns None.
         reading: Options for reading them.
         example: What the network takes instead of images; the set is then a batch of such inputs, a sequence or
-            map-style dataset of single inputs, or an iterable of inputs or batches.
+            map-style dataset of single inputs, an iterable of inputs or batches, or files of one array of them:
+            ``.npy``, ``.npz``, ``.safetensors``, a column of lists in ``.parquet``.
 
     Returns:
         An ``ImageSource``, or an ``ImageStream`` if there is no random access.
@@ -107,12 +111,14 @@ def open_source(source: Source, reading: Reading | None = None, example: Example
     """
     if isinstance(source, (ImageSource, ImageStream)):
         return source
+    if example is not None and isinstance(source, (str, os.PathLike)):
+        return _open_inputs_of(os.fspath(source), example, reading or Reading())
     if example is not None:
-        inputs = open_inputs(source, f"{type(source).__name__} of inputs", example, reading or Reading())
+        inputs = open_inputs(source, f"{type(source).__name__} of {example.noun}s", example, reading or Reading())
         if inputs is None:
             raise TypeError(
                 "Expected inputs like the example of the network: a batch, list, dataset, DataLoader or iterable, but"
-                f" got {type(source).__name__}; load files, such as by `numpy.load(path, mmap_mode='r')`"
+                f" got {type(source).__name__}"
             )
         return inputs
     reading = replace(reading or Reading(), progress=None)  # a callback could not be sent along with the images
@@ -131,6 +137,33 @@ def open_source(source: Source, reading: Reading | None = None, example: Example
         remedy = f"; for the files in it, give {Path(label) / f'*{present}'}" if present else ""
         looked = f"; looked for {', '.join(EXTENSIONS)}" if isinstance(source, (str, os.PathLike)) else ""
         raise ValueError(f"There are no images in {label!r}{looked}{remedy}")
+    return opened
+
+
+def _open_inputs_of(path: str, example: Example, reading: Reading) -> Images:
+    """Open files of one array of inputs that are no images, each or all together."""
+    found, axes = list[Any](), tensors_of(example.like)[0].ndim
+    for file in expand(path):
+        kind = KINDS.find(suffix_of(file))
+        if kind is None or kind.arrays is None:
+            listed = ", ".join(suffix for kind in KINDS.values() if kind.arrays is not None for suffix in kind.suffixes)
+            raise ValueError(f"{public(file)!r} is no file of {example.noun}s; give {listed}, or an array")
+        if not is_address(file) and not Path(file).exists():
+            raise missing(file)
+        with refusing(public(file), f"{example.noun}s"):
+            arrays = kind.arrays(file, reading.column)
+            names = [name for name, array in arrays.items() if array.ndim == axes or not name]
+            if reading.column is not None:
+                check_column(arrays, reading.column, file)
+            elif len(names) != 1:
+                raise ValueError(
+                    f"it has {len(names)} arrays of {axes} axes, of {', '.join(arrays)}; name one by `column`"
+                )
+            found.append(arrays[reading.column or names[0]])
+    opened = open_inputs(found[0] if len(found) == 1 else np.concatenate(found), public(path), example, reading)
+    assert opened is not None  # for an array
+    opened.options = frozenset({"column"})
+    opened.place = path if is_address(path) else os.path.realpath(path), reading.column
     return opened
 
 

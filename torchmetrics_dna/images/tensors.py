@@ -111,6 +111,7 @@ def _shape_remedy(imgs: Tensor) -> str:
 
 
 _GREY_OR_RGB = (1, 3)
+EMBEDDINGS = "give embeddings to the feature 'identity', whose neurons are their columns"
 # (is tensor, number of axes) -> (axis of channels in the other order, conversion to ours, the first three channels)
 _MOVES = {
     (False, 3): (0, "imgs.transpose(1, 2, 0)", "imgs[..., :3]"),
@@ -153,6 +154,10 @@ class ArrayFormat(NamedTuple):
             remedy = self._remedy(most_axes, channels or 3)
             raise ValueError(f"{what} must have shape {expected}, {got}{remedy and f'; give {remedy}'}")
         kind = self.dtype.removeprefix("torch.")
+        if len(shape) == 2 and most_axes == 4 and kind.startswith(("float", "bfloat")):
+            raise ValueError(
+                f"{what} must have shape (B, H, W, C), {got}; {EMBEDDINGS}, and a grey image as `imgs[None]`"
+            )
         if kind not in ("uint8", "uint16") and not kind.startswith(("float", "bfloat")):
             to_uint8 = "imgs.to(torch.uint8)" if self.is_tensor else 'imgs.astype("uint8")'
             remedy = "; give `imgs * 1.0`" if kind == "bool" else ""

@@ -15,8 +15,9 @@ from torchmetrics_dna.binning import Activations
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.extractors.cpu import cut
 from torchmetrics_dna.images import Images, ImageSource, Reading
-from torchmetrics_dna.images.inputs import mapped
-from torchmetrics_dna.images.loader import load_batches
+from torchmetrics_dna.images.inputs import mapped, tensors_of
+from torchmetrics_dna.images.loader import SKIP, load_batches
+from torchmetrics_dna.images.sets import unreadable
 from torchmetrics_dna.jobs.groups import Groups, grouping
 from torchmetrics_dna.jobs.processes import raise_if_peer_failed
 from torchmetrics_dna.statistics import CrossMomentStatistic, MomentStatistic, State, Statistic
@@ -61,6 +62,15 @@ class Activated(NamedTuple):
     names: list[str]  # of the readable images
     notes: Mapping[str, Tensor]  # folds and thumbnails of them, (B, ...), by name
     ends: bool  # True if these are the last images of a part
+
+    def take(self, chosen: slice | list[int]) -> Activated:
+        """Return some of the images."""
+        rows = range(len(self.places))[chosen] if isinstance(chosen, slice) else chosen
+        places, names = [self.places[i] for i in rows], [self.names[i] for i in rows]
+        activations, notes = (
+            {name: values[chosen] for name, values in of.items()} for of in (self.activations, self.notes)
+        )
+        return self._replace(places=places, names=names, activations=activations, notes=notes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,7 +257,12 @@ class Job:
                     groups = [*map(group_of, numbers_of_source, names)]
                     notes["folds"] = group_folds(groups, self.num_folds)
                 ends = batch.ends and part.stop == len(numbers)
-                yield Activated(places, run(*inputs) if numbers else {}, left_out, names, notes, ends)
+                ran = Activated(places, run(*inputs) if numbers else {}, left_out, names, notes, ends)
+                if extractor.example is not None and numbers:
+                    of_host = mapped(itemgetter(part), batch.images)
+                    ran = _finite(ran, of_host, extractor.example.noun, self.reading.skip_unreadable)
+                yield ran
+                del ran
                 left_out = []
             done += len(numbers) + len(batch.unreadable)
             if progress:
@@ -257,9 +272,8 @@ class Job:
 
     def _add_(self, split: Split, images: Images, part: Activated, chosen: slice | list[int]) -> None:
         """Add the chosen images of a part in place."""
-        activations = Activations({layer: values[chosen] for layer, values in part.activations.items()})
-        places, names = (_some(values, chosen) for values in (part.places, part.names))
-        notes = {name: values[chosen] for name, values in part.notes.items()}
+        part = part.take(chosen)
+        activations, places, names, notes = Activations(part.activations), part.places, part.names, part.notes
         for name, statistic in self.statistics.items():
             statistic.add_(split.states[name], activations, notes.get("folds"))
         split.num_images += len(places)
@@ -276,13 +290,24 @@ def _all_notes(takes: Sequence[Callable[[Any], dict[str, Tensor]]], image: Any) 
     return {name: values for take in takes for name, values in take(image).items()}
 
 
+def _finite(part: Activated, inputs: Any, noun: str, skip: bool) -> Activated:
+    """Leave out inputs whose values and activations are not all finite; a device sync where values are not.
+
+    ValueError that names the first one, unless such are skipped.
+    """
+    finite = [values.reshape(len(values), -1).isfinite().all(1) for values in tensors_of(inputs)]
+    rows = (~torch.stack(finite).all(0)).nonzero()[:, 0].tolist()
+    bad = [i for i in rows if not all(bool(values[i].isfinite().all()) for values in part.activations.values())]
+    lines = [unreadable(part.names[i], ValueError("it has values that are NaN or infinite"), noun) for i in bad]
+    if bad and not skip:
+        raise ValueError(lines[0] + SKIP)
+    good = part.take([i for i in range(len(part.places)) if i not in bad]) if bad else part
+    return good._replace(left_out=part.left_out + lines)
+
+
 def _numbers(images: Images, places: Sequence[int]) -> list[int]:
     """Return indices of images in their original source, or running numbers in a stream."""
     return [images.numbers[i] for i in places] if isinstance(images, ImageSource) else list(places)
-
-
-def _some(values: Sequence[Any], chosen: slice | list[int]) -> Sequence[Any]:
-    return values[chosen] if isinstance(chosen, slice) else [values[i] for i in chosen]
 
 
 def count_images(images: Images, parts: Sequence[range] | None) -> int | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from torchmetrics_dna.dna.distances import Kind
+from torchmetrics_dna.dna.identity import check_model_named
 from torchmetrics_dna.images import ImageStream, Source
 from torchmetrics_dna.images.paths import check_writable, is_address
 from torchmetrics_dna.images.sets import left_out_in_words
@@ -101,6 +102,7 @@ def make_files(
     """
     with in_step():
         sides = open_sides([source], arguments, kinds)
+        check_model_named(sides.extractor.name)
         images, job, on = sides.source(0, "A DNA"), sides.jobs[0], arguments.on
         paths = output_paths(output, list(job.statistics))
         if isinstance(images, ImageStream) and not images.of_files:

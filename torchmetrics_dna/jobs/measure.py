@@ -56,6 +56,17 @@ class Measured:
         """First of the DNAs, for what all have in common."""
         return next(iter(self.dnas.values()))
 
+    def rows_in(self, other: Measured) -> Tensor | None:
+        """Return the row of each image in another set that has equal pixels or values, -1 for none.
+
+        None unless digests of both were kept.
+        """
+        if "digest" not in self.rows or "digest" not in other.rows:
+            return None
+        theirs, own = ([bytes(row) for row in side.rows["digest"].numpy()] for side in (other, self))
+        rows = {digest: i for i, digest in reversed([*enumerate(theirs)])}
+        return torch.tensor([rows.get(digest, -1) for digest in own])
+
     def input_of(self, distance: Distance) -> Any:
         """Return what a distance needs: a DNA, or features of its or the last layer; None if it was not measured."""
         if not distance.kinds:

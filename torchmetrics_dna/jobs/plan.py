@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.averaging import Averaging, averaging_of
 from torchmetrics_dna.dna.folded import FoldedSides, PlanOfLayers, plan_for, why_not_kept
 from torchmetrics_dna.functional.outliers import layers_for_outliers
+from torchmetrics_dna.images.numbers import GRID, number_note
 from torchmetrics_dna.images.properties import LAYER, property_note, without_properties
 from torchmetrics_dna.statistics.rows import SpatialMeans
 
@@ -83,8 +85,10 @@ def make_plan(
 
 
 def noting_properties(job: Job) -> Job:
-    """Return a job that keeps the properties of single images, too, by which these are off, if there may be any."""
-    neurons = job.extractor.neurons
+    """Return a job that keeps the properties of single images, if there are any, or the numbers of other inputs."""
+    neurons, example = job.extractor.neurons, job.extractor.example
+    if example is not None:  # columns of embeddings have no order
+        return replace(job, notes=[*job.notes, partial(number_note, axes=0 if example.noun == "row" else GRID)])
     if LAYER in neurons:
         statistics = {**job.statistics, LAYER: SpatialMeans(neurons.take(neurons.positions([LAYER])))}
         return replace(job, statistics=statistics)

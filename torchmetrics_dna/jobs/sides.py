@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from torchmetrics_dna.dna import DNA
@@ -19,6 +20,7 @@ from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.features import too_few
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, NUM_FOLDS
 from torchmetrics_dna.images import Images, ImageSource, Reading, Source, open_source
+from torchmetrics_dna.images.inputs import ROWS, is_identity
 from torchmetrics_dna.images.sets import are_same, check_channels
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.jobs.groups import Groups, Pairs, folds_of_pairs, group_names, grouping, keys_of_pairs
@@ -28,7 +30,7 @@ from torchmetrics_dna.jobs.on_ray import check_on_ray
 from torchmetrics_dna.jobs.plan import Plan, make_plan, noting_properties
 from torchmetrics_dna.statistics.base import check_num_folds
 from torchmetrics_dna.statistics.folds import group_folds
-from torchmetrics_dna.statistics.setup import check_of_dnas, set_up
+from torchmetrics_dna.statistics.setup import check_of_dnas, given_arguments, set_up
 
 if TYPE_CHECKING:
     from torchmetrics_dna.images.inputs import Example
@@ -171,8 +173,9 @@ def open_sides(
         return Sides(make_plan(arguments, distances, opened, dnas[0]), opened, [], range(len(opened)))
     kinds = kinds_for(distances) if kinds is None else kinds
     beside = with_properties and not dnas and not arguments.averaging
+    is_of_rows = example_of(arguments, dnas) is ROWS
     setup = set_up(
-        arguments.feature,
+        _of_rows(arguments, opened, dnas) if is_of_rows else arguments.feature,
         arguments.layers,
         arguments.num_bins,
         arguments.ranges,
@@ -236,9 +239,28 @@ def _folding(
     return [(of_side, None) for of_side in grouped], num_folds
 
 
-def example_of(arguments: Arguments) -> Example | None:
-    """Return what the given extractor takes instead of images; None for images."""
-    return arguments.feature.example if isinstance(arguments.feature, DNAExtractor) else None
+def example_of(arguments: Arguments, dnas: Sequence[DNA] = ()) -> Example | None:
+    """Return what the given extractor, or else that of the DNAs, takes instead of images; None for images."""
+    name = given_arguments(arguments.feature).get("feature")
+    if isinstance(name, DNAExtractor):
+        return name.example
+    names = [dna.extractor for dna in dnas] if name is None else [name]
+    return ROWS if any(map(is_identity, names)) else None
+
+
+def _of_rows(arguments: Arguments, opened: Sequence[Images | DNA], dnas: Sequence[DNA]) -> DNAExtractor:
+    """Return the extractor of embeddings, as wide as the first ones."""
+    widths = [dna.neurons.total for dna in dnas]
+    widths += [len(side.decode(0).pixels) for side in opened if isinstance(side, ImageSource)]
+    if not widths:
+        raise ValueError(
+            "The number of columns of a stream is not known before it is read; give one of the sets as an array, or"
+            " `DNAExtractor('identity:MODEL', inputs='any', example=rows)`"
+        )
+    if different := next((width for width in widths if width != widths[0]), None):
+        raise ValueError(f"Embeddings have {widths[0]} and {different} columns; give both of one model")
+    options = {"feature": dnas[0].extractor if dnas else "", **given_arguments(arguments.feature)}
+    return DNAExtractor(**options, inputs="any", example=torch.zeros(2, widths[0]))
 
 
 def open_each(sides: Sequence[Source | DNA], arguments: Arguments) -> list[Images | DNA]:
@@ -252,12 +274,13 @@ def open_each(sides: Sequence[Source | DNA], arguments: Arguments) -> list[Image
     opened: list[Images | DNA] = []
     with ThreadPoolExecutor() as pool:  # files of DNAs: unpacking and checksums release Python's lock
         loads = [pool.submit(load_dna, side, ranges) if is_dna_path(side) else None for side in sides]
-        for side, load in zip(sides, loads, strict=True):
-            value = side if load is None else load.result()
-            if not isinstance(value, DNA):
-                opened.append(open_source(value, arguments.reading, example_of(arguments)))
-            else:
-                opened.append(value if layers is None or is_unnamed(value) else value.select(layers))
+        values = [side if load is None else load.result() for side, load in zip(sides, loads, strict=True)]
+    example = example_of(arguments, [value for value in values if isinstance(value, DNA)])
+    for value in values:
+        if not isinstance(value, DNA):
+            opened.append(open_source(value, arguments.reading, example))
+        else:
+            opened.append(value if layers is None or is_unnamed(value) else value.select(layers))
     named_dna = next((side for side in opened if isinstance(side, DNA) and not is_unnamed(side)), None)
     if named_dna is not None:
         origin = {"extractor": named_dna.extractor, "weights_digest": named_dna.weights_digest}

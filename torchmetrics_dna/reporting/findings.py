@@ -17,6 +17,7 @@ from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.paths import public
 from torchmetrics_dna.images.properties import RECORDS, neuron_name, property_in_words
 from torchmetrics_dna.version import __version__
+from torchmetrics_dna.words.nouns import spoken
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
@@ -27,7 +28,7 @@ GROUPS = 32  # of bins, at most, in a small histogram
 
 def sides_in_words(comparison: Comparison) -> dict[str, str]:
     """Return name and number of images of ``"a"`` and ``"b"``."""
-    counts = {side: images_in_words(count) for side, count in comparison.num_images.items()}
+    counts = {side: spoken(images_in_words(count), comparison.noun) for side, count in comparison.num_images.items()}
     return {
         side: counts[side] if name == side.upper() else f"{name} ({counts[side]})"
         for side, name in zip("ab", comparison.names, strict=True)

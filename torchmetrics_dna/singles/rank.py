@@ -39,6 +39,7 @@ from torchmetrics_dna.statistics.outliers import (
 )
 from torchmetrics_dna.statistics.rows import Distances, SpatialMeans
 from torchmetrics_dna.statistics.scores import POOL, ImageScorer, Scorer, check_left_out
+from torchmetrics_dna.words.nouns import noun_of
 
 if TYPE_CHECKING:
     from torchmetrics_dna.images.pixels import Pixels
@@ -231,7 +232,7 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index
         job = _job(sides, {"distances": Distances(mapper), **features})
         of_images = measure(job, source, distributed=distributed)
         distances = of_images.rows["distances"]
-    in_reference = _rows_in(of_images, reference)
+    in_reference = of_images.rows_in(reference)
     is_own = None if in_reference is None else in_reference >= 0
     if in_reference is not None and dnas[0].num_images > 1 and score in ("contrast", "distance"):
         distances = torch.where(in_reference[:, None] < 0, distances, _left_out(distances, dnas[0].num_images))
@@ -261,6 +262,7 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index
         nearest=nearest,
         index=index,
         p_value=p_value,
+        noun=noun_of(dnas[0]),
         reference_images=reference_side if isinstance(reference_side, ImageSource) else None,
         own=None if is_own is None else is_own[order],
         odd=None
@@ -276,15 +278,6 @@ def _left_out(distances: Tensor, count: int) -> Tensor:
     the proportion of ``count / (count - 1)``. Distances have the shape ``(images, references)``.
     """
     return distances * torch.tensor([count / (count - 1), 1.0])[: distances.shape[1]]
-
-
-def _rows_in(images: Measured, reference: Measured) -> Tensor | None:
-    """Return the row of each image in the reference, by equal pixels, -1 for none; None if the reference is a DNA."""
-    if "digest" not in reference.rows:
-        return None
-    of_reference, of_images = ([bytes(row) for row in side.rows["digest"].numpy()] for side in (reference, images))
-    rows = {digest: i for i, digest in enumerate(of_reference)}
-    return torch.tensor([rows.get(digest, -1) for digest in of_images])
 
 
 def _rows_of_themselves(sides: Sides, images: Measured, index: Measured) -> Tensor | None:

@@ -28,6 +28,7 @@ from torchmetrics_dna.options import named
 from torchmetrics_dna.plots.figures import new_figure, put_title
 from torchmetrics_dna.singles.nearest import ALIKE, NEAR, Nearest
 from torchmetrics_dna.statistics.rows import Heat
+from torchmetrics_dna.words.nouns import spoken
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.odd_images import OddImages
@@ -81,6 +82,7 @@ class Ranking(Saved):
         odd: Images that are off, and why, by outlier scores and properties, without the reference's own; if all are its
             own, those that are odd beside the others. None for other scores, if the reference has no images or fewer
             than 10, and of a filtered ranking.
+        noun: What was ranked: ``"image"``, ``"row"`` of embeddings, or another ``"input"``.
 
     """
 
@@ -103,6 +105,7 @@ class Ranking(Saved):
     reference_images: ImageSource | None = None
     own: Tensor | None = None
     odd: OddImages | None = None
+    noun: str = "image"
 
     @property
     def worst_first(self) -> bool:
@@ -128,12 +131,13 @@ class Ranking(Saved):
         """Order of the images in words, for a title."""
         if self.is_alone:
             return "by how far the network finds them from the others, which is no sign of a fault"
-        return {
+        question = {
             "outlier": "by how far they are from the reference's own images, worst first",
             "local": "by the place that is least like the reference, worst first",
             "distance": "by their distance to the reference, nearest first",
             "contrast": "by how much closer they are to the reference than to the contrast, best first",
         }[self.score]
+        return spoken(question, self.noun)
 
     @property
     def few_off(self) -> FewOff | None:
@@ -189,7 +193,7 @@ class Ranking(Saved):
     @property
     def verdict(self) -> str | None:
         """Sentences on the images that are off, with the reasons, and on the result of :attr:`few_off`."""
-        return None if self.odd is None else self.odd.sentence("the reference")
+        return None if self.odd is None else spoken(self.odd.sentence("the reference"), self.noun)
 
     @property
     def notices(self) -> list[str]:
@@ -224,7 +228,7 @@ class Ranking(Saved):
                 rule = "half as far from it, or less, than it is from all others there"
             looked_up = f"{look} of {'another' if self.is_alone else 'an image that was looked up'}"
             notices.append(f"{images_in_words(copies)} of {len(self.names)} {looked_up}: {rule}")
-        return notices
+        return [spoken(notice, self.noun) for notice in notices]
 
     @property
     def copies_table(self) -> Table | None:
@@ -241,7 +245,7 @@ class Ranking(Saved):
         cells = [[_cell(key, record[key]) for key in keys] for record in records]
         copies, near = int(self.nearest.copies.sum()), int(self.nearest.near.sum())
         title = f"{copies:,} of {images_in_words(len(self.names))} look like copies, {near:,} are near one"
-        return Table(header, cells, title)
+        return Table([spoken(name, self.noun) for name in header], cells, spoken(title, self.noun))
 
     def maps(self, places: Sequence[int]) -> Tensor:
         """Compute where images are off, by one more pass over them.
@@ -339,7 +343,8 @@ class Ranking(Saved):
         if self.score == "distance":
             header[1] = "dna-emd"
         cells = [[_cell(key, record[key]) for key in shown] for record in records]
-        return Table(header, cells, f"{images_in_words(len(self.names))} {self.question}", notes)
+        title = spoken(f"{images_in_words(len(self.names))} {self.question}", self.noun)
+        return Table([spoken(name, self.noun) for name in header], cells, title, notes)
 
     @named
     def plot(self, columns: int = 8, maps: bool = False, most: int | None = None) -> Any:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.images.inputs import mapped, tensors_of
-from torchmetrics_dna.images.likeness import thumbnail
+from torchmetrics_dna.images.likeness import digest_note, thumbnail
 from torchmetrics_dna.images.tensors import lacks_float64
 
 if TYPE_CHECKING:
@@ -23,10 +23,12 @@ _PIXELS = 2**18  # sampled from a large image, so that hashing takes about a mil
 
 
 def input_notes(inputs: Any, num_folds: int | None) -> dict[str, Tensor]:
-    """Return the ``"folds"`` by content, if any, of one input that is no image, without the batch axis."""
-    if num_folds is None:
-        return {}
-    return {"folds": content_folds(mapped(lambda tensor: tensor[None], inputs), num_folds, of_images=False)[0]}
+    """Return the ``"digest"`` of one input that is no image, without the batch axis, and any ``"folds"`` by content."""
+    notes = digest_note(inputs)
+    if num_folds is not None:
+        batch = mapped(lambda tensor: tensor[None], inputs)
+        notes["folds"] = content_folds(batch, num_folds, of_images=False)[0]
+    return notes
 
 
 def image_notes(image: Pixels, num_folds: int | None) -> dict[str, Tensor]:

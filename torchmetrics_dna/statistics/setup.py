@@ -109,7 +109,7 @@ def check_of_dnas(dnas: Sequence[DNA], feature: Feature | None, num_bins: int | 
 
     """
     _agree_on_bins(num_bins, dnas)
-    settings = _given(feature)
+    settings = given_arguments(feature)
     feature = settings.pop("feature", None)
     name = feature.name if isinstance(feature, DNAExtractor) else feature
     for dna in dnas:
@@ -127,7 +127,7 @@ def _extractor(
         if layers is not None:
             raise ValueError("Argument `layers` goes with a named feature; give it to the DNAExtractor")
         return feature
-    settings = _given(feature)
+    settings = given_arguments(feature)
     network: Any = settings.pop("feature", None)
     layers = settings.pop("layers", layers)
     if to_gpu and torch.cuda.is_available() and not isinstance(network, nn.Module):  # which the user would have moved
@@ -147,7 +147,7 @@ def _extractor(
     return DNAExtractor(network, layers=layers or list(dnas[0].neurons), **settings)
 
 
-def _given(feature: Feature | None) -> dict[str, Any]:
+def given_arguments(feature: Feature | None) -> dict[str, Any]:
     """Return the arguments of an extractor that are given."""
     arguments = feature if isinstance(feature, dict) else {"feature": feature}
     return {name: value for name, value in arguments.items() if value is not None}

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torchmetrics_dna.files.visible import bins_in_words, images_in_words, number, p_figure
 from torchmetrics_dna.functional.permutation import ANSWER, SIGNIFICANT
 from torchmetrics_dna.images.changes import CHANGES, Causes
-from torchmetrics_dna.images.properties import FAULTS, PLAIN, PROPERTIES, property_in_words
+from torchmetrics_dna.images.numbers import FAULTS as NUMBER_FAULTS
+from torchmetrics_dna.images.numbers import RECORDS as NUMBERS
+from torchmetrics_dna.images.properties import FAULTS, PLAIN, RECORDS, property_in_words
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.evidence import Interval, Ratio
@@ -32,7 +34,9 @@ _REASONS = {
     "all white": "is all white",
     "one colour": "is of one colour; no image of {} is",
     "no colour": "has no colour; every image of {} has",
-    **{name: fault.words for name, fault in FAULTS.items()},
+    "all zero": "is all zero",
+    "one value": "is of one value",
+    **{name: fault.words for name, fault in (FAULTS | NUMBER_FAULTS).items()},
 }
 _SHORT = ", |; | than any of"  # what ends a reason after words that name the reference
 _PLURALS = {"is": "are", "has": "have", "shows": "show"}
@@ -124,6 +128,7 @@ class Off(NamedTuple):
     least: int | None = None  # images of the reference, or of the set, that single ones take, if it has fewer
     is_alone: bool = False  # whether they were judged beside the others of their own set
     has_properties: bool = True  # whether they were measured
+    unseen: str = "watermarks, other content"  # faults that are not named beside the others
 
 
 @dataclass(frozen=True)
@@ -144,6 +149,7 @@ class TwoSets:
     is_few: bool = False  # so few images or groups that it is for want of these
     explanation: Explanation | None = None
     off: Off | None = None  # images of B that are unlike A; None if that was not asked
+    most: str = ""  # where inputs that are no images differ most, in words
 
 
 def two_sets(sets: TwoSets) -> list[str]:
@@ -157,6 +163,7 @@ def two_sets(sets: TwoSets) -> list[str]:
     distance = [] if sets.emd is None or is_few else [_distance(sets, sets.emd)]
     lines = [] if sets.emd is None else [f"{line}." for line in (*_likeness(sets), *distance)]
     lines += [] if sets.explanation is None or sets.p_value is None else what_was_measured(sets.explanation)
+    lines += [f"Most of all in {sets.most}."] * bool(sets.most and sets.p_value is not None and sets.p_value <= ANSWER)
     lines += [] if sets.off is None else _odd(sets, sets.off)
     return lines if len(lines) <= _MOST_LINES else [*lines[:3], lines[-1]]  # changes say more than what was measured
 
@@ -247,7 +254,7 @@ def beside_others(off: Off) -> list[str]:
     """Return lines: which images of a set are odd beside its others, and what can't be seen without a reference."""
     if not off.has_properties:
         return ["Which images are odd was not asked: that takes properties, which grey and RGB images have."]
-    limits = "Not seen: faults that more than a tenth of the images share, watermarks, other content."
+    limits = f"Not seen: faults that more than a tenth of the images share, {off.unseen}."
     if off.least is not None:
         limits = f"Of fewer than {off.least} images, only those of one colour are named."
     named = _which(off, "", "odd beside the others", "the others") if off.named else ""
@@ -286,9 +293,10 @@ def _fitted(line: Callable[[int], str], most: int) -> str:
 def why_off(odd: Odd, reference: str, *, short: bool = False) -> str:
     """Say why an image is off: its property with that of the reference, or the layer where it is furthest."""
     phrase, name = _reason(odd.reason, reference, short=short), odd.reason[:-2]
-    if short or odd.reason not in _REASONS or name not in PROPERTIES:
+    record = RECORDS.get(name) or NUMBERS.get(name)
+    if short or odd.reason not in _REASONS or record is None:
         return phrase
-    value, low, high = (property_in_words(name, each) for each in (odd.value, odd.low, odd.high))
+    value, low, high = map(record.in_words, (odd.value, odd.low, odd.high))
     return f"{phrase} ({name} {value}; theirs {low} to {high})"
 
 

@@ -1,0 +1,282 @@
+"""Embeddings: rows of numbers, in memory and in files, whose columns are neurons."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import wasserstein_distance
+from torch.utils.data import DataLoader
+
+from torchmetrics_dna import DNAEMD, DNAExtractor, Reading, compare, load_dna, make_dna, monitor, rank
+from torchmetrics_dna.images.properties import neuron_name
+from torchmetrics_dna.words.nouns import spoken
+
+SHIFTED = 3, 11
+MIXING = np.random.default_rng(9).normal(size=(4, 16))
+
+
+def rows(count: int, seed: int, dtype: Any = np.float32) -> np.ndarray:
+    """Correlated columns of several scales, in steps that float16 holds."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(count, 4)) @ MIXING + 2 * rng.normal(size=(count, 16))
+    return (np.round(values * 32) / 32).astype(dtype)
+
+
+A, B = rows(60, 0), rows(80, 1)
+B[:, SHIFTED] += 8
+
+
+def npz(path: Path, values: np.ndarray) -> str:
+    np.savez(path / "x.npz", labels=np.arange(len(values)), vectors=values)
+    return str(path / "x.npz")
+
+
+def of_two(path: Path, values: np.ndarray) -> str:
+    np.savez_compressed(path / "two.npz", other=values[:, :3], vectors=values)
+    return str(path / "two.npz")
+
+
+def npy(path: Path, values: np.ndarray) -> str:
+    np.save(path / "x.npy", values)
+    return str(path / "x.npy")
+
+
+def shards(path: Path, values: np.ndarray) -> str:
+    for k, part in enumerate(np.array_split(values, 3)):
+        np.save(path / f"part{k}.npy", part)
+    return str(path / "part{0..2}.npy")
+
+
+def safetensors(path: Path, values: np.ndarray) -> str:
+    from safetensors.torch import save_file
+
+    save_file({"vectors": torch.tensor(values), "labels": torch.arange(len(values))}, path / "x.safetensors")
+    return str(path / "x.safetensors")
+
+
+def parquet(kind: str) -> Callable[[Path, np.ndarray], str]:
+    def write(path: Path, values: np.ndarray) -> str:
+        import pyarrow as pa
+        from pyarrow import parquet as pq
+
+        number = pa.from_numpy_dtype(values.dtype)
+        of = {"list": pa.list_(number), "large": pa.large_list(number), "fixed": pa.list_(number, values.shape[1])}
+        columns = {"label": list(range(len(values))), "vectors": pa.array(values.tolist(), of[kind])}
+        pq.write_table(pa.table(columns), path / "x.parquet", row_group_size=7)
+        return str(path / "x.parquet")
+
+    return write
+
+
+FORMS: dict[str, Callable[[Path, np.ndarray], Any]] = {
+    "array": lambda _, values: values,
+    "tensor": lambda _, values: torch.tensor(values),
+    "list of rows": lambda _, values: [*values],
+    "list of lists": lambda _, values: values.tolist(),
+    "loader": lambda _, values: DataLoader(torch.tensor(values), batch_size=7),
+    "npy": npy,
+    "shards": shards,
+    "npz": npz,
+    "npz of two": of_two,
+    "safetensors": safetensors,
+    **{f"parquet, {kind}": parquet(kind) for kind in ("list", "large", "fixed")},
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("form", FORMS)
+def test_each_form_gives_the_same(form: str, dtype: Any, tmp_path: Path) -> None:
+    source = FORMS[form](tmp_path, A.astype(dtype))
+    reading = Reading(column="vectors" if form == "npz of two" else None)
+    feature: Any = "identity:tests"
+    if form == "loader":  # whose width is known when it is read
+        feature = DNAExtractor(feature, inputs="any", example=torch.zeros(1, 16))
+    dna: Any = make_dna(source, feature, kind="gaussian", reading=reading)
+    assert dna.extractor == "identity:tests"
+    assert dict(dna.neurons) == {"embedding": 16}
+    np.testing.assert_allclose(dna.mean, A.astype(np.float64).mean(0), rtol=1e-12)
+    np.testing.assert_allclose(dna.var, A.astype(np.float64).var(0, ddof=1), rtol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def compared() -> Any:
+    return compare(A, B.astype(np.float64), "identity")
+
+
+def test_distances(compared: Any) -> None:
+    a, b = A.astype(np.float64), B.astype(np.float64)
+    frechet = (a.mean(0) - b.mean(0)) ** 2 + (a.std(0, ddof=1) - b.std(0, ddof=1)) ** 2
+    np.testing.assert_allclose(compared["dna-fd"].values, frechet, rtol=1e-9)
+    # bins are of the range of A with 20 % more; each value is off by a bin at most
+    low, high = a.min(0), a.max(0)
+    widths, margin = (high - low) * 1.2 / 1000, (high - low) * 0.1
+    b = b.clip(low - margin, high + margin)
+    exact = np.array([wasserstein_distance(a[:, k], b[:, k]) for k in range(16)]) / widths
+    np.testing.assert_allclose(compared["dna-emd"].values, exact, atol=2.5)
+
+
+def test_what_is_said(compared: Any) -> None:
+    assert compared.p_value <= 0.01
+    assert "Most of all in columns" in compared.verdict
+    assert {int(number) for number in compared._most.removeprefix("columns ").split(", ")} == {*SHIFTED}
+    assert [row["neuron"] for row in compared.top_neurons(2)] in ([*SHIFTED], [*SHIFTED[::-1]])
+    assert compared.noun == "row"
+    said = [compared.verdict, *compared.notices, *compared.table.notes]
+    assert "60 and 80 rows" in compared.table.notes[0]
+    assert not any("image" in line for line in said)
+    assert neuron_name("embedding", 3) == "3"
+
+
+def test_equal_rows_are_named() -> None:
+    b = np.concatenate([rows(40, 2), A[5:25], A[5:6]])
+    result = compare(A, b, "identity")
+    assert (result.copies, result.shares_images) == (21, True)
+    assert (
+        "21 rows of B are also in A, such as row 40 and row 5; nearly equal ones are not looked for" in result.notices
+    )
+    result = compare(A, np.concatenate([rows(40, 2), rows(40, 2)[:1]]), "identity")
+    again = "1 row of B occurs there again, such as row 40 and row 0; equal ones share a fold, which weakens the test"
+    assert again in result.notices
+    assert result.copies == 0
+
+
+def test_a_row_that_is_not_finite_is_named() -> None:
+    spoilt = B.copy()
+    spoilt[7, 2], spoilt[30] = np.nan, np.inf
+    with pytest.raises(ValueError, match=r"^Can't read row 'row 7': it has values that are NaN or infinite; .*skip_"):
+        compare(A, spoilt, "identity")
+    result = compare(A, spoilt, "identity", reading=Reading(skip_unreadable=True))
+    assert {line.split(":")[0] for line in result.unreadable} == {"Can't read row 'row 7'", "Can't read row 'row 30'"}
+    good: Any = np.delete(B, [7, 30], 0).astype(np.float64)
+    np.testing.assert_allclose(result.measured[1].dnas["gaussian"].mean, good.mean(0), rtol=1e-12)
+
+
+def test_the_model_is_part_of_the_identity(tmp_path: Path) -> None:
+    file = tmp_path / "a.dna.npz"
+    make_dna(A, "identity:clip").save(file)
+    assert compare(file, B)["dna-emd"].value > 0  # by the file's feature
+    assert load_dna(file).extractor == "identity:clip"
+    with pytest.raises(ValueError, match="their extractors differ: 'identity:clip' and 'identity:dino'"):
+        compare(file, B, "identity:dino")
+    with pytest.raises(ValueError, match="their extractors differ: 'identity:clip' and 'identity:dino'"):
+        compare(make_dna(A, "identity:clip"), make_dna(B, "identity:dino"))
+    with pytest.raises(ValueError, match="A file tells what made its embeddings: give the feature identity:MODEL"):
+        make_dna(A, "identity").save(tmp_path / "b.dna.npz")
+    with pytest.raises(ValueError, match="Embeddings have 16 and 9 columns; give both of one model"):
+        compare(file, B[:, :9])
+
+
+def test_rank_and_monitor_and_several_sets() -> None:
+    odd = B.copy()
+    odd[4] *= 4
+    ranking = rank(odd, B[:60], "identity")
+    assert ranking.names[0] == "row 4"
+    assert "rows" in ranking.table().title
+    assert ranking.table().header[-1] != "image"
+    windows = list(monitor(A, np.concatenate([A, A + 3]), "identity", window=10, learn=6, order="source"))
+    assert len(windows) == 12
+    assert windows[-1].value > windows[5].value
+    several = compare(A, {"near": rows(60, 5), "far": B}, "identity")
+    assert several.best == "near"
+    assert "far" in compare(A, {"near": rows(60, 5), "far": B}, "identity", held_out="near").verdict
+    grouped = compare(A, B, "identity", groups=(np.arange(60) // 2, np.arange(80) // 2))
+    assert grouped.p_value <= 0.05
+
+
+def test_metric() -> None:
+    metric = DNAEMD(DNAExtractor("identity", inputs="any", example=torch.zeros(2, 16)))
+    metric.update(torch.tensor(A), real=True)
+    metric.update(torch.tensor(B), real=False)
+    assert float(metric.compute()) == pytest.approx(compare(A, B, "identity")["dna-emd"].value)
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "message"),
+    [
+        (np.zeros((9, 5), int), {}, "expected to be float32, as in the example, but got int64"),
+        (A[0], {}, "expected to have 2 axes, batch first"),
+        (A[:, None], {}, "expected to have 2 axes, batch first"),
+        (A, {"layers": ["embedding"]}, "`layers` goes with a named feature"),
+        ("x.txt", {}, r"'x.txt' is no file of rows; give .npy, .npz, .parquet, .safetensors, or an array"),
+        ("missing.npy", {}, "missing.npy"),
+        ((row for row in A), {}, "The number of columns of a stream is not known before it is read"),
+    ],
+)
+def test_what_is_no_embedding(source: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises((TypeError, ValueError, FileNotFoundError), match=message):
+        make_dna(source, "identity", **options)
+
+
+@pytest.mark.parametrize("feature", ["identity", "identity:clip"])
+def test_an_extractor_takes_an_example(feature: str) -> None:
+    for arguments in ({}, {"inputs": "any"}, {"inputs": "any", "example": (torch.zeros(2, 3),)}):
+        with pytest.raises(ValueError, match=r"takes embeddings, which have no layers; give `inputs='any'` and, as"):
+            DNAExtractor(feature, **arguments)
+
+
+def test_damaged_files(tmp_path: Path) -> None:
+    for name in ("x.npy", "x.npz", "x.parquet", "x.safetensors"):
+        (tmp_path / name).write_bytes(b"nothing of the kind")
+        with pytest.raises(ValueError, match=name):
+            make_dna(tmp_path / name, "identity")
+    with pytest.raises(ValueError, match=r"it has 2 arrays of 2 axes, of other, vectors; name one by `column`"):
+        make_dna(of_two(tmp_path, A), "identity")
+    with pytest.raises(ValueError, match="There is no column 'z'"):
+        make_dna(npz(tmp_path, A), "identity", reading=Reading(column="z"))
+    import pyarrow as pa
+    from pyarrow import parquet as pq
+
+    pq.write_table(pa.table({"v": [[1.0, 2.0], [1.0]], "w": [[1.0, 2.0], None]}), tmp_path / "y.parquet")
+    for column in (None, "v", "w"):
+        with pytest.raises(ValueError, match=r"its rows in '[vw]' have values that are missing, or several lengths"):
+            make_dna(tmp_path / "y.parquet", "identity", reading=Reading(column=column))
+
+
+@pytest.mark.parametrize("form", ["array", "tensor", "npy"])
+@pytest.mark.parametrize("scale", [1, 100])
+def test_embeddings_are_no_grey_image(form: str, scale: int, tmp_path: Path) -> None:
+    values = np.abs(A) / np.abs(A).max() * scale
+    with pytest.raises(ValueError, match="give embeddings to the feature 'identity'"):
+        make_dna(FORMS[form](tmp_path, values))
+    assert make_dna([values / scale], layers=["block_0"]).num_images == 1  # in a list it is an image
+
+
+def test_safetensors_hold_no_images(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="x.safetensors' holds no images; give embeddings to the feature 'identity'"):
+        make_dna(safetensors(tmp_path, A))
+
+
+def test_commands(cli: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    a, b = npy(tmp_path, A), npy(tmp_path / "images", B)
+    printed = cli("compare", a, b, "--feature", "identity")
+    assert "60 and 80 rows" in " ".join(printed.out.split())
+    words = (printed.out + printed.err).replace(str(tmp_path), "").replace("images/x.npy", "")
+    assert "image" not in words, words
+    found = json.loads(cli("compare", a, b, "--feature", "identity", "--format", "json").out)
+    assert found["extractor"] == "identity"
+    assert {row["neuron"] for row in found["top_neurons"][:2]} == {*SHIFTED}
+    file = tmp_path / "a.dna.npz"
+    assert "identity:MODEL" in cli("make", a, "-o", file, "--feature", "identity", code=2).err
+    cli("make", a, "-o", file, "--feature", "identity:clip")
+    assert "rows" in cli("compare", file, b).out
+
+
+@pytest.mark.parametrize(
+    ("text", "noun", "names", "expected"),
+    [
+        ("1 image of images", "row", ["images"], "1 row of images"),
+        ("An odd image, an image", "input", [], "An odd input, an input"),
+        ("grey and RGB images", "row", [], "grey and RGB images"),
+        ("an image", "row", [""], "a row"),
+        ("images", "image", [], "images"),
+    ],
+)
+def test_spoken(text: str, noun: str, names: list[str], expected: str) -> None:
+    assert spoken(text, noun, names) == expected
