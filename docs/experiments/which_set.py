@@ -79,9 +79,10 @@ def tasks(quick: bool) -> Iterator[tuple[str, int, int, str, int]]:
         FORMS[: 1 if quick else None],
         CHANGES[: 2 if quick else None],
     )
-    for (num_sets, size), seed, change in product(forms, range(1 if quick else max(NUM_SEEDS.values())), changes):
-        if seed < NUM_SEEDS["none" if change == CHANGES[0] else "changed"]:
-            yield from ((kind, num_sets, size, change, seed) for kind in kinds)
+    equal = [(change, seed) for change in changes[:1] for seed in range(NUM_SEEDS["none"])]
+    others = [(change, seed) for seed in range(NUM_SEEDS["changed"]) for change in changes[1:]]
+    for change, seed in equal[:1] + others[:1] if quick else equal + others:
+        yield from ((kind, *form, change, seed) for form, kind in product(forms, kinds))
 
 
 def kept(folder: Path, sets: Sets, quick: bool) -> list[Draw]:
