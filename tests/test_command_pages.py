@@ -23,6 +23,7 @@ from PIL import Image
 
 from torchmetrics_dna import ActivationRanges, NeuronWeights, compare, load_dna, make_dna, rank
 from torchmetrics_dna.cli import app
+from torchmetrics_dna.comparisons import matrix
 from torchmetrics_dna.demo import blur, noise, photographs
 from torchmetrics_dna.dna.distances import of_any_network
 from torchmetrics_dna.dna.vdna import save_vdna
@@ -188,6 +189,7 @@ def test_json_has_the_keys_of_its_page() -> None:
     results = {
         "`compare a/ b/`": compare(images, images // 2, causes=False, **network),
         "`compare a/ b/ c/`": compare(images, {"b": images // 2, "c": images // 3}, causes=False, **network),
+        "`compare --all`": matrix({"a": images, "b": images // 2, "c": images // 3}, **network),
         "`rank`": rank(images // 2, images, **network),
     }
     text = (ROOT / "docs" / "command_line.md").read_text(encoding="utf-8")
@@ -200,8 +202,10 @@ def test_json_has_the_keys_of_its_page() -> None:
     for command, cell in rows.items():
         values = results[command].to_dict()
         for key, each in re.findall(
-            r"`(\w+)`(?: \(each with ([^)]*)\))?",
-            re.sub(r"(?<=each with )[^)]*", lambda m: m[0].replace("`", "'"), cell),
+            r"`(\w+)`(?: \((?:each )?with ([^)]*)\))?",
+            re.sub(r"(?<=with )`[^)]*", lambda m: m[0].replace("`", "'"), cell),
         ):
             assert key in values
-            assert not each or set(re.findall(r"'(\w+)'", each)) <= values[key][0].keys()
+            if each:
+                of_each = values[key][0] if isinstance(values[key], list) else values[key]
+                assert set(re.findall(r"'(\w+)'", each)) <= of_each.keys()

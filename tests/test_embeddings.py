@@ -185,6 +185,9 @@ def test_rank_and_monitor_and_several_sets() -> None:
     several = compare(A, {"near": rows(60, 5), "far": B}, "identity")
     assert several.best == "near"
     assert "far" in compare(A, {"near": rows(60, 5), "far": B}, "identity", held_out="near").verdict
+    said = [several.verdict, *several.table.header, *several.table.notes, several.table.title]
+    assert "rows" in several.table.header
+    assert not any("image" in line for line in said)
     grouped = compare(A, B, "identity", groups=(np.arange(60) // 2, np.arange(80) // 2))
     assert grouped.p_value <= 0.05
 

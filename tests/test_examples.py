@@ -105,6 +105,11 @@ def test_records_of_a_plugin_are_taken_by_name() -> None:
 
 
 @pytest.mark.outer
+def test_sets_may_be_generators_of_a_pipelines_output() -> None:
+    assert "guidance" in run("diffusers_guidance.py")
+
+
+@pytest.mark.outer
 def test_programs_of_figures_and_tables(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()

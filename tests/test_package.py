@@ -105,6 +105,19 @@ def test_public_names_are_there() -> None:
         torchmetrics_dna.nonsense  # noqa: B018
 
 
+def test_values_of_tensors_are_not_compared_field_by_field() -> None:
+    """Which torch can't do: a generated `__eq__` would ask whether a tensor of several values is true."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and any("dataclass" in ast.unparse(each) for each in node.decorator_list):
+                fields = [ast.unparse(each.annotation) for each in node.body if isinstance(each, ast.AnnAssign)]
+                compares = not any("eq=False" in ast.unparse(each) for each in node.decorator_list)
+                has_own = any(isinstance(each, ast.FunctionDef) and each.name == "__eq__" for each in node.body)
+                assert not (compares and any("Tensor" in each.split(" | ") for each in fields)) or has_own, (
+                    f"{path}: {node.name}"
+                )
+
+
 def test_who_we_are_is_told_alike() -> None:
     about = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("CITATION.cff", "docs/reviewers.md")}
     paper = yaml.safe_load(about["CITATION.cff"])["preferred-citation"]

@@ -116,6 +116,15 @@ def test_what_is_shared_is_a_share_of_b(count_a: int, count_b: int, shares: bool
     assert any("5 images of B look nearly like images of A" in notice for notice in result.notices)
 
 
+def test_what_is_nearly_alike_within_a_set_is_told_where_it_has_folds() -> None:
+    random = np.random.default_rng(0)
+    images = np.repeat(np.repeat(random.integers(0, 256, (40, 8, 8, 3)), 4, 1), 4, 2).astype(np.uint8)
+    images[39] = images[25] ^ 1
+    for options, told in (({}, True), ({"num_folds": None}, False), ({"copies": False}, False)):
+        notices = compare(images[:20], images[20:], EXTRACTOR, **OPTIONS | options).notices
+        assert any("2 images of B look nearly like others there" in notice for notice in notices) is told
+
+
 def by_name(ranking: Ranking) -> dict[str, tuple[float, bool]]:
     own = [False] * len(ranking.names) if ranking.own is None else ranking.own.tolist()
     return {Path(name).name: each for name, *each in zip(ranking.names, ranking.scores.tolist(), own, strict=True)}

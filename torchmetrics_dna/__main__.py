@@ -43,7 +43,9 @@ _OF_SETS = {  # what is meant by more sets than a command takes
     "diff": "diff takes two versions; compare A B C takes several sets",
     "monitor": "monitor takes a reference and one stream",
     "info": "info takes one file",
+    "demo": "demo takes no images; --num-images says how many of its own",
 }
+_LISTS = ("metrics", "layers", "kind")
 _OPTION = {"Argument ": "Option ", "argument ": "option "}
 
 
@@ -96,7 +98,10 @@ def _tell(error: Exception) -> None:
     if os.environ.get(DEBUG, "0") not in ("", "0"):
         traceback.print_exception(error)
     is_misuse = hasattr(error, "format_message")  # typer's errors
-    text = _misuse(error) if is_misuse else _in_options(" ".join(str(error).split()))
+    text = _in_options(_misuse(error) if is_misuse else " ".join(str(error).split()))
+    text = re.sub(r"^\[Errno \d+\] ", "", text)
+    if isinstance(error, FileNotFoundError) and (path := re.match(r"There is no file or folder '(\S+)'$", text)):
+        text = "; ".join(filter(None, (text, _before(path[1]))))
     is_expected = isinstance(error, _EXPECTED) or (isinstance(error, TypeError) and text.startswith(_OF_OPTIONS))
     if not is_misuse and not is_expected:
         text = f"{type(error).__name__}: {text} (this is unexpected; {DEBUG}=1 in the environment shows its trace)"
@@ -131,10 +136,25 @@ def _misuse(error: Any) -> str:
         own = _command()
         (of,) = [each for each in own.params if match[1] in each.opts]
         return f"Option {match[1]} takes a value: {of.help.partition(';')[0].partition('. ')[0].rstrip('.')}"
-    more = _OF_SETS.get(command.strip(), "") if "unexpected extra" in text else ""
+    extra = re.search(r"unexpected extra argument\S* \(([^ )]+)", text)
+    more = _before(extra[1]) or _OF_SETS.get(command.strip(), "") if extra else ""
     if text.startswith("Missing") and context is not None and context.command.epilog:
         more = f"as in: {context.command.epilog}"
     return f"{text}; {more or f'torchmetrics-dna{command} --help says more'}"
+
+
+def _before(word: str) -> str:
+    """Return what the option before a word that is no set takes instead: nothing, or names with commas."""
+    before = sys.argv[: sys.argv.index(word)] if word in sys.argv else []
+    name = next((each for each in reversed(before) if each.startswith("-")), "")
+    option = next((each for each in _command().params if name in each.opts), None)
+    if option is None or option.nargs == -1:
+        return ""
+    if option.is_flag:
+        return f"{name} takes no value"
+    values = [*before[before.index(name) + 1 :], word]
+    has_more = option.name in _LISTS and len(values) > 1
+    return f"{name[2:]} are separated by commas: {name} {','.join(values)}" if has_more else ""
 
 
 def _option_meant(context: Any, name: str, words: list[str]) -> str:

@@ -5,7 +5,8 @@ It imports nothing of this package, so that the command line starts at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence, Sized
 from dataclasses import field
 from difflib import get_close_matches
 from functools import wraps
@@ -42,7 +43,9 @@ _MEANT = {
     "crop_size center_crop": ["crop center"],
     "alpha level significance": ["=confidence is 1 less the level: 0.99 for 0.01"],
     "thresh threshold tolerance max_distance": ["fail_above", "share"],
-    "fail fail_if check gate exit_code": ["fail_if_different", "fail_if_odd", "fail_if_changed"],
+    "fail fail_if check gate exit_code fail_if_different fail_if_odd fail_if_changed": [
+        *("fail_if_different", "fail_if_odd", "fail_if_changed"),
+    ],
     "cache_dir cache": ["=a DNA file keeps what was measured: make"],
     "csv": ["format csv"],
     "json": ["format json"],
@@ -61,7 +64,17 @@ _MEANT = {
     "duplicates copies dedup neighbours neighbors": ["nearest", "copies"],
     "exif orientation": ["exif_orientation"],
     "fp16 half bf16 amp precision": ["dtype", "=in Python it is `DNAExtractor(..., dtype='float16')`"],
-    "size image_size resolution resize_to": ["input_size", "=images of any size are taken"],
+    "size image_size img_size imgsz resolution resize resize_to": ["input_size", "=images of any size are taken"],
+    "pretrained use_pretrained": ["=networks come with their weights; `weights_path` gives others"],
+    "bootstrap n_bootstrap num_bootstraps n_permutations permutations n_boot": [
+        "=intervals and tests are of folds of images: `num_folds`"
+    ],
+    "augment preprocess transform transforms": ["=an extractor resizes and normalises images itself"],
+    "cores cpus": ["num_workers"],
+    "num_channels in_channels": ["channels"],
+    "fmt file_format": ["format"],
+    "hf_token token": ["=the hub takes a token from HF_TOKEN in the environment"],
+    "subset subset_size subsets": ["=all images are taken"],
     "normalise normalized scale": ["normalize"],
     "is_real": ["real"],
     "window_size": ["window"],
@@ -73,6 +86,12 @@ _MEANT = {
     "recursive r": ["=folders are searched with all that are in them"],
 }
 _HOLDERS: dict[str, type] = {}  # classes whose arguments are given within an argument of this name
+_TAKERS: dict[str, list[str]] = {}  # functions and methods that take an argument, by its name
+_KINDS = {"bool": "a bool", "int": "an integer", "float": "a number", "str": "a text", "Tensor": "a tensor"}
+_KINDS |= {"Reading": "a Reading", "None": "None"}
+_MOST_TAKERS = 3  # that are named
+_NUMBERS = {"int": "__index__", "float": "__float__"}  # methods by which values of other types are such
+_LONGEST = 80  # characters of a value in an error
 _BY_NAME = {name: ours for names, ours in _MEANT.items() for name in names.split()}
 
 
@@ -108,6 +127,38 @@ def meant(name: str, taken: Collection[str], written: Callable[[str, str], str])
     return written(close[0], "") if close else ""
 
 
+def names_in(text: str) -> list[str]:
+    """Split a list of names at commas, semicolons and spaces.
+
+    Example:
+        >>> names_in("dna-emd, fd;kid")
+        ['dna-emd', 'fd', 'kid']
+
+    """
+    return re.split(r"[,;\s]+", text.strip(",; \n"))
+
+
+def brief(value: object) -> str:
+    """Return a value in one short line: of a long one its type, with its shape or length.
+
+    Example:
+        >>> brief("x"), brief(list(range(100)))
+        ("'x'", 'a list of 100')
+
+    """
+    kind, shape = type(value).__name__, getattr(value, "shape", None)
+    if isinstance(shape, tuple):
+        return f"a {kind} of shape {tuple(shape)}"
+    text = " ".join(repr(value).split())
+    if len(text) <= _LONGEST:
+        return text
+    return (
+        f"{text[:_LONGEST]}..."
+        if isinstance(value, str)
+        else f"a {kind}" + (f" of {len(value)}" if isinstance(value, Sized) else "")
+    )
+
+
 def given_as(argument: str) -> Callable[[_T], _T]:
     """Register a class whose own arguments are given within ``argument`` of other functions."""
 
@@ -135,19 +186,54 @@ def check_keywords(function: Callable[..., Any], options: Collection[str], error
         argument, kind = (None, None) if name in own else inner[name]
         return f"did you mean `{given}`?" if kind is None else f"did you mean `{argument}={kind.__name__}({given})`?"
 
-    remedy = meant(wrong[0], [*own, *inner], written) or f"it takes {', '.join(name for name in own if name != 'self')}"
-    of = function.__qualname__.removesuffix(".__init__")
-    raise error(f"{of}() got an unexpected keyword argument {wrong[0]!r}; {remedy}")
+    takers = [*dict.fromkeys(_TAKERS.get(wrong[0], []))]
+    elsewhere = f"{' and '.join(takers)} take{'s' * (len(takers) == 1)} it" if 0 < len(takers) <= _MOST_TAKERS else ""
+    listed = f"it takes {', '.join(name for name in own if name != 'self')}"
+    remedy = meant(wrong[0], [*own, *inner], written) or elsewhere or listed
+    raise error(f"{_called(function)} got an unexpected keyword argument {wrong[0]!r}; {remedy}")
+
+
+def _called(function: Callable[..., Any]) -> str:
+    return f"{function.__qualname__.removesuffix('.__init__')}()"
+
+
+def check_kinds(parameters: Mapping[str, Parameter], args: Sequence[Any], options: Mapping[str, Any]) -> None:
+    """Raise ValueError for an argument whose annotation is of plain kinds or values, none of which it is."""
+    for name, value in (*zip(parameters, args, strict=False), *options.items()):
+        annotation = str(parameters[name].annotation) if name in parameters else ""
+        kinds = annotation.split(" | ") if annotation else []
+        if values := re.fullmatch(r"Literal\[(.*)\]", annotation):
+            if brief(value) not in (listed := values[1].replace('"', "'")).split(", "):
+                raise ValueError(f"Argument `{name}` expected to be one of {listed}, but got {brief(value)}")
+            continue
+        if value is None or not kinds or not _KINDS.keys() >= {*kinds}:
+            continue
+        its = {"bool"} if isinstance(value, bool) else {each.__name__ for each in type(value).__mro__}
+        if not isinstance(value, bool):
+            its |= {kind for kind, method in _NUMBERS.items() if hasattr(value, method)}
+        if not its.isdisjoint(kinds):
+            continue
+        expected = " or ".join(_KINDS[kind] for kind in kinds)
+        raise ValueError(f"Argument `{name}` expected to be {expected}, but got {brief(value)}")
 
 
 def named(function: _F) -> _F:
-    """Let a function tell what is meant by an argument that it does not take."""
+    """Let a function tell what is meant by an argument that it does not take, and of which kind one has to be."""
 
     @wraps(function)
     def called(*args: Any, **options: Any) -> Any:
-        if not options.keys() <= taken:
+        if not has_more and not options.keys() <= taken.keys():
             check_keywords(function, options)
+        check_kinds(taken, args, options)
         return function(*args, **options)
 
-    taken = signature(function).parameters.keys()
+    taken = signature(function).parameters
+    has_more = any(each.kind is Parameter.VAR_KEYWORD for each in taken.values())
+    known_taker(function, taken)
     return cast("_F", called)
+
+
+def known_taker(function: Callable[..., Any], taken: Collection[str]) -> None:
+    """Remember which arguments a function takes, for errors of others."""
+    for name in taken if function.__name__ != "__init__" else ():  # classes have _HOLDERS
+        _TAKERS.setdefault(name, []).append(_called(function))

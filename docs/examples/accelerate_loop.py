@@ -15,7 +15,7 @@ def main() -> None:
     # even_batches would repeat images to make all batches equal; metrics count every image once
     accelerator = Accelerator(cpu=True, dataloader_config=DataLoaderConfiguration(even_batches=False))
     loader = accelerator.prepare(DataLoader(pairs(), batch_size=2))
-    extractor = DNAExtractor("efficientnet_lite0", layers=["block_0", "block_1", "block_2"])
+    extractor = DNAExtractor("efficientnet_lite0", layers=["block_0", "block_1", "block_2"], properties=True)
     metric = DNAEMD(extractor).to(accelerator.device)
     for real, fake in loader:
         metric.update(real, real=True)

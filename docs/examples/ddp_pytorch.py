@@ -27,7 +27,8 @@ def main() -> None:
         distributed.init_process_group("gloo")  # on GPUs: nccl, and a device for each process
     rank, world = (distributed.get_rank(), distributed.get_world_size()) if several else (0, 1)
 
-    metric = DNAEMD(DNAExtractor("efficientnet_lite0", layers=["block_0", "block_1", "block_2"]))
+    extractor = DNAExtractor("efficientnet_lite0", layers=["block_0", "block_1", "block_2"], properties=True)
+    metric = DNAEMD(extractor)  # whose `explain()` says in words what differs
     data = pairs()
     # every image on one process only; a DistributedSampler would repeat some to make the parts equal
     for real, fake in DataLoader(Subset(data, range(rank, len(data), world)), batch_size=4):

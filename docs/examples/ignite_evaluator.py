@@ -15,7 +15,7 @@ from torchmetrics_dna import DNAEMD, DNAExtractor
 
 
 def evaluate(_local_rank: int) -> None:
-    extractor = DNAExtractor("efficientnet_lite0", layers=["block_0", "block_1", "block_2"])
+    extractor = DNAExtractor("efficientnet_lite0", layers=["block_0", "block_1", "block_2"], properties=True)
     metric = DNAEMD(extractor).to(idist.device())
 
     def step(_engine: Engine, batch: list[Tensor]) -> None:

@@ -4,10 +4,9 @@ images?
     pip install "torchmetrics-dna[demo]" scikit-learn
     python docs/experiments/one_level.py --activations FOLDER
 
-Nine kinds that chose nothing. Each picture is measured once, at 224 pixels in 1,000 bins, and kept in FOLDER; a draw
-adds those of its sets up, and asks what :func:`compare` asks, by the same functions. "Before": each question by itself,
-network, properties and single images at 0.05, a few at 0.01. Halves, and sets beside held-out images, are of 64 pixels
-and 25 bins, which change no level.
+Nine kinds that chose nothing. Each picture is measured once, at 64 pixels, and kept in FOLDER; a draw adds those of its
+sets up in 25 bins, which change no level, and asks what :func:`compare` asks, by the same functions. "Before": each
+question by itself, network, properties and single images at 0.05, a few at 0.01.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.comparisons.comparison import Comparison
 
-BINS, MOST, BATCH, SMALL = 1000, 200, 16, 64
+BINS, MOST, BATCH, SIDE = 1000, 200, 16, 64
 HEDGEHOGS, TEXTURES, ELEMENTARY = (
     data.Package("apt", name) for name in ("hedgewars-data", "scorched3d-data", "elementary-xfce-icon-theme")
 )
@@ -65,7 +64,6 @@ CHANGES = {
     "grey": ("less saturation", 100),
     "darker by 20 %": ("darker", 20),  # of which_set.py
 }
-OF_CHANGES = ("landscapes", "icons", "textures", "charts", "renders")  # kinds of which changed ones are measured
 
 
 @cache
@@ -120,11 +118,9 @@ class Kind:
 class Measure:
     """Measurements of kinds, from a folder or made for it."""
 
-    def __init__(self, folder: Path, side: int) -> None:
-        self.network, self.side = DNAExtractor(input_size=side), side
-        self.folder = folder / str(side)
-        folder = self.folder
-        folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, folder: Path) -> None:
+        self.network, self.folder = DNAExtractor(input_size=SIDE), folder / str(SIDE)
+        self.folder.mkdir(parents=True, exist_ok=True)
 
     @cache  # noqa: B019 as long as the program
     def __call__(self, kind: str, change: str = "") -> Kind:
@@ -134,7 +130,6 @@ class Measure:
             if change:
                 made, amount = CHANGES[change]
                 some = [causes.MADE[made](picture, amount, i) for i, picture in enumerate(some)]
-                some = some[len(some) // 2 :] if self.side > SMALL else some  # the half from which B is drawn then
             temporary = path.with_suffix(".part.npz")
             np.savez(temporary, **self.measured(some))
             temporary.rename(path)
@@ -148,7 +143,7 @@ class Measure:
         low, high = (bound.double() for bound in network.ranges.bounds())
         middle, half = (low + high) / 2, (high - low) / 2 + 1e-8
         for start in range(0, len(some), BATCH):
-            batch = np.stack([resize_image(picture, (self.side, self.side)) for picture in some[start : start + BATCH]])
+            batch = np.stack([resize_image(picture, (SIDE, SIDE)) for picture in some[start : start + BATCH]])
             activations = network(torch.from_numpy(batch))
             of_batch = Activations(activations)
             means.append(torch.cat([of_batch.means(layer) for layer in of_batch.layers], 1).float().numpy())
@@ -290,7 +285,7 @@ def says(draw: dict[str, Any], now: bool) -> dict[str, bool]:
     return parts | {"any": any(parts.values())}
 
 
-SIZES, POWER_KINDS = (30, 60, 100), ("landscapes", "icons", "textures")
+SIZES = (30, 60, 100)
 SHARES = {"JPEG 50": (1, 0.33), "blur 0.7": (1, 0.33), "darker by 8 %": (1, 0.33), "grey": (0.33, 0.1)}
 
 
@@ -309,8 +304,7 @@ def changed(sets: Sets, kind: str, size: int, change: str, share: float, seed: i
     random = np.random.default_rng([seed, size, KINDS.index(kind), [*CHANGES].index(change), round(100 * share)])
     of_a, of_b = random.permutation(first)[:size], random.permutation(len(sets.measure(kind)) - first)[:size]
     spoilt = max(1, round(share * len(of_b)))
-    start = len(sets.measure(kind, change)) - (len(sets.measure(kind)) - first)  # where the second half begins
-    b = [(kind, change, start + of_b[:spoilt]), (kind, "", first + of_b[spoilt:])]
+    b = [(kind, change, first + of_b[:spoilt]), (kind, "", first + of_b[spoilt:])]
     return answered(sets, [(kind, "", of_a)], [part for part in b if len(part[2])], random)
 
 
@@ -349,23 +343,24 @@ def beside(sets: Sets, kind: str, change: str, other: tuple[str, str, float], si
     }
 
 
-NUM_SEEDS = NUM_NULL, NUM_POWER, NUM_HELD = 16, 1, 3
-OF_HELD = ("landscapes", "icons", "textures", "charts", "wallpapers")
+PARTS = "halves", "power", "held-out"
+NUM_SEEDS = NUM_NULL, NUM_POWER, NUM_HELD = 16, 3, 3
+CHANGED = ("landscapes", "icons", "textures", "charts", "wallpapers")
 Draws = list[dict[str, Any]]
 
 
-def tasks(small: Sets, large: Sets, quick: bool) -> Iterator[tuple[str, list[object], Callable[[], dict[str, Any]]]]:
+def tasks(sets: Sets, quick: bool) -> Iterator[tuple[str, list[object], Callable[[], dict[str, Any]]]]:
     """All draws: part, what they are of, and how they are made."""
     kinds = KINDS[-1:] if quick else KINDS
     for seed, kind, size in product(range(1 if quick else NUM_NULL), kinds, SIZES):
-        yield "halves", [kind, size, seed], partial(halves_of, small, kind, size, seed)
+        yield "halves", [kind, size, seed], partial(halves_of, sets, kind, size, seed)
     changes = [(change, share) for change, shares in SHARES.items() for share in shares][:: 7 if quick else 1]
-    powers = product(range(NUM_POWER), changes, SIZES[: 1 if quick else 3], kinds if quick else POWER_KINDS)
+    changed_kinds = kinds if quick else CHANGED
+    powers = product(range(1 if quick else NUM_POWER), changes, SIZES[: 1 if quick else 3], changed_kinds)
     for seed, (change, share), size, kind in powers:
-        yield "power", [kind, size, change, share, seed], partial(changed, large, kind, size, change, share, seed)
-    of_held = kinds if quick else OF_HELD
-    for seed, (number, kind), size in product(range(1 if quick else NUM_HELD), enumerate(of_held), (36, 66)):
-        third = of_held[(number + 2) % len(of_held)]
+        yield "power", [kind, size, change, share, seed], partial(changed, sets, kind, size, change, share, seed)
+    for seed, (number, kind), size in product(range(1 if quick else NUM_HELD), enumerate(changed_kinds), (36, 66)):
+        third = changed_kinds[(number + 2) % len(changed_kinds)]
         for key, other in enumerate(
             ((kind, "", 0.0), (third, "", 0.2), (kind, "darker by 8 %", 1.0), (kind, "blur 0.7", 1.0))
         ):
@@ -373,18 +368,16 @@ def tasks(small: Sets, large: Sets, quick: bool) -> Iterator[tuple[str, list[obj
             if other[1] != change:
                 yield (
                     "held-out", [kind, size, change, list(other), seed],
-                    partial(beside, small, kind, change, other, size, seed),
+                    partial(beside, sets, kind, change, other, size, seed),
                 )  # fmt: skip
 
 
-def drawn(folder: Path, small: Sets, large: Sets, quick: bool, parts: Sequence[str]) -> dict[str, Draws]:
+def drawn(folder: Path, sets: Sets, quick: bool) -> dict[str, Draws]:
     """All draws by part; those that the folder has are read."""
-    draws: dict[str, Draws] = {part: [] for part in parts}
+    draws: dict[str, Draws] = {part: [] for part in PARTS}
     file = folder / "draws.jsonl"
     kept = {} if not file.exists() else {line["of"]: line for line in map(json.loads, file.open(encoding="utf-8"))}
-    for part, of, make in tasks(small, large, quick):
-        if part not in parts:
-            continue
+    for part, of, make in tasks(sets, quick):
         name = json.dumps([part, *of])
         if name not in kept:
             kept[name] = {"of": name, "size": of[1], "what": of[2:4], **make()}
@@ -459,26 +452,19 @@ def tables_of_others(power: Draws, held: Draws) -> tuple[list[str], str]:
 def main() -> None:
     parser = results.parser(__doc__)
     parser.add_argument("--activations", type=Path, help="folder that keeps what was measured and drawn")
-    parser.add_argument("--all", action="store_true", help="also slight changes and held-out images, which take hours")
     arguments = parser.parse_args()
     folder, quick = results.begin(arguments), arguments.quick
     with TemporaryDirectory() as temporary:
         kept = arguments.activations or Path(temporary)
-        small = Sets(Measure(kept, SMALL), COARSE)
-        large = Sets(Measure(kept, SMALL if quick else 224), COARSE if quick else BINS)
-        parts = ("halves", "power", "held-out")[: 3 if arguments.all or quick else 1]
-        draws = drawn(kept, small, large, quick, parts)
+        draws = drawn(kept, Sets(Measure(kept), COARSE), quick)
         table, here = table_of_halves(draws["halves"])
-        tables = [table]
-        if len(parts) > 1:
-            others, more = tables_of_others(draws["power"], draws["held-out"])
-            tables, here = [*tables, *others], here + more
+        others, more = tables_of_others(draws["power"], draws["held-out"])
     results.write(
         folder,
         "one_level",
-        here=here,
-        tables=tables,
-        seeds=", ".join(f"0 to {count - 1} of {part}" for part, count in zip(parts, NUM_SEEDS, strict=False)),
+        here=here + more,
+        tables=[table, *others],
+        seeds=", ".join(f"0 to {count - 1} of {part}" for part, count in zip(PARTS, NUM_SEEDS, strict=True)),
         data=["digits of scikit-learn"] if quick else [
             causes.LANDSCAPES, causes.ICONS, causes.RENDERS, TEXTURES, CHARTS, HEDGEHOGS, ELEMENTARY, *data.WALLPAPERS,
         ],

@@ -559,7 +559,7 @@ MISTAKES = [
     ("compare a b --device cuda:99", "There is no device 'cuda:99' here; there is: cpu"),
     ("compare a b --confidence 2", "Option --confidence expected"),
     ("compare a b --groups clip", "Option --groups expected to be 'folder' or 'prefix:REGEX', but got"),
-    ("compare a b --by colour", "'folder', the path of a .csv"),
+    ("compare a b --by colour", "'folder' or the path of a .csv"),
     ("compare a b --fail-above nan", "Option --fail-above expected to be a number of 0 or more, but got nan"),
     ("compare a b -o x.yaml", "ends in .txt or .json or .csv or .md or .tex or .html or .htm, but got 'x.yaml'"),
     ("make a -o y.npz --on slurm", "Option --on expected to be 'ray' or 'ray://HOST:PORT', perhaps with"),

@@ -159,6 +159,12 @@ def test_no_encoding_of_the_output_loses_a_result(
         assert "significantly, p <= 0.05" in " ".join(output.split())
 
 
+def test_an_image_that_is_left_out_is_one_line_however_long(capsys: pytest.CaptureFixture[str]) -> None:
+    line = f"Can't read image '{'long name ' * 40}.png'"
+    console.print_unreadable([line])
+    assert line in capsys.readouterr().err
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")
 @pytest.mark.parametrize("form", ["text", "json", "csv"])
 def test_names_that_are_not_utf_8(

@@ -87,6 +87,9 @@ def test_only_images_beyond_all_of_the_reference_are_named() -> None:
     assert odd.few_off.share == few.share
     assert odd.few_off.p_value > 0.05  # two of 39 can't be shown
     assert (odd.off, odd._figures.by_test) == (["0"], 0)
+    for has_properties, least in (({}, None), ({"has_properties": True}, 40)):
+        few_references = OddImages(names, list(range(40)), scores, typical[:39], **has_properties)
+        assert few_references._figures.least == least
     far = OddImages(names, list(range(40)), scores, typical / 9, [], beyond)
     assert far.few_off.p_value <= 0.05
     assert far.off == names[:3]
@@ -203,6 +206,9 @@ def test_images_are_not_odd_by_what_a_named_cause_moves(cause: str, darkened: Co
         assert list(result.odd.reasons()) == [reasons.index(each) for each in named]
         assert result.verdict_lines[-1].startswith(f"{len(named)} of 40 images of")
         assert result.odd._figures.by_test == 1
+    whole = replace(odd, beyond=[Odd(place, "block_0", 0, 0, 0) for place in range(25, 36)], single=[])
+    named = replace(darkened, properties=None, odd=whole)._with_causes(Causes((cause,), (amount,), (10.0, 0.0), 40)).odd
+    assert (len(whole.off), named.off, named._figures.by_test) == (11, [], 0)  # a quarter and more are the whole
     two = Causes((cause, "noise"), (amount, 9.0), (10.0, 5.0, 0.0), 40)
     named = replace(darkened, properties=None, odd=odd)._with_causes(two).odd.named
     assert [each.reason for each in named] == [each for each in expected if each != "noise +"]
@@ -260,7 +266,7 @@ def test_a_gate_and_a_page(folders: Path, monkeypatch: pytest.MonkeyPatch, capsy
     for sets, code, line in (
         (["clean"], 0, "Passed: no image of clean is named as odd"),
         (["clean", "odd"], 1, "Failed: odd has 6 odd images"),
-        (["clean", "--num-folds", "0"], 2, "Option --fail-if-odd takes images, at least 10 of the reference"),
+        (["clean", "--num-folds", "0"], 2, "Option --fail-if-odd was not asked of clean"),
         (["clean", "--groups", "folder"], 2, "is for independent images of whole sets; leave out --groups"),
         (["odd", "-o", "page.html"], 1, "Failed: odd has 6 odd images"),
     ):

@@ -134,6 +134,7 @@ LAYERS = {
         layers=["edges"],
     ),
     "runs twice": of(Runs(), "'twice' runs 2 times in a forward pass; choose", None, layers=["twice"]),
+    "runs twice on an example": of(Runs(), "^Layer 'twice' runs 2 times", torch.rand(2, 3, 8, 8), layers=["twice"]),
     "never runs": of(Runs(), "'unused' runs 0 times in a forward pass; choose", None, layers=["unused"]),
     "in a thread": of(Runs(), "^Layer 'apart' runs in another thread than the module", None, layers=["once", "apart"]),
     "weights": of(Convolutions(), "load the weights into the module", None, weights_path="x"),

@@ -93,7 +93,7 @@ def test_errors_name_the_file_and_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="it holds other things than tensors"):
         load_weights(Convolutions(), tmp_path / "numbers.pth")
     torch.save({"a": torch.zeros(1)}, tmp_path / "short.pth")
-    with pytest.raises(ValueError, match="Expected weights of 247 tensors, but the file holds 1"):
+    with pytest.raises(ValueError, match="`weights_path` expected a file of 247 tensors, but got one of 1; give"):
         DNAExtractor(weights_path=tmp_path / "short.pth")
 
 

@@ -287,7 +287,11 @@ def test_forward_and_copies_share_as_well() -> None:
     passes = Passes(extractor)
     SharedCollection({"emd": DNAEMD(extractor, ranges=RANGES), "frechet": DNAFrechet(extractor)})(REAL, real=True)
     assert passes.count == 1
-    SharedCollection([DNAFrechet(extractor)]).update(REAL, real=True)  # of one, which shares with none
+    growing = SharedCollection([])
+    with pytest.raises(ValueError, match="has no metrics"):
+        growing.update(REAL, real=True)
+    growing.add_metrics([DNAFrechet(extractor)])
+    growing.update(REAL, real=True)  # of one, which shares with none
     assert passes.count == 2
     assert passes.nothing_is_held()
 

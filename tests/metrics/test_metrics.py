@@ -65,7 +65,7 @@ GIVEN = fed(emd()).to_dna(True)
         (emd, {"reduction": "sum"}, ValueError, "'mean', 'layer' or 'none', but got 'sum'"),
         (frechet, {"neuron_weights": torch.ones(4)}, ValueError, r"shape \(9,\), but got \(4,\)"),
         (frechet, {"neuron_weights": torch.full((9,), float("nan"))}, ValueError, "neuron 0 has NaN"),
-        (frechet, {"statistics": "all"}, ValueError, "'means' or 'activations', but got 'all'"),
+        (frechet, {"statistics": "all"}, ValueError, "'means', 'activations', but got 'all'"),
         (emd, {"num_bins": 1}, ValueError, "`num_bins` .* larger than 1, but got 1"),
         (emd, {"num_bins": True}, ValueError, "`num_bins`"),
         (frechet, {"reference": GIVEN}, TypeError, "a GaussianDNA or the path of one, but got HistogramDNA"),

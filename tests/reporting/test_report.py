@@ -71,7 +71,7 @@ def alts(page: Page, start: str) -> list[str]:
 
 
 def test_figures_are_those_of_compare(compared: Comparison, tmp_path: Path) -> None:
-    _, page = reported(A, B, tmp_path / "x.html", names=("real & true", "made"))
+    shown, page = reported(A, B, tmp_path / "x.html", names=("real & true", "made"))
     emd, words = compared["dna-emd"], " ".join(page.text.split())
     rows = {row[0]: row[1:] for row in page.rows if row}
     assert rows["dna-emd"][0] == f"{emd.value:.4g}"
@@ -92,7 +92,7 @@ def test_figures_are_those_of_compare(compared: Comparison, tmp_path: Path) -> N
     assert "that differ most clearly" in words
     assert all(side in words for side in ("real & true (24 images)", "made (28 images)"))
     assert len(alts(page, "A ")) == len(alts(page, "B ")) == 8
-    assert len(alts(page, "Image ")) == 12 + len(compared.odd.off[:12])
+    assert len(alts(page, "Image ")) == 12 + len(shown.odd.off[:12])
     assert [alt.partition(":")[0] for alt in alts(page, "Map of ")] == alts(page, "Image ")
     assert not page.all("script")
 

@@ -100,6 +100,12 @@ def test_strips_hold_the_same_random_numbers() -> None:
     assert (len(few["a"]), sorted(names(few["b"]))) == (8, ["image 0", "image 1", "image 2"])
 
 
+def test_a_side_may_be_one_image() -> None:
+    """Of which there is no covariance."""
+    _, gallery = looked(A, B[:1])
+    assert (len(gallery.strips["a"]), names(gallery.strips["b"]), gallery.unlike) == (8, ["image 0"], {})
+
+
 def test_a_side_may_be_a_dna() -> None:
     dna = make_dna(A, EXTRACTOR, num_folds=20, ranges=RANGES, num_bins=40)
     assert set(looked(dna, B)[1].strips) == {"b"}

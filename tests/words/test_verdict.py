@@ -131,6 +131,11 @@ def reason(of: str) -> str:
 
 TWO = [
     (of(TwoSets(), off=NONE_OFF), []),
+    (of(DIFFERENT, emd=None, p_value=0.055), ["No difference is shown between real and made (p = 0.055)."]),  # of fd
+    (of(DIFFERENT, emd=None, explanation=because(0.001, None, BRIGHTNESS)), ["made differs from real (p ≤ 0.001).", LOWER]),
+    (of(UNTESTED, emd=None, lacks="made has 1 image, which `rank` takes"), [
+        "made was not tested against real: made has 1 image, which `rank` takes.",
+    ]),
     (of(TwoSets(emd=0.0), is_one_source=True), ["You gave the same images twice: A and B are the same images."]),
     (of(UNTESTED, emd=0.0, is_one_source=True), ["You gave real twice: A and B are the same images."]),
     (of(UNTESTED, emd=0.0), ["real and made are 0 bins apart: their histograms are equal, as of the same images."]),

@@ -60,7 +60,9 @@ def compare(
     ] = None,
     plot: Annotated[
         Path | None,
-        o.output_option("Draw the layers of two sets, several sets over what their names count, or all with all."),
+        o.output_option(
+            "Draw to this file the layers of two sets, several sets over what their names count, or all with all."
+        ),
     ] = None,
     fail_above: Annotated[
         float | None, o.output_option("Exit with code 1 if the first distance is above this.")
@@ -224,7 +226,7 @@ def demo(
     check_figure(output)
     talk.print(
         f"Comparing {num_images} photographs with {_DEMO_SETS} degraded copies, and some with others"
-        f"{', about 30 s on one core' * (num_images == 8)}"
+        f"{', about a minute on one core' * (num_images == 8)}"
     )
     from torchmetrics_dna.demo import plot_demo, run_demo
 

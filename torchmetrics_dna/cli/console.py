@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,12 +115,6 @@ def check_sources(*sources: str) -> None:
                 from torchmetrics_dna.dna.load import vdna_pair
 
                 if vdna_pair(path) is None:
-                    before = sys.argv[: sys.argv.index(path)] if path in sys.argv else []
-                    name = next((word for word in reversed(before) if word.startswith("-")), "")
-                    if name in ("--metrics", "--layers") and before[-1] != name:
-                        raise ValueError(
-                            f"{missing(path)}; {name[2:]} are separated by commas: {name} {before[-1]},{path}"
-                        )
                     raise missing(path)
 
 

@@ -22,6 +22,7 @@ from torchmetrics_dna.cli.console import (
 from torchmetrics_dna.cli.output import FormatOption, ResultFile, format_for, write
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import images_in_words, in_words
+from torchmetrics_dna.options import names_in
 from torchmetrics_dna.reporting.document import Document
 
 Rule = StrEnum("Rule", ["widen", "scale"])  # by which bounds of histograms follow from ranges
@@ -57,7 +58,7 @@ def make(
     from torchmetrics_dna.jobs.make import make_files, output_paths, parts_folder
     from torchmetrics_dna.jobs.processes import rank
 
-    kinds: list[Any] = list(dict.fromkeys(name.strip() for name in kind.split(",")))
+    kinds: list[Any] = list(dict.fromkeys(names_in(kind)))
     if unknown := [name for name in kinds if name not in get_args(Kind)]:
         raise ValueError(f"Option --kind expected to be of {', '.join(get_args(Kind))}, but got {unknown[0]!r}")
     for path in output_paths(output, kinds).values() if len(kinds) > 1 else ():

@@ -27,8 +27,8 @@ _NO_TEST = (
     " images in at least 5 of them"
 )
 _NOT_ASKED = (
-    "Option --fail-if-odd takes images, at least 10 of the reference, but that was not asked of {}; give other images"
-    " on both sides, and keep folds (--num-folds 20)"
+    "Option --fail-if-odd was not asked of {}: it takes other images on both sides, at least 10 of the reference, folds"
+    " (--num-folds 20), and dna-emd or dna-fd; give these"
 )
 _NOT_JUDGED = (
     "Option --fail-if-odd takes 15 grey or RGB images or more where these are judged beside each other, but {} has"

@@ -18,6 +18,7 @@ from torchmetrics_dna.dna.distances import find_distances
 from torchmetrics_dna.images.kinds import KINDS
 from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.jobs.arguments import Arguments, Network
+from torchmetrics_dna.options import names_in
 
 Crop = StrEnum("Crop", ["none", "center"])
 Partner = StrEnum("Partner", ["order", "name"])  # by what images of two sides correspond
@@ -32,8 +33,8 @@ statistic_option, output_option = (partial(option, group=group) for group in ("S
 
 
 def names(text: str | None) -> list[str] | None:
-    """Split a comma-separated list."""
-    return None if text is None else [name.strip() for name in text.split(",")]
+    """Split a list of names."""
+    return None if text is None else names_in(text)
 
 
 def known_metrics(metrics: str | None) -> list[str] | None:

@@ -40,7 +40,9 @@ def rank(
     save_index: Annotated[Path | None, o.option("Save the index of --nearest (.features.npz).", rare=True)] = None,
     top: Annotated[int | None, o.option("Show so many of the best ones only.", min=1)] = None,
     worst: Annotated[int | None, o.option("Show so many of the worst ones only.", min=1)] = None,
-    plot: Annotated[Path | None, o.output_option("Draw a contact sheet, below images of the reference.")] = None,
+    plot: Annotated[
+        Path | None, o.output_option("Draw to this file a contact sheet, below images of the reference.")
+    ] = None,
     maps: Annotated[bool, o.output_option("Show in the contact sheet where images are off.", "--maps")] = False,
     fail_if_odd: Annotated[
         bool, o.output_option("Exit with code 1 if an image is named as odd.", "--fail-if-odd")
@@ -118,7 +120,7 @@ def monitor(
         o.option("Take images of a folder or file as they stand there: their order is that of time.", "--in-order"),
     ] = False,
     level: Annotated[float, o.statistic_option("Chance of a false alarm, however long the stream.", rare=True)] = 0.05,
-    plot: Annotated[Path | None, o.output_option("Draw all windows, at the end.")] = None,
+    plot: Annotated[Path | None, o.output_option("Draw to this file all windows, at the end.")] = None,
     fail_if_changed: Annotated[
         bool, o.output_option("Stop with code 1 as soon as the stream has changed.", "--fail-if-changed")
     ] = False,

@@ -293,8 +293,8 @@ def _labels(images: ImageSource, by: Classes) -> list[str]:
         return [str(by(name)) for name in images.names]
     if isinstance(by, str):
         raise ValueError(
-            f"Argument `by` expected to be 'folder', the path of a .csv of labels, or 'column:NAME' of Parquet files,"
-            f" but got {by!r}"
+            f"Argument `by` expected to be 'folder' or the path of a .csv of labels, as these are no Parquet files, but"
+            f" got {by!r}"
         )
     if len(by) != len(images):
         raise ValueError(f"Argument `by` has {len(by)} classes, but {images.label!r} has {len(images)} images")

@@ -18,6 +18,7 @@ from torchmetrics_dna.dna.distances import of_any_network
 from torchmetrics_dna.dna.evidence import further_p_value, ratio_of
 from torchmetrics_dna.dna.result import Result
 from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.functional.odd import LEAST
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS
 from torchmetrics_dna.images.likeness import MOST, near_duplicates
 from torchmetrics_dna.images.properties import LAYER
@@ -121,7 +122,7 @@ def _compared(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> C
     copies, twins = len(alike), alike[:_TWINS]
     of_neurons = [result for result in results.values() if result.distance.grain == "neuron"]
     identical = a is b or any(not result.values.any() for result in of_neurons)
-    notices = _notices(a, b, None if identical else copied, names, arguments.copies)
+    notices = _notices(a, b, None if identical else copied, names, arguments.copies, arguments.groups is not None)
     is_tested = any(result.p_value is not None for result in results.values())
     lacks, is_few = ("", False) if is_tested else why_untested((a, b), plan, names)
     if not paired and not identical:
@@ -161,18 +162,21 @@ def why_untested(sides: Sequence[Measured], plan: Plan, names: Sequence[str]) ->
     k = min(range(len(sides)), key=lambda k: len(folds[k]))
     if len(folds[k]) >= LEAST_FOLDS:
         return "", False
-    side, groups, unit, needed = sides[k], plan.arguments.groups, "image", "about 10"
+    side, groups, unit, needed = sides[k], plan.arguments.groups, "image", f"about {LEAST}"
     count = side.first.num_images
+    beside = max(each.first.num_images for each in sides)
     if plan.arguments.pairs:
         unit, needed = "pair", "6"
     elif groups is not None and side.numbers:
         of_groups: Any = groups[k] if isinstance(groups, tuple) else groups
         count, unit, needed = len({*groups_of(side.names, side.numbers, of_groups)}), "group", "about 8"
+    elif count == 1 and beside >= LEAST:
+        return f"{names[k]} has 1 image, which `rank` takes", True
     return f"{names[k]} has {count:,} {unit}{'s' * (count != 1)}, {needed} are needed", True
 
 
 def _notices(
-    a: Measured, b: Measured, copied: Tensor | None, names: tuple[str, str], look_for_copies: bool
+    a: Measured, b: Measured, copied: Tensor | None, names: tuple[str, str], look_for_copies: bool, has_groups: bool
 ) -> list[str]:
     """Return caveats about unknown ranges and near-duplicate images, one line each."""
     notices = []
@@ -199,7 +203,9 @@ def _notices(
     near: list[str] = []
     for name, side in zip(names, (a, b), strict=True) if look_for_copies else ():
         if side.thumbnails is not None and len(side.thumbnails) > MOST:
-            near.append(f"{name} has more than {MOST:,} images, too many to look for nearly equal ones")
+            near += (
+                [] if has_groups else [f"{name} has more than {MOST:,} images, too many to look for nearly equal ones"]
+            )
         elif side.thumbnails is not None and side.folds is not None:
             rows = near_duplicates(side.thumbnails, side.thumbnails, torch.cat([side.folds, side.folds]))
             if rows is not None and (rows >= 0).any():
@@ -212,7 +218,7 @@ def _notices(
     if near:
         notices.append(
             f"{'; '.join(near)}; if some belong together (frames of a clip, crops of a picture), p-values are too"
-            " small; give their groups ('folder', or 'prefix:REGEX' of their names)"
+            f" small; give {'these one group' if has_groups else 'their groups'} ('folder', or 'prefix:REGEX' of names)"
         )
     return notices
 

@@ -18,6 +18,7 @@ from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm
 from torchmetrics_dna.images.paths import public, public_names
 from torchmetrics_dna.jobs.measure import unreadable_of
 from torchmetrics_dna.plots import plot_curve
+from torchmetrics_dna.words.nouns import spoken
 from torchmetrics_dna.words.verdict import HeldOut, OneSet, SeveralSets, several_sets
 
 if TYPE_CHECKING:
@@ -183,10 +184,14 @@ class Comparisons(ManyComparisons):
             sharing = [name for name in both if self[name].shares_images]
             p_holm, evidence = self.p_holm, self[both[0]][self.distance].evidence
             of_both, further = (p_holm[both[0]], p_holm[both[1]]), None if evidence is None else evidence.further
-            beside = HeldOut(*both, self.ratios()[both[0]], sharing, of_both, len(self), further)
+            beside = HeldOut(*both, self.ratios()[both[0]], len(self), sharing, of_both, further)
         p_holm = self.p_holm
         least = min((p for name in ranked if (p := p_holm[name]) is not None), default=None)
-        return "\n".join(several_sets(SeveralSets(self.reference, self.distance, sets, equal, beside, least)))
+        lines = several_sets(SeveralSets(self.reference, self.distance, sets, equal, beside, least))
+        return "\n".join(map(self._spoken, lines))
+
+    def _spoken(self, line: str) -> str:
+        return spoken(line, next(iter(self.values())).noun, (self.reference, *self))
 
     def by(self, distance: str) -> Comparisons:
         """Return the same comparisons by one distance, which then gives order, tests and verdict.
@@ -220,7 +225,7 @@ class Comparisons(ManyComparisons):
         rows: list[dict[str, Cell]] = [
             {
                 "set": at,
-                "images": comparison.num_images["b"],
+                f"{comparison.noun}s": comparison.num_images["b"],
                 **{headers[name]: _cell(comparison, each[at], p_values[name][at]) for name, each in results.items()},
             }
             for at, comparison in self.items()
@@ -232,7 +237,7 @@ class Comparisons(ManyComparisons):
         )
         of_alike = f"{_ALIKE}: no more than chance, by this distance alone (p > {SIGNIFICANT}, Holm-corrected)."
         notes = [line for line, applies in ((_ERRORS, errors), (of_alike, alike), (_BOLD, bold)) if applies]
-        notes += self._without_errors() if errors else []
+        notes += map(self._spoken, self._without_errors() if errors else [])
         table = replace(Table.of(rows, f"{len(self)} sets against {self.reference}", notes), bold=bold)
         return table.transposed() if len(self._distances) > len(self) else table
 
@@ -254,7 +259,11 @@ class Comparisons(ManyComparisons):
                 row |= {"p (Holm)": p_figure(p_holm[at]), "p (best nearer)": p_figure(p_values[at])}
                 ratio = "1" if at == self.held_out else ratios.get(at)
                 rows.append(row | {_X_HELD_OUT: None if ratio is None else str(ratio)})
-        return Table.of(rows, "Without noise, and tests", [_P, *self._notes_on_ratios()]) if rows else None
+        return (
+            Table.of(rows, "Without noise, and tests", [_P, *map(self._spoken, self._notes_on_ratios())])
+            if rows
+            else None
+        )
 
     def _notes_on_ratios(self) -> list[str]:
         """Return the line below a table of ratios that says what they are, if there are any."""

@@ -39,7 +39,7 @@ from torchmetrics_dna.images import Images, ImageSource
 from torchmetrics_dna.images.inputs import is_identity
 from torchmetrics_dna.images.numbers import NUMBERS
 from torchmetrics_dna.images.properties import LAYER
-from torchmetrics_dna.words.verdict import Off, beside_others, which_are_off, why_off
+from torchmetrics_dna.words.verdict import SAID_OF_SET, UNSEEN, Off, beside_others, which_are_off, why_off
 
 if TYPE_CHECKING:
     from torchmetrics_dna.jobs.measure import Measured
@@ -66,7 +66,7 @@ class OddImages:
         has_properties: True if properties were measured.
         surely: Places of those that a gate takes, of images that are judged beside the others of their own set; None
             beside a reference.
-        of_inputs: True if they are no images, and judged by their numbers.
+        unseen: Faults that are not named beside the others, in words.
         explained: Directions of properties, such as ``"blockiness +"``, that a named cause of the whole difference
             moves: images with such a reason are as odd as all, and not named.
 
@@ -80,7 +80,7 @@ class OddImages:
     beyond: list[Odd] = field(default_factory=list)
     has_properties: bool = False
     surely: list[int] | None = None
-    of_inputs: bool = False
+    unseen: str = UNSEEN
     explained: tuple[str, ...] = ()
 
     @cached_property
@@ -128,7 +128,8 @@ class OddImages:
 
     @property
     def _finds_few(self) -> bool:
-        return self.few_off is not None and self.few_off.p_value <= SIGNIFICANT
+        is_whole = self.explained and len(self.beyond) > SAID_OF_SET * len(self.names)  # which the cause changed
+        return self.few_off is not None and self.few_off.p_value <= SIGNIFICANT and not is_whole
 
     @property
     def off(self) -> list[str]:
@@ -159,7 +160,7 @@ class OddImages:
             least=self.too_few if self.has_properties else None,
             is_alone=self.is_alone,
             has_properties=self.has_properties,
-            unseen="a flipped or rotated one" if self.of_inputs else Off.unseen,
+            unseen=self.unseen,
         )
 
     def sentence(self, reference: str) -> str:
@@ -222,7 +223,7 @@ def odd_images(
     far = [(scores[layer] / typical[layer].quantile(0.5).clamp(min=1e-12)).tolist() for layer in layers]
     joint = by_network = [outlier_distance(side) for side in (typical, scores)]
     single, clear = dict[int, Odd](), dict[int, Odd]()
-    has_properties, of_inputs = LAYER in a.rows and LAYER in b.rows, False
+    has_properties = LAYER in a.rows and LAYER in b.rows
     if has_properties:
         properties = a.rows[LAYER], b.rows[LAYER][places]
         of_properties = _distances(*({LAYER: side} for side in standard_properties(*properties)))
@@ -232,7 +233,7 @@ def odd_images(
         ]
         single = {odd.image: odd for odd in odd_by_properties(*properties)}
         clear = clear_reasons(*properties)
-    elif of_inputs := NUMBERS in a.rows and NUMBERS in b.rows:
+    elif NUMBERS in a.rows and NUMBERS in b.rows:
         single = _beyond_both(a, b, places, of_a, of_b)
     order = by_network[1].argsort(descending=True, stable=True).tolist()
     names, most = _names(images, b), float(joint[0].max())
@@ -249,7 +250,6 @@ def odd_images(
         [single[row]._replace(image=place) for place, row in enumerate(order) if row in single],
         beyond,
         has_properties,
-        of_inputs=of_inputs,
     )
 
 
@@ -272,12 +272,12 @@ def _beside_others(
     if not means or len(a.numbers) <= 2:
         return None
     typical = left_out_scores(means)
-    properties, numbers = a.rows.get(LAYER), a.rows.get(NUMBERS)
+    properties, numbers, is_rows = a.rows.get(LAYER), a.rows.get(NUMBERS), is_identity(a.first.extractor)
     found: list[list[Odd]] = [[], []]
     if properties is not None:
         found = [odd_in_folder(properties, level) for level in (None, IN_GATE)]
     elif numbers is not None:
-        layers = {} if is_identity(a.first.extractor) else means
+        layers = {} if is_rows else means
         found = [odd_inputs(numbers, layers, level) for level in (IN_LIST, IN_GATE)]
     named, surely = ({odd.image: odd for odd in each} for each in found)
     order, names = typical[rows].argsort(descending=True, stable=True).tolist(), _names(images, b)
@@ -288,7 +288,7 @@ def _beside_others(
         typical,
         [named[rows[i]]._replace(image=place) for place, i in enumerate(order) if rows[i] in named],
         has_properties=properties is not None or numbers is not None,
-        of_inputs=numbers is not None,
+        unseen=UNSEEN if numbers is None else "other content" if is_rows else "a flipped or rotated one",
         surely=[place for place, i in enumerate(order) if rows[i] in surely],
     )
 

@@ -211,7 +211,8 @@ class DNA(_Counted, Stored, ABC):
 
 def check_comparable(first: DNA, *others: DNA) -> None:
     """Raise ValueError unless all DNAs share kind, extractor, neurons, bins and bounds."""
-    check_same("These DNAs can't be merged or compared", *(dna._identity() for dna in (first, *others)))
+    remedy = "; make both by the same call"
+    check_same("These DNAs can't be merged or compared", *(dna._identity() for dna in (first, *others)), remedy=remedy)
 
 
 def check_enough(a: DNA, b: DNA, distance: str, least: int) -> None:

@@ -77,12 +77,12 @@ class Stored:
 
         """
         kinds = cls._kinds()
-        header, arrays = read_container(path)
+        header, arrays = read_container(path, f"a file of {cls.__name__}")
         kind = header["dna"].get("kind")
         if not isinstance(kind, str) or kind not in kinds:
             raise ValueError(
-                f"{str(path)!r} holds {brief(kind)}, expected {' or '.join(map(repr, kinds))};"
-                " load_dna reads a DNA of any kind"
+                f"{str(path)!r} holds {brief(kind)}, expected {' or '.join(map(repr, kinds))}, as {cls.__name__}.save"
+                " writes it"
             )
         with refusing(path, "a DNA file"):
             return kinds[kind]._decode(header, ByLayer(arrays, Neurons.from_list(header["dna"]["layers"])))

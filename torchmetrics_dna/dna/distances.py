@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from torchmetrics_dna.files.visible import plain_name, unknown_metrics
+from torchmetrics_dna.options import names_in
 from torchmetrics_dna.registry import Lazy, Registry
 
 if TYPE_CHECKING:
@@ -312,7 +313,7 @@ def find_distances(metrics: str | Sequence[str | Distance], *, with_published: b
     allowed = DISTANCES if with_published else of_any_network()
     records: list[Distance] = []
     unknown: list[str] = []
-    for metric in [metrics] if isinstance(metrics, str) else metrics:
+    for metric in names_in(metrics) if isinstance(metrics, str) else metrics:
         record = record_of(metric)
         if record is None or (isinstance(metric, str) and record.name not in allowed):
             unknown.append(str(metric))

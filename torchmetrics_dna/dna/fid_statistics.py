@@ -26,9 +26,9 @@ PICKLES = (".pkl", ".pt")
 _ARRAYS = ("mu", "sigma")
 _MEMBERS = {f"{name}.npy" for name in _ARRAYS}
 _PICKLE = (
-    "is a pickle, which can run any code when it is read; where you trust it, write what fd takes:"
-    " numpy.savez('x.npz', mu=..., sigma=...), in EDM2's files of stats['fid'] or stats['fd_dinov2'], and in"
-    " torch-fidelity's of torch.load('x.pt', weights_only=False)"
+    "is a pickle, which can run any code when it is read; images go into files or a .npy; of statistics for fd that"
+    " you trust, write numpy.savez('x.npz', mu=..., sigma=...), in EDM2's files of stats['fid'] or stats['fd_dinov2'],"
+    " and in torch-fidelity's of torch.load('x.pt', weights_only=False)"
 )
 
 

@@ -208,7 +208,10 @@ def _check_dna_file(path: str | os.PathLike[str]) -> None:
             raise FileNotFoundError(f"{str(path)!r} is a folder, not a DNA file; make the DNA of its images first")
         name = Path(path).name
         official = "" if name.endswith(".npz") else f", nor an official {name}.json with {name}.npz"
-        raise FileNotFoundError(f"There is no DNA file {str(path)!r}{official}")
+        from torchmetrics_dna.extractors.presets import PRESETS
+
+        extractor = "; without one, `info` lists extractors" if name in PRESETS else ""
+        raise FileNotFoundError(f"There is no DNA file {str(path)!r}{official}{extractor}")
 
 
 @contextmanager

@@ -86,7 +86,10 @@ def save_vdna(value: DNA | ActivationRanges, path: str | os.PathLike[str]) -> No
     """
     stem = Path(path)
     if stem.suffix:
-        raise ValueError(f"vdna cuts names off at their last dot, so {stem.name!r} would be lost; choose one without")
+        raise ValueError(
+            "Expected a name without a dot for official files, which vdna cuts off there, or one that ends in .npz,"
+            f" but got {stem.name!r}"
+        )
     arrays = _official_arrays(value)
     if any(list(value.neurons.numbers(layer)) != list(range(n)) for layer, n in value.neurons.items()):
         raise ValueError("Official files hold whole layers, but these are some of their neurons only")

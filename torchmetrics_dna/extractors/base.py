@@ -31,7 +31,7 @@ from torchmetrics_dna.images.resize import Resize, check_resize
 from torchmetrics_dna.images.tensors import check_images, in_unit_range
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.neurons.ranges import ActivationRanges
-from torchmetrics_dna.options import given_as, named
+from torchmetrics_dna.options import brief, given_as, named
 
 if TYPE_CHECKING:
     from torchmetrics_dna.images.cells import Crop
@@ -362,7 +362,7 @@ class DNAExtractor(nn.Module):
             ranges = ActivationRanges.load(ranges)
         if not isinstance(ranges, ActivationRanges):
             raise TypeError(
-                f"Argument `ranges` expected to be an ActivationRanges, a path or 'auto', but got {ranges!r}"
+                f"Argument `ranges` expected to be an ActivationRanges, a path or 'auto', but got {brief(ranges)}"
             )
         restricted = self._fitting(ranges)
         # the range of a self-ranging histogram is no bound for another
@@ -599,8 +599,6 @@ def _check_inputs(
     of_images: dict[str, Any],
 ) -> None:
     """Raise ValueError unless arguments about inputs go together, and with those that are ``of_images``."""
-    if inputs not in ("images", "any"):
-        raise ValueError(f"Argument `inputs` expected to be 'images' or 'any', but got {inputs!r}")
     if is_identity(feature):
         if inputs != "any" or not isinstance(example, Tensor) or layers is not None:
             raise ValueError(

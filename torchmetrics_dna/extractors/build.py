@@ -26,6 +26,7 @@ from torchmetrics_dna.extractors.weights import find_ranges, find_weights, load_
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.images.inputs import IDENTITY, is_identity
 from torchmetrics_dna.images.properties import LAYER
+from torchmetrics_dna.options import brief
 
 _SIZE_WITHOUT_NETWORK = 16, 16  # pixels; images are loaded at some size
 _CONTAINERS = ("blocks", "stages", "layers")  # of timm's models
@@ -56,6 +57,9 @@ class Built(NamedTuple):
     load: Callable[[], None] = lambda: None
 
 
+_FILES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".npz", ".json")
+
+
 def build(
     feature: str | nn.Module,
     layers: Sequence[str] | None,
@@ -69,7 +73,7 @@ def build(
     if layers is not None:
         if isinstance(layers, str) or not layers or not all(isinstance(layer, str) and layer for layer in layers):
             remedy = f"; give [{layers!r}]" if isinstance(layers, str) else ""
-            raise ValueError(f"Argument `layers` expected to be a list of layer names, but got {layers!r}{remedy}")
+            raise ValueError(f"Argument `layers` expected to be a list of layer names, but got {brief(layers)}{remedy}")
         if len(set(layers)) != len(layers):
             raise ValueError(f"Argument `layers` expected to name each layer once, but got {list(layers)}")
     if is_identity(feature) and layers is None and weights_path is None:
@@ -128,7 +132,7 @@ def _build(
     if not isinstance(feature, str):
         fid = "; for FID's network, give 'inception_fid'" if isinstance(feature, int) else ""
         raise TypeError(
-            f"Got unknown input to argument `feature`: expected a name or an nn.Module, but got {feature!r}{fid}"
+            f"Got unknown input to argument `feature`: expected a name or an nn.Module, but got {brief(feature)}{fid}"
         )
     if feature in PRESETS:
         return _of_preset(PRESETS[feature], layers, weights_path)
@@ -136,11 +140,12 @@ def _build(
         return _of_timm(_fetched(feature, weights_path), feature, layers)
     import timm
 
+    file = "; files of weights go to `weights_path`, those to write to `save`" if Path(feature).suffix in _FILES else ""
     close = [name for name in PRESETS if name.startswith(feature)]  # before models of similar length
     close += difflib.get_close_matches(feature, [*PRESETS, LAYER, IDENTITY, *timm.list_models()], n=1)
     raise ValueError(
         f"Argument `feature` expected to be a preset ({', '.join(PRESETS)}), a timm model or an nn.Module,"
-        f" but got {feature!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+        f" but got {brief(feature)}{file}" + (f"; did you mean {close[0]!r}?" if close else "")
     )
 
 

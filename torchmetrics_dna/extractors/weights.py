@@ -169,7 +169,10 @@ def _by_order(state: State, expected: State) -> State:
     names = [name for name in expected if not name.endswith(_COUNTER)]
     tensors = [tensor for name, tensor in state.items() if not name.endswith(_COUNTER)]
     if len(names) != len(tensors):
-        raise ValueError(f"Expected weights of {len(names)} tensors, but the file holds {len(tensors)}")
+        raise ValueError(
+            f"Argument `weights_path` expected a file of {len(names)} tensors, but got one of {len(tensors)}; give the"
+            " weights of the network that `feature` names"
+        )
     return dict(zip(names, tensors, strict=True))
 
 

@@ -35,6 +35,7 @@ FORMAT = "torchmetrics_dna"
 VERSIONS = (1, 2)  # what is in folds of images needs the second
 Arrays = dict[str, NDArray[Any]]
 
+_OTHERS = (".json", ".csv", ".html", ".pt", ".pkl")  # of files that others read otherwise
 _HEADER = "dna.json"
 _MARK = b"sha256:"
 _TAIL = len(_MARK) + 64
@@ -66,9 +67,11 @@ def write_container(
 
     Raises:
         OSError: If it can't be written.
-        ValueError: If all but the arrays is too long.
+        ValueError: If the name ends like that of another format, or all but the arrays is too long.
 
     """
+    if (suffix := Path(path).suffix) in _OTHERS:
+        raise ValueError(f"Expected the name of a .npz file, but got {str(path)!r}, as if it were of {suffix[1:]}")
     header = {
         "format": FORMAT,
         "format_version": VERSIONS["folds" in dna],
@@ -87,7 +90,7 @@ def write_container(
                 break
 
 
-def read_container(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Arrays]:
+def read_container(path: str | os.PathLike[str], what: str = "a DNA file") -> tuple[dict[str, Any], Arrays]:
     """The header and the arrays of a DNA file, once it is certain that they are what was written.
 
     Raises:
@@ -96,7 +99,7 @@ def read_container(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Arrays
             it may not take more memory than its own size justifies.
 
     """
-    with refusing(path, "a DNA file"), Path(path).open("rb") as file:
+    with refusing(path, what), Path(path).open("rb") as file:
         _check_sum(file)
         with zipfile.ZipFile(file) as archive:
             header = _read_header(archive)

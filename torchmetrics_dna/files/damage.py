@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from reprlib import repr as brief
 from typing import Any
 
 _MOST_REASON = 300
+_BEGINNINGS = {b"PK": "a .npz or .zip", b"\x89PNG": "an image", b"\xff\xd8": "an image", b"{": "json", b"[": "json"}
 
 
 @contextmanager
@@ -26,9 +28,21 @@ def refusing(path: str | os.PathLike[str], what: str) -> Iterator[None]:
         if isinstance(err, OSError) and err.filename is not None:
             raise
         reason = truncated(" ".join(str(err).split()))
-        if type(err) is not ValueError:
+        if its := _other_kind(path, err):
+            reason = f"it is {its}"
+        elif type(err) is not ValueError:
             reason = f"it is damaged ({type(err).__name__}: {reason})"
         raise ValueError(f"Can't read {str(path)!r} as {what}: {reason}") from err
+
+
+def _other_kind(path: str | os.PathLike[str], err: Exception) -> str:
+    """Say what a file is that was read as text or as an archive, and is neither; empty if that can't be told."""
+    if isinstance(err, (UnicodeDecodeError, zipfile.BadZipFile)) and Path(path).is_file():
+        with Path(path).open("rb") as file:
+            start = file.read(8)
+        if not (start.startswith(b"PK") and isinstance(err, zipfile.BadZipFile)):  # else it is damaged
+            return next((words for begin, words in _BEGINNINGS.items() if start.startswith(begin)), "")
+    return ""
 
 
 def truncated(text: str) -> str:

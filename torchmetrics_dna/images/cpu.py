@@ -70,7 +70,7 @@ def _taps(num_in: int, num_out: int) -> tuple[NDArray[np.int64], NDArray[np.int6
 def resize_clean(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
     """Resize an image ``(H, W, 3)``, like :func:`torchmetrics_dna.images.resize.resize_image`.
 
-    It is worth about 4 % of a comparison with the default network.
+    It is worth 3 % of a comparison of 40 images a side with the default network.
     """
     image = np.require(image, requirements=("C", "W"))
     (height, width), (num_rows, num_columns) = size, image.shape[:2]
@@ -187,7 +187,7 @@ def _texture(image: Any, top: Any, left: Any, grey: Any) -> Any:
 def measured_of(image: NDArray[np.uint8]) -> dict[str, float]:
     """Return the properties of an RGB image ``(H, W, 3)``, contiguous, that are measured here, by name.
 
-    It is worth about 8 % of a comparison with the default network.
+    It is worth 9 % of a comparison of 40 images a side with the default network.
     """
     colours = _colours(image, step_of(image.shape[0] * image.shape[1]))
     top, left = (max(0, (side - WINDOW) // 16 * 8) for side in image.shape[:2])  # aligned to blocks of 8 pixels

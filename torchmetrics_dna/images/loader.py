@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     Notes = Callable[[Any], Mapping[str, Tensor]]
 
-SKIP = "; to leave out such images, give `skip_unreadable=True`"
+SKIP = "; to leave out such ones, give `skip_unreadable=True`"
 _FEW = 64  # images below which starting worker processes costs more than it saves
 _FEW_BITS = 0.25  # of the range of 16 bits, as 14 of them are
 _MANY = 200  # images that take longer to resize and measure without numba than loading it takes

@@ -23,6 +23,8 @@ from torchmetrics_dna.files.atomic import check_folder
 from torchmetrics_dna.files.damage import check_files, reason_of
 from torchmetrics_dna.images.kinds import EXTENSIONS
 
+_WORDS = ("auto", "pool")  # that arguments take in place of a path
+
 
 def is_image_name(name: str) -> bool:
     """True for the name of an image file that is not hidden."""
@@ -316,9 +318,9 @@ def missing(path: str) -> FileNotFoundError:
     with suppress(OSError):
         beside = {entry.name.lower(): str(entry) for entry in Path(path).parent.iterdir()}
         alike = [beside[name] for name in get_close_matches(Path(path).name.lower(), beside, n=1, cutoff=0.75)]
-    return FileNotFoundError(
-        f"There is no file or folder {path!r}" + "".join(f"; there is {name!r}" for name in alike[:1])
-    )
+    words = [f"did you mean the word {word!r}?" for word in get_close_matches(path, _WORDS, n=1, cutoff=0.75)]
+    words = words or [f"there is {name!r}" for name in alike[:1]]
+    return FileNotFoundError("; ".join([f"There is no file or folder {path!r}", *words]))
 
 
 def suffix_of(path: str) -> str:

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from torchmetrics_dna.files.damage import refusing
-from torchmetrics_dna.images.inputs import tensors_of
+from torchmetrics_dna.images.inputs import Example, tensors_of
 from torchmetrics_dna.images.kinds import EXTENSIONS, IMAGE, KINDS, LIST
 from torchmetrics_dna.images.objects import (
     by_index,
@@ -50,7 +50,6 @@ from torchmetrics_dna.images.sets import Images, ImageSource, ImageStream, joine
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-    from torchmetrics_dna.images.inputs import Example
 
 ImageLike = Union[str, "os.PathLike[str]", bytes, Image.Image, NDArray[Any], Tensor, Mapping[str, Any]]
 Source = Union[

@@ -18,7 +18,7 @@ from torchmetrics_dna.dna.distances import (
     published,
     record_of,
 )
-from torchmetrics_dna.options import check_keywords, option
+from torchmetrics_dna.options import check_keywords, check_kinds, known_taker, names_in, option
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -135,7 +135,7 @@ class Arguments:
 
     def __post_init__(self) -> None:
         if isinstance(self.metrics, str):
-            object.__setattr__(self, "metrics", [self.metrics])
+            object.__setattr__(self, "metrics", names_in(self.metrics))
 
     @property
     def averaging(self) -> dict[str, Any]:
@@ -167,9 +167,11 @@ def taking(*names: str, **defaults: Any) -> Callable[[_F], _F]:
         @wraps(function)
         def checked(*args: Any, **options: Any) -> Any:
             check_keywords(checked, options)
+            check_kinds(shown.parameters, args, options)
             return function(*args, **{**defaults, **options})
 
         checked.__signature__ = shown  # type: ignore[attr-defined]
+        known_taker(function, shown.parameters)
         return cast("_F", checked)
 
     return with_arguments

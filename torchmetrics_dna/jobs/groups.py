@@ -84,7 +84,7 @@ def _group_of(groups: str | Callable[[str], object]) -> Callable[[str], object]:
         return groups
     if groups == "folder":
         return lambda name: str(PurePath(name).parent)
-    if not groups.startswith(_PREFIX):
+    if not groups.startswith(_PREFIX) or groups == _PREFIX:
         raise ValueError(f"Argument `groups` expected to be 'folder' or 'prefix:REGEX', but got {groups!r}")
     return partial(_matched, groups.removeprefix(_PREFIX))
 

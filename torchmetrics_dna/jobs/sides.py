@@ -20,7 +20,7 @@ from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.features import too_few
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, NUM_FOLDS
 from torchmetrics_dna.images import Images, ImageSource, Reading, Source, open_source
-from torchmetrics_dna.images.inputs import ROWS, is_identity
+from torchmetrics_dna.images.inputs import ROWS, Example, is_identity
 from torchmetrics_dna.images.sets import are_same, check_channels
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.jobs.groups import Groups, Pairs, folds_of_pairs, group_names, grouping, keys_of_pairs
@@ -33,7 +33,6 @@ from torchmetrics_dna.statistics.folds import group_folds
 from torchmetrics_dna.statistics.setup import check_of_dnas, given_arguments, set_up
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.images.inputs import Example
     from torchmetrics_dna.jobs.arguments import Arguments
 
 

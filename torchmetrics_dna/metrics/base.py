@@ -19,7 +19,7 @@ from torchmetrics_dna.images.inputs import Inputs, count_of
 from torchmetrics_dna.images.tensors import lacks_float64
 from torchmetrics_dna.metrics.checked import CheckedMetric, Value
 from torchmetrics_dna.metrics.counted_with import CountedWith, incomplete, is_incomplete
-from torchmetrics_dna.options import check_keywords
+from torchmetrics_dna.options import brief, check_keywords, named
 from torchmetrics_dna.statistics.base import copied
 
 if TYPE_CHECKING:
@@ -52,6 +52,11 @@ class ImageMetric(CheckedMetric):
     full_state_update: bool = False
     plot_lower_bound: float | None = 0.0
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = named(cls.__init__)  # type: ignore[method-assign]
+
     def __init__(
         self,
         statistic: Statistic,
@@ -69,9 +74,6 @@ class ImageMetric(CheckedMetric):
                 check_keywords(type(self).__init__, [name for name in kwargs if f"`{name}`" in str(err)], ValueError)
             raise
         self._latest: tuple[Any, CountedWith] | None = None  # by the version of the weights, which has addresses
-        for name, value in (("reset_real_features", reset_real_features), ("normalize", normalize)):
-            if not isinstance(value, bool):
-                raise ValueError(f"Argument `{name}` expected to be a bool")
         extractor = statistic.extractor
         if normalize and extractor.example is not None:
             raise ValueError("Argument `normalize` is for images, but the extractor's `inputs` are 'any'; leave it out")
@@ -157,7 +159,7 @@ class ImageMetric(CheckedMetric):
     def _side_of(self, real: bool) -> str:
         """Return the name of the side; ValueError if ``real`` is no bool, or the real side is a reference."""
         if not isinstance(real, bool):
-            raise ValueError(f"Argument `real` expected to be a bool, but got {real!r}")
+            raise ValueError(f"Argument `real` expected to be a bool, but got {brief(real)}")
         if real and self.reference is not None:
             raise ValueError("The real side is the given `reference`, so images can only be added with `real=False`")
         return "real" if real else "fake"

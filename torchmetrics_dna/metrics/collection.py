@@ -6,12 +6,13 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics import Metric, MetricCollection
+from torchmetrics import Metric, MetricCollection, SumMetric
 
 from torchmetrics_dna.dna.distances import find_distances, networks_of
 from torchmetrics_dna.extractors.sharing import leaders, one_pass
 from torchmetrics_dna.metrics.dna import DNAEMD, DNAFrechet, DNAMetric, LayerFrechetDistance
 from torchmetrics_dna.metrics.features import FeatureMetric
+from torchmetrics_dna.options import check_keywords
 from torchmetrics_dna.statistics import CrossMomentStatistic
 from torchmetrics_dna.statistics.setup import DEFAULT_FEATURE, set_up
 
@@ -44,7 +45,9 @@ class SharedCollection(MetricCollection):
     """
 
     def update(self, *args: Any, **kwargs: Any) -> None:
-        """Update each metric, or the first of each compute group."""
+        """Update each metric, or the first of each compute group; ValueError if there are none."""
+        if not len(self):
+            raise ValueError("SharedCollection has no metrics; give some, or add them by `add_metrics`")
         with one_pass(leaders(self)):
             super().update(*args, **kwargs)
 
@@ -101,13 +104,17 @@ def published_metrics(
         ['dna-emd', 'mind']
 
     """
-    names = [metrics] if isinstance(metrics, str) else metrics
-    chosen = find_distances(names, with_published=True)
+    chosen = find_distances(metrics, with_published=True)
+    try:
+        SumMetric(**kwargs)  # before weights are fetched
+    except ValueError:
+        check_keywords(published_metrics, kwargs.keys() - vars(SumMetric()).keys())
+        raise
     others = [record for record in chosen if record.protocol is None]
     if 0 < len(others) < len(chosen):
         raise ValueError(
             "Argument `metrics` expected to be published metrics, which bring their network, or others, which are of"
-            f" {DEFAULT_FEATURE}, but got {', '.join(names)}; make those of {DEFAULT_FEATURE}"
+            f" {DEFAULT_FEATURE}, but got {', '.join(each.name for each in chosen)}; make those of {DEFAULT_FEATURE}"
             f" ({', '.join(record.name for record in others)}) by another call"
         )
     network: dict[str, Any] = {"device": device}

@@ -74,9 +74,6 @@ class DNAMetric(ImageMetric, Generic[_D]):
         super().__init__(statistic, sides, normalize, reset_real_features, reference, **kwargs)
         if reduction not in ("mean", "layer", "none"):
             raise ValueError(f"Argument `reduction` expected to be 'mean', 'layer' or 'none', but got {reduction!r}")
-        for name, value in (("debias", debias), ("pairs", pairs)):
-            if not isinstance(value, bool):
-                raise ValueError(f"Argument `{name}` expected to be a bool")
         if pairs and statistic.num_folds is None:
             raise ValueError(f"Argument `pairs` goes with `num_folds` or `debias`; {self._to_keep_folds}")
         self.distance, self.reduction, self.debias, self.pairs = distance, reduction, debias, pairs
@@ -213,6 +210,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
         if level is not None:
             axes.axhline(level, color="black", linestyle="--", linewidth=1)
             style = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "fontsize": 9}
+            style |= {"bbox": {"facecolor": "white", "edgecolor": "none", "pad": 0.5}}  # above lines of the grid
             axes.annotate(words, (0.02, level), xytext=(0, 3), **style)
 
     @override
@@ -430,8 +428,6 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
         pairs: bool = False,
         **kwargs: Any,
     ) -> None:
-        if statistics not in ("means", "activations"):
-            raise ValueError(f"Argument `statistics` expected to be 'means' or 'activations', but got {statistics!r}")
         from_histograms = statistics == "activations"
         if not from_histograms and (num_bins is not None or ranges is not None):
             raise ValueError("Arguments `num_bins` and `ranges` go with statistics='activations'; leave them out")

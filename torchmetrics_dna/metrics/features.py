@@ -19,6 +19,7 @@ from torchmetrics_dna.files.visible import unknown_metrics
 from torchmetrics_dna.functional.features import NEAREST, NUM_PROJECTIONS, SEED, check_integer, mind, prdc
 from torchmetrics_dna.metrics.base import ImageMetric
 from torchmetrics_dna.metrics.checked import Value, all_or_nothing
+from torchmetrics_dna.options import names_in
 from torchmetrics_dna.statistics import FeatureStatistic
 from torchmetrics_dna.statistics.setup import Feature, check_made_by, extractor_of, set_up
 
@@ -312,7 +313,7 @@ class PRDC(FeatureMetric):
     ) -> None:
         check_integer("nearest_k", nearest_k, least=1)
         allowed = {name: record for name, record in DISTANCES.items() if record.between == DISTANCES["density"].between}
-        chosen = {name: DISTANCES.find(name) for name in ([metrics] if isinstance(metrics, str) else metrics)}
+        chosen = {name: DISTANCES.find(name) for name in (names_in(metrics) if isinstance(metrics, str) else metrics)}
         unknown = [name for name, record in chosen.items() if record not in allowed.values()]
         if unknown or not chosen:
             raise ValueError(unknown_metrics(unknown, allowed))

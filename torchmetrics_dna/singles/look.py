@@ -141,7 +141,9 @@ def look(sides: Sides, comparison: Comparison) -> Gallery:
         extractor = sides.extractor if comparison.properties is None else sides.extractor.without_properties()
         measured = {side: sides.measured(k) for k, side in enumerate("ab")}
         means = {side: means_by_layer(of_side, sides.plan.neurons) for side, of_side in measured.items()}
-        gaussians = {side: gaussians_of_means(of_side) for side, of_side in means.items()}
+        gaussians = {
+            side: gaussians_of_means(of_side) for side, of_side in means.items() if len(measured[side].numbers) > 1
+        }
         opposite = {"a": "b", "b": "a"}
 
         def with_maps(side: str, numbers: Sequence[int]) -> list[ShownImage]:

@@ -192,7 +192,11 @@ class Ranking(Saved):
 
     @property
     def verdict(self) -> str | None:
-        """Sentences on the images that are off, with the reasons, and on the result of :attr:`few_off`."""
+        """Sentences on the images that are off, with the reasons, and on the result of :attr:`few_off`; or why none."""
+        if self.odd is None and self.typical is not None and self.score == "outlier" and len(self.typical) < LEAST:
+            there = images_in_words(len(self.typical))
+            why = f"Which images are off was not asked: the reference has {there}, {LEAST} are needed."
+            return spoken(why, self.noun)
         return None if self.odd is None else spoken(self.odd.sentence("the reference"), self.noun)
 
     @property
@@ -208,11 +212,6 @@ class Ranking(Saved):
             elif self.reference is None or self.reference.num_images > 1:
                 untested = "; the test of whether a few are off leaves them out" if self.score == "outlier" else ""
                 notices.append(f"{how_many}, and scored against its other images{untested}")
-        if self.typical is not None and self.score == "outlier" and len(self.typical) < LEAST and not self.is_alone:
-            notices.append(
-                f"Which images are off was not asked: that takes {LEAST} images in the reference, but there are"
-                f" {len(self.typical)}"
-            )
         if self.p_value is not None and self.p_value > SIGNIFICANT:
             notices.append(
                 f"Pool and reference do not differ measurably (p = {self.p_value:.2g}), so a contrast with the pool"

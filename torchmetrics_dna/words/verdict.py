@@ -25,6 +25,8 @@ _WIDTH = 100  # characters of a line, if names of sets and images have 12 at mos
 _MOST_LINES = 4
 _MOST_SHOWN = 3  # properties, and images that a test finds, which a line names at most
 _MOST_OFF = 5  # odd images
+SAID_OF_SET = 0.25  # of images that are odd, above which it is said of the set
+UNSEEN = "watermarks, other content"  # faults that no property shows
 _MUCH = 0.25  # of the distance, which a cause leaves
 _MIN_SHIFT = 0.2  # standard deviations between means, for a property to be called higher or lower
 _FILES = " files"  # the end of the names of shares of formats
@@ -128,7 +130,7 @@ class Off(NamedTuple):
     least: int | None = None  # images of the reference, or of the set, that single ones take, if it has fewer
     is_alone: bool = False  # whether they were judged beside the others of their own set
     has_properties: bool = True  # whether they were measured
-    unseen: str = "watermarks, other content"  # faults that are not named beside the others
+    unseen: str = UNSEEN  # faults that are not named beside the others
 
 
 @dataclass(frozen=True)
@@ -160,8 +162,11 @@ def two_sets(sets: TwoSets) -> list[str]:
     if sets.emd == 0:
         return [f"{a} and {b} are 0 bins apart: their histograms are equal, as of the same images."]
     is_few = sets.is_few and sets.interval is None  # the distance is hardly more than noise then
+    likeness = [] if sets.emd is None and sets.p_value is None and not sets.lacks else _likeness(sets)
+    if sets.emd is None and sets.p_value is not None and not sets.copies:
+        likeness[0] += f" ({_p_of_answer(sets)})"
     distance = [] if sets.emd is None or is_few else [_distance(sets, sets.emd)]
-    lines = [] if sets.emd is None else [f"{line}." for line in (*_likeness(sets), *distance)]
+    lines = [f"{line}." for line in (*likeness, *distance)]
     lines += [] if sets.explanation is None or sets.p_value is None else what_was_measured(sets.explanation)
     lines += [f"Most of all in {sets.most}."] * bool(sets.most and sets.p_value is not None and sets.p_value <= ANSWER)
     lines += [] if sets.off is None else _odd(sets, sets.off)
@@ -266,7 +271,7 @@ def _which(off: Off, of_set: str, predicate: str, reference: str) -> str:
     verb = "is" if len(off.named) == 1 else "are"
     head = f"{len(off.named):,} of {images_in_words(off.total)}{of_set} {verb} {predicate}"
     reason, most = Counter(odd.reason for _, odd in off.named).most_common(1)[0]
-    if len(off.named) > max(_MOST_OFF, off.total / 4) and most > 1:
+    if len(off.named) > max(_MOST_OFF, SAID_OF_SET * off.total) and most > 1:
         return f"{head}: {most:,} {_in_plural(_reason(reason, reference, short=True))}."
 
     def naming(count: int) -> str:
@@ -397,9 +402,9 @@ class HeldOut(NamedTuple):
     name: str
     held_out: str
     ratio: Ratio | None  # times as far from the reference as these; None where that can't be said
+    num_sets: int  # for whose number p-values are corrected
     sharing: Sequence[str] = ()  # of both, the sets that share images with the reference
     p_values: tuple[float | None, float | None] = (None, None)  # of both: does it differ from the reference? Corrected
-    num_sets: int = 1  # for whose number they are corrected
     further: float | None = None  # p-value that it is further than these; None where a ratio says it, or unknown
 
 
