@@ -62,6 +62,7 @@ CHANGES = {
     "blur 0.7": ("blur", 0.7),
     "darker by 8 %": ("darker", 8),
     "grey": ("less saturation", 100),
+    "darker by 20 %": ("darker", 20),  # of which_set.py
 }
 
 
