@@ -62,6 +62,7 @@ CHANGES = {
     "blur 0.7": ("blur", 0.7),
     "darker by 8 %": ("darker", 8),
     "grey": ("less saturation", 100),
+    "darker by 20 %": ("darker", 20),  # of which_set.py
 }
 
 
@@ -186,7 +187,7 @@ class Sets:
     def measured(self, parts: Sequence[Part], folds: NDArray[np.int64]) -> Measured:
         """A set whose pictures are in these folds."""
         counts = np.zeros((FOLDS, self.neurons.total, self.bins), np.int64)
-        flat = counts.reshape(FOLDS, -1)
+        of_properties, of_network = np.split(counts, [self.neurons.slices[LAYER].stop], 1)  # which come first
         properties = torch.cat([self.measure(kind, change).properties[rows] for kind, change, rows in parts])
         means = torch.cat([self.measure(kind, change).means[rows] for kind, change, rows in parts])
         places = [(self.measure(kind, change), row) for kind, change, rows in parts for row in rows.tolist()]
@@ -197,9 +198,9 @@ class Sets:
                 cells = np.concatenate([kind.flat[where] for kind, where in slices])
                 cells = cells // BINS * self.bins + cells % BINS * self.bins // BINS
                 weights = np.concatenate([kind.counts[where] for kind, where in slices])
-                flat[fold] += np.bincount(cells, weights, len(flat[fold])).astype(np.int64)
+                sums = np.bincount(cells, weights, of_network[fold].size).astype(np.int64)
+                of_network[fold] += sums.reshape(of_network[fold].shape)
         columns = (properties.double() * self.bins).long().clamp(max=self.bins - 1).numpy()
-        of_properties = counts[:, self.network.total :]
         np.add.at(of_properties, (folds[:, None], np.arange(columns.shape[1]), columns), 1)
         sizes = np.bincount(folds, minlength=FOLDS).tolist()
         arguments = self.neurons, self.ranges
