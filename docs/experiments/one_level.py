@@ -344,7 +344,7 @@ def beside(sets: Sets, kind: str, change: str, other: tuple[str, str, float], si
 
 
 PARTS = "halves", "power", "held-out"
-NUM_SEEDS = NUM_NULL, NUM_POWER, NUM_HELD = 16, 3, 3
+NUM_SEEDS = NUM_NULL, NUM_POWER, NUM_HELD = 16, 2, 2
 CHANGED = ("landscapes", "icons", "textures", "charts", "wallpapers")
 Draws = list[dict[str, Any]]
 
