@@ -221,7 +221,7 @@ REFUSED: dict[str, dict[str, list[Rule]]] = {
         ],
         "--all": [
             {"--all": True, "--held-out": True},  # which is a set more
-            *({"--all": True, "B": SEVERAL, name: True} for name in (*GATES, "--pairs")),
+            *({"--all": True, "B": B, name: True} for B in ("b c", "b a.dna.npz") for name in (*GATES, "--pairs")),
         ],
         "expected to be": [{"--all": True, "B": SEVERAL, "--metrics": PUBLISHED}],
         "takes distances": [{"--all": True, "B": SEVERAL, "--metrics": ("recall", "dna-emd,recall")}],

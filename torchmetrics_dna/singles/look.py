@@ -131,7 +131,8 @@ def look(sides: Sides, comparison: Comparison) -> Gallery:
         drawn = _drawn(images, paired)
         strips = {side: [images[side].shown(i) for i in numbers] for side, numbers in drawn.items()}
         gain, differences = (1, list[ShownImage]()) if paired is None else _differences(images, drawn)
-        twins = dict(zip("ab", zip(*comparison.twins, strict=True), strict=True)) if comparison.shares_images else {}
+        alike = comparison.twins if comparison.shares_images else []  # the same set again has none
+        twins = dict(zip("ab", zip(*alike, strict=True), strict=True)) if alike else {}
         causes, changed = comparison.explain().causes, list[ShownImage]()
         for shown, number in zip(strips.get("a", ()), drawn.get("a", ()), strict=True) if causes else ():
             picture = as_bytes(as_rgb(images["a"][number]))
