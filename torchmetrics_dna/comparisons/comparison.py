@@ -390,12 +390,12 @@ class Comparison(ByName["Result"]):
 
     @property
     def noun(self) -> str:
-        """What was compared: ``"image"``, ``"row"`` of embeddings, or another ``"input"``."""
+        """Noun of what was compared: ``"image"``, ``"row"`` of embeddings, or another ``"input"``."""
         return "image" if self.measured is None else noun_of(self.measured[0].first)
 
     @property
     def _most(self) -> str:
-        """Where inputs that are no images differ most: the columns of embeddings, or the layer of a network."""
+        """Place where inputs that are no images differ most: the columns of embeddings, or the layer of a network."""
         test = self._test
         if test is None or self.noun == "image":
             return ""

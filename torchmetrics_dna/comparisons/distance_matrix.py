@@ -87,7 +87,7 @@ class DistanceMatrix(Shown):
 
     @property
     def verdict(self) -> str:
-        """Which sets differ from the others together, and by what; of two, how far they are apart."""
+        """Sets that differ from the others together, and by what; of two, how far they are apart."""
         if self.odd is not None:
             return "\n".join(all_sets(self.odd))
         unit = "bins" * (DISTANCES[self.distance].unit == "bins")

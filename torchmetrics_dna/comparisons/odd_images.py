@@ -259,9 +259,9 @@ def _beyond_both(
     """Return the inputs of B that are odd beside all others of A and B, without facts that inputs of A have, too."""
     numbers, count = torch.cat([a.rows[NUMBERS], b.rows[NUMBERS][places]]), len(a.numbers)
     layers = {layer: torch.cat([means, of_b[layer]]) for layer, means in of_a.items()}
-    found = odd_inputs(numbers, {} if is_identity(a.first.extractor) else layers)
-    of_a_too = {odd.reason for odd in found if odd.image < count}
-    odd_of_b = [odd._replace(image=odd.image - count) for odd in found if odd.image >= count]
+    of_both = odd_inputs(numbers, {} if is_identity(a.first.extractor) else layers)
+    of_a_too = {odd.reason for odd in of_both if odd.image < count}
+    odd_of_b = [odd._replace(image=odd.image - count) for odd in of_both if odd.image >= count]
     return {odd.image: odd for odd in odd_of_b if not (odd.is_fact and odd.reason in of_a_too)}
 
 
@@ -273,13 +273,13 @@ def _beside_others(
         return None
     typical = left_out_scores(means)
     properties, numbers, is_rows = a.rows.get(LAYER), a.rows.get(NUMBERS), is_identity(a.first.extractor)
-    found: list[list[Odd]] = [[], []]
+    by_level: list[list[Odd]] = [[], []]
     if properties is not None:
-        found = [odd_in_folder(properties, level) for level in (None, IN_GATE)]
+        by_level = [odd_in_folder(properties, level) for level in (None, IN_GATE)]
     elif numbers is not None:
         layers = {} if is_rows else means
-        found = [odd_inputs(numbers, layers, level) for level in (IN_LIST, IN_GATE)]
-    named, surely = ({odd.image: odd for odd in each} for each in found)
+        by_level = [odd_inputs(numbers, layers, level) for level in (IN_LIST, IN_GATE)]
+    named, surely = ({odd.image: odd for odd in each} for each in by_level)
     order, names = typical[rows].argsort(descending=True, stable=True).tolist(), _names(images, b)
     return OddImages(
         [names[i] for i in order],

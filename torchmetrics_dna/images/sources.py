@@ -141,7 +141,7 @@ def open_source(source: Source, reading: Reading | None = None, example: Example
 
 def _open_inputs_of(path: str, example: Example, reading: Reading) -> Images:
     """Open files of one array of inputs that are no images, each or all together."""
-    found, axes = list[Any](), tensors_of(example.like)[0].ndim
+    rows, axes = list[Any](), tensors_of(example.like)[0].ndim
     for file in expand(path):
         kind = KINDS.find(suffix_of(file))
         if kind is None or kind.arrays is None:
@@ -158,8 +158,8 @@ def _open_inputs_of(path: str, example: Example, reading: Reading) -> Images:
                 raise ValueError(
                     f"it has {len(names)} arrays of {axes} axes, of {', '.join(arrays)}; name one by `column`"
                 )
-            found.append(arrays[reading.column or names[0]])
-    opened = open_inputs(found[0] if len(found) == 1 else np.concatenate(found), public(path), example, reading)
+            rows.append(arrays[reading.column or names[0]])
+    opened = open_inputs(rows[0] if len(rows) == 1 else np.concatenate(rows), public(path), example, reading)
     assert opened is not None  # for an array
     opened.options = frozenset({"column"})
     opened.place = path if is_address(path) else os.path.realpath(path), reading.column

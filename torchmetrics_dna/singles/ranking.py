@@ -194,8 +194,8 @@ class Ranking(Saved):
     def verdict(self) -> str | None:
         """Sentences on the images that are off, with the reasons, and on the result of :attr:`few_off`; or why none."""
         if self.odd is None and self.typical is not None and self.score == "outlier" and len(self.typical) < LEAST:
-            there = images_in_words(len(self.typical))
-            why = f"Which images are off was not asked: the reference has {there}, {LEAST} are needed."
+            size = images_in_words(len(self.typical))
+            why = f"Which images are off was not asked: the reference has {size}, {LEAST} are needed."
             return spoken(why, self.noun)
         return None if self.odd is None else spoken(self.odd.sentence("the reference"), self.noun)
 

@@ -32,7 +32,7 @@ def spoken(text: str, noun: str, names: Sequence[str] = ()) -> str:
     if noun == "image":
         return text
     article = "an" if noun[0] in "aeiou" else "a"
-    kept = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True) if name)
-    pattern = re.compile(f"({kept})|{_IMAGES}" if kept else f"(?!)()|{_IMAGES}")
+    unchanged = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True) if name)
+    pattern = re.compile(f"({unchanged})|{_IMAGES}" if unchanged else f"(?!)()|{_IMAGES}")
     said = pattern.sub(lambda m: m[1] or f"{f'{article} ' if m[2] else ''}{noun}{m[3]}", text)
     return said.replace("of one colour", "of one value")

@@ -355,8 +355,8 @@ def what_was_measured(explanation: Explanation) -> list[str]:
         by_name.pop("height", None)
     fits, causes = moved_by(explanation.guess), explanation.causes
     # where a named cause leaves much, what it moves itself comes after other plain ones
-    told = moved_by(causes) if causes is not None and causes.bins[-1] > _MUCH * causes.bins[0] else []
-    order = [*(name for name in PLAIN if name not in told), *told, *by_name]
+    explained = moved_by(causes) if causes is not None and causes.bins[-1] > _MUCH * causes.bins[0] else []
+    order = [*(name for name in PLAIN if name not in explained), *explained, *by_name]
 
     def rank(name: str) -> tuple[bool, bool, int]:
         return name not in fits, not by_name[name].direction, order.index(name)
@@ -513,7 +513,7 @@ def classes(count: int, num_different: int | None, furthest: str, figure: str) -
 
 @dataclass(frozen=True)
 class OddSets:
-    """Which of several sets differ from the others together.
+    """Those of several sets that differ from the others together.
 
     Attributes:
         num_sets: Number of the sets.
