@@ -425,8 +425,9 @@ def collect(cache: Path, processes: int) -> None:
             pytest_in(tree, missing[part::processes], lambda: Recorder(folder, tree), cache / f"record-{part}.log")
 
     in_processes(processes, record)
-    if missing := [file for file in missing if not _is_recorded(folder, tree, file)]:
-        sys.exit(f"Of {len(missing)} files the lines were not recorded, such as {missing[0]}; see {cache}/record-*.log")
+    for log in (cache / f"record-{part}.log" for part in range(processes)):
+        if missing and log.exists() and "INTERNALERROR" in log.read_text():
+            sys.exit(f"Not all files were recorded; {log} says why")
 
 
 def _is_recorded(folder: Path, tree: Path, file: str) -> bool:
