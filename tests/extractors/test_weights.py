@@ -17,12 +17,12 @@ DEFAULT = PRESETS["efficientnet_lite0"]
 
 
 def test_the_wheel_matches_timm_by_order() -> None:
-    official = torch.load(find_weights(DEFAULT), weights_only=True)
+    official = torch.load(find_weights(DEFAULT, weights_path=None), weights_only=True)
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     names = [name for name in network.state_dict() if not name.endswith("num_batches_tracked")]
     tensors = [tensor for name, tensor in official.items() if not name.endswith("num_batches_tracked")]
     assert len(names) == len(tensors) == 247
-    load_weights(network, find_weights(DEFAULT), DEFAULT)
+    load_weights(network, find_weights(DEFAULT, weights_path=None), DEFAULT)
     loaded = network.state_dict()
     assert all(torch.equal(loaded[name], tensor) for name, tensor in zip(names, tensors, strict=True))
 

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 from torch import Tensor
 
+from torchmetrics_dna.dna.averaging import PLAIN
 from torchmetrics_dna.dna.evidence import weigh_evidence
 from torchmetrics_dna.dna.folded import FoldedSides
 from torchmetrics_dna.functional.permutation import (
+    NUM_RELABELINGS,
     exchanges_of_pairs,
     false_discovery_rates,
     holm,
@@ -33,7 +35,7 @@ from torchmetrics_dna.functional.permutation import (
 
 @given(st.integers(1, 6), st.integers(1, 6))
 def test_few_ways_are_all_tried(a: int, b: int) -> None:
-    labels = relabelings(a, b)
+    labels = relabelings(a, b, most=NUM_RELABELINGS)
     assert {tuple(row.nonzero().flatten().tolist()) for row in labels} == set(combinations(range(a + b), a))
     assert labels[0].tolist() == [True] * a + [False] * b
 
@@ -41,7 +43,11 @@ def test_few_ways_are_all_tried(a: int, b: int) -> None:
 def test_relabelings_stay() -> None:
     """The same are drawn in every version, so that p-values of old reports can be had again."""
     sizes = torch.tensor([3, 4, 2, 5, 3, 4]), torch.tensor([11, 8, 9, 12, 10, 7, 9])
-    drawn = relabelings(20, 20), relabelings_of_size(*sizes, most=60), exchanges_of_pairs(30)
+    drawn = (
+        relabelings(20, 20, most=NUM_RELABELINGS),
+        relabelings_of_size(*sizes, most=60),
+        exchanges_of_pairs(30, most=NUM_RELABELINGS),
+    )
     digests = [hashlib.sha256(np.packbits(masks.numpy(), axis=1).tobytes()).hexdigest()[:12] for masks in drawn]
     assert digests == ["6b550926d761", "d2dea5590d71", "0b6021aafa25"]
 
@@ -59,7 +65,7 @@ def test_each_fold_is_dealt_to_one_set(num_folds: list[int], most: int) -> None:
 def test_every_way_that_keeps_the_numbers_may_be_drawn() -> None:
     a, b = [2, 2, 2], [4, 4, 4, 2]
     ways = {row for k in range(8) for row in combinations(range(7), k) if sum((a + b)[i] for i in row) == sum(a)}
-    labels = relabelings_of_size(torch.tensor(a), torch.tensor(b))
+    labels = relabelings_of_size(torch.tensor(a), torch.tensor(b), most=NUM_RELABELINGS)
     assert {tuple(row.nonzero().flatten().tolist()) for row in labels} == ways
 
 
@@ -110,7 +116,11 @@ def test_against_loops(seed: int) -> None:
     layers = [slice(0, 4), slice(4, 12)]
     shifts = random.normal(size=(200, 2)) if seed % 2 else None
     test = permutation_test(
-        torch.from_numpy(distances), layers, shifts=None if shifts is None else torch.from_numpy(shifts)
+        torch.from_numpy(distances),
+        layers,
+        shifts=None if shifts is None else torch.from_numpy(shifts),
+        weights=None,
+        exact=False,
     )
     whole, of_layers, of_neurons = written_out(distances, layers, shifts)
     assert test.p_value == pytest.approx(whole)
@@ -127,14 +137,17 @@ def test_the_joint_test_of_several_against_loops(seed: int) -> None:
     distances = [random.gamma(2, size=(120, count)) for count in (6, 3)]
     distances[1][60:] = distances[1][:60]  # ties
     distances[0][0, 0] += 2 * seed
-    tests = [permutation_test(torch.from_numpy(each), [slice(0, each.shape[1])]) for each in distances]
+    tests = [
+        permutation_test(torch.from_numpy(each), [slice(0, each.shape[1])], weights=None, exact=False, shifts=None)
+        for each in distances
+    ]
     products = np.ones(120)
     for test in tests:
         overall = test.overall.numpy()
         products *= [np.mean(overall >= value - 1e-9) for value in overall]
         assert joint_p_value(test) == pytest.approx(test.p_value) == np.mean(overall >= overall[0] - 1e-9)
     assert joint_p_value(*tests) == pytest.approx(np.mean(products <= products[0] * (1 + 1e-9)))
-    fewer = permutation_test(torch.from_numpy(distances[0][:50]), [slice(0, 6)])
+    fewer = permutation_test(torch.from_numpy(distances[0][:50]), [slice(0, 6)], weights=None, exact=False, shifts=None)
     assert joint_p_value(fewer, tests[1]) == min(1, 2 * min(fewer.p_value, tests[1].p_value))
 
 
@@ -143,7 +156,10 @@ def test_the_furthest_set_against_loops(seed: int) -> None:
     random = np.random.default_rng(seed)
     distances = [random.gamma(2, size=(60 * 3, count)) for count in (6, 2)]
     distances[1][1] += 2 * seed  # of the second set, observed
-    tests = [permutation_test(torch.from_numpy(each), [slice(0, each.shape[1])]) for each in distances]
+    tests = [
+        permutation_test(torch.from_numpy(each), [slice(0, each.shape[1])], weights=None, exact=False, shifts=None)
+        for each in distances
+    ]
     products = np.ones(180)
     for test in tests:
         products *= [np.mean(test.overall.numpy() >= value - 1e-9) for value in test.overall.numpy()]
@@ -151,7 +167,13 @@ def test_the_furthest_set_against_loops(seed: int) -> None:
     place, p_value = most_unlike(tests, 3)
     assert products[place] == products[:3].min()
     assert p_value == pytest.approx(np.mean(least <= least[0] * (1 + 1e-9)))
-    tied = permutation_test(torch.from_numpy(np.r_[[[3.0], [5.0]], np.zeros((38, 1))]), [slice(0, 1)])
+    tied = permutation_test(
+        torch.from_numpy(np.r_[[[3.0], [5.0]], np.zeros((38, 1))]),
+        [slice(0, 1)],
+        weights=None,
+        exact=False,
+        shifts=None,
+    )
     assert most_unlike([tied], 2) == (1, 0.05)
     equal, larger = (torch.tensor([*pair, *[0.0] * 38], dtype=torch.float64) for pair in ((7.0, 7.0), (1.0, 1 + 1e-10)))
     both_first = [replace(tied, overall=overall) for overall in (equal, larger)]
@@ -202,7 +224,9 @@ def test_the_p_value_of_ten_pairs_is_that_of_all_ways(seed: int) -> None:
 
     sizes, layers = torch.ones(10, dtype=torch.int64), [slice(0, 2), slice(2, 6)]
     unions = FoldedSides(distances, sizes, sizes, layers, (False, False)).as_pairs()
-    evidence = weigh_evidence(torch.from_numpy(np.abs(differences.mean(0))), unions)
+    evidence = weigh_evidence(
+        torch.from_numpy(np.abs(differences.mean(0))), unions, power=1, averaging=PLAIN, confidence=0.95
+    )
     assert evidence is not None
     assert evidence.test is not None
     ways = np.array(list(product([1, -1], repeat=10)))
@@ -229,8 +253,8 @@ def test_neurons_without_weight_are_left_out() -> None:
     distances[0, 0] += 100
     weights = torch.tensor([0, 0, 1, -1, 1, 1.0])
     layers = [slice(0, 2), slice(2, 6)]
-    assert permutation_test(distances, layers).p_value == pytest.approx(0.01)
-    assert permutation_test(distances, layers, weights).p_value > 0.05
+    assert permutation_test(distances, layers, weights=None, exact=False, shifts=None).p_value == pytest.approx(0.01)
+    assert permutation_test(distances, layers, weights, exact=False, shifts=None).p_value > 0.05
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.dna.averaging import PLAIN, Averaging
+from torchmetrics_dna.dna.averaging import Averaging
 from torchmetrics_dna.files.visible import number, p_figure, percent
 from torchmetrics_dna.functional.permutation import (
     LEAST_FOLDS,
@@ -158,9 +158,9 @@ class Evidence:
 def weigh_evidence(
     values: Tensor,
     folded: FoldedSides,
-    power: int = 1,
-    averaging: Averaging = PLAIN,
-    confidence: float = 0.95,
+    power: int,
+    averaging: Averaging,
+    confidence: float,
 ) -> Evidence | None:
     """Compute the evidence for a distance from folds; None if no side has folds, or one has too few with images.
 
@@ -340,7 +340,7 @@ def lower_end(far: Evidence, quantile: float) -> float:
     return centre + slope / 2 - sqrt(slope**2 / 4 + at_zero**2 + slope * centre)
 
 
-def further_p_value(folded: FoldedSides, num_folds: int, power: int, averaging: Averaging = PLAIN) -> float | None:
+def further_p_value(folded: FoldedSides, num_folds: int, power: int, averaging: Averaging) -> float | None:
     """Test if a set is further from A than another one: folds of both are exchanged, A is as it is.
 
     Args:

@@ -21,7 +21,7 @@ _SAMPLE = 2**16  # values at most among which the most frequent one is looked fo
 class Values:
     """Finite values of one input without the batch axis, float64: those of its largest tensor."""
 
-    def __init__(self, inputs: Any, axes: int = GRID) -> None:
+    def __init__(self, inputs: Any, axes: int) -> None:
         largest = max(tensors_of(inputs), key=Tensor.numel)
         self.grid = (largest.abs() if largest.is_complex() else largest).detach().cpu().double()
         self.axes = [axis for axis in range(-1, -1 - min(axes, self.grid.ndim), -1) if self.grid.shape[axis] > 1]
@@ -81,7 +81,7 @@ RECORDS = Registry(
 FAULTS = {name: fault for record in RECORDS.values() for name, fault in record.faults.items()}
 
 
-def input_numbers(inputs: Any, axes: int = GRID) -> Tensor:
+def input_numbers(inputs: Any, axes: int) -> Tensor:
     """Measure the numbers of one input without the batch axis: float64, one of each of ``RECORDS``.
 
     Args:
@@ -89,7 +89,7 @@ def input_numbers(inputs: Any, axes: int = GRID) -> Tensor:
         axes: How many of the last axes have an order, along which there are neighbours and halves.
 
     Example:
-        >>> dict(zip(RECORDS, input_numbers(torch.tensor([[0.0, 0.0], [0.0, 4.0]])).tolist(), strict=True))["mean"]
+        >>> dict(zip(RECORDS, input_numbers(torch.tensor([[0.0, 0.0], [0.0, 4.0]]), 2).tolist(), strict=True))["mean"]
         1.0
 
     """
