@@ -141,7 +141,7 @@ def _with_defaults(owner: ast.Module | ast.ClassDef) -> Iterator[tuple[str, list
             optional += [each.arg for each, value in by_keyword if value]
             is_bound = isinstance(owner, ast.ClassDef) and "staticmethod" not in decorators
             yield getattr(owner, "name", "") if node.name == "__init__" else node.name, names[is_bound:], optional
-        elif isinstance(node, ast.ClassDef) and any("dataclass" in each for each in decorators):
+        elif isinstance(node, ast.ClassDef) and re.search("dataclass|NamedTuple", f"{decorators} {ast.unparse(node)}"):
             fields = [each for each in node.body if isinstance(each, ast.AnnAssign)]
             fields = [each for each in fields if "ClassVar" not in ast.unparse(each.annotation)]
             yield (
@@ -172,7 +172,7 @@ def test_a_default_of_an_internal_function_is_relied_on_and_overridden() -> None
                 hidden.add(name)  # passed on
             elif isinstance(node, ast.Call):
                 name = ast.unparse(node.func).rpartition(".")[2]
-                assigned.update(each.arg or "" for each in node.keywords if name == "replace")
+                assigned.update(each.arg or "" for each in node.keywords if name.endswith("replace"))
                 calls.setdefault(name, []).append((len(node.args), {each.arg for each in node.keywords}))
                 if None in calls[name][-1][1] or any(isinstance(each, ast.Starred) for each in node.args):
                     hidden.add(name)

@@ -52,7 +52,7 @@ class Probed(NamedTuple):
 
     shapes: dict[str, torch.Size]
     edited: frozenset[str]
-    reusable: frozenset[int] = frozenset()
+    reusable: frozenset[int]
     dtype: torch.dtype | None = None
 
 

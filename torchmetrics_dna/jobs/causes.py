@@ -23,8 +23,8 @@ from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.statistics import histogram_statistic
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.dna.averaging import Averaging
     from torchmetrics_dna.dna import HistogramDNA
+    from torchmetrics_dna.dna.averaging import Averaging
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.jobs.sides import Sides

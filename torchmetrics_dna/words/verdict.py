@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torchmetrics_dna.files.visible import bins_in_words, images_in_words, number, p_figure
-from torchmetrics_dna.functional.permutation import ANSWER, SIGNIFICANT
+from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.changes import CHANGES, Causes
 from torchmetrics_dna.images.numbers import FAULTS as NUMBER_FAULTS
 from torchmetrics_dna.images.numbers import RECORDS as NUMBERS
@@ -112,7 +112,7 @@ class Explanation:
     @property
     def differs(self) -> bool | None:
         """True if the test finds a difference; None without a test."""
-        return None if self.p_value is None else self.p_value <= ANSWER
+        return None if self.p_value is None else self.p_value <= SIGNIFICANT
 
     def __str__(self) -> str:
         return what_differs(self)
@@ -125,33 +125,38 @@ class Off(NamedTuple):
     total: int  # images of the set
     p_value: float | None  # of the test of a few of the others; None if there are none
     fewest: int | None  # images that are enough for it; None if there are too few for any
-    by_test: int = 0  # named images that this test shows to be off
-    maybe: Sequence[str] = ()  # images that it finds, none of them beyond all of the reference
-    least: int | None = None  # images of the reference, or of the set, that single ones take, if it has fewer
-    is_alone: bool = False  # whether they were judged beside the others of their own set
-    has_properties: bool = True  # whether they were measured
-    unseen: str = UNSEEN  # faults that are not named beside the others
+    by_test: int  # named images that this test shows to be off
+    maybe: Sequence[str]  # images that it finds, none of them beyond all of the reference
+    least: int | None  # images of the reference, or of the set, that single ones take, if it has fewer
+    is_alone: bool  # whether they were judged beside the others of their own set
+    has_properties: bool  # whether they were measured
+    unseen: str  # faults that are not named beside the others
 
 
 @dataclass(frozen=True)
 class TwoSets:
     """Figures of two sets A and B."""
 
-    names: tuple[str, str] = ("A", "B")
-    emd: float | None = None  # dna-emd; None if it was not measured, of which nothing is said then
-    average: str = ""  # "weighted " if it is no plain mean
-    interval: Interval | None = None  # of dna-emd without sampling noise; None without folds of images
-    p_value: float | None = None  # of the test for any difference, by network and properties; None without one
-    p_of_network: float | None = None
-    p_of_properties: float | None = None  # None if properties of images were not measured or tested
-    without_shift: str = ""  # words for what differs if the mean over neurons is no more than by chance
-    is_one_source: bool = False
-    copies: tuple[int, int] | None = None  # so many, of all in B, that the sets are no independent samples
-    lacks: str = ""  # why there is no test
-    is_few: bool = False  # so few images or groups that it is for want of these
-    explanation: Explanation | None = None
-    off: Off | None = None  # images of B that are unlike A; None if that was not asked
-    most: str = ""  # where inputs that are no images differ most, in words
+    names: tuple[str, str]
+    emd: float | None  # dna-emd; None if it was not measured, of which nothing is said then
+    average: str  # "weighted " if it is no plain mean
+    interval: Interval | None  # of dna-emd without sampling noise; None without folds of images
+    p_value: float | None  # of the test for any difference, by network and properties; None without one
+    p_of_network: float | None
+    p_of_properties: float | None  # None if properties of images were not measured or tested
+    without_shift: str  # words for what differs if the mean over neurons is no more than by chance
+    is_one_source: bool
+    copies: tuple[int, int] | None  # so many, of all in B, that the sets are no independent samples
+    lacks: str  # why there is no test
+    is_few: bool  # so few images or groups that it is for want of these
+    explanation: Explanation | None
+    off: Off | None  # images of B that are unlike A; None if that was not asked
+    most: str  # where inputs that are no images differ most, in words
+
+    @property
+    def differs(self) -> bool:
+        """True if the test finds a difference."""
+        return self.p_value is not None and self.p_value <= SIGNIFICANT
 
 
 def two_sets(sets: TwoSets) -> list[str]:
@@ -168,16 +173,16 @@ def two_sets(sets: TwoSets) -> list[str]:
     distance = [] if sets.emd is None or is_few else [_distance(sets, sets.emd)]
     lines = [f"{line}." for line in (*likeness, *distance)]
     lines += [] if sets.explanation is None or sets.p_value is None else what_was_measured(sets.explanation)
-    lines += [f"Most of all in {sets.most}."] * bool(sets.most and sets.p_value is not None and sets.p_value <= ANSWER)
+    lines += [f"Most of all in {sets.most}."] * bool(sets.most and sets.differs)
     lines += [] if sets.off is None else _odd(sets, sets.off)
     return lines if len(lines) <= _MOST_LINES else [*lines[:3], lines[-1]]  # changes say more than what was measured
 
 
 def _likeness(sets: TwoSets) -> list[str]:
-    (a, b), p = sets.names, sets.p_value
-    if p is None:
+    a, b = sets.names
+    if sets.p_value is None:
         return [f"{b} was not tested against {a}{sets.lacks and f': {sets.lacks}'}"]
-    if p <= ANSWER:
+    if sets.differs:
         sentences = [] if sets.explanation is None else difference(sets.explanation)
         if sets.explanation is None or sets.explanation.causes is None:
             sentences = [_what_shows_it(sets), *sentences[1:]]
@@ -189,13 +194,10 @@ def _likeness(sets: TwoSets) -> list[str]:
 
 
 def _what_shows_it(sets: TwoSets) -> str:
-    (a, b), p = sets.names, (sets.p_of_network, sets.p_of_properties)
-    by_network, by_properties = (each is not None and each <= SIGNIFICANT for each in p)
+    (a, b), by_network = sets.names, sets.p_of_network is not None and sets.p_of_network <= SIGNIFICANT
     if by_network or sets.p_of_properties is None:
         return f"{b} differs from {a}"
-    if by_properties:
-        return f"Properties of {a} and {b} differ; the network alone shows no difference"
-    return f"{b} differs slightly from {a}: network and properties show it only together"
+    return f"Properties of {a} and {b} differ; the network alone shows no difference"
 
 
 def _p_of_answer(sets: TwoSets) -> str:
@@ -206,14 +208,11 @@ def _p_of_answer(sets: TwoSets) -> str:
 
 def _distance(sets: TwoSets, emd: float) -> str:
     p, interval, shared = "" if sets.p_value is None else _p_of_answer(sets), sets.interval, ""
-    is_shown = sets.p_value is not None and sets.p_value <= ANSWER
     if sets.copies is not None:
-        shared, p = f", since {sets.copies[0]:,} of {images_in_words(sets.copies[1])} look alike", p * is_shown
+        shared, p = f", since {sets.copies[0]:,} of {images_in_words(sets.copies[1])} look alike", p * sets.differs
     if interval is None or shared:
         return f"{sets.average}dna-emd: {bins_in_words(emd)}, noise included{shared}{p and f' ({p})'}"
-    if sets.p_value is not None and not is_shown:
-        if sets.p_value <= SIGNIFICANT:
-            return f"No more than chance at this size ({p}, above {ANSWER:g}, the level of an answer)"
+    if sets.p_value is not None and not sets.differs:
         most = f"; over {bins_in_words(interval.high)} is excluded ({interval.level})"
         return f"No more than chance at this size ({p}){most * (interval.high > 0)}"
     if sets.without_shift:
@@ -229,7 +228,7 @@ def _odd(sets: TwoSets, off: Off) -> list[str]:
     a, b = sets.names
     if off.named:
         return [_which(off, f" of {b}", *(("odd beside its others", "its others") if off.is_alone else ("odd", a)))]
-    if off.maybe and (sets.p_value is None or sets.p_value > ANSWER):  # of others it says no more than the test of all
+    if off.maybe and not sets.differs:  # of others it says no more than the test of all
         return [_first(f"A few images of {b} may be odd ({p_figure(off.p_value, 'p')})", off)]
     return []
 
@@ -295,7 +294,7 @@ def _fitted(line: Callable[[int], str], most: int) -> str:
     return next((line(count) for count in range(most, 1, -1) if len(line(count)) <= _WIDTH), line(1))
 
 
-def why_off(odd: Odd, reference: str, *, short: bool = False) -> str:
+def why_off(odd: Odd, reference: str, *, short: bool) -> str:
     """Say why an image is off: its property with that of the reference, or the layer where it is furthest."""
     phrase, name = _reason(odd.reason, reference, short=short), odd.reason[:-2]
     record = RECORDS.get(name) or NUMBERS.get(name)
@@ -406,6 +405,7 @@ class HeldOut(NamedTuple):
     sharing: Sequence[str] = ()  # of both, the sets that share images with the reference
     p_values: tuple[float | None, float | None] = (None, None)  # of both: does it differ from the reference? Corrected
     further: float | None = None  # p-value that it is further than these; None where a ratio says it, or unknown
+    further_in_any: float | None = None  # the same in a layer, a neuron or a property, of which there is any
 
 
 class OneSet(NamedTuple):
@@ -413,8 +413,8 @@ class OneSet(NamedTuple):
 
     name: str
     figure: str  # its distance from the reference, without noise if that is known
-    shares_images: bool = False  # with the reference
-    p_value: float | None = None  # that the nearest set is nearer than this one, corrected; None without a test
+    shares_images: bool  # with the reference
+    p_value: float | None  # that the nearest set is nearer than this one, corrected; None without a test
 
 
 class SeveralSets(NamedTuple):
@@ -423,9 +423,9 @@ class SeveralSets(NamedTuple):
     reference: str
     distance: str  # name of that which gives the order
     sets: Sequence[OneSet]  # the nearest first, without the held-out one
-    equal: Sequence[str] = ()  # names of sets whose images are the reference's own
-    held_out: HeldOut | None = None  # the nearest of the others beside the held-out one
-    p_least: float | None = None  # of these sets: does any differ from the reference? Corrected; None without a test
+    equal: Sequence[str]  # names of sets whose images are the reference's own
+    held_out: HeldOut | None  # the nearest of the others beside the held-out one
+    p_least: float | None  # of these sets: does any differ from the reference? Corrected; None without a test
 
 
 def several_sets(of: SeveralSets) -> list[str]:
@@ -439,7 +439,7 @@ def several_sets(of: SeveralSets) -> list[str]:
 
 def _none_differs(of: SeveralSets) -> bool:
     """True if no set is shown to differ from the reference, and all have a valid test."""
-    return of.p_least is not None and of.p_least > ANSWER and not any(each.shares_images for each in of.sets)
+    return of.p_least is not None and of.p_least > SIGNIFICANT and not any(each.shares_images for each in of.sets)
 
 
 def _nearest(of: SeveralSets) -> list[str]:
@@ -475,28 +475,31 @@ def _nearest(of: SeveralSets) -> list[str]:
 
 def _beside_held_out(of: HeldOut, reference: str) -> list[str]:
     """Return lines: whether a set and the held-out one differ from the reference, and how many times as far it is."""
-    held_out, lines, further = f"the held-out {of.held_out}", list[str](), False
+    held_out, lines, differs = f"the held-out {of.held_out}", list[str](), False
     if of.sharing:
         why = f"{reference} shares images with {' and '.join(of.sharing)}, or has some nearly alike."
         return [f"How far {of.name} is beside {held_out} can't be said.", why]
     p, p_held_out = of.p_values
     if p is not None and p_held_out is not None:
-        differs, too = p <= ANSWER, p_held_out <= ANSWER
+        differs, too = p <= SIGNIFICANT, p_held_out <= SIGNIFICANT
         shown, of_both = (p_figure(each, "Holm p" if of.num_sets > 1 else "p") for each in of.p_values)
         first = f"{of.name} {'differs' if differs else 'is not shown to differ'} from {reference} ({shown})"
         neither = f"{of.held_out} is not shown to" if differs else f"neither is {of.held_out}"
         second = f"so does {of.held_out}" if differs else f"{of.held_out} differs"
         lines.append(f"{first}; {second if too else neither} ({of_both}).")
-        further = differs and of.further is not None and of.further <= SIGNIFICANT
-    if of.ratio is not None and (of.ratio.high is not None or of.ratio.low >= 1):
+    is_further, in_any = [differs and p is not None and p <= SIGNIFICANT for p in (of.further, of.further_in_any)]
+    if of.ratio is not None and of.ratio.is_told:
         lines.append(f"{of.name} is {of.ratio.in_words} times as far from {reference} as {held_out}{of.ratio.ends}.")
-    elif further:
+    elif is_further:
         how = f"how many times can't be said ({p_figure(of.further, 'p')})"
         lines.append(f"{of.name} is further than {held_out}; {how}.")
+    elif in_any:
+        in_any_of = p_figure(of.further_in_any, "p")
+        lines.append(f"In some layer or property {of.name} is further than {held_out} ({in_any_of}).")
     else:
         why = "from so few images" if lines else "without folds"
         lines.append(f"Whether {of.name} is further than {held_out} can't be told {why}.")
-    if p_held_out is not None and p_held_out <= ANSWER:
+    if p_held_out is not None and p_held_out <= SIGNIFICANT:
         lines.append(f"Beside {held_out}, which differs itself, others look too near.")
     return lines
 
@@ -579,10 +582,10 @@ def how_far(value: float, unit: str, distance: str) -> str:
     return f"{distance} {number(value, 3)}{' ' * bool(unit)}{unit}"
 
 
-def against_kept(what: str, far: str, p_value: float | None, lacks: str = "") -> list[str]:
+def against_kept(what: str, far: str, p_value: float | None, lacks: str) -> list[str]:
     """Say whether images that were added or removed differ from those that both versions have."""
     if p_value is None:
         apart = f"Between images {what} and those kept: {far}, noise included."
         return [apart, f"Not tested: {lacks}."] if lacks else [apart]
-    differ = "differ" if p_value <= ANSWER else "are not shown to differ"
+    differ = "differ" if p_value <= SIGNIFICANT else "are not shown to differ"
     return [f"Images {what} {differ} from those kept ({far}, {p_figure(p_value, 'p')})."]
