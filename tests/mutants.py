@@ -46,6 +46,7 @@ matplotlib.pyplot"""
 # faults that change nothing of which anything is said: file, function, line before and after, and why
 # ruff: noqa: E501 - they stand whole
 EQUIVALENT = {
+    "binning/cpu.py, _work: def _work(activations: Activations, num_bins: int = 1, beside: int = 0) -> Iterator[tuple[list[Tensor], slice, Task]]: -> def _work(activations: Activations, num_bins: int = 1, beside: int = 1) -> Iterator[tuple[list[Tensor], slice, Task]]:": "tasks of other lengths: the work of threads, and none of its results",
     "extractors/cpu.py, _batch_norm: training: bool = False,  # noqa: ARG001 - networks stay in evaluation mode -> training: bool = True,  # noqa: ARG001 - networks stay in evaluation mode": "not used: networks stay in evaluation mode",
     "metrics/counted_with.py, CountedWith.length_of_state: room = _BEGIN + 256 + sum(len(json.dumps(layer)) + _OF_LAYER for layer in layers)  # and for another precision -> room = _BEGIN + 257 + sum(len(json.dumps(layer)) + _OF_LAYER for layer in layers)  # and for another precision": "room that is spare",
 }

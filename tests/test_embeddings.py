@@ -29,7 +29,7 @@ def rows(count: int, seed: int, dtype: Any = np.float32) -> np.ndarray:
 
 
 A, B = rows(60, 0), rows(80, 1)
-B[:, SHIFTED] += 8
+B[:, SHIFTED] += 4, 8
 
 
 def npz(path: Path, values: np.ndarray) -> str:
@@ -123,8 +123,7 @@ def test_distances(compared: Any) -> None:
 
 def test_what_is_said(compared: Any) -> None:
     assert compared.p_value <= 0.01
-    assert "Most of all in columns" in compared.verdict
-    assert {int(number) for number in compared._most.removeprefix("columns ").split(", ")} == {*SHIFTED}
+    assert "Most of all in columns 11, 3." in compared.verdict, "the clearest first"
     assert [row["neuron"] for row in compared.top_neurons(2)] in ([*SHIFTED], [*SHIFTED[::-1]])
     assert compared.noun == "row"
     said = [compared.verdict, *compared.notices, *compared.table.notes]

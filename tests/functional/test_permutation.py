@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from functools import partial
-from itertools import combinations, product
+from itertools import combinations, permutations, product
 
 import numpy as np
 import pytest
@@ -70,6 +70,21 @@ def test_every_way_that_keeps_the_numbers_may_be_drawn() -> None:
     ways = {row for k in range(8) for row in combinations(range(7), k) if sum((a + b)[i] for i in row) == sum(a)}
     labels = relabelings_of_size(torch.tensor(a), torch.tensor(b), most=NUM_RELABELINGS)
     assert {tuple(row.nonzero().flatten().tolist()) for row in labels} == ways
+
+
+def test_relabelings_take_folds_that_fit_and_balance_the_sides_to_a_tenth() -> None:
+    """Against the definition over all orders of the folds."""
+    a, b = [10, 11], [6, 13, 8, 2]
+    sizes, ways = a + b, {(0, 1)}
+    for order in permutations(range(6)):
+        taken: list[int] = []
+        for fold in order:
+            taken += [fold] * (sum(sizes[i] for i in [*taken, fold]) <= sum(a))
+        if sum(sizes[i] for i in taken) >= 0.9 * sum(a):
+            ways.add(tuple(sorted(taken)))
+    labels = relabelings_of_size(torch.tensor(a), torch.tensor(b), most=NUM_RELABELINGS)
+    drawn = [tuple(row.nonzero().flatten().tolist()) for row in labels]
+    assert (drawn[0], {*drawn}, len(drawn)) == ((0, 1), ways, len(ways))
 
 
 @given(st.lists(st.sampled_from([0.001, 0.01, 0.02, 0.04, 0.3, 1.0]), max_size=6), st.integers(0, 6))
