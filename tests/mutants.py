@@ -243,6 +243,7 @@ class Recorder:
 
         self.folder, self.tree = folder, tree
         self.coverage = coverage.Coverage(data_file=None, source=[str(tree / PACKAGE)], config_file=False)
+        self.coverage.set_option("run:disable_warnings", ["no-data-collected"])  # of files that reach no line
         self.wide: dict[str, dict[str, set[int]]] = {}  # what fixtures reach that serve several tests
         self.tests: dict[str, Any] = {}
         self.failed: set[str] = set()
@@ -424,6 +425,9 @@ def collect(cache: Path, processes: int) -> None:
             pytest_in(tree, missing[part::processes], lambda: Recorder(folder, tree), cache / f"record-{part}.log")
 
     in_processes(processes, record)
+    for log in (cache / f"record-{part}.log" for part in range(processes)):
+        if missing and log.exists() and "INTERNALERROR" in log.read_text():
+            sys.exit(f"Not all files were recorded; {log} says why")
 
 
 def _is_recorded(folder: Path, tree: Path, file: str) -> bool:
