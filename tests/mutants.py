@@ -159,7 +159,8 @@ class _Places(ast.NodeVisitor):
             elif ahead := re.search(rb",\s*$", text[:first]):
                 first -= len(ahead[0])
             self.add("keyword left out", (line, first), (_end(keyword)[0], last), "")
-        for one, two in zip(node.args, node.args[1:], strict=False):
+        commutes = ast.unparse(node.func).rpartition(".")[2] in {"maximum", "minimum", "max", "min", "equal"}
+        for one, two in zip(node.args, node.args[1:], strict=False) if not commutes else ():
             between = self.text(_end(one), _start(two))
             swapped = self.text(_start(two), _end(two)) + between + self.text(_start(one), _end(one))
             self.add("arguments swapped", _start(one), _end(two), swapped if between else "(")
