@@ -67,7 +67,7 @@ def parquet(kind: str) -> Callable[[Path, np.ndarray], str]:
 
         number = pa.from_numpy_dtype(values.dtype)
         of = {"list": pa.list_(number), "large": pa.large_list(number), "fixed": pa.list_(number, values.shape[1])}
-        columns = {"label": list(range(len(values))), "vectors": pa.array(values.tolist(), of[kind])}
+        columns = {"label": list(range(len(values))), "vectors": pa.array([*values], of[kind])}
         pq.write_table(pa.table(columns), path / "x.parquet", row_group_size=7)
         return str(path / "x.parquet")
 
