@@ -17,6 +17,7 @@ from torchmetrics_dna.images.tensors import check_dense
 Inputs = Tensor | tuple[Any, ...] | dict[str, Any]  # images, too
 IDENTITY = "identity"  # the feature that takes embeddings as they are; a colon and the model that made them may follow
 _ROW = "row"
+_MOST_BANDS = 256
 
 
 def is_identity(feature: object) -> bool:
@@ -108,6 +109,12 @@ class Example:
     def num_bytes(self) -> int:
         """Memory of one input of the example's size."""
         return sum(tensor.nbytes for tensor in tensors_of(self.like))
+
+    @property
+    def bands(self) -> int:
+        """Length of axis 1 of the largest tensor, if two axes of positions or more follow it and it is 2 to 256."""
+        shape = max(tensors_of(self.like), key=Tensor.numel).shape
+        return shape[1] if len(shape) > 3 and 2 <= shape[1] <= _MOST_BANDS else 0
 
     def has_names_of(self, inputs: Mapping[Any, Any]) -> bool:
         """True if the inputs are a dict with the names of the example, rather than several sets by name."""

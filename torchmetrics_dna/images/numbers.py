@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.images.inputs import tensors_of
-from torchmetrics_dna.images.properties import Fault, Property, in_percent, log, log_odds
+from torchmetrics_dna.images.properties import BANDS, Fault, Property, in_percent, log, log_odds
 from torchmetrics_dna.registry import Registry
 
 NUMBERS = "numbers"
@@ -100,3 +100,16 @@ def input_numbers(inputs: Any, axes: int = GRID) -> Tensor:
 def number_note(inputs: Any, axes: int = GRID) -> dict[str, Tensor]:
     """Return the numbers of one input as a note of a job."""
     return {NUMBERS: input_numbers(inputs, axes)}
+
+
+def band_note(inputs: Any, bands: int) -> dict[str, Tensor]:
+    """Return mean and deviation of each band of one input as a note of a job; NaN if it has not so many.
+
+    Bands are the first axis of the largest tensor. Values that are not finite are left out.
+    """
+    grid = Values(inputs).grid
+    values = grid.flatten(1) if len(grid) == bands else torch.full((bands, 1), torch.nan).double()
+    values = values.where(values.isfinite(), torch.nan)
+    mean = values.nanmean(1, keepdim=True)
+    deviation = (values - mean).square().nanmean(1, keepdim=True).sqrt()
+    return {BANDS: torch.cat([mean, deviation], 1).flatten()}

@@ -15,7 +15,7 @@ from torchmetrics_dna.files.tables import Cell, Table
 from torchmetrics_dna.files.visible import images_in_words, in_words, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.paths import public
-from torchmetrics_dna.images.properties import RECORDS, neuron_name, property_in_words
+from torchmetrics_dna.images.properties import LAYER, RECORDS, neuron_name, property_in_words
 from torchmetrics_dna.version import __version__
 from torchmetrics_dna.words.nouns import spoken
 
@@ -51,7 +51,7 @@ def property_rows(comparison: Comparison) -> list[dict[str, Any]]:
     (None without a test), and ``heights`` of its histograms in A and in B, at most 255.
     """
     properties = comparison.properties
-    if properties is None:
+    if properties is None or LAYER not in properties.neurons:
         return []
     a, b = properties.means
     shares, used, _ = grouped(*properties.aligned(), GROUPS)
