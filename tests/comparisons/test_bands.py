@@ -77,6 +77,24 @@ def test_the_largest_tensor_counts_and_sides_by_length() -> None:
     assert "image" not in f"{result.verdict} {result.explain()}"
 
 
+@pytest.mark.parametrize("dtypes", [(np.uint8, np.uint8), (np.uint8, np.float32)])
+def test_images_of_other_channels(dtypes: Any) -> None:
+    a, b = ((bands(n, n, (9, 8), of_band=shift) / 800).clip(0, 1).numpy() for n, shift in ((25, 0), (34, 90)))
+    sides = [
+        np.moveaxis(np.round(x * 255) if dtype == np.uint8 else x, 1, 3)
+        for x, dtype in zip((a, b), dtypes, strict=True)
+    ]
+    a, b = (x.astype(dtype) for x, dtype in zip(sides, dtypes, strict=True))
+    of = DNAExtractor(nn.Conv2d(5, 4, 3), channels=5, mean=[0] * 5, std=[1] * 5)
+    result = compare([*a], [*b], of)
+    of_bands: Any = result.properties
+    for side, x in zip(of_bands.measured, (a, b), strict=True):
+        expected = numbers(torch.tensor(np.moveaxis(x, 3, 1) / (255 if x.dtype == np.uint8 else 1)))
+        np.testing.assert_allclose(side.first.mean, expected.mean(0), rtol=1e-6)
+        np.testing.assert_allclose(side.first.var, expected.var(0, ddof=1), rtol=1e-5)
+    assert f"higher mean of band {BAND}" in str(result.explain())
+
+
 def test_equal_sets_name_no_band() -> None:
     for seed in range(0, 20, 2):
         a, b = bands(24, seed, (6, 7)), bands(30, seed + 1, (6, 7))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -105,8 +106,11 @@ def number_note(inputs: Any, axes: int = GRID) -> dict[str, Tensor]:
 def band_note(inputs: Any, bands: int) -> dict[str, Tensor]:
     """Return mean and deviation of each band of one input as a note of a job; NaN if it has not so many.
 
-    Bands are the first axis of the largest tensor. Values that are not finite are left out.
+    Bands are the first axis of the largest tensor, or the last of an image ``(H, W, C)``, of which bytes are divided by
+    255. Values that are not finite are left out.
     """
+    if isinstance(inputs, np.ndarray):
+        inputs = torch.from_numpy(np.moveaxis(inputs, -1, 0) / (255 if inputs.dtype == np.uint8 else 1))
     grid = Values(inputs).grid
     values = grid.flatten(1) if len(grid) == bands else torch.full((bands, 1), torch.nan).double()
     values = values.where(values.isfinite(), torch.nan)

@@ -96,8 +96,9 @@ def noting_properties(job: Job) -> Job:
 
 
 def noting_bands(job: Job) -> Job:
-    """Return a job that keeps mean and deviation of each band of single inputs that are no images, if they have any."""
-    bands = 0 if job.extractor.example is None else job.extractor.example.bands
+    """Return a job that keeps mean and deviation of each band of single inputs, or of images that are not RGB."""
+    example, channels = job.extractor.example, job.extractor.image_channels
+    bands = example.bands if example is not None else channels if channels not in (1, 3) else 0
     return replace(job, notes=[*job.notes, partial(band_note, bands=bands)]) if bands else job
 
 
