@@ -130,6 +130,7 @@ def monitor(
 ) -> None:
     """Watch a stream of images: a line for each window, and whether the stream has changed."""
     from torchmetrics_dna.comparisons.monitor import monitor as monitor_images
+    from torchmetrics_dna.images.inputs import noun_of
 
     check_sources(reference, images)
     written = format_for(form, output, streamed=True)
@@ -153,10 +154,11 @@ def monitor(
             if fail_if_changed and result.changed:
                 break
     if not windows:
-        raise ValueError(f"There are fewer than {window} images in {images!r}, so no window is full; give --window")
+        raise ValueError(f"{images!r} has fewer than {window}, so no window is full; give --window")
     if windows[-1].evidence is None:
+        noun = noun_of(options["feature"])
         talk.print(
-            f"Whether it has changed is told from window {learn + 1} on, after {learn * window:,} images; to hear it"
+            f"Whether it has changed is told from window {learn + 1} on, after {learn * window:,} {noun}s; to hear it"
             " sooner, give --window or --learn.",
             soft_wrap=True,
         )

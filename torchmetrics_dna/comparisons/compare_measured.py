@@ -20,6 +20,7 @@ from torchmetrics_dna.dna.result import Result
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.odd import LEAST
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS
+from torchmetrics_dna.images.inputs import noun_of
 from torchmetrics_dna.images.likeness import MOST, near_duplicates
 from torchmetrics_dna.images.properties import BANDS, LAYER
 from torchmetrics_dna.jobs.arguments import Arguments
@@ -27,7 +28,7 @@ from torchmetrics_dna.jobs.groups import groups_of
 from torchmetrics_dna.jobs.measure import Measured, unreadable_of
 from torchmetrics_dna.jobs.plan import Plan, folded_sides, make_plan
 from torchmetrics_dna.neurons.index import Neurons
-from torchmetrics_dna.words.nouns import noun_of, spoken
+from torchmetrics_dna.words.nouns import spoken
 
 _TWINS = 8  # pairs of images that look alike, which a page shows
 _NAMESAKES = 0.9  # of the images of the larger side, for pairs to be offered

@@ -18,11 +18,12 @@ from torchmetrics_dna.files.visible import no_attribute, number, p_figure, plain
 from torchmetrics_dna.functional.odd import GREY
 from torchmetrics_dna.functional.permutation import ANSWER, SIGNIFICANT, PermutationTest, joint_p_value
 from torchmetrics_dna.images.changes import CHANGES, Causes
+from torchmetrics_dna.images.inputs import noun_of
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, neuron_name
 from torchmetrics_dna.options import named
 from torchmetrics_dna.plots import plot_layers
 from torchmetrics_dna.words.explanation import as_gaussian, explain, has_means, property_differences
-from torchmetrics_dna.words.nouns import noun_of, spoken
+from torchmetrics_dna.words.nouns import spoken
 from torchmetrics_dna.words.verdict import Explanation, TwoSets, two_sets
 
 if TYPE_CHECKING:

@@ -31,6 +31,25 @@ def is_identity(feature: object) -> bool:
     return isinstance(feature, str) and feature.partition(":")[0] == IDENTITY
 
 
+def noun_of(made: Any) -> str:
+    """Return what was measured: ``"image"``, ``"row"`` of embeddings, or another ``"input"``.
+
+    Args:
+        made: A feature, an extractor, or what has the name of one and its preparation, such as a DNA.
+
+    Example:
+        >>> noun_of("identity:clip-vit-b32"), noun_of({"feature": "resnet18"}), noun_of(None)
+        ('row', 'image', 'image')
+
+    """
+    made = made.get("feature") if isinstance(made, Mapping) else made
+    if getattr(made, "example", None) is not None:
+        return str(made.example.noun)
+    if is_identity(getattr(made, "extractor", made)):
+        return _ROW
+    return "input" if "inputs" in (getattr(made, "preparation", None) or {}) else "image"
+
+
 def mapped(function: Callable[..., Any], *inputs: Any) -> Any:
     """Apply a function to all tensors of inputs, or to corresponding tensors of several inputs.
 

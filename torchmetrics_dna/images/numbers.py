@@ -30,9 +30,14 @@ class Values:
         self.spread = float(self.flat.std(correction=0))
 
 
+def _surely(count: int, of: Tensor) -> float:
+    """Return a share, less two standard errors of the count: among few values, one may be 0 by chance."""
+    return max(0.0, count - 2 * count**0.5) / len(of)
+
+
 def _most_frequent(of: Values) -> float:
     sample = of.flat[:: len(of.flat) // _SAMPLE | 1]
-    return int(torch.unique(sample, return_counts=True)[1].max()) / len(sample)
+    return _surely(int(torch.unique(sample, return_counts=True)[1].max()), sample)
 
 
 def _roughness(of: Values) -> float:
@@ -69,7 +74,7 @@ RECORDS = Registry(
         _record("spread", lambda of: of.spread, log(1e-12)),
         _record("smallest value", lambda of: float(of.flat.min())),
         _record("largest value", lambda of: float(of.flat.max())),
-        _share("share of zeros", lambda of: float((of.flat == 0).double().mean())),
+        _share("share of zeros", lambda of: _surely(int((of.flat == 0).sum()), of.flat)),
         _share("share of its most frequent value", _most_frequent),
         _record("roughness", _roughness, log(1e-12)),
         *(

@@ -21,7 +21,7 @@ _MIN_EFFECT = 0.5  # standard deviations between means, for a property to be nam
 _CLEAREST = 2  # of the properties that changes move, of which one must fit for a guess
 _LEAST_UNTESTED = 10  # images on a side, for words without a test
 _NOT_MEASURED = "What differs was not measured: use `DNAExtractor(..., properties=True)`"
-_NO_PICTURES = "Properties are those of RGB images; `top_neurons()` of compare names the neurons that differ"
+_NO_PICTURES = "`top_neurons()` of compare names the neurons that differ"
 
 
 def explain(
