@@ -101,7 +101,8 @@ class DistanceMatrix(Shown):
     @property
     def table(self) -> Table:
         """The matrix, one row per set in the order of the tree."""
-        title = f"{self.distance}, {len(self.names)} sets in the order of their tree"
+        unit = " (bins)" * (DISTANCES[self.distance].unit == "bins")
+        title = f"{self.distance}{unit}, noise included; {len(self.names)} sets in the order of their tree"
         header = ["set", f"{self.noun}s", *(self.names[i] for i in self.order)]
         return Table(header, [[*row.values()] for row in self.rows()], title, self.notes)
 
