@@ -170,8 +170,8 @@ def taking(*names: str, **defaults: Any) -> Callable[[_F], _F]:
         def checked(*args: Any, **options: Any) -> Any:
             check_keywords(checked, options)
             check_kinds(shown.parameters, args, options)
-            given = dict(zip(shown.parameters, args, strict=False)) | options
-            with speaking(noun_of(given.get("feature"))):
+            passed = dict(zip(shown.parameters, args, strict=False)) | options
+            with speaking(noun_of(passed.get("feature"))):
                 return function(*args, **{**defaults, **options})
 
         checked.__signature__ = shown  # type: ignore[attr-defined]
