@@ -619,4 +619,4 @@ def _check_inputs(
     names += ["layers"] if LAYER in (layers or ()) else []
     for name in names:
         what = f"has {LAYER!r}, which are" if name == "layers" else "is"
-        raise ValueError(f"Argument `{name}` {what} for images, but `inputs` is 'any'; leave it out")
+        raise ValueError(f"Argument `{name}` {what} for pictures, but `inputs` is 'any'; leave it out")
