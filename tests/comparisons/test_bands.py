@@ -95,6 +95,16 @@ def test_images_of_other_channels(dtypes: Any) -> None:
     assert f"higher mean of band {BAND}" in str(result.explain())
 
 
+def test_pairs() -> None:
+    a = bands(24, 0, (6, 7))
+    b = a + 0.1 * torch.randn(a.shape, generator=torch.Generator().manual_seed(0))
+    b[:, BAND] += 15
+    result = compare(a, b, extractor(a[:2]), pairs=True)
+    assert f"Measured in B: higher mean of band {BAND}" in result.verdict
+    assert result.p_value_of_properties is not None
+    assert result.p_value_of_properties <= 0.01
+
+
 def test_equal_sets_name_no_band() -> None:
     for seed in range(0, 20, 2):
         a, b = bands(24, seed, (6, 7)), bands(30, seed + 1, (6, 7))

@@ -116,9 +116,9 @@ def band_note(inputs: Any, bands: int) -> dict[str, Tensor]:
     """
     if isinstance(inputs, np.ndarray):
         inputs = torch.from_numpy(np.moveaxis(inputs, -1, 0) / (255 if inputs.dtype == np.uint8 else 1))
-    grid = Values(inputs).grid
-    values = grid.flatten(1) if len(grid) == bands else torch.full((bands, 1), torch.nan).double()
-    values = values.where(values.isfinite(), torch.nan)
-    mean = values.nanmean(1, keepdim=True)
-    deviation = (values - mean).square().nanmean(1, keepdim=True).sqrt()
-    return {BANDS: torch.cat([mean, deviation], 1).flatten()}
+    tensor, numbers = max(tensors_of(inputs), key=Tensor.numel), torch.full((bands, 2), torch.nan).double()
+    for row, band in zip(numbers, tensor if len(tensor) == bands else (), strict=False):
+        if band.isfinite().any():
+            of = Values(band)
+            row[0], row[1] = of.flat.mean(), of.spread
+    return {BANDS: numbers.flatten()}

@@ -190,7 +190,8 @@ def open_sides(
     plan = make_plan(arguments, distances, opened, extractor)
     job = Job.for_dnas(setup, kinds, arguments.reading, num_folds, plan.rows)
     job = noting_properties(job) if "means" in plan.rows else job
-    job = noting_bands(job) if with_properties and not dnas and plan.averaging.is_plain and num_folds else job
+    has_bands = with_properties and len(opened) == 2 and not dnas and plan.averaging.is_plain and num_folds
+    job = noting_bands(job) if has_bands else job
     result = Sides(
         plan,
         [next(fitting) if isinstance(side, DNA) else side for side in opened],
