@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from torchmetrics_dna import DNAExtractor, compare
 from torchmetrics_dna.functional.odd import odd_inputs
-from torchmetrics_dna.functional.permutation import ANSWER
+from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.numbers import input_numbers
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def named_bands(draws: int, sizes: Sequence[int], quick: bool) -> list[list[str]
                     if is_shifted:
                         found["right"].append(band in named)
                         found["wrong"].append(bool(named - {band}))
-                        found["network"].append(result.p_value <= ANSWER)
+                        found["network"].append(result.p_value <= SIGNIFICANT)
                     else:
                         found["false"].append(bool(named))
             shares = {name: f"{np.mean(each):.2f}" for name, each in found.items()}

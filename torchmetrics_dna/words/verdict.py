@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torchmetrics_dna.files.visible import bins_in_words, images_in_words, number, p_figure
-from torchmetrics_dna.functional.permutation import ANSWER, SIGNIFICANT
+from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.changes import CHANGES, Causes
 from torchmetrics_dna.images.numbers import FAULTS as NUMBER_FAULTS
 from torchmetrics_dna.images.numbers import RECORDS as NUMBERS
@@ -112,7 +112,7 @@ class Explanation:
     @property
     def differs(self) -> bool | None:
         """True if the test finds a difference; None without a test."""
-        return None if self.p_value is None else self.p_value <= ANSWER
+        return None if self.p_value is None else self.p_value <= SIGNIFICANT
 
     def __str__(self) -> str:
         return what_differs(self)
@@ -153,6 +153,11 @@ class TwoSets:
     off: Off | None = None  # images of B that are unlike A; None if that was not asked
     most: str = ""  # where inputs that are no images differ most, in words
 
+    @property
+    def differs(self) -> bool:
+        """True if the test finds a difference."""
+        return self.p_value is not None and self.p_value <= SIGNIFICANT
+
 
 def two_sets(sets: TwoSets) -> list[str]:
     """Return at most four lines on two sets: what B is, how far and how surely, what was measured, and odd images."""
@@ -168,16 +173,16 @@ def two_sets(sets: TwoSets) -> list[str]:
     distance = [] if sets.emd is None or is_few else [_distance(sets, sets.emd)]
     lines = [f"{line}." for line in (*likeness, *distance)]
     lines += [] if sets.explanation is None or sets.p_value is None else what_was_measured(sets.explanation)
-    lines += [f"Most of all in {sets.most}."] * bool(sets.most and sets.p_value is not None and sets.p_value <= ANSWER)
+    lines += [f"Most of all in {sets.most}."] * bool(sets.most and sets.differs)
     lines += [] if sets.off is None else _odd(sets, sets.off)
     return lines if len(lines) <= _MOST_LINES else [*lines[:3], lines[-1]]  # changes say more than what was measured
 
 
 def _likeness(sets: TwoSets) -> list[str]:
-    (a, b), p = sets.names, sets.p_value
-    if p is None:
+    a, b = sets.names
+    if sets.p_value is None:
         return [f"{b} was not tested against {a}{sets.lacks and f': {sets.lacks}'}"]
-    if p <= ANSWER:
+    if sets.differs:
         sentences = [] if sets.explanation is None else difference(sets.explanation)
         if sets.explanation is None or sets.explanation.causes is None:
             sentences = [_what_shows_it(sets), *sentences[1:]]
@@ -189,13 +194,10 @@ def _likeness(sets: TwoSets) -> list[str]:
 
 
 def _what_shows_it(sets: TwoSets) -> str:
-    (a, b), p = sets.names, (sets.p_of_network, sets.p_of_properties)
-    by_network, by_properties = (each is not None and each <= SIGNIFICANT for each in p)
+    (a, b), by_network = sets.names, sets.p_of_network is not None and sets.p_of_network <= SIGNIFICANT
     if by_network or sets.p_of_properties is None:
         return f"{b} differs from {a}"
-    if by_properties:
-        return f"Properties of {a} and {b} differ; the network alone shows no difference"
-    return f"{b} differs slightly from {a}: network and properties show it only together"
+    return f"Properties of {a} and {b} differ; the network alone shows no difference"
 
 
 def _p_of_answer(sets: TwoSets) -> str:
@@ -206,14 +208,11 @@ def _p_of_answer(sets: TwoSets) -> str:
 
 def _distance(sets: TwoSets, emd: float) -> str:
     p, interval, shared = "" if sets.p_value is None else _p_of_answer(sets), sets.interval, ""
-    is_shown = sets.p_value is not None and sets.p_value <= ANSWER
     if sets.copies is not None:
-        shared, p = f", since {sets.copies[0]:,} of {images_in_words(sets.copies[1])} look alike", p * is_shown
+        shared, p = f", since {sets.copies[0]:,} of {images_in_words(sets.copies[1])} look alike", p * sets.differs
     if interval is None or shared:
         return f"{sets.average}dna-emd: {bins_in_words(emd)}, noise included{shared}{p and f' ({p})'}"
-    if sets.p_value is not None and not is_shown:
-        if sets.p_value <= SIGNIFICANT:
-            return f"No more than chance at this size ({p}, above {ANSWER:g}, the level of an answer)"
+    if sets.p_value is not None and not sets.differs:
         most = f"; over {bins_in_words(interval.high)} is excluded ({interval.level})"
         return f"No more than chance at this size ({p}){most * (interval.high > 0)}"
     if sets.without_shift:
@@ -229,7 +228,7 @@ def _odd(sets: TwoSets, off: Off) -> list[str]:
     a, b = sets.names
     if off.named:
         return [_which(off, f" of {b}", *(("odd beside its others", "its others") if off.is_alone else ("odd", a)))]
-    if off.maybe and (sets.p_value is None or sets.p_value > ANSWER):  # of others it says no more than the test of all
+    if off.maybe and not sets.differs:  # of others it says no more than the test of all
         return [_first(f"A few images of {b} may be odd ({p_figure(off.p_value, 'p')})", off)]
     return []
 
@@ -406,6 +405,7 @@ class HeldOut(NamedTuple):
     sharing: Sequence[str] = ()  # of both, the sets that share images with the reference
     p_values: tuple[float | None, float | None] = (None, None)  # of both: does it differ from the reference? Corrected
     further: float | None = None  # p-value that it is further than these; None where a ratio says it, or unknown
+    further_in_any: float | None = None  # the same in a layer, a neuron or a property, of which there is any
 
 
 class OneSet(NamedTuple):
@@ -439,7 +439,7 @@ def several_sets(of: SeveralSets) -> list[str]:
 
 def _none_differs(of: SeveralSets) -> bool:
     """True if no set is shown to differ from the reference, and all have a valid test."""
-    return of.p_least is not None and of.p_least > ANSWER and not any(each.shares_images for each in of.sets)
+    return of.p_least is not None and of.p_least > SIGNIFICANT and not any(each.shares_images for each in of.sets)
 
 
 def _nearest(of: SeveralSets) -> list[str]:
@@ -475,28 +475,31 @@ def _nearest(of: SeveralSets) -> list[str]:
 
 def _beside_held_out(of: HeldOut, reference: str) -> list[str]:
     """Return lines: whether a set and the held-out one differ from the reference, and how many times as far it is."""
-    held_out, lines, further = f"the held-out {of.held_out}", list[str](), False
+    held_out, lines, differs = f"the held-out {of.held_out}", list[str](), False
     if of.sharing:
         why = f"{reference} shares images with {' and '.join(of.sharing)}, or has some nearly alike."
         return [f"How far {of.name} is beside {held_out} can't be said.", why]
     p, p_held_out = of.p_values
     if p is not None and p_held_out is not None:
-        differs, too = p <= ANSWER, p_held_out <= ANSWER
+        differs, too = p <= SIGNIFICANT, p_held_out <= SIGNIFICANT
         shown, of_both = (p_figure(each, "Holm p" if of.num_sets > 1 else "p") for each in of.p_values)
         first = f"{of.name} {'differs' if differs else 'is not shown to differ'} from {reference} ({shown})"
         neither = f"{of.held_out} is not shown to" if differs else f"neither is {of.held_out}"
         second = f"so does {of.held_out}" if differs else f"{of.held_out} differs"
         lines.append(f"{first}; {second if too else neither} ({of_both}).")
-        further = differs and of.further is not None and of.further <= SIGNIFICANT
-    if of.ratio is not None and (of.ratio.high is not None or of.ratio.low >= 1):
+    is_further, in_any = [differs and p is not None and p <= SIGNIFICANT for p in (of.further, of.further_in_any)]
+    if of.ratio is not None and of.ratio.is_told:
         lines.append(f"{of.name} is {of.ratio.in_words} times as far from {reference} as {held_out}{of.ratio.ends}.")
-    elif further:
+    elif is_further:
         how = f"how many times can't be said ({p_figure(of.further, 'p')})"
         lines.append(f"{of.name} is further than {held_out}; {how}.")
+    elif in_any:
+        in_any_of = p_figure(of.further_in_any, "p")
+        lines.append(f"In some layer or property {of.name} is further than {held_out} ({in_any_of}).")
     else:
         why = "from so few images" if lines else "without folds"
         lines.append(f"Whether {of.name} is further than {held_out} can't be told {why}.")
-    if p_held_out is not None and p_held_out <= ANSWER:
+    if p_held_out is not None and p_held_out <= SIGNIFICANT:
         lines.append(f"Beside {held_out}, which differs itself, others look too near.")
     return lines
 
@@ -584,5 +587,5 @@ def against_kept(what: str, far: str, p_value: float | None, lacks: str = "") ->
     if p_value is None:
         apart = f"Between images {what} and those kept: {far}, noise included."
         return [apart, f"Not tested: {lacks}."] if lacks else [apart]
-    differ = "differ" if p_value <= ANSWER else "are not shown to differ"
+    differ = "differ" if p_value <= SIGNIFICANT else "are not shown to differ"
     return [f"Images {what} {differ} from those kept ({far}, {p_figure(p_value, 'p')})."]
