@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -32,7 +33,7 @@ class Values:
 
 def _surely(count: int, of: Tensor) -> float:
     """Return a share, less two standard errors of the count: among few values, one may be 0 by chance."""
-    return max(0.0, count - 2 * count**0.5) / len(of)
+    return max(0.0, count - 2 * math.sqrt(count)) / len(of)
 
 
 def _most_frequent(of: Values) -> float:
