@@ -57,7 +57,9 @@ def compare_measured(
         by_neuron, comparison = [DISTANCES["dna-fd"]] * bool(by_neuron), _compared(a, b, plan, names)
     if not by_neuron or len(of_sides) < 2:
         return comparison
-    return replace(comparison, properties=_compared(*of_sides, replace(plan, distances=by_neuron), names))
+    return replace(
+        comparison, properties=_compared(of_sides[0], of_sides[1], replace(plan, distances=by_neuron), names)
+    )
 
 
 def _of_bands(side: Measured) -> Measured | None:
@@ -70,7 +72,7 @@ def _of_bands(side: Measured) -> Measured | None:
         mean, var = values.mean(0), values.var(0, correction=min(1, len(values) - 1))
         return GaussianDNA(mean, var, Neurons({BANDS: len(mean)}), len(values), folds=tuple(folds), **origin)
 
-    return Measured({"gaussian": dna_of(rows, [dna_of(rows[folds == fold]) for fold in folds.unique()])}, [])
+    return Measured({"gaussian": dna_of(rows, [dna_of(rows[folds == fold]) for fold in sorted({*folds.tolist()})])}, [])
 
 
 def beside_held_out(far: Comparison, near: Comparison, measured: tuple[Measured, Measured, Measured]) -> Comparison:
