@@ -141,6 +141,7 @@ def monitor(
         check_figure(plot)
     results = monitor_images(reference, images, window=window, learn=learn, level=level, **options)
     windows: list[Window] = []
+    noun = noun_of(options["feature"])
     with writing_lines(written, output) as write_line:
         for result in results:
             if result.seed is not None and not windows:
@@ -154,9 +155,8 @@ def monitor(
             if fail_if_changed and result.changed:
                 break
     if not windows:
-        raise ValueError(f"{images!r} has fewer than {window}, so no window is full; give --window")
+        raise ValueError(f"There are fewer than {window} {noun}s in {images!r}, so no window is full; give --window")
     if windows[-1].evidence is None:
-        noun = noun_of(options["feature"])
         talk.print(
             f"Whether it has changed is told from window {learn + 1} on, after {learn * window:,} {noun}s; to hear it"
             " sooner, give --window or --learn.",

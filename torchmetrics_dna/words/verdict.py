@@ -537,7 +537,9 @@ class OddSets:
     lacks: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "properties", [PropertyDifference(*each) for each in self.properties])  # of a file
+        properties = [PropertyDifference(*each) for each in self.properties]  # of a file
+        properties = [each._replace(theirs=each.theirs and (each.theirs[0], each.theirs[1])) for each in properties]
+        object.__setattr__(self, "properties", properties)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all in plain types, ready for json."""
