@@ -537,13 +537,12 @@ class OddSets:
     lacks: str = ""
 
     def __post_init__(self) -> None:
-        properties = [PropertyDifference(*each) for each in self.properties]  # of a file
-        properties = [each._replace(theirs=each.theirs and (each.theirs[0], each.theirs[1])) for each in properties]
-        object.__setattr__(self, "properties", properties)
+        object.__setattr__(self, "properties", [PropertyDifference(*each) for each in self.properties])  # of a file
 
     def to_dict(self) -> dict[str, Any]:
         """Return all in plain types, ready for json."""
-        return asdict(self) | {"properties": [each._asdict() for each in self.properties]}
+        properties = [each._asdict() | {"theirs": each.theirs and list(each.theirs)} for each in self.properties]
+        return asdict(self) | {"properties": properties}
 
 
 def all_sets(of: OddSets) -> list[str]:
