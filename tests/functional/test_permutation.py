@@ -33,7 +33,7 @@ from torchmetrics_dna.functional.permutation import (
     standardised,
 )
 
-tested = partial(permutation_test, weights=None, exact=False, shifts=None)
+permuted = partial(permutation_test, weights=None, exact=False, shifts=None)
 
 
 @given(st.integers(1, 6), st.integers(1, 6))
@@ -133,7 +133,7 @@ def test_against_loops(seed: int) -> None:
     distances[:, 5] = 0  # a dead neuron
     layers = [slice(0, 4), slice(4, 12)]
     shifts = random.normal(size=(200, 2)) if seed % 2 else None
-    test = tested(torch.from_numpy(distances), layers, shifts=None if shifts is None else torch.from_numpy(shifts))
+    test = permuted(torch.from_numpy(distances), layers, shifts=None if shifts is None else torch.from_numpy(shifts))
     whole, of_layers, of_neurons = written_out(distances, layers, shifts)
     assert test.p_value == pytest.approx(whole)
     np.testing.assert_allclose(test.layers, of_layers)
@@ -149,14 +149,14 @@ def test_the_joint_test_of_several_against_loops(seed: int) -> None:
     distances = [random.gamma(2, size=(120, count)) for count in (6, 3)]
     distances[1][60:] = distances[1][:60]  # ties
     distances[0][0, 0] += 2 * seed
-    tests = [tested(torch.from_numpy(each), [slice(0, each.shape[1])]) for each in distances]
+    tests = [permuted(torch.from_numpy(each), [slice(0, each.shape[1])]) for each in distances]
     least = np.ones(120)
     for test in tests:
         overall = test.overall.numpy()
         least = np.minimum(least, [np.mean(overall >= value - 1e-9) for value in overall])
         assert joint_p_value(test) == pytest.approx(test.p_value) == np.mean(overall >= overall[0] - 1e-9)
     assert min(test.p_value for test in tests) <= joint_p_value(*tests) == pytest.approx(np.mean(least <= least[0]))
-    fewer = tested(torch.from_numpy(distances[0][:50]), [slice(0, 6)])
+    fewer = permuted(torch.from_numpy(distances[0][:50]), [slice(0, 6)])
     assert joint_p_value(fewer, tests[1]) == min(1, 2 * min(fewer.p_value, tests[1].p_value))
 
 
@@ -165,7 +165,7 @@ def test_the_furthest_set_against_loops(seed: int) -> None:
     random = np.random.default_rng(seed)
     distances = [random.gamma(2, size=(60 * 3, count)) for count in (6, 2)]
     distances[1][1] += 2 * seed  # of the second set, observed
-    tests = [tested(torch.from_numpy(each), [slice(0, each.shape[1])]) for each in distances]
+    tests = [permuted(torch.from_numpy(each), [slice(0, each.shape[1])]) for each in distances]
     of_sets = np.ones(180)
     for test in tests:
         overall = test.overall.numpy()
@@ -174,7 +174,7 @@ def test_the_furthest_set_against_loops(seed: int) -> None:
     place, p_value = most_unlike(tests, 3)
     assert of_sets[place] == of_sets[:3].min()
     assert p_value == pytest.approx(np.mean(least <= least[0]))
-    tied = tested(torch.from_numpy(np.r_[[[3.0], [5.0]], np.zeros((38, 1))]), [slice(0, 1)])
+    tied = permuted(torch.from_numpy(np.r_[[[3.0], [5.0]], np.zeros((38, 1))]), [slice(0, 1)])
     assert most_unlike([tied], 2) == (1, 0.05)
     equal, larger = (torch.tensor([*pair, *[0.0] * 38], dtype=torch.float64) for pair in ((7.0, 7.0), (1.0, 1 + 1e-10)))
     both_first = [replace(tied, overall=overall) for overall in (equal, larger)]
@@ -254,8 +254,8 @@ def test_neurons_without_weight_are_left_out() -> None:
     distances[0, 0] += 100
     weights = torch.tensor([0, 0, 1, -1, 1, 1.0])
     layers = [slice(0, 2), slice(2, 6)]
-    assert tested(distances, layers).p_value == pytest.approx(0.01)
-    assert tested(distances, layers, weights=weights).p_value > 0.05
+    assert permuted(distances, layers).p_value == pytest.approx(0.01)
+    assert permuted(distances, layers, weights=weights).p_value > 0.05
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -153,7 +153,7 @@ def odd_inputs(numbers: Tensor, layers: Mapping[str, Tensor], level: float = IN_
 
     """
     columns = dict(zip(NUMBERS, numbers.double().T, strict=True))
-    plain, zero = columns["spread"] == 0, columns["share of zeros"] == 1
+    plain, zero = columns["spread"] == 0, columns["mean"] == 0
     facts = {row: "all zero" if zero[row] else "one value" for row in plain.nonzero()[:, 0].tolist()}
     unit = columns["spread"][~plain].quantile(0.5) if len(facts) < len(numbers) else 1.0
     turned = [

@@ -541,7 +541,8 @@ class OddSets:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all in plain types, ready for json."""
-        return asdict(self) | {"properties": [each._asdict() for each in self.properties]}
+        properties = [each._asdict() | {"theirs": each.theirs and list(each.theirs)} for each in self.properties]
+        return asdict(self) | {"properties": properties}
 
 
 def all_sets(of: OddSets) -> list[str]:
@@ -557,7 +558,7 @@ def all_sets(of: OddSets) -> list[str]:
     def naming(count: int) -> str:
         names = [*[*of.odd][:count], *[f"{len(of.odd) - count} more"] * (count < len(of.odd))]
         who = f"{', '.join(names[:-1])} and {names[-1]} differ" if len(names) > 1 else f"{names[0]} differs"
-        return f"{who} from the other {rest}{' sets' * (len(names) == 1)} together ({p}); these are not shown to."
+        return f"{who} from the other {rest}{' sets' * (len(names) == 1)} together ({p}); none of these is shown to."
 
     explanation = Explanation(of.p_value, [*of.properties], names=("the others", next(iter(of.odd))))
     return [_fitted(naming, len(of.odd)), *what_was_measured(explanation)]
