@@ -23,7 +23,7 @@ _SAMPLE = 2**16  # values at most among which the most frequent one is looked fo
 class Values:
     """Finite values of one input without the batch axis, float64: those of its largest tensor."""
 
-    def __init__(self, inputs: Any, axes: int) -> None:
+    def __init__(self, inputs: Any, axes: int = GRID) -> None:
         largest = max(tensors_of(inputs), key=Tensor.numel)
         self.grid = (largest.abs() if largest.is_complex() else largest).detach().cpu().double()
         self.axes = [axis for axis in range(-1, -1 - min(axes, self.grid.ndim), -1) if self.grid.shape[axis] > 1]
