@@ -394,18 +394,20 @@ def drawn(folder: Path, sets: Sets, full: Sets, quick: bool) -> dict[str, Draws]
     return draws
 
 
-def share(draws: Draws, part: str, now: bool) -> str:
-    return f"{np.mean([says(draw, now)[part] for draw in draws]):.3f}" if draws else "-"
+def share(draws: Draws, part: str, digits: int = 3) -> str:
+    """Share that says a difference by a part of the answer, now (before)."""
+    now, past = (np.mean([says(draw, of_today)[part] for draw in draws] or [np.nan]) for of_today in (True, False))
+    return f"{now:.{digits}f} ({past:.{digits}f})" if draws else "-"
 
 
 def table_of_halves(halves: Draws) -> tuple[str, str]:
     """The table of equal halves, and what it says."""
     parts = ("network", "properties", "network or properties", "single images", "a few", "any")
     columns = [("all", halves), *((str(size), [each for each in halves if each["size"] == size]) for size in SIZES)]
-    rows = [[part, *(f"{share(of, part, True)} ({share(of, part, False)})" for _, of in columns)] for part in parts]
+    rows = [[part, *(share(of, part) for _, of in columns)] for part in parts]
     header = ["says a difference: now (before)", *(f"{name}: {len(of)} draws" for name, of in columns)]
-    now, past = (share(halves, "any", each) for each in (True, False))
-    by_size = ", ".join(f"{share(of, 'any', True)} of {name}" for name, of in columns[1:])
+    now, past = share(halves, "any").rstrip(")").split(" (")
+    by_size = ", ".join(f"{share(of, 'any').split()[0]} of {name}" for name, of in columns[1:])
     return results.table(header, rows), (
         f"of {len(halves)} pairs of equal halves a share of {now} gets a sentence that says a difference ({by_size}"
         f" images a side), before {past}."
@@ -421,11 +423,8 @@ def tables_of_others(power: Draws, held: Draws, full: Draws) -> tuple[list[str],
         at_full_size = [each for each in full if json.dumps(each["what"]) == of]
         same = [json.dumps(["power", *json.loads(each["of"])[1:]]) for each in at_full_size]
         each_way = [*by_size, chosen, [each for each in chosen if each["of"] in same], at_full_size]
-        cells = [f"{share(each, 'any', True)[:4]} ({share(each, 'any', False)[:4]})" for each in each_way]
-        change, of_b = json.loads(of)
-        rows.append(
-            [change, of_b, *cells, f"{share(chosen, 'network', True)[:4]} ({share(chosen, 'network', False)[:4]})"]
-        )
+        cells = [share(each, "any", 2) for each in each_way]
+        rows.append([*json.loads(of), *cells, share(chosen, "network", 2)])
     header = ["change", "share of B", *SIZES, "all sizes", f"{len(full)} draws", "these at 224 px in 1,000 bins"]
     tables.append(results.table([*header, "the network's own"], rows))
     shown = [each for each in held if each["answer"] is not None and each["answer"] <= SIGNIFICANT]
