@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import slowly
 import torch
+from packaging.version import Version
 from processes import run
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
@@ -230,6 +231,8 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_no_other_input_changes_an_activation(name: str) -> None:
+    if name == "linear" and Version(torch.__version__) < Version("2.13"):
+        pytest.skip("oneDNN of torch 2.10 rounds by the number of rows, as docs/numbers.md says")
     build, shape = NETWORKS[name]
     torch.manual_seed(0)
     batch, threads = torch.randn(17, *shape), torch.get_num_threads()

@@ -30,7 +30,7 @@ def rows(count: int, seed: int, dtype: Any = np.float32) -> np.ndarray:
 
 
 A, B = rows(60, 0), rows(80, 1)
-B[:, SHIFTED] += 8
+B[:, SHIFTED] += 4, 8
 
 
 def npz(path: Path, values: np.ndarray) -> str:
@@ -68,7 +68,7 @@ def parquet(kind: str) -> Callable[[Path, np.ndarray], str]:
 
         number = pa.from_numpy_dtype(values.dtype)
         of = {"list": pa.list_(number), "large": pa.large_list(number), "fixed": pa.list_(number, values.shape[1])}
-        columns = {"label": list(range(len(values))), "vectors": pa.array(values.tolist(), of[kind])}
+        columns = {"label": list(range(len(values))), "vectors": pa.array([*values], of[kind])}
         pq.write_table(pa.table(columns), path / "x.parquet", row_group_size=7)
         return str(path / "x.parquet")
 
@@ -124,8 +124,7 @@ def test_distances(compared: Any) -> None:
 
 def test_what_is_said(compared: Any) -> None:
     assert compared.p_value <= 0.01
-    assert "Most of all in columns" in compared.verdict
-    assert {int(number) for number in compared._most.removeprefix("columns ").split(", ")} == {*SHIFTED}
+    assert "Most of all in columns 11, 3." in compared.verdict, "the clearest first"
     assert [row["neuron"] for row in compared.top_neurons(2)] in ([*SHIFTED], [*SHIFTED[::-1]])
     assert compared.noun == "row"
     said = [compared.verdict, *compared.notices, *compared.table.notes]

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torchmetrics_dna import DNAExtractor, compare
 from torchmetrics_dna.functional.odd import odd_inputs
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
-from torchmetrics_dna.images.numbers import input_numbers
+from torchmetrics_dna.images.numbers import GRID, input_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -194,14 +194,14 @@ def main() -> None:
             random = np.random.default_rng([k, draw])
             clean = drawn(kind, random, quick)
             unit = float(np.std(clean[0]))
-            numbers = torch.stack([input_numbers(torch.from_numpy(each[None])) for each in clean])
+            numbers = torch.stack([input_numbers(torch.from_numpy(each[None]), axes=GRID) for each in clean])
             layers = layers_of(clean, unit)
             false.setdefault(kind, []).append(bool(odd_inputs(numbers, layers)))
             for sort, spoil in SORTS.items():
                 at = int(random.integers(SIZE))
                 made = spoil(clean[at], random)
                 of_set = numbers.clone()
-                of_set[at] = input_numbers(torch.from_numpy(made[None]))
+                of_set[at] = input_numbers(torch.from_numpy(made[None]), axes=GRID)
                 of_one = layers_of([made], unit)
                 means = {layer: rows.clone() for layer, rows in layers.items()}
                 for layer, rows in means.items():

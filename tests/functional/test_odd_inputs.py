@@ -14,7 +14,7 @@ from torch import nn
 
 from torchmetrics_dna import DNAExtractor, Reading, compare, rank
 from torchmetrics_dna.functional.odd import odd_inputs
-from torchmetrics_dna.images.numbers import RECORDS, input_numbers
+from torchmetrics_dna.images.numbers import GRID, RECORDS, input_numbers
 
 SHAPES: dict[str, tuple[int, ...]] = {"a vector": (50,), "a map": (6, 7), "a volume": (2, 5, 6, 7), "flat": (1, 1, 9)}
 
@@ -147,7 +147,7 @@ def test_the_rule(seed: int) -> None:
     means = {"a": 1 + 0.05 * rng.normal(size=(25, 4)), "b": rng.normal(size=(25, 3)) + 5}
     means["a"][3] *= 1 + seed % 2
     for side in (clean, spoilt, spoilt[:16]):
-        numbers = torch.stack([input_numbers(torch.tensor(x)) for x in side])
+        numbers = torch.stack([input_numbers(torch.tensor(x), axes=GRID) for x in side])
         layers = {layer: values[: len(side)] for layer, values in means.items()}
         for level in (0.2, 0.05):
             found = odd_inputs(numbers, {layer: torch.tensor(values) for layer, values in layers.items()}, level)

@@ -224,7 +224,7 @@ def demo(
     check_figure(output)
     talk.print(
         f"Comparing {num_images} photographs with {_DEMO_SETS} degraded copies, and some with others"
-        f"{', about a minute on one core' * (num_images == 8)}"
+        f"{', about half a minute of one core' * (num_images == 8)}"
     )
     from torchmetrics_dna.demo import plot_demo, run_demo
 

@@ -35,9 +35,7 @@ _NAMESAKES = 0.9  # of the images of the larger side, for pairs to be offered
 _NUMBERED = re.compile(r"((image|input|row) )?[\d_-]+")  # which tells nothing of what an image shows
 
 
-def compare_measured(
-    a: Measured, b: Measured, plan: Plan | None = None, *, names: tuple[str, str] = ("A", "B")
-) -> Comparison:
+def compare_measured(a: Measured, b: Measured, plan: Plan | None, *, names: tuple[str, str] = ("A", "B")) -> Comparison:
     """Compare two measured sets, which ``names`` call, by those of the distances of a plan that both support.
 
     By default these are all distances of any network.

@@ -125,7 +125,7 @@ def odd_by_properties(reference: Tensor, images: Tensor) -> list[Odd]:
     return [_odd(reasons[row], images[row], row, reference) for row in sorted(reasons)]
 
 
-def odd_in_folder(images: Tensor, level: float | None = None) -> list[Odd]:
+def odd_in_folder(images: Tensor, level: float | None) -> list[Odd]:
     r"""Name images, by their properties, that are far beyond the others of their folder, in their order.
 
     Images of one colour are named as they are. Of the a others, if these are 15 or more, the r most extreme in a

@@ -88,7 +88,7 @@ RECORDS = Registry(
 FAULTS = {name: fault for record in RECORDS.values() for name, fault in record.faults.items()}
 
 
-def input_numbers(inputs: Any, axes: int = GRID) -> Tensor:
+def input_numbers(inputs: Any, axes: int) -> Tensor:
     """Measure the numbers of one input without the batch axis: float64, one of each of ``RECORDS``.
 
     Args:
@@ -96,7 +96,7 @@ def input_numbers(inputs: Any, axes: int = GRID) -> Tensor:
         axes: How many of the last axes have an order, along which there are neighbours and halves.
 
     Example:
-        >>> dict(zip(RECORDS, input_numbers(torch.tensor([[0.0, 0.0], [0.0, 4.0]])).tolist(), strict=True))["mean"]
+        >>> dict(zip(RECORDS, input_numbers(torch.tensor([[0.0, 0.0], [0.0, 4.0]]), 2).tolist(), strict=True))["mean"]
         1.0
 
     """

@@ -205,7 +205,7 @@ def _grey(imgs: Tensor) -> Tensor:
 class Originals:
     """Original images of a batch, ``(B, 3, H, W)``, uint8, with what several properties take, computed once."""
 
-    def __init__(self, imgs: Tensor, file: FileFacts | None = None) -> None:
+    def __init__(self, imgs: Tensor, file: FileFacts | None) -> None:
         self.file, self._imgs = file, imgs
         self.height, self.width = imgs.shape[2:]
         some, large = len(imgs) > 0, min(imgs.shape[2:]) >= 3

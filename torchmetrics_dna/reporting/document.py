@@ -35,7 +35,7 @@ class Document:
     records: Callable[[], Sequence[Mapping[str, Any]]]
     sentences: Sequence[str]
     tables: Sequence[Table]
-    text: Sequence[Any] = ()
+    text: Sequence[Any]
     columns: Sequence[str] = ()
     page: Callable[[], str] | None = None
 

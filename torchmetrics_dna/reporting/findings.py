@@ -69,7 +69,7 @@ def property_rows(comparison: Comparison) -> list[dict[str, Any]]:
     return rows
 
 
-def settings_of(comparison: Comparison, gallery: Gallery | None = None) -> dict[str, str]:
+def settings_of(comparison: Comparison, gallery: Gallery | None) -> dict[str, str]:
     """Return all that the figures depend on, in words, by name."""
     dna = comparison.aligned()[0]
     ranges, averaging = dna.known_ranges, comparison["dna-emd"].averaging
