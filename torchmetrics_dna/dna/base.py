@@ -206,7 +206,8 @@ class DNA(_Counted, Stored, ABC):
         return as_html([repr(self)], [Table(["layer", "neurons"], list(self.neurons.items()))])
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({images_in_words(self.num_images)}, {self.extractor!r}, {self.neurons!r})"
+        images = "images of unknown number" if self.has_unknown_size else images_in_words(self.num_images)
+        return f"{type(self).__name__}({images}, {self.extractor!r}, {self.neurons!r})"
 
 
 def check_comparable(first: DNA, *others: DNA) -> None:
