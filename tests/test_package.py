@@ -69,7 +69,7 @@ def test_imports_are_light_and_metrics_need_nothing_above_them() -> None:
 
 #: Rooms from the ground up; those of one floor do not import each other.
 FLOORS = (
-    {"compiled", "extras", "files", "options", "registry", "version"}, {"neurons"}, {"images"},
+    {"options"}, {"compiled", "extras", "files", "registry", "version"}, {"neurons"}, {"images"},
     {"binning", "extractors"}, {"functional"}, {"dna"}, {"plots", "statistics", "words"}, {"jobs", "metrics"},
     {"comparisons"}, {"singles"}, {"demo", "loops", "reporting"}, {"cli"},
 )  # fmt: skip

@@ -111,7 +111,7 @@ CALLS: dict[str, tuple[Any, type[Exception], str]] = {
         "`output` expected to be a text or a path, but got DNAEx",
     ),
     "matrix": (lambda: matrix("real", "fake"), TypeError, "expected to be a dict or a list of sets, but got 'real'"),
-    "extractor": (lambda: DNAExtractor(EXTRACTOR), TypeError, "is a DNAExtractor, 'Pixels', already; give it as it is"),
+    "extractor": (lambda: DNAExtractor(EXTRACTOR), TypeError, "is a DNAExtractor already; give it as it is"),
     "nearest": (lambda: rank(REAL, FAKE, EXTRACTOR, nearest=5), TypeError, "or function that gives them, but got 5"),
     "folder": (lambda: compare(".", ".", "."), ValueError, "several sets go into a dict"),
     "save": (

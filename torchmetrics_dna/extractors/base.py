@@ -153,7 +153,7 @@ class DNAExtractor(nn.Module):
     ) -> None:
         super().__init__()
         if isinstance(feature, DNAExtractor):
-            raise TypeError(f"Argument `feature` is a DNAExtractor, {feature.name!r}, already; give it as it is")
+            raise TypeError("Argument `feature` is a DNAExtractor already; give it as it is")
         precision: Any = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
         if precision not in (None, torch.float16, torch.bfloat16):
             raise ValueError(f"Argument `dtype` expected to be 'float16', 'bfloat16' or None, but got {dtype!r}")

@@ -142,7 +142,7 @@ def bins_in_words(bins: float) -> str:
 class Guessed:
     """Base of results: AttributeError for a name that users guess says what to use in its place, or all names."""
 
-    guessed: ClassVar[Mapping[str, str]] = {"p": "p_value", "to_json": "to_dict()"}
+    guessed: ClassVar[dict[str, str]] = {"p": "p_value", "to_json": "to_dict()"}
 
     if not TYPE_CHECKING:  # by which it would have all attributes
 

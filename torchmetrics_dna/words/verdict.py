@@ -500,7 +500,7 @@ def _beside_held_out(of: HeldOut, reference: str) -> list[str]:
     p, p_held_out = of.p_values
     if p is not None and p_held_out is not None:
         differs, too = p <= ANSWER, p_held_out <= ANSWER
-        pairs = zip((of.name, of.held_out), of.p_values, strict=True)
+        pairs = zip((of.name, of.held_out), (p, p_held_out), strict=True)
         (x, of_x), (y, of_y) = sorted(pairs, key=lambda pair: pair[1] > ANSWER)
         how_many = [
             f"Neither {x} nor {y} is shown to differ from {reference}",
