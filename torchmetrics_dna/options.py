@@ -215,8 +215,8 @@ def check_call(function: Callable[..., Any], own: Signature, args: Sequence[Any]
     try:
         own.bind(*args, **options)
     except TypeError as err:
-        listed = f"it takes {order}, and all else by name" if order else "it takes all by name"
-        raise TypeError(f"{_called(function, *args)}: {err}; {listed}") from None
+        by_name = ", and all else by name" * (len(parameters) > len(by_place))
+        raise TypeError(f"{_called(function, *args)}: {err}; it takes {order}{by_name}") from None
     for name, value in (*zip(parameters, args, strict=False), *options.items()):
         kinds = str(parameters[name].annotation).split(" | ") if name in parameters else [""]
         of_name = known.get(kinds[0])
