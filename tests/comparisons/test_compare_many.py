@@ -327,9 +327,11 @@ def test_where_no_ratio_can_be_told_images_of_both_are_exchanged() -> None:
     compared = against(SAME)
     tested = {name: each["dna-emd"].evidence.further for name, each in compared.items()}
     ratios = compared.ratios()
-    assert tested == {name: p for name, p in tested.items() if (p is None) == (ratios.get(name, 1) is not None)}
-    assert tested["real"] > 0.05
-    assert {row["set"]: row["dna_emd_p_further"] for row in compared.rows()} == tested
+    assert all((test is None) == (ratios.get(name, 1) is not None) for name, test in tested.items())
+    assert min(tested["real"].p_value, compared["real"].p_value_of_further) > 0.05
+    assert compared["real"].p_value_of_further == tested["real"].test.p_value  # without properties
+    p_values = {name: None if test is None else test.p_value for name, test in tested.items()}
+    assert {row["set"]: row["dna_emd_p_further"] for row in compared.rows()} == p_values
     line = next(line for line in compared.verdict.splitlines() if "is further than" in line)
     assert line == "Whether real is further than the held-out validation can't be told from so few images."
 
@@ -354,7 +356,7 @@ def test_the_verdict_tells_of_the_held_out_set_or_why_not(
     given = {"gen": generated, **more, "held": held_out}
     result = compare(TRAIN, given, EXTRACTOR, held_out="held", num_folds=folds, **EMD)
     lines = result.verdict.splitlines()
-    differs = not sharing and result["held"].p_value is not None and result.p_holm["held"] <= 0.04
+    differs = not sharing and result["held"].p_value is not None and result.p_holm["held"] <= 0.05
     if more and np.array_equal(generated, TRAIN):
         assert result.verdict.startswith("gen: the same images")
         return

@@ -60,12 +60,13 @@ def written_out(measured: dict[str, Any], parts: list[list[str]]) -> tuple[float
         folds = {name: [fold for fold in measured[name].folds if fold.num_images] for name in left}
         masks = partitions([len(folds[name]) for name in left], 400).numpy()
         flat, every = masks.reshape(-1, masks.shape[2]), [fold for name in left for fold in folds[name]]
-        evidence = np.zeros(len(flat))
+        evidence = np.full(len(flat), -1.0)
         for part in parts:
             of_part = [fold.select(part) for fold in every]
             counts = np.stack([fold.counts.numpy().astype(np.float64) for fold in of_part])
             sizes = np.array([fold.num_images for fold in every])
-            evidence -= np.log(shares(overall(counts, sizes, flat, [*of_part[0].neurons.slices.values()])))
+            p_values = shares(overall(counts, sizes, flat, [*of_part[0].neurons.slices.values()]))
+            evidence = np.maximum(evidence, -p_values)
         evidence = evidence.reshape(-1, len(left))
         largest = evidence.max(1)
         p = float(np.mean(largest >= largest[0] - 1e-9))

@@ -21,7 +21,7 @@ from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
 from torchmetrics_dna.dna.averaging import Averaging
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.distances import DISTANCES
-from torchmetrics_dna.dna.evidence import Evidence, further_p_value, lower_end, paired_p_value, weigh_evidence
+from torchmetrics_dna.dna.evidence import Evidence, is_further, lower_end, paired_p_value, weigh_evidence
 from torchmetrics_dna.functional.permutation import relabelings
 from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.statistics.folds import content_folds, image_notes
@@ -133,6 +133,10 @@ def test_the_lower_end_is_where_a_test_begins_to_reject(quantile: float) -> None
     assert lower_end(replace(far, null_above=far.centre), quantile) == 0
 
 
+def standard(values: np.ndarray) -> np.ndarray:
+    return (values - values.mean(0)) / values.std(0)
+
+
 def test_whether_a_set_is_further_than_another_by_all_exchanges() -> None:
     random = np.random.default_rng(4)
     sizes = [[3, 2, 4, 1, 2], [2, 3, 1, 4, 2], [3, 3, 2, 2, 3]]
@@ -144,16 +148,22 @@ def test_whether_a_set_is_further_than_another_by_all_exchanges() -> None:
         [dna(fold, size) for fold, size in zip(of_set, of_sizes, strict=True)]
         for of_set, of_sizes in zip(folds, sizes, strict=True)
     )
-    whole, others, gains = sum(folds[0]), [*folds[1], *folds[2]], []
+    whole, others, gains, apart = sum(folds[0]), [*folds[1], *folds[2]], [], []
     for chosen in combinations(range(10), 5):
         near = sum(others[k] for k in range(10) if k not in chosen)
-        gains.append(square(whole, sum(others[k] for k in chosen))[0] - square(whole, near)[0])
+        squares = square(whole, sum(others[k] for k in chosen)), square(whole, near)
+        gains.append(squares[0][0] - squares[1][0])
+        apart.append(squares[0][1:] ** 0.5 - squares[1][1:] ** 0.5)
     folded = DISTANCES["dna-emd"].folded(in_folds(a), in_folds([*b, *c]))
     expected = np.mean([gain >= gains[0] - 1e-9 for gain in gains])
-    assert further_p_value(folded, 5, 2) == pytest.approx(expected)
+    further = is_further(folded, 5, 2)
+    assert further.p_value == pytest.approx(expected)
     assert expected < 0.05
+    z, of_layer = (standard(each) for each in (np.array(apart), standard(np.array(apart)).sum(1, keepdims=True)))
+    clearest = np.maximum(*standard(np.stack([of_layer[:, 0], z.max(1)], 1)).T)
+    assert further.test.p_value == pytest.approx(np.mean(clearest >= clearest[0] - 1e-9))
     back = DISTANCES["dna-emd"].folded(in_folds(a), in_folds([*c, *b]))
-    assert further_p_value(back, 5, 2) > 0.95
+    assert min(is_further(back, 5, 2).p_value, is_further(back, 5, 2).test.p_value) > 0.5
 
 
 def test_the_interval_of_a_layer_is_that_of_the_layer_alone() -> None:

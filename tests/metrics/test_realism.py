@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -59,6 +60,22 @@ def test_maps_add_up_to_the_scores(ranges: str, weighted: bool) -> None:
     np.testing.assert_allclose(total.sqrt(), outliers(IMAGES), rtol=1e-9)
     with pytest.raises(ValueError, match="uint8"):
         outliers.map(IMAGES.float())
+
+
+def test_scores_by_other_settings_are_not_merged() -> None:
+    fixed, other = REFERENCES["fixed"], make_dna(FAKE, EXTRACTOR, num_bins=40, ranges=RANGES)
+    weights = torch.arange(EXTRACTOR.neurons.total).double()
+    rows = [
+        {}, {"num_bins": 20}, {"contrast": other},
+        {"contrast": make_dna(REAL[:3], EXTRACTOR, num_bins=40, ranges=RANGES)},
+        {"neuron_weights": weights}, {"neuron_weights": weights + 1}, {"reference": other}, {"reference": OUTLIERS},
+    ]  # fmt: skip
+    metrics = [DNARealism(EXTRACTOR, **{"reference": fixed} | row) for row in rows]
+    for metric in metrics:
+        metric.update(IMAGES)
+    for first, second in permutations(metrics, 2):
+        with pytest.raises(ValueError, match=r"Can't merge the states of these metrics, their .* differ: "):
+            first.merge_state(second)
 
 
 def test_a_filter_keeps_what_the_ranking_keeps() -> None:

@@ -10,6 +10,7 @@ from one_ruler import distances
 from PIL import Image
 from sklearn.covariance import OAS
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from torchmetrics_dna import DNAExtractor, NeuronWeights, make_dna, rank
 from torchmetrics_dna.demo import blur, jpeg, photographs
@@ -27,6 +28,10 @@ MIXED = [*PHOTOS[6:], *(blur(photo, strength=8) for photo in PHOTOS[6:])]
 @pytest.fixture(scope="module")
 def extractor() -> DNAExtractor:
     return DNAExtractor(layers=LAYERS)
+
+
+def streamed(images: list[np.ndarray]) -> DataLoader:
+    return DataLoader([np.moveaxis(image, -1, 0) for image in images], batch_size=3)
 
 
 def convolutions(*layers: str) -> DNAExtractor:
@@ -125,7 +130,10 @@ def test_nearest_images_are_those_of_the_definition(extractor: DNAExtractor, tmp
     ranking.index.save(tmp_path / "x.features.npz")
     again = rank(images, make_dna(PHOTOS[:6], extractor), nearest=tmp_path / "x.features.npz")
     assert (again.nearest.names, again.index.digest) == (ranking.nearest.names, ranking.index.digest)
-    assert set(rank(images, PHOTOS[:6], extractor, nearest=PHOTOS[:2]).nearest.names) <= {"image 0", "image 1"}
+    for new, index in (
+        (images, PHOTOS[:2]), (images, streamed(PHOTOS[:2])), (streamed(images), PHOTOS[:2]),
+    ):  # fmt: skip
+        assert set(rank(new, PHOTOS[:6], extractor, nearest=index).nearest.names) <= {"image 0", "image 1"}
     with pytest.raises(ValueError, match="their layers differ"):
         rank(images, PHOTOS[:6], layers=LAYERS[:1], nearest=ranking.index)
 

@@ -100,12 +100,9 @@ def compare(
         _compare_all([a, b, *more], options, {"by": by, "held_out": unseen} | limits, plot, written, output)
         return
     from torchmetrics_dna.comparisons.comparisons import by_name
-    from torchmetrics_dna.functional.permutation import ANSWER, SIGNIFICANT
     from torchmetrics_dna.jobs.arguments import Arguments
     from torchmetrics_dna.reporting.build import compared_in
 
-    if fail_if_different:  # at the level of verdicts, so that both agree
-        limits["fail_if_different"] = level * ANSWER / SIGNIFICANT
     sets: Any = b if unseen is None and not more else by_name([b, *(more or ())])
     if unseen is not None:
         unseen = [*sets][[b, *(more or ())].index(unseen)]

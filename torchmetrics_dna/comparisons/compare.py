@@ -180,7 +180,7 @@ def compare_sides(sides: Sides, names: Sequence[str], held_out: str | None = Non
         if name == held_out:
             of_held_out = of_b
         elif of_held_out is not None and held_out is not None:
-            result = beside_held_out(result, comparisons[held_out], (of_a, of_b, of_held_out), plan)
+            result = beside_held_out(result, comparisons[held_out], (of_a, of_b, of_held_out))
         comparisons[name] = result
         del of_b  # before the next one is measured
     return [comparisons[name] for name in names[1:]]

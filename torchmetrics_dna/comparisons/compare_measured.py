@@ -15,7 +15,7 @@ from torchmetrics_dna.comparisons.comparison import SHARED, Comparison
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.distances import of_any_network
-from torchmetrics_dna.dna.evidence import further_p_value, ratio_of
+from torchmetrics_dna.dna.evidence import is_further, ratio_of
 from torchmetrics_dna.dna.result import Result
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.odd import LEAST
@@ -56,36 +56,41 @@ def compare_measured(
     return replace(comparison, properties=_compared(of_a, of_b, replace(plan, distances=by_neuron), names))
 
 
-def beside_held_out(
-    far: Comparison, near: Comparison, measured: tuple[Measured, Measured, Measured], plan: Plan
-) -> Comparison:
+def beside_held_out(far: Comparison, near: Comparison, measured: tuple[Measured, Measured, Measured]) -> Comparison:
     """Test whether a set is further than the held-out one, where no ratio shows that; both share the reference.
 
     Args:
         far: Comparison of the set.
         near: Comparison of the held-out set.
         measured: The reference, the set and the held-out set, with folds.
-        plan: As for :func:`compare_measured`.
 
     """
     if far.shares_images or near.shares_images:
         return far
-    a, *others = (side.select(list(plan.neurons)) for side in measured)
-    results = dict(far.results)
+    untold = []
     for name, result in far.items():
-        record, beside = result.distance, near.results.get(name)
-        evidence, of_held_out = result.evidence, None if beside is None else beside.evidence
-        if evidence is None or of_held_out is None or record.folded is None or record.by_image:
+        evidence, of_held_out = result.evidence, None if name not in near else near[name].evidence
+        if evidence is None or of_held_out is None or result.distance.folded is None or result.distance.by_image:
             continue
         ratio = ratio_of(evidence, of_held_out)
-        if ratio is None or (ratio.high is None and ratio.low < 1):
-            dnas = [side.input_of(record) for side in others]
+        untold += [name] * (ratio is None or not ratio.is_told)
+
+    def exchanged(comparison: Comparison) -> Comparison:
+        a, *others = (side.select(list(comparison.neurons)) for side in measured)
+        results = dict(comparison.results)
+        for name in untold:
+            if (result := results.get(name)) is None or result.evidence is None or result.distance.folded is None:
+                continue
+            dnas = [side.input_of(result.distance) for side in others]
             folds = [[fold for fold in dna.folds if fold.num_images] for dna in dnas]
             both = replace(merged([replace(dna, folds=()) for dna in dnas]), folds=(*folds[0], *folds[1]))
-            folded = record.folded(a.input_of(record), both)
-            further = further_p_value(folded, len(folds[0]), record.power, result.averaging)
-            results[name] = replace(result, evidence=replace(evidence, further=further))
-    return replace(far, results=results)
+            folded = result.distance.folded(a.input_of(result.distance), both)
+            further = is_further(folded, len(folds[0]), result.distance.power, result.averaging)
+            results[name] = replace(result, evidence=replace(result.evidence, further=further))
+        return replace(comparison, results=results)
+
+    properties = None if far.properties is None else exchanged(far.properties)
+    return replace(exchanged(far), properties=properties)
 
 
 def _compared(a: Measured, b: Measured, plan: Plan, names: tuple[str, str]) -> Comparison:

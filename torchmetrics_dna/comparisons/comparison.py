@@ -16,7 +16,7 @@ from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.tables import Cell, Table, as_html
 from torchmetrics_dna.files.visible import number, p_figure, plain_name
 from torchmetrics_dna.functional.odd import GREY
-from torchmetrics_dna.functional.permutation import ANSWER, SIGNIFICANT, PermutationTest, joint_p_value
+from torchmetrics_dna.functional.permutation import SIGNIFICANT, PermutationTest, joint_p_value
 from torchmetrics_dna.images.changes import CHANGES, Causes
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, neuron_name
 from torchmetrics_dna.options import named
@@ -26,6 +26,8 @@ from torchmetrics_dna.words.nouns import noun_of, spoken
 from torchmetrics_dna.words.verdict import Explanation, TwoSets, two_sets
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from torchmetrics_dna.comparisons.odd_images import OddImages
@@ -167,12 +169,27 @@ class Comparison(ByName["Result"]):
 
     @cached_property
     def p_value_of_any(self) -> float | None:
-        """P-value of the answer: do the sets differ, by network, properties of images, or both together?
+        """P-value of the answer: do the sets differ, by the network or by properties of images?
 
         One test of both over the same relabelings, see
         ``joint_p_value`` in ``functional.permutation``; the network's own without properties.
         """
-        tests = [each._test for each in (self, self.properties) if each is not None and each._test is not None]
+        return self._jointly(lambda evidence: evidence.test)
+
+    @property
+    def p_value_of_further(self) -> float | None:
+        """P-value that B is further from A than held-out images in a layer, a neuron or a property.
+
+        One test, as :attr:`p_value_of_any`, over exchanges of the folds of B and of these; None if that was not asked.
+        """
+        return self._jointly(lambda evidence: None if evidence.further is None else evidence.further.test)
+
+    def _jointly(self, test_of: Callable[[Evidence], PermutationTest | None]) -> float | None:
+        """Return the p-value of a test by network and properties together, of the first evidence that has it."""
+        tests = []
+        for results in (self.results, {} if self.properties is None else self.properties.results):
+            every = (test_of(result.evidence) for result in results.values() if result.evidence is not None)
+            tests += [test for test in every if test is not None][:1]
         return joint_p_value(*tests) if tests else None
 
     @property
@@ -405,8 +422,8 @@ class Comparison(ByName["Result"]):
 
     @property
     def differs(self) -> bool | None:
-        """True if :attr:`p_value_of_any` shows a difference, at 0.04; None without a test."""
-        return None if self.p_value_of_any is None else self.p_value_of_any <= ANSWER
+        """True if :attr:`p_value_of_any` shows a difference, at 0.05; None without a test."""
+        return None if self.p_value_of_any is None else self.p_value_of_any <= SIGNIFICANT
 
     @property
     def _test(self) -> PermutationTest | None:

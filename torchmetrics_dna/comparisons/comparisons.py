@@ -53,7 +53,7 @@ class ManyComparisons(ByName["Comparison"]):
     def p_holm(self) -> dict[str, float | None]:
         """P-value of each comparison, by network and properties, corrected for their number (Holm, 1979).
 
-        None without a test. If no two sides differ, any of them ends at or below 0.04 in at most 4 % of calls.
+        None without a test. If no two sides differ, any of them ends at or below 0.05 in at most 5 % of calls.
         """
         return holm({name: comparison.p_value_of_any for name, comparison in self.items()})
 
@@ -184,8 +184,9 @@ class Comparisons(ManyComparisons):
             both = (*ranked, *equal)[0], self.held_out
             sharing = [name for name in both if self[name].shares_images]
             p_holm, evidence = self.p_holm, self[both[0]][self.distance].evidence
-            of_both, further = (p_holm[both[0]], p_holm[both[1]]), None if evidence is None else evidence.further
-            beside = HeldOut(*both, self.ratios()[both[0]], len(self), sharing, of_both, further)
+            further = None if evidence is None or evidence.further is None else evidence.further.p_value
+            p_of_both, in_any = (p_holm[both[0]], p_holm[both[1]]), self[both[0]].p_value_of_further
+            beside = HeldOut(*both, self.ratios()[both[0]], len(self), sharing, p_of_both, further, in_any)
         p_holm = self.p_holm
         least = min((p for name in ranked if (p := p_holm[name]) is not None), default=None)
         lines = several_sets(SeveralSets(self.reference, self.distance, sets, equal, beside, least))
@@ -314,7 +315,8 @@ class Comparisons(ManyComparisons):
                     for end, field in (("", "value"), ("_low", "low"), ("_high", "high")):
                         row[f"{record.key}_x_held_out{end}"] = ratio and getattr(ratio, field)
                     result = self[row["set"]].get(distance)
-                    row[f"{record.key}_p_further"] = result and result.evidence and result.evidence.further
+                    further = result and result.evidence and result.evidence.further
+                    row[f"{record.key}_p_further"] = further and further.p_value
         return rows
 
     def to_dict(self) -> dict[str, Any]:

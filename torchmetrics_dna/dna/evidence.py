@@ -90,6 +90,20 @@ class Jackknife:
 
 
 @dataclass(frozen=True, eq=False)
+class Further:
+    """Test that a set is further from A than another one, by exchanges of the folds of both.
+
+    Attributes:
+        p_value: Of the mean distance.
+        test: Of the layer or neuron in which it is further most clearly.
+
+    """
+
+    p_value: float
+    test: PermutationTest
+
+
+@dataclass(frozen=True, eq=False)
 class Evidence:
     """Evidence for a distance between two sets.
 
@@ -115,7 +129,7 @@ class Evidence:
         power: Power of the distance on which noise is additive.
         null_above: How far the 95 % quantile over relabelings is above their mean, on the same scale; None without a
             test.
-        further: P-value of the test that B is further from A than held-out images are; None where that was not asked.
+        further: Test that B is further from A than held-out images are; None where that was not asked.
 
     """
 
@@ -133,7 +147,7 @@ class Evidence:
     upper: float
     power: int
     null_above: float | None = None
-    further: float | None = None
+    further: Further | None = None
 
     @property
     def debiased(self) -> float | None:
@@ -263,6 +277,11 @@ class Ratio:
         return f"{self.in_words} ({self._both})" if self._both else self.in_words
 
     @property
+    def is_told(self) -> bool:
+        """True if it says anything: it has an upper end, or a lower end of 1 or more."""
+        return self.high is not None or self.low >= 1
+
+    @property
     def in_words(self) -> str:
         """The ratio before "times as far as": "3.1", or "at least 2.3"."""
         return f"at least {number(self.low, 2)}" if self.value is None else number(self.value, 2)
@@ -340,7 +359,7 @@ def lower_end(far: Evidence, quantile: float) -> float:
     return centre + slope / 2 - sqrt(slope**2 / 4 + at_zero**2 + slope * centre)
 
 
-def further_p_value(folded: FoldedSides, num_folds: int, power: int, averaging: Averaging = PLAIN) -> float | None:
+def is_further(folded: FoldedSides, num_folds: int, power: int, averaging: Averaging = PLAIN) -> Further | None:
     """Test if a set is further from A than another one: folds of both are exchanged, A is as it is.
 
     Args:
@@ -350,8 +369,8 @@ def further_p_value(folded: FoldedSides, num_folds: int, power: int, averaging: 
         averaging: As there.
 
     Returns:
-        The share of relabelings of whose mean distances, to this power, the first one exceeds the second by as much;
-        None if folds can't be exchanged.
+        The test, by how much the first distance exceeds the second, means to this power; None if folds can't be
+        exchanged.
 
     """
     of_a = folded.sizes_a
@@ -361,8 +380,11 @@ def further_p_value(folded: FoldedSides, num_folds: int, power: int, averaging: 
         return None
     in_a = (torch.arange(len(of_a) + in_first.shape[1]) < len(of_a)).expand(len(in_first), -1)
     sides = [torch.nn.functional.pad(side, (len(of_a), 0)) for side in (in_first, ~in_first)]
-    near, far = (mean_over_neurons(averaging.terms(folded.distances(in_a, side))).pow(power) for side in sides[::-1])
-    return float((far - near >= (far - near)[0] - 1e-9 * far.amax()).double().mean())
+    near, far = (folded.distances(in_a, side) for side in sides[::-1])
+    means = [mean_over_neurons(averaging.terms(distances)).pow(power) for distances in (near, far)]
+    excess = means[1] - means[0]
+    p_value = float((excess >= excess[0] - 1e-9 * means[1].amax()).double().mean())
+    return Further(p_value, permutation_test(far - near, folded.slices, averaging.weights))
 
 
 def _differs(interval: Interval) -> bool:

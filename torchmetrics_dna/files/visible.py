@@ -39,7 +39,7 @@ def strict_json(document: Any, **settings: Any) -> str:
         {"caf\\xe9": null}
 
     """
-    return json.dumps(_strict(document), allow_nan=False, **settings)
+    return json.dumps(_strict(document), **settings)
 
 
 def _strict(value: Any) -> Any:

@@ -13,8 +13,7 @@ from torch import Tensor
 
 NUM_FOLDS, LEAST_FOLDS = 20, 5  # folds of a side: default, and minimum for a test or an interval
 NUM_RELABELINGS = 1000
-SIGNIFICANT = 0.05  # level of a p-value by itself, and of false discovery rates
-ANSWER = 0.04  # level of the test of all, where an answer also says which single images are odd
+SIGNIFICANT = 0.05  # level of p-values, and of false discovery rates
 UNEQUAL = 1.5  # ratio of images of the sides above which relabelings balance images instead of folds
 _TIE = 1e-9  # difference below which values are tied: relative, or of standardised ones below 1
 _SPARE = 8  # times as many are drawn as asked for, since some are drawn twice
@@ -196,9 +195,9 @@ def permutation_test(
 def joint_p_value(*tests: PermutationTest) -> float:
     """Compute the p-value of the test that any of several tests of the same relabelings finds a difference.
 
-    The statistic is Fisher's: the sum, over the tests, of the logarithms of their p-values, which each relabeling has;
-    its p-value is by relabeling, too, so tests may depend on each other. Tests of unequal numbers of relabelings are
-    corrected for their number (Bonferroni).
+    The statistic is the smallest of their p-values, which each relabeling has (min-P of Westfall and Young); its own is
+    by relabeling, too, so tests may depend on each other. It is never smaller than the smallest of theirs. Tests of
+    unequal numbers of relabelings are corrected for their number (Bonferroni).
     """
     if len({test.num_relabelings for test in tests}) > 1:
         return min(1.0, len(tests) * min(test.p_value for test in tests))
@@ -219,8 +218,8 @@ def most_unlike(tests: Sequence[PermutationTest], num_sets: int) -> tuple[int, f
 
 
 def _joint_evidence(tests: Sequence[PermutationTest]) -> Tensor:
-    """Sum, over tests of the same relabelings, the logarithms of the p-values of each, ``(P,)``."""
-    return -torch.stack([_p_values(test.overall, test.overall).cpu() for test in tests]).log().sum(0)
+    """Return the smallest p-value of tests of the same relabelings, of each and negated, ``(P,)``."""
+    return -torch.stack([_p_values(test.overall, test.overall).cpu() for test in tests]).amin(0)
 
 
 def layer_shifts(shifts: Tensor, layers: Sequence[slice], weights: Tensor | None = None) -> Tensor:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from torchmetrics_dna.dna.gaussian import GaussianDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.histogram import HistogramDNA
-from torchmetrics_dna.functional.permutation import ANSWER, SIGNIFICANT, PermutationTest
+from torchmetrics_dna.functional.permutation import SIGNIFICANT, PermutationTest
 from torchmetrics_dna.images.changes import CHANGES, Causes
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES
 from torchmetrics_dna.words.verdict import Explanation, PropertyDifference
@@ -57,7 +57,7 @@ def explain(
     is_small = any(not dna.has_unknown_size and dna.num_images < _LEAST_UNTESTED for dna in (a, b))
     if not (has_means(a) and has_means(b)) or (p_value is None and (is_small or lacks)):
         return plain
-    if p_value is not None and p_value > ANSWER:
+    if p_value is not None and p_value > SIGNIFICANT:
         return plain
     if properties is None:
         properties = property_differences(a, b, test)

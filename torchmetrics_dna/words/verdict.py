@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torchmetrics_dna.files.visible import bins_in_words, images_in_words, number, p_figure
-from torchmetrics_dna.functional.permutation import ANSWER, SIGNIFICANT
+from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.changes import CHANGES, Causes
 from torchmetrics_dna.images.numbers import FAULTS as NUMBER_FAULTS
 from torchmetrics_dna.images.numbers import RECORDS as NUMBERS
@@ -112,7 +112,7 @@ class Explanation:
     @property
     def differs(self) -> bool | None:
         """True if the test finds a difference; None without a test."""
-        return None if self.p_value is None else self.p_value <= ANSWER
+        return None if self.p_value is None else self.p_value <= SIGNIFICANT
 
     def __str__(self) -> str:
         return what_differs(self)
@@ -155,8 +155,8 @@ class TwoSets:
 
     @property
     def differs(self) -> bool:
-        """True if a test finds a difference."""
-        return self.p_value is not None and self.p_value <= ANSWER
+        """True if the test finds a difference."""
+        return self.p_value is not None and self.p_value <= SIGNIFICANT
 
 
 def two_sets(sets: TwoSets) -> list[str]:
@@ -187,8 +187,8 @@ def two_sets(sets: TwoSets) -> list[str]:
 
 
 def _likeness(sets: TwoSets) -> list[str]:
-    (a, b), p = sets.names, sets.p_value
-    if p is None:
+    a, b = sets.names
+    if sets.p_value is None:
         return [f"{b} was not tested against {a}{sets.lacks and f': {sets.lacks}'}"]
     alike = [
         f"{count:,} of {images_in_words(total)} of {b} look like {a}'s: use `diff` or `pairs`"
@@ -206,13 +206,10 @@ def _likeness(sets: TwoSets) -> list[str]:
 
 
 def _what_shows_it(sets: TwoSets) -> str:
-    (a, b), p = sets.names, (sets.p_of_network, sets.p_of_properties)
-    by_network, by_properties = (each is not None and each <= SIGNIFICANT for each in p)
+    (a, b), by_network = sets.names, sets.p_of_network is not None and sets.p_of_network <= SIGNIFICANT
     if by_network or sets.p_of_properties is None:
         return f"{b} differs from {a}"
-    if by_properties:
-        return f"Properties of {a} and {b} differ; the network alone shows no difference"
-    return f"{b} differs slightly from {a}: network and properties show it only together"
+    return f"Properties of {a} and {b} differ; the network alone shows no difference"
 
 
 def _p_of_answer(sets: TwoSets) -> str:
@@ -227,8 +224,6 @@ def _distance(sets: TwoSets, emd: float) -> str:
     if interval is None or sets.copies is not None:
         return f"{sets.average}dna-emd: {bins_in_words(emd)}, noise included{p and f' ({p})'}"
     if sets.p_value is not None and not sets.differs:
-        if sets.p_value <= SIGNIFICANT:
-            return f"No more than chance at this size ({p}, above {ANSWER:g}, the level of an answer)"
         most = f"; over {bins_in_words(interval.high)} is excluded ({interval.level})"
         return f"No more than chance at this size ({p}){most * (interval.high > 0)}"
     if sets.without_shift:
@@ -424,6 +419,7 @@ class HeldOut(NamedTuple):
     sharing: Sequence[str] = ()  # of both, the sets that share images with the reference
     p_values: tuple[float | None, float | None] = (None, None)  # of both: does it differ from the reference? Corrected
     further: float | None = None  # p-value that it is further than these; None where a ratio says it, or unknown
+    further_in_any: float | None = None  # the same in a layer, a neuron or a property, of which there is any
 
 
 class OneSet(NamedTuple):
@@ -457,7 +453,7 @@ def several_sets(of: SeveralSets) -> list[str]:
 
 def _none_differs(of: SeveralSets) -> bool:
     """True if no set is shown to differ from the reference, and all have a valid test."""
-    return of.p_least is not None and of.p_least > ANSWER and not any(each.shares_images for each in of.sets)
+    return of.p_least is not None and of.p_least > SIGNIFICANT and not any(each.shares_images for each in of.sets)
 
 
 def _nearest(of: SeveralSets) -> list[str]:
@@ -493,15 +489,15 @@ def _nearest(of: SeveralSets) -> list[str]:
 
 def _beside_held_out(of: HeldOut, reference: str) -> list[str]:
     """Return lines: whether a set and the held-out one differ from the reference, and how many times as far it is."""
-    held_out, lines, further = f"the held-out {of.held_out}", list[str](), False
+    held_out, lines, differs = f"the held-out {of.held_out}", list[str](), False
     if of.sharing:
         why = f"{reference} shares images with {' and '.join(of.sharing)}, or has some nearly alike."
         return [f"How far {of.name} is beside {held_out} can't be said.", why]
     p, p_held_out = of.p_values
     if p is not None and p_held_out is not None:
-        differs, too = p <= ANSWER, p_held_out <= ANSWER
+        differs, too = p <= SIGNIFICANT, p_held_out <= SIGNIFICANT
         pairs = zip((of.name, of.held_out), (p, p_held_out), strict=True)
-        (x, of_x), (y, of_y) = sorted(pairs, key=lambda pair: pair[1] > ANSWER)
+        (x, of_x), (y, of_y) = sorted(pairs, key=lambda pair: pair[1] > SIGNIFICANT)
         how_many = [
             f"Neither {x} nor {y} is shown to differ from {reference}",
             f"{x} differs from {reference}, {y} is not shown to",
@@ -509,16 +505,19 @@ def _beside_held_out(of: HeldOut, reference: str) -> list[str]:
         ]
         shown = f"{p_figure(of_x, 'Holm p' if of.num_sets > 1 else 'p')}, {p_figure(of_y)}"
         lines.append(f"{how_many[differs + too]} ({shown}).")
-        further = differs and of.further is not None and of.further <= SIGNIFICANT
-    if of.ratio is not None and (of.ratio.high is not None or of.ratio.low >= 1):
+    is_further, in_any = [differs and p is not None and p <= SIGNIFICANT for p in (of.further, of.further_in_any)]
+    if of.ratio is not None and of.ratio.is_told:
         lines.append(f"{of.name} is {of.ratio.in_words} times as far from {reference} as {held_out}{of.ratio.ends}.")
-    elif further:
+    elif is_further:
         how = f"how many times can't be said ({p_figure(of.further, 'p')})"
         lines.append(f"{of.name} is further than {held_out}; {how}.")
+    elif in_any:
+        in_any_of = p_figure(of.further_in_any, "p")
+        lines.append(f"In some layer or property {of.name} is further than {held_out} ({in_any_of}).")
     else:
         why = "from so few images" if lines else "without folds"
         lines.append(f"Whether {of.name} is further than {held_out} can't be told {why}.")
-    if p_held_out is not None and p_held_out <= ANSWER:
+    if p_held_out is not None and p_held_out <= SIGNIFICANT:
         lines.append(f"Beside {held_out}, which differs itself, others look too near.")
     return lines
 
@@ -606,5 +605,5 @@ def against_kept(what: str, far: str, p_value: float | None, lacks: str = "") ->
     if p_value is None:
         apart = f"Between images {what} and those kept: {far}, noise included."
         return [apart, f"Not tested: {lacks}."] if lacks else [apart]
-    differ = "differ" if p_value <= ANSWER else "are not shown to differ"
+    differ = "differ" if p_value <= SIGNIFICANT else "are not shown to differ"
     return [f"Images {what} {differ} from those kept ({far}, {p_figure(p_value, 'p')})."]
