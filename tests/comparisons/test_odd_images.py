@@ -151,11 +151,9 @@ def test_most_of_an_album_is_said_once(compared: Comparison) -> None:
     many = [Odd(place, "sharpness -" if place % 4 else "all black", 0, 0.1, 1) for place in range(11)]
     some = replace(compared.odd, single=many[:10], beyond=[])
     assert some._figures.total == 40
-    assert which_are_off(some._figures, "A")[0].startswith("10 of 40 images are beyond anything in A: image ")
+    assert which_are_off(some._figures, "A")[0].startswith("10 of 40 images are odd: image ")
     every = replace(compared.odd, single=many, beyond=[])
-    assert which_are_off(every._figures, "A")[0] == (
-        "11 of 40 images are beyond anything in A: 8 are much more blurred."
-    )
+    assert which_are_off(every._figures, "A")[0] == ("11 of 40 images are odd: 8 are much more blurred.")
 
 
 # what makes an image odd by each change, as a photographer would say; of the others nothing that a change moves

@@ -274,35 +274,35 @@ TWO = [
     ]),
     (which(NONE_OFF), ["No single image is shown to stand out (p = 0.4); this test sees 4 or more odd images of 40."]),
     (which(Off([("1", BLACK)], 1, None, None), "the reference"), [  # there are no others
-        "1 of 1 image is beyond anything in the reference: 1 is all black.",
+        "1 of 1 image is odd: 1 is all black.",
     ]),
     (which(Off([], 6, 1.0, None, least=40), "the reference"), [
         "Whether a few are odd can't be told: so few images have no test.",
         "Beside fewer than 40 images of the reference, only images of one colour are judged singly.",
     ]),
     (which(Off([("1", BLACK), ("2", LAYER)], 60, 0.0121, 3, by_test=1)), [
-        "2 of 60 images are beyond anything in A: 1 is all black; 2 is unlike A.",
+        "2 of 60 images are odd: 1 is all black; 2 is unlike A.",
         "1 of these was found by a test of a few (p = 0.012).",
     ]),
     (which(Off([(str(i), LAYER) for i in range(7)], 60, 0.02, 3, by_test=7)), [
-        "7 of 60 images are beyond anything in A: 0, 1, 2, 3, 4 are unlike A; and 2 more.",
+        "7 of 60 images are odd: 0, 1, 2, 3, 4 are unlike A; and 2 more.",
         "7 of these were found by a test of a few (p = 0.02).",
     ]),
     (which(Off([("1", BLACK)], 60, 0.02, 3, maybe=[*"23456789"])), [
-        "1 of 60 images is beyond anything in A: 1 is all black.",
+        "1 of 60 images is odd: 1 is all black.",
         "Other images may be off as well (p = 0.02), first of all 2, 3, 4.",
     ]),
     (which(Off([], 60, 0.02, 3, maybe=["2"])), ["Some images may be off (p = 0.02), first of all 2."]),
     (which(Off([(str(i), LAYER) for i in range(20)], 40, 0.02, 3, by_test=20, least=40)), [  # which are named singly
-        f"20 of 40 images are beyond anything in A: 20 most of all in {LAYER.reason}.",
+        f"20 of 40 images are odd: 20 most of all in {LAYER.reason}.",
         "20 of these were found by a test of a few (p = 0.02).",
     ]),
     (which(Off([(str(i), NOISY) for i in range(41)], 60, 0.3, 5)), [  # a reason of many
-        "41 of 60 images are beyond anything in A: 41 are much noisier.",
+        "41 of 60 images are odd: 41 are much noisier.",
         "No other image is shown to stand out (p = 0.3); this test sees 5 or more odd images of 60.",
     ]),
     (which(Off([("x", BLACK), *((str(i), BLURRED) for i in range(11))], 40, None, None)), [
-        "12 of 40 images are beyond anything in A: 11 are much more blurred.",
+        "12 of 40 images are odd: 11 are much more blurred.",
     ]),
 ]  # fmt: skip
 REASONS = [

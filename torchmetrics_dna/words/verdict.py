@@ -248,7 +248,7 @@ def which_are_off(off: Off, reference: str) -> list[str]:
     """Return lines: which images are off, and why; and what the test of the others finds."""
     lines, p = [], p_figure(off.p_value, "p")
     if off.named:
-        lines.append(_which(off, "", f"beyond anything in {reference}", reference))
+        lines.append(_which(off, "", "odd", reference))
     if off.by_test:
         count = f"{off.by_test:,} of these {'was' if off.by_test == 1 else 'were'}"
         lines.append(f"{count} found by a test of a few ({p}).")
