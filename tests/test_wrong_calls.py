@@ -38,7 +38,7 @@ CALLS: dict[str, tuple[Any, type[Exception], str]] = {
     "worst": (
         lambda: rank(FAKE, REAL, EXTRACTOR).worst,
         AttributeError,
-        "'Ranking' has no attribute 'worst'; did you mean",
+        "'Ranking' has no attribute 'worst'; use `rows(worst=5)`",
     ),
     "fid": (lambda: compare(REAL, FAKE, EXTRACTOR, **SETTINGS).xyzzy, AttributeError, "it has "),
     "value": (lambda: compare(REAL, FAKE, EXTRACTOR, **SETTINGS).value, AttributeError, 'use `["dna-emd"].value`'),

@@ -86,6 +86,7 @@ class Ranking(Saved):
 
     """
 
+    guessed = Saved.guessed | {"worst": "rows(worst=5)", "top": "rows(top=5)"}
     UNSAVED: ClassVar[tuple[str, ...]] = ("images", "reference", "contrast", "index", "mapper", "reference_images")
 
     score: Score
