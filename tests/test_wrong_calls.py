@@ -112,7 +112,7 @@ CALLS: dict[str, tuple[Any, type[Exception], str]] = {
     ),
     "matrix": (lambda: matrix("real", "fake"), TypeError, "expected to be a dict or a list of sets, but got 'real'"),
     "extractor": (lambda: DNAExtractor(EXTRACTOR), TypeError, "is a DNAExtractor already; give it as it is"),
-    "nearest": (lambda: rank(REAL, FAKE, EXTRACTOR, nearest=5), TypeError, "or function that gives them, but got 5"),
+    "nearest": (lambda: rank(REAL, FAKE, EXTRACTOR, nearest=5), TypeError, "or function that gives them, but got int"),
     "folder": (lambda: compare(".", ".", "."), ValueError, "several sets go into a dict"),
     "save": (
         lambda: make_dna(REAL, EXTRACTOR).save("x.html"),

@@ -46,7 +46,6 @@ from torchmetrics_dna.images.paths import (
 from torchmetrics_dna.images.pixels import check_no_address, is_image_file, stamp_of
 from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.images.sets import Images, ImageSource, ImageStream, joined
-from torchmetrics_dna.options import brief
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader, Dataset, IterableDataset
@@ -195,7 +194,7 @@ def _open_object(source: Any, label: str, reading: Reading) -> Images:
         return stream
     raise TypeError(
         f"Expected images as {_files()}, sequence of images, array, tensor, dataset, iterable, or function that gives"
-        f" them, but got {brief(source)}{'; give its `images`' if is_output(source) else ''}"
+        f" them, but got {type(source).__name__}{'; give its `images`' if is_output(source) else ''}"
     )
 
 
