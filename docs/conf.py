@@ -160,6 +160,21 @@ def _break_lines(_app: Sphinx, _page: str, _template: str, context: dict[str, An
         )
 
 
+def _lead_back(app: Sphinx, page: str, _template: str, context: dict[str, Any], _doctree: object) -> None:
+    """Links from a source lead to the names that pages document; viewcode takes all of a file to be of one module."""
+    if not page.startswith("_modules/"):
+        return
+    documented = app.env.domains.python_domain.objects
+
+    def address(link: re.Match[str]) -> str:
+        words = link[1].split(".")
+        ends = (".".join(["", *words[i:]]) for i in range(len(words)))
+        names = (name for end in ends for name in documented if f".{name}".endswith(end))
+        return f'#{next(names, link[1])}"'
+
+    context["body"] = re.sub(r'#([\w.]+)"', address, context["body"])
+
+
 def _breaking(name: re.Match[str]) -> str:
     return re.sub(r"(?<=[_./=,(])(?=\w)", "<wbr>", name[0])
 
@@ -197,6 +212,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-docstring", _mark, priority=900)  # after napoleon
     app.connect("autodoc-skip-member", _skip_fields)
     app.connect("html-page-context", _break_lines)
+    app.connect("html-page-context", _lead_back)
     app.connect("build-finished", _write_for_agents)
     app.connect("warn-missing-reference", _not_a_mistake)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -46,6 +46,7 @@ matplotlib.pyplot"""
 # faults that change nothing of which anything is said: file, function, line before and after, and why
 # ruff: noqa: E501 - they stand whole
 EQUIVALENT = {
+    "binning/cpu.py, _work: def _work(activations: Activations, num_bins: int = 1, beside: int = 0) -> Iterator[tuple[list[Tensor], slice, Task]]: -> def _work(activations: Activations, num_bins: int = 1, beside: int = 1) -> Iterator[tuple[list[Tensor], slice, Task]]:": "tasks of other lengths: the work of threads, and none of its results",
     "extractors/cpu.py, _batch_norm: training: bool = False,  # noqa: ARG001 - networks stay in evaluation mode -> training: bool = True,  # noqa: ARG001 - networks stay in evaluation mode": "not used: networks stay in evaluation mode",
     "metrics/counted_with.py, CountedWith.length_of_state: room = _BEGIN + 256 + sum(len(json.dumps(layer)) + _OF_LAYER for layer in layers)  # and for another precision -> room = _BEGIN + 257 + sum(len(json.dumps(layer)) + _OF_LAYER for layer in layers)  # and for another precision": "room that is spare",
 }
@@ -459,7 +460,8 @@ def functions(source: str) -> dict[str, set[int]]:
 def tests_of(fault: Fault, cache: Path, records: Mapping[str, Any]) -> list[tuple[str, float]]:
     """Return the tests that reach a line, with their seconds: those of its room first, and then the fastest.
 
-    What is not in a function is reached by whatever reaches a function of its class, or of its file.
+    What is not in a function is reached by whatever reaches a function of its class, or of its file. Where no record
+    reaches a line, as of what is compiled, or runs in other processes, all tests of its room are taken.
     """
     source = (HERE / fault.path).read_text()
     bodies = functions(source)
@@ -484,6 +486,14 @@ def tests_of(fault: Fault, cache: Path, records: Mapping[str, Any]) -> list[tupl
         for test, (seconds, files) in record["tests"].items():
             if int(files.get(fault.path, "0"), 16) & mask:
                 reached.append((not _is_of_room(test, fault.room), seconds, test))
+    if not reached:
+        own = f"tests/test_{fault.room or Path(fault.path).stem.strip('_')}.py"  # of rooms without a folder
+        reached = [
+            (False, seconds, test)
+            for file, record in records.items()
+            for test, (seconds, _) in record["tests"].items()
+            if file == own or (fault.room and file.startswith("tests/") and _is_of_room(test, fault.room))
+        ]
     return [(test, seconds) for _, seconds, test in sorted(reached)]
 
 

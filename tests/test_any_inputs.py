@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import slowly
 import torch
+from packaging.version import Version
 from processes import run
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
@@ -160,7 +161,7 @@ def test_comparisons_rankings_windows_and_checkpoints(kind: str, tmp_path: Path)
     realism = DNARealism(taken, reference=make_dna(real, taken, kind="layer-gaussian"))
     realism.update(fake)
     assert realism.compute().tolist() == pytest.approx(oracle.tolist(), rel=1e-6)
-    with pytest.raises(ValueError, match="A contact sheet takes .* inputs of the network are no images"):
+    with pytest.raises(ValueError, match="A contact sheet takes .* but the network takes no pictures"):
         ranking.plot()
     stream = (some(real, slice(i, i + 5)) for i in range(0, 40, 5))
     assert len(list(monitor(stream, real, taken, window=10, learn=2))) == 4
@@ -185,7 +186,7 @@ def test_pairs_and_groups_need_no_pictures(channels: int | None) -> None:
 def test_a_report_has_no_pictures(tmp_path: Path) -> None:
     report(inputs("tensor", 40), inputs("tensor", 40, seed=1), tmp_path / "x.html", extractor("tensor"))
     page = (tmp_path / "x.html").read_text()
-    assert "inputs of the network are" in page
+    assert "the network takes no pictures" in page
     assert "data:image/jpeg" not in page
 
 
@@ -230,6 +231,8 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_no_other_input_changes_an_activation(name: str) -> None:
+    if name == "linear" and Version(torch.__version__) < Version("2.13"):
+        pytest.skip("oneDNN of torch 2.10 rounds by the number of rows, as docs/numbers.md says")
     build, shape = NETWORKS[name]
     torch.manual_seed(0)
     batch, threads = torch.randn(17, *shape), torch.get_num_threads()
@@ -259,10 +262,10 @@ ANY: dict[str, Any] = {"inputs": "any", "example": X}
         ({"inputs": "all"}, "`inputs` expected to be one of 'images', 'any', but got 'all'"),
         ({"example": X}, "`example` goes with `inputs='any'`; leave it out, or give both"),
         ({"channels_last": True}, "`channels_last` goes with `inputs='any'`; leave it out, or give both"),
-        ({**ANY, "input_size": 8}, "`input_size` is for images, but `inputs` is 'any'; leave it out"),
-        ({**ANY, "channels": 1}, "`channels` is for images, but `inputs` is 'any'; leave it out"),
-        ({**ANY, "mean": [0.0]}, "`mean` is for images, but `inputs` is 'any'; leave it out"),
-        ({**ANY, "layers": ["properties"]}, "`layers` has 'properties', which are for images, but `inputs` is 'any'"),
+        ({**ANY, "input_size": 8}, "`input_size` is for pictures, but `inputs` is 'any'; leave it out"),
+        ({**ANY, "channels": 1}, "`channels` is for pictures, but `inputs` is 'any'; leave it out"),
+        ({**ANY, "mean": [0.0]}, "`mean` is for pictures, but `inputs` is 'any'; leave it out"),
+        ({**ANY, "layers": ["properties"]}, "`layers` has 'properties', which are for pictures, but `inputs` is 'any'"),
         ({**ANY, "example": torch.tensor(1.0)}, r"`example` expected to be batch first, but got a number"),
         ({**ANY, "example": {}}, "expected to be a tensor, or a tuple or dict of tensors, but got a dict with"),
         ({**ANY, "example": np.zeros((2, 3))}, "`example` expected to be a tensor, or .*, but got a ndarray"),
@@ -313,9 +316,9 @@ def test_wrong_inputs_change_no_state(kind: str, spoil: Callable[[Any], Any], me
         (lambda x: [x[0, 0]], r"input 'input 0': it expected to have 4 axes, as in the example, .* \(2, 3, 4\)"),
         (lambda x: [x[:2]], "expected one input, but got a batch of 2; give a list of single inputs"),
         (lambda x: [x[0], x[1].double()], "input 'input 1': it expected to be float32, .*, but got float64"),
-        (lambda x: [x[0], x[1, :, :1]], r"Images differ in shape \(\(1, 1, 3, 4\) and \(1, 2, 3, 4\)\); give"),
+        (lambda x: [x[0], x[1, :, :1]], r"Inputs differ in shape \(\(1, 1, 3, 4\) and \(1, 2, 3, 4\)\); give"),
         (lambda x: [x[0], x[1] * torch.inf], "Can't read input 'input 1': it has values that are NaN or infinite"),
-        (lambda x: iter(()), "There are no images"),
+        (lambda x: iter(()), "There are no inputs in"),
     ],
 )
 def test_wrong_sources(source: Callable[[Any], Any], message: str) -> None:
@@ -328,7 +331,7 @@ def test_other_dtypes_are_other_networks() -> None:
         DNAExtractor(Volumes(), inputs="any", example=inputs("tensor").to(to)) for to in (torch.float32, torch.float64)
     )
     reference = make_dna(inputs("tensor"), single)
-    with pytest.raises(ValueError, match=r"their image preparations \(inputs\) differ: 'float32' and 'float64'"):
+    with pytest.raises(ValueError, match=r"their input preparations \(inputs\) differ: 'float32' and 'float64'"):
         compare(reference, inputs("tensor").double(), double)
     with pytest.raises(ValueError, match="`normalize` is for images, but the extractor's `inputs` are 'any'"):
         DNAEMD(single, normalize=True)

@@ -83,3 +83,9 @@ def test_tests_are_found_by_lines_that_have_moved(mutants: ModuleType, tree: Pat
     assert reached["comparison", caught] == ["tests/a/t.py::rare"]
     everything = ["tests/a/t.py::rare", *fast_first]
     assert reached["integer", 2] == reached["default", 6] == reached["default", 8] == everything
+    (tree / mutants.PACKAGE / "options.py").write_text(SOURCE)
+    records["tests/test_options.py"] = {"files": {}, "tests": {"tests/test_options.py::any": [3, {}]}}
+    faults = {fault.path: fault for fault in mutants.draw(1, tree)}
+    of_b, of_root = (faults[f"{mutants.PACKAGE}/{name}"] for name in ("b/x.py", "options.py"))
+    assert mutants.tests_of(of_b, tree, records) == [("tests/b/t.py::other", 0.1)], "of what no record reaches"
+    assert mutants.tests_of(of_root, tree, records) == [("tests/test_options.py::any", 3)]

@@ -53,7 +53,9 @@ def warned(make: Callable[[], Any]) -> Told:
 
 
 def files(a: Path, kinds: list[Any]) -> Told:
-    paths, lines = make_files(a, a.parent / "made.dna.npz", kinds, Arguments(EXTRACTOR, **OPTIONS, num_folds=None))
+    paths, lines = make_files(
+        a, a.parent / "made.dna.npz", kinds, Arguments(EXTRACTOR, **OPTIONS, num_folds=None), resume=False, notes=""
+    )
     return lines, [Path(path).read_bytes() for path in paths.values()]
 
 

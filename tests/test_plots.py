@@ -18,6 +18,7 @@ from torchmetrics_dna.comparisons.monitor import Window
 from torchmetrics_dna.demo import AMOUNTS, DEGRADATIONS, STRENGTHS, Demo, blur, photographs, plot_demo, run_demo
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.plots import plot_histograms, plot_layers, plot_monitor, versus
+from torchmetrics_dna.plots.figures import put_title
 
 LAYERS = ["block_0", "block_1", "block_2"]
 PHOTOS = photographs(20)
@@ -93,6 +94,12 @@ def test_names_of_the_user_and_axes_of_the_user(comparison: object) -> None:
         plot_layers(comparison, ax=own[0, 0])
     with pytest.raises(ValueError, match="has these distances of layers: dna-emd, dna-fd; got 'fd'"):
         plot_layers(comparison, "fd")
+
+
+def test_words_with_hyphens_stay_whole_in_a_title() -> None:
+    put_title(figure := Figure(), " ".join(["half-a-tone"] * 40), width=2)
+    assert {*figure.get_suptitle().split()} == {"half-a-tone"}
+    assert len(figure.get_suptitle().splitlines()) > 10
 
 
 @pytest.mark.parametrize("plot", [plot_layers, plot_histograms])

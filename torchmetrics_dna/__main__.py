@@ -130,8 +130,8 @@ def _misuse(error: Any) -> str:
         return (
             f"{text}: torchmetrics-dna {calls[0]}" if calls else f"{text}; there are {', '.join(_command().commands)}"
         )
-    if match := re.match(r"No such option: (\S+)", text):
-        return f"{match[0]}; {_option_meant(context, match[1], words)}"
+    if match := re.match(r"No such option:? '?([^\s']+)", text):  # as typer has it, or click
+        return f"No such option: {match[1]}; {_option_meant(context, match[1], words)}"
     if match := re.match(r"Option '(\S+)' requires an argument", text):
         own = _command()
         (of,) = [each for each in own.params if match[1] in each.opts]

@@ -134,7 +134,7 @@ def run_demo(num_images: int = 8, progress: Progress | None = None) -> Demo:
     few, both = 3 * _OTHERS // 4, "A: {0} photographs. B: {0} others, "
     others = {
         f"{both.format(few)}blurred by {Demo.amount('blur', 3)}.": (a[:few], [blur(image, 3) for image in b[:few]]),
-        f"{both.format(_OTHERS)}the last of them black.": (a, [*b[:-1], np.zeros_like(b[-1])]),
+        f"{both.format(_OTHERS)}the last of them, image {_OTHERS - 1}, black.": (a, [*b[:-1], np.zeros_like(b[-1])]),
     }
     renamed = iter([replace(each, names=("photographs", name)) for name, each in compared.items()])
     example = images[_EXAMPLE % num_images]

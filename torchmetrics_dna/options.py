@@ -187,9 +187,9 @@ def check_keywords(function: Callable[..., Any], options: Collection[str], error
     }
 
     def written(name: str, value: str) -> str:
-        given = f"{name}={repr(value) if value else '...'}"
+        passed = f"{name}={repr(value) if value else '...'}"
         argument, kind = (None, None) if name in own else inner[name]
-        return f"did you mean `{given}`?" if kind is None else f"did you mean `{argument}={kind.__name__}({given})`?"
+        return f"did you mean `{passed}`?" if kind is None else f"did you mean `{argument}={kind.__name__}({passed})`?"
 
     takers = [*dict.fromkeys(_TAKERS.get(wrong[0], []))]
     elsewhere = f"{' and '.join(takers)} take{'s' * (len(takers) == 1)} it" if 0 < len(takers) <= _MOST_TAKERS else ""

@@ -96,7 +96,7 @@ def look_up(pictures: list[Picture], extractor: DNAExtractor) -> dict[str, Neare
     known, others = pictures[: len(pictures) // 2], pictures[len(pictures) // 2 :]
     index = features(known, extractor)
     asked = {OTHERS: others} | {name: [change(one) for one in known] for name, change in CHANGES.items()}
-    return {name: find_nearest(features(some, extractor), index) for name, some in asked.items()}
+    return {name: find_nearest(features(some, extractor), index, themselves=None) for name, some in asked.items()}
 
 
 def plot(found: dict[str, dict[str, Nearest]]) -> Figure:

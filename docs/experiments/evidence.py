@@ -34,6 +34,7 @@ from torch import Tensor
 
 from torchmetrics_dna import DNAExtractor
 from torchmetrics_dna.dna import HistogramDNA
+from torchmetrics_dna.dna.averaging import PLAIN
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import weigh_evidence
 from torchmetrics_dna.functional import activation_histogram, dna_emd, dna_frechet, layer_frechet_distance, mind
@@ -156,7 +157,7 @@ def distances(a: Set, b: Set) -> dict[str, float]:
     one, other = (side.dna(plain, places) for side in (a, b))
     found = one.distances(other)
     unions = replace(RECORD.folded(one, other), num_relabelings=0)  # for no test is asked
-    evidence = weigh_evidence(found, unions, RECORD.power)
+    evidence = weigh_evidence(found, unions, RECORD.power, averaging=PLAIN, confidence=0.95)
     means = [side.means[:, places] for side in (a, b)]
     last = [side.means[:, -list(a.neurons.values())[-1] :] for side in (a, b)]
     sums = [side.counts[:, projected].sum(0, dtype=torch.int64) for side in (a, b)]

@@ -26,6 +26,7 @@ from torch import Tensor
 from torchmetrics_dna import DNAExtractor
 from torchmetrics_dna.comparisons.odd_images import OddImages
 from torchmetrics_dna.dna import GaussianDNA, evidence
+from torchmetrics_dna.dna.averaging import PLAIN
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import weigh_evidence
 from torchmetrics_dna.functional import FewOff, few_are_off
@@ -119,7 +120,9 @@ def by_folds(reference: Tensor, images: Tensor, neurons: Neurons, generator: tor
         of_folds = [gaussian(side[folds == fold], neurons) for fold in folds.unique()]
         sides.append(gaussian(side, neurons, tuple(of_folds)))
     record = DISTANCES["dna-fd"]
-    weighed = weigh_evidence(sides[0].distances(sides[1]), record.folded(*sides), record.power)
+    weighed = weigh_evidence(
+        sides[0].distances(sides[1]), record.folded(*sides), record.power, averaging=PLAIN, confidence=0.95
+    )
     return 1.0 if weighed is None else weighed.test.p_value
 
 

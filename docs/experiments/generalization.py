@@ -148,12 +148,15 @@ def compare_domains(domains: Domains, number: int) -> list[list[Comparison]]:
     """Measure the test pictures of each domain against the training pictures of each, by all three distances."""
     extractor = DNAExtractor("efficientnet_lite0")
     kinds = ("histogram", "gaussian", "layer-gaussian")
-    job = Job.for_dnas(set_up(extractor), kinds, Reading(num_workers=0))
+    job = Job.for_dnas(set_up(extractor), kinds, Reading(num_workers=0), num_folds=None, rows=None)
     measured = {
         name: [measure(job, open_source(list(part.pictures[:number]))) for part in parts]
         for name, parts in domains.items()
     }
-    return [[compare_measured(tested, learned) for learned, _ in measured.values()] for _, tested in measured.values()]
+    return [
+        [compare_measured(tested, learned, plan=None) for learned, _ in measured.values()]
+        for _, tested in measured.values()
+    ]
 
 
 def ranks(scores: Tensor, distances: Tensor) -> float:

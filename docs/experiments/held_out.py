@@ -30,6 +30,7 @@ from torch import Tensor
 
 from torchmetrics_dna import DNAExtractor
 from torchmetrics_dna.dna import evidence as asked
+from torchmetrics_dna.dna.averaging import PLAIN
 from torchmetrics_dna.dna.evidence import ratio_of, weigh_evidence
 from torchmetrics_dna.dna.folded import Cumulative, FoldedSides, frechet_of_folds
 
@@ -190,7 +191,13 @@ def evidence(a: Sequence[Tensor], b: Sequence[Tensor], name: str, slices: Sequen
     distances = emd if name == "dna-emd" else frechet
     first = (torch.arange(len(sizes)) < len(a[3]))[None]
     values = distances(first, ~first)[0]
-    weighed = weigh_evidence(values, FoldedSides(distances, a[3], b[3], slices, (False, False)), POWERS[name])
+    weighed = weigh_evidence(
+        values,
+        FoldedSides(distances, a[3], b[3], slices, (False, False)),
+        POWERS[name],
+        averaging=PLAIN,
+        confidence=0.95,
+    )
     assert weighed is not None
     return weighed, float(values.mean())
 

@@ -6,10 +6,14 @@
 Blocks of 16 and of 24 voxels of a T1 template of the brain and of its map of grey matter (nilearn), which chose
 nothing; heads, CT and latents by formula, on which the limits of :func:`odd_inputs` were read. Layers are those of
 three convolutions with random weights. A draw takes 25 volumes, clean, and then each sort of fault in one.
+
+Bands: blocks of 8 voxels of three maps of one brain, and six correlated bands by formula, in halves that are equal or
+of which one band of B is shifted by half the deviation of its means; which bands does ``compare`` name?
 """
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -20,19 +24,23 @@ import torch
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from torch import Tensor, nn
 
+from torchmetrics_dna import DNAExtractor, compare
 from torchmetrics_dna.functional.odd import odd_inputs
-from torchmetrics_dna.images.numbers import input_numbers
+from torchmetrics_dna.functional.permutation import SIGNIFICANT
+from torchmetrics_dna.images.numbers import GRID, input_numbers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     Volume = NDArray[np.float64]
 
 SIZE, DRAWS = 25, 60
+MAPS = "T1", "grey matter", "white matter"
 BRAIN = data.Package("pip", "nilearn", "0.12.1")
-FILES = {"T1": "*t1_tal*converted.nii.gz", "grey matter": "*gm_tal*converted.nii.gz"}
+FILES = {name: f"*{short}_tal*converted.nii.gz" for name, short in zip(MAPS, ("t1", "gm", "wm"), strict=True)}
+BLOCK, A_SIDE, DRAWS_OF_BANDS = 8, (25, 50, 100), 50
 KINDS = {
     "T1, 16": "real",
     "T1, 24": "real",
@@ -58,12 +66,73 @@ SORTS: dict[str, Callable[[Volume, np.random.Generator], Volume]] = {
 
 
 @cache
-def blocks(name: str, side: int) -> list[Volume]:
-    """Blocks of a volume that show more than air."""
+def volume(name: str) -> Volume:
     import nibabel
 
-    path = next(BRAIN.folder().rglob(FILES[name]))
-    whole = np.asarray(nibabel.load(path).dataobj, np.float64)
+    return np.asarray(nibabel.load(next(BRAIN.folder().rglob(FILES[name]))).dataobj, np.float64)
+
+
+@cache
+def blocks_of_bands() -> Volume:
+    """Blocks of all maps, ``(blocks, maps, 8, 8, 8)``, that show more than air."""
+    whole = np.stack([volume(name) / volume(name).max() for name in MAPS])
+    counts = [length // BLOCK for length in whole.shape[1:]]
+    cut = whole[:, : counts[0] * BLOCK, : counts[1] * BLOCK, : counts[2] * BLOCK]
+    cut = cut.reshape(3, counts[0], BLOCK, counts[1], BLOCK, counts[2], BLOCK)
+    found = cut.transpose(1, 3, 5, 0, 2, 4, 6).reshape(-1, 3, BLOCK, BLOCK, BLOCK)
+    return found[(found[:, 0] > 0.1).mean((1, 2, 3)) > 0.5]
+
+
+def bands_by_formula(random: np.random.Generator, count: int) -> Volume:
+    """Six bands of 16 x 16 pixels: a level and a pattern that all share, and those of each."""
+    level = 0.4 + 0.1 * random.normal(size=(count, 1, 1, 1)) + 0.05 * random.normal(size=(count, 6, 1, 1))
+    pattern = [gaussian_filter(random.normal(size=(count, bands, 16, 16)), (0, 0, 2, 2)) for bands in (1, 6)]
+    return level + sum(0.1 * each / each.std() for each in pattern)
+
+
+def named_bands(draws: int, sizes: Sequence[int], quick: bool) -> list[list[str]]:
+    """Rows of a table: which bands are named of equal sides, and of those with a shifted band."""
+    rows = []
+    for kind in ["six, by formula"] if quick else ["three maps of a brain", "six, by formula"]:
+        for size in sizes:
+            found: dict[str, list[bool]] = {name: [] for name in ("false", "right", "wrong", "network")}
+            for draw in range(draws):
+                random = np.random.default_rng([size, draw])
+                if kind == "six, by formula":
+                    both = bands_by_formula(random, 2 * size)
+                else:
+                    both = random.permutation(blocks_of_bands())[: 2 * size]
+                band = draw % both.shape[1]
+                spread = both[:, band].reshape(2 * size, -1).mean(1).std()
+                for is_shifted in (False, True):
+                    sides = [torch.from_numpy(each).float() for each in (both[:size], both[size:])]
+                    sides[1][:, band] += is_shifted * spread / 2
+                    result = compare(*sides, network_of_bands(both.shape[1], both.ndim - 2), metrics=["dna-emd"])
+                    named = {int(number) for number in re.findall(r"of band (\d+)", str(result.explain()))}
+                    if is_shifted:
+                        found["right"].append(band in named)
+                        found["wrong"].append(bool(named - {band}))
+                        found["network"].append(result.p_value <= SIGNIFICANT)
+                    else:
+                        found["false"].append(bool(named))
+            shares = {name: f"{np.mean(each):.2f}" for name, each in found.items()}
+            rows.append([kind, f"{size}", *shares.values()])
+            print(rows[-1], flush=True)
+    return rows
+
+
+@cache
+def network_of_bands(bands: int, axes: int) -> DNAExtractor:
+    torch.manual_seed(0)
+    convolution = nn.Conv3d if axes == 3 else nn.Conv2d
+    module = nn.Sequential(convolution(bands, 16, 3), nn.ReLU(), convolution(16, 32, 3, stride=2), nn.ReLU())
+    return DNAExtractor(module.eval(), layers=["1", "3"], inputs="any", example=torch.zeros(2, bands, *[16] * axes))
+
+
+@cache
+def blocks(name: str, side: int) -> list[Volume]:
+    """Blocks of a volume that show more than air."""
+    whole = volume(name)
     starts = [range(0, length - side + 1, side) for length in whole.shape]
     cut = [whole[x : x + side, y : y + side, z : z + side] for x in starts[0] for y in starts[1] for z in starts[2]]
     return [block for block in cut if (block > 0.1 * whole.max()).mean() > 0.5]
@@ -125,14 +194,14 @@ def main() -> None:
             random = np.random.default_rng([k, draw])
             clean = drawn(kind, random, quick)
             unit = float(np.std(clean[0]))
-            numbers = torch.stack([input_numbers(torch.from_numpy(each[None])) for each in clean])
+            numbers = torch.stack([input_numbers(torch.from_numpy(each[None]), axes=GRID) for each in clean])
             layers = layers_of(clean, unit)
             false.setdefault(kind, []).append(bool(odd_inputs(numbers, layers)))
             for sort, spoil in SORTS.items():
                 at = int(random.integers(SIZE))
                 made = spoil(clean[at], random)
                 of_set = numbers.clone()
-                of_set[at] = input_numbers(torch.from_numpy(made[None]))
+                of_set[at] = input_numbers(torch.from_numpy(made[None]), axes=GRID)
                 of_one = layers_of([made], unit)
                 means = {layer: rows.clone() for layer, rows in layers.items()}
                 for layer, rows in means.items():
@@ -147,6 +216,10 @@ def main() -> None:
             rows,
         ),
         results.table(["clean sets of 25", "with a name"], clean_rows),
+        results.table(
+            ["bands", "a side", "equal: a band named", "shifted: it", "another", "a difference by the network alone"],
+            named_bands(2 if quick else DRAWS_OF_BANDS, A_SIDE[: 1 if quick else None], quick),
+        ),
     ]
     total = [each for of_kind in false.values() for each in of_kind]
     here = f"of {len(total)} clean sets, {sum(total)} have a name. A flipped volume is hardly ever seen."

@@ -238,7 +238,7 @@ class Album:
 
 
 def odd_of(reference: Measured, album: Measured, neurons: Neurons) -> OddImages:
-    odd = odd_images(reference, album, album, neurons=neurons)  # type: ignore[arg-type]  # of names it takes its own
+    odd = odd_images(reference, album, album, neurons=neurons, rows=None)  # type: ignore[arg-type]  # of names it takes its own
     assert odd is not None
     return odd
 

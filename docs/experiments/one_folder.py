@@ -189,7 +189,7 @@ def measured_kind(folder: Path | None, name: str, quick: bool = False) -> Kind:
 
 
 METHODS: dict[str, Callable[[Tensor], Names]] = {
-    "list": lambda properties: {odd.image: odd.reason for odd in odd_in_folder(properties)},
+    "list": lambda properties: {odd.image: odd.reason for odd in odd_in_folder(properties, level=None)},
     "gate": lambda properties: {odd.image: odd.reason for odd in odd_in_folder(properties, IN_GATE)},
 }
 

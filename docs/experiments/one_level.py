@@ -230,7 +230,7 @@ def answered(sets: Sets, a: Sequence[Part], b: Sequence[Part], random: np.random
     """P-values and numbers of odd images of one draw, now and before."""
     sides = [sets.measured(parts, random.integers(0, FOLDS, sum(len(rows) for *_, rows in parts))) for parts in (a, b)]
     result = sets.compared(*sides)
-    of_b = odd_images(*sides, sides[1], neurons=sets.network)  # type: ignore[arg-type]  # of names it takes its own
+    of_b = odd_images(*sides, sides[1], neurons=sets.network, rows=None)  # type: ignore[arg-type]  # of names it takes its own
     assert of_b is not None
     assert of_b.few_off is not None
     assert result.p_value_of_properties is not None

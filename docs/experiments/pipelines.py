@@ -32,6 +32,7 @@ from significance import RECORD, RELABELINGS, Images, Measure, remember
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from torchmetrics_dna.dna import evidence as asked
+from torchmetrics_dna.dna.averaging import PLAIN
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.dna.folded import plan_for
@@ -146,11 +147,13 @@ def by_pairs(a: Images, b: Images, chosen: Tensor) -> dict[str, Result]:
     dnas = [measure().in_folds(side, chosen, folds) for side in (a, b)]
     features = [Features(side.means[chosen][:, rows].float(), of_layer, "efficientnet_lite0") for side in (a, b)]
     fd, kid = DISTANCES["fd"], DISTANCES["kid"]
-    plan = plan_for(of_layer, [len(chosen)] * 2, by_fold=True)
+    plan = plan_for(of_layer, [len(chosen)] * 2, by_fold=True, tested=True, name="fd")
     tested = fd.folded(*features, (folds, folds), plan).as_pairs()
     return {
         "dna-emd": RECORD.result(*dnas, paired=True),
-        "fd": asked.weigh_evidence(torch.zeros(1, dtype=torch.float64), tested, fd.power),
+        "fd": asked.weigh_evidence(
+            torch.zeros(1, dtype=torch.float64), tested, fd.power, averaging=PLAIN, confidence=0.95
+        ),
         "kid": kid.result(*features, folded=kid.folded(*features, (folds, folds)), paired=True),
     }
 

@@ -32,6 +32,7 @@ from torch import Tensor
 from torchmetrics_dna import DNAExtractor
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna import evidence as asked
+from torchmetrics_dna.dna.averaging import PLAIN
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import weigh_evidence
 from torchmetrics_dna.dna.folded import kernel_of_folds
@@ -113,7 +114,7 @@ class Measure:
 
 
 def evidence(a: HistogramDNA, b: HistogramDNA) -> Evidence | None:
-    return weigh_evidence(a.distances(b), RECORD.folded(a, b), RECORD.power)
+    return weigh_evidence(a.distances(b), RECORD.folded(a, b), RECORD.power, averaging=PLAIN, confidence=0.95)
 
 
 def random_folds(count: int, num_folds: int, generator: torch.Generator) -> Tensor:
@@ -220,7 +221,7 @@ def distances(measure: Measure, a: HistogramDNA, b: HistogramDNA, means_a: Tenso
     """Debiased dna-emd, then the plain distances."""
     record = RECORD
     unions = replace(record.folded(a, b))
-    found = weigh_evidence(a.distances(b), unions, record.power)
+    found = weigh_evidence(a.distances(b), unions, record.power, averaging=PLAIN, confidence=0.95)
     x, y = means_a.double(), means_b.double()
     last = list(measure.layers.values())[-1]
     folds = torch.cat([torch.zeros(len(x)), torch.ones(len(y))]).long()

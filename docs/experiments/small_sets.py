@@ -33,6 +33,7 @@ from torch import Tensor, nn
 
 from torchmetrics_dna import DNAExtractor, compare, rank
 from torchmetrics_dna.dna import evidence as asked
+from torchmetrics_dna.dna.averaging import PLAIN
 from torchmetrics_dna.dna.evidence import weigh_evidence
 from torchmetrics_dna.functional import dna_emd
 
@@ -113,7 +114,7 @@ class Question:
 
 
 def asked_of(a: HistogramDNA, b: HistogramDNA) -> Draw:
-    evidence = weigh_evidence(a.distances(b), RECORD.folded(a, b), RECORD.power)
+    evidence = weigh_evidence(a.distances(b), RECORD.folded(a, b), RECORD.power, averaging=PLAIN, confidence=0.95)
     interval = evidence.interval
     ends = {"value": interval.value, "low": interval.low, "high": interval.high}
     return {"p": evidence.test.p_value, **{name: SCALE * value for name, value in ends.items()}}

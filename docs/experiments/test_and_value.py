@@ -251,7 +251,9 @@ def asked_of(tables: Tables, a: HistogramDNA, b: HistogramDNA, signs: torch.Gene
     if signs is not None:
         signed = torch.rand(a.neurons.total, generator=signs) < 0.5
         weights = torch.where(signed, 1.0, -1.0).double() / len(signed)
-    found = weigh_evidence(a.distances(b), replace(unions, distances=distances), RECORD.power, Averaging(weights))
+    found = weigh_evidence(
+        a.distances(b), replace(unions, distances=distances), RECORD.power, Averaging(weights), confidence=0.95
+    )
     figures = statistics(tables, unions, relabeled["in_a"], relabeled["distances"])
     figures["p"] = found.test.p_value
     if signs is not None:
@@ -270,7 +272,7 @@ def statistics(tables: Tables, unions: Any, in_a: Tensor, distances: Tensor) -> 
     images = in_a.double() @ sizes
     scale = (images * (sizes.sum() - images)).sqrt()[:, None]
     z = standardised(distances * scale)
-    shifts = layer_shifts(unions.shifts(in_a, ~in_a) * scale, tables.layers)
+    shifts = layer_shifts(unions.shifts(in_a, ~in_a) * scale, tables.layers, weights=None)
     largest = [standardised(torch.stack([z[:, rows].mean(1) for rows in tables.layers], 1)), z, standardised(shifts)]
     layer, neuron, shift = standardised(torch.stack([each.amax(1) for each in largest], 1)).T
     kinds = dict(zip(STATISTICS, (layer, neuron, shift, torch.maximum(layer, neuron)), strict=False))

@@ -71,7 +71,7 @@ def way(folder: Path, network: str, name: str) -> Callable[[], object]:
         model.to(memory_format=torch.channels_last)
         batches = [
             batch.images.contiguous(memory_format=torch.channels_last)
-            for batch in load_batches(open_source(images), (224, 224))
+            for batch in load_batches(open_source(images), (224, 224), reading=None, notes=None, channels=3)
         ]
         parts = [part for batch in batches for part in batch.split(int(number))]
 

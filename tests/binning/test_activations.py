@@ -33,5 +33,15 @@ def test_a_value_that_is_not_finite_is_refused_wherever_it_is(layout: str, bad: 
             assert not batch.extremes.isfinite().all()
         elif known == "means":
             assert not batch.means("spoilt").isfinite().all()
+        for wait in ({}, {"wait": True}, {"wait": False}):  # on the CPU there is nothing to wait for
+            with pytest.raises(ValueError, match="Layer 'spoilt' gives activations that are NaN or infinite"):
+                batch.check(**wait)
+
+
+def test_a_check_waits_for_a_device_unless_it_is_said_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = Activations({"spoilt": torch.full((2, 3), float("nan"))})
+    monkeypatch.setattr(Activations, "device", torch.device("cuda"))
+    batch.check(wait=False)
+    for wait in ({}, {"wait": True}):
         with pytest.raises(ValueError, match="Layer 'spoilt' gives activations that are NaN or infinite"):
-            batch.check()
+            batch.check(**wait)

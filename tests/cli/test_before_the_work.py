@@ -62,7 +62,8 @@ def files(small: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = f"{('cat', 'dog')[number % 2]}/{number:02}.png"
         shutil.copy(folder / ("a" if number < COUNT // 2 else "b") / path, folder / "half" / f"{number:02}.png")
     (folder / "empty").mkdir()
-    for name, text in {"wrong.json": "{}", "notes.txt": "hello\n", "labels.csv": "cat/0.png,cat\n"}.items():
+    texts = {"wrong.json": "{}", "notes.txt": "hello\n", "labels.csv": "cat/0.png,cat\n", "short.csv": "cat/0.png\n"}
+    for name, text in (texts | {"twice.csv": "cat/0.png,cat\n./cat/0.png,dog\n"}).items():
         (folder / name).write_text(text)
     (folder / "damaged.dna.npz").write_bytes((folder / "a.dna.npz").read_bytes()[:-1] + b"x")
     for kind, name in (("gaussian", "bell"), ("layer-gaussian", "bells")):
@@ -512,6 +513,8 @@ MISTAKES = [
     ("ranges a hist50.json -o y.json", "hist50.json' as activation ranges"),
     ("info damaged.dna.npz", "its checksum is wrong, so it was damaged or changed"),
     ("compare a a --by labels.csv", "has no class for"),
+    ("compare a a --by short.csv", "'short.csv' expected to have an image and its class in each row, but got ['cat/0."),
+    ("compare a a --by twice.csv", "'twice.csv' has 'cat/0.png' twice, as 'cat' and as 'dog'; leave one row out"),
     ("compare one.png b --by folder", "lies in no folder of its class"),
     # options, by name
     ("compare a b --layers block_9", "Unknown layer 'block_9'; the layers of efficientnet_lite0 are: block_0"),
@@ -559,6 +562,8 @@ MISTAKES = [
     ("compare a notes.txt", "is read as a list of images, a path a line, but there is no file"),
     ("make a --column jpg -o y.npz", "Option --column is 'jpg', but there are no columns in 'a'"),
     ("make a --fps 0 -o y.npz", "Option --fps expected to be above 0, but got 0.0"),
+    ("compare a b --num-bins x", "Option --num-bins expected to be an integer, but got 'x'; torchmetrics-dna compare "),
+    ("compare a b --confidence=high", "Option --confidence expected to be a number"),
     ("compare a b --num-bins 0", "Option --num-bins expected to be integer larger than 1, but got 0"),
     (
         "compare --all a b c --metrics fd,fid",
@@ -578,6 +583,15 @@ MISTAKES = [
     ("rank a --reference b --score best", "Option --score expected to be outlier, local, contrast or"),
     ("demo --num-images 1", "Option --num-images expected to be an integer larger than 1, but got 1"),
     # what does not fit together
+    ("compare a b c --by folder", "Option --by is for two sets; leave it out, or compare each pair by itself"),
+    ("compare a b --by folder --plot x.png", "Option --plot is for whole sets; leave it out, or leave out --by"),
+    ("compare a b --metrics kid --plot x.png", "Option --plot draws distances of neurons or layers, but got kid alone"),
+    ("compare --all a b --held-out c", "Option --held-out is for sets against one reference; leave it out, or leave"),
+    ("compare --all a b c --fail-above 1", "Option --fail-above is for sets against one reference; leave it out"),
+    ("compare a b --by folder --fail-if-odd", "is for independent images of whole sets; leave out --by"),
+    ("rank a --reference b --top 2 --worst 2", "Expected --top or --worst, but got both; leave one out"),
+    ("rank a --reference b --maps", "Option --maps goes with --plot, the contact sheet that shows them; give both"),
+    ("rank a --reference b --save-index y.features.npz", "Option --save-index goes with --nearest, which says of"),
     (
         "compare a.dna.npz b --feature resnet18.a1_in1k --weights-path nowhere.pth",
         "but the given DNA was made by 'efficientnet_lite0'",

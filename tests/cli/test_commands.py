@@ -8,7 +8,10 @@ import io
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import dnas
 import numpy as np
 import pytest
 import torch
@@ -22,6 +25,8 @@ import torchmetrics_dna.cli.console as console
 from torchmetrics_dna import ActivationRanges, Reading, make_dna
 from torchmetrics_dna.cli import Command as CliCommand
 from torchmetrics_dna.cli import app
+from torchmetrics_dna.cli.options import USUAL
+from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.jobs.arguments import Arguments
 
 END = GOLDEN / "endtoend"
@@ -82,6 +87,51 @@ def test_what_to_do_next_is_typed_with_the_same_network(tmp_path: Path, cli: Com
     page = f"compare {a} '{b}' -o page.html --layers block_0 --num-bins 50 --no-causes --confidence 0.8\n"
     assert f"in pictures: torchmetrics-dna {page}" in talk
     assert f"are off: torchmetrics-dna rank '{b}' --reference {a} --layers block_0\n" in talk
+
+
+IN_PICTURES = "in pictures: torchmetrics-dna compare a 'b b' -o page.html"
+BY_RANK = "torchmetrics-dna rank 'b b' --reference a"
+BOTH = [f"What differs, {IN_PICTURES}", f"Which images of B are off: {BY_RANK}"]
+OF_ODD, NONE_ODD = SimpleNamespace(off=["x.png"]), SimpleNamespace(off=[])
+STREAM = object.__new__(ImageStream)
+
+
+@pytest.mark.parametrize(
+    ("differs", "odd", "changed", "lines"),
+    [
+        (True, None, {}, BOTH),
+        (None, NONE_ODD, {}, BOTH),
+        (True, None, {"sides": (STREAM, "b")}, BOTH[1:]),
+        (True, None, {"crop": "center"}, [f"{BOTH[0]} --crop center"]),
+        (True, None, {"crop": "center", "sides": ("a", STREAM)}, []),
+        (True, None, {"sides": (dnas.histogram(), "b")}, [BOTH[0], f"Which images of B are most like A: {BY_RANK}"]),
+        (False, OF_ODD, {}, [f"Those images, {IN_PICTURES}"]),
+        (False, OF_ODD, {"sides": ("a", STREAM)}, []),
+        (False, NONE_ODD, {}, []),
+        (False, None, {}, [f"A few odd images hardly show in a comparison. Whether B has any: {BY_RANK}"]),
+        (False, None, {"crop": "center"}, []),
+        (False, None, {"sides": (dnas.histogram(), "b")}, []),
+        (True, OF_ODD, {"sides": ("a", dnas.histogram())}, []),
+        (True, OF_ODD, {"of": {"dna-emd": 0.0}}, []),
+        (True, OF_ODD, {"of": {"fd": 1.0}}, []),
+    ],
+)
+def test_what_to_do_next_is_what_shows_more(
+    differs: bool | None, odd: Any, changed: dict[str, Any], lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Compared(dict[str, Any]):
+        noun = "image"
+
+    result = Compared(
+        (name, SimpleNamespace(value=value)) for name, value in changed.get("of", {"dna-emd": 2.0}).items()
+    )
+    result.differs, result.odd = differs, odd
+    options = USUAL | {"reading": Reading(), "feature": {"feature": USUAL["feature"], "crop": changed.get("crop")}}
+    printed: list[str] = []
+    command = importlib.import_module("torchmetrics_dna.cli.compare")
+    monkeypatch.setattr(command, "talk", SimpleNamespace(print=lambda line, **_: printed.append(line)))
+    command._say_what_next(result, "a", "b b", options, changed.get("sides", ("a", "b")))
+    assert printed == ([""] if lines else []) + lines
 
 
 def test_without_folds(cli: Command) -> None:

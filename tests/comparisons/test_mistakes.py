@@ -41,6 +41,14 @@ MISTAKES: list[tuple[Callable[[], object], str]] = [
     (lambda: two(A[:8], A[:7], pairs="name"), "finds no partner in .* for 1 image of .*, such as 'image 7'; leave"),
     (lambda: two(*PAIR, pairs=lambda _: next(NUMBERS)), r"for no image of .*: \d+ is none of \d+, ...; give partners"),
     (lambda: two(*PAIR, pairs=lambda _: "x"), "gives 'x' to 8 images of .*; give one that tells them apart"),
+    (lambda: two(by="folder", pairs=True), "`pairs` is for whole sets; leave it out, or leave out `by`"),
+    (lambda: compare(A, B, metrics="fid", by="folder", reading=READING), "`by` is for metrics of one network, but got"),
+    (lambda: two(by="folder", metrics="kid"), "`metrics` takes no kid class by class; leave it out"),
+    (lambda: two(by=[1, 2, 3]), "`by` has 3 classes, but .* has 23 images"),
+    (lambda: two(by=(["x"] * 23, ["y"] * 17)), "no class in common; their first ones are 'x' and 'y'"),
+    (lambda: two(by=(["x"] + ["y"] * 22, ["y"] * 16 + ["x"]), metrics="dna-fd"), "to compute dna-fd of class 'x'"),
+    (lambda: compare(A, B, {"crop": "center"}, metrics="fid", reading=READING), "`crop` is 'center', but fid brings"),
+    (lambda: compare(A, B, num_bins=9, metrics="fid", reading=READING), "`num_bins` is not for fid; leave it out, or"),
     (lambda: windows(window=0), "`window` expected"),
     (lambda: windows(window=1000), "`window` is 1000, but .* has "),
     (lambda: windows(learn=1), "`learn` expected to be an integer of at least 2"),
@@ -61,6 +69,6 @@ def test_a_mistake_is_told(
     call: Callable[[], object], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises((ValueError, TypeError, FileNotFoundError), match=message):
+    with pytest.raises((ValueError, TypeError, RuntimeError, FileNotFoundError), match=message):
         call()
     assert not list(tmp_path.iterdir())

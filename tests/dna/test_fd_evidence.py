@@ -16,6 +16,7 @@ from torch import Tensor
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna
 from torchmetrics_dna.demo import photographs
+from torchmetrics_dna.dna.averaging import PLAIN
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import Evidence, weigh_evidence
 from torchmetrics_dna.dna.features import Features
@@ -64,8 +65,10 @@ def fd(a: Array, b: Array) -> Array:
 
 def evidence(sides: list[Side], values: Array) -> Evidence | None:
     record, (features, folds) = DISTANCES["fd"], zip(*sides, strict=True)
-    plan = plan_for(NEURONS, [side.num_images for side in features])
-    return weigh_evidence(torch.from_numpy(values), record.folded(*features, folds, plan), record.power)
+    plan = plan_for(NEURONS, [side.num_images for side in features], tested=True, name="fd", by_fold=False)
+    return weigh_evidence(
+        torch.from_numpy(values), record.folded(*features, folds, plan), record.power, averaging=PLAIN, confidence=0.95
+    )
 
 
 def two_sides() -> tuple[list[Array], list[int], Evidence, Array]:
@@ -103,8 +106,14 @@ def test_images_that_belong_together_count_once() -> None:
     side, folds = features_of(images, np.repeat(np.arange(12), 10))
     variances = []
     for by_fold in (True, False):
-        plan = plan_for(NEURONS, [120], tested=False, by_fold=by_fold)
-        weighed = weigh_evidence(torch.zeros(2), DISTANCES["fd"].folded(exact, side, (None, folds), plan))
+        plan = plan_for(NEURONS, [120], tested=False, by_fold=by_fold, name="fd")
+        weighed = weigh_evidence(
+            torch.zeros(2),
+            DISTANCES["fd"].folded(exact, side, (None, folds), plan),
+            power=1,
+            averaging=PLAIN,
+            confidence=0.95,
+        )
         assert weighed.test is None
         variances.append(weighed.jackknife.variance)
         estimates = [
@@ -155,7 +164,7 @@ def test_the_permutation_test_against_one_written_out() -> None:
 def test_what_would_be_wrong_or_too_dear_is_refused(
     widths: dict[str, int], num_images: tuple[int, int], tested: bool, debiased: tuple[str, ...], limits: list[str]
 ) -> None:
-    plan = plan_for(Neurons(widths), num_images)
+    plan = plan_for(Neurons(widths), num_images, tested=True, name="fd", by_fold=False)
     assert (plan.tested, plan.debiased) == (tested, debiased)
     for line, pattern in zip(plan.limits, limits, strict=True):
         assert re.search(pattern, line), line

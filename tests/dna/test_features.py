@@ -41,7 +41,10 @@ def test_what_does_not_fit_is_refused() -> None:
 
 def test_images_without_names_are_called_by_their_numbers() -> None:
     index = Features(VALUES, NEURONS, "tiny")
-    assert find_nearest(Features(VALUES[2:] + 0.1, NEURONS, "tiny"), index).names == ["image 2", "image 3"]
+    assert find_nearest(Features(VALUES[2:] + 0.1, NEURONS, "tiny"), index, themselves=None).names == [
+        "image 2",
+        "image 3",
+    ]
 
 
 @pytest.mark.outer  # starts a process
@@ -57,8 +60,13 @@ def test_a_copy_of_an_image_that_is_in_the_index_twice_is_found() -> None:
     images = torch.stack([distinct[0] + 1e-3, distinct[1] + 1e-3, distinct[2] * 2])
     index = torch.cat([distinct, distinct[:1], distinct[:1] * (1 + 1e-6)])  # other kernels round differently
     once, often = (
-        find_nearest(Features(images, NEURONS, "x"), Features(rows, NEURONS, "x")) for rows in (distinct, index)
+        find_nearest(Features(images, NEURONS, "x"), Features(rows, NEURONS, "x"), themselves=None)
+        for rows in (distinct, index)
     )
     assert often.copies.tolist() == once.copies.tolist() == [True, True, False]
     torch.testing.assert_close(often.ratios, once.ratios)
-    assert find_nearest(Features(images, NEURONS, "x"), Features(distinct[:1], NEURONS, "x")).ratios.isnan().all()
+    assert (
+        find_nearest(Features(images, NEURONS, "x"), Features(distinct[:1], NEURONS, "x"), themselves=None)
+        .ratios.isnan()
+        .all()
+    )

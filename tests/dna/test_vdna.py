@@ -74,7 +74,7 @@ def test_gaussians_and_ranges() -> None:
         # which are symmetric to the last bits only
         np.testing.assert_allclose(dna.cov[layer], EXPECTED[f"lg_sigma-{layer}"], rtol=1e-12, atol=1e-18)
     assert are_alike(dna.to_gaussian(), load_dna(FILES / "gauss"), rtol=1e-4, atol=1e-7)
-    ranges = load_vdna(FILES / "act_ranges")
+    ranges = load_vdna(FILES / "act_ranges", ranges=None)
     assert isinstance(ranges, ActivationRanges)
     assert torch.equal(ranges.minimum, expected("min").double())
     assert torch.equal(ranges.maximum, expected("max").double())
@@ -85,7 +85,7 @@ def test_gaussians_and_ranges() -> None:
 
 @pytest.mark.parametrize("stem", ["hist50", "gauss", "layer_gauss", "act_ranges"])
 def test_written_files_hold_what_the_official_ones_do(stem: str, tmp_path: Path) -> None:
-    save_vdna(load_vdna(FILES / stem), tmp_path / stem)
+    save_vdna(load_vdna(FILES / stem, ranges=None), tmp_path / stem)
     with np.load(FILES / f"{stem}.npz") as theirs, np.load(tmp_path / f"{stem}.npz") as ours:
         # theirs hold a pickled {} for each layer too, which nobody reads
         keys = [key for key in theirs.files if stem == "hist50" or key not in LAYERS]
@@ -137,7 +137,7 @@ def test_only_the_stem_and_the_two_files_mean_a_pair(tmp_path: Path) -> None:
     assert not is_dna_path(tmp_path / "x")  # where it may be images, a folder is
     assert load_dna(tmp_path / "x").num_images == 7
     with pytest.raises(FileNotFoundError, match="There are no official files .*other': expected a .json and an .npz"):
-        load_vdna(tmp_path / "other")
+        load_vdna(tmp_path / "other", ranges=None)
     ActivationRanges.load(RANGES).save(tmp_path / "y.json")  # ranges beside a file of ours
     dnas.gaussian().save(tmp_path / "y.npz")
     assert load_dna(tmp_path / "y.npz").digest == dnas.gaussian().digest

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -17,12 +19,12 @@ DEFAULT = PRESETS["efficientnet_lite0"]
 
 
 def test_the_wheel_matches_timm_by_order() -> None:
-    official = torch.load(find_weights(DEFAULT), weights_only=True)
+    official = torch.load(find_weights(DEFAULT, weights_path=None), weights_only=True)
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     names = [name for name in network.state_dict() if not name.endswith("num_batches_tracked")]
     tensors = [tensor for name, tensor in official.items() if not name.endswith("num_batches_tracked")]
     assert len(names) == len(tensors) == 247
-    load_weights(network, find_weights(DEFAULT), DEFAULT)
+    load_weights(network, find_weights(DEFAULT, weights_path=None), DEFAULT)
     loaded = network.state_dict()
     assert all(torch.equal(loaded[name], tensor) for name, tensor in zip(names, tensors, strict=True))
 
@@ -39,6 +41,39 @@ def test_files_of_every_form(tmp_path: Path, key: str | None) -> None:
         torch.save({key: source.state_dict(), "epoch": 3} if key else source.state_dict(), path)
     load_weights(target, path)
     assert all(torch.equal(a, b) for a, b in zip(source.parameters(), target.parameters(), strict=True))
+
+
+def resampled(grid: np.ndarray, size: int) -> np.ndarray:
+    """Bicubic interpolation (a = -0.75) of the first axis, whose scale is that of ``size + 0.1``, as in DINOv2."""
+    old = len(grid)
+    weights = np.zeros((size, old))
+    for place in range(size):
+        centre = (place + 0.5) * old / (size + 0.1) - 0.5
+        for tap in range(int(np.floor(centre)) - 1, int(np.floor(centre)) + 3):
+            x = abs(centre - tap)
+            near, far = 1.25 * x**3 - 2.25 * x**2 + 1, -0.75 * (x**3 - 5 * x**2 + 8 * x - 4)
+            weights[place, min(max(tap, 0), old - 1)] += near if x <= 1 else far
+    return np.tensordot(weights, grid, 1)
+
+
+@pytest.mark.parametrize("side", [10, 7])
+def test_official_names_and_another_grid_are_translated(side: int, tmp_path: Path) -> None:
+    source, target = (timm.create_model("test_vit", pretrained=False, num_classes=0) for _ in range(2))
+    expected = source.state_dict()
+    assert expected["pos_embed"].shape == (1, 1 + 10 * 10, 64)
+    positions = torch.randn(1, 1 + side * side, 64)
+    official = {f"teacher.{name.replace('.mlp.', '.feed.')}": tensor for name, tensor in expected.items()}
+    official |= {"teacher.pos_embed": positions, "head.weight": torch.zeros(3), "teacher.head.bias": torch.zeros(3)}
+    torch.save(official, tmp_path / "official.pth")
+    preset = replace(DEFAULT, architecture="timm:test_vit", prefix="teacher.", unused=("head.",), by_order=False)
+    preset = replace(preset, renames={r"\.feed\.": ".mlp."})
+    load_weights(target, tmp_path / "official.pth", preset)
+    grid = positions[0, 1:].reshape(side, side, 64).numpy().astype(np.float64)
+    columns = resampled(np.swapaxes(resampled(grid, 10), 0, 1), 10) if side != 10 else np.swapaxes(grid, 0, 1)
+    tokens = np.concatenate([positions[0, :1].numpy(), np.swapaxes(columns, 0, 1).reshape(100, 64)])
+    for name, tensor in target.state_dict().items():
+        wanted = torch.from_numpy(tokens[None]).float() if name == "pos_embed" else expected[name]
+        torch.testing.assert_close(tensor, wanted, rtol=0, atol=1e-5 * (name == "pos_embed" and side != 10), msg=name)
 
 
 def test_a_timm_name_brings_timms_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

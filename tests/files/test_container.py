@@ -175,6 +175,25 @@ def test_writing_ends_whole_or_not_at_all(tmp_path: Path) -> None:
         dnas.gaussian().save(tmp_path / "nowhere" / "x")
 
 
+@pytest.mark.parametrize(
+    ("error", "filename"),
+    [
+        (lambda _: OSError(28, "No space left"), "x"),
+        (lambda temporary: OSError(28, "No space left", str(temporary)), "x"),
+        (lambda _: FileNotFoundError(2, "No such file", "other"), "other"),
+        (lambda _: OSError("it is told in words"), None),
+    ],
+)
+def test_an_error_of_writing_names_the_file_that_was_asked_for(
+    error: Callable[[Path], OSError], filename: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OSError, match="No s|in words") as caught, replacing("x") as temporary:
+        raise error(temporary)
+    assert caught.value.filename == (str(tmp_path / "x") if filename == "x" else filename)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="files have no such modes")
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
 def test_a_file_that_is_replaced_keeps_its_mode(mode: int, tmp_path: Path) -> None:

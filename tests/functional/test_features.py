@@ -161,9 +161,13 @@ def test_copies_lie_in_balls_without_extent(images: int, width: int) -> None:
     assert values == pytest.approx(expected, rel=1e-12)
 
 
-def test_the_inception_score_of_splits_is_that_of_their_classes() -> None:
-    logits = 100 * torch.eye(2).repeat(20, 1)
-    assert inception_score(logits, splits=1) == (pytest.approx(2), 0)
+def test_the_inception_score_is_of_ten_parts_in_torch_fidelitys_order() -> None:
+    logits = torch.from_numpy(np.random.default_rng(3).normal(scale=3, size=(47, 5)))
+    odds = logits.exp().numpy()
+    p = (odds / odds.sum(1, keepdims=True))[np.random.RandomState(2020).permutation(47)]
+    parts = [p[47 * k // 10 : 47 * (k + 1) // 10] for k in range(10)]
+    scores = [np.exp((part * np.log(part / part.mean(0))).sum(1).mean()) for part in parts]
+    assert inception_score(logits) == pytest.approx((np.mean(scores), np.std(scores)), rel=1e-12)
     with pytest.raises(RuntimeError, match="At least 10 images are required to compute is, but got 4"):
         inception_score(logits[:4])
 

@@ -131,7 +131,7 @@ def test_it_holds_the_ratios_that_a_test_does_not_reject(
 
 
 def test_nothing_is_known_of_two_that_may_be_0() -> None:
-    assert fieller(0.1, 0.1, (1.0, 1.0)) == (0.0, None)
+    assert fieller(0.1, 0.1, (1.0, 1.0), covariance=0.0, quantile=1.96) == (0.0, None)
 
 
 @pytest.mark.parametrize("freedom", [1, 2.3, 4, 4.7, 9, 18, 1000, np.inf])

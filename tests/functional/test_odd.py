@@ -133,7 +133,7 @@ def test_in_a_folder_it_is_the_formula(count: int, share: int) -> None:
             of = PROPERTIES.index(each.reason[:-2])
             assert each[2:] == (images[each.image, of], others[:, of].min(), others[:, of].max())
     assert bool(odd) == (share > 0)
-    assert odd_in_folder(images) == odd_in_folder(images, 0.2 if count >= 40 else 0.05)
+    assert odd_in_folder(images, level=None) == odd_in_folder(images, 0.2 if count >= 40 else 0.05)
 
 
 def test_images_of_one_colour_are_named_in_any_folder() -> None:
@@ -142,7 +142,7 @@ def test_images_of_one_colour_are_named_in_any_folder() -> None:
         images[::3, PROPERTIES.index("contrast")] = 0.0
         images[0, PROPERTIES.index("brightness")] = 0.01
         reasons = ["all black", *["one colour"] * (len(images[::3]) - 1)]
-        assert [each.reason for each in odd_in_folder(images)] == reasons
+        assert [each.reason for each in odd_in_folder(images, level=None)] == reasons
 
 
 PLAIN, BLACK = {"contrast": 0.009}, {"contrast": 0.009, "brightness": 0.01, "saturation": 0.0}

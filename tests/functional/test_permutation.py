@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from itertools import combinations, product
+from functools import partial
+from itertools import combinations, permutations, product
 
 import numpy as np
 import pytest
@@ -14,9 +15,11 @@ from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 from torch import Tensor
 
+from torchmetrics_dna.dna.averaging import PLAIN
 from torchmetrics_dna.dna.evidence import weigh_evidence
 from torchmetrics_dna.dna.folded import FoldedSides
 from torchmetrics_dna.functional.permutation import (
+    NUM_RELABELINGS,
     exchanges_of_pairs,
     false_discovery_rates,
     holm,
@@ -30,10 +33,12 @@ from torchmetrics_dna.functional.permutation import (
     standardised,
 )
 
+permuted = partial(permutation_test, weights=None, exact=False, shifts=None)
+
 
 @given(st.integers(1, 6), st.integers(1, 6))
 def test_few_ways_are_all_tried(a: int, b: int) -> None:
-    labels = relabelings(a, b)
+    labels = relabelings(a, b, most=NUM_RELABELINGS)
     assert {tuple(row.nonzero().flatten().tolist()) for row in labels} == set(combinations(range(a + b), a))
     assert labels[0].tolist() == [True] * a + [False] * b
 
@@ -41,7 +46,11 @@ def test_few_ways_are_all_tried(a: int, b: int) -> None:
 def test_relabelings_stay() -> None:
     """The same are drawn in every version, so that p-values of old reports can be had again."""
     sizes = torch.tensor([3, 4, 2, 5, 3, 4]), torch.tensor([11, 8, 9, 12, 10, 7, 9])
-    drawn = relabelings(20, 20), relabelings_of_size(*sizes, most=60), exchanges_of_pairs(30)
+    drawn = (
+        relabelings(20, 20, most=NUM_RELABELINGS),
+        relabelings_of_size(*sizes, most=60),
+        exchanges_of_pairs(30, most=NUM_RELABELINGS),
+    )
     digests = [hashlib.sha256(np.packbits(masks.numpy(), axis=1).tobytes()).hexdigest()[:12] for masks in drawn]
     assert digests == ["6b550926d761", "d2dea5590d71", "0b6021aafa25"]
 
@@ -59,8 +68,23 @@ def test_each_fold_is_dealt_to_one_set(num_folds: list[int], most: int) -> None:
 def test_every_way_that_keeps_the_numbers_may_be_drawn() -> None:
     a, b = [2, 2, 2], [4, 4, 4, 2]
     ways = {row for k in range(8) for row in combinations(range(7), k) if sum((a + b)[i] for i in row) == sum(a)}
-    labels = relabelings_of_size(torch.tensor(a), torch.tensor(b))
+    labels = relabelings_of_size(torch.tensor(a), torch.tensor(b), most=NUM_RELABELINGS)
     assert {tuple(row.nonzero().flatten().tolist()) for row in labels} == ways
+
+
+def test_relabelings_take_folds_that_fit_and_balance_the_sides_to_a_tenth() -> None:
+    """Against the definition over all orders of the folds."""
+    a, b = [10, 11], [6, 13, 8, 2]
+    sizes, ways = a + b, {(0, 1)}
+    for order in permutations(range(6)):
+        taken: list[int] = []
+        for fold in order:
+            taken += [fold] * (sum(sizes[i] for i in [*taken, fold]) <= sum(a))
+        if sum(sizes[i] for i in taken) >= 0.9 * sum(a):
+            ways.add(tuple(sorted(taken)))
+    labels = relabelings_of_size(torch.tensor(a), torch.tensor(b), most=NUM_RELABELINGS)
+    drawn = [tuple(row.nonzero().flatten().tolist()) for row in labels]
+    assert (drawn[0], {*drawn}, len(drawn)) == ((0, 1), ways, len(ways))
 
 
 @given(st.lists(st.sampled_from([0.001, 0.01, 0.02, 0.04, 0.3, 1.0]), max_size=6), st.integers(0, 6))
@@ -109,9 +133,7 @@ def test_against_loops(seed: int) -> None:
     distances[:, 5] = 0  # a dead neuron
     layers = [slice(0, 4), slice(4, 12)]
     shifts = random.normal(size=(200, 2)) if seed % 2 else None
-    test = permutation_test(
-        torch.from_numpy(distances), layers, shifts=None if shifts is None else torch.from_numpy(shifts)
-    )
+    test = permuted(torch.from_numpy(distances), layers, shifts=None if shifts is None else torch.from_numpy(shifts))
     whole, of_layers, of_neurons = written_out(distances, layers, shifts)
     assert test.p_value == pytest.approx(whole)
     np.testing.assert_allclose(test.layers, of_layers)
@@ -127,14 +149,14 @@ def test_the_joint_test_of_several_against_loops(seed: int) -> None:
     distances = [random.gamma(2, size=(120, count)) for count in (6, 3)]
     distances[1][60:] = distances[1][:60]  # ties
     distances[0][0, 0] += 2 * seed
-    tests = [permutation_test(torch.from_numpy(each), [slice(0, each.shape[1])]) for each in distances]
+    tests = [permuted(torch.from_numpy(each), [slice(0, each.shape[1])]) for each in distances]
     least = np.ones(120)
     for test in tests:
         overall = test.overall.numpy()
         least = np.minimum(least, [np.mean(overall >= value - 1e-9) for value in overall])
         assert joint_p_value(test) == pytest.approx(test.p_value) == np.mean(overall >= overall[0] - 1e-9)
     assert min(test.p_value for test in tests) <= joint_p_value(*tests) == pytest.approx(np.mean(least <= least[0]))
-    fewer = permutation_test(torch.from_numpy(distances[0][:50]), [slice(0, 6)])
+    fewer = permuted(torch.from_numpy(distances[0][:50]), [slice(0, 6)])
     assert joint_p_value(fewer, tests[1]) == min(1, 2 * min(fewer.p_value, tests[1].p_value))
 
 
@@ -143,7 +165,7 @@ def test_the_furthest_set_against_loops(seed: int) -> None:
     random = np.random.default_rng(seed)
     distances = [random.gamma(2, size=(60 * 3, count)) for count in (6, 2)]
     distances[1][1] += 2 * seed  # of the second set, observed
-    tests = [permutation_test(torch.from_numpy(each), [slice(0, each.shape[1])]) for each in distances]
+    tests = [permuted(torch.from_numpy(each), [slice(0, each.shape[1])]) for each in distances]
     of_sets = np.ones(180)
     for test in tests:
         overall = test.overall.numpy()
@@ -152,7 +174,7 @@ def test_the_furthest_set_against_loops(seed: int) -> None:
     place, p_value = most_unlike(tests, 3)
     assert of_sets[place] == of_sets[:3].min()
     assert p_value == pytest.approx(np.mean(least <= least[0]))
-    tied = permutation_test(torch.from_numpy(np.r_[[[3.0], [5.0]], np.zeros((38, 1))]), [slice(0, 1)])
+    tied = permuted(torch.from_numpy(np.r_[[[3.0], [5.0]], np.zeros((38, 1))]), [slice(0, 1)])
     assert most_unlike([tied], 2) == (1, 0.05)
     equal, larger = (torch.tensor([*pair, *[0.0] * 38], dtype=torch.float64) for pair in ((7.0, 7.0), (1.0, 1 + 1e-10)))
     both_first = [replace(tied, overall=overall) for overall in (equal, larger)]
@@ -203,7 +225,9 @@ def test_the_p_value_of_ten_pairs_is_that_of_all_ways(seed: int) -> None:
 
     sizes, layers = torch.ones(10, dtype=torch.int64), [slice(0, 2), slice(2, 6)]
     unions = FoldedSides(distances, sizes, sizes, layers, (False, False)).as_pairs()
-    evidence = weigh_evidence(torch.from_numpy(np.abs(differences.mean(0))), unions)
+    evidence = weigh_evidence(
+        torch.from_numpy(np.abs(differences.mean(0))), unions, power=1, averaging=PLAIN, confidence=0.95
+    )
     assert evidence is not None
     assert evidence.test is not None
     ways = np.array(list(product([1, -1], repeat=10)))
@@ -230,8 +254,8 @@ def test_neurons_without_weight_are_left_out() -> None:
     distances[0, 0] += 100
     weights = torch.tensor([0, 0, 1, -1, 1, 1.0])
     layers = [slice(0, 2), slice(2, 6)]
-    assert permutation_test(distances, layers).p_value == pytest.approx(0.01)
-    assert permutation_test(distances, layers, weights).p_value > 0.05
+    assert permuted(distances, layers).p_value == pytest.approx(0.01)
+    assert permuted(distances, layers, weights=weights).p_value > 0.05
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -54,7 +54,7 @@ def test_parts_score_like_the_whole(layout: str, cut: str) -> None:
     reference = torch.randint(1, 9, (neurons, 30), generator=torch.Generator().manual_seed(0))
     bounds = torch.full((neurons,), -2.0), torch.full((neurons,), 2.0)
     expected = dna_realism({"double": values * 2, "activations": values}, reference, *bounds)
-    parts = realism_of(Activations(*in_parts(values, cut)), reference[None], bins_within(*bounds, 30))[0]
+    parts = realism_of(Activations(*in_parts(values, cut)), reference[None], bins_within(*bounds, 30), weights=None)[0]
     torch.testing.assert_close(parts, expected, rtol=0, atol=1e-12)
 
 

@@ -110,7 +110,7 @@ def make(source: object, output: Path | str, on: str | None = None, **options: A
     extractor = options.pop("extractor", EXTRACTOR)
     resume, reading = options.pop("resume", False), Reading(options.pop("batch_size", 4), 0, **options)
     arguments = Arguments(extractor, num_bins=40, ranges=RANGES, reading=reading, on=on, **folds)
-    return make_files(source, output, KINDS, arguments, resume=resume)[1]
+    return make_files(source, output, KINDS, arguments, resume=resume, notes="")[1]
 
 
 def contents(folder: Path) -> dict[str, bytes]:

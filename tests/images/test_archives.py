@@ -243,11 +243,14 @@ def test_frames_are_as_many_as_asked_for_after_a_gap(tmp_path: Path) -> None:
 def test_few_frames_are_held_in_their_full_size(tmp_path: Path) -> None:
     frames = np.kron(np.tile(PIXELS, (4, 1, 1, 1)), np.ones((12, 12, 1), np.uint8))
     path = kinds.encoded(tmp_path / "x.mp4", "mpeg4", frames)
-    expected = [batch.images for batch in load_batches(open_source(path), (32, 32), reading=Reading(num_workers=0))]
+    expected = [
+        batch.images
+        for batch in load_batches(open_source(path), (32, 32), reading=Reading(num_workers=0), notes=None, channels=3)
+    ]
     frame = frames[0].nbytes
     del frames
     tracemalloc.start()
-    batches = list(load_batches(open_source(path), (32, 32), reading=Reading(num_workers=2)))
+    batches = list(load_batches(open_source(path), (32, 32), reading=Reading(num_workers=2), notes=None, channels=3))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert torch.equal(torch.cat([batch.images for batch in batches]), torch.cat(expected))

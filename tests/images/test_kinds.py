@@ -231,7 +231,9 @@ def test_facts_are_of_the_draw_that_was_measured() -> None:
         drawn[number] = file.getvalue()
         return drawn[number]
 
-    (batch,) = load_batches(open_source(Asked(augmented, 9)), None, reading=SETTINGS["reading"], properties=True)
+    (batch,) = load_batches(
+        open_source(Asked(augmented, 9)), None, reading=SETTINGS["reading"], properties=True, notes=None, channels=3
+    )
     for image, values in zip(batch.images, batch.properties, strict=True):
         number = round(float(image.double().mean()) / 10)  # which draw it is, by its pixels
         measured = dict(zip(PROPERTIES, values.tolist(), strict=True))

@@ -48,7 +48,7 @@ TO_INTEGERS = [
 def read(source: object, channels: int = 3, **options: Any) -> np.ndarray:
     """Return the images of a source as a network gets them, ``(B, H, W, C)``."""
     reading = Reading(2, **options)
-    batches = list(load_batches(open_source(source, reading), None, channels=channels, reading=reading))
+    batches = list(load_batches(open_source(source, reading), None, channels=channels, reading=reading, notes=None))
     return torch.cat([batch.images for batch in batches]).movedim(1, 3).numpy()
 
 
@@ -344,10 +344,14 @@ def test_alpha_that_is_dropped_is_told_once(tmp_path: Path, recwarn: pytest.Warn
     Image.fromarray(np.dstack([GREYS[0], alpha])).save(tmp_path / "d.png")
     for source in (*sorted(tmp_path.iterdir()), tmp_path):
         for channels, workers in ((3, 2 if source == tmp_path else 0), (1, 0)):
-            assert list(load_batches(open_source(source), (8, 8), channels=channels, reading=Reading(2, workers)))
+            assert list(
+                load_batches(open_source(source), (8, 8), channels=channels, reading=Reading(2, workers), notes=None)
+            )
             assert f"Images of {str(source)!r} have an alpha" in str(recwarn.pop(UserWarning).message)
-    assert list(load_batches(open_source([through]), (8, 8), channels=4))
-    assert list(load_batches(open_source([opaque, Image.fromarray(DEEP_GREY)]), (8, 8)))
+    assert list(load_batches(open_source([through]), (8, 8), channels=4, reading=None, notes=None))
+    assert list(
+        load_batches(open_source([opaque, Image.fromarray(DEEP_GREY)]), (8, 8), reading=None, notes=None, channels=3)
+    )
     # Python 3.12 warns, too, where workers are forked beside threads
     assert not [warning for warning in recwarn if issubclass(warning.category, UserWarning)]
 
@@ -365,7 +369,11 @@ def test_16_bits_that_are_hardly_used_are_told_once(tmp_path: Path, recwarn: pyt
     said = {8: "0.39 %", 12: "6.2 %", 14: "25 %"}
     for bits in (8, 12, 14, 15):
         for workers in (0, 2):
-            assert list(load_batches(open_source(tmp_path / str(bits)), (8, 8), reading=Reading(2, workers)))
+            assert list(
+                load_batches(
+                    open_source(tmp_path / str(bits)), (8, 8), reading=Reading(2, workers), notes=None, channels=3
+                )
+            )
             told = [str(warning.message) for warning in recwarn if "16 bits" in str(warning.message)]
             expected = f"use {said.get(bits)} of 16 bits, so that a network sees them nearly black; give what is white"
             assert [expected in text for text in told] == [True] * (bits < 15)
@@ -373,7 +381,9 @@ def test_16_bits_that_are_hardly_used_are_told_once(tmp_path: Path, recwarn: pyt
             recwarn.clear()
     COLOUR.save(tmp_path / "8" / "colour.png")  # not all have 16 bits
     for source, scale in ((tmp_path / "8", None), (tmp_path / "12", 4095), ([DEEP_GREY * 0], None)):
-        assert list(load_batches(open_source(source, Reading(scale=scale)), (8, 8)))
+        assert list(
+            load_batches(open_source(source, Reading(scale=scale)), (8, 8), reading=None, notes=None, channels=3)
+        )
     assert not [warning for warning in recwarn if issubclass(warning.category, UserWarning)]
 
 
@@ -416,8 +426,8 @@ def test_an_exif_rotation_that_is_ignored_is_told_once(tmp_path: Path, recwarn: 
     for source in (*sorted(tmp_path.iterdir()), tmp_path):
         for workers in (0, 2 * (source == tmp_path)):
             turned = Reading(2, workers, exif_orientation=True)
-            assert list(load_batches(open_source(source, turned), (8, 8), reading=turned))
-            assert list(load_batches(open_source(source), (8, 8), reading=Reading(2, workers)))
+            assert list(load_batches(open_source(source, turned), (8, 8), reading=turned, notes=None, channels=3))
+            assert list(load_batches(open_source(source), (8, 8), reading=Reading(2, workers), notes=None, channels=3))
             told = [str(warning.message) for warning in recwarn if "EXIF" in str(warning.message)]
             expected = f"Images of {str(source)!r} have an EXIF rotation, which is ignored; to rotate them, give "
             assert told == [f"{expected}`exif_orientation=True`"] * (
@@ -627,14 +637,14 @@ def test_batches_of_metrics_are_told_how_to_become_images(imgs: torch.Tensor, re
     got = r"\[0, 1\] .* but got values" if normalize else rf"W\), but got {re.escape(str((*imgs.shape,)))}"
     ending = f"; give `{re.escape(remedy)}`$" if remedy else "[^;]*$"
     with pytest.raises(ValueError, match=f"^Argument `imgs` expected to .*{got}.*{ending}"):
-        check_images(imgs, normalize)
+        check_images(imgs, normalize, channels=(3,), values=True)
     if remedy:
-        check_images(eval(remedy.partition("`")[0], {"imgs": imgs}), normalize)
+        check_images(eval(remedy.partition("`")[0], {"imgs": imgs}), normalize, channels=(3,), values=True)
 
 
 def test_other_channels_of_metrics_are_told() -> None:
     imgs = torch.zeros(4, 7, 28, 28, dtype=torch.uint8)
     with pytest.raises(ValueError, match=rf"but got \(4, 7, 28, 28\); .*{re.escape(OWN.format(7))}$"):
-        check_images(imgs, False)
+        check_images(imgs, False, channels=(3,), values=True)
     with pytest.raises(ValueError, match=r"\(B, 1 or 3, H, W\), but got \(4, 7, 28, 28\)$"):
-        check_images(imgs, False, (1, 3))
+        check_images(imgs, False, (1, 3), values=True)

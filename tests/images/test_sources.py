@@ -5,8 +5,10 @@ from __future__ import annotations
 import ntpath
 import os
 import zipfile
+from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from hub_server import serving
 from PIL import Image
 
 from torchmetrics_dna.comparisons.class_comparisons import by_class
-from torchmetrics_dna.images import ImageSource, Reading, open_source
+from torchmetrics_dna.images import ImageSource, Reading, open_source, paths
 from torchmetrics_dna.images.paths import names_below
 from torchmetrics_dna.images.sets import ImageStream
 
@@ -229,12 +231,45 @@ def test_a_name_that_is_not_below_its_source_is_an_error() -> None:
         _ = source.relative_names
 
 
-def test_paths_of_windows_have_the_same_names() -> None:
+def test_any_file_system_is_written_listed_and_read_at_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    top, contents = "memory:///photos", {"b/2.png": b"two", "b/10.png": b"ten", "a/1.png": b"one", "b/x.txt": b"text"}
+    for name, content in contents.items():
+        paths.check_writable(f"{top}/{name}")
+        with paths.writing(f"{top}/{name}") as path:
+            path.write_bytes(content)
+        assert not path.exists()
+    for name, content in contents.items():
+        assert paths.read_address(f"{top}/{name}", most=1) == content[:2]
+    assert paths.expand(f"{top}/b/*.png") == [f"{top}/b/2.png", f"{top}/b/10.png"], "numbers in their order"
+    folder, files = paths.files_below(top) or ("", [])
+    assert (folder, {*files}) == (top, {f"{top}/{name}" for name in contents})
+    assert paths.files_below(f"{top}/b/2.png") is None
+    with pytest.raises(FileNotFoundError, match=r"^There are no files 'memory:///photos/c/\*.png'$"):
+        paths.expand(f"{top}/c/*.png")
+    with pytest.raises(OSError, match=r"^Can't write 'https://x/y.npz': a web server only gives files; choose another"):
+        paths.check_writable("https://x/y.npz")
+    buckets = SimpleNamespace(exists=["mine"].__contains__)
+    monkeypatch.setattr(paths, "asking", lambda address, _: nullcontext((buckets, address.removeprefix("s3://"))))
+    paths.check_writable("s3://mine/new/x.npz")
+    with pytest.raises(FileNotFoundError, match=r"^There is no bucket to write 's3://nobody/x.npz' to, or it does not"):
+        paths.check_writable("s3://nobody/x.npz")
+
+
+def test_a_part_of_names_is_one_of_their_text() -> None:
+    names = paths.Names(["a.png", "b.png", "c.png"], "x.tar/", [2, 0, 1])
+    assert list(names[1:]) == ["x.tar/a.png", "x.tar/b.png"]
+    assert names[1:] == ["x.tar/a.png", "x.tar/b.png"] != names
+    assert names != ["x.tar/c.png", "x.tar/a.png", "x.tar/a.png"]
+    assert names != 3
+
+
+def test_paths_of_windows_have_the_same_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchmetrics_dna.images.paths._PATHS", ntpath)
     names = ["data\\real\\cat\\1.png", ".\\data/real\\Dog\\2.png", "DATA\\real\\3.png"]
     expected = ["cat/1.png", "Dog/2.png", "3.png"]
     for root in ("data/real", ".\\data\\\\real", "data\\real\\", "Data\\Real"):
-        assert names_below(names, [root], ntpath) == expected
-    assert names_below([f"C:\\{name}" for name in names[::2]], (), ntpath) == ["cat/1.png", "3.png"]
-    assert names_below(["C:\\a\\1.png", "D:\\a\\1.png"], (), ntpath) == ["C:/a/1.png", "D:/a/1.png"]
+        assert names_below(names, [root]) == expected
+    assert names_below([f"C:\\{name}" for name in names[::2]], ()) == ["cat/1.png", "3.png"]
+    assert names_below(["C:\\a\\1.png", "D:\\a\\1.png"], ()) == ["C:/a/1.png", "D:/a/1.png"]
     with pytest.raises(ValueError, match="is not below"):
-        names_below(names, ["other"], ntpath)
+        names_below(names, ["other"])

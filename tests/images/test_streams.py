@@ -120,7 +120,7 @@ def test_what_a_stream_can_not_do_is_told_with_a_remedy(tmp_path: Path) -> None:
     arguments = tmp_path / "x.dna.npz", ["histogram"], Arguments(EXTRACTOR, **MEASURE, num_folds=None)
     for call, message in (
         (lambda: open_source(source)[0], "^This takes .* '.*x.tgz' is a stream, .* in a folder or a .zip"),
-        (lambda: make_files(iter(PIXELS), *arguments, resume=True), "no parts to resume from"),
+        (lambda: make_files(iter(PIXELS), *arguments, resume=True, notes=""), "no parts to resume from"),
         (
             lambda: make_dna(source, EXTRACTOR, num_folds=5, groups=[1] * COUNT, **MEASURE),
             "'.*x.tgz' is a stream; give",
@@ -129,7 +129,7 @@ def test_what_a_stream_can_not_do_is_told_with_a_remedy(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=message):
             call()
     assert list(tmp_path.iterdir()) == [Path(source)]
-    make_files(source, *arguments, notes="streamed")
+    make_files(source, *arguments, resume=False, notes="streamed")
     dna = load_dna(tmp_path / "x.dna.npz")
     assert (dna.digest, dna.notes) == (make_dna(PIXELS, EXTRACTOR, **MEASURE).digest, "streamed")
     expected = make_dna(PIXELS, EXTRACTOR, num_folds=5, groups=[i % 3 for i in range(COUNT)], **MEASURE)

@@ -43,14 +43,26 @@ def test_errors_of_any_kind_name_their_image(error: Exception, told: str, num_wo
             return np.zeros((3, 4, 3), np.uint8)
 
     with pytest.raises(ValueError, match=f"^Can't read image 'image 1': {told}; to leave out"):
-        list(load_batches(open_source(Faulty()), (8, 8), reading=Reading(num_workers=num_workers)))
+        list(
+            load_batches(
+                open_source(Faulty()), (8, 8), reading=Reading(num_workers=num_workers), notes=None, channels=3
+            )
+        )
 
 
 def test_images_that_are_not_resized_must_be_equally_large(photos: list[np.ndarray]) -> None:
-    (batch,) = load_batches(open_source(photos), None)
+    (batch,) = load_batches(open_source(photos), None, reading=None, notes=None, channels=3)
     np.testing.assert_array_equal(batch.images.numpy(), np.stack(photos).transpose(0, 3, 1, 2))
     with pytest.raises(ValueError, match=r"Images differ in shape \(\(3, 192, 100\) and \(3, 192, 192\)\)"):
-        list(load_batches(open_source([photos[0], photos[1][:, :100]]), None, reading=Reading(skip_unreadable=True)))
+        list(
+            load_batches(
+                open_source([photos[0], photos[1][:, :100]]),
+                None,
+                reading=Reading(skip_unreadable=True),
+                notes=None,
+                channels=3,
+            )
+        )
 
 
 @pytest.mark.parametrize(
@@ -73,7 +85,12 @@ def test_workers_are_as_many_as_the_cores_that_may_be_used(
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_batches_are_pinned(photos: list[np.ndarray], num_workers: int) -> None:
     for batch in load_batches(
-        open_source(photos[:4]), (8, 8), pin_memory=True, reading=Reading(num_workers=num_workers)
+        open_source(photos[:4]),
+        (8, 8),
+        pin_memory=True,
+        reading=Reading(num_workers=num_workers),
+        notes=None,
+        channels=3,
     ):
         assert batch.images.is_pinned()
 

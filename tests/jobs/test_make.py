@@ -195,7 +195,7 @@ def test_only_our_own_files_are_deleted(tmp_path: Path) -> None:
         (parts / "precious.txt").touch()
 
     reading = Reading(4, 0, progress=progress, skip_unreadable=True)
-    make_files(IMAGES, tmp_path / "x.dna.npz", *job(KINDS, reading), resume=True)
+    make_files(IMAGES, tmp_path / "x.dna.npz", *job(KINDS, reading), resume=True, notes="")
     assert list(parts.iterdir()) == [parts / "precious.txt"]
     parts.joinpath("precious.txt").unlink()
     parts.rmdir()
@@ -264,7 +264,9 @@ def test_one_job_at_a_time(tmp_path: Path) -> None:
             with pytest.raises(ValueError, match="Another process is making parts in .*x.dna.npz.parts'; wait for it"):
                 make(tmp_path, images=IMAGES[::-1], resume=resume)
 
-    paths, _ = make_files(IMAGES, tmp_path / "x.dna.npz", *job(KINDS, Reading(8, 0, progress=progress)))
+    paths, _ = make_files(
+        IMAGES, tmp_path / "x.dna.npz", *job(KINDS, Reading(8, 0, progress=progress)), resume=False, notes=""
+    )
     assert load_dna(paths["histogram"]).digest == make_dna(IMAGES, EXTRACTOR, num_bins=40, ranges=RANGES).digest
     assert sorted(tmp_path.iterdir()) == sorted(paths.values())
 
@@ -297,10 +299,10 @@ def test_where_files_go(tmp_path: Path) -> None:
     for name, expected in (("x.npz", "x.gaussian.npz"), ("x", "x.gaussian"), ("a.b.dna.npz", "a.b.gaussian.dna.npz")):
         assert output_paths(tmp_path / name, ["histogram", "gaussian"])["gaussian"] == tmp_path / expected
     with pytest.raises(FileNotFoundError, match="There is no folder .*nowhere' to write 'x' to"):
-        make_files(IMAGES, tmp_path / "nowhere" / "x", *job(["histogram"]))
+        make_files(IMAGES, tmp_path / "nowhere" / "x", *job(["histogram"]), resume=False, notes="")
     (tmp_path / "x.gaussian").mkdir()
     with pytest.raises(FileExistsError, match="x.gaussian' is a folder or a device, expected a file; choose another"):
-        make_files([tmp_path / "never looked at"], tmp_path / "x", *job(KINDS))
+        make_files([tmp_path / "never looked at"], tmp_path / "x", *job(KINDS), resume=False, notes="")
 
 
 # shards are the parts of a job
@@ -487,10 +489,10 @@ def test_resuming_by_options_of_reading(name: str, tmp_path: Path) -> None:
     stop_after = 3 if isinstance(open_source(source, reading), ImageSource) else 25
     stopped = replace(arguments, reading=replace(reading, progress=stopping(stop_after)))
     with pytest.raises(StoppedError):
-        make_files(source, tmp_path / "x.dna.npz", ["histogram"], stopped)
+        make_files(source, tmp_path / "x.dna.npz", ["histogram"], stopped, resume=False, notes="")
     with pytest.raises(ValueError, match="are of another job, their .* differ: "):
-        make_files(source, tmp_path / "x.dna.npz", ["histogram"], of_other, resume=True)
-    make_files(source, tmp_path / "x.dna.npz", ["histogram"], arguments, resume=True)
+        make_files(source, tmp_path / "x.dna.npz", ["histogram"], of_other, resume=True, notes="")
+    make_files(source, tmp_path / "x.dna.npz", ["histogram"], arguments, resume=True, notes="")
 
 
 @told

@@ -118,6 +118,17 @@ def test_what_fails_in_one_process_fails_in_all(tmp_path: Path) -> None:
     run(2, failures)
 
 
+def test_a_step_is_shared_unless_it_is_said_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    exchanged: list[object] = []
+    monkeypatch.setattr("torchmetrics_dna.jobs.processes._several", lambda: True)
+    monkeypatch.setattr("torchmetrics_dna.jobs.processes._exchange", lambda *parts: exchanged.append(parts))
+    monkeypatch.setattr("torchmetrics_dna.jobs.processes._Step", object)
+    for shared, count in ((False, 0), (True, 1), (None, 2)):
+        with in_step() if shared is None else in_step(shared):
+            pass
+        assert len(exchanged) == count
+
+
 @pytest.fixture
 def shared(photo_folder: Path) -> Path:
     for photo in sorted(photo_folder.iterdir())[4:]:

@@ -196,7 +196,7 @@ def is_locked(folder: Path) -> bool:
     return False
 
 
-def test_the_later_of_two_objects_has_the_lock(tmp_path: Path) -> None:
+def test_the_later_of_two_objects_has_the_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = fresh(tmp_path, num_folds=None)
     first.add(1, DARK)
     second = fresh(tmp_path, num_folds=None)
@@ -206,6 +206,9 @@ def test_the_later_of_two_objects_has_the_lock(tmp_path: Path) -> None:
     del first
     gc.collect()
     assert is_locked(tmp_path)
+    monkeypatch.setattr("torchmetrics_dna.loops.checkpoints._OWNERS", {})  # as in another process
+    with pytest.raises(ValueError, match="^Another run adds checkpoints to '.*'; give each run its own folder$"):
+        fresh(tmp_path, num_folds=None).add(3, DARK)
     del second
     gc.collect()
     assert not is_locked(tmp_path)

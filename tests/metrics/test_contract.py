@@ -314,7 +314,6 @@ def test_a_reference_takes_the_place_of_the_real_side(name: str) -> None:
     assert metric.clone().reference is metric.reference
 
 
-@pytest.mark.filterwarnings("ignore:The default value for `maximize`:FutureWarning")  # torchmetrics 1.6, even if given
 @pytest.mark.parametrize("make", CLASSES.values())
 def test_a_tracker_of_epochs_holds_one_network(make: Make) -> None:
     tracker = MetricTracker(make(), maximize=False)

@@ -175,7 +175,7 @@ def test_each_setting_of_a_page_is_that_of_the_comparison(options: dict[str, Any
     base: dict[str, Any] = {"feature": network(0), "causes": False}
     if "ranges" in options:
         options = {"ranges": measure_ranges(A, network(0)).ranges}
-    plain, other = (settings_of(compare(A, B, **base | each)) for each in ({}, options))
+    plain, other = (settings_of(compare(A, B, **base | each), gallery=None) for each in ({}, options))
     assert {name for name in plain | other if plain.get(name) != other.get(name)} - {"made"} == {setting}
     assert words in other[setting]
     assert plain["weights of the network"] == network(0).weights_digest
@@ -295,7 +295,10 @@ def test_layers_whose_names_are_markup(tmp_path: Path) -> None:
     layers = {"</script><script>alert(1)</script>", r"<img src=x onerror=alert(2)>\u202e"}
     assert not layers & {row[0] for row in page.rows}, "nothing differs"
     rows = {
-        row[0] for row in Page(as_html(compare_measured(*(Measured({"histogram": dna}, []) for dna in (a, c))))).rows
+        row[0]
+        for row in Page(
+            as_html(compare_measured(*(Measured({"histogram": dna}, []) for dna in (a, c)), plan=None))
+        ).rows
     }
     assert layers <= rows
     assert "\u202e" not in (tmp_path / "x.html").read_text(encoding="utf-8")
@@ -321,7 +324,7 @@ def test_fifty_thousand_images_stay_under_a_megabyte() -> None:
     random = np.random.default_rng(0).integers(0, 256, (160, 160, 3), dtype=np.uint8)  # what JPEG can't make small
     shown = [ShownImage(name, Image.fromarray(random), torch.rand(56, 56, generator=generator)) for name in names[:8]]
     gallery = Gallery({}, strips=dict.fromkeys("ab", shown), unlike=dict.fromkeys("ab", shown[:6]))
-    html = as_html(compare_measured(*measured), gallery)
+    html = as_html(compare_measured(*measured, plan=None), gallery)
     assert len(html.encode()) < 1e6
     assert "and 99,900 more" in html
 

@@ -16,9 +16,11 @@ from torchmetrics_dna import DNAExtractor, make_dna, rank
 from torchmetrics_dna.comparisons import Comparison
 from torchmetrics_dna.comparisons.compare import compare_sides
 from torchmetrics_dna.images import ImageSource, Reading
+from torchmetrics_dna.images.changes import Causes, change_image
 from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.jobs.sides import open_sides
 from torchmetrics_dna.singles.look import Gallery, look
+from torchmetrics_dna.words.verdict import Explanation
 
 EXTRACTOR, RANGES = pixels()
 
@@ -123,6 +125,18 @@ def test_pairs_are_shown_with_their_difference(same_size: bool) -> None:
     assert gallery.gain == 8
     for difference in gallery.differences:
         assert np.array_equal(difference.picture, np.full((20, 20, 3), 160))
+
+
+def test_images_of_a_are_shown_as_the_causes_change_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One change after the other, with the noise of the image's number."""
+    found = Explanation(0.01, [], causes=Causes(("noise", "darker"), (8.0, 20.0), (1.0, 0.5, 0.2), 30))
+    monkeypatch.setattr(Comparison, "explain", lambda _: found)
+    _, gallery = looked(A, B[:9])
+    assert names(gallery.changed) == names(gallery.strips["a"])
+    for image in gallery.changed:
+        number = int(image.name.split()[1])
+        expected = change_image(change_image(A[number], "noise", 8.0, number), "darker", 20.0, number)
+        assert np.array_equal(image.picture, expected)
 
 
 def test_no_image_is_decoded_often() -> None:

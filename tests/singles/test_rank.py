@@ -371,7 +371,7 @@ def test_what_is_odd_in_one_folder(extractor: DNAExtractor, tmp_path: Path) -> N
     images[7], images[20], images[21] = images[7] * 0, images[20] // 12, images[21] // 12
     ranking = rank(images, feature=extractor)
     properties = torch.cat([image_properties(torch.from_numpy(i).permute(2, 0, 1)[None]) for i in images])
-    odd = {each.image: each for each in odd_in_folder(properties)}
+    odd = {each.image: each for each in odd_in_folder(properties, level=None)}
     assert odd.keys() == ranking.reasons.keys() == {7, 20, 21}
     assert ranking.reasons[7] == "is all black"
     assert ranking.reasons[20].startswith("is much darker than any of the others (brightness 0.0")

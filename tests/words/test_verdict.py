@@ -15,6 +15,7 @@ from torchmetrics_dna.functional.odd import Odd
 from torchmetrics_dna.images.changes import Causes
 from torchmetrics_dna.images.properties import FAULTS
 from torchmetrics_dna.words.verdict import (
+    UNSEEN,
     Explanation,
     HeldOut,
     OddSets,
@@ -42,7 +43,13 @@ if TYPE_CHECKING:
 
 INTERVAL = Interval(4.167, 3.5, 4.8, 0.95, 20, True)
 BELOW_NOISE = Interval(0.0, 0.0, 0.52, 0.95, 20)
-UNTESTED = TwoSets(("real", "made"), emd=5.119)
+those_off = partial(Off, by_test=0, maybe=(), least=None, is_alone=False, has_properties=True, unseen=UNSEEN)
+one_set = partial(OneSet, shares_images=False, p_value=None)
+EMPTY = TwoSets(
+    ("A", "B"), emd=None, average="", interval=None, p_value=None, p_of_network=None, p_of_properties=None,
+    without_shift="", is_one_source=False, copies=None, lacks="", is_few=False, explanation=None, off=None, most="",
+)  # fmt: skip
+UNTESTED = replace(EMPTY, names=("real", "made"), emd=5.119)
 DIFFERENT = replace(UNTESTED, interval=INTERVAL, p_value=0.0004)
 ALIKE = replace(UNTESTED, emd=0.71, interval=BELOW_NOISE, p_value=0.3)
 BLUR = Causes(("blur",), (1.1234,), (11.22, 2.13), 30)
@@ -50,8 +57,8 @@ DARKER = Causes(("darker",), (38.0,), (2.68, 0.0), 30)
 TWO_CAUSES = Causes(("darker", "noise"), (30.0, 8.06), (1.0, 0.5, 0.0), 30)
 BLACK, LAYER = Odd(0, "all black", 0, 0.1, 0.6), Odd(1, "block_4", 0, 0, 0)
 BLURRED, NOISY = Odd(1, "sharpness -", 0.062, 0.21, 0.51), Odd(2, "noise +", 0.1, 0, 0.02)
-OFF = Off([("3.png", BLACK), ("7.png", BLURRED)], 40, 0.4, 4)
-NONE_OFF = Off([], 40, 0.4, 4)
+OFF = those_off([("3.png", BLACK), ("7.png", BLURRED)], 40, 0.4, 4)
+NONE_OFF = those_off([], 40, 0.4, 4)
 GREYER = Causes(("less saturation",), (45.0,), (10.0, 1.5), 30)
 NOISE = PropertyDifference("noise", 0.1, 0.2, 0.1, 0.1, 0.01)
 SHARPNESS = PropertyDifference("sharpness", 0.4, 0.3, 0.1, 0.1, 0.01)
@@ -126,17 +133,17 @@ def measured(*differences: tuple[str, float, float, float, float]) -> list[str]:
 
 
 def reason(of: str) -> str:
-    return why_off(Odd(0, of, 0.05, 0.2, 0.5), "A")
+    return why_off(Odd(0, of, 0.05, 0.2, 0.5), "A", short=False)
 
 
 TWO = [
-    (of(TwoSets(), off=NONE_OFF), []),
+    (of(EMPTY, off=NONE_OFF), []),
     (of(DIFFERENT, emd=None, p_value=0.055), ["No difference is shown between real and made (p = 0.055)."]),  # of fd
     (of(DIFFERENT, emd=None, explanation=because(0.001, None, BRIGHTNESS)), ["made differs from real (p ≤ 0.001).", LOWER]),
     (of(UNTESTED, emd=None, lacks="made has 1 image, which `rank` takes"), [
         "made was not tested against real: made has 1 image, which `rank` takes.",
     ]),
-    (of(TwoSets(emd=0.0), is_one_source=True), ["You gave the same images twice: A and B are the same images."]),
+    (of(EMPTY, emd=0.0, is_one_source=True), ["You gave the same images twice: A and B are the same images."]),
     (of(UNTESTED, emd=0.0, is_one_source=True), ["You gave real twice: A and B are the same images."]),
     (of(UNTESTED, emd=0.0), ["real and made are 0 bins apart: their histograms are equal, as of the same images."]),
     (of(UNTESTED, explanation=because(None, None, BRIGHTNESS)), [NO_TEST, "dna-emd: 5.12 bins, noise included."]),
@@ -206,7 +213,7 @@ TWO = [
         "made looks like real, darkened by about 38 %: so changed, no difference is left.",
         "12 of 24 images of made look like real's: use `diff` or `pairs`.",
     ]),
-    (of(DIFFERENT, off=Off([(str(i), BLURRED) for i in range(21)], 40, None, None))[2:], [
+    (of(DIFFERENT, off=those_off([(str(i), BLURRED) for i in range(21)], 40, None, None))[2:], [
         "21 of 40 images of made are odd: 21 are much more blurred.",
     ]),
     (of(DIFFERENT, off=NONE_OFF._replace(maybe=["2"])), [DIFFER, FAR]),  # all may be off a little
@@ -239,16 +246,16 @@ TWO = [
         "No difference is shown between real and made as a whole.", BY_CHANCE,
         "2 of 40 images of made are odd: 3.png is all black; 7.png is much more blurred.",
     ]),
-    (of(ALIKE, off=Off([(str(i), LAYER) for i in range(5)], 40, 0.02, 4, by_test=5))[2:], [
+    (of(ALIKE, off=those_off([(str(i), LAYER) for i in range(5)], 40, 0.02, 4, by_test=5))[2:], [
         "5 of 40 images of made are odd: 0, 1, 2, 3, 4 are unlike real.",
     ]),
-    (of(UNTESTED, off=Off([(str(i), BLURRED) for i in range(3)], 4, None, None))[2:], [  # a DNA beside images
+    (of(UNTESTED, off=those_off([(str(i), BLURRED) for i in range(3)], 4, None, None))[2:], [  # a DNA beside images
         "3 of 4 images of made are odd: 0, 1, 2 are much more blurred.",
     ]),
-    (of(UNTESTED, off=Off([(str(i), (BLURRED, BLACK, BLURRED)[i % 3]) for i in range(5)], 50, None, None))[2:], [
+    (of(UNTESTED, off=those_off([(str(i), (BLURRED, BLACK, BLURRED)[i % 3]) for i in range(5)], 50, None, None))[2:], [
         "5 of 50 images of made are odd: 0 is much more blurred; 1 is all black; and 3 more.",
     ]),
-    (of(ALIKE, off=Off([(f"{i}.png", odd) for i, odd in enumerate((BLACK, BLURRED, NOISY, BLACK, LAYER, LAYER))], 40, 0.4, 4))[2:], [
+    (of(ALIKE, off=those_off([(f"{i}.png", odd) for i, odd in enumerate((BLACK, BLURRED, NOISY, BLACK, LAYER, LAYER))], 40, 0.4, 4))[2:], [
         "6 of 40 images of made are odd: 0.png is all black; 1.png is much more blurred; and 4 more.",
     ]),
     (of(DIFFERENT, explanation=because(0.001, TWO_CAUSES, BRIGHTNESS), off=OFF), [
@@ -256,7 +263,7 @@ TWO = [
         "Changed: darkened by about 30 % and with noise of about 8.1 grey levels.", FAR,
         "2 of 40 images of made are odd: 3.png is all black; 7.png is much more blurred.",
     ]),
-    (of(ALIKE, off=Off([], 40, 0.02, 4, maybe=["2", "5"])), [
+    (of(ALIKE, off=those_off([], 40, 0.02, 4, maybe=["2", "5"])), [
         NO_DIFFERENCE, BY_CHANCE, "A few images of made may be odd (p = 0.02), first of all 2, 5.",
     ]),
     (of(ALIKE, off=OFF._replace(is_alone=True))[2:], [
@@ -273,35 +280,35 @@ TWO = [
         "Which images are odd was not asked: that takes properties, which grey and RGB images have.",
     ]),
     (which(NONE_OFF), ["No single image is shown to stand out (p = 0.4); this test sees 4 or more odd images of 40."]),
-    (which(Off([("1", BLACK)], 1, None, None), "the reference"), [  # there are no others
+    (which(those_off([("1", BLACK)], 1, None, None), "the reference"), [  # there are no others
         "1 of 1 image is odd: 1 is all black.",
     ]),
-    (which(Off([], 6, 1.0, None, least=40), "the reference"), [
+    (which(those_off([], 6, 1.0, None, least=40), "the reference"), [
         "Whether a few are odd can't be told: so few images have no test.",
         "Beside fewer than 40 images of the reference, only images of one colour are judged singly.",
     ]),
-    (which(Off([("1", BLACK), ("2", LAYER)], 60, 0.0121, 3, by_test=1)), [
+    (which(those_off([("1", BLACK), ("2", LAYER)], 60, 0.0121, 3, by_test=1)), [
         "2 of 60 images are odd: 1 is all black; 2 is unlike A.",
         "1 of these was found by a test of a few (p = 0.012).",
     ]),
-    (which(Off([(str(i), LAYER) for i in range(7)], 60, 0.02, 3, by_test=7)), [
+    (which(those_off([(str(i), LAYER) for i in range(7)], 60, 0.02, 3, by_test=7)), [
         "7 of 60 images are odd: 0, 1, 2, 3, 4 are unlike A; and 2 more.",
         "7 of these were found by a test of a few (p = 0.02).",
     ]),
-    (which(Off([("1", BLACK)], 60, 0.02, 3, maybe=[*"23456789"])), [
+    (which(those_off([("1", BLACK)], 60, 0.02, 3, maybe=[*"23456789"])), [
         "1 of 60 images is odd: 1 is all black.",
         "Other images may be off as well (p = 0.02), first of all 2, 3, 4.",
     ]),
-    (which(Off([], 60, 0.02, 3, maybe=["2"])), ["Some images may be off (p = 0.02), first of all 2."]),
-    (which(Off([(str(i), LAYER) for i in range(20)], 40, 0.02, 3, by_test=20, least=40)), [  # which are named singly
+    (which(those_off([], 60, 0.02, 3, maybe=["2"])), ["Some images may be off (p = 0.02), first of all 2."]),
+    (which(those_off([(str(i), LAYER) for i in range(20)], 40, 0.02, 3, by_test=20, least=40)), [  # which are named singly
         f"20 of 40 images are odd: 20 most of all in {LAYER.reason}.",
         "20 of these were found by a test of a few (p = 0.02).",
     ]),
-    (which(Off([(str(i), NOISY) for i in range(41)], 60, 0.3, 5)), [  # a reason of many
+    (which(those_off([(str(i), NOISY) for i in range(41)], 60, 0.3, 5)), [  # a reason of many
         "41 of 60 images are odd: 41 are much noisier.",
         "No other image is shown to stand out (p = 0.3); this test sees 5 or more odd images of 60.",
     ]),
-    (which(Off([("x", BLACK), *((str(i), BLURRED) for i in range(11))], 40, None, None)), [
+    (which(those_off([("x", BLACK), *((str(i), BLURRED) for i in range(11))], 40, None, None)), [
         "12 of 40 images are odd: 11 are much more blurred.",
     ]),
 ]  # fmt: skip
@@ -355,7 +362,7 @@ EXPLAINED = [
 
 
 def order(*sets: OneSet, equal: tuple[str, ...] = (), held_out: HeldOut | None = None) -> list[str]:
-    return said(several_sets, SeveralSets("photos", "dna-emd", sets, equal, held_out))
+    return said(several_sets, SeveralSets("photos", "dna-emd", sets, equal, held_out, None))
 
 
 def odd_of(odd: OddSets) -> list[str]:
@@ -365,7 +372,11 @@ def odd_of(odd: OddSets) -> list[str]:
 DARKER_SET = BRIGHTNESS._replace(a=0.52, b=0.42, theirs=(0.5, 0.55))
 NOISIER_SET = NOISE._replace(theirs=(0.1, 0.1))
 CLOSE_SET = PropertyDifference("contrast", 0.2, 0.204, 0.01, 0.01, 0.01, (0.196, 0.203))
-NEAR, FAR, FURTHER = OneSet("near", "1.5 without noise"), OneSet("far", "8", p_value=0.2), OneSet("x", "9", p_value=0.3)
+NEAR, FAR, FURTHER = (
+    one_set("near", "1.5 without noise"),
+    one_set("far", "8", p_value=0.2),
+    one_set("x", "9", p_value=0.3),
+)
 NEAREST = "near is nearest to photos (dna-emd 1.5 without noise)."
 RATIO, AT_LEAST = Ratio(3.14, 2.61, 3.77, 0.95), Ratio(None, 2.31, None, 0.95)
 HELD = HeldOut("near", "test", RATIO, num_sets=2)
@@ -384,7 +395,7 @@ NONE = "None of 2 sets is shown to differ from photos (least Holm p = 0.3)."
 NEITHER = "Neither near nor test is shown to differ from photos (p = 0.3, 0.4)."
 SEVERAL = [
     (order(NEAR), [ONLY]),
-    (order(OneSet("near", "1.5", shares_images=True)), [
+    (order(one_set("near", "1.5", shares_images=True)), [
         "near is the only set, dna-emd 1.5.", "near shares images with photos, or has some nearly alike.",
     ]),
     (order(NEAR, FAR._replace(p_value=None)), [NEAREST, "Without folds of images nobody knows how surely."]),
@@ -449,15 +460,15 @@ SEVERAL = [
     (odd_of(OddSets(4, 0.31)), ["None of 4 sets is shown to differ from the others together (p = 0.31)."]),
     (odd_of(OddSets(4, 0.003)), ["The 4 sets differ (p = 0.003), more than one of them: which are odd can't be said."]),
     (odd_of(OddSets(4, 0.0031, {"a": 0.0031}, 0.4)),
-     ["a differs from the other 3 sets together (p = 0.0031); these are not shown to."]),
+     ["a differs from the other 3 sets together (p = 0.0031); none of these is shown to."]),
     (odd_of(OddSets(4, 0.0031, {"a": 0.0031}, 0.4, [DARKER_SET, NOISIER_SET])),
-     ["a differs from the other 3 sets together (p = 0.0031); these are not shown to.",
+     ["a differs from the other 3 sets together (p = 0.0031); none of these is shown to.",
       "Measured in a: lower brightness (0.42; theirs 0.5 to 0.55), higher noise (0.2; theirs 0.1)."]),
     (odd_of(OddSets(8, 0.0025, {"a": 0.0025, "c": 0.0075}, 0.4, [CLOSE_SET])),
-     ["a and c differ from the other 6 together (p = 0.0025); these are not shown to.",
+     ["a and c differ from the other 6 together (p = 0.0025); none of these is shown to.",
       "Measured in a: higher contrast (0.204; theirs 0.196 to 0.203)."]),
     (odd_of(OddSets(20, 0.0025, dict.fromkeys(("a", "c", "near", "far", "x"), 0.0025), 0.4)),
-     ["a, c, near, far and x differ from the other 15 together (p = 0.0025); these are not shown to."]),
+     ["a, c, near, far and x differ from the other 15 together (p = 0.0025); none of these is shown to."]),
     (versions(46, 81, added=35, removed=0, renamed=2, edited=6, far=how_far(2.345, "bins", "dna-emd")),
      ["46 images before, 81 images now: 40 the same, 35 added, 0 removed.", "2 images the same under another name.",
       "6 images edited: other pixels under the same name.", "Between the two versions: dna-emd 2.35 bins, noise included."]),
@@ -466,9 +477,9 @@ SEVERAL = [
     (said(against_kept, "added or edited", how_far(2.0, "", "kid"), None, "b has 3 images, about 10 are needed"),
      ["Between images added or edited and those kept: kid 2, noise included.",
       "Not tested: b has 3 images, about 10 are needed."]),
-    (said(against_kept, "added or edited", how_far(23.5, "bins", "dna-emd"), 0.03),
+    (said(against_kept, "added or edited", how_far(23.5, "bins", "dna-emd"), 0.03, ""),
      ["Images added or edited differ from those kept (dna-emd 23.5 bins, p = 0.03)."]),
-    (said(against_kept, "removed or edited", how_far(23.7, "bins", "dna-emd"), 0.21),
+    (said(against_kept, "removed or edited", how_far(23.7, "bins", "dna-emd"), 0.21, ""),
      ["Images removed or edited are not shown to differ from those kept (dna-emd 23.7 bins, p = 0.21)."]),
 ]  # fmt: skip
 
@@ -496,10 +507,10 @@ def test_what_is_said_of_figures(told: object, expected: object) -> None:
 def test_each_fault_of_a_property_is_said_of_one_image_and_of_several(fault: str) -> None:
     """Its words stand in the record of the property: a verb first, which has a plural, and at most the reference."""
     odd, name = Odd(0, fault, 0.05, 0.2, 0.5), fault[:-2]
-    alone = which_are_off(Off([("1.png", odd)], 40, None, None), "theirs")[0]
-    many = which_are_off(Off([(f"{i}.png", odd) for i in range(30)], 40, None, None), "theirs")[0]
-    assert why_off(odd, "theirs").startswith(FAULTS[fault].words.format("theirs"))
-    assert f"({name} " in why_off(odd, "theirs")
+    alone = which_are_off(those_off([("1.png", odd)], 40, None, None), "theirs")[0]
+    many = which_are_off(those_off([(f"{i}.png", odd) for i in range(30)], 40, None, None), "theirs")[0]
+    assert why_off(odd, "theirs", short=False).startswith(FAULTS[fault].words.format("theirs"))
+    assert f"({name} " in why_off(odd, "theirs", short=False)
     assert alone.split(": 1.png ")[1].split(" ")[0] in ("is", "has", "shows")
     assert many.split(": 30 ")[1].split(" ")[0] in ("are", "have", "show")
     assert "{" not in alone + many

@@ -205,7 +205,8 @@ def diff(
     if fail_if_changed:
         numbers = [len(names) for names in (versions.added, versions.removed, versions.edited)]
         result = "Failed" if any(numbers) else "Passed"
-        line = f"{result}: {images_in_words(numbers[0])} added, {numbers[1]:,} removed, {numbers[2]:,} edited."
+        added = images_in_words(numbers[0], versions.noun)
+        line = f"{result}: {added} added, {numbers[1]:,} removed, {numbers[2]:,} edited."
         gates.append(Gate("--fail-if-changed", 0, not any(numbers), [line]))
     from torchmetrics_dna.reporting.build import document_of
 
@@ -223,7 +224,7 @@ def demo(
     check_figure(output)
     talk.print(
         f"Comparing {num_images} photographs with {_DEMO_SETS} degraded copies, and some with others"
-        f"{', about a minute on one core' * (num_images == 8)}"
+        f"{', about half a minute of one core' * (num_images == 8)}"
     )
     from torchmetrics_dna.demo import plot_demo, run_demo
 

@@ -100,11 +100,16 @@ def info(
         talk.print("✓ is on this machine; the rest is downloaded on first use. Any timm model's name works, too.")
         return
     from torchmetrics_dna.dna.load import describe
+    from torchmetrics_dna.images.inputs import noun_of
+    from torchmetrics_dna.words.nouns import spoken
 
     description = describe(file)
     records = [{"layer": layer, **values} for layer, values in description["layers"].items()]
     layers = Table(list(records[0]), [[*record.values()] for record in records], "Layers")
-    facts = [[key.replace("_", " "), in_words(value)] for key, value in description.items() if key != "layers"]
+    noun = noun_of(description.get("extractor"))
+    facts = [
+        [spoken(key.replace("_", " "), noun), in_words(value)] for key, value in description.items() if key != "layers"
+    ]
     text = [listing(facts), "", rich_table(layers.header, layers.rows, layers.title)]
     tables = [Table(["property", "value"], facts), layers]
     write(Document(lambda: description, lambda: records, [], tables, text), written, output)
@@ -150,6 +155,7 @@ def ranges(
     """Measure the activation ranges of image sets together, and write them to a .json file."""
     check_sources(*sources)
     check_output(output, ".json")
+    from torchmetrics_dna.images.inputs import noun_of
     from torchmetrics_dna.images.paths import writing
     from torchmetrics_dna.jobs.make import measure_ranges
     from torchmetrics_dna.jobs.processes import rank
@@ -161,7 +167,7 @@ def ranges(
     if rank() == 0:
         with writing(output) as path:
             measured.ranges.save(path)
-    talk.print(f"{output}: {measured.ranges!r}, {images_in_words(measured.num_images)}")
+    talk.print(f"{output}: {measured.ranges!r}, {images_in_words(measured.num_images, noun_of(options['feature']))}")
     print_unreadable(measured.unreadable)
 
 

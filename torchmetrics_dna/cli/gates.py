@@ -31,8 +31,8 @@ _NOT_ASKED = (
     " (--num-folds 20), and dna-emd or dna-fd; give these"
 )
 _NOT_JUDGED = (
-    "Option --fail-if-odd takes 15 grey or RGB images or more where these are judged beside each other, but {} has"
-    " fewer; give more, or a reference"
+    "Option --fail-if-odd takes 15 images or more, grey or RGB ones, where these are judged beside each other, but {}"
+    " has fewer; give more, or a reference"
 )
 
 
@@ -106,11 +106,14 @@ def gates_of(compared: Mapping[str, Comparison], level: float, limits: Limits) -
         ValueError: If there is no test or interval, or it could not find a difference of one in so many sets.
 
     """
-    gates = []
+    from torchmetrics_dna.words.nouns import speaking, spoken
+
+    gates, noun = [], next(iter(compared.values())).noun
     for name, judge in _JUDGES.items():
         limit = limits.get(name)
         if limit is not None:
-            lines = judge(compared, limit, level)
+            with speaking(noun):
+                lines = [spoken(line, noun, [*compared]) for line in judge(compared, limit, level)]
             gates.append(Gate(f"--{name.replace('_', '-')}", limit, not lines[0].startswith("Failed"), lines))
     return gates
 
@@ -203,7 +206,10 @@ def gate_of_ranking(ranking: Ranking, name: str) -> Gate:
             f"Option --fail-if-odd takes images that are not the reference's own, but {own:,} of {len(ranking.names):,}"
             " are; leave out --reference, to judge each beside the others"
         )
-    lines = _odd_lines({name: ranking.odd})
+    from torchmetrics_dna.words.nouns import speaking, spoken
+
+    with speaking(ranking.noun):
+        lines = [spoken(line, ranking.noun, [name]) for line in _odd_lines({name: ranking.odd})]
     return Gate("--fail-if-odd", 0, not lines[0].startswith("Failed"), lines)
 
 

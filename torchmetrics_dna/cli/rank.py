@@ -130,6 +130,7 @@ def monitor(
 ) -> None:
     """Watch a stream of images: a line for each window, and whether the stream has changed."""
     from torchmetrics_dna.comparisons.monitor import monitor as monitor_images
+    from torchmetrics_dna.images.inputs import noun_of
 
     check_sources(reference, images)
     written = format_for(form, output, streamed=True)
@@ -140,6 +141,7 @@ def monitor(
         check_figure(plot)
     results = monitor_images(reference, images, window=window, learn=learn, level=level, **options)
     windows: list[Window] = []
+    noun = noun_of(options["feature"])
     with writing_lines(written, output) as write_line:
         for result in results:
             if result.seed is not None and not windows:
@@ -153,10 +155,10 @@ def monitor(
             if fail_if_changed and result.changed:
                 break
     if not windows:
-        raise ValueError(f"There are fewer than {window} images in {images!r}, so no window is full; give --window")
+        raise ValueError(f"There are fewer than {window} {noun}s in {images!r}, so no window is full; give --window")
     if windows[-1].evidence is None:
         talk.print(
-            f"Whether it has changed is told from window {learn + 1} on, after {learn * window:,} images; to hear it"
+            f"Whether it has changed is told from window {learn + 1} on, after {learn * window:,} {noun}s; to hear it"
             " sooner, give --window or --learn.",
             soft_wrap=True,
         )

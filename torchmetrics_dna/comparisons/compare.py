@@ -118,9 +118,7 @@ class Opened:
         return Comparisons(self.names[0], dict(zip(self.names[1:], comparisons, strict=True)), self.held_out)
 
 
-def open_sets(
-    a: Any, b: Any, arguments: Arguments, *, by: ByClass | None = None, held_out: str | None = None
-) -> Opened:
+def open_sets(a: Any, b: Any, arguments: Arguments, *, by: ByClass | None, held_out: str | None) -> Opened:
     """Open what :func:`compare` takes, for each network of the metrics; all that is known to be wrong is an error."""
     example = example_of(arguments) if isinstance(b, Mapping) else None
     is_batch = example is not None and example.has_names_of(b)

@@ -12,48 +12,65 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.comparisons.comparison import SHARED, Comparison
-from torchmetrics_dna.dna import HistogramDNA
+from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA
 from torchmetrics_dna.dna.base import merged
-from torchmetrics_dna.dna.distances import of_any_network
+from torchmetrics_dna.dna.distances import DISTANCES, of_any_network
 from torchmetrics_dna.dna.evidence import is_further, ratio_of
 from torchmetrics_dna.dna.result import Result
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.odd import LEAST
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS
+from torchmetrics_dna.images.inputs import noun_of
 from torchmetrics_dna.images.likeness import MOST, near_duplicates
-from torchmetrics_dna.images.properties import LAYER
+from torchmetrics_dna.images.properties import BANDS, LAYER
 from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.jobs.groups import groups_of
 from torchmetrics_dna.jobs.measure import Measured, unreadable_of
 from torchmetrics_dna.jobs.plan import Plan, folded_sides, make_plan
-from torchmetrics_dna.words.nouns import noun_of, spoken
+from torchmetrics_dna.neurons.index import Neurons
+from torchmetrics_dna.words.nouns import spoken
 
 _TWINS = 8  # pairs of images that look alike, which a page shows
 _NAMESAKES = 0.9  # of the images of the larger side, for pairs to be offered
 _NUMBERED = re.compile(r"((image|input|row) )?[\d_-]+")  # which tells nothing of what an image shows
 
 
-def compare_measured(
-    a: Measured, b: Measured, plan: Plan | None = None, *, names: tuple[str, str] = ("A", "B")
-) -> Comparison:
+def compare_measured(a: Measured, b: Measured, plan: Plan | None, *, names: tuple[str, str] = ("A", "B")) -> Comparison:
     """Compare two measured sets, which ``names`` call, by those of the distances of a plan that both support.
 
     By default these are all distances of any network.
     If both have folds, distances come with evidence; the result keeps no folds. Properties of images measured beside a
-    network are compared separately, unless neurons are weighted.
+    network are compared separately, unless neurons are weighted, and so are bands of other inputs, by dna-fd.
     """
     if plan is None:
         dna, distances = a.first, list(of_any_network().values())
         plan = make_plan(Arguments(), distances, [dna], dna)
-    if not plan.has_properties:
-        return _compared(a, b, plan, names)
-    first = a.select(list(plan.neurons))
-    comparison = _compared(first, first if a is b else b.select(list(plan.neurons)), plan, names)
     by_neuron = [record for record in plan.distances if record.grain == "neuron"]
-    if not by_neuron:
+    if plan.has_properties:
+        of_sides = [Measured({kind: dna.select([LAYER]) for kind, dna in side.dnas.items()}, []) for side in (a, b)]
+        first = a.select(list(plan.neurons))
+        comparison = _compared(first, first if a is b else b.select(list(plan.neurons)), plan, names)
+    else:
+        of_sides = [side for side in map(_of_bands, (a, b)) if side is not None and a is not b]
+        by_neuron, comparison = [DISTANCES["dna-fd"]] * bool(by_neuron), _compared(a, b, plan, names)
+    if not by_neuron or len(of_sides) < 2:
         return comparison
-    of_a, of_b = (Measured({kind: dna.select([LAYER]) for kind, dna in side.dnas.items()}, []) for side in (a, b))
-    return replace(comparison, properties=_compared(of_a, of_b, replace(plan, distances=by_neuron), names))
+    return replace(
+        comparison, properties=_compared(of_sides[0], of_sides[1], replace(plan, distances=by_neuron), names)
+    )
+
+
+def _of_bands(side: Measured) -> Measured | None:
+    """Return mean and deviation of the bands of single inputs as a DNA with folds; None if any is not finite."""
+    rows, folds, origin = side.rows.get(BANDS), side.folds, side.first.origin
+    if rows is None or folds is None or len(rows) < 2 or not rows.isfinite().all():
+        return None
+
+    def dna_of(values: Tensor, folds: Sequence[DNA] = ()) -> GaussianDNA:
+        mean, var = values.mean(0), values.var(0, correction=min(1, len(values) - 1))
+        return GaussianDNA(mean, var, Neurons({BANDS: len(mean)}), len(values), folds=tuple(folds), **origin)
+
+    return Measured({"gaussian": dna_of(rows, [dna_of(rows[folds == fold]) for fold in sorted({*folds.tolist()})])}, [])
 
 
 def beside_held_out(far: Comparison, near: Comparison, measured: tuple[Measured, Measured, Measured]) -> Comparison:

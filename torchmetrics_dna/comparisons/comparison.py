@@ -18,11 +18,12 @@ from torchmetrics_dna.files.visible import number, p_figure, plain_name
 from torchmetrics_dna.functional.odd import GREY
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, PermutationTest, joint_p_value
 from torchmetrics_dna.images.changes import CHANGES, Causes
+from torchmetrics_dna.images.inputs import noun_of
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, neuron_name
 from torchmetrics_dna.options import named
 from torchmetrics_dna.plots import plot_layers
 from torchmetrics_dna.words.explanation import as_gaussian, explain, has_means, property_differences
-from torchmetrics_dna.words.nouns import noun_of, spoken
+from torchmetrics_dna.words.nouns import spoken
 from torchmetrics_dna.words.verdict import Explanation, TwoSets, two_sets
 
 if TYPE_CHECKING:
@@ -350,16 +351,16 @@ class Comparison(ByName["Result"]):
         tests = (result.evidence.test for result in self.of_grain("neuron") if result.evidence is not None)
         test = next(filter(None, tests), None)
         joint = self.p_value_of_any
-        found = explain(a, b, test, self.names, properties, self.causes, p_value=joint, lacks=self.lacks)
+        explanation = explain(a, b, test, self.names, properties, self.causes, p_value=joint, lacks=self.lacks)
         saturation = next((each for each in properties or () if each.name == "saturation"), None)
         if self.properties is None or saturation is None or saturation.direction >= 0 or self.num_bins is None:
-            return found
+            return explanation
         place = self.properties.neurons.positions([LAYER])[PROPERTIES.index("saturation")]
         of_both = self.properties.aligned([int(place)])
         grey = [int(dna.counts[0, dna.bin_edges()[0, 1:] <= GREY].sum()) for dna in of_both]
         total = self.num_images["b"]
         is_more = grey[1] > 2 and grey[1] / total > 0.1 + 2 * grey[0] / self.num_images["a"]
-        return replace(found, colourless=(grey[0], grey[1], total) if is_more else None)
+        return replace(explanation, colourless=(grey[0], grey[1], total) if is_more else None)
 
     def _with_causes(self, causes: Causes | None) -> Comparison:
         """Add changes that were searched; images that are odd by what a named one moves are odd no more."""

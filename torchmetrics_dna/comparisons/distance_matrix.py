@@ -21,11 +21,13 @@ from torchmetrics_dna.dna.distances import DISTANCES, Distance
 from torchmetrics_dna.dna.result import Result
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.tables import Cell, Table
+from torchmetrics_dna.images.inputs import noun_of
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import Measured, unreadable_of
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import open_sides
 from torchmetrics_dna.plots import plot_matrix
+from torchmetrics_dna.words.nouns import spoken
 from torchmetrics_dna.words.verdict import OddSets, all_sets, how_far
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ class DistanceMatrix(Shown):
         unreadable: One line for each image that was left out.
         notes: Caveats, one line each: of histograms that find their own ranges, what their bins are.
         odd: Test of which sets differ from the others together; None of two sets.
+        noun: What is compared, as in :class:`Ranking`.
 
     """
 
@@ -60,6 +63,7 @@ class DistanceMatrix(Shown):
     unreadable: Sequence[str] = ()
     notes: Sequence[str] = ()
     odd: OddSets | None = None
+    noun: str = "image"
 
     @property
     def distance(self) -> str:
@@ -89,7 +93,7 @@ class DistanceMatrix(Shown):
     def verdict(self) -> str:
         """Sets that differ from the others together, and by what; of two, how far they are apart."""
         if self.odd is not None:
-            return "\n".join(all_sets(self.odd))
+            return spoken("\n".join(all_sets(self.odd)), self.noun, self.names)
         unit = "bins" * (DISTANCES[self.distance].unit == "bins")
         far = how_far(float(self.distances[self.distance][0, 1]), unit, self.distance)
         return f"Between the two sets: {far}, noise included."
@@ -97,8 +101,9 @@ class DistanceMatrix(Shown):
     @property
     def table(self) -> Table:
         """The matrix, one row per set in the order of the tree."""
-        title = f"{self.distance}, {len(self.names)} sets in the order of their tree"
-        header = ["set", "images", *(self.names[i] for i in self.order)]
+        unit = " (bins)" * (DISTANCES[self.distance].unit == "bins")
+        title = f"{self.distance}{unit}, noise included; {len(self.names)} sets in the order of their tree"
+        header = ["set", f"{self.noun}s", *(self.names[i] for i in self.order)]
         return Table(header, [[*row.values()] for row in self.rows()], title, self.notes)
 
     @property
@@ -117,7 +122,9 @@ class DistanceMatrix(Shown):
             rows.append([name, images, names[nearest], near, names[furthest], far, mean])
         numbered = [*map(str, range(1, len(names) + 1))]
         ends = ["nearest", "distance", "furthest", "distance", "mean of all"]
-        return replace(self.table, header=["set", "images", *(numbered if len(names) <= _WIDE else ends)], rows=rows)
+        return replace(
+            self.table, header=[*self.table.header[:2], *(numbered if len(names) <= _WIDE else ends)], rows=rows
+        )
 
     def plot(self) -> Any:
         """Plot a heat map and the tree of the sets, see :func:`~torchmetrics_dna.plots.plot_matrix`."""
@@ -221,7 +228,9 @@ def matrix(
     notes = [_OF_ALL] * of_all
     unreadable, sets_of = unreadable_of(measured), dict(zip(named, whole, strict=True))
     odd = odd_sets(sets_of, sides.plan, next(iter(matrices.values()))) if len(named) >= LEAST_SETS else None
-    return DistanceMatrix(list(named), num_images, matrices, by_layer, dna.extractor, unreadable, notes, odd)
+    return DistanceMatrix(
+        list(named), num_images, matrices, by_layer, dna.extractor, unreadable, notes, odd, noun_of(dna)
+    )
 
 
 def _pairs(record: Distance, measured: Sequence[Measured]) -> Tensor:

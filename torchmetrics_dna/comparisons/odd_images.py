@@ -195,7 +195,7 @@ def odd_images(
     images: Images | DNA,
     *,
     neurons: Neurons,
-    rows: Sequence[int] | None = None,
+    rows: Sequence[int] | None,
 ) -> OddImages | None:
     """Find the images of B that are off from their spatial means and properties; None without means, or if A is small.
 

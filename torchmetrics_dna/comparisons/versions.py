@@ -11,11 +11,13 @@ from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.comparisons.comparison import Comparison, Shown
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.images import Reading, Source
+from torchmetrics_dna.images.inputs import noun_of
 from torchmetrics_dna.images.likeness import contents, digest_note
 from torchmetrics_dna.images.sets import indexed
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import Measured, measure, measured_of
 from torchmetrics_dna.jobs.sides import open_sides
+from torchmetrics_dna.words.nouns import spoken
 from torchmetrics_dna.words.verdict import against_kept, how_far, versions, what_was_measured
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ class Versions(Shown):
             if either has no images.
         of_removed: Comparison of the removed images, and of edited ones as they were, with those in both versions.
         unreadable: One line for each image that was left out.
+        noun: What is compared, as in :class:`Ranking`.
 
     """
 
@@ -53,6 +56,7 @@ class Versions(Shown):
     of_added: Comparison | None
     of_removed: Comparison | None
     unreadable: Sequence[str]
+    noun: str = "image"
 
     @property
     def verdict(self) -> str:
@@ -65,7 +69,7 @@ class Versions(Shown):
             if result is not None:
                 lines += against_kept(what, _how_far(result), result.p_value_of_any, result.lacks)
                 lines += what_was_measured(result.explain(("kept", what)))
-        return "\n".join(lines)
+        return spoken("\n".join(lines), self.noun)
 
     @property
     def table(self) -> Table:
@@ -81,7 +85,7 @@ class Versions(Shown):
             is_cut |= len(shown) < len(all_names)
             rows.append((change, len(all_names), ", ".join([*shown, *["..."] * (len(shown) < len(all_names))])))
         notes = ["All names: -o changes.csv."] if is_cut else []
-        return Table(["images", "number", "such as"], rows, notes=notes)
+        return Table([f"{self.noun}s", "number", "such as"], rows, notes=notes)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one record per changed image in plain types; ``"before"`` is the old name of a renamed one."""
@@ -107,7 +111,7 @@ class Versions(Shown):
 
     def __repr__(self) -> str:
         numbers = f"{len(self.added)} added, {len(self.removed)} removed, {len(self.edited)} edited"
-        return f"Versions({numbers} of {self.num_images[0]} images)"
+        return f"Versions({numbers} of {self.num_images[0]} {self.noun}s)"
 
 
 def _how_far(result: Comparison) -> str:
@@ -186,6 +190,7 @@ def diff(old: Source, new: Source, feature: Feature | None = None, **options: An
         of_added=compared(in_both, added),
         of_removed=compared(in_both, removed),
         unreadable=unreadable + (b.unreadable if new_images is not old_images else []),
+        noun=noun_of(sides.extractor),
     )
 
 

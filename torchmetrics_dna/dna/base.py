@@ -21,6 +21,7 @@ from torchmetrics_dna.files.tables import Table, as_html
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.features import TooFewImagesError as TooFewImagesError
 from torchmetrics_dna.functional.features import too_few
+from torchmetrics_dna.images.inputs import noun_of
 
 if TYPE_CHECKING:
     import torch
@@ -206,8 +207,8 @@ class DNA(_Counted, Stored, ABC):
         return as_html([repr(self)], [Table(["layer", "neurons"], list(self.neurons.items()))])
 
     def __repr__(self) -> str:
-        images = "images of unknown number" if self.has_unknown_size else images_in_words(self.num_images)
-        return f"{type(self).__name__}({images}, {self.extractor!r}, {self.neurons!r})"
+        size = "unknown size" if self.has_unknown_size else images_in_words(self.num_images, noun_of(self))
+        return f"{type(self).__name__}({size}, {self.extractor!r}, {self.neurons!r})"
 
 
 def check_comparable(first: DNA, *others: DNA) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.dna.averaging import PLAIN, Averaging
+from torchmetrics_dna.dna.averaging import Averaging
 from torchmetrics_dna.files.visible import number, p_figure, percent
 from torchmetrics_dna.functional.permutation import (
     LEAST_FOLDS,
@@ -172,9 +172,9 @@ class Evidence:
 def weigh_evidence(
     values: Tensor,
     folded: FoldedSides,
-    power: int = 1,
-    averaging: Averaging = PLAIN,
-    confidence: float = 0.95,
+    power: int,
+    averaging: Averaging,
+    confidence: float,
 ) -> Evidence | None:
     """Compute the evidence for a distance from folds; None if no side has folds, or one has too few with images.
 
@@ -359,7 +359,7 @@ def lower_end(far: Evidence, quantile: float) -> float:
     return centre + slope / 2 - sqrt(slope**2 / 4 + at_zero**2 + slope * centre)
 
 
-def is_further(folded: FoldedSides, num_folds: int, power: int, averaging: Averaging = PLAIN) -> Further | None:
+def is_further(folded: FoldedSides, num_folds: int, power: int, averaging: Averaging) -> Further | None:
     """Test if a set is further from A than another one: folds of both are exchanged, A is as it is.
 
     Args:
@@ -384,7 +384,7 @@ def is_further(folded: FoldedSides, num_folds: int, power: int, averaging: Avera
     means = [mean_over_neurons(averaging.terms(distances)).pow(power) for distances in (near, far)]
     excess = means[1] - means[0]
     p_value = float((excess >= excess[0] - 1e-9 * means[1].amax()).double().mean())
-    return Further(p_value, permutation_test(far - near, folded.slices, averaging.weights))
+    return Further(p_value, permutation_test(far - near, folded.slices, averaging.weights, exact=False, shifts=None))
 
 
 def _differs(interval: Interval) -> bool:

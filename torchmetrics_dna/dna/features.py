@@ -16,6 +16,7 @@ from typing_extensions import override
 from torchmetrics_dna.dna.codec import ByLayer, Encoded, Stored, array_name
 from torchmetrics_dna.files.damage import check_type, parse_json
 from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.images.inputs import noun_of
 from torchmetrics_dna.images.likeness import PICTURE
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class Features(Stored):
         return super()._decode(header, arrays, **fields)
 
     def __repr__(self) -> str:
-        return f"Features({images_in_words(self.num_images)}, {self.extractor!r}, {self.neurons!r})"
+        return f"Features({images_in_words(self.num_images, noun_of(self))}, {self.extractor!r}, {self.neurons!r})"
 
 
 def given_features(reference: Features | str | os.PathLike[str] | None) -> Features | None:

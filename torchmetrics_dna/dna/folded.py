@@ -112,7 +112,7 @@ def why_not_kept(neurons: Neurons, num_images: Sequence[int | None], remedy: str
 
 
 def plan_for(
-    neurons: Neurons, num_images: Sequence[int | None], *, tested: bool = True, by_fold: bool = False, name: str = "fd"
+    neurons: Neurons, num_images: Sequence[int | None], *, tested: bool, by_fold: bool, name: str
 ) -> PlanOfLayers:
     """Plan fd of some layers between two sets.
 

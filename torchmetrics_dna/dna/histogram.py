@@ -19,6 +19,7 @@ from torchmetrics_dna.dna.gaussian import GaussianDNA
 from torchmetrics_dna.files.damage import check_type
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.emd import MOST_COUNTS, check_counted, dna_emd, dna_emd_on_grid
+from torchmetrics_dna.images.inputs import noun_of
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:
@@ -255,7 +256,7 @@ class HistogramDNA(DNA):
     def __repr__(self) -> str:
         ranges = "unknown" if self.ranges is None else self.ranges.label
         return (
-            f"HistogramDNA({images_in_words(self.num_images)}, {self.extractor!r}, {self.num_bins} bins,"
+            f"HistogramDNA({images_in_words(self.num_images, noun_of(self))}, {self.extractor!r}, {self.num_bins} bins,"
             f" {self.neurons!r}, ranges {ranges})"
         )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.dna.averaging import PLAIN, Averaging
+from torchmetrics_dna.dna.averaging import Averaging
 from torchmetrics_dna.dna.evidence import Evidence, Interval, weigh_evidence
 from torchmetrics_dna.files.visible import Guessed, number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, PermutationTest
@@ -86,7 +86,7 @@ class Result(Guessed):
     distance: Distance
     values: Tensor
     neurons: Neurons
-    averaging: Averaging = PLAIN
+    averaging: Averaging
     evidence: Evidence | None = None
     spread: float | None = None
     limits: tuple[str, ...] = ()

@@ -31,7 +31,7 @@ _RANGES = "activation-ranges"
 _KINDS = ("histogram", "gaussian", "layer-gaussian", _RANGES)
 
 
-def load_vdna(path: str | os.PathLike[str], ranges: Ranges = None) -> DNA | ActivationRanges:
+def load_vdna(path: str | os.PathLike[str], ranges: Ranges) -> DNA | ActivationRanges:
     """Read files of the official implementation; pickles in them are never loaded.
 
     Args:

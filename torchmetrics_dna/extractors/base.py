@@ -228,7 +228,7 @@ class DNAExtractor(nn.Module):
     def why_no_pictures(self) -> str:
         """Reason why what it takes can't be shown as pictures; empty for grey and RGB images."""
         if self.example is not None:
-            return "the inputs of the network are no images"
+            return "the network takes no pictures"
         return "" if self.image_channels in (1, 3) else f"images have {self.image_channels} channels"
 
     def check_pictures(self, what: str) -> None:
@@ -621,4 +621,4 @@ def _check_inputs(
     names += ["layers"] if LAYER in (layers or ()) else []
     for name in names:
         what = f"has {LAYER!r}, which are" if name == "layers" else "is"
-        raise ValueError(f"Argument `{name}` {what} for images, but `inputs` is 'any'; leave it out")
+        raise ValueError(f"Argument `{name}` {what} for pictures, but `inputs` is 'any'; leave it out")

@@ -52,7 +52,7 @@ class Probed(NamedTuple):
 
     shapes: dict[str, torch.Size]
     edited: frozenset[str]
-    reusable: frozenset[int] = frozenset()
+    reusable: frozenset[int]
     dtype: torch.dtype | None = None
 
 
@@ -60,7 +60,7 @@ def capture(
     network: nn.Module,
     submodules: Mapping[str, str],
     inputs: Inputs,
-    copied: frozenset[str] | None = frozenset(),
+    copied: frozenset[str] | None,
     stops: bool = False,
 ) -> dict[str, Tensor]:
     """Return outputs of submodules, ``{layer: output}``, or the network's own if there are none.

@@ -102,7 +102,7 @@ _IN_PLACE: dict[Callable[..., Any], Callable[..., Tensor]] = {
 }
 
 
-def rounding_alike(device: torch.device, reusable: frozenset[int] = frozenset()) -> AbstractContextManager[object]:
+def rounding_alike(device: torch.device, reusable: frozenset[int]) -> AbstractContextManager[object]:
     """Return a context in which CPU convolutions and linear layers round alike for any number of images and threads.
 
     All go through oneDNN, which torch skips for linear layers, which take an eighth less time then, for 1 x 1

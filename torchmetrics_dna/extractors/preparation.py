@@ -86,7 +86,7 @@ class Preparation:
         """
         if self.is_none:
             return imgs.to(dtype if dtype and imgs.is_floating_point() else imgs.dtype, copy=True)
-        imgs = resize_tensor(imgs, self.size or (imgs.shape[2], imgs.shape[3]), self.crop, self.resize)
+        imgs = resize_tensor(imgs, self.size or (imgs.shape[2], imgs.shape[3]), self.crop, resize=self.resize)
         if self.mean is not None:
             imgs -= _on_device(self.mean, imgs.device)
         if self.std is not None:

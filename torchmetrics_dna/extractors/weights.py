@@ -26,7 +26,7 @@ _MAX_KEYS = 3  # in an error message
 _COUNTER = "num_batches_tracked"  # of batch norm; unused in evaluation
 
 
-def find_weights(preset: Preset, weights_path: str | os.PathLike[str] | None = None) -> Path:
+def find_weights(preset: Preset, weights_path: str | os.PathLike[str] | None) -> Path:
     """Find the file of a preset's weights: in the cache, downloaded, in a package, or at ``weights_path``.
 
     Raises:
@@ -63,7 +63,7 @@ def local_weights(name: str, weights_path: str | os.PathLike[str], source: str =
     return file
 
 
-def find_ranges(preset: Preset, weights_path: str | os.PathLike[str] | None = None) -> Path | str | None:
+def find_ranges(preset: Preset, weights_path: str | os.PathLike[str] | None) -> Path | str | None:
     """Find the activation ranges for the weights: the preset's, or those in a folder of weights; else None.
 
     Other weights have other activations, so a file of weights alone has no ranges.

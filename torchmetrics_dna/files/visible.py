@@ -122,15 +122,15 @@ def percent(share: float) -> str:
     return f"{number(100 * share, 3)} %"
 
 
-def images_in_words(count: int) -> str:
-    """Format a number of images.
+def images_in_words(count: int, noun: str = "image") -> str:
+    """Format a number of images, or of what else the noun says.
 
     Example:
-        >>> images_in_words(1), images_in_words(2000)
-        ('1 image', '2,000 images')
+        >>> images_in_words(1), images_in_words(2000), images_in_words(2, "row")
+        ('1 image', '2,000 images', '2 rows')
 
     """
-    return f"{count:,} image{'' if count == 1 else 's'}"
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def bins_in_words(bins: float) -> str:

@@ -17,7 +17,7 @@ SUBSETS, SUBSET_SIZE = 100, 1000  # of KID
 CMMD_SCALE, _CMMD_SIGMA = 1000.0, 10.0
 NUM_PROJECTIONS, SEED, _MIND_SCALE = 1000, 2020, 3  # of MIND
 NEAREST = 5  # of density and coverage, clipped or not
-SPLITS, _SEED_OF_ORDER = 10, 2020  # of the inception score, as in torch-fidelity
+_SPLITS, _SEED_OF_ORDER = 10, 2020  # of the inception score, as in torch-fidelity
 _CELLS = 1 << 22  # values at a time
 _ROUNDING = 1e-9  # of an expectation of a hundred thousand images
 
@@ -290,7 +290,7 @@ def _expected_filling(num_real: int, num_fake: int, nearest_k: int) -> Tensor:
     return 1 - (chances * (nearest_k - inside)).sum(1) / nearest_k
 
 
-def inception_score(logits: Tensor, splits: int = SPLITS) -> tuple[float, float]:
+def inception_score(logits: Tensor) -> tuple[float, float]:
     r"""Compute the inception score (`Salimans et al., 2016 <https://arxiv.org/abs/1606.03498>`_) from logits.
 
     The score of a split is :math:`\exp(\overline{KL(p(y|x) \,\|\, p(y))})`, the mean over its images. Images are
@@ -298,27 +298,26 @@ def inception_score(logits: Tensor, splits: int = SPLITS) -> tuple[float, float]
 
     Args:
         logits: Logits of the images, shape ``(images, classes)``, floating point.
-        splits: Number of parts of the set; the score depends on their size.
 
     Returns:
-        Mean and standard deviation (divided by the number of splits) of the scores of the splits; 1 or more, and higher
+        Mean and standard deviation (divided by the number of splits) of the scores of ten splits; 1 or more, and higher
         is better.
 
     Raises:
         ValueError: If a logit is not finite.
-        RuntimeError: If there are fewer images than splits.
+        RuntimeError: If there are fewer than ten images.
 
     Example:
         >>> inception_score(torch.eye(10).mul(100))[0], inception_score(100 * torch.eye(2).repeat(20, 1))[0] > 1.5
         (1.0, True)
 
     """
-    if len(logits) < splits:
-        raise too_few("is", splits, [len(logits)])
+    if len(logits) < _SPLITS:
+        raise too_few("is", _SPLITS, [len(logits)])
     _check_finite(logits, "is")
     order = torch.from_numpy(np.random.RandomState(_SEED_OF_ORDER).permutation(len(logits)))
     logs = logits[order.to(logits.device)].double().log_softmax(1)
-    ends = [k * len(logs) // splits for k in range(splits + 1)]
+    ends = [k * len(logs) // _SPLITS for k in range(_SPLITS + 1)]
     scores = torch.stack([_score(logs[start:end]) for start, end in pairwise(ends)])
     return float(scores.mean()), float(scores.std(correction=0))
 

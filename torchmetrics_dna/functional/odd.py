@@ -125,7 +125,7 @@ def odd_by_properties(reference: Tensor, images: Tensor) -> list[Odd]:
     return [_odd(reasons[row], images[row], row, reference) for row in sorted(reasons)]
 
 
-def odd_in_folder(images: Tensor, level: float | None = None) -> list[Odd]:
+def odd_in_folder(images: Tensor, level: float | None) -> list[Odd]:
     r"""Name images, by their properties, that are far beyond the others of their folder, in their order.
 
     Images of one colour are named as they are. Of the a others, if these are 15 or more, the r most extreme in a
@@ -153,7 +153,7 @@ def odd_inputs(numbers: Tensor, layers: Mapping[str, Tensor], level: float = IN_
 
     """
     columns = dict(zip(NUMBERS, numbers.double().T, strict=True))
-    plain, zero = columns["spread"] == 0, columns["share of zeros"] == 1
+    plain, zero = columns["spread"] == 0, columns["mean"] == 0
     facts = {row: "all zero" if zero[row] else "one value" for row in plain.nonzero()[:, 0].tolist()}
     unit = columns["spread"][~plain].quantile(0.5) if len(facts) < len(numbers) else 1.0
     turned = [

@@ -47,13 +47,13 @@ class PermutationTest:
 
 
 @lru_cache(maxsize=8)  # which all distances of a comparison ask for; nothing writes to them
-def relabelings(num_a: int, num_b: int, most: int = NUM_RELABELINGS) -> Tensor:
+def relabelings(num_a: int, num_b: int, most: int) -> Tensor:
     """Return relabelings of folds as A or B: all if there are at most ``most``, else so many different random ones.
 
     They are masks of the folds in A, bool, shape ``(P, num_a + num_b)``, those of A first; the first row is observed.
 
     Example:
-        >>> relabelings(1, 2).int()
+        >>> relabelings(1, 2, most=9).int()
         tensor([[1, 0, 0],
                 [0, 1, 0],
                 [0, 0, 1]], dtype=torch.int32)
@@ -69,14 +69,14 @@ def relabelings(num_a: int, num_b: int, most: int = NUM_RELABELINGS) -> Tensor:
     return _distinct(torch.zeros(len(chosen), total, dtype=torch.bool).scatter_(1, chosen, value=True), most)
 
 
-def relabelings_of_size(sizes_a: Tensor, sizes_b: Tensor, most: int = NUM_RELABELINGS) -> Tensor:
+def relabelings_of_size(sizes_a: Tensor, sizes_b: Tensor, most: int) -> Tensor:
     """Draw distinct relabelings, as in :func:`relabelings`, that preserve the number of images of A to within a tenth.
 
     If one side has many more images, its folds are larger. Exchanging equal numbers of folds would change the sizes of
     the sides, and with them the null distribution of distances, so relabelings balance images instead. They may be few.
 
     Example:
-        >>> relabelings_of_size(torch.tensor([2, 2]), torch.tensor([4, 4])).int()[:, :2].sum(1)
+        >>> relabelings_of_size(torch.tensor([2, 2]), torch.tensor([4, 4]), most=9).int()[:, :2].sum(1)
         tensor([2, 0, 0])
 
     """
@@ -95,14 +95,14 @@ def relabelings_of_size(sizes_a: Tensor, sizes_b: Tensor, most: int = NUM_RELABE
     return torch.cat([observed[None], masks[drawn]])
 
 
-def exchanges_of_pairs(num_folds: int, most: int = NUM_RELABELINGS) -> Tensor:
+def exchanges_of_pairs(num_folds: int, most: int) -> Tensor:
     """Return relabelings of pairs, as in :func:`relabelings`, which exchange the sides of folds.
 
     Fold k of A and fold k of B hold the same pairs. A relabeling and its mirror image, of which all distances are the
     same, count as one of ``most``.
 
     Example:
-        >>> exchanges_of_pairs(2).int()
+        >>> exchanges_of_pairs(2, most=9).int()
         tensor([[1, 1, 0, 0],
                 [1, 0, 0, 1],
                 [0, 1, 1, 0],
@@ -147,9 +147,9 @@ def _distinct(masks: Tensor, most: int) -> Tensor:
 def permutation_test(
     distances: Tensor,
     layers: Sequence[slice],
-    weights: Tensor | None = None,
-    exact: bool = False,
-    shifts: Tensor | None = None,
+    weights: Tensor | None,
+    exact: bool,
+    shifts: Tensor | None,
 ) -> PermutationTest:
     """Run a permutation test on distances under relabelings.
 
@@ -222,7 +222,7 @@ def _joint_evidence(tests: Sequence[PermutationTest]) -> Tensor:
     return -torch.stack([_p_values(test.overall, test.overall).cpu() for test in tests]).amin(0)
 
 
-def layer_shifts(shifts: Tensor, layers: Sequence[slice], weights: Tensor | None = None) -> Tensor:
+def layer_shifts(shifts: Tensor, layers: Sequence[slice], weights: Tensor | None) -> Tensor:
     """Compute the shift of each layer: the mean over neurons of the square of the difference of means over its noise.
 
     Noise is the mean square over relabelings, whose mean is 0: a relabeling and its mirror image are equally likely.

@@ -68,7 +68,7 @@ def less_contrast(values: Tensor) -> Tensor:
 
 
 def realism_of(
-    activations: Activations, references: Tensor, bins: Bins, weights: Tensor | None = None, wait: bool = True
+    activations: Activations, references: Tensor, bins: Bins, weights: Tensor | None, wait: bool = True
 ) -> Tensor:
     """Compute :func:`dna_realism` to several references at once, ``(S, B)``.
 
@@ -160,7 +160,7 @@ def dna_realism_map(
 
 
 def realism_maps(
-    layers: Mapping[str, Tensor], references: Tensor, bins: Bins, weights: Tensor | None = None
+    layers: Mapping[str, Tensor], references: Tensor, bins: Bins, weights: Tensor | None
 ) -> dict[str, Tensor]:
     """Compute :func:`dna_realism_map` to S references, ``(S, N, num_bins)``; ``(S, B, *positions)`` for each layer."""
     _check_neurons(layers, references.shape[1])

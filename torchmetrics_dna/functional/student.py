@@ -56,8 +56,8 @@ def fieller(
     numerator: float,
     denominator: float,
     variances: tuple[float, float],
-    covariance: float = 0.0,
-    quantile: float = 1.96,
+    covariance: float,
+    quantile: float,
 ) -> tuple[float, float | None]:
     """Compute Fieller's interval for the ratio of two quantities of 0 or more.
 
@@ -75,9 +75,9 @@ def fieller(
         The lower end, 0 or more; and the upper end, None for an endless interval: the denominator may be 0.
 
     Example:
-        >>> [round(end, 3) for end in fieller(6.0, 2.0, (0.01, 0.01), quantile=2.0)]
+        >>> [round(end, 3) for end in fieller(6.0, 2.0, (0.01, 0.01), 0.0, 2.0)]
         [2.711, 3.35]
-        >>> fieller(6.0, 0.1, (0.01, 0.01), quantile=2.0)[1] is None
+        >>> fieller(6.0, 0.1, (0.01, 0.01), 0.0, 2.0)[1] is None
         True
 
     """

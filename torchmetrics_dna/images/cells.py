@@ -15,7 +15,7 @@ WHOLE = (0.0, 0.0, 1.0, 1.0)
 _MOST_PREFIXES = 8  # tokens before those of the patches: a class token and registers
 
 
-def cells_of(positions: Sequence[int], size: tuple[int, int] | None = None) -> Tensor:
+def cells_of(positions: Sequence[int], size: tuple[int, int] | None) -> Tensor:
     """Return the cell of the input that each position of a layer corresponds to; the input is a square by default.
 
     A grid ``(h, w)`` divides the image evenly. Tokens are the patches of the largest grid with the input's aspect ratio
@@ -26,9 +26,9 @@ def cells_of(positions: Sequence[int], size: tuple[int, int] | None = None) -> T
         Left, top, right and bottom in fractions, float32, ``(number of positions, 4)``; one row if there are none.
 
     Example:
-        >>> cells_of((1, 2)).tolist()
+        >>> cells_of((1, 2), size=None).tolist()
         [[0.0, 0.0, 0.5, 1.0], [0.5, 0.0, 1.0, 1.0]]
-        >>> cells_of((5,))[:2].tolist()  # a class token, then 2 x 2 patches
+        >>> cells_of((5,), size=None)[:2].tolist()  # a class token, then 2 x 2 patches
         [[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.5, 0.5]]
 
     """

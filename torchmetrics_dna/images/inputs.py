@@ -17,6 +17,7 @@ from torchmetrics_dna.images.tensors import check_dense
 Inputs = Tensor | tuple[Any, ...] | dict[str, Any]  # images, too
 IDENTITY = "identity"  # the feature that takes embeddings as they are; a colon and the model that made them may follow
 _ROW = "row"
+_MOST_BANDS = 256
 
 
 def is_identity(feature: object) -> bool:
@@ -28,6 +29,25 @@ def is_identity(feature: object) -> bool:
 
     """
     return isinstance(feature, str) and feature.partition(":")[0] == IDENTITY
+
+
+def noun_of(made: Any) -> str:
+    """Return what was measured: ``"image"``, ``"row"`` of embeddings, or another ``"input"``.
+
+    Args:
+        made: A feature, an extractor, or what has the name of one and its preparation, such as a DNA.
+
+    Example:
+        >>> noun_of("identity:clip-vit-b32"), noun_of({"feature": "resnet18"}), noun_of(None)
+        ('row', 'image', 'image')
+
+    """
+    made = made.get("feature") if isinstance(made, Mapping) else made
+    if getattr(made, "example", None) is not None:
+        return str(made.example.noun)
+    if is_identity(getattr(made, "extractor", made)):
+        return _ROW
+    return "input" if "inputs" in (getattr(made, "preparation", None) or {}) else "image"
 
 
 def mapped(function: Callable[..., Any], *inputs: Any) -> Any:
@@ -108,6 +128,12 @@ class Example:
     def num_bytes(self) -> int:
         """Memory of one input of the example's size."""
         return sum(tensor.nbytes for tensor in tensors_of(self.like))
+
+    @property
+    def bands(self) -> int:
+        """Length of axis 1 of the largest tensor, if two axes of positions or more follow it and it is 2 to 256."""
+        shape = max(tensors_of(self.like), key=Tensor.numel).shape
+        return shape[1] if len(shape) > 3 and 2 <= shape[1] <= _MOST_BANDS else 0
 
     def has_names_of(self, inputs: Mapping[Any, Any]) -> bool:
         """True if the inputs are a dict with the names of the example, rather than several sets by name."""

@@ -182,7 +182,7 @@ class Content(NamedTuple):
     unreadable: list[str]  # one line for each image that can't be read
 
 
-def contents(images: ImageSource, reading: Reading, channels: int = 3) -> Content:
+def contents(images: ImageSource, reading: Reading, channels: int) -> Content:
     """Digest the pixels of all images, decoded to so many channels."""
     content = Content([], [], [])
     for batch in load_batches(images, _ANY_SIZE, reading=reading, channels=channels, notes=digest_note):

@@ -63,11 +63,11 @@ def load_batches(
     size: tuple[int, int] | None,
     crop: Crop = "none",
     resize: Resize = "clean",
-    reading: Reading | None = None,
     *,
-    channels: int = 3,
+    reading: Reading | None,
+    channels: int,
     properties: bool = False,
-    notes: Notes | None = None,
+    notes: Notes | None,
     parts: Sequence[range] | None = None,
     window: int | None = None,
     pin_memory: bool = False,
@@ -123,15 +123,15 @@ def load_batches(
         worker_init_fn=begin,
         pin_memory=pin_memory,
     )
-    told, used = set[str](), 0.0
+    warned, used = set[str](), 0.0
     for batch in decoded(loader):
         if batch.error:
             raise ValueError(batch.error)
         if batch.unreadable and not reading.skip_unreadable:
             raise ValueError(batch.unreadable[0] + SKIP)
-        for what in sorted(batch.lost - told):  # their number would be that of this pass, in this process
+        for what in sorted(batch.lost - warned):  # their number would be that of this pass, in this process
             warnings.warn(f"Images of {source.label!r} {what}", stacklevel=2)
-        told |= batch.lost
+        warned |= batch.lost
         used = max(used, batch.used)
         yield batch
     if 0 < used <= _FEW_BITS:

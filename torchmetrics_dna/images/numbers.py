@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from torchmetrics_dna.images.inputs import tensors_of
-from torchmetrics_dna.images.properties import Fault, Property, in_percent, log, log_odds
+from torchmetrics_dna.images.properties import BANDS, Fault, Property, in_percent, log, log_odds
 from torchmetrics_dna.registry import Registry
 
 NUMBERS = "numbers"
@@ -29,9 +31,14 @@ class Values:
         self.spread = float(self.flat.std(correction=0))
 
 
+def _surely(count: int, of: Tensor) -> float:
+    """Return a share, less two standard errors of the count: among few values, one may be 0 by chance."""
+    return max(0.0, count - 2 * math.sqrt(count)) / len(of)
+
+
 def _most_frequent(of: Values) -> float:
     sample = of.flat[:: len(of.flat) // _SAMPLE | 1]
-    return int(torch.unique(sample, return_counts=True)[1].max()) / len(sample)
+    return _surely(int(torch.unique(sample, return_counts=True)[1].max()), sample)
 
 
 def _roughness(of: Values) -> float:
@@ -68,7 +75,7 @@ RECORDS = Registry(
         _record("spread", lambda of: of.spread, log(1e-12)),
         _record("smallest value", lambda of: float(of.flat.min())),
         _record("largest value", lambda of: float(of.flat.max())),
-        _share("share of zeros", lambda of: float((of.flat == 0).double().mean())),
+        _share("share of zeros", lambda of: _surely(int((of.flat == 0).sum()), of.flat)),
         _share("share of its most frequent value", _most_frequent),
         _record("roughness", _roughness, log(1e-12)),
         *(
@@ -81,7 +88,7 @@ RECORDS = Registry(
 FAULTS = {name: fault for record in RECORDS.values() for name, fault in record.faults.items()}
 
 
-def input_numbers(inputs: Any, axes: int = GRID) -> Tensor:
+def input_numbers(inputs: Any, axes: int) -> Tensor:
     """Measure the numbers of one input without the batch axis: float64, one of each of ``RECORDS``.
 
     Args:
@@ -89,7 +96,7 @@ def input_numbers(inputs: Any, axes: int = GRID) -> Tensor:
         axes: How many of the last axes have an order, along which there are neighbours and halves.
 
     Example:
-        >>> dict(zip(RECORDS, input_numbers(torch.tensor([[0.0, 0.0], [0.0, 4.0]])).tolist(), strict=True))["mean"]
+        >>> dict(zip(RECORDS, input_numbers(torch.tensor([[0.0, 0.0], [0.0, 4.0]]), 2).tolist(), strict=True))["mean"]
         1.0
 
     """
@@ -100,3 +107,19 @@ def input_numbers(inputs: Any, axes: int = GRID) -> Tensor:
 def number_note(inputs: Any, axes: int = GRID) -> dict[str, Tensor]:
     """Return the numbers of one input as a note of a job."""
     return {NUMBERS: input_numbers(inputs, axes)}
+
+
+def band_note(inputs: Any, bands: int) -> dict[str, Tensor]:
+    """Return mean and deviation of each band of one input as a note of a job; NaN if it has not so many.
+
+    Bands are the first axis of the largest tensor, or the last of an image ``(H, W, C)``, of which bytes are divided by
+    255. Values that are not finite are left out.
+    """
+    if isinstance(inputs, np.ndarray):
+        inputs = torch.from_numpy(np.moveaxis(inputs, -1, 0) / (255 if inputs.dtype == np.uint8 else 1))
+    tensor, numbers = max(tensors_of(inputs), key=Tensor.numel), torch.full((bands, 2), torch.nan).double()
+    for row, band in zip(numbers, tensor if len(tensor) == bands else (), strict=False):
+        if band.isfinite().any():
+            of = Values(band)
+            row[0], row[1] = of.flat.mean(), of.spread
+    return {BANDS: numbers.flatten()}

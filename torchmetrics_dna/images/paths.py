@@ -24,6 +24,7 @@ from torchmetrics_dna.files.damage import check_files, reason_of
 from torchmetrics_dna.images.kinds import EXTENSIONS
 
 _WORDS = ("auto", "pool")  # that arguments take in place of a path
+_PATHS: Any = os.path  # rules of paths
 
 
 def is_image_name(name: str) -> bool:
@@ -58,7 +59,7 @@ def _key(digits: str) -> str:
     return f"\1{chr(len(significant))}{significant}"
 
 
-def names_below(names: Sequence[str], roots: Collection[str] = (), paths: Any = os.path) -> list[str]:
+def names_below(names: Sequence[str], roots: Collection[str]) -> list[str]:
     """Return the names of files below the folder or archive of ``roots`` that each is in, with ``/`` between folders.
 
     The spelling of paths does not matter, as in ``./x`` and ``x//y``. Without roots, names are those below the folder
@@ -67,33 +68,32 @@ def names_below(names: Sequence[str], roots: Collection[str] = (), paths: Any = 
     Args:
         names: Paths or addresses.
         roots: Folders and archives.
-        paths: The rules of paths, :mod:`posixpath` or :mod:`ntpath`; by default those of this system.
 
     Raises:
         ValueError: If a name is below none of the roots.
 
     Example:
-        >>> names_below(["data/cat/1.png", "data/dog/2.png"], ["./data//"]), names_below(["x/cat/1.png", "x/2.png"])
+        >>> names_below(["data/cat/1.png", "data/dog/2.png"], ["./data//"]), names_below(["x/cat/1.png", "x/2.png"], ())
         (['cat/1.png', 'dog/2.png'], ['cat/1.png', '2.png'])
 
     """
-    whole = [paths.normpath(name) for name in names]
+    whole = [_PATHS.normpath(name) for name in names]
     if not roots:
-        if len({paths.isabs(name) for name in whole}) > 1:
-            whole = [paths.abspath(name) for name in whole]
+        if len({_PATHS.isabs(name) for name in whole}) > 1:
+            whole = [_PATHS.abspath(name) for name in whole]
         try:
-            roots = [paths.commonpath({paths.dirname(name) for name in whole} or {""})]
+            roots = [_PATHS.commonpath({_PATHS.dirname(name) for name in whole} or {""})]
         except ValueError:  # they are on several drives of Windows
-            return [name.replace(paths.sep, "/") for name in whole]
-    folders = {paths.normcase(paths.normpath(root)) for root in roots}
-    folders = {"" if folder == paths.curdir else folder for folder in folders}
+            return [name.replace(_PATHS.sep, "/") for name in whole]
+    folders = {_PATHS.normcase(_PATHS.normpath(root)) for root in roots}
+    folders = {"" if folder == _PATHS.curdir else folder for folder in folders}
     begins: dict[str, int] = {}  # of names below their root, by folder
     below: list[str] = []
     for name in whole:
-        folder = paths.dirname(name)
+        folder = _PATHS.dirname(name)
         if folder not in begins:
-            begins[folder] = len(_root_of(folder, folders, paths))
-        below.append(name[begins[folder] :].lstrip(paths.sep).replace(paths.sep, "/"))
+            begins[folder] = len(_root_of(folder, folders))
+        below.append(name[begins[folder] :].lstrip(_PATHS.sep).replace(_PATHS.sep, "/"))
     return below
 
 
@@ -116,15 +116,15 @@ def lies_in_a_root(folder: str, roots: Collection[str]) -> bool:
     return above in roots or (above != folder and lies_in_a_root(above, roots))
 
 
-def _root_of(folder: str, roots: set[str], paths: Any) -> str:
+def _root_of(folder: str, roots: set[str]) -> str:
     """Return the nearest root that a folder is, or is in."""
-    root, above = folder, paths.dirname(folder)
-    while paths.normcase(root) not in roots:
+    root, above = folder, _PATHS.dirname(folder)
+    while _PATHS.normcase(root) not in roots:
         if root == above:
             raise ValueError(
                 f"{folder!r} is not below {' or '.join(sorted(map(repr, roots))[:3])}, the source of images"
             )
-        root, above = above, paths.dirname(above)
+        root, above = above, _PATHS.dirname(above)
     return root
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons.index import Neurons
 
 LAYER = "properties"
+BANDS = "numbers of bands"  # the layer of inputs that are no images, with as many neurons a band
+_OF_BAND = ("mean", "deviation")
 VERSION = 2  # of the definitions; increment it with any change of a value
 _MOST_BYTES = 8  # scale of bytes per pixel
 
@@ -153,10 +155,13 @@ def neuron_name(layer: str, number: int) -> str:
     """Return the number of a neuron within its layer as text, or the name of a property.
 
     Example:
-        >>> neuron_name("head", 7), neuron_name("properties", 3)
-        ('7', 'brightness')
+        >>> neuron_name("head", 7), neuron_name("properties", 3), neuron_name("numbers of bands", 7)
+        ('7', 'brightness', 'deviation of band 3')
 
     """
+    if layer == BANDS:
+        band, which = divmod(number, len(_OF_BAND))
+        return f"{_OF_BAND[which]} of band {band}"
     return PROPERTIES[number] if layer == LAYER and number < len(PROPERTIES) else str(number)
 
 
@@ -186,7 +191,8 @@ def property_in_words(name: str, value: float, digits: int = 3) -> str:
         ('256 pixels', '25 %', '0.0123')
 
     """
-    return RECORDS[name].in_words(value, digits)
+    record = RECORDS.find(name)
+    return f"{value:.{digits}g}" if record is None else record.in_words(value, digits)
 
 
 def _grey(imgs: Tensor) -> Tensor:
@@ -199,7 +205,7 @@ def _grey(imgs: Tensor) -> Tensor:
 class Originals:
     """Original images of a batch, ``(B, 3, H, W)``, uint8, with what several properties take, computed once."""
 
-    def __init__(self, imgs: Tensor, file: FileFacts | None = None) -> None:
+    def __init__(self, imgs: Tensor, file: FileFacts | None) -> None:
         self.file, self._imgs = file, imgs
         self.height, self.width = imgs.shape[2:]
         some, large = len(imgs) > 0, min(imgs.shape[2:]) >= 3

@@ -68,13 +68,13 @@ def resize_image(
     return resized
 
 
-def resize_tensor(imgs: Tensor, size: tuple[int, int], crop: Crop = "none", resize: Resize = "clean") -> Tensor:
+def resize_tensor(imgs: Tensor, size: tuple[int, int], crop: Crop = "none", *, resize: Resize) -> Tensor:
     """Resize a batch on its device; equals :func:`resize_image` to 1e-5 for 'clean', exactly for others.
 
     Images are ``(B, C, H, W)``, uint8 or floating point in [0, 1]; the result, float32 as there, is a copy.
 
     Example:
-        >>> resize_tensor(torch.full((1, 3, 5, 7), 51, dtype=torch.uint8), (2, 2))[0, 0]
+        >>> resize_tensor(torch.full((1, 3, 5, 7), 51, dtype=torch.uint8), (2, 2), resize="clean")[0, 0]
         tensor([[0.2000, 0.2000],
                 [0.2000, 0.2000]])
 

@@ -307,7 +307,8 @@ def left_out_in_words(lines: Sequence[str]) -> str:
     """
     files = sum(line.startswith(_BROKEN) for line in lines)
     images = len(lines) - files
-    texts = [images_in_words(images)] if images else []
+    noun = next((line.split()[2] for line in lines if not line.startswith(_BROKEN)), "image")
+    texts = [images_in_words(images, noun)] if images else []
     texts += [f"the rest of {files:,} file{'' if files == 1 else 's'}"] if files else []
     return f"{' and '.join(texts)} {'was' if len(lines) == 1 else 'were'} left out"
 

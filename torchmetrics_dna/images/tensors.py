@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def check_images(imgs: Tensor, normalize: bool, channels: Sequence[int] = (3,), values: bool = True) -> None:
+def check_images(imgs: Tensor, normalize: bool, channels: Sequence[int], values: bool) -> None:
     """Raise ValueError (TypeError for other than tensors) unless ``imgs`` is a batch of images ``(B, C, H, W)``.
 
     Args:

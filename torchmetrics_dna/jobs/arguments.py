@@ -19,7 +19,9 @@ from torchmetrics_dna.dna.distances import (
     published,
     record_of,
 )
+from torchmetrics_dna.images.inputs import noun_of
 from torchmetrics_dna.options import brief, check_call, check_keywords, known_taker, names_in, option
+from torchmetrics_dna.words.nouns import speaking
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -174,7 +176,9 @@ def taking(*names: str, **defaults: Any) -> Callable[[_F], _F]:
         def checked(*args: Any, **options: Any) -> Any:
             check_keywords(checked, options)
             check_call(function, shown, args, options)
-            return function(*args, **{**defaults, **options})
+            passed = dict(zip(shown.parameters, args, strict=False)) | options
+            with speaking(noun_of(passed.get("feature"))):
+                return function(*args, **{**defaults, **options})
 
         checked.__signature__ = shown  # type: ignore[attr-defined]
         known_taker(function, shown.parameters)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
-from torchmetrics_dna.dna.averaging import PLAIN, Averaging
 from torchmetrics_dna.images import ImageSource, Reading
 from torchmetrics_dna.images.changes import CHANGES, Causes, change_image
 from torchmetrics_dna.images.pixels import Decoded, as_bytes, as_rgb
@@ -25,6 +24,7 @@ from torchmetrics_dna.statistics import histogram_statistic
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna import HistogramDNA
+    from torchmetrics_dna.dna.averaging import Averaging
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.jobs.sides import Sides
@@ -346,7 +346,7 @@ class Shares(NamedTuple):
         """Return the differences of folds that hold the same pairs."""
         return self._of(self.shares - other.shares, self.images)
 
-    def mean_and_noise(self, without: int | None = None) -> tuple[Tensor, Tensor]:
+    def mean_and_noise(self, without: int | None) -> tuple[Tensor, Tensor]:
         """Return the mean over images, ``(N, bins)``, and its unbiased variance, summed over bins, ``(N,)``.
 
         Args:
@@ -367,15 +367,16 @@ class Apart:
     """Distance of two sets: from the folds of both, or from those of the differences of pairs.
 
     Example:
+        >>> from torchmetrics_dna.dna.averaging import PLAIN
         >>> one = torch.tensor([1, 1])
         >>> a, b = torch.tensor([[[3, 1, 0]], [[1, 3, 0]]]), torch.tensor([[[0, 1, 3]], [[0, 3, 1]]])
-        >>> Apart((Shares.of(a, one), Shares.of(b, one))).bins <= 1
+        >>> Apart((Shares.of(a, one), Shares.of(b, one)), PLAIN).bins <= 1
         True
 
     """
 
     sides: tuple[Shares, ...]
-    averaging: Averaging = PLAIN  # off which noise can be taken
+    averaging: Averaging  # off which noise can be taken
 
     @property
     def bins(self) -> float:

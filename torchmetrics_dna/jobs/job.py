@@ -104,9 +104,9 @@ class Job:
         cls,
         setup: Setup,
         kinds: Sequence[Kind],
-        reading: Reading | None = None,
-        num_folds: int | None = None,
-        rows: Mapping[str, Statistic] | None = None,
+        reading: Reading | None,
+        num_folds: int | None,
+        rows: Mapping[str, Statistic] | None,
     ) -> Job:
         """Make a job whose statistics are DNAs, by kind, and ``rows`` of single images.
 
@@ -231,7 +231,7 @@ class Job:
             extractor.input_size,
             extractor.crop,
             extractor.resize,
-            self.reading,
+            reading=self.reading,
             channels=extractor.image_channels,
             properties=extractor.has_properties,
             notes=partial(_all_notes, takes) if takes else None,
@@ -317,7 +317,7 @@ def count_images(images: Images, parts: Sequence[range] | None) -> int | None:
     return images.count if parts is None or sum(map(len, parts)) == len(images.shards) else None
 
 
-def check_any_read(num_images: int, unreadable: Sequence[str], label: str = "") -> None:
+def check_any_read(num_images: int, unreadable: Sequence[str], label: str) -> None:
     """Raise ValueError if all images were left out, or there were none."""
     if unreadable and num_images == 1:
         raise ValueError(f"The only image could not be read: {unreadable[0]}")

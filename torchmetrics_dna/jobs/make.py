@@ -70,8 +70,8 @@ def make_files(
     kinds: Sequence[Kind],
     arguments: Arguments,
     *,
-    resume: bool = False,
-    notes: str = "",
+    resume: bool,
+    notes: str,
 ) -> tuple[dict[str, Path | str], list[str]]:
     """Write the DNA of an image set to files, all kinds from one pass.
 

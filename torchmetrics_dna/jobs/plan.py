@@ -11,7 +11,7 @@ from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.averaging import Averaging, averaging_of
 from torchmetrics_dna.dna.folded import FoldedSides, PlanOfLayers, plan_for, why_not_kept
 from torchmetrics_dna.functional.outliers import layers_for_outliers
-from torchmetrics_dna.images.numbers import GRID, number_note
+from torchmetrics_dna.images.numbers import GRID, band_note, number_note
 from torchmetrics_dna.images.properties import LAYER, property_note, without_properties
 from torchmetrics_dna.statistics.rows import SpatialMeans
 
@@ -93,6 +93,13 @@ def noting_properties(job: Job) -> Job:
         statistics = {**job.statistics, LAYER: SpatialMeans(neurons.take(neurons.positions([LAYER])))}
         return replace(job, statistics=statistics)
     return replace(job, notes=[*job.notes, property_note]) if job.extractor.may_have_properties else job
+
+
+def noting_bands(job: Job) -> Job:
+    """Return a job that keeps mean and deviation of each band of single inputs, or of images that are not RGB."""
+    example, channels = job.extractor.example, job.extractor.image_channels
+    bands = example.bands if example is not None else channels if channels not in (1, 3) else 0
+    return replace(job, notes=[*job.notes, partial(band_note, bands=bands)]) if bands else job
 
 
 def folded_sides(record: Distance, a: Measured, b: Measured, plan: Plan) -> FoldedSides | None:

@@ -27,7 +27,7 @@ from torchmetrics_dna.jobs.groups import Groups, Pairs, folds_of_pairs, group_na
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.on_ray import check_on_ray
-from torchmetrics_dna.jobs.plan import Plan, make_plan, noting_properties
+from torchmetrics_dna.jobs.plan import Plan, make_plan, noting_bands, noting_properties
 from torchmetrics_dna.statistics.base import check_num_folds
 from torchmetrics_dna.statistics.folds import group_folds
 from torchmetrics_dna.statistics.setup import check_of_dnas, given_arguments, set_up
@@ -190,6 +190,8 @@ def open_sides(
     plan = make_plan(arguments, distances, opened, extractor)
     job = Job.for_dnas(setup, kinds, arguments.reading, num_folds, plan.rows)
     job = noting_properties(job) if "means" in plan.rows else job
+    has_bands = with_properties and len(opened) == 2 and not dnas and plan.averaging.is_plain and num_folds
+    job = noting_bands(job) if has_bands else job
     result = Sides(
         plan,
         [next(fitting) if isinstance(side, DNA) else side for side in opened],

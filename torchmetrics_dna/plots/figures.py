@@ -223,7 +223,7 @@ def _pair(axis: Any, comparison: Comparison, neuron: tuple[str, int], names: tup
 def versus(comparison: Comparison, names: tuple[str, str] | None = None) -> str:
     """Return a title that names both sets, their numbers of images and the extractor."""
     a, b = (
-        f"{visible(name)} ({images_in_words(count) if count else 'unknown images'})"
+        f"{visible(name)} ({images_in_words(count, comparison.noun) if count else f'unknown {comparison.noun}s'})"
         for name, count in zip(names or comparison.names, comparison.num_images.values(), strict=True)
     )
     return f"{a} against {b}, {comparison.extractor}"

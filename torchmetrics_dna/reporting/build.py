@@ -99,9 +99,9 @@ def compared_in(
     b: Any,
     arguments: Arguments,
     *,
-    by: ByClass | None = None,
-    held_out: str | None = None,
-    check: Callable[[Opened], Opened] = lambda opened: opened,
+    by: ByClass | None,
+    held_out: str | None,
+    check: Callable[[Opened], Opened],
 ) -> tuple[Opened, Any, Callable[..., Document]]:
     """Open image sets, check them before an image is read, compare them, and look at the images that a page shows.
 

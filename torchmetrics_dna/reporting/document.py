@@ -35,7 +35,7 @@ class Document:
     records: Callable[[], Sequence[Mapping[str, Any]]]
     sentences: Sequence[str]
     tables: Sequence[Table]
-    text: Sequence[Any] = ()
+    text: Sequence[Any]
     columns: Sequence[str] = ()
     page: Callable[[], str] | None = None
 
@@ -83,7 +83,8 @@ def _html(document: Document) -> str:
     style = files("torchmetrics_dna.reporting").joinpath("page.css").read_text(encoding="utf-8")
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
     head += f'<meta name="color-scheme" content="light dark"><title>torchmetrics-dna</title><style>{style}</style>'
-    body = f"<body><main>\n{as_html(document.sentences, document.tables)}\n</main></body>"
+    tables = [part for part in document.text if isinstance(part, Table)] or document.tables  # as on a screen
+    body = f"<body><main>\n{as_html(document.sentences, tables)}\n</main></body>"
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>{body}</html>\n'
 
 

@@ -15,9 +15,8 @@ from torchmetrics_dna.files.tables import Cell, Table
 from torchmetrics_dna.files.visible import images_in_words, in_words, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.paths import public
-from torchmetrics_dna.images.properties import RECORDS, neuron_name, property_in_words
+from torchmetrics_dna.images.properties import LAYER, RECORDS, neuron_name, property_in_words
 from torchmetrics_dna.version import __version__
-from torchmetrics_dna.words.nouns import spoken
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
@@ -28,7 +27,7 @@ GROUPS = 32  # of bins, at most, in a small histogram
 
 def sides_in_words(comparison: Comparison) -> dict[str, str]:
     """Return name and number of images of ``"a"`` and ``"b"``."""
-    counts = {side: spoken(images_in_words(count), comparison.noun) for side, count in comparison.num_images.items()}
+    counts = {side: images_in_words(count, comparison.noun) for side, count in comparison.num_images.items()}
     return {
         side: counts[side] if name == side.upper() else f"{name} ({counts[side]})"
         for side, name in zip("ab", comparison.names, strict=True)
@@ -45,30 +44,32 @@ def clearly(comparison: Comparison) -> str:
 
 
 def property_rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """Return rows of all properties of images, clearest difference first; empty if they were not measured.
+    """Return rows of all properties of images, or numbers of bands, clearest difference first; empty without any.
 
     Each has ``name``, ``about`` what a value means, means ``a`` and ``b`` in words, ``q``, whether it is ``clear``
-    (None without a test), and ``heights`` of its histograms in A and in B, at most 255.
+    (None without a test), and ``heights`` of its histograms in A and in B, at most 255; none of bands.
     """
     properties = comparison.properties
     if properties is None:
         return []
     a, b = properties.means
-    shares, used, _ = grouped(*properties.aligned(), GROUPS)
-    heights = (255 * shares / shares.amax((1, 2), keepdim=True)).round().int()
+    drawn: list[list[list[int]]] = [[]] * properties.neurons.total
+    if LAYER in properties.neurons:
+        shares, used, _ = grouped(*properties.aligned(), GROUPS)
+        heights = (255 * shares / shares.amax((1, 2), keepdim=True)).round().int()
+        drawn = [of[:, :count].tolist() for of, count in zip(heights, used.tolist(), strict=True)]
     p = comparison.p_value_of_properties
     rows = []
     for row in properties.top_neurons(properties.neurons.total):
         name, place = neuron_name(row["layer"], row["neuron"]), properties.neurons.index(row["layer"], row["neuron"])
         values = {side: property_in_words(name, float(means[place])) for side, means in (("a", a), ("b", b))}
         clear = None if row["q"] is None or p is None else row["q"] <= SIGNIFICANT >= p
-        drawn = heights[place, :, : int(used[place])].tolist()
-        about = RECORDS[name].meaning
-        rows.append({"name": name, "about": about, **values, "q": row["q"], "clear": clear, "heights": drawn})
+        about = RECORDS[name].meaning if name in RECORDS else ""
+        rows.append({"name": name, "about": about, **values, "q": row["q"], "clear": clear, "heights": drawn[place]})
     return rows
 
 
-def settings_of(comparison: Comparison, gallery: Gallery | None = None) -> dict[str, str]:
+def settings_of(comparison: Comparison, gallery: Gallery | None) -> dict[str, str]:
     """Return all that the figures depend on, in words, by name."""
     dna = comparison.aligned()[0]
     ranges, averaging = dna.known_ranges, comparison["dna-emd"].averaging

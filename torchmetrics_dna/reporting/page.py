@@ -23,6 +23,7 @@ from torchmetrics_dna.files.visible import images_in_words, number, p_figure, vi
 from torchmetrics_dna.images.cells import Crop, seen_of
 from torchmetrics_dna.images.properties import neuron_in_words
 from torchmetrics_dna.reporting.findings import GROUPS, clearly, property_rows, settings_of, sides_in_words
+from torchmetrics_dna.words.nouns import spoken
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
@@ -59,13 +60,15 @@ def as_html(comparison: Comparison, gallery: Gallery | None = None) -> str:
     headline, *sentences = comparison.verdict_lines
     explanation = comparison.explain()
     differs = comparison.differs is not False and not comparison.same_images
-    return env.get_template("page.html").render(
+    properties = property_rows(comparison)
+    page = env.get_template("page.html").render(
         comparison=comparison,
         names=dict(zip("ab", comparison.names, strict=True)),
         sides=sides_in_words(comparison),
         headline=headline.replace(" %", "\N{NO-BREAK SPACE}%"),
         sentences=sentences,
-        properties=property_rows(comparison),
+        properties=properties,
+        has_words=bool(properties) or comparison.noun == "image",
         gallery=gallery,
         cause=explanation.causes.in_words if explanation.causes else "",
         odd=[] if gallery is None else with_maps(gallery.odd, gallery.crop),
@@ -82,6 +85,7 @@ def as_html(comparison: Comparison, gallery: Gallery | None = None) -> str:
         unreadable=comparison.unreadable[:_NAMED],
         style=Markup(files(_HERE).joinpath("page.css").read_text(encoding="utf-8")),
     )
+    return spoken(page, comparison.noun, comparison.names)
 
 
 def with_maps(images: Sequence[ShownImage], crop: Crop) -> list[tuple[ShownImage, Image.Image | None, str]]:

@@ -134,9 +134,10 @@ def look(sides: Sides, comparison: Comparison) -> Gallery:
         alike = comparison.twins if comparison.shares_images else []  # the same set again has none
         twins = dict(zip("ab", zip(*alike, strict=True), strict=True)) if alike else {}
         causes, changed = comparison.explain().causes, list[ShownImage]()
-        for shown, number in zip(strips.get("a", ()), drawn.get("a", ()), strict=True) if causes else ():
+        changes = list(zip(causes.names, causes.amounts, strict=True)) if causes else []
+        for shown, number in zip(strips.get("a", ()), drawn.get("a", ()), strict=True) if changes else ():
             picture = as_bytes(as_rgb(images["a"][number]))
-            for name, amount in zip(causes.names, causes.amounts, strict=True) if causes else ():
+            for name, amount in changes:
                 picture = change_image(picture, name, amount, number)
             changed.append(shown._replace(picture=_shrunk(picture)))
         extractor = sides.extractor if comparison.properties is None else sides.extractor.without_properties()

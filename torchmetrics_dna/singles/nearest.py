@@ -70,7 +70,7 @@ class Nearest:
         return Nearest([self.names[i] for i in order.tolist()], self.distances[order], self.ratios[order], likeness)
 
 
-def find_nearest(features: Features, index: Features, themselves: Tensor | None = None) -> Nearest:
+def find_nearest(features: Features, index: Features, themselves: Tensor | None) -> Nearest:
     """Find the nearest image in an index for each image, by Euclidean distance of their features.
 
     If both have pictures, the nearest ones are compared by these, and one that is alike comes first. If the images are

@@ -20,6 +20,7 @@ from torchmetrics_dna.functional.outliers import layers_for_outliers, left_out_s
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
 from torchmetrics_dna.functional.realism import less_contrast
 from torchmetrics_dna.images import Images, ImageSource, Source
+from torchmetrics_dna.images.inputs import noun_of
 from torchmetrics_dna.images.likeness import digest_note, small_picture
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.job import Job
@@ -39,7 +40,6 @@ from torchmetrics_dna.statistics.outliers import (
 )
 from torchmetrics_dna.statistics.rows import Distances, SpatialMeans
 from torchmetrics_dna.statistics.scores import POOL, ImageScorer, Scorer, check_left_out
-from torchmetrics_dna.words.nouns import noun_of
 
 if TYPE_CHECKING:
     from torchmetrics_dna.images.pixels import Pixels

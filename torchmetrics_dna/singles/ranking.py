@@ -417,7 +417,7 @@ class Ranking(Saved):
     def __repr__(self) -> str:
         ends = " to ".join(f"{float(self.scores[i]):.4g}" for i in (0, -1)) if self.names else ""
         unit = "" if self.worst_first or not ends else " bins"
-        return f"Ranking({images_in_words(len(self.names))}, {f'{self.score} {ends}'.strip()}{unit})"
+        return f"Ranking({images_in_words(len(self.names), self.noun)}, {f'{self.score} {ends}'.strip()}{unit})"
 
 
 def heat_maps(mapper: ImageScorer, images: Images) -> Tensor:

@@ -33,7 +33,7 @@ class MomentStatistic(DNAStatistic[GaussianDNA]):
     tensor = "moments"
     dtype = torch.float64
 
-    def __init__(self, extractor: DNAExtractor, num_folds: int | None = None) -> None:
+    def __init__(self, extractor: DNAExtractor, num_folds: int | None) -> None:
         super().__init__(extractor, num_folds)
         self.size = self.fold_size = NUM_MOMENTS * self.neurons.total
 

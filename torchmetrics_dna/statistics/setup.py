@@ -40,7 +40,7 @@ class Setup(NamedTuple):
 
 
 def set_up(
-    feature: Feature | None = None,
+    feature: Feature | None,
     layers: Sequence[str] | None = None,
     num_bins: int | None = None,
     ranges: Ranges = None,

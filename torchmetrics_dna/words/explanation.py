@@ -10,7 +10,7 @@ from torchmetrics_dna.dna.gaussian import GaussianDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.histogram import HistogramDNA
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, PermutationTest
 from torchmetrics_dna.images.changes import CHANGES, Causes
-from torchmetrics_dna.images.properties import LAYER, PROPERTIES
+from torchmetrics_dna.images.properties import BANDS, LAYER, neuron_name
 from torchmetrics_dna.words.verdict import Explanation, PropertyDifference
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _MIN_EFFECT = 0.5  # standard deviations between means, for a property to be nam
 _CLEAREST = 2  # of the properties that changes move, of which one must fit for a guess
 _LEAST_UNTESTED = 10  # images on a side, for words without a test
 _NOT_MEASURED = "What differs was not measured: use `DNAExtractor(..., properties=True)`"
-_NO_PICTURES = "Properties are those of RGB images; `top_neurons()` of compare names the neurons that differ"
+_NO_PICTURES = "`top_neurons()` of compare names the neurons that differ"
 
 
 def explain(
@@ -94,18 +94,20 @@ def as_gaussian(dna: DNA) -> GaussianDNA:
 
 
 def property_differences(a: DNA, b: DNA, test: PermutationTest | None) -> list[PropertyDifference]:
-    """Return the properties of images that differ, the clearest first, by a test or else by effect size.
+    """Return the properties of images, or the numbers of bands, that differ, by a test or else by effect size.
 
-    If the test finds a difference of all together, but of none by itself, the clearest stands for it.
+    The clearest comes first. If the test finds a difference of all together, but of none by itself, the clearest stands
+    for it.
     """
-    if LAYER not in a.neurons:
+    layer = next((layer for layer in (LAYER, BANDS) if layer in a.neurons), None)
+    if layer is None:
         return []
-    columns = a.neurons.slices[LAYER]
-    gaussian_a, gaussian_b = (as_gaussian(dna.select([LAYER]).to("cpu")) for dna in (a, b))
+    columns = a.neurons.slices[layer]
+    gaussian_a, gaussian_b = (as_gaussian(dna.select([layer]).to("cpu")) for dna in (a, b))
     differences, others = [], []
-    for i, column in enumerate(gaussian_a.neurons.numbers(LAYER)):
+    for i, column in enumerate(gaussian_a.neurons.numbers(layer)):
         of_property = PropertyDifference(
-            PROPERTIES[column],
+            neuron_name(layer, column),
             float(gaussian_a.mean[i]),
             float(gaussian_b.mean[i]),
             math.sqrt(gaussian_a.var[i]),

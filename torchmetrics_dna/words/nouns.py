@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from torchmetrics_dna.images.inputs import is_identity
-
-if TYPE_CHECKING:
-    from torchmetrics_dna.dna.base import DNA
-
-_IMAGES = r"\b(a)?(?:n )?(?<!RGB )image(s?)\b"
-
-
-def noun_of(made: DNA) -> str:
-    """Return what a DNA was made of: ``"image"``, ``"row"`` of embeddings, or another ``"input"``."""
-    if is_identity(made.extractor):
-        return "row"
-    return "input" if "inputs" in (made.preparation or {}) else "image"
+_IMAGES = (
+    r"(?<![\w/\\.'\"-])([Aa])?(?:n )?(?<!RGB )([Ii])mage(s?)(?![\w/\\\"-]|\.\w|'(?!s\b))"  # neither in names nor paths
+)
+_ALSO = {"of one colour": "of one value", "other pixels": "other values"}
 
 
 def spoken(text: str, noun: str, names: Sequence[str] = ()) -> str:
-    """Return a text about images as one about others; names, such as those of sets, stay as they are.
+    """Return a text about images as one about others; names, such as those of sets, stay as they are, and paths do.
 
     Example:
         >>> spoken("An odd image of images.npy is an image of 100 images", "row", ["images.npy"])
@@ -31,8 +22,26 @@ def spoken(text: str, noun: str, names: Sequence[str] = ()) -> str:
     """
     if noun == "image":
         return text
-    article = "an" if noun[0] in "aeiou" else "a"
-    unchanged = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True) if name)
-    pattern = re.compile(f"({unchanged})|{_IMAGES}" if unchanged else f"(?!)()|{_IMAGES}")
-    said = pattern.sub(lambda m: m[1] or f"{f'{article} ' if m[2] else ''}{noun}{m[3]}", text)
-    return said.replace("of one colour", "of one value")
+    end = "n" if noun[0] in "aeiou" else ""
+    unchanged = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True) if name) or "(?!)"
+
+    def said(match: re.Match[str]) -> str:
+        name, article, first, plural = match.groups("")
+        called = noun.capitalize() if first == "I" else noun
+        return name or f"{f'{article}{end} ' if article else ''}{called}{plural}"
+
+    text = re.sub(f"({unchanged})|{_IMAGES}", said, text)
+    for words, others in _ALSO.items():
+        text = text.replace(words, others)
+    return text
+
+
+@contextmanager
+def speaking(noun: str) -> Iterator[None]:
+    """Say errors of this block of what is measured."""
+    try:
+        yield
+    except (TypeError, ValueError, RuntimeError) as err:
+        if err.args and isinstance(err.args[0], str):
+            err.args = spoken(err.args[0], noun), *err.args[1:]
+        raise

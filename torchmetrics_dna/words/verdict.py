@@ -125,33 +125,33 @@ class Off(NamedTuple):
     total: int  # images of the set
     p_value: float | None  # of the test of a few of the others; None if there are none
     fewest: int | None  # images that are enough for it; None if there are too few for any
-    by_test: int = 0  # named images that this test shows to be off
-    maybe: Sequence[str] = ()  # images that it finds, none of them beyond all of the reference
-    least: int | None = None  # images of the reference, or of the set, that single ones take, if it has fewer
-    is_alone: bool = False  # whether they were judged beside the others of their own set
-    has_properties: bool = True  # whether they were measured
-    unseen: str = UNSEEN  # faults that are not named beside the others
+    by_test: int  # named images that this test shows to be off
+    maybe: Sequence[str]  # images that it finds, none of them beyond all of the reference
+    least: int | None  # images of the reference, or of the set, that single ones take, if it has fewer
+    is_alone: bool  # whether they were judged beside the others of their own set
+    has_properties: bool  # whether they were measured
+    unseen: str  # faults that are not named beside the others
 
 
 @dataclass(frozen=True)
 class TwoSets:
     """Figures of two sets A and B."""
 
-    names: tuple[str, str] = ("A", "B")
-    emd: float | None = None  # dna-emd; None if it was not measured, of which nothing is said then
-    average: str = ""  # "weighted " if it is no plain mean
-    interval: Interval | None = None  # of dna-emd without sampling noise; None without folds of images
-    p_value: float | None = None  # of the test for any difference, by network and properties; None without one
-    p_of_network: float | None = None
-    p_of_properties: float | None = None  # None if properties of images were not measured or tested
-    without_shift: str = ""  # words for what differs if the mean over neurons is no more than by chance
-    is_one_source: bool = False
-    copies: tuple[int, int] | None = None  # so many, of all in B, that the sets are no independent samples
-    lacks: str = ""  # why there is no test
-    is_few: bool = False  # so few images or groups that it is for want of these
-    explanation: Explanation | None = None
-    off: Off | None = None  # images of B that are unlike A; None if that was not asked
-    most: str = ""  # where inputs that are no images differ most, in words
+    names: tuple[str, str]
+    emd: float | None  # dna-emd; None if it was not measured, of which nothing is said then
+    average: str  # "weighted " if it is no plain mean
+    interval: Interval | None  # of dna-emd without sampling noise; None without folds of images
+    p_value: float | None  # of the test for any difference, by network and properties; None without one
+    p_of_network: float | None
+    p_of_properties: float | None  # None if properties of images were not measured or tested
+    without_shift: str  # words for what differs if the mean over neurons is no more than by chance
+    is_one_source: bool
+    copies: tuple[int, int] | None  # so many, of all in B, that the sets are no independent samples
+    lacks: str  # why there is no test
+    is_few: bool  # so few images or groups that it is for want of these
+    explanation: Explanation | None
+    off: Off | None  # images of B that are unlike A; None if that was not asked
+    most: str  # where inputs that are no images differ most, in words
 
     @property
     def differs(self) -> bool:
@@ -308,7 +308,7 @@ def _fitted(line: Callable[[int], str], most: int) -> str:
     return next((line(count) for count in range(most, 1, -1) if len(line(count)) <= _WIDTH), line(1))
 
 
-def why_off(odd: Odd, reference: str, *, short: bool = False) -> str:
+def why_off(odd: Odd, reference: str, *, short: bool) -> str:
     """Say why an image is off: its property with that of the reference, or the layer where it is furthest."""
     phrase, name = _reason(odd.reason, reference, short=short), odd.reason[:-2]
     record = RECORDS.get(name) or NUMBERS.get(name)
@@ -427,8 +427,8 @@ class OneSet(NamedTuple):
 
     name: str
     figure: str  # its distance from the reference, without noise if that is known
-    shares_images: bool = False  # with the reference
-    p_value: float | None = None  # that the nearest set is nearer than this one, corrected; None without a test
+    shares_images: bool  # with the reference
+    p_value: float | None  # that the nearest set is nearer than this one, corrected; None without a test
 
 
 class SeveralSets(NamedTuple):
@@ -437,9 +437,9 @@ class SeveralSets(NamedTuple):
     reference: str
     distance: str  # name of that which gives the order
     sets: Sequence[OneSet]  # the nearest first, without the held-out one
-    equal: Sequence[str] = ()  # names of sets whose images are the reference's own
-    held_out: HeldOut | None = None  # the nearest of the others beside the held-out one
-    p_least: float | None = None  # of these sets: does any differ from the reference? Corrected; None without a test
+    equal: Sequence[str]  # names of sets whose images are the reference's own
+    held_out: HeldOut | None  # the nearest of the others beside the held-out one
+    p_least: float | None  # of these sets: does any differ from the reference? Corrected; None without a test
 
 
 def several_sets(of: SeveralSets) -> list[str]:
@@ -559,7 +559,8 @@ class OddSets:
 
     def to_dict(self) -> dict[str, Any]:
         """Return all in plain types, ready for json."""
-        return asdict(self) | {"properties": [each._asdict() for each in self.properties]}
+        properties = [each._asdict() | {"theirs": each.theirs and list(each.theirs)} for each in self.properties]
+        return asdict(self) | {"properties": properties}
 
 
 def all_sets(of: OddSets) -> list[str]:
@@ -575,7 +576,7 @@ def all_sets(of: OddSets) -> list[str]:
     def naming(count: int) -> str:
         names = [*[*of.odd][:count], *[f"{len(of.odd) - count} more"] * (count < len(of.odd))]
         who = f"{', '.join(names[:-1])} and {names[-1]} differ" if len(names) > 1 else f"{names[0]} differs"
-        return f"{who} from the other {rest}{' sets' * (len(names) == 1)} together ({p}); these are not shown to."
+        return f"{who} from the other {rest}{' sets' * (len(names) == 1)} together ({p}); none of these is shown to."
 
     explanation = Explanation(of.p_value, [*of.properties], names=("the others", next(iter(of.odd))))
     return [_fitted(naming, len(of.odd)), *what_was_measured(explanation)]
@@ -600,7 +601,7 @@ def how_far(value: float, unit: str, distance: str) -> str:
     return f"{distance} {number(value, 3)}{' ' * bool(unit)}{unit}"
 
 
-def against_kept(what: str, far: str, p_value: float | None, lacks: str = "") -> list[str]:
+def against_kept(what: str, far: str, p_value: float | None, lacks: str) -> list[str]:
     """Say whether images that were added or removed differ from those that both versions have."""
     if p_value is None:
         apart = f"Between images {what} and those kept: {far}, noise included."
