@@ -5,8 +5,9 @@ images?
     python docs/experiments/one_level.py --activations FOLDER
 
 Nine kinds that chose nothing. Each picture is measured once, at 64 pixels, and kept in FOLDER; a draw adds those of its
-sets up in 25 bins, which change no level, and asks what :func:`compare` asks, by the same functions. "Before": each
-question by itself, network, properties and single images at 0.05, a few at 0.01.
+sets up in 25 bins, which change no level, and asks what :func:`compare` asks, by the same functions. Some draws are
+made again at 224 pixels in 1,000 bins, as :func:`compare` has them. "Before": each question by itself, network,
+properties and single images at 0.05, a few at 0.01.
 """
 
 from __future__ import annotations
@@ -118,8 +119,8 @@ class Kind:
 class Measure:
     """Measurements of kinds, from a folder or made for it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.network, self.folder = DNAExtractor(input_size=SIDE), folder / str(SIDE)
+    def __init__(self, folder: Path, side: int = SIDE) -> None:
+        self.network, self.folder, self.side = DNAExtractor(input_size=side), folder / str(side), side
         self.folder.mkdir(parents=True, exist_ok=True)
 
     @cache  # noqa: B019 as long as the program
@@ -143,7 +144,7 @@ class Measure:
         low, high = (bound.double() for bound in network.ranges.bounds())
         middle, half = (low + high) / 2, (high - low) / 2 + 1e-8
         for start in range(0, len(some), BATCH):
-            batch = np.stack([resize_image(picture, (SIDE, SIDE)) for picture in some[start : start + BATCH]])
+            batch = np.stack([resize_image(picture, (self.side, self.side)) for picture in some[start : start + BATCH]])
             activations = network(torch.from_numpy(batch))
             of_batch = Activations(activations)
             means.append(torch.cat([of_batch.means(layer) for layer in of_batch.layers], 1).float().numpy())
@@ -344,13 +345,16 @@ def beside(sets: Sets, kind: str, change: str, other: tuple[str, str, float], si
     }
 
 
-PARTS = "halves", "power", "held-out"
-SEEDS = {part: range(100, 100 + count) for part, count in zip(PARTS, (12, 2, 2), strict=True)}  # others chose the rule
+PARTS = "halves", "power", "held-out", "full"
+FULL = 224, BINS  # pixels and bins
+SEEDS = {
+    part: range(100, 100 + count) for part, count in zip(PARTS, (12, 2, 2, 1), strict=True)
+}  # others chose the rule
 CHANGED = ("landscapes", "icons", "textures", "charts", "wallpapers")
 Draws = list[dict[str, Any]]
 
 
-def tasks(sets: Sets, quick: bool) -> Iterator[tuple[str, list[object], Callable[[], dict[str, Any]]]]:
+def tasks(sets: Sets, full: Sets, quick: bool) -> Iterator[tuple[str, list[object], Callable[[], dict[str, Any]]]]:
     """All draws: part, what they are of, and how they are made."""
     kinds = KINDS[-1:] if quick else KINDS
     seeds = {part: numbers[: 1 if quick else None] for part, numbers in SEEDS.items()}
@@ -358,9 +362,9 @@ def tasks(sets: Sets, quick: bool) -> Iterator[tuple[str, list[object], Callable
         yield "halves", [kind, size, seed], partial(halves_of, sets, kind, size, seed)
     changes = [(change, share) for change, shares in SHARES.items() for share in shares][:: 7 if quick else 1]
     changed_kinds = kinds if quick else CHANGED
-    powers = product(seeds["power"], changes, SIZES[: 1 if quick else 3], changed_kinds)
-    for seed, (change, share), size, kind in powers:
-        yield "power", [kind, size, change, share, seed], partial(changed, sets, kind, size, change, share, seed)
+    for part, of, sizes in (("power", sets, SIZES[: 1 if quick else 3]), ("full", full, SIZES[1:2])):
+        for seed, (change, share), size, kind in product(seeds[part], changes, sizes, changed_kinds):
+            yield part, [kind, size, change, share, seed], partial(changed, of, kind, size, change, share, seed)
     for seed, (number, kind), size in product(seeds["held-out"], enumerate(changed_kinds), (36, 66)):
         third = changed_kinds[(number + 2) % len(changed_kinds)]
         for key, other in enumerate(
@@ -374,12 +378,12 @@ def tasks(sets: Sets, quick: bool) -> Iterator[tuple[str, list[object], Callable
                 )  # fmt: skip
 
 
-def drawn(folder: Path, sets: Sets, quick: bool) -> dict[str, Draws]:
+def drawn(folder: Path, sets: Sets, full: Sets, quick: bool) -> dict[str, Draws]:
     """All draws by part; those that the folder has are read."""
     draws: dict[str, Draws] = {part: [] for part in PARTS}
     file = folder / "draws.jsonl"
     kept = {} if not file.exists() else {line["of"]: line for line in map(json.loads, file.open(encoding="utf-8"))}
-    for part, of, make in tasks(sets, quick):
+    for part, of, make in tasks(sets, full, quick):
         name = json.dumps([part, *of])
         if name not in kept:
             kept[name] = {"of": name, "size": of[1], "what": of[2:4], **make()}
@@ -390,36 +394,39 @@ def drawn(folder: Path, sets: Sets, quick: bool) -> dict[str, Draws]:
     return draws
 
 
-def share(draws: Draws, part: str, now: bool) -> str:
-    return f"{np.mean([says(draw, now)[part] for draw in draws]):.3f}" if draws else "-"
+def share(draws: Draws, part: str, digits: int = 3) -> str:
+    """Share that says a difference by a part of the answer, now (before)."""
+    now, past = (np.mean([says(draw, of_today)[part] for draw in draws] or [np.nan]) for of_today in (True, False))
+    return f"{now:.{digits}f} ({past:.{digits}f})" if draws else "-"
 
 
 def table_of_halves(halves: Draws) -> tuple[str, str]:
     """The table of equal halves, and what it says."""
     parts = ("network", "properties", "network or properties", "single images", "a few", "any")
     columns = [("all", halves), *((str(size), [each for each in halves if each["size"] == size]) for size in SIZES)]
-    rows = [[part, *(f"{share(of, part, True)} ({share(of, part, False)})" for _, of in columns)] for part in parts]
+    rows = [[part, *(share(of, part) for _, of in columns)] for part in parts]
     header = ["says a difference: now (before)", *(f"{name}: {len(of)} draws" for name, of in columns)]
-    now, past = (share(halves, "any", each) for each in (True, False))
-    by_size = ", ".join(f"{share(of, 'any', True)} of {name}" for name, of in columns[1:])
+    now, past = share(halves, "any").rstrip(")").split(" (")
+    by_size = ", ".join(f"{share(of, 'any').split()[0]} of {name}" for name, of in columns[1:])
     return results.table(header, rows), (
         f"of {len(halves)} pairs of equal halves a share of {now} gets a sentence that says a difference ({by_size}"
         f" images a side), before {past}."
     )
 
 
-def tables_of_others(power: Draws, held: Draws) -> tuple[list[str], str]:
+def tables_of_others(power: Draws, held: Draws, full: Draws) -> tuple[list[str], str]:
     """Tables of slight changes and of sets beside held-out images, and what they say."""
     tables, rows = list[str](), list[list[object]]()
     for of in dict.fromkeys(json.dumps(each["what"]) for each in power):
         chosen = [each for each in power if json.dumps(each["what"]) == of]
         by_size = [[each for each in chosen if each["size"] == size] for size in SIZES]
-        cells = [f"{share(each, 'any', True)[:4]} ({share(each, 'any', False)[:4]})" for each in [*by_size, chosen]]
-        change, of_b = json.loads(of)
-        rows.append(
-            [change, of_b, *cells, f"{share(chosen, 'network', True)[:4]} ({share(chosen, 'network', False)[:4]})"]
-        )
-    tables.append(results.table(["change", "share of B", *SIZES, "all sizes", "the network's own"], rows))
+        at_full_size = [each for each in full if json.dumps(each["what"]) == of]
+        same = [json.dumps(["power", *json.loads(each["of"])[1:]]) for each in at_full_size]
+        each_way = [*by_size, chosen, [each for each in chosen if each["of"] in same], at_full_size]
+        cells = [share(each, "any", 2) for each in each_way]
+        rows.append([*json.loads(of), *cells, share(chosen, "network", 2)])
+    header = ["change", "share of B", *SIZES, "all sizes", f"{len(full)} draws", "these at 224 px in 1,000 bins"]
+    tables.append(results.table([*header, "the network's own"], rows))
     shown = [each for each in held if each["answer"] is not None and each["answer"] <= SIGNIFICANT]
     truths = {"more of the same": None, "nearer": (1, np.inf), "further": (0, 1)}
     rows, said = [], []
@@ -462,9 +469,10 @@ def main() -> None:
     folder, quick = results.begin(arguments), arguments.quick
     with TemporaryDirectory() as temporary:
         kept = arguments.activations or Path(temporary)
-        draws = drawn(kept, Sets(Measure(kept), COARSE), quick)
+        full = Sets(Measure(kept, SIDE if quick else FULL[0]), FULL[1])
+        draws = drawn(kept, Sets(Measure(kept), COARSE), full, quick)
         table, here = table_of_halves(draws["halves"])
-        others, more = tables_of_others(draws["power"], draws["held-out"])
+        others, more = tables_of_others(draws["power"], draws["held-out"], draws["full"])
     results.write(
         folder,
         "one_level",
