@@ -3,10 +3,9 @@
 Submodules are imported on first use, so importing the package is fast; ``__init__.pyi`` lists the names.
 """
 
-from difflib import get_close_matches
-
 import lazy_loader
 
+from torchmetrics_dna.options import meant
 from torchmetrics_dna.version import __version__ as __version__
 
 _get, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
@@ -17,5 +16,6 @@ def __getattr__(name: str) -> object:
         return _get(name)
     except AttributeError as err:
         public = {each.lower(): each for each in __all__}
-        meant = [public[each] for each in get_close_matches(name.lower(), public, 1, 0.7)]
-        raise AttributeError(f"{err}{''.join(f'; did you mean {each!r}?' for each in meant)}", name=name) from None
+        remedy = meant(name, public, lambda ours, _: f"did you mean {public[ours]!r}?")
+        remedy = remedy or f"it has {', '.join(public.values())}"
+        raise AttributeError(f"{err}; {remedy}", name=name) from None

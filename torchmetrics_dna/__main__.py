@@ -164,11 +164,13 @@ def _option_meant(context: Any, name: str, words: list[str]) -> str:
     taken = {option.strip("-").replace("-", "_"): option for option in longest}
     others = [other for other, each in root.commands.items() if any(name in of.opts for of in each.params)]
     place = next((k for k, word in enumerate(words) if word in root.commands), None)
-    if context.command is root and place is not None:
-        return f"options come after the command: torchmetrics-dna {shlex.join([*words[place:], *words[:place]])}"
+    if context.command is root:
+        call = shlex.join(["compare", "A", "B"] if place is None else [*words[place:], *words[:place]])
+        return f"options come after the command: torchmetrics-dna {call}"
     remedy = meant(name, taken, lambda ours, value: f"did you mean {f'{taken[ours]} {value}'.rstrip()}?")
     elsewhere = f"{' and '.join(others)} {'take' if len(others) > 1 else 'takes'} it" if others else ""
-    return remedy or elsewhere or f"torchmetrics-dna {context.info_name} --help-all lists all"
+    shown = ", ".join(max(each.opts, key=len) for each in context.command.params if not getattr(each, "hidden", True))
+    return remedy or elsewhere or f"{context.info_name} takes {shown}; --help-all lists rare ones"
 
 
 def _command() -> Any:

@@ -10,22 +10,25 @@ from collections.abc import Callable, Collection, Mapping, Sequence, Sized
 from dataclasses import field
 from difflib import get_close_matches
 from functools import wraps
-from inspect import Parameter, signature
-from typing import Any, TypeVar, cast
+from inspect import Parameter, Signature, signature, unwrap
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 
 _F = TypeVar("_F", bound="Callable[..., Any]")
 _T = TypeVar("_T", bound=type)
 #: What is meant by options and arguments that other programs and libraries take: a name of ours, perhaps with a value,
 #: or after "=" a sentence; the first of ours that a command or a function takes.
 _MEANT = {
-    "arch backbone checkpoint encoder extractor model net network preset": ["feature"],
-    "dataset dir folder input path target": ["=sets come first, without a name"],
+    "arch backbone checkpoint encoder extractor feature_extractor model net network preset": ["feature"],
+    "dataset dir folder input input1 input2 path target": ["=sets come first, without a name"],
     "fake generated": ["=sets come first, without a name: the reference, then what is compared with it"],
-    "baseline ground_truth gt real ref": ["reference", "=the reference is the first set"],
+    "baseline ground_truth gt ref": ["reference", "=the reference is the first set"],
+    "real": ["reference", "=`compare` takes the reference first, and only metrics of two sides take `real`"],
     "reference": ["=the reference is the first set"],
     "distance distances metric score_name": ["metrics", "score"],
     "fid": ["metrics fid"],
     "kid": ["metrics kid"],
+    "isc inception_score": ["metrics is"],
+    "calculate_metrics compute_fid compute_kid fid_score": ["=compare(a, b, metrics=['fid', 'kid']) gives distances"],
     "lpips ssim psnr": ["=images are not compared one by one; `metrics` has the names of distances"],
     "dim dims layer output_layer block blocks": ["layers"],
     "bin buckets nbins": ["num_bins"],
@@ -42,11 +45,12 @@ _MEANT = {
     "weights checkpoint_path ckpt": ["weights_path", "neuron_weights"],
     "crop_size center_crop": ["crop center"],
     "alpha level significance": ["=confidence is 1 less the level: 0.99 for 0.01"],
-    "thresh threshold tolerance max_distance": ["fail_above", "share"],
+    "thresh threshold tolerance max_distance": ["fail_above", "share", "=tests tell what is odd, at their levels"],
+    "issues issue_types checks suite": ["=all that is known is looked for"],
     "fail fail_if check gate exit_code fail_if_different fail_if_odd fail_if_changed": [
         *("fail_if_different", "fail_if_odd", "fail_if_changed"),
     ],
-    "cache_dir cache": ["=a DNA file keeps what was measured: make"],
+    "cache_dir cache save_stats": ["=a DNA file keeps what was measured: make"],
     "csv": ["format csv"],
     "json": ["format json"],
     "latex tex": ["format latex"],
@@ -59,7 +63,7 @@ _MEANT = {
     "heatmap heatmaps": ["maps"],
     "holdout heldout validation val test": ["held_out"],
     "ignore_errors skip skip_errors skip_corrupt": ["skip_unreadable"],
-    "max_images limit limit_images num_samples samples": ["num_images", "=all images are taken; give a folder of some"],
+    "max_images limit num_images num_samples samples": ["num_images", "=all images are taken; give a folder of some"],
     "matrix all_pairs pairwise": ["all", "=matrix compares all with all"],
     "duplicates copies dedup neighbours neighbors": ["nearest", "copies"],
     "exif orientation": ["exif_orientation"],
@@ -88,9 +92,10 @@ _MEANT = {
 _HOLDERS: dict[str, type] = {}  # classes whose arguments are given within an argument of this name
 _TAKERS: dict[str, list[str]] = {}  # functions and methods that take an argument, by its name
 _KINDS = {"bool": "a bool", "int": "an integer", "float": "a number", "str": "a text", "Tensor": "a tensor"}
-_KINDS |= {"Reading": "a Reading", "None": "None"}
+_KINDS |= {"Reading": "a Reading", "os.PathLike[str]": "a path", "None": "None"}
 _MOST_TAKERS = 3  # that are named
-_NUMBERS = {"int": "__index__", "float": "__float__"}  # methods by which values of other types are such
+# methods by which values of other types are such
+_LIKE = {"int": "__index__", "float": "__float__", "os.PathLike[str]": "__fspath__"}
 _LONGEST = 80  # characters of a value in an error
 _BY_NAME = {name: ours for names, ours in _MEANT.items() for name in names.split()}
 
@@ -193,28 +198,41 @@ def check_keywords(function: Callable[..., Any], options: Collection[str], error
     raise error(f"{_called(function)} got an unexpected keyword argument {wrong[0]!r}; {remedy}")
 
 
-def _called(function: Callable[..., Any]) -> str:
-    return f"{function.__qualname__.removesuffix('.__init__')}()"
+def _called(function: Callable[..., Any], *args: Any) -> str:
+    owner, _, name = function.__qualname__.rpartition(".")
+    owner = type(args[0]).__name__ if owner and args else owner  # which may be a subclass
+    return f"{owner}.{name}()".removeprefix(".").replace(".__init__", "")
 
 
-def check_kinds(parameters: Mapping[str, Parameter], args: Sequence[Any], options: Mapping[str, Any]) -> None:
-    """Raise ValueError for an argument whose annotation is of plain kinds or values, none of which it is."""
+def check_call(function: Callable[..., Any], own: Signature, args: Sequence[Any], options: Mapping[str, Any]) -> None:
+    """Raise TypeError for arguments that are missing or too many, ValueError for one that its annotation excludes.
+
+    Annotations of plain kinds are looked at, and literal ones, also by their name in the function's module.
+    """
+    parameters, known = own.parameters, unwrap(function).__globals__
+    by_place = [name for name, each in parameters.items() if each.kind is Parameter.POSITIONAL_OR_KEYWORD]
+    order = ", ".join(name for name in by_place if name != "self")
+    try:
+        own.bind(*args, **options)
+    except TypeError as err:
+        by_name = ", and all else by name" * (len(parameters) > len(by_place))
+        raise TypeError(f"{_called(function, *args)}: {err}; it takes {order}{by_name}") from None
     for name, value in (*zip(parameters, args, strict=False), *options.items()):
-        annotation = str(parameters[name].annotation) if name in parameters else ""
-        kinds = annotation.split(" | ") if annotation else []
-        if values := re.fullmatch(r"Literal\[(.*)\]", annotation):
-            if brief(value) not in (listed := values[1].replace('"', "'")).split(", "):
-                raise ValueError(f"Argument `{name}` expected to be one of {listed}, but got {brief(value)}")
+        kinds = str(parameters[name].annotation).split(" | ") if name in parameters else [""]
+        of_name = known.get(kinds[0])
+        values = [*map(repr, get_args(of_name))] if get_origin(of_name) is Literal else []
+        if inline := re.fullmatch(r"Literal\[(.*)\]", kinds[0]):
+            values = inline[1].replace('"', "'").split(", ")
+        if not _KINDS.keys() >= {*kinds[bool(values) :]}:
             continue
-        if value is None or not kinds or not _KINDS.keys() >= {*kinds}:
+        is_plain = value is None or isinstance(value, bool)
+        its = {"None" if value is None else each.__name__ for each in type(value).__mro__[: 1 if is_plain else None]}
+        its |= {kind for kind, method in _LIKE.items() if not is_plain and hasattr(value, method)}
+        if (values and brief(value) in values) or not its.isdisjoint(kinds):
             continue
-        its = {"bool"} if isinstance(value, bool) else {each.__name__ for each in type(value).__mro__}
-        if not isinstance(value, bool):
-            its |= {kind for kind, method in _NUMBERS.items() if hasattr(value, method)}
-        if not its.isdisjoint(kinds):
-            continue
-        expected = " or ".join(_KINDS[kind] for kind in kinds)
-        raise ValueError(f"Argument `{name}` expected to be {expected}, but got {brief(value)}")
+        expected = f"one of {', '.join(values)}" if values else " or ".join(_KINDS[kind] for kind in kinds)
+        where = "" if name in options else f"; the order is {order}"
+        raise ValueError(f"Argument `{name}` expected to be {expected}, but got {brief(value)}{where}")
 
 
 def named(function: _F) -> _F:
@@ -224,10 +242,10 @@ def named(function: _F) -> _F:
     def called(*args: Any, **options: Any) -> Any:
         if not has_more and not options.keys() <= taken.keys():
             check_keywords(function, options)
-        check_kinds(taken, args, options)
+        check_call(function, own, args, options)
         return function(*args, **options)
 
-    taken = signature(function).parameters
+    own, taken = signature(function), signature(function).parameters
     has_more = any(each.kind is Parameter.VAR_KEYWORD for each in taken.values())
     known_taker(function, taken)
     return cast("_F", called)

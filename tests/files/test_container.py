@@ -139,7 +139,7 @@ def test_the_largest_counts(tmp_path: Path) -> None:
 
 def test_a_file_of_another_kind(tmp_path: Path) -> None:
     dnas.gaussian().save(tmp_path / "x")
-    with pytest.raises(ValueError, match=r"holds 'gaussian', expected 'histogram', as HistogramDNA.save writes it"):
+    with pytest.raises(ValueError, match=r"holds 'gaussian', expected 'histogram', which `make_dna`, or the command"):
         HistogramDNA.load(tmp_path / "x")
 
 
@@ -428,7 +428,7 @@ def test_other_files_are_no_dnas(tmp_path: Path) -> None:
         (tmp_path / f"{method}.npz").write_bytes(zipped(unzipped(content), method))
     for name, error, message in (
         *((name, ValueError, "does not end in a checksum") for name in ("plain.npz", "cut.npz")),
-        ("text.npz", ValueError, "no file of this package"),
+        ("text.npz", ValueError, "no .npz file of this package"),
         ("x.npz", ValueError, "its checksum is wrong"),
         *((f"{method}.npz", ValueError, "neither stored nor deflated") for method in (12, 14)),
         ("x", FileNotFoundError, "There is no DNA file .*, nor an official x.json with x.npz"),

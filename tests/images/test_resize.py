@@ -180,7 +180,9 @@ def test_an_extractor_resizes_in_the_way_it_is_told(resize: str, photos: list[np
     dna = make_dna(photos[:3], extractor, kind="gaussian")
     torch.testing.assert_close(dna.mean, expected.double().mean((0, 2, 3)), rtol=1e-6, atol=0)
     for arguments in ({"resize": "bicubic", "input_size": 8}, {"resize": resize}):
-        with pytest.raises(ValueError, match="`resize` (expected to be of clean, torch, p.*w, tensorflow|goes with)"):
+        with pytest.raises(
+            ValueError, match="`resize` (expected to be one of 'clean', 'torch', 'pillow', 'tensorflow'|goes with)"
+        ):
             DNAExtractor(Outputs(lambda x: x), **arguments)
 
 

@@ -61,7 +61,7 @@ def test_ranges_have_the_margin_and_serve_a_histogram(tmp_path: Path) -> None:
     frechet.update(REAL, real=True)
     assert frechet.to_dna(True).num_images == 6
     for margin in ("auto", 0.2):
-        with pytest.raises(ValueError, match=rf"`margin` .* \('scale', 'widen'\), but got {margin!r}"):
+        with pytest.raises(ValueError, match=rf"`margin` .* one of 'scale', 'widen', but got {margin!r}"):
             learned(margin=margin)
 
 

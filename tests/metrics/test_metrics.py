@@ -62,7 +62,7 @@ GIVEN = fed(emd()).to_dna(True)
 @pytest.mark.parametrize(
     ("make", "arguments", "error", "message"),
     [
-        (emd, {"reduction": "sum"}, ValueError, "'mean', 'layer' or 'none', but got 'sum'"),
+        (emd, {"reduction": "sum"}, ValueError, "one of 'mean', 'layer', 'none', but got 'sum'"),
         (frechet, {"neuron_weights": torch.ones(4)}, ValueError, r"shape \(9,\), but got \(4,\)"),
         (frechet, {"neuron_weights": torch.full((9,), float("nan"))}, ValueError, "neuron 0 has NaN"),
         (frechet, {"statistics": "all"}, ValueError, "'means', 'activations', but got 'all'"),

@@ -162,7 +162,7 @@ def test_restrict_follows_the_extractor() -> None:
         two_layers.restrict(Neurons({"c": 1}))
     with pytest.raises(ValueError, match="has 2 neurons in layer 'a', but the extractor has 4"):
         two_layers.restrict(Neurons({"a": 4}))
-    with pytest.raises(ValueError, match="does not fit, it has 2 other neurons in layer 'a' than the extractor"):
+    with pytest.raises(ValueError, match="ranges do not fit, it has 2 other neurons in layer 'a' than the extractor"):
         two_layers.restrict(Neurons({"a": [1, 2]}))
 
 

@@ -193,7 +193,25 @@ TWO = [
         "made differs from real. 12 of 24 images have no colour, 1 of real.",
     ]),
     (of(DIFFERENT, copies=(12, 24)), [
-        DIFFER, "dna-emd: 5.12 bins, noise included, since 12 of 24 images look alike (p ≤ 0.001).",
+        f"{DIFFER} 12 of 24 images of made look like real's: use `diff` or `pairs`.",
+        "dna-emd: 5.12 bins, noise included (p ≤ 0.001).",
+    ]),
+    (of(DIFFERENT, copies=(12, 24), explanation=because(0.001, searched=True))[:1], [
+        f"{DIFFER} 12 of 24 images of made look like real's: use `diff` or `pairs`.",
+    ]),
+    (of(DIFFERENT, copies=(12, 24), explanation=because(0.001, None, BRIGHTNESS), p_of_network=0.3, p_of_properties=0.001, off=OFF), [
+        "Properties of real and made differ; the network alone shows no difference.",
+        "12 of 24 images of made look like real's: use `diff` or `pairs`.",
+        f"dna-emd: 5.12 bins, noise included (p ≤ 0.001 {WITH}).", LOWER,
+    ]),
+    (of(ALIKE, p_value=0.02, p_of_network=0.3, p_of_properties=0.002, off=OFF,
+        explanation=because(0.02, None, BRIGHTNESS, searched=True))[::3], [
+        "Properties of real and made differ; the network alone shows no difference.",
+        "2 of 40 images of made are odd: 3.png is all black; 7.png is much more blurred.",
+    ]),
+    (of(DIFFERENT, copies=(12, 24), explanation=because(0.001, DARKER, searched=True))[:2], [
+        "made looks like real, darkened by about 38 %: so changed, no difference is left.",
+        "12 of 24 images of made look like real's: use `diff` or `pairs`.",
     ]),
     (of(DIFFERENT, off=those_off([(str(i), BLURRED) for i in range(21)], 40, None, None))[2:], [
         "21 of 40 images of made are odd: 21 are much more blurred.",
@@ -221,8 +239,8 @@ TWO = [
         NO_DIFFERENCE, f"No more than chance at this size (p = 0.051 {WITH}).",
     ]),
     (of(ALIKE, copies=(1200, 2400)), [
-        "1,200 of 2,400 images of made look like images of real: use `diff` or `pairs`.",
-        "dna-emd: 0.71 bins, noise included, since 1,200 of 2,400 images look alike.",
+        "Not tested: 1,200 of 2,400 images of made look like real's: use `diff` or `pairs`.",
+        "dna-emd: 0.71 bins, noise included.",
     ]),
     (of(ALIKE, off=OFF), [
         "No difference is shown between real and made as a whole.", BY_CHANCE,
@@ -263,31 +281,35 @@ TWO = [
     ]),
     (which(NONE_OFF), ["No single image is shown to stand out (p = 0.4); this test sees 4 or more odd images of 40."]),
     (which(those_off([("1", BLACK)], 1, None, None), "the reference"), [  # there are no others
-        "1 of 1 image is beyond anything in the reference: 1 is all black.",
+        "1 of 1 image is odd: 1 is all black.",
     ]),
     (which(those_off([], 6, 1.0, None, least=40), "the reference"), [
-        "No single image is shown to stand out (p = 1); this test sees no odd images of 6.",
+        "Whether a few are odd can't be told: so few images have no test.",
         "Beside fewer than 40 images of the reference, only images of one colour are judged singly.",
     ]),
     (which(those_off([("1", BLACK), ("2", LAYER)], 60, 0.0121, 3, by_test=1)), [
-        "2 of 60 images are beyond anything in A: 1 is all black; 2 is unlike A.",
+        "2 of 60 images are odd: 1 is all black; 2 is unlike A.",
         "1 of these was found by a test of a few (p = 0.012).",
     ]),
     (which(those_off([(str(i), LAYER) for i in range(7)], 60, 0.02, 3, by_test=7)), [
-        "7 of 60 images are beyond anything in A: 0, 1, 2, 3, 4 are unlike A; and 2 more.",
+        "7 of 60 images are odd: 0, 1, 2, 3, 4 are unlike A; and 2 more.",
         "7 of these were found by a test of a few (p = 0.02).",
     ]),
     (which(those_off([("1", BLACK)], 60, 0.02, 3, maybe=[*"23456789"])), [
-        "1 of 60 images is beyond anything in A: 1 is all black.",
+        "1 of 60 images is odd: 1 is all black.",
         "Other images may be off as well (p = 0.02), first of all 2, 3, 4.",
     ]),
     (which(those_off([], 60, 0.02, 3, maybe=["2"])), ["Some images may be off (p = 0.02), first of all 2."]),
+    (which(those_off([(str(i), LAYER) for i in range(20)], 40, 0.02, 3, by_test=20, least=40)), [  # which are named singly
+        f"20 of 40 images are odd: 20 most of all in {LAYER.reason}.",
+        "20 of these were found by a test of a few (p = 0.02).",
+    ]),
     (which(those_off([(str(i), NOISY) for i in range(41)], 60, 0.3, 5)), [  # a reason of many
-        "41 of 60 images are beyond anything in A: 41 are much noisier.",
+        "41 of 60 images are odd: 41 are much noisier.",
         "No other image is shown to stand out (p = 0.3); this test sees 5 or more odd images of 60.",
     ]),
     (which(those_off([("x", BLACK), *((str(i), BLURRED) for i in range(11))], 40, None, None)), [
-        "12 of 40 images are beyond anything in A: 11 are much more blurred.",
+        "12 of 40 images are odd: 11 are much more blurred.",
     ]),
 ]  # fmt: skip
 REASONS = [
@@ -360,8 +382,8 @@ RATIO, AT_LEAST = Ratio(3.14, 2.61, 3.77, 0.95), Ratio(None, 2.31, None, 0.95)
 HELD = HeldOut("near", "test", RATIO, num_sets=2)
 TIMES = "near is 3.1 times as far from photos as the held-out test (95 % 2.6 to 3.8)."
 TIMES_AT_LEAST = "near is at least 2.3 times as far from photos as the held-out test (95 %)."
-BOTH = "near differs from photos (Holm p ≤ 0.001); so does test (Holm p = 0.01)."
-ONE = "near differs from photos (Holm p = 0.01); test is not shown to (Holm p = 0.2)."
+BOTH = "near and test differ from photos (Holm p ≤ 0.001, 0.01)."
+ONE = "near differs from photos, test is not shown to (Holm p = 0.01, 0.2)."
 UNLIKE = "Beside the held-out test, which differs itself, others look too near."
 UNTOLD = "Whether near is further than the held-out test can't be told"
 HOW_FAR, ONLY = (
@@ -370,7 +392,7 @@ HOW_FAR, ONLY = (
 )
 EQUAL = "a: the same images as photos, dna-emd 0."
 NONE = "None of 2 sets is shown to differ from photos (least Holm p = 0.3)."
-NEITHER = "near is not shown to differ from photos (p = 0.3); neither is test (p = 0.4)."
+NEITHER = "Neither near nor test is shown to differ from photos (p = 0.3, 0.4)."
 SEVERAL = [
     (order(NEAR), [ONLY]),
     (order(one_set("near", "1.5", shares_images=True)), [
@@ -419,8 +441,11 @@ SEVERAL = [
       for p, line in ((0.05, "In some layer or property near is further than the held-out test (p = 0.05)."),
                       (0.051, f"{UNTOLD} from so few images."))],
     *[(order(NEAR, held_out=HELD._replace(ratio=None, further=0.01, p_values=(0.3, p), num_sets=1))[:3], [
-        ONLY, f"near is not shown to differ from photos (p = 0.3); {line}", f"{UNTOLD} from so few images.",
-      ]) for p, line in ((0.2, "neither is test (p = 0.2)."), (0.01, "test differs (p = 0.01)."))],
+        ONLY, line, f"{UNTOLD} from so few images.",
+      ]) for p, line in (
+          (0.2, "Neither near nor test is shown to differ from photos (p = 0.3, 0.2)."),
+          (0.01, "test differs from photos, near is not shown to (p = 0.01, 0.3)."),
+      )],
     (order(NEAR, FAR, held_out=HELD), [NEAREST, "It is not surely nearer than far (p = 0.2).", TIMES]),
     (order(NEAR, held_out=HELD._replace(ratio=None)), [ONLY, f"{UNTOLD} without folds."]),
     (order(NEAR, held_out=HELD._replace(ratio=None, sharing=["near", "test"])), [

@@ -14,7 +14,7 @@ from torchmetrics_dna.dna.distances import DISTANCES, Grain, Kind, flat_figures,
 from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.tables import Cell, Table, as_html
-from torchmetrics_dna.files.visible import no_attribute, number, p_figure, plain_name
+from torchmetrics_dna.files.visible import number, p_figure, plain_name
 from torchmetrics_dna.functional.odd import GREY
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, PermutationTest, joint_p_value
 from torchmetrics_dna.images.changes import CHANGES, Causes
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
 
 _SHOWN = 5  # columns that are named
 SHARED = 0.1  # of the images of B; of different pictures, up to 3 % look nearly alike
-_GUESSED = {"p": "p_value", "emd": '["dna-emd"]', "dna_emd": '["dna-emd"]', "value": '["dna-emd"].value'}
-_GUESSED |= {"to_json": "to_dict()", "to_pandas": "to_dataframe()"}
 _T = TypeVar("_T")
 
 
 class Shown(Saved, ABC):
     """Base of results that have a sentence and a table, which notebooks show."""
+
+    guessed = Saved.guessed | {"emd": '["dna-emd"]', "dna_emd": '["dna-emd"]', "value": '["dna-emd"].value'}
 
     @property
     @abstractmethod
@@ -62,11 +62,6 @@ class Shown(Saved, ABC):
 
     def _repr_html_(self) -> str:
         return as_html(self.verdict.splitlines(), [self.table])
-
-    if not TYPE_CHECKING:  # by which it would have all attributes
-
-        def __getattr__(self, name: str) -> Any:
-            return no_attribute(self, name, _GUESSED)
 
 
 class ByName(Shown, Mapping[str, _T]):

@@ -17,6 +17,7 @@ from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm
 from torchmetrics_dna.images.paths import public, public_names
 from torchmetrics_dna.jobs.measure import unreadable_of
+from torchmetrics_dna.options import brief
 from torchmetrics_dna.plots import plot_curve
 from torchmetrics_dna.words.nouns import spoken
 from torchmetrics_dna.words.verdict import HeldOut, OneSet, SeveralSets, several_sets
@@ -411,7 +412,9 @@ def names_of(a: Any, b: Any) -> tuple[str, str]:
 
 
 def by_name(sets: Sequence[Any]) -> dict[str, Any]:
-    """Map sets by their short paths; ValueError if two have the same path."""
+    """Map sets by their short paths; ValueError if two have the same path, TypeError if it is one set."""
+    if not isinstance(sets, (list, tuple)):
+        raise TypeError(f"Argument `sets` expected to be a dict or a list of sets, but got {brief(sets)}")
     paths = [os.fspath(side) if isinstance(side, (str, os.PathLike)) else f"set {i}" for i, side in enumerate(sets, 1)]
     if len(set(paths)) < len(paths):
         twice = public(next(path for path in paths if paths.count(path) > 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 from torchmetrics_dna.comparisons.conformal import ConformalEvidence
 from torchmetrics_dna.dna import DNA
@@ -154,8 +154,6 @@ def monitor(
     """
     if not isinstance(window, int) or window < 1:
         raise ValueError(f"Argument `window` expected to be an integer of at least 1, but got {window!r}")
-    if order not in get_args(Order):
-        raise ValueError(f"Argument `order` expected to be one of {get_args(Order)}, but got {order!r}")
     detector = Monitor(learn, level)  # before images are opened, so that a wrong argument fails at once
     metrics = None if isinstance(reference, DNA) or is_dna_path(reference) else ["dna-emd"]
     sides = open_sides((reference, source), Arguments(feature, metrics, num_folds=None, **options))

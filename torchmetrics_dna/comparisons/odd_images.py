@@ -39,7 +39,7 @@ from torchmetrics_dna.images import Images, ImageSource
 from torchmetrics_dna.images.inputs import is_identity
 from torchmetrics_dna.images.numbers import NUMBERS
 from torchmetrics_dna.images.properties import LAYER
-from torchmetrics_dna.words.verdict import SAID_OF_SET, UNSEEN, Off, beside_others, which_are_off, why_off
+from torchmetrics_dna.words.verdict import UNSEEN, Off, beside_others, which_are_off, why_off
 
 if TYPE_CHECKING:
     from torchmetrics_dna.jobs.measure import Measured
@@ -68,7 +68,7 @@ class OddImages:
             beside a reference.
         unseen: Faults that are not named beside the others, in words.
         explained: Directions of properties, such as ``"blockiness +"``, that a named cause of the whole difference
-            moves: images with such a reason are as odd as all, and not named.
+            moves: images with such a reason are as odd as all, and not named, nor are others by their scores.
 
     """
 
@@ -100,15 +100,13 @@ class OddImages:
 
     @cached_property
     def named(self) -> list[Odd]:
-        """Images that are off, the furthest first: ``single``, and ``beyond`` if the test finds that a few are.
+        """Images that are off, those of one colour or value and then the furthest first: ``single``, and ``beyond``.
 
-        Those that a named cause explains are left out.
+        The latter if the test finds that a few are. Those that a named cause explains are left out.
         """
-        return sorted(self._unexplained([*self.single, *self.beyond * self._finds_few]), key=lambda each: each.image)
-
-    def _unexplained(self, odd: list[Odd]) -> list[Odd]:
-        images = (Odd(*each) for each in odd)  # those of a file are tuples
-        return [each for each in images if each.move not in self.explained]
+        odd = (Odd(*each) for each in [*self.single, *self.beyond * self._finds_few])  # those of a file are tuples
+        unexplained = [each for each in odd if each.move not in self.explained]
+        return sorted(unexplained, key=lambda each: (not each.is_fact, each.image))
 
     @property
     def is_alone(self) -> bool:
@@ -128,12 +126,12 @@ class OddImages:
 
     @property
     def _finds_few(self) -> bool:
-        is_whole = self.explained and len(self.beyond) > SAID_OF_SET * len(self.names)  # which the cause changed
-        return self.few_off is not None and self.few_off.p_value <= SIGNIFICANT and not is_whole
+        # a named cause moves the scores of all
+        return self.few_off is not None and self.few_off.p_value <= SIGNIFICANT and not self.explained
 
     @property
     def off(self) -> list[str]:
-        """Names of the images that are off, the furthest first."""
+        """Names of the images that are off, in the order of :attr:`named`."""
         return [self.names[odd.image] for odd in self.named]
 
     def reasons(self, reference: str = "the reference", *, short: bool = False) -> dict[int, str]:
@@ -155,7 +153,7 @@ class OddImages:
             total=len(self.names),
             p_value=self.few_off and self.few_off.p_value,
             fewest=self.few_off and self.few_off.fewest,
-            by_test=len(self._unexplained(self.beyond)) * self._finds_few,
+            by_test=len(self.beyond) * self._finds_few,
             maybe=[self.names[place] for place in order if place not in single],
             least=self.too_few if self.has_properties else None,
             is_alone=self.is_alone,

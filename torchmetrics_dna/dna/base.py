@@ -207,7 +207,7 @@ class DNA(_Counted, Stored, ABC):
         return as_html([repr(self)], [Table(["layer", "neurons"], list(self.neurons.items()))])
 
     def __repr__(self) -> str:
-        size = images_in_words(self.num_images, noun_of(self))
+        size = "unknown size" if self.has_unknown_size else images_in_words(self.num_images, noun_of(self))
         return f"{type(self).__name__}({size}, {self.extractor!r}, {self.neurons!r})"
 
 

@@ -31,6 +31,7 @@ class Stored:
     """Base class of immutable values with a file format, about the neurons of an extractor."""
 
     kind: ClassVar[str]
+    made_by: ClassVar[str] = "`make_dna`, or the command make,"
     neurons: Neurons
     extractor: str
     weights_digest: str | None
@@ -81,8 +82,8 @@ class Stored:
         kind = header["dna"].get("kind")
         if not isinstance(kind, str) or kind not in kinds:
             raise ValueError(
-                f"{str(path)!r} holds {brief(kind)}, expected {' or '.join(map(repr, kinds))}, as {cls.__name__}.save"
-                " writes it"
+                f"{str(path)!r} holds {brief(kind)}, expected {' or '.join(map(repr, kinds))}, which"
+                f" {cls.made_by} gives"
             )
         with refusing(path, "a DNA file"):
             return kinds[kind]._decode(header, ByLayer(arrays, Neurons.from_list(header["dna"]["layers"])))

@@ -121,7 +121,7 @@ def given_dna(
     if not isinstance(value, kind):
         raise TypeError(
             f"Argument `{argument}` expected to be a {kind.__name__} or the path of one, but got"
-            f" {type(value).__name__}; make one by make_dna(images)"
+            f" {type(value).__name__}; make one by make_dna(images, kind={kind.kind!r})"
         )
     return [value]
 

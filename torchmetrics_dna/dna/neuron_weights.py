@@ -42,6 +42,7 @@ class NeuronWeights(Stored):
     """
 
     kind: ClassVar[str] = "neuron-weights"
+    made_by: ClassVar[str] = "`NeuronWeights.save`"
 
     weights: Tensor
     neurons: Neurons

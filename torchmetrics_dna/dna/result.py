@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isnan
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from torchmetrics_dna.dna.averaging import Averaging
 from torchmetrics_dna.dna.evidence import Evidence, Interval, weigh_evidence
-from torchmetrics_dna.files.visible import no_attribute, number, p_figure
+from torchmetrics_dna.files.visible import Guessed, number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, PermutationTest
 from torchmetrics_dna.functional.reduction import mean_over_neurons
 from torchmetrics_dna.functional.student import student_tail
@@ -69,7 +69,7 @@ class Figure(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Result:
+class Result(Guessed):
     """Distance between two sets, with its evidence.
 
     Attributes:
@@ -99,11 +99,6 @@ class Result:
             parts.append(f"{number(self.shown, 3)} without noise ({self.interval.ends})")
         parts += [] if self.p_value is None else [p_figure(self.p_value, "p")]
         return ", ".join(parts)
-
-    if not TYPE_CHECKING:  # by which it would have all attributes
-
-        def __getattr__(self, name: str) -> Any:
-            return no_attribute(self, name, {"p": "p_value"})
 
     @cached_property
     def weighted(self) -> Tensor:

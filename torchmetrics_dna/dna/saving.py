@@ -19,6 +19,7 @@ from torchmetrics_dna.dna.codec import ByLayer, Stored
 from torchmetrics_dna.dna.distances import DISTANCES, Distance
 from torchmetrics_dna.files.container import Arrays, below, read_container, write_container
 from torchmetrics_dna.files.damage import parse_json, refusing
+from torchmetrics_dna.files.visible import Guessed
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.version import __version__
 
@@ -47,8 +48,10 @@ _HOMES = {  # modules of the classes that files hold, imported when a file is re
 }
 
 
-class Saved:
+class Saved(Guessed):
     """Base of results that can be saved: dataclasses of plain values, tensors, DNAs and other results."""
+
+    guessed = Guessed.guessed | {"to_pandas": "to_dataframe()"}
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the result to one file, without images; name it ``*.result.npz``.

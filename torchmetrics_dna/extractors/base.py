@@ -152,6 +152,8 @@ class DNAExtractor(nn.Module):
         device: str | torch.device | None = None,
     ) -> None:
         super().__init__()
+        if isinstance(feature, DNAExtractor):
+            raise TypeError("Argument `feature` is a DNAExtractor already; give it as it is")
         precision: Any = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
         if precision not in (None, torch.float16, torch.bfloat16):
             raise ValueError(f"Argument `dtype` expected to be 'float16', 'bfloat16' or None, but got {dtype!r}")

@@ -141,6 +141,7 @@ def _build(
     import timm
 
     file = "; files of weights go to `weights_path`, those to write to `save`" if Path(feature).suffix in _FILES else ""
+    file += "; several sets go into a dict: {'b': 'b/', 'c': 'c/'}" if Path(feature).is_dir() else ""
     close = [name for name in PRESETS if name.startswith(feature)]  # before models of similar length
     close += difflib.get_close_matches(feature, [*PRESETS, LAYER, IDENTITY, *timm.list_models()], n=1)
     raise ValueError(

@@ -70,8 +70,9 @@ def write_container(
         ValueError: If the name ends like that of another format, or all but the arrays is too long.
 
     """
-    if (suffix := Path(path).suffix) in _OTHERS:
-        raise ValueError(f"Expected the name of a .npz file, but got {str(path)!r}, as if it were of {suffix[1:]}")
+    if Path(path).suffix in _OTHERS:
+        write = "`torchmetrics_dna.reporting.write` writes pages and tables"
+        raise ValueError(f"Expected the name of a .npz file, but got {str(path)!r}; {write}")
     header = {
         "format": FORMAT,
         "format_version": VERSIONS["folds" in dna],
@@ -200,7 +201,7 @@ def _check_sum(file: BinaryIO) -> None:
     if len(tail) != _TAIL or not tail.startswith(_MARK):
         file.seek(0)
         if file.read(2) != b"PK":
-            raise ValueError("it is no file of this package")
+            raise ValueError("it is no .npz file of this package")
         raise ValueError("it does not end in a checksum, so it is truncated, damaged or something else")
     if _sum_before(file, 64) != tail[-64:]:
         raise ValueError("its checksum is wrong, so it was damaged or changed after it was written")

@@ -25,6 +25,8 @@ def refusing(path: str | os.PathLike[str], what: str) -> Iterator[None]:
     try:
         yield
     except Exception as err:
+        if isinstance(err, FileNotFoundError):
+            raise FileNotFoundError(f"There is no file {str(path)!r}; expected {what}") from err
         if isinstance(err, OSError) and err.filename is not None:
             raise
         reason = truncated(" ".join(str(err).split()))

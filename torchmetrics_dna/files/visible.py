@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from math import floor, isfinite, log10
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torchmetrics_dna.options import meant
 
 ERRORS = "torchmetrics_dna"  # the name of in_known_letters as a handler of encoding errors
 LEAST_P = 0.001  # resolution of a thousand relabelings
@@ -137,11 +139,21 @@ def bins_in_words(bins: float) -> str:
     return f"{shown} bin{'s' * (shown != '1')}"
 
 
-def no_attribute(of: object, name: str, guessed: Mapping[str, str]) -> Any:
-    """Raise AttributeError, for ``__getattr__``, with what to use in place of a name that users guess."""
-    if name not in guessed:
-        return object.__getattribute__(of, name)  # with Python's error, or that of a property
-    raise AttributeError(f"{type(of).__name__!r} has no attribute {name!r}; use `{guessed[name]}`", name=name, obj=of)
+class Guessed:
+    """Base of results: AttributeError for a name that users guess says what to use in its place, or all names."""
+
+    guessed: ClassVar[dict[str, str]] = {"p": "p_value", "to_json": "to_dict()"}
+
+    if not TYPE_CHECKING:  # by which it would have all attributes
+
+        def __getattr__(self, name: str) -> Any:
+            if name[0] == "_" or hasattr(type(self), name):
+                return object.__getattribute__(self, name)  # with Python's error, or that of a property
+            public = [each for each in dir(self) if each[0] != "_"]
+            close = meant(name, public, lambda ours, _: f"did you mean `{ours}`?") or f"it has {', '.join(public)}"
+            remedy = f"use `{self.guessed[name]}`" if name in self.guessed else close
+            message = f"{type(self).__name__!r} has no attribute {name!r}; {remedy}"
+            raise AttributeError(message, name=name, obj=self)
 
 
 def in_words(value: Any) -> str:

@@ -24,6 +24,7 @@ def check_images(imgs: Tensor, normalize: bool, channels: Sequence[int], values:
     """
     if not isinstance(imgs, Tensor):
         remedy = {"ndarray": "; give `torch.from_numpy(imgs)`", "list": "; give `torch.stack(imgs)`"}
+        remedy["str"] = "; paths go to `compare`, `rank` and `make_dna`"
         kind = type(imgs).__name__
         raise TypeError(f"Argument `imgs` expected to be a Tensor, but got {kind}{remedy.get(kind, '')}")
     check_dense(imgs, "Argument `imgs`")
@@ -35,9 +36,9 @@ def check_images(imgs: Tensor, normalize: bool, channels: Sequence[int], values:
         raise ValueError(f"Argument `imgs` expected to hold images, but got shape {tuple(imgs.shape)}")
     if not normalize:
         if imgs.dtype != torch.uint8:
-            raise ValueError(
-                f"Argument `imgs` expected to be uint8, but got {imgs.dtype}; for floats in [0, 1] set `normalize=True`"
-            )
+            of_floats = "for floats in [0, 1] set `normalize=True`"
+            remedy = of_floats if imgs.is_floating_point() else "if they lie in 0 to 255, give `imgs.to(torch.uint8)`"
+            raise ValueError(f"Argument `imgs` expected to be uint8, but got {imgs.dtype}; {remedy}")
         return
     if not imgs.is_floating_point():
         raise ValueError(

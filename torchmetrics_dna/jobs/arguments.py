@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import wraps
 from inspect import Parameter, signature
+from types import NoneType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from torchmetrics_dna.dna.distances import (
@@ -19,7 +20,7 @@ from torchmetrics_dna.dna.distances import (
     record_of,
 )
 from torchmetrics_dna.images.inputs import noun_of
-from torchmetrics_dna.options import check_keywords, check_kinds, known_taker, names_in, option
+from torchmetrics_dna.options import brief, check_call, check_keywords, known_taker, names_in, option
 from torchmetrics_dna.words.nouns import speaking
 
 if TYPE_CHECKING:
@@ -136,8 +137,13 @@ class Arguments:
     )
 
     def __post_init__(self) -> None:
-        if isinstance(self.metrics, str):
-            object.__setattr__(self, "metrics", names_in(self.metrics))
+        metrics = names_in(self.metrics) if isinstance(self.metrics, str) else self.metrics
+        for each in metrics if isinstance(metrics, Iterable) else [metrics]:
+            if not isinstance(each, (str, Distance, NoneType)):
+                raise TypeError(
+                    f"Argument `metrics` expected to be names, as ['dna-emd', 'fid'], but got {brief(each)}"
+                )
+        object.__setattr__(self, "metrics", metrics)
 
     @property
     def averaging(self) -> dict[str, Any]:
@@ -169,7 +175,7 @@ def taking(*names: str, **defaults: Any) -> Callable[[_F], _F]:
         @wraps(function)
         def checked(*args: Any, **options: Any) -> Any:
             check_keywords(checked, options)
-            check_kinds(shown.parameters, args, options)
+            check_call(function, shown, args, options)
             passed = dict(zip(shown.parameters, args, strict=False)) | options
             with speaking(noun_of(passed.get("feature"))):
                 return function(*args, **{**defaults, **options})

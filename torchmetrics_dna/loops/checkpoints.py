@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import warnings
 import weakref
 from collections.abc import Sized
 from contextlib import suppress
 from dataclasses import replace
-from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -32,6 +32,7 @@ from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 from torchmetrics_dna.jobs.sides import open_each, open_sides
+from torchmetrics_dna.options import named
 from torchmetrics_dna.plots import plot_curve
 from torchmetrics_dna.statistics.base import check_num_folds
 
@@ -93,17 +94,13 @@ class Checkpoints:
     def __init__(
         self,
         reference: Source | DNA,
-        folder: str | PathLike[str],
+        folder: str | os.PathLike[str],
         feature: Feature | None = None,
         *,
         held_out: Source | DNA | None = None,
         **options: Any,
     ) -> None:
         arguments = Arguments(feature, **options)
-        if not isinstance(folder, (str, PathLike)):
-            raise TypeError(
-                f"Argument `folder` expected to be a path, but got a {type(folder).__name__}; the reference comes first"
-            )
         if rank() and not arguments.distributed:
             raise ValueError(
                 f"This is process {rank()} of {world_size()}, which would all write to {str(folder)!r}; give"
@@ -174,6 +171,7 @@ class Checkpoints:
             return Comparisons("the reference", sets)
         return Comparisons("the reference", sets | {"held-out": self._of_held_out}, "held-out")
 
+    @named
     def add(self, step: int, images: Source | DNA) -> Comparison:
         """Score a checkpoint, keep its DNA, and draw the curve anew.
 
@@ -195,7 +193,7 @@ class Checkpoints:
         with in_step(self._distributed):
             if rank() == 0:
                 self._hold_folder()
-            own = not isinstance(images, (str, PathLike))
+            own = not isinstance(images, (str, os.PathLike))
             if is_output(images):
                 images = iter([images])
             elif self._distributed and isinstance(images, Sized) and not len(images):

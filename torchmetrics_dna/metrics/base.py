@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from inspect import isfunction
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +20,7 @@ from torchmetrics_dna.images.inputs import Inputs, count_of
 from torchmetrics_dna.images.tensors import lacks_float64
 from torchmetrics_dna.metrics.checked import CheckedMetric, Value
 from torchmetrics_dna.metrics.counted_with import CountedWith, incomplete, is_incomplete
-from torchmetrics_dna.options import brief, check_keywords, named
+from torchmetrics_dna.options import check_keywords, named
 from torchmetrics_dna.statistics.base import copied
 
 if TYPE_CHECKING:
@@ -54,8 +55,9 @@ class ImageMetric(CheckedMetric):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "__init__" in vars(cls):
-            cls.__init__ = named(cls.__init__)  # type: ignore[method-assign]
+        for name, method in vars(cls).copy().items():
+            if isfunction(method) and (name == "__init__" or name[0] != "_"):
+                setattr(cls, name, named(method))
 
     def __init__(
         self,
@@ -127,6 +129,7 @@ class ImageMetric(CheckedMetric):
         except TooFewImagesError:
             return self._nan()
 
+    @named
     def update(self, imgs: Inputs, real: bool) -> None:
         """Add images to one side.
 
@@ -157,9 +160,7 @@ class ImageMetric(CheckedMetric):
     # Adding images
 
     def _side_of(self, real: bool) -> str:
-        """Return the name of the side; ValueError if ``real`` is no bool, or the real side is a reference."""
-        if not isinstance(real, bool):
-            raise ValueError(f"Argument `real` expected to be a bool, but got {brief(real)}")
+        """Return the name of the side; ValueError if the real side is a reference."""
         if real and self.reference is not None:
             raise ValueError("The real side is the given `reference`, so images can only be added with `real=False`")
         return "real" if real else "fake"

@@ -72,8 +72,6 @@ class DNAMetric(ImageMetric, Generic[_D]):
         reference: Any = setup.dnas[0] if setup.dnas else None
         sides = ("real", "fake") if reference is None else ("fake",)
         super().__init__(statistic, sides, normalize, reset_real_features, reference, **kwargs)
-        if reduction not in ("mean", "layer", "none"):
-            raise ValueError(f"Argument `reduction` expected to be 'mean', 'layer' or 'none', but got {reduction!r}")
         if pairs and statistic.num_folds is None:
             raise ValueError(f"Argument `pairs` goes with `num_folds` or `debias`; {self._to_keep_folds}")
         self.distance, self.reduction, self.debias, self.pairs = distance, reduction, debias, pairs

@@ -155,7 +155,7 @@ class ActivationRanges:
             return self.take(self.neurons.find(neurons), neurons)
         except ValueError as err:
             raise ValueError(
-                f"Argument `ranges` does not fit, {err}; give ranges that were measured with this extractor"
+                f"The ranges do not fit, {err}; give ranges of this extractor, or `layers` that they have"
             ) from err
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -69,7 +69,7 @@ class Gallery:
         gain: Factor by which the differences are multiplied.
         changed: The images of A after the changes that are named as the cause.
         twins: Images of both sides that look alike, by side; empty unless the sets share so many that it is said.
-        odd: Images of B that are off, the furthest first, at most 12.
+        odd: Odd images of B, at most 12.
         unlike: Images of each side that are least like the other side, the furthest first; empty where the test shows
             no difference, and without spatial means of both sides.
         crop: Part of an image that the network sees, which the heat maps are of.

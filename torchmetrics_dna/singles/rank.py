@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -151,8 +151,6 @@ def _score_of(reference: Images | DNA, score: Score | None, of_emd: Mapping[str,
         is_one = isinstance(reference, ImageSource) and len(reference) == 1
         is_for_emd = is_one or isinstance(reference, HistogramDNA) or any(x is not None for x in of_emd.values())
         return "contrast" if is_for_emd else "outlier"
-    if score not in get_args(Score):
-        raise ValueError(f"Argument `score` expected to be one of {get_args(Score)}, but got {score!r}")
     if score in WORST_FIRST:
         check_left_out(score, **of_emd)
     elif score == "distance":

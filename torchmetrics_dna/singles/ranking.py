@@ -86,6 +86,7 @@ class Ranking(Saved):
 
     """
 
+    guessed = Saved.guessed | {"worst": "rows(worst=5)", "top": "rows(top=5)"}
     UNSAVED: ClassVar[tuple[str, ...]] = ("images", "reference", "contrast", "index", "mapper", "reference_images")
 
     score: Score
@@ -154,9 +155,8 @@ class Ranking(Saved):
 
     @property
     def off(self) -> list[str]:
-        """Names of the images that are off, worst first."""
-        pairs = zip(self.names, self.numbers, strict=True)
-        return [name for name, image in pairs if image in self.reasons]
+        """Names of the images that are off, those of one colour or value first, and then the worst."""
+        return [self.names[self.numbers.index(image)] for image in self.reasons]
 
     def limit(self, share: float = 0.05) -> float:
         """Return the score that at most this share of images of the reference's own kind are beyond.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -36,8 +36,6 @@ class RangeStatistic(Statistic):
     kind = "activation-ranges"
 
     def __init__(self, extractor: DNAExtractor, margin: FixedMargin) -> None:
-        if margin not in get_args(FixedMargin):
-            raise ValueError(f"Argument `margin` expected to be one of {get_args(FixedMargin)}, but got {margin!r}")
         super().__init__(extractor, margins=margin)
         self.margin = margin
 

@@ -121,7 +121,7 @@ class Explanation:
 class Off(NamedTuple):
     """Images of a set that are off, and a test of the others."""
 
-    named: Sequence[tuple[str, Odd]]  # names of images that are off, and why; the furthest first
+    named: Sequence[tuple[str, Odd]]  # names of images that are off, and why
     total: int  # images of the set
     p_value: float | None  # of the test of a few of the others; None if there are none
     fewest: int | None  # images that are enough for it; None if there are too few for any
@@ -171,25 +171,37 @@ def two_sets(sets: TwoSets) -> list[str]:
     if sets.emd is None and sets.p_value is not None and not sets.copies:
         likeness[0] += f" ({_p_of_answer(sets)})"
     distance = [] if sets.emd is None or is_few else [_distance(sets, sets.emd)]
-    lines = [f"{line}." for line in (*likeness, *distance)]
-    lines += [] if sets.explanation is None or sets.p_value is None else what_was_measured(sets.explanation)
-    lines += [f"Most of all in {sets.most}."] * bool(sets.most and sets.differs)
-    lines += [] if sets.off is None else _odd(sets, sets.off)
-    return lines if len(lines) <= _MOST_LINES else [*lines[:3], lines[-1]]  # changes say more than what was measured
+    likeness, distance = ([f"{line}." for line in part] for part in (likeness, distance))
+    explanation = None if sets.p_value is None else sets.explanation
+    measured = [] if explanation is None else what_was_measured(explanation)
+    measured += [f"Most of all in {sets.most}."] * bool(sets.most and sets.differs)
+    odd = [] if sets.off is None else _odd(sets, sets.off)
+    if len(likeness + distance + measured + odd) > _MOST_LINES:
+        if explanation is not None and explanation.causes is not None:
+            measured = []  # which changes say better
+        elif sets.copies is not None:
+            odd = []
+        else:
+            likeness = likeness[:1]
+    return likeness + distance + measured + odd
 
 
 def _likeness(sets: TwoSets) -> list[str]:
     a, b = sets.names
     if sets.p_value is None:
         return [f"{b} was not tested against {a}{sets.lacks and f': {sets.lacks}'}"]
+    alike = [
+        f"{count:,} of {images_in_words(total)} of {b} look like {a}'s: use `diff` or `pairs`"
+        for count, total in filter(None, [sets.copies])
+    ]
     if sets.differs:
         sentences = [] if sets.explanation is None else difference(sets.explanation)
         if sets.explanation is None or sets.explanation.causes is None:
-            sentences = [_what_shows_it(sets), *sentences[1:]]
+            sentences = [_what_shows_it(sets), *([] if alike else sentences[1:])]
+        sentences += alike
         return sentences if len(line := ". ".join(sentences)) >= _WIDTH else [line]
-    if sets.copies is not None:
-        count, total = sets.copies
-        return [f"{count:,} of {images_in_words(total)} of {b} look like images of {a}: use `diff` or `pairs`"]
+    if alike:
+        return [f"Not tested: {alike[0]}"]
     return [f"No difference is shown between {a} and {b}{' as a whole' * bool(sets.off and sets.off.named)}"]
 
 
@@ -207,11 +219,10 @@ def _p_of_answer(sets: TwoSets) -> str:
 
 
 def _distance(sets: TwoSets, emd: float) -> str:
-    p, interval, shared = "" if sets.p_value is None else _p_of_answer(sets), sets.interval, ""
-    if sets.copies is not None:
-        shared, p = f", since {sets.copies[0]:,} of {images_in_words(sets.copies[1])} look alike", p * sets.differs
-    if interval is None or shared:
-        return f"{sets.average}dna-emd: {bins_in_words(emd)}, noise included{shared}{p and f' ({p})'}"
+    interval = sets.interval
+    p = "" if sets.p_value is None or (sets.copies is not None and not sets.differs) else _p_of_answer(sets)
+    if interval is None or sets.copies is not None:
+        return f"{sets.average}dna-emd: {bins_in_words(emd)}, noise included{p and f' ({p})'}"
     if sets.p_value is not None and not sets.differs:
         most = f"; over {bins_in_words(interval.high)} is excluded ({interval.level})"
         return f"No more than chance at this size ({p}){most * (interval.high > 0)}"
@@ -237,18 +248,20 @@ def which_are_off(off: Off, reference: str) -> list[str]:
     """Return lines: which images are off, and why; and what the test of the others finds."""
     lines, p = [], p_figure(off.p_value, "p")
     if off.named:
-        lines.append(_which(off, "", f"beyond anything in {reference}", reference))
+        lines.append(_which(off, "", "odd", reference))
     if off.by_test:
         count = f"{off.by_test:,} of these {'was' if off.by_test == 1 else 'were'}"
         lines.append(f"{count} found by a test of a few ({p}).")
     elif off.maybe:
         which = "Other images may be off as well" if off.named else "Some images may be off"
         lines.append(_first(f"{which} ({p})", off))
+    elif off.p_value is not None and not off.fewest:
+        lines.append(f"Whether a few {'others ' * bool(off.named)}are odd can't be told: so few images have no test.")
     elif off.p_value is not None:
-        seen = f"{off.fewest:,} or more odd images" if off.fewest else "no odd images"
+        seen = f"{off.fewest:,} or more odd images"
         which = f"No {'other' if off.named else 'single'} image is shown to stand out"
         lines.append(f"{which} ({p}); this test sees {seen} of {off.total:,}.")
-    if off.least is not None:
+    if off.least is not None and not off.by_test:
         fewer = f"Beside fewer than {off.least} images of {reference}"
         lines.append(f"{fewer}, only images of one colour are judged singly.")
     return lines
@@ -271,7 +284,8 @@ def _which(off: Off, of_set: str, predicate: str, reference: str) -> str:
     head = f"{len(off.named):,} of {images_in_words(off.total)}{of_set} {verb} {predicate}"
     reason, most = Counter(odd.reason for _, odd in off.named).most_common(1)[0]
     if len(off.named) > max(_MOST_OFF, SAID_OF_SET * off.total) and most > 1:
-        return f"{head}: {most:,} {_in_plural(_reason(reason, reference, short=True))}."
+        why = _in_plural(_reason(reason, reference, short=True)) if reason in _REASONS else f"most of all in {reason}"
+        return f"{head}: {most:,} {why}."
 
     def naming(count: int) -> str:
         parts = []
@@ -482,11 +496,15 @@ def _beside_held_out(of: HeldOut, reference: str) -> list[str]:
     p, p_held_out = of.p_values
     if p is not None and p_held_out is not None:
         differs, too = p <= SIGNIFICANT, p_held_out <= SIGNIFICANT
-        shown, of_both = (p_figure(each, "Holm p" if of.num_sets > 1 else "p") for each in of.p_values)
-        first = f"{of.name} {'differs' if differs else 'is not shown to differ'} from {reference} ({shown})"
-        neither = f"{of.held_out} is not shown to" if differs else f"neither is {of.held_out}"
-        second = f"so does {of.held_out}" if differs else f"{of.held_out} differs"
-        lines.append(f"{first}; {second if too else neither} ({of_both}).")
+        pairs = zip((of.name, of.held_out), (p, p_held_out), strict=True)
+        (x, of_x), (y, of_y) = sorted(pairs, key=lambda pair: pair[1] > SIGNIFICANT)
+        how_many = [
+            f"Neither {x} nor {y} is shown to differ from {reference}",
+            f"{x} differs from {reference}, {y} is not shown to",
+            f"{x} and {y} differ from {reference}",
+        ]
+        shown = f"{p_figure(of_x, 'Holm p' if of.num_sets > 1 else 'p')}, {p_figure(of_y)}"
+        lines.append(f"{how_many[differs + too]} ({shown}).")
     is_further, in_any = [differs and p is not None and p <= SIGNIFICANT for p in (of.further, of.further_in_any)]
     if of.ratio is not None and of.ratio.is_told:
         lines.append(f"{of.name} is {of.ratio.in_words} times as far from {reference} as {held_out}{of.ratio.ends}.")

@@ -1,0 +1,153 @@
+"""What is said of wrong calls of Python: one line with what was got, what was expected, and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from networks import Pixels
+
+import torchmetrics_dna as dna
+from torchmetrics_dna import (
+    DNAEMD,
+    ActivationRange,
+    ActivationRanges,
+    Checkpoints,
+    DNAExtractor,
+    DNAFrechet,
+    DNARealism,
+    compare,
+    make_dna,
+    monitor,
+    rank,
+    report,
+)
+from torchmetrics_dna.comparisons import matrix
+from torchmetrics_dna.metrics import MIND
+
+EXTRACTOR = DNAExtractor(Pixels(), layers=["mean", "contrast"])
+REAL = torch.randint(0, 200, (12, 3, 16, 16), generator=torch.Generator().manual_seed(0)).byte()
+FAKE = 255 - REAL
+SETTINGS: dict[str, Any] = {"causes": False, "num_folds": None}
+CALLS: dict[str, tuple[Any, type[Exception], str]] = {
+    "compute_fid": (lambda: dna.compute_fid, AttributeError, "compare(a, b, metrics=['fid', 'kid']) gives distances"),
+    "compere": (lambda: dna.compere, AttributeError, "did you mean 'compare'?"),
+    "nothing": (lambda: dna.xyzzy, AttributeError, "it has ActivationRange, "),
+    "worst": (
+        lambda: rank(FAKE, REAL, EXTRACTOR).worst,
+        AttributeError,
+        "'Ranking' has no attribute 'worst'; use `rows(worst=5)`",
+    ),
+    "fid": (lambda: compare(REAL, FAKE, EXTRACTOR, **SETTINGS).xyzzy, AttributeError, "it has "),
+    "value": (lambda: compare(REAL, FAKE, EXTRACTOR, **SETTINGS).value, AttributeError, 'use `["dna-emd"].value`'),
+    "feature_extractor": (lambda: DNAEMD(feature_extractor=EXTRACTOR), ValueError, "did you mean `feature=...`?"),
+    "one set": (lambda: compare(REAL), TypeError, "missing a required argument: 'b'; it takes a, b, feature, and all"),
+    "too many": (
+        lambda: compare(REAL, FAKE, EXTRACTOR, "fid"),
+        TypeError,
+        "too many positional arguments; it takes a, b,",
+    ),
+    "update": (
+        lambda: DNAEMD(EXTRACTOR).update(REAL),
+        TypeError,
+        "DNAEMD.update(): missing a required argument: 'real'",
+    ),
+    "to_dna": (lambda: DNAEMD(EXTRACTOR).to_dna(), TypeError, "missing a required argument: 'real'; it takes real"),
+    "real=None": (
+        lambda: DNAEMD(EXTRACTOR).update(REAL, None),
+        ValueError,
+        "`real` expected to be a bool, but got None",
+    ),
+    "real=1": (lambda: DNAEMD(EXTRACTOR).update(REAL, 1), ValueError, "`real` expected to be a bool, but got 1"),
+    "path": (lambda: DNAEMD(EXTRACTOR).update("real", True), TypeError, "paths go to `compare`, `rank` and `make_dna`"),
+    "int64": (lambda: DNAEMD(EXTRACTOR).update(REAL.long(), True), ValueError, "0 to 255, give `imgs.to(torch.uint8)`"),
+    "float": (lambda: DNAEMD(EXTRACTOR).update(REAL.float(), True), ValueError, "in [0, 1] set `normalize=True`"),
+    "kind of DNA": (
+        lambda: DNAFrechet(EXTRACTOR, reference=make_dna(REAL, EXTRACTOR)),
+        TypeError,
+        "make_dna(images, kind='gaussian')",
+    ),
+    "order": (
+        lambda: DNAEMD(EXTRACTOR, "sum"),
+        ValueError,
+        "but got 'sum'; the order is feature, reset_real_features, no",
+    ),
+    "reversed": (
+        lambda: Checkpoints("run", REAL),
+        ValueError,
+        "of shape (12, 3, 16, 16); the order is reference, folder,",
+    ),
+    "literal": (
+        lambda: monitor(REAL, FAKE, EXTRACTOR, order="time"),
+        ValueError,
+        "one of 'random', 'source', but got 't",
+    ),
+    "score": (
+        lambda: rank(FAKE, REAL, EXTRACTOR, score="fid"),
+        ValueError,
+        "`score` expected to be one of 'outlier', ",
+    ),
+    "kind": (
+        lambda: make_dna(REAL, EXTRACTOR, kind="hist"),
+        ValueError,
+        "'gaussian', 'layer-gaussian', but got 'hist'",
+    ),
+    "margin": (
+        lambda: ActivationRange(EXTRACTOR, margin=0.2),
+        ValueError,
+        "`margin` expected to be one of 'scale', 'wid",
+    ),
+    "metric": (
+        lambda: compare(REAL, FAKE, EXTRACTOR, metrics=[DNAEMD(EXTRACTOR)]),
+        TypeError,
+        "expected to be names, as",
+    ),
+    "class": (lambda: compare(REAL, FAKE, EXTRACTOR, metrics=DNAEMD), TypeError, "`metrics` expected to be names, as"),
+    "report": (
+        lambda: report(REAL, FAKE, EXTRACTOR),
+        ValueError,
+        "`output` expected to be a text or a path, but got DNAEx",
+    ),
+    "matrix": (lambda: matrix("real", "fake"), TypeError, "expected to be a dict or a list of sets, but got 'real'"),
+    "extractor": (lambda: DNAExtractor(EXTRACTOR), TypeError, "is a DNAExtractor already; give it as it is"),
+    "nearest": (lambda: rank(REAL, FAKE, EXTRACTOR, nearest=5), TypeError, "or function that gives them, but got int"),
+    "folder": (lambda: compare(".", ".", "."), ValueError, "several sets go into a dict"),
+    "save": (
+        lambda: make_dna(REAL, EXTRACTOR).save("x.html"),
+        ValueError,
+        "`torchmetrics_dna.reporting.write` writes pages",
+    ),
+    "ranges": (
+        lambda: ActivationRanges.load("none.json"),
+        FileNotFoundError,
+        "no file 'none.json'; expected activation ranges",
+    ),
+    "add": (
+        lambda: Checkpoints.add(None, "fake"),
+        TypeError,
+        "missing a required argument: 'images'; it takes step, images",
+    ),
+    "one side": (
+        lambda: DNARealism.update(None, REAL, real=True),
+        TypeError,
+        "'real'; `compare` takes the reference first, and only",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_wrong_call_is_told_in_one_line(name: str) -> None:
+    call, error, message = CALLS[name]
+    with pytest.raises(error) as raised:
+        call()
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_of_another_kind_is_told_with_what_makes_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.dna.npz"
+    make_dna(REAL, EXTRACTOR).save(path)
+    with pytest.raises(ValueError, match=r"holds 'histogram', expected 'features', which `to_features` of a metric"):
+        MIND(EXTRACTOR, layer="mean", reference=path)
