@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,11 @@ def test_imports_are_light_and_metrics_need_nothing_above_them() -> None:
     assert last == "alone"
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 #: Rooms from the ground up; those of one floor do not import each other.
 FLOORS = (
     {"options"}, {"compiled", "extras", "files", "registry", "version"}, {"neurons"}, {"images"},
@@ -82,7 +88,7 @@ def test_a_file_imports_only_from_rooms_below_its_own() -> None:
     floor = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
     for path in PACKAGE.rglob("*.py"):
         room = path.relative_to(PACKAGE).with_suffix("").parts[0]
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if room[0] != "_" else ():
+        for node in ast.walk(parsed(path)) if room[0] != "_" else ():
             names: list[str] = []
             if isinstance(node, ast.ImportFrom):
                 assert not node.level, f"{path.relative_to(PACKAGE)} has a relative import"
@@ -110,7 +116,7 @@ def test_public_names_are_there() -> None:
 def test_values_of_tensors_are_not_compared_field_by_field() -> None:
     """Which torch can't do: a generated `__eq__` would ask whether a tensor of several values is true."""
     for path in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.ClassDef) and any("dataclass" in ast.unparse(each) for each in node.decorator_list):
                 fields = [ast.unparse(each.annotation) for each in node.body if isinstance(each, ast.AnnAssign)]
                 compares = not any("eq=False" in ast.unparse(each) for each in node.decorator_list)
@@ -141,7 +147,9 @@ def _with_defaults(owner: ast.Module | ast.ClassDef) -> Iterator[tuple[str, list
             optional += [each.arg for each, value in by_keyword if value]
             is_bound = isinstance(owner, ast.ClassDef) and "staticmethod" not in decorators
             yield getattr(owner, "name", "") if node.name == "__init__" else node.name, names[is_bound:], optional
-        elif isinstance(node, ast.ClassDef) and re.search("dataclass|NamedTuple", f"{decorators} {ast.unparse(node)}"):
+        elif isinstance(node, ast.ClassDef) and re.search(
+            "dataclass|NamedTuple", f"{decorators} {list(map(ast.unparse, node.bases))}"
+        ):
             fields = [each for each in node.body if isinstance(each, ast.AnnAssign)]
             fields = [each for each in fields if "ClassVar" not in ast.unparse(each.annotation)]
             yield (
@@ -157,21 +165,20 @@ def test_a_default_of_an_internal_function_is_relied_on_and_overridden() -> None
     defined: list[tuple[str, str, list[str], list[str]]] = []
     hidden, assigned = _names_for_users(), set[str]()  # functions of callers that are not seen; fields set afterwards
     for path in sorted(PACKAGE.rglob("*.py")):
-        nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+        nodes = list(ast.walk(parsed(path)))
         called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
         for node in nodes:
-            text = ast.unparse(node) if isinstance(node, ast.Name | ast.Attribute | ast.ClassDef) else ""
-            name = text.rpartition(".")[2]
+            name = getattr(node, "attr", getattr(node, "id", ""))
             if isinstance(node, ast.Module | ast.ClassDef):
                 defined += [(str(path.relative_to(PACKAGE)), *function) for function in _with_defaults(node)]
-            if isinstance(node, ast.ClassDef) and re.search(r"\b(cls|type\(self\))\(", text):
+            if isinstance(node, ast.ClassDef) and re.search(r"\b(cls|type\(self\))\(", ast.unparse(node)):
                 hidden.add(node.name)
             elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
                 assigned.add(name)
             elif isinstance(node, ast.Name | ast.Attribute) and id(node) not in called and name.islower():
                 hidden.add(name)  # passed on
             elif isinstance(node, ast.Call):
-                name = ast.unparse(node.func).rpartition(".")[2]
+                name = getattr(node.func, "attr", getattr(node.func, "id", ""))
                 assigned.update(each.arg or "" for each in node.keywords if name.endswith("replace"))
                 calls.setdefault(name, []).append((len(node.args), {each.arg for each in node.keywords}))
                 if None in calls[name][-1][1] or any(isinstance(each, ast.Starred) for each in node.args):

@@ -120,7 +120,9 @@ def run_demo(num_images: int = 8, progress: Progress | None = None) -> Demo:
         for name, change in DEGRADATIONS.items()
         for strength in _COMPARED
     }
-    extractor, finished, total = DNAExtractor("efficientnet_lite0"), 0, num_images * (1 + len(sets)) + 4 * _OTHERS
+    extractor, finished = DNAExtractor("efficientnet_lite0"), 0
+    few, both = 3 * _OTHERS // 4, "A: {0} photographs. B: {0} others, "
+    total = num_images * (1 + len(sets)) + 2 * (few + _OTHERS)
 
     def count(_: str, done: int, of: int | None) -> None:
         nonlocal finished
@@ -131,7 +133,6 @@ def run_demo(num_images: int = 8, progress: Progress | None = None) -> Demo:
     reading = Reading(progress=count)
     compared = compare(images, sets, extractor, metrics=["dna-emd", "dna-fd"], num_folds=None, reading=reading)
     a, b = np.split(np.stack(photographs(2 * _OTHERS)), 2)
-    few, both = 3 * _OTHERS // 4, "A: {0} photographs. B: {0} others, "
     others = {
         f"{both.format(few)}blurred by {Demo.amount('blur', 3)}.": (a[:few], [blur(image, 3) for image in b[:few]]),
         f"{both.format(_OTHERS)}the last of them, image {_OTHERS - 1}, black.": (a, [*b[:-1], np.zeros_like(b[-1])]),

@@ -22,7 +22,7 @@ from pages import Page
 from PIL import Image
 
 import torchmetrics_dna.cli.console as console
-from torchmetrics_dna import ActivationRanges, Reading, make_dna
+from torchmetrics_dna import ActivationRanges, DNAExtractor, Reading, demo, make_dna
 from torchmetrics_dna.cli import Command as CliCommand
 from torchmetrics_dna.cli import app
 from torchmetrics_dna.cli.options import USUAL
@@ -132,6 +132,32 @@ def test_what_to_do_next_is_what_shows_more(
     monkeypatch.setattr(command, "talk", SimpleNamespace(print=lambda line, **_: printed.append(line)))
     command._say_what_next(result, "a", "b b", options, changed.get("sides", ("a", "b")))
     assert printed == ([""] if lines else []) + lines
+
+
+def test_the_demonstration_prints_its_distances_and_draws_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Command
+) -> None:
+    demos: list[demo.Demo] = []
+    run, counted = demo.run_demo, []
+
+    def run_small(num_images: int, progress: Any) -> demo.Demo:
+        demos.append(run(num_images, lambda *steps: counted.append(steps[1:]) or progress(*steps)))
+        return demos[0]
+
+    monkeypatch.setattr(demo, "DNAExtractor", lambda _: DNAExtractor(layers=["block_0"]))
+    for name, smaller in {"_OTHERS": 4, "_SIDE": 64, "_COMPARED": (1, 3)}.items():
+        monkeypatch.setattr(demo, name, smaller)
+    monkeypatch.setattr(demo, "run_demo", run_small)
+    printed, talk = cli("demo", "--num-images", 2, "-o", tmp_path / "x.png")
+    cells = [re.split(r"\s*[│┃]\s*", line.strip("│┃ \n")) for line in printed.splitlines()]
+    rows = {cell[0]: [float(value) for value in cell[1:]] for cell in cells if ", " in cell[0] and len(cell) == 3}
+    compared = [comparison for of_one in demos[0].comparisons.values() for comparison in of_one]
+    values = {each.names[1]: [each["dna-emd"].value, each["dna-fd"].value] for each in compared}
+    assert rows == {name: pytest.approx(pair, rel=1e-2) for name, pair in values.items()}
+    assert "the last of them, image 3, black." in printed
+    assert counted[-1] == (2 * (1 + 3 * 2) + 2 * (3 + 4),) * 2, "all that is to be done is done at the end"
+    assert (tmp_path / "x.png").stat().st_size > 10_000
+    assert f"The figure is in {tmp_path / 'x.png'}" in talk.replace("\n", "")
 
 
 def test_without_folds(cli: Command) -> None:

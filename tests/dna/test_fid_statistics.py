@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 import torch
@@ -18,7 +20,7 @@ from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics
 
 from torchmetrics_dna import DNAExtractor, LayerFrechetDistance, compare, load_dna, make_dna
 from torchmetrics_dna.dna import LayerGaussianDNA
-from torchmetrics_dna.dna.fid_statistics import load_fid_statistics, save_fid_statistics
+from torchmetrics_dna.dna.fid_statistics import is_statistics, load_fid_statistics, save_fid_statistics
 from torchmetrics_dna.dna.load import is_dna_path
 
 REAL, FAKE = random_images(40, 0), random_images(30, 1) // 2
@@ -82,6 +84,15 @@ def test_they_are_read_at_addresses(files: dict[str, Path], tmp_path: Path) -> N
         assert not requests, "it is not even fetched"
 
 
+def test_they_are_known_at_addresses_by_their_first_array() -> None:
+    for place, (names, expected) in enumerate(((("mu", "sigma"), True), (("sigma", "mu"), True), (("x", "mu"), False))):
+        np.savez(content := io.BytesIO(), **dict.fromkeys(names, np.eye(2)))
+        with fsspec.open(f"memory://statistics/{place}.npz", "wb") as file:
+            file.write(content.getvalue())
+        assert is_statistics(f"memory://statistics/{place}.npz") == expected
+    assert not is_statistics("memory://statistics/none.npz")
+
+
 def test_others_read_what_is_written(files: dict[str, Path]) -> None:
     with np.load(files["ours.npz"], allow_pickle=False) as written:
         assert sorted(written) == ["mu", "sigma"]
@@ -115,6 +126,7 @@ class Evil:
 def test_what_is_wrong_is_refused(files: dict[str, Path], tmp_path: Path) -> None:
     torch.save({"mu": Evil()}, tmp_path / "evil.pt")
     np.savez(tmp_path / "shapes.npz", mu=np.zeros(3), sigma=np.eye(4))
+    np.savez(tmp_path / "integers.npz", mu=np.zeros(3), sigma=np.eye(3, dtype=np.int64))
     np.savez(tmp_path / "nan.npz", mu=np.full(3, np.nan), sigma=np.eye(3))
     np.savez(tmp_path / "objects.npz", mu=np.array([Evil()], object), sigma=np.eye(1))
     np.savez(tmp_path / "wide.npz", mu=np.zeros(20_000), sigma=np.eye(1))
@@ -123,6 +135,7 @@ def test_what_is_wrong_is_refused(files: dict[str, Path], tmp_path: Path) -> Non
     for name, message in (
         ("evil.pt", r"evil.pt' is a pickle, which can run any code when it is read; .* of torch.load\('x.pt'"),
         ("shapes.npz", r"shapes \(3,\) and \(4, 4\), expected \(n,\) and \(n, n\)"),
+        ("integers.npz", "as statistics of FID: its mu and sigma are not of floating point"),
         ("nan.npz", "as statistics of FID"),
         ("objects.npz", "as statistics of FID"),
         ("wide.npz", r"shapes \(20000,\) and \(1, 1\), expected"),

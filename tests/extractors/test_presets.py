@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
-from official import SHALLOW, clip_with_projection, dinov2, random_official
+from official import SHALLOW, clip_with_projection, dinov2, random_official, small_inception_of_fid
 from PIL import Image
 from torch import Tensor
 
@@ -24,6 +24,7 @@ from torchmetrics_dna import DNAExtractor, compare, demo, make_dna
 from torchmetrics_dna.extractors import PRESETS
 from torchmetrics_dna.extractors.build import build_network
 from torchmetrics_dna.extractors.capture import probe
+from torchmetrics_dna.extractors.inception import fid_inception
 from torchmetrics_dna.extractors.layout import View
 from torchmetrics_dna.statistics.setup import extractor_of
 
@@ -147,6 +148,18 @@ def test_an_official_file_gives_the_official_numbers(
             expected_values = expected_values.transpose(1, 2)
         assert values.shape == expected_values.shape
         assert float((values - expected_values).abs().max() / expected_values.abs().max()) < 1e-5, layer
+
+
+def test_the_network_of_fid_pools_like_tensorflow(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    images = torch.randn(2, 3, 107, 107)
+    state, logits, spatial = small_inception_of_fid(tmp_path, images)
+    (network := fid_inception()).load_state_dict(state)
+    seen: list[Tensor] = []
+    network.Mixed_6d.branch1x1.first_channels.register_forward_hook(lambda _m, _a, output: seen.append(output))
+    with torch.inference_mode():
+        torch.testing.assert_close(network.eval()(images), logits, rtol=1e-4, atol=1e-5 * float(logits.abs().max()))
+    torch.testing.assert_close(seen[0], spatial, rtol=1e-4, atol=1e-5 * float(spatial.abs().max()))
 
 
 def test_without_weights_a_network_takes_no_memory() -> None:

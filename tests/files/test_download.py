@@ -14,7 +14,7 @@ from golden import GOLDEN
 from hub_server import COMMIT, serving
 
 from torchmetrics_dna import ActivationRanges, load_dna, make_dna
-from torchmetrics_dna.files.download import fetch
+from torchmetrics_dna.files.download import _check_content, fetch
 
 REMEDY = "download it where there is a network, and give its local path instead"
 
@@ -129,6 +129,28 @@ def test_cached_files_are_named_by_whole_addresses_and_checked(tmp_path: Path, m
         with pytest.raises(OSError, match=r"its hash is .*, but .* was expected"):
             fetch(addresses["a"], sha256=sums["a"])
         assert not path.exists()
+
+
+@pytest.mark.parametrize("name", ["git blob", "sha256", "other", "given"])
+def test_a_cached_file_has_the_hash_that_its_name_or_the_record_has(name: str, tmp_path: Path) -> None:
+    """The hub names files by git's hash if they are small, others by SHA-256."""
+    content, damaged, sha256 = b"weights", b"weighty", hashlib.sha256(b"weights").hexdigest()
+    git = hashlib.sha1(b"blob 7\0weights").hexdigest()
+    blob, link = tmp_path / {"git blob": git, "sha256": sha256}.get(name, "x" * 40), tmp_path / "link"
+    if name == "other":
+        blob = tmp_path / "plain"
+    link.symlink_to(blob)
+    digest = sha256[:12] if name == "given" else ""
+    for written in (content, damaged):
+        blob.write_bytes(written)
+        if written == content or name == "other":
+            _check_content(link, digest)
+            continue
+        wrong = hashlib.sha1(b"blob 7\0weighty") if name == "git blob" else hashlib.sha256(b"weighty")
+        expected = (digest or blob.name)[:16]
+        with pytest.raises(OSError, match=f"^its hash is {wrong.hexdigest()[:16]}..., but {expected}... was expected$"):
+            _check_content(link, digest)
+        assert not list(tmp_path.iterdir())
 
 
 def test_what_a_server_says_is_told_briefly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

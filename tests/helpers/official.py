@@ -260,6 +260,18 @@ def inception(folder: Path) -> Official:
     return Official(network.state_dict(), activations)
 
 
+def small_inception_of_fid(folder: Path, images: Tensor) -> tuple[State, Tensor, Tensor]:
+    """Weights of torch-fidelity's network, its logits without bias, and what ADM takes for sFID, of small images."""
+    network = randomised(_without_weights(folder, ["2048", "logits_unbiased"]))
+    spatial: list[Tensor] = []
+    network.Mixed_6d.branch1x1.register_forward_hook(lambda _m, _a, output: spatial.append(output[:, :7].flatten(1)))
+    with torch.inference_mode():
+        for layer in [layer for name, layer in network.named_children() if name != "fc"]:
+            images = layer(images)
+    state = {name: tensor for name, tensor in network.state_dict().items() if name != "fc.bias"}
+    return state, images.flatten(1) @ network.fc.weight.T, spatial[0]
+
+
 def inception_of_fid(folder: Path, images: Sequence[np.ndarray]) -> FeatureExtractorInceptionV3:
     """torch-fidelity's network, with random weights and norms that fit images, so that features and classes vary."""
     network = _without_weights(folder, ["2048", "logits_unbiased"])

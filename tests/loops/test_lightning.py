@@ -119,6 +119,32 @@ def test_epochs_of_a_fit_are_scored_but_not_its_sanity_check() -> None:
                 assert callback._is_due(trainer) == (fn == "fit" and not sanity_checking and epoch in (1, 3))
 
 
+@pytest.mark.parametrize("source", ["images", lambda module: module.generated])
+def test_an_epoch_logs_the_distances_of_its_own_images(source: Any, tmp_path: Path) -> None:
+    """As trainers call it: once more after an interrupted epoch, and in an epoch that is not scored."""
+    trainer = SimpleNamespace(
+        state=SimpleNamespace(fn="fit"), sanity_checking=False, world_size=1, log_dir=None, default_root_dir=tmp_path,
+        current_epoch=0, global_step=10,
+    )  # fmt: skip
+    logged: list[dict[str, float]] = []
+    generated = (INPUTS * 0.3 * 255).round() / 255
+    module = SimpleNamespace(generated=generated, log_dict=lambda values, sync_dist: logged.append(values))
+    callback = DNACallback(REFERENCE, source, every_n_epochs=2, prefix="x/", **OPTIONS)
+    callback.setup(trainer, module, "fit")
+    for epoch, batches in ((0, [INPUTS]), (1, [INPUTS]), (1, [generated[:5], generated[5:]])):
+        trainer.current_epoch = epoch
+        callback.on_validation_epoch_start(trainer, module)
+        for number, batch in enumerate(batches):
+            callback.on_validation_batch_end(trainer, module, {"images": batch}, batch, number)
+        if epoch == 0 or len(batches) == 2:
+            callback.on_validation_epoch_end(trainer, module)
+    assert list(callback.checkpoints.comparisons) == ["step_000010"]
+    metric = DNAEMD(OPTIONS["feature"], normalize=True, reference=callback.checkpoints.reference, num_folds=20)
+    metric.update(generated, real=False)
+    expected = metric.scalars("x/")
+    assert [{name: values[name] for name in expected} for values in logged] == [pytest.approx(expected, rel=1e-9)]
+
+
 def test_the_reference_is_measured_for_a_fit_alone(tmp_path: Path) -> None:
     package = import_module("lightning.pytorch")
     callback = DNACallback(REFERENCE, "images", tmp_path / "dna", **OPTIONS)
