@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -254,7 +255,9 @@ def test_nothing_is_named_without_a_test(tmp_path: Path, monkeypatch: pytest.Mon
     assert " after " not in words
     assert "significantly" not in words
     assert comparison.notices
-    assert all(f"{notice}." in words for notice in comparison.notices)
+    notices = [f"{escape(notice, quote=True)}." for notice in comparison.notices]
+    assert any("`" in notice for notice in notices)
+    assert all(re.sub("`([^`]*)`", r"<code>\1</code>", notice) in html for notice in notices)
 
 
 def test_no_neuron_is_shown_where_nothing_differs(tmp_path: Path) -> None:

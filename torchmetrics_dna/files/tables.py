@@ -158,8 +158,19 @@ def as_markdown(sentences: Sequence[str], tables: Sequence[Table]) -> str:
 
 def as_html(sentences: Sequence[str], tables: Sequence[Table]) -> str:
     """Render sentences and tables as html; all text is escaped."""
-    words = (f"<p>{escape(visible(sentence))}</p>" for sentence in sentences)
+    words = (f"<p>{sentence_in_html(sentence)}</p>" for sentence in sentences)
     return "\n".join([*words, *(table.html() for table in tables)])
+
+
+def sentence_in_html(sentence: str) -> str:
+    """Render a sentence as html, with what is between backticks as code.
+
+    Example:
+        >>> print(sentence_in_html("a<b: use `diff`"))
+        a&lt;b: use <code>diff</code>
+
+    """
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(visible(sentence)))
 
 
 def as_csv(records: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
 from torchmetrics_dna.dna.histogram import grouped
+from torchmetrics_dna.files.tables import sentence_in_html
 from torchmetrics_dna.files.visible import images_in_words, number, p_figure, visible
 from torchmetrics_dna.images.cells import Crop, seen_of
 from torchmetrics_dna.images.properties import neuron_in_words
@@ -56,6 +57,7 @@ def as_html(comparison: Comparison, gallery: Gallery | None = None) -> str:
         finalize=lambda value: visible(value) if type(value) is str else value,  # Markup is our own
     )
     env.filters |= {"number": number, "p": p_figure, "images": images_in_words, "path": step_path, "jpeg": jpeg}
+    env.filters["sentence"] = lambda text: Markup(sentence_in_html(text))  # which is escaped
     env.filters["parts"] = re.compile("[^/_.-]*[/_.-]?").findall
     headline, *sentences = comparison.verdict_lines
     explanation = comparison.explain()
