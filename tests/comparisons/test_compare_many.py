@@ -332,8 +332,7 @@ def test_where_no_ratio_can_be_told_images_of_both_are_exchanged() -> None:
     assert compared["real"].p_value_of_further == tested["real"].test.p_value  # without properties
     p_values = {name: None if test is None else test.p_value for name, test in tested.items()}
     assert {row["set"]: row["dna_emd_p_further"] for row in compared.rows()} == p_values
-    line = next(line for line in compared.verdict.splitlines() if "is further than" in line)
-    assert line == "Whether real is further than the held-out validation can't be told from so few images."
+    assert compared.verdict.splitlines()[-1].startswith("Neither real nor validation is shown to differ from ")
 
 
 @pytest.mark.parametrize(
@@ -368,8 +367,7 @@ def test_the_verdict_tells_of_the_held_out_set_or_why_not(
     elif folds is None:
         assert lines[-1] == "Whether gen is further than the held-out held can't be told without folds."
     elif sharing == "":
-        assert lines[-2].startswith("Neither gen nor held is shown to differ from the reference (Holm p = ")
-        assert lines[-1] == "Whether gen is further than the held-out held can't be told from so few images."
+        assert lines[-1].startswith("Neither gen nor held is shown to differ from the reference (Holm p = ")
     else:
         assert any(line.startswith("gen is ") and "times as far" in line for line in lines)
     assert result.to_dict()["verdict"] == result.verdict

@@ -514,7 +514,7 @@ def _beside_held_out(of: HeldOut, reference: str) -> list[str]:
     elif in_any:
         in_any_of = p_figure(of.further_in_any, "p")
         lines.append(f"In some layer or property {of.name} is further than {held_out} ({in_any_of}).")
-    else:
+    elif differs or not lines:  # of what is not shown to differ, nothing more can be told
         why = "from so few images" if lines else "without folds"
         lines.append(f"Whether {of.name} is further than {held_out} can't be told {why}.")
     if p_held_out is not None and p_held_out <= SIGNIFICANT:
