@@ -6,11 +6,13 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
 from golden import GOLDEN, load
 from makers import EXTRACTOR, FAKE, RANGES, REAL, emd, fed, frechet, layer_frechet, self_ranging_emd
+from networks import Pixels
 from torchmetrics import Metric, MetricCollection
 
 from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, LayerFrechetDistance, SharedCollection
@@ -34,6 +36,33 @@ def test_a_remedy_is_no_error(statistics: str | None) -> None:
         else:
             assert str(refused.value).endswith("give num_folds=20")
             make(num_folds=20, pairs=True).update(REAL, real=True, groups=list(range(6)))
+
+
+def test_what_differs_is_said_by_properties_that_the_network_measures() -> None:
+    random = np.random.default_rng(0)
+    sides = [
+        torch.from_numpy(random.integers(0, 256, (count, 3, 16, 16), np.uint8) // divisor)
+        for count, divisor in ((24, 1), (30, 2))
+    ]
+    network = DNAExtractor(Pixels(), layers=["mean"], properties=True)
+    for metric in (DNAEMD(network, num_folds=20), DNAFrechet(network)):
+        for real, side in zip((True, False), sides, strict=True):
+            metric.update(side, real=real)
+        explanation = metric.explain()
+        weights = np.array([0.299, 0.587, 0.114])  # of ITU-R BT.601
+        means = [float((side.double().mean((2, 3)).numpy() @ weights).mean()) / 255 for side in sides]
+        (darker,) = (each for each in explanation.properties if each.name == "brightness")
+        assert (darker.a, darker.b) == pytest.approx(means, abs=2e-3)
+        assert "lower brightness (0.5 to 0.25)" in str(explanation)
+
+
+def test_a_plot_has_a_line_at_chance_unless_noise_is_taken_off() -> None:
+    mpl.use("Agg")
+    for options, is_drawn in (({"num_folds": 20}, True), ({"num_folds": 20, "debias": True}, False), ({}, False)):
+        metric = fed(emd(**options))
+        lines = metric.plot()[1].get_lines()
+        levels = [line.get_ydata()[0] for line in lines if line.get_linestyle() == "--"]
+        assert levels == ([metric.evidence().null] if is_drawn else [0.0] * bool(options))
 
 
 def test_to_dna_is_a_snapshot() -> None:
