@@ -92,6 +92,7 @@ def test_what_can_not_be_read_is_named(order: Order) -> None:
         windows = [*monitor(reference, stream, extractor, window=6, learn=2, order=order, reading=reading, **OPTIONS)]
     named = [re.findall(r"'image (\d+)'", str(warning.message)) for warning in warned]
     assert sorted(named) == [["13"], ["2"], ["3"]]
+    assert {warning.filename for warning in warned} == {__file__}
     assert len(windows) == 2
 
 
