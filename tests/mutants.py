@@ -246,7 +246,9 @@ class Recorder:
         self.folder, self.tree = folder, tree
         self.coverage = coverage.Coverage(data_file=None, source=[str(tree / PACKAGE)], config_file=False)
         self.coverage.set_option("run:disable_warnings", ["no-data-collected"])  # of files that reach no line
-        self.wide: dict[str, dict[str, set[int]]] = {}  # what fixtures reach that serve several tests
+        self.wide: dict[
+            str, dict[str, set[int]]
+        ] = {}  # what serves several tests: wider fixtures, imports of test files
         self.tests: dict[str, Any] = {}
         self.failed: set[str] = set()
         self.coverage.start()
@@ -255,6 +257,13 @@ class Recorder:
     def switch(self, context: str) -> None:
         self.context = context
         self.coverage.switch_context(context)
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_make_collect_report(self, collector: pytest.Collector) -> Iterator[None]:
+        if isinstance(collector, pytest.Module):  # whose parameters may be made by the package
+            self.switch(f"collect {collector.path}")
+        yield
+        self.switch("")
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
@@ -272,7 +281,7 @@ class Recorder:
             if definitions
             else []
         )
-        self.tests[item.nodeid] = [time.process_time() - began, uses]
+        self.tests[item.nodeid] = [time.process_time() - began, [*uses, f"collect {item.path}"]]
         if nextitem is None or nextitem.path != item.path:
             self.write(item.path)
             with (self.folder.parent / "progress").open("a") as file:
@@ -282,7 +291,7 @@ class Recorder:
     def pytest_fixture_setup(self, fixturedef: Any, request: Any) -> Iterator[None]:
         before = self.context
         if fixturedef.scope != "function":
-            self.switch("fixture " + _fixture(fixturedef))
+            self.switch(_fixture(fixturedef))
         yield
         self.switch(before)
 
@@ -299,15 +308,15 @@ class Recorder:
             for line, contexts in data.contexts_by_lineno(file).items():
                 for context in contexts:
                     reached.setdefault(context, {}).setdefault(name, set()).add(line)
-        self.wide |= {
-            name.removeprefix("fixture "): lines for name, lines in reached.items() if name.startswith("fixture ")
-        }
+        self.wide |= {name: lines for name, lines in reached.items() if name.startswith(("fixture ", "collect "))}
         tests = {}
         for test, (seconds, uses) in self.tests.items():
             lines: dict[str, set[int]] = {}
             for part in [reached.get(test, {}), *(self.wide.get(use, {}) for use in uses)]:
                 for name, numbers in part.items():
                     lines.setdefault(name, set()).update(numbers)
+                    if name not in texts:
+                        texts[name] = _kept(self.folder, (self.tree / name).read_text())
             if test not in self.failed:
                 tests[test] = [round(seconds, 3), {name: _bits(numbers) for name, numbers in lines.items()}]
         content = {"text": _digest(path.read_text()), "files": texts, "tests": tests, "left out": sorted(self.failed)}
@@ -320,7 +329,7 @@ class Recorder:
 
 
 def _fixture(definition: Any) -> str:
-    return f"{definition.baseid}::{definition.argname}"
+    return f"fixture {definition.baseid}::{definition.argname}"
 
 
 def _bits(numbers: set[int]) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -89,3 +91,54 @@ def test_tests_are_found_by_lines_that_have_moved(mutants: ModuleType, tree: Pat
     of_b, of_root = (faults[f"{mutants.PACKAGE}/{name}"] for name in ("b/x.py", "options.py"))
     assert mutants.tests_of(of_b, tree, records) == [("tests/b/t.py::other", 0.1)], "of what no record reaches"
     assert mutants.tests_of(of_root, tree, records) == [("tests/test_options.py::any", 3)]
+
+
+RECORDED = """
+import pytest
+from torchmetrics_dna.x import fits, grown
+
+
+@pytest.fixture(scope="module")
+def size():
+    return fits(2)
+
+
+@pytest.mark.parametrize("value", [grown(1)])
+def test_made_at_import(value):
+    assert value == 2
+
+
+def test_of_a_fixture(size):
+    assert size
+"""
+
+
+@pytest.mark.slow
+def test_what_imports_and_fixtures_reach_is_of_their_tests(tmp_path: Path) -> None:
+    tree, folder = tmp_path / "tree", tmp_path / "covered"
+    (tree / "torchmetrics_dna").mkdir(parents=True)
+    (tree / "torchmetrics_dna" / "x.py").write_text(
+        "def grown(x):\n    return x + 1\n\n\ndef fits(x):\n    return x < 3\n"
+    )
+    (tree / "torchmetrics_dna" / "__init__.py").touch()
+    for name, text in (("test_x.py", RECORDED), ("test_y.py", "def test_of_nothing():\n    pass\n")):
+        (tree / name).write_text(text)
+    folder.mkdir()
+    (tree / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    program = f"""
+import sys
+from pathlib import Path
+sys.path[:0] = [{str(Path(__file__).parent)!r}, {str(Path(__file__).parent / "helpers")!r}, {str(tree)!r}]
+import mutants, pytest
+folder, tree = Path({str(folder)!r}), Path({str(tree)!r})
+arguments = ["-q", "-p", "no:cacheprovider", "--rootdir", str(tree), str(tree)]
+sys.exit(pytest.main(arguments, [mutants.Recorder(folder, tree)]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=tree, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = json.loads((folder / "test_x.py.json").read_text())
+    reached = {test: int(files["torchmetrics_dna/x.py"], 16) for test, (_, files) in record["tests"].items()}
+    by_import, by_fixture = reached["test_x.py::test_made_at_import[2]"], reached["test_x.py::test_of_a_fixture"]
+    assert (by_import >> 2 & 1, by_import >> 6 & 1) == (1, 0)
+    assert (by_fixture >> 2 & 1, by_fixture >> 6 & 1) == (1, 1)
+    assert json.loads((folder / "test_y.py.json").read_text())["tests"]["test_y.py::test_of_nothing"][1] == {}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import warnings
+from base64 import b64encode
 from collections.abc import Callable
 from contextlib import nullcontext
 from copy import deepcopy
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from networks import random_images
@@ -322,6 +324,16 @@ def test_a_comparison_has_no_order() -> None:
         ({**fine, "input": ["uint8", 224, 224]}, fine, False), ({**fine, "input": ["float32", 64, 64]}, moved, True),
     ):  # fmt: skip
         assert (furthest_layer(a, b) is None) == (furthest_layer(b, a) is None) == agree
+
+
+def test_a_difference_is_relative_to_the_larger_size() -> None:
+    def taken(*numbers: float) -> dict[str, object]:
+        layer = b64encode(np.array(numbers, "<f4").tobytes()).decode()
+        return {"input": ["uint8", 64, 64], "layers": {"x": layer}, "tolerance": 1e-4}
+
+    small, large = taken(1, 3, 0.25, 2), taken(8, 3.5, 0.25, 2)
+    for pair in ((small, large), (large, small)):
+        assert furthest_layer(*pair) == ("x", pytest.approx(7 / 8))
 
 
 def compiled(net: Net) -> nn.Module:

@@ -20,7 +20,7 @@ from processes import run
 from torchmetrics_dna import compare, make_dna, report
 from torchmetrics_dna import rank as rank_images
 from torchmetrics_dna.jobs.make import measure_ranges
-from torchmetrics_dna.jobs.processes import gather, in_step, raise_if_peer_failed
+from torchmetrics_dna.jobs.processes import _exchange, gather, in_step, raise_if_peer_failed
 
 ONE_RANK = Path(one_rank.__file__)
 
@@ -127,6 +127,18 @@ def test_a_step_is_shared_unless_it_is_said_otherwise(monkeypatch: pytest.Monkey
         with in_step() if shared is None else in_step(shared):
             pass
         assert len(exchanged) == count
+
+
+def test_where_a_process_is_gone_its_own_error_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("connection closed by peer")
+
+    monkeypatch.setattr("torchmetrics_dna.jobs.processes.world_size", lambda: 2)
+    monkeypatch.setattr("torchmetrics_dna.jobs.processes.dist.all_gather_object", broken)
+    with pytest.raises(RuntimeError, match=r"Another process has ended before its work was done \(connection closed"):
+        _exchange(1, None)
+    with pytest.raises(ValueError, match="its own"):
+        _exchange(None, ValueError("its own"))
 
 
 @pytest.fixture

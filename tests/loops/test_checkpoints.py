@@ -103,6 +103,19 @@ def test_figures_and_files(trained: Path) -> None:
         assert np.asarray(curve.convert("L"), float).std() > 10
 
 
+def test_each_file_is_compared_once(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[object] = []
+
+    def counted(*sides: Any) -> Any:
+        compared.append(sides)
+        return compare(*sides)
+
+    monkeypatch.setattr("torchmetrics_dna.loops.checkpoints.compare", counted)
+    checkpoints = fresh(trained, unread())
+    assert checkpoints.comparisons.rows() == checkpoints.comparisons.rows()
+    assert len(compared) == 2
+
+
 def test_resumed_out_of_order_and_replaced(trained: Path, tmp_path: Path) -> None:
     folder = tmp_path / "resumed"
     folder.mkdir()

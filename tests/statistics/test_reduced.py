@@ -67,3 +67,16 @@ def test_several_processes_have_the_value_of_one(name: str, gathers: bool, monke
     for metric, states in zip(metrics, before, strict=True):
         torch.testing.assert_close(metric.compute(), expected, rtol=1e-9, atol=1e-12)
         torch.testing.assert_close(metric.metric_state, states, rtol=0, atol=0)  # of this process, as they were
+
+
+def test_what_one_process_can_not_read_is_an_error_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    ranks, metrics = Ranks(), [MAKERS["emd"](sync_on_compute=False) for _ in range(WORLD)]
+    for metric in metrics:
+        metric.update(REAL, real=True)
+    metrics[1].real_identity = metrics[1].real_identity.clone().fill_(255)
+
+    def sync(rank: int) -> None:
+        with pytest.raises(RuntimeError, match=r"^An update was interrupted .* \(process 1\)$"):
+            metrics[rank].sync(lambda tensor, group: ranks.gather(tensor), distributed_available=lambda: True)
+
+    ranks.run(sync)
