@@ -276,6 +276,8 @@ def test_each_number_reaches_what_does_the_work(
     monkeypatch.setattr(function, record)
     cli(command, *arguments, code=2)
     (plain,) = calls
+    usual = {name: each.default for name, each in takes.parameters.items() if type(each.default) in (int, float, str)}
+    assert plain == plain | {name: value for name, value in usual.items() if name in plain}, "one default for both"
     numbers = {
         each.opts[0]: each.name
         for each in COMMANDS[command].params

@@ -174,8 +174,11 @@ def taking(*names: str, **defaults: Any) -> Callable[[_F], _F]:
 
         @wraps(function)
         def checked(*args: Any, **options: Any) -> Any:
-            check_keywords(checked, options)
-            check_call(function, shown, args, options)
+            from torchmetrics_dna.jobs.processes import in_step  # needs torch
+
+            with in_step(options.get("distributed") is True):
+                check_keywords(checked, options)
+                check_call(function, shown, args, options)
             passed = dict(zip(shown.parameters, args, strict=False)) | options
             with speaking(noun_of(passed.get("feature"))):
                 return function(*args, **{**defaults, **options})
