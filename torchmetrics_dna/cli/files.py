@@ -100,7 +100,7 @@ def info(
         talk.print("✓ is on this machine; the rest is downloaded on first use. Any timm model's name works, too.")
         return
     from torchmetrics_dna.dna.load import describe
-    from torchmetrics_dna.images.inputs import noun_of
+    from torchmetrics_dna.images.noun import noun_of
     from torchmetrics_dna.words.nouns import spoken
 
     description = describe(file)
@@ -155,7 +155,7 @@ def ranges(
     """Measure the activation ranges of image sets together, and write them to a .json file."""
     check_sources(*sources)
     check_output(output, ".json")
-    from torchmetrics_dna.images.inputs import noun_of
+    from torchmetrics_dna.images.noun import noun_of
     from torchmetrics_dna.images.paths import writing
     from torchmetrics_dna.jobs.make import measure_ranges
     from torchmetrics_dna.jobs.processes import rank

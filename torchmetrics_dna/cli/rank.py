@@ -130,7 +130,7 @@ def monitor(
 ) -> None:
     """Watch a stream of images: a line for each window, and whether the stream has changed."""
     from torchmetrics_dna.comparisons.monitor import monitor as monitor_images
-    from torchmetrics_dna.images.inputs import noun_of
+    from torchmetrics_dna.images.noun import noun_of
 
     check_sources(reference, images)
     written = format_for(form, output, streamed=True)

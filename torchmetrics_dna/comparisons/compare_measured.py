@@ -20,8 +20,8 @@ from torchmetrics_dna.dna.result import Result
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.odd import LEAST
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS
-from torchmetrics_dna.images.inputs import noun_of
 from torchmetrics_dna.images.likeness import MOST, near_duplicates
+from torchmetrics_dna.images.noun import noun_of
 from torchmetrics_dna.images.properties import BANDS, LAYER
 from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.jobs.groups import groups_of

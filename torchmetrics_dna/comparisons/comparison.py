@@ -18,7 +18,7 @@ from torchmetrics_dna.files.visible import number, p_figure, plain_name
 from torchmetrics_dna.functional.odd import GREY
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, PermutationTest, joint_p_value
 from torchmetrics_dna.images.changes import CHANGES, Causes
-from torchmetrics_dna.images.inputs import noun_of
+from torchmetrics_dna.images.noun import noun_of
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, neuron_name
 from torchmetrics_dna.options import named
 from torchmetrics_dna.plots import plot_layers

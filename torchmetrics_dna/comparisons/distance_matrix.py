@@ -21,7 +21,7 @@ from torchmetrics_dna.dna.distances import DISTANCES, Distance
 from torchmetrics_dna.dna.result import Result
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.tables import Cell, Table
-from torchmetrics_dna.images.inputs import noun_of
+from torchmetrics_dna.images.noun import noun_of
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import Measured, unreadable_of
 from torchmetrics_dna.jobs.processes import in_step

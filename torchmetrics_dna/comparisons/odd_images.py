@@ -36,7 +36,7 @@ from torchmetrics_dna.functional.outliers import (
 )
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import Images, ImageSource
-from torchmetrics_dna.images.inputs import is_identity
+from torchmetrics_dna.images.noun import is_identity
 from torchmetrics_dna.images.numbers import NUMBERS
 from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.words.verdict import UNSEEN, Off, beside_others, which_are_off, why_off

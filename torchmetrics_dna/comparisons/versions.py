@@ -11,8 +11,8 @@ from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.comparisons.comparison import Comparison, Shown
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.images import Reading, Source
-from torchmetrics_dna.images.inputs import noun_of
 from torchmetrics_dna.images.likeness import contents, digest_note
+from torchmetrics_dna.images.noun import noun_of
 from torchmetrics_dna.images.sets import indexed
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import Measured, measure, measured_of

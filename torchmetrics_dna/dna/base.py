@@ -21,7 +21,7 @@ from torchmetrics_dna.files.tables import Table, as_html
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.features import TooFewImagesError as TooFewImagesError
 from torchmetrics_dna.functional.features import too_few
-from torchmetrics_dna.images.inputs import noun_of
+from torchmetrics_dna.images.noun import noun_of
 
 if TYPE_CHECKING:
     import torch

@@ -16,8 +16,8 @@ from typing_extensions import override
 from torchmetrics_dna.dna.codec import ByLayer, Encoded, Stored, array_name
 from torchmetrics_dna.files.damage import check_type, parse_json
 from torchmetrics_dna.files.visible import images_in_words
-from torchmetrics_dna.images.inputs import noun_of
 from torchmetrics_dna.images.likeness import PICTURE
+from torchmetrics_dna.images.noun import noun_of
 
 if TYPE_CHECKING:
     from torchmetrics_dna.neurons.index import Neurons

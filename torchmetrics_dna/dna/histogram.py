@@ -19,7 +19,7 @@ from torchmetrics_dna.dna.gaussian import GaussianDNA
 from torchmetrics_dna.files.damage import check_type
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.emd import MOST_COUNTS, check_counted, dna_emd, dna_emd_on_grid
-from torchmetrics_dna.images.inputs import noun_of
+from torchmetrics_dna.images.noun import noun_of
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:

@@ -25,7 +25,8 @@ from torchmetrics_dna.extractors.layout import DUMMY_SIZE, Layout
 from torchmetrics_dna.extractors.preparation import Preparation
 from torchmetrics_dna.extractors.sharing import PooledLayer, shared_activations, shared_fingerprint
 from torchmetrics_dna.files.download import fetch
-from torchmetrics_dna.images.inputs import ROWS, Example, Inputs, is_identity, mapped, tensors_of
+from torchmetrics_dna.images.inputs import ROWS, Example, Inputs, mapped, tensors_of
+from torchmetrics_dna.images.noun import is_identity
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, VERSION, image_properties, without_properties
 from torchmetrics_dna.images.resize import Resize, check_resize
 from torchmetrics_dna.images.tensors import check_images, in_unit_range

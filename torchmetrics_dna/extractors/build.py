@@ -24,7 +24,7 @@ from torchmetrics_dna.extractors.preparation import Preparation
 from torchmetrics_dna.extractors.presets import PRESETS, Preset
 from torchmetrics_dna.extractors.weights import find_ranges, find_weights, load_weights, local_weights
 from torchmetrics_dna.extras import require
-from torchmetrics_dna.images.inputs import IDENTITY, is_identity
+from torchmetrics_dna.images.noun import IDENTITY, is_identity
 from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.options import brief
 

@@ -12,42 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torchmetrics_dna.images.noun import ROW
 from torchmetrics_dna.images.tensors import check_dense
 
 Inputs = Tensor | tuple[Any, ...] | dict[str, Any]  # images, too
-IDENTITY = "identity"  # the feature that takes embeddings as they are; a colon and the model that made them may follow
-_ROW = "row"
 _MOST_BANDS = 256
-
-
-def is_identity(feature: object) -> bool:
-    """True for the name of the feature of embeddings, with or without the model that made them.
-
-    Example:
-        >>> is_identity("identity"), is_identity("identity:clip-vit-b32"), is_identity("resnet18")
-        (True, True, False)
-
-    """
-    return isinstance(feature, str) and feature.partition(":")[0] == IDENTITY
-
-
-def noun_of(made: Any) -> str:
-    """Return what was measured: ``"image"``, ``"row"`` of embeddings, or another ``"input"``.
-
-    Args:
-        made: A feature, an extractor, or what has the name of one and its preparation, such as a DNA.
-
-    Example:
-        >>> noun_of("identity:clip-vit-b32"), noun_of({"feature": "resnet18"}), noun_of(None)
-        ('row', 'image', 'image')
-
-    """
-    made = made.get("feature") if isinstance(made, Mapping) else made
-    if getattr(made, "example", None) is not None:
-        return str(made.example.noun)
-    if is_identity(getattr(made, "extractor", made)):
-        return _ROW
-    return "input" if "inputs" in (getattr(made, "preparation", None) or {}) else "image"
 
 
 def mapped(function: Callable[..., Any], *inputs: Any) -> Any:
@@ -163,7 +132,7 @@ class Example:
 
     def _taken(self, item: Any, subject: str) -> Any:
         inputs = _taken(item, self.like, subject)
-        return inputs.float() if self.noun == _ROW and inputs.is_floating_point() else inputs
+        return inputs.float() if self.noun == ROW and inputs.is_floating_point() else inputs
 
     def singles(self, item: Any) -> Iterator[Any]:
         """Yield the inputs of an item of a data set, without the batch axis: itself, or those of a batch.
@@ -194,7 +163,7 @@ class Example:
         return first
 
 
-ROWS = Example(torch.empty(1, 1, device="meta"), _ROW)  # of embeddings
+ROWS = Example(torch.empty(1, 1, device="meta"), ROW)  # of embeddings
 _ARGUMENT, _ITEM = "Argument `imgs{}`", "it{}"  # subjects of messages
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
 from functools import wraps
 from inspect import Parameter, signature
@@ -19,7 +20,7 @@ from torchmetrics_dna.dna.distances import (
     published,
     record_of,
 )
-from torchmetrics_dna.images.inputs import noun_of
+from torchmetrics_dna.images.noun import noun_of
 from torchmetrics_dna.options import brief, check_call, check_keywords, known_taker, names_in, option
 from torchmetrics_dna.words.nouns import speaking
 
@@ -174,9 +175,12 @@ def taking(*names: str, **defaults: Any) -> Callable[[_F], _F]:
 
         @wraps(function)
         def checked(*args: Any, **options: Any) -> Any:
-            from torchmetrics_dna.jobs.processes import in_step  # needs torch
+            step: AbstractContextManager[None] = nullcontext()
+            if options.get("distributed") is True:
+                from torchmetrics_dna.jobs.processes import in_step  # needs torch
 
-            with in_step(options.get("distributed") is True):
+                step = in_step()
+            with step:
                 check_keywords(checked, options)
                 check_call(function, shown, args, options)
             passed = dict(zip(shown.parameters, args, strict=False)) | options

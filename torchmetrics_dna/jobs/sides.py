@@ -20,7 +20,8 @@ from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.features import too_few
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, NUM_FOLDS
 from torchmetrics_dna.images import Images, ImageSource, Reading, Source, open_source
-from torchmetrics_dna.images.inputs import ROWS, Example, is_identity
+from torchmetrics_dna.images.inputs import ROWS, Example
+from torchmetrics_dna.images.noun import is_identity
 from torchmetrics_dna.images.sets import are_same, check_channels
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.jobs.groups import Groups, Pairs, folds_of_pairs, group_names, grouping, keys_of_pairs

@@ -20,8 +20,8 @@ from torchmetrics_dna.functional.outliers import layers_for_outliers, left_out_s
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
 from torchmetrics_dna.functional.realism import less_contrast
 from torchmetrics_dna.images import Images, ImageSource, Source
-from torchmetrics_dna.images.inputs import noun_of
 from torchmetrics_dna.images.likeness import digest_note, small_picture
+from torchmetrics_dna.images.noun import noun_of
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import Measured, measure
