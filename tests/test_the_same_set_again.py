@@ -112,7 +112,7 @@ def test_what_is_shared_is_a_share_of_b(count_a: int, count_b: int, shares: bool
     images = [np.repeat(np.repeat(random.integers(0, 256, (8, 8, 3)), 4, 0), 4, 1).astype(np.uint8) for _ in range(170)]
     result = compare(images[:count_a], images[count_a - 5 :][:count_b], EXTRACTOR, **OPTIONS)
     assert (result.copies, result.num_images) == (5, {"a": count_a, "b": count_b})
-    assert result.shares_images == shares == (f"since 5 of {count_b} images look alike" in result.verdict)
+    assert result.shares_images == shares == (f"5 of {count_b} images of B look like A's" in result.verdict)
     assert any("5 images of B look nearly like images of A" in notice for notice in result.notices)
 
 
