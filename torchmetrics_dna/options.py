@@ -209,7 +209,7 @@ def check_call(function: Callable[..., Any], own: Signature, args: Sequence[Any]
 
     Annotations of plain kinds are looked at, and literal ones, also by their name in the function's module.
     """
-    parameters, known = own.parameters, unwrap(function).__globals__
+    parameters, names_of_module = own.parameters, unwrap(function).__globals__
     by_place = [name for name, each in parameters.items() if each.kind is Parameter.POSITIONAL_OR_KEYWORD]
     order = ", ".join(name for name in by_place if name != "self")
     try:
@@ -219,7 +219,7 @@ def check_call(function: Callable[..., Any], own: Signature, args: Sequence[Any]
         raise TypeError(f"{_called(function, *args)}: {err}; it takes {order}{by_name}") from None
     for name, value in (*zip(parameters, args, strict=False), *options.items()):
         kinds = str(parameters[name].annotation).split(" | ") if name in parameters else [""]
-        of_name = known.get(kinds[0])
+        of_name = names_of_module.get(kinds[0])
         values = [*map(repr, get_args(of_name))] if get_origin(of_name) is Literal else []
         if inline := re.fullmatch(r"Literal\[(.*)\]", kinds[0]):
             values = inline[1].replace('"', "'").split(", ")

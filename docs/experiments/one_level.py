@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import causes
@@ -463,14 +462,9 @@ def tables_of_others(power: Draws, held: Draws, full: Draws) -> tuple[list[str],
 
 
 def main() -> None:
-    parser = results.parser(__doc__)
-    parser.add_argument("--activations", type=Path, help="folder that keeps what was measured and drawn")
-    arguments = parser.parse_args()
-    folder, quick = results.begin(arguments), arguments.quick
-    with TemporaryDirectory() as temporary:
-        kept = arguments.activations or Path(temporary)
-        full = Sets(Measure(kept, SIDE if quick else FULL[0]), FULL[1])
-        draws = drawn(kept, Sets(Measure(kept), COARSE), full, quick)
+    with results.keeping_activations(__doc__) as (folder, quick, place):
+        full = Sets(Measure(place, SIDE if quick else FULL[0]), FULL[1])
+        draws = drawn(place, Sets(Measure(place), COARSE), full, quick)
         table, here = table_of_halves(draws["halves"])
         others, more = tables_of_others(draws["power"], draws["held-out"], draws["full"])
     results.write(

@@ -13,9 +13,11 @@ import re
 import shlex
 import sys
 import time
+from contextlib import contextmanager
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import matplotlib as mpl
 import torch
@@ -24,7 +26,7 @@ mpl.use("Agg")
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -58,6 +60,16 @@ def begin(arguments: argparse.Namespace) -> Path:
     folder: Path = arguments.output or (Path() if arguments.quick else HERE)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@contextmanager
+def keeping_activations(description: str | None) -> Iterator[tuple[Path, bool, Path]]:
+    """Begin an experiment that also has ``--activations``: folder to write to, ``--quick``, folder of what is kept."""
+    arguments = parser(description)
+    arguments.add_argument("--activations", type=Path, help="folder that keeps what was measured and drawn")
+    parsed = arguments.parse_args()
+    with TemporaryDirectory() as temporary:
+        yield begin(parsed), parsed.quick, parsed.activations or Path(temporary)
 
 
 def span(values: Sequence[float], form: str = ".2f") -> str:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 from itertools import product
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import causes
@@ -114,12 +113,7 @@ def shares(draws: Sequence[Draw]) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = results.parser(__doc__)
-    parser.add_argument("--activations", type=Path, help="folder that keeps what was measured and drawn")
-    arguments = parser.parse_args()
-    folder, quick = results.begin(arguments), arguments.quick
-    with TemporaryDirectory() as temporary:
-        place = arguments.activations or Path(temporary)
+    with results.keeping_activations(__doc__) as (folder, quick, place):
         draws = kept(place, Sets(Measure(place), COARSE), quick)
     by_form = {form: [draw for draw in draws if tuple(draw["of"][1:3]) == form] for form in FORMS}
     of = {form: {c: [d for d in each if d["of"][3] == c] for c in CHANGES} for form, each in by_form.items()}
