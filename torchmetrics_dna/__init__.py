@@ -3,6 +3,9 @@
 Submodules are imported on first use, so importing the package is fast; ``__init__.pyi`` lists the names.
 """
 
+import re
+from pathlib import Path
+
 import lazy_loader
 
 from torchmetrics_dna.options import meant
@@ -16,6 +19,9 @@ def __getattr__(name: str) -> object:
         return _get(name)
     except AttributeError as err:
         public = {each.lower(): each for each in __all__}
-        remedy = meant(name, public, lambda ours, _: f"did you mean {public[ours]!r}?")
+        packages = Path(__file__).parent.glob("*/__init__.py*")
+        homes = [path.parent.name for path in packages if re.search(rf'as {name}$|"{name}",$', path.read_text(), re.M)]
+        remedy = f"it is `torchmetrics_dna.{homes[0]}.{name}`" if homes else ""
+        remedy = remedy or meant(name, public, lambda ours, _: f"did you mean {public[ours]!r}?")
         remedy = remedy or f"it has {', '.join(public.values())}"
         raise AttributeError(f"{err}; {remedy}", name=name) from None

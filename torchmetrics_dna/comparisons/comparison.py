@@ -20,7 +20,6 @@ from torchmetrics_dna.functional.permutation import SIGNIFICANT, PermutationTest
 from torchmetrics_dna.images.changes import CHANGES, Causes
 from torchmetrics_dna.images.noun import noun_of
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, neuron_name
-from torchmetrics_dna.options import named
 from torchmetrics_dna.plots import plot_layers
 from torchmetrics_dna.words.explanation import as_gaussian, explain, has_means, property_differences
 from torchmetrics_dna.words.nouns import spoken
@@ -45,7 +44,8 @@ _T = TypeVar("_T")
 class Shown(Saved, ABC):
     """Base of results that have a sentence and a table, which notebooks show."""
 
-    guessed = Saved.guessed | {"emd": '["dna-emd"]', "dna_emd": '["dna-emd"]', "value": '["dna-emd"].value'}
+    guessed = Saved.guessed | dict.fromkeys(("emd", "dna_emd"), '["dna-emd"]') | {"fid": 'compare(..., metrics="fid")'}
+    guessed |= dict.fromkeys((*"+-*/<>", "value", "values", "distance", "score", "scores"), '["dna-emd"].value')
 
     @property
     @abstractmethod
@@ -70,6 +70,8 @@ class ByName(Shown, Mapping[str, _T]):
     results: Mapping[str, _T]
 
     def __getitem__(self, name: str) -> _T:
+        if name not in self.results:
+            raise KeyError(f"There is no {name!r} here; there are {', '.join(self)}")
         return self.results[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -293,7 +295,6 @@ class Comparison(ByName["Result"]):
             raise ValueError("This comparison does not hold the DNAs that were compared")
         return self.measured
 
-    @named
     def top_neurons(self, k: int = 10, by: Literal["evidence", "distance"] = "evidence") -> list[dict[str, Any]]:
         """Return the k neurons that differ most, by the first distance of neurons.
 
@@ -330,7 +331,6 @@ class Comparison(ByName["Result"]):
             rows.append({"layer": layer, "neuron": neuron, "name": neuron_name(layer, neuron), **figures})
         return rows
 
-    @named
     def explain(self, names: tuple[str, str] | None = None) -> Explanation:
         """Describe what differs in words: properties of images if measured, and changes of A's that bring it to B.
 
@@ -457,7 +457,6 @@ class Comparison(ByName["Result"]):
             notes.append(f"by chance: equal sets of this size{'; x chance: the value in multiples of that' * times}")
         return Table.of(rows, notes=notes)
 
-    @named
     def plot(self, distance: str | None = None, *, ax: Any = None) -> Any:
         """Plot the distances of the layers, see :func:`~torchmetrics_dna.plots.plot_layers`."""
         return plot_layers(self, distance, ax=ax)

@@ -50,6 +50,10 @@ class DNA(_Counted, Stored, ABC):
 
     """
 
+    guessed = dict.fromkeys(("-", "<", ">", "distance", "compare", "emd", "fd"), "compare(a, b)")
+    guessed |= dict.fromkeys(("mean", "var", "std", "cov"), "make_dna(images, kind='gaussian')")
+    guessed |= {"[]": "select(layers=[...])", "*": "merge(dna)"}
+
     _distance: ClassVar[tuple[str, int]]  # its name, and the images that it takes of a side
 
     weights_digest: str | None = None

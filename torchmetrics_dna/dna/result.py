@@ -12,12 +12,13 @@ from torch import Tensor
 
 from torchmetrics_dna.dna.averaging import Averaging
 from torchmetrics_dna.dna.evidence import Evidence, Interval, weigh_evidence
-from torchmetrics_dna.files.visible import Guessed, number, p_figure
+from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, PermutationTest
 from torchmetrics_dna.functional.reduction import mean_over_neurons
 from torchmetrics_dna.functional.student import student_tail
 from torchmetrics_dna.images.properties import without_properties
 from torchmetrics_dna.neurons import Neurons
+from torchmetrics_dna.options import Public
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.distances import Distance
@@ -69,7 +70,7 @@ class Figure(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Result(Guessed):
+class Result(Public):
     """Distance between two sets, with its evidence.
 
     Attributes:
@@ -83,6 +84,7 @@ class Result(Guessed):
 
     """
 
+    guessed = Public.guessed | dict.fromkeys((*"+-*/<>", "item", "score", "mean_value", "scores"), "value")
     distance: Distance
     values: Tensor
     neurons: Neurons

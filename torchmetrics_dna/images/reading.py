@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torchmetrics_dna.options import given_as, named, option
+from torchmetrics_dna.options import Public, option
 
 Progress = Callable[[str, int, "int | None"], None]
 
 
-@given_as("reading")
 @dataclass(frozen=True)
-class Reading:
+class Reading(Public):
     """Options for reading images.
 
     Args:
@@ -74,6 +73,3 @@ class Reading:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"Argument `{name}` expected to be above 0, but got {value!r}")
-
-
-Reading.__init__ = named(Reading.__init__)  # type: ignore[method-assign]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from inspect import isfunction
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,7 +19,7 @@ from torchmetrics_dna.images.inputs import Inputs, count_of
 from torchmetrics_dna.images.tensors import lacks_float64
 from torchmetrics_dna.metrics.checked import CheckedMetric, Value
 from torchmetrics_dna.metrics.counted_with import CountedWith, incomplete, is_incomplete
-from torchmetrics_dna.options import check_keywords, named
+from torchmetrics_dna.options import Public, check_keywords
 from torchmetrics_dna.statistics.base import copied
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ SEEN = "seen"  # the side of a metric without real and fake images
 _NOT_MERGED = "Can't merge the states of these metrics"
 
 
-class ImageMetric(CheckedMetric):
+class ImageMetric(Public, CheckedMetric):
     """Base class of all metrics: accumulates activations in states of a statistic, one for each side.
 
     Sides are ``"real"`` and ``"fake"``, only ``"fake"`` if the real side is a ``reference``, or ``"seen"``.
@@ -52,12 +51,6 @@ class ImageMetric(CheckedMetric):
     is_differentiable: bool = False
     full_state_update: bool = False
     plot_lower_bound: float | None = 0.0
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        for name, method in vars(cls).copy().items():
-            if isfunction(method) and (name == "__init__" or name[0] != "_"):
-                setattr(cls, name, named(method))
 
     def __init__(
         self,
@@ -129,7 +122,6 @@ class ImageMetric(CheckedMetric):
         except TooFewImagesError:
             return self._nan()
 
-    @named
     def update(self, imgs: Inputs, real: bool) -> None:
         """Add images to one side.
 

@@ -12,7 +12,7 @@ from torchmetrics_dna.dna.distances import find_distances, networks_of
 from torchmetrics_dna.extractors.sharing import leaders, one_pass
 from torchmetrics_dna.metrics.dna import DNAEMD, DNAFrechet, DNAMetric, LayerFrechetDistance
 from torchmetrics_dna.metrics.features import FeatureMetric
-from torchmetrics_dna.options import check_keywords
+from torchmetrics_dna.options import check_keywords, named
 from torchmetrics_dna.statistics import CrossMomentStatistic
 from torchmetrics_dna.statistics.setup import DEFAULT_FEATURE, set_up
 
@@ -63,6 +63,7 @@ class SharedCollection(MetricCollection):
         return values
 
 
+@named
 def published_metrics(
     metrics: Sequence[str] | str,
     weights_path: str | os.PathLike[str] | None = None,

@@ -18,6 +18,7 @@ from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.damage import check_type, read_json, refusing
 from torchmetrics_dna.files.download import fetch, is_reference
 from torchmetrics_dna.neurons.index import Neurons
+from torchmetrics_dna.options import Public
 
 FixedMargin = Literal["scale", "widen"]
 Margin = Literal[FixedMargin, "auto"]
@@ -27,7 +28,7 @@ _MARGIN = 0.2  # "adding a margin of 20%", section 4 (Settings) of the paper
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ActivationRanges:
+class ActivationRanges(Public):
     """Observed minimum and maximum of each neuron, with the margin rule for histogram bounds.
 
     Args:
