@@ -138,9 +138,8 @@ def _misuse(error: Any) -> str:
         )  # -m of -metrics
         return f"No such option: {name}; {_option_meant(context, name, words)}"
     if match := re.match(r"Option '(\S+)' requires an argument", text):
-        own = _command()
-        (of,) = [each for each in own.params if match[1] in each.opts]
-        return f"Option {match[1]} takes a value: {of.help.partition(';')[0].partition('. ')[0].rstrip('.')}"
+        (option,) = [each for each in _command().params if match[1] in each.opts]
+        return f"Option {match[1]} takes a value: {_said_of(option)}"
     extra = re.search(r"unexpected extra argument\S* \(([^ )]+)", text)
     more = _before(extra[1]) or _OF_SETS.get(command.strip(), "") if extra else ""
     if text.startswith("Missing") and context is not None and context.command.epilog:
@@ -161,11 +160,18 @@ def _before(word: str) -> str:
     option = next((each for each in _command().params if name in each.opts), None)
     if option is None or option.nargs == -1:
         return ""
+    if before[-1] == name and not option.is_flag:
+        return f"{name} takes a value: {_said_of(option)}"
     if option.is_flag:
         return f"{name} takes no value"
     values = [*before[before.index(name) + 1 :], word]
     has_more = option.name in _LISTS and len(values) > 1
     return f"{name[2:]} are separated by commas: {name} {','.join(values)}" if has_more else ""
+
+
+def _said_of(option: Any) -> str:
+    """Return the first part of the help of an option."""
+    return str(option.help).partition(";")[0].partition(". ")[0].rstrip(".")
 
 
 def _option_meant(context: Any, name: str, words: list[str]) -> str:

@@ -10,96 +10,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence, Sized
 from contextlib import suppress
 from dataclasses import field
 from difflib import get_close_matches
-from functools import partialmethod, wraps
+from functools import cache, partialmethod, wraps
 from inspect import Parameter, Signature, isfunction, signature, unwrap
-from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, cast, get_args, get_origin
 
 _F = TypeVar("_F", bound="Callable[..., Any]")
-#: What is meant by names that other programs and libraries have: after a colon names of ours, perhaps with a value, or
-#: after "=" a sentence; the first of ours that a command, a function or an object has.
-_MEANT = """
-arch backbone checkpoint encoder extractor feature_extractor model model_name net network preset: feature
-data_path dataset dir folder images input input1 input2 path path1 path2 source target: =sets come first, without a name
-current current_data fake gen generated: =sets come first, without a name: the reference, then what is compared
-baseline ground_truth gt ref reference_data: reference | =the reference is the first set
-real: reference | =`compare` takes the reference first, and only metrics of two sides take `real`
-reference: =the reference is the first set
-distance distances metric score_name: metrics | score | value
-fid: metrics fid
-kid: metrics kid
-isc inception_score is: metrics is
-prc precision recall density coverage: metrics precision,recall
-degree gamma coef coef0 kid_degree kid_gamma kid_coef0: =kid is as published, with its kernel
-neighborhood nearest_k prc_neighborhood: =in Python it is `metrics.PRDC(nearest_k=...)`
-antialias interpolation mode: resize | =images are resized as by clean-fid; `DNAExtractor(resize=...)` says how
-calculate_metrics compute_fid compute_kid fid_score: =compare(a, b, metrics=['fid', 'kid']) gives distances
-lpips ssim psnr: =images are not compared one by one; `metrics` has the names of distances
-dim dims layer output_layer block blocks: layers
-bin buckets nbins: num_bins
-fold k_folds kfold n_folds splits folds: num_folds
-bs batch: batch_size
-jobs n_jobs threads workers: num_workers
-ddp dataparallel nproc num_gpus processes ranks use_dataparallel world_size: num_workers | =start it by torchrun
-cuda gpu gpus: device cuda
-cpu no_gpu: device cpu
-match match_by paired pairing: pairs
-group subject patient: groups
-classes labels label by_class per_class: by
-field key col image_column: column
-weights checkpoint_path ckpt: weights_path | neuron_weights
-crop_size center_crop: crop center
-alpha level significance: =confidence is 1 less the level: 0.99 for 0.01
-cutoff drift_share max_distance threshold tolerance: fail_above | share | =tests tell what is odd, at their levels
-anomalies bad checks issue_types issues outliers suite: off | odd | =all that is known is looked for
-fail fail_if check gate fail_if_different fail_if_odd fail_if_changed: fail_if_different | fail_if_odd | fail_if_changed
-cache_dir cache save_stats: =a DNA file keeps what was measured: make
-csv: format csv | table
-json: format json
-latex tex: format latex
-markdown md: format markdown
-browser html page report: output page.html
-dump export out outdir outfile output_dir save save_path write: output | folder | save
-figure fig png show visualize: plot figure.png
-best n_best: top | most
-k n number first head: k | =`top` of a ranking shows so many of the best, `worst` of the worst
-heatmap heatmaps: maps
-holdout heldout validation val test: held_out
-ignore_errors skip skip_errors skip_corrupt: skip_unreadable
-max_images limit num_images num_samples samples: num_images | =all images are taken; give a folder of some
-matrix all_pairs pairwise: all | =matrix compares all with all
-duplicates copies dedup neighbours neighbors: nearest | copies
-exif orientation: exif_orientation
-fp16 half bf16 amp precision: dtype | =in Python it is `DNAExtractor(..., dtype='float16')`
-size image_size img_size imgsz resolution resize resize_to: input_size | num_images | =images of any size are taken
-pretrained use_pretrained: =networks come with their weights; `weights_path` gives others
-bootstrap ci confidence_interval num_bootstraps permutations: interval | =intervals and tests are of folds: `num_folds`
-augment preprocess transform transforms: =an extractor resizes and normalises images itself
-cores cpus: num_workers
-num_channels in_channels: channels
-fmt file_format: format
-hf_token token: =the hub takes a token from HF_TOKEN in the environment
-kid_subset_size kid_subsets subset subset_size subsets: =all images are taken
-normalise normalized scale: normalize
-is_real: real
-window_size: window
-random_state rng_seed seed shuffle: =nothing is drawn at random: the same call gives the same result
-debug trace: =TORCHMETRICS_DNA_DEBUG=1 in the environment shows the trace of an error
-log log_level quiet silent verbose v q: progress | =results are on stdout, all else on stderr: 2>/dev/null
-dry_run exist_ok force overwrite yes y: =what is wrong is told before any work; a file is replaced, and nothing asks
-config: =there are no files of settings; all are options
-exclude ext extension extensions glob include pattern: =a quoted pattern takes some files: 'x/*.png'
-caption title: names | =sets have the names of their folders; `report` takes `names`
-embeddings: feature identity
-count len n_images: num_images | total
-describe summary text: verdict | summary
-drift is_different is_significant significant: differs | changed
-get item result results score value values: value | scores | compute
-append extend feed observe: update | add | merge
-filenames files paths: names
-from_file from_pretrained open read: load
-recursive r: =folders are searched with all that are in them
-"""
 _HOLDERS = {"feature": "DNAExtractor", "reading": "Reading"}  # classes whose arguments are given within an argument
 _TAKERS: dict[str, list[str]] = {}  # functions and methods that take an argument, by its name
 # kinds of arguments as errors have them, by their names in annotations; public classes add theirs
@@ -111,15 +27,25 @@ _MOST_TAKERS = 3  # that are named
 _LIKE = {"int": "__index__", "float": "__float__", "PathLike": "__fspath__", "Mapping": "keys"}
 _LIKE |= {"Names": "__iter__", "Sequence": "__iter__"}
 # that a public class refuses, unless it has them
-_OPERATORS = {"+": "add", "-": "sub", "*": "mul", "/": "truediv", "<": "lt", ">": "gt", "[]": "getitem"}
+_SYMBOLS, _METHODS = "+ - * / < > [] round() float()", "add sub mul truediv lt gt getitem round float"
 _LONGEST = 80  # characters of a value in an error
-_RECORDS = [line.partition(": ") for line in _MEANT.splitlines()]
-_BY_NAME = {name: ours.split(" | ") for names, _, ours in _RECORDS for name in names.split()}
 
 
 def option(default: Any, group: str, text: str, *, rare: bool = False) -> Any:
     """Return a field that the help of a command shows with this text in a group; a rare one in ``--help-all`` alone."""
     return field(default=default, metadata={"group": group, "help": text, "rare": rare})
+
+
+@cache
+def _by_name() -> dict[str, list[str]]:
+    """Return what is meant by names that other programs and libraries have, of the table.
+
+    A record has after a colon names of ours, perhaps with a value, or after "=" a sentence; the first that a command, a
+    function or an object has is meant.
+    """
+    lines = Path(__file__).with_name("meant.txt").read_text(encoding="utf-8").splitlines()
+    records = [line.partition(": ") for line in lines]
+    return {name: ours.split(" | ") for names, _, ours in records for name in names.split()}
 
 
 def meant(name: str, taken: Collection[str], written: Callable[[str, str], str], says_more: bool = True) -> str:
@@ -137,17 +63,23 @@ def meant(name: str, taken: Collection[str], written: Callable[[str, str], str],
 
     """
     plain = name.strip("-").replace("-", "_").lower()
-    if plain in taken:
-        return written(plain, "")
-    for ours in _BY_NAME.get(plain, []):
-        argument, _, value = ours.partition(" ")
-        if argument in taken:
-            return written(argument, value)
-        if says_more and ours.startswith("="):
-            return ours[1:]
-    parts = [each for each in taken if each.startswith(f"{plain}_") or each.endswith(f"_{plain}")]
-    close = get_close_matches(plain, taken, 1, 0.7) or parts
-    return written(close[0], "") if close else ""
+
+    def of(part: str) -> str:
+        for ours in [part] if part in taken else _by_name().get(part, []):
+            argument, _, value = ours.partition(" ")
+            if argument in taken:
+                return written(argument, value)
+            if says_more and ours.startswith("="):
+                return ours[1:]
+        return ""
+
+    words = plain.split("_")
+    close = get_close_matches(plain, taken, 1, 0.7)
+    close += [each for each in taken if each.startswith(f"{plain}_") or each.endswith(f"_{plain}")]
+    parts = ["_".join(words[i:j]) for j in range(len(words), 0, -1) for i in range(j)]  # what comes last counts most
+    short = [each for each in taken if re.fullmatch("-[a-z]", name) and each.startswith(plain)]
+    tries = *(written(each, "") for each in short), of(plain), *(written(each, "") for each in close), *map(of, parts)
+    return next(filter(None, tries), "")
 
 
 def names_in(text: str) -> list[str]:
@@ -203,7 +135,12 @@ def check_keywords(function: Callable[..., Any], options: Collection[str], error
     takers = [*dict.fromkeys(_TAKERS.get(wrong[0], []))]
     elsewhere = f"{' and '.join(takers)} take{'s' * (len(takers) == 1)} it" if 0 < len(takers) <= _MOST_TAKERS else ""
     listed = f"it takes {', '.join(name for name in own if name != 'self')}"
-    remedy = meant(wrong[0], [*own, *inner], written) or elsewhere or listed
+    remedy = (
+        meant(wrong[0], own, written, says_more=False)
+        or meant(wrong[0], [*own, *inner], written)
+        or elsewhere
+        or listed
+    )
     raise error(f"{_called(function)} got an unexpected keyword argument {wrong[0]!r}; {remedy}")
 
 
@@ -238,12 +175,12 @@ class _Kind:
 
     def has(self, value: Any) -> bool:
         """Return whether a value is one of a kind."""
-        is_plain = value is None or isinstance(value, bool)
-        its = {"None" if value is None else each.__name__ for each in type(value).__mro__[: 1 if is_plain else None]}
-        its |= {each for each, method in _LIKE.items() if not is_plain and hasattr(type(value), method)}
+        kind, is_plain = type(value), value is None or isinstance(value, (bool, Public))
+        its = {"None" if value is None else each.__name__ for each in kind.__mro__[: None if kind is not bool else 1]}
+        its |= {each for each, method in _LIKE.items() if not is_plain and hasattr(kind, method)}
         if not self.is_known or not its.isdisjoint(self.names):
-            self.seen.add(type(value))
-        return type(value) in self.seen or brief(value) in self.values
+            self.seen.add(kind)
+        return kind in self.seen or brief(value) in self.values
 
 
 class Checks:
@@ -266,6 +203,7 @@ class Checks:
                 continue
             made_by = [f"; {each.made_by} gives one" for each in kind.classes if hasattr(each, "made_by")]
             its = getattr(value, name, None) if isinstance(value, Public) else None
+            made_by += ["; the figure that it returns has `savefig`"] * (self.function.__name__ == "plot")
             remedy = "".join(made_by[:1]) if its is None or not kind.has(its) else f"; give its `{name}`"
             remedy += "" if name in options else f"; the order is {self.order}"
             error = TypeError if kind.classes else ValueError
@@ -325,8 +263,7 @@ class Public:
             if name[0] != "_" and isfunction(plain):
                 wrapped = named(plain)
                 setattr(cls, name, wrapped if plain is method else type(method)(wrapped))
-        for symbol, operator in _OPERATORS.items():
-            operator = f"__{operator}__"
+        for symbol, operator in zip(_SYMBOLS.split(), (f"__{each}__" for each in _METHODS.split()), strict=True):
             if getattr(cls, operator, None) is getattr(object, operator, None):
                 setattr(cls, operator, partialmethod(cls._refuse, symbol))
 
@@ -352,7 +289,9 @@ class Public:
         if name in self.guessed:
             return f"use `{self.guessed[name]}`"
         classes = [vars(each) for each in type(self).__mro__ if each.__module__.startswith(__package__)]
-        own = [each for each in dict.fromkeys(chain(*classes, getattr(self, "__dict__", ()))) if each[0] != "_"]
+        own = [key for of in classes for key, each in of.items() if hasattr(each, "__get__")]
+        own += () if hasattr(self, "compute") else getattr(self, "__dict__", ())  # torchmetrics has many of its own
+        own = [each for each in dict.fromkeys(own) if each[0] != "_"]
         return meant(name, own, lambda ours, _: f"did you mean `{ours}`?", False) or f"it has {', '.join(own)}"
 
     def _refuse(self, symbol: str, *_: Any) -> Any:

@@ -45,7 +45,9 @@ class Shown(Saved, ABC):
     """Base of results that have a sentence and a table, which notebooks show."""
 
     guessed = Saved.guessed | dict.fromkeys(("emd", "dna_emd"), '["dna-emd"]') | {"fid": 'compare(..., metrics="fid")'}
-    guessed |= dict.fromkeys((*"+-*/<>", "value", "values", "distance", "score", "scores"), '["dna-emd"].value')
+    guessed |= dict.fromkeys(
+        ("float()", *"+-*/<>", "value", "values", "distance", "score", "scores"), '["dna-emd"].value'
+    )
 
     @property
     @abstractmethod

@@ -79,7 +79,7 @@ class Stored(Public):
 
         """
         kinds = cls._kinds()
-        header, arrays = read_container(path, f"a file of {cls.__name__}")
+        header, arrays = read_container(path, f"a file of {cls.__name__}, which {cls.made_by} gives")
         kind = header["dna"].get("kind")
         if not isinstance(kind, str) or kind not in kinds:
             raise ValueError(

@@ -84,7 +84,9 @@ class Result(Public):
 
     """
 
-    guessed = Public.guessed | dict.fromkeys((*"+-*/<>", "item", "score", "mean_value", "scores"), "value")
+    guessed = Public.guessed | dict.fromkeys(
+        ("float()", "round()", *"+-*/<>", "item", "score", "mean_value", "scores"), "value"
+    )
     distance: Distance
     values: Tensor
     neurons: Neurons

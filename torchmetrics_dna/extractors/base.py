@@ -158,6 +158,8 @@ class DNAExtractor(Public, nn.Module):
             raise ValueError(f"Argument `dtype` expected to be 'float16', 'bfloat16' or None, but got {dtype!r}")
         self.dtype: torch.dtype | None = precision
         check_resize(crop, resize)
+        if properties is False and LAYER in (layers or ()):
+            raise ValueError(f"Argument `properties` is False, but `layers` has {LAYER!r}; leave one out")
         of_images: dict[str, Any] = {"weights_path": weights_path, "crop": crop, "input_size": input_size}
         of_images |= {"resize": resize, "mean": mean, "std": std, "channels": channels, "properties": properties}
         _check_inputs(inputs, example, channels_last, feature, layers, of_images)

@@ -169,7 +169,9 @@ def unknown_metrics(unknown: Sequence[str], known: Iterable[str]) -> str:
     """Return the error text for names that are no distances, or for none at all."""
     known, unknown = list(known), [str(each) for each in unknown]
     meant = [
-        name for word in unknown for name in [*(n for n in known if word in n), *get_close_matches(word, known)][:1]
+        name
+        for word in unknown
+        for name in [*(n for n in known if word in n.split("-")), *get_close_matches(word, known)][:1]
     ]
     hint = f"; did you mean {', '.join(map(repr, meant))}?" if meant else ""
     if "fid" in map(str.lower, unknown):

@@ -372,5 +372,5 @@ def expand(pattern: str) -> list[str]:
             matched = glob(text, recursive=True)  # noqa: PTH207
         files.update(dict.fromkeys(sorted(matched, key=natural_key)))
     if not files:
-        raise FileNotFoundError(f"There are no files {public(pattern)!r}")
+        raise FileNotFoundError(f"There are no files {public(pattern)!r}; give the folder, or '**/' for those in it")
     return list(files)

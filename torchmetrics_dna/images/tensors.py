@@ -104,6 +104,8 @@ def _shape_remedy(imgs: Tensor) -> str:
             remedy = "imgs.permute(2, 0, 1)[None]"
         case (_, _, _):
             remedy = "imgs[:, None].expand(-1, 3, -1, -1)"
+        case (_, _):
+            return "; give a grey image as `imgs.expand(1, 3, -1, -1)`, and other inputs to `inputs='any'`"
         case (_, channels, _, _):
             return f"; for other images than RGB, give a DNAExtractor of your own network with `channels={channels}`"
         case _:
@@ -177,7 +179,7 @@ class ArrayFormat(NamedTuple):
         if axes == 4 and most_axes == 3:
             return "one image at a time"
         if not 2 <= axes <= 4 or 0 in self.shape:
-            return ""
+            return "what is no image to a DNAExtractor with `inputs='any'`" * (axes > 4)
         axis, moved, cut = _MOVES.get((self.is_tensor, axes), (0, "", ""))
         if moved and self.shape[axis] in fits:
             return f"`{moved}`"
