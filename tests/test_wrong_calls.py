@@ -26,7 +26,7 @@ from torchmetrics_dna import (
     report,
 )
 from torchmetrics_dna.comparisons import matrix
-from torchmetrics_dna.metrics import MIND
+from torchmetrics_dna.metrics import MIND, PRDC
 from torchmetrics_dna.reporting import write
 
 EXTRACTOR = DNAExtractor(Pixels(), layers=["mean", "contrast"])
@@ -158,6 +158,52 @@ CALLS: dict[str, tuple[Any, type[Exception], str]] = {
         lambda: DNAEMD(EXTRACTOR, reference=DNAEMD(EXTRACTOR)),
         TypeError,
         "expected to be a HistogramDNA, a path or None, but got a DNAEMD; `make_dna`, or the command make, gives one",
+    ),
+    "layer": (
+        lambda: compare(REAL, FAKE, EXTRACTOR, **SETTINGS)["dna-emd"].layers["head"],
+        KeyError,
+        "There is no 'head' here; there are mean, contrast",
+    ),
+    "a name of others": (lambda: dna.FrechetInceptionDistance, AttributeError, "did you mean 'published_metrics'?"),
+    "a metric of none": (
+        lambda: dna.metrics.DNAKID,
+        AttributeError,
+        "torchmetrics_dna.metrics attribute DNAKID; it has",
+    ),
+    "here, not there": (lambda: dna.comparisons.compare, AttributeError, "it is `torchmetrics_dna.compare`"),
+    "weights of neurons": (
+        lambda: DNAEMD(EXTRACTOR, weights=torch.ones(6)),
+        ValueError,
+        "did you mean `neuron_weights=...`?",
+    ),
+    "neighbours": (lambda: PRDC(EXTRACTOR, k=3), ValueError, "did you mean `nearest_k=...`?"),
+    "fake": (
+        lambda: DNAEMD(EXTRACTOR).update(REAL, real=True, fake=False),
+        TypeError,
+        "got an unexpected keyword argument 'fake'; it takes imgs, real, groups",
+    ),
+    "a dict of metrics": (
+        lambda: compare(REAL, FAKE, EXTRACTOR, metrics={"dna-emd": 1.0}),
+        ValueError,
+        "to be a list of names or None, but got {'dna-emd': 1.0}",
+    ),
+    "a list of batches": (lambda: DNAEMD(EXTRACTOR).update([REAL], True), TypeError, "give `torch.cat(imgs)`"),
+    "a list of numbers": (lambda: EXTRACTOR(REAL.tolist()), TypeError, "but got list; give a tensor"),
+    "a channel": (lambda: EXTRACTOR(REAL[0, 0]), ValueError, "give a grey image as `imgs.expand(1, 3, -1, -1)`"),
+    "a figure": (
+        lambda: rank(FAKE, REAL, EXTRACTOR).plot("sheet.png"),
+        ValueError,
+        "but got 'sheet.png'; the figure that it returns has `savefig`",
+    ),
+    "rounded": (
+        lambda: round(compare(REAL, FAKE, EXTRACTOR, **SETTINGS)["dna-emd"], 2),
+        TypeError,
+        "'Result' takes no `round()`; use `value`",
+    ),
+    "properties": (
+        lambda: DNAExtractor(Pixels(), layers=["mean", "properties"], properties=False),
+        ValueError,
+        "`properties` is False, but `layers` has 'properties'; leave one out",
     ),
     "set": (
         lambda: compare(REAL, {"x": FAKE, "y": REAL}, EXTRACTOR, **SETTINGS)["z"],

@@ -186,10 +186,12 @@ def _option_meant(context: Any, name: str, words: list[str]) -> str:
         return f"options come after the command: torchmetrics-dna {call}"
     if (flag := name.strip("-").removeprefix("no-").replace("-", "_")) in taken and name.startswith("--no-"):
         return f"leave out {taken[flag]}"
-    remedy = meant(name, taken, lambda ours, value: f"did you mean {f'{taken[ours]} {value}'.rstrip()}?")
     elsewhere = f"{' and '.join(others)} {'take' if len(others) > 1 else 'takes'} it" if others else ""
+    remedy = meant(
+        name, taken, lambda ours, value: f"did you mean {f'{taken[ours]} {value}'.rstrip()}?", elsewhere=elsewhere
+    )
     shown = ", ".join(max(each.opts, key=len) for each in context.command.params if not getattr(each, "hidden", True))
-    return remedy or elsewhere or f"{context.info_name} takes {shown}; --help-all lists rare ones"
+    return remedy or f"{context.info_name} takes {shown}; --help-all lists rare ones"
 
 
 def _command() -> Any:

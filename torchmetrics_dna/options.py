@@ -40,22 +40,25 @@ def option(default: Any, group: str, text: str, *, rare: bool = False) -> Any:
 def _by_name() -> dict[str, list[str]]:
     """Return what is meant by names that other programs and libraries have, of the table.
 
-    A record has after a colon names of ours, perhaps with a value, or after "=" a sentence; the first that a command, a
-    function or an object has is meant.
+    A record has after a colon names of ours, perhaps with a value, or a sentence, after "=" or, if it is true only of
+    what takes sets of images, "~". The first that a command, a function or an object has is meant.
     """
     lines = Path(__file__).with_name("meant.txt").read_text(encoding="utf-8").splitlines()
     records = [line.partition(": ") for line in lines]
     return {name: ours.split(" | ") for names, _, ours in records for name in names.split()}
 
 
-def meant(name: str, taken: Collection[str], written: Callable[[str, str], str], says_more: bool = True) -> str:
+def meant(
+    name: str, taken: Collection[str], written: Callable[[str, str], str], marks: str = "=~", elsewhere: str = ""
+) -> str:
     """Return what is meant by a name that is not taken, of those that are, or a sentence; empty if nothing is.
 
     Args:
         name: Name of an option or an argument.
         taken: Names that are taken, with underscores.
         written: Function that writes one of them with a value, which may be empty.
-        says_more: Whether a sentence on options and arguments may take the place of a name.
+        marks: Marks of the sentences that may take the place of a name.
+        elsewhere: What is returned rather than what words of the name mean.
 
     Example:
         >>> meant("model", ["feature"], lambda name, value: f"{name}={value}"), meant("colum", ["column"], str.__add__)
@@ -69,17 +72,20 @@ def meant(name: str, taken: Collection[str], written: Callable[[str, str], str],
             argument, _, value = ours.partition(" ")
             if argument in taken:
                 return written(argument, value)
-            if says_more and ours.startswith("="):
+            if ours[0] in marks:
                 return ours[1:]
         return ""
 
     words = plain.split("_")
     close = get_close_matches(plain, taken, 1, 0.7)
     close += [each for each in taken if each.startswith(f"{plain}_") or each.endswith(f"_{plain}")]
-    parts = ["_".join(words[i:j]) for j in range(len(words), 0, -1) for i in range(j)]  # what comes last counts most
+    count = len(words)  # of which the last says most; a first one alone is a verb, such as of "save_plot"
+    parts = ["_".join(part) for k in range(1, count) for part in (words[k:], words[:-k]) if len(part) > 1]
+    parts += [words[-1], *([words[0]] if words[0] in taken else [])]
+    parts = [part for part in parts if len(part) > 2]
     short = [each for each in taken if re.fullmatch("-[a-z]", name) and each.startswith(plain)]
-    tries = *(written(each, "") for each in short), of(plain), *(written(each, "") for each in close), *map(of, parts)
-    return next(filter(None, tries), "")
+    first, then = ([written(each, "") for each in names] for names in (short, close))
+    return next(filter(None, (*first, of(plain), *then, elsewhere, *map(of, parts))), "")
 
 
 def names_in(text: str) -> list[str]:
@@ -135,13 +141,9 @@ def check_keywords(function: Callable[..., Any], options: Collection[str], error
     takers = [*dict.fromkeys(_TAKERS.get(wrong[0], []))]
     elsewhere = f"{' and '.join(takers)} take{'s' * (len(takers) == 1)} it" if 0 < len(takers) <= _MOST_TAKERS else ""
     listed = f"it takes {', '.join(name for name in own if name != 'self')}"
-    remedy = (
-        meant(wrong[0], own, written, says_more=False)
-        or meant(wrong[0], [*own, *inner], written)
-        or elsewhere
-        or listed
-    )
-    raise error(f"{_called(function)} got an unexpected keyword argument {wrong[0]!r}; {remedy}")
+    marks = "=" if "." in function.__qualname__ else "=~"
+    remedy = meant(wrong[0], own, written, "") or meant(wrong[0], [*own, *inner], written, marks, elsewhere)
+    raise error(f"{_called(function)} got an unexpected keyword argument {wrong[0]!r}; {remedy or listed}")
 
 
 def _called(function: Callable[..., Any], *args: Any) -> str:
@@ -178,6 +180,7 @@ class _Kind:
         kind, is_plain = type(value), value is None or isinstance(value, (bool, Public))
         its = {"None" if value is None else each.__name__ for each in kind.__mro__[: None if kind is not bool else 1]}
         its |= {each for each, method in _LIKE.items() if not is_plain and hasattr(kind, method)}
+        its -= {"Names", "Sequence"} if "Mapping" in its else set()
         if not self.is_known or not its.isdisjoint(self.names):
             self.seen.add(kind)
         return kind in self.seen or brief(value) in self.values
@@ -290,9 +293,47 @@ class Public:
             return f"use `{self.guessed[name]}`"
         classes = [vars(each) for each in type(self).__mro__ if each.__module__.startswith(__package__)]
         own = [key for of in classes for key, each in of.items() if hasattr(each, "__get__")]
-        own += () if hasattr(self, "compute") else getattr(self, "__dict__", ())  # torchmetrics has many of its own
+        own += (
+            () if hasattr(type(self), "compute") else getattr(self, "__dict__", ())
+        )  # torchmetrics has many of its own
         own = [each for each in dict.fromkeys(own) if each[0] != "_"]
-        return meant(name, own, lambda ours, _: f"did you mean `{ours}`?", False) or f"it has {', '.join(own)}"
+        return meant(name, own, lambda ours, _: f"did you mean `{ours}`?", "") or f"it has {', '.join(own)}"
 
     def _refuse(self, symbol: str, *_: Any) -> Any:
         raise TypeError(f"{type(self).__name__!r} takes no `{symbol}`; {self._meant(symbol)}")
+
+
+class Keyed(dict[str, Any]):
+    """A dict of results, of which an error says which keys there are."""
+
+    def __missing__(self, key: object) -> Any:
+        raise KeyError(f"There is no {key!r} here; there are {', '.join(self)}")
+
+
+def lazily(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """Return ``__getattr__``, ``__dir__`` and ``__all__`` of a package that imports names of its stub on first use."""
+    import lazy_loader
+
+    get, listed, names = lazy_loader.attach_stub(package, file)
+    return lacking(package, names, get), listed, names
+
+
+def lacking(package: str, names: list[str], get: Callable[[str], Any] | None = None) -> Callable[[str], Any]:
+    """Return ``__getattr__`` of a package, of which an error says what is meant by a name that it does not have."""
+
+    def get_or_tell(name: str) -> Any:
+        if get is not None and name in names:
+            return get(name)
+        public, here = {each.lower(): each for each in names}, Path(__file__).parent
+        stubs = [*here.rglob("__init__.py*")] if name[0] != "_" else []
+        found = [stub for stub in stubs if re.search(rf'as {name}$|"{name}",$', stub.read_text("utf-8"), re.M)]
+        homes = [".".join(stub.parent.relative_to(here.parent).parts) for stub in found]
+        remedy = (
+            f"it is `{homes[0]}.{name}`"
+            if homes
+            else meant(name, public, lambda ours, _: f"did you mean {public[ours]!r}?", "=")
+        )
+        message = f"No {package} attribute {name}; {remedy or 'it has ' + ', '.join(names)}"
+        raise AttributeError(message, name=name)
+
+    return get_or_tell

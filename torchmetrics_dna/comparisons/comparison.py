@@ -20,6 +20,7 @@ from torchmetrics_dna.functional.permutation import SIGNIFICANT, PermutationTest
 from torchmetrics_dna.images.changes import CHANGES, Causes
 from torchmetrics_dna.images.noun import noun_of
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, neuron_name
+from torchmetrics_dna.options import Keyed
 from torchmetrics_dna.plots import plot_layers
 from torchmetrics_dna.words.explanation import as_gaussian, explain, has_means, property_differences
 from torchmetrics_dna.words.nouns import spoken
@@ -72,9 +73,7 @@ class ByName(Shown, Mapping[str, _T]):
     results: Mapping[str, _T]
 
     def __getitem__(self, name: str) -> _T:
-        if name not in self.results:
-            raise KeyError(f"There is no {name!r} here; there are {', '.join(self)}")
-        return self.results[name]
+        return Keyed(self.results)[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.results)
@@ -235,7 +234,7 @@ class Comparison(ByName["Result"]):
     @property
     def layers(self) -> dict[str, dict[str, float | None]]:
         """Distances of each layer by key, plain and debiased, and their p-values."""
-        return {layer: figures for layer, figures in self._by_key.items() if layer is not None}
+        return Keyed({layer: figures for layer, figures in self._by_key.items() if layer is not None})
 
     def scalars(self, prefix: str = "dna/") -> dict[str, float]:
         """Return all figures for a logger, such as ``dna/dna_emd`` and ``dna/block_0/dna_emd_debiased``."""

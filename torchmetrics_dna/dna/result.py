@@ -18,7 +18,7 @@ from torchmetrics_dna.functional.reduction import mean_over_neurons
 from torchmetrics_dna.functional.student import student_tail
 from torchmetrics_dna.images.properties import without_properties
 from torchmetrics_dna.neurons import Neurons
-from torchmetrics_dna.options import Public
+from torchmetrics_dna.options import Keyed, Public
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.distances import Distance
@@ -123,7 +123,8 @@ class Result(Public):
         """Distance of each layer, scalars on the device of the values; empty for a distance of sets."""
         if self.distance.grain == "set":
             return {}
-        return {layer: mean_over_neurons(values) for layer, values in self._terms.split(self.weighted).items()}
+        means = {layer: mean_over_neurons(values) for layer, values in self._terms.split(self.weighted).items()}
+        return Keyed(means)
 
     @cached_property
     def overall(self) -> Figure:
@@ -138,7 +139,7 @@ class Result(Public):
         intervals = [None] * len(means) if self.evidence is None else self.evidence.layer_intervals
         p_values = [None] * len(means) if self._test is None else self._test.layers.tolist()
         figures = zip(means.items(), intervals, p_values, strict=False)  # a distance of sets has no layers
-        return {layer: Figure(float(mean), interval, p) for (layer, mean), interval, p in figures}
+        return Keyed({layer: Figure(float(mean), interval, p) for (layer, mean), interval, p in figures})
 
     @property
     def _test(self) -> PermutationTest | None:

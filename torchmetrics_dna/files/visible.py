@@ -168,11 +168,8 @@ def plain_name(name: str) -> str:
 def unknown_metrics(unknown: Sequence[str], known: Iterable[str]) -> str:
     """Return the error text for names that are no distances, or for none at all."""
     known, unknown = list(known), [str(each) for each in unknown]
-    meant = [
-        name
-        for word in unknown
-        for name in [*(n for n in known if word in n.split("-")), *get_close_matches(word, known)][:1]
-    ]
+    parts = [[n for n in known if word in n.split("-")] or get_close_matches(word, known, 1, 0.7) for word in unknown]
+    meant = [names[0] for names in parts if names]
     hint = f"; did you mean {', '.join(map(repr, meant))}?" if meant else ""
     if "fid" in map(str.lower, unknown):
         hint = "; FID is fd of the feature inception_fid, or fid of compare"

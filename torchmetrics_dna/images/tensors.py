@@ -26,6 +26,8 @@ def check_images(imgs: Tensor, normalize: bool, channels: Sequence[int], values:
         remedy = {"ndarray": "; give `torch.from_numpy(imgs)`", "list": "; give `torch.stack(imgs)`"}
         remedy["str"] = "; paths go to `compare`, `rank` and `make_dna`"
         kind = type(imgs).__name__
+        if kind == "list" and imgs and not (isinstance(imgs[0], Tensor) and imgs[0].ndim == 3):
+            remedy["list"] = "; give `torch.cat(imgs)`" if isinstance(imgs[0], Tensor) else "; give a tensor"
         raise TypeError(f"Argument `imgs` expected to be a Tensor, but got {kind}{remedy.get(kind, '')}")
     check_dense(imgs, "Argument `imgs`")
     if imgs.ndim != 4 or imgs.shape[1] not in channels:

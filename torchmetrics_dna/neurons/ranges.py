@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -59,8 +59,6 @@ class ActivationRanges(Public):
     name: str | None = None
 
     def __post_init__(self) -> None:
-        if self.margin not in get_args(Margin):
-            raise ValueError(f"Argument `margin` expected to be one of {get_args(Margin)}, but got {self.margin!r}")
         for field in ("minimum", "maximum"):
             value = getattr(self, field).detach().to("cpu", torch.float64)
             if value.shape != (self.neurons.total,):
