@@ -165,6 +165,7 @@ def test_what_a_server_says_is_told_briefly(tmp_path: Path, monkeypatch: pytest.
                 load_dna(f"{endpoint}/plain/x.dna.npz")
             with pytest.raises(OSError, match=message) as fetched:
                 fetch(f"{endpoint}/plain/x.dna.npz")
+        assert str(fetched.value).startswith(f"Can't fetch 'x.dna.npz' of {endpoint}/plain/x.dna.npz (")
         assert max(len(str(read.value)), len(str(fetched.value))) < 600
     with serving({}) as (endpoint, _):  # which answers 401
         with pytest.raises(OSError, match=r"Can't read .*401, message='Unauthorized'") as refused:
