@@ -1,4 +1,4 @@
-"""Every public function on an accelerator, which the CPU stands in for: the values are the CPU's, where its inputs are."""
+"""Every public function on an accelerator, which the CPU stands in for: the CPU's values, where the inputs are."""
 
 from __future__ import annotations
 
