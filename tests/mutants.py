@@ -47,6 +47,8 @@ matplotlib.pyplot"""
 # faults that change nothing of which anything is said: file, function, line before and after, and why
 # ruff: noqa: E501 - they stand whole
 EQUIVALENT = {
+    "extractors/build.py, : _SIZE_WITHOUT_NETWORK = 16, 16  # pixels; images are loaded at some size -> _SIZE_WITHOUT_NETWORK = 17, 16  # pixels; images are loaded at some size": "any size will do",
+    "extractors/build.py, : _SIZE_WITHOUT_NETWORK = 16, 16  # pixels; images are loaded at some size -> _SIZE_WITHOUT_NETWORK = 16, 17  # pixels; images are loaded at some size": "any size will do",
     "binning/cpu.py, _work: def _work(activations: Activations, num_bins: int = 1, beside: int = 0) -> Iterator[tuple[list[Tensor], slice, Task]]: -> def _work(activations: Activations, num_bins: int = 1, beside: int = 1) -> Iterator[tuple[list[Tensor], slice, Task]]:": "tasks of other lengths: the work of threads, and none of its results",
     "extractors/cpu.py, _batch_norm: training: bool = False,  # noqa: ARG001 - networks stay in evaluation mode -> training: bool = True,  # noqa: ARG001 - networks stay in evaluation mode": "not used: networks stay in evaluation mode",
     "metrics/counted_with.py, CountedWith.length_of_state: room = _BEGIN + 256 + sum(len(json.dumps(layer)) + _OF_LAYER for layer in layers)  # and for another precision -> room = _BEGIN + 257 + sum(len(json.dumps(layer)) + _OF_LAYER for layer in layers)  # and for another precision": "room that is spare",
@@ -138,8 +140,9 @@ class _Places(ast.NodeVisitor):
     def of_Constant(self, node: ast.Constant, kind: str = "") -> None:  # noqa: N802
         if isinstance(node.value, bool):
             self.add(kind or "boolean", _start(node), _end(node), str(not node.value))
-        elif isinstance(node.value, int):
-            self.add(kind or "integer", _start(node), _end(node), str(node.value + 1))
+        elif isinstance(node.value, int):  # one more of a thousand is nothing of which anything is said
+            other = node.value + 1 if node.value < 1000 else 2 * node.value
+            self.add(kind or "integer", _start(node), _end(node), str(other))
         elif kind and isinstance(node.value, float):
             self.add(kind, _start(node), _end(node), repr(2 * node.value))
 

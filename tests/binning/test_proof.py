@@ -220,9 +220,11 @@ def test_memory_that_is_used_up_proves_nothing(monkeypatch: pytest.MonkeyPatch) 
         raise torch.OutOfMemoryError("no memory")
 
     monkeypatch.setattr(extras, "_imported", lambda *_: SimpleNamespace(add_layer_=add_layer_))
-    with a_device(), pytest.raises(torch.OutOfMemoryError, match="no memory"):
-        counts = torch.zeros((3, NUM_BINS), dtype=torch.int64, device="cuda")
-        counting.add_layer_(counts, spread().to("cuda"), bins_of(3).to(torch.device("cuda")))
+    with a_device():
+        counts, layer = torch.zeros((3, NUM_BINS), dtype=torch.int64, device="cuda"), spread().to("cuda")
+        bins = bins_of(3).to(torch.device("cuda"))
+        with pytest.raises(torch.OutOfMemoryError, match="no memory"):
+            counting.add_layer_(counts, layer, bins)
     assert "triton" not in extras._given_up
 
 
