@@ -90,7 +90,7 @@ def test_they_are_known_at_addresses_by_their_first_array() -> None:
         with fsspec.open(f"memory://statistics/{place}.npz", "wb") as file:
             file.write(content.getvalue())
         assert is_statistics(f"memory://statistics/{place}.npz") == expected
-    with pytest.raises(FileNotFoundError, match="There is nothing at 'memory://statistics/none.npz'; check the address"):
+    with pytest.raises(FileNotFoundError, match="There is nothing at 'memory:.*none.npz'; check"):
         is_statistics("memory://statistics/none.npz")
 
 
