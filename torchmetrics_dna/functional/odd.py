@@ -108,6 +108,7 @@ def odd_by_properties(reference: Tensor, images: Tensor) -> list[Odd]:
                 f"Argument `{name}` expected to be finite properties of {least} images or more, shape"
                 f" (images, {len(PROPERTIES)}), but got shape {tuple(side.shape)}"
             )
+    reference, images = reference.cpu(), images.cpu()
     facts, reasons = _facts(reference, images), dict[int, str]()
     if len(reference) >= LEAST_OF_SINGLE:
         ordered, values = (_turned(_with_edges(side, reference)) for side in (reference, images))
