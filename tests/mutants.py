@@ -4,7 +4,8 @@
 
 A seed draws the same faults while their lines are the same, whatever changes elsewhere. Tests run in copies of the
 working tree, in the temporary folder, where it is also kept which lines each test reaches: what has been seen of a test
-file holds until that file changes. Needs the extra ``test``.
+file holds until that file changes. Where no inner test sees a fault, those run that the gate would add for its file: the
+slow ones of its room, and the outer ones that guard it. Needs the extra ``test``.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ matplotlib.pyplot"""
 # faults that change nothing of which anything is said: file, function, line before and after, and why
 # ruff: noqa: E501 - they stand whole
 EQUIVALENT = {
+    "extractors/build.py, : _SIZE_WITHOUT_NETWORK = 16, 16  # pixels; images are loaded at some size -> _SIZE_WITHOUT_NETWORK = 17, 16  # pixels; images are loaded at some size": "any size will do",
+    "extractors/build.py, : _SIZE_WITHOUT_NETWORK = 16, 16  # pixels; images are loaded at some size -> _SIZE_WITHOUT_NETWORK = 16, 17  # pixels; images are loaded at some size": "any size will do",
     "binning/cpu.py, _work: def _work(activations: Activations, num_bins: int = 1, beside: int = 0) -> Iterator[tuple[list[Tensor], slice, Task]]: -> def _work(activations: Activations, num_bins: int = 1, beside: int = 1) -> Iterator[tuple[list[Tensor], slice, Task]]:": "tasks of other lengths: the work of threads, and none of its results",
     "extractors/cpu.py, _batch_norm: training: bool = False,  # noqa: ARG001 - networks stay in evaluation mode -> training: bool = True,  # noqa: ARG001 - networks stay in evaluation mode": "not used: networks stay in evaluation mode",
     "metrics/counted_with.py, CountedWith.length_of_state: room = _BEGIN + 256 + sum(len(json.dumps(layer)) + _OF_LAYER for layer in layers)  # and for another precision -> room = _BEGIN + 257 + sum(len(json.dumps(layer)) + _OF_LAYER for layer in layers)  # and for another precision": "room that is spare",
@@ -137,8 +140,9 @@ class _Places(ast.NodeVisitor):
     def of_Constant(self, node: ast.Constant, kind: str = "") -> None:  # noqa: N802
         if isinstance(node.value, bool):
             self.add(kind or "boolean", _start(node), _end(node), str(not node.value))
-        elif isinstance(node.value, int):
-            self.add(kind or "integer", _start(node), _end(node), str(node.value + 1))
+        elif isinstance(node.value, int):  # one more of a thousand is nothing of which anything is said
+            other = node.value + 1 if node.value < 1000 else 2 * node.value
+            self.add(kind or "integer", _start(node), _end(node), str(other))
         elif kind and isinstance(node.value, float):
             self.add(kind, _start(node), _end(node), repr(2 * node.value))
 
@@ -469,12 +473,13 @@ def functions(source: str) -> dict[str, set[int]]:
 def tests_of(fault: Fault, cache: Path, records: Mapping[str, Any]) -> list[tuple[str, float]]:
     """Return the tests that reach a line, with their seconds: those of its room first, and then the fastest.
 
-    What is not in a function is reached by whatever reaches a function of its class, or of its file. Where no record
-    reaches a line, as of what is compiled, or runs in other processes, all tests of its room are taken.
+    What is not in a function is reached by whatever reaches a function of its class, or of its file, and is used by any
+    test of its room. All tests of its room are also taken where no record reaches a line, as of what is compiled, or
+    runs in other processes.
     """
     source = (HERE / fault.path).read_text()
     bodies = functions(source)
-    wanted = {fault.line} if any(fault.line in lines for lines in bodies.values()) else set()
+    wanted = {fault.line} if (is_inside := any(fault.line in lines for lines in bodies.values())) else set()
     owner = fault.function
     while not wanted:
         inside = [
@@ -495,15 +500,25 @@ def tests_of(fault: Fault, cache: Path, records: Mapping[str, Any]) -> list[tupl
         for test, (seconds, files) in record["tests"].items():
             if int(files.get(fault.path, "0"), 16) & mask:
                 reached.append((not _is_of_room(test, fault.room), seconds, test))
-    if not reached:
+    if not (reached and is_inside):
         own = f"tests/test_{fault.room or Path(fault.path).stem.strip('_')}.py"  # of rooms without a folder
-        reached = [
+        reached += [
             (False, seconds, test)
             for file, record in records.items()
             for test, (seconds, _) in record["tests"].items()
             if file == own or (fault.room and file.startswith("tests/") and _is_of_room(test, fault.room))
         ]
-    return [(test, seconds) for _, seconds, test in sorted(reached)]
+    return [(test, seconds) for _, seconds, test in sorted(set(reached))]
+
+
+def added_by_the_gate(fault: Fault) -> list[str]:
+    """Return the files whose slow and outer tests the gate adds where the file of a fault has changed."""
+    table = (HERE / ".ci" / "run").read_text(encoding="utf-8").partition("guards='\n")[2].partition("\n'")[0]
+    rows = [line.split() for line in table.splitlines()]
+    guarding = {test for pattern, *tests in rows if re.match(pattern, fault.path) for test in tests}
+    room = HERE / "tests" / fault.room
+    slow = {str(path.relative_to(HERE)) for path in room.glob("test_*.py") if "mark.slow" in path.read_text()}
+    return sorted(guarding | (slow if fault.room else set()))
 
 
 def _is_of_room(test: str, room: str) -> bool:
@@ -524,15 +539,14 @@ def _lines_then(now: str, then: str, wanted: set[int]) -> set[int]:
 class Chooser:
     """Runs chosen tests in an order, until the first that fails or the time is over, and writes which failed."""
 
-    def __init__(self, tests: Sequence[str], seconds: float, result: Path) -> None:
-        self.order = {test: place for place, test in enumerate(tests)}
+    def __init__(self, tests: Sequence[str] | None, seconds: float, result: Path) -> None:
+        self.order = None if tests is None else {test: place for place, test in enumerate(tests)}
         self.seconds, self.result, self.began = seconds, result, time.process_time()
         self.failed: list[str] = []
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        items[:] = sorted(
-            (item for item in items if item.nodeid in self.order), key=lambda item: self.order[item.nodeid]
-        )
+        if (order := self.order) is not None:
+            items[:] = sorted((item for item in items if item.nodeid in order), key=lambda item: order[item.nodeid])
 
     def pytest_sessionfinish(self) -> None:
         self.result.write_text("".join(self.failed[:1]))
@@ -545,7 +559,9 @@ class Chooser:
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         self.result.write_text(f"{item.nodeid} (does not end)")
         resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time() + self.seconds) + 1, resource.RLIM_INFINITY))
+        signal.alarm(int(5 * self.seconds))  # of what waits for ever
         yield
+        signal.alarm(0)
         self.result.write_text("".join(self.failed[:1]))
         if time.process_time() - self.began > self.seconds:
             item.session.shouldstop = "time is over"
@@ -556,7 +572,10 @@ class Chooser:
 
 
 def attempt(fault: Fault, tests: Sequence[tuple[str, float]], tree: Path, seconds: float) -> tuple[str, int]:
-    """Return the test that sees a fault, or "", and how many were chosen."""
+    """Return the test that sees a fault, or "", and how many were chosen.
+
+    First run the chosen tests of its room, then the others, and then what the gate adds where its file has changed.
+    """
     path, result, log = tree / fault.path, tree.with_suffix(".seen"), tree.with_suffix(".log")
     source, stat = path.read_text(), path.stat()
     own = [test for test, _ in tests if _is_of_room(test, fault.room)]
@@ -565,24 +584,34 @@ def attempt(fault: Fault, tests: Sequence[tuple[str, float]], tree: Path, second
         left -= took
         if left > 0:
             rest.append(test)
+    files = added_by_the_gate(fault)
+    rounds = [([], chosen) for chosen in (own, rest) if chosen] + (
+        [(["-m", "slow or outer", *files], None)] if files else []
+    )
     passes = set[str]()
-    for chosen in filter(None, (own, rest)):
-        while chosen := [test for test in chosen if test not in passes]:
+    for arguments, chosen in rounds:
+        limit = seconds if chosen else 5 * seconds
+        while chosen is None or (chosen := [test for test in chosen if test not in passes]):
             result.write_text("the package (import)")  # unless a test is begun
             path.write_text(changed(fault, HERE))
             os.utime(path, (stat.st_atime, stat.st_mtime + 1000 + fault.line))  # so that no compiled file is of it
-            files = list(dict.fromkeys(test.partition("::")[0] for test in chosen))
-            pytest_in(tree, ["-x", *files], partial(Chooser, chosen, seconds, result), log)
+            where = arguments or list(dict.fromkeys(test.partition("::")[0] for test in chosen or ()))
+            pytest_in(
+                tree,
+                ["-x", *where, *(f"--deselect={test}" for test in passes)],
+                partial(Chooser, chosen, limit, result),
+                log,
+            )
             path.write_text(source)
             os.utime(path, (stat.st_atime, stat.st_mtime))
             seen = result.read_text()
             if not seen:
                 break
-            if seen not in chosen:  # what can't be imported, or does not end
+            if seen.endswith(")"):  # what can't be imported, or does not end
                 return seen, len(tests)
-            pytest_in(tree, [seen], partial(Chooser, [seen], seconds, result), log)
+            pytest_in(tree, ["-m", "", seen], partial(Chooser, [seen], limit, result), log)
             if not result.read_text():
-                return seen, len(tests)
+                return seen + "".join(" (the gate)" for _ in arguments[:1]), len(tests)
             passes.add(seen)  # it fails without the fault, too
     return "", len(tests)
 
@@ -629,7 +658,11 @@ def main() -> None:
     for fault in equivalent:
         print(f"    equivalent         {fault.key}\n{'':23}{EQUIVALENT[fault.key]}")
     number_seen = sum(bool(seen) for seen, _ in by_number.values())
-    print(f"{number_seen} of {len(faults)} faults were seen ({number_seen / len(faults):.0%}), seed {options.seed}")
+    by_gate = sum(seen.endswith("(the gate)") for seen, _ in by_number.values())
+    print(
+        f"{number_seen} of {len(faults)} faults were seen ({number_seen / len(faults):.0%}), {by_gate} of them by slow or"
+        f" outer tests alone, seed {options.seed}"
+    )
 
 
 if __name__ == "__main__":

@@ -113,11 +113,17 @@ def test_public_names_are_there() -> None:
         torchmetrics_dna.nonsense  # noqa: B018
 
 
-def test_values_of_tensors_are_not_compared_field_by_field() -> None:
-    """Which torch can't do: a generated `__eq__` would ask whether a tensor of several values is true."""
+def test_dataclasses_are_frozen_and_values_of_tensors_not_compared_field_by_field() -> None:
+    """A generated `__eq__` would ask whether a tensor of several values is true; what nothing sets is frozen."""
+    nodes = [node for path in PACKAGE.rglob("*.py") for node in ast.walk(parsed(path))]
+    bases = {ast.unparse(base) for node in nodes if isinstance(node, ast.ClassDef) for base in node.bases}
+    stored = {node.attr for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)}
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(parsed(path)):
             if isinstance(node, ast.ClassDef) and any("dataclass" in ast.unparse(each) for each in node.decorator_list):
+                names = {ast.unparse(each.target) for each in node.body if isinstance(each, ast.AnnAssign)}
+                is_frozen = any("frozen=True" in ast.unparse(each) for each in node.decorator_list)
+                assert is_frozen or names & stored or node.name in bases, f"{path}: {node.name} can be frozen"
                 fields = [ast.unparse(each.annotation) for each in node.body if isinstance(each, ast.AnnAssign)]
                 compares = not any("eq=False" in ast.unparse(each) for each in node.decorator_list)
                 has_own = any(isinstance(each, ast.FunctionDef) and each.name == "__eq__" for each in node.body)

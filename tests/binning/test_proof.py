@@ -215,6 +215,19 @@ def test_values_that_are_not_finite_prove_nothing(use: Use) -> None:
     assert "triton" not in extras._given_up
 
 
+def test_memory_that_is_used_up_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def add_layer_(*_: object) -> None:
+        raise torch.OutOfMemoryError("no memory")
+
+    monkeypatch.setattr(extras, "_imported", lambda *_: SimpleNamespace(add_layer_=add_layer_))
+    with a_device():
+        counts, layer = torch.zeros((3, NUM_BINS), dtype=torch.int64, device="cuda"), spread().to("cuda")
+        bins = bins_of(3).to(torch.device("cuda"))
+        with pytest.raises(torch.OutOfMemoryError, match="no memory"):
+            counting.add_layer_(counts, layer, bins)
+    assert "triton" not in extras._given_up
+
+
 def test_a_variable_switches_triton_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHMETRICS_DNA_TRITON", "0")
     monkeypatch.setattr(cuda, "add_layer_", lambda *_: pytest.fail("Triton counts"))

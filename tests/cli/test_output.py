@@ -252,6 +252,36 @@ def test_commands_show_it(
         assert words(f"{what} {visible(HOSTILE)}") in words(captured.out + captured.err).replace("\\\\", "\\"), what
 
 
+# `--fail-if-odd` is in test_rank.py
+GATES = {
+    "compare A B --fail-if-different": 1,
+    "compare A B --fail-above 1000": 0,
+    "compare A B --fail-above 0.0001 --fail-if-different": 1,
+    "compare A A2 --fail-unless-below 900": 0,
+    "diff A_folder B_folder --fail-if-changed --layers block_0": 1,
+    "diff A_folder A_folder --fail-if-changed --layers block_0": 0,
+}
+
+
+@pytest.mark.parametrize("command", GATES)
+def test_json_holds_what_was_asked_of_a_result(
+    command: str, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Command
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    places = {"A": files / "a.dna.npz", "B": files / "b.dna.npz", "A2": files / "c.dna.npz"}
+    for name, photos in (("A_folder", photographs(12)), ("B_folder", [blur(photo, 1) for photo in photographs(12)])):
+        (tmp_path / name).mkdir()
+        for i, photo in enumerate(photos):
+            Image.fromarray(photo[:48, :48]).save(tmp_path / name / f"{i}.png")
+    words, code = command.split(), GATES[command]
+    printed = cli(*(places.get(word, word) for word in words), "-o", "x.json", code=code).err
+    gates = json.loads((tmp_path / "x.json").read_text())["gates"]
+    assert [gate["option"] for gate in gates] == [word for word in words if word.startswith("--fail")]
+    assert all(gate["passed"] for gate in gates) == (code == 0)
+    for gate in gates:
+        assert all(" ".join(line.split()) in " ".join(printed.split()) for line in gate["lines"])
+
+
 def test_json_holds_the_exact_text(dnas: list[Path], cli: Command) -> None:
     printed = cli("info", dnas[0], "--format", "json").out
     assert printed.isascii()

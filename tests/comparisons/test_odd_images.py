@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,13 @@ from pages import Page
 from PIL import Image
 from scipy.stats import hypergeom
 
-from torchmetrics_dna import compare, make_dna, rank
+from torchmetrics_dna import compare, make_dna, rank, report
 from torchmetrics_dna.comparisons import Comparison
 from torchmetrics_dna.comparisons.odd_images import OddImages
 from torchmetrics_dna.functional import Odd, few_are_off, odd_by_properties
 from torchmetrics_dna.functional.odd import standard_properties
 from torchmetrics_dna.functional.outliers import gaussians_of_means, left_out_scores, outlier_scores
-from torchmetrics_dna.images.changes import CHANGES, Causes
-from torchmetrics_dna.images.properties import FAULTS, image_properties
+from torchmetrics_dna.images.properties import image_properties
 from torchmetrics_dna.words.verdict import which_are_off
 
 EXTRACTOR, RANGES = pixels()
@@ -121,30 +121,74 @@ def test_the_first_question_is_as_it_is_alone(compared: Comparison) -> None:
     assert compared.p_value == compared["dna-emd"].p_value
 
 
-def test_all_name_the_same_images_in_one_order(tmp_path: Path) -> None:
-    """A verdict, a ranking, json and a contact sheet, of an album with a black, a plain and two blurred images."""
-    album = drawn(30, 3)
-    for number, image in ((4, 0), (11, 130), (17, album[17].mean((0, 1), keepdims=True)), (23, 0)):
-        album[number] = image
-    odd, ranking = compare(A, album, EXTRACTOR, **SETTINGS), rank(album, A, EXTRACTOR)
-    off = odd.odd.off
-    assert {4, 11, 17, 23} <= {int(name.split()[-1]) for name in off}
-    assert ranking.off == off == odd.to_dict()["few_off"]["images"] == ranking.to_dict()["few_off"]["images"]
-    first = [odd.odd.names[each.image] for each in odd.odd.named if each.is_fact]  # of one colour, then the furthest
-    assert len(first) >= 2
-    assert [*first, *(name for name in ranking.names if name in off and name not in first)] == off
-    said = [
-        line for line in (*odd.verdict_lines, *ranking.verdict.splitlines()) if line.startswith(f"{len(off)} of 30")
-    ]
-    assert len(said) == 2
-    for line in said:
-        names = re.findall(r"image \d+", line)
-        assert names == off[: len(names)]
-        assert line.endswith(f"; and {len(off) - len(names)} more.") or names == off
-    sheet = [
-        axis.get_xlabel().splitlines()[0] for axis in ranking.plot(columns=3).axes if axis.get_title()[:1].isdigit()
-    ]
-    assert sheet[: len(off)] == off[:6]
+def album(kind: str) -> NDArray[np.uint8]:
+    """Images of A's kind with two black, a plain and a blurred one; or all darkened, and one black."""
+    images = drawn(30, 3)
+    if kind == "darkened":
+        images = (images * 0.4).astype(np.uint8)
+    for number, image in ((4, 0), (11, 130), (17, images[17].mean((0, 1), keepdims=True)), (23, 0)):
+        images[number] = image if kind == "spoilt" or number == 4 else images[number]
+    return images
+
+
+def given_as(form: str, images: NDArray[np.uint8], root: Path) -> tuple[Any, list[str]]:
+    """A set as it may be given, and the names of its images below it."""
+    if form == "arrays":
+        return images, [f"image {i}" for i in range(len(images))]
+    names = [f"{'even' if form == 'nested' and i % 2 == 0 else 'odd'}/{i:02}.png" for i in range(len(images))]
+    names = names if form in ("nested", "files") else [name.rpartition("/")[2] for name in names]
+    for name, image in zip(names, images, strict=True):
+        (root / "b" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).resize((48, 48), 0).save(root / "b" / name)
+    if form == "files":
+        return [root / "b" / name for name in names], [name.removeprefix("odd/") for name in names]
+    if form == "zip":
+        return shutil.make_archive(str(root / "b"), "zip", root / "b"), names
+    return root / "b", names
+
+
+@pytest.mark.causes
+@pytest.mark.parametrize(
+    ("form", "kind"),
+    [("arrays", "spoilt"), ("nested", "spoilt"), ("folder", "darkened"),
+     *(pytest.param(*row, marks=pytest.mark.slow)
+       for row in (("files", "spoilt"), ("zip", "spoilt"), ("arrays", "clean")))],
+)  # fmt: skip
+def test_all_name_the_same_images_in_one_order(form: str, kind: str, tmp_path: Path) -> None:
+    """A verdict, its json, its page, a ranking, its json, rows and contact sheet: by the names below the set."""
+    b, names = given_as(form, album(kind), tmp_path)
+    a = A if form == "arrays" else [Image.fromarray(image).resize((48, 48), 0) for image in A]
+    odd = report(a, b, tmp_path / "x.html", EXTRACTOR, names=("A", "B"), **SETTINGS)
+    ranking = rank(b, a, EXTRACTOR)
+    off = ranking.off
+    assert set(off) <= set(names)
+    assert {names[i] for i in {"spoilt": (4, 11, 17, 23), "darkened": (4,), "clean": ()}[kind]} <= {*off}
+    assert off == odd.odd.off == odd.to_dict()["few_off"]["images"]
+    assert off == ranking.to_dict()["off"] == ranking.to_dict()["few_off"]["images"]
+    assert odd.to_dict()["few_off"]["reasons"] == list(ranking.reasons.values())
+    facts = [odd.odd.names[each.image] for each in odd.odd.named if each.is_fact]  # of one colour, then the furthest
+    rows = [row["image"] for row in ranking.rows() if row.get("reason")]
+    furthest = [name for name in off if name not in facts]
+    assert off == [*facts, *furthest]
+    others = [row for row in rows if not any(str(row).endswith(name) for name in facts)]
+    assert len(rows) == len(off)
+    assert all(str(row).endswith(name) for row, name in zip(others, furthest, strict=True))
+    lines = [line for line in (*odd.verdict_lines, *ranking.verdict.splitlines()) if line.startswith(f"{len(off)} of")]
+    assert len(lines) == (2 if off else 0)
+    assert bool(odd.causes and odd.causes.names) == (kind == "darkened")
+    assert all((" beside A itself: " in line) == (kind == "darkened") for line in lines[:1])
+    for line in lines:
+        in_line = re.findall("|".join(sorted(map(re.escape, names), key=len, reverse=True)), line)
+        assert in_line == off[: len(in_line)]
+        assert in_line
+    page = Page((tmp_path / "x.html").read_text(encoding="utf-8"))
+    alts = [image["alt"] or "" for image in page.all("img")]
+    shown = [alt.removeprefix("Off in B ") for alt in alts if alt.startswith("Off in B ")]
+    assert shown == off[:8]
+    assert [alt.removeprefix("Image ") for alt in alts if alt.startswith("Image ")][: len(off)] == off[:12]
+    sheet = [axis for axis in ranking.plot(columns=3).axes if axis.get_title()[:1].isdigit()]
+    labels = [axis.get_xlabel().splitlines()[0] for axis in sheet]
+    assert all(label.endswith(name[-8:]) for label, name in zip(labels, off, strict=False))
 
 
 def test_most_of_an_album_is_said_once(compared: Comparison) -> None:
@@ -153,76 +197,10 @@ def test_most_of_an_album_is_said_once(compared: Comparison) -> None:
     assert some._figures.total == 40
     assert which_are_off(some._figures, "A")[0].startswith("10 of 40 images are odd: image ")
     every = replace(compared.odd, single=many, beyond=[])
-    assert which_are_off(every._figures, "A")[0] == ("11 of 40 images are odd: 8 are much more blurred.")
-
-
-# what makes an image odd by each change, as a photographer would say; of the others nothing that a change moves
-BY_CHANGE: dict[str, tuple[str, ...]] = {
-    "brighter": ("brightness +", "bright pixels +"),
-    "darker": ("brightness -", "contrast -", "saturation -", "dark pixels +", "colours -", "no colour"),
-    "more contrast": ("saturation +", "dark pixels +", "bright pixels +"),
-    "less contrast": ("contrast -", "saturation -", "colours -", "no colour"),
-    "more saturation": ("saturation +",), "less saturation": ("saturation -", "no colour"), "hue": (), "warmer": (),
-    "cooler": (), "blur": ("sharpness -",), "resize": (), "sharper": (), "noise": ("noise +",),
-    "grey noise": ("noise +",), "fewer colours": ("colours -",), "JPEG compression": ("blockiness +",),
-}  # fmt: skip
-
-
-def dark() -> NDArray[np.uint8]:
-    """Images that are all darker than A, one of them black."""
-    images = (CLEAN * 0.4).astype(np.uint8)
-    images[7] = 0
-    return images
-
-
-@pytest.fixture(scope="module")
-def darkened() -> Comparison:
-    return compare(A, dark(), EXTRACTOR, **SETTINGS | {"causes": False})
-
-
-@pytest.mark.parametrize("cause", CHANGES)
-def test_images_are_not_odd_by_what_a_named_cause_moves(cause: str, darkened: Comparison) -> None:
-    """A verdict, json, reasons and the page's strip, which takes these, beside each reason that there is."""
-    reasons = [*FAULTS, "no colour", "all black", "all white", "one colour", "block_0"]
-    expected = [each for each in reasons[:-1] if each not in BY_CHANGE[cause]]  # the scores of all are of the cause
-    first = ["all black", "all white", "one colour"]
-    odd = OddImages(
-        [f"{place}.png" for place in range(40)], list(range(40)), darkened.odd.scores, darkened.odd.typical / 9,
-        [Odd(place, each, 0.1, 0.2, 0.3) for place, each in enumerate(reasons[:-1])],
-        [Odd(len(reasons) - 1, "block_0", 0, 0, 0)],
-    )  # fmt: skip
-    assert odd.few_off.p_value <= 0.05
-    amount = CHANGES[cause].most
-    for share, is_named in ((0.0, True), (0.3, True), (0.0, False)):
-        causes = Causes((cause,) * is_named, (amount,) * is_named, (10.0, 10 * share), 40)
-        # without properties, of which one might contradict the cause
-        result = replace(darkened, properties=None, odd=odd)._with_causes(causes)
-        assert result.differs
-        assert (CHANGES[cause].in_words(amount) in result.verdict) is is_named
-        named = sorted(expected if is_named else reasons, key=lambda each: each not in first)
-        assert [each.reason for each in result.odd.named] == named
-        assert (
-            result.odd.off == result.to_dict()["few_off"]["images"] == [f"{reasons.index(each)}.png" for each in named]
-        )
-        assert list(result.odd.reasons()) == [reasons.index(each) for each in named]
-        assert result.verdict_lines[-1].startswith(f"{len(named)} of 40 images of")
-        assert result.odd._figures.by_test == (not is_named)
-    two = Causes((cause, "noise"), (amount, 9.0), (10.0, 5.0, 0.0), 40)
-    named = replace(darkened, properties=None, odd=odd)._with_causes(two).odd.named
-    assert sorted(each.reason for each in named) == sorted(each for each in expected if each != "noise +")
-
-
-@pytest.mark.causes
-def test_a_few_odd_images_of_a_set_that_was_changed(tmp_path: Path) -> None:
-    """All of B are darker, as is said; of these the black one is odd, those that are very dark are not."""
-    result = compare(A, dark(), EXTRACTOR, **SETTINGS)
-    assert "darkened by about" in result.verdict_lines[0]
-    assert {"brightness -", "contrast -"} & {odd.reason for odd in result.odd.single}
-    assert [result.odd.numbers[odd.image] for odd in result.odd.named if odd.reason == "all black"] == [7]
-    assert not {"brightness -", "contrast -"} & {odd.reason for odd in result.odd.named}
-    assert not any("darker" in line for line in result.verdict_lines[1:])
-    result.save(tmp_path / "x.result.npz")
-    assert Comparison.load(tmp_path / "x.result.npz").odd.off == result.odd.off
+    black = ", ".join(every.names[each.image] for each in every.named[:3])
+    assert which_are_off(every._figures, "A")[0] == (
+        f"11 of 40 images are odd: {black} are all black; 8 are much more blurred."
+    )
 
 
 def test_where_it_is_not_asked(compared: Comparison, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

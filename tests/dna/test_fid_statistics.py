@@ -90,7 +90,8 @@ def test_they_are_known_at_addresses_by_their_first_array() -> None:
         with fsspec.open(f"memory://statistics/{place}.npz", "wb") as file:
             file.write(content.getvalue())
         assert is_statistics(f"memory://statistics/{place}.npz") == expected
-    assert not is_statistics("memory://statistics/none.npz")
+    with pytest.raises(FileNotFoundError, match="There is nothing at 'memory:.*none.npz'; check"):
+        is_statistics("memory://statistics/none.npz")
 
 
 def test_others_read_what_is_written(files: dict[str, Path]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -127,6 +129,14 @@ def test_cmmd(rest: bool) -> None:
     for value, *sides in zip(distances[:, 0].tolist(), in_a[:, folds].numpy(), in_b[:, folds].numpy(), strict=True):
         aa, bb, ab = (kernel[np.ix_(x, y)].mean() for x, y in ((sides[0], sides[0]), (sides[1], sides[1]), sides))
         assert value == pytest.approx(1000 * (aa + bb - 2 * ab), rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("distance", [kernel_of_folds, cmmd_of_folds])
+def test_a_fold_without_images_counts_for_nothing(distance: Callable[..., torch.Tensor]) -> None:
+    features, folds = torch.rand(20, 5, dtype=torch.float64), torch.arange(20) % 4
+    sides = torch.tensor([[True, False, True, False]]), torch.tensor([[False, True, False, True]])
+    longer = [torch.cat([side, side[:, :1]], 1) for side in sides]
+    torch.testing.assert_close(distance(features, folds, *longer), distance(features, folds, *sides))
 
 
 def root_of(cov: np.ndarray) -> np.ndarray:

@@ -140,6 +140,8 @@ def test_neurons_of_a_network_that_takes_one_size_are_told_by_proportion() -> No
     fixed = Outputs(lambda x: x.float()[:, :, :5, :3])  # might be 3 neurons, or 3 positions
     with pytest.raises(ValueError, match=r"\(1, 3, 5, 3\), in which neurons can't be told .* another `input_size`"):
         DNAExtractor(fixed, input_size=(30, 20))
+    one_of_all = Outputs(lambda x: x.float()[:, :1, :1, :1])
+    assert dict(DNAExtractor(one_of_all, input_size=(30, 20)).neurons.items()) == {"output": 1}
 
 
 @pytest.mark.parametrize(

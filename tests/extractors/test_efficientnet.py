@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
+from typing import Any
 
 import pytest
 import timm
@@ -181,3 +183,50 @@ def test_networks_of_timm(name: str) -> None:
             nn.init.normal_(module.running_mean, std=0.1)
     side = 160 if "vit" in name else 64
     assert check(network, {path: path for path in OF_TIMM[name]}, torch.randn(2, 3, side, side))
+
+
+_FORMS: dict[str, tuple[list[Any], dict[str, Any]]] = {
+    "plain": ([], {}),
+    "bias": (["bias"], {}),
+    "stride": (["bias", 2], {}),
+    "by keyword": ([], {"bias": "bias", "padding": 1}),
+    "padding": (["bias", 1, 2], {}),
+    "dilation": (["bias", 1, 0, 2], {}),
+    "groups": ([None, 1, 1, 1, 2], {}),
+    "groups by keyword": ([], {"groups": 2, "stride": 2}),
+    "in words": ([], {"padding": "same"}),
+    "in words, without any": (["bias", 2, "valid"], {}),
+    "in words, an odd number": ([None, 1, "same", 1], {"kernel": 4}),
+    "in words, dilated": (["bias", 1, "same", 2], {}),
+    "in words, with a stride of one": (["bias"], {"padding": "same", "stride": "ones"}),
+}
+
+
+@pytest.mark.parametrize("form", _FORMS)
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_convolutions_in_each_form_are_those_of_float64(dims: int, form: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    positional, options = _FORMS[form]
+    groups = positional[4] if len(positional) > 4 else options.get("groups", 1)
+    images = torch.randn(2, 4, *([9] * dims), generator=generator)
+    kernel = options.get("kernel", 3)
+    weight = torch.randn(6, 4 // groups, *([kernel] * dims), generator=generator)
+    bias = torch.randn(12, generator=generator)[::2]  # not contiguous
+    convolve = getattr(nn.functional, f"conv{dims}d")
+
+    def given(dtype: torch.dtype) -> tuple[list[Any], dict[str, Any]]:
+        by_name = {"bias": bias.to(dtype) if dtype == torch.float64 else bias, "ones": (1,) * dims}
+        return [by_name.get(each, each) for each in positional], {
+            name: by_name.get(value, value) for name, value in options.items() if name != "kernel"
+        }
+
+    arguments, keywords = given(torch.float64)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Using padding='same' with even kernel lengths")
+        expected = convolve(images.double(), weight.double(), *arguments, **keywords)
+    arguments, keywords = given(torch.float32)
+    with rounding_alike(CPU, frozenset()):
+        outputs = convolve(images, weight, *arguments, **keywords)
+        alone = convolve(images[:1], weight, *arguments, **keywords)
+    torch.testing.assert_close(outputs.double(), expected, rtol=1e-4, atol=1e-4)
+    assert torch.equal(outputs[:1], alone)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import dnas
 import numpy as np
 import pytest
 import skimage.data
@@ -267,3 +268,8 @@ def test_cmmd_is_of_the_normalised_embedding(monkeypatch: pytest.MonkeyPatch, tm
     activations = extractor(tensors)
     assert {layer: x.shape for layer, x in activations.items()} == {"last_norm": (2, 1024), "projected": (2, 768)}
     assert close(activations["projected"], official.activations(normalised(PHOTOS, by_pillow, name))["projected"])
+
+
+def test_a_dna_of_an_unknown_network_says_to_give_it() -> None:
+    with pytest.raises(ValueError, match="^Can't build the extractor 'mine' of this DNA; give it as `feature`: "):
+        extractor_of(replace(dnas.histogram(), extractor="mine"))

@@ -47,6 +47,8 @@ def test_equal_content_gives_equal_bytes_and_comes_back(dna: DNA, tmp_path: Path
     for name in (path, tmp_path / "equal"):
         dna.save(name)
     assert path.read_bytes() == (tmp_path / "equal").read_bytes()
+    members = zipfile.ZipFile(path).infolist()
+    assert {(each.create_system, each.external_attr >> 16) for each in members} == {(3, 0o644)}  # as unzip makes files
     assert json.loads(np.load(path)["dna.json"])["format_version"] == 1 + bool(dna.folds)
     loaded = load_dna(str(path))
     assert (type(loaded), repr(loaded), loaded.digest) == (type(dna), repr(dna), dna.digest)

@@ -13,7 +13,7 @@ import pytest
 from golden import GOLDEN
 from hub_server import COMMIT, serving
 
-from torchmetrics_dna import ActivationRanges, load_dna, make_dna
+from torchmetrics_dna import ActivationRanges, compare, load_dna, make_dna
 from torchmetrics_dna.files.download import _check_content, fetch
 
 REMEDY = "download it where there is a network, and give its local path instead"
@@ -165,8 +165,11 @@ def test_what_a_server_says_is_told_briefly(tmp_path: Path, monkeypatch: pytest.
                 load_dna(f"{endpoint}/plain/x.dna.npz")
             with pytest.raises(OSError, match=message) as fetched:
                 fetch(f"{endpoint}/plain/x.dna.npz")
+        assert str(fetched.value).startswith(f"Can't fetch 'x.dna.npz' of {endpoint}/plain/x.dna.npz (")
         assert max(len(str(read.value)), len(str(fetched.value))) < 600
     with serving({}) as (endpoint, _):  # which answers 401
         with pytest.raises(OSError, match=r"Can't read .*401, message='Unauthorized'") as refused:
             make_dna(f"{endpoint}/plain/x.zip")
+        with pytest.raises(OSError, match=r"Can't read .*x\.npz.*401"):
+            compare(f"{endpoint}/plain/x.npz", f"{endpoint}/plain/x.npz")
         assert not isinstance(refused.value, FileNotFoundError)

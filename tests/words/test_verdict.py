@@ -64,6 +64,7 @@ NOISE = PropertyDifference("noise", 0.1, 0.2, 0.1, 0.1, 0.01)
 SHARPNESS = PropertyDifference("sharpness", 0.4, 0.3, 0.1, 0.1, 0.01)
 BRIGHTNESS = PropertyDifference("brightness", 0.626, 0.348, 0.1, 0.1, 0.01)
 NOT_SEEN = "Not seen: faults that more than a tenth of the images share, watermarks, other content."
+MANY = "So many may have been changed alike: `compare` looks for that."
 NO_TEST = "made was not tested against real."
 DIFFER, FAR = "made differs from real.", "dna-emd without noise: 4.17 bins (95 % interval 3.5 to 4.8; p ≤ 0.001)."
 NO_DIFFERENCE = "No difference is shown between real and made."
@@ -159,7 +160,7 @@ TWO = [
     (of(DIFFERENT), [DIFFER, FAR]),
     (of(DIFFERENT, explanation=because(0.001, DARKER, BRIGHTNESS), off=OFF), [
         "made looks like real, darkened by about 38 %: so changed, no difference is left.", FAR, LOWER,
-        "2 of 40 images of made are odd: 3.png is all black; 7.png is much more blurred.",
+        "2 of 40 images of made are odd beside real itself: 3.png is all black; 7.png is much more blurred.",
     ]),
     (of(DIFFERENT, explanation=because(0.001, searched=True), off=OFF), [
         "made differs from real. Of the changes tried, none explains it: they may show other things.", FAR,
@@ -216,6 +217,9 @@ TWO = [
     (of(DIFFERENT, off=those_off([(str(i), BLURRED) for i in range(21)], 40, None, None))[2:], [
         "21 of 40 images of made are odd: 21 are much more blurred.",
     ]),
+    (of(DIFFERENT, explanation=because(0.001, DARKER), off=OFF._replace(is_alone=True))[2:], [
+        "2 of 40 images of made are odd beside its others: 3.png is all black; 7.png is much more blurred.",
+    ]),
     (of(DIFFERENT, off=NONE_OFF._replace(maybe=["2"])), [DIFFER, FAR]),  # all may be off a little
     (of(DIFFERENT, off=NONE_OFF._replace(named=[("2", LAYER)], by_test=1)), [
         DIFFER, FAR, "1 of 40 images of made is odd: 2 is unlike real.",
@@ -231,6 +235,9 @@ TWO = [
         f"dna-emd without noise: at most 0.52 bins (95 % interval; p = 0.02 {WITH}).",
         LOWER,
     ]),
+    (of(ALIKE, p_value=0.02, p_of_network=0.3, p_of_properties=0.002, interval=replace(BELOW_NOISE, high=0.0))[1], (
+        f"dna-emd without noise: below noise (p = 0.02 {WITH})."
+    )),
     (of(DIFFERENT, p_value=0.02, p_of_network=0.01, p_of_properties=0.2), [
         DIFFER, f"dna-emd without noise: 4.17 bins (95 % interval 3.5 to 4.8; p = 0.02 {WITH}).",
     ]),
@@ -261,7 +268,7 @@ TWO = [
     (of(DIFFERENT, explanation=because(0.001, TWO_CAUSES, BRIGHTNESS), off=OFF), [
         "made looks like real once changed: no difference is left.",
         "Changed: darkened by about 30 % and with noise of about 8.1 grey levels.", FAR,
-        "2 of 40 images of made are odd: 3.png is all black; 7.png is much more blurred.",
+        "2 of 40 images of made are odd beside real itself: 3.png is all black; 7.png is much more blurred.",
     ]),
     (of(ALIKE, off=those_off([], 40, 0.02, 4, maybe=["2", "5"])), [
         NO_DIFFERENCE, BY_CHANCE, "A few images of made may be odd (p = 0.02), first of all 2, 5.",
@@ -269,7 +276,7 @@ TWO = [
     (of(ALIKE, off=OFF._replace(is_alone=True))[2:], [
         "2 of 40 images of made are odd beside its others: 3.png is all black; 7.png is much more blurred.",
     ]),
-    (beside_others(OFF), [
+    (beside_others(OFF._replace(is_alone=True)), [
         "2 of 40 images are odd beside the others: 3.png is all black; 7.png is much more blurred.", NOT_SEEN,
     ]),
     (beside_others(NONE_OFF), ["No image is shown to be odd beside the others.", NOT_SEEN]),
@@ -284,7 +291,7 @@ TWO = [
         "1 of 1 image is odd: 1 is all black.",
     ]),
     (which(those_off([], 6, 1.0, None, least=40), "the reference"), [
-        "Whether a few are odd can't be told: so few images have no test.",
+        "No single image is shown to stand out; so few have no test.",
         "Beside fewer than 40 images of the reference, only images of one colour are judged singly.",
     ]),
     (which(those_off([("1", BLACK), ("2", LAYER)], 60, 0.0121, 3, by_test=1)), [
@@ -302,14 +309,14 @@ TWO = [
     (which(those_off([], 60, 0.02, 3, maybe=["2"])), ["Some images may be off (p = 0.02), first of all 2."]),
     (which(those_off([(str(i), LAYER) for i in range(20)], 40, 0.02, 3, by_test=20, least=40)), [  # which are named singly
         f"20 of 40 images are odd: 20 most of all in {LAYER.reason}.",
-        "20 of these were found by a test of a few (p = 0.02).",
+        "20 of these were found by a test of a few (p = 0.02).", MANY,
     ]),
     (which(those_off([(str(i), NOISY) for i in range(41)], 60, 0.3, 5)), [  # a reason of many
         "41 of 60 images are odd: 41 are much noisier.",
-        "No other image is shown to stand out (p = 0.3); this test sees 5 or more odd images of 60.",
+        "No other image is shown to stand out (p = 0.3); this test sees 5 or more odd images of 60.", MANY,
     ]),
     (which(those_off([("x", BLACK), *((str(i), BLURRED) for i in range(11))], 40, None, None)), [
-        "12 of 40 images are odd: 11 are much more blurred.",
+        "12 of 40 images are odd: x is all black; 11 are much more blurred.", MANY,
     ]),
 ]  # fmt: skip
 REASONS = [

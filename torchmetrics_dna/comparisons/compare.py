@@ -174,7 +174,7 @@ def compare_sides(sides: Sides, names: Sequence[str], held_out: str | None = Non
         limits = [spoken(limit, result.noun) for limit in plan.limits]
         result = replace(result, odd=odd, notices=[*result.notices, *limits])
         if plan.has_causes and result.differs:
-            result = result._with_causes(find_causes(sides, of_a, of_b, result.aligned()[0]))
+            result = replace(result, causes=find_causes(sides, of_a, of_b, result.aligned()[0]))
         if name == held_out:
             of_held_out = of_b
         elif of_held_out is not None and held_out is not None:

@@ -17,7 +17,6 @@ from torchmetrics_dna.files.tables import Cell, Table, as_html
 from torchmetrics_dna.files.visible import number, p_figure, plain_name
 from torchmetrics_dna.functional.odd import GREY
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, PermutationTest, joint_p_value
-from torchmetrics_dna.images.changes import CHANGES, Causes
 from torchmetrics_dna.images.noun import noun_of
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, neuron_name
 from torchmetrics_dna.options import Keyed
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.odd_images import OddImages
     from torchmetrics_dna.dna.evidence import Evidence, Interval
     from torchmetrics_dna.dna.result import Result
+    from torchmetrics_dna.images.changes import Causes
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.neurons.index import Neurons
 
@@ -362,15 +362,6 @@ class Comparison(ByName["Result"]):
         total = self.num_images["b"]
         is_more = grey[1] > 2 and grey[1] / total > 0.1 + 2 * grey[0] / self.num_images["a"]
         return replace(explanation, colourless=(grey[0], grey[1], total) if is_more else None)
-
-    def _with_causes(self, causes: Causes | None) -> Comparison:
-        """Add changes that were searched; images that are odd by what a named one moves are odd no more."""
-        result = replace(self, causes=causes)
-        named = result.explain().causes
-        if self.odd is None or named is None:
-            return result
-        explained = tuple(move for name in named.names for move in (CHANGES[name].moves, *CHANGES[name].also))
-        return replace(result, odd=replace(self.odd, explained=explained))
 
     @property
     def verdict(self) -> str:

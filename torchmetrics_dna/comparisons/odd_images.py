@@ -67,8 +67,6 @@ class OddImages:
         surely: Places of those that a gate takes, of images that are judged beside the others of their own set; None
             beside a reference.
         unseen: Faults that are not named beside the others, in words.
-        explained: Directions of properties, such as ``"blockiness +"``, that a named cause of the whole difference
-            moves: images with such a reason are as odd as all, and not named, nor are others by their scores.
 
     """
 
@@ -81,7 +79,6 @@ class OddImages:
     has_properties: bool = False
     surely: list[int] | None = None
     unseen: str = UNSEEN
-    explained: tuple[str, ...] = ()
 
     @cached_property
     def few_off(self) -> FewOff | None:
@@ -102,11 +99,10 @@ class OddImages:
     def named(self) -> list[Odd]:
         """Images that are off, those of one colour or value and then the furthest first: ``single``, and ``beyond``.
 
-        The latter if the test finds that a few are. Those that a named cause explains are left out.
+        The latter if the test finds that a few are.
         """
         odd = (Odd(*each) for each in [*self.single, *self.beyond * self._finds_few])  # those of a file are tuples
-        unexplained = [each for each in odd if each.move not in self.explained]
-        return sorted(unexplained, key=lambda each: (not each.is_fact, each.image))
+        return sorted(odd, key=lambda each: (not each.is_fact, each.image))
 
     @property
     def is_alone(self) -> bool:
@@ -126,8 +122,7 @@ class OddImages:
 
     @property
     def _finds_few(self) -> bool:
-        # a named cause moves the scores of all
-        return self.few_off is not None and self.few_off.p_value <= SIGNIFICANT and not self.explained
+        return self.few_off is not None and self.few_off.p_value <= SIGNIFICANT
 
     @property
     def off(self) -> list[str]:

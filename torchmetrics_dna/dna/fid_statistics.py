@@ -35,7 +35,7 @@ _PICKLE = (
 def is_statistics(path: str | os.PathLike[str]) -> bool:
     """True if a path or an address names a file of ``mu`` and ``sigma``, by its suffix and the names of its arrays.
 
-    At an address, only the name of the first array is read, which needs no random access.
+    At an address, only the name of the first array is read, which needs no random access; OSError if it can't be.
     """
     suffix, remote = suffix_of(str(path)), is_address(path)
     if suffix not in (".npz", *PICKLES) or not (remote or Path(path).is_file()):
@@ -43,11 +43,8 @@ def is_statistics(path: str | os.PathLike[str]) -> bool:
     if suffix != ".npz":
         return True
     if remote:
-        try:
-            with open_file(str(path), forwards=True) as file, asking(str(path)):
-                head = file.read(64)
-        except OSError:  # reported when the file is read
-            return False
+        with open_file(str(path), forwards=True) as file, asking(str(path)):
+            head = file.read(64)
         name = head[30 : 30 + int.from_bytes(head[26:28], "little")]  # of the first member
         return name.decode("ascii", "replace") in _MEMBERS
     try:

@@ -60,8 +60,8 @@ class Figure(NamedTuple):
 
     @property
     def ends(self) -> str:
-        """Ends of the interval in words; a dash without one."""
-        return "-" if self.interval is None else self.interval.ends
+        """Ends of the interval in words; a dash without one, or if both are 0."""
+        return "-" if self.interval is None or not self.interval.high else self.interval.ends
 
     def to_dict(self) -> dict[str, float | None]:
         """Return all figures in plain types."""

@@ -145,9 +145,16 @@ def _through_onednn(convolve: Callable[..., Any]) -> Callable[..., Any]:
         dilation: Any = 1,
         groups: int = 1,
     ) -> Any:
-        if not _is_for_onednn(input, weight, bias) or input.ndim != weight.ndim or isinstance(padding, str):
+        has_steps = padding == "same" and stride != 1 and set(stride) != {1}  # torch refuses it
+        if not _is_for_onednn(input, weight, bias) or input.ndim != weight.ndim or has_steps:
             return convolve(input, weight, bias, stride, padding, dilation, groups)
+        padding = 0 if padding == "valid" else padding
         padding, stride, dilation = ((size,) if isinstance(size, int) else size for size in (padding, stride, dilation))
+        if padding == "same":  # an odd number of zeros has one more at the end
+            steps = dilation if len(dilation) > 1 else dilation * (weight.ndim - 2)
+            zeros = [step * (size - 1) for step, size in zip(steps, weight.shape[2:], strict=True)]
+            input = functional.pad(input, [end for count in reversed(zeros) for end in (0, count % 2)])  # noqa: A001
+            padding = [count // 2 for count in zeros]
         bias = bias if bias is None else bias.contiguous()  # or oneDNN reads what lies between its values
         return torch.mkldnn_convolution(input, weight, bias, padding, stride, dilation, groups)
 

@@ -70,11 +70,6 @@ class Odd(NamedTuple):
         """True if it is of one colour or value, whatever the others are."""
         return self.reason in ("all black", "all white", "one colour", "all zero", "one value")
 
-    @property
-    def move(self) -> str:
-        """The reason as a change of images moves it: of "no colour" less saturation."""
-        return "saturation -" if self.reason == "no colour" else self.reason
-
 
 def odd_by_properties(reference: Tensor, images: Tensor) -> list[Odd]:
     r"""Name images that a property shows to be far beyond all of a reference, each with its reason.
@@ -113,6 +108,7 @@ def odd_by_properties(reference: Tensor, images: Tensor) -> list[Odd]:
                 f"Argument `{name}` expected to be finite properties of {least} images or more, shape"
                 f" (images, {len(PROPERTIES)}), but got shape {tuple(side.shape)}"
             )
+    reference, images = reference.cpu(), images.cpu()
     facts, reasons = _facts(reference, images), dict[int, str]()
     if len(reference) >= LEAST_OF_SINGLE:
         ordered, values = (_turned(_with_edges(side, reference)) for side in (reference, images))
@@ -291,7 +287,6 @@ def _fact(values: Tensor, limits: tuple[float, float]) -> str:
 
 
 def _odd(reason: str, values: Tensor, row: int, others: Tensor) -> Odd:
-    move = Odd(row, reason, 0, 0, 0).move
-    name = move[:-2] if move[-1] in "+-" else "contrast"
+    name = "saturation" if reason == "no colour" else reason[:-2] if reason[-1] in "+-" else "contrast"
     column = [*NUMBERS].index(name) if name in NUMBERS else PROPERTIES.index(name)
     return Odd(row, reason, float(values[column]), float(others[:, column].min()), float(others[:, column].max()))

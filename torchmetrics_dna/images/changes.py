@@ -95,7 +95,6 @@ class Change(NamedTuple):
     power: float = 1.0  # of the place, that the amount grows with
     of_colour: bool = False  # does nothing to a grey image
     scale: Callable[[float], float] | None = None  # factor of the amount for images with this shorter side in pixels
-    also: tuple[str, ...] = ()  # other properties that it moves, with a sign, by which an image may be odd
 
     def amount(self, place: float, side: float = _SIDE) -> float:
         """Return the amount at a place between none (0) and most (1), for images with this shorter side in pixels.
@@ -124,14 +123,10 @@ class Change(NamedTuple):
 _of_colour = partial(Change, of_colour=True)
 # in the order in which a camera and a file would make them, so two are made in this one
 CHANGES: dict[str, Change] = {
-    "brighter": Change(lambda image, levels, _: image + levels, "brightened by {} grey levels", "brightness +", 0, 120,
-        also=("bright pixels +",)),
-    "darker": Change(lambda image, percent, _: image * (1 - percent / 100), "darkened by {} %", "brightness -", 0, 90,
-        also=("contrast -", "saturation -", "dark pixels +", "colours -")),
-    "more contrast": Change(partial(_contrast, 1), "with {} % more contrast", "contrast +", 0, 150,
-        also=("saturation +", "dark pixels +", "bright pixels +")),
-    "less contrast": Change(partial(_contrast, -1), "with {} % less contrast", "contrast -", 0, 90,
-        also=("saturation -", "colours -")),
+    "brighter": Change(lambda image, levels, _: image + levels, "brightened by {} grey levels", "brightness +", 0, 120),
+    "darker": Change(lambda image, percent, _: image * (1 - percent / 100), "darkened by {} %", "brightness -", 0, 90),
+    "more contrast": Change(partial(_contrast, 1), "with {} % more contrast", "contrast +", 0, 150),
+    "less contrast": Change(partial(_contrast, -1), "with {} % less contrast", "contrast -", 0, 90),
     "more saturation": _of_colour(partial(_saturation, 1), "with {} % more saturation", "saturation +", 0, 300),
     "less saturation": _of_colour(partial(_saturation, -1), "with {} % less saturation", "saturation -", 0, 100),
     "hue": _of_colour(_hue, "with hues turned by {} degrees", "", 0, 360),

@@ -241,7 +241,7 @@ class _Sample(NamedTuple):
     used: float
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Decoded(Dataset["Batch"]):
     """Dataset of batches, indexed by chunks; unreadable images become messages, since workers obscure exceptions."""
 

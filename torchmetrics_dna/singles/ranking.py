@@ -155,8 +155,8 @@ class Ranking(Saved):
 
     @property
     def off(self) -> list[str]:
-        """Names of the images that are off, those of one colour or value first, and then the worst."""
-        return [self.names[self.numbers.index(image)] for image in self.reasons]
+        """Names, below their source, of the images that are off: those of one colour or value, then the worst."""
+        return [] if self.odd is None else self.odd.off
 
     def limit(self, share: float = 0.05) -> float:
         """Return the score that at most this share of images of the reference's own kind are beyond.
@@ -333,6 +333,8 @@ class Ranking(Saved):
         notes = list[str]()
         if self.is_alone and len(records) == len(self.names) > _SHOWN:
             records, notes = records[:_SHOWN], [f"The first {_SHOWN}; all: -o ranking.csv."]
+        elif self.reasons and not self.is_alone:
+            notes = ["score, further than: by the network alone; images are off by their properties, too."]
         columns = {"rank", *self._columns()}
         shown = [key for key in _COLUMNS if key in columns]
         if "likeness" in shown:  # the table of copies has both

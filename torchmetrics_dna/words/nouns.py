@@ -23,7 +23,7 @@ def spoken(text: str, noun: str, names: Sequence[str] = ()) -> str:
     if noun == "image":
         return text
     end = "n" if noun[0] in "aeiou" else ""
-    unchanged = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True) if name) or "(?!)"
+    unchanged = "|".join(re.escape(name) for name in sorted(names, reverse=True) if name) or "(?!)"
 
     def said(match: re.Match[str]) -> str:
         name, article, first, plural = match.groups("")

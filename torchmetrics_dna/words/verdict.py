@@ -132,6 +132,11 @@ class Off(NamedTuple):
     has_properties: bool  # whether they were measured
     unseen: str  # faults that are not named beside the others
 
+    @property
+    def are_many(self) -> bool:
+        """True if it is said of the set, not of its images."""
+        return len(self.named) > max(_MOST_OFF, SAID_OF_SET * self.total)
+
 
 @dataclass(frozen=True)
 class TwoSets:
@@ -231,6 +236,8 @@ def _distance(sets: TwoSets, emd: float) -> str:
     far, sure = bins_in_words(interval.value), interval.in_words
     if not interval.value:
         far, sure = f"at most {bins_in_words(interval.high)}", f"{interval.level} interval"
+    if not interval.high:
+        far, sure = "below noise", ""
     return f"{sets.average}dna-emd without noise: {far} ({'; '.join(filter(None, (sure, p)))})"
 
 
@@ -238,7 +245,10 @@ def _odd(sets: TwoSets, off: Off) -> list[str]:
     """Return the line on a few odd images, or nothing."""
     a, b = sets.names
     if off.named:
-        return [_which(off, f" of {b}", *(("odd beside its others", "its others") if off.is_alone else ("odd", a)))]
+        if off.is_alone:
+            return [_which(off, "its others", f" of {b}", " beside its others")]
+        is_caused = sets.explanation is not None and sets.explanation.causes is not None
+        return [_which(off, a, f" of {b}", f" beside {a} itself" * is_caused)]
     if off.maybe and not sets.differs:  # of others it says no more than the test of all
         return [_first(f"A few images of {b} may be odd ({p_figure(off.p_value, 'p')})", off)]
     return []
@@ -248,19 +258,19 @@ def which_are_off(off: Off, reference: str) -> list[str]:
     """Return lines: which images are off, and why; and what the test of the others finds."""
     lines, p = [], p_figure(off.p_value, "p")
     if off.named:
-        lines.append(_which(off, "", "odd", reference))
+        lines.append(_which(off, reference))
     if off.by_test:
         count = f"{off.by_test:,} of these {'was' if off.by_test == 1 else 'were'}"
         lines.append(f"{count} found by a test of a few ({p}).")
     elif off.maybe:
         which = "Other images may be off as well" if off.named else "Some images may be off"
         lines.append(_first(f"{which} ({p})", off))
-    elif off.p_value is not None and not off.fewest:
-        lines.append(f"Whether a few {'others ' * bool(off.named)}are odd can't be told: so few images have no test.")
     elif off.p_value is not None:
-        seen = f"{off.fewest:,} or more odd images"
         which = f"No {'other' if off.named else 'single'} image is shown to stand out"
-        lines.append(f"{which} ({p}); this test sees {seen} of {off.total:,}.")
+        sees = off.fewest and f" ({p}); this test sees {off.fewest:,} or more odd images of {off.total:,}"
+        lines.append(f"{which}{sees or '; so few have no test'}.")
+    if off.are_many and off.has_properties:
+        lines.append("So many may have been changed alike: `compare` looks for that.")
     if off.least is not None and not off.by_test:
         fewer = f"Beside fewer than {off.least} images of {reference}"
         lines.append(f"{fewer}, only images of one colour are judged singly.")
@@ -274,28 +284,33 @@ def beside_others(off: Off) -> list[str]:
     limits = f"Not seen: faults that more than a tenth of the images share, {off.unseen}."
     if off.least is not None:
         limits = f"Of fewer than {off.least} images, only those of one colour are named."
-    named = _which(off, "", "odd beside the others", "the others") if off.named else ""
+    named = _which(off, "the others", beside=" beside the others") if off.named else ""
     return [named or "No image is shown to be odd beside the others.", limits]
 
 
-def _which(off: Off, of_set: str, predicate: str, reference: str) -> str:
-    """Name images in their order with the reasons, as many as a line holds; more than a quarter are said of the set."""
-    verb = "is" if len(off.named) == 1 else "are"
-    head = f"{len(off.named):,} of {images_in_words(off.total)}{of_set} {verb} {predicate}"
-    reason, most = Counter(odd.reason for _, odd in off.named).most_common(1)[0]
-    if len(off.named) > max(_MOST_OFF, SAID_OF_SET * off.total) and most > 1:
+def _which(off: Off, reference: str, of_set: str = "", beside: str = "") -> str:
+    """Name images in their order with the reasons, as many as a line holds; what more than a quarter are, is counted.
+
+    Beside that, those of one colour or value are named.
+    """
+    named, counted = off.named, list[str]()
+    verb = "is" if len(named) == 1 else "are"
+    head = f"{len(named):,} of {images_in_words(off.total)}{of_set} {verb} odd{beside}"
+    reason, most = Counter(odd.reason for _, odd in named).most_common(1)[0]
+    if off.are_many and most > 1:
         why = _in_plural(_reason(reason, reference, short=True)) if reason in _REASONS else f"most of all in {reason}"
-        return f"{head}: {most:,} {why}."
+        counted = [f"{most:,} {why}"]
+        named = [(name, odd) for name, odd in named if odd.is_fact and odd.reason != reason][:_MOST_OFF]
 
     def naming(count: int) -> str:
         parts = []
-        for why, run in groupby(off.named[:count], lambda pair: _reason(pair[1].reason, reference, short=True)):
+        for why, run in groupby(named[:count], lambda pair: _reason(pair[1].reason, reference, short=True)):
             names = [name for name, _ in run]
             parts.append(f"{', '.join(names)} {_in_plural(why) if len(names) > 1 else why}")
-        parts += [f"and {len(off.named) - count:,} more"] * (count < len(off.named))
-        return f"{head}: {'; '.join(parts)}."
+        parts += [f"and {len(named) - count:,} more"] * (count < len(named))
+        return f"{head}: {'; '.join([*parts, *counted])}."
 
-    return _fitted(naming, min(len(off.named), _MOST_OFF))
+    return _fitted(naming, min(len(named), _MOST_OFF))
 
 
 def _first(head: str, off: Off) -> str:
