@@ -170,7 +170,7 @@ CALLS: dict[str, tuple[Any, type[Exception], str]] = {
         AttributeError,
         "torchmetrics_dna.metrics attribute DNAKID; it has",
     ),
-    "here, not there": (lambda: dna.comparisons.compare, AttributeError, "it is `torchmetrics_dna.compare`"),
+    "here, not there": (lambda: dna.singles.make_dna, AttributeError, "it is `torchmetrics_dna.make_dna`"),
     "weights of neurons": (
         lambda: DNAEMD(EXTRACTOR, weights=torch.ones(6)),
         ValueError,
@@ -188,7 +188,7 @@ CALLS: dict[str, tuple[Any, type[Exception], str]] = {
         "to be a list of names or None, but got {'dna-emd': 1.0}",
     ),
     "a list of batches": (lambda: DNAEMD(EXTRACTOR).update([REAL], True), TypeError, "give `torch.cat(imgs)`"),
-    "a list of numbers": (lambda: EXTRACTOR(REAL.tolist()), TypeError, "but got list; give a tensor"),
+    "a list of numbers": (lambda: EXTRACTOR(REAL.tolist()), TypeError, "but got list; give `torch.tensor(imgs)`"),
     "a channel": (lambda: EXTRACTOR(REAL[0, 0]), ValueError, "give a grey image as `imgs.expand(1, 3, -1, -1)`"),
     "a figure": (
         lambda: rank(FAKE, REAL, EXTRACTOR).plot("sheet.png"),

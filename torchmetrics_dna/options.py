@@ -113,11 +113,8 @@ def brief(value: object) -> str:
     text = " ".join(repr(value).split())
     if len(text) <= _LONGEST:
         return text
-    return (
-        f"{text[:_LONGEST]}..."
-        if isinstance(value, str)
-        else f"a {kind}" + (f" of {len(value)}" if isinstance(value, Sized) else "")
-    )
+    size = f" of {len(value)}" if isinstance(value, Sized) else ""
+    return f"{text[:_LONGEST]}..." if isinstance(value, str) else f"a {kind}{size}"
 
 
 def check_keywords(function: Callable[..., Any], options: Collection[str], error: type[Exception] = TypeError) -> None:
@@ -193,6 +190,8 @@ class Checks:
         self.function, self.own, self.kinds = function, own, dict[str, _Kind]()
         by_place = [name for name, each in own.parameters.items() if each.kind is Parameter.POSITIONAL_OR_KEYWORD]
         self.order = ", ".join(name for name in by_place if name != "self")
+        for name in own.parameters if function.__name__ != "__init__" else ():  # classes have _HOLDERS
+            _TAKERS.setdefault(name, []).append(_called(function))
 
     def values(self, args: Sequence[Any], options: Mapping[str, Any]) -> None:
         """Raise an error for an argument, by place or by name, that its annotation excludes."""
@@ -212,11 +211,14 @@ class Checks:
             error = TypeError if kind.classes else ValueError
             raise error(f"Argument `{name}` expected to be {kind.expected}, but got {brief(value)}{remedy}")
 
-    def names(self, args: Sequence[Any], options: Mapping[str, Any]) -> None:
-        """Raise TypeError for arguments that are missing or too many, or whose names are not taken."""
+    def names(self, args: Sequence[Any], options: Mapping[str, Any], error: Exception | None = None) -> None:
+        """Raise an error for arguments that are missing or too many, or whose names are not taken."""
         kinds = [each.kind for each in self.own.parameters.values()]
         if Parameter.VAR_KEYWORD not in kinds:
             check_keywords(self.function, options)
+        is_own = self.function.__name__ != "__init__" or unwrap(type(args[0]).__init__) is unwrap(self.function)
+        if is_own and str(error).startswith("Unexpected keyword"):
+            check_keywords(self.function, [name for name in options if f"`{name}`" in str(error)], type(error))
         try:
             self.own.bind(*args, **options)
         except TypeError as err:
@@ -232,19 +234,12 @@ def named(function: _F) -> _F:
         checks.values(args, options)
         try:
             return function(*args, **options)
-        except TypeError:  # perhaps of the call itself: to bind each call takes longer than all else here
-            checks.names(args, options)
+        except (TypeError, ValueError) as err:  # perhaps of the call itself: to bind each would take longer
+            checks.names(args, options, err)
             raise
 
     checks = Checks(function, signature(function))
-    known_taker(function, checks.own.parameters)
     return cast("_F", called)
-
-
-def known_taker(function: Callable[..., Any], taken: Collection[str]) -> None:
-    """Remember which arguments a function takes, for errors of others."""
-    for name in taken if function.__name__ != "__init__" else ():  # classes have _HOLDERS
-        _TAKERS.setdefault(name, []).append(_called(function))
 
 
 class Public:
@@ -293,9 +288,8 @@ class Public:
             return f"use `{self.guessed[name]}`"
         classes = [vars(each) for each in type(self).__mro__ if each.__module__.startswith(__package__)]
         own = [key for of in classes for key, each in of.items() if hasattr(each, "__get__")]
-        own += (
-            () if hasattr(type(self), "compute") else getattr(self, "__dict__", ())
-        )  # torchmetrics has many of its own
+        if not hasattr(type(self), "compute"):  # a metric has torchmetrics' own
+            own += getattr(self, "__dict__", ())
         own = [each for each in dict.fromkeys(own) if each[0] != "_"]
         return meant(name, own, lambda ours, _: f"did you mean `{ours}`?", "") or f"it has {', '.join(own)}"
 
@@ -328,12 +322,8 @@ def lacking(package: str, names: list[str], get: Callable[[str], Any] | None = N
         stubs = [*here.rglob("__init__.py*")] if name[0] != "_" else []
         found = [stub for stub in stubs if re.search(rf'as {name}$|"{name}",$', stub.read_text("utf-8"), re.M)]
         homes = [".".join(stub.parent.relative_to(here.parent).parts) for stub in found]
-        remedy = (
-            f"it is `{homes[0]}.{name}`"
-            if homes
-            else meant(name, public, lambda ours, _: f"did you mean {public[ours]!r}?", "=")
-        )
-        message = f"No {package} attribute {name}; {remedy or 'it has ' + ', '.join(names)}"
-        raise AttributeError(message, name=name)
+        remedy = meant(name, public, lambda ours, _: f"did you mean {public[ours]!r}?", "=")
+        remedy = f"it is `{homes[0]}.{name}`" if homes else remedy or f"it has {', '.join(names)}"
+        raise AttributeError(f"No {package} attribute {name}; {remedy}", name=name)
 
     return get_or_tell

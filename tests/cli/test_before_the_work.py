@@ -563,7 +563,7 @@ MISTAKES = [
     ("compare a b --layers properties --no-properties", "--properties is False, but --layers has 'properties'"),
     ("rank a -r b", "No such option: -r; did you mean --reference?"),
     ("rank a --limit 3", "did you mean --top?"),
-    ("compare a '*.png'", "There are no files '*.png'; give the folder, or '**/' for those in it"),
+    ("compare a '*.gif'", "There are no files '*.gif'; give the folder, or '**/' for those in it"),
     ("models", "No such command 'models': torchmetrics-dna info"),
     ("compare --input1 a --input2 b", "sets come first, without a name"),
     ("--input1 a --input2 b", "options come after the command: torchmetrics-dna compare A B"),

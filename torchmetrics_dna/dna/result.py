@@ -84,9 +84,7 @@ class Result(Public):
 
     """
 
-    guessed = Public.guessed | dict.fromkeys(
-        ("float()", "round()", *"+-*/<>", "item", "score", "mean_value", "scores"), "value"
-    )
+    guessed = Public.guessed | dict.fromkeys(("float()", "round()", *"+-*/<>", "item", "score"), "value")
     distance: Distance
     values: Tensor
     neurons: Neurons

@@ -65,9 +65,7 @@ class Reading(Public):
     def __post_init__(self) -> None:
         for name, least in (("batch_size", 1), ("num_workers", 0), ("num_images", 1)):
             value = getattr(self, name)
-            if value is None and name != "batch_size":
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            if value is not None and value < least:
                 raise ValueError(f"Argument `{name}` expected to be an integer of at least {least}, but got {value!r}")
         for name in ("fps", "scale"):
             value = getattr(self, name)

@@ -23,11 +23,11 @@ def check_images(imgs: Tensor, normalize: bool, channels: Sequence[int], values:
 
     """
     if not isinstance(imgs, Tensor):
-        remedy = {"ndarray": "; give `torch.from_numpy(imgs)`", "list": "; give `torch.stack(imgs)`"}
+        axes = [each.ndim for each in imgs if isinstance(each, Tensor)] if isinstance(imgs, list) else []
+        of_list = "torch.stack(imgs)" if 3 in axes else "torch.cat(imgs)" if axes else "torch.tensor(imgs)"
+        remedy = {"ndarray": "; give `torch.from_numpy(imgs)`", "list": f"; give `{of_list}`"}
         remedy["str"] = "; paths go to `compare`, `rank` and `make_dna`"
         kind = type(imgs).__name__
-        if kind == "list" and imgs and not (isinstance(imgs[0], Tensor) and imgs[0].ndim == 3):
-            remedy["list"] = "; give `torch.cat(imgs)`" if isinstance(imgs[0], Tensor) else "; give a tensor"
         raise TypeError(f"Argument `imgs` expected to be a Tensor, but got {kind}{remedy.get(kind, '')}")
     check_dense(imgs, "Argument `imgs`")
     if imgs.ndim != 4 or imgs.shape[1] not in channels:

@@ -21,7 +21,7 @@ from torchmetrics_dna.dna.distances import (
     record_of,
 )
 from torchmetrics_dna.images.noun import noun_of
-from torchmetrics_dna.options import Checks, brief, known_taker, names_in, option
+from torchmetrics_dna.options import Checks, brief, names_in, option
 from torchmetrics_dna.words.nouns import speaking
 
 if TYPE_CHECKING:
@@ -189,7 +189,6 @@ def taking(*names: str, **defaults: Any) -> Callable[[_F], _F]:
 
         checks = Checks(checked, shown)
         checked.__signature__ = shown  # type: ignore[attr-defined]
-        known_taker(function, shown.parameters)
         return cast("_F", checked)
 
     return with_arguments

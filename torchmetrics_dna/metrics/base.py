@@ -19,7 +19,7 @@ from torchmetrics_dna.images.inputs import Inputs, count_of
 from torchmetrics_dna.images.tensors import lacks_float64
 from torchmetrics_dna.metrics.checked import CheckedMetric, Value
 from torchmetrics_dna.metrics.counted_with import CountedWith, incomplete, is_incomplete
-from torchmetrics_dna.options import Public, check_keywords
+from torchmetrics_dna.options import Public
 from torchmetrics_dna.statistics.base import copied
 
 if TYPE_CHECKING:
@@ -62,12 +62,7 @@ class ImageMetric(Public, CheckedMetric):
         /,  # so that torchmetrics names what no metric takes
         **kwargs: Any,
     ) -> None:
-        try:
-            super().__init__(**kwargs)
-        except ValueError as err:
-            if str(err).startswith("Unexpected keyword"):
-                check_keywords(type(self).__init__, [name for name in kwargs if f"`{name}`" in str(err)], ValueError)
-            raise
+        super().__init__(**kwargs)
         self._latest: tuple[Any, CountedWith] | None = None  # by the version of the weights, which has addresses
         extractor = statistic.extractor
         if normalize and extractor.example is not None:

@@ -110,11 +110,8 @@ class FeatureMetric(ImageMetric):
 
     def _by_key(self, figures: Sequence[float]) -> Value:
         values = torch.tensor(figures, dtype=torch.float64, device=self.device)
-        return (
-            values[0]
-            if len(values) == 1
-            else Keyed(zip([record.key for record in self.distances], values, strict=True))
-        )
+        keys = [record.key for record in self.distances]
+        return values[0] if len(values) == 1 else Keyed(zip(keys, values, strict=True))
 
 
 class MIND(FeatureMetric):
