@@ -217,7 +217,7 @@ class Checks:
         if Parameter.VAR_KEYWORD not in kinds:
             check_keywords(self.function, options)
         is_own = self.function.__name__ != "__init__" or unwrap(type(args[0]).__init__) is unwrap(self.function)
-        if is_own and str(error).startswith("Unexpected keyword"):
+        if is_own and error is not None and str(error).startswith("Unexpected keyword"):
             check_keywords(self.function, [name for name in options if f"`{name}`" in str(error)], type(error))
         try:
             self.own.bind(*args, **options)
@@ -306,7 +306,7 @@ class Keyed(dict[str, Any]):
 
 def lazily(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """Return ``__getattr__``, ``__dir__`` and ``__all__`` of a package that imports names of its stub on first use."""
-    import lazy_loader
+    import lazy_loader  # type: ignore[import-untyped]
 
     get, listed, names = lazy_loader.attach_stub(package, file)
     return lacking(package, names, get), listed, names

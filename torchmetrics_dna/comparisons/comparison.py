@@ -73,7 +73,8 @@ class ByName(Shown, Mapping[str, _T]):
     results: Mapping[str, _T]
 
     def __getitem__(self, name: str) -> _T:
-        return Keyed(self.results)[name]
+        result: _T = Keyed(self.results)[name]
+        return result
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.results)
