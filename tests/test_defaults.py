@@ -1,7 +1,4 @@
-"""Defaults of public functions and commands are promises: those of the record, until the changelog says otherwise.
-
-After a change that was meant: ``python tests/test_defaults.py``.
-"""
+"""Defaults of public functions and commands are promises: those of the record, until the changelog says otherwise."""
 
 from __future__ import annotations
 
@@ -12,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import recorded
 import typer
 
 from torchmetrics_dna.cli import app
 
 ROOT = Path(__file__).parents[1]
-RECORD = ROOT / "tests" / "data" / "defaults.txt"
 
 
 def _public() -> Iterator[tuple[str, Any]]:
@@ -57,13 +54,6 @@ def _defaults() -> Iterator[str]:
         yield f"command {name}: {', '.join(given)}"
 
 
-def lines() -> list[str]:
-    return list(dict.fromkeys(re.sub(r" at 0x[0-9a-f]+|(Posix|Windows)(?=Path)", "", line) for line in _defaults()))
-
-
 def test_defaults_are_those_of_the_record() -> None:
-    assert lines() == RECORD.read_text(encoding="utf-8").splitlines()
-
-
-if __name__ == "__main__":
-    RECORD.write_text("\n".join(lines()) + "\n", encoding="utf-8")
+    lines = (re.sub(r" at 0x[0-9a-f]+|(Posix|Windows)(?=Path)", "", line) for line in _defaults())
+    recorded.check("defaults", "defaults", dict.fromkeys(lines))

@@ -1,18 +1,15 @@
-"""Figures look as they did when people looked at them: sizes, colours, places and styles of all that is drawn.
-
-After a change that was meant, and looked at: ``python tests/test_looks.py``.
-"""
+"""Figures look as they did when people looked at them: sizes, colours, places and styles of all that is drawn."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import recorded
 import torch
 from matplotlib.axes import Axes
 from matplotlib.collections import Collection
@@ -29,8 +26,6 @@ from torchmetrics_dna.comparisons.monitor import Window
 from torchmetrics_dna.demo import DEGRADATIONS, Demo, plot_demo
 from torchmetrics_dna.metrics import DNAEMD
 from torchmetrics_dna.plots import plot_histograms, plot_layers, plot_monitor
-
-RECORD = Path(__file__).parent / "data" / "looks.txt"
 
 
 class Scaled(torch.nn.Module):
@@ -171,15 +166,9 @@ def _lines(figure: Figure) -> Iterator[str]:
 
 def looks(name: str) -> list[str]:
     lines = groupby(_lines(FIGURES[name]()))
-    return [f"# {name}", *(f"{line} x{count}" if (count := len([*same])) > 1 else line for line, same in lines)]
+    return [*(f"{line} x{count}" if (count := len([*same])) > 1 else line for line, same in lines)]
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_looks_as_it_did(name: str) -> None:
-    sections = re.split(r"^(?=# )", RECORD.read_text(), flags=re.MULTILINE)
-    expected = next(section for section in sections if section.startswith(f"# {name}\n"))
-    assert looks(name) == expected.splitlines()
-
-
-if __name__ == "__main__":
-    RECORD.write_text("\n".join(line for name in FIGURES for line in looks(name)) + "\n")
+    recorded.check("looks", name, looks(name))

@@ -19,6 +19,7 @@ from torchmetrics_dna.files.atomic import check_folder
 from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.jobs.arguments import ALL, Arguments, taking
 from torchmetrics_dna.jobs.processes import in_step, rank
+from torchmetrics_dna.options import named
 from torchmetrics_dna.reporting.document import FORMATS, HTML, Document, Format, format_of, save
 from torchmetrics_dna.reporting.findings import tables_of
 from torchmetrics_dna.reporting.page import as_html
@@ -80,14 +81,14 @@ def report(
     """
     form, arguments = _format(format, output), Arguments(feature, **options)
 
-    def named(opened: Opened) -> Opened:
+    def with_names(opened: Opened) -> Opened:
         if names is not None and not opened.is_one:
             raise ValueError("Argument `names` is for two sets, but got several, which have names; leave it out")
         return opened if names is None else replace(opened, names=names)
 
     with in_step(arguments.distributed):
         check_folder(Path(output))
-        _, result, document = compared_in(form, a, b, arguments, by=by, held_out=held_out, check=named)
+        _, result, document = compared_in(form, a, b, arguments, by=by, held_out=held_out, check=with_names)
         if rank() == 0:
             save(document(), form, output)
         return cast("Comparison | Comparisons | ClassComparisons", result)
@@ -114,6 +115,7 @@ def compared_in(
     return opened, result, partial(document_of, result, gallery_of(opened, result) if form.is_page else None)
 
 
+@named
 def write(
     output: str | os.PathLike[str],
     result: Result,
