@@ -74,7 +74,7 @@ def settings_of(comparison: Comparison, gallery: Gallery | None) -> dict[str, st
     dna = comparison.aligned()[0]
     ranges, averaging = dna.known_ranges, comparison["dna-emd"].averaging
     settings = {} if gallery is None else dict(gallery.settings)
-    if Path(sys.argv[0]).name in ("torchmetrics-dna", "__main__.py"):
+    if sys.argv[0].endswith(("torchmetrics-dna", str(Path("torchmetrics_dna", "__main__.py")))):
         settings["command"] = public(shlex.join(["torchmetrics-dna", *sys.argv[1:]]))
     if interval := comparison.interval:
         settings["folds of images"] = str(interval.num_folds)
