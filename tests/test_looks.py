@@ -126,13 +126,13 @@ def _of(artist: Any) -> dict[str, Any] | None:
     return None
 
 
+_TICKS = {name: name for name in ("labelrotation", "length", "gridOn")}
+_TICKS |= {"bottom": "left", "labelbottom": "labelleft", "left": "left", "labelleft": "labelleft"}  # by version
+
+
 def _of_axes(axes: Axes) -> dict[str, Any]:
     ticks = {
-        side: {
-            name: value
-            for name, value in axis.get_tick_params().items()
-            if name in {"left", "bottom", "labelleft", "labelbottom", "length", "labelrotation", "gridOn"}
-        }
+        side: {_TICKS[name]: value for name, value in axis.get_tick_params().items() if name in _TICKS}
         for side, axis in (("x", axes.xaxis), ("y", axes.yaxis))
     }
     return {

@@ -22,7 +22,7 @@ from torchmetrics_dna.extractors import PRESETS
 from torchmetrics_dna.files.visible import p_figure
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.images.changes import Causes
-from torchmetrics_dna.reporting.findings import words_and_tables
+from torchmetrics_dna.reporting.findings import tables_of
 from torchmetrics_dna.words.explanation import explain
 from torchmetrics_dna.words.verdict import PropertyDifference
 
@@ -106,13 +106,12 @@ def test_no_row_has_a_value_without_noise_beside_chance_that_gives_more(shift: i
     assert (result.value < result.by_chance) is few
     words = "no shift on average; 1 neuron differs"
     line = dict(zip(comparison.table.header, comparison.table.rows[0], strict=True))
-    sentences, (summary, *_) = words_and_tables(comparison)
+    summary = tables_of(comparison)[0]
     legend = [text.get_text() for text in comparison.plot().axes[0].get_legend().get_texts()]
     evidence = dict(zip(several.evidence_table.header, several.evidence_table.rows[0], strict=True))
     for told in (line, evidence):
         assert (told["without noise"] == words, told["interval"] == "-") == (few, few)
     assert summary == comparison.table
-    assert sentences == comparison.verdict_lines
     for text in (comparison.verdict, several.verdict, legend[1], repr(result)):
         assert (words in text.replace("No shift", "no shift")) is few
         assert few is not ("without noise" in text)

@@ -46,7 +46,7 @@ from torchmetrics_dna.dna.result import Result
 from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.plots import plot_layers
-from torchmetrics_dna.reporting.findings import words_and_tables
+from torchmetrics_dna.reporting.findings import tables_of
 from torchmetrics_dna.statistics.folds import content_folds, group_folds
 
 GROUPS = "abcdefghijkabcdil"
@@ -287,7 +287,7 @@ def agree(comparison: Comparison, row: Row, figures: dict[str, Any]) -> None:
     ends = ("", "_debiased", "_p_value")
     level = f"{100 * (row['confidence'] or 0.95):g} %"
     summary = {line[0]: dict(zip(comparison.table.header, line, strict=True)) for line in comparison.table.rows}
-    sentences, tables = words_and_tables(comparison)
+    sentences, tables = comparison.verdict_lines, tables_of(comparison)
     by_layer = [table for table in tables if table.title == "By layer"]
     assert len(by_layer) == (comparison.explain().differs is not False)
     layers_table = [dict(zip(table.header, line, strict=True)) for table in by_layer for line in table.rows]

@@ -251,6 +251,8 @@ def test_nothing_is_named_without_a_test(tmp_path: Path, monkeypatch: pytest.Mon
     html, words = (tmp_path / "x.html").read_text(encoding="utf-8"), " ".join(page.text.split())
     assert "https://host/a.zip" in html
     assert "SECRET" not in html
+    monkeypatch.setattr("sys.argv", ["/lib/pytest/__main__.py", "-q"])
+    assert "torchmetrics-dna -q" not in reported(A[:4], B[:3], tmp_path / "y.html")[1].text  # a program of its own
     assert f"{len(PROPERTIES)} properties; whether they differ" in words
     assert " after " not in words
     assert "significantly" not in words

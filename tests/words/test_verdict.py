@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from torchmetrics_dna.dna.averaging import PLAIN
+from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import Interval, Ratio
 from torchmetrics_dna.functional.odd import Odd
 from torchmetrics_dna.images.changes import Causes
@@ -45,13 +47,26 @@ INTERVAL = Interval(4.167, 3.5, 4.8, 0.95, 20, True)
 BELOW_NOISE = Interval(0.0, 0.0, 0.52, 0.95, 20)
 those_off = partial(Off, by_test=0, maybe=(), least=None, is_alone=False, has_properties=True, unseen=UNSEEN)
 one_set = partial(OneSet, shares_images=False, p_value=None)
+
+
+@dataclass(frozen=True)
+class Told:
+    """A distance, as a result tells it."""
+
+    value: float
+    interval: Interval | None = None
+    without_shift: str = ""
+    distance: Any = DISTANCES["dna-emd"]
+    averaging: Any = PLAIN
+
+
 EMPTY = TwoSets(
-    ("A", "B"), emd=None, average="", interval=None, p_value=None, p_of_network=None, p_of_properties=None,
-    without_shift="", is_one_source=False, copies=None, lacks="", is_few=False, explanation=None, off=None, most="",
+    ("A", "B"), told=None, p_value=None, p_of_network=None, p_of_properties=None, is_one_source=False,
+    copies=None, lacks="", is_few=False, explanation=None, off=None, most="",
 )  # fmt: skip
-UNTESTED = replace(EMPTY, names=("real", "made"), emd=5.119)
-DIFFERENT = replace(UNTESTED, interval=INTERVAL, p_value=0.0004)
-ALIKE = replace(UNTESTED, emd=0.71, interval=BELOW_NOISE, p_value=0.3)
+UNTESTED = replace(EMPTY, names=("real", "made"), told=Told(5.119))
+DIFFERENT = replace(UNTESTED, told=Told(5.119, INTERVAL), p_value=0.0004)
+ALIKE = replace(UNTESTED, told=Told(0.71, BELOW_NOISE), p_value=0.3)
 BLUR = Causes(("blur",), (1.1234,), (11.22, 2.13), 30)
 DARKER = Causes(("darker",), (38.0,), (2.68, 0.0), 30)
 TWO_CAUSES = Causes(("darker", "noise"), (30.0, 8.06), (1.0, 0.5, 0.0), 30)
@@ -115,7 +130,9 @@ def with_p(value: Any, p: float) -> Any:
 
 
 def of(figures: TwoSets, **changed: Any) -> list[str]:
-    return said(two_sets, replace(figures, **changed))
+    of_told = {name: changed.pop(name) for name in [*changed] if name in Told.__dataclass_fields__}
+    told: Any = replace(figures.told or Told(0.0), **of_told) if of_told else figures.told
+    return said(two_sets, replace(figures, **{"told": told} | changed))
 
 
 def which(off: Off, reference: str = "A") -> list[str]:
@@ -139,14 +156,18 @@ def reason(of: str) -> str:
 
 TWO = [
     (of(EMPTY, off=NONE_OFF), []),
-    (of(DIFFERENT, emd=None, p_value=0.055), ["No difference is shown between real and made (p = 0.055)."]),  # of fd
-    (of(DIFFERENT, emd=None, explanation=because(0.001, None, BRIGHTNESS)), ["made differs from real (p ≤ 0.001).", LOWER]),
-    (of(UNTESTED, emd=None, lacks="made has 1 image, which `rank` takes"), [
+    (of(UNTESTED, distance=DISTANCES["fd"], p_value=0.055), [
+        "No difference is shown between real and made.", "fd: 5.12, noise included (p = 0.055).",
+    ]),
+    (of(DIFFERENT, distance=DISTANCES["fd"], interval=replace(INTERVAL, value=0.0, low=0.0)), [
+        DIFFER, "fd without noise: at most 4.8 (95 % interval; p ≤ 0.001).",
+    ]),
+    (of(UNTESTED, told=None, lacks="made has 1 image, which `rank` takes"), [
         "made was not tested against real: made has 1 image, which `rank` takes.",
     ]),
-    (of(EMPTY, emd=0.0, is_one_source=True), ["You gave the same images twice: A and B are the same images."]),
-    (of(UNTESTED, emd=0.0, is_one_source=True), ["You gave real twice: A and B are the same images."]),
-    (of(UNTESTED, emd=0.0), ["real and made are 0 bins apart: their histograms are equal, as of the same images."]),
+    (of(EMPTY, value=0.0, is_one_source=True), ["You gave the same images twice: A and B are the same images."]),
+    (of(UNTESTED, value=0.0, is_one_source=True), ["You gave real twice: A and B are the same images."]),
+    (of(UNTESTED, value=0.0), ["real and made are 0 bins apart: their histograms are equal, as of the same images."]),
     (of(UNTESTED, explanation=because(None, None, BRIGHTNESS)), [NO_TEST, "dna-emd: 5.12 bins, noise included."]),
     (of(UNTESTED, lacks="made has 1 image, about 10 are needed", is_few=True), [  # the distance would be noise
         "made was not tested against real: made has 1 image, about 10 are needed.",

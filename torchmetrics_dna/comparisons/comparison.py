@@ -366,23 +366,20 @@ class Comparison(ByName["Result"]):
 
     @property
     def verdict(self) -> str:
-        """At most four lines: what B is, how far (by dna-emd) and how surely, what was measured, a few odd images."""
+        """At most four lines: what B is, how far and how surely, what was measured, a few odd images."""
         return "\n".join(self.verdict_lines)
 
     @property
     def verdict_lines(self) -> list[str]:
         """The lines of :attr:`verdict`."""
-        emd = self.results.get("dna-emd")
+        tested = (result for result in self.values() if result.p_value is not None)
         lines = two_sets(
             TwoSets(
                 names=self.names,
-                emd=None if emd is None else emd.value,
-                average="" if emd is None else emd.averaging.adjective,
-                interval=None if emd is None else emd.interval,
+                told=self.results.get("dna-emd") or next(tested, None),
                 p_value=self.p_value_of_any,
                 p_of_network=self.p_value,
                 p_of_properties=self.p_value_of_properties,
-                without_shift="" if emd is None else emd.without_shift,
                 is_one_source=self.measured is not None and self.measured[0] is self.measured[1],
                 copies=(self.copies, self.num_images["b"]) if self.shares_images else None,
                 lacks=self.lacks,

@@ -21,7 +21,7 @@ from torchmetrics_dna.jobs.arguments import ALL, Arguments, taking
 from torchmetrics_dna.jobs.processes import in_step, rank
 from torchmetrics_dna.options import named
 from torchmetrics_dna.reporting.document import FORMATS, HTML, Document, Format, format_of, save
-from torchmetrics_dna.reporting.findings import words_and_tables
+from torchmetrics_dna.reporting.findings import tables_of
 from torchmetrics_dna.reporting.page import as_html
 from torchmetrics_dna.singles.look import Gallery, look
 from torchmetrics_dna.singles.ranking import Ranking
@@ -173,7 +173,7 @@ def document_of(
     more: dict[str, Any] = {} if gates is None else {"gates": [gate._asdict() for gate in gates]}
     page, records = None, cast("Callable[[], Sequence[Mapping[str, Any]]]", result.rows)
     if isinstance(result, Comparison):
-        sentences, tables = words_and_tables(result)
+        tables = tables_of(result)
         page = partial(as_html, result, gallery) if _has_page(result) else None
     elif isinstance(result, Ranking):
         shown = result.rows() if rows is None else rows

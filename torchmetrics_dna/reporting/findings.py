@@ -1,4 +1,4 @@
-"""A comparison in sentences and tables."""
+"""A comparison in tables."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def settings_of(comparison: Comparison, gallery: Gallery | None) -> dict[str, st
     dna = comparison.aligned()[0]
     ranges, averaging = dna.known_ranges, comparison["dna-emd"].averaging
     settings = {} if gallery is None else dict(gallery.settings)
-    if Path(sys.argv[0]).name in ("torchmetrics-dna", "__main__.py"):
+    if sys.argv[0].endswith(("torchmetrics-dna", str(Path("torchmetrics_dna", "__main__.py")))):
         settings["command"] = public(shlex.join(["torchmetrics-dna", *sys.argv[1:]]))
     if interval := comparison.interval:
         settings["folds of images"] = str(interval.num_folds)
@@ -97,9 +97,8 @@ def settings_of(comparison: Comparison, gallery: Gallery | None) -> dict[str, st
     }
 
 
-def words_and_tables(comparison: Comparison) -> tuple[list[str], list[Table]]:
-    """Return what a comparison says in sentences and in tables, for a terminal, Markdown and LaTeX."""
-    sentences = comparison.verdict_lines
+def tables_of(comparison: Comparison) -> list[Table]:
+    """Return what a comparison says in tables, for a terminal, Markdown and LaTeX."""
     tables = [comparison.table]
     differ = not comparison.same_images and comparison.differs is not False
     results = comparison.of_grain("neuron", "layer") if differ else []
@@ -126,4 +125,4 @@ def words_and_tables(comparison: Comparison) -> tuple[list[str], list[Table]]:
             header, title = [*header, "p", "q"], f"{title} clearly ({significant})"
             cells = [[*row, p_figure(n["p_value"]), p_figure(n["q"])] for row, n in zip(cells, top, strict=True)]
         tables.append(Table(header, cells, title))
-    return sentences, tables
+    return tables

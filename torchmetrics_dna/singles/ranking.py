@@ -334,7 +334,7 @@ class Ranking(Saved):
         if self.is_alone and len(records) == len(self.names) > _SHOWN:
             records, notes = records[:_SHOWN], [f"The first {_SHOWN}; all: -o ranking.csv."]
         elif self.reasons and not self.is_alone:
-            notes = ["score, further than: by the network alone; images are off by their properties, too."]
+            notes = ["score, further than: by the network alone; reasons: by other figures, too."]
         columns = {"rank", *self._columns()}
         shown = [key for key in _COLUMNS if key in columns]
         if "likeness" in shown:  # the table of copies has both

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +19,8 @@ from torchmetrics_dna.images.numbers import RECORDS as NUMBERS
 from torchmetrics_dna.images.properties import FAULTS, PLAIN, RECORDS, property_in_words
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.dna.evidence import Interval, Ratio
+    from torchmetrics_dna.dna.evidence import Ratio
+    from torchmetrics_dna.dna.result import Result
     from torchmetrics_dna.functional.odd import Odd
 
 _WIDTH = 100  # characters of a line, if names of sets and images have 12 at most
@@ -143,13 +145,10 @@ class TwoSets:
     """Figures of two sets A and B."""
 
     names: tuple[str, str]
-    emd: float | None  # dna-emd; None if it was not measured, of which nothing is said then
-    average: str  # "weighted " if it is no plain mean
-    interval: Interval | None  # of dna-emd without sampling noise; None without folds of images
+    told: Result | None  # of dna-emd, or else of the first distance with a test; None if there is none
     p_value: float | None  # of the test for any difference, by network and properties; None without one
     p_of_network: float | None
     p_of_properties: float | None  # None if properties of images were not measured or tested
-    without_shift: str  # words for what differs if the mean over neurons is no more than by chance
     is_one_source: bool
     copies: tuple[int, int] | None  # so many, of all in B, that the sets are no independent samples
     lacks: str  # why there is no test
@@ -169,13 +168,12 @@ def two_sets(sets: TwoSets) -> list[str]:
     a, b = sets.names
     if sets.is_one_source:
         return [f"You gave {'the same images' if a == 'A' else a} twice: A and B are the same images."]
-    if sets.emd == 0:
+    told = sets.told
+    if told is not None and told.value == 0 and told.distance.unit == "bins":
         return [f"{a} and {b} are 0 bins apart: their histograms are equal, as of the same images."]
-    is_few = sets.is_few and sets.interval is None  # the distance is hardly more than noise then
-    likeness = [] if sets.emd is None and sets.p_value is None and not sets.lacks else _likeness(sets)
-    if sets.emd is None and sets.p_value is not None and not sets.copies:
-        likeness[0] += f" ({_p_of_answer(sets)})"
-    distance = [] if sets.emd is None or is_few else [_distance(sets, sets.emd)]
+    likeness = [] if told is None and not sets.lacks else _likeness(sets)
+    # of few images the distance is hardly more than noise
+    distance = [] if told is None or (sets.is_few and told.interval is None) else [_distance(sets, told)]
     likeness, distance = ([f"{line}." for line in part] for part in (likeness, distance))
     explanation = None if sets.p_value is None else sets.explanation
     measured = [] if explanation is None else what_was_measured(explanation)
@@ -223,22 +221,23 @@ def _p_of_answer(sets: TwoSets) -> str:
     return f"{p}{' with properties' * (p != of_network and sets.p_of_properties is not None)}"
 
 
-def _distance(sets: TwoSets, emd: float) -> str:
-    interval = sets.interval
+def _distance(sets: TwoSets, told: Result) -> str:
+    interval, name = told.interval, f"{told.averaging.adjective}{told.distance.name}"
+    far = bins_in_words if told.distance.unit == "bins" else partial(number, digits=3)
     p = "" if sets.p_value is None or (sets.copies is not None and not sets.differs) else _p_of_answer(sets)
     if interval is None or sets.copies is not None:
-        return f"{sets.average}dna-emd: {bins_in_words(emd)}, noise included{p and f' ({p})'}"
+        return f"{name}: {far(told.value)}, noise included{p and f' ({p})'}"
     if sets.p_value is not None and not sets.differs:
-        most = f"; over {bins_in_words(interval.high)} is excluded ({interval.level})"
+        most = f"; over {far(interval.high)} is excluded ({interval.level})"
         return f"No more than chance at this size ({p}){most * (interval.high > 0)}"
-    if sets.without_shift:
-        return f"{sets.without_shift[0].upper()}{sets.without_shift[1:]} ({p})"
-    far, sure = bins_in_words(interval.value), interval.in_words
+    if told.without_shift:
+        return f"{told.without_shift[0].upper()}{told.without_shift[1:]} ({p})"
+    without_noise, sure = far(interval.value), interval.in_words
     if not interval.value:
-        far, sure = f"at most {bins_in_words(interval.high)}", f"{interval.level} interval"
+        without_noise, sure = f"at most {far(interval.high)}", f"{interval.level} interval"
     if not interval.high:
-        far, sure = "below noise", ""
-    return f"{sets.average}dna-emd without noise: {far} ({'; '.join(filter(None, (sure, p)))})"
+        without_noise, sure = "below noise", ""
+    return f"{name} without noise: {without_noise} ({'; '.join(filter(None, (sure, p)))})"
 
 
 def _odd(sets: TwoSets, off: Off) -> list[str]:
