@@ -17,7 +17,6 @@ from torchmetrics_dna.functional.odd import Odd
 from torchmetrics_dna.images.changes import Causes
 from torchmetrics_dna.images.properties import FAULTS
 from torchmetrics_dna.words.verdict import (
-    UNSEEN,
     Explanation,
     HeldOut,
     OddSets,
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
 
 INTERVAL = Interval(4.167, 3.5, 4.8, 0.95, 20, True)
 BELOW_NOISE = Interval(0.0, 0.0, 0.52, 0.95, 20)
-those_off = partial(Off, by_test=0, maybe=(), least=None, is_alone=False, has_properties=True, unseen=UNSEEN)
+those_off = partial(Off, by_test=0, maybe=(), least=None, is_alone=False, has_properties=True)
 one_set = partial(OneSet, shares_images=False, p_value=None)
 
 
@@ -297,14 +296,14 @@ TWO = [
     (of(ALIKE, off=OFF._replace(is_alone=True))[2:], [
         "2 of 40 images of made are odd beside its others: 3.png is all black; 7.png is much more blurred.",
     ]),
-    (beside_others(OFF._replace(is_alone=True)), [
+    (beside_others(OFF._replace(is_alone=True), "image"), [
         "2 of 40 images are odd beside the others: 3.png is all black; 7.png is much more blurred.", NOT_SEEN,
     ]),
-    (beside_others(NONE_OFF), ["No image is shown to be odd beside the others.", NOT_SEEN]),
-    (beside_others(NONE_OFF._replace(least=15)), [
+    (beside_others(NONE_OFF, "image"), ["No image is shown to be odd beside the others.", NOT_SEEN]),
+    (beside_others(NONE_OFF._replace(least=15), "image"), [
         "No image is shown to be odd beside the others.", "Of fewer than 15 images, only those of one colour are named.",
     ]),
-    (beside_others(NONE_OFF._replace(has_properties=False)), [
+    (beside_others(NONE_OFF._replace(has_properties=False), "image"), [
         "Which images are odd was not asked: that takes properties, which grey and RGB images have.",
     ]),
     (which(NONE_OFF), ["No single image is shown to stand out (p = 0.4); this test sees 4 or more odd images of 40."]),

@@ -39,7 +39,8 @@ from torchmetrics_dna.images import Images, ImageSource
 from torchmetrics_dna.images.noun import is_identity
 from torchmetrics_dna.images.numbers import NUMBERS
 from torchmetrics_dna.images.properties import LAYER
-from torchmetrics_dna.words.verdict import UNSEEN, Off, beside_others, which_are_off, why_off
+from torchmetrics_dna.words.nouns import spoken
+from torchmetrics_dna.words.verdict import Off, beside_others, which_are_off, why_off
 
 if TYPE_CHECKING:
     from torchmetrics_dna.jobs.measure import Measured
@@ -66,7 +67,6 @@ class OddImages:
         has_properties: True if properties were measured.
         surely: Places of those that a gate takes, of images that are judged beside the others of their own set; None
             beside a reference.
-        unseen: Faults that are not named beside the others, in words.
 
     """
 
@@ -78,7 +78,6 @@ class OddImages:
     beyond: list[Odd] = field(default_factory=list)
     has_properties: bool = False
     surely: list[int] | None = None
-    unseen: str = UNSEEN
 
     @cached_property
     def few_off(self) -> FewOff | None:
@@ -153,12 +152,13 @@ class OddImages:
             least=self.too_few if self.has_properties else None,
             is_alone=self.is_alone,
             has_properties=self.has_properties,
-            unseen=self.unseen,
         )
 
-    def sentence(self, reference: str) -> str:
+    def sentence(self, reference: str, noun: str) -> str:
         """Return which images are off, and why; and the result of the test of the others, line by line."""
-        return "\n".join(beside_others(self._figures) if self.is_alone else which_are_off(self._figures, reference))
+        figures = self._figures
+        lines = beside_others(figures, noun) if self.is_alone else which_are_off(figures, reference)
+        return spoken("\n".join(lines), noun)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the images, with why they are off, and the result of the test of the others, in plain types."""
@@ -265,12 +265,12 @@ def _beside_others(
     if not means or len(a.numbers) <= 2:
         return None
     typical = left_out_scores(means)
-    properties, numbers, is_rows = a.rows.get(LAYER), a.rows.get(NUMBERS), is_identity(a.first.extractor)
+    properties, numbers = a.rows.get(LAYER), a.rows.get(NUMBERS)
     by_level: list[list[Odd]] = [[], []]
     if properties is not None:
         by_level = [odd_in_folder(properties, level) for level in (None, IN_GATE)]
     elif numbers is not None:
-        layers = {} if is_rows else means
+        layers = {} if is_identity(a.first.extractor) else means
         by_level = [odd_inputs(numbers, layers, level) for level in (IN_LIST, IN_GATE)]
     named, surely = ({odd.image: odd for odd in each} for each in by_level)
     order, names = typical[rows].argsort(descending=True, stable=True).tolist(), _names(images, b)
@@ -281,7 +281,6 @@ def _beside_others(
         typical,
         [named[rows[i]]._replace(image=place) for place, i in enumerate(order) if rows[i] in named],
         has_properties=properties is not None or numbers is not None,
-        unseen=UNSEEN if numbers is None else "other content" if is_rows else "a flipped or rotated one",
         surely=[place for place, i in enumerate(order) if rows[i] in surely],
     )
 

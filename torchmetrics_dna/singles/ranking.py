@@ -197,7 +197,7 @@ class Ranking(Saved):
             size = images_in_words(len(self.typical))
             why = f"Which images are off was not asked: the reference has {size}, {LEAST} are needed."
             return spoken(why, self.noun)
-        return None if self.odd is None else spoken(self.odd.sentence("the reference"), self.noun)
+        return None if self.odd is None else self.odd.sentence("the reference", self.noun)
 
     @property
     def notices(self) -> list[str]:

@@ -28,7 +28,8 @@ _MOST_LINES = 4
 _MOST_SHOWN = 3  # properties, and images that a test finds, which a line names at most
 _MOST_OFF = 5  # odd images
 SAID_OF_SET = 0.25  # of images that are odd, above which it is said of the set
-UNSEEN = "watermarks, other content"  # faults that no property shows
+#: Faults that no property or number shows, by what was judged.
+UNSEEN = {"image": "watermarks, other content", "row": "other content", "input": "a flipped or rotated one"}
 _MUCH = 0.25  # of the distance, which a cause leaves
 _MIN_SHIFT = 0.2  # standard deviations between means, for a property to be called higher or lower
 _FILES = " files"  # the end of the names of shares of formats
@@ -132,7 +133,6 @@ class Off(NamedTuple):
     least: int | None  # images of the reference, or of the set, that single ones take, if it has fewer
     is_alone: bool  # whether they were judged beside the others of their own set
     has_properties: bool  # whether they were measured
-    unseen: str  # faults that are not named beside the others
 
     @property
     def are_many(self) -> bool:
@@ -276,11 +276,11 @@ def which_are_off(off: Off, reference: str) -> list[str]:
     return lines
 
 
-def beside_others(off: Off) -> list[str]:
+def beside_others(off: Off, noun: str) -> list[str]:
     """Return lines: which images of a set are odd beside its others, and what can't be seen without a reference."""
     if not off.has_properties:
         return ["Which images are odd was not asked: that takes properties, which grey and RGB images have."]
-    limits = f"Not seen: faults that more than a tenth of the images share, {off.unseen}."
+    limits = f"Not seen: faults that more than a tenth of the images share, {UNSEEN[noun]}."
     if off.least is not None:
         limits = f"Of fewer than {off.least} images, only those of one colour are named."
     named = _which(off, "the others", beside=" beside the others") if off.named else ""
