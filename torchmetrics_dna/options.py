@@ -216,9 +216,11 @@ class Checks:
         kinds = [each.kind for each in self.own.parameters.values()]
         if Parameter.VAR_KEYWORD not in kinds:
             check_keywords(self.function, options)
-        is_own = self.function.__name__ != "__init__" or unwrap(type(args[0]).__init__) is unwrap(self.function)
-        if is_own and error is not None and str(error).startswith("Unexpected keyword"):
-            check_keywords(self.function, [name for name in options if f"`{name}`" in str(error)], type(error))
+        makes = self.function.__name__ == "__init__"  # a metric, with torchmetrics' kind of error
+        is_own = not makes or unwrap(type(args[0]).__init__) is unwrap(self.function)
+        if is_own and str(error).startswith("Unexpected keyword"):
+            unexpected = [name for name in options if f"`{name}`" in str(error)]
+            check_keywords(self.function, unexpected, ValueError if makes else TypeError)
         try:
             self.own.bind(*args, **options)
         except TypeError as err:
