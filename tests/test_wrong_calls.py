@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from torchmetrics_dna import (
 )
 from torchmetrics_dna.comparisons import matrix
 from torchmetrics_dna.metrics import MIND, PRDC
+from torchmetrics_dna.options import Public
 from torchmetrics_dna.reporting import write
 
 EXTRACTOR = DNAExtractor(Pixels(), layers=["mean", "contrast"])
@@ -242,3 +244,18 @@ def test_a_file_of_another_kind_is_told_with_what_makes_it(tmp_path: Path) -> No
     make_dna(REAL, EXTRACTOR).save(path)
     with pytest.raises(ValueError, match=r"holds 'histogram', expected 'features', which `to_features` of a metric"):
         MIND(EXTRACTOR, layer="mean", reference=path)
+
+
+def test_no_other_kind_has_the_name_of_a_public_class() -> None:
+    package = Path(dna.__file__).parent
+    aliases = [
+        name
+        for path in package.rglob("*.py")
+        for name in re.findall(r"^ *(\w+)(?:: TypeAlias)? = (?:.*\[|\w+ \| )", path.read_text("utf-8"), re.MULTILINE)
+    ]
+    assert "Feature" in aliases
+    assert not {*aliases} & {each.__name__ for each in all_below(Public)}
+
+
+def all_below(kind: type) -> set[type]:
+    return {kind}.union(*map(all_below, kind.__subclasses__()))
