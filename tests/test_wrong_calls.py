@@ -18,6 +18,7 @@ from torchmetrics_dna import (
     DNAExtractor,
     DNAFrechet,
     DNARealism,
+    NeuronWeights,
     compare,
     make_dna,
     monitor,
@@ -25,7 +26,8 @@ from torchmetrics_dna import (
     report,
 )
 from torchmetrics_dna.comparisons import matrix
-from torchmetrics_dna.metrics import MIND
+from torchmetrics_dna.metrics import MIND, PRDC
+from torchmetrics_dna.reporting import write
 
 EXTRACTOR = DNAExtractor(Pixels(), layers=["mean", "contrast"])
 REAL = torch.randint(0, 200, (12, 3, 16, 16), generator=torch.Generator().manual_seed(0)).byte()
@@ -104,11 +106,11 @@ CALLS: dict[str, tuple[Any, type[Exception], str]] = {
         TypeError,
         "expected to be names, as",
     ),
-    "class": (lambda: compare(REAL, FAKE, EXTRACTOR, metrics=DNAEMD), TypeError, "`metrics` expected to be names, as"),
+    "class": (lambda: compare(REAL, FAKE, EXTRACTOR, metrics=DNAEMD), ValueError, "to be a list of names or None, but"),
     "report": (
         lambda: report(REAL, FAKE, EXTRACTOR),
         ValueError,
-        "`output` expected to be a text or a path, but got DNAEx",
+        "`output` expected to be a path, but got DNAExtractor",
     ),
     "matrix": (lambda: matrix("real", "fake"), TypeError, "expected to be a dict or a list of sets, but got 'real'"),
     "extractor": (lambda: DNAExtractor(EXTRACTOR), TypeError, "is a DNAExtractor already; give it as it is"),
@@ -126,8 +128,97 @@ CALLS: dict[str, tuple[Any, type[Exception], str]] = {
     ),
     "add": (
         lambda: Checkpoints.add(None, "fake"),
+        ValueError,
+        "`step` expected to be an integer, but got 'fake'; the order is step, images",
+    ),
+    "another home": (lambda: dna.matrix, AttributeError, "it is `torchmetrics_dna.comparisons.matrix`"),
+    "difference": (
+        lambda: make_dna(REAL, EXTRACTOR) - make_dna(FAKE, EXTRACTOR),
         TypeError,
-        "missing a required argument: 'images'; it takes step, images",
+        "'HistogramDNA' takes no `-`; use `compare(a, b)`",
+    ),
+    "index": (lambda: make_dna(REAL, EXTRACTOR)["mean"], TypeError, "use `select(layers=[...])`"),
+    "smaller": (
+        lambda: compare(REAL, FAKE, EXTRACTOR, **SETTINGS)["dna-emd"] < 3,
+        TypeError,
+        "'Result' takes no `<`; use `value`",
+    ),
+    "mean": (lambda: make_dna(REAL, EXTRACTOR).mean, AttributeError, "use `make_dna(images, kind='gaussian')`"),
+    "extract": (lambda: EXTRACTOR.extract, AttributeError, "use `extractor(images)`"),
+    "score of a metric": (lambda: DNAEMD(EXTRACTOR).score, AttributeError, "did you mean `compute`?"),
+    "nothing of a metric": (lambda: DNAEMD(EXTRACTOR).xyzzy, AttributeError, "it has "),
+    "size": (lambda: make_dna(REAL, EXTRACTOR).size, AttributeError, "did you mean `num_images`?"),
+    "weights": (
+        lambda: NeuronWeights(torch.ones(6), EXTRACTOR),
+        TypeError,
+        "`neurons` expected to be a Neurons, but got DNAExtractor('Pixels', Neurons(6 in 2 layers: mean 3, contrast "
+        "3)); give its `neurons`",
+    ),
+    "a metric, no DNA": (
+        lambda: DNAEMD(EXTRACTOR, reference=DNAEMD(EXTRACTOR)),
+        TypeError,
+        "expected to be a HistogramDNA, a path or None, but got a DNAEMD; `make_dna`, or the command make, gives one",
+    ),
+    "layer": (
+        lambda: compare(REAL, FAKE, EXTRACTOR, **SETTINGS)["dna-emd"].layers["head"],
+        KeyError,
+        "There is no 'head' here; there are mean, contrast",
+    ),
+    "a name of others": (lambda: dna.FrechetInceptionDistance, AttributeError, "did you mean 'published_metrics'?"),
+    "a metric of none": (
+        lambda: dna.metrics.DNAKID,
+        AttributeError,
+        "torchmetrics_dna.metrics attribute DNAKID; it has",
+    ),
+    "here, not there": (lambda: dna.singles.make_dna, AttributeError, "it is `torchmetrics_dna.make_dna`"),
+    "weights of neurons": (
+        lambda: DNAEMD(EXTRACTOR, weights=torch.ones(6)),
+        ValueError,
+        "did you mean `neuron_weights=...`?",
+    ),
+    "neighbours": (lambda: PRDC(EXTRACTOR, k=3), ValueError, "did you mean `nearest_k=...`?"),
+    "fake": (
+        lambda: DNAEMD(EXTRACTOR).update(REAL, real=True, fake=False),
+        TypeError,
+        "got an unexpected keyword argument 'fake'; it takes imgs, real, groups",
+    ),
+    "a dict of metrics": (
+        lambda: compare(REAL, FAKE, EXTRACTOR, metrics={"dna-emd": 1.0}),
+        ValueError,
+        "to be a list of names or None, but got {'dna-emd': 1.0}",
+    ),
+    "a list of batches": (lambda: DNAEMD(EXTRACTOR).update([REAL], True), TypeError, "give `torch.cat(imgs)`"),
+    "a list of numbers": (lambda: EXTRACTOR(REAL.tolist()), TypeError, "but got list; give `torch.tensor(imgs)`"),
+    "a channel": (lambda: EXTRACTOR(REAL[0, 0]), ValueError, "give a grey image as `imgs.expand(1, 3, -1, -1)`"),
+    "a figure": (
+        lambda: rank(FAKE, REAL, EXTRACTOR).plot("sheet.png"),
+        ValueError,
+        "but got 'sheet.png'; the figure that it returns has `savefig`",
+    ),
+    "rounded": (
+        lambda: round(compare(REAL, FAKE, EXTRACTOR, **SETTINGS)["dna-emd"], 2),
+        TypeError,
+        "'Result' takes no `round()`; use `value`",
+    ),
+    "properties": (
+        lambda: DNAExtractor(Pixels(), layers=["mean", "properties"], properties=False),
+        ValueError,
+        "`properties` is False, but `layers` has 'properties'; leave one out",
+    ),
+    "set": (
+        lambda: compare(REAL, {"x": FAKE, "y": REAL}, EXTRACTOR, **SETTINGS)["z"],
+        KeyError,
+        "There is no 'z' here; there are x, y",
+    ),
+    "swapped": (
+        lambda: write(compare(REAL, FAKE, EXTRACTOR, **SETTINGS), "x.html"),
+        ValueError,
+        "the order is output, result, gallery",
+    ),
+    "no arguments": (
+        lambda: DNAEMD(EXTRACTOR).to_dna(True, 3),
+        TypeError,
+        "too many positional arguments; it takes real",
     ),
     "one side": (
         lambda: DNARealism.update(None, REAL, real=True),

@@ -3,19 +3,7 @@
 Submodules are imported on first use, so importing the package is fast; ``__init__.pyi`` lists the names.
 """
 
-import lazy_loader
-
-from torchmetrics_dna.options import meant
+from torchmetrics_dna.options import lazily
 from torchmetrics_dna.version import __version__ as __version__
 
-_get, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
-
-
-def __getattr__(name: str) -> object:
-    try:
-        return _get(name)
-    except AttributeError as err:
-        public = {each.lower(): each for each in __all__}
-        remedy = meant(name, public, lambda ours, _: f"did you mean {public[ours]!r}?")
-        remedy = remedy or f"it has {', '.join(public.values())}"
-        raise AttributeError(f"{err}; {remedy}", name=name) from None
+__getattr__, __dir__, __all__ = lazily(__name__, __file__)

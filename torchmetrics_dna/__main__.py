@@ -23,11 +23,13 @@ _EXPECTED = (ValueError, RuntimeError, OSError, ModuleNotFoundError)
 _INTERRUPTED = 130  # exit code of typer, as shells expect
 _OF_OPTIONS = ("Option ", "Argument ", "Expected ")  # how errors of type begin that are raised on purpose
 _COMMANDS = {  # what is meant by commands of other programs
-    "check evaluate eval evaluation explain plot score test fid metrics distance": "compare A B",
+    "calculate check evaluate eval evaluation explain score test fid kid fidelity metrics distance": "compare A B",
     "copies dedup deduplicate duplicates near-duplicates similar nearest search": "rank A --nearest A",
-    "detect outlier outliers odd sort": "rank A --reference B",
-    "dna extract embed embeddings features index compute": "make A -o A.dna.npz",
+    "anomalies anomaly detect issues outlier outliers odd sort": "rank A --reference B",
+    "build compute create dna extract embed embeddings encode features index": "make A -o A.dna.npz",
     "html page report": "compare A B -o page.html",
+    "draw figure plot visualize": "compare A B --plot figure.png",
+    "extractors list models networks presets": "info",
     "classes": "compare A B --by folder",
     "matrix": "compare A B C --all",
     "version -V -v": "--version",
@@ -35,7 +37,7 @@ _COMMANDS = {  # what is meant by commands of other programs
     "watch stream drift": "monitor A STREAM",
     "versions changes": "diff OLD NEW",
     "combine add": "merge A.dna.npz B.dna.npz -o both.dna.npz",
-    "show inspect describe list": "info A.dna.npz",
+    "show inspect describe cat": "info A.dna.npz",
 }
 _OF_SETS = {  # what is meant by more sets than a command takes
     "rank": "the images to rank by go to --reference",
@@ -117,11 +119,11 @@ def _misuse(error: Any) -> str:
         option, expected = match.groups()
         text = text.replace(match[0], f"Option {option}: ")
         if expected is not None:
-            got = next((word for name, word in pairwise([*sys.argv, ""]) if name == option), "")
+            got = next((word for name, word in pairwise([*_words(), ""]) if name == option), "")
             expected = expected.replace("valid integer", "integer").replace("a integer", "an integer")
             expected = expected.replace("valid number", "number").replace("greater than or equal to", "at least")
             text = f"Option {option} expected to be {expected}" + f", but got {got!r}" * bool(got)
-    words = sys.argv[1:]
+    words = _words()
     if context is not None and (match := re.match(r"No such command '(.*?)'", text)):
         calls = [call for names, call in _COMMANDS.items() if match[1] in names.split()]
         sets = [word for word in words if not word.startswith("-")]
@@ -131,11 +133,13 @@ def _misuse(error: Any) -> str:
             f"{text}: torchmetrics-dna {calls[0]}" if calls else f"{text}; there are {', '.join(_command().commands)}"
         )
     if match := re.match(r"No such option:? '?([^\s']+)", text):  # as typer has it, or click
-        return f"No such option: {match[1]}; {_option_meant(context, match[1], words)}"
+        name = next(
+            (word for word in words if match[1][1] != "-" and word.startswith(match[1])), match[1]
+        )  # -m of -metrics
+        return f"No such option: {name}; {_option_meant(context, name, words)}"
     if match := re.match(r"Option '(\S+)' requires an argument", text):
-        own = _command()
-        (of,) = [each for each in own.params if match[1] in each.opts]
-        return f"Option {match[1]} takes a value: {of.help.partition(';')[0].partition('. ')[0].rstrip('.')}"
+        (option,) = [each for each in _command().params if match[1] in each.opts]
+        return f"Option {match[1]} takes a value: {_said_of(option)}"
     extra = re.search(r"unexpected extra argument\S* \(([^ )]+)", text)
     more = _before(extra[1]) or _OF_SETS.get(command.strip(), "") if extra else ""
     if text.startswith("Missing") and context is not None and context.command.epilog:
@@ -143,18 +147,31 @@ def _misuse(error: Any) -> str:
     return f"{text}; {more or f'torchmetrics-dna{command} --help says more'}"
 
 
+def _words() -> list[str]:
+    """Return the words of the command line, a value after "=" as one of its own."""
+    return [part for word in sys.argv[1:] for part in (word.split("=", 1) if word.startswith("--") else [word])]
+
+
 def _before(word: str) -> str:
     """Return what the option before a word that is no set takes instead: nothing, or names with commas."""
-    before = sys.argv[: sys.argv.index(word)] if word in sys.argv else []
+    words = _words()
+    before = words[: words.index(word)] if word in words else []
     name = next((each for each in reversed(before) if each.startswith("-")), "")
     option = next((each for each in _command().params if name in each.opts), None)
     if option is None or option.nargs == -1:
         return ""
+    if before[-1] == name and not option.is_flag:
+        return f"{name} takes a value: {_said_of(option)}"
     if option.is_flag:
         return f"{name} takes no value"
     values = [*before[before.index(name) + 1 :], word]
     has_more = option.name in _LISTS and len(values) > 1
     return f"{name[2:]} are separated by commas: {name} {','.join(values)}" if has_more else ""
+
+
+def _said_of(option: Any) -> str:
+    """Return the first part of the help of an option."""
+    return str(option.help).partition(";")[0].partition(". ")[0].rstrip(".")
 
 
 def _option_meant(context: Any, name: str, words: list[str]) -> str:
@@ -167,10 +184,14 @@ def _option_meant(context: Any, name: str, words: list[str]) -> str:
     if context.command is root:
         call = shlex.join(["compare", "A", "B"] if place is None else [*words[place:], *words[:place]])
         return f"options come after the command: torchmetrics-dna {call}"
-    remedy = meant(name, taken, lambda ours, value: f"did you mean {f'{taken[ours]} {value}'.rstrip()}?")
+    if (flag := name.strip("-").removeprefix("no-").replace("-", "_")) in taken and name.startswith("--no-"):
+        return f"leave out {taken[flag]}"
     elsewhere = f"{' and '.join(others)} {'take' if len(others) > 1 else 'takes'} it" if others else ""
+    remedy = meant(
+        name, taken, lambda ours, value: f"did you mean {f'{taken[ours]} {value}'.rstrip()}?", elsewhere=elsewhere
+    )
     shown = ", ".join(max(each.opts, key=len) for each in context.command.params if not getattr(each, "hidden", True))
-    return remedy or elsewhere or f"{context.info_name} takes {shown}; --help-all lists rare ones"
+    return remedy or f"{context.info_name} takes {shown}; --help-all lists rare ones"
 
 
 def _command() -> Any:

@@ -7,97 +7,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence, Sized
+from contextlib import suppress
 from dataclasses import field
 from difflib import get_close_matches
-from functools import wraps
-from inspect import Parameter, Signature, signature, unwrap
-from typing import Any, Literal, TypeVar, cast, get_args, get_origin
+from functools import cache, partialmethod, wraps
+from inspect import Parameter, Signature, isfunction, signature, unwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, cast, get_args, get_origin
 
 _F = TypeVar("_F", bound="Callable[..., Any]")
-_T = TypeVar("_T", bound=type)
-#: What is meant by options and arguments that other programs and libraries take: a name of ours, perhaps with a value,
-#: or after "=" a sentence; the first of ours that a command or a function takes.
-_MEANT = {
-    "arch backbone checkpoint encoder extractor feature_extractor model net network preset": ["feature"],
-    "dataset dir folder input input1 input2 path target": ["=sets come first, without a name"],
-    "fake generated": ["=sets come first, without a name: the reference, then what is compared with it"],
-    "baseline ground_truth gt ref": ["reference", "=the reference is the first set"],
-    "real": ["reference", "=`compare` takes the reference first, and only metrics of two sides take `real`"],
-    "reference": ["=the reference is the first set"],
-    "distance distances metric score_name": ["metrics", "score"],
-    "fid": ["metrics fid"],
-    "kid": ["metrics kid"],
-    "isc inception_score": ["metrics is"],
-    "calculate_metrics compute_fid compute_kid fid_score": ["=compare(a, b, metrics=['fid', 'kid']) gives distances"],
-    "lpips ssim psnr": ["=images are not compared one by one; `metrics` has the names of distances"],
-    "dim dims layer output_layer block blocks": ["layers"],
-    "bin buckets nbins": ["num_bins"],
-    "fold k_folds kfold n_folds splits folds": ["num_folds"],
-    "bs batch": ["batch_size"],
-    "jobs n_jobs threads workers": ["num_workers"],
-    "processes ranks": ["num_workers", "=start it by torchrun"],
-    "cuda gpu gpus": ["device cuda"],
-    "cpu no_gpu": ["device cpu"],
-    "match match_by paired pairing": ["pairs"],
-    "group subject patient": ["groups"],
-    "classes labels label by_class per_class": ["by"],
-    "field key col image_column": ["column"],
-    "weights checkpoint_path ckpt": ["weights_path", "neuron_weights"],
-    "crop_size center_crop": ["crop center"],
-    "alpha level significance": ["=confidence is 1 less the level: 0.99 for 0.01"],
-    "thresh threshold tolerance max_distance": ["fail_above", "share", "=tests tell what is odd, at their levels"],
-    "issues issue_types checks suite": ["=all that is known is looked for"],
-    "fail fail_if check gate exit_code fail_if_different fail_if_odd fail_if_changed": [
-        *("fail_if_different", "fail_if_odd", "fail_if_changed"),
-    ],
-    "cache_dir cache save_stats": ["=a DNA file keeps what was measured: make"],
-    "csv": ["format csv"],
-    "json": ["format json"],
-    "latex tex": ["format latex"],
-    "markdown md": ["format markdown"],
-    "html page report": ["output page.html"],
-    "out outfile output_dir save save_path outdir": ["output", "folder"],
-    "figure fig png show visualize": ["plot figure.png"],
-    "best n_best": ["top", "most"],
-    "k n number first head": ["k", "=`top` of a ranking shows so many of the best, `worst` of the worst"],
-    "heatmap heatmaps": ["maps"],
-    "holdout heldout validation val test": ["held_out"],
-    "ignore_errors skip skip_errors skip_corrupt": ["skip_unreadable"],
-    "max_images limit num_images num_samples samples": ["num_images", "=all images are taken; give a folder of some"],
-    "matrix all_pairs pairwise": ["all", "=matrix compares all with all"],
-    "duplicates copies dedup neighbours neighbors": ["nearest", "copies"],
-    "exif orientation": ["exif_orientation"],
-    "fp16 half bf16 amp precision": ["dtype", "=in Python it is `DNAExtractor(..., dtype='float16')`"],
-    "size image_size img_size imgsz resolution resize resize_to": ["input_size", "=images of any size are taken"],
-    "pretrained use_pretrained": ["=networks come with their weights; `weights_path` gives others"],
-    "bootstrap n_bootstrap num_bootstraps n_permutations permutations n_boot": [
-        "=intervals and tests are of folds of images: `num_folds`"
-    ],
-    "augment preprocess transform transforms": ["=an extractor resizes and normalises images itself"],
-    "cores cpus": ["num_workers"],
-    "num_channels in_channels": ["channels"],
-    "fmt file_format": ["format"],
-    "hf_token token": ["=the hub takes a token from HF_TOKEN in the environment"],
-    "subset subset_size subsets": ["=all images are taken"],
-    "normalise normalized scale": ["normalize"],
-    "is_real": ["real"],
-    "window_size": ["window"],
-    "random_state seed": ["=nothing is drawn at random: the same call gives the same result"],
-    "debug trace": ["=TORCHMETRICS_DNA_DEBUG=1 in the environment shows the trace of an error"],
-    "log log_level quiet silent verbose v q": ["progress", "=results are on stdout, all else on stderr: 2>/dev/null"],
-    "dry_run force yes y": ["=what is wrong is told before any work, and nothing asks"],
-    "config": ["=there are no files of settings; all are options"],
-    "recursive r": ["=folders are searched with all that are in them"],
-}
-_HOLDERS: dict[str, type] = {}  # classes whose arguments are given within an argument of this name
+_HOLDERS = {"feature": "DNAExtractor", "reading": "Reading"}  # classes whose arguments are given within an argument
 _TAKERS: dict[str, list[str]] = {}  # functions and methods that take an argument, by its name
+# kinds of arguments as errors have them, by their names in annotations; public classes add theirs
 _KINDS = {"bool": "a bool", "int": "an integer", "float": "a number", "str": "a text", "Tensor": "a tensor"}
-_KINDS |= {"Reading": "a Reading", "os.PathLike[str]": "a path", "None": "None"}
+_KINDS |= {"PathLike": "a path", "Names": "a list of names", "Sequence": "a list", "Mapping": "a dict", "None": "None"}
+_CLASSES: dict[str, type] = {}  # the public ones, by name
 _MOST_TAKERS = 3  # that are named
 # methods by which values of other types are such
-_LIKE = {"int": "__index__", "float": "__float__", "os.PathLike[str]": "__fspath__"}
+_LIKE = {"int": "__index__", "float": "__float__", "PathLike": "__fspath__", "Mapping": "keys"}
+_LIKE |= {"Names": "__iter__", "Sequence": "__iter__"}
+# that a public class refuses, unless it has them
+_SYMBOLS, _METHODS = "+ - * / < > [] round() float()", "add sub mul truediv lt gt getitem round float"
 _LONGEST = 80  # characters of a value in an error
-_BY_NAME = {name: ours for names, ours in _MEANT.items() for name in names.split()}
 
 
 def option(default: Any, group: str, text: str, *, rare: bool = False) -> Any:
@@ -105,13 +36,29 @@ def option(default: Any, group: str, text: str, *, rare: bool = False) -> Any:
     return field(default=default, metadata={"group": group, "help": text, "rare": rare})
 
 
-def meant(name: str, taken: Collection[str], written: Callable[[str, str], str]) -> str:
+@cache
+def _by_name() -> dict[str, list[str]]:
+    """Return what is meant by names that other programs and libraries have, of the table.
+
+    A record has after a colon names of ours, perhaps with a value, or a sentence, after "=" or, if it is true only of
+    what takes sets of images, "~". The first that a command, a function or an object has is meant.
+    """
+    lines = Path(__file__).with_name("meant.txt").read_text(encoding="utf-8").splitlines()
+    records = [line.partition(": ") for line in lines]
+    return {name: ours.split(" | ") for names, _, ours in records for name in names.split()}
+
+
+def meant(
+    name: str, taken: Collection[str], written: Callable[[str, str], str], marks: str = "=~", elsewhere: str = ""
+) -> str:
     """Return what is meant by a name that is not taken, of those that are, or a sentence; empty if nothing is.
 
     Args:
         name: Name of an option or an argument.
         taken: Names that are taken, with underscores.
         written: Function that writes one of them with a value, which may be empty.
+        marks: Marks of the sentences that may take the place of a name.
+        elsewhere: What is returned rather than what words of the name mean.
 
     Example:
         >>> meant("model", ["feature"], lambda name, value: f"{name}={value}"), meant("colum", ["column"], str.__add__)
@@ -119,28 +66,37 @@ def meant(name: str, taken: Collection[str], written: Callable[[str, str], str])
 
     """
     plain = name.strip("-").replace("-", "_").lower()
-    if plain in taken:
-        return written(plain, "")
-    for ours in _BY_NAME.get(plain, []):
-        argument, _, value = ours.partition(" ")
-        if argument in taken:
-            return written(argument, value)
-        if ours.startswith("="):
-            return ours[1:]
-    parts = [each for each in taken if each.startswith(f"{plain}_") or each.endswith(f"_{plain}")]
-    close = get_close_matches(plain, taken, 1, 0.7) or parts
-    return written(close[0], "") if close else ""
+
+    def of(part: str) -> str:
+        for ours in [part] if part in taken else _by_name().get(part, []):
+            argument, _, value = ours.partition(" ")
+            if argument in taken:
+                return written(argument, value)
+            if ours[0] in marks:
+                return ours[1:]
+        return ""
+
+    words = plain.split("_")
+    close = get_close_matches(plain, taken, 1, 0.7)
+    close += [each for each in taken if each.startswith(f"{plain}_") or each.endswith(f"_{plain}")]
+    count = len(words)  # of which the last says most; a first one alone is a verb, such as of "save_plot"
+    parts = ["_".join(part) for k in range(1, count) for part in (words[k:], words[:-k]) if len(part) > 1]
+    parts += [words[-1], *([words[0]] if words[0] in taken else [])]
+    parts = [part for part in parts if len(part) > 2]
+    short = [each for each in taken if re.fullmatch("-[a-z]", name) and each.startswith(plain)]
+    first, then = ([written(each, "") for each in names] for names in (short, close))
+    return next(filter(None, (*first, of(plain), *then, elsewhere, *map(of, parts))), "")
 
 
 def names_in(text: str) -> list[str]:
-    """Split a list of names at commas, semicolons and spaces.
+    """Split a list of names at commas, semicolons and spaces; quotes and brackets may be around them.
 
     Example:
-        >>> names_in("dna-emd, fd;kid")
+        >>> names_in("dna-emd, 'fd';kid")
         ['dna-emd', 'fd', 'kid']
 
     """
-    return re.split(r"[,;\s]+", text.strip(",; \n"))
+    return re.split(r"[][,;'\"\s]+", text.strip(",;[]'\" \n"))
 
 
 def brief(value: object) -> str:
@@ -157,21 +113,8 @@ def brief(value: object) -> str:
     text = " ".join(repr(value).split())
     if len(text) <= _LONGEST:
         return text
-    return (
-        f"{text[:_LONGEST]}..."
-        if isinstance(value, str)
-        else f"a {kind}" + (f" of {len(value)}" if isinstance(value, Sized) else "")
-    )
-
-
-def given_as(argument: str) -> Callable[[_T], _T]:
-    """Register a class whose own arguments are given within ``argument`` of other functions."""
-
-    def register(kind: _T) -> _T:
-        _HOLDERS[argument] = kind
-        return kind
-
-    return register
+    size = f" of {len(value)}" if isinstance(value, Sized) else ""
+    return f"{text[:_LONGEST]}..." if isinstance(value, str) else f"a {kind}{size}"
 
 
 def check_keywords(function: Callable[..., Any], options: Collection[str], error: type[Exception] = TypeError) -> None:
@@ -183,19 +126,21 @@ def check_keywords(function: Callable[..., Any], options: Collection[str], error
         name: (argument, kind)
         for argument, kind in _HOLDERS.items()
         if argument in own
-        for name in signature(kind).parameters
+        if kind in _CLASSES
+        for name in signature(_CLASSES[kind]).parameters
     }
 
     def written(name: str, value: str) -> str:
         passed = f"{name}={repr(value) if value else '...'}"
         argument, kind = (None, None) if name in own else inner[name]
-        return f"did you mean `{passed}`?" if kind is None else f"did you mean `{argument}={kind.__name__}({passed})`?"
+        return f"did you mean `{passed}`?" if kind is None else f"did you mean `{argument}={kind}({passed})`?"
 
     takers = [*dict.fromkeys(_TAKERS.get(wrong[0], []))]
     elsewhere = f"{' and '.join(takers)} take{'s' * (len(takers) == 1)} it" if 0 < len(takers) <= _MOST_TAKERS else ""
     listed = f"it takes {', '.join(name for name in own if name != 'self')}"
-    remedy = meant(wrong[0], [*own, *inner], written) or elsewhere or listed
-    raise error(f"{_called(function)} got an unexpected keyword argument {wrong[0]!r}; {remedy}")
+    marks = "=" if "." in function.__qualname__ else "=~"
+    remedy = meant(wrong[0], own, written, "") or meant(wrong[0], [*own, *inner], written, marks, elsewhere)
+    raise error(f"{_called(function)} got an unexpected keyword argument {wrong[0]!r}; {remedy or listed}")
 
 
 def _called(function: Callable[..., Any], *args: Any) -> str:
@@ -204,35 +149,83 @@ def _called(function: Callable[..., Any], *args: Any) -> str:
     return f"{owner}.{name}()".removeprefix(".").replace(".__init__", "")
 
 
-def check_call(function: Callable[..., Any], own: Signature, args: Sequence[Any], options: Mapping[str, Any]) -> None:
-    """Raise TypeError for arguments that are missing or too many, ValueError for one that its annotation excludes.
+class _Kind:
+    """What an argument has to be by its annotation: a literal value, or of a known kind."""
 
-    Annotations of plain kinds are looked at, and literal ones, also by their name in the function's module.
-    """
-    parameters, names_of_module = own.parameters, unwrap(function).__globals__
-    by_place = [name for name, each in parameters.items() if each.kind is Parameter.POSITIONAL_OR_KEYWORD]
-    order = ", ".join(name for name in by_place if name != "self")
-    try:
-        own.bind(*args, **options)
-    except TypeError as err:
-        by_name = ", and all else by name" * (len(parameters) > len(by_place))
-        raise TypeError(f"{_called(function, *args)}: {err}; it takes {order}{by_name}") from None
-    for name, value in (*zip(parameters, args, strict=False), *options.items()):
-        kinds = str(parameters[name].annotation).split(" | ") if name in parameters else [""]
-        of_name = names_of_module.get(kinds[0])
-        values = [*map(repr, get_args(of_name))] if get_origin(of_name) is Literal else []
-        if inline := re.fullmatch(r"Literal\[(.*)\]", kinds[0]):
-            values = inline[1].replace('"', "'").split(", ")
-        if not _KINDS.keys() >= {*kinds[bool(values) :]}:
-            continue
-        is_plain = value is None or isinstance(value, bool)
-        its = {"None" if value is None else each.__name__ for each in type(value).__mro__[: 1 if is_plain else None]}
-        its |= {kind for kind, method in _LIKE.items() if not is_plain and hasattr(value, method)}
-        if (values and brief(value) in values) or not its.isdisjoint(kinds):
-            continue
-        expected = f"one of {', '.join(values)}" if values else " or ".join(_KINDS[kind] for kind in kinds)
-        where = "" if name in options else f"; the order is {order}"
-        raise ValueError(f"Argument `{name}` expected to be {expected}, but got {brief(value)}{where}")
+    def __init__(self, annotation: str, function: Callable[..., Any]) -> None:
+        inline = re.match(r"Literal\[(.*?)\]", annotation)
+        self.values = inline[1].replace('"', "'").split(", ") if inline else []
+        annotation = annotation.replace("Sequence[str", "Names[str")
+        while "[" in annotation:
+            annotation = re.sub(r"\[[^\[\]]*\]", "", annotation)
+        kinds = [each.rpartition(".")[2] for each in annotation.split(" | ")]
+        if get_origin(of_name := unwrap(function).__globals__.get(kinds[0])) is Literal:
+            self.values = [*map(repr, get_args(of_name))]
+        kinds = kinds[bool(self.values) :]
+        self.is_known = _KINDS.keys() >= {*kinds}
+        self.seen: set[type] = set()  # types of values that are of a kind
+        self.classes = [_CLASSES[each] for each in kinds if each in _CLASSES]
+        # what is nearly right, as a DNA of another kind, is told by the function
+        near = [base.__name__ for each in self.classes for base in each.__mro__ if Public not in base.__bases__]
+        self.names = {*kinds, *(_CLASSES.keys() & near)}
+        shown = [_KINDS.get(each, "") for each in kinds if each != "str" or "PathLike" not in kinds]
+        shown = [", ".join(shown[:-1])] * (len(shown) > 1) + shown[-1:]
+        self.expected = f"one of {', '.join(self.values)}" if self.values else " or ".join(shown)
+
+    def has(self, value: Any) -> bool:
+        """Return whether a value is one of a kind."""
+        kind, is_plain = type(value), value is None or isinstance(value, (bool, Public))
+        its = {"None" if value is None else each.__name__ for each in kind.__mro__[: None if kind is not bool else 1]}
+        its |= {each for each, method in _LIKE.items() if not is_plain and hasattr(kind, method)}
+        its -= {"Names", "Sequence"} if "Mapping" in its else set()
+        if not self.is_known or not its.isdisjoint(self.names):
+            self.seen.add(kind)
+        return kind in self.seen or brief(value) in self.values
+
+
+class Checks:
+    """Checks of calls of a function: of values by their annotations, of plain kinds, public classes and literals."""
+
+    def __init__(self, function: Callable[..., Any], own: Signature) -> None:
+        self.function, self.own, self.kinds = function, own, dict[str, _Kind]()
+        by_place = [name for name, each in own.parameters.items() if each.kind is Parameter.POSITIONAL_OR_KEYWORD]
+        self.order = ", ".join(name for name in by_place if name != "self")
+        for name in own.parameters if function.__name__ != "__init__" else ():  # classes have _HOLDERS
+            _TAKERS.setdefault(name, []).append(_called(function))
+
+    def values(self, args: Sequence[Any], options: Mapping[str, Any]) -> None:
+        """Raise an error for an argument, by place or by name, that its annotation excludes."""
+        if not self.kinds:  # not before there is all that annotations speak of
+            for name, each in self.own.parameters.items():
+                annotation = "" if each.kind is Parameter.POSITIONAL_ONLY else str(each.annotation)
+                self.kinds[name] = _Kind(annotation, self.function)
+        for name, value in (*zip(self.kinds, args, strict=False), *options.items()):
+            kind = self.kinds.get(name)
+            if kind is None or type(value) in kind.seen or kind.has(value):
+                continue
+            made_by = [f"; {each.made_by} gives one" for each in kind.classes if hasattr(each, "made_by")]
+            its = getattr(value, name, None) if isinstance(value, Public) else None
+            made_by += ["; the figure that it returns has `savefig`"] * (self.function.__name__ == "plot")
+            remedy = "".join(made_by[:1]) if its is None or not kind.has(its) else f"; give its `{name}`"
+            remedy += "" if name in options else f"; the order is {self.order}"
+            error = TypeError if kind.classes else ValueError
+            raise error(f"Argument `{name}` expected to be {kind.expected}, but got {brief(value)}{remedy}")
+
+    def names(self, args: Sequence[Any], options: Mapping[str, Any], error: Exception | None = None) -> None:
+        """Raise an error for arguments that are missing or too many, or whose names are not taken."""
+        kinds = [each.kind for each in self.own.parameters.values()]
+        if Parameter.VAR_KEYWORD not in kinds:
+            check_keywords(self.function, options)
+        makes = self.function.__name__ == "__init__"  # a metric, with torchmetrics' kind of error
+        is_own = not makes or unwrap(type(args[0]).__init__) is unwrap(self.function)
+        if is_own and str(error).startswith("Unexpected keyword"):
+            unexpected = [name for name in options if f"`{name}`" in str(error)]
+            check_keywords(self.function, unexpected, ValueError if makes else TypeError)
+        try:
+            self.own.bind(*args, **options)
+        except TypeError as err:
+            order, by_name = self.order or "nothing", ", and all else by name" * (Parameter.KEYWORD_ONLY in kinds)
+            raise TypeError(f"{_called(self.function, *args)}: {err}; it takes {order}{by_name}") from None
 
 
 def named(function: _F) -> _F:
@@ -240,18 +233,99 @@ def named(function: _F) -> _F:
 
     @wraps(function)
     def called(*args: Any, **options: Any) -> Any:
-        if not has_more and not options.keys() <= taken.keys():
-            check_keywords(function, options)
-        check_call(function, own, args, options)
-        return function(*args, **options)
+        checks.values(args, options)
+        try:
+            return function(*args, **options)
+        except (TypeError, ValueError) as err:  # perhaps of the call itself: to bind each would take longer
+            checks.names(args, options, err)
+            raise
 
-    own, taken = signature(function), signature(function).parameters
-    has_more = any(each.kind is Parameter.VAR_KEYWORD for each in taken.values())
-    known_taker(function, taken)
+    checks = Checks(function, signature(function))
     return cast("_F", called)
 
 
-def known_taker(function: Callable[..., Any], taken: Collection[str]) -> None:
-    """Remember which arguments a function takes, for errors of others."""
-    for name in taken if function.__name__ != "__init__" else ():  # classes have _HOLDERS
-        _TAKERS.setdefault(name, []).append(_called(function))
+class Public:
+    """Base of public classes: what is wrong in the use of one is told with what is meant, or else with all that it has.
+
+    That is names of attributes, arguments of its constructor and its methods, and operators.
+    """
+
+    __slots__ = ()
+    #: Names and operators that users guess, with what to use in their place.
+    guessed: ClassVar[dict[str, str]] = {"p": "p_value", "to_json": "to_dict()"}
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        _CLASSES[cls.__name__] = cls
+        _KINDS[cls.__name__] = f"a{'n' * (cls.__name__[0] in 'AEIOU')} {cls.__name__}"
+        for name, method in vars(cls).copy().items():
+            plain = getattr(method, "__func__", method)  # of a class method
+            if name[0] != "_" and isfunction(plain):
+                wrapped = named(plain)
+                setattr(cls, name, wrapped if plain is method else type(method)(wrapped))
+        for symbol, operator in zip(_SYMBOLS.split(), (f"__{each}__" for each in _METHODS.split()), strict=True):
+            if getattr(cls, operator, None) is getattr(object, operator, None):
+                setattr(cls, operator, partialmethod(cls._refuse, symbol))
+
+    if not TYPE_CHECKING:  # by which it would have all attributes, and take all arguments
+
+        def __new__(cls, *_: Any, **__: Any) -> Self:
+            """Let the constructor check its arguments."""
+            if not hasattr(cls.__init__, "__wrapped__"):  # that of a dataclass is not there before
+                cls.__init__ = named(cls.__init__)
+            return super().__new__(cls)
+
+        def __getattr__(self, name: str) -> Any:
+            if not (is_property := hasattr(type(self), name)):
+                with suppress(AttributeError):
+                    return super().__getattr__(name)  # of a module of torch
+            if is_property or name[0] == "_":
+                return object.__getattribute__(self, name)  # with its own error, or Python's
+            message = f"{type(self).__name__!r} has no attribute {name!r}; {self._meant(name)}"
+            raise AttributeError(message, name=name, obj=self)
+
+    def _meant(self, name: str) -> str:
+        """Return what is meant by a name or an operator."""
+        if name in self.guessed:
+            return f"use `{self.guessed[name]}`"
+        classes = [vars(each) for each in type(self).__mro__ if each.__module__.startswith(__package__)]
+        own = [key for of in classes for key, each in of.items() if hasattr(each, "__get__")]
+        if not hasattr(type(self), "compute"):  # a metric has torchmetrics' own
+            own += getattr(self, "__dict__", ())
+        own = [each for each in dict.fromkeys(own) if each[0] != "_"]
+        return meant(name, own, lambda ours, _: f"did you mean `{ours}`?", "") or f"it has {', '.join(own)}"
+
+    def _refuse(self, symbol: str, *_: Any) -> Any:
+        raise TypeError(f"{type(self).__name__!r} takes no `{symbol}`; {self._meant(symbol)}")
+
+
+class Keyed(dict[str, Any]):
+    """A dict of results, of which an error says which keys there are."""
+
+    def __missing__(self, key: object) -> Any:
+        raise KeyError(f"There is no {key!r} here; there are {', '.join(self)}")
+
+
+def lazily(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """Return ``__getattr__``, ``__dir__`` and ``__all__`` of a package that imports names of its stub on first use."""
+    import lazy_loader  # type: ignore[import-untyped]
+
+    get, listed, names = lazy_loader.attach_stub(package, file)
+    return lacking(package, names, get), listed, names
+
+
+def lacking(package: str, names: list[str], get: Callable[[str], Any] | None = None) -> Callable[[str], Any]:
+    """Return ``__getattr__`` of a package, of which an error says what is meant by a name that it does not have."""
+
+    def get_or_tell(name: str) -> Any:
+        if get is not None and name in names:
+            return get(name)
+        public, here = {each.lower(): each for each in names}, Path(__file__).parent
+        stubs = [*here.rglob("__init__.py*")] if name[0] != "_" else []
+        found = [stub for stub in stubs if re.search(rf'as {name}$|"{name}",$', stub.read_text("utf-8"), re.M)]
+        homes = [".".join(stub.parent.relative_to(here.parent).parts) for stub in found]
+        remedy = meant(name, public, lambda ours, _: f"did you mean {public[ours]!r}?", "=")
+        remedy = f"it is `{homes[0]}.{name}`" if homes else remedy or f"it has {', '.join(names)}"
+        raise AttributeError(f"No {package} attribute {name}; {remedy}", name=name)
+
+    return get_or_tell

@@ -501,7 +501,7 @@ def test_only_regular_files_are_opened(tmp_path: Path, monkeypatch: pytest.Monke
         listening.bind("s.png")
     (tmp_path / "folder.png").mkdir()
     for path, fault in (
-        (tmp_path / "folder.png", "it is a folder, not an image; give a folder by itself"),
+        (tmp_path / "folder.png", "it is a folder, not an image; give it by itself"),
         *((path, "it is not a regular file$") for path in (tmp_path / "fifo.png", tmp_path / "s.png", "/dev/zero")),
     ):
         with pytest.raises(ValueError, match=f"^Can't read image '{path}': {fault}"):

@@ -148,7 +148,7 @@ def test_a_reference_is_the_real_side(kind: Callable[..., Metric], tmp_path: Pat
         other.update(REAL, real=True)
     with pytest.raises(ValueError, match="`layer` is 'mean', but `reference` is of 'colours'"):
         make(layer="mean", reference=features)
-    with pytest.raises(TypeError, match="expected to be Features or the path of a file of them, but got 3"):
+    with pytest.raises(TypeError, match="expected to be a Features, a path or None, but got 3"):
         make(reference=3)
     with pytest.raises(ValueError, match="expected 'features'"):
         make(reference=Path(__file__).parents[1] / "data" / "format_1" / "histogram.dna.npz")

@@ -100,7 +100,7 @@ GIVEN = fed(emd()).to_dna(True)
         (frechet, {"reference": GIVEN}, TypeError, "a GaussianDNA or the path of one, but got HistogramDNA"),
         (layer_frechet, {"reference": GIVEN}, TypeError, "a LayerGaussianDNA or the path of one, but got Hist"),
         (emd, {"reference": "nowhere"}, FileNotFoundError, "'nowhere'"),
-        (emd, {"ranges": 3}, TypeError, "a path or 'auto', but got 3"),
+        (emd, {"ranges": 3}, TypeError, "a path or None, but got 3"),
         (emd, {"ranges": "nowhere.json"}, FileNotFoundError, "nowhere"),
         (emd, {"ranges": "hub:nowhere.json"}, ValueError, "hub:OWNER/REPO/path"),
         (emd, {"ranges": RANGES.select(["mean"])}, ValueError, "no layer 'colours'"),

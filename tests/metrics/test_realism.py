@@ -115,7 +115,11 @@ def test_scores_that_do_not_fit() -> None:
         ({"reference": histograms, "score": "distance", "contrast": histograms}, ValueError, "`contrast` is not for"),
         ({"reference": histograms, "score": "contrast"}, ValueError, "give the DNA of the pool, or use rank"),
         ({"reference": make_dna(REAL[:1], EXTRACTOR, kind="layer-gaussian")}, RuntimeError, "More than one image"),
-        ({"reference": histograms, "contrast": 3}, TypeError, "`contrast` expected to be a HistogramDNA or the path"),
+        (
+            {"reference": histograms, "contrast": 3},
+            TypeError,
+            "`contrast` expected to be a HistogramDNA, a path or None",
+        ),
         ({"reference": make_dna(REAL, EXTRACTOR, kind="gaussian")}, TypeError, "expected to be a HistogramDNA or the"),
         ({"reference": make_dna(REAL, Renamed())}, ValueError, "their extractors differ"),
         ({"reference": OUTLIERS, "typical": torch.ones(2, 2)}, ValueError, "`typical` expected to be finite scores"),

@@ -82,6 +82,8 @@ def compare(
 ) -> None:
     """Compare two image sets, or DNAs of them; or the first with each of several."""
     unseen = held_out[0] if held_out else None
+    if unseen == a:
+        raise ValueError(f"Option --held-out is {unseen!r}, the reference itself; give other real images")
     if unseen is not None and unseen not in (b, *(more or ())):
         more = [*(more or ()), unseen]
     check_sources(a, b, *(more or ()))

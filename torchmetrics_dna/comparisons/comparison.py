@@ -19,7 +19,7 @@ from torchmetrics_dna.functional.odd import GREY
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, PermutationTest, joint_p_value
 from torchmetrics_dna.images.noun import noun_of
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, neuron_name
-from torchmetrics_dna.options import named
+from torchmetrics_dna.options import Keyed
 from torchmetrics_dna.plots import plot_layers
 from torchmetrics_dna.words.explanation import as_gaussian, explain, has_means, property_differences
 from torchmetrics_dna.words.nouns import spoken
@@ -45,7 +45,10 @@ _T = TypeVar("_T")
 class Shown(Saved, ABC):
     """Base of results that have a sentence and a table, which notebooks show."""
 
-    guessed = Saved.guessed | {"emd": '["dna-emd"]', "dna_emd": '["dna-emd"]', "value": '["dna-emd"].value'}
+    guessed = Saved.guessed | dict.fromkeys(("emd", "dna_emd"), '["dna-emd"]') | {"fid": 'compare(..., metrics="fid")'}
+    guessed |= dict.fromkeys(
+        ("float()", *"+-*/<>", "value", "values", "distance", "score", "scores"), '["dna-emd"].value'
+    )
 
     @property
     @abstractmethod
@@ -70,7 +73,8 @@ class ByName(Shown, Mapping[str, _T]):
     results: Mapping[str, _T]
 
     def __getitem__(self, name: str) -> _T:
-        return self.results[name]
+        result: _T = Keyed(self.results)[name]
+        return result
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.results)
@@ -231,7 +235,7 @@ class Comparison(ByName["Result"]):
     @property
     def layers(self) -> dict[str, dict[str, float | None]]:
         """Distances of each layer by key, plain and debiased, and their p-values."""
-        return {layer: figures for layer, figures in self._by_key.items() if layer is not None}
+        return Keyed({layer: figures for layer, figures in self._by_key.items() if layer is not None})
 
     def scalars(self, prefix: str = "dna/") -> dict[str, float]:
         """Return all figures for a logger, such as ``dna/dna_emd`` and ``dna/block_0/dna_emd_debiased``."""
@@ -293,7 +297,6 @@ class Comparison(ByName["Result"]):
             raise ValueError("This comparison does not hold the DNAs that were compared")
         return self.measured
 
-    @named
     def top_neurons(self, k: int = 10, by: Literal["evidence", "distance"] = "evidence") -> list[dict[str, Any]]:
         """Return the k neurons that differ most, by the first distance of neurons.
 
@@ -330,7 +333,6 @@ class Comparison(ByName["Result"]):
             rows.append({"layer": layer, "neuron": neuron, "name": neuron_name(layer, neuron), **figures})
         return rows
 
-    @named
     def explain(self, names: tuple[str, str] | None = None) -> Explanation:
         """Describe what differs in words: properties of images if measured, and changes of A's that bring it to B.
 
@@ -445,7 +447,6 @@ class Comparison(ByName["Result"]):
             notes.append(f"by chance: equal sets of this size{'; x chance: the value in multiples of that' * times}")
         return Table.of(rows, notes=notes)
 
-    @named
     def plot(self, distance: str | None = None, *, ax: Any = None) -> Any:
         """Plot the distances of the layers, see :func:`~torchmetrics_dna.plots.plot_layers`."""
         return plot_layers(self, distance, ax=ax)

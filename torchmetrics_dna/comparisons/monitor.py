@@ -17,6 +17,7 @@ from torchmetrics_dna.images.sets import shuffled
 from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.jobs.sides import open_sides
+from torchmetrics_dna.options import Public
 
 if TYPE_CHECKING:
     from torchmetrics_dna.jobs.job import Job
@@ -28,7 +29,7 @@ _SEED = 0  # of the random order
 
 
 @dataclass(frozen=True)
-class Window:
+class Window(Public):
     """Result of one window of a stream.
 
     Attributes:

@@ -50,6 +50,10 @@ class DNA(_Counted, Stored, ABC):
 
     """
 
+    guessed = dict.fromkeys(("-", "<", ">", "distance", "compare", "emd", "plot"), "compare(a, b)")
+    guessed |= dict.fromkeys(("mean", "var", "std", "cov"), "make_dna(images, kind='gaussian')")
+    guessed |= {"[]": "select(layers=[...])", "*": "merge(dna)", "counts": "make_dna(images)"}
+
     _distance: ClassVar[tuple[str, int]]  # its name, and the images that it takes of a side
 
     weights_digest: str | None = None

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torchmetrics_dna.files.container import Arrays, below, content_digest, read_container, write_container
 from torchmetrics_dna.files.damage import check_type, refusing
 from torchmetrics_dna.neurons.index import Neurons
+from torchmetrics_dna.options import Public
 from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _NUMBERS = 16  # bytes of a fingerprint's numbers of a layer
 Encoded = tuple[dict[str, Any], Arrays, dict[str, Any]]
 
 
-class Stored:
+class Stored(Public):
     """Base class of immutable values with a file format, about the neurons of an extractor."""
 
     kind: ClassVar[str]
@@ -78,7 +79,7 @@ class Stored:
 
         """
         kinds = cls._kinds()
-        header, arrays = read_container(path, f"a file of {cls.__name__}")
+        header, arrays = read_container(path, f"a file of {cls.__name__}, which {cls.made_by} gives")
         kind = header["dna"].get("kind")
         if not isinstance(kind, str) or kind not in kinds:
             raise ValueError(

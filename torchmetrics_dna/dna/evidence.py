@@ -25,6 +25,7 @@ from torchmetrics_dna.functional.permutation import (
 )
 from torchmetrics_dna.functional.reduction import mean_over_neurons
 from torchmetrics_dna.functional.student import fieller, student_quantile, student_tail
+from torchmetrics_dna.options import Public
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.folded import FoldedSides, Noise
@@ -38,7 +39,7 @@ _DOUBTED = 0.2  # p-value from which on single neurons add nothing to the debias
 
 
 @dataclass(frozen=True)
-class Interval:
+class Interval(Public):
     """Confidence interval of a distance between two populations.
 
     Attributes:
@@ -104,7 +105,7 @@ class Further:
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class Evidence(Public):
     """Evidence for a distance between two sets.
 
     Attributes:

@@ -146,10 +146,6 @@ def given_features(reference: Features | str | os.PathLike[str] | None) -> Featu
         reference = Features.load(reference)
     if reference is None:
         return None
-    if not isinstance(reference, Features):
-        raise TypeError(
-            f"Argument `reference` expected to be Features or the path of a file of them, but got {reference!r}"
-        )
     if len(reference.neurons) != 1:
         raise ValueError(
             f"Argument `reference` expected to be features of one layer, but got {reference!r}; select one"

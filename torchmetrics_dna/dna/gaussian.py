@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -72,10 +72,6 @@ class GaussianDNA(DNA):
             object.__setattr__(self, field, value)
         if not (self.var >= 0).all():
             raise ValueError(f"Argument `var` expected to be 0 or more, but got {float(self.var.min())}")
-        if self.statistics not in get_args(Statistics):
-            raise ValueError(
-                f"Argument `statistics` expected to be one of {get_args(Statistics)}, but got {self.statistics!r}"
-            )
 
     @classmethod
     def from_moments(

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from torchmetrics_dna.dna.averaging import Averaging
 from torchmetrics_dna.dna.evidence import Evidence, Interval, weigh_evidence
-from torchmetrics_dna.files.visible import Guessed, number, p_figure
+from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, PermutationTest
 from torchmetrics_dna.functional.reduction import mean_over_neurons
 from torchmetrics_dna.functional.student import student_tail
 from torchmetrics_dna.images.properties import without_properties
 from torchmetrics_dna.neurons import Neurons
+from torchmetrics_dna.options import Keyed, Public
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.distances import Distance
@@ -69,7 +70,7 @@ class Figure(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Result(Guessed):
+class Result(Public):
     """Distance between two sets, with its evidence.
 
     Attributes:
@@ -83,6 +84,7 @@ class Result(Guessed):
 
     """
 
+    guessed = Public.guessed | dict.fromkeys(("float()", "round()", *"+-*/<>", "item", "score"), "value")
     distance: Distance
     values: Tensor
     neurons: Neurons
@@ -119,7 +121,8 @@ class Result(Guessed):
         """Distance of each layer, scalars on the device of the values; empty for a distance of sets."""
         if self.distance.grain == "set":
             return {}
-        return {layer: mean_over_neurons(values) for layer, values in self._terms.split(self.weighted).items()}
+        means = {layer: mean_over_neurons(values) for layer, values in self._terms.split(self.weighted).items()}
+        return Keyed(means)
 
     @cached_property
     def overall(self) -> Figure:
@@ -134,7 +137,7 @@ class Result(Guessed):
         intervals = [None] * len(means) if self.evidence is None else self.evidence.layer_intervals
         p_values = [None] * len(means) if self._test is None else self._test.layers.tolist()
         figures = zip(means.items(), intervals, p_values, strict=False)  # a distance of sets has no layers
-        return {layer: Figure(float(mean), interval, p) for (layer, mean), interval, p in figures}
+        return Keyed({layer: Figure(float(mean), interval, p) for (layer, mean), interval, p in figures})
 
     @property
     def _test(self) -> PermutationTest | None:

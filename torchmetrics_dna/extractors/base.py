@@ -32,7 +32,7 @@ from torchmetrics_dna.images.resize import Resize, check_resize
 from torchmetrics_dna.images.tensors import check_images, in_unit_range
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.neurons.ranges import ActivationRanges
-from torchmetrics_dna.options import brief, given_as, named
+from torchmetrics_dna.options import Public
 
 if TYPE_CHECKING:
     from torchmetrics_dna.images.cells import Crop
@@ -50,8 +50,7 @@ _FIXED_SIZE = (64, 64)  # of the image of a fingerprint, if the network takes an
 _AT_ONCE_OF_SMALL, _SMALL_BYTES = 1024, 2**22  # small inputs: calls of the network cost more than its buffers
 
 
-@given_as("feature")
-class DNAExtractor(nn.Module):
+class DNAExtractor(Public, nn.Module):
     """Frozen network that maps images to the activations of chosen layers, ``{layer: (B, n, *positions)}``.
 
     The network runs in evaluation mode, without gradients, in IEEE float32 unless its weights or ``dtype`` say
@@ -132,7 +131,6 @@ class DNAExtractor(nn.Module):
 
     """
 
-    @named
     def __init__(
         self,
         feature: str | nn.Module = "efficientnet_lite0",
@@ -160,6 +158,8 @@ class DNAExtractor(nn.Module):
             raise ValueError(f"Argument `dtype` expected to be 'float16', 'bfloat16' or None, but got {dtype!r}")
         self.dtype: torch.dtype | None = precision
         check_resize(crop, resize)
+        if properties is False and LAYER in (layers or ()):
+            raise ValueError(f"Argument `properties` is False, but `layers` has {LAYER!r}; leave one out")
         of_images: dict[str, Any] = {"weights_path": weights_path, "crop": crop, "input_size": input_size}
         of_images |= {"resize": resize, "mean": mean, "std": std, "channels": channels, "properties": properties}
         _check_inputs(inputs, example, channels_last, feature, layers, of_images)
@@ -214,6 +214,8 @@ class DNAExtractor(nn.Module):
             self.to(device)
 
     # Identity
+
+    guessed = dict.fromkeys(("extract", "encode", "embed", "predict", "transform", "[]"), "extractor(images)")
 
     @property
     def network(self) -> nn.Module:
@@ -354,7 +356,6 @@ class DNAExtractor(nn.Module):
 
         Raises:
             ValueError: If layers or neurons do not match.
-            TypeError: If ``ranges`` is of another type.
 
         """
         if ranges is None:
@@ -363,10 +364,6 @@ class DNAExtractor(nn.Module):
             return None
         if isinstance(ranges, (str, os.PathLike)):
             ranges = ActivationRanges.load(ranges)
-        if not isinstance(ranges, ActivationRanges):
-            raise TypeError(
-                f"Argument `ranges` expected to be an ActivationRanges, a path or 'auto', but got {brief(ranges)}"
-            )
         restricted = self._fitting(ranges)
         # the range of a self-ranging histogram is no bound for another
         return None if restricted.margin == "auto" else restricted

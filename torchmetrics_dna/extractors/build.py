@@ -143,7 +143,8 @@ def _build(
     file = "; files of weights go to `weights_path`, those to write to `save`" if Path(feature).suffix in _FILES else ""
     file += "; several sets go into a dict: {'b': 'b/', 'c': 'c/'}" if Path(feature).is_dir() else ""
     close = [name for name in PRESETS if name.startswith(feature)]  # before models of similar length
-    close += difflib.get_close_matches(feature, [*PRESETS, LAYER, IDENTITY, *timm.list_models()], n=1)
+    last = feature.rpartition("/")[2]  # of "timm/resnet18"
+    close += difflib.get_close_matches(last, [*PRESETS, LAYER, IDENTITY, *timm.list_models()], n=1)
     raise ValueError(
         f"Argument `feature` expected to be a preset ({', '.join(PRESETS)}), a timm model or an nn.Module,"
         f" but got {brief(feature)}{file}" + (f"; did you mean {close[0]!r}?" if close else "")

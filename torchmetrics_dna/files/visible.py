@@ -7,9 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from math import floor, isfinite, log10
-from typing import TYPE_CHECKING, Any, ClassVar
-
-from torchmetrics_dna.options import meant
+from typing import Any
 
 ERRORS = "torchmetrics_dna"  # the name of in_known_letters as a handler of encoding errors
 LEAST_P = 0.001  # resolution of a thousand relabelings
@@ -139,23 +137,6 @@ def bins_in_words(bins: float) -> str:
     return f"{shown} bin{'s' * (shown != '1')}"
 
 
-class Guessed:
-    """Base of results: AttributeError for a name that users guess says what to use in its place, or all names."""
-
-    guessed: ClassVar[dict[str, str]] = {"p": "p_value", "to_json": "to_dict()"}
-
-    if not TYPE_CHECKING:  # by which it would have all attributes
-
-        def __getattr__(self, name: str) -> Any:
-            if name[0] == "_" or hasattr(type(self), name):
-                return object.__getattribute__(self, name)  # with Python's error, or that of a property
-            public = [each for each in dir(self) if each[0] != "_"]
-            close = meant(name, public, lambda ours, _: f"did you mean `{ours}`?") or f"it has {', '.join(public)}"
-            remedy = f"use `{self.guessed[name]}`" if name in self.guessed else close
-            message = f"{type(self).__name__!r} has no attribute {name!r}; {remedy}"
-            raise AttributeError(message, name=name, obj=self)
-
-
 def in_words(value: Any) -> str:
     """Format a json value."""
     if isinstance(value, dict):
@@ -181,15 +162,14 @@ def p_figure(p: float | None, name: str = "") -> str:
 
 def plain_name(name: str) -> str:
     """Return what all spellings of a distance have in common: "dna-emd", "dna_emd" and "DNAEMD" are one."""
-    return name.lower().replace("-", "").replace("_", "")
+    return str(name).lower().replace("-", "").replace("_", "")
 
 
 def unknown_metrics(unknown: Sequence[str], known: Iterable[str]) -> str:
     """Return the error text for names that are no distances, or for none at all."""
-    known = list(known)
-    meant = [
-        name for word in unknown for name in [*(n for n in known if word in n), *get_close_matches(word, known)][:1]
-    ]
+    known, unknown = list(known), [str(each) for each in unknown]
+    parts = [[n for n in known if word in n.split("-")] or get_close_matches(word, known, 1, 0.7) for word in unknown]
+    meant = [names[0] for names in parts if names]
     hint = f"; did you mean {', '.join(map(repr, meant))}?" if meant else ""
     if "fid" in map(str.lower, unknown):
         hint = "; FID is fd of the feature inception_fid, or fid of compare"

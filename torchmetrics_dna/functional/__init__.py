@@ -12,7 +12,7 @@ from torchmetrics_dna.functional.odd import Odd, odd_by_properties
 from torchmetrics_dna.functional.outliers import FewOff, few_are_off, score_limit
 from torchmetrics_dna.functional.realism import dna_realism, dna_realism_map, heat
 from torchmetrics_dna.functional.sensitivity import learn_neuron_weights, select_neurons, sensitivity_deviation
-from torchmetrics_dna.options import named
+from torchmetrics_dna.options import lacking, named
 
 __all__ = [
     "FewOff",
@@ -41,3 +41,4 @@ for _name in __all__:  # what users call tells of which kind an argument has to 
     if isfunction(_function := globals()[_name]):
         globals()[_name] = named(_function)
         globals()[_name].__module__ = __name__  # by which it is pickled
+__getattr__ = lacking(__name__, __all__)

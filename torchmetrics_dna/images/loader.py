@@ -128,7 +128,7 @@ def load_batches(
         if batch.error:
             raise ValueError(batch.error)
         if batch.unreadable and not reading.skip_unreadable:
-            raise ValueError(batch.unreadable[0] + SKIP)
+            raise ValueError(batch.unreadable[0] + SKIP * ("; " not in batch.unreadable[0]))
         for what in sorted(batch.lost - warned):  # their number would be that of this pass, in this process
             warnings.warn(f"Images of {source.label!r} {what}", stacklevel=2)
         warned |= batch.lost

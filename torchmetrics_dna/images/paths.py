@@ -319,6 +319,7 @@ def missing(path: str) -> FileNotFoundError:
         beside = {entry.name.lower(): str(entry) for entry in Path(path).parent.iterdir()}
         alike = [beside[name] for name in get_close_matches(Path(path).name.lower(), beside, n=1, cutoff=0.75)]
         alike = alike or [tail for tail in path.split("=")[1:] if Path(tail).exists()]  # names of sets are not typed
+    alike = alike or [str(parent) for parent in Path(path).parents if parent.is_file()]
     words = [f"did you mean the word {word!r}?" for word in get_close_matches(path, _WORDS, n=1, cutoff=0.75)]
     words = words or [f"there is {name!r}" for name in alike[:1]]
     return FileNotFoundError("; ".join([f"There is no file or folder {path!r}", *words]))
@@ -372,5 +373,5 @@ def expand(pattern: str) -> list[str]:
             matched = glob(text, recursive=True)  # noqa: PTH207
         files.update(dict.fromkeys(sorted(matched, key=natural_key)))
     if not files:
-        raise FileNotFoundError(f"There are no files {public(pattern)!r}")
+        raise FileNotFoundError(f"There are no files {public(pattern)!r}; give the folder, or '**/' for those in it")
     return list(files)

@@ -315,7 +315,7 @@ def _checked_size(path: str | os.PathLike[str]) -> int:
         check_no_address(path)
         raise FileNotFoundError("there is no such file") from None
     if stat.S_ISDIR(status.st_mode):
-        raise ValueError("it is a folder, not an image; give a folder by itself, not in a list")
+        raise ValueError("it is a folder, not an image; give it by itself, or several sets in a dict: {'b': 'b/'}")
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("it is not a regular file")
     check_size(status.st_size)

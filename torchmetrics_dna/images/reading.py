@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torchmetrics_dna.options import given_as, named, option
+from torchmetrics_dna.options import Public, option
 
 Progress = Callable[[str, int, "int | None"], None]
 
 
-@given_as("reading")
 @dataclass(frozen=True)
-class Reading:
+class Reading(Public):
     """Options for reading images.
 
     Args:
@@ -66,14 +65,9 @@ class Reading:
     def __post_init__(self) -> None:
         for name, least in (("batch_size", 1), ("num_workers", 0), ("num_images", 1)):
             value = getattr(self, name)
-            if value is None and name != "batch_size":
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            if value is not None and value < least:
                 raise ValueError(f"Argument `{name}` expected to be an integer of at least {least}, but got {value!r}")
         for name in ("fps", "scale"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"Argument `{name}` expected to be above 0, but got {value!r}")
-
-
-Reading.__init__ = named(Reading.__init__)  # type: ignore[method-assign]

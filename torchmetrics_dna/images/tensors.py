@@ -23,7 +23,9 @@ def check_images(imgs: Tensor, normalize: bool, channels: Sequence[int], values:
 
     """
     if not isinstance(imgs, Tensor):
-        remedy = {"ndarray": "; give `torch.from_numpy(imgs)`", "list": "; give `torch.stack(imgs)`"}
+        axes = [each.ndim for each in imgs if isinstance(each, Tensor)] if isinstance(imgs, list) else []
+        of_list = "torch.stack(imgs)" if 3 in axes else "torch.cat(imgs)" if axes else "torch.tensor(imgs)"
+        remedy = {"ndarray": "; give `torch.from_numpy(imgs)`", "list": f"; give `{of_list}`"}
         remedy["str"] = "; paths go to `compare`, `rank` and `make_dna`"
         kind = type(imgs).__name__
         raise TypeError(f"Argument `imgs` expected to be a Tensor, but got {kind}{remedy.get(kind, '')}")
@@ -104,6 +106,8 @@ def _shape_remedy(imgs: Tensor) -> str:
             remedy = "imgs.permute(2, 0, 1)[None]"
         case (_, _, _):
             remedy = "imgs[:, None].expand(-1, 3, -1, -1)"
+        case (_, _):
+            return "; give a grey image as `imgs.expand(1, 3, -1, -1)`, and other inputs to `inputs='any'`"
         case (_, channels, _, _):
             return f"; for other images than RGB, give a DNAExtractor of your own network with `channels={channels}`"
         case _:
@@ -177,7 +181,7 @@ class ArrayFormat(NamedTuple):
         if axes == 4 and most_axes == 3:
             return "one image at a time"
         if not 2 <= axes <= 4 or 0 in self.shape:
-            return ""
+            return "what is no image to a DNAExtractor with `inputs='any'`" * (axes > 4)
         axis, moved, cut = _MOVES.get((self.is_tensor, axes), (0, "", ""))
         if moved and self.shape[axis] in fits:
             return f"`{moved}`"

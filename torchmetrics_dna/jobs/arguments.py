@@ -21,7 +21,7 @@ from torchmetrics_dna.dna.distances import (
     record_of,
 )
 from torchmetrics_dna.images.noun import noun_of
-from torchmetrics_dna.options import brief, check_call, check_keywords, known_taker, names_in, option
+from torchmetrics_dna.options import Checks, brief, names_in, option
 from torchmetrics_dna.words.nouns import speaking
 
 if TYPE_CHECKING:
@@ -181,14 +181,14 @@ def taking(*names: str, **defaults: Any) -> Callable[[_F], _F]:
 
                 step = in_step()
             with step:
-                check_keywords(checked, options)
-                check_call(function, shown, args, options)
+                checks.values(args, options)
+                checks.names(args, options)
             passed = dict(zip(shown.parameters, args, strict=False)) | options
             with speaking(noun_of(passed.get("feature"))):
                 return function(*args, **{**defaults, **options})
 
+        checks = Checks(checked, shown)
         checked.__signature__ = shown  # type: ignore[attr-defined]
-        known_taker(function, shown.parameters)
         return cast("_F", checked)
 
     return with_arguments

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torchmetrics_dna.dna.distances import Kind  # noqa: TC001  # `check_call` looks it up
+from torchmetrics_dna.dna.distances import Kind  # noqa: TC001  # `Checks` looks it up
 from torchmetrics_dna.dna.identity import check_model_named
 from torchmetrics_dna.images import ImageStream, Source
 from torchmetrics_dna.images.paths import check_writable, is_address

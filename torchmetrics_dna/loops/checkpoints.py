@@ -32,7 +32,7 @@ from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 from torchmetrics_dna.jobs.sides import open_each, open_sides
-from torchmetrics_dna.options import named
+from torchmetrics_dna.options import Public
 from torchmetrics_dna.plots import plot_curve
 from torchmetrics_dna.statistics.base import check_num_folds
 
@@ -49,7 +49,7 @@ _OWNERS: weakref.WeakValueDictionary[Path, Checkpoints] = weakref.WeakValueDicti
 _STEP = re.compile(r"step_(\d+)\.dna\.npz")
 
 
-class Checkpoints:
+class Checkpoints(Public):
     """Scores of the checkpoints of a training run against one reference, with their DNAs in a folder.
 
     The folder holds ``reference.dna.npz``, ``held_out.dna.npz`` if there are such images, ``step_001000.dna.npz`` and
@@ -171,7 +171,6 @@ class Checkpoints:
             return Comparisons("the reference", sets)
         return Comparisons("the reference", sets | {"held-out": self._of_held_out}, "held-out")
 
-    @named
     def add(self, step: int, images: Source | DNA) -> Comparison:
         """Score a checkpoint, keep its DNA, and draw the curve anew.
 

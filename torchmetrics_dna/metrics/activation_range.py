@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from torchmetrics_dna.metrics.base import SEEN, ImageMetric
 from torchmetrics_dna.metrics.checked import all_or_nothing
-from torchmetrics_dna.neurons.ranges import FixedMargin  # noqa: TC001  # `check_call` looks it up
+from torchmetrics_dna.neurons.ranges import FixedMargin  # noqa: TC001  # `Checks` looks it up
 from torchmetrics_dna.statistics import RangeStatistic
 from torchmetrics_dna.statistics.setup import Feature, set_up
 

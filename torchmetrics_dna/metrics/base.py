@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from inspect import isfunction
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,7 +19,7 @@ from torchmetrics_dna.images.inputs import Inputs, count_of
 from torchmetrics_dna.images.tensors import lacks_float64
 from torchmetrics_dna.metrics.checked import CheckedMetric, Value
 from torchmetrics_dna.metrics.counted_with import CountedWith, incomplete, is_incomplete
-from torchmetrics_dna.options import check_keywords, named
+from torchmetrics_dna.options import Public
 from torchmetrics_dna.statistics.base import copied
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ SEEN = "seen"  # the side of a metric without real and fake images
 _NOT_MERGED = "Can't merge the states of these metrics"
 
 
-class ImageMetric(CheckedMetric):
+class ImageMetric(Public, CheckedMetric):
     """Base class of all metrics: accumulates activations in states of a statistic, one for each side.
 
     Sides are ``"real"`` and ``"fake"``, only ``"fake"`` if the real side is a ``reference``, or ``"seen"``.
@@ -53,12 +52,6 @@ class ImageMetric(CheckedMetric):
     full_state_update: bool = False
     plot_lower_bound: float | None = 0.0
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        for name, method in vars(cls).copy().items():
-            if isfunction(method) and (name == "__init__" or name[0] != "_"):
-                setattr(cls, name, named(method))
-
     def __init__(
         self,
         statistic: Statistic,
@@ -69,12 +62,7 @@ class ImageMetric(CheckedMetric):
         /,  # so that torchmetrics names what no metric takes
         **kwargs: Any,
     ) -> None:
-        try:
-            super().__init__(**kwargs)
-        except ValueError as err:
-            if str(err).startswith("Unexpected keyword"):
-                check_keywords(type(self).__init__, [name for name in kwargs if f"`{name}`" in str(err)], ValueError)
-            raise
+        super().__init__(**kwargs)
         self._latest: tuple[Any, CountedWith] | None = None  # by the version of the weights, which has addresses
         extractor = statistic.extractor
         if normalize and extractor.example is not None:
@@ -129,7 +117,6 @@ class ImageMetric(CheckedMetric):
         except TooFewImagesError:
             return self._nan()
 
-    @named
     def update(self, imgs: Inputs, real: bool) -> None:
         """Add images to one side.
 

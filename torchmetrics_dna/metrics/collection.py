@@ -12,7 +12,7 @@ from torchmetrics_dna.dna.distances import find_distances, networks_of
 from torchmetrics_dna.extractors.sharing import leaders, one_pass
 from torchmetrics_dna.metrics.dna import DNAEMD, DNAFrechet, DNAMetric, LayerFrechetDistance
 from torchmetrics_dna.metrics.features import FeatureMetric
-from torchmetrics_dna.options import check_keywords
+from torchmetrics_dna.options import named
 from torchmetrics_dna.statistics import CrossMomentStatistic
 from torchmetrics_dna.statistics.setup import DEFAULT_FEATURE, set_up
 
@@ -63,6 +63,7 @@ class SharedCollection(MetricCollection):
         return values
 
 
+@named
 def published_metrics(
     metrics: Sequence[str] | str,
     weights_path: str | os.PathLike[str] | None = None,
@@ -105,11 +106,7 @@ def published_metrics(
 
     """
     chosen = find_distances(metrics, with_published=True)
-    try:
-        SumMetric(**kwargs)  # before weights are fetched
-    except ValueError:
-        check_keywords(published_metrics, kwargs.keys() - vars(SumMetric()).keys())
-        raise
+    SumMetric(**kwargs)  # before weights are fetched
     others = [record for record in chosen if record.protocol is None]
     if 0 < len(others) < len(chosen):
         raise ValueError(

@@ -25,6 +25,7 @@ from torchmetrics_dna.images.inputs import Inputs, count_of
 from torchmetrics_dna.metrics.base import ImageMetric
 from torchmetrics_dna.metrics.checked import Value, all_or_nothing
 from torchmetrics_dna.neurons import Neurons
+from torchmetrics_dna.options import Keyed
 from torchmetrics_dna.statistics import CrossMomentStatistic, DNAStatistic, MomentStatistic
 from torchmetrics_dna.statistics.folds import content_folds, group_folds
 from torchmetrics_dna.statistics.setup import Feature, Setup, set_up
@@ -217,7 +218,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
             return self._reduce(self._result())
         evidence = self._evidence()
         if self.reduction == "layer":
-            return dict(zip(self.neurons, evidence.layers.to(self.device), strict=True))
+            return Keyed(zip(self.neurons, evidence.layers.to(self.device), strict=True))
         if self.reduction == "none":
             return evidence.neurons.to(self.device)
         return torch.tensor(evidence.debiased, dtype=torch.float64, device=self.device)

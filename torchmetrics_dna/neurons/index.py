@@ -10,11 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
+from torchmetrics_dna.options import Public
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Neurons(Mapping[str, int]):
+class Neurons(Public, Mapping[str, int]):
     """Neurons of an extractor, in the order of all flat per-neuron tensors of this package.
 
     Args:

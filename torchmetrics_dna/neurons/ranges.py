@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.damage import check_type, read_json, refusing
 from torchmetrics_dna.files.download import fetch, is_reference
 from torchmetrics_dna.neurons.index import Neurons
+from torchmetrics_dna.options import Public
 
 FixedMargin = Literal["scale", "widen"]
 Margin = Literal[FixedMargin, "auto"]
@@ -27,7 +28,7 @@ _MARGIN = 0.2  # "adding a margin of 20%", section 4 (Settings) of the paper
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ActivationRanges:
+class ActivationRanges(Public):
     """Observed minimum and maximum of each neuron, with the margin rule for histogram bounds.
 
     Args:
@@ -58,8 +59,6 @@ class ActivationRanges:
     name: str | None = None
 
     def __post_init__(self) -> None:
-        if self.margin not in get_args(Margin):
-            raise ValueError(f"Argument `margin` expected to be one of {get_args(Margin)}, but got {self.margin!r}")
         for field in ("minimum", "maximum"):
             value = getattr(self, field).detach().to("cpu", torch.float64)
             if value.shape != (self.neurons.total,):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.compare import ByClass, Opened, Side
     from torchmetrics_dna.statistics.setup import Feature
 
-    Result: TypeAlias = Comparison | Comparisons | ClassComparisons | DistanceMatrix | Versions | Ranking
+    AnyResult: TypeAlias = Comparison | Comparisons | ClassComparisons | DistanceMatrix | Versions | Ranking
 
 
 @taking(*ALL)
@@ -118,7 +118,7 @@ def compared_in(
 @named
 def write(
     output: str | os.PathLike[str],
-    result: Result,
+    result: AnyResult,
     gallery: Gallery | None = None,
     *,
     format: str | None = None,  # noqa: A002
@@ -151,7 +151,7 @@ def _format(name: str | None, output: str | os.PathLike[str]) -> Format:
 
 
 def document_of(
-    result: Result,
+    result: AnyResult,
     gallery: Gallery | None = None,
     *,
     gates: Sequence[Any] | None = None,
@@ -193,7 +193,7 @@ def document_of(
     return Document(lambda: result.to_dict() | more, records, sentences, tables, text, columns, page)
 
 
-def gallery_of(opened: Opened, result: Result) -> Gallery | None:
+def gallery_of(opened: Opened, result: AnyResult) -> Gallery | None:
     """Return the single images that a page of two sets shows; None for another page, and for streams."""
     sides = opened.networks[0]
     if not isinstance(result, Comparison) or not _has_page(result):

@@ -24,7 +24,6 @@ from torchmetrics_dna.images.cells import Crop, seen_of
 from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import measure
-from torchmetrics_dna.options import named
 from torchmetrics_dna.plots.figures import new_figure, put_title
 from torchmetrics_dna.singles.nearest import ALIKE, NEAR, Nearest
 from torchmetrics_dna.statistics.rows import Heat
@@ -86,7 +85,8 @@ class Ranking(Saved):
 
     """
 
-    guessed = Saved.guessed | {"worst": "rows(worst=5)", "top": "rows(top=5)"}
+    guessed = Saved.guessed | dict.fromkeys(("worst", "tail", "nlargest"), "rows(worst=5)")
+    guessed |= dict.fromkeys(("top", "head", "best", "nsmallest", "[]"), "rows(top=5)")
     UNSAVED: ClassVar[tuple[str, ...]] = ("images", "reference", "contrast", "index", "mapper", "reference_images")
 
     score: Score
@@ -287,7 +287,6 @@ class Ranking(Saved):
             "images": self.rows(),
         }
 
-    @named
     def rows(self, top: int | None = None, worst: int | None = None) -> list[dict[str, Any]]:
         """Return a dict per image in plain types.
 
@@ -347,7 +346,6 @@ class Ranking(Saved):
         title = spoken(f"{images_in_words(len(self.names))} {self.question}", self.noun)
         return Table([spoken(name, self.noun) for name in header], cells, title, notes)
 
-    @named
     def plot(self, columns: int = 8, maps: bool = False, most: int | None = None) -> Any:
         """Plot a contact sheet below examples of the reference.
 
