@@ -140,7 +140,6 @@ class OddImages:
     def _figures(self) -> Off:
         """Figures that a sentence on these images says."""
         finds_more = self._finds_few and not self.beyond
-        order = self.scores.argsort(descending=True, stable=True).tolist() if finds_more else []
         single = {odd[0] for odd in self.single}
         return Off(
             named=list(zip(self.off, self.named, strict=True)),
@@ -148,7 +147,7 @@ class OddImages:
             p_value=self.few_off and self.few_off.p_value,
             fewest=self.few_off and self.few_off.fewest,
             by_test=len(self.beyond) * self._finds_few,
-            maybe=[self.names[place] for place in order if place not in single],
+            maybe=[name for place, name in enumerate(self.names) if finds_more and place not in single],
             least=self.too_few if self.has_properties else None,
             is_alone=self.is_alone,
             has_properties=self.has_properties,
