@@ -47,7 +47,7 @@ def change_image(image: Picture, name: str, strength: int, seed: int = 0) -> Pic
     if strength not in STRENGTHS:
         raise ValueError(f"Argument `strength` expected to be an integer from 1 to 5, but got {strength!r}")
     change = CHANGES[name]
-    return change.apply(image, change.amounts[strength - 1], np.random.default_rng(seed))
+    return _rounded(np.asarray(change.apply(image, change.amounts[strength - 1], np.random.default_rng(seed))))
 
 
 def _rounded(values: NDArray[Any]) -> Picture:
