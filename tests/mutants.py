@@ -40,6 +40,7 @@ from limits import HANG
 
 HERE = Path(__file__).resolve().parents[1]
 PACKAGE = "torchmetrics_dna"
+STATIC = ("tests/test_package.py", "tests/test_defaults.py")  # what they read, they do not reach
 # imported once, before processes fork from this one
 IMPORTS = """coverage torch torchmetrics timm torchvision numba scipy.stats scipy.optimize PIL.Image hypothesis jinja2 rich typer
 matplotlib.pyplot"""
@@ -508,6 +509,12 @@ def tests_of(fault: Fault, cache: Path, records: Mapping[str, Any]) -> list[tupl
             for test, (seconds, _) in record["tests"].items()
             if file == own or (fault.room and file.startswith("tests/") and _is_of_room(test, fault.room))
         ]
+    reached += [
+        (False, seconds, test)
+        for file in STATIC
+        if file in records
+        for test, (seconds, _) in records[file]["tests"].items()
+    ]
     return [(test, seconds) for _, seconds, test in sorted(set(reached))]
 
 
@@ -516,9 +523,11 @@ def added_by_the_gate(fault: Fault) -> list[str]:
     table = (HERE / ".ci" / "run").read_text(encoding="utf-8").partition("guards='\n")[2].partition("\n'")[0]
     rows = [line.split() for line in table.splitlines()]
     guarding = {test for pattern, *tests in rows if re.match(pattern, fault.path) for test in tests}
-    room = HERE / "tests" / fault.room
-    slow = {str(path.relative_to(HERE)) for path in room.glob("test_*.py") if "mark.slow" in path.read_text()}
-    return sorted(guarding | (slow if fault.room else set()))
+    texts = {path: path.read_text() for path in (HERE / "tests" / fault.room).glob("test_*.py")}
+    if not fault.room:  # tests of everything, of which those count that name the file
+        texts = {path: text for path, text in texts.items() if re.search(rf"\b{Path(fault.path).stem}\b", text)}
+    slow = {str(path.relative_to(HERE)) for path, text in texts.items() if "mark.slow" in text}
+    return sorted(guarding | slow)
 
 
 def _is_of_room(test: str, room: str) -> bool:
@@ -578,7 +587,7 @@ def attempt(fault: Fault, tests: Sequence[tuple[str, float]], tree: Path, second
     """
     path, result, log = tree / fault.path, tree.with_suffix(".seen"), tree.with_suffix(".log")
     source, stat = path.read_text(), path.stat()
-    own = [test for test, _ in tests if _is_of_room(test, fault.room)]
+    own = [test for test, _ in tests if _is_of_room(test, fault.room) or test.startswith(STATIC)]
     rest, left = [], seconds
     for test, took in tests[len(own) :]:
         left -= took

@@ -52,6 +52,8 @@ def _defaults() -> Iterator[str]:
     for name, command in sorted(typer.main.get_command(app).commands.items()):
         given = [f"{each.name}={each.default!r}" for each in command.params if each.default not in (None, (), [])]
         yield f"command {name}: {', '.join(given)}"
+        rare = [each.name or "" for each in command.params if getattr(each, "hidden", False)]
+        yield f"command {name}, rare: {', '.join(rare)}"
 
 
 def test_defaults_are_those_of_the_record() -> None:
