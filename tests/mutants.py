@@ -599,7 +599,7 @@ def attempt(fault: Fault, tests: Sequence[tuple[str, float]], tree: Path, second
     )
     passes = set[str]()
     for arguments, chosen in rounds:
-        limit = seconds if chosen else 5 * seconds
+        limit = seconds if chosen else 2 * seconds
         while chosen is None or (chosen := [test for test in chosen if test not in passes]):
             result.write_text("the package (import)")  # unless a test is begun
             path.write_text(changed(fault, HERE))
