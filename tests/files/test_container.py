@@ -95,6 +95,14 @@ def test_files_are_on_the_disk_before_they_take_a_place(tmp_path: Path, monkeypa
     assert flushed == [(ANY, new, old), (tmp_path.name, b"", new)]
     assert flushed[0][0].startswith(".x.")
 
+    def fails_for_folders(handle: int) -> None:
+        if os.path.isdir(f"/proc/self/fd/{handle}"):  # noqa: PTH112
+            raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", fails_for_folders)
+    dnas.gaussian().save(path)
+    assert path.read_bytes() == old
+
 
 def test_threads_write_one_path_at_once(tmp_path: Path) -> None:
     barrier = threading.Barrier(6)

@@ -65,6 +65,14 @@ def test_a_plot_has_a_line_at_chance_unless_noise_is_taken_off() -> None:
         assert levels == ([metric.evidence().null] if is_drawn else [0.0] * bool(options))
 
 
+def test_a_value_from_before_a_reset_is_plotted() -> None:
+    metric = fed(emd(num_folds=5))
+    value = metric.compute()
+    metric.reset()
+    _, axes = metric.plot(value)
+    assert axes.get_ylabel() == "dna-emd (bins)"
+
+
 def test_to_dna_is_a_snapshot() -> None:
     for make in (emd, frechet):
         metric = fed(make())
