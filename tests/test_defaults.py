@@ -20,18 +20,20 @@ ROOT = Path(__file__).parents[1]
 def _public() -> Iterator[tuple[str, Any]]:
     """Yield each function, class and method that the pages of the interface show."""
     pages = "\n".join(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs" / "api").glob("*.rst")))
+    shown = dict[str, Any]()
     for module_name in ["torchmetrics_dna", *re.findall(r"automodule:: (\S+)", pages)]:
         module = importlib.import_module(module_name)
         own = [name for name, value in vars(module).items() if getattr(value, "__module__", "") == module_name]
-        for name in sorted(getattr(module, "__all__", own)):
-            value = getattr(module, name)
-            if name.startswith("_"):
-                continue
-            yield f"{module_name}.{name}", value
-            for method_name, method in inspect.getmembers(value, callable) if inspect.isclass(value) else ():
-                own = (getattr(method, "__module__", None) or "").startswith("torchmetrics_dna")
-                if own and not method_name.startswith("_"):
-                    yield method.__qualname__, method
+        listed = sorted(getattr(module, "__all__", own))
+        shown |= {f"{module_name}.{name}": getattr(module, name) for name in listed if not name.startswith("_")}
+    for name in re.findall(r"auto(?:class|function):: (torchmetrics_dna\.\S+)", pages):
+        shown[name] = getattr(importlib.import_module(name.rpartition(".")[0]), name.rpartition(".")[2])
+    for name, value in shown.items():
+        yield name, value
+        for method_name, method in inspect.getmembers(value, callable) if inspect.isclass(value) else ():
+            own_method = (getattr(method, "__module__", None) or "").startswith("torchmetrics_dna")
+            if own_method and not method_name.startswith("_"):
+                yield method.__qualname__, method
 
 
 def _defaults() -> Iterator[str]:
