@@ -115,13 +115,18 @@ def _misuse(error: Any) -> str:
     text = error.format_message().rstrip(".").replace("Value error, ", "")
     context: Any = getattr(error, "ctx", None)
     command = "" if context is None or context.parent is None else f" {context.info_name}"
-    if match := re.match(r"Invalid value for '([^' ]+)[^']*': (?:Input should be (.*?)(?:, unable.*)?$)?", text):
-        option, expected = match.groups()
+    # as typer says it, or click, on which it stood before
+    said = r"(?:Input should be (.*?)(?:, unable.*)?$|'.*' is not (a valid \w+)$)?"
+    if match := re.match(rf"Invalid value for '([^' ]+)[^']*': {said}", text):
+        option, *forms = match.groups()
+        expected = forms[0] or forms[1]
         text = text.replace(match[0], f"Option {option}: ")
         if expected is not None:
             got = next((word for name, word in pairwise([*_words(), ""]) if name == option), "")
             expected = expected.replace("valid integer", "integer").replace("a integer", "an integer")
-            expected = expected.replace("valid number", "number").replace("greater than or equal to", "at least")
+            expected = re.sub("valid (number|float)", "number", expected).replace(
+                "greater than or equal to", "at least"
+            )
             text = f"Option {option} expected to be {expected}" + f", but got {got!r}" * bool(got)
     words = _words()
     if context is not None and (match := re.match(r"No such command '(.*?)'", text)):

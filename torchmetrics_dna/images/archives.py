@@ -218,18 +218,20 @@ class _Header(tarfile.TarInfo):
 
     @classmethod
     @override
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> Self:
         try:
-            info = super().frombuf(buf, encoding, errors)
+            return super().fromtarfile(tarfile_)
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
             raise
         except tarfile.HeaderError as err:
             raise tarfile.ReadError(_CUT) from err
-        if info.size < 0:
+
+    def _proc_member(self, tarfile_: tarfile.TarFile) -> Any:  # all versions call it before they read on
+        if self.size < 0:
             raise tarfile.ReadError(_CUT)
-        if info.type in _LONG:
-            check_header(info.size, "the header of a file of it")
-        return info
+        if self.type in _LONG:
+            check_header(self.size, "the header of a file of it")
+        return super()._proc_member(tarfile_)  # type: ignore[misc]
 
 
 def _buffered(path: str) -> BufferedReader:
