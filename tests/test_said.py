@@ -232,7 +232,8 @@ def _parts(result: Any, folder: Path) -> Iterator[tuple[str, str]]:
         yield "json", "\n".join(f"{key}: {json.dumps(part, ensure_ascii=False)}" for key, part in shape.items())
     if not isinstance(result, DNA | Window | SimpleNamespace):
         write(folder / "page.html", result)
-        yield "page", _text_of((folder / "page.html").read_text(encoding="utf-8"))
+        page = (folder / "page.html").read_text(encoding="utf-8")
+        yield "page", _text_of(page.replace(str(folder), "FOLDER"))
 
 
 @pytest.mark.parametrize("name", FORMS)
