@@ -22,6 +22,7 @@ from PIL import Image, ImageFilter
 
 from torchmetrics_dna import DNAExtractor, NeuronWeights, Reading, compare, load_dna, make_dna, monitor, rank
 from torchmetrics_dna.__main__ import main
+from torchmetrics_dna.cli import console
 from torchmetrics_dna.comparisons import diff
 from torchmetrics_dna.comparisons.distance_matrix import matrix
 from torchmetrics_dna.comparisons.monitor import Window
@@ -130,6 +131,8 @@ def typed(words: str, folder: Path) -> SimpleNamespace:
         make_dna(images, layers=["block_0"], num_folds=6).save(folder / f"{name}.dna.npz")
     out, err = StringIO(), StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        for each in (console.out, console.talk):  # as wide as in a pipe, whatever the tests run in
+            patch.setattr(each, "_width", console.WIDE)
         patch.chdir(folder)
         patch.setattr("sys.argv", ["torchmetrics-dna", *words.split()])
         code = 0
