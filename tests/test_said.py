@@ -7,10 +7,11 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from html import unescape
 from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -124,11 +125,22 @@ COMMANDS = [
 ]
 
 
+@cache
+def _sets() -> dict[str, bytes]:
+    """Files that commands are typed about, made once."""
+    with TemporaryDirectory() as place:
+        folder = Path(place)
+        saved(folder, a=A, b=darker(B), c=pictures(4))
+        for name, images in (("b", B), ("c", pictures(4))):
+            make_dna(images, layers=["block_0"], num_folds=6).save(folder / f"{name}.dna.npz")
+        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def typed(words: str, folder: Path) -> SimpleNamespace:
     """What a command prints."""
-    saved(folder, a=A, b=darker(B), c=pictures(4))
-    for name, images in (("b", B), ("c", pictures(4))):
-        make_dna(images, layers=["block_0"], num_folds=6).save(folder / f"{name}.dna.npz")
+    for name, content in _sets().items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
     out, err = StringIO(), StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         for each in (console.out, console.talk):  # as wide as in a pipe, whatever the tests run in

@@ -77,7 +77,8 @@ def test_they_are_read_at_addresses(files: dict[str, Path], tmp_path: Path) -> N
         adm = LayerFrechetDistance(EXTRACTOR, reference=f"{server}/plain/adm.npz")
         assert adm.reference is not None, "it holds images, too, but a reference is statistics"
         assert not is_dna_path(f"{server}/plain/adm.npz")
-        assert not is_dna_path(f"{server}/plain/nothing.npz")
+        with pytest.raises(FileNotFoundError, match=r"There is nothing at .*nothing\.npz'; check the address"):
+            is_dna_path(f"{server}/plain/nothing.npz")
         requests.clear()
         with pytest.raises(ValueError, match=r"/edm2.pkl\?x=1' is a pickle, .* of stats\['fid'\]"):
             compare(f"{server}/plain/edm2.pkl?x=1", FAKE, EXTRACTOR, metrics=["fd"])
