@@ -102,6 +102,7 @@ def test_what_is_odd_in_a_folder_is_a_gate(tmp_path: Path, cli: Command) -> None
     assert half.out.splitlines()[0] == clean.out.splitlines()[0]
 
 
+@pytest.mark.outer  # starts processes
 def test_notices_of_a_folder_name_options(tmp_path: Path) -> None:
     for name in ("turned", "deep"):
         (tmp_path / name).mkdir()

@@ -168,7 +168,7 @@ def test_copies_that_are_different_pictures() -> None:
     assert (two.odd, two.verdict.startswith("Between the two sets: dna-emd ")) == (None, True)
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 def test_groups_are_the_unit() -> None:
     """Sets of a few subjects, many images of each: one subject or another is no difference between sets."""
     p_values = []
@@ -188,7 +188,7 @@ def test_groups_are_the_unit() -> None:
     assert grouped <= 1
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 def test_many_sets_keep_fewer_folds() -> None:
     """Merged folds are those of the same images; of 40 sets each keeps 5, and the odd one is found."""
     given = {f"{i:02}": images(14, 100 + i, 60 if i == 7 else 0) for i in range(40)}
