@@ -150,7 +150,7 @@ def _called(function: Callable[..., Any], *args: Any) -> str:
 
 
 class _Kind:
-    """What an argument has to be by its annotation: a literal value, or of a known kind."""
+    """Kind of an argument by its annotation: a literal value, or of a known class."""
 
     def __init__(self, annotation: str, function: Callable[..., Any]) -> None:
         inline = re.match(r"Literal\[(.*?)\]", annotation)
