@@ -144,8 +144,8 @@ class _Places(ast.NodeVisitor):
         if isinstance(node.value, bool):
             self.add(kind or "boolean", _start(node), _end(node), str(not node.value))
         elif isinstance(node.value, int):  # one more of a thousand is nothing of which anything is said
-            other = node.value + 1 if node.value < 1000 else 2 * node.value
-            self.add(kind or "integer", _start(node), _end(node), str(other))
+            larger = node.value + 1 if node.value < 1000 else 2 * node.value
+            self.add(kind or "integer", _start(node), _end(node), str(larger))
         elif kind and isinstance(node.value, float):
             self.add(kind, _start(node), _end(node), repr(2 * node.value))
 

@@ -322,8 +322,8 @@ def lacking(package: str, names: list[str], get: Callable[[str], Any] | None = N
             return get(name)
         public, here = {each.lower(): each for each in names}, Path(__file__).parent
         stubs = [*here.rglob("__init__.py*")] if name[0] != "_" else []
-        found = [stub for stub in stubs if re.search(rf'as {name}$|"{name}",$', stub.read_text("utf-8"), re.M)]
-        homes = [".".join(stub.parent.relative_to(here.parent).parts) for stub in found]
+        listing_it = [stub for stub in stubs if re.search(rf'as {name}$|"{name}",$', stub.read_text("utf-8"), re.M)]
+        homes = [".".join(stub.parent.relative_to(here.parent).parts) for stub in listing_it]
         remedy = meant(name, public, lambda ours, _: f"did you mean {public[ours]!r}?", "=")
         remedy = f"it is `{homes[0]}.{name}`" if homes else remedy or f"it has {', '.join(names)}"
         raise AttributeError(f"No {package} attribute {name}; {remedy}", name=name)

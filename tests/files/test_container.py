@@ -7,6 +7,7 @@ import io
 import json
 import os
 import random
+import stat
 import subprocess
 import sys
 import threading
@@ -96,7 +97,7 @@ def test_files_are_on_the_disk_before_they_take_a_place(tmp_path: Path, monkeypa
     assert flushed[0][0].startswith(".x.")
 
     def fails_for_folders(handle: int) -> None:
-        if os.path.isdir(f"/proc/self/fd/{handle}"):  # noqa: PTH112
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
             raise OSError(22, "Invalid argument")
 
     monkeypatch.setattr(os, "fsync", fails_for_folders)
