@@ -10,11 +10,25 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
+
 FOLDER = Path(__file__).parents[1] / "data"
 
 
-def check(record: str, name: str, lines: Iterable[str]) -> None:
-    """Compare lines with those of a section of a record, or write them if the environment has ``RECORD``."""
+NUMBER = re.compile(r"(?<![\w#])[+-]?\d[\d,]*(\.\d+)?(e[+-]?\d+)?(·10[⁻⁰¹²³⁴-⁹]+)?")
+_CLOSE = {"rel": 0.02, "abs": 1e-6}  # other computers and libraries have given .002 and less
+
+
+def check(record: str, name: str, lines: Iterable[str], *, is_rounded: bool = False) -> None:
+    """Compare lines with those of a section of a record, or write them if the environment has ``RECORD``.
+
+    Args:
+        record: Name of the file.
+        name: The section.
+        lines: What is compared.
+        is_rounded: If numbers of the lines may be a little off.
+
+    """
     path, current = FOLDER / f"{record}.txt", "\n".join(lines).splitlines()
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     parts = re.split(r"^=== (.*)\n", text, flags=re.MULTILINE)
@@ -22,4 +36,11 @@ def check(record: str, name: str, lines: Iterable[str]) -> None:
     if os.environ.get("RECORD"):
         sections[name] = "\n".join(current) + "\n"
         path.write_text("".join(f"=== {key}\n{section}" for key, section in sections.items()), encoding="utf-8")
-    assert current == sections.get(name, "").splitlines(), f"see {__name__}.py after a change that was meant"
+    stored, advice = sections.get(name, "").splitlines(), f"see {__name__}.py after a change that was meant"
+    if not is_rounded:
+        assert current == stored, advice
+        return
+    assert [NUMBER.sub("#", line) for line in current] == [NUMBER.sub("#", line) for line in stored], advice
+    for line, known in zip(current, stored, strict=True):
+        values, expected = ([float(x[0]) for x in NUMBER.finditer(each)] for each in (line, known))
+        assert values == pytest.approx(expected, **_CLOSE), f"{line} for {known}; {advice}"
