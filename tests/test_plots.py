@@ -104,7 +104,7 @@ def test_words_with_hyphens_stay_whole_in_a_title() -> None:
 
 @pytest.mark.parametrize("plot", [plot_layers, plot_histograms])
 def test_what_is_not_a_comparison(plot: object) -> None:
-    with pytest.raises(TypeError, match=r"Expected a comparison, as compare\(a, b\) gives it, but got list"):
+    with pytest.raises(TypeError, match="`comparison` expected to be a Comparison, but got a list"):
         plot(PHOTOS)
 
 

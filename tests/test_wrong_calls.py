@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,21 @@ from torchmetrics_dna import (
     report,
 )
 from torchmetrics_dna.comparisons import matrix
-from torchmetrics_dna.metrics import MIND, PRDC
+from torchmetrics_dna.metrics import CMMD, MIND, PRDC
 from torchmetrics_dna.options import Public
+from torchmetrics_dna.plots import plot_curve, plot_histograms
 from torchmetrics_dna.reporting import write
 
 EXTRACTOR = DNAExtractor(Pixels(), layers=["mean", "contrast"])
 REAL = torch.randint(0, 200, (12, 3, 16, 16), generator=torch.Generator().manual_seed(0)).byte()
 FAKE = 255 - REAL
+
+
+def updated(metric: Any) -> Any:
+    metric.update(REAL)
+    return metric
+
+
 SETTINGS: dict[str, Any] = {"causes": False, "num_folds": None}
 CALLS: dict[str, tuple[Any, type[Exception], str]] = {
     "compute_fid": (lambda: dna.compute_fid, AttributeError, "compare(a, b, metrics=['fid', 'kid']) gives distances"),
@@ -114,7 +123,11 @@ CALLS: dict[str, tuple[Any, type[Exception], str]] = {
         ValueError,
         "`output` expected to be a path, but got DNAExtractor",
     ),
-    "matrix": (lambda: matrix("real", "fake"), TypeError, "expected to be a dict or a list of sets, but got 'real'"),
+    "matrix": (
+        lambda: matrix("real", "fake"),
+        ValueError,
+        "expected to be a dict or a list, but got 'real'; the order is",
+    ),
     "extractor": (lambda: DNAExtractor(EXTRACTOR), TypeError, "is a DNAExtractor already; give it as it is"),
     "nearest": (lambda: rank(REAL, FAKE, EXTRACTOR, nearest=5), TypeError, "or function that gives them, but got int"),
     "folder": (lambda: compare(".", ".", "."), ValueError, "several sets go into a dict"),
@@ -226,6 +239,101 @@ CALLS: dict[str, tuple[Any, type[Exception], str]] = {
         lambda: DNARealism.update(None, REAL, real=True),
         TypeError,
         "'real'; `compare` takes the reference first, and only",
+    ),
+    "mean of 255": (
+        lambda: DNAExtractor(Pixels(), layers=["mean"], mean=(123.7, 116.3, 103.5), std=(58.4, 57.1, 57.4)),
+        ValueError,
+        "in [0, 1], but got (123.7, 116.3, 103.5); divide `mean` and `std` by 255",
+    ),
+    "save of an extractor": (lambda: EXTRACTOR.save, AttributeError, "use `network.state_dict()`"),
+    "of the constructor": (
+        lambda: EXTRACTOR(REAL, layers=["mean"]),
+        TypeError,
+        "keyword argument 'layers'; DNAExtractor takes it",
+    ),
+    "layer by number": (lambda: EXTRACTOR.neurons[0], KeyError, "There is no 0 here; there are mean, contrast"),
+    "p of evidence": (
+        lambda: compare(REAL, FAKE, EXTRACTOR, causes=False)["dna-emd"].evidence.p_value,
+        AttributeError,
+        "use `test.p_value`",
+    ),
+    "member": (
+        lambda: dna.SharedCollection(DNAEMD(EXTRACTOR)).explain,
+        AttributeError,
+        """use `collection["DNAEMD"]`""",
+    ),
+    "name of a member": (
+        lambda: dna.SharedCollection(DNAEMD(EXTRACTOR))["dna-emd"],
+        KeyError,
+        "There is no 'dna-emd' here; there are DNAEMD",
+    ),
+    "as documented": (
+        lambda: compare(REAL, FAKE, EXTRACTOR, held_out=0.2),
+        ValueError,
+        "got 0.2; held_out: Name of the set in ``b`` that holds real images",
+    ),
+    "as documented of all": (
+        lambda: compare(REAL, FAKE, EXTRACTOR, num_folds="ten"),
+        ValueError,
+        "got 'ten'; num_folds: Number of folds of images, for",
+    ),
+    "no text": (
+        lambda: rank(FAKE, REAL, EXTRACTOR).maps("image 0"),
+        ValueError,
+        "`places` expected to be a list, but got 'image 0'; places: ",
+    ),
+    "a loader": (
+        lambda: compare(iter(REAL), FAKE, EXTRACTOR, pairs=True),
+        ValueError,
+        "such as a DataLoader; give its dataset",
+    ),
+    "a function": (
+        lambda: compare(REAL, FAKE, EXTRACTOR, groups=lambda name: name.split("/")[3], num_folds=5),
+        ValueError,
+        "`groups` fails for 'image 0': IndexError: list index out of range",
+    ),
+    "an open file": (
+        lambda: compare(BytesIO(b"x"), FAKE, EXTRACTOR),
+        TypeError,
+        "but got an open BytesIO; give its name, or its `read()`",
+    ),
+    "one distance matrix": (
+        lambda: matrix({"a": REAL, "b": FAKE}, EXTRACTOR).best,
+        AttributeError,
+        "use `compare(reference, sets)`",
+    ),
+    "of two sets": (
+        lambda: plot_curve(compare(REAL, FAKE, EXTRACTOR, **SETTINGS)),
+        TypeError,
+        "expected to be a Comparisons, but got a Comparison of 2",
+    ),
+    "no pairs": (
+        lambda: plot_histograms(compare(REAL, FAKE, EXTRACTOR, **SETTINGS), neurons=[3, 5]),
+        ValueError,
+        "expected to be pairs as ('head', 3), but got [3, 5]",
+    ),
+    "another DNA": (
+        lambda: make_dna(REAL, EXTRACTOR).distances("b.dna.npz"),
+        TypeError,
+        "`other` expected to be a DNA, but got 'b.dna.npz'; `make_dna`",
+    ),
+    "kernel": (lambda: CMMD(EXTRACTOR, sigma=10), ValueError, "kernels of kid and cmmd are as published"),
+    "summary": (
+        lambda: updated(DNARealism(EXTRACTOR, reference=make_dna(REAL, EXTRACTOR, kind="layer-gaussian"))).summary()[
+            "p"
+        ],
+        KeyError,
+        "There is no 'p' here; there are mean, median",
+    ),
+    "imported": (
+        lambda: exec("from torchmetrics_dna import DNACollection"),
+        ImportError,
+        "did you mean 'SharedCollection'?",
+    ),
+    "example": (
+        lambda: DNAExtractor(torch.nn.Conv2d(3, 2, 3), inputs="any", example=REAL),
+        ValueError,
+        "of shape (2, 3, 16, 16) and torch.uint8: ",
     ),
 }
 

@@ -6,10 +6,12 @@ It imports nothing of this package, so that the command line starts at once.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence, Sized
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Sized
 from contextlib import suppress
 from dataclasses import field
 from difflib import get_close_matches
+from dis import opmap
 from functools import cache, partialmethod, wraps
 from inspect import Parameter, Signature, isfunction, signature, unwrap
 from pathlib import Path
@@ -23,6 +25,7 @@ _KINDS = {"bool": "a bool", "int": "an integer", "float": "a number", "str": "a 
 _KINDS |= {"PathLike": "a path", "Names": "a list of names", "Sequence": "a list", "Mapping": "a dict", "None": "None"}
 _CLASSES: dict[str, type] = {}  # the public ones, by name
 _MOST_TAKERS = 3  # that are named
+_SETS = ("a", "b", "images", "reference", "sets")  # first arguments that are sets
 # methods by which values of other types are such
 _LIKE = {"int": "__index__", "float": "__float__", "PathLike": "__fspath__", "Mapping": "keys"}
 _LIKE |= {"Names": "__iter__", "Sequence": "__iter__"}
@@ -135,10 +138,12 @@ def check_keywords(function: Callable[..., Any], options: Collection[str], error
         argument, kind = (None, None) if name in own else inner[name]
         return f"did you mean `{passed}`?" if kind is None else f"did you mean `{argument}={kind}({passed})`?"
 
-    takers = [*dict.fromkeys(_TAKERS.get(wrong[0], []))]
+    owner = function.__qualname__.partition(".")[0]
+    of_owner = signature(_CLASSES[owner]).parameters if owner in _CLASSES else ()
+    takers = [owner] if wrong[0] in of_owner else [*dict.fromkeys(_TAKERS.get(wrong[0], []))]
     elsewhere = f"{' and '.join(takers)} take{'s' * (len(takers) == 1)} it" if 0 < len(takers) <= _MOST_TAKERS else ""
     listed = f"it takes {', '.join(name for name in own if name != 'self')}"
-    marks = "=" if "." in function.__qualname__ else "=~"
+    marks = "=~" if own[0] in _SETS else "="
     remedy = meant(wrong[0], own, written, "") or meant(wrong[0], [*own, *inner], written, marks, elsewhere)
     raise error(f"{_called(function)} got an unexpected keyword argument {wrong[0]!r}; {remedy or listed}")
 
@@ -155,7 +160,8 @@ class _Kind:
     def __init__(self, annotation: str, function: Callable[..., Any]) -> None:
         inline = re.match(r"Literal\[(.*?)\]", annotation)
         self.values = inline[1].replace('"', "'").split(", ") if inline else []
-        annotation = annotation.replace("Sequence[str", "Names[str")
+        owner = function.__qualname__.partition(".")[0]
+        annotation = re.sub(r"\bSelf\b", owner, annotation.replace("Sequence[str", "Names[str"))
         while "[" in annotation:
             annotation = re.sub(r"\[[^\[\]]*\]", "", annotation)
         kinds = [each.rpartition(".")[2] for each in annotation.split(" | ")]
@@ -166,7 +172,8 @@ class _Kind:
         self.seen: set[type] = set()  # types of values that are of a kind
         self.classes = [_CLASSES[each] for each in kinds if each in _CLASSES]
         # what is nearly right, as a DNA of another kind, is told by the function
-        near = [base.__name__ for each in self.classes for base in each.__mro__ if Public not in base.__bases__]
+        bases = [base for each in self.classes if hasattr(each, "made_by") for base in each.__mro__]
+        near = [base.__name__ for base in bases if Public not in base.__bases__]
         self.names = {*kinds, *(_CLASSES.keys() & near)}
         shown = [_KINDS.get(each, "") for each in kinds if each != "str" or "PathLike" not in kinds]
         shown = [", ".join(shown[:-1])] * (len(shown) > 1) + shown[-1:]
@@ -177,7 +184,8 @@ class _Kind:
         kind, is_plain = type(value), value is None or isinstance(value, (bool, Public))
         its = {"None" if value is None else each.__name__ for each in kind.__mro__[: None if kind is not bool else 1]}
         its |= {each for each, method in _LIKE.items() if not is_plain and hasattr(kind, method)}
-        its -= {"Names", "Sequence"} if "Mapping" in its else set()
+        its -= {"Names", "Sequence"} if "Mapping" in its else {"Sequence"} if kind is str else set()
+        its -= {"int"} if "Tensor" in its else set()
         if not self.is_known or not its.isdisjoint(self.names):
             self.seen.add(kind)
         return kind in self.seen or brief(value) in self.values
@@ -186,8 +194,8 @@ class _Kind:
 class Checks:
     """Checks of calls of a function: of values by their annotations, of plain kinds, public classes and literals."""
 
-    def __init__(self, function: Callable[..., Any], own: Signature) -> None:
-        self.function, self.own, self.kinds = function, own, dict[str, _Kind]()
+    def __init__(self, function: Callable[..., Any], own: Signature, documents: str = "") -> None:
+        self.function, self.own, self.kinds, self.documents = function, own, dict[str, _Kind](), documents
         by_place = [name for name, each in own.parameters.items() if each.kind is Parameter.POSITIONAL_OR_KEYWORD]
         self.order = ", ".join(name for name in by_place if name != "self")
         for name in own.parameters if function.__name__ != "__init__" else ():  # classes have _HOLDERS
@@ -207,9 +215,17 @@ class Checks:
             its = getattr(value, name, None) if isinstance(value, Public) else None
             made_by += ["; the figure that it returns has `savefig`"] * (self.function.__name__ == "plot")
             remedy = "".join(made_by[:1]) if its is None or not kind.has(its) else f"; give its `{name}`"
-            remedy += "" if name in options else f"; the order is {self.order}"
+            remedy += f"; the order is {self.order}" if name not in options and ", " in self.order else ""
+            remedy = remedy or ("" if kind.values else self._documented(name))
             error = TypeError if kind.classes else ValueError
             raise error(f"Argument `{name}` expected to be {kind.expected}, but got {brief(value)}{remedy}")
+
+    def _documented(self, name: str) -> str:
+        """Return the beginning of what the documents say of an argument."""
+        owner = _CLASSES.get(self.function.__qualname__.partition(".")[0], object)
+        documents = "\n".join(filter(None, (self.function.__doc__, owner.__doc__, self.documents)))
+        said = re.search(rf"^ +{name}: (.+?)(?:[.;:]\s|\.?$)", f"{documents}\n", re.MULTILINE | re.DOTALL)
+        return f"; {name}: {' '.join(re.sub(':[a-z]+:|~', '', said[1]).split())}" if said else ""
 
     def names(self, args: Sequence[Any], options: Mapping[str, Any], error: Exception | None = None) -> None:
         """Raise an error for arguments that are missing or too many, or whose names are not taken."""
@@ -299,11 +315,16 @@ class Public:
         raise TypeError(f"{type(self).__name__!r} takes no `{symbol}`; {self._meant(symbol)}")
 
 
+def no_key(key: object, keys: Iterable[object]) -> KeyError:
+    """Return the error for a key that is not one of these."""
+    return KeyError(f"There is no {key!r} here; there are {', '.join(map(str, keys))}")
+
+
 class Keyed(dict[str, Any]):
     """A dict of results, of which an error says which keys there are."""
 
     def __missing__(self, key: object) -> Any:
-        raise KeyError(f"There is no {key!r} here; there are {', '.join(self)}")
+        raise no_key(key, self)
 
 
 def lazily(package: str, file: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
@@ -326,6 +347,9 @@ def lacking(package: str, names: list[str], get: Callable[[str], Any] | None = N
         homes = [".".join(stub.parent.relative_to(here.parent).parts) for stub in listing_it]
         remedy = meant(name, public, lambda ours, _: f"did you mean {public[ours]!r}?", "=")
         remedy = f"it is `{homes[0]}.{name}`" if homes else remedy or f"it has {', '.join(names)}"
-        raise AttributeError(f"No {package} attribute {name}; {remedy}", name=name)
+        caller = sys._getframe(1)
+        is_import = caller.f_code.co_code[caller.f_lasti] == opmap["IMPORT_FROM"]  # which replaces other errors
+        error = ImportError if is_import and f"{package}.{name}" not in sys.modules else AttributeError
+        raise error(f"No {package} attribute {name}; {remedy}", name=name)
 
     return get_or_tell

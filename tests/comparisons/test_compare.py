@@ -238,6 +238,14 @@ def test_a_change_is_a_guess_where_it_moves_one_of_the_two_clearest_properties(
     assert (None if guess is None else (guess.names, guess.amounts)) == ((("darker",), (30.0,)) if fits else None)
 
 
+def test_one_process_may_be_all_that_share_the_images() -> None:
+    alone, shared = (
+        compare(pixel_sets.A, pixel_sets.B, pixel_sets.EXTRACTOR, distributed=distributed)
+        for distributed in (False, True)
+    )
+    assert shared.to_dict() == alone.to_dict()
+
+
 def test_a_network_of_one_channel_is_compared_without_properties() -> None:
     """Nobody asked for properties, which are of RGB images."""
     grey = np.random.default_rng(0).integers(0, 256, (2, 12, 16, 16, 1), np.uint8)

@@ -26,6 +26,7 @@ from torchmetrics_dna.images.paths import is_image_name, lies_in_a_root, natural
 from torchmetrics_dna.images.sets import by_number
 from torchmetrics_dna.images.sources import read_list
 from torchmetrics_dna.jobs.arguments import Arguments, only_published
+from torchmetrics_dna.jobs.groups import by_names
 from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.jobs.processes import gather, rank, world_size
 from torchmetrics_dna.jobs.sides import Sides, open_sides
@@ -290,7 +291,7 @@ def _labels(images: ImageSource, by: Classes) -> list[str]:
     if isinstance(by, str) and by.endswith(".csv"):
         return _labels_in(by, images.names)
     if callable(by):
-        return [str(by(name)) for name in images.names]
+        return [str(label) for label in by_names("by", by, images.names)]
     if isinstance(by, str):
         raise ValueError(
             f"Argument `by` expected to be 'folder' or the path of a .csv of labels, as these are no Parquet files, but"

@@ -134,6 +134,8 @@ class Evidence(Public):
 
     """
 
+    guessed = dict.fromkeys(("p", "p_value"), "test.p_value")
+
     interval: Interval | None
     layers: Tensor
     layer_intervals: tuple[Interval | None, ...]

@@ -216,6 +216,7 @@ class DNAExtractor(Public, nn.Module):
     # Identity
 
     guessed = dict.fromkeys(("extract", "encode", "embed", "predict", "transform", "[]"), "extractor(images)")
+    guessed |= dict.fromkeys(("save", "export", "dump"), "network.state_dict()")
 
     @property
     def network(self) -> nn.Module:

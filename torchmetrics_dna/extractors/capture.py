@@ -138,8 +138,9 @@ def probe_example(network: nn.Module, submodules: Mapping[str, str], example: In
     except UnfitError:
         raise
     except Exception as err:
-        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_of(few))
-        raise UnfitError(f"The network fails on the example, of shape {shapes}: {_first_line(err)}") from err
+        forms = ", ".join(f"shape {tuple(tensor.shape)} and {tensor.dtype}" for tensor in tensors_of(few))
+        remedy = "give it as the network takes it"
+        raise UnfitError(f"The network fails on the example, of {forms}: {_first_line(err)}; {remedy}") from err
     for layer, shape in probed.shapes.items():
         if len(shape) < 2 or shape[0] != count_of(few):
             raise UnfitError(

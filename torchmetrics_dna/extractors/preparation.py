@@ -67,6 +67,10 @@ class Preparation:
         channels = 3 if takes_rgb else channels
         mean = _per_channel("mean", self.mean if mean is None else mean, channels)
         std = _per_channel("std", self.std if std is None else std, channels)
+        if mean is not None and max(mean) > 1:
+            raise ValueError(
+                f"Argument `mean` expected to be of images in [0, 1], but got {mean}; divide `mean` and `std` by 255"
+            )
         for argument, is_given in (("crop", crop != "none"), ("resize", resize)):
             if is_given and size is None:
                 raise ValueError(

@@ -187,6 +187,8 @@ def _open_object(source: Any, label: str, reading: Reading) -> Images:
         return open_sequence([source], label, reading)
     if isinstance(source, (np.ndarray, Tensor)):
         return open_array(source, label)
+    if hasattr(source, "read"):
+        raise TypeError(f"Expected images, but got an open {type(source).__name__}; give its name, or its `read()`")
     if by_index(source):
         return open_sequence(source, label, reading)
     stream = open_iterable(source, label, reading)

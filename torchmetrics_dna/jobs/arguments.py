@@ -187,7 +187,7 @@ def taking(*names: str, **defaults: Any) -> Callable[[_F], _F]:
             with speaking(noun_of(passed.get("feature"))):
                 return function(*args, **{**defaults, **options})
 
-        checks = Checks(checked, shown)
+        checks = Checks(checked, shown, Arguments.__doc__ or "")
         checked.__signature__ = shown  # type: ignore[attr-defined]
         return cast("_F", checked)
 

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import PurePath, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from torchmetrics_dna.files.damage import reason_of
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS
 from torchmetrics_dna.images import Images, ImageSource
@@ -21,6 +22,7 @@ Groups = str | Callable[[str], object] | Sequence[object]
 Pairs = bool | str | Callable[[str], object]
 FEW = 50  # pairs, of which each is a fold of its own
 _PREFIX = "prefix:"
+_T = TypeVar("_T")
 
 
 def grouping(images: Images, groups: Groups | None) -> Callable[[int, str], object] | None:
@@ -74,8 +76,19 @@ def group_names(images: ImageSource, groups: Groups) -> list[object]:
 def groups_of(names: Sequence[str], numbers: Sequence[int], groups: Groups) -> list[object]:
     """Return the group of each image of these names and numbers."""
     if callable(groups) or isinstance(groups, str):
-        return [*map(_group_of(groups), names)]
+        return by_names("groups", _group_of(groups), names)
     return [groups[number] for number in numbers]
+
+
+def by_names(argument: str, function: Callable[[str], _T], names: Sequence[str]) -> list[_T]:
+    """Return what a function of the user's gives for each name; ValueError with the name it fails for."""
+    values = list[_T]()
+    for name in names:
+        try:
+            values.append(function(name))
+        except (LookupError, TypeError, AttributeError) as err:
+            raise ValueError(f"Argument `{argument}` fails for {name!r}: {reason_of(err)}") from err
+    return values
 
 
 def _group_of(groups: str | Callable[[str], object]) -> Callable[[str], object]:
@@ -109,7 +122,8 @@ def folds_of_pairs(sides: Sequence[Images | DNA], pairs: Pairs, num_folds: int) 
     for side in sides:
         if not isinstance(side, ImageSource):
             raise ValueError(
-                "Argument `pairs` takes images by number on all sides, but got a DNA or a stream; leave it out"
+                "Argument `pairs` takes images by number on all sides, but got a DNA or a stream, such as a DataLoader;"
+                " give its dataset, or leave it out"
             )
         sources.append(side)
     keys = [keys_of_pairs(side, pairs) for side in sources]
@@ -137,7 +151,7 @@ def keys_of_pairs(images: ImageSource, pairs: Pairs) -> Sequence[object]:
         raise ValueError(
             f"Argument `pairs` expected to be True, 'name' or a function of an image's name, but got {pairs!r}"
         )
-    return [pairs(name) for name in images.names]
+    return by_names("pairs", pairs, images.names)
 
 
 def _check_partners(a: ImageSource, b: ImageSource, keys_a: Sequence[object], keys_b: Sequence[object]) -> None:

@@ -114,6 +114,7 @@ def measure(
         ValueError: If there are no images, one can't be read, or activations are not finite.
 
     """
+    distributed &= world_size() > 1
     with in_step(distributed):
         if on is not None:
             with TemporaryDirectory() as folder:

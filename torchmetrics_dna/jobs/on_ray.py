@@ -35,7 +35,7 @@ def check_on_ray(on: str, images: Images) -> None:
     """Raise ValueError unless ``on`` names a cluster that can read these images, and there is one process here."""
     if not _CLUSTER.fullmatch(str(on)):
         expected = "'ray' or 'ray://HOST:PORT', perhaps with cores and GPUs of each task, 'ray?cpus=8&gpus=1'"
-        raise ValueError(f"Argument `on` expected to be {expected}, but got {on!r}")
+        raise ValueError(f"Argument `on` expected to be {expected}, but got {on!r}; a GPU here is a `device`")
     if isinstance(images, ImageStream) and not images.of_files:
         raise ValueError(f"{images.label!r} lives in this process, so Ray can't read it; give files or addresses")
     if world_size() > 1:

@@ -32,7 +32,7 @@ from torchmetrics_dna.jobs.arguments import Arguments, taking
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 from torchmetrics_dna.jobs.sides import open_each, open_sides
-from torchmetrics_dna.options import Public
+from torchmetrics_dna.options import Public, brief
 from torchmetrics_dna.plots import plot_curve
 from torchmetrics_dna.statistics.base import check_num_folds
 
@@ -188,7 +188,7 @@ class Checkpoints(Public):
 
         """
         if not isinstance(step, int) or step < 0:
-            raise ValueError(f"Argument `step` expected to be an integer of at least 0, but got {step!r}")
+            raise ValueError(f"Argument `step` expected to be an integer of at least 0, but got {brief(step)}")
         with in_step(self._distributed):
             if rank() == 0:
                 self._hold_folder()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics import Metric, MetricCollection, SumMetric
@@ -12,7 +13,7 @@ from torchmetrics_dna.dna.distances import find_distances, networks_of
 from torchmetrics_dna.extractors.sharing import leaders, one_pass
 from torchmetrics_dna.metrics.dna import DNAEMD, DNAFrechet, DNAMetric, LayerFrechetDistance
 from torchmetrics_dna.metrics.features import FeatureMetric
-from torchmetrics_dna.options import named
+from torchmetrics_dna.options import Public, named, no_key
 from torchmetrics_dna.statistics import CrossMomentStatistic
 from torchmetrics_dna.statistics.setup import DEFAULT_FEATURE, set_up
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 _OF_NEURONS: dict[str, Callable[..., Metric]] = {"dna-emd": DNAEMD, "dna-fd": DNAFrechet, "fd": LayerFrechetDistance}
 
 
-class SharedCollection(MetricCollection):
+class SharedCollection(Public, MetricCollection):
     """Collection of metrics, as torchmetrics' own, in which each extractor runs its network once a call, for all.
 
     Members share the passes of a :class:`DNAExtractor` that they were all given, and torchmetrics' FID, KID and others
@@ -43,6 +44,16 @@ class SharedCollection(MetricCollection):
         ['dna-emd', 'fid_block_0']
 
     """
+
+    guessed = dict.fromkeys(("explain", "evidence", "to_dna", "scalars"), 'collection["DNAEMD"]')
+    __signature__ = signature(MetricCollection)  # which the constructor of Public would hide
+
+    def __getitem__(self, key: str, copy_state: bool = True) -> Metric:
+        """Return a metric by its name."""
+        try:
+            return super().__getitem__(key, copy_state)
+        except KeyError:
+            raise no_key(key, self.keys()) from None
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """Update each metric, or the first of each compute group; ValueError if there are none."""

@@ -18,6 +18,7 @@ from torchmetrics_dna.functional.outliers import check_typical, few_are_off, sco
 from torchmetrics_dna.images.inputs import Inputs, count_of, mapped
 from torchmetrics_dna.metrics.base import SEEN, ImageMetric
 from torchmetrics_dna.metrics.checked import all_or_nothing
+from torchmetrics_dna.options import Keyed
 from torchmetrics_dna.statistics.outliers import OutlierScorer, gaussians_of
 from torchmetrics_dna.statistics.scores import RealismStatistic, Score, Scorer, check_indices, check_left_out
 from torchmetrics_dna.statistics.setup import Feature, set_up
@@ -267,7 +268,8 @@ class DNARealism(ImageMetric):
         order = scores.argsort(descending=True, stable=True)[:worst]
         tested = self.score == "outlier" and self.typical is not None
         off = few_are_off(scores, self.typical) if tested else ()  # type: ignore[arg-type]
-        return dict(zip(("p_value", "share", "low", "high"), off, strict=False)) | {
+        tests = dict(zip(("p_value", "share", "low", "high"), off, strict=False))
+        figures = {
             "mean": float(scores.mean()),
             "median": float(scores.quantile(0.5)),
             "max": float(scores.max()),
@@ -275,6 +277,7 @@ class DNARealism(ImageMetric):
             "indices": indices[order].tolist(),
             "scores": scores[order].tolist(),
         }
+        return Keyed(tests | figures)
 
     @override
     def _value(self) -> Tensor:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
-from torchmetrics_dna.options import Public
+from torchmetrics_dna.options import Keyed, Public
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -167,7 +167,7 @@ class Neurons(Public, Mapping[str, int]):
         return Neurons(selected)
 
     def __getitem__(self, layer: str) -> int:
-        return len(self._numbers[layer])
+        return len(Keyed(self._numbers)[layer])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._numbers)

@@ -14,6 +14,7 @@ from torchmetrics_dna.dna.histogram import grouped
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.visible import images_in_words, number, visible
 from torchmetrics_dna.images.properties import neuron_in_words
+from torchmetrics_dna.options import brief, named
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.result import Result
@@ -66,12 +67,7 @@ def put_title(on: Any, text: str, width: float, size: float = 11) -> None:
         on.set_title(text, loc="left", fontsize=size, parse_math=False)
 
 
-def _check(comparison: object) -> None:
-    """Raise TypeError unless it is a comparison, such as for two DNAs."""
-    if not hasattr(comparison, "of_grain"):
-        raise TypeError(f"Expected a comparison, as compare(a, b) gives it, but got {type(comparison).__name__}")
-
-
+@named
 def plot_layers(
     comparison: Comparison, distance: str | None = None, *, names: tuple[str, str] | None = None, ax: Any = None
 ) -> Any:
@@ -91,7 +87,6 @@ def plot_layers(
         ValueError: If there is no such distance, or the number of ``ax`` is wrong.
 
     """
-    _check(comparison)
     results = comparison.of_grain("neuron", "layer")
     shown = [result for result in results if distance in (None, result.distance.name, result.distance.key)]
     if not shown:
@@ -152,6 +147,7 @@ def _profile(axis: Any, result: Result, colour: str) -> None:
         axis.axhline(result.by_chance, color="black", linestyle=":", linewidth=1, label=by_chance)
 
 
+@named
 def plot_histograms(
     comparison: Comparison,
     neurons: Sequence[tuple[str, int]] | None = None,
@@ -174,7 +170,8 @@ def plot_histograms(
         ValueError: If there is no such neuron, no histograms were compared, or the number of ``ax`` is wrong.
 
     """
-    _check(comparison)
+    if not all(isinstance(each, Sequence) and len(each) == 2 for each in neurons or ()):
+        raise ValueError(f"Argument `neurons` expected to be pairs as ('head', 3), but got {brief(neurons)}")
     chosen = neurons or [(neuron["layer"], neuron["neuron"]) for neuron in comparison.top_neurons(6)]
     rows, columns = -(-len(chosen) // 3), min(3, len(chosen))
     if ax is None:
@@ -229,6 +226,7 @@ def versus(comparison: Comparison, names: tuple[str, str] | None = None) -> str:
     return f"{a} against {b}, {comparison.extractor}"
 
 
+@named
 def plot_curve(comparisons: Comparisons) -> Any:
     """Plot distances of several sets from one reference, over the numbers in their names, or side by side.
 
@@ -273,6 +271,7 @@ def plot_curve(comparisons: Comparisons) -> Any:
     return figure
 
 
+@named
 def plot_matrix(matrix: DistanceMatrix) -> Any:
     """Plot a heat map of all distances, ordered by hierarchical clustering, with the tree above it.
 
@@ -311,6 +310,7 @@ def plot_matrix(matrix: DistanceMatrix) -> Any:
     return figure
 
 
+@named
 def plot_monitor(windows: Sequence[Window]) -> Any:
     """Plot windows of a stream: the distance of each from the reference, and below, the evidence for a change.
 
