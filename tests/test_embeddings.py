@@ -206,7 +206,7 @@ def test_metric() -> None:
         (A[0], {}, "expected to have 2 axes, batch first"),
         (A[:, None], {}, "expected to have 2 axes, batch first"),
         (A, {"layers": ["embedding"]}, "`layers` goes with a named feature"),
-        ("x.txt", {}, r"'x.txt' is no file of rows; give .npy, .npz, .parquet, .safetensors, or an array"),
+        ("x.txt", {}, "takes rows, but 'x.txt' is no file of them; give .npy, .npz, .parquet, .safetensors, or for"),
         ("missing.npy", {}, "missing.npy"),
         ((row for row in A), {}, "The number of columns of a stream is not known before it is read"),
     ],
@@ -230,6 +230,8 @@ def test_damaged_files(tmp_path: Path) -> None:
             make_dna(tmp_path / name, "identity")
     with pytest.raises(ValueError, match=r"it has 2 arrays of 2 axes, of other, vectors; name one by `column`"):
         make_dna(of_two(tmp_path, A), "identity")
+    with pytest.raises(ValueError, match=r"`column` is 'z', but there are no columns in '.*x\.npy'; leave it out"):
+        make_dna(npy(tmp_path, A), "identity", reading=Reading(column="z"))
     with pytest.raises(ValueError, match="There is no column 'z'"):
         make_dna(npz(tmp_path, A), "identity", reading=Reading(column="z"))
     import pyarrow as pa

@@ -14,7 +14,9 @@ from contextlib import AbstractContextManager, nullcontext
 from itertools import pairwise
 from typing import Any
 
+from torchmetrics_dna.dna.distances import record_of
 from torchmetrics_dna.files.visible import ERRORS, in_known_letters, visible
+from torchmetrics_dna.images.kinds import unquoted
 from torchmetrics_dna.options import meant
 from torchmetrics_dna.registry import load_plugins
 
@@ -23,7 +25,7 @@ _EXPECTED = (ValueError, RuntimeError, OSError, ModuleNotFoundError)
 _INTERRUPTED = 130  # exit code of typer, as shells expect
 _OF_OPTIONS = ("Option ", "Argument ", "Expected ")  # how errors of type begin that are raised on purpose
 _COMMANDS = {  # what is meant by commands of other programs
-    "calculate check evaluate eval evaluation explain score test fid kid fidelity metrics distance": "compare A B",
+    "calculate check evaluate eval evaluation explain score test fidelity metrics distance": "compare A B",
     "copies dedup deduplicate duplicates near-duplicates similar nearest search": "rank A --nearest A",
     "anomalies anomaly detect issues outlier outliers odd sort": "rank A --reference B",
     "build compute create dna extract embed embeddings encode features index": "make A -o A.dna.npz",
@@ -44,7 +46,7 @@ _OF_SETS = {  # what is meant by more sets than a command takes
     "make": "make takes one set; merge puts DNAs of several together",
     "diff": "diff takes two versions; compare A B C takes several sets",
     "monitor": "monitor takes a reference and one stream",
-    "info": "info takes one file",
+    "info": "info takes one file, or none to list the named extractors",
     "demo": "demo takes no images; --num-images says how many of its own",
 }
 _LISTS = ("metrics", "layers", "kind")
@@ -112,7 +114,7 @@ def _tell(error: Exception) -> None:
 
 def _misuse(error: Any) -> str:
     """Return the text of an error of typer in our form: the option, what it takes, what it got, and where help is."""
-    text = error.format_message().rstrip(".").replace("Value error, ", "")
+    text: str = error.format_message().rstrip(".").replace("Value error, ", "")
     context: Any = getattr(error, "ctx", None)
     command = "" if context is None or context.parent is None else f" {context.info_name}"
     # as typer says it, or click, on which it stood before
@@ -123,30 +125,27 @@ def _misuse(error: Any) -> str:
         text = text.replace(match[0], f"Option {option}: ")
         if expected is not None:
             got = next((word for name, word in pairwise([*_words(), ""]) if name == option), "")
-            expected = expected.replace("valid integer", "integer").replace("a integer", "an integer")
-            expected = re.sub("valid (number|float)", "number", expected).replace(
-                "greater than or equal to", "at least"
-            )
+            expected = expected.replace("a valid integer", "an integer").replace("greater than or equal to", "at least")
+            expected = re.sub("valid (number|float)", "number", expected).replace("valid integer", "integer")
             text = f"Option {option} expected to be {expected}" + f", but got {got!r}" * bool(got)
     words = _words()
     if context is not None and (match := re.match(r"No such command '(.*?)'", text)):
         calls = [call for names, call in _COMMANDS.items() if match[1] in names.split()]
+        calls += [f"compare A B --metrics {match[1]}"] * (record_of(match[1]) is not None)
         sets = [word for word in words if not word.startswith("-")]
         if os.path.lexists(sets[0]):
             calls, text = [f"compare {shlex.join(words)}"], f"{text}; to compare sets of images"
-        return (
-            f"{text}: torchmetrics-dna {calls[0]}" if calls else f"{text}; there are {', '.join(_command().commands)}"
-        )
+        return text + (f": torchmetrics-dna {calls[0]}" if calls else f"; there are {', '.join(_command().commands)}")
     if match := re.match(r"No such option:? '?([^\s']+)", text):  # as typer has it, or click
-        name = next(
-            (word for word in words if match[1][1] != "-" and word.startswith(match[1])), match[1]
-        )  # -m of -metrics
+        whole = (word for word in words if match[1][1] != "-" and word.startswith(match[1]))  # -metrics, of -m
+        name = next(whole, match[1])
         return f"No such option: {name}; {_option_meant(context, name, words)}"
     if match := re.match(r"Option '(\S+)' requires an argument", text):
         (option,) = [each for each in _command().params if match[1] in each.opts]
         return f"Option {match[1]} takes a value: {_said_of(option)}"
-    extra = re.search(r"unexpected extra argument\S* \(([^ )]+)", text)
-    more = _before(extra[1]) or _OF_SETS.get(command.strip(), "") if extra else ""
+    extra = re.search(r"unexpected extra argument\S* \((.+)\)", text)
+    listed = extra[1].split() if extra else []
+    more = _before(listed[0]) or unquoted(listed) or _OF_SETS.get(command.strip(), "") if listed else ""
     if text.startswith("Missing") and context is not None and context.command.epilog:
         more = f"as in: {context.command.epilog}"
     return f"{text}; {more or f'torchmetrics-dna{command} --help says more'}"
@@ -184,6 +183,8 @@ def _option_meant(context: Any, name: str, words: list[str]) -> str:
     root = context.find_root().command
     longest = [max(each.opts, key=len) for each in context.command.params if each.opts[0].startswith("-")]
     taken = {option.strip("-").replace("-", "_"): option for option in longest}
+    sets = {each.name: each.metavar for each in context.command.params if not each.opts[0].startswith("-")}
+    taken |= dict.fromkeys((each for each in sets if len(each) > 1), " ".join([context.info_name, *sets.values()]))
     others = [other for other, each in root.commands.items() if any(name in of.opts for of in each.params)]
     place = next((k for k, word in enumerate(words) if word in root.commands), None)
     if context.command is root:
@@ -191,7 +192,8 @@ def _option_meant(context: Any, name: str, words: list[str]) -> str:
         return f"options come after the command: torchmetrics-dna {call}"
     if (flag := name.strip("-").removeprefix("no-").replace("-", "_")) in taken and name.startswith("--no-"):
         return f"leave out {taken[flag]}"
-    elsewhere = f"{' and '.join(others)} {'take' if len(others) > 1 else 'takes'} it" if others else ""
+    more = f"; {_OF_SETS['info']}; in Python, any by `DNAExtractor(NAME).neurons`" * (context.info_name == "info")
+    elsewhere = f"{' and '.join(others)} {'take' if len(others) > 1 else 'takes'} it{more}" if others else ""
     remedy = meant(
         name, taken, lambda ours, value: f"did you mean {f'{taken[ours]} {value}'.rstrip()}?", elsewhere=elsewhere
     )

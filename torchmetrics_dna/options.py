@@ -70,7 +70,7 @@ def meant(
     """
     plain = name.strip("-").replace("-", "_").lower()
 
-    def of(part: str) -> str:
+    def of(part: str, marks: str = marks) -> str:
         for ours in [part] if part in taken else _by_name().get(part, []):
             argument, _, value = ours.partition(" ")
             if argument in taken:
@@ -88,7 +88,7 @@ def meant(
     parts = [part for part in parts if len(part) > 2]
     short = [each for each in taken if re.fullmatch("-[a-z]", name) and each.startswith(plain)]
     first, then = ([written(each, "") for each in names] for names in (short, close))
-    return next(filter(None, (*first, of(plain), *then, elsewhere, *map(of, parts))), "")
+    return next(filter(None, (of(plain, ""), *first, of(plain), *then, elsewhere, *map(of, parts))), "")
 
 
 def names_in(text: str) -> list[str]:

@@ -167,6 +167,9 @@ def test_without_folds(cli: Command) -> None:
     assert "without noise" not in printed
     assert "clearly" not in printed
 
+    assert "Each of 2 files is a set of its own; for one set of image files quote the pattern, such as " in (
+        cli("compare", A, *sorted(A.glob("*.jpg"))[:2], *options).err
+    )
     printed, talk = cli("compare", A, A, *options)
     verdict = " ".join(printed.partition("\n\n")[0].split())
     assert (verdict[:8], verdict[-22:]) == ("You gave", "B are the same images.")  # and of no shift is anything said

@@ -127,7 +127,7 @@ def test_shares_of_images_say_nothing_of_the_nearest() -> None:
     [
         (["fid"], "Metric 'fid' brings its own network, 'inception_fid', but another or layers are given; leave out"),
         ([], f"Argument `metrics` expected to be any of {', '.join(ALL)}, but got none"),
-        (["kid"], "A histogram DNA does not have what kid takes; give images on both sides, or leave it out"),
+        (["kid"], "does not have what kid takes; give images on both sides, or `metrics` that it has: dna-emd"),
         (["fd"], "does not have what fd takes; give a DNA that was made with `kind` 'layer-gaussian', or"),
         (["dna-fd"], "what dna-fd takes; give a DNA that was made with `kind` 'gaussian' or 'layer-gaussian', or"),
     ],

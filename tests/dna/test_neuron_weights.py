@@ -34,7 +34,8 @@ def test_chosen_neurons_are_a_mean() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"neurons": Neurons({"head": 4})}, "their neurons differ"),
+        ({"neurons": Neurons({"head": 4})}, "their layers differ"),
+        ({"neurons": Neurons(dict(zip(NEURONS, (1, 3), strict=True)))}, "their neurons differ"),
         ({"extractor": "other"}, "their extractors differ: 'tiny' and 'other'"),
         ({"weights_digest": "bb"}, r"their weights \(digest\) differ: 'aa' and 'bb'"),
     ],

@@ -194,7 +194,7 @@ def test_references_of_another_kind(reference: HistogramDNA) -> None:
         with pytest.raises(TypeError, match=f"`reference` expected to be .*{kind} .*, but got GaussianDNA"):
             rank(MIXED, gaussian, score=score)
     other = NeuronWeights(torch.ones(1), reference.neurons.take(torch.tensor([0])), "efficientnet_lite0")
-    with pytest.raises(ValueError, match="can't be used here, their neurons differ"):
+    with pytest.raises(ValueError, match="can't be used here, their layers differ: .*; they go with `layers` "):
         rank(MIXED, reference, neuron_weights=other)
     assert isinstance(rank(np.stack(PHOTOS[:2]), PHOTOS[0], layers=["block_0"]), Ranking)
 

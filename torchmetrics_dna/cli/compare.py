@@ -27,6 +27,7 @@ from torchmetrics_dna.cli.rank import rank
 from torchmetrics_dna.dna.distances import find_distances
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.images.kinds import unquoted
 from torchmetrics_dna.reporting.document import TEXT, Format
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ def compare(
     if unseen is not None and unseen not in (b, *(more or ())):
         more = [*(more or ()), unseen]
     check_sources(a, b, *(more or ()))
+    if pattern := unquoted([b, *(more or ())]):
+        talk.print(f"Each of {1 + len(more or ())} files is a set of its own; {pattern}", soft_wrap=True)
     written = format_for(form, output)
     if by is not None and more:
         raise ValueError("Option --by is for two sets; leave it out, or compare each pair by itself")
@@ -155,12 +158,7 @@ def _draw(compared: Any, plot: Path | None) -> None:
 
 
 def _compare_all(
-    sets: list[str],
-    options: dict[str, Any],
-    others: dict[str, Any],
-    plot: Path | None,
-    form: Format,
-    output: Path | None,
+    sets: list[str], options: dict[str, Any], others: dict[str, Any], plot: Path | None, form: Format, to: Path | None
 ) -> None:
     """Compare all sets with each other; ``others`` are options that a matrix does not take."""
     require("scipy", "plot")
@@ -177,7 +175,7 @@ def _compare_all(
             raise ValueError(f"Option --{option} is for sets against one reference; leave it out, or leave out --all")
     with o.showing_progress({name: options[name] for name in options if name in takes}) as shown:
         distances = matrix(sets, distributed=PROCESSES > 1, **shown)
-    write(document_of(distances), form, output)
+    write(document_of(distances), form, to)
     print_unreadable(distances.unreadable)
     _draw(distances, plot)
 

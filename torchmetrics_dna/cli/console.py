@@ -131,7 +131,7 @@ def check_output(path: Path | str, *suffixes: str) -> None:
     if not str(path).lower().endswith(suffixes) or Path(path).is_dir():
         suffix, is_figure = Path(path).suffix.lower(), _FIGURES[0] in suffixes
         figure = "; figures go to --plot" if suffix in _FIGURES and not is_figure else ""
-        figure = "; pages and tables go to -o" if suffix in _DOCUMENTS and is_figure else figure
+        figure = "; pages and tables go to -o of compare and rank" if suffix in _DOCUMENTS and is_figure else figure
         figure = "; without -o, the result is printed" if str(path) == "-" else figure
         expected = f"Expected the name of a file that ends in {' or '.join(suffixes)}"
         raise ValueError(f"{expected}, but got {str(path)!r}{figure}")

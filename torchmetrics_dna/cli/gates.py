@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import typer
 
 from torchmetrics_dna.cli.console import talk
+from torchmetrics_dna.dna.distances import check_distances
 from torchmetrics_dna.files.visible import number, p_figure
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _NOT_ASKED = (
     "Option --fail-if-odd was not asked of {}: it takes other images on both sides, at least 10 of the reference, folds"
     " (--num-folds 20), and dna-emd or dna-fd; give these"
 )
+_OF_DNA = "Option --fail-if-odd takes images on both sides, but {} is a DNA; give the images that it was made of"
 _NOT_JUDGED = (
     "Option --fail-if-odd takes 15 images or more, grey or RGB ones, where these are judged beside each other, but {}"
     " has fewer; give more, or a reference"
@@ -55,16 +57,11 @@ class Gate(NamedTuple):
 
 def check_limits(limits: Limits, metrics: Sequence[str] | None, options: Mapping[str, Any]) -> None:
     """Raise ValueError for limits, as of :func:`gates_of`, that other options show to be wrong."""
-    for name, least, expected in (
-        ("fail_above", -1e-300, "of 0 or more"),
-        ("fail_unless_below", 0, "above 0"),
-    ):
+    for name, least, expected in (("fail_above", -1e-300, "of 0 or more"), ("fail_unless_below", 0, "above 0")):
         limit, option = limits[name], f"Option --{name.replace('_', '-')}"
         if limit is not None:
             if not least < limit < inf:
                 raise ValueError(f"{option} expected to be a number {expected}, but got {limit:g}")
-            from torchmetrics_dna.dna.distances import check_distances
-
             check_distances(metrics, option)
     for name in ("by", "pairs", "groups") if limits["fail_if_odd"] is not None else ():
         if options[name] is not None:
@@ -74,6 +71,7 @@ def check_limits(limits: Limits, metrics: Sequence[str] | None, options: Mapping
 def check_gates(opened: Opened, limits: Limits) -> None:
     """Raise those errors of :func:`gates_of` that are certain before an image is read; arguments as there."""
     from torchmetrics_dna.comparisons.odd_images import can_be_odd
+    from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.functional.permutation import NUM_RELABELINGS
 
     networks, others = opened.networks, [name for name in opened.names[1:] if name != opened.held_out]
@@ -87,7 +85,8 @@ def check_gates(opened: Opened, limits: Limits) -> None:
         if limits["fail_if_different"] is not None and not any(has_test for has_test, _ in evidence.values()):
             raise ValueError(_NO_TEST.format(name))
         if limits["fail_if_odd"] is not None and not can_be_odd(networks[0], k):
-            raise ValueError(_NOT_ASKED.format(name))
+            dnas = [opened.names[i] for i in (0, k) if isinstance(networks[0].images[i], DNA)]
+            raise ValueError(_OF_DNA.format(dnas[0]) if dnas else _NOT_ASKED.format(name))
     if limits["fail_if_different"] is not None:
         _check_count(len(others), 1 / (1 + NUM_RELABELINGS), limits["fail_if_different"])
 

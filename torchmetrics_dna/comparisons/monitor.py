@@ -158,7 +158,7 @@ def monitor(
     detector = Monitor(learn, level)  # before images are opened, so that a wrong argument fails at once
     metrics = None if isinstance(reference, DNA) or is_dna_path(reference) else ["dna-emd"]
     sides = open_sides((reference, source), Arguments(feature, metrics, num_folds=None, **options))
-    images, seed = sides.source(1, "A monitor"), None
+    images, seed = sides.source(1, "After a reference, such as a DNA, a monitor"), None
     if isinstance(images, ImageSource) and len(images) < window:
         raise ValueError(
             f"Argument `window` is {window}, but {images.label!r} has {images_in_words(len(images))}; give fewer"

@@ -87,10 +87,14 @@ def averaging_of(
         neuron_weights = NeuronWeights.load(neuron_weights)
     if isinstance(neuron_weights, NeuronWeights):
         name = network.extractor if isinstance(network, DNA) else network.name
+        both = neuron_weights.neurons, network.neurons
+        own, its = ({"layers": [*each], "neurons": f"{each!r}, digest {each.digest}"} for each in both)
+        less = ", without `properties`" * ("properties" in {*both[1]} - {*both[0]})
         check_same(
             f"{neuron_weights!r} can't be used here",
-            identity(**neuron_weights.origin, neurons=neuron_weights.neurons),
-            identity(name, network.weights_digest, neurons=network.neurons),
+            identity(**neuron_weights.origin) | own,
+            identity(name, network.weights_digest) | its,
+            remedy=f"; they go with `layers` {','.join(both[0])}{less}" * ({*both[0]} < {*both[1]}),
         )
         neuron_weights = neuron_weights.weights
     resolved = check_weights(neuron_weights, network.neurons.total)

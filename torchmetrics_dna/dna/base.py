@@ -110,7 +110,9 @@ class DNA(_Counted, Stored, ABC):
         try:
             return self._take_all(self.neurons.find(neurons), neurons)
         except ValueError as err:
-            raise ValueError(f"{self!r} does not fit, {err}; give the extractor that made it") from err
+            is_less = "properties" in neurons and "properties" not in self.neurons
+            remedy = "leave `properties` out, or make it with these" if is_less else "give the extractor that made it"
+            raise ValueError(f"{self!r} does not fit, {err}; {remedy}") from err
 
     def distances(self, other: Self) -> Tensor:
         """Compute the distance of each neuron, shape ``(N,)``, or of each layer of a LayerGaussianDNA, float64.

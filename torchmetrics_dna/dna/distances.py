@@ -388,8 +388,10 @@ def resolve_distances(metrics: Sequence[str | Distance] | None, dnas: Sequence[D
             if dna.kind not in record.kinds:
                 kinds = " or ".join(map(repr, record.kinds))
                 remedy = f"a DNA that was made with `kind` {kinds}" if kinds else "images on both sides"
+                has = ", ".join(name for name, each in of_any_network().items() if dna.kind in each.kinds)
                 raise ValueError(
-                    f"A {dna.kind} DNA does not have what {record.name} takes; give {remedy}, or leave it out"
+                    f"A {dna.kind} DNA{' (mean and covariance, as of FID)' * (dna.kind == 'layer-gaussian')} does not"
+                    f" have what {record.name} takes; give {remedy}, or `metrics` that it has: {has}"
                 )
     return chosen
 

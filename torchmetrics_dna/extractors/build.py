@@ -26,7 +26,7 @@ from torchmetrics_dna.extractors.weights import find_ranges, find_weights, load_
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.images.noun import IDENTITY, is_identity
 from torchmetrics_dna.images.properties import LAYER
-from torchmetrics_dna.options import brief
+from torchmetrics_dna.options import brief, meant
 
 _SIZE_WITHOUT_NETWORK = 16, 16  # pixels; images are loaded at some size
 _CONTAINERS = ("blocks", "stages", "layers")  # of timm's models
@@ -143,6 +143,7 @@ def _build(
     file = "; files of weights go to `weights_path`, those to write to `save`" if Path(feature).suffix in _FILES else ""
     file += "; several sets go into a dict: {'b': 'b/', 'c': 'c/'}" if Path(feature).is_dir() else ""
     close = [name for name in PRESETS if name.startswith(feature)]  # before models of similar length
+    close += filter(None, [meant(feature, ["inception_fid"], lambda name, _: name, "")])  # before timm's inception_v3
     last = feature.rpartition("/")[2]  # of "timm/resnet18"
     close += difflib.get_close_matches(last, [*PRESETS, LAYER, IDENTITY, *timm.list_models()], n=1)
     raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torchmetrics_dna.registry import Lazy, Registry
@@ -35,7 +36,7 @@ class FileKind(NamedTuple):
     def open(self, files: Sequence[str], label: str, reading: Reading) -> Images:
         """Open files as one set of images, called ``label``."""
         images = self.opener(files, label, reading)
-        images.options = frozenset(self.options)
+        images.options = frozenset(() if all(file.endswith(".npy") for file in files) else self.options)  # has no names
         return images
 
 
@@ -70,3 +71,10 @@ KINDS = Registry(
     ),
     lambda kind: kind.suffixes,
 )
+
+
+def unquoted(words: Sequence[str]) -> str:
+    """Return what to do about several image files, as a shell makes them of a pattern; nothing for other words."""
+    are_images = all(word.lower().endswith(EXTENSIONS) and Path(word).is_file() for word in words)
+    pattern = "".join(str(Path(word).with_name(f"*{Path(word).suffix}")) for word in words[:1])
+    return f"for one set of image files quote the pattern, such as {pattern!r}" * (are_images and len(words) > 1)

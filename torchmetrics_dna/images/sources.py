@@ -146,22 +146,24 @@ def _open_inputs_of(path: str, example: Example, reading: Reading) -> Images:
         kind = KINDS.find(suffix_of(file))
         if kind is None or kind.arrays is None:
             listed = ", ".join(suffix for kind in KINDS.values() if kind.arrays is not None for suffix in kind.suffixes)
-            raise ValueError(f"{public(file)!r} is no file of {example.noun}s; give {listed}, or an array")
+            what = f"The extractor (`feature`) takes {example.noun}s, but {public(file)!r} is no file of them"
+            raise ValueError(f"{what}; give {listed}, or for pictures a network, such as clip_im_vit_b16")
         if not is_address(file) and not Path(file).exists():
             raise missing(file)
         with refusing(public(file), f"{example.noun}s"):
             arrays = kind.arrays(file, reading.column)
             names = [name for name, array in arrays.items() if array.ndim == axes or not name]
-            if reading.column is not None:
+            if reading.column is not None and "" not in arrays:
                 check_column(arrays, reading.column, file)
+                names = [reading.column]
             elif len(names) != 1:
                 raise ValueError(
                     f"it has {len(names)} arrays of {axes} axes, of {', '.join(arrays)}; name one by `column`"
                 )
-            rows.append(arrays[reading.column or names[0]])
+            rows.append(arrays[names[0]])
     opened = open_inputs(rows[0] if len(rows) == 1 else np.concatenate(rows), public(path), example, reading)
     assert opened is not None  # for an array
-    opened.options = frozenset({"column"})
+    opened.options = frozenset(() if "" in arrays else ("column",))
     opened.place = path if is_address(path) else os.path.realpath(path), reading.column
     return opened
 

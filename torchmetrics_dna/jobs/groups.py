@@ -104,11 +104,12 @@ def _group_of(groups: str | Callable[[str], object]) -> Callable[[str], object]:
 
 def _matched(expression: str, name: str) -> str:
     try:
-        match = re.match(expression, PurePath(name).name)
+        match = re.match(expression, name := PurePath(name).name)
     except re.error as err:
         raise ValueError(f"Argument `groups` has no regular expression, {expression!r}: {err}") from err
     if match is None:
-        raise ValueError(f"{expression!r} matches nothing at the beginning of {name!r}; give another expression")
+        where = f"at the beginning of {name!r}, the name without folders"
+        raise ValueError(f"{expression!r} matches nothing {where}; give another expression, or 'folder'")
     return match[1] if match.re.groups else match[0]
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 ALIKE = 0.97  # likeness from which an image is called a copy
 NEAR = 0.9  # likeness from which it is called near: a variant, such as the same drawing in other colours
 COPY = 0.5  # ratio of distances, below which an image is called a copy if there are no pictures
+ALONE = "One image has no others beside it: give more, 15 to judge them, or others as `reference` or `nearest`"
 _CANDIDATES = 6  # nearest images whose pictures are compared
 _SAME = 1e-3  # distance, in norms, up to which rows of an index are the same image, but for rounding
 _AT_ONCE = 1024  # images at a time, whose distances take 40 MB for an index of 10,000
@@ -78,7 +79,7 @@ def find_nearest(features: Features, index: Features, themselves: Tensor | None)
     """
     count = min(_CANDIDATES, index.num_images - (themselves is not None))
     if not count:
-        raise ValueError("Argument `nearest` expected to have more than one image to find others like it, but got one")
+        raise ValueError(ALONE)
     candidates, far = _nearest(features.values, index.values, count, themselves=themselves)
     alike = None
     if features.pictures is not None and index.pictures is not None:

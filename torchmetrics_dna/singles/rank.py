@@ -28,7 +28,7 @@ from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.plan import noting_properties
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import Sides, open_each, open_sides
-from torchmetrics_dna.singles.nearest import check_index, find_nearest
+from torchmetrics_dna.singles.nearest import ALONE, check_index, find_nearest
 from torchmetrics_dna.singles.ranking import WORST_FIRST, Ranking, Score
 from torchmetrics_dna.statistics.outliers import (
     LocalMomentStatistic,
@@ -133,6 +133,8 @@ def rank(
         opened = dict(
             zip(sources, open_each([already.get(id(x), x) for x in sources.values()], arguments), strict=True)
         )
+        if not isinstance(source, DNA) and source.count == 1 and opened.get("index") is source:
+            raise ValueError(ALONE)
         for name, of_role in opened.items():
             if name in ("reference", "contrast") and isinstance(of_role, DNA) and not isinstance(of_role, expected):
                 raise TypeError(
