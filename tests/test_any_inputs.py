@@ -310,7 +310,7 @@ def test_wrong_inputs_change_no_state(kind: str, spoil: Callable[[Any], Any], me
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (lambda x: "latents.png", "'latents.png' is no file of inputs; give .npy, .npz, .parquet, .safetensors, or an"),
+        (lambda x: "latents.png", r"takes inputs, but 'latents.png' is no file of them; give .npy, .npz, .parquet, "),
         (lambda x: 3, "Expected inputs like the example of the network: .* but got int"),
         (lambda x: x[0], r"expected to have 5 axes, batch first, .* but got shape \(1, 2, 3, 4\); give"),
         (lambda x: [x[0, 0]], r"input 'input 0': it expected to have 4 axes, as in the example, .* \(2, 3, 4\)"),
