@@ -38,8 +38,8 @@ REAL = torch.randint(0, 200, (12, 3, 16, 16), generator=torch.Generator().manual
 FAKE = 255 - REAL
 
 
-def updated(metric: Any) -> Any:
-    metric.update(REAL)
+def updated(metric: Any, *side: bool) -> Any:
+    metric.update(REAL, *side)
     return metric
 
 
@@ -334,6 +334,82 @@ CALLS: dict[str, tuple[Any, type[Exception], str]] = {
         lambda: DNAExtractor(torch.nn.Conv2d(3, 2, 3), inputs="any", example=REAL),
         ValueError,
         "of shape (2, 3, 16, 16) and torch.uint8: ",
+    ),
+    "activations": (
+        lambda: DNAEMD(EXTRACTOR).update(EXTRACTOR(REAL), True),
+        TypeError,
+        "but got dict; give images, the metric runs the network",
+    ),
+    "of the metric's constructor": (
+        lambda: updated(DNAEMD(EXTRACTOR), True).compute(reduction="layer"),
+        TypeError,
+        "argument 'reduction'; DNAEMD takes it",
+    ),
+    "ranges of a metric": (
+        lambda: compare(REAL, FAKE, EXTRACTOR, ranges=ActivationRange(EXTRACTOR)),
+        TypeError,
+        "but got an ActivationRange; `ActivationRange.to_ranges`, or",
+    ),
+    "save of ranges": (lambda: ActivationRange(EXTRACTOR).save, AttributeError, "use `to_ranges().save("),
+    "several names": (
+        lambda: dna.published_metrics("dna-emd", "fd"),
+        ValueError,
+        "is for published metrics, but dna-emd is none; leave it out",
+    ),
+    "gate": (
+        lambda: compare(REAL, FAKE, EXTRACTOR, fail_above=12),
+        TypeError,
+        "gates are of commands; a result has `value` and `p_value`",
+    ),
+    "truth": (
+        lambda: bool(compare(REAL, FAKE, EXTRACTOR, **SETTINGS)),
+        TypeError,
+        "'Comparison' takes no `bool()`; use `differs`",
+    ),
+    "scalars": (
+        lambda: compare(REAL, FAKE, EXTRACTOR, **SETTINGS).scalars()["dna_emd"],
+        KeyError,
+        "There is no 'dna_emd' here; there are dna/dna_emd, ",
+    ),
+    "a list of others": (
+        lambda: make_dna(REAL, EXTRACTOR).merge([make_dna(FAKE, EXTRACTOR)]),
+        TypeError,
+        "but got a list of 1; give them one by one",
+    ),
+    "of a class": (
+        lambda: NeuronWeights.of_neurons([3], EXTRACTOR.neurons),
+        ValueError,
+        "but got [3]; the order is chosen, neurons, ",
+    ),
+    "used up": (
+        lambda: compare(iter(()), FAKE, EXTRACTOR),
+        ValueError,
+        "There are no images in 'tuple_iterator of images'; an iterator gives its own only once",
+    ),
+    "matrix by names": (
+        lambda: matrix({"a": REAL, "b": FAKE}, EXTRACTOR)["a", "b"],
+        TypeError,
+        """use `distances["dna-emd"]`""",
+    ),
+    "head of timm": (
+        lambda: DNAExtractor("efficientnet_lite0", num_classes=0),
+        TypeError,
+        "did you mean `layers=...`?",
+    ),
+    "normalised": (
+        lambda: compare([(2 * each / 255 - 1.5) for each in REAL.float()], FAKE, EXTRACTOR),
+        ValueError,
+        "to 0.0607843; leave out `Normalize`, which is the extractor's",
+    ),
+    "ranges of moments": (
+        lambda: compare(REAL, FAKE, EXTRACTOR, metrics=["dna-fd"], ranges="auto"),
+        ValueError,
+        "`ranges` is for histograms, as of dna-emd, but none is counted; leave it out",
+    ),
+    "bins of moments": (
+        lambda: make_dna(REAL, EXTRACTOR, kind="gaussian", num_bins=20),
+        ValueError,
+        "`num_bins` is for histograms",
     ),
 }
 

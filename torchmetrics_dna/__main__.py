@@ -28,7 +28,8 @@ _COMMANDS = {  # what is meant by commands of other programs
     "calculate check evaluate eval evaluation explain score test fidelity metrics distance": "compare A B",
     "copies dedup deduplicate duplicates near-duplicates similar nearest search": "rank A --nearest A",
     "anomalies anomaly detect issues outlier outliers odd sort": "rank A --reference B",
-    "build compute create dna extract embed embeddings encode features index": "make A -o A.dna.npz",
+    "build compute create dna index": "make A -o A.dna.npz",
+    "embed embeddings encode extract features": "rank A --nearest A --save-index A.features.npz",
     "html page report": "compare A B -o page.html",
     "draw figure plot visualize": "compare A B --plot figure.png",
     "extractors list models networks presets": "info",
@@ -128,6 +129,8 @@ def _misuse(error: Any) -> str:
             expected = expected.replace("a valid integer", "an integer").replace("greater than or equal to", "at least")
             expected = re.sub("valid (number|float)", "number", expected).replace("valid integer", "integer")
             text = f"Option {option} expected to be {expected}" + f", but got {got!r}" * bool(got)
+            helps = (each.help for each in _command().params if option in each.opts)
+            return text + "".join(f"; {option}: {said.partition(' [default')[0].rstrip('.')}" for said in helps)
     words = _words()
     if context is not None and (match := re.match(r"No such command '(.*?)'", text)):
         calls = [call for names, call in _COMMANDS.items() if match[1] in names.split()]
@@ -135,11 +138,14 @@ def _misuse(error: Any) -> str:
         sets = [word for word in words if not word.startswith("-")]
         if os.path.lexists(sets[0]):
             calls, text = [f"compare {shlex.join(words)}"], f"{text}; to compare sets of images"
-        return text + (f": torchmetrics-dna {calls[0]}" if calls else f"; there are {', '.join(_command().commands)}")
+        commands = "" if text.endswith("?") else f"; there are {', '.join(_command().commands)}"
+        return text + (f": torchmetrics-dna {calls[0]}" if calls else commands)
     if match := re.match(r"No such option:? '?([^\s']+)", text):  # as typer has it, or click
         whole = (word for word in words if match[1][1] != "-" and word.startswith(match[1]))  # -metrics, of -m
         name = next(whole, match[1])
         return f"No such option: {name}; {_option_meant(context, name, words)}"
+    if match := re.match(r"Option '(\S+)' does not take a value", text):
+        return f"{text}; --no-{match[1].strip('-')} switches it off"
     if match := re.match(r"Option '(\S+)' requires an argument", text):
         (option,) = [each for each in _command().params if match[1] in each.opts]
         return f"Option {match[1]} takes a value: {_said_of(option)}"

@@ -111,16 +111,19 @@ def brief(value: object) -> str:
 
     """
     kind, shape = type(value).__name__, getattr(value, "shape", None)
+    kind = f"a{'n' * (kind[0] in 'AEIOUaeiou')} {kind}"
     if isinstance(shape, tuple):
-        return f"a {kind} of shape {tuple(shape)}"
+        return f"{kind} of shape {tuple(shape)}"
     text = " ".join(repr(value).split())
     if len(text) <= _LONGEST:
         return text
     size = f" of {len(value)}" if isinstance(value, Sized) else ""
-    return f"{text[:_LONGEST]}..." if isinstance(value, str) else f"a {kind}{size}"
+    return f"{text[:_LONGEST]}..." if isinstance(value, str) else f"{kind}{size}"
 
 
-def check_keywords(function: Callable[..., Any], options: Collection[str], error: type[Exception] = TypeError) -> None:
+def check_keywords(
+    function: Callable[..., Any], options: Collection[str], error: type[Exception] = TypeError, owner: str = ""
+) -> None:
     """Raise an error for arguments that a function does not take, with what is meant, or else those that it takes."""
     own = [name for name, each in signature(function).parameters.items() if each.kind is not Parameter.VAR_KEYWORD]
     if not (wrong := [name for name in options if name not in own]):
@@ -138,7 +141,7 @@ def check_keywords(function: Callable[..., Any], options: Collection[str], error
         argument, kind = (None, None) if name in own else inner[name]
         return f"did you mean `{passed}`?" if kind is None else f"did you mean `{argument}={kind}({passed})`?"
 
-    owner = function.__qualname__.partition(".")[0]
+    owner = owner or function.__qualname__.partition(".")[0]
     of_owner = signature(_CLASSES[owner]).parameters if owner in _CLASSES else ()
     takers = [owner] if wrong[0] in of_owner else [*dict.fromkeys(_TAKERS.get(wrong[0], []))]
     elsewhere = f"{' and '.join(takers)} take{'s' * (len(takers) == 1)} it" if 0 < len(takers) <= _MOST_TAKERS else ""
@@ -197,7 +200,7 @@ class Checks:
     def __init__(self, function: Callable[..., Any], own: Signature, documents: str = "") -> None:
         self.function, self.own, self.kinds, self.documents = function, own, dict[str, _Kind](), documents
         by_place = [name for name, each in own.parameters.items() if each.kind is Parameter.POSITIONAL_OR_KEYWORD]
-        self.order = ", ".join(name for name in by_place if name != "self")
+        self.order = ", ".join(name for name in by_place if name not in ("self", "cls"))
         for name in own.parameters if function.__name__ != "__init__" else ():  # classes have _HOLDERS
             _TAKERS.setdefault(name, []).append(_called(function))
 
@@ -215,6 +218,8 @@ class Checks:
             its = getattr(value, name, None) if isinstance(value, Public) else None
             made_by += ["; the figure that it returns has `savefig`"] * (self.function.__name__ == "plot")
             remedy = "".join(made_by[:1]) if its is None or not kind.has(its) else f"; give its `{name}`"
+            is_one_by_one = isinstance(value, list) and self.own.parameters[name].kind is Parameter.VAR_POSITIONAL
+            remedy = "; give them one by one" if is_one_by_one else remedy
             remedy += f"; the order is {self.order}" if name not in options and ", " in self.order else ""
             remedy = remedy or ("" if kind.values else self._documented(name))
             error = TypeError if kind.classes else ValueError
@@ -231,7 +236,8 @@ class Checks:
         """Raise an error for arguments that are missing or too many, or whose names are not taken."""
         kinds = [each.kind for each in self.own.parameters.values()]
         if Parameter.VAR_KEYWORD not in kinds:
-            check_keywords(self.function, options)
+            owner = type(args[0]).__name__ if "self" in self.own.parameters and args else ""
+            check_keywords(self.function, options, owner=owner)
         makes = self.function.__name__ == "__init__"  # a metric, with torchmetrics' kind of error
         is_own = not makes or unwrap(type(args[0]).__init__) is unwrap(self.function)
         if is_own and str(error).startswith("Unexpected keyword"):

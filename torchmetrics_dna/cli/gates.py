@@ -25,7 +25,7 @@ _NO_INTERVAL = (
 )
 _NO_TEST = (
     "Option --fail-if-different takes a test, but there is none of {}; keep folds (--num-folds 20) on both sides, with"
-    " images in at least 5 of them"
+    " images in at least 5 of them, and a distance that has one, such as dna-emd"
 )
 _NOT_ASKED = (
     "Option --fail-if-odd was not asked of {}: it takes other images on both sides, at least 10 of the reference, folds"

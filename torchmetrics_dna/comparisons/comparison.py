@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partialmethod
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -131,6 +131,9 @@ class Comparison(ByName["Result"]):
     is_few: bool = False
     odd: OddImages | None = None
 
+    guessed = ByName.guessed | {"bool()": "differs"}
+    __bool__ = partialmethod(ByName._refuse, "bool()")  # which would always be true
+
     def __getitem__(self, distance: str) -> Result:
         """Return one distance by its name (``"dna-emd"``), key (``"dna_emd"``) or metric (``"DNAEMD"``)."""
         for result in self.results.values():
@@ -239,7 +242,7 @@ class Comparison(ByName["Result"]):
 
     def scalars(self, prefix: str = "dna/") -> dict[str, float]:
         """Return all figures for a logger, such as ``dna/dna_emd`` and ``dna/block_0/dna_emd_debiased``."""
-        return flat_figures(prefix, self._by_key[None], self.layers)
+        return Keyed(flat_figures(prefix, self._by_key[None], self.layers))
 
     @property
     def _by_key(self) -> dict[str | None, dict[str, float | None]]:

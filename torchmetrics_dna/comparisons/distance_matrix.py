@@ -55,7 +55,8 @@ class DistanceMatrix(Shown):
 
     """
 
-    guessed = Shown.guessed | dict.fromkeys(("best", "ratios", "p_values", "held_out"), "compare(reference, sets)")
+    guessed = Shown.guessed | {"[]": 'distances["dna-emd"]'}
+    guessed |= dict.fromkeys(("best", "ratios", "p_values", "held_out"), "compare(reference, sets)")
 
     names: Sequence[str]
     num_images: Sequence[int]

@@ -46,6 +46,8 @@ class Window(Public):
 
     """
 
+    guessed = Public.guessed | {"[]": "to_dict()"}
+
     number: int
     first: str
     last: str

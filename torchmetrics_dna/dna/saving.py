@@ -78,7 +78,7 @@ class Saved(Public):
             ValueError: If the file is damaged, of another version, or holds something else.
 
         """
-        header, arrays = read_container(path)
+        header, arrays = read_container(path, "a result, as its `save` writes it")
         if header["dna"].get("kind") != _KIND:
             raise ValueError(f"{str(path)!r} holds no result; load_dna reads DNA files")
         with refusing(path, f"a result of torchmetrics-dna {__version__}, written by {header.get('written_by')}"):

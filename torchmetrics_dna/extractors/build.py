@@ -141,10 +141,11 @@ def _build(
     import timm
 
     file = "; files of weights go to `weights_path`, those to write to `save`" if Path(feature).suffix in _FILES else ""
+    file += "; a module of your own goes to `DNAExtractor`, in Python" * (":" in feature)
     file += "; several sets go into a dict: {'b': 'b/', 'c': 'c/'}" if Path(feature).is_dir() else ""
     close = [name for name in PRESETS if name.startswith(feature)]  # before models of similar length
     close += filter(None, [meant(feature, ["inception_fid"], lambda name, _: name, "")])  # before timm's inception_v3
-    last = feature.rpartition("/")[2]  # of "timm/resnet18"
+    last = feature.rpartition("/")[2].partition(":")[0]  # of "timm/resnet18"
     close += difflib.get_close_matches(last, [*PRESETS, LAYER, IDENTITY, *timm.list_models()], n=1)
     raise ValueError(
         f"Argument `feature` expected to be a preset ({', '.join(PRESETS)}), a timm model or an nn.Module,"

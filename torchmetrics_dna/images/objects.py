@@ -266,8 +266,12 @@ def find_column(row: Mapping[str, Any], column: str | None, label: str, tells: b
         return usual[0]
     if len(holding) == 1:
         return holding[0]
-    what = f"several columns that hold an image ({', '.join(holding)})" if holding else "no column that holds an image"
-    raise ValueError(f"There is {what} in {label!r}, which has {_listed(row)}; {_NAME_IT}")
+    what = (
+        f"are several columns that hold an image ({', '.join(holding)})"
+        if holding
+        else "is no column that holds an image"
+    )
+    raise ValueError(f"There {what} in {label!r}, which has {_listed(row)}; {_NAME_IT}")
 
 
 def check_column(columns: Iterable[str], column: str, label: str) -> None:

@@ -322,6 +322,7 @@ def missing(path: str) -> FileNotFoundError:
     alike = alike or [str(parent) for parent in Path(path).parents if parent.is_file()]
     words = [f"did you mean the word {word!r}?" for word in get_close_matches(path, _WORDS, n=1, cutoff=0.75)]
     words = words or [f"there is {name!r}" for name in alike[:1]]
+    words += ["options begin with two hyphens"] * (path[0] in "\u2013\u2014")  # dashes
     words += ["nothing is read from stdin; give a folder, an archive, or a .txt with a path a line"] * (path == "-")
     return FileNotFoundError("; ".join([f"There is no file or folder {path!r}", *words]))
 

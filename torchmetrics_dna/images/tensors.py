@@ -26,6 +26,7 @@ def check_images(imgs: Tensor, normalize: bool, channels: Sequence[int], values:
         axes = [each.ndim for each in imgs if isinstance(each, Tensor)] if isinstance(imgs, list) else []
         of_list = "torch.stack(imgs)" if 3 in axes else "torch.cat(imgs)" if axes else "torch.tensor(imgs)"
         remedy = {"ndarray": "; give `torch.from_numpy(imgs)`", "list": f"; give `{of_list}`"}
+        remedy["dict"] = "; give images, the metric runs the network"
         remedy["str"] = "; paths go to `compare`, `rank` and `make_dna`"
         kind = type(imgs).__name__
         raise TypeError(f"Argument `imgs` expected to be a Tensor, but got {kind}{remedy.get(kind, '')}")
@@ -88,6 +89,8 @@ def scale_remedy(low: float, high: float) -> str:
     """Return a remedy for pixels beyond [0, 1], as the end of a message; empty if there is no obvious one."""
     if low >= 0 and 2 < high <= 255:  # a little above 1 is a fault of another kind
         return "; give `imgs / 255`"
+    if -3 <= low < -1 and high <= 3:
+        return "; leave out `Normalize`, which is the extractor's"
     return "; give `(imgs + 1) / 2`" if -1 <= low < -0.1 and high <= 1 else ""
 
 

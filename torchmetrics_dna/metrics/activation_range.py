@@ -55,6 +55,8 @@ class ActivationRange(ImageMetric):
 
     """
 
+    guessed = ImageMetric.guessed | {"save": 'to_ranges().save("ranges.json")'}
+
     higher_is_better: bool | None = None
     plot_lower_bound: float | None = None
     _statistic: RangeStatistic

@@ -125,6 +125,10 @@ def published_metrics(
             f" {DEFAULT_FEATURE}, but got {', '.join(each.name for each in chosen)}; make those of {DEFAULT_FEATURE}"
             f" ({', '.join(record.name for record in others)}) by another call"
         )
+    if others and weights_path is not None:
+        raise ValueError(
+            f"Argument `weights_path` is for published metrics, but {others[0].name} is none; leave it out"
+        )
     network: dict[str, Any] = {"device": device}
     split = [(network, others)] if others else networks_of(chosen, network | {"weights_path": weights_path})
     by_name: dict[str, Metric | SharedCollection] = {}

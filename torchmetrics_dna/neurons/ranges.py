@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -51,6 +51,8 @@ class ActivationRanges(Public):
         ([-1.2, -0.5], [1.2, 5.5])
 
     """
+
+    made_by: ClassVar[str] = "`ActivationRange.to_ranges`, or the command ranges,"
 
     minimum: Tensor
     maximum: Tensor
