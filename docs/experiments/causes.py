@@ -321,7 +321,7 @@ def main() -> None:
         named = " and ".join(
             f"{name} {amount:.2g}" for name, amount in zip(cell["names"], cell["amounts"], strict=True)
         )
-        rows.append([name, "no difference shown" if cell["p"] > 0.05 else named or "not named", verdict])
+        rows.append([name, named or ("no difference shown" if cell["p"] > 0.05 else "not named"), verdict])
     here = (
         f"{in_words(judged, 'changed')} {in_words(judged, 'equal')} On six kinds of pictures that chose nothing:"
         f" {in_words(judged, 'new changed')} {in_words(judged, 'new outside')} {in_words(judged, 'new equal')}"
