@@ -401,16 +401,6 @@ CALLS: dict[str, tuple[Any, type[Exception], str]] = {
         ValueError,
         "to 0.0607843; leave out `Normalize`, which is the extractor's",
     ),
-    "ranges of moments": (
-        lambda: compare(REAL, FAKE, EXTRACTOR, metrics=["dna-fd"], ranges="auto"),
-        ValueError,
-        "`ranges` is for histograms, as of dna-emd, but none is counted; leave it out",
-    ),
-    "bins of moments": (
-        lambda: make_dna(REAL, EXTRACTOR, kind="gaussian", num_bins=20),
-        ValueError,
-        "`num_bins` is for histograms",
-    ),
 }
 
 

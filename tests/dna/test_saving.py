@@ -63,7 +63,7 @@ def test_a_new_process_loads_each_class(tmp_path: Path) -> None:
 def test_what_another_version_wrote_is_not_called_damaged(tmp_path: Path) -> None:
     path = tmp_path / "a.result.npz"
     RESULTS["all with all"][0]().save(path)
-    header, arrays = read_container(path)
+    header, arrays = read_container(path, "a file")
     newer = arrays["values"].tobytes().replace(b'"DistanceMatrix"', b'"DistanceTensor"')
     arrays["values"] = np.frombuffer(newer, np.uint8)
     write_container(path, header["dna"], arrays, written_by="torchmetrics-dna 99.0")

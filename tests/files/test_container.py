@@ -413,7 +413,7 @@ def test_what_shrinks_too_well_to_be_believed_is_stored_as_it_is(tmp_path: Path)
     empty = {"counts/a": np.zeros((1, 75_000, 1000), np.uint8)}
     write_container(tmp_path / "x", {}, empty)
     assert (tmp_path / "x").stat().st_size > 75_000_000
-    assert read_container(tmp_path / "x")[1]["counts/a"].shape == (1, 75_000, 1000)
+    assert read_container(tmp_path / "x", "a file")[1]["counts/a"].shape == (1, 75_000, 1000)
 
 
 def test_what_is_merged_twice_is_named(tmp_path: Path) -> None:

@@ -596,7 +596,7 @@ def floats(low: float, high: float, kind: Callable) -> Any:
             for low, high, remedy in (
                 (0, 255, "imgs / 255"),
                 (-1, 1, "(imgs + 1) / 2"),
-                (-3, 3, ""),
+                (-4, 4, ""),
                 (*[np.nan] * 2, ""),
             )
             for kind in (np.asarray, torch.tensor)

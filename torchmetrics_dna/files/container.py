@@ -91,7 +91,7 @@ def write_container(
                 break
 
 
-def read_container(path: str | os.PathLike[str], what: str = "a DNA file") -> tuple[dict[str, Any], Arrays]:
+def read_container(path: str | os.PathLike[str], what: str) -> tuple[dict[str, Any], Arrays]:
     """The header and the arrays of a DNA file, once it is certain that they are what was written.
 
     Raises:

@@ -172,9 +172,6 @@ def open_sides(
             raise ValueError("Argument `groups` is for images, but only DNAs are given; leave it out")
         return Sides(make_plan(arguments, distances, opened, dnas[0]), opened, [], range(len(opened)))
     kinds = kinds_for(distances) if kinds is None else kinds
-    for name in ("num_bins", "ranges"):
-        if "histogram" not in kinds and getattr(arguments, name) is not None:
-            raise ValueError(f"Argument `{name}` is for histograms, as of dna-emd, but none is counted; leave it out")
     beside = with_properties and not dnas and not arguments.averaging
     is_of_rows = example_of(arguments, dnas) is ROWS
     setup = set_up(
