@@ -31,6 +31,7 @@ _LIKE = {"int": "__index__", "float": "__float__", "PathLike": "__fspath__", "Ma
 _LIKE |= {"Names": "__iter__", "Sequence": "__iter__"}
 # that a public class refuses, unless it has them
 _SYMBOLS, _METHODS = "+ - * / < > [] round() float()", "add sub mul truediv lt gt getitem round float"
+_LONG = 10  # characters of a name that may differ by more
 _LONGEST = 80  # characters of a value in an error
 
 
@@ -80,7 +81,7 @@ def meant(
         return ""
 
     words = plain.split("_")
-    close = get_close_matches(plain, taken, 1, 0.7)
+    close = get_close_matches(plain, taken, 1, 0.8 if len(plain) < _LONG else 0.7)  # compile is no copies
     close += [each for each in taken if each.startswith(f"{plain}_") or each.endswith(f"_{plain}")]
     count = len(words)  # of which the last says most; a first one alone is a verb, such as of "save_plot"
     parts = ["_".join(part) for k in range(1, count) for part in (words[k:], words[:-k]) if len(part) > 1]
