@@ -241,11 +241,13 @@ def drawn(tables: Tables, cell: Cell, seed: int) -> dict[str, list[float]]:
 
 def asked_of(tables: Tables, a: HistogramDNA, b: HistogramDNA, signs: torch.Generator | None) -> dict[str, float]:
     """What one draw gives: p-values, values and intervals, as now and as before."""
-    unions, relabeled = RECORD.folded(a, b), {}
+    unions, relabeled = RECORD.folded(a, b), {"in_a": torch.empty(0)}
 
     def distances(in_a: Tensor, in_b: Tensor) -> Tensor:
-        relabeled["in_a"], relabeled["distances"] = in_a, unions.distances(in_a, in_b)
-        return relabeled["distances"]
+        of_call = unions.distances(in_a, in_b)
+        if len(in_a) > len(relabeled["in_a"]):  # by folds left out and by halves there are fewer
+            relabeled.update(in_a=in_a, distances=of_call)
+        return of_call
 
     weights = None
     if signs is not None:
