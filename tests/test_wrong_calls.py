@@ -270,7 +270,7 @@ CALLS: dict[str, tuple[Any, type[Exception], str]] = {
     "as documented": (
         lambda: compare(REAL, FAKE, EXTRACTOR, held_out=0.2),
         ValueError,
-        "got 0.2; held_out: Name of the set in ``b`` that holds real images",
+        "got 0.2; held_out: Name of the set in `b` that holds real images",
     ),
     "as documented of all": (
         lambda: compare(REAL, FAKE, EXTRACTOR, num_folds="ten"),

@@ -231,7 +231,7 @@ class Checks:
         owner = _CLASSES.get(self.function.__qualname__.partition(".")[0], object)
         documents = "\n".join(filter(None, (self.function.__doc__, owner.__doc__, self.documents)))
         said = re.search(rf"^ +{name}: (.+?)(?:[.;:]\s|\.?$)", f"{documents}\n", re.MULTILINE | re.DOTALL)
-        return f"; {name}: {' '.join(re.sub(':[a-z]+:|~', '', said[1]).split())}" if said else ""
+        return f"; {name}: {' '.join(re.sub(':[a-z]+:|~|`(?=`)', '', said[1]).split())}" if said else ""
 
     def names(self, args: Sequence[Any], options: Mapping[str, Any], error: Exception | None = None) -> None:
         """Raise an error for arguments that are missing or too many, or whose names are not taken."""
