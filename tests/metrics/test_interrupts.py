@@ -51,7 +51,7 @@ def same(a: dict[str, Any], b: dict[str, Any]) -> bool:
     return True
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 @pytest.mark.parametrize(
     ("form", "at_once"),  # in one part, or in three, whose first ones are added before the last runs
     [
@@ -149,7 +149,7 @@ def saved(form: str) -> dict[str, Any]:
     return metric.state_dict()
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("form", ["self_ranging_emd", "prdc"])
 def test_what_does_not_add_in_place_does_all_or_nothing(form: str, call: str) -> None:
