@@ -177,7 +177,10 @@ def test_contact_sheet_of_outliers() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("of_any_value")  # photographs of 96 pixels differ as well
 def test_distances_rise_with_the_strength_of_every_degradation() -> None:
-    demo = run_demo(4)
+    counts: list[tuple[int, int]] = []
+    demo = run_demo(4, lambda _, done, of: counts.append((done, of)))
+    assert all(done <= of for done, of in counts)
+    assert counts[-1][0] == counts[-1][1]
     for comparisons in demo.comparisons.values():
         for figures in ([c["dna-emd"].value for c in comparisons], [c["dna-fd"].value for c in comparisons]):
             assert figures[0] > 0

@@ -127,7 +127,7 @@ def run_demo(num_images: int = 8, progress: Progress | None = None) -> Demo:
     def count(_: str, done: int, of: int | None) -> None:
         nonlocal finished
         if progress:
-            progress("images through the network", finished + done, total)
+            progress("images through the network", finished + done, max(total, finished + (of or 0)))  # with causes
         finished += done if done == of else 0
 
     reading = Reading(progress=count)
