@@ -40,20 +40,12 @@ class _Reached(Exception):  # noqa: N818 - control flow: all outputs are capture
 
 
 class Probed(NamedTuple):
-    """Properties of a network that a pass of one input shows.
+    """Properties of a network that a pass of one input shows."""
 
-    Attributes:
-        shapes: Shape of each layer's output.
-        edited: Layers whose output the network goes on to write to.
-        reusable: Calls that may write into their input, see :class:`Tracing`.
-        dtype: Dtype of images that the network takes where neither float32 nor uint8 is.
-
-    """
-
-    shapes: dict[str, torch.Size]
-    edited: frozenset[str]
-    reusable: frozenset[int]
-    dtype: torch.dtype | None = None
+    shapes: dict[str, torch.Size]  # of each layer's output
+    edited: frozenset[str]  # layers whose output the network goes on to write to
+    reusable: frozenset[int]  # calls that may write into their input, see :class:`Tracing`
+    dtype: torch.dtype | None = None  # of images that the network takes where neither float32 nor uint8 is
 
 
 def capture(
@@ -98,14 +90,9 @@ def capture(
 
 
 def probe(network: nn.Module, submodules: Mapping[str, str], size: tuple[int, int], channels: int = 3) -> Probed:
-    """Find out what the outputs of :func:`capture` are, by one image.
+    """Find out what the outputs of :func:`capture` are, by one image; its errors, or UnfitError if the network fails.
 
     The pass runs on the meta device, which computes nothing; only networks that fail there get a dummy image.
-
-    Raises:
-        UnfitError: If the network fails on such an image, a submodule does not run exactly once, or gives no
-            activations.
-
     """
     errors: dict[torch.dtype, Exception] = {}  # the last ones are of the network's own device
     for imgs in _dark_images(network, channels, size):
@@ -236,9 +223,7 @@ def submodules_in_words(network: nn.Module) -> str:
 def named_outputs(output: Any) -> dict[str, Tensor]:
     """Name the tensors of a network's output: by key for a dict, else ``output``, or ``output_0`` ... for several.
 
-    Raises:
-        UnfitError: If the output is something else.
-
+    UnfitError if the output is something else.
     """
     outputs: Any = output
     if isinstance(output, Tensor):
