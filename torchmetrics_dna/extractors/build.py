@@ -24,6 +24,7 @@ from torchmetrics_dna.extractors.preparation import Preparation
 from torchmetrics_dna.extractors.presets import PRESETS, Preset
 from torchmetrics_dna.extractors.weights import find_ranges, find_weights, load_weights, local_weights
 from torchmetrics_dna.extras import require
+from torchmetrics_dna.files.damage import first_line
 from torchmetrics_dna.images.noun import IDENTITY, is_identity
 from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.options import brief, meant
@@ -171,7 +172,7 @@ def _fetched(name: str, weights_path: str | os.PathLike[str] | None) -> nn.Modul
         network: nn.Module = create() if weights_path is None else without_weights(create)
     except (OSError, RuntimeError) as err:
         raise RuntimeError(
-            f"timm can't fetch the weights of {name!r} ({str(err).splitlines()[0]}); give a local file of them with"
+            f"timm can't fetch the weights of {name!r} ({first_line(err)}); give a local file of them with"
             " `weights_path`, or a module that timm built as `feature`"
         ) from err
     if weights_path is not None:

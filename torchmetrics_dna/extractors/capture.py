@@ -18,6 +18,7 @@ from torch.nn import functional
 from torchmetrics_dna.extractors.cpu import Tracing
 from torchmetrics_dna.extractors.fingerprint import unwrapped, version_of
 from torchmetrics_dna.extractors.meta import Skipping
+from torchmetrics_dna.files.damage import first_line
 from torchmetrics_dna.images.inputs import Inputs, called, count_of, mapped, tensors_of
 from torchmetrics_dna.images.tensors import not_dense
 
@@ -105,7 +106,7 @@ def probe(network: nn.Module, submodules: Mapping[str, str], size: tuple[int, in
         else:
             return probed._replace(dtype=None if imgs.dtype in (torch.float32, torch.uint8) else imgs.dtype)
     error = errors[own_dtype(network)]
-    reason = _first_line(error)
+    reason = first_line(error)
     if _ABOUT_SIZES.search(reason):
         raise UnfitError(
             f"The network can't take an image of {size[0]} x {size[1]} pixels ({reason}); say which size it takes with"
@@ -127,7 +128,7 @@ def probe_example(network: nn.Module, submodules: Mapping[str, str], example: In
     except Exception as err:
         forms = ", ".join(f"shape {tuple(tensor.shape)} and {tensor.dtype}" for tensor in tensors_of(few))
         remedy = "give it as the network takes it"
-        raise UnfitError(f"The network fails on the example, of {forms}: {_first_line(err)}; {remedy}") from err
+        raise UnfitError(f"The network fails on the example, of {forms}: {first_line(err)}; {remedy}") from err
     for layer, shape in probed.shapes.items():
         if len(shape) < 2 or shape[0] != count_of(few):
             raise UnfitError(
@@ -302,10 +303,6 @@ def _look(network: nn.Module, submodules: Mapping[str, str], inputs: Inputs, see
         for layer, value in named_outputs(output).items():
             note(layer, value)
     return calls
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 @contextmanager
