@@ -26,13 +26,13 @@ from torchmetrics_dna.metrics.base import ImageMetric
 from torchmetrics_dna.metrics.checked import Value, all_or_nothing
 from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.options import Keyed
-from torchmetrics_dna.statistics import CrossMomentStatistic, DNAStatistic, MomentStatistic
 from torchmetrics_dna.statistics.folds import content_folds, group_folds
 from torchmetrics_dna.statistics.setup import Feature, Setup, set_up
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.neurons.ranges import ActivationRanges
+    from torchmetrics_dna.statistics import DNAStatistic
     from torchmetrics_dna.words.verdict import Explanation
 
 MetricReduction = Literal["mean", "layer", "none"]
@@ -344,7 +344,7 @@ class DNAEMD(DNAMetric[HistogramDNA]):
         **kwargs: Any,
     ) -> None:
         setup = set_up(feature, layers, num_bins, ranges, given_dna(reference, HistogramDNA, ranges))
-        statistic = setup.histogram_statistic(_folds_for(num_folds, debias))
+        statistic = setup.statistic("histogram", _folds_for(num_folds, debias))
         averaging = averaging_of(setup.extractor, neuron_weights=neuron_weights)
         options = (reset_real_features, normalize, reduction, averaging, debias, pairs)
         super().__init__(DISTANCES["dna-emd"], setup, statistic, *options, **kwargs)
@@ -434,11 +434,7 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
             raise ValueError("Arguments `num_folds`, `debias` and `pairs` go with statistics='means'; leave them out")
         dnas = given_dna(reference, GaussianDNA)
         setup = set_up(feature, layers, num_bins, ranges, dnas, histograms=from_histograms)
-        statistic: DNAStatistic[Any] = (
-            setup.histogram_statistic()
-            if from_histograms
-            else MomentStatistic(setup.extractor, _folds_for(num_folds, debias))
-        )
+        statistic = setup.statistic("histogram" if from_histograms else "gaussian", _folds_for(num_folds, debias))
         averaging = averaging_of(setup.extractor, neuron_weights=neuron_weights)
         options = (reset_real_features, normalize, reduction, averaging, debias, pairs)
         super().__init__(DISTANCES["dna-fd"], setup, statistic, *options, **kwargs)
@@ -527,9 +523,8 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
             weights = check_weights(weights, len(layers), of="layer")
             if not weights.any():
                 raise ValueError("Argument `layer_weights` expected to have a weight other than 0, but all are 0")
-        statistic = CrossMomentStatistic(setup.extractor)
         options = (reset_real_features, normalize, reduction, Averaging(weights))
-        super().__init__(DISTANCES["fd"], setup, statistic, *options, **kwargs)
+        super().__init__(DISTANCES["fd"], setup, setup.statistic("layer-gaussian"), *options, **kwargs)
         self.layer_weights = weights
 
 

@@ -18,7 +18,7 @@ from torchmetrics_dna.files.visible import images_in_words, number, shortened, v
 from torchmetrics_dna.functional.odd import LEAST
 from torchmetrics_dna.functional.outliers import FewOff, score_limit
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
-from torchmetrics_dna.functional.realism import SIDE
+from torchmetrics_dna.functional.realism import heat
 from torchmetrics_dna.images import Images, ImageSource, Reading, open_source
 from torchmetrics_dna.images.cells import Crop, seen_of
 from torchmetrics_dna.images.pixels import as_bytes
@@ -26,10 +26,11 @@ from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.plots.figures import new_figure, put_title
 from torchmetrics_dna.singles.nearest import ALIKE, NEAR, Nearest
-from torchmetrics_dna.statistics.rows import Heat
+from torchmetrics_dna.statistics.rows import ImageRows
 from torchmetrics_dna.words.nouns import spoken
 
 if TYPE_CHECKING:
+    from torchmetrics_dna.binning import Activations
     from torchmetrics_dna.comparisons.odd_images import OddImages
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.features import Features
@@ -421,14 +422,14 @@ class Ranking(Saved):
 
 
 def heat_maps(mapper: ImageScorer, images: Images) -> Tensor:
-    """Map the scores of some images, by one pass over them.
+    """Map the scores of some images by :func:`heat`, in one pass over them: float64, ``(images, side, side)``."""
 
-    Returns:
-        See :func:`~torchmetrics_dna.functional.heat`, float64, ``(images, side, side)``.
+    def maps(activations: Activations) -> Tensor:
+        (layers,) = activations.parts
+        return heat(mapper.maps(layers), mapper.extractor.input_size)
 
-    """
-    job = Job(mapper.extractor, {"heat": Heat(mapper)}, Reading(num_workers=0))
-    return measure(job, images).rows["heat"].view(-1, SIDE, SIDE)
+    job = Job(mapper.extractor, {"heat": ImageRows(maps)}, Reading(num_workers=0))
+    return measure(job, images).rows["heat"]
 
 
 def _cell(key: str, value: Any) -> Any:

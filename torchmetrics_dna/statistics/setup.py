@@ -16,10 +16,13 @@ from torchmetrics_dna.dna.identity import check_same, identity
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.images.resize import RESIZES
 from torchmetrics_dna.neurons.ranges import ActivationRanges, Ranges
-from torchmetrics_dna.statistics.histogram import HistogramStatistic, SelfRangingStatistic, histogram_statistic
+from torchmetrics_dna.statistics.histogram import HistogramStatistic, SelfRangingStatistic
+from torchmetrics_dna.statistics.moments import CrossMomentStatistic, MomentStatistic
 
 if TYPE_CHECKING:
+    from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.dna.features import Features
+    from torchmetrics_dna.statistics.base import DNAStatistic
 
 Feature = str | nn.Module | DNAExtractor | dict[str, Any]  # of arguments of an extractor that is built later
 DEFAULT_FEATURE, DEFAULT_BINS = "efficientnet_lite0", 1000
@@ -34,9 +37,14 @@ class Setup(NamedTuple):
     ranges: ActivationRanges | str  # "auto" for histograms that find their own
     dnas: tuple[DNA, ...]  # of the extractor's layers, in their order
 
-    def histogram_statistic(self, num_folds: int | None = None) -> HistogramStatistic | SelfRangingStatistic:
-        """Return the statistic for histograms of this many bins, within these ranges."""
-        return histogram_statistic(self.extractor, self.num_bins, self.ranges, num_folds)
+    def statistic(self, kind: Kind, num_folds: int | None = None) -> DNAStatistic[Any]:
+        """Return the statistic of DNAs of a kind; histograms have this many bins, within these ranges."""
+        if kind != "histogram":
+            of_means = MomentStatistic if kind == "gaussian" else CrossMomentStatistic
+            return of_means(self.extractor, num_folds=num_folds)
+        if isinstance(self.ranges, str):
+            return SelfRangingStatistic(self.extractor, self.num_bins, num_folds)
+        return HistogramStatistic(self.extractor, self.num_bins, self.ranges, num_folds)
 
 
 def set_up(
