@@ -230,12 +230,7 @@ def check_enough(a: DNA, b: DNA, distance: str, least: int) -> None:
 
 
 def merged(dnas: Iterable[_D]) -> _D:
-    """Merge DNAs into a new one; given an iterator, at most two are in memory at a time.
-
-    Raises:
-        ValueError: If the DNAs are not comparable.
-
-    """
+    """Merge comparable DNAs into a new one; given an iterator, at most two are in memory at a time."""
     remaining = iter(dnas)
     first = next(remaining)
     total, folds = replace(first, folds=())._copy(), [fold._copy() for fold in first.folds]

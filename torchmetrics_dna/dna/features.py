@@ -135,13 +135,7 @@ class Features(Stored):
 
 
 def given_features(reference: Features | str | os.PathLike[str] | None) -> Features | None:
-    """Resolve the argument `reference` of a metric, which is a value or the path of a file.
-
-    Raises:
-        TypeError: If it is neither.
-        ValueError: If the features are of several layers.
-
-    """
+    """Resolve the argument `reference` of a metric, a value or the path of a file; ValueError if of several layers."""
     if isinstance(reference, (str, os.PathLike)):
         reference = Features.load(reference)
     if reference is None:

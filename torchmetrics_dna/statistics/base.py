@@ -87,13 +87,7 @@ class Statistic(ABC):
 
     @abstractmethod
     def value(self, state: State, origin: Origin) -> Any:
-        """Return the value of a state, such as a DNA; may be a view of it.
-
-        Args:
-            state: The state.
-            origin: What its images were counted with, for values that keep it.
-
-        """
+        """Return the value of a state, such as a DNA, which may be a view of it, and keeps where its images are from."""
 
     @abstractmethod
     def add_(self, state: State, activations: Activations, keys: Tensor | None = None) -> None:

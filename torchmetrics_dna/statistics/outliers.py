@@ -40,13 +40,7 @@ def check_size(num_images: int) -> None:
 
 
 def gaussians_of(reference: LayerGaussianDNA) -> dict[str, LayerGaussian]:
-    """Return the Gaussians of a reference's layers for outlier scores.
-
-    Raises:
-        ValueError: If the reference does not say of how many images it is.
-        TooFewImagesError: If the reference has fewer than two images.
-
-    """
+    """Return Gaussians of a reference's layers for outlier scores; an error unless it says that it has two images."""
     if reference.has_unknown_size:
         raise ValueError(
             "Argument `reference` expected to say of how many images it is, but it does not; make it anew by"

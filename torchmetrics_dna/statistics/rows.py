@@ -38,19 +38,11 @@ class ImageRows(Statistic):
     @property
     @override
     def fields(self) -> dict[str, Field]:
-        return {}
-
-    @override
-    def empty(self, device: torch.device | str) -> State:
-        return cast("State", {"rows": []})
+        return {"rows": Field(0, torch.float32, reduction="cat")}  # of any size and dtype
 
     @override
     def add_(self, state: State, activations: Activations, keys: Tensor | None = None) -> None:
         rows_of(state).append(self._rows(activations).cpu())
-
-    @override
-    def reduce_(self, state: State, group: Any = None, gather: Gather | None = None) -> None:
-        """Do nothing: each process keeps its rows."""
 
     @override
     def value(self, state: State, origin: Origin) -> Tensor:

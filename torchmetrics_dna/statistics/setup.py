@@ -110,12 +110,7 @@ def set_up(
 
 
 def check_of_dnas(dnas: Sequence[DNA], feature: Feature | None, num_bins: int | None) -> None:
-    """Check arguments for images if there are only DNAs: they may only repeat values of the DNAs.
-
-    Raises:
-        ValueError: If an argument has another value.
-
-    """
+    """Raise ValueError unless arguments for images, where there are only DNAs, repeat values of these."""
     _agree_on_bins(num_bins, dnas)
     settings = given_arguments(feature)
     feature = settings.pop("feature", None)
@@ -185,14 +180,7 @@ def _agree_on_bins(num_bins: int | None, dnas: Sequence[DNA]) -> int:
 def extractor_of(dna: DNA | Features, layers: Sequence[str] | None = None, **settings: Any) -> DNAExtractor:
     """Build the extractor that made a DNA, with its layers and its preparation of images as far as they are known.
 
-    Args:
-        dna: The DNA.
-        layers: Names of the layers; by default those of the DNA.
-        settings: Further keyword arguments of :class:`DNAExtractor`.
-
-    Raises:
-        ValueError: If no preset or timm model has the name of the extractor, or an argument is invalid.
-
+    ``settings`` are further arguments of :class:`DNAExtractor`; ValueError if one is wrong, or nothing has its name.
     """
     arguments = {
         key: value
