@@ -315,11 +315,9 @@ class DNAEMD(DNAMetric[HistogramDNA]):
         >>> import torch
         >>> from torchmetrics_dna import DNAEMD
         >>> metric = DNAEMD(layers=["block_0", "head"])
-        >>> generator = torch.Generator().manual_seed(0)
-        >>> bright = torch.randint(100, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
-        >>> dark = torch.randint(0, 156, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
-        >>> metric.update(bright, real=True)
-        >>> metric.update(dark, real=False)
+        >>> images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
+        >>> metric.update(images, real=True)
+        >>> metric.update(images // 2, real=False)
         >>> metric.compute() > 1
         tensor(True)
         >>> figure, axes = metric.plot()
@@ -398,11 +396,9 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
         >>> import torch
         >>> from torchmetrics_dna import DNAFrechet
         >>> metric = DNAFrechet(layers=["block_0", "head"])
-        >>> generator = torch.Generator().manual_seed(0)
-        >>> bright = torch.randint(100, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
-        >>> dark = torch.randint(0, 156, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
-        >>> metric.update(bright, real=True)
-        >>> metric.update(dark, real=False)
+        >>> images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
+        >>> metric.update(images, real=True)
+        >>> metric.update(images // 2, real=False)
         >>> metric.compute() > 0
         tensor(True)
         >>> figure, axes = metric.plot()
@@ -483,11 +479,9 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
         >>> import torch
         >>> from torchmetrics_dna import LayerFrechetDistance
         >>> metric = LayerFrechetDistance(layers=["block_0", "block_1"], layer_weights={"block_0": 0.9, "block_1": 0.1})
-        >>> generator = torch.Generator().manual_seed(0)
-        >>> bright = torch.randint(100, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
-        >>> dark = torch.randint(0, 156, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
-        >>> metric.update(bright, real=True)
-        >>> metric.update(dark, real=False)
+        >>> images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
+        >>> metric.update(images, real=True)
+        >>> metric.update(images // 2, real=False)
         >>> metric.compute() > 0
         tensor(True)
         >>> figure, axes = metric.plot()

@@ -158,11 +158,9 @@ class MIND(FeatureMetric):
         >>> import torch
         >>> from torchmetrics_dna.metrics import MIND
         >>> metric = MIND(layer="block_1")
-        >>> generator = torch.Generator().manual_seed(0)
-        >>> bright = torch.randint(100, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
-        >>> dark = torch.randint(0, 156, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
-        >>> metric.update(bright, real=True)
-        >>> metric.update(dark, real=False)
+        >>> images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
+        >>> metric.update(images, real=True)
+        >>> metric.update(images // 2, real=False)
         >>> metric.compute() > 0
         tensor(True)
         >>> figure, axes = metric.plot()
@@ -229,11 +227,9 @@ class CMMD(FeatureMetric):
         >>> import torch
         >>> from torchmetrics_dna.metrics import CMMD
         >>> metric = CMMD(layer="block_1")
-        >>> generator = torch.Generator().manual_seed(0)
-        >>> bright = torch.randint(100, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
-        >>> dark = torch.randint(0, 156, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
-        >>> metric.update(bright, real=True)
-        >>> metric.update(dark, real=False)
+        >>> images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
+        >>> metric.update(images, real=True)
+        >>> metric.update(images // 2, real=False)
         >>> metric.compute() > 0
         tensor(True)
         >>> figure, axes = metric.plot()
@@ -290,8 +286,7 @@ class PRDC(FeatureMetric):
         >>> import torch
         >>> from torchmetrics_dna.metrics import PRDC
         >>> metric = PRDC(layer="block_1", nearest_k=2)
-        >>> generator = torch.Generator().manual_seed(0)
-        >>> images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
+        >>> images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
         >>> metric.update(images, real=True)
         >>> metric.update(images // 2, real=False)
         >>> metric.compute()["clipped_coverage"]

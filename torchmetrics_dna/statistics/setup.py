@@ -39,9 +39,10 @@ class Setup(NamedTuple):
 
     def statistic(self, kind: Kind, num_folds: int | None = None) -> DNAStatistic[Any]:
         """Return the statistic of DNAs of a kind; histograms have this many bins, within these ranges."""
-        if kind != "histogram":
-            of_means = MomentStatistic if kind == "gaussian" else CrossMomentStatistic
-            return of_means(self.extractor, num_folds=num_folds)
+        if kind == "gaussian":
+            return MomentStatistic(self.extractor, num_folds)
+        if kind == "layer-gaussian":
+            return CrossMomentStatistic(self.extractor, num_folds=num_folds)
         if isinstance(self.ranges, str):
             return SelfRangingStatistic(self.extractor, self.num_bins, num_folds)
         return HistogramStatistic(self.extractor, self.num_bins, self.ranges, num_folds)
