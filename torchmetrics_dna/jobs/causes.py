@@ -349,9 +349,7 @@ class Shares(NamedTuple):
     def mean_and_noise(self, without: int | None) -> tuple[Tensor, Tensor]:
         """Return the mean over images, ``(N, bins)``, and its unbiased variance, summed over bins, ``(N,)``.
 
-        Args:
-            without: Fold to leave out.
-
+        ``without`` is a fold to leave out.
         """
         images, total, squares, count = self.images.sum(), self.total, self.squares, len(self.images)
         if without is not None:

@@ -117,7 +117,6 @@ def rank(
             raise TypeError(f"Argument `reference` expected to be images for the score 'local', but got {side!r}")
         if score == "outlier" and isinstance(side, ImageSource):
             check_size(len(side))
-        kind: Kind = "layer-gaussian" if score in WORST_FIRST else "histogram"
         expected: type[DNA] = LayerGaussianDNA if score in WORST_FIRST else HistogramDNA
         sources: dict[str, Any] = {"images": images, "reference": reference}
         if score == "contrast":
@@ -141,7 +140,7 @@ def rank(
                     f"Argument `{name}` expected to be a {expected.__name__} or images, but got {of_role!r}"
                 )
         arguments = replace(arguments, num_folds=NUM_FOLDS if pools else None)
-        sides = open_sides([*opened.values()], arguments, [kind])
+        sides = open_sides([*opened.values()], arguments, [cast("Kind", expected.kind)])
         if isinstance(index, Features):
             check_index(index, sides.extractor)
         return _ranked(sides, [*opened], score, pools, index if isinstance(index, Features) else None)
