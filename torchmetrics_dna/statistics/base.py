@@ -94,7 +94,7 @@ class Statistic(ABC):
 
     @abstractmethod
     def add_(self, state: State, activations: Activations, keys: Tensor | None = None) -> None:
-        """Add a batch in place; on the CPU ValueError, and nothing added, if not finite; for a device see `nonfinite`.
+        """Add a batch in place; ValueError, before anything is added, if it is not finite, see :mod:`.nonfinite`.
 
         ``keys`` are the fold of each image, or its index in the data set, for statistics that have these: ``(B,)``,
         int64, on the CPU.
