@@ -384,7 +384,7 @@ CALLS: dict[str, tuple[Any, type[Exception], str]] = {
     "used up": (
         lambda: compare(iter(()), FAKE, EXTRACTOR),
         ValueError,
-        "There are no images in 'tuple_iterator of images'; an iterator gives its own only once",
+        "There are no images in 'tuple_iterator of images'; if it is an iterator, it may have been read before",
     ),
     "matrix by names": (
         lambda: matrix({"a": REAL, "b": FAKE}, EXTRACTOR)["a", "b"],

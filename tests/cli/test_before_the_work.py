@@ -68,6 +68,7 @@ def files(small: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "damaged.dna.npz").write_bytes((folder / "a.dna.npz").read_bytes()[:-1] + b"x")
     for kind, name in (("gaussian", "bell"), ("layer-gaussian", "bells")):
         make_dna(folder / "a", layers=LAYERS, kind=kind).save(folder / f"{name}.dna.npz")
+    np.savez(folder / "stats.npz", mu=np.zeros(4), sigma=np.eye(4))
     rank(folder / "a", folder / "b", layers=LAYERS, nearest=folder / "a").index.save(folder / "a.features.npz")
     own = DNAExtractor(layers=LAYERS)
     mean = torch.full((own.neurons.total,), 1 / own.neurons.total)
@@ -346,6 +347,7 @@ MORE = [
     ("compare a named --groups prefix:[0-9]", "'x.png', the name without folders; give another"),
     ("compare a b --groups folder --fail-if-different", "takes a test, but there is none of b"),
     ("monitor a b --window 0 -o x.csv", "--window expected"),
+    ("rank b --reference stats.npz", "expected to say of how many images it is"),  # before its network is fetched
     ("compare a b c --held-out c --held-out b", "Option --held-out is given 2 times; give it once"),
 ]
 ROWS = [

@@ -335,6 +335,26 @@ def test_where_no_ratio_can_be_told_images_of_both_are_exchanged() -> None:
     assert compared.verdict.splitlines()[-1].startswith("Neither real nor validation is shown to differ from ")
 
 
+BLOCKS = {seed: np.kron(images(0, seed, 60), np.ones((1, 4, 4, 1), np.uint8)) for seed in (2, 4, 6)}
+FINER = BLOCKS[6] + 4 * (np.indices((32, 32)).sum(0) % 2 * 2 - 1)[..., None]  # which no input of 8 pixels holds
+REDDER = np.concatenate([90 + 1.2 * (BLOCKS[6][..., :1] - 90.0), BLOCKS[6][..., 1:]], 3)
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "properties", "named"),
+    [(FINER, True, "flat areas"), (REDDER, False, "contrast neuron 0"), (BLOCKS[6], True, None)],
+)
+def test_where_only_a_part_is_further_it_is_named(spoilt: np.ndarray, properties: bool, named: str | None) -> None:
+    sets = {"gen": spoilt.clip(0, 255).round().astype(np.uint8), "held": BLOCKS[4][:50]}
+    extractor = DNAExtractor(Pixels(), input_size=8, properties=properties)
+    compared = compare(BLOCKS[2], sets, extractor, held_out="held", **EMD)
+    assert compared["gen"].furthest_in == named
+    assert (compared["gen"].p_value_of_further <= 0.05) is (named is not None)
+    said = f"In {named} gen is further than the held-out held (p " in compared.verdict
+    assert said is (named is not None)
+    assert compared["held"].furthest_in is None  # which is not asked of the held-out set
+
+
 @pytest.mark.parametrize(
     ("generated", "held_out", "folds", "sharing"),
     [

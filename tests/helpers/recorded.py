@@ -41,6 +41,6 @@ def check(record: str, name: str, lines: Iterable[str], *, is_rounded: bool = Fa
         assert current == stored, advice
         return
     assert [NUMBER.sub("#", line) for line in current] == [NUMBER.sub("#", line) for line in stored], advice
-    for line, known in zip(current, stored, strict=True):
-        values, expected = ([float(x[0]) for x in NUMBER.finditer(each)] for each in (line, known))
-        assert values == pytest.approx(expected, **_CLOSE), f"{line} for {known}; {advice}"
+    for line, recorded in zip(current, stored, strict=True):
+        values, expected = ([float(x[0]) for x in NUMBER.finditer(each)] for each in (line, recorded))
+        assert values == pytest.approx(expected, **_CLOSE), f"{line} for {recorded}; {advice}"

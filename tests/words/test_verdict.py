@@ -464,9 +464,12 @@ SEVERAL = [
       for ratio in (None, Ratio(None, 0.9, None, 0.95))
       for p, line in ((0.03, "near is further than the held-out test; how many times can't be said (p = 0.03)."),
                       (0.3, f"{UNTOLD} from so few images."), (None, f"{UNTOLD} from so few images."))],
-    *[(order(NEAR, held_out=HELD._replace(ratio=None, p_values=(0.01, 0.2), further=0.2, further_in_any=p))[-2:], [ONE, line])
-      for p, line in ((0.05, "In some layer or property near is further than the held-out test (p = 0.05)."),
-                      (0.051, f"{UNTOLD} from so few images."))],
+    *[(order(NEAR, held_out=HELD._replace(ratio=None, p_values=(0.01, 0.2), further=0.2, further_in_any=p, furthest_in=where))[-2:], [ONE, line])
+      for p, where, line in (
+          (0.05, None, "In some layer or property near is further than the held-out test (p = 0.05)."),
+          (0.05, "block_3", "In block_3 near is further than the held-out test (p = 0.05)."),
+          (0.051, "block_3", f"{UNTOLD} from so few images."),
+      )],
     *[(order(NEAR, held_out=HELD._replace(ratio=None, further=0.01, p_values=(0.3, p), num_sets=1))[:3], [
         ONLY, line, *[UNLIKE] * (p == 0.01),
       ]) for p, line in (

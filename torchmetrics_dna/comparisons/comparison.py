@@ -18,7 +18,7 @@ from torchmetrics_dna.files.visible import number, p_figure, plain_name
 from torchmetrics_dna.functional.odd import GREY
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, PermutationTest, joint_p_value
 from torchmetrics_dna.images.noun import noun_of
-from torchmetrics_dna.images.properties import LAYER, PROPERTIES, neuron_name
+from torchmetrics_dna.images.properties import BANDS, LAYER, PROPERTIES, neuron_in_words, neuron_name
 from torchmetrics_dna.options import Keyed
 from torchmetrics_dna.plots import plot_layers
 from torchmetrics_dna.words.explanation import as_gaussian, explain, has_means, property_differences
@@ -190,15 +190,37 @@ class Comparison(ByName["Result"]):
 
         One test, as :attr:`p_value_of_any`, over exchanges of the folds of B and of these; None if that was not asked.
         """
-        return self._jointly(lambda evidence: None if evidence.further is None else evidence.further.test)
+        return self._jointly(_of_further)
+
+    @property
+    def furthest_in(self) -> str | None:
+        """Layer, neuron or property in which B is further from A than held-out images most clearly.
+
+        None if that was not asked, and where none by itself has a p-value of at most .05.
+        """
+        tests = self._tests(_of_further)
+        if not tests:
+            return None
+        neurons, test = min(tests, key=lambda of_neurons: of_neurons[1].p_value)
+        layers, clearest, layer_at = list(neurons), int(test.z.argmax()), int(test.layers.argmin())
+        layer, number = neurons.locate(clearest)
+        if (of_network := layer not in (LAYER, BANDS)) and test.layers[layer_at] <= SIGNIFICANT:
+            return layers[layer_at]
+        named = neuron_in_words if of_network else neuron_name
+        return named(layer, number) if test.neurons[clearest] <= SIGNIFICANT else None
 
     def _jointly(self, test_of: Callable[[Evidence], PermutationTest | None]) -> float | None:
-        """Return the p-value of a test by network and properties together, of the first evidence that has it."""
-        tests = []
-        for results in (self.results, {} if self.properties is None else self.properties.results):
-            every = (test_of(result.evidence) for result in results.values() if result.evidence is not None)
-            tests += [test for test in every if test is not None][:1]
+        """Return the p-value of a test by network and properties together."""
+        tests = [test for _, test in self._tests(test_of)]
         return joint_p_value(*tests) if tests else None
+
+    def _tests(self, test_of: Callable[[Evidence], PermutationTest | None]) -> list[tuple[Neurons, PermutationTest]]:
+        """Return tests of the network and of properties, with their neurons: of each the first evidence that has it."""
+        tests = []
+        for compared in (self,) if self.properties is None else (self, self.properties):
+            every = (test_of(result.evidence) for result in compared.values() if result.evidence is not None)
+            tests += [(compared.neurons, test) for test in every if test is not None][:1]
+        return tests
 
     @property
     def least_p_value(self) -> float | None:
@@ -504,3 +526,7 @@ class Comparison(ByName["Result"]):
     def __repr__(self) -> str:
         said = " ".join(self.verdict_lines[:2]) if "dna-emd" in self else ", ".join(map(repr, self.values()))
         return f"Comparison({said})"
+
+
+def _of_further(evidence: Evidence) -> PermutationTest | None:
+    return None if evidence.further is None else evidence.further.test

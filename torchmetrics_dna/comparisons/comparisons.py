@@ -186,7 +186,8 @@ class Comparisons(ManyComparisons):
             p_holm, evidence = self.p_holm, self[both[0]][self.distance].evidence
             further = None if evidence is None or evidence.further is None else evidence.further.p_value
             p_of_both, in_any = (p_holm[both[0]], p_holm[both[1]]), self[both[0]].p_value_of_further
-            beside = HeldOut(*both, self.ratios()[both[0]], len(self), sharing, p_of_both, further, in_any)
+            ratio, furthest_in = self.ratios()[both[0]], self[both[0]].furthest_in
+            beside = HeldOut(*both, ratio, len(self), sharing, p_of_both, further, in_any, furthest_in)
         p_holm = self.p_holm
         least = min((p for name in ranked if (p := p_holm[name]) is not None), default=None)
         lines = several_sets(SeveralSets(self.reference, self.distance, sets, equal, beside, least))

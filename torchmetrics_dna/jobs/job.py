@@ -300,4 +300,4 @@ def check_any_read(num_images: int, unreadable: Sequence[str], label: str) -> No
     if unreadable and len(unreadable) == num_images:
         raise ValueError(f"None of the {num_images} images could be read; the first: {unreadable[0]}")
     if not num_images:
-        raise ValueError(f"There are no images in {label!r}; an iterator gives its own only once")
+        raise ValueError(f"There are no images in {label!r}; if it is an iterator, it may have been read before")

@@ -117,6 +117,8 @@ def rank(
             raise TypeError(f"Argument `reference` expected to be images for the score 'local', but got {side!r}")
         if score == "outlier" and isinstance(side, ImageSource):
             check_size(len(side))
+        elif score == "outlier" and isinstance(side, LayerGaussianDNA):
+            check_size(side.num_images, side.has_unknown_size)
         expected: type[DNA] = LayerGaussianDNA if score in WORST_FIRST else HistogramDNA
         sources: dict[str, Any] = {"images": images, "reference": reference}
         if score == "contrast":

@@ -31,8 +31,19 @@ _STRIDE = 8  # pixels of the network's input between positions of the layer for 
 _SIZE = (224, 224)  # of an input, for networks without a size of their own
 
 
-def check_size(num_images: int) -> None:
-    """Raise TooFewImagesError unless a reference has enough images for outlier scores."""
+def check_size(num_images: int, is_unknown: bool = False) -> None:
+    """Raise an error unless a reference has enough images for outlier scores.
+
+    Raises:
+        ValueError: If it is unknown how many it has.
+        TooFewImagesError: If there are fewer than two.
+
+    """
+    if is_unknown:
+        raise ValueError(
+            "Argument `reference` expected to say of how many images it is, but it does not; make it anew by"
+            " make_dna(images, kind='layer-gaussian')"
+        )
     if num_images < 2:
         raise TooFewImagesError(
             f"More than one image is required in the reference to compute outlier scores, but got {num_images}"
@@ -40,13 +51,8 @@ def check_size(num_images: int) -> None:
 
 
 def gaussians_of(reference: LayerGaussianDNA) -> dict[str, LayerGaussian]:
-    """Return Gaussians of a reference's layers for outlier scores; an error unless it says that it has two images."""
-    if reference.has_unknown_size:
-        raise ValueError(
-            "Argument `reference` expected to say of how many images it is, but it does not; make it anew by"
-            " make_dna(images, kind='layer-gaussian')"
-        )
-    check_size(reference.num_images)
+    """Return the Gaussians of a reference's layers for outlier scores; errors as of :func:`check_size`."""
+    check_size(reference.num_images, reference.has_unknown_size)
     by_layer = reference.by_layer()
     return {
         layer: LayerGaussian.of(*by_layer[layer], reference.num_images)

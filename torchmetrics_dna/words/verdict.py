@@ -434,6 +434,7 @@ class HeldOut(NamedTuple):
     p_values: tuple[float | None, float | None] = (None, None)  # of both: does it differ from the reference? Corrected
     further: float | None = None  # p-value that it is further than these; None where a ratio says it, or unknown
     further_in_any: float | None = None  # the same in a layer, a neuron or a property, of which there is any
+    furthest_in: str | None = None  # which of these it is most clearly; None if none by itself
 
 
 class OneSet(NamedTuple):
@@ -526,8 +527,8 @@ def _beside_held_out(of: HeldOut, reference: str) -> list[str]:
         how = f"how many times can't be said ({p_figure(of.further, 'p')})"
         lines.append(f"{of.name} is further than {held_out}; {how}.")
     elif in_any:
-        in_any_of = p_figure(of.further_in_any, "p")
-        lines.append(f"In some layer or property {of.name} is further than {held_out} ({in_any_of}).")
+        where, in_any_of = of.furthest_in or "some layer or property", p_figure(of.further_in_any, "p")
+        lines.append(f"In {where} {of.name} is further than {held_out} ({in_any_of}).")
     elif differs or not lines:  # of what is not shown to differ, nothing more can be told
         why = "from so few images" if lines else "without folds"
         lines.append(f"Whether {of.name} is further than {held_out} can't be told {why}.")
