@@ -13,7 +13,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from torchmetrics_dna.dna.distances import DISTANCES, Distance
-from torchmetrics_dna.dna.features import Features, given_features
+from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.files.visible import unknown_metrics
 from torchmetrics_dna.functional.features import NEAREST, NUM_PROJECTIONS, SEED, check_integer, mind, prdc
@@ -47,8 +47,12 @@ class FeatureMetric(ImageMetric):
         /,
         **kwargs: Any,
     ) -> None:
-        features = given_features(reference)
+        features = Features.load(reference) if isinstance(reference, (str, os.PathLike)) else reference
         if features is not None:
+            if len(features.neurons) != 1:
+                raise ValueError(
+                    f"Argument `reference` expected to be features of one layer, but got {features!r}; select one"
+                )
             if layer not in (None, features.layer):
                 raise ValueError(
                     f"Argument `layer` is {layer!r}, but `reference` is of {features.layer!r}; leave `layer` out"
