@@ -24,7 +24,6 @@ from torchmetrics_dna.functional.reduction import check_weights
 from torchmetrics_dna.images.inputs import Inputs, count_of
 from torchmetrics_dna.metrics.base import ImageMetric
 from torchmetrics_dna.metrics.checked import Value, all_or_nothing
-from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.options import Keyed
 from torchmetrics_dna.statistics.folds import content_folds, group_folds
 from torchmetrics_dna.statistics.setup import Feature, Setup, set_up
@@ -80,7 +79,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
             check_comparable(reference, self._dna("fake"))
         if debias and averaging.why_noisy:
             raise ValueError(f"Argument `debias` does not go with this: {averaging.why_noisy}; leave one out")
-        self._terms = self.neurons if distance.grain == "neuron" else Neurons(dict.fromkeys(self.neurons, 1))
+        self._num_terms = self.neurons.total if distance.grain == "neuron" else len(self.neurons)
         self._averaging = averaging
         self._settings |= {
             "distances": distance.name,
@@ -149,7 +148,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
             check_enough(real, fake, type(self).__name__, 1)
             test, lacks = None, ""
             if self._statistic.num_folds is not None:
-                equal = Averaging(torch.full((total := self._terms.total,), 1 / total))  # of properties of images, too
+                equal = Averaging(torch.full((self._num_terms,), 1 / self._num_terms))  # of properties of images, too
                 averaging = equal if self._averaging.is_plain else self._averaging
                 result = self.distance.result(real, fake, averaging, paired=self.pairs)
                 test = None if result.evidence is None else result.evidence.test
@@ -225,7 +224,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
 
     @override
     def _nan(self) -> Value:
-        nans = torch.full((self._terms.total,), torch.nan, dtype=torch.float64, device=self.device)
+        nans = torch.full((self._num_terms,), torch.nan, dtype=torch.float64, device=self.device)
         return self._reduce(Result(self.distance, nans, self.neurons, self._averaging))
 
     def _dna(self, side: str, snapshot: bool = False) -> Any:
