@@ -93,6 +93,15 @@ def test_a_timm_name_brings_timms_weights(tmp_path: Path, monkeypatch: pytest.Mo
     assert float(extractor.network.norm.bias.detach().sum()) == 64 * 3.5
 
 
+def test_an_error_without_words_is_told_by_its_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr(timm, "create_model", fail)
+    with pytest.raises(RuntimeError, match=r"timm can't fetch the weights of 'test_vit' \(OSError\)"):
+        DNAExtractor("test_vit")
+
+
 class Malicious:
     def __reduce__(self) -> tuple[object, ...]:
         return Path("owned").touch, ()

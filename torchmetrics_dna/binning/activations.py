@@ -18,9 +18,7 @@ _DTYPES = {torch.float32, torch.float64, torch.float16, torch.bfloat16}
 class Activations:
     """Activations of a batch of images, with what several statistics take of them, which is computed once.
 
-    Args:
-        parts: Activations of some images after others, ``{layer: (b, n, *positions)}``, perhaps in other layouts.
-
+    They come in parts of some images after others, ``{layer: (b, n, *positions)}``, perhaps in other layouts.
     """
 
     def __init__(self, *parts: Mapping[str, Tensor]) -> None:

@@ -74,9 +74,3 @@ def check_bounds(low: Tensor, high: Tensor) -> None:
             f"Argument `low` expected to be at most `high`, both finite, but neuron {neuron} has"
             f" {float(low[neuron])} and {float(high[neuron])}; give the lower bounds first"
         )
-
-
-def clipping_bounds(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """The ends of bins between bounds, shape ``(N,)`` each, float64: a little wider, so that none is 0 wide."""
-    half_width, middle = (high - low) / 2 + HALF_WIDTH_MARGIN, (high + low) / 2
-    return middle - half_width, middle + half_width

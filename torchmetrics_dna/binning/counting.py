@@ -65,15 +65,8 @@ class FoldCounts(NamedTuple):
 def add_counts_(counts: Tensor, activations: Activations, bins: Bins, folds: FoldCounts | None = None) -> None:
     """Add the histograms of all layers to ``counts`` in place, and those of each image to its fold.
 
-    Args:
-        counts: Counts, shape ``(N, num_bins)``, int64, contiguous, layers concatenated.
-        activations: Activations.
-        bins: Bins of all neurons.
-        folds: Counts of folds of the images, if there are any.
-
-    Raises:
-        ValueError: If a value is not finite, on the CPU; nothing has changed then. On a device it counts in any bin.
-
+    Counts are int64, ``(N, num_bins)``, contiguous, layers concatenated. ValueError if a value is not finite, on the
+    CPU; nothing has changed then. On a device it counts in any bin.
     """
     if compiled := activations.compiled_for(bins.num_bins):
         compiled.add_counts_(counts, activations, bins, folds)

@@ -23,11 +23,8 @@ def image_moments(activations: Activations) -> Tensor:
     """Return spatial means and their squares (section 3.1 of the paper), float64, ``(B, 4, N)``, layers concatenated.
 
     A mean is a coarse number and a rest. The four are the coarse one, its square, the rest, and what the square of the
-    mean has beyond that of the coarse one; see :func:`mean_and_variance`.
-
-    Raises:
-        ValueError: If a value is not finite, on the CPU. On a device the means are not finite then.
-
+    mean has beyond that of the coarse one; see :func:`mean_and_variance`. ValueError if a value is not finite, on the
+    CPU. On a device the means are not finite then.
     """
     means = torch.cat([activations.means(layer) for layer in activations.layers], 1)
     activations.check(wait=False)

@@ -169,30 +169,26 @@ class DNAExtractor(Public, nn.Module):
         with float32_by_default():
             built = build(feature, layers, weights_path, example is None)
         self.name = built.name
-        self._preparation = Preparation(channels=0)
+        prepared = Preparation(channels=0)
         self.allowed_channels: tuple[int, ...] = ()
         if example is None:
             takes_rgb = built.preparation.size is not None or built.views == {}
             options = input_size, crop, resize, mean, std, channels, takes_rgb
-            self._preparation = built.preparation.with_arguments(self.name, *options)
-            if properties and self._preparation.channels != 3:
+            prepared = built.preparation.with_arguments(self.name, *options)
+            if properties and prepared.channels != 3:
                 raise ValueError(
                     f"Argument `properties` is for RGB images, but `channels` is {channels}; leave one out"
                 )
-            self.allowed_channels = (1, 3) if takes_rgb and channels == 1 else (self._preparation.channels,)
-        self.input_size, self.crop, self.resize = (
-            self._preparation.size,
-            self._preparation.crop,
-            self._preparation.resize,
-        )
-        self.image_channels = self._preparation.channels
+            self.allowed_channels = (1, 3) if takes_rgb and channels == 1 else (prepared.channels,)
+        self._preparation, self.image_channels = prepared, prepared.channels
+        self.input_size, self.crop, self.resize = prepared.size, prepared.crop, prepared.resize
         # which holds the network: as an attribute, torch would register it as a submodule
         self._watch = Watch(built.network, samples=not self.is_named)
         self._submodules, self._own_dtype = built.submodules, own_dtype(self.network)  # which inputs are chosen for
         self._layout: Layout | None = None
         self.bytes_per_image, self.images_at_once = 4 * len(PROPERTIES), _AT_ONCE
         if built.views != {}:
-            probe = Layout.of, built, self.is_named, self._preparation, example, channels_last
+            probe = Layout.of, built, self.is_named, prepared, example, channels_last
             with lock_of(self.network):
                 self._layout = borrowed(self.network, self.is_named, *probe)
             self.bytes_per_image = self._layout.bytes_per_image
@@ -529,9 +525,7 @@ class DNAExtractor(Public, nn.Module):
 
         """
         neurons = without_properties(self.neurons)
-        if neurons is None:
-            return self
-        return self._of(neurons)
+        return self if neurons is None else self._of(neurons)
 
     def with_properties(self) -> DNAExtractor:
         """Return the extractor with properties of images as its first layer; itself if it was to have none.

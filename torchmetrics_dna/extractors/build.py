@@ -24,6 +24,7 @@ from torchmetrics_dna.extractors.preparation import Preparation
 from torchmetrics_dna.extractors.presets import PRESETS, Preset
 from torchmetrics_dna.extractors.weights import find_ranges, find_weights, load_weights, local_weights
 from torchmetrics_dna.extras import require
+from torchmetrics_dna.files.damage import first_line
 from torchmetrics_dna.images.noun import IDENTITY, is_identity
 from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.options import brief, meant
@@ -35,26 +36,15 @@ _INITIALIZERS = (init.kaiming_uniform_, init.normal_, init.uniform_, Tensor.erfi
 
 
 class Built(NamedTuple):
-    """Network, and the layers to read.
+    """Network, and the layers to read."""
 
-    Attributes:
-        name: Name of the extractor.
-        network: The network; until its weights are loaded, it may be on the meta device.
-        preparation: Its usual preparation of images.
-        submodules: ``{output: path}`` of the submodules to read; empty to read the network's own outputs.
-        views: Output and view of each layer; None for all outputs, empty if no layer of the network is used.
-        ranges: Packaged file of activation ranges, or a reference for ``download.py``; None for none.
-        load: Callback that loads the weights; a no-op if they are loaded already.
-
-    """
-
-    name: str
-    network: nn.Module
-    preparation: Preparation = Preparation()
-    submodules: Mapping[str, str] = {}
-    views: Mapping[str, View] | None = None
-    ranges: Path | str | None = None
-    load: Callable[[], None] = lambda: None
+    name: str  # of the extractor
+    network: nn.Module  # until its weights are loaded, it may be on the meta device
+    preparation: Preparation = Preparation()  # its usual one
+    submodules: Mapping[str, str] = {}  # ``{output: path}`` of those to read; empty to read the network's own outputs
+    views: Mapping[str, View] | None = None  # of each layer; None for all outputs, empty if no output is used
+    ranges: Path | str | None = None  # packaged file of activation ranges, or a reference for ``download.py``
+    load: Callable[[], None] = lambda: None  # loads the weights, if they are not loaded yet
 
 
 _FILES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".npz", ".json")
@@ -182,7 +172,7 @@ def _fetched(name: str, weights_path: str | os.PathLike[str] | None) -> nn.Modul
         network: nn.Module = create() if weights_path is None else without_weights(create)
     except (OSError, RuntimeError) as err:
         raise RuntimeError(
-            f"timm can't fetch the weights of {name!r} ({str(err).splitlines()[0]}); give a local file of them with"
+            f"timm can't fetch the weights of {name!r} ({first_line(err)}); give a local file of them with"
             " `weights_path`, or a module that timm built as `feature`"
         ) from err
     if weights_path is not None:
@@ -254,12 +244,7 @@ def _check_submodules(network: nn.Module, layers: Sequence[str]) -> None:
 
 
 def build_network(preset: Preset) -> nn.Module:
-    """Build the network of a preset without weights, on the meta device, at no cost in time and memory.
-
-    Raises:
-        ModuleNotFoundError: If its library is missing.
-
-    """
+    """Build the network of a preset without weights; ModuleNotFoundError if its library is missing."""
     network = without_weights(_builder(preset.architecture, preset.options))
     for part in (prefix.removesuffix(".") for prefix in preset.unused):
         if isinstance(getattr(network, part, None), nn.Module):

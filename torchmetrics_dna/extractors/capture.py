@@ -18,6 +18,7 @@ from torch.nn import functional
 from torchmetrics_dna.extractors.cpu import Tracing
 from torchmetrics_dna.extractors.fingerprint import unwrapped, version_of
 from torchmetrics_dna.extractors.meta import Skipping
+from torchmetrics_dna.files.damage import first_line
 from torchmetrics_dna.images.inputs import Inputs, called, count_of, mapped, tensors_of
 from torchmetrics_dna.images.tensors import not_dense
 
@@ -40,20 +41,12 @@ class _Reached(Exception):  # noqa: N818 - control flow: all outputs are capture
 
 
 class Probed(NamedTuple):
-    """Properties of a network that a pass of one input shows.
+    """Properties of a network that a pass of one input shows."""
 
-    Attributes:
-        shapes: Shape of each layer's output.
-        edited: Layers whose output the network goes on to write to.
-        reusable: Calls that may write into their input, see :class:`Tracing`.
-        dtype: Dtype of images that the network takes where neither float32 nor uint8 is.
-
-    """
-
-    shapes: dict[str, torch.Size]
-    edited: frozenset[str]
-    reusable: frozenset[int]
-    dtype: torch.dtype | None = None
+    shapes: dict[str, torch.Size]  # of each layer's output
+    edited: frozenset[str]  # layers whose output the network goes on to write to
+    reusable: frozenset[int]  # calls that may write into their input, see :class:`Tracing`
+    dtype: torch.dtype | None = None  # of images that the network takes where neither float32 nor uint8 is
 
 
 def capture(
@@ -98,14 +91,9 @@ def capture(
 
 
 def probe(network: nn.Module, submodules: Mapping[str, str], size: tuple[int, int], channels: int = 3) -> Probed:
-    """Find out what the outputs of :func:`capture` are, by one image.
+    """Find out what the outputs of :func:`capture` are, by one image; its errors, or UnfitError if the network fails.
 
     The pass runs on the meta device, which computes nothing; only networks that fail there get a dummy image.
-
-    Raises:
-        UnfitError: If the network fails on such an image, a submodule does not run exactly once, or gives no
-            activations.
-
     """
     errors: dict[torch.dtype, Exception] = {}  # the last ones are of the network's own device
     for imgs in _dark_images(network, channels, size):
@@ -118,7 +106,7 @@ def probe(network: nn.Module, submodules: Mapping[str, str], size: tuple[int, in
         else:
             return probed._replace(dtype=None if imgs.dtype in (torch.float32, torch.uint8) else imgs.dtype)
     error = errors[own_dtype(network)]
-    reason = _first_line(error)
+    reason = first_line(error)
     if _ABOUT_SIZES.search(reason):
         raise UnfitError(
             f"The network can't take an image of {size[0]} x {size[1]} pixels ({reason}); say which size it takes with"
@@ -140,7 +128,7 @@ def probe_example(network: nn.Module, submodules: Mapping[str, str], example: In
     except Exception as err:
         forms = ", ".join(f"shape {tuple(tensor.shape)} and {tensor.dtype}" for tensor in tensors_of(few))
         remedy = "give it as the network takes it"
-        raise UnfitError(f"The network fails on the example, of {forms}: {_first_line(err)}; {remedy}") from err
+        raise UnfitError(f"The network fails on the example, of {forms}: {first_line(err)}; {remedy}") from err
     for layer, shape in probed.shapes.items():
         if len(shape) < 2 or shape[0] != count_of(few):
             raise UnfitError(
@@ -236,9 +224,7 @@ def submodules_in_words(network: nn.Module) -> str:
 def named_outputs(output: Any) -> dict[str, Tensor]:
     """Name the tensors of a network's output: by key for a dict, else ``output``, or ``output_0`` ... for several.
 
-    Raises:
-        UnfitError: If the output is something else.
-
+    UnfitError if the output is something else.
     """
     outputs: Any = output
     if isinstance(output, Tensor):
@@ -317,10 +303,6 @@ def _look(network: nn.Module, submodules: Mapping[str, str], inputs: Inputs, see
         for layer, value in named_outputs(output).items():
             note(layer, value)
     return calls
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 @contextmanager

@@ -25,12 +25,8 @@ class Watch:
     """Parameters and buffers of a network, and whether their values changed, told in less than a millisecond.
 
     Walking through a network takes milliseconds. So its modules are listed once, and again if one of them holds another
-    module or tensor than before.
-
-    Args:
-        network: The network.
-        samples: Whether values may change unseen by torch's version counters, as by writes to ``.data``.
-
+    module or tensor than before. With ``samples``, values may change unseen by torch's version counters, as by writes
+    to ``.data``.
     """
 
     def __init__(self, network: nn.Module, samples: bool) -> None:
@@ -174,17 +170,11 @@ def noise_like(example: Tensor, signed: bool = True) -> Tensor:
 
 
 def fingerprint_of(form: Sequence[Any], activations: Mapping[str, Tensor], dtype: str | None) -> dict[str, Any]:
-    """Summarize activations of one input by four numbers a layer.
+    """Summarize activations of one input, ``{layer: (1, n, *positions)}``, by four numbers a layer.
 
-    Args:
-        form: What determines the input, JSON-serializable.
-        activations: Its activations, ``{layer: (1, n, *positions)}``.
-        dtype: Precision of the network, if it is not float32.
-
-    Returns:
-        JSON-serializable: the form of the input, the tolerance of a comparison, and for each layer, in base64, its size
-        (root mean square) and projections of the neurons' means, two, and of their sizes, float32.
-
+    The result is JSON-serializable: the form of the input, the tolerance of a comparison, which depends on the dtype of
+    the network (None for float32), and for each layer, in base64, its size (root mean square) and projections of the
+    neurons' means, two, and of their sizes, float32.
     """
     layers = {}
     for layer, values in activations.items():

@@ -37,16 +37,10 @@ _CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")  # of timm, tran
 
 
 class View(NamedTuple):
-    """View of a network's output, such as ``head:mean`` of ``head``.
+    """View of a network's output, such as ``head:mean`` of ``head``."""
 
-    Attributes:
-        source: Name of the output.
-        steps: Operations on it, in order; empty for the output itself.
-
-    """
-
-    source: str
-    steps: tuple[str, ...] = ()
+    source: str  # name of the output
+    steps: tuple[str, ...] = ()  # operations on it, in order; empty for the output itself
 
     @classmethod
     def of(cls, layer: str) -> View:
@@ -82,22 +76,13 @@ _STEPS: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class Layout:
-    """Layout of layers in the outputs of a network.
+    """Layout of layers in the outputs of a network."""
 
-    Attributes:
-        views: Output and view of each layer.
-        axes: Axis of the neurons in each output.
-        widths: Number of neurons of each layer.
-        bytes_per_image: Memory of the outputs of one image, in bytes.
-        probed: What a pass of one image, or of the example, showed.
-
-    """
-
-    views: Mapping[str, View]
-    axes: Mapping[str, int]
-    widths: Mapping[str, int]
-    bytes_per_image: int
-    probed: Probed
+    views: Mapping[str, View]  # output and view of each layer
+    axes: Mapping[str, int]  # of the neurons in each output
+    widths: Mapping[str, int]  # number of neurons of each layer
+    bytes_per_image: int  # of the outputs
+    probed: Probed  # what a pass of one image, or of the example, showed
 
     @classmethod
     def of(
@@ -111,12 +96,8 @@ class Layout:
         """Probe the network with an image, or with the first two of an example; a module of the user's with two more.
 
         Neurons of other inputs than images are on axis 1, with ``channels_last`` on the last axis, of all outputs or
-        those named.
-
-        Raises:
-            ValueError: If the network fails, a layer does not exist, or its neurons are ambiguous; if a module of the
-                user's gives an input other activations beside another one than alone, or each time.
-
+        those named. ValueError if the network fails, a layer does not exist, or its neurons are ambiguous; and as of
+        :meth:`_check_repeatable`.
         """
         network, size, channels = built.network, preparation.size or DUMMY_SIZE, preparation.channels
         if example is None:
@@ -149,11 +130,9 @@ class Layout:
         return layout
 
     def _check_repeatable(self, built: Built, pairs: Iterable[Inputs]) -> None:
-        """Check that a module gives each of two inputs the same alone, and each time.
+        """Raise ValueError unless a module gives each of two inputs the same alone, and each time.
 
-        Raises:
-            ValueError: If it does not, or writes to a buffer. A module that can't be copied is not checked.
-
+        Nor may it write to a buffer. A module that can't be copied is not checked.
         """
         run = partial(tried, built.network, built.submodules)
         for two in pairs:
@@ -184,12 +163,7 @@ class Layout:
             )
 
     def read(self, outputs: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
-        """Return the activations of each layer, ``(count, n, *positions)``.
-
-        Raises:
-            ValueError: If outputs are others than for the image that the network was first tried with.
-
-        """
+        """Return the activations of each layer, ``(count, n, *positions)``; ValueError unless outputs are as probed."""
         activations = {}
         for layer, view in self.views.items():
             if view.source not in outputs:
@@ -221,12 +195,7 @@ class Layout:
 def _widths(
     views: Mapping[str, View], shapes: Mapping[str, Sequence[int]], axes: Mapping[str, int], network: nn.Module
 ) -> dict[str, int]:
-    """Return the number of neurons of each layer.
-
-    Raises:
-        ValueError: If an output does not support its view, has no neurons, or the name of another layer.
-
-    """
+    """Return the number of neurons of each layer; ValueError for an unfit view, no neurons, or a name that is taken."""
     for layer, view in views.items():
         shape = shapes[view.source]
         is_tokens = len(shape) == 3 and axes[view.source] == 2
@@ -272,9 +241,7 @@ def _neuron_axes(
 ) -> dict[str, int]:
     """Find the axis of neurons in each output: ``(B, n)``, ``(B, tokens, n)``, ``(B, n, H, W)`` or ``(B, H, W, n)``.
 
-    Raises:
-        ValueError: If an output has another number of dimensions, or its neurons are ambiguous.
-
+    ValueError if an output has another number of axes, or its neurons are ambiguous.
     """
     axes: dict[str, int | None] = {}
     for layer, shape in shapes.items():

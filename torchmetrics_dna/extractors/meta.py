@@ -21,10 +21,6 @@ class Skipping(TorchFunctionMode):
 
     Convolutions only get the shape of their output, and residuals that of their input: the meta kernels of these import
     sympy and TorchDynamo, which takes longer than a comparison of a few images.
-
-    Args:
-        functions: Functions to skip.
-
     """
 
     def __init__(self, *functions: Callable[..., Any]) -> None:

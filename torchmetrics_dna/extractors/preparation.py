@@ -20,24 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Preparation:
-    """Preparation of images for a network.
+    """Preparation of images for a network."""
 
-    Attributes:
-        size: Height and width that images are resized to; None to leave them as they are.
-        crop: Crop before that.
-        resize: Method of resizing.
-        mean: Mean per channel, subtracted from images in [0, 1].
-        std: Standard deviation per channel, by which images are then divided.
-        channels: Number of channels of the network's input; 0 for inputs that are no images.
-
-    """
-
-    size: tuple[int, int] | None = None
-    crop: Crop = "none"
+    size: tuple[int, int] | None = None  # height and width that images are resized to; None to leave them as they are
+    crop: Crop = "none"  # before that
     resize: Resize = "clean"
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    channels: int = 3
+    mean: tuple[float, ...] | None = None  # per channel, subtracted from images in [0, 1]
+    std: tuple[float, ...] | None = None  # per channel, by which images are then divided
+    channels: int = 3  # of the network's input; 0 for inputs that are no images
 
     def with_arguments(
         self,
@@ -52,9 +42,7 @@ class Preparation:
     ) -> Preparation:
         """Return this preparation for the network ``name``, with the arguments of an extractor that are given.
 
-        Raises:
-            ValueError: If an argument has a wrong value, or the network does not take images of so many channels.
-
+        ValueError if one has a wrong value, or the network does not take images of so many channels.
         """
         size = self.size if input_size is None else _size(input_size)
         if not isinstance(channels, int) or channels < 1:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images.resize import Resize
 
 _HALF = (0.5, 0.5, 0.5)
-_CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+_CLIP: Any = {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711)}
 _OFFICIAL = "hub:bramtoula/visual-dna-models"
 _FACEBOOK = "https://dl.fbaipublicfiles.com"
 
@@ -196,8 +196,7 @@ _RECORDS = (
         "MIT",
         # normalizes only the class token, which timm exposes after pooling
         last_norm="fc_norm",
-        mean=_CLIP[0],
-        std=_CLIP[1],
+        **_CLIP,
         ranges=_ranges("CLIP/clip_im_vit_b16"),
     ),
     _INCEPTION,
@@ -266,8 +265,7 @@ _RECORDS = (
         projected=768,
         input_size=(336, 336),
         resize="pillow",  # same as CMMD's code
-        mean=_CLIP[0],
-        std=_CLIP[1],
+        **_CLIP,
         options={"num_classes": 768},
         unused=(),
     ),

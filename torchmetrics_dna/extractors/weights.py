@@ -29,11 +29,8 @@ _COUNTER = "num_batches_tracked"  # of batch norm; unused in evaluation
 def find_weights(preset: Preset, weights_path: str | os.PathLike[str] | None) -> Path:
     """Find the file of a preset's weights: in the cache, downloaded, in a package, or at ``weights_path``.
 
-    Raises:
-        ModuleNotFoundError: If the package is not installed.
-        OSError: If the file can't be downloaded.
-        FileNotFoundError: If there is no such file, or the folder has none of the expected names.
-
+    ModuleNotFoundError without the package, OSError if the file can't be downloaded, FileNotFoundError if a folder has
+    none of the expected names.
     """
     if weights_path is not None:
         return local_weights(preset.name, weights_path, preset.weights)

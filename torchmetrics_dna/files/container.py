@@ -116,13 +116,7 @@ def read_container(path: str | os.PathLike[str], what: str) -> tuple[dict[str, A
 
 
 def read_npz(path: str | os.PathLike[str], names: Iterable[str]) -> Arrays:
-    """Some arrays of any npz file; nothing else in it is looked at.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If an array is not there; a damaged file raises anything, for :func:`refusing`.
-
-    """
+    """Some arrays of any npz file, nothing else of which is read; errors are of any type, for :func:`refusing`."""
     with zipfile.ZipFile(path) as archive:
         return _read_arrays(archive, names)
 
@@ -130,9 +124,7 @@ def read_npz(path: str | os.PathLike[str], names: Iterable[str]) -> Arrays:
 def read_npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, whether the first axis is innermost, and dtype of the npy array that a file goes on with.
 
-    Raises:
-        ValueError: If there is none, or its header is longer than any that is needed; it is not read then.
-
+    ValueError if there is none, or its header is longer than any that is needed; it is not read then.
     """
     version = npy.read_magic(file)
     if version == (1, 0):  # of 64 kB at most

@@ -66,6 +66,11 @@ def reason_of(err: Exception) -> str:
     return truncated(reason)
 
 
+def first_line(err: Exception) -> str:
+    """Return the first line of an error that says anything, or else its type; what libraries add may be pages."""
+    return truncated(next((line.strip() for line in str(err).splitlines() if line.strip()), type(err).__name__))
+
+
 def read_json(path: str | os.PathLike[str], kind: type) -> Any:
     """Read an object or list from a json file; call it within :func:`refusing`."""
     return parse_json(Path(path).read_bytes(), kind)

@@ -11,7 +11,7 @@ from reprlib import repr as brief
 from typing import Any
 
 from torchmetrics_dna.files.atomic import replacing
-from torchmetrics_dna.files.damage import truncated
+from torchmetrics_dna.files.damage import first_line
 
 PREFIX = "hub:"
 _SCHEMES = ("https://", "http://")
@@ -52,7 +52,7 @@ def fetch(reference: str, *, sha256: str = "", is_fixed: bool = False, remedy: s
     except Exception as err:  # errors of httpx, urllib and others have no common base class
         place = f"the hub repository {parts['repo_id']!r}" if at_hub else reference
         raise OSError(
-            f"Can't fetch {parts['filename']!r} of {place} ({_first_line(err)});"
+            f"Can't fetch {parts['filename']!r} of {place} ({first_line(err)});"
             f" download it where there is a network, and {remedy}"
         ) from err
 
@@ -164,7 +164,3 @@ def _checkpoint(address: str) -> Path:
         hub = Path(home).expanduser() / "hub"
     name = re.split("[?#]", address)[0].rpartition("/")[2]
     return hub / "checkpoints" / f"{hashlib.sha256(address.encode()).hexdigest()[:16]}-{name[-100:]}"
-
-
-def _first_line(err: Exception) -> str:
-    return truncated(next((line.strip() for line in str(err).splitlines() if line.strip()), type(err).__name__))

@@ -28,22 +28,13 @@ _LATEX = {
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under a header, for people to read.
-
-    Attributes:
-        header: Names of the columns.
-        rows: Cells: words (str), counts (int), or figures (float, None for a dash).
-        title: Line above the table.
-        notes: Lines below it.
-        bold: Row and column of each cell in bold.
-
-    """
+    """Rows under a header, for people to read."""
 
     header: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    title: str = ""
-    notes: Sequence[str] = ()
-    bold: Collection[tuple[int, int]] = ()
+    rows: Sequence[Sequence[Cell]]  # words (str), counts (int), or figures (float, None for a dash)
+    title: str = ""  # above the table
+    notes: Sequence[str] = ()  # lines below it
+    bold: Collection[tuple[int, int]] = ()  # row and column of each cell in bold
 
     @classmethod
     def of(cls, rows: Sequence[Mapping[str, Cell]], title: str = "", notes: Sequence[str] = ()) -> Table:

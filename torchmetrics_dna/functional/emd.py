@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.binning.bins import clipping_bounds
+from torchmetrics_dna.binning.bins import bins_within
 from torchmetrics_dna.extras import optional
 from torchmetrics_dna.functional.reduction import Reduction, blocks, weigh_and_reduce
 
@@ -90,7 +90,8 @@ def dna_emd_on_grid(counts_a: Tensor, counts_b: Tensor, grid: Grid, low: Tensor,
 
 def bounds_on_grid(grid: Grid, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Locate bounds ``(N,)`` on a grid: begin and end, in its bins, and the share of the bounds per bin, float64."""
-    low, high = clipping_bounds(low, high)
+    bins = bins_within(low, high, 1)  # whose ends are a little wider, so that none is 0 wide
+    low, high = bins.centre - bins.scale, bins.centre + bins.scale
     begin, end = (bound / grid.width - grid.start for bound in (low, high))
     return begin, end, grid.width / (high - low)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -317,15 +316,12 @@ def inception_score(logits: Tensor) -> tuple[float, float]:
     _check_finite(logits, "is")
     order = torch.from_numpy(np.random.RandomState(_SEED_OF_ORDER).permutation(len(logits)))
     logs = logits[order.to(logits.device)].double().log_softmax(1)
-    ends = [k * len(logs) // _SPLITS for k in range(_SPLITS + 1)]
-    scores = torch.stack([_score(logs[start:end]) for start, end in pairwise(ends)])
+    divergences = []
+    for part in logs.tensor_split([k * len(logs) // _SPLITS for k in range(1, _SPLITS)]):
+        p = part.exp()
+        divergences.append((p * (part - p.mean(0).log())).nan_to_num(0).sum(1).mean())
+    scores = torch.stack(divergences).exp()
     return float(scores.mean()), float(scores.std(correction=0))
-
-
-def _score(logs: Tensor) -> Tensor:
-    p = logs.exp()
-    score: Tensor = (p * (logs - p.mean(0).log())).nan_to_num(0).sum(1).mean().exp()
-    return score
 
 
 def check_integer(name: str, value: object, least: int) -> None:

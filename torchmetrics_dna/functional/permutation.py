@@ -226,14 +226,8 @@ def layer_shifts(shifts: Tensor, layers: Sequence[slice], weights: Tensor | None
     """Compute the shift of each layer: the mean over neurons of the square of the difference of means over its noise.
 
     Noise is the mean square over relabelings, whose mean is 0: a relabeling and its mirror image are equally likely.
-    Shifts of layers have shape ``(P, layers)``; they are not standardised.
-
-    Args:
-        shifts: Mean activation of each neuron in one side less that in the other, scaled as ``distances`` of
-            :func:`permutation_test`, shape ``(P, N)``, float64.
-        layers: As in :func:`permutation_test`.
-        weights: As in :func:`permutation_test`.
-
+    Those of neurons, ``(P, N)``, float64, are mean activations in one side less those in the other, scaled as the
+    distances of :func:`permutation_test`. Those of layers, ``(P, layers)``, are not standardised.
     """
     squares = shifts.square()
     noise = squares.mean(0)

@@ -70,15 +70,9 @@ def less_contrast(values: Tensor) -> Tensor:
 def realism_of(
     activations: Activations, references: Tensor, bins: Bins, weights: Tensor | None, wait: bool = True
 ) -> Tensor:
-    """Compute :func:`dna_realism` to several references at once, ``(S, B)``.
+    """Compute :func:`dna_realism` to several references at once, counts ``(S, N, num_bins)``: ``(S, B)``.
 
-    Args:
-        activations: Activations.
-        references: Counts, shape ``(S, N, num_bins)``.
-        bins: Bins of all neurons.
-        weights: As for :func:`dna_realism`.
-        wait: Whether to check for errors, which is a device sync. If not, on a device, all scores are NaN instead.
-
+    Errors are a device sync; without ``wait``, all scores on a device are NaN instead.
     """
     neurons, device = references.shape[1], references.device
     _check_neurons(activations.parts[0], neurons)

@@ -14,9 +14,7 @@ _AT_ONCE = 1 << 14  # neurons at a time; torch splits sums of twice as many amon
 def weigh_and_reduce(distances: Tensor, weights: Tensor | None, reduction: Reduction) -> Tensor:
     """Compute the weighted sum of distances ``(..., N)`` (Eq. 5), the plain mean without weights, or its terms times N.
 
-    Raises:
-        ValueError: If weights have another shape or are not finite, or the reduction is unknown.
-
+    ValueError if weights have another shape or are not finite, or the reduction is unknown.
     """
     if weights is not None:
         distances = distances * check_weights(weights, distances.shape[-1]).to(distances.device) * distances.shape[-1]

@@ -62,17 +62,9 @@ def fieller(
     """Compute Fieller's interval for the ratio of two quantities of 0 or more.
 
     It holds the ratios that a test of ``numerator - ratio * denominator`` does not reject, so it covers as such a test
-    does, however near to 0 the denominator is. Estimates below 0 count as 0, which can only lower the ends.
-
-    Args:
-        numerator: Estimate of the numerator.
-        denominator: Estimate of the denominator.
-        variances: Of both estimates.
-        covariance: Of both estimates.
-        quantile: Of Student's or the normal distribution, for one tail.
-
-    Returns:
-        The lower end, 0 or more; and the upper end, None for an endless interval: the denominator may be 0.
+    does, however near to 0 the denominator is. Estimates below 0 count as 0, which can only lower the ends. The
+    quantile is that of Student's or the normal distribution, for one tail. The lower end is 0 or more; the upper one is
+    None for an endless interval: the denominator may be 0.
 
     Example:
         >>> [round(end, 3) for end in fieller(6.0, 2.0, (0.01, 0.01), 0.0, 2.0)]

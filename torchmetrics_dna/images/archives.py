@@ -149,18 +149,10 @@ def _stream(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
 
 
 def _images(path: str, column: str | None) -> Iterator[tuple[str, tarfile.TarInfo, tarfile.TarFile]]:
-    """Yield the headers of the images of a tar.
+    """Yield the headers of the images of a tar; ValueError if it has duplicate files, or nothing in the column.
 
     WebDataset stores the files of a sample next to each other: ``7.jpg``, ``7.json`` and ``7.mask.png`` share the name
-    up to the first dot, and the rest is the column.
-
-    Args:
-        path: The tar.
-        column: Column to take of each sample; ``"*"`` for all images; None for all, if each sample has one.
-
-    Raises:
-        ValueError: If the tar is damaged, has duplicate files, or nothing in the column.
-
+    up to the first dot, and the rest is the column. ``"*"`` takes all images, and so does None, if each sample has one.
     """
     files, columns = set[str](), set[str]()
     last_sample = last_part = ""

@@ -20,10 +20,8 @@ def cells_of(positions: Sequence[int], size: tuple[int, int] | None) -> Tensor:
 
     A grid ``(h, w)`` divides the image evenly. Tokens are the patches of the largest grid with the input's aspect ratio
     that leaves 0 to 8 tokens; these come first (class token, registers) and correspond to the whole image. So does a
-    position of any other layout.
-
-    Returns:
-        Left, top, right and bottom in fractions, float32, ``(number of positions, 4)``; one row if there are none.
+    position of any other layout. A cell is left, top, right and bottom in fractions, float32,
+    ``(number of positions, 4)``; one row if there are none.
 
     Example:
         >>> cells_of((1, 2), size=None).tolist()

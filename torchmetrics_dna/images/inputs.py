@@ -58,26 +58,14 @@ def called(module: Callable[..., Any], inputs: Any) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """Structure, numbers of axes and dtypes of inputs; shapes are free.
+    """Structure, numbers of axes and dtypes of inputs; shapes are free."""
 
-    Args:
-        like: One input as a batch, whose tensors are on the meta device.
-        noun: What one is called: ``"input"``, or ``"row"`` of embeddings, whose floating point numbers are converted.
-
-    """
-
-    like: Any
-    noun: str = "input"
+    like: Any  # one input as a batch, whose tensors are on the meta device
+    noun: str = "input"  # or "row" of embeddings, whose floating point numbers are converted
 
     @classmethod
     def of(cls, example: Any, noun: str = "input") -> Example:
-        """Return those of a batch.
-
-        Raises:
-            TypeError: If it is no tensor, nor a tuple or dict of tensors.
-            ValueError: If it has no inputs, or parts of several lengths.
-
-        """
+        """Return those of a batch; TypeError or ValueError if it is none of tensors of one length."""
         _check_tensors(example, "example")
         _check_lengths(example, "example")
         return cls(mapped(lambda tensor: tensor[:1].to("meta"), example), noun)
@@ -109,12 +97,9 @@ class Example:
         return isinstance(self.like, Mapping) and self.like.keys() <= inputs.keys()
 
     def check(self, inputs: Any) -> None:
-        """Check a batch, but not its values.
+        """Check a batch, but not its values: TypeError for another structure than the example's.
 
-        Raises:
-            TypeError: If it has another structure than the example.
-            ValueError: If it has another number of axes or dtype, parts of several lengths, or no inputs.
-
+        ValueError for another number of axes or dtype, parts of several lengths, or no inputs.
         """
         _check_like(inputs, self.like, _ARGUMENT)
         _check_lengths(inputs, "imgs")
@@ -138,12 +123,7 @@ class Example:
         """Yield the inputs of an item of a data set, without the batch axis: itself, or those of a batch.
 
         Arrays become tensors. What follows the inputs in a tuple, such as a label, and further names of a dict are left
-        out; what has no names itself may be a dict's ``"image"``.
-
-        Raises:
-            TypeError: If it has another structure than the example.
-            ValueError: If it has another number of axes or dtype, or parts of several lengths.
-
+        out; what has no names itself may be a dict's ``"image"``. Errors as of :meth:`check`.
         """
         inputs = self._taken(item, _ITEM)
         if tensors_of(inputs)[0].ndim == tensors_of(self.like)[0].ndim:

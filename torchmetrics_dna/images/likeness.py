@@ -214,12 +214,8 @@ def near_duplicates(thumbnails: Tensor, others: Tensor, folds: Tensor | None = N
     """Find a near-duplicate of each image among others: its row, -1 for none; None if there are more than ``MOST``.
 
     What all images have in common, such as the lines of a form, is no detail by which copies are told, unless all is.
-
-    Args:
-        thumbnails: Thumbnails of the images, uint8, ``(n, THUMBNAIL)``.
-        others: Thumbnails of the others, ``(m, THUMBNAIL)``.
-        folds: Folds of both, ``(n + m,)``: only images of different folds are compared.
-
+    Thumbnails are uint8, ``(n, THUMBNAIL)`` and ``(m, THUMBNAIL)``. Of images with ``folds``, ``(n + m,)``, only those
+    of different ones are compared.
     """
     if max(len(thumbnails), len(others)) > MOST:
         return None

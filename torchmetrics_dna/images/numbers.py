@@ -91,9 +91,7 @@ FAULTS = {name: fault for record in RECORDS.values() for name, fault in record.f
 def input_numbers(inputs: Any, axes: int) -> Tensor:
     """Measure the numbers of one input without the batch axis: float64, one of each of ``RECORDS``.
 
-    Args:
-        inputs: A tensor, or a tuple or dict of tensors, of which the largest one counts.
-        axes: How many of the last axes have an order, along which there are neighbours and halves.
+    Its largest tensor counts, of which so many of the last ``axes`` have an order, with neighbours and halves.
 
     Example:
         >>> dict(zip(RECORDS, input_numbers(torch.tensor([[0.0, 0.0], [0.0, 4.0]]), 2).tolist(), strict=True))["mean"]

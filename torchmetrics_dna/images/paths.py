@@ -63,14 +63,7 @@ def names_below(names: Sequence[str], roots: Collection[str]) -> list[str]:
     """Return the names of files below the folder or archive of ``roots`` that each is in, with ``/`` between folders.
 
     The spelling of paths does not matter, as in ``./x`` and ``x//y``. Without roots, names are those below the folder
-    that all files share.
-
-    Args:
-        names: Paths or addresses.
-        roots: Folders and archives.
-
-    Raises:
-        ValueError: If a name is below none of the roots.
+    that all files share. ValueError if a name is below none of the roots.
 
     Example:
         >>> names_below(["data/cat/1.png", "data/dog/2.png"], ["./data//"]), names_below(["x/cat/1.png", "x/2.png"], ())

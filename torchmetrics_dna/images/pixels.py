@@ -95,20 +95,12 @@ _TURNED = "have an EXIF rotation, which is ignored; to rotate them, give `exif_o
 
 
 class Decoded(NamedTuple):
-    """Pixels of an image, and what they do not show.
-
-    Attributes:
-        pixels: The pixels.
-        lost: What was left out, in words for a set: an alpha channel, an EXIF rotation.
-        file: Facts of its file; None if it was in memory.
-        used: Share of 16 bits that its largest value takes; 1 for other images.
-
-    """
+    """Pixels of an image, and what they do not show."""
 
     pixels: Pixels
-    lost: tuple[str, ...] = ()
-    file: FileFacts | None = None
-    used: float = 1.0
+    lost: tuple[str, ...] = ()  # what was left out, in words for a set: an alpha channel, an EXIF rotation
+    file: FileFacts | None = None  # None if it was in memory
+    used: float = 1.0  # share of 16 bits that its largest value takes; 1 for other images
 
 
 def decode_image(image: Any, channels: int = 3, exif_orientation: bool = False, scale: float | None = None) -> Decoded:

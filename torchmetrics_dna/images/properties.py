@@ -364,16 +364,6 @@ def _blockiness(of: Originals) -> Tensor:
     return borders * 0 + 0.5 if small else borders / (borders + elsewhere).clamp(min=1)
 
 
-def _is_format(of: Originals, name: str) -> float:
-    assert of.file is not None
-    return float(of.file.format == name)
-
-
-def _bytes_per_pixel(of: Originals) -> float:
-    assert of.file is not None
-    return of.file.num_bytes / (of.height * of.width * _MOST_BYTES)
-
-
 def in_percent(value: float) -> str:
     """Format a share."""
     return f"{value * 100:.0f} %"
@@ -465,9 +455,12 @@ RECORDS = Registry(
             "blockiness", "steps at borders of 8 x 8 blocks, 0.5 is none", _blockiness,
             higher=Fault(0.01, "shows blocks of 8 pixels, as strong JPEG compression leaves", maybe=0.6),
         ),
-        _of_file("JPEG files", "share of such files", lambda of: _is_format(of, "JPEG"), in_percent, plain=True),
-        _of_file("PNG files", "share of such files", lambda of: _is_format(of, "PNG"), in_percent, plain=True),
-        _of_file("bytes per pixel", "divided by 8", _bytes_per_pixel, lambda value: f"{value * _MOST_BYTES:.2g}"),
+        _of_file("JPEG files", "share of such files", lambda of: of.file.format == "JPEG", in_percent, plain=True),
+        _of_file("PNG files", "share of such files", lambda of: of.file.format == "PNG", in_percent, plain=True),
+        _of_file(
+            "bytes per pixel", "divided by 8", lambda of: of.file.num_bytes / (of.height * of.width * _MOST_BYTES),
+            lambda value: f"{value * _MOST_BYTES:.2g}",
+        ),
     ),
 )  # fmt: skip
 PROPERTIES = tuple(RECORDS)

@@ -75,9 +75,7 @@ class ImageSource(Dataset["Pixels"]):
         """Select images by index, in this order."""
         fetch = partial(_of_chosen, self.fetch, numbers)
         stamp = None if self.stamp is None else partial(_of_chosen, self.stamp, numbers)
-        names = Names(self.names, chosen=numbers)
-        settings = self.roots, self.options, self.example, self.arrays, self.exif_orientation, self.scale
-        selected = ImageSource(names, fetch, self.label, stamp, *settings)
+        selected = replace(self, names=Names(self.names, chosen=numbers), fetch=fetch, stamp=stamp)
         selected.numbers, selected.whole = numbers, self
         return selected
 
@@ -188,9 +186,7 @@ class ImageStream:
     exif_orientation: bool = False
     scale: float | None = None
     _part: tuple[int, int] = (0, 1)
-
-    def __post_init__(self) -> None:
-        self.place: object = None
+    place: object = field(default=None, init=False)
 
     def split(self, part: int, parts: int) -> ImageStream:
         """Select one of ``parts`` parts, every ``parts``-th shard or else image; ValueError if it is only whole."""

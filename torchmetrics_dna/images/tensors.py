@@ -15,12 +15,8 @@ if TYPE_CHECKING:
 def check_images(imgs: Tensor, normalize: bool, channels: Sequence[int], values: bool) -> None:
     """Raise ValueError (TypeError for other than tensors) unless ``imgs`` is a batch of images ``(B, C, H, W)``.
 
-    Args:
-        imgs: The images.
-        normalize: False to expect uint8, True to expect floating point in [0, 1].
-        channels: Allowed values of C.
-        values: Whether to check values, too. For floating point images on a device, this is a device sync.
-
+    ``channels`` are the allowed values of C. Images are uint8, or with ``normalize`` floating point; with ``values``,
+    these must also lie in [0, 1], whose check is a sync on a device.
     """
     if not isinstance(imgs, Tensor):
         axes = [each.ndim for each in imgs if isinstance(each, Tensor)] if isinstance(imgs, list) else []

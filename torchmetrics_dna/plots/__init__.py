@@ -1,27 +1,5 @@
-"""Figures; the only subpackage that uses matplotlib."""
+"""Figures; the only subpackage that uses matplotlib. Modules are imported on first use."""
 
-from torchmetrics_dna.plots.figures import (
-    STYLES,
-    curve_style,
-    new_figure,
-    plain_axes,
-    plot_curve,
-    plot_histograms,
-    plot_layers,
-    plot_matrix,
-    plot_monitor,
-    versus,
-)
+from torchmetrics_dna.options import lazily
 
-__all__ = [
-    "STYLES",
-    "curve_style",
-    "new_figure",
-    "plain_axes",
-    "plot_curve",
-    "plot_histograms",
-    "plot_layers",
-    "plot_matrix",
-    "plot_monitor",
-    "versus",
-]
+__getattr__, __dir__, __all__ = lazily(__name__, __file__)

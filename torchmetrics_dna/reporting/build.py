@@ -106,9 +106,7 @@ def compared_in(
 ) -> tuple[Opened, Any, Callable[..., Document]]:
     """Open image sets, check them before an image is read, compare them, and look at the images that a page shows.
 
-    Returns:
-        The sets, the result, and the function that makes its document.
-
+    The sets come back, the result, and the function that makes its document.
     """
     opened = check(open_sets(a, b, arguments, by=by, held_out=held_out))
     result = opened.compared()

@@ -18,26 +18,15 @@ from torchmetrics_dna.version import __version__
 
 @dataclass(frozen=True)
 class Document:
-    """A result, ready for all formats.
+    """A result, ready for all formats."""
 
-    Attributes:
-        whole: Function that returns all of it, in json's types.
-        records: Function that returns rows for csv.
-        sentences: What it says in words.
-        tables: What it says in tables.
-        text: Parts for a terminal: sentences, tables, and what rich renders; by default ``sentences`` and ``tables``.
-        columns: Columns of ``records``, if there may be none.
-        page: Function that renders a page of its own; by default a page has ``sentences`` and ``tables``.
-
-    """
-
-    whole: Callable[[], Any]
-    records: Callable[[], Sequence[Mapping[str, Any]]]
+    whole: Callable[[], Any]  # all of it, in json's types
+    records: Callable[[], Sequence[Mapping[str, Any]]]  # rows for csv
     sentences: Sequence[str]
     tables: Sequence[Table]
-    text: Sequence[Any]
-    columns: Sequence[str] = ()
-    page: Callable[[], str] | None = None
+    text: Sequence[Any]  # parts for a terminal, also what rich renders; if empty, ``sentences`` and ``tables``
+    columns: Sequence[str] = ()  # of ``records``, if there may be none
+    page: Callable[[], str] | None = None  # a page of its own; by default it has ``sentences`` and ``tables``
 
 
 @dataclass(frozen=True)

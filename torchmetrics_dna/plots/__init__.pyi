@@ -1,0 +1,10 @@
+from .figures import STYLES as STYLES
+from .figures import curve_style as curve_style
+from .figures import new_figure as new_figure
+from .figures import plain_axes as plain_axes
+from .figures import plot_curve as plot_curve
+from .figures import plot_histograms as plot_histograms
+from .figures import plot_layers as plot_layers
+from .figures import plot_matrix as plot_matrix
+from .figures import plot_monitor as plot_monitor
+from .figures import versus as versus
