@@ -56,7 +56,8 @@ def with_addresses(text: str, urls: dict[str, str], version: str) -> str:
 
     def picture(match: re.Match[str]) -> str:
         target = address(match["target"], picture=True)
-        return match[0].replace(f'"{match["target"]}"', f'"{target}"') if target else ""
+        in_flow = match[0].replace(' align="right"', "")  # an index strips `clear`, which ends what floats
+        return in_flow.replace(f'"{match["target"]}"', f'"{target}"') if target else ""
 
     parts = _CODE.split(text)
     parts[::2] = [_LINK.sub(link, _PICTURE.sub(picture, part)) for part in parts[::2]]

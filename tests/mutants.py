@@ -49,7 +49,7 @@ matplotlib.pyplot"""
 # ruff: noqa: E501 - they stand whole
 EQUIVALENT = {
     "extractors/cpu.py, _never_alone.replaced: return convolve(input.expand(2, *input.shape[1:]), weight, *args, **kwargs)[:1] -> return convolve(input.expand(3, *input.shape[1:]), weight, *args, **kwargs)[:1]": "any number but one will do",
-    'singles/ranking.py, heat_maps: job = Job(mapper.extractor, {"heat": Heat(mapper)}, Reading(num_workers=0)) -> job = Job(mapper.extractor, {"heat": Heat(mapper)}, Reading(num_workers=1))': "the same images, read beside",
+    'singles/ranking.py, heat_maps: job = Job(mapper.extractor, {"heat": ImageRows(maps)}, Reading(num_workers=0)) -> job = Job(mapper.extractor, {"heat": ImageRows(maps)}, Reading(num_workers=1))': "the same images, read beside",
     "extractors/build.py, : _SIZE_WITHOUT_NETWORK = 16, 16  # pixels; images are loaded at some size -> _SIZE_WITHOUT_NETWORK = 17, 16  # pixels; images are loaded at some size": "any size will do",
     "extractors/build.py, : _SIZE_WITHOUT_NETWORK = 16, 16  # pixels; images are loaded at some size -> _SIZE_WITHOUT_NETWORK = 16, 17  # pixels; images are loaded at some size": "any size will do",
     "binning/cpu.py, _work: def _work(activations: Activations, num_bins: int = 1, beside: int = 0) -> Iterator[tuple[list[Tensor], slice, Task]]: -> def _work(activations: Activations, num_bins: int = 1, beside: int = 1) -> Iterator[tuple[list[Tensor], slice, Task]]:": "tasks of other lengths: the work of threads, and none of its results",

@@ -72,6 +72,7 @@ def test_the_page_at_the_index_has_no_relative_link(given: str, tmp_path: Path) 
     assert words(page) == words(readme)
     links, all_links = ([str(link["href"]) for link in each.all("a")] for each in (page, readme))
     pictures, all_pictures = ([str(image["src"]) for image in each.all("img")] for each in (page, readme))
+    assert not any("align" in image for image in page.all("img"))
     assert [target for target in links + pictures if not target.startswith("https://")] == []
     has_source, has_site = ("Source" in ADDRESSES[given]), ("Documentation" in ADDRESSES[given])
     assert len(pictures) == (len(all_pictures) if has_source else 0)

@@ -148,7 +148,8 @@ def compare_domains(domains: Domains, number: int) -> list[list[Comparison]]:
     """Measure the test pictures of each domain against the training pictures of each, by all three distances."""
     extractor = DNAExtractor("efficientnet_lite0")
     kinds = ("histogram", "gaussian", "layer-gaussian")
-    job = Job.for_dnas(set_up(extractor), kinds, Reading(num_workers=0), num_folds=None, rows=None)
+    setup = set_up(extractor)
+    job = Job(extractor, {kind: setup.statistic(kind) for kind in kinds}, Reading(num_workers=0))
     measured = {
         name: [measure(job, open_source(list(part.pictures[:number]))) for part in parts]
         for name, parts in domains.items()

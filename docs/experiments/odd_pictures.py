@@ -201,7 +201,8 @@ def measured_kinds(folder: Path | None, extractor: DNAExtractor, neurons: Neuron
             for i in origins[-1].tolist():
                 foreign = pools[other][i % len(pools[other])]
                 pictures.append(foreign if sort == "other kind" else spoil(pool[i], sort, random))
-        job = Job(extractor, {"means": SpatialMeans(neurons)}, Reading(num_workers=0), notes=[property_note])
+        statistics = {"means": SpatialMeans(neurons, [*neurons])}
+        job = Job(extractor, statistics, Reading(num_workers=0), notes=[property_note])
         rows = measure(job, open_source(pictures)).rows
         kinds[name] = Kind(rows["means"], rows[LAYER], by_cleanvision(pictures), np.array(origins))
         print(name, len(pool), "pictures", flush=True)

@@ -4,9 +4,9 @@
     python docs/experiments/which_is_best.py
 
 Emoji of google are the reference; six sets of other emoji, never the same pictures, are compared with it, as
-:func:`compare_many` does: the nearest is called best, and surely so if the paired test says that it is nearer than the
-second. The sets are alike in two cases, and differ by how much they are blurred in a third. Each image is measured once
-at 64 pixels, its own size, in 100 bins; a draw shares images out to 20 folds at random.
+:func:`compare` does with several sets: the nearest is called best, and surely so if the paired test says that it is
+nearer than the second. The sets are alike in two cases, and differ by how much they are blurred in a third. Each image
+is measured once at 64 pixels, its own size, in 100 bins; a draw shares images out to 20 folds at random.
 """
 
 from __future__ import annotations

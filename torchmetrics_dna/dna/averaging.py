@@ -75,12 +75,7 @@ PLAIN = Averaging()  # the plain mean
 def averaging_of(
     network: DNA | DNAExtractor, *, neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None
 ) -> Averaging:
-    """Return how the neurons of a network, or of a DNA, become one number, from the arguments that say it.
-
-    Raises:
-        ValueError: If neurons, extractor, its weights or the shape do not match, or all weights are 0.
-
-    """
+    """Return how the neurons of a network, or of a DNA, become one number; ValueError if an argument does not fit."""
     if neuron_weights is None:
         return PLAIN
     if isinstance(neuron_weights, (str, os.PathLike)):

@@ -8,13 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from inspect import isabstract
 from reprlib import repr as brief
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import numpy as np
 from torch import Tensor
 from typing_extensions import override
 
 from torchmetrics_dna.dna.codec import ByLayer, Encoded, Stored
+from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.identity import check_same, identity
 from torchmetrics_dna.files.damage import check_type
 from torchmetrics_dna.files.tables import Table, as_html
@@ -53,8 +54,6 @@ class DNA(_Counted, Stored, ABC):
     guessed = dict.fromkeys(("-", "<", ">", "distance", "compare", "emd", "plot"), "compare(a, b)")
     guessed |= dict.fromkeys(("mean", "var", "std", "cov"), "make_dna(images, kind='gaussian')")
     guessed |= {"[]": "select(layers=[...])", "*": "merge(dna)", "counts": "make_dna(images)"}
-
-    _distance: ClassVar[tuple[str, int]]  # its name, and the images that it takes of a side
 
     weights_digest: str | None = None
     preparation: Mapping[str, Any] | None = None
@@ -126,9 +125,8 @@ class DNA(_Counted, Stored, ABC):
             RuntimeError: If either has no images, or fewer than two and thus no variance.
 
         """
-        check_comparable(self, other)
-        check_enough(self, other, *self._distance)
-        return self._distances(other)
+        record = next(record for record in DISTANCES.values() if record.kinds[:1] == (self.kind,))
+        return record.result(self, other, with_evidence=False).values
 
     @abstractmethod
     def _distances(self, other: Self) -> Tensor:
@@ -230,12 +228,7 @@ def check_enough(a: DNA, b: DNA, distance: str, least: int) -> None:
 
 
 def merged(dnas: Iterable[_D]) -> _D:
-    """Merge DNAs into a new one; given an iterator, at most two are in memory at a time.
-
-    Raises:
-        ValueError: If the DNAs are not comparable.
-
-    """
+    """Merge comparable DNAs into a new one; given an iterator, at most two are in memory at a time."""
     remaining = iter(dnas)
     first = next(remaining)
     total, folds = replace(first, folds=())._copy(), [fold._copy() for fold in first.folds]

@@ -302,12 +302,11 @@ def published(metric: str | Distance) -> Distance | None:
 def find_distances(metrics: str | Sequence[str | Distance], *, with_published: bool = False) -> list[Distance]:
     """Look up distances of any network; with ``with_published``, names mean published metrics where there are such.
 
+    ValueError if a name is unknown, or there is none.
+
     Example:
         >>> [record.name for record in find_distances(["dna-emd", "dna_emd", "DNAFrechet"])]
         ['dna-emd', 'dna-emd', 'dna-fd']
-
-    Raises:
-        ValueError: If a name is unknown, or there is none.
 
     """
     allowed = DISTANCES if with_published else of_any_network()
@@ -330,10 +329,7 @@ def networks_of(
     """Return the network of each publication, with the layers that are needed, and its metrics.
 
     ``network`` has weights and device; ``with_others`` tells that there are metrics of another network beside them.
-
-    Raises:
-        ValueError: If one file has the weights for several networks.
-
+    ValueError if one file has the weights for several networks.
     """
     by_network: dict[tuple[str, Crop], list[Distance]] = {}
     for record in records:
@@ -369,9 +365,7 @@ def in_order(records: Iterable[Distance]) -> tuple[Distance, ...]:
 def resolve_distances(metrics: Sequence[str | Distance] | None, dnas: Sequence[DNA]) -> tuple[Distance, ...]:
     """Return the distances for an argument ``metrics``, names or records; by default all that the given DNAs allow.
 
-    Raises:
-        ValueError: If a name is unknown, or a DNA lacks what a distance needs.
-
+    ValueError if a name is unknown, or a DNA lacks what a distance needs.
     """
     if metrics is None:
         supported = [record for record in of_any_network().values() if all(dna.kind in record.kinds for dna in dnas)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -132,22 +131,3 @@ class Features(Stored):
 
     def __repr__(self) -> str:
         return f"Features({images_in_words(self.num_images, noun_of(self))}, {self.extractor!r}, {self.neurons!r})"
-
-
-def given_features(reference: Features | str | os.PathLike[str] | None) -> Features | None:
-    """Resolve the argument `reference` of a metric, which is a value or the path of a file.
-
-    Raises:
-        TypeError: If it is neither.
-        ValueError: If the features are of several layers.
-
-    """
-    if isinstance(reference, (str, os.PathLike)):
-        reference = Features.load(reference)
-    if reference is None:
-        return None
-    if len(reference.neurons) != 1:
-        raise ValueError(
-            f"Argument `reference` expected to be features of one layer, but got {reference!r}; select one"
-        )
-    return reference

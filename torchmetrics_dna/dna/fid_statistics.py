@@ -112,11 +112,7 @@ def is_unnamed(dna: DNA) -> bool:
 def named(dna: DNA, neurons: Neurons, **origin: Any) -> DNA:
     """Assign statistics of an unknown network to an extractor's only layer; other DNAs are returned unchanged.
 
-    ``origin`` are fields to set: ``extractor``, ``weights_digest`` and so on.
-
-    Raises:
-        ValueError: If the extractor has several layers, or another number of neurons.
-
+    ``origin`` are fields to set: ``extractor``, ``weights_digest`` and so on. ValueError if the neurons do not fit.
     """
     if not is_unnamed(dna) or not isinstance(dna, LayerGaussianDNA):
         return dna

@@ -75,12 +75,7 @@ class FoldedSides:
     paired: bool = False  # fold k of A and fold k of B hold the same pairs of images
 
     def as_pairs(self) -> FoldedSides:
-        """Return the sides as pairs, of which each fold holds both images.
-
-        Raises:
-            TooFewImagesError: If a fold has other numbers of images in A and in B, so that pairs are incomplete.
-
-        """
+        """Return the sides as pairs; TooFewImagesError unless each fold holds as many images of A as of B."""
         if any(self.exact) or not torch.equal(self.sizes_a, self.sizes_b):
             a, b = self.sizes_a.tolist(), self.sizes_b.tolist()
             raise TooFewImagesError(
@@ -206,16 +201,6 @@ def _folded_images(
     return FoldedSides(distances, sizes_a, sizes_b, [slice(1)], (folds[0] is None, folds[1] is None))
 
 
-def folded_kernel(a: Features, b: Features, folds: Folds) -> FoldedSides:
-    """Fold both sides for kid."""
-    return _folded_images(kernel_of_folds, a, b, folds)
-
-
-def folded_cmmd(a: Features, b: Features, folds: Folds) -> FoldedSides:
-    """Fold both sides for cmmd."""
-    return _folded_images(cmmd_of_folds, a, b, folds)
-
-
 def folded_layer_frechet(a: Side, b: Side, folds: Folds, plan: PlanOfLayers) -> FoldedSides:
     """Fold both sides for fd from the features of all images; each column is a layer.
 
@@ -325,10 +310,7 @@ class Cumulative(NamedTuple):
     def of(cls, counts: Tensor, within: tuple[Tensor, Tensor] | None = None) -> Cumulative:
         """Add up the counts of each fold, integers, shape ``(K, N, num_bins)``, in the same bins.
 
-        Args:
-            counts: The counts.
-            within: Lower and upper bounds to which activations are clipped, in bins, shape ``(N,)``, float64.
-
+        Activations are clipped to ``within``, the lower and upper bounds in bins, shape ``(N,)``, float64.
         """
         cumulative = counts.cumsum(2).double()  # integers below 2^53, so sums are exact
         totals = cumulative[:, :, -1].clone()
@@ -407,30 +389,21 @@ def _clip_(cumulative: Tensor, counts: Tensor, begin: Tensor, end: Tensor) -> Te
 def frechet_of_folds(means: Tensor, variances: Tensor, sizes: Tensor, in_a: Tensor, in_b: Tensor) -> Tensor:
     """Compute the 1-D Fréchet distance of each neuron between folds, in squared activations, ``(P, N)``.
 
-    It is NaN where a side has fewer than two images.
-
-    Args:
-        means: Mean of each fold's spatial means, shape ``(K, N)``.
-        variances: Unbiased variance of each fold's spatial means, shape ``(K, N)``; 0 for one image.
-        sizes: Number of images of each fold, shape ``(K,)``.
-        in_a: Folds in A.
-        in_b: Folds in B.
-
+    Means and unbiased variances are of each fold's spatial means, ``(K, N)``; sizes, numbers of images, ``(K,)``. It is
+    NaN where a side has fewer than two images.
     """
     means, variances = means.double(), variances.double()
     counts = sizes.to(means)[:, None]
     shifted = means - (counts * means).sum(0) / counts.sum()  # centred to avoid cancellation in sums of squares
     sums, squares = counts * shifted, variances * (counts - 1).clamp(min=0) + counts * shifted.square()
-    distances = means.new_zeros(len(in_a), means.shape[1])
     sides = []
     for side in (in_a.to(means), in_b.to(means)):
         images = side @ counts
         mean = (side @ sums) / images
         variance = ((side @ squares) - images * mean.square()).clamp(min=0) / (images - 1)
-        sides.append((mean, torch.where(images > 1, variance, torch.nan)))
-    for a, b in zip(*sides, strict=True):
-        distances += (a - b if a is sides[0][0] else a.sqrt() - b.sqrt()).square()
-    return distances
+        sides.append((mean, torch.where(images > 1, variance, torch.nan).sqrt()))
+    (mean_a, deviation_a), (mean_b, deviation_b) = sides
+    return (mean_a - mean_b).square() + (deviation_a - deviation_b).square()
 
 
 def layer_frechet_of_folds(features: Tensor, folds: Tensor, in_a: Tensor, in_b: Tensor) -> Tensor:
@@ -487,6 +460,10 @@ def cmmd_of_folds(embeddings: Tensor, folds: Tensor, in_a: Tensor, in_b: Tensor)
     shares = [side / (side @ sizes)[:, None] for side in (in_a.double(), in_b.double())]
     change = shares[0] - shares[1]
     return CMMD_SCALE * ((change @ kernels) * change).sum(1, keepdim=True).clamp(min=0)
+
+
+folded_kernel = partial(_folded_images, kernel_of_folds)  # for kid
+folded_cmmd = partial(_folded_images, cmmd_of_folds)
 
 
 def _by_folds(

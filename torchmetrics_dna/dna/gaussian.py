@@ -51,7 +51,6 @@ class GaussianDNA(DNA):
     """
 
     kind: ClassVar[str] = "gaussian"
-    _distance = "dna-fd", 2
 
     mean: Tensor
     var: Tensor
@@ -148,7 +147,6 @@ class LayerGaussianDNA(DNA):
     """
 
     kind: ClassVar[str] = "layer-gaussian"
-    _distance = "fd", 2
 
     mean: Tensor
     cov: Mapping[str, Tensor]

@@ -54,7 +54,6 @@ class HistogramDNA(DNA):
     """
 
     kind: ClassVar[str] = "histogram"
-    _distance = "dna-emd", 1
 
     counts: Tensor
     neurons: Neurons

@@ -71,14 +71,10 @@ def load_dna(path: str | os.PathLike[str], ranges: Ranges = None) -> DNA:
 
 
 def merge_files(paths: Sequence[str | os.PathLike[str]]) -> DNA:
-    """Merge the DNAs of several files, with at most two in memory at a time.
+    """Merge the DNAs of several files, with at most two in memory at a time; errors as of :func:`load_dna`.
 
     Warns:
         UserWarning: If two files hold equal DNAs, so that the same images may be counted twice.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If a file can't be read, or the DNAs are not comparable.
 
     """
     from torchmetrics_dna.dna.base import merged
@@ -105,12 +101,7 @@ def given_dna(
     ranges: Ranges = None,
     argument: str = "reference",
 ) -> list[_D]:
-    """Resolve ``argument``, a DNA or its path, to a list of one DNA; empty for None.
-
-    Raises:
-        TypeError: If it is not a DNA of class ``kind``.
-
-    """
+    """Resolve ``argument``, a DNA or its path, to a list of one DNA of class ``kind`` (else TypeError), or of none."""
     from torchmetrics_dna.dna.gaussian import GaussianDNA, LayerGaussianDNA
 
     if reference is None:
@@ -129,17 +120,7 @@ def given_dna(
 
 
 def describe(path: str) -> dict[str, Any]:
-    """Check a DNA file of any kind and return a JSON-serializable description of it.
-
-    Args:
-        path: File, stem or address that :func:`load_dna` reads.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        OSError: If the hub or an address can't be read.
-        ValueError: If it is not a DNA file, or damaged.
-
-    """
+    """Check a DNA file that :func:`load_dna` reads, and return a JSON-serializable description of it."""
     if not is_address(path) and not path.startswith(PREFIX):
         _check_dna_file(path)
     from torchmetrics_dna.dna import GaussianDNA, HistogramDNA

@@ -20,7 +20,7 @@ from torchmetrics_dna.images.properties import OF_PIXELS, PROPERTIES, image_prop
 from torchmetrics_dna.images.sets import shuffled
 from torchmetrics_dna.jobs.groups import partners
 from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.statistics import histogram_statistic
+from torchmetrics_dna.statistics import HistogramStatistic
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna import HistogramDNA
@@ -312,7 +312,7 @@ class _Check:
             images = ChangedImages(self._images[k], self._numbers[k], changes)
             job = Job(
                 self._extractor,
-                {"histogram": histogram_statistic(self._extractor, self._bins, self._ranges, self._num_folds)},
+                {"histogram": HistogramStatistic(self._extractor, self._bins, self._ranges, self._num_folds)},
                 replace(self._reading, progress=lambda _, done, __: self.tell(done)),
                 self._num_folds,
                 folds=[of_number[number] for number in self._numbers[k]],
@@ -349,9 +349,7 @@ class Shares(NamedTuple):
     def mean_and_noise(self, without: int | None) -> tuple[Tensor, Tensor]:
         """Return the mean over images, ``(N, bins)``, and its unbiased variance, summed over bins, ``(N,)``.
 
-        Args:
-            without: Fold to leave out.
-
+        ``without`` is a fold to leave out.
         """
         images, total, squares, count = self.images.sum(), self.total, self.squares, len(self.images)
         if without is not None:

@@ -20,13 +20,11 @@ from torchmetrics_dna.images.loader import SKIP, load_batches
 from torchmetrics_dna.images.sets import unreadable
 from torchmetrics_dna.jobs.groups import Groups, grouping
 from torchmetrics_dna.jobs.processes import raise_if_peer_failed
-from torchmetrics_dna.statistics import CrossMomentStatistic, MomentStatistic, State, Statistic
 from torchmetrics_dna.statistics.folds import group_folds, image_notes, input_notes
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.statistics.setup import Setup
+    from torchmetrics_dna.statistics import State, Statistic
 
 
 @dataclass(eq=False)
@@ -98,28 +96,6 @@ class Job:
     groups: Groups | None = None
     folds: Sequence[int] | None = None
     notes: Sequence[Callable[[Any], dict[str, Tensor]]] = ()
-
-    @classmethod
-    def for_dnas(
-        cls,
-        setup: Setup,
-        kinds: Sequence[Kind],
-        reading: Reading | None,
-        num_folds: int | None,
-        rows: Mapping[str, Statistic] | None,
-    ) -> Job:
-        """Make a job whose statistics are DNAs, by kind, and ``rows`` of single images.
-
-        Histograms have the bins and ranges of the setup.
-        """
-        statistics: dict[str, Statistic] = {}
-        for kind in kinds:
-            if kind == "histogram":
-                statistics[kind] = setup.histogram_statistic(num_folds)
-            else:
-                of_means = MomentStatistic if kind == "gaussian" else CrossMomentStatistic
-                statistics[kind] = of_means(setup.extractor, num_folds=num_folds)
-        return cls(setup.extractor, {**statistics, **(rows or {})}, reading or Reading(), num_folds)
 
     def run(
         self,

@@ -24,14 +24,13 @@ from torchmetrics_dna.statistics.rows import SpatialMeans
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.distances import Distance
-    from torchmetrics_dna.statistics import State
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
     """Values measured in one pass over an image set."""
 
-    UNSAVED: ClassVar[tuple[str, ...]] = ("numbers", "names", "rows", "features", "states")  # not of any result
+    UNSAVED: ClassVar[tuple[str, ...]] = ("numbers", "names", "rows", "features")  # not of any result
 
     dnas: dict[str, DNA]  # of each requested kind, all of the same images; with folds, if the job has folds
     unreadable: list[str]  # one line for each image that was left out
@@ -39,7 +38,6 @@ class Measured:
     names: Sequence[str] = ()  # of these images
     rows: Mapping[str, Tensor] = field(default_factory=dict)  # other values of each image, by statistic; "folds"
     features: Features | None = None  # spatial means of the images, if the job has them
-    states: Mapping[str, State] = field(default_factory=dict)  # of per-image statistics, without rows
 
     @property
     def folds(self) -> Tensor | None:
@@ -101,7 +99,7 @@ def unreadable_of(sides: Iterable[Measured]) -> list[str]:
 def measure(
     job: Job, images: Images, *, distributed: bool = False, own: bool = False, on: str | None = None
 ) -> Measured:
-    """Run all images through a job once.
+    """Run all images through a job once; ValueError if there are none, or one can't be read or is not finite.
 
     Args:
         job: The job.
@@ -110,9 +108,6 @@ def measure(
         own: Whether each process has images of its own; with ``distributed``, all are measured as one set.
         on: Ray cluster that measures them, which was checked, see :func:`finish_on_ray`.
 
-    Raises:
-        ValueError: If there are no images, one can't be read, or activations are not finite.
-
     """
     distributed &= world_size() > 1
     with in_step(distributed):
@@ -120,7 +115,7 @@ def measure(
             with TemporaryDirectory() as folder:
                 parts = Parts(Path(folder), images, job)
                 shares = list(finish_on_ray(parts, on))
-                return _measured(job, images, dict(parts.merged()), shares, {})
+                return _measured(job, images, dict(parts.merged()), shares)
         # in one part, too, so that numbers count these images, which may have been taken from others
         share = images.split(rank(), world_size()) if distributed and not own else images.split(0, 1)
         (split,) = job.run(share, whole=images)
@@ -129,21 +124,16 @@ def measure(
             for name, statistic in job.statistics.items():
                 statistic.reduce_(split.states[name])
         values, read = job.dnas_and_share(split)
-        # rows are copied in order, so the state need not hold them
-        by_image = [name for name, statistic in job.statistics.items() if statistic.by_image]
-        states = {name: {key: t for key, t in split.states[name].items() if key != "rows"} for name in by_image}
-        return _measured(job, images, values, gather(read) if distributed else [read], states)
+        return _measured(job, images, values, gather(read) if distributed else [read])
 
 
 def measured_of(job: Job, images: Images, split: Split) -> Measured:
     """Return what a split of an image set holds."""
     values, share = job.dnas_and_share(split)
-    return _measured(job, images, values, [share], {})
+    return _measured(job, images, values, [share])
 
 
-def _measured(
-    job: Job, images: Images, dnas: dict[str, DNA], shares: Sequence[Share], states: Mapping[str, State]
-) -> Measured:
+def _measured(job: Job, images: Images, dnas: dict[str, DNA], shares: Sequence[Share]) -> Measured:
     """Put together what was read of an image set, in the order of the source."""
     unreadable = sorted(line for share in shares for line in share.unreadable)
     check_any_read(sum(share.num_images for share in shares) + len(unreadable), unreadable, images.label)
@@ -158,4 +148,4 @@ def _measured(
     if isinstance(statistic, SpatialMeans) and "features" in rows:
         means, pictures = rows.pop("features"), rows.pop("pictures", None)
         features = Features(means, statistic.neurons, names=names, pictures=pictures, **extractor.origin)
-    return Measured(dnas, unreadable, in_order, names, rows, features, states)
+    return Measured(dnas, unreadable, in_order, names, rows, features)

@@ -67,7 +67,7 @@ def make_plan(
             each = plan_for(watched, counts, tested=are_images, by_fold=by_fold, name=record.name)
             layers.update(each.neurons if each.tested or each.debiased else ())
             of_layers[record.name] = each
-    rows = {"features": SpatialMeans(neurons.take(neurons.positions(sorted(layers))))} if layers else {}
+    rows = {"features": SpatialMeans(neurons, sorted(layers))} if layers else {}
     has_causes = arguments.causes and arguments.on is None and len(images) == len(sides) == 2 and LAYER not in neurons
     has_causes &= any(record.name == "dna-emd" for record in distances) and not averaging.why_noisy
     plan = replace(plan, has_causes=has_causes, of_layers=of_layers, rows=rows)
@@ -75,13 +75,13 @@ def make_plan(
         return plan
     if not any(record.grain == "neuron" and record.protocol is None for record in distances):
         return plan
-    of_means = neurons.take(neurons.positions(layers_for_outliers(neurons)))
+    means = SpatialMeans(neurons, layers_for_outliers(neurons))
     reason = "images of a group are no independent samples; take one of each, and rank them"
     if arguments.groups is None:
-        reason = why_not_kept(of_means, counts, "rank some of them")
+        reason = why_not_kept(means.neurons, counts, "rank some of them")
     if reason:
         return replace(plan, limits=[f"Whether a few images are off was not asked, since {reason}"])
-    return replace(plan, rows={**rows, "means": SpatialMeans(of_means)})
+    return replace(plan, rows={**rows, "means": means})
 
 
 def noting_properties(job: Job) -> Job:
@@ -90,8 +90,7 @@ def noting_properties(job: Job) -> Job:
     if example is not None:  # columns of embeddings have no order
         return replace(job, notes=[*job.notes, partial(number_note, axes=0 if example.noun == "row" else GRID)])
     if LAYER in neurons:
-        statistics = {**job.statistics, LAYER: SpatialMeans(neurons.take(neurons.positions([LAYER])))}
-        return replace(job, statistics=statistics)
+        return replace(job, statistics={**job.statistics, LAYER: SpatialMeans(neurons, [LAYER])})
     return replace(job, notes=[*job.notes, property_note]) if job.extractor.may_have_properties else job
 
 

@@ -32,12 +32,7 @@ def world_size() -> int:
 
 
 def gather(value: _T) -> list[_T]:
-    """Gather the values of all processes, by rank; if one has failed, raise its error in all of them.
-
-    Raises:
-        RuntimeError: If a process has ended.
-
-    """
+    """Gather the values of all processes, by rank; raise the error of one in all, and RuntimeError if one has ended."""
     return _exchange(value, None) if _several() else [value]
 
 

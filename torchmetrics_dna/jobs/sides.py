@@ -35,6 +35,7 @@ from torchmetrics_dna.statistics.setup import check_of_dnas, given_arguments, se
 
 if TYPE_CHECKING:
     from torchmetrics_dna.jobs.arguments import Arguments
+    from torchmetrics_dna.statistics import Statistic
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,7 +190,8 @@ def open_sides(
         if not isinstance(side, DNA):
             check_channels(side, extractor.image_channels)
     plan = make_plan(arguments, distances, opened, extractor)
-    job = Job.for_dnas(setup, kinds, arguments.reading, num_folds, plan.rows)
+    statistics: dict[str, Statistic] = {kind: setup.statistic(kind, num_folds) for kind in kinds}
+    job = Job(extractor, {**statistics, **plan.rows}, arguments.reading or Reading(), num_folds)
     job = noting_properties(job) if "means" in plan.rows else job
     has_bands = with_properties and len(opened) == 2 and not dnas and plan.averaging.is_plain and num_folds
     job = noting_bands(job) if has_bands else job

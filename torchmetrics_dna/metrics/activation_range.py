@@ -46,8 +46,7 @@ class ActivationRange(ImageMetric):
         >>> import torch
         >>> from torchmetrics_dna import DNAEMD, ActivationRange
         >>> metric = ActivationRange(layers=["block_0", "head"])
-        >>> generator = torch.Generator().manual_seed(0)
-        >>> metric.update(torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator))
+        >>> metric.update(torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8))
         >>> {name: tuple(values.shape) for name, values in metric.compute().items()}
         {'minimum': (1296,), 'maximum': (1296,)}
         >>> emd = DNAEMD(metric.extractor, ranges=metric.to_ranges())

@@ -153,12 +153,9 @@ class ImageMetric(Public, CheckedMetric):
         return "real" if real else "fake"
 
     def _check(self, imgs: Inputs) -> None:
-        """Check images, but not their values; values out of range make activations NaN.
+        """Raise ValueError for a wrong dtype or shape of images, but not for values, which make activations NaN.
 
-        Raises:
-            ValueError: If their dtype or shape is wrong; ``normalize`` decides on the dtype.
-            RuntimeError: If a CUDA graph captures work of the host, which a replay would skip.
-
+        RuntimeError if a CUDA graph captures work of the host, which a replay would skip.
         """
         if is_captured():
             keeps_rows = any(field.reduction == "cat" for field in self._statistic.fields.values())
@@ -240,10 +237,8 @@ class ImageMetric(Public, CheckedMetric):
     def _counting_with(self, side: str, imgs: Inputs) -> CountedWith:
         """Return what images of a side are counted with now.
 
-        Raises:
-            ValueError: If the weights are others than those of earlier images of this side, or of the reference, or
-                with the first images, if the network computes something else than for the reference.
-
+        ValueError if the weights are others than those of earlier images of this side, or of the reference, or with the
+        first images, if the network computes something else than for the reference.
         """
         now, before = self._now(), self._counted_with(side)
         if before is not None:

@@ -162,12 +162,7 @@ class CheckedMetric(Metric):
 
     @all_or_nothing
     def _sync_dist(self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any = None) -> None:
-        """Reduce the states of all processes, once these know that they fit together.
-
-        Raises:
-            RuntimeError: If the metrics of the processes differ, or one of them can't be read.
-
-        """
+        """Reduce the states of all processes; RuntimeError if their metrics differ, or one of them can't be read."""
         group, own = process_group or self.process_group, {"error": ""}
         try:
             own |= self._to_agree_on()

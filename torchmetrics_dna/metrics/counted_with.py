@@ -54,10 +54,7 @@ class CountedWith(NamedTuple):
     @property
     def identity(self) -> dict[str, Any]:
         """Values that must be equal to count, merge or compare images together."""
-        return (
-            identity(self.settings["extractors"], self.weights_digest, self.preparation, self.fingerprint)
-            | self.settings
-        )
+        return identity(self.settings["extractors"], **self.origin) | self.settings
 
     @property
     def origin(self) -> dict[str, Any]:

@@ -24,15 +24,14 @@ from torchmetrics_dna.functional.reduction import check_weights
 from torchmetrics_dna.images.inputs import Inputs, count_of
 from torchmetrics_dna.metrics.base import ImageMetric
 from torchmetrics_dna.metrics.checked import Value, all_or_nothing
-from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.options import Keyed
-from torchmetrics_dna.statistics import CrossMomentStatistic, DNAStatistic, MomentStatistic
 from torchmetrics_dna.statistics.folds import content_folds, group_folds
 from torchmetrics_dna.statistics.setup import Feature, Setup, set_up
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.neurons.ranges import ActivationRanges
+    from torchmetrics_dna.statistics import DNAStatistic
     from torchmetrics_dna.words.verdict import Explanation
 
 MetricReduction = Literal["mean", "layer", "none"]
@@ -80,7 +79,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
             check_comparable(reference, self._dna("fake"))
         if debias and averaging.why_noisy:
             raise ValueError(f"Argument `debias` does not go with this: {averaging.why_noisy}; leave one out")
-        self._terms = self.neurons if distance.grain == "neuron" else Neurons(dict.fromkeys(self.neurons, 1))
+        self._num_terms = self.neurons.total if distance.grain == "neuron" else len(self.neurons)
         self._averaging = averaging
         self._settings |= {
             "distances": distance.name,
@@ -149,7 +148,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
             check_enough(real, fake, type(self).__name__, 1)
             test, lacks = None, ""
             if self._statistic.num_folds is not None:
-                equal = Averaging(torch.full((total := self._terms.total,), 1 / total))  # of properties of images, too
+                equal = Averaging(torch.full((self._num_terms,), 1 / self._num_terms))  # of properties of images, too
                 averaging = equal if self._averaging.is_plain else self._averaging
                 result = self.distance.result(real, fake, averaging, paired=self.pairs)
                 test = None if result.evidence is None else result.evidence.test
@@ -225,7 +224,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
 
     @override
     def _nan(self) -> Value:
-        nans = torch.full((self._terms.total,), torch.nan, dtype=torch.float64, device=self.device)
+        nans = torch.full((self._num_terms,), torch.nan, dtype=torch.float64, device=self.device)
         return self._reduce(Result(self.distance, nans, self.neurons, self._averaging))
 
     def _dna(self, side: str, snapshot: bool = False) -> Any:
@@ -315,11 +314,9 @@ class DNAEMD(DNAMetric[HistogramDNA]):
         >>> import torch
         >>> from torchmetrics_dna import DNAEMD
         >>> metric = DNAEMD(layers=["block_0", "head"])
-        >>> generator = torch.Generator().manual_seed(0)
-        >>> bright = torch.randint(100, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
-        >>> dark = torch.randint(0, 156, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
-        >>> metric.update(bright, real=True)
-        >>> metric.update(dark, real=False)
+        >>> images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
+        >>> metric.update(images, real=True)
+        >>> metric.update(images // 2, real=False)
         >>> metric.compute() > 1
         tensor(True)
         >>> figure, axes = metric.plot()
@@ -344,7 +341,7 @@ class DNAEMD(DNAMetric[HistogramDNA]):
         **kwargs: Any,
     ) -> None:
         setup = set_up(feature, layers, num_bins, ranges, given_dna(reference, HistogramDNA, ranges))
-        statistic = setup.histogram_statistic(_folds_for(num_folds, debias))
+        statistic = setup.statistic("histogram", _folds_for(num_folds, debias))
         averaging = averaging_of(setup.extractor, neuron_weights=neuron_weights)
         options = (reset_real_features, normalize, reduction, averaging, debias, pairs)
         super().__init__(DISTANCES["dna-emd"], setup, statistic, *options, **kwargs)
@@ -398,11 +395,9 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
         >>> import torch
         >>> from torchmetrics_dna import DNAFrechet
         >>> metric = DNAFrechet(layers=["block_0", "head"])
-        >>> generator = torch.Generator().manual_seed(0)
-        >>> bright = torch.randint(100, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
-        >>> dark = torch.randint(0, 156, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
-        >>> metric.update(bright, real=True)
-        >>> metric.update(dark, real=False)
+        >>> images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
+        >>> metric.update(images, real=True)
+        >>> metric.update(images // 2, real=False)
         >>> metric.compute() > 0
         tensor(True)
         >>> figure, axes = metric.plot()
@@ -434,11 +429,7 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
             raise ValueError("Arguments `num_folds`, `debias` and `pairs` go with statistics='means'; leave them out")
         dnas = given_dna(reference, GaussianDNA)
         setup = set_up(feature, layers, num_bins, ranges, dnas, histograms=from_histograms)
-        statistic: DNAStatistic[Any] = (
-            setup.histogram_statistic()
-            if from_histograms
-            else MomentStatistic(setup.extractor, _folds_for(num_folds, debias))
-        )
+        statistic = setup.statistic("histogram" if from_histograms else "gaussian", _folds_for(num_folds, debias))
         averaging = averaging_of(setup.extractor, neuron_weights=neuron_weights)
         options = (reset_real_features, normalize, reduction, averaging, debias, pairs)
         super().__init__(DISTANCES["dna-fd"], setup, statistic, *options, **kwargs)
@@ -487,11 +478,9 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
         >>> import torch
         >>> from torchmetrics_dna import LayerFrechetDistance
         >>> metric = LayerFrechetDistance(layers=["block_0", "block_1"], layer_weights={"block_0": 0.9, "block_1": 0.1})
-        >>> generator = torch.Generator().manual_seed(0)
-        >>> bright = torch.randint(100, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
-        >>> dark = torch.randint(0, 156, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
-        >>> metric.update(bright, real=True)
-        >>> metric.update(dark, real=False)
+        >>> images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
+        >>> metric.update(images, real=True)
+        >>> metric.update(images // 2, real=False)
         >>> metric.compute() > 0
         tensor(True)
         >>> figure, axes = metric.plot()
@@ -527,9 +516,8 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
             weights = check_weights(weights, len(layers), of="layer")
             if not weights.any():
                 raise ValueError("Argument `layer_weights` expected to have a weight other than 0, but all are 0")
-        statistic = CrossMomentStatistic(setup.extractor)
         options = (reset_real_features, normalize, reduction, Averaging(weights))
-        super().__init__(DISTANCES["fd"], setup, statistic, *options, **kwargs)
+        super().__init__(DISTANCES["fd"], setup, setup.statistic("layer-gaussian"), *options, **kwargs)
         self.layer_weights = weights
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from torchmetrics_dna.dna.distances import DISTANCES, Distance
-from torchmetrics_dna.dna.features import Features, given_features
+from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.files.visible import unknown_metrics
 from torchmetrics_dna.functional.features import NEAREST, NUM_PROJECTIONS, SEED, check_integer, mind, prdc
@@ -47,8 +47,12 @@ class FeatureMetric(ImageMetric):
         /,
         **kwargs: Any,
     ) -> None:
-        features = given_features(reference)
+        features = Features.load(reference) if isinstance(reference, (str, os.PathLike)) else reference
         if features is not None:
+            if len(features.neurons) != 1:
+                raise ValueError(
+                    f"Argument `reference` expected to be features of one layer, but got {features!r}; select one"
+                )
             if layer not in (None, features.layer):
                 raise ValueError(
                     f"Argument `layer` is {layer!r}, but `reference` is of {features.layer!r}; leave `layer` out"
@@ -158,11 +162,9 @@ class MIND(FeatureMetric):
         >>> import torch
         >>> from torchmetrics_dna.metrics import MIND
         >>> metric = MIND(layer="block_1")
-        >>> generator = torch.Generator().manual_seed(0)
-        >>> bright = torch.randint(100, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
-        >>> dark = torch.randint(0, 156, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
-        >>> metric.update(bright, real=True)
-        >>> metric.update(dark, real=False)
+        >>> images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
+        >>> metric.update(images, real=True)
+        >>> metric.update(images // 2, real=False)
         >>> metric.compute() > 0
         tensor(True)
         >>> figure, axes = metric.plot()
@@ -229,11 +231,9 @@ class CMMD(FeatureMetric):
         >>> import torch
         >>> from torchmetrics_dna.metrics import CMMD
         >>> metric = CMMD(layer="block_1")
-        >>> generator = torch.Generator().manual_seed(0)
-        >>> bright = torch.randint(100, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
-        >>> dark = torch.randint(0, 156, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
-        >>> metric.update(bright, real=True)
-        >>> metric.update(dark, real=False)
+        >>> images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
+        >>> metric.update(images, real=True)
+        >>> metric.update(images // 2, real=False)
         >>> metric.compute() > 0
         tensor(True)
         >>> figure, axes = metric.plot()
@@ -290,8 +290,7 @@ class PRDC(FeatureMetric):
         >>> import torch
         >>> from torchmetrics_dna.metrics import PRDC
         >>> metric = PRDC(layer="block_1", nearest_k=2)
-        >>> generator = torch.Generator().manual_seed(0)
-        >>> images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
+        >>> images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
         >>> metric.update(images, real=True)
         >>> metric.update(images // 2, real=False)
         >>> metric.compute()["clipped_coverage"]

@@ -170,17 +170,16 @@ def look(sides: Sides, comparison: Comparison) -> Gallery:
         return Gallery(settings, strips, differences, gain, changed, of_twins, odd, unlike, extractor.crop)
 
 
-class _Images:
+class _Images(dict[int, Pixels]):
     """Images of a side by number. Those that are shown are kept, so that none is decoded twice."""
 
     def __init__(self, source: ImageSource) -> None:
+        super().__init__()
         self.source = source
-        self._kept: dict[int, Pixels] = {}
 
-    def __getitem__(self, number: int) -> Pixels:
-        if number not in self._kept:
-            self._kept[number] = self.source[number]
-        return self._kept[number]
+    def __missing__(self, number: int) -> Pixels:
+        self[number] = self.source[number]
+        return self[number]
 
     def readable(self, numbers: Iterable[int]) -> Iterator[int]:
         """Read images and yield their numbers, without those that can't be read, or that there are not."""
@@ -188,8 +187,7 @@ class _Images:
             with suppress(ValueError):
                 if number < len(self.source):
                     self[number]
-            if number in self._kept:
-                yield number
+                    yield number
 
     def shown(self, number: int, heat: Tensor | None = None) -> ShownImage:
         return ShownImage(self.source.relative_names[number], _shrunk(self[number]), heat)

@@ -38,7 +38,7 @@ from torchmetrics_dna.statistics.outliers import (
     gaussians_of,
     local_layer,
 )
-from torchmetrics_dna.statistics.rows import Distances, SpatialMeans
+from torchmetrics_dna.statistics.rows import ImageRows, SpatialMeans
 from torchmetrics_dna.statistics.scores import POOL, ImageScorer, Scorer, check_left_out
 
 if TYPE_CHECKING:
@@ -119,7 +119,6 @@ def rank(
             check_size(len(side))
         elif score == "outlier" and isinstance(side, LayerGaussianDNA):
             check_size(side.num_images, side.has_unknown_size)
-        kind: Kind = "layer-gaussian" if score in WORST_FIRST else "histogram"
         expected: type[DNA] = LayerGaussianDNA if score in WORST_FIRST else HistogramDNA
         sources: dict[str, Any] = {"images": images, "reference": reference}
         if score == "contrast":
@@ -143,7 +142,7 @@ def rank(
                     f"Argument `{name}` expected to be a {expected.__name__} or images, but got {of_role!r}"
                 )
         arguments = replace(arguments, num_folds=NUM_FOLDS if pools else None)
-        sides = open_sides([*opened.values()], arguments, [kind])
+        sides = open_sides([*opened.values()], arguments, [cast("Kind", expected.kind)])
         if isinstance(index, Features):
             check_index(index, sides.extractor)
         return _ranked(sides, [*opened], score, pools, index if isinstance(index, Features) else None)
@@ -180,7 +179,7 @@ def _with_roles(
 ) -> Sides:
     """Return the sides with jobs that keep what their roles take; a side with several roles is measured once."""
     neurons = sides.extractor.neurons
-    means = {"means": SpatialMeans(neurons.take(neurons.positions(layers_for_outliers(neurons))))}
+    means = {"means": SpatialMeans(neurons, layers_for_outliers(neurons))}
     dnas = dict(sides.job.statistics)
     keeps: dict[str, Mapping[str, Statistic]] = {"contrast": dnas, "reference": dnas, "images": {}, "index": features}
     if score in WORST_FIRST and layer is not None:
@@ -204,7 +203,8 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index
             "The score 'local' takes images and a layer with a grid of positions, but there is none among"
             f" {', '.join(neurons)}"
         )
-    features = {} if index is None and "index" not in roles else {"features": SpatialMeans.of_last_layer(neurons)}
+    has_index = index is not None or "index" in roles
+    features = {"features": SpatialMeans(neurons, [*neurons][-1:])} if has_index else {}
     sides = _with_roles(sides, roles, score, layer, features)
     measured = {role: sides.measured(k) for k, role in enumerate(roles) if role != "images"}
     reference, reference_side = measured["reference"], sides.images[1]
@@ -227,11 +227,11 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index
             if pools:
                 p_value = DISTANCES["dna-emd"].result(histograms[0], histograms[1], sides.plan.averaging).p_value
             if isinstance(reference_side, ImageSource) and dnas[0].num_images > 1:
-                job = Job(extractor, {"distances": Distances(mapper)}, sides.job.reading)
+                job = Job(extractor, _distances(mapper), sides.job.reading)
                 of_sample = measure(job, reference_side.drawn(_MOST_TYPICAL), distributed=distributed)
                 typical = less_contrast(_left_out(of_sample.rows["distances"], dnas[0].num_images).T)
         assert mapper is not None
-        job = _job(sides, {"distances": Distances(mapper), **features})
+        job = _job(sides, {**_distances(mapper), **features})
         of_images = measure(job, source, distributed=distributed)
         distances = of_images.rows["distances"]
     in_reference = of_images.rows_in(reference)
@@ -271,6 +271,11 @@ def _ranked(sides: Sides, roles: Sequence[str], score: Score, pools: bool, index
         if typical is None or in_reference is None or score != "outlier"
         else odd_images(reference, of_images, source, neurons=neurons, rows=in_reference.tolist()),
     )
+
+
+def _distances(scorer: ImageScorer) -> dict[str, Statistic]:
+    """Return the statistic of the scores of images against the references, ``(images, references)``."""
+    return {"distances": ImageRows(lambda activations: scorer(activations).T)}
 
 
 def _left_out(distances: Tensor, count: int) -> Tensor:

@@ -18,7 +18,7 @@ from torchmetrics_dna.files.visible import images_in_words, number, shortened, v
 from torchmetrics_dna.functional.odd import LEAST
 from torchmetrics_dna.functional.outliers import FewOff, score_limit
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
-from torchmetrics_dna.functional.realism import SIDE
+from torchmetrics_dna.functional.realism import heat
 from torchmetrics_dna.images import Images, ImageSource, Reading, open_source
 from torchmetrics_dna.images.cells import Crop, seen_of
 from torchmetrics_dna.images.pixels import as_bytes
@@ -26,10 +26,11 @@ from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.plots.figures import new_figure, put_title
 from torchmetrics_dna.singles.nearest import ALIKE, NEAR, Nearest
-from torchmetrics_dna.statistics.rows import Heat
+from torchmetrics_dna.statistics.rows import ImageRows
 from torchmetrics_dna.words.nouns import spoken
 
 if TYPE_CHECKING:
+    from torchmetrics_dna.binning import Activations
     from torchmetrics_dna.comparisons.odd_images import OddImages
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.features import Features
@@ -382,12 +383,12 @@ class Ranking(Saved):
         examples = _some(None if self.is_alone else self.reference_images, columns)
         num_rows = bool(examples) + (1 + maps) * len(shown)
         figure = new_figure(width=1.25 * columns + 0.4, height=0.4 + 1.6 * num_rows)
-        rows = iter(figure.subplots(num_rows, columns, squeeze=False))
+        rows = iter(figure.subplots(num_rows, columns, squeeze=False, subplot_kw={"visible": False}))
         reasons = {} if self.odd is None else self.odd.reasons(short=True)
         if examples:
             row = next(rows)
             row[0].set_ylabel("reference")
-            for axis, (name, image) in zip(row, examples + [("", None)] * columns, strict=False):
+            for axis, (name, image) in zip(row, examples, strict=False):
                 _show(axis, image, "", name)
         for name, places in shown:
             row = next(rows)
@@ -397,12 +398,7 @@ class Ranking(Saved):
                 score = number(float(self.scores[place]), 3, zeros=True)
                 _show(axis, picture, f"{place + 1}: {score}", self.names[place], reasons.get(self.numbers[place], ""))
             if maps:
-                row_of_maps = next(rows)
-                _show_maps(row_of_maps, pictures, heat_maps(mapper, open_source(pictures)), mapper.extractor.crop)
-                for axis in row_of_maps[len(pictures) :]:
-                    axis.set_visible(False)
-            for axis in row[len(pictures) :]:
-                axis.set_visible(False)
+                _show_maps(next(rows), pictures, heat_maps(mapper, open_source(pictures)), mapper.extractor.crop)
         unit, why = " in bins" * (not self.worst_first), ", why it is off" * bool(reasons)
         put_title(figure, f"{count} images {self.question}: rank, score{unit}, name{why}", 1.25 * columns + 0.4)
         return figure
@@ -421,14 +417,14 @@ class Ranking(Saved):
 
 
 def heat_maps(mapper: ImageScorer, images: Images) -> Tensor:
-    """Map the scores of some images, by one pass over them.
+    """Map the scores of some images by :func:`heat`, in one pass over them: float64, ``(images, side, side)``."""
 
-    Returns:
-        See :func:`~torchmetrics_dna.functional.heat`, float64, ``(images, side, side)``.
+    def maps(activations: Activations) -> Tensor:
+        (layers,) = activations.parts
+        return heat(mapper.maps(layers), mapper.extractor.input_size)
 
-    """
-    job = Job(mapper.extractor, {"heat": Heat(mapper)}, Reading(num_workers=0))
-    return measure(job, images).rows["heat"].view(-1, SIDE, SIDE)
+    job = Job(mapper.extractor, {"heat": ImageRows(maps)}, Reading(num_workers=0))
+    return measure(job, images).rows["heat"]
 
 
 def _cell(key: str, value: Any) -> Any:
@@ -448,7 +444,7 @@ def _show_maps(row: Any, pictures: Sequence[Any], maps: Tensor, crop: Crop) -> N
         extent = (left, left + columns, top + rows, top)
         axis.imshow(as_bytes(picture).mean(2), cmap="gray", vmin=-255, vmax=255)
         axis.imshow(np.ones_like(opacity), cmap="Reds", vmin=0, vmax=1.3, alpha=opacity, extent=extent)
-        axis.set(xticks=[], yticks=[], xlim=(0, width), ylim=(height, 0))
+        axis.set(visible=True, xticks=[], yticks=[], xlim=(0, width), ylim=(height, 0))
 
 
 def _some(images: ImageSource | None, most: int) -> list[tuple[str, Any]]:
@@ -462,11 +458,9 @@ def _some(images: ImageSource | None, most: int) -> list[tuple[str, Any]]:
 
 
 def _show(axis: Any, image: Any, title: str, name: str, reason: str = "") -> None:
-    """Draw an image with its name, cut in the middle, and a reason; hide the axes for None."""
-    axis.set_visible(image is not None)
-    if image is not None:
-        axis.imshow(image)
-        axis.set(xticks=[], yticks=[])
-        axis.set_title(title, fontsize=8)
-        lines = [shortened(visible(name), 22), *[visible(reason)] * bool(reason)]
-        axis.set_xlabel("\n".join(lines), fontsize=6, parse_math=False)
+    """Draw an image with its name, cut in the middle, and a reason."""
+    axis.imshow(image)
+    axis.set(visible=True, xticks=[], yticks=[])
+    axis.set_title(title, fontsize=8)
+    lines = [shortened(visible(name), 22), *[visible(reason)] * bool(reason)]
+    axis.set_xlabel("\n".join(lines), fontsize=6, parse_math=False)

@@ -1,7 +1,7 @@
 """Statistics: accumulated states of activations, with their update, merge and reduction."""
 
 from torchmetrics_dna.statistics.base import DNAStatistic, Field, State, Statistic
-from torchmetrics_dna.statistics.histogram import HistogramStatistic, SelfRangingStatistic, histogram_statistic
+from torchmetrics_dna.statistics.histogram import HistogramStatistic, SelfRangingStatistic
 from torchmetrics_dna.statistics.moments import CrossMomentStatistic, MomentStatistic
 from torchmetrics_dna.statistics.ranges import RangeStatistic
 from torchmetrics_dna.statistics.rows import FeatureStatistic
@@ -17,5 +17,4 @@ __all__ = [
     "SelfRangingStatistic",
     "State",
     "Statistic",
-    "histogram_statistic",
 ]

@@ -89,26 +89,15 @@ class Statistic(ABC):
     def value(self, state: State, origin: Origin) -> Any:
         """Return the value of a state, such as a DNA; may be a view of it.
 
-        Args:
-            state: The state.
-            origin: What its images were counted with, for values that keep it.
-
+        ``origin`` is what its images were counted with, for values that keep it.
         """
 
     @abstractmethod
     def add_(self, state: State, activations: Activations, keys: Tensor | None = None) -> None:
-        """Add a batch in place.
+        """Add a batch in place; ValueError, before anything is added, if it is not finite, see :mod:`.nonfinite`.
 
-        Args:
-            state: The state to update.
-            activations: Activations of the batch.
-            keys: The fold of each image, or its index in the data set, for statistics that have these: ``(B,)``, int64,
-                on the CPU.
-
-        Raises:
-            ValueError: If an activation is not finite, on the CPU; nothing is added then. For a device, see
-                :mod:`.nonfinite`.
-
+        ``keys`` are the fold of each image, or its index in the data set, for statistics that have these: ``(B,)``,
+        int64, on the CPU.
         """
 
     def merge_(self, state: State, earlier: State) -> None:
@@ -223,13 +212,7 @@ class DNAStatistic(Statistic, Generic[_D]):
 
     @override
     def value(self, state: State, origin: Origin) -> _D:
-        """Return the DNA of a state; may be a view of it.
-
-        Raises:
-            ValueError: If images were refused, since a layer was not finite.
-            OverflowError: If there are so many images that their counts may not fit into 64 bits.
-
-        """
+        """Return the DNA of a state; may be a view of it. Errors are those of :mod:`.nonfinite`."""
         num_folds = self.num_folds or 0
         *refused, images = map(int, state[self.tensor][-num_folds - len(self.neurons) - 1 :].tolist())
         of_folds, refused = refused[:num_folds], refused[num_folds:]

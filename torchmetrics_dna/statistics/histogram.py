@@ -151,13 +151,3 @@ class SelfRangingStatistic(_Histograms):
             grids.append(new)
         self._stored(state).copy_(united)
         return grids[0], grids[1]
-
-
-def histogram_statistic(
-    extractor: DNAExtractor, num_bins: int, ranges: Any = None, num_folds: int | None = None
-) -> HistogramStatistic | SelfRangingStatistic:
-    """Return the statistic for these ranges: ActivationRanges, a path, ``"auto"``, or None for the default."""
-    resolved = extractor.resolve_ranges(ranges)
-    if resolved is None:
-        return SelfRangingStatistic(extractor, num_bins, num_folds)
-    return HistogramStatistic(extractor, num_bins, resolved, num_folds)

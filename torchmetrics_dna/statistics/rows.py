@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from torchmetrics_dna.functional.realism import heat
 from torchmetrics_dna.statistics.base import Field, Gather, Origin, State, Statistic, rows_of
 from torchmetrics_dna.statistics.nonfinite import check_refused, note_refused_
 
@@ -18,46 +17,36 @@ if TYPE_CHECKING:
     from torchmetrics_dna.binning import Activations
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.neurons.index import Neurons
-    from torchmetrics_dna.statistics.scores import ImageScorer
 
 
 class ImageRows(Statistic):
-    """Base class of statistics with a row for each image, in order of addition, on the CPU.
+    """A row for each image, in order of addition, on the CPU.
 
-    A state is ``{"rows": [...]}``, a list of tensors ``(b, n)``. Each process keeps the rows of its own images; a
+    A state is ``{"rows": [...]}``, a list of tensors ``(b, ...)``. Each process keeps the rows of its own images; a
     caller that knows the global order concatenates them.
+
+    Args:
+        rows: Function that computes the rows of a batch, shape ``(B, ...)``.
+
     """
 
-    kind = "rows"
     by_image: ClassVar[bool] = True
 
-    def __init__(self) -> None:
-        """Set up without an extractor, since rows of different extractors are never merged."""
+    def __init__(self, rows: Callable[[Activations], Tensor]) -> None:
+        self._rows = rows  # without an extractor, since rows of different extractors are never merged
 
     @property
     @override
     def fields(self) -> dict[str, Field]:
-        return {}
-
-    @override
-    def empty(self, device: torch.device | str) -> State:
-        return cast("State", {"rows": []})
+        return {"rows": Field(0, torch.float32, reduction="cat")}  # of any size and dtype
 
     @override
     def add_(self, state: State, activations: Activations, keys: Tensor | None = None) -> None:
-        rows_of(state).append(self.rows(activations).cpu())
-
-    @abstractmethod
-    def rows(self, activations: Activations) -> Tensor:
-        """Compute the rows of a batch, shape ``(B, columns)``."""
-
-    @override
-    def reduce_(self, state: State, group: Any = None, gather: Gather | None = None) -> None:
-        """Do nothing: each process keeps its rows."""
+        rows_of(state).append(self._rows(activations).cpu())
 
     @override
     def value(self, state: State, origin: Origin) -> Tensor:
-        """Return the rows, ``(images, columns)``; for no images, an empty tensor that concatenates with any."""
+        """Return the rows, ``(images, ...)``; for no images, an empty tensor that concatenates with any."""
         rows = rows_of(state)
         return torch.cat(rows) if rows else torch.zeros(0)
 
@@ -65,43 +54,12 @@ class ImageRows(Statistic):
 class SpatialMeans(ImageRows):
     """Spatial means of some layers, float32, ``(images, N)``; a job turns them into :class:`Features`."""
 
-    def __init__(self, neurons: Neurons) -> None:
-        super().__init__()
-        self.neurons = neurons
+    def __init__(self, neurons: Neurons, layers: Sequence[str]) -> None:
+        super().__init__(self._means)
+        self.neurons = neurons.take(neurons.positions(layers))
 
-    @classmethod
-    def of_last_layer(cls, neurons: Neurons) -> SpatialMeans:
-        """Build the statistic that keeps the last layer of ``neurons``."""
-        return cls(neurons.take(neurons.positions([list(neurons)[-1]])))
-
-    @override
-    def rows(self, activations: Activations) -> Tensor:
+    def _means(self, activations: Activations) -> Tensor:
         return torch.cat([*map(activations.only(self.neurons).means, self.neurons)], 1).float()
-
-
-class Distances(ImageRows):
-    """Scores of each image against S references."""
-
-    def __init__(self, scorer: ImageScorer) -> None:
-        super().__init__()
-        self._scorer = scorer
-
-    @override
-    def rows(self, activations: Activations) -> Tensor:
-        return self._scorer(activations).T
-
-
-class Heat(ImageRows):
-    """Heat map of the score of each image, by :func:`heat`, flattened: ``(images, side * side)``, float64."""
-
-    def __init__(self, scorer: ImageScorer) -> None:
-        super().__init__()
-        self._scorer = scorer
-
-    @override
-    def rows(self, activations: Activations) -> Tensor:
-        (layers,) = activations.parts
-        return heat(self._scorer.maps(layers), self._scorer.extractor.input_size).flatten(1)
 
 
 class RowStatistic(Statistic):

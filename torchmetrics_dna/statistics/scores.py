@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from typing_extensions import override
@@ -62,11 +63,7 @@ class Scorer(ImageScorer):
     """
 
     def __init__(
-        self,
-        references: Sequence[HistogramDNA],
-        extractor: DNAExtractor,
-        weights: Tensor | None,
-        wait: bool = True,
+        self, references: Sequence[HistogramDNA], extractor: DNAExtractor, weights: Tensor | None, wait: bool = True
     ) -> None:
         first = references[0]
         ranges, num_bins = first.known_ranges, first.num_bins
@@ -139,12 +136,7 @@ class RealismStatistic(RowStatistic):
 
     @override
     def add_(self, state: State, activations: Activations, keys: Tensor | None = None) -> None:
-        """Add a batch in place; ``keys`` are the indices of images in their data set, -1 if not given.
-
-        Raises:
-            ValueError: If only some batches have indices, or activations are not finite.
-
-        """
+        """Add a batch in place; ``keys`` are indices of images in their data set, in all batches or in none."""
         keys = torch.full((len(activations),), -1) if keys is None else keys
         before = next((rows for rows in rows_of(state, "indices") if len(rows)), keys)
         check_indexed(torch.stack([before[0], keys[0]]))
@@ -161,10 +153,7 @@ class RealismStatistic(RowStatistic):
     def value(self, state: State, origin: Origin) -> Tensor:
         """Return the scores, float64, by ascending index, each image once; without indices in order of addition.
 
-        Raises:
-            ValueError: If images were refused.
-            ValueError: If only some images have indices, such as those of some processes.
-
+        ValueError if images were refused, or only some have indices, such as those of some processes.
         """
         scores = self.in_order(state)
         return scores[self._once(state).to(scores.device)]
@@ -185,10 +174,7 @@ class RealismStatistic(RowStatistic):
         check_indexed(indices)
         if (indices < 0).any():
             return torch.arange(len(indices))
-        order = indices.argsort(stable=True)
-        first = torch.ones_like(order, dtype=torch.bool)
-        first[1:] = indices[order][1:] != indices[order][:-1]
-        return order[first]
+        return torch.from_numpy(np.unique(indices.numpy(), return_index=True)[1])
 
 
 def check_indexed(indices: Tensor) -> None:

@@ -16,10 +16,13 @@ from torchmetrics_dna.dna.identity import check_same, identity
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.images.resize import RESIZES
 from torchmetrics_dna.neurons.ranges import ActivationRanges, Ranges
-from torchmetrics_dna.statistics.histogram import HistogramStatistic, SelfRangingStatistic, histogram_statistic
+from torchmetrics_dna.statistics.histogram import HistogramStatistic, SelfRangingStatistic
+from torchmetrics_dna.statistics.moments import CrossMomentStatistic, MomentStatistic
 
 if TYPE_CHECKING:
+    from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.dna.features import Features
+    from torchmetrics_dna.statistics.base import DNAStatistic
 
 Feature = str | nn.Module | DNAExtractor | dict[str, Any]  # of arguments of an extractor that is built later
 DEFAULT_FEATURE, DEFAULT_BINS = "efficientnet_lite0", 1000
@@ -34,9 +37,15 @@ class Setup(NamedTuple):
     ranges: ActivationRanges | str  # "auto" for histograms that find their own
     dnas: tuple[DNA, ...]  # of the extractor's layers, in their order
 
-    def histogram_statistic(self, num_folds: int | None = None) -> HistogramStatistic | SelfRangingStatistic:
-        """Return the statistic for histograms of this many bins, within these ranges."""
-        return histogram_statistic(self.extractor, self.num_bins, self.ranges, num_folds)
+    def statistic(self, kind: Kind, num_folds: int | None = None) -> DNAStatistic[Any]:
+        """Return the statistic of DNAs of a kind; histograms have this many bins, within these ranges."""
+        if kind == "gaussian":
+            return MomentStatistic(self.extractor, num_folds)
+        if kind == "layer-gaussian":
+            return CrossMomentStatistic(self.extractor, num_folds=num_folds)
+        if isinstance(self.ranges, str):
+            return SelfRangingStatistic(self.extractor, self.num_bins, num_folds)
+        return HistogramStatistic(self.extractor, self.num_bins, self.ranges, num_folds)
 
 
 def set_up(
@@ -102,12 +111,7 @@ def set_up(
 
 
 def check_of_dnas(dnas: Sequence[DNA], feature: Feature | None, num_bins: int | None) -> None:
-    """Check arguments for images if there are only DNAs: they may only repeat values of the DNAs.
-
-    Raises:
-        ValueError: If an argument has another value.
-
-    """
+    """Raise ValueError unless arguments for images, where there are only DNAs, repeat values of these."""
     _agree_on_bins(num_bins, dnas)
     settings = given_arguments(feature)
     feature = settings.pop("feature", None)
@@ -177,14 +181,7 @@ def _agree_on_bins(num_bins: int | None, dnas: Sequence[DNA]) -> int:
 def extractor_of(dna: DNA | Features, layers: Sequence[str] | None = None, **settings: Any) -> DNAExtractor:
     """Build the extractor that made a DNA, with its layers and its preparation of images as far as they are known.
 
-    Args:
-        dna: The DNA.
-        layers: Names of the layers; by default those of the DNA.
-        settings: Further keyword arguments of :class:`DNAExtractor`.
-
-    Raises:
-        ValueError: If no preset or timm model has the name of the extractor, or an argument is invalid.
-
+    ``settings`` are further arguments of :class:`DNAExtractor`; ValueError if one is wrong, or nothing has its name.
     """
     arguments = {
         key: value
