@@ -70,6 +70,7 @@ BLUR = Causes(("blur",), (1.1234,), (11.22, 2.13), 30)
 DARKER = Causes(("darker",), (38.0,), (2.68, 0.0), 30)
 TWO_CAUSES = Causes(("darker", "noise"), (30.0, 8.06), (1.0, 0.5, 0.0), 30)
 BLACK, LAYER = Odd(0, "all black", 0, 0.1, 0.6), Odd(1, "block_4", 0, 0, 0)
+ROW = LAYER._replace(reason="")  # of the only layer
 BLURRED, NOISY = Odd(1, "sharpness -", 0.062, 0.21, 0.51), Odd(2, "noise +", 0.1, 0, 0.02)
 OFF = those_off([("3.png", BLACK), ("7.png", BLURRED)], 40, 0.4, 4)
 NONE_OFF = those_off([], 40, 0.4, 4)
@@ -84,6 +85,7 @@ DIFFER, FAR = "made differs from real.", "dna-emd without noise: 4.17 bins (95 %
 NO_DIFFERENCE = "No difference is shown between real and made."
 BY_CHANCE = "No more than chance at this size (p = 0.3); over 0.52 bins is excluded (95 %)."
 WITH = "with properties"
+USE = "use `diff` or `pairs=` (`--pairs name`)"
 LOWER = "Measured in made: lower brightness (0.63 to 0.35)."
 
 
@@ -108,6 +110,8 @@ def renamed(value: Any) -> Any:
         return NAMES.get(value, value)
     if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{each.name: renamed(getattr(value, each.name)) for each in fields(value)})
+    if isinstance(value, dict):
+        return {renamed(name): each for name, each in value.items()}
     if isinstance(value, list | tuple):
         items = [*map(renamed, value)]
         return items if isinstance(value, list) else value._make(items) if hasattr(value, "_make") else tuple(items)
@@ -118,8 +122,11 @@ def with_p(value: Any, p: float) -> Any:
     """Figures of which each p-value is this."""
 
     def of_field(name: str, field: Any) -> Any:
-        is_p = name.startswith("p_") and field is not None
-        return with_p(field, p) if not is_p else (p,) * len(field) if isinstance(field, tuple) else p
+        if not name.startswith("p_") or field is None:
+            return with_p(field, p)
+        if isinstance(field, dict):
+            return dict.fromkeys(field, p)
+        return (p,) * len(field) if isinstance(field, tuple) else p
 
     if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{each.name: of_field(each.name, getattr(value, each.name)) for each in fields(value)})
@@ -180,7 +187,7 @@ TWO = [
     (of(DIFFERENT), [DIFFER, FAR]),
     (of(DIFFERENT, explanation=because(0.001, DARKER, BRIGHTNESS), off=OFF), [
         "made looks like real, darkened by about 38 %: so changed, no difference is left.", FAR, LOWER,
-        "2 of 40 images of made are odd beside real itself: 3.png is all black; 7.png is much more blurred.",
+        "2 of 40 images of made are odd beside unchanged real: 3.png is all black; and 1 more.",
     ]),
     (of(DIFFERENT, explanation=because(0.001, searched=True), off=OFF), [
         "made differs from real. Of the changes tried, none explains it: they may show other things.", FAR,
@@ -213,16 +220,20 @@ TWO = [
     (of(DIFFERENT, explanation=because(0.001, GREYER, searched=True, colourless=(1, 12, 24)))[:1], [
         "made differs from real. 12 of 24 images have no colour, 1 of real.",
     ]),
+    *[(of(DIFFERENT, explanation=because(0.001, None, *found, searched=True, paired=True, is_rejected=is_rejected)), [
+        f"made differs from real. {why}.", FAR, *[LOWER] * len(found),
+    ]) for is_rejected, why in ((True, "Of the changes tried, none explains it"), (False, "Too few images to tell why"))
+      for found in ((), (BRIGHTNESS,))],
     (of(DIFFERENT, copies=(12, 24)), [
-        f"{DIFFER} 12 of 24 images of made look like real's: use `diff` or `pairs`.",
+        DIFFER, f"12 of 24 images of made look like real's: {USE}.",
         "dna-emd: 5.12 bins, noise included (p ≤ 0.001).",
     ]),
-    (of(DIFFERENT, copies=(12, 24), explanation=because(0.001, searched=True))[:1], [
-        f"{DIFFER} 12 of 24 images of made look like real's: use `diff` or `pairs`.",
+    (of(DIFFERENT, copies=(12, 24), explanation=because(0.001, searched=True))[:2], [
+        DIFFER, f"12 of 24 images of made look like real's: {USE}.",
     ]),
     (of(DIFFERENT, copies=(12, 24), explanation=because(0.001, None, BRIGHTNESS), p_of_network=0.3, p_of_properties=0.001, off=OFF), [
         "Properties of real and made differ; the network alone shows no difference.",
-        "12 of 24 images of made look like real's: use `diff` or `pairs`.",
+        f"12 of 24 images of made look like real's: {USE}.",
         f"dna-emd: 5.12 bins, noise included (p ≤ 0.001 {WITH}).", LOWER,
     ]),
     (of(ALIKE, p_value=0.02, p_of_network=0.3, p_of_properties=0.002, off=OFF,
@@ -232,10 +243,24 @@ TWO = [
     ]),
     (of(DIFFERENT, copies=(12, 24), explanation=because(0.001, DARKER, searched=True))[:2], [
         "made looks like real, darkened by about 38 %: so changed, no difference is left.",
-        "12 of 24 images of made look like real's: use `diff` or `pairs`.",
+        f"12 of 24 images of made look like real's: {USE}.",
     ]),
     (of(DIFFERENT, off=those_off([(str(i), BLURRED) for i in range(21)], 40, None, None))[2:], [
-        "21 of 40 images of made are odd: 21 are much more blurred.",
+        "21 of 40 images of made are much more blurred.",
+    ]),
+    (of(DIFFERENT, off=those_off([(str(i), LAYER) for i in range(21)], 40, None, None)), [DIFFER, FAR]),  # all differ
+    (of(DIFFERENT, off=those_off([(str(i), (ROW, LAYER)[i % 2]) for i in range(21)], 40, None, None)), [DIFFER, FAR]),
+    (of(UNTESTED, off=those_off([(str(i), ROW) for i in range(21)], 40, None, None))[2:], [
+        "21 of 40 images of made are unlike real.",
+    ]),
+    (of(DIFFERENT, off=those_off([("x", BLACK), *((str(i), ROW) for i in range(21))], 40, None, None))[2:], [
+        "22 of 40 images of made are odd: x is all black; 21 are unlike real.",
+    ]),
+    (of(DIFFERENT, off=those_off([(str(i), ROW) for i in range(2)], 40, None, None))[2:], [
+        "2 of 40 images of made are odd: 0, 1 are unlike real.",
+    ]),
+    (of(DIFFERENT, explanation=because(0.001, DARKER), off=those_off([(str(i), BLURRED) for i in range(21)], 40, None, None))[2:], [
+        "21 of 40 images of made are much more blurred beside unchanged real.",
     ]),
     (of(DIFFERENT, explanation=because(0.001, DARKER), off=OFF._replace(is_alone=True))[2:], [
         "2 of 40 images of made are odd beside its others: 3.png is all black; 7.png is much more blurred.",
@@ -266,8 +291,11 @@ TWO = [
         NO_DIFFERENCE, f"No more than chance at this size (p = 0.051 {WITH}).",
     ]),
     (of(ALIKE, copies=(1200, 2400)), [
-        "Not tested: 1,200 of 2,400 images of made look like real's: use `diff` or `pairs`.",
-        "dna-emd: 0.71 bins, noise included.",
+        f"Not tested: 1,200 of 2,400 images of made look like real's: {USE}.", "dna-emd: 0.71 bins, noise included.",
+    ]),
+    (of(ALIKE, copies=(12000, 24000), off=OFF), [
+        "Not tested: 12,000 of 24,000 images of made look like real's.", f"U{USE[1:]}.",
+        "dna-emd: 0.71 bins, noise included.", "2 of 40 images of made are odd: 3.png is all black; 7.png is much more blurred.",
     ]),
     (of(ALIKE, off=OFF), [
         "No difference is shown between real and made as a whole.", BY_CHANCE,
@@ -288,7 +316,7 @@ TWO = [
     (of(DIFFERENT, explanation=because(0.001, TWO_CAUSES, BRIGHTNESS), off=OFF), [
         "made looks like real once changed: no difference is left.",
         "Changed: darkened by about 30 % and with noise of about 8.1 grey levels.", FAR,
-        "2 of 40 images of made are odd beside real itself: 3.png is all black; 7.png is much more blurred.",
+        "2 of 40 images of made are odd beside unchanged real: 3.png is all black; and 1 more.",
     ]),
     (of(ALIKE, off=those_off([], 40, 0.02, 4, maybe=["2", "5"])), [
         NO_DIFFERENCE, BY_CHANCE, "A few images of made may be odd (p = 0.02), first of all 2, 5.",
@@ -328,11 +356,11 @@ TWO = [
     ]),
     (which(those_off([], 60, 0.02, 3, maybe=["2"])), ["Some images may be off (p = 0.02), first of all 2."]),
     (which(those_off([(str(i), LAYER) for i in range(20)], 40, 0.02, 3, by_test=20, least=40)), [  # which are named singly
-        f"20 of 40 images are odd: 20 most of all in {LAYER.reason}.",
+        f"20 of 40 images are unlike A, most of all in {LAYER.reason}.",
         "20 of these were found by a test of a few (p = 0.02).", MANY,
     ]),
     (which(those_off([(str(i), NOISY) for i in range(41)], 60, 0.3, 5)), [  # a reason of many
-        "41 of 60 images are odd: 41 are much noisier.",
+        "41 of 60 images are much noisier.",
         "No other image is shown to stand out (p = 0.3); this test sees 5 or more odd images of 60.", MANY,
     ]),
     (which(those_off([("x", BLACK), *((str(i), BLURRED) for i in range(11))], 40, None, None)), [
@@ -362,6 +390,7 @@ REASONS = [
         "shows blocks of 8 pixels, as strong JPEG compression leaves (blockiness 0.05; theirs 0.2 to 0.5)",
     ),
     (reason("noise_1"), "is unlike A, most of all in noise_1"),
+    (reason(""), "is unlike A"),
 ]
 EXPLAINED = [
     (difference(because(None)), []),
@@ -388,8 +417,14 @@ EXPLAINED = [
 ]  # fmt: skip
 
 
-def order(*sets: OneSet, equal: tuple[str, ...] = (), held_out: HeldOut | None = None) -> list[str]:
-    return said(several_sets, SeveralSets("photos", "dna-emd", sets, equal, held_out, None))
+def order(
+    *sets: OneSet,
+    equal: tuple[str, ...] = (),
+    held_out: HeldOut | None = None,
+    p_values: tuple[float, ...] = (),
+) -> list[str]:
+    tested = {each.name: p for each, p in zip(sets, p_values, strict=False)}
+    return said(several_sets, SeveralSets("photos", "dna-emd", sets, equal, held_out, tested))
 
 
 def odd_of(odd: OddSets) -> list[str]:
@@ -419,6 +454,7 @@ HOW_FAR, ONLY = (
 )
 EQUAL = "a: the same images as photos, dna-emd 0."
 NONE = "None of 2 sets is shown to differ from photos (least Holm p = 0.3)."
+APART = HELD._replace(ratio=None, p_values=(0.3, 0.4), num_sets=3)
 NEITHER = "Neither near nor test is shown to differ from photos (p = 0.3, 0.4)."
 SEVERAL = [
     (order(NEAR), [ONLY]),
@@ -434,7 +470,7 @@ SEVERAL = [
     *[(order(*sets), [
         NEAREST, f"How surely can't be said: {name} shares images with photos, or has some nearly alike.",
     ]) for sets, name in (((NEAR._replace(shares_images=True), FAR), "near"), ((NEAR, FAR._replace(shares_images=True)), "far"))],
-    *[(said(several_sets, SeveralSets("photos", "dna-emd", of_sets, equal, held_out, 0.3)), lines)
+    *[(order(*of_sets, equal=equal, held_out=held_out, p_values=(0.3, 0.31)), lines)
       for of_sets, equal, held_out, lines in (
           ((NEAR,), (), None, ["near is not shown to differ from photos (p = 0.3)."]),
           ((NEAR, FAR), (), None, [NONE]),
@@ -481,6 +517,36 @@ SEVERAL = [
     (order(NEAR, held_out=HELD._replace(ratio=None, sharing=["near", "test"])), [
         ONLY, HOW_FAR, "photos shares images with near and test, or has some nearly alike.",
     ]),
+    *[(order(NEAR, held_out=HELD._replace(ratio=ratio)), [f"near is {far} from photos as the held-out test (95 %{ends})."])
+      for ratio, far, ends in (
+          (Ratio(1.01, 0.8, 1.32, 0.95), "as far", " 0.8 to 1.3"),
+          (Ratio(None, 1.02, None, 0.95), "at least as far", ""),
+          (Ratio(11.0, 9.0, 13.0, 0.95), "11 times as far", " 9 to 13"),
+          (Ratio(None, 11.0, None, 0.95), "at least 11 times as far", ""),
+      )],
+    *[(order(NEAR, held_out=HELD._replace(held_out=name)), [TIMES.replace("test", called)]) for name, called in (
+        ("held-out", "images"), ("held_out/", "images"), ("Heldout", "images"), ("held-out_2", "held-out_2"), ("unheld-out", "unheld-out"),
+    )],
+    *[(order(*sets, equal=equal, held_out=held_out, p_values=p_values), [
+        *[EQUAL] * len(equal), NEAREST if not equal else f"Of the others, {NEAREST}",
+        f"It is not surely nearer than {sets[1].name}{' and 1 other' * (len(sets) == 3)}{' and 4 others' * (len(sets) == 6)} (p = 0.2).",
+        line, *after,
+    ]) for sets, equal, held_out, p_values, line, *after in (
+        ((NEAR, FAR), (), None, (0.3, 0.02), "1 of 2 sets is shown to differ from photos (Holm p = 0.02): far."),
+        ((NEAR, FAR), ("a",), None, (0.3, 0.02), "1 of 2 other sets is shown to differ from photos (Holm p = 0.02): far."),
+        ((NEAR, FAR, FURTHER), (), None, (0.3, 0.06, 0.001), "1 of 3 sets is shown to differ from photos (Holm p ≤ 0.001): x."),
+        ((NEAR, FAR, FURTHER), (), None, (0.3, 0.02, 0.004), "2 of 3 sets are shown to differ from photos (Holm p ≤ 0.02): far, x."),
+        ((NEAR, FAR, FURTHER), (), APART, (0.3, 0.06, 0.001), "1 of 3 sets is shown to differ from photos (Holm p ≤ 0.001): x.", NEITHER.replace("(p", "(Holm p")),
+        ((NEAR, FAR, FURTHER), (), APART._replace(p_values=(0.3, 0.01)), (0.3, 0.06, 0.001),
+         "1 of 3 sets is shown to differ from photos (Holm p ≤ 0.001): x.", "test differs from photos, near is not shown to (Holm p = 0.01, 0.3)."),
+        ((NEAR, *[FURTHER._replace(name=str(i), p_value=0.2) for i in range(5)]), (), APART, (0.3, *[0.01] * 5),
+         "5 of 6 sets are shown to differ from photos (Holm p ≤ 0.01), such as 0, 1, 2.", NEITHER.replace("(p", "(Holm p")),
+    )],
+    (order(NEAR, FAR._replace(shares_images=True), p_values=(0.3, 0.02)), [
+        NEAREST, "How surely can't be said: far shares images with photos, or has some nearly alike.",
+        "1 of 2 sets is shown to differ from photos (Holm p = 0.02): far.",
+    ]),
+    (order(NEAR, FAR, p_values=(0.01, 0.02)), [NEAREST, "It is not surely nearer than far (p = 0.2)."]),  # as the nearest
     (classes(3, None, "dog", "dna-emd 2"), "Of 3 classes, dog is furthest (dna-emd 2)."),
     (classes(3, 0, "dog", "dna-emd 2"), "Of 3 classes, none differs by more than chance (q ≤ 0.05)."),
     (classes(3, 1, "dog", "dna-emd 2"), "Of 3 classes, 1 differs (q ≤ 0.05), dog most (dna-emd 2)."),
@@ -542,5 +608,5 @@ def test_each_fault_of_a_property_is_said_of_one_image_and_of_several(fault: str
     assert why_off(odd, "theirs", short=False).startswith(FAULTS[fault].words.format("theirs"))
     assert f"({name} " in why_off(odd, "theirs", short=False)
     assert alone.split(": 1.png ")[1].split(" ")[0] in ("is", "has", "shows")
-    assert many.split(": 30 ")[1].split(" ")[0] in ("are", "have", "show")
+    assert many.split("30 of 40 images ")[1].split(" ")[0] in ("are", "have", "show")
     assert "{" not in alone + many

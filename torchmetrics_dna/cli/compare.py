@@ -257,20 +257,22 @@ def _say_what_next(result: Comparison, a: str, b: str, options: dict[str, Any], 
         return
     of_dna = isinstance(images[0], DNA)  # of histograms, which do not say how far its images are apart
     has_index = not any(isinstance(side, ImageStream) for side in images)
-    page = shlex.join(["torchmetrics-dna", "compare", a, b, "-o", "page.html", *o.typed(options)])
+    are_pairs = result.copies == result.num_images["b"]  # which were compared as independent images
+    more = ["--pairs", "name"] if are_pairs else ["-o", "page.html"]
+    again = shlex.join(["torchmetrics-dna", "compare", a, b, *more, *o.typed(options)])
     of_ranking = o.typed(options | {"neuron_weights": None}, rank)  # by outlier scores, which have no weights
     ranking = shlex.join(["torchmetrics-dna", "rank", b, "--reference", a, *of_ranking])
-    ranking = "" if options["feature"]["crop"] else ranking  # which takes no crop
-    in_ranking, in_page = (
-        f"{'most like A' if of_dna else 'off'}: {ranking}",
-        f"{'in pictures' if result.noun == 'image' else 'on a page'}: {page}",
-    )
+    ranking = "" if options["feature"]["crop"] or result.paired else ranking  # which takes neither
+    in_page = f"{'in pictures' if result.noun == 'image' else 'on a page'}: {again}"
     lines: list[str] = []
-    if result.differs is not False:
-        lines = [f"What differs, {in_page}"] * has_index + [f"Which images of B are {in_ranking}"] * bool(ranking)
+    if are_pairs:
+        lines = [f"As pairs: {again}"]
+    elif result.differs is not False:
+        which = f"Which images of B are {'most like A' if of_dna else 'off'}: {ranking}"
+        lines = [f"What differs, {in_page}"] * has_index + [which] * bool(ranking)
     elif result.odd is not None and result.odd.off:
         lines = [f"Those images, {in_page}"] * has_index
     elif not of_dna and result.odd is None and ranking:
         lines = [f"A few odd images hardly show in a comparison. Whether B has any: {ranking}"]
     for line in ["", *lines] if lines else ():
-        talk.print(spoken(line, result.noun, (ranking, page)), soft_wrap=True)
+        talk.print(spoken(line, result.noun, (ranking, again)), soft_wrap=True)

@@ -377,8 +377,8 @@ class Comparison(ByName["Result"]):
             properties = [] if is_alike else property_differences(sides[0], sides[1], self.properties._test)
         tests = (result.evidence.test for result in self.of_grain("neuron") if result.evidence is not None)
         test = next(filter(None, tests), None)
-        joint = self.p_value_of_any
-        explanation = explain(a, b, test, self.names, properties, self.causes, p_value=joint, lacks=self.lacks)
+        explanation = explain(a, b, test, self.names, properties, self.causes, self.lacks, self.p_value_of_any)
+        explanation = replace(explanation, paired=self.paired)
         saturation = next((each for each in properties or () if each.name == "saturation"), None)
         if self.properties is None or saturation is None or saturation.direction >= 0 or self.num_bins is None:
             return explanation
@@ -461,16 +461,18 @@ class Comparison(ByName["Result"]):
             noise |= {"x chance": result.times_chance, "p": p_figure(result.p_value)}
             noise |= {"without noise": None, "interval": "-", "p": "-"} if self.copied else {}
             rows.append({"distance": name, "value": result.value, **noise, "unit": self.about(result)})
-            evidence, p = result.evidence, result.p_value
-            high = None if evidence is None or result.distance.grain != "neuron" else evidence.null_high
-            if p is not None and p <= SIGNIFICANT and not result.without_shift and result.value <= (high or 0):
-                notes.append(
-                    f"p of {name} is for the clearest layer or neuron; chance alone gives such a mean over all neurons"
-                )
+            notes += filter(None, [self.why_small(result)])
         if any(result.by_chance is not None for result in self.values()):
             times = any(result.times_chance is not None for result in self.values())
             notes.append(f"by chance: equal sets of this size{'; x chance: the value in multiples of that' * times}")
         return Table.of(rows, notes=notes)
+
+    def why_small(self, result: Result) -> str:
+        """Return what a small p-value is of, where chance gives such a mean over all neurons; empty elsewhere."""
+        high = None if result.evidence is None or result.distance.grain != "neuron" else result.evidence.null_high
+        is_small = (result.p_value or 1) <= SIGNIFICANT and not result.without_shift and result.value <= (high or 0)
+        of = f"p of {result.distance.name} is for the clearest layer or neuron"
+        return f"{of}; chance alone gives such a mean over all neurons" * is_small
 
     def plot(self, distance: str | None = None, *, ax: Any = None) -> Any:
         """Plot the distances of the layers, see :func:`~torchmetrics_dna.plots.plot_layers`."""

@@ -176,21 +176,20 @@ class Comparisons(ManyComparisons):
 
         After it, how many times as far the best set is as the held-out one, or why that can't be said.
         """
-        ranked, p_values = self._ranked, self.p_values
+        ranked, p_values, p_holm = self._ranked, self.p_values, self.p_holm
         sets = [OneSet(name, self._shown(name), self[name].shares_images, p_values[name]) for name in ranked]
         equal = [name for name in self if name != self.held_out and name not in ranked]
         beside = None
         if self.held_out is not None:
             both = (*ranked, *equal)[0], self.held_out
             sharing = [name for name in both if self[name].shares_images]
-            p_holm, evidence = self.p_holm, self[both[0]][self.distance].evidence
+            evidence = self[both[0]][self.distance].evidence
             further = None if evidence is None or evidence.further is None else evidence.further.p_value
             p_of_both, in_any = (p_holm[both[0]], p_holm[both[1]]), self[both[0]].p_value_of_further
             ratio, furthest_in = self.ratios()[both[0]], self[both[0]].furthest_in
             beside = HeldOut(*both, ratio, len(self), sharing, p_of_both, further, in_any, furthest_in)
-        p_holm = self.p_holm
-        least = min((p for name in ranked if (p := p_holm[name]) is not None), default=None)
-        lines = several_sets(SeveralSets(self.reference, self.distance, sets, equal, beside, least))
+        tested = {name: p for name in ranked if (p := p_holm[name]) is not None}
+        lines = several_sets(SeveralSets(self.reference, self.distance, sets, equal, beside, tested))
         return "\n".join(map(self._spoken, lines))
 
     def _spoken(self, line: str) -> str:
@@ -258,7 +257,7 @@ class Comparisons(ManyComparisons):
                 if result.interval is None and result.p_value is None:
                     continue
                 row: dict[str, Cell] = {"distance": name, "set": at}
-                row |= {"without noise": result.shown, "interval": result.ends}
+                row |= zip(("without noise", "interval"), result.shown_at(p_holm[at]), strict=True)
                 row |= {"p (Holm)": p_figure(p_holm[at]), "p (best nearer)": p_figure(p_values[at])}
                 ratio = "1" if at == self.held_out else ratios.get(at)
                 rows.append(row | {_X_HELD_OUT: None if ratio is None else str(ratio)})
@@ -337,9 +336,10 @@ class Comparisons(ManyComparisons):
         result = self[name][self.distance]
         if self[name].shares_images or result.debiased is None:
             return number(result.value)
-        if result.without_shift:
-            return f"{number(result.value)}, {result.without_shift}"
-        return result.shown if isinstance(result.shown, str) else f"{number(result.shown)} without noise"
+        shown, _ = result.shown_at(self._own_p_values(self.distance)[name])
+        if shown == result.without_shift:
+            return f"{number(result.value)}, {shown}"
+        return shown if isinstance(shown, str) else f"{number(shown)} without noise"
 
     def _order(self, name: str) -> float:
         """Return the sort key: the debiased distance before it is clipped at 0, so that clipped sets do not tie.

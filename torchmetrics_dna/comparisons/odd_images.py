@@ -132,7 +132,7 @@ class OddImages:
         """Return why images are off, in words or in a few, by their number."""
         others = "the others" if self.is_alone else reference
         return {
-            self.numbers[odd.image]: why_off(odd, others, short=short or (self.is_alone and odd.reason[-1] not in "+-"))
+            self.numbers[odd.image]: why_off(odd, others, short=short or (self.is_alone and " " not in odd.reason[-2:]))
             for odd in self.named  # beside the others, a fact says nothing of these
         }
 
@@ -233,7 +233,7 @@ def odd_images(
     for place, row in enumerate(order):
         if row not in single and float(joint[1][row]) > most:
             layer = max(zip(layers, far, strict=True), key=lambda pair: pair[1][row])[0]
-            beyond.append(clear.get(row, Odd(row, layer, 0, 0, 0))._replace(image=place))
+            beyond.append(clear.get(row, Odd(row, layer * (len(layers) > 1), 0, 0, 0))._replace(image=place))
     return OddImages(
         [names[places[row]] for row in order],
         [b.numbers[places[row]] for row in order],

@@ -217,6 +217,11 @@ class Result(Public):
         """Ends of the interval around it, in words; a dash without one."""
         return "-" if self.without_shift else self.overall.ends
 
+    def shown_at(self, p_value: float | None) -> tuple[float | str | None, str]:
+        """Return :attr:`shown` and :attr:`ends`, but no words for what differs unless a corrected p-value shows it."""
+        figure, is_shown = self.overall, p_value is not None and p_value <= SIGNIFICANT
+        return (self.shown, self.ends) if is_shown else (figure.debiased_shown, figure.ends)
+
     def p_value_of_at_least(self, distance: float) -> float | None:
         """P-value of the hypothesis that the populations are at least so far apart, by the jackknife's variance.
 

@@ -52,7 +52,7 @@ class Odd(NamedTuple):
     Attributes:
         image: Its row.
         reason: A property with its direction, such as ``"sharpness -"``; or a fact: ``"all black"``, ``"all white"``,
-            ``"one colour"`` or ``"no colour"``.
+            ``"one colour"`` or ``"no colour"``; or the layer that shows it most, of several, and else nothing.
         value: The property of the image, as :func:`~torchmetrics_dna.images.properties.image_properties` gives it.
         low: The smallest value in the reference, or of the images of the folder that are not odd.
         high: The largest one.
@@ -159,7 +159,7 @@ def odd_inputs(numbers: Tensor, layers: Mapping[str, Tensor], level: float = IN_
     for means in layers.values():
         mean, size = means.double().mean(1), means.double().square().mean(1).sqrt()
         turned += [mean / mean.abs().quantile(0.5).clamp(min=1e-12), (size + 1e-9).log()]
-    names = [*NUMBER_FAULTS, *(layer for layer in layers for _ in range(4))]
+    names = [*NUMBER_FAULTS, *(layer * (len(layers) > 1) for layer in layers for _ in range(4))]
     least = [fault.least for fault in NUMBER_FAULTS.values()] + [_LEAST_OF_LAYER] * (4 * len(layers))
     values = torch.stack([side for column in turned for side in (column, -column)], 1)
     varied = (values.amax(0) > values.amin(0)).nonzero()[:, 0].tolist()

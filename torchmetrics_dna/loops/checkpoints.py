@@ -158,9 +158,9 @@ class Checkpoints(Public):
         names = [path.name for path in self.folder.iterdir()]
         steps = {int(match[1]) for name in names if (match := _STEP.fullmatch(name)) and name == _file(int(match[1]))}
         for step in sorted(steps - self._comparisons.keys()):
-            path = self.folder / _file(step)
+            path, both = self.folder / _file(step), ("the reference", _name(step))
             try:
-                self._comparisons[step] = replace(compare(self.reference, path), measured=None)
+                self._comparisons[step] = replace(compare(self.reference, path), measured=None, names=both)
             except (ValueError, OSError) as err:  # a bad file must not end a training
                 warnings.warn(f"The checkpoint {str(path)!r} is left out: {err}", stacklevel=2)
         comparable = sorted(steps & self._comparisons.keys())
@@ -200,7 +200,7 @@ class Checkpoints(Public):
             (opened,) = open_each([images], self._arguments)
             dna = opened.to("cpu") if isinstance(opened, DNA) else self._measure(opened, own)
             check_comparable(self.reference, dna)
-            comparison = compare(self.reference, dna)
+            comparison = replace(compare(self.reference, dna), names=("the reference", _name(step)))
             self._comparisons.pop(step, None)  # which an interrupt here makes stale
             if rank() == 0:
                 dna.save(self.folder / _file(step))

@@ -32,6 +32,7 @@ SAID_OF_SET = 0.25  # of images that are odd, above which it is said of the set
 UNSEEN = {"image": "watermarks, other content", "row": "other content", "input": "a flipped or rotated one"}
 _MUCH = 0.25  # of the distance, which a cause leaves
 _MIN_SHIFT = 0.2  # standard deviations between means, for a property to be called higher or lower
+_INSTEAD = "use `diff` or `pairs=` (`--pairs name`)"  # of a test of independent images
 _FILES = " files"  # the end of the names of shares of formats
 #: What is said of an image for a reason of :class:`~torchmetrics_dna.functional.odd.Odd`; ``{}`` is the reference.
 _REASONS = {
@@ -98,6 +99,7 @@ class Explanation:
             A; else None.
         unmeasured: Why properties were not measured, and what to do; empty if they were.
         lacks: What a test lacks, and what it takes; empty if there is one.
+        paired: True if each image of B has its partner in A, and so shows the same.
 
     """
 
@@ -111,6 +113,7 @@ class Explanation:
     colourless: tuple[int, int, int] | None = None
     unmeasured: str = ""
     lacks: str = ""
+    paired: bool = False
 
     @property
     def differs(self) -> bool | None:
@@ -193,18 +196,17 @@ def _likeness(sets: TwoSets) -> list[str]:
     a, b = sets.names
     if sets.p_value is None:
         return [f"{b} was not tested against {a}{sets.lacks and f': {sets.lacks}'}"]
-    alike = [
-        f"{count:,} of {images_in_words(total)} of {b} look like {a}'s: use `diff` or `pairs`"
-        for count, total in filter(None, [sets.copies])
-    ]
+    count, total = sets.copies or (0, 0)
+    alike = f"{count:,} of {images_in_words(total)} of {b} look like {a}'s" * bool(total)
     if sets.differs:
         sentences = [] if sets.explanation is None else difference(sets.explanation)
         if sets.explanation is None or sets.explanation.causes is None:
             sentences = [_what_shows_it(sets), *([] if alike else sentences[1:])]
-        sentences += alike
+        sentences += [f"{alike}: {_INSTEAD}"] * bool(alike)
         return sentences if len(line := ". ".join(sentences)) >= _WIDTH else [line]
     if alike:
-        return [f"Not tested: {alike[0]}"]
+        line = f"Not tested: {alike}: {_INSTEAD}"
+        return [line] if len(line) < _WIDTH else [f"Not tested: {alike}", _INSTEAD.capitalize()]
     return [f"No difference is shown between {a} and {b}{' as a whole' * bool(sets.off and sets.off.named)}"]
 
 
@@ -243,11 +245,13 @@ def _distance(sets: TwoSets, told: Result) -> str:
 def _odd(sets: TwoSets, off: Off) -> list[str]:
     """Return the line on a few odd images, or nothing."""
     a, b = sets.names
+    if off.are_many and sets.differs and not any(odd.reason in _REASONS for _, odd in off.named):
+        return []  # which says no more than that the sets differ
     if off.named:
         if off.is_alone:
             return [_which(off, "its others", f" of {b}", " beside its others")]
         is_caused = sets.explanation is not None and sets.explanation.causes is not None
-        return [_which(off, a, f" of {b}", f" beside {a} itself" * is_caused)]
+        return [_fitted(lambda n: _which(off, a, f" of {b}", f" beside unchanged {a}" * (n > 1)), 1 + is_caused)]
     if off.maybe and not sets.differs:  # of others it says no more than the test of all
         return [_first(f"A few images of {b} may be odd ({p_figure(off.p_value, 'p')})", off)]
     return []
@@ -297,7 +301,9 @@ def _which(off: Off, reference: str, of_set: str = "", beside: str = "") -> str:
     head = f"{len(named):,} of {images_in_words(off.total)}{of_set} {verb} odd{beside}"
     reason, most = Counter(odd.reason for _, odd in named).most_common(1)[0]
     if off.are_many and most > 1:
-        why = _in_plural(_reason(reason, reference, short=True)) if reason in _REASONS else f"most of all in {reason}"
+        why = _in_plural(_reason(reason, reference, short=reason in _REASONS))
+        if most == len(named):
+            return f"{most:,} of {images_in_words(off.total)}{of_set} {why}{beside * (reason in _REASONS)}."
         counted = [f"{most:,} {why}"]
         named = [(name, odd) for name, odd in named if odd.is_fact and odd.reason != reason][:_MOST_OFF]
 
@@ -334,7 +340,7 @@ def why_off(odd: Odd, reference: str, *, short: bool) -> str:
 
 def _reason(reason: str, reference: str, *, short: bool) -> str:
     """Return what is said of an image for a reason, in short without details."""
-    phrase = _REASONS.get(reason, f"is unlike {{}}, most of all in {reason}")
+    phrase = _REASONS.get(reason, f"is unlike {{}}{reason and f', most of all in {reason}'}")
     return (re.split(_SHORT, phrase)[0] if short else phrase).format(reference)
 
 
@@ -358,9 +364,10 @@ def difference(explanation: Explanation) -> list[str]:
             f"{of_b:,} of {images_in_words(total)} have no colour, {of_a or 'none'} of {a}",
         ]
     if causes is None:
-        unexplained = "Of the changes tried, none explains it: they may show other things"
+        or_content = ["", ""] if explanation.paired else [": they may show other things", ": a change, or other things"]
+        unexplained = f"Of the changes tried, none explains it{or_content[0]}"
         if not explanation.is_rejected:
-            unexplained = "Too few images to tell why: a change, or other things"
+            unexplained = f"Too few images to tell why{or_content[1]}"
         if explanation.guess is not None:
             unexplained = f"Perhaps {explanation.guess.in_words}; too few images to tell"
         return [f"{b} differs from {a}", *[unexplained] * explanation.is_searched]
@@ -454,7 +461,7 @@ class SeveralSets(NamedTuple):
     sets: Sequence[OneSet]  # the nearest first, without the held-out one
     equal: Sequence[str]  # names of sets whose images are the reference's own
     held_out: HeldOut | None  # the nearest of the others beside the held-out one
-    p_least: float | None  # of these sets: does any differ from the reference? Corrected; None without a test
+    p_values: Mapping[str, float]  # of the sets that were tested: does it differ from the reference? Corrected
 
 
 def several_sets(of: SeveralSets) -> list[str]:
@@ -468,19 +475,27 @@ def several_sets(of: SeveralSets) -> list[str]:
 
 def _none_differs(of: SeveralSets) -> bool:
     """True if no set is shown to differ from the reference, and all have a valid test."""
-    return of.p_least is not None and of.p_least > SIGNIFICANT and not any(each.shares_images for each in of.sets)
+    return min(of.p_values.values(), default=0) > SIGNIFICANT and not any(each.shares_images for each in of.sets)
 
 
 def _nearest(of: SeveralSets) -> list[str]:
     lines = [f"{', '.join(of.equal)}: the same images as {of.reference}, {of.distance} 0."] * bool(of.equal)
     if not of.sets:
         return lines
-    best, *rest = of.sets
+    (best, *rest), more = of.sets, list[str]()
+    different = [name for name, p in of.p_values.items() if p <= SIGNIFICANT]
+    of_sets = f"of {len(of.sets)} {'other ' * bool(of.equal)}sets"
     if _none_differs(of):
-        none, p = f"{best.name} is not", p_figure(of.p_least, "p")
+        none, p = f"{best.name} is not", p_figure(min(of.p_values.values()), "p")
         if rest:
-            none, p = f"None of {len(of.sets)} {'other ' * bool(of.equal)}sets is", p_figure(of.p_least, "least Holm p")
+            none, p = f"None {of_sets} is", p_figure(min(of.p_values.values()), "least Holm p")
         return [*lines, f"{none} shown to differ from {of.reference} ({p})."]
+    if different and of.p_values.get(best.name, 0) > SIGNIFICANT:
+        is_one, p = len(different) == 1, p_figure(max(of.p_values[name] for name in different), "Holm p")
+        head = f"{len(different)} {of_sets} {'is' if is_one else 'are'} shown to differ from {of.reference}"
+        head += f" ({p if is_one else p.replace('=', '≤')})"
+        ends = [f"{', such as' if different[n:] else ':'} {', '.join(different[:n])}." for n in range(_MOST_SHOWN + 1)]
+        more = [_fitted(lambda count: head + ends[count], min(len(different), _MOST_SHOWN))]
     figure = f"{of.distance} {best.figure}"
     shares = [each.name for each in of.sets[:2] if each.shares_images][:1]
     alike = [f"{name} shares images with {of.reference}, or has some nearly alike" for name in shares]
@@ -495,16 +510,17 @@ def _nearest(of: SeveralSets) -> list[str]:
     elif second.p_value <= SIGNIFICANT:
         surely = f"It is nearer than {second.name} ({p_figure(second.p_value, 'p')})."
     else:
-        more = sum((each.p_value or 0) > SIGNIFICANT for each in rest) - 1
-        ties = f"{second.name} and {more} other{'s' * (more > 1)}" if more else second.name
+        count = sum((each.p_value or 0) > SIGNIFICANT for each in rest) - 1
+        ties = f"{second.name} and {count} other{'s' * (count > 1)}" if count else second.name
         surely = f"It is not surely nearer than {ties} ({p_figure(second.p_value, 'p')})."
     others = "Of the others, " * bool(of.equal)
-    return [*lines, f"{others}{best.name} is nearest to {of.reference} ({figure}).", surely]
+    return [*lines, f"{others}{best.name} is nearest to {of.reference} ({figure}).", surely, *more]
 
 
 def _beside_held_out(of: HeldOut, reference: str) -> list[str]:
     """Return lines: whether a set and the held-out one differ from the reference, and how many times as far it is."""
-    held_out, lines, differs = f"the held-out {of.held_out}", list[str](), False
+    held_out = re.sub("(?i)^the held-out held.?out/?$", "the held-out images", f"the held-out {of.held_out}")
+    lines, differs = list[str](), False
     if of.sharing:
         why = f"{reference} shares images with {' and '.join(of.sharing)}, or has some nearly alike."
         return [f"How far {of.name} is beside {held_out} can't be said.", why]
@@ -522,7 +538,8 @@ def _beside_held_out(of: HeldOut, reference: str) -> list[str]:
         lines.append(f"{how_many[differs + too]} ({shown}).")
     is_further, in_any = [differs and p is not None and p <= SIGNIFICANT for p in (of.further, of.further_in_any)]
     if of.ratio is not None and of.ratio.is_told:
-        lines.append(f"{of.name} is {of.ratio.in_words} times as far from {reference} as {held_out}{of.ratio.ends}.")
+        far = f"{of.ratio.in_words} times as far".replace("least 1 times", "least").removeprefix("1 times ")
+        lines.append(f"{of.name} is {far} from {reference} as {held_out}{of.ratio.ends}.")
     elif is_further:
         how = f"how many times can't be said ({p_figure(of.further, 'p')})"
         lines.append(f"{of.name} is further than {held_out}; {how}.")
