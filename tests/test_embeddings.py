@@ -133,6 +133,17 @@ def test_what_is_said(compared: Any) -> None:
     assert neuron_name("embedding", 3) == "3"
 
 
+@pytest.mark.parametrize("far", [20, 70, 0])
+def test_a_single_layer_is_no_reason(far: int) -> None:
+    other = rows(80, 1)
+    other[:far] *= 8
+    lines = [*compare(A, other, "identity").verdict_lines, *rank(other, A, "identity").verdict.splitlines()]
+    said = [line for line in lines if line.startswith(f"{far} of 80 rows")]
+    assert said == ([f"{far} of 80 rows are unlike the reference."] if far > 40 else []), lines
+    assert not any("embedding" in line or "odd: " in line for line in lines)
+    assert set(rank(other, A, "identity").reasons.values()) <= {"is unlike the reference"}
+
+
 def test_equal_rows_are_named() -> None:
     b = np.concatenate([rows(40, 2), A[5:25], A[5:6]])
     result = compare(A, b, "identity")

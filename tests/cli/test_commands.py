@@ -90,6 +90,7 @@ def test_what_to_do_next_is_typed_with_the_same_network(tmp_path: Path, cli: Com
 
 
 IN_PICTURES = "in pictures: torchmetrics-dna compare a 'b b' -o page.html"
+BY_PAIRS = "torchmetrics-dna compare a 'b b' --pairs name"
 BY_RANK = "torchmetrics-dna rank 'b b' --reference a"
 BOTH = [f"What differs, {IN_PICTURES}", f"Which images of B are off: {BY_RANK}"]
 OF_ODD, NONE_ODD = SimpleNamespace(off=["x.png"]), SimpleNamespace(off=[])
@@ -112,6 +113,11 @@ STREAM = object.__new__(ImageStream)
         (False, None, {"crop": "center"}, []),
         (False, None, {"sides": (dnas.histogram(), "b")}, []),
         (True, OF_ODD, {"sides": ("a", dnas.histogram())}, []),
+        (True, None, {"paired": True}, BOTH[:1]),
+        (False, None, {"paired": True}, []),
+        (True, OF_ODD, {"copies": 7}, BOTH),
+        *((differs, None, {"copies": 8}, [f"As pairs: {BY_PAIRS}"]) for differs in (True, False, None)),
+        (None, None, {"copies": 8, "crop": "center"}, [f"As pairs: {BY_PAIRS} --crop center"]),
         (True, OF_ODD, {"of": {"dna-emd": 0.0}}, []),
         (True, OF_ODD, {"of": {"fd": 1.0}}, []),
     ],
@@ -125,7 +131,8 @@ def test_what_to_do_next_is_what_shows_more(
     result = Compared(
         (name, SimpleNamespace(value=value)) for name, value in changed.get("of", {"dna-emd": 2.0}).items()
     )
-    result.differs, result.odd = differs, odd
+    result.differs, result.odd, result.num_images = differs, odd, {"a": 8, "b": 8}
+    result.copies, result.paired = changed.get("copies", 0), changed.get("paired", False)
     options = USUAL | {"reading": Reading(), "feature": {"feature": USUAL["feature"], "crop": changed.get("crop")}}
     printed: list[str] = []
     command = importlib.import_module("torchmetrics_dna.cli.compare")

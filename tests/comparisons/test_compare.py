@@ -16,8 +16,10 @@ from networks import Pixels, pixels
 from PIL import Image
 from scipy.stats import t as student
 
-from torchmetrics_dna import DNAExtractor, compare, make_dna
+from torchmetrics_dna import DNAExtractor, compare, make_dna, report
 from torchmetrics_dna.cli.gates import end_by, gates_of
+from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
+from torchmetrics_dna.comparisons.comparisons import Comparisons
 from torchmetrics_dna.extractors import PRESETS
 from torchmetrics_dna.files.visible import p_figure
 from torchmetrics_dna.images import Reading
@@ -92,7 +94,7 @@ def test_shifts_and_histograms_are_those_of_the_activations(photos: list[np.ndar
 
 
 @pytest.mark.parametrize(("shift", "few"), [(2, True), (6, False), (60, False)])
-def test_no_row_has_a_value_without_noise_beside_chance_that_gives_more(shift: int, few: bool) -> None:
+def test_no_row_has_a_value_without_noise_beside_chance_that_gives_more(shift: int, few: bool, tmp_path: Path) -> None:
     """Red differs in all images, and the mean over neurons is less than chance alone gives, or more."""
     extractor, ranges = pixels()
     random = np.random.default_rng(0)
@@ -121,7 +123,23 @@ def test_no_row_has_a_value_without_noise_beside_chance_that_gives_more(shift: i
     column = list(classes.table.header).index("without noise")
     assert {row[0]: row[column] for row in classes.table.rows[:2]} == shown
     assert comparison.to_dict()["dna_emd_debiased"] == result.debiased  # for programs, a number
-    assert any("clearest layer or neuron" in note for note in comparison.table.notes) is (shift == 6)
+    note = "p of dna-emd is for the clearest layer or neuron; chance alone gives such a mean over all neurons"
+    report(a, b, tmp_path / "x.html", extractor, **options)
+    for text in (comparison.table.notes, (tmp_path / "x.html").read_text(encoding="utf-8")):
+        assert (note in text) is (shift == 6)
+    for p_values in ((0.03, 0.9, 0.9), (0.01, 0.9, 0.9), (0.0166, 0.9, 0.9)):  # of three sets
+        tests = [replace(result.evidence, test=replace(result.evidence.test, p_value=p)) for p in p_values]
+        three = {
+            name: replace(comparison, results={"dna-emd": replace(result, evidence=evidence)}, properties=None)
+            for name, evidence in zip("xyz", tests, strict=True)
+        }
+        for each, p in zip(three.values(), p_values, strict=True):
+            vars(each)["p_value_of_any"] = p  # which is of relabelings, too
+        of_sets, of_classes = Comparisons("A", three), ClassComparisons(three, comparison, ((), ()))
+        shown = words if few and p_values[0] <= 0.0166 else result.overall.debiased_shown
+        assert of_sets.evidence_table.rows[0][2] == of_classes.table.rows[0][column] == shown
+        assert (of_sets.evidence_table.rows[0][3] == "-") is (shown == words)
+        assert (words in of_sets.verdict) is (shown == words)
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,7 @@ def test_pairs_find_what_independent_sides_do_not() -> None:
     slight = [np.clip(photo.astype(int) + 1, 0, 255).astype(np.uint8) for photo in PHOTOS]
     assert compare(PHOTOS, slight, EXTRACTOR, **OPTIONS).p_value > 0.05
     comparison = compare(PHOTOS, slight, EXTRACTOR, pairs=True, **OPTIONS)
+    assert comparison.explain().paired
     assert comparison.p_value == comparison.least_p_value == 2 / 256
     assert comparison.interval.value > 0
     assert not any("independent" in notice or "nearly like images of" in notice for notice in comparison.notices)
@@ -150,6 +151,7 @@ def test_pairs_are_offered_not_assumed(folders: tuple[Path, Path], tmp_path: Pat
     offered = r"8 images of \S*{} have names of images of \S*originals; if these show the same, compare them as pairs"
     assert any(re.match(offered.format("copies"), notice) for notice in copies.notices)
     assert not copies.paired
+    assert not copies.explain().paired
     assert copies.p_value > 0.05
     assert "Properties of originals" in copies.verdict
     assert "noise included" in copies.verdict
