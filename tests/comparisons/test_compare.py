@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import dnas
@@ -18,16 +20,17 @@ from scipy.stats import t as student
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna
 from torchmetrics_dna.cli.gates import end_by, gates_of
+from torchmetrics_dna.comparisons.comparison import Comparison
 from torchmetrics_dna.extractors import PRESETS
 from torchmetrics_dna.files.visible import p_figure
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.images.changes import Causes
+from torchmetrics_dna.images.properties import PROPERTIES
 from torchmetrics_dna.reporting.findings import tables_of
 from torchmetrics_dna.words.explanation import explain
 from torchmetrics_dna.words.verdict import PropertyDifference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 A, B = GOLDEN / "endtoend" / "a", GOLDEN / "endtoend" / "b"
@@ -159,6 +162,47 @@ def test_however_the_network_is_spelt_the_answer_is_the_same(
         assert answer.notices == answers[0].notices
     silent = compare(*sides, DNAExtractor(Pixels(), properties=False))
     assert silent.properties is None
+
+
+def saved(images: np.ndarray, folder: Path) -> Path:
+    folder.mkdir()
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{i:02}.png")
+    return folder
+
+
+def packed(images: np.ndarray, folder: Path) -> Path:
+    np.savez(path := folder.with_suffix(".npz"), images)
+    return path
+
+
+FORMS: dict[str, Callable[[np.ndarray, Path], Any]] = {
+    "arrays": lambda images, _: list(images),
+    "pillow": lambda images, _: [*map(Image.fromarray, images)],
+    "stream": lambda images, _: iter(images),
+    "npz": packed,
+    "files": saved,
+}
+
+
+@pytest.mark.usefixtures("few_relabelings")
+@pytest.mark.parametrize("settings", [{}, {"metrics": ["dna-fd"]}, {"metrics": ["dna-emd"], "num_bins": 7}])
+def test_facts_of_files_are_compared_where_both_sides_are_files(settings: dict[str, Any], tmp_path: Path) -> None:
+    """By arrays in memory, which have none; a set of files is not all of a kind, so their facts have a test."""
+    sets, extractor = (pixel_sets.A, pixel_sets.B), DNAExtractor(Pixels(), properties=True)
+    options = {"ranges": "auto", "causes": False} | settings
+    expected = compare(*map(list, sets), extractor, **options)
+    for forms in product(FORMS, FORMS):
+        folders = [tmp_path / f"{side} of {' '.join(forms)}" for side in "ab"]
+        sides = [FORMS[form](images, folder) for form, images, folder in zip(forms, sets, folders, strict=True)]
+        compared = compare(*sides, extractor, **options)
+        named = {row["name"] for row in compared.properties.top_neurons(len(PROPERTIES))}
+        assert ("bytes per pixel" in named) is (forms == ("files", "files")), forms
+        if forms != ("files", "files"):
+            assert compared.p_value_of_properties == expected.p_value_of_properties, forms
+            assert compared.p_value_of_any == expected.p_value_of_any, forms
+        compared.save(tmp_path / "result.npz")
+        assert Comparison.load(tmp_path / "result.npz").verdict == compared.verdict
 
 
 @pytest.mark.usefixtures("few_relabelings")
