@@ -138,6 +138,7 @@ def test_each_position_pays_for_its_own_activation(positions: tuple[int, ...]) -
         ({"activations": torch.zeros(1, 1, 2)}, r"of the 2 neurons that the reference has, but got \[\(1, 1, 2\)\]"),
         ({"activations": torch.full((1, 2, 2), torch.nan)}, "'activations' gives activations that are NaN or infinite"),
         ({"reference_counts": torch.tensor([[1, 1], [0, 0]])}, "A neuron of the reference has no counts"),
+        ({"reference_counts": torch.ones(2).long()}, r"expected to have shape \(N, num_bins\), but got \(2,\)"),
         ({"weights": torch.ones(3)}, r"expected to have shape \(2,\)"),
     ],
 )
@@ -163,6 +164,8 @@ def test_means_are_kept_whatever_the_layout(side: int) -> None:
     assert joined.shape == (2, side, side)
     expected = sum(values.double().reshape(2, -1).mean(1) for values in maps.values())
     np.testing.assert_allclose(joined.mean((1, 2)), expected, rtol=1e-6)
+    with pytest.raises(ValueError, match="the map of a layer or more, but got none"):
+        heat({}, side=side)
 
 
 def test_positions_stay_where_they_are() -> None:

@@ -167,9 +167,7 @@ def sentence_in_html(sentence: str) -> str:
 def as_csv(records: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:
     """Render records as comma-separated values, in full precision; no cell is a formula to a spreadsheet.
 
-    Args:
-        records: Rows by column; all have the same columns.
-        columns: The columns; by default those of the first record.
+    All have the same columns, by default those of the first.
 
     Example:
         >>> print(as_csv([{"image": "=1+1.png", "score": 0.1}]), end="")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -215,6 +216,9 @@ def _check_references(
     reference_counts: Tensor, low: Tensor, high: Tensor, contrast_counts: Tensor | None
 ) -> tuple[Tensor, Bins]:
     """Return the counts of one or two references, ``(S, N, num_bins)``, and their bins; ValueError if shapes differ."""
+    if reference_counts.ndim != 2:
+        shape = tuple(reference_counts.shape)
+        raise ValueError(f"Argument `reference_counts` expected to have shape (N, num_bins), but got {shape}")
     neurons, num_bins = reference_counts.shape
     if low.shape != (neurons,) or high.shape != (neurons,):
         raise ValueError(
@@ -252,17 +256,17 @@ def heat(maps: Mapping[str, Tensor], input_size: tuple[int, int] | None = None, 
                  [1., 5.]]], dtype=torch.float64)
 
     """
-    joined: Tensor | None = None
+    if not maps:
+        raise ValueError("Argument `maps` expected to hold the map of a layer or more, but got none")
+    layers = []
     for values in maps.values():
         cells = cells_of(values.shape[1:], input_size).double().to(values.device)
         down, across = (_covered(cells[:, first], cells[:, first + 2], side) for first in (1, 0))
         shares = values.flatten(1).double() if values.ndim > 1 else values[:, None].double()
         # a cell's value times its part of the input is the position's part of the mean
         shares = shares / (len(cells) * (cells[:, 2] - cells[:, 0]) * (cells[:, 3] - cells[:, 1]))
-        layer = torch.stack([down.T @ (row[:, None] * across) for row in shares])
-        joined = layer if joined is None else joined + layer
-    assert joined is not None
-    return joined
+        layers.append(torch.stack([down.T @ (row[:, None] * across) for row in shares]))
+    return reduce(torch.add, layers)
 
 
 def _covered(begins: Tensor, ends: Tensor, side: int) -> Tensor:

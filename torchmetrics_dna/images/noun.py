@@ -23,8 +23,7 @@ def is_identity(feature: object) -> bool:
 def noun_of(made: Any) -> str:
     """Return what was measured: ``"image"``, ``"row"`` of embeddings, or another ``"input"``.
 
-    Args:
-        made: A feature, an extractor, or what has the name of one and its preparation, such as a DNA.
+    It is told by a feature, an extractor, or what has the name of one and its preparation, such as a DNA.
 
     Example:
         >>> noun_of("identity:clip-vit-b32"), noun_of({"feature": "resnet18"}), noun_of(None)

@@ -241,11 +241,8 @@ class _Column:
 def find_column(row: Mapping[str, Any], column: str | None, label: str, tells: bool = False) -> str:
     """Return the name of the column of images; ``label`` names the rows in errors.
 
-    If none is given, it is a common name, or else the only column with an image. With ``tells``, a warning names the
-    columns that hold images, too.
-
-    Raises:
-        ValueError: If there is none, or it is ambiguous.
+    If none is given, it is a common name, or else the only column with an image; ValueError if there is none, or it is
+    ambiguous. With ``tells``, a warning names the columns that hold images, too.
 
     Example:
         >>> find_column({"label": 3, "img": np.zeros((4, 5, 3), np.uint8)}, None, "rows")

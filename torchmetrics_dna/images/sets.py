@@ -161,9 +161,7 @@ class ImageStream:
         only_whole: Reason why it can't be split among processes, if there is one.
         options: Those among :data:`OPTIONS` that apply to this stream; all if unknown.
         example: What its items are, if these are no images.
-        arrays: As of an :class:`ImageSource`, and so are the next one and the attribute ``place``.
-        exif_orientation: See there.
-        scale: See there.
+        arrays: As of an :class:`ImageSource`, and so are ``exif_orientation``, ``scale`` and the attribute ``place``.
 
     Example:
         >>> stream = ImageStream([Shard("letters", lambda: iter([("a", 1), ("b", 2), ("c", 3)]))], "letters")
