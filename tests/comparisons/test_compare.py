@@ -290,12 +290,13 @@ def test_one_process_may_be_all_that_share_the_images() -> None:
     assert shared.to_dict() == alone.to_dict()
 
 
-def test_a_network_of_one_channel_is_compared_without_properties() -> None:
-    """Nobody asked for properties, which are of RGB images."""
-    grey = np.random.default_rng(0).integers(0, 256, (2, 12, 16, 16, 1), np.uint8)
+@pytest.mark.parametrize(("channels", "beside"), [(1, "properties"), (2, "numbers of bands")])
+def test_a_network_of_other_channels_is_compared_with_what_its_images_have(channels: int, beside: str) -> None:
+    """Nobody asked for properties, which are of grey and RGB images."""
+    images = np.random.default_rng(0).integers(0, 256, (2, 12, 16, 16, channels), np.uint8)
     torch.manual_seed(0)
-    network = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3))
-    feature = {"feature": network, "channels": 1, "mean": (0.5,), "std": (0.5,)}
-    result = compare(*grey, feature, layers=["0"])
-    assert result.properties is None
+    network = torch.nn.Sequential(torch.nn.Conv2d(channels, 4, 3))
+    feature = {"feature": network, "channels": channels, "mean": [0.5] * channels, "std": [0.5] * channels}
+    result = compare(*images, feature, layers=["0"])
+    assert list(result.properties.neurons) == [beside]
     assert result["dna-emd"].value > 0
