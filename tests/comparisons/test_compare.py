@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import dnas
@@ -19,17 +21,18 @@ from scipy.stats import t as student
 from torchmetrics_dna import DNAExtractor, compare, make_dna, report
 from torchmetrics_dna.cli.gates import end_by, gates_of
 from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
+from torchmetrics_dna.comparisons.comparison import Comparison
 from torchmetrics_dna.comparisons.comparisons import Comparisons
 from torchmetrics_dna.extractors import PRESETS
 from torchmetrics_dna.files.visible import p_figure
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.images.changes import Causes
+from torchmetrics_dna.images.properties import PROPERTIES
 from torchmetrics_dna.reporting.findings import tables_of
 from torchmetrics_dna.words.explanation import explain
 from torchmetrics_dna.words.verdict import PropertyDifference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 A, B = GOLDEN / "endtoend" / "a", GOLDEN / "endtoend" / "b"
@@ -179,6 +182,47 @@ def test_however_the_network_is_spelt_the_answer_is_the_same(
     assert silent.properties is None
 
 
+def saved(images: np.ndarray, folder: Path) -> Path:
+    folder.mkdir()
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{i:02}.png")
+    return folder
+
+
+def packed(images: np.ndarray, folder: Path) -> Path:
+    np.savez(path := folder.with_suffix(".npz"), images)
+    return path
+
+
+FORMS: dict[str, Callable[[np.ndarray, Path], Any]] = {
+    "arrays": lambda images, _: list(images),
+    "pillow": lambda images, _: [*map(Image.fromarray, images)],
+    "stream": lambda images, _: iter(images),
+    "npz": packed,
+    "files": saved,
+}
+
+
+@pytest.mark.usefixtures("few_relabelings")
+@pytest.mark.parametrize("settings", [{}, {"metrics": ["dna-fd"]}, {"metrics": ["dna-emd"], "num_bins": 7}])
+def test_facts_of_files_are_compared_where_both_sides_are_files(settings: dict[str, Any], tmp_path: Path) -> None:
+    """By arrays in memory, which have none; a set of files is not all of a kind, so their facts have a test."""
+    sets, extractor = (pixel_sets.A, pixel_sets.B), DNAExtractor(Pixels(), properties=True)
+    options = {"ranges": "auto", "causes": False} | settings
+    expected = compare(*map(list, sets), extractor, **options)
+    for forms in product(FORMS, FORMS):
+        folders = [tmp_path / f"{side} of {' '.join(forms)}" for side in "ab"]
+        sides = [FORMS[form](images, folder) for form, images, folder in zip(forms, sets, folders, strict=True)]
+        compared = compare(*sides, extractor, **options)
+        named = {row["name"] for row in compared.properties.top_neurons(len(PROPERTIES))}
+        assert ("bytes per pixel" in named) is (forms == ("files", "files")), forms
+        if forms != ("files", "files"):
+            assert compared.p_value_of_properties == expected.p_value_of_properties, forms
+            assert compared.p_value_of_any == expected.p_value_of_any, forms
+        compared.save(tmp_path / "result.npz")
+        assert Comparison.load(tmp_path / "result.npz").verdict == compared.verdict
+
+
 @pytest.mark.usefixtures("few_relabelings")
 def test_a_set_must_be_shown_to_be_near() -> None:
     """Each at the full level: the p-value is that of Student's test of the jackknife, on the squared distance."""
@@ -264,12 +308,13 @@ def test_one_process_may_be_all_that_share_the_images() -> None:
     assert shared.to_dict() == alone.to_dict()
 
 
-def test_a_network_of_one_channel_is_compared_without_properties() -> None:
-    """Nobody asked for properties, which are of RGB images."""
-    grey = np.random.default_rng(0).integers(0, 256, (2, 12, 16, 16, 1), np.uint8)
+@pytest.mark.parametrize(("channels", "beside"), [(1, "properties"), (2, "numbers of bands")])
+def test_a_network_of_other_channels_is_compared_with_what_its_images_have(channels: int, beside: str) -> None:
+    """Nobody asked for properties, which are of grey and RGB images."""
+    images = np.random.default_rng(0).integers(0, 256, (2, 12, 16, 16, channels), np.uint8)
     torch.manual_seed(0)
-    network = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3))
-    feature = {"feature": network, "channels": 1, "mean": (0.5,), "std": (0.5,)}
-    result = compare(*grey, feature, layers=["0"])
-    assert result.properties is None
+    network = torch.nn.Sequential(torch.nn.Conv2d(channels, 4, 3))
+    feature = {"feature": network, "channels": channels, "mean": [0.5] * channels, "std": [0.5] * channels}
+    result = compare(*images, feature, layers=["0"])
+    assert list(result.properties.neurons) == [beside]
     assert result["dna-emd"].value > 0

@@ -176,7 +176,7 @@ def test_all_name_the_same_images_in_one_order(form: str, kind: str, tmp_path: P
     lines = [line for line in (*odd.verdict_lines, *ranking.verdict.splitlines()) if line.startswith(f"{len(off)} of")]
     assert len(lines) == (2 if off else 0)
     assert bool(odd.causes and odd.causes.names) == (kind == "darkened")
-    assert all((" beside A itself: " in line) == (kind == "darkened") for line in lines[:1])
+    assert all((" beside unchanged A: " in line) == (kind == "darkened") for line in lines[:1])
     for line in lines:
         in_line = re.findall("|".join(sorted(map(re.escape, names), key=len, reverse=True)), line)
         assert in_line == off[: len(in_line)]

@@ -157,7 +157,9 @@ def test_neurons_of_a_network_that_takes_one_size_are_told_by_proportion() -> No
 def test_a_module_that_takes_floats_says_how_to_give_them(network: nn.Module) -> None:
     images = torch.zeros(2, 3, 224, 224, dtype=torch.uint8)
     extractor = DNAExtractor(network)
-    with pytest.raises(ValueError, match=r" takes floats, but got uint8 images; give `mean` and `std`, such as "):
+    with pytest.raises(
+        ValueError, match=r"floats, but got uint8 images; give `mean` and `std`, for both such as \[0\.5, 0"
+    ):
         extractor(images)
     assert extractor(images / 255)
     assert DNAExtractor(network, mean=(0.5,) * 3, std=(0.5,) * 3)(images)

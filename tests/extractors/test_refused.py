@@ -165,7 +165,9 @@ OPTIONS = {
         channels=4,
     ),
     "no channels": of(Pixels(), "`channels` expected to be a positive integer, but got 0", None, channels=0),
-    "properties": of(nn.Conv2d(2, 3, 1), "`properties` is for RGB images, but", None, channels=2, properties=True),
+    "properties": of(
+        nn.Conv2d(2, 3, 1), "`properties` is for grey and RGB images, but", None, channels=2, properties=True
+    ),
     "two means": of(nn.Conv2d(2, 3, 1), "`mean` expected to have 2 numbers, but", None, channels=2, mean=[1.0]),
 }
 TABLES = DEPENDENT, NO_ACTIVATIONS, LAYERS, OPTIONS

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from networks import Pixels
 from PIL import Image
 from scipy.ndimage import convolve
 from torch import Tensor
 
-from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, compare, make_dna
+from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, compare, make_dna, rank
 from torchmetrics_dna.demo import blur, jpeg, noise, photographs
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.images.pixels import FileFacts
@@ -79,6 +81,26 @@ def test_the_same_in_any_batch_and_as_floats() -> None:
     assert image_properties(imgs[:0]).shape == (0, len(PROPERTIES))
     for size in ((1, 1), (2, 9), (8, 8), (9, 2)):
         assert image_properties(torch.zeros(1, 3, *size, dtype=torch.uint8)).isfinite().all()
+
+
+def test_of_one_channel_as_of_three_equal_ones() -> None:
+    """Also of sets for a network that takes one, of which a black image is named, and of its metric."""
+    random = np.random.default_rng(0)
+    a, b = (random.normal(120, 30, (count, 12, 9, 1)).clip(0, 255).astype(np.uint8) for count in (40, 31))
+    b[7] = 0
+    of_rgb, of_grey = (
+        DNAExtractor(Pixels(), properties=True),
+        DNAExtractor(torch.nn.Conv2d(1, 4, 3), channels=1, mean=[0.5], std=[0.5]),
+    )
+    extractor = of_grey.with_properties()
+    for one in (as_tensor(*a), as_tensor(*a).float() / 255):
+        assert torch.equal(image_properties(one), image_properties(one.expand(-1, 3, -1, -1)))
+        assert torch.equal(extractor(one)[LAYER], image_properties(one))
+    options = {"ranges": "auto", "metrics": ["dna-emd"], "causes": False}
+    grey, rgb = compare(a, b, of_grey, **options), compare(a.repeat(3, 3), b.repeat(3, 3), of_rgb, **options)
+    assert torch.equal(grey.properties["dna-emd"].values, rgb.properties["dna-emd"].values)
+    for said in (grey.verdict, rank(b, feature=of_grey).verdict):
+        assert re.search(r"1 of 31 images( of B)? is odd.*: image 7 is all black", said)
 
 
 @pytest.mark.parametrize(

@@ -22,12 +22,13 @@ from torchmetrics_dna.functional.odd import LEAST
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS
 from torchmetrics_dna.images.likeness import MOST, near_duplicates
 from torchmetrics_dna.images.noun import noun_of
-from torchmetrics_dna.images.properties import BANDS, LAYER
+from torchmetrics_dna.images.properties import BANDS, LAYER, RECORDS
 from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.jobs.groups import groups_of
 from torchmetrics_dna.jobs.measure import Measured, unreadable_of
 from torchmetrics_dna.jobs.plan import Plan, folded_sides, make_plan
 from torchmetrics_dna.neurons.index import Neurons
+from torchmetrics_dna.words.explanation import as_gaussian
 from torchmetrics_dna.words.nouns import spoken
 
 _TWINS = 8  # pairs of images that look alike, which a page shows
@@ -47,9 +48,10 @@ def compare_measured(a: Measured, b: Measured, plan: Plan | None, *, names: tupl
         plan = make_plan(Arguments(), distances, [dna], dna)
     by_neuron = [record for record in plan.distances if record.grain == "neuron"]
     if plan.has_properties:
-        of_sides = [Measured({kind: dna.select([LAYER]) for kind, dna in side.dnas.items()}, []) for side in (a, b)]
-        first = a.select(list(plan.neurons))
-        comparison = _compared(first, first if a is b else b.select(list(plan.neurons)), plan, names)
+        properties = properties_of((a, b))
+        of_sides = [Measured(side.select(properties).dnas, []) for side in (a, b)]
+        first = a.select(plan.neurons)
+        comparison = _compared(first, first if a is b else b.select(plan.neurons), plan, names)
     else:
         of_sides = [side for side in map(_of_bands, (a, b)) if side is not None and a is not b]
         by_neuron, comparison = [DISTANCES["dna-fd"]] * bool(by_neuron), _compared(a, b, plan, names)
@@ -58,6 +60,19 @@ def compare_measured(a: Measured, b: Measured, plan: Plan | None, *, names: tupl
     return replace(
         comparison, properties=_compared(of_sides[0], of_sides[1], replace(plan, distances=by_neuron), names)
     )
+
+
+def properties_of(sides: Sequence[Measured]) -> Neurons:
+    """Return the properties of images that all sides have: those of files if each has any, and is not in memory."""
+    neurons = sides[0].first.neurons
+    neurons = neurons.take(neurons.positions([LAYER]))
+    of_files = [i for i, record in enumerate(RECORDS.values()) if record.needs == "file"]
+    for side in sides:
+        dna = side.first.select(neurons=[side.first.neurons.index(LAYER, i) for i in of_files])
+        positive = dna.counts[dna.bin_edges()[:, :-1] > 0] if isinstance(dna, HistogramDNA) else as_gaussian(dna).mean
+        if not positive.any():
+            return Neurons({LAYER: [i for i in range(len(RECORDS)) if i not in of_files]})
+    return neurons
 
 
 def _of_bands(side: Measured) -> Measured | None:
@@ -93,7 +108,7 @@ def beside_held_out(far: Comparison, near: Comparison, measured: tuple[Measured,
         untold += [name] * (ratio is None or not ratio.is_told)
 
     def exchanged(comparison: Comparison) -> Comparison:
-        a, *others = (side.select(list(comparison.neurons)) for side in measured)
+        a, *others = (side.select(comparison.neurons) for side in measured)
         results = dict(comparison.results)
         for name in untold:
             if (result := results.get(name)) is None or result.evidence is None or result.distance.folded is None:

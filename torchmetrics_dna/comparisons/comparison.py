@@ -382,8 +382,7 @@ class Comparison(ByName["Result"]):
         saturation = next((each for each in properties or () if each.name == "saturation"), None)
         if self.properties is None or saturation is None or saturation.direction >= 0 or self.num_bins is None:
             return explanation
-        place = self.properties.neurons.positions([LAYER])[PROPERTIES.index("saturation")]
-        of_both = self.properties.aligned([int(place)])
+        of_both = self.properties.aligned([self.properties.neurons.index(LAYER, PROPERTIES.index("saturation"))])
         grey = [int(dna.counts[0, dna.bin_edges()[0, 1:] <= GREY].sum()) for dna in of_both]
         total = self.num_images["b"]
         is_more = grey[1] > 2 and grey[1] / total > 0.1 + 2 * grey[0] / self.num_images["a"]

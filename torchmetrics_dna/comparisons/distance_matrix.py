@@ -210,7 +210,7 @@ def matrix(
             sides.check_enough(record)
         whole = [in_fewer_folds(sides.measured(k), len(named)) for k in range(len(named))]
     # as in a comparison, properties of images measured beside a network are no part of its distances
-    measured = [side.select(list(sides.plan.neurons)) for side in whole] if sides.plan.has_properties else whole
+    measured = [side.select(sides.plan.neurons) for side in whole] if sides.plan.has_properties else whole
     dna = measured[0].first
     matrices: dict[str, Tensor] = {}
     by_layer: dict[str, dict[str, Tensor]] = {}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.comparisons.compare_measured import why_untested
+from torchmetrics_dna.comparisons.compare_measured import properties_of, why_untested
 from torchmetrics_dna.comparisons.comparison import SHARED
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.evidence import Relabeled, test_relabeled
@@ -74,9 +74,10 @@ def odd_sets(sets: Mapping[str, Measured], plan: Plan, distances: Tensor) -> Odd
     while True:
         num_partitions = min(_MOST, max(_FEWEST, _ROWS // len(left)))
         masks = partitions([len(sets[name].first.folds) for name in left], num_partitions).flatten(0, 1)
-        parts, tests = [list(plan.neurons), *[[LAYER]] * plan.has_properties], list[PermutationTest]()
-        for layers in parts:
-            dnas = [sets[name].input_of(record).select(layers) for name in left]
+        parts, tests = [plan.neurons], list[PermutationTest]()
+        parts += [properties_of([sets[name] for name in left])] if plan.has_properties else []
+        for neurons in parts:
+            dnas = [sets[name].input_of(record).select(neurons=neurons) for name in left]
             folded, weights = record.folded(*_two_sides(dnas)), None if tests else plan.averaging.weights
             tests.append(test_relabeled(folded, Relabeled.of(folded, masks), record.power, weights))
         place, p_of_any = most_unlike(tests, len(left))
@@ -124,6 +125,7 @@ def _beyond(dnas: Sequence[DNA], place: int, test: PermutationTest) -> list[Prop
     others = [replace(dna, folds=()) for i, dna in enumerate(dnas) if i != place]
     low, high = torch.stack([as_gaussian(dna).mean for dna in others]).aminmax(dim=0)
     differences = property_differences(merged(others), dnas[place], test)
-    ends = [(float(low[i]), float(high[i])) for i in (PROPERTIES.index(each.name) for each in differences)]
+    places = [dnas[0].neurons.index(LAYER, PROPERTIES.index(each.name)) for each in differences]
+    ends = [(float(low[i]), float(high[i])) for i in places]
     pairs = zip(differences, ends, strict=True)
     return [each._replace(theirs=theirs) for each, theirs in pairs if not theirs[0] <= each.b <= theirs[1]]

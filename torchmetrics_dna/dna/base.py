@@ -97,8 +97,10 @@ class DNA(_Counted, Stored, ABC):
 
         return replace(self, **{field.name: moved(getattr(self, field.name)) for field in fields(self)})
 
-    def select(self, layers: Sequence[str] | None = None, neurons: Sequence[int] | Tensor | None = None) -> Self:
-        """Select layers or flat neuron indices; the order of this DNA is kept."""
+    def select(
+        self, layers: Sequence[str] | None = None, neurons: Neurons | Sequence[int] | Tensor | None = None
+    ) -> Self:
+        """Select layers, neurons or flat indices of these; the order of this DNA is kept."""
         positions = self.neurons.positions(layers, neurons)
         return self._take_all(positions, self.neurons.take(positions))
 

@@ -175,9 +175,9 @@ class DNAExtractor(Public, nn.Module):
             takes_rgb = built.preparation.size is not None or built.views == {}
             options = input_size, crop, resize, mean, std, channels, takes_rgb
             prepared = built.preparation.with_arguments(self.name, *options)
-            if properties and prepared.channels != 3:
+            if properties and prepared.channels not in (1, 3):
                 raise ValueError(
-                    f"Argument `properties` is for RGB images, but `channels` is {channels}; leave one out"
+                    f"Argument `properties` is for grey and RGB images, but `channels` is {channels}; leave one out"
                 )
             self.allowed_channels = (1, 3) if takes_rgb and channels == 1 else (prepared.channels,)
         self._preparation, self.image_channels = prepared, prepared.channels
@@ -200,7 +200,7 @@ class DNAExtractor(Public, nn.Module):
             order.insert(0, LAYER)
         self.neurons = Neurons({layer: widths.get(layer, len(PROPERTIES)) for layer in order})
         self.has_properties = LAYER in self.neurons
-        self.may_have_properties = properties is not False and self.image_channels == 3
+        self.may_have_properties = properties is not False and self.image_channels in (1, 3)
         self._ranges = built.ranges
         self.fingerprint: dict[str, Any] | None = None
         # for a module that fails on noise, or gives what is not finite, noise without a sign, and what the example is
@@ -475,8 +475,8 @@ class DNAExtractor(Public, nn.Module):
         except RuntimeError as err:
             if first.dtype == torch.uint8 and _ABOUT_TYPES.search(str(err)):
                 raise ValueError(
-                    f"{self.name} takes floats, but got uint8 images; give `mean` and `std`, such as (0.5, 0.5, 0.5)"
-                    " for both, with which images become floats, or a module that takes uint8"
+                    f"{self.name} takes floats, but got uint8 images; give `mean` and `std`, for both such as"
+                    f" {[0.5] * self.image_channels}, with which images become floats, or a module that takes uint8"
                 ) from err
             if (dtype_now := own_dtype(self.network)) != self._own_dtype:
                 raise ValueError(

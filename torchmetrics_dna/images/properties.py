@@ -101,7 +101,7 @@ def image_properties(imgs: Tensor, file: FileFacts | None = None) -> Tensor:
     All are sums of integers up to a final division, so the figures of an image do not depend on batch and process.
 
     Args:
-        imgs: Images ``(B, 3, H, W)``, uint8, or floating point in [0, 1].
+        imgs: RGB or grey images ``(B, C, H, W)``, uint8, or floating point in [0, 1].
         file: Facts of the file of the images; if None, the properties of files are 0.
 
     Returns:
@@ -116,7 +116,7 @@ def image_properties(imgs: Tensor, file: FileFacts | None = None) -> Tensor:
         (0.25, 0.5, 0.502, 1.0)
 
     """
-    imgs = imgs.cpu() if lacks_float64(imgs.device) else imgs
+    imgs = (imgs.cpu() if lacks_float64(imgs.device) else imgs).expand(-1, 3, -1, -1)
     if imgs.dtype != torch.uint8:
         imgs = imgs.mul(255).round().to(torch.uint8)
     properties = torch.zeros(len(imgs), len(PROPERTIES), dtype=torch.float64, device=imgs.device)
@@ -128,11 +128,12 @@ def image_properties(imgs: Tensor, file: FileFacts | None = None) -> Tensor:
 
 
 def properties_of(image: Pixels, file: FileFacts | None = None) -> Tensor:
-    """Measure properties of one RGB image ``(H, W, 3)``, as :func:`image_properties` does; shape ``(properties,)``."""
+    """Measure properties of one image ``(H, W, C)``, as :func:`image_properties` does; shape ``(properties,)``."""
     compiled = loaded("images.cpu") if image.dtype == np.uint8 else None
     if compiled is None:
         return image_properties(torch.from_numpy(image.transpose(2, 0, 1).copy())[None], file)[0]
-    image = np.require(image, requirements=("C", "W"))  # torch takes no other
+    rgb = np.broadcast_to(image, (*image.shape[:2], 3))
+    image = np.require(rgb, requirements=("C", "W"))  # torch takes no other
     of, compiled_values = Originals(torch.from_numpy(image).permute(2, 0, 1)[None], file), compiled.measured_of(image)
     values = [
         compiled_values[name] if name in compiled_values else float(record.measure(of)) if of.has[record.needs] else 0.0
@@ -142,7 +143,7 @@ def properties_of(image: Pixels, file: FileFacts | None = None) -> Tensor:
 
 
 def property_note(image: Pixels) -> dict[str, Tensor]:
-    """Return the properties of an RGB image ``(H, W, 3)``, without those of its file, as a note of a job."""
+    """Return the properties of an image ``(H, W, C)``, without those of its file, as a note of a job."""
     return {LAYER: properties_of(image)}
 
 

@@ -24,6 +24,7 @@ from torchmetrics_dna.statistics.rows import SpatialMeans
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.distances import Distance
+    from torchmetrics_dna.neurons.index import Neurons
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,9 +77,9 @@ class Measured:
         dna = self.dnas.get(distance.kinds[0])
         return dna if dna is None or distance.layer is None or is_unnamed(dna) else dna.select([distance.layer])
 
-    def select(self, layers: Sequence[str]) -> Measured:
-        """Return a copy with DNAs of these layers only; per-image values are unchanged."""
-        return replace(self, dnas={kind: dna.select(layers) for kind, dna in self.dnas.items()})
+    def select(self, neurons: Neurons) -> Measured:
+        """Return a copy with DNAs of these neurons only; per-image values are unchanged."""
+        return replace(self, dnas={kind: dna.select(neurons=neurons) for kind, dna in self.dnas.items()})
 
     def merge(self, other: Measured) -> Measured:
         """Return the DNAs of both sets of images together; per-image values are left out."""

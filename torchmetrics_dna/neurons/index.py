@@ -109,12 +109,14 @@ class Neurons(Public, Mapping[str, int]):
         """Split a flat tensor, shape ``(total, ...)``, into views by layer."""
         return {layer: per_neuron[columns] for layer, columns in self._slices.items()}
 
-    def positions(self, layers: Sequence[str] | None = None, neurons: Sequence[int] | Tensor | None = None) -> Tensor:
+    def positions(
+        self, layers: Sequence[str] | None = None, neurons: Neurons | Sequence[int] | Tensor | None = None
+    ) -> Tensor:
         """Return the flat indices of a selection, int64, ascending.
 
         Args:
             layers: Layers to keep; None for all.
-            neurons: Flat indices to keep; None for all.
+            neurons: Neurons, or flat indices, to keep; None for all.
 
         Raises:
             ValueError: If a layer or an index does not exist, or the selection is empty.
@@ -127,6 +129,8 @@ class Neurons(Public, Mapping[str, int]):
             if layer not in self:
                 raise ValueError(f"Unknown layer {layer!r}; the layers are: {', '.join(self)}")
             keep[self._slices[layer]] = True
+        if isinstance(neurons, Neurons):
+            neurons = [self.index(layer, number) for layer in neurons for number in neurons.numbers(layer)]
         if neurons is not None:
             chosen = torch.as_tensor(neurons, dtype=torch.int64, device="cpu")
             outside = chosen[(chosen < 0) | (chosen >= self.total)]

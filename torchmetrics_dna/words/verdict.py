@@ -490,7 +490,8 @@ def _nearest(of: SeveralSets) -> list[str]:
         if rest:
             none, p = f"None {of_sets} is", p_figure(min(of.p_values.values()), "least Holm p")
         return [*lines, f"{none} shown to differ from {of.reference} ({p})."]
-    if different and of.p_values.get(best.name, 0) > SIGNIFICANT:
+    has_room = of.held_out is None or not of.held_out.sharing
+    if different and has_room and of.p_values.get(best.name, 0) > SIGNIFICANT:
         is_one, p = len(different) == 1, p_figure(max(of.p_values[name] for name in different), "Holm p")
         head = f"{len(different)} {of_sets} {'is' if is_one else 'are'} shown to differ from {of.reference}"
         head += f" ({p if is_one else p.replace('=', '≤')})"
