@@ -246,7 +246,7 @@ TWO = [
         f"12 of 24 images of made look like real's: {USE}.",
     ]),
     (of(DIFFERENT, off=those_off([(str(i), BLURRED) for i in range(21)], 40, None, None))[2:], [
-        "21 of 40 images of made are much more blurred.",
+        "21 of 40 images of made are much more blurred than any of real.",
     ]),
     (of(DIFFERENT, off=those_off([(str(i), LAYER) for i in range(21)], 40, None, None)), [DIFFER, FAR]),  # all differ
     (of(DIFFERENT, off=those_off([(str(i), (ROW, LAYER)[i % 2]) for i in range(21)], 40, None, None)), [DIFFER, FAR]),
@@ -327,6 +327,9 @@ TWO = [
     (beside_others(OFF._replace(is_alone=True), "image"), [
         "2 of 40 images are odd beside the others: 3.png is all black; 7.png is much more blurred.", NOT_SEEN,
     ]),
+    (beside_others(those_off([(str(i), BLURRED) for i in range(11)], 40, None, None, is_alone=True), "image")[:1], [
+        "11 of 40 images are much more blurred beside the others.",
+    ]),
     (beside_others(NONE_OFF, "image"), ["No image is shown to be odd beside the others.", NOT_SEEN]),
     (beside_others(NONE_OFF._replace(least=15), "image"), [
         "No image is shown to be odd beside the others.", "Of fewer than 15 images, only those of one colour are named.",
@@ -360,7 +363,7 @@ TWO = [
         "20 of these were found by a test of a few (p = 0.02).", MANY,
     ]),
     (which(those_off([(str(i), NOISY) for i in range(41)], 60, 0.3, 5)), [  # a reason of many
-        "41 of 60 images are much noisier.",
+        "41 of 60 images are much noisier than any of A.",
         "No other image is shown to stand out (p = 0.3); this test sees 5 or more odd images of 60.", MANY,
     ]),
     (which(those_off([("x", BLACK), *((str(i), BLURRED) for i in range(11))], 40, None, None)), [

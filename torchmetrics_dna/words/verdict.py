@@ -301,7 +301,8 @@ def _which(off: Off, reference: str, of_set: str = "", beside: str = "") -> str:
     head = f"{len(named):,} of {images_in_words(off.total)}{of_set} {verb} odd{beside}"
     reason, most = Counter(odd.reason for _, odd in named).most_common(1)[0]
     if off.are_many and most > 1:
-        why = _in_plural(_reason(reason, reference, short=reason in _REASONS))
+        is_short = reason in _REASONS and (most < len(named) or bool(beside))
+        why = _in_plural(_reason(reason, reference, short=is_short))
         if most == len(named):
             return f"{most:,} of {images_in_words(off.total)}{of_set} {why}{beside * (reason in _REASONS)}."
         counted = [f"{most:,} {why}"]
