@@ -107,7 +107,7 @@ class ClassComparisons(ManyComparisons):
             "images of A": comparison.num_images["a"],
             "of B": comparison.num_images["b"],
             **values,
-            "without noise": comparison[self.distance].shown_at(p_holm if q is None else q)[0],
+            "without noise": comparison[self.distance]._shown_at(p_holm if q is None else q)[0],
             "p (Holm)": p_holm and p_figure(p_holm),
             "q": q and p_figure(q),
         }

@@ -460,13 +460,13 @@ class Comparison(ByName["Result"]):
             noise |= {"x chance": result.times_chance, "p": p_figure(result.p_value)}
             noise |= {"without noise": None, "interval": "-", "p": "-"} if self.copied else {}
             rows.append({"distance": name, "value": result.value, **noise, "unit": self.about(result)})
-            notes += filter(None, [self.why_small(result)])
+            notes += filter(None, [self._why_small(result)])
         if any(result.by_chance is not None for result in self.values()):
             times = any(result.times_chance is not None for result in self.values())
             notes.append(f"by chance: equal sets of this size{'; x chance: the value in multiples of that' * times}")
         return Table.of(rows, notes=notes)
 
-    def why_small(self, result: Result) -> str:
+    def _why_small(self, result: Result) -> str:
         """Return what a small p-value is of, where chance gives such a mean over all neurons; empty elsewhere."""
         high = None if result.evidence is None or result.distance.grain != "neuron" else result.evidence.null_high
         is_small = (result.p_value or 1) <= SIGNIFICANT and not result.without_shift and result.value <= (high or 0)

@@ -257,7 +257,7 @@ class Comparisons(ManyComparisons):
                 if result.interval is None and result.p_value is None:
                     continue
                 row: dict[str, Cell] = {"distance": name, "set": at}
-                row |= zip(("without noise", "interval"), result.shown_at(p_holm[at]), strict=True)
+                row |= zip(("without noise", "interval"), result._shown_at(p_holm[at]), strict=True)
                 row |= {"p (Holm)": p_figure(p_holm[at]), "p (best nearer)": p_figure(p_values[at])}
                 ratio = "1" if at == self.held_out else ratios.get(at)
                 rows.append(row | {_X_HELD_OUT: None if ratio is None else str(ratio)})
@@ -336,7 +336,7 @@ class Comparisons(ManyComparisons):
         result = self[name][self.distance]
         if self[name].shares_images or result.debiased is None:
             return number(result.value)
-        shown, _ = result.shown_at(self._own_p_values(self.distance)[name])
+        shown, _ = result._shown_at(self._own_p_values(self.distance)[name])
         if shown == result.without_shift:
             return f"{number(result.value)}, {shown}"
         return shown if isinstance(shown, str) else f"{number(shown)} without noise"

@@ -217,7 +217,7 @@ class Result(Public):
         """Ends of the interval around it, in words; a dash without one."""
         return "-" if self.without_shift else self.overall.ends
 
-    def shown_at(self, p_value: float | None) -> tuple[float | str | None, str]:
+    def _shown_at(self, p_value: float | None) -> tuple[float | str | None, str]:
         """Return :attr:`shown` and :attr:`ends`, but no words for what differs unless a corrected p-value shows it."""
         figure, is_shown = self.overall, p_value is not None and p_value <= SIGNIFICANT
         return (self.shown, self.ends) if is_shown else (figure.debiased_shown, figure.ends)
