@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from networks import pixels
+from PIL import Image
 
 from torchmetrics_dna import make_dna
 from torchmetrics_dna.comparisons import matrix
@@ -189,6 +190,14 @@ def test_groups_are_the_unit() -> None:
 
 
 @pytest.mark.outer
+def test_a_set_of_files_is_not_odd_among_sets_in_memory(tmp_path: Path) -> None:
+    given = sets(4, {})
+    for i, image in enumerate(given["d"]):
+        Image.fromarray(image).save(tmp_path / f"{i:02}.png")
+    expected = matrix(given, EXTRACTOR, **OPTIONS).odd
+    assert matrix({**given, "d": tmp_path}, EXTRACTOR, **OPTIONS).odd.p_value == expected.p_value
+
+
 def test_many_sets_keep_fewer_folds() -> None:
     """Merged folds are those of the same images; of 40 sets each keeps 5, and the odd one is found."""
     given = {f"{i:02}": images(14, 100 + i, 60 if i == 7 else 0) for i in range(40)}

@@ -168,6 +168,25 @@ def test_a_file_has_a_format_and_a_size(tmp_path: Path) -> None:
     assert int(counts[len(counts) // 2 :].sum()) == 1
 
 
+@pytest.mark.parametrize("folds", [None, 20])
+@pytest.mark.parametrize("brighter", [0, 40])
+def test_a_metric_explains_no_difference_by_files_that_one_side_lacks(
+    folds: int | None, brighter: int, tmp_path: Path
+) -> None:
+    """A reference of files and images in memory: as with a reference in memory."""
+    a, b = np.random.default_rng(0).normal(120, 30, (2, 40, 12, 9, 3)).clip(0, 255).astype(np.uint8)
+    for i, image in enumerate(a):
+        Image.fromarray(image).save(tmp_path / f"{i:02}.png")
+    extractor, said = DNAExtractor(Pixels(), properties=True), []
+    for source in (tmp_path, list(a)):
+        reference = make_dna(source, extractor, num_folds=folds, ranges="auto")
+        metric = DNAEMD(extractor, ranges="auto", reference=reference, num_folds=folds)
+        metric.update(as_tensor(*np.clip(b.astype(int) + brighter, 0, 255).astype(np.uint8)), real=False)
+        said.append(str(metric.explain()))
+    assert said[0] == said[1]
+    assert ("higher brightness" in said[0]) is bool(brighter)
+
+
 def test_without_a_network() -> None:
     extractor = DNAExtractor(LAYER)
     assert dict(extractor.neurons) == {LAYER: len(PROPERTIES)}

@@ -22,13 +22,13 @@ from torchmetrics_dna.functional.odd import LEAST
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS
 from torchmetrics_dna.images.likeness import MOST, near_duplicates
 from torchmetrics_dna.images.noun import noun_of
-from torchmetrics_dna.images.properties import BANDS, LAYER, RECORDS
+from torchmetrics_dna.images.properties import BANDS, LAYER
 from torchmetrics_dna.jobs.arguments import Arguments
 from torchmetrics_dna.jobs.groups import groups_of
 from torchmetrics_dna.jobs.measure import Measured, unreadable_of
 from torchmetrics_dna.jobs.plan import Plan, folded_sides, make_plan
 from torchmetrics_dna.neurons.index import Neurons
-from torchmetrics_dna.words.explanation import as_gaussian
+from torchmetrics_dna.words.explanation import shared_neurons
 from torchmetrics_dna.words.nouns import spoken
 
 _TWINS = 8  # pairs of images that look alike, which a page shows
@@ -48,7 +48,7 @@ def compare_measured(a: Measured, b: Measured, plan: Plan | None, *, names: tupl
         plan = make_plan(Arguments(), distances, [dna], dna)
     by_neuron = [record for record in plan.distances if record.grain == "neuron"]
     if plan.has_properties:
-        properties = properties_of((a, b))
+        properties = shared_neurons(*(side.first.select([LAYER]) for side in (a, b)))
         of_sides = [Measured(side.select(properties).dnas, []) for side in (a, b)]
         first = a.select(plan.neurons)
         comparison = _compared(first, first if a is b else b.select(plan.neurons), plan, names)
@@ -60,19 +60,6 @@ def compare_measured(a: Measured, b: Measured, plan: Plan | None, *, names: tupl
     return replace(
         comparison, properties=_compared(of_sides[0], of_sides[1], replace(plan, distances=by_neuron), names)
     )
-
-
-def properties_of(sides: Sequence[Measured]) -> Neurons:
-    """Return the properties of images that all sides have: those of files if each has any, and is not in memory."""
-    neurons = sides[0].first.neurons
-    neurons = neurons.take(neurons.positions([LAYER]))
-    of_files = [i for i, record in enumerate(RECORDS.values()) if record.needs == "file"]
-    for side in sides:
-        dna = side.first.select(neurons=[side.first.neurons.index(LAYER, i) for i in of_files])
-        positive = dna.counts[dna.bin_edges()[:, :-1] > 0] if isinstance(dna, HistogramDNA) else as_gaussian(dna).mean
-        if not positive.any():
-            return Neurons({LAYER: [i for i in range(len(RECORDS)) if i not in of_files]})
-    return neurons
 
 
 def _of_bands(side: Measured) -> Measured | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.comparisons.compare_measured import properties_of, why_untested
+from torchmetrics_dna.comparisons.compare_measured import why_untested
 from torchmetrics_dna.comparisons.comparison import SHARED
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.evidence import Relabeled, test_relabeled
@@ -25,7 +25,7 @@ from torchmetrics_dna.functional.permutation import (
 )
 from torchmetrics_dna.images.likeness import near_duplicates
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES
-from torchmetrics_dna.words.explanation import as_gaussian, property_differences
+from torchmetrics_dna.words.explanation import as_gaussian, property_differences, shared_neurons
 from torchmetrics_dna.words.verdict import OddSets, PropertyDifference
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ def odd_sets(sets: Mapping[str, Measured], plan: Plan, distances: Tensor) -> Odd
         num_partitions = min(_MOST, max(_FEWEST, _ROWS // len(left)))
         masks = partitions([len(sets[name].first.folds) for name in left], num_partitions).flatten(0, 1)
         parts, tests = [plan.neurons], list[PermutationTest]()
-        parts += [properties_of([sets[name] for name in left])] if plan.has_properties else []
+        if plan.has_properties:
+            parts.append(shared_neurons(*(sets[name].input_of(record).select([LAYER]) for name in left)))
         for neurons in parts:
             dnas = [sets[name].input_of(record).select(neurons=neurons) for name in left]
             folded, weights = record.folded(*_two_sides(dnas)), None if tests else plan.averaging.weights

@@ -141,15 +141,17 @@ class DNAMetric(ImageMetric, Generic[_D]):
             RuntimeError: If a side has too few images.
 
         """
-        from torchmetrics_dna.words.explanation import explain  # which no other method needs
+        from torchmetrics_dna.words.explanation import explain, shared_neurons  # which no other method needs
 
         with self._whole():
             real, fake = self._dna("real"), self._dna("fake")
             check_enough(real, fake, type(self).__name__, 1)
             test, lacks = None, ""
             if self._statistic.num_folds is not None:
-                equal = Averaging(torch.full((self._num_terms,), 1 / self._num_terms))  # of properties of images, too
-                averaging = equal if self._averaging.is_plain else self._averaging
+                equal = torch.ones(self._num_terms)  # of properties of images, too
+                if self.distance.grain == "neuron":
+                    equal = equal.mul(0).index_fill(0, self.neurons.positions(neurons=shared_neurons(real, fake)), 1)
+                averaging = Averaging(equal / equal.sum()) if self._averaging.is_plain else self._averaging
                 result = self.distance.result(real, fake, averaging, paired=self.pairs)
                 test = None if result.evidence is None else result.evidence.test
                 if result.evidence is None:

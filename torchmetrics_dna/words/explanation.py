@@ -6,15 +6,18 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import torch
+
 from torchmetrics_dna.dna.gaussian import GaussianDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.histogram import HistogramDNA
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, PermutationTest
 from torchmetrics_dna.images.changes import CHANGES, Causes
-from torchmetrics_dna.images.properties import BANDS, LAYER, neuron_name
+from torchmetrics_dna.images.properties import BANDS, LAYER, RECORDS, neuron_name
 from torchmetrics_dna.words.verdict import Explanation, PropertyDifference
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.base import DNA
+    from torchmetrics_dna.neurons.index import Neurons
 
 _MAX_PROPERTIES = 6  # that are named
 _MIN_EFFECT = 0.5  # standard deviations between means, for a property to be named without a test
@@ -93,6 +96,21 @@ def as_gaussian(dna: DNA) -> GaussianDNA:
     return dna.to_gaussian()
 
 
+def shared_neurons(*dnas: DNA) -> Neurons:
+    """Return the neurons of DNAs without properties of files, unless each has files, and not images in memory alone."""
+    neurons = dnas[0].neurons
+    numbers = [i for i, record in enumerate(RECORDS.values()) if record.needs == "file"]
+    places = [neurons.index(LAYER, i) for i in numbers if LAYER in neurons and i in neurons.numbers(LAYER)]
+    for dna in dnas if places else ():
+        facts = dna.select(neurons=places)
+        above = (
+            facts.counts[facts.bin_edges()[:, :-1] > 0] if isinstance(facts, HistogramDNA) else as_gaussian(facts).mean
+        )
+        if not above.any():
+            return neurons.take(torch.tensor([i for i in range(neurons.total) if i not in places]))
+    return neurons
+
+
 def property_differences(a: DNA, b: DNA, test: PermutationTest | None) -> list[PropertyDifference]:
     """Return the properties of images, or the numbers of bands, that differ, by a test or else by effect size.
 
@@ -102,10 +120,12 @@ def property_differences(a: DNA, b: DNA, test: PermutationTest | None) -> list[P
     layer = next((layer for layer in (LAYER, BANDS) if layer in a.neurons), None)
     if layer is None:
         return []
-    columns = a.neurons.slices[layer]
+    columns, shared = a.neurons.slices[layer], shared_neurons(a, b).numbers(layer)
     gaussian_a, gaussian_b = (as_gaussian(dna.select([layer]).to("cpu")) for dna in (a, b))
     differences, others = [], []
     for i, column in enumerate(gaussian_a.neurons.numbers(layer)):
+        if column not in shared:
+            continue
         of_property = PropertyDifference(
             neuron_name(layer, column),
             float(gaussian_a.mean[i]),
