@@ -15,12 +15,7 @@ TRITON = "TORCHMETRICS_DNA_TRITON"  # an environment variable; 0: torch counts o
 
 
 def require(module: str, extra: str) -> Any:
-    """Import a module of an optional dependency.
-
-    Raises:
-        ModuleNotFoundError: With the packages to install.
-
-    """
+    """Import a module of an optional dependency; ModuleNotFoundError with the packages to install."""
     try:
         return import_module(module)
     except ModuleNotFoundError as err:

@@ -57,12 +57,7 @@ class Registry(dict[str, _R]):
             self.register(record)
 
     def register(self, record: _R) -> None:
-        """Add a record.
-
-        Raises:
-            ValueError: If one of its names is taken.
-
-        """
+        """Add a record; ValueError if one of its names is taken."""
         for name in self._names(record):
             if self.find(name) is not None:
                 raise ValueError(f"The {self._what} {name!r} is there already; register another name")

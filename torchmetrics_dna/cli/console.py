@@ -122,10 +122,7 @@ def check_sources(*sources: str) -> None:
 def check_output(path: Path | str, *suffixes: str) -> None:
     """Check the name of an output file, and print if it will be replaced, before any work.
 
-    Raises:
-        FileNotFoundError: If the folder or bucket to write to does not exist.
-        ValueError: If the name does not end in one of the suffixes, or is that of a folder.
-
+    FileNotFoundError if there is no such folder or bucket, ValueError for another suffix or the name of a folder.
     """
     from torchmetrics_dna.images.paths import check_writable
 

@@ -39,20 +39,12 @@ _NOT_JUDGED = (
 
 
 class Gate(NamedTuple):
-    """Result of a gate.
+    """Result of a gate."""
 
-    Attributes:
-        option: Name of the option that asked for it.
-        limit: The limit that was given, or the level of its test.
-        passed: Whether it passed.
-        lines: What is printed: one line if it passed, else one for each set that failed.
-
-    """
-
-    option: str
-    limit: float
+    option: str  # that asked for it
+    limit: float  # that was given, or the level of its test
     passed: bool
-    lines: list[str]
+    lines: list[str]  # that are printed: one if it passed, else one for each set that failed
 
 
 def check_limits(limits: Limits, metrics: Sequence[str] | None, options: Mapping[str, Any]) -> None:
@@ -92,7 +84,7 @@ def check_gates(opened: Opened, limits: Limits) -> None:
 
 
 def gates_of(compared: Mapping[str, Comparison], level: float, limits: Limits) -> list[Gate]:
-    """Return for each requested gate whether it passes.
+    """Return for each requested gate whether all sets pass; ValueError without a test or interval that could tell.
 
     Args:
         compared: The comparison of each set, by name.
@@ -100,9 +92,6 @@ def gates_of(compared: Mapping[str, Comparison], level: float, limits: Limits) -
         limits: Of ``fail_above`` the largest distance that passes, debiased if there are folds of images; of
             ``fail_unless_below`` the distance below which each set must be shown to be; of ``fail_if_different`` the
             level, for p-values corrected for the number of sets; of ``fail_if_odd`` a number, since it has none.
-
-    Raises:
-        ValueError: If there is no test or interval, or it could not find a difference of one in so many sets.
 
     """
     from torchmetrics_dna.words.nouns import speaking, spoken

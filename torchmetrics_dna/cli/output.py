@@ -30,17 +30,9 @@ ResultFile = Annotated[
 
 
 def format_for(choice: Any, path: Path | None, streamed: bool = False) -> Format:
-    """Return the format of a result; check the file to write, and print if it will be replaced, before any work.
+    """Return the format of a result, by choice or the file to write, which is checked as by :func:`check_output`.
 
-    Args:
-        choice: The format, if it is given.
-        path: File to write, if it is given.
-        streamed: Whether records are written one by one, which pages and tables in Markdown and LaTeX do not allow.
-
-    Raises:
-        FileNotFoundError: If the folder to write to does not exist.
-        ValueError: If the name of the file has an unknown suffix and no format is given, or the format does not fit.
-
+    ValueError if records are streamed one by one, which pages and tables in Markdown and LaTeX do not allow.
     """
     name = None if choice is None else choice.value
     if path is not None:

@@ -78,11 +78,7 @@ def _of_bands(side: Measured) -> Measured | None:
 def beside_held_out(far: Comparison, near: Comparison, measured: tuple[Measured, Measured, Measured]) -> Comparison:
     """Test whether a set is further than the held-out one, where no ratio shows that; both share the reference.
 
-    Args:
-        far: Comparison of the set.
-        near: Comparison of the held-out set.
-        measured: The reference, the set and the held-out set, with folds.
-
+    ``measured`` are the reference, the set and the held-out set, with folds.
     """
     if far.shares_images or near.shares_images:
         return far
