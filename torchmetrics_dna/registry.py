@@ -71,14 +71,9 @@ class Registry(dict[str, _R]):
 
 @dataclass(frozen=True)
 class Lazy:
-    """Function that is imported when it is called.
+    """Function that is imported when it is called."""
 
-    Args:
-        path: Its module and name, as in ``"my_package.sets:open_raw"``.
-
-    """
-
-    path: str
+    path: str  # its module and name, as in "my_package.sets:open_raw"
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Call the function."""

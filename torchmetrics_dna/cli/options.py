@@ -85,9 +85,7 @@ _OF_MACHINES = ("device", "batch_size", "num_workers", "on")  # which change no 
 def measures_images(*more: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Replace ``**options`` of a command by shared options, which it gets as keyword arguments of Python functions.
 
-    Args:
-        more: Names of the options that this command has beside those that all have.
-
+    ``more`` are names of the options that this command has beside those that all have.
     """
     shared = [_parameter(name) for name in FIELDS if name in (*_OF_ALL, *_OF_MACHINES[:-1], *more)]
 
@@ -132,10 +130,7 @@ def _parameter(name: str) -> Parameter:
 def typed(options: dict[str, Any], command: Callable[..., None] | None = None) -> list[str]:
     """Return the shared options that say what is measured, and are not the default, as they are typed.
 
-    Args:
-        options: What a command got.
-        command: Another command, for those that it takes; by default all.
-
+    ``options`` are what a command got; of another ``command``, only those that it takes are returned.
     """
     taken = FIELDS if command is None else signature(command).parameters
     values = options | vars(options["reading"]) | options["feature"]

@@ -193,14 +193,8 @@ def odd_images(
 ) -> OddImages | None:
     """Find the images of B that are off from their spatial means and properties; None without means, or if A is small.
 
-    Args:
-        a: The reference.
-        b: The images.
-        images: Source of B.
-        neurons: Neurons that means were kept of.
-        rows: Row in A of each image of B that is one of A's own, which is left out, and -1 for others; by default, A
-            has none of them. If it has all, each is judged beside A's others.
-
+    Means were kept of ``neurons``. ``rows`` are the row in A of each image of B that is one of A's own, which is left
+    out, and -1 of others; by default, A has none of them. If it has all, each is judged beside A's others.
     """
     places = [place for place in range(len(b.numbers)) if rows is None or rows[place] < 0]
     if rows is not None and not places:

@@ -82,14 +82,8 @@ def find_causes(sides: Sides, a: Measured, b: Measured, in_bins: HistogramDNA) -
     Properties of images choose them: those of a few images of A after many changes, which costs no pass. The network
     then sees images of A after the likeliest change, after the next one if that does not take half, and after two
     changes if much is left and the properties are much nearer after both. None unless images of both sides are at
-    hand, grey or RGB, and enough.
-
-    Args:
-        sides: A and B.
-        a: A, with folds of images.
-        b: B, with folds of images.
-        in_bins: DNA of A, of the network's neurons, in the bins of the comparison.
-
+    hand, grey or RGB, and enough. Both sides have folds; ``in_bins`` is the DNA of A, of the network's neurons, in the
+    bins of the comparison.
     """
     images_a, images_b = sides.images
     if not isinstance(images_a, ImageSource) or not isinstance(images_b, ImageSource):
@@ -157,9 +151,7 @@ class _Choice:
     def likeliest(self, made: Sequence[Place] = ()) -> list[Place]:
         """Return the changes after which A's properties are nearest to B's, one place of each, the nearest first.
 
-        Args:
-            made: A change that is made as well, which is no other one.
-
+        ``made`` is a change that is made as well, which is no other one.
         """
         by_rank: dict[str, float] = {}
         by_place: dict[str, dict[float, Figures]] = {}
