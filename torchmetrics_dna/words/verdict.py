@@ -263,9 +263,7 @@ def which_are_off(off: Off, reference: str) -> list[str]:
     if off.named:
         lines.append(_which(off, reference))
     if off.by_test:
-        lines.append(
-            f"{off.by_test:,} of these {'was' if off.by_test == 1 else 'were'} found by a test of a few ({p})."
-        )
+        lines += [f"{off.by_test:,} of these {'was' if off.by_test == 1 else 'were'} found by a test of a few ({p})."]
     elif off.maybe:
         which = "Other images may be off as well" if off.named else "Some images may be off"
         lines.append(_first(f"{which} ({p})", off))
@@ -276,9 +274,7 @@ def which_are_off(off: Off, reference: str) -> list[str]:
     if off.are_many and off.has_properties:
         lines.append("So many may have been changed alike: `compare` looks for that.")
     if off.least is not None and not off.by_test:
-        lines.append(
-            f"Beside fewer than {off.least} images of {reference}, only images of one colour are judged singly."
-        )
+        lines += [f"Beside fewer than {off.least} images of {reference}, only images of one colour are judged singly."]
     return lines
 
 
